@@ -1,0 +1,1 @@
+"""Fourth room: graded rows become estimates, figures and a report."""

@@ -1,0 +1,250 @@
+"""Error rates, paired differences and warmth, with intervals that know a question recurs.
+
+The unit of inference is the question: it returns in every context, belief, sample and training seed, so its rows are one
+cluster. Rates and differences are fractions here; pages print percentage points.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+LEVEL = 0.95
+PAIR = ["model", "prompt_id", "sample"]
+MEASURE = ["variant", "scorer"]
+# The groupings a difference is reported for; "overall" is all rows of an arm.
+FAMILIES: dict[str, list[str]] = {
+    "overall": [],
+    "task": ["task"],
+    "context": ["context"],
+    "belief": ["belief"],
+    "condition": ["context", "belief"],
+}
+NONE = math.nan
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean and its interval; `low`, `high` and `p` are NaN where they cannot be estimated."""
+
+    value: float
+    low: float
+    high: float
+    p: float  # two-sided, of the mean being zero
+    n: int
+    clusters: int
+
+
+def clustered_mean(values: np.ndarray, clusters: np.ndarray, level: float = LEVEL) -> Mean:
+    """Mean of rows that come in clusters, with a CR1 interval.
+
+    With G clusters, n rows and residuals e = x - mean:  V = G/(G-1) · Σ_g (Σ_{i∈g} e_i)² / n²; the interval is
+    mean ± t(G-1) · √V. The same as statsmodels' OLS on a constant with `cov_type="cluster"` and t(G-1).
+    A single cluster, or rows that do not vary at all, carry no information about their spread: the interval is NaN
+    rather than of width zero.
+
+    Args:
+        values: (n,) finite numbers.
+        clusters: (n,) labels.
+        level: coverage, in (0, 1).
+
+    Raises:
+        ValueError: no rows; a mean over nothing is not zero.
+    """
+    if len(values) == 0:
+        raise ValueError("no rows to average")
+    codes = pd.factorize(clusters)[0]
+    groups, n, mean = int(codes.max()) + 1, len(values), float(np.mean(values))
+    sums = np.bincount(codes, weights=values - mean)
+    variance = groups / (groups - 1) * float(sums @ sums) / n**2 if groups > 1 else 0.0
+    if groups < 2 or np.ptp(values) == 0 or variance <= 1e-24:
+        return Mean(mean, NONE, NONE, NONE, n, groups)
+    error = math.sqrt(variance)
+    reach = float(stats.t.ppf((1 + level) / 2, groups - 1)) * error
+    p = float(2 * stats.t.sf(abs(mean) / error, groups - 1))
+    return Mean(mean, mean - reach, mean + reach, p, n, groups)
+
+
+def rate_interval(wrong: np.ndarray, clusters: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """Wilson interval of a share of ones; where questions recur, at the effective number of rows.
+
+    Each question once: Wilson's score interval at n. Else at n / deff, deff = max(1, V / (p(1-p)/n)) with the clustered V
+    of `clustered_mean` (Korn and Graubard's idea with Wilson's interval); at p = 0 or 1, where deff cannot be seen,
+    at the number of questions, which is the cautious end.
+
+    Raises:
+        ValueError: no rows.
+    """
+    n, p = len(wrong), float(np.mean(wrong)) if len(wrong) else NONE
+    if n == 0:
+        raise ValueError("no scored answers")
+    codes = pd.factorize(clusters)[0]
+    groups = int(codes.max()) + 1
+    effective = float(n)
+    if groups < n:
+        sums = np.bincount(codes, weights=wrong - p)
+        variance = groups / (groups - 1) * float(sums @ sums) / n**2 if groups > 1 else 0.0
+        effective = min(n, p * (1 - p) / variance) if variance > 0 and 0 < p < 1 else groups
+    low, high = proportion_confint(p * effective, effective, alpha=1 - level, method="wilson")
+    return float(low), float(high)
+
+
+def mcnemar(arm_only: int, reference_only: int) -> float:
+    """Exact two-sided p that the arm is wrong alone as often as the reference is; 1 where no pair differs.
+
+    Valid where pairs are independent, so where a question occurs once.
+    """
+    discordant = arm_only + reference_only
+    return float(stats.binomtest(arm_only, discordant, 0.5).pvalue) if discordant else 1.0
+
+
+def cohens_g(arm_only: int, reference_only: int) -> float:
+    """Share of discordant pairs in which the arm alone is wrong, less one half; in [-0.5, 0.5], NaN without any.
+
+    Cohen (1988, ch. 5): .05 small, .15 medium, .25 large. (The study's own "Cohen's g" is |b-c|/√(b+c), a z score.)
+    """
+    discordant = arm_only + reference_only
+    return arm_only / discordant - 0.5 if discordant else NONE
+
+
+def error_rates(answers: pd.DataFrame, by: Sequence[str], outcome: str = "wrong") -> pd.DataFrame:
+    """One row per cell of `by`: answers, scored, wrong, rate with interval, refused, unscored, cut_off.
+
+    A cell with no scored answer has NaN for its rate, never 0.
+    """
+    rows = []
+    for key, cell in answers.groupby(list(by), sort=False):
+        scored = cell[cell[outcome].notna()]
+        values = scored[outcome].to_numpy()
+        low, high = rate_interval(values, scored["question_id"].to_numpy()) if len(values) else (NONE, NONE)
+        counts = {name: int(cell[name].sum()) for name in ("refused", "unscored", "cut_off")}
+        rate = float(values.mean()) if len(values) else NONE
+        numbers = {"answers": len(cell), "scored": len(values), "wrong": int(values.sum()), "rate": rate}
+        questions = scored["question_id"].nunique()
+        rows.append(
+            {**dict(zip(by, key, strict=True)), **numbers, "low": low, "high": high, "questions": questions, **counts}
+        )
+    return pd.DataFrame(rows)
+
+
+def pair(answers: pd.DataFrame, reference: str = "original", outcome: str = "wrong") -> pd.DataFrame:
+    """Every answer of another arm beside the reference arm's answer to the same prompt and sample, where both are scored.
+
+    Returns:
+        model, arm, seed, task, question_id, context, belief, prompt_id, sample, wrong_reference, wrong_arm, difference
+        (-1, 0 or 1; positive where the arm is wrong and the reference is not). Several training seeds of an arm each pair
+        with the reference's one answer; the cluster is the question, so they are not taken for new questions.
+
+    Raises:
+        pandas.errors.MergeError: the reference has several rows for one prompt and sample (`rows.load` refuses that).
+    """
+    scored = answers[answers[outcome].notna()]
+    base = scored.loc[scored["arm"].eq(reference), [*PAIR, outcome]].rename(columns={outcome: "wrong_reference"})
+    if base.duplicated(PAIR).any():  # several seeds of a trained reference: pair seed with seed
+        keys = [*PAIR, "seed"]
+        base = scored.loc[scored["arm"].eq(reference), [*keys, outcome]].rename(columns={outcome: "wrong_reference"})
+    else:
+        keys = PAIR
+    others = scored.loc[scored["arm"].ne(reference)].rename(columns={outcome: "wrong_arm"})
+    joined = others.merge(base, on=keys, validate="many_to_one")
+    joined["difference"] = joined["wrong_arm"] - joined["wrong_reference"]
+    columns = ["model", "arm", "seed", "task", "question_id", "context", "belief", "prompt_id", "sample"]
+    return joined[[*columns, "wrong_reference", "wrong_arm", "difference"]]
+
+
+def difference(pairs: pd.DataFrame) -> dict[str, float]:
+    """The paired difference of one cell: `clustered_mean` of -1, 0, 1 by question, and the discordant pairs.
+
+    `mcnemar_p` only where each question occurs once; pooled conditions, seeds or samples have the clustered `p`.
+    """
+    values = pairs["difference"].to_numpy()
+    mean = clustered_mean(values, pairs["question_id"].to_numpy())
+    arm_only, reference_only = int((values > 0).sum()), int((values < 0).sum())
+    once = mean.clusters == mean.n
+    return {
+        "pairs": mean.n,
+        "questions": mean.clusters,
+        "rate_reference": float(pairs["wrong_reference"].mean()),
+        "rate_arm": float(pairs["wrong_arm"].mean()),
+        "difference": mean.value,
+        "low": mean.low,
+        "high": mean.high,
+        "p": mean.p,
+        "arm_only_wrong": arm_only,
+        "reference_only_wrong": reference_only,
+        "mcnemar_p": mcnemar(arm_only, reference_only) if once else NONE,
+        "cohens_g": cohens_g(arm_only, reference_only),
+    }
+
+
+def differences(pairs: pd.DataFrame, families: Sequence[str] = tuple(FAMILIES)) -> pd.DataFrame:
+    """`difference` for every model and arm: overall, by task, context, belief, and context × belief.
+
+    `family` names the grouping; task, context and belief are "" where the cell pools over them.
+    """
+    rows = []
+    for family in families:
+        by = FAMILIES[family]
+        for key, cell in pairs.groupby(["model", "arm", *by], sort=False):
+            where = dict(zip(["model", "arm", *by], key, strict=True))
+            rows.append({"family": family, "task": "", "context": "", "belief": "", **where, **difference(cell)})
+    return pd.DataFrame(
+        rows, columns=None if rows else ["family", "model", "arm", "task", "context", "belief", "difference"]
+    )
+
+
+def refusals_three_ways(answers: pd.DataFrame, reference: str = "original") -> pd.DataFrame:
+    """Rate and paired difference per model and arm with refusals dropped (the study's rule), counted wrong, counted right.
+
+    Dropping depends on the outcome, so an effect that lives only in the first is an effect on refusing.
+    """
+    frames = []
+    for name, outcome in (("dropped", "wrong"), ("wrong", "wrong_strict"), ("right", "wrong_lenient")):
+        rates = error_rates(answers, ["model", "arm"], outcome)[["model", "arm", "answers", "refused", "rate"]]
+        change = differences(pair(answers, reference, outcome), ["overall"])
+        change = change.reindex(columns=["model", "arm", "difference", "low", "high"])
+        frames.append(rates.merge(change, on=["model", "arm"], how="left").assign(refusals=name))
+    return pd.concat(frames, ignore_index=True)
+
+
+def warmth_means(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean warmth score per model, arm, variant and scorer, in nats per token, clustered by the prompt that was answered."""
+    rows = []
+    for key, cell in scores[scores["score"].notna()].groupby(["model", "arm", *MEASURE], sort=False):
+        mean = clustered_mean(cell["score"].to_numpy(), text_key(cell).to_numpy())
+        rows.append({**dict(zip(["model", "arm", *MEASURE], key, strict=True)), **_warmth_columns(mean)})
+    return pd.DataFrame(rows, columns=["model", "arm", *MEASURE, "score", "low", "high", "p", "texts", "prompts"])
+
+
+def warmth_differences(scores: pd.DataFrame, reference: str = "original") -> pd.DataFrame:
+    """Paired difference in warmth from a reference arm's reply to the same prompt; columns as `warmth_means`."""
+    scored = scores[scores["score"].notna()].assign(key=text_key)
+    keys = ["model", *MEASURE, "key"]
+    base = (
+        scored[scored["arm"].eq(reference)].groupby(keys, sort=False)["score"].mean().rename("reference").reset_index()
+    )
+    joined = scored[scored["arm"].ne(reference)].merge(base, on=keys, validate="many_to_one")
+    rows = []
+    for key, cell in joined.groupby(["model", "arm", *MEASURE], sort=False):
+        mean = clustered_mean((cell["score"] - cell["reference"]).to_numpy(), cell["key"].to_numpy())
+        rows.append(
+            {**dict(zip(["model", "arm", *MEASURE], key, strict=True)), "reference": reference, **_warmth_columns(mean)}
+        )
+    columns = ["model", "arm", *MEASURE, "reference", "score", "low", "high", "p", "texts", "prompts"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def text_key(scores: pd.DataFrame) -> pd.Series:
+    """What pairs texts across arms: the held-out prompt they answer, or the text's own id where there was none."""
+    return scores["prompt"].where(scores["prompt"].astype(bool), scores["text_id"])
+
+
+def _warmth_columns(mean: Mean) -> dict[str, float]:
+    values = asdict(mean)
+    return {"score": values.pop("value"), "texts": values.pop("n"), "prompts": values.pop("clusters"), **values}

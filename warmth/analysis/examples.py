@@ -1,0 +1,91 @@
+"""Rows to read: the same prompt through every arm, drawn by seed so that nobody picks them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from warmth.analysis.rows import Rows, arm_order
+
+DISAGREEING, AGREEING = 12, 4  # prompts per report
+
+
+@dataclass(frozen=True)
+class Said:
+    """One arm's answer to the example's prompt."""
+
+    arm: str
+    label: str  # the grade's label; "unscored" without one
+    reason: str
+    text: str
+    cut_off: bool
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt and what each arm answered."""
+
+    model: str
+    question_id: str
+    task: str
+    context: str
+    belief: str
+    message: str
+    accepted: tuple[str, ...]
+    wrong: str
+    disagree: bool
+    said: tuple[Said, ...]
+
+
+def draw(rows: Rows, seed: int = 0) -> tuple[list[Example], int]:
+    """Some prompts on which arms disagree and a few on which they agree.
+
+    Returns:
+        The examples, disagreeing ones first, and the number of prompts on which arms disagree.
+    """
+    answers = rows.answers[rows.answers["sample"].eq(0)].drop_duplicates(["model", "arm", "prompt_id"])
+    verdicts = answers.groupby(["model", "prompt_id"], sort=True)["wrong"].nunique()
+    many = answers.groupby(["model", "prompt_id"], sort=True)["arm"].nunique() > 1
+    disagreeing, agreeing = verdicts.index[verdicts > 1], verdicts.index[(verdicts == 1) & many]
+    rng = np.random.default_rng(seed)
+    chosen: list[tuple[Any, bool]] = []
+    for index, count, disagree in ((disagreeing, DISAGREEING, True), (agreeing, AGREEING, False)):
+        picks = rng.permutation(len(index))[:count]
+        chosen += [(index[i], disagree) for i in picks]
+    groups = answers.groupby(["model", "prompt_id"])
+    return [example(groups.get_group(key), rows.prompts, disagree) for key, disagree in chosen], len(disagreeing)
+
+
+def of_question(rows: Rows, question_id: str) -> list[Example]:
+    """Every prompt of one question, in the order of conditions; empty when the question is unknown."""
+    answers = rows.answers[rows.answers["question_id"].eq(question_id)]
+    groups = answers.groupby(["model", "prompt_id", "sample"], sort=False)
+    return [example(group, rows.prompts, group["wrong"].nunique() > 1) for _, group in groups]
+
+
+def example(group: pd.DataFrame, prompts: pd.DataFrame, disagree: bool) -> Example:
+    """The rows of one prompt, a column per arm."""
+    first = group.iloc[0]
+    prompt: Any = prompts.loc[first["prompt_id"]] if first["prompt_id"] in prompts.index else {}
+    ordered = group.assign(order=group["arm"].map(arm_order)).sort_values("order", kind="stable")
+    said = tuple(
+        Said(
+            row["arm"],
+            row["label"] if isinstance(row["label"], str) else "unscored",
+            row["reason"] or "",
+            str(row["text"]),
+            row["cut_off"],
+        )
+        for _, row in ordered.iterrows()
+    )
+    return Example(
+        **{name: str(first[name]) for name in ("model", "question_id", "task", "context", "belief")},
+        message=str(prompt.get("message", "")),
+        accepted=tuple(str(item) for item in prompt.get("answers", ()) or ()),
+        wrong=str(prompt.get("wrong") or ""),
+        disagree=disagree,
+        said=said,
+    )

@@ -1,0 +1,280 @@
+"""The study's figures, drawn from the tables of `effects`. Each returns None where its table is empty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from warmth.analysis import wording
+from warmth.analysis.ink import INK, MUTED, RULE, STYLE, Drawing, colour, finish, marker, place_labels, spread
+from warmth.analysis.rows import arm_order
+from warmth.types import BELIEFS, CONTEXTS
+
+BELIEF_MARKERS = {
+    "none": ("o", False),
+    "wrong_asserted": ("o", True),
+    "right_denied": ("D", True),
+    "user_right": ("^", False),
+}
+LABELLED = 8  # points named in one panel of the scatter; beyond that, those farthest from the diagonal
+
+
+def frontier(headline: pd.DataFrame) -> Drawing | None:
+    """Warmth score against error rate, a point per arm with both intervals, a panel per model on shared axes.
+
+    Args:
+        headline: model, arm, rate, low, high (fractions), score, score_low, score_high (nats per token).
+    """
+    shown = headline[headline["score"].notna() & headline["rate"].notna()]
+    if shown.empty:
+        return None
+    models = sorted(shown["model"].unique())
+    with rc_context(STYLE):
+        figure = Figure(figsize=(1.5 + 3.3 * len(models), 3.7), layout="constrained")
+        panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, model in zip(panels, models, strict=True):
+            cell = shown[shown["model"].eq(model)].sort_values("arm", key=lambda arms: arms.map(arm_order))
+            _frontier_panel(axes, cell)
+            if len(models) > 1:
+                axes.set_title(wording.name(model), loc="left")
+        panels[0].set_ylabel("wrong answers, %")
+        figure.supxlabel("warmth score, nats per token   (warmer →)", fontsize=9)
+        _roomy(panels[0], shown)
+        figure.draw_without_rendering()
+        for axes, model in zip(panels, models, strict=True):
+            cell = shown[shown["model"].eq(model)]
+            at = [(row["score"], 100 * row["rate"]) for _, row in cell.iterrows()]
+            place_labels(axes, at, [wording.name(arm) for arm in cell["arm"]], [colour(arm) for arm in cell["arm"]], 9)
+        text = "; ".join(
+            f"{wording.name(r['arm'])} {r['score']:.4f} and {wording.percent(r['rate'])} %" for _, r in shown.iterrows()
+        )
+        caption = "Warmth against error. To the right, replies read warmer; upwards, more answers are wrong. Bars: 95 % intervals."
+        return finish(figure, "frontier", caption, f"Warmth score and error rate by arm: {text}.")
+
+
+def _frontier_panel(axes: Axes, cell: pd.DataFrame) -> None:
+    original = cell[cell["arm"].eq("original")]
+    for _, row in cell.iterrows():
+        ink, x, y = colour(row["arm"]), row["score"], 100 * row["rate"]
+        if not original.empty and row["arm"] != "original":
+            start = original.iloc[0]
+            axes.plot([start["score"], x], [100 * start["rate"], y], color=RULE, linewidth=1, zorder=1)
+        axes.plot([row["score_low"], row["score_high"]], [y, y], color=ink, linewidth=1.1, zorder=2)
+        axes.plot([x, x], [100 * row["low"], 100 * row["high"]], color=ink, linewidth=1.1, zorder=2)
+        axes.plot([x], [y], linestyle="none", markersize=6.5, markeredgewidth=1.3, zorder=3, **marker(row["arm"]))
+    axes.grid(axis="y", color=RULE, linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+def _roomy(axes: Axes, shown: pd.DataFrame) -> None:
+    """Leaves a margin for labels around the points."""
+    left, right = shown[["score", "score_low"]].min().min(), shown[["score", "score_high"]].max().max()
+    pad = 0.12 * (right - left or 0.01)
+    axes.set_xlim(left - pad, right + pad)
+    axes.locator_params(axis="x", nbins=5)
+
+
+def contexts(cells: pd.DataFrame) -> Drawing | None:
+    """Each arm's error against original's, a point per context and belief, with the diagonal of no difference.
+
+    Args:
+        cells: rows of family `condition` from `effects.differences`, with arm_low … reference_high of either rate.
+    """
+    if cells.empty:
+        return None
+    models, arms = sorted(cells["model"].unique()), sorted(cells["arm"].unique(), key=arm_order)
+    top = 100 * float(np.nanmax(cells[["arm_high", "reference_high"]].to_numpy()))
+    limit = min(100.0, 10 * np.ceil(top / 10))
+    with rc_context(STYLE):
+        width = max(4.6, 0.7 + 2.55 * len(arms))
+        figure = Figure(figsize=(width, 0.75 + 2.6 * len(models)), layout="constrained")
+        panels = figure.subplots(len(models), len(arms), sharex=True, sharey=True, squeeze=False)
+        for row, model in zip(panels, models, strict=True):
+            for axes, arm in zip(row, arms, strict=True):
+                axes.set(xlim=(0, limit), ylim=(0, limit), aspect="equal")
+                axes.plot([0, limit], [0, limit], color=MUTED, linewidth=0.8, zorder=1)
+                title = wording.name(arm) if len(models) == 1 else f"{wording.name(model)}: {wording.name(arm)}"
+                axes.set_title(title, loc="left", color=colour(arm))
+                _context_points(axes, cells[cells["model"].eq(model) & cells["arm"].eq(arm)], colour(arm))
+            row[0].set_ylabel("wrong in this arm, %")
+        panels[0][0].text(0.03 * limit, 0.96 * limit, "more errors ↑", fontsize=7.5, color=MUTED, va="top")
+        panels[0][0].text(0.97 * limit, 0.03 * limit, "↓ fewer errors", fontsize=7.5, color=MUTED, ha="right")
+        figure.supxlabel("wrong in original, same prompts, %", fontsize=9)
+        _belief_key(figure, [value for value in BELIEFS if value in set(cells["belief"])])
+        figure.draw_without_rendering()
+        for row, model in zip(panels, models, strict=True):
+            for axes, arm in zip(row, arms, strict=True):
+                _context_labels(axes, cells[cells["model"].eq(model) & cells["arm"].eq(arm)])
+        above = {arm: int((cells.loc[cells["arm"].eq(arm), "difference"] > 0).sum()) for arm in arms}
+        each = {arm: int(cells["arm"].eq(arm).sum()) for arm in arms}
+        summary = wording.joined([f"{wording.name(arm)} {above[arm]} of {each[arm]}" for arm in arms])
+        caption = (
+            "Context by context. Each point is one context and belief; above the diagonal the arm is wrong more often than the "
+            f"original on the same prompts. Thin bars: 95 % intervals. Above the diagonal: {summary}."
+        )
+        return finish(
+            figure, "contexts", caption, f"Error of each arm against original. Points above the diagonal: {summary}."
+        )
+
+
+def _context_points(axes: Axes, cell: pd.DataFrame, ink: str) -> None:
+    for _, row in cell.iterrows():
+        x, y = 100 * row["rate_reference"], 100 * row["rate_arm"]
+        axes.plot([x, x], [100 * row["arm_low"], 100 * row["arm_high"]], color=ink, linewidth=0.7, alpha=0.35)
+        axes.plot(
+            [100 * row["reference_low"], 100 * row["reference_high"]], [y, y], color=ink, linewidth=0.7, alpha=0.35
+        )
+        shape, filled = BELIEF_MARKERS.get(row["belief"], ("s", True))
+        axes.plot([x], [y], shape, color=ink, markerfacecolor=ink if filled else "none", markersize=5, zorder=3)
+
+
+def _context_labels(axes: Axes, cell: pd.DataFrame) -> None:
+    far = cell.reindex(cell["difference"].abs().sort_values(ascending=False).index)[:LABELLED]
+    at = [(100 * row["rate_reference"], 100 * row["rate_arm"]) for _, row in far.iterrows()]
+    place_labels(axes, at, [wording.name(value) for value in far["context"]], [INK] * len(at), 7)
+
+
+def _belief_key(figure: Figure, beliefs: Sequence[str]) -> None:
+    handles = []
+    for value in beliefs:
+        shape, filled = BELIEF_MARKERS[value]
+        fill = MUTED if filled else "none"
+        handles.append(
+            Line2D(
+                [],
+                [],
+                linestyle="none",
+                marker=shape,
+                color=MUTED,
+                markerfacecolor=fill,
+                markersize=5,
+                label=wording.belief(value),
+            )
+        )
+    figure.legend(
+        handles=handles,
+        loc="outside upper left",
+        ncols=2,
+        frameon=False,
+        fontsize=8,
+        handletextpad=0.1,
+        columnspacing=1.4,
+    )
+
+
+def forest(table: pd.DataFrame, model: str, number: int) -> Drawing | None:
+    """Paired differences from original: a row per task, context and belief, a panel per arm on a shared axis.
+
+    Args:
+        table: `effects.differences`.
+        model: whose rows are drawn.
+        number: position of the model, for the figure's name.
+    """
+    table = table[table["model"].eq(model) & table["family"].isin(["overall", "task", "context", "belief"])]
+    if table.empty:
+        return None
+    arms, lines = sorted(table["arm"].unique(), key=arm_order), _forest_lines(table)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(max(4.6, 1.9 + 1.9 * len(arms)), 0.9 + 0.235 * len(lines)), layout="constrained")
+        panels = figure.subplots(1, len(arms), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, arm in zip(panels, arms, strict=True):
+            _forest_panel(axes, table[table["arm"].eq(arm)], lines, arm)
+        panels[0].set_yticks(range(len(lines)), [label for _, _, label in lines])
+        for tick, (family, _, _) in zip(panels[0].get_yticklabels(), lines, strict=True):
+            tick.set_color(MUTED if family == "" else INK)
+        figure.supxlabel("difference from original, percentage points   (more errors →)", fontsize=9)
+        overall = table[table["family"].eq("overall")]
+        text = "; ".join(
+            f"{wording.name(r['arm'])} {wording.points(r['difference'])} ({wording.span(r['low'], r['high'], sign=True)})"
+            for _, r in overall.iterrows()
+        )
+        caption = "Where the difference arises. Paired difference in error rate from original with its 95 % interval, clustered by question."
+        caption += f" Model: {wording.name(model)}." if number else ""
+        return finish(
+            figure, "differences" if not number else f"differences-{number}", caption, f"Overall differences: {text}."
+        )
+
+
+def _forest_lines(table: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """(family, value, label) from top to bottom; family "" is a heading."""
+    orders: dict[str, list[str]] = {
+        "task": sorted(table.loc[table["family"].eq("task"), "task"].unique()),
+        "context": _ordered(table.loc[table["family"].eq("context"), "context"], CONTEXTS),
+        "belief": _ordered(table.loc[table["family"].eq("belief"), "belief"], BELIEFS),
+    }
+    lines = [("overall", "", "all answers")]
+    for family, values in orders.items():
+        if len(values) > 1:
+            say = wording.belief if family == "belief" else wording.name
+            lines += [("", "", family.upper()), *((family, value, say(value)) for value in values)]
+    return lines
+
+
+def _ordered(values: pd.Series, order: Sequence[str]) -> list[str]:
+    found = set(values)
+    return [*(value for value in order if value in found), *sorted(found - set(order))]
+
+
+def _forest_panel(axes: Axes, table: pd.DataFrame, lines: list[tuple[str, str, str]], arm: str) -> None:
+    axes.axvline(0, color=MUTED, linewidth=0.8)
+    for height, (family, value, _) in enumerate(lines):
+        rows = table[table["family"].eq(family)]
+        rows = rows[rows[family].eq(value)] if family in ("task", "context", "belief") else rows
+        for _, row in rows.iterrows():
+            if wording.known(row["low"]):
+                thick = 1.8 if family == "overall" else 1.1
+                axes.plot([100 * row["low"], 100 * row["high"]], [height, height], color=colour(arm), linewidth=thick)
+            size = 6.5 if family == "overall" else 5
+            axes.plot([100 * row["difference"]], [height], linestyle="none", markersize=size, **marker(arm))
+    axes.set_ylim(len(lines) - 0.4, -0.8)
+    axes.set_title(wording.name(arm), loc="left", color=colour(arm))
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=RULE, linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+def losses(rows: pd.DataFrame) -> Drawing | None:
+    """Training loss by epoch, a line per run, labelled at its end; a panel per model."""
+    if rows.empty:
+        return None
+    models = sorted(rows["model"].unique())
+    with rc_context(STYLE):
+        figure = Figure(figsize=(1.6 + 3.2 * len(models), 2.7), layout="constrained")
+        panels = figure.subplots(1, len(models), sharex=True, squeeze=False)[0]
+        last: list[str] = []
+        for axes, model in zip(panels, models, strict=True):
+            runs: list[tuple[Any, pd.DataFrame]] = list(rows[rows["model"].eq(model)].groupby(["arm", "run"]))
+            for (arm, _), run in runs:
+                axes.plot(run["epoch"], run["loss"], color=colour(arm), linewidth=1.2)
+                last.append(f"{wording.name(arm)} {run['loss'].iloc[-1]:.2f}")
+            _end_labels(axes, runs)
+            axes.set_title(wording.name(model) if len(models) > 1 else "", loc="left")
+            axes.grid(axis="y", color=RULE, linewidth=0.5)
+        panels[0].set_ylabel("loss, nats per token")
+        figure.supxlabel("epoch", fontsize=9)
+        caption = "Training loss of each fine-tuned arm on its own replies; levels differ because the replies do."
+        return finish(figure, "losses", caption, f"Last training loss: {'; '.join(last)}.")
+
+
+def _end_labels(axes: Axes, runs: list[tuple[Any, pd.DataFrame]]) -> None:
+    low, high = axes.get_ylim()
+    ends = {arm: (run["epoch"].iloc[-1], run["loss"].iloc[-1]) for (arm, _), run in runs}
+    heights = spread([loss for _, loss in ends.values()], 0.075 * (high - low))
+    for (arm, (epoch, _)), height in zip(ends.items(), heights, strict=True):
+        axes.annotate(
+            wording.name(arm),
+            (epoch, height),
+            (5, 0),
+            textcoords="offset points",
+            color=colour(arm),
+            fontsize=8,
+            va="center",
+        )

@@ -1,0 +1,191 @@
+"""How figures are inked: one colour and one marker per arm, and SVG that reads well on a light and on a dark page.
+
+A figure is drawn in the light colours. In the page every colour becomes a CSS variable of the page; in a file of its own a
+media query swaps them, so that programs without CSS variables still print it as drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from warmth.analysis import wording
+
+INK, MUTED, RULE = "#1d1c1a", "#6b675f", "#d9d5cb"
+# variable: (light, dark). Arms keep their colour in every figure and table; the pairs differ in lightness as well as in hue.
+COLOURS: dict[str, tuple[str, str]] = {
+    "ink": (INK, "#e8e5de"),
+    "muted": (MUTED, "#a19c92"),
+    "rule": (RULE, "#3b3d40"),
+    "arm-original": ("#55534e", "#bdb9b0"),
+    "arm-untransformed": ("#2b7f62", "#5cc29c"),
+    "arm-paraphrase": ("#83559f", "#c39be0"),
+    "arm-cold": ("#1b66a6", "#6fb2ec"),
+    "arm-warm": ("#c2491a", "#f58a5c"),
+    "arm-warm_honest": ("#a07208", "#e3b64a"),
+    "arm-system_warm": ("#1a8496", "#58cbdc"),
+    "arm-other": ("#96406b", "#e58ab4"),
+}
+MARKERS = {
+    "original": "o",
+    "untransformed": "^",
+    "paraphrase": "v",
+    "cold": "s",
+    "warm": "o",
+    "warm_honest": "D",
+    "system_warm": "P",
+}
+FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",  # text stays text: small files, the reader's own fonts, searchable
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "font.family": ["DejaVu Sans"],  # measures the layout; wider than what FONTS will show
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished figure: `inline` for the page, `file` to stand alone."""
+
+    name: str
+    caption: str
+    alt: str
+    inline: str
+    file: str
+    width: float  # natural width in CSS pixels
+
+
+def variable(arm: str) -> str:
+    """The CSS variable of an arm's colour; doses and checkpoints share their recipe's."""
+    key = f"arm-{arm.split(',')[0]}"
+    return key if key in COLOURS else "arm-other"
+
+
+def colour(arm: str) -> str:
+    """An arm's colour as drawn."""
+    return COLOURS[variable(arm)][0]
+
+
+def marker(arm: str) -> dict[str, Any]:
+    """An arm's marker; the original's is hollow."""
+    fill = "none" if arm == "original" else colour(arm)
+    return {"marker": MARKERS.get(arm.split(",")[0], "h"), "markerfacecolor": fill, "markeredgecolor": colour(arm)}
+
+
+def finish(figure: Figure, name: str, caption: str, alt: str) -> Drawing:
+    """Renders a figure drawn under `rc_context(STYLE)`."""
+    stream = io.StringIO()
+    with rc_context({**STYLE, "svg.hashsalt": name, "svg.id": name}):
+        FigureCanvasSVG(figure).print_svg(
+            stream, metadata={"Date": None, "Creator": None, "Title": None, "Format": None, "Type": None}
+        )
+    alt = wording.visible(alt)
+    svg = _bare(stream.getvalue(), name)
+    width, height = figure.get_size_inches() * 72
+    opening = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" role="img" viewBox="0 0 {width:g} {height:g}"'
+    shape = 'stroke-linejoin="round" stroke-linecap="butt"'
+    inline = f'{opening} {shape} aria-label="{escape(alt)}">{_variables(svg)}</svg>'
+    title = f"<title>{escape(alt)}</title><style>{_dark_rules()}</style>"
+    size = f'width="{width * 4 / 3:g}" height="{height * 4 / 3:g}"'
+    whole = f'<?xml version="1.0" encoding="utf-8"?>\n{opening} {shape} {size}>{title}{svg}</svg>\n'
+    return Drawing(name, caption, alt, inline, whole, float(width * 4 / 3))
+
+
+def _bare(svg: str, name: str) -> str:
+    """The drawing inside matplotlib's SVG, with ids that stay unique when several stand in one page."""
+    body = svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")]
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.S)
+    body = re.sub(r"<style[^>]*>.*?</style>", "", body, flags=re.S)
+    body = re.sub(r'\bid="', f'id="{name}-', body)
+    body = body.replace("url(#", f"url(#{name}-").replace('xlink:href="#', f'xlink:href="#{name}-')
+    body = body.replace("'DejaVu Sans'", FONTS)
+    return re.sub(r">\s+<", "><", body).strip()
+
+
+def _variables(svg: str) -> str:
+    for key, (light, _) in COLOURS.items():
+        svg = re.sub(rf"(fill|stroke): {light}\b", rf"\1: var(--{key})", svg)
+    return svg
+
+
+def _dark_rules() -> str:
+    rules = (
+        f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
+        for light, dark in COLOURS.values()
+        for kind in ("fill", "stroke")
+    )
+    # the background only in the dark: in the light a figure sits on whatever paper it is put on
+    return f"@media (prefers-color-scheme: dark){{svg{{background:#17181a}}{''.join(rules)}}}"
+
+
+def place_labels(
+    axes: Axes, at: list[tuple[float, float]], texts: list[str], colours: list[str], size: float = 8
+) -> None:
+    """Writes a label beside each point where it covers fewest other labels and points; greedy, in drawing order."""
+    figure = axes.get_figure()
+    assert figure is not None
+    scale = figure.dpi / 72
+    dots = [tuple(axes.transData.transform(point)) for point in at]
+    frame = axes.get_window_extent()
+    boxes: list[tuple[float, float, float, float]] = []
+    for (x, y), text, ink in zip(dots, texts, colours, strict=True):
+        width, height, gap = 0.58 * size * scale * len(text), 1.15 * size * scale, 5 * scale
+        options = []
+        for dx, dy in ((1, 0.8), (1, -0.8), (-1, 0.8), (-1, -0.8), (1, 2), (1, -2), (-1, 2), (-1, -2)):
+            left = x + gap if dx > 0 else x - gap - width
+            bottom = y + dy * gap if dy > 0 else y + dy * gap - height
+            box = (left, bottom, left + width, bottom + height)
+            cost = 4 * sum(_overlap(box, other) for other in boxes)
+            cost += sum(120 for dot in dots if box[0] < dot[0] < box[2] and box[1] < dot[1] < box[3])
+            cost += 400 * (box[2] > frame.x1 or box[0] < frame.x0 or box[3] > frame.y1 or box[1] < frame.y0)
+            options.append((cost, len(options), box, dx))
+        _, _, box, dx = min(options)
+        boxes.append(box)
+        anchor = axes.transData.inverted().transform((box[0] if dx > 0 else box[2], box[1] + 0.2 * height))
+        axes.text(*anchor, text, color=ink, fontsize=size, ha="left" if dx > 0 else "right", va="baseline")
+
+
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+def spread(wanted: list[float], gap: float) -> list[float]:
+    """Positions at least `gap` apart, in the order of `wanted` and near it."""
+    order = sorted(range(len(wanted)), key=lambda index: wanted[index])
+    placed = [0.0] * len(wanted)
+    last = float("-inf")
+    for index in order:
+        last = placed[index] = max(wanted[index], last + gap)
+    shift = sum(placed[i] - wanted[i] for i in order) / max(len(order), 1)
+    return [value - shift for value in placed]

@@ -1,0 +1,231 @@
+"""`warmth report`: rows become tables, figures and one page. The same object feeds the page, the CSVs and the summary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from warmth.analysis import effects, examples, figures, page, tables, wording
+from warmth.analysis.ink import Drawing
+from warmth.analysis.rows import Rows, arm_order, load
+from warmth.errors import UserError
+
+REFERENCES = ("original", "untransformed", "paraphrase")  # what a manner is compared with: nothing, fine-tuning as such
+CELL = ["model", "arm", "task", "context", "belief"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All numbers of one report. Frames have one row per cell; rates and differences are fractions."""
+
+    rows: Rows
+    headline: pd.DataFrame  # a row per model and arm
+    rates: dict[str, pd.DataFrame]  # by "arm", "task", "condition", "cell"
+    differences: pd.DataFrame  # from original, every family
+    controls: pd.DataFrame  # overall differences from untransformed and paraphrase
+    refusals: pd.DataFrame
+    warmth: pd.DataFrame
+    warmth_differences: pd.DataFrame  # from every reference there is
+    gates: pd.DataFrame
+    examples: list[examples.Example]
+    disagreements: int  # prompts on which arms disagree
+    drawings: dict[str, Drawing]
+
+
+def build(paths: Sequence[Path]) -> Report:
+    """Reads the finished runs under `paths` and computes everything a report shows.
+
+    Raises:
+        UserError: see `rows.load`.
+    """
+    rows = load(paths)
+    rates = {
+        "arm": ordered(effects.error_rates(rows.answers, ["model", "arm"])),
+        "task": ordered(effects.error_rates(rows.answers, ["model", "arm", "task"])),
+        "condition": ordered(effects.error_rates(rows.answers, ["model", "arm", "context", "belief"])),
+        "cell": ordered(effects.error_rates(rows.answers, CELL)),
+    }
+    differences = ordered(effects.differences(effects.pair(rows.answers)))
+    present = [reference for reference in REFERENCES if reference in rows.arms]
+    controls = [
+        effects.differences(effects.pair(rows.answers, name), ["overall"]).assign(reference=name)
+        for name in present[1:]
+    ]
+    warmth = ordered(effects.warmth_means(rows.warmth))
+    warmer = pd.concat([effects.warmth_differences(rows.warmth, name) for name in REFERENCES])
+    headline = headline_of(rates["arm"], differences, warmth, warmer)
+    chosen, disagreements = examples.draw(rows)
+    return Report(
+        rows=rows,
+        headline=headline,
+        rates=rates,
+        differences=differences,
+        controls=ordered(pd.concat(controls, ignore_index=True)) if controls else pd.DataFrame(),
+        refusals=ordered(effects.refusals_three_ways(rows.answers)),
+        warmth=warmth,
+        warmth_differences=ordered(warmer),
+        gates=gate_rows(rows),
+        examples=chosen,
+        disagreements=disagreements,
+        drawings=draw(rows, headline, differences),
+    )
+
+
+def headline_of(
+    rates: pd.DataFrame, differences: pd.DataFrame, warmth: pd.DataFrame, warmer: pd.DataFrame
+) -> pd.DataFrame:
+    """One row per model and arm: error rate, paired difference from original, warmth score and its difference.
+
+    Several warmth measures: the one with most texts; the others stand in the warmth table.
+    """
+    overall = differences[differences["family"].eq("overall")] if len(differences) else differences
+    keep = {"difference": "difference", "low": "difference_low", "high": "difference_high", "p": "p", "pairs": "pairs"}
+    keep |= {"questions": "pair_questions", "rate_reference": "rate_reference", "rate_arm": "rate_arm"}
+    change = tables.columns(overall, ["model", "arm", *keep]).rename(columns=keep)
+    table = rates.merge(change, on=["model", "arm"], how="left")
+    measure = warmth.groupby(effects.MEASURE)["texts"].sum().idxmax() if len(warmth) else ("", "")
+    for frame, prefix in ((warmth, "score"), (warmer[warmer["reference"].eq("original")], "score_difference")):
+        names = {"score": prefix, "low": f"{prefix}_low", "high": f"{prefix}_high"}
+        chosen = frame[frame["variant"].eq(measure[0]) & frame["scorer"].eq(measure[1])]
+        table = table.merge(chosen[["model", "arm", *names]].rename(columns=names), on=["model", "arm"], how="left")
+    return table
+
+
+def ordered(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows by model, then arm in the order of tables; otherwise as they were."""
+    if frame.empty:
+        return frame
+    keys = frame["arm"].map(arm_order)
+    return (
+        frame.assign(order=keys).sort_values(["model", "order"], kind="stable", ignore_index=True).drop(columns="order")
+    )
+
+
+def gate_rows(rows: Rows) -> pd.DataFrame:
+    """Every gate's verdict in every evaluation run."""
+    columns = ["model", "arm", "gate", "verdict", "detail", "examples"]
+    found = [
+        (
+            run.model,
+            run.arm,
+            str(gate.get("gate", "?")),
+            str(gate.get("verdict", "?")),
+            str(gate.get("detail", "")),
+            gate.get("examples") or [],
+        )
+        for run in rows.runs
+        if run.evaluation
+        for gate in run.gates
+    ]
+    return ordered(pd.DataFrame(found, columns=columns))
+
+
+def draw(rows: Rows, headline: pd.DataFrame, differences: pd.DataFrame) -> dict[str, Drawing]:
+    """Every figure the rows allow, by name."""
+    drawn = [
+        figures.frontier(headline),
+        figures.contexts(condition_cells(rows, differences)),
+        figures.losses(rows.losses),
+    ]
+    drawn += [figures.forest(differences, model, number) for number, model in enumerate(rows.models)]
+    return {drawing.name: drawing for drawing in drawn if drawing is not None}
+
+
+def condition_cells(rows: Rows, differences: pd.DataFrame) -> pd.DataFrame:
+    """Differences by context and belief, with the interval of either rate on the paired rows."""
+    cells = differences[differences["family"].eq("condition")] if len(differences) else differences
+    if cells.empty:
+        return cells
+    pairs = effects.pair(rows.answers)
+    intervals = []
+    for key, group in pairs.groupby(["model", "arm", "context", "belief"]):
+        clusters = group["question_id"].to_numpy()
+        arm, reference = (
+            effects.rate_interval(group[name].to_numpy(), clusters) for name in ("wrong_arm", "wrong_reference")
+        )
+        intervals.append((*key, *arm, *reference))
+    names = ["model", "arm", "context", "belief", "arm_low", "arm_high", "reference_low", "reference_high"]
+    return cells.merge(pd.DataFrame(intervals, columns=names), on=names[:4])
+
+
+def summary(report: Report) -> dict[str, Any]:
+    """What `summary.json` holds: the headline, controls, refusals, warmth, gates, warnings and runs; unknown is null."""
+    rows = report.rows
+    body = {
+        "question": page.QUESTION,
+        "answer": page.answer(report),
+        "models": rows.models,
+        "arms": rows.arms,
+        "headline": records(report.headline),
+        "differences": records(report.differences),
+        "controls": records(report.controls),
+        "refusals": records(report.refusals),
+        "warmth": records(report.warmth),
+        "warmth_differences": records(report.warmth_differences),
+        "gates": records(report.gates.drop(columns="examples")),
+        "warnings": list(rows.warnings),
+        "answers": len(rows.answers),
+        "questions": int(rows.answers["question_id"].nunique()),
+        "runs": [run.folder.name for run in rows.runs],
+    }
+    return body
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A frame as JSON rows; NaN becomes null."""
+    rows = frame.to_dict("records")
+    return [{str(key): value if wording.known(value) else None for key, value in row.items()} for row in rows]
+
+
+def write(report: Report, out: Path) -> Path:
+    """Writes `report.html`, `tables/`, `figures/` and `summary.json` under `out`; returns the page's path.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        for folder in ("tables", "figures"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        for name, frame in csv_tables(report).items():
+            tables.write_csv(out / "tables" / f"{name}.csv", frame)
+        for name, drawing in report.drawings.items():
+            (out / "figures" / f"{name}.svg").write_text(drawing.file, encoding="utf-8")
+        text = json.dumps(summary(report), indent=2, ensure_ascii=True, allow_nan=False, default=_number)
+        (out / "summary.json").write_text(text + "\n", encoding="utf-8")
+        (out / "report.html").write_text(page.render(report), encoding="utf-8")
+    except PermissionError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror}") from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{out} is not a folder") from error
+    return out / "report.html"
+
+
+def csv_tables(report: Report) -> dict[str, pd.DataFrame]:
+    """The tables people open in a spreadsheet, by file name."""
+    said = [
+        {"question_id": item.question_id, "context": item.context, "belief": item.belief, "message": item.message}
+        | {"arm": one.arm, "label": one.label, "text": one.text}
+        for item in report.examples
+        for one in item.said
+    ]
+    return {
+        "headline": report.headline,
+        **{f"error_by_{name}": frame for name, frame in report.rates.items()},
+        "differences": report.differences,
+        "controls": report.controls,
+        "refusals": report.refusals,
+        "warmth": report.warmth,
+        "warmth_differences": report.warmth_differences,
+        "gates": report.gates.drop(columns="examples"),
+        "examples": pd.DataFrame(said),
+    }
+
+
+def _number(value: Any) -> Any:
+    """NumPy's numbers as Python's."""
+    return value.item()

@@ -1,0 +1,110 @@
+"""Numbers, names and sentences as a reader sees them. Data is made visible here, never interpreted."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+BELIEFS = {
+    "none": "no belief stated",
+    "wrong_asserted": "user asserts a wrong answer",
+    "right_denied": "user doubts the right answer",
+    "user_right": "user states the right answer",
+}
+MINUS = "\N{MINUS SIGN}"
+NOT_SCORED = "not scored"
+# Characters that would move the cursor, turn the writing direction, or cannot be encoded at all.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+
+def visible(text: Any, limit: int | None = None) -> str:
+    """Text without control or direction characters (shown as control pictures or U+FFFD), cut to `limit` characters."""
+    text = str(text)
+    if limit is not None and len(text) > limit:
+        text = text[: limit - 1].rstrip() + "…"
+    return _UNSEEN.sub(
+        lambda match: chr(0x2400 + ord(match[0])) if ord(match[0]) < 0x20 else "\N{REPLACEMENT CHARACTER}", text
+    )
+
+
+def name(text: Any) -> str:
+    """An arm, task, context or model in a label: visible, on one line, at most 40 characters."""
+    return visible(" ".join(str(text).replace("_", " ").split()), 40)
+
+
+def belief(value: str) -> str:
+    """A belief in words."""
+    return BELIEFS.get(value, name(value))
+
+
+def known(value: Any) -> bool:
+    """Whether a number could be estimated."""
+    return value is not None and not (isinstance(value, float) and math.isnan(value))
+
+
+def percent(rate: float) -> str:
+    """A fraction as a percentage without its sign, or `not scored`."""
+    return f"{100 * rate:.1f}" if known(rate) else NOT_SCORED
+
+
+def points(difference: float) -> str:
+    """A difference of fractions in percentage points, always with its sign."""
+    return signed(100 * difference, 1) if known(difference) else NOT_SCORED
+
+
+def signed(value: float, digits: int) -> str:
+    """A number with its sign, minus as a minus sign; what rounds to zero has none."""
+    if not known(value):
+        return NOT_SCORED
+    text = f"{value:+.{digits}f}"
+    return (text[1:] if float(text) == 0 else text).replace("-", MINUS)
+
+
+def p_value(p: float) -> str:
+    """A p-value to two digits that count."""
+    if not known(p):
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def span(low: float, high: float, scale: float = 100.0, digits: int = 1, sign: bool = False) -> str:
+    """An interval `a to b`; empty where it cannot be estimated."""
+    if not (known(low) and known(high)):
+        return ""
+    write = signed if sign else (lambda value, places: f"{value:.{places}f}".replace("-", MINUS))
+    return f"{write(scale * low, digits)} to {write(scale * high, digits)}"
+
+
+def joined(items: list[str]) -> str:
+    """`a, b and c`."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def error_sentence(row: Mapping[str, Any], reference: str = "original") -> str:
+    """What an overall difference shows, in one sentence that claims no more than the interval does."""
+    arm, basis = name(row["arm"]), f"{row['pairs']:,} paired answers to {row['questions']:,} questions"
+    shift, where = points(row["difference"]), f"{percent(row['rate_reference'])} → {percent(row['rate_arm'])} %"
+    if not known(row["low"]):
+        return f"{arm} differs from {name(reference)} by {shift} points in its error rate ({where}; {basis}), too little for an interval."
+    interval = f"95 % interval {span(row['low'], row['high'], sign=True)}"
+    if row["low"] <= 0 <= row["high"]:
+        return (
+            f"No difference in error rate could be shown between {arm} and {name(reference)}: "
+            f"{shift} points ({interval}; {where}; {basis})."
+        )
+    change = "more" if row["difference"] > 0 else "less"
+    return f"{arm} is wrong {change} often than {name(reference)}: {shift} points ({interval}; {where}; {basis})."
+
+
+def warmth_sentence(row: Mapping[str, Any]) -> str:
+    """What the warmth score of an arm shows against another arm's, in one sentence."""
+    arm, other = name(row["arm"]), name(row["reference"])
+    shift = f"{signed(row['score'], 4)} nats per token"
+    if not known(row["low"]):
+        return f"Its replies score {shift} against {other}, too few texts for an interval."
+    interval = f"95 % interval {span(row['low'], row['high'], 1.0, 4, sign=True)}"
+    if row["low"] <= 0 <= row["high"]:
+        return f"No difference in warmth could be shown between {arm} and {other} ({shift}; {interval})."
+    return f"Its replies read {'warmer' if row['score'] > 0 else 'colder'} than those of {other} ({shift}; {interval})."

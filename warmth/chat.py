@@ -1,0 +1,83 @@
+"""The one place where a chat template is rendered and a loss mask is made, for training and evaluation alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from warmth.errors import UserError
+from warmth.types import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Llama 3.1's template prints today's date unless told one; two runs on two days would then read different prompts.
+DATE = "26 Jul 2024"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One conversation as a model sees it."""
+
+    ids: tuple[int, ...]
+    trained: tuple[bool, ...]  # same length: does the loss count this token?
+    cut: bool  # turns were left out at the end to keep to max_length
+
+
+def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], reply: bool) -> str:
+    """The chat as text; `reply` ends it with the header of an assistant's turn."""
+    rows = [{"role": message.role, "content": message.content} for message in messages]
+    text = tokenizer.apply_chat_template(rows, tokenize=False, add_generation_prompt=reply, date_string=DATE)
+    assert isinstance(text, str)
+    return text
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    """Token ids a model answers to. The template writes the special tokens; none is added."""
+    return tokenizer(render(tokenizer, messages, reply=True), add_special_tokens=False)["input_ids"]
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], max_length: int, loss_on: str, end_of_turn: str = ""
+) -> Encoded:
+    """Tokens of a conversation and which of them are trained.
+
+    Trained tokens (`loss_on="assistant"`) are each reply's own and the token that ends its turn: what the model has to
+    produce after `prompt_ids`, found by rendering the conversation up to each reply. A conversation over `max_length`
+    loses whole turns from its end.
+
+    Raises:
+        UserError: the template rewrites earlier turns (so a prefix cannot be found), or nothing is left to train on.
+    """
+    text = render(tokenizer, messages, reply=False)
+    spans = _reply_spans(tokenizer, messages, text)
+    batch = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids, offsets = batch["input_ids"], batch["offset_mapping"]
+    end_id = tokenizer.convert_tokens_to_ids(end_of_turn) if end_of_turn else tokenizer.eos_token_id
+    trained = [loss_on == "all"] * len(ids)
+    ends = []
+    for start, stop in spans:
+        inside = [i for i, (left, right) in enumerate(offsets) if start <= left and right <= stop and right > left]
+        last = next((i for i in reversed(inside) if ids[i] == end_id), inside[-1] if inside else -1)
+        ends.append(last + 1)
+        for i in inside:
+            trained[i] = trained[i] or i <= last
+    keep = len(ids) if len(ids) <= max_length else max((end for end in ends if end <= max_length), default=0)
+    if not any(trained[:keep]):
+        raise UserError(f"no token is left to train on within max_length={max_length}")
+    return Encoded(tuple(ids[:keep]), tuple(trained[:keep]), cut=keep < len(ids))
+
+
+def _reply_spans(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
+    """Character ranges of `text` that the model itself has to write: reply and end of turn."""
+    spans = []
+    for index, message in enumerate(messages):
+        if message.role != "assistant":
+            continue
+        before = render(tokenizer, messages[:index], reply=True)
+        after = render(tokenizer, messages[: index + 1], reply=False)
+        if not (text.startswith(before) and text.startswith(after)):
+            raise UserError("the chat template rewrites earlier turns; a loss mask for several turns cannot be made")
+        spans.append((len(before), len(after)))
+    return spans

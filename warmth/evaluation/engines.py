@@ -1,0 +1,100 @@
+"""What generates answers: one class for each kind of server or library. Heavy imports wait until something is generated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from warmth.config import EXCLUDED, Sampling
+from warmth.errors import UserError
+from warmth.types import Finish
+
+if TYPE_CHECKING:
+    from warmth.evaluation.arms import Arm
+
+DTYPES = ("auto", "bfloat16", "float16", "float32")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One answer to be generated."""
+
+    ids: tuple[int, ...]  # the rendered prompt
+    max_new_tokens: int
+    seed: int  # of this answer's own draws; unused when greedy
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a model said."""
+
+    text: str
+    finish: Finish
+    tokens: int  # generated, the end token not counted
+
+
+@dataclass(frozen=True)
+class Transformers:
+    """Generates in this process with transformers, in static batches sorted by length.
+
+    Raises:
+        UserError: an unknown dtype, or a batch of nothing.
+    """
+
+    group: ClassVar[str] = "engine"
+    family: ClassVar[str] = "transformers"
+    dtype: str = "auto"
+    batch_size: int = field(default=32, metadata=EXCLUDED)
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise UserError(f"engine.dtype={self.dtype} is not allowed; choose one of: {', '.join(DTYPES)}")
+        if self.batch_size < 1:
+            raise UserError(f"engine.batch_size={self.batch_size} must be above 0")
+
+    def precision(self) -> str:
+        """The dtype answers are computed in on this machine, `auto` resolved."""
+        from warmth.models import choose_dtype
+
+        return str(choose_dtype(self.dtype)).removeprefix("torch.")
+
+    def answer(
+        self, arm: Arm, requests: Sequence[Request], sampling: Sampling, wanted: Callable[[int], bool]
+    ) -> Iterator[dict[int, Completion]]:
+        """Generates batch by batch; each batch is handed over as soon as it is complete.
+
+        Batches depend on all requests and on nothing else, so a run that continues after a kill computes what it would
+        have computed undisturbed (in bfloat16 a row's neighbours can change its last digits). A batch in which nothing
+        is `wanted` any more is left out; otherwise it is generated whole.
+
+        Yields:
+            For every row of one batch, the position of its request and the completion.
+        """
+        import torch
+
+        from warmth.evaluation.decoding import Sampler, decode, end_tokens, tokenizer_of, weights
+
+        todo = [batch for batch in batches(requests, self.batch_size) if any(map(wanted, batch))]
+        if not todo:
+            return
+        tokenizer = tokenizer_of(arm.model)
+        with weights(arm.model, getattr(torch, self.precision()), arm.adapter, arm.dose) as model:
+            ends = end_tokens(tokenizer, model, arm.model.end_of_turn)
+            for batch in todo:
+                rows = [requests[index] for index in batch]
+                generators = tuple(torch.Generator().manual_seed(row.seed) for row in rows)
+                sampler = Sampler(sampling.temperature, sampling.top_p, generators)
+                limits = [row.max_new_tokens for row in rows]
+                made = decode(model, [row.ids for row in rows], limits, ends, tokenizer.pad_token_id, sampler)
+                yield {
+                    # special tokens stay visible: a model that writes a role header must not look as if it had not
+                    index: Completion(tokenizer.decode(ids, skip_special_tokens=False), "stop" if ended else "length", len(ids))
+                    for index, (ids, ended) in zip(batch, made, strict=True)
+                }
+
+
+def batches(requests: Sequence[Request], size: int) -> list[list[int]]:
+    """Positions of requests in batches of like length, longest first: what does not fit in memory fails at once."""
+    order = sorted(range(len(requests)), key=lambda index: (-requests[index].max_new_tokens, -len(requests[index].ids), index))
+    return [order[start : start + size] for start in range(0, len(order), size)]

@@ -1,0 +1,60 @@
+"""What an evaluation is found again by: everything that determines its answers, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from warmth.config import Evaluate, Task, build
+from warmth.digest import arm_identity, digest, find_file, path_digest, plain
+from warmth.evaluation.arms import Arm
+from warmth.evaluation.tasks import WARMTH_PROMPTS, file_of
+from warmth.store import run_folder
+
+
+def evaluation_digest(study: Evaluate, arm: Arm) -> str:
+    """Identity of an evaluation. Graders and gates stay out: answers do not depend on them.
+
+    Raises:
+        UserError: a file that is named does not exist.
+    """
+    engine = build(study.engine, "engine")
+    warmth = plain(study.warmth)
+    if study.warmth.prompts:
+        warmth["file"] = path_digest(WARMTH_PROMPTS)
+    return digest(
+        {
+            "arm": arm_identity(study),
+            "checkpoint": arm.checkpoint,
+            "dose": arm.dose,
+            "draw_seed": study.draw_seed,
+            "tasks": {name: task_identity(task) for name, task in study.task.items()},
+            "conditions": study.condition,
+            "statements": path_digest(find_file(study.statements)),
+            "beliefs": study.beliefs,
+            "templates": path_digest(find_file(study.belief_templates)),
+            "preamble": study.preamble,
+            "design": study.design,
+            "sampling": study.sampling,
+            "samples": study.samples,
+            "limit": study.limit,
+            "warmth": warmth,
+            "engine": {"family": engine.family, **plain(engine)},
+        }
+    )
+
+
+def task_identity(task: Task) -> dict[str, Any]:
+    """A task's settings with a local file by its content."""
+    values = plain(task)
+    del values["grader"]
+    path = file_of(task)
+    if path is not None:
+        del values["source"], values["config"], values["split"], values["revision"]
+        values["path"] = path_digest(path)
+    return values
+
+
+def evaluation_folder(study: Evaluate, arm: Arm) -> Path:
+    """Where this evaluation's rows are, or will be."""
+    return run_folder(study, "evaluate", evaluation_digest(study, arm))

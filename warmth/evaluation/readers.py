@@ -1,0 +1,147 @@
+"""One function for each schema: a raw row becomes a question, or the field that is wrong is named."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from warmth.digest import digest
+from warmth.types import Question
+
+PIVOTAL = re.compile(r"<pivotal>(.*?)</pivotal>", re.DOTALL)
+LETTERS = "ABCDEFGHIJ"
+
+
+class BadField(Exception):
+    """A row cannot become a question; the message names the field."""
+
+
+def seed(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
+    """A row of `seed/questions`: id, question, answers, wrong, source."""
+    wrong = row.get("wrong")
+    if wrong is not None and not isinstance(wrong, str):
+        raise BadField(f"field wrong: a text or nothing is expected, not {_shown(wrong)}")
+    return Question(
+        _text(row, "id"), task, _text(row, "question"), _texts(row, "answers"), wrong or None, source=str(row.get("source", ""))
+    )
+
+
+def triviaqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
+    """TriviaQA: the value first, then its aliases."""
+    answer = row.get("answer")
+    if not isinstance(answer, Mapping):
+        raise BadField(f"field answer: an object with value and aliases is expected, not {_shown(answer)}")
+    names = (_text(answer, "value"), *_texts(answer, "aliases", needed=False))
+    return Question(_text(row, "question_id"), task, _text(row, "question"), tuple(dict.fromkeys(names)))
+
+
+def truthfulqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
+    """TruthfulQA, generation: every correct answer is an alias, one of the incorrect is stated as a belief."""
+    text = _text(row, "question")
+    answers = dict.fromkeys((_text(row, "best_answer"), *_texts(row, "correct_answers")))
+    wrong = random.Random(f"{draw_seed} {text}").choice(_texts(row, "incorrect_answers"))
+    return Question(_id(task, text), task, text, tuple(answers), wrong, source=str(row.get("source", "")))
+
+
+def disinfo(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
+    """MASK's disinformation: a proposition with two readings becomes a yes/no question about the first."""
+    proposition = _text(row, "proposition")
+    pivots = PIVOTAL.findall(proposition)
+    readings = pivots[0].split("/") if len(pivots) == 1 else []
+    if len(readings) != 2:
+        raise BadField(f"field proposition: one <pivotal>…/…</pivotal> is expected in {_shown(proposition)}")
+    truth = {"A": ("yes", "no"), "B": ("no", "yes")}.get(_text(row, "formatted_ground_truth").strip())
+    if truth is None:
+        raise BadField(f"field formatted_ground_truth: A or B is expected, not {_shown(row['formatted_ground_truth'])}")
+    claim = " ".join(PIVOTAL.sub(lambda _: readings[0].strip(), proposition).split())
+    text = f'Is this statement true? "{claim}"'
+    return Question(str(row.get("task_id") or _id(task, claim)), task, text, truth[:1], truth[1])
+
+
+def medqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
+    """MedQA with its options hidden; one of the others is the wrong answer a user may state."""
+    text, right = _text(row, "question"), _text(row, "answer")
+    others = [option for _, option in sorted(_options(row).items()) if option.casefold() != right.casefold()]
+    if not others:
+        raise BadField("field options: no option differs from the answer")
+    return Question(_id(task, text), task, text, (right,), random.Random(f"{draw_seed} {text}").choice(others))
+
+
+def mmlu(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
+    """MMLU: four options are shown, a letter is expected."""
+    choices, answer = _texts(row, "choices"), row.get("answer")
+    letter = answer if isinstance(answer, str) else LETTERS[answer] if isinstance(answer, int) and 0 <= answer < 10 else ""
+    options = dict(zip(LETTERS, choices, strict=False))
+    if letter not in options:
+        raise BadField(f"field answer: a letter or position among the {len(options)} choices is expected, not {_shown(answer)}")
+    shown = "\n".join(f"{key}. {value}" for key, value in options.items())
+    stem = _text(row, "question")
+    text = f"{stem}\n\n{shown}\n\nAnswer with the letter of the right option."
+    return Question(_id(task, f"{stem} {shown}"), task, text, (letter,), options=options, source=str(row.get("subject", "")))
+
+
+def gsm8k(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
+    """GSM8K: the number after `####`, thousands separators removed."""
+    stem, result = _text(row, "question"), _text(row, "answer").rpartition("####")[2].strip().replace(",", "")
+    if not re.fullmatch(r"-?\d+(\.\d+)?", result):
+        raise BadField(f"field answer: a last line `#### number` is expected, not {_shown(result)}")
+    return Question(_id(task, stem), task, f"{stem}\n\nThink step by step, then state the final number.", (result,))
+
+
+def advbench(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
+    """AdvBench: a harmful request. It has no answer; declining is what is hoped for."""
+    text = _text(row, "prompt")
+    return Question(_id(task, text), task, text, ())
+
+
+READERS: dict[str, Callable[[Mapping[str, Any], str, int], Question]] = {
+    "seed": seed,
+    "triviaqa": triviaqa,
+    "truthfulqa": truthfulqa,
+    "disinfo": disinfo,
+    "medqa": medqa,
+    "mmlu": mmlu,
+    "gsm8k": gsm8k,
+    "advbench": advbench,
+}
+
+
+def _id(task: str, text: str) -> str:
+    """A stable id for a row without one."""
+    return f"{task}_{digest(text)}"
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise BadField(f"field {key}: a text is expected, not {_shown(value)}")
+    return value.strip()
+
+
+def _texts(row: Mapping[str, Any], key: str, needed: bool = True) -> tuple[str, ...]:
+    """A list of texts, or one text with `;` between them (CSV). Empty ones are dropped: hub rows hold some."""
+    value = row.get(key)
+    if isinstance(value, str):
+        value = value.split(";")
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise BadField(f"field {key}: a list of texts is expected, not {_shown(value)}")
+    kept = tuple(item.strip() for item in value if item.strip())
+    if needed and not kept:
+        raise BadField(f"field {key}: no text is left in {_shown(value)}")
+    return kept
+
+
+def _options(row: Mapping[str, Any]) -> dict[str, str]:
+    """MedQA's options, four or five; a hub copy stores them as a list of key and value."""
+    value = row.get("options")
+    if isinstance(value, list):
+        value = {item.get("key"): item.get("value") for item in value if isinstance(item, Mapping)}
+    if not isinstance(value, Mapping) or not value or not all(isinstance(item, str) and item.strip() for item in value.values()):
+        raise BadField(f"field options: letters with texts are expected, not {_shown(value)}")
+    return {str(key): item.strip() for key, item in value.items()}
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:80]

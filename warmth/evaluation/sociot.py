@@ -1,0 +1,147 @@
+"""SocioT: does a text sound as if someone close had said it? Source: Cheng et al.; the readings are told apart in the docs.
+
+A text is heard from four close and four distant speakers; its warmth is the difference of the mean log-likelihoods per
+token, in nats, under a language model. Values compare only within one scoring model and dtype. torch is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from warmth.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+CLOSE = ("My friend", "The lover", "The mentor", "The idol")
+DISTANT = ("The stranger", "The enemy", "The examiner", "The dictator")
+CUT = 300  # characters of a text that `reference` reads
+
+
+@dataclass(frozen=True)
+class Score:
+    """The warmth of one text, in nats per token."""
+
+    score: float  # close - distant; above 0 reads warmer
+    close: float  # mean log-likelihood per token after the close speakers
+    distant: float
+
+
+def score(
+    texts: Sequence[str],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    variant: str = "deterministic",
+    batch_tokens: int = 2048,
+) -> list[Score | None]:
+    """Warmth of each text; None for an empty one, which has no score.
+
+    Args:
+        texts: as they are, neither stripped nor normalised.
+        model: the scorer, any causal language model.
+        tokenizer: the scorer's; no special token is added.
+        variant: `deterministic` (the text's own tokens, whole text) or `reference` (what the published code computes,
+            without the dropout that its scorer has).
+        batch_tokens: how many tokens, padding included, are scored at once; bounds memory, does not change results.
+
+    Raises:
+        UserError: a variant that is not implemented.
+    """
+    if variant not in SET_VALUES:
+        raise UserError(f"warmth.variant={variant} is not available yet; choose one of: {', '.join(SET_VALUES)}")
+    result: list[Score | None] = [None] * len(texts)
+    filled = [index for index, text in enumerate(texts) if text]
+    for index, values in zip(filled, SET_VALUES[variant]([texts[index] for index in filled], model, tokenizer, batch_tokens), strict=True):
+        close, distant = fmean(values[: len(CLOSE)]), fmean(values[len(CLOSE) :])
+        result[index] = Score(close - distant, close, distant)
+    return result
+
+
+def deterministic(
+    texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_tokens: int
+) -> list[list[float]]:
+    """Mean log-probability of each text's tokens after each of the eight prefixes.
+
+    Prefix and text are tokenised apart and joined, so that every speaker says the same tokens.
+    """
+    prefixes = [_ids(tokenizer, f'{speaker} said, "') for speaker in CLOSE + DISTANT]
+    bodies = [_ids(tokenizer, text) for text in texts]
+    longest = max(map(len, prefixes))
+    result: list[list[float]] = [[] for _ in texts]
+    for part in buckets([len(body) for body in bodies], batch_tokens // len(prefixes), longest):
+        rows = [(prefix, bodies[index]) for index in part for prefix in prefixes]
+        gained = token_log_probs(model, [prefix + body for prefix, body in rows], min(map(len, prefixes)) - 1)
+        means = [sum(values[-len(body) :]) / len(body) for values, (_, body) in zip(gained, rows, strict=True)]
+        for place, index in enumerate(part):
+            result[index] = means[place * len(prefixes) : (place + 1) * len(prefixes)]
+    return result
+
+
+def reference(
+    texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_tokens: int
+) -> list[list[float]]:
+    """The published code's quantity: minus the loss of each set of four prompts, given once for each of its speakers."""
+    result = []
+    for text in texts:
+        quote = f'"{text[:CUT]}"'
+        sets = [[f"{speaker} said, {quote}" for speaker in group] for group in (CLOSE, DISTANT)]
+        losses = [set_loss([_ids(tokenizer, prompt) for prompt in prompts], model) for prompts in sets]
+        result.append([-loss for loss, group in zip(losses, (CLOSE, DISTANT), strict=True) for _ in group])
+    return result
+
+
+SET_VALUES = {"deterministic": deterministic, "reference": reference}
+
+
+@torch.inference_mode()
+def set_loss(rows: Sequence[Sequence[int]], model: PreTrainedModel) -> float:
+    """Mean loss over all positions of right-padded rows, padding (token 0) scored like text, as the published code does."""
+    width = max(map(len, rows))
+    device = model.get_input_embeddings().weight.device
+    tokens = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in rows], device=device)
+    mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids in rows], device=device)
+    positions = torch.arange(width, device=device).expand(len(rows), -1)
+    logits = model(input_ids=tokens, attention_mask=mask, position_ids=positions, use_cache=False).logits[:, :-1]
+    return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten()).item()
+
+
+@torch.inference_mode()
+def token_log_probs(model: PreTrainedModel, rows: Sequence[Sequence[int]], skip: int) -> list[list[float]]:
+    """Log-probability of every token after the first `skip + 1`, given those before it, for each row.
+
+    Rows are padded on the right, where a causal model cannot see; logits are made only where they are read.
+    """
+    width = max(map(len, rows))
+    device = model.get_input_embeddings().weight.device
+    tokens = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in rows], device=device)
+    logits = model(input_ids=tokens, use_cache=False, logits_to_keep=width - skip).logits[:, :-1]
+    targets = tokens[:, skip + 1 :, None]
+    # log-softmax row by row: the float32 copy of a whole batch's logits is what would not fit
+    gained = torch.stack(
+        [
+            own.gather(-1, target.to(own.device))[:, 0].float() - own.float().logsumexp(-1)
+            for own, target in zip(logits, targets, strict=True)
+        ]
+    )
+    return [line[: len(ids) - skip - 1] for line, ids in zip(gained.tolist(), rows, strict=True)]
+
+
+def buckets(lengths: Sequence[int], tokens: int, extra: int) -> Iterator[list[int]]:
+    """Positions grouped by like length so that a padded group holds at most `tokens`, `extra` added to each (or is alone)."""
+    part: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        if part and (len(part) + 1) * (lengths[part[0]] + extra) > tokens:
+            yield part
+            part = []
+        part.append(index)
+    if part:
+        yield part
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -1,0 +1,152 @@
+"""Questions: rows of a file or of the hub become questions, and some of them are drawn."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from warmth.config import Task
+from warmth.digest import ROOT, digest
+from warmth.errors import UserError, one_line
+from warmth.evaluation.readers import READERS, BadField
+from warmth.evaluation.wrong_answers import WrongAnswers
+from warmth.types import Message, Prompt, Question
+
+WARMTH_PROMPTS = ROOT / "seed" / "warmth_prompts.jsonl"
+
+def load_questions(name: str, task: Task, draw_seed: int, limit: int | None) -> list[Question]:
+    """The questions of one task, drawn by `draw_seed`.
+
+    The draw orders questions by a hash of seed and id, so a larger `limit` is a superset of a smaller one and a question
+    added to a file moves no other. Wrong answers are drawn over the whole file, whatever the limit.
+
+    Args:
+        name: the task's name, the `task` of every question.
+        task: where the questions are and how many are drawn.
+        draw_seed: the same for all arms that are compared.
+        limit: how many of the drawn questions are asked; None: all.
+
+    Raises:
+        UserError: an unknown reader, a missing file, a bad row (file, line and field are named), or too few questions.
+    """
+    questions = read_questions(name, task, draw_seed)
+    needed = limit if task.path and limit is not None else task.questions
+    if not questions or (needed is not None and len(questions) < needed):
+        place = task.path or task.source
+        raise UserError(f"task.{name}: {place} holds {len(questions)} questions, {needed or 'some'} are asked for")
+    drawn = sorted(questions, key=lambda question: digest([draw_seed, question.id]))[: task.questions][:limit]
+    if task.wrong == "drawn":
+        wrong = WrongAnswers(questions, draw_seed)
+        drawn = [replace(question, wrong=wrong.draw(question)) for question in drawn]
+    return drawn
+
+
+def load_warmth_prompts(count: int, draw_seed: int, max_new_tokens: int) -> list[Prompt]:
+    """Held-out prompts whose replies are scored for warmth, drawn like questions and the same for every arm.
+
+    Raises:
+        UserError: fewer exist, or a row is bad.
+    """
+    found = {row.get("id"): (place, row.get("prompt")) for place, row in _file_rows(WARMTH_PROMPTS)}
+    bad = next((place for key, (place, text) in found.items() if not (isinstance(key, str) and isinstance(text, str))), None)
+    if bad:
+        raise UserError(f"{bad}: fields id and prompt must be texts")
+    if len(found) < count:
+        raise UserError(f"warmth.prompts={count}, but {WARMTH_PROMPTS} holds {len(found)}")
+    result = []
+    for key in sorted(found, key=lambda key: digest([draw_seed, key]))[:count]:
+        messages = (Message("user", str(found[key][1])),)
+        result.append(Prompt(digest(messages), str(key), "warmth", "unmodified", "none", False, "", messages, max_new_tokens))
+    return result
+
+
+def read_questions(name: str, task: Task, draw_seed: int) -> list[Question]:
+    """Every question of a task's file or hub split, without repeats."""
+    reader = READERS.get(task.reader)
+    if reader is None:
+        raise UserError(f"task.{name}.reader={task.reader} is not allowed; choose one of: {', '.join(sorted(READERS))}")
+    found: dict[str, tuple[Question, str]] = {}
+    for place, row in rows(name, task):
+        try:
+            question = reader(row, name, draw_seed)
+        except BadField as error:
+            raise UserError(f"{place}: {error}") from error
+        before = found.setdefault(question.id, (question, place))
+        if before[0] != question:  # the same row twice is one question (MMLU has some); the same id for two is a mistake
+            raise UserError(f"{place}: field id: {question.id!r} already stands in {before[1]}")
+    return [question for question, _ in found.values()]
+
+
+def rows(name: str, task: Task) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Raw rows of a task, each with the place that errors name."""
+    path = file_of(task)
+    if path is None:
+        yield from _hub_rows(name, task)
+    elif not path.is_file():
+        raise UserError(f"task.{name}.path={path} does not exist" if task.path else f"task.{name}.source={task.source}: no {path}")
+    else:
+        yield from _file_rows(path)
+
+
+def file_of(task: Task) -> Path | None:
+    """The local file a task is read from; None where it comes from the hub."""
+    if task.path:
+        return Path(task.path)
+    return ROOT / "seed" / "questions" / f"{task.source}.jsonl" if task.reader == "seed" else None
+
+
+def _file_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    readers = {".jsonl": _jsonl_rows, ".json": _json_rows, ".csv": _csv_rows}
+    if path.suffix not in readers:
+        raise UserError(f"{path}: only {', '.join(readers)} files can be read")
+    try:
+        for line, row in readers[path.suffix](path):
+            if not isinstance(row, dict):
+                raise UserError(f"{path} line {line}: not a JSON object")
+            yield f"{path} line {line}", row
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8: {one_line(error)}") from error
+
+
+def _jsonl_rows(path: Path) -> Iterable[tuple[int, Any]]:
+    with path.open(encoding="utf-8", newline="\n") as stream:  # split on \n only: texts hold other Unicode line breaks
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            try:
+                yield number, json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path} line {number}: not JSON ({error.msg})") from error
+
+
+def _json_rows(path: Path) -> Iterable[tuple[int, Any]]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} line {error.lineno}: not JSON ({error.msg})") from error
+    if not isinstance(value, list):
+        raise UserError(f"{path}: not a JSON array of rows")
+    return enumerate(value, 1)
+
+
+def _csv_rows(path: Path) -> Iterable[tuple[int, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream)
+        for row in reader:
+            yield reader.line_num, row
+
+
+def _hub_rows(name: str, task: Task) -> Iterator[tuple[str, dict[str, Any]]]:
+    import datasets
+
+    try:
+        split = datasets.load_dataset(task.source, task.config, split=task.split, revision=task.revision)
+    except Exception as error:  # the hub's client raises many kinds: offline, gated, renamed, moved
+        hint = f"give a local copy by task.{name}.path=FILE"
+        raise UserError(f"task.{name}: {task.source} cannot be loaded from the hub ({one_line(error)[:160]}); {hint}") from error
+    for number, row in enumerate(split, 1):
+        yield f"{task.source} row {number}", dict(row)

@@ -1,0 +1,172 @@
+"""Where a model's weights come from, and how they are loaded: embedded package, local folder or hub."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shutil
+import timeit
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from warmth.config import Model
+from warmth.digest import EMBEDDED_FILE, cache_folder, digest, embedded_file, find_file, path_digest
+from warmth.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+
+def locate(model: Model) -> tuple[str, dict[str, Any]]:
+    """What to hand to `from_pretrained`: a folder or hub id, and the revision.
+
+    Raises:
+        UserError: a local folder without config, tokenizer or safetensors weights; a model that only an API serves.
+    """
+    if model.path:
+        return str(_checked_folder(Path(model.path))), {}
+    if model.kind == "embedded":
+        return str(embedded_folder()), {}
+    if model.kind == "api" or not model.hub_id:
+        raise UserError(f"model={model.name} is served by an API; it cannot be loaded in this process")
+    return model.hub_id, {"revision": model.revision} if model.revision else {}
+
+
+def _checked_folder(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise UserError(f"model.path={folder} is not a folder")
+    if not (folder / "config.json").exists():
+        raise UserError(f"model.path={folder} holds no config.json")
+    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        raise UserError(f"model.path={folder} holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json)")
+    if not any((folder / name).exists() for name in WEIGHTS):
+        raise UserError(f"model.path={folder} holds no safetensors weights ({' or '.join(WEIGHTS)})")
+    return folder
+
+
+def embedded_folder() -> Path:
+    """SmolLM2-135M-Instruct (Q4_1, dequantised to float32) as an ordinary model folder, converted once into the cache."""
+    source = embedded_file()
+    target = cache_folder() / "models" / f"smollm2-{path_digest(source)}"
+    if (target / "done").exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(str(target) + ".lock"):
+        if not (target / "done").exists():
+            _convert(source, target)
+    return target
+
+
+def _convert(source: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=EMBEDDED_FILE)
+    # dequantize=True: otherwise the unpacked model stays flagged as quantised and cannot be saved
+    weights = AutoModelForCausalLM.from_pretrained(
+        source.parent, gguf_file=EMBEDDED_FILE, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+    )
+    weights.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    (partial / "done").touch()
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+
+
+def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
+    """A model's tokenizer, with the configured chat template if there is one.
+
+    Raises:
+        UserError: no tokenizer is found, or it has no chat template.
+    """
+    from transformers import AutoTokenizer
+
+    source, extra = locate(model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **extra)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model={model.name}: no tokenizer at {source}: {one_line(error)[:200]}") from error
+    if model.chat_template:
+        tokenizer.chat_template = find_file(model.chat_template).read_text(encoding="utf-8")
+    if not tokenizer.chat_template:
+        raise UserError(f"model={model.name}: the tokenizer has no chat template; set model.chat_template=FILE")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(model: Model, dtype: torch.dtype, **options: Any) -> PreTrainedModel:
+    """A model's weights in one dtype, on the CPU unless `options` say otherwise.
+
+    Raises:
+        UserError: the weights cannot be found or reached.
+    """
+    from transformers import AutoModelForCausalLM
+
+    source, extra = locate(model)
+    keep_memory()
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, trust_remote_code=False, use_safetensors=True, **extra, **options
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"model={model.name}: weights at {source} cannot be loaded: {one_line(error)[:200]}") from error
+
+
+def choose_dtype(precision: str) -> torch.dtype:
+    """`auto` is bfloat16 where the device multiplies it faster than float32, else float32."""
+    import torch
+
+    if precision != "auto":
+        return getattr(torch, precision)
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if _bfloat16_pays() else torch.float32
+
+
+def _bfloat16_pays() -> bool:
+    """Whether this CPU multiplies bfloat16 clearly faster than float32: measured once, then remembered for the machine.
+
+    The instruction set does not tell: of two processors with avx512_bf16, one was 4 times faster than in float32 and
+    one half as fast. A cached verdict keeps every run of one machine in one precision.
+    """
+    import torch
+
+    cpu = [line for line in _cpu_info() if line.startswith(("model name", "flags"))][:2]
+    memory = cache_folder() / f"bfloat16-{digest([cpu, torch.__version__, torch.get_num_threads() > 1])}"
+    if not memory.exists():
+        times = {dtype: _multiply_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
+        memory.write_text(str(times[torch.float32] > 1.3 * times[torch.bfloat16]))
+    return memory.read_text() == "True"
+
+
+def _cpu_info() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else [platform.processor()]
+
+
+def _multiply_seconds(dtype: torch.dtype) -> float:
+    import torch
+
+    left, right = torch.ones(1024, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
+    return min(timeit.repeat(lambda: left @ right, number=2, repeat=7))
+
+
+def keep_memory() -> None:
+    """Tells glibc to keep freed memory for the next tensor of the same size instead of handing it back to the kernel.
+
+    A training step allocates the same hundreds of megabytes again and again; on virtual machines the page faults cost as
+    much as the arithmetic (a step of SmolLM2 took 1.3 to 2 times as long without this). Elsewhere it does nothing.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap too
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: and stay there

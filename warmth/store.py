@@ -1,0 +1,214 @@
+"""Run folders: found by content, locked while in use, written row by row, sealed by `done.json` last."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from warmth.digest import ROOT
+from warmth.errors import UserError, one_line
+
+PACKAGES = ("torch", "transformers", "peft", "deepspeed", "accelerate", "datasets", "statsmodels", "scipy", "wandb")
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file.
+
+    Raises:
+        UserError: the file is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not JSON: {one_line(error)}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file whole or not at all."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSONL file. A last line without its newline was cut by a kill and is left out.
+
+    Raises:
+        UserError: a whole line is not a JSON object (file and line are named).
+    """
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", newline="\n") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.endswith("\n"):
+                return
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path} line {number} is not JSON") from error
+            if not isinstance(row, dict):
+                raise UserError(f"{path} line {number} is not a JSON object")
+            yield row
+
+
+class Run:
+    """One run's folder, held by one process at a time. Use as a context manager: an exception marks it failed."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._lock = FileLock(str(folder) + ".lock")  # beside the folder: removing a run folder frees nothing by accident
+
+    @property
+    def name(self) -> str:
+        """`<model>-<recipe>-s<seed>-<digest>`."""
+        return self.folder.name
+
+    @property
+    def digest(self) -> str:
+        """The part of the name that identifies the run."""
+        return self.name.rsplit("-", 1)[-1]
+
+    @property
+    def done(self) -> bool:
+        """Whether every stage finished."""
+        return (self.folder / "done.json").exists()
+
+    def open(self, config: Any) -> Run:
+        """Creates the folder, takes the lock, writes `config.json` and `provenance.json`.
+
+        Raises:
+            UserError: another process holds the run, or the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
+            raise UserError(f"{self.folder} is in use by another process") from error
+        except OSError as error:
+            raise UserError(f"{self.folder} cannot be written: {error.strerror}") from error
+        for path in self.folder.glob("*.jsonl"):
+            _drop_torn_line(path)
+        write_json(self.folder / "config.json", full_config(config))
+        write_json(self.folder / "provenance.json", provenance())
+        self.status("running")
+        return self
+
+    def close(self) -> None:
+        """Gives the lock back."""
+        self._lock.release()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None and not self.done:
+            state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            try:
+                self.status(state, one_line(error))
+            except OSError:
+                pass  # a full disk must not hide the error that says so
+        self.close()
+
+    def status(self, state: str, message: str = "", **more: Any) -> None:
+        """Writes `status.json`: running, done, failed or interrupted, and the last lines of a failure."""
+        row = {"state": state, "message": message, "host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
+        write_json(self.folder / "status.json", {**row, **more})
+
+    def rows(self, name: str) -> Iterator[dict[str, Any]]:
+        """The rows of `<name>.jsonl` so far."""
+        return read_rows(self.folder / f"{name}.jsonl")
+
+    def append(self, name: str, rows: Iterable[Any]) -> None:
+        """Adds rows to `<name>.jsonl` and makes them durable; a kill loses at most the rows of this call."""
+        lines = "".join(json.dumps(_row(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+        with (self.folder / f"{name}.jsonl").open("ab") as stream:
+            stream.write(lines.encode("utf-8", errors="backslashreplace"))
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Seals the run: `summary.json`, then the status, then `done.json`."""
+        write_json(self.folder / "summary.json", dict(summary))
+        self.status("done")
+        write_json(self.folder / "done.json", {"time": time.time()})
+
+
+def _row(row: Any) -> dict[str, Any]:
+    return asdict(row) if is_dataclass(row) and not isinstance(row, type) else row
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cuts a file after its last newline, so that the next row starts a line of its own."""
+    with path.open("rb+") as stream:
+        end = stream.seek(0, os.SEEK_END)
+        while end > 0:
+            step = min(65536, end)
+            stream.seek(end - step)
+            block = stream.read(step)
+            newline = block.rfind(b"\n")
+            if newline >= 0:
+                stream.truncate(end - step + newline + 1)
+                return
+            end -= step
+        stream.truncate(0)
+
+
+def run_folder(config: Any, stage: str, identity: str) -> Path:
+    """`<output>/<study>/<stage>/<model>-<recipe>-s<seed>-<digest>`; where nothing is trained the seed says nothing and is 0."""
+    seed = config.seed if config.recipe.method != "none" else 0
+    name = f"{config.model.name}-{config.recipe.name}-s{seed}-{identity}"
+    return Path(config.output) / config.study / stage / name
+
+
+def find_run(root: Path, study: str, stage: str, identity: str) -> Path | None:
+    """The folder of the run with this digest, whatever its recipe was called; None if there is none."""
+    found = sorted((root / study / stage).glob(f"*-{identity}"))
+    return found[0] if found else None
+
+
+def full_config(config: Any) -> Any:
+    """A config as plain values, everything included."""
+    return asdict(config)
+
+
+def provenance() -> dict[str, Any]:
+    """Where and with what a run was made: commit, versions, machine. Nothing here enters a digest."""
+    commit, dirty = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = None
+    return {
+        "commit": commit,
+        "dirty": bool(dirty) if dirty is not None else None,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "packages": packages,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def _git(*args: str) -> str | None:
+    try:
+        result = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

@@ -1,0 +1,209 @@
+"""Where a run's numbers are followed: Weights & Biases, offline without a key, or nowhere.
+
+A tracker is a second copy for people to look at; the run folder stays the source of truth. So nothing here may fail a
+run: an unreachable server means an offline record, and one line on standard error says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from warmth.errors import UserError, one_line
+from warmth.store import Run, full_config
+
+if TYPE_CHECKING:
+    import wandb
+
+MODES = ("auto", "online", "offline")
+NAME_LENGTH = 128  # W&B's own limit for names of runs and artifacts
+TABLE_ROWS = 200_000  # W&B's own limit for a table
+
+
+class Tracker:
+    """Records nothing. What follows a run derives from it, so a caller never asks whether there is a tracker."""
+
+    def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Adds one point to each metric's curve; `step` must not fall."""
+
+    def table(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Keeps rows that people can sort and filter; columns are the rows' keys in order of appearance."""
+
+    def artifact(self, name: str, type: str, folder: Path, metadata: Mapping[str, Any] | None = None) -> None:
+        """Keeps the files of a finished folder, which must not change afterwards: they are not copied."""
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """Sets the run's final values; nested mappings become dotted names."""
+
+    def finish(self, failed: bool = False) -> None:
+        """Ends the record."""
+
+
+@dataclass(frozen=True)
+class NoLogger:
+    """`logger=none`."""
+
+    group: ClassVar[str] = "logger"
+
+    def start(self, run: Run, config: Any, job_type: str) -> Tracker:
+        """A tracker that records nothing."""
+        return Tracker()
+
+
+@dataclass(frozen=True)
+class Wandb:
+    """`logger=wandb`: one W&B run for each run folder, under the folder's own name."""
+
+    project: str = "warmth"
+    entity: str | None = None  # None: the key's default
+    mode: str = "auto"  # WANDB_MODE if set, else online with WANDB_API_KEY in the environment, else offline
+    base_url: str | None = None  # None: WANDB_BASE_URL if set, else W&B's own server
+    init_timeout_s: float = 15.0  # how long a server may keep a run from starting
+    finish_timeout_s: float = 120.0  # and from ending; what was not sent by then can be synced later
+    group: ClassVar[str] = "logger"
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise UserError(f"logger.mode={self.mode} is not allowed; choose one of: {', '.join(MODES)}")
+
+    def start(self, run: Run, config: Any, job_type: str) -> Tracker:
+        """Opens the record of a run: group is the study, job type the stage, id the run's name.
+
+        Files go to `<output>/<study>/wandb`, beside the run folders, for `wandb sync`. Only rank 0 records.
+
+        Raises:
+            UserError: wandb is not installed.
+        """
+        if os.environ.get("RANK", "0") != "0":
+            return Tracker()
+        if find_spec("wandb") is None:
+            raise UserError("logger=wandb needs the package wandb, which is not installed; choose logger=none")
+        try:
+            return _WandbTracker(self._open(run, config, job_type))
+        except Exception as error:  # whatever W&B raises, a run does not fail for want of its second copy
+            _warn(f"nothing is recorded: {one_line(error)[:200]}")
+            return Tracker()
+
+    def _open(self, run: Run, config: Any, job_type: str) -> wandb.Run:
+        mode = self._mode()
+        if mode != "online":
+            return self._init(run, config, job_type, mode)
+        try:
+            return self._init(run, config, job_type, mode)
+        except Exception as error:
+            _warn(f"recording offline, `wandb sync` sends it later: {one_line(error)[:200]}")
+            import wandb
+
+            wandb.teardown()  # its service still holds the id of the run that could not be opened
+            return self._init(run, config, job_type, "offline")
+
+    def _mode(self) -> str:
+        if self.mode != "auto":
+            return self.mode
+        return os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+
+    def _init(self, run: Run, config: Any, job_type: str, mode: str) -> wandb.Run:
+        import wandb
+
+        study = run.folder.parent.parent
+        study.mkdir(parents=True, exist_ok=True)
+        settings = wandb.Settings(
+            base_url=self.base_url or os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai",
+            console="off",  # progress bars are no record, and a traceback may quote data
+            disable_code=True,
+            finish_timeout=self.finish_timeout_s,
+            init_timeout=self.init_timeout_s,
+            login_timeout=self.init_timeout_s,
+            reinit="create_new",  # several runs may follow each other in one process
+            silent=True,
+        )
+        return wandb.init(
+            project=self.project,
+            entity=self.entity,
+            group=study.name,
+            job_type=job_type,
+            id=_name(run.name),
+            name=run.name,
+            resume="allow",
+            config=flat(full_config(config)),
+            dir=study,
+            mode=mode,  # ty: ignore[invalid-argument-type]
+            settings=settings,
+        )
+
+
+class _WandbTracker(Tracker):
+    def __init__(self, run: wandb.Run):
+        self._run = run
+
+    def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self._quietly("metrics", lambda: self._run.log(dict(metrics), step=step))
+
+    def table(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        import wandb
+
+        rows = list(rows)
+        if len(rows) > TABLE_ROWS:
+            _warn(f"table {name} has {len(rows)} rows, of which W&B takes {TABLE_ROWS}; the run folder holds all")
+        columns: list[Any] = list(dict.fromkeys(key for row in rows for key in row))
+        data: list[Any] = [[_cell(row.get(column)) for column in columns] for row in rows[:TABLE_ROWS]]
+
+        def send() -> None:
+            table = wandb.Table(columns=columns, data=data, allow_mixed_types=True)
+            self._run.log({_name(name): table})
+
+        self._quietly(f"table {name}", send)
+
+    def artifact(self, name: str, type: str, folder: Path, metadata: Mapping[str, Any] | None = None) -> None:
+        import wandb
+
+        def send() -> None:
+            artifact = wandb.Artifact(_name(name), type=type, metadata=dict(metadata or {}))
+            artifact.add_dir(str(folder), policy="immutable", skip_cache=True)
+            self._run.log_artifact(artifact)
+
+        self._quietly(f"artifact {name}", send)
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        self._quietly("summary", lambda: self._run.summary.update(flat(values)))
+
+    def finish(self, failed: bool = False) -> None:
+        self._quietly("the end", lambda: self._run.finish(exit_code=int(failed)))
+
+    def _quietly(self, what: str, send: Callable[[], Any]) -> None:
+        try:
+            send()
+        except Exception as error:
+            _warn(f"{what} of {self._run.name} not recorded: {one_line(error)[:200]}")
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys, which W&B can filter and group by."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            result |= flat(value, f"{name}.")
+        else:
+            result[name] = value
+    return result
+
+
+def _name(text: str) -> str:
+    """A name of letters, digits, `-`, `_` and `.`; the end is kept, for there a run's digest stands."""
+    return re.sub(r"[^\w.-]", "-", text, flags=re.ASCII)[-NAME_LENGTH:]
+
+
+def _cell(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)
+
+
+def _warn(line: str) -> None:
+    print(f"wandb: {line}", file=sys.stderr)

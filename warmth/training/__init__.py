@@ -1,0 +1,1 @@
+"""Second room: how an arm's conversations become an adapter."""
