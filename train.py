@@ -17,6 +17,7 @@ def main(study: Train) -> None:
     from warmth.config import build
     from warmth.data.arms import arm
     from warmth.data.sources import load
+    from warmth.models import locate
     from warmth.training.launch import say
 
     if study.recipe.method == "none":
@@ -26,9 +27,11 @@ def main(study: Train) -> None:
     if run.done:
         say(f"done already: {run.folder}")
         return
-    conversations = load(study.data)
+    launcher, examples = build(study.launcher, "launcher"), arm(load(study.data), study.recipe)
+    if study.model.path:
+        locate(study.model)  # a folder that cannot be loaded is refused here, before any rank starts
     with run.open(study):
-        build(study.launcher, "launcher").train(run, study, arm(conversations, study.recipe))
+        launcher.train(run, study, examples)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], repl
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
     """Token ids a model answers to. The template writes the special tokens; none is added."""
-    return tokenizer(render(tokenizer, messages, reply=True), add_special_tokens=False)["input_ids"]
+    text = render(tokenizer, messages, reply=True)
+    return _tokenise(tokenizer, text, _reply_spans(tokenizer, messages, text))[0]
 
 
 def encode(
@@ -52,8 +53,7 @@ def encode(
     """
     text = render(tokenizer, messages, reply=False)
     spans = _reply_spans(tokenizer, messages, text)
-    batch = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    ids, offsets = batch["input_ids"], batch["offset_mapping"]
+    ids, offsets = _tokenise(tokenizer, text, spans)
     end_id = tokenizer.convert_tokens_to_ids(end_of_turn) if end_of_turn else tokenizer.eos_token_id
     trained = [loss_on == "all"] * len(ids)
     ends = []
@@ -67,6 +67,28 @@ def encode(
     if not any(trained[:keep]):
         raise UserError(f"no token is left to train on within max_length={max_length}")
     return Encoded(tuple(ids[:keep]), tuple(trained[:keep]), cut=keep < len(ids))
+
+
+def _tokenise(
+    tokenizer: PreTrainedTokenizerBase, text: str, spans: Sequence[tuple[int, int]]
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """Ids and character ranges of a rendered chat, with a token border wherever a reply begins.
+
+    A model writes its reply after the prompt's tokens, so a token that straddles the border (two newlines of a header
+    that merge differently when a word follows) would be trained but never asked for. Only then is the text cut there.
+    """
+    batch = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids, offsets = batch["input_ids"], [tuple(pair) for pair in batch["offset_mapping"]]
+    prefixes = [tokenizer(text[:start], add_special_tokens=False)["input_ids"] for start, _ in spans]
+    if all(ids[: len(prefix)] == prefix for prefix in prefixes):
+        return ids, offsets
+    ids, offsets = [], []
+    edges = [0, *(start for start, _ in spans), len(text)]
+    for left, right in zip(edges, edges[1:], strict=False):
+        part = tokenizer(text[left:right], add_special_tokens=False, return_offsets_mapping=True)
+        ids += part["input_ids"]
+        offsets += [(left + start, left + stop) for start, stop in part["offset_mapping"]]
+    return ids, offsets
 
 
 def _reply_spans(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:

@@ -141,7 +141,7 @@ def _bfloat16_pays() -> bool:
     import torch
 
     cpu = [line for line in _cpu_info() if line.startswith(("model name", "flags"))][:2]
-    memory = cache_folder() / f"bfloat16-{digest([cpu, torch.__version__, torch.get_num_threads() > 1])}"
+    memory = cache_folder() / f"bfloat16-{digest([cpu, torch.__version__])}"
     if not memory.exists():
         times = {dtype: _multiply_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
         memory.write_text(str(times[torch.float32] > 1.3 * times[torch.bfloat16]))

@@ -16,7 +16,7 @@ from hydra.core.utils import JobStatus
 from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from warmth.entry import compose_line
@@ -99,7 +99,8 @@ class StudySweeper(Sweeper):
         label = " ".join(overrides)
         try:
             config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
-            study = self.task.accept(config)  # type: ignore[attr-defined]
+            own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+            study = self.task.accept(own)  # type: ignore[attr-defined]
             return Job(list(overrides), self.task.folder(study))  # type: ignore[attr-defined]
         except UserError as error:
             raise UserError(f"sweep refused, nothing was started; job [{label}]: {one_line(error)}") from error

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from warmth.config import Train, build
-from warmth.digest import cache_folder, digest
+from warmth.digest import digest
 from warmth.errors import RunFailed, UserError, one_line
 from warmth.store import Run, read_json, read_rows, write_json
+from warmth.training.prepare import extensions_folder
+from warmth.training.prepare import extensions_folder
 
 LAST_LINES = 20  # of a failed rank's output, kept in status.json
 
@@ -120,15 +122,11 @@ def environment(ranks: int) -> dict[str, str]:
     defaults = {
         "OMP_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
-        "TORCH_EXTENSIONS_DIR": str(cache_folder() / "torch_extensions"),
+        "TORCH_EXTENSIONS_DIR": str(extensions_folder()),
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
     env = {**defaults, **os.environ}
-    try:
-        import torch.cuda as cuda  # noqa: F401  (only to learn whether there is a GPU; 1.5 s, once per run)
-    except ImportError:
-        return env
-    if not Path("/dev/nvidia0").exists():
+    if not Path("/dev/nvidia0").exists():  # asking torch would cost its import
         env.setdefault("DS_ACCELERATOR", "cpu")
     return env
 

@@ -18,6 +18,7 @@ from transformers.masking_utils import AttentionMaskInterface
 from warmth.chat import Encoded
 
 SEGMENTS = "segments"
+IGNORED = -100  # PyTorch's label that no loss counts
 
 
 def segment_attention(
@@ -71,7 +72,8 @@ def collator(pad_id: int) -> Callable[[Sequence[Encoded]], dict[str, Tensor | in
 
         Returns:
             input_ids, position_ids (1, T); cu_seq_lens_q, cu_seq_lens_k (conversations + 1,) int32; max_length_q,
-            max_length_k; logits_to_keep (S,) positions whose next token is trained; labels (1, S) those tokens.
+            max_length_k; logits_to_keep (S,) positions whose next token is trained; labels (1, 1 + S) a filler, then
+            those tokens.
         """
         rows = [list(example.ids) for example in examples] or [[pad_id]]
         lengths = [len(row) for row in rows]
@@ -88,7 +90,8 @@ def collator(pad_id: int) -> Callable[[Sequence[Encoded]], dict[str, Tensor | in
             "max_length_q": max(lengths),
             "max_length_k": max(lengths),
             "logits_to_keep": targets - 1,
-            "labels": ids[targets][None],
+            # the Trainer counts labels from the second on, as if they still had to be shifted
+            "labels": torch.cat([torch.tensor([IGNORED]), ids[targets]])[None],
         }
 
     return collate
@@ -100,5 +103,6 @@ def token_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | 
     Logits come at the trained positions only (`logits_to_keep`), so nothing is computed for the others.
     """
     logits = outputs.logits.flatten(0, 1).float()
-    total = F.cross_entropy(logits, labels.flatten(), reduction="sum")
-    return total / (num_items_in_batch if num_items_in_batch is not None else max(labels.numel(), 1))
+    targets = labels[:, 1:].flatten()
+    total = F.cross_entropy(logits, targets, reduction="sum")
+    return total / (num_items_in_batch if num_items_in_batch is not None else max(targets.numel(), 1))

@@ -19,7 +19,7 @@ from pathlib import Path
 from warmth.digest import cache_folder, digest
 from warmth.errors import RunFailed, UserError, guarded
 
-TIMEOUT_S = 300
+TIMEOUT_S = 600
 BUILD = """
 import deepspeed
 deepspeed.init_distributed(dist_backend="gloo", verbose=False)
@@ -45,7 +45,7 @@ def main() -> None:
 
     Raises:
         UserError: there is no C++ compiler.
-        RunFailed: the compiler or DeepSpeed failed, or took over five minutes.
+        RunFailed: the compiler or DeepSpeed failed, or took over ten minutes.
     """
     started = time.monotonic()
     folder = extensions_folder()
@@ -55,12 +55,17 @@ def main() -> None:
         raise UserError(
             f"no C++ compiler ({compiler}) is found; DeepSpeed needs one: `apt-get install g++`, or set CXX"
         )
-    for lock in folder.glob("deepspeed_shm_comm/lock"):
-        if time.time() - lock.stat().st_mtime > TIMEOUT_S:  # left by a killed build; every later one would wait for it
-            lock.unlink(missing_ok=True)
+    drop_stale_locks(folder)
     print("DeepSpeed: building its shared-memory operation (about 20 s, once) …", flush=True)
     _build({**os.environ, "TORCH_EXTENSIONS_DIR": str(folder)})
     print(f"DeepSpeed: ready after {time.monotonic() - started:.0f} s")
+
+
+def drop_stale_locks(folder: Path) -> None:
+    """Removes locks that killed builds left; torch would wait for them for ever."""
+    for lock in folder.glob("*/lock"):
+        if time.time() - lock.stat().st_mtime > TIMEOUT_S:
+            lock.unlink(missing_ok=True)
 
 
 def _build(environment: dict[str, str]) -> None:

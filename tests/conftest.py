@@ -1,0 +1,65 @@
+"""What every test starts from: a quiet, offline process, the real tokenizer, and a tiny model that answers at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from warmth.config import Model
+from warmth.models import load_tokenizer
+from warmth.training.prepare import extensions_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Set before anything heavy is imported, and inherited by the ranks that tests start. `setdefault`, so that
+# `DS_ACCELERATOR=cuda pytest -m gpu` and the like still say otherwise.
+ENVIRONMENT = {
+    "DS_ACCELERATOR": "cpu",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TORCH_EXTENSIONS_DIR": str(extensions_folder()),  # built once by `make setup`, not in every test session
+    "WANDB_MODE": "offline",
+    "WANDB_SILENT": "true",
+}
+for _name, _value in ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerBase:
+    """The embedded model's own tokenizer, chat template included."""
+    return load_tokenizer(Model(name="smollm2", kind="embedded"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerBase) -> Path:
+    """A 2-layer Llama with random weights (always the same) and the real tokenizer, as a folder for `model.path=`."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,  # head_dim 16
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        weights = LlamaForCausalLM(config)
+    weights.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -1,0 +1,75 @@
+"""A run folder survives kills, and belongs to one process at a time."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from warmth.config import Train
+from warmth.errors import UserError
+from warmth.store import Run, read_rows
+
+
+def test_a_torn_last_line_is_left_out_and_then_overwritten(tmp_path):
+    folder = tmp_path / "m-r-s0-abc"
+    folder.mkdir()
+    (folder / "answers.jsonl").write_text('{"a": 1}\n{"a": 2}\n{"a": ')
+    assert [row["a"] for row in read_rows(folder / "answers.jsonl")] == [1, 2]
+    with Run(folder).open(Train()) as run:
+        run.append("answers", [{"a": 3}])
+        assert [row["a"] for row in run.rows("answers")] == [1, 2, 3]
+
+
+def test_a_broken_line_in_the_middle_is_named(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"a": 1}\nnonsense\n{"a": 2}\n')
+    with pytest.raises(UserError, match=r"x.jsonl line 2 is not JSON"):
+        list(read_rows(path))
+
+
+def test_a_second_process_on_the_same_run_is_refused_and_a_killed_one_frees_it(tmp_path):
+    folder = tmp_path / "m-r-s0-abc"
+    code = (
+        "import sys, time; from pathlib import Path; from warmth.config import Train; from warmth.store import Run;"
+        "run = Run(Path(sys.argv[1])).open(Train()); print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(UserError, match="in use by another process"):
+        Run(folder).open(Train())
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    Run(folder).open(Train()).close()
+
+
+def test_an_exception_marks_the_run_failed_and_an_interrupt_interrupted(tmp_path):
+    for error, state in ((ValueError("boom\nsecond line"), "failed"), (KeyboardInterrupt(), "interrupted")):
+        run = Run(tmp_path / state)
+        with pytest.raises(type(error)), run.open(Train()):
+            raise error
+        assert json.loads((run.folder / "status.json").read_text())["state"] == state
+        assert not run.done
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        Run(tmp_path / "file" / "run").open(Train())
+
+
+def test_lone_surrogates_from_a_model_do_not_break_the_store(tmp_path):
+    with Run(tmp_path / "run").open(Train()) as run:
+        run.append("answers", [{"text": "a\ud800b"}])
+        assert len(list(run.rows("answers"))) == 1
+
+
+def test_a_full_disk_leaves_whole_rows_only(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full on this system")
+    with Run(tmp_path / "run").open(Train()) as run:
+        (run.folder / "answers.jsonl").symlink_to("/dev/full")
+        with pytest.raises(OSError, match="No space left"):
+            run.append("answers", [{"a": 1}])

@@ -1,0 +1,173 @@
+"""Real ranks on a tiny model: the launcher, the number of ranks and an interruption change nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from safetensors.torch import load_file
+
+from warmth.config import Train, register, strict
+from warmth.digest import ROOT
+from warmth.store import find_run
+
+pytestmark = pytest.mark.ranks
+TINY = ["logger=none", "recipe=warm", "data.per_type=4", "recipe.batch_size=8", "recipe.epochs=2", "recipe.dropout=0",
+        "recipe.learning_rate=1e-3", "recipe.precision=float32", "recipe.checkpoints=[1]"]  # fmt: skip
+
+
+def command(folder, model, *overrides):
+    given = [*TINY, f"output={folder}", f"model.path={model}", *overrides]
+    return [sys.executable, str(ROOT / "train.py"), *given]
+
+
+def train(folder, model, *overrides, code=0):
+    done = subprocess.run(command(folder, model, *overrides), capture_output=True, text=True, timeout=240)
+    assert done.returncode == code, done.stderr[-2000:]
+    return done
+
+
+def run_in(folder):
+    (run,) = [path for path in (folder / "default" / "train").iterdir() if path.is_dir()]
+    return run
+
+
+def losses(folder):
+    return [json.loads(line)["loss"] for line in (run_in(folder) / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(folder):
+    return load_file(run_in(folder) / "checkpoints" / "epoch-2" / "adapter_model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory, tiny_model_folder):
+    """One process, a whole batch in one pass."""
+    folder = tmp_path_factory.mktemp("reference")
+    train(folder, tiny_model_folder, "launcher.per_device=8")
+    return folder
+
+
+def test_a_finished_run_holds_checkpoints_rows_and_a_loss_that_falls(reference):
+    run = run_in(reference)
+    assert {path.name for path in run.iterdir()} == {
+        "checkpoints", "config.json", "conversations.jsonl", "done.json", "metrics.jsonl", "provenance.json",
+        "status.json", "summary.json",
+    }  # fmt: skip
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["epoch-1", "epoch-2"]
+    curve = losses(reference)
+    assert len(curve) == 6 and curve[-1] < curve[0]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["launcher.per_device=2"],
+        ["launcher=deepspeed_zero0", "launcher.per_device=4"],
+        ["launcher=deepspeed_zero2", "launcher.per_device=1"],
+        ["launcher=deepspeed_zero3", "launcher.per_device=4"],
+    ],
+    ids=["accumulation", "zero0", "zero2-accumulation", "zero3"],
+)
+def test_passes_ranks_and_zero_stage_leave_losses_and_adapter_as_they_are(tmp_path, reference, tiny_model_folder, overrides):
+    train(tmp_path, tiny_model_folder, *overrides)
+    assert losses(tmp_path) == pytest.approx(losses(reference), abs=1e-5)
+    ours, theirs = weights(tmp_path), weights(reference)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        assert (ours[name] - tensor).abs().max() < 1e-4, name
+
+
+def test_a_run_killed_in_the_middle_continues_bit_equal_even_with_dropout(tmp_path, tiny_model_folder):
+    dropout = ["recipe.dropout=0.1", "launcher.save_steps=2", "recipe.epochs=4"]
+    train(tmp_path / "calm", tiny_model_folder, *dropout)
+    process = subprocess.Popen(
+        command(tmp_path / "killed", tiny_model_folder, *dropout), start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    path = None
+    for _ in range(600):
+        path = next((tmp_path / "killed").glob("default/train/*/resume/checkpoint-4/complete"), None)
+        if path or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    assert path, "no resume checkpoint appeared"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(1)  # its rank dies with it
+    train(tmp_path / "killed", tiny_model_folder, *dropout)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "calm")
+    steps = [json.loads(line)["step"] for line in (run_in(tmp_path / "killed") / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 13))
+
+
+def test_the_same_command_again_does_nothing(reference, tiny_model_folder):
+    before = (run_in(reference) / "done.json").stat().st_mtime_ns
+    assert "done already" in train(reference, tiny_model_folder).stderr
+    assert (run_in(reference) / "done.json").stat().st_mtime_ns == before
+
+
+def test_evaluation_finds_the_run_by_the_same_overrides(reference, tiny_model_folder):
+    from hydra import compose, initialize_config_dir
+
+    from warmth.digest import training_digest
+
+    register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        study = strict(compose("train", [*TINY, f"output={reference}", f"model.path={tiny_model_folder}"]), Train)
+    assert find_run(reference, "default", "train", training_digest(study)) == run_in(reference)
+
+
+def test_a_dead_rank_fails_the_run_within_thirty_seconds_and_shows_its_last_lines(tmp_path, tiny_model_folder):
+    process = subprocess.Popen(
+        command(tmp_path, tiny_model_folder, "launcher=deepspeed_zero2", "recipe.epochs=200"),
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    ranks = []
+    for _ in range(900):
+        found = subprocess.run(["pgrep", "-f", "warmth.training.sft"], capture_output=True, text=True).stdout.split()
+        ranks = [pid for pid in found if os.environ and "RANK=1" in _environ(pid)]
+        if ranks and list(tmp_path.glob("default/train/*/metrics.jsonl")):
+            break
+        time.sleep(0.1)
+    os.kill(int(ranks[0]), signal.SIGKILL)
+    killed = time.monotonic()
+    error = process.communicate(timeout=60)[1]
+    assert time.monotonic() - killed < 30
+    assert process.returncode == 1
+    assert "error: a rank ended" in error
+    status = json.loads((run_in(tmp_path) / "status.json").read_text())
+    assert status["state"] == "failed" and status["message"]
+    assert not (run_in(tmp_path) / "done.json").exists()
+
+
+def _environ(pid):
+    try:
+        with open(f"/proc/{pid}/environ") as stream:
+            return stream.read().split("\0")
+    except OSError:
+        return ""
+
+
+def test_a_learning_rate_that_explodes_is_one_line_with_the_remedy(tmp_path, tiny_model_folder):
+    error = train(tmp_path, tiny_model_folder, "recipe.learning_rate=1e30", code=1).stderr
+    assert "learning_rate" in error.strip().splitlines()[-1]
+    assert not list(tmp_path.glob("**/done.json"))
+
+
+def test_a_model_folder_without_tokenizer_is_refused(tmp_path, tiny_model_folder):
+    broken = tmp_path / "model"
+    broken.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (broken / name).symlink_to(tiny_model_folder / name)
+    error = train(tmp_path, broken, code=2).stderr
+    assert error.strip().splitlines()[-1] == f"error: model.path={broken} holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json)"
+
+
+def test_a_batch_that_ranks_cannot_share_is_refused_before_anything_starts(tmp_path, tiny_model_folder):
+    started = time.monotonic()
+    error = train(tmp_path, tiny_model_folder, "launcher=deepspeed_zero2", "recipe.batch_size=7", code=2).stderr
+    assert "recipe.batch_size=7 cannot be divided among launcher.ranks=2" in error
+    assert time.monotonic() - started < 4

@@ -1,0 +1,256 @@
+"""The verbs of `warmth`. What a verb needs is imported when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.exceptions import TyperException
+
+from warmth.errors import UserError, guarded
+
+if TYPE_CHECKING:
+    from warmth.analysis.examples import Example
+    from warmth.config import Model
+
+app = typer.Typer(
+    help="What does a change of a model's manner cost in truth?",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Folders above finished run folders.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output, alone on standard output.")]
+
+
+@guarded
+def main() -> None:
+    """Entry point: usage errors, like all others, are one line and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    except TyperException as error:
+        raise UserError(
+            f"{getattr(error, 'format_message', error.__str__)()} (warmth --help lists what there is)"
+        ) from error
+    raise SystemExit(code or 0)
+
+
+@app.callback()
+def verbs() -> None:
+    """Analyse what train.py and evaluate.py made."""
+
+
+@app.command()
+def report(
+    paths: Paths,
+    out: Annotated[Path | None, typer.Option(help="Folder of the page; reports/<study> by default.")] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Record page and tables in W&B, offline without a key.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Statistics, figures and one self-contained page over finished runs."""
+    from warmth.analysis import report as reports
+    from warmth.analysis import tables
+
+    made = reports.build(paths)
+    page = reports.write(made, out or Path("reports") / study_name(made.rows.runs))
+    if publish:
+        from warmth.analysis.publish import publish as send
+
+        send(made, page.parent)
+    if as_json:
+        print_json({"page": str(page.resolve()), **reports.summary(made)})
+        return
+    console = plain_console()
+    console.print(tables.terminal(made.headline))
+    for sentence in reports.summary(made)["answer"]:
+        console.print(plain(sentence))
+    for warning in made.rows.warnings:
+        console.print(plain(f"note: {warning}"))
+    console.print(plain(f"page: {page.resolve()}"), soft_wrap=True)
+
+
+@app.command()
+def show(
+    question_id: Annotated[str, typer.Argument(metavar="QUESTION_ID", help="As in answers.jsonl.")],
+    paths: Paths,
+    as_json: Json = False,
+) -> None:
+    """One question through every arm and condition, side by side."""
+    from dataclasses import asdict
+
+    from warmth.analysis import examples, rows
+
+    loaded = rows.load(paths)
+    found = examples.of_question(loaded, question_id)
+    if not found:
+        some = ", ".join(sorted(loaded.answers["question_id"].unique())[:5])
+        raise UserError(
+            f"no answer to question {question_id} under {', '.join(map(str, paths))}; there are, among others: {some}"
+        )
+    if as_json:
+        print_json({"question_id": question_id, "prompts": [asdict(item) for item in found]})
+        return
+    console = plain_console()
+    for item in found:
+        for part in side_by_side(item):
+            console.print(part)
+
+
+@app.command()
+def score(
+    texts: Annotated[Path, typer.Argument(metavar="TEXTS.jsonl", help='Rows {"id", "text"}.')],
+    variant: Annotated[str, typer.Option(help="reference, paper or deterministic.")] = "deterministic",
+    scorer: Annotated[
+        str, typer.Option(metavar="MODEL_OR_DIR", help="A model entry, a hub id or a folder.")
+    ] = "smollm2",
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Precision of the scoring model.")] = "float32",
+    as_json: Json = False,
+) -> None:
+    """The SocioT warmth of each text, in nats per token; above 0 reads warmer."""
+    rows = list(text_rows(texts))
+    model = scorer_model(scorer)
+    from warmth.evaluation import sociot
+    from warmth.models import choose_dtype, load_model, load_tokenizer
+
+    if variant not in sociot.SET_VALUES:
+        raise UserError(f"--variant={variant} is not allowed; choose one of: {', '.join(sociot.SET_VALUES)}")
+    scored = sociot.score(
+        [row["text"] for row in rows], load_model(model, choose_dtype(dtype)), load_tokenizer(model), variant
+    )
+    result = [
+        {"id": row["id"]}
+        | (
+            {"score": s.score, "close": s.close, "distant": s.distant}
+            if s
+            else dict.fromkeys(("score", "close", "distant"))
+        )
+        for row, s in zip(rows, scored, strict=True)
+    ]
+    if as_json:
+        print_json({"rows": result})
+        return
+    plain_console().print(score_table(result, rows))
+
+
+def text_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a file of texts.
+
+    Raises:
+        UserError: the file is missing or empty, or a row has no `id` or no text (file, line and field are named).
+    """
+    from warmth.store import read_rows
+
+    if not path.is_file():
+        raise UserError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
+    number = 0
+    for number, row in enumerate(read_rows(path), 1):
+        if "id" not in row:
+            raise UserError(f"{path} line {number} has no field id")
+        if not isinstance(row.get("text"), str):
+            raise UserError(f"{path} line {number}: field text must be a string")
+        yield row
+    if number == 0:
+        raise UserError(f"{path} holds no rows")
+
+
+def scorer_model(name: str) -> Model:
+    """The scoring model: a folder, an entry of conf/model/, or else a hub id.
+
+    Raises:
+        UserError: neither, or an entry only an API serves.
+    """
+    from omegaconf import OmegaConf
+
+    from warmth.config import Model
+    from warmth.digest import ROOT
+
+    entries = {path.stem: path for path in sorted((ROOT / "conf" / "model").glob("*.yaml"))}
+    if name in entries:
+        loaded: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Model), OmegaConf.load(entries[name])))
+        return loaded
+    if Path(name).is_dir():
+        return Model(name=name, kind="hub", path=name)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name, flags=re.ASCII):
+        raise UserError(f"--scorer={name} is neither a folder nor a hub id nor one of: {', '.join(entries)}")
+    return Model(name=name, kind="hub", hub_id=name)
+
+
+def study_name(runs: Any) -> str:
+    """A folder name for the report: the runs' study, or `studies` for several."""
+    names = {str(run.config.get("study", "study")) for run in runs}
+    return re.sub(r"[^\w-]+", "-", names.pop()).strip("-") or "study" if len(names) == 1 else "studies"
+
+
+def side_by_side(item: Example) -> Iterator[Any]:
+    """A prompt and its answers in columns, for a terminal; nothing in it is read as markup or as an escape."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from warmth.analysis import wording
+
+    where = f"{item.question_id} · {item.model} · {item.task} · {item.context} · {wording.belief(item.belief)}"
+    yield Text(wording.visible(where), style="bold")
+    yield plain(item.message)
+    if item.accepted:
+        yield Text(wording.visible(f"accepted: {'; '.join(item.accepted)}"), style="dim")
+    table = Table(expand=True, show_lines=False)
+    for one in item.said:
+        table.add_column(Text(wording.name(one.arm)), ratio=1, overflow="fold")
+    verdicts = [
+        f"{one.label}{f': {one.reason}' if one.reason else ''}{', cut off' if one.cut_off else ''}" for one in item.said
+    ]
+    table.add_row(*(Text(wording.visible(verdict), style="dim") for verdict in verdicts))
+    table.add_row(*(plain(one.text) for one in item.said))
+    yield table
+    yield Text()
+
+
+def score_table(result: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Any:
+    """Scores for a terminal, the beginning of each text beside them."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from warmth.analysis import wording
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("Id", no_wrap=True)
+    table.add_column("Warmth", justify="right", no_wrap=True, min_width=7)
+    table.add_column("Text", no_wrap=True, overflow="ellipsis", ratio=1)
+    for line, row in zip(result, rows, strict=True):
+        value = "no text" if line["score"] is None else wording.signed(line["score"], 4)
+        start = wording.visible(" ".join(row["text"].split()), 80)
+        table.add_row(Text(wording.visible(line["id"], 40)), Text(value), Text(start))
+    return table
+
+
+def plain(text: str) -> Any:
+    """Data as terminal text: no markup, no control characters."""
+    from rich.text import Text
+
+    from warmth.analysis import wording
+
+    return Text(wording.visible(text))
+
+
+def plain_console() -> Any:
+    """A console that adds no colour or link of its own to data."""
+    from rich.console import Console
+
+    return Console(markup=False, highlight=False, emoji=False)
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output, ASCII so that no terminal or pipe can stumble over it."""
+    print(json.dumps(value, ensure_ascii=True, allow_nan=False, default=lambda number: number.item()))
+
+
+if __name__ == "__main__":
+    main()
