@@ -1,0 +1,55 @@
+"""Writes docs/reference.md from the comments in conf/: `python docs/make_reference.py`. A test keeps the two the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HIDDEN = {"hydra"}  # settings of the command line itself
+LINE = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_]\w*):(?P<value> [^#]*)?(?:#(?P<comment>.*))?$")
+
+
+def reference() -> str:
+    """The whole page."""
+    lines = [
+        "# Reference: every key and entry",
+        "",
+        "Made from the comments in `conf/` by `python docs/make_reference.py`; do not edit. `KEY=VALUE` on the command line",
+        "sets a key, `GROUP=ENTRY` chooses an entry, `GROUP.KEY=VALUE` changes a key of the chosen one.",
+        "",
+    ]
+    for name in ("train", "evaluate"):
+        lines += [f"## `python {name}.py`", "", *table(ROOT / "conf" / f"{name}.yaml"), ""]
+    for group in sorted(path for path in (ROOT / "conf").iterdir() if path.is_dir() and path.name not in HIDDEN):
+        lines += [f"## {group.name}", ""]
+        for path in sorted(group.glob("*.yaml")):
+            lines += [f"### `{group.name}={path.stem}`", "", *table(path), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def table(path: Path) -> list[str]:
+    """Header comment and keys of one file."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "@package" not in line]
+    head = []
+    while lines and lines[0].startswith("#"):
+        head.append(lines.pop(0).lstrip("# "))
+    rows, parents = [], []
+    for line in lines:
+        match = LINE.match(line)
+        if not match or line.lstrip().startswith("-"):
+            continue
+        depth = len(match["indent"]) // 2
+        parents[depth:] = [match["key"]]
+        value = (match["value"] or "").strip()
+        if parents[0] in ("defaults", "hydra") or not (value or match["comment"]):
+            continue
+        rows.append(f"| `{'.'.join(parents)}` | {f'`{value}`' if value else ''} | {(match['comment'] or '').strip()} |")
+    out = [" ".join(head)]
+    if rows:
+        out += ["", "| key | value | meaning |", "|---|---|---|", *rows]
+    return out
+
+
+if __name__ == "__main__":
+    (ROOT / "docs" / "reference.md").write_text(reference(), encoding="utf-8")
