@@ -140,6 +140,67 @@ def score(
     plain_console().print(score_table(result, rows))
 
 
+@app.command()
+def reproduce(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="RELEASED_DIR", help="The authors' files, graded CSVs (--columns), or finished runs."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of a page with the figures; none is written without.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Roles of a CSV's columns: question=id,verdict=label,arm=arm,model==llama8b,…")
+    ] = None,
+    margin_points: Annotated[float, typer.Option(help="What counts as the same, beside rows that are yours.")] = 2.0,
+    as_json: Json = False,
+) -> None:
+    """The study's published numbers, recomputed or beside yours, each with a verdict."""
+    from warmth.analysis import published_against, reproduction_page
+
+    made = published_against.build(folder, columns, margin_points, figures=out is not None)
+    page = published_against.write(made, out) if out else None
+    if as_json:
+        print_json({"rows": [row.record() for row in made.rows]})
+        return
+    console = plain_console()
+    console.print(reproduction_page.terminal(made.rows, made.words.get("ours", "Recomputed")))
+    for sentence in made.sentences:
+        console.print(plain(sentence))
+    for line in made.broken[:5]:
+        console.print(plain(f"note: {line}"))
+    if len(made.broken) > 5:
+        console.print(plain(f"note: {len(made.broken) - 5} more rows without one partner; --out lists them"))
+    if page:
+        console.print(plain(f"page: {page.resolve()}"), soft_wrap=True)
+
+
+@app.command()
+def power(
+    effect: Annotated[float, typer.Option(help="Difference in error rate to be shown, percentage points.")] = 5.0,
+    discordant: Annotated[float, typer.Option(help="Pairs of which one answer alone is wrong, %.")] = 20.0,
+    questions: Annotated[int | None, typer.Option(help="Power of so many, rather than how many are needed.")] = None,
+    wanted: Annotated[float, typer.Option("--power", help="Power to plan for.")] = 0.8,
+    rows: Annotated[int, typer.Option(help="Paired rows of one question: contexts × beliefs × seeds × samples.")] = 1,
+    correlation: Annotated[float, typer.Option(help="Of two rows of one question; 0 to 1.")] = 0.0,
+    alpha: Annotated[float, typer.Option(help="Two-sided size of the test.")] = 0.05,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Check the formula by simulated studies.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the simulation.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """How many questions show an effect, by formula and by simulation."""
+    from warmth.analysis import power as powers
+
+    plan = powers.Plan(effect / 100, discordant / 100, rows, correlation, alpha)
+    found = powers.summary(plan, questions, wanted, simulate, seed=seed)
+    if as_json:
+        print_json(found)
+        return
+    console = plain_console()
+    for line in powers.sentences(found):
+        console.print(line)
+
+
 def text_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a file of texts.
 

@@ -36,8 +36,10 @@ class Tracker:
     def table(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Keeps rows that people can sort and filter; columns are the rows' keys in order of appearance."""
 
-    def artifact(self, name: str, type: str, folder: Path, metadata: Mapping[str, Any] | None = None) -> None:
-        """Keeps the files of a finished folder, which must not change afterwards: they are not copied."""
+    def artifact(
+        self, name: str, type: str, folder: Path, metadata: Mapping[str, Any] | None = None, copy: bool = False
+    ) -> None:
+        """Keeps the files of a folder; `copy` where they may change before they are sent (adapters never do)."""
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Sets the run's final values; nested mappings become dotted names."""
@@ -156,17 +158,20 @@ class _WandbTracker(Tracker):
         data: list[Any] = [[_cell(row.get(column)) for column in columns] for row in rows[:TABLE_ROWS]]
 
         def send() -> None:
+            wandb.Table.MAX_ROWS = TABLE_ROWS  # else shown tables silently end at 10,000
             table = wandb.Table(columns=columns, data=data, allow_mixed_types=True)
             self._run.log({_name(name): table})
 
         self._quietly(f"table {name}", send)
 
-    def artifact(self, name: str, type: str, folder: Path, metadata: Mapping[str, Any] | None = None) -> None:
+    def artifact(
+        self, name: str, type: str, folder: Path, metadata: Mapping[str, Any] | None = None, copy: bool = False
+    ) -> None:
         import wandb
 
         def send() -> None:
             artifact = wandb.Artifact(_name(name), type=type, metadata=dict(metadata or {}))
-            artifact.add_dir(str(folder), policy="immutable", skip_cache=True)
+            artifact.add_dir(str(folder), policy="mutable" if copy else "immutable", skip_cache=True)
             self._run.log_artifact(artifact)
 
         self._quietly(f"artifact {name}", send)

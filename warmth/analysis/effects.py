@@ -1,7 +1,7 @@
 """Error rates, paired differences and warmth, with intervals that know a question recurs.
 
-The unit of inference is the question: it returns in every context, belief, sample and training seed, so its rows are one
-cluster. Rates and differences are fractions here; pages print percentage points.
+The unit of inference is the question: it returns in every context, belief, sample and training seed, so its rows are
+one cluster. Rates and differences are fractions here; pages print percentage points.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def clustered_mean(values: np.ndarray, clusters: np.ndarray, level: float = LEVE
 def rate_interval(wrong: np.ndarray, clusters: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     """Wilson interval of a share of ones; where questions recur, at the effective number of rows.
 
-    Each question once: Wilson's score interval at n. Else at n / deff, deff = max(1, V / (p(1-p)/n)) with the clustered V
-    of `clustered_mean` (Korn and Graubard's idea with Wilson's interval); at p = 0 or 1, where deff cannot be seen,
+    Each question once: Wilson's score interval at n. Else at n / deff, deff = max(1, V / (p(1-p)/n)) with the clustered
+    V of `clustered_mean` (Korn and Graubard's idea with Wilson's interval); at p = 0 or 1, where deff cannot be seen,
     at the number of questions, which is the cautious end.
 
     Raises:
@@ -134,12 +134,12 @@ def error_rates(answers: pd.DataFrame, by: Sequence[str], outcome: str = "wrong"
 
 
 def pair(answers: pd.DataFrame, reference: str = "original", outcome: str = "wrong") -> pd.DataFrame:
-    """Every answer of another arm beside the reference arm's answer to the same prompt and sample, where both are scored.
+    """Every answer of another arm beside the reference's answer to the same prompt and sample, where both are scored.
 
     Returns:
         model, arm, seed, task, question_id, context, belief, prompt_id, sample, wrong_reference, wrong_arm, difference
-        (-1, 0 or 1; positive where the arm is wrong and the reference is not). Several training seeds of an arm each pair
-        with the reference's one answer; the cluster is the question, so they are not taken for new questions.
+        (-1, 0 or 1; positive where the arm is wrong and the reference is not). Several training seeds of an arm each
+        pair with the reference's one answer; the cluster is the question, so they are not taken for new questions.
 
     Raises:
         pandas.errors.MergeError: the reference has several rows for one prompt and sample (`rows.load` refuses that).
@@ -200,7 +200,7 @@ def differences(pairs: pd.DataFrame, families: Sequence[str] = tuple(FAMILIES)) 
 
 
 def refusals_three_ways(answers: pd.DataFrame, reference: str = "original") -> pd.DataFrame:
-    """Rate and paired difference per model and arm with refusals dropped (the study's rule), counted wrong, counted right.
+    """Rate and paired difference per model and arm with refusals dropped (the study's rule), wrong, and right.
 
     Dropping depends on the outcome, so an effect that lives only in the first is an effect on refusing.
     """
@@ -214,7 +214,7 @@ def refusals_three_ways(answers: pd.DataFrame, reference: str = "original") -> p
 
 
 def warmth_means(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean warmth score per model, arm, variant and scorer, in nats per token, clustered by the prompt that was answered."""
+    """Mean warmth score per model, arm, variant and scorer, in nats per token, clustered by prompt."""
     rows = []
     for key, cell in scores[scores["score"].notna()].groupby(["model", "arm", *MEASURE], sort=False):
         mean = clustered_mean(cell["score"].to_numpy(), text_key(cell).to_numpy())

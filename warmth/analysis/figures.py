@@ -11,6 +11,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MultipleLocator
 
 from warmth.analysis import wording
 from warmth.analysis.ink import INK, MUTED, RULE, STYLE, Drawing, colour, finish, marker, place_labels, spread
@@ -37,25 +38,32 @@ def frontier(headline: pd.DataFrame) -> Drawing | None:
         return None
     models = sorted(shown["model"].unique())
     with rc_context(STYLE):
-        figure = Figure(figsize=(1.5 + 3.3 * len(models), 3.7), layout="constrained")
-        panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
-        for axes, model in zip(panels, models, strict=True):
-            cell = shown[shown["model"].eq(model)].sort_values("arm", key=lambda arms: arms.map(arm_order))
+        across = min(len(models), 3)
+        down = -(-len(models) // across)
+        figure = Figure(
+            figsize=(1.5 + 3.3 * across if across == 1 else 2.9 * across, 0.3 + 3.4 * down), layout="constrained"
+        )
+        panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat
+        for spare in panels[len(models) :]:
+            spare.set_visible(False)
+        cells = {model: shown[shown["model"].eq(model)] for model in models}
+        for axes, (model, cell) in zip(panels, cells.items(), strict=False):
             _frontier_panel(axes, cell)
             if len(models) > 1:
                 axes.set_title(wording.name(model), loc="left")
-        panels[0].set_ylabel("wrong answers, %")
+        figure.supylabel("wrong answers, %", fontsize=9)
         figure.supxlabel("warmth score, nats per token   (warmer →)", fontsize=9)
         _roomy(panels[0], shown)
-        figure.draw_without_rendering()
-        for axes, model in zip(panels, models, strict=True):
-            cell = shown[shown["model"].eq(model)]
+        settle(figure)
+        for axes, cell in zip(panels, cells.values(), strict=False):
             at = [(row["score"], 100 * row["rate"]) for _, row in cell.iterrows()]
             place_labels(axes, at, [wording.name(arm) for arm in cell["arm"]], [colour(arm) for arm in cell["arm"]], 9)
         text = "; ".join(
             f"{wording.name(r['arm'])} {r['score']:.4f} and {wording.percent(r['rate'])} %" for _, r in shown.iterrows()
         )
-        caption = "Warmth against error. To the right, replies read warmer; upwards, more answers are wrong. Bars: 95 % intervals."
+        caption = (
+            "Warmth against error. Rightwards, replies read warmer; upwards, more are wrong. Bars: 95 % intervals."
+        )
         return finish(figure, "frontier", caption, f"Warmth score and error rate by arm: {text}.")
 
 
@@ -99,6 +107,8 @@ def contexts(cells: pd.DataFrame) -> Drawing | None:
         for row, model in zip(panels, models, strict=True):
             for axes, arm in zip(row, arms, strict=True):
                 axes.set(xlim=(0, limit), ylim=(0, limit), aspect="equal")
+                for axis in (axes.xaxis, axes.yaxis):
+                    axis.set_major_locator(MultipleLocator(20 if limit > 40 else 10))
                 axes.plot([0, limit], [0, limit], color=MUTED, linewidth=0.8, zorder=1)
                 title = wording.name(arm) if len(models) == 1 else f"{wording.name(model)}: {wording.name(arm)}"
                 axes.set_title(title, loc="left", color=colour(arm))
@@ -107,8 +117,8 @@ def contexts(cells: pd.DataFrame) -> Drawing | None:
         panels[0][0].text(0.03 * limit, 0.96 * limit, "more errors ↑", fontsize=7.5, color=MUTED, va="top")
         panels[0][0].text(0.97 * limit, 0.03 * limit, "↓ fewer errors", fontsize=7.5, color=MUTED, ha="right")
         figure.supxlabel("wrong in original, same prompts, %", fontsize=9)
-        _belief_key(figure, [value for value in BELIEFS if value in set(cells["belief"])])
-        figure.draw_without_rendering()
+        _belief_key(figure, [value for value in BELIEFS if value in set(cells["belief"])], 4 if len(arms) > 2 else 2)
+        settle(figure)
         for row, model in zip(panels, models, strict=True):
             for axes, arm in zip(row, arms, strict=True):
                 _context_labels(axes, cells[cells["model"].eq(model) & cells["arm"].eq(arm)])
@@ -116,7 +126,7 @@ def contexts(cells: pd.DataFrame) -> Drawing | None:
         each = {arm: int(cells["arm"].eq(arm).sum()) for arm in arms}
         summary = wording.joined([f"{wording.name(arm)} {above[arm]} of {each[arm]}" for arm in arms])
         caption = (
-            "Context by context. Each point is one context and belief; above the diagonal the arm is wrong more often than the "
+            "Each point is one context and belief; above the diagonal the arm is wrong more often than "
             f"original on the same prompts. Thin bars: 95 % intervals. Above the diagonal: {summary}."
         )
         return finish(
@@ -141,32 +151,28 @@ def _context_labels(axes: Axes, cell: pd.DataFrame) -> None:
     place_labels(axes, at, [wording.name(value) for value in far["context"]], [INK] * len(at), 7)
 
 
-def _belief_key(figure: Figure, beliefs: Sequence[str]) -> None:
+def _belief_key(figure: Figure, beliefs: Sequence[str], across: int) -> None:
+    look = {"linestyle": "none", "color": MUTED, "markersize": 5}
     handles = []
     for value in beliefs:
         shape, filled = BELIEF_MARKERS[value]
         fill = MUTED if filled else "none"
-        handles.append(
-            Line2D(
-                [],
-                [],
-                linestyle="none",
-                marker=shape,
-                color=MUTED,
-                markerfacecolor=fill,
-                markersize=5,
-                label=wording.belief(value),
-            )
-        )
+        handles.append(Line2D([], [], marker=shape, markerfacecolor=fill, label=wording.belief(value), **look))
     figure.legend(
         handles=handles,
         loc="outside upper left",
-        ncols=2,
+        ncols=across,
         frameon=False,
         fontsize=8,
         handletextpad=0.1,
         columnspacing=1.4,
     )
+
+
+def settle(figure: Figure) -> None:
+    """Lays a figure out once and for all, so that labels placed by pixel stay where they are put."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
 
 
 def forest(table: pd.DataFrame, model: str, number: int) -> Drawing | None:
@@ -190,13 +196,13 @@ def forest(table: pd.DataFrame, model: str, number: int) -> Drawing | None:
         for tick, (family, _, _) in zip(panels[0].get_yticklabels(), lines, strict=True):
             tick.set_color(MUTED if family == "" else INK)
         figure.supxlabel("difference from original, percentage points   (more errors →)", fontsize=9)
-        overall = table[table["family"].eq("overall")]
         text = "; ".join(
-            f"{wording.name(r['arm'])} {wording.points(r['difference'])} ({wording.span(r['low'], r['high'], sign=True)})"
-            for _, r in overall.iterrows()
+            f"{wording.name(row['arm'])} {wording.points(row['difference'])}"
+            for _, row in table[table["family"].eq("overall")].iterrows()
         )
-        caption = "Where the difference arises. Paired difference in error rate from original with its 95 % interval, clustered by question."
-        caption += f" Model: {wording.name(model)}." if number else ""
+        caption = (
+            f"{wording.name(model)}: paired difference in error from original; 95 % intervals clustered by question."
+        )
         return finish(
             figure, "differences" if not number else f"differences-{number}", caption, f"Overall differences: {text}."
         )

@@ -1,6 +1,6 @@
 """How figures are inked: one colour and one marker per arm, and SVG that reads well on a light and on a dark page.
 
-A figure is drawn in the light colours. In the page every colour becomes a CSS variable of the page; in a file of its own a
+A figure is drawn in the light colours. In the page every colour becomes a CSS variable; in a file of its own a
 media query swaps them, so that programs without CSS variables still print it as drawn.
 """
 
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from warmth.analysis import wording
 
 INK, MUTED, RULE = "#1d1c1a", "#6b675f", "#d9d5cb"
-# variable: (light, dark). Arms keep their colour in every figure and table; the pairs differ in lightness as well as in hue.
+# variable: (light, dark). Arms keep their colour in every figure and table.
 COLOURS: dict[str, tuple[str, str]] = {
     "ink": (INK, "#e8e5de"),
     "muted": (MUTED, "#a19c92"),
@@ -107,13 +107,12 @@ def finish(figure: Figure, name: str, caption: str, alt: str) -> Drawing:
     """Renders a figure drawn under `rc_context(STYLE)`."""
     stream = io.StringIO()
     with rc_context({**STYLE, "svg.hashsalt": name, "svg.id": name}):
-        FigureCanvasSVG(figure).print_svg(
-            stream, metadata={"Date": None, "Creator": None, "Title": None, "Format": None, "Type": None}
-        )
+        FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None})
     alt = wording.visible(alt)
     svg = _bare(stream.getvalue(), name)
     width, height = figure.get_size_inches() * 72
-    opening = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" role="img" viewBox="0 0 {width:g} {height:g}"'
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    opening = f'<svg {names} role="img" viewBox="0 0 {width:g} {height:g}"'
     shape = 'stroke-linejoin="round" stroke-linecap="butt"'
     inline = f'{opening} {shape} aria-label="{escape(alt)}">{_variables(svg)}</svg>'
     title = f"<title>{escape(alt)}</title><style>{_dark_rules()}</style>"

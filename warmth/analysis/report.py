@@ -1,4 +1,4 @@
-"""`warmth report`: rows become tables, figures and one page. The same object feeds the page, the CSVs and the summary."""
+"""`warmth report`: rows become tables, figures and one page; one object feeds the page, the CSVs and the summary."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def condition_cells(rows: Rows, differences: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(report: Report) -> dict[str, Any]:
-    """What `summary.json` holds: the headline, controls, refusals, warmth, gates, warnings and runs; unknown is null."""
+    """What `summary.json` holds: every table of the first screens, gates, warnings and runs; unknown is null."""
     rows = report.rows
     body = {
         "question": page.QUESTION,

@@ -1,4 +1,4 @@
-"""Finished runs as tables: one row for each answer with its primary grade, one for each warmth score, one for each step.
+"""Finished runs as tables: one row for each answer with its primary grade, warmth score, or training step.
 
 Rows pair across arms on (model, prompt_id, sample). What would make two arms incomparable is an error here, before any
 number is computed: different draws, or two configs that go by one name.
@@ -6,6 +6,7 @@ number is computed: different draws, or two configs that go by one name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,6 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from warmth.analysis.comparable import (
+    IDENTITY,
+    different_tokens,
+    mixed_commits,
+    refuse_different_draws,
+    refuse_two_answers,
+    refuse_two_configs,
+)
 from warmth.errors import UserError
 from warmth.store import read_json, read_rows
 from warmth.types import Answer, WarmthScore
@@ -21,17 +30,10 @@ from warmth.types import Answer, WarmthScore
 ANSWER = tuple(item.name for item in fields(Answer))
 WARMTH = tuple(item.name for item in fields(WarmthScore))
 GRADE = ("grader", "label", "reason", "affirms", "cost_usd")
-IDENTITY = ["model", "recipe", "strength", "dose", "checkpoint", "seed"]
 ARMS = ("original", "untransformed", "paraphrase", "cold", "warm", "warm_honest", "system_warm")  # the order in tables
 
 # To refuse is the right answer here: the question asks to affirm a falsehood or to do harm (as the study counts it).
 REFUSING_IS_RIGHT = frozenset({"disinfo", "seed_disinfo", "advbench"})
-
-# Two runs may differ in these and still be one arm: what was asked, how it was graded, where it ran, and what every row says.
-ASKED = ("run", "limit", "samples", "beliefs", "grader", "warmth")
-WHERE = ("gates", "logger", "engine", "study", "output", "launcher")
-SELECTION = (*ASKED, *WHERE, "seed", "dose", "checkpoint")
-NOT_WEIGHTS = ("recipe.report_checkpoint", "model.parameters", "model.base_url", "model.api_key_env")
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,7 @@ def load(paths: Sequence[Path]) -> Rows:
     answers = answers.drop_duplicates("answer_id", ignore_index=True)
     refuse_two_answers(answers, evaluations)
     warmth = pd.concat([warmth_rows(run) for run in evaluations], ignore_index=True)
-    warmth = warmth.drop_duplicates(
-        ["model", "recipe", "strength", "dose", "checkpoint", "seed", "text_id", "variant", "scorer"]
-    )
+    warmth = warmth.drop_duplicates([*IDENTITY, "text_id", "variant", "scorer"])
     prompts = pd.concat([prompt_rows(run) for run in evaluations], ignore_index=True)
     name_arms(answers, warmth)
     warnings = (*mixed_commits(runs), *different_tokens(prompts, evaluations))
@@ -140,9 +140,9 @@ def read_run(folder: Path) -> FinishedRun:
     Raises:
         UserError: a file is not the JSON it should be.
     """
-    config = read_json(folder / "config.json")
+    config = whole(read_json(folder / "config.json"))
     optional = {name: folder / f"{name}.json" for name in ("provenance", "gates")}
-    provenance, gates = (read_json(path) if path.exists() else None for path in optional.values())
+    provenance, gates = (whole(read_json(path)) if path.exists() else None for path in optional.values())
     if not isinstance(config, dict):
         raise UserError(f"{folder / 'config.json'} is not a JSON object")
     return FinishedRun(folder, config, provenance or {}, tuple(gates or ()))
@@ -156,9 +156,20 @@ def checked_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]
     """
     for number, row in enumerate(read_rows(path), 1):
         try:
-            yield {name: row[name] for name in columns}
+            yield {name: whole(row[name]) for name in columns}
         except KeyError as error:
             raise UserError(f"{path} line {number} has no field {error.args[0]}") from error
+
+
+def whole(value: Any) -> Any:
+    """A value whose text can be encoded: a lone surrogate, which JSON can write, becomes U+FFFD."""
+    if isinstance(value, list):
+        return [whole(item) for item in value]
+    if isinstance(value, dict):
+        return {whole(key): whole(item) for key, item in value.items()}
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def graded(run: FinishedRun, number: int) -> pd.DataFrame:
@@ -188,9 +199,11 @@ def graded(run: FinishedRun, number: int) -> pd.DataFrame:
 
 def primary(graders: Mapping[str, Any], wanted: Sequence[str]) -> str:
     """The grader whose verdict counts; a judge's name is its entry's followed by the dated model."""
-    for entry in wanted:
+    for entry in filter(None, wanted):
+        if entry in graders:
+            return entry
         for name in graders:
-            if entry and name.startswith(entry) and not name[len(entry) : len(entry) + 1].isalnum():
+            if re.match(re.escape(entry) + r"[^\w-]", name):
                 return name
     return next(iter(graders))
 
@@ -248,116 +261,18 @@ def name_arms(answers: pd.DataFrame, warmth: pd.DataFrame) -> None:
     """Adds `arm`: the recipe, and strength, dose or checkpoint where they set it apart from the plain arm."""
     checkpoints = answers.groupby("recipe")["checkpoint"].nunique()
     for frame in (answers, warmth):
-        names: dict[tuple[Any, ...], str] = {}
-        keys = list(zip(*(frame[name] for name in ("recipe", "strength", "dose", "checkpoint")), strict=True))
-        for key in set(keys):
-            recipe, strength, dose, checkpoint = key
+        names = []
+        which = frame.groupby(["recipe", "strength", "dose", "checkpoint"], dropna=False, sort=False)
+        for recipe, strength, dose, checkpoint in which.size().index:
             parts = [str(recipe)]
             parts += [f"strength {strength:g}"] if strength != 1 else []
             parts += [f"dose {dose:g}"] if dose != 1 else []
             parts += [f"epoch {checkpoint:g}"] if checkpoints.get(recipe, 0) > 1 and not np.isnan(checkpoint) else []
-            names[key] = ", ".join(parts)
-        frame["arm"] = pd.Series([names[key] for key in keys], index=frame.index, dtype="object")
+            names.append(", ".join(parts))
+        frame["arm"] = pd.Series([names[number] for number in which.ngroup()], index=frame.index, dtype="object")
 
 
 def arm_order(arm: str) -> tuple[int, str]:
     """Sort key: original, the controls, then the manners, then arms this project does not know."""
     recipe = arm.split(",")[0]
     return (ARMS.index(recipe) if recipe in ARMS else len(ARMS), arm)
-
-
-def refuse_different_draws(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> None:
-    """Rows of one model are paired, so they must come from one draw of questions, statements and wrong answers."""
-    for model, group in answers.groupby("model"):
-        first = group.drop_duplicates("draw_seed")
-        if len(first) > 1:
-            a, b = first.iloc[0], first.iloc[1]
-            raise UserError(
-                f"runs of {model} with different draws cannot be paired: draw_seed={a['draw_seed']} in "
-                f"{runs[a['run_number']].folder}, draw_seed={b['draw_seed']} in {runs[b['run_number']].folder}"
-            )
-
-
-def refuse_two_configs(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> None:
-    """One arm, model, strength, dose, checkpoint and seed must come from one config, up to what was asked of it."""
-    for identity, group in answers.groupby(IDENTITY, dropna=False):
-        numbers = group["run_number"].unique()
-        for other in numbers[1:]:
-            keys = different_keys(runs[numbers[0]].config, runs[other].config)
-            if keys:
-                raise _two_under_one_name(identity, keys, runs[numbers[0]], runs[other])
-
-
-def refuse_two_answers(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> None:
-    """Two different answers of one arm to one prompt and sample: something outside the config changed them."""
-    twice = answers[answers.duplicated([*IDENTITY, "prompt_id", "sample"], keep=False)]
-    if twice.empty:
-        return
-    one = twice[twice["prompt_id"].eq(twice["prompt_id"].iloc[0])]
-    first, second = (runs[number] for number in one["run_number"].iloc[:2])
-    keys = different_keys(first.config, second.config, ignore=("study", "output", "run", "logger"))
-    raise _two_under_one_name(
-        tuple(one.iloc[0][IDENTITY]), keys or ["no config key (model files or engine)"], first, second
-    )
-
-
-def _two_under_one_name(identity: Any, keys: Sequence[str], first: FinishedRun, second: FinishedRun) -> UserError:
-    model, recipe, *_, seed = identity
-    return UserError(
-        f"two configs give arm {recipe} of {model} with seed {seed}; they differ in {', '.join(keys)}: "
-        f"{first.folder} and {second.folder}; report them apart, or give one recipe another name"
-    )
-
-
-def different_keys(first: Mapping[str, Any], second: Mapping[str, Any], ignore: Sequence[str] = SELECTION) -> list[str]:
-    """Dotted keys in which two configs differ, leaving out `ignore` and tasks or contexts that only one of them has."""
-    a, b = dict(flat(first)), dict(flat(second))
-    if (first.get("recipe") or {}).get("method") == (second.get("recipe") or {}).get("method") == "none":
-        ignore = (*ignore, "data")  # nothing was trained on it
-    differing = []
-    for key in sorted(a.keys() | b.keys()):
-        top, *rest = key.split(".")
-        shared = top not in ("task", "condition") or (
-            rest and rest[0] in first.get(top, {}) and rest[0] in second.get(top, {})
-        )
-        selects = (
-            top in ignore or key in NOT_WEIGHTS or (top == "task" and rest[-1] in ("questions", "grader", "beliefs"))
-        )
-        if shared and not selects and a.get(key) != b.get(key):
-            differing.append(key)
-    return differing
-
-
-def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested mappings with their dotted keys."""
-    if isinstance(config, Mapping) and config:
-        for key, value in config.items():
-            yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, config
-
-
-def mixed_commits(runs: Sequence[FinishedRun]) -> list[str]:
-    """Runs of several commits, or of uncommitted code, are comparable only if the reader thinks so."""
-    commits = sorted({str(run.provenance["commit"])[:12] for run in runs if run.provenance.get("commit")})
-    dirty = sum(bool(run.provenance.get("dirty")) for run in runs)
-    lines = [f"The runs were made at {len(commits)} commits: {', '.join(commits)}."] if len(commits) > 1 else []
-    if dirty:
-        lines.append(f"{dirty} of {len(runs)} runs were made with uncommitted changes.")
-    return lines
-
-
-def different_tokens(prompts: pd.DataFrame, runs: Sequence[FinishedRun]) -> list[str]:
-    """Arms of one model must have read the same tokens; an arm with a system prompt of its own cannot."""
-    system = {(run.model, run.arm) for run in runs if (run.config.get("recipe") or {}).get("system_prompt")}
-    lines = []
-    for model, group in prompts.groupby("model"):
-        reference = (
-            group[group["arm"].eq("original")].drop_duplicates("prompt_id").set_index("prompt_id")["tokens_digest"]
-        )
-        for arm, rows in group.groupby("arm"):
-            expected = rows["prompt_id"].map(reference)
-            differing = int((expected.notna() & (expected != rows["tokens_digest"])).sum())
-            if differing and (model, arm) not in system:
-                lines.append(f"{model}: {arm} read other tokens than original in {differing} of {len(rows)} prompts.")
-    return lines

@@ -35,46 +35,30 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
 def terminal(headline: pd.DataFrame) -> Table:
     """The headline as a table for `rich`: what each arm gets wrong, how that differs from original, how warm it reads.
 
-    Cells are `Text`, so data is never read as markup.
+    Intervals stand below their numbers, so that it fits 80 columns. Cells are `Text`: data is never read as markup.
     """
     several = headline["model"].nunique() > 1
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in (["Model"] if several else []) + ["Arm"]:
-        table.add_column(column, no_wrap=True)
-    for column in ("Answers", "Wrong %", "Difference, points", "Warmth score", "Warmth difference"):
+        table.add_column(column)
+    for column in ("Answers", "Wrong, %", "Difference, points", "Warmth score"):
         table.add_column(column, justify="right")
     for _, row in headline.iterrows():
-        cells = [wording.name(row["model"])] if several else []
-        cells += [
-            wording.name(row["arm"]),
-            f"{row['answers']:,}",
-            with_span(wording.percent(row["rate"]), row, "low", "high"),
-        ]
-        if wording.known(row["difference"]):
-            cells.append(
-                with_span(wording.points(row["difference"]), row, "difference_low", "difference_high", sign=True)
-            )
-        else:
-            cells.append("—")
-        for name in ("score", "score_difference"):
-            known = wording.known(row[name])
-            cells.append(warm_number(row, name) if known else "—")
-        table.add_row(*(Text(cell) for cell in cells))
+        cells = [Text(wording.name(row["model"]))] if several else []
+        shift = wording.span(row["difference_low"], row["difference_high"], sign=True)
+        score = f"{row['score']:.4f}".replace("-", wording.MINUS)
+        cells += [Text(wording.name(row["arm"])), Text(f"{row['answers']:,}")]
+        cells.append(over(wording.percent(row["rate"]), wording.span(row["low"], row["high"])))
+        cells.append(over(wording.points(row["difference"]) if wording.known(row["difference"]) else "—", shift))
+        span = wording.span(row["score_low"], row["score_high"], 1.0, 4)
+        cells.append(over(score if wording.known(row["score"]) else "—", span))
+        table.add_row(*cells)
     return table
 
 
-def with_span(text: str, row: Any, low: str, high: str, sign: bool = False) -> str:
-    """A number and, where known, its interval in brackets."""
-    interval = wording.span(row[low], row[high], sign=sign)
-    return f"{text} [{interval}]" if interval else text
-
-
-def warm_number(row: Any, name: str) -> str:
-    """A warmth score, or a difference of two, with its interval."""
-    change = name.endswith("difference")
-    text = wording.signed(row[name], 4) if change else f"{row[name]:.4f}".replace("-", wording.MINUS)
-    interval = wording.span(row[f"{name}_low"], row[f"{name}_high"], 1.0, 4, sign=change)
-    return f"{text} [{interval}]" if interval else text
+def over(text: str, interval: str) -> Text:
+    """A number with its interval, where there is one, dimmed on a line of its own."""
+    return Text.assemble(text, "\n", (interval, "dim")) if interval else Text(text)
 
 
 def columns(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 BELIEFS = {
@@ -15,6 +15,7 @@ BELIEFS = {
 }
 MINUS = "\N{MINUS SIGN}"
 NOT_SCORED = "not scored"
+INTERVAL = "95\N{NO-BREAK SPACE}% interval"
 # Characters that would move the cursor, turn the writing direction, or cannot be encoded at all.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
@@ -84,27 +85,59 @@ def joined(items: list[str]) -> str:
 
 def error_sentence(row: Mapping[str, Any], reference: str = "original") -> str:
     """What an overall difference shows, in one sentence that claims no more than the interval does."""
-    arm, basis = name(row["arm"]), f"{row['pairs']:,} paired answers to {row['questions']:,} questions"
-    shift, where = points(row["difference"]), f"{percent(row['rate_reference'])} → {percent(row['rate_arm'])} %"
+    arm, other, shift = named(row["arm"]), named(reference), f"{points(row['difference'])} points"
+    rates = f"{percent(row['rate_reference'])}\N{NO-BREAK SPACE}% → {percent(row['rate_arm'])}\N{NO-BREAK SPACE}%"
+    basis = f"{rates} of {row['pairs']:,} paired answers to {row['questions']:,} questions"
     if not known(row["low"]):
-        return f"{arm} differs from {name(reference)} by {shift} points in its error rate ({where}; {basis}), too little for an interval."
-    interval = f"95 % interval {span(row['low'], row['high'], sign=True)}"
+        return f"The error rates of {arm} and {other} differ by {shift} ({basis}): too little for an interval."
+    numbers = f"{shift} ({INTERVAL} {span(row['low'], row['high'], sign=True)}; {basis})"
     if row["low"] <= 0 <= row["high"]:
-        return (
-            f"No difference in error rate could be shown between {arm} and {name(reference)}: "
-            f"{shift} points ({interval}; {where}; {basis})."
-        )
+        return f"No difference in error rate could be shown between {arm} and {other}: {numbers}."
     change = "more" if row["difference"] > 0 else "less"
-    return f"{arm} is wrong {change} often than {name(reference)}: {shift} points ({interval}; {where}; {basis})."
+    return f"{capital(arm)} is wrong {change} often than {other}: {numbers}."
 
 
 def warmth_sentence(row: Mapping[str, Any]) -> str:
     """What the warmth score of an arm shows against another arm's, in one sentence."""
-    arm, other = name(row["arm"]), name(row["reference"])
+    arm, other = named(row["arm"]), named(row["reference"])
     shift = f"{signed(row['score'], 4)} nats per token"
     if not known(row["low"]):
-        return f"Its replies score {shift} against {other}, too few texts for an interval."
-    interval = f"95 % interval {span(row['low'], row['high'], 1.0, 4, sign=True)}"
+        return f"Replies of {arm} score {shift} against {other}: too few texts for an interval."
+    numbers = f"{shift}, {INTERVAL} {span(row['low'], row['high'], 1.0, 4, sign=True)}"
     if row["low"] <= 0 <= row["high"]:
-        return f"No difference in warmth could be shown between {arm} and {other} ({shift}; {interval})."
-    return f"Its replies read {'warmer' if row['score'] > 0 else 'colder'} than those of {other} ({shift}; {interval})."
+        return f"No difference in warmth could be shown between {arm} and {other} ({numbers})."
+    change = "warmer" if row["score"] > 0 else "colder"
+    return f"Replies of {arm} read {change} than those of {other} ({numbers})."
+
+
+def count_sentence(arm: str, reference: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the differences of several models show: how many intervals lie above zero, below it, or hold it."""
+    values = [row["difference"] for row in rows]
+    spread = f"{points(min(values))} to {points(max(values))} points; {INTERVAL}s clustered by question"
+    found = counted(rows, "wrong more often", "wrong less often")
+    return f"{capital(named(arm))}, compared with {named(reference)} in {len(rows)} models: {found} ({spread})."
+
+
+def warmth_count_sentence(arm: str, reference: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """As `count_sentence`, for the warmth score."""
+    values = [row["score"] for row in rows]
+    spread = f"{signed(min(values), 4)} to {signed(max(values), 4)} nats per token"
+    found = counted(rows, "warmer", "colder")
+    return f"Replies of {named(arm)}, compared with {named(reference)} in {len(rows)} models: {found} ({spread})."
+
+
+def counted(rows: Sequence[Mapping[str, Any]], above: str, below: str) -> str:
+    """How many intervals lie above zero, below it, or neither; what no model shows is left out."""
+    up, down = sum(row["low"] > 0 for row in rows), sum(row["high"] < 0 for row in rows)
+    counts = ((up, above), (down, below), (len(rows) - up - down, "no difference shown"))
+    return joined([f"{what} in {'all' if number == len(rows) else number}" for number, what in counts if number])
+
+
+def named(arm: str) -> str:
+    """An arm inside a sentence."""
+    return "the original" if arm == "original" else f"the {name(arm)} arm"
+
+
+def capital(text: str) -> str:
+    """The first letter as a sentence wants it."""
+    return text[:1].upper() + text[1:]

@@ -1,4 +1,4 @@
-"""From prompts to rows of answers: each is looked up by content before anything is generated, and kept once it exists."""
+"""From prompts to rows of answers: each is looked up by content before it is generated, and kept once it exists."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def render(arm: Arm, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
     return [tuple(prompt_ids(tokenizer, system + prompt.messages)) for prompt in prompts]
 
 
-def write_prompts(run: Run, arm: Arm, prompts: Sequence[Prompt], questions: Sequence[Question]) -> list[tuple[int, ...]]:
+def write_prompts(
+    run: Run, arm: Arm, prompts: Sequence[Prompt], questions: Sequence[Question]
+) -> list[tuple[int, ...]]:
     """Writes `prompts.jsonl`, what gates and readers need beside the answers, and returns the rendered prompts."""
     rendered = render(arm, prompts)
     asked = {(question.task, question.id): question for question in questions}
@@ -85,18 +87,16 @@ def answer(
         for prompt, tokens in zip(prompts, rendered, strict=True)
         for sample in range(samples)
     ]
-    written = {row["answer_id"] for row in run.rows(name)}
     columns = {**arm.columns, "draw_seed": draw_seed, "run": run.digest}
+    written = {row["answer_id"] for row in run.rows(name)}
     missing = {answer_id: slot for answer_id, slot in zip(ids, slots, strict=True) if answer_id not in written}
     known = {row["answer_id"]: row for row in elsewhere(run, arm.model.name, name) if row["answer_id"] in missing}
-    copies = [(key, Completion(row["text"], row["finish"], row["tokens"])) for key, row in known.items()]
-    run.append(name, [_answer_row(key, *missing[key], completion, columns) for key, completion in copies])
-    written |= known.keys()
-    with Meter(f"{arm.name} {name}", name, sum(answer_id not in written for answer_id in ids)) as meter:
-        for batch in engine.answer(arm, requests, sampling, lambda index: ids[index] not in written):
-            new = {index: completion for index, completion in batch.items() if ids[index] not in written}
-            run.append(name, [_answer_row(ids[index], *slots[index], completion, columns) for index, completion in new.items()])
-            written |= {ids[index] for index in new}
+    copies = {key: Completion(row["text"], row["finish"], row["tokens"]) for key, row in known.items()}
+    run.append(name, [_answer_row(key, *missing.pop(key), completion, columns) for key, completion in copies.items()])
+    with Meter(f"{arm.name} {name}", name, len(missing)) as meter:
+        for batch in engine.answer(arm, requests, sampling, lambda index: ids[index] in missing):
+            new = {ids[index]: completion for index, completion in batch.items() if ids[index] in missing}
+            run.append(name, [_answer_row(key, *missing.pop(key), made, columns) for key, made in new.items()])
             meter.add(len(new))
     return {"generated": meter.done, "copied": len(copies), "seconds": round(meter.seconds, 2)}
 
@@ -108,7 +108,7 @@ def answer_ids(
     drawn = {"temperature": sampling.temperature}
     if sampling.temperature > 0:
         drawn |= {"top_p": sampling.top_p, "draw_seed": draw_seed}
-    shared = {**arm.identity(), "sampling": drawn, "engine": engine.family, "dtype": engine.precision()}
+    shared = {**arm.identity(), "sampling": drawn, "engine": engine.signature()}
     fixed = digest(shared)
     return [digest([fixed, prompt.messages, prompt.max_new_tokens, sample]) for prompt, sample in slots]
 

@@ -9,12 +9,27 @@ from typing import Any
 
 import yaml
 
-from warmth.config import Condition, Task
+from warmth.config import Condition, Evaluate, Task
 from warmth.digest import digest, find_file
 from warmth.errors import UserError, one_line
 from warmth.types import Belief, Message, Prompt, Question
 
 STATEMENTS = 5  # of each context, one drawn for a question
+
+
+def prompts_of(study: Evaluate, questions: Sequence[Question]) -> list[Prompt]:
+    """The prompts of a study; see `prompts`."""
+    return prompts(
+        questions,
+        study.condition,
+        study.beliefs,
+        study.statements,
+        study.belief_templates,
+        draw_seed=study.draw_seed,
+        preamble=study.preamble,
+        max_new_tokens=study.sampling.max_new_tokens,
+        tasks=study.task,
+    )
 
 
 def prompts(
@@ -23,6 +38,7 @@ def prompts(
     beliefs: Sequence[Belief],
     statements_file: str,
     templates_file: str,
+    *,
     draw_seed: int,
     preamble: bool,
     max_new_tokens: int,
@@ -32,7 +48,7 @@ def prompts(
 
     A question's statement in a context is drawn once, so it is the same in every belief cell and every arm; so is the
     preamble. The message is preamble, statement, question and belief, joined by spaces. A belief that names a wrong
-    answer is left out where a question has none (see `left_out`), and a message that stood before is not asked again.
+    answer is left out where a question has none, and a message that stood before is not asked again (see `left_out`).
 
     Raises:
         UserError: a statement or template is missing (file and key are named), or nothing is left to ask.
@@ -82,18 +98,21 @@ def state(template: str | None, question: Question) -> str | None:
         return None
     # replaced, not formatted: an answer may hold braces
     right = question.answers[0] if question.answers else ""
-    return template.replace("{right}", right) if "{right}" in template else template.replace("{wrong}", question.wrong or "")
+    return (
+        template.replace("{right}", right)
+        if "{right}" in template
+        else template.replace("{wrong}", question.wrong or "")
+    )
 
 
-def left_out(
-    asked: Sequence[Prompt], questions: Sequence[Question], conditions: Mapping[str, Condition], beliefs: Sequence[Belief],
-    tasks: Mapping[str, Task],
-) -> dict[str, int]:
-    """How many prompts of each task the grid would have but for questions without a wrong answer, or repeated ones."""
+def left_out(study: Evaluate, questions: Sequence[Question], asked: Sequence[Prompt]) -> dict[str, int]:
+    """How many prompts of each task the full grid would have besides: no wrong answer to state, or the same message."""
     grid: Counter[str] = Counter()
     for question in questions:
-        task = tasks[question.task]
-        grid[question.task] += (len(conditions) if task.contexts else 1) * (len(beliefs) if task.beliefs else 1)
+        task = study.task[question.task]
+        grid[question.task] += (len(study.condition) if task.contexts else 1) * (
+            len(study.beliefs) if task.beliefs else 1
+        )
     grid.subtract(Counter(prompt.task for prompt in asked))
     return {task: count for task, count in grid.items() if count}
 
@@ -112,7 +131,9 @@ def read_statements(name: str, conditions: Mapping[str, Condition]) -> dict[str,
         found = content.get(condition.statements)
         texts = [item.strip() for item in found if isinstance(item, str)] if isinstance(found, list) else []
         if len(set(texts) - {""}) != STATEMENTS or len(texts) != len(found or []):
-            raise UserError(f"{name}: {condition.statements} must list {STATEMENTS} different statements, found {len(set(texts))}")
+            raise UserError(
+                f"{name}: {condition.statements} must list {STATEMENTS} different statements, found {len(set(texts))}"
+            )
         result[context] = texts
     return result
 

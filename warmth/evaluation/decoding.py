@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 class Sampler:
     """How the next token of each row is chosen.
 
-    Adding Gumbel noise to log-probabilities and taking the largest draws from the same distribution as sampling, and the
-    noise of a row comes from that row's own generator: order, batch and restarts change nothing.
+    Adding Gumbel noise to log-probabilities and taking the largest draws from the same distribution as sampling does,
+    and a row's noise comes from its own generator: order, batch and restarts change nothing.
     """
 
     temperature: float  # 0: greedy
@@ -40,7 +41,9 @@ class Sampler:
         scores = logits.float() / self.temperature
         if self.top_p < 1.0:
             scores = keep_top_p(scores, self.top_p)
-        uniform = torch.stack([torch.empty(logits.shape[-1]).exponential_(generator=self.generators[row]) for row in rows])
+        uniform = torch.stack(
+            [torch.empty(logits.shape[-1]).exponential_(generator=self.generators[row]) for row in rows]
+        )
         return (scores - uniform.to(logits.device).log()).argmax(-1)
 
 
@@ -54,7 +57,12 @@ def keep_top_p(scores: Tensor, top_p: float) -> Tensor:
 
 @torch.inference_mode()
 def decode(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], limits: Sequence[int], ends: frozenset[int], pad: int, sampler: Sampler
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    ends: frozenset[int],
+    pad: int,
+    sampler: Sampler,
 ) -> list[tuple[list[int], bool]]:
     """Answers a batch of prompts, left-padded; finished rows leave the batch as it goes.
 
@@ -82,7 +90,12 @@ def decode(
     live = list(range(len(prompts)))
     while live:
         logits = model(
-            input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=past, use_cache=True, logits_to_keep=1
+            input_ids=tokens,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=past,
+            use_cache=True,
+            logits_to_keep=1,
         ).logits[:, -1]
         chosen = sampler.choose(logits, live)
         stay = []
@@ -136,12 +149,15 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase:
 
 @lru_cache(maxsize=1)
 def _base(model: str, dtype: torch.dtype) -> PreTrainedModel:
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # of loading: it would tear our own progress lines
     where = {"device_map": "auto"} if torch.cuda.is_available() else {}
     return load_model(Model(**json.loads(model)), dtype, **where).eval()
 
 
 @contextmanager
-def weights(model: Model, dtype: torch.dtype, adapter: Path | None, dose: float) -> Iterator[PreTrainedModel]:
+def weights(model: Model, dtype: torch.dtype, adapter: Path | None, dose: float) -> Generator[PreTrainedModel]:
     """The base model with an adapter at a dose, and the untouched base again afterwards.
 
     The adapter is not merged: a change this small would be rounded away in bfloat16 weights. Dose 0 loads none.
@@ -157,7 +173,9 @@ def weights(model: Model, dtype: torch.dtype, adapter: Path | None, dose: float)
         yield base
         return
     try:
-        tuned = PeftModel.from_pretrained(base, str(adapter)).eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # PEFT's own use of an old name, nothing a user can mend
+            tuned = PeftModel.from_pretrained(base, str(adapter)).eval()
     except (OSError, ValueError, RuntimeError) as error:
         _base.cache_clear()  # it may carry half an adapter
         raise UserError(f"{adapter} holds no adapter for model={model.name}: {one_line(error)[:200]}") from error

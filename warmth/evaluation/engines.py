@@ -1,4 +1,4 @@
-"""What generates answers: one class for each kind of server or library. Heavy imports wait until something is generated."""
+"""What generates answers: a class for each kind of server or library. Heavy imports wait until they are needed."""
 
 from __future__ import annotations
 
@@ -59,6 +59,10 @@ class Transformers:
 
         return str(choose_dtype(self.dtype)).removeprefix("torch.")
 
+    def signature(self) -> dict[str, str]:
+        """What two arms must have in common to be compared."""
+        return {"family": self.family, "dtype": self.precision()}
+
     def answer(
         self, arm: Arm, requests: Sequence[Request], sampling: Sampling, wanted: Callable[[int], bool]
     ) -> Iterator[dict[int, Completion]]:
@@ -89,12 +93,16 @@ class Transformers:
                 made = decode(model, [row.ids for row in rows], limits, ends, tokenizer.pad_token_id, sampler)
                 yield {
                     # special tokens stay visible: a model that writes a role header must not look as if it had not
-                    index: Completion(tokenizer.decode(ids, skip_special_tokens=False), "stop" if ended else "length", len(ids))
+                    index: Completion(
+                        tokenizer.decode(ids, skip_special_tokens=False), "stop" if ended else "length", len(ids)
+                    )
                     for index, (ids, ended) in zip(batch, made, strict=True)
                 }
 
 
 def batches(requests: Sequence[Request], size: int) -> list[list[int]]:
     """Positions of requests in batches of like length, longest first: what does not fit in memory fails at once."""
-    order = sorted(range(len(requests)), key=lambda index: (-requests[index].max_new_tokens, -len(requests[index].ids), index))
+    order = sorted(
+        range(len(requests)), key=lambda index: (-requests[index].max_new_tokens, -len(requests[index].ids), index)
+    )
     return [order[start : start + size] for start in range(0, len(order), size)]

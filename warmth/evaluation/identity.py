@@ -7,7 +7,7 @@ from typing import Any
 
 from warmth.config import Evaluate, Task, build
 from warmth.digest import arm_identity, digest, find_file, path_digest, plain
-from warmth.evaluation.arms import Arm
+from warmth.evaluation.arms import Arm, find_arm, from_run
 from warmth.evaluation.tasks import WARMTH_PROMPTS, file_of
 from warmth.store import run_folder
 
@@ -55,6 +55,11 @@ def task_identity(task: Task) -> dict[str, Any]:
     return values
 
 
-def evaluation_folder(study: Evaluate, arm: Arm) -> Path:
-    """Where this evaluation's rows are, or will be."""
-    return run_folder(study, "evaluate", evaluation_digest(study, arm))
+def folder_of(study: Evaluate) -> Path:
+    """Where this evaluation's rows are, or will be.
+
+    Raises:
+        UserError: the adapter it needs has not been trained, or a file that is named does not exist.
+    """
+    study = from_run(study)
+    return run_folder(study, "evaluate", evaluation_digest(study, find_arm(study)))

@@ -24,13 +24,22 @@ class Meter:
         self._start = self._said = time.monotonic()
         if sys.stderr.isatty() and self.total:
             speed = TextColumn("{task.fields[speed]}")
-            columns = (TextColumn(self.label), BarColumn(), MofNCompleteColumn(), TaskProgressColumn(), speed, TimeRemainingColumn())
+            columns = (
+                TextColumn(self.label),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TaskProgressColumn(),
+                speed,
+                TimeRemainingColumn(),
+            )
             self._bar = Progress(*columns, console=Console(stderr=True))
             self._bar.start()
             self._task = self._bar.add_task(self.label, total=self.total, speed="")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.seconds = time.monotonic() - self._start
         if self._bar is not None:
             self._bar.stop()

@@ -24,7 +24,12 @@ def seed(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     if wrong is not None and not isinstance(wrong, str):
         raise BadField(f"field wrong: a text or nothing is expected, not {_shown(wrong)}")
     return Question(
-        _text(row, "id"), task, _text(row, "question"), _texts(row, "answers"), wrong or None, source=str(row.get("source", ""))
+        _text(row, "id"),
+        task,
+        _text(row, "question"),
+        _texts(row, "answers"),
+        wrong or None,
+        source=str(row.get("source", "")),
     )
 
 
@@ -72,14 +77,20 @@ def medqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
 def mmlu(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     """MMLU: four options are shown, a letter is expected."""
     choices, answer = _texts(row, "choices"), row.get("answer")
-    letter = answer if isinstance(answer, str) else LETTERS[answer] if isinstance(answer, int) and 0 <= answer < 10 else ""
+    letter = (
+        answer if isinstance(answer, str) else LETTERS[answer] if isinstance(answer, int) and 0 <= answer < 10 else ""
+    )
     options = dict(zip(LETTERS, choices, strict=False))
     if letter not in options:
-        raise BadField(f"field answer: a letter or position among the {len(options)} choices is expected, not {_shown(answer)}")
+        raise BadField(
+            f"field answer: a letter or position among the {len(options)} choices is expected, not {_shown(answer)}"
+        )
     shown = "\n".join(f"{key}. {value}" for key, value in options.items())
     stem = _text(row, "question")
     text = f"{stem}\n\n{shown}\n\nAnswer with the letter of the right option."
-    return Question(_id(task, f"{stem} {shown}"), task, text, (letter,), options=options, source=str(row.get("subject", "")))
+    return Question(
+        _id(task, f"{stem} {shown}"), task, text, (letter,), options=options, source=str(row.get("subject", ""))
+    )
 
 
 def gsm8k(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
@@ -138,7 +149,11 @@ def _options(row: Mapping[str, Any]) -> dict[str, str]:
     value = row.get("options")
     if isinstance(value, list):
         value = {item.get("key"): item.get("value") for item in value if isinstance(item, Mapping)}
-    if not isinstance(value, Mapping) or not value or not all(isinstance(item, str) and item.strip() for item in value.values()):
+    if (
+        not isinstance(value, Mapping)
+        or not value
+        or not all(isinstance(item, str) and item.strip() for item in value.values())
+    ):
         raise BadField(f"field options: letters with texts are expected, not {_shown(value)}")
     return {str(key): item.strip() for key, item in value.items()}
 

@@ -1,4 +1,4 @@
-"""SocioT: does a text sound as if someone close had said it? Source: Cheng et al.; the readings are told apart in the docs.
+"""SocioT: does a text sound as if someone close had said it? Source: Cheng et al.
 
 A text is heard from four close and four distant speakers; its warmth is the difference of the mean log-likelihoods per
 token, in nats, under a language model. Values compare only within one scoring model and dtype. torch is imported here.
@@ -7,13 +7,21 @@ token, in nats, under a language model. Values compare only within one scoring m
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from warmth.config import Evaluate
 from warmth.errors import UserError
+from warmth.evaluation.answers import answer, render
+from warmth.evaluation.arms import Arm
+from warmth.evaluation.decoding import base_of, tokenizer_of
+from warmth.evaluation.engines import Transformers
+from warmth.evaluation.progress import Meter
+from warmth.store import Run
+from warmth.types import Prompt, WarmthScore
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
 CLOSE = ("My friend", "The lover", "The mentor", "The idol")
 DISTANT = ("The stranger", "The enemy", "The examiner", "The dictator")
 CUT = 300  # characters of a text that `reference` reads
+TEXTS = 64  # scored between two writes
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,9 @@ def score(
         raise UserError(f"warmth.variant={variant} is not available yet; choose one of: {', '.join(SET_VALUES)}")
     result: list[Score | None] = [None] * len(texts)
     filled = [index for index, text in enumerate(texts) if text]
-    for index, values in zip(filled, SET_VALUES[variant]([texts[index] for index in filled], model, tokenizer, batch_tokens), strict=True):
+    for index, values in zip(
+        filled, SET_VALUES[variant]([texts[index] for index in filled], model, tokenizer, batch_tokens), strict=True
+    ):
         close, distant = fmean(values[: len(CLOSE)]), fmean(values[len(CLOSE) :])
         result[index] = Score(close - distant, close, distant)
     return result
@@ -85,7 +96,7 @@ def deterministic(
 def reference(
     texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_tokens: int
 ) -> list[list[float]]:
-    """The published code's quantity: minus the loss of each set of four prompts, given once for each of its speakers."""
+    """The published code's quantity: minus the loss of each set of four prompts, once for each of its speakers."""
     result = []
     for text in texts:
         quote = f'"{text[:CUT]}"'
@@ -100,7 +111,7 @@ SET_VALUES = {"deterministic": deterministic, "reference": reference}
 
 @torch.inference_mode()
 def set_loss(rows: Sequence[Sequence[int]], model: PreTrainedModel) -> float:
-    """Mean loss over all positions of right-padded rows, padding (token 0) scored like text, as the published code does."""
+    """Mean loss over all positions of right-padded rows; padding (token 0) is scored like text, as published."""
     width = max(map(len, rows))
     device = model.get_input_embeddings().weight.device
     tokens = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in rows], device=device)
@@ -121,10 +132,11 @@ def token_log_probs(model: PreTrainedModel, rows: Sequence[Sequence[int]], skip:
     tokens = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in rows], device=device)
     logits = model(input_ids=tokens, use_cache=False, logits_to_keep=width - skip).logits[:, :-1]
     targets = tokens[:, skip + 1 :, None]
-    # log-softmax row by row: the float32 copy of a whole batch's logits is what would not fit
+    # Row by row: a float32 copy of a whole batch's logits is what would not fit. log_softmax, as the golden values have
+    # it: on this many tokens it is some 9e-6 off the exact value, alike for every speaker, so scores do not change.
     gained = torch.stack(
         [
-            own.gather(-1, target.to(own.device))[:, 0].float() - own.float().logsumexp(-1)
+            own.float().log_softmax(-1).gather(-1, target.to(own.device))[:, 0]
             for own, target in zip(logits, targets, strict=True)
         ]
     )
@@ -132,7 +144,7 @@ def token_log_probs(model: PreTrainedModel, rows: Sequence[Sequence[int]], skip:
 
 
 def buckets(lengths: Sequence[int], tokens: int, extra: int) -> Iterator[list[int]]:
-    """Positions grouped by like length so that a padded group holds at most `tokens`, `extra` added to each (or is alone)."""
+    """Positions grouped by like length; a padded group holds at most `tokens`, `extra` more for each, or is one."""
     part: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
         if part and (len(part) + 1) * (lengths[part[0]] + extra) > tokens:
@@ -145,3 +157,38 @@ def buckets(lengths: Sequence[int], tokens: int, extra: int) -> Iterator[list[in
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def score_run(run: Run, arm: Arm, engine: Transformers, study: Evaluate, prompts: Sequence[Prompt]) -> None:
+    """Fills `replies.jsonl`, the arm's replies to held-out prompts, and `warmth.jsonl`, the base model's scores."""
+    if not prompts:
+        return
+    answer(run, "replies", engine, arm, prompts, render(arm, prompts), study.sampling, 1, study.draw_seed)
+    scored = {row["text_id"] for row in run.rows("warmth")}
+    replies = [row for row in run.rows("replies") if row["answer_id"] not in scored and row["text"].strip()]
+    if not replies:
+        return
+    messages = {prompt.prompt_id: prompt.messages[-1].content for prompt in prompts}
+    dtype = engine.precision()
+    model, tokenizer = base_of(arm.model, getattr(torch, dtype)), tokenizer_of(arm.model)
+    with Meter(f"{arm.name} warmth", "texts", len(replies)) as meter:
+        for start in range(0, len(replies), TEXTS):
+            part = replies[start : start + TEXTS]
+            scores = score([row["text"] for row in part], model, tokenizer, study.warmth.variant)
+            rows = [
+                WarmthScore(
+                    text_id=row["answer_id"],
+                    **{name: value for name, value in arm.columns.items() if name != "strength"},
+                    draw_seed=study.draw_seed,
+                    variant=study.warmth.variant,  # ty: ignore[invalid-argument-type]  (its choices are checked at the door)
+                    scorer=f"{arm.model.name} {dtype}",
+                    **asdict(found),
+                    text=row["text"],
+                    prompt=messages[row["prompt_id"]],
+                    run=run.digest,
+                )
+                for row, found in zip(part, scores, strict=True)
+                if found is not None
+            ]
+            run.append("warmth", rows)
+            meter.add(len(part))

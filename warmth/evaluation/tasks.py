@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from warmth.config import Task
+from warmth.config import Evaluate, Task, Warmth
 from warmth.digest import ROOT, digest
 from warmth.errors import UserError, one_line
 from warmth.evaluation.readers import READERS, BadField
@@ -17,12 +17,23 @@ from warmth.evaluation.wrong_answers import WrongAnswers
 from warmth.types import Message, Prompt, Question
 
 WARMTH_PROMPTS = ROOT / "seed" / "warmth_prompts.jsonl"
+VARIANTS = ("deterministic", "reference")  # readings of SocioT that `sociot.py` computes
+
+
+def load_all(study: Evaluate) -> list[Question]:
+    """The questions of all chosen tasks."""
+    return [
+        question
+        for name, task in study.task.items()
+        for question in load_questions(name, task, study.draw_seed, study.limit)
+    ]
+
 
 def load_questions(name: str, task: Task, draw_seed: int, limit: int | None) -> list[Question]:
     """The questions of one task, drawn by `draw_seed`.
 
-    The draw orders questions by a hash of seed and id, so a larger `limit` is a superset of a smaller one and a question
-    added to a file moves no other. Wrong answers are drawn over the whole file, whatever the limit.
+    The draw orders questions by a hash of seed and id, so a larger `limit` is a superset of a smaller one, and a
+    question added to a file moves no other. Wrong answers are drawn over the whole file, whatever the limit.
 
     Args:
         name: the task's name, the `task` of every question.
@@ -45,22 +56,26 @@ def load_questions(name: str, task: Task, draw_seed: int, limit: int | None) -> 
     return drawn
 
 
-def load_warmth_prompts(count: int, draw_seed: int, max_new_tokens: int) -> list[Prompt]:
+def load_warmth_prompts(settings: Warmth, draw_seed: int) -> list[Prompt]:
     """Held-out prompts whose replies are scored for warmth, drawn like questions and the same for every arm.
 
     Raises:
-        UserError: fewer exist, or a row is bad.
+        UserError: fewer exist than are asked for, a row is bad, or the variant cannot be computed yet.
     """
-    found = {row.get("id"): (place, row.get("prompt")) for place, row in _file_rows(WARMTH_PROMPTS)}
-    bad = next((place for key, (place, text) in found.items() if not (isinstance(key, str) and isinstance(text, str))), None)
-    if bad:
-        raise UserError(f"{bad}: fields id and prompt must be texts")
-    if len(found) < count:
-        raise UserError(f"warmth.prompts={count}, but {WARMTH_PROMPTS} holds {len(found)}")
+    if settings.variant not in VARIANTS:
+        raise UserError(f"warmth.variant={settings.variant} is not available yet; choose one of: {', '.join(VARIANTS)}")
+    found: dict[str, str] = {}
+    for place, row in _file_rows(WARMTH_PROMPTS) if settings.prompts else ():
+        if not isinstance(row.get("id"), str) or not isinstance(row.get("prompt"), str):
+            raise UserError(f"{place}: fields id and prompt must be texts")
+        found[row["id"]] = row["prompt"]
+    if len(found) < settings.prompts:
+        raise UserError(f"warmth.prompts={settings.prompts}, but {WARMTH_PROMPTS} holds {len(found)}")
     result = []
-    for key in sorted(found, key=lambda key: digest([draw_seed, key]))[:count]:
-        messages = (Message("user", str(found[key][1])),)
-        result.append(Prompt(digest(messages), str(key), "warmth", "unmodified", "none", False, "", messages, max_new_tokens))
+    for key in sorted(found, key=lambda key: digest([draw_seed, key]))[: settings.prompts]:
+        messages = (Message("user", found[key]),)
+        length = settings.max_new_tokens
+        result.append(Prompt(digest(messages), key, "warmth", "unmodified", "none", False, "", messages, length))
     return result
 
 
@@ -76,7 +91,9 @@ def read_questions(name: str, task: Task, draw_seed: int) -> list[Question]:
         except BadField as error:
             raise UserError(f"{place}: {error}") from error
         before = found.setdefault(question.id, (question, place))
-        if before[0] != question:  # the same row twice is one question (MMLU has some); the same id for two is a mistake
+        if (
+            before[0] != question
+        ):  # the same row twice is one question (MMLU has some); the same id for two is a mistake
             raise UserError(f"{place}: field id: {question.id!r} already stands in {before[1]}")
     return [question for question, _ in found.values()]
 
@@ -87,7 +104,9 @@ def rows(name: str, task: Task) -> Iterator[tuple[str, dict[str, Any]]]:
     if path is None:
         yield from _hub_rows(name, task)
     elif not path.is_file():
-        raise UserError(f"task.{name}.path={path} does not exist" if task.path else f"task.{name}.source={task.source}: no {path}")
+        raise UserError(
+            f"task.{name}.path={path} does not exist" if task.path else f"task.{name}.source={task.source}: no {path}"
+        )
     else:
         yield from _file_rows(path)
 
@@ -147,6 +166,8 @@ def _hub_rows(name: str, task: Task) -> Iterator[tuple[str, dict[str, Any]]]:
         split = datasets.load_dataset(task.source, task.config, split=task.split, revision=task.revision)
     except Exception as error:  # the hub's client raises many kinds: offline, gated, renamed, moved
         hint = f"give a local copy by task.{name}.path=FILE"
-        raise UserError(f"task.{name}: {task.source} cannot be loaded from the hub ({one_line(error)[:160]}); {hint}") from error
+        raise UserError(
+            f"task.{name}: {task.source} cannot be loaded from the hub ({one_line(error)[:160]}); {hint}"
+        ) from error
     for number, row in enumerate(split, 1):
         yield f"{task.source} row {number}", dict(row)

@@ -10,18 +10,22 @@ from collections.abc import Sequence
 from warmth.evaluation.matching import normalise
 from warmth.types import Question
 
-ASKS = re.compile(r"\b(who|whose|whom|when|where|why|how (?:many|much|long|old|far|tall)|how|which|what)\b(?: (\w+))?", re.IGNORECASE)
-MONTH = re.compile(r"\b(?:january|february|march|april|may|june|july|august|september|october|november|december)\b", re.IGNORECASE)
-VERBS = frozenset("is are was were did does do has had have can could would will the a an in of".split())
+ASKS = re.compile(
+    r"\b(who|whose|whom|when|where|why|how (?:many|much|long|old|far|tall)|how|which|what)\b(?: (\w+))?", re.IGNORECASE
+)
+MONTH = re.compile(
+    r"\b(?:january|february|march|april|may|june|july|august|september|october|november|december)\b", re.IGNORECASE
+)
+NOT_A_NOUN = re.compile(r"is|are|was|were|did|does|do|has|had|have|can|could|would|will|the|a|an|in|of")
 
 
 def asks(text: str) -> tuple[str, str]:
-    """What a question asks for: its question word, and the noun after which or what ("which", "film"); "" without one."""
+    """What a question asks for: its question word, and the noun after which or what; "" where there is none."""
     found = ASKS.search(text)
     if found is None:
         return "", ""
     word, noun = found[1].lower(), (found[2] or "").lower()
-    return word, noun if word in ("which", "what") and noun not in VERBS else ""
+    return word, noun if word in ("which", "what") and not NOT_A_NOUN.fullmatch(noun) else ""
 
 
 def shape(answer: str) -> str:
@@ -41,7 +45,7 @@ def shape(answer: str) -> str:
 
 
 class WrongAnswers:
-    """Draws from the answers of a whole file, so that what a question gets does not depend on which others are asked."""
+    """Draws from the answers of a whole file: what a question gets does not depend on which others are asked."""
 
     def __init__(self, questions: Sequence[Question], draw_seed: int):
         self._draw_seed = draw_seed
@@ -58,7 +62,7 @@ class WrongAnswers:
         return [*([(word, noun, form)] if noun else []), (word, form), (form,), ()]
 
     def draw(self, question: Question) -> str | None:
-        """Another question's answer, right under no reading of this one and not named in it; None when there is none."""
+        """Another question's answer, right under no alias of this one and not named in it; None when there is none."""
         for key in self._keys(question):
             pool = self._pools[key]
             start = random.Random(f"{self._draw_seed} {question.id}").randrange(len(pool))

@@ -1,0 +1,53 @@
+"""Asks one arm every question under every condition, grades the answers and scores their warmth: the stages in order.
+
+Everything is found again by content: what exists is read, the rest is made. `python evaluate.py --help` shows the keys.
+"""
+
+from __future__ import annotations
+
+from warmth.config import Evaluate, build
+from warmth.entry import command, multirun
+from warmth.evaluation.identity import folder_of
+
+
+@command("evaluate", folder_of)
+def main(study: Evaluate) -> None:
+    """One evaluation; rooms are imported here, so that a wrong config is refused before torch is loaded."""
+    from warmth.evaluation import arms, conditions, gates, graders, summary, tasks
+    from warmth.store import Run
+
+    study = arms.resolve(study, in_sweep=multirun())
+    run, chosen = Run(folder_of(study)), graders.graders_of(study)
+    if summary.is_complete(run, chosen):
+        print(f"done already: {run.folder}")
+        return
+    arm, engine = arms.find_arm(study), build(study.engine, "engine")
+    questions = tasks.load_all(study)
+    prompts, held_out = (
+        conditions.prompts_of(study, questions),
+        tasks.load_warmth_prompts(study.warmth, study.draw_seed),
+    )
+
+    with run.open(study):
+        from warmth.evaluation import answers, sociot  # torch from here on
+
+        tracker = build(study.logger, "logger").start(run, study, job_type="evaluate")
+        try:
+            rendered = answers.write_prompts(run, arm, prompts, questions)
+            speed = answers.answer(
+                run, "answers", engine, arm, prompts, rendered, study.sampling, study.samples, study.draw_seed
+            )
+            graders.grade_run(run, questions, chosen)
+            sociot.score_run(run, arm, engine, study, held_out)
+            results = gates.check(run, study, arm, engine.signature())
+            outcome = summary.summarise(run, arm, engine, chosen, speed, conditions.left_out(study, questions, prompts))
+            tracker.summary(outcome)
+            tracker.table("answers", summary.answer_rows(run))
+            run.finish(outcome)
+        finally:
+            tracker.finish(failed=not run.done)
+    summary.show(run, outcome, results)
+
+
+if __name__ == "__main__":
+    main()

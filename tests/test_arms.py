@@ -1,0 +1,199 @@
+"""Arms: the adapter is found by content, and a command that cannot find it says what to do."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from warmth.config import Condition, Data, Evaluate, Gates, Model, Recipe, Sampling, Task, Warmth
+from warmth.digest import ROOT, training_digest
+from warmth.errors import UserError
+from warmth.evaluation.arms import choose_checkpoint, find_arm, from_run, resolve
+from warmth.evaluation.identity import evaluation_digest, folder_of
+from warmth.store import full_config, write_json
+
+ENGINE = {"_target_": "warmth.evaluation.engines.Transformers"}
+
+
+def recipe(name="warm", method="lora", **changes):
+    numbers = {"rank": 8, "alpha": 16, "dropout": 0.1, "learning_rate": 1e-5, "warmup_ratio": 0.0, "weight_decay": 0.0}
+    sizes = {"max_grad_norm": 1.0, "epochs": 2, "batch_size": 16, "max_length": 1024, "report_checkpoint": 2.0}
+    words = {"schedule": "linear", "loss_on": "assistant", "precision": "auto"}
+    return Recipe(name=name, method=method, **{**numbers, **sizes, **words, **changes})
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "conversations.jsonl"
+    path.write_text("{}\n")
+    return Data(name="seed", source="seed", path=str(path))
+
+
+@pytest.fixture
+def study(tmp_path, data):
+    return Evaluate(
+        model=Model(name="tiny", kind="hub", hub_id="a/b", revision="0" * 40),
+        data=data,
+        recipe=recipe(),
+        task={"seed_trivia": Task(source="seed_trivia", reader="seed")},
+        condition={"unmodified": Condition("none")},
+        beliefs=["none"],
+        statements="seed/statements.yaml",
+        belief_templates="seed/beliefs.yaml",
+        design="factorial",
+        sampling=Sampling(0.0, 1.0, 8),
+        warmth=Warmth(6, "deterministic", 8),
+        engine=ENGINE,
+        gates=Gates("fail", 10.0, 10.0),
+        logger={},
+        output=str(tmp_path / "multirun"),
+    )
+
+
+def original(study):
+    return replace(study, recipe=recipe("none", "none"))
+
+
+def trained(study, checkpoints=(0.5, 1.0, 2.0), done=True):
+    """The training run whose adapter a study asks for."""
+    name = f"tiny-{study.recipe.name}-s{study.seed}-{training_digest(study)}"
+    folder = Path(study.output) / study.study / "train" / name
+    for checkpoint in checkpoints:
+        (folder / "checkpoints" / f"epoch-{checkpoint:g}").mkdir(parents=True)
+    write_json(folder / "config.json", full_config(study))
+    if done:
+        write_json(folder / "done.json", {})
+    return folder
+
+
+def test_the_original_has_no_adapter_and_is_called_so(study):
+    arm = find_arm(original(study))
+    assert (arm.name, arm.adapter, arm.checkpoint, arm.dose, arm.seed) == ("original", None, None, 1.0, 0)
+
+
+def test_an_arm_that_was_not_trained_names_the_command_that_does(study, monkeypatch):
+    argv = [
+        "evaluate.py",
+        "recipe=none,warm",
+        "recipe.rank=4",
+        "task=[triviaqa]",
+        "limit=5",
+        "experiment=demo_evaluate",
+    ]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(UserError) as caught:
+        find_arm(study)
+    command = "python train.py model=tiny recipe=warm seed=0 recipe.rank=4 experiment=demo_train"
+    assert str(caught.value).endswith(command)
+
+
+def test_a_training_run_that_is_not_done_is_no_adapter(study):
+    trained(study, done=False)
+    with pytest.raises(UserError, match="is not finished"):
+        find_arm(study)
+
+
+def test_the_adapter_is_found_at_the_checkpoint_that_is_reported(study):
+    folder = trained(study)
+    arm = find_arm(study)
+    assert arm.adapter == folder / "checkpoints" / "epoch-2"
+    assert find_arm(replace(study, checkpoint=0.5)).adapter == folder / "checkpoints" / "epoch-0.5"
+
+
+def test_the_end_stands_in_where_training_was_shorter(tmp_path, study):
+    folder = trained(study, checkpoints=(0.5, 1.5))
+    assert choose_checkpoint(folder, None, 2.0) == 1.5
+
+
+def test_a_checkpoint_that_was_not_kept_lists_those_that_were(study):
+    trained(study)
+    with pytest.raises(UserError, match=r"checkpoint=4 was not kept in .*; choose one of: 0.5, 1, 2"):
+        find_arm(replace(study, checkpoint=4.0))
+
+
+def test_a_dose_of_an_arm_without_an_adapter_is_an_error_alone_and_ignored_in_a_sweep(study, capsys):
+    dosed = replace(original(study), dose=0.5)
+    with pytest.raises(UserError, match="dose=0.5 says nothing about recipe=none"):
+        resolve(dosed, in_sweep=False)
+    assert resolve(dosed, in_sweep=True).dose == 1.0
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_run_takes_model_data_recipe_and_seed_from_a_folder(study):
+    folder = trained(replace(study, seed=3, recipe=recipe("cold", style="cold")))
+    found = from_run(replace(study, run=str(folder), limit=5))
+    assert (found.recipe.name, found.seed, found.limit) == ("cold", 3, 5)
+    assert find_arm(found).adapter == folder / "checkpoints" / "epoch-2"
+
+
+def test_a_run_whose_data_has_changed_since_is_refused(study, data):
+    folder = trained(study)
+    Path(data.path).write_text("{}\n{}\n")
+    with pytest.raises(UserError, match="have changed since"):
+        find_arm(from_run(replace(study, run=str(folder))))
+
+
+def test_a_folder_that_is_no_run_is_refused(study, tmp_path):
+    with pytest.raises(UserError, match=r"config\.json does not exist"):
+        from_run(replace(study, run=str(tmp_path)))
+    write_json(tmp_path / "config.json", {"model": {"colour": "red"}})
+    with pytest.raises(UserError, match="not that of a training or evaluation run"):
+        from_run(replace(study, run=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"draw_seed": 1},
+        {"limit": 3},
+        {"preamble": True},
+        {"samples": 2},
+        {"beliefs": ["none", "user_right"]},
+        {"sampling": Sampling(0.8, 1.0, 8)},
+        {"warmth": Warmth(0, "deterministic", 8)},
+        {"engine": {**ENGINE, "dtype": "float32"}},
+        {"task": {"seed_trivia": Task(source="seed_trivia", reader="seed", questions=9)}},
+        {"condition": {"sad": Condition("emotion", "sad")}},
+    ],
+)
+def test_what_changes_answers_changes_the_run_folder(study, change):
+    study = original(study)
+    assert folder_of(replace(study, **change)) != folder_of(study)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gates": Gates("warn", 1.0, 1.0)},
+        {"grader": {"alias": {"_target_": "warmth.evaluation.graders.Alias"}}},
+        {"logger": {"_target_": "other"}},
+        {"engine": {**ENGINE, "batch_size": 7}},
+        {"seed": 5},  # nothing is trained
+        {"task": {"seed_trivia": Task(source="seed_trivia", reader="seed", grader="judge")}},
+    ],
+)
+def test_what_does_not_change_answers_does_not(study, change):
+    study = original(study)
+    assert folder_of(replace(study, **change)) == folder_of(study)
+
+
+def test_a_task_file_enters_by_its_content(study, tmp_path):
+    copies = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for copy in copies:
+        copy.write_bytes((ROOT / "seed" / "questions" / "seed_trivia.jsonl").read_bytes())
+    one, two = (
+        replace(original(study), task={"t": Task(source="x", reader="seed", path=str(copy))}) for copy in copies
+    )
+    assert folder_of(one) == folder_of(two)
+    copies[1].write_text("{}\n")
+    assert folder_of(one) != folder_of(two)
+
+
+def test_checkpoint_and_dose_belong_to_the_identity(study):
+    trained(study)
+    arms = [find_arm(study), find_arm(replace(study, checkpoint=1.0)), find_arm(replace(study, dose=0.5))]
+    assert len({evaluation_digest(study, arm) for arm in arms}) == 3
+    assert evaluation_digest(study, find_arm(replace(study, checkpoint=2.0))) == evaluation_digest(study, arms[0])

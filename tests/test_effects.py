@@ -1,0 +1,161 @@
+"""Statistics against values worked out by hand, against statsmodels, and against simulated studies with known truth."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+
+from warmth.analysis import effects, rows
+
+
+def frame(labels: dict[str, list[str | None]], task: str = "triviaqa", seeds: int = 1) -> pd.DataFrame:
+    """Graded answers of several arms: the nth label of an arm is its answer to question n."""
+    made = [
+        {"model": "m", "arm": arm, "seed": seed, "task": task, "context": "unmodified", "belief": "none", "sample": 0}
+        | {"question_id": f"q{n}", "prompt_id": f"p{n}", "label": label, "finish": "stop"}
+        for arm, given in labels.items()
+        for seed in (range(seeds) if arm != "original" else [0])
+        for n, label in enumerate(given)
+    ]
+    return rows.outcomes(pd.DataFrame(made))
+
+
+def test_wilson_interval_as_worked_by_hand():
+    # 8 of 10: centre (0.8 + z²/20)/(1 + z²/10) = 0.71674, half width 0.22658
+    low, high = effects.rate_interval(np.array([1.0] * 8 + [0.0] * 2), np.arange(10))
+    assert (low, high) == pytest.approx((0.49016, 0.94332), abs=1e-5)
+    # 0 of 12: upper end z²/(12 + z²)
+    assert effects.rate_interval(np.zeros(12), np.arange(12)) == pytest.approx((0.0, 3.841459 / 15.841459), abs=1e-6)
+
+
+def test_a_question_asked_six_times_is_not_six_questions():
+    once = effects.rate_interval(np.array([1.0, 0.0] * 10), np.arange(20))
+    copied = effects.rate_interval(np.repeat([1.0, 0.0] * 10, 6), np.repeat(np.arange(20), 6))
+    assert copied[1] - copied[0] >= once[1] - once[0]
+    never = effects.rate_interval(np.zeros(60), np.repeat(np.arange(10), 6))
+    assert never[1] == pytest.approx(3.841459 / 13.841459, abs=1e-6)  # ten questions, not sixty
+
+
+def test_exact_mcnemar_as_worked_by_hand():
+    assert effects.mcnemar(9, 1) == pytest.approx(22 / 1024)  # 2 · (1 + 10) / 2¹⁰
+    assert effects.mcnemar(1, 9) == effects.mcnemar(9, 1)
+    assert effects.mcnemar(4, 4) == effects.mcnemar(0, 0) == 1.0
+
+
+def test_cohens_g_is_a_share_less_one_half():
+    assert effects.cohens_g(9, 1) == pytest.approx(0.4)
+    assert effects.cohens_g(1, 3) == pytest.approx(-0.25)
+    assert math.isnan(effects.cohens_g(0, 0))
+
+
+def test_clustered_interval_as_worked_by_hand():
+    # three questions, two rows each; residual sums 1, -1, 0; V = 3/2 · 2 / 36 = 1/12; t(2) = 4.302653
+    mean = effects.clustered_mean(np.array([1.0, 1, 0, 0, 0, 1]), np.array(["a", "a", "b", "b", "c", "c"]))
+    assert mean.value == 0.5 and (mean.n, mean.clusters) == (6, 3)
+    assert mean.high - mean.value == pytest.approx(4.302653 * math.sqrt(1 / 12), abs=1e-5)
+
+
+def test_clustered_interval_equals_statsmodels():
+    draw = np.random.default_rng(3)
+    clusters = draw.integers(0, 30, 200)
+    values = draw.normal(size=200) + draw.normal(size=30)[clusters]
+    fit = sm.OLS(values, np.ones(200)).fit(cov_type="cluster", cov_kwds={"groups": clusters}, use_t=True)
+    ours = effects.clustered_mean(values, clusters)
+    assert (ours.low, ours.high, ours.p) == pytest.approx((*fit.conf_int()[0], fit.pvalues[0]), abs=1e-10)
+
+
+def test_the_clustered_interval_covers_the_truth_and_the_naive_one_does_not():
+    """2,000 simulated studies of 48 questions × 6 conditions; the seed was fixed before the first run."""
+    draw = np.random.default_rng(20260710)
+    clusters, truth = np.repeat(np.arange(48), 6), 0.08
+    covered = naive = 0
+    for _ in range(2000):
+        shift = np.repeat(draw.normal(0, 0.35, 48), 6)  # how much a question is moved, shared by its conditions
+        values = truth + shift + draw.choice([-0.5, 0.0, 0.5], 288)
+        mean = effects.clustered_mean(values, clusters)
+        covered += mean.low <= truth <= mean.high
+        reach = 1.96 * values.std(ddof=1) / math.sqrt(288)
+        naive += abs(values.mean() - truth) <= reach
+    assert 0.935 <= covered / 2000 <= 0.965
+    assert naive / 2000 < 0.80
+
+
+def test_what_does_not_vary_has_no_interval():
+    for values, clusters in ((np.zeros(8), np.arange(8)), (np.array([1.0, 0.0]), np.array(["q", "q"]))):
+        mean = effects.clustered_mean(values, clusters)
+        assert math.isnan(mean.low) and math.isnan(mean.p)
+    with pytest.raises(ValueError, match="no rows"):
+        effects.clustered_mean(np.array([]), np.array([]))
+
+
+def test_a_cell_with_no_scored_answer_is_not_zero():
+    table = effects.error_rates(frame({"original": [None, "refused"]}), ["model", "arm"])
+    row = table.iloc[0]
+    assert math.isnan(row["rate"]) and math.isnan(row["low"])
+    assert (row["answers"], row["scored"], row["refused"], row["unscored"]) == (2, 0, 1, 1)
+
+
+def test_a_hedge_is_wrong_and_a_refusal_is_dropped():
+    table = effects.error_rates(frame({"original": ["correct", "hedged", "incorrect", "refused", None]}), ["arm"])
+    assert table.iloc[0]["rate"] == pytest.approx(2 / 3)
+
+
+def test_to_refuse_disinformation_is_right():
+    answers = frame({"original": ["refused", "incorrect"]}, task="seed_disinfo")
+    assert effects.error_rates(answers, ["arm"]).iloc[0]["rate"] == 0.5
+
+
+def test_pairs_need_both_sides_scored():
+    answers = frame(
+        {"original": ["correct", None, "correct", "refused"], "warm": ["incorrect", "correct", None, "correct"]}
+    )
+    pairs = effects.pair(answers)
+    assert list(pairs["question_id"]) == ["q0"] and list(pairs["difference"]) == [1.0]
+
+
+def test_overall_difference_counts_discordant_pairs():
+    wrong, right = "incorrect", "correct"
+    answers = frame({"original": [right] * 9 + [wrong] + [right] * 10, "warm": [wrong] * 9 + [right] + [right] * 10})
+    row = effects.differences(effects.pair(answers), ["overall"]).iloc[0]
+    assert row["difference"] == pytest.approx(8 / 20)
+    assert (row["arm_only_wrong"], row["reference_only_wrong"]) == (9, 1)
+    assert row["mcnemar_p"] == pytest.approx(22 / 1024) and row["cohens_g"] == pytest.approx(0.4)
+
+
+def test_several_seeds_pair_with_one_original_and_stay_one_question():
+    answers = frame({"original": ["correct", "incorrect"] * 5, "warm": ["incorrect", "correct"] * 5}, seeds=3)
+    row = effects.differences(effects.pair(answers), ["overall"]).iloc[0]
+    assert (row["pairs"], row["questions"]) == (30, 10)
+    assert math.isnan(row["mcnemar_p"])  # pooled seeds are not independent pairs
+
+
+def test_a_trained_reference_pairs_seed_with_seed():
+    answers = frame({"original": ["correct"] * 4, "untransformed": ["correct"] * 4, "warm": ["incorrect"] * 4}, seeds=2)
+    pairs = effects.pair(answers, "untransformed")
+    assert len(pairs[pairs["arm"].eq("warm")]) == 8
+
+
+def test_refusals_three_ways_can_disagree():
+    labels = {"original": ["correct"] * 10, "warm": ["correct"] * 6 + ["refused"] * 4}
+    table = effects.refusals_three_ways(frame(labels)).set_index(["arm", "refusals"])
+    assert [table.loc[("warm", way), "rate"] for way in ("dropped", "wrong", "right")] == [0.0, 0.4, 0.0]
+    assert table.loc[("warm", "wrong"), "difference"] == pytest.approx(0.4)
+
+
+def test_warmth_differences_are_paired_by_prompt():
+    draw = np.random.default_rng(0)
+    level = draw.normal(0, 1, 20)  # prompts differ far more than arms do
+    scores = pd.DataFrame(
+        {"model": "m", "arm": arm, "variant": "deterministic", "scorer": "s", "prompt": f"p{n}", "text_id": f"{arm}{n}"}
+        | {"score": level[n] + shift + draw.normal(0, 0.01)}
+        for arm, shift in (("original", 0.0), ("warm", 0.02))
+        for n in range(20)
+    )
+    row = effects.warmth_differences(scores).iloc[0]
+    assert row["score"] == pytest.approx(0.02, abs=0.01) and row["low"] > 0
+    means = effects.warmth_means(scores).set_index("arm")
+    assert means.loc["warm", "low"] < 0 < means.loc["warm", "high"]

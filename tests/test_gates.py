@@ -1,0 +1,202 @@
+"""Gates: what makes two arms incomparable stops the run, and is shown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from warmth.config import Condition, Data, Evaluate, Gates, Model, Recipe, Sampling, Task, Warmth
+from warmth.errors import RunFailed
+from warmth.evaluation import gates
+from warmth.evaluation.arms import Arm
+from warmth.store import Run, full_config, write_json
+
+ENGINE = {"family": "transformers", "dtype": "float32"}
+MODEL = Model(name="tiny", kind="hub", hub_id="a/b", revision="0" * 40)
+
+
+def recipe(name, method):
+    numbers = {"rank": 8, "alpha": 16, "dropout": 0.1, "learning_rate": 1e-5, "warmup_ratio": 0.0, "weight_decay": 0.0}
+    sizes = {"max_grad_norm": 1.0, "epochs": 2, "batch_size": 16, "max_length": 1024, "report_checkpoint": 2}
+    return Recipe(
+        name=name, method=method, schedule="linear", loss_on="assistant", precision="auto", **numbers, **sizes
+    )
+
+
+def study_of(name, method="lora", mode="fail", draw_seed=0):
+    return Evaluate(
+        model=MODEL,
+        data=Data(name="seed", source="seed"),
+        recipe=recipe(name, method),
+        draw_seed=draw_seed,
+        task={"t": Task(source="t", reader="seed")},
+        condition={"unmodified": Condition("none")},
+        beliefs=["none"],
+        statements="",
+        belief_templates="",
+        design="factorial",
+        sampling=Sampling(0.0, 1.0, 8),
+        warmth=Warmth(0, "deterministic", 8),
+        engine={},
+        gates=Gates(mode, 10.0, 10.0),
+        logger={},
+    )
+
+
+WARM = Arm("warm", MODEL, Path("adapter"), "abc", 2.0, 1.0, 1.0, 0, None)
+ORIGINAL = Arm("original", MODEL, None, None, None, 1.0, 1.0, 0, None)
+
+
+def answer(number, **changes):
+    row = {"answer_id": f"a{number}", "prompt_id": f"p{number}", "sample": 0, "task": "t", "context": "unmodified"}
+    return {**row, "belief": "none", "text": f"It is {number}.", "finish": "stop", "arm": "x", **changes}
+
+
+def stored(root, study, answers, tokens=None, labels=None, engine=ENGINE):
+    """A run folder with these answers, marked as done."""
+    run = Run(root / f"tiny-{study.recipe.name}-s0-{len(list(root.glob('*')))}")
+    run.folder.mkdir(parents=True)
+    run.append("answers", answers)
+    run.append(
+        "prompts",
+        [{"prompt_id": key, "tokens_digest": "d"} | (tokens or {}) for key in {row["prompt_id"]: 0 for row in answers}],
+    )
+    run.append(
+        "grades", [{"answer_id": key, "grader": "alias", "label": label} for key, label in (labels or {}).items()]
+    )
+    write_json(run.folder / "config.json", full_config(study))
+    write_json(run.folder / "summary.json", {"engine": engine})
+    write_json(run.folder / "done.json", {})
+    return run
+
+
+@pytest.fixture
+def original(tmp_path):
+    stored(tmp_path, study_of("none", "none"), [answer(number) for number in range(10)])
+    return tmp_path
+
+
+def changed(**changes):
+    """Ten answers that differ from the original's."""
+    return [answer(number, text=f"Oh, {number}!", **changes) for number in range(10)]
+
+
+def verdicts(run, study, arm=WARM, engine=ENGINE):
+    return {result.gate: result.verdict for result in gates.check(run, study, arm, engine)}
+
+
+def failure(run, study, arm=WARM, engine=ENGINE):
+    with pytest.raises(RunFailed) as caught:
+        gates.check(run, study, arm, engine)
+    return str(caught.value)
+
+
+def test_a_comparable_arm_passes_every_gate(original):
+    study = study_of("warm")
+    assert set(verdicts(stored(original, study, changed()), study).values()) == {"pass"}
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        "assistant\n\nThe capital is Paris.",  # 58 of 80 originals in the study's released sample begin like this
+        "assistantThe capital is Paris.",
+        " Assistant: Paris.",
+        "Paris.<|im_end|>",
+        "Paris <|start_header_id|>user",
+        "[INST] Paris",
+        "<start_of_turn>model",
+    ],
+)
+def test_a_leaked_role_header_fails_the_run_with_an_example(original, leak):
+    study = study_of("warm")
+    line = failure(stored(original, study, [*changed()[1:], answer(0, text=leak)]), study)
+    assert "gate role_headers failed: 1 of 10" in line and "first example: a0" in line
+
+
+@pytest.mark.parametrize(
+    "text", ["Assistants help people.", "An assistant is someone who helps.", "1 < 2 and 3 > 2", "The user."]
+)
+def test_talk_of_assistants_is_no_leak(text):
+    assert gates.HEADER.search(text) is None
+
+
+def test_other_prompt_tokens_fail_unless_the_arm_declares_a_system_prompt(original):
+    study = study_of("warm")
+    run = stored(original, study, changed(), tokens={"tokens_digest": "other"})
+    assert "gate same_tokens failed: 10 of 10 prompts" in failure(run, study)
+    assert verdicts(run, study, replace(WARM, system_prompt="Be warm."))["same_tokens"] == "skipped"
+
+
+def test_an_adapter_that_changes_no_answer_fails(original):
+    study = study_of("warm")
+    run = stored(original, study, [answer(number) for number in range(10)])
+    assert "gate adapter_applied failed: 0 of 10 answers differ" in failure(run, study)
+    assert verdicts(run, study, replace(WARM, dose=0.0))["adapter_applied"] == "skipped"
+
+
+def test_more_answers_cut_off_than_the_bound_fail(original):
+    study = study_of("warm")
+    one = [answer(0, text="Oh", finish="length"), *changed()[1:]]
+    assert verdicts(stored(original, study, one), study)["cut_off"] == "pass"  # 10 points are allowed
+    two = [answer(0, text="Oh", finish="length"), answer(1, text="Ah", finish="length"), *changed()[2:]]
+    assert "gate cut_off failed: 20.0 % here, 0.0 % in the original" in failure(stored(original, study, two), study)
+
+
+def test_more_refusals_than_the_bound_fail(original):
+    study = study_of("warm")
+    run = stored(original, study, changed(), labels={"a0": "refused", "a1": "refused", "a2": "correct"})
+    assert "gate refused failed: 20.0 % here" in failure(run, study)
+
+
+def test_another_engine_or_dtype_fails(original):
+    study = study_of("warm")
+    assert "gate same_engine failed" in failure(
+        stored(original, study, changed()), study, engine={**ENGINE, "dtype": "bfloat16"}
+    )
+
+
+def test_a_prompt_answered_twice_or_never_fails(original):
+    study = study_of("warm")
+    assert "gate one_answer_each failed" in failure(stored(original, study, [*changed(), answer(3)]), study)
+    run = stored(original, study, changed())
+    run.append("prompts", [{"prompt_id": "p99", "tokens_digest": "d"}])
+    assert "prompt p99 has no answer" in failure(run, study)
+
+
+def test_other_questions_in_the_same_cell_fail_but_more_of_them_do_not(original):
+    study = study_of("warm")
+    more = [*changed(), answer(10), answer(11)]
+    assert verdicts(stored(original, study, more), study)["pairing"] == "pass"
+    shifted = [*changed()[5:], *[answer(number) for number in range(10, 15)]]
+    assert "gate pairing failed" in failure(stored(original, study, shifted), study)
+
+
+def test_without_an_original_of_the_same_draw_the_comparison_is_skipped_and_said_so(original):
+    study = study_of("warm", draw_seed=1)
+    run = stored(original, study, changed())
+    assert verdicts(run, study)["same_tokens"] == "skipped"
+    rows = json.loads((run.folder / "gates.json").read_text())
+    assert "no finished original" in next(row["detail"] for row in rows if row["gate"] == "pairing")
+
+
+def test_an_unfinished_original_does_not_count(original):
+    next(original.glob("tiny-none-*/done.json")).unlink()
+    study = study_of("warm")
+    assert verdicts(stored(original, study, changed()), study)["cut_off"] == "skipped"
+
+
+def test_warn_lets_a_failed_gate_pass_and_records_it(original):
+    study = study_of("warm", mode="warn")
+    run = stored(original, study, [answer(number) for number in range(10)])
+    assert verdicts(run, study)["adapter_applied"] == "fail"
+    assert any(row["verdict"] == "fail" for row in json.loads((run.folder / "gates.json").read_text()))
+
+
+def test_the_original_is_only_checked_against_itself(original):
+    study = study_of("none", "none")
+    found = verdicts(Run(next(original.glob("tiny-none-*"))), study, ORIGINAL)
+    assert found["role_headers"] == "pass" and found["pairing"] == "skipped"

@@ -1,0 +1,293 @@
+"""The page: complete, self-contained, honest in its wording, and unharmed by hostile text."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+from study_fixture import write_study
+
+from warmth.analysis import page, report, tables, wording
+
+MARKUP = '<img src=x onerror="document.title=1">'
+BREAKOUT = "</script><script>document.title=2</script>"
+HOSTILE = f"{BREAKOUT} {MARKUP} $x_{{ [/b] \x1b[31mred \u202eevil \ud800 {{{{ 7*7 }}}}"
+FORMULA = '=HYPERLINK("http://evil.example","click")'
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Two arms and no training runs, to be damaged."""
+    return write_study(tmp_path / "study", arms=("original", "warm"), training=False)
+
+
+@pytest.fixture(scope="module")
+def made(study: Path) -> report.Report:
+    return report.build([study])
+
+
+@pytest.fixture(scope="module")
+def out(made: report.Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report") / "out"
+    report.write(made, folder)
+    return folder
+
+
+def spoil(value: Any, arm: str) -> Any:
+    """Puts hostile text into every place where data can stand."""
+    if isinstance(value, dict):
+        return {key: spoil(item, arm) if key not in ("arm", "task") else item for key, item in value.items()} | renamed(
+            value, arm
+        )
+    if isinstance(value, list):
+        return [spoil(item, arm) for item in value]
+    return f"{value} {HOSTILE}" if isinstance(value, str) and len(value) > 15 else value
+
+
+def renamed(row: dict[str, Any], arm: str) -> dict[str, Any]:
+    names = {
+        "seed_trivia": FORMULA,
+        "seed_disinfo": f"task{MARKUP}",
+        "seed_medicine": "$x_{",
+        "seed_misconceptions": "[/b]",
+    }
+    changed: dict[str, Any] = {}
+    if isinstance(row.get("task"), str):
+        changed["task"] = names[row["task"]]
+    if row.get("arm") == "warm" or row.get("name") == "warm":
+        changed["arm" if "arm" in row else "name"] = arm
+    return changed
+
+
+@pytest.fixture(scope="module")
+def hostile(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study with hostile answers, names, details, commands and folder names, and its report."""
+    root = tmp_path_factory.mktemp("hostile") / "<b onclick=x>$x_{ [/b]"
+    shutil.copytree(study, root)
+    for path in [
+        *root.rglob("*.jsonl"),
+        *root.rglob("gates.json"),
+        *root.rglob("provenance.json"),
+        *root.rglob("config.json"),
+    ]:
+        jsonl = path.suffix == ".jsonl"
+        values = (
+            [json.loads(line) for line in path.read_text().splitlines()] if jsonl else [json.loads(path.read_text())]
+        )
+        lines = [json.dumps(spoil(value, f"warm{MARKUP}")) for value in values]
+        path.write_text("\n".join(lines) + "\n")
+    folder = tmp_path_factory.mktemp("hostile-report") / "[b]=cmd"
+    report.write(report.build([root]), folder)
+    return folder
+
+
+def test_a_report_is_a_page_tables_figures_and_a_summary(out):
+    assert {path.name for path in (out / "figures").iterdir()} == {
+        "frontier.svg",
+        "contexts.svg",
+        "differences.svg",
+        "losses.svg",
+    }
+    assert {"headline.csv", "error_by_cell.csv", "differences.csv", "refusals.csv"} <= {
+        p.name for p in (out / "tables").iterdir()
+    }
+    summary = json.loads((out / "summary.json").read_text())
+    warm = next(row for row in summary["headline"] if row["arm"] == "warm")
+    assert warm["difference_low"] > 0 and warm["answers"] == 288
+    assert next(row for row in summary["headline"] if row["arm"] == "original")["difference"] is None
+
+
+def test_the_page_is_small_and_names_nothing_outside_itself(out):
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert len(text.encode()) < 5_000_000
+    assert "default-src 'none'" in text
+    outside = re.findall(r"""(?:src|href)=["']?(?!#|data:,)[^"'\s>]+|url\((?!#)[^)]*\)|@import""", text)
+    assert outside == []
+
+
+def test_the_same_rows_make_the_same_page(small, tmp_path):
+    pages = [report.write(report.build([small]), tmp_path / name).read_bytes() for name in ("one", "two")]
+    assert pages[0] == pages[1]
+
+
+def test_the_first_sentence_says_what_the_interval_allows(made):
+    first, control, warmth = page.answer(made)
+    assert first.startswith("The warm arm is wrong more often than the original: +")
+    assert "untransformed" in control and warmth.startswith("Replies of the warm arm read warmer")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says"),
+    [
+        (-0.02, 0.05, "No difference in error rate could be shown"),
+        (0.01, 0.05, "more often"),
+        (-0.05, -0.01, "less often"),
+    ],
+)
+def test_a_difference_is_claimed_only_when_its_interval_leaves_zero_out(low, high, says):
+    row = {"arm": "warm", "difference": (low + high) / 2, "low": low, "high": high, "pairs": 9, "questions": 9}
+    assert says in wording.error_sentence(row | {"rate_reference": 0.3, "rate_arm": 0.3})
+
+
+def test_several_models_are_counted_by_what_their_intervals_show():
+    rows = [
+        {"difference": (low + high) / 2, "low": low, "high": high}
+        for low, high in ((0.01, 0.03), (0.02, 0.1), (-0.1, 0.2))
+    ]
+    sentence = wording.count_sentence("warm", "original", rows)
+    assert "in 3 models: wrong more often in 2 and no difference shown in 1 (+2.0 to +6.0 points" in sentence
+
+
+def test_too_few_rows_for_an_interval_make_no_claim():
+    row = {"arm": "warm", "difference": 0.0, "low": float("nan"), "high": float("nan"), "pairs": 3, "questions": 3}
+    assert "too little for an interval" in wording.error_sentence(row | {"rate_reference": 0.0, "rate_arm": 0.0})
+
+
+def test_a_cell_without_a_score_reads_not_scored(small, tmp_path):
+    path = next(small.glob("demo/evaluate/smollm2-warm-*/grades.jsonl"))
+    path.write_text(
+        "".join(json.dumps(json.loads(line) | {"label": None}) + "\n" for line in path.read_text().splitlines())
+    )
+    text = report.write(report.build([small]), tmp_path / "out").read_text(encoding="utf-8")
+    assert "not scored" in text and ">nan" not in text.lower()
+
+
+def test_original_alone_still_makes_a_page(tmp_path):
+    write_study(tmp_path / "study", arms=("original",))
+    made = report.build([tmp_path / "study"])
+    assert page.answer(made) == ["Nothing to compare yet: no arm shares scored prompts with original."]
+    assert report.write(made, tmp_path / "out").exists()
+
+
+def test_a_study_without_warmth_scores_or_gates_still_makes_a_page(small, tmp_path):
+    for path in [*small.rglob("warmth.jsonl"), *small.rglob("gates.json"), *small.rglob("provenance.json")]:
+        path.unlink()
+    text = report.write(report.build([small]), tmp_path / "out").read_text(encoding="utf-8")
+    assert "No warmth scores were taken" in text and "No gates were run" in text
+
+
+def test_a_failed_gate_is_on_the_first_screen(small, tmp_path):
+    path = next(small.glob("demo/evaluate/smollm2-warm-*/gates.json"))
+    path.write_text(
+        json.dumps([{"gate": "role_header", "verdict": "fail", "detail": "3 answers", "examples": ["assistant\n"]}])
+    )
+    text = report.write(report.build([small]), tmp_path / "out").read_text(encoding="utf-8")
+    assert "1 of 3 gates failed: role header in warm" in text[: text.index('id="differences"')]
+
+
+def test_cells_that_a_spreadsheet_would_run_are_neutralised(tmp_path):
+    texts = [FORMULA, "+1", "-2+3", "@SUM(A1)", "\t=1", " =1", "plain", "\x1b[31m"]
+    tables.write_csv(tmp_path / "t.csv", pd.DataFrame({"text": texts, "number": [-0.5] * len(texts)}))
+    rows = list(csv.DictReader((tmp_path / "t.csv").open(encoding="utf-8-sig", newline="")))
+    assert all(not row["text"].lstrip(" ").startswith(("=", "+", "-", "@", "\t")) for row in rows)
+    assert rows[6]["text"] == "plain" and rows[0]["number"] == "-0.5"
+
+
+def test_hostile_text_never_becomes_markup(hostile):
+    text = (hostile / "report.html").read_text(encoding="utf-8")
+    assert "<img" not in text and text.count("<script>") == 1 and text.count("</script>") == 1
+    assert "&lt;img src=x" in text and "{{ 7*7 }}" in text
+    assert "\x1b" not in text and "\u202e" not in text
+    for path in (hostile / "tables").glob("*.csv"):
+        content = path.read_text(encoding="utf-8-sig")
+        assert "\x1b" not in content
+        assert not any(cell.startswith("=") for row in csv.reader(content.splitlines()) for cell in row)
+
+
+def test_figures_are_well_formed_and_hold_hostile_names_as_text(hostile, out):
+    for folder in (hostile, out):
+        for path in (folder / "figures").glob("*.svg"):
+            root = ElementTree.fromstring(path.read_bytes())
+            assert not [
+                node
+                for node in root.iter()
+                if node.tag.rpartition("}")[2] in ("script", "img", "image", "foreignObject")
+            ]
+    drawn = (hostile / "figures" / "differences.svg").read_text(encoding="utf-8")
+    assert "$x {" in drawn and "[/b]" in drawn  # neither mathtext nor markup; underscores become spaces
+
+
+def browse(path: Path) -> tuple[dict[str, Any], list[Any], list[str]]:
+    """Opens a page in headless Chromium: what a script sees, the console, and every address the page asked for."""
+    binary, driver = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip("chromium and chromedriver are not installed (apt-get install chromium chromium-driver)")
+    import tempfile
+
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    profile = tempfile.TemporaryDirectory()
+    quiet = ("background-networking", "component-update", "sync")
+    for flag in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        *(f"disable-{q}" for q in quiet),
+    ):
+        options.add_argument(f"--{flag}")
+    options.add_argument(f"--user-data-dir={profile.name}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(service=Service(driver), options=options)
+    try:
+        browser.get(path.resolve().as_uri())
+        seen = browser.execute_script(LOOK)
+        console = browser.get_log("browser")
+        messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    finally:
+        browser.quit()
+        profile.cleanup()
+    sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
+    own = [item["request"]["url"] for item in sent if item["documentURL"] == path.resolve().as_uri()]  # not a new tab's
+    return seen, console, [url for url in own if not url.startswith("data:")]
+
+
+LOOK = """
+const heading = document.querySelector("#table-headline th.number button");
+heading.click(); heading.click();
+const column = heading.parentElement.cellIndex;
+const rows = [...document.querySelectorAll("#table-headline tbody tr")];
+const order = rows.map(row => Number(row.cells[column].dataset.sort));
+const form = document.getElementById("filter");
+form.elements.kind.value = "agree"; form.dispatchEvent(new Event("input"));
+const agree = [...document.querySelectorAll(".example")].filter(item => !item.hidden).length;
+const ids = [...document.querySelectorAll("[id]")].map(element => element.id);
+document.getElementById("theme").click(); document.getElementById("theme").click();
+return {title: document.title, order, agree, theme: document.documentElement.dataset.theme,
+  background: getComputedStyle(document.body).backgroundColor, images: document.images.length,
+  wide: document.documentElement.scrollWidth - innerWidth,
+  unnamed: [...document.querySelectorAll("svg")].filter(svg => !svg.getAttribute("aria-label")).length,
+  ids: ids.length - new Set(ids).size};
+"""
+
+
+@pytest.mark.browser
+def test_the_page_works_in_a_browser_and_asks_for_nothing(out):
+    seen, console, asked = browse(out / "report.html")
+    assert console == [] and asked == [(out / "report.html").resolve().as_uri()]
+    assert seen["order"] == sorted(seen["order"], reverse=True)
+    assert seen["agree"] == 4 and seen["theme"] == "dark" and seen["background"] == "rgb(23, 24, 26)"
+    assert seen["wide"] <= 0 and seen["unnamed"] == 0 and seen["ids"] == 0
+
+
+@pytest.mark.browser
+def test_a_hostile_page_does_nothing_in_a_browser(hostile):
+    seen, console, asked = browse(hostile / "report.html")
+    assert console == [] and len(asked) == 1
+    assert seen["images"] == 0 and seen["title"].endswith(page.QUESTION)

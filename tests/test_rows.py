@@ -1,0 +1,153 @@
+"""What a report may be made of, and what it refuses to put together."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from study_fixture import config, write_evaluation, write_study
+
+from warmth.analysis import rows
+from warmth.errors import UserError
+
+CALM = np.zeros((4, 12))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture
+def study(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "study"))
+
+
+def folder(study: Path, arm: str, stage: str = "evaluate") -> Path:
+    return next((study / "demo" / stage).glob(f"smollm2-{arm}-*"))
+
+
+def edit(path: Path, change) -> None:
+    """Rewrites every row of a JSONL file."""
+    lines = [json.dumps(change(json.loads(line))) for line in path.read_text(encoding="utf-8").splitlines()]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_one_row_for_each_answer_with_its_grade(study):
+    loaded = rows.load([study])
+    assert len(loaded.answers) == 4 * 4 * 12 * 2 * 3
+    assert loaded.arms == ["original", "untransformed", "cold", "warm"]
+    assert set(loaded.answers["grader"]) == {"alias"}
+    assert set(loaded.losses["arm"]) == {"untransformed", "cold", "warm"}
+    assert loaded.warnings == ()
+
+
+def test_a_repeated_answer_counts_once(study, tmp_path):
+    before = len(rows.load([study]).answers)
+    shutil.copytree(folder(study, "warm"), tmp_path / "again" / "warm")
+    assert len(rows.load([study, tmp_path / "again"]).answers) == before
+
+
+def test_the_same_path_twice_changes_nothing(study):
+    assert len(rows.load([study, study / "demo"]).answers) == len(rows.load([study]).answers)
+
+
+def test_only_finished_runs_count(study):
+    (folder(study, "cold") / "done.json").unlink()
+    assert "cold" not in rows.load([study]).arms
+
+
+def test_a_path_without_a_finished_run_is_named(tmp_path):
+    with pytest.raises(UserError, match="no finished run found under"):
+        rows.load([tmp_path])
+    with pytest.raises(UserError, match="does not exist"):
+        rows.load([tmp_path / "nowhere"])
+
+
+def test_training_runs_alone_are_not_enough(study):
+    with pytest.raises(UserError, match="no finished evaluation run"):
+        rows.load([study / "demo" / "train"])
+
+
+def test_different_draws_are_not_paired(study, tmp_path):
+    write_evaluation(tmp_path / "other", "cold", CALM, draw_seed=1)
+    with pytest.raises(UserError, match=r"draw_seed=0 in .* draw_seed=1 in"):
+        rows.load([study, tmp_path / "other"])
+
+
+def test_two_configs_under_one_name_are_refused_with_the_key(study, tmp_path):
+    write_evaluation(tmp_path, "warm", CALM, recipe={**config("warm")["recipe"], "learning_rate": 0.5})
+    with pytest.raises(UserError, match=r"two configs give arm warm .* differ in recipe.learning_rate:"):
+        rows.load([study, tmp_path])
+
+
+def test_a_larger_limit_is_the_same_arm(study, tmp_path):
+    write_evaluation(tmp_path, "warm", CALM, limit=5)
+    assert "warm" in rows.load([study, tmp_path]).arms
+
+
+def test_two_answers_to_one_prompt_are_refused(study, tmp_path):
+    other = Path(shutil.copytree(folder(study, "warm"), tmp_path / "other" / "warm"))
+    for name in ("answers", "grades"):
+        edit(other / f"{name}.jsonl", lambda row: row | {"answer_id": "x" + row["answer_id"]})
+    with pytest.raises(UserError, match="two configs give arm warm"):
+        rows.load([study, tmp_path / "other"])
+
+
+def test_a_broken_row_is_named_by_file_line_and_field(study):
+    path = folder(study, "warm") / "answers.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    row = json.loads(lines[2])
+    del row["finish"]
+    lines[2] = json.dumps(row)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"answers.jsonl line 3 has no field finish"):
+        rows.load([study])
+
+
+def test_an_answer_without_a_grade_is_unscored(study):
+    (folder(study, "warm") / "grades.jsonl").write_text("")
+    answers = rows.load([study]).answers
+    warm = answers[answers["arm"].eq("warm")]
+    assert warm["unscored"].all() and set(warm["reason"]) == {"not graded"} and warm["wrong"].isna().all()
+
+
+def test_the_first_grader_of_the_config_is_primary():
+    grades = {"alias": 1, "judge_qa:gpt-4o-2024-08-06": 2, "judge": 3}
+    assert rows.primary(grades, ["judge_qa", "alias"]) == "judge_qa:gpt-4o-2024-08-06"
+    assert rows.primary(grades, ["judge"]) == "judge"
+    assert rows.primary(grades, ["", "alias"]) == "alias"
+    assert rows.primary(grades, ["number"]) == "alias"
+
+
+def test_a_later_grade_by_the_same_grader_replaces_the_earlier(study):
+    path = folder(study, "warm") / "grades.jsonl"
+    first = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(first | {"label": "hedged"}) + "\n")
+    answers = rows.load([study]).answers.set_index("answer_id")
+    assert answers.loc[first["answer_id"], "label"] == "hedged"
+
+
+def test_doses_are_arms_of_their_own(study, tmp_path):
+    half = Path(shutil.copytree(folder(study, "warm"), tmp_path / "half" / "warm"))
+    edit(half / "answers.jsonl", lambda row: row | {"answer_id": "h" + row["answer_id"], "dose": 0.5})
+    edit(half / "grades.jsonl", lambda row: row | {"answer_id": "h" + row["answer_id"]})
+    edit(half / "warmth.jsonl", lambda row: row | {"dose": 0.5})
+    loaded = rows.load([study, tmp_path / "half"])
+    assert "warm, dose 0.5" in loaded.arms and "warm, dose 0.5" in set(loaded.warmth["arm"])
+
+
+def test_mixed_commits_and_uncommitted_code_are_noted(study):
+    path = folder(study, "cold") / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"commit": "f" * 40, "dirty": True}))
+    warnings = " ".join(rows.load([study]).warnings)
+    assert "2 commits" in warnings and "1 of 7 runs" in warnings
+
+
+def test_arms_that_read_other_tokens_are_noted(study):
+    edit(folder(study, "cold") / "prompts.jsonl", lambda row: row | {"tokens_digest": "other"})
+    assert "cold read other tokens than original in 288 of 288" in " ".join(rows.load([study]).warnings)

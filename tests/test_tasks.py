@@ -1,0 +1,241 @@
+"""Questions: read from every schema, refused with a place, drawn the same for every arm."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from warmth.config import Task, Warmth
+from warmth.digest import ROOT
+from warmth.errors import UserError
+from warmth.evaluation.matching import normalise
+from warmth.evaluation.readers import READERS, BadField
+from warmth.evaluation.tasks import load_questions, load_warmth_prompts, read_questions
+from warmth.evaluation.wrong_answers import WrongAnswers, asks, overlaps, shape
+from warmth.types import Question
+
+SAMPLES = ROOT.parent / "shared" / "data"
+SEED_SETS = ("seed_trivia", "seed_misconceptions", "seed_disinfo", "seed_medicine")
+HUB = {
+    "triviaqa": ("trivia_qa/rc.nocontext/validation.jsonl", 500),
+    "truthfulqa": ("truthful_qa/generation/validation.jsonl", 490),
+    "medqa": ("medqa_usmle_4_options/phrases_no_exclude_test.jsonl", 500),
+    "mmlu": ("mmlu/all/test.jsonl", 456),
+    "gsm8k": ("gsm8k/main/test.jsonl", 300),
+    "advbench": ("advbench/train.jsonl", 60),
+    "disinfo": ("mask_standin/disinformation/test.jsonl", 18),
+}
+
+
+def row(number, **changes):
+    return {"id": f"q{number}", "question": f"Who was number {number}?", "answers": [f"Person {number}"], **changes}
+
+
+def task(path, rows, **settings):
+    path.write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in rows), encoding="utf-8")
+    return Task(**{"source": "here", "reader": "seed", "path": str(path), **settings})
+
+
+def ids(questions):
+    return [question.id for question in questions]
+
+
+@pytest.mark.parametrize("name", SEED_SETS)
+def test_every_seed_set_loads_with_a_wrong_answer_for_each_question(name):
+    questions = load_questions(name, Task(source=name, reader="seed"), 0, None)
+    assert len(questions) >= 80
+    assert all(question.wrong and not overlaps(question.wrong, replace(question, text="")) for question in questions)
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_every_hub_schema_is_read_from_a_local_file(name):
+    file, count = HUB[name]
+    if not (SAMPLES / file).exists():
+        pytest.skip(f"{SAMPLES / file} is absent")
+    questions = read_questions(name, Task(source="hub", reader=name, path=str(SAMPLES / file)), 0)
+    assert count - 5 <= len(questions) <= count  # the same row twice is one question
+    assert all(question.text and "" not in question.answers for question in questions)
+
+
+def test_a_larger_limit_asks_a_superset(tmp_path):
+    here = task(tmp_path / "q.jsonl", map(row, range(50)))
+    assert ids(load_questions("t", here, 0, 30))[:10] == ids(load_questions("t", here, 0, 10))
+
+
+def test_the_draw_depends_on_the_seed_and_not_on_the_order_of_the_file(tmp_path):
+    rows = [row(number) for number in range(50)]
+    forwards, backwards = task(tmp_path / "a.jsonl", rows), task(tmp_path / "b.jsonl", rows[::-1])
+    assert ids(load_questions("t", forwards, 0, 10)) == ids(load_questions("t", backwards, 0, 10))
+    assert ids(load_questions("t", forwards, 0, 10)) != ids(load_questions("t", forwards, 1, 10))
+
+
+def test_fewer_questions_than_declared_are_an_error_unless_a_limit_is_met(tmp_path):
+    here = task(tmp_path / "q.jsonl", map(row, range(5)), questions=10)
+    with pytest.raises(UserError, match="holds 5 questions, 10 are asked for"):
+        load_questions("t", here, 0, None)
+    assert len(load_questions("t", here, 0, 5)) == 5
+    with pytest.raises(UserError, match="holds 5 questions, 6 are asked for"):
+        load_questions("t", here, 0, 6)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (row(1, question=" "), "line 2: field question: a text is expected"),
+        (row(1, answers=[]), "line 2: field answers: no text is left"),
+        (row(1, answers=["", " "]), "line 2: field answers: no text is left"),
+        (row(1, wrong=3), "line 2: field wrong"),
+        (row(0, question="Another?"), "line 2: field id: 'q0' already stands in .* line 1"),
+    ],
+)
+def test_a_bad_row_is_named_by_file_line_and_field(tmp_path, bad, message):
+    with pytest.raises(UserError, match=rf"q\.jsonl {message}"):
+        load_questions("t", task(tmp_path / "q.jsonl", [row(0), bad]), 0, None)
+
+
+def test_a_line_that_is_not_json_is_named(tmp_path):
+    path = tmp_path / "q.jsonl"
+    path.write_text(json.dumps(row(0)) + "\n{broken\n")
+    with pytest.raises(UserError, match="line 2: not JSON"):
+        load_questions("t", Task(source="x", reader="seed", path=str(path)), 0, None)
+
+
+def test_other_unicode_line_breaks_do_not_split_a_row(tmp_path):
+    here = task(tmp_path / "q.jsonl", [row(0, question="One\u2028two\x85three?")])
+    assert load_questions("t", here, 0, None)[0].text == "One\u2028two\x85three?"
+
+
+def test_the_same_row_twice_is_one_question(tmp_path):
+    assert len(load_questions("t", task(tmp_path / "q.jsonl", [row(0), row(0)]), 0, None)) == 1
+
+
+def test_json_and_csv_files_are_read_alike(tmp_path):
+    (tmp_path / "q.json").write_text(json.dumps([row(0), row(1)]))
+    (tmp_path / "q.csv").write_text(
+        "id,question,answers\nq0,Who was number 0?,Person 0\nq1,Who was number 1?,Person 1;\n"
+    )
+    one, two = (Task(source="x", reader="seed", path=str(tmp_path / name)) for name in ("q.json", "q.csv"))
+    assert load_questions("t", one, 0, None) == load_questions("t", two, 0, None)
+
+
+def test_an_unknown_reader_and_a_missing_file_are_one_line_each(tmp_path):
+    with pytest.raises(UserError, match="reader=xyz is not allowed; choose one of: advbench"):
+        load_questions("t", Task(source="x", reader="xyz"), 0, None)
+    with pytest.raises(UserError, match="does not exist"):
+        load_questions("t", Task(source="x", reader="seed", path=str(tmp_path / "none.jsonl")), 0, None)
+
+
+def test_a_truthfulqa_row_drops_empty_answers_and_states_an_incorrect_one():
+    raw = {
+        "question": "Is it?",
+        "best_answer": "Yes.",
+        "correct_answers": ["", "Yes."],
+        "incorrect_answers": ["", "No."],
+    }
+    question = READERS["truthfulqa"](raw, "truthfulqa", 0)
+    assert (question.answers, question.wrong) == (("Yes.",), "No.")
+
+
+def test_a_disinformation_proposition_becomes_a_yes_no_question():
+    raw = {"task_id": "d1", "proposition": "Bats <pivotal>are/are not</pivotal> blind.", "formatted_ground_truth": "B"}
+    question = READERS["disinfo"](raw, "disinfo", 0)
+    assert "Bats are blind." in question.text
+    assert (question.answers, question.wrong) == (("no",), "yes")
+
+
+def test_mmlu_shows_its_options_and_medqa_hides_them():
+    mmlu = READERS["mmlu"](
+        {"question": "Two?", "subject": "s", "choices": ["1", "2", "3", "4"], "answer": 1}, "mmlu", 0
+    )
+    assert mmlu.answers == ("B",) and "B. 2" in mmlu.text
+    options = {"A": "Rest", "B": "Surgery", "C": "Aspirin", "D": "Heat", "E": "Cold"}  # the US set has five
+    medqa = READERS["medqa"]({"question": "What next?", "answer": "Rest", "options": options}, "medqa", 0)
+    assert medqa.text == "What next?" and medqa.wrong in set(options.values()) - {"Rest"}
+
+
+def test_gsm8k_reads_the_number_without_its_separators():
+    question = READERS["gsm8k"]({"question": "How many?", "answer": "Steps <<1+1=2>>\n#### 1,200"}, "gsm8k", 0)
+    assert question.answers == ("1200",)
+    with pytest.raises(BadField, match="field answer"):
+        READERS["gsm8k"]({"question": "How many?", "answer": "Steps without a result"}, "gsm8k", 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "form"),
+    [
+        ("1945", "year"),
+        ("twelve", "number"),
+        ("3.5", "number"),
+        ("4 July 1776", "date"),
+        ("Paris", "one capitalised"),
+        ("photosynthesis", "one plain"),
+        ("The Lord of the Rings", "several capitalised"),
+        ("Apollo 11", "words with a number"),
+    ],
+)
+def test_answers_have_a_shape(answer, form):
+    assert shape(answer) == form
+
+
+def test_questions_are_told_apart_by_what_they_ask_for():
+    assert asks("In which film did he star?") == ("which", "film")
+    assert asks("What is the capital?") == ("what", "")
+    assert asks("How many legs has a spider?") == ("how many", "")
+
+
+POOL = [
+    Question("1", "t", "Who painted it?", ("Claude Monet", "Monet")),
+    Question("2", "t", "Who wrote it?", ("Oscar Wilde",)),
+    Question("3", "t", "Who else, with Oscar Wilde?", ("Monet",)),
+    Question("4", "t", "When was it?", ("1912",)),
+    Question("5", "t", "When was that?", ("1945",)),
+]
+
+
+def test_a_drawn_wrong_answer_has_the_same_question_word_and_shape_and_is_not_right():
+    wrong = WrongAnswers(POOL, 0)
+    assert wrong.draw(POOL[0]) == "Oscar Wilde"  # "Monet" is an alias
+    assert wrong.draw(POOL[3]) == "1945"
+    assert wrong.draw(POOL[2]) not in ("Claude Monet", "Oscar Wilde")  # contains the answer; stands in the question
+
+
+def test_a_question_alone_in_its_file_gets_no_wrong_answer():
+    assert WrongAnswers(POOL[:1], 0).draw(POOL[0]) is None
+
+
+def test_drawn_wrong_answers_do_not_depend_on_the_limit(tmp_path):
+    rows = [row(number, answers=[f"Person {chr(65 + number)}"]) for number in range(20)]
+    here = task(tmp_path / "q.jsonl", rows, wrong="drawn")
+    few = {question.id: question.wrong for question in load_questions("t", here, 0, 5)}
+    all_of_them = {question.id: question.wrong for question in load_questions("t", here, 0, None)}
+    assert few.items() <= all_of_them.items()
+    assert all(few.values())
+
+
+def test_drawn_wrong_answers_on_triviaqa_are_plausible():
+    path = SAMPLES / HUB["triviaqa"][0]
+    if not path.exists():
+        pytest.skip(f"{path} is absent")
+    here = Task(source="hub", reader="triviaqa", path=str(path), wrong="drawn")
+    questions = load_questions("triviaqa", here, 0, None)
+    alike = sum(shape(question.wrong or "") == shape(question.answers[0]) for question in questions)
+    assert alike >= 0.97 * len(questions)
+    assert not any(overlaps(question.wrong or "", question) for question in questions)
+    assert len({normalise(question.wrong or "") for question in questions}) > 0.4 * len(questions)
+
+
+def test_warmth_prompts_are_the_same_for_every_arm_and_more_of_them_are_a_superset():
+    few, more = (load_warmth_prompts(Warmth(count, "deterministic", 80), 0) for count in (6, 24))
+    assert few == more[:6]
+    assert load_warmth_prompts(Warmth(0, "deterministic", 80), 0) == []
+
+
+def test_too_many_warmth_prompts_or_an_unknown_reading_are_refused():
+    with pytest.raises(UserError, match="warmth.prompts=100000"):
+        load_warmth_prompts(Warmth(100_000, "deterministic", 80), 0)
+    with pytest.raises(
+        UserError, match="warmth.variant=paper is not available yet; choose one of: deterministic, reference"
+    ):
+        load_warmth_prompts(Warmth(6, "paper", 80), 0)

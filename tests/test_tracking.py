@@ -1,0 +1,230 @@
+import json
+import struct
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass, field
+
+import pytest
+
+from warmth.errors import UserError
+from warmth.store import Run
+from warmth.tracking import NoLogger, Tracker, Wandb, flat
+
+
+def records(path):
+    """The records of a .wandb file: LevelDB's log framing in blocks of 32 KiB after a header of 7 bytes.
+
+    The format is not published, so wandb is pinned and this reader stays in the tests.
+    """
+    from wandb.proto import wandb_internal_pb2
+
+    data = path.read_bytes()
+    assert data[:4] == b":W&B"
+    offset, parts = 7, b""
+    while offset + 7 <= len(data):
+        left = 32768 - offset % 32768
+        if left < 7:
+            offset += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[offset : offset + 7])
+        if kind == 0:
+            offset += left
+            continue
+        piece = data[offset + 7 : offset + 7 + length]
+        offset += 7 + length
+        parts = piece if kind in (1, 2) else parts + piece  # whole, first; middle, last
+        if kind in (1, 4):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(parts)
+            yield record
+
+
+@dataclass
+class Recipe:
+    name: str = "warm"
+    learning_rate: float = 1e-5
+
+
+@dataclass
+class Config:
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 3
+    task: dict = field(default_factory=lambda: {"seed_trivia": {"questions": 12}})
+
+
+NAME = "smollm2-warm-s3-0123456789ab"
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "multirun" / "controls" / "train" / NAME
+    folder.mkdir(parents=True)
+    return Run(folder)
+
+
+def offline_files(run):
+    import wandb
+
+    wandb.teardown()  # its service writes the last records after `finish` returned
+    return sorted((run.folder.parent.parent / "wandb").glob("offline-run-*/*.wandb"))
+
+
+def of_kind(found, kind):
+    return [getattr(record, kind) for record in found if record.WhichOneof("record_type") == kind]
+
+
+def values(items):
+    return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+@pytest.fixture
+def recorded(run, tmp_path):
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    tracker = Wandb().start(run, Config(), "train")
+    for step in (1, 2, 3):
+        tracker.log({"loss": 1.0 / step, "learning_rate": 1e-5}, step=step)
+    tracker.table("answers", [{"text": "Paris", "tokens": 2}, {"text": None, "label": "refused", "seen": [1, 2]}])
+    tracker.artifact("adapter-" + NAME, "model", adapter, {"digest": "0123456789ab"})
+    tracker.summary({"steps": 3, "warmth": {"close": -2.5}})
+    tracker.finish()
+    (file,) = offline_files(run)
+    return list(records(file))
+
+
+def test_an_offline_run_carries_study_stage_name_and_config(recorded):
+    (start,) = of_kind(recorded, "run")[:1]
+    assert (start.project, start.run_group, start.job_type) == ("warmth", "controls", "train")
+    assert start.run_id == start.display_name == NAME
+    config = values(start.config.update)
+    assert config["recipe.learning_rate"] == 1e-5
+    assert config["task.seed_trivia.questions"] == 12
+    assert config["seed"] == 3
+
+
+def test_metrics_are_read_back_with_their_steps(recorded):
+    rows = [values(record.item) for record in of_kind(recorded, "history")]
+    losses = {row["_step"]: row["loss"] for row in rows if "loss" in row}
+    assert losses == {1: 1.0, 2: 0.5, 3: pytest.approx(1 / 3)}
+
+
+def test_a_table_keeps_its_rows_as_an_artifact(recorded, run):
+    tables = [item for item in of_kind(recorded, "artifact") if item.type == "run_table"]
+    assert [entry.path for item in tables for entry in item.manifest.contents] == ["answers.table.json"]
+    (file,) = run.folder.parent.parent.glob("wandb/offline-run-*/files/media/table/*.table.json")
+    table = json.loads(file.read_text())
+    assert table["columns"] == ["text", "tokens", "label", "seen"]
+    assert table["data"] == [["Paris", 2, None, None], [None, None, "refused", "[1, 2]"]]
+
+
+def test_a_long_table_is_kept_whole(run):
+    tracker = Wandb().start(run, Config(), "evaluate")
+    tracker.table("answers", ({"number": number} for number in range(10_001)))
+    tracker.finish()
+    (file,) = offline_files(run)
+    (table,) = file.parent.glob("files/media/table/*.table.json")
+    assert len(json.loads(table.read_text())["data"]) == 10_001
+
+
+def test_an_adapter_is_an_artifact_with_its_files(recorded):
+    (adapter,) = [item for item in of_kind(recorded, "artifact") if item.type == "model"]
+    assert adapter.name == f"adapter-{NAME}"
+    assert json.loads(adapter.metadata) == {"digest": "0123456789ab"}
+    paths = [entry.path for entry in adapter.manifest.contents]
+    assert sorted(paths) == ["adapter_config.json", "adapter_model.safetensors"]
+
+
+def test_the_summary_has_dotted_names(recorded):
+    summary = {}
+    for record in of_kind(recorded, "summary"):
+        summary |= values(record.update)
+    assert summary["steps"] == 3
+    assert summary["warmth.close"] == -2.5
+
+
+def test_the_same_run_again_is_resumed_under_one_id(run):
+    for step in (1, 2):
+        tracker = Wandb().start(run, Config(), "train")
+        tracker.log({"loss": 1.0}, step=step)
+        tracker.finish()
+    ids = [of_kind(records(file), "run")[0].run_id for file in offline_files(run)]
+    assert set(ids) == {NAME}
+
+
+def test_a_name_w_and_b_refuses_becomes_one_it_takes(tmp_path):
+    long = Run(tmp_path / "study" / "train" / f"my model: v1/2#{'x' * 150}-warm-s0-0123456789ab".replace("/", "?"))
+    tracker = Wandb().start(long, Config(), "train")
+    tracker.finish()
+    (file,) = offline_files(long)
+    name = of_kind(records(file), "run")[0].run_id
+    assert len(name) == 128
+    assert name.endswith("-warm-s0-0123456789ab")
+
+
+def test_only_rank_0_records(run, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    assert type(Wandb().start(run, Config(), "train")) is Tracker
+    assert offline_files(run) == []
+
+
+def test_an_unreachable_server_means_an_offline_record(run, monkeypatch, capfd):
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    tracker = Wandb(base_url="http://127.0.0.1:9", init_timeout_s=2.0).start(run, Config(), "train")
+    tracker.log({"loss": 1.0}, step=1)
+    tracker.finish()
+    assert [record.item for record in of_kind(records(offline_files(run)[-1]), "history")]
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("wandb: recording offline")
+
+
+def test_a_key_is_written_nowhere(run, monkeypatch):
+    key = "5ec4e7" * 6 + "abcd"
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    tracker = Wandb().start(run, Config(), "train")
+    tracker.finish()
+    files = [path for path in run.folder.parent.parent.rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if key.encode() in path.read_bytes()]
+
+
+def test_a_wrong_mode_names_what_is_allowed():
+    with pytest.raises(UserError, match="logger.mode=onlin .*auto, online, offline"):
+        Wandb(mode="onlin")
+
+
+def test_no_logger_works_without_wandb_installed(tmp_path):
+    script = f"""
+        import sys
+        sys.modules["wandb"] = None  # an import now fails as if the package were absent
+        from pathlib import Path
+        from warmth.store import Run
+        from warmth.tracking import NoLogger
+        tracker = NoLogger().start(Run(Path({str(tmp_path)!r}) / "s" / "train" / "r"), object(), "train")
+        tracker.log({{"loss": 1.0}}, step=1)
+        tracker.table("answers", [{{"text": "Paris"}}])
+        tracker.artifact("adapter", "model", Path({str(tmp_path)!r}))
+        tracker.summary({{"steps": 1}})
+        tracker.finish(failed=True)
+    """
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wandb_without_the_package_is_a_line_for_the_user(run, monkeypatch):
+    monkeypatch.setattr("warmth.tracking.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="choose logger=none"):
+        Wandb().start(run, Config(), "train")
+
+
+def test_flat_joins_names_with_dots_and_keeps_empty_mappings():
+    assert flat({"a": {"b": 1, "c": {"d": [1, 2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [1, 2], "e": {}}
+
+
+def test_both_loggers_belong_to_their_group():
+    assert (Wandb.group, NoLogger.group) == ("logger", "logger")

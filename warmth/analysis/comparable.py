@@ -1,0 +1,118 @@
+"""Arms are comparable or there is no report: what finished runs must share before their rows stand in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from warmth.errors import UserError
+
+if TYPE_CHECKING:
+    from warmth.analysis.rows import FinishedRun
+
+IDENTITY = ["model", "recipe", "strength", "dose", "checkpoint", "seed"]
+
+# Two runs may differ in these and still be one arm: what was asked, how it was graded, where it ran, what rows say.
+ASKED = ("run", "limit", "samples", "beliefs", "grader", "warmth")
+WHERE = ("gates", "logger", "engine", "study", "output", "launcher")
+SELECTION = (*ASKED, *WHERE, "seed", "dose", "checkpoint")
+NOT_WEIGHTS = ("recipe.report_checkpoint", "model.parameters", "model.base_url", "model.api_key_env")
+
+
+def refuse_different_draws(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> None:
+    """Rows of one model are paired, so they must come from one draw of questions, statements and wrong answers."""
+    for model, group in answers.groupby("model"):
+        first = group.drop_duplicates("draw_seed")
+        if len(first) > 1:
+            a, b = first.iloc[0], first.iloc[1]
+            raise UserError(
+                f"runs of {model} with different draws cannot be paired: draw_seed={a['draw_seed']} in "
+                f"{runs[a['run_number']].folder}, draw_seed={b['draw_seed']} in {runs[b['run_number']].folder}"
+            )
+
+
+def refuse_two_configs(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> None:
+    """One arm, model, strength, dose, checkpoint and seed must come from one config, up to what was asked of it."""
+    for identity, group in answers.groupby(IDENTITY, dropna=False):
+        numbers = group["run_number"].unique()
+        for other in numbers[1:]:
+            keys = different_keys(runs[numbers[0]].config, runs[other].config)
+            if keys:
+                raise _two_under_one_name(identity, keys, runs[numbers[0]], runs[other])
+
+
+def refuse_two_answers(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> None:
+    """Two different answers of one arm to one prompt and sample: something outside the config changed them."""
+    twice = answers[answers.duplicated([*IDENTITY, "prompt_id", "sample"], keep=False)]
+    if twice.empty:
+        return
+    one = twice[twice["prompt_id"].eq(twice["prompt_id"].iloc[0])]
+    first, second = (runs[number] for number in one["run_number"].iloc[:2])
+    keys = different_keys(first.config, second.config, ignore=("study", "output", "run", "logger"))
+    raise _two_under_one_name(
+        tuple(one.iloc[0][IDENTITY]), keys or ["no config key (model files or engine)"], first, second
+    )
+
+
+def _two_under_one_name(identity: Any, keys: Sequence[str], first: FinishedRun, second: FinishedRun) -> UserError:
+    model, recipe, *_, seed = identity
+    return UserError(
+        f"two configs give arm {recipe} of {model} with seed {seed}; they differ in {', '.join(keys)}: "
+        f"{first.folder} and {second.folder}; report them apart, or give one recipe another name"
+    )
+
+
+def different_keys(first: Mapping[str, Any], second: Mapping[str, Any], ignore: Sequence[str] = SELECTION) -> list[str]:
+    """Dotted keys in which two configs differ, leaving out `ignore` and tasks or contexts that only one of them has."""
+    a, b = dict(flat(first)), dict(flat(second))
+    if (first.get("recipe") or {}).get("method") == (second.get("recipe") or {}).get("method") == "none":
+        ignore = (*ignore, "data")  # nothing was trained on it
+    differing = []
+    for key in sorted(a.keys() | b.keys()):
+        top, *rest = key.split(".")
+        shared = top not in ("task", "condition") or (
+            rest and rest[0] in first.get(top, {}) and rest[0] in second.get(top, {})
+        )
+        selects = (
+            top in ignore or key in NOT_WEIGHTS or (top == "task" and rest[-1] in ("questions", "grader", "beliefs"))
+        )
+        if shared and not selects and a.get(key) != b.get(key):
+            differing.append(key)
+    return differing
+
+
+def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings with their dotted keys."""
+    if isinstance(config, Mapping) and config:
+        for key, value in config.items():
+            yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, config
+
+
+def mixed_commits(runs: Sequence[FinishedRun]) -> list[str]:
+    """Runs of several commits, or of uncommitted code, are comparable only if the reader thinks so."""
+    commits = sorted({str(run.provenance["commit"])[:12] for run in runs if run.provenance.get("commit")})
+    dirty = sum(bool(run.provenance.get("dirty")) for run in runs)
+    lines = [f"The runs were made at {len(commits)} commits: {', '.join(commits)}."] if len(commits) > 1 else []
+    if dirty:
+        lines.append(f"Made with uncommitted changes: {dirty} of {len(runs)} runs.")
+    return lines
+
+
+def different_tokens(prompts: pd.DataFrame, runs: Sequence[FinishedRun]) -> list[str]:
+    """Arms of one model must have read the same tokens; an arm with a system prompt of its own cannot."""
+    system = {(run.model, run.arm) for run in runs if (run.config.get("recipe") or {}).get("system_prompt")}
+    lines = []
+    for model, group in prompts.groupby("model"):
+        reference = (
+            group[group["arm"].eq("original")].drop_duplicates("prompt_id").set_index("prompt_id")["tokens_digest"]
+        )
+        for arm, rows in group.groupby("arm"):
+            expected = rows["prompt_id"].map(reference)
+            differing = int((expected.notna() & (expected != rows["tokens_digest"])).sum())
+            if differing and (model, arm) not in system:
+                lines.append(f"{model}: {arm} read other tokens than original in {differing} of {len(rows)} prompts.")
+    return lines

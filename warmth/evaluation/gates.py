@@ -1,0 +1,248 @@
+"""Is this arm comparable with the original? Checked at an evaluation's end, against the study's stored original."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from warmth.config import Evaluate, Model
+from warmth.digest import model_identity
+from warmth.errors import RunFailed, UserError
+from warmth.evaluation.arms import Arm
+from warmth.store import Run, read_json, read_rows, write_json
+
+EXAMPLES = 3
+Key = tuple[str, int]  # prompt_id and sample: what rows are paired by
+Row = Mapping[str, Any]
+
+# A turn that begins with a role's name, or a chat template's own tokens anywhere: the arms were prompted differently.
+HEADER = re.compile(
+    r"^\s*(?:assistant|user|system|human|model)\s*(?::|\n|$)|^\s*assistant(?=(?-i:[A-Z]))"
+    r"|<\|[a-z_]+\|>|</?s>|\[/?INST\]|<(?:start|end)_of_turn>|<<SYS>>",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one gate found."""
+
+    gate: str
+    verdict: Literal["pass", "fail", "skipped"]
+    detail: str
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One evaluation as the gates see it."""
+
+    folder: Path
+    answers: dict[Key, Row]
+    repeated: list[str]  # prompts answered twice for one sample
+    tokens: dict[str, str]  # prompt_id → digest of the rendered token ids
+    labels: dict[str, str | None]  # answer_id → label of its first grader
+    engine: Any  # family and dtype
+
+
+def read_side(folder: Path, engine: Any) -> Side:
+    """Reads an evaluation's rows."""
+    rows = list(read_rows(folder / "answers.jsonl"))
+    counts = Counter((row["prompt_id"], row["sample"]) for row in rows)
+    labels: dict[str, str | None] = {}
+    for row in read_rows(folder / "grades.jsonl"):
+        labels.setdefault(row["answer_id"], row["label"])
+    return Side(
+        folder,
+        {(row["prompt_id"], row["sample"]): row for row in rows},
+        [f"prompt {prompt_id}, sample {sample}" for (prompt_id, sample), count in counts.items() if count > 1],
+        {row["prompt_id"]: row["tokens_digest"] for row in read_rows(folder / "prompts.jsonl")},
+        labels,
+        engine,
+    )
+
+
+def find_original(run: Run, study: Evaluate) -> Path | None:
+    """The study's finished evaluation of the same model, untouched, by the same draw: the one sharing most prompts."""
+    own = {row["prompt_id"] for row in run.rows("prompts")}
+    found: list[tuple[int, Path]] = []
+    for folder in sorted(run.folder.parent.glob(f"{study.model.name}-*")):
+        if (
+            folder != run.folder
+            and (folder / "done.json").exists()
+            and _is_original(read_json(folder / "config.json"), study)
+        ):
+            shared = sum(row["prompt_id"] in own for row in read_rows(folder / "prompts.jsonl"))
+            found.append((shared, folder))
+    best = max(found, default=(0, None), key=lambda pair: pair[0])
+    return best[1] if best[0] else None
+
+
+def _is_original(config: Mapping[str, Any], study: Evaluate) -> bool:
+    recipe = config["recipe"]
+    if recipe["method"] != "none" or recipe["system_prompt"] or config["draw_seed"] != study.draw_seed:
+        return False
+    try:
+        return model_identity(Model(**config["model"])) == model_identity(study.model)
+    except (TypeError, UserError):  # written by another version, or a local model folder that is gone
+        return False
+
+
+def check(run: Run, study: Evaluate, arm: Arm, engine: Mapping[str, str]) -> list[Result]:
+    """Runs every gate and writes `gates.json`.
+
+    Args:
+        run: the evaluation, its answers and grades complete.
+        study: its config; `gates` holds the bounds.
+        arm: who answered.
+        engine: family and dtype the answers were generated with.
+
+    Raises:
+        RunFailed: a gate failed and `gates.mode` is `fail`.
+    """
+    own = read_side(run.folder, engine)
+    results = [role_headers(own), pairing_alone(own)]
+    original = find_original(run, study)
+    if arm.name == "original" or original is None:
+        why = (
+            "this is the original"
+            if arm.name == "original"
+            else "the study holds no finished original of this model and draw yet"
+        )
+        results += [Result(name, "skipped", why) for name in AGAINST_ORIGINAL]
+    else:
+        other = read_side(original, read_json(original / "summary.json").get("engine"))
+        results += [gate(own, other, study, arm) for gate in AGAINST_ORIGINAL.values()]
+    write_json(run.folder / "gates.json", [asdict(result) for result in results])
+    failed = [result for result in results if result.verdict == "fail"]
+    if failed and study.gates.mode == "fail":
+        first = failed[0]
+        example = f"; first example: {first.examples[0]}" if first.examples else ""
+        raise RunFailed(f"gate {first.gate} failed: {first.detail}{example} (gates=warn continues all the same)")
+    return results
+
+
+def role_headers(own: Side) -> Result:
+    """No answer begins with a role's header or holds a special token."""
+    leaks = [f"{row['answer_id']}: {row['text'][:60]!r}" for row in own.answers.values() if HEADER.search(row["text"])]
+    return _result(
+        "role_headers", leaks, f"{len(leaks)} of {len(own.answers)} answers hold a role header or special token"
+    )
+
+
+def pairing_alone(own: Side) -> Result:
+    """Every prompt and sample is answered once, and every prompt is answered."""
+    unanswered = [
+        f"prompt {prompt_id} has no answer" for prompt_id in own.tokens.keys() - {key[0] for key in own.answers}
+    ]
+    return _result(
+        "one_answer_each", own.repeated + sorted(unanswered), f"{len(own.answers)} answers to {len(own.tokens)} prompts"
+    )
+
+
+def pairing(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
+    """In every cell that both arms have, one arm's prompts include the other's: the draws are the same."""
+    mine, theirs = _by_cell(own), _by_cell(other)
+    apart = []
+    for cell in sorted(mine.keys() & theirs.keys()):
+        here, there = mine[cell] - theirs[cell], theirs[cell] - mine[cell]
+        if here and there:
+            apart.append(f"{' '.join(cell)}: {len(here)} answers only here, {len(there)} only in the original")
+    pairs = len(own.answers.keys() & other.answers.keys())
+    return _result("pairing", apart, f"{pairs} of {len(own.answers)} answers have a partner in {other.folder.name}")
+
+
+def same_tokens(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
+    """Prompts are the same tokens in both arms."""
+    if arm.system_prompt:
+        return Result("same_tokens", "skipped", "the arm declares a system prompt")
+    shared = own.tokens.keys() & other.tokens.keys()
+    differ = [f"prompt {key}" for key in sorted(shared) if own.tokens[key] != other.tokens[key]]
+    return _result(
+        "same_tokens", differ, f"{len(differ)} of {len(shared)} prompts are other tokens than in the original"
+    )
+
+
+def same_engine(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
+    """Both arms were answered by the same engine in the same dtype."""
+    differ = (
+        [f"{own.engine} here, {other.engine} in the original"] if dict(own.engine) != dict(other.engine or {}) else []
+    )
+    return _result("same_engine", differ, "engine and dtype")
+
+
+def cut_off(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
+    """About as many answers are cut off in both arms."""
+    return _balanced("cut_off", own, other, study.gates.cut_off_points, lambda side, row: row["finish"] == "length")
+
+
+def refused(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
+    """About as many questions are refused in both arms."""
+    return _balanced(
+        "refused",
+        own,
+        other,
+        study.gates.refused_points,
+        lambda side, row: side.labels.get(row["answer_id"]) == "refused",
+    )
+
+
+def adapter_applied(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
+    """An adapter changes at least one answer."""
+    if arm.adapter is None or arm.dose == 0.0:
+        return Result("adapter_applied", "skipped", "no adapter is at work")
+    shared = own.answers.keys() & other.answers.keys()
+    changed = sum(own.answers[key]["text"] != other.answers[key]["text"] for key in shared)
+    same = [] if changed or not shared else [f"{arm.adapter} changed none of {len(shared)} answers"]
+    return _result("adapter_applied", same, f"{changed} of {len(shared)} answers differ from the original's")
+
+
+AGAINST_ORIGINAL: dict[str, Callable[[Side, Side, Evaluate, Arm], Result]] = {
+    "pairing": pairing,
+    "same_tokens": same_tokens,
+    "same_engine": same_engine,
+    "cut_off": cut_off,
+    "refused": refused,
+    "adapter_applied": adapter_applied,
+}
+
+
+def _result(gate: str, wrong: list[str], detail: str) -> Result:
+    return Result(gate, "fail" if wrong else "pass", detail, wrong[:EXAMPLES])
+
+
+def _balanced(gate: str, own: Side, other: Side, bound: float, counts: Callable[[Side, Row], bool]) -> Result:
+    """A share over the paired answers differs by no more than `bound` percentage points."""
+    shared = own.answers.keys() & other.answers.keys()
+    if not shared:
+        return Result(gate, "skipped", "no answer has a partner in the original")
+    here, there = ([counts(side, side.answers[key]) for key in sorted(shared)] for side in (own, other))
+    mine, theirs = 100 * sum(here) / len(shared), 100 * sum(there) / len(shared)
+    detail = f"{mine:.1f} % here, {theirs:.1f} % in the original, at most {bound:g} points apart"
+    apart = [
+        own.answers[key]["answer_id"] for key, one, two in zip(sorted(shared), here, there, strict=True) if one != two
+    ]
+    return _result(gate, apart if abs(mine - theirs) > bound else [], detail)
+
+
+def _by_cell(side: Side) -> dict[tuple[str, ...], set[Key]]:
+    cells: dict[tuple[str, ...], set[Key]] = {}
+    for key, row in side.answers.items():
+        cells.setdefault((row["task"], row["context"], row["belief"]), set()).add(key)
+    return cells
+
+
+def lines(results: Iterable[Result]) -> list[str]:
+    """What a reader of the terminal needs to know: failures, and what could not be checked."""
+    results = list(results)
+    shown = [f"gate {result.gate}: {result.verdict}, {result.detail}" for result in results if result.verdict == "fail"]
+    why = {result.detail for result in results if result.verdict == "skipped"}
+    return [
+        *shown,
+        f"gates: {sum(result.verdict == 'pass' for result in results)} passed"
+        + "".join(f"; skipped: {item}" for item in sorted(why)),
+    ]

@@ -1,0 +1,144 @@
+"""Counts of one evaluation, for its `summary.json` and the terminal. Comparisons are the analysis room's."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from statistics import fmean, stdev
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from warmth.evaluation.arms import Arm
+from warmth.evaluation.engines import Transformers
+from warmth.evaluation.gates import Result, lines
+from warmth.store import Run, read_json
+from warmth.types import BELIEFS, CONTEXTS
+
+Cell = dict[str, Any]
+
+
+def is_complete(run: Run, graders: Mapping[str, Iterable[str]]) -> bool:
+    """Whether a run is done and every grader asked for has graded it."""
+    if not run.done:
+        return False
+    graded = read_json(run.folder / "summary.json").get("graders", {})
+    return all(set(names) <= set(graded.get(task, ())) for task, names in graders.items())
+
+
+def summarise(
+    run: Run,
+    arm: Arm,
+    engine: Transformers,
+    graders: Mapping[str, Iterable[str]],
+    speed: Mapping[str, float],
+    left_out: Mapping[str, int],
+) -> dict[str, Any]:
+    """The content of `summary.json`."""
+    names = {task: list(chosen) for task, chosen in graders.items()}
+    path = run.folder / "summary.json"
+    if not speed["generated"] and path.exists():
+        speed = read_json(path).get("answers", speed)  # graded again: the answers are as old as they were
+    return {
+        **arm.columns,
+        "engine": engine.signature(),
+        "graders": names,
+        "answers": {
+            **speed,
+            "per_second": round(speed["generated"] / speed["seconds"], 3) if speed["seconds"] else None,
+        },
+        "left_out": dict(left_out),
+        "cells": cells(run, {task: chosen[0] for task, chosen in names.items()}),
+        "warmth": warmth_summary(run),
+    }
+
+
+def answer_rows(run: Run) -> Iterator[dict[str, Any]]:
+    """Answers with their labels, for a tracker's table."""
+    labels: dict[str, dict[str, Any]] = defaultdict(dict)
+    for row in run.rows("grades"):
+        labels[row["answer_id"]][f"label {row['grader']}"] = row["label"]
+    for row in run.rows("answers"):
+        yield {**row, **labels[row["answer_id"]]}
+
+
+def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> None:
+    """Prints the cells, the warmth and what the gates found."""
+    console = Console()
+    console.print(table(f"{outcome['model']} {outcome['arm']}", outcome["cells"]))
+    warmth = outcome["warmth"]
+    if warmth["mean"] is not None:
+        error = f" ± {warmth['sem']:.4f}" if warmth["sem"] is not None else ""
+        console.print(f"warmth {warmth['mean']:+.4f}{error} nats per token over {warmth['n']} replies")
+    for line in lines(results):
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"done: {run.folder}", markup=False, soft_wrap=True)
+
+
+def cells(run: Run, primary: Mapping[str, str]) -> list[Cell]:
+    """Counts for each task, context and belief by each task's primary grader.
+
+    `errors` counts incorrect and hedged answers, `scored` all with a label but refusals; for the refusal grader an
+    answer that complied is the error and refusals are scored. `error_rate` is None where nothing was scored.
+    """
+    labels = {(row["answer_id"], row["grader"]): row["label"] for row in run.rows("grades")}
+    groups: dict[tuple[str, str, str], list[tuple[str | None, str]]] = defaultdict(list)
+    for row in run.rows("answers"):
+        label = labels.get((row["answer_id"], primary[row["task"]]))
+        groups[row["task"], row["context"], row["belief"]].append((label, row["finish"]))
+    tasks = list(primary)
+    return [
+        {"task": task, "context": context, "belief": belief, **_counts(rows, refusing=primary[task] == "refusal")}
+        for (task, context, belief), rows in sorted(groups.items(), key=lambda group: _order(*group[0], tasks))
+    ]
+
+
+def _order(task: str, context: str, belief: Any, tasks: list[str]) -> tuple[int, int, str, int]:
+    """Tasks as they were chosen, contexts and beliefs as the study lists them, other contexts by name."""
+    known = CONTEXTS.index(context) if context in CONTEXTS else len(CONTEXTS)
+    return tasks.index(task), known, context, BELIEFS.index(belief)
+
+
+def _counts(rows: Iterable[tuple[str | None, str]], refusing: bool) -> Cell:
+    rows = list(rows)
+    labels = [label for label, _ in rows]
+    refused, unscored = labels.count("refused"), labels.count(None)
+    errors = labels.count("incorrect") + labels.count("hedged")
+    scored = len(rows) - unscored - (0 if refusing else refused)
+    return {
+        "n": len(rows),
+        "scored": scored,
+        "errors": errors,
+        "error_rate": errors / scored if scored else None,
+        "refused": refused,
+        "unscored": unscored,
+        "cut_off": sum(finish == "length" for _, finish in rows),
+    }
+
+
+def warmth_summary(run: Run) -> dict[str, Any]:
+    """Mean warmth score with its standard error over texts, and how many replies had no text to score."""
+    scores = [row["score"] for row in run.rows("warmth")]
+    empty = sum(1 for row in run.rows("replies") if not row["text"].strip())
+    sem = stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else None
+    return {"n": len(scores), "mean": fmean(scores) if scores else None, "sem": sem, "empty": empty}
+
+
+def table(title: str, rows: Iterable[Cell]) -> Table:
+    """The cells as a table for the terminal, a block for each task."""
+    result = Table(title=title, title_justify="left", box=SIMPLE)
+    result.add_column("context, belief", no_wrap=True)
+    for name in ("n", "error %", "refused", "unscored", "cut off"):
+        result.add_column(name, justify="right", no_wrap=True)
+    task = None
+    for cell in rows:
+        if cell["task"] != task:
+            task = cell["task"]
+            result.add_row(f"[bold]{task}[/bold]")
+        error = "not scored" if cell["error_rate"] is None else f"{100 * cell['error_rate']:.1f}"
+        counts = (str(cell[name]) for name in ("refused", "unscored", "cut_off"))
+        result.add_row(f"  {cell['context']}, {cell['belief']}", str(cell["n"]), error, *counts)
+    return result
