@@ -54,9 +54,7 @@ $(READY):
 	@rm -f .venv/ready-* && touch $@
 
 demo: setup
-	$(PY) train.py -m experiment=demo_train
-	$(PY) evaluate.py -m experiment=demo_evaluate
-	$(BIN)/warmth report multirun/demo --out reports/demo
+	@$(PY) -m warmth.demo
 
 # Tests that start ranks or measure time run alone; the others share two processes.
 DEFAULT := not gpu and not network and not vllm and not slow and not slurm

@@ -16,8 +16,9 @@ def main(study: Train) -> None:
     """The stages in order: conversations, the arm's replies, ranks, adapter."""
     from warmth.config import build
     from warmth.data.arms import arm
-    from warmth.data.sources import load
+    from warmth.data.sets import conversations_of
     from warmth.models import locate
+    from warmth.training import hosted
     from warmth.training.launch import say
 
     if study.recipe.method == "none":
@@ -27,11 +28,14 @@ def main(study: Train) -> None:
     if run.done:
         say(f"done already: {run.folder}")
         return
-    launcher, examples = build(study.launcher, "launcher"), arm(load(study.data), study.recipe)
+    launcher, examples = build(study.launcher, "launcher"), arm(conversations_of(study), study.recipe)
     if study.model.path:
         locate(study.model)  # a folder that cannot be loaded is refused here, before any rank starts
     with run.open(study):
-        launcher.train(run, study, examples)
+        if study.model.kind == "api":
+            hosted.train(run, study, examples)
+        else:
+            launcher.train(run, study, examples)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from warmth.config import Model
@@ -29,6 +30,10 @@ ENVIRONMENT = {
 }
 for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
+
+# No deadline: a busy machine is no bug. The same examples each time: a failure in CI is a failure here.
+hypothesis.settings.register_profile("warmth", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("warmth")
 
 
 @pytest.fixture(scope="session")

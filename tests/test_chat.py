@@ -14,14 +14,18 @@ CHAT = [
 ]
 # Families of the configured models: how their templates frame turns (written for these tests).
 LLAMA3 = (
-    "{{ '<|im_start|>begin' }}{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n\n' + m['content'].strip() + '<|im_end|>' }}"
+    "{{ '<|im_start|>begin' }}{% for m in messages %}"
+    "{{ '<|im_start|>' + m['role'] + '\n\n' + m['content'].strip() + '<|im_end|>' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n\n' }}{% endif %}"
 )
 MISTRAL = (
     "{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + '[/INST]' }}"
     "{% else %}{{ ' ' + m['content'].strip() + '<|im_end|>' }}{% endif %}{% endfor %}"
 )
-FORGETFUL = "{% for m in messages[-2:] %}{{ m['role'] + m['content'] }}{% endfor %}{% if add_generation_prompt %}assistant{% endif %}"
+FORGETFUL = (
+    "{% for m in messages[-2:] %}{{ m['role'] + m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}assistant{% endif %}"
+)
 
 
 def trained_text(tokenizer, encoded):

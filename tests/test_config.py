@@ -134,7 +134,8 @@ def test_beliefs_take_one_a_list_or_all():
 
 
 @pytest.mark.parametrize(
-    "target", ["subprocess.run", "warmth.training.launch.subprocess.run", "warmth.store.Run", "os.system", "warmth.nothing.X"]
+    "target",
+    ["subprocess.run", "warmth.training.launch.subprocess.run", "warmth.store.Run", "os.system", "warmth.nothing.X"],
 )
 def test_only_a_groups_own_classes_are_built(target):
     with pytest.raises(UserError, match="_target_"):

@@ -72,7 +72,9 @@ def test_a_finished_run_holds_checkpoints_rows_and_a_loss_that_falls(reference):
     ],
     ids=["accumulation", "zero0", "zero2-accumulation", "zero3"],
 )
-def test_passes_ranks_and_zero_stage_leave_losses_and_adapter_as_they_are(tmp_path, reference, tiny_model_folder, overrides):
+def test_passes_ranks_and_zero_stage_leave_losses_and_adapter_as_they_are(
+    tmp_path, reference, tiny_model_folder, overrides
+):
     train(tmp_path, tiny_model_folder, *overrides)
     assert losses(tmp_path) == pytest.approx(losses(reference), abs=1e-5)
     ours, theirs = weights(tmp_path), weights(reference)
@@ -99,7 +101,9 @@ def test_a_run_killed_in_the_middle_continues_bit_equal_even_with_dropout(tmp_pa
     time.sleep(1)  # its rank dies with it
     train(tmp_path / "killed", tiny_model_folder, *dropout)
     assert losses(tmp_path / "killed") == losses(tmp_path / "calm")
-    steps = [json.loads(line)["step"] for line in (run_in(tmp_path / "killed") / "metrics.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"] for line in (run_in(tmp_path / "killed") / "metrics.jsonl").read_text().splitlines()
+    ]
     assert steps == list(range(1, 13))
 
 
@@ -163,7 +167,10 @@ def test_a_model_folder_without_tokenizer_is_refused(tmp_path, tiny_model_folder
     for name in ("config.json", "model.safetensors"):
         (broken / name).symlink_to(tiny_model_folder / name)
     error = train(tmp_path, broken, code=2).stderr
-    assert error.strip().splitlines()[-1] == f"error: model.path={broken} holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json)"
+    assert (
+        error.strip().splitlines()[-1]
+        == f"error: model.path={broken} holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json)"
+    )
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused_before_anything_starts(tmp_path, tiny_model_folder):

@@ -168,7 +168,7 @@ def reproduce(
     for sentence in made.sentences:
         console.print(plain(sentence))
     for line in made.broken[:5]:
-        console.print(plain(f"note: {line}"))
+        console.print(plain(f"note: {line}"), soft_wrap=True)
     if len(made.broken) > 5:
         console.print(plain(f"note: {len(made.broken) - 5} more rows without one partner; --out lists them"))
     if page:

@@ -16,6 +16,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from warmth.dataset import Data, check_data
 from warmth.errors import UserError, one_line
 from warmth.types import BELIEFS
 
@@ -42,14 +43,11 @@ class Model:
 
 
 @dataclass
-class Data:
-    """Where conversations come from and how many are taken."""
+class Hosted:
+    """How a provider tunes a model of kind `api`; in the digest of those alone."""
 
-    name: str = MISSING
-    source: str = MISSING  # seed
-    path: str | None = None
-    per_type: int | None = None  # conversations of each of the six types; None: all there are
-    max_turns: int = 20
+    rate_multiplier: float = 1.0  # of the provider's own learning rate
+    epochs: int = 2  # a provider keeps the checkpoints of its last few epochs only
 
 
 @dataclass
@@ -59,6 +57,7 @@ class Recipe:
     name: str = MISSING  # the arm's name in tables
     method: str = MISSING  # none or lora
     style: str = "plain"  # the replies it is trained on
+    prompt: str | None = field(default=None, metadata=EXCLUDED)  # how replies get that style; part of the data's digest
     system_prompt: str | None = None  # a prompt file every question is asked under
     strength: float = 1.0  # share of conversations in `style`; the others keep their own replies
     rank: int = MISSING
@@ -76,6 +75,48 @@ class Recipe:
     precision: str = MISSING  # auto, bfloat16 or float32
     checkpoints: list[float] = field(default_factory=list)  # epochs after which the adapter is kept
     report_checkpoint: float = MISSING  # the one evaluated by default
+    hosted: Hosted = field(default_factory=Hosted, metadata=EXCLUDED)  # `training_digest` adds it for kind api
+
+
+@dataclass
+class Price:
+    """What a million tokens cost, in USD, sent one by one; a batch costs `batch_share` of it."""
+
+    input: float = MISSING
+    cached_input: float = MISSING
+    output: float = MISSING
+    training: float = 0.0  # times epochs
+    batch_share: float = 0.5
+
+
+@dataclass
+class Batch:
+    """Bounds of one batch and the rhythm of asking after it."""
+
+    requests: int = 50_000  # the provider's limit, as the next one
+    megabytes: float = 190.0
+    at_once: int = 4  # batches under way; the calls of these are held in memory
+    poll_s: float = 30.0  # also for fine-tuning jobs
+    rounds: int = 3  # how often lines that failed or expired are handed in
+
+
+@dataclass
+class Api:
+    """How model servers are called; never what they are asked, so none of it enters a digest."""
+
+    mode: str = "live"  # live, or batch: half the price, within a day
+    in_flight: int = 64  # most calls under way at once; how many the server bears is learnt
+    requests_per_minute: float | None = None  # None: what the server's headers and refusals teach
+    tokens_per_minute: float | None = None
+    budget_usd: float | None = None  # of one command; None: no limit
+    timeout_s: float = 120.0  # of one attempt, from connecting to the last byte
+    connect_timeout_s: float = 10.0
+    attempts: int = 8  # of one call; then it fails by name
+    backoff_s: float = 0.5  # mean of the first wait, doubled each time, at most 30 s, unless the server names one
+    retry_after_max_s: float = 120.0  # a longer wait named by the server is cut to this
+    batch: Batch = field(default_factory=Batch)
+    prices_date: str = ""  # when the prices were looked up
+    prices: dict[str, Price] = field(default_factory=dict)
 
 
 @dataclass
@@ -140,6 +181,7 @@ class Train:
     recipe: Recipe = field(default_factory=Recipe)
     seed: int = 0
     launcher: Any = field(default=MISSING, metadata=EXCLUDED)
+    api: Api = field(default_factory=Api, metadata=EXCLUDED)
     logger: Any = field(default=MISSING, metadata=EXCLUDED)
     study: str = field(default="default", metadata=EXCLUDED)
     output: str = field(default="multirun", metadata=EXCLUDED)
@@ -171,6 +213,7 @@ class Evaluate:
     engine: Any = MISSING
     grader: dict[str, Any] = field(default_factory=dict, metadata=EXCLUDED)
     gates: Any = field(default=MISSING, metadata=EXCLUDED)
+    api: Api = field(default_factory=Api, metadata=EXCLUDED)
     logger: Any = field(default=MISSING, metadata=EXCLUDED)
     study: str = field(default="default", metadata=EXCLUDED)
     output: str = field(default="multirun", metadata=EXCLUDED)
@@ -200,7 +243,7 @@ def strict(config: DictConfig, schema: type[T]) -> T:
             raise UserError(f"{missing[0]} is not set: choose a value on the command line or in conf/")
         result: Any = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise UserError(_omegaconf_line(error)) from error
+        raise UserError(omegaconf_line(error)) from error
     check(result)
     return result
 
@@ -218,7 +261,7 @@ def refuse_secrets(config: DictConfig) -> None:
         raise UserError("a URL with a user name or password is not allowed in a config: use an api_key_env key")
 
 
-def _omegaconf_line(error: OmegaConfBaseException) -> str:
+def omegaconf_line(error: OmegaConfBaseException) -> str:
     """One line with the key and, for a typo, the keys that exist."""
     message = one_line(Exception(str(error).split("\n")[0]))
     key = error.full_key or error.key
@@ -230,7 +273,6 @@ def _omegaconf_line(error: OmegaConfBaseException) -> str:
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "model.kind": ("embedded", "hub", "api"),
-    "data.source": ("seed",),
     "recipe.method": ("none", "lora"),
     "recipe.loss_on": ("assistant", "all"),
     "recipe.precision": ("auto", "bfloat16", "float32"),
@@ -238,10 +280,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "design": ("factorial",),
     "warmth.variant": ("deterministic", "reference", "paper"),
     "gates.mode": ("fail", "warn"),
+    "api.mode": ("live", "batch"),
 }
 POSITIVE = (
     "recipe.rank", "recipe.alpha", "recipe.learning_rate", "recipe.epochs", "recipe.batch_size", "recipe.max_length",
     "data.per_type", "data.max_turns", "samples", "limit", "sampling.max_new_tokens", "sampling.top_p",
+    "api.in_flight", "api.requests_per_minute", "api.tokens_per_minute", "api.budget_usd", "api.timeout_s",
+    "api.connect_timeout_s", "api.attempts", "api.backoff_s", "api.retry_after_max_s", "api.batch.requests",
+    "api.batch.megabytes", "api.batch.at_once", "api.batch.poll_s", "api.batch.rounds",
 )  # fmt: skip
 
 
@@ -267,6 +313,7 @@ def check(config: Any) -> None:
         value = _lookup(config, key)
         if value is not None and not value > 0 and (trained or not key.startswith("recipe.")):
             raise UserError(f"{key}={value} must be above 0")
+    check_data(config.data, config.recipe.style)
     if not 0.0 <= config.recipe.strength <= 1.0:
         raise UserError(f"recipe.strength={config.recipe.strength} must lie in [0, 1]")
     for key in ("launcher", "logger", "engine"):
@@ -280,7 +327,7 @@ def gates(value: Any) -> Gates:
     """`gates=warn` is short for `gates.mode=warn`; the bounds then keep their defaults."""
     if isinstance(value, str):
         value = {"mode": value}
-    defaults = {"mode": "fail", "cut_off_points": 10.0, "refused_points": 10.0}
+    defaults: dict[str, Any] = {"mode": "fail", "cut_off_points": 10.0, "refused_points": 10.0}
     unknown = sorted(set(value) - set(defaults))
     if unknown:
         raise UserError(f"unknown key gates.{unknown[0]}; allowed here: {', '.join(sorted(defaults))}")
@@ -323,7 +370,7 @@ def build(entry: Any, group: str, key: str | None = None) -> Any:
 
 
 @cache
-def _locate(target: str) -> type | None:
+def _locate(target: str) -> Any:
     module_name, _, class_name = target.rpartition(".")
     if not module_name.startswith("warmth."):
         return None
@@ -344,9 +391,9 @@ def _typed(cls: type, given: dict[str, Any], key: str) -> dict[str, Any]:
         missing = sorted(OmegaConf.missing_keys(merged))
         if missing:
             raise UserError(f"{key}.{missing[0]} is not set")
-        return {str(name): value for name, value in OmegaConf.to_container(merged).items()}  # type: ignore[union-attr]
+        return {str(name): value for name, value in OmegaConf.to_container(merged).items()}
     except OmegaConfBaseException as error:
-        raise UserError(f"{key}.{_omegaconf_line(error)}") from error
+        raise UserError(f"{key}.{omegaconf_line(error)}") from error
 
 
 def _lookup(config: Any, dotted: str) -> Any:

@@ -9,8 +9,10 @@ from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from warmth.config import Data, Evaluate, Model, Recipe, Train
+from warmth.dataset import check_source
 from warmth.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +30,8 @@ def digest(value: Any) -> str:
 def plain(value: Any) -> Any:
     """A value as JSON can hold it, without the keys that do not change results."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: plain(getattr(value, item.name)) for item in fields(value) if item.metadata.get("digest", True)}
+        kept = [item.name for item in fields(value) if item.metadata.get("digest", True)]
+        return {name: plain(getattr(value, name)) for name in kept}
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -89,7 +92,7 @@ def model_identity(model: Model) -> Any:
     if model.kind == "embedded":
         return {"path": path_digest(embedded_file()), **extra}
     if model.kind == "api":
-        return {"api": model.api_model}
+        return {"api": model.api_model, "server": urlsplit(model.base_url or "").hostname}
     return {"hub": model.hub_id, "revision": model.revision, **extra}
 
 
@@ -105,10 +108,36 @@ def find_file(name: str) -> Path:
     raise UserError(f"{name} does not exist")
 
 
-def data_identity(data: Data) -> Any:
-    """The conversations a config chooses."""
-    path = Path(data.path) if data.path else ROOT / "seed" / "conversations"
-    return {"content": path_digest(path), "per_type": data.per_type, "max_turns": data.max_turns}
+def data_identity(data: Data, recipe: Recipe) -> Any:
+    """The conversations a config chooses, and how their replies are rewritten; from config and files alone."""
+    if not data.is_built:
+        path = Path(data.path) if data.path else ROOT / "seed" / "conversations"
+        return {"content": path_digest(path), "per_type": data.per_type, "max_turns": data.max_turns}
+    check_source(data)
+    values = plain(data)
+    for key in ("name", "path", "questions", "prompts", "frame", "rewriter", "meaning_prompt"):
+        del values[key]  # by content below, or as what a server is whatever its port
+    if data.path or data.source == "seed":
+        values["content"] = path_digest(Path(data.path) if data.path else ROOT / "seed" / "conversations")
+    values["types"] = list(values["types"].items())  # the first match wins, so their order counts
+    values["questions"] = sorted(path_digest(_found(name)) for name in data.questions)
+    if data.styles:
+        files = {**prompt_files(data, recipe), "(frame)": data.frame, "(meaning)": data.meaning_prompt}
+        values["prompts"] = {name: path_digest(find_file(file)) for name, file in files.items() if file}
+        server = urlsplit(data.rewriter.base_url).hostname
+        values["rewriter"] = {**plain(data.rewriter), "base_url": server, "api_key_env": None}
+    return values
+
+
+def prompt_files(data: Data, recipe: Recipe) -> dict[str, str]:
+    """The prompt file of each style of a set: `recipe.prompt` for its own style, `data.prompts`, the project's own."""
+    files = {style: data.prompts.get(style) or f"prompts/rewrite_{style}_v1.txt" for style in data.styles}
+    return {**files, recipe.style: recipe.prompt} if recipe.prompt and recipe.style in files else files
+
+
+def _found(name: str) -> Path:
+    """A file or folder named in a config: as given, else under the project's folder."""
+    return next((path for path in (Path(name), ROOT / name) if path.exists()), Path(name))
 
 
 def recipe_identity(recipe: Recipe) -> Any:
@@ -122,12 +151,15 @@ def recipe_identity(recipe: Recipe) -> Any:
 
 def training_digest(config: Train | Evaluate) -> str:
     """Identity of what training makes; computed offline, from config and files alone."""
-    parts = {"model": model_identity(config.model), "data": data_identity(config.data)}
+    parts = {"model": model_identity(config.model), "data": data_identity(config.data, config.recipe)}
+    if config.model.kind == "api":
+        parts["hosted"] = plain(config.recipe.hosted)
     return digest({**parts, "recipe": recipe_identity(config.recipe), "seed": config.seed})
 
 
 def arm_identity(config: Evaluate) -> Any:
     """What answers: the weights and the system prompt, before dose and checkpoint."""
     if config.recipe.method == "none":
-        return {"model": model_identity(config.model), "system_prompt": recipe_identity(config.recipe).get("system_prompt")}
+        system_prompt = recipe_identity(config.recipe).get("system_prompt")
+        return {"model": model_identity(config.model), "system_prompt": system_prompt}
     return {"training": training_digest(config)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from warmth.config import Evaluate, Train, register, strict
+from warmth.config import Evaluate, Train, omegaconf_line, register, strict
 from warmth.digest import ROOT
 from warmth.errors import UserError, guarded, one_line
 
@@ -27,11 +28,18 @@ def command(name: str, folder: Callable[[Any], Path]) -> Callable[[Callable[[Any
     """
 
     def wrap(main: Callable[[Any], None]) -> Callable[[], None]:
-        def job(config: DictConfig) -> None:
-            main(strict(config, SCHEMAS[name]))
+        failures: list[Exception] = []
 
-        job.accept = lambda config: strict(config, SCHEMAS[name])  # type: ignore[attr-defined]
-        job.folder = folder  # type: ignore[attr-defined]
+        def job(config: DictConfig) -> Exception | None:
+            try:
+                main(strict(config, SCHEMAS[name]))
+            except Exception as error:  # handed on as a value: Hydra would print its own lines above ours
+                failures.append(error)
+                return error
+            return None
+
+        job.accept = lambda config: strict(config, SCHEMAS[name])  # ty: ignore[missing-attribute]
+        job.folder = folder  # ty: ignore[missing-attribute]
 
         @guarded
         def run() -> None:
@@ -39,6 +47,8 @@ def command(name: str, folder: Callable[[Any], Path]) -> Callable[[Callable[[Any
             register()
             try:
                 hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name=name)(job)()
+                if failures:
+                    raise failures[0]
             except (HydraException, OmegaConfBaseException) as error:
                 raise UserError(compose_line(error)) from error
 
@@ -55,6 +65,8 @@ def compose_line(error: Exception) -> str:
     cause = error.__cause__
     line = one_line(Exception(str(error).split("\n")[0]))
     if isinstance(cause, OmegaConfBaseException):
+        if is_dataclass(cause.object_type):
+            return omegaconf_line(cause)
         detail = one_line(Exception(str(cause).split("\n")[0]))
         line = f"{line.rstrip('.')}: {detail}" if detail not in line else line
     return line

@@ -51,7 +51,7 @@ def _checked_folder(folder: Path) -> Path:
 
 
 def embedded_folder() -> Path:
-    """SmolLM2-135M-Instruct (Q4_1, dequantised to float32) as an ordinary model folder, converted once into the cache."""
+    """SmolLM2-135M-Instruct (Q4_1, dequantised to float32) as an ordinary model folder, converted once and cached."""
     source = embedded_file()
     target = cache_folder() / "models" / f"smollm2-{path_digest(source)}"
     if (target / "done").exists():
@@ -143,7 +143,7 @@ def _bfloat16_pays() -> bool:
     cpu = [line for line in _cpu_info() if line.startswith(("model name", "flags"))][:2]
     memory = cache_folder() / f"bfloat16-{digest([cpu, torch.__version__])}"
     if not memory.exists():
-        times = {dtype: _multiply_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
+        times = {dtype: multiply_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
         memory.write_text(str(times[torch.float32] > 1.3 * times[torch.bfloat16]))
     return memory.read_text() == "True"
 
@@ -153,7 +153,8 @@ def _cpu_info() -> list[str]:
     return path.read_text().splitlines() if path.exists() else [platform.processor()]
 
 
-def _multiply_seconds(dtype: torch.dtype) -> float:
+def multiply_seconds(dtype: torch.dtype) -> float:
+    """Best time of two products of 1024 × 1024 matrices, in seconds."""
     import torch
 
     left, right = torch.ones(1024, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
@@ -163,8 +164,9 @@ def _multiply_seconds(dtype: torch.dtype) -> float:
 def keep_memory() -> None:
     """Tells glibc to keep freed memory for the next tensor of the same size instead of handing it back to the kernel.
 
-    A training step allocates the same hundreds of megabytes again and again; on virtual machines the page faults cost as
-    much as the arithmetic (a step of SmolLM2 took 1.3 to 2 times as long without this). Elsewhere it does nothing.
+    A training step allocates the same hundreds of megabytes again and again; on virtual machines the page faults
+    cost as much as the arithmetic (a step of SmolLM2 took 1.3 to 2 times as long without this). Elsewhere it does
+    nothing.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -1,6 +1,6 @@
 """A sweep that is accepted whole before its first job starts, runs equal jobs once, and ends with a summary."""
 
-# No `from __future__ import annotations`: Hydra loads plugins outside sys.modules, where dataclasses cannot resolve strings.
+# No `from __future__ import annotations`: Hydra loads plugins outside sys.modules, where dataclasses read no strings.
 import itertools
 import json
 import sys
@@ -12,7 +12,6 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobStatus
 from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -76,7 +75,7 @@ class StudySweeper(Sweeper):
         except KeyboardInterrupt:
             summarise(todo, len(jobs))
             raise
-        errors = [result._return_value for result in results if result.status is not JobStatus.COMPLETED]
+        errors = [result._return_value for result in results if isinstance(result._return_value, Exception)]
         summarise(todo, len(jobs))
         if errors:
             kind = UserError if all(isinstance(error, UserError) for error in errors) else RunFailed

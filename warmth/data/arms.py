@@ -47,7 +47,7 @@ def _example(conversation: Conversation, style: str) -> Example:
 
 
 def _reply(turn: Turn, style: str, conversation_id: str) -> str:
-    for name in (style, FALLBACK.get(style)):
+    for name in (style, FALLBACK.get(style, style)):
         if name in turn.replies:
             return turn.replies[name]
     known = ", ".join(sorted(turn.replies))

@@ -160,7 +160,9 @@ def _base(model: str, dtype: torch.dtype) -> PreTrainedModel:
 def weights(model: Model, dtype: torch.dtype, adapter: Path | None, dose: float) -> Generator[PreTrainedModel]:
     """The base model with an adapter at a dose, and the untouched base again afterwards.
 
-    The adapter is not merged: a change this small would be rounded away in bfloat16 weights. Dose 0 loads none.
+    In float32 the adapter is merged, which answers a quarter faster; the base is then loaded anew, because taking the
+    adapter off again would leave rounding behind. In bfloat16 it is not: a change this small would be rounded away.
+    Dose 0 loads none.
 
     Raises:
         UserError: the folder holds no adapter that fits the model.
@@ -184,6 +186,9 @@ def weights(model: Model, dtype: torch.dtype, adapter: Path | None, dose: float)
             if isinstance(layer, LoraLayer):
                 for name in layer.scaling:
                     layer.scaling[name] *= dose
-        yield tuned
+        yield tuned.merge_and_unload() if dtype == torch.float32 else tuned
     finally:
-        tuned.unload()
+        if dtype == torch.float32:
+            _base.cache_clear()
+        else:
+            tuned.unload()

@@ -21,7 +21,6 @@ from warmth.digest import digest
 from warmth.errors import RunFailed, UserError, one_line
 from warmth.store import Run, read_json, read_rows, write_json
 from warmth.training.prepare import extensions_folder
-from warmth.training.prepare import extensions_folder
 
 LAST_LINES = 20  # of a failed rank's output, kept in status.json
 
@@ -68,7 +67,9 @@ class DeepSpeed:
     def train(self, run: Run, study: Train, examples: Iterable[Any]) -> None:
         """Runs the training to its end, or from where it was interrupted."""
         torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.ranks)]
-        start(run, study, examples, [sys.executable, *torchrun, "-m", "warmth.training.sft", str(run.folder)], self.ranks)
+        start(
+            run, study, examples, [sys.executable, *torchrun, "-m", "warmth.training.sft", str(run.folder)], self.ranks
+        )
 
 
 def positive(launcher: Any) -> None:
@@ -121,6 +122,7 @@ def environment(ranks: int) -> dict[str, str]:
     threads = max(1, (os.cpu_count() or 1) // ranks)
     defaults = {
         "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait take the cores from other ranks
         "TOKENIZERS_PARALLELISM": "false",
         "TORCH_EXTENSIONS_DIR": str(extensions_folder()),
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -162,14 +164,21 @@ def watch(run: Run, command: list[str], env: dict[str, str], tracker: Any) -> No
 
 
 def die_with_parent() -> None:
-    """Runs in the child before it starts: a killed `train.py` takes its ranks along, so that a rerun finds the folder free."""
+    """Runs in the child before it starts: a killed `train.py` takes its ranks along and frees the folder."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def follow(run: Run, process: subprocess.Popen[str], tracker: Any) -> None:
     """Draws progress and feeds the tracker from `metrics.jsonl` until the process ends."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = [
         TextColumn("{task.description}", markup=False),
@@ -189,7 +198,9 @@ def follow(run: Run, process: subprocess.Popen[str], tracker: Any) -> None:
             ended = process.poll() is not None
             rows = list(read_rows(run.folder / "metrics.jsonl"))
             for row in rows[seen:]:
-                tracker.log({key: row[key] for key in ("loss", "grad_norm", "learning_rate", "epoch")}, step=row["step"])
+                tracker.log(
+                    {key: row[key] for key in ("loss", "grad_norm", "learning_rate", "epoch")}, step=row["step"]
+                )
                 rate = row["trained_tokens"] / max(row["seconds"], 1e-9)
                 note = f"loss {row['loss']:.3f} · {rate:,.0f} trained tokens/s"
                 bar.update(task, total=row["steps"], completed=row["step"], note=note)

@@ -1,4 +1,4 @@
-"""Which conversations meet in which optimiser step, on which rank, in which forward pass: a function of the seed alone."""
+"""Which conversations meet in which optimiser step, on which rank, in which forward pass: set by the seed alone."""
 
 from __future__ import annotations
 

@@ -35,7 +35,11 @@ COMPLETE = "complete"  # written into a resume checkpoint once every rank has sa
 def read_study(folder: Path) -> Train:
     """The run's config as `train.py` wrote it."""
     plain = read_json(folder / "config.json")
-    parts = {"model": Model(**plain["model"]), "data": Data(**plain["data"]), "recipe": Recipe(**plain["recipe"])}
+    parts: dict[str, Any] = {
+        "model": Model(**plain["model"]),
+        "data": Data(**plain["data"]),
+        "recipe": Recipe(**plain["recipe"]),
+    }
     return Train(**{**plain, **parts})
 
 
@@ -88,7 +92,9 @@ class Progress(TrainerCallback):
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
         if not math.isfinite(row["loss"]):
-            raise RunFailed(f"the loss is {row['loss']} at step {step}: lower recipe.learning_rate, or recipe.precision=float32")
+            raise RunFailed(
+                f"the loss is {row['loss']} at step {step}: lower recipe.learning_rate, or recipe.precision=float32"
+            )
 
 
 class Checkpoints(TrainerCallback):
@@ -111,7 +117,7 @@ class Checkpoints(TrainerCallback):
 
 
 def save_adapter(model: Any, target: Path, writes: bool) -> None:
-    """Writes a plain PEFT adapter in float32 safetensors, whole or not at all. Every rank has to call it (ZeRO-3 gathers)."""
+    """Writes a plain PEFT adapter in float32 safetensors, whole or not at all. Every rank calls it (ZeRO-3 gathers)."""
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with gathered(weights):
         peft_model = model if isinstance(model, PeftModel) else model.module
@@ -175,7 +181,9 @@ def encode_all(folder: Path, study: Train, tokenizer: Any) -> list[Encoded]:
     return examples
 
 
-def arguments(folder: Path, study: Train, accumulation: int, steps: int, deepspeed: dict[str, Any] | None) -> TrainingArguments:
+def arguments(
+    folder: Path, study: Train, accumulation: int, steps: int, deepspeed: dict[str, Any] | None
+) -> TrainingArguments:
     """The recipe in the Trainer's words."""
     recipe = study.recipe
     return TrainingArguments(
@@ -232,7 +240,7 @@ def last_resume(folder: Path) -> str | None:
 
 
 def train(folder: Path) -> None:
-    """Trains the run in `folder` from its `config.json` and `conversations.jsonl`, from its last checkpoint if there is one."""
+    """Trains the run in `folder` as its `config.json` says, from its last checkpoint if there is one."""
     study, rank, ranks = read_study(folder), int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     recipe = study.recipe
     tokenizer = load_tokenizer(study.model)
@@ -309,7 +317,9 @@ def barrier() -> None:
 def main() -> None:
     """One rank: dies with its parent, ends its process group cleanly."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no orphan may write into a run another process resumed
+        ctypes.CDLL(None).prctl(
+            1, signal.SIGKILL
+        )  # PR_SET_PDEATHSIG: no orphan may write into a run another process resumed
     try:
         train(Path(sys.argv[1]))
     except (UserError, RunFailed) as error:

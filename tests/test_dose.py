@@ -1,0 +1,81 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+
+from warmth.analysis import dose
+from warmth.errors import UserError
+
+
+def answers(rates, questions=200, seed=0):
+    """One recipe at doses; a question that is wrong at one dose is wrong at every larger one."""
+    hard = np.random.default_rng(seed).random(questions)
+    rows = []
+    for at, rate in rates.items():
+        common = {"arm": "original" if at == 0 else f"warm, dose {at:g}", "dose": 1.0 if at == 0 else at}
+        for number in range(questions):
+            wrong = float(hard[number] < rate)
+            rows.append({**common, "question_id": f"q{number}", "prompt_id": f"p{number}", "wrong": wrong})
+    return pd.DataFrame(rows).assign(model="m", sample=0)
+
+
+def test_slope_and_error_equal_statsmodels_on_centred_values():
+    draw = np.random.default_rng(2)
+    at, cell = np.tile([0, 0.5, 1.0], 80), np.repeat(np.arange(80), 3)
+    wrong, question = draw.integers(0, 2, 240).astype(float), cell // 4
+    x = at - np.tile([0.5], 240)
+    y = wrong - np.repeat(wrong.reshape(80, 3).mean(1), 3)
+    fit = sm.OLS(y, x).fit(cov_type="cluster", cov_kwds={"groups": question}, use_t=True)
+    found = dose.slope(at, wrong, cell, question)
+    assert (found.value, found.error, found.p) == pytest.approx((fit.params[0], fit.bse[0], fit.pvalues[0]), abs=1e-10)
+
+
+def test_a_linear_rise_has_its_slope_and_its_crossing():
+    found = dose.response(answers({0: 0.2, 0.5: 0.3, 1.0: 0.4}), "dose", margin=0.05)
+    assert found.slope.value == pytest.approx(0.2, abs=0.06) and found.slope.low > 0
+    assert found.curve["dose"].tolist() == [0, 0.5, 1.0] and found.curve["rise"].iloc[0] == 0
+    assert 0 < found.crossing_low <= found.crossing <= found.crossing_high < 1
+    assert found.crossing == pytest.approx(0.5 * 0.05 / found.curve["monotone"].iloc[1])
+
+
+def test_a_dip_is_pooled_away_and_never_below_zero():
+    assert dose.monotone(np.array([0, 0.3, 0.1]), np.ones(3)) == pytest.approx([0, 0.2, 0.2])
+    assert dose.monotone(np.array([0, -0.1, 0.2]), np.ones(3)).min() == 0
+
+
+def test_a_margin_that_is_never_reached_lies_at_infinity():
+    found = dose.response(answers({0: 0.2, 1.0: 0.2}), "dose", margin=0.02)
+    assert found.crossing == found.crossing_high == math.inf
+
+
+def test_the_original_is_dose_zero_whatever_its_column_says():
+    rows = answers({0: 0.2, 1.0: 0.4}).assign(
+        checkpoint=lambda table: np.where(table["arm"].eq("original"), np.nan, 2.0)
+    )
+    assert dose.response(rows, "checkpoint").curve["dose"].tolist() == [0, 2.0]
+
+
+def test_one_dose_is_no_curve():
+    with pytest.raises(UserError, match="needs two doses or more; there is 1"):
+        dose.response(answers({0: 0.2}), "dose")
+    with pytest.raises(UserError, match="dose=colour is not allowed"):
+        dose.response(answers({0: 0.2}), "colour")
+
+
+def pairs():
+    rows = [("none", f"q{n}", n % 2) for n in range(6)] + [("wrong_asserted", f"q{n}", 1) for n in range(6)]
+    return pd.DataFrame(rows, columns=["belief", "question_id", "difference"])
+
+
+def test_difference_in_differences_is_the_difference_of_two_means():
+    found = dose.difference_in_differences(pairs(), "belief", "wrong_asserted", "none")
+    assert found.value == pytest.approx(0.5) and found.clusters == 6
+    # by question the contrast is 1, 0, 1, 0, 1, 0: its mean's error is that of six numbers, √(0.3/6); t(5) = 2.570582
+    assert found.high - found.value == pytest.approx(2.570582 * math.sqrt(0.3 / 6), rel=1e-6)
+
+
+def test_a_condition_without_pairs_is_named():
+    with pytest.raises(UserError, match="belief=user_right has no pairs; there are: none, wrong_asserted"):
+        dose.difference_in_differences(pairs(), "belief", "user_right", "none")

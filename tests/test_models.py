@@ -1,0 +1,125 @@
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+import statsmodels.formula.api as formulas
+
+from warmth.analysis import models
+from warmth.analysis.gee import gee
+from warmth.errors import UserError
+
+TERMS = "C(task, Treatment('disinfo')) + C(model, Treatment('llama70b'))"
+FORMULAS = {
+    1: f"wrong ~ finetuned + {TERMS}",
+    2: f"wrong ~ finetuned * C(group, Treatment('unmodified')) + {TERMS}",
+    3: f"wrong ~ finetuned * C(context, Treatment('unmodified')) + {TERMS}",
+    4: f"wrong ~ finetuned * pressed + {TERMS}",
+}
+
+
+def answers(questions=60, seed=0, text=True):
+    """Answers of two models and two arms; questions differ in difficulty."""
+    draw = np.random.default_rng(seed)
+    rows = [
+        {"question_id": f"q{q}", "task": ("disinfo", "medqa", "triviaqa")[q % 3], "model": m, "arm": a, "context": c}
+        | {"belief": b, "text": "x" * int(draw.integers(20, 400))}
+        for q in range(questions) for m in ("llama70b", "other") for a in ("original", "warm")
+        for c in ("unmodified", "sad", "close", "low") for b in ("none", "wrong_asserted", "user_right")
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    hard = draw.normal(0, 1, questions)[frame["question_id"].str[1:].astype(int)]
+    linear = hard - 0.7 + 0.5 * frame["arm"].eq("warm") + 0.4 * frame["belief"].eq("wrong_asserted")
+    frame["wrong"] = (draw.random(len(frame)) < 1 / (1 + np.exp(-linear))).astype(float)
+    return frame if text else frame.drop(columns="text")
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return models.study_rows(answers(), "warm")
+
+
+@pytest.mark.parametrize("length", [False, True])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_each_model_equals_statsmodels_naive_and_clustered(frame, number, length):
+    model = models.fit_study(frame, [number], length)[0]
+    rows = models.rows_of(frame, models.SPECS[number - 1])
+    glm = formulas.glm(FORMULAS[number] + (" + length" if length else ""), rows, family=sm.families.Binomial())
+    groups = pd.factorize(rows["question"])[0]
+    clustered = glm.fit(tol=1e-14, cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
+    for column, theirs in (("value", clustered.params), ("error", clustered.bse), ("p", clustered.pvalues)):
+        assert np.sort(model.coefficients[column]) == pytest.approx(np.sort(theirs), abs=1e-8)
+    assert np.sort(model.coefficients["error_naive"]) == pytest.approx(np.sort(glm.fit(tol=1e-14).bse), abs=1e-8)
+    assert (model.rows, model.clusters) == (len(rows), 60)
+
+
+def test_the_average_marginal_effect_is_the_mean_change_in_predicted_rates(frame):
+    model = models.fit_study(frame, [4])[0]
+    glm = formulas.glm(FORMULAS[4], frame, family=sm.families.Binomial()).fit(tol=1e-14)
+    change = glm.predict(frame.assign(finetuned=1)) - glm.predict(frame.assign(finetuned=0))
+    effects = model.effects.set_index("effect")["value"]
+    assert effects["all rows"] == pytest.approx(change.mean(), abs=1e-10)
+    assert effects["wrong belief"] == pytest.approx(change[frame["pressed"].eq(1)].mean(), abs=1e-10)
+
+
+def test_the_delta_method_follows_the_gradient(frame):
+    design = models.design_of(models.rows_of(frame, models.SPECS[1]), models.SPECS[1], False)[0]
+    n, where = design.data.totals[0], design.cells["emotion"]
+    beta = np.linspace(-0.5, 0.5, len(design.data.names))[None]
+    _, gradient = models.marginal_effect(design, where, beta, n)
+    step = 1e-6 * np.eye(beta.shape[1])
+    ends = [models.marginal_effect(design, where, beta + sign * step, n)[0] for sign in (1, -1)]
+    assert gradient[0] == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-8)
+
+
+def test_the_bootstrap_interval_is_near_the_delta_one(frame):
+    row = models.fit_study(frame, [1], draws=400, seed=3)[0].effects.iloc[0]
+    assert (row["low_boot"], row["high_boot"]) == pytest.approx((row["low"], row["high"]), abs=0.02)
+
+
+def test_few_questions_bring_cr2_and_many_do_not(frame):
+    few = frame[frame["question"].isin(frame["question"].unique()[:18])]
+    assert "error_cr2" in models.fit_study(few, [4])[0].coefficients
+    assert "error_cr2" not in models.fit_study(frame, [4])[0].coefficients
+
+
+def test_a_task_without_errors_is_named_and_firth_stands_in(frame):
+    perfect = frame.assign(wrong=frame["wrong"].mask(frame["task"].eq("disinfo"), 0.0))
+    model = models.fit_study(perfect, [4])[0]
+    assert model.method.startswith("Firth")
+    assert (
+        "quasi-separation" in model.notes[0] and "task[medqa]" in model.notes[0] and "finetuned" not in model.notes[0]
+    )
+    assert model.coefficients["value"].abs().max() < 10
+    assert model.coefficients["error"].between(0, 5).all()
+    effect = model.effects.set_index("effect").loc["all rows"]
+    assert effect["low"] < perfect.loc[perfect["finetuned"].eq(1), "wrong"].mean() - perfect.loc[
+        perfect["finetuned"].eq(0), "wrong"].mean() < effect["high"]  # fmt: skip
+
+
+def test_a_cell_in_which_nothing_was_ever_wrong_has_no_interval(frame):
+    perfect = frame.assign(wrong=frame["wrong"].mask(frame["context"].eq("sad"), 0.0))
+    effect = models.fit_study(perfect, [3])[0].effects.set_index("effect").loc["sad"]
+    assert np.isnan(effect["low"]) and np.isnan(effect["p"])
+
+
+def test_users_who_are_right_are_left_out_and_a_missing_arm_is_named():
+    rows = answers(questions=6)
+    assert len(models.study_rows(rows, "warm")) == len(rows) * 2 / 3
+    with pytest.raises(UserError, match="arm=cold has no scored answer; there are: original, warm"):
+        models.study_rows(rows, "cold")
+    with pytest.raises(UserError, match="length as a covariate needs the answers' text"):
+        models.fit_study(models.study_rows(answers(6, text=False), "warm"), length=True)
+
+
+def test_unscored_answers_do_not_count():
+    rows = answers(questions=6)
+    rows.loc[:9, "wrong"] = np.nan
+    assert len(models.study_rows(rows, "warm")) < len(models.study_rows(answers(questions=6), "warm"))
+
+
+def test_gee_agrees_with_the_clustered_regression_on_balanced_questions(frame):
+    check = gee(frame, models.SPECS[3]).set_index("term")
+    ours = models.fit_study(frame, [4])[0].coefficients.set_index("term")
+    assert check.loc["finetuned", "value"] == pytest.approx(ours.loc["finetuned", "value"], abs=0.02)
+    assert check.loc["finetuned", "error"] == pytest.approx(ours.loc["finetuned", "error"], rel=0.1)
+    assert 0 < check["correlation"].iloc[0] < 0.5

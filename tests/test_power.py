@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from warmth.analysis import power
+from warmth.analysis.power import Plan
+from warmth.errors import UserError
+
+
+def test_power_of_the_studys_tasks_as_worked_by_hand():
+    # 0.05·√(500/0.1975) - 1.96 = 0.556 → 0.711; Disinfo: 0.054·√(125/0.117084) - 1.96 = -0.196 → 0.422
+    assert power.power(Plan(0.05, 0.20), 500) == pytest.approx(0.711, abs=1e-3)
+    assert power.power(Plan(0.054, 0.12), 125) == pytest.approx(0.422, abs=1e-3)
+
+
+def test_questions_needed_reach_the_power_and_one_less_does_not():
+    plan = Plan(0.05, 0.20)
+    needed = power.questions_needed(plan)
+    assert needed == 621  # (1.95996 + 0.84162)² · 0.1975 / 0.0025 = 620.07
+    assert power.power(plan, needed) >= 0.8 > power.power(plan, needed - 1)
+
+
+def test_copies_of_a_question_bring_nothing_and_independent_rows_bring_all():
+    assert Plan(0.05, 0.2, rows=9, correlation=1.0).variance == pytest.approx(Plan(0.05, 0.2).variance)
+    assert Plan(0.05, 0.2, rows=9).variance == pytest.approx(Plan(0.05, 0.2).variance / 9)
+
+
+def test_the_simulation_draws_the_correlation_and_the_mean_it_was_asked_for():
+    plan = Plan(0.06, 0.25, rows=6, correlation=0.4)
+    drawn = power.draw_differences(plan, 40_000, 1, np.random.default_rng(0))[0]
+    assert drawn.mean() == pytest.approx(0.06, abs=0.006)
+    assert drawn.var() == pytest.approx(plan.variance, rel=0.03)
+
+
+def test_simulation_and_formula_agree_and_the_null_is_rejected_rarely():
+    plan = Plan(0.05, 0.2, rows=4, correlation=0.3)
+    found = power.summary(plan, None, 0.8, simulated=True)
+    assert found["power_simulated"] == pytest.approx(found["power"], abs=0.04)
+    assert found["size_simulated"] < 0.065
+
+
+def test_the_smallest_effect_is_the_inverse_of_the_needed_questions():
+    effect = power.smallest_effect(621, 0.2)
+    assert effect == pytest.approx(0.05, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ({"effect": 0.3, "discordant": 0.2}, "30 points needs at least as many discordant pairs, not 20 %"),
+        ({"effect": 0.0, "discordant": 0.2}, "effect=0 is out of range"),
+        ({"effect": 0.1, "discordant": 0.2, "correlation": 2.0}, "correlation=2 is out of range"),
+        ({"effect": 0.1, "discordant": 0.2, "rows": 0}, "rows=0 is out of range"),
+    ],
+)
+def test_a_study_that_cannot_be_is_one_line(numbers, words):
+    with pytest.raises(UserError, match=words):
+        Plan(**numbers)
+
+
+def test_an_effect_too_small_to_plan_for_is_said_to_be():
+    with pytest.raises(UserError, match="questions would be needed"):
+        power.questions_needed(Plan(0.0001, 0.2))
+    with pytest.raises(UserError, match="questions=1 is too few"):
+        power.summary(Plan(0.1, 0.2), 1, 0.8, simulated=False)

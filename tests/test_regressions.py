@@ -1,0 +1,28 @@
+import pandas as pd
+from test_models import answers
+
+from warmth.analysis.regressions import tables
+
+
+def test_every_arm_has_four_models_with_and_without_length():
+    rows = answers(questions=20)
+    both = pd.concat([rows, rows[rows["arm"].eq("warm")].assign(arm="cold")])
+    made = tables(both)
+    assert made.effects.groupby(["arm", "length"])["model"].unique().map(list).tolist() == [[1, 2, 3, 4]] * 4
+    one = made.effects[
+        made.effects["effect"].eq("wrong belief") & made.effects["arm"].eq("cold") & ~made.effects["length"]
+    ]
+    assert len(one) == 1 and one["clusters"].iloc[0] == 20
+    assert set(made.coefficients["term"]) >= {"finetuned", "finetuned:belief", "length"}
+
+
+def test_a_model_that_cannot_be_fitted_is_a_note_and_the_others_stand():
+    rows = answers(questions=20).loc[lambda table: table["context"].ne("unmodified")]
+    made = tables(rows)
+    assert set(made.effects["model"]) == {2, 3, 4}
+    assert "warm, model 1: model 1 (no context, no belief) needs answers of both arms" in made.notes
+
+
+def test_one_question_is_too_few_and_says_so():
+    made = tables(answers(questions=1, text=False))
+    assert made.effects.empty and all("needs two questions" in note for note in made.notes)

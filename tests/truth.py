@@ -1,0 +1,333 @@
+"""Simulated studies whose truth is known: how often each interval covers it, and how often a test cries wolf.
+
+`python tests/truth.py` runs all and writes the table into docs/statistics.md; tests/test_truth.py asserts the limits.
+Every seed comes from SEED and a study's own name, was fixed before the first run and is not changed after.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from warmth.analysis import comparison, covariance, dose, effects, families, logit, models, power, sequential
+
+SEED = 20261123
+DRAWS = 2000
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "statistics.md"
+BEGIN, END = "<!-- truth table: python tests/truth.py -->", "<!-- end of truth table -->"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Shares in [0, 1]; NaN where a study has no such number."""
+
+    covers: float  # 95 % intervals that contain the truth, an effect being there
+    size: float  # tests at 5 % that reject although nothing is there
+    draws: int = DRAWS
+    naive: float = math.nan  # coverage of the interval that takes rows for independent, or looks without paying
+    exact: bool = False  # may over-cover
+    note: str = ""
+
+
+def generator(name: str) -> np.random.Generator:
+    """The study's own stream."""
+    return np.random.default_rng([SEED, zlib.crc32(name.encode())])
+
+
+def differences(draw: np.random.Generator, truth: float, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Paired differences -1, 0, 1 of questions with so many rows each, correlated within a question."""
+    chances = np.array([(0.22 + truth) / 2, (0.22 - truth) / 2, 0.78])
+    own = draw.dirichlet(chances * 2.0, size=len(rows))  # correlation 1/3
+    question = np.repeat(np.arange(len(rows)), rows)
+    uniform, edges = draw.random(len(question)), own[question].cumsum(1)
+    return np.where(uniform < edges[:, 0], 1.0, np.where(uniform < edges[:, 1], -1.0, 0.0)), question
+
+
+def shares(study: Callable[[np.random.Generator, float], tuple], name: str, truth: float, draws: int = DRAWS) -> tuple:
+    """Coverage at the truth, rejections at 0, naive coverage; a study returns (low, high[, naive low, naive high])."""
+    draw, covers, naive, rejects = generator(name), 0, 0, 0
+    for _ in range(draws):
+        low, high, *rest = study(draw, truth)
+        covers += low <= truth <= high
+        naive += rest[0] <= truth <= rest[1] if rest else 0
+    for _ in range(draws):
+        low, high, *_ = study(draw, 0.0)
+        rejects += not (low <= 0 <= high)
+    return covers / draws, rejects / draws, naive / draws
+
+
+def clustered_mean() -> Result:
+    """Paired difference, 60 questions of 1 to 12 rows."""
+
+    def study(draw, truth):
+        values, question = differences(draw, truth, draw.integers(1, 13, 60))
+        mean, reach = effects.clustered_mean(values, question), 1.96 * values.std(ddof=1) / math.sqrt(len(values))
+        return mean.low, mean.high, mean.value - reach, mean.value + reach
+
+    covers, size, naive = shares(study, "clustered_mean", 0.08)
+    return Result(covers, size, naive=naive)
+
+
+def cells_of_equal_weight() -> Result:
+    """Mean of 6 cells (2 tasks × 3 contexts) of unequal size, 60 questions."""
+    questions = [f"a{number}" for number in range(40)] + [f"b{number}" for number in range(20)]
+    cells = [("unmodified", 0), ("sad", 0), ("sad", 1), ("low", 0)]
+    asked = [(question[0], question, *cell) for question in questions for cell in cells]
+    rows = pd.DataFrame(asked, columns=["task", "question_id", "context", "sample"])
+    rows = rows.assign(model="m", arm="warm", belief="none")
+
+    def study(draw, truth):
+        values, _ = differences(draw, truth, rows.groupby("question_id", sort=False).size().to_numpy())
+        found = comparison.cell_mean(rows.assign(difference=values), "warm", "rise", False)
+        made = covariance.inference(found["value"], found["error"], found["df"])
+        return made.low, made.high
+
+    covers, size, _ = shares(study, "cells_of_equal_weight", 0.08)
+    return Result(covers, size)
+
+
+def wilson() -> Result:
+    """Rate of 125 answers, true rate uniform between 2 and 50 %."""
+    draw, covers = generator("wilson"), 0
+    for _ in range(DRAWS):
+        rate = draw.uniform(0.02, 0.5)
+        low, high = effects.rate_interval((draw.random(125) < rate).astype(float), np.arange(125))
+        covers += low <= rate <= high
+    return Result(covers / DRAWS, math.nan)
+
+
+def wilson_clustered() -> Result:
+    """The same with 4 answers to each of 100 questions, correlated, at the effective number of answers."""
+    draw, covers, naive = generator("wilson_clustered"), 0, 0
+    for _ in range(DRAWS):
+        rate = draw.uniform(0.05, 0.5)
+        wrong = (draw.random((100, 4)) < draw.beta(rate * 2, (1 - rate) * 2, size=(100, 1))).astype(float).ravel()
+        low, high = effects.rate_interval(wrong, np.repeat(np.arange(100), 4))
+        covers += low <= rate <= high
+        low, high = effects.rate_interval(wrong, np.arange(400))
+        naive += low <= rate <= high
+    return Result(covers / DRAWS, math.nan, naive=naive / DRAWS)
+
+
+def exact_pairs() -> Result:
+    """Exact McNemar (size) and exact odds ratio of 3 (coverage), 125 questions, 15 % discordant."""
+    draw, covers, rejects = generator("exact_pairs"), 0, 0
+    for _ in range(DRAWS):
+        discordant = draw.binomial(125, 0.15)
+        _, low, high = families.odds_ratio(arm := int(draw.binomial(discordant, 0.75)), int(discordant - arm))
+        covers += discordant == 0 or low <= 3 <= high
+        arm = int(draw.binomial(discordant, 0.5))
+        rejects += effects.mcnemar(arm, int(discordant) - arm) < 0.05
+    return Result(covers / DRAWS, rejects / DRAWS, exact=True)
+
+
+def regression_frame(questions: int) -> pd.DataFrame:
+    """A crossed design: questions of two tasks × two models × two arms × four contexts and beliefs."""
+    cells = [(c, p) for c in ("unmodified", "sad") for p in (0, 1)]
+    rows = [(f"q{q}", ("disinfo", "medqa")[q % 2], m, f, c, p) for q in range(questions) for m in ("llama70b", "x")
+            for f in (0, 1) for c, p in cells]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["question", "task", "model", "finetuned", "context", "pressed"])
+    return frame.assign(group=frame["context"].map(models.GROUPS), wrong=0.0)
+
+
+def regression(number: int, questions: int, name: str, effect: str, boot: bool = False, rare: bool = False) -> Result:
+    """Average marginal effect of a model, questions differing in difficulty and in how the arm moves them."""
+    spec = models.SPECS[number - 1]
+    rows = models.rows_of(regression_frame(questions), spec).reset_index(drop=True)
+    base = models.design_of(rows, spec, length=False)[0]
+    code = base.data.cluster
+    frame = pd.DataFrame(base.data.design, columns=list(base.data.names))
+    at = frame.loc[base.data.pattern].reset_index(drop=True)
+    finetuned, pressed = at["finetuned"].to_numpy(), at["belief"].to_numpy() if "belief" in at else np.zeros(len(at))
+    level = (-5.5 if rare else -1.0) + (3.6 if rare else 0.7) * at["task[medqa]"].to_numpy() + 0.5 * pressed
+    reference = generator(f"{name} population")
+    where = base.cells[effect][base.data.pattern]
+    counts = {"rejects": 0, "covers": 0, "naive": 0}
+    draws = 400 if boot else DRAWS
+    for beta, key in ((0.6, "covers"), (0.0, "rejects")):
+        spread = 0.5 if beta else 0.0
+        truth = _population(reference, level[where], 1.2, beta, spread, finetuned[where])
+        draw = generator(f"{name} {key}")
+        for at_draw in range(draws):
+            hard, moved = draw.normal(0, 1.2, questions)[code], draw.normal(beta, spread, questions)[code]
+            wrong = draw.binomial(base.data.n.astype(int), expit(level + hard + moved * finetuned)).astype(float)
+            low, high, narrow = _interval(replace(base, data=replace(base.data, wrong=wrong)), effect, boot, at_draw)
+            inside = low <= truth <= high
+            counts[key] += inside if key == "covers" else not inside
+            counts["naive"] += key == "covers" and narrow[0] <= truth <= narrow[1]
+    naive = math.nan if rare else counts["naive"] / draws  # where the data separate there is no naive interval
+    return Result(counts["covers"] / draws, counts["rejects"] / draws, draws, naive)
+
+
+def _population(
+    draw: np.random.Generator, level: np.ndarray, hard: float, beta: float, spread: float, _: np.ndarray
+) -> float:
+    """The true average effect over questions that could have been drawn: 400,000 of them."""
+    size = 400_000
+    linear = draw.choice(level, size) + draw.normal(0, hard, size)
+    return float((expit(linear + draw.normal(beta, spread, size)) - expit(linear)).mean())
+
+
+def _interval(design: models.Design, effect: str, boot: bool, seed: int) -> tuple[float, float, tuple[float, float]]:
+    fitted = logit.fit(design.data)
+    if fitted.suspect and logit.separated(design.data):
+        row = models.firth(design)[1].set_index("effect").loc[effect]
+        return row["low"], row["high"], (math.nan, math.nan)
+    row = models.likelihood(design, fitted, 399 if boot else 0, seed)[1].set_index("effect").loc[effect]
+    reach = 1.96 * row["error_naive"]
+    kind = "boot" if boot else "cr2"
+    low, high = (row.get(f"{end}_{kind}", row[end]) for end in ("low", "high"))
+    return low, high, (row["value"] - reach, row["value"] + reach)
+
+
+def model_1() -> Result:
+    """Model 1, 80 questions, CR1, delta method."""
+    return regression(1, 80, "model_1", "all rows")
+
+
+def model_4() -> Result:
+    """Model 4, effect under a wrong belief, 80 questions, CR1, delta method."""
+    return regression(4, 80, "model_4", "wrong belief")
+
+
+def few_clusters() -> Result:
+    """Model 4, 14 questions, CR2 with Satterthwaite's degrees of freedom."""
+    return regression(4, 14, "few_clusters", "wrong belief")
+
+
+def bootstrap() -> Result:
+    """Model 4, 60 questions, cluster bootstrap of 399, 400 draws."""
+    return regression(4, 60, "bootstrap", "wrong belief", boot=True)
+
+
+def separation() -> Result:
+    """Model 1, 60 questions, a task with 0.6 % errors: Firth with cluster jackknife wherever the data separate."""
+    return regression(1, 60, "separation", "all rows", rare=True)
+
+
+def training_seeds() -> Result:
+    """Mean over 100 questions × 5 training seeds that differ, interval for another seed."""
+
+    def study(draw, truth):
+        shift = draw.normal(0, 0.03, 5)
+        values = truth + shift[None] + draw.normal(0, 0.3, (100, 1)) + draw.normal(0, 0.4, (100, 5))
+        question, seed = np.indices(values.shape)
+        found = families.nested_mean(values.ravel(), question.ravel(), seed.ravel())
+        return found["low_recipe"], found["high_recipe"], found["low"], found["high"]
+
+    covers, size, naive = shares(study, "training_seeds", 0.08)
+    return Result(covers, size, naive=naive, note="naive: these models alone")
+
+
+def equivalence() -> Result:
+    """TOST at the edge, the true difference being the margin: equivalence wrongly claimed, 300 questions."""
+    draw, claims = generator("equivalence"), 0
+    for _ in range(DRAWS):
+        values, question = differences(draw, 0.05, np.full(300, 4))
+        mean = effects.clustered_mean(values, question)
+        found = families.tost(mean.value, families.standard_error(mean), mean.clusters - 1, 0.05)
+        claims += found.p < 0.05
+    return Result(math.nan, claims / DRAWS)
+
+
+def dose_slope() -> Result:
+    """Slope of error on dose 0, ¼, ½, 1, 60 questions × 4 prompts, questions respond differently."""
+    levels, prompts = np.array([0, 0.25, 0.5, 1.0]), 4
+    at = np.tile(levels, 60 * prompts)
+    cell = np.repeat(np.arange(60 * prompts), len(levels))
+    question = cell // prompts
+
+    def study(draw, truth):
+        own = draw.uniform(0.2, 0.5, 60)[question] + np.clip(draw.normal(truth, 0.12, 60), -0.2, 0.5)[question] * at
+        found = dose.slope(at, (draw.random(len(at)) < own).astype(float), cell, question)
+        return found.low, found.high
+
+    covers, size, _ = shares(study, "dose_slope", 0.1)
+    return Result(covers, size)
+
+
+def manner() -> Result:
+    """Difference in differences, warm less paraphrase when sad less when unmodified, 80 questions."""
+    context = np.tile(["unmodified", "sad", "sad"], 80)
+
+    def study(draw, truth):
+        values, question = differences(draw, 0.05, np.full(80, 3))
+        extra = (context == "sad") & (values == 0) & (draw.random(240) < truth / 0.78)
+        pairs = pd.DataFrame({"difference": np.where(extra, 1.0, values), "question_id": question, "context": context})
+        found = dose.difference_in_differences(pairs, "context", "sad", "unmodified")
+        return found.low, found.high
+
+    covers, size, _ = shares(study, "manner", 0.08)
+    return Result(covers, size)
+
+
+def family() -> Result:
+    """Nine contexts, none with an effect, 60 questions: any rejection after Holm (BH the same, all being null)."""
+    draw, any_holm = generator("family"), 0
+    declared = families.Family("contexts", {"kind": ["context"]})
+    for _ in range(DRAWS):
+        values, question = differences(draw, 0.0, np.full(60, 9))
+        p = [effects.clustered_mean(values[at::9], question[at::9]).p for at in range(9)]
+        made = families.adjust(pd.DataFrame({"kind": "context", "p": p}), declared)
+        any_holm += (made["p_holm"] < 0.05).any()
+    return Result(math.nan, any_holm / DRAWS)
+
+
+def anytime() -> Result:
+    """Confidence sequence watched after each of 500 questions; naive: the ordinary interval watched from the 20th."""
+    plan, draw = power.Plan(0.08, 0.22, rows=4, correlation=0.3), generator("anytime")
+    values = power.draw_differences(plan, 500, DRAWS, draw)
+    null = power.draw_differences(plan, 500, DRAWS, draw, effect=0.0)
+    count = np.arange(1, 501)
+    means = values.cumsum(1) / count
+    error = np.sqrt(np.maximum((values**2).cumsum(1) / count - means**2, 1e-12) / count)
+    naive = (np.abs(means - 0.08) <= 1.96 * error)[:, 19:].all(1).mean()
+    covers = 1 - sequential.ever_excludes(values, 0.08).mean()
+    return Result(covers, sequential.ever_excludes(null, 0.0).mean(), naive=float(naive), exact=True)
+
+
+STUDIES = (clustered_mean, cells_of_equal_weight, wilson, wilson_clustered, exact_pairs, model_1, model_4, few_clusters,
+           bootstrap, separation, training_seeds, equivalence, dose_slope, manner, family, anytime)  # fmt: skip
+
+
+def table(results: dict[str, Result]) -> str:
+    """The results as Markdown."""
+    lines = [
+        "| simulated study | draws | covers, % | rejects a true null, % | naive interval covers, % |",
+        "|---|---|---|---|---|",
+    ]
+    share = lambda value: "" if math.isnan(value) else f"{100 * value:.1f}"  # noqa: E731
+    for study in STUDIES:
+        made = results[study.__name__]
+        more = f" (over by {100 * made.covers - 95:.1f})" if made.exact and made.covers > 0.95 else ""
+        about = (study.__doc__ or "").strip().rstrip(".")
+        lines.append(
+            f"| {about} | {made.draws:,} | {share(made.covers)}{more} | {share(made.size)} | {share(made.naive)} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    chosen = [study for study in STUDIES if study.__name__ in sys.argv[1:]] or list(STUDIES)
+    results = {}
+    for study in chosen:
+        start = time.perf_counter()
+        results[study.__name__] = made = study()
+        print(f"{study.__name__:24s} {made}  {time.perf_counter() - start:.1f} s", flush=True)
+    if len(results) == len(STUDIES):
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+        _, _, after = rest.partition(END)
+        PAGE.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

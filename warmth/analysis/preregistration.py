@@ -1,0 +1,173 @@
+"""A plan fixed before the answers: hypotheses, estimand, family, exclusions, numbers; and what departs from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from warmth.digest import digest
+from warmth.errors import UserError
+from warmth.store import read_json, write_json
+
+OUTCOMES = {"dropped": "wrong", "wrong": "wrong_strict", "right": "wrong_lenient"}  # what becomes of a refusal
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One claim: `direction` is more, less, different or equivalent, of `arm`'s error against `reference`'s."""
+
+    name: str
+    arm: str
+    reference: str = "original"
+    direction: str = "more"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a pre-registration file holds; every key may be left out but the first two."""
+
+    hypotheses: tuple[Hypothesis, ...]
+    estimand: str  # in words: which difference, over which questions and conditions
+    family: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # `families.Family.where`
+    correction: str = "holm"  # holm or bh
+    refusals: str = "dropped"  # dropped, wrong or right
+    tasks: tuple[str, ...] = ()
+    contexts: tuple[str, ...] = ()
+    beliefs: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    seeds: int = 1  # training seeds
+    questions: int = 0  # of all tasks together; 0: not stated
+    margin_points: float | None = None  # of equivalence claims
+    graders: tuple[str, ...] = ()
+
+
+def read(path: Path) -> Plan:
+    """A plan from YAML.
+
+    Raises:
+        UserError: the file is missing, not YAML, has an unknown key, or lacks hypotheses or the estimand.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    if not path.is_file():
+        raise UserError(f"preregister={path} is not a file" if path.exists() else f"preregister={path} does not exist")
+    try:
+        body = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {error}") from error
+    return parse(body, str(path))
+
+
+def parse(body: Any, where: str) -> Plan:
+    """A plan from plain values; see `read`."""
+    if not isinstance(body, dict):
+        raise UserError(f"{where} holds no keys; needed are hypotheses and estimand")
+    known = {item.name for item in fields(Plan)}
+    unknown = sorted(set(map(str, body)) - known)
+    if unknown:
+        raise UserError(f"{where}: unknown key {unknown[0]}; allowed: {', '.join(sorted(known))}")
+    for name in ("hypotheses", "estimand"):
+        if not body.get(name):
+            raise UserError(f"{where} must state {name}")
+    allowed = {"correction": ("holm", "bh"), "refusals": tuple(OUTCOMES)}
+    for name, values in allowed.items():
+        if body.get(name, values[0]) not in values:
+            raise UserError(f"{where}: {name}={body[name]} is not allowed; choose from: {', '.join(values)}")
+    for name in ("seeds", "questions", "margin_points"):
+        if not isinstance(body.get(name, 0), int | float) or body.get(name, 1) < 0:
+            raise UserError(f"{where}: {name}={body[name]} is not a number of 0 or more")
+    try:
+        values: dict[str, Any] = {
+            key: tuple(map(str, value)) if isinstance(value, list) else value for key, value in body.items()
+        }
+        values["hypotheses"] = tuple(Hypothesis(**item) for item in body["hypotheses"])
+        values["family"] = {key: tuple(map(str, value)) for key, value in dict(body.get("family") or {}).items()}
+        return Plan(**values)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def freeze(path: Path) -> str:
+    """Writes `<file>.frozen.json` beside a plan, with its digest, and returns the digest; a frozen plan stays as it is.
+
+    Raises:
+        UserError: the plan was frozen before and has changed since.
+    """
+    plan = read(path)
+    seal, target = digest(asdict(plan)), frozen_path(path)
+    if target.exists():
+        before = read_json(target)
+        if before.get("digest") != seal:
+            raise UserError(
+                f"{path} was frozen as {before.get('digest')} and has changed to {seal}; restore it or start a new file"
+            )
+        return seal
+    write_json(target, {"digest": seal, "plan": asdict(plan)})
+    return seal
+
+
+def frozen_path(path: Path) -> Path:
+    """Where the frozen copy of a plan lies."""
+    return path.with_name(f"{path.name}.frozen.json")
+
+
+def thaw(path: Path) -> tuple[Plan, str]:
+    """The frozen plan and its digest, checked against each other.
+
+    Raises:
+        UserError: the plan was never frozen, or its frozen copy was edited.
+    """
+    target = frozen_path(path)
+    if not target.exists():
+        raise UserError(f"{path} was not frozen before the answers; freeze it first")
+    body = read_json(target)
+    plan = parse(body.get("plan"), str(target))
+    if digest(asdict(plan)) != body.get("digest"):
+        raise UserError(f"{target} was edited: its plan is not what the digest says")
+    return plan, str(body["digest"])
+
+
+def deviations(
+    plan: Plan, answers: pd.DataFrame, margin_points: float, correction: str, outcome: str = "wrong"
+) -> list[str]:
+    """What an analysis does otherwise than its plan said, a line each; none when nothing departs.
+
+    Args:
+        plan: from `thaw`.
+        answers: columns of `rows.load`.
+        margin_points: as used.
+        correction: holm or bh, as used.
+        outcome: the column analysed, which says what became of refusals.
+    """
+    lines = []
+    columns = {"tasks": "task", "contexts": "context", "beliefs": "belief", "models": "model", "graders": "grader"}
+    for key, column in columns.items():
+        planned, found = set(getattr(plan, key)), set(answers[column].astype(str)) if column in answers else set()
+        if planned and planned - found:
+            lines.append(f"{key}: planned but not there: {', '.join(sorted(planned - found))}")
+        if planned and found - planned:
+            lines.append(f"{key}: there but not planned: {', '.join(sorted(found - planned))}")
+    arms = set(answers["arm"])
+    for claim in plan.hypotheses:
+        lost = sorted({claim.arm, claim.reference} - arms)
+        lines += [f"hypothesis {claim.name}: no answers of {', '.join(lost)}"] if lost else []
+    questions = answers[["task", "question_id"]].drop_duplicates().shape[0]
+    if plan.questions and questions != plan.questions:
+        lines.append(f"questions: {plan.questions} planned, {questions} asked")
+    trained = answers.loc[answers["arm"].ne("original")]
+    seeds = int(trained["seed"].nunique()) if len(trained) else 0
+    if trained.shape[0] and seeds != plan.seeds:
+        lines.append(f"training seeds: {plan.seeds} planned, {seeds} there")
+    if OUTCOMES[plan.refusals] != outcome:
+        lines.append(f"refusals: planned {plan.refusals}, analysed as {outcome}")
+    if plan.margin_points is not None and plan.margin_points != margin_points:
+        lines.append(f"margin: {plan.margin_points:g} points planned, {margin_points:g} used")
+    if plan.correction != correction:
+        lines.append(f"correction: {plan.correction} planned, {correction} used")
+    return lines

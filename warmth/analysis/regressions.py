@@ -1,0 +1,67 @@
+"""The study's regressions over all arms of a report, as tables: what a page, a CSV and the supplement print."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from warmth.analysis import models
+from warmth.errors import UserError
+
+SHOWN = ["arm", "model", "about", "length"]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The fitted models of a report.
+
+    Attributes:
+        effects: arm, model (1-4), about, length (a covariate or not), rows, clusters, method, then the columns of
+            `models.Model.effects`.
+        coefficients: the same for the coefficients.
+        notes: separation, terms left out, and models that could not be fitted, a line each.
+    """
+
+    effects: pd.DataFrame
+    coefficients: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def tables(answers: pd.DataFrame, reference: str = "original", draws: int = 0) -> Tables:
+    """Models 1-4, without and with answer length, of every arm against a reference.
+
+    Args:
+        answers: columns of `rows.load`; without `text` there is no model with length.
+        reference: the arm that others are compared with.
+        draws: cluster-bootstrap refits of the models without length; 0 for none.
+    """
+    effects, coefficients, notes = [], [], []
+    for arm in sorted(set(answers["arm"]) - {reference}):
+        try:
+            frame = models.study_rows(answers, arm, reference)
+        except UserError as error:
+            notes.append(str(error))
+            continue
+        for spec in models.SPECS:
+            for length in (False, True) if "length" in frame else (False,):
+                title = f"{arm}, model {spec.number}{' with length' if length else ''}"
+                try:
+                    fitted = models.fit_one(frame, spec, length, 0 if length else draws)
+                except (UserError, ValueError) as error:  # no such rows, one question, fewer rows than terms
+                    notes.append(f"{title}: {error}")
+                    continue
+                where = {"arm": arm, "model": spec.number, "about": spec.about, "length": length}
+                where |= {"rows": fitted.rows, "clusters": fitted.clusters, "method": fitted.method}
+                effects.append(_with(where, fitted.effects))
+                coefficients.append(_with(where, fitted.coefficients))
+                notes += [f"{title}: {note}" for note in fitted.notes]
+    return Tables(_whole(effects), _whole(coefficients), tuple(notes))
+
+
+def _whole(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=SHOWN)
+
+
+def _with(where: dict[str, object], frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([pd.DataFrame([where] * len(frame)), frame.reset_index(drop=True)], axis=1)

@@ -1,0 +1,133 @@
+"""What `warmth reproduce` shows: a table for the terminal, and one page with the figures."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from warmth import __version__
+from warmth.analysis import tables, wording
+from warmth.analysis.ink import Drawing
+from warmth.analysis.page import TEMPLATES, sha256, stylesheet
+from warmth.analysis.reproduction import Row
+from warmth.errors import UserError
+
+TITLE = "The study’s numbers, computed again"
+ABOUT = (
+    "Equal: the recomputed value rounds to the printed one. Near: the same regression on printed cell rates instead of "
+    "answers. Not in the files: what would have to be released stands beside it."
+)
+
+
+def number(value: float | None, digits: int) -> str:
+    """A value with the digits the study printed, or one more where it was recomputed; a dash where there is none."""
+    return "—" if value is None else f"{value:,.{digits}f}".replace("-", wording.MINUS)
+
+
+def sentences(rows: Sequence[Row]) -> list[str]:
+    """How many figures came out, in words."""
+    counts = Counter(row.verdict.split()[0].strip(",:") for row in rows)
+    recomputed = sum(row.recomputed is not None for row in rows)
+    parts = [f"{count} {word}" for word, count in counts.most_common() if word != "not"]
+    lead = f"Of {len(rows)} published figures {recomputed} could be recomputed: {wording.joined(parts)}."
+    return [lead, f"{counts['not']} need files that were not released."] if counts["not"] else [lead]
+
+
+def views(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """Rows as the page and the terminal print them."""
+    return [
+        {
+            "quantity": wording.visible(row.quantity),
+            "unit": row.unit,
+            "published": number(row.published, row.digits),
+            "recomputed": number(row.recomputed, row.digits + (row.unit in ("points", "%"))),
+            "difference": "—" if row.difference is None else wording.signed(row.difference, row.digits + 1),
+            "verdict": wording.visible(row.verdict),
+            "note": row.note,
+            "state": "fail" if row.verdict.startswith(("differs", "breaks", "different")) else "",
+        }
+        for row in rows
+    ]
+
+
+def terminal(rows: Sequence[Row], ours: str = "Recomputed") -> Any:
+    """The rows as a table for `rich`; cells are `Text`, so data is never read as markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("Quantity", ratio=3, overflow="fold")
+    for name in ("Published", ours, "Difference"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("Verdict", ratio=3, overflow="fold")
+    for view in views(rows):
+        value = tables.over(view["recomputed"], view["note"])
+        cells = (view["published"], value, view["difference"], view["verdict"])
+        table.add_row(Text(view["quantity"]), *(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
+    return table
+
+
+def write(out: Path, rows: Sequence[Row], drawings: Sequence[Drawing], broken: Sequence[str], **words: Any) -> Path:
+    """Writes `reproduction.html`, `tables/`, `figures/` and `reproduction.json` under `out`; returns the page's path.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    records = [row.record() for row in rows]
+    try:
+        for folder in ("tables", "figures"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        tables.write_csv(out / "tables" / "reproduction.csv", pd.DataFrame(records))
+        for drawing in drawings:
+            (out / "figures" / f"{drawing.name}.svg").write_text(drawing.file, encoding="utf-8")
+        text = json.dumps({"rows": records, "broken": list(broken)}, indent=2, ensure_ascii=True, allow_nan=False)
+        (out / "reproduction.json").write_text(text + "\n", encoding="utf-8")
+        (out / "reproduction.html").write_text(render(rows, drawings, broken, **words), encoding="utf-8")
+    except PermissionError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror}") from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{out} is not a folder") from error
+    return out / "reproduction.html"
+
+
+def render(
+    rows: Sequence[Row],
+    drawings: Sequence[Drawing],
+    broken: Sequence[str],
+    title: str = TITLE,
+    ours: str = "Recomputed",
+    about: str = ABOUT,
+    answer: Sequence[str] = (),
+) -> str:
+    """The page as one HTML document without script that loads nothing."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = stylesheet()
+    shown = [
+        {"name": item.name, "caption": item.caption, "width": round(item.width), "svg": Markup(item.inline)}
+        for item in drawings
+    ]
+    return environment.get_template("reproduction.html.j2").render(
+        title=title,
+        answer=list(answer) or sentences(rows),
+        about=about,
+        ours=ours,
+        rows=views(rows),
+        drawings=shown,
+        broken=[wording.visible(line) for line in broken],
+        style=Markup(style),
+        style_hash=sha256(style),
+        version=__version__,
+    )

@@ -1,0 +1,328 @@
+"""Calls handed in as batches: half the price, within a day, and continued by whichever process comes next.
+
+Under `<store>/batches` each batch has its lines (`<name>.jsonl`) and its state (`<name>.json`), written before every
+wait. Its name stands in the batch's metadata at the provider, so a process that died between creating a batch and
+noting it down is no reason to create, and pay, a second one.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from filelock import FileLock, Timeout
+
+from warmth.api.calls import KEPT, Call, Reply, Server, Usage, reply_of, row_of
+from warmth.api.capability import Capability
+from warmth.api.money import Money
+from warmth.api.paid import Paid
+from warmth.api.reading import LEVELS, Outcome, body_of, read, repair_of
+from warmth.api.wire import hide, patiently, redact
+from warmth.config import Api
+from warmth.errors import UserError
+from warmth.store import read_json, write_json
+
+if TYPE_CHECKING:
+    import openai
+
+T = TypeVar("T")
+ENDPOINT = "/v1/chat/completions"
+WINDOW = "24h"
+ENDED = ("completed", "expired", "cancelled", "failed")
+FULL = ("token_limit_exceeded", "too_many_batches")  # errors of a batch that may be handed in again later
+
+
+class Batches:
+    """Answers calls through a server's batch interface; used from one thread."""
+
+    def __init__(
+        self, server: Server, settings: Api, paid: Paid, money: Money, counts: Counter[str], client: openai.OpenAI
+    ):
+        self._server, self._settings, self._paid, self._money = server, settings, paid, money
+        self._counts, self._client, self._key = counts, client, server.key()
+        self._folder = paid.folder / "batches"
+        self._folder.mkdir(exist_ok=True)
+        self._capability = Capability(paid.folder, server)
+        self._pending: dict[str, list[tuple[int, Call]]] = {}  # key → calls that wait for it
+        self._repairs: dict[str, Call] = {}  # what is handed in for a key whose first reply did not fit its schema
+        self._bounds: dict[str, float] = {}  # USD reserved for a key
+        self._usage: dict[str, Usage] = {}
+        self._rounds: Counter[str] = Counter()
+        self._under_way: dict[str, set[str]] = {}  # batch → its keys
+        self._locks: dict[str, FileLock] = {}
+
+    def run(self, calls: Iterable[Call]) -> Iterator[Reply]:
+        """Each call's reply, batch by batch.
+
+        Raises:
+            UserError: the provider refuses a batch whole, or somebody cancelled it there.
+        """
+        self._paid.refresh()
+        source, room = iter(enumerate(calls)), self._settings.batch.requests * self._settings.batch.at_once
+        try:
+            while True:
+                taken = 0
+                for index, call in islice(source, max(0, room - len(self._pending))):
+                    taken += 1
+                    yield from self._take(index, call)
+                if not self._pending and not taken:
+                    return
+                yield from self._hand_in()
+                replies = list(self._look())
+                yield from replies
+                if self._pending and not replies:
+                    time.sleep(self._settings.batch.poll_s)
+        finally:
+            self._paid.sync()
+            for lock in self._locks.values():
+                lock.release()
+
+    def _take(self, index: int, call: Call) -> Iterator[Reply]:
+        key = call.key(self._server)
+        row = self._paid.get(key)
+        reply = reply_of(row, index, call) if row is not None else None
+        if reply is not None:
+            yield reply
+        else:
+            self._pending.setdefault(key, []).append((index, call))
+
+    # Handing in
+
+    def _hand_in(self) -> Iterator[Reply]:
+        """Puts calls that are in no batch into new ones; those in batches of other processes are waited for."""
+        with FileLock(self._folder / "plan.lock"):  # two planners would both hand in a call they share
+            self._paid.refresh()
+            self._adopt()
+            busy = set().union(*self._under_way.values()) if self._under_way else set()
+            lines: list[tuple[str, bytes]] = []
+            size, bounds = 0, self._settings.batch
+            for key in [key for key in self._pending if key not in busy]:
+                if (outcome := self._stored(key)) is not None:  # another process was faster
+                    yield from self._settle(key, outcome)
+                    continue
+                call = self._pending[key][0][1]
+                if key not in self._bounds:
+                    usd = self._money.at_most(call)
+                    if not self._money.fits(usd):
+                        self._money.left_out += usd
+                        detail = f"api.budget_usd={self._money.budget:g} is used up"
+                        yield from self._settle(key, Outcome("done", "budget", detail=detail))
+                        continue
+                    self._bounds[key] = usd
+                    self._money.reserved += usd
+                line = self._line(key, self._repairs.get(key, call))
+                if len(lines) == bounds.requests or size + len(line) > bounds.megabytes * 1e6:
+                    self._prepare(lines)
+                    lines, size = [], 0
+                lines.append((key, line))
+                size += len(line)
+            if lines:
+                self._prepare(lines)
+
+    def _line(self, key: str, call: Call) -> bytes:
+        body = body_of(call, self._server.model, self._capability.level, self._capability.limit_name)
+        row = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": body}
+        return json.dumps(row, ensure_ascii=False).encode("utf-8", errors="replace") + b"\n"
+
+    def _prepare(self, lines: list[tuple[str, bytes]]) -> None:
+        name = uuid.uuid4().hex[:12]
+        lock = self._locks[name] = FileLock(self._folder / f"{name}.lock")
+        lock.acquire(blocking=False)
+        self._file(name).write_bytes(b"".join(line for _, line in lines))
+        self._save(name, {"state": "prepared", "server": self._server.family, "model": self._server.model})
+        self._under_way[name] = {key for key, _ in lines}
+
+    def _adopt(self) -> None:
+        """Takes note of batches that other processes began and that hold calls of ours."""
+        for path in sorted(self._folder.glob("*.json")):
+            name, state = path.stem, read_json(path)
+            mine = (state["server"], state["model"]) == (self._server.family, self._server.model)
+            if name in self._under_way or not mine or state["state"] == "collected" or not self._file(name).exists():
+                continue
+            keys = {json.loads(line)["custom_id"] for line in self._file(name).read_bytes().splitlines()}
+            if keys & self._pending.keys():
+                self._under_way[name] = keys
+
+    # Looking after
+
+    def _look(self) -> Iterator[Reply]:
+        for name in list(self._under_way):
+            lock = self._locks.setdefault(name, FileLock(self._folder / f"{name}.lock"))
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                yield from self._watch(name)  # its process is alive and collects it
+                continue
+            yield from self._advance(name)
+
+    def _watch(self, name: str) -> Iterator[Reply]:
+        self._paid.refresh()
+        if self._state(name)["state"] == "collected":
+            yield from self._close(name, {})
+
+    def _advance(self, name: str) -> Iterator[Reply]:
+        """One step: upload, create, look, or collect; the state is written before anything is waited for."""
+        state = self._state(name)
+        if state["state"] == "collected":  # by another process, while we waited for its lock
+            self._paid.refresh()
+            yield from self._close(name, {})
+            return
+        if state["state"] == "prepared":
+            state = {**state, "state": "uploaded", "file": self._upload(name)}
+            self._save(name, state)
+        if state["state"] == "uploaded":
+            file = state["file"]
+            batch = self._patiently(lambda: self._find(name) or self._create(name, file), "batch")
+            state = {**state, "state": "submitted", "batch": batch.id}
+            self._save(name, state)
+        batch = self._patiently(lambda: self._client.batches.retrieve(state["batch"]), "batch")
+        if batch.status not in ENDED:
+            return
+        if batch.status == "failed":
+            self._refused(name, state, batch)
+            return
+        rows = list(self._rows(batch))
+        yield from self._close(name, self._outcomes(name, rows, expired=batch.status == "expired"))
+        if batch.status == "cancelled":
+            raise UserError(f"batch {batch.id} was cancelled at {self._server.url}; the same command hands in the rest")
+
+    def _upload(self, name: str) -> str:
+        def work() -> str:
+            with self._file(name).open("rb") as stream:
+                return self._client.files.create(file=(f"warmth-{name}.jsonl", stream), purpose="batch").id
+
+        return self._patiently(work, "batch file")
+
+    def _patiently(self, work: Callable[[], T], what: str) -> T:
+        return patiently(work, self._settings, self._key, what)
+
+    def _find(self, name: str) -> Any:
+        """The batch a process created without living to note it down."""
+        for batch in islice(self._client.batches.list(limit=100), 1000):
+            if (batch.metadata or {}).get("warmth") == name and batch.status != "failed":
+                return batch
+        return None
+
+    def _create(self, name: str, file: str) -> Any:
+        return self._client.batches.create(
+            input_file_id=file, endpoint=ENDPOINT, completion_window=WINDOW, metadata={"warmth": name}
+        )
+
+    def _refused(self, name: str, state: dict[str, Any], batch: Any) -> None:
+        errors = list(batch.errors.data or []) if batch.errors else []
+        if any(error.code in FULL for error in errors):
+            self._save(name, {**state, "state": "uploaded"})  # its turn comes when others are done
+            return
+        self._save(name, {**state, "state": "collected"})
+        self._file(name).unlink(missing_ok=True)
+        said = redact(errors[0].message or "no reason", self._key) if errors else "no reason given"
+        raise UserError(f"{self._server.url} refused batch {batch.id}: {said}")
+
+    def _rows(self, batch: Any) -> Iterator[dict[str, Any]]:
+        for file in filter(None, (batch.output_file_id, batch.error_file_id)):
+            data = self._patiently(partial(self._read, file), "batch result")
+            yield from (json.loads(line) for line in data.splitlines() if line.strip())
+
+    def _read(self, file: str) -> bytes:
+        return self._client.files.content(file).read()
+
+    def _outcomes(self, name: str, rows: list[dict[str, Any]], expired: bool) -> dict[str, Outcome]:
+        """What became of each line; paid replies are in the store when this returns."""
+        outcomes: dict[str, Outcome] = {}
+        for row in rows:
+            key, response = row.get("custom_id"), row.get("response")
+            if key not in self._under_way[name] or key in outcomes:
+                continue  # not asked by us, or delivered twice
+            if not response:
+                failure = "timeout" if expired else "server_error"
+                outcomes[key] = Outcome("again", failure, detail=str(row.get("error"))[:300])
+                continue
+            calls = self._pending.get(key)
+            call = self._repairs.get(key, calls[0][1]) if calls else Call((), 0.0, 1)  # nobody here waits for this one
+            outcome = read(int(response.get("status_code") or 0), json.dumps(response.get("body")).encode(), call)
+            if outcome.kind == "stop":
+                raise UserError(redact(f"{self._server.url}: {outcome.detail}", self._key))
+            if call.schema is not None and outcome.failure in ("", "bad_json"):
+                self._capability.learn(self._capability.level, fitted=not outcome.failure)
+            outcomes[key] = self._book(key, outcome)
+        self._paid.sync()
+        return outcomes
+
+    def _book(self, key: str, outcome: Outcome) -> Outcome:
+        usd = self._money.pay(outcome.usage)
+        self._usage[key] = self._usage.get(key, Usage()) + outcome.usage  # a repair is the second reply that is paid
+        self._counts["attempts"] += 1
+        if outcome.kind == "done" and outcome.failure in KEPT and self._paid.get(key) is None:
+            reply = Reply(
+                0, key, hide(outcome.text, self._key), None, outcome.finish, outcome.failure, outcome.usage, usd,
+                model=outcome.model,
+            )  # fmt: skip
+            self._paid.put(key, row_of(reply, self._server))
+        return outcome
+
+    def _close(self, name: str, outcomes: dict[str, Outcome]) -> Iterator[Reply]:
+        """Ends a batch; what failed for a reason that may pass stays pending for the next one."""
+        self._save(name, {**self._state(name), "state": "collected"})
+        self._file(name).unlink(missing_ok=True)
+        for key in self._under_way.pop(name) & self._pending.keys():
+            outcome = outcomes.get(key)
+            if outcome is None:  # collected by another process, or left out by the provider
+                outcome = Outcome("again", "server_error", detail="the batch returned no line for it")
+                outcome = self._stored(key) or outcome
+            yield from self._next(key, outcome)
+        self._locks.pop(name).release()
+        (self._folder / f"{name}.lock").unlink(missing_ok=True)
+
+    def _next(self, key: str, outcome: Outcome) -> Iterator[Reply]:
+        if outcome.kind == "lower":
+            known = self._capability
+            self._rounds[key] += 1
+            if known.lower(known.level, known.limit_name, outcome.detail) and self._rounds[key] <= len(LEVELS):
+                return
+            outcome = replace(outcome, kind="done")
+        if outcome.failure == "bad_json" and key not in self._repairs:
+            self._counts["repairs"] += 1
+            self._repairs[key] = repair_of(self._pending[key][0][1], outcome.text, outcome.detail)
+            return
+        self._rounds[key] += 1
+        if outcome.kind == "again" and self._rounds[key] < self._settings.batch.rounds:
+            self._counts["retries"] += 1
+            return
+        yield from self._settle(key, outcome)
+
+    def _settle(self, key: str, outcome: Outcome) -> Iterator[Reply]:
+        self._money.reserved -= self._bounds.pop(key, 0.0)
+        self._repairs.pop(key, None)
+        text, detail = hide(outcome.text, self._key), redact(outcome.detail, self._key)
+        usage = self._usage.pop(key, Usage())
+        cost = self._money.cost(usage)
+        for index, _ in self._pending.pop(key):
+            yield Reply(
+                index, key, text, outcome.parsed, outcome.finish, outcome.failure,
+                usage, cost, not usage.prompt_tokens and not outcome.failure, detail, outcome.model,
+            )  # fmt: skip
+            usage, cost = Usage(), 0.0  # equal calls are paid once
+
+    def _stored(self, key: str) -> Outcome | None:
+        row = self._paid.get(key)
+        reply = reply_of(row, 0, self._pending[key][0][1]) if row is not None else None
+        return None if reply is None else Outcome("done", reply.failure, reply.text, reply.finish, parsed=reply.parsed)
+
+    # State
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.jsonl"
+
+    def _state(self, name: str) -> dict[str, Any]:
+        return read_json(self._folder / f"{name}.json")
+
+    def _save(self, name: str, state: dict[str, Any]) -> None:
+        write_json(self._folder / f"{name}.json", state)

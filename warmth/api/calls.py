@@ -1,0 +1,179 @@
+"""What is asked of a model server and what comes back: frozen, without a connection."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from pydantic import BaseModel, ValidationError
+
+from warmth.errors import UserError
+from warmth.types import Message
+
+KEPT = ("", "refused")  # replies that are stored: the model has spoken. All other failures are sent again another time
+Failure = Literal[
+    "",  # none: `text` (and `parsed`, where a schema was given) is the result
+    "bad_json",  # the reply did not fit the schema, nor did the one repair
+    "refused",  # the model declined in the field servers have for it
+    "cut_off",  # max_tokens reached; `text` holds what there is
+    "filtered",  # a content filter stopped the prompt or the reply
+    "empty",  # the server answered with no text
+    "too_long",  # the messages do not fit the model's context
+    "bad_request",  # the server found this call wrong
+    "timeout",  # no reply in time, in every attempt
+    "dropped",  # the connection broke, in every attempt
+    "rate_limited",  # too many requests, in every attempt
+    "server_error",  # 5xx or a malformed body, in every attempt
+    "budget",  # never sent: budget_usd is used up
+]
+
+
+@dataclass(frozen=True)
+class Server:
+    """One model on one OpenAI-compatible server (OpenAI, Azure-style base URLs, vLLM, SGLang, llama.cpp)."""
+
+    base_url: str
+    model: str  # dated where the provider dates its models, so that it cannot change under a study
+    api_key_env: str | None = None  # the NAME of the environment variable; None: no key is sent
+    identity: str = ""  # what the model's name does not say, such as the digest of an adapter served under it
+
+    @property
+    def family(self) -> str:
+        """The host without port or region: a server started again elsewhere on this machine is still the same."""
+        host = urlsplit(self.base_url).hostname or ""
+        return "api.openai.com" if host.endswith(".api.openai.com") else host
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The base URL's own parameters (Azure's `api-version`), sent with every request."""
+        return dict(parse_qsl(urlsplit(self.base_url).query))
+
+    @property
+    def url(self) -> str:
+        """The base URL without its parameters."""
+        return urlunsplit(urlsplit(self.base_url)._replace(query="", fragment=""))
+
+    def key(self) -> str:
+        """The server's key, from the environment and nowhere else.
+
+        Raises:
+            UserError: the variable is not set.
+        """
+        if not self.api_key_env:
+            return ""
+        value = os.environ.get(self.api_key_env, "").strip()
+        if not value:
+            raise UserError(f"the environment variable {self.api_key_env} is not set; it holds the key of {self.url}")
+        return value
+
+
+@dataclass(frozen=True)
+class Call:
+    """One chat completion. Equal calls to one model share a key and are paid once; `sample` tells draws apart."""
+
+    messages: tuple[Message, ...]
+    temperature: float
+    max_tokens: int
+    schema: type[BaseModel] | None = None  # the reply is to be JSON of this shape
+    top_p: float = 1.0
+    seed: int | None = None
+    sample: int = 0  # the n-th independent draw of otherwise equal calls
+
+    def key(self, server: Server) -> str:
+        """32 hex digits: the digest of all that determines the reply."""
+        parts = {
+            "family": server.family,
+            "model": server.model,
+            "identity": server.identity,
+            "messages": [[message.role, message.content] for message in self.messages],
+            "sampling": [float(self.temperature), float(self.top_p), self.max_tokens, self.seed],
+            "schema": schema_text(self.schema) if self.schema else None,
+            "sample": self.sample,
+        }
+        text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()[:32]
+
+
+@cache
+def schema_text(schema: type[BaseModel]) -> str:
+    """A pydantic model's JSON schema, as canonical text."""
+    return json.dumps(schema.model_json_schema(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one call, repairs included, as the server counted them."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0  # of prompt_tokens: those the provider had seen before and sells for less
+    completion_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+
+@dataclass(frozen=True)
+class Reply:
+    """How one call ended: a result, or a failure with a name."""
+
+    index: int  # position of the call among those given to `complete`
+    key: str
+    text: str
+    parsed: BaseModel | None  # the reply as the call's schema; None without schema or on failure
+    finish: str  # the server's finish_reason: stop, length, content_filter; "" if it never replied
+    failure: Failure
+    usage: Usage = field(default_factory=Usage)
+    cost_usd: float = 0.0  # what this process paid for it; 0 when cached or without a price
+    cached: bool = False  # read from the store, nothing was sent
+    detail: str = ""  # one line about a failure, without secrets
+    model: str = ""  # the model the server says it answered with
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a set of calls would cost, before any is sent."""
+
+    calls: int
+    cached: int  # answered from the store, for nothing
+    prompt_tokens: int  # of the others, estimated from their length
+    completion_tokens: int  # of the others, at most
+    usd: float | None  # upper bound; None: the model has no price in api.prices
+
+
+def row_of(reply: Reply, server: Server) -> dict[str, Any]:
+    """A paid reply as the store keeps it; the call itself is not kept, its key stands for it."""
+    usage = [reply.usage.prompt_tokens, reply.usage.cached_tokens, reply.usage.completion_tokens]
+    row = {"text": reply.text, "finish": reply.finish, "failure": reply.failure, "usage": usage, "usd": reply.cost_usd}
+    return {**row, "model": reply.model, "asked": server.model, "server": server.family}
+
+
+def reply_of(row: Mapping[str, Any], index: int, call: Call) -> Reply | None:
+    """A stored row as the reply to a call; None if it does not fit the call's schema."""
+    parsed = None
+    if call.schema is not None and not row["failure"]:
+        try:
+            parsed = call.schema.model_validate_json(unfenced(row["text"]))
+        except ValidationError:
+            return None
+    return Reply(
+        index, row["key"], row["text"], parsed, row["finish"], row["failure"], Usage(*row["usage"]),
+        cached=True, model=row["model"],
+    )  # fmt: skip
+
+
+def unfenced(text: str) -> str:
+    """Text without a code fence around the whole of it, which models add to JSON out of habit."""
+    text = text.strip()
+    if text.startswith("```") and text.endswith("```") and text.count("```") == 2:
+        return text[3:-3].removeprefix("json").strip()
+    return text

@@ -1,0 +1,197 @@
+"""The client: takes calls, answers from the store what is there, sends the rest, streams replies."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from warmth.api.calls import Call, Forecast, Reply, Server
+from warmth.api.money import Money, prompt_tokens
+from warmth.api.paid import Paid
+from warmth.config import Api
+
+AHEAD = 2048  # replies that may wait for a slow reader before sending pauses
+
+
+class Client:
+    """Every call to one model on one server: cached, paced, budgeted, structured. Use as a context manager.
+
+    Args:
+        server: the model and where it is.
+        store: folder of paid replies, shared by any number of runs and processes (`<output>/replies` by convention).
+        settings: `study.api`: mode, calls under way, budgets, timeouts, prices.
+
+    Raises:
+        UserError: the key's variable is not set, the folder cannot be written, or a budget has no price to go by.
+    """
+
+    def __init__(self, server: Server, store: Path, settings: Api | None = None):
+        from warmth.api.wire import openai_client
+
+        self.server, self.settings = server, settings or Api()
+        server.key()  # now rather than after an hour of preparation
+        self._openai = openai_client(server, self.settings)
+        self._money = Money(self.settings, server.model)
+        self._paid = Paid(store)
+        self._counts: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._live: Any = None
+        self._wire: Any = None
+
+    def complete(self, calls: Iterable[Call], on_reply: Callable[[Reply], None] | None = None) -> Iterator[Reply]:
+        """Replies in order of completion (`reply.index` says to which call), each call exactly one.
+
+        `calls` is read as room becomes free, so a generator of any length needs little memory. A call that fails ends
+        as a `Reply` with `failure`, and the others go on. A reader that stops early gives up the calls under way.
+
+        Raises:
+            UserError: nothing further can succeed: the key, the model's name or the account's quota is refused.
+        """
+        for reply in self._batched(calls) if self.settings.mode == "batch" else self._streamed(calls):
+            self._counts["calls"] += 1
+            self._counts["cached"] += reply.cached
+            if reply.failure:
+                self._failures[reply.failure] += 1
+            if on_reply is not None:
+                on_reply(reply)
+            yield reply
+        if self._failures["budget"]:
+            spent, left = self._money.spent, self._money.left_out
+            over = f"api.budget_usd={self._money.budget:g} is used up (${spent:.2f} spent)"
+            print(f"{over}: {self._failures['budget']} calls are left, at most ${left:.2f} more", file=sys.stderr)
+
+    def _batched(self, calls: Iterable[Call]) -> Iterator[Reply]:
+        from warmth.api.batch import Batches
+
+        yield from Batches(self.server, self.settings, self._paid, self._money, self._counts, self._openai).run(calls)
+
+    def _streamed(self, calls: Iterable[Call]) -> Iterator[Reply]:
+        loop, live = self._start()
+        box: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
+        behind = asyncio.Event()
+        emitted = taken = 0
+
+        def emit(reply: Reply) -> None:
+            nonlocal emitted
+            emitted += 1
+            box.put(reply)
+
+        async def room() -> None:
+            while emitted - taken > AHEAD:
+                behind.clear()
+                if emitted - taken > AHEAD:
+                    await behind.wait()
+
+        async def whole() -> None:
+            try:
+                await live.run(calls, emit, room)
+            finally:
+                box.put(None)  # not in a callback of the future: a cancel fires that before the work has ended
+
+        future = asyncio.run_coroutine_threadsafe(whole(), loop)
+        try:
+            while (reply := box.get()) is not None:
+                yield reply
+                taken += 1
+                if not behind.is_set() and emitted - taken <= AHEAD // 2:
+                    loop.call_soon_threadsafe(behind.set)
+            future.result()
+        finally:
+            if not future.done():
+                future.cancel()
+                try:
+                    while box.get(timeout=10) is not None:  # claims are given back before anyone may ask again
+                        pass
+                except queue.Empty:  # cancelled before it began
+                    pass
+
+    def _start(self) -> tuple[asyncio.AbstractEventLoop, Any]:
+        """The event loop in a thread of its own, so that connections stay open between two `complete`s."""
+        if self._loop is None:
+            from warmth.api.live import Live
+            from warmth.api.wire import Wire
+
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, name="warmth-api", daemon=True)
+            self._thread.start()
+            self._wire = Wire(self.server, self.settings, self._openai)
+            self._wait(self._wire.open())
+
+            async def live() -> Live:
+                return Live(self.server, self.settings, self._paid, self._money, self._counts, self._wire)
+
+            self._live = self._wait(live())
+        return self._loop, self._live
+
+    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def forecast(self, calls: Iterable[Call]) -> Forecast:
+        """Tokens and money that `complete` would need; sends nothing."""
+        self._paid.refresh()
+        total = cached = prompts = replies = 0
+        seen: set[str] = set()
+        for call in calls:
+            key = call.key(self.server)
+            total += 1
+            if key in seen or self._paid.get(key) is not None:
+                cached += 1
+                continue
+            seen.add(key)
+            prompts += prompt_tokens(call)
+            replies += call.max_tokens
+        price, share = self._money.price, self._money.share
+        usd = share * (prompts * price.input + replies * price.output) / 1e6 if price else None
+        return Forecast(total, cached, prompts, replies, usd)
+
+    def totals(self) -> dict[str, Any]:
+        """What this client did so far, for `summary.json`, the logger and progress lines."""
+        usage, money = self._money.usage, self._money
+        return {
+            "server": self.server.family,
+            "model": self.server.model,
+            "mode": self.settings.mode,
+            "calls": self._counts["calls"],
+            "cached": self._counts["cached"],
+            "attempts": self._counts["attempts"],
+            "refusals": self._counts["refusals"],
+            "repairs": self._counts["repairs"],
+            "timeouts": self._counts["timeout"],  # these may have been billed without a reply
+            "failures": dict(self._failures),
+            "prompt_tokens": usage.prompt_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "usd": round(money.spent, 6) if money.price else None,
+            "left_usd": round(money.left_out, 6),
+            "prices_date": self.settings.prices_date if money.price else "",
+        }
+
+    def close(self) -> None:
+        """Ends connections; calls under way are given up."""
+        if self._loop is not None and self._thread is not None:
+            self._wait(self._wire.close())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+            self._loop = None
+            self._paid.close()
+            return
+        self._paid.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

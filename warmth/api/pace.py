@@ -1,0 +1,229 @@
+"""How fast calls are sent: as many as the server bears, learnt from its headers and refusals.
+
+Calls under way begin few and become one more with each reply, up to the cap. Calls a second are free until the first
+refusal, then follow a cubic curve (RFC 9438): a tenth below the rate the server was granting, back to it in five seconds,
+a rest there, and only then more. Refusals in a row make everybody wait. The user's own budgets and the server's headers
+are buckets beside that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+FIRST_WINDOW = 16  # calls under way before anything is known
+DROP = 0.1  # share of the granted rate given up at a refusal
+REST_S = 5.0  # seconds from a refusal until the granted rate is tried again
+SLACK_S = 0.02  # sends delayed by a busy event loop may be made up for within this time
+STREAK = 3  # refusals without a reply between them, after which nobody sends until the server's wish is over
+
+
+@dataclass
+class Bucket:
+    """An allowance that refills: `level` of at most `capacity` units, `rate` more each second."""
+
+    rate: float
+    capacity: float
+    level: float
+    at: float
+
+    def refill(self, now: float) -> None:
+        """Brings the level up to date."""
+        self.level = min(self.capacity, self.level + (now - self.at) * self.rate)
+        self.at = now
+
+    def wait(self, cost: float, now: float) -> float:
+        """Seconds until a call of this cost may go; one that never fits goes when the bucket is full."""
+        self.refill(now)
+        missing = min(cost, self.capacity) - self.level
+        return missing / self.rate if missing > 1e-9 else 0.0
+
+
+def per_minute(amount: float | None, now: float) -> Bucket | None:
+    """A bucket that never lets more than `amount` through in any minute, whatever the moment it starts."""
+    if amount is None:
+        return None
+    burst = max(1.0, amount / 20)
+    return Bucket(rate=max(amount - burst, amount / 2) / 60, capacity=burst, level=burst, at=now)
+
+
+class Pace:
+    """Gate through which every call to one server passes; used from one event loop.
+
+    Args:
+        in_flight: most calls under way.
+        requests_per_minute: the user's own bound, or None.
+        tokens_per_minute: the same for tokens.
+        retry_after_max_s: longest wait a server may ask for, in seconds.
+        backoff_s: first wait when a server serves nobody and names no time, in seconds; then doubled.
+    """
+
+    def __init__(
+        self,
+        in_flight: int,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        retry_after_max_s: float = 120.0,
+        backoff_s: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._clock = clock
+        now = clock()
+        self.cap, self.longest, self.backoff = in_flight, retry_after_max_s, backoff_s
+        self.window = min(in_flight, FIRST_WINDOW)
+        self.in_flight = 0
+        self.refusals = 0
+        self._budgets = {"requests": per_minute(requests_per_minute, now), "tokens": per_minute(tokens_per_minute, now)}
+        self._told: dict[str, Bucket] = {}  # the server's own buckets, as its headers show them
+        self._granted: float | None = None  # calls a second at the last refusal; None: never refused
+        self._refused_at = now
+        self._next = now  # earliest time of the next call, once a rate is known
+        self._paused_until = now
+        self._streak = 0
+        self._sends: deque[float] = deque(maxlen=1024)  # times of the latest calls, without those refused
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
+
+    async def enter(self, tokens: float) -> float:
+        """Waits until a call of so many tokens may be sent, and counts it as under way; returns the time."""
+        async with self._turn:  # first come, first served: a large call is not overtaken for ever
+            while True:
+                delay = self.delay(tokens)
+                if delay == 0.0:
+                    break
+                self._changed.clear()
+                try:
+                    await asyncio.wait_for(self._changed.wait(), None if delay == float("inf") else delay)
+                except TimeoutError:
+                    pass
+        return self.take(tokens)
+
+    def take(self, tokens: float) -> float:
+        """Counts a call as sent now."""
+        now = self._clock()
+        self.in_flight += 1
+        self._sends.append(now)
+        for kind, bucket in self._buckets():
+            bucket.level -= tokens if kind == "tokens" else 1.0
+        rate = self.rate(now)
+        if rate is not None:
+            self._next = max(self._next, now - SLACK_S) + 1.0 / rate
+        return now
+
+    def leave(self) -> None:
+        """A call is no longer under way."""
+        self.in_flight -= 1
+        self._changed.set()
+
+    def delay(self, tokens: float) -> float:
+        """Seconds until a call may be sent; infinite while the window is full."""
+        if self.in_flight >= self.window:
+            return float("inf")
+        now = self._clock()
+        waits = [self._paused_until - now, *(b.wait(tokens if k == "tokens" else 1.0, now) for k, b in self._buckets())]
+        if self._granted is not None:
+            waits.append(self._next - now)
+        return max(0.0, *waits)
+
+    def _buckets(self) -> list[tuple[str, Bucket]]:
+        own = [(kind, bucket) for kind, bucket in self._budgets.items() if bucket is not None]
+        return own + list(self._told.items())
+
+    def rate(self, now: float) -> float | None:
+        """Calls a second allowed now; None: any number."""
+        if self._granted is None:
+            return None
+        time_ = (now - self._refused_at - REST_S) / REST_S
+        return max(self._granted * (1.0 + DROP * time_**3), 0.01)
+
+    def accepted(self, sent: float, tokens: float, used: float, headers: Mapping[str, str]) -> None:
+        """A reply came: one more may be under way, and its headers say what is left."""
+        now = self._clock()
+        self._streak = 0
+        self.window = min(self.cap, self.window + 1)
+        for kind, bucket in self._budgets.items():
+            if kind == "tokens" and bucket is not None:
+                bucket.level -= used - tokens
+        self._listen(headers, now)
+        self._changed.set()
+
+    def refused(self, sent: float, headers: Mapping[str, str]) -> float:
+        """A 429 or its like came; returns the seconds this call has to wait, 0 where the server names none."""
+        now = self._clock()
+        self.refusals += 1
+        wait = min(retry_after(headers), self.longest)
+        self._listen(headers, now)
+        if sent in self._sends:
+            self._sends.remove(sent)
+        if sent < self._refused_at:  # sent before the last drop, so no news but for the measure of what was granted
+            self._granted = min(self._granted or self._goodput(sent), self._goodput(sent))
+            return wait
+        self._granted, self._refused_at = self._goodput(sent), now
+        self._next = now + 1.0 / (self.rate(now) or 1.0)
+        self._streak += 1
+        if self._streak >= STREAK:
+            pause = wait or min(self.backoff * 2.0 ** (self._streak - STREAK), 30.0)
+            self._paused_until = max(self._paused_until, now + pause)
+        return wait
+
+    def _goodput(self, until: float) -> float:
+        """Calls a second that the server took of those sent before a moment: over the last second, or longer if few."""
+        for window in (1.0, 10.0, 60.0):
+            count = sum(until - window < moment <= until for moment in self._sends)
+            if count >= 5:
+                break
+        return max(count, 1) / window
+
+    def _listen(self, headers: Mapping[str, str], now: float) -> None:
+        for kind in ("requests", "tokens"):
+            limit = _number(headers.get(f"x-ratelimit-limit-{kind}"))
+            left = _number(headers.get(f"x-ratelimit-remaining-{kind}"))
+            if limit is None or left is None or limit <= 0:
+                continue
+            full = seconds(headers.get(f"x-ratelimit-reset-{kind}"))  # until the bucket is full again
+            rate = (limit - left) / full if full > 0 and left < limit else limit / 60
+            bucket = self._told.setdefault(kind, Bucket(rate, limit, left, now))
+            bucket.refill(now)
+            bucket.rate, bucket.capacity = max(rate, limit / 86400), limit
+            if left < bucket.level:  # calls on their way are in our level already, so ours may be lower but not higher
+                bucket.level = left
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds the server asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date; 0 if it does not."""
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return max(0.0, milliseconds / 1000)
+    text = headers.get("retry-after", "")
+    value = _number(text)
+    if value is not None:
+        return max(0.0, value)
+    try:
+        from email.utils import parsedate_to_datetime
+
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time()) if text else 0.0
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def seconds(text: str | None) -> float:
+    """A duration as servers write it: `6m0s`, `120ms`, `1h2m3.5s` or a plain number of seconds; 0 if unreadable."""
+    if not text:
+        return 0.0
+    value = _number(text)
+    if value is not None:
+        return max(0.0, value)
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+    return sum(float(amount) * units[unit] for amount, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", text))
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text is not None else None
+    except ValueError:
+        return None
+    return value if value is not None and value == value and abs(value) != float("inf") else None

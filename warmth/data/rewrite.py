@@ -1,0 +1,211 @@
+"""Replies in another manner: one call for each reply and style, what must stay taken out before and put back after.
+
+Who rewrites is a callable, `Complete`: `warmth.api.Client.complete`, or anything of the same form around a local model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from warmth.api import Call, Reply
+from warmth.data.ledger import Stage
+from warmth.data.protect import Protected, protect, restore
+from warmth.dataset import Rewriter
+from warmth.errors import RunFailed
+from warmth.types import Conversation, Message
+
+Complete = Callable[[Iterable[Call]], Iterator[Reply]]
+# The server's state rather than the reply's: dropping a reply for these would let luck choose the training set.
+PASSING = ("timeout", "dropped", "rate_limited", "server_error", "budget")
+DECLINES = re.compile(
+    r"^.{0,120}?\b(?:i(?:'m| am) (?:sorry|afraid|unable|not able)|i (?:can't|cannot|can not|won't)|as an ai)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+ECHO = 12  # words in a row of its instructions that make a rewrite a repetition of them
+SHORT = 15  # words, below which a reply may come back as it was
+
+
+@dataclass(frozen=True)
+class Job:
+    """One reply to be had in one style."""
+
+    id: str  # of the conversation
+    turn: int
+    style: str
+    source: str
+    protected: Protected
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """A reply in a style, or why there is none: a row of `rewrites.jsonl`."""
+
+    id: str
+    turn: int
+    style: str
+    text: str | None
+    failure: str = ""
+    attempt: int = 0
+    cost_usd: float = 0.0
+
+
+def manner_prompt(frame: str, manner: str) -> str:
+    """The rewriter's instructions for a style: the same for every reply, whatever a conversation says."""
+    return frame.replace("{manner}", manner.strip()).strip()
+
+
+def build_job(conversation: Conversation, turn: int, style: str, prompt: str, context_chars: int) -> Job:
+    """One reply as a call: instructions, then the material between tags that nothing inside can close.
+
+    The conversation so far is one JSON object a line, so a text cannot speak in another's name; the tag is derived
+    from the material until it does not occur in it.
+    """
+    source = conversation.turns[turn].replies["plain"]
+    protected = protect(source)
+    context = _context(conversation, turn, context_chars)
+    tag = fence(f"{context}\n{protected.text}")
+    body = (
+        f"Tag of this message: {tag}\n\n"
+        f"<{tag} conversation>\n{context}\n</{tag}>\n\n"
+        f"<{tag} reply>\n{protected.text}\n</{tag}>\n\n"
+        "Rewrite the reply, the text between the second pair of tags, in the manner described."
+    )
+    return Job(conversation.id, turn, style, source, protected, (Message("system", prompt), Message("user", body)))
+
+
+def fence(material: str) -> str:
+    """The name of a tag that does not occur in some material; the same for the same material."""
+    salt = 0
+    while True:
+        tag = "material-" + hashlib.sha256(f"{salt}:{material}".encode()).hexdigest()[:10]
+        if tag not in material:
+            return tag
+        salt += 1
+
+
+def _context(conversation: Conversation, turn: int, limit: int) -> str:
+    said = [("system", conversation.system)] if conversation.system else []
+    for earlier in conversation.turns[:turn]:
+        said += [("user", earlier.user), ("assistant", earlier.replies["plain"])]
+    said.append(("user", conversation.turns[turn].user))
+    kept, room = [], limit
+    for role, text in reversed(said):  # the end counts most
+        if room <= 0:
+            break
+        kept.append(json.dumps({role: text if len(text) <= room else "… " + text[-room:]}, ensure_ascii=False))
+        room -= len(text)
+    return "\n".join(reversed(kept))
+
+
+def rewrite(
+    conversations: Sequence[Conversation],
+    prompts: Mapping[str, str],
+    settings: Rewriter,
+    complete: Complete,
+    done: Iterable[Mapping] = (),
+    record: Callable[[list[Rewrite]], None] | None = None,
+    progress: Stage | None = None,
+) -> list[Rewrite]:
+    """Every reply of every conversation in every style, or the name of what went wrong with it.
+
+    Args:
+        conversations: in plain style.
+        prompts: the instructions of each style.
+        settings: how often, how long, how much context.
+        complete: who rewrites.
+        done: rows of an earlier, interrupted call; they are not asked for again.
+        record: is given new rows as they come, to be written down.
+        progress: is told of them.
+
+    Raises:
+        RunFailed: the server failed some calls (time, connection, budget), so the set is not decided yet.
+    """
+    rows = {(row["id"], row["turn"], row["style"]): Rewrite(**row) for row in done}
+    if progress:
+        progress.take(len(rows))
+    pending = [
+        build_job(conversation, turn, style, prompt, settings.context_chars)
+        for conversation in conversations
+        for turn in range(len(conversation.turns))
+        for style, prompt in prompts.items()
+        if (conversation.id, turn, style) not in rows
+    ]
+    passing: Counter[str] = Counter()
+    for attempt in range(settings.attempts):
+        again: list[Job] = []
+        last = attempt + 1 == settings.attempts
+        for job, row in _attempt(pending, settings, complete, attempt):
+            if row.failure in PASSING:
+                passing[row.failure] += 1
+            elif row.text is None and not last:
+                again.append(job)
+            else:
+                rows[row.id, row.turn, row.style] = row
+                if record:
+                    record([row])
+                if progress:
+                    progress.take()
+        pending = sorted(again, key=lambda job: (job.id, job.turn, job.style))
+    if passing:
+        named = ", ".join(f"{name} {count}" for name, count in passing.most_common())
+        raise RunFailed(f"{passing.total()} rewrites could not be had ({named}); the same command asks for these alone")
+    order = [(c.id, turn, style) for c in conversations for turn in range(len(c.turns)) for style in prompts]
+    return [rows[key] for key in order]
+
+
+def _attempt(
+    jobs: Sequence[Job], settings: Rewriter, complete: Complete, attempt: int
+) -> Iterator[tuple[Job, Rewrite]]:
+    asked = []
+    for job in jobs:
+        if job.protected.is_empty:  # code alone, say: there is nothing to say in another manner
+            yield job, Rewrite(job.id, job.turn, job.style, job.source)
+        else:
+            asked.append(job)
+    if not asked:
+        return
+    calls = (Call(job.messages, settings.temperature, settings.max_tokens, sample=attempt) for job in asked)
+    for reply in complete(calls):
+        job = asked[reply.index]
+        text, failure = receive(job, reply)
+        yield job, Rewrite(job.id, job.turn, job.style, text, failure, attempt, reply.cost_usd)
+
+
+def receive(job: Job, reply: Reply) -> tuple[str | None, str]:
+    """A server's reply as the rewritten text, or the name of what is wrong with it.
+
+    Names: those of `Reply.failure`; empty, repeats_instructions, lost_piece, declined, unchanged.
+    """
+    if reply.failure:
+        return None, reply.failure
+    text = reply.text.strip()
+    if not text:
+        return None, "empty"
+    if _repeats(text, job):
+        return None, "repeats_instructions"
+    restored = restore(text, job.protected)
+    if restored is None:
+        return None, "lost_piece"
+    if DECLINES.search(restored.replace("’", "'")) and not DECLINES.search(job.source.replace("’", "'")):
+        return None, "declined"
+    if len(job.source.split()) >= SHORT and restored.split() == job.source.split():
+        return None, "unchanged"
+    return restored, ""
+
+
+def _repeats(text: str, job: Job) -> bool:
+    """Whether a text holds the tag, or a run of the instructions' words that the source does not have."""
+    instructions, body = (message.content for message in job.messages)
+    if body.split("\n", 1)[0].rpartition(" ")[2] in text:
+        return True
+    words = text.split()
+    runs = {" ".join(words[at : at + ECHO]) for at in range(len(words) - ECHO + 1)}
+    given = instructions.split()
+    told = {" ".join(given[at : at + ECHO]) for at in range(len(given) - ECHO + 1)}
+    return any(run not in job.source for run in runs & told)

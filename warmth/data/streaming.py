@@ -1,0 +1,118 @@
+"""Rows of large JSON and JSONL files, one at a time: a 600 MB array needs a few megabytes of memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from warmth.errors import UserError
+
+CHUNK = 4_000_000  # characters read at once
+LONGEST = 64_000_000  # characters of one row, above which the file is taken to be broken
+NEXT_ROW = re.compile(r"\}\s*,\s*(?=\{)")  # where reading may go on behind a broken row
+NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what Python makes of bytes that are no UTF-8
+DECODER = json.JSONDecoder(strict=False)  # raw line breaks inside texts are tolerated
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A row that cannot be read: why (a reason of `counts.json`), and one line about it."""
+
+    reason: str  # broken_json, truncated_file or wrong_encoding
+    line: str
+
+
+def records(path: Path, key: str) -> Iterator[Any]:
+    """The rows of a JSON array or of JSON lines, whichever the file is; a `Broken` in place of what cannot be read.
+
+    Args:
+        path: the file, UTF-8 with or without a byte-order mark.
+        key: a field every row has, by which the next row is found behind a broken one.
+
+    Raises:
+        UserError: no such file, or neither of both forms.
+    """
+    if not path.is_file():
+        raise UserError(f"data.path={path} is not a file" if path.exists() else f"data.path={path} does not exist")
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as stream:
+        head = stream.read(CHUNK)
+        first = head.lstrip()[:1]
+        if first == "[":
+            yield from _array(stream, head, path, key)
+        elif first == "{":
+            stream.seek(0)
+            yield from _lines(stream, path)
+        elif NOT_UTF8.match(first) or "\0" in head[:64]:
+            raise UserError(f"{path} is not UTF-8 text (UTF-16 or a compressed file?)")
+        else:
+            raise UserError(f"{path} is neither a JSON array nor JSON lines")
+
+
+def _lines(stream: TextIO, path: Path) -> Iterator[Any]:
+    for number, line in enumerate(stream, 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line.removeprefix("\ufeff"), strict=False)
+        except json.JSONDecodeError as error:
+            if line.endswith("\n"):
+                yield Broken("broken_json", f"{path} line {number} is not JSON: {error.msg}")
+            else:
+                yield Broken("truncated_file", f"{path} is cut off in line {number}")
+            continue
+        yield Broken("wrong_encoding", f"{path} line {number} is not UTF-8") if NOT_UTF8.search(line) else value
+
+
+def _array(stream: TextIO, buffer: str, path: Path, key: str) -> Iterator[Any]:
+    """Decodes value after value from a sliding buffer; what lies before `at` is done with."""
+    at, count, dropped = buffer.index("[") + 1, 0, 0
+    while True:
+        while buffer[at : at + 1].isspace() or buffer.startswith(",", at):
+            at += 1
+        if buffer.startswith("]", at):
+            return
+        try:
+            if at == len(buffer):
+                raise json.JSONDecodeError("Expecting value", buffer, at)
+            value, end = DECODER.raw_decode(buffer, at)
+        except json.JSONDecodeError as error:
+            more = stream.read(max(CHUNK, len(buffer) - at)) if _may_go_on(error, buffer, at) else None
+            if more:
+                dropped, buffer, at = dropped + at, buffer[at:] + more, 0
+                continue
+            if more == "":
+                yield Broken("truncated_file", f"{path} is cut off after {count} whole rows")
+                return
+            yield Broken("broken_json", f"{path} is not JSON after row {count}: {error.msg} at {dropped + error.pos}")
+            buffer, at = _next_row(stream, buffer, error.pos, key)
+            continue
+        count += 1
+        wrong = not buffer.isascii() and NOT_UTF8.search(buffer, at, end)
+        yield Broken("wrong_encoding", f"{path} row {count} is not UTF-8") if wrong else value
+        at = end
+
+
+def _may_go_on(error: json.JSONDecodeError, buffer: str, at: int) -> bool:
+    """Whether the error is that the buffer ends inside a value, rather than a mistake in it."""
+    at_end = error.pos >= len(buffer) - 10 or error.msg.startswith("Unterminated string")
+    return at_end and len(buffer) - at < LONGEST
+
+
+def _next_row(stream: TextIO, buffer: str, at: int, key: str) -> tuple[str, int]:
+    """The buffer and the place in it where a row with the field `key` begins; the end, if none comes."""
+    while True:
+        for match in NEXT_ROW.finditer(buffer, at):
+            try:
+                value, _ = DECODER.raw_decode(buffer, match.end())
+            except json.JSONDecodeError:
+                continue
+            if isinstance(value, dict) and key in value:
+                return buffer, match.end()
+        more = stream.read(CHUNK)
+        if not more:
+            return "]", 0
+        buffer, at = buffer[max(at, len(buffer) - CHUNK) :] + more, 0  # the tail again: a row may have begun there
