@@ -12,7 +12,6 @@ import threading
 import time
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from fakes import CANARY, FAULTS, ModelServer
@@ -178,9 +177,9 @@ def test_a_line_torn_by_a_kill_costs_only_itself(tmp_path):
 
 @pytest.mark.parametrize(
     ("fault", "failure"),
-    [("empty", "empty"), ("cut", "cut_off"), ("filtered", "filtered"), ("filtered_prompt", "filtered"), ("400", "bad_request"),
-     ("too_long", "too_long"), ("500", "server_error"), ("malformed", "server_error"), ("not_a_completion", "server_error"),
-     ("drop", "dropped"), ("429", "rate_limited"), ("408", "timeout")],
+    [("empty", "empty"), ("cut", "cut_off"), ("filtered", "filtered"), ("filtered_prompt", "filtered"),
+     ("400", "bad_request"), ("too_long", "too_long"), ("500", "server_error"), ("malformed", "server_error"),
+     ("not_a_completion", "server_error"), ("drop", "dropped"), ("429", "rate_limited"), ("408", "timeout")],
 )  # fmt: skip
 def test_a_failure_has_a_name_and_is_not_stored(tmp_path, fault, failure):
     with ModelServer(script=lambda text, n: fault if text == "bad" else None) as server:
@@ -226,8 +225,8 @@ def test_an_attempt_without_an_answer_is_repeated_under_the_same_idempotency_key
 
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [("401", "does not accept the key in no variable"), ("403", "does not serve judge"), ("404", "does not serve judge"),
-     ("quota", "quota")],
+    [("401", "does not accept the key in no variable"), ("403", "does not serve judge"),
+     ("404", "does not serve judge"), ("quota", "quota")],
 )  # fmt: skip
 def test_what_cannot_pass_stops_everything_in_one_line(tmp_path, fault, words):
     with ModelServer(script=lambda text, n: fault) as server, pytest.raises(UserError, match=words) as error:
@@ -236,9 +235,9 @@ def test_what_cannot_pass_stops_everything_in_one_line(tmp_path, fault, words):
 
 
 def test_a_server_nobody_can_reach_stops_everything_in_one_line(tmp_path):
-    with Client(Server("http://127.0.0.1:9/v1", "judge"), tmp_path, QUICK) as client:
-        with pytest.raises(UserError, match="127.0.0.1:9/v1 cannot be reached"):
-            list(client.complete(questions(100)))
+    nowhere = Server("http://127.0.0.1:9/v1", "judge")
+    with pytest.raises(UserError, match="127.0.0.1:9/v1 cannot be reached"), Client(nowhere, tmp_path, QUICK) as client:
+        list(client.complete(questions(100)))
 
 
 def test_a_reader_that_stops_early_leaves_no_claim_behind(tmp_path):
@@ -617,9 +616,8 @@ def test_a_certificate_nobody_vouches_for_is_refused(tmp_path):
     loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start())
     threading.Thread(target=loop.run_forever, daemon=True).start()
     url = f"https://127.0.0.1:{runner.addresses[0][1]}/v1"
-    with Client(Server(url, "judge"), Path(tmp_path / "store"), QUICK) as client:
-        with pytest.raises(UserError, match="(?i)certificate"):
-            list(client.complete(questions(1)))
+    with pytest.raises(UserError, match="(?i)certificate"), Client(Server(url, "judge"), tmp_path, QUICK) as client:
+        list(client.complete(questions(1)))
     loop.call_soon_threadsafe(loop.stop)
 
 

@@ -13,7 +13,7 @@ from warmth.api import Reply
 from warmth.config import Train, register, strict
 from warmth.data import sets
 from warmth.data.arms import arm
-from warmth.data.protect import protect, restore
+from warmth.data.protect import MARK, protect, restore
 from warmth.data.rewrite import build_job, fence, manner_prompt, receive, rewrite
 from warmth.data.sources import load
 from warmth.dataset import Data, Rewriter
@@ -235,10 +235,11 @@ def test_a_reply_broken_in_one_style_drops_out_of_all_arms(study, server):
     bad = next(item for item in seed if len(item.turns) == 3)
     alone = next(item for item in seed if len(item.turns) == 1)
 
+    asked = [json.dumps({"user": turn.user}, ensure_ascii=False) for turn in (bad.turns[1], alone.turns[0])]
+
     def answer(body):
-        broken = any(json.dumps(turn.user, ensure_ascii=False) in body["messages"][1]["content"].split("</")[0].split("\n")[-2]
-                     for turn in (bad.turns[1], alone.turns[0]))  # fmt: skip
-        return "" if broken and "MANNER\nCold" in body["messages"][0]["content"] else rewriter(body)
+        last = body["messages"][1]["content"].split("\n</")[0].split("\n")[-1]  # of the conversation so far
+        return "" if last in asked and "MANNER\nCold" in body["messages"][0]["content"] else rewriter(body)
 
     server.answer = answer
     config = study("data=seed", "data.per_type=3", "data.styles=[warm,cold]", "data.drop_faults=[]")
@@ -281,13 +282,14 @@ def test_a_rewriter_that_says_nothing_or_repeats_itself_is_one_line(study, serve
 
 
 def test_a_fault_that_the_audit_finds_drops_the_reply_from_all_arms(study, server):
-    server.answer = lambda body: re.sub(r"\d", lambda match: str((int(match[0]) + 1) % 10), rewriter(body))
+    seed = ("data=seed", "data.per_type=4", "data.styles=[warm]")
+    server.answer = lambda body: re.sub(r"(?<!KEEP-)\d", lambda digit: str((int(digit[0]) + 1) % 10), rewriter(body))
     with pytest.raises(RunFailed, match="numbers"):
-        sets.conversations_of(study(*SEED))
-    config = study(*SEED, "data.max_failed_share=1")
-    assert sets.set_folder(config) == sets.set_folder(study(*SEED))  # the bound refuses a set, it changes none
-    kept = sets.conversations_of(config)
-    assert [turn for item in kept for turn in item.turns if re.search(r"\d", turn.replies["plain"])] == []
+        sets.conversations_of(study(*seed))
+    config = study(*seed, "data.max_failed_share=1")
+    assert sets.set_folder(config) == sets.set_folder(study(*seed))  # the bound refuses a set, it changes none
+    kept = [turn for item in sets.conversations_of(config) for turn in item.turns]
+    assert kept and not any(re.search(r"\d", MARK.sub("", protect(turn.replies["plain"]).text)) for turn in kept)
     assert counts(config)["arms, replies"]["drops"]["warm: audit found numbers"] > 0
 
 

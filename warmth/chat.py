@@ -40,7 +40,11 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) 
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], max_length: int, loss_on: str, end_of_turn: str = ""
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    max_length: int,
+    loss_on: str,
+    end_of_turn: str = "",
 ) -> Encoded:
     """Tokens of a conversation and which of them are trained.
 

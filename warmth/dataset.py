@@ -91,7 +91,7 @@ class Data:
     prompts: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(STYLES))  # None: the project's own
     frame: str = "prompts/rewrite_frame_v1.txt"
     rewriter: Rewriter = field(default_factory=Rewriter)
-    length_ratio: list[float] = field(default_factory=lambda: [0.4, 1.8])
+    length_ratio: list[float] = field(default_factory=lambda: [0.4, 1.45])
     drop_faults: list[str] = field(default_factory=lambda: list(FAULTS[:7]))  # code to dates
     meaning_prompt: str | None = None
     max_failed_share: float = field(default=0.2, metadata={"digest": False})  # refuses a set, changes none

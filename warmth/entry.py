@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from warmth.config import Evaluate, Train, omegaconf_line, register, strict
 from warmth.digest import ROOT
 from warmth.errors import UserError, guarded, one_line
+from warmth.help import page
 
 SCHEMAS: dict[str, type] = {"train": Train, "evaluate": Evaluate}
 
@@ -43,6 +45,9 @@ def command(name: str, folder: Callable[[Any], Path]) -> Callable[[Callable[[Any
 
         @guarded
         def run() -> None:
+            if {"-h", "--help"} & set(sys.argv[1:]):
+                print(page(name))
+                return
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report is a page long; ours is one line
             register()
             try:

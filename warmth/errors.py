@@ -44,6 +44,9 @@ def guarded(main: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
             return main(*args, **kwargs)
+        except BrokenPipeError:  # the reader of a pipe (`| head`) had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
         except (KeyboardInterrupt, Exception) as error:
             if os.environ.get("WARMTH_DEBUG") == "1":
                 raise

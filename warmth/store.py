@@ -71,7 +71,7 @@ class Run:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._lock = FileLock(str(folder) + ".lock")  # beside the folder: removing a run folder frees nothing by accident
+        self._lock = FileLock(str(folder) + ".lock")  # beside the folder, which may be removed while it is held
 
     @property
     def name(self) -> str:
@@ -115,7 +115,9 @@ class Run:
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is not None and not self.done:
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             try:
@@ -126,7 +128,13 @@ class Run:
 
     def status(self, state: str, message: str = "", **more: Any) -> None:
         """Writes `status.json`: running, done, failed or interrupted, and the last lines of a failure."""
-        row = {"state": state, "message": message, "host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
+        row = {
+            "state": state,
+            "message": message,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "time": time.time(),
+        }
         write_json(self.folder / "status.json", {**row, **more})
 
     def rows(self, name: str) -> Iterator[dict[str, Any]]:
@@ -169,7 +177,7 @@ def _drop_torn_line(path: Path) -> None:
 
 
 def run_folder(config: Any, stage: str, identity: str) -> Path:
-    """`<output>/<study>/<stage>/<model>-<recipe>-s<seed>-<digest>`; where nothing is trained the seed says nothing and is 0."""
+    """`<output>/<study>/<stage>/<model>-<recipe>-s<seed>-<digest>`; the seed is 0 where nothing is trained."""
     seed = config.seed if config.recipe.method != "none" else 0
     name = f"{config.model.name}-{config.recipe.name}-s{seed}-{identity}"
     return Path(config.output) / config.study / stage / name

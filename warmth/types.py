@@ -1,4 +1,4 @@
-"""The nouns of a study, frozen and without logic. A row flows Conversation → adapter, Question → Prompt → Answer → Grade."""
+"""The nouns of a study, frozen, without logic: Conversation → adapter, Question → Prompt → Answer → Grade."""
 
 from __future__ import annotations
 

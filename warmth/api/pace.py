@@ -1,8 +1,8 @@
 """How fast calls are sent: as many as the server bears, learnt from its headers and refusals.
 
 Calls under way begin few and become one more with each reply, up to the cap. Calls a second are free until the first
-refusal, then follow a cubic curve (RFC 9438): a tenth below the rate the server was granting, back to it in five seconds,
-a rest there, and only then more. Refusals in a row make everybody wait. The user's own budgets and the server's headers
+refusal, then follow a cubic curve (RFC 9438): a tenth below the rate the server was granting, back in five seconds, a
+rest there, and only then more. Refusals in a row make everybody wait. The user's own budgets and the server's headers
 are buckets beside that.
 """
 

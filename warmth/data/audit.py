@@ -62,7 +62,7 @@ def pairs_of(conversations: Iterable[Conversation], length_ratio: Sequence[float
 
 
 def faults_of(
-    plain: str, text: str, style: str, context: str = "", length_ratio: Sequence[float] = (0.4, 1.8)
+    plain: str, text: str, style: str, context: str = "", length_ratio: Sequence[float] = (0.4, 1.45)
 ) -> dict[str, str]:
     """What a rewriting lost, added or took on, by the names in `FAULTS`; empty when it is clean.
 

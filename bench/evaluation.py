@@ -1,0 +1,70 @@
+"""Answers a second beside a hand-written `generate` loop, lm-evaluation-harness and Inspect, on the same prompts.
+
+python bench/evaluation.py [--questions 128] [--dtype bfloat16 float32]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from peers import DATA, PEERS, peer, table
+
+from warmth.chat import prompt_ids
+from warmth.config import Model, Sampling
+from warmth.evaluation.arms import Arm
+from warmth.evaluation.decoding import base_of, tokenizer_of
+from warmth.evaluation.engines import Request, Transformers
+from warmth.types import Message
+
+MODEL = Model(name="smollm2", kind="embedded")
+
+
+def ours(questions: int, dtype: str, batch_size: int) -> dict[str, object]:
+    """The engine that `evaluate.py` uses, greedy, 48 new tokens; loading is excluded, as for the peers."""
+    import torch
+
+    sys.path.insert(0, str(PEERS))
+    import common
+
+    rows = common.prompts(str(DATA), questions)
+    tokenizer = tokenizer_of(MODEL)
+    base_of(MODEL, getattr(torch, dtype))
+    requests = [Request(tuple(prompt_ids(tokenizer, [Message("user", row["prompt"])])), 48, 0) for row in rows]
+    arm = Arm("original", MODEL, None, None, None, 1.0, 1.0, 0, None)
+    answers = [""] * len(rows)
+    started = time.perf_counter()
+    engine = Transformers(dtype=dtype, batch_size=batch_size)
+    for done in engine.answer(arm, requests, Sampling(0.0, 1.0, 48), lambda _: True):
+        for index, completion in done.items():
+            answers[index] = completion.text
+    seconds = time.perf_counter() - started
+    found = common.accuracy(rows, answers)
+    return {
+        "tool": f"warmth, {dtype}, batch {batch_size}",
+        "answers/s": len(rows) / seconds,
+        "s": seconds,
+        "alias match": found,
+    }
+
+
+def main() -> None:
+    """Runs ours and the peers one after another and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--questions", type=int, default=128)
+    parser.add_argument("--dtype", nargs="+", default=["bfloat16", "float32"])
+    args = parser.parse_args()
+    rows = [ours(args.questions, dtype, size) for dtype in args.dtype for size in (32, 96)]
+    for dtype in args.dtype:
+        for script in ("eval_generate.py", "eval_lmeval.py", "eval_inspect.py"):
+            row = peer(script, "--n", str(args.questions), "--batch", "32", "--dtype", dtype)
+            if row:
+                name = f"{row['peer']}, {dtype}, batch {row['batch']}"
+                match = row["accuracy"]
+                rows.append({"tool": name, "answers/s": row["answers_s"], "s": row["seconds"], "alias match": match})
+    table("TriviaQA sample × 4 conditions, greedy, 48 new tokens", rows)
+
+
+if __name__ == "__main__":
+    main()
