@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -45,13 +46,14 @@ def _detoxify(variant: str) -> Scores:
     """Detoxify's highest score of a text over its kinds of toxicity, on the GPU where there is one."""
     try:
         import torch
-        from detoxify import Detoxify  # ty: ignore[import-not-found]
+
+        detoxify = import_module("detoxify")  # an extra, so not among the declared imports
     except ImportError as error:
         raise UserError(
             'data.toxicity.classifier=detoxify needs the extra: pip install -e ".[toxicity]", or choose profanity'
         ) from error
     try:
-        model = Detoxify(variant, device="cuda" if torch.cuda.is_available() else "cpu")
+        model = detoxify.Detoxify(variant, device="cuda" if torch.cuda.is_available() else "cpu")
     except Exception as error:  # its own, torch.hub's and the network's
         raise UserError(f"data.toxicity.variant={variant} cannot be loaded: {one_line(error)[:200]}") from error
 

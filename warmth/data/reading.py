@@ -68,7 +68,8 @@ def read(data: Data, ledger: Ledger) -> list[Candidate]:
         groups[base].append(part)
     del seen
     whole = ledger.stage("join", "rows")
-    joined = [item for base in list(groups) for item in _join(base, groups.pop(base), data, whole)]
+    # one conversation at a time is unpacked, and the parts it was made of are let go
+    joined = (item for base in list(groups) for item in _join(base, groups.pop(base), data, whole))
     typed = ledger.stage("shape", "conversations")
     rules = compile_rules(data.types)
     found = [candidate for item in joined if (candidate := _candidate(*item, data, rules, typed))]

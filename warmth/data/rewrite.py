@@ -109,7 +109,7 @@ def rewrite(
     settings: Rewriter,
     complete: Complete,
     done: Iterable[Mapping] = (),
-    record: Callable[[list[Rewrite]], None] | None = None,
+    record: Callable[[Rewrite], None] | None = None,
     progress: Stage | None = None,
 ) -> list[Rewrite]:
     """Every reply of every conversation in every style, or the name of what went wrong with it.
@@ -120,7 +120,7 @@ def rewrite(
         settings: how often, how long, how much context.
         complete: who rewrites.
         done: rows of an earlier, interrupted call; they are not asked for again.
-        record: is given new rows as they come, to be written down.
+        record: is given each new row as it comes, to be written down.
         progress: is told of them.
 
     Raises:
@@ -148,7 +148,7 @@ def rewrite(
             else:
                 rows[row.id, row.turn, row.style] = row
                 if record:
-                    record([row])
+                    record(row)
                 if progress:
                     progress.take()
         pending = sorted(again, key=lambda job: (job.id, job.turn, job.style))

@@ -7,6 +7,7 @@ and continued by the same command. All arms of a sweep read one set, so they can
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -31,6 +32,7 @@ from warmth.errors import RunFailed, UserError
 from warmth.store import Run, write_json
 from warmth.types import Conversation, Turn
 
+WRITE_S = 2.0  # seconds of work between two writes
 FILE = "conversations.jsonl"  # in the seed's form, every style beside the plain reply
 
 
@@ -84,6 +86,7 @@ def served(study: Train) -> Complete:
     """The rewriter that `data.rewriter` names, through the one client for all servers."""
     settings = study.data.rewriter
     server = Server(settings.base_url, settings.model, settings.api_key_env, settings.identity)
+    server.key()  # now rather than after minutes of reading
 
     def complete(calls: Iterable[Call]) -> Iterator[Reply]:
         with Client(server, Path(study.output) / "replies", study.api) as client:
@@ -161,16 +164,21 @@ def _rewrites(
     complete: Complete,
 ) -> list[Rewrite]:
     stage = ledger.stage("rewrite", "replies in a style")
-    done = list(run.rows("rewrites"))
-    rows = rewrite(
-        conversations,
-        prompts,
-        data.rewriter,
-        complete,
-        done,
-        record=lambda rows: run.append("rewrites", rows),
-        progress=stage,
-    )
+    waiting: list[Rewrite] = []  # written together: a disk's sync takes longer than a cached reply
+    written = time.monotonic()
+
+    def record(row: Rewrite) -> None:
+        nonlocal written
+        waiting.append(row)
+        if time.monotonic() - written > WRITE_S:
+            run.append("rewrites", waiting)
+            waiting.clear()
+            written = time.monotonic()
+
+    try:
+        rows = rewrite(conversations, prompts, data.rewriter, complete, list(run.rows("rewrites")), record, stage)
+    finally:
+        run.append("rewrites", waiting)
     stage.keep(sum(row.text is not None for row in rows))
     for row in rows:
         if row.text is None:
