@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from warmth.analysis import effects, families
 from warmth.analysis.families import Family, adjust, nested_mean, odds_ratio, tost
@@ -17,6 +18,13 @@ def test_holm_and_benjamini_hochberg_as_worked_by_hand():
     made = adjust(table(0.01, 0.04, 0.03), Family("contexts", {"family": ["context"]}))
     assert made["p_holm"].tolist() == pytest.approx([0.03, 0.06, 0.06])
     assert made["p_bh"].tolist() == pytest.approx([0.03, 0.04, 0.04])
+
+
+def test_corrections_equal_statsmodels():
+    p = np.random.default_rng(0).random(40) ** 3
+    made = adjust(table(*p), Family("contexts", {"arm": ["warm"]}))
+    for column, method in (("p_holm", "holm"), ("p_bh", "fdr_bh")):
+        assert made[column].to_numpy() == pytest.approx(multipletests(p, method=method)[1], abs=1e-12)
 
 
 def test_only_the_declared_members_are_corrected_and_what_was_not_tested_does_not_count():

@@ -15,7 +15,6 @@ from warmth.errors import UserError, guarded
 
 if TYPE_CHECKING:
     from warmth.analysis.examples import Example
-    from warmth.config import Model
 
 app = typer.Typer(
     help="What does a change of a model's manner cost in truth?",
@@ -116,9 +115,10 @@ def score(
 ) -> None:
     """The SocioT warmth of each text, in nats per token; above 0 reads warmer."""
     rows = list(text_rows(texts))
-    model = scorer_model(scorer)
+    from warmth.models import choose_dtype, load_model, load_tokenizer, named_model
+
+    model = named_model(scorer, "--scorer")
     from warmth.evaluation import sociot
-    from warmth.models import choose_dtype, load_model, load_tokenizer
 
     if variant not in sociot.SET_VALUES:
         raise UserError(f"--variant={variant} is not allowed; choose one of: {', '.join(sociot.SET_VALUES)}")
@@ -220,28 +220,6 @@ def text_rows(path: Path) -> Iterator[dict[str, Any]]:
         yield row
     if number == 0:
         raise UserError(f"{path} holds no rows")
-
-
-def scorer_model(name: str) -> Model:
-    """The scoring model: a folder, an entry of conf/model/, or else a hub id.
-
-    Raises:
-        UserError: neither, or an entry only an API serves.
-    """
-    from omegaconf import OmegaConf
-
-    from warmth.config import Model
-    from warmth.digest import ROOT
-
-    entries = {path.stem: path for path in sorted((ROOT / "conf" / "model").glob("*.yaml"))}
-    if name in entries:
-        loaded: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Model), OmegaConf.load(entries[name])))
-        return loaded
-    if Path(name).is_dir():
-        return Model(name=name, kind="hub", path=name)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name, flags=re.ASCII):
-        raise UserError(f"--scorer={name} is neither a folder nor a hub id nor one of: {', '.join(entries)}")
-    return Model(name=name, kind="hub", hub_id=name)
 
 
 def study_name(runs: Any) -> str:
