@@ -14,14 +14,18 @@ from warmth.evaluation.identity import folder_of
 def main(study: Evaluate) -> None:
     """One evaluation; rooms are imported here, so that a wrong config is refused before torch is loaded."""
     from warmth.evaluation import arms, conditions, gates, graders, summary, tasks
+    from warmth.evaluation.servers import Servers
     from warmth.store import Run
 
     study = arms.resolve(study, in_sweep=multirun())
-    run, chosen = Run(folder_of(study)), graders.graders_of(study)
+    run, servers = Run(folder_of(study)), Servers(study)
+    chosen = graders.graders_of(study, servers)
     if summary.is_complete(run, chosen):
         print(f"done already: {run.folder}")
         return
-    arm, engine = arms.find_arm(study), build(study.engine, "engine")
+    arm = arms.find_arm(study)
+    engine = build(study.engine, "engine").bind(arm, servers)
+    servers.check()
     questions = tasks.load_all(study)
     prompts, held_out = (
         conditions.prompts_of(study, questions),
@@ -33,14 +37,15 @@ def main(study: Evaluate) -> None:
 
         tracker = build(study.logger, "logger").start(run, study, job_type="evaluate")
         try:
-            rendered = answers.write_prompts(run, arm, prompts, questions)
+            rendered = answers.write_prompts(run, engine, arm, prompts, questions)
             speed = answers.answer(
                 run, "answers", engine, arm, prompts, rendered, study.sampling, study.samples, study.draw_seed
             )
             graders.grade_run(run, questions, chosen)
             sociot.score_run(run, arm, engine, study, held_out)
             results = gates.check(run, study, arm, engine.signature())
-            outcome = summary.summarise(run, arm, engine, chosen, speed, conditions.left_out(study, questions, prompts))
+            left_out = conditions.left_out(study, questions, prompts)
+            outcome = summary.summarise(run, arm, engine, chosen, speed, left_out, servers.totals)
             tracker.summary(outcome)
             tracker.table("answers", summary.answer_rows(run))
             run.finish(outcome)

@@ -1,4 +1,4 @@
-"""Writes docs/reference.md from the comments in conf/: `python docs/make_reference.py`. A test keeps the two the same."""
+"""Writes docs/reference.md from the comments in conf/: `python docs/make_reference.py`. A test keeps both the same."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def reference() -> str:
     lines = [
         "# Reference: every key and entry",
         "",
-        "Made from the comments in `conf/` by `python docs/make_reference.py`; do not edit. `KEY=VALUE` on the command line",
-        "sets a key, `GROUP=ENTRY` chooses an entry, `GROUP.KEY=VALUE` changes a key of the chosen one.",
+        "Made from the comments in `conf/` by `python docs/make_reference.py`; do not edit. On the command line",
+        "`KEY=VALUE` sets a key, `GROUP=ENTRY` chooses an entry, `GROUP.KEY=VALUE` changes a key of the chosen one.",
         "",
     ]
     for name in ("train", "evaluate"):

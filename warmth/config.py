@@ -161,6 +161,7 @@ class Warmth:
     prompts: int = MISSING  # held-out prompts answered for it; 0: none
     variant: str = MISSING  # deterministic
     max_new_tokens: int = MISSING
+    scorer: str | None = None  # a model entry, hub id or folder; None: the model itself
 
 
 @dataclass

@@ -110,6 +110,10 @@ def find_file(name: str) -> Path:
 
 def data_identity(data: Data, recipe: Recipe) -> Any:
     """The conversations a config chooses, and how their replies are rewritten; from config and files alone."""
+    if recipe.prompt and recipe.style not in data.styles:
+        raise UserError(
+            f"recipe.prompt={recipe.prompt}, but data.styles does not ask for {recipe.style} to be rewritten"
+        )
     if not data.is_built:
         path = Path(data.path) if data.path else ROOT / "seed" / "conversations"
         return {"content": path_digest(path), "per_type": data.per_type, "max_turns": data.max_turns}

@@ -10,7 +10,7 @@ from warmth.chat import prompt_ids
 from warmth.config import Sampling
 from warmth.digest import digest
 from warmth.evaluation.arms import Arm
-from warmth.evaluation.engines import Completion, Request, Transformers
+from warmth.evaluation.engines import Completion, Engine, Request
 from warmth.evaluation.progress import Meter
 from warmth.store import Run, read_rows
 from warmth.types import Answer, Message, Prompt, Question
@@ -25,11 +25,16 @@ def render(arm: Arm, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
     return [tuple(prompt_ids(tokenizer, system + prompt.messages)) for prompt in prompts]
 
 
+def rendered_by(engine: Engine, arm: Arm, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
+    """Token ids of every prompt; empty where the engine's server makes them, unseen."""
+    return render(arm, prompts) if engine.renders else [()] * len(prompts)
+
+
 def write_prompts(
-    run: Run, arm: Arm, prompts: Sequence[Prompt], questions: Sequence[Question]
+    run: Run, engine: Engine, arm: Arm, prompts: Sequence[Prompt], questions: Sequence[Question]
 ) -> list[tuple[int, ...]]:
     """Writes `prompts.jsonl`, what gates and readers need beside the answers, and returns the rendered prompts."""
-    rendered = render(arm, prompts)
+    rendered = rendered_by(engine, arm, prompts)
     asked = {(question.task, question.id): question for question in questions}
     there = {row["prompt_id"] for row in run.rows("prompts")}
     run.append(
@@ -56,15 +61,15 @@ def _prompt_row(prompt: Prompt, question: Question, ids: tuple[int, ...]) -> dic
         "answers": question.answers,
         "wrong": question.wrong,
         "message": prompt.messages[-1].content,
-        "tokens": len(ids),
-        "tokens_digest": digest(ids),
+        "tokens": len(ids) if ids else None,
+        "tokens_digest": digest(ids) if ids else None,
     }
 
 
 def answer(
     run: Run,
     name: str,
-    engine: Transformers,
+    engine: Engine,
     arm: Arm,
     prompts: Sequence[Prompt],
     rendered: Sequence[tuple[int, ...]],
@@ -83,7 +88,7 @@ def answer(
     slots = [(prompt, sample) for prompt in prompts for sample in range(samples)]
     ids = answer_ids(arm, slots, sampling, draw_seed, engine)
     requests = [
-        Request(tokens, prompt.max_new_tokens, draw_of(draw_seed, prompt.prompt_id, sample))
+        Request(tokens, prompt.max_new_tokens, draw_of(draw_seed, prompt.prompt_id, sample), prompt.messages, sample)
         for prompt, tokens in zip(prompts, rendered, strict=True)
         for sample in range(samples)
     ]
@@ -102,13 +107,13 @@ def answer(
 
 
 def answer_ids(
-    arm: Arm, slots: Sequence[tuple[Prompt, int]], sampling: Sampling, draw_seed: int, engine: Transformers
+    arm: Arm, slots: Sequence[tuple[Prompt, int]], sampling: Sampling, draw_seed: int, engine: Engine
 ) -> list[str]:
     """The identity of each answer: all that determines it, and nothing else. Greedy answers have no draw."""
     drawn = {"temperature": sampling.temperature}
     if sampling.temperature > 0:
         drawn |= {"top_p": sampling.top_p, "draw_seed": draw_seed}
-    shared = {**arm.identity(), "sampling": drawn, "engine": engine.signature()}
+    shared = {**arm.identity(), "sampling": drawn, "engine": engine.identity()}
     fixed = digest(shared)
     return [digest([fixed, prompt.messages, prompt.max_new_tokens, sample]) for prompt, sample in slots]
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from warmth.config import EXCLUDED, Sampling
 from warmth.errors import UserError
-from warmth.types import Finish
+from warmth.types import Finish, Message
 
 if TYPE_CHECKING:
     from warmth.evaluation.arms import Arm
+    from warmth.evaluation.servers import Servers
 
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
@@ -20,9 +21,11 @@ DTYPES = ("auto", "bfloat16", "float16", "float32")
 class Request:
     """One answer to be generated."""
 
-    ids: tuple[int, ...]  # the rendered prompt
+    ids: tuple[int, ...]  # the rendered prompt; empty where a server renders it
     max_new_tokens: int
     seed: int  # of this answer's own draws; unused when greedy
+    messages: tuple[Message, ...] = ()  # the prompt as it is, for a server
+    sample: int = 0  # which draw of this prompt
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,30 @@ class Completion:
     text: str
     finish: Finish
     tokens: int  # generated, the end token not counted
+
+
+class Engine(Protocol):
+    """What every engine offers once it is bound to an arm."""
+
+    renders: ClassVar[bool]  # whether it makes tokens of prompts here; else its server does
+
+    def precision(self) -> str:
+        """The dtype this process computes in."""
+        ...
+
+    def signature(self) -> dict[str, str]:
+        """What two arms must have in common to be compared."""
+        ...
+
+    def identity(self) -> dict[str, str]:
+        """What of the engine is part of an answer's id."""
+        ...
+
+    def answer(
+        self, arm: Arm, requests: Sequence[Request], sampling: Sampling, wanted: Callable[[int], bool]
+    ) -> Iterator[dict[int, Completion]]:
+        """Completions by the position of their request, some at a time."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -44,6 +71,7 @@ class Transformers:
 
     group: ClassVar[str] = "engine"
     family: ClassVar[str] = "transformers"
+    renders: ClassVar[bool] = True
     dtype: str = "auto"
     batch_size: int = field(default=32, metadata=EXCLUDED)
 
@@ -52,6 +80,16 @@ class Transformers:
             raise UserError(f"engine.dtype={self.dtype} is not allowed; choose one of: {', '.join(DTYPES)}")
         if self.batch_size < 1:
             raise UserError(f"engine.batch_size={self.batch_size} must be above 0")
+
+    def bind(self, arm: Arm, servers: Servers) -> Transformers:
+        """The engine that answers for one arm: this one.
+
+        Raises:
+            UserError: only a server has the arm's weights.
+        """
+        if arm.model.kind == "api":
+            raise UserError(f"model={arm.model.name} is served by an API; ask it with engine=openai")
+        return self
 
     def precision(self) -> str:
         """The dtype answers are computed in on this machine, `auto` resolved."""
@@ -62,6 +100,10 @@ class Transformers:
     def signature(self) -> dict[str, str]:
         """What two arms must have in common to be compared."""
         return {"family": self.family, "dtype": self.precision()}
+
+    def identity(self) -> dict[str, str]:
+        """What of this engine is part of an answer's id."""
+        return self.signature()
 
     def answer(
         self, arm: Arm, requests: Sequence[Request], sampling: Sampling, wanted: Callable[[int], bool]

@@ -44,7 +44,7 @@ class Side:
     folder: Path
     answers: dict[Key, Row]
     repeated: list[str]  # prompts answered twice for one sample
-    tokens: dict[str, str]  # prompt_id → digest of the rendered token ids
+    tokens: dict[str, str | None]  # prompt_id → digest of the rendered token ids; None: a server renders them
     labels: dict[str, str | None]  # answer_id → label of its first grader
     engine: Any  # family and dtype
 
@@ -54,8 +54,10 @@ def read_side(folder: Path, engine: Any) -> Side:
     rows = list(read_rows(folder / "answers.jsonl"))
     counts = Counter((row["prompt_id"], row["sample"]) for row in rows)
     labels: dict[str, str | None] = {}
+    first: dict[str, str] = {}  # answer_id → its first grader, of which the latest verdict counts
     for row in read_rows(folder / "grades.jsonl"):
-        labels.setdefault(row["answer_id"], row["label"])
+        if first.setdefault(row["answer_id"], row["grader"]) == row["grader"]:
+            labels[row["answer_id"]] = row["label"]
     return Side(
         folder,
         {(row["prompt_id"], row["sample"]): row for row in rows},
@@ -161,6 +163,8 @@ def same_tokens(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
     if arm.system_prompt:
         return Result("same_tokens", "skipped", "the arm declares a system prompt")
     shared = own.tokens.keys() & other.tokens.keys()
+    if any(side.tokens[key] is None for key in shared for side in (own, other)):
+        return Result("same_tokens", "skipped", "prompts are rendered by the server, whose tokens are not seen")
     differ = [f"prompt {key}" for key in sorted(shared) if own.tokens[key] != other.tokens[key]]
     return _result(
         "same_tokens", differ, f"{len(differ)} of {len(shared)} prompts are other tokens than in the original"

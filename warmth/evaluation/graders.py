@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from warmth.config import Evaluate, Task, build
 from warmth.errors import UserError
@@ -22,6 +22,7 @@ from warmth.evaluation.assertions import (
 )
 from warmth.evaluation.matching import marked, normalise
 from warmth.evaluation.progress import Meter
+from warmth.evaluation.servers import Servers
 from warmth.evaluation.yes_no import verdict
 from warmth.store import Run
 from warmth.types import Answer, Grade, Label, Question
@@ -32,11 +33,24 @@ CHUNK = 2000  # grades written at once
 class Grader(Protocol):
     """What every grader offers; `offline` graders always say the same, so their verdicts are never asked for again."""
 
-    name: ClassVar[str]
     offline: ClassVar[bool]
+
+    @property
+    def name(self) -> str:
+        """What its rows call it."""
+        ...
 
     def grade(self, question: Question, answer: Answer) -> Grade:
         """The verdict on one answer."""
+        ...
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A grader that asks a server, about many answers at once."""
+
+    def grade_all(self, items: Sequence[tuple[Question, Answer]]) -> Iterator[list[Grade]]:
+        """The verdicts, some at a time, in no order."""
         ...
 
 
@@ -224,13 +238,15 @@ def undecided(answer: Answer, grader: str) -> Grade:
     return Grade(answer.answer_id, grader, None, reason="cut_off" if answer.finish == "length" else "ambiguous")
 
 
-def graders_of(study: Evaluate) -> dict[str, dict[str, Grader]]:
+def graders_of(study: Evaluate, servers: Servers) -> dict[str, dict[str, Grader]]:
     """The graders of each task by the name in their rows, the primary one first.
 
     Raises:
         UserError: a task names a grader that neither works offline nor was chosen.
     """
-    chosen = {name: build(entry, "grader", f"grader.{name}") for name, entry in study.grader.items()}
+    built = {name: build(entry, "grader", f"grader.{name}") for name, entry in study.grader.items()}
+    bound = {name: grader if grader.offline else grader.bind(name, servers) for name, grader in built.items()}
+    chosen = {name if grader.offline else grader.name: grader for name, grader in bound.items()}
     return {name: _graders(name, task, chosen) for name, task in study.task.items()}
 
 
@@ -251,19 +267,33 @@ def grade_run(run: Run, questions: Iterable[Question], graders: Mapping[str, Map
         How many grades were made now.
     """
     asked = {(question.task, question.id): question for question in questions}
+    todo: dict[str, list[tuple[Question, Answer]]] = {}
+    for answer, name in ungraded(run, graders):
+        todo.setdefault(name, []).append((asked[answer.task, answer.question_id], answer))
+    with Meter("grades", "grades", sum(map(len, todo.values()))) as meter:
+        for name, items in todo.items():
+            grader = graders[items[0][0].task][name]
+            for grades in grader.grade_all(items) if isinstance(grader, Asking) else _chunks(grader, items):
+                run.append("grades", grades)
+                meter.add(len(grades))
+    return meter.total
+
+
+def ungraded(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> Iterator[tuple[Answer, str]]:
+    """Answers with the graders whose verdict is missing, or was a failure that need not happen again."""
     again = {name for chosen in graders.values() for name, grader in chosen.items() if not grader.offline}
-    there = {
-        (row["answer_id"], row["grader"]) for row in run.rows("grades") if row["label"] or row["grader"] not in again
-    }
-    todo = [
-        (grader, asked[row["task"], row["question_id"]], Answer(**row))
-        for row in run.rows("answers")
-        for name, grader in graders[row["task"]].items()
-        if (row["answer_id"], name) not in there
-    ]
-    with Meter("grades", "grades", len(todo)) as meter:
-        for start in range(0, len(todo), CHUNK):
-            part = todo[start : start + CHUNK]
-            run.append("grades", [grader.grade(question, answer) for grader, question, answer in part])
-            meter.add(len(part))
-    return len(todo)
+    there: dict[tuple[str, str], bool] = {}  # answer_id and grader → whether the latest row is a verdict
+    for row in run.rows("grades"):
+        final = bool(row["label"]) or row["reason"] == "empty" or row["grader"] not in again
+        there[row["answer_id"], row["grader"]] = final
+    for row in run.rows("answers"):
+        answer = Answer(**row)
+        for name in graders[answer.task]:
+            verdict = there.get((answer.answer_id, name))
+            if verdict is None or not (verdict or unreadable(answer, name)):
+                yield answer, name
+
+
+def _chunks(grader: Grader, items: Sequence[tuple[Question, Answer]]) -> Iterator[list[Grade]]:
+    for start in range(0, len(items), CHUNK):
+        yield [grader.grade(question, answer) for question, answer in items[start : start + CHUNK]]

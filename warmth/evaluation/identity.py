@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from warmth.config import Evaluate, Task, build
-from warmth.digest import arm_identity, digest, find_file, path_digest, plain
+from warmth.config import Evaluate, Model, Task, build
+from warmth.digest import arm_identity, digest, find_file, model_identity, path_digest, plain
 from warmth.evaluation.arms import Arm, find_arm, from_run
 from warmth.evaluation.tasks import WARMTH_PROMPTS, file_of
+from warmth.models import named_model
 from warmth.store import run_folder
 
 
@@ -20,8 +21,11 @@ def evaluation_digest(study: Evaluate, arm: Arm) -> str:
     """
     engine = build(study.engine, "engine")
     warmth = plain(study.warmth)
+    del warmth["scorer"]
     if study.warmth.prompts:
         warmth["file"] = path_digest(WARMTH_PROMPTS)
+        if scorer_of(study) != study.model:
+            warmth["scorer"] = model_identity(scorer_of(study))
     return digest(
         {
             "arm": arm_identity(study),
@@ -42,6 +46,16 @@ def evaluation_digest(study: Evaluate, arm: Arm) -> str:
             "engine": {"family": engine.family, **plain(engine)},
         }
     )
+
+
+def scorer_of(study: Evaluate) -> Model:
+    """The model that scores warmth: the one chosen, else the model itself, else (only an API has it) the embedded one.
+
+    Raises:
+        UserError: `warmth.scorer` names no model that can be loaded here.
+    """
+    name = study.warmth.scorer or ("smollm2" if study.model.kind == "api" else None)
+    return named_model(name, "warmth.scorer") if name else study.model
 
 
 def task_identity(task: Task) -> dict[str, Any]:

@@ -15,10 +15,11 @@ import torch
 
 from warmth.config import Evaluate
 from warmth.errors import UserError
-from warmth.evaluation.answers import answer, render
+from warmth.evaluation.answers import answer, rendered_by
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.decoding import base_of, tokenizer_of
-from warmth.evaluation.engines import Transformers
+from warmth.evaluation.engines import Engine
+from warmth.evaluation.identity import scorer_of
 from warmth.evaluation.progress import Meter
 from warmth.store import Run
 from warmth.types import Prompt, WarmthScore
@@ -159,18 +160,19 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def score_run(run: Run, arm: Arm, engine: Transformers, study: Evaluate, prompts: Sequence[Prompt]) -> None:
-    """Fills `replies.jsonl`, the arm's replies to held-out prompts, and `warmth.jsonl`, the base model's scores."""
+def score_run(run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequence[Prompt]) -> None:
+    """Fills `replies.jsonl`, the arm's replies to held-out prompts, and `warmth.jsonl`, the scorer's scores."""
     if not prompts:
         return
-    answer(run, "replies", engine, arm, prompts, render(arm, prompts), study.sampling, 1, study.draw_seed)
+    rendered = rendered_by(engine, arm, prompts)
+    answer(run, "replies", engine, arm, prompts, rendered, study.sampling, 1, study.draw_seed)
     scored = {row["text_id"] for row in run.rows("warmth")}
     replies = [row for row in run.rows("replies") if row["answer_id"] not in scored and row["text"].strip()]
     if not replies:
         return
     messages = {prompt.prompt_id: prompt.messages[-1].content for prompt in prompts}
-    dtype = engine.precision()
-    model, tokenizer = base_of(arm.model, getattr(torch, dtype)), tokenizer_of(arm.model)
+    scorer, dtype = scorer_of(study), engine.precision()
+    model, tokenizer = base_of(scorer, getattr(torch, dtype)), tokenizer_of(scorer)
     with Meter(f"{arm.name} warmth", "texts", len(replies)) as meter:
         for start in range(0, len(replies), TEXTS):
             part = replies[start : start + TEXTS]
@@ -181,7 +183,7 @@ def score_run(run: Run, arm: Arm, engine: Transformers, study: Evaluate, prompts
                     **{name: value for name, value in arm.columns.items() if name != "strength"},
                     draw_seed=study.draw_seed,
                     variant=study.warmth.variant,  # ty: ignore[invalid-argument-type]  (its choices are checked at the door)
-                    scorer=f"{arm.model.name} {dtype}",
+                    scorer=f"{scorer.name} {dtype}",
                     **asdict(found),
                     text=row["text"],
                     prompt=messages[row["prompt_id"]],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
@@ -13,29 +13,34 @@ from rich.console import Console
 from rich.table import Table
 
 from warmth.evaluation.arms import Arm
-from warmth.evaluation.engines import Transformers
+from warmth.evaluation.engines import Engine
 from warmth.evaluation.gates import Result, lines
+from warmth.evaluation.graders import Grader, ungraded
 from warmth.store import Run, read_json
 from warmth.types import BELIEFS, CONTEXTS
 
 Cell = dict[str, Any]
 
 
-def is_complete(run: Run, graders: Mapping[str, Iterable[str]]) -> bool:
-    """Whether a run is done and every grader asked for has graded it."""
+def is_complete(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> bool:
+    """Whether a run is done and every grader asked for has graded it, no judge having failed on an answer."""
     if not run.done:
         return False
     graded = read_json(run.folder / "summary.json").get("graders", {})
-    return all(set(names) <= set(graded.get(task, ())) for task, names in graders.items())
+    if not all(set(names) <= set(graded.get(task, ())) for task, names in graders.items()):
+        return False
+    judged = any(not grader.offline for chosen in graders.values() for grader in chosen.values())
+    return not judged or next(ungraded(run, graders), None) is None
 
 
 def summarise(
     run: Run,
     arm: Arm,
-    engine: Transformers,
+    engine: Engine,
     graders: Mapping[str, Iterable[str]],
     speed: Mapping[str, float],
     left_out: Mapping[str, int],
+    servers: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The content of `summary.json`."""
     names = {task: list(chosen) for task, chosen in graders.items()}
@@ -51,6 +56,7 @@ def summarise(
             "per_second": round(speed["generated"] / speed["seconds"], 3) if speed["seconds"] else None,
         },
         "left_out": dict(left_out),
+        "servers": [dict(totals) for totals in servers],  # calls and money of this command
         "cells": cells(run, {task: chosen[0] for task, chosen in names.items()}),
         "warmth": warmth_summary(run),
     }
