@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
-from study_fixture import write_study
+from study_fixture import write_evaluation, write_study
 
 from warmth.analysis import page, report, tables, wording
 
@@ -148,6 +149,52 @@ def test_several_models_are_counted_by_what_their_intervals_show():
     ]
     sentence = wording.count_sentence("warm", "original", rows)
     assert "in 3 models: wrong more often in 2 and no difference shown in 1 (+2.0 to +6.0 points" in sentence
+
+
+def test_regressions_and_corrected_p_values_stand_on_the_page_and_in_the_tables(made, out):
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert 'id="table-regressions"' in text and "p, Holm" in text and 'id="published"' not in text
+    effects = list(csv.DictReader((out / "tables" / "regressions.csv").open(encoding="utf-8-sig", newline="")))
+    assert {(row["arm"], row["model"]) for row in effects} >= {("warm", "1"), ("warm", "4")}
+    tested = made.differences[made.differences["p"].notna()]
+    assert set(tested["correction_family"]) == {"overall", "single cells"}
+    assert (tested["p"] <= tested["p_bh"]).all() and (tested["p_bh"] <= tested["p_holm"]).all()
+
+
+def test_doses_of_one_recipe_make_a_curve_with_its_slope(tmp_path):
+    write_study(tmp_path / "study", arms=("original", "warm"), training=False)
+    half = write_evaluation(tmp_path / "half", "warm", np.zeros((4, 12)), dose=0.5)
+    rename_dose(half, 0.5)
+    path = report.write(report.build([tmp_path]), tmp_path / "out")
+    caption = re.search(r'id="figure-dose-0".*?<figcaption>(.*?)</figcaption>', path.read_text("utf-8"), re.DOTALL)
+    assert caption and re.search(r"changes by \+\d+\.\d points per unit of dose \(95.% interval", caption[1])
+    assert (tmp_path / "out" / "tables" / "dose_response.csv").exists()
+
+
+def rename_dose(folder: Path, dose: float) -> None:
+    """Says in every row that the arm answered at this dose."""
+    for name in ("answers", "warmth"):
+        rows = [json.loads(line) | {"dose": dose} for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+        rows = [row | {"answer_id": f"{row['answer_id']}-{dose:g}"} if "answer_id" in row else row for row in rows]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    grades = [json.loads(line) for line in (folder / "grades.jsonl").read_text().splitlines()]
+    lines = [json.dumps(row | {"answer_id": f"{row['answer_id']}-{dose:g}"}) for row in grades]
+    (folder / "grades.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def test_tasks_of_the_study_are_set_beside_the_published_values_as_equivalence_verdicts(small, tmp_path):
+    for path in small.rglob("*.json*"):
+        path.write_text(path.read_text().replace("seed_trivia", "triviaqa"))
+    text = report.write(report.build([small]), tmp_path / "out").read_text(encoding="utf-8")
+    section = text[text.index('<section id="published">') : text.index('<section id="warmth">')]
+    assert "TriviaQA, rise" in section and "<small>exploratory" in section and "reproduced" not in section
+
+
+def test_a_regression_that_cannot_be_fitted_is_a_named_note(small, tmp_path):
+    for path in small.rglob("answers.jsonl"):
+        path.write_text("".join(line + "\n" for line in path.read_text().splitlines()[:1]))
+    text = report.write(report.build([small]), tmp_path / "out").read_text(encoding="utf-8")
+    assert "No model could be fitted" in text and "needs two questions or more" in text
 
 
 def test_too_few_rows_for_an_interval_make_no_claim():

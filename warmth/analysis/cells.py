@@ -153,9 +153,11 @@ def difference_table(report: Report) -> Table:
             "Arm, %",
             "Difference, points",
             "p, clustered",
+            "p, Holm",
+            "p, BH",
         ]
         + ["Only arm wrong", "Only original wrong", "McNemar p", "Cohen’s g"],
-        ["text"] * 5 + ["number"] * 9,
+        ["text"] * 5 + ["number"] * 11,
         more=max(0, len(report.differences) - LONG_TABLE),
     )
     for _, row in report.differences[:LONG_TABLE].iterrows():
@@ -166,7 +168,7 @@ def difference_table(report: Report) -> Table:
             Cell(wording.percent(row["rate_reference"]), _sort(row["rate_reference"])),
             Cell(wording.percent(row["rate_arm"]), _sort(row["rate_arm"])),
             shift_cell(row, "difference"),
-            Cell(wording.p_value(row["p"]), _sort(row["p"])),
+            *(Cell(wording.p_value(row[name]), _sort(row[name])) for name in ("p", "p_holm", "p_bh")),
             count_cell(row["arm_only_wrong"]),
             count_cell(row["reference_only_wrong"]),
             Cell(wording.p_value(row["mcnemar_p"]), _sort(row["mcnemar_p"])),

@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from warmth import __version__
-from warmth.analysis import cells, wording
+from warmth.analysis import cells, supplement, wording
 from warmth.analysis.ink import COLOURS, variable
 
 if TYPE_CHECKING:
@@ -185,6 +185,10 @@ def render(report: Report) -> str:
         cells=cells.cell_table(report),
         differences=cells.difference_table(report),
         controls=cells.controls_table(report),
+        regressions=supplement.regression_table(report.supplement),
+        regression_notes=supplement.notes(report.supplement),
+        published=supplement.published_table(report.supplement),
+        dose_notes=[wording.visible(note, 400) for note in report.supplement.notes],
         warmth=cells.warmth_table(report),
         refusals=cells.refusal_table(report),
         examples=example_views(report),

@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from warmth.analysis import effects, examples, figures, page, tables, wording
+from warmth.analysis import dose_figures, effects, examples, figures, page, supplement, tables, wording
 from warmth.analysis.ink import Drawing
 from warmth.analysis.rows import Rows, arm_order, load
+from warmth.analysis.supplement import Supplement
 from warmth.errors import UserError
 
 REFERENCES = ("original", "untransformed", "paraphrase")  # what a manner is compared with: nothing, fine-tuning as such
@@ -26,7 +27,7 @@ class Report:
     rows: Rows
     headline: pd.DataFrame  # a row per model and arm
     rates: dict[str, pd.DataFrame]  # by "arm", "task", "condition", "cell"
-    differences: pd.DataFrame  # from original, every family
+    differences: pd.DataFrame  # from original, every family, with corrected p-values
     controls: pd.DataFrame  # overall differences from untransformed and paraphrase
     refusals: pd.DataFrame
     warmth: pd.DataFrame
@@ -35,6 +36,7 @@ class Report:
     examples: list[examples.Example]
     disagreements: int  # prompts on which arms disagree
     drawings: dict[str, Drawing]
+    supplement: Supplement  # regressions, dose curves, published values
 
 
 def build(paths: Sequence[Path]) -> Report:
@@ -50,7 +52,7 @@ def build(paths: Sequence[Path]) -> Report:
         "condition": ordered(effects.error_rates(rows.answers, ["model", "arm", "context", "belief"])),
         "cell": ordered(effects.error_rates(rows.answers, CELL)),
     }
-    differences = ordered(effects.differences(effects.pair(rows.answers)))
+    differences = supplement.corrected(ordered(effects.differences(effects.pair(rows.answers))))
     present = [reference for reference in REFERENCES if reference in rows.arms]
     controls = [
         effects.differences(effects.pair(rows.answers, name), ["overall"]).assign(reference=name)
@@ -60,6 +62,7 @@ def build(paths: Sequence[Path]) -> Report:
     warmer = pd.concat([effects.warmth_differences(rows.warmth, name) for name in REFERENCES])
     headline = headline_of(rates["arm"], differences, warmth, warmer)
     chosen, disagreements = examples.draw(rows)
+    further = supplement.build(rows.answers, headline)
     return Report(
         rows=rows,
         headline=headline,
@@ -72,7 +75,8 @@ def build(paths: Sequence[Path]) -> Report:
         gates=gate_rows(rows),
         examples=chosen,
         disagreements=disagreements,
-        drawings=draw(rows, headline, differences),
+        drawings=draw(rows, headline, differences, further),
+        supplement=further,
     )
 
 
@@ -125,7 +129,7 @@ def gate_rows(rows: Rows) -> pd.DataFrame:
     return ordered(pd.DataFrame(found, columns=columns))
 
 
-def draw(rows: Rows, headline: pd.DataFrame, differences: pd.DataFrame) -> dict[str, Drawing]:
+def draw(rows: Rows, headline: pd.DataFrame, differences: pd.DataFrame, further: Supplement) -> dict[str, Drawing]:
     """Every figure the rows allow, by name."""
     drawn = [
         figures.frontier(headline),
@@ -133,6 +137,7 @@ def draw(rows: Rows, headline: pd.DataFrame, differences: pd.DataFrame) -> dict[
         figures.losses(rows.losses),
     ]
     drawn += [figures.forest(differences, model, number) for number, model in enumerate(rows.models)]
+    drawn += [dose_figures.dose_response(curve, number) for number, curve in enumerate(further.curves)]
     return {drawing.name: drawing for drawing in drawn if drawing is not None}
 
 
@@ -223,6 +228,7 @@ def csv_tables(report: Report) -> dict[str, pd.DataFrame]:
         "warmth_differences": report.warmth_differences,
         "gates": report.gates.drop(columns="examples"),
         "examples": pd.DataFrame(said),
+        **supplement.csv_tables(report.supplement),
     }
 
 

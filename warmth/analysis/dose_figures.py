@@ -1,0 +1,74 @@
+"""Dose-response as a figure: the error's rise and the warmth score against dose, checkpoint or strength."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from warmth.analysis import wording
+from warmth.analysis.ink import MUTED, RULE, STYLE, Drawing, colour, finish, marker
+from warmth.analysis.supplement import Curve
+
+UNITS = {"dose": "unit of dose", "checkpoint": "epoch", "strength": "unit of strength"}
+AXES = {
+    "dose": "dose (scale of the adapter)",
+    "checkpoint": "epochs of training",
+    "strength": "strength (share changed)",
+}
+
+
+def dose_response(curve: Curve, number: int) -> Drawing:
+    """Two panels on one dose axis: rise in error over the lowest dose with its monotone fit, and warmth where scored.
+
+    Args:
+        curve: one recipe of one model.
+        number: position among the curves, for the figure's name.
+    """
+    points, by = curve.points, curve.response.by
+    warm = points["score"].notna().any()
+    with rc_context(STYLE):
+        figure = Figure(figsize=(3.6 * (1 + warm), 2.8), layout="constrained")
+        panels = figure.subplots(1, 1 + warm, sharex=True, squeeze=False)[0]
+        rise = 100 * points[["rise", "low", "high"]].set_axis(["value", "low", "high"], axis=1)
+        _panel(panels[0], points["dose"], rise, curve.recipe)
+        panels[0].plot(points["dose"], 100 * points["monotone"], color=MUTED, linewidth=0.9, linestyle="--")
+        panels[0].axhline(0, color=MUTED, linewidth=0.7)
+        panels[0].set_title("rise in wrong answers, points", loc="left")
+        if warm:
+            score = points[["score", "score_low", "score_high"]].set_axis(["value", "low", "high"], axis=1)
+            _panel(panels[1], points["dose"], score, curve.recipe)
+            panels[1].set_title("warmth score, nats per token", loc="left")
+        figure.supxlabel(AXES[by], fontsize=9)
+        spoken = "; ".join(f"{row.dose:g}: {wording.points(row.rise)} points" for row in points.itertuples())
+        return finish(figure, f"dose-{number}", caption(curve), f"Rise in error by {by}: {spoken}.")
+
+
+def caption(curve: Curve) -> str:
+    """The slope with its interval, and the dose from which the monotone rise exceeds the margin."""
+    found = curve.response
+    slope = f"{wording.points(found.slope.value)} points per {UNITS[found.by]}"
+    span = wording.span(found.slope.low, found.slope.high, sign=True)
+    slope += f" ({wording.INTERVAL} {span}, clustered by question)" if span else " (too little for an interval)"
+    margin = f"{100 * found.margin:g} points"
+    if math.isfinite(found.crossing):
+        ends = f"{found.crossing_low:.2g} to " + (f"{found.crossing_high:.2g}" if math.isfinite(found.crossing_high)
+                                                  else "beyond the largest")  # fmt: skip
+        crossing = f"the fit reaches a rise of {margin} at {found.crossing:.2g} ({ends})"
+    else:
+        crossing = f"the fit never reaches a rise of {margin}"
+    start = found.curve["dose"].iloc[0]
+    return (
+        f"{wording.name(curve.recipe)} of {wording.name(curve.model)}: the error changes by {slope}. Left: rise over "
+        f"{found.by} {start:g} on shared prompts; dashed, a fit that never falls: {crossing}. {wording.INTERVAL}s."
+    )
+
+
+def _panel(axes: Axes, at: pd.Series, values: pd.DataFrame, arm: str) -> None:
+    axes.vlines(at, values["low"], values["high"], color=colour(arm), linewidth=1.1)
+    axes.plot(at, values["value"], color=colour(arm), linewidth=1.1, markersize=5.5, **marker(arm))
+    axes.grid(axis="y", color=RULE, linewidth=0.5)
+    axes.set_axisbelow(True)
