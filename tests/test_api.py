@@ -481,22 +481,21 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("where", ["_upload", "_create", "_rows", "retrieve", "after create"])
-def test_a_new_process_continues_the_batches_of_a_dead_one(tmp_path, monkeypatch, where):
-    from warmth.api.batch import Batches
+@pytest.mark.parametrize("where", ["upload", "open", "create", "look", "rows"])
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+def test_a_new_process_continues_the_batches_of_a_dead_one(tmp_path, monkeypatch, where, done):
+    from warmth.api.desk import Desk
 
-    def dead(*args, **kwargs):
+    real = getattr(Desk, where)
+
+    def dead(*args):
+        if done:
+            real(*args)  # it happened at the provider, but was never noted down
         raise Killed
 
     with ModelServer() as server:
         with monkeypatch.context() as patch:
-            if where == "after create":  # created, but its id was never noted down
-                create = Batches._create
-                patch.setattr(Batches, "_create", lambda *args: (create(*args), dead()))
-            elif where == "retrieve":
-                patch.setattr("openai.resources.batches.Batches.retrieve", dead)
-            else:
-                patch.setattr(Batches, where, dead)
+            patch.setattr(Desk, where, dead)
             with pytest.raises(Killed):
                 ask(server, tmp_path, questions(30), batched())
         replies, _ = ask(server, tmp_path, questions(30), batched())

@@ -65,12 +65,15 @@ def _two_under_one_name(identity: Any, keys: Sequence[str], first: FinishedRun, 
 
 
 def different_keys(first: Mapping[str, Any], second: Mapping[str, Any], ignore: Sequence[str] = SELECTION) -> list[str]:
-    """Dotted keys in which two configs differ, leaving out `ignore` and tasks or contexts that only one of them has."""
+    """Dotted keys in which two configs differ, leaving out `ignore` and tasks or contexts that only one of them has.
+
+    A key that only one has was unknown to the version that made the other; that is told as a mix of commits.
+    """
     a, b = dict(flat(first)), dict(flat(second))
     if (first.get("recipe") or {}).get("method") == (second.get("recipe") or {}).get("method") == "none":
         ignore = (*ignore, "data")  # nothing was trained on it
     differing = []
-    for key in sorted(a.keys() | b.keys()):
+    for key in sorted(a.keys() & b.keys()):
         top, *rest = key.split(".")
         shared = top not in ("task", "condition") or (
             rest and rest[0] in first.get(top, {}) and rest[0] in second.get(top, {})
@@ -78,7 +81,7 @@ def different_keys(first: Mapping[str, Any], second: Mapping[str, Any], ignore: 
         selects = (
             top in ignore or key in NOT_WEIGHTS or (top == "task" and rest[-1] in ("questions", "grader", "beliefs"))
         )
-        if shared and not selects and a.get(key) != b.get(key):
+        if shared and not selects and a[key] != b[key]:
             differing.append(key)
     return differing
 

@@ -11,21 +11,21 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from warmth.api.calls import KEPT, Call, Reply, Server, Usage, reply_of, row_of
 from warmth.api.capability import Capability
+from warmth.api.desk import ENDPOINT, Desk
 from warmth.api.money import Money
 from warmth.api.paid import Paid
 from warmth.api.reading import LEVELS, Outcome, body_of, read, repair_of
-from warmth.api.wire import hide, patiently, redact
+from warmth.api.wire import hide, redact
 from warmth.config import Api
 from warmth.errors import UserError
 from warmth.store import read_json, write_json
@@ -33,9 +33,6 @@ from warmth.store import read_json, write_json
 if TYPE_CHECKING:
     import openai
 
-T = TypeVar("T")
-ENDPOINT = "/v1/chat/completions"
-WINDOW = "24h"
 ENDED = ("completed", "expired", "cancelled", "failed")
 FULL = ("token_limit_exceeded", "too_many_batches")  # errors of a batch that may be handed in again later
 
@@ -47,7 +44,7 @@ class Batches:
         self, server: Server, settings: Api, paid: Paid, money: Money, counts: Counter[str], client: openai.OpenAI
     ):
         self._server, self._settings, self._paid, self._money = server, settings, paid, money
-        self._counts, self._client, self._key = counts, client, server.key()
+        self._counts, self._desk, self._key = counts, Desk(server, settings, client), server.key()
         self._folder = paid.folder / "batches"
         self._folder.mkdir(exist_ok=True)
         self._capability = Capability(paid.folder, server)
@@ -83,7 +80,7 @@ class Batches:
         finally:
             self._paid.sync()
             for lock in self._locks.values():
-                lock.release()
+                lock.release(force=True)
 
     def _take(self, index: int, call: Call) -> Iterator[Reply]:
         key = call.key(self._server)
@@ -176,45 +173,21 @@ class Batches:
             yield from self._close(name, {})
             return
         if state["state"] == "prepared":
-            state = {**state, "state": "uploaded", "file": self._upload(name)}
+            state = {**state, "state": "uploaded", "file": self._desk.upload(name, self._file(name))}
             self._save(name, state)
         if state["state"] == "uploaded":
-            file = state["file"]
-            batch = self._patiently(lambda: self._find(name) or self._create(name, file), "batch")
-            state = {**state, "state": "submitted", "batch": batch.id}
+            state = {**state, "state": "submitted", "batch": self._desk.open(name, state["file"])}
             self._save(name, state)
-        batch = self._patiently(lambda: self._client.batches.retrieve(state["batch"]), "batch")
+        batch = self._desk.look(state["batch"])
         if batch.status not in ENDED:
             return
         if batch.status == "failed":
             self._refused(name, state, batch)
             return
-        rows = list(self._rows(batch))
+        rows = list(self._desk.rows(batch))
         yield from self._close(name, self._outcomes(name, rows, expired=batch.status == "expired"))
         if batch.status == "cancelled":
             raise UserError(f"batch {batch.id} was cancelled at {self._server.url}; the same command hands in the rest")
-
-    def _upload(self, name: str) -> str:
-        def work() -> str:
-            with self._file(name).open("rb") as stream:
-                return self._client.files.create(file=(f"warmth-{name}.jsonl", stream), purpose="batch").id
-
-        return self._patiently(work, "batch file")
-
-    def _patiently(self, work: Callable[[], T], what: str) -> T:
-        return patiently(work, self._settings, self._key, what)
-
-    def _find(self, name: str) -> Any:
-        """The batch a process created without living to note it down."""
-        for batch in islice(self._client.batches.list(limit=100), 1000):
-            if (batch.metadata or {}).get("warmth") == name and batch.status != "failed":
-                return batch
-        return None
-
-    def _create(self, name: str, file: str) -> Any:
-        return self._client.batches.create(
-            input_file_id=file, endpoint=ENDPOINT, completion_window=WINDOW, metadata={"warmth": name}
-        )
 
     def _refused(self, name: str, state: dict[str, Any], batch: Any) -> None:
         errors = list(batch.errors.data or []) if batch.errors else []
@@ -225,14 +198,6 @@ class Batches:
         self._file(name).unlink(missing_ok=True)
         said = redact(errors[0].message or "no reason", self._key) if errors else "no reason given"
         raise UserError(f"{self._server.url} refused batch {batch.id}: {said}")
-
-    def _rows(self, batch: Any) -> Iterator[dict[str, Any]]:
-        for file in filter(None, (batch.output_file_id, batch.error_file_id)):
-            data = self._patiently(partial(self._read, file), "batch result")
-            yield from (json.loads(line) for line in data.splitlines() if line.strip())
-
-    def _read(self, file: str) -> bytes:
-        return self._client.files.content(file).read()
 
     def _outcomes(self, name: str, rows: list[dict[str, Any]], expired: bool) -> dict[str, Outcome]:
         """What became of each line; paid replies are in the store when this returns."""
@@ -278,7 +243,7 @@ class Batches:
                 outcome = Outcome("again", "server_error", detail="the batch returned no line for it")
                 outcome = self._stored(key) or outcome
             yield from self._next(key, outcome)
-        self._locks.pop(name).release()
+        self._locks.pop(name).release(force=True)
         (self._folder / f"{name}.lock").unlink(missing_ok=True)
 
     def _next(self, key: str, outcome: Outcome) -> Iterator[Reply]:

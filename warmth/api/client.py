@@ -17,6 +17,7 @@ from warmth.api.money import Money, prompt_tokens
 from warmth.api.paid import Paid
 from warmth.config import Api
 
+HAND_OVER_S = 0.01  # longest a reply waits for others to be handed over with
 AHEAD = 2048  # replies that may wait for a slow reader before sending pauses
 
 
@@ -76,14 +77,22 @@ class Client:
 
     def _streamed(self, calls: Iterable[Call]) -> Iterator[Reply]:
         loop, live = self._start()
-        box: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
+        box: queue.SimpleQueue[list[Reply] | None] = queue.SimpleQueue()
+        ready: list[Reply] = []
         behind = asyncio.Event()
         emitted = taken = 0
 
         def emit(reply: Reply) -> None:
             nonlocal emitted
             emitted += 1
-            box.put(reply)
+            if not ready:  # handed over in handfuls: waking the reader for each reply costs more than the reply
+                loop.call_later(HAND_OVER_S, hand_over)
+            ready.append(reply)
+
+        def hand_over() -> None:
+            if ready:
+                box.put(ready.copy())
+                ready.clear()
 
         async def room() -> None:
             while emitted - taken > AHEAD:
@@ -95,13 +104,15 @@ class Client:
             try:
                 await live.run(calls, emit, room)
             finally:
+                hand_over()
                 box.put(None)  # not in a callback of the future: a cancel fires that before the work has ended
 
         future = asyncio.run_coroutine_threadsafe(whole(), loop)
         try:
-            while (reply := box.get()) is not None:
-                yield reply
-                taken += 1
+            while (replies := box.get()) is not None:
+                for reply in replies:
+                    yield reply
+                    taken += 1
                 if not behind.is_set() and emitted - taken <= AHEAD // 2:
                     loop.call_soon_threadsafe(behind.set)
             future.result()

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 FIRST_WINDOW = 16  # calls under way before anything is known
 DROP = 0.1  # share of the granted rate given up at a refusal
 REST_S = 5.0  # seconds from a refusal until the granted rate is tried again
-SLACK_S = 0.02  # sends delayed by a busy event loop may be made up for within this time
+SLACK_S = 0.1  # sends delayed by a busy event loop may be made up for within this time
+FEW = 5  # calls from which a rate is measured
 STREAK = 3  # refusals without a reply between them, after which nobody sends until the server's wish is over
 
 
@@ -159,24 +160,28 @@ class Pace:
         self._listen(headers, now)
         if sent in self._sends:
             self._sends.remove(sent)
-        if sent < self._refused_at:  # sent before the last drop, so no news but for the measure of what was granted
-            self._granted = min(self._granted or self._goodput(sent), self._goodput(sent))
+        granted = self._goodput(sent)
+        if sent < self._refused_at:  # sent before the last drop: no news, but a better measure of what was granted
+            self._granted = min(granted or self._granted or 0.0, self._granted or granted or 0.0) or None
             return wait
-        self._granted, self._refused_at = self._goodput(sent), now
-        self._next = now + 1.0 / (self.rate(now) or 1.0)
+        self._granted, self._refused_at = granted or self._granted, now
+        self._next = now + 1.0 / (self.rate(now) or 1e9)
         self._streak += 1
         if self._streak >= STREAK:
             pause = wait or min(self.backoff * 2.0 ** (self._streak - STREAK), 30.0)
             self._paused_until = max(self._paused_until, now + pause)
         return wait
 
-    def _goodput(self, until: float) -> float:
-        """Calls a second that the server took of those sent before a moment: over the last second, or longer if few."""
+    def _goodput(self, until: float) -> float | None:
+        """Calls a second that the server took of those sent before a moment: over the last second, or longer if few.
+
+        None where it took too few to tell; waits between attempts then have to do.
+        """
         for window in (1.0, 10.0, 60.0):
             count = sum(until - window < moment <= until for moment in self._sends)
-            if count >= 5:
-                break
-        return max(count, 1) / window
+            if count >= FEW:
+                return count / window
+        return None
 
     def _listen(self, headers: Mapping[str, str], now: float) -> None:
         for kind in ("requests", "tokens"):

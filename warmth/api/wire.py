@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from warmth.api.calls import Failure, Server
 from warmth.config import Api
@@ -81,11 +83,12 @@ def patiently(work: Callable[[], T], settings: Api, key: str, what: str) -> T:
         try:
             return work()
         except openai.APIError as error:
-            code = str(getattr(error, "code", "") or "") + str(getattr(error, "type", "") or "")
+            line, code = explain(error, key), f"{getattr(error, 'code', '')} {getattr(error, 'type', '')}"
             limited = isinstance(error, openai.RateLimitError) and "quota" not in code and "billing" not in code
-            if attempt == settings.attempts or not (limited or isinstance(error, transient)):
-                raise UserError(f"{what}: {explain(error, key)}") from None  # its cause may hold the key
-            time.sleep(min(settings.backoff_s * 2 ** (attempt - 1), 30.0) * random.uniform(0.5, 1.5))
+            again = attempt < settings.attempts and (limited or isinstance(error, transient))
+        if not again:  # raised out here, so that the library's exception, which may quote the key, is not its context
+            raise UserError(f"{what}: {line}")
+        time.sleep(min(settings.backoff_s * 2 ** (attempt - 1), 30.0) * random.uniform(0.5, 1.5))
     raise AssertionError("unreachable")
 
 
@@ -121,11 +124,14 @@ class Wire:
 
         limits = aiohttp.ClientTimeout(total=self._settings.timeout_s, sock_connect=self._settings.connect_timeout_s)
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
+        # Asked once: with `trust_env` aiohttp asks the environment in a thread before each call.
+        scheme, host = urlsplit(self._url).scheme, urlsplit(self._url).hostname or ""
+        proxy = None if proxy_bypass(host) else getproxies().get(scheme)
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=limits,
             headers=self._headers,
-            trust_env=True,
+            proxy=proxy,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 

@@ -1,0 +1,182 @@
+"""Calls to a model server with 200 ms latency, 64 under way: ours, a raw aiohttp loop, AsyncOpenAI with a semaphore.
+
+python bench/api.py [--calls 10000] [--rate-calls 2000]      each case in a process of its own, against one server
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+
+from peers import table
+
+LATENCY_S, UNDER_WAY = 0.2, 64
+PROMPT = "Question: who wrote Hamlet?\nAnswer: I think it was Shakespeare. Number {}.\nIs the answer right?"
+
+
+def rss_mib() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
+def serve(rate: int | None) -> None:
+    """A server of fixed latency; with `rate`, 429 beyond so many calls in any second, without a word in its headers."""
+    from aiohttp import web
+
+    ids, granted, counts = itertools.count(), deque(), {"served": 0, "refused": 0}
+
+    async def chat(request: web.Request) -> web.Response:
+        body = await request.json()
+        now = time.monotonic()
+        while granted and now - granted[0] >= 1.0:
+            granted.popleft()
+        if rate and len(granted) >= rate:
+            counts["refused"] += 1
+            error = {"message": "Rate limit reached", "type": "requests", "code": "rate_limit_exceeded"}
+            return web.json_response({"error": error}, status=429)
+        if rate:
+            granted.append(now)
+        await asyncio.sleep(LATENCY_S)
+        counts["served"] += 1
+        message = {"role": "assistant", "content": "The answer names the right person.", "refusal": None}
+        reply = {"id": f"chatcmpl-{next(ids)}", "object": "chat.completion", "created": 0, "model": body["model"]}
+        choice = {"index": 0, "finish_reason": "stop", "logprobs": None, "message": message}
+        usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+        return web.json_response({**reply, "choices": [choice], "usage": usage})
+
+    async def stats(request: web.Request) -> web.Response:
+        return web.json_response(counts)
+
+    async def run() -> None:
+        app = web.Application()
+        app.add_routes([web.post("/v1/chat/completions", chat), web.get("/stats", stats)])
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        print(runner.addresses[0][1], flush=True)
+        await asyncio.Event().wait()
+
+    asyncio.run(run())
+
+
+def bodies(calls: int):
+    for number in range(calls):
+        messages = [{"role": "user", "content": PROMPT.format(number)}]
+        yield {"model": "judge", "messages": messages, "temperature": 0.0, "max_tokens": 16}
+
+
+async def loop(calls: int, one) -> None:
+    source = bodies(calls)
+
+    async def worker() -> None:
+        for body in source:
+            await one(body)
+
+    await asyncio.gather(*(worker() for _ in range(UNDER_WAY)))
+
+
+async def raw(url: str, calls: int) -> None:
+    import aiohttp
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def one(body: dict) -> None:
+            async with session.post(f"{url}/chat/completions", json=body) as reply:
+                assert (await reply.json())["choices"][0]["message"]["content"]
+
+        await loop(calls, one)
+
+
+async def plain(url: str, calls: int) -> None:
+    from openai import AsyncOpenAI
+
+    client, places = AsyncOpenAI(base_url=url, api_key="none"), asyncio.Semaphore(UNDER_WAY)
+
+    async def one(body: dict) -> None:
+        async with places:
+            assert (await client.chat.completions.create(**body)).choices[0].message.content
+
+    await asyncio.gather(*(one(body) for body in bodies(calls)))
+
+
+def ours(url: str, calls: int, folder: str) -> dict:
+    from warmth.api import Call, Client, Server
+    from warmth.types import Message
+
+    source = (Call((Message("user", PROMPT.format(number)),), 0.0, 16) for number in range(calls))
+    with Client(Server(url, "judge"), Path(folder)) as client:
+        failed = sum(bool(reply.failure) for reply in client.complete(source))
+        return {"failed": failed, "attempts": client.totals()["attempts"]}
+
+
+def case(name: str, url: str, calls: int, folder: str) -> None:
+    """One client in this process; prints its figures as JSON."""
+    if name.startswith("ours"):
+        import warmth.api.live  # imports are not what is measured  # noqa: F401
+    import aiohttp  # noqa: F401
+    import openai  # noqa: F401
+
+    before, cpu, started = rss_mib(), time.process_time(), time.perf_counter()
+    more = {"failed": 0, "attempts": calls}
+    if name.startswith("ours"):
+        more = ours(url, calls, folder)
+    else:
+        asyncio.run((raw if name == "raw aiohttp" else plain)(url, calls))
+    seconds = time.perf_counter() - started
+    figures = {"client": name, "calls": calls, "s": seconds, "calls_s": calls / seconds}
+    figures |= {"cpu_ms_call": 1000 * (time.process_time() - cpu) / calls, "rss_mib_before": before}
+    print(json.dumps({**figures, "rss_mib_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, **more}))
+
+
+def measure(rate: int | None, cases: list[tuple[str, int]]) -> list[dict]:
+    """The cases one after another against one server."""
+    this = [sys.executable, str(Path(__file__).resolve())]
+    server = subprocess.Popen([*this, "--serve", str(rate or 0)], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    url, rows = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1", []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, calls in cases:
+            done = subprocess.run([*this, "--case", name, url, str(calls), folder], capture_output=True, text=True)
+            rows.append(
+                json.loads(done.stdout) if done.returncode == 0 else {"client": name, "calls": done.stderr[-200:]}
+            )
+    server.kill()
+    return rows
+
+
+def main() -> None:
+    """Prints both tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=10_000)
+    parser.add_argument("--rate-calls", type=int, default=2000)
+    parser.add_argument("--serve", type=int)
+    parser.add_argument("--case", nargs=4)
+    given = parser.parse_args()
+    if given.serve is not None:
+        serve(given.serve or None)
+    elif given.case:
+        name, url, calls, folder = given.case
+        case(name, url, int(calls), folder)
+    else:
+        os.environ.setdefault("OPENAI_API_KEY", "none")
+        rows = measure(None, [(name, given.calls) for name in ("raw aiohttp", "AsyncOpenAI", "ours", "ours, cached")])
+        for row in rows:
+            row["of_raw"] = row["calls_s"] / rows[0]["calls_s"]
+        table(f"{LATENCY_S:g} s latency, {UNDER_WAY} under way (ideal {UNDER_WAY / LATENCY_S:.0f}/s)", rows)
+        rows = measure(50, [("ours", given.rate_calls)])
+        for row in rows:
+            row["of_limit"], row["refused"] = row["calls_s"] / 50, 1 - given.rate_calls / row["attempts"]
+        table("A server that takes 50 calls a second and refuses the rest", rows)
+
+
+if __name__ == "__main__":
+    main()

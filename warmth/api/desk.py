@@ -1,0 +1,71 @@
+"""The provider's batch desk: files handed over, batches created and looked at, lines fetched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from warmth.api.calls import Server
+from warmth.api.wire import patiently
+from warmth.config import Api
+
+if TYPE_CHECKING:
+    import openai
+    from openai.types import Batch
+
+T = TypeVar("T")
+ENDPOINT = "/v1/chat/completions"
+WINDOW = "24h"
+
+
+class Desk:
+    """Everything done at the provider, each step safe to repeat."""
+
+    def __init__(self, server: Server, settings: Api, client: openai.OpenAI):
+        self._settings, self._client, self._key = settings, client, server.key()
+
+    def upload(self, name: str, path: Path) -> str:
+        """Hands a batch's lines over; the file's id. A file uploaded twice costs nothing."""
+
+        def work() -> str:
+            with path.open("rb") as stream:
+                return self._client.files.create(file=(f"warmth-{name}.jsonl", stream), purpose="batch").id
+
+        return self._patiently(work, "batch file")
+
+    def open(self, name: str, file: str) -> str:
+        """The id of the batch of this name: the one that is there already, else a new one."""
+        return self._patiently(lambda: self.find(name) or self.create(name, file), "batch")
+
+    def find(self, name: str) -> str | None:
+        """The batch a process created without living to note it down."""
+        for batch in islice(self._client.batches.list(limit=100), 1000):
+            if (batch.metadata or {}).get("warmth") == name and batch.status != "failed":
+                return batch.id
+        return None
+
+    def create(self, name: str, file: str) -> str:
+        """A new batch; repeated only after `find` has looked."""
+        made = self._client.batches.create(
+            input_file_id=file, endpoint=ENDPOINT, completion_window=WINDOW, metadata={"warmth": name}
+        )
+        return made.id
+
+    def look(self, batch_id: str) -> Batch:
+        """A batch as it is now."""
+        return self._patiently(lambda: self._client.batches.retrieve(batch_id), "batch")
+
+    def rows(self, batch: Batch) -> Iterator[dict[str, Any]]:
+        """The lines that came back, good and bad."""
+        for file in filter(None, (batch.output_file_id, batch.error_file_id)):
+            data = self._fetch(file)
+            yield from (json.loads(line) for line in data.splitlines() if line.strip())
+
+    def _fetch(self, file: str) -> bytes:
+        return self._patiently(lambda: self._client.files.content(file).read(), "batch result")
+
+    def _patiently(self, work: Callable[[], T], what: str) -> T:
+        return patiently(work, self._settings, self._key, what)
