@@ -1,9 +1,10 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 
-from warmth.training.prepare import TIMEOUT_S, drop_stale_locks, extensions_folder
+from warmth.training.prepare import STALE_S, drop_stale_locks, extensions_folder
 
 COMMAND = [sys.executable, "-m", "warmth.training.prepare"]
 
@@ -23,15 +24,18 @@ def test_a_compiler_that_fails_is_code_1_and_shows_its_lines(tmp_path):
     assert result.stderr.splitlines()[-1].startswith("error: DeepSpeed's operation could not be built")
 
 
-def test_a_lock_left_by_a_killed_build_goes_and_that_of_a_running_one_stays(tmp_path):
+def test_a_lock_left_by_killed_ranks_goes_and_that_of_a_running_build_is_waited_for(tmp_path):
     locks = [tmp_path / name / "lock" for name in ("killed", "running")]
     for lock in locks:
         lock.parent.mkdir()
         lock.touch()
-    old = time.time() - TIMEOUT_S - 60
+    old = time.time() - STALE_S - 1
     os.utime(locks[0], (old, old))
+    threading.Timer(2, locks[1].unlink).start()
+    started = time.monotonic()
     drop_stale_locks(tmp_path)
-    assert [lock.exists() for lock in locks] == [False, True]
+    assert [lock.exists() for lock in locks] == [False, False]
+    assert 1.5 < time.monotonic() - started < 10
 
 
 def test_each_environment_compiles_for_itself(monkeypatch, tmp_path):

@@ -20,7 +20,7 @@ from warmth.config import Train, build
 from warmth.digest import digest
 from warmth.errors import RunFailed, UserError, one_line
 from warmth.store import Run, read_json, read_rows, write_json
-from warmth.training.prepare import extensions_folder
+from warmth.training.prepare import drop_stale_locks, extensions_folder
 
 LAST_LINES = 20  # of a failed rank's output, kept in status.json
 
@@ -66,6 +66,7 @@ class DeepSpeed:
 
     def train(self, run: Run, study: Train, examples: Iterable[Any]) -> None:
         """Runs the training to its end, or from where it was interrupted."""
+        drop_stale_locks(extensions_folder())
         torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.ranks)]
         start(
             run, study, examples, [sys.executable, *torchrun, "-m", "warmth.training.sft", str(run.folder)], self.ranks

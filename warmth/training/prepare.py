@@ -62,10 +62,17 @@ def main() -> None:
 
 
 def drop_stale_locks(folder: Path) -> None:
-    """Removes locks that killed builds left; torch would wait for them for ever."""
+    """Removes locks that killed ranks or builds left behind; torch would wait for them for ever.
+
+    A lock is a bare file without an owner, held for a moment when an operation is loaded and some 20 s when it is
+    built. So one is waited for until it goes, or is a minute old and belongs to nobody.
+    """
     for lock in folder.glob("*/lock"):
-        if time.time() - lock.stat().st_mtime > TIMEOUT_S:
-            lock.unlink(missing_ok=True)
+        while lock.exists():
+            if time.time() - lock.stat().st_mtime > STALE_S:
+                lock.unlink(missing_ok=True)
+            else:
+                time.sleep(0.5)
 
 
 def _build(environment: dict[str, str]) -> None:
