@@ -20,6 +20,7 @@ from warmth.digest import cache_folder, digest
 from warmth.errors import RunFailed, UserError, guarded
 
 TIMEOUT_S = 600
+STALE_S = 120
 BUILD = """
 import deepspeed
 deepspeed.init_distributed(dist_backend="gloo", verbose=False)
@@ -65,7 +66,7 @@ def drop_stale_locks(folder: Path) -> None:
     """Removes locks that killed ranks or builds left behind; torch would wait for them for ever.
 
     A lock is a bare file without an owner, held for a moment when an operation is loaded and some 20 s when it is
-    built. So one is waited for until it goes, or is a minute old and belongs to nobody.
+    built. So one is waited for until it goes, or is two minutes old and belongs to nobody.
     """
     for lock in folder.glob("*/lock"):
         while lock.exists():
