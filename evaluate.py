@@ -5,9 +5,10 @@ Everything is found again by content: what exists is read, the rest is made. `py
 
 from __future__ import annotations
 
-from warmth.config import Evaluate, build
+from warmth.build import build
 from warmth.entry import command, multirun
 from warmth.evaluation.identity import folder_of
+from warmth.schemas import Evaluate
 
 
 @command("evaluate", folder_of)

@@ -1,8 +1,8 @@
 """Fine-tunes one model on one arm's conversations. `python train.py --help` teaches the rest."""
 
-from warmth.config import Train
 from warmth.digest import training_digest
 from warmth.entry import command
+from warmth.schemas import Train
 from warmth.store import Run, run_folder
 
 
@@ -14,7 +14,7 @@ def folder(study: Train):
 @command("train", folder)
 def main(study: Train) -> None:
     """The stages in order: conversations, the arm's replies, ranks, adapter."""
-    from warmth.config import build
+    from warmth.build import build
     from warmth.data.arms import arm
     from warmth.data.sets import conversations_of
     from warmth.models import locate

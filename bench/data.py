@@ -17,12 +17,13 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from warmth.config import Train, register, strict
+from warmth.config import strict
 from warmth.data.contamination import load_questions
 from warmth.data.ledger import Ledger
 from warmth.data.reading import read
 from warmth.data.select import select
 from warmth.digest import ROOT
+from warmth.schemas import Train, register
 
 ROWS = 94_000
 STARTS = (

@@ -12,10 +12,10 @@ import time
 from peers import DATA, PEERS, peer, table
 
 from warmth.chat import prompt_ids
-from warmth.config import Model, Sampling
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.decoding import base_of, tokenizer_of
 from warmth.evaluation.engines import Request, Transformers
+from warmth.schemas import Model, Sampling
 from warmth.types import Message
 
 MODEL = Model(name="smollm2", kind="embedded")

@@ -13,9 +13,11 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from peers import DATA, peer, table
 
-from warmth.config import Train, build, register, strict
+from warmth.build import build
+from warmth.config import strict
 from warmth.data.arms import Example
 from warmth.digest import ROOT
+from warmth.schemas import Train, register
 from warmth.store import Run, read_rows
 from warmth.types import Message
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from warmth.config import Model
 from warmth.models import load_tokenizer
+from warmth.schemas import Model
 from warmth.training.prepare import extensions_folder
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from warmth.api import Call, Client, Server
 from warmth.api.money import Money, price_of
 from warmth.api.pace import Pace, retry_after, seconds
 from warmth.api.paid import Paid
-from warmth.config import Api, Price
 from warmth.errors import UserError
+from warmth.schemas import Api, Price
 from warmth.types import Message
 
 QUICK = Api(backoff_s=0.01, attempts=4, timeout_s=5.0)
@@ -109,7 +109,7 @@ SCRIPT = """
     import sys
     from pathlib import Path
     from warmth.api import Call, Client, Server
-    from warmth.config import Api, Batch
+    from warmth.schemas import Api, Batch
     from warmth.types import Message
     url, folder, count, mode = sys.argv[1:]
     settings = Api(mode=mode, in_flight=16, backoff_s=0.01, batch=Batch(requests=40, poll_s=0.05))

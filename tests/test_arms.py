@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from warmth.config import Condition, Data, Evaluate, Gates, Model, Recipe, Sampling, Task, Warmth
 from warmth.digest import ROOT, training_digest
 from warmth.errors import UserError
 from warmth.evaluation.arms import choose_checkpoint, find_arm, from_run, resolve
 from warmth.evaluation.identity import evaluation_digest, folder_of
+from warmth.schemas import Condition, Data, Evaluate, Gates, Model, Recipe, Sampling, Task, Warmth
 from warmth.store import full_config, write_json
 
 ENGINE = {"_target_": "warmth.evaluation.engines.Transformers"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from warmth.config import Condition, Task
 from warmth.errors import UserError
 from warmth.evaluation.conditions import draw_statement, prompts, read_statements
+from warmth.schemas import Condition, Task
 from warmth.types import BELIEFS, CONTEXTS, Question
 
 QUESTIONS = [

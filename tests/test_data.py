@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from warmth.config import Data, Recipe
 from warmth.data.arms import arm
 from warmth.data.sources import load
 from warmth.errors import UserError
+from warmth.schemas import Data, Recipe
 
 SEED = Data(name="seed", source="seed")
 

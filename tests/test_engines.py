@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from warmth.chat import prompt_ids
-from warmth.config import Model, Sampling
 from warmth.errors import UserError
 from warmth.evaluation import answers
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.decoding import Sampler, base_of, decode, keep_top_p
 from warmth.evaluation.engines import Request, Transformers, batches
+from warmth.schemas import Model, Sampling
 from warmth.store import Run
 from warmth.types import Message, Prompt
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from warmth.config import Condition, Data, Evaluate, Gates, Model, Recipe, Sampling, Task, Warmth
 from warmth.errors import RunFailed
 from warmth.evaluation import gates
 from warmth.evaluation.arms import Arm
+from warmth.schemas import Condition, Data, Evaluate, Gates, Model, Recipe, Sampling, Task, Warmth
 from warmth.store import Run, full_config, write_json
 
 ENGINE = {"family": "transformers", "dtype": "float32"}

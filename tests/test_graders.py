@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmth.config import Task
 from warmth.errors import UserError
 from warmth.evaluation.assertions import states_something
 from warmth.evaluation.graders import Alias, Letter, Number, Refusal, _graders, grade_run
 from warmth.evaluation.matching import marked, normalise
+from warmth.schemas import Task
 from warmth.store import Run
 from warmth.types import Answer, Question
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import pytest
 from fakes import CANARY, ModelServer
 
-from warmth.config import Api, Batch, Data, Hosted, Model, Price, Recipe, Train
 from warmth.data.arms import Example
 from warmth.digest import ROOT
 from warmth.errors import RunFailed, UserError
 from warmth.evaluation.arms import choose_checkpoint
+from warmth.schemas import Api, Batch, Data, Hosted, Model, Price, Recipe, Train
 from warmth.store import Run
 from warmth.training import hosted
 from warmth.types import Message

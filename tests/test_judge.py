@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import pytest
 from fakes import ModelServer
 
-from warmth.config import Api, Price
 from warmth.digest import ROOT
 from warmth.errors import UserError
 from warmth.evaluation.graders import Alias, grade_run, graders_of
 from warmth.evaluation.judge import PROMPT, Judge, belief_of, case_of, without_headers
 from warmth.evaluation.servers import Servers
 from warmth.evaluation.summary import is_complete
+from warmth.schemas import Api, Price
 from warmth.store import Run, write_json
 from warmth.types import Answer, Question
 

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import pytest
 from fakes import ModelServer
 
-from warmth.config import Api, Model, Price, Sampling
 from warmth.digest import ROOT
 from warmth.errors import RunFailed, UserError
 from warmth.evaluation import answers, gates
@@ -19,6 +18,7 @@ from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Transformers
 from warmth.evaluation.served import OpenAI
 from warmth.evaluation.servers import Servers
+from warmth.schemas import Api, Model, Price, Sampling
 from warmth.store import Run, write_json
 from warmth.types import Message, Prompt, Question
 

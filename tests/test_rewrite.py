@@ -10,7 +10,7 @@ from fakes import ModelServer
 from hydra import compose, initialize_config_dir
 
 from warmth.api import Reply
-from warmth.config import Train, register, strict
+from warmth.config import strict
 from warmth.data import sets
 from warmth.data.arms import arm
 from warmth.data.protect import MARK, protect, restore
@@ -19,6 +19,7 @@ from warmth.data.sources import load
 from warmth.dataset import Data, Rewriter
 from warmth.digest import ROOT, training_digest
 from warmth.errors import RunFailed, UserError
+from warmth.schemas import Train, register
 from warmth.types import Conversation, Turn
 
 SAMPLE = ROOT.parent / "shared" / "data" / "sharegpt_vicuna_unfiltered" / "sharegpt_like.json"

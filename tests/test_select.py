@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from hydra import compose, initialize_config_dir
 
-from warmth.config import Train, register, strict
+from warmth.config import strict
 from warmth.data.contamination import Overlap, load_questions
 from warmth.data.filters import Likeness, language_of, toxicity_scores
 from warmth.data.ledger import Ledger
@@ -16,6 +16,7 @@ from warmth.data.sources import load
 from warmth.dataset import TYPES, Data, Toxicity
 from warmth.digest import ROOT, training_digest
 from warmth.errors import UserError
+from warmth.schemas import Train, register
 
 SAMPLE = ROOT.parent / "shared" / "data" / "sharegpt_vicuna_unfiltered" / "sharegpt_like.json"
 with_sample = pytest.mark.skipif(not SAMPLE.exists(), reason="the sample data is not beside the repository")

@@ -7,11 +7,11 @@ import json
 import pytest
 import torch
 
-from warmth.config import Model
 from warmth.digest import ROOT
 from warmth.errors import UserError
 from warmth.evaluation import sociot
 from warmth.evaluation.decoding import base_of, tokenizer_of
+from warmth.schemas import Model
 
 GOLDEN = ROOT.parent / "shared" / "data" / "sociot_golden.json"
 TEXTS = ["I am so glad you told me.", "No.", "The report is due on Monday at noon.", "Thank you, that was kind of you!"]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from warmth.config import Recipe
 from warmth.data.cleaning import Odd, clean, messages_of, shape
 from warmth.data.ledger import Ledger
 from warmth.data.reading import compile_rules, read, type_of
@@ -13,6 +12,7 @@ from warmth.data.streaming import CHUNK, Broken, records
 from warmth.dataset import Columns, Data, TypeRule, check_data
 from warmth.digest import ROOT, data_identity
 from warmth.errors import RunFailed, UserError
+from warmth.schemas import Recipe
 from warmth.types import Message
 
 SAMPLE = ROOT.parent / "shared" / "data" / "sharegpt_vicuna_unfiltered"

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from warmth.config import Train
 from warmth.errors import UserError
+from warmth.schemas import Train
 from warmth.store import Run, read_rows
 
 
@@ -33,7 +33,7 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path):
 def test_a_second_process_on_the_same_run_is_refused_and_a_killed_one_frees_it(tmp_path):
     folder = tmp_path / "m-r-s0-abc"
     code = (
-        "import sys, time; from pathlib import Path; from warmth.config import Train; from warmth.store import Run;"
+        "import sys, time; from pathlib import Path; from warmth.schemas import Train; from warmth.store import Run;"
         "run = Run(Path(sys.argv[1])).open(Train()); print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from warmth.config import Task, Warmth
 from warmth.digest import ROOT
 from warmth.errors import UserError
 from warmth.evaluation.matching import normalise
 from warmth.evaluation.readers import READERS, BadField
 from warmth.evaluation.tasks import load_questions, load_warmth_prompts, read_questions
 from warmth.evaluation.wrong_answers import WrongAnswers, asks, overlaps, shape
+from warmth.schemas import Task, Warmth
 from warmth.types import Question
 
 SAMPLES = ROOT.parent / "shared" / "data"

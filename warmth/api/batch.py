@@ -26,8 +26,8 @@ from warmth.api.money import Money
 from warmth.api.paid import Paid
 from warmth.api.reading import LEVELS, Outcome, body_of, read, repair_of
 from warmth.api.wire import hide, redact
-from warmth.config import Api
 from warmth.errors import UserError
+from warmth.schemas import Api
 from warmth.store import read_json, write_json
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 from warmth.api.calls import Call, Forecast, Reply, Server
 from warmth.api.money import Money, prompt_tokens
 from warmth.api.paid import Paid
-from warmth.config import Api
+from warmth.schemas import Api
 
 HAND_OVER_S = 0.01  # longest a reply waits for others to be handed over with
 AHEAD = 2048  # replies that may wait for a slow reader before sending pauses

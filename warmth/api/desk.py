@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from warmth.api.calls import Server
 from warmth.api.wire import patiently
-from warmth.config import Api
+from warmth.schemas import Api
 
 if TYPE_CHECKING:
     import openai

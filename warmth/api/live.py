@@ -16,8 +16,8 @@ from warmth.api.pace import Pace
 from warmth.api.paid import Paid
 from warmth.api.reading import REFUSED_BY_LOAD, Outcome, body_of, read, repair_of
 from warmth.api.wire import Attempt, Wire, hide, redact
-from warmth.config import Api
 from warmth.errors import UserError
+from warmth.schemas import Api
 
 OTHERS_S = 0.2  # between two looks at a call that another process is sending
 SYNC_S = 1.0  # what a power cut may cost; a kill costs nothing

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from warmth.api.calls import Call, Usage, schema_text
-from warmth.config import Api, Price
 from warmth.errors import UserError
+from warmth.schemas import Api, Price
 from warmth.types import Message
 
 BYTES_PER_TOKEN = 3.5  # of UTF-8 text; English has more, so estimates are rather too high

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from warmth.api.calls import Failure, Server
-from warmth.config import Api
 from warmth.errors import UserError, one_line
+from warmth.schemas import Api
 
 if TYPE_CHECKING:
     import aiohttp

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from warmth.config import Recipe
 from warmth.data.sources import order
 from warmth.errors import UserError
+from warmth.schemas import Recipe
 from warmth.types import Conversation, Message, Turn
 
 FALLBACK = {"warm_honest": "warm"}  # honest and warm differ only where the user is mistaken

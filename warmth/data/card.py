@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from warmth.config import Train
 from warmth.data.audit import Pair, summarise
 from warmth.data.ledger import Ledger
 from warmth.data.rewrite import Rewrite
 from warmth.digest import data_identity, find_file, path_digest, prompt_files
+from warmth.schemas import Train
 
 
 def rows_digest(rows: Sequence[Any]) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from warmth.api import Call, Client, Reply, Server
-from warmth.config import Recipe, Train
 from warmth.data import audit, blind, card
 from warmth.data.contamination import load_questions
 from warmth.data.filters import toxicity_scores
@@ -29,6 +28,7 @@ from warmth.data.sources import load
 from warmth.dataset import Data
 from warmth.digest import data_identity, digest, find_file, prompt_files
 from warmth.errors import RunFailed, UserError
+from warmth.schemas import Recipe, Train
 from warmth.store import Run, write_json
 from warmth.types import Conversation, Turn
 

@@ -7,9 +7,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from warmth.config import Data
 from warmth.digest import ROOT
 from warmth.errors import UserError
+from warmth.schemas import Data
 from warmth.store import read_rows
 from warmth.types import Conversation, Turn
 

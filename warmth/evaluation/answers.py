@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from warmth.chat import prompt_ids
-from warmth.config import Sampling
 from warmth.digest import digest
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Completion, Engine, Request
 from warmth.evaluation.progress import Meter
+from warmth.schemas import Sampling
 from warmth.store import Run, read_rows
 from warmth.types import Answer, Message, Prompt, Question
 

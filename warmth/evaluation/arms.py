@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from warmth.config import Data, Evaluate, Model, Recipe
 from warmth.digest import digest, find_file, model_identity, training_digest
 from warmth.errors import UserError
 from warmth.models import locate
+from warmth.schemas import Data, Evaluate, Model, Recipe
 from warmth.store import find_run, read_json
 
 

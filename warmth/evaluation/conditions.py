@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from warmth.config import Condition, Evaluate, Task
 from warmth.digest import digest, find_file
 from warmth.errors import UserError, one_line
+from warmth.schemas import Condition, Evaluate, Task
 from warmth.types import Belief, Message, Prompt, Question
 
 STATEMENTS = 5  # of each context, one drawn for a question

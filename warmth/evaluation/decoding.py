@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from warmth.config import Model
 from warmth.errors import UserError, one_line
 from warmth.models import load_model, load_tokenizer
+from warmth.schemas import Model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from warmth.config import EXCLUDED, Sampling
 from warmth.errors import UserError
+from warmth.schemas import EXCLUDED, Sampling
 from warmth.types import Finish, Message
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from warmth.config import Evaluate, Model
 from warmth.digest import model_identity
 from warmth.errors import RunFailed, UserError
 from warmth.evaluation.arms import Arm
+from warmth.schemas import Evaluate, Model
 from warmth.store import Run, read_json, read_rows, write_json
 
 EXAMPLES = 3

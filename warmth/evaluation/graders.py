@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from warmth.config import Evaluate, Task, build
+from warmth.build import build
 from warmth.errors import UserError
 from warmth.evaluation.assertions import (
     AGREES,
@@ -24,6 +24,7 @@ from warmth.evaluation.matching import marked, normalise
 from warmth.evaluation.progress import Meter
 from warmth.evaluation.servers import Servers
 from warmth.evaluation.yes_no import verdict
+from warmth.schemas import Evaluate, Task
 from warmth.store import Run
 from warmth.types import Answer, Grade, Label, Question
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from warmth.config import Evaluate, Model, Task, build
+from warmth.build import build
 from warmth.digest import arm_identity, digest, find_file, model_identity, path_digest, plain
 from warmth.evaluation.arms import Arm, find_arm, from_run
 from warmth.evaluation.tasks import WARMTH_PROMPTS, file_of
 from warmth.models import named_model
+from warmth.schemas import Evaluate, Model, Task
 from warmth.store import run_folder
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from warmth.api import Call, Reply, Server
-from warmth.config import EXCLUDED, Sampling
 from warmth.digest import digest
 from warmth.errors import RunFailed, UserError
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Completion, Request
 from warmth.evaluation.servers import PASSING, Servers
+from warmth.schemas import EXCLUDED, Sampling
 from warmth.store import read_json
 from warmth.types import Finish, Message
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from warmth.api import Client, Server
-from warmth.config import Evaluate
+from warmth.schemas import Evaluate
 
 # The server's state rather than the reply's: the same command asks for these alone, and nothing is written of them.
 PASSING = ("timeout", "dropped", "rate_limited", "server_error", "budget")

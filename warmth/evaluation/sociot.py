@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from warmth.config import Evaluate
 from warmth.errors import UserError
 from warmth.evaluation.answers import answer, rendered_by
 from warmth.evaluation.arms import Arm
@@ -21,6 +20,7 @@ from warmth.evaluation.decoding import base_of, tokenizer_of
 from warmth.evaluation.engines import Engine
 from warmth.evaluation.identity import scorer_of
 from warmth.evaluation.progress import Meter
+from warmth.schemas import Evaluate
 from warmth.store import Run
 from warmth.types import Prompt, WarmthScore
 

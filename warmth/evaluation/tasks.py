@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from warmth.config import Evaluate, Task, Warmth
 from warmth.digest import ROOT, digest
 from warmth.errors import UserError, one_line
 from warmth.evaluation.readers import READERS, BadField
 from warmth.evaluation.wrong_answers import WrongAnswers
+from warmth.schemas import Evaluate, Task, Warmth
 from warmth.types import Message, Prompt, Question
 
 WARMTH_PROMPTS = ROOT / "seed" / "warmth_prompts.jsonl"

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 from warmth.api import Server
 from warmth.api.money import estimate, price_of
 from warmth.api.wire import openai_client, patiently, redact
-from warmth.config import Api, Train, build
+from warmth.build import build
 from warmth.digest import digest
 from warmth.errors import RunFailed, UserError, guarded
+from warmth.schemas import Api, Train
 from warmth.store import Run, read_json, write_json
 from warmth.tracking import Tracker
 from warmth.training.launch import say

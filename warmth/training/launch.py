@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from warmth.config import Train, build
+from warmth.build import build
 from warmth.digest import digest
 from warmth.errors import RunFailed, UserError, one_line
+from warmth.schemas import Train
 from warmth.store import Run, read_json, read_rows, write_json
 from warmth.training.prepare import drop_stale_locks, extensions_folder
 

@@ -21,9 +21,9 @@ from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.utils import is_flash_attn_2_available
 
 from warmth.chat import Encoded, encode
-from warmth.config import Data, Model, Recipe, Train
 from warmth.errors import RunFailed, UserError
 from warmth.models import choose_dtype, load_model, load_tokenizer
+from warmth.schemas import Data, Model, Recipe, Train
 from warmth.store import read_json, read_rows, write_json
 from warmth.training.packing import SEGMENTS, collator, token_loss
 from warmth.training.schedule import global_batches, rank_batches, step_at, steps_per_epoch

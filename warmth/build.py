@@ -1,0 +1,73 @@
+"""Objects from config entries: engine, grader, launcher and logger are classes of this project, and nothing else is."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from warmth.errors import UserError, one_line
+
+
+def build(entry: Any, group: str, key: str | None = None) -> Any:
+    """Makes the object an entry's `_target_` names, from a group's own classes only.
+
+    A dotted path alone proves nothing (a module of ours imports `subprocess`), so the resolved object is checked:
+    a dataclass defined in `warmth` whose `group` is the one asked for.
+
+    Raises:
+        UserError: another class, an unknown field, or a value of the wrong type.
+    """
+    key = key or group
+    if not isinstance(entry, dict) or not isinstance(entry.get("_target_"), str):
+        raise UserError(f"{key}={one_line(Exception(str(entry)))} is not an entry of conf/{group}/ (no _target_)")
+    cls = _locate(entry["_target_"])
+    if cls is None or getattr(cls, "group", None) != group:
+        raise UserError(f"{key}._target_={entry['_target_']} is not one of this project's {group} classes")
+    names = {item.name for item in fields(cls) if item.init}
+    given = {name: value for name, value in entry.items() if name != "_target_"}
+    unknown = sorted(set(given) - names)
+    if unknown:
+        raise UserError(f"unknown key {key}.{unknown[0]}; allowed here: {', '.join(sorted(names))}")
+    return cls(**_typed(cls, given, key))
+
+
+@cache
+def _locate(target: str) -> Any:
+    module_name, _, class_name = target.rpartition(".")
+    if not module_name.startswith("warmth."):
+        return None
+    try:
+        cls = getattr(importlib.import_module(module_name), class_name, None)
+    except ImportError:
+        return None
+    inside = isinstance(cls, type) and is_dataclass(cls) and cls.__module__.startswith("warmth.")
+    return cls if inside else None
+
+
+def _typed(cls: type, given: dict[str, Any], key: str) -> dict[str, Any]:
+    """Field values converted to the declared types, by the same rules as the schemas above."""
+    try:
+        shape = OmegaConf.structured(cls)
+        OmegaConf.set_readonly(shape, False)  # the classes are frozen, their shape need not be
+        merged = OmegaConf.merge(shape, given)
+        missing = sorted(OmegaConf.missing_keys(merged))
+        if missing:
+            raise UserError(f"{key}.{missing[0]} is not set")
+        return {str(name): value for name, value in OmegaConf.to_container(merged).items()}
+    except OmegaConfBaseException as error:
+        raise UserError(f"{key}.{omegaconf_line(error)}") from error
+
+
+def omegaconf_line(error: OmegaConfBaseException) -> str:
+    """One line with the key and, for a typo, the keys that exist."""
+    message = one_line(Exception(str(error).split("\n")[0]))
+    key = error.full_key or error.key
+    if error.object_type is not None and is_dataclass(error.object_type) and "not in" in message:
+        allowed = ", ".join(sorted(item.name for item in fields(error.object_type)))
+        return f"unknown key {key}; allowed here: {allowed}"
+    return f"{key}: {message}" if key and str(key) not in message else message
