@@ -1,6 +1,7 @@
 """Other tools on this project's work: starts the scripts of a peers folder, if there is one, in this run's environment.
 
-The folder is named by `PEERS` (default `../shared/peers`), its data by `PEERS_DATA`. A peer whose package is not
+The folder is named by `PEERS` (default `../shared/peers`), its data by `PEERS_DATA`. Peers that cannot share this
+project's environment have theirs under `PEERS_VENVS`, by the names of the peers' README. A peer whose package is not
 installed is left out with its reason.
 """
 
@@ -21,15 +22,21 @@ PEERS = Path(os.environ.get("PEERS") or ROOT.parent / "shared" / "peers")
 DATA = Path(os.environ.get("PEERS_DATA") or ROOT.parent / "shared" / "data")
 
 
-def peer(script: str, *args: str) -> dict[str, Any] | None:
-    """The `RESULT` row of a peer's script, or None with one line that says why there is none."""
+def python_of(venv: str) -> str:
+    """The interpreter of a peers' environment; this one where there is none of that name."""
+    found = Path(os.environ.get("PEERS_VENVS", "")) / venv / "bin" / "python"
+    return str(found) if found.exists() else sys.executable
+
+
+def peer(script: str, *args: str, venv: str = "", **extra: str) -> dict[str, Any] | None:
+    """The `RESULT` row of a peer's script, or None with one line on why there is none; `extra` is environment."""
     if not (PEERS / script).exists():
         print(f"  {script}: no peers folder", file=sys.stderr)
         return None
     with tempfile.TemporaryDirectory() as folder:
         paths = {"PEERS_MODEL": str(embedded_folder()), "PEERS_DATA": str(DATA), "PEERS_OUT": f"{folder}/results.jsonl"}
-        env = {**os.environ, **paths, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-        done = subprocess.run([sys.executable, str(PEERS / script), *args], env=env, capture_output=True, text=True)
+        env = {**os.environ, **paths, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **extra}
+        done = subprocess.run([python_of(venv), str(PEERS / script), *args], env=env, capture_output=True, text=True)
     rows = [line.removeprefix("RESULT ") for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if done.returncode or not rows:
         reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
