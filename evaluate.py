@@ -30,7 +30,7 @@ def main(study: Evaluate) -> None:
     questions = tasks.load_all(study)
     prompts, held_out = (
         conditions.prompts_of(study, questions),
-        tasks.load_warmth_prompts(study.warmth, study.draw_seed),
+        tasks.load_warmth_prompts(study),
     )
 
     with run.open(study):

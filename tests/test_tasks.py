@@ -13,7 +13,8 @@ from warmth.evaluation.matching import normalise
 from warmth.evaluation.readers import READERS, BadField
 from warmth.evaluation.tasks import load_questions, load_warmth_prompts, read_questions
 from warmth.evaluation.wrong_answers import WrongAnswers, asks, overlaps, shape
-from warmth.schemas import Task, Warmth
+from warmth.schemas import Data, Evaluate, Task, Warmth
+from warmth.store import set_folder
 from warmth.types import Question
 
 SAMPLES = ROOT.parent / "shared" / "data"
@@ -226,16 +227,39 @@ def test_drawn_wrong_answers_on_triviaqa_are_plausible():
     assert len({normalise(question.wrong or "") for question in questions}) > 0.4 * len(questions)
 
 
+def warmth_of(count, variant="deterministic", **more):
+    """A study that measures warmth on `count` prompts of the seed, unless `more` says otherwise."""
+    return Evaluate(**{"data": Data("seed", "seed"), "warmth": Warmth(count, variant, 80), **more})
+
+
 def test_warmth_prompts_are_the_same_for_every_arm_and_more_of_them_are_a_superset():
-    few, more = (load_warmth_prompts(Warmth(count, "deterministic", 80), 0) for count in (6, 24))
+    few, more = (load_warmth_prompts(warmth_of(count)) for count in (6, 24))
     assert few == more[:6]
-    assert load_warmth_prompts(Warmth(0, "deterministic", 80), 0) == []
+    assert load_warmth_prompts(warmth_of(0)) == []
 
 
 def test_too_many_warmth_prompts_or_an_unknown_reading_are_refused():
     with pytest.raises(UserError, match="warmth.prompts=100000"):
-        load_warmth_prompts(Warmth(100_000, "deterministic", 80), 0)
+        load_warmth_prompts(warmth_of(100_000))
     with pytest.raises(
         UserError, match="warmth.variant=paper is not available yet; choose one of: deterministic, reference"
     ):
-        load_warmth_prompts(Warmth(6, "paper", 80), 0)
+        load_warmth_prompts(warmth_of(6, "paper"))
+
+
+def test_warmth_is_measured_on_the_prompts_held_out_from_the_set_that_was_trained_on(tmp_path):
+    own = tmp_path / "rows.jsonl"
+    own.write_text("{}\n")
+    study = warmth_of(2, data=Data("jsonl", "jsonl", str(own), held_out=2), output=str(tmp_path), study="first")
+    with pytest.raises(UserError, match=r"jsonl-[0-9a-f]{12}, whose held-out prompts measure warmth, is not built: "):
+        load_warmth_prompts(study)
+    folder = set_folder(study)
+    folder.mkdir(parents=True)
+    rows = [json.dumps({"id": name, "prompt": f"Say {name}"}) + "\n" for name in ("a", "b")]
+    (folder / "warmth_prompts.jsonl").write_text("".join(rows))
+    (folder / "done.json").touch()
+    assert {prompt.messages[0].content for prompt in load_warmth_prompts(study)} == {"Say a", "Say b"}
+    elsewhere = replace(study, study="second", run=str(tmp_path / "first" / "train" / "a-run"))
+    assert load_warmth_prompts(elsewhere) == load_warmth_prompts(study)  # found beside the run that was trained on it
+    given = warmth_of(1, warmth=Warmth(1, "deterministic", 80, path=str(folder / "warmth_prompts.jsonl")))
+    assert load_warmth_prompts(given)[0] in load_warmth_prompts(study)

@@ -154,6 +154,7 @@ class Warmth:
     variant: str = MISSING  # deterministic
     max_new_tokens: int = MISSING
     scorer: str | None = None  # a model entry, hub id or folder; None: the model itself
+    path: str | None = None  # a file of prompts; None: those held out from the training set, else the seed's
 
 
 @dataclass

@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from warmth.digest import ROOT
+from warmth.digest import ROOT, data_identity, digest
 from warmth.errors import UserError, one_line
 
 PACKAGES = ("torch", "transformers", "peft", "deepspeed", "accelerate", "datasets", "statsmodels", "scipy", "wandb")
@@ -187,6 +187,12 @@ def find_run(root: Path, study: str, stage: str, identity: str) -> Path | None:
     """The folder of the run with this digest, whatever its recipe was called; None if there is none."""
     found = sorted((root / study / stage).glob(f"*-{identity}"))
     return found[0] if found else None
+
+
+def set_folder(config: Any) -> Path:
+    """`<output>/<study>/data/<name>-<digest>`: where the set that a config trains on is, or will be built."""
+    name = f"{config.data.name}-{digest(data_identity(config.data, config.recipe))}"
+    return Path(config.output) / config.study / "data" / name
 
 
 def full_config(config: Any) -> Any:

@@ -26,10 +26,10 @@ from warmth.data.rewrite import Complete, Rewrite, manner_prompt, rewrite
 from warmth.data.select import Selection, select
 from warmth.data.sources import load
 from warmth.dataset import Data
-from warmth.digest import data_identity, digest, find_file, prompt_files
+from warmth.digest import find_file, prompt_files
 from warmth.errors import RunFailed, UserError
 from warmth.schemas import Recipe, Train
-from warmth.store import Run, write_json
+from warmth.store import Run, set_folder, write_json
 from warmth.types import Conversation, Turn
 
 WRITE_S = 2.0  # seconds of work between two writes
@@ -55,12 +55,6 @@ def conversations_of(study: Train, complete: Complete | None = None) -> list[Con
             if not (folder / "done.json").exists():
                 build(study, folder, complete or served(study))
     return load(Data(name=study.data.name, source="seed", path=str(folder / FILE), max_turns=study.data.max_turns))
-
-
-def set_folder(study: Train) -> Path:
-    """Where a study's set is; computed from config and files alone."""
-    identity = digest(data_identity(study.data, study.recipe))
-    return Path(study.output) / study.study / "data" / f"{study.data.name}-{identity}"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 from warmth.build import build
 from warmth.digest import arm_identity, digest, find_file, model_identity, path_digest, plain
 from warmth.evaluation.arms import Arm, find_arm, from_run
-from warmth.evaluation.tasks import WARMTH_PROMPTS, file_of
+from warmth.evaluation.tasks import file_of, warmth_prompts_file
 from warmth.models import named_model
 from warmth.schemas import Evaluate, Model, Task
 from warmth.store import run_folder
@@ -22,9 +22,9 @@ def evaluation_digest(study: Evaluate, arm: Arm) -> str:
     """
     engine = build(study.engine, "engine")
     warmth = plain(study.warmth)
-    del warmth["scorer"]
+    del warmth["scorer"], warmth["path"]
     if study.warmth.prompts:
-        warmth["file"] = path_digest(WARMTH_PROMPTS)
+        warmth["file"] = path_digest(warmth_prompts_file(study))
         if scorer_of(study) != study.model:
             warmth["scorer"] = model_identity(scorer_of(study))
     return digest(

@@ -9,14 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from warmth.digest import ROOT, digest
+from warmth.digest import ROOT, digest, find_file
 from warmth.errors import UserError, one_line
 from warmth.evaluation.readers import READERS, BadField
 from warmth.evaluation.wrong_answers import WrongAnswers
-from warmth.schemas import Evaluate, Task, Warmth
+from warmth.schemas import Evaluate, Task
+from warmth.store import set_folder
 from warmth.types import Message, Prompt, Question
 
-WARMTH_PROMPTS = ROOT / "seed" / "warmth_prompts.jsonl"
+WARMTH_PROMPTS = "warmth_prompts.jsonl"  # in the seed, and in a set built with `data.held_out`
 VARIANTS = ("deterministic", "reference")  # readings of SocioT that `sociot.py` computes
 
 
@@ -56,23 +57,47 @@ def load_questions(name: str, task: Task, draw_seed: int, limit: int | None) -> 
     return drawn
 
 
-def load_warmth_prompts(settings: Warmth, draw_seed: int) -> list[Prompt]:
+def warmth_prompts_file(study: Evaluate) -> Path:
+    """The prompts held out from the set that the arms were trained on, so that none of them saw a prompt of its kind.
+
+    Raises:
+        UserError: `warmth.path` does not exist, or the set was not built yet.
+    """
+    if study.warmth.path:
+        return find_file(study.warmth.path)
+    if study.data.source == "seed" or not study.data.held_out:
+        return ROOT / "seed" / WARMTH_PROMPTS
+    folder = set_folder(study)
+    beside_run = [Path(study.run).resolve().parent.parent / "data" / folder.name] if study.run else []
+    for place in (folder, *beside_run):
+        if (place / "done.json").exists():
+            return place / WARMTH_PROMPTS
+    raise UserError(
+        f"{folder}, whose held-out prompts measure warmth, is not built: train an arm on data={study.data.name} first, "
+        "or give warmth.path=FILE or warmth.prompts=0"
+    )
+
+
+def load_warmth_prompts(study: Evaluate) -> list[Prompt]:
     """Held-out prompts whose replies are scored for warmth, drawn like questions and the same for every arm.
 
     Raises:
         UserError: fewer exist than are asked for, a row is bad, or the variant cannot be computed yet.
     """
+    settings = study.warmth
     if settings.variant not in VARIANTS:
         raise UserError(f"warmth.variant={settings.variant} is not available yet; choose one of: {', '.join(VARIANTS)}")
-    found: dict[str, str] = {}
-    for place, row in _file_rows(WARMTH_PROMPTS) if settings.prompts else ():
+    if not settings.prompts:
+        return []
+    file, found = warmth_prompts_file(study), {}
+    for place, row in _file_rows(file):
         if not isinstance(row.get("id"), str) or not isinstance(row.get("prompt"), str):
             raise UserError(f"{place}: fields id and prompt must be texts")
         found[row["id"]] = row["prompt"]
     if len(found) < settings.prompts:
-        raise UserError(f"warmth.prompts={settings.prompts}, but {WARMTH_PROMPTS} holds {len(found)}")
+        raise UserError(f"warmth.prompts={settings.prompts}, but {file} holds {len(found)}")
     result = []
-    for key in sorted(found, key=lambda key: digest([draw_seed, key]))[: settings.prompts]:
+    for key in sorted(found, key=lambda key: digest([study.draw_seed, key]))[: settings.prompts]:
         messages = (Message("user", found[key]),)
         length = settings.max_new_tokens
         result.append(Prompt(digest(messages), key, "warmth", "unmodified", "none", False, "", messages, length))
