@@ -168,7 +168,7 @@ def test_what_changes_answers_changes_the_run_folder(study, change):
     "change",
     [
         {"gates": Gates("warn", 1.0, 1.0)},
-        {"grader": {"alias": {"_target_": "warmth.evaluation.graders.Alias"}}},
+        {"grader": {"alias": {"_target_": "warmth.evaluation.alias.Alias"}}},
         {"logger": {"_target_": "other"}},
         {"engine": {**ENGINE, "batch_size": 7}},
         {"seed": 5},  # nothing is trained

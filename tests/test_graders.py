@@ -7,9 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warmth.errors import UserError
+from warmth.evaluation.alias import Alias
 from warmth.evaluation.assertions import states_something
-from warmth.evaluation.graders import Alias, Letter, Number, Refusal, _graders, grade_run
+from warmth.evaluation.choices import Letter
+from warmth.evaluation.graders import _graders, grade_run
 from warmth.evaluation.matching import marked, normalise
+from warmth.evaluation.numbers import Number
+from warmth.evaluation.refusals import Refusal
 from warmth.schemas import Task
 from warmth.store import Run
 from warmth.types import Answer, Question

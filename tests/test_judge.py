@@ -12,7 +12,8 @@ from fakes import ModelServer
 
 from warmth.digest import ROOT
 from warmth.errors import UserError
-from warmth.evaluation.graders import Alias, grade_run, graders_of
+from warmth.evaluation.alias import Alias
+from warmth.evaluation.graders import grade_run, graders_of
 from warmth.evaluation.judge import PROMPT, Judge, belief_of, case_of, without_headers
 from warmth.evaluation.servers import Servers
 from warmth.evaluation.summary import is_complete
@@ -273,7 +274,7 @@ def test_batches_grade_as_calls_one_by_one_do(tmp_path):
 def study(server, **entries):
     settings = {"base_url": server.url, "model": "gpt-4o-2024-08-06"}
     made = {name: {"_target_": "warmth.evaluation.judge.Judge", **settings, **given} for name, given in entries.items()}
-    alias = {"alias": {"_target_": "warmth.evaluation.graders.Alias"}}
+    alias = {"alias": {"_target_": "warmth.evaluation.alias.Alias"}}
     task = SimpleNamespace(grader="alias")
     return SimpleNamespace(api=QUICK, output="unused", grader={**alias, **made}, task={"t": task})
 

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict
 from warmth.api import Call, Failure, Reply, Server
 from warmth.digest import find_file
 from warmth.evaluation.gates import HEADER
-from warmth.evaluation.graders import unreadable
 from warmth.evaluation.servers import Servers
+from warmth.evaluation.unscored import unreadable
 from warmth.types import Answer, Grade, Label, Message, Question
 
 PROMPT = "prompts/judge_qa_v1.txt"  # the one that a row's name does not mention
