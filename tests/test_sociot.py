@@ -9,12 +9,24 @@ import torch
 
 from warmth.digest import ROOT
 from warmth.errors import UserError
-from warmth.evaluation import sociot
+from warmth.evaluation import likelihood, sociot
 from warmth.evaluation.decoding import base_of, tokenizer_of
+from warmth.evaluation.likelihood import Row
+from warmth.evaluation.sociot import CLOSE, CLOSE_PAPER, DISTANT, Score, Unscored
 from warmth.schemas import Model
 
 GOLDEN = ROOT.parent / "shared" / "data" / "sociot_golden.json"
 TEXTS = ["I am so glad you told me.", "No.", "The report is due on Monday at noon.", "Thank you, that was kind of you!"]
+ODD = [
+    '"Quoted," she said.',
+    "\n\n  ",
+    "🧡🫂 Bravo!",
+    "你好，我的朋友。",
+    "مرحبا",
+    "x" * 900,
+    "half \ud800 a pair",
+    "\x00\x1b[31m",
+]
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +60,13 @@ def test_deterministic_scores_are_the_golden_ones(golden, smollm2):
 
 def test_each_speaker_has_its_golden_value(golden, smollm2):
     item = golden["items"][7]
-    values = sociot.deterministic([item["text"]], *smollm2, 2048)[0]
+    model, tokenizer = smollm2
+    starts = [ids(tokenizer, f'{speaker} said, "') for speaker in CLOSE + DISTANT]
+    rows = [Row(number, tuple(ids(tokenizer, item["text"]))) for number in range(8)]
+    found = dict(likelihood.token_log_probs(model, starts, rows, 2048))
     own = item["deterministic"]
-    assert values == pytest.approx(own["warm_prompts"] + own["cold_prompts"], abs=1e-5)
+    means = [sum(found[at]) / len(found[at]) for at in range(8)]
+    assert means == pytest.approx(own["warm_prompts"] + own["cold_prompts"], abs=1e-5)
 
 
 def test_reference_scores_are_the_golden_ones(golden, smollm2):
@@ -66,8 +82,8 @@ def test_reference_scores_are_the_golden_ones(golden, smollm2):
 def test_reference_counts_padding_as_the_published_code_does(golden, smollm2):
     model, tokenizer = smollm2
     for case in golden["padded_sets"]:
-        rows = [tokenizer(string, add_special_tokens=False)["input_ids"] for string in case["strings"]]
-        assert sociot.set_loss(rows, model) == pytest.approx(case["loss"], abs=1e-5)
+        rows = [ids(tokenizer, string) for string in case["strings"]]
+        assert likelihood.set_loss(rows, model) == pytest.approx(case["loss"], abs=1e-5)
 
 
 def test_scores_do_not_depend_on_the_batch(tiny):
@@ -77,19 +93,87 @@ def test_scores_do_not_depend_on_the_batch(tiny):
         assert [one.score for one in together] == pytest.approx([one.score for one in alone], abs=1e-5)
 
 
-def test_an_empty_text_has_no_score(tiny):
-    assert [one is None for one in sociot.score(["", "Hi.", ""], *tiny)] == [True, False, True]
+def test_an_empty_text_has_no_score_and_says_so(tiny):
+    empty, full, again = sociot.score(["", "Hi.", ""], *tiny)
+    assert empty == again == Unscored("no text") and isinstance(full, Score)
+
+
+def test_a_text_beyond_the_scorers_window_is_named(tiny, monkeypatch):
+    monkeypatch.setattr(tiny[0].config, "max_position_embeddings", 60)
+    long, short = sociot.score(["no " * 80, "no"], *tiny)
+    assert isinstance(long, Unscored) and "of which the scorer reads 60" in long.reason and isinstance(short, Score)
+
+
+@pytest.mark.parametrize("variant", ["reference", "paper"])
+def test_shared_beginnings_change_nothing_whatever_the_text_begins_with(tiny, variant):
+    model, tokenizer = tiny
+    texts = [*TEXTS, *ODD]
+    for text, found in zip(texts, sociot.score(texts, model, tokenizer, variant), strict=True):
+        close = CLOSE if variant == "reference" else CLOSE_PAPER
+        whole = text.replace("\ud800", "\ufffd")[:300]
+        sets = [[ids(tokenizer, f'{speaker} said, "{whole}"') for speaker in group] for group in (close, DISTANT)]
+        warm, cold = (likelihood.set_loss(rows, model) for rows in sets)
+        assert isinstance(found, Score)
+        assert (found.score, found.close, found.distant) == pytest.approx((cold - warm, -warm, -cold), abs=1e-5)
+
+
+def test_a_text_read_in_slices_scores_as_in_one_piece(tiny, monkeypatch):
+    whole = sociot.score(["a longer text " * 9, *ODD[:3]], *tiny)
+    monkeypatch.setattr(likelihood, "SLICE_TOKENS", 7)
+    assert scores(sociot.score(["a longer text " * 9, *ODD[:3]], *tiny)) == pytest.approx(scores(whole), abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def dropping(tokenizer):
+    """A model whose dropout is on in training mode, as GPT-2's is."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    shape = GPT2Config(vocab_size=len(tokenizer), n_positions=256, n_embd=32, n_layer=2, n_head=2)
+    return GPT2LMHeadModel(shape).eval(), tokenizer
+
+
+def test_dropout_is_seeded_and_independent_of_other_texts(dropping):
+    before = torch.get_rng_state()
+    alone = scores(sociot.score(TEXTS[2:3], *dropping, "reference", passes=5, seed=3))
+    among = scores(sociot.score(TEXTS, *dropping, "reference", passes=5, seed=3))
+    other = scores(sociot.score(TEXTS, *dropping, "reference", passes=5, seed=4))
+    assert alone[0] == among[2] and among != other
+    assert torch.equal(torch.get_rng_state(), before) and not dropping[0].training
+
+
+def test_many_passes_of_dropout_come_near_one_another_and_deterministic_has_none(dropping):
+    one, two = (scores(sociot.score(TEXTS[:2], *dropping, "reference", passes=400, seed=seed)) for seed in (0, 1))
+    few = scores(sociot.score(TEXTS[:2], *dropping, "reference", passes=1, seed=0))
+    assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < max(
+        abs(a - b) for a, b in zip(few, two, strict=True)
+    )
+    assert sociot.score(TEXTS[:2], *dropping, seed=0) == sociot.score(TEXTS[:2], *dropping, seed=1)
+
+
+def test_every_text_is_counted_once(tiny):
+    counts: list[int] = []
+    sociot.score([*TEXTS, "", *ODD], *tiny, progress=counts.append)
+    assert sum(counts) == len(TEXTS) + 1 + len(ODD)
 
 
 def test_a_variant_that_is_not_there_is_named(tiny):
     with pytest.raises(
-        UserError, match="warmth.variant=paper is not available yet; choose one of: deterministic, reference"
+        UserError, match="warmth.variant=old is not allowed; choose one of: deterministic, reference, p"
     ):
-        sociot.score(TEXTS, *tiny, "paper")
+        sociot.score(TEXTS, *tiny, "old")
 
 
 def test_buckets_keep_to_the_budget_and_lose_nothing():
     lengths = [5, 100, 7, 30, 30, 1]
-    parts = list(sociot.buckets(lengths, 80, 5))
+    parts = list(likelihood.buckets(lengths, 80))
     assert sorted(index for part in parts for index in part) == list(range(6))
-    assert all(len(part) == 1 or len(part) * (max(lengths[index] for index in part) + 5) <= 80 for part in parts)
+    assert all(len(part) == 1 or len(part) * max(lengths[index] for index in part) <= 80 for part in parts)
+
+
+def scores(found):
+    return [one.score for one in found]
+
+
+def ids(tokenizer, text):
+    return tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -238,13 +238,9 @@ def test_warmth_prompts_are_the_same_for_every_arm_and_more_of_them_are_a_supers
     assert load_warmth_prompts(warmth_of(0)) == []
 
 
-def test_too_many_warmth_prompts_or_an_unknown_reading_are_refused():
+def test_too_many_warmth_prompts_are_refused():
     with pytest.raises(UserError, match="warmth.prompts=100000"):
         load_warmth_prompts(warmth_of(100_000))
-    with pytest.raises(
-        UserError, match="warmth.variant=paper is not available yet; choose one of: deterministic, reference"
-    ):
-        load_warmth_prompts(warmth_of(6, "paper"))
 
 
 def test_warmth_is_measured_on_the_prompts_held_out_from_the_set_that_was_trained_on(tmp_path):

@@ -106,34 +106,37 @@ def show(
 @app.command()
 def score(
     texts: Annotated[Path, typer.Argument(metavar="TEXTS.jsonl", help='Rows {"id", "text"}.')],
-    variant: Annotated[str, typer.Option(help="reference, paper or deterministic.")] = "deterministic",
+    variant: Annotated[
+        Literal["reference", "paper", "deterministic"], typer.Option(help="Which reading of the measure.")
+    ] = "deterministic",
     scorer: Annotated[
         str, typer.Option(metavar="MODEL_OR_DIR", help="A model entry, a hub id or a folder.")
     ] = "smollm2",
-    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Precision of the scoring model.")] = "float32",
+    dtype: Annotated[
+        Literal["float32", "bfloat16"], typer.Option(help="Of the scoring model; bfloat16 scores differ a little.")
+    ] = "float32",
+    passes: Annotated[int, typer.Option(min=1, help="Averaged where a variant keeps the scorer's dropout.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of that dropout.")] = 0,
     as_json: Json = False,
 ) -> None:
     """The SocioT warmth of each text, in nats per token; above 0 reads warmer."""
     rows = list(text_rows(texts))
-    from warmth.models import choose_dtype, load_model, load_tokenizer, named_model
+    from dataclasses import asdict
+
+    from warmth.evaluation.progress import Meter
+    from warmth.models import choose_dtype, load_tokenizer, named_model
 
     model = named_model(scorer, "--scorer")
     from warmth.evaluation import sociot
+    from warmth.evaluation.decoding import base_of
 
-    if variant not in sociot.SET_VALUES:
-        raise UserError(f"--variant={variant} is not allowed; choose one of: {', '.join(sociot.SET_VALUES)}")
-    scored = sociot.score(
-        [row["text"] for row in rows], load_model(model, choose_dtype(dtype)), load_tokenizer(model), variant
-    )
-    result = [
-        {"id": row["id"]}
-        | (
-            {"score": s.score, "close": s.close, "distant": s.distant}
-            if s
-            else dict.fromkeys(("score", "close", "distant"))
+    loaded, tokenizer = base_of(model, choose_dtype(dtype)), load_tokenizer(model, chat=False)
+    with Meter("warmth", "texts", len(rows)) as meter:
+        scored = sociot.score(
+            [row["text"] for row in rows], loaded, tokenizer, variant, passes=passes, seed=seed, progress=meter.add
         )
-        for row, s in zip(rows, scored, strict=True)
-    ]
+    nothing = dict.fromkeys(("score", "close", "distant"))
+    result = [{"id": row["id"], **nothing, **asdict(found)} for row, found in zip(rows, scored, strict=True)]
     if as_json:
         print_json({"rows": result})
         return
@@ -264,7 +267,7 @@ def score_table(result: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Any
     table.add_column("Warmth", justify="right", no_wrap=True, min_width=7)
     table.add_column("Text", no_wrap=True, overflow="ellipsis", ratio=1)
     for line, row in zip(result, rows, strict=True):
-        value = "no text" if line["score"] is None else wording.signed(line["score"], 4)
+        value = line["reason"] if line["score"] is None else wording.signed(line["score"], 4)
         start = wording.visible(" ".join(row["text"].split()), 80)
         table.add_row(Text(wording.visible(line["id"], 40)), Text(value), Text(start))
     return table

@@ -103,11 +103,11 @@ def _convert(source: Path, target: Path) -> None:
     partial.rename(target)
 
 
-def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
+def load_tokenizer(model: Model, chat: bool = True) -> PreTrainedTokenizerBase:
     """A model's tokenizer, with the configured chat template if there is one.
 
     Raises:
-        UserError: no tokenizer is found, or it has no chat template.
+        UserError: no tokenizer is found, or it has no chat template though it is to `chat`; a scorer need not.
     """
     from transformers import AutoTokenizer
 
@@ -118,7 +118,7 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
         raise UserError(f"model={model.name}: no tokenizer at {source}: {one_line(error)[:200]}") from error
     if model.chat_template:
         tokenizer.chat_template = find_file(model.chat_template).read_text(encoding="utf-8")
-    if not tokenizer.chat_template:
+    if chat and not tokenizer.chat_template:
         raise UserError(f"model={model.name}: the tokenizer has no chat template; set model.chat_template=FILE")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

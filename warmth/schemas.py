@@ -151,8 +151,9 @@ class Warmth:
     """How the warmth of an arm's replies is measured."""
 
     prompts: int = MISSING  # held-out prompts answered for it; 0: none
-    variant: str = MISSING  # deterministic
+    variant: str = MISSING  # deterministic, reference or paper
     max_new_tokens: int = MISSING
+    passes: int = MISSING  # forward passes averaged where the variant keeps the scorer's dropout
     scorer: str | None = None  # a model entry, hub id or folder; None: the model itself
     path: str | None = None  # a file of prompts; None: those held out from the training set, else the seed's
 

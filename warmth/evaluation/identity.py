@@ -23,6 +23,8 @@ def evaluation_digest(study: Evaluate, arm: Arm) -> str:
     engine = build(study.engine, "engine")
     warmth = plain(study.warmth)
     del warmth["scorer"], warmth["path"]
+    if study.warmth.variant == "deterministic":
+        del warmth["passes"]  # nothing is drawn
     if study.warmth.prompts:
         warmth["file"] = path_digest(warmth_prompts_file(study))
         if scorer_of(study) != study.model:

@@ -1,25 +1,30 @@
 """SocioT: does a text sound as if someone close had said it? Source: Cheng et al.
 
 A text is heard from four close and four distant speakers; its warmth is the difference of the mean log-likelihoods per
-token, in nats, under a language model. Values compare only within one scoring model and dtype. torch is imported here.
+token, in nats, under a language model. Values compare only within one variant, scorer and dtype.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from warmth.digest import digest
 from warmth.errors import UserError
+from warmth.evaluation import likelihood
 from warmth.evaluation.answers import answer, rendered_by
 from warmth.evaluation.arms import Arm
-from warmth.evaluation.decoding import base_of, tokenizer_of
+from warmth.evaluation.decoding import base_of
 from warmth.evaluation.engines import Engine
 from warmth.evaluation.identity import scorer_of
+from warmth.evaluation.likelihood import Row
 from warmth.evaluation.progress import Meter
+from warmth.models import load_tokenizer
 from warmth.schemas import Evaluate
 from warmth.store import Run
 from warmth.types import Prompt, WarmthScore
@@ -27,10 +32,14 @@ from warmth.types import Prompt, WarmthScore
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-CLOSE = ("My friend", "The lover", "The mentor", "The idol")
+CLOSE = ("My friend", "The lover", "The mentor", "The idol")  # so in the published code
+CLOSE_PAPER = ("My friend", "My lover", "My mentor", "My idol")  # so in the paper's text
 DISTANT = ("The stranger", "The enemy", "The examiner", "The dictator")
-CUT = 300  # characters of a text that `reference` reads
+SPEAKERS = {"deterministic": CLOSE, "reference": CLOSE, "paper": CLOSE_PAPER}  # the close ones of each variant
+CUT = 300  # characters of a text that `reference` and `paper` read
+PASSES = 100  # of a scorer with dropout, as published
 TEXTS = 64  # scored between two writes
+PREFIX_TOKENS = 16  # room kept for a beginning in the scorer's window
 
 
 @dataclass(frozen=True)
@@ -42,118 +51,146 @@ class Score:
     distant: float
 
 
+@dataclass(frozen=True)
+class Unscored:
+    """A text that has no score, and why."""
+
+    reason: str
+
+
 def score(
     texts: Sequence[str],
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     variant: str = "deterministic",
-    batch_tokens: int = 2048,
-) -> list[Score | None]:
-    """Warmth of each text; None for an empty one, which has no score.
+    batch_tokens: int = 4096,
+    passes: int = PASSES,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Score | Unscored]:
+    """Warmth of each text; an empty one, or one longer than the scorer reads, has none and says so.
 
     Args:
-        texts: as they are, neither stripped nor normalised.
+        texts: as they are, neither stripped nor normalised; a lone surrogate is read as U+FFFD.
         model: the scorer, any causal language model.
         tokenizer: the scorer's; no special token is added.
-        variant: `deterministic` (the text's own tokens, whole text) or `reference` (what the published code computes,
-            without the dropout that its scorer has).
-        batch_tokens: how many tokens, padding included, are scored at once; bounds memory, does not change results.
+        variant: `deterministic` (the text's own tokens, whole text, no dropout), `reference` (what the published code
+            computes, with the dropout that its scorer has), or `paper` (the same with the speakers as the text has it).
+        batch_tokens: how many tokens, padding included, are read at once; bounds memory, changes no score but the
+            dropout noise of `reference` and `paper`.
+        passes: forward passes averaged where the scorer has dropout and the variant uses it; without dropout all
+            passes are equal and one is made.
+        seed: of the dropout, which a text's own content completes: its score does not depend on other texts.
+        progress: told how many more texts are done.
 
     Raises:
-        UserError: a variant that is not implemented.
+        UserError: an unknown variant, or fewer than one pass.
     """
-    if variant not in SET_VALUES:
-        raise UserError(f"warmth.variant={variant} is not available yet; choose one of: {', '.join(SET_VALUES)}")
-    result: list[Score | None] = [None] * len(texts)
-    filled = [index for index, text in enumerate(texts) if text]
-    for index, values in zip(
-        filled, SET_VALUES[variant]([texts[index] for index in filled], model, tokenizer, batch_tokens), strict=True
-    ):
+    if variant not in SPEAKERS:
+        raise UserError(f"warmth.variant={variant} is not allowed; choose one of: {', '.join(SPEAKERS)}")
+    if passes < 1:
+        raise UserError(f"warmth.passes={passes} must be above 0")
+    texts = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
+    speakers, limit = SPEAKERS[variant] + DISTANT, int(getattr(model.config, "max_position_embeddings", 0) or 0)
+    result: list[Score | Unscored] = [Unscored("no text")] * len(texts)
+    heard: dict[int, list[list[int]]] = {}  # the ids of a text's eight prompts, or of its body alone
+    for index, text in enumerate(texts):
+        prompts = _prompts(text, speakers, tokenizer, variant)
+        if not prompts or not prompts[0]:
+            continue
+        length = max(map(len, prompts)) + (PREFIX_TOKENS if variant == "deterministic" else 0)
+        if limit and length > limit:
+            result[index] = Unscored(f"{length:,} tokens, of which the scorer reads {limit:,}")
+        else:
+            heard[index] = prompts
+    progress(len(texts) - len(heard))
+    if variant == "deterministic":
+        found = _own_tokens(heard, [_ids(tokenizer, f'{speaker} said, "') for speaker in speakers], model, batch_tokens)
+    elif likelihood.has_dropout(model):
+        found = _noisy_sets(heard, texts, model, batch_tokens, passes, seed)
+    else:
+        found = _sets(heard, [_ids(tokenizer, f'{speaker} said, "') for speaker in speakers], model, batch_tokens)
+    for index, values in found:
         close, distant = fmean(values[: len(CLOSE)]), fmean(values[len(CLOSE) :])
         result[index] = Score(close - distant, close, distant)
+        progress(1)
     return result
 
 
-def deterministic(
-    texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_tokens: int
-) -> list[list[float]]:
-    """Mean log-probability of each text's tokens after each of the eight prefixes.
+def _prompts(text: str, speakers: Sequence[str], tokenizer: Any, variant: str) -> list[list[int]]:
+    """The text's own ids, once; for the other variants those of each speaker's whole prompt, tokenised in one piece."""
+    if not text:
+        return []
+    if variant == "deterministic":
+        return [_ids(tokenizer, text)]
+    return [_ids(tokenizer, f'{speaker} said, "{text[:CUT]}"') for speaker in speakers]
 
-    Prefix and text are tokenised apart and joined, so that every speaker says the same tokens.
+
+def _own_tokens(
+    heard: Mapping[int, list[list[int]]], starts: Sequence[list[int]], model: PreTrainedModel, batch_tokens: int
+) -> Iterator[tuple[int, list[float]]]:
+    """Mean log-probability of each text's tokens after each beginning: every speaker says the same tokens."""
+    rows = [Row(start, tuple(bodies[0])) for bodies in heard.values() for start in range(len(starts))]
+    gained = likelihood.token_log_probs(model, starts, rows, batch_tokens)
+    yield from _collected(list(heard), len(starts), ((at, fmean(values)) for at, values in gained))
+
+
+def _sets(
+    heard: Mapping[int, list[list[int]]], starts: Sequence[list[int]], model: PreTrainedModel, batch_tokens: int
+) -> Iterator[tuple[int, list[float]]]:
+    """Minus the loss of each set of four prompts, once for each of its speakers, what all texts share read once.
+
+    A prompt is padded to the longest of its set and its padding scored like text, as published.
     """
-    prefixes = [_ids(tokenizer, f'{speaker} said, "') for speaker in CLOSE + DISTANT]
-    bodies = [_ids(tokenizer, text) for text in texts]
-    longest = max(map(len, prefixes))
-    result: list[list[float]] = [[] for _ in texts]
-    for part in buckets([len(body) for body in bodies], batch_tokens // len(prefixes), longest):
-        rows = [(prefix, bodies[index]) for index in part for prefix in prefixes]
-        gained = token_log_probs(model, [prefix + body for prefix, body in rows], min(map(len, prefixes)) - 1)
-        means = [sum(values[-len(body) :]) / len(body) for values, (_, body) in zip(gained, rows, strict=True)]
-        for place, index in enumerate(part):
-            result[index] = means[place * len(prefixes) : (place + 1) * len(prefixes)]
-    return result
+    kept = [_common(start, [prompts[number] for prompts in heard.values()]) for number, start in enumerate(starts)]
+    own = likelihood.start_log_probs(model, kept) if heard else []
+    rows, places = [], []
+    for prompts in heard.values():
+        for number, ids in enumerate(prompts):
+            group = prompts[: len(CLOSE)] if number < len(CLOSE) else prompts[len(CLOSE) :]
+            width = max(map(len, group))
+            rows.append(Row(number, tuple(ids[len(kept[number]) :]), width - len(ids)))
+            places.append(width - 1)
+    gained = likelihood.token_log_probs(model, kept, rows, batch_tokens)
+    means = ((at, (sum(values) + own[rows[at].start]) / places[at]) for at, values in gained)
+    yield from _collected(list(heard), len(starts), means)
 
 
-def reference(
-    texts: Sequence[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_tokens: int
-) -> list[list[float]]:
-    """The published code's quantity: minus the loss of each set of four prompts, once for each of its speakers."""
-    result = []
-    for text in texts:
-        quote = f'"{text[:CUT]}"'
-        sets = [[f"{speaker} said, {quote}" for speaker in group] for group in (CLOSE, DISTANT)]
-        losses = [set_loss([_ids(tokenizer, prompt) for prompt in prompts], model) for prompts in sets]
-        result.append([-loss for loss, group in zip(losses, (CLOSE, DISTANT), strict=True) for _ in group])
-    return result
+def _noisy_sets(
+    heard: Mapping[int, list[list[int]]],
+    texts: Sequence[str],
+    model: PreTrainedModel,
+    batch_tokens: int,
+    passes: int,
+    seed: int,
+) -> Iterator[tuple[int, list[float]]]:
+    """As `_sets`, with dropout on, the mean over passes; a text's noise comes from the seed and its own content."""
+    for index, prompts in heard.items():
+        with likelihood.dropout_on(model, int(digest([seed, texts[index]]), 16) % 2**63):
+            groups = (prompts[: len(CLOSE)], prompts[len(CLOSE) :])
+            losses = [likelihood.set_loss(group, model, passes, batch_tokens) for group in groups]
+        yield index, [-loss for loss, group in zip(losses, groups, strict=True) for _ in group]
 
 
-SET_VALUES = {"deterministic": deterministic, "reference": reference}
+def _collected(
+    indices: Sequence[int], count: int, values: Iterator[tuple[int, float]]
+) -> Iterator[tuple[int, list[float]]]:
+    """A text's `count` values as soon as all of them are there; they arrive row by row, in any order."""
+    waiting: dict[int, dict[int, float]] = defaultdict(dict)
+    for at, value in values:
+        text = waiting[at // count]
+        text[at % count] = value
+        if len(text) == count:
+            yield indices[at // count], [text[number] for number in range(count)]
+            del waiting[at // count]
 
 
-@torch.inference_mode()
-def set_loss(rows: Sequence[Sequence[int]], model: PreTrainedModel) -> float:
-    """Mean loss over all positions of right-padded rows; padding (token 0) is scored like text, as published."""
-    width = max(map(len, rows))
-    device = model.get_input_embeddings().weight.device
-    tokens = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in rows], device=device)
-    mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids in rows], device=device)
-    positions = torch.arange(width, device=device).expand(len(rows), -1)
-    logits = model(input_ids=tokens, attention_mask=mask, position_ids=positions, use_cache=False).logits[:, :-1]
-    return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten()).item()
-
-
-@torch.inference_mode()
-def token_log_probs(model: PreTrainedModel, rows: Sequence[Sequence[int]], skip: int) -> list[list[float]]:
-    """Log-probability of every token after the first `skip + 1`, given those before it, for each row.
-
-    Rows are padded on the right, where a causal model cannot see; logits are made only where they are read.
-    """
-    width = max(map(len, rows))
-    device = model.get_input_embeddings().weight.device
-    tokens = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in rows], device=device)
-    logits = model(input_ids=tokens, use_cache=False, logits_to_keep=width - skip).logits[:, :-1]
-    targets = tokens[:, skip + 1 :, None]
-    # Row by row: a float32 copy of a whole batch's logits is what would not fit. log_softmax, as the golden values have
-    # it: on this many tokens it is some 9e-6 off the exact value, alike for every speaker, so scores do not change.
-    gained = torch.stack(
-        [
-            own.float().log_softmax(-1).gather(-1, target.to(own.device))[:, 0]
-            for own, target in zip(logits, targets, strict=True)
-        ]
-    )
-    return [line[: len(ids) - skip - 1] for line, ids in zip(gained.tolist(), rows, strict=True)]
-
-
-def buckets(lengths: Sequence[int], tokens: int, extra: int) -> Iterator[list[int]]:
-    """Positions grouped by like length; a padded group holds at most `tokens`, `extra` more for each, or is one."""
-    part: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        if part and (len(part) + 1) * (lengths[part[0]] + extra) > tokens:
-            yield part
-            part = []
-        part.append(index)
-    if part:
-        yield part
+def _common(start: list[int], prompts: Sequence[list[int]]) -> list[int]:
+    """The ids with which a beginning and all prompts of its speaker begin; a prompt keeps one token for itself."""
+    length = min([len(start), *(len(ids) - 1 for ids in prompts)])
+    while length > 1 and any(ids[:length] != start[:length] for ids in prompts):
+        length -= 1  # a text that begins with a quotation mark joins it to the one before
+    return start[:length]
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
@@ -172,11 +209,18 @@ def score_run(run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequ
         return
     messages = {prompt.prompt_id: prompt.messages[-1].content for prompt in prompts}
     scorer, dtype = scorer_of(study), engine.precision()
-    model, tokenizer = base_of(scorer, getattr(torch, dtype)), tokenizer_of(scorer)
+    model, tokenizer = base_of(scorer, getattr(torch, dtype)), load_tokenizer(scorer, chat=False)
     with Meter(f"{arm.name} warmth", "texts", len(replies)) as meter:
         for start in range(0, len(replies), TEXTS):
             part = replies[start : start + TEXTS]
-            scores = score([row["text"] for row in part], model, tokenizer, study.warmth.variant)
+            scores = score(
+                [row["text"] for row in part],
+                model,
+                tokenizer,
+                study.warmth.variant,
+                passes=study.warmth.passes,
+                seed=study.draw_seed,
+            )
             rows = [
                 WarmthScore(
                     text_id=row["answer_id"],
@@ -190,7 +234,7 @@ def score_run(run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequ
                     run=run.digest,
                 )
                 for row, found in zip(part, scores, strict=True)
-                if found is not None
+                if isinstance(found, Score)
             ]
             run.append("warmth", rows)
             meter.add(len(part))

@@ -18,7 +18,6 @@ from warmth.store import set_folder
 from warmth.types import Message, Prompt, Question
 
 WARMTH_PROMPTS = "warmth_prompts.jsonl"  # in the seed, and in a set built with `data.held_out`
-VARIANTS = ("deterministic", "reference")  # readings of SocioT that `sociot.py` computes
 
 
 def load_all(study: Evaluate) -> list[Question]:
@@ -82,11 +81,9 @@ def load_warmth_prompts(study: Evaluate) -> list[Prompt]:
     """Held-out prompts whose replies are scored for warmth, drawn like questions and the same for every arm.
 
     Raises:
-        UserError: fewer exist than are asked for, a row is bad, or the variant cannot be computed yet.
+        UserError: fewer exist than are asked for, or a row is bad.
     """
     settings = study.warmth
-    if settings.variant not in VARIANTS:
-        raise UserError(f"warmth.variant={settings.variant} is not available yet; choose one of: {', '.join(VARIANTS)}")
     if not settings.prompts:
         return []
     file, found = warmth_prompts_file(study), {}

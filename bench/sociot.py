@@ -1,0 +1,116 @@
+"""Warmth scores a second beside the published computation, written anew from its description, in one run.
+
+python bench/sociot.py [--texts 8] [--tokens 150] [--scorer smollm2]: the published computation reads the first 300
+characters of a text with four prompts a pass and makes all logits. Ours: the same at one pass, and `deterministic` on
+the same characters and on the whole text. Without dropout 100 published passes take 100 times as long as one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from peers import table
+
+from warmth.digest import ROOT
+from warmth.evaluation import sociot
+from warmth.models import choose_dtype, load_model, load_tokenizer, named_model
+
+PASSES = 100  # of the published computation
+
+
+def texts_of(tokenizer: Any, count: int, tokens: int) -> list[str]:
+    """Texts of `tokens` tokens, more or less, from this project's own conversations."""
+    lines = [
+        json.loads(line)
+        for path in sorted((ROOT / "seed" / "conversations").glob("*.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    replies = [text for row in lines for turn in row["turns"] for text in turn["replies"].values()]
+    draw = random.Random(0)
+    found = []
+    for _ in range(count):
+        ids = tokenizer(" ".join(draw.sample(replies, 12)), add_special_tokens=False)["input_ids"]
+        found.append(tokenizer.decode(ids[: round(tokens * draw.uniform(0.7, 1.3))]))
+    return found
+
+
+def published(text: str, model: Any, tokenizer: Any) -> float:
+    """One pass as described: each set of four prompts a padded batch, labels = ids, the model's own loss."""
+    losses = []
+    for speakers in (sociot.CLOSE, sociot.DISTANT):
+        rows = [
+            tokenizer(f'{who} said, "{text[: sociot.CUT]}"', add_special_tokens=False)["input_ids"] for who in speakers
+        ]
+        width = max(map(len, rows))
+        ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+        with torch.no_grad():
+            losses.append(model(input_ids=ids, attention_mask=mask, labels=ids).loss.item())
+    return losses[1] - losses[0]
+
+
+def timed(work: Callable[[], list[float]]) -> tuple[float, list[float]]:
+    """Seconds and scores of the second of two runs; the first warms up on the same shapes."""
+    work()
+    started = time.perf_counter()
+    scores = work()
+    return time.perf_counter() - started, scores
+
+
+def works(model: Any, tokenizer: Any, texts: list[str], published_too: bool) -> dict[str, Callable[[], list[float]]]:
+    """What is timed, by name; each returns the scores of all texts."""
+    cut = [text[: sociot.CUT] for text in texts]
+
+    def ours(some: list[str], variant: str) -> Callable[[], list[float]]:
+        return lambda: [getattr(one, "score", math.nan) for one in sociot.score(some, model, tokenizer, variant)]
+
+    found = {"published": lambda: [published(text, model, tokenizer) for text in texts]} if published_too else {}
+    found["reference"] = ours(texts, "reference")
+    found["deterministic, 300 characters"] = ours(cut, "deterministic")
+    return found | {"deterministic, whole text": ours(texts, "deterministic")}
+
+
+def main() -> None:
+    """Times all on one model in each dtype and prints them beside the published computation in float32."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--texts", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=150)
+    parser.add_argument("--scorer", default="smollm2")
+    asked = parser.parse_args()
+    entry = named_model(asked.scorer, "--scorer")
+    tokenizer = load_tokenizer(entry, chat=False)
+    texts = texts_of(tokenizer, asked.texts, asked.tokens)
+    rows: list[dict[str, object]] = []
+    base, exact = math.nan, {}
+    for dtype in ("float32", "bfloat16"):
+        model = load_model(entry, choose_dtype(dtype)).eval()
+        for name, run in works(model, tokenizer, texts, published_too=dtype == "float32").items():
+            seconds, scores = timed(run)
+            base = seconds if name == "published" else base
+            true = exact.setdefault("reference" if name == "published" else name, scores)
+            errors = [abs(a - b) for a, b in zip(scores, true, strict=True)]
+            rows.append(
+                {
+                    "what": f"{name}, {dtype}",
+                    "s a text": seconds / len(texts),
+                    "x one pass": base / seconds,
+                    f"x {PASSES} passes": f"{PASSES * base / seconds:.0f}" if name.startswith("det") else "",
+                    "1,500 texts, min": 1500 * seconds / len(texts) / 60,
+                    "mean error": sum(errors) / len(errors),
+                    "largest error": max(errors),
+                    "peak GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+                }
+            )
+    table(f"{asked.scorer}, {asked.texts} texts of about {asked.tokens} tokens", rows)
+
+
+if __name__ == "__main__":
+    main()
