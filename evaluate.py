@@ -11,7 +11,7 @@ from warmth.evaluation.identity import folder_of
 from warmth.schemas import Evaluate
 
 
-@command("evaluate", folder_of)
+@command("evaluate", lambda study: [folder_of(study)])
 def main(study: Evaluate) -> None:
     """One evaluation; rooms are imported here, so that a wrong config is refused before torch is loaded."""
     from warmth.evaluation import arms, conditions, gates, graders, summary, tasks

@@ -11,7 +11,7 @@ def folder(study: Train):
     return run_folder(study, "train", training_digest(study))
 
 
-@command("train", folder)
+@command("train", lambda study: [folder(study)])
 def main(study: Train) -> None:
     """The stages in order: conversations, the arm's replies, ranks, adapter."""
     from warmth.build import build

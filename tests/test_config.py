@@ -7,9 +7,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from warmth.build import build
-from warmth.config import choices, strict
+from warmth.config import choices, compose_line, strict
 from warmth.digest import ROOT, digest, path_digest, training_digest
-from warmth.entry import compose_line
 from warmth.errors import UserError
 from warmth.schemas import Evaluate, Train, register
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import is_dataclass
 from typing import Any, TypeVar
 
+from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from warmth.build import build, omegaconf_line
 from warmth.dataset import check_data
-from warmth.errors import UserError
+from warmth.errors import UserError, one_line
 from warmth.schemas import Evaluate, Gates
 from warmth.types import BELIEFS
 
@@ -62,10 +64,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "warmth.variant": ("deterministic", "reference", "paper"),
     "gates.mode": ("fail", "warn"),
     "api.mode": ("live", "batch"),
+    "rerun": ("failed", "all", "none"),
 }
 POSITIVE = (
     "recipe.rank", "recipe.alpha", "recipe.learning_rate", "recipe.epochs", "recipe.batch_size", "recipe.max_length",
     "data.per_type", "data.max_turns", "samples", "limit", "warmth.passes", "sampling.max_new_tokens", "sampling.top_p",
+    "stop_after_failures",
     "api.in_flight", "api.requests_per_minute", "api.tokens_per_minute", "api.budget_usd", "api.timeout_s",
     "api.connect_timeout_s", "api.attempts", "api.backoff_s", "api.retry_after_max_s", "api.batch.requests",
     "api.batch.megabytes", "api.batch.at_once", "api.batch.poll_s", "api.batch.rounds",
@@ -104,8 +108,25 @@ def check(config: Any) -> None:
         build(entry, "grader", f"grader.{name}")
 
 
+def compose_line(error: Exception) -> str:
+    """Hydra's error as one line that names the key and what is allowed."""
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, entry = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={entry} is not an entry of conf/{group}/; choose one of: {', '.join(sorted(error.options))}"
+    cause = error.__cause__
+    line = one_line(Exception(str(error).split("\n")[0]))
+    if isinstance(cause, OmegaConfBaseException):
+        if is_dataclass(cause.object_type):
+            return omegaconf_line(cause)
+        detail = one_line(Exception(str(cause).split("\n")[0]))
+        line = f"{line.rstrip('.')}: {detail}" if detail not in line else line
+    return line
+
+
 def gates(value: Any) -> Gates:
     """`gates=warn` is short for `gates.mode=warn`; the bounds then keep their defaults."""
+    if isinstance(value, Gates):
+        return value
     if isinstance(value, str):
         value = {"mode": value}
     defaults: dict[str, Any] = {"mode": "fail", "cut_off_points": 10.0, "refused_points": 10.0}

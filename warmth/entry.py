@@ -3,47 +3,45 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
-from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from warmth.build import omegaconf_line
-from warmth.config import strict
+from warmth.config import compose_line, strict
 from warmth.digest import ROOT
-from warmth.errors import UserError, guarded, one_line
+from warmth.errors import Preempted, UserError, guarded
 from warmth.help import page
 from warmth.schemas import Evaluate, Train, register
 
 SCHEMAS: dict[str, type] = {"train": Train, "evaluate": Evaluate}
 
 
-def command(name: str, folder: Callable[[Any], Path]) -> Callable[[Callable[[Any], None]], Callable[[], None]]:
+def command(name: str, folders: Callable[[Any], list[Path]]) -> Callable[[Callable[[Any], None]], Callable[[], None]]:
     """Makes `main(study)` a Hydra command over `conf/<name>.yaml`.
 
-    `folder(study)` says which run folder a job is about; the sweeper uses it to run equal jobs once and to sum up.
+    `folders(study)` says which run folders a job is about; the sweeper uses it to run equal jobs once and to sum up.
     """
 
     def wrap(main: Callable[[Any], None]) -> Callable[[], None]:
-        failures: list[Exception] = []
+        failures: list[BaseException] = []
 
-        def job(config: DictConfig) -> Exception | None:
+        def job(config: DictConfig) -> BaseException | None:
             try:
-                main(strict(config, SCHEMAS[name]))
-            except Exception as error:  # handed on as a value: Hydra would print its own lines above ours
+                carry_out(strict(config, SCHEMAS[name]), main, folders)
+            except (Preempted, Exception) as error:  # handed on as a value: Hydra would print its own lines above ours
                 failures.append(error)
                 return error
             return None
 
-        job.accept = lambda config: strict(config, SCHEMAS[name])  # ty: ignore[missing-attribute]
-        job.folder = folder  # ty: ignore[missing-attribute]
+        job.name, job.schema, job.folders = name, SCHEMAS[name], folders  # ty: ignore[missing-attribute]
 
         @guarded
         def run() -> None:
@@ -51,6 +49,7 @@ def command(name: str, folder: Callable[[Any], Path]) -> Callable[[Callable[[Any
                 print(page(name))
                 return
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report is a page long; ours is one line
+            signal.signal(signal.SIGTERM, preempted)
             register()
             try:
                 hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name=name)(job)()
@@ -64,19 +63,24 @@ def command(name: str, folder: Callable[[Any], Path]) -> Callable[[Callable[[Any
     return wrap
 
 
-def compose_line(error: Exception) -> str:
-    """Hydra's error as one line that names the key and what is allowed."""
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, entry = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={entry} is not an entry of conf/{group}/; choose one of: {', '.join(sorted(error.options))}"
-    cause = error.__cause__
-    line = one_line(Exception(str(error).split("\n")[0]))
-    if isinstance(cause, OmegaConfBaseException):
-        if is_dataclass(cause.object_type):
-            return omegaconf_line(cause)
-        detail = one_line(Exception(str(cause).split("\n")[0]))
-        line = f"{line.rstrip('.')}: {detail}" if detail not in line else line
-    return line
+def carry_out(study: Any, main: Callable[[Any], None], folders: Callable[[Any], list[Path]]) -> None:
+    """One job: its plan alone, or its work, what that took, and the evaluation that follows it."""
+    if study.plan:
+        from warmth.sweep import plan
+
+        plan.show(plan.of_study(study, folders))
+        return
+    main(study)
+
+
+def preempted(*_: Any) -> None:
+    """SIGTERM, as a scheduler sends it before it takes the machine away: what is done is kept, and the command ends.
+
+    Raises:
+        Preempted: always; later signals are ignored, so that a second one does not cut the saving short.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Preempted("ended by SIGTERM; what is done is kept, the same command continues")
 
 
 def multirun() -> bool:

@@ -13,6 +13,14 @@ class UserError(Exception):
     """Something the user can mend: one line that names the key, the value and what is allowed. Exit code 2."""
 
 
+class NotTrained(UserError):
+    """An adapter that is asked for has not been made yet; the line names the command that makes it."""
+
+
+class Preempted(KeyboardInterrupt):
+    """SIGTERM: the machine is wanted elsewhere. Exit code 143; the same command continues."""
+
+
 class RunFailed(Exception):
     """A run that started and broke: a dead rank, a failed gate. Exit code 1."""
 
@@ -24,7 +32,9 @@ def one_line(error: BaseException) -> str:
 
 
 def exit_code(error: BaseException) -> int:
-    """2 for what the user can mend, 130 for an interrupt, 1 for the rest."""
+    """2 for what the user can mend, 130 for an interrupt, 143 for SIGTERM, 1 for the rest."""
+    if isinstance(error, Preempted):
+        return 143
     if isinstance(error, KeyboardInterrupt):
         return 130
     if isinstance(error, UserError | PermissionError):
@@ -50,7 +60,7 @@ def guarded(main: Callable[..., Any]) -> Callable[..., Any]:
         except (KeyboardInterrupt, Exception) as error:
             if os.environ.get("WARMTH_DEBUG") == "1":
                 raise
-            interrupted = isinstance(error, KeyboardInterrupt)
+            interrupted = isinstance(error, KeyboardInterrupt) and not isinstance(error, Preempted)
             line = "interrupted; what is done is kept, the same command continues" if interrupted else one_line(error)
             known = isinstance(error, KeyboardInterrupt | UserError | RunFailed | OSError)
             prefix = "" if known else f"{type(error).__name__}: "

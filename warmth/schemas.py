@@ -180,6 +180,11 @@ class Train:
     logger: Any = field(default=MISSING, metadata=EXCLUDED)
     study: str = field(default="default", metadata=EXCLUDED)
     output: str = field(default="multirun", metadata=EXCLUDED)
+    plan: bool = field(default=False, metadata=EXCLUDED)
+    hardware: str = field(default="auto", metadata=EXCLUDED)  # what plans and cluster jobs count with
+    rerun: str = field(default="failed", metadata=EXCLUDED)  # failed, all or none
+    stop_after_failures: int | None = field(default=None, metadata=EXCLUDED)
+    evaluate: str | None = field(default=None, metadata=EXCLUDED)  # an evaluation experiment that follows each run
 
 
 @dataclass
@@ -212,6 +217,10 @@ class Evaluate:
     logger: Any = field(default=MISSING, metadata=EXCLUDED)
     study: str = field(default="default", metadata=EXCLUDED)
     output: str = field(default="multirun", metadata=EXCLUDED)
+    plan: bool = field(default=False, metadata=EXCLUDED)
+    hardware: str = field(default="auto", metadata=EXCLUDED)  # what plans and cluster jobs count with
+    rerun: str = field(default="failed", metadata=EXCLUDED)  # failed, all or none
+    stop_after_failures: int | None = field(default=None, metadata=EXCLUDED)
 
 
 def register() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
@@ -21,6 +24,8 @@ from filelock import FileLock, Timeout
 from warmth.digest import ROOT, data_identity, digest
 from warmth.errors import UserError, one_line
 
+BEAT_S = 20.0  # how often the holder of a run touches its lock, for machines that cannot see the lock itself
+STALE_S = 120.0  # a lock of another machine that was not touched for so long belongs to nobody
 PACKAGES = ("torch", "transformers", "peft", "deepspeed", "accelerate", "datasets", "statsmodels", "scipy", "wandb")
 
 
@@ -71,7 +76,9 @@ class Run:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._lock = FileLock(str(folder) + ".lock")  # beside the folder, which may be removed while it is held
+        # Beside the folder, which may be removed while it is held; open to all who share the study's folder.
+        self._lock = FileLock(str(folder) + ".lock", mode=0o666)
+        self._released = threading.Event()
 
     @property
     def name(self) -> str:
@@ -85,8 +92,25 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether every stage finished."""
-        return (self.folder / "done.json").exists()
+        """Whether every stage finished, and every file it left is still there (a folder may be copied by half)."""
+        try:
+            files = json.loads((self.folder / "done.json").read_text(encoding="utf-8")).get("files", {})
+            return all(_is_whole(self.folder / name, size) for name, size in files.items())
+        except (OSError, ValueError, AttributeError):
+            return False
+
+    def is_held(self) -> bool:
+        """Whether a process works on this run, here (it has the lock) or elsewhere (it touched it lately)."""
+        if self._holder() == socket.gethostname():
+            return _is_locked(Path(self._lock.lock_file))
+        try:
+            return _clock(self.folder.parent) - os.stat(self._lock.lock_file).st_mtime < STALE_S
+        except OSError:
+            return False
+
+    def _holder(self) -> str:
+        """The machine that last wrote the status; this one where there is none."""
+        return str(self.last_status().get("host", socket.gethostname()))
 
     def open(self, config: Any) -> Run:
         """Creates the folder, takes the lock, writes `config.json` and `provenance.json`.
@@ -96,11 +120,17 @@ class Run:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(blocking=False)
+            self._lock.acquire(timeout=1.0, poll_interval=0.02)  # a look by `is_held` takes it for a moment
         except Timeout as error:
             raise UserError(f"{self.folder} is in use by another process") from error
         except OSError as error:
             raise UserError(f"{self.folder} cannot be written: {error.strerror}") from error
+        if self._holder() != socket.gethostname() and self.last_status().get("state") == "running" and self.is_held():
+            self._lock.release()  # a file system that keeps each machine's locks to itself
+            raise UserError(f"{self.folder} is in use by {self._holder()}")
+        os.utime(self._lock.lock_file)
+        self._released.clear()
+        threading.Thread(target=self._beat, daemon=True).start()
         for path in self.folder.glob("*.jsonl"):
             _drop_torn_line(path)
         write_json(self.folder / "config.json", full_config(config))
@@ -108,8 +138,24 @@ class Run:
         self.status("running")
         return self
 
+    def last_status(self) -> dict[str, Any]:
+        """What `status.json` says; empty where there is none, or none that can be read."""
+        try:
+            row = json.loads((self.folder / "status.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return row if isinstance(row, dict) else {}
+
+    def _beat(self) -> None:
+        while not self._released.wait(BEAT_S):
+            try:
+                os.utime(self._lock.lock_file)
+            except OSError:
+                return  # somebody removed the study
+
     def close(self) -> None:
         """Gives the lock back."""
+        self._released.set()
         self._lock.release()
 
     def __enter__(self) -> Run:
@@ -153,7 +199,37 @@ class Run:
         """Seals the run: `summary.json`, then the status, then `done.json`."""
         write_json(self.folder / "summary.json", dict(summary))
         self.status("done")
-        write_json(self.folder / "done.json", {"time": time.time()})
+        skipped = ("done.json", "status.json")
+        files = (path for path in sorted(self.folder.rglob("*")) if path.is_file() and path.suffix != ".partial")
+        sizes = {str(path.relative_to(self.folder)): path.stat().st_size for path in files if path.name not in skipped}
+        write_json(self.folder / "done.json", {"time": time.time(), "files": sizes})
+
+
+def _is_whole(path: Path, size: int) -> bool:
+    """Whether a file is as large as it was; rows may have been added, and what an opened run writes anew may differ."""
+    found = path.stat().st_size
+    return found >= size if path.suffix == ".jsonl" else found == size or path.suffix == ".json"
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a process of this machine holds the lock, without creating or keeping it."""
+    try:
+        with path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _clock(folder: Path) -> float:
+    """Now, by the clock that times this folder's files: clocks of machines that share it may differ by minutes."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            return os.fstat(probe.fileno()).st_mtime
+    except OSError:
+        return time.time()
 
 
 def _row(row: Any) -> dict[str, Any]:

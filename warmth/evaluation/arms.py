@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from warmth.digest import digest, find_file, model_identity, training_digest
-from warmth.errors import UserError
+from warmth.errors import NotTrained, UserError
 from warmth.models import locate
 from warmth.schemas import Data, Evaluate, Model, Recipe
 from warmth.store import find_run, read_json
@@ -91,7 +91,8 @@ def find_arm(study: Evaluate) -> Arm:
     """The arm a config names, its adapter found by content.
 
     Raises:
-        UserError: nothing was trained yet (the command that does it is named), or not to this checkpoint.
+        NotTrained: there is no finished training (the command that makes it is named).
+        UserError: it was not trained to this checkpoint.
     """
     recipe = study.recipe
     prompt = find_file(recipe.system_prompt).read_text(encoding="utf-8").strip() if recipe.system_prompt else None
@@ -109,7 +110,7 @@ def find_arm(study: Evaluate) -> Arm:
         run = given
     if run is None or not (run / "done.json").exists():
         state = "has not been trained" if run is None else f"is not finished in {run}"
-        raise UserError(
+        raise NotTrained(
             f"model={study.model.name} recipe={recipe.name} {state}; make its adapter with: {train_command(study)}"
         )
     checkpoint = choose_checkpoint(run, study.checkpoint, recipe.report_checkpoint)

@@ -1,0 +1,111 @@
+"""What a plan counts with: devices and their memory, speeds reached (measured first, else committed), text sizes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+
+from warmth.errors import UserError
+from warmth.store import read_rows
+
+TABLE = Path(__file__).with_name("hardware.yaml")
+MEASURED = "measured.jsonl"  # in `output`: one row for each finished run, see `measured.py`
+NEAR = 3.0  # a measured speed serves models of up to so many times more or fewer parameters
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class Device:
+    """One accelerator, or the processor with the machine's memory."""
+
+    name: str
+    memory_gib: float
+    count: int | None  # on this machine; None: somewhere else
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether ranks share the memory and cores of one machine."""
+        return self.name == "cpu"
+
+
+@cache
+def table() -> dict[str, Any]:
+    """`hardware.yaml`."""
+    return yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+
+
+def device(name: str) -> Device:
+    """A device by name; `auto` is what this machine has.
+
+    Raises:
+        UserError: no such name.
+    """
+    known = table()["devices"]
+    if name == "auto":
+        return _here()
+    if name not in known:
+        raise UserError(f"hardware={name} is not allowed; choose one of: auto, {', '.join(known)}")
+    memory = known[name]["memory_gib"]
+    return Device(name, memory if memory is not None else main_memory_gib(), None if memory is not None else 1)
+
+
+@cache
+def _here() -> Device:
+    if shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+        found = subprocess.run(query, capture_output=True, text=True, timeout=20)
+        lines = [line.rsplit(",", 1) for line in found.stdout.splitlines() if "," in line]
+        if lines and not found.returncode:
+            return Device(named(lines[0][0].strip()), float(lines[0][1]) / 1024, len(lines))
+    return Device("cpu", main_memory_gib(), 1)
+
+
+def named(description: str) -> str:
+    """The table's name of a device as its driver calls it; the description itself where the table has none."""
+    for name, entry in table()["devices"].items():
+        if entry["match"].lower() in description.lower():
+            return name
+    return description
+
+
+def main_memory_gib() -> float:
+    """This machine's main memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+
+
+def tflops(output: Path, where: str, work: str, parameters: float) -> tuple[float | None, str]:
+    """The speed one device reaches, in TFLOP/s, and where that is known from.
+
+    Args:
+        output: the folder of all studies, whose `measured.jsonl` is looked at first.
+        where: a device's name.
+        work: train or generate.
+        parameters: of the model, in billions.
+    """
+    own = [
+        row["tflops"]
+        for row in measured_rows(output)
+        if row["device"] == where
+        and row["work"] == work
+        and max(row["parameters"], parameters) <= NEAR * min(row["parameters"], parameters)
+    ]
+    if own:
+        return median(own[-20:]), f"{len(own)} runs of your own"
+    for row in table()["rates"]:
+        if (row["device"], row["work"]) == (where, work):
+            return row["tflops"], row["source"]
+    return None, f"no speed of {where} is known yet"
+
+
+@cache
+def measured_rows(output: Path) -> list[dict[str, Any]]:
+    """What runs of one's own reached; [] before the first."""
+    return list(read_rows(output / MEASURED))

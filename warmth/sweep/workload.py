@@ -1,0 +1,175 @@
+"""How much work a run is, from its config and files that are there: conversations, steps, prompts, tokens, calls."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from warmth.api.money import price_of
+from warmth.dataset import TYPES, Data
+from warmth.digest import ROOT
+from warmth.evaluation.tasks import file_of
+from warmth.schemas import Api, Evaluate, Task, Train
+from warmth.sweep.hardware import table
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What one server is asked for; `usd` is None where `api.prices` has no price for its model."""
+
+    what: str
+    model: str
+    calls: int
+    usd: float | None
+    key: str = ""  # bills with the same key are paid once in a sweep
+
+
+@dataclass(frozen=True)
+class Work:
+    """The work of one run."""
+
+    kind: str  # train or generate
+    tokens: int  # that the model reads and writes
+    steps: int = 0  # optimiser steps
+    items: int = 0  # conversations, or answers
+    bills: tuple[Bill, ...] = field(default=())
+
+
+def training(study: Train) -> Work:
+    """Conversations, optimiser steps and tokens of a training, and what its data and its provider cost."""
+    recipe = study.recipe
+    number, tokens = conversations(study.data, recipe.max_length)
+    bills = rewriting(study, number)
+    if study.model.kind == "api":
+        epochs = float(recipe.hosted.epochs)
+        price = price_of(study.api, study.model.api_model or "")
+        usd = None if price is None else price.training * epochs * number * tokens / 1e6
+        bills = (*bills, Bill("fine-tuning", study.model.api_model or "", 1, usd))
+    else:
+        epochs = recipe.epochs
+    steps = max(1, math.ceil(round(epochs * math.ceil(number / recipe.batch_size), 9)))
+    return Work("train", round(number * tokens * epochs), steps, number, bills)
+
+
+def conversations(data: Data, max_length: int) -> tuple[int, float]:
+    """How many conversations a set has, and tokens of one: counted where they are on disk, else the study's."""
+    if data.is_built and data.source != "seed":
+        types = len(data.types) or len(TYPES)
+        number = data.per_type * types if data.per_type else data.conversations or 0
+        return number, min(table()["texts"]["conversation_tokens"], max_length)
+    sizes = _sizes(Path(data.path) if data.path else ROOT / "seed" / "conversations", data.per_type, data.max_turns)
+    if not sizes:
+        return 0, 0.0
+    per_token = table()["texts"]["characters_per_token"]
+    return len(sizes), sum(min(size / per_token, max_length) for size in sizes) / len(sizes)
+
+
+@cache
+def _sizes(path: Path, per_type: int | None, max_turns: int) -> list[int]:
+    """Characters of each conversation of a file or folder in the seed's form."""
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path] if path.exists() else []
+    found: dict[str, list[int]] = {}
+    for file in files:
+        for row in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
+            turns = row.get("turns", [])[:max_turns]
+            size = sum(len(t["user"]) + max(map(len, t["replies"].values()), default=0) for t in turns)
+            found.setdefault(row.get("type", "other"), []).append(size)
+    return [size for sizes in found.values() for size in sizes[:per_type]]
+
+
+def rewriting(study: Train, number: int) -> tuple[Bill, ...]:
+    """The calls that make a set's styles; nothing where the set is there already."""
+    from warmth.data.sets import set_folder
+
+    data, texts = study.data, table()["texts"]
+    if not data.styles:
+        return ()
+    folder = set_folder(study)
+    if (folder / "done.json").exists():
+        return ()
+    calls = round(number * texts["conversation_replies"] * len(data.styles))
+    prompt, reply = texts["reply_tokens"] + texts["rewrite_overhead_tokens"], texts["reply_tokens"]
+    usd = cost(study.api, data.rewriter.model, calls * prompt, calls * reply)
+    return (Bill("rewriting", data.rewriter.model, calls, usd, key=folder.name),)
+
+
+def cost(api: Api, model: str, prompt: float, reply: float) -> float | None:
+    """USD of so many prompt and reply tokens; None where the model has no price."""
+    price = price_of(api, model)
+    if price is None:
+        return None
+    share = price.batch_share if api.mode == "batch" else 1.0
+    return share * (prompt * price.input + reply * price.output) / 1e6
+
+
+def evaluation(study: Evaluate) -> Work:
+    """Answers and tokens of an evaluation, and what its judges and a hosted model cost."""
+    texts = table()["texts"]
+    counts = {name: answers(name, task, study) for name, task in study.task.items()}
+    new = {
+        name: (task.max_new_tokens or study.sampling.max_new_tokens) * texts["answer_share"]
+        for name, task in study.task.items()
+    }
+    asked, replied = sum(counts.values()), sum(counts[name] * new[name] for name in counts)
+    asked_tokens = asked * texts["question_tokens"]
+    replied += study.warmth.prompts * study.warmth.max_new_tokens * texts["answer_share"]
+    bills = list(judging(study, counts))
+    if study.model.kind == "api":
+        usd = cost(study.api, _served_model(study), asked_tokens, replied)
+        bills.append(Bill("answering", _served_model(study), asked, usd))
+    return Work("generate", round(asked_tokens + replied), 0, asked, tuple(bills))
+
+
+def _served_model(study: Evaluate) -> str:
+    base = study.model.api_model or ""
+    return base if study.recipe.method == "none" else f"ft:{base}"
+
+
+def answers(name: str, task: Task, study: Evaluate) -> int:
+    """How many answers one task asks for."""
+    contexts = len(study.condition) if task.contexts else 1
+    beliefs = len(study.beliefs) if task.beliefs else 1
+    return questions(name, task, study.limit) * contexts * beliefs * study.samples
+
+
+def questions(name: str, task: Task, limit: int | None) -> int:
+    """How many questions of a task are asked: as many as are drawn, or its file or split has."""
+    path = file_of(task)
+    if task.questions is not None:
+        number = task.questions
+    elif path is not None and path.is_file() and path.suffix == ".jsonl":
+        number = _lines(path)
+    else:
+        number = table()["questions"].get(name, 1000)
+    return number if limit is None else min(number, limit)
+
+
+@cache
+def _lines(path: Path) -> int:
+    with path.open("rb") as stream:
+        return sum(1 for _ in stream)
+
+
+def judging(study: Evaluate, counts: dict[str, int]) -> Iterator[Bill]:
+    """The calls of graders that ask a server."""
+    texts = table()["texts"]
+    open_tasks = [name for name, task in study.task.items() if task.grader == "alias"]
+    for entry in study.grader.values():
+        model = entry.get("model") if isinstance(entry, dict) else None
+        if model and "base_url" in entry:
+            calls = sum(counts[name] for name in open_tasks)
+            usd = cost(study.api, model, calls * texts["judge_prompt_tokens"], calls * texts["judge_reply_tokens"])
+            yield Bill("judging", model, calls, usd)
+
+
+def total_usd(bills: Iterable[Bill]) -> tuple[float, list[str]]:
+    """The sum of bills, each shared one once, and the models without a price."""
+    once: dict[str, Bill] = {}
+    for number, bill in enumerate(bills):
+        once[bill.key or str(number)] = bill
+    unknown = sorted({bill.model for bill in once.values() if bill.usd is None})
+    return sum(bill.usd or 0.0 for bill in once.values()), unknown
