@@ -70,7 +70,17 @@ def carry_out(study: Any, main: Callable[[Any], None], folders: Callable[[Any], 
 
         plan.show(plan.of_study(study, folders))
         return
+    if study.rerun == "all":
+        from warmth.store import Run
+        from warmth.sweep.sweep import discard
+
+        for folder in folders(study):
+            discard(Run(folder))
     main(study)
+    if getattr(study, "evaluate", None):
+        from warmth.sweep import chain
+
+        chain.evaluate(study, folders)
 
 
 def preempted(*_: Any) -> None:

@@ -78,7 +78,7 @@ class Run:
         self.folder = folder
         # Beside the folder, which may be removed while it is held; open to all who share the study's folder.
         self._lock = FileLock(str(folder) + ".lock", mode=0o666)
-        self._released = threading.Event()
+        self._released, self._opened = threading.Event(), time.monotonic()
 
     @property
     def name(self) -> str:
@@ -129,6 +129,7 @@ class Run:
             self._lock.release()  # a file system that keeps each machine's locks to itself
             raise UserError(f"{self.folder} is in use by {self._holder()}")
         os.utime(self._lock.lock_file)
+        self._opened = time.monotonic()
         self._released.clear()
         threading.Thread(target=self._beat, daemon=True).start()
         for path in self.folder.glob("*.jsonl"):
@@ -202,7 +203,8 @@ class Run:
         skipped = ("done.json", "status.json")
         files = (path for path in sorted(self.folder.rglob("*")) if path.is_file() and path.suffix != ".partial")
         sizes = {str(path.relative_to(self.folder)): path.stat().st_size for path in files if path.name not in skipped}
-        write_json(self.folder / "done.json", {"time": time.time(), "files": sizes})
+        seconds = round(time.monotonic() - self._opened, 1)  # of this command; of an interrupted run, since it went on
+        write_json(self.folder / "done.json", {"time": time.time(), "seconds": seconds, "files": sizes})
 
 
 def _is_whole(path: Path, size: int) -> bool:

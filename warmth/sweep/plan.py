@@ -28,6 +28,7 @@ class Forecast:
     work: Work
     device: Device
     devices: int  # 0: the model is served elsewhere
+    parameters: float  # of the model, in billions
     hours: float | None  # None: no speed is known
     source: str  # of that speed
     disk_gib: float
@@ -58,6 +59,7 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
         work=work,
         device=where,
         devices=devices,
+        parameters=parameters,
         hours=hours,
         source=source,
         disk_gib=work.items * ROW_BYTES[work.kind] / 1024**3,
@@ -137,7 +139,7 @@ def remarks(forecasts: Sequence[Forecast]) -> list[str]:
 def of_study(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> list[Forecast]:
     """The plan of one job: a row for each of its runs, also where an adapter has not been trained yet."""
     if isinstance(study, Train) and study.recipe.method == "none":
-        return []
+        return []  # trains nothing
     return [forecast(study, folder) for folder in planned(study, folders)]
 
 

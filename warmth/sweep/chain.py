@@ -1,0 +1,96 @@
+"""`train.py evaluate=NAME`: the evaluation that follows a training, by an evaluation experiment."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.types import RunMode
+
+from warmth.digest import ROOT
+from warmth.errors import RunFailed, UserError
+from warmth.schemas import Evaluate, Train
+from warmth.sweep.grid import Grid, points
+
+ARM = ("model", "data", "recipe", "seed")  # keys that say which adapter: the training's, not the experiment's
+SHARED = ("study", "output", "hardware", "rerun")
+
+
+def experiment(name: str) -> list[str]:
+    """The override that chooses the experiment; none for `default`, conf/evaluate.yaml as it is.
+
+    Raises:
+        UserError: there is no such experiment of evaluate.py.
+    """
+    if name == "default":
+        return []
+    known = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*_evaluate.yaml"))
+    if name not in known:
+        raise UserError(
+            f"evaluate={name} is not an experiment of evaluate.py; choose one of: default, {', '.join(known)}"
+        )
+    return [f"experiment={name}"]
+
+
+def studies(loader: Any, study: Train) -> list[Evaluate]:
+    """The evaluations that follow a training, without running it."""
+    chosen = experiment(study.evaluate or "default")
+    shared = [f"{key}={getattr(study, key)}" for key in SHARED]
+    config = loader.load_configuration("evaluate", chosen, run_mode=RunMode.MULTIRUN)
+    axes = {key: value for key, value in (config.hydra.sweeper.get("params") or {}).items() if key not in ARM}
+    grid = Grid(loader, "evaluate", Evaluate)
+    arguments = [*chosen, *(f"{key}={value}" for key, value in axes.items()), *shared]
+    composed = [grid.accept(overrides) for overrides in points(loader, arguments)]
+    return [replace(one, **{key: getattr(study, key) for key in ARM}) for one in composed]
+
+
+def command(study: Train, folder: Path, given: Sequence[str], entries: dict[str, str]) -> list[str]:
+    """The command line of the evaluations.
+
+    Args:
+        study: the training.
+        folder: its run folder, which names the adapter.
+        given: overrides of the training; those of model, data and recipe say which arm, where nothing was trained.
+        entries: the entries chosen for model, data and recipe.
+    """
+    arm = [f"{group}={entries[group]}" for group in ("model", "data", "recipe") if entries.get(group)]
+    if study.recipe.method == "none":
+        arm += [item for item in given if item.split("=")[0].split(".")[0] in ARM and "." in item.split("=")[0]]
+    else:
+        arm.append(f"run={folder}")
+    shared = [f"{key}={getattr(study, key)}" for key in SHARED]
+    argv = [sys.executable, str(ROOT / "evaluate.py"), "-m", *experiment(study.evaluate or "default"), *arm]
+    return [*argv, f"seed={study.seed}", *shared]
+
+
+def evaluate(study: Train, folders: Callable[[Any], list[Path]]) -> None:
+    """Runs the evaluations after a training, in a process of their own.
+
+    Raises:
+        UserError: its input was refused.
+        RunFailed: it failed.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    settings = HydraConfig.get()
+    entries = {key: str(value) for key, value in settings.runtime.choices.items()}
+    (folder,) = folders(study)
+    code = run(command(study, folder, list(settings.overrides.task), entries))
+    if code:
+        kind = UserError if code == 2 else RunFailed
+        raise kind(f"evaluate={study.evaluate} of {folder.name} ended with code {code}; its line stands above")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs a command to its end; an interrupt or SIGTERM goes on to it, and it is waited for."""
+    process = subprocess.Popen(argv)
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
