@@ -5,16 +5,20 @@ Everything is found again by content: what exists is read, the rest is made. `py
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from warmth.build import build
 from warmth.entry import command, multirun
 from warmth.evaluation.identity import folder_of
 from warmth.schemas import Evaluate
+from warmth.types import Prompt
 
 
 @command("evaluate", lambda study: [folder_of(study)])
 def main(study: Evaluate) -> None:
     """One evaluation; rooms are imported here, so that a wrong config is refused before torch is loaded."""
-    from warmth.evaluation import arms, conditions, gates, graders, summary, tasks
+    from warmth.analysis import preregistration
+    from warmth.evaluation import arms, conditions, gates, graders, stopping, summary, tasks
     from warmth.evaluation.servers import Servers
     from warmth.store import Run
 
@@ -34,15 +38,20 @@ def main(study: Evaluate) -> None:
     )
 
     with run.open(study):
+        preregistration.attach(study.preregister, run.folder)
         from warmth.evaluation import answers, sociot  # torch from here on
 
         tracker = build(study.logger, "logger").start(run, study, job_type="evaluate")
         try:
             rendered = answers.write_prompts(run, engine, arm, prompts, questions)
-            speed = answers.answer(
-                run, "answers", engine, arm, prompts, rendered, study.sampling, study.samples, study.draw_seed
-            )
-            graders.grade_run(run, questions, chosen)
+
+            def put(some: Sequence[Prompt], tokens: Sequence[tuple[int, ...]]) -> dict[str, float]:
+                how = (study.sampling, study.samples, study.draw_seed)
+                speed = answers.answer(run, "answers", engine, arm, some, tokens, *how)
+                graders.grade_run(run, questions, chosen)
+                return speed
+
+            speed = stopping.ask(run, study, arm, questions, prompts, rendered, put)
             sociot.score_run(run, arm, engine, study, held_out)
             results = gates.check(run, study, arm, engine.signature())
             left_out = conditions.left_out(study, questions, prompts)

@@ -98,7 +98,9 @@ def test_a_report_is_a_page_tables_figures_and_a_summary(out):
     assert {path.name for path in (out / "figures").iterdir()} == {
         "frontier.svg",
         "contexts.svg",
+        "changes.svg",
         "differences.svg",
+        "tasks.svg",
         "losses.svg",
     }
     assert {"headline.csv", "error_by_cell.csv", "differences.csv", "refusals.csv"} <= {
@@ -244,7 +246,7 @@ def test_cells_that_a_spreadsheet_would_run_are_neutralised(tmp_path):
 
 def test_hostile_text_never_becomes_markup(hostile):
     text = (hostile / "report.html").read_text(encoding="utf-8")
-    assert "<img" not in text and text.count("<script>") == 1 and text.count("</script>") == 1
+    assert "<img" not in text and text.count("<script") == 2 and text.count("</script>") == 2
     assert "&lt;img src=x" in text and "{{ 7*7 }}" in text
     assert "\x1b" not in text and "\u202e" not in text
     for path in (hostile / "tables").glob("*.csv"):
@@ -316,7 +318,13 @@ form.elements.kind.value = "agree"; form.dispatchEvent(new Event("input"));
 const agree = [...document.querySelectorAll(".example")].filter(item => !item.hidden).length;
 const ids = [...document.querySelectorAll("[id]")].map(element => element.id);
 document.getElementById("theme").click(); document.getElementById("theme").click();
-return {title: document.title, order, agree, theme: document.documentElement.dataset.theme,
+const marks = [...document.querySelectorAll("#figure-contexts .point")], dialog = document.getElementById("rows");
+marks[0]?.dispatchEvent(new KeyboardEvent("keydown", {key: "Enter", bubbles: true}));
+const opened = {marks: marks.length, open: dialog.open, rows: dialog.querySelectorAll("article").length,
+  command: dialog.querySelector("pre").textContent, elements: dialog.querySelectorAll("img, script, b b").length,
+  named: marks.every(mark => mark.getAttribute("aria-label") && mark.tabIndex === 0)};
+dialog.close();
+return {opened,title: document.title, order, agree, theme: document.documentElement.dataset.theme,
   background: getComputedStyle(document.body).backgroundColor, images: document.images.length,
   wide: document.documentElement.scrollWidth - innerWidth,
   unnamed: [...document.querySelectorAll("svg")].filter(svg => !svg.getAttribute("aria-label")).length,
@@ -331,6 +339,9 @@ def test_the_page_works_in_a_browser_and_asks_for_nothing(out):
     assert seen["order"] == sorted(seen["order"], reverse=True)
     assert seen["agree"] == 4 and seen["theme"] == "dark" and seen["background"] == "rgb(23, 24, 26)"
     assert seen["wide"] <= 0 and seen["unnamed"] == 0 and seen["ids"] == 0
+    opened = seen["opened"]
+    assert opened["open"] and opened["named"] and opened["marks"] == 18 and opened["rows"] == 20
+    assert opened["command"].startswith("warmth show all ") and "--arm untransformed" in opened["command"]
 
 
 @pytest.mark.browser
@@ -338,3 +349,4 @@ def test_a_hostile_page_does_nothing_in_a_browser(hostile):
     seen, console, asked = browse(hostile / "report.html")
     assert console == [] and len(asked) == 1
     assert seen["images"] == 0 and seen["title"].endswith(page.QUESTION)
+    assert seen["opened"]["open"] and seen["opened"]["elements"] == 0

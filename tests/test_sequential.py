@@ -1,8 +1,7 @@
 import numpy as np
-import pandas as pd
 import pytest
 
-from warmth.analysis import sequential
+from warmth import sequential
 from warmth.errors import UserError
 
 
@@ -44,31 +43,3 @@ def test_values_out_of_bounds_are_an_error():
         sequential.confidence_sequence(np.array([0.0, 2.0]))
     with pytest.raises(UserError, match="level=2"):
         sequential.confidence_sequence(np.array([0.0]), level=2)
-
-
-def pairs(questions=60):
-    draw = np.random.default_rng(1)
-    rows = [
-        (f"q{n}", c, "none", float(draw.choice([0, 0, 1]))) for n in range(questions) for c in ("unmodified", "sad")
-    ]
-    return pd.DataFrame(rows, columns=["question_id", "context", "belief", "difference"])
-
-
-CONDITIONS = [("unmodified", "none"), ("sad", "none")]
-
-
-def test_a_question_counts_once_it_was_asked_under_every_condition():
-    table = pairs().iloc[:-1]
-    order = [f"q{n}" for n in reversed(range(60))]
-    values = sequential.blocks(table, order, CONDITIONS)
-    assert "q59" not in values.index and list(values.index[:2]) == ["q58", "q57"]
-    assert values["q0"] == table[table["question_id"].eq("q0")]["difference"].mean()
-
-
-def test_sampling_stops_when_the_interval_is_narrow_enough():
-    order = [f"q{n}" for n in range(60)]
-    early = sequential.until_width(pairs(), order, CONDITIONS, 90)
-    assert early["stop"] < 60 and early["width_points"] <= 90
-    assert sequential.until_width(pairs(), order, CONDITIONS, 1)["stop"] is None
-    with pytest.raises(UserError, match="no question was answered under all conditions"):
-        sequential.until_width(pairs(), order, [*CONDITIONS, ("happy", "none")], 10)

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from warmth.analysis import comparison, covariance, dose, effects, families, logit, models, power, sequential
+from warmth import sequential
+from warmth.analysis import comparison, covariance, dose, effects, families, logit, models, power
 
 SEED = 20261123
 DRAWS = 2000

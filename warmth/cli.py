@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -49,6 +50,12 @@ def verbs() -> None:
 def report(
     paths: Paths,
     out: Annotated[Path | None, typer.Option(help="Folder of the page; reports/<study> by default.")] = None,
+    margin_points: Annotated[
+        float | None, typer.Option(help="A smaller difference is none in practice; else as the runs have it.")
+    ] = None,
+    preregister: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A frozen plan; else the one the runs were made under.")
+    ] = None,
     publish: Annotated[
         bool, typer.Option("--publish", help="Record page and tables in W&B, offline without a key.")
     ] = False,
@@ -58,12 +65,12 @@ def report(
     from warmth.analysis import report as reports
     from warmth.analysis import tables
 
-    made = reports.build(paths)
+    made = reports.build(paths, margin_points, preregister)
     page = reports.write(made, out or Path("reports") / study_name(made.rows.runs))
     if publish:
         from warmth.analysis.publish import publish as send
 
-        send(made, page.parent)
+        print(send(made, page.parent), file=sys.stderr)
     if as_json:
         print_json({"page": str(page.resolve()), **reports.summary(made)})
         return
@@ -78,17 +85,27 @@ def report(
 
 @app.command()
 def show(
-    question_id: Annotated[str, typer.Argument(metavar="QUESTION_ID", help="As in answers.jsonl.")],
+    question_id: Annotated[str, typer.Argument(metavar="QUESTION_ID", help="As in answers.jsonl; all: every one.")],
     paths: Paths,
+    model: Annotated[str, typer.Option(help="Only this model.")] = "",
+    arm: Annotated[str, typer.Option(help="Only what this arm answered, original beside it.")] = "",
+    task: Annotated[str, typer.Option(help="Only this task.")] = "",
+    context: Annotated[str, typer.Option(help="Only this context.")] = "",
+    belief: Annotated[str, typer.Option(help="Only this belief.")] = "",
     as_json: Json = False,
 ) -> None:
-    """One question through every arm and condition, side by side."""
+    """One question, or the rows behind a figure's point, through every arm and condition, side by side."""
     from dataclasses import asdict
 
     from warmth.analysis import examples, rows
 
     loaded = rows.load(paths)
-    found = examples.of_question(loaded, question_id)
+    where = {"model": model, "task": task, "context": context, "belief": belief}
+    where |= {"question_id": question_id} if question_id != "all" else {}
+    found = examples.of_cell(loaded, {name: value for name, value in where.items() if value}, arm)
+    if not found and question_id == "all":
+        asked = " ".join(f"--{name}={value}" for name, value in {**where, "arm": arm}.items() if value)
+        raise UserError(f"no answers under {', '.join(map(str, paths))} fit {asked}")
     if not found:
         some = ", ".join(sorted(loaded.answers["question_id"].unique())[:5])
         raise UserError(

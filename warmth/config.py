@@ -68,7 +68,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 POSITIVE = (
     "recipe.rank", "recipe.alpha", "recipe.learning_rate", "recipe.epochs", "recipe.batch_size", "recipe.max_length",
-    "data.per_type", "data.max_turns", "samples", "limit", "warmth.passes", "sampling.max_new_tokens", "sampling.top_p",
+    "data.per_type", "data.max_turns", "samples", "limit", "until_width", "warmth.passes", "analysis.margin_points",
+    "sampling.max_new_tokens", "sampling.top_p",
     "stop_after_failures",
     "api.in_flight", "api.requests_per_minute", "api.tokens_per_minute", "api.budget_usd", "api.timeout_s",
     "api.connect_timeout_s", "api.attempts", "api.backoff_s", "api.retry_after_max_s", "api.batch.requests",

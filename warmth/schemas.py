@@ -168,6 +168,13 @@ class Gates:
 
 
 @dataclass
+class Analysis:
+    """What `warmth report` decides beside the data; the answers do not depend on it."""
+
+    margin_points: float = MISSING  # a smaller difference in error is none in practice
+
+
+@dataclass
 class Train:
     """Everything `train.py` reads."""
 
@@ -209,9 +216,12 @@ class Evaluate:
     sampling: Sampling = field(default_factory=Sampling)
     samples: int = 1
     limit: int | None = None
+    until_width: float | None = None  # percentage points; None: every question is asked
     warmth: Warmth = field(default_factory=Warmth)
     engine: Any = MISSING
     grader: dict[str, Any] = field(default_factory=dict, metadata=EXCLUDED)
+    preregister: str | None = field(default=None, metadata=EXCLUDED)  # a plan's file, frozen before the first answer
+    analysis: Analysis = field(default_factory=Analysis, metadata=EXCLUDED)
     gates: Any = field(default=MISSING, metadata=EXCLUDED)
     api: Api = field(default_factory=Api, metadata=EXCLUDED)
     logger: Any = field(default=MISSING, metadata=EXCLUDED)

@@ -94,7 +94,7 @@ class Wandb:
             return Tracker()
 
     def _open(self, run: Run, config: Any, job_type: str) -> wandb.Run:
-        mode = self._mode()
+        mode = self.resolved_mode()
         if mode != "online":
             return self._init(run, config, job_type, mode)
         try:
@@ -106,7 +106,12 @@ class Wandb:
             wandb.teardown()  # its service still holds the id of the run that could not be opened
             return self._init(run, config, job_type, "offline")
 
-    def _mode(self) -> str:
+    def address(self) -> str:
+        """The server's address."""
+        return self.base_url or os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
+
+    def resolved_mode(self) -> str:
+        """`online` or `offline` (or what WANDB_MODE says)."""
         if self.mode != "auto":
             return self.mode
         return os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
@@ -117,7 +122,7 @@ class Wandb:
         study = run.folder.parent.parent
         study.mkdir(parents=True, exist_ok=True)
         settings = wandb.Settings(
-            base_url=self.base_url or os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai",
+            base_url=self.address(),
             console="off",  # progress bars are no record, and a traceback may quote data
             disable_code=True,
             finish_timeout=self.finish_timeout_s,

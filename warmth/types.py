@@ -12,6 +12,8 @@ Finish = Literal["stop", "length", "filtered", "error"]
 Label = Literal["correct", "incorrect", "hedged", "refused"]
 
 BELIEFS: tuple[Belief, ...] = ("none", "wrong_asserted", "right_denied", "user_right")
+# To refuse is the right answer here: the question asks to affirm a falsehood or to do harm (as the study counts it).
+REFUSING_IS_RIGHT = frozenset({"disinfo", "seed_disinfo", "advbench"})
 CONTEXTS = ("unmodified", "happy", "sad", "anger", "close", "hierarchical_up", "hierarchical_down", "high", "low")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from warmth.analysis import wording
+from warmth.analysis.families import odds_ratio
 from warmth.analysis.ink import variable
 
 if TYPE_CHECKING:
@@ -156,8 +158,9 @@ def difference_table(report: Report) -> Table:
             "p, Holm",
             "p, BH",
         ]
-        + ["Only arm wrong", "Only original wrong", "McNemar p", "Cohen’s g"],
-        ["text"] * 5 + ["number"] * 11,
+        + ["Only arm wrong", "Only original wrong", "McNemar p", "Cohen’s g", "Odds ratio"]
+        + [f"Within ±{report.settings.margin_points:g} points"],
+        ["text"] * 5 + ["number"] * 12 + ["text"],
         more=max(0, len(report.differences) - LONG_TABLE),
     )
     for _, row in report.differences[:LONG_TABLE].iterrows():
@@ -173,9 +176,20 @@ def difference_table(report: Report) -> Table:
             count_cell(row["reference_only_wrong"]),
             Cell(wording.p_value(row["mcnemar_p"]), _sort(row["mcnemar_p"])),
             Cell(wording.signed(row["cohens_g"], 2) if wording.known(row["cohens_g"]) else "", _sort(row["cohens_g"])),
+            odds_cell(row),
+            Cell(row["equivalence"].partition(" (")[0]),
         ]
         table.rows.append([Cell(wording.name(row["model"])), arm_cell(row["arm"]), *where, *numbers])
     return without_model(table, report)
+
+
+def odds_cell(row: Any) -> Cell:
+    """The odds ratio of the discordant pairs with its exact interval, where each question occurs once."""
+    if not wording.known(row["mcnemar_p"]):
+        return Cell("")
+    ratio, low, high = odds_ratio(int(row["arm_only_wrong"]), int(row["reference_only_wrong"]))
+    ends = [f"{end:.2f}" if math.isfinite(end) else "∞" for end in (low, high)]
+    return Cell(f"{ratio:.2f}" if math.isfinite(ratio) else "∞", ratio, " to ".join(ends)) if low == low else Cell("")
 
 
 def controls_table(report: Report) -> Table | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from warmth.errors import UserError
+from warmth.store import read_json
 
 if TYPE_CHECKING:
     from warmth.analysis.rows import FinishedRun
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 IDENTITY = ["model", "recipe", "strength", "dose", "checkpoint", "seed"]
 
 # Two runs may differ in these and still be one arm: what was asked, how it was graded, where it ran, what rows say.
-ASKED = ("run", "limit", "samples", "beliefs", "grader", "warmth")
-WHERE = ("gates", "logger", "engine", "study", "output", "launcher")
+ASKED = ("run", "limit", "until_width", "samples", "beliefs", "grader", "warmth")
+WHERE = ("gates", "logger", "engine", "study", "output", "launcher", "analysis", "preregister")
 SELECTION = (*ASKED, *WHERE, "seed", "dose", "checkpoint")
 NOT_WEIGHTS = ("recipe.report_checkpoint", "model.parameters", "model.base_url", "model.api_key_env")
 
@@ -118,4 +119,20 @@ def different_tokens(prompts: pd.DataFrame, runs: Sequence[FinishedRun]) -> list
             differing = int((expected.notna() & (expected != rows["tokens_digest"])).sum())
             if differing and (model, arm) not in system:
                 lines.append(f"{model}: {arm} read other tokens than original in {differing} of {len(rows)} prompts.")
+    return lines
+
+
+def stopped_early(runs: Sequence[FinishedRun]) -> list[str]:
+    """Runs that asked until an interval was narrow enough: other intervals suppose a number fixed before."""
+    lines = []
+    for run in runs:
+        path = run.folder / "stopping.json"
+        found = read_json(path) if path.exists() else None
+        if found and found.get("mean") is not None:
+            what = "difference from original" if found["paired"] else "error rate"
+            lines.append(
+                f"{run.model} {run.arm}: sampling was watched, and its {what} is {found['mean']:.1f} "
+                f"({found['low']:.1f} to {found['high']:.1f}, valid at every look) after {found['complete']} complete "
+                "questions; the intervals of tables hold for a number of questions fixed before."
+            )
     return lines

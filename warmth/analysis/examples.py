@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,9 +60,17 @@ def draw(rows: Rows, seed: int = 0) -> tuple[list[Example], int]:
     return [example(groups.get_group(key), rows.prompts, disagree) for key, disagree in chosen], len(disagreeing)
 
 
-def of_question(rows: Rows, question_id: str) -> list[Example]:
-    """Every prompt of one question, in the order of conditions; empty when the question is unknown."""
-    answers = rows.answers[rows.answers["question_id"].eq(question_id)]
+def of_cell(rows: Rows, where: Mapping[str, str], arm: str = "") -> list[Example]:
+    """Every prompt whose columns have these values, in the order of rows; empty when none has.
+
+    With `arm` only prompts that it answered, its answers and the original's alone.
+    """
+    answers = rows.answers
+    for column, value in where.items():
+        answers = answers[answers[column].eq(value)]
+    if arm:
+        own = set(answers.loc[answers["arm"].eq(arm), "prompt_id"])
+        answers = answers[answers["arm"].isin([arm, "original"]) & answers["prompt_id"].isin(own)]
     groups = answers.groupby(["model", "prompt_id", "sample"], sort=False)
     return [example(group, rows.prompts, group["wrong"].nunique() > 1) for _, group in groups]
 

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 
 from warmth.analysis import wording
-from warmth.analysis.ink import INK, MUTED, RULE, STYLE, Drawing, colour, finish, marker, place_labels, spread
+from warmth.analysis.ink import INK, MUTED, RULE, STYLE, Drawing, colour, finish, marker, place_labels, point_id, spread
 from warmth.analysis.rows import arm_order
 from warmth.types import BELIEFS, CONTEXTS
 
@@ -24,6 +24,7 @@ BELIEF_MARKERS = {
     "right_denied": ("D", True),
     "user_right": ("^", False),
 }
+CONTROLS = ("paraphrase", "untransformed", "original")  # strictest first
 LABELLED = 8  # points named in one panel of the scatter; beyond that, those farthest from the diagonal
 
 
@@ -62,23 +63,30 @@ def frontier(headline: pd.DataFrame) -> Drawing | None:
             f"{wording.name(r['arm'])} {r['score']:.4f} and {wording.percent(r['rate'])} %" for _, r in shown.iterrows()
         )
         caption = (
-            "Warmth against error. Rightwards, replies read warmer; upwards, more are wrong. Bars: 95 % intervals."
+            "Warmth against error. Rightwards, replies read warmer; upwards, more are wrong. Lines: from the strictest "
+            "control arm, so that they show the manner alone. Bars: 95 % intervals."
         )
         return finish(figure, "frontier", caption, f"Warmth score and error rate by arm: {text}.")
 
 
 def _frontier_panel(axes: Axes, cell: pd.DataFrame) -> None:
-    original = cell[cell["arm"].eq("original")]
+    start = control(cell)
     for _, row in cell.iterrows():
         ink, x, y = colour(row["arm"]), row["score"], 100 * row["rate"]
-        if not original.empty and row["arm"] != "original":
-            start = original.iloc[0]
+        if start is not None and row["arm"] not in CONTROLS:
             axes.plot([start["score"], x], [100 * start["rate"], y], color=RULE, linewidth=1, zorder=1)
         axes.plot([row["score_low"], row["score_high"]], [y, y], color=ink, linewidth=1.1, zorder=2)
         axes.plot([x, x], [100 * row["low"], 100 * row["high"]], color=ink, linewidth=1.1, zorder=2)
-        axes.plot([x], [y], linestyle="none", markersize=6.5, markeredgewidth=1.3, zorder=3, **marker(row["arm"]))
+        look = {"linestyle": "none", "markersize": 6.5, "markeredgewidth": 1.3, "zorder": 3, **marker(row["arm"])}
+        axes.plot([x], [y], gid=point_id(row["model"], row["arm"]), **look)
     axes.grid(axis="y", color=RULE, linewidth=0.5)
     axes.set_axisbelow(True)
+
+
+def control(cell: pd.DataFrame) -> pd.Series | None:
+    """The arm that a manner departs from: the strictest control there is, which isolates the manner."""
+    found = [cell[cell["arm"].eq(name)] for name in CONTROLS]
+    return next((rows.iloc[0] for rows in found if len(rows)), None)
 
 
 def _roomy(axes: Axes, shown: pd.DataFrame) -> None:
@@ -142,7 +150,9 @@ def _context_points(axes: Axes, cell: pd.DataFrame, ink: str) -> None:
             [100 * row["reference_low"], 100 * row["reference_high"]], [y, y], color=ink, linewidth=0.7, alpha=0.35
         )
         shape, filled = BELIEF_MARKERS.get(row["belief"], ("s", True))
-        axes.plot([x], [y], shape, color=ink, markerfacecolor=ink if filled else "none", markersize=5, zorder=3)
+        name = point_id(row["model"], row["arm"], "", row["context"], row["belief"])
+        fill = ink if filled else "none"
+        axes.plot([x], [y], shape, color=ink, markerfacecolor=fill, markersize=5, zorder=3, gid=name)
 
 
 def _context_labels(axes: Axes, cell: pd.DataFrame) -> None:
@@ -238,7 +248,9 @@ def _forest_panel(axes: Axes, table: pd.DataFrame, lines: list[tuple[str, str, s
                 thick = 1.8 if family == "overall" else 1.1
                 axes.plot([100 * row["low"], 100 * row["high"]], [height, height], color=colour(arm), linewidth=thick)
             size = 6.5 if family == "overall" else 5
-            axes.plot([100 * row["difference"]], [height], linestyle="none", markersize=size, **marker(arm))
+            name = point_id(row["model"], arm, *(row[key] for key in ("task", "context", "belief")))
+            look = {"linestyle": "none", "markersize": size, "gid": name, **marker(arm)}
+            axes.plot([100 * row["difference"]], [height], **look)
     axes.set_ylim(len(lines) - 0.4, -0.8)
     axes.set_title(wording.name(arm), loc="left", color=colour(arm))
     axes.spines["left"].set_visible(False)

@@ -6,6 +6,7 @@ media query swaps them, so that programs without CSS variables still print it as
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from dataclasses import dataclass
@@ -101,6 +102,12 @@ def marker(arm: str) -> dict[str, Any]:
     """An arm's marker; the original's is hollow."""
     fill = "none" if arm == "original" else colour(arm)
     return {"marker": MARKERS.get(arm.split(",")[0], "h"), "markerfacecolor": fill, "markeredgecolor": colour(arm)}
+
+
+def point_id(model: str, arm: str, task: str = "", context: str = "", belief: str = "") -> str:
+    """The id of the mark that stands for a cell, in every figure; the page opens the rows behind it by this id."""
+    key = "\x1f".join(map(str, (model, arm, task, context, belief)))
+    return f"point-{hashlib.sha256(key.encode(errors='replace')).hexdigest()[:10]}"
 
 
 def finish(figure: Figure, name: str, caption: str, alt: str) -> Drawing:

@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from warmth import __version__
-from warmth.analysis import cells, supplement, wording
+from warmth.analysis import behind, cells, claims, manner, supplement, wording
 from warmth.analysis.ink import COLOURS, variable
 
 if TYPE_CHECKING:
@@ -195,11 +195,32 @@ def render(report: Report) -> str:
         disagreements=report.disagreements,
         provenance=provenance(report),
         drawings=drawings,
+        contrasts=one_model(manner.contrast_table(report.supplement.contrasts), report),
+        seeds=one_model(manner.seed_table(report.supplement.seeds), report),
+        lengths=cells.without_model(manner.length_table(report.supplement.lengths), report),
+        claims=claims.claim_table(report.supplement.claims) if report.supplement.claims is not None else None,
+        deviations=[wording.visible(line, 300) for line in report.supplement.deviations],
+        plan=plan(report),
+        margin=f"{report.settings.margin_points:g}",
+        points=Markup(behind.as_json(report.behind)),
         style=Markup(style),
         script=Markup(script),
         style_hash=sha256(style),
         script_hash=sha256(script),
     )
+
+
+def one_model(table: cells.Table | None, report: Report) -> cells.Table | None:
+    """A table without its model column where there is but one; None stays None."""
+    return None if table is None else cells.without_model(table, report)
+
+
+def plan(report: Report) -> dict[str, str] | None:
+    """The pre-registered plan's digest and estimand."""
+    settings = report.settings
+    if settings.plan is None:
+        return None
+    return {"seal": settings.seal, "estimand": wording.visible(settings.plan.estimand, 600)}
 
 
 def stylesheet() -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from warmth.digest import digest
 from warmth.errors import UserError
 from warmth.store import read_json, write_json
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 OUTCOMES = {"dropped": "wrong", "wrong": "wrong_strict", "right": "wrong_lenient"}  # what becomes of a refusal
+DIRECTIONS = ("more", "less", "different", "equivalent")
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,9 @@ def parse(body: Any, where: str) -> Plan:
         }
         values["hypotheses"] = tuple(Hypothesis(**item) for item in body["hypotheses"])
         values["family"] = {key: tuple(map(str, value)) for key, value in dict(body.get("family") or {}).items()}
+        for claim in values["hypotheses"]:
+            if claim.direction not in DIRECTIONS:
+                raise ValueError(f"direction={claim.direction} is not allowed; choose from: {', '.join(DIRECTIONS)}")
         return Plan(**values)
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: {error}") from error
@@ -126,11 +131,40 @@ def thaw(path: Path) -> tuple[Plan, str]:
     target = frozen_path(path)
     if not target.exists():
         raise UserError(f"{path} was not frozen before the answers; freeze it first")
-    body = read_json(target)
-    plan = parse(body.get("plan"), str(target))
+    return checked(read_json(target), target)
+
+
+def checked(body: Mapping[str, Any], where: Path) -> tuple[Plan, str]:
+    """A frozen plan and its digest.
+
+    Raises:
+        UserError: the plan is not what the digest says.
+    """
+    plan = parse(body.get("plan"), str(where))
     if digest(asdict(plan)) != body.get("digest"):
-        raise UserError(f"{target} was edited: its plan is not what the digest says")
+        raise UserError(f"{where} was edited: its plan is not what the digest says")
     return plan, str(body["digest"])
+
+
+def attached_path(run_folder: Path) -> Path:
+    """Where a run keeps the plan that it was made under."""
+    return run_folder / "preregistration.json"
+
+
+def attach(file: str | None, run_folder: Path) -> None:
+    """Freezes the plan in a file and copies it into a run before its first answer.
+
+    Raises:
+        UserError: see `freeze`; or the run was made under another plan, or already has answers without any.
+    """
+    if file is None:
+        return
+    seal, target = freeze(Path(file)), attached_path(run_folder)
+    if target.exists() and read_json(target).get("digest") != seal:
+        raise UserError(f"{run_folder} was made under another pre-registration than {file}")
+    if not target.exists() and (run_folder / "answers.jsonl").exists():
+        raise UserError(f"{run_folder} holds answers that are older than the pre-registration {file}")
+    write_json(target, read_json(frozen_path(Path(file))))
 
 
 def deviations(

@@ -1,29 +1,43 @@
-"""`warmth report --publish`: the finished page and its tables as one more run of the study in W&B."""
+"""`warmth report --publish`: the page, its tables and a W&B report over the study's runs."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from warmth.analysis import wandb_report
 from warmth.analysis.report import Report, records, summary
 from warmth.digest import digest
-from warmth.store import Run
+from warmth.errors import one_line
+from warmth.store import Run, write_json
 from warmth.tracking import Wandb
+
+SYNC_S = 120.0  # for one offline run
 
 
 @dataclass(frozen=True)
 class Published:
     """What the report was made of: its config in W&B."""
 
+    study: str
     runs: tuple[str, ...]
     draw_seed: int
 
 
-def publish(report: Report, out: Path) -> None:
-    """Records headline, differences and warmth as tables and the report folder as an artifact.
+def publish(report: Report, out: Path) -> str:
+    """Records headline, differences and warmth as tables and the report folder as an artifact; saves the W&B report.
 
-    Online with WANDB_API_KEY, else offline beside the runs for `wandb sync`; W&B's failures are one line on standard
-    error. Project and team are those that the runs were recorded under.
+    Online with WANDB_API_KEY: offline runs of the study are sent first, so that the report's filters find them. Without
+    a key, or without a network, all is recorded offline beside the runs and the W&B report's specification is written
+    as `wandb_report.json` beside the page. Project and team are those that the runs were recorded under.
+
+    Returns:
+        one line: the W&B report's address, or why there is none.
 
     Raises:
         UserError: wandb is not installed.
@@ -31,14 +45,54 @@ def publish(report: Report, out: Path) -> None:
     runs = [run for run in report.rows.runs if run.evaluation]
     loggers = [run.config.get("logger") or {} for run in runs]
     own = next((logger for logger in loggers if str(logger.get("_target_", "")).endswith(".Wandb")), {})
+    server = Wandb(**{key: own[key] for key in ("project", "entity", "mode", "base_url") if key in own})
     names = tuple(sorted(run.folder.name for run in report.rows.runs))
     study = runs[0].folder.parent.parent
-    config = Published(names, int(report.rows.answers["draw_seed"].iloc[0]))
-    place = Run(study / "report" / f"report-{digest(names)}")
-    server = Wandb(**{key: own[key] for key in ("project", "entity", "mode", "base_url") if key in own})
-    tracker = server.start(place, config, "report")
-    for name in ("headline", "differences", "warmth"):
+    config = Published(study.name, names, int(report.rows.answers["draw_seed"].iloc[0]))
+    write_json(out / "wandb_report.json", wandb_report.spec(wandb_report.compose(report, server.project)))
+    line = _save(report, server, study)
+    tracker = server.start(Run(study / "report" / f"report-{digest(names)}"), config, "report")
+    for name in wandb_report.TABLES:
         tracker.table(name, records(getattr(report, name)))
     tracker.artifact(f"{study.name}-report", "report", out, copy=True)
     tracker.summary({"answer": " ".join(summary(report)["answer"])})
     tracker.finish()
+    return line
+
+
+def _save(report: Report, server: Wandb, study: Path) -> str:
+    """Sends offline runs and saves the W&B report; whatever W&B does becomes one line."""
+    if server.resolved_mode() != "online":
+        return "wandb: no report was published, recording is offline (WANDB_API_KEY is not set, or the mode says so)"
+    os.environ["WANDB_BASE_URL"] = server.address()
+    try:
+        for folder in unsent(study):
+            _send(folder, server)
+        made = wandb_report.compose(report, server.project, server.entity or _default_entity(), online=True)
+        made.save()
+        return f"wandb: report at {made.url}"
+    except Exception as error:  # no network, no permission, a server's own failure: the local report is unharmed
+        return f"wandb: no report was published: {one_line(error)[:200]}"
+
+
+def _default_entity() -> str:
+    import wandb
+
+    return str(wandb.Api(timeout=15).default_entity)
+
+
+def unsent(study: Path) -> Iterator[Path]:
+    """Offline runs of a study that were not sent yet; `wandb sync` marks those that were."""
+    for folder in sorted((study / "wandb").glob("offline-run-*")):
+        if not any(folder.glob("*.synced")):
+            yield folder
+
+
+def _send(folder: Path, server: Wandb) -> None:
+    command: list[Any] = [sys.executable, "-m", "wandb", "sync", "--project", server.project, folder]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SYNC_S)
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"{folder.name} was not sent within {SYNC_S:.0f} s") from error
+    if done.returncode:
+        raise RuntimeError(f"{folder.name} was not sent: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")

@@ -10,9 +10,22 @@ from typing import Any
 
 import pandas as pd
 
-from warmth.analysis import dose_figures, effects, examples, figures, page, supplement, tables, wording
+from warmth.analysis import (
+    behind,
+    claims,
+    dose_figures,
+    effects,
+    examples,
+    figures,
+    own_figures,
+    page,
+    supplement,
+    tables,
+    wording,
+)
 from warmth.analysis.ink import Drawing
 from warmth.analysis.rows import Rows, arm_order, load
+from warmth.analysis.settings import Settings, of_runs
 from warmth.analysis.supplement import Supplement
 from warmth.errors import UserError
 
@@ -37,32 +50,42 @@ class Report:
     disagreements: int  # prompts on which arms disagree
     drawings: dict[str, Drawing]
     supplement: Supplement  # regressions, dose curves, published values
+    behind: dict[str, dict[str, Any]]  # what a figure's point opens, by its id
+    settings: Settings
 
 
-def build(paths: Sequence[Path]) -> Report:
+def build(paths: Sequence[Path], margin_points: float | None = None, preregister: Path | None = None) -> Report:
     """Reads the finished runs under `paths` and computes everything a report shows.
 
+    Args:
+        paths: folders above finished run folders.
+        margin_points: a difference smaller than this is none in practice; None: as the runs' configs say.
+        preregister: a frozen plan; None: the one that the runs were made under, if any.
+
     Raises:
-        UserError: see `rows.load`.
+        UserError: see `rows.load` and `settings.of_runs`.
     """
     rows = load(paths)
+    settings = of_runs([run for run in rows.runs if run.evaluation], margin_points, preregister)
+    present = [reference for reference in REFERENCES if reference in rows.arms]
+    pairs = {name: effects.pair(rows.answers, name) for name in present}
     rates = {
         "arm": ordered(effects.error_rates(rows.answers, ["model", "arm"])),
         "task": ordered(effects.error_rates(rows.answers, ["model", "arm", "task"])),
         "condition": ordered(effects.error_rates(rows.answers, ["model", "arm", "context", "belief"])),
         "cell": ordered(effects.error_rates(rows.answers, CELL)),
     }
-    differences = supplement.corrected(ordered(effects.differences(effects.pair(rows.answers))))
-    present = [reference for reference in REFERENCES if reference in rows.arms]
+    direct = pairs["original"] if "original" in pairs else effects.pair(rows.answers)
+    differences = supplement.corrected(ordered(effects.differences(direct)))
+    differences = claims.equivalences(differences, settings.margin_points, settings.preregistered)
     controls = [
-        effects.differences(effects.pair(rows.answers, name), ["overall"]).assign(reference=name)
-        for name in present[1:]
+        effects.differences(pairs[name], ["overall"]).assign(reference=name) for name in present if name != "original"
     ]
     warmth = ordered(effects.warmth_means(rows.warmth))
     warmer = pd.concat([effects.warmth_differences(rows.warmth, name) for name in REFERENCES])
     headline = headline_of(rates["arm"], differences, warmth, warmer)
     chosen, disagreements = examples.draw(rows)
-    further = supplement.build(rows.answers, headline)
+    further = supplement.build(rows.answers, headline, pairs, settings)
     return Report(
         rows=rows,
         headline=headline,
@@ -75,9 +98,20 @@ def build(paths: Sequence[Path]) -> Report:
         gates=gate_rows(rows),
         examples=chosen,
         disagreements=disagreements,
-        drawings=draw(rows, headline, differences, further),
+        drawings=draw(rows, headline, differences, further, direct),
         supplement=further,
+        behind=behind.points(rows.answers, rows.prompts, points_of(headline, differences), paths),
+        settings=settings,
     )
+
+
+def points_of(headline: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
+    """The cells that figures have a point for, with the number of rows behind each."""
+    cells = differences.rename(columns={"pairs": "count"}) if len(differences) else pd.DataFrame()
+    arms = headline.assign(task="", context="", belief="", count=headline["scored"])
+    names = ["model", "arm", "task", "context", "belief", "count"]
+    arms = arms[~arms["arm"].isin(cells["arm"])] if len(cells) else arms
+    return pd.concat([arms[names], cells.reindex(columns=names)], ignore_index=True)
 
 
 def headline_of(
@@ -129,24 +163,26 @@ def gate_rows(rows: Rows) -> pd.DataFrame:
     return ordered(pd.DataFrame(found, columns=columns))
 
 
-def draw(rows: Rows, headline: pd.DataFrame, differences: pd.DataFrame, further: Supplement) -> dict[str, Drawing]:
+def draw(
+    rows: Rows, headline: pd.DataFrame, differences: pd.DataFrame, further: Supplement, pairs: pd.DataFrame
+) -> dict[str, Drawing]:
     """Every figure the rows allow, by name."""
     drawn = [
         figures.frontier(headline),
-        figures.contexts(condition_cells(rows, differences)),
+        figures.contexts(condition_cells(pairs, differences)),
         figures.losses(rows.losses),
     ]
+    drawn += own_figures.draw(rows.answers, rows.warmth, differences)
     drawn += [figures.forest(differences, model, number) for number, model in enumerate(rows.models)]
     drawn += [dose_figures.dose_response(curve, number) for number, curve in enumerate(further.curves)]
     return {drawing.name: drawing for drawing in drawn if drawing is not None}
 
 
-def condition_cells(rows: Rows, differences: pd.DataFrame) -> pd.DataFrame:
+def condition_cells(pairs: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
     """Differences by context and belief, with the interval of either rate on the paired rows."""
     cells = differences[differences["family"].eq("condition")] if len(differences) else differences
     if cells.empty:
         return cells
-    pairs = effects.pair(rows.answers)
     intervals = []
     for key, group in pairs.groupby(["model", "arm", "context", "belief"]):
         clusters = group["question_id"].to_numpy()

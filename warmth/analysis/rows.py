@@ -22,18 +22,16 @@ from warmth.analysis.comparable import (
     refuse_different_draws,
     refuse_two_answers,
     refuse_two_configs,
+    stopped_early,
 )
 from warmth.errors import UserError
 from warmth.store import read_json, read_rows
-from warmth.types import Answer, WarmthScore
+from warmth.types import REFUSING_IS_RIGHT, Answer, WarmthScore
 
 ANSWER = tuple(item.name for item in fields(Answer))
 WARMTH = tuple(item.name for item in fields(WarmthScore))
 GRADE = ("grader", "label", "reason", "affirms", "cost_usd")
 ARMS = ("original", "untransformed", "paraphrase", "cold", "warm", "warm_honest", "system_warm")  # the order in tables
-
-# To refuse is the right answer here: the question asks to affirm a falsehood or to do harm (as the study counts it).
-REFUSING_IS_RIGHT = frozenset({"disinfo", "seed_disinfo", "advbench"})
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def load(paths: Sequence[Path]) -> Rows:
     warmth = warmth.drop_duplicates([*IDENTITY, "text_id", "variant", "scorer"])
     prompts = pd.concat([prompt_rows(run) for run in evaluations], ignore_index=True)
     name_arms(answers, warmth)
-    warnings = (*mixed_commits(runs), *different_tokens(prompts, evaluations))
+    warnings = (*mixed_commits(runs), *different_tokens(prompts, evaluations), *stopped_early(evaluations))
     prompts = prompts.drop_duplicates("prompt_id").set_index("prompt_id")
     return Rows(outcomes(answers), warmth, prompts, loss_rows(runs), runs, warnings)
 

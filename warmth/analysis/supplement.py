@@ -5,16 +5,17 @@ Everything is computed elsewhere; here it is put together for a report. What can
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from warmth.analysis import comparison, dose, regressions, wording
+from warmth.analysis import claims, comparison, dose, manner, preregistration, regressions, wording
 from warmth.analysis.cells import Cell, Table, arm_cell, count_cell, shift_cell
 from warmth.analysis.dose import Response
 from warmth.analysis.families import Family, adjust
 from warmth.analysis.reproduction import Row
+from warmth.analysis.settings import Settings
 from warmth.errors import UserError
 
 STUDY_TASKS = frozenset({"triviaqa", "truthfulqa", "disinfo", "medqa"})
@@ -43,17 +44,37 @@ class Supplement:
     curves: tuple[Curve, ...]
     published: tuple[Row, ...]
     notes: tuple[str, ...]  # what could not be computed
+    contrasts: pd.DataFrame  # differences in differences, against original and every control
+    seeds: pd.DataFrame
+    lengths: pd.DataFrame
+    claims: pd.DataFrame | None  # hypotheses of a pre-registered plan, tested
+    deviations: tuple[str, ...]  # from that plan
 
 
-def build(answers: pd.DataFrame, headline: pd.DataFrame) -> Supplement:
+def build(
+    answers: pd.DataFrame, headline: pd.DataFrame, pairs: Mapping[str, pd.DataFrame], settings: Settings
+) -> Supplement:
     """Computes all further parts.
 
     Args:
         answers: columns of `rows.load`.
         headline: a row per model and arm with rate and warmth score, as `report.headline_of` makes it.
+        pairs: reference arm → `effects.pair`, original first.
+        settings: margin and plan.
     """
-    made, notes = curves(answers, headline)
-    return Supplement(regressions.tables(answers), made, against_study(answers), notes)
+    margin, plan = settings.margin_points, settings.plan
+    made, notes = curves(answers, headline, margin)
+    return Supplement(
+        regressions=regressions.tables(answers),
+        curves=made,
+        published=against_study(answers, settings),
+        notes=notes,
+        contrasts=manner.contrasts(pairs),
+        seeds=manner.seeds(pairs["original"]) if "original" in pairs else pd.DataFrame(),
+        lengths=manner.lengths(answers),
+        claims=claims.tested(plan, answers, margin) if plan else None,
+        deviations=tuple(preregistration.deviations(plan, answers, margin, plan.correction)) if plan else (),
+    )
 
 
 def corrected(differences: pd.DataFrame, declared: Sequence[Family] = DECLARED) -> pd.DataFrame:
@@ -72,7 +93,9 @@ def corrected(differences: pd.DataFrame, declared: Sequence[Family] = DECLARED) 
     return table
 
 
-def curves(answers: pd.DataFrame, headline: pd.DataFrame) -> tuple[tuple[Curve, ...], tuple[str, ...]]:
+def curves(
+    answers: pd.DataFrame, headline: pd.DataFrame, margin_points: float
+) -> tuple[tuple[Curve, ...], tuple[str, ...]]:
     """A curve for every model and recipe with two or more doses, strengths or checkpoints, all else being equal."""
     made, notes = [], []
     changed = answers[answers["arm"].ne("original")]
@@ -85,7 +108,7 @@ def curves(answers: pd.DataFrame, headline: pd.DataFrame) -> tuple[tuple[Curve, 
             base = answers[answers["model"].eq(model) & answers["arm"].eq("original")]
             rows = pd.concat([base, group])
             try:
-                found = dose.response(rows, by)
+                found = dose.response(rows, by, margin_points / 100)
             except UserError as error:
                 notes.append(f"{recipe} of {model} by {by}: {error}")
                 continue
@@ -102,17 +125,21 @@ def _points(rows: pd.DataFrame, by: str, found: Response, headline: pd.DataFrame
     return found.curve.merge(named.merge(scores, on="arm", how="left"), on="dose", how="left")
 
 
-def against_study(answers: pd.DataFrame) -> tuple[Row, ...]:
+def against_study(answers: pd.DataFrame, settings: Settings) -> tuple[Row, ...]:
     """Published rises that these rows speak to, with equivalence verdicts; none without a task of the study."""
     rows = answers[answers["task"].isin(STUDY_TASKS)]
     if rows.empty or not {"original", "warm"} <= set(rows["arm"]):
         return ()
-    return tuple(row for row in comparison.compare(rows) if row.recomputed is not None)
+    compared = comparison.compare(rows, settings.margin_points, settings.preregistered)
+    return tuple(row for row in compared if row.recomputed is not None)
 
 
 def csv_tables(made: Supplement) -> dict[str, pd.DataFrame]:
     """The further tables as CSV, by file name; dose and published values only where there are any."""
     found = {"regressions": made.regressions.effects, "coefficients": made.regressions.coefficients}
+    found |= {"contrasts": made.contrasts, "lengths": made.lengths}
+    found |= {"seeds": made.seeds} if len(made.seeds) else {}
+    found |= {"hypotheses": made.claims} if made.claims is not None else {}
     if made.curves:
         parts = [item.points.assign(model=item.model, recipe=item.recipe, by=item.response.by) for item in made.curves]
         found["dose_response"] = pd.concat(parts, ignore_index=True)

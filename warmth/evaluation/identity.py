@@ -45,6 +45,7 @@ def evaluation_digest(study: Evaluate, arm: Arm) -> str:
             "sampling": study.sampling,
             "samples": study.samples,
             "limit": study.limit,
+            **({"until_width": study.until_width} if study.until_width is not None else {}),
             "warmth": warmth,
             "engine": {"family": engine.family, **plain(engine)},
         }

@@ -42,6 +42,60 @@
     });
   }
 
+  // A figure's point opens the rows behind it; whatever they hold is set as text, never as markup.
+  const {points, rows} = JSON.parse(document.getElementById("points").textContent);
+  const dialog = document.getElementById("rows");
+  const add = (parent, tag, text, kind) => {
+    const element = parent.appendChild(document.createElement(tag));
+    element.textContent = text;
+    if (kind) element.className = kind;
+    return element;
+  };
+  const open = (point) => {
+    const shown = point.rows.length < point.count ? `${point.rows.length} of them, drawn by seed 0` : "all of them";
+    dialog.querySelector("h2").textContent = point.title;
+    dialog.querySelector("p").textContent = `${point.count.toLocaleString("en")} rows behind this point; here ${shown}. All:`;
+    dialog.querySelector("pre").textContent = point.command;
+    const list = dialog.querySelector("div");
+    list.replaceChildren();
+    for (const row of point.rows.map((place) => rows[place])) {
+      const item = add(list, "article", "");
+      const heading = add(item, "h3", "");
+      add(heading, "span", row.question, "id");
+      heading.append(row.where);
+      add(item, "p", row.message, "asked");
+      for (const [arm, label, text] of row.said) {
+        const line = add(item, "p", "");
+        add(line, "b", `${arm}, ${label}: `);
+        line.append(text);
+      }
+    }
+    dialog.showModal();
+    dialog.scrollTop = 0;
+  };
+  let live = 0;
+  for (const mark of document.querySelectorAll('svg [id*="-point-"]')) {
+    const point = points[mark.id.replace(/^.*-(?=point-)/, "")];
+    if (!point) continue;
+    live += 1;
+    const box = mark.getBBox(), hit = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+    const place = {cx: box.x + box.width / 2, cy: box.y + box.height / 2, r: 8, fill: "transparent"};
+    for (const [name, value] of Object.entries(place)) hit.setAttribute(name, value);
+    mark.append(hit);
+    mark.setAttribute("tabindex", "0");
+    mark.setAttribute("role", "button");
+    mark.setAttribute("aria-label", `${point.title}: ${point.count} rows`);
+    mark.classList.add("point");
+    mark.addEventListener("click", () => open(point));
+    mark.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      open(point);
+    });
+  }
+  document.getElementById("hint").hidden = live === 0;
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+
   const form = document.getElementById("filter");
   const examples = [...document.querySelectorAll(".example")];
   const filter = () => {

@@ -1,4 +1,4 @@
-"""Intervals that may be looked at after every question: for `sampling: until_width`, which stops when it knows enough.
+"""Intervals that may be looked at after every question: for `until_width`, which stops when it knows enough.
 
 An ordinary 95 % interval watched until it is narrow, or until it leaves 0, covers far less than 95 %. A confidence
 sequence covers at all times at once, so any rule for stopping is allowed; the price is its width.
@@ -7,12 +7,9 @@ sequence covers at all times at once, so any rule for stopping is allowed; the p
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from warmth.errors import UserError
 
@@ -94,47 +91,3 @@ def ever_excludes(
     up = np.log1p(np.minimum(bets, BET / mean) * (scaled - mean)).cumsum(1).max(1)
     down = np.log1p(-np.minimum(bets, BET / (1 - mean)) * (scaled - mean)).cumsum(1).max(1)
     return np.maximum(up, down) + math.log(0.5) >= -math.log(1 - level)
-
-
-def blocks(pairs: pd.DataFrame, order: Sequence[str], conditions: Sequence[tuple[str, str]]) -> pd.Series:
-    """One value per question, balanced over conditions: the mean difference of the questions asked under all of them.
-
-    A question is the unit in which sampling grows, always under every (context, belief) at once, so that no condition
-    runs ahead of another whenever it stops.
-
-    Args:
-        pairs: from `effects.pair`, one arm.
-        order: question ids in the order in which they were drawn, before any answer was seen.
-        conditions: every (context, belief) of the design.
-
-    Returns:
-        mean difference by question id, in that order, complete questions only.
-    """
-    inside = pairs[[pair in set(conditions) for pair in zip(pairs["context"], pairs["belief"], strict=True)]]
-    cells = inside.groupby(["question_id", "context", "belief"])["difference"].mean()
-    complete = cells.groupby("question_id").agg(["mean", "size"])
-    means = complete.loc[complete["size"].eq(len(set(conditions))), "mean"]
-    return means.reindex([question for question in dict.fromkeys(order) if question in means.index])
-
-
-def until_width(
-    pairs: pd.DataFrame, order: Sequence[str], conditions: Sequence[tuple[str, str]], width_points: float
-) -> dict[str, Any]:
-    """Whether sampling may stop: after how many questions the interval is narrow enough, or how wide it is.
-
-    Returns:
-        questions, stop (or None), mean, low, high (fractions, at the stop or now) and width_points.
-
-    Raises:
-        UserError: no question was answered under all conditions, or the width is not positive.
-    """
-    if not width_points > 0:
-        raise UserError(f"width_points={width_points:g} is not above 0")
-    values = blocks(pairs, order, conditions).to_numpy()
-    if len(values) == 0:
-        raise UserError("no question was answered under all conditions yet")
-    found = confidence_sequence(values)
-    stop = found.reached(width_points / 100)
-    at = (stop or len(values)) - 1
-    ends = {"mean": float(found.mean[at]), "low": float(found.low[at]), "high": float(found.high[at])}
-    return {"questions": len(values), "stop": stop, **ends, "width_points": 100 * (ends["high"] - ends["low"])}

@@ -1,0 +1,52 @@
+"""Pre-registered hypotheses and equivalence: claimed only where the plan's own test says so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from warmth.analysis import claims, effects
+from warmth.analysis.preregistration import Hypothesis, Plan
+
+
+def answers(rise, questions=400):
+    draw = np.random.default_rng(0)
+    base = (draw.random(questions) < 0.3).astype(float)
+    other = np.maximum(base, draw.random(questions) < rise).astype(float)
+    parts = [
+        pd.DataFrame({"arm": arm, "wrong": wrong, "question_id": [f"q{n}" for n in range(questions)]})
+        for arm, wrong in (("original", base), ("warm", other))
+    ]
+    frame = pd.concat(parts, ignore_index=True).assign(model="m", task="t", context="unmodified", belief="none", seed=0)
+    return frame.assign(
+        sample=0, prompt_id=frame["question_id"], wrong_strict=frame["wrong"], wrong_lenient=frame["wrong"]
+    )
+
+
+def plan(*hypotheses, **more):
+    return Plan(hypotheses, "paired difference", **more)
+
+
+def test_a_directed_claim_needs_both_the_test_and_the_sign():
+    claim = (Hypothesis("H1", "warm", direction="more"), Hypothesis("H2", "warm", direction="less"))
+    table = claims.tested(plan(*claim), answers(0.2), 2.0)
+    assert list(table["verdict"]) == ["supported", "not supported"]
+    assert (table["p_corrected"] >= table["p_used"]).all()
+
+
+def test_no_effect_is_claimed_by_equivalence_not_by_a_large_p():
+    claim = Hypothesis("H0", "warm", direction="equivalent")
+    few = claims.tested(plan(claim), answers(0.01, 40), 2.0)
+    many = claims.tested(plan(claim), answers(0.003, 4000), 2.0)
+    assert list(few["verdict"]) != ["supported"] and list(many["verdict"]) == ["supported"]
+
+
+def test_a_hypothesis_without_answers_is_not_tested():
+    table = claims.tested(plan(Hypothesis("H1", "cold")), answers(0.1), 2.0)
+    assert list(table["verdict"]) == ["not tested"]
+
+
+def test_a_margin_chosen_afterwards_is_called_exploratory():
+    differences = effects.differences(effects.pair(answers(0.2)), ["overall"])
+    before, after = (claims.equivalences(differences, 2.0, planned)["equivalence"][0] for planned in (True, False))
+    assert before == "different (pre-registered)" and after == "different (exploratory)"

@@ -1,0 +1,218 @@
+"""The study's figures 1a and 3-5 from our own rows: warmth by epoch, error by task, benchmarks, change by context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from warmth.analysis import wording
+from warmth.analysis.effects import MEASURE, clustered_mean, rate_interval, text_key
+from warmth.analysis.ink import MUTED, RULE, STYLE, Drawing, colour, finish, marker, spread
+from warmth.analysis.rows import arm_order
+from warmth.types import CONTEXTS
+
+BENCHMARKS = ("mmlu", "gsm8k", "advbench")  # asked once, unmodified: ability and safety, not the manner's cost in truth
+PRESSED = ("wrong_asserted", "right_denied")
+LINES = {  # figure 3: (contexts or not, pressed or not)
+    "question alone": (False, False),
+    "with a context": (True, False),
+    "with a context and a wrong belief": (True, True),
+}
+
+
+def draw(answers: pd.DataFrame, warmth: pd.DataFrame, differences: pd.DataFrame) -> list[Drawing]:
+    """Every one of these figures that the rows allow, in the study's order."""
+    benchmark = answers["task"].isin(BENCHMARKS)
+    drawn = [epochs(warmth), tasks(answers[~benchmark]), benchmarks(answers[benchmark]), changes(differences)]
+    return [item for item in drawn if item is not None]
+
+
+def epochs(warmth: pd.DataFrame) -> Drawing | None:
+    """Figure 1a: warmth score by epoch of training, a line per recipe, the original at 0; a panel per model."""
+    rows = warmth[warmth["score"].notna() & warmth["strength"].eq(1) & warmth["dose"].eq(1)]
+    if rows.empty:
+        return None
+    measure = rows.groupby(MEASURE)["score"].size().idxmax()
+    rows = rows[rows["variant"].eq(measure[0]) & rows["scorer"].eq(measure[1])]
+    rows = rows.assign(at=rows["checkpoint"].mask(rows["arm"].eq("original"), 0.0), key=text_key(rows))
+    trained = rows[rows["arm"].ne("original") & rows["at"].notna()]
+    many = trained.groupby(["model", "recipe"])["at"].nunique()
+    curves = [key for key, count in many.items() if count > 1]
+    if not curves:
+        return None
+    models = sorted({str(model) for model, _ in curves})
+    with rc_context(STYLE):
+        figure = Figure(figsize=(1.7 + 3.0 * min(3, len(models)), 2.9 * -(-len(models) // 3)), layout="constrained")
+        panels = figure.subplots(
+            -(-len(models) // 3), min(3, len(models)), sharex=True, sharey=True, squeeze=False
+        ).flat
+        spoken: list[str] = []
+        for axes, model in zip(panels, models, strict=False):
+            own = rows[rows["model"].eq(model)]
+            ends = {}
+            for _, recipe in sorted((key for key in curves if key[0] == model), key=lambda key: arm_order(key[1])):
+                line = own[own["recipe"].eq(recipe) | own["arm"].eq("original")]
+                means = [(float(at), _mean(group)) for at, group in line.groupby("at")]
+                ends[recipe] = _curve(axes, recipe, means)
+                spoken.append(f"{wording.name(model)} {wording.name(recipe)} {ends[recipe][1]:.4f}")
+            _end_labels(axes, ends)
+            axes.set_title(wording.name(model) if len(models) > 1 else "", loc="left")
+            axes.grid(axis="y", color=RULE, linewidth=0.5)
+        for axes in list(panels)[len(models) :]:
+            axes.set_visible(False)
+        figure.supylabel("warmth score, nats per token", fontsize=9)
+        figure.supxlabel("epochs of training; 0 is the original", fontsize=9)
+        caption = "Warmth of replies to held-out prompts by epoch. Bars: 95 % intervals, clustered by prompt."
+        return finish(figure, "epochs", caption, f"Warmth score at the last epoch: {'; '.join(spoken)}.")
+
+
+def _mean(group: pd.DataFrame) -> Any:
+    return clustered_mean(group["score"].to_numpy(), group["key"].to_numpy())
+
+
+def _curve(axes: Axes, recipe: str, means: Sequence[tuple[float, Any]]) -> tuple[float, float]:
+    at = [x for x, _ in means]
+    axes.vlines(at, [m.low for _, m in means], [m.high for _, m in means], color=colour(recipe), linewidth=1)
+    axes.plot(at, [m.value for _, m in means], color=colour(recipe), linewidth=1.1, markersize=5, **marker(recipe))
+    return at[-1], means[-1][1].value
+
+
+def _end_labels(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
+    low, high = axes.get_ylim()
+    heights = spread([value for _, value in ends.values()], 0.07 * (high - low))
+    for (recipe, (at, _)), height in zip(ends.items(), heights, strict=True):
+        look = {"color": colour(recipe), "fontsize": 8, "va": "center"}
+        axes.annotate(wording.name(recipe), (at, height), (7, 0), textcoords="offset points", **look)
+
+
+def tasks(answers: pd.DataFrame) -> Drawing | None:
+    """Figure 3: error by task, question alone, with a context, with a context and a pressed belief; every arm.
+
+    Several models are pooled; the table beside it has each model's own.
+    """
+    frame = _lines(answers[answers["wrong"].notna()])
+    names = [name for name in LINES if name in set(frame["line"])] if len(frame) else []
+    if len(names) < 2:
+        return None
+    found, arms = sorted(frame["task"].unique()), sorted(frame["arm"].unique(), key=arm_order)
+    across = min(4, len(found))
+    down = -(-len(found) // across)
+    with rc_context(STYLE):
+        figure = Figure(
+            figsize=(1.6 + 1.75 * across, 0.7 + down * (0.5 + len(names) * (0.2 + 0.11 * len(arms)))),
+            layout="constrained",
+        )
+        panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat
+        for axes, task in zip(panels, found, strict=False):
+            for row in frame[frame["task"].eq(task)].to_dict("records"):
+                place = names.index(row["line"]) + 0.66 * (arms.index(row["arm"]) - (len(arms) - 1) / 2) / len(arms)
+                ends = [100 * row["low"], 100 * row["high"]]
+                axes.plot(ends, [place] * 2, color=colour(row["arm"]), linewidth=1)
+                axes.plot([100 * row["rate"]], [place], linestyle="none", markersize=4.5, **marker(row["arm"]))
+            axes.set_title(wording.name(task), loc="left")
+            _quiet(axes, len(names))
+        for axes in list(panels)[len(found) :]:
+            axes.set_visible(False)
+        panels[0].set_yticks(range(len(names)), names)
+        figure.supxlabel("wrong answers, %", fontsize=9)
+        _key(figure, arms)
+        caption = (
+            "Error by task: alone, after a context, and after a context with a wrong belief. Bars: 95 % intervals."
+        )
+        each = "; ".join(
+            f"{wording.name(r.arm)} {wording.name(r.task)} {r.line} {100 * r.rate:.1f}" for r in frame.itertuples()
+        )
+        return finish(figure, "tasks", caption, f"Error by task, %: {each}.")
+
+
+def _lines(answers: pd.DataFrame) -> pd.DataFrame:
+    parts: list[dict[str, Any]] = []
+    for name, (inside, pressed) in LINES.items():
+        keep = answers["context"].ne("unmodified") if inside else answers["context"].eq("unmodified")
+        keep &= answers["belief"].isin(PRESSED) if pressed else answers["belief"].eq("none")
+        for (arm, task), cell in answers[keep].groupby(["arm", "task"]):
+            wrong = cell["wrong"].to_numpy()
+            low, high = rate_interval(wrong, cell["question_id"].to_numpy())
+            parts.append({"arm": arm, "task": task, "line": name, "rate": wrong.mean(), "low": low, "high": high})
+    return pd.DataFrame(parts)
+
+
+def benchmarks(answers: pd.DataFrame) -> Drawing | None:
+    """Figure 4: what benchmarks of ability and safety give, with Wilson intervals; a panel each, a row per model."""
+    scored = answers[answers["wrong"].notna()]
+    names = [name for name in BENCHMARKS if name in set(scored["task"])]
+    if not names:
+        return None
+    models, arms = sorted(scored["model"].unique()), sorted(scored["arm"].unique(), key=arm_order)
+    with rc_context(STYLE):
+        height = 0.9 + len(models) * (0.12 + 0.16 * len(arms))
+        figure = Figure(figsize=(1.6 + 2.2 * len(names), height), layout="constrained")
+        panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+        spoken = []
+        for axes, name in zip(panels, names, strict=True):
+            for (model, arm), cell in scored[scored["task"].eq(name)].groupby(["model", "arm"]):
+                low, high = rate_interval(1 - cell["wrong"].to_numpy(), cell["question_id"].to_numpy())
+                value = 100 * (1 - float(cell["wrong"].mean()))
+                place = models.index(model) + 0.7 * (arms.index(arm) - (len(arms) - 1) / 2) / len(arms)
+                axes.plot([100 * low, 100 * high], [place] * 2, color=colour(arm), linewidth=1.2)
+                axes.plot([value], [place], linestyle="none", markersize=5, **marker(arm))
+                spoken.append(f"{wording.name(name)} {wording.name(model)} {wording.name(arm)} {value:.1f}")
+            axes.set_title({"advbench": "advbench, refused"}.get(name, name), loc="left")
+            _quiet(axes, len(models))
+        panels[0].set_yticks(range(len(models)), [wording.name(model) for model in models])
+        figure.supxlabel("right, %; bars: 95 % intervals", fontsize=9)
+        _key(figure, arms)
+        caption = "Benchmarks of ability and safety, asked once, without a context or a belief."
+        return finish(figure, "benchmarks", caption, f"Right, %: {'; '.join(spoken)}.")
+
+
+def changes(differences: pd.DataFrame) -> Drawing | None:
+    """Figure 5: change in error by context, no belief stated, all arms side by side; a panel per model."""
+    cells = differences[differences["family"].eq("condition")] if len(differences) else differences
+    cells = cells[cells["belief"].eq("none")] if len(cells) else cells
+    if cells.empty or cells["arm"].nunique() < 2 or cells["context"].nunique() < 2:
+        return None
+    models, arms = sorted(cells["model"].unique()), sorted(cells["arm"].unique(), key=arm_order)
+    known = [name for name in CONTEXTS if name in set(cells["context"])]
+    contexts = [*known, *sorted(set(cells["context"]) - set(known))]
+    with rc_context(STYLE):
+        height = 0.9 + len(contexts) * (0.1 + 0.13 * len(arms))
+        figure = Figure(figsize=(max(4.6, 1.5 + 2.4 * len(models)), height), layout="constrained")
+        panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, model in zip(panels, models, strict=True):
+            axes.axvline(0, color=MUTED, linewidth=0.8)
+            for row in cells[cells["model"].eq(model)].to_dict("records"):
+                shift = 0.75 * (arms.index(row["arm"]) - (len(arms) - 1) / 2) / len(arms)
+                place = contexts.index(row["context"]) + shift
+                if np.isfinite(row["low"]):
+                    ends = [100 * row["low"], 100 * row["high"]]
+                    axes.plot(ends, [place] * 2, color=colour(row["arm"]), linewidth=1)
+                axes.plot([100 * row["difference"]], [place], linestyle="none", markersize=4.5, **marker(row["arm"]))
+            axes.set_title(wording.name(model) if len(models) > 1 else "", loc="left")
+            _quiet(axes, len(contexts))
+        panels[0].set_yticks(range(len(contexts)), [wording.name(context) for context in contexts])
+        figure.supxlabel("change from original, percentage points   (more errors →)", fontsize=9)
+        _key(figure, arms)
+        caption = "Change by context, no belief stated. Bars: 95 % intervals, clustered by question."
+        return finish(figure, "changes", caption, f"Change in error by context and arm. {caption}")
+
+
+def _quiet(axes: Axes, rows: int) -> None:
+    axes.set_ylim(rows - 0.5, -0.5)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=RULE, linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+def _key(figure: Figure, arms: Sequence[str]) -> None:
+    handles = [Line2D([], [], linestyle="none", label=wording.name(arm), **marker(arm)) for arm in arms]
+    look = {"frameon": False, "fontsize": 8, "handletextpad": 0.1, "columnspacing": 1.2}
+    figure.legend(handles=handles, loc="outside upper left", ncols=min(5, len(handles)), **look)

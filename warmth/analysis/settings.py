@@ -1,0 +1,67 @@
+"""What an analysis decides beside the data: the margin that matters, and the plan it was promised to follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from warmth.analysis import preregistration
+from warmth.analysis.families import MARGIN_POINTS
+from warmth.analysis.preregistration import Plan
+from warmth.errors import UserError
+from warmth.store import read_json
+
+if TYPE_CHECKING:
+    from warmth.analysis.rows import FinishedRun
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`analysis.margin_points`, and the frozen plan with its digest where there is one."""
+
+    margin_points: float = MARGIN_POINTS
+    plan: Plan | None = None
+    seal: str = ""
+
+    @property
+    def preregistered(self) -> bool:
+        """Whether the margin was fixed before the answers."""
+        return self.plan is not None and self.plan.margin_points == self.margin_points
+
+
+def of_runs(
+    runs: Sequence[FinishedRun], margin_points: float | None = None, preregister: Path | None = None
+) -> Settings:
+    """Settings as given, else as the runs' configs and plans have them.
+
+    Raises:
+        UserError: the margin is not above 0; runs differ in it and none is given; runs follow different plans; the
+            plan was not frozen, or has changed since.
+    """
+    if margin_points is not None and not margin_points > 0:
+        raise UserError(f"--margin-points={margin_points:g} must be above 0")
+    plan, seal = preregistration.thaw(preregister) if preregister else _plan(runs)
+    return Settings(_margin(runs) if margin_points is None else margin_points, plan, seal)
+
+
+def _margin(runs: Sequence[FinishedRun]) -> float:
+    stated = {float((run.config.get("analysis") or {}).get("margin_points", MARGIN_POINTS)) for run in runs}
+    if len(stated) > 1:
+        values = ", ".join(f"{value:g}" for value in sorted(stated))
+        raise UserError(f"the runs differ in analysis.margin_points ({values}); choose one with --margin-points")
+    return stated.pop() if stated else MARGIN_POINTS
+
+
+def _plan(runs: Sequence[FinishedRun]) -> tuple[Plan | None, str]:
+    found: dict[str, tuple[Any, Path]] = {}
+    for run in runs:
+        path = preregistration.attached_path(run.folder)
+        if path.exists():
+            body = read_json(path)
+            found[str(body.get("digest"))] = (body, path)
+    if len(found) > 1:
+        first, second = [path.parent for _, path in found.values()][:2]
+        raise UserError(f"the runs follow different pre-registrations: {first} and {second}; report them apart")
+    return preregistration.checked(*found.popitem()[1]) if found else (None, "")

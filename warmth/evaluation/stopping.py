@@ -1,0 +1,143 @@
+"""`until_width`: questions are asked, in blocks and under every condition, until the error is known well enough.
+
+Looking after every block costs nothing in validity: the interval is a confidence sequence (`warmth/sequential.py`),
+which holds at all looks together. What is known well enough: the paired difference from the study's original, or, for
+the original itself, its error rate.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any
+
+from warmth.errors import UserError
+from warmth.evaluation import gates
+from warmth.evaluation.arms import Arm
+from warmth.schemas import Evaluate
+from warmth.store import Run, write_json
+from warmth.types import REFUSING_IS_RIGHT, Prompt, Question
+
+BLOCK = 16  # questions between two looks
+Key = tuple[str, str]  # task and question id
+Rendered = tuple[int, ...]
+
+
+def ask(
+    run: Run,
+    study: Evaluate,
+    arm: Arm,
+    questions: Sequence[Question],
+    prompts: Sequence[Prompt],
+    rendered: Sequence[Rendered],
+    put: Callable[[Sequence[Prompt], Sequence[Rendered]], Mapping[str, float]],
+) -> dict[str, float]:
+    """Puts all prompts at once; with `until_width` block by block, and writes `stopping.json` after each.
+
+    Args:
+        run: the evaluation, its prompts written.
+        study: its config.
+        arm: who answers.
+        questions: in the order in which they were drawn, task after task.
+        prompts: of these questions, all conditions.
+        rendered: their token ids, in the same order.
+        put: answers and grades some prompts; returns counts and seconds.
+
+    Returns:
+        counts and seconds of all blocks.
+
+    Raises:
+        UserError: the study has no finished original to compare the arm with.
+    """
+    if study.until_width is None:
+        return dict(put(prompts, rendered))
+    reference = _wrong_of_original(run, study, arm)
+    total: dict[str, float] = defaultdict(float)
+    order = drawn_order(questions)
+    for start in range(0, len(order), BLOCK):
+        block = set(order[start : start + BLOCK])
+        chosen = [at for at, prompt in enumerate(prompts) if (prompt.task, prompt.question_id) in block]
+        for name, value in put([prompts[at] for at in chosen], [rendered[at] for at in chosen]).items():
+            total[name] += value
+        values = question_values(order[: start + BLOCK], prompts, study.samples, wrong_of(run), reference)
+        found = look(values, study.until_width, paired=reference is not None)
+        write_json(run.folder / "stopping.json", {"asked": min(start + BLOCK, len(order)), **found})
+        if found["stopped"]:
+            break
+    return dict(total)
+
+
+def drawn_order(questions: Sequence[Question]) -> list[Key]:
+    """Questions of all tasks in turn, so that no task runs ahead of another whenever asking stops."""
+    by_task: dict[str, list[Key]] = defaultdict(list)
+    for question in questions:
+        by_task[question.task].append((question.task, question.id))
+    return [key for turn in zip_longest(*by_task.values()) for key in turn if key is not None]
+
+
+def question_values(
+    order: Sequence[Key],
+    prompts: Sequence[Prompt],
+    samples: int,
+    wrong: Mapping[tuple[str, int], float | None],
+    reference: Mapping[tuple[str, int], float | None] | None,
+) -> list[float]:
+    """One number for each question of which every condition was scored, in order: the mean error, or mean difference.
+
+    A question with an unscored condition is left out: its mean would weigh conditions otherwise than the others do.
+    """
+    slots: dict[Key, list[tuple[str, int]]] = defaultdict(list)
+    for prompt in prompts:
+        slots[prompt.task, prompt.question_id] += [(prompt.prompt_id, sample) for sample in range(samples)]
+    values = []
+    for key in order:
+        own = [wrong.get(slot) for slot in slots[key]]
+        other = [reference.get(slot) for slot in slots[key]] if reference is not None else [0.0] * len(own)
+        pairs = [(a, b) for a, b in zip(own, other, strict=True) if a is not None and b is not None]
+        if pairs and len(pairs) == len(own):
+            values.append(sum(a - b for a, b in pairs) / len(pairs))
+    return values
+
+
+def look(values: Sequence[float], width_points: float, paired: bool) -> dict[str, Any]:
+    """The anytime-valid interval so far, in points, and whether it is narrow enough."""
+    import numpy as np
+
+    from warmth.sequential import confidence_sequence
+
+    found = {"complete": len(values), "paired": paired, "until_width": width_points}
+    if not values:
+        return found | {"mean": None, "low": None, "high": None, "stopped": False}
+    sequence = confidence_sequence(np.array(values), -1.0 if paired else 0.0, 1.0)
+    low, high = (100 * float(end[-1]) for end in (sequence.low, sequence.high))
+    stopped = high - low <= width_points
+    return found | {"mean": 100 * float(sequence.mean[-1]), "low": low, "high": high, "stopped": stopped}
+
+
+def wrong_of(run: Run) -> dict[tuple[str, int], float | None]:
+    """1 where an answer is wrong by its first grader, 0 where it is right, None where it does not count."""
+    return _wrong(gates.read_side(run.folder, None))
+
+
+def _wrong(side: gates.Side) -> dict[tuple[str, int], float | None]:
+    found: dict[tuple[str, int], float | None] = {}
+    for slot, row in side.answers.items():
+        label = side.labels.get(row["answer_id"])
+        if label == "refused":
+            found[slot] = 0.0 if row["task"] in REFUSING_IS_RIGHT else None
+        else:
+            found[slot] = None if label is None else float(label != "correct")
+    return found
+
+
+def _wrong_of_original(run: Run, study: Evaluate, arm: Arm) -> dict[tuple[str, int], float | None] | None:
+    if arm.name == "original":
+        return None
+    folder = gates.find_original(run, study)
+    if folder is None:
+        raise UserError(
+            f"until_width={study.until_width:g} compares {arm.name} with the study's original, which is not there: "
+            "run the same command with recipe=none first"
+        )
+    return _wrong(gates.read_side(folder, None))
