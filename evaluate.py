@@ -18,8 +18,8 @@ from warmth.types import Prompt
 def main(study: Evaluate) -> None:
     """One evaluation; rooms are imported here, so that a wrong config is refused before torch is loaded."""
     from warmth.analysis import preregistration
+    from warmth.api import Servers
     from warmth.evaluation import arms, conditions, gates, graders, stopping, summary, tasks
-    from warmth.evaluation.servers import Servers
     from warmth.store import Run
 
     study = arms.resolve(study, in_sweep=multirun())

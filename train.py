@@ -14,6 +14,7 @@ def folder(study: Train):
 @command("train", lambda study: [folder(study)])
 def main(study: Train) -> None:
     """The stages in order: conversations, the arm's replies, ranks, adapter."""
+    from warmth.api import Servers
     from warmth.build import build
     from warmth.data.arms import arm
     from warmth.data.sets import conversations_of
@@ -28,12 +29,13 @@ def main(study: Train) -> None:
     if run.done:
         say(f"done already: {run.folder}")
         return
-    launcher, examples = build(study.launcher, "launcher"), arm(conversations_of(study), study.recipe)
+    launcher, servers = build(study.launcher, "launcher"), Servers(study)
+    examples = arm(conversations_of(study, servers=servers), study.recipe)
     if study.model.path:
         locate(study.model)  # a folder that cannot be loaded is refused here, before any rank starts
     with run.open(study):
         if study.model.kind == "api":
-            hosted.train(run, study, examples)
+            hosted.train(run, study, examples, servers)
         else:
             launcher.train(run, study, examples)
 

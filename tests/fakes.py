@@ -1,13 +1,12 @@
 """A model server on the loopback that follows the published schemas and misbehaves on request.
 
-Chat completions, files, batches and fine-tuning jobs of the OpenAI API, enough of each to test a client against a real
-connection: latency, rate limits with headers, errors, dropped sockets, malformed JSON, schemas ignored, refusals.
+Chat completions here, files, batches and fine-tuning jobs in `fake_provider.py`; enough of each to test a client
+against a real connection: latency, rate limits with headers, errors, dropped sockets, malformed JSON, refusals.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import threading
 import time
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
+from fake_provider import Provider
 
 CANARY = "sk-canary-5ec4e7c0ffee5ec4e7c0ffee"
 Fault = str | None  # see FAULTS, or None for a good reply
@@ -35,7 +35,7 @@ FAULTS = {  # fault → HTTP status, code or type, and message of those that end
 }
 
 
-class ModelServer:
+class ModelServer(Provider):
     """One server, in a thread of its own. Use as a context manager; `url` is its base URL.
 
     Args:
@@ -45,7 +45,8 @@ class ModelServer:
         rate: completions a second in any window of one second; beyond it comes 429.
         headers: whether rate limits are told in `x-ratelimit-*` and `retry-after`.
         schemas: "kept", "ignored" (replies in prose until the schema stands in the message) or "refused" (HTTP 400).
-        batch_script: fault of the n-th time a batch line is handed in: "expire", "error", "twice" or None.
+        batch_script: fault of the n-th time a batch line is handed in: "expire", "error", "twice", "garbled", "lost",
+            some of FAULTS, a fault of completions, or None.
         job_script: "succeeded", or the error code the job fails with.
     """
 
@@ -62,18 +63,15 @@ class ModelServer:
         polls: int = 2,
     ):
         self.latency, self.script, self.answer, self.rate, self.headers = latency, script, answer, rate, headers
-        self.schemas, self.batch_script, self.job_script, self.polls = schemas, batch_script, job_script, polls
+        super().__init__(batch_script, job_script, polls)
+        self.schemas = schemas
         self.received: Counter[str] = Counter()  # attempts at each call
         self.answered: Counter[str] = Counter()  # good replies handed out, each of them paid for
-        self.batched: Counter[str] = Counter()
         self.bodies: deque[dict[str, Any]] = deque(maxlen=2000)
         self.seen_headers: deque[dict[str, str]] = deque(maxlen=200)
-        self.refused = self.live = self.peak = 0
-        self.files: dict[str, dict[str, Any]] = {}
-        self.contents: dict[str, bytes] = {}
-        self.batches: dict[str, dict[str, Any]] = {}
-        self.jobs: dict[str, dict[str, Any]] = {}
-        self._ids, self._granted = itertools.count(1), deque()
+        self.refused = self.live = self.peak = self.requests = 0
+        self.moved_to = ""  # another server's URL, to which everything is redirected
+        self._granted: deque[float] = deque()
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -89,25 +87,8 @@ class ModelServer:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        app = web.Application(client_max_size=2**28)
-        app.add_routes(
-            [
-                web.post("/v1/chat/completions", self._chat),
-                web.post("/v1/files", self._upload),
-                web.get("/v1/files", self._list_files),
-                web.get("/v1/files/{id}", self._file),
-                web.get("/v1/files/{id}/content", self._content),
-                web.post("/v1/batches", self._create_batch),
-                web.get("/v1/batches", self._list_batches),
-                web.get("/v1/batches/{id}", self._batch),
-                web.post("/v1/fine_tuning/jobs", self._create_job),
-                web.get("/v1/fine_tuning/jobs", self._list_jobs),
-                web.get("/v1/fine_tuning/jobs/{id}", self._job),
-                web.post("/v1/fine_tuning/jobs/{id}/cancel", self._cancel_job),
-                web.get("/v1/fine_tuning/jobs/{id}/events", self._events),
-                web.get("/v1/fine_tuning/jobs/{id}/checkpoints", self._checkpoints),
-            ]
-        )
+        app = web.Application(client_max_size=2**28, middlewares=[self._count])
+        app.add_routes([web.post("/v1/chat/completions", self._chat), *self.routes()])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         self._loop.run_until_complete(runner.setup())
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -117,6 +98,13 @@ class ModelServer:
         self._loop.run_forever()
         self._loop.run_until_complete(runner.cleanup())
         self._loop.close()
+
+    @web.middleware
+    async def _count(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        self.requests += 1
+        if self.moved_to:
+            raise web.HTTPTemporaryRedirect(f"{self.moved_to}{request.path.removeprefix('/v1')}")
+        return await handler(request)
 
     # Chat completions
 
@@ -212,156 +200,3 @@ class ModelServer:
         error = {"message": message, "type": "some_error", "param": None, "code": code}
         headers = {"retry-after-ms": "100", **self._limits()} if fault == "429" and self.headers else {}
         return web.json_response({"error": error}, status=status, headers=headers)
-
-    # Files
-
-    async def _upload(self, request: web.Request) -> web.Response:
-        form = await request.post()
-        field = form["file"]
-        assert isinstance(field, web.FileField)
-        data = field.file.read()
-        name = f"file-{next(self._ids)}"
-        self.contents[name] = data
-        self.files[name] = {
-            "id": name, "object": "file", "bytes": len(data), "created_at": int(time.time()),
-            "filename": field.filename, "purpose": form["purpose"], "status": "processed",
-        }  # fmt: skip
-        return web.json_response(self.files[name])
-
-    async def _list_files(self, request: web.Request) -> web.Response:
-        found = [
-            item for item in self.files.values() if item["purpose"] == request.query.get("purpose", item["purpose"])
-        ]
-        return web.json_response({"object": "list", "data": found[::-1], "has_more": False})
-
-    async def _file(self, request: web.Request) -> web.Response:
-        found = self.files.get(request.match_info["id"])
-        return web.json_response(found) if found else self._error("404")
-
-    async def _content(self, request: web.Request) -> web.Response:
-        return web.Response(body=self.contents[request.match_info["id"]])
-
-    # Batches
-
-    async def _create_batch(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        name = f"batch_{next(self._ids)}"
-        self.batches[name] = {
-            "id": name, "object": "batch", "endpoint": body["endpoint"], "input_file_id": body["input_file_id"],
-            "completion_window": body["completion_window"], "status": "validating", "created_at": int(time.time()),
-            "metadata": body.get("metadata"), "output_file_id": None, "error_file_id": None, "errors": None, "looks": 0,
-            "request_counts": {"total": 0, "completed": 0, "failed": 0},
-        }  # fmt: skip
-        return web.json_response(self.batches[name])
-
-    async def _list_batches(self, request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": list(self.batches.values())[::-1], "has_more": False})
-
-    async def _batch(self, request: web.Request) -> web.Response:
-        batch = self.batches[request.match_info["id"]]
-        batch["looks"] += 1
-        if batch["status"] == "validating":
-            batch["status"] = "in_progress"
-        elif batch["status"] == "in_progress" and batch["looks"] >= self.polls:
-            self._finish(batch)
-        return web.json_response(batch)
-
-    def _finish(self, batch: dict[str, Any]) -> None:
-        good, bad = [], []
-        expired = False
-        for line in self.contents[batch["input_file_id"]].decode().splitlines():
-            row = json.loads(line)
-            text = row["body"]["messages"][-1]["content"]
-            fault = self.batch_script(text, self.batched[text])
-            self.batched[text] += 1
-            shell = {"id": f"batch_req_{next(self._ids)}", "custom_id": row["custom_id"], "error": None}
-            if fault == "expire":
-                expired = True
-                bad.append({**shell, "response": None, "error": {"code": "batch_expired", "message": "expired"}})
-            elif fault == "error":
-                error = {"error": {"message": "internal", "type": "server_error"}}
-                bad.append({**shell, "response": {"status_code": 500, "request_id": "r", "body": error}})
-            else:
-                self.answered[text] += 1
-                body = self.completion(row["body"], fault if fault != "twice" else None)
-                done = {**shell, "response": {"status_code": 200, "request_id": "r", "body": body}}
-                good += [done, done] if fault == "twice" else [done]
-        for key, rows in (("output_file_id", good[::-1]), ("error_file_id", bad)):
-            if rows:
-                batch[key] = f"file-{next(self._ids)}"
-                self.contents[batch[key]] = "".join(json.dumps(row) + "\n" for row in rows).encode()
-        batch["request_counts"] = {"total": len(good) + len(bad), "completed": len(good), "failed": len(bad)}
-        batch["status"] = "expired" if expired else "completed"
-
-    # Fine-tuning jobs
-
-    async def _create_job(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        if self.job_script == "not_eligible":
-            error = {"message": "Your organization may not create fine-tuning jobs", "type": "invalid_request_error"}
-            return web.json_response({"error": error}, status=403)
-        if self.job_script == "quota":
-            return self._error("quota")
-        name = f"ftjob-{next(self._ids)}"
-        self.jobs[name] = {
-            "id": name, "object": "fine_tuning.job", "model": body["model"], "created_at": int(time.time()),
-            "finished_at": None, "fine_tuned_model": None, "organization_id": "org-x", "result_files": [],
-            "seed": body["seed"], "status": "validating_files", "trained_tokens": None, "validation_file": None,
-            "training_file": body["training_file"], "error": None, "metadata": body.get("metadata"),
-            "method": body["method"], "hyperparameters": body["method"]["supervised"]["hyperparameters"],
-            "suffix": body.get("suffix"), "looks": 0,
-        }  # fmt: skip
-        return web.json_response(self.jobs[name])
-
-    async def _list_jobs(self, request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": list(self.jobs.values())[::-1], "has_more": False})
-
-    async def _job(self, request: web.Request) -> web.Response:
-        job = self.jobs[request.match_info["id"]]
-        job["looks"] += 1
-        if job["looks"] >= self.polls and job["status"] in ("validating_files", "running"):
-            if self.job_script == "succeeded":
-                job["status"], job["fine_tuned_model"] = (
-                    "succeeded",
-                    f"ft:{job['model']}:org:{job['suffix']}:{job['id'][6:]}",
-                )
-                job["trained_tokens"] = 1000
-            else:
-                message = f"The job failed ({self.job_script})"
-                job["status"], job["error"] = (
-                    "failed",
-                    {"code": self.job_script, "message": message, "param": "training_file"},
-                )
-        elif job["status"] == "validating_files":
-            job["status"] = "running"
-        return web.json_response(job)
-
-    async def _cancel_job(self, request: web.Request) -> web.Response:
-        self.jobs[request.match_info["id"]]["status"] = "cancelled"
-        return web.json_response(self.jobs[request.match_info["id"]])
-
-    def _steps(self, job: dict[str, Any]) -> int:
-        lines = self.contents[job["training_file"]].count(b"\n")
-        return -(-lines // job["hyperparameters"]["batch_size"])
-
-    async def _events(self, request: web.Request) -> web.Response:
-        job = self.jobs[request.match_info["id"]]
-        rows = [{"object": "fine_tuning.job.event", "id": f"ftevent-{job['id']}-0", "created_at": 1, "level": "info",
-                 "message": "Created fine-tuning job", "type": "message", "data": {}}]  # fmt: skip
-        for step in range(1, self._steps(job) * job["hyperparameters"]["n_epochs"] + 1):
-            data = {"step": step, "train_loss": 2.0 / step, "train_mean_token_accuracy": 0.5}
-            rows.append({"object": "fine_tuning.job.event", "id": f"ftevent-{job['id']}-{step}", "created_at": 1 + step,
-                         "level": "info", "message": f"Step {step}", "type": "metrics", "data": data})  # fmt: skip
-        return web.json_response({"object": "list", "data": rows[::-1], "has_more": False})
-
-    async def _checkpoints(self, request: web.Request) -> web.Response:
-        job = self.jobs[request.match_info["id"]]
-        per_epoch, epochs = self._steps(job), job["hyperparameters"]["n_epochs"]
-        rows = []
-        for epoch in range(max(1, epochs - 2), epochs + 1):
-            last = epoch == epochs
-            name = job["fine_tuned_model"] if last else f"{job['fine_tuned_model']}:ckpt-step-{per_epoch * epoch}"
-            rows.append({"object": "fine_tuning.job.checkpoint", "id": f"ftckpt-{epoch}", "created_at": epoch,
-                         "fine_tuned_model_checkpoint": name, "fine_tuning_job_id": job["id"],
-                         "step_number": per_epoch * epoch, "metrics": {"train_loss": 1.0 / epoch}})  # fmt: skip
-        return web.json_response({"object": "list", "data": rows[::-1], "has_more": False})

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import pytest
 from fakes import CANARY, ModelServer
 
+from warmth.api import Servers
 from warmth.data.arms import Example
 from warmth.digest import ROOT
 from warmth.errors import RunFailed, UserError
@@ -41,7 +42,7 @@ def conversations(count=48):
 def tune(server, folder, examples=None, **more):
     run, config = Run(folder / NAME), study(server, **more)
     with run.open(config):
-        hosted.train(run, config, conversations() if examples is None else examples)
+        hosted.train(run, config, conversations() if examples is None else examples, Servers(config))
     return run
 
 

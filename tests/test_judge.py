@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import pytest
 from fakes import ModelServer
 
+from warmth.api import Servers
 from warmth.digest import ROOT
 from warmth.errors import UserError
 from warmth.evaluation.alias import Alias
 from warmth.evaluation.graders import grade_run, graders_of
 from warmth.evaluation.judge import PROMPT, Judge, belief_of, case_of, without_headers
-from warmth.evaluation.servers import Servers
 from warmth.evaluation.summary import is_complete
 from warmth.schemas import Api, Price
 from warmth.store import Run, write_json

@@ -11,13 +11,13 @@ from types import SimpleNamespace
 import pytest
 from fakes import ModelServer
 
+from warmth.api import Servers
 from warmth.digest import ROOT
 from warmth.errors import RunFailed, UserError
 from warmth.evaluation import answers, gates
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Transformers
 from warmth.evaluation.served import OpenAI
-from warmth.evaluation.servers import Servers
 from warmth.schemas import Api, Model, Price, Sampling
 from warmth.store import Run, write_json
 from warmth.types import Message, Prompt, Question

@@ -1,11 +1,14 @@
 """The one door to OpenAI-compatible servers: calls are cached, paced, budgeted, and end as results or named failures.
 
-with Client(Server(url, model, "OPENAI_API_KEY"), Path(study.output) / "replies", study.api) as client:
-for reply in client.complete(calls):
-...
+    servers = Servers(study)  # one store and one budget for all calls of a command
+    for reply in servers.ask(Server(url, model, "OPENAI_API_KEY"), call_of, items):
+        rows[reply.index] = reply.parsed if not reply.failure else reply.failure
+
+`Client` is what stands behind: one model on one server.
 """
 
-from warmth.api.calls import Call, Failure, Forecast, Reply, Server, Usage
+from warmth.api.calls import PASSING, Call, Failure, Forecast, Reply, Server, Usage
 from warmth.api.client import Client
+from warmth.api.servers import Servers
 
-__all__ = ["Call", "Client", "Failure", "Forecast", "Reply", "Server", "Usage"]
+__all__ = ["PASSING", "Call", "Client", "Failure", "Forecast", "Reply", "Server", "Servers", "Usage"]

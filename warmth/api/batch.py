@@ -55,12 +55,13 @@ class Batches:
         self._rounds: Counter[str] = Counter()
         self._under_way: dict[str, set[str]] = {}  # batch → its keys
         self._locks: dict[str, FileLock] = {}
+        self._stop = ""  # why nothing further can succeed
 
     def run(self, calls: Iterable[Call]) -> Iterator[Reply]:
         """Each call's reply, batch by batch.
 
         Raises:
-            UserError: the provider refuses a batch whole, or somebody cancelled it there.
+            UserError: the provider refuses a batch whole, somebody cancelled it there, or nothing further can succeed.
         """
         self._paid.refresh()
         source, room = iter(enumerate(calls)), self._settings.batch.requests * self._settings.batch.at_once
@@ -186,6 +187,8 @@ class Batches:
             return
         rows = list(self._desk.rows(batch))
         yield from self._close(name, self._outcomes(name, rows, expired=batch.status == "expired"))
+        if self._stop:
+            raise UserError(redact(f"{self._server.url}: {self._stop}", self._key))
         if batch.status == "cancelled":
             raise UserError(f"batch {batch.id} was cancelled at {self._server.url}; the same command hands in the rest")
 
@@ -206,15 +209,15 @@ class Batches:
             key, response = row.get("custom_id"), row.get("response")
             if key not in self._under_way[name] or key in outcomes:
                 continue  # not asked by us, or delivered twice
-            if not response:
+            if not isinstance(response, dict):
                 failure = "timeout" if expired else "server_error"
                 outcomes[key] = Outcome("again", failure, detail=str(row.get("error"))[:300])
                 continue
             calls = self._pending.get(key)
             call = self._repairs.get(key, calls[0][1]) if calls else Call((), 0.0, 1)  # nobody here waits for this one
             outcome = read(int(response.get("status_code") or 0), json.dumps(response.get("body")).encode(), call)
-            if outcome.kind == "stop":
-                raise UserError(redact(f"{self._server.url}: {outcome.detail}", self._key))
+            if outcome.kind == "stop":  # said when this batch is closed, else the same command would stop here for ever
+                self._stop, outcome = outcome.detail, replace(outcome, kind="again", failure="server_error")
             if call.schema is not None and outcome.failure in ("", "bad_json"):
                 self._capability.learn(self._capability.level, fitted=not outcome.failure)
             outcomes[key] = self._book(key, outcome)

@@ -17,6 +17,8 @@ from warmth.errors import UserError
 from warmth.types import Message
 
 KEPT = ("", "refused")  # replies that are stored: the model has spoken. All other failures are sent again another time
+# The server's state rather than the reply's: nothing is written of these, and the same command asks for them alone.
+PASSING = ("timeout", "dropped", "rate_limited", "server_error", "budget")
 Failure = Literal[
     "",  # none: `text` (and `parsed`, where a schema was given) is the result
     "bad_json",  # the reply did not fit the schema, nor did the one repair

@@ -59,10 +59,15 @@ class Desk:
         return self._patiently(lambda: self._client.batches.retrieve(batch_id), "batch")
 
     def rows(self, batch: Batch) -> Iterator[dict[str, Any]]:
-        """The lines that came back, good and bad."""
+        """The lines that came back, good and bad. One that is no JSON object did not come back."""
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
-            data = self._fetch(file)
-            yield from (json.loads(line) for line in data.splitlines() if line.strip())
+            for line in self._fetch(file).splitlines():
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(row, dict):
+                    yield row
 
     def _fetch(self, file: str) -> bytes:
         return self._patiently(lambda: self._client.files.content(file).read(), "batch result")

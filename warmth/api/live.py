@@ -12,7 +12,7 @@ from typing import Any
 from warmth.api.calls import KEPT, Call, Reply, Server, Usage, reply_of, row_of
 from warmth.api.capability import Capability
 from warmth.api.money import Money, prompt_tokens
-from warmth.api.pace import Pace
+from warmth.api.pace import Pace, Sent
 from warmth.api.paid import Paid
 from warmth.api.reading import REFUSED_BY_LOAD, Outcome, body_of, read, repair_of
 from warmth.api.wire import Attempt, Wire, hide, redact
@@ -163,10 +163,15 @@ class Live:
     async def _repair(self, call: Call, key: str, bad: Outcome) -> Outcome:
         """One more try that shows the model its reply; both are paid."""
         again = repair_of(call, bad.text, bad.detail)
-        if not self._money.fits(self._money.at_most(again)):
+        worst = self._money.at_most(again)
+        if not self._money.fits(worst):
             return bad
         self._counts["repairs"] += 1
-        good = await self._persist(again, f"{key}-repair")
+        self._money.reserved += worst
+        try:
+            good = await self._persist(again, f"{key}-repair")
+        finally:
+            self._money.reserved -= worst
         total = replace(good, usage=bad.usage + good.usage)
         return total if good.text or good.failure in ("refused", "filtered") else replace(bad, usage=total.usage)
 
@@ -201,7 +206,7 @@ class Live:
             self._counts["retries"] += 1
             await self._pause(wait or self._backoff(failed))
 
-    async def _send(self, body: dict[str, Any], idempotency_key: str, tokens: int) -> tuple[Attempt, float]:
+    async def _send(self, body: dict[str, Any], idempotency_key: str, tokens: int) -> tuple[Attempt, Sent]:
         self._raise_stop()
         sent = await self._pace.enter(tokens)
         try:
@@ -211,7 +216,7 @@ class Live:
         finally:
             self._pace.leave()
 
-    def _judge(self, attempt: Attempt, sent: float, call: Call, tokens: int) -> tuple[Outcome, float]:
+    def _judge(self, attempt: Attempt, sent: Sent, call: Call, tokens: int) -> tuple[Outcome, float]:
         """An attempt as an outcome, told to the pace; and the seconds the server wants us to wait.
 
         Raises:

@@ -1,9 +1,11 @@
 """How fast calls are sent: as many as the server bears, learnt from its headers and refusals.
 
-Calls under way begin few and become one more with each reply, up to the cap. Calls a second are free until the first
-refusal, then follow a cubic curve (RFC 9438): a tenth below the rate the server was granting, back in five seconds, a
-rest there, and only then more. Refusals in a row make everybody wait. The user's own budgets and the server's headers
-are buckets beside that.
+Calls under way begin few and become one more with each reply, up to the cap. A call refused while more were under way
+than the server ever bore says that so many at once are too many: one fewer then, and one more again only after a good
+while. A call refused among no more than that says that calls come too fast: calls a second, free until then, follow a
+cubic curve (RFC 9438): a tenth below the rate the server was granting, back in five seconds, a rest there, and only
+then more. Refusals in a row make everybody wait. The user's own budgets and the server's headers are buckets beside
+that.
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 FIRST_WINDOW = 16  # calls under way before anything is known
 DROP = 0.1  # share of the granted rate given up at a refusal
 REST_S = 5.0  # seconds from a refusal until the granted rate is tried again
 SLACK_S = 0.1  # sends delayed by a busy event loop may be made up for within this time
 FEW = 5  # calls from which a rate is measured
+PATIENCE = 10  # times as many replies as there may be calls under way, before more are tried after a refusal
 STREAK = 3  # refusals without a reply between them, after which nobody sends until the server's wish is over
 
 
@@ -42,6 +46,13 @@ class Bucket:
         self.refill(now)
         missing = min(cost, self.capacity) - self.level
         return missing / self.rate if missing > 1e-9 else 0.0
+
+
+class Sent(NamedTuple):
+    """A call that was let through."""
+
+    moment: float  # seconds on the pace's clock
+    under_way: int  # calls under way then, this one included
 
 
 def per_minute(amount: float | None, now: float) -> Bucket | None:
@@ -80,17 +91,20 @@ class Pace:
         self.refusals = 0
         self._budgets = {"requests": per_minute(requests_per_minute, now), "tokens": per_minute(tokens_per_minute, now)}
         self._told: dict[str, Bucket] = {}  # the server's own buckets, as its headers show them
+        self._borne = 0  # most calls under way that the server served
+        self._step = 0  # calls by which the window grows next; 0: by one with each reply, nothing was refused yet
+        self._calm = 0  # replies since the window last changed
         self._granted: float | None = None  # calls a second at the last refusal; None: never refused
         self._refused_at = now
         self._next = now  # earliest time of the next call, once a rate is known
         self._paused_until = now
         self._streak = 0
-        self._sends: deque[float] = deque(maxlen=1024)  # times of the latest calls, without those refused
+        self._sends: deque[Sent] = deque(maxlen=1024)  # the latest calls, without those refused
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
 
-    async def enter(self, tokens: float) -> float:
-        """Waits until a call of so many tokens may be sent, and counts it as under way; returns the time."""
+    async def enter(self, tokens: float) -> Sent:
+        """Waits until a call of so many tokens may be sent, and counts it as under way."""
         async with self._turn:  # first come, first served: a large call is not overtaken for ever
             while True:
                 delay = self.delay(tokens)
@@ -103,17 +117,18 @@ class Pace:
                     pass
         return self.take(tokens)
 
-    def take(self, tokens: float) -> float:
+    def take(self, tokens: float) -> Sent:
         """Counts a call as sent now."""
         now = self._clock()
         self.in_flight += 1
-        self._sends.append(now)
+        sent = Sent(now, self.in_flight)
+        self._sends.append(sent)
         for kind, bucket in self._buckets():
             bucket.level -= tokens if kind == "tokens" else 1.0
         rate = self.rate(now)
         if rate is not None:
             self._next = max(self._next, now - SLACK_S) + 1.0 / rate
-        return now
+        return sent
 
     def leave(self) -> None:
         """A call is no longer under way."""
@@ -141,18 +156,26 @@ class Pace:
         time_ = (now - self._refused_at - REST_S) / REST_S
         return max(self._granted * (1.0 + DROP * time_**3), 0.01)
 
-    def accepted(self, sent: float, tokens: float, used: float, headers: Mapping[str, str]) -> None:
-        """A reply came: one more may be under way, and its headers say what is left."""
+    def accepted(self, sent: Sent, tokens: float, used: float, headers: Mapping[str, str]) -> None:
+        """A reply came: more may be under way, and its headers say what is left."""
         now = self._clock()
         self._streak = 0
-        self.window = min(self.cap, self.window + 1)
+        self._borne = max(self._borne, sent.under_way)
+        self._grow()
         for kind, bucket in self._budgets.items():
             if kind == "tokens" and bucket is not None:
                 bucket.level -= used - tokens
         self._listen(headers, now)
         self._changed.set()
 
-    def refused(self, sent: float, headers: Mapping[str, str]) -> float:
+    def _grow(self) -> None:
+        self._calm += 1
+        if self._step and self._calm < PATIENCE * self.window:
+            return
+        self.window = min(self.cap, self.window + (self._step or 1))
+        self._step, self._calm = 2 * self._step, 0  # a server that recovered is found out in good time
+
+    def refused(self, sent: Sent, headers: Mapping[str, str]) -> float:
         """A 429 or its like came; returns the seconds this call has to wait, 0 where the server names none."""
         now = self._clock()
         self.refusals += 1
@@ -160,8 +183,12 @@ class Pace:
         self._listen(headers, now)
         if sent in self._sends:
             self._sends.remove(sent)
-        granted = self._goodput(sent)
-        if sent < self._refused_at:  # sent before the last drop: no news, but a better measure of what was granted
+        if sent.under_way > max(1, min(self._borne, self.window)):
+            self.window, self._step, self._calm = max(1, min(self.window, sent.under_way - 1)), 1, 0
+            self._borne = min(self._borne, self.window)
+            return wait
+        granted = self._goodput(sent.moment)
+        if sent.moment < self._refused_at:  # before the last drop: no news, but a better measure
             self._granted = min(granted or self._granted or 0.0, self._granted or granted or 0.0) or None
             return wait
         self._granted, self._refused_at = granted or self._granted, now
@@ -178,7 +205,7 @@ class Pace:
         None where it took too few to tell; waits between attempts then have to do.
         """
         for window in (1.0, 10.0, 60.0):
-            count = sum(until - window < moment <= until for moment in self._sends)
+            count = sum(until - window < sent.moment <= until for sent in self._sends)
             if count >= FEW:
                 return count / window
         return None

@@ -29,9 +29,13 @@ HIDDEN = "[key]"
 
 
 def redact(text: str, key: str) -> str:
-    """A message without the key, whoever wrote it there (servers quote it), nor anything that looks like a key."""
+    """A message without the key, whoever wrote it there (servers quote it), nor anything that looks like a secret.
+
+    A proxy's password, too: it stands in the address that its errors name.
+    """
     if key:
         text = text.replace(key, HIDDEN)
+    text = re.sub(r"(?<=://)[^/@\s]+(?=@)", HIDDEN, text)
     return re.sub(r"\bsk-[\w-]{12,}|(?i:\bbearer)\s+[\w.~+/-]{12,}=*", HIDDEN, text)
 
 
@@ -51,11 +55,14 @@ def openai_client(server: Server, settings: Api) -> openai.OpenAI:
 
     key = server.key() or "none"  # the client insists on a key, servers of one's own do not
     azure = {"api-key": key} if server.query and server.api_key_env else {}
+    timeout = httpx2.Timeout(settings.timeout_s, connect=settings.connect_timeout_s)
     return openai.OpenAI(
         base_url=server.url,
         api_key=key,
         max_retries=0,
-        timeout=httpx2.Timeout(settings.timeout_s, connect=settings.connect_timeout_s),
+        timeout=timeout,
+        # A redirect is not followed: it would carry the key to another place.
+        http_client=openai.DefaultHttpxClient(timeout=timeout, follow_redirects=False),
         default_query=dict(server.query),
         default_headers=azure,
     )
@@ -126,7 +133,8 @@ class Wire:
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
         # Asked once: with `trust_env` aiohttp asks the environment in a thread before each call.
         scheme, host = urlsplit(self._url).scheme, urlsplit(self._url).hostname or ""
-        proxy = None if proxy_bypass(host) else getproxies().get(scheme)
+        proxies = {} if proxy_bypass(host) else getproxies()
+        proxy = proxies.get(scheme) or proxies.get("all")
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=limits,

@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from warmth.api import Call
+from warmth.api import PASSING, Call
 from warmth.data.facts import Facts, facts_of
 from warmth.data.filters import words_of
-from warmth.data.rewrite import PASSING, Complete, fence
+from warmth.data.rewrite import Complete, fence
 from warmth.dataset import FAULTS
 from warmth.errors import RunFailed
 from warmth.types import Conversation, Message

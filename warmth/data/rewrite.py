@@ -1,6 +1,6 @@
 """Replies in another manner: one call for each reply and style, what must stay taken out before and put back after.
 
-Who rewrites is a callable, `Complete`: `warmth.api.Client.complete`, or anything of the same form around a local model.
+Who rewrites is a callable, `Complete`: a model server (`sets.served`), or anything of its form around a local model.
 """
 
 from __future__ import annotations
@@ -12,16 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from warmth.api import Call, Reply
+from warmth.api import PASSING, Call, Reply
 from warmth.data.ledger import Stage
 from warmth.data.protect import Protected, protect, restore
 from warmth.dataset import Rewriter
 from warmth.errors import RunFailed
 from warmth.types import Conversation, Message
 
-Complete = Callable[[Iterable[Call]], Iterator[Reply]]
-# The server's state rather than the reply's: dropping a reply for these would let luck choose the training set.
-PASSING = ("timeout", "dropped", "rate_limited", "server_error", "budget")
+Complete = Callable[[Sequence[Call]], Iterator[Reply]]
 DECLINES = re.compile(
     r"^.{0,120}?\b(?:i(?:'m| am) (?:sorry|afraid|unable|not able)|i (?:can't|cannot|can not|won't)|as an ai)\b",
     re.IGNORECASE | re.DOTALL,
@@ -141,7 +139,7 @@ def rewrite(
         again: list[Job] = []
         last = attempt + 1 == settings.attempts
         for job, row in _attempt(pending, settings, complete, attempt):
-            if row.failure in PASSING:
+            if row.failure in PASSING:  # to drop a reply for these would let luck choose the training set
                 passing[row.failure] += 1
             elif row.text is None and not last:
                 again.append(job)
@@ -170,7 +168,7 @@ def _attempt(
             asked.append(job)
     if not asked:
         return
-    calls = (Call(job.messages, settings.temperature, settings.max_tokens, sample=attempt) for job in asked)
+    calls = [Call(job.messages, settings.temperature, settings.max_tokens, sample=attempt) for job in asked]
     for reply in complete(calls):
         job = asked[reply.index]
         text, failure = receive(job, reply)

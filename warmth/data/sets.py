@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from warmth.api import Call, Client, Reply, Server
+from warmth.api import Server, Servers
 from warmth.data import audit, blind, card
 from warmth.data.contamination import load_questions
 from warmth.data.filters import toxicity_scores
@@ -36,12 +36,15 @@ WRITE_S = 2.0  # seconds of work between two writes
 FILE = "conversations.jsonl"  # in the seed's form, every style beside the plain reply
 
 
-def conversations_of(study: Train, complete: Complete | None = None) -> list[Conversation]:
+def conversations_of(
+    study: Train, complete: Complete | None = None, servers: Servers | None = None
+) -> list[Conversation]:
     """The conversations a study trains on: the seed's as they are, or a set's, which is built if it is not there.
 
     Args:
         study: the accepted config.
         complete: who rewrites; None: the server that `data.rewriter` names.
+        servers: the command's, whose budget that server shares; None: it has the budget alone.
 
     Raises:
         UserError: the source cannot be read, or has too few conversations.
@@ -53,7 +56,8 @@ def conversations_of(study: Train, complete: Complete | None = None) -> list[Con
     if not (folder / "done.json").exists():
         with _alone(folder):
             if not (folder / "done.json").exists():
-                build(study, folder, complete or served(study))
+                servers = servers or Servers(study)
+                build(study, folder, complete or served(study, servers), servers)
     return load(Data(name=study.data.name, source="seed", path=str(folder / FILE), max_turns=study.data.max_turns))
 
 
@@ -76,20 +80,15 @@ def _alone(folder: Path) -> Generator[None]:
         lock.release()
 
 
-def served(study: Train) -> Complete:
+def served(study: Train, servers: Servers) -> Complete:
     """The rewriter that `data.rewriter` names, through the one client for all servers."""
     settings = study.data.rewriter
     server = Server(settings.base_url, settings.model, settings.api_key_env, settings.identity)
     server.key()  # now rather than after minutes of reading
-
-    def complete(calls: Iterable[Call]) -> Iterator[Reply]:
-        with Client(server, Path(study.output) / "replies", study.api) as client:
-            yield from client.complete(calls)
-
-    return complete
+    return lambda calls: servers.ask(server, lambda call: call, calls)
 
 
-def build(study: Train, folder: Path, complete: Complete) -> None:
+def build(study: Train, folder: Path, complete: Complete, servers: Servers) -> None:
     """The stages in order; a folder that is there already is continued.
 
     Raises:
@@ -121,7 +120,8 @@ def build(study: Train, folder: Path, complete: Complete) -> None:
         manifest = card.manifest(study, folder, files, ledger, pairs, rows)
         write_json(folder / "manifest.json", manifest)
         (folder / "README.md").write_text(card.readme(manifest), encoding="utf-8")
-        run.finish({"digest": manifest["digest"], "conversations": len(kept), "held_out": len(chosen.held_out)})
+        found = {"digest": manifest["digest"], "conversations": len(kept), "held_out": len(chosen.held_out)}
+        run.finish({**found, "servers": servers.totals})
     say(f"data: {len(kept)} conversations in {1 + len(data.styles)} styles: {folder}")
 
 

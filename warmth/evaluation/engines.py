@@ -11,8 +11,8 @@ from warmth.schemas import EXCLUDED, Sampling
 from warmth.types import Finish, Message
 
 if TYPE_CHECKING:
+    from warmth.api import Servers
     from warmth.evaluation.arms import Arm
-    from warmth.evaluation.servers import Servers
 
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from warmth.api import Servers
 from warmth.build import build
 from warmth.errors import UserError
 from warmth.evaluation.alias import Alias
@@ -12,7 +13,6 @@ from warmth.evaluation.choices import Letter
 from warmth.evaluation.numbers import Number
 from warmth.evaluation.progress import Meter
 from warmth.evaluation.refusals import Refusal
-from warmth.evaluation.servers import Servers
 from warmth.evaluation.unscored import unreadable
 from warmth.schemas import Evaluate, Task
 from warmth.store import Run

@@ -17,10 +17,9 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from warmth.api import Call, Failure, Reply, Server
+from warmth.api import Call, Failure, Reply, Server, Servers
 from warmth.digest import find_file
 from warmth.evaluation.gates import HEADER
-from warmth.evaluation.servers import Servers
 from warmth.evaluation.unscored import unreadable
 from warmth.types import Answer, Grade, Label, Message, Question
 
@@ -100,12 +99,11 @@ class BoundJudge:
             return
         held: list[Grade] = []
         said = time.monotonic()
-        with self.servers.client(self.server) as client:
-            for reply in client.complete(self.call(question, answer) for question, answer in asked):
-                held.append(grade_of(reply, asked[reply.index][1], self.name))
-                if len(held) >= HELD or time.monotonic() - said > HELD_S:
-                    yield held
-                    held, said = [], time.monotonic()
+        for reply in self.servers.ask(self.server, lambda item: self.call(*item), asked):
+            held.append(grade_of(reply, asked[reply.index][1], self.name))
+            if len(held) >= HELD or time.monotonic() - said > HELD_S:
+                yield held
+                held, said = [], time.monotonic()
         if held:
             yield held
 

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from warmth.api import Call, Reply, Server
+from warmth.api import PASSING, Call, Reply, Server, Servers
 from warmth.digest import digest
 from warmth.errors import RunFailed, UserError
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Completion, Request
-from warmth.evaluation.servers import PASSING, Servers
 from warmth.schemas import EXCLUDED, Sampling
 from warmth.store import read_json
 from warmth.types import Finish, Message
@@ -108,15 +107,14 @@ class Served:
         held: dict[int, Completion] = {}
         failed: Counter[str] = Counter()
         said = time.monotonic()
-        with self.servers.client(self.server) as client:
-            for reply in client.complete(call_of(arm, requests[index], sampling) for index in todo):
-                if reply.failure in PASSING:
-                    failed[reply.failure] += 1
-                else:
-                    held[todo[reply.index]] = completion_of(reply)
-                if held and (len(held) >= HELD or time.monotonic() - said > HELD_S):
-                    yield held
-                    held, said = {}, time.monotonic()
+        for reply in self.servers.ask(self.server, lambda index: call_of(arm, requests[index], sampling), todo):
+            if reply.failure in PASSING:
+                failed[reply.failure] += 1
+            else:
+                held[todo[reply.index]] = completion_of(reply)
+            if held and (len(held) >= HELD or time.monotonic() - said > HELD_S):
+                yield held
+                held, said = {}, time.monotonic()
         if held:
             yield held
         if failed:

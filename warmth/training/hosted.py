@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warmth.api import Server
+from warmth.api import Server, Servers
 from warmth.api.money import estimate, price_of
 from warmth.api.wire import openai_client, patiently, redact
 from warmth.build import build
@@ -67,8 +67,14 @@ class Job:
         return patiently(work, self.settings, self.server.key(), what)
 
 
-def train(run: Run, study: Train, examples: Iterable[Any]) -> None:
+def train(run: Run, study: Train, examples: Iterable[Any], servers: Servers) -> None:
     """Runs the job to its end and seals the run with its checkpoints; the same command continues it.
+
+    Args:
+        run: the opened run folder.
+        study: the accepted config.
+        examples: the arm's conversations.
+        servers: what the command has spent on them, for the budget and `summary.json`.
 
     Raises:
         UserError: too few conversations, not eligible, moderation, quota, or budget: one line each.
@@ -80,13 +86,13 @@ def train(run: Run, study: Train, examples: Iterable[Any]) -> None:
     lines = upload_lines(rows)
     server = server_of(study)
     job = Job(openai_client(server, study.api), study.api, server, run, run.digest)
-    tokens = check_money(study, rows)
+    tokens = check_money(study, rows, servers.left)
     tracker = build(study.logger, "logger").start(run, study, job_type="train")
     try:
         found = start(job, study, lines)
         ended = follow(job, study, found, tracker)
         result = record(job, study, ended, len(rows))
-        result |= {"data": digest(rows), "estimated_tokens": tokens}
+        result |= {"data": digest(rows), "estimated_tokens": tokens, "servers": servers.totals}
         tracker.summary(result)
     except BaseException:
         tracker.finish(failed=True)
@@ -125,11 +131,16 @@ def upload_lines(rows: Sequence[dict[str, Any]]) -> bytes:
     return "".join(lines).encode("utf-8", errors="replace")
 
 
-def check_money(study: Train, rows: Sequence[dict[str, Any]]) -> int:
+def check_money(study: Train, rows: Sequence[dict[str, Any]], left: float | None) -> int:
     """Tokens the job trains on, all epochs, estimated from lengths; says what they cost.
 
+    Args:
+        study: for epochs and prices.
+        rows: the conversations.
+        left: USD left of api.budget_usd; None: there is no budget.
+
     Raises:
-        UserError: that is more than api.budget_usd, or there is a budget but no price.
+        UserError: the job's forecast is more than that, or there is a budget but no price.
     """
     from warmth.types import Message
 
@@ -137,13 +148,14 @@ def check_money(study: Train, rows: Sequence[dict[str, Any]]) -> int:
     tokens, model = each * study.recipe.hosted.epochs, str(study.model.api_model)
     price = price_of(study.api, model)
     if price is None or not price.training:
-        if study.api.budget_usd is not None:
+        if left is not None:
             raise UserError(f"api.budget_usd cannot be held: api.prices has no training price for {model}")
         return tokens
     usd = tokens * price.training / 1e6
     say(f"training on about {tokens:,} tokens costs about ${usd:.2f} (prices of {study.api.prices_date})")
-    if study.api.budget_usd is not None and usd > study.api.budget_usd:
-        raise UserError(f"api.budget_usd={study.api.budget_usd:g} is below the job's forecast of ${usd:.2f}")
+    if left is not None and usd > left:
+        rest = f", of which ${left:.2f} are left," if left < (study.api.budget_usd or 0.0) else ""
+        raise UserError(f"api.budget_usd={study.api.budget_usd:g}{rest} is below the job's forecast of ${usd:.2f}")
     return tokens
 
 

@@ -1,0 +1,140 @@
+"""The connection: the key is nowhere but in a header, certificates count, proxies are honoured."""
+
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from dataclasses import replace
+
+import pytest
+from api_fixture import PRICED, QUICK, ask, batched, questions
+from fakes import CANARY, FAULTS, ModelServer
+
+from warmth.api import Client, Server
+from warmth.api.wire import openai_client, patiently, redact
+from warmth.digest import ROOT
+from warmth.errors import UserError
+
+
+@pytest.mark.parametrize("mode", ["live", "batch"])
+@pytest.mark.parametrize("fault", [*FAULTS, "drop", "timeout", "malformed", "bad_json", "echo"])
+def test_the_key_is_nowhere(tmp_path, monkeypatch, capfd, caplog, fault, mode):
+    monkeypatch.setenv("CANARY_KEY", CANARY)
+    caplog.set_level(logging.DEBUG)
+    tight = replace(batched() if mode == "batch" else PRICED, attempts=2, timeout_s=0.5, mode=mode)
+    told = []
+    echo = {"answer": lambda body: f"your key is {CANARY}"} if fault == "echo" else {}
+    script = {"script": lambda text, n: fault, "batch_script": lambda text, n: "error"}
+    with ModelServer(**(echo or script)) as server:
+        try:
+            replies, totals = ask(server, tmp_path, questions(2), tight, api_key_env="CANARY_KEY")
+            told += [repr(replies), repr(totals)]
+        except UserError as error:
+            told += [str(error), repr(error.__cause__), repr(error.__context__)]
+        if mode == "live":
+            assert server.seen_headers[0]["Authorization"] == f"Bearer {CANARY}"
+    out, err = capfd.readouterr()
+    assert CANARY not in "".join([out, err, caplog.text, *told])
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
+
+
+def test_a_missing_key_is_one_line_that_names_the_variable(tmp_path, monkeypatch):
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    with pytest.raises(UserError, match="the environment variable NO_SUCH_KEY is not set"):
+        Client(Server("http://127.0.0.1:9/v1", "judge", "NO_SUCH_KEY"), tmp_path)
+
+
+def test_a_certificate_nobody_vouches_for_is_refused(tmp_path):
+    import ssl
+
+    from aiohttp import web
+
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    make = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+        "-days",
+        "1",
+    ]
+    if subprocess.run([*make, *subject], capture_output=True).returncode:
+        pytest.skip("no openssl here")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    import asyncio
+
+    loop = asyncio.new_event_loop()
+    runner = web.AppRunner(web.Application())
+    loop.run_until_complete(runner.setup())
+    loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start())
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    url = f"https://127.0.0.1:{runner.addresses[0][1]}/v1"
+    with pytest.raises(UserError, match="(?i)certificate"), Client(Server(url, "judge"), tmp_path, QUICK) as client:
+        list(client.complete(questions(1)))
+    loop.call_soon_threadsafe(loop.stop)
+
+
+def test_a_redirect_is_not_followed_with_the_key(tmp_path, monkeypatch):
+    monkeypatch.setenv("CANARY_KEY", CANARY)
+    with ModelServer() as elsewhere, ModelServer() as server:
+        server.moved_to = elsewhere.url
+        with pytest.raises(UserError, match="points elsewhere"):
+            ask(server, tmp_path, questions(1), api_key_env="CANARY_KEY")
+        client = openai_client(Server(server.url, "judge", "CANARY_KEY"), QUICK)
+        with pytest.raises(UserError, match="307"):
+            patiently(client.batches.list, QUICK, CANARY, "batches")
+    assert (server.requests, elsewhere.requests) == (2, 0)
+
+
+def test_a_proxys_password_is_in_no_message():
+    assert redact("404, url='http://user:pa55word@127.0.0.1:3128'", "") == "404, url='http://[key]@127.0.0.1:3128'"
+
+
+DEBUG = """
+    import sys, logging
+    from pathlib import Path
+    logging.basicConfig(level=logging.DEBUG)
+    from warmth.api import Call, Client, Server
+    from warmth.api.wire import openai_client, patiently
+    from warmth.schemas import Api, Batch
+    from warmth.types import Message
+    url, folder, mode = sys.argv[1:]
+    for query in ("", "?api-version=2025-01-01"):  # the second sends the key in Azure's header
+        server = Server(url + query, "judge", "CANARY_KEY")
+        settings = Api(mode=mode, attempts=1, batch=Batch(poll_s=0.02, rounds=1))
+        with Client(server, Path(folder), settings) as client:
+            print([reply.text for reply in client.complete([Call((Message("user", "a" + query),), 0.0, 4)])])
+"""
+
+
+@pytest.mark.parametrize("mode", ["live", "batch"])
+def test_the_libraries_own_debug_logs_do_not_show_the_key(tmp_path, mode):
+    environ = {**os.environ, "CANARY_KEY": CANARY, "OPENAI_LOG": "debug", "PYTHONPATH": str(ROOT)}
+    with ModelServer() as server:
+        command = [sys.executable, "-c", textwrap.dedent(DEBUG), server.url, str(tmp_path), mode]
+        done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
+    assert done.returncode == 0 and "reply to a" in done.stdout, done.stderr[-2000:]
+    assert "DEBUG" in done.stderr and CANARY not in done.stderr + done.stdout
+    if mode == "live":
+        assert [headers.get("api-key") for headers in server.seen_headers] == [None, CANARY]
+
+
+def test_a_proxy_is_honoured(tmp_path, monkeypatch):
+    with ModelServer() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.removesuffix("/v1"))
+        monkeypatch.setenv("NO_PROXY", "")
+        monkeypatch.delenv("no_proxy", raising=False)
+        with Client(Server("http://model.invalid/v1", "judge"), tmp_path, QUICK) as client:
+            (reply,) = client.complete(questions(1))
+    assert reply.text == "reply to question 0"
+    assert os.environ["HTTP_PROXY"]

@@ -1,0 +1,106 @@
+"""The model servers of one command: all of its clients share one store of replies and one budget."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from warmth.api.calls import Call, Forecast, Reply, Server
+from warmth.api.client import Client
+from warmth.schemas import Evaluate, Train
+
+T = TypeVar("T")
+EVERY_S = 30.0  # between two lines about money
+
+
+class Servers:
+    """Opens clients one after the other; what one has spent is no longer there for the next.
+
+    Args:
+        study: gives `api`, how servers are called, and `output`, under which paid replies are kept.
+    """
+
+    def __init__(self, study: Train | Evaluate):
+        self.settings, self._store = study.api, Path(study.output) / "replies"
+        self._expected: list[Server] = []
+        self.spent = 0.0  # USD
+        self.totals: list[dict[str, Any]] = []  # what each client did, for `summary.json`
+
+    @property
+    def left(self) -> float | None:
+        """USD that are left of the budget; None: there is none."""
+        budget = self.settings.budget_usd
+        return None if budget is None else max(0.0, budget - self.spent)
+
+    def expect(self, server: Server) -> None:
+        """Announces a server that will be called."""
+        self._expected.append(server)
+
+    def check(self) -> None:
+        """Looks for the keys of all expected servers, before any work is done.
+
+        Raises:
+            UserError: the variable that holds a key is not set.
+        """
+        for server in self._expected:
+            server.key()
+
+    @contextmanager
+    def client(self, server: Server) -> Generator[Client]:
+        """A client with what is left of the command's budget.
+
+        Raises:
+            UserError: there is a budget and the server's model has no price.
+        """
+        with Client(server, self._store, replace(self.settings, budget_usd=self.left)) as client:
+            try:
+                yield client
+            finally:
+                totals = client.totals()
+                self.spent += totals["usd"] or 0.0
+                self.totals.append(totals)
+
+    def ask(self, server: Server, make: Callable[[T], Call], items: Sequence[T]) -> Iterator[Reply]:
+        """Replies in order of completion; `reply.index` is the item's. Says first what it may cost, then what it did.
+
+        Args:
+            server: who is asked.
+            make: an item's call. It is made when its turn comes, so that many items need little memory.
+            items: what is asked about.
+        """
+        with self.client(server) as client:
+            forecast = client.forecast(map(make, items))
+            if forecast.calls > forecast.cached:
+                say(f"{server.model}: {forecast_line(forecast, self.settings.prices_date)}")
+            said = time.monotonic()
+            for done, reply in enumerate(client.complete(map(make, items)), 1):
+                if time.monotonic() - said > EVERY_S:
+                    said = time.monotonic()
+                    say(f"{server.model}: {done:,} of {forecast.calls:,} replies, {spent_line(client.totals())}")
+                yield reply
+            if forecast.calls > forecast.cached:
+                say(f"{server.model}: {spent_line(client.totals())}")
+
+
+def forecast_line(forecast: Forecast, prices_date: str) -> str:
+    """What is about to be asked and what it costs at most."""
+    stored = f" ({forecast.cached:,} are stored)" if forecast.cached else ""
+    tokens = f"about {forecast.prompt_tokens:,} tokens, replies of at most {forecast.completion_tokens:,}"
+    money = "no price is known" if forecast.usd is None else f"at most ${forecast.usd:,.2f} (prices of {prices_date})"
+    return f"{forecast.calls - forecast.cached:,} calls{stored}, {tokens}: {money}"
+
+
+def spent_line(totals: dict[str, Any]) -> str:
+    """What a client has used so far."""
+    tokens = f"{totals['prompt_tokens']:,} + {totals['completion_tokens']:,} tokens"
+    return tokens if totals["usd"] is None else f"{tokens}, ${totals['usd']:,.4f} spent"
+
+
+def say(line: str) -> None:
+    """A line of progress."""
+    print(line, file=sys.stderr)
