@@ -59,8 +59,8 @@ def is_complete(study: Train | Evaluate, folder: Path) -> bool:
     run = Run(folder)
     if not run.done or isinstance(study, Train):
         return run.done
+    from warmth.api import Servers
     from warmth.evaluation import graders, summary
-    from warmth.evaluation.servers import Servers
 
     return summary.is_complete(run, graders.graders_of(study, Servers(study)))
 
