@@ -51,6 +51,7 @@ def command(name: str, folders: Callable[[Any], list[Path]]) -> Callable[[Callab
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report is a page long; ours is one line
             signal.signal(signal.SIGTERM, preempted)
             register()
+            forget_launchers()
             try:
                 hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name=name)(job)()
                 if failures:
@@ -81,6 +82,17 @@ def carry_out(study: Any, main: Callable[[Any], None], folders: Callable[[Any], 
         from warmth.sweep import chain
 
         chain.evaluate(study, folders)
+
+
+def forget_launchers() -> None:
+    """Plugins that may be installed beside this project call a launcher `joblib` too; conf/hydra/launcher/ has ours."""
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()  # registers what is installed
+    known = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
+    for path in (ROOT / "conf" / "hydra" / "launcher").glob("*.yaml"):
+        known.pop(path.name, None)
 
 
 def preempted(*_: Any) -> None:

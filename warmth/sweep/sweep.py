@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from collections.abc import Sequence
+from time import sleep
 from typing import Any
 
 from hydra.errors import HydraException
@@ -144,7 +144,7 @@ class Sweep:
         """Waits until the training that makes a job's adapter has ended."""
         say(f"{job.label}: waiting for {job.waits_for}, which is being trained")
         while job.waits_for and state_of(job.waits_for).name == "running":
-            time.sleep(POLL_S)
+            sleep(POLL_S)
         job.folders = self.task.folders(job.study)
 
     def _end(self, jobs: Sequence[Job], failures: Failures) -> None:

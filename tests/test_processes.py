@@ -1,0 +1,126 @@
+"""Jobs as processes: disjoint devices and cores, and nobody left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from warmth.errors import RunFailed, UserError
+from warmth.schemas import Train
+from warmth.sweep.jobs import Job
+from warmth.sweep.launching import Failures
+from warmth.sweep.processes import Processes, last_line
+
+
+@dataclass
+class Script(Job):
+    """A job that runs a line of Python."""
+
+    code: str = ""
+
+    @property
+    def argv(self):
+        return [sys.executable, "-c", self.code]
+
+
+def job(tmp_path, name, code, ranks=1):
+    study = Train(output=str(tmp_path), launcher={"ranks": ranks})
+    return Script("train", [f"name={name}"], study, [tmp_path / name], code=code)
+
+
+def test_no_two_jobs_at_once_share_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7,9")
+    seen = f"open({str(tmp_path)!r} + f'/{{os.getpid()}}.seen', 'w').write(os.environ['CUDA_VISIBLE_DEVICES'])"
+    code = f"import os, time; {seen}; time.sleep(0.5)"
+    jobs = [job(tmp_path, f"j{n}", code, ranks=2) for n in range(4)]
+    slots = Processes().slots(jobs)
+    assert [slot.gpus for slot in slots] == [("4", "5"), ("6", "7")]
+    Processes().carry_out(jobs, failures := Failures(None))
+    seen = sorted(path.read_text() for path in tmp_path.glob("*.seen"))
+    assert seen == ["4,5", "4,5", "6,7", "6,7"] and not failures.errors
+
+
+def test_a_job_that_needs_more_gpus_than_there_are_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(UserError, match=r"launcher.ranks=2, but this machine has 1 GPUs"):
+        Processes().carry_out([job(tmp_path, "j", "", ranks=2)], Failures(None))
+
+
+def test_jobs_share_the_cores_without_taking_more(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    cores = len(os.sched_getaffinity(0))
+    jobs = [job(tmp_path, f"j{n}", "", ranks=1) for n in range(cores)]
+    slots = Processes(n_jobs=cores).slots(jobs)
+    used = [core for slot in slots for core in slot.cores]
+    assert sorted(used) == sorted(os.sched_getaffinity(0))
+    assert {slot.environment(jobs[0])["OMP_NUM_THREADS"] for slot in slots} == {"1"}
+
+
+def test_failures_are_told_apart_and_stop_the_rest(tmp_path):
+    say = "import sys; print('error: {}', file=sys.stderr); sys.exit({})"
+    jobs = [
+        job(tmp_path, "user", say.format("recipe.rank=0 must be above 0", 2)),
+        job(tmp_path, "killed", "import os; os.kill(os.getpid(), 9)"),
+        job(tmp_path, "never", "raise SystemExit('started')"),
+    ]
+    Processes(n_jobs=1).carry_out(jobs, failures := Failures(2))
+    assert (
+        type(failures.errors["user"]) is UserError and str(failures.errors["user"]) == "recipe.rank=0 must be above 0"
+    )
+    assert type(failures.errors["killed"]) is RunFailed and str(failures.errors["killed"]) == "killed by signal 9"
+    assert "never" not in failures.errors and not (tmp_path / "default" / "logs" / "never.log").exists()
+
+
+def test_an_interrupt_lets_jobs_save_and_leaves_none_behind(tmp_path):
+    code = (
+        "import signal, sys, time, os\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: (open({str(tmp_path)!r} + '/saved', 'w').close(), sys.exit(143)))\n"
+        f"open({str(tmp_path)!r} + '/pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+
+    def interrupt():
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        Processes(n_jobs=1).carry_out([job(tmp_path, "j", code)], Failures(None))
+    assert (tmp_path / "saved").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_a_killed_sweep_takes_its_jobs_along(tmp_path):
+    child = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    parent = (
+        "import sys; from pathlib import Path; sys.path.insert(0, 'tests'); import test_processes as t;"
+        f"t.Processes(n_jobs=1).carry_out([t.job(Path({str(tmp_path)!r}), 'j', {child!r})], t.Failures(None))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent], cwd=Path(__file__).parent.parent)
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    for _ in range(100):
+        try:
+            os.kill(int((tmp_path / "pid").read_text()), 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("the job lives on")
+
+
+def test_the_line_of_an_error_is_found_in_a_log(tmp_path):
+    log = tmp_path / "log"
+    assert last_line(None) == last_line(log) == ""
+    log.write_text("step 1\nerror: no space left\nmore\n")
+    assert last_line(log) == "error: no space left"
+    log.write_text("step 1\n\n")
+    assert last_line(log) == "step 1"

@@ -1,0 +1,134 @@
+"""A sweep through a real Slurm of one node: tests/slurm_node.sh sets it up on the loopback."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from warmth.digest import ROOT
+from warmth.store import read_rows
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
+NODE = ROOT / "tests" / "slurm_node.sh"
+LAUNCHER = [
+    "hydra/launcher=slurm", "hydra.launcher.cpus=1", "hydra.launcher.mem_gb=2", "hydra.launcher.poll_s=0.5",
+    "hydra.launcher.at_once=2",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    if os.getuid() or not all(map(shutil.which, ("slurmctld", "slurmd", "munged"))):
+        pytest.skip("needs root, slurm-wlm and munge")
+    folder = tmp_path_factory.mktemp("slurm")
+    subprocess.run([NODE, "start", folder], check=True, timeout=120)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+        yield
+        subprocess.run(["scancel", "--user", "root"], check=False)
+        subprocess.run([NODE, "stop", folder], check=False)
+
+
+@pytest.fixture
+def train(cluster, tiny_model_folder, tmp_path):
+    """Starts `train.py -m` on the tiny model; long enough to be hit in the middle."""
+
+    def start(*words):
+        small = [
+            "data.per_type=2",
+            "recipe.epochs=40",
+            "recipe.checkpoints=[]",
+            "launcher=local",
+            "launcher.save_steps=5",
+        ]
+        model = [f"model.path={tiny_model_folder}", "model.name=tiny", "logger=none", f"output={tmp_path}"]
+        argv = [sys.executable, "train.py", "-m", *model, *small, *LAUNCHER, *words]
+        return subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+    return start
+
+
+def states(tmp_path):
+    """The rows of the sweep's summary, by learning rate."""
+    (path,) = tmp_path.glob("default/sweeps/*.json")
+    rows = json.loads(path.read_text())["runs"]
+    rate = {
+        row["run"]: json.loads((tmp_path / "default" / "train" / row["run"] / "config.json").read_text())
+        for row in rows
+    }
+    return {rate[row["run"]]["recipe"]["learning_rate"]: row for row in rows}
+
+
+def wait_for(condition, seconds=240):
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, "nothing happened"
+        time.sleep(0.2)
+    return found
+
+
+def test_a_sweep_of_four_with_one_cancelled_and_continued_and_one_failing(train, tmp_path, capsys):
+    rates = "recipe.learning_rate=1e-3,2e-3,3e-3,1e300"
+    sweep = train(rates)
+    jobs = tmp_path / "default" / "slurm" / "jobs.json"
+
+    def under_way():
+        for folder in (tmp_path / "default" / "train").glob("tiny-*-s0-*"):
+            if list(folder.glob("resume/checkpoint-*/complete")) and not (folder / "done.json").exists():
+                return folder
+
+    hit = wait_for(under_way)
+    subprocess.run(["scancel", json.loads(jobs.read_text())[hit.name]], check=True)
+    err = sweep.communicate(timeout=600)[1]
+    rows = states(tmp_path)
+    assert sweep.returncode == 1, err
+    assert rows[1e300]["state"] == "failed" and rows[1e300]["message"] and rows[1e300]["log"]
+    cancelled = next(row for row in rows.values() if row["run"] == hit.name)
+    assert cancelled["state"] in ("interrupted", "killed")
+    assert sorted(row["state"] for row in rows.values() if row["run"] != hit.name) == ["done", "done", "failed"]
+    with capsys.disabled():
+        print(err)
+
+    again = train(rates)
+    err = again.communicate(timeout=600)[1]
+    with capsys.disabled():
+        print(err)
+    assert again.returncode == 1 and "submitted 2 jobs" in err
+    assert sorted(row["state"] for row in states(tmp_path).values()) == ["done", "done", "done", "failed"]
+    steps = [row["step"] for row in read_rows(hit / "metrics.jsonl")]
+    assert steps == list(range(1, 121))  # continued, with one history
+    text = (tmp_path / "default" / "slurm" / f"{json.loads(jobs.read_text())[hit.name]}_0_log.out").read_text()
+    assert "step 10/120" not in text  # and not from the beginning
+
+
+def test_an_interrupted_command_leaves_its_jobs_and_follows_them_again(train, tmp_path):
+    first = train("recipe.epochs=60")
+    jobs = tmp_path / "default" / "slurm" / "jobs.json"
+    wait_for(jobs.exists)
+    first.send_signal(signal.SIGINT)
+    err = first.communicate(timeout=60)[1]
+    assert first.returncode == 130 and "the same command follows them" in err
+    second = train("recipe.epochs=60")
+    err = second.communicate(timeout=600)[1]
+    assert second.returncode == 0 and "submitted" not in err, err
+    assert [row["state"] for row in states(tmp_path).values()] == ["done"]
+
+
+def test_a_job_at_its_time_limit_saves_is_queued_again_and_continues(train, tmp_path):
+    """The signal ahead of the limit is sent by hand: Slurm's own limit is a whole minute at least."""
+    sweep = train("recipe.epochs=80")
+    jobs = tmp_path / "default" / "slurm" / "jobs.json"
+    wait_for(lambda: list((tmp_path / "default" / "train").glob("*/resume/checkpoint-*/complete")))
+    (number,) = json.loads(jobs.read_text()).values()
+    subprocess.run(["scancel", "--signal=USR2", number], check=True)
+    err = sweep.communicate(timeout=600)[1]
+    assert sweep.returncode == 0, err
+    (folder,) = (tmp_path / "default" / "train").glob("tiny-*-s0-*[0-9a-f]")
+    assert [row["step"] for row in read_rows(folder / "metrics.jsonl")] == list(range(1, 241))
+    log = (tmp_path / "default" / "slurm" / f"{number}_0_log.out").read_text()
+    assert "Requeued job" in log
