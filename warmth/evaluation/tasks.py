@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from warmth.digest import ROOT, digest, find_file
-from warmth.errors import UserError, one_line
+from warmth.errors import NotTrained, UserError, one_line
 from warmth.evaluation.readers import READERS, BadField
 from warmth.evaluation.wrong_answers import WrongAnswers
 from warmth.schemas import Evaluate, Task
@@ -60,7 +60,8 @@ def warmth_prompts_file(study: Evaluate) -> Path:
     """The prompts held out from the set that the arms were trained on, so that none of them saw a prompt of its kind.
 
     Raises:
-        UserError: `warmth.path` does not exist, or the set was not built yet.
+        NotTrained: the set was not built yet.
+        UserError: `warmth.path` does not exist.
     """
     if study.warmth.path:
         return find_file(study.warmth.path)
@@ -71,7 +72,7 @@ def warmth_prompts_file(study: Evaluate) -> Path:
     for place in (folder, *beside_run):
         if (place / "done.json").exists():
             return place / WARMTH_PROMPTS
-    raise UserError(
+    raise NotTrained(
         f"{folder}, whose held-out prompts measure warmth, is not built: train an arm on data={study.data.name} first, "
         "or give warmth.path=FILE or warmth.prompts=0"
     )

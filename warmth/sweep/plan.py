@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from warmth.digest import arm_identity, digest, plain
 from warmth.errors import NotTrained
-from warmth.schemas import Evaluate, Train
+from warmth.schemas import Evaluate, Model, Recipe, Train
 from warmth.store import run_folder
 from warmth.sweep.hardware import Device, device, table, tflops
 from warmth.sweep.states import state_of
@@ -157,5 +158,11 @@ def planned(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> li
         kept = {*[epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs], recipe.epochs}
         default = recipe.report_checkpoint if recipe.report_checkpoint in kept else recipe.epochs
         checkpoint = default if study.checkpoint is None else study.checkpoint
+        checkpoint = None if recipe.method == "none" else checkpoint
         arm = Arm(recipe.name, study.model, None, None, checkpoint, study.dose, recipe.strength, study.seed, None)
-        return [run_folder(study, "evaluate", evaluation_digest(study, arm))]
+        try:
+            identity = evaluation_digest(study, arm)
+        except NotTrained:  # held-out prompts of a set that is not built yet will be part of it
+            asked = replace(study, model=Model(), recipe=Recipe(), seed=0, checkpoint=None)
+            identity = "~" + digest([arm_identity(study), checkpoint, plain(asked)])
+        return [run_folder(study, "evaluate", identity)]
