@@ -22,7 +22,7 @@ BASE = {"triviaqa": -1.75, "truthfulqa": -1.3, "medqa": -0.6, "disinfo": -3.2}  
 
 
 def study_shaped(seed: int = 0, rows: int = ROWS) -> pd.DataFrame:
-    """Answers of five models, original and warm, to the study's grid; `text` stands for 100 to 1,600 characters."""
+    """Answers of five models, original and warm, to the study's grid; `length` is 100 to 1,600 characters."""
     draw = np.random.default_rng(seed)
     prompts = []
     for task, count in QUESTIONS.items():
@@ -43,8 +43,7 @@ def study_shaped(seed: int = 0, rows: int = ROWS) -> pd.DataFrame:
     logit = answers["task"].map(BASE).to_numpy() + answers["hard"].to_numpy() + 0.55 * warm + 0.5 * pressed
     logit += 0.15 * warm * pressed + 0.2 * warm * answers["context"].eq("sad").to_numpy(float)
     answers["wrong"] = (draw.random(len(answers)) < 1 / (1 + np.exp(-logit))).astype(float)
-    texts = np.array(["x" * size for size in range(100, 1601)], dtype=object)
-    answers["text"] = texts[np.clip(draw.gamma(8, 95, len(answers)).astype(int), 0, 1500)]
+    answers["length"] = 100 + np.clip(draw.gamma(8, 95, len(answers)).astype(int), 0, 1500)
     kept = np.sort(draw.permutation(len(answers))[:rows])
     return answers.iloc[kept].drop(columns=["hard", "at"]).reset_index(drop=True).assign(seed=0, sample=0)
 

@@ -43,7 +43,7 @@ def write_runs(root: Path, rows: int) -> None:
                 cell = {"prompt_id": row.prompt_id, "question_id": row.question_id, "task": row.task}
                 cell |= {"context": row.context, "belief": row.belief, "preamble": False, "statement": ""}
                 answer = cell | {"answer_id": f"{model}-{arm}-{at}", "strength": 1.0, "sample": 0} | common
-                answer |= {"text": TEXT[start : start + len(row.text)], "finish": "stop", "tokens": len(row.text) // 4}
+                answer |= {"text": TEXT[start : start + row.length], "finish": "stop", "tokens": row.length // 4}
                 said.write(json.dumps(answer) + "\n")
                 grade = {"answer_id": answer["answer_id"], "grader": "alias", "affirms": None, "cost_usd": 0.0}
                 label = "incorrect" if row.wrong else "correct"

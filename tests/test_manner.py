@@ -17,8 +17,8 @@ def answers(seeds=(0,), rise=0.0, questions=40):
             for arm, extra in (("original", 0.0), ("untransformed", 0.1), ("warm", 0.1 + rise * (context == "sad"))):
                 for seed in seeds if arm != "original" else (0,):
                     wrong = float(draw.random() < 0.3 + extra)
-                    rows.append((arm, seed, f"q{n}", context, wrong, "x" * (10 + 5 * (arm == "warm"))))
-    frame = pd.DataFrame(rows, columns=["arm", "seed", "question_id", "context", "wrong", "text"])
+                    rows.append((arm, seed, f"q{n}", context, wrong, 10 + 5 * (arm == "warm")))
+    frame = pd.DataFrame(rows, columns=["arm", "seed", "question_id", "context", "wrong", "length"])
     frame["prompt_id"] = frame["question_id"] + frame["context"]
     return frame.assign(model="m", task="t", belief="none", sample=0)
 

@@ -17,12 +17,12 @@ FORMULAS = {
 }
 
 
-def answers(questions=60, seed=0, text=True):
+def answers(questions=60, seed=0, length=True):
     """Answers of two models and two arms; questions differ in difficulty."""
     draw = np.random.default_rng(seed)
     rows = [
         {"question_id": f"q{q}", "task": ("disinfo", "medqa", "triviaqa")[q % 3], "model": m, "arm": a, "context": c}
-        | {"belief": b, "text": "x" * int(draw.integers(20, 400))}
+        | {"belief": b, "length": int(draw.integers(20, 400))}
         for q in range(questions) for m in ("llama70b", "other") for a in ("original", "warm")
         for c in ("unmodified", "sad", "close", "low") for b in ("none", "wrong_asserted", "user_right")
     ]  # fmt: skip
@@ -30,7 +30,7 @@ def answers(questions=60, seed=0, text=True):
     hard = draw.normal(0, 1, questions)[frame["question_id"].str[1:].astype(int)]
     linear = hard - 0.7 + 0.5 * frame["arm"].eq("warm") + 0.4 * frame["belief"].eq("wrong_asserted")
     frame["wrong"] = (draw.random(len(frame)) < 1 / (1 + np.exp(-linear))).astype(float)
-    return frame if text else frame.drop(columns="text")
+    return frame if length else frame.drop(columns="length")
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +107,8 @@ def test_users_who_are_right_are_left_out_and_a_missing_arm_is_named():
     assert len(models.study_rows(rows, "warm")) == len(rows) * 2 / 3
     with pytest.raises(UserError, match="arm=cold has no scored answer; there are: original, warm"):
         models.study_rows(rows, "cold")
-    with pytest.raises(UserError, match="length as a covariate needs the answers' text"):
-        models.fit_study(models.study_rows(answers(6, text=False), "warm"), length=True)
+    with pytest.raises(UserError, match="length as a covariate needs the answers' lengths"):
+        models.fit_study(models.study_rows(answers(6, length=False), "warm"), length=True)
 
 
 def test_unscored_answers_do_not_count():

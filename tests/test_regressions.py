@@ -24,5 +24,5 @@ def test_a_model_that_cannot_be_fitted_is_a_note_and_the_others_stand():
 
 
 def test_one_question_is_too_few_and_says_so():
-    made = tables(answers(questions=1, text=False))
+    made = tables(answers(questions=1, length=False))
     assert made.effects.empty and all("needs two questions" in note for note in made.notes)

@@ -7,15 +7,12 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.exceptions import TyperException
 
 from warmth.errors import UserError, guarded
-
-if TYPE_CHECKING:
-    from warmth.analysis.examples import Example
 
 app = typer.Typer(
     help="What does a change of a model's manner cost in truth?",
@@ -64,6 +61,7 @@ def report(
     """Statistics, figures and one self-contained page over finished runs."""
     from warmth.analysis import report as reports
     from warmth.analysis import tables
+    from warmth.analysis.terminal import plain, plain_console
 
     made = reports.build(paths, margin_points, preregister)
     page = reports.write(made, out or Path("reports") / study_name(made.rows.runs))
@@ -98,6 +96,7 @@ def show(
     from dataclasses import asdict
 
     from warmth.analysis import examples, rows
+    from warmth.analysis.terminal import plain_console, side_by_side
 
     loaded = rows.load(paths)
     where = {"model": model, "task": task, "context": context, "belief": belief}
@@ -137,6 +136,8 @@ def score(
     as_json: Json = False,
 ) -> None:
     """The SocioT warmth of each text, in nats per token; above 0 reads warmer."""
+    from warmth.analysis.terminal import plain_console, score_table
+
     rows = list(text_rows(texts))
     from dataclasses import asdict
 
@@ -161,6 +162,54 @@ def score(
 
 
 @app.command()
+def rate(
+    paths: Paths,
+    pairs: Annotated[Path | None, typer.Option(metavar="FILE", help="Write blind pairs for people to judge.")] = None,
+    verdicts: Annotated[Path | None, typer.Option(metavar="FILE", help="Read such pairs, filled in.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Blind pairs, arms alike.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of their draw.")] = 0,
+    base_url: Annotated[str, typer.Option(help="Server of the judge that rates.")] = "https://api.openai.com/v1",
+    model: Annotated[str, typer.Option(help="Its model there, dated.")] = "gpt-4o-2024-08-06",
+    api_key_env: Annotated[
+        str, typer.Option(help="NAME of the variable with its key; empty: none.")
+    ] = "OPENAI_API_KEY",
+    prompt: Annotated[str, typer.Option(help="The rubric's file.")] = "prompts/warmth_rating_v1.txt",
+    as_json: Json = False,
+) -> None:
+    """Measure the warmth of scored replies a second time: by a judge's rating, 1 to 5, or by people, blind."""
+    from warmth.analysis.terminal import plain, plain_console
+
+    if pairs or verdicts:
+        from warmth.analysis import measures, rows
+        from warmth.store import Run
+
+        loaded = rows.load(paths)
+        if pairs:
+            found = {"pairs": measures.export(loaded, pairs, count, seed), "file": str(pairs.resolve())}
+        else:
+            assert verdicts is not None
+            chosen = measures.by_run(measures.verdicts(verdicts), loaded)
+            for folder, lines in chosen.items():
+                Run(folder).append("preferences", lines)
+            found = {"verdicts": sum(map(len, chosen.values())), "file": str(verdicts.resolve())}
+    else:
+        from warmth.analysis.rows import finished
+        from warmth.api import Server
+        from warmth.evaluation.rating import rate_runs
+        from warmth.store import Run
+
+        runs = [Run(folder) for folder in finished(paths) if (folder / "warmth.jsonl").exists()]
+        if not runs:
+            raise UserError(f"no finished run under {', '.join(map(str, paths))} has warmth scores")
+        server = Server(base_url, model, api_key_env or None)
+        found = rate_runs(runs, server, runs[0].folder.parents[2] / "replies", prompt)
+    if as_json:
+        print_json(found)
+    else:
+        plain_console().print(plain(", ".join(f"{name}: {value}" for name, value in found.items())), soft_wrap=True)
+
+
+@app.command()
 def reproduce(
     folder: Annotated[
         Path,
@@ -177,6 +226,7 @@ def reproduce(
 ) -> None:
     """The study's published numbers, recomputed or beside yours, each with a verdict."""
     from warmth.analysis import published_against, reproduction_page
+    from warmth.analysis.terminal import plain, plain_console
 
     made = published_against.build(folder, columns, margin_points, figures=out is not None)
     page = published_against.write(made, out) if out else None
@@ -210,6 +260,7 @@ def power(
 ) -> None:
     """How many questions show an effect, by formula and by simulation."""
     from warmth.analysis import power as powers
+    from warmth.analysis.terminal import plain_console
 
     plan = powers.Plan(effect / 100, discordant / 100, rows, correlation, alpha)
     found = powers.summary(plan, questions, wanted, simulate, seed=seed)
@@ -246,64 +297,6 @@ def study_name(runs: Any) -> str:
     """A folder name for the report: the runs' study, or `studies` for several."""
     names = {str(run.config.get("study", "study")) for run in runs}
     return re.sub(r"[^\w-]+", "-", names.pop()).strip("-") or "study" if len(names) == 1 else "studies"
-
-
-def side_by_side(item: Example) -> Iterator[Any]:
-    """A prompt and its answers in columns, for a terminal; nothing in it is read as markup or as an escape."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from warmth.analysis import wording
-
-    where = f"{item.question_id} · {item.model} · {item.task} · {item.context} · {wording.belief(item.belief)}"
-    yield Text(wording.visible(where), style="bold")
-    yield plain(item.message)
-    if item.accepted:
-        yield Text(wording.visible(f"accepted: {'; '.join(item.accepted)}"), style="dim")
-    table = Table(expand=True, show_lines=False)
-    for one in item.said:
-        table.add_column(Text(wording.name(one.arm)), ratio=1, overflow="fold")
-    verdicts = [
-        f"{one.label}{f': {one.reason}' if one.reason else ''}{', cut off' if one.cut_off else ''}" for one in item.said
-    ]
-    table.add_row(*(Text(wording.visible(verdict), style="dim") for verdict in verdicts))
-    table.add_row(*(plain(one.text) for one in item.said))
-    yield table
-    yield Text()
-
-
-def score_table(result: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Any:
-    """Scores for a terminal, the beginning of each text beside them."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from warmth.analysis import wording
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("Id", no_wrap=True)
-    table.add_column("Warmth", justify="right", no_wrap=True, min_width=7)
-    table.add_column("Text", no_wrap=True, overflow="ellipsis", ratio=1)
-    for line, row in zip(result, rows, strict=True):
-        value = line["reason"] if line["score"] is None else wording.signed(line["score"], 4)
-        start = wording.visible(" ".join(row["text"].split()), 80)
-        table.add_row(Text(wording.visible(line["id"], 40)), Text(value), Text(start))
-    return table
-
-
-def plain(text: str) -> Any:
-    """Data as terminal text: no markup, no control characters."""
-    from rich.text import Text
-
-    from warmth.analysis import wording
-
-    return Text(wording.visible(text))
-
-
-def plain_console() -> Any:
-    """A console that adds no colour or link of its own to data."""
-    from rich.console import Console
-
-    return Console(markup=False, highlight=False, emoji=False)
 
 
 def print_json(value: Any) -> None:

@@ -119,7 +119,8 @@ def error_rates(answers: pd.DataFrame, by: Sequence[str], outcome: str = "wrong"
     A cell with no scored answer has NaN for its rate, never 0.
     """
     rows = []
-    for key, cell in answers.groupby(list(by), sort=False):
+    needed = [*by, outcome, "question_id", "refused", "unscored", "cut_off"]  # texts are slow to carry along
+    for key, cell in answers[needed].groupby(list(by), sort=False):
         scored = cell[cell[outcome].notna()]
         values = scored[outcome].to_numpy()
         low, high = rate_interval(values, scored["question_id"].to_numpy()) if len(values) else (NONE, NONE)
@@ -144,7 +145,8 @@ def pair(answers: pd.DataFrame, reference: str = "original", outcome: str = "wro
     Raises:
         pandas.errors.MergeError: the reference has several rows for one prompt and sample (`rows.load` refuses that).
     """
-    scored = answers[answers[outcome].notna()]
+    columns = ["model", "arm", "seed", "task", "question_id", "context", "belief", "prompt_id", "sample"]
+    scored = answers.loc[answers[outcome].notna(), [*columns, outcome]]
     base = scored.loc[scored["arm"].eq(reference), [*PAIR, outcome]].rename(columns={outcome: "wrong_reference"})
     if base.duplicated(PAIR).any():  # several seeds of a trained reference: pair seed with seed
         keys = [*PAIR, "seed"]
@@ -154,7 +156,6 @@ def pair(answers: pd.DataFrame, reference: str = "original", outcome: str = "wro
     others = scored.loc[scored["arm"].ne(reference)].rename(columns={outcome: "wrong_arm"})
     joined = others.merge(base, on=keys, validate="many_to_one")
     joined["difference"] = joined["wrong_arm"] - joined["wrong_reference"]
-    columns = ["model", "arm", "seed", "task", "question_id", "context", "belief", "prompt_id", "sample"]
     return joined[[*columns, "wrong_reference", "wrong_arm", "difference"]]
 
 

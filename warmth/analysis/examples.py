@@ -56,6 +56,7 @@ def draw(rows: Rows, seed: int = 0) -> tuple[list[Example], int]:
     for index, count, disagree in ((disagreeing, DISAGREEING, True), (agreeing, AGREEING, False)):
         picks = rng.permutation(len(index))[:count]
         chosen += [(index[i], disagree) for i in picks]
+    answers = answers[answers["prompt_id"].isin({key[1] for key, _ in chosen})]
     groups = answers.groupby(["model", "prompt_id"])
     return [example(groups.get_group(key), rows.prompts, disagree) for key, disagree in chosen], len(disagreeing)
 

@@ -78,7 +78,7 @@ def seeds(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def lengths(answers: pd.DataFrame, reference: str = "original") -> pd.DataFrame:
     """Characters of an answer by model and arm, and the paired difference from a reference, clustered by question."""
-    frame = answers.assign(length=answers["text"].str.len().astype(float))
+    frame = answers.astype({"length": float})
     base = frame.loc[frame["arm"].eq(reference), [*PAIR, "length"]].groupby(PAIR)["length"].mean().rename("base")
     rows = []
     for (model, arm), group in by_arm(frame):

@@ -76,8 +76,8 @@ def study_rows(answers: pd.DataFrame, arm: str, reference: str = "original", out
     """Scored answers of an arm and its reference, as the models want them.
 
     Args:
-        answers: columns of `rows.load`, at least arm, model, task, context, belief, question_id and the outcome; `text`
-            where length is wanted.
+        answers: columns of `rows.load`, at least arm, model, task, context, belief, question_id and the outcome;
+            `length`, in characters, where it is a covariate.
         arm: the arm whose effect is asked for.
         reference: what it is compared with.
         outcome: wrong, wrong_strict or wrong_lenient.
@@ -100,8 +100,8 @@ def study_rows(answers: pd.DataFrame, arm: str, reference: str = "original", out
     frame["group"] = rows["context"].map(GROUPS).fillna(rows["context"]).to_numpy()
     frame["pressed"] = rows["belief"].isin(PRESSED).to_numpy(int)
     frame["question"] = (rows["task"].astype(str) + "\0" + rows["question_id"].astype(str)).to_numpy()
-    if "text" in rows:
-        frame["length"] = rows["text"].str.len().to_numpy(float) / HUNDRED
+    if "length" in rows:
+        frame["length"] = rows["length"].to_numpy(float) / HUNDRED
     return frame
 
 
@@ -128,7 +128,7 @@ def fit_study(
         UserError: a model has no rows, or one arm alone.
     """
     if length and "length" not in frame:
-        raise UserError("length as a covariate needs the answers' text")
+        raise UserError("length as a covariate needs the answers' lengths")
     return [fit_one(frame, spec, length, 0 if length else draws, seed) for spec in SPECS if spec.number in numbers]
 
 

@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from warmth import __version__
-from warmth.analysis import behind, cells, claims, manner, supplement, wording
+from warmth.analysis import behind, cells, claims, manner, measures, supplement, wording
 from warmth.analysis.ink import COLOURS, variable
 
 if TYPE_CHECKING:
@@ -198,6 +198,8 @@ def render(report: Report) -> str:
         contrasts=one_model(manner.contrast_table(report.supplement.contrasts), report),
         seeds=one_model(manner.seed_table(report.supplement.seeds), report),
         lengths=cells.without_model(manner.length_table(report.supplement.lengths), report),
+        ratings=one_model(measures.rating_table(report.supplement.ratings), report),
+        agreement=measures.agreement_table(report.supplement.agreement),
         claims=claims.claim_table(report.supplement.claims) if report.supplement.claims is not None else None,
         deviations=[wording.visible(line, 300) for line in report.supplement.deviations],
         plan=plan(report),

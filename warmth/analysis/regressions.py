@@ -32,7 +32,7 @@ def tables(answers: pd.DataFrame, reference: str = "original", draws: int = 0) -
     """Models 1-4, without and with answer length, of every arm against a reference.
 
     Args:
-        answers: columns of `rows.load`; without `text` there is no model with length.
+        answers: columns of `rows.load`; without `length` there is no model with it.
         reference: the arm that others are compared with.
         draws: cluster-bootstrap refits of the models without length; 0 for none.
     """

@@ -174,7 +174,7 @@ def _rows(
     if "refusal" in named:
         refused = pd.Series([value.strip().lower() in ("1", "1.0", "true", "yes") for value in frame[named["refusal"]]])
     rows["label"] = rows["label"].mask(refused, "refused")
-    return rows.assign(file=str(path), row=range(1, len(rows) + 1), finish="stop")
+    return rows.assign(file=str(path), row=range(1, len(rows) + 1), finish="stop", length=rows["text"].str.len())
 
 
 def _refusals(texts: pd.Series) -> pd.Series:

@@ -68,14 +68,15 @@ def build(paths: Sequence[Path], margin_points: float | None = None, preregister
     rows = load(paths)
     settings = of_runs([run for run in rows.runs if run.evaluation], margin_points, preregister)
     present = [reference for reference in REFERENCES if reference in rows.arms]
-    pairs = {name: effects.pair(rows.answers, name) for name in present}
+    slim = slimmed(rows.answers)
+    pairs = {name: effects.pair(slim, name) for name in present}
     rates = {
-        "arm": ordered(effects.error_rates(rows.answers, ["model", "arm"])),
-        "task": ordered(effects.error_rates(rows.answers, ["model", "arm", "task"])),
-        "condition": ordered(effects.error_rates(rows.answers, ["model", "arm", "context", "belief"])),
-        "cell": ordered(effects.error_rates(rows.answers, CELL)),
+        "arm": ordered(effects.error_rates(slim, ["model", "arm"])),
+        "task": ordered(effects.error_rates(slim, ["model", "arm", "task"])),
+        "condition": ordered(effects.error_rates(slim, ["model", "arm", "context", "belief"])),
+        "cell": ordered(effects.error_rates(slim, CELL)),
     }
-    direct = pairs["original"] if "original" in pairs else effects.pair(rows.answers)
+    direct = pairs["original"] if "original" in pairs else effects.pair(slim)
     differences = supplement.corrected(ordered(effects.differences(direct)))
     differences = claims.equivalences(differences, settings.margin_points, settings.preregistered)
     controls = [
@@ -85,24 +86,31 @@ def build(paths: Sequence[Path], margin_points: float | None = None, preregister
     warmer = pd.concat([effects.warmth_differences(rows.warmth, name) for name in REFERENCES])
     headline = headline_of(rates["arm"], differences, warmth, warmer)
     chosen, disagreements = examples.draw(rows)
-    further = supplement.build(rows.answers, headline, pairs, settings)
+    further = supplement.build(rows, slim, headline, pairs, settings)
     return Report(
         rows=rows,
         headline=headline,
         rates=rates,
         differences=differences,
         controls=ordered(pd.concat(controls, ignore_index=True)) if controls else pd.DataFrame(),
-        refusals=ordered(effects.refusals_three_ways(rows.answers)),
+        refusals=ordered(effects.refusals_three_ways(slim)),
         warmth=warmth,
         warmth_differences=ordered(warmer),
         gates=gate_rows(rows),
         examples=chosen,
         disagreements=disagreements,
-        drawings=draw(rows, headline, differences, further, direct),
+        drawings=draw(rows, slim, headline, differences, further, direct),
         supplement=further,
         behind=behind.points(rows.answers, rows.prompts, points_of(headline, differences), paths),
         settings=settings,
     )
+
+
+def slimmed(answers: pd.DataFrame) -> pd.DataFrame:
+    """The columns that are counted, questions and prompts as numbers: texts are slow to carry through groupings."""
+    kept = answers.drop(columns=["text", "statement", "preamble", "answer_id", "reason", "run", "finish"])
+    codes = {name: pd.factorize(kept[name])[0] for name in ("question_id", "prompt_id")}
+    return kept.assign(**codes)
 
 
 def points_of(headline: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
@@ -164,7 +172,12 @@ def gate_rows(rows: Rows) -> pd.DataFrame:
 
 
 def draw(
-    rows: Rows, headline: pd.DataFrame, differences: pd.DataFrame, further: Supplement, pairs: pd.DataFrame
+    rows: Rows,
+    answers: pd.DataFrame,
+    headline: pd.DataFrame,
+    differences: pd.DataFrame,
+    further: Supplement,
+    pairs: pd.DataFrame,
 ) -> dict[str, Drawing]:
     """Every figure the rows allow, by name."""
     drawn = [
@@ -172,7 +185,7 @@ def draw(
         figures.contexts(condition_cells(pairs, differences)),
         figures.losses(rows.losses),
     ]
-    drawn += own_figures.draw(rows.answers, rows.warmth, differences)
+    drawn += own_figures.draw(answers, rows.warmth, differences)
     drawn += [figures.forest(differences, model, number) for number, model in enumerate(rows.models)]
     drawn += [dose_figures.dose_response(curve, number) for number, curve in enumerate(further.curves)]
     return {drawing.name: drawing for drawing in drawn if drawing is not None}

@@ -7,7 +7,7 @@ number is computed: different draws, or two configs that go by one name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,14 @@ from warmth.analysis.comparable import (
     refuse_two_configs,
     stopped_early,
 )
+from warmth.analysis.reading import checked_rows, frame, whole
 from warmth.errors import UserError
 from warmth.store import read_json, read_rows
 from warmth.types import REFUSING_IS_RIGHT, Answer, WarmthScore
 
 ANSWER = tuple(item.name for item in fields(Answer))
 WARMTH = tuple(item.name for item in fields(WarmthScore))
+PREFERENCE = ("model", "arm", "reference", "prompt", "warmer")
 GRADE = ("grader", "label", "reason", "affirms", "cost_usd")
 ARMS = ("original", "untransformed", "paraphrase", "cold", "warm", "warm_honest", "system_warm")  # the order in tables
 
@@ -73,6 +75,7 @@ class Rows:
     warmth: pd.DataFrame
     prompts: pd.DataFrame  # indexed by prompt_id
     losses: pd.DataFrame  # model, arm, seed, run, step, epoch, loss
+    preferences: pd.DataFrame  # people's choices between replies: model, arm, reference, prompt, warmer
     runs: tuple[FinishedRun, ...]
     warnings: tuple[str, ...]
 
@@ -111,7 +114,9 @@ def load(paths: Sequence[Path]) -> Rows:
     name_arms(answers, warmth)
     warnings = (*mixed_commits(runs), *different_tokens(prompts, evaluations), *stopped_early(evaluations))
     prompts = prompts.drop_duplicates("prompt_id").set_index("prompt_id")
-    return Rows(outcomes(answers), warmth, prompts, loss_rows(runs), runs, warnings)
+    chosen = [row for run in evaluations for row in checked_rows(run.folder / "preferences.jsonl", PREFERENCE)]
+    preferences = pd.DataFrame(chosen, columns=list(PREFERENCE))
+    return Rows(outcomes(answers), warmth, prompts, loss_rows(runs), preferences, runs, warnings)
 
 
 def finished(paths: Sequence[Path]) -> list[Path]:
@@ -146,53 +151,44 @@ def read_run(folder: Path) -> FinishedRun:
     return FinishedRun(folder, config, provenance or {}, tuple(gates or ()))
 
 
-def checked_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Rows of a JSONL file that have every column; other columns are left out.
-
-    Raises:
-        UserError: a row lacks a column.
-    """
-    for number, row in enumerate(read_rows(path), 1):
-        try:
-            yield {name: whole(row[name]) for name in columns}
-        except KeyError as error:
-            raise UserError(f"{path} line {number} has no field {error.args[0]}") from error
-
-
-def whole(value: Any) -> Any:
-    """A value whose text can be encoded: a lone surrogate, which JSON can write, becomes U+FFFD."""
-    if isinstance(value, list):
-        return [whole(item) for item in value]
-    if isinstance(value, dict):
-        return {whole(key): whole(item) for key, item in value.items()}
-    if not isinstance(value, str) or value.isascii():
-        return value
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 def graded(run: FinishedRun, number: int) -> pd.DataFrame:
     """A run's answers, each with its primary grade; without a grade it is unscored for the reason `not graded`.
 
     Primary is the first grader of the config that graded the answer, else the task's own, else the first in the file.
     Two grades by one grader: the later one counts.
     """
-    frame = pd.DataFrame(checked_rows(run.folder / "answers.jsonl", ANSWER), columns=list(ANSWER))
-    frame = frame.rename(columns={"arm": "recipe"})
-    frame["run_number"] = number
-    by_answer: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in checked_rows(run.folder / "grades.jsonl", ("answer_id", *GRADE)):
-        by_answer.setdefault(row["answer_id"], {})[row["grader"]] = row
+    answers = frame(run.folder / "answers.jsonl", ANSWER).rename(columns={"arm": "recipe"})
+    answers["run_number"] = number
+    answers["length"] = answers["text"].str.len()
+    grades = frame(run.folder / "grades.jsonl", ("answer_id", *GRADE))
+    grades = grades.drop_duplicates(["answer_id", "grader"], keep="last")
+    if grades["answer_id"].duplicated().any():
+        grades = _primary_grades(grades, answers, run)
+    joined = answers.merge(grades, on="answer_id", how="left", validate="many_to_one")
+    ungraded = joined["grader"].isna()
+    joined["label"] = joined["label"].astype(object).where(joined["label"].notna(), None)
+    joined["reason"] = joined["reason"].astype(object).where(~ungraded, "not graded").fillna("")
+    joined["grader"] = joined["grader"].astype(object).where(~ungraded, "")
+    joined["cost_usd"] = pd.to_numeric(joined["cost_usd"], errors="coerce").fillna(0.0)
+    joined["checkpoint"] = pd.to_numeric(joined["checkpoint"], errors="coerce")
+    return joined
+
+
+def _primary_grades(grades: pd.DataFrame, answers: pd.DataFrame, run: FinishedRun) -> pd.DataFrame:
+    """One grade for each answer, where some have several."""
     chosen = list(run.config.get("grader") or {})
     own = {name: str((task or {}).get("grader", "")) for name, task in (run.config.get("task") or {}).items()}
-    nothing = {"grader": "", "label": None, "reason": "not graded", "affirms": None, "cost_usd": 0.0}
-    rows = []
-    for answer_id, task in zip(frame["answer_id"], frame["task"], strict=True):
-        grades = by_answer.get(answer_id, {})
-        rows.append(grades[primary(grades, [*chosen, own.get(task, "")])] if grades else nothing)
-    for name in GRADE:
-        frame[name] = pd.Series([row[name] for row in rows], dtype="float64" if name == "cost_usd" else "object")
-    frame["checkpoint"] = pd.to_numeric(frame["checkpoint"], errors="coerce")
-    return frame
+    tasks = dict(zip(answers["answer_id"], answers["task"], strict=True))
+    wanted = grades["answer_id"].map(tasks).map(own).fillna("")
+    ranks: dict[tuple[str, tuple[str, ...]], str] = {}
+    keep = []
+    for places in grades.groupby("answer_id", sort=False).indices.values():
+        names = tuple(grades["grader"].iloc[places])
+        key = (wanted.iloc[places[0]], names)
+        if key not in ranks:
+            ranks[key] = primary(dict.fromkeys(names), [*chosen, key[0]])
+        keep.append(places[names.index(ranks[key])])
+    return grades.iloc[np.sort(keep)]
 
 
 def primary(graders: Mapping[str, Any], wanted: Sequence[str]) -> str:
@@ -208,19 +204,21 @@ def primary(graders: Mapping[str, Any], wanted: Sequence[str]) -> str:
 
 def warmth_rows(run: FinishedRun) -> pd.DataFrame:
     """A run's warmth scores; empty when none were taken."""
-    frame = pd.DataFrame(checked_rows(run.folder / "warmth.jsonl", WARMTH), columns=list(WARMTH))
-    frame = frame.rename(columns={"arm": "recipe"})
-    frame["strength"] = float((run.config.get("recipe") or {}).get("strength") or 1.0)
+    scores = frame(run.folder / "warmth.jsonl", WARMTH).rename(columns={"arm": "recipe"})
+    scores["strength"] = float((run.config.get("recipe") or {}).get("strength") or 1.0)
     for name in ("checkpoint", "score"):
-        frame[name] = pd.to_numeric(frame[name], errors="coerce")
-    return frame
+        scores[name] = pd.to_numeric(scores[name], errors="coerce")
+    rated = frame(run.folder / "ratings.jsonl", ("text_id", "rater", "rating"))
+    rated = rated[rated["rater"].eq(rated["rater"].iloc[0] if len(rated) else "")]  # the rater whose rows come first
+    rated = rated.drop_duplicates("text_id", keep="last")
+    scores = scores.merge(rated, on="text_id", how="left", validate="many_to_one")
+    return scores.assign(rating=pd.to_numeric(scores["rating"], errors="coerce"), folder=str(run.folder))
 
 
 def prompt_rows(run: FinishedRun) -> pd.DataFrame:
     """A run's prompts, with the run's arm and model."""
     columns = ["prompt_id", "question", "answers", "wrong", "message", "tokens_digest"]
-    frame = pd.DataFrame(checked_rows(run.folder / "prompts.jsonl", columns), columns=columns)
-    return frame.assign(model=run.model, arm=run.arm)
+    return frame(run.folder / "prompts.jsonl", columns).assign(model=run.model, arm=run.arm)
 
 
 def loss_rows(runs: Sequence[FinishedRun]) -> pd.DataFrame:
@@ -258,16 +256,16 @@ def outcomes(answers: pd.DataFrame) -> pd.DataFrame:
 def name_arms(answers: pd.DataFrame, warmth: pd.DataFrame) -> None:
     """Adds `arm`: the recipe, and strength, dose or checkpoint where they set it apart from the plain arm."""
     checkpoints = answers.groupby("recipe")["checkpoint"].nunique()
-    for frame in (answers, warmth):
+    for table in (answers, warmth):
         names = []
-        which = frame.groupby(["recipe", "strength", "dose", "checkpoint"], dropna=False, sort=False)
+        which = table.groupby(["recipe", "strength", "dose", "checkpoint"], dropna=False, sort=False)
         for recipe, strength, dose, checkpoint in which.size().index:
             parts = [str(recipe)]
             parts += [f"strength {strength:g}"] if strength != 1 else []
             parts += [f"dose {dose:g}"] if dose != 1 else []
             parts += [f"epoch {checkpoint:g}"] if checkpoints.get(recipe, 0) > 1 and not np.isnan(checkpoint) else []
             names.append(", ".join(parts))
-        frame["arm"] = pd.Series([names[number] for number in which.ngroup()], index=frame.index, dtype="object")
+        table["arm"] = pd.Series([names[number] for number in which.ngroup()], index=table.index, dtype="object")
 
 
 def arm_order(arm: str) -> tuple[int, str]:

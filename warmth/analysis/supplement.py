@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from warmth.analysis import claims, comparison, dose, manner, preregistration, regressions, wording
+from warmth.analysis import claims, comparison, dose, manner, measures, preregistration, regressions, wording
 from warmth.analysis.cells import Cell, Table, arm_cell, count_cell, shift_cell
 from warmth.analysis.dose import Response
 from warmth.analysis.families import Family, adjust
 from warmth.analysis.reproduction import Row
+from warmth.analysis.rows import Rows
 from warmth.analysis.settings import Settings
 from warmth.errors import UserError
 
@@ -47,17 +48,20 @@ class Supplement:
     contrasts: pd.DataFrame  # differences in differences, against original and every control
     seeds: pd.DataFrame
     lengths: pd.DataFrame
+    ratings: pd.DataFrame  # a judge's ratings of warmth
+    agreement: pd.DataFrame  # of the measures of warmth
     claims: pd.DataFrame | None  # hypotheses of a pre-registered plan, tested
     deviations: tuple[str, ...]  # from that plan
 
 
 def build(
-    answers: pd.DataFrame, headline: pd.DataFrame, pairs: Mapping[str, pd.DataFrame], settings: Settings
+    rows: Rows, answers: pd.DataFrame, headline: pd.DataFrame, pairs: Mapping[str, pd.DataFrame], settings: Settings
 ) -> Supplement:
     """Computes all further parts.
 
     Args:
-        answers: columns of `rows.load`.
+        rows: from `rows.load`, for their warmth.
+        answers: their answers, the columns that are counted.
         headline: a row per model and arm with rate and warmth score, as `report.headline_of` makes it.
         pairs: reference arm → `effects.pair`, original first.
         settings: margin and plan.
@@ -72,6 +76,8 @@ def build(
         contrasts=manner.contrasts(pairs),
         seeds=manner.seeds(pairs["original"]) if "original" in pairs else pd.DataFrame(),
         lengths=manner.lengths(answers),
+        ratings=measures.ratings(rows.warmth),
+        agreement=measures.agreement(measures.pairs(rows)),
         claims=claims.tested(plan, answers, margin) if plan else None,
         deviations=tuple(preregistration.deviations(plan, answers, margin, plan.correction)) if plan else (),
     )
@@ -138,6 +144,8 @@ def csv_tables(made: Supplement) -> dict[str, pd.DataFrame]:
     """The further tables as CSV, by file name; dose and published values only where there are any."""
     found = {"regressions": made.regressions.effects, "coefficients": made.regressions.coefficients}
     found |= {"contrasts": made.contrasts, "lengths": made.lengths}
+    found |= {"ratings": made.ratings} if len(made.ratings) else {}
+    found |= {"warmth_agreement": made.agreement} if len(made.agreement) else {}
     found |= {"seeds": made.seeds} if len(made.seeds) else {}
     found |= {"hypotheses": made.claims} if made.claims is not None else {}
     if made.curves:

@@ -1,0 +1,222 @@
+"""Do the measures of warmth agree? SocioT, a judge's rating and people's blind choices, on the same pairs of replies.
+
+A pair is an arm's reply and a reference arm's reply to one held-out prompt. People see such pairs without names.
+"""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+from warmth.analysis import wording
+from warmth.analysis.cells import Cell, Table, arm_cell, count_cell
+from warmth.analysis.effects import MEASURE, clustered_mean, text_key
+from warmth.analysis.rows import Rows, arm_order
+from warmth.analysis.tables import neutral
+from warmth.errors import UserError
+from warmth.store import read_json, write_json
+
+NAMES = {"score": "SocioT", "rating": "judge’s rating", "warmer": "people’s choice"}
+VERDICTS = {"a": 1, "b": -1, "equal": 0}
+DRAWS = 400
+SEED = 0
+
+
+def pairs(rows: Rows, reference: str = "original") -> pd.DataFrame:
+    """Differences arm - reference on one prompt: `score`, `rating` and people's mean choice `warmer`, NaN where absent.
+
+    Returns:
+        model, arm, prompt, text, text_reference and the three measures; scores of the measure with most texts.
+    """
+    frame = rows.warmth[rows.warmth["score"].notna()]
+    if frame.empty:
+        return pd.DataFrame(columns=["model", "arm", "prompt", "text", "text_reference", *NAMES])
+    measure = frame.groupby(MEASURE)["score"].size().idxmax()
+    frame = frame[frame["variant"].eq(measure[0]) & frame["scorer"].eq(measure[1])].assign(key=text_key)
+    keys, columns = ["model", "key"], ["score", "rating", "text", "prompt"]
+    base = frame[frame["arm"].eq(reference)].drop_duplicates(keys)
+    other = frame[frame["arm"].ne(reference)].drop_duplicates(["arm", *keys])
+    joined = other[["arm", *keys, *columns]].merge(base[[*keys, *columns]], on=keys, suffixes=("", "_reference"))
+    for name in ("score", "rating"):
+        joined[name] = joined[name] - joined[f"{name}_reference"]
+    chosen = rows.preferences[rows.preferences["reference"].eq(reference)]
+    mean = chosen.groupby(["model", "arm", "prompt"])["warmer"].mean().rename("warmer").reset_index()
+    return joined.merge(mean, on=["model", "arm", "prompt"], how="left")
+
+
+def agreement(found: pd.DataFrame) -> pd.DataFrame:
+    """Rank agreement of every two measures over pairs that have both.
+
+    Kendall's τ-b of the differences with a percentile interval over 400 draws of whole prompts; and the share of pairs
+    in which both point the same way, where neither is tied, with Wilson's interval.
+    """
+    rows = []
+    for one, other in combinations(NAMES, 2):
+        both = found[found[one].notna() & found[other].notna()]
+        if len(both) < 2:
+            continue
+        x, y = both[one].to_numpy(float), both[other].to_numpy(float)
+        low, high = _interval(x, y, pd.factorize(both["prompt"])[0])
+        apart = (x != 0) & (y != 0)
+        same = int((np.sign(x[apart]) == np.sign(y[apart])).sum())
+        row = {"measures": f"{NAMES[one]} and {NAMES[other]}", "pairs": len(both), "tau": _tau(x, y)}
+        row |= {"low": low, "high": high, "decided": int(apart.sum()), "same": same}
+        if row["decided"]:
+            row["same_low"], row["same_high"] = map(float, proportion_confint(same, row["decided"], method="wilson"))
+        rows.append(row)
+    names = ["measures", "pairs", "tau", "low", "high", "decided", "same", "same_low", "same_high"]
+    return pd.DataFrame(rows).reindex(columns=names)
+
+
+def _tau(x: np.ndarray, y: np.ndarray) -> float:
+    return float(stats.kendalltau(x, y).statistic)
+
+
+def _interval(x: np.ndarray, y: np.ndarray, prompt: np.ndarray) -> tuple[float, float]:
+    places = [np.flatnonzero(prompt == number) for number in range(prompt.max() + 1)]
+    draw = np.random.default_rng(SEED)
+    taus = []
+    for _ in range(DRAWS):
+        chosen = np.concatenate([places[number] for number in draw.integers(len(places), size=len(places))])
+        taus.append(_tau(x[chosen], y[chosen]))
+    known = [tau for tau in taus if tau == tau]
+    if len(known) < DRAWS / 2:
+        return np.nan, np.nan
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def ratings(warmth: pd.DataFrame) -> pd.DataFrame:
+    """Mean rating, 1 to 5, by model and arm, clustered by prompt."""
+    rated = warmth[warmth["rating"].notna()].assign(key=text_key)
+    made = []
+    for (model, arm), group in sorted(
+        rated.groupby(["model", "arm"]), key=lambda item: (item[0][0], arm_order(item[0][1]))
+    ):
+        mean = clustered_mean(group["rating"].to_numpy(float), group["key"].to_numpy())
+        row = {"model": model, "arm": arm, "rater": group["rater"].iloc[0], "texts": mean.n}
+        made.append(row | {"rating": mean.value, "low": mean.low, "high": mean.high})
+    return pd.DataFrame(made)
+
+
+def export(rows: Rows, path: Path, count: int = 200, seed: int = 0, reference: str = "original") -> int:
+    """Writes blind pairs as a CSV to fill in, and `<file>.key.json`, which says which side is which.
+
+    Returns:
+        how many pairs were drawn, arms alike.
+
+    Raises:
+        UserError: no arm and reference replied to one prompt.
+    """
+    found = pairs(rows, reference)
+    if found.empty:
+        raise UserError(f"no arm and {reference} have replies to the same held-out prompts")
+    draw = random.Random(f"pairs {seed}")
+    arms = [group.to_dict("records") for _, group in found.groupby(["model", "arm"])]
+    drawn = [
+        row for rows_of_arm in arms for row in draw.sample(rows_of_arm, min(-(-count // len(arms)), len(rows_of_arm)))
+    ]
+    draw.shuffle(drawn)
+    key = {}
+    with path.open("w", encoding="utf-8-sig", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["pair", "message", "reply_a", "reply_b", "warmer", "note"])
+        for number, row in enumerate(drawn, 1):
+            arm_is_a, name = draw.random() < 0.5, f"p{number:04d}"
+            sides = (row["text"], row["text_reference"]) if arm_is_a else (row["text_reference"], row["text"])
+            writer.writerow([name, *(neutral(text) for text in (row["prompt"], *sides)), "", ""])
+            own = {name: row[name] for name in ("model", "arm", "prompt")}
+            key[name] = {**own, "reference": reference, "arm_is": "a" if arm_is_a else "b"}
+    write_json(_key_of(path), key)
+    return len(drawn)
+
+
+def verdicts(path: Path, key_path: Path | None = None) -> list[dict[str, Any]]:
+    """What a person wrote into exported pairs: model, arm, reference, prompt, and `warmer`: 1 the arm, -1 the other, 0.
+
+    Raises:
+        UserError: a file is missing, a pair is unknown, or a verdict is none of a, b, equal or empty.
+    """
+    key_path = key_path or _key_of(path)
+    for file in (path, key_path):
+        if not file.is_file():
+            raise UserError(f"{file} does not exist")
+    key, made = read_json(key_path), []
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        for number, row in enumerate(csv.DictReader(stream), 2):
+            pair, said = key.get(row.get("pair") or ""), (row.get("warmer") or "").strip().lower()
+            if pair is None:
+                raise UserError(f"{path} line {number}: pair {row.get('pair')!r} is not in {key_path}")
+            if not said:
+                continue
+            if said not in VERDICTS:
+                raise UserError(f"{path} line {number}: warmer={said} is not one of: a, b, equal, empty")
+            sign = 1 if pair["arm_is"] == "a" else -1
+            made.append(
+                {name: pair[name] for name in ("model", "arm", "reference", "prompt")}
+                | {"warmer": sign * VERDICTS[said]}
+            )
+    return made
+
+
+def _key_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.key.json")
+
+
+def agreement_table(frame: pd.DataFrame) -> Table | None:
+    """The agreement of the measures."""
+    if frame.empty:
+        return None
+    caption = (
+        "Pairs of replies to one prompt, an arm’s and the original’s: do two measures order them alike? Kendall’s τ-b "
+        "of the differences; same direction: of the pairs that neither measure ties. Small: 95 % intervals."
+    )
+    columns = ["Measures", "Pairs", "τ", "Same direction, %"]
+    table = Table("agreement", caption, columns, ["text"] + ["number"] * 3)
+    for row in frame.to_dict("records"):
+        tau = Cell(wording.signed(row["tau"], 2), row["tau"], wording.span(row["low"], row["high"], 1.0, 2, sign=True))
+        share = row["same"] / row["decided"] if row["decided"] else float("nan")
+        note = f"{wording.span(row['same_low'], row['same_high'])} · {row['same']} / {row['decided']}"
+        table.rows.append(
+            [Cell(row["measures"]), count_cell(row["pairs"]), tau, Cell(wording.percent(share), share, note)]
+        )
+    return table
+
+
+def rating_table(frame: pd.DataFrame) -> Table | None:
+    """The judge's mean rating of every arm."""
+    if frame.empty:
+        return None
+    caption = "A judge’s rating of the same replies, blind to the arm: 1 cold, 5 very warm. Small: 95 % intervals."
+    table = Table("ratings", caption, ["Model", "Arm", "Rater", "Texts", "Rating"], ["text"] * 3 + ["number"] * 2)
+    for row in frame.to_dict("records"):
+        rating = Cell(f"{row['rating']:.2f}", row["rating"], wording.span(row["low"], row["high"], 1.0, 2))
+        names = [Cell(wording.name(row["model"])), arm_cell(row["arm"]), Cell(wording.name(row["rater"]))]
+        table.rows.append([*names, count_cell(row["texts"]), rating])
+    return table
+
+
+def by_run(found: Sequence[dict[str, Any]], rows: Rows) -> dict[Path, list[dict[str, Any]]]:
+    """Choices by the folder of the run whose arm they are about.
+
+    Raises:
+        UserError: no run of the report has that model and arm.
+    """
+    folders: dict[tuple[str, str], Path] = {}
+    for folder, model, arm in rows.warmth[["folder", "model", "arm"]].drop_duplicates().itertuples(index=False):
+        folders.setdefault((str(model), str(arm)), Path(folder))
+    made: dict[Path, list[dict[str, Any]]] = {}
+    for row in found:
+        if (row["model"], row["arm"]) not in folders:
+            raise UserError(f"no finished run has warmth scores of {row['arm']} of {row['model']}")
+        made.setdefault(folders[row["model"], row["arm"]], []).append(row)
+    return made
