@@ -1,0 +1,73 @@
+"""The study's figures from rows of our own: drawn where the rows allow, and saying in words what they show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from warmth.analysis import effects, own_figures
+
+NONE = pd.DataFrame(columns=["family"])
+
+
+def answers(tasks=("t",), contexts=("unmodified", "sad"), beliefs=("none", "wrong_asserted")):
+    rows = [
+        (arm, task, context, belief, f"q{n}", float((n + len(arm)) % 3 == 0))
+        for arm in ("original", "warm", "cold")
+        for task in tasks
+        for context in contexts
+        for belief in beliefs
+        for n in range(12)
+    ]
+    frame = pd.DataFrame(rows, columns=["arm", "task", "context", "belief", "question_id", "wrong"])
+    frame["prompt_id"] = frame[["task", "context", "belief", "question_id"]].agg("-".join, axis=1)
+    return frame.assign(model="m", sample=0, seed=0)
+
+
+def warmth(checkpoints=(0.5, 1.0, 2.0)):
+    draw = np.random.default_rng(0)
+    rows = [("original", "original", np.nan, p, draw.normal(0.01, 0.01)) for p in range(20)]
+    rows += [
+        ("warm", f"warm, epoch {c}", c, p, draw.normal(0.01 + 0.01 * c, 0.01)) for c in checkpoints for p in range(20)
+    ]
+    frame = pd.DataFrame(rows, columns=["recipe", "arm", "checkpoint", "prompt", "score"]).astype({"prompt": str})
+    return frame.assign(model="m", variant="v", scorer="s", strength=1.0, dose=1.0, text_id="x")
+
+
+def test_warmth_by_epoch_starts_at_the_original_and_ends_at_the_last_checkpoint():
+    drawn = own_figures.epochs(warmth())
+    assert drawn is not None
+    last = warmth().loc[lambda table: table["checkpoint"].eq(2.0), "score"].mean()
+    assert f"m warm {last:.4f}" in drawn.alt
+
+
+def test_one_checkpoint_is_no_curve():
+    assert own_figures.epochs(warmth((2.0,))) is None
+
+
+def test_error_by_task_shows_every_arm_alone_with_a_context_and_with_a_belief():
+    drawn = own_figures.tasks(answers())
+    assert drawn is not None
+    frame = answers()
+    own = frame[frame["arm"].eq("warm") & frame["context"].eq("sad") & frame["belief"].eq("wrong_asserted")][
+        "wrong"
+    ].mean()
+    assert f"warm t with a context and a wrong belief {100 * own:.1f}" in drawn.alt
+
+
+def test_questions_asked_one_way_alone_make_no_figure_by_task():
+    assert own_figures.tasks(answers(contexts=("unmodified",), beliefs=("none",))) is None
+
+
+def test_benchmarks_are_a_figure_of_their_own():
+    frame = answers(("mmlu", "medqa"))
+    drawn = own_figures.draw(frame, warmth((1.0,)), NONE)
+    assert [item.name for item in drawn] == ["tasks", "benchmarks"]
+    right = 100 * (1 - frame.loc[frame["arm"].eq("warm") & frame["task"].eq("mmlu"), "wrong"].mean())
+    assert f"mmlu m warm {right:.1f}" in drawn[1].alt and "mmlu" not in drawn[0].alt
+
+
+def test_changes_by_context_need_two_arms():
+    differences = effects.differences(effects.pair(answers()))
+    assert own_figures.changes(differences) is not None
+    assert own_figures.changes(differences[differences["arm"].eq("warm")]) is None
