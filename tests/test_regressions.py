@@ -1,3 +1,5 @@
+import re
+
 import pandas as pd
 from test_models import answers
 
@@ -26,3 +28,13 @@ def test_a_model_that_cannot_be_fitted_is_a_note_and_the_others_stand():
 def test_one_question_is_too_few_and_says_so():
     made = tables(answers(questions=1, length=False))
     assert made.effects.empty and all("needs two questions" in note for note in made.notes)
+
+
+def test_checks_add_bootstrap_intervals_and_the_coefficient_by_estimating_equations():
+    made = tables(answers(questions=30), draws=60, check=True)
+    plain = made.effects[~made.effects["length"]]
+    assert (plain["low_boot"] < plain["value"]).all() and (plain["value"] < plain["high_boot"]).all()
+    notes = [note for note in made.notes if "by GEE" in note]
+    assert len(notes) == 4
+    own, other = (float(part) for part in re.findall(r"(-?[\d.]+) \(", notes[0]))
+    assert abs(own - other) < 0.1

@@ -53,6 +53,9 @@ def report(
     preregister: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A frozen plan; else the one the runs were made under.")
     ] = None,
+    checks: Annotated[
+        bool, typer.Option("--checks", help="Regressions by cluster bootstrap and GEE too; takes longer.")
+    ] = False,
     publish: Annotated[
         bool, typer.Option("--publish", help="Record page and tables in W&B, offline without a key.")
     ] = False,
@@ -63,7 +66,7 @@ def report(
     from warmth.analysis import tables
     from warmth.analysis.terminal import plain, plain_console
 
-    made = reports.build(paths, margin_points, preregister)
+    made = reports.build(paths, margin_points, preregister, checks)
     page = reports.write(made, out or Path("reports") / study_name(made.rows.runs))
     if publish:
         from warmth.analysis.publish import publish as send

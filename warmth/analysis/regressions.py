@@ -28,13 +28,14 @@ class Tables:
     notes: tuple[str, ...]
 
 
-def tables(answers: pd.DataFrame, reference: str = "original", draws: int = 0) -> Tables:
+def tables(answers: pd.DataFrame, reference: str = "original", draws: int = 0, check: bool = False) -> Tables:
     """Models 1-4, without and with answer length, of every arm against a reference.
 
     Args:
         answers: columns of `rows.load`; without `length` there is no model with it.
         reference: the arm that others are compared with.
         draws: cluster-bootstrap refits of the models without length; 0 for none.
+        check: fit these by estimating equations too; their `finetuned` coefficients become notes.
     """
     effects, coefficients, notes = [], [], []
     for arm in sorted(set(answers["arm"]) - {reference}):
@@ -56,7 +57,21 @@ def tables(answers: pd.DataFrame, reference: str = "original", draws: int = 0) -
                 effects.append(_with(where, fitted.effects))
                 coefficients.append(_with(where, fitted.coefficients))
                 notes += [f"{title}: {note}" for note in fitted.notes]
+                if check and not length:
+                    notes.append(f"{title}: {_gee_note(frame, fitted)}")
     return Tables(_whole(effects), _whole(coefficients), tuple(notes))
+
+
+def _gee_note(frame: pd.DataFrame, fitted: models.Model) -> str:
+    """The coefficient of the arm by both roads, with their errors."""
+    from warmth.analysis.gee import gee
+
+    found = gee(frame, fitted.spec)
+    own, other = (table.set_index("term").loc["finetuned"] for table in (fitted.coefficients, found))
+    return (
+        f"log-odds of the arm {own['value']:.4f} (error {own['error']:.4f}); by GEE, exchangeable within questions, "
+        f"{other['value']:.4f} ({other['error']:.4f}) on {found['rows'].iloc[0]:,} rows"
+    )
 
 
 def _whole(parts: list[pd.DataFrame]) -> pd.DataFrame:

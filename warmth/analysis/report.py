@@ -54,19 +54,22 @@ class Report:
     settings: Settings
 
 
-def build(paths: Sequence[Path], margin_points: float | None = None, preregister: Path | None = None) -> Report:
+def build(
+    paths: Sequence[Path], margin_points: float | None = None, preregister: Path | None = None, checks: bool = False
+) -> Report:
     """Reads the finished runs under `paths` and computes everything a report shows.
 
     Args:
         paths: folders above finished run folders.
         margin_points: a difference smaller than this is none in practice; None: as the runs' configs say.
         preregister: a frozen plan; None: the one that the runs were made under, if any.
+        checks: fit regressions by cluster bootstrap and estimating equations too; minutes on a large study.
 
     Raises:
         UserError: see `rows.load` and `settings.of_runs`.
     """
     rows = load(paths)
-    settings = of_runs([run for run in rows.runs if run.evaluation], margin_points, preregister)
+    settings = of_runs([run for run in rows.runs if run.evaluation], margin_points, preregister, checks)
     present = [reference for reference in REFERENCES if reference in rows.arms]
     slim = slimmed(rows.answers)
     pairs = {name: effects.pair(slim, name) for name in present}

@@ -24,6 +24,7 @@ class Settings:
     margin_points: float = MARGIN_POINTS
     plan: Plan | None = None
     seal: str = ""
+    checks: bool = False  # regressions also by bootstrap and by estimating equations
 
     @property
     def preregistered(self) -> bool:
@@ -32,7 +33,10 @@ class Settings:
 
 
 def of_runs(
-    runs: Sequence[FinishedRun], margin_points: float | None = None, preregister: Path | None = None
+    runs: Sequence[FinishedRun],
+    margin_points: float | None = None,
+    preregister: Path | None = None,
+    checks: bool = False,
 ) -> Settings:
     """Settings as given, else as the runs' configs and plans have them.
 
@@ -43,7 +47,7 @@ def of_runs(
     if margin_points is not None and not margin_points > 0:
         raise UserError(f"--margin-points={margin_points:g} must be above 0")
     plan, seal = preregistration.thaw(preregister) if preregister else _plan(runs)
-    return Settings(_margin(runs) if margin_points is None else margin_points, plan, seal)
+    return Settings(_margin(runs) if margin_points is None else margin_points, plan, seal, checks)
 
 
 def _margin(runs: Sequence[FinishedRun]) -> float:

@@ -24,6 +24,7 @@ DECLARED = (  # before any p-value is seen: the overall comparisons, and all tha
     Family("overall", {"family": ["overall"]}),
     Family("single cells", {"family": ["task", "context", "belief", "condition"]}),
 )
+DRAWS = 999  # of the cluster bootstrap, where checks are asked for
 NORMAL = 1.959964  # the published intervals are naive and normal
 
 
@@ -69,7 +70,7 @@ def build(
     margin, plan = settings.margin_points, settings.plan
     made, notes = curves(answers, headline, margin)
     return Supplement(
-        regressions=regressions.tables(answers),
+        regressions=regressions.tables(answers, draws=DRAWS if settings.checks else 0, check=settings.checks),
         curves=made,
         published=against_study(answers, settings),
         notes=notes,
@@ -158,10 +159,10 @@ def csv_tables(made: Supplement) -> dict[str, pd.DataFrame]:
 
 def regression_table(made: Supplement) -> Table:
     """The average marginal effects of models 1-4, the clustered interval beside the naive one."""
-    few = "low_cr2" in made.regressions.effects
+    few, boot = ("low_cr2" in made.regressions.effects), ("low_boot" in made.regressions.effects)
     columns = ["Arm", "Model", "Length", "Effect in", "Rows", "Questions", "Effect, points", "Naive interval"]
-    columns += [*(["CR2 interval"] if few else []), "p, clustered", "Method"]
-    kinds = ["text"] * 4 + ["number"] * (5 if few else 4) + ["number", "text"]
+    columns += [*(["Bootstrap interval"] if boot else []), *(["CR2 interval"] if few else []), "p, clustered", "Method"]
+    kinds = ["text"] * 4 + ["number"] * (4 + few + boot) + ["number", "text"]
     caption = (
         "Average marginal effects on the rate of wrong answers. Small: 95 % interval, clustered by question; the naive "
         "interval takes all rows for independent, as the study did."
@@ -173,6 +174,7 @@ def regression_table(made: Supplement) -> Table:
         cells = [arm_cell(row["arm"]), Cell(f"{row['model']}: {row['about']}"), Cell("yes" if row["length"] else "no")]
         cells += [Cell(wording.name(row["effect"])), count_cell(row["rows"]), count_cell(row["clusters"])]
         cells += [shift_cell(row, "value"), Cell(naive or "—")]
+        cells += [Cell(wording.span(row["low_boot"], row["high_boot"], sign=True) or "—")] if boot else []
         cells += [Cell(wording.span(row["low_cr2"], row["high_cr2"], sign=True) or "—")] if few else []
         p = float(row["p"]) if wording.known(row["p"]) else None
         table.rows.append([*cells, Cell(wording.p_value(row["p"]), p), Cell(row["method"])])
