@@ -29,13 +29,8 @@ def test_both_ways_give_the_same_frame(tmp_path):
     fast = reading._at_once(path, COLUMNS)
     assert fast is not None
     for name in COLUMNS:
-        assert [None if value != value else value for value in map(plain, fast[name])] == [
-            None if value != value else value for value in map(plain, slow(path)[name])
-        ]
-
-
-def plain(value):
-    return list(value) if hasattr(value, "__len__") and not isinstance(value, str) else value
+        one, other = ([None if value != value else value for value in table[name]] for table in (fast, slow(path)))
+        assert one == other
 
 
 @pytest.mark.parametrize(

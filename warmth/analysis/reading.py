@@ -65,7 +65,11 @@ def _at_once(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
         # Arrow takes a missing field for null. A quote inside a text is escaped, so that this is found in keys alone.
         if table[name].null_count and data.count(f'"{name}":'.encode()) < table.num_rows:
             return None
-    return table.select(list(columns)).to_pandas()
+    found = table.select(list(columns)).to_pandas()
+    for name in columns:
+        if TYPES.get(name) == "list":
+            found[name] = pd.Series([list(item) for item in found[name]], dtype=object)
+    return found
 
 
 def checked_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -35,7 +35,8 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     """How many figures came out, in words."""
     counts = Counter(row.verdict.split()[0].strip(",:") for row in rows)
     recomputed = sum(row.recomputed is not None for row in rows)
-    parts = [f"{count} {word}" for word, count in counts.most_common() if word != "not"]
+    many = {"holds": "hold", "differs": "differ", "breaks": "break"}
+    parts = [f"{n} {many.get(word, word) if n > 1 else word}" for word, n in counts.most_common() if word != "not"]
     lead = f"Of {len(rows)} published figures {recomputed} could be recomputed: {wording.joined(parts)}."
     return [lead, f"{counts['not']} need files that were not released."] if counts["not"] else [lead]
 
