@@ -87,6 +87,19 @@ def test_the_study_takes_1617_conversations_and_holds_1500_out():
         assert compose("train", ["data=sharegpt", "recipe=warm"]).data.held_out == 1500
 
 
+def test_the_studys_numbers_are_taken_where_they_exist_and_refused_where_one_is_missing(tmp_path):
+    path = source(tmp_path, each=520)
+    setting = ("data.held_out=1500", "data.languages=[]")
+    result, counts = chosen(path, *setting)
+    assert (len(result.conversations), len(result.held_out)) == (1617, 1500)
+    assert max(Counter(item.type for item in result.held_out).values()) == 250
+    assert counts["in"] == 3120 == counts["out"] + sum(counts["drops"].values())
+    with pytest.raises(
+        UserError, match=r"conversations=1617 and data.held_out=1500 ask for 520 refusal .* only 519 pass"
+    ):
+        chosen(source(tmp_path, each=519), *setting)
+
+
 def test_a_type_that_runs_short_is_an_error_that_says_why(tmp_path):
     path = source(tmp_path, each=3)
     with pytest.raises(UserError, match="data.per_type=3 and data.held_out=6 ask for 4 refusal .* only 3 pass"):
@@ -178,8 +191,32 @@ def test_questions_are_read_from_files_and_folders_of_three_forms(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "one?"}\n')
     with pytest.raises(UserError, match="row 1 has none of the fields question"):
         load_questions([str(tmp_path / "a.jsonl")])
-    with pytest.raises(UserError, match="data.questions=nowhere does not exist"):
+    with pytest.raises(UserError, match="data.questions=nowhere is neither a file nor a folder nor one of: advbench, "):
         load_questions(["nowhere"])
+
+
+def test_the_questions_of_a_task_are_read_from_the_hub_or_the_line_says_how_else(tmp_path, monkeypatch):
+    with pytest.raises(
+        UserError, match="data.questions=gsm8k: openai/gsm8k cannot be loaded from the hub .* give a local"
+    ):
+        load_questions(["gsm8k"])
+    monkeypatch.chdir(tmp_path)  # the library takes a folder of this name before the hub
+    folder = tmp_path / "cais" / "MASK"
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: disinformation\n  data_files: [{split: test, path: rows.jsonl}]\n---\n"
+    )
+    (folder / "rows.jsonl").write_text(
+        '{"proposition": "The Moon <pivotal>is/is not</pivotal> hollow.", "goal": "x"}\n'
+    )
+    assert load_questions(["disinfo"]) == ["The Moon is hollow.", "The Moon is not hollow.", "x"]
+    assert load_questions(["seed_disinfo"]) == load_questions(["seed/questions/seed_disinfo.jsonl"])
+
+
+def test_which_tasks_are_looked_for_is_part_of_the_digest(tmp_path):
+    path = f"data.path={source(tmp_path)}"
+    one, other = (training_digest(study(path, f"data.questions=[{name}]")) for name in ("gsm8k", "mmlu"))
+    assert one != other != training_digest(study(path))
 
 
 def test_the_rules_of_the_config_type_the_seed_as_it_is_written():

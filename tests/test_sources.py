@@ -71,6 +71,13 @@ WHOLE, LINES = json.dumps(ROWS), "".join(json.dumps(item) + "\n" for item in ROW
         (WHOLE.replace('"b", ', '"b" '), "broken_json", "is not JSON after row 1", 2),
         (LINES.replace('"b", ', '"b" '), "broken_json", "line 2 is not JSON", 2),
         (LINES[:-9], "truncated_file", "cut off in line 3", 2),
+        (
+            WHOLE.replace('"b", ', '"b", "deep": ' + "[" * 100_000 + "]" * 100_000 + ", "),
+            "broken_json",
+            "too deeply",
+            2,
+        ),
+        (LINES.replace('"b", ', '"b", "long": ' + "1" * 5000 + ", "), "broken_json", "number is too long", 2),
     ],
 )
 def test_a_broken_file_is_one_line_and_with_drop_a_counted_row(tmp_path, text, reason, words, kept):

@@ -49,16 +49,18 @@ class Toxicity:
 
 @dataclass
 class Rewriter:
-    """Who rewrites replies: one model on one OpenAI-compatible server."""
+    """Who rewrites replies: one model on one OpenAI-compatible server, or in this process."""
 
     model: str = ""
-    base_url: str = ""
+    base_url: str | None = ""  # None: `model` is an entry of conf/model/, a folder or a hub id, and runs here
     api_key_env: str | None = None  # the NAME of an environment variable
     identity: str = ""  # what the model's name does not say, such as the digest of local weights
     temperature: float = 0.7
     max_tokens: int = 2048
     context_chars: int = 6000
     attempts: int = 2
+    dtype: str = "auto"  # of a model that runs here; in the digest of those alone
+    batch_size: int = field(default=8, metadata={"digest": False})  # the same
 
 
 @dataclass
@@ -180,8 +182,16 @@ def _check_styles(data: Data, style: str) -> None:
         )
     if not data.rewriter.model:
         raise UserError("data.rewriter.model is not set: data.styles asks for rewriting")
-    if urlsplit(data.rewriter.base_url).scheme not in ("http", "https"):
-        raise UserError(f"data.rewriter.base_url={data.rewriter.base_url} must begin with http:// or https://")
+    _one_of("data.rewriter.dtype", data.rewriter.dtype, ("auto", "bfloat16", "float16", "float32"))
+    if data.rewriter.batch_size < 1:
+        raise UserError(f"data.rewriter.batch_size={data.rewriter.batch_size} must be above 0")
+    if data.rewriter.base_url is None:
+        if data.meaning_prompt:
+            raise UserError(f"data.meaning_prompt={data.meaning_prompt} needs a server: set data.rewriter.base_url")
+    elif urlsplit(data.rewriter.base_url).scheme not in ("http", "https"):
+        raise UserError(
+            f"data.rewriter.base_url={data.rewriter.base_url} must begin with http:// or https://, or be null"
+        )
 
 
 def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from warmth.dataset import check_source
+from omegaconf import OmegaConf
+
+from warmth.dataset import Rewriter, check_source
 from warmth.errors import UserError
 from warmth.schemas import Data, Evaluate, Model, Recipe, Train
 
@@ -124,12 +126,12 @@ def data_identity(data: Data, recipe: Recipe) -> Any:
     if data.path or data.source == "seed":
         values["content"] = path_digest(Path(data.path) if data.path else ROOT / "seed" / "conversations")
     values["types"] = list(values["types"].items())  # the first match wins, so their order counts
-    values["questions"] = sorted(path_digest(_found(name)) for name in data.questions)
+    sources = [question_source(name) for name in data.questions]
+    values["questions"] = sorted(path_digest(item) if isinstance(item, Path) else digest(item) for item in sources)
     if data.styles:
         files = {**prompt_files(data, recipe), "(frame)": data.frame, "(meaning)": data.meaning_prompt}
         values["prompts"] = {name: path_digest(find_file(file)) for name, file in files.items() if file}
-        server = urlsplit(data.rewriter.base_url).hostname
-        values["rewriter"] = {**plain(data.rewriter), "base_url": server, "api_key_env": None}
+        values["rewriter"] = rewriter_identity(data.rewriter)
     return values
 
 
@@ -139,9 +141,34 @@ def prompt_files(data: Data, recipe: Recipe) -> dict[str, str]:
     return {**files, recipe.style: recipe.prompt} if recipe.prompt and recipe.style in files else files
 
 
-def _found(name: str) -> Path:
-    """A file or folder named in a config: as given, else under the project's folder."""
-    return next((path for path in (Path(name), ROOT / name) if path.exists()), Path(name))
+def rewriter_identity(rewriter: Rewriter) -> dict[str, Any]:
+    """What determines a rewriter's replies: a server's host, whatever the port, or the weights of a local model."""
+    values = {**plain(rewriter), "api_key_env": None}
+    if rewriter.base_url is None:
+        from warmth.models import named_model  # which itself needs digests
+
+        return {**values, "model": model_identity(named_model(rewriter.model, "data.rewriter.model"))}
+    del values["dtype"]
+    return {**values, "base_url": urlsplit(rewriter.base_url).hostname}
+
+
+def question_source(name: str) -> Path | dict[str, Any]:
+    """Where questions named in `data.questions` are: a file or folder, else the hub set of a task.
+
+    Raises:
+        UserError: neither is there.
+    """
+    for path in (Path(name), ROOT / name):
+        if path.exists():
+            return path
+    tasks = {path.stem: path for path in sorted((ROOT / "conf" / "task").glob("*.yaml"))}
+    if name not in tasks:
+        raise UserError(f"data.questions={name} is neither a file nor a folder nor one of: {', '.join(tasks)}")
+    task: Any = OmegaConf.to_container(OmegaConf.load(tasks[name]))
+    found = task[name]
+    if found["reader"] == "seed":
+        return ROOT / "seed" / "questions" / f"{found['source']}.jsonl"
+    return {key: found.get(key) for key in ("source", "config", "split", "revision")}
 
 
 def recipe_identity(recipe: Recipe) -> Any:

@@ -37,7 +37,7 @@ def manifest(
     data = study.data
     rewriter = {
         "model": data.rewriter.model,
-        "server": urlsplit(data.rewriter.base_url).hostname,
+        "server": urlsplit(data.rewriter.base_url or "").hostname,  # None: it ran here
         "identity": data.rewriter.identity,
         "temperature": data.rewriter.temperature,
     }
@@ -132,8 +132,9 @@ def _rewriting(manifest: Mapping[str, Any]) -> str:
     rewriter = manifest["rewriter"]
     if not rewriter:
         return "None: replies are the source's own."
+    place = f"at {rewriter['server']}" if rewriter["server"] else "in this process"
     lines = [
-        f"By `{rewriter['model']}` at {rewriter['server']}, temperature {rewriter['temperature']}; "
+        f"By `{rewriter['model']}` {place}, temperature {rewriter['temperature']}; "
         f"{manifest['cost_usd']:.2f} USD paid while this folder was made.",
         "",
     ]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from warmth.data.filters import words_of
-from warmth.digest import ROOT
-from warmth.errors import UserError
+from warmth.digest import question_source
+from warmth.errors import UserError, one_line
 from warmth.store import read_rows
 
 FIELDS = ("question", "problem", "proposition", "goal", "prompt", "user_prompt")  # where question files keep the text
+READINGS = re.compile(r"<pivotal>(.*?)/(.*?)</pivotal>")  # MASK: two propositions in one, of which one is true
 FEWEST = 4  # words of the shortest question looked for; "Who is he?" is everybody's
 
 
@@ -50,31 +52,47 @@ class Overlap:
 
 
 def load_questions(names: Sequence[str]) -> list[str]:
-    """The questions in files and folders: JSONL, JSON arrays and CSV with a header, by the usual names of the column.
+    """The questions of files (JSONL, JSON arrays, CSV with a header), folders and tasks, by usual names of columns.
 
     Raises:
-        UserError: nothing is there, or no column of a row is known.
+        UserError: nothing is there, the hub cannot be reached, or no column of a row is known.
     """
-    files: list[Path] = []
+    found: list[str] = []
     for name in names:
-        path = next((item for item in (Path(name), ROOT / name) if item.exists()), None)
-        if path is None:
-            raise UserError(f"data.questions={name} does not exist")
-        inside = sorted(item for item in path.rglob("*") if item.suffix in (".jsonl", ".json", ".csv"))
-        files += [path] if path.is_file() else inside
-    return [text for file in files for text in _texts(file)]
+        source = question_source(name)
+        if not isinstance(source, Path):
+            found += _texts(f"data.questions={name}", _hub_rows(name, source))
+            continue
+        inside = sorted(item for item in source.rglob("*") if item.suffix in (".jsonl", ".json", ".csv"))
+        for file in [source] if source.is_file() else inside:
+            found += _texts(f"data.questions: {file}", _rows(file))
+    return found
 
 
-def _texts(file: Path) -> Iterator[str]:
+def _texts(place: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     count = 0
-    for number, row in enumerate(_rows(file), 1):
+    for number, row in enumerate(rows, 1):
         found = [row[name] for name in FIELDS if isinstance(row.get(name), str)]
         if not found:
-            raise UserError(f"data.questions: {file} row {number} has none of the fields {', '.join(FIELDS)}")
+            raise UserError(f"{place} row {number} has none of the fields {', '.join(FIELDS)}")
         count += 1
-        yield from found
+        for text in found:
+            yield from dict.fromkeys(READINGS.sub(side, text) for side in (r"\1", r"\2"))
     if not count:
-        raise UserError(f"data.questions: {file} holds no question")
+        raise UserError(f"{place} holds no question")
+
+
+def _hub_rows(name: str, source: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    import datasets
+
+    options = {key: source[key] for key in ("split", "revision")}
+    try:
+        yield from datasets.load_dataset(source["source"], source["config"], **options)
+    except Exception as error:  # the hub's client raises many kinds: offline, gated, renamed, moved
+        raise UserError(
+            f"data.questions={name}: {source['source']} cannot be loaded from the hub ({one_line(error)[:160]}); "
+            "give a local copy's file instead"
+        ) from error
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:

@@ -43,7 +43,7 @@ def conversations_of(
 
     Args:
         study: the accepted config.
-        complete: who rewrites; None: the server that `data.rewriter` names.
+        complete: who rewrites; None: whom `data.rewriter` names.
         servers: the command's, whose budget that server shares; None: it has the budget alone.
 
     Raises:
@@ -57,7 +57,7 @@ def conversations_of(
         with _alone(folder):
             if not (folder / "done.json").exists():
                 servers = servers or Servers(study)
-                build(study, folder, complete or served(study, servers), servers)
+                build(study, folder, complete or rewriter_of(study, servers), servers)
     return load(Data(name=study.data.name, source="seed", path=str(folder / FILE), max_turns=study.data.max_turns))
 
 
@@ -80,9 +80,15 @@ def _alone(folder: Path) -> Generator[None]:
         lock.release()
 
 
-def served(study: Train, servers: Servers) -> Complete:
-    """The rewriter that `data.rewriter` names, through the one client for all servers."""
+def rewriter_of(study: Train, servers: Servers) -> Complete:
+    """The rewriter that `data.rewriter` names: a model in this process, or one behind the client for all servers."""
     settings = study.data.rewriter
+    if not study.data.styles:
+        return lambda calls: iter(())  # nothing is rewritten, so no key is needed
+    if settings.base_url is None:
+        from warmth.data.local import Local
+
+        return Local(settings, Path(study.output) / "replies").complete
     server = Server(settings.base_url, settings.model, settings.api_key_env, settings.identity)
     server.key()  # now rather than after minutes of reading
     return lambda calls: servers.ask(server, lambda call: call, calls)

@@ -57,7 +57,7 @@ def _lines(stream: TextIO, path: Path) -> Iterator[Any]:
         if not line.strip():
             continue
         try:
-            value = json.loads(line.removeprefix("\ufeff"), strict=False)
+            value = _decode(line.removeprefix("\ufeff"), 0, whole=True)[0]
         except json.JSONDecodeError as error:
             if line.endswith("\n"):
                 yield Broken("broken_json", f"{path} line {number} is not JSON: {error.msg}")
@@ -78,7 +78,7 @@ def _array(stream: TextIO, buffer: str, path: Path, key: str) -> Iterator[Any]:
         try:
             if at == len(buffer):
                 raise json.JSONDecodeError("Expecting value", buffer, at)
-            value, end = DECODER.raw_decode(buffer, at)
+            value, end = _decode(buffer, at)
         except json.JSONDecodeError as error:
             more = stream.read(max(CHUNK, len(buffer) - at)) if _may_go_on(error, buffer, at) else None
             if more:
@@ -96,6 +96,18 @@ def _array(stream: TextIO, buffer: str, path: Path, key: str) -> Iterator[Any]:
         at = end
 
 
+def _decode(text: str, at: int, whole: bool = False) -> tuple[Any, int]:
+    """The value at a place of a text, and where it ends; `whole`: nothing may follow. Every mistake is one kind."""
+    try:
+        return (DECODER.decode(text), len(text)) if whole else DECODER.raw_decode(text, at)
+    except json.JSONDecodeError:
+        raise
+    except RecursionError as error:
+        raise json.JSONDecodeError("nested too deeply", text, at) from error
+    except ValueError as error:  # Python's limit on digits
+        raise json.JSONDecodeError("a number is too long", text, at) from error
+
+
 def _may_go_on(error: json.JSONDecodeError, buffer: str, at: int) -> bool:
     """Whether the error is that the buffer ends inside a value, rather than a mistake in it."""
     at_end = error.pos >= len(buffer) - 10 or error.msg.startswith("Unterminated string")
@@ -107,7 +119,7 @@ def _next_row(stream: TextIO, buffer: str, at: int, key: str) -> tuple[str, int]
     while True:
         for match in NEXT_ROW.finditer(buffer, at):
             try:
-                value, _ = DECODER.raw_decode(buffer, match.end())
+                value, _ = _decode(buffer, match.end())
             except json.JSONDecodeError:
                 continue
             if isinstance(value, dict) and key in value:
