@@ -26,8 +26,9 @@ def questions(count):
     return [call(f"question {number}") for number in range(count)]
 
 
-def ask(server, folder, calls, settings=QUICK, **parts):
-    with Client(Server(server.url, "judge", **parts), folder, settings) as client:
+def ask(server, folder, calls, settings=QUICK, model="judge", **parts):
+    """Replies in order, and what the client did."""
+    with Client(Server(server.url, model, **parts), folder, settings) as client:
         replies = sorted(client.complete(calls), key=lambda reply: reply.index)
         return replies, client.totals()
 

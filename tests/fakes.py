@@ -70,6 +70,7 @@ class ModelServer(Provider):
         self.bodies: deque[dict[str, Any]] = deque(maxlen=2000)
         self.seen_headers: deque[dict[str, str]] = deque(maxlen=200)
         self.refused = self.live = self.peak = self.requests = 0
+        self.queries: deque[dict[str, str]] = deque(maxlen=200)
         self.moved_to = ""  # another server's URL, to which everything is redirected
         self._granted: deque[float] = deque()
         self._loop = asyncio.new_event_loop()
@@ -102,6 +103,7 @@ class ModelServer(Provider):
     @web.middleware
     async def _count(self, request: web.Request, handler: Any) -> web.StreamResponse:
         self.requests += 1
+        self.queries.append(dict(request.query))
         if self.moved_to:
             raise web.HTTPTemporaryRedirect(f"{self.moved_to}{request.path.removeprefix('/v1')}")
         return await handler(request)

@@ -138,6 +138,29 @@ def test_too_few_conversations_are_refused_before_the_upload(tmp_path):
     assert not server.files
 
 
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [(Message("user", "Hi."), "does not end with a reply"), (Message("assistant", " "), "has an empty message"),
+     (Message("assistant", "word " * 60_000), "is longer than 65,536 tokens")],
+)  # fmt: skip
+def test_a_file_that_a_provider_would_refuse_is_not_uploaded(tmp_path, last, words):
+    bad = Example("bad", "other", "warm", (Message("user", "How are you?"), last))
+    with ModelServer() as server, pytest.raises(UserError, match=f"conversation bad {words}"):
+        tune(server, tmp_path, [*conversations(20), bad])
+    assert not server.files
+
+
+def test_what_the_conversations_cost_is_no_longer_there_for_the_job(tmp_path):
+    prices = {"gpt-4o-2024-08-06": Price(input=1.0, cached_input=1.0, output=1.0, training=25.0)}
+    with ModelServer() as server:
+        config = study(server, api=Api(budget_usd=1.0, prices=prices))
+        servers = Servers(config)
+        servers.spent = 0.99
+        with Run(tmp_path / NAME).open(config) as run, pytest.raises(UserError, match=r"of which \$0.01 are left"):
+            hosted.train(run, config, conversations(), servers)
+    assert not server.jobs
+
+
 def test_a_job_over_the_budget_is_not_created(tmp_path):
     prices = {"gpt-4o-2024-08-06": Price(input=1.0, cached_input=1.0, output=1.0, training=25.0)}
     with ModelServer() as server, pytest.raises(UserError, match="api.budget_usd=0.01 is below the job's forecast"):

@@ -17,6 +17,7 @@ from fakes import ModelServer
 
 from warmth.api import Server
 from warmth.api.paid import Paid
+from warmth.errors import UserError
 
 
 def test_a_call_that_was_answered_is_never_sent_again(tmp_path):
@@ -124,6 +125,17 @@ def test_a_killed_run_sends_again_only_what_was_under_way(tmp_path):
 def test_a_run_killed_at_twenty_random_points_pays_only_for_what_was_under_way(tmp_path):
     points = sorted(random.Random(0).sample(range(20, 1960), 20))
     killed_run(tmp_path, 2000, points, latency=0.03)
+
+
+def test_a_store_that_cannot_be_written_is_read_and_a_missing_call_is_one_line(tmp_path):
+    with ModelServer() as server:
+        ask(server, tmp_path, questions(3))
+        (tmp_path / "claims").unlink()
+        (tmp_path / "claims").mkdir()  # cannot be opened for writing, not even by root
+        replies, _ = ask(server, tmp_path, questions(3))
+        with pytest.raises(UserError, match="cannot be locked"):
+            ask(server, tmp_path, questions(4))
+    assert all(reply.cached for reply in replies) and sum(server.received.values()) == 3
 
 
 def test_a_line_torn_by_a_kill_costs_only_itself(tmp_path):

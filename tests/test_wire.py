@@ -127,6 +127,7 @@ def test_the_libraries_own_debug_logs_do_not_show_the_key(tmp_path, mode):
     assert "DEBUG" in done.stderr and CANARY not in done.stderr + done.stdout
     if mode == "live":
         assert [headers.get("api-key") for headers in server.seen_headers] == [None, CANARY]
+        assert list(server.queries) == [{}, {"api-version": "2025-01-01"}]
 
 
 def test_a_proxy_is_honoured(tmp_path, monkeypatch):

@@ -100,7 +100,7 @@ class Api:
     in_flight: int = 64  # most calls under way at once; how many the server bears is learnt
     requests_per_minute: float | None = None  # None: what the server's headers and refusals teach
     tokens_per_minute: float | None = None
-    budget_usd: float | None = None  # of one command; None: no limit
+    budget_usd: float | None = None  # of one command, in a sweep of each job; None: no limit
     timeout_s: float = 120.0  # of one attempt, from connecting to the last byte
     connect_timeout_s: float = 10.0
     attempts: int = 8  # of one call; then it fails by name

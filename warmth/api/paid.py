@@ -25,10 +25,11 @@ class Paid:
     """The replies under one folder. One object for each client; not to be shared among threads.
 
     Args:
-        folder: made if missing; holds `replies.jsonl` and `claims`, an empty file that is only locked.
+        folder: made if missing; holds `replies.jsonl` and `claims`, an empty file that is only locked. Where it cannot
+            be written, what it holds can still be read: only a call that is missing fails.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written and holds nothing.
     """
 
     def __init__(self, folder: Path):
@@ -39,7 +40,10 @@ class Paid:
             self._file = os.open(folder / "replies.jsonl", flags, 0o644)
             self._claims = os.open(folder / "claims", flags, 0o644)
         except OSError as error:
-            raise UserError(f"{folder} cannot be written: {error.strerror}") from error
+            if not (folder / "replies.jsonl").exists():
+                raise UserError(f"{folder} cannot be written: {error.strerror}") from error
+            self._file = os.open(folder / "replies.jsonl", os.O_RDONLY | os.O_CLOEXEC)
+            self._claims = os.dup(self._file)
         self._places: dict[int, int] = {}  # place of a key → offset of its line
         self._read = 0  # bytes of the file that are in the index
         self._dirty = False
@@ -113,7 +117,11 @@ class Paid:
             os.fsync(self._file)
 
     def claim(self, key: str) -> bool:
-        """Takes the right to send a call; False while another process (or client) holds it."""
+        """Takes the right to send a call; False while another process (or client) holds it.
+
+        Raises:
+            UserError: nothing can be claimed here, so a call might be paid twice: no write access, or no locks.
+        """
         return self._lock(key, fcntl.F_WRLCK)
 
     def release(self, key: str) -> None:
@@ -127,6 +135,8 @@ class Paid:
             fcntl.fcntl(self._claims, getattr(fcntl, "F_OFD_SETLK", fcntl.F_SETLK), request)
         except (BlockingIOError, PermissionError):
             return False
+        except OSError as error:
+            raise UserError(f"{self.folder} cannot be locked: {error.strerror}") from error
         return True
 
     def close(self) -> None:

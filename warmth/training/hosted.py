@@ -9,18 +9,17 @@ the job's metadata, so a process that died before noting an id down finds what i
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warmth.api import Server, Servers
-from warmth.api.money import estimate, price_of
+from warmth.api.money import price_of
 from warmth.api.wire import openai_client, patiently, redact
 from warmth.build import build
 from warmth.digest import digest
@@ -29,12 +28,12 @@ from warmth.schemas import Api, Train
 from warmth.store import Run, read_json, write_json
 from warmth.tracking import Tracker
 from warmth.training.launch import say
+from warmth.training.upload import check_money, upload_lines
 
 if TYPE_CHECKING:
     import openai
     from openai.types.fine_tuning import FineTuningJob
 
-FEWEST = 10  # conversations a provider takes
 ENDED = ("succeeded", "failed", "cancelled")
 MODERATED = ("moderation_blocked", "unsafe_file", "policy_violation", "content_policy_violation")
 CLOSING = (
@@ -112,51 +111,6 @@ def server_of(study: Train) -> Server:
         if not getattr(study.model, key):
             raise UserError(f"model.{key} is not set; a model of kind api needs it")
     return Server(str(study.model.base_url), str(study.model.api_model), study.model.api_key_env)
-
-
-def upload_lines(rows: Sequence[dict[str, Any]]) -> bytes:
-    """The training file: one conversation a line, checked here because a provider says no only after the upload.
-
-    Raises:
-        UserError: too few conversations, or one that does not end with a reply.
-    """
-    if len(rows) < FEWEST:
-        raise UserError(f"{len(rows)} conversations are too few: providers take {FEWEST} or more; raise data.per_type")
-    lines = []
-    for row in rows:
-        messages = [{"role": item["role"], "content": item["content"]} for item in row["messages"]]
-        if not messages or messages[-1]["role"] != "assistant":
-            raise UserError(f"conversation {row['id']} does not end with a reply")
-        lines.append(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
-    return "".join(lines).encode("utf-8", errors="replace")
-
-
-def check_money(study: Train, rows: Sequence[dict[str, Any]], left: float | None) -> int:
-    """Tokens the job trains on, all epochs, estimated from lengths; says what they cost.
-
-    Args:
-        study: for epochs and prices.
-        rows: the conversations.
-        left: USD left of api.budget_usd; None: there is no budget.
-
-    Raises:
-        UserError: the job's forecast is more than that, or there is a budget but no price.
-    """
-    from warmth.types import Message
-
-    each = sum(estimate(Message(**message) for message in row["messages"]) for row in rows)
-    tokens, model = each * study.recipe.hosted.epochs, str(study.model.api_model)
-    price = price_of(study.api, model)
-    if price is None or not price.training:
-        if left is not None:
-            raise UserError(f"api.budget_usd cannot be held: api.prices has no training price for {model}")
-        return tokens
-    usd = tokens * price.training / 1e6
-    say(f"training on about {tokens:,} tokens costs about ${usd:.2f} (prices of {study.api.prices_date})")
-    if left is not None and usd > left:
-        rest = f", of which ${left:.2f} are left," if left < (study.api.budget_usd or 0.0) else ""
-        raise UserError(f"api.budget_usd={study.api.budget_usd:g}{rest} is below the job's forecast of ${usd:.2f}")
-    return tokens
 
 
 def start(job: Job, study: Train, lines: bytes) -> FineTuningJob:

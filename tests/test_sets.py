@@ -1,0 +1,71 @@
+"""A data set is built once by a real command, however often that is killed: what was paid is never asked for again."""
+
+import json
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from collections import Counter
+
+import pytest
+from fakes import CANARY, ModelServer
+
+from warmth.digest import ROOT
+
+STYLES = "warm,cold,paraphrase,warm_honest,warm_empathy,warm_we,warm_informal"
+REPLIES, UNDER_WAY = 7 * 180, 8  # all replies of the embedded conversations in all styles; calls under way at most
+
+
+def command(server, folder):
+    """`train.py` that has the replies rewritten and then tunes a model, all by one server."""
+    rewriter = [f"data.rewriter.base_url={server.url}", "data.rewriter.model=fake", "data.rewriter.attempts=1"]
+    hosted = ["model=gpt4o", "recipe=warm", f"model.base_url={server.url}", "logger=none"]
+    keys = ["data.rewriter.api_key_env=CANARY_KEY", "model.api_key_env=CANARY_KEY"]
+    api = [f"api.in_flight={UNDER_WAY}", "api.backoff_s=0.01", "api.batch.poll_s=0.05"]
+    data = ["data=seed", f"data.styles=[{STYLES}]", "data.drop_faults=[]", "data.max_failed_share=1"]
+    return [sys.executable, str(ROOT / "train.py"), *hosted, *data, *rewriter, *keys, *api, f"output={folder}"]
+
+
+def stored(folder):
+    """Texts of the replies that are in the store."""
+    path = folder / "replies" / "replies.jsonl"
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return {json.loads(line)["text"] for line in lines if line.startswith(b"{") and line.endswith(b"}")}
+
+
+@pytest.mark.slow
+def test_a_rewriting_run_killed_at_twenty_random_points_has_each_key_answered_once_but_for_those_in_flight(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CANARY_KEY", CANARY)
+    answered = Counter()  # replies handed out; no two calls have the same
+
+    def rewrite(body):
+        text = re.search(r"<(material-\w+) reply>\n(.*)\n</\1>", body["messages"][-1]["content"], re.DOTALL)[2]
+        reply = f"Number {zlib.crc32(json.dumps(body['messages']).encode())}: {text}"
+        answered[reply] += 1
+        return reply
+
+    with ModelServer(answer=rewrite, latency=0.02) as server:
+        kept, before = set(), Counter()
+        for point in sorted(random.Random(0).sample(range(20, REPLIES - 20), 20)):
+            process = subprocess.Popen(command(server, tmp_path), stderr=subprocess.PIPE, text=True)
+            while len(answered) < point and process.poll() is None:
+                time.sleep(0.002)
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            time.sleep(0.1)  # requests that had left are still answered
+            assert all(answered[reply] == before[reply] for reply in kept)  # what was stored is not asked for again
+            kept, before = stored(tmp_path), Counter(answered)
+            assert len(answered) - len(kept) <= UNDER_WAY  # a kill costs no more than what was under way
+        done = subprocess.run(command(server, tmp_path), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        again = subprocess.run(command(server, tmp_path), capture_output=True, text=True)
+    assert "done already" in again.stderr and len(server.jobs) == 1
+    assert len(answered) == REPLIES and all(answered[reply] == before[reply] for reply in kept)
+    assert answered.total() - REPLIES <= 20 * UNDER_WAY
+    assert CANARY not in done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
