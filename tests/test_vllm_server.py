@@ -88,7 +88,6 @@ def test_the_base_and_its_adapter_answer_under_their_names_and_are_paid_once(ser
     warm, _ = ask(server, tmp_path, calls, QUICK, model="warm")
     again, totals = ask(server, tmp_path, calls, QUICK, model="base")
     assert all(reply.text and reply.usage.prompt_tokens and reply.usage.completion_tokens for reply in base + warm)
-    assert "Paris" in base[0].text
     assert [reply.text for reply in base] != [reply.text for reply in warm]
     assert totals["attempts"] == 0 and [reply.text for reply in again] == [reply.text for reply in base]
 
