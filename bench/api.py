@@ -1,6 +1,8 @@
 """Calls to a model server with 200 ms latency, 64 under way: ours, a raw aiohttp loop, AsyncOpenAI with a semaphore.
 
-python bench/api.py [--calls 10000] [--rate-calls 2000]      each case in a process of its own, against one server
+python bench/api.py [--calls 10000] [--rate-calls 2000] [--clients "raw aiohttp" ours]
+
+Each case is a process of its own, against one server.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from pathlib import Path
 from peers import table
 
 LATENCY_S, UNDER_WAY = 0.2, 64
+CLIENTS = ["raw aiohttp", "AsyncOpenAI", "ours", "ours, cached"]
 PROMPT = "Question: who wrote Hamlet?\nAnswer: I think it was Shakespeare. Number {}.\nIs the answer right?"
 
 
@@ -157,7 +160,8 @@ def main() -> None:
     """Prints both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=10_000)
-    parser.add_argument("--rate-calls", type=int, default=2000)
+    parser.add_argument("--rate-calls", type=int, default=2000, help="0: leave the second table out")
+    parser.add_argument("--clients", nargs="+", choices=CLIENTS, default=CLIENTS)
     parser.add_argument("--serve", type=int)
     parser.add_argument("--case", nargs=4)
     given = parser.parse_args()
@@ -168,11 +172,11 @@ def main() -> None:
         case(name, url, int(calls), folder)
     else:
         os.environ.setdefault("OPENAI_API_KEY", "none")
-        rows = measure(None, [(name, given.calls) for name in ("raw aiohttp", "AsyncOpenAI", "ours", "ours, cached")])
+        rows = measure(None, [(name, given.calls) for name in given.clients])
         for row in rows:
-            row["of_raw"] = row["calls_s"] / rows[0]["calls_s"]
+            row["of_first"] = row["calls_s"] / rows[0]["calls_s"]
         table(f"{LATENCY_S:g} s latency, {UNDER_WAY} under way (ideal {UNDER_WAY / LATENCY_S:.0f}/s)", rows)
-        rows = measure(50, [("ours", given.rate_calls)])
+        rows = measure(50, [("ours", given.rate_calls)]) if given.rate_calls else []
         for row in rows:
             row["of_limit"], row["refused"] = row["calls_s"] / 50, 1 - given.rate_calls / row["attempts"]
         table("A server that takes 50 calls a second and refuses the rest", rows)

@@ -64,6 +64,12 @@ def test_a_refused_call_waits_as_long_as_the_server_wishes(tmp_path):
     assert all(later - earlier >= 0.1 for earlier, later in zip(times, times[1:], strict=False))
 
 
+def test_no_more_calls_are_under_way_than_the_config_allows(tmp_path):
+    with ModelServer(latency=0.05) as server:
+        ask(server, tmp_path, questions(60), replace(QUICK, in_flight=5))
+    assert server.peak == 5
+
+
 @pytest.mark.parametrize("headers", [True, False])
 def test_all_calls_get_through_a_limit_and_few_are_refused(tmp_path, headers):
     with ModelServer(rate=40, headers=headers) as server:

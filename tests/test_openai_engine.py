@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from fakes import ModelServer
+from fakes import CANARY, ModelServer
 
 from warmth.api import Servers
 from warmth.digest import ROOT
@@ -238,7 +238,7 @@ def respond(body):
 
 
 def command(script, folder, server, *overrides):
-    given = [f"model.base_url={server.url}", "model.api_key_env=null", f"output={folder}", "logger=none"]
+    given = [f"model.base_url={server.url}", "model.api_key_env=CANARY_KEY", f"output={folder}", "logger=wandb"]
     quick = ["api.batch.poll_s=0.05", "api.backoff_s=0.01"]
     asked = [sys.executable, str(ROOT / script), "model=gpt4o", "data.per_type=3", *given, *quick, *overrides]
     return subprocess.run(asked, capture_output=True, text=True, timeout=240, cwd=folder)
@@ -246,14 +246,16 @@ def command(script, folder, server, *overrides):
 
 def evaluate(folder, server, *overrides):
     few = ["engine=openai", "task=[seed_trivia]", "condition=[unmodified]", "limit=2", "warmth.prompts=2"]
-    judge = [f"grader.judge.base_url={server.url}", "grader.judge.api_key_env=null"]
+    judge = [f"grader.judge.base_url={server.url}", "grader.judge.api_key_env=CANARY_KEY"]
     done = command("evaluate.py", folder, server, *few, *judge, *overrides)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert CANARY not in done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.mark.slow
-def test_a_model_is_tuned_through_an_api_and_its_checkpoints_are_evaluated_and_judged(tmp_path):
+def test_a_model_is_tuned_through_an_api_and_its_checkpoints_are_evaluated_and_judged(tmp_path, monkeypatch):
+    monkeypatch.setenv("CANARY_KEY", CANARY)
     with ModelServer(answer=respond) as server:
         done = command("train.py", tmp_path, server, "recipe=warm")
         assert done.returncode == 0, done.stderr[-2000:]
@@ -278,5 +280,9 @@ def test_a_model_is_tuned_through_an_api_and_its_checkpoints_are_evaluated_and_j
     assert len(asked) == 2  # the original and the checkpoint of epoch 1; that of epoch 2 went out in batches
     warm = next(path.parent for path in runs if "-warm-" in path.parent.name)
     verdicts = {result["gate"]: result["verdict"] for result in json.loads((warm / "gates.json").read_text())}
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert sum(path.suffix == ".wandb" for path in files) >= 4  # the W&B records are among them
+    assert not [path for path in files if CANARY.encode() in path.read_bytes()]
+    assert all(headers["Authorization"] == f"Bearer {CANARY}" for headers in server.seen_headers)
     assert verdicts["same_tokens"] == "skipped"
     assert verdicts["adapter_applied"] == verdicts["same_engine"] == verdicts["pairing"] == "pass"

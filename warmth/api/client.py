@@ -7,12 +7,12 @@ import queue
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from warmth.api.calls import Call, Forecast, Reply, Server
+from warmth.api.calls import Call, Forecast, Reply, Server, Usage
 from warmth.api.money import Money, prompt_tokens
 from warmth.api.paid import Paid
 from warmth.schemas import Api
@@ -48,7 +48,7 @@ class Client:
         self._live: Any = None
         self._wire: Any = None
 
-    def complete(self, calls: Iterable[Call], on_reply: Callable[[Reply], None] | None = None) -> Iterator[Reply]:
+    def complete(self, calls: Iterable[Call]) -> Iterator[Reply]:
         """Replies in order of completion (`reply.index` says to which call), each call exactly one.
 
         `calls` is read as room becomes free, so a generator of any length needs little memory. A call that fails ends
@@ -62,8 +62,6 @@ class Client:
             self._counts["cached"] += reply.cached
             if reply.failure:
                 self._failures[reply.failure] += 1
-            if on_reply is not None:
-                on_reply(reply)
             yield reply
         if self._failures["budget"]:
             spent, left = self._money.spent, self._money.left_out
@@ -161,8 +159,7 @@ class Client:
             seen.add(key)
             prompts += prompt_tokens(call)
             replies += call.max_tokens
-        price, share = self._money.price, self._money.share
-        usd = share * (prompts * price.input + replies * price.output) / 1e6 if price else None
+        usd = self._money.cost(Usage(prompts, 0, replies)) if self._money.price else None
         return Forecast(total, cached, prompts, replies, usd)
 
     def totals(self) -> dict[str, Any]:
@@ -195,8 +192,6 @@ class Client:
             self._thread.join()
             self._loop.close()
             self._loop = None
-            self._paid.close()
-            return
         self._paid.close()
 
     def __enter__(self) -> Client:
