@@ -275,6 +275,29 @@ def power(
         console.print(line)
 
 
+@app.command()
+def status(
+    study: Annotated[str | None, typer.Argument(metavar="STUDY", help="Its name; all studies by default.")] = None,
+    output: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("multirun"),
+    every: Annotated[float, typer.Option(help="Seconds between two looks.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once, also in a terminal.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What runs are doing: progress, time left, spend, last lines of failures; also of jobs on other machines."""
+    from dataclasses import asdict
+
+    from warmth.sweep import view
+
+    if as_json:
+        print_json({"runs": [asdict(view.look(folder)) for folder in view.runs(output, study)]})
+        return
+    console = plain_console()
+    if console.is_terminal and not once:
+        view.follow(output, study, every)
+    else:
+        console.print(view.table([view.look(folder) for folder in view.runs(output, study)]))
+
+
 def text_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a file of texts.
 

@@ -77,11 +77,31 @@ def carry_out(study: Any, main: Callable[[Any], None], folders: Callable[[Any], 
 
         for folder in folders(study):
             discard(Run(folder))
+    forecasts = _forecasts(study, folders)
     main(study)
+    if forecasts:
+        from warmth.sweep import measured
+
+        for folder, forecast in forecasts.items():
+            measured.record(study, folder, forecast)
     if getattr(study, "evaluate", None):
         from warmth.sweep import chain
 
         chain.evaluate(study, folders)
+
+
+def _forecasts(study: Any, folders: Callable[[Any], list[Path]]) -> dict[Path, Any]:
+    """What the runs that are not done yet are expected to take."""
+    from warmth.store import Run
+
+    if study.recipe.method == "none" and isinstance(study, Train):
+        return {}
+    left = [folder for folder in folders(study) if not Run(folder).done]
+    if not left:
+        return {}
+    from warmth.sweep import plan
+
+    return {folder: plan.forecast(study, folder) for folder in left}
 
 
 def forget_launchers() -> None:

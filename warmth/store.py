@@ -104,7 +104,7 @@ class Run:
         if self._holder() == socket.gethostname():
             return _is_locked(Path(self._lock.lock_file))
         try:
-            return _clock(self.folder.parent) - os.stat(self._lock.lock_file).st_mtime < STALE_S
+            return clock(self.folder.parent) - os.stat(self._lock.lock_file).st_mtime < STALE_S
         except OSError:
             return False
 
@@ -225,7 +225,7 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _clock(folder: Path) -> float:
+def clock(folder: Path) -> float:
     """Now, by the clock that times this folder's files: clocks of machines that share it may differ by minutes."""
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:

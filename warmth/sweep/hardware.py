@@ -114,6 +114,18 @@ def tflops(output: Path, where: str, work: str, parameters: float) -> tuple[floa
     return None, f"no speed of {where} is known yet"
 
 
+def correction(output: Path, where: str, work: str, model: str) -> float:
+    """By how much the memory of earlier runs of this model exceeded what was counted; 1 before the first."""
+    own = [
+        row["memory_gib"] / row["uncorrected_memory_gib"]
+        for row in measured_rows(output)
+        if (row["device"], row["work"], row["model"]) == (where, work, model)
+        and row.get("memory_gib")
+        and row.get("uncorrected_memory_gib")
+    ]
+    return median(own[-20:]) if own else 1.0
+
+
 @cache
 def measured_rows(output: Path) -> list[dict[str, Any]]:
     """What runs of one's own reached; [] before the first."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from warmth.digest import arm_identity, digest, plain
-from warmth.errors import NotTrained
+from warmth.errors import NotTrained, UserError
+from warmth.memory import GIB, Memory, answering_memory, refuse_if_too_big, shape_of, training_memory
 from warmth.schemas import Evaluate, Model, Recipe, Train
 from warmth.store import run_folder
-from warmth.sweep.hardware import Device, device, table, tflops
+from warmth.sweep.hardware import Device, correction, device, table, tflops
 from warmth.sweep.states import state_of
-from warmth.sweep.workload import Work, evaluation, total_usd, training
+from warmth.sweep.workload import Work, evaluation, longest, total_usd, training
 
 OPERATIONS = {"train": 6, "generate": 2}  # for each parameter and token: forward and backward, or forward alone
 ROW_BYTES = {"train": 6_000, "generate": 2_500}  # of a conversation; of an answer with its prompt and grade
@@ -32,6 +34,8 @@ class Forecast:
     parameters: float  # of the model, in billions
     hours: float | None  # None: no speed is known
     source: str  # of that speed
+    memory_gib: float | None  # of one device at its peak; None: the model's shape is not known
+    counted_gib: float | None  # the same before runs of one's own corrected it
     disk_gib: float
     problem: str = ""  # what does not fit, and the remedy
 
@@ -45,8 +49,11 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
     """What one run needs."""
     trains = isinstance(study, Train)
     work = training(study) if isinstance(study, Train) else evaluation(study)
-    where, parameters = device(study.hardware), study.model.parameters
+    where, parameters = device(study.hardware), parameters_of(study)
     devices = 0 if study.model.kind == "api" else ranks(study)
+    need = need_of(study, where) if devices else None
+    counted = need.total / GIB if need else None
+    memory = counted and counted * correction(Path(study.output), where.name, work.kind, study.model.name)
     speed, source = tflops(Path(study.output), where.name, work.kind, parameters) if devices else (None, "")
     hours = None
     if speed:
@@ -63,13 +70,71 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
         parameters=parameters,
         hours=hours,
         source=source,
-        disk_gib=work.items * ROW_BYTES[work.kind] / 1024**3,
+        memory_gib=memory,
+        counted_gib=counted,
+        disk_gib=disk_gib(study, work),
+        problem=problem(study, where, devices, need, memory),
     )
 
 
 def ranks(study: Train | Evaluate) -> int:
     """Devices one run occupies at once."""
     return int(study.launcher.get("ranks", 1)) if isinstance(study, Train) else 1
+
+
+def need_of(study: Train | Evaluate, where: Device) -> Memory | None:
+    """Memory of one rank; None where neither a folder nor the entry says the model's shape."""
+    shape = shape_of(study.model)
+    if shape is None:
+        return None
+    kind, width = ("cpu", 4) if where.is_cpu else ("cuda", 2)
+    if isinstance(study, Train):
+        tokens = longest(study, int(study.launcher["per_device"]))
+        targets = study.model.lora_targets
+        return training_memory(shape, study.recipe, study.launcher, kind, width, tokens=tokens, targets=targets)
+    new = max([study.sampling.max_new_tokens, *(task.max_new_tokens or 0 for task in study.task.values())])
+    batch = int(study.engine.get("batch_size", 1))
+    return answering_memory(shape, batch, 2 * table()["texts"]["question_tokens"], new, kind, width)
+
+
+def problem(study: Train | Evaluate, where: Device, devices: int, need: Memory | None, memory: float | None) -> str:
+    """What does not fit, and the remedy."""
+    if need is None or memory is None:
+        return ""
+    if where.count is not None and not where.is_cpu and devices > where.count:
+        return f"launcher.ranks={devices}, but this machine has {where.count} {where.name}"
+    available = where.memory_gib / (devices if where.is_cpu else 1)
+    if memory <= available:
+        return ""
+    if isinstance(study, Train):
+        try:
+            refuse_if_too_big(replace(need, base=need.base + (memory * GIB - need.total)), available * GIB,
+                              study.launcher, study.recipe.method)  # fmt: skip
+        except UserError as error:
+            return str(error)
+    weights = need.weights / GIB
+    if weights > available:
+        return (
+            f"its weights alone take {weights:.0f} GiB, {available:.0f} are there: "
+            f"{math.ceil(1.15 * weights / available)} devices behind a server (engine=openai), or a hardware= with more"
+        )
+    return f"a process would need {need}, {available:.1f} GiB are there; lower engine.batch_size"
+
+
+def parameters_of(study: Train | Evaluate) -> float:
+    """Parameters in billions: counted from a local model's shape, else as its entry says."""
+    shape = shape_of(study.model) if study.model.path else None
+    return shape.parameters / 1e9 if shape else study.model.parameters
+
+
+def disk_gib(study: Train | Evaluate, work: Work) -> float:
+    """What a run leaves on disk: rows, and its kept adapters in float32."""
+    rows, shape = work.items * ROW_BYTES[work.kind], shape_of(study.model)
+    if not isinstance(study, Train) or shape is None or study.model.kind == "api":
+        return rows / GIB
+    recipe = study.recipe
+    kept = {*[epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs], recipe.epochs}
+    return (rows + 4 * len(kept) * shape.adapter_parameters(recipe.rank, study.model.lora_targets)) / GIB
 
 
 def show(forecasts: Sequence[Forecast]) -> None:
@@ -93,14 +158,17 @@ def listing(forecasts: Sequence[Forecast]) -> Any:
     result = Table(box=SIMPLE, title=f"plan: {len(forecasts)} runs", title_justify="left")
     result.add_column("run", overflow="fold")
     result.add_column("state", no_wrap=True)
-    for name in ("devices", "steps", "answers", "Mtokens", "hours", "USD", "GiB disk"):
+    for name in ("devices", "GiB each", "steps", "answers", "Mtokens", "hours", "USD", "GiB disk"):
         result.add_column(name, justify="right", no_wrap=True)
+    paid: set[str] = set()  # what several runs share stands in the first one's row
     for item in forecasts:
-        usd, unknown = total_usd(item.work.bills)
+        usd, unknown = total_usd([bill for bill in item.work.bills if bill.key not in paid])
+        paid |= {bill.key for bill in item.work.bills if bill.key}
         result.add_row(
             Text(item.run),
             item.state,
             f"{item.devices} {item.device.name}" if item.devices else "served",
+            "?" if item.memory_gib is None and item.devices else f"{item.memory_gib or 0:,.1f}" if item.devices else "",
             f"{item.work.steps:,}" if item.work.steps else "",
             f"{item.work.items:,}" if item.work.kind == "generate" else "",
             f"{item.work.tokens / 1e6:,.2f}",

@@ -68,6 +68,16 @@ def conversations(data: Data, max_length: int) -> tuple[int, float]:
     return len(sizes), sum(min(size / per_token, max_length) for size in sizes) / len(sizes)
 
 
+def longest(study: Train, number: int) -> int:
+    """Tokens of the fullest forward pass of so many conversations: counted on disk, else all of the greatest length."""
+    data, most = study.data, study.recipe.max_length
+    if data.is_built and data.source != "seed":
+        return number * most
+    sizes = _sizes(Path(data.path) if data.path else ROOT / "seed" / "conversations", data.per_type, data.max_turns)
+    per_token = table()["texts"]["characters_per_token"]
+    return round(sum(sorted(min(size / per_token, most) for size in sizes)[-number:])) or number * most
+
+
 @cache
 def _sizes(path: Path, per_type: int | None, max_turns: int) -> list[int]:
     """Characters of each conversation of a file or folder in the seed's form."""

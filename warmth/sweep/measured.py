@@ -1,0 +1,99 @@
+"""What a run took beside its forecast: a row in `<output>/measured.jsonl`, from which the next plan learns."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from warmth.errors import UserError
+from warmth.schemas import Evaluate, Train
+from warmth.store import Run, read_json, read_rows
+from warmth.sweep.hardware import MEASURED, named
+from warmth.sweep.plan import OPERATIONS, Forecast
+
+_seen: list[str] = []  # runs of this process; the peak of its memory belongs to the first alone
+
+
+def record(study: Train | Evaluate, folder: Path, forecast: Forecast) -> None:
+    """Adds a row for a run that this command finished. Nothing here may fail a run.
+
+    Args:
+        study: its config.
+        folder: its run folder.
+        forecast: made before it started.
+    """
+    if forecast.state == "done" or not Run(folder).done or not forecast.devices:
+        return
+    try:
+        outcome = read_json(folder / "summary.json")
+        tokens, seconds = _trained(outcome) if isinstance(study, Train) else _answered(folder, outcome)
+        if tokens and seconds:
+            _append(Path(study.output) / MEASURED, _row(study, folder, forecast, outcome, tokens, seconds))
+    except (OSError, UserError, KeyError, TypeError, ValueError) as error:
+        print(f"what {folder.name} took is not recorded: {error}", file=sys.stderr)
+    finally:
+        _seen.append(folder.name)
+
+
+def _row(
+    study: Train | Evaluate, folder: Path, forecast: Forecast, outcome: Any, tokens: int, seconds: float
+) -> dict[str, Any]:
+    together = 1 if forecast.device.is_cpu else forecast.devices
+    work = OPERATIONS[forecast.work.kind] * forecast.parameters * 1e9 * tokens
+    return {
+        "time": time.time(),
+        "run": folder.name,
+        "device": named(str(outcome.get("device", forecast.device.name))),
+        "work": forecast.work.kind,
+        "model": study.model.name,
+        "parameters": forecast.parameters,
+        "devices": forecast.devices,
+        "tokens": tokens,
+        "predicted_tokens": forecast.work.tokens,
+        "seconds": seconds,
+        "predicted_seconds": None if forecast.hours is None else round(forecast.hours * 3600, 1),
+        "tflops": work / seconds / 1e12 / together,
+        "memory_gib": _peak_gib(study, outcome),
+        "predicted_memory_gib": forecast.memory_gib,
+        "uncorrected_memory_gib": forecast.counted_gib,
+    }
+
+
+def _trained(outcome: dict[str, Any]) -> tuple[int, float]:
+    return int(outcome["tokens"]), float(outcome["seconds"])
+
+
+def _answered(folder: Path, outcome: dict[str, Any]) -> tuple[int, float]:
+    """Tokens read and written for the answers that this command made, and its seconds for them."""
+    speed = outcome["answers"]
+    prompts = {row["prompt_id"]: row.get("tokens") or 0 for row in read_rows(folder / "prompts.jsonl")}
+    rows = [prompts.get(row["prompt_id"], 0) + (row["tokens"] or 0) for row in read_rows(folder / "answers.jsonl")]
+    return round(sum(rows) * speed["generated"] / max(1, len(rows))), float(speed["seconds"])
+
+
+def _peak_gib(study: Train | Evaluate, outcome: dict[str, Any]) -> float | None:
+    """Peak memory of one rank: as the ranks measured it, else of this command's only process on a processor."""
+    if outcome.get("peak_gib"):
+        return float(outcome["peak_gib"])
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and isinstance(study, Evaluate):
+        return torch.cuda.max_memory_allocated() / 1024**3
+    if _seen or outcome.get("device", "cpu") != "cpu":
+        return None
+    who = resource.RUSAGE_CHILDREN if isinstance(study, Train) else resource.RUSAGE_SELF
+    return resource.getrusage(who).ru_maxrss / 1024**2
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    """One line, in one write, so that jobs at the same time do not mix theirs."""
+    data = (json.dumps(row) + "\n").encode()
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        os.write(handle, data)
+    finally:
+        os.close(handle)
