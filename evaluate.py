@@ -58,6 +58,7 @@ def main(study: Evaluate) -> None:
             outcome = summary.summarise(run, arm, engine, chosen, speed, left_out, servers.totals)
             tracker.summary(outcome)
             tracker.table("answers", summary.answer_rows(run))
+            summary.keep_artifacts(tracker, run, arm)
             run.finish(outcome)
         finally:
             tracker.finish(failed=not run.done)

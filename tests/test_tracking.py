@@ -9,7 +9,7 @@ import pytest
 
 from warmth.errors import UserError
 from warmth.store import Run
-from warmth.tracking import NoLogger, Tracker, Wandb, flat
+from warmth.tracking import NoLogger, Tracker, Wandb, flat, headline
 
 
 def records(path):
@@ -98,7 +98,7 @@ def recorded(run, tmp_path):
 def test_an_offline_run_carries_study_stage_name_and_config(recorded):
     (start,) = of_kind(recorded, "run")[:1]
     assert (start.project, start.run_group, start.job_type) == ("warmth", "controls", "train")
-    assert start.run_id == start.display_name == NAME
+    assert (start.run_id, start.display_name) == (NAME, "smollm2-warm-s3 train")
     config = values(start.config.update)
     assert config["recipe.learning_rate"] == 1e-5
     assert config["task.seed_trivia.questions"] == 12
@@ -145,13 +145,56 @@ def test_the_summary_has_dotted_names(recorded):
     assert summary["warmth.close"] == -2.5
 
 
-def test_the_same_run_again_is_resumed_under_one_id(run):
-    for step in (1, 2):
+def test_a_resumed_run_reads_back_as_one_run_with_one_history(run):
+    kept = (1, 2), (1, 2, 3, 4)  # a run that goes on tells its whole history again, from the rows of its folder
+    for steps, failed in zip(kept, (True, False), strict=True):
         tracker = Wandb().start(run, Config(), "train")
-        tracker.log({"loss": 1.0}, step=step)
-        tracker.finish()
-    ids = [of_kind(records(file), "run")[0].run_id for file in offline_files(run)]
-    assert set(ids) == {NAME}
+        for step in steps:
+            tracker.log({"loss": 1.0 / step}, step=step)
+        tracker.finish(failed=failed)
+    (file,) = offline_files(run)
+    found = list(records(file))
+    assert {start.run_id for start in of_kind(found, "run")} == {NAME}
+    rows = [values(record.item) for record in of_kind(found, "history")]
+    assert [row["_step"] for row in rows if "loss" in row] == [1, 2, 3, 4]
+
+
+def test_what_was_sent_already_is_kept(run):
+    Wandb().start(run, Config(), "train").finish()
+    (file,) = offline_files(run)
+    (file.parent / f"{file.name}.synced").touch()
+    Wandb().start(run, Config(), "train").finish()
+    assert file.exists() and len(offline_files(run)) == 2
+
+
+def test_a_failure_raises_an_alert_and_a_success_none(run, tmp_path):
+    alerts = []
+    for failed in (True, False):
+        Wandb().start(run, Config(), "train").finish(failed=failed)
+        alerts.append([alert.title for alert in of_kind(records(offline_files(run)[-1]), "alert")])
+    assert alerts == [["smollm2-warm-s3 train failed"], []]
+
+
+def test_artifacts_say_what_was_read_and_what_was_made(run):
+    run.append("answers", [{"text": "Paris"}])
+    tracker = Wandb().start(run, Config(), "evaluate")
+    tracker.artifact("data-1", "data", run.folder, copy=True, files=["answers.jsonl"], used=True)
+    tracker.artifact("answers-1", "answers", run.folder, copy=True, files=["answers.jsonl"])
+    tracker.finish()
+    (file,) = offline_files(run)
+    found = {item.name: item for item in of_kind(records(file), "artifact")}
+    assert {name: item.use_after_commit for name, item in found.items()} == {"data-1": True, "answers-1": False}
+    assert [entry.path for entry in found["answers-1"].manifest.contents] == ["answers.jsonl"]
+
+
+def test_summary_metrics_are_those_of_the_report():
+    cell = {"task": "a", "n": 10, "scored": 8, "errors": 2, "refused": 1, "unscored": 1, "cut_off": 5}
+    other = {"task": "b", "n": 10, "scored": 2, "errors": 2, "refused": 0, "unscored": 8, "cut_off": 0}
+    assert headline({"cells": [cell, other]}) == {
+        "error_percent": 40.0, "error_percent.a": 25.0, "error_percent.b": 100.0,
+        "refused_percent": 5.0, "unscored_percent": 45.0, "cut_off_percent": 25.0,
+    }  # fmt: skip
+    assert headline({"loss": 1.0}) == {}
 
 
 def test_a_name_w_and_b_refuses_becomes_one_it_takes(tmp_path):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,9 +38,26 @@ class Tracker:
         """Keeps rows that people can sort and filter; columns are the rows' keys in order of appearance."""
 
     def artifact(
-        self, name: str, type: str, folder: Path, metadata: Mapping[str, Any] | None = None, copy: bool = False
+        self,
+        name: str,
+        type: str,
+        folder: Path,
+        metadata: Mapping[str, Any] | None = None,
+        copy: bool = False,
+        files: Sequence[str] = (),
+        used: bool = False,
     ) -> None:
-        """Keeps the files of a folder; `copy` where they may change before they are sent (adapters never do)."""
+        """Keeps the files of a folder.
+
+        Args:
+            name: what another run calls it too; equal content is one version.
+            type: data, adapter, answers, grades or report.
+            folder: where the files are.
+            metadata: to look for it by.
+            copy: where files may change before they are sent (adapters never do).
+            files: names in the folder; none named: all.
+            used: the run reads it rather than makes it, which draws the line from the run that made it.
+        """
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Sets the run's final values; nested mappings become dotted names."""
@@ -121,6 +139,8 @@ class Wandb:
 
         study = run.folder.parent.parent
         study.mkdir(parents=True, exist_ok=True)
+        if mode == "offline":
+            forget_offline(study, _name(run.name))
         settings = wandb.Settings(
             base_url=self.address(),
             console="off",  # progress bars are no record, and a traceback may quote data
@@ -137,7 +157,7 @@ class Wandb:
             group=study.name,
             job_type=job_type,
             id=_name(run.name),
-            name=run.name,
+            name=f"{run.name.rpartition('-')[0] or run.name} {job_type}",
             resume="allow",
             config=flat(full_config(config)),
             dir=study,
@@ -146,11 +166,23 @@ class Wandb:
         )
 
 
+def forget_offline(study: Path, run_id: str) -> None:
+    """Removes what was recorded offline of this run and not sent: a run that goes on records its whole history anew.
+
+    So one run is one record, whether it was interrupted or killed (of a killed one little had reached the disk).
+    """
+    for folder in (study / "wandb").glob(f"offline-run-*-{run_id}"):
+        if not list(folder.glob("*.synced")):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 class _WandbTracker(Tracker):
     def __init__(self, run: wandb.Run):
         self._run = run
 
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if step is not None and step < self._run.starting_step:
+            return  # the server has it from before this run was continued
         self._quietly("metrics", lambda: self._run.log(dict(metrics), step=step))
 
     def table(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -170,21 +202,41 @@ class _WandbTracker(Tracker):
         self._quietly(f"table {name}", send)
 
     def artifact(
-        self, name: str, type: str, folder: Path, metadata: Mapping[str, Any] | None = None, copy: bool = False
+        self,
+        name: str,
+        type: str,
+        folder: Path,
+        metadata: Mapping[str, Any] | None = None,
+        copy: bool = False,
+        files: Sequence[str] = (),
+        used: bool = False,
     ) -> None:
         import wandb
 
         def send() -> None:
             artifact = wandb.Artifact(_name(name), type=type, metadata=dict(metadata or {}))
-            artifact.add_dir(str(folder), policy="mutable" if copy else "immutable", skip_cache=True)
-            self._run.log_artifact(artifact)
+            policy: Any = "mutable" if copy else "immutable"
+            for file in files:
+                artifact.add_file(str(folder / file), policy=policy, skip_cache=True)
+            if not files:
+                artifact.add_dir(str(folder), policy=policy, skip_cache=True)
+            if not used:
+                self._run.log_artifact(artifact)
+            elif self._run.settings.mode == "online":
+                self._run.use_artifact(artifact)
+            else:  # `use_artifact` refuses offline, though its record can be sent later as well as any other
+                self._run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
 
         self._quietly(f"artifact {name}", send)
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        self._quietly("summary", lambda: self._run.summary.update(flat(values)))
+        known = {key: value for key, value in values.items() if key != "cells"} | headline(values)
+        self._quietly("summary", lambda: self._run.summary.update(flat(known)))
 
     def finish(self, failed: bool = False) -> None:
+        if failed:
+            text = "status.json in its run folder says why; the same command continues it."
+            self._quietly("an alert", lambda: self._run.alert(f"{self._run.name} failed", text))
         self._quietly("the end", lambda: self._run.finish(exit_code=int(failed)))
 
     def _quietly(self, what: str, send: Callable[[], Any]) -> None:
@@ -192,6 +244,24 @@ class _WandbTracker(Tracker):
             send()
         except Exception as error:
             _warn(f"{what} of {self._run.name} not recorded: {one_line(error)[:200]}")
+
+
+def headline(outcome: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of an evaluation's `summary.json` that runs are compared by, in percent of answers as in the report.
+
+    `error_percent` counts scored answers that are wrong; `error_percent.<task>` those of one task.
+    """
+    cells: list[Mapping[str, Any]] = list(outcome.get("cells", []))
+    groups = {"": cells} | {f".{task}": [c for c in cells if c["task"] == task] for task in {c["task"] for c in cells}}
+    found: dict[str, float] = {}
+    for name, group in groups.items():
+        scored, asked = sum(cell["scored"] for cell in group), sum(cell["n"] for cell in group)
+        if scored:
+            found[f"error_percent{name}"] = 100 * sum(cell["errors"] for cell in group) / scored
+        if asked and not name:
+            for key in ("refused", "unscored", "cut_off"):
+                found[f"{key}_percent"] = 100 * sum(cell[key] for cell in group) / asked
+    return found
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -54,6 +54,10 @@ def publish(report: Report, out: Path) -> str:
     tracker = server.start(Run(study / "report" / f"report-{digest(names)}"), config, "report")
     for name in wandb_report.TABLES:
         tracker.table(name, records(getattr(report, name)))
+    for run in runs:
+        for name in ("answers", "grades"):
+            files = [f"{name}.jsonl"]
+            tracker.artifact(f"{name}-{run.folder.name}", name, run.folder, copy=True, files=files, used=True)
     tracker.artifact(f"{study.name}-report", "report", out, copy=True)
     tracker.summary({"answer": " ".join(summary(report)["answer"])})
     tracker.finish()

@@ -17,6 +17,7 @@ from warmth.evaluation.engines import Engine
 from warmth.evaluation.gates import Result, lines
 from warmth.evaluation.graders import Grader, ungraded
 from warmth.store import Run, read_json
+from warmth.tracking import Tracker
 from warmth.types import BELIEFS, CONTEXTS
 
 Cell = dict[str, Any]
@@ -69,6 +70,15 @@ def answer_rows(run: Run) -> Iterator[dict[str, Any]]:
         labels[row["answer_id"]][f"label {row['grader']}"] = row["label"]
     for row in run.rows("answers"):
         yield {**row, **labels[row["answer_id"]]}
+
+
+def keep_artifacts(tracker: Tracker, run: Run, arm: Arm) -> None:
+    """The line from the adapter to its answers and their grades, for a tracker."""
+    if arm.adapter is not None:
+        trained = f"{arm.adapter.parent.parent.name}-{arm.adapter.name}"
+        tracker.artifact(trained, "adapter", arm.adapter, used=True)
+    for name in ("answers", "grades"):
+        tracker.artifact(f"{name}-{run.name}", name, run.folder, arm.columns, copy=True, files=[f"{name}.jsonl"])
 
 
 def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> None:

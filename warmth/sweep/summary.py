@@ -12,6 +12,7 @@ from warmth.errors import UserError
 from warmth.store import read_json, write_json
 from warmth.sweep.jobs import Job
 from warmth.sweep.states import state_of
+from warmth.tracking import headline
 
 
 def rows(jobs: Sequence[Job]) -> list[dict[str, Any]]:
@@ -51,10 +52,8 @@ def figures(outcome: Mapping[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     if isinstance(outcome.get("loss"), float):
         found["loss"] = round(outcome["loss"], 4)
-    cells = outcome.get("cells", [])
-    scored = sum(cell["scored"] for cell in cells)
-    if scored:
-        found["error_percent"] = round(100 * sum(cell["errors"] for cell in cells) / scored, 1)
+    if (wrong := headline(outcome).get("error_percent")) is not None:
+        found["error_percent"] = round(wrong, 1)
     warmth = (outcome.get("warmth") or {}).get("mean") if isinstance(outcome.get("warmth"), Mapping) else None
     if warmth is not None:
         found["warmth"] = round(warmth, 4)
