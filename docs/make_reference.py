@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-HIDDEN = {"hydra"}  # settings of the command line itself
 LINE = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_]\w*):(?P<value> [^#]*)?(?:#(?P<comment>.*))?$")
 
 
@@ -21,10 +20,12 @@ def reference() -> str:
     ]
     for name in ("train", "evaluate"):
         lines += [f"## `python {name}.py`", "", *table(ROOT / "conf" / f"{name}.yaml"), ""]
-    for group in sorted(path for path in (ROOT / "conf").iterdir() if path.is_dir() and path.name not in HIDDEN):
-        lines += [f"## {group.name}", ""]
+    groups = {path.name: path for path in (ROOT / "conf").iterdir() if path.is_dir() and path.name != "hydra"}
+    groups["hydra/launcher"] = ROOT / "conf" / "hydra" / "launcher"
+    for name, group in sorted(groups.items()):
+        lines += [f"## {name}", ""]
         for path in sorted(group.glob("*.yaml")):
-            lines += [f"### `{group.name}={path.stem}`", "", *table(path), ""]
+            lines += [f"### `{name}={path.stem}`", "", *table(path), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -27,8 +27,20 @@ EXAMPLES = {
     """,
 }
 GROUPS = {
-    "train": ("model", "data", "recipe", "launcher", "api", "logger", "experiment"),
-    "evaluate": ("model", "data", "recipe", "task", "condition", "grader", "engine", "api", "logger", "experiment"),
+    "train": ("model", "data", "recipe", "launcher", "api", "logger", "experiment", "hydra/launcher"),
+    "evaluate": (
+        "model",
+        "data",
+        "recipe",
+        "task",
+        "condition",
+        "grader",
+        "engine",
+        "api",
+        "logger",
+        "experiment",
+        "hydra/launcher",
+    ),
 }
 
 

@@ -1,0 +1,143 @@
+"""Plans: whole studies offline, their arithmetic, and what runs of one's own teach them."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from warmth.digest import ROOT, training_digest
+from warmth.errors import UserError
+from warmth.schemas import Evaluate, Train, register
+from warmth.store import Run, run_folder
+from warmth.sweep import hardware, measured, plan, workload
+from warmth.sweep.grid import Grid
+from warmth.sweep.sweep import Sweep, evaluation_folders
+from warmth.training.schedule import global_batches
+
+
+def train_folders(study):
+    return [run_folder(study, "train", training_digest(study))]
+
+
+class Task:
+    def __init__(self, name):
+        self.name, self.schema = name, {"train": Train, "evaluate": Evaluate}[name]
+        self.folders = train_folders if name == "train" else evaluation_folders
+
+
+@pytest.fixture(scope="module")
+def loader():
+    register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    hardware.measured_rows.cache_clear()
+
+
+def forecasts(loader, name, tmp_path, *words):
+    """The plan of an experiment, as its command makes it."""
+    command = name.rpartition("_")[2]
+    entry = OmegaConf.load(ROOT / "conf" / "experiment" / f"{name}.yaml")
+    axes = [f"{key}={value}" for key, value in entry.hydra.sweeper.params.items()]
+    sweep = Sweep(loader, Task(command), [], [f"experiment={name}", *axes, f"output={tmp_path}", *words])
+    found = {}
+    for job in sweep.jobs:
+        for item in plan.of_study(job.study, sweep.task.folders):
+            found.setdefault(item.run, item)
+    return list(found.values())
+
+
+RUNS = {
+    "paper_train": 10, "paper_evaluate": 16, "controls_train": 30, "controls_evaluate": 32,
+    "dose_train": 8, "dose_evaluate": 41, "parts_train": 15, "parts_evaluate": 16,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_study_is_planned_offline(loader, tmp_path, name, capsys):
+    found = forecasts(loader, name, tmp_path)
+    assert len(found) == RUNS[name]
+    plan.show(found)
+    out = capsys.readouterr().out
+    assert f"plan: {RUNS[name]} runs" in out and "hours one after another" in out and "USD" in out
+    for item in found:
+        assert item.work.tokens > 1e6 and (item.devices == 0 or (item.memory_gib > 5 and item.hours > 0.05))
+    assert workload.total_usd([bill for item in found for bill in item.work.bills])[0] > 50
+
+
+def test_steps_are_those_of_the_training(loader):
+    for words in (["recipe.epochs=0.5"], ["recipe.epochs=3", "data.per_type=7"], ["recipe=warm"]):
+        study = Grid(loader, "train", Train).accept(words)
+        work = workload.training(study)
+        assert work.steps == len(global_batches(work.items, study.recipe.batch_size, study.recipe.epochs, 0)), words
+
+
+def test_a_shared_data_set_is_paid_once_and_one_that_is_there_not_at_all(loader, tmp_path):
+    words = ["data=sharegpt", f"output={tmp_path}", "recipe=warm"]
+    studies = [Grid(loader, "train", Train).accept([*words, f"seed={seed}"]) for seed in (0, 1)]
+    bills = [bill for study in studies for bill in workload.training(study).bills]
+    assert len(bills) == 2 and workload.total_usd(bills)[0] == pytest.approx(bills[0].usd)
+    folder = tmp_path / "default" / "data" / bills[0].key
+    folder.mkdir(parents=True)
+    (folder / "done.json").touch()
+    assert workload.training(studies[0]).bills == ()
+
+
+def test_a_model_without_a_price_is_said_rather_than_free(loader, tmp_path, capsys):
+    study = Grid(loader, "evaluate", Evaluate).accept(["recipe=none", "grader=[judge]", "grader.judge.model=mine"])
+    plan.show([plan.forecast(study, tmp_path / "m-none-s0-1")])
+    assert "no price is known for mine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["model=llama70b", "recipe=warm", "hardware=h100"], "would need .*launcher.checkpointing=true"),
+        (["model=llama70b", "recipe=none", "hardware=h100"], "weights alone take 131 GiB, 79 are there: 2 devices"),
+        (["model=llama8b", "recipe=none", "hardware=h100"], ""),
+    ],
+)
+def test_what_does_not_fit_is_said_with_a_remedy(loader, tmp_path, words, says):
+    import re
+
+    name, schema = ("train", Train) if "recipe=warm" in words else ("evaluate", Evaluate)
+    found = plan.forecast(Grid(loader, name, schema).accept(words), tmp_path / "m-r-s0-1").problem
+    assert re.search(says, found) if says else found == ""
+
+
+def test_an_unknown_device_names_the_known(loader, tmp_path):
+    study = Grid(loader, "train", Train).accept(["hardware=abacus"])
+    with pytest.raises(UserError, match="hardware=abacus is not allowed; choose one of: auto, h100"):
+        plan.forecast(study, tmp_path / "x")
+
+
+def test_a_finished_run_corrects_the_next_plan(loader, tmp_path):
+    study = Grid(loader, "train", Train).accept([f"output={tmp_path}", "hardware=cpu"])
+    (folder,) = train_folders(study)
+    before = plan.forecast(study, folder)
+    tokens = before.work.tokens
+    with Run(folder).open(study) as run:
+        run.finish({"tokens": tokens, "seconds": 7200.0, "device": "cpu", "peak_gib": 2 * before.counted_gib})
+    measured.record(study, folder, before)
+    (row,) = map(json.loads, (tmp_path / "measured.jsonl").read_text().splitlines())
+    assert row["predicted_seconds"] == pytest.approx(before.hours * 3600, abs=0.1) and row["seconds"] == 7200.0
+    hardware.measured_rows.cache_clear()
+    after = plan.forecast(replace(study, seed=1), folder.with_name("other"))
+    assert after.hours == pytest.approx(2, abs=0.05) and after.source == "1 runs of your own"
+    assert after.memory_gib == pytest.approx(2 * before.counted_gib)
+    measured.record(study, folder, plan.forecast(study, folder))  # done already: nothing was run, nothing is learnt
+    assert len((tmp_path / "measured.jsonl").read_text().splitlines()) == 1
+
+
+def test_speeds_of_a_far_smaller_model_teach_nothing(tmp_path):
+    row = {"device": "h100", "work": "train", "parameters": 0.135, "tflops": 1.0}
+    (tmp_path / "measured.jsonl").write_text(json.dumps(row) + "\n")
+    assert hardware.tflops(tmp_path, "h100", "train", 70.6)[0] == 170
+    hardware.measured_rows.cache_clear()
+    assert hardware.tflops(tmp_path, "h100", "train", 0.2)[0] == 1.0
