@@ -52,7 +52,7 @@ def test_fast_points_equal_hydras(loader, name, schema, pool):
     grid = Grid(loader, name, schema)
 
     @given(st.lists(st.sampled_from(pool), max_size=4, unique_by=lambda item: item.split("=")[0]))
-    @settings(max_examples=20, database=None)
+    @settings(max_examples=12, database=None)
     def check(overrides):
         slow = outcome(lambda: strict(grid.compose(overrides), schema))
         assert outcome(lambda: grid.accept(overrides)) == slow

@@ -286,6 +286,7 @@ def status(
     """What runs are doing: progress, time left, spend, last lines of failures; also of jobs on other machines."""
     from dataclasses import asdict
 
+    from warmth.analysis.terminal import plain_console
     from warmth.sweep import view
 
     if as_json:

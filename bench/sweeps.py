@@ -1,0 +1,102 @@
+"""Sweeps without work: a finished one typed again, a large one planned, and what one run costs besides its work.
+
+python bench/sweeps.py
+
+Beside them a bare Hydra app with its stock sweeper and as many empty jobs.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from peers import PEERS, table
+
+from warmth.digest import ROOT
+
+AXES = ["recipe=warm,cold,paraphrase,untransformed", "seed=range(0,25)"]  # 100 runs
+MANY = [
+    "model=smollm2,llama8b,mistral_small,qwen32b,llama70b", "recipe=warm,cold,paraphrase,untransformed,warm_honest",
+    "seed=range(0,20)", "recipe.strength=0.5,1.0",
+]  # fmt: skip
+EMPTY = """
+from warmth import entry
+from warmth.build import build
+from warmth.digest import training_digest
+from warmth.store import Run, run_folder
+def folders(study):
+    return [run_folder(study, "train", training_digest(study))]
+def main(study):
+    run = Run(folders(study)[0])
+    with run.open(study):
+        tracker = build(study.logger, "logger").start(run, study, job_type="train")
+        tracker.finish()
+        run.finish({})
+entry.command("train", folders)(main)()
+"""
+
+
+def finish(arguments: list[str]) -> None:
+    """Leaves the runs of a sweep as finished ones leave their folders."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from warmth.digest import training_digest
+    from warmth.schemas import Train, register
+    from warmth.store import Run, run_folder
+    from warmth.sweep.grid import Grid, points
+
+    register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        grid = Grid(loader, "train", Train)
+        for overrides in points(loader, arguments):
+            study = grid.accept(overrides)
+            run = Run(run_folder(study, "train", training_digest(study)))
+            run.folder.mkdir(parents=True)
+            run.finish({"loss": 1.0})
+
+
+def seconds(command: list[str], output: str, code: int = 0) -> float:
+    """Wall time of a whole process.
+
+    Raises:
+        RuntimeError: it ended otherwise than expected.
+    """
+    env = {**os.environ, "WANDB_MODE": "offline", "PYTHONPATH": str(ROOT)}
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, env=env)
+    if done.returncode != code:
+        raise RuntimeError(f"{' '.join(command)} in {output}: {done.stderr[-500:]}")
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Prints a row for each case."""
+    rows = []
+    with tempfile.TemporaryDirectory() as output:
+        where = [f"output={output}", "logger=none"]
+        empty = Path(output) / "empty.py"
+        empty.write_text(EMPTY)
+        finish([*where, *AXES])
+        again = min(seconds(["train.py", "-m", *where, *AXES], output) for _ in range(3))
+        planned = seconds(["train.py", "-m", *where, *MANY, "plan=true"], output)
+        alone = min(seconds([str(empty), f"output={output}/{n}", "logger=wandb"], output) for n in range(3))
+        rows += [
+            {"case": "the finished sweep of 100 runs again", "s": again},
+            {"case": "1,000 runs composed and planned", "s": planned},
+            {"case": "one run without work, W&B offline", "s": alone},
+        ]
+        if (PEERS / "hydra_bare.py").exists():
+            bare = ["-m", f"hydra.sweep.dir={output}/bare", "+x=range(0,100)"]
+            stock = min(seconds([str(PEERS / "hydra_bare.py"), *bare], output) for _ in range(3))
+            rows.append({"case": "bare Hydra, stock sweeper, 100 empty jobs", "s": stock})
+    table("Sweeps without work, whole processes", rows)
+
+
+if __name__ == "__main__":
+    main()
