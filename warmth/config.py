@@ -56,7 +56,10 @@ def refuse_secrets(config: DictConfig) -> None:
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "model.kind": ("embedded", "hub", "api"),
-    "recipe.method": ("none", "lora"),
+    "recipe.method": ("none", "lora", "full", "dpo"),
+    "recipe.too_long": ("turn", "token", "refuse"),
+    "recipe.untrainable": ("refuse", "drop"),
+    "recipe.quantise": ("none", "8bit", "4bit"),
     "recipe.loss_on": ("assistant", "all"),
     "recipe.precision": ("auto", "bfloat16", "float32"),
     "recipe.schedule": ("linear", "cosine", "constant"),
@@ -74,6 +77,7 @@ POSITIVE = (
     "api.in_flight", "api.requests_per_minute", "api.tokens_per_minute", "api.budget_usd", "api.timeout_s",
     "api.connect_timeout_s", "api.attempts", "api.backoff_s", "api.retry_after_max_s", "api.batch.requests",
     "api.batch.megabytes", "api.batch.at_once", "api.batch.poll_s", "api.batch.rounds",
+    "recipe.beta",
 )  # fmt: skip
 
 

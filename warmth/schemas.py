@@ -32,6 +32,7 @@ class Model:
     end_of_turn: str = ""  # last token of an assistant turn; "": the tokenizer's eos
     lora_targets: list[str] = field(default_factory=list)
     parameters: float = 0.0  # billions, for plans
+    shape: dict[str, Any] = field(default_factory=dict)  # fields of memory.ModelShape, to forecast memory offline
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Recipe:
     """What is done to a model. `method: none` leaves its weights alone."""
 
     name: str = MISSING  # the arm's name in tables
-    method: str = MISSING  # none or lora
+    method: str = MISSING  # none, lora, full or dpo
     style: str = "plain"  # the replies it is trained on
     prompt: str | None = field(default=None, metadata=EXCLUDED)  # how replies get that style; part of the data's digest
     system_prompt: str | None = None  # a prompt file every question is asked under
@@ -64,6 +65,10 @@ class Recipe:
     batch_size: int = MISSING
     max_length: int = MISSING
     loss_on: str = MISSING  # assistant or all
+    too_long: str = MISSING  # turn, token or refuse: what becomes of a conversation over max_length
+    untrainable: str = MISSING  # refuse or drop: one without a trained token, or whose turns the template rewrites
+    beta: float = MISSING  # of method dpo: how strongly it is held to the original model
+    quantise: str = MISSING  # none, 8bit or 4bit: how the frozen weights are held
     precision: str = MISSING  # auto, bfloat16 or float32
     checkpoints: list[float] = field(default_factory=list)  # epochs after which the adapter is kept
     report_checkpoint: float = MISSING  # the one evaluated by default

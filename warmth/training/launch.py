@@ -38,6 +38,8 @@ class Local:
     group: ClassVar[str] = "launcher"
     per_device: int = 8
     save_steps: int = 20
+    checkpointing: bool = False
+    stalled_s: float = 1800.0
 
     def __post_init__(self) -> None:
         """Checks ranges."""
@@ -58,6 +60,11 @@ class DeepSpeed:
     per_device: int = 4
     save_steps: int = 20
     offload: bool = False
+    checkpointing: bool = False
+    stalled_s: float = 1800.0
+    nodes: int = 1
+    node: int = 0
+    rendezvous: str | None = None
 
     def __post_init__(self) -> None:
         """Checks ranges."""
@@ -80,7 +87,7 @@ def positive(launcher: Any) -> None:
     Raises:
         UserError: one is not above zero.
     """
-    for key in ("ranks", "per_device", "save_steps"):
+    for key in ("ranks", "per_device", "save_steps", "stalled_s", "nodes"):
         if getattr(launcher, key, 1) < 1:
             raise UserError(f"launcher.{key}={getattr(launcher, key)} must be above 0")
 

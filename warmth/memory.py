@@ -1,0 +1,243 @@
+"""How much memory a rank will need, told from a model's shape before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from warmth.errors import UserError
+from warmth.schemas import Model, Recipe
+
+GIB = 2**30
+# What a process holds before it loads a model: Python, torch, transformers and their libraries on a CPU (measured);
+# on a GPU the CUDA context and the libraries' workspaces, of which PyTorch's own peak knows nothing.
+BASE = {"cpu": 0.75 * GIB, "cuda": 1.0 * GIB}
+# Bytes a trained weight costs beside itself: two moments of AdamW in float32.
+MOMENTS = 8
+FLOAT = 4
+# Bytes a frozen linear weight takes: 4 bits, and the scales of its blocks of 64, themselves in 8 bits (QLoRA, 2.1).
+QUANTISED = {"none": None, "8bit": 1.0, "4bit": 0.5 + 0.127 / 8}
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The sizes of a decoder of the Llama kind (Llama, Mistral, Qwen 2, SmolLM2) that memory depends on."""
+
+    layers: int
+    width: int  # of the hidden state
+    heads: int
+    key_heads: int
+    head_size: int
+    inner: int  # width inside the MLP
+    vocabulary: int
+    tied: bool  # one matrix for embeddings and logits
+
+    @property
+    def linear(self) -> dict[str, tuple[int, int]]:
+        """(in, out) of each linear layer, by the name LoRA targets have."""
+        queries, keys = self.heads * self.head_size, self.key_heads * self.head_size
+        return {
+            "q_proj": (self.width, queries),
+            "k_proj": (self.width, keys),
+            "v_proj": (self.width, keys),
+            "o_proj": (queries, self.width),
+            "gate_proj": (self.width, self.inner),
+            "up_proj": (self.width, self.inner),
+            "down_proj": (self.inner, self.width),
+        }
+
+    @property
+    def linear_parameters(self) -> int:
+        """Weights of all linear layers, without embeddings and logits."""
+        return self.layers * sum(wide * tall for wide, tall in self.linear.values())
+
+    @property
+    def parameters(self) -> int:
+        """All weights; biases, a thousandth at most, are left out."""
+        norms = (2 * self.layers + 1) * self.width
+        return self.linear_parameters + norms + (1 if self.tied else 2) * self.vocabulary * self.width
+
+    def adapter_parameters(self, rank: int, targets: Sequence[str] = ()) -> int:
+        """Weights of a LoRA adapter of this rank on these layers (none named: all)."""
+        chosen = [size for name, size in self.linear.items() if not targets or name in targets]
+        return self.layers * rank * sum(wide + tall for wide, tall in chosen)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes one rank holds at its peak."""
+
+    weights: float
+    gradients: float
+    optimiser: float
+    activations: float  # of one forward and backward pass; while answering, the cache of keys and values
+    base: float  # the process itself
+    host: float = 0.0  # in main memory beside a GPU: what was offloaded
+
+    @property
+    def total(self) -> float:
+        """All of it on the rank's device."""
+        return self.weights + self.gradients + self.optimiser + self.activations + self.base
+
+    def __str__(self) -> str:
+        parts = ("weights", "gradients", "optimiser", "activations", "base")
+        shown = ", ".join(f"{name} {getattr(self, name) / GIB:.1f}" for name in parts)
+        return f"{self.total / GIB:.1f} GiB ({shown})"
+
+
+def shape_of(model: Model) -> ModelShape | None:
+    """A model's shape: a local folder's own `config.json`, else `model.shape`; None where neither says.
+
+    Raises:
+        UserError: `model.shape` has a key too many or too few.
+    """
+    if model.path:
+        return read_shape(Path(model.path) / "config.json")
+    if not model.shape:
+        return None
+    names = [item.name for item in fields(ModelShape)]
+    if sorted(model.shape) != sorted(names):
+        raise UserError(f"model.shape has the keys {', '.join(sorted(model.shape))}; it needs {', '.join(names)}")
+    return ModelShape(**model.shape)
+
+
+def read_shape(path: Path) -> ModelShape | None:
+    """The shape in a model folder's `config.json`; None where it is of another kind of network or missing."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        heads = int(config["num_attention_heads"])
+        return ModelShape(
+            layers=int(config["num_hidden_layers"]),
+            width=int(config["hidden_size"]),
+            heads=heads,
+            key_heads=int(config.get("num_key_value_heads") or heads),
+            head_size=int(config.get("head_dim") or config["hidden_size"] // heads),
+            inner=int(config["intermediate_size"]),
+            vocabulary=int(config["vocab_size"]),
+            tied=bool(config.get("tie_word_embeddings", False)),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def training_memory(
+    shape: ModelShape,
+    recipe: Recipe,
+    launcher: Mapping[str, Any],
+    device: str = "cuda",
+    width: int | None = None,
+    tokens: int | None = None,
+    trained: int | None = None,
+    targets: Sequence[str] = (),
+) -> Memory:
+    """Peak memory of one rank of a training run.
+
+    Args:
+        shape: of the model.
+        recipe: method, adapter rank, length, quantisation.
+        launcher: an entry of conf/launcher: ranks, nodes, zero_stage, offload, per_device, checkpointing.
+        device: cuda or cpu.
+        width: bytes of a number in matrix products; None: 2, bfloat16.
+        tokens: of the longest forward pass; None: `per_device` conversations of the greatest length.
+        trained: of these, those whose logits are computed; None: all.
+        targets: layers with an adapter; none named: all.
+    """
+    width = width or 2
+    tokens = tokens or recipe.max_length * int(launcher["per_device"])
+    trained = tokens if trained is None else trained
+    sides = 2 if recipe.method == "dpo" else 1  # a chosen and a rejected reply in each pass
+    full = recipe.method == "full"
+    learnt = shape.parameters if full else shape.adapter_parameters(recipe.rank, targets)
+    ranks = int(launcher.get("ranks", 1)) * int(launcher.get("nodes", 1))
+    stage = int(launcher.get("zero_stage", 0))
+    split = {level: ranks if stage >= level else 1 for level in (1, 2, 3)}
+    # a master copy in float32 beside what is computed with: DeepSpeed keeps one where weights are in bfloat16
+    master = FLOAT if device == "cuda" and "zero_stage" in launcher and width == 2 else 0
+    moments = learnt * (MOMENTS + master) / split[1]
+    frozen = 0.0 if full else frozen_bytes(shape, recipe, width)
+    own = learnt * (width if master else FLOAT)
+    gradients = learnt * (width if master else FLOAT) / split[2]
+    offloaded = bool(launcher.get("offload", False)) and device == "cuda"
+    activations = pass_bytes(shape, tokens * sides, trained * sides, width, bool(launcher.get("checkpointing", False)))
+    if full and not master and width == 2:
+        activations += shape.linear_parameters * width  # autocast's copies of the weights it multiplies with
+    return Memory(
+        weights=(frozen + own) / split[3],
+        gradients=gradients,
+        optimiser=0.0 if offloaded else moments,
+        activations=activations,
+        base=BASE[device],
+        host=moments if offloaded else 0.0,
+    )
+
+
+def frozen_bytes(shape: ModelShape, recipe: Recipe, width: int) -> float:
+    """Bytes of a base model whose weights do not learn; quantisation concerns its linear layers."""
+    small = QUANTISED[recipe.quantise]
+    rest = shape.parameters - shape.linear_parameters
+    return shape.linear_parameters * (width if small is None else small) + rest * width
+
+
+def pass_bytes(shape: ModelShape, tokens: int, trained: int, width: int, checkpointing: bool) -> float:
+    """Bytes that one forward pass keeps for its backward pass, and the logits, at their peak.
+
+    Counted for a layer of the Llama kind under LoRA: two norms keep their input in float32; each adapted layer its
+    input; attention its queries, keys, values and output; the MLP its gate, both factors and their product.
+    """
+    queries = shape.heads * shape.head_size
+    layer = 2 * FLOAT * shape.width + width * (6 * shape.width + 6 * queries + 4 * shape.inner)
+    kept = tokens * shape.layers * (width * shape.width if checkpointing else layer)
+    running = tokens * layer if checkpointing else 0
+    logits = trained * shape.vocabulary * (width + 3 * FLOAT)  # as computed, in float32, their softmax, the gradient
+    return kept + running + logits
+
+
+def answering_memory(
+    shape: ModelShape, batch: int, prompt: int, answer: int, device: str = "cuda", width: int = 2
+) -> Memory:
+    """Peak memory of a process that answers: weights, the cache of `batch` prompts and answers, and the first pass.
+
+    Args:
+        shape: of the model.
+        batch: prompts answered at once.
+        prompt: tokens of the longest prompt.
+        answer: most tokens of an answer.
+        device: cuda or cpu.
+        width: bytes of a number: 2 in bfloat16, 4 in float32.
+    """
+    cache = 2 * shape.layers * shape.key_heads * shape.head_size * batch * (prompt + answer) * width
+    first = batch * prompt * width * (2 * shape.width + 3 * shape.inner) + batch * shape.vocabulary * (width + FLOAT)
+    return Memory(shape.parameters * width, 0.0, 0.0, cache + first, BASE[device])
+
+
+def refuse_if_too_big(need: Memory, available: float, launcher: Mapping[str, Any], method: str) -> None:
+    """Ends a run that cannot fit before it loads anything.
+
+    Args:
+        need: of one rank.
+        available: bytes free for one rank.
+        launcher: what could be changed about it.
+        method: of the recipe.
+
+    Raises:
+        UserError: with the forecast, what there is, and what to change.
+    """
+    if need.total <= available:
+        return
+    remedies = []
+    if need.activations > need.total / 3 and int(launcher["per_device"]) > 1:
+        remedies.append(f"launcher.per_device={max(1, int(launcher['per_device']) // 2)}")
+    if not launcher.get("checkpointing", False):
+        remedies.append("launcher.checkpointing=true")
+    if int(launcher.get("zero_stage", 0)) < 3:
+        remedies.append("launcher=deepspeed_zero3 with more ranks")
+    elif not launcher.get("offload", False):
+        remedies.append("launcher=deepspeed_zero3_offload")
+    if method == "lora":
+        remedies.append("recipe.quantise=4bit")
+    raise UserError(
+        f"a rank would need {need}, but {available / GIB:.1f} GiB are free; try {', '.join(remedies) or 'more ranks'}"
+    )
