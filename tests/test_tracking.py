@@ -3,7 +3,9 @@ import struct
 import subprocess
 import sys
 import textwrap
+import threading
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -223,6 +225,60 @@ def test_an_unreachable_server_means_an_offline_record(run, monkeypatch, capfd):
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("wandb: recording offline")
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of W&B's server as a run needs to start; a request after `cut` finds the line dead."""
+
+    protocol_version = "HTTP/1.1"
+    bucket = {
+        "id": "b", "name": NAME, "displayName": NAME, "description": None, "config": "{}", "sweepName": None,
+        "createdAt": "2026-01-01T00:00:00", "historyLineCount": 0,
+        "project": {"id": "p", "name": "warmth", "entity": {"id": "e", "name": "me"}},
+    }  # fmt: skip
+
+    def log_message(self, *_):
+        pass
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        if self.server.cut:
+            self.close_connection = True
+            self.connection.close()
+            return
+        data = {"model": None}
+        if b"mutation UpsertBucket" in body:
+            data = {"upsertBucket": {"bucket": self.bucket, "inserted": True}}
+        if b"mutation CreateRunFiles" in body:
+            data = {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": []}}
+        reply = json.dumps({"data": data}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(reply)))
+        self.end_headers()
+        self.wfile.write(reply)
+
+
+def test_a_network_cut_in_the_middle_ends_well_and_says_what_to_send(run, monkeypatch, capfd):
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.cut = False
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    logger = Wandb(base_url=f"http://127.0.0.1:{server.server_port}", init_timeout_s=30, finish_timeout_s=2)
+    tracker = logger.start(run, Config(), "train")
+    tracker.log({"loss": 1.0}, step=1)
+    server.cut = True
+    tracker.log({"loss": 0.5}, step=2)
+    tracker.finish()
+    server.shutdown()
+    (folder,) = (run.folder.parent.parent / "wandb").glob("run-*")
+    assert f"wandb: not all was sent: wandb sync {folder}" in capfd.readouterr().err.splitlines()
+    import wandb
+
+    wandb.teardown()
+    rows = [values(record.item) for record in of_kind(records(next(folder.glob("*.wandb"))), "history")]
+    assert [row["loss"] for row in rows if "loss" in row] == [1.0, 0.5]
 
 
 def test_a_key_is_written_nowhere(run, monkeypatch):

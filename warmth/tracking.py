@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -237,7 +238,10 @@ class _WandbTracker(Tracker):
         if failed:
             text = "status.json in its run folder says why; the same command continues it."
             self._quietly("an alert", lambda: self._run.alert(f"{self._run.name} failed", text))
+        folder, online, started = Path(self._run.dir).parent, self._run.settings.mode == "online", time.monotonic()
         self._quietly("the end", lambda: self._run.finish(exit_code=int(failed)))
+        if online and time.monotonic() - started >= self._run.settings.finish_timeout:
+            _warn(f"not all was sent: wandb sync {folder}")
 
     def _quietly(self, what: str, send: Callable[[], Any]) -> None:
         try:
