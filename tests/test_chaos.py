@@ -23,8 +23,8 @@ def command(tiny_model_folder, tmp_path):
     def make(output):
         words = [
             "data.per_type=2",
-            "recipe.epochs=8",
-            "recipe.checkpoints=[4]",
+            "recipe.epochs=3",
+            "recipe.checkpoints=[2]",
             "recipe.dropout=0.1",
             "seed=range(0,6)",
         ]

@@ -60,6 +60,7 @@ def test_jobs_share_the_cores_without_taking_more(tmp_path, monkeypatch):
     used = [core for slot in slots for core in slot.cores]
     assert sorted(used) == sorted(os.sched_getaffinity(0))
     assert {slot.environment(jobs[0])["OMP_NUM_THREADS"] for slot in slots} == {"1"}
+    assert Processes(n_jobs=cores).slots(jobs[:1]) == slots  # the last job left computes as it would have among others
 
 
 def test_failures_are_told_apart_and_stop_the_rest(tmp_path):

@@ -82,7 +82,8 @@ class Processes:
         if gpus and each > len(gpus):
             raise UserError(f"launcher.ranks={each}, but this machine has {len(gpus)} GPUs")
         most = len(gpus) // each if gpus else max(1, len(cores) // CORES_EACH)
-        number = max(1, min(self.n_jobs or most, len(jobs) or 1, most if gpus else self.n_jobs or most))
+        number = max(1, min(self.n_jobs or most, most) if gpus else self.n_jobs or most)  # whatever is left to do:
+        # a run continued alone must have the threads it began with, or its sums are rounded in another order
         share = max(1, len(cores) // number)
         return [
             Slot(tuple(gpus[n * each : (n + 1) * each]), tuple(cores[(n * share) % len(cores) :][:share]))
