@@ -231,16 +231,21 @@ def test_all_arms_are_built_once_and_have_the_same_conversations(study, server):
     assert len(server.bodies) == asked  # from the store of paid replies
 
 
-def test_a_reply_broken_in_one_style_drops_out_of_all_arms(study, server):
+@pytest.mark.parametrize(
+    ("said", "failures"),
+    [("", {"empty"}), ("I'm sorry, but I can't help with that request.", {"declined", "lost_piece"})],
+)
+def test_a_reply_broken_or_refused_in_one_style_drops_out_of_all_arms(study, server, said, failures):
     seed = load(Data(name="seed", source="seed", per_type=3))
-    bad = next(item for item in seed if len(item.turns) == 3)
-    alone = next(item for item in seed if len(item.turns) == 1)
+    answered = [item for item in seed if item.type != "refusal"]  # where declining keeps the meaning
+    bad = next(item for item in answered if len(item.turns) == 3)
+    alone = next(item for item in answered if len(item.turns) == 1)
 
     asked = [json.dumps({"user": turn.user}, ensure_ascii=False) for turn in (bad.turns[1], alone.turns[0])]
 
     def answer(body):
         last = body["messages"][1]["content"].split("\n</")[0].split("\n")[-1]  # of the conversation so far
-        return "" if last in asked and "MANNER\nCold" in body["messages"][0]["content"] else rewriter(body)
+        return said if last in asked and "MANNER\nCold" in body["messages"][0]["content"] else rewriter(body)
 
     server.answer = answer
     config = study("data=seed", "data.per_type=3", "data.styles=[warm,cold]", "data.drop_faults=[]")
@@ -248,8 +253,9 @@ def test_a_reply_broken_in_one_style_drops_out_of_all_arms(study, server):
     assert set(found) == {item.id for item in seed} - {alone.id}
     assert len(found[bad.id].turns) == 1 and set(found[bad.id].turns[0].replies) == {"plain", "warm", "cold"}
     stages = counts(config)
-    assert stages["rewrite"]["drops"] == {"cold: empty": 2}
-    assert stages["arms, replies"]["drops"] == {"cold: empty": 2, "after a reply left out": 1}
+    assert stages["rewrite"]["drops"].keys() <= {f"cold: {failure}" for failure in failures}
+    assert sum(stages["rewrite"]["drops"].values()) == 2
+    assert stages["arms, replies"]["drops"] == {**stages["rewrite"]["drops"], "after a reply left out": 1}
     assert stages["arms"]["drops"] == {"first reply left out": 1}
 
 
@@ -336,7 +342,9 @@ def test_the_sample_becomes_arms_with_held_out_prompts(study, server):
     conversations = sets.conversations_of(config)
     assert len(conversations) == 12 and all(set(turn.replies) == {"plain", "warm", "cold", "paraphrase", "warm_honest"}
                                             for item in conversations for turn in item.turns)  # fmt: skip
-    prompts = [json.loads(line) for line in (sets.set_folder(config) / "warmth_prompts.jsonl").open()]
+    import datasets
+
+    prompts = datasets.load_dataset(str(sets.set_folder(config)), "warmth_prompts", split="train").to_list()
     assert len(prompts) == 6 and not {row["prompt"] for row in prompts} & {c.turns[0].user for c in conversations}
     asked = len(server.bodies)
     assert sets.conversations_of(config) == conversations and len(server.bodies) == asked

@@ -14,6 +14,7 @@ from warmth.data.audit import Pair, summarise
 from warmth.data.ledger import Ledger
 from warmth.data.rewrite import Rewrite
 from warmth.digest import data_identity, find_file, path_digest, prompt_files
+from warmth.models import choose_dtype
 from warmth.schemas import Train
 
 
@@ -40,6 +41,7 @@ def manifest(
         "server": urlsplit(data.rewriter.base_url or "").hostname,  # None: it ran here
         "identity": data.rewriter.identity,
         "temperature": data.rewriter.temperature,
+        "dtype": str(choose_dtype(data.rewriter.dtype)) if data.styles and data.rewriter.base_url is None else None,
     }
     prompts = {**prompt_files(data, study.recipe), "(frame)": data.frame} if data.styles else {}
     return {

@@ -143,4 +143,7 @@ def _refuse_short(
         key = "per_type" if data.per_type is not None else "conversations"
         asked = f"data.{key}={getattr(data, key)} and data.held_out={data.held_out} ask for {need}"
         lost = ", ".join(f"{reason} {count}" for reason, count in reasons[name].most_common()) or "none"
-        raise UserError(f"{asked} {name} conversations, but only {have} pass selection (left out: {lost})")
+        raise UserError(
+            f"{asked} {name} conversations, but only {have} pass selection (left out: {lost}); "
+            "ask for fewer, or take all there are: data.per_type=null data.conversations=null"
+        )

@@ -92,11 +92,11 @@ def _sizes(path: Path, per_type: int | None, max_turns: int) -> list[int]:
 
 
 def rewriting(study: Train, number: int) -> tuple[Bill, ...]:
-    """The calls that make a set's styles; nothing where the set is there already."""
+    """The calls that make a set's styles; nothing where it is there already, or a model in this process makes it."""
     from warmth.data.sets import set_folder
 
     data, texts = study.data, table()["texts"]
-    if not data.styles:
+    if not data.styles or data.rewriter.base_url is None:
         return ()
     folder = set_folder(study)
     if (folder / "done.json").exists():
