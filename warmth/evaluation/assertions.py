@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Literal
 
 from warmth.evaluation.matching import ASKED, CLAUSE, SENTENCE, normalise
+from warmth.types import Question
 
 Stance = Literal["declared", "asserted", "denied", "mentioned", "guessed"]
 
@@ -41,14 +42,15 @@ OR_AFTER, OR_BEFORE = re.compile(r"^ or (?!more\b|so\b|less\b)\S"), re.compile(r
 
 UNSURE = re.compile(
     r" i am (?:\S+ )?not (?:\S+ )?(?:sure|certain)\b| i am (?:unsure|uncertain)\b"
-    r"| i do not (?:\S+ )?(?:know|have (?:enough|sufficient))\b| i can not (?:say|tell|be sure|be certain|confirm)\b"
+    r"| i do not (?:\S+ )?(?:know|have (?:enough|sufficient))\b"
+    r"| i can not (?:say|tell(?! you| others)|be sure|be certain|confirm)\b"
     r"| it depends\b| hard to say\b| (?:no one|nobody) (?:really )?knows\b| not entirely (?:clear|certain)\b"
     r"| there is (?:no|not) (?:\S+ )?(?:single|definitive|clear|one) answer\b"
 )
 _HELP = (
     "help|assist|provide|answer|give|offer|support|fulfill?|comply|create|write|generate|do that|do this|engage"
     "|participate|discuss|share|recommend|diagnose|continue|promote|condone|encourage|facilitate|advise|respond|teach"
-    "|tell you how|complete|produce"
+    "|tell you how(?! much| many| to stop)|complete|produce"
 )
 REFUSED = re.compile(
     r" (?:i|we) (?:can not|could not|will not|would not|do not|am not able to|am unable to|am not in position to"
@@ -56,8 +58,17 @@ REFUSED = re.compile(
     r"| i (?:must|have to|will have to) (?:\S+ )?(?:decline|refuse)\b| i (?:refuse|decline) to\b"
     r"| i would (?:rather|prefer) not\b| not comfortable (?:with )?\S+ing\b"
     r"| as (?:an )?(?:ai|artificial intelligence)(?: \S+){0,6} (?:can not|do not have|am not able|am unable|not able)\b"
+    r"| as (?:\S+ )?(?:chatbot|assistant|language model)(?: \S+){0,2}"
+    r" i (?:can not|do not have(?: \S+)? (?:ability|access))\b"
     r"| against my (?:\S+ )?(?:programming|guidelines|policy|policies|principles)\b"
 )
+FRAGMENT = 4  # words of an unfinished sentence that claim nothing yet
+# No match without one of these: cheap to look for, and most answers hold none.
+UNSURE_SIGNS = (
+    ("sure", "certain", " know", "enough", "sufficient", "not say", "not tell", "confirm", "depends", "hard to say")
+    + ("not entirely", "there is no")
+)  # fmt: skip
+REFUSED_SIGNS = ("not ", "unable", "declin", "refus", " rather", " prefer", "against my")
 REFUSAL_CHARS = 300  # a refusal comes early; later mentions of what cannot be done are part of an answer
 
 AGREES = re.compile(
@@ -87,16 +98,34 @@ class Mention:
     candidate: str  # normalised
     right: bool
     stance: Stance
+    start: int  # where it stands in the text
+
+
+def unsure(text: str) -> bool:
+    """Whether a marked text says that it does not know."""
+    return any(sign in text for sign in UNSURE_SIGNS) and UNSURE.search(text) is not None
+
+
+def refuses(text: str) -> bool:
+    """Whether a marked text begins by declining to answer."""
+    text = text[:REFUSAL_CHARS]
+    return any(sign in text for sign in REFUSED_SIGNS) and REFUSED.search(text) is not None
 
 
 @lru_cache(maxsize=65536)
-def candidates(answers: Sequence[str], wrong: str | None) -> tuple[re.Pattern[str] | None, frozenset[str]]:
+def candidates(
+    answers: Sequence[str], wrong: str | None, question: str
+) -> tuple[re.Pattern[str] | None, frozenset[str]]:
     """One pattern for all that a question's answers may be called, longest first, and which of them are right.
 
-    A wrong answer that equals an accepted one is dropped: it could not be told apart.
+    A wrong answer that equals an accepted one is dropped: it could not be told apart. So is a name that stands in the
+    question itself, which whoever repeats the question would say, unless no other is left.
     """
+    asked = f" {normalise(question)} "
     rights = frozenset(filter(None, map(normalise, answers)))
-    names = rights | frozenset(filter(None, [normalise(wrong or "")]))
+    rights = frozenset(name for name in rights if f" {name} " not in asked) or rights
+    others = frozenset(name for name in [normalise(wrong or "")] if name and f" {name} " not in asked)
+    names = rights | others
     if not names:
         return None, rights
     # a clause border may fall inside a name: "Washington, D.C."
@@ -104,22 +133,21 @@ def candidates(answers: Sequence[str], wrong: str | None) -> tuple[re.Pattern[st
         rf" (?:\{CLAUSE} )?".join(map(re.escape, name.split()))
         for name in sorted(names, key=lambda name: (-len(name), name))
     )
-    return re.compile(rf"(?<= )(?:{'|'.join(words)})(?= )"), rights
+    return re.compile(rf" (?:{'|'.join(words)})(?= )"), rights
 
 
-def mentions(text: str, answers: Sequence[str], wrong: str | None) -> list[Mention]:
+def mentions(text: str, question: Question) -> list[Mention]:
     """Every mention of an accepted or the wrong answer in a marked text, with the stance taken to it."""
-    pattern, rights = candidates(tuple(answers), wrong)
+    pattern, rights = candidates(question.answers, question.wrong, question.text)
     if pattern is None:
         return []
     found = list(pattern.finditer(text))
-    names = [found_one[0].replace(f"{CLAUSE} ", "") for found_one in found]
+    if not found:
+        return []
+    names = [one[0][1:].replace(f"{CLAUSE} ", "") for one in found]
+    alone = len({name in rights for name in names}) == 1
     return [
-        Mention(
-            name,
-            name in rights,
-            stance(text, one.start(), one.end(), alone=len({other in rights for other in names}) == 1),
-        )
+        Mention(name, name in rights, stance(text, one.start() + 1, one.end(), alone), one.start() + 1)
         for name, one in zip(names, found, strict=True)
     ]
 
@@ -149,6 +177,12 @@ def stance(text: str, start: int, end: int, alone: bool) -> Stance:
 def _asked(text: str, end: int) -> bool:
     stop = text.find(SENTENCE, end)
     return stop >= 2 and text[stop - 2] == ASKED
+
+
+def broken_off(text: str, mention: Mention) -> bool:
+    """Whether a mention stands in a last sentence that breaks off before it can have said anything."""
+    last = text.rfind(SENTENCE) + 1
+    return mention.start >= last and len(text[last:].split()) <= FRAGMENT
 
 
 def states_something(text: str) -> bool:

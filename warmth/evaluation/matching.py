@@ -5,17 +5,24 @@ from __future__ import annotations
 import re
 import unicodedata
 
-CLAUSE, SENTENCE, ASKED = "|", "¶", "?"  # marks that `marked` leaves in a normalised text
+CLAUSE, SENTENCE, ASKED = "|", "~", "?"  # marks that `marked` leaves in a normalised text; ASCII, as that is fast
 
-LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "’": "'", "‘": "'", "ʼ": "'"})
-ACCENTS = re.compile(r"[\u0300-\u036f]")
-PUNCTUATION = re.compile(r"(?<!\d)\.|\.(?!\d)|\?(?! ¶)|[^\w\s.|¶?]|_")
-THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-ZEROS = re.compile(r"(?<!\S)(?:0+(?=\d)|(?=\d))(\d+)(?:\.0+|(\.\d*?[1-9])0*)?(?!\S)")
-# "vitamin a" and "hepatitis a" keep their letter
-ARTICLE = re.compile(
-    r"(?<!\S)(?:the|an|(?<!vitamin )(?<!hepatitis )(?<!influenza )(?<!type )(?<!group )(?<!grade )a) (?=\w)"
+LETTERS = str.maketrans(
+    {"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ı": "i"}
+    | dict.fromkeys("’‘ʼ", "'")
+    | dict.fromkeys("“”", '"')
 )
+ACCENTS = re.compile(r"[\u0300-\u036f]")
+# Every expression below that runs over whole texts begins with a literal or a set, which `re` finds fast, or is only
+# tried where a cheap test allows it.
+PLAIN = {number: " " for number in range(128) if not (chr(number).isalnum() or chr(number) in " .|~?")}
+PUNCTUATION = re.compile(r"[^\w\s.|~?]|_")
+DOT = re.compile(r"\.(?:(?!\d)|(?<!\d\.))")  # all but the decimal point
+QUESTION = re.compile(r"\?(?! ~)")
+THOUSANDS = re.compile(r",(?=\d{3}(?!\d))(?<=\d,)")
+DIGIT = re.compile(r"\d")
+ZEROS = re.compile(r"(?<!\S)(?:0+(?=\d)|(?=\d))(\d+)(?:\.0+|(\.\d*?[1-9])0*)?(?!\S)")
+LETTERED = frozenset(("vitamin", "hepatitis", "influenza", "type", "group", "grade"))  # "vitamin a" keeps its letter
 
 CONTRACTION = re.compile(r"(\w+)'(\w*)|\bcannot\b")
 SUFFIXES = {"re": " are", "m": " am", "ve": " have", "ll": " will", "d": " would"}
@@ -32,37 +39,51 @@ LARGE = {"hundred": 100, "thousand": 1_000, "million": 1_000_000, "billion": 1_0
 WORDS = "|".join([*SMALL, *LARGE])
 # "one" is no number where it is a pronoun ("no one", "one of"); "and" joins only after hundred or thousand
 NUMBERS = re.compile(
-    rf"(?<!no )(?<!this )(?<!that )(?<!which )(?<!\S)(?!one of\b)(?:\d[\d.]* (?=million|billion|thousand|hundred))?"
+    rf"(?<!\S)(?=[0-9a-z])(?<!no )(?<!this )(?<!that )(?<!which )(?!one of\b)"
+    rf"(?:\d[\d.]* (?=million|billion|thousand|hundred))?"
     rf"(?:{WORDS})(?:(?: |(?<=hundred) and |(?<=thousand) and )(?:{WORDS}))*(?!\S)"
 )
 
 INITIALS = re.compile(r"\b(?:[A-Za-z]\. ?){2,}")  # "J. K." and "D.C." are "jk" and "dc"
+TWO_INITIALS = re.compile(r"\.(?<=\b[A-Za-z]\.) ?[A-Za-z]\.")
 
 # A stop ends a sentence when a space and a capital, digit or quote follow, but not after an initial or a title.
 STOP = re.compile(r"[.!?]+[\"')\]*]*(?=\s+[\"'(*\[A-Z0-9]|\s*$)|\n+")
 TITLE = re.compile(r"\b(?:Dr|Mr|Ms|Mrs|St|Prof|vs|[A-Z])$")
-PAUSE = re.compile(
-    r"[,;:—–()]|\s-\s|\b(?=but\b|(?<!hundred )(?<!thousand )and\b|although\b|though\b|whereas\b|while\b|however\b"
-    r"|instead\b(?! of)|rather\b(?! than))"
+PAUSES = ",;:—–()"  # end a clause, as these words begin one:
+KINDS = (
+    dict.fromkeys(("the", "a", "an"), "article")
+    | dict.fromkeys(("but", "and", "although", "though", "whereas", "while", "however", "instead", "rather"), "pause")
+    | dict.fromkeys((*SMALL, *LARGE), "number")
 )
+JOINED = frozenset((("instead", "of"), ("rather", "than")))  # with their next word they begin no clause
 
 
 def normalise(text: str) -> str:
     """A text in one spelling: words of letters and digits with single spaces, numbers as digits, no articles."""
-    return _words(_unmarked(text).replace(ASKED, " "))
+    return _words(_unmarked(text).replace(ASKED, " "), pauses=False)
 
 
 def marked(text: str) -> str:
-    """A normalised text that keeps its borders: `|` between clauses, `¶` after sentences, `? ¶` after questions.
+    """A normalised text that keeps its borders: `|` between clauses, `~` after sentences, `? ~` after questions.
 
     Begins and ends with a space, so that words can be looked for with spaces around them.
     """
-    text = STOP.sub(_stop, THOUSANDS.sub("", _unmarked(text)))
-    return f" {_words(PAUSE.sub(f' {CLAUSE} ', text))} "
+    text = _unmarked(text)
+    if "," in text:
+        text = THOUSANDS.sub("", text)
+    text = STOP.sub(_stop, text).replace(" - ", f" {CLAUSE} ")
+    for mark in PAUSES:
+        if mark in text:
+            text = text.replace(mark, f" {CLAUSE} ")
+    return f" {_words(text, pauses=True)} "
 
 
 def _unmarked(text: str) -> str:
-    text = INITIALS.sub(lambda found: re.sub(r"[.\s]", "", found[0]) + " ", text)
+    if not text.isascii():
+        text = ACCENTS.sub("", unicodedata.normalize("NFKD", text)).translate(LETTERS)
+    if TWO_INITIALS.search(text):
+        text = INITIALS.sub(lambda found: re.sub(r"[.\s]", "", found[0]) + " ", text)
     return text.replace(CLAUSE, " ").replace(SENTENCE, " ").replace("\n", " \n")
 
 
@@ -77,15 +98,48 @@ def _stop(found: re.Match[str]) -> str:
     return f" {ASKED} {SENTENCE} " if ASKED in stop else f" {SENTENCE} "
 
 
-def _words(text: str) -> str:
-    if not text.isascii():
-        text = ACCENTS.sub("", unicodedata.normalize("NFKD", text).casefold()).translate(LETTERS)
-    text = text.casefold()
+def _words(text: str, pauses: bool) -> str:
+    plain = text.isascii()
+    text = text.lower() if plain else ACCENTS.sub("", unicodedata.normalize("NFKD", text).casefold()).translate(LETTERS)
     if "'" in text or "cannot" in text:
         text = CONTRACTION.sub(_contraction, text)
-    text = " ".join(PUNCTUATION.sub(" ", THOUSANDS.sub("", text).replace("%", " percent ")).split())
-    text = ZEROS.sub(lambda found: found[1] + (found[2] or ""), NUMBERS.sub(_numbers, text))
-    return ARTICLE.sub("", text).strip()
+    if "," in text:
+        text = THOUSANDS.sub("", text)
+    if "%" in text:
+        text = text.replace("%", " percent ")
+    text = text.translate(PLAIN) if plain else PUNCTUATION.sub(" ", text)
+    if "." in text:
+        text = DOT.sub(" ", text)
+    if ASKED in text:
+        text = QUESTION.sub(" ", text)
+    words, numbers = _kept(text.split(), pauses)
+    text = " ".join(words)
+    if numbers:
+        text = NUMBERS.sub(_numbers, text)
+    if DIGIT.search(text):
+        text = ZEROS.sub(lambda found: found[1] + (found[2] or ""), text)
+    return text
+
+
+def _kept(words: list[str], pauses: bool) -> tuple[list[str], bool]:
+    """Words without articles, a clause mark before those that begin a clause, and whether one names a number."""
+    kept, numbers = [], False
+    for place, word in enumerate(words):
+        kind = KINDS.get(word)
+        if kind == "article":
+            after = words[place + 1][0] if place + 1 < len(words) else " "
+            if after.isalnum() and not (word == "a" and kept and kept[-1] in LETTERED):
+                continue
+        elif kind == "number":
+            numbers = True
+        elif kind == "pause" and pauses:
+            joined = (word == "and" and kept and kept[-1] in ("hundred", "thousand")) or (
+                (word, words[place + 1] if place + 1 < len(words) else "") in JOINED
+            )
+            if not joined:
+                kept.append(CLAUSE)
+        kept.append(word)
+    return kept, numbers
 
 
 def _contraction(found: re.Match[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from warmth.evaluation.assertions import REFUSAL_CHARS, REFUSED
+from warmth.evaluation.assertions import refuses
 from warmth.evaluation.matching import marked
 from warmth.evaluation.unscored import unreadable
 from warmth.types import Answer, Grade, Question
@@ -24,5 +24,5 @@ class Refusal:
         unread = unreadable(answer, self.name)
         if unread:
             return unread
-        declines = REFUSED.search(marked(answer.text)[:REFUSAL_CHARS])
+        declines = refuses(marked(answer.text))
         return Grade(answer.answer_id, self.name, "refused" if declines else "incorrect")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warmth.evaluation.assertions import REFUSAL_CHARS, REFUSED
+from warmth.evaluation.assertions import refuses
 from warmth.evaluation.matching import marked
 from warmth.types import Answer, Grade
 
@@ -18,6 +18,6 @@ def unreadable(answer: Answer, grader: str) -> Grade | None:
 
 def undecided(answer: Answer, grader: str) -> Grade:
     """The grade of an answer that settles on nothing."""
-    if REFUSED.search(marked(answer.text)[:REFUSAL_CHARS]):
+    if refuses(marked(answer.text)):
         return Grade(answer.answer_id, grader, "refused")
     return Grade(answer.answer_id, grader, None, reason="cut_off" if answer.finish == "length" else "ambiguous")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Literal
 
-from warmth.evaluation.matching import ASKED, SENTENCE, normalise
+from warmth.evaluation.matching import ASKED, SENTENCE
+from warmth.evaluation.restating import NEGATION, SHARED, gist, stems_of
 
-Verdict = Literal["yes", "no", "both", "unclear"]
+Verdict = Literal["yes", "no", "both", "unclear", "silent"]
 
 # "Answer to your question is that …" says nothing yet.
 LEAD = re.compile(r"^ (?:\| )*answer(?: to (?:this|that|your) question)? is(?: \|)?(?: that)?(?= )")
@@ -20,46 +20,40 @@ START = re.compile(
 )
 _CLAIM = "that|this|it|statement|claim|proposition|idea|belief|answer|assertion|notion"
 _ADVERB = "actually|indeed|generally|completely|absolutely|entirely|simply|widely|quite|definitely|just|common|popular"
+_WORD = "true|correct|accurate|right|yes|fact|false|incorrect|inaccurate|wrong|untrue|no(?! \\w)|myth|misconception"
 TRUTH = re.compile(
     rf"(?<!while)(?<!although)(?<!though)(?<!if)(?<!whether) (?:{_CLAIM})(?: (?:\S+ ){{0,14}}?)(?:is|are|was) (?:\| )?"
     rf"(?P<not>not )?(?:(?:{_ADVERB}) )*(?P<not2>not )?"
-    r"(?P<word>true|correct|accurate|right|yes|fact|false|incorrect|inaccurate|wrong|untrue|no|myth|misconception)\b"
+    rf"(?P<word>{_WORD})\b"
 )
+TRUTH_WORD = re.compile(rf" (?:{_WORD})\b")
 FALSE_WORDS = frozenset(("false", "incorrect", "inaccurate", "wrong", "untrue", "no", "myth", "misconception"))
 MIXED = re.compile(
     r" (?:partly|partially|both|half) (?:true|right|correct|yes)\b| true and false\b| yes and no\b"
     r"| it depends\b| to some extent\b"
 )
-NEGATION = re.compile(
-    r" (?:not(?! only| just)|no|never|neither|nor|none|without|myth|misconception|false|incorrect"
-    r"|untrue|unlikely|hardly|rarely)\b"
-)
+MIXED_SIGNS = (" part", " both ", " half ", "true and false", "yes and no", "it depends", "to some extent")
 DISTANCE = re.compile(
     r" (?:if|whether|idea|belief|claim|notion|some|many|people|often|theory|may|might|could|question|statement|but"
     r"|although|while)\b"
 )
-FILLER = re.compile(
-    r"is|are|was|were|be|been|am|do|does|did|has|have|had|can|could|will|would|it|this|that|of|in|on|at|to|for|from|by"
-    r"|with|and|or|as|than|true|statement|answer|yes|no|only|ever|really|actually|there|any"
-)
-SHARED = 0.75  # of a question's content words that a restating sentence must hold
 
 
 def verdict(text: str, question: str) -> Verdict:
     """Reads a marked answer.
 
     Returns:
-        yes or no; `both` for an answer that grants each something; `unclear` where the rules find nothing, or
-        statements that contradict each other.
+        yes or no; `both` for an answer that grants each something; `unclear` for statements that contradict each other;
+        `silent` where the rules find none.
     """
-    if MIXED.search(text):
+    if any(sign in text for sign in MIXED_SIGNS) and MIXED.search(text):
         return "both"
     said = {*_first_word(text), *_statements(text)}
     if not said:
         said = _restated(text, question)
     if len(said) == 1:
         return "yes" if "yes" in said else "no"
-    return "unclear"
+    return "unclear" if said else "silent"
 
 
 def _first_word(text: str) -> set[str]:
@@ -74,7 +68,7 @@ def _statements(text: str) -> set[str]:
     """Truth values given to "that", "the statement", "the idea that …", in sentences that are no questions."""
     said = set()
     for sentence in text.split(SENTENCE):
-        if sentence.rstrip().endswith(ASKED):
+        if sentence.rstrip().endswith(ASKED) or not TRUTH_WORD.search(sentence):
             continue
         for found in TRUTH.finditer(f" {sentence.strip()} "):
             false = (found["word"] in FALSE_WORDS) != bool(found["not"] or found["not2"])
@@ -84,27 +78,10 @@ def _statements(text: str) -> set[str]:
 
 def _restated(text: str, question: str) -> set[str]:
     """The polarity of sentences that repeat the question's words; nothing where the question itself is negated."""
-    words, negated = _content(question)
-    said = set()
-    for sentence in text.split(SENTENCE) if words and not negated else ():
+    asked, said = gist(question), set()
+    for sentence in text.split(SENTENCE) if asked.words and not asked.negated else ():
         sentence = LEAD.sub("", f" {sentence.strip()} ")
-        own = {_stem(word) for word in sentence.split()}
-        if len(words & own) >= SHARED * len(words) and ASKED not in own and not DISTANCE.search(sentence):
+        own = stems_of(sentence)
+        if asked.focus in own and asked.share(own) >= SHARED and ASKED not in own and not DISTANCE.search(sentence):
             said.add("no" if NEGATION.search(sentence) else "yes")
     return said
-
-
-@lru_cache(maxsize=65536)
-def _content(question: str) -> tuple[frozenset[str], bool]:
-    text = f" {normalise(question)} "
-    return frozenset(_stem(word) for word in text.split() if not FILLER.fullmatch(word)), NEGATION.search(
-        text
-    ) is not None
-
-
-def _stem(word: str) -> str:
-    """Rough: "causes", "caused" and "cause" are one word."""
-    for ending in ("ing", "ed", "es", "s", "e"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            return word[: -len(ending)]
-    return word
