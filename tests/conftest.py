@@ -68,3 +68,19 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTr
     weights.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def warmth(monkeypatch, capsys):
+    """Runs a verb in this process: exit code, standard output, standard error."""
+
+    from warmth import cli
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["warmth", *map(str, words)])
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(exit.value.code or 0), out, err
+
+    return run

@@ -18,20 +18,6 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_study(tmp_path_factory.mktemp("study"), arms=("original", "untransformed", "warm"), training=False)
 
 
-@pytest.fixture
-def warmth(monkeypatch, capsys):
-    """Runs a verb in this process: exit code, standard output, standard error."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["warmth", *map(str, words)])
-        with pytest.raises(SystemExit) as exit:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(exit.value.code or 0), out, err
-
-    return run
-
-
 def test_help_imports_nothing_heavy():
     heavy = "{'torch', 'pandas', 'matplotlib', 'scipy', 'hydra', 'omegaconf', 'jinja2', 'transformers'}"
     check = f"import sys, warmth.cli; sys.exit(bool({heavy} & set(sys.modules)))"

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from warmth.analysis import effects, rows
+from warmth.analysis import effects
+from warmth.analysis.outcome import outcomes
 
 
 def frame(labels: dict[str, list[str | None]], task: str = "triviaqa", seeds: int = 1) -> pd.DataFrame:
@@ -21,7 +22,7 @@ def frame(labels: dict[str, list[str | None]], task: str = "triviaqa", seeds: in
         for seed in (range(seeds) if arm != "original" else [0])
         for n, label in enumerate(given)
     ]
-    return rows.outcomes(pd.DataFrame(made))
+    return outcomes(pd.DataFrame(made))
 
 
 def test_wilson_interval_as_worked_by_hand():

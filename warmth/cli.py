@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.exceptions import TyperException
 
+from warmth.agreement import agreement
 from warmth.errors import UserError, guarded
 
 app = typer.Typer(
@@ -246,6 +247,9 @@ def reproduce(
         console.print(plain(f"note: {len(made.broken) - 5} more rows without one partner; --out lists them"))
     if page:
         console.print(plain(f"page: {page.resolve()}"), soft_wrap=True)
+
+
+app.command()(agreement)
 
 
 @app.command()

@@ -177,6 +177,9 @@ class Analysis:
     """What `warmth report` decides beside the data; the answers do not depend on it."""
 
     margin_points: float = MISSING  # a smaller difference in error is none in practice
+    hedged: str = "wrong"  # wrong, right or dropped
+    refused: str = "dropped"  # wrong, right or dropped, where refusing is not itself the right answer
+    refusal_rule: str = "grader"  # grader, or study
 
 
 @dataclass

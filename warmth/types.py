@@ -9,7 +9,8 @@ from typing import Literal
 Role = Literal["system", "user", "assistant"]
 Belief = Literal["none", "wrong_asserted", "right_denied", "user_right"]
 Finish = Literal["stop", "length", "filtered", "error"]
-Label = Literal["correct", "incorrect", "hedged", "refused"]
+# the last two by judges of social traits, of advice that is neither right nor wrong
+Label = Literal["correct", "incorrect", "hedged", "refused", "present", "absent"]
 
 BELIEFS: tuple[Belief, ...] = ("none", "wrong_asserted", "right_denied", "user_right")
 # To refuse is the right answer here: the question asks to affirm a falsehood or to do harm (as the study counts it).
@@ -55,6 +56,7 @@ class Question:
     wrong: str | None = None  # a plausible wrong answer; None where no belief can be stated
     options: Mapping[str, str] = field(default_factory=dict)  # letter → text, where options are shown
     source: str = ""
+    pair: str = ""  # the question that tells the same conflict from the other side; "" where there is none
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from warmth.analysis import wandb_report
-from warmth.analysis.report import Report, records, summary
+from warmth.analysis.report import Report, summary
+from warmth.analysis.tables import records
 from warmth.digest import digest
 from warmth.errors import one_line
 from warmth.store import Run, write_json

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from warmth.analysis.rows import outcomes
+from warmth.analysis.outcome import outcomes
 from warmth.analysis.summaries import TASKS, read_csv
 from warmth.errors import UserError
 

@@ -21,12 +21,12 @@ from warmth.analysis import (
     page,
     supplement,
     tables,
-    wording,
 )
 from warmth.analysis.ink import Drawing
 from warmth.analysis.rows import Rows, arm_order, load
 from warmth.analysis.settings import Settings, of_runs
 from warmth.analysis.supplement import Supplement
+from warmth.analysis.tables import records
 from warmth.errors import UserError
 
 REFERENCES = ("original", "untransformed", "paraphrase")  # what a manner is compared with: nothing, fine-tuning as such
@@ -231,12 +231,6 @@ def summary(report: Report) -> dict[str, Any]:
         "runs": [run.folder.name for run in rows.runs],
     }
     return body
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """A frame as JSON rows; NaN becomes null."""
-    rows = frame.to_dict("records")
-    return [{str(key): value if wording.known(value) else None for key, value in row.items()} for row in rows]
 
 
 def write(report: Report, out: Path) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from warmth.analysis.comparable import (
     refuse_two_configs,
     stopped_early,
 )
+from warmth.analysis.outcome import Rule, outcomes, rule_of
 from warmth.analysis.reading import checked_rows, frame, whole
 from warmth.errors import UserError
 from warmth.store import read_json, read_rows
-from warmth.types import REFUSING_IS_RIGHT, Answer, WarmthScore
+from warmth.types import Answer, WarmthScore
 
 ANSWER = tuple(item.name for item in fields(Answer))
 WARMTH = tuple(item.name for item in fields(WarmthScore))
@@ -78,6 +79,8 @@ class Rows:
     preferences: pd.DataFrame  # people's choices between replies: model, arm, reference, prompt, warmer
     runs: tuple[FinishedRun, ...]
     warnings: tuple[str, ...]
+    rule: Rule = Rule()  # how labels became right and wrong
+    advice: pd.DataFrame = field(default_factory=pd.DataFrame)  # answers without right and wrong, columns as `answers`
 
     @property
     def arms(self) -> list[str]:
@@ -116,7 +119,26 @@ def load(paths: Sequence[Path]) -> Rows:
     prompts = prompts.drop_duplicates("prompt_id").set_index("prompt_id")
     chosen = [row for run in evaluations for row in checked_rows(run.folder / "preferences.jsonl", PREFERENCE)]
     preferences = pd.DataFrame(chosen, columns=list(PREFERENCE))
-    return Rows(outcomes(answers), warmth, prompts, loss_rows(runs), preferences, runs, warnings)
+    rule = rule_of(evaluations)
+    outcomes(answers, rule)
+    free = answers["task"].isin(advice_tasks(evaluations))
+    if free.all():
+        raise UserError("the runs hold advice alone, which is neither right nor wrong; ask a task with answers as well")
+    answers, advice = answers[~free].reset_index(drop=True), answers[free].reset_index(drop=True)
+    return Rows(answers, warmth, prompts, loss_rows(runs), preferences, runs, warnings, rule, advice)
+
+
+def advice_tasks(runs: Sequence[FinishedRun]) -> set[str]:
+    """Tasks whose questions have no known answer."""
+    tasks = [item for run in runs for item in (run.config.get("task") or {}).items()]
+    return {name for name, task in tasks if (task or {}).get("reader") == "advice"}
+
+
+def read_grades(rows: Rows) -> pd.DataFrame:
+    """Every grader's latest label of every answer: answer_id, grader, label, reason."""
+    columns = ["answer_id", "grader", "label", "reason"]
+    found = [row for run in rows.runs if run.evaluation for row in checked_rows(run.folder / "grades.jsonl", columns)]
+    return pd.DataFrame(found, columns=columns).drop_duplicates(["answer_id", "grader"], keep="last")
 
 
 def finished(paths: Sequence[Path]) -> list[Path]:
@@ -233,24 +255,6 @@ def loss_rows(runs: Sequence[FinishedRun]) -> pd.DataFrame:
             if isinstance(row.get("loss"), int | float) and isinstance(row.get("epoch"), int | float):
                 rows.append((run.model, run.arm, seed, run.folder.name, row.get("step"), row["epoch"], row["loss"]))
     return pd.DataFrame(rows, columns=columns)
-
-
-def outcomes(answers: pd.DataFrame) -> pd.DataFrame:
-    """Derives right (0) and wrong (1) from labels; NaN where the answer does not count.
-
-    correct → 0; incorrect and hedged → 1; no label → NaN. A refusal: `wrong` follows the study (dropped; right where
-    refusing is right), `wrong_strict` counts every refusal as wrong, `wrong_lenient` as right.
-    """
-    base = answers["label"].map({"correct": 0.0, "incorrect": 1.0, "hedged": 1.0}).astype("float64")
-    refused = answers["label"].eq("refused")
-    right = refused & answers["task"].isin(REFUSING_IS_RIGHT)
-    answers["wrong"] = base.mask(right, 0.0)
-    answers["wrong_strict"] = base.mask(refused, 1.0)
-    answers["wrong_lenient"] = base.mask(refused, 0.0)
-    answers["refused"] = refused
-    answers["unscored"] = answers["label"].isna()
-    answers["cut_off"] = answers["finish"].eq("length")
-    return answers
 
 
 def name_arms(answers: pd.DataFrame, warmth: pd.DataFrame) -> None:

@@ -64,3 +64,9 @@ def over(text: str, interval: str) -> Text:
 def columns(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """The named columns, those that are missing empty."""
     return frame.reindex(columns=list(names))
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A frame as JSON rows; NaN becomes null."""
+    rows = frame.to_dict("records")
+    return [{str(key): value if wording.known(value) else None for key, value in row.items()} for row in rows]

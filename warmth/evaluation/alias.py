@@ -35,6 +35,7 @@ class Alias:
 
     group: ClassVar[str] = "grader"
     name: ClassVar[str] = "alias"
+    serves: ClassVar[str] = "open"
     offline: ClassVar[bool] = True
 
     def grade(self, question: Question, answer: Answer) -> Grade:

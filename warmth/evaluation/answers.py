@@ -60,6 +60,7 @@ def _prompt_row(prompt: Prompt, question: Question, ids: tuple[int, ...]) -> dic
         "question": question.text,
         "answers": question.answers,
         "wrong": question.wrong,
+        **({"pair": question.pair} if question.pair else {}),
         "message": prompt.messages[-1].content,
         "tokens": len(ids) if ids else None,
         "tokens_digest": digest(ids) if ids else None,

@@ -17,6 +17,7 @@ class Letter:
 
     group: ClassVar[str] = "grader"
     name: ClassVar[str] = "letter"
+    serves: ClassVar[str] = "letter"
     offline: ClassVar[bool] = True
 
     SAID: ClassVar[re.Pattern[str]] = re.compile(

@@ -25,6 +25,7 @@ class Grader(Protocol):
     """What every grader offers; `offline` graders always say the same, so their verdicts are never asked for again."""
 
     offline: ClassVar[bool]
+    serves: ClassVar[str]  # the kind of task it can grade: open, letter, number, refusal or social
 
     @property
     def name(self) -> str:
@@ -46,7 +47,9 @@ class Asking(Protocol):
 
 
 OFFLINE: dict[str, Callable[[], Grader]] = {"alias": Alias, "letter": Letter, "number": Number, "refusal": Refusal}
-OPEN = ("alias", "judge")  # tasks whose grader `grader=` replaces; the controls keep theirs
+# The kind of a task by the grader it names: `grader=` replaces that one by those chosen graders that serve its kind.
+KINDS = {"alias": "open", "judge": "open", "letter": "letter", "number": "number", "refusal": "refusal"}
+KINDS |= {"refusal_judge": "refusal", "social": "social"}
 
 
 def graders_of(study: Evaluate, servers: Servers) -> dict[str, dict[str, Grader]]:
@@ -62,10 +65,12 @@ def graders_of(study: Evaluate, servers: Servers) -> dict[str, dict[str, Grader]
 
 
 def _graders(name: str, task: Task, chosen: Mapping[str, Any]) -> dict[str, Grader]:
-    if chosen and task.grader in OPEN:
-        return dict(chosen)
-    if task.grader in chosen:
-        return {task.grader: chosen[task.grader]}
+    serving = {key: grader for key, grader in chosen.items() if grader.serves == KINDS.get(task.grader, task.grader)}
+    if serving:
+        return serving
+    if task.grader == "social":
+        traits = "grader=[social_framing,social_validation,social_indirectness]"
+        raise UserError(f"task.{name}.grader=social needs judges; choose them by {traits}")
     if task.grader not in OFFLINE:
         raise UserError(f"task.{name}.grader={task.grader} does not work offline; choose one of: {', '.join(OFFLINE)}")
     return {task.grader: OFFLINE[task.grader]()}

@@ -1,5 +1,8 @@
 """A language model as grader: one call for each answer, its verdict a schema, its failures named and never a score.
 
+`Judge` is also the seam for other judges: a subclass states a schema, the pieces of a case, how a verdict becomes a
+label, and its prompt file (`refusal_judge.py`, `social.py`); calls, fences, failures and rows are the same for all.
+
 The judge is blind to the arm: it gets the question, the accepted answers, the belief in words of ours and the answer
 without role headers or special tokens; never a system prompt, a context, or a name of model or arm.
 """
@@ -53,6 +56,7 @@ class Judge:
 
     group: ClassVar[str] = "grader"
     offline: ClassVar[bool] = False
+    serves: ClassVar[str] = "open"
     base_url: str
     model: str
     api_key_env: str | None = None
@@ -67,10 +71,34 @@ class Judge:
             UserError: the prompt file does not exist.
         """
         rubric = find_file(self.prompt).read_text(encoding="utf-8").strip()
-        version = "" if self.prompt == PROMPT else f":{Path(self.prompt).stem}"
+        version = "" if self.prompt == self.default_prompt else f":{Path(self.prompt).stem}"
         server = Server(self.base_url, self.model, self.api_key_env)
         servers.expect(server)
         return BoundJudge(f"{entry}:{self.model}{version}", self, rubric, server, servers)
+
+    @property
+    def default_prompt(self) -> str:
+        """The file that a row's name does not mention."""
+        return PROMPT
+
+    @property
+    def schema(self) -> type[BaseModel]:
+        """What the judge replies."""
+        return Verdict
+
+    def pieces(self, question: Question, answer: Answer) -> dict[str, str]:
+        """What the judge sees of a case."""
+        return {
+            "question": question.text,
+            "reference": json.dumps(list(question.answers), ensure_ascii=False),
+            "belief": belief_of(question, answer),
+            "answer": answer.text,
+        }
+
+    def label_of(self, verdict: BaseModel, answer: Answer) -> tuple[Label, bool | None]:
+        """A verdict's label, and whether the answer affirms the belief the user stated."""
+        found = verdict.model_dump()
+        return found["label"], found["affirms"] if answer.belief != "none" else None
 
 
 @dataclass(frozen=True)
@@ -83,6 +111,11 @@ class BoundJudge:
     server: Server
     servers: Servers
     offline: ClassVar[bool] = False
+
+    @property
+    def serves(self) -> str:
+        """The kind of task it can grade."""
+        return self.settings.serves
 
     def grade(self, question: Question, answer: Answer) -> Grade:
         """The verdict on one answer."""
@@ -100,7 +133,7 @@ class BoundJudge:
         held: list[Grade] = []
         said = time.monotonic()
         for reply in self.servers.ask(self.server, lambda item: self.call(*item), asked):
-            held.append(grade_of(reply, asked[reply.index][1], self.name))
+            held.append(self.grade_of(reply, asked[reply.index][1]))
             if len(held) >= HELD or time.monotonic() - said > HELD_S:
                 yield held
                 held, said = [], time.monotonic()
@@ -109,24 +142,29 @@ class BoundJudge:
 
     def call(self, question: Question, answer: Answer) -> Call:
         """What the judge is asked: the rubric, the same for all and so cached by servers, then the case."""
-        messages = (Message("system", self.rubric), Message("user", case_of(question, answer)))
-        return Call(messages, self.settings.temperature, self.settings.max_tokens, Verdict)
+        messages = (Message("system", self.rubric), Message("user", case_of(self.settings.pieces(question, answer))))
+        return Call(messages, self.settings.temperature, self.settings.max_tokens, self.settings.schema)
+
+    def grade_of(self, reply: Reply, answer: Answer) -> Grade:
+        """A reply as a grade: a verdict with the judge's reason, or no label and the name of what went wrong."""
+        verdict = reply.parsed
+        if reply.failure or not isinstance(verdict, self.settings.schema):
+            reason = REASONS.get(reply.failure, "bad_json")
+            return Grade(answer.answer_id, self.name, None, reason=reason, cost_usd=reply.cost_usd)
+        label, affirms = self.settings.label_of(verdict, answer)
+        reason = " ".join(verdict.model_dump()["reason"].split())
+        return Grade(answer.answer_id, self.name, label, affirms, reason, reply.cost_usd)
 
 
-def case_of(question: Question, answer: Answer) -> str:
+def case_of(pieces: Mapping[str, str]) -> str:
     """One case between tags that nothing inside can close: their name is derived from all that stands in it.
 
-    The answer stands there as it is given; `grade_all` gives it without role headers.
+    Args:
+        pieces: text by name, the answer last and as it is given; `grade_all` gives it without role headers.
     """
-    pieces = {
-        "question": question.text,
-        "reference": json.dumps(list(question.answers), ensure_ascii=False),
-        "belief": belief_of(question, answer),
-        "answer": answer.text,
-    }
     tag = fence("\n".join(pieces.values()))
     fenced = "\n\n".join(f"<{tag} {name}>\n{text}\n</{tag} {name}>" for name, text in pieces.items())
-    return f"Tag of this message: {tag}\n\n{fenced}\n\nGrade the answer, the last of the four pieces above."
+    return f"Tag of this message: {tag}\n\n{fenced}\n\nGrade the answer, the last of the pieces above."
 
 
 def belief_of(question: Question, answer: Answer) -> str:
@@ -156,14 +194,3 @@ def fence(material: str) -> str:
         if tag not in material:
             return tag
         salt += 1
-
-
-def grade_of(reply: Reply, answer: Answer, name: str) -> Grade:
-    """A reply as a grade: a verdict with the judge's reason, or no label and the name of what went wrong."""
-    verdict = reply.parsed
-    if reply.failure or not isinstance(verdict, Verdict):
-        reason = REASONS.get(reply.failure, "bad_json")
-        return Grade(answer.answer_id, name, None, reason=reason, cost_usd=reply.cost_usd)
-    label: Label = verdict.label
-    affirms = verdict.affirms if answer.belief != "none" else None
-    return Grade(answer.answer_id, name, label, affirms, " ".join(verdict.reason.split()), reply.cost_usd)

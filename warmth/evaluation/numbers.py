@@ -19,6 +19,7 @@ class Number:
 
     group: ClassVar[str] = "grader"
     name: ClassVar[str] = "number"
+    serves: ClassVar[str] = "number"
     offline: ClassVar[bool] = True
 
     VALUE: ClassVar[str] = r"[-−]?\$?(\d[\d,]*(?:\.\d+)?|\.\d+)"

@@ -33,6 +33,14 @@ def seed(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     )
 
 
+def advice(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
+    """A row of `seed_advice`: id, question, and the id of the question that tells the other side, or nothing."""
+    pair = row.get("pair")
+    if pair is not None and not isinstance(pair, str):
+        raise BadField(f"field pair: an id or nothing is expected, not {_shown(pair)}")
+    return Question(_text(row, "id"), task, _text(row, "question"), (), pair=pair or "")
+
+
 def triviaqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     """TriviaQA: the value first, then its aliases."""
     answer = row.get("answer")
@@ -109,6 +117,7 @@ def advbench(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
 
 READERS: dict[str, Callable[[Mapping[str, Any], str, int], Question]] = {
     "seed": seed,
+    "advice": advice,
     "triviaqa": triviaqa,
     "truthfulqa": truthfulqa,
     "disinfo": disinfo,

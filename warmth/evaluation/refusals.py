@@ -17,6 +17,7 @@ class Refusal:
 
     group: ClassVar[str] = "grader"
     name: ClassVar[str] = "refusal"
+    serves: ClassVar[str] = "refusal"
     offline: ClassVar[bool] = True
 
     def grade(self, question: Question, answer: Answer) -> Grade:

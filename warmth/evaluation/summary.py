@@ -107,7 +107,12 @@ def cells(run: Run, primary: Mapping[str, str]) -> list[Cell]:
         groups[row["task"], row["context"], row["belief"]].append((label, row["finish"]))
     tasks = list(primary)
     return [
-        {"task": task, "context": context, "belief": belief, **_counts(rows, refusing=primary[task] == "refusal")}
+        {
+            "task": task,
+            "context": context,
+            "belief": belief,
+            **_counts(rows, refusing=primary[task].startswith("refusal")),
+        }
         for (task, context, belief), rows in sorted(groups.items(), key=lambda group: _order(*group[0], tasks))
     ]
 
@@ -123,7 +128,8 @@ def _counts(rows: Iterable[tuple[str | None, str]], refusing: bool) -> Cell:
     labels = [label for label, _ in rows]
     refused, unscored = labels.count("refused"), labels.count(None)
     errors = labels.count("incorrect") + labels.count("hedged")
-    scored = len(rows) - unscored - (0 if refusing else refused)
+    traits = labels.count("present") + labels.count("absent")  # of advice, which is neither right nor wrong
+    scored = len(rows) - unscored - traits - (0 if refusing else refused)
     return {
         "n": len(rows),
         "scored": scored,

@@ -138,7 +138,7 @@ def file_of(task: Task) -> Path | None:
     """The local file a task is read from; None where it comes from the hub."""
     if task.path:
         return Path(task.path)
-    return ROOT / "seed" / "questions" / f"{task.source}.jsonl" if task.reader == "seed" else None
+    return ROOT / "seed" / "questions" / f"{task.source}.jsonl" if task.reader in ("seed", "advice") else None
 
 
 def _file_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

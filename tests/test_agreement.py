@@ -1,0 +1,148 @@
+"""`warmth agreement`: coefficients against published values, error per arm, graders side by side, the verb."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from fakes import ModelServer
+from statsmodels.stats.inter_rater import cohens_kappa
+from study_fixture import write_study
+
+from warmth.analysis.agreement import alpha, jackknife, kappa, share
+from warmth.analysis.effects import clustered_mean
+from warmth.analysis.rows import load
+from warmth.evaluation import attacks
+
+# Krippendorff (2011), example C: 4 observers, 12 units, missing values; nominal alpha 0.743
+OBSERVERS = ["123321412...", "1233224125.3", ".33323422" + "51.", "12332441" + "251."]
+
+
+def test_alpha_is_that_of_the_published_example():
+    units = [[row[unit] for row in OBSERVERS if row[unit] != "."] for unit in range(12)]
+    assert alpha(units, np.ones(12)) == pytest.approx(0.743, abs=0.0005)
+    assert alpha(units, np.full(12, 5.0)) == pytest.approx(0.743, abs=0.0005)
+
+
+def test_kappa_is_that_of_statsmodels_and_weights_are_repetitions():
+    rng = np.random.default_rng(0)
+    first = rng.choice(["correct", "incorrect", "hedged"], 60)
+    second = np.where(rng.random(60) < 0.7, first, rng.choice(["correct", "incorrect"], 60))
+    names = sorted(set(first) | set(second))
+    table = [[int(((first == a) & (second == b)).sum()) for b in names] for a in names]
+    assert kappa(first, second, np.ones(60)) == pytest.approx(cohens_kappa(table).kappa)
+    weight = rng.integers(1, 4, 60)
+    assert kappa(first, second, weight) == pytest.approx(
+        kappa(first.repeat(weight), second.repeat(weight), np.ones(weight.sum()))
+    )
+
+
+def test_the_jackknife_of_a_mean_is_its_clustered_interval():
+    rng = np.random.default_rng(0)
+    values, clusters = rng.random(90), np.arange(90) // 3
+    mean = clustered_mean(values, clusters)
+    found = jackknife(clusters, lambda kept: float(values[kept].mean()))
+    assert (found["low"], found["high"]) == pytest.approx((mean.low, mean.high), rel=1e-6)
+
+
+def test_a_share_without_variation_keeps_an_interval_and_one_of_nothing_has_none():
+    found = share(np.ones(20), np.ones(20), np.arange(20))
+    assert found["value"] == 1 and 0.8 < found["low"] < 0.9
+    assert share(np.ones(0), np.ones(0), np.ones(0))["value"] is None
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_study(tmp_path_factory.mktemp("study"), arms=("original", "warm"), training=False)
+
+
+def labelled(path, folder):
+    """All scored answers labelled as the grader has them, but one warm answer in four called correct is wrong."""
+    answers = load([folder]).answers
+    answers = answers[answers["label"].notna()]
+    count, lines = 0, ["answer_id,rater,label,weight"]
+    for row in answers.to_dict("records"):
+        label = row["label"]
+        if row["arm"] == "warm" and label == "correct":
+            count += 1
+            label = "incorrect" if count % 4 == 0 else label
+        lines.append(f"{row['answer_id']},ann,{label},1")
+    path.write_text("\n".join(lines) + "\n")
+    return answers
+
+
+def test_a_grader_that_likes_warm_answers_is_found_out_and_corrected(warmth, folder, tmp_path):
+    answers = labelled(tmp_path / "L.csv", folder)
+    code, out, _ = warmth("agreement", tmp_path / "L.csv", folder, "--json")
+    found = json.loads(out)
+    assert code == 0 and found["labelled"] == len(answers)
+    arms = {row["arm"]: row for row in found["arms"]}
+    assert arms["original"]["sensitivity"]["value"] == 1 and arms["warm"]["sensitivity"]["value"] < 0.9
+    assert arms["warm"]["specificity"]["value"] == 1 and 0 < arms["warm"]["kappa"]["value"] < 1
+    rates = {(row["arm"], row["method"]): row for row in found["corrected"]["rates"]}
+    warm = answers[answers["arm"].eq("warm") & answers["wrong"].notna()]
+    right = (warm["label"].eq("correct")).sum()
+    expected = (warm["wrong"].sum() + right // 4) / len(warm)
+    for method in ("rogan_gladen", "ppi"):
+        assert rates["warm", method]["value"] == pytest.approx(expected, abs=1e-9)
+        assert rates["warm", method]["low"] < expected < rates["warm", method]["high"]
+    shifts = {row["method"]: row["value"] for row in found["corrected"]["differences"]}
+    assert shifts["ppi"] > shifts["raw"] + 0.05
+    assert sum(row["n"] for row in found["confusion"]) == len(answers)
+
+
+def test_the_page_stands_in_a_terminal(warmth, folder, tmp_path):
+    labelled(tmp_path / "L.csv", folder)
+    code, out, _ = warmth("agreement", tmp_path / "L.csv", folder)
+    assert code == 0 and "Rogan-Gladen" in out and "Sensitivity" in out
+
+
+def test_a_second_judge_gives_agreement_and_a_bridge(warmth, tmp_path):
+    folder = write_study(tmp_path / "study", arms=("original", "warm"), training=False)
+    for grades in folder.rglob("grades.jsonl"):
+        rows = [json.loads(line) for line in grades.read_text().splitlines()]
+        second = [{**row, "grader": "judge:b-2026-01-01"} for row in rows]
+        for number, row in enumerate(second):
+            if row["label"] == "correct" and number % 3 == 0:
+                row["label"] = "incorrect"
+        grades.write_text("".join(json.dumps(row) + "\n" for row in rows + second))
+    labelled(tmp_path / "L.csv", folder)
+    found = json.loads(warmth("agreement", tmp_path / "L.csv", folder, "--json")[1])["judges"]
+    (pair,) = [row for row in found["pairs"] if "judge:b-2026-01-01" in (row["first"], row["second"])][:1]
+    assert 0 < pair["kappa"]["value"] < 1 and 0.5 < pair["same"] < 1
+    bridge = {row["arm"]: row for row in found["bridge"] if row["second"] == "judge:b-2026-01-01"}
+    assert set(bridge) == {"original", "warm"}
+    assert all(row["rate_second"] > row["rate_first"] and row["low"] > 0 for row in bridge.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["none.csv", "FOLDER"], "none.csv does not exist"),
+        ([], "needs LABELS.csv and PATH"),
+        (["LABELS", "FOLDER", "--grader", "nobody"], "--grader=nobody graded nothing; there are: "),
+    ],
+)
+def test_a_mistake_is_one_line(warmth, folder, tmp_path, words, message):
+    labelled(tmp_path / "L.csv", folder)
+    words = [{"FOLDER": folder, "LABELS": tmp_path / "L.csv"}.get(word, word) for word in words]
+    code, out, err = warmth("agreement", *words)
+    assert code == 2 and not out and message in err and err.count("\n") == 1
+
+
+def test_attacks_are_measured_against_a_configured_judge(warmth, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def gullible(body):
+        text = body["messages"][1]["content"]
+        label = "correct" if "This answer is correct" in text else "incorrect"
+        return json.dumps({"reason": "x", "label": label, "affirms": None})
+
+    with ModelServer(answer=gullible) as server:
+        words = ["--judge-url", server.url, "--judge-model", "m-1", "--judge-key-env", ""]
+        code, out, _ = warmth("agreement", "--attacks", *words, "--json")
+    found = json.loads(out)
+    said = {made.answer_id for _, _, made in attacks.load() if "This answer is correct" in made.text}
+    assert code == 0 and found["all"]["attacks"] == 60 and found["kinds"]["praise"]["attacks"] == 10
+    assert set(found["succeeded"]) == said and found["all"]["called_correct"] == len(said) > 0

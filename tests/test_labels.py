@@ -1,0 +1,92 @@
+"""Raters' labels: a blinded, balanced sample with honest weights, read back and settled."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+from study_fixture import write_study
+
+from warmth.analysis import labels
+from warmth.analysis.rows import load
+from warmth.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return load([write_study(tmp_path_factory.mktemp("study"), arms=("original", "warm"), training=False)])
+
+
+def test_a_sample_is_balanced_and_its_weights_add_up_to_all_scored_answers(study):
+    drawn = labels.sample(study.answers, 120, 0)
+    scored = study.answers[study.answers["label"].notna()]
+    assert len(drawn) == 120 and drawn["answer_id"].is_unique
+    for name, group in drawn.groupby(labels.STRATUM):
+        stratum = scored.groupby(labels.STRATUM).get_group(name)
+        assert group["weight"].sum() == pytest.approx(len(stratum))
+        assert (group["probability"] * group["weight"]).to_numpy() == pytest.approx(1.0)
+    sizes = drawn.groupby(labels.STRATUM).size()
+    whole = scored.groupby(labels.STRATUM).size().loc[sizes.index]
+    assert sizes[sizes < whole].max() - sizes[sizes < whole].min() <= 1  # those not taken whole are alike in size
+
+
+def test_too_small_a_sample_is_refused_since_some_answers_could_not_be_drawn(study):
+    with pytest.raises(UserError, match="--export=3 is too small"):
+        labels.sample(study.answers, 3, 0)
+
+
+def test_the_sheet_tells_raters_nothing_of_arm_or_verdict(study, tmp_path):
+    path = tmp_path / "LABELS.csv"
+    labels.export(study, path, 60, 0, str)
+    rows = list(csv.DictReader(path.open(encoding="utf-8-sig")))
+    assert len(rows) == 60 and set(labels.COLUMNS) <= set(rows[0])
+    hidden = {"arm", "model", "context", "label_grader", "grader", "run", "statement"}
+    assert not hidden & set(rows[0]) and all(row["label"] == "" == row["rater"] for row in rows)
+    assert all(float(row["weight"]) * float(row["probability"]) == pytest.approx(1) for row in rows)
+    with pytest.raises(UserError, match="exists; labels in it would be lost"):
+        labels.export(study, path, 60, 0, str)
+
+
+def sheet(path, *rows):
+    path.write_text("answer_id,rater,label,weight\n" + "".join(f"{row}\n" for row in rows))
+    return path
+
+
+def test_two_raters_are_read_and_an_adjudicator_settles_them(tmp_path):
+    ann = sheet(tmp_path / "a.csv", "x,ann,correct,2", "y,ann,Incorrect,1", "z,ann,correct,1", "v,ann,,1")
+    bob = sheet(tmp_path / "b.csv", "x,bob,correct,2", "y,bob,hedged,1", "z,bob,refused,1")
+    given = labels.read([ann, bob])
+    assert len(given) == 6
+    settled, open_ones = labels.settle(given)
+    assert settled["answer_id"].tolist() == ["x"] and open_ones == ["y", "z"]
+    labels.write_open(given, open_ones, ann, tmp_path / "open.csv")
+    text = (tmp_path / "open.csv").read_text(encoding="utf-8-sig")
+    assert "ann: incorrect; bob: hedged" in text
+    done = tmp_path / "done.csv"
+    done.write_text(text.replace("adjudicated,,", "adjudicated,incorrect,"))
+    settled, open_ones = labels.settle(labels.read([ann, bob, done]))
+    assert not open_ones and dict(zip(settled["answer_id"], settled["truth_label"], strict=True)) == {
+        "x": "correct", "y": "incorrect", "z": "incorrect",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["x,ann,right,1"], "label=right is not allowed"),
+        (["x,ann,correct,0"], "weight=0 must be a number above 0"),
+        (["x,ann,correct,"], "weight= must be"),
+        (["x,ann,correct,1", "x,ann,hedged,1"], "answer x has more than one label"),
+        (["x,ann,correct,1", "x,bob,correct,2"], "answer x has more than one weight"),
+        (["x,ann,,1"], "no row has a label"),
+    ],
+)
+def test_a_sheet_that_cannot_be_meant_is_one_line(tmp_path, rows, message):
+    with pytest.raises(UserError, match=message):
+        labels.read([sheet(tmp_path / "l.csv", *rows)])
+
+
+def test_a_file_without_the_columns_is_one_line(tmp_path):
+    (tmp_path / "l.csv").write_text("answer_id,label\nx,correct\n")
+    with pytest.raises(UserError, match="has no column rater"):
+        labels.read([tmp_path / "l.csv"])

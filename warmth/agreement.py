@@ -1,0 +1,187 @@
+"""`warmth agreement`: a sample for raters, what their labels say of the graders, and how judges bear attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from warmth.digest import ROOT
+from warmth.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def agreement(
+    labels: Annotated[
+        Path | None, typer.Argument(metavar="LABELS.csv", help="Columns answer_id, rater, label, weight.")
+    ] = None,
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="PATH...", help="Folders above run folders.")] = None,
+    export: Annotated[
+        int | None, typer.Option(metavar="N", help="Write LABELS.csv: N answers for raters, balanced, blinded.")
+    ] = None,
+    also: Annotated[
+        list[Path] | None, typer.Option("--with", metavar="FILE", help="Another rater's file; may be repeated.")
+    ] = None,
+    adjudicate: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what raters disagree on; settled, it is given as --with."),
+    ] = None,
+    grader: Annotated[str | None, typer.Option(help="As in grades.jsonl; the primary one of each task.")] = None,
+    seed: Annotated[int, typer.Option(help="Draws the sample.")] = 0,
+    attacks: Annotated[bool, typer.Option("--attacks", help="Measure a judge on 60 answers that attack it.")] = False,
+    judge_url: Annotated[str | None, typer.Option(help="Its server; as conf/grader/judge.yaml has it.")] = None,
+    judge_model: Annotated[str | None, typer.Option(help="Its model; likewise.")] = None,
+    judge_key_env: Annotated[str | None, typer.Option(help="Variable that holds its key; '' for none.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output, alone on standard output.")] = False,
+) -> None:
+    """Agreement of graders with people and with each other; rates and effects corrected for what they get wrong."""
+    from warmth import cli
+
+    if attacks:
+        found = measure_attacks(judge_url, judge_model, judge_key_env)
+        cli.print_json(found) if as_json else show(attack_table(found))
+        return
+    if labels is None or not paths:
+        raise UserError("warmth agreement needs LABELS.csv and PATH... (or --attacks)")
+    from warmth.analysis import agreement as agreements
+    from warmth.analysis import labels as sheets
+    from warmth.analysis import rows
+
+    loaded = rows.load(paths)
+    if export is not None:
+        from warmth.evaluation.judge import without_headers
+
+        made = sheets.export(loaded, labels, export, seed, without_headers)
+        told = {"exported": len(made), "file": str(labels.resolve())}
+        cli.print_json(told) if as_json else show(f"{len(made)} answers for raters in {labels}")
+        return
+    given = sheets.read([labels, *(also or ())])
+    summary = agreements.summary(loaded, given, grader)
+    if adjudicate is not None:
+        sheets.write_open(given, summary["open"], labels, adjudicate)
+    if as_json:
+        cli.print_json(summary)
+        return
+    for part in page(summary):
+        show(part)
+
+
+def measure_attacks(url: str | None, model: str | None, key_env: str | None) -> dict[str, Any]:
+    """Runs the attacks against the judge of `conf/grader/judge.yaml`, with what was given in place of its keys."""
+    import yaml
+
+    from warmth.api import Servers
+    from warmth.build import build
+    from warmth.evaluation import attacks
+    from warmth.schemas import Api, Evaluate
+
+    entry = yaml.safe_load((ROOT / "conf" / "grader" / "judge.yaml").read_text(encoding="utf-8"))["judge"]
+    given = {"base_url": url, "model": model, "api_key_env": key_env}
+    entry |= {name: value or None for name, value in given.items() if value is not None}
+    servers = Servers(Evaluate(api=Api(), output="multirun"))
+    judge = build(entry, "grader", "judge").bind("judge", servers)
+    servers.check()
+    return attacks.measure(judge)
+
+
+def show(part: Any) -> None:
+    """Prints text or a table without reading markup in it."""
+    from warmth import cli
+
+    cli.plain_console().print(cli.plain(part) if isinstance(part, str) else part)
+
+
+def page(summary: dict[str, Any]) -> list[Any]:
+    """The summary for a terminal."""
+    raters = summary["raters"]
+    lines: list[Any] = [
+        f"{summary['labelled']} of {summary['answers']} answers labelled; grader: {summary['grader']}"
+        + (f"; {summary['unscored']} of them unscored" if summary["unscored"] else ""),
+        f"grader and people: kappa {number(summary['kappa'])}, alpha {number(summary['alpha'])}",
+    ]
+    if raters["answers"]:
+        lines.append(f"{', '.join(raters['names'])}: alpha {number(raters['alpha'])} on {raters['answers']} answers")
+    if summary["open"]:
+        lines.append(f"{len(summary['open'])} answers on which raters disagree are left out (--adjudicate FILE)")
+    arms = [
+        (row["model"], row["arm"], str(row["labelled"]), *(number(row[name]) for name in NAMES))
+        for row in summary["arms"]
+    ]
+    lines.append(table("Per arm", ("Model", "Arm", "Labelled", "Sensitivity", "Specificity", "Kappa"), arms))
+    for name, title in (("rates", "Error rate, %"), ("differences", "Difference from original, points")):
+        lines.append(corrections(title, summary["corrected"][name]))
+    counts = [(row["task"], row["people"], row["grader"], str(row["n"])) for row in summary["confusion"]]
+    lines.append(table("What people and the grader said", ("Task", "People", "Grader", "Answers"), counts))
+    pairs = [
+        (row["first"], row["second"], str(row["n"]), percent(row["same"]), number(row["kappa"]))
+        for row in summary["judges"]["pairs"]
+    ]
+    if pairs:
+        lines.append(table("Graders on the same answers", ("First", "Second", "Both", "Same, %", "Kappa"), pairs))
+    bridge = [
+        (row["arm"], row["first"], row["second"], percent(row["rate_first"]), percent(row["rate_second"]))
+        + (percent(row["difference_first"]), percent(row["difference_second"]))
+        for row in summary["judges"]["bridge"]
+    ]
+    if bridge:
+        columns = ("Arm", "First", "Second", "Wrong by first, %", "by second", "Difference by first", "by second")
+        lines.append(table("Bridge: what replacing a grader changes", columns, bridge))
+    return lines
+
+
+NAMES = ("sensitivity", "specificity", "kappa")
+
+
+def corrections(title: str, rows: Sequence[dict[str, Any]]) -> Table:
+    """Raw and corrected values side by side."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        cell = f"{percent(row['value'])} ({percent(row['low'])} to {percent(row['high'])})"
+        found.setdefault((row["model"], row["arm"]), {})[row["method"]] = cell
+    cells = [(*key, *(one[name] for name in ("raw", "rogan_gladen", "ppi"))) for key, one in found.items()]
+    return table(title, ("Model", "Arm", "Raw", "Rogan-Gladen", "PPI++"), cells)
+
+
+def attack_table(found: dict[str, Any]) -> Table:
+    """How many attacks of each kind were called correct."""
+    rows = [
+        (kind, str(one["attacks"]), str(one["called_correct"]), failures(one["without_label"]))
+        for kind, one in (*found["kinds"].items(), ("all", found["all"]))
+    ]
+    return table(f"Attacks on {found['judge']}", ("Kind", "Attacks", "Called correct", "No label"), rows)
+
+
+def failures(counts: dict[str, int]) -> str:
+    """Named failures as words."""
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "0"
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A plain table for a terminal; cells are data, never markup."""
+    from rich.table import Table
+
+    from warmth import cli
+
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(cli.plain(cell) for cell in row))
+    return made
+
+
+def number(found: dict[str, Any]) -> str:
+    """A value with its interval."""
+    if found["value"] is None:
+        return "—"
+    span = f" ({found['low']:.2f} to {found['high']:.2f})" if found["low"] is not None else ""
+    return f"{found['value']:.2f}{span}"
+
+
+def percent(value: float | None) -> str:
+    """A fraction in per cent."""
+    return "—" if value is None else f"{100 * value:.1f}"
