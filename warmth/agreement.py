@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from warmth.digest import ROOT
 from warmth.errors import UserError
 
 if TYPE_CHECKING:
@@ -76,6 +75,7 @@ def measure_attacks(url: str | None, model: str | None, key_env: str | None) -> 
 
     from warmth.api import Servers
     from warmth.build import build
+    from warmth.digest import ROOT
     from warmth.evaluation import attacks
     from warmth.schemas import Api, Evaluate
 
