@@ -90,9 +90,9 @@ def measure_attacks(url: str | None, model: str | None, key_env: str | None) -> 
 
 def show(part: Any) -> None:
     """Prints text or a table without reading markup in it."""
-    from warmth import cli
+    from warmth.analysis.terminal import plain, plain_console
 
-    cli.plain_console().print(cli.plain(part) if isinstance(part, str) else part)
+    plain_console().print(plain(part) if isinstance(part, str) else part)
 
 
 def page(summary: dict[str, Any]) -> list[Any]:
@@ -164,13 +164,13 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     """A plain table for a terminal; cells are data, never markup."""
     from rich.table import Table
 
-    from warmth import cli
+    from warmth.analysis.terminal import plain
 
     made = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
-        made.add_row(*(cli.plain(cell) for cell in row))
+        made.add_row(*(plain(cell) for cell in row))
     return made
 
 
