@@ -57,6 +57,9 @@ def report(
     checks: Annotated[
         bool, typer.Option("--checks", help="Regressions by cluster bootstrap and GEE too; takes longer.")
     ] = False,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="LABELS.csv", help="People's labels: rates corrected for grader error.")
+    ] = None,
     publish: Annotated[
         bool, typer.Option("--publish", help="Record page and tables in W&B, offline without a key.")
     ] = False,
@@ -67,7 +70,7 @@ def report(
     from warmth.analysis import tables
     from warmth.analysis.terminal import plain, plain_console
 
-    made = reports.build(paths, margin_points, preregister, checks)
+    made = reports.build(paths, margin_points, preregister, checks, labels)
     page = reports.write(made, out or Path("reports") / study_name(made.rows.runs))
     if publish:
         from warmth.analysis.publish import publish as send

@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from warmth import __version__
-from warmth.analysis import behind, cells, claims, manner, measures, supplement, wording
+from warmth.analysis import behind, cells, claims, grading, manner, measures, supplement, wording
 from warmth.analysis.ink import COLOURS, variable
 
 if TYPE_CHECKING:
@@ -202,6 +202,7 @@ def render(report: Report) -> str:
         agreement=measures.agreement_table(report.supplement.agreement),
         claims=claims.claim_table(report.supplement.claims) if report.supplement.claims is not None else None,
         deviations=[wording.visible(line, 300) for line in report.supplement.deviations],
+        grading=grading.views(report.grading),
         plan=plan(report),
         margin=f"{report.settings.margin_points:g}",
         points=Markup(behind.as_json(report.behind)),

@@ -17,11 +17,13 @@ from warmth.analysis import (
     effects,
     examples,
     figures,
+    grading,
     own_figures,
     page,
     supplement,
     tables,
 )
+from warmth.analysis.grading import Grading
 from warmth.analysis.ink import Drawing
 from warmth.analysis.rows import Rows, arm_order, load
 from warmth.analysis.settings import Settings, of_runs
@@ -49,13 +51,18 @@ class Report:
     examples: list[examples.Example]
     disagreements: int  # prompts on which arms disagree
     drawings: dict[str, Drawing]
+    grading: Grading  # graders beside each other and people, social traits
     supplement: Supplement  # regressions, dose curves, published values
     behind: dict[str, dict[str, Any]]  # what a figure's point opens, by its id
     settings: Settings
 
 
 def build(
-    paths: Sequence[Path], margin_points: float | None = None, preregister: Path | None = None, checks: bool = False
+    paths: Sequence[Path],
+    margin_points: float | None = None,
+    preregister: Path | None = None,
+    checks: bool = False,
+    labels: Path | None = None,
 ) -> Report:
     """Reads the finished runs under `paths` and computes everything a report shows.
 
@@ -63,6 +70,7 @@ def build(
         paths: folders above finished run folders.
         margin_points: a difference smaller than this is none in practice; None: as the runs' configs say.
         preregister: a frozen plan; None: the one that the runs were made under, if any.
+        labels: people's labels (`warmth agreement`), to correct rates and differences by.
         checks: fit regressions by cluster bootstrap and estimating equations too; minutes on a large study.
 
     Raises:
@@ -103,6 +111,7 @@ def build(
         examples=chosen,
         disagreements=disagreements,
         drawings=draw(rows, slim, headline, differences, further, direct),
+        grading=grading.build(rows, labels),
         supplement=further,
         behind=behind.points(rows.answers, rows.prompts, points_of(headline, differences), paths),
         settings=settings,
@@ -275,6 +284,7 @@ def csv_tables(report: Report) -> dict[str, pd.DataFrame]:
         "gates": report.gates.drop(columns="examples"),
         "examples": pd.DataFrame(said),
         **supplement.csv_tables(report.supplement),
+        **grading.csv_tables(report.grading),
     }
 
 
