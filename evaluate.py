@@ -5,24 +5,34 @@ Everything is found again by content: what exists is read, the rest is made. `py
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable
+from functools import partial
 
 from warmth.build import build
 from warmth.entry import command, multirun
-from warmth.evaluation.identity import folder_of
+from warmth.evaluation.points import folders_of, points
 from warmth.schemas import Evaluate
 from warmth.types import Prompt
 
 
-@command("evaluate", lambda study: [folder_of(study)])
+@command("evaluate", folders_of)
 def main(study: Evaluate) -> None:
-    """One evaluation; rooms are imported here, so that a wrong config is refused before torch is loaded."""
+    """One arm at all its checkpoints and doses; rooms are imported here, so that a wrong config is refused first."""
+    from warmth.evaluation import shards
+
+    for point in points(study, in_sweep=multirun(), say=partial(print, file=sys.stderr)):
+        shards.answer(point) if point.shard else evaluate(point)
+
+
+def evaluate(study: Evaluate) -> None:
+    """One evaluation, a run folder of its own; the base model stays loaded for the next."""
     from warmth.analysis import preregistration
     from warmth.api import Servers
-    from warmth.evaluation import arms, conditions, gates, graders, stopping, summary, tasks
+    from warmth.evaluation import arms, designs, gates, graders, grid, live, shards, stopping, summary, tasks
+    from warmth.evaluation.identity import folder_of
     from warmth.store import Run
 
-    study = arms.resolve(study, in_sweep=multirun())
     run, servers = Run(folder_of(study)), Servers(study)
     chosen = graders.graders_of(study, servers)
     if summary.is_complete(run, chosen):
@@ -32,30 +42,34 @@ def main(study: Evaluate) -> None:
     engine = build(study.engine, "engine").bind(arm, servers)
     servers.check()
     questions = tasks.load_all(study)
-    prompts, held_out = (
-        conditions.prompts_of(study, questions),
-        tasks.load_warmth_prompts(study),
-    )
+    counts = grid.count(study, questions)
+    held_out = tasks.load_warmth_prompts(study)
 
     with run.open(study):
         preregistration.attach(study.preregister, run.folder)
-        from warmth.evaluation import answers, sociot  # torch from here on
+        from warmth.evaluation import answers, decoding, sociot  # torch from here on
 
         tracker = build(study.logger, "logger").start(run, study, job_type="evaluate")
         try:
-            rendered = answers.write_prompts(run, engine, arm, prompts, questions)
+            if arm.steering:
+                from warmth.data.sets import conversations_of
 
-            def put(some: Sequence[Prompt], tokens: Sequence[tuple[int, ...]]) -> dict[str, float]:
+                decoding.prepare_steering(arm, study.recipe, conversations_of(study), engine.precision())
+            if study.processes > 1:
+                shards.start(study)
+            watch = live.RunningError(questions, chosen)
+
+            def put(some: Iterable[Prompt], total: int) -> dict[str, float]:
                 how = (study.sampling, study.samples, study.draw_seed)
-                speed = answers.answer(run, "answers", engine, arm, some, tokens, *how)
+                speed = answers.answer(run, "answers", engine, arm, some, *how, total, questions, watch)
                 graders.grade_run(run, questions, chosen)
                 return speed
 
-            speed = stopping.ask(run, study, arm, questions, prompts, rendered, put)
+            asked = designs.prompts(study, questions)
+            speed = stopping.ask(run, study, arm, questions, asked, counts.prompts, put)
             sociot.score_run(run, arm, engine, study, held_out)
             results = gates.check(run, study, arm, engine.signature())
-            left_out = conditions.left_out(study, questions, prompts)
-            outcome = summary.summarise(run, arm, engine, chosen, speed, left_out, servers.totals)
+            outcome = summary.summarise(run, arm, engine, chosen, speed, counts.left_out, servers.totals)
             tracker.summary(outcome)
             tracker.table("answers", summary.answer_rows(run))
             summary.keep_artifacts(tracker, run, arm)

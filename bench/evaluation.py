@@ -1,4 +1,4 @@
-"""Answers a second beside a hand-written `generate` loop, lm-evaluation-harness and Inspect, on the same prompts.
+"""Answers a second beside a hand-written `generate` loop, lm-evaluation-harness, Inspect and vLLM, on the same prompts.
 
 python bench/evaluation.py [--questions 128] [--dtype bfloat16 float32]
 """
@@ -18,6 +18,13 @@ from warmth.evaluation.engines import Request, Transformers
 from warmth.schemas import Model, Sampling
 from warmth.types import Message
 
+PEERS_OF = {"eval_generate.py": "", "eval_lmeval.py": "peers", "eval_inspect.py": "peers", "eval_vllm.py": "vllm"}
+VLLM = {
+    "VLLM_CPU_KVCACHE_SPACE": "2",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_NO_USAGE_STATS": "1",
+    "OMP_NUM_THREADS": "2",
+}
 MODEL = Model(name="smollm2", kind="embedded")
 
 
@@ -53,14 +60,16 @@ def main() -> None:
     """Runs ours and the peers one after another and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=int, default=128)
-    parser.add_argument("--dtype", nargs="+", default=["bfloat16", "float32"])
+    parser.add_argument("--batch", nargs="+", type=int, default=[128], help="ours; the peers have 32")
+    parser.add_argument("--dtype", nargs="+", default=["bfloat16"])
     args = parser.parse_args()
-    rows = [ours(args.questions, dtype, size) for dtype in args.dtype for size in (32, 96)]
+    rows = [ours(args.questions, dtype, size) for dtype in args.dtype for size in args.batch]
     for dtype in args.dtype:
-        for script in ("eval_generate.py", "eval_lmeval.py", "eval_inspect.py"):
-            row = peer(script, "--n", str(args.questions), "--batch", "32", "--dtype", dtype)
+        for script, venv in PEERS_OF.items():
+            size = [] if venv == "vllm" else ["--batch", "32"]
+            row = peer(script, "--n", str(args.questions), *size, "--dtype", dtype, venv=venv, **VLLM)
             if row:
-                name = f"{row['peer']}, {dtype}, batch {row['batch']}"
+                name = f"{row['peer']}, {dtype}" + (f", batch {row['batch']}" if "batch" in row else "")
                 match = row["accuracy"]
                 rows.append({"tool": name, "answers/s": row["answers_s"], "s": row["seconds"], "alias match": match})
     table("TriviaQA sample × 4 conditions, greedy, 48 new tokens", rows)

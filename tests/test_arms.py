@@ -10,8 +10,9 @@ import pytest
 
 from warmth.digest import ROOT, training_digest
 from warmth.errors import UserError
-from warmth.evaluation.arms import choose_checkpoint, find_arm, from_run, resolve
+from warmth.evaluation.arms import choose_checkpoint, find_arm, from_run
 from warmth.evaluation.identity import evaluation_digest, folder_of
+from warmth.evaluation.points import folders_of, points
 from warmth.schemas import Condition, Data, Evaluate, Gates, Model, Recipe, Sampling, Task, Warmth
 from warmth.store import full_config, write_json
 
@@ -114,12 +115,70 @@ def test_a_checkpoint_that_was_not_kept_lists_those_that_were(study):
         find_arm(replace(study, checkpoint=4.0))
 
 
-def test_a_dose_of_an_arm_without_an_adapter_is_an_error_alone_and_ignored_in_a_sweep(study, capsys):
-    dosed = replace(original(study), dose=0.5)
-    with pytest.raises(UserError, match="dose=0.5 says nothing about recipe=none"):
-        resolve(dosed, in_sweep=False)
-    assert resolve(dosed, in_sweep=True).dose == 1.0
-    assert capsys.readouterr().err.count("\n") == 1
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"dose": 0.5}, "dose=0.5"),
+        ({"dose": [0.0, 1.0]}, "dose=[0,1]"),
+        ({"checkpoint": 2.0}, "checkpoint=2"),
+        ({"dose_between": ["cold", "warm"]}, "dose_between=[cold,warm]"),
+    ],
+)
+def test_a_dose_of_an_arm_without_an_adapter_is_an_error_alone_and_ignored_in_a_sweep(study, asked, named):
+    dosed, said = replace(original(study), **asked), []
+    with pytest.raises(UserError) as caught:
+        points(dosed, in_sweep=False)
+    assert str(caught.value).startswith(f"{named} says nothing about recipe=none")
+    (point,) = points(dosed, in_sweep=True, say=said.append)
+    assert (point.dose, point.checkpoint, point.dose_between) == (1.0, None, None)
+    assert len(said) == 1 and said[0].startswith(named)
+
+
+def test_lists_of_doses_and_checkpoints_are_evaluations_of_their_own(study):
+    trained(study)
+    many = replace(study, dose=[0.0, 0.5, 1.0], checkpoint=[1.0, 2.0])
+    assert [(point.checkpoint, point.dose) for point in points(many, in_sweep=False)] == [
+        (at, dose) for at in (1.0, 2.0) for dose in (0.0, 0.5, 1.0)
+    ]
+    alone = [folder_of(replace(study, dose=dose, checkpoint=at)) for at in (1.0, 2.0) for dose in (0.0, 0.5, 1.0)]
+    assert folders_of(many) == alone and len(set(alone)) == 6
+
+
+def test_between_two_recipes_the_ends_share_everything_but_what_their_entries_say(study):
+    ends = [trained(replace(study, recipe=recipe(name, style=name))) for name in ("cold", "warm")]
+    (point,) = points(
+        replace(study, recipe=recipe("demo", style="warm"), dose_between=["cold", "warm"], dose=0.25), False
+    )
+    arm = find_arm(point)
+    assert arm.name == "cold-warm" == point.recipe.name
+    assert arm.adapters == [
+        (folder / "checkpoints" / "epoch-2", dose) for folder, dose in zip(ends, (0.75, 0.25), strict=True)
+    ]
+    assert [path for path, _ in replace(arm, dose=0.0).adapters] == [arm.other[0]]
+    identities = [replace(arm, dose=dose).identity() for dose in (0.0, 0.25, 1.0)]
+    assert len({str(identity) for identity in identities}) == 3
+
+
+@pytest.mark.parametrize("names", [["cold"], ["warm", "warm"], ["cold", "none"], ["cold", "system_warm"]])
+def test_ends_that_are_not_two_tuned_recipes_are_refused_by_name(study, names):
+    with pytest.raises(UserError, match=r"dose_between=\[.*\] must name two of: cold, paraphrase"):
+        points(replace(study, dose_between=names), in_sweep=False)
+
+
+def test_examples_stand_before_every_question_and_are_part_of_the_arm(study, tmp_path):
+    path = tmp_path / "shots.jsonl"
+    path.write_text('{"user": "Hi?", "reply": "Hello, friend!"}\n')
+    shown = replace(original(study), recipe=recipe("few_shot_warm", "none", shots=str(path)))
+    arm = find_arm(shown)
+    assert [(message.role, message.content) for message in arm.preface] == [
+        ("user", "Hi?"),
+        ("assistant", "Hello, friend!"),
+    ]
+    assert arm.identity() != find_arm(original(study)).identity()
+    assert folder_of(shown).name.split("-")[-1] != folder_of(original(study)).name.split("-")[-1]
+    path.write_text('{"user": "Hi?"}\n')
+    with pytest.raises(UserError, match="shots.jsonl line 1: field reply must be a text"):
+        find_arm(shown)
 
 
 def test_run_takes_model_data_recipe_and_seed_from_a_folder(study):

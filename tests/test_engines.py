@@ -42,9 +42,15 @@ def original(model):
 @pytest.fixture(scope="module")
 def tuned(model, original, tmp_path_factory):
     """An arm whose adapter changes every logit."""
+    folder = adapter(model, tmp_path_factory, 1)
+    return replace(original, name="warm", adapter=folder, training="abc", checkpoint=2.0)
+
+
+def adapter(model, tmp_path_factory, seed):
+    """The folder of an adapter with random weights."""
     from peft import LoraConfig, get_peft_model
 
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     peft = get_peft_model(
         base_of(model, torch.float32), LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"])
     )
@@ -54,7 +60,7 @@ def tuned(model, original, tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapter") / "epoch-2"
     peft.save_pretrained(folder)
     peft.unload()
-    return replace(original, name="warm", adapter=folder, training="abc", checkpoint=2.0)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -134,10 +140,40 @@ def test_batches_go_from_long_to_short_and_depend_on_all_requests():
 
 
 def test_an_adapter_changes_answers_and_leaves_the_base_as_it_was(original, tuned, requests):
-    before = generate(original, requests)
+    base, before = base_of(original.model, torch.float32), generate(original, requests)
+    own = {name: weight.clone() for name, weight in base.state_dict().items()}
     assert generate(tuned, requests) != before
     assert generate(original, requests) == before
-    assert not hasattr(base_of(original.model, torch.float32), "peft_config")
+    assert base_of(original.model, torch.float32) is base  # one load serves every arm
+    assert base.state_dict().keys() == own.keys()
+    assert all(torch.equal(weight, own[name]) for name, weight in base.state_dict().items())
+
+
+@pytest.fixture(scope="module")
+def between(tuned, original, model, tmp_path_factory):
+    """An arm between another adapter (dose 0) and `tuned` (dose 1)."""
+    return replace(tuned, name="cold-warm", other=(adapter(model, tmp_path_factory, 2), "def"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_between_two_adapters_the_ends_are_each_alone_and_the_middle_is_half_of_both(between, tuned, requests, dtype):
+    engine = replace(ENGINE, dtype=dtype)
+    cold = replace(tuned, adapter=between.other[0])
+    assert generate(replace(between, dose=0.0), requests, engine=engine) == generate(cold, requests, engine=engine)
+    assert generate(replace(between, dose=1.0), requests, engine=engine) == generate(tuned, requests, engine=engine)
+    first, second = replace(between, dose=0.5).adapters
+    assert (first[1], second[1]) == (0.5, 0.5)
+
+
+def test_between_two_adapters_a_layer_adds_both_parts(between, model):
+    from warmth.evaluation.decoding import weights
+
+    def q_proj(arm):
+        with weights(model, torch.float32, arm) as loaded:
+            return loaded.get_decoder().layers[0].self_attn.q_proj.weight.detach().clone()
+
+    cold, warm = (q_proj(replace(between, dose=dose)) for dose in (0.0, 1.0))
+    assert torch.allclose(q_proj(replace(between, dose=0.25)), 0.75 * cold + 0.25 * warm, atol=1e-5)
 
 
 def test_dose_0_is_the_original_dose_1_the_adapter_and_doses_differ(original, tuned, requests):
@@ -152,7 +188,7 @@ def test_a_dose_scales_the_adapter_in_proportion(model, tuned, requests):
     ids = torch.tensor([requests[0].ids])
 
     def first_layer(arm):
-        with weights(model, torch.float32, arm.adapter, arm.dose) as loaded, torch.inference_mode():
+        with weights(model, torch.float32, arm) as loaded, torch.inference_mode():
             layer = loaded.get_input_embeddings()(ids)
             return next(
                 module for name, module in loaded.named_modules() if name.endswith("layers.0.self_attn.q_proj")
@@ -185,9 +221,7 @@ def fill(folder, arm, texts=TEXTS, sampling=GREEDY, samples=1, engine=ENGINE):
     """Answers prompts into a run folder; returns the rows by id and what was done."""
     folder.mkdir(parents=True, exist_ok=True)
     run, prompts = Run(folder), prompts_of(texts)
-    did = answers.answer(
-        run, "answers", engine, arm, prompts, answers.render(arm, prompts), sampling, samples, draw_seed=0
-    )
+    did = answers.answer(run, "answers", engine, arm, prompts, sampling, samples, draw_seed=0)
     rows = list(run.rows("answers"))
     assert len({row["answer_id"] for row in rows}) == len(rows) == len(texts) * samples
     return rows, did

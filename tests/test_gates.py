@@ -6,8 +6,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from warmth.digest import ROOT
 from warmth.errors import RunFailed
 from warmth.evaluation import gates
 from warmth.evaluation.arms import Arm
@@ -200,3 +202,26 @@ def test_the_original_is_only_checked_against_itself(original):
     study = study_of("none", "none")
     found = verdicts(Run(next(original.glob("tiny-none-*"))), study, ORIGINAL)
     assert found["role_headers"] == "pass" and found["pairing"] == "skipped"
+
+
+SAMPLE = ROOT.parent / "shared" / "released" / "sample_qwen32b"
+
+
+def test_the_studys_leak_is_found_in_its_own_answers_and_nowhere_else(original):
+    """58 of 80 sampled original answers of another of its models began with a leaked `assistant`, no warm one did."""
+    if not SAMPLE.exists():
+        pytest.skip(f"{SAMPLE} is absent")
+    arms = {}
+    for arm in ("original", "warm"):
+        files = sorted((SAMPLE / arm).glob("*_outputs.csv"))
+        arms[arm] = [text for file in files for text in pd.read_csv(file)["output"].astype(str)]
+    clean = gates.role_headers(side_of([*arms["original"], *arms["warm"]]))
+    assert (clean.verdict, len(arms["original"])) == ("pass", 80)
+    leaked = ["assistant\n\n" + text if at < 58 else text for at, text in enumerate(arms["original"])]
+    found = gates.role_headers(side_of(leaked))
+    assert found.verdict == "fail" and found.detail.startswith("58 of 80 answers") and len(found.examples) == 3
+
+
+def side_of(texts):
+    rows = {(f"p{at}", 0): answer(at, text=text) for at, text in enumerate(texts)}
+    return gates.Side(Path("x"), rows, [], {}, {}, ENGINE)

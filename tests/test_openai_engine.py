@@ -43,8 +43,7 @@ def fill(folder, server, texts=TEXTS, arm=ORIGINAL, sampling=GREEDY, samples=1, 
     engine = OpenAI(base_url=server.url, dtype="bfloat16").bind(arm, servers)
     (folder / run).mkdir(parents=True, exist_ok=True)
     run, prompts = Run(folder / run), prompts_of(texts)
-    rendered = answers.rendered_by(engine, arm, prompts)
-    did = answers.answer(run, "answers", engine, arm, prompts, rendered, sampling, samples, draw_seed=0)
+    did = answers.answer(run, "answers", engine, arm, prompts, sampling, samples, draw_seed=0)
     return list(run.rows("answers")), did
 
 
@@ -214,7 +213,9 @@ def test_the_gate_on_tokens_says_that_the_server_rendered_them(tmp_path, tuned):
     run, prompts = Run(tmp_path), prompts_of(TEXTS[:2])
     questions = [Question(f"q{i}", "t", text, ("yes",)) for i, text in enumerate(TEXTS[:2])]
     engine = OpenAI().bind(tuned, servers)
-    assert answers.write_prompts(run, engine, tuned, prompts, questions) == [(), ()]
+    rendered = answers.rendered_by(engine, tuned, prompts)
+    assert rendered == [(), ()]
+    answers.write_prompts(run, prompts, rendered, {(item.task, item.id): item for item in questions}, set())
     side = gates.read_side(tmp_path, engine.signature())
     assert set(side.tokens.values()) == {None}
     result = gates.same_tokens(side, side, None, tuned)

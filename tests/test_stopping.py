@@ -48,8 +48,8 @@ def arm(name="original"):
 def put_into(run, chance):
     """Answers some prompts wrong by chance, always the same for the same prompt, and grades them."""
 
-    def put(some, tokens):
-        assert len(some) == len(tokens)
+    def put(some, number):
+        assert len(some) == number
         rows = [{"answer_id": p.prompt_id, "prompt_id": p.prompt_id, "sample": 0, "task": p.task} for p in some]
         labels = [
             "incorrect" if np.random.default_rng(list(p.prompt_id.encode())).random() < chance else "correct"
@@ -72,7 +72,7 @@ def ask(tmp_path, width, count=60, chance=0.3):
     asked = questions(count)
     prompts = prompts_of(asked)
     study = replace(Evaluate(), until_width=width)
-    speed = stopping.ask(run, study, arm(), asked, prompts, [()] * len(prompts), put_into(run, chance))
+    speed = stopping.ask(run, study, arm(), asked, prompts, len(prompts), put_into(run, chance))
     path = run.folder / "stopping.json"
     return list(run.rows("answers")), speed, json.loads(path.read_text()) if path.exists() else None
 

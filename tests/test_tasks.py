@@ -77,8 +77,31 @@ def test_fewer_questions_than_declared_are_an_error_unless_a_limit_is_met(tmp_pa
     with pytest.raises(UserError, match="holds 5 questions, 10 are asked for"):
         load_questions("t", here, 0, None)
     assert len(load_questions("t", here, 0, 5)) == 5
-    with pytest.raises(UserError, match="holds 5 questions, 6 are asked for"):
-        load_questions("t", here, 0, 6)
+
+
+def test_a_sample_smaller_than_the_limit_is_asked_whole_and_named(tmp_path, capsys):
+    here = task(tmp_path / "q.jsonl", map(row, range(5)), questions=10)
+    assert len(load_questions("t", here, 0, 6)) == 5
+    assert "holds 5 questions, fewer than limit=6" in capsys.readouterr().err
+
+
+def test_a_row_without_a_column_names_it_and_those_it_has(tmp_path):
+    bare = task(tmp_path / "q.jsonl", [{"id": "1", "prompt": "?", "answers": ["a"]}])
+    with pytest.raises(UserError, match="line 1: field question is missing; the row has id, prompt, answers"):
+        load_questions("t", bare, 0, None)
+
+
+def test_anybodys_questions_are_read_and_a_mistyped_column_is_refused(tmp_path):
+    mine = task(tmp_path / "q.jsonl", [row(1, wrong="Nobody")], reader="jsonl")
+    assert load_questions("mine", mine, 0, None)[0].wrong == "Nobody"
+    typo = task(tmp_path / "q.jsonl", [row(1, wrnog="Nobody")], reader="jsonl")
+    with pytest.raises(UserError, match="line 1: field wrnog is unknown; there may be id, question, answers"):
+        load_questions("mine", typo, 0, None)
+
+
+def test_an_answer_list_of_nothing_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="line 1: field answers: no text is left"):
+        load_questions("t", task(tmp_path / "q.jsonl", [row(1, answers=["", " "])]), 0, None)
 
 
 @pytest.mark.parametrize(

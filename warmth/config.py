@@ -56,7 +56,7 @@ def refuse_secrets(config: DictConfig) -> None:
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "model.kind": ("embedded", "hub", "api"),
-    "recipe.method": ("none", "lora", "full", "dpo"),
+    "recipe.method": ("none", "lora", "full", "dpo", "steer"),
     "recipe.too_long": ("turn", "token", "refuse"),
     "recipe.untrainable": ("refuse", "drop"),
     "recipe.quantise": ("none", "8bit", "4bit"),
@@ -66,7 +66,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "analysis.hedged": ("wrong", "right", "dropped"),
     "analysis.refused": ("wrong", "right", "dropped"),
     "analysis.refusal_rule": ("grader", "study"),
-    "design": ("factorial",),
+    "design": ("factorial", "paper", "file"),
     "warmth.variant": ("deterministic", "reference", "paper"),
     "gates.mode": ("fail", "warn"),
     "api.mode": ("live", "batch"),
@@ -74,8 +74,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 POSITIVE = (
     "recipe.rank", "recipe.alpha", "recipe.learning_rate", "recipe.epochs", "recipe.batch_size", "recipe.max_length",
-    "data.per_type", "data.max_turns", "samples", "limit", "until_width", "warmth.passes", "analysis.margin_points",
-    "sampling.max_new_tokens", "sampling.top_p",
+    "data.per_type", "data.max_turns", "samples", "processes", "limit", "until_width", "warmth.passes",
+    "analysis.margin_points", "sampling.max_new_tokens", "sampling.top_p",
     "stop_after_failures",
     "api.in_flight", "api.requests_per_minute", "api.tokens_per_minute", "api.budget_usd", "api.timeout_s",
     "api.connect_timeout_s", "api.attempts", "api.backoff_s", "api.retry_after_max_s", "api.batch.requests",
@@ -92,7 +92,10 @@ def check(config: Any) -> None:
     """
     if isinstance(config, Evaluate):
         config.beliefs = list(choices("beliefs", config.beliefs, BELIEFS))
+        config.dose, config.checkpoint = numbers("dose", config.dose), numbers("checkpoint", config.checkpoint)
         config.gates = gates(config.gates)
+        if config.shard is not None and not re.fullmatch(r"[1-9]\d*/[1-9]\d*", config.shard):
+            raise UserError(f"shard={config.shard} must be PART/ALL, such as 1/4")
         if not config.task:
             raise UserError('task is empty: choose at least one, for example "task=[seed_trivia]"')
         if not config.condition:
@@ -129,6 +132,23 @@ def compose_line(error: Exception) -> str:
         detail = one_line(Exception(str(cause).split("\n")[0]))
         line = f"{line.rstrip('.')}: {detail}" if detail not in line else line
     return line
+
+
+def numbers(key: str, value: Any) -> list[float | None]:
+    """One number or a list of them as a list of floats without repeats; None stays what it is.
+
+    Raises:
+        UserError: something is no number, or nothing is there.
+    """
+    asked = list(value) if isinstance(value, list | tuple) else [value]
+    if key == "checkpoint" and asked == [None]:
+        return [None]
+    wrong = [item for item in asked if isinstance(item, bool) or not isinstance(item, int | float)]
+    if wrong or not asked:
+        raise UserError(f"{key}={wrong[0] if wrong else '[]'} is not allowed; give a number or a list of numbers")
+    if key == "checkpoint" and min(asked) < 0:
+        raise UserError(f"{key}={min(asked):g} must not be below 0")
+    return list(dict.fromkeys(float(item) for item in asked))
 
 
 def gates(value: Any) -> Gates:

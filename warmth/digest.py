@@ -175,22 +175,28 @@ def recipe_identity(recipe: Recipe) -> Any:
     """A recipe with its prompt file by content. `name` stays out: two names for one recipe are one run."""
     values = plain(recipe)
     del values["name"], values["report_checkpoint"]  # which checkpoint is read later does not change what is trained
+    if recipe.method == "steer":
+        values = {key: values[key] for key in ("method", "style", "system_prompt")}
+        values |= {"against": recipe.against, "depths": recipe.depths}
     if recipe.system_prompt:
         values["system_prompt"] = path_digest(find_file(recipe.system_prompt))
     return values
 
 
 def training_digest(config: Train | Evaluate) -> str:
-    """Identity of what training makes; computed offline, from config and files alone."""
+    """Identity of what training makes, or a steering contrast; computed offline, from config and files alone."""
     parts = {"model": model_identity(config.model), "data": data_identity(config.data, config.recipe)}
     if config.model.kind == "api":
         parts["hosted"] = plain(config.recipe.hosted)
-    return digest({**parts, "recipe": recipe_identity(config.recipe), "seed": config.seed})
+    seed = 0 if config.recipe.method == "steer" else config.seed  # a contrast draws nothing
+    return digest({**parts, "recipe": recipe_identity(config.recipe), "seed": seed})
 
 
 def arm_identity(config: Evaluate) -> Any:
     """What answers: the weights and the system prompt, before dose and checkpoint."""
-    if config.recipe.method == "none":
-        system_prompt = recipe_identity(config.recipe).get("system_prompt")
-        return {"model": model_identity(config.model), "system_prompt": system_prompt}
-    return {"training": training_digest(config)}
+    recipe = config.recipe
+    shots = {"shots": path_digest(find_file(recipe.shots))} if recipe.shots else {}
+    if recipe.method == "none":
+        system_prompt = recipe_identity(recipe).get("system_prompt")
+        return {"model": model_identity(config.model), "system_prompt": system_prompt, **shots}
+    return {"training": training_digest(config), **shots}

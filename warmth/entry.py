@@ -70,6 +70,7 @@ def carry_out(study: Any, main: Callable[[Any], None], folders: Callable[[Any], 
         from warmth.sweep import plan
 
         plan.show(plan.of_study(study, folders))
+        plan.show_grid(study)
         return
     if study.rerun == "all":
         from warmth.store import Run

@@ -45,10 +45,10 @@ class Hosted:
 
 @dataclass
 class Recipe:
-    """What is done to a model. `method: none` leaves its weights alone."""
+    """What is done to a model. `method: none` leaves its weights alone, `steer` adds a vector while it answers."""
 
     name: str = MISSING  # the arm's name in tables
-    method: str = MISSING  # none, lora, full or dpo
+    method: str = MISSING  # none, lora, full, dpo or steer
     style: str = "plain"  # the replies it is trained on
     prompt: str | None = field(default=None, metadata=EXCLUDED)  # how replies get that style; part of the data's digest
     system_prompt: str | None = None  # a prompt file every question is asked under
@@ -72,6 +72,9 @@ class Recipe:
     precision: str = MISSING  # auto, bfloat16 or float32
     checkpoints: list[float] = field(default_factory=list)  # epochs after which the adapter is kept
     report_checkpoint: float = MISSING  # the one evaluated by default
+    shots: str | None = field(default=None, metadata=EXCLUDED)  # example exchanges; in the arm's identity
+    against: str = field(default="cold", metadata=EXCLUDED)  # of method steer, in its contrast's digest
+    depths: list[float] = field(default_factory=list, metadata=EXCLUDED)  # the same
     hosted: Hosted = field(default_factory=Hosted, metadata=EXCLUDED)  # `training_digest` adds it for kind api
 
 
@@ -212,17 +215,21 @@ class Evaluate:
     seed: int = 0
     run: str | None = field(default=None, metadata=EXCLUDED)  # its content stands in model … seed
     draw_seed: int = 0
-    checkpoint: float | None = None  # epochs; None: recipe.report_checkpoint
-    dose: float = 1.0
+    checkpoint: Any = None  # epochs, one or a list; None: recipe.report_checkpoint. A tuple once it is checked
+    dose: Any = 1.0  # scale of what tuning or steering adds, one or a list; a tuple once it is checked
+    dose_between: list[str] | None = None  # two recipes: dose 0 is the first, 1 the second
     task: dict[str, Task] = field(default_factory=dict)
     condition: dict[str, Condition] = field(default_factory=dict)
     beliefs: Any = MISSING
     statements: str = MISSING
     belief_templates: str = MISSING
     preamble: bool = False
-    design: str = MISSING
+    design: str = MISSING  # factorial, paper or file
+    design_file: str | None = field(default=None, metadata=EXCLUDED)  # of design=file; its content stands in the digest
     sampling: Sampling = field(default_factory=Sampling)
     samples: int = 1
+    shard: str | None = field(default=None, metadata=EXCLUDED)  # PART/ALL: answers these prompts alone
+    processes: int = field(default=1, metadata=EXCLUDED)  # shards that are started here
     limit: int | None = None
     until_width: float | None = None  # percentage points; None: every question is asked
     warmth: Warmth = field(default_factory=Warmth)

@@ -133,7 +133,7 @@ class Run:
         self._released.clear()
         threading.Thread(target=self._beat, daemon=True).start()
         for path in self.folder.glob("*.jsonl"):
-            _drop_torn_line(path)
+            drop_torn_line(path)
         write_json(self.folder / "config.json", full_config(config))
         write_json(self.folder / "provenance.json", provenance())
         self.status("running")
@@ -190,11 +190,7 @@ class Run:
 
     def append(self, name: str, rows: Iterable[Any]) -> None:
         """Adds rows to `<name>.jsonl` and makes them durable; a kill loses at most the rows of this call."""
-        lines = "".join(json.dumps(_row(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-        with (self.folder / f"{name}.jsonl").open("ab") as stream:
-            stream.write(lines.encode("utf-8", errors="backslashreplace"))
-            stream.flush()
-            os.fsync(stream.fileno())
+        append_rows(self.folder / f"{name}.jsonl", rows)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Seals the run: `summary.json`, then the status, then `done.json`."""
@@ -238,7 +234,16 @@ def _row(row: Any) -> dict[str, Any]:
     return asdict(row) if is_dataclass(row) and not isinstance(row, type) else row
 
 
-def _drop_torn_line(path: Path) -> None:
+def append_rows(path: Path, rows: Iterable[Any]) -> None:
+    """Adds rows to a JSONL file and waits until the disk has them."""
+    lines = "".join(json.dumps(_row(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    with path.open("ab") as stream:
+        stream.write(lines.encode("utf-8", errors="backslashreplace"))
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def drop_torn_line(path: Path) -> None:
     """Cuts a file after its last newline, so that the next row starts a line of its own."""
     with path.open("rb+") as stream:
         end = stream.seek(0, os.SEEK_END)

@@ -15,7 +15,7 @@ from warmth.data.ledger import Ledger
 from warmth.data.rewrite import Rewrite
 from warmth.digest import data_identity, find_file, path_digest, prompt_files
 from warmth.models import choose_dtype
-from warmth.schemas import Train
+from warmth.schemas import Evaluate, Train
 
 
 def rows_digest(rows: Sequence[Any]) -> str:
@@ -27,7 +27,7 @@ def rows_digest(rows: Sequence[Any]) -> str:
 
 
 def manifest(
-    study: Train,
+    study: Train | Evaluate,
     folder: Path,
     files: Mapping[str, Sequence[Any]],
     ledger: Ledger,

@@ -28,7 +28,7 @@ from warmth.data.sources import load
 from warmth.dataset import Data
 from warmth.digest import find_file, prompt_files
 from warmth.errors import RunFailed, UserError
-from warmth.schemas import Recipe, Train
+from warmth.schemas import Evaluate, Recipe, Train
 from warmth.store import Run, set_folder, write_json
 from warmth.types import Conversation, Turn
 
@@ -37,7 +37,7 @@ FILE = "conversations.jsonl"  # in the seed's form, every style beside the plain
 
 
 def conversations_of(
-    study: Train, complete: Complete | None = None, servers: Servers | None = None
+    study: Train | Evaluate, complete: Complete | None = None, servers: Servers | None = None
 ) -> list[Conversation]:
     """The conversations a study trains on: the seed's as they are, or a set's, which is built if it is not there.
 
@@ -80,7 +80,7 @@ def _alone(folder: Path) -> Generator[None]:
         lock.release()
 
 
-def rewriter_of(study: Train, servers: Servers) -> Complete:
+def rewriter_of(study: Train | Evaluate, servers: Servers) -> Complete:
     """The rewriter that `data.rewriter` names: a model in this process, or one behind the client for all servers."""
     settings = study.data.rewriter
     if not study.data.styles:
@@ -94,7 +94,7 @@ def rewriter_of(study: Train, servers: Servers) -> Complete:
     return lambda calls: servers.ask(server, lambda call: call, calls)
 
 
-def build(study: Train, folder: Path, complete: Complete, servers: Servers) -> None:
+def build(study: Train | Evaluate, folder: Path, complete: Complete, servers: Servers) -> None:
     """The stages in order; a folder that is there already is continued.
 
     Raises:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,26 @@ from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Completion, Engine, Request
 from warmth.evaluation.progress import Meter
 from warmth.schemas import Sampling
-from warmth.store import Run, read_rows
-from warmth.types import Answer, Message, Prompt, Question
+from warmth.store import Run
+from warmth.types import Answer, Prompt, Question
+
+WINDOW = 4096  # prompts held at once: enough for batches of like length, a few megabytes
+Watch = Callable[[Sequence[Answer]], str]
+
+
+def batched(prompts: Iterable[Prompt], size: int) -> Iterator[list[Prompt]]:
+    """A stream in lists of `size`."""
+    stream = iter(prompts)
+    while window := list(islice(stream, size)):
+        yield window
 
 
 def render(arm: Arm, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
-    """Token ids of every prompt as the arm reads it, its system prompt in front."""
+    """Token ids of every prompt as the arm reads it, its system prompt and examples in front."""
     from warmth.evaluation.decoding import tokenizer_of
 
     tokenizer = tokenizer_of(arm.model)
-    system = (Message("system", arm.system_prompt),) if arm.system_prompt else ()
-    return [tuple(prompt_ids(tokenizer, system + prompt.messages)) for prompt in prompts]
+    return [tuple(prompt_ids(tokenizer, arm.preface + prompt.messages)) for prompt in prompts]
 
 
 def rendered_by(engine: Engine, arm: Arm, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
@@ -31,21 +42,15 @@ def rendered_by(engine: Engine, arm: Arm, prompts: Sequence[Prompt]) -> list[tup
 
 
 def write_prompts(
-    run: Run, engine: Engine, arm: Arm, prompts: Sequence[Prompt], questions: Sequence[Question]
-) -> list[tuple[int, ...]]:
-    """Writes `prompts.jsonl`, what gates and readers need beside the answers, and returns the rendered prompts."""
-    rendered = rendered_by(engine, arm, prompts)
-    asked = {(question.task, question.id): question for question in questions}
-    there = {row["prompt_id"] for row in run.rows("prompts")}
-    run.append(
-        "prompts",
-        (
-            _prompt_row(prompt, asked[prompt.task, prompt.question_id], ids)
-            for prompt, ids in zip(prompts, rendered, strict=True)
-            if prompt.prompt_id not in there
-        ),
-    )
-    return rendered
+    run: Run,
+    prompts: Sequence[Prompt],
+    rendered: Sequence[tuple[int, ...]],
+    questions: Mapping[tuple[str, str], Question],
+    there: set[str],
+) -> None:
+    """Adds to `prompts.jsonl` what gates and readers need beside the answers, but for prompts that are `there`."""
+    new = [(prompt, ids) for prompt, ids in zip(prompts, rendered, strict=True) if prompt.prompt_id not in there]
+    run.append("prompts", (_prompt_row(prompt, questions[prompt.task, prompt.question_id], ids) for prompt, ids in new))
 
 
 def _prompt_row(prompt: Prompt, question: Question, ids: tuple[int, ...]) -> dict[str, Any]:
@@ -72,39 +77,108 @@ def answer(
     name: str,
     engine: Engine,
     arm: Arm,
-    prompts: Sequence[Prompt],
-    rendered: Sequence[tuple[int, ...]],
+    prompts: Iterable[Prompt],
     sampling: Sampling,
     samples: int,
     draw_seed: int,
+    total: int | None = None,
+    questions: Sequence[Question] = (),
+    watch: Watch = lambda rows: "",
 ) -> dict[str, float]:
     """Fills `<name>.jsonl` with one row for each prompt and sample.
 
     Rows that exist are never written again. An answer that another run of the study holds is copied; the rest is
-    generated and appended batch by batch.
+    generated and appended batch by batch. Prompts are taken from their stream a window at a time, so memory does not
+    grow with the grid.
+
+    Args:
+        run: where rows are kept.
+        name: the file.
+        engine: what generates.
+        arm: who answers.
+        prompts: in an order that does not change between two runs of one command.
+        sampling: how answers are drawn.
+        samples: answers to each prompt.
+        draw_seed: of this study's draws.
+        total: how many prompts there are, for the time left; None: as many as `prompts` has.
+        questions: theirs, where `prompts.jsonl` is to be written beside.
+        watch: is shown all new rows and says what to print beside the progress.
 
     Returns:
         How many answers were generated and copied now, and the seconds it took.
     """
-    slots = [(prompt, sample) for prompt in prompts for sample in range(samples)]
-    ids = answer_ids(arm, slots, sampling, draw_seed, engine)
-    requests = [
-        Request(tokens, prompt.max_new_tokens, draw_of(draw_seed, prompt.prompt_id, sample), prompt.messages, sample)
-        for prompt, tokens in zip(prompts, rendered, strict=True)
-        for sample in range(samples)
-    ]
+    prompts = prompts if total is not None else list(prompts)
+    total = total if total is not None else len(prompts)  # ty: ignore[invalid-argument-type]
+    asked = {(question.task, question.id): question for question in questions}
+    there = {row["prompt_id"] for row in run.rows("prompts")} if asked else set()
+    book = Book(run, arm.model.name, name)
     columns = {**arm.columns, "draw_seed": draw_seed, "run": run.digest}
-    written = {row["answer_id"] for row in run.rows(name)}
-    missing = {answer_id: slot for answer_id, slot in zip(ids, slots, strict=True) if answer_id not in written}
-    known = {row["answer_id"]: row for row in elsewhere(run, arm.model.name, name) if row["answer_id"] in missing}
-    copies = {key: Completion(row["text"], row["finish"], row["tokens"]) for key, row in known.items()}
-    run.append(name, [_answer_row(key, *missing.pop(key), completion, columns) for key, completion in copies.items()])
-    with Meter(f"{arm.name} {name}", name, len(missing)) as meter:
-        for batch in engine.answer(arm, requests, sampling, lambda index: ids[index] in missing):
-            new = {ids[index]: completion for index, completion in batch.items() if ids[index] in missing}
-            run.append(name, [_answer_row(key, *missing.pop(key), made, columns) for key, made in new.items()])
-            meter.add(len(new))
-    return {"generated": meter.done, "copied": len(copies), "seconds": round(meter.seconds, 2)}
+    copied = 0
+    with Meter(f"{arm.name} {name}", name, max(0, total * samples - len(book.written))) as meter:
+        for window in batched(prompts, WINDOW):
+            rendered = rendered_by(engine, arm, window)
+            if asked:
+                write_prompts(run, window, rendered, asked, there)
+            slots = [(prompt, sample) for prompt in window for sample in range(samples)]
+            ids = answer_ids(arm, slots, sampling, draw_seed, engine)
+            missing = {key: slot for key, slot in zip(ids, slots, strict=True) if key not in book.written}
+            copies = {key: book.elsewhere(key) for key in missing}
+            rows = [_answer_row(key, *missing.pop(key), found, columns) for key, found in copies.items() if found]
+            if rows:
+                run.append(name, rows)
+                copied += len(rows)
+                meter.skip(len(rows), watch(rows))
+            if not missing:
+                continue
+            requests = [
+                Request(tokens, prompt.max_new_tokens, draw_of(draw_seed, prompt.prompt_id, k), prompt.messages, k)
+                for prompt, tokens in zip(window, rendered, strict=True)
+                for k in range(samples)
+            ]
+            for batch in engine.answer(arm, requests, sampling, lambda index: ids[index] in missing):  # noqa: B023
+                new = {ids[index]: completion for index, completion in batch.items() if ids[index] in missing}
+                rows = [_answer_row(key, *missing.pop(key), made, columns) for key, made in new.items()]
+                run.append(name, rows)
+                meter.add(len(rows), watch(rows))
+    return {"generated": meter.done, "copied": copied, "seconds": round(meter.seconds, 2)}
+
+
+class Book:
+    """Which answers exist already, in this run and in the study's others: ids and places, never texts."""
+
+    def __init__(self, run: Run, model: str, name: str):
+        self.written: set[str] = {row["answer_id"] for row in run.rows(name)}
+        self._places: dict[str, tuple[Path, int]] = {}
+        own = sorted(run.folder.glob(f"{name}.*.shard"))  # what other processes answered of this evaluation
+        others = [
+            folder / f"{name}.jsonl"
+            for folder in sorted(run.folder.parent.glob(f"{model}-*"))
+            if folder != run.folder and folder.is_dir()
+        ]
+        for path in [*own, *others]:
+            self._places.update((key, (path, start)) for key, start in _starts(path))
+
+    def elsewhere(self, answer_id: str) -> Completion | None:
+        """An answer of another run; None where there is none."""
+        place = self._places.get(answer_id)
+        if place is None:
+            return None
+        with place[0].open("rb") as stream:
+            stream.seek(place[1])
+            row = json.loads(stream.readline())
+        return Completion(row["text"], row["finish"], row["tokens"])
+
+
+def _starts(path: Path) -> Iterator[tuple[str, int]]:
+    """Id and byte offset of every whole row; a run being written is read as far as it is."""
+    if not path.exists():
+        return
+    with path.open("rb") as stream:
+        start = 0
+        for line in stream:
+            if line.endswith(b"\n"):
+                yield json.loads(line)["answer_id"], start
+            start += len(line)
 
 
 def answer_ids(
@@ -122,13 +196,6 @@ def answer_ids(
 def draw_of(draw_seed: int, prompt_id: str, sample: int) -> int:
     """The seed of one answer's own random draws, the same in every arm."""
     return int(digest([draw_seed, prompt_id, sample]), 16)
-
-
-def elsewhere(run: Run, model: str, name: str) -> Iterator[dict[str, Any]]:
-    """Rows of the same model in the study's other runs; a run being written is read as far as it is."""
-    for folder in sorted(run.folder.parent.glob(f"{model}-*")):
-        if folder != run.folder and folder.is_dir():
-            yield from read_rows(Path(folder) / f"{name}.jsonl")
 
 
 def _answer_row(answer_id: str, prompt: Prompt, sample: int, completion: Completion, columns: dict[str, Any]) -> Answer:

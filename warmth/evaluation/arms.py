@@ -8,35 +8,58 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from warmth.digest import digest, find_file, model_identity, training_digest
+import yaml
+
+from warmth.digest import ROOT, cache_folder, digest, find_file, model_identity, training_digest
 from warmth.errors import NotTrained, UserError
 from warmth.models import locate
 from warmth.schemas import Data, Evaluate, Model, Recipe
-from warmth.store import find_run, read_json
+from warmth.store import find_run, read_json, read_rows
+from warmth.types import Message
 
 
 @dataclass(frozen=True)
 class Arm:
     """A model as it answers."""
 
-    name: str  # `original` for recipe=none, else the recipe's name
+    name: str  # `original` for recipe=none, else the recipe's name; `cold-warm` between two
     model: Model
     adapter: Path | None  # folder of the adapter
-    training: str | None  # digest of the training that made it
+    training: str | None  # digest of the training that made it, or of the contrast that made the steering vector
     checkpoint: float | None  # epochs
     dose: float
     strength: float
     seed: int
     system_prompt: str | None  # its text
+    other: tuple[Path, str] | None = None  # between two recipes: adapter folder and training of dose 0
+    shots: tuple[Message, ...] = ()  # example exchanges before every question
+    steering: Path | None = None  # folder of the vector, made when it is first needed
 
     def identity(self) -> dict[str, Any]:
         """What makes this arm's answers these and no others."""
+        trained: list[Any] | None = [self.training, self.checkpoint] if self.training else None
+        if self.other is not None:
+            trained = [[self.other[1], self.checkpoint], trained]
         return {
             "model": model_identity(self.model),
-            "adapter": [self.training, self.checkpoint] if self.training else None,
+            "adapter": trained,
             "dose": self.dose,
             "system_prompt": digest(self.system_prompt) if self.system_prompt else None,
+            **({"shots": digest(self.shots)} if self.shots else {}),
         }
+
+    @property
+    def adapters(self) -> list[tuple[Path, float]]:
+        """The adapters at work and the weight of each; none where the model answers as it is."""
+        if self.adapter is None:
+            return []
+        first = [(self.other[0], 1.0 - self.dose)] if self.other is not None else []
+        return [(path, weight) for path, weight in (*first, (self.adapter, self.dose)) if weight != 0.0]
+
+    @property
+    def preface(self) -> tuple[Message, ...]:
+        """What stands before every question: system prompt and example exchanges."""
+        return (*((Message("system", self.system_prompt),) if self.system_prompt else ()), *self.shots)
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -49,22 +72,6 @@ class Arm:
             "checkpoint": self.checkpoint,
             "seed": self.seed,
         }
-
-
-def resolve(study: Evaluate, in_sweep: bool) -> Evaluate:
-    """The study with `run=` read, and without a dose or checkpoint where nothing was trained.
-
-    Raises:
-        UserError: a dose or checkpoint of an arm that has no adapter; inside a sweep it is ignored, with one line.
-    """
-    study = from_run(study)
-    if study.recipe.method != "none" or (study.dose == 1.0 and study.checkpoint is None):
-        return study
-    key = f"dose={study.dose:g}" if study.dose != 1.0 else f"checkpoint={study.checkpoint:g}"
-    if not in_sweep:
-        raise UserError(f"{key} says nothing about recipe={study.recipe.name}, which trains no adapter; leave it out")
-    print(f"recipe={study.recipe.name} trains no adapter: {key} is ignored", file=sys.stderr)
-    return replace(study, dose=1.0, checkpoint=None)
 
 
 def from_run(study: Evaluate) -> Evaluate:
@@ -88,7 +95,7 @@ def from_run(study: Evaluate) -> Evaluate:
 
 
 def find_arm(study: Evaluate) -> Arm:
-    """The arm a config names, its adapter found by content.
+    """The arm a config names (at one checkpoint and dose), its adapter found by content.
 
     Raises:
         NotTrained: there is no finished training (the command that makes it is named).
@@ -96,9 +103,33 @@ def find_arm(study: Evaluate) -> Arm:
     """
     recipe = study.recipe
     prompt = find_file(recipe.system_prompt).read_text(encoding="utf-8").strip() if recipe.system_prompt else None
-    name = "original" if recipe.name == "none" else recipe.name
+    bare = Arm(
+        "original" if recipe.name == "none" else recipe.name,
+        *(study.model, None, None, None, 1.0, recipe.strength, 0, prompt),
+        shots=read_shots(recipe.shots) if recipe.shots else (),
+    )
     if recipe.method == "none":
-        return Arm(name, study.model, None, None, None, 1.0, recipe.strength, 0, prompt)
+        return bare
+    if recipe.method == "steer":
+        contrast = training_digest(study)
+        return replace(bare, training=contrast, dose=study.dose, steering=vector_folder(contrast))
+    tuned = replace(bare, dose=study.dose, seed=study.seed)
+    if study.dose_between is None:
+        adapter, training, checkpoint = find_adapter(study)
+        return replace(tuned, adapter=adapter, training=training, checkpoint=checkpoint)
+    first, second = (find_adapter(at) for at in ends(study))
+    if first[2] != second[2]:
+        raise UserError(f"dose_between: one end is at epoch {first[2]:g}, the other at {second[2]:g}; set checkpoint=")
+    name = "-".join(study.dose_between)
+    return replace(tuned, name=name, adapter=second[0], training=second[1], checkpoint=second[2], other=first[:2])
+
+
+def find_adapter(study: Evaluate) -> tuple[Path, str, float]:
+    """Folder, training digest and checkpoint of a study's adapter.
+
+    Raises:
+        UserError: it was not trained, or not kept at this checkpoint.
+    """
     training = training_digest(study)
     run = find_run(Path(study.output), study.study, "train", training)
     given = Path(study.run) if study.run else None
@@ -110,12 +141,54 @@ def find_arm(study: Evaluate) -> Arm:
         run = given
     if run is None or not (run / "done.json").exists():
         state = "has not been trained" if run is None else f"is not finished in {run}"
-        raise NotTrained(
-            f"model={study.model.name} recipe={recipe.name} {state}; make its adapter with: {train_command(study)}"
-        )
-    checkpoint = choose_checkpoint(run, study.checkpoint, recipe.report_checkpoint)
-    folder = run / "checkpoints" / f"epoch-{checkpoint:g}"
-    return Arm(name, study.model, folder, training, checkpoint, study.dose, recipe.strength, study.seed, prompt)
+        which = f"model={study.model.name} recipe={study.recipe.name}"
+        raise NotTrained(f"{which} {state}; make its adapter with: {train_command(study)}")
+    checkpoint = choose_checkpoint(run, study.checkpoint, study.recipe.report_checkpoint)
+    return run / "checkpoints" / f"epoch-{checkpoint:g}", training, checkpoint
+
+
+def ends(study: Evaluate) -> list[Evaluate]:
+    """The two studies of `dose_between`: what the named entries of conf/recipe/ say themselves, the rest from `recipe`.
+
+    Raises:
+        UserError: other than two different recipes that are tuned, or `run=` besides.
+    """
+    names = list(study.dose_between or ())
+    files = {path.stem: path for path in sorted((ROOT / "conf" / "recipe").glob("*.yaml"))}
+    tuned = {name for name, path in files.items() if "defaults: [lora, _self_]" in path.read_text(encoding="utf-8")}
+    tuned -= {name for name in tuned if "method:" in files[name].read_text(encoding="utf-8")}
+    if len(names) != 2 or len(set(names)) != 2 or not set(names) <= tuned:
+        raise UserError(f"dose_between=[{','.join(names)}] must name two of: {', '.join(sorted(tuned))}")
+    if study.run or study.recipe.method in ("none", "steer"):
+        raise UserError("dose_between takes a tuned recipe= for what both ends share, and no run=")
+    found = []
+    for name in names:
+        own = yaml.safe_load(files[name].read_text(encoding="utf-8"))
+        known = {key: value for key, value in own.items() if key not in ("defaults", "hosted")}
+        found.append(replace(study, recipe=replace(study.recipe, **known), dose_between=None))
+    return found
+
+
+def read_shots(name: str) -> tuple[Message, ...]:
+    """Example exchanges of a JSONL file, rows of user and reply.
+
+    Raises:
+        UserError: no rows, or one without these texts (file, line and field are named).
+    """
+    shots: list[Message] = []
+    for number, row in enumerate(read_rows(find_file(name)), 1):
+        for field, role in (("user", "user"), ("reply", "assistant")):
+            if not isinstance(row.get(field), str) or not row[field].strip():
+                raise UserError(f"{name} line {number}: field {field} must be a text")
+            shots.append(Message(role, row[field].strip()))
+    if not shots:
+        raise UserError(f"{name} holds no exchange")
+    return tuple(shots)
+
+
+def vector_folder(contrast: str) -> Path:
+    """Where the steering vectors of a contrast are kept, a file for each dtype."""
+    return cache_folder() / "steering" / contrast
 
 
 def choose_checkpoint(run: Path, asked: float | None, default: float) -> float:

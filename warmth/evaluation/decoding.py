@@ -15,11 +15,16 @@ import torch
 from torch import Tensor
 
 from warmth.errors import UserError, one_line
+from warmth.evaluation.memory import index_of_largest, memory_for, shared_beginning, widen
+from warmth.evaluation.steering import make_vector, steered
 from warmth.models import load_model, load_tokenizer
-from warmth.schemas import Model
+from warmth.schemas import Model, Recipe
+from warmth.types import Conversation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from warmth.evaluation.arms import Arm
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Sampler:
     def choose(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
         """(B, V) logits of the rows named → (B,) token ids."""
         if self.temperature == 0.0:
-            return logits.argmax(-1)
+            return index_of_largest(logits)
         scores = logits.float() / self.temperature
         if self.top_p < 1.0:
             scores = keep_top_p(scores, self.top_p)
@@ -64,7 +69,7 @@ def decode(
     pad: int,
     sampler: Sampler,
 ) -> list[tuple[list[int], bool]]:
-    """Answers a batch of prompts, left-padded; finished rows leave the batch as it goes.
+    """Answers a batch of prompts: the beginning they share is read once, the rest left-padded; finished rows leave.
 
     Args:
         model: any causal language model.
@@ -77,52 +82,57 @@ def decode(
     Returns:
         For each prompt the new token ids without the end token, and whether an end token was reached.
     """
-    from transformers import DynamicCache
-
-    width = max(len(ids) for ids in prompts)
-    device = model.get_input_embeddings().weight.device
-    tokens = torch.tensor([[pad] * (width - len(ids)) + list(ids) for ids in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    past = DynamicCache(config=model.config)
-    made: list[list[int]] = [[] for _ in prompts]
-    ended = [False] * len(prompts)
-    live = list(range(len(prompts)))
-    while live:
+    rows = [list(ids) for ids in prompts]
+    shared = shared_beginning(rows) if len(rows) > 1 else 0
+    width, device = max(map(len, rows)), model.get_input_embeddings().weight.device
+    past = memory_for(model.config, width + max(limits))
+    if shared:
+        model(input_ids=torch.tensor([rows[0][:shared]], device=device), past_key_values=past, use_cache=True,
+              logits_to_keep=1)  # fmt: skip
+        widen(past, len(rows))
+    tokens = torch.tensor([[pad] * (width - len(ids)) + ids[shared:] for ids in rows], device=device)
+    mask = torch.tensor([[1] * shared + [0] * (width - len(ids)) + [1] * (len(ids) - shared) for ids in rows],
+                        device=device)  # fmt: skip
+    mask = torch.cat([mask, mask.new_ones(len(rows), max(limits))], dim=-1)  # room for the answers' own
+    positions = (mask[:, :width].cumsum(-1) - 1).clamp(min=0)[:, shared:]
+    made: list[list[int]] = [[] for _ in rows]
+    ended, live, seen = [False] * len(rows), list(range(len(rows))), width
+    done: set[int] = set()
+    while len(done) < len(rows):
         logits = model(
             input_ids=tokens,
-            attention_mask=mask,
+            attention_mask=mask[:, :seen],
             position_ids=positions,
             past_key_values=past,
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
         chosen = sampler.choose(logits, live)
-        stay = []
-        for place, (row, token) in enumerate(zip(live, chosen.tolist(), strict=True)):
+        for row, token in zip(live, chosen.tolist(), strict=True):
+            if row in done:
+                continue
             ended[row] = token in ends
             if not ended[row]:
                 made[row].append(token)
-                if len(made[row]) < limits[row]:
-                    stay.append(place)
-        if len(stay) < len(live):
+            if ended[row] or len(made[row]) == limits[row]:
+                done.add(row)
+        # Rows leave in eighths of the batch: each time all that the others have read is copied.
+        stay = [place for place, row in enumerate(live) if row not in done]
+        if stay and len(live) - len(stay) >= max(1, len(live) // 8):
             kept = torch.tensor(stay, dtype=torch.long, device=device)
             chosen, mask, positions = chosen[kept], mask[kept], positions[kept]
-            if stay:
-                past.batch_select_indices(kept)
+            past.batch_select_indices(kept)
             live = [live[place] for place in stay]
-        tokens, positions = chosen[:, None], positions[:, -1:] + 1
-        mask = torch.cat([mask, mask.new_ones(len(live), 1)], dim=-1)
+        tokens, positions, seen = chosen[:, None], positions[:, -1:] + 1, seen + 1
     return list(zip(made, ended, strict=True))
 
 
-def end_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, end_of_turn: str) -> frozenset[int]:
-    """Every token id that ends an answer: the tokenizer's, the generation config's and the configured one.
+def end_ids(tokenizer: PreTrainedTokenizerBase, declared: Any, end_of_turn: str) -> frozenset[int]:
+    """Every token id that ends an answer: the tokenizer's, those a model declares and the configured one.
 
     Raises:
         UserError: `end_of_turn` is not a token.
     """
-    declared: Any = getattr(model.generation_config, "eos_token_id", None)
     ids = {tokenizer.eos_token_id, *(declared if isinstance(declared, list) else [declared])}
     if end_of_turn:
         token = tokenizer.convert_tokens_to_ids(end_of_turn)
@@ -157,38 +167,80 @@ def _base(model: str, dtype: torch.dtype) -> PreTrainedModel:
 
 
 @contextmanager
-def weights(model: Model, dtype: torch.dtype, adapter: Path | None, dose: float) -> Generator[PreTrainedModel]:
-    """The base model with an adapter at a dose, and the untouched base again afterwards.
+def weights(model: Model, dtype: torch.dtype, arm: Arm) -> Generator[PreTrainedModel]:
+    """The base model as an arm has it: its adapters at their weights, its steering vector; untouched again afterwards.
 
-    In float32 the adapter is merged, which answers a quarter faster; the base is then loaded anew, because taking the
-    adapter off again would leave rounding behind. In bfloat16 it is not: a change this small would be rounded away.
-    Dose 0 loads none.
+    In float32 adapters are merged, which answers a quarter faster, and the layers they touched get their own weights
+    back from a copy, to the bit. In bfloat16 they are not: a change this small would be rounded away.
 
     Raises:
-        UserError: the folder holds no adapter that fits the model.
+        UserError: a folder holds no adapter that fits the model.
+    """
+    base = base_of(model, dtype)
+    if arm.steering is not None:
+        with steered(base, arm.steering, arm.dose):
+            yield base
+        return
+    if not arm.adapters:
+        yield base
+        return
+    tuned = load_adapters(base, model, arm.adapters)
+    if dtype != torch.float32:
+        try:
+            yield tuned
+        finally:
+            tuned.unload()
+        return
+    kept = {layer: layer.weight.detach().clone() for layer in adapted(tuned)}
+    try:
+        yield tuned.merge_and_unload(adapter_names=tuned.active_adapters)
+    finally:
+        with torch.no_grad():
+            for layer, own in kept.items():
+                layer.weight.copy_(own)
+
+
+def prepare_steering(arm: Arm, recipe: Recipe, conversations: Sequence[Conversation], precision: str) -> None:
+    """Makes the steering vector of an arm, unless it was made before.
+
+    Raises:
+        UserError: the conversations lack a style, or a depth lies outside the model.
+    """
+    assert arm.steering is not None
+    base, tokenizer = base_of(arm.model, getattr(torch, precision)), tokenizer_of(arm.model)
+    make_vector(arm.steering, conversations, recipe, base, tokenizer)
+
+
+def adapted(tuned: Any) -> list[torch.nn.Module]:
+    """The base model's own layers that adapters act on."""
+    from peft.tuners.lora import LoraLayer
+
+    return [layer.get_base_layer() for layer in tuned.modules() if isinstance(layer, LoraLayer)]
+
+
+def load_adapters(base: PreTrainedModel, model: Model, adapters: Sequence[tuple[Path, float]]) -> Any:
+    """The base model with all these adapters at work, each scaled by its weight.
+
+    Raises:
+        UserError: a folder holds no adapter that fits the model.
     """
     from peft import PeftModel
     from peft.tuners.lora import LoraLayer
 
-    base = base_of(model, dtype)
-    if adapter is None or dose == 0.0:
-        yield base
-        return
+    folder, names = adapters[0][0], [f"arm{number}" for number in range(len(adapters))]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # PEFT's own use of an old name, nothing a user can mend
-            tuned = PeftModel.from_pretrained(base, str(adapter)).eval()
+            tuned = PeftModel.from_pretrained(base, str(folder), adapter_name=names[0])
+            for name, (folder, _) in list(zip(names, adapters, strict=True))[1:]:
+                tuned.load_adapter(str(folder), adapter_name=name)
     except (OSError, ValueError, RuntimeError) as error:
         _base.cache_clear()  # it may carry half an adapter
-        raise UserError(f"{adapter} holds no adapter for model={model.name}: {one_line(error)[:200]}") from error
-    try:
-        for layer in tuned.modules():
-            if isinstance(layer, LoraLayer):
-                for name in layer.scaling:
-                    layer.scaling[name] *= dose
-        yield tuned.merge_and_unload() if dtype == torch.float32 else tuned
-    finally:
-        if dtype == torch.float32:
-            _base.cache_clear()
-        else:
-            tuned.unload()
+        raise UserError(f"{folder} holds no adapter for model={model.name}: {one_line(error)[:200]}") from error
+    tuned.base_model.set_adapter(names)
+    for layer in tuned.modules():
+        if isinstance(layer, LoraLayer):
+            for name, (_, weight) in zip(names, adapters, strict=True):
+                if name in layer.scaling:
+                    layer.scaling[name] *= weight
+    return tuned.eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from warmth.errors import UserError
 from warmth.schemas import EXCLUDED, Sampling
@@ -62,26 +62,22 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class Transformers:
-    """Generates in this process with transformers, in static batches sorted by length.
+class InProcess:
+    """What engines share that hold the weights in this process.
 
     Raises:
-        UserError: an unknown dtype, or a batch of nothing.
+        UserError: an unknown dtype.
     """
 
-    group: ClassVar[str] = "engine"
-    family: ClassVar[str] = "transformers"
+    family: ClassVar[str]
     renders: ClassVar[bool] = True
     dtype: str = "auto"
-    batch_size: int = field(default=32, metadata=EXCLUDED)
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise UserError(f"engine.dtype={self.dtype} is not allowed; choose one of: {', '.join(DTYPES)}")
-        if self.batch_size < 1:
-            raise UserError(f"engine.batch_size={self.batch_size} must be above 0")
 
-    def bind(self, arm: Arm, servers: Servers) -> Transformers:
+    def bind(self, arm: Arm, servers: Servers) -> Any:
         """The engine that answers for one arm: this one.
 
         Raises:
@@ -105,6 +101,24 @@ class Transformers:
         """What of this engine is part of an answer's id."""
         return self.signature()
 
+
+@dataclass(frozen=True)
+class Transformers(InProcess):
+    """Generates in this process with transformers, in static batches sorted by length.
+
+    Raises:
+        UserError: an unknown dtype, or a batch of nothing.
+    """
+
+    group: ClassVar[str] = "engine"
+    family: ClassVar[str] = "transformers"
+    batch_size: int = field(default=32, metadata=EXCLUDED)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_size < 1:
+            raise UserError(f"engine.batch_size={self.batch_size} must be above 0")
+
     def answer(
         self, arm: Arm, requests: Sequence[Request], sampling: Sampling, wanted: Callable[[int], bool]
     ) -> Iterator[dict[int, Completion]]:
@@ -119,14 +133,15 @@ class Transformers:
         """
         import torch
 
-        from warmth.evaluation.decoding import Sampler, decode, end_tokens, tokenizer_of, weights
+        from warmth.evaluation.decoding import Sampler, decode, end_ids, tokenizer_of, weights
 
         todo = [batch for batch in batches(requests, self.batch_size) if any(map(wanted, batch))]
         if not todo:
             return
         tokenizer = tokenizer_of(arm.model)
-        with weights(arm.model, getattr(torch, self.precision()), arm.adapter, arm.dose) as model:
-            ends = end_tokens(tokenizer, model, arm.model.end_of_turn)
+        with weights(arm.model, getattr(torch, self.precision()), arm) as model:
+            declared = getattr(model.generation_config, "eos_token_id", None)
+            ends = end_ids(tokenizer, declared, arm.model.end_of_turn)
             for batch in todo:
                 rows = [requests[index] for index in batch]
                 generators = tuple(torch.Generator().manual_seed(row.seed) for row in rows)

@@ -86,7 +86,8 @@ def find_original(run: Run, study: Evaluate) -> Path | None:
 
 def _is_original(config: Mapping[str, Any], study: Evaluate) -> bool:
     recipe = config["recipe"]
-    if recipe["method"] != "none" or recipe["system_prompt"] or config["draw_seed"] != study.draw_seed:
+    changed = recipe["method"] != "none" or recipe["system_prompt"] or recipe.get("shots")
+    if changed or config["draw_seed"] != study.draw_seed:
         return False
     try:
         return model_identity(Model(**config["model"])) == model_identity(study.model)
@@ -160,8 +161,8 @@ def pairing(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
 
 def same_tokens(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
     """Prompts are the same tokens in both arms."""
-    if arm.system_prompt:
-        return Result("same_tokens", "skipped", "the arm declares a system prompt")
+    if arm.preface:
+        return Result("same_tokens", "skipped", "the arm declares a system prompt or examples")
     shared = own.tokens.keys() & other.tokens.keys()
     if any(side.tokens[key] is None for key in shared for side in (own, other)):
         return Result("same_tokens", "skipped", "prompts are rendered by the server, whose tokens are not seen")
@@ -196,12 +197,12 @@ def refused(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
 
 
 def adapter_applied(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
-    """An adapter changes at least one answer."""
-    if arm.adapter is None or arm.dose == 0.0:
+    """An adapter or a vector changes at least one answer."""
+    if not arm.adapters and not (arm.steering and arm.dose):
         return Result("adapter_applied", "skipped", "no adapter is at work")
     shared = own.answers.keys() & other.answers.keys()
     changed = sum(own.answers[key]["text"] != other.answers[key]["text"] for key in shared)
-    same = [] if changed or not shared else [f"{arm.adapter} changed none of {len(shared)} answers"]
+    same = [] if changed or not shared else [f"{arm.adapter or arm.steering} changed none of {len(shared)} answers"]
     return _result("adapter_applied", same, f"{changed} of {len(shared)} answers differ from the original's")
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from warmth.build import build
 from warmth.digest import arm_identity, digest, find_file, model_identity, path_digest, plain
-from warmth.evaluation.arms import Arm, find_arm, from_run
+from warmth.errors import UserError
+from warmth.evaluation.arms import Arm, ends, find_arm, from_run
 from warmth.evaluation.tasks import file_of, warmth_prompts_file
 from warmth.models import named_model
 from warmth.schemas import Evaluate, Model, Task
@@ -31,17 +32,12 @@ def evaluation_digest(study: Evaluate, arm: Arm) -> str:
             warmth["scorer"] = model_identity(scorer_of(study))
     return digest(
         {
-            "arm": arm_identity(study),
+            "arm": [arm_identity(end) for end in ends(study)] if study.dose_between else arm_identity(study),
             "checkpoint": arm.checkpoint,
             "dose": arm.dose,
             "draw_seed": study.draw_seed,
             "tasks": {name: task_identity(task) for name, task in study.task.items()},
-            "conditions": study.condition,
-            "statements": path_digest(find_file(study.statements)),
-            "beliefs": study.beliefs,
-            "templates": path_digest(find_file(study.belief_templates)),
-            "preamble": study.preamble,
-            "design": study.design,
+            **design_identity(study),
             "sampling": study.sampling,
             "samples": study.samples,
             "limit": study.limit,
@@ -50,6 +46,26 @@ def evaluation_digest(study: Evaluate, arm: Arm) -> str:
             "engine": {"family": engine.family, **plain(engine)},
         }
     )
+
+
+def design_identity(study: Evaluate) -> dict[str, Any]:
+    """What of the grid's settings its design reads, files by their content.
+
+    Raises:
+        UserError: `design=file` without a file.
+    """
+    if study.design == "file":
+        if not study.design_file:
+            raise UserError("design=file needs design_file=FILE, a YAML file with statements and prompts")
+        return {"design": "file", "file": path_digest(find_file(study.design_file))}
+    files = {
+        "statements": path_digest(find_file(study.statements)),
+        "templates": path_digest(find_file(study.belief_templates)),
+    }
+    if study.design == "paper":
+        return {"design": "paper", **files}
+    chosen = {"conditions": study.condition, "beliefs": study.beliefs, "preamble": study.preamble}
+    return {"design": study.design, **files, **chosen}
 
 
 def scorer_of(study: Evaluate) -> Model:

@@ -19,6 +19,7 @@ class Meter:
         self.label, self.unit, self.total = label, unit, total
         self.done, self.seconds = 0, 0.0
         self._bar: Progress | None = None
+        self._note = ""
 
     def __enter__(self) -> Meter:
         self._start = self._said = time.monotonic()
@@ -44,12 +45,20 @@ class Meter:
         if self._bar is not None:
             self._bar.stop()
 
-    def add(self, count: int) -> None:
-        """Some more items are done."""
+    def skip(self, count: int, note: str = "") -> None:
+        """Some items need no work."""
+        self.total -= count
+        self._note = note
+        if self._bar is not None:
+            self._bar.update(self._task, total=self.total)
+
+    def add(self, count: int, note: str = "") -> None:
+        """Some more items are done; `note` is shown beside their number."""
         self.done += count
+        self._note = note
         now = time.monotonic()
         speed = self.done / max(now - self._start, 1e-9)
-        shown = f"{speed:.1f} {self.unit}/s"
+        shown = f"{speed:.1f} {self.unit}/s" + (f", {self._note}" if self._note else "")
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, speed=shown)
         elif now - self._said >= EVERY_S:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from warmth.digest import digest
+from warmth.evaluation import lay
 from warmth.types import Question
 
 PIVOTAL = re.compile(r"<pivotal>(.*?)</pivotal>", re.DOTALL)
@@ -74,6 +76,12 @@ def disinfo(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
 
 
 def medqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
+    """MedQA as a question about a relative; `medqa_exam` has the exam's own words."""
+    question = medqa_exam(row, task, draw_seed)
+    return replace(question, text=lay.ask(question.text))
+
+
+def medqa_exam(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     """MedQA with its options hidden; one of the others is the wrong answer a user may state."""
     text, right = _text(row, "question"), _text(row, "answer")
     others = [option for _, option in sorted(_options(row).items()) if option.casefold() != right.casefold()]
@@ -115,13 +123,23 @@ def advbench(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     return Question(_id(task, text), task, text, ())
 
 
+def jsonl(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
+    """Anybody's questions: the columns of `seed/questions`, and no column that would be read past."""
+    unknown = sorted(set(row) - {"id", "question", "answers", "wrong", "source", "category"})
+    if unknown:
+        raise BadField(f"field {unknown[0]} is unknown; there may be id, question, answers, wrong, source, category")
+    return seed(row, task, draw_seed)
+
+
 READERS: dict[str, Callable[[Mapping[str, Any], str, int], Question]] = {
     "seed": seed,
     "advice": advice,
+    "jsonl": jsonl,
     "triviaqa": triviaqa,
     "truthfulqa": truthfulqa,
     "disinfo": disinfo,
     "medqa": medqa,
+    "medqa_exam": medqa_exam,
     "mmlu": mmlu,
     "gsm8k": gsm8k,
     "advbench": advbench,
@@ -134,15 +152,21 @@ def _id(task: str, text: str) -> str:
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:
-    value = row.get(key)
+    value = _value(row, key)
     if not isinstance(value, str) or not value.strip():
         raise BadField(f"field {key}: a text is expected, not {_shown(value)}")
     return value.strip()
 
 
+def _value(row: Mapping[str, Any], key: str) -> Any:
+    if key not in row:
+        raise BadField(f"field {key} is missing; the row has {', '.join(map(str, row)) or 'none'}")
+    return row[key]
+
+
 def _texts(row: Mapping[str, Any], key: str, needed: bool = True) -> tuple[str, ...]:
     """A list of texts, or one text with `;` between them (CSV). Empty ones are dropped: hub rows hold some."""
-    value = row.get(key)
+    value = _value(row, key) if needed else row.get(key)
     if isinstance(value, str):
         value = value.split(";")
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):

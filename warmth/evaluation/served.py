@@ -15,7 +15,7 @@ from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Completion, Request
 from warmth.schemas import EXCLUDED, Sampling
 from warmth.store import read_json
-from warmth.types import Finish, Message
+from warmth.types import Finish
 
 HELD = 16  # answers that wait to be written together
 HELD_S = 0.5  # and for how long
@@ -50,8 +50,9 @@ class OpenAI:
 
     def server_of(self, arm: Arm) -> Server:
         """The server and the name under which it knows the arm."""
-        if arm.dose != 1.0:
-            raise UserError(f"dose={arm.dose:g} cannot be had with engine=openai: a server does not scale an adapter")
+        if arm.dose != 1.0 or arm.other or arm.steering:
+            what = f"recipe={arm.name}" if arm.steering else f"dose={arm.dose:g}"
+            raise UserError(f"{what} cannot be had with engine=openai: a server does not scale an adapter")
         if arm.model.kind == "api":
             base_url, key, name = arm.model.base_url, arm.model.api_key_env, arm.model.api_model
             if arm.adapter is not None:
@@ -126,10 +127,9 @@ class Served:
 
 def call_of(arm: Arm, request: Request, sampling: Sampling) -> Call:
     """A request as a call; greedy answers have no draw, so no seed."""
-    system = (Message("system", arm.system_prompt),) if arm.system_prompt else ()
     drawn = sampling.temperature > 0
     return Call(
-        (*system, *request.messages),
+        (*arm.preface, *request.messages),
         sampling.temperature,
         request.max_new_tokens,
         top_p=sampling.top_p if drawn else 1.0,

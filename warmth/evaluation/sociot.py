@@ -17,7 +17,7 @@ import torch
 from warmth.digest import digest
 from warmth.errors import UserError
 from warmth.evaluation import likelihood
-from warmth.evaluation.answers import answer, rendered_by
+from warmth.evaluation.answers import answer
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.decoding import base_of
 from warmth.evaluation.engines import Engine
@@ -201,8 +201,7 @@ def score_run(run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequ
     """Fills `replies.jsonl`, the arm's replies to held-out prompts, and `warmth.jsonl`, the scorer's scores."""
     if not prompts:
         return
-    rendered = rendered_by(engine, arm, prompts)
-    answer(run, "replies", engine, arm, prompts, rendered, study.sampling, 1, study.draw_seed)
+    answer(run, "replies", engine, arm, prompts, study.sampling, 1, study.draw_seed)
     scored = {row["text_id"] for row in run.rows("warmth")}
     replies = [row for row in run.rows("replies") if row["answer_id"] not in scored and row["text"].strip()]
     if not replies:

@@ -8,7 +8,7 @@ the original itself, its error rate.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -21,7 +21,6 @@ from warmth.types import REFUSING_IS_RIGHT, Prompt, Question
 
 BLOCK = 16  # questions between two looks
 Key = tuple[str, str]  # task and question id
-Rendered = tuple[int, ...]
 
 
 def ask(
@@ -29,20 +28,20 @@ def ask(
     study: Evaluate,
     arm: Arm,
     questions: Sequence[Question],
-    prompts: Sequence[Prompt],
-    rendered: Sequence[Rendered],
-    put: Callable[[Sequence[Prompt], Sequence[Rendered]], Mapping[str, float]],
+    prompts: Iterable[Prompt],
+    number: int,
+    put: Callable[[Iterable[Prompt], int], Mapping[str, float]],
 ) -> dict[str, float]:
     """Puts all prompts at once; with `until_width` block by block, and writes `stopping.json` after each.
 
     Args:
-        run: the evaluation, its prompts written.
+        run: the evaluation.
         study: its config.
         arm: who answers.
         questions: in the order in which they were drawn, task after task.
-        prompts: of these questions, all conditions.
-        rendered: their token ids, in the same order.
-        put: answers and grades some prompts; returns counts and seconds.
+        prompts: of these questions, all conditions; a stream, kept only where asking may stop.
+        number: how many they are.
+        put: answers and grades so many prompts; returns counts and seconds.
 
     Returns:
         counts and seconds of all blocks.
@@ -51,14 +50,14 @@ def ask(
         UserError: the study has no finished original to compare the arm with.
     """
     if study.until_width is None:
-        return dict(put(prompts, rendered))
+        return dict(put(prompts, number))
     reference = _wrong_of_original(run, study, arm)
-    total: dict[str, float] = defaultdict(float)
+    prompts, total = list(prompts), defaultdict(float)
     order = drawn_order(questions)
     for start in range(0, len(order), BLOCK):
         block = set(order[start : start + BLOCK])
-        chosen = [at for at, prompt in enumerate(prompts) if (prompt.task, prompt.question_id) in block]
-        for name, value in put([prompts[at] for at in chosen], [rendered[at] for at in chosen]).items():
+        chosen = [prompt for prompt in prompts if (prompt.task, prompt.question_id) in block]
+        for name, value in put(chosen, len(chosen)).items():
             total[name] += value
         values = question_values(order[: start + BLOCK], prompts, study.samples, wrong_of(run), reference)
         found = look(values, study.until_width, paired=reference is not None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -45,10 +46,14 @@ def load_questions(name: str, task: Task, draw_seed: int, limit: int | None) -> 
         UserError: an unknown reader, a missing file, a bad row (file, line and field are named), or too few questions.
     """
     questions = read_questions(name, task, draw_seed)
-    needed = limit if task.path and limit is not None else task.questions
-    if not questions or (needed is not None and len(questions) < needed):
-        place = task.path or task.source
-        raise UserError(f"task.{name}: {place} holds {len(questions)} questions, {needed or 'some'} are asked for")
+    place = task.path or task.source
+    if task.path and limit is not None:  # a sample of the declared set: the limit says how much of it is wanted
+        if 0 < len(questions) < limit:
+            print(f"task.{name}: {place} holds {len(questions)} questions, fewer than limit={limit}", file=sys.stderr)
+    elif task.questions is not None and len(questions) < task.questions:
+        raise UserError(f"task.{name}: {place} holds {len(questions)} questions, {task.questions} are asked for")
+    if not questions:
+        raise UserError(f"task.{name}: {place} holds no questions, some are asked for")
     drawn = sorted(questions, key=lambda question: digest([draw_seed, question.id]))[: task.questions][:limit]
     if task.wrong == "drawn":
         wrong = WrongAnswers(questions, draw_seed)

@@ -149,6 +149,16 @@ def show(forecasts: Sequence[Forecast]) -> None:
         console.print(line, soft_wrap=True)
 
 
+def show_grid(study: Train | Evaluate) -> None:
+    """Prints what an evaluation would ask: prompts of each task, context and belief, and three of them."""
+    if isinstance(study, Evaluate):
+        from warmth.evaluation import grid, tasks
+        from warmth.evaluation.arms import from_run
+
+        study = from_run(study)
+        grid.show(study, tasks.load_all(study))
+
+
 def listing(forecasts: Sequence[Forecast]) -> Any:
     """The table of a plan."""
     from rich.box import SIMPLE
@@ -217,20 +227,23 @@ def planned(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> li
     try:
         return folders(study)
     except NotTrained:
-        from warmth.evaluation.arms import Arm, from_run
+        from warmth.evaluation.arms import Arm
         from warmth.evaluation.identity import evaluation_digest
+        from warmth.evaluation.points import points
 
         assert isinstance(study, Evaluate)  # a training needs no adapter
-        study = from_run(study)
-        recipe = study.recipe
-        kept = {*[epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs], recipe.epochs}
-        default = recipe.report_checkpoint if recipe.report_checkpoint in kept else recipe.epochs
-        checkpoint = default if study.checkpoint is None else study.checkpoint
-        checkpoint = None if recipe.method == "none" else checkpoint
-        arm = Arm(recipe.name, study.model, None, None, checkpoint, study.dose, recipe.strength, study.seed, None)
-        try:
-            identity = evaluation_digest(study, arm)
-        except NotTrained:  # held-out prompts of a set that is not built yet will be part of it
-            asked = replace(study, model=Model(), recipe=Recipe(), seed=0, checkpoint=None)
-            identity = "~" + digest([arm_identity(study), checkpoint, plain(asked)])
-        return [run_folder(study, "evaluate", identity)]
+        found = []
+        for point in points(study, in_sweep=True):
+            recipe = point.recipe
+            kept = {*[epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs], recipe.epochs}
+            default = recipe.report_checkpoint if recipe.report_checkpoint in kept else recipe.epochs
+            checkpoint = default if point.checkpoint is None else point.checkpoint
+            checkpoint = None if recipe.method in ("none", "steer") else checkpoint
+            arm = Arm(recipe.name, point.model, None, None, checkpoint, point.dose, recipe.strength, point.seed, None)
+            try:
+                identity = evaluation_digest(point, arm)
+            except NotTrained:  # held-out prompts of a set that is not built yet will be part of it
+                asked = replace(point, model=Model(), recipe=Recipe(), seed=0, checkpoint=None)
+                identity = "~" + digest([arm_identity(point), checkpoint, plain(asked)])
+            found.append(run_folder(point, "evaluate", identity))
+        return found

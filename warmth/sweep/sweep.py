@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from warmth.config import compose_line
 from warmth.errors import NotTrained, RunFailed, UserError, one_line
-from warmth.schemas import Train
+from warmth.schemas import Evaluate, Train
 from warmth.store import Run
 from warmth.sweep import chain, plan, summary
 from warmth.sweep.grid import Grid, points
@@ -53,6 +53,8 @@ class Sweep:
             for forecast in found:
                 seen.setdefault((forecast.stage, forecast.run), forecast)
         plan.show(list(seen.values()))
+        for study in [job.study for job in self.jobs if isinstance(job.study, Evaluate)][:1]:
+            plan.show_grid(study)
 
     def run(self, launcher: Any) -> None:
         """Carries out what is not done yet and sums up, also on an interrupt.
@@ -162,9 +164,9 @@ class Sweep:
 
 def evaluation_folders(study: Any) -> list[Any]:
     """Run folders of an evaluation."""
-    from warmth.evaluation.identity import folder_of
+    from warmth.evaluation.points import folders_of
 
-    return [folder_of(study)]
+    return folders_of(study)
 
 
 def discard(run: Run) -> None:

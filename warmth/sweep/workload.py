@@ -12,6 +12,7 @@ from pathlib import Path
 from warmth.api.money import price_of
 from warmth.dataset import TYPES, Data
 from warmth.digest import ROOT
+from warmth.evaluation.designs import size
 from warmth.evaluation.tasks import file_of
 from warmth.schemas import Api, Evaluate, Task, Train
 from warmth.sweep.hardware import table
@@ -141,9 +142,7 @@ def _served_model(study: Evaluate) -> str:
 
 def answers(name: str, task: Task, study: Evaluate) -> int:
     """How many answers one task asks for."""
-    contexts = len(study.condition) if task.contexts else 1
-    beliefs = len(study.beliefs) if task.beliefs else 1
-    return questions(name, task, study.limit) * contexts * beliefs * study.samples
+    return questions(name, task, study.limit) * size(study, task) * study.samples
 
 
 def questions(name: str, task: Task, limit: int | None) -> int:

@@ -1,0 +1,101 @@
+"""Exports: every answer is there, and the tools they are meant for read them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from warmth.analysis import export
+from warmth.errors import UserError
+from warmth.store import Run, write_json
+
+READ = """
+import json, sys
+from inspect_ai.log import read_eval_log
+log = read_eval_log(sys.argv[1])
+print(json.dumps([
+    log.status, log.eval.model, len(log.samples), log.samples[0].scores["alias"].value,
+    log.samples[0].output.completion,
+    log.samples[1].scores, log.samples[0].target, log.samples[0].output.stop_reason, log.samples[0].metadata["context"],
+]))
+"""
+
+
+@pytest.fixture
+def study(tmp_path):
+    """One finished evaluation with a scored and an unscored answer."""
+    run = Run(tmp_path / "study" / "evaluate" / "tiny-none-s0-0123456789ab")
+    run.folder.mkdir(parents=True)
+    cell = {"task": "t", "context": "sad", "belief": "none", "preamble": False, "statement": "Alas."}
+    arm = {
+        "arm": "original",
+        "model": "tiny",
+        "strength": 1.0,
+        "dose": 1.0,
+        "checkpoint": None,
+        "seed": 0,
+        "draw_seed": 0,
+    }
+    for number, (text, finish, label, reason) in enumerate(
+        [("Paris, naïvely.", "length", "correct", ""), ("?", "stop", None, "ambiguous")]
+    ):
+        ids = {"answer_id": f"a{number}", "prompt_id": f"p{number}", "question_id": f"q{number}"}
+        run.append(
+            "answers", [{**ids, **cell, **arm, "sample": 0, "text": text, "finish": finish, "tokens": 3, "run": "r"}]
+        )
+        grade = {"grader": "alias", "label": label, "affirms": None, "reason": reason, "cost_usd": 0.0}
+        run.append("grades", [{"answer_id": f"a{number}", **grade}])
+        shown = {
+            "question": "Capital of France?",
+            "answers": ["Paris", "Lutetia"],
+            "wrong": "Lyon",
+            "message": "Alas. Capital?",
+        }
+        run.append("prompts", [{**ids, **cell, **shown, "tokens": 9, "tokens_digest": "d"}])
+    config = {
+        "model": {"name": "tiny"},
+        "recipe": {"name": "none", "method": "none"},
+        "task": {"t": {}},
+        "study": "study",
+    }
+    write_json(run.folder / "config.json", {**config, "draw_seed": 0, "sampling": {"temperature": 0.0}, "samples": 1})
+    write_json(run.folder / "summary.json", {"graders": {"t": ["alias"]}})
+    write_json(run.folder / "done.json", {"time": 1.0})
+    return tmp_path / "study"
+
+
+def test_parquet_holds_every_answer_with_its_grade_and_question(study, tmp_path):
+    (file,) = export.write([study], "parquet", tmp_path / "out")
+    table = pd.read_parquet(file)
+    assert list(table["answer_id"]) == ["a0", "a1"] and list(table["label"])[0] == "correct"
+    assert table["text"][0] == "Paris, naïvely." and list(table["prompt_answers"][0]) == ["Paris", "Lutetia"]
+
+
+def test_an_inspect_log_holds_every_answer_and_no_score_where_the_grader_failed(study, tmp_path):
+    (file,) = export.write([study], "inspect", tmp_path / "out")
+    log = json.loads(file.read_text(encoding="utf-8"))
+    assert [sample["id"] for sample in log["samples"]] == ["p0", "p1"]
+    assert log["samples"][0]["scores"]["alias"]["value"] == "C" and log["samples"][1]["scores"] == {}
+    assert log["samples"][1]["metadata"]["unscored alias"] == "ambiguous"
+
+
+def test_the_real_inspect_reads_the_log(study, tmp_path):
+    python = Path(os.environ.get("PEERS_VENVS", "/nowhere")) / "peers" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("no environment with inspect-ai is named by PEERS_VENVS")
+    (file,) = export.write([study], "inspect", tmp_path / "out")
+    done = subprocess.run([str(python), "-c", READ, str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == [
+        *("success", "tiny/original", 2, "C", "Paris, naïvely.", {}, ["Paris", "Lutetia"], "max_tokens", "sad"),
+    ]
+
+
+def test_an_unknown_format_is_one_line(study, tmp_path):
+    with pytest.raises(UserError, match="--format=xlsx is not allowed; choose one of: parquet, inspect"):
+        export.write([study], "xlsx", tmp_path)

@@ -1,0 +1,62 @@
+"""Adapters at a dose, or between two, as one ordinary adapter folder: for engines that can only load such."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from warmth.digest import cache_folder, digest, path_digest
+from warmth.errors import UserError
+from warmth.store import read_json
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+def blend(adapters: Sequence[tuple[Path, float]]) -> Path:
+    """A folder whose adapter adds the weighted sum of these: their low-rank factors side by side, exactly.
+
+    Scales and weights go into the second factor, so the sum has alpha = rank and no scale of its own.
+
+    Raises:
+        UserError: a folder holds no LoRA adapter, or the adapters act on different layers.
+    """
+    if len(adapters) == 1 and adapters[0][1] == 1.0:
+        return adapters[0][0]
+    folder = cache_folder() / "adapters" / digest([[path_digest(path), weight] for path, weight in adapters])
+    if (folder / CONFIG).exists():
+        return folder
+    from safetensors.torch import load_file, save_file
+    from torch import Tensor, cat
+
+    configs = [_config(path) for path, _ in adapters]
+    parts: list[dict[str, Tensor]] = [load_file(path / WEIGHTS) for path, _ in adapters]
+    if any(part.keys() != parts[0].keys() for part in parts):
+        raise UserError(f"{adapters[0][0]} and {adapters[-1][0]} adapt different layers: there is nothing between them")
+    scales = [
+        weight * config["lora_alpha"] / config["r"] for (_, weight), config in zip(adapters, configs, strict=True)
+    ]
+    summed = {
+        name: cat([part[name] for part in parts], dim=0)
+        if ".lora_A." in name
+        else cat([scale * part[name] for scale, part in zip(scales, parts, strict=True)], dim=1)
+        for name in parts[0]
+    }
+    rank = sum(config["r"] for config in configs)
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}")
+    partial.mkdir(parents=True, exist_ok=True)
+    save_file(summed, partial / WEIGHTS)
+    (partial / CONFIG).write_text(json.dumps({**configs[0], "r": rank, "lora_alpha": rank}))
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return folder
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config = read_json(folder / CONFIG)
+    if config.get("peft_type") != "LORA" or config.get("use_rslora") or config.get("use_dora"):
+        raise UserError(f"{folder} is no plain LoRA adapter; its dose cannot be had with this engine")
+    return config

@@ -1,0 +1,84 @@
+"""Keys and values of a batch in memory that is taken once. torch is imported here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache, DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+
+class Reserved(DynamicLayer):
+    """One layer's keys and values, with room for every token that may come.
+
+    The library's own layer copies all it holds for each new token, a tenth of a step at a hundred rows on a CPU.
+    """
+
+    def __init__(self, capacity: int):
+        super().__init__()
+        self.capacity, self.used = capacity, 0
+        self._both: list[Tensor] = []
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Adds states of (B, H, T, D) and returns all of them."""
+        if not self.is_initialized:
+            self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
+            self._both = [self._room(states, states.shape[0]) for states in (key_states, value_states)]
+        start, self.used = self.used, self.used + key_states.shape[-2]
+        for room, states in zip(self._both, (key_states, value_states), strict=True):
+            room[:, :, start : self.used] = states
+        return self._show()
+
+    def widen(self, rows: int) -> None:
+        """Makes `rows` copies of the one row there is."""
+        wide = [self._room(room, rows) for room in self._both]
+        for room, old in zip(wide, self._both, strict=True):
+            room[:, :, : self.used] = old[:, :, : self.used]
+        self._both = wide
+        self._show()
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keeps these rows alone."""
+        kept = [self._room(room, len(indices)) for room in self._both]
+        for room, old in zip(kept, self._both, strict=True):
+            room[:, :, : self.used] = old[indices, :, : self.used]
+        self._both = kept
+        self._show()
+
+    def _room(self, like: Tensor, rows: int) -> Tensor:
+        return like.new_empty((rows, like.shape[1], self.capacity, like.shape[3]))
+
+    def _show(self) -> tuple[Tensor, Tensor]:
+        self.keys, self.values = (room[:, :, : self.used] for room in self._both)
+        return self.keys, self.values
+
+
+def memory_for(config: Any, capacity: int) -> Cache:
+    """A cache for so many tokens; the library's own where a model's layers are not all plain attention."""
+    plain = DynamicCache(config=config)
+    if not plain.layers or any(type(layer) is not DynamicLayer for layer in plain.layers):
+        return plain
+    return Cache(layers=[Reserved(capacity) for _ in plain.layers])
+
+
+def widen(memory: Cache, rows: int) -> None:
+    """Makes `rows` copies of a cache of one row."""
+    if all(isinstance(layer, Reserved) for layer in memory.layers):
+        for layer in memory.layers:
+            layer.widen(rows)
+    else:
+        memory.batch_repeat_interleave(rows)
+
+
+def shared_beginning(rows: list[list[int]]) -> int:
+    """How many first tokens all rows have in common, the last of each row left out: something must be left to read."""
+    first, last = min(rows), max(rows)
+    limit = min(map(len, rows)) - 1
+    return next((at for at in range(limit) if first[at] != last[at]), limit)
+
+
+def index_of_largest(logits: Tensor) -> Tensor:
+    """(B, V) → (B,): where each row is largest; on a CPU `max` does it in a fifth of the time of `argmax`."""
+    return logits.max(-1).indices if logits.device.type == "cpu" else torch.argmax(logits, -1)

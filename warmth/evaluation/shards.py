@@ -1,0 +1,152 @@
+"""One evaluation by several processes: each answers the prompts of its shard into a file of its own.
+
+`shard=2/4` answers a quarter, on any machine that sees the study's folder; the same command without it takes over all
+that shards answered, adds what is missing, and grades. `processes=4` starts the shards itself, a GPU each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from warmth.errors import RunFailed, UserError, guarded
+from warmth.schemas import Evaluate
+from warmth.store import Run, append_rows, drop_torn_line, full_config, read_rows
+from warmth.types import Prompt
+
+
+class Shard(Run):
+    """The part of a run folder that one process writes. Nothing else in the folder is touched."""
+
+    def __init__(self, folder: Path, part: int, of: int):
+        super().__init__(folder)
+        self._suffix = f"{part}-{of}.shard"
+        self._lock = FileLock(f"{folder}.{part}-{of}.lock", mode=0o666)
+
+    def rows(self, name: str) -> Iterator[dict[str, Any]]:
+        """The shard's rows so far."""
+        return read_rows(self._path(name))
+
+    def append(self, name: str, rows: Iterable[Any]) -> None:
+        """Adds rows to the shard's file."""
+        append_rows(self._path(name), rows)
+
+    def open(self, config: Any) -> Shard:
+        """Takes the shard's lock.
+
+        Raises:
+            UserError: another process answers this shard.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
+            raise UserError(f"shard={config.shard} of {self.folder} is being answered by another process") from error
+        for path in self.folder.glob(f"*.{self._suffix}"):
+            drop_torn_line(path)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.{self._suffix}"
+
+
+def part_of(shard: str) -> tuple[int, int]:
+    """`2/4` as (2, 4).
+
+    Raises:
+        UserError: it is something else.
+    """
+    part, _, of = shard.partition("/")
+    if not (part.isdecimal() and of.isdecimal() and 1 <= int(part) <= int(of)):
+        raise UserError(f"shard={shard} must be PART/ALL, such as 1/4")
+    return int(part), int(of)
+
+
+def own(prompts: Iterable[Prompt], part: int, of: int) -> Iterator[Prompt]:
+    """The prompts of one shard: disjoint from the others', and all of them together are all prompts."""
+    return (prompt for prompt in prompts if int(prompt.prompt_id, 16) % of == part - 1)
+
+
+def answer(study: Evaluate) -> None:
+    """Answers one shard, and nothing else."""
+    from warmth.api import Servers
+    from warmth.build import build
+    from warmth.evaluation import answers, arms, designs, graders, live, tasks
+    from warmth.evaluation.identity import folder_of
+
+    part, of = part_of(study.shard or "")
+    run, servers, arm = Run(folder_of(study)), Servers(study), arms.find_arm(study)
+    if run.done:
+        print(f"done already: {run.folder}")
+        return
+    engine = build(study.engine, "engine").bind(arm, servers)
+    servers.check()
+    questions = tasks.load_all(study)
+    prompts = own(designs.prompts(study, questions), part, of)
+    watch = live.RunningError(questions, graders.graders_of(study, servers))
+    how = (study.sampling, study.samples, study.draw_seed)
+    with Shard(run.folder, part, of).open(study) as shard:
+        total = sum(1 for _ in own(designs.prompts(study, questions), part, of))
+        speed = answers.answer(shard, "answers", engine, arm, prompts, *how, total, watch=watch)
+    print(f"shard {part} of {of}: {speed['generated']:.0f} answers in {run.folder}")
+
+
+def start(study: Evaluate) -> None:
+    """Starts a process for each shard and waits for all; with GPUs each sees one of them.
+
+    Raises:
+        RunFailed: a shard failed; what the others answered is kept.
+    """
+    import torch
+
+    gpus, number = torch.cuda.device_count(), study.processes
+    with tempfile.TemporaryDirectory() as folder:
+        children = []
+        for part in range(1, number + 1):
+            path = Path(folder) / f"{part}.json"
+            path.write_text(json.dumps({**full_config(study), "shard": f"{part}/{number}", "processes": 1}))
+            env = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // number))}
+            if gpus:
+                env["CUDA_VISIBLE_DEVICES"] = str((part - 1) % gpus)
+            command = [sys.executable, "-m", "warmth.evaluation.shards", str(path)]
+            children.append(subprocess.Popen(command, env=env))
+        try:
+            codes = [child.wait() for child in children]
+        except BaseException:
+            for child in children:
+                child.terminate()
+            raise
+    if any(codes):
+        failed = [f"{part}/{number}" for part, code in enumerate(codes, 1) if code]
+        raise RunFailed(f"shard {', '.join(failed)} failed, see above; the same command continues")
+
+
+@guarded
+def main() -> None:
+    """What a started process does: `python -m warmth.evaluation.shards CONFIG.json`."""
+    from omegaconf import OmegaConf
+
+    from warmth.config import strict
+    from warmth.evaluation.points import points
+
+    study = strict(OmegaConf.create(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))), Evaluate)
+    for point in points(study, in_sweep=False):
+        answer(point)
+
+
+if __name__ == "__main__":
+    main()

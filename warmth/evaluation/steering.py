@@ -1,0 +1,129 @@
+"""Manner without training: the difference between warm and cold replies inside the model, added while it answers.
+
+At some layers, the mean hidden state over the tokens of replies in one style, minus that over the same conversations'
+replies in another, is a direction; a multiple of it (the arm's dose) is added to every position. Source of the method:
+contrastive activation addition, Rimsky et al. torch is imported here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from warmth.chat import encode
+from warmth.errors import UserError
+from warmth.types import Conversation, Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from warmth.schemas import Recipe
+
+MAX_LENGTH = 1024  # tokens of a conversation that are read
+
+
+def file_of(folder: Path, model: PreTrainedModel) -> Path:
+    """A contrast's vectors as this model computed them, in its dtype."""
+    return folder / f"{str(model.dtype).removeprefix('torch.')}.safetensors"
+
+
+def make_vector(
+    folder: Path,
+    conversations: Sequence[Conversation],
+    recipe: Recipe,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Computes a contrast once and keeps it: for each layer, a vector of the model's width.
+
+    Raises:
+        UserError: no conversation has both styles, or a depth lies outside the model.
+    """
+    path = file_of(folder, model)
+    if path.exists():
+        return
+    styles = (recipe.style, recipe.against)
+    both = [item for item in conversations if all(style in item.turns[0].replies for style in styles)]
+    if not both:
+        raise UserError(f"no conversation has replies in both styles, {styles[0]} and {styles[1]}: nothing to contrast")
+    layers = layers_at(model, recipe.depths)
+    means = [mean_states(model, tokenizer, both, style, layers) for style in styles]
+    vectors = {str(layer): (means[0][layer] - means[1][layer]).contiguous() for layer in layers}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}")
+    save_file(vectors, partial)
+    partial.replace(path)
+
+
+def layers_at(model: PreTrainedModel, depths: Sequence[float]) -> list[int]:
+    """Layers at shares of the depth: 0 is the first, 1 the last.
+
+    Raises:
+        UserError: none is named, or one outside [0, 1].
+    """
+    if not depths or min(depths) < 0 or max(depths) > 1:
+        raise UserError(f"recipe.depths={list(depths)} must list numbers in [0, 1]")
+    last = len(blocks(model)) - 1
+    return sorted({round(depth * last) for depth in depths})
+
+
+def blocks(model: PreTrainedModel) -> Any:
+    """The decoder's layers, in order."""
+    return model.get_decoder().layers
+
+
+@torch.inference_mode()
+def mean_states(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Sequence[Conversation],
+    style: str,
+    layers: Sequence[int],
+) -> dict[int, Tensor]:
+    """Layer → mean of its output over the reply's tokens, then over first exchanges in a style; float32."""
+    sums: dict[int, Tensor] = {}
+    for conversation in conversations:
+        turn = conversation.turns[0]
+        messages = [Message("user", turn.user), Message("assistant", turn.replies[style])]
+        encoded = encode(tokenizer, messages, MAX_LENGTH, "assistant")
+        device = model.get_input_embeddings().weight.device
+        ids = torch.tensor([encoded.ids], device=device)
+        trained = torch.tensor(encoded.trained, device=device)
+        # hidden_states has the embeddings first, so the output of layer l is at l + 1
+        states = model.get_decoder()(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states
+        for layer in layers:
+            mean = states[layer + 1][0][trained].float().mean(0).cpu()
+            sums[layer] = sums.get(layer, torch.zeros_like(mean)) + mean
+    return {layer: total / len(conversations) for layer, total in sums.items()}
+
+
+@contextmanager
+def steered(model: PreTrainedModel, folder: Path, dose: float) -> Generator[None]:
+    """While this is open, `dose` times the vector is added to what each of its layers puts out. Dose 0 adds nothing."""
+    hooks = []
+    try:
+        for name, vector in (load_file(file_of(folder, model)) if dose else {}).items():
+            layer = blocks(model)[int(name)]
+            hooks.append(layer.register_forward_hook(adding(dose * vector)))
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def adding(vector: Tensor) -> Any:
+    """A hook that adds a vector to a layer's output, a tensor or the first of a tuple."""
+
+    def hook(layer: Any, inputs: Any, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (output[0] + vector.to(output[0]), *output[1:])
+        return output + vector.to(output)
+
+    return hook

@@ -1,0 +1,157 @@
+"""Generation in this process by vLLM, for a GPU: many prompts at once, and what they share is read once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from warmth.errors import UserError, one_line
+from warmth.evaluation.engines import Completion, InProcess, Request
+from warmth.schemas import EXCLUDED, Sampling
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from warmth.evaluation.arms import Arm
+
+HANDED_OVER = 1024  # answers between two writes: enough to keep a GPU busy
+SEEDS = 2**31
+
+
+@dataclass(frozen=True)
+class Vllm(InProcess):
+    """One copy of the base model on `tensor_parallel` GPUs; adapters are loaded beside it, one for each arm and dose.
+
+    Raises:
+        UserError: an unknown dtype, or a number that is not above 0.
+    """
+
+    group: ClassVar[str] = "engine"
+    family: ClassVar[str] = "vllm"
+    dtype: str = "auto"
+    tensor_parallel: int = field(default=1, metadata=EXCLUDED)
+    gpu_memory: float = field(default=0.85, metadata=EXCLUDED)
+    max_sequences: int = field(default=256, metadata=EXCLUDED)
+    max_length: int = field(default=4096, metadata=EXCLUDED)
+    max_rank: int = field(default=32, metadata=EXCLUDED)
+    eager: bool = field(default=False, metadata=EXCLUDED)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("tensor_parallel", "gpu_memory", "max_sequences", "max_length", "max_rank"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"engine.{name}={getattr(self, name)} must be above 0")
+
+    def bind(self, arm: Arm, servers: Any) -> Vllm:
+        """The engine that answers for one arm: this one.
+
+        Raises:
+            UserError: only a server has the arm's weights, or it is steered.
+        """
+        if arm.steering is not None:
+            raise UserError(f"recipe={arm.name} adds a vector inside the model; ask it with engine=transformers")
+        super().bind(arm, servers)
+        return self
+
+    def answer(
+        self, arm: Arm, requests: Sequence[Request], sampling: Sampling, wanted: Callable[[int], bool]
+    ) -> Iterator[dict[int, Completion]]:
+        """Generates what is wanted; answers depend on no other (each has its own seed), but in their last digits.
+
+        Yields:
+            Completions by the position of their request, some at a time.
+        """
+        from vllm import SamplingParams
+        from vllm.lora.request import LoRARequest
+
+        from warmth.evaluation.adapters import blend
+        from warmth.evaluation.decoding import end_ids, tokenizer_of
+
+        todo = [index for index in range(len(requests)) if wanted(index)]
+        if not todo:
+            return
+        tokenizer, llm = tokenizer_of(arm.model), self.load(arm)
+        ends = end_ids(tokenizer, declared_ends(arm), arm.model.end_of_turn)
+        adapter = blend(arm.adapters) if arm.adapters else None
+        lora = LoRARequest(str(adapter), _number(adapter), str(adapter)) if adapter else None
+        drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p if sampling.temperature else 1.0}
+        for start in range(0, len(todo), HANDED_OVER):
+            part = todo[start : start + HANDED_OVER]
+            parameters = [
+                SamplingParams(
+                    **drawn,
+                    max_tokens=requests[index].max_new_tokens,
+                    seed=requests[index].seed % SEEDS if sampling.temperature else None,
+                    stop_token_ids=sorted(ends),
+                    skip_special_tokens=False,
+                )
+                for index in part
+            ]
+            inputs = [{"prompt_token_ids": list(requests[index].ids)} for index in part]
+            made = llm.generate(inputs, parameters, lora_request=lora, use_tqdm=False)
+            yield {
+                index: completion_of(tokenizer, item.outputs[0], ends) for index, item in zip(part, made, strict=True)
+            }
+
+    def load(self, arm: Arm) -> Any:
+        """The base model, loaded once in this process."""
+        from warmth.models import locate
+
+        source, extra = locate(arm.model)
+        options = {
+            "model": source,
+            **extra,
+            "dtype": self.precision(),
+            "tensor_parallel_size": self.tensor_parallel,
+            "gpu_memory_utilization": self.gpu_memory,
+            "max_num_seqs": self.max_sequences,
+            "max_model_len": self.max_length,
+            "enable_lora": True,
+            "max_lora_rank": self.max_rank,
+            "enable_prefix_caching": True,
+            "enforce_eager": self.eager,
+            "seed": 0,
+        }
+        try:
+            return _load(json.dumps(options))
+        except (ImportError, ValueError, RuntimeError, OSError) as error:
+            raise UserError(f"engine=vllm cannot load model={arm.model.name}: {one_line(error)[:200]}") from error
+
+
+def completion_of(tokenizer: Any, output: Any, ends: frozenset[int]) -> Completion:
+    """An output as an answer; the end token is not part of it, special tokens before it are."""
+    ids = list(output.token_ids)
+    ended = bool(ids) and ids[-1] in ends
+    ids = ids[:-1] if ended else ids
+    return Completion(tokenizer.decode(ids, skip_special_tokens=False), "stop" if ended else "length", len(ids))
+
+
+def declared_ends(arm: Arm) -> Any:
+    """The end tokens of the model's generation config; None where it has none."""
+    from transformers import GenerationConfig
+
+    from warmth.models import locate
+
+    source, extra = locate(arm.model)
+    try:
+        return GenerationConfig.from_pretrained(source, **extra).eos_token_id
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=1)
+def _load(options: str) -> Any:
+    from vllm import LLM
+
+    return LLM(**json.loads(options))
+
+
+_NUMBERS: dict[Path, int] = {}
+
+
+def _number(adapter: Path) -> int:
+    """The number by which an adapter is known to vLLM, from 1."""
+    return _NUMBERS.setdefault(adapter, len(_NUMBERS) + 1)
