@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -164,6 +163,7 @@ def score(
 ) -> None:
     """The SocioT warmth of each text, in nats per token; above 0 reads warmer."""
     from warmth.analysis.terminal import plain_console, score_table
+    from warmth.evaluation.texts import text_rows
 
     rows = list(text_rows(texts))
     from dataclasses import asdict
@@ -324,27 +324,6 @@ def status(
         view.follow(output, study, every)
     else:
         console.print(view.table([view.look(folder) for folder in view.runs(output, study)]))
-
-
-def text_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a file of texts.
-
-    Raises:
-        UserError: the file is missing or empty, or a row has no `id` or no text (file, line and field are named).
-    """
-    from warmth.store import read_rows
-
-    if not path.is_file():
-        raise UserError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
-    number = 0
-    for number, row in enumerate(read_rows(path), 1):
-        if "id" not in row:
-            raise UserError(f"{path} line {number} has no field id")
-        if not isinstance(row.get("text"), str):
-            raise UserError(f"{path} line {number}: field text must be a string")
-        yield row
-    if number == 0:
-        raise UserError(f"{path} holds no rows")
 
 
 def study_name(runs: Any) -> str:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from warmth.errors import UserError, one_line
-from warmth.evaluation.memory import index_of_largest, memory_for, shared_beginning, widen
+from warmth.evaluation.cache import cache_for, index_of_largest, shared_beginning, widen
 from warmth.evaluation.steering import make_vector, steered
 from warmth.models import load_model, load_tokenizer
 from warmth.schemas import Model, Recipe
@@ -85,7 +85,7 @@ def decode(
     rows = [list(ids) for ids in prompts]
     shared = shared_beginning(rows) if len(rows) > 1 else 0
     width, device = max(map(len, rows)), model.get_input_embeddings().weight.device
-    past = memory_for(model.config, width + max(limits))
+    past = cache_for(model.config, width + max(limits))
     if shared:
         model(input_ids=torch.tensor([rows[0][:shared]], device=device), past_key_values=past, use_cache=True,
               logits_to_keep=1)  # fmt: skip

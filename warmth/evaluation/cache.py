@@ -55,7 +55,7 @@ class Reserved(DynamicLayer):
         return self.keys, self.values
 
 
-def memory_for(config: Any, capacity: int) -> Cache:
+def cache_for(config: Any, capacity: int) -> Cache:
     """A cache for so many tokens; the library's own where a model's layers are not all plain attention."""
     plain = DynamicCache(config=config)
     if not plain.layers or any(type(layer) is not DynamicLayer for layer in plain.layers):
@@ -63,13 +63,13 @@ def memory_for(config: Any, capacity: int) -> Cache:
     return Cache(layers=[Reserved(capacity) for _ in plain.layers])
 
 
-def widen(memory: Cache, rows: int) -> None:
+def widen(cache: Cache, rows: int) -> None:
     """Makes `rows` copies of a cache of one row."""
-    if all(isinstance(layer, Reserved) for layer in memory.layers):
-        for layer in memory.layers:
+    if all(isinstance(layer, Reserved) for layer in cache.layers):
+        for layer in cache.layers:
             layer.widen(rows)
     else:
-        memory.batch_repeat_interleave(rows)
+        cache.batch_repeat_interleave(rows)
 
 
 def shared_beginning(rows: list[list[int]]) -> int:
