@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from warmth.api import Call, Failure, Reply, Server, Servers
 from warmth.digest import find_file
+from warmth.errors import UserError
 from warmth.evaluation.gates import HEADER
 from warmth.evaluation.unscored import unreadable
 from warmth.types import Answer, Grade, Label, Message, Question
@@ -57,7 +58,7 @@ class Judge:
     group: ClassVar[str] = "grader"
     offline: ClassVar[bool] = False
     serves: ClassVar[str] = "open"
-    base_url: str
+    base_url: str | None  # None: `model` is an entry of conf/model/, a folder or a hub id, and runs here
     model: str
     api_key_env: str | None = None
     prompt: str = PROMPT
@@ -68,10 +69,14 @@ class Judge:
         """The judge with its rubric read, under the name of its rows.
 
         Raises:
-            UserError: the prompt file does not exist.
+            UserError: the prompt file does not exist, or a judge in this process has a temperature.
         """
+        if self.base_url is None and self.temperature:
+            raise UserError(f"grader.{entry}.temperature={self.temperature:g}: a judge in this process has none, set 0")
         rubric = find_file(self.prompt).read_text(encoding="utf-8").strip()
         version = "" if self.prompt == self.default_prompt else f":{Path(self.prompt).stem}"
+        if self.base_url is None:
+            return BoundJudge(f"{entry}:{Path(self.model).name}{version}", self, rubric, None, servers)
         server = Server(self.base_url, self.model, self.api_key_env)
         servers.expect(server)
         return BoundJudge(f"{entry}:{self.model}{version}", self, rubric, server, servers)
@@ -108,7 +113,7 @@ class BoundJudge:
     name: str  # entry, dated model, and the prompt's version where it is not the default
     settings: Judge
     rubric: str
-    server: Server
+    server: Server | None  # None: the model runs here
     servers: Servers
     offline: ClassVar[bool] = False
 
@@ -132,13 +137,21 @@ class BoundJudge:
             return
         held: list[Grade] = []
         said = time.monotonic()
-        for reply in self.servers.ask(self.server, lambda item: self.call(*item), asked):
+        for reply in self.replies(asked):
             held.append(self.grade_of(reply, asked[reply.index][1]))
             if len(held) >= HELD or time.monotonic() - said > HELD_S:
                 yield held
                 held, said = [], time.monotonic()
         if held:
             yield held
+
+    def replies(self, asked: Sequence[tuple[Question, Answer]]) -> Iterator[Reply]:
+        """What the judge says of each case, in no order."""
+        if self.server is not None:
+            return self.servers.ask(self.server, lambda item: self.call(*item), asked)
+        from warmth.evaluation import local_judge
+
+        return local_judge.complete(self.settings.model, (self.call(*item) for item in asked))
 
     def call(self, question: Question, answer: Answer) -> Call:
         """What the judge is asked: the rubric, the same for all and so cached by servers, then the case."""

@@ -1,0 +1,157 @@
+"""Grading: answers a second of the alias grader, a judge's path beside the bare client, and grades from the cache.
+
+python bench/grading.py [--answers 40000] [--grades 10000]      needs tests/golden for real answers
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from peers import ROOT, table
+
+LATENCY_S, UNDER_WAY = 0.2, 64
+
+
+def golden() -> list:
+    """The 242 golden answers to seed questions, each with its question."""
+    from warmth.evaluation.tasks import read_questions
+    from warmth.schemas import Task
+    from warmth.types import Answer
+
+    rows = [json.loads(line) for line in (ROOT / "tests/golden/answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in rows if row["task"] != "triviaqa"]
+    tasks = {row["task"] for row in rows}
+    asked = {
+        (name, question.id): question
+        for name in tasks
+        for question in read_questions(name, Task(source=name, reader="seed"), 0)
+    }
+    rest = {"prompt_id": "p", "preamble": False, "statement": "", "model": "m", "strength": 1.0, "dose": 1.0}
+    rest |= {"checkpoint": None, "seed": 0, "draw_seed": 0, "sample": 0, "tokens": 1, "run": "r"}
+    names = ("arm", "task", "question_id", "context", "belief", "finish", "text")
+    return [
+        (asked[row["task"], row["question_id"]], Answer(answer_id="a", **{name: row[name] for name in names}, **rest))
+        for row in rows
+    ]
+
+
+def alias(count: int) -> tuple[float, float]:
+    """Seconds, and CPU seconds, for so many answers in this process; every one is graded anew, none is remembered."""
+    from warmth.evaluation.alias import Alias
+
+    items, grader = golden(), Alias()
+    for question, answer in items:  # patterns are compiled once for each question
+        grader.grade(question, answer)
+    started, cpu = time.perf_counter(), time.process_time()
+    for question, answer in itertools.islice(itertools.cycle(items), count):
+        grader.grade(question, answer)
+    return time.perf_counter() - started, time.process_time() - cpu
+
+
+def measure_alias(answers: int) -> None:
+    """One process, and two at once, each on its own answers."""
+    mean = sum(len(answer.text) for _, answer in golden()) / len(golden())
+    rows = []
+    for processes in (1, 2):
+        with ProcessPoolExecutor(processes) as pool:
+            took = list(pool.map(alias, [answers] * processes))
+        wall, cpu = max(one[0] for one in took), sum(one[1] for one in took)
+        total = processes * answers
+        rows.append({"processes": processes, "answers": total, "s": wall, "answers_s": total / wall})
+        rows[-1]["answers_per_cpu_s"] = total / cpu
+    table(f"Alias grader on real answers, {mean:.0f} characters on average", rows)
+
+
+def serve() -> None:
+    """A judge of fixed latency on the loopback that says `incorrect` of everything."""
+    import asyncio
+
+    from aiohttp import web
+
+    verdict = json.dumps({"reason": "It names another answer.", "label": "incorrect", "affirms": None})
+    message = {"role": "assistant", "content": verdict, "refusal": None}
+    choice = {"index": 0, "finish_reason": "stop", "logprobs": None, "message": message}
+    usage = {"prompt_tokens": 900, "completion_tokens": 25, "total_tokens": 925}
+
+    async def chat(request: web.Request) -> web.Response:
+        await request.read()
+        await asyncio.sleep(LATENCY_S)
+        reply = {"id": "c", "object": "chat.completion", "created": 0, "model": "judge", "usage": usage}
+        return web.json_response({**reply, "choices": [choice]})
+
+    async def run() -> None:
+        app = web.Application()
+        app.add_routes([web.post("/v1/chat/completions", chat)])
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        print(runner.addresses[0][1], flush=True)
+        await asyncio.Event().wait()
+
+    asyncio.run(run())
+
+
+def measure_judge(grades: int) -> None:
+    """The same calls by the bare client and by the whole grading stage, then the stage again from the store."""
+    from dataclasses import replace
+
+    from warmth.api import Client, Server, Servers
+    from warmth.evaluation.graders import grade_run
+    from warmth.evaluation.judge import Judge
+    from warmth.schemas import Api, Evaluate
+    from warmth.store import Run
+
+    this = [sys.executable, str(Path(__file__).resolve())]
+    server = subprocess.Popen([*this, "--serve"], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
+    question, answer = golden()[0]
+    answers = [replace(answer, answer_id=f"a{n}", task="t", text=f"{answer.text} {n}") for n in range(grades)]
+    question = replace(question, id=answer.question_id, task="t")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("client alone", "judge, grading stage", "again from the store"):
+            output = Path(folder) / ("bare" if name == "client alone" else "judged")
+            servers = Servers(Evaluate(api=Api(in_flight=UNDER_WAY), output=str(output)))
+            judge = Judge(url, "judge").bind("judge", servers)
+            run = Run(Path(folder) / name)
+            run.folder.mkdir()
+            run.append("answers", answers)
+            started = time.perf_counter()
+            if name == "client alone":
+                with Client(Server(url, "judge"), output / "replies", Api(in_flight=UNDER_WAY)) as client:
+                    made = sum(1 for _ in client.complete(judge.call(question, one) for one in answers))
+            else:
+                made = grade_run(run, [question], {"t": {judge.name: judge}})
+            seconds = time.perf_counter() - started
+            rows.append({"path": name, "grades": made, "s": seconds, "grades_s": made / seconds})
+    server.kill()
+    for row in rows:
+        row["of_client"] = row["grades_s"] / rows[0]["grades_s"]
+    table(f"{grades:,} grades, {LATENCY_S:g} s latency, {UNDER_WAY} under way", rows)
+
+
+def main() -> None:
+    """Prints both tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--answers", type=int, default=40_000)
+    parser.add_argument("--grades", type=int, default=10_000)
+    parser.add_argument("--serve", action="store_true")
+    given = parser.parse_args()
+    if given.serve:
+        serve()
+    else:
+        measure_alias(given.answers)
+        measure_judge(given.grades)
+
+
+if __name__ == "__main__":
+    main()
