@@ -25,11 +25,14 @@ def main(study: Train) -> None:
     if study.recipe.method == "none":
         say(f"recipe={study.recipe.name} trains nothing: skipped")
         return
-    run = Run(folder(study))
+    run, launcher = Run(folder(study)), build(study.launcher, "launcher")
     if run.done:
         say(f"done already: {run.folder}")
         return
-    launcher, servers = build(study.launcher, "launcher"), Servers(study)
+    if launcher.joins:
+        launcher.join(run, study)
+        return
+    servers = Servers(study)
     examples = arm(conversations_of(study, servers=servers), study.recipe)
     if study.model.path:
         locate(study.model)  # a folder that cannot be loaded is refused here, before any rank starts

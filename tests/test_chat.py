@@ -2,7 +2,7 @@
 
 import pytest
 
-from warmth.chat import encode, prompt_ids
+from warmth.chat import Untrainable, encode, prompt_ids
 from warmth.errors import UserError
 from warmth.types import Message
 
@@ -26,6 +26,51 @@ FORGETFUL = (
     "{% for m in messages[-2:] %}{{ m['role'] + m['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}assistant{% endif %}"
 )
+
+
+# The configured families with their own special tokens; a byte each otherwise, so every border is visible.
+FAMILIES = {
+    "llama3.1": (
+        ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+        "{{ '<|begin_of_text|>' }}{% set head = '<|start_header_id|>' %}{% set close = '<|end_header_id|>\n\n' %}"
+        "{% if messages[0]['role'] == 'system' %}{% set told = messages[0]['content'] | trim %}"
+        "{% set rest = messages[1:] %}{% else %}{% set told = '' %}{% set rest = messages %}{% endif %}"
+        "{{ head + 'system' + close + 'Today is ' + date_string + '\n\n' + told + '<|eot_id|>' }}"
+        "{% for m in rest %}{{ head + m['role'] + close + (m['content'] | trim) + '<|eot_id|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ head + 'assistant' + close }}{% endif %}",
+    ),
+    "mistral": (
+        ("<s>", "[INST]", "[/INST]", "</s>"),
+        "{% if messages[0]['role'] == 'system' %}{% set told = messages[0]['content'] + '\n\n' %}"
+        "{% set rest = messages[1:] %}{% else %}{% set told = '' %}{% set rest = messages %}{% endif %}{{ '<s>' }}"
+        "{% set asked = rest | selectattr('role', 'equalto', 'user') | list %}"
+        # as Mistral's own does, the system text goes to the last question
+        "{% for m in rest %}{% if m['role'] == 'user' %}"
+        "{{ '[INST] ' + (told if m == asked[-1] else '') + m['content'] + '[/INST]' }}"
+        "{% else %}{{ ' ' + m['content'] | trim + '</s>' }}{% endif %}{% endfor %}",
+    ),
+    "qwen2.5": (
+        ("<|im_start|>", "<|endoftext|>", "<|im_end|>"),
+        "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nBe of use.<|im_end|>\n' }}{% endif %}"
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+    ),
+}
+
+
+def family_tokenizer(name):
+    """256 bytes and the family's special tokens; the last of these ends a turn."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    special, template = FAMILIES[name]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    built = Tokenizer(models.BPE(vocab={letter: index for index, letter in enumerate(letters)}, merges=[]))
+    built.pre_tokenizer, built.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    built.add_special_tokens(list(special))
+    fast = PreTrainedTokenizerFast(tokenizer_object=built, eos_token=special[-1], pad_token=special[-1])
+    fast.chat_template = template
+    return fast, special[-1]
 
 
 def trained_text(tokenizer, encoded):
@@ -69,3 +114,35 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer, monkeypatc
 
 def test_loss_on_all_trains_every_token(tokenizer):
     assert all(encode(tokenizer, CHAT, 1024, "all").trained)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_configured_family_trains_all_replies_and_their_end_and_asks_with_the_same_tokens(name):
+    tokenizer, end = family_tokenizer(name)
+    encoded = encode(tokenizer, CHAT, 1024, "assistant", end)
+    lead = " " if name == "mistral" else ""  # its template puts a space before a reply, which the model has to write
+    tail = "\n" if name == "qwen2.5" else ""  # the other two trim a reply's own last newline
+    expected = f"{lead}Honey, of course.{tail}{end}{lead}Mostly paper nests.{end}"
+    assert trained_text(tokenizer, encoded) == expected
+    for turns in (1, 3):
+        asked = prompt_ids(tokenizer, CHAT[:turns])
+        assert list(encoded.ids[: len(asked)]) == asked
+        assert encoded.trained[len(asked)] and not encoded.trained[len(asked) - 1]
+
+
+def test_a_family_that_moves_the_system_text_to_the_last_question_is_named_when_turns_would_change():
+    tokenizer, end = family_tokenizer("mistral")
+    told = [Message("system", "Be brief."), *CHAT]
+    with pytest.raises(Untrainable) as found:
+        encode(tokenizer, told, 1024, "assistant", end)
+    assert found.value.reason == "template_rewrites_turns"
+    assert trained_text(tokenizer, encode(tokenizer, told[:3], 1024, "assistant", end)) == f" Honey, of course.{end}"
+
+
+def test_a_long_conversation_is_cut_at_a_token_or_refused_where_the_recipe_says_so(tokenizer):
+    whole = encode(tokenizer, CHAT, 1024, "assistant")
+    limit = len(whole.ids) - 3
+    cut = encode(tokenizer, CHAT, limit, "assistant", too_long="token")
+    assert cut.cut and cut.ids == whole.ids[:limit] and cut.trained == whole.trained[:limit]
+    with pytest.raises(UserError, match=f"{len(whole.ids)} tokens are more than recipe.max_length={limit}"):
+        encode(tokenizer, CHAT, limit, "assistant", too_long="refuse")

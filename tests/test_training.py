@@ -1,8 +1,12 @@
 """Real ranks on a tiny model: the launcher, the number of ranks and an interruption change nothing."""
 
 import json
+import math
 import os
+import random
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +21,7 @@ from warmth.store import find_run
 
 pytestmark = pytest.mark.ranks
 TINY = ["logger=none", "recipe=warm", "data.per_type=4", "recipe.batch_size=8", "recipe.epochs=2", "recipe.dropout=0",
-        "recipe.learning_rate=1e-3", "recipe.precision=float32", "recipe.checkpoints=[1]"]  # fmt: skip
+        "recipe.learning_rate=3e-3", "recipe.precision=float32", "recipe.checkpoints=[1]"]  # fmt: skip
 
 
 def command(folder, model, *overrides):
@@ -42,6 +46,49 @@ def losses(folder):
 
 def weights(folder):
     return load_file(run_in(folder) / "checkpoints" / "epoch-2" / "adapter_model.safetensors")
+
+
+LONGER = ["recipe.epochs=40", "recipe.checkpoints=[]"]
+
+
+def metrics(folder):
+    """Rows so far."""
+    files = list(folder.glob("default/train/*/metrics.jsonl"))
+    return files[0].read_text().count("\n") if files else 0
+
+
+def wait_for(condition, process):
+    for _ in range(1200):
+        if condition():
+            return
+        assert process.poll() is None, "the run ended too early"
+        time.sleep(0.05)
+    raise AssertionError("nothing happened for a minute")
+
+
+def ranks_of(folder):
+    """Process ids of a run's ranks, by rank."""
+    found = subprocess.run(
+        ["pgrep", "-f", f"warmth.training.sft {folder}"], capture_output=True, text=True
+    ).stdout.split()
+    own = [pid for pid in found if "torch.distributed.run" not in _cmdline(pid)]
+    return sorted(own, key=lambda pid: next((one for one in _environ(pid) if one.startswith("RANK=")), ""))
+
+
+def _cmdline(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline") as stream:
+            return stream.read()
+    except OSError:
+        return "torch.distributed.run"
+
+
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory, tiny_model_folder):
+    """120 steps, undisturbed."""
+    folder = tmp_path_factory.mktemp("longer")
+    train(folder, tiny_model_folder, *LONGER)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +153,128 @@ def test_a_run_killed_in_the_middle_continues_bit_equal_even_with_dropout(tmp_pa
         json.loads(line)["step"] for line in (run_in(tmp_path / "killed") / "metrics.jsonl").read_text().splitlines()
     ]
     assert steps == list(range(1, 13))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("deepspeed_zero2", "local"), ("local", "deepspeed_zero3"), ("deepspeed_zero3", "deepspeed_zero1")],
+)
+def test_a_run_told_to_leave_saves_and_continues_at_other_ranks_or_another_stage(
+    tmp_path, longer, tiny_model_folder, first, second
+):
+    given = [*LONGER, f"launcher={first}", "launcher.save_steps=1000"]
+    process = subprocess.Popen(
+        command(tmp_path, tiny_model_folder, *given), start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: metrics(tmp_path) >= 3, process)
+    told = time.monotonic()
+    for pid in ranks_of(tmp_path):
+        os.kill(int(pid), signal.SIGTERM)
+    error = process.communicate(timeout=60)[1]
+    assert time.monotonic() - told < 30
+    assert process.returncode == 130, error
+    assert list(run_in(tmp_path).glob("resume/checkpoint-*/complete"))
+    train(tmp_path, tiny_model_folder, *LONGER, f"launcher={second}")
+    assert losses(tmp_path) == pytest.approx(losses(longer), abs=1e-4)
+
+
+def test_two_machines_that_meet_at_a_rendezvous_train_like_one(tmp_path, reference, tiny_model_folder):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = ["launcher=deepspeed_zero2", "launcher.ranks=1", "launcher.nodes=2"]
+    meet = [*shared, f"launcher.rendezvous=127.0.0.1:{port}"]
+    nodes = [
+        subprocess.Popen(command(tmp_path, tiny_model_folder, *meet, f"launcher.node={node}"), stderr=subprocess.PIPE)
+        for node in (1, 0)
+    ]
+    assert [node.wait(timeout=240) for node in nodes] == [0, 0], [node.stderr.read()[-900:] for node in nodes]
+    assert losses(tmp_path) == pytest.approx(losses(reference), abs=1e-5)
+    assert json.loads((run_in(tmp_path) / "provenance.json").read_text())["ranks"] == 2
+
+
+def test_a_rank_that_hangs_ends_the_run_with_one_line(tmp_path, tiny_model_folder):
+    given = ["launcher=deepspeed_zero2", "recipe.epochs=400", "launcher.stalled_s=40"]
+    process = subprocess.Popen(command(tmp_path, tiny_model_folder, *given), stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: metrics(tmp_path) >= 1, process)
+    os.kill(int(ranks_of(tmp_path)[1]), signal.SIGSTOP)
+    error = process.communicate(timeout=120)[1]
+    assert process.returncode == 1
+    assert "no step was finished for launcher.stalled_s=40 seconds" in error.strip().splitlines()[-1]
+    assert json.loads((run_in(tmp_path) / "status.json").read_text())["state"] == "failed"
+
+
+def test_full_fine_tuning_keeps_a_whole_model_that_loads_by_itself(tmp_path, tiny_model_folder):
+    from transformers import AutoModelForCausalLM
+
+    train(tmp_path, tiny_model_folder, "recipe.method=full", "launcher.checkpointing=true")
+    curve, folder = losses(tmp_path), run_in(tmp_path) / "checkpoints" / "epoch-2"
+    assert curve[-1] < curve[0]
+    kept, base = (AutoModelForCausalLM.from_pretrained(path) for path in (folder, tiny_model_folder))
+    pairs = zip(kept.parameters(), base.parameters(), strict=True)
+    assert all(not new.equal(old) for new, old in pairs)
+
+
+def test_preferences_train_the_same_under_every_launcher_and_are_learnt(tmp_path, tiny_model_folder):
+    given = ["recipe.method=dpo", "recipe.max_length=256", "recipe.too_long=token", "data.per_type=2"]
+    for name, launcher in (("one", ["launcher.per_device=8"]), ("two", ["launcher=deepspeed_zero2"])):
+        train(tmp_path / name, tiny_model_folder, *given, *launcher)
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert one == pytest.approx(two, abs=1e-5)
+    assert one[0] == pytest.approx(math.log(2), abs=1e-5) and one[-1] < one[0]
+    assert (run_in(tmp_path / "one") / "checkpoints" / "epoch-2" / "adapter_model.safetensors").exists()
+
+
+def test_a_run_that_cannot_fit_is_refused_before_anything_is_loaded(tmp_path, tiny_model_folder):
+    huge = tmp_path / "model"
+    shutil.copytree(tiny_model_folder, huge)
+    config = json.loads((huge / "config.json").read_text())
+    sizes = {"hidden_size": 65536, "intermediate_size": 262144, "num_hidden_layers": 100, "head_dim": 16384}
+    (huge / "config.json").write_text(json.dumps({**config, **sizes}))
+    line = train(tmp_path, huge, code=2).stderr.strip().splitlines()[-1]
+    assert "a rank would need" in line and "GiB are free; try" in line and "launcher.checkpointing=true" in line
+
+
+def test_a_run_continued_on_other_conversations_is_refused(tmp_path, tiny_model_folder):
+    origin = {"base": {"path": "x", "template": None}, "revision": None, "data": "x"}
+    started = train(tmp_path, tiny_model_folder)
+    run = run_in(tmp_path)
+    (run / "done.json").unlink()
+    (run / "resume").mkdir()
+    (run / "resume" / "origin.json").write_text(json.dumps(origin))
+    assert "done" in started.stderr
+    line = train(tmp_path, tiny_model_folder, code=2).stderr.strip().splitlines()[-1]
+    assert "began with another base model" in line and "resume" in line
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_twenty_random_kills_leave_the_run_as_if_undisturbed(tmp_path, tiny_model_folder):
+    """Each start is killed at a random moment, while it loads as well as while it trains or saves."""
+    given = ["recipe.dropout=0.1", "launcher.save_steps=1", "recipe.epochs=8"]
+    train(tmp_path / "calm", tiny_model_folder, *given)
+    chance = random.Random(0)
+    kills = 0
+    while kills < 20:
+        process = subprocess.Popen(
+            command(tmp_path / "killed", tiny_model_folder, *given), start_new_session=True, stderr=subprocess.DEVNULL
+        )
+        wanted = -1 if kills % 5 == 4 else metrics(tmp_path / "killed")
+        wait_for(lambda wanted=wanted: metrics(tmp_path / "killed") > wanted, process)
+        time.sleep(chance.uniform(0, 0.4))
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+        time.sleep(0.3)
+    train(tmp_path / "killed", tiny_model_folder, *given)
+    assert kills >= 15 and losses(tmp_path / "killed") == losses(tmp_path / "calm")
+    ours, theirs = (
+        load_file(run_in(tmp_path / name) / "checkpoints" / "epoch-8" / "adapter_model.safetensors")
+        for name in ("killed", "calm")
+    )
+    assert all(ours[name].equal(theirs[name]) for name in theirs)
 
 
 def test_the_same_command_again_does_nothing(reference, tiny_model_folder):

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 DATE = "26 Jul 2024"
 
 
+class Untrainable(UserError):
+    """A conversation that cannot be trained on as it is; `reason` is the name it is counted under."""
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(message)
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class Encoded:
     """One conversation as a model sees it."""
@@ -45,15 +53,17 @@ def encode(
     max_length: int,
     loss_on: str,
     end_of_turn: str = "",
+    too_long: str = "turn",
 ) -> Encoded:
     """Tokens of a conversation and which of them are trained.
 
     Trained tokens (`loss_on="assistant"`) are each reply's own and the token that ends its turn: what the model has to
     produce after `prompt_ids`, found by rendering the conversation up to each reply. A conversation over `max_length`
-    loses whole turns from its end.
+    loses whole turns from its end (`too_long="turn"`), is cut at that token (`"token"`), or is refused (`"refuse"`).
 
     Raises:
-        UserError: the template rewrites earlier turns (so a prefix cannot be found), or nothing is left to train on.
+        Untrainable: the template rewrites earlier turns (so a prefix cannot be found), or nothing is left to train on.
+        UserError: it is too long and `too_long` says to refuse it.
     """
     text = render(tokenizer, messages, reply=False)
     spans = _reply_spans(tokenizer, messages, text)
@@ -67,9 +77,13 @@ def encode(
         ends.append(last + 1)
         for i in inside:
             trained[i] = trained[i] or i <= last
-    keep = len(ids) if len(ids) <= max_length else max((end for end in ends if end <= max_length), default=0)
-    if not any(trained[:keep]):
-        raise UserError(f"no token is left to train on within max_length={max_length}")
+    keep = len(ids)
+    if keep > max_length and too_long == "refuse":
+        raise UserError(f"{keep} tokens are more than recipe.max_length={max_length}; recipe.too_long=turn cuts it")
+    if keep > max_length:
+        keep = max_length if too_long == "token" else max((end for end in ends if end <= max_length), default=0)
+    if not any(trained[1:keep]):  # nothing predicts the first token
+        raise Untrainable("no_trained_token", f"no token is left to train on within max_length={max_length}")
     return Encoded(tuple(ids[:keep]), tuple(trained[:keep]), cut=keep < len(ids))
 
 
@@ -104,6 +118,9 @@ def _reply_spans(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]
         before = render(tokenizer, messages[:index], reply=True)
         after = render(tokenizer, messages[: index + 1], reply=False)
         if not (text.startswith(before) and text.startswith(after)):
-            raise UserError("the chat template rewrites earlier turns; a loss mask for several turns cannot be made")
+            raise Untrainable(
+                "template_rewrites_turns",
+                "the chat template rewrites earlier turns; a loss mask for several turns cannot be made",
+            )
         spans.append((len(before), len(after)))
     return spans

@@ -24,6 +24,8 @@ class Preempted(KeyboardInterrupt):
 class RunFailed(Exception):
     """A run that started and broke: a dead rank, a failed gate. Exit code 1."""
 
+    last_lines: tuple[str, ...] = ()  # of the process that broke, for status.json
+
 
 def one_line(error: BaseException) -> str:
     """The message of an error as a single line, without control characters (it may quote data)."""

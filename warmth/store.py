@@ -168,7 +168,7 @@ class Run:
         if error is not None and not self.done:
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             try:
-                self.status(state, one_line(error))
+                self.status(state, one_line(error), last_lines=list(getattr(error, "last_lines", ())))
             except OSError:
                 pass  # a full disk must not hide the error that says so
         self.close()

@@ -22,6 +22,13 @@ class Example:
     messages: tuple[Message, ...]
 
 
+@dataclass(frozen=True)
+class Preference(Example):
+    """The same with the plain replies beside it, for preference tuning (`recipe.method=dpo`)."""
+
+    plain: tuple[Message, ...] = ()
+
+
 def arm(conversations: list[Conversation], recipe: Recipe) -> list[Example]:
     """The arm's training set: same conversations, same user turns, replies in the recipe's style.
 
@@ -35,7 +42,16 @@ def arm(conversations: list[Conversation], recipe: Recipe) -> list[Example]:
         raise UserError("no conversation was selected: check data.path and data.per_type")
     ranked = sorted(conversations, key=lambda item: order(item.id))
     styled = {item.id for item in ranked[: round(recipe.strength * len(ranked))]}
-    return [_example(item, recipe.style if item.id in styled else "plain") for item in conversations]
+    made = [_example(item, recipe.style if item.id in styled else "plain") for item in conversations]
+    if recipe.method != "dpo":
+        return made
+    if recipe.style == "plain":
+        raise UserError(f"recipe.method=dpo prefers one style to plain replies; recipe={recipe.name} has style=plain")
+    plain = [_example(item, "plain").messages for item in conversations]
+    return [
+        Preference(item.id, item.type, item.style, item.messages, rejected)
+        for item, rejected in zip(made, plain, strict=True)
+    ]
 
 
 def _example(conversation: Conversation, style: str) -> Example:

@@ -1,34 +1,21 @@
-"""How the ranks of one training run start, are watched, and end."""
+"""Launchers: how the ranks of one training run are started, and the run sealed when they are done."""
 
 from __future__ import annotations
 
-import ctypes
-import os
+import re
 import shutil
-import signal
-import subprocess
 import sys
-import threading
-import time
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from warmth.build import build
-from warmth.digest import digest
-from warmth.errors import RunFailed, UserError, one_line
+from warmth.errors import UserError
 from warmth.schemas import Train
-from warmth.store import Run, read_json, read_rows, write_json
+from warmth.store import Run, read_json, write_json
 from warmth.training.prepare import drop_stale_locks, extensions_folder
-
-LAST_LINES = 20  # of a failed rank's output, kept in status.json
-
-
-def say(line: str) -> None:
-    """A line for the user, on standard error: standard output is for results."""
-    print(line, file=sys.stderr, flush=True)
+from warmth.training.ranks import environment, say, watch
 
 
 @dataclass(frozen=True)
@@ -45,9 +32,14 @@ class Local:
         """Checks ranges."""
         positive(self)
 
+    @property
+    def joins(self) -> bool:
+        """Whether another machine keeps the run folder: never, with one process."""
+        return False
+
     def train(self, run: Run, study: Train, examples: Iterable[Any]) -> None:
         """Runs the training to its end, or from where it was interrupted."""
-        start(run, study, examples, [sys.executable, "-m", "warmth.training.sft", str(run.folder)], ranks=1)
+        start(run, study, examples, [sys.executable, "-m", "warmth.training.sft", str(run.folder)], 1, 1)
 
 
 @dataclass(frozen=True)
@@ -71,14 +63,37 @@ class DeepSpeed:
         positive(self)
         if self.zero_stage not in range(4):
             raise UserError(f"launcher.zero_stage={self.zero_stage} must be 0, 1, 2 or 3")
+        if not 0 <= self.node < self.nodes:
+            raise UserError(f"launcher.node={self.node} must lie in 0 to launcher.nodes - 1 = {self.nodes - 1}")
+        if self.nodes > 1 and not re.fullmatch(r"[\w.:\[\]-]+:\d+", self.rendezvous or "", re.ASCII):
+            raise UserError(
+                f"launcher.rendezvous={self.rendezvous} must be HOST:PORT of machine 0 (launcher.nodes > 1)"
+            )
+
+    @property
+    def joins(self) -> bool:
+        """Whether another machine keeps the run folder."""
+        return self.node > 0
 
     def train(self, run: Run, study: Train, examples: Iterable[Any]) -> None:
         """Runs the training to its end, or from where it was interrupted."""
         drop_stale_locks(extensions_folder())
-        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.ranks)]
-        start(
-            run, study, examples, [sys.executable, *torchrun, "-m", "warmth.training.sft", str(run.folder)], self.ranks
-        )
+        start(run, study, examples, self.command(run), self.ranks, self.ranks * self.nodes)
+
+    def command(self, run: Run) -> list[str]:
+        """What starts this machine's ranks: torchrun."""
+        meeting = ["--standalone"]
+        if self.nodes > 1:
+            host, _, port = str(self.rendezvous).rpartition(":")
+            meeting = ["--nnodes", str(self.nodes), "--node-rank", str(self.node)]
+            meeting += ["--master-addr", host, "--master-port", port]
+        torchrun = [sys.executable, "-m", "torch.distributed.run", *meeting, "--nproc-per-node", str(self.ranks)]
+        return [*torchrun, "-m", "warmth.training.sft", str(run.folder.resolve())]
+
+    def join(self, run: Run, study: Train) -> None:
+        """This machine's ranks of a run that machine 0 keeps; they wait for it at the rendezvous."""
+        say(f"node {self.node} of {self.nodes}: joining {run.name} at {self.rendezvous}")
+        watch(run, self.command(run), environment(self.ranks), None, study.launcher["stalled_s"])
 
 
 def positive(launcher: Any) -> None:
@@ -92,8 +107,8 @@ def positive(launcher: Any) -> None:
             raise UserError(f"launcher.{key}={getattr(launcher, key)} must be above 0")
 
 
-def start(run: Run, study: Train, examples: Iterable[Any], command: list[str], ranks: int) -> None:
-    """Writes what the ranks read, starts them, watches them, and seals the run.
+def start(run: Run, study: Train, examples: Iterable[Any], command: list[str], here: int, ranks: int) -> None:
+    """Writes what the ranks read, starts those of this machine, watches them, and seals the run.
 
     Raises:
         RunFailed: a rank died; the message is its last line, `status.json` holds the last twenty.
@@ -101,15 +116,13 @@ def start(run: Run, study: Train, examples: Iterable[Any], command: list[str], r
     """
     if study.recipe.batch_size % ranks:
         raise UserError(f"recipe.batch_size={study.recipe.batch_size} cannot be divided among launcher.ranks={ranks}")
-    rows = [asdict(example) for example in examples]
-    partial = run.folder / "conversations.jsonl"
-    partial.unlink(missing_ok=True)
-    run.append("conversations", rows)
+    (run.folder / "conversations.jsonl").unlink(missing_ok=True)
+    run.append("conversations", [asdict(example) for example in examples])
+    drop_partial(run.folder)
     tracker = build(study.logger, "logger").start(run, study, job_type="train")
     try:
-        watch(run, command, environment(ranks), tracker)
+        watch(run, command, environment(here), tracker, study.launcher["stalled_s"])
         result = read_json(run.folder / "result.json")
-        result["data"] = digest(rows)
         tracker.summary(result)
         for folder in sorted((run.folder / "checkpoints").glob("epoch-*")):
             tracker.artifact(f"{run.name}-{folder.name}", "adapter", folder, {"data": result["data"]})
@@ -120,126 +133,13 @@ def start(run: Run, study: Train, examples: Iterable[Any], command: list[str], r
     shutil.rmtree(run.folder / "resume", ignore_errors=True)
     (run.folder / "result.json").unlink()
     provenance = read_json(run.folder / "provenance.json")
-    seen = {key: result[key] for key in ("ranks", "precision", "device", "attention", "data")}
-    write_json(run.folder / "provenance.json", {**provenance, **seen})
+    seen = ("ranks", "precision", "device", "attention", "revision", "data", "memory")
+    write_json(run.folder / "provenance.json", {**provenance, **{key: result[key] for key in seen}})
     run.finish(result)
     say(f"done: {run.folder}")
 
 
-def environment(ranks: int) -> dict[str, str]:
-    """The ranks' environment: cores divided among them, compiled operators in the cache, no telemetry."""
-    threads = max(1, (os.cpu_count() or 1) // ranks)
-    defaults = {
-        "OMP_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait take the cores from other ranks
-        "TOKENIZERS_PARALLELISM": "false",
-        "TORCH_EXTENSIONS_DIR": str(extensions_folder()),
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
-    env = {**defaults, **os.environ}
-    if not Path("/dev/nvidia0").exists():  # asking torch would cost its import
-        env.setdefault("DS_ACCELERATOR", "cpu")
-    return env
-
-
-def watch(run: Run, command: list[str], env: dict[str, str], tracker: Any) -> None:
-    """Runs the ranks with a progress bar until they end; on an interrupt or error none is left behind."""
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env=env,
-        start_new_session=True,
-        preexec_fn=die_with_parent if sys.platform == "linux" else None,
-    )
-    lines: deque[str] = deque(maxlen=200)
-    reader = threading.Thread(target=lambda: lines.extend(line.rstrip() for line in process.stdout or ()), daemon=True)
-    reader.start()
-    try:
-        follow(run, process, tracker)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-    reader.join(timeout=5)
-    if process.returncode:
-        fail(run, list(lines), process.returncode)
-
-
-def die_with_parent() -> None:
-    """Runs in the child before it starts: a killed `train.py` takes its ranks along and frees the folder."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
-def follow(run: Run, process: subprocess.Popen[str], tracker: Any) -> None:
-    """Draws progress and feeds the tracker from `metrics.jsonl` until the process ends."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = [
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    ]
-    console = Console(file=sys.stderr)
-    if not console.is_terminal:
-        say(f"training {run.name}")
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(run.name, total=None, note="loading")
-        seen = 0
-        while True:
-            ended = process.poll() is not None
-            rows = list(read_rows(run.folder / "metrics.jsonl"))
-            for row in rows[seen:]:
-                tracker.log(
-                    {key: row[key] for key in ("loss", "grad_norm", "learning_rate", "epoch")}, step=row["step"]
-                )
-                rate = row["trained_tokens"] / max(row["seconds"], 1e-9)
-                note = f"loss {row['loss']:.3f} · {rate:,.0f} trained tokens/s"
-                bar.update(task, total=row["steps"], completed=row["step"], note=note)
-                if not console.is_terminal and (row["step"] % 10 == 0 or row["step"] == row["steps"]):
-                    say(f"  step {row['step']}/{row['steps']} · {note}")
-            seen = max(seen, len(rows))
-            if ended:
-                return
-            time.sleep(0.5)
-
-
-def fail(run: Run, lines: list[str], code: int) -> None:
-    """Raises what a dead rank left behind, as one line.
-
-    Raises:
-        UserError: the rank said that its input is wrong.
-        RunFailed: anything else.
-    """
-    for kind, error in (("user", UserError), ("run", RunFailed)):
-        told = [line for line in lines if f"warmth-{kind}-error: " in line]
-        if told:
-            raise error(told[0].split(f"warmth-{kind}-error: ", 1)[1])
-    remedy = ""
-    text = "\n".join(lines)
-    if "out of memory" in text.lower():
-        remedy = "; out of memory: lower launcher.per_device or choose a higher ZeRO stage"
-    if "No space left on device" in text:
-        raise UserError(f"no space left on device under {run.folder}")
-    run.status("failed", "a rank ended", last_lines=lines[-LAST_LINES:])
-    own = [line for line in lines if line.strip() and "torch.distributed.elastic" not in line and "====" not in line]
-    wrong = [line for line in own if "Error" in line or "Signal" in line or "exitcode" in line]
-    last = one_line(Exception((wrong or own or ["no output"])[-1]))
-    raise RunFailed(f"a rank ended with code {code}{remedy}; last line: {last}; more in {run.folder}/status.json")
+def drop_partial(folder: Path) -> None:
+    """Removes checkpoints that a kill left half-written; they never had a checkpoint's name."""
+    for path in (folder / "checkpoints").glob("*.partial"):
+        shutil.rmtree(path, ignore_errors=True)

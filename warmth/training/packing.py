@@ -49,14 +49,13 @@ def segment_attention(
     """
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    edges = cu_seq_lens_q.tolist()
+    lengths = cu_seq_lens_q.diff().tolist()
+    # split, not slices: the gradient of each slice is a whole tensor of zeros that is filled and added
+    segments = zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
     parts = [
-        F.scaled_dot_product_attention(
-            query[:, :, left:right], key[:, :, left:right], value[:, :, left:right],
-            dropout_p=dropout, is_causal=True, scale=scaling,
-        )
-        for left, right in zip(edges, edges[1:], strict=False)
-    ]  # fmt: skip
+        F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling)
+        for q, k, v in segments
+    ]
     return torch.cat(parts, dim=2).transpose(1, 2), None
 
 

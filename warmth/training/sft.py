@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import ctypes
-import json
-import math
 import os
-import shutil
+import resource
 import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
-from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.utils import is_flash_attn_2_available
+from transformers import TrainerCallback, set_seed
 
-from warmth.chat import Encoded, encode
+from warmth.digest import digest, model_identity
 from warmth.errors import RunFailed, UserError
-from warmth.models import choose_dtype, load_model, load_tokenizer
+from warmth.memory import GIB, Memory, pass_bytes, refuse_if_too_big, shape_of, training_memory
+from warmth.models import choose_dtype, load_tokenizer, locate
 from warmth.schemas import Data, Model, Recipe, Train
 from warmth.store import read_json, read_rows, write_json
-from warmth.training.packing import SEGMENTS, collator, token_loss
+from warmth.training.checkpoints import Checkpoints, Probe, barrier
+from warmth.training.examples import Examples, load_examples
+from warmth.training.packing import collator, token_loss
+from warmth.training.progress import Progress, StopOnSignal
+from warmth.training.resume import last_resume, refuse_other_origin
 from warmth.training.schedule import global_batches, rank_batches, step_at, steps_per_epoch
-from warmth.types import Message
+from warmth.training.trainer import SupervisedTrainer, argument_values, arguments, deepspeed_config
+from warmth.training.weights import adapter_config, attention_of, load_trained
 
-COMPLETE = "complete"  # written into a resume checkpoint once every rank has saved its part
+STOPPED = 143  # exit code of ranks that saved and left on SIGTERM
 
 
 def read_study(folder: Path) -> Train:
@@ -43,275 +44,177 @@ def read_study(folder: Path) -> Train:
     return Train(**{**plain, **parts})
 
 
-class SupervisedTrainer(Trainer):
-    """Trainer with this run's own order of conversations, and autocast that is the same under every launcher."""
+class Plan:
+    """Everything about a run that is known before weights are loaded, the same on every rank but for `passes`."""
 
-    def __init__(self, *args: Any, passes: list[list[int]], autocast: torch.dtype, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self._passes, self._autocast = passes, autocast
+    def __init__(self, folder: Path, rank: int, ranks: int):
+        self.folder, self.rank, self.ranks = folder, rank, ranks
+        self.study = read_study(folder)
+        recipe, launcher = self.study.recipe, self.study.launcher
+        self.tokenizer = load_tokenizer(self.study.model)
+        self.rows = list(read_rows(folder / "conversations.jsonl"))
+        self.found: Examples = load_examples(self.rows, self.study, self.tokenizer)
+        self.examples = self.found.kept
+        self.batches = global_batches(len(self.examples), recipe.batch_size, recipe.epochs, self.study.seed)
+        self.lengths = [len(example.ids) for example in self.examples]
+        self.passes, self.accumulation = rank_batches(
+            self.batches, self.lengths, recipe.batch_size, ranks, launcher["per_device"], rank
+        )
+        self.trained = [sum(sum(self.examples[index].trained[1:]) for index in batch) for batch in self.batches]
+        self.autocast = choose_dtype(recipe.precision)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.dtype = weights_dtype(self.autocast, recipe.method, launcher, self.device)
 
-    def get_train_dataloader(self) -> DataLoader:
-        """Every forward pass of this rank, for the whole run; not sharded again."""
-        return DataLoader(self.train_dataset, batch_sampler=self._passes, collate_fn=self.data_collator)  # type: ignore[arg-type]
-
-    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """The Trainer's, under autocast (DeepSpeed switches the Trainer's own off)."""
-        device = self.args.device.type
-        with torch.autocast(device, dtype=self._autocast, enabled=self._autocast != torch.float32):
-            return super().compute_loss(model, inputs, *args, **kwargs)
-
-
-class Progress(TrainerCallback):
-    """Rows of `metrics.jsonl` (rank 0), from which the parent draws its progress bar and feeds the tracker."""
-
-    def __init__(self, folder: Path, tokens: list[int], per_epoch: int):
-        self.path, self.tokens, self.per_epoch = folder / "metrics.jsonl", tokens, per_epoch
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """A resumed run repeats the steps after its checkpoint, so their rows go."""
-        self.clock = time.perf_counter()
-        kept = [row for row in read_rows(self.path) if row["step"] <= state.global_step]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        """One row for each optimiser step."""
-        if not logs or "loss" not in logs:
-            return
-        now, step = time.perf_counter(), state.global_step
-        row = {
-            "step": step,
-            "steps": state.max_steps,
-            "epoch": step / self.per_epoch,
-            "loss": float(logs["loss"]),
-            "grad_norm": float(logs.get("grad_norm", math.nan)),
-            "learning_rate": float(logs.get("learning_rate", math.nan)),
-            "trained_tokens": self.tokens[step - 1],
-            "seconds": now - self.clock,
-        }
-        self.clock = now
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
-        if not math.isfinite(row["loss"]):
-            raise RunFailed(
-                f"the loss is {row['loss']} at step {step}: lower recipe.learning_rate, or recipe.precision=float32"
-            )
+    def forecast(self) -> Memory | None:
+        """Peak memory of this rank, from its longest pass; None for a network of unknown shape."""
+        shape = shape_of(self.study.model)
+        if shape is None:
+            return None
+        width = 2 if self.autocast == torch.bfloat16 else 4
+        sizes = [
+            (sum(self.lengths[index] for index in one), sum(sum(self.examples[index].trained) for index in one))
+            for one in self.passes
+        ]
+        tokens, trained = max(sizes, key=lambda size: pass_bytes(shape, *size, width, False))
+        sides = 2 if self.study.recipe.method == "dpo" else 1  # its lengths hold both sides already
+        return training_memory(
+            shape, self.study.recipe, {**self.study.launcher, "ranks": self.ranks, "nodes": 1}, self.device, width,
+            max(1, tokens // sides), max(1, trained // sides), self.study.model.lora_targets,
+        )  # fmt: skip
 
 
-class Checkpoints(TrainerCallback):
-    """Keeps the adapter after the recipe's epochs, and marks resume checkpoints that are whole."""
-
-    def __init__(self, folder: Path, at_step: dict[int, float]):
-        self.folder, self.at_step = folder, at_step
-
-    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-        """Saves the adapter when its step has come."""
-        epochs = self.at_step.get(state.global_step)
-        if epochs is not None:
-            save_adapter(model, self.folder / "checkpoints" / f"epoch-{epochs:g}", state.is_world_process_zero)
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Called on every rank after its part is on disk."""
-        barrier()
-        if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+def weights_dtype(autocast: torch.dtype, method: str, launcher: dict[str, Any], device: str) -> torch.dtype:
+    """Frozen weights are held in what they are multiplied in; those that learn in float32, or DeepSpeed keeps that."""
+    if method == "full" and not (device == "cuda" and "zero_stage" in launcher):
+        return torch.float32
+    return autocast
 
 
-def save_adapter(model: Any, target: Path, writes: bool) -> None:
-    """Writes a plain PEFT adapter in float32 safetensors, whole or not at all. Every rank calls it (ZeRO-3 gathers)."""
-    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with gathered(weights):
-        peft_model = model if isinstance(model, PeftModel) else model.module
-        state = {
-            name: parameter.detach().to("cpu", torch.float32).clone()
-            for name, parameter in peft_model.named_parameters()
-            if parameter.requires_grad
-        }
-    if not writes:
-        return
-    partial = target.with_name(target.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    peft_model.save_pretrained(partial, state_dict=state)
-    check_adapter(partial)
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+def free_memory(device: str, ranks_here: int) -> float | None:
+    """Bytes this rank may still take; None where the system does not tell."""
+    if device == "cuda":
+        return float(torch.cuda.mem_get_info()[0])
+    path = Path("/proc/meminfo")
+    for line in path.read_text().splitlines() if path.exists() else ():
+        if line.startswith("MemAvailable"):
+            return int(line.split()[1]) * 1024 / ranks_here
+    return None
 
 
-def gathered(weights: list[Any]) -> Any:
-    """All of each weight on every rank, where ZeRO-3 holds only a part."""
-    if weights and hasattr(weights[0], "ds_id"):
-        import deepspeed
-
-        return deepspeed.zero.GatheredParameters(weights)
-    import contextlib
-
-    return contextlib.nullcontext()
+def peak_memory(device: str) -> float:
+    """Bytes at this process's peak: the device's allocator's, else resident memory."""
+    if device == "cuda":
+        return float(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
-def check_adapter(folder: Path) -> None:
-    """An adapter that changes nothing or is not finite is never kept.
+def make_trainer(plan: Plan, callbacks: list[TrainerCallback]) -> Any:
+    """The Trainer of the recipe's method, with the model loaded."""
+    study, recipe = plan.study, plan.study.recipe
+    deepspeed = deepspeed_config(study.launcher, plan.dtype)
+    values = argument_values(plan.folder, study, plan.accumulation, len(plan.batches), deepspeed)
+    dpo = recipe.method == "dpo"
+    if dpo:
+        from warmth.training.preference import PreferenceTrainer, preference_arguments, shared_passes
 
-    Raises:
-        RunFailed: there are no weights, one is not finite, or every B is zero (PEFT's initial value).
-    """
-    weights = load_file(folder / "adapter_model.safetensors")
-    if not weights or not all(tensor.numel() for tensor in weights.values()):
-        raise RunFailed("the adapter is empty")
-    broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise RunFailed(f"the adapter is not finite ({broken[0]}): lower recipe.learning_rate")
-    if not any(tensor.any() for name, tensor in weights.items() if "lora_B" in name):
-        raise RunFailed("the adapter changes nothing (every B is zero): raise recipe.learning_rate or recipe.epochs")
-
-
-def encode_all(folder: Path, study: Train, tokenizer: Any) -> list[Encoded]:
-    """The run's conversations as tokens.
-
-    Raises:
-        UserError: naming the conversation that cannot be trained on.
-    """
-    examples = []
-    for row in read_rows(folder / "conversations.jsonl"):
-        messages = [Message(**message) for message in row["messages"]]
-        try:
-            examples.append(
-                encode(tokenizer, messages, study.recipe.max_length, study.recipe.loss_on, study.model.end_of_turn)
-            )
-        except UserError as error:
-            raise UserError(f"conversation {row['id']}: {error}") from error
-    return examples
-
-
-def arguments(
-    folder: Path, study: Train, accumulation: int, steps: int, deepspeed: dict[str, Any] | None
-) -> TrainingArguments:
-    """The recipe in the Trainer's words."""
-    recipe = study.recipe
-    return TrainingArguments(
-        output_dir=str(folder / "resume"),
-        max_steps=steps,
-        gradient_accumulation_steps=accumulation,
-        per_device_train_batch_size=1,  # a forward pass is one packed row
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.schedule,
-        warmup_steps=round(recipe.warmup_ratio * steps),
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.max_grad_norm,
-        optim="adamw_torch",
-        seed=study.seed,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_steps=study.launcher["save_steps"],
-        save_total_limit=1,
-        deepspeed=deepspeed,
-        use_cpu=not torch.cuda.is_available(),
-        disable_tqdm=True,
-        report_to=[],
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        average_tokens_across_devices=True,
+    # On a GPU the arguments come first: they make ZeRO-3 divide the weights while they are read. On a CPU they come
+    # after: dividing there would turn them to float32.
+    make_args = (lambda: preference_arguments(values, recipe.beta)) if dpo else (lambda: arguments(values))
+    args = make_args() if plan.device == "cuda" else None
+    set_seed(study.seed)
+    model = load_trained(study, plan.dtype)
+    common = {"model": model, "args": args or make_args(), "callbacks": callbacks, "dtype": plan.autocast}
+    set_seed(study.seed)
+    if dpo:
+        shared: Any = shared_passes(plan.passes, plan.batches, plan.accumulation, plan.ranks)
+        return PreferenceTrainer(
+            **common, passes=shared, train_dataset=plan.examples, pad_id=plan.tokenizer.pad_token_id,
+            processing_class=plan.tokenizer, peft_config=adapter_config(study),
+        )  # fmt: skip
+    return SupervisedTrainer(
+        **common,
+        passes=plan.passes,
+        train_dataset=plan.examples,
+        data_collator=collator(plan.tokenizer.pad_token_id),
+        compute_loss_func=token_loss,
     )
-
-
-def deepspeed_config(launcher: dict[str, Any], weights: torch.dtype) -> dict[str, Any] | None:
-    """DeepSpeed's settings, or None for a launcher without it."""
-    if "zero_stage" not in launcher:
-        return None
-    zero: dict[str, Any] = {"stage": launcher["zero_stage"]}
-    if zero["stage"] == 3:
-        zero["stage3_gather_16bit_weights_on_model_save"] = True
-    if launcher["offload"]:
-        zero["offload_optimizer"] = {"device": "cpu"}
-    return {
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": "auto",
-        "gradient_clipping": "auto",
-        "zero_optimization": zero,
-        "zero_allow_untested_optimizer": True,  # PyTorch's AdamW, the same as without DeepSpeed
-        "zero_force_ds_cpu_optimizer": False,
-        "bf16": {"enabled": weights == torch.bfloat16},
-        "steps_per_print": 10**9,
-    }
-
-
-def last_resume(folder: Path) -> str | None:
-    """The newest resume checkpoint that is whole."""
-    found = [path.parent for path in (folder / "resume").glob(f"checkpoint-*/{COMPLETE}")]
-    return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
 
 
 def train(folder: Path) -> None:
     """Trains the run in `folder` as its `config.json` says, from its last checkpoint if there is one."""
-    study, rank, ranks = read_study(folder), int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    recipe = study.recipe
-    tokenizer = load_tokenizer(study.model)
-    examples = encode_all(folder, study, tokenizer)
-    batches = global_batches(len(examples), recipe.batch_size, recipe.epochs, study.seed)
-    lengths = [len(example.ids) for example in examples]
-    passes, accumulation = rank_batches(batches, lengths, recipe.batch_size, ranks, study.launcher["per_device"], rank)
-
-    autocast = choose_dtype(recipe.precision)
-    weights = autocast if torch.cuda.is_available() else torch.float32
-    args = arguments(folder, study, accumulation, len(batches), deepspeed_config(study.launcher, weights))
-    set_seed(study.seed)
-    attention = "flash_attention_2" if torch.cuda.is_available() and is_flash_attn_2_available() else SEGMENTS
-    model = load_model(study.model, weights, attn_implementation=attention)
-    set_seed(study.seed)  # again: the adapter's first values must not depend on how the base was loaded
-    adapter = get_peft_model(
-        model,
-        LoraConfig(
-            r=recipe.rank,
-            lora_alpha=recipe.alpha,
-            lora_dropout=recipe.dropout,
-            target_modules=list(study.model.lora_targets) or "all-linear",
-            task_type="CAUSAL_LM",
-        ),
-    )
-    at_step = {step_at(epochs, len(examples), recipe.batch_size): epochs for epochs in kept_epochs(recipe)}
-    trained = [sum(sum(examples[index].trained[1:]) for index in batch) for batch in batches]
-    callbacks: list[TrainerCallback] = [Checkpoints(folder, at_step)]
+    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    plan = Plan(folder, rank, ranks)
+    study, recipe = plan.study, plan.study.recipe
+    need, free = plan.forecast(), free_memory(plan.device, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    if need is not None and free is not None:
+        refuse_if_too_big(need, free, study.launcher, recipe.method)
+    stop = StopOnSignal()
+    facts = facts_of(plan)
+    probe = Probe(folder, plan.examples, plan.tokenizer.pad_token_id, recipe.method == "dpo", rank == 0)
+    at_step = {step_at(epochs, len(plan.examples), recipe.batch_size): epochs for epochs in kept_epochs(recipe)}
+    callbacks: list[TrainerCallback] = [Checkpoints(folder, at_step, facts, probe), stop]
     if rank == 0:
-        callbacks.append(Progress(folder, trained, steps_per_epoch(len(examples), recipe.batch_size)))
-    trainer = SupervisedTrainer(
-        model=adapter,
-        args=args,
-        train_dataset=examples,
-        data_collator=collator(tokenizer.pad_token_id),
-        compute_loss_func=token_loss,
-        callbacks=callbacks,
-        passes=passes,
-        autocast=autocast,
-    )
+        per_epoch = steps_per_epoch(len(plan.examples), recipe.batch_size)
+        callbacks.append(Progress(folder, plan.trained, per_epoch))
+    trainer = make_trainer(plan, callbacks)
+    probe.trainer = trainer
+    facts["revision"] = getattr(trainer.model.config, "_commit_hash", None) or study.model.revision
+    origin = {"base": model_identity(study.model), "revision": facts["revision"], "data": facts["data"]}
+    refuse_other_origin(folder, origin, writes=rank == 0)
     started = time.perf_counter()
     result = trainer.train(resume_from_checkpoint=last_resume(folder))
+    if stop.stopped:
+        print(f"warmth-stopped: saved after step {trainer.state.global_step}", file=sys.stderr, flush=True)
+        barrier()
+        os._exit(STOPPED)
+    changed = probe.check()
+    peak = torch.tensor(peak_memory(plan.device), dtype=torch.float64, device=trainer.args.device)
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(peak, op=torch.distributed.ReduceOp.MAX)
     if rank == 0:
+        memory = {"measured_gib": peak.item() / GIB, "predicted_gib": need.total / GIB if need else None}
+        memory["predicted_parts_gib"] = {name: value / GIB for name, value in asdict(need).items()} if need else None
         write_json(
             folder / "result.json",
             {
                 "loss": result.training_loss,
-                "steps": len(batches),
+                "steps": len(plan.batches),
                 "seconds": time.perf_counter() - started,
-                "conversations": len(examples),
-                "cut": sum(example.cut for example in examples),
-                "trained_tokens": sum(trained),
-                "tokens": sum(lengths[index] for batch in batches for index in batch),
-                "ranks": ranks,
-                "precision": str(autocast).removeprefix("torch."),
-                "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-                "attention": attention,
+                "counts": plan.found.counts,
+                "tokens": sum(plan.lengths[index] for batch in plan.batches for index in batch),
+                "probe_tokens_changed": changed,
+                "memory": memory,
+                **{key: facts[key] for key in ("conversations", "trained_tokens", "ranks", "precision", "device")},
+                **{key: facts[key] for key in ("attention", "revision", "data")},
             },
         )
     barrier()
 
 
+def facts_of(plan: Plan) -> dict[str, Any]:
+    """What the model card and the summary say about this run."""
+    study = plan.study
+    base = study.model.path or study.model.hub_id if study.model.kind != "embedded" else locate(study.model)[0]
+    return {
+        "run": plan.folder.name,
+        "base": base,
+        "revision": study.model.revision,
+        "recipe": asdict(study.recipe) if not isinstance(study.recipe, dict) else study.recipe,
+        "tokenizer": plan.tokenizer,
+        "data": digest(plan.rows),
+        "counts": plan.found.counts,
+        "conversations": len(plan.examples),
+        "trained_tokens": sum(plan.trained),
+        "device": torch.cuda.get_device_name() if plan.device == "cuda" else "cpu",
+        "ranks": plan.ranks,
+        "precision": str(plan.autocast).removeprefix("torch."),
+        "attention": attention_of(study.recipe),
+    }
+
+
 def kept_epochs(recipe: Recipe) -> list[float]:
     """The recipe's checkpoints that training reaches, and always its end."""
     return sorted({*[epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs], recipe.epochs})
-
-
-def barrier() -> None:
-    """Waits for all ranks, where there are several."""
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()
 
 
 def main() -> None:

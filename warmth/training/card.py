@@ -1,0 +1,54 @@
+"""The model card that lies beside each checkpoint: what it is, what it was made from, how to load it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ADAPTER = """```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"{revision}), "THIS_FOLDER")
+```
+
+With vLLM: `vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules {name}=THIS_FOLDER`,
+then ask for model `{name}`."""
+WHOLE = """```python
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained("THIS_FOLDER")
+```
+
+With vLLM: `vllm serve THIS_FOLDER --served-model-name {name}`."""
+
+
+def card(facts: dict[str, Any], adapter: bool) -> str:
+    """Markdown with a YAML head that the hub understands.
+
+    Args:
+        facts: base, revision, recipe (a dict), data (digest), counts, conversations, trained_tokens, device, ranks,
+            precision, epochs, step, steps, loss, seconds, run.
+        adapter: a LoRA adapter, else a whole model.
+    """
+    recipe = facts["recipe"]
+    revision = f', revision="{facts["revision"]}"' if facts["revision"] else ""
+    loading = (ADAPTER if adapter else WHOLE).format(
+        base=facts["base"], revision=revision, rank=max(8, recipe["rank"]), name=recipe["name"]
+    )
+    left_out = "; ".join(f"{name}: {entry['count']}" for name, entry in sorted(facts["counts"].items())) or "none"
+    rows = [
+        ("base model", f"`{facts['base']}`, revision `{facts['revision'] or 'by content'}`"),
+        ("run", f"`{facts['run']}`"),
+        ("data", f"{facts['conversations']} conversations, digest `{facts['data']}`; cut or left out: {left_out}"),
+        ("trained tokens, whole run", f"{facts['trained_tokens']:,}"),
+        ("this checkpoint", f"after {facts['epochs']:g} epochs, step {facts['step']} of {facts['steps']}"),
+        ("loss of the last step", f"{facts['loss']:.4f}"),
+        ("hardware", f"{facts['ranks']} x {facts['device']}, {facts['precision']}"),
+        ("time of this process until here", f"{facts['seconds']:.0f} s"),
+    ]
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    keys = "\n".join(f"- `{name}`: {value}" for name, value in recipe.items() if not isinstance(value, dict))
+    kind, library = ("adapter", "peft") if adapter else ("model", "transformers")
+    head = f"library_name: {library}\nbase_model: {facts['base']}\npipeline_tag: text-generation"
+    return (
+        f"---\n{head}\n---\n\n# {recipe['name']}: {kind} after {facts['epochs']:g} epochs\n\n"
+        f"| | |\n|---|---|\n{table}\n\n## Loading\n\n{loading}\n\n## Recipe\n\n{keys}\n"
+    )

@@ -1,0 +1,177 @@
+"""What a run leaves behind: adapters (or whole models) after the recipe's epochs, checked, each with its card."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from warmth.chat import Encoded
+from warmth.errors import RunFailed
+from warmth.store import read_json, write_json
+from warmth.training.card import card
+from warmth.training.packing import collator
+from warmth.training.resume import COMPLETE, gathered, learnt
+
+PROBES = 8  # conversations, of whose greedy tokens at least one has to change
+
+
+class Checkpoints(TrainerCallback):
+    """Keeps what was learnt after the recipe's epochs, and marks resume checkpoints that are whole."""
+
+    def __init__(self, folder: Path, at_step: dict[int, float], facts: dict[str, Any], probe: Probe):
+        self.folder, self.at_step, self.facts, self.probe = folder, at_step, facts, probe
+        self.started = time.perf_counter()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Before the first step the model is still the original: its greedy tokens are what has to change."""
+        if state.global_step == 0:
+            self.probe.before()
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, model: Any = None, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        """Saves when the step has come; every step is logged, and by then its loss is known."""
+        epochs = self.at_step.get(state.global_step)
+        if epochs is None or not logs or "loss" not in logs:
+            return
+        seen = {"epochs": epochs, "step": state.global_step, "steps": state.max_steps, "loss": float(logs["loss"])}
+        seen["seconds"] = time.perf_counter() - self.started
+        save_checkpoint(
+            model,
+            self.folder / "checkpoints" / f"epoch-{epochs:g}",
+            {**self.facts, **seen},
+            state.is_world_process_zero,
+        )
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Called on every rank after its part is on disk."""
+        barrier()
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+
+def barrier() -> None:
+    """Waits for all ranks, where there are several."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def save_checkpoint(model: Any, target: Path, facts: dict[str, Any], writes: bool) -> None:
+    """Writes a plain PEFT adapter in float32, or a whole model, in safetensors, whole or not at all.
+
+    Every rank calls it (ZeRO-3 gathers); the rank that writes checks and puts the model card beside.
+    """
+    inner = model if hasattr(model, "save_pretrained") else model.module
+    adapter = isinstance(inner, PeftModel)
+    state: dict[str, Any] = {}
+    for name, weight in learnt(model):
+        with gathered([weight]):  # one at a time: a whole model need not fit beside the parts
+            if writes:
+                state[name] = weight.detach().to("cpu", torch.float32 if adapter else torch.bfloat16).clone()
+    if not writes:
+        return
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    if adapter:
+        inner.save_pretrained(partial, state_dict=state)
+        check_adapter(partial)
+    else:
+        check_finite(state)
+        inner.save_pretrained(partial, state_dict=state)
+        facts["tokenizer"].save_pretrained(partial)
+    (partial / "README.md").write_text(card(facts, adapter), encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+
+
+def check_finite(weights: dict[str, Any]) -> None:
+    """Weights that are not numbers are never kept.
+
+    Raises:
+        RunFailed: one is not finite, or there are none.
+    """
+    if not weights or not all(tensor.numel() for tensor in weights.values()):
+        raise RunFailed("the adapter is empty")
+    broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise RunFailed(f"the weights are not finite ({broken[0]}): lower recipe.learning_rate")
+
+
+def check_adapter(folder: Path) -> None:
+    """An adapter that changes nothing or is not finite is never kept.
+
+    Raises:
+        RunFailed: there are no weights, one is not finite, or every B is zero (PEFT's initial value).
+    """
+    weights = load_file(folder / "adapter_model.safetensors")
+    check_finite(weights)
+    if not any(tensor.any() for name, tensor in weights.items() if "lora_B" in name):
+        raise RunFailed("the adapter changes nothing (every B is zero): raise recipe.learning_rate or recipe.epochs")
+
+
+class Probe:
+    """The token a model finds likeliest at each trained place of a few conversations, before and after training."""
+
+    def __init__(self, folder: Path, examples: Sequence[Any], pad_id: int, pairs: bool, writes: bool):
+        self.path, self.writes = folder / "resume" / "probe.json", writes
+        shortest = sorted(examples, key=lambda example: len(example.ids))[:PROBES]
+        if pairs:  # of a pair, the preferred reply
+            shortest = [
+                Encoded(one.prompt + one.chosen, one.trained[: len(one.prompt + one.chosen)], False) for one in shortest
+            ]
+        self.batches = [collator(pad_id)([example]) for example in shortest]
+        self.trainer: Any = None  # set once it exists
+
+    @torch.no_grad()
+    def greedy(self) -> list[list[int]]:
+        """Greedy tokens of each probe; every rank computes, as ZeRO-3 needs all."""
+        model = self.trainer.model_wrapped
+        device = self.trainer.args.device
+        training = model.training
+        model.eval()
+        tokens = []
+        for batch in self.batches:
+            given = {
+                key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()
+            }
+            given.pop("labels")
+            with self.trainer.autocast():
+                tokens.append(model(**given, use_cache=False).logits[0].argmax(-1).tolist())
+        model.train(training)
+        return tokens
+
+    def before(self) -> None:
+        """Notes the original's tokens down, for a run that may be continued by another process."""
+        tokens = self.greedy()
+        if self.writes:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self.path, tokens)
+
+    def check(self) -> int:
+        """How many tokens changed.
+
+        Raises:
+            RunFailed: none did: the run trained, but no greedy answer would differ.
+        """
+        after = self.greedy()
+        if not self.writes:
+            return 0
+        before = read_json(self.path)
+        pairs = [
+            (old, new) for olds, news in zip(before, after, strict=True) for old, new in zip(olds, news, strict=True)
+        ]
+        changed = sum(old != new for old, new in pairs)
+        if not changed:
+            raise RunFailed(
+                f"training changed none of {len(pairs)} greedy tokens of the probe conversations: "
+                "raise recipe.learning_rate or recipe.epochs"
+            )
+        return changed

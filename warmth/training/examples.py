@@ -1,0 +1,126 @@
+"""A run's conversations as tokens, and a count by name of everything that was cut or left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from warmth.chat import Encoded, Untrainable, encode, prompt_ids
+from warmth.errors import UserError
+from warmth.schemas import Train
+from warmth.types import Message
+
+NAMED = 20  # ids listed under each count; the number is exact
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One reply in two manners after the same conversation, for preference tuning."""
+
+    prompt: tuple[int, ...]
+    chosen: tuple[int, ...]
+    rejected: tuple[int, ...]
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All that is computed for it: both sides, each with its prompt."""
+        return (*self.prompt, *self.chosen, *self.prompt, *self.rejected)
+
+    @property
+    def trained(self) -> tuple[bool, ...]:
+        """Which of `ids` the loss looks at."""
+        counts = ((self.prompt, False), (self.chosen, True), (self.prompt, False), (self.rejected, True))
+        return tuple(flag for part, flag in counts for _ in part)
+
+
+@dataclass
+class Examples:
+    """What is trained on, and the conversations that are not there whole, by reason."""
+
+    kept: list[Any]  # Encoded, or Pair
+    counts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def count(self, reason: str, name: str) -> None:
+        """Notes one conversation under a reason."""
+        entry = self.counts.setdefault(reason, {"count": 0, "ids": []})
+        entry["count"] += 1
+        if len(entry["ids"]) < NAMED:
+            entry["ids"].append(name)
+
+
+def load_examples(rows: Iterable[dict[str, Any]], study: Train, tokenizer: Any) -> Examples:
+    """Encodes a run's conversations; what the recipe says to drop is dropped and counted.
+
+    Raises:
+        UserError: naming the conversation that cannot be trained on, when the recipe says to refuse.
+    """
+    found = Examples([])
+    for row in rows:
+        try:
+            example, cut = (pair if study.recipe.method == "dpo" else supervised)(row, study, tokenizer)
+        except Untrainable as error:
+            # a share of conversations left plain by recipe.strength has nothing to prefer: counted, never an error
+            if study.recipe.untrainable == "refuse" and error.reason != "no_difference":
+                raise UserError(f"conversation {row['id']}: {error}; recipe.untrainable=drop leaves it out") from error
+            found.count(error.reason, row["id"])
+            continue
+        except UserError as error:
+            raise UserError(f"conversation {row['id']}: {error}") from error
+        if cut:
+            found.count("too_long", row["id"])
+        found.kept.append(example)
+    if not found.kept:
+        raise UserError(f"no conversation is left to train on: {found.counts}")
+    return found
+
+
+def messages_of(row: dict[str, Any], key: str = "messages") -> list[Message]:
+    """The turns in a row of `conversations.jsonl`."""
+    return [Message(**message) for message in row[key]]
+
+
+def supervised(row: dict[str, Any], study: Train, tokenizer: Any) -> tuple[Encoded, bool]:
+    """One conversation with its loss mask, and whether it was cut."""
+    recipe = study.recipe
+    example = encode(
+        tokenizer, messages_of(row), recipe.max_length, recipe.loss_on, study.model.end_of_turn, recipe.too_long
+    )
+    return example, example.cut
+
+
+def pair(row: dict[str, Any], study: Train, tokenizer: Any) -> tuple[Pair, bool]:
+    """The last reply of a conversation that fits, in the recipe's style and plain; the turns before it are plain.
+
+    Raises:
+        Untrainable: no reply differs between the styles, or none fits.
+        UserError: the conversation is too long and the recipe says to refuse it.
+    """
+    recipe = study.recipe
+    styled, plain = messages_of(row), messages_of(row, "plain")
+    last = [index for index, message in enumerate(plain) if message.role == "assistant"]
+    different = [index for index in last if styled[index].content != plain[index].content]
+    if not different:
+        raise Untrainable("no_difference", f"its {recipe.style} replies equal the plain ones: nothing is preferred")
+    for index in reversed(different):
+        prompt = prompt_ids(tokenizer, plain[:index])
+        chosen, rejected = (
+            _reply(tokenizer, [*plain[:index], side[index]], len(prompt), study) for side in (styled, plain)
+        )
+        whole = len(prompt) + max(len(chosen), len(rejected))
+        cut = index != last[-1]
+        if whole <= recipe.max_length:
+            return Pair(tuple(prompt), chosen, rejected), cut
+        if recipe.too_long == "refuse":
+            raise UserError(f"{whole} tokens are more than recipe.max_length={recipe.max_length}")
+        room = recipe.max_length - len(prompt)
+        if recipe.too_long == "token" and room > 0:
+            return Pair(tuple(prompt), chosen[:room], rejected[:room]), True
+    raise Untrainable("no_trained_token", f"no reply fits within max_length={recipe.max_length}")
+
+
+def _reply(tokenizer: Any, messages: Sequence[Message], prompt: int, study: Train) -> tuple[int, ...]:
+    """Tokens of the last reply and the end of its turn."""
+    example = encode(tokenizer, messages, 10**9, "assistant", study.model.end_of_turn)
+    stop = max(index for index, flag in enumerate(example.trained) if flag) + 1
+    return example.ids[prompt:stop]

@@ -1,0 +1,81 @@
+"""Preference tuning: TRL's DPOTrainer on this project's pairs, order and global batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Dataset
+from torch import Tensor
+from trl import DPOConfig, DPOTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+from warmth.training.examples import Pair
+from warmth.training.resume import learnt
+from warmth.training.trainer import OwnOrder
+
+EMPTY = [(0, 0.0)]  # a pass without pairs computes one and counts it nothing
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Pairs by (index, share): each knows what part of its step's loss it is."""
+
+    pairs: Sequence[Pair]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: tuple[int, float]) -> dict[str, Any]:
+        return {**columns(self.pairs[key[0]]), "share": key[1]}
+
+
+def columns(pair: Pair) -> dict[str, list[int]]:
+    """A pair in TRL's words."""
+    return {"prompt_ids": list(pair.prompt), "chosen_ids": list(pair.chosen), "rejected_ids": list(pair.rejected)}
+
+
+def shared_passes(
+    passes: list[list[int]], batches: list[list[int]], accumulation: int, ranks: int
+) -> list[list[tuple[int, float]]]:
+    """Each pass's pairs with weights that make the mean over passes and ranks the mean over the global batch."""
+    shared = []
+    for index, one in enumerate(passes):
+        share = accumulation * ranks / len(batches[index // accumulation])
+        shared.append([(pair, share) for pair in one] or EMPTY)
+    return shared
+
+
+class PreferenceTrainer(OwnOrder, DPOTrainer):
+    """DPO whose loss is the mean over the global batch's pairs, however passes and ranks divide them."""
+
+    def __init__(self, *args: Any, train_dataset: Sequence[Pair], pad_id: int, **kwargs: Any):
+        collate = DataCollatorForPreference(pad_token_id=pad_id)
+
+        def with_share(rows: Sequence[dict[str, Any]]) -> dict[str, Tensor | float]:
+            return {**collate(rows), "share": sum(row["share"] for row in rows)}
+
+        # TRL asks for a Dataset; the pass order below reads the pairs themselves
+        rows = Dataset.from_list([columns(train_dataset[0])])
+        super().__init__(*args, train_dataset=rows, data_collator=with_share, **kwargs)
+        self.train_dataset = Shared(train_dataset)
+        for _, weight in learnt(self.model):
+            if not hasattr(weight, "ds_id"):
+                weight.data = weight.data.float()  # TRL leaves a new adapter in the base's dtype under ZeRO-3
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
+        """Pairs come as tokens, rendered in the one place for chats."""
+        return dataset
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """TRL's mean over a pass, weighted by the pass's share of the global batch."""
+        share = inputs.pop("share")
+        with self.autocast():
+            mean = super().compute_loss(model, inputs)
+        return mean * share
+
+
+def preference_arguments(values: dict[str, Any], beta: float) -> DPOConfig:
+    """The recipe in TRL's words; dropout stays the recipe's, precision is `autocast`'s."""
+    return DPOConfig(**values, beta=beta, max_length=None, disable_dropout=False, bf16=False)

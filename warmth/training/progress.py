@@ -1,0 +1,92 @@
+"""What a run tells while it trains, and how it ends early: rows of metrics, bounds on the loss, a stop on SIGTERM."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from warmth.errors import RunFailed
+from warmth.store import read_rows
+
+EXPLODED = 10.0  # times the loss of the first steps: no recipe of this project comes back from there
+FIRST = 5  # steps whose mean is "the loss of the first steps"
+
+
+class Progress(TrainerCallback):
+    """Rows of `metrics.jsonl` (rank 0), from which the parent draws its progress bar and feeds the tracker."""
+
+    def __init__(self, folder: Path, tokens: list[int], per_epoch: int):
+        self.path, self.tokens, self.per_epoch = folder / "metrics.jsonl", tokens, per_epoch
+        self.losses: list[float] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A resumed run repeats the steps after its checkpoint, so their rows go."""
+        self.clock = time.perf_counter()
+        kept = [row for row in read_rows(self.path) if row["step"] <= state.global_step]
+        self.losses = [row["loss"] for row in kept]
+        partial = self.path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        partial.replace(self.path)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        """One row for each optimiser step."""
+        if not logs or "loss" not in logs:
+            return
+        now, step = time.perf_counter(), state.global_step
+        row = {
+            "step": step,
+            "steps": state.max_steps,
+            "epoch": step / self.per_epoch,
+            "loss": float(logs["loss"]),
+            "grad_norm": float(logs.get("grad_norm", math.nan)),
+            "learning_rate": float(logs.get("learning_rate", math.nan)),
+            "trained_tokens": self.tokens[step - 1],
+            "seconds": now - self.clock,
+        }
+        row |= {name.replace("/", "_"): float(logs[name]) for name in logs if name.startswith("rewards/")}
+        self.clock = now
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+        self.losses.append(row["loss"])
+        refuse_explosion(self.losses, step)
+
+
+def refuse_explosion(losses: list[float], step: int) -> None:
+    """Ends a run whose loss left all bounds.
+
+    Raises:
+        RunFailed: the loss is not finite, or far above that of the first steps.
+    """
+    remedy = "lower recipe.learning_rate, or recipe.precision=float32"
+    if not math.isfinite(losses[-1]):
+        raise RunFailed(f"the loss is {losses[-1]} at step {step}: {remedy}")
+    first = sum(losses[:FIRST]) / len(losses[:FIRST])
+    if len(losses) > FIRST and losses[-1] > EXPLODED * max(first, 0.1):
+        raise RunFailed(f"the loss exploded: {losses[-1]:.3g} at step {step}, {first:.3g} in the first: {remedy}")
+
+
+class StopOnSignal(TrainerCallback):
+    """On SIGTERM every rank saves after the step under way and ends: a job told to leave loses nothing."""
+
+    def __init__(self) -> None:
+        self.asked = self.stopped = False
+        signal.signal(signal.SIGTERM, self.ask)
+
+    def ask(self, *_: Any) -> None:
+        """The signal's handler."""
+        self.asked = True
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Ranks hear the signal at different moments, so they agree first."""
+        asked = torch.tensor(float(self.asked), device=args.device)
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(asked, op=torch.distributed.ReduceOp.MAX)
+        if asked.item() and state.global_step < state.max_steps:
+            self.stopped = control.should_save = control.should_training_stop = True

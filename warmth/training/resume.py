@@ -1,0 +1,155 @@
+"""What an interrupted run continues from: weights and optimiser state by name, the same for every number of ranks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from warmth.errors import UserError
+from warmth.store import read_json, write_json
+
+COMPLETE = "complete"  # written into a resume checkpoint once every rank has saved its part
+STATE = "learnt.safetensors"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def last_resume(folder: Path) -> str | None:
+    """The newest resume checkpoint that is whole."""
+    found = [path.parent for path in (folder / "resume").glob(f"checkpoint-*/{COMPLETE}")]
+    return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
+
+
+def refuse_other_origin(folder: Path, origin: dict[str, Any], writes: bool) -> None:
+    """Notes down what a run is trained from and on; a run that continues must find the same.
+
+    Raises:
+        UserError: the base model or the conversations are others than those the run began with.
+    """
+    path = folder / "resume" / "origin.json"
+    if path.exists():
+        begun = read_json(path)
+        for key, what in (
+            ("base", "base model"),
+            ("revision", "revision of the base model"),
+            ("data", "conversations"),
+        ):
+            if begun.get(key) != origin[key]:
+                raise UserError(
+                    f"{folder.name} began with another {what} ({begun.get(key)}, now {origin[key]}); "
+                    f"to start again remove {folder / 'resume'}"
+                )
+    elif writes:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, origin)
+
+
+def learnt(model: Any) -> Iterator[tuple[str, Any]]:
+    """Name and weight of all that learns, in a fixed order."""
+    inner = getattr(model, "module", model)
+    return ((name, weight) for name, weight in inner.named_parameters() if weight.requires_grad)
+
+
+def gathered(weights: list[Any], writer: int | None = None) -> Any:
+    """All of each weight on every rank, where ZeRO-3 holds only a part; `writer` is a rank whose changes are kept."""
+    if weights and hasattr(weights[0], "ds_id"):
+        import deepspeed
+
+        return deepspeed.zero.GatheredParameters(weights, modifier_rank=writer)
+    return contextlib.nullcontext()
+
+
+def save_state(model: Any, optimizer: Any, folder: Path, writes: bool) -> None:
+    """Writes weights, both moments and the step count of all that learns, in float32. Every rank calls it."""
+    state: dict[str, Tensor] = {}
+    for name, weight in learnt(model):
+        values = read_values(model, optimizer, weight)
+        if writes:
+            state |= {
+                f"{kind}/{name}": value.detach().to("cpu", torch.float32).clone() for kind, value in values.items()
+            }
+    if writes:
+        state["step"] = torch.tensor(float(optimiser_step(model, optimizer)))
+        save_file(state, folder / STATE)
+
+
+def load_state(model: Any, optimizer: Any, folder: Path) -> None:
+    """Puts a saved state in place, whatever ranks and ZeRO stage wrote it. Every rank calls it."""
+    state = load_file(folder / STATE)
+    create_moments(model, optimizer, float(state["step"]))
+    for name, weight in learnt(model):
+        write_values(model, optimizer, weight, {kind: state[f"{kind}/{name}"] for kind in ("weight", *MOMENTS)})
+
+
+def zero_optimizer(model: Any) -> Any:
+    """DeepSpeed's ZeRO optimizer around PyTorch's, or None where weights and moments are whole on each rank."""
+    inner = getattr(model, "optimizer", None)
+    return inner if hasattr(inner, "optimizer") and hasattr(model, "module") else None
+
+
+def flat_parts(zero: Any) -> list[Any]:
+    """The float32 vectors that this rank's part of all weights lies in."""
+    return list(getattr(zero, "fp32_partitioned_groups_flat", None) or zero.single_partition_of_fp32_groups)
+
+
+def torch_optimizer(model: Any, optimizer: Any) -> Any:
+    """PyTorch's optimizer under all wrappers."""
+    zero = zero_optimizer(model)
+    found = zero.optimizer if zero is not None else optimizer
+    while not isinstance(found, torch.optim.Optimizer) or hasattr(found, "optimizer"):
+        found = found.optimizer
+    return found
+
+
+def optimiser_step(model: Any, optimizer: Any) -> float:
+    """How many steps the optimiser has taken."""
+    return max((float(entry["step"]) for entry in torch_optimizer(model, optimizer).state.values()), default=0.0)
+
+
+def create_moments(model: Any, optimizer: Any, step: float) -> None:
+    """Makes the optimiser's entries, which it would make in its first step."""
+    zero, inner = zero_optimizer(model), torch_optimizer(model, optimizer)
+    holders = flat_parts(zero) if zero is not None else [weight for _, weight in learnt(model)]
+    for holder in holders:
+        zeros = {kind: torch.zeros_like(holder.data, dtype=torch.float32) for kind in MOMENTS}
+        inner.state[holder] = {"step": torch.tensor(step), **zeros}
+    if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):
+        zero._lazy_init_hp_params_optimizer_state()
+
+
+def read_values(model: Any, optimizer: Any, weight: Any) -> dict[str, Tensor]:
+    """A weight and its two moments, whole."""
+    if zero_optimizer(model) is None:
+        entry = torch_optimizer(model, optimizer).state[weight]
+        return {"weight": weight, **{kind: entry[kind] for kind in MOMENTS}}
+    from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+    moments = {kind: safe_get_full_optimizer_state(weight, kind) for kind in MOMENTS}
+    return {"weight": safe_get_full_fp32_param(weight), **moments}
+
+
+def write_values(model: Any, optimizer: Any, weight: Any, values: dict[str, Tensor]) -> None:
+    """Puts a weight and its moments where its owner keeps them."""
+    zero = zero_optimizer(model)
+    if zero is None:
+        entry = torch_optimizer(model, optimizer).state[weight]
+        for kind in MOMENTS:
+            entry[kind].copy_(values[kind].reshape(entry[kind].shape))
+    elif hasattr(weight, "ds_id"):
+        for kind in (None, *MOMENTS):
+            own, _ = zero._get_fp32_opt_state_partition(weight, release_swap_buffers=False, optim_state_key=kind)
+            flat = values[kind or "weight"].flatten()
+            size, rank = own.numel(), zero._get_param_partition_rank(weight)
+            # a last part that does not fill its share is padded
+            own.data.copy_(F.pad(flat, (0, max(0, size * (rank + 1) - flat.numel())))[size * rank : size * (rank + 1)])
+    else:
+        for kind in (None, *MOMENTS):
+            weight.set_full_hp_param(values[kind or "weight"].to(weight.device), kind)
+    with gathered([weight], writer=0), torch.no_grad():
+        weight.data.copy_(values["weight"].reshape(weight.shape))

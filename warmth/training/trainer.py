@@ -1,0 +1,126 @@
+"""transformers' Trainer with this project's order of conversations, autocast and resume state; and its arguments."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers.trainer
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainingArguments
+from transformers.trainer import SCHEDULER_NAME
+
+from warmth.schemas import Train
+from warmth.training.resume import load_state, save_state
+
+# Resume state is this project's own (by name, for any number of ranks); DeepSpeed's fits one topology only.
+transformers.trainer.deepspeed_load_checkpoint = lambda *_, **__: None
+
+
+class OwnOrder:
+    """What every trainer here has in common; mixed in before a Trainer."""
+
+    def __init__(self, *args: Any, passes: list[list[int]], dtype: torch.dtype, **kwargs: Any):
+        self._passes, self._dtype = passes, dtype
+        super().__init__(*args, **kwargs)
+
+    def autocast(self) -> Any:
+        """The same under every launcher: DeepSpeed switches the Trainer's own off."""
+        device = self.args.device.type  # ty: ignore[unresolved-attribute]
+        return torch.autocast(device, dtype=self._dtype, enabled=self._dtype != torch.float32)
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Every forward pass of this rank, for the whole run; not sharded again."""
+        return DataLoader(self.train_dataset, batch_sampler=self._passes, collate_fn=self.data_collator)  # ty: ignore
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Only makes the folder: weights are in the resume state, adapters are `Checkpoints`' business."""
+        os.makedirs(output_dir or self.args.output_dir, exist_ok=True)  # ty: ignore[unresolved-attribute]
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        writes = self.args.should_save  # ty: ignore[unresolved-attribute]
+        save_state(self.model_wrapped, self.optimizer, Path(output_dir), writes)  # ty: ignore
+        if writes:
+            torch.save(self.lr_scheduler.state_dict(), os.path.join(output_dir, SCHEDULER_NAME))  # ty: ignore
+
+    def _load_from_checkpoint(self, *_: Any, **__: Any) -> None:
+        """Nothing: the resume state, loaded next, holds the weights too."""
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        load_state(self.model_wrapped, self.optimizer, Path(checkpoint))  # ty: ignore[unresolved-attribute]
+        scheduler = torch.load(os.path.join(checkpoint, SCHEDULER_NAME), weights_only=True)
+        self.lr_scheduler.load_state_dict(scheduler)  # ty: ignore[unresolved-attribute]
+
+
+class SupervisedTrainer(OwnOrder, Trainer):
+    """Supervised fine-tuning on packed rows."""
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """The Trainer's, under autocast."""
+        with self.autocast():
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+
+def argument_values(
+    folder: Path, study: Train, accumulation: int, steps: int, deepspeed: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The recipe in the Trainer's words."""
+    recipe, launcher = study.recipe, study.launcher
+    return {
+        "output_dir": str(folder / "resume"),
+        "max_steps": steps,
+        "gradient_accumulation_steps": accumulation,
+        "per_device_train_batch_size": 1,  # a forward pass is one packed row
+        "learning_rate": recipe.learning_rate,
+        "lr_scheduler_type": recipe.schedule,
+        "warmup_steps": round(recipe.warmup_ratio * steps),
+        "weight_decay": recipe.weight_decay,
+        "max_grad_norm": recipe.max_grad_norm,
+        "optim": "adamw_torch",
+        "seed": study.seed,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_steps": launcher["save_steps"],
+        "save_total_limit": 2,  # the older goes only when the newer is whole
+        "deepspeed": deepspeed,
+        "ddp_timeout": max(1, int(launcher["stalled_s"])),
+        "gradient_checkpointing": launcher["checkpointing"],
+        # the reentrant kind finds no gradient behind frozen embeddings; ZeRO-3 with PEFT needs it (and then it is set)
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if launcher["checkpointing"] else None,
+        "use_cpu": not torch.cuda.is_available(),
+        "disable_tqdm": True,
+        "report_to": [],
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "average_tokens_across_devices": True,
+    }
+
+
+def arguments(values: dict[str, Any]) -> TrainingArguments:
+    """`argument_values` as the Trainer takes them."""
+    return TrainingArguments(**values)
+
+
+def deepspeed_config(launcher: dict[str, Any], weights: torch.dtype) -> dict[str, Any] | None:
+    """DeepSpeed's settings, or None for a launcher without it."""
+    if "zero_stage" not in launcher:
+        return None
+    zero: dict[str, Any] = {"stage": launcher["zero_stage"]}
+    if zero["stage"] == 3:
+        zero["stage3_gather_16bit_weights_on_model_save"] = True
+    if launcher["offload"] and zero["stage"] > 0:
+        zero["offload_optimizer"] = {"device": "cpu"}
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,  # PyTorch's AdamW, the same as without DeepSpeed
+        "zero_force_ds_cpu_optimizer": False,
+        "bf16": {"enabled": torch.cuda.is_available() and weights == torch.bfloat16},
+        "steps_per_print": 10**9,
+    }

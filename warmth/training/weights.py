@@ -1,0 +1,92 @@
+"""The model as it is trained: base weights in the precision of the device, and what of them learns."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from transformers import set_seed
+from transformers.utils import is_flash_attn_2_available
+
+from warmth.errors import UserError
+from warmth.models import load_model
+from warmth.schemas import Recipe, Train
+from warmth.training.lora import shorten
+from warmth.training.packing import SEGMENTS
+
+
+def attention_of(recipe: Recipe) -> str:
+    """Packed rows need flash attention or our own segments; TRL's preference trainer pads, so PyTorch's does there."""
+    if torch.cuda.is_available() and is_flash_attn_2_available():
+        return "flash_attention_2"
+    return "sdpa" if recipe.method == "dpo" else SEGMENTS
+
+
+def load_trained(study: Train, frozen: torch.dtype) -> Any:
+    """The model with what learns set: every weight, or a new LoRA adapter in float32.
+
+    Args:
+        study: model, recipe and seed.
+        frozen: dtype of weights that do not learn; those that learn are float32, unless DeepSpeed keeps a copy.
+
+    Raises:
+        UserError: a quantised base without a GPU or the extra, or together with method=full.
+    """
+    recipe = study.recipe
+    options: dict[str, Any] = {"attn_implementation": attention_of(recipe)}
+    if recipe.quantise != "none":
+        options |= quantised(recipe, frozen)
+    model = load_model(study.model, frozen, **options)
+    if torch.cuda.is_available() and find_spec("liger_kernel") and recipe.quantise == "none":
+        from liger_kernel.transformers import _apply_liger_kernel_to_instance  # ty: ignore[unresolved-import]
+
+        _apply_liger_kernel_to_instance(model=model)  # fused norms, rotations and MLP; logits stay ours
+    if recipe.quantise != "none":
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    if recipe.method in ("full", "dpo"):
+        return model  # TRL adds the adapter itself, so that it knows the original underneath
+    set_seed(study.seed)  # the adapter's first values must not depend on how the base was loaded
+    adapted = get_peft_model(model, adapter_config(study))
+    if study.launcher.get("zero_stage") != 3:
+        shorten(adapted)
+    return adapted
+
+
+def adapter_config(study: Train) -> LoraConfig:
+    """The recipe's LoRA in PEFT's words."""
+    recipe = study.recipe
+    return LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules=list(study.model.lora_targets) or "all-linear",
+        task_type="CAUSAL_LM",
+        revision=study.model.revision,
+    )
+
+
+def quantised(recipe: Recipe, compute: torch.dtype) -> dict[str, Any]:
+    """Options of `from_pretrained` for a base in 8 or 4 bits (bitsandbytes; 4 bits as in QLoRA).
+
+    Raises:
+        UserError: there is no GPU, or the extra is not installed.
+    """
+    if not torch.cuda.is_available() or find_spec("bitsandbytes") is None:
+        raise UserError(
+            f"recipe.quantise={recipe.quantise} needs a GPU and bitsandbytes (pip install -e '.[gpu]'); "
+            "recipe.quantise=none needs neither"
+        )
+    from transformers import BitsAndBytesConfig
+
+    if recipe.quantise == "8bit":
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    return {
+        "quantization_config": BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute,
+        )
+    }
