@@ -17,7 +17,7 @@ from warmth.sweep.launching import Failures, error_of
 from warmth.sweep.plan import ranks
 from warmth.sweep.states import state_of
 from warmth.sweep.summary import duration
-from warmth.training.launch import die_with_parent
+from warmth.training.ranks import die_with_parent
 
 CORES_EACH = 4  # for one job on a machine without GPUs
 PATIENCE_S = 60.0  # for jobs that were told to end: ranks save within 30 s

@@ -55,7 +55,7 @@ def watch(run: Run, command: list[str], env: dict[str, str], tracker: Any, stall
         errors="replace",
         env=env,
         start_new_session=True,
-        preexec_fn=die_with_parent if sys.platform == "linux" else None,
+        preexec_fn=killed_with_parent if sys.platform == "linux" else None,
     )
     lines: deque[str] = deque(maxlen=200)
     reader = threading.Thread(target=lambda: lines.extend(line.rstrip() for line in process.stdout or ()), daemon=True)
@@ -79,9 +79,14 @@ def watch(run: Run, command: list[str], env: dict[str, str], tracker: Any, stall
         fail(run, list(lines), process.returncode)
 
 
-def die_with_parent() -> None:
-    """Runs in the child before it starts: a killed `train.py` takes its ranks along at once and frees the folder."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; ranks do the same to torchrun's death
+def die_with_parent(how: int = signal.SIGTERM) -> None:
+    """Runs in a child before it starts, so that it does not outlive its parent."""
+    ctypes.CDLL(None).prctl(1, how)  # PR_SET_PDEATHSIG
+
+
+def killed_with_parent() -> None:
+    """Ranks go at once and without saving: another process may already be continuing the run."""
+    die_with_parent(signal.SIGKILL)
 
 
 def follow(run: Run, process: subprocess.Popen[str], tracker: Any, stalled_s: float) -> None:
