@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,6 +183,11 @@ def weights(model: Model, dtype: torch.dtype, arm: Arm) -> Generator[PreTrainedM
         return
     if not arm.adapters:
         yield base
+        return
+    if whole := [path for path, _ in arm.adapters if not (path / "adapter_config.json").exists()]:
+        if len(arm.adapters) > 1 or arm.adapters[0][1] != 1.0:
+            raise UserError(f"a dose scales an adapter; {whole[0]} is a whole model (recipe.method=full)")
+        yield base_of(replace(model, path=str(whole[0])), dtype)
         return
     tuned = load_adapters(base, model, arm.adapters)
     if dtype != torch.float32:
