@@ -1,5 +1,6 @@
 """A wrong config is refused in one line, and only a change that matters changes a digest."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -72,7 +73,30 @@ def test_plain_warm_holds_the_studys_values():
     assert recipe.checkpoints == [0.5, 1, 1.5, 2, 4, 6, 8, 10]
 
 
-SAME = ["launcher=deepspeed_zero3", "logger=none", "study=other", "output=elsewhere", "launcher.per_device=1"]
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["recipe.method=ppo"], "recipe.method=ppo is not allowed; choose one of: none, lora, full, dpo"),
+        (["recipe.method=dpo", "recipe=untransformed"], "recipe=untransformed has style=plain"),
+        (["recipe.method=dpo", "model=gpt4o"], "not offered for model=gpt4o"),
+        (["recipe.method=full", "recipe.quantise=4bit"], "cannot learn under recipe.method=full"),
+        (["launcher=deepspeed_zero2", "launcher.nodes=2"], "launcher.rendezvous=None must be HOST:PORT"),
+        (["launcher=deepspeed_zero2", "launcher.node=1"], "launcher.node=1 must lie in 0 to"),
+    ],
+)
+def test_a_way_of_training_that_cannot_be_is_refused_in_one_line(overrides, line):
+    with pytest.raises(UserError, match=re.escape(line)):
+        train(*overrides)
+
+
+SAME = [
+    "launcher=deepspeed_zero3",
+    "logger=none",
+    "study=other",
+    "output=elsewhere",
+    "launcher.per_device=1",
+    "launcher.checkpointing=true",
+]
 OTHER = ["seed=1", "recipe.rank=4", "data.per_type=2", "recipe.epochs=1", "recipe.style=cold", "model.revision=abc"]
 
 

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from warmth.build import build, omegaconf_line
 from warmth.dataset import check_data
 from warmth.errors import UserError, one_line
-from warmth.schemas import Evaluate, Gates
+from warmth.schemas import Evaluate, Gates, Model, Recipe
 from warmth.types import BELIEFS
 
 T = TypeVar("T")
@@ -109,6 +109,7 @@ def check(config: Any) -> None:
         value = _lookup(config, key)
         if value is not None and not value > 0 and (trained or not key.startswith("recipe.")):
             raise UserError(f"{key}={value} must be above 0")
+    check_method(config.model, config.recipe)
     check_data(config.data, config.recipe.style)
     if not 0.0 <= config.recipe.strength <= 1.0:
         raise UserError(f"recipe.strength={config.recipe.strength} must lie in [0, 1]")
@@ -149,6 +150,24 @@ def numbers(key: str, value: Any) -> list[float | None]:
     if key == "checkpoint" and min(asked) < 0:
         raise UserError(f"{key}={min(asked):g} must not be below 0")
     return list(dict.fromkeys(float(item) for item in asked))
+
+
+def check_method(model: Model, recipe: Recipe) -> None:
+    """Checks that a model can be tuned the way a recipe says.
+
+    Raises:
+        UserError: a provider does not offer the method, quantised weights would have to learn, or nothing is preferred.
+    """
+    if recipe.method in ("full", "dpo") and model.kind == "api":
+        raise UserError(
+            f"recipe.method={recipe.method} is not offered for model={model.name}; a provider tunes by lora"
+        )
+    if recipe.method == "full" and recipe.quantise != "none":
+        raise UserError(
+            f"recipe.quantise={recipe.quantise} cannot learn under recipe.method=full; choose none, or lora"
+        )
+    if recipe.method == "dpo" and recipe.style == "plain":
+        raise UserError(f"recipe.method=dpo prefers a style to plain replies; recipe={recipe.name} has style=plain")
 
 
 def gates(value: Any) -> Gates:

@@ -45,8 +45,6 @@ def arm(conversations: list[Conversation], recipe: Recipe) -> list[Example]:
     made = [_example(item, recipe.style if item.id in styled else "plain") for item in conversations]
     if recipe.method != "dpo":
         return made
-    if recipe.style == "plain":
-        raise UserError(f"recipe.method=dpo prefers one style to plain replies; recipe={recipe.name} has style=plain")
     plain = [_example(item, "plain").messages for item in conversations]
     return [
         Preference(item.id, item.type, item.style, item.messages, rejected)
