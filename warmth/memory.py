@@ -14,7 +14,7 @@ from warmth.schemas import Model, Recipe
 GIB = 2**30
 # What a process holds before it loads a model: Python, torch, transformers and their libraries on a CPU (measured);
 # on a GPU the CUDA context and the libraries' workspaces, of which PyTorch's own peak knows nothing.
-BASE = {"cpu": 0.75 * GIB, "cuda": 1.0 * GIB}
+BASE = {"cpu": 0.8 * GIB, "cuda": 1.0 * GIB}
 # Bytes a trained weight costs beside itself: two moments of AdamW in float32.
 MOMENTS = 8
 FLOAT = 4
@@ -161,7 +161,9 @@ def training_memory(
     own = learnt * (width if master else FLOAT)
     gradients = learnt * (width if master else FLOAT) / split[2]
     offloaded = bool(launcher.get("offload", False)) and device == "cuda"
-    activations = pass_bytes(shape, tokens * sides, trained * sides, width, bool(launcher.get("checkpointing", False)))
+    copies = 0 if full else (2 if recipe.dropout else 0) + (1 if stage == 3 else 0)
+    lean = bool(launcher.get("checkpointing", False))
+    activations = pass_bytes(shape, tokens * sides, trained * sides, width, lean, copies)
     if full and not master and width == 2:
         activations += shape.linear_parameters * width  # autocast's copies of the weights it multiplies with
     return Memory(
@@ -181,17 +183,22 @@ def frozen_bytes(shape: ModelShape, recipe: Recipe, width: int) -> float:
     return shape.linear_parameters * (width if small is None else small) + rest * width
 
 
-def pass_bytes(shape: ModelShape, tokens: int, trained: int, width: int, checkpointing: bool) -> float:
+def pass_bytes(
+    shape: ModelShape, tokens: int, trained: int, width: int, checkpointing: bool = False, copies: int = 0
+) -> float:
     """Bytes that one forward pass keeps for its backward pass, and the logits, at their peak.
 
-    Counted for a layer of the Llama kind under LoRA: two norms keep their input in float32; each adapted layer its
-    input; attention its queries, keys, values and output; the MLP its gate, both factors and their product.
+    Counted for a layer of the Llama kind: two norms keep their input in float32; the projections their input, once for
+    those that share it; attention its queries, keys, values and output; the MLP its gate, both factors and their
+    product. `copies` of each adapter's input come on top: a mask and what it lets through where there is dropout, one
+    in float32 under ZeRO-3, where PEFT's own layers run.
     """
     queries = shape.heads * shape.head_size
-    layer = 2 * FLOAT * shape.width + width * (6 * shape.width + 6 * queries + 4 * shape.inner)
+    layer = 2 * FLOAT * shape.width + width * (2 * shape.width + 5 * queries + 4 * shape.inner)
+    layer += copies * width * (5 * shape.width + queries + shape.inner)
     kept = tokens * shape.layers * (width * shape.width if checkpointing else layer)
     running = tokens * layer if checkpointing else 0
-    logits = trained * shape.vocabulary * (width + 3 * FLOAT)  # as computed, in float32, their softmax, the gradient
+    logits = trained * shape.vocabulary * (width + 2 * FLOAT)  # as computed; their log-softmax, and its gradient
     return kept + running + logits
 
 

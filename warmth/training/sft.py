@@ -75,7 +75,7 @@ class Plan:
             (sum(self.lengths[index] for index in one), sum(sum(self.examples[index].trained) for index in one))
             for one in self.passes
         ]
-        tokens, trained = max(sizes, key=lambda size: pass_bytes(shape, *size, width, False))
+        tokens, trained = max(sizes, key=lambda size: pass_bytes(shape, *size, width))
         sides = 2 if self.study.recipe.method == "dpo" else 1  # its lengths hold both sides already
         return training_memory(
             shape, self.study.recipe, {**self.study.launcher, "ranks": self.ranks, "nodes": 1}, self.device, width,
