@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,9 @@ def argument_values(
         "gradient_checkpointing": launcher["checkpointing"],
         # the reentrant kind finds no gradient behind frozen embeddings; ZeRO-3 with PEFT needs it (and then it is set)
         "gradient_checkpointing_kwargs": {"use_reentrant": False} if launcher["checkpointing"] else None,
+        # fused norms, rotations and MLP where the [gpu] extra is installed; the loss stays ours
+        "use_liger_kernel": torch.cuda.is_available() and bool(find_spec("liger_kernel")) and recipe.method != "dpo",
+        "liger_kernel_config": {"cross_entropy": False, "fused_linear_cross_entropy": False},
         "use_cpu": not torch.cuda.is_available(),
         "disable_tqdm": True,
         "report_to": [],

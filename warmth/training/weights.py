@@ -39,10 +39,6 @@ def load_trained(study: Train, frozen: torch.dtype) -> Any:
     if recipe.quantise != "none":
         options |= quantised(recipe, frozen)
     model = load_model(study.model, frozen, **options)
-    if torch.cuda.is_available() and find_spec("liger_kernel") and recipe.quantise == "none":
-        from liger_kernel.transformers import _apply_liger_kernel_to_instance  # ty: ignore[unresolved-import]
-
-        _apply_liger_kernel_to_instance(model=model)  # fused norms, rotations and MLP; logits stay ours
     if recipe.quantise != "none":
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if recipe.method in ("full", "dpo"):
