@@ -68,6 +68,7 @@ class Recipe:
     too_long: str = MISSING  # turn, token or refuse: what becomes of a conversation over max_length
     untrainable: str = MISSING  # refuse or drop: one without a trained token, or whose turns the template rewrites
     beta: float = MISSING  # of method dpo: how strongly it is held to the original model
+    packing: bool = field(default=True, metadata=EXCLUDED)  # False: one conversation a pass, as launcher.per_device=1
     quantise: str = MISSING  # none, 8bit or 4bit: how the frozen weights are held
     precision: str = MISSING  # auto, bfloat16 or float32
     checkpoints: list[float] = field(default_factory=list)  # epochs after which the adapter is kept

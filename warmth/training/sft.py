@@ -58,7 +58,7 @@ class Plan:
         self.batches = global_batches(len(self.examples), recipe.batch_size, recipe.epochs, self.study.seed)
         self.lengths = [len(example.ids) for example in self.examples]
         self.passes, self.accumulation = rank_batches(
-            self.batches, self.lengths, recipe.batch_size, ranks, launcher["per_device"], rank
+            self.batches, self.lengths, recipe.batch_size, ranks, launcher["per_device"] if recipe.packing else 1, rank
         )
         self.trained = [sum(sum(self.examples[index].trained[1:]) for index in batch) for batch in self.batches]
         self.autocast = choose_dtype(recipe.precision)
