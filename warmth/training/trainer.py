@@ -14,7 +14,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer import SCHEDULER_NAME
 
 from warmth.schemas import Train
-from warmth.training.resume import load_state, save_state
+from warmth.training.resume import load_state, save_state, torch_optimizer
 
 # Resume state is this project's own (by name, for any number of ranks); DeepSpeed's fits one topology only.
 transformers.trainer.deepspeed_load_checkpoint = lambda *_, **__: None
@@ -55,6 +55,10 @@ class OwnOrder:
         load_state(self.model_wrapped, self.optimizer, Path(checkpoint))  # ty: ignore[unresolved-attribute]
         scheduler = torch.load(os.path.join(checkpoint, SCHEDULER_NAME), weights_only=True)
         self.lr_scheduler.load_state_dict(scheduler)  # ty: ignore[unresolved-attribute]
+        # the next update takes its rate from the optimiser, where the scheduler puts it only after a step
+        groups = torch_optimizer(self.model_wrapped, self.optimizer).param_groups  # ty: ignore[unresolved-attribute]
+        for group, rate in zip(groups, self.lr_scheduler.get_last_lr(), strict=False):  # ty: ignore
+            group["lr"] = rate
 
 
 class SupervisedTrainer(OwnOrder, Trainer):
