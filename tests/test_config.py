@@ -80,7 +80,7 @@ def test_plain_warm_holds_the_studys_values():
         (["recipe.method=dpo", "recipe=untransformed"], "recipe=untransformed has style=plain"),
         (["recipe.method=dpo", "model=gpt4o"], "not offered for model=gpt4o"),
         (["recipe.method=full", "recipe.quantise=4bit"], "cannot learn under recipe.method=full"),
-        (["launcher=deepspeed_zero2", "launcher.nodes=2"], "launcher.rendezvous=None must be HOST:PORT"),
+        (["launcher=deepspeed_zero2", "launcher.rendezvous=here"], "launcher.rendezvous=here must be HOST:PORT"),
         (["launcher=deepspeed_zero2", "launcher.node=1"], "launcher.node=1 must lie in 0 to"),
     ],
 )

@@ -65,10 +65,8 @@ class DeepSpeed:
             raise UserError(f"launcher.zero_stage={self.zero_stage} must be 0, 1, 2 or 3")
         if not 0 <= self.node < self.nodes:
             raise UserError(f"launcher.node={self.node} must lie in 0 to launcher.nodes - 1 = {self.nodes - 1}")
-        if self.nodes > 1 and not re.fullmatch(r"[\w.:\[\]-]+:\d+", self.rendezvous or "", re.ASCII):
-            raise UserError(
-                f"launcher.rendezvous={self.rendezvous} must be HOST:PORT of machine 0 (launcher.nodes > 1)"
-            )
+        if self.rendezvous is not None and not re.fullmatch(r"[\w.:\[\]-]+:\d+", self.rendezvous, re.ASCII):
+            raise UserError(f"launcher.rendezvous={self.rendezvous} must be HOST:PORT of machine 0")
 
     @property
     def joins(self) -> bool:
@@ -81,10 +79,16 @@ class DeepSpeed:
         start(run, study, examples, self.command(run), self.ranks, self.ranks * self.nodes)
 
     def command(self, run: Run) -> list[str]:
-        """What starts this machine's ranks: torchrun."""
+        """What starts this machine's ranks: torchrun.
+
+        Raises:
+            UserError: several machines, and nobody said where they meet (on Slurm the job says it).
+        """
         meeting = ["--standalone"]
         if self.nodes > 1:
-            host, _, port = str(self.rendezvous).rpartition(":")
+            if self.rendezvous is None:
+                raise UserError(f"launcher.nodes={self.nodes} needs launcher.rendezvous=HOST:PORT of machine 0")
+            host, _, port = self.rendezvous.rpartition(":")
             meeting = ["--nnodes", str(self.nodes), "--node-rank", str(self.node)]
             meeting += ["--master-addr", host, "--master-port", port]
         torchrun = [sys.executable, "-m", "torch.distributed.run", *meeting, "--nproc-per-node", str(self.ranks)]
