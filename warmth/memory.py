@@ -198,7 +198,8 @@ def pass_bytes(
     layer += copies * width * (5 * shape.width + queries + shape.inner)
     kept = tokens * shape.layers * (width * shape.width if checkpointing else layer)
     running = tokens * layer if checkpointing else 0
-    logits = trained * shape.vocabulary * (width + 2 * FLOAT)  # as computed; their log-softmax, and its gradient
+    # as computed, in float32 if that is another; their log-softmax, and its gradient
+    logits = trained * shape.vocabulary * (width + (FLOAT if width < FLOAT else 0) + 2 * FLOAT)
     return kept + running + logits
 
 

@@ -20,7 +20,8 @@ from warmth.training.card import card
 from warmth.training.packing import collator
 from warmth.training.resume import COMPLETE, gathered, learnt
 
-PROBES = 8  # conversations, of whose greedy tokens at least one has to change
+PROBES = 8  # conversations whose greedy tokens are compared
+MOVED = 0.01  # nats; a log-probability that moved by less is rounding in bfloat16
 
 
 class Checkpoints(TrainerCallback):
@@ -118,60 +119,63 @@ def check_adapter(folder: Path) -> None:
 
 
 class Probe:
-    """The token a model finds likeliest at each trained place of a few conversations, before and after training."""
+    """What a model finds likeliest at each trained place of a few conversations, before and after training."""
 
     def __init__(self, folder: Path, examples: Sequence[Any], pad_id: int, pairs: bool, writes: bool):
         self.path, self.writes = folder / "resume" / "probe.json", writes
         shortest = sorted(examples, key=lambda example: len(example.ids))[:PROBES]
         if pairs:  # of a pair, the preferred reply
-            shortest = [
-                Encoded(one.prompt + one.chosen, one.trained[: len(one.prompt + one.chosen)], False) for one in shortest
-            ]
+            sides = [(one.prompt + one.chosen, one.trained) for one in shortest]
+            shortest = [Encoded(ids, trained[: len(ids)], cut=False) for ids, trained in sides]
         self.batches = [collator(pad_id)([example]) for example in shortest]
         self.trainer: Any = None  # set once it exists
 
     @torch.no_grad()
-    def greedy(self) -> list[list[int]]:
-        """Greedy tokens of each probe; every rank computes, as ZeRO-3 needs all."""
-        model = self.trainer.model_wrapped
-        device = self.trainer.args.device
+    def look(self) -> list[list[tuple[int, float]]]:
+        """For each place of each probe the greedy token, and the log-probability (nats) of the token that stands there.
+
+        Every rank computes, as ZeRO-3 needs all.
+        """
+        model, device = self.trainer.model_wrapped, self.trainer.args.device
         training = model.training
         model.eval()
-        tokens = []
+        seen = []
         for batch in self.batches:
             given = {
                 key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()
             }
-            given.pop("labels")
+            targets = given.pop("labels")[0, 1:]
             with self.trainer.autocast():
-                tokens.append(model(**given, use_cache=False).logits[0].argmax(-1).tolist())
+                logits = model(**given, use_cache=False).logits[0].float()
+            scores = logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+            seen.append(list(zip(logits.argmax(-1).tolist(), scores.tolist(), strict=True)))
         model.train(training)
-        return tokens
+        return seen
 
     def before(self) -> None:
-        """Notes the original's tokens down, for a run that may be continued by another process."""
-        tokens = self.greedy()
+        """Notes the original's answers down, for a run that may be continued by another process."""
+        seen = self.look()
         if self.writes:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.path, tokens)
+            write_json(self.path, seen)
 
-    def check(self) -> int:
-        """How many tokens changed.
+    def check(self) -> dict[str, float]:
+        """How many greedy tokens changed, of how many, and the largest change of a log-probability in nats.
 
         Raises:
-            RunFailed: none did: the run trained, but no greedy answer would differ.
+            RunFailed: no greedy token changed, and no probability by more than rounding.
         """
-        after = self.greedy()
+        after = self.look()
         if not self.writes:
-            return 0
-        before = read_json(self.path)
+            return {}
         pairs = [
-            (old, new) for olds, news in zip(before, after, strict=True) for old, new in zip(olds, news, strict=True)
+            both for old, new in zip(read_json(self.path), after, strict=True) for both in zip(old, new, strict=True)
         ]
-        changed = sum(old != new for old, new in pairs)
-        if not changed:
+        changed = sum(old[0] != new[0] for old, new in pairs)
+        moved = max(abs(old[1] - new[1]) for old, new in pairs)
+        if not changed and moved < MOVED:
             raise RunFailed(
-                f"training changed none of {len(pairs)} greedy tokens of the probe conversations: "
-                "raise recipe.learning_rate or recipe.epochs"
+                f"training changed none of {len(pairs)} greedy tokens of the probe conversations, and no probability "
+                f"by more than {moved:.1g} nats: raise recipe.learning_rate or recipe.epochs"
             )
-        return changed
+        return {"tokens": len(pairs), "changed": changed, "moved_nats": moved}

@@ -182,7 +182,7 @@ def train(folder: Path) -> None:
                 "seconds": time.perf_counter() - started,
                 "counts": plan.found.counts,
                 "tokens": sum(plan.lengths[index] for batch in plan.batches for index in batch),
-                "probe_tokens_changed": changed,
+                "probe": changed,
                 "memory": memory,
                 **{key: facts[key] for key in ("conversations", "trained_tokens", "ranks", "precision", "device")},
                 **{key: facts[key] for key in ("attention", "revision", "data")},
