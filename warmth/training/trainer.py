@@ -29,7 +29,7 @@ class OwnOrder:
 
     def autocast(self) -> Any:
         """The same under every launcher: DeepSpeed switches the Trainer's own off."""
-        device = self.args.device.type  # ty: ignore[unresolved-attribute]
+        device = self.args.device.type  # ty: ignore[missing-attribute]
         return torch.autocast(device, dtype=self._dtype, enabled=self._dtype != torch.float32)
 
     def get_train_dataloader(self) -> DataLoader:
@@ -38,10 +38,10 @@ class OwnOrder:
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Only makes the folder: weights are in the resume state, adapters are `Checkpoints`' business."""
-        os.makedirs(output_dir or self.args.output_dir, exist_ok=True)  # ty: ignore[unresolved-attribute]
+        os.makedirs(output_dir or self.args.output_dir, exist_ok=True)  # ty: ignore[missing-attribute]
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        writes = self.args.should_save  # ty: ignore[unresolved-attribute]
+        writes = self.args.should_save  # ty: ignore[missing-attribute]
         save_state(self.model_wrapped, self.optimizer, Path(output_dir), writes)  # ty: ignore
         if writes:
             torch.save(self.lr_scheduler.state_dict(), os.path.join(output_dir, SCHEDULER_NAME))  # ty: ignore
@@ -52,11 +52,11 @@ class OwnOrder:
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
             return
-        load_state(self.model_wrapped, self.optimizer, Path(checkpoint))  # ty: ignore[unresolved-attribute]
+        load_state(self.model_wrapped, self.optimizer, Path(checkpoint))  # ty: ignore[missing-attribute]
         scheduler = torch.load(os.path.join(checkpoint, SCHEDULER_NAME), weights_only=True)
-        self.lr_scheduler.load_state_dict(scheduler)  # ty: ignore[unresolved-attribute]
+        self.lr_scheduler.load_state_dict(scheduler)  # ty: ignore[missing-attribute]
         # the next update takes its rate from the optimiser, where the scheduler puts it only after a step
-        groups = torch_optimizer(self.model_wrapped, self.optimizer).param_groups  # ty: ignore[unresolved-attribute]
+        groups = torch_optimizer(self.model_wrapped, self.optimizer).param_groups  # ty: ignore[missing-attribute]
         for group, rate in zip(groups, self.lr_scheduler.get_last_lr(), strict=False):  # ty: ignore
             group["lr"] = rate
 
