@@ -98,3 +98,12 @@ def test_samples_of_one_question_and_seed_are_no_new_seeds():
 def test_one_seed_says_nothing_about_another():
     made = nested_mean(np.array([1.0, 0, 1, 0]), np.arange(4), np.zeros(4))
     assert math.isnan(made["low_recipe"]) and made["low"] < 0.5 < made["high"]
+
+
+def test_odds_ratios_are_given_where_each_question_occurs_once():
+    rows = pd.DataFrame(
+        {"arm_only_wrong": [6, 6, 3], "reference_only_wrong": [2, 2, 0], "mcnemar_p": [0.3, math.nan, 0.2]}
+    )
+    made = families.with_odds(rows)
+    assert made["odds_ratio"].iloc[0] == 3 and math.isnan(made["odds_ratio"].iloc[1])
+    assert made["odds_high"].iloc[2] == math.inf and made["odds_low"].iloc[0] < 3 < made["odds_high"].iloc[0]

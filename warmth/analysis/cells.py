@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from warmth.analysis import wording
-from warmth.analysis.families import odds_ratio
 from warmth.analysis.ink import variable
 
 if TYPE_CHECKING:
@@ -185,11 +184,12 @@ def difference_table(report: Report) -> Table:
 
 def odds_cell(row: Any) -> Cell:
     """The odds ratio of the discordant pairs with its exact interval, where each question occurs once."""
-    if not wording.known(row["mcnemar_p"]):
+    if not wording.known(row["odds_ratio"]):
         return Cell("")
-    ratio, low, high = odds_ratio(int(row["arm_only_wrong"]), int(row["reference_only_wrong"]))
-    ends = [f"{end:.2f}" if math.isfinite(end) else "∞" for end in (low, high)]
-    return Cell(f"{ratio:.2f}" if math.isfinite(ratio) else "∞", ratio, " to ".join(ends)) if low == low else Cell("")
+    texts = [
+        f"{row[name]:.2f}" if math.isfinite(row[name]) else "∞" for name in ("odds_ratio", "odds_low", "odds_high")
+    ]
+    return Cell(texts[0], float(row["odds_ratio"]), f"{texts[1]} to {texts[2]}")
 
 
 def controls_table(report: Report) -> Table | None:

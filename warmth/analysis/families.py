@@ -82,6 +82,15 @@ def odds_ratio(arm_only: int, reference_only: int, level: float = LEVEL) -> tupl
     return arm_only / reference_only if reference_only else math.inf, low, high
 
 
+def with_odds(differences: pd.DataFrame) -> pd.DataFrame:
+    """Adds `odds_ratio`, `odds_low` and `odds_high` to rows of `effects.differences`; NaN where questions recur."""
+    once = differences["mcnemar_p"].notna() if len(differences) else pd.Series(dtype=bool)
+    counts = zip(differences.get("arm_only_wrong", ()), differences.get("reference_only_wrong", ()), once, strict=True)
+    made = [odds_ratio(int(b), int(c)) if single else (math.nan,) * 3 for b, c, single in counts]
+    names = ["odds_ratio", "odds_low", "odds_high"]
+    return differences.assign(**{name: [row[at] for row in made] for at, name in enumerate(names)})
+
+
 @dataclass(frozen=True)
 class Equivalence:
     """Two one-sided tests of |difference| < margin, all in one unit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from warmth.analysis import (
     supplement,
     tables,
 )
+from warmth.analysis.families import with_odds
 from warmth.analysis.grading import Grading
 from warmth.analysis.ink import Drawing
 from warmth.analysis.rows import Rows, arm_order, load
@@ -89,7 +91,7 @@ def build(
     }
     direct = pairs["original"] if "original" in pairs else effects.pair(slim)
     differences = supplement.corrected(ordered(effects.differences(direct)))
-    differences = claims.equivalences(differences, settings.margin_points, settings.preregistered)
+    differences = claims.equivalences(with_odds(differences), settings.margin_points, settings.preregistered)
     controls = [
         effects.differences(pairs[name], ["overall"]).assign(reference=name) for name in present if name != "original"
     ]
