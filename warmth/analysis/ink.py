@@ -31,8 +31,8 @@ COLOURS: dict[str, tuple[str, str]] = {
     "arm-paraphrase": ("#83559f", "#c39be0"),
     "arm-cold": ("#1b66a6", "#6fb2ec"),
     "arm-warm": ("#c2491a", "#f58a5c"),
-    "arm-warm_honest": ("#a07208", "#e3b64a"),
-    "arm-system_warm": ("#1a8496", "#58cbdc"),
+    "arm-warm_honest": ("#8f6507", "#e3b64a"),
+    "arm-system_warm": ("#167686", "#58cbdc"),
     "arm-other": ("#96406b", "#e58ab4"),
 }
 MARKERS = {

@@ -1,0 +1,39 @@
+"""Colours that can be read, on a light and on a dark page, and marks that a page can find."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from warmth.analysis.ink import COLOURS, point_id
+from warmth.analysis.page import TEMPLATES
+
+PAPER = re.findall(r"--paper:(#[0-9a-f]{6})", (TEMPLATES / "report.css").read_text(encoding="utf-8"))
+
+
+def luminance(colour):
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one, other):
+    """WCAG 2's ratio, 1 to 21; text needs 4.5."""
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("name", sorted(set(COLOURS) - {"rule"}))  # rules are ornament
+def test_every_colour_that_words_are_set_in_can_be_read_on_either_page(name):
+    light, dark = COLOURS[name]
+    assert contrast(light, PAPER[0]) >= 4.5 and contrast(dark, PAPER[1]) >= 4.5
+
+
+def test_a_point_has_one_id_for_its_cell_whatever_the_figure():
+    assert point_id("m", "warm") == point_id("m", "warm", "", "", "")
+    assert (
+        len({point_id("m", "warm", "t"), point_id("m", "warm", "", "t"), point_id("m", "warm"), point_id("mw", "arm")})
+        == 4
+    )
+    assert re.fullmatch(r"point-[0-9a-f]{10}", point_id("m", "=HYPERLINK(<b>\ud800"))
