@@ -34,14 +34,16 @@ def side_by_side(item: Example) -> Iterator[Any]:
 
 def score_table(result: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Any:
     """Scores for a terminal, the beginning of each text beside them."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("Id", no_wrap=True)
-    table.add_column("Warmth", justify="right", no_wrap=True, min_width=7)
+    table = Table(box=None, pad_edge=False, expand=True)
+    table.add_column("Id", no_wrap=True, min_width=max((min(len(str(row["id"])), 12) for row in rows), default=2))
+    table.add_column("Warmth", justify="right", no_wrap=True, min_width=10)
     table.add_column("Text", no_wrap=True, overflow="ellipsis", ratio=1)
     for line, row in zip(result, rows, strict=True):
-        value = line["reason"] if line["score"] is None else wording.signed(line["score"], 4)
+        scored = line["score"] is not None
+        value = wording.signed(line["score"], 4) if scored else "not scored"
         start = wording.visible(" ".join(row["text"].split()), 80)
-        table.add_row(Text(wording.visible(line["id"], 40)), Text(value), Text(start))
+        text = Text(start) if scored else Text.assemble((f"{line['reason']} ", "dim"), start)
+        table.add_row(Text(wording.visible(line["id"], 40)), Text(value), text)
     return table
 
 
