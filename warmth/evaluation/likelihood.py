@@ -113,12 +113,10 @@ def picked(logits: Tensor, tokens: Tensor) -> Tensor:
 @torch.inference_mode()
 def start_log_probs(model: PreTrainedModel, starts: Sequence[Sequence[int]]) -> list[float]:
     """Sum of the log-probabilities of each beginning's own tokens, the first of which is not predicted."""
-    sums = []
-    for ids in starts:
-        tokens = torch.tensor([list(ids)], device=device_of(model))
-        logits = model(input_ids=tokens, use_cache=False).logits[:, :-1]
-        sums.append(float(picked(logits, tokens[:, 1:]).sum()) if len(ids) > 1 else 0.0)
-    return sums
+    width = max(map(len, starts))
+    tokens = torch.tensor([[*ids, *[PAD] * (width - len(ids))] for ids in starts], device=device_of(model))
+    gained = picked(model(input_ids=tokens, use_cache=False).logits[:, :-1], tokens[:, 1:]).tolist()
+    return [sum(line[: len(ids) - 1]) for line, ids in zip(gained, starts, strict=True)]  # padding is behind and unseen
 
 
 @torch.no_grad()
