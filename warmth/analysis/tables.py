@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,10 @@ def columns(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """A frame as JSON rows; NaN becomes null."""
+    """A frame as JSON rows; NaN and infinity become null."""
     rows = frame.to_dict("records")
-    return [{str(key): value if wording.known(value) else None for key, value in row.items()} for row in rows]
+    return [{str(key): value if _finite(value) else None for key, value in row.items()} for row in rows]
+
+
+def _finite(value: Any) -> bool:
+    return wording.known(value) and not (isinstance(value, float) and math.isinf(value))
