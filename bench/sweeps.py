@@ -8,6 +8,7 @@ Beside them a bare Hydra app with its stock sweeper and as many empty jobs.
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -61,18 +62,19 @@ def finish(arguments: list[str]) -> None:
             run.finish({"loss": 1.0})
 
 
-def seconds(command: list[str], output: str, code: int = 0) -> float:
-    """Wall time of a whole process.
+def seconds(command: list[str], output: str, code: int = 0) -> tuple[float, float]:
+    """Wall time and processor time of a whole process: the latter hardly depends on what else the machine does.
 
     Raises:
         RuntimeError: it ended otherwise than expected.
     """
     env = {**os.environ, "WANDB_MODE": "offline", "PYTHONPATH": str(ROOT)}
-    started = time.perf_counter()
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, env=env)
     if done.returncode != code:
         raise RuntimeError(f"{' '.join(command)} in {output}: {done.stderr[-500:]}")
-    return time.perf_counter() - started
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main() -> None:
@@ -87,14 +89,14 @@ def main() -> None:
         planned = seconds(["train.py", "-m", *where, *MANY, "plan=true"], output)
         alone = min(seconds([str(empty), f"output={output}/{n}", "logger=wandb"], output) for n in range(3))
         rows += [
-            {"case": "the finished sweep of 100 runs again", "s": again},
-            {"case": "1,000 runs composed and planned", "s": planned},
-            {"case": "one run without work, W&B offline", "s": alone},
+            {"case": "the finished sweep of 100 runs again", "s": again[0], "CPU s": again[1]},
+            {"case": "1,000 runs composed and planned", "s": planned[0], "CPU s": planned[1]},
+            {"case": "one run without work, W&B offline", "s": alone[0], "CPU s": alone[1]},
         ]
         if (PEERS / "hydra_bare.py").exists():
             bare = ["-m", f"hydra.sweep.dir={output}/bare", "+x=range(0,100)"]
             stock = min(seconds([str(PEERS / "hydra_bare.py"), *bare], output) for _ in range(3))
-            rows.append({"case": "bare Hydra, stock sweeper, 100 empty jobs", "s": stock})
+            rows.append({"case": "bare Hydra, stock sweeper, 100 empty jobs", "s": stock[0], "CPU s": stock[1]})
     table("Sweeps without work, whole processes", rows)
 
 
