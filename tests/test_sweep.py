@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from warmth.digest import ROOT, training_digest
 from warmth.errors import RunFailed, UserError
-from warmth.evaluation.identity import folder_of
+from warmth.evaluation.points import folders_of
 from warmth.schemas import Evaluate, Train, register
 from warmth.store import Run, run_folder
 from warmth.sweep.sweep import Sweep
@@ -34,7 +34,7 @@ class EvaluateTask:
 
     @staticmethod
     def folders(study):
-        return [folder_of(study)]
+        return folders_of(study)
 
 
 class Carrier:

@@ -48,3 +48,9 @@ class SlurmLauncher(JobLauncher):
         from warmth.sweep.slurm import Slurm
 
         Slurm(**self.settings).carry_out(jobs, failures)
+
+    def follows(self, job: Any) -> bool:
+        """Whether an earlier command submitted this job, and it still waits or runs."""
+        from warmth.sweep.slurm import submitted
+
+        return bool(submitted([job]))

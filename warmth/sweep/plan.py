@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from warmth.digest import arm_identity, digest, plain
 from warmth.errors import NotTrained, UserError
@@ -15,7 +15,10 @@ from warmth.schemas import Evaluate, Model, Recipe, Train
 from warmth.store import run_folder
 from warmth.sweep.hardware import Device, correction, device, table, tflops
 from warmth.sweep.states import state_of
-from warmth.sweep.workload import Work, evaluation, longest, total_usd, training
+from warmth.sweep.workload import Work, evaluation, longest, questions, total_usd, training
+
+if TYPE_CHECKING:
+    from warmth.evaluation.grid import Grid
 
 OPERATIONS = {"train": 6, "generate": 2}  # for each parameter and token: forward and backward, or forward alone
 ROW_BYTES = {"train": 6_000, "generate": 2_500}  # of a conversation; of an answer with its prompt and grade
@@ -150,13 +153,35 @@ def show(forecasts: Sequence[Forecast]) -> None:
 
 
 def show_grid(study: Train | Evaluate) -> None:
-    """Prints what an evaluation would ask: prompts of each task, context and belief, and three of them."""
-    if isinstance(study, Evaluate):
-        from warmth.evaluation import grid, tasks
-        from warmth.evaluation.arms import from_run
+    """Prints what an evaluation asks: prompts of each task, context and belief, and three where they are on disk."""
+    if not isinstance(study, Evaluate):
+        return
+    from rich.console import Console
 
-        study = from_run(study)
+    from warmth.evaluation import grid, tasks
+    from warmth.evaluation.arms import from_run
+
+    study = from_run(study)
+    files = [tasks.file_of(task) for task in study.task.values()]
+    if all(path is not None and path.is_file() for path in files):
         grid.show(study, tasks.load_all(study))
+    else:  # nothing is fetched for a plan: one question stands for all of its task
+        Console(markup=False, highlight=False, width=grid.WIDTH).print(grid.table(nominal(study)))
+
+
+def nominal(study: Evaluate) -> Grid:
+    """The counts of a grid whose questions are on the hub, as if each had both a right and a wrong answer."""
+    from warmth.evaluation import grid
+    from warmth.types import Question
+
+    numbers = {name: questions(name, task, study.limit) for name, task in study.task.items()}
+    asked: dict[tuple[str, str, str, bool], int] = {}
+    for name in study.task:
+        yes_no = study.task[name].reader == "disinfo"
+        stand_in = Question(name, name, f"{name}?", ("yes",) if yes_no else ("right",), "no" if yes_no else "wrong")
+        for key, count in grid.count(study, [stand_in]).asked.items():
+            asked[key] = count * numbers[name]
+    return grid.Grid(asked, {}, numbers, study.samples)
 
 
 def listing(forecasts: Sequence[Forecast]) -> Any:

@@ -104,11 +104,9 @@ class Slurm:
         """
         if not jobs:
             return
-        folder = Path(jobs[0].study.output).resolve() / jobs[0].study.study / "slurm"
+        folder = folder_of(jobs[0])
         folder.mkdir(parents=True, exist_ok=True)
-        known = read_json(folder / "jobs.json") if (folder / "jobs.json").exists() else {}
-        queued = in_queue([known[job.name] for job in jobs if job.name in known])
-        ids = {job.name: known[job.name] for job in jobs if known.get(job.name) in queued}
+        known, ids = noted(folder), submitted(jobs)
         groups: dict[Need, list[Job]] = {}
         for job in jobs:
             if job.name not in ids:
@@ -185,6 +183,23 @@ class Slurm:
         except KeyboardInterrupt:
             say(f"the jobs go on; the same command follows them, `scancel {' '.join(waiting)}` ends them")
             raise
+
+
+def folder_of(job: Job) -> Path:
+    """Where a study's batch files and logs are."""
+    return Path(job.study.output).resolve() / job.study.study / "slurm"
+
+
+def noted(folder: Path) -> dict[str, str]:
+    """The job each run was last submitted as."""
+    return read_json(folder / "jobs.json") if (folder / "jobs.json").exists() else {}
+
+
+def submitted(jobs: Sequence[Job]) -> dict[str, str]:
+    """The jobs of these that an earlier command submitted and that still wait or run, by name."""
+    known = noted(folder_of(jobs[0])) if jobs else {}
+    queued = in_queue([known[job.name] for job in jobs if job.name in known])
+    return {job.name: known[job.name] for job in jobs if known.get(job.name) in queued}
 
 
 def ended(job: Job, number: str, failures: Failures) -> None:

@@ -65,7 +65,7 @@ class Sweep:
         """
         self._find_runs()
         jobs = self._distinct()
-        todo = [job for job in jobs if self._is_wanted(job)]
+        todo = [job for job in jobs if self._is_wanted(job, launcher)]
         failures = Failures(self.jobs[0].study.stop_after_failures if self.jobs else None)
         try:
             launch(launcher, [job for job in todo if not job.waits_for], failures)
@@ -125,8 +125,10 @@ class Sweep:
             self.left_out.append(line)
             say(line)
 
-    def _is_wanted(self, job: Job) -> bool:
-        """Whether a job is to be started: not done, not under way elsewhere, and not excluded by `rerun`."""
+    def _is_wanted(self, job: Job, launcher: Any) -> bool:
+        """Whether a job is to be started or followed: not done, not under way elsewhere, not excluded by `rerun`."""
+        if hasattr(launcher, "follows") and launcher.follows(job):
+            return True
         states = {folder: state_of(folder) for folder in job.runs}
         rerun = job.study.rerun
         if any(state.name == "running" for state in states.values()):
