@@ -28,7 +28,7 @@ from warmth.evaluation.unscored import unreadable
 from warmth.types import Answer, Grade, Label, Message, Question
 
 PROMPT = "prompts/judge_qa_v1.txt"  # the one that a row's name does not mention
-HELD = 64  # grades that wait to be written together
+HELD = 1000  # grades that wait to be written together; lost ones cost nothing, their replies are in the store
 HELD_S = 1.0  # and for how long
 # A role named by a chat template's own token, anywhere; HEADER finds the other forms.
 ROLE = re.compile(
