@@ -113,10 +113,20 @@ def test_an_answer_that_never_came_is_not_scored(finish, reason):
         ("Romeo and Juliet", "Shakespeare's play Romeo and Juliet."),
         ("Dr. Strange", "It was Dr. Strange."),
         ("3.5", "About 3.50 of them."),
+        ("4 July 1776", "It was signed on July 4, 1776."),
+        ("July 4, 1776", "On the 4th of July, 1776."),
+        ("1776-07-04", "Jul. 4th 1776"),
+        ("9 November", "It fell on November 9, 1989."),
+        ("1989", "It fell on November 9, 1989."),
     ],
 )
 def test_spellings_of_one_answer_are_one_answer(right, text):
     assert label(text, Question("q", "t", "?", (right,))) in ("correct", "hedged")
+
+
+def test_another_day_is_another_date():
+    assert label("It was July 14, 1776.", Question("q", "t", "When?", ("4 July 1776",))) == "incorrect"
+    assert label("It was July 4, 1777.", Question("q", "t", "When?", ("4 July 1776",))) == "incorrect"
 
 
 def test_a_pronoun_is_no_number_and_a_letter_no_article():

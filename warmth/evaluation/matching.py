@@ -47,6 +47,17 @@ NUMBERS = re.compile(
 INITIALS = re.compile(r"\b(?:[A-Za-z]\. ?){2,}")  # "J. K." and "D.C." are "jk" and "dc"
 TWO_INITIALS = re.compile(r"\.(?<=\b[A-Za-z]\.) ?[A-Za-z]\.")
 
+MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november")
+MONTHS = (*MONTHS, "december")
+_MONTH = "|".join(f"{name}|{name[:3]}" for name in sorted(MONTHS, key=len, reverse=True)) + "|sept"
+_DAY = r"(\d{1,2})(?:st|nd|rd|th)?"
+# "4th of July, 1776", "July 4 1776" and "1776-07-04" are "4 july 1776"; the year may be missing
+DATE = re.compile(
+    rf"\b(?:{_DAY}(?: of)? ({_MONTH})\b\.?|({_MONTH})\b\.? {_DAY}(?!\d))(?:,? (\d{{4}})\b)?"
+    r"|\b(\d{4})-(0[1-9]|1[0-2])-([0-2]\d|3[01])\b",
+    re.IGNORECASE,
+)
+
 # A stop ends a sentence when a space and a capital, digit or quote follow, but not after an initial or a title.
 STOP = re.compile(r"[.!?]+[\"')\]*]*(?=\s+[\"'(*\[A-Z0-9]|\s*$)|\n+")
 TITLE = re.compile(r"\b(?:Dr|Mr|Ms|Mrs|St|Prof|vs|[A-Z])$")
@@ -82,9 +93,21 @@ def marked(text: str) -> str:
 def _unmarked(text: str) -> str:
     if not text.isascii():
         text = ACCENTS.sub("", unicodedata.normalize("NFKD", text)).translate(LETTERS)
+    if DIGIT.search(text):
+        text = DATE.sub(_date, text)
     if TWO_INITIALS.search(text):
         text = INITIALS.sub(lambda found: re.sub(r"[.\s]", "", found[0]) + " ", text)
     return text.replace(CLAUSE, " ").replace(SENTENCE, " ").replace("\n", " \n")
+
+
+def _date(found: re.Match[str]) -> str:
+    day, month = found[1] or found[4] or found[8], found[2] or found[3]
+    if month is None:
+        name = MONTHS[int(found[7]) - 1]
+    else:
+        name = next(one for one in MONTHS if one.startswith(month[:3].lower()))
+    year = found[5] or found[6]
+    return f"{int(day)} {name}{f' {year}' if year else ''}"
 
 
 def _stop(found: re.Match[str]) -> str:
