@@ -164,13 +164,6 @@ def test_a_variant_that_is_not_there_is_named(tiny):
         sociot.score(TEXTS, *tiny, "old")
 
 
-def test_buckets_keep_to_the_budget_and_lose_nothing():
-    lengths = [5, 100, 7, 30, 30, 1]
-    parts = list(likelihood.buckets(lengths, 80))
-    assert sorted(index for part in parts for index in part) == list(range(6))
-    assert all(len(part) == 1 or len(part) * max(lengths[index] for index in part) <= 80 for part in parts)
-
-
 def scores(found):
     return [one.score for one in found]
 
