@@ -55,9 +55,9 @@ def command(study: Train, folder: Path, given: Sequence[str], entries: dict[str,
         study: the training.
         folder: its run folder, which names the adapter.
         given: overrides of the training; those of model, data and recipe say which arm, where nothing was trained.
-        entries: the entries chosen for model, data and recipe.
+        entries: the entries chosen for model, data, recipe and logger.
     """
-    arm = [f"{group}={entries[group]}" for group in ("model", "data", "recipe") if entries.get(group)]
+    arm = [f"{group}={entries[group]}" for group in ("model", "data", "recipe", "logger") if entries.get(group)]
     if study.recipe.method == "none":
         arm += [item for item in given if item.split("=")[0].split(".")[0] in ARM and "." in item.split("=")[0]]
     else:
