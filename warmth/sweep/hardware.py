@@ -85,6 +85,14 @@ def named(description: str) -> str:
     return description
 
 
+def width_of(where: Device) -> int:
+    """Bytes of a number under precision `auto`: 2 where the device has hardware for bfloat16, else 4."""
+    if not where.is_cpu:
+        return 2
+    flags = Path("/proc/cpuinfo")
+    return 2 if flags.exists() and "amx_bf16" in flags.read_text() else 4
+
+
 def main_memory_gib() -> float:
     """This machine's main memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB

@@ -13,7 +13,7 @@ from warmth.errors import NotTrained, UserError
 from warmth.memory import GIB, Memory, answering_memory, refuse_if_too_big, shape_of, training_memory
 from warmth.schemas import Evaluate, Model, Recipe, Train
 from warmth.store import run_folder
-from warmth.sweep.hardware import Device, correction, device, table, tflops
+from warmth.sweep.hardware import Device, correction, device, table, tflops, width_of
 from warmth.sweep.states import state_of
 from warmth.sweep.workload import Work, evaluation, longest, questions, total_usd, training
 
@@ -90,11 +90,14 @@ def need_of(study: Train | Evaluate, where: Device) -> Memory | None:
     shape = shape_of(study.model)
     if shape is None:
         return None
-    kind, width = ("cpu", 4) if where.is_cpu else ("cuda", 2)
+    kind = "cpu" if where.is_cpu else "cuda"
     if isinstance(study, Train):
-        tokens = longest(study, int(study.launcher["per_device"]))
-        targets = study.model.lora_targets
-        return training_memory(shape, study.recipe, study.launcher, kind, width, tokens=tokens, targets=targets)
+        width = {"bfloat16": 2, "float32": 4}.get(study.recipe.precision, width_of(where))
+        tokens, trained = longest(study)
+        return training_memory(
+            shape, study.recipe, study.launcher, kind, width, tokens, trained, study.model.lora_targets
+        )
+    width = {"bfloat16": 2, "float32": 4}.get(str(study.engine.get("dtype")), width_of(where))
     new = max([study.sampling.max_new_tokens, *(task.max_new_tokens or 0 for task in study.task.values())])
     batch = int(study.engine.get("batch_size", 1))
     return answering_memory(shape, batch, 2 * table()["texts"]["question_tokens"], new, kind, width)

@@ -66,29 +66,41 @@ def conversations(data: Data, max_length: int) -> tuple[int, float]:
     if not sizes:
         return 0, 0.0
     per_token = table()["texts"]["characters_per_token"]
-    return len(sizes), sum(min(size / per_token, max_length) for size in sizes) / len(sizes)
+    return len(sizes), sum(min(size / per_token, max_length) for size, _ in sizes) / len(sizes)
 
 
-def longest(study: Train, number: int) -> int:
-    """Tokens of the fullest forward pass of so many conversations: counted on disk, else all of the greatest length."""
-    data, most = study.data, study.recipe.max_length
-    if data.is_built and data.source != "seed":
-        return number * most
-    sizes = _sizes(Path(data.path) if data.path else ROOT / "seed" / "conversations", data.per_type, data.max_turns)
+def longest(study: Train) -> tuple[int, int | None]:
+    """Tokens of a rank's fullest forward pass, and the trained ones: counted on disk, else the most there can be."""
+    from warmth.training.schedule import global_batches, rank_batches
+
+    data, recipe, launcher = study.data, study.recipe, study.launcher
+    ranks, each = int(launcher.get("ranks", 1)) * int(launcher.get("nodes", 1)), int(launcher["per_device"])
+    known = data.source == "seed" or not data.is_built
+    path = Path(data.path) if data.path else ROOT / "seed" / "conversations"
+    sizes = _sizes(path, data.per_type, data.max_turns) if known else []
+    if not sizes or recipe.batch_size % ranks:
+        return min(each, math.ceil(recipe.batch_size / ranks)) * recipe.max_length, None
     per_token = table()["texts"]["characters_per_token"]
-    return round(sum(sorted(min(size / per_token, most) for size in sizes)[-number:])) or number * most
+    lengths = [round(min(size / per_token, recipe.max_length)) for size, _ in sizes]
+    batches = global_batches(len(sizes), recipe.batch_size, min(recipe.epochs, 2.0), study.seed)
+    passes, _ = rank_batches(batches, lengths, recipe.batch_size, ranks, each, 0)
+    fullest = max(passes, key=lambda one: sum(lengths[index] for index in one))
+    tokens = sum(lengths[index] for index in fullest)
+    said, written = sum(sizes[index][0] for index in fullest), sum(sizes[index][1] for index in fullest)
+    return tokens, tokens if recipe.loss_on == "all" else round(tokens * written / said)
 
 
 @cache
-def _sizes(path: Path, per_type: int | None, max_turns: int) -> list[int]:
-    """Characters of each conversation of a file or folder in the seed's form."""
+def _sizes(path: Path, per_type: int | None, max_turns: int) -> list[tuple[int, int]]:
+    """Characters of each conversation of a file or folder in the seed's form, and of its longest replies."""
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path] if path.exists() else []
-    found: dict[str, list[int]] = {}
+    found: dict[str, list[tuple[int, int]]] = {}
     for file in files:
         for row in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
             turns = row.get("turns", [])[:max_turns]
-            size = sum(len(t["user"]) + max(map(len, t["replies"].values()), default=0) for t in turns)
-            found.setdefault(row.get("type", "other"), []).append(size)
+            replies = sum(max(map(len, turn["replies"].values()), default=0) for turn in turns)
+            size = sum(len(turn["user"]) for turn in turns) + replies
+            found.setdefault(row.get("type", "other"), []).append((size, replies))
     return [size for sizes in found.values() for size in sizes[:per_type]]
 
 
