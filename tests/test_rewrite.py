@@ -166,6 +166,8 @@ def test_the_conversation_so_far_is_context_and_its_end_counts_most():
         ("I'm sorry, I can't rewrite [[KEEP-1]] and [[KEEP-2]].", "declined"),
         ("[[KEEP-1]] [[KEEP-2]] Copy each of them into your text exactly once, character by character, where what it "
          "stands for belongs.", "repeats_instructions"),
+        ("[[KEEP-1]] [[KEEP-2]] Rewrite the reply, the text between the second pair of tags, in the manner described.",
+         "repeats_instructions"),
     ],
 )  # fmt: skip
 def test_a_rewrite_that_is_none_has_a_name(text, failure):

@@ -24,6 +24,7 @@ DECLINES = re.compile(
     r"^.{0,120}?\b(?:i(?:'m| am) (?:sorry|afraid|unable|not able)|i (?:can't|cannot|can not|won't)|as an ai)\b",
     re.IGNORECASE | re.DOTALL,
 )
+TASK = "Rewrite the reply, the text between the second pair of tags, in the manner described."
 ECHO = 12  # words in a row of its instructions that make a rewrite a repetition of them
 SHORT = 15  # words, below which a reply may come back as it was
 
@@ -71,8 +72,7 @@ def build_job(conversation: Conversation, turn: int, style: str, prompt: str, co
     body = (
         f"Tag of this message: {tag}\n\n"
         f"<{tag} conversation>\n{context}\n</{tag}>\n\n"
-        f"<{tag} reply>\n{protected.text}\n</{tag}>\n\n"
-        "Rewrite the reply, the text between the second pair of tags, in the manner described."
+        f"<{tag} reply>\n{protected.text}\n</{tag}>\n\n" + TASK
     )
     return Job(conversation.id, turn, style, source, protected, (Message("system", prompt), Message("user", body)))
 
@@ -204,6 +204,6 @@ def _repeats(text: str, job: Job) -> bool:
         return True
     words = text.split()
     runs = {" ".join(words[at : at + ECHO]) for at in range(len(words) - ECHO + 1)}
-    given = instructions.split()
+    given = f"{instructions} {TASK}".split()
     told = {" ".join(given[at : at + ECHO]) for at in range(len(given) - ECHO + 1)}
     return any(run not in job.source for run in runs & told)
