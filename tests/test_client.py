@@ -70,6 +70,7 @@ def test_no_more_calls_are_under_way_than_the_config_allows(tmp_path):
     assert server.peak == 5
 
 
+@pytest.mark.ranks  # measures time
 @pytest.mark.parametrize("headers", [True, False])
 def test_all_calls_get_through_a_limit_and_few_are_refused(tmp_path, headers):
     with ModelServer(rate=40, headers=headers) as server:

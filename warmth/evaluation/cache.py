@@ -27,6 +27,8 @@ class Reserved(DynamicLayer):
             self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
             self._both = [self._room(states, states.shape[0]) for states in (key_states, value_states)]
         start, self.used = self.used, self.used + key_states.shape[-2]
+        if self.used > self.capacity:  # writing past the end would be silent: one token broadcasts to none
+            raise RuntimeError(f"{self.used} tokens in a cache for {self.capacity}")
         for room, states in zip(self._both, (key_states, value_states), strict=True):
             room[:, :, start : self.used] = states
         return self._show()

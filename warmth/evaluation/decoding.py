@@ -184,7 +184,7 @@ def weights(model: Model, dtype: torch.dtype, arm: Arm) -> Generator[PreTrainedM
     if not arm.adapters:
         yield base
         return
-    if whole := [path for path, _ in arm.adapters if not (path / "adapter_config.json").exists()]:
+    if whole := [path for path, _ in arm.adapters if is_whole(path)]:
         if len(arm.adapters) > 1 or arm.adapters[0][1] != 1.0:
             raise UserError(f"a dose scales an adapter; {whole[0]} is a whole model (recipe.method=full)")
         yield base_of(replace(model, path=str(whole[0])), dtype)
@@ -214,6 +214,11 @@ def prepare_steering(arm: Arm, recipe: Recipe, conversations: Sequence[Conversat
     assert arm.steering is not None
     base, tokenizer = base_of(arm.model, getattr(torch, precision)), tokenizer_of(arm.model)
     make_vector(arm.steering, conversations, recipe, base, tokenizer)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a checkpoint is a whole model rather than an adapter."""
+    return (folder / "config.json").exists() and not (folder / "adapter_config.json").exists()
 
 
 def adapted(tuned: Any) -> list[torch.nn.Module]:
