@@ -130,7 +130,7 @@ def test_a_finished_run_corrects_the_next_plan(loader, tmp_path):
     hardware.measured_rows.cache_clear()
     after = plan.forecast(replace(study, seed=1), folder.with_name("other"))
     assert after.hours == pytest.approx(2, abs=0.05) and after.source == "1 runs of your own"
-    assert after.memory_gib == pytest.approx(2 * before.counted_gib)
+    assert after.memory_gib == pytest.approx(2 * after.counted_gib)
     measured.record(study, folder, plan.forecast(study, folder))  # done already: nothing was run, nothing is learnt
     assert len((tmp_path / "measured.jsonl").read_text().splitlines()) == 1
 

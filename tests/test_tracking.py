@@ -178,14 +178,17 @@ def test_a_failure_raises_an_alert_and_a_success_none(run, tmp_path):
 
 
 def test_artifacts_say_what_was_read_and_what_was_made(run):
+    run.append("conversations", [{"id": "a"}])
     run.append("answers", [{"text": "Paris"}])
-    tracker = Wandb().start(run, Config(), "evaluate")
-    tracker.artifact("data-1", "data", run.folder, copy=True, files=["answers.jsonl"], used=True)
+    tracker = Wandb().start(run, Config(), "train")
+    tracker.artifact("adapter-1", "adapter", run.folder, copy=True, files=["answers.jsonl"], used=True)
     tracker.artifact("answers-1", "answers", run.folder, copy=True, files=["answers.jsonl"])
     tracker.finish()
     (file,) = offline_files(run)
     found = {item.name: item for item in of_kind(records(file), "artifact")}
-    assert {name: item.use_after_commit for name, item in found.items()} == {"data-1": True, "answers-1": False}
+    (data,) = [name for name in found if name.startswith("data-")]
+    read = {name: item.use_after_commit for name, item in found.items()}
+    assert read == {data: True, "adapter-1": True, "answers-1": False}
     assert [entry.path for entry in found["answers-1"].manifest.contents] == ["answers.jsonl"]
 
 

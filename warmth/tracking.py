@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from warmth.digest import path_digest
 from warmth.errors import UserError, one_line
 from warmth.store import Run, full_config
 
@@ -107,10 +108,15 @@ class Wandb:
         if find_spec("wandb") is None:
             raise UserError("logger=wandb needs the package wandb, which is not installed; choose logger=none")
         try:
-            return _WandbTracker(self._open(run, config, job_type))
+            tracker = _WandbTracker(self._open(run, config, job_type))
         except Exception as error:  # whatever W&B raises, a run does not fail for want of its second copy
             _warn(f"nothing is recorded: {one_line(error)[:200]}")
             return Tracker()
+        data = run.folder / "conversations.jsonl"
+        if data.exists():  # what a training reads: its line to the adapters it makes begins here
+            name = f"data-{path_digest(data)}"
+            tracker.artifact(name, "data", run.folder, copy=True, files=[data.name], used=True)
+        return tracker
 
     def _open(self, run: Run, config: Any, job_type: str) -> wandb.Run:
         mode = self.resolved_mode()
