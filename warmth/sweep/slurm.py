@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,10 @@ class Carry:
         Raises:
             RunFailed: it ended with another code than 0 (`status.json` says why).
         """
-        self._process = subprocess.Popen([*argv, *place(self.tasks)])
+        # Slurm's word ahead of the limit goes to every process of the job; only this one is to heed it.
+        deaf = partial(signal.signal, signal.SIGUSR2, signal.SIG_IGN)
+        self._process = subprocess.Popen([*argv, *place(self.tasks)], preexec_fn=deaf)
+        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)  # `wait` holds a lock that `checkpoint` needs
         code = self._process.wait()
         if code:
             raise RunFailed(f"ended with code {code}")
@@ -60,9 +64,9 @@ class Carry:
         """Called ahead of the time limit: the command saves and ends, then submitit queues the job again."""
         from submitit.helpers import DelayedSubmission
 
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            self._process.wait()
+        if self._process is not None:
+            self._process.terminate()
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         return DelayedSubmission(Carry(self.tasks), argv)
 
 
