@@ -223,7 +223,7 @@ def ended(job: Job, number: str, failures: Failures) -> None:
 
 
 def in_queue(ids: Sequence[str]) -> set[str]:
-    """Which of these jobs wait or run; those that end right now count as gone."""
+    """Which of these jobs wait, run or are about to end."""
     if not ids:
         return set()
     whole = sorted({number.split("_")[0] for number in ids})
@@ -237,7 +237,7 @@ def in_queue(ids: Sequence[str]) -> set[str]:
     if found.returncode and "invalid job id" not in found.stderr.lower():
         return set(ids)
     rows = [line.split() for line in found.stdout.splitlines()]
-    return {row[0] for row in rows if len(row) == 2 and row[1] != "COMPLETING"} & set(ids)
+    return {row[0] for row in rows if row} & set(ids)  # also one that is completing: it may be queued again
 
 
 def main_memory_gb(item: Forecast) -> int:
