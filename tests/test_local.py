@@ -134,11 +134,16 @@ def test_a_local_rewriter_that_cannot_be_is_one_line_at_the_door(study, model, o
 
 
 @pytest.mark.slow
-def test_the_embedded_model_rewrites_the_seed_and_what_is_kept_is_the_same_in_all_arms(study):
-    small = ("data.per_type=1", "data.styles=[warm,cold]", "data.rewriter.max_tokens=160")
-    config = study("smollm2", *small, "data.max_failed_share=1", "data.drop_faults=[code]")
-    kept = sets.conversations_of(config)
-    rows = json.loads((set_folder(config) / "counts.json").read_text())
-    assert all(row["in"] == row["out"] + sum(row["drops"].values()) for row in rows)
-    assert kept and all(set(turn.replies) == {"plain", "warm", "cold"} for item in kept for turn in item.turns)
-    assert any(turn.replies["warm"] != turn.replies["plain"] for item in kept for turn in item.turns)
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_the_embedded_model_answers_through_its_own_chat_template_and_ends_its_turn(tmp_path, batch_size):
+    asked = calls(
+        "What is the capital of France?",
+        "Please tell me this: what is the capital of Japan?",
+        temperature=0.0,
+        max_tokens=60,
+    )
+    entry = Rewriter(model="smollm2", base_url=None, dtype="float32", batch_size=batch_size)
+    found = sorted(Local(entry, tmp_path).complete(asked), key=lambda reply: reply.index)
+    assert [reply.failure for reply in found] == ["", ""]
+    assert "Paris" in found[0].text and "Tokyo" in found[1].text
+    assert not any("<|im_" in reply.text for reply in found)
