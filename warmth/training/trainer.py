@@ -53,11 +53,16 @@ class OwnOrder:
         if checkpoint is None:
             return
         load_state(self.model_wrapped, self.optimizer, Path(checkpoint))  # ty: ignore[missing-attribute]
-        scheduler = torch.load(os.path.join(checkpoint, SCHEDULER_NAME), weights_only=True)
-        self.lr_scheduler.load_state_dict(scheduler)  # ty: ignore[missing-attribute]
+        scheduler = self.lr_scheduler  # ty: ignore[missing-attribute]
+        while hasattr(scheduler, "scheduler"):  # Accelerate's wrapper
+            scheduler = scheduler.scheduler
+        # of the saved schedule only how far it was: its groups of weights are those of the launcher that saved it
+        saved = torch.load(os.path.join(checkpoint, SCHEDULER_NAME), weights_only=True)
+        scheduler.last_epoch, scheduler._step_count = saved["last_epoch"], saved["_step_count"]
+        scheduler._last_lr = scheduler.get_lr()
         # the next update takes its rate from the optimiser, where the scheduler puts it only after a step
         groups = torch_optimizer(self.model_wrapped, self.optimizer).param_groups  # ty: ignore[missing-attribute]
-        for group, rate in zip(groups, self.lr_scheduler.get_last_lr(), strict=False):  # ty: ignore
+        for group, rate in zip(groups, scheduler._last_lr, strict=False):
             group["lr"] = rate
 
 
