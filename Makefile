@@ -63,8 +63,10 @@ test: setup
 	$(PY) -m pytest -q -n 2 -m "$(DEFAULT) and not ranks"
 	$(PY) -m pytest -q -m "$(DEFAULT) and ranks"
 
+SLOW := slow and not gpu and not network and not vllm and not slurm
 test-slow: setup
-	$(PY) -m pytest -q -m "slow and not gpu and not network and not vllm and not slurm" || [ $$? -eq 5 ]  # 5: there is none
+	$(PY) -m pytest -q -n 2 -m "$(SLOW) and not ranks"
+	$(PY) -m pytest -q -m "$(SLOW) and ranks"
 
 test-slurm: setup
 	$(PY) -m pytest -q -m slurm
