@@ -76,7 +76,8 @@ def test_all_calls_get_through_a_limit_and_few_are_refused(tmp_path, headers):
     with ModelServer(rate=40, headers=headers) as server:
         replies, totals = ask(server, tmp_path, questions(100), replace(QUICK, in_flight=16))
     assert {reply.failure for reply in replies} == {""} and set(server.answered.values()) == {1}
-    assert totals["attempts"] == 100 + server.refused and server.refused <= 25
+    # learning the rate costs up to two windows of refusals in the first second, however many calls follow
+    assert totals["attempts"] == 100 + server.refused and server.refused <= 2 * 16
 
 
 def test_an_attempt_without_an_answer_is_repeated_under_the_same_idempotency_key(tmp_path):
