@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,13 @@ for _name, _value in ENVIRONMENT.items():
 # No deadline: a busy machine is no bug. The same examples each time: a failure in CI is a failure here.
 hypothesis.settings.register_profile("warmth", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("warmth")
+
+
+@pytest.fixture(autouse=True)
+def no_service_of_another_test() -> Iterator[None]:
+    """W&B names its service process in the environment, and a later test's commands would talk to one that is gone."""
+    yield
+    os.environ.pop("WANDB_SERVICE", None)
 
 
 @pytest.fixture(scope="session")
