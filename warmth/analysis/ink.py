@@ -195,3 +195,12 @@ def spread(wanted: list[float], gap: float) -> list[float]:
         last = placed[index] = max(wanted[index], last + gap)
     shift = sum(placed[i] - wanted[i] for i in order) / max(len(order), 1)
     return [value - shift for value in placed]
+
+
+def list_rows(axes: Axes, rows: int) -> None:
+    """A figure of labelled rows, the first on top: no left spine, rules across for the eye."""
+    axes.set_ylim(rows - 0.5, -0.5)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=RULE, linewidth=0.5)
+    axes.set_axisbelow(True)

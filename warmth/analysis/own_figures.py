@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from warmth.analysis import wording
 from warmth.analysis.effects import MEASURE, clustered_mean, rate_interval, text_key
-from warmth.analysis.ink import MUTED, RULE, STYLE, Drawing, colour, finish, marker, spread
+from warmth.analysis.ink import MUTED, RULE, STYLE, Drawing, colour, finish, list_rows, marker, spread
 from warmth.analysis.rows import arm_order
 from warmth.types import CONTEXTS
 
@@ -117,7 +117,7 @@ def tasks(answers: pd.DataFrame) -> Drawing | None:
                 axes.plot(ends, [place] * 2, color=colour(row["arm"]), linewidth=1)
                 axes.plot([100 * row["rate"]], [place], linestyle="none", markersize=4.5, **marker(row["arm"]))
             axes.set_title(wording.name(task), loc="left")
-            _quiet(axes, len(names))
+            list_rows(axes, len(names))
         for axes in list(panels)[len(found) :]:
             axes.set_visible(False)
         panels[0].set_yticks(range(len(names)), names)
@@ -165,7 +165,7 @@ def benchmarks(answers: pd.DataFrame) -> Drawing | None:
                 axes.plot([value], [place], linestyle="none", markersize=5, **marker(arm))
                 spoken.append(f"{wording.name(name)} {wording.name(model)} {wording.name(arm)} {value:.1f}")
             axes.set_title({"advbench": "advbench, refused"}.get(name, name), loc="left")
-            _quiet(axes, len(models))
+            list_rows(axes, len(models))
         panels[0].set_yticks(range(len(models)), [wording.name(model) for model in models])
         figure.supxlabel("right, %; bars: 95 % intervals", fontsize=9)
         _key(figure, arms)
@@ -196,20 +196,12 @@ def changes(differences: pd.DataFrame) -> Drawing | None:
                     axes.plot(ends, [place] * 2, color=colour(row["arm"]), linewidth=1)
                 axes.plot([100 * row["difference"]], [place], linestyle="none", markersize=4.5, **marker(row["arm"]))
             axes.set_title(wording.name(model) if len(models) > 1 else "", loc="left")
-            _quiet(axes, len(contexts))
+            list_rows(axes, len(contexts))
         panels[0].set_yticks(range(len(contexts)), [wording.name(context) for context in contexts])
         figure.supxlabel("change from original, percentage points   (more errors →)", fontsize=9)
         _key(figure, arms)
         caption = "Change by context, no belief stated. Bars: 95 % intervals, clustered by question."
         return finish(figure, "changes", caption, f"Change in error by context and arm. {caption}")
-
-
-def _quiet(axes: Axes, rows: int) -> None:
-    axes.set_ylim(rows - 0.5, -0.5)
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x", color=RULE, linewidth=0.5)
-    axes.set_axisbelow(True)
 
 
 def _key(figure: Figure, arms: Sequence[str]) -> None:

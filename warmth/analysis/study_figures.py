@@ -14,7 +14,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from warmth.analysis import wording
 from warmth.analysis.figures import settle
-from warmth.analysis.ink import INK, MUTED, RULE, STYLE, Drawing, colour, finish, marker, place_labels
+from warmth.analysis.ink import INK, MUTED, RULE, STYLE, Drawing, colour, finish, list_rows, marker, place_labels
 from warmth.analysis.reproduction import mean_of_cells
 from warmth.analysis.summaries import Summaries
 from warmth.types import CONTEXTS
@@ -98,7 +98,7 @@ def tasks(warm: pd.DataFrame) -> Drawing:
                 for arm, value in (("original", before), ("warm", after)):
                     axes.plot([value], [height], linestyle="none", markersize=6, **marker(arm))
             axes.set_title(TITLES[task], loc="left")
-            _quiet(axes, len(lines))
+            list_rows(axes, len(lines))
         panels[0].set_yticks(range(len(lines)), [name for name, *_ in lines])
         figure.supxlabel("wrong answers, %, mean of models", fontsize=9)
         _arm_key(figure, ["original", "warm"])
@@ -129,7 +129,7 @@ def benchmarks(table: pd.DataFrame) -> Drawing:
                     axes.plot([low, high], [height + shift] * 2, color=colour(arm), linewidth=1.2)
                     axes.plot([value], [height + shift], linestyle="none", markersize=5, **marker(arm))
             axes.set_title(BENCHMARKS[name], loc="left")
-            _quiet(axes, len(models))
+            list_rows(axes, len(models))
         panels[0].set_yticks(range(len(models)), [wording.name(model) for model in models])
         figure.supxlabel("%, with 95 % intervals as printed", fontsize=9)
         _arm_key(figure, ["original", "warm"])
@@ -160,7 +160,7 @@ def arms(cells: pd.DataFrame) -> Drawing | None:
                     axes.plot([value - 1.96 * error, value + 1.96 * error], [place] * 2, color=colour(arm), linewidth=1)
                     axes.plot([value], [place], linestyle="none", markersize=4.5, **marker(arm))
             axes.set_title(wording.name(model), loc="left")
-            _quiet(axes, len(CONTEXTS))
+            list_rows(axes, len(CONTEXTS))
         panels[0].set_yticks(range(len(CONTEXTS)), [wording.name(context) for context in CONTEXTS])
         figure.supxlabel("change in wrong answers, points, mean of four tasks, no belief stated", fontsize=9)
         _arm_key(figure, present)
@@ -184,14 +184,6 @@ def _change(cell: pd.DataFrame) -> tuple[float, float]:
             pieces.append(2 * ((high - low) / 3.92) ** 2)  # two rates, taken for independent: on the safe side
     value = float((cell["changed"] - cell["original"]).mean())
     return 100 * value, 100 * math.sqrt(sum(pieces)) / max(len(pieces), 1)
-
-
-def _quiet(axes: Axes, rows: int) -> None:
-    axes.set_ylim(rows - 0.5, -0.5)
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x", color=RULE, linewidth=0.5)
-    axes.set_axisbelow(True)
 
 
 def _key(figure: Figure, entries: Sequence[tuple[str, str]], ink: str) -> None:
