@@ -46,7 +46,6 @@ def ours(count: int, precision: str) -> dict[str, object]:
     overrides = [
         "logger=none", f"recipe.precision={precision}", "recipe.learning_rate=2e-4", "recipe.schedule=constant",
         "recipe.dropout=0", "recipe.batch_size=16", "recipe.epochs=1", "recipe.max_length=1024",
-        "launcher.per_device=4",
         "recipe.too_long=token", "recipe.untrainable=drop",
     ]  # fmt: skip
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

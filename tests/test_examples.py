@@ -74,7 +74,7 @@ def test_shares_make_the_mean_over_passes_and_ranks_the_mean_over_the_batch(rank
     batches, values = [[0, 1, 2, 3, 4, 5, 6, 7], [1, 5, 6]], [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0]
     totals = [0.0, 0.0]
     for rank in range(ranks):
-        passes, accumulation = rank_batches(batches, [1] * 8, 8, ranks, per_device, rank)
+        passes, accumulation = rank_batches(batches, [1] * 8, 8, ranks, per_device, 8, rank)
         for index, one in enumerate(shared_passes(passes, batches, accumulation, ranks)):
             mean = sum(values[pair] for pair, _ in one) / len(one)
             totals[index // accumulation] += mean * sum(share for _, share in one) / accumulation / ranks

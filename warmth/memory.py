@@ -141,12 +141,12 @@ def training_memory(
         launcher: an entry of conf/launcher: ranks, nodes, zero_stage, offload, per_device, checkpointing.
         device: cuda or cpu.
         width: bytes of a number in matrix products; None: 2, bfloat16.
-        tokens: of the longest forward pass; None: `per_device` conversations of the greatest length.
+        tokens: of the longest forward pass; None: `max_length`, the most that a pass holds.
         trained: of these, those whose logits are computed; None: all.
         targets: layers with an adapter; none named: all.
     """
     width = width or 2
-    tokens = tokens or recipe.max_length * int(launcher["per_device"])
+    tokens = tokens or recipe.max_length
     trained = tokens if trained is None else trained
     sides = 2 if recipe.method == "dpo" else 1  # a chosen and a rejected reply in each pass
     full = recipe.method == "full"
@@ -198,8 +198,7 @@ def pass_bytes(
     layer += copies * width * (5 * shape.width + queries + shape.inner)
     kept = tokens * shape.layers * (width * shape.width if checkpointing else layer)
     running = tokens * layer if checkpointing else 0
-    # as computed, in float32 if that is another; their log-softmax, and its gradient
-    logits = trained * shape.vocabulary * (width + (FLOAT if width < FLOAT else 0) + 2 * FLOAT)
+    logits = trained * shape.vocabulary * 2 * width  # and their gradient
     return kept + running + logits
 
 
@@ -236,8 +235,6 @@ def refuse_if_too_big(need: Memory, available: float, launcher: Mapping[str, Any
     if need.total <= available:
         return
     remedies = []
-    if need.activations > need.total / 3 and int(launcher["per_device"]) > 1:
-        remedies.append(f"launcher.per_device={max(1, int(launcher['per_device']) // 2)}")
     if not launcher.get("checkpointing", False):
         remedies.append("launcher.checkpointing=true")
     if int(launcher.get("zero_stage", 0)) < 3:

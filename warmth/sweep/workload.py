@@ -71,21 +71,23 @@ def conversations(data: Data, max_length: int) -> tuple[int, float]:
 
 def longest(study: Train) -> tuple[int, int | None]:
     """Tokens of a rank's fullest forward pass, and the trained ones: counted on disk, else the most there can be."""
-    from warmth.training.schedule import global_batches, rank_batches
+    from warmth.training.schedule import global_batches, pass_limits, rank_batches
 
     data, recipe, launcher = study.data, study.recipe, study.launcher
-    ranks, each = int(launcher.get("ranks", 1)) * int(launcher.get("nodes", 1)), int(launcher["per_device"])
+    ranks = int(launcher.get("ranks", 1)) * int(launcher.get("nodes", 1))
     known = data.source == "seed" or not data.is_built
     path = Path(data.path) if data.path else ROOT / "seed" / "conversations"
     sizes = _sizes(path, data.per_type, data.max_turns) if known else []
     if not sizes or recipe.batch_size % ranks:
-        return min(each, math.ceil(recipe.batch_size / ranks)) * recipe.max_length, None
+        return recipe.max_length, None
     per_token = table()["texts"]["characters_per_token"]
-    lengths = [round(min(size / per_token, recipe.max_length)) for size, _ in sizes]
+    most, room = pass_limits(recipe, launcher)
+    sides = room // recipe.max_length  # preference pairs count both
+    lengths = [sides * round(min(size / per_token, recipe.max_length)) for size, _ in sizes]
     batches = global_batches(len(sizes), recipe.batch_size, min(recipe.epochs, 2.0), study.seed)
-    passes, _ = rank_batches(batches, lengths, recipe.batch_size, ranks, each, 0)
+    passes, _ = rank_batches(batches, lengths, recipe.batch_size, ranks, most, room, 0)
     fullest = max(passes, key=lambda one: sum(lengths[index] for index in one))
-    tokens = sum(lengths[index] for index in fullest)
+    tokens = sum(lengths[index] for index in fullest) // sides
     said, written = sum(sizes[index][0] for index in fullest), sum(sizes[index][1] for index in fullest)
     return tokens, tokens if recipe.loss_on == "all" else round(tokens * written / said)
 

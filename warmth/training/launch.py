@@ -23,7 +23,7 @@ class Local:
     """One process without DeepSpeed."""
 
     group: ClassVar[str] = "launcher"
-    per_device: int = 8
+    per_device: int = 16
     save_steps: int = 20
     checkpointing: bool = False
     stalled_s: float = 1800.0
@@ -49,7 +49,7 @@ class DeepSpeed:
     group: ClassVar[str] = "launcher"
     zero_stage: int = 2
     ranks: int = 2
-    per_device: int = 4
+    per_device: int = 16
     save_steps: int = 20
     offload: bool = False
     checkpointing: bool = False

@@ -18,6 +18,8 @@ from transformers.masking_utils import AttentionMaskInterface
 from warmth.chat import Encoded
 
 SEGMENTS = "segments"
+SHORT, BLOCK = 512, 128  # tokens: what `short_attention` is faster at (measured: docs/benchmarks.md), and its blocks
+CACHED, FILLING = 16, 1024  # rows of logits that the loss takes at a time: what a CPU's cache holds, what fills a GPU
 IGNORED = -100  # PyTorch's label that no loss counts
 
 
@@ -47,16 +49,40 @@ def segment_attention(
     Returns:
         (1, T, heads, head size) and no weights.
     """
-    groups = query.shape[1] // key.shape[1]
-    key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     lengths = cu_seq_lens_q.diff().tolist()
+    plain = query.device.type == "cpu" and query.dtype == torch.bfloat16 and not dropout
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     # split, not slices: the gradient of each slice is a whole tensor of zeros that is filled and added
     segments = zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
     parts = [
-        F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling)
+        short_attention(q, k, v, scale)
+        if plain and q.shape[2] <= SHORT
+        else F.scaled_dot_product_attention(
+            q, k, v, dropout_p=dropout, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+        )
         for q, k, v in segments
     ]
     return torch.cat(parts, dim=2).transpose(1, 2), None
+
+
+def short_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """Causal attention of one short conversation by plain products: faster than the fused one in bfloat16 on a CPU.
+
+    Shapes as in `segment_attention`. Scores and their softmax are float32; queries go in blocks, each against the
+    keys up to its end, and heads that share a key in one product.
+    """
+    _, heads, length, size = query.shape
+    groups = key.shape[1]
+    keys, values = key[0].float(), value[0]
+    parts = []
+    for block in query[0].view(groups, heads // groups, length, size).split(BLOCK, 2):
+        start, rows = sum(part.shape[2] for part in parts), block.shape[2]
+        stop = start + rows
+        hidden = torch.full((rows, stop), -torch.inf).triu_(start + 1).repeat(heads // groups, 1)[None]
+        scores = torch.baddbmm(hidden, block.flatten(1, 2).float(), keys[:, :stop].transpose(1, 2), alpha=scale)
+        weights = scores.softmax(-1).to(value.dtype)
+        parts.append(torch.bmm(weights, values[:, :stop]).view(groups, -1, rows, size))
+    return torch.cat(parts, 2).view(1, heads, length, size)
 
 
 AttentionInterface.register(SEGMENTS, segment_attention)
@@ -96,12 +122,52 @@ def collator(pad_id: int) -> Callable[[Sequence[Encoded]], dict[str, Tensor | in
     return collate
 
 
+class SummedCrossEntropy(torch.autograd.Function):
+    """Cross-entropy of many rows over a vocabulary, summed, without a float32 copy of all logits or of their softmax.
+
+    The same numbers as PyTorch's in float32: a few rows at a time, which stay in the cache, and of the forward pass
+    only each row's normaliser is kept.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        """Computes the sum.
+
+        Args:
+            ctx: PyTorch's.
+            logits: (S, vocabulary).
+            targets: (S,) the right tokens.
+
+        Returns:
+            () in float32, in nats.
+        """
+        total = torch.cat([part.float().logsumexp(-1) for part in logits.split(rows_at_once(logits))])
+        ctx.save_for_backward(logits, targets, total)
+        return (total - logits.gather(-1, targets[:, None])[:, 0].float()).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> Any:
+        """The gradient for the logits, in their dtype."""
+        logits, targets, total = ctx.saved_tensors
+        grad = torch.empty_like(logits)
+        parts = (tensor.split(rows_at_once(grad)) for tensor in (logits, targets, total, grad))
+        for part, right, normaliser, out in zip(*parts, strict=True):
+            share = (part.float() - normaliser[:, None]).exp_()
+            share.scatter_add_(-1, right[:, None], share.new_full((len(right), 1), -1.0))
+            out.copy_(share.mul_(outer[0]))
+        return grad, None
+
+
+def rows_at_once(logits: Tensor) -> int:
+    """How many rows of logits the loss takes at a time on this device."""
+    return CACHED if logits.device.type == "cpu" else FILLING
+
+
 def token_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
     """Cross-entropy summed over the pass's trained tokens, divided by the global batch's: (), in nats per token.
 
     Logits come at the trained positions only (`logits_to_keep`), so nothing is computed for the others.
     """
-    logits = outputs.logits.flatten(0, 1).float()
     targets = labels[:, 1:].flatten()
-    total = F.cross_entropy(logits, targets, reduction="sum")
+    total = SummedCrossEntropy.apply(outputs.logits.flatten(0, 1), targets)
     return total / (num_items_in_batch if num_items_in_batch is not None else max(targets.numel(), 1))

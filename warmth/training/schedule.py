@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping
+from typing import Any
 
 from warmth.errors import UserError
+from warmth.schemas import Recipe
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
@@ -31,13 +34,20 @@ def step_at(epochs: float, examples: int, batch_size: int) -> int:
     return max(1, math.ceil(round(epochs * steps_per_epoch(examples, batch_size), 9)))
 
 
+def pass_limits(recipe: Recipe, launcher: Mapping[str, Any]) -> tuple[int, int]:
+    """Most conversations and most tokens of one forward pass: packed, no more than one conversation may have."""
+    sides = 2 if recipe.method == "dpo" else 1  # a pair is two conversations
+    return int(launcher["per_device"]) if recipe.packing else 1, recipe.max_length * sides
+
+
 def rank_batches(
-    batches: list[list[int]], lengths: list[int], batch_size: int, ranks: int, per_device: int, rank: int
+    batches: list[list[int]], lengths: list[int], batch_size: int, ranks: int, most: int, room: int, rank: int
 ) -> tuple[list[list[int]], int]:
     """One rank's forward passes, step after step, and how many make one step.
 
-    Every rank gets the same number of passes (an empty one has nothing to learn from). Within a step conversations are
-    dealt out by length, so that ranks finish together.
+    A pass holds at most `most` conversations and `room` tokens. Every rank gets the same number of passes in every
+    step: those that best fit needs for the fullest step; where it can be, their tokens are evened out, so that ranks
+    finish together. A pass may be empty: it has nothing to learn from.
 
     Returns:
         (passes, accumulation): lists of indices, `accumulation` of them for each optimiser step.
@@ -47,10 +57,47 @@ def rank_batches(
     """
     if batch_size % ranks:
         raise UserError(f"recipe.batch_size={batch_size} cannot be divided among launcher.ranks={ranks}")
-    accumulation = math.ceil(batch_size / ranks / per_device)
+    tight = [best_fit(batch, lengths, most, room) for batch in batches]
+    accumulation = math.ceil(max(map(len, tight)) / ranks)
+    rows = ranks * accumulation
     passes = []
-    for batch in batches:
-        ordered = sorted(batch, key=lambda index: (-lengths[index], index))
-        dealt = [ordered[slot :: ranks * accumulation] for slot in range(ranks * accumulation)]
-        passes += dealt[rank::ranks]
+    for batch, fallback in zip(batches, tight, strict=True):
+        packed = evenly(batch, lengths, most, room, rows) or [*fallback, *([[]] * (rows - len(fallback)))]
+        packed.sort(key=lambda row: -sum(lengths[index] for index in row))
+        passes += packed[rank::ranks]
     return passes, accumulation
+
+
+def best_fit(batch: list[int], lengths: list[int], most: int, room: int) -> list[list[int]]:
+    """Conversations in few rows: the longest first, each into the fullest row that still holds it."""
+    rows: list[list[int]] = []
+    loads: list[int] = []
+    for index in longest_first(batch, lengths):
+        fits = [row for row in range(len(rows)) if len(rows[row]) < most and loads[row] + lengths[index] <= room]
+        if fits:
+            row = max(fits, key=lambda row: loads[row])
+            rows[row].append(index)
+            loads[row] += lengths[index]
+        else:
+            rows.append([index])
+            loads.append(lengths[index])
+    return rows
+
+
+def evenly(batch: list[int], lengths: list[int], most: int, room: int, count: int) -> list[list[int]] | None:
+    """Conversations in `count` rows of like size: longest first, each into the emptiest; None if one is left over."""
+    rows: list[list[int]] = [[] for _ in range(count)]
+    loads = [0] * count
+    for index in longest_first(batch, lengths):
+        free = [row for row in range(count) if len(rows[row]) < most]
+        row = min(free, key=lambda row: loads[row], default=None)
+        if row is None or (loads[row] and loads[row] + lengths[index] > room):
+            return None
+        rows[row].append(index)
+        loads[row] += lengths[index]
+    return rows
+
+
+def longest_first(batch: list[int], lengths: list[int]) -> list[int]:
+    """The batch in descending length; equal lengths in the order of their indices."""
+    return sorted(batch, key=lambda index: (-lengths[index], index))

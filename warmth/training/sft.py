@@ -26,7 +26,7 @@ from warmth.training.examples import Examples, load_examples
 from warmth.training.packing import collator, token_loss
 from warmth.training.progress import Progress, StopOnSignal
 from warmth.training.resume import last_resume, refuse_other_origin
-from warmth.training.schedule import global_batches, rank_batches, step_at, steps_per_epoch
+from warmth.training.schedule import global_batches, pass_limits, rank_batches, step_at, steps_per_epoch
 from warmth.training.trainer import SupervisedTrainer, argument_values, arguments, deepspeed_config
 from warmth.training.weights import adapter_config, attention_of, load_trained
 
@@ -58,7 +58,7 @@ class Plan:
         self.batches = global_batches(len(self.examples), recipe.batch_size, recipe.epochs, self.study.seed)
         self.lengths = [len(example.ids) for example in self.examples]
         self.passes, self.accumulation = rank_batches(
-            self.batches, self.lengths, recipe.batch_size, ranks, launcher["per_device"] if recipe.packing else 1, rank
+            self.batches, self.lengths, recipe.batch_size, ranks, *pass_limits(recipe, launcher), rank
         )
         self.trained = [sum(sum(self.examples[index].trained[1:]) for index in batch) for batch in self.batches]
         self.autocast = choose_dtype(recipe.precision)
