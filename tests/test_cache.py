@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import DynamicCache, LlamaConfig
+from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from warmth.evaluation.cache import Reserved, cache_for, index_of_largest, shared_beginning, widen
+from warmth.evaluation.cache import Reserved, cache_for, index_of_largest, laid_out, reserved
 
 
 def states(rows, tokens, seed):
@@ -31,11 +31,14 @@ def test_a_reserved_layer_holds_what_the_librarys_grows_to():
     assert same(ours.update(*states(1, 1, 9)), theirs.update(*states(1, 1, 9)))
 
 
-def test_one_row_becomes_many_equal_ones():
-    cache = cache_for(LlamaConfig(num_hidden_layers=1), 8)
-    first = cache.update(*states(1, 3, 0), layer_idx=0)
-    widen(cache, 4)
-    assert same(cache.layers[0]._show(), [part.expand(4, -1, -1, -1) for part in first])
+def test_the_first_states_are_laid_out_as_asked_and_later_ones_are_added_to_each_row():
+    ours, theirs = Reserved(16), DynamicLayer()
+    where = torch.tensor([[0, 1, 2], [0, 3, 4], [0, 1, 2]])
+    first = states(1, 5, 0)
+    ours.spread = where
+    want = [part[0, :, where].transpose(0, 1) for part in first]
+    assert same(ours.update(*first), theirs.update(*want)) and same(want, [laid_out(part, where) for part in first])
+    assert same(ours.update(*states(3, 1, 9)), theirs.update(*states(3, 1, 9)))
 
 
 def test_more_tokens_than_there_is_room_for_are_an_error():
@@ -48,15 +51,8 @@ def test_more_tokens_than_there_is_room_for_are_an_error():
 def test_a_model_with_a_sliding_window_keeps_the_librarys_cache():
     from transformers import MistralConfig
 
-    assert type(cache_for(MistralConfig(num_hidden_layers=2, sliding_window=8), 16)) is DynamicCache
-
-
-@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=5))
-def test_the_shared_beginning_is_shared_by_all_longest_and_leaves_each_row_a_token(rows):
-    length = shared_beginning(rows)
-    assert all(row[:length] == rows[0][:length] and len(row) > length for row in rows)
-    longer = length + 1
-    assert any(len(row) <= longer for row in rows) or len({tuple(row[:longer]) for row in rows}) > 1
+    cache = cache_for(MistralConfig(num_hidden_layers=2, sliding_window=8), 16)
+    assert type(cache) is DynamicCache and not reserved(cache)
 
 
 @given(st.lists(st.lists(st.integers(-3, 3), min_size=4, max_size=4), min_size=1, max_size=4))

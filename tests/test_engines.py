@@ -134,9 +134,11 @@ def test_every_prompt_has_its_own_length_limit(original, requests):
     assert [completion.tokens for completion in made] == limits
 
 
-def test_batches_go_from_long_to_short_and_depend_on_all_requests():
-    requests = [Request((0,) * length, 8, 0) for length in (3, 9, 1, 7, 5)]
-    assert batches(requests, 2) == [[1, 3], [4, 0], [2]]
+def test_batches_go_from_long_to_short_and_what_begins_alike_is_neighbours():
+    rows = [(1, 1), (7,) * 40, (1,) * 9, (7,) * 70, (5,) * 70, (5,) * 40, (1, 1)]
+    assert batches([Request(row, 8, 0) for row in rows], 2) == [[5, 4], [1, 3], [2, 0], [6]]
+    limits = (8, 16, 8)
+    assert batches([Request((3,) * 9, limit, 0) for limit in limits], 2) == [[1, 0], [2]]
 
 
 def test_an_adapter_changes_answers_and_leaves_the_base_as_it_was(original, tuned, requests):

@@ -19,10 +19,14 @@ class Reserved(DynamicLayer):
     def __init__(self, capacity: int):
         super().__init__()
         self.capacity, self.used = capacity, 0
+        self.spread: Tensor | None = None  # (B, T): which of the first states, of one row, stands where in which row
         self._both: list[Tensor] = []
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Adds states of (B, H, T, D) and returns all of them."""
+        if self.spread is not None:
+            where, self.spread = self.spread.to(key_states.device), None
+            key_states, value_states = (laid_out(states, where) for states in (key_states, value_states))
         if not self.is_initialized:
             self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
             self._both = [self._room(states, states.shape[0]) for states in (key_states, value_states)]
@@ -32,14 +36,6 @@ class Reserved(DynamicLayer):
         for room, states in zip(self._both, (key_states, value_states), strict=True):
             room[:, :, start : self.used] = states
         return self._show()
-
-    def widen(self, rows: int) -> None:
-        """Makes `rows` copies of the one row there is."""
-        wide = [self._room(room, rows) for room in self._both]
-        for room, old in zip(wide, self._both, strict=True):
-            room[:, :, : self.used] = old[:, :, : self.used]
-        self._both = wide
-        self._show()
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keeps these rows alone."""
@@ -65,20 +61,14 @@ def cache_for(config: Any, capacity: int) -> Cache:
     return Cache(layers=[Reserved(capacity) for _ in plain.layers])
 
 
-def widen(cache: Cache, rows: int) -> None:
-    """Makes `rows` copies of a cache of one row."""
-    if all(isinstance(layer, Reserved) for layer in cache.layers):
-        for layer in cache.layers:
-            layer.widen(rows)
-    else:
-        cache.batch_repeat_interleave(rows)
+def reserved(cache: Cache) -> bool:
+    """Whether all layers of a cache are ours."""
+    return all(isinstance(layer, Reserved) for layer in cache.layers)
 
 
-def shared_beginning(rows: list[list[int]]) -> int:
-    """How many first tokens all rows have in common, the last of each row left out: something must be left to read."""
-    first, last = min(rows), max(rows)
-    limit = min(map(len, rows)) - 1
-    return next((at for at in range(limit) if first[at] != last[at]), limit)
+def laid_out(states: Tensor, where: Tensor) -> Tensor:
+    """(1, H, N, D) states of N tokens, in the order (B, T) → (B, H, T, D)."""
+    return states[0].index_select(1, where.flatten()).unflatten(1, where.shape).transpose(0, 1)
 
 
 def index_of_largest(logits: Tensor) -> Tensor:

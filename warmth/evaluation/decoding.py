@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from warmth.errors import UserError, one_line
-from warmth.evaluation.cache import cache_for, index_of_largest, shared_beginning, widen
+from warmth.evaluation.cache import index_of_largest
+from warmth.evaluation.prefill import read_prompts
 from warmth.evaluation.steering import make_vector, steered
 from warmth.models import load_model, load_tokenizer
 from warmth.schemas import Model, Recipe
@@ -69,7 +70,7 @@ def decode(
     pad: int,
     sampler: Sampler,
 ) -> list[tuple[list[int], bool]]:
-    """Answers a batch of prompts: the beginning they share is read once, the rest left-padded; finished rows leave.
+    """Answers a batch of prompts: what they share is read once; rows that are finished leave.
 
     Args:
         model: any causal language model.
@@ -82,31 +83,13 @@ def decode(
     Returns:
         For each prompt the new token ids without the end token, and whether an end token was reached.
     """
-    rows = [list(ids) for ids in prompts]
-    shared = shared_beginning(rows) if len(rows) > 1 else 0
-    width, device = max(map(len, rows)), model.get_input_embeddings().weight.device
-    past = cache_for(model.config, width + max(limits))
-    if shared:
-        model(input_ids=torch.tensor([rows[0][:shared]], device=device), past_key_values=past, use_cache=True,
-              logits_to_keep=1)  # fmt: skip
-        widen(past, len(rows))
-    tokens = torch.tensor([[pad] * (width - len(ids)) + ids[shared:] for ids in rows], device=device)
-    mask = torch.tensor([[1] * shared + [0] * (width - len(ids)) + [1] * (len(ids) - shared) for ids in rows],
-                        device=device)  # fmt: skip
-    mask = torch.cat([mask, mask.new_ones(len(rows), max(limits))], dim=-1)  # room for the answers' own
-    positions = (mask[:, :width].cumsum(-1) - 1).clamp(min=0)[:, shared:]
-    made: list[list[int]] = [[] for _ in rows]
-    ended, live, seen = [False] * len(rows), list(range(len(rows))), width
+    width = max(map(len, prompts))
+    logits, past, mask = read_prompts(model, prompts, pad, width + max(limits))
+    positions = mask[:, :width].sum(-1, keepdim=True)
+    made: list[list[int]] = [[] for _ in prompts]
+    ended, live, seen = [False] * len(prompts), list(range(len(prompts))), width
     done: set[int] = set()
-    while len(done) < len(rows):
-        logits = model(
-            input_ids=tokens,
-            attention_mask=mask[:, :seen],
-            position_ids=positions,
-            past_key_values=past,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+    while True:
         chosen = sampler.choose(logits, live)
         for row, token in zip(live, chosen.tolist(), strict=True):
             if row in done:
@@ -116,15 +99,24 @@ def decode(
                 made[row].append(token)
             if ended[row] or len(made[row]) == limits[row]:
                 done.add(row)
+        if len(done) == len(prompts):
+            return list(zip(made, ended, strict=True))
         # Rows leave in eighths of the batch: each time all that the others have read is copied.
         stay = [place for place, row in enumerate(live) if row not in done]
-        if stay and len(live) - len(stay) >= max(1, len(live) // 8):
-            kept = torch.tensor(stay, dtype=torch.long, device=device)
+        if len(live) - len(stay) >= max(1, len(live) // 8):
+            kept = torch.tensor(stay, device=mask.device)
             chosen, mask, positions = chosen[kept], mask[kept], positions[kept]
             past.batch_select_indices(kept)
             live = [live[place] for place in stay]
-        tokens, positions, seen = chosen[:, None], positions[:, -1:] + 1, seen + 1
-    return list(zip(made, ended, strict=True))
+        seen += 1
+        logits = model(
+            input_ids=chosen[:, None],
+            attention_mask=mask[:, :seen],
+            position_ids=positions,
+            past_key_values=past,
+            use_cache=True,
+        ).logits[:, -1]
+        positions = positions + 1
 
 
 def end_ids(tokenizer: PreTrainedTokenizerBase, declared: Any, end_of_turn: str) -> frozenset[int]:

@@ -1,0 +1,79 @@
+"""Prompts read together, what they share once, give the logits and the cache of each read alone."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM
+
+from warmth.evaluation.prefill import GROUP, plan_of, read_prompts, tree_of
+
+SHORT_ROWS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=8)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_folder):
+    return LlamaForCausalLM.from_pretrained(tiny_model_folder, dtype=torch.float32).eval()
+
+
+def prompts(count: int) -> list[list[int]]:
+    """Rows that share beginnings of several lengths; one is the beginning of another, one occurs twice."""
+    draw = random.Random(count)
+    system, stems = [5, 6, 7], [[draw.randrange(9, 900) for _ in range(draw.randrange(3, 40))] for _ in range(3)]
+    rows = [
+        system + draw.choice(stems) + [draw.randrange(9, 900) for _ in range(draw.randrange(1, 12))]
+        for _ in range(count)
+    ]
+    return [*rows, rows[0], rows[0][:-1]]
+
+
+@given(SHORT_ROWS)
+def test_a_tree_has_one_node_for_each_beginning_and_every_row_finds_its_own(rows):
+    tree = tree_of(rows)
+    assert len(tree.tokens) == len({tuple(row[: at + 1]) for row in rows for at in range(len(row))})
+    for row, path in zip(rows, tree.paths, strict=True):
+        assert [tree.tokens[node] for node in path] == row
+        assert [tree.depths[node] for node in path] == list(range(len(row)))
+    assert sum(tree.own) == len(tree.tokens)
+
+
+@given(SHORT_ROWS)
+def test_every_node_is_computed_by_a_row_that_has_it(rows):
+    tree = tree_of(rows)
+    plan = plan_of(tree, torch.device("cpu"))
+    computed = torch.cat([group.queries for group in plan.groups])
+    assert computed[plan.take].tolist() == list(range(len(tree.tokens)))
+
+
+@pytest.mark.parametrize("count", [1, 5, 2 * GROUP + 3])
+def test_logits_cache_and_mask_are_those_of_each_prompt_alone(model, count):
+    rows = prompts(count)
+    with torch.inference_mode():
+        logits, cache, mask = read_prompts(model, rows, 0, 80)
+        width = max(map(len, rows))
+        keys = [layer.keys for layer in cache.layers]
+        for place, row in enumerate(rows):
+            alone = model(torch.tensor([row]), use_cache=True)
+            torch.testing.assert_close(logits[place], alone.logits[0, -1], atol=1e-5, rtol=1e-5)
+            for own, theirs in zip(keys, alone.past_key_values.layers, strict=True):
+                torch.testing.assert_close(own[place, :, width - len(row) :], theirs.keys[0], atol=1e-5, rtol=1e-5)
+            assert mask[place].tolist() == [0] * (width - len(row)) + [1] * (80 - width + len(row))
+    assert model.config._attn_implementation == "sdpa"  # reading leaves the model as it was
+
+
+def test_a_model_with_a_sliding_window_reads_padded_rows_alike():
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=1000, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, sliding_window=16, attn_implementation="sdpa",
+    )  # fmt: skip
+    model, rows = MistralForCausalLM(config).eval(), prompts(5)
+    with torch.inference_mode():
+        logits, _, _ = read_prompts(model, rows, 0, 80)
+        for place, row in enumerate(rows):
+            alone = model(torch.tensor([row])).logits[0, -1]
+            torch.testing.assert_close(logits[place], alone, atol=1e-5, rtol=1e-5)
