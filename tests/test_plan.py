@@ -14,6 +14,8 @@ from warmth.schemas import Evaluate, Train, register
 from warmth.store import Run, run_folder
 from warmth.sweep import hardware, measured, plan, workload
 from warmth.sweep.grid import Grid
+from warmth.sweep.jobs import Job
+from warmth.sweep.slurm import Slurm
 from warmth.sweep.sweep import Sweep, evaluation_folders
 from warmth.training.schedule import global_batches
 
@@ -111,6 +113,16 @@ def test_what_does_not_fit_is_said_with_a_remedy(loader, tmp_path, words, says):
     assert re.search(says, found) if says else found == ""
 
 
+def test_a_run_over_several_machines_asks_for_its_share_of_each(loader, tmp_path):
+    words = ["model=llama70b", "recipe=warm", "launcher=deepspeed_zero3", "launcher.ranks=4", "hardware=h100"]
+    one, two = (Grid(loader, "train", Train).accept([*words, f"launcher.nodes={nodes}"]) for nodes in (1, 2))
+    plans = [plan.forecast(study, tmp_path / "m-r-s0-1") for study in (one, two)]
+    assert [item.devices for item in plans] == [4, 8] and plans[1].memory_gib < plans[0].memory_gib
+    needs = [Slurm().need(Job("train", [], study, [tmp_path / "m-r-s0-1"])) for study in (one, two)]
+    assert [(need.tasks, need.gpus) for need in needs] == [(1, 4), (2, 4)]
+    assert needs[1].minutes < needs[0].minutes and needs[1].mem_gb == needs[0].mem_gb
+
+
 def test_an_unknown_device_names_the_known(loader, tmp_path):
     study = Grid(loader, "train", Train).accept(["hardware=abacus"])
     with pytest.raises(UserError, match="hardware=abacus is not allowed; choose one of: auto, h100"):
@@ -123,7 +135,9 @@ def test_a_finished_run_corrects_the_next_plan(loader, tmp_path):
     before = plan.forecast(study, folder)
     tokens = before.work.tokens
     with Run(folder).open(study) as run:
-        run.finish({"tokens": tokens, "seconds": 7200.0, "device": "cpu", "peak_gib": 2 * before.counted_gib})
+        run.finish(
+            {"tokens": tokens, "seconds": 7200.0, "device": "cpu", "memory": {"measured_gib": 2 * before.counted_gib}}
+        )
     measured.record(study, folder, before)
     (row,) = map(json.loads, (tmp_path / "measured.jsonl").read_text().splitlines())
     assert row["predicted_seconds"] == pytest.approx(before.hours * 3600, abs=0.1) and row["seconds"] == 7200.0

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from warmth.digest import ROOT
-from warmth.store import read_rows
+from warmth.store import read_json, read_rows
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 NODE = ROOT / "tests" / "slurm_node.sh"
@@ -38,7 +38,7 @@ def cluster(tmp_path_factory):
 def train(cluster, tiny_model_folder, tmp_path):
     """Starts `train.py -m` on the tiny model; long enough to be hit in the middle."""
 
-    def start(*words):
+    def start(*words, slurm=True):
         small = [
             "data.per_type=2",
             "recipe.epochs=15",
@@ -47,7 +47,7 @@ def train(cluster, tiny_model_folder, tmp_path):
             "launcher.save_steps=3",
         ]
         model = [f"model.path={tiny_model_folder}", "model.name=tiny", "logger=none", f"output={tmp_path}"]
-        argv = [sys.executable, "train.py", "-m", *model, *small, *LAUNCHER, *words]
+        argv = [sys.executable, "train.py", "-m", *model, *small, *(LAUNCHER if slurm else []), *words]
         return subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
     return start
@@ -103,6 +103,25 @@ def test_a_sweep_of_four_with_one_cancelled_and_continued_and_one_failing(train,
     assert sorted(row["state"] for row in states(tmp_path).values()) == ["done", "done", "done", "failed"]
     rows = list(read_rows(hit / "metrics.jsonl"))
     assert [row["step"] for row in rows] == list(range(1, 46)) and rows[:3] == before  # continued: their seconds too
+
+
+def test_two_tasks_on_one_node_train_together_like_one_process_also_when_queued_again(train, tmp_path):
+    fixed = ["recipe.dropout=0", "recipe.precision=float32"]
+    alone = train(*fixed, "hydra/launcher=basic", f"output={tmp_path}/alone", slurm=False)
+    nodes = ["launcher=deepspeed_zero2", "launcher.nodes=2", "launcher.ranks=1", "hydra.launcher.tasks_per_node=2"]
+    together = train(*fixed, *nodes)
+    jobs = tmp_path / "default" / "slurm" / "jobs.json"
+    wait_for(lambda: list(tmp_path.glob("default/train/*/resume/checkpoint-*/complete")))
+    (number,) = read_json(jobs).values()
+    subprocess.run(["scancel", "--signal=USR2", number], check=True)
+    errors = [sweep.communicate(timeout=600)[1] for sweep in (alone, together)]
+    assert (alone.returncode, together.returncode) == (0, 0), errors
+    (one,), (two,) = (folder.glob("default/train/tiny-*-s0-*[0-9a-f]") for folder in (tmp_path / "alone", tmp_path))
+    assert one.name == two.name and read_json(two / "provenance.json")["ranks"] == 2
+    curves = [[row["loss"] for row in read_rows(folder / "metrics.jsonl")] for folder in (one, two)]
+    assert len(curves[0]) == 45 and curves[1] == pytest.approx(curves[0], abs=1e-5)
+    logs = [(jobs.parent / f"{number}_{task}_log.out").read_text() for task in (0, 1)]
+    assert "Requeued job" in logs[0] and logs[1].count("node 1 of 2: joining") == 2
 
 
 def test_an_interrupted_command_leaves_its_jobs_and_follows_them_again(train, tmp_path):

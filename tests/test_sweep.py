@@ -13,11 +13,14 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from warmth import entry
 from warmth.digest import ROOT, training_digest
 from warmth.errors import RunFailed, UserError
 from warmth.evaluation.points import folders_of
 from warmth.schemas import Evaluate, Train, register
 from warmth.store import Run, run_folder
+from warmth.sweep import chain
+from warmth.sweep.grid import Grid
 from warmth.sweep.sweep import Sweep
 
 
@@ -234,6 +237,26 @@ def test_sigterm_ends_a_command_with_its_own_code_and_keeps_the_run(tmp_path):
     _, err = process.communicate(timeout=30)
     assert process.returncode == 143 and err.startswith("error: ended by SIGTERM") and err.count("\n") == 1
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "interrupted"
+
+
+def test_only_machine_0_of_a_run_starts_it_anew_and_goes_on_to_its_evaluation(loader, tmp_path, monkeypatch):
+    words = [
+        f"output={tmp_path}",
+        "logger=none",
+        "launcher=deepspeed_zero2",
+        "launcher.nodes=2",
+        "rerun=all",
+        "evaluate=default",
+    ]
+    first, second = (Grid(loader, "train", Train).accept([*words, f"launcher.node={node}"]) for node in (0, 1))
+    (folder,) = TrainTask.folders(first)
+    followed, ran = [], []
+    monkeypatch.setattr(chain, "evaluate", lambda study, folders: followed.append(study.launcher["node"]))
+    for study in (second, first):
+        with Run(folder).open(study) as run:
+            run.finish({"loss": 1.0})
+        entry.carry_out(study, lambda study: ran.append((study.launcher["node"], folder.exists())), TrainTask.folders)
+    assert ran == [(1, True), (0, False)] and followed == [0]
 
 
 def test_two_users_may_share_a_study_folder(tmp_path):

@@ -72,6 +72,9 @@ def carry_out(study: Any, main: Callable[[Any], None], folders: Callable[[Any], 
         plan.show(plan.of_study(study, folders))
         plan.show_grid(study)
         return
+    if isinstance(study, Train) and study.launcher.get("node", 0):
+        main(study)  # machine 0 keeps the run: it alone starts it anew, notes what it took, and goes on from it
+        return
     if study.rerun == "all":
         from warmth.store import Run
         from warmth.sweep.sweep import discard

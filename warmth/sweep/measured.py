@@ -78,8 +78,8 @@ def _answered(folder: Path, outcome: dict[str, Any]) -> tuple[int, float]:
 
 def _peak_gib(study: Train | Evaluate, outcome: dict[str, Any]) -> float | None:
     """Peak memory of one rank: as the ranks measured it, else of this command's only process on a processor."""
-    if outcome.get("peak_gib"):
-        return float(outcome["peak_gib"])
+    if outcome.get("memory"):
+        return float(outcome["memory"]["measured_gib"])
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and isinstance(study, Evaluate):
         return torch.cuda.max_memory_allocated() / 1024**3

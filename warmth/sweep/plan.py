@@ -33,7 +33,7 @@ class Forecast:
     state: str
     work: Work
     device: Device
-    devices: int  # 0: the model is served elsewhere
+    devices: int  # of all its machines; 0: the model is served elsewhere
     parameters: float  # of the model, in billions
     hours: float | None  # None: no speed is known
     source: str  # of that speed
@@ -53,7 +53,7 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
     trains = isinstance(study, Train)
     work = training(study) if isinstance(study, Train) else evaluation(study)
     where, parameters = device(study.hardware), parameters_of(study)
-    devices = 0 if study.model.kind == "api" else ranks(study)
+    devices = 0 if study.model.kind == "api" else ranks(study) * nodes(study)
     need = need_of(study, where) if devices else None
     counted = need.total / GIB if need else None
     memory = counted and counted * correction(Path(study.output), where.name, work.kind, study.model.name)
@@ -76,13 +76,18 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
         memory_gib=memory,
         counted_gib=counted,
         disk_gib=disk_gib(study, work),
-        problem=problem(study, where, devices, need, memory),
+        problem=problem(study, where, ranks(study), need, memory),
     )
 
 
 def ranks(study: Train | Evaluate) -> int:
-    """Devices one run occupies at once."""
+    """Devices one run occupies at once on each of its machines."""
     return int(study.launcher.get("ranks", 1)) if isinstance(study, Train) else 1
+
+
+def nodes(study: Train | Evaluate) -> int:
+    """Machines that one run is spread over."""
+    return int(study.launcher.get("nodes", 1)) if isinstance(study, Train) else 1
 
 
 def need_of(study: Train | Evaluate, where: Device) -> Memory | None:

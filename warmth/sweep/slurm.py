@@ -19,7 +19,7 @@ from warmth.errors import RunFailed, UserError, one_line
 from warmth.store import read_json, write_json
 from warmth.sweep.jobs import Job
 from warmth.sweep.launching import Failures
-from warmth.sweep.plan import Forecast, forecast
+from warmth.sweep.plan import Forecast, forecast, nodes, ranks
 from warmth.sweep.processes import last_line
 from warmth.sweep.states import state_of
 
@@ -125,17 +125,15 @@ class Slurm:
     def need(self, job: Job) -> Need:
         """What a job asks for: the plan's figures, where no key says otherwise."""
         plans = [forecast(study, path) for study, path in [*((job.study, run) for run in job.folders), *job.follow]]
-        launcher = getattr(job.study, "launcher", None) or {}
-        devices = max((item.devices for item in plans), default=1)
         on_gpu = any(not item.device.is_cpu for item in plans)
-        gpus = self.gpus if self.gpus is not None else devices if on_gpu else 0
+        gpus = self.gpus if self.gpus is not None else ranks(job.study) if on_gpu else 0
         hours = [item.hours for item in plans]
         minutes = 24 * 60 if None in hours else math.ceil(2 * 60 * sum(hour or 0 for hour in hours)) + 15
         return Need(
-            tasks=int(launcher.get("nodes", 1)),
+            tasks=nodes(job.study),
             gpus=gpus,
             cpus=self.cpus or max(2, 8 * gpus),
-            mem_gb=self.mem_gb or max((main_memory_gb(item) for item in plans), default=8),
+            mem_gb=self.mem_gb or max((main_memory_gb(item, ranks(job.study)) for item in plans), default=8),
             minutes=self.minutes or minutes,
         )
 
@@ -155,7 +153,7 @@ class Slurm:
             nodes=math.ceil(need.tasks / shared),
             ntasks_per_node=shared,
             cpus_per_task=need.cpus,
-            mem=f"{need.mem_gb}GB",
+            mem=f"{need.mem_gb * shared}GB",
             array_parallelism=self.at_once,
             signal_delay_s=SAVE_S,
             stderr_to_stdout=True,
@@ -240,9 +238,9 @@ def in_queue(ids: Sequence[str]) -> set[str]:
     return {row[0] for row in rows if row} & set(ids)  # also one that is completing: it may be queued again
 
 
-def main_memory_gb(item: Forecast) -> int:
+def main_memory_gb(item: Forecast, ranks: int) -> int:
     """Main memory of one machine: weights as they are read, by each rank, and what a process needs besides."""
-    return max(8, math.ceil(4 * item.devices + 2.2 * 2 * item.parameters))
+    return max(8, math.ceil(4 * ranks + 2.2 * 2 * item.parameters))
 
 
 def say(line: str) -> None:
