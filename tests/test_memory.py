@@ -59,8 +59,8 @@ def test_zero_stages_divide_what_they_say_and_nothing_else():
     parts = [need(*full, f"launcher=deepspeed_zero{stage}") for stage in range(4)]
     assert parts[1].optimiser == parts[0].optimiser / 2 and parts[1].gradients == parts[0].gradients
     assert parts[2].gradients == parts[0].gradients / 2 and parts[2].weights == parts[0].weights
-    assert parts[3].weights == parts[0].weights / 2
-    assert len({part.activations for part in parts}) == 1
+    assert parts[3].weights == parts[0].weights / 2 + 2e9  # DeepSpeed keeps 1e9 of them gathered, in two bytes
+    assert len({part.activations for part in parts[:3]}) == 1
 
 
 def test_quantising_shrinks_the_linear_layers_and_checkpointing_the_activations():

@@ -5,6 +5,7 @@ import signal
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from warmth.errors import RunFailed
 from warmth.training.progress import StopOnSignal, refuse_explosion
@@ -38,5 +39,25 @@ def test_sigterm_saves_and_stops_after_the_step_but_not_in_the_last():
         assert not stop.stopped
         stop.on_step_end(args, SimpleNamespace(global_step=2, max_steps=9), control)
         assert control.should_save and control.should_training_stop and stop.stopped
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_between_two_passes_saves_the_last_whole_step_once_with_its_random_numbers():
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        stop, args = StopOnSignal(), SimpleNamespace(device="cpu")
+        control, state = SimpleNamespace(should_save=False, should_training_stop=False), SimpleNamespace(global_step=4)
+        stop.on_save(args, state, control)
+        stop.on_step_begin(args, state, control)
+        drawn = torch.rand(3)
+        stop.on_substep_end(args, state, control)
+        assert not control.should_training_stop
+        os.kill(os.getpid(), signal.SIGTERM)
+        stop.on_substep_end(args, state, control)
+        assert control.should_training_stop and stop.stopped and not control.should_save  # it is there already
+        assert torch.rand(3).equal(drawn)
+        stop.on_substep_end(args, SimpleNamespace(global_step=5), control)
+        assert control.should_save
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,6 +156,14 @@ def test_a_clock_that_is_wrong_by_hours_makes_no_live_run_stale(sweep, monkeypat
     Path(f"{folder}.lock").touch()
     monkeypatch.setattr(time, "time", lambda: 4e9)
     assert Run(folder).is_held()
+
+
+def test_a_deleted_folder_is_made_again_and_no_other(sweep, tmp_path):
+    run(sweep("seed=0,1,2"), Carrier())
+    (folder,) = (tmp_path / "default" / "train").glob("*-s1-*[0-9a-f]")
+    shutil.rmtree(folder)
+    assert run(sweep("seed=0,1,2"), again := Carrier()) == "done" and again.started == [1]
+    assert Run(folder).done
 
 
 def test_a_folder_copied_by_half_is_made_whole(sweep):

@@ -155,6 +155,19 @@ def test_a_run_killed_in_the_middle_continues_bit_equal_even_with_dropout(tmp_pa
     assert steps == list(range(1, 13))
 
 
+def test_a_run_told_to_leave_in_the_middle_of_a_step_continues_bit_equal_even_with_dropout(tmp_path, tiny_model_folder):
+    dropout = ["recipe.dropout=0.1", "launcher.save_steps=1000", "recipe.epochs=10", "launcher.per_device=1"]
+    train(tmp_path / "calm", tiny_model_folder, *dropout)
+    told = tmp_path / "told"
+    process = subprocess.Popen(command(told, tiny_model_folder, *dropout), stderr=subprocess.DEVNULL)
+    wait_for(lambda: metrics(told) >= 3, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 143
+    assert list(run_in(told).glob("resume/checkpoint-*/complete"))
+    train(told, tiny_model_folder, *dropout)
+    assert losses(told) == losses(tmp_path / "calm")
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -211,10 +224,11 @@ def test_a_rank_that_hangs_ends_the_run_with_one_line(tmp_path, tiny_model_folde
     assert json.loads((run_in(tmp_path) / "status.json").read_text())["state"] == "failed"
 
 
-def test_full_fine_tuning_keeps_a_whole_model_that_loads_by_itself(tmp_path, tiny_model_folder):
+@pytest.mark.parametrize("launcher", [["launcher.checkpointing=true"], ["launcher=deepspeed_zero2"]])
+def test_full_fine_tuning_keeps_a_whole_model_that_loads_by_itself(tmp_path, tiny_model_folder, launcher):
     from transformers import AutoModelForCausalLM
 
-    train(tmp_path, tiny_model_folder, "recipe.method=full", "launcher.checkpointing=true")
+    train(tmp_path, tiny_model_folder, "recipe.method=full", *launcher)
     curve, folder = losses(tmp_path), run_in(tmp_path) / "checkpoints" / "epoch-2"
     assert curve[-1] < curve[0]
     kept, base = (AutoModelForCausalLM.from_pretrained(path) for path in (folder, tiny_model_folder))

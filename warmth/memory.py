@@ -14,7 +14,15 @@ from warmth.schemas import Model, Recipe
 GIB = 2**30
 # What a process holds before it loads a model: Python, torch, transformers and their libraries on a CPU (measured);
 # on a GPU the CUDA context and the libraries' workspaces, of which PyTorch's own peak knows nothing.
-BASE = {"cpu": 0.8 * GIB, "cuda": 1.0 * GIB}
+BASE = {"cpu": 0.65 * GIB, "cuda": 1.0 * GIB}
+# On a CPU, measured (docs/benchmarks.md): oneDNN's compiled bfloat16 products, of which it keeps 1,024, one for each
+# shape; and what lies in holes of glibc's heap: a share of a pass, a larger one where PEFT's own layers make and drop
+# float32 copies (DPO), and with ZeRO-3, which gathers and frees weights all the time, multiples of the gathered ones.
+KERNELS = 0.35 * GIB
+HOLES, HOLES_OF_DPO, HOLES_OF_ZERO3 = 0.45, 0.85, 4.5
+SCORES = 180  # keys whose scores a token keeps in `short_attention`, in conversations of some 230 tokens
+TILE = 4096, 32768  # tokens and vocabulary of a tile of TRL's logits
+LIVE = 1e9  # weights that ZeRO-3 keeps gathered (DeepSpeed's stage3_max_live_parameters)
 # Bytes a trained weight costs beside itself: two moments of AdamW in float32.
 MOMENTS = 8
 FLOAT = 4
@@ -149,29 +157,34 @@ def training_memory(
     tokens = tokens or recipe.max_length
     trained = tokens if trained is None else trained
     sides = 2 if recipe.method == "dpo" else 1  # a chosen and a rejected reply in each pass
-    full = recipe.method == "full"
+    full, on_cpu = recipe.method == "full", device == "cpu"
     learnt = shape.parameters if full else shape.adapter_parameters(recipe.rank, targets)
     ranks = int(launcher.get("ranks", 1)) * int(launcher.get("nodes", 1))
     stage = int(launcher.get("zero_stage", 0))
     split = {level: ranks if stage >= level else 1 for level in (1, 2, 3)}
-    # a master copy in float32 beside what is computed with: DeepSpeed keeps one where weights are in bfloat16
-    master = FLOAT if device == "cuda" and "zero_stage" in launcher and width == 2 else 0
-    moments = learnt * (MOMENTS + master) / split[1]
+    # ZeRO steps on a float32 copy of its part of the weights; on a GPU DeepSpeed computes with bfloat16 at stage 0 too
+    narrow = device == "cuda" and "zero_stage" in launcher and width == 2
+    moments = learnt * (MOMENTS + (FLOAT if narrow or stage else 0)) / split[1]
     frozen = 0.0 if full else frozen_bytes(shape, recipe, width)
-    own = learnt * (width if master else FLOAT)
-    gradients = learnt * (width if master else FLOAT) / split[2]
-    offloaded = bool(launcher.get("offload", False)) and device == "cuda"
-    copies = 0 if full else (2 if recipe.dropout else 0) + (1 if stage == 3 else 0)
-    lean = bool(launcher.get("checkpointing", False))
-    activations = pass_bytes(shape, tokens * sides, trained * sides, width, lean, copies)
-    if full and not master and width == 2:
-        activations += shape.linear_parameters * width  # autocast's copies of the weights it multiplies with
+    own = learnt * (width if narrow else FLOAT)
+    gradients = learnt * (width if narrow else FLOAT) / split[2]
+    offloaded = bool(launcher.get("offload", False)) and not on_cpu
+    activations = pass_bytes(shape, recipe, launcher, tokens * sides, trained * sides, width, on_cpu)
+    if on_cpu:
+        activations *= 1 + (HOLES_OF_DPO if recipe.method == "dpo" else HOLES)
+    if full:  # the gradient of the logits' weights, before it is added to that of the embeddings
+        activations += shape.vocabulary * shape.width * (width if narrow else FLOAT)
+        if not narrow and width == 2:  # autocast's copies of the weights it multiplies with
+            activations += (shape.linear_parameters + shape.vocabulary * shape.width) * width
+    gathered = min(1.0, LIVE / shape.parameters) * (frozen + own) if stage == 3 else 0.0
+    if on_cpu:
+        activations += HOLES_OF_ZERO3 * gathered
     return Memory(
-        weights=(frozen + own) / split[3],
+        weights=(frozen + own) / split[3] + gathered,
         gradients=gradients,
         optimiser=0.0 if offloaded else moments,
         activations=activations,
-        base=BASE[device],
+        base=BASE[device] + (KERNELS if on_cpu and width == 2 else 0.0),
         host=moments if offloaded else 0.0,
     )
 
@@ -184,22 +197,66 @@ def frozen_bytes(shape: ModelShape, recipe: Recipe, width: int) -> float:
 
 
 def pass_bytes(
-    shape: ModelShape, tokens: int, trained: int, width: int, checkpointing: bool = False, copies: int = 0
+    shape: ModelShape,
+    recipe: Recipe,
+    launcher: Mapping[str, Any],
+    tokens: int,
+    trained: int,
+    width: int,
+    on_cpu: bool = False,
 ) -> float:
-    """Bytes that one forward pass keeps for its backward pass, and the logits, at their peak.
+    """Bytes that one forward pass keeps for its backward pass, and the logits with their gradient.
 
-    Counted for a layer of the Llama kind: two norms keep their input in float32; the projections their input, once for
-    those that share it; attention its queries, keys, values and output; the MLP its gate, both factors and their
-    product. `copies` of each adapter's input come on top: a mask and what it lets through where there is dropout, one
-    in float32 under ZeRO-3, where PEFT's own layers run.
+    Args:
+        shape: of the model.
+        recipe: method, dropout.
+        launcher: an entry of conf/launcher.
+        tokens: of the pass.
+        trained: of these, those whose logits are computed.
+        width: bytes of a number in matrix products.
+        on_cpu: short conversations are attended to by `short_attention` there, in bfloat16.
     """
-    queries = shape.heads * shape.head_size
-    layer = 2 * FLOAT * shape.width + width * (2 * shape.width + 5 * queries + 4 * shape.inner)
-    layer += copies * width * (5 * shape.width + queries + shape.inner)
-    kept = tokens * shape.layers * (width * shape.width if checkpointing else layer)
-    running = tokens * layer if checkpointing else 0
-    logits = trained * shape.vocabulary * 2 * width  # and their gradient
-    return kept + running + logits
+    layer = layer_bytes(shape, recipe, int(launcher.get("zero_stage", 0)), width)
+    if on_cpu and width == 2 and recipe.method == "lora":
+        layer += width * shape.heads * SCORES
+    logits = trained * shape.vocabulary * 2 * width
+    if recipe.method == "dpo":  # TRL computes them in tiles and keeps none; without Triton a tile has float32 copies
+        logits = min(trained, TILE[0]) * min(shape.vocabulary, TILE[1]) * (width + (3 * FLOAT if on_cpu else 0))
+    if launcher.get("checkpointing", False):
+        residual = (FLOAT if recipe.method == "full" else width) * shape.width
+        return tokens * (shape.layers * residual + layer) + logits
+    return tokens * shape.layers * layer + logits
+
+
+def runs_peft(recipe: Recipe, stage: int) -> bool:
+    """Whether adapted layers are PEFT's own rather than those of `warmth/training/lora.py`."""
+    return recipe.method == "dpo" or (recipe.method == "lora" and (stage == 3 or recipe.quantise != "none"))
+
+
+def layer_bytes(shape: ModelShape, recipe: Recipe, stage: int, width: int) -> float:
+    """Bytes of one token in one layer of the Llama kind, as autograd keeps them (counted by its hooks).
+
+    Norms keep their input in float32, and what they made of it where their weight learns; the MLP its gate, before and
+    after its activation, and the other factor; attention its queries, keys, values and output. Linear layers that
+    share an input keep it once, unless autocast or an adapter makes each its own copy.
+    """
+    queries, keys = shape.heads * shape.head_size, shape.key_heads * shape.head_size
+    shared = 2 * shape.width + queries + shape.inner
+    each = 5 * shape.width + queries + shape.inner
+    full, dropout = recipe.method == "full", bool(recipe.dropout)
+    norms = (4 if full else 2) * FLOAT * shape.width
+    mlp = 3 * width * shape.inner
+    attention = width * (4 * queries if recipe.method == "dpo" else 2 * queries + 2 * keys)  # TRL's repeats the keys
+    if full:
+        inputs = FLOAT * 2 * shape.width + width * (queries + shape.inner) if stage == 3 else width * each
+        inputs = width * shared if width == FLOAT else inputs
+    elif stage == 3:  # PEFT's layers, whose weights DeepSpeed gathers: input, mask and what it lets through
+        inputs = width * shared + FLOAT * each * (2 if dropout else width < FLOAT)
+    elif runs_peft(recipe, stage):
+        inputs = (FLOAT + width) * each if dropout else width * (shared if width == FLOAT else each)
+    else:  # `warmth/training/lora.py`
+        inputs = 2 * width * each if dropout else width * shared
+    return norms + mlp + attention + inputs
 
 
 def answering_memory(

@@ -8,6 +8,7 @@ import platform
 import re
 import shutil
 import timeit
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,12 +163,22 @@ def _bfloat16_pays() -> bool:
     """
     import torch
 
-    cpu = [line for line in _cpu_info() if line.startswith(("model name", "flags"))][:2]
-    memory = cache_folder() / f"bfloat16-{digest([cpu, torch.__version__])}"
+    memory = _bfloat16_verdict(torch.__version__)
     if not memory.exists():
         times = {dtype: multiply_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
         memory.write_text(str(times[torch.float32] > 1.3 * times[torch.bfloat16]))
     return memory.read_text() == "True"
+
+
+def remembered_bfloat16() -> bool | None:
+    """The verdict `auto` follows on this CPU, without importing torch; None before it was measured."""
+    memory = _bfloat16_verdict(version("torch"))
+    return memory.read_text() == "True" if memory.exists() else None
+
+
+def _bfloat16_verdict(torch_version: str) -> Path:
+    cpu = [line for line in _cpu_info() if line.startswith(("model name", "flags"))][:2]
+    return cache_folder() / f"bfloat16-{digest([cpu, torch_version])}"
 
 
 def _cpu_info() -> list[str]:

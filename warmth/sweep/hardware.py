@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from warmth.errors import UserError
+from warmth.models import remembered_bfloat16
 from warmth.store import read_rows
 
 TABLE = Path(__file__).with_name("hardware.yaml")
@@ -86,11 +87,14 @@ def named(description: str) -> str:
 
 
 def width_of(where: Device) -> int:
-    """Bytes of a number under precision `auto`: 2 where the device has hardware for bfloat16, else 4."""
+    """Bytes of a number under precision `auto`: 2 where the device multiplies bfloat16 faster, else 4."""
     if not where.is_cpu:
         return 2
-    flags = Path("/proc/cpuinfo")
-    return 2 if flags.exists() and "amx_bf16" in flags.read_text() else 4
+    pays = remembered_bfloat16()
+    if pays is None:  # not measured here yet
+        flags = Path("/proc/cpuinfo")
+        pays = flags.exists() and "amx_bf16" in flags.read_text()
+    return 2 if pays else 4
 
 
 def main_memory_gib() -> float:

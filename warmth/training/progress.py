@@ -73,20 +73,55 @@ def refuse_explosion(losses: list[float], step: int) -> None:
 
 
 class StopOnSignal(TrainerCallback):
-    """On SIGTERM every rank saves after the step under way and ends: a job told to leave loses nothing."""
+    """On SIGTERM every rank saves after the pass under way and ends: a job told to leave loses less than a step.
+
+    A step may take minutes, and schedulers wait for half of one. What is saved is the last whole step, with the random
+    numbers that the next began with.
+    """
 
     def __init__(self) -> None:
         self.asked = self.stopped = False
+        self.saved = 0  # step of the newest save
+        self.random: tuple[torch.Tensor, list[torch.Tensor]] | None = None
         signal.signal(signal.SIGTERM, self.ask)
 
     def ask(self, *_: Any) -> None:
         """The signal's handler."""
         self.asked = True
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A run that continues has the save it continues from."""
+        self.saved = state.global_step
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Remembers the newest save."""
+        self.saved = state.global_step
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Remembers the generators' states: passes of a step that is given up have drawn from them."""
+        self.random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Between two passes of a step."""
+        if self.agreed(args):
+            if self.random is not None:
+                torch.set_rng_state(self.random[0])
+                torch.cuda.set_rng_state_all(self.random[1])
+            self.leave(control, saves=state.global_step > self.saved)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Ranks hear the signal at different moments, so they agree first."""
+        """Between two steps."""
+        if self.agreed(args) and state.global_step < state.max_steps:
+            self.leave(control, saves=True)
+
+    def agreed(self, args: Any) -> bool:
+        """Whether any rank was told to end: they hear the signal at different moments."""
         asked = torch.tensor(float(self.asked), device=args.device)
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(asked, op=torch.distributed.ReduceOp.MAX)
-        if asked.item() and state.global_step < state.max_steps:
-            self.stopped = control.should_save = control.should_training_stop = True
+        return bool(asked.item())
+
+    def leave(self, control: Any, saves: bool) -> None:
+        """Tells the Trainer to end."""
+        self.stopped = control.should_training_stop = True
+        control.should_save = saves

@@ -165,7 +165,7 @@ def fail(run: Run, lines: list[str], code: int) -> None:
     """
     text = "\n".join(lines)
     if "warmth-stopped: " in text:
-        raise KeyboardInterrupt("told to end; saved after the step under way, the same command continues")
+        raise KeyboardInterrupt("told to end; saved, the same command continues")
     for kind, error in (("user", UserError), ("run", RunFailed)):
         told = [line for line in lines if f"warmth-{kind}-error: " in line]
         if told:

@@ -68,6 +68,10 @@ def gathered(weights: list[Any], writer: int | None = None) -> Any:
 def save_state(model: Any, optimizer: Any, folder: Path, writes: bool) -> None:
     """Writes weights, both moments and the step count of all that learns, in float32. Every rank calls it."""
     state: dict[str, Tensor] = {}
+    zero = zero_optimizer(model)
+    if hasattr(zero, "_hp_optimizer_states_linked"):  # after its first group's first step, when later groups have none
+        zero._hp_optimizer_states_linked = False
+        zero._lazy_init_hp_params_optimizer_state()
     for name, weight in learnt(model):
         values = read_values(model, optimizer, weight)
         if writes:

@@ -17,7 +17,7 @@ from transformers import TrainerCallback, set_seed
 
 from warmth.digest import digest, model_identity
 from warmth.errors import RunFailed, UserError
-from warmth.memory import GIB, Memory, pass_bytes, refuse_if_too_big, shape_of, training_memory
+from warmth.memory import GIB, Memory, refuse_if_too_big, shape_of, training_memory
 from warmth.models import choose_dtype, load_tokenizer, locate
 from warmth.schemas import Data, Model, Recipe, Train
 from warmth.store import read_json, read_rows, write_json
@@ -67,20 +67,24 @@ class Plan:
 
     def forecast(self) -> Memory | None:
         """Peak memory of this rank, from its longest pass; None for a network of unknown shape."""
-        shape = shape_of(self.study.model)
+        shape, study = shape_of(self.study.model), self.study
         if shape is None:
             return None
         width = 2 if self.autocast == torch.bfloat16 else 4
-        sizes = [
-            (sum(self.lengths[index] for index in one), sum(sum(self.examples[index].trained) for index in one))
-            for one in self.passes
-        ]
-        tokens, trained = max(sizes, key=lambda size: pass_bytes(shape, *size, width))
-        sides = 2 if self.study.recipe.method == "dpo" else 1  # its lengths hold both sides already
-        return training_memory(
-            shape, self.study.recipe, {**self.study.launcher, "ranks": self.ranks, "nodes": 1}, self.device, width,
-            max(1, tokens // sides), max(1, trained // sides), self.study.model.lora_targets,
-        )  # fmt: skip
+        launcher = {**study.launcher, "ranks": self.ranks, "nodes": 1}
+        needs = (
+            training_memory(shape, study.recipe, launcher, self.device, width, *size, study.model.lora_targets)
+            for size in {self.size(one) for one in self.passes if one}
+        )
+        return max(needs, key=lambda need: need.total, default=None)
+
+    def size(self, one: list[int]) -> tuple[int, int]:
+        """Tokens of a pass, and those that are trained; of preferences, of one side with its padding."""
+        examples = [self.examples[index] for index in one]
+        if self.study.recipe.method == "dpo":
+            side = max(len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) for pair in examples)
+            return len(one) * side, len(one) * side
+        return sum(len(example.ids) for example in examples), sum(sum(example.trained) for example in examples)
 
 
 def weights_dtype(autocast: torch.dtype, method: str, launcher: dict[str, Any], device: str) -> torch.dtype:

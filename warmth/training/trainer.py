@@ -122,7 +122,8 @@ def deepspeed_config(launcher: dict[str, Any], weights: torch.dtype) -> dict[str
     """DeepSpeed's settings, or None for a launcher without it."""
     if "zero_stage" not in launcher:
         return None
-    zero: dict[str, Any] = {"stage": launcher["zero_stage"]}
+    # a bucket that fits the model (the square of its width): DeepSpeed's own takes 1 to 2 GB of a GPU
+    zero: dict[str, Any] = {"stage": launcher["zero_stage"], "reduce_bucket_size": "auto"}
     if zero["stage"] == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
     if launcher["offload"] and zero["stage"] > 0:
