@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from warmth.evaluation.prefill import GROUP, plan_of, read_prompts, tree_of
+from warmth.evaluation.prefill import GROUP, STRIP, Batch, plan_of, tree_of
 
 SHORT_ROWS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=8)
 
@@ -49,20 +49,40 @@ def test_every_node_is_computed_by_a_row_that_has_it(rows):
     assert computed[plan.take].tolist() == list(range(len(tree.tokens)))
 
 
-@pytest.mark.parametrize("count", [1, 5, 2 * GROUP + 3])
-def test_logits_cache_and_mask_are_those_of_each_prompt_alone(model, count):
-    rows = prompts(count)
+def alone(model, row, tokens):
+    """Logits after a prompt and after each further token of it, read at once."""
+    return model(torch.tensor([row + tokens])).logits[0, len(row) - 1 :]
+
+
+def together(model, rows, tokens, keep):
+    """Logits after the prompts and after each token; before the last one, only some rows are kept."""
+    batch = Batch(model, rows, 0, len(rows[0]) + len(tokens))
+    made = [batch.read()]
+    for place, token in enumerate(tokens):
+        if place == len(tokens) - 1:
+            batch.keep(keep)
+        made.append(batch.step(torch.full((len(batch.rows),), token)))
+    return made
+
+
+def check(model, rows):
+    """Every row's logits are its own, before and after most rows have left."""
+    rows, tokens = sorted(rows, key=len, reverse=True), [11, 12, 13]
+    keep = sorted({0, len(rows) // 2, len(rows) - 1})
     with torch.inference_mode():
-        logits, cache, mask = read_prompts(model, rows, 0, 80)
-        width = max(map(len, rows))
-        keys = [layer.keys for layer in cache.layers]
+        made = together(model, rows, tokens, keep)
         for place, row in enumerate(rows):
-            alone = model(torch.tensor([row]), use_cache=True)
-            torch.testing.assert_close(logits[place], alone.logits[0, -1], atol=1e-5, rtol=1e-5)
-            for own, theirs in zip(keys, alone.past_key_values.layers, strict=True):
-                torch.testing.assert_close(own[place, :, width - len(row) :], theirs.keys[0], atol=1e-5, rtol=1e-5)
-            assert mask[place].tolist() == [0] * (width - len(row)) + [1] * (80 - width + len(row))
-    assert model.config._attn_implementation == "sdpa"  # reading leaves the model as it was
+            want = alone(model, row, tokens)
+            for step, logits in enumerate(made[:-1]):
+                torch.testing.assert_close(logits[place], want[step], atol=1e-5, rtol=1e-5)
+            if place in keep:
+                torch.testing.assert_close(made[-1][keep.index(place)], want[-1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 5, 2 * GROUP + 3, 2 * STRIP + 5])
+def test_logits_are_those_of_each_prompt_alone(model, count):
+    check(model, prompts(count))
+    assert model.config._attn_implementation == "sdpa"  # the model is left as it was
 
 
 def test_a_model_with_a_sliding_window_reads_padded_rows_alike():
@@ -71,9 +91,4 @@ def test_a_model_with_a_sliding_window_reads_padded_rows_alike():
         vocab_size=1000, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, sliding_window=16, attn_implementation="sdpa",
     )  # fmt: skip
-    model, rows = MistralForCausalLM(config).eval(), prompts(5)
-    with torch.inference_mode():
-        logits, _, _ = read_prompts(model, rows, 0, 80)
-        for place, row in enumerate(rows):
-            alone = model(torch.tensor([row])).logits[0, -1]
-            torch.testing.assert_close(logits[place], alone, atol=1e-5, rtol=1e-5)
+    check(MistralForCausalLM(config).eval(), prompts(5))

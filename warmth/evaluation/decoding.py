@@ -16,7 +16,7 @@ from torch import Tensor
 
 from warmth.errors import UserError, one_line
 from warmth.evaluation.cache import index_of_largest
-from warmth.evaluation.prefill import read_prompts
+from warmth.evaluation.prefill import Batch
 from warmth.evaluation.steering import make_vector, steered
 from warmth.models import load_model, load_tokenizer
 from warmth.schemas import Model, Recipe
@@ -83,12 +83,12 @@ def decode(
     Returns:
         For each prompt the new token ids without the end token, and whether an end token was reached.
     """
-    width = max(map(len, prompts))
-    logits, past, mask = read_prompts(model, prompts, pad, width + max(limits))
-    positions = mask[:, :width].sum(-1, keepdim=True)
+    live = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row))
+    batch = Batch(model, [prompts[row] for row in live], pad, len(prompts[live[0]]) + max(limits))
     made: list[list[int]] = [[] for _ in prompts]
-    ended, live, seen = [False] * len(prompts), list(range(len(prompts))), width
+    ended = [False] * len(prompts)
     done: set[int] = set()
+    logits = batch.read()
     while True:
         chosen = sampler.choose(logits, live)
         for row, token in zip(live, chosen.tolist(), strict=True):
@@ -104,19 +104,9 @@ def decode(
         # Rows leave in eighths of the batch: each time all that the others have read is copied.
         stay = [place for place, row in enumerate(live) if row not in done]
         if len(live) - len(stay) >= max(1, len(live) // 8):
-            kept = torch.tensor(stay, device=mask.device)
-            chosen, mask, positions = chosen[kept], mask[kept], positions[kept]
-            past.batch_select_indices(kept)
+            chosen = chosen[batch.keep(stay)]
             live = [live[place] for place in stay]
-        seen += 1
-        logits = model(
-            input_ids=chosen[:, None],
-            attention_mask=mask[:, :seen],
-            position_ids=positions,
-            past_key_values=past,
-            use_cache=True,
-        ).logits[:, -1]
-        positions = positions + 1
+        logits = batch.step(chosen)
 
 
 def end_ids(tokenizer: PreTrainedTokenizerBase, declared: Any, end_of_turn: str) -> frozenset[int]:

@@ -1,8 +1,12 @@
-"""Reading the prompts of a batch: every beginning that some of them share is computed once. torch is imported here."""
+"""A batch as the model reads and continues it: every beginning that prompts share is computed once, nothing is padded.
+
+torch is imported here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +19,7 @@ from transformers.masking_utils import AttentionMaskInterface
 from warmth.evaluation.cache import cache_for, reserved
 
 SHARED = "shared"
-GROUP = 16  # rows that attend in one call: few enough to be of like length, enough to fill it
+GROUP, STRIP = 16, 32  # rows that attend in one call, to prompts, to one more token: few, to be of like length
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,37 @@ class Plan:
 
     groups: tuple[Group, ...]
     take: Tensor  # (nodes,) where each node's result stands among the groups', laid end to end
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """(1, heads, nodes, D) queries, (B, key heads, T, D) keys → (1, nodes, heads, D)."""
+        parts = []
+        many = query.shape[1] != key.shape[1]
+        for group in self.groups:
+            count, width = group.mask.shape[-2:]
+            own = query[0].index_select(1, group.queries).unflatten(1, (-1, count)).transpose(0, 1)
+            keys, values = (states[:, :, -width:].index_select(0, group.rows) for states in (key, value))
+            got = F.scaled_dot_product_attention(own, keys, values, group.mask, scale=scaling, enable_gqa=many)
+            parts.append(got.transpose(1, 2).flatten(0, 1))
+        return torch.cat(parts).index_select(0, self.take)[None]
+
+
+@dataclass(frozen=True)
+class Strips:
+    """How rows, longest first, attend with their newest token: a strip at a time, without the padding all of it has."""
+
+    mask: Tensor  # (B, T) whether a row has a token there
+    firsts: tuple[int, ...]  # of each strip of rows, the first column with a token
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """(B, heads, 1, D) queries, (B, key heads, T, D) keys → (B, 1, heads, D)."""
+        folded = query.unflatten(1, (key.shape[1], -1)).squeeze(3)  # heads that share a key are its queries
+        strips = zip(*(whole.split(STRIP) for whole in (folded, key, value, self.mask)), self.firsts, strict=True)
+        parts = [
+            F.scaled_dot_product_attention(own, keys[:, :, first:], values[:, :, first:], mask[:, None, None, first:],
+                                           scale=scaling)
+            for own, keys, values, mask, first in strips
+        ]  # fmt: skip
+        return torch.cat(parts).flatten(1, 2)[:, None]
 
 
 def tree_of(rows: Sequence[Sequence[int]]) -> Tree:
@@ -93,76 +128,86 @@ def shared_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    plan: Plan,
+    plan: Plan | Strips,
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention of each node to the nodes on its path.
-
-    Args:
-        module: the attention layer.
-        query: (1, heads, nodes, head size).
-        key: (B, key heads, T, head size), each row's path, left-padded: as the cache lays them out.
-        value: like `key`.
-        attention_mask: None, always: the plan has it.
-        plan: which row attends for which node.
-        scaling: factor on the scores; None: 1 / sqrt(head size).
-
-    Returns:
-        (1, nodes, heads, head size) and no weights.
-    """
-    parts = []
-    for group in plan.groups:
-        count, width = group.mask.shape[-2:]
-        own = query[0].index_select(1, group.queries).unflatten(1, (-1, count)).transpose(0, 1)
-        keys, values = (states[:, :, -width:].index_select(0, group.rows) for states in (key, value))
-        many = query.shape[1] != key.shape[1]
-        got = F.scaled_dot_product_attention(own, keys, values, group.mask, scale=scaling, enable_gqa=many)
-        parts.append(got.transpose(1, 2).flatten(0, 1))
-    return torch.cat(parts).index_select(0, plan.take)[None], None
+    """Attention as a plan has it; keys and values come from the cache, (B, key heads, T, head size), left-padded."""
+    return plan.attend(query, key, value, scaling), None
 
 
 AttentionInterface.register(SHARED, shared_attention)
 AttentionMaskInterface.register(SHARED, lambda *_, **__: None)
 
 
-def read_prompts(
-    model: PreTrainedModel, rows: Sequence[Sequence[int]], pad: int, capacity: int
-) -> tuple[Tensor, Any, Tensor]:
-    """Reads a batch of prompts.
-
-    Args:
-        model: any causal language model; one whose attention is not all of the plain kind reads padded rows.
-        rows: token ids of each prompt.
-        pad: token id in front of shorter prompts where they are padded; its value does not matter, it is masked.
-        capacity: most tokens of a row, answers included.
-
-    Returns:
-        Logits (B, V) after each prompt; the cache of left-padded rows; its mask (B, capacity), answers' own included.
-    """
-    width, device = max(map(len, rows)), model.get_input_embeddings().weight.device
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * (capacity - width + len(row)) for row in rows], device=device)
-    cache = cache_for(model.config, capacity)
-    if not (reserved(cache) and model._supports_attention_backend):
-        tokens = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows], device=device)
-        positions = (mask[:, :width].cumsum(-1) - 1).clamp(min=0)
-        logits = model(input_ids=tokens, attention_mask=mask[:, :width], position_ids=positions, past_key_values=cache,
-                       use_cache=True, logits_to_keep=1).logits[:, -1]  # fmt: skip
-        return logits, cache, mask
-    tree = tree_of(rows)
-    spread = torch.tensor([[0] * (width - len(path)) + path for path in tree.paths], device=device)
-    for layer in cache.layers:
-        layer.spread = spread
+@contextmanager
+def shared(model: PreTrainedModel) -> Generator[None]:
+    """While this is open, the model attends by plans."""
     usual, model.config._attn_implementation = model.config._attn_implementation, SHARED
     try:
-        logits = model(
-            input_ids=torch.tensor([tree.tokens], device=device),
-            position_ids=torch.tensor([tree.depths], device=device),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=torch.tensor([path[-1] for path in tree.paths], device=device),
-            plan=plan_of(tree, device),
-        ).logits[0]
+        yield
     finally:
         model.config._attn_implementation = usual
-    return logits, cache, mask
+
+
+class Batch:
+    """Prompts of one batch as a model has read them, and their answers' tokens as they come."""
+
+    def __init__(self, model: PreTrainedModel, rows: Sequence[Sequence[int]], pad: int, capacity: int):
+        """Nothing is read yet.
+
+        Args:
+            model: any causal language model; one whose attention is not all of the plain kind reads padded rows.
+            rows: token ids of each prompt, longest first.
+            pad: token id in front of shorter prompts where they are padded; its value does not matter, it is masked.
+            capacity: most tokens of a row, its answer included.
+        """
+        self.model, self.rows, self.pad = model, rows, pad
+        self.device = model.get_input_embeddings().weight.device
+        self.width = self.seen = len(rows[0])
+        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        self.mask = torch.arange(capacity, device=self.device) >= self.width - lengths[:, None]  # (B, capacity)
+        self.positions = lengths[:, None]  # (B, 1) of the next token
+        self.cache = cache_for(model.config, capacity)
+        self.plain = reserved(self.cache) and model._supports_attention_backend
+
+    def read(self) -> Tensor:
+        """Logits (B, V) after each prompt."""
+        if not self.plain:
+            tokens = [[self.pad] * (self.width - len(row)) + list(row) for row in self.rows]
+            mask = self.mask[:, : self.width].long()
+            positions = (mask.cumsum(-1) - 1).clamp(min=0)
+            return self._run(tokens, positions, attention_mask=mask, logits_to_keep=1)[:, -1]
+        tree = tree_of(self.rows)
+        spread = torch.tensor([[0] * (self.width - len(path)) + path for path in tree.paths], device=self.device)
+        for layer in self.cache.layers:
+            layer.spread = spread
+        ends = torch.tensor([path[-1] for path in tree.paths], device=self.device)
+        depths = torch.tensor([tree.depths], device=self.device)
+        with shared(self.model):
+            return self._run([tree.tokens], depths, plan=plan_of(tree, self.device), logits_to_keep=ends)[0]
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Logits (B, V) after one more token of each row, (B,)."""
+        self.seen += 1
+        mask, positions = self.mask[:, : self.seen], self.positions
+        self.positions = positions + 1
+        if not self.plain:
+            return self._run(tokens[:, None], positions, attention_mask=mask.long())[:, -1]
+        firsts = tuple(self.width - len(row) for row in self.rows[::STRIP])
+        with shared(self.model):
+            return self._run(tokens[:, None], positions, plan=Strips(mask, firsts))[:, -1]
+
+    def keep(self, places: Sequence[int]) -> Tensor:
+        """Lets go of all rows but these, which are returned as a tensor."""
+        kept = torch.tensor(places, device=self.device)
+        self.rows = [self.rows[place] for place in places]
+        self.mask, self.positions = self.mask[kept], self.positions[kept]
+        self.cache.batch_select_indices(kept)
+        return kept
+
+    def _run(self, tokens: Any, positions: Tensor, **how: Any) -> Tensor:
+        ids = torch.as_tensor(tokens, device=self.device)
+        return self.model(
+            input_ids=ids, position_ids=positions, past_key_values=self.cache, use_cache=True, **how
+        ).logits
