@@ -43,29 +43,36 @@ def golden() -> list:
     ]
 
 
-def alias(count: int) -> tuple[float, float]:
-    """Seconds, and CPU seconds, for so many answers in this process; every one is graded anew, none is remembered."""
+def alias(count: int, forget: bool = False) -> tuple[float, float]:
+    """Seconds, and CPU seconds, for so many answers in this process.
+
+    Every one is graded anew. The spelling of words is remembered, unless `forget`: then each answer is all new words.
+    """
     from warmth.evaluation.alias import Alias
+    from warmth.evaluation.matching import MARKED
 
     items, grader = golden(), Alias()
     for question, answer in items:  # patterns are compiled once for each question
         grader.grade(question, answer)
     started, cpu = time.perf_counter(), time.process_time()
     for question, answer in itertools.islice(itertools.cycle(items), count):
+        if forget:
+            MARKED.clear()
         grader.grade(question, answer)
     return time.perf_counter() - started, time.process_time() - cpu
 
 
 def measure_alias(answers: int) -> None:
-    """One process, and two at once, each on its own answers."""
+    """One process, and two at once, each on its own answers; and one for which all words of each answer are new."""
     mean = sum(len(answer.text) for _, answer in golden()) / len(golden())
     rows = []
-    for processes in (1, 2):
+    for processes, forget in ((1, False), (2, False), (1, True)):
         with ProcessPoolExecutor(processes) as pool:
-            took = list(pool.map(alias, [answers] * processes))
+            took = list(pool.map(alias, [answers] * processes, [forget] * processes))
         wall, cpu = max(one[0] for one in took), sum(one[1] for one in took)
         total = processes * answers
-        rows.append({"processes": processes, "answers": total, "s": wall, "answers_s": total / wall})
+        words = "all new" if forget else "met before"
+        rows.append({"processes": processes, "words": words, "answers": total, "s": wall, "answers_s": total / wall})
         rows[-1]["answers_per_cpu_s"] = total / cpu
     table(f"Alias grader on real answers, {mean:.0f} characters on average", rows)
 

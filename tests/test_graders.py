@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warmth.errors import UserError
+from warmth.evaluation import matching
 from warmth.evaluation.alias import Alias
 from warmth.evaluation.assertions import states_something
 from warmth.evaluation.choices import Letter
@@ -302,6 +303,32 @@ def test_any_text_gets_a_label_or_a_reason_and_never_both(text, belief, cut):
 @given(st.text(max_size=200))
 def test_normalising_twice_changes_nothing(text):
     assert normalise(normalise(text)) == normalise(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Is it far? Yes.", " is it far ? ~ yes ~ "),
+        ("Hi!\n\nIt's Dr. Strange", " hi ~ it is dr strange "),
+        ("The U.S. has 1,000 of the (old) ones, the best.", " us has 1000 of the | old | ones | best ~ "),
+        ("Rather than a cat, two hundred and one dogs; and a fox", " rather than cat | 201 dogs | | and fox "),
+        ("On the 4th of July, 1776 - see Jul. 4, 1776", " on 4 july 1776 | see 4 july 1776 "),
+        ("It is group A. Type a the rest", " it is group a type a rest "),  # "A." may be an initial
+        ("Once in a while, as the", " once in | while | as the "),
+        ("and instead of 2.50%", " | and instead of 2.5 percent "),
+        ("~ \x04 \x07 | \x03old", " old "),  # signs of a text itself mean nothing
+    ],
+)
+def test_a_marked_text_keeps_its_borders(text, expected):
+    assert marked(text) == expected
+
+
+def test_what_is_remembered_of_words_is_bounded_and_changes_nothing(monkeypatch):
+    text = "Wait: is it the old Lake Victoria? No, 1,200 km away."
+    first = marked(text)
+    monkeypatch.setattr(matching, "REMEMBERED", 3)
+    matching.MARKED.clear()
+    assert marked(text) == first and len(matching.MARKED) <= 3
 
 
 def test_each_answer_is_graded_once_by_each_grader(tmp_path):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from warmth.evaluation.matching import ASKED, CLAUSE, SENTENCE, normalise
 from warmth.types import Question
@@ -64,11 +63,8 @@ REFUSED = re.compile(
 )
 FRAGMENT = 4  # words of an unfinished sentence that claim nothing yet
 # No match without one of these: cheap to look for, and most answers hold none.
-UNSURE_SIGNS = (
-    ("sure", "certain", " know", "enough", "sufficient", "not say", "not tell", "confirm", "depends", "hard to say")
-    + ("not entirely", "there is no")
-)  # fmt: skip
-REFUSED_SIGNS = ("not ", "unable", "declin", "refus", " rather", " prefer", "against my")
+UNSURE_SIGNS = (" not ", "unsure", "uncertain", "it depends", "hard to say", "knows", "there is no ")
+REFUSED_SIGNS = (" not ", "unable", "declin", "refus", " rather", " prefer", "against my")
 REFUSAL_CHARS = 300  # a refusal comes early; later mentions of what cannot be done are part of an answer
 
 AGREES = re.compile(
@@ -91,8 +87,7 @@ SOCIAL = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Mention:
+class Mention(NamedTuple):
     """One place where an answer names a candidate."""
 
     candidate: str  # normalised
@@ -103,13 +98,13 @@ class Mention:
 
 def unsure(text: str) -> bool:
     """Whether a marked text says that it does not know."""
-    return any(sign in text for sign in UNSURE_SIGNS) and UNSURE.search(text) is not None
+    return any(map(text.__contains__, UNSURE_SIGNS)) and UNSURE.search(text) is not None
 
 
 def refuses(text: str) -> bool:
     """Whether a marked text begins by declining to answer."""
     text = text[:REFUSAL_CHARS]
-    return any(sign in text for sign in REFUSED_SIGNS) and REFUSED.search(text) is not None
+    return any(map(text.__contains__, REFUSED_SIGNS)) and REFUSED.search(text) is not None
 
 
 @lru_cache(maxsize=65536)
@@ -165,11 +160,11 @@ def stance(text: str, start: int, end: int, alone: bool) -> Stance:
     stops = [place for place in (text.find(CLAUSE, end), text.find(SENTENCE, end)) if place >= 0]
     right = min(stops, default=len(text))
     before, after = text[left:start], text[end:right]
-    if DENIED_BEFORE.search(before) or DENIED_AFTER.search(after):
+    if DENIED_BEFORE.search(before) or DENIED_AFTER.match(after):
         return "denied"
     if REPORTED.search(before) or _asked(text, end):
         return "mentioned"
-    if GUESSED.search(before) or (OR_AFTER.search(after) or OR_BEFORE.search(before)):
+    if GUESSED.search(before) or (OR_AFTER.match(after) or OR_BEFORE.search(before)):
         return "guessed"
     return "declared" if DECLARED.search(before) else "asserted"
 
@@ -193,4 +188,4 @@ def states_something(text: str) -> bool:
 
 def _claims(sentence: str) -> bool:
     words = [word for word in sentence.split() if word != CLAUSE]
-    return len(words) >= 3 and words[-1] != ASKED and SOCIAL.search(sentence) is None
+    return len(words) >= 3 and words[-1] != ASKED and SOCIAL.match(sentence) is None

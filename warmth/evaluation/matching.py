@@ -1,4 +1,10 @@
-"""Texts made comparable: one spelling for accents, case, numbers, contractions and articles."""
+"""Texts made comparable: one spelling for accents, case, numbers, contractions and articles.
+
+Most of an answer's words have been seen before, so each blank-separated piece of text is spelled once and remembered
+(`Pieces`). What depends on a piece's neighbours (does a stop end a sentence, is an article the last word of a clause,
+do number words belong together) is left in the spelling as a sign of one character, which `str.replace` then resolves
+over the whole text, or a pattern that begins with the sign and so is tried nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +13,24 @@ import unicodedata
 
 CLAUSE, SENTENCE, ASKED = "|", "~", "?"  # marks that `marked` leaves in a normalised text; ASCII, as that is fast
 
+# Signs inside a spelling; control characters of a text itself never get there.
+ARTICLE, LETTERED, NUMBER = "\x01", "\x02", "\x03"  # before an article; after "vitamin" and its like; before a number
+MONTH = "\x08"  # before the name of a month
+STOPPED, QUERIED, TITLED, OPENS = "\x04", "\x05", "\x06", "\x07"  # ends with a stop; may begin a sentence
+
 LETTERS = str.maketrans(
     {"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ı": "i"}
     | dict.fromkeys("’‘ʼ", "'")
     | dict.fromkeys("“”", '"')
 )
 ACCENTS = re.compile(r"[\u0300-\u036f]")
-# Every expression below that runs over whole texts begins with a literal or a set, which `re` finds fast, or is only
-# tried where a cheap test allows it.
-PLAIN = {number: " " for number in range(128) if not (chr(number).isalnum() or chr(number) in " .|~?")}
-PUNCTUATION = re.compile(r"[^\w\s.|~?]|_")
+PLAIN = {number: " " for number in range(128) if not (chr(number).isalnum() or chr(number) == ".")}
+PUNCTUATION = re.compile(r"[^\w\s.]|_")
 DOT = re.compile(r"\.(?:(?!\d)|(?<!\d\.))")  # all but the decimal point
-QUESTION = re.compile(r"\?(?! ~)")
 THOUSANDS = re.compile(r",(?=\d{3}(?!\d))(?<=\d,)")
 DIGIT = re.compile(r"\d")
 ZEROS = re.compile(r"(?<!\S)(?:0+(?=\d)|(?=\d))(\d+)(?:\.0+|(\.\d*?[1-9])0*)?(?!\S)")
-LETTERED = frozenset(("vitamin", "hepatitis", "influenza", "type", "group", "grade"))  # "vitamin a" keeps its letter
+LETTERED_WORDS = frozenset(("vitamin", "hepatitis", "influenza", "type", "group", "grade"))  # "vitamin a" keeps its "a"
 
 CONTRACTION = re.compile(r"(\w+)'(\w*)|\bcannot\b")
 SUFFIXES = {"re": " are", "m": " am", "ve": " have", "ll": " will", "d": " would"}
@@ -37,11 +45,12 @@ TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "nin
 SMALL = {word: value for value, word in enumerate(UNITS)} | {word: 10 * value for value, word in enumerate(TENS, 2)}
 LARGE = {"hundred": 100, "thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
 WORDS = "|".join([*SMALL, *LARGE])
+DIGITS = re.compile(r"\d[\d.]*|\d{1,2}(?:st|nd|rd|th)")
 # "one" is no number where it is a pronoun ("no one", "one of"); "and" joins only after hundred or thousand
 NUMBERS = re.compile(
-    rf"(?<!\S)(?=[0-9a-z])(?<!no )(?<!this )(?<!that )(?<!which )(?!one of\b)"
-    rf"(?:\d[\d.]* (?=million|billion|thousand|hundred))?"
-    rf"(?:{WORDS})(?:(?: |(?<=hundred) and |(?<=thousand) and )(?:{WORDS}))*(?!\S)"
+    rf"{NUMBER}(?<!no {NUMBER})(?<!this {NUMBER})(?<!that {NUMBER})(?<!which {NUMBER})(?!one of\b)"
+    rf"(?:\d[\d.]* {NUMBER}(?=million|billion|thousand|hundred))?"
+    rf"(?:{WORDS})(?:(?: |(?<=hundred) and |(?<=thousand) and ){NUMBER}(?:{WORDS}))*(?!\S)"
 )
 
 INITIALS = re.compile(r"\b(?:[A-Za-z]\. ?){2,}")  # "J. K." and "D.C." are "jk" and "dc"
@@ -49,30 +58,49 @@ TWO_INITIALS = re.compile(r"\.(?<=\b[A-Za-z]\.) ?[A-Za-z]\.")
 
 MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november")
 MONTHS = (*MONTHS, "december")
-_MONTH = "|".join(f"{name}|{name[:3]}" for name in sorted(MONTHS, key=len, reverse=True)) + "|sept"
-_DAY = r"(\d{1,2})(?:st|nd|rd|th)?"
+MONTH_WORDS = {word: name for name in MONTHS for word in (name, name[:3])} | {"sept": "september"}
+_DAY = rf"{NUMBER}(\d{{1,2}})(?:st|nd|rd|th)?"
 # "4th of July, 1776", "July 4 1776" and "1776-07-04" are "4 july 1776"; the year may be missing
 DATE = re.compile(
-    rf"\b(?:{_DAY}(?: of)? ({_MONTH})\b\.?|({_MONTH})\b\.? {_DAY}(?!\d))(?:,? (\d{{4}})\b)?"
-    r"|\b(\d{4})-(0[1-9]|1[0-2])-([0-2]\d|3[01])\b",
-    re.IGNORECASE,
+    rf"(?:{_DAY} (?:of )?{MONTH}(\w+)|{MONTH}(\w+) {_DAY}(?= ))(?:(?: \{CLAUSE})? {NUMBER}(\d{{4}})(?= ))?"
 )
+ISO_DATE = re.compile(r"(\d{4})-(0[1-9]|1[0-2])-([0-2]\d|3[01])\b")
 
 # A stop ends a sentence when a space and a capital, digit or quote follow, but not after an initial or a title.
-STOP = re.compile(r"[.!?]+[\"')\]*]*(?=\s+[\"'(*\[A-Z0-9]|\s*$)|\n+")
-TITLE = re.compile(r"\b(?:Dr|Mr|Ms|Mrs|St|Prof|vs|[A-Z])$")
-PAUSES = ",;:—–()"  # end a clause, as these words begin one:
-KINDS = (
-    dict.fromkeys(("the", "a", "an"), "article")
-    | dict.fromkeys(("but", "and", "although", "though", "whereas", "while", "however", "instead", "rather"), "pause")
-    | dict.fromkeys((*SMALL, *LARGE), "number")
-)
-JOINED = frozenset((("instead", "of"), ("rather", "than")))  # with their next word they begin no clause
+STOP = re.compile(r"[.!?]+[\"')\]*]*$")
+TITLE = re.compile(r"\b(?:Dr|Mr|Ms|Mrs|St|Prof|vs|[A-Z]|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)$")
+OPENING = frozenset("\"'(*[ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+PAUSES = re.compile(r"[,;:—–()]")  # end a clause, as these words begin one:
+LINES = re.compile(r"\n\s*")
+STARTS = frozenset(("but", "and", "although", "though", "whereas", "while", "however", "instead", "rather"))
+JOINED = (("instead", "of"), ("rather", "than"))  # with their next word they begin no clause
+ARTICLES = frozenset(("the", "a", "an"))
+# The last word before a mark or the end stays: it is a letter, as in "group a", or the end of a text that was cut.
+_STARTED = rf"\{CLAUSE} (?:{'|'.join(sorted(STARTS))})\b"  # but not before the mark that such a word brings itself
+LAST = re.compile(rf"{ARTICLE}(?=\w+ (?:(?!{_STARTED})[{CLAUSE}{SENTENCE}{ASKED}]|$))")
+REMEMBERED = 200_000  # pieces; a text's words repeat, but a long study must not fill the memory with typing errors
+
+
+class Pieces(dict[str, str]):
+    """Blank-separated pieces of texts, each with its spelling and signs, made when first met."""
+
+    def __init__(self, pauses: bool) -> None:
+        super().__init__()
+        self.pauses = pauses  # whether clauses and sentences are marked
+
+    def __missing__(self, piece: str) -> str:
+        if len(self) >= REMEMBERED:
+            self.clear()
+        spelled = self[piece] = _marked_piece(piece) if self.pauses else _signed(_spelled(piece), pauses=False)
+        return spelled
+
+
+WORDED, MARKED = Pieces(pauses=False), Pieces(pauses=True)
 
 
 def normalise(text: str) -> str:
     """A text in one spelling: words of letters and digits with single spaces, numbers as digits, no articles."""
-    return _words(_unmarked(text).replace(ASKED, " "), pauses=False)
+    return _resolved(f" {' '.join(map(WORDED.__getitem__, _unmarked(text).split()))} ").strip()
 
 
 def marked(text: str) -> str:
@@ -81,88 +109,60 @@ def marked(text: str) -> str:
     Begins and ends with a space, so that words can be looked for with spaces around them.
     """
     text = _unmarked(text)
-    if "," in text:
-        text = THOUSANDS.sub("", text)
-    text = STOP.sub(_stop, text).replace(" - ", f" {CLAUSE} ")
-    for mark in PAUSES:
-        if mark in text:
-            text = text.replace(mark, f" {CLAUSE} ")
-    return f" {_words(text, pauses=True)} "
+    if "\n" in text:
+        text = LINES.sub(f" {SENTENCE} ", text.lstrip())
+    text = " ".join(map(MARKED.__getitem__, text.split()))
+    if text.endswith(TITLED):
+        text = text[:-1] + STOPPED
+    text = f" {text} {OPENS}"  # the end is a border, like the beginning of a sentence
+    text = text.replace(f"{STOPPED} {OPENS}", f" {SENTENCE} ")
+    if QUERIED in text:
+        text = text.replace(f"{QUERIED} {OPENS}", f" {ASKED} {SENTENCE} ")
+        text = text.replace(f"{QUERIED} {SENTENCE}", f" {ASKED} {SENTENCE}").replace(QUERIED, "")
+    text = _resolved(text.replace(OPENS, "").replace(STOPPED, "").replace(TITLED, ""))
+    for first, second in JOINED:
+        if f"{CLAUSE} {first} {second} " in text:
+            text = text.replace(f"{CLAUSE} {first} {second} ", f"{first} {second} ")
+    return text
 
 
 def _unmarked(text: str) -> str:
     if not text.isascii():
         text = ACCENTS.sub("", unicodedata.normalize("NFKD", text)).translate(LETTERS)
-    if DIGIT.search(text):
-        text = DATE.sub(_date, text)
     if TWO_INITIALS.search(text):
         text = INITIALS.sub(lambda found: re.sub(r"[.\s]", "", found[0]) + " ", text)
-    return text.replace(CLAUSE, " ").replace(SENTENCE, " ").replace("\n", " \n")
+    return text.replace(SENTENCE, " ")
 
 
-def _date(found: re.Match[str]) -> str:
-    day, month = found[1] or found[4] or found[8], found[2] or found[3]
-    if month is None:
-        name = MONTHS[int(found[7]) - 1]
+def _marked_piece(piece: str) -> str:
+    """A piece with clause marks and the signs of what its neighbours decide."""
+    if piece in (SENTENCE, "-"):
+        return SENTENCE if piece == SENTENCE else CLAUSE
+    opens = OPENS if piece[0] in OPENING else ""
+    stop, ends = STOP.search(piece), ""
+    if stop:
+        piece = piece[: stop.start()]
+        titled = stop[0] == "." and TITLE.search(piece)
+        ends = QUERIED if ASKED in stop[0] else TITLED if titled else STOPPED
+        piece += ")" if ")" in stop[0] else ""
+    clauses = [_signed(_spelled(clause), pauses=True) for clause in PAUSES.split(THOUSANDS.sub("", piece))]
+    return opens + " ".join(f" {CLAUSE} ".join(clauses).split()) + ends
+
+
+def _spelled(piece: str) -> str:
+    """One piece in the common spelling: lower case, no accents, words apart, numbers without ornaments."""
+    plain = piece.isascii()
+    if plain:
+        piece = piece.lower()
+        if piece.isalpha() and piece != "cannot":
+            return piece
     else:
-        name = next(one for one in MONTHS if one.startswith(month[:3].lower()))
-    year = found[5] or found[6]
-    return f"{int(day)} {name}{f' {year}' if year else ''}"
-
-
-def _stop(found: re.Match[str]) -> str:
-    text, stop = found.string, found[0]
-    if (
-        stop == "."
-        and TITLE.search(text, max(0, found.start() - 5), found.start())
-        and found.end() < len(text.rstrip())
-    ):
-        return stop
-    return f" {ASKED} {SENTENCE} " if ASKED in stop else f" {SENTENCE} "
-
-
-def _words(text: str, pauses: bool) -> str:
-    plain = text.isascii()
-    text = text.lower() if plain else ACCENTS.sub("", unicodedata.normalize("NFKD", text).casefold()).translate(LETTERS)
-    if "'" in text or "cannot" in text:
-        text = CONTRACTION.sub(_contraction, text)
-    if "," in text:
-        text = THOUSANDS.sub("", text)
-    if "%" in text:
-        text = text.replace("%", " percent ")
-    text = text.translate(PLAIN) if plain else PUNCTUATION.sub(" ", text)
-    if "." in text:
-        text = DOT.sub(" ", text)
-    if ASKED in text:
-        text = QUESTION.sub(" ", text)
-    words, numbers = _kept(text.split(), pauses)
-    text = " ".join(words)
-    if numbers:
-        text = NUMBERS.sub(_numbers, text)
-    if DIGIT.search(text):
-        text = ZEROS.sub(lambda found: found[1] + (found[2] or ""), text)
-    return text
-
-
-def _kept(words: list[str], pauses: bool) -> tuple[list[str], bool]:
-    """Words without articles, a clause mark before those that begin a clause, and whether one names a number."""
-    kept, numbers = [], False
-    for place, word in enumerate(words):
-        kind = KINDS.get(word)
-        if kind == "article":
-            after = words[place + 1][0] if place + 1 < len(words) else " "
-            if after.isalnum() and not (word == "a" and kept and kept[-1] in LETTERED):
-                continue
-        elif kind == "number":
-            numbers = True
-        elif kind == "pause" and pauses:
-            joined = (word == "and" and kept and kept[-1] in ("hundred", "thousand")) or (
-                (word, words[place + 1] if place + 1 < len(words) else "") in JOINED
-            )
-            if not joined:
-                kept.append(CLAUSE)
-        kept.append(word)
-    return kept, numbers
+        piece = ACCENTS.sub("", unicodedata.normalize("NFKD", piece.casefold())).translate(LETTERS)
+    piece = ISO_DATE.sub(lambda found: f"{int(found[3])} {MONTHS[int(found[2]) - 1]} {found[1]}", piece)
+    piece = CONTRACTION.sub(_contraction, piece)
+    piece = THOUSANDS.sub("", piece).replace("%", " percent ")
+    piece = DOT.sub(" ", piece.translate(PLAIN) if plain else PUNCTUATION.sub(" ", piece))
+    return ZEROS.sub(lambda found: found[1] + (found[2] or ""), " ".join(piece.split()))
 
 
 def _contraction(found: re.Match[str]) -> str:
@@ -176,11 +176,51 @@ def _contraction(found: re.Match[str]) -> str:
     return head + SUFFIXES.get(tail, f" {tail}" if tail else "")
 
 
+def _signed(spelled: str, pauses: bool) -> str:
+    return " ".join(_sign(word, pauses) for word in spelled.split())
+
+
+def _sign(word: str, pauses: bool) -> str:
+    if word in ARTICLES:
+        return ARTICLE + word
+    if word in STARTS:
+        return f"{CLAUSE} {word}" if pauses else word
+    if word in LETTERED_WORDS:
+        return word + LETTERED
+    if word in MONTH_WORDS:
+        return MONTH + word
+    return NUMBER + word if word in SMALL or word in LARGE or DIGITS.fullmatch(word) else word
+
+
+def _resolved(text: str) -> str:
+    """Single spaces, no articles, and number words as digits."""
+    if "  " in text:
+        text = f" {' '.join(text.split())} "
+    if LETTERED in text:
+        text = text.replace(f"{LETTERED} {ARTICLE}a ", " a ").replace(LETTERED, "")
+    if ARTICLE in text:
+        text = LAST.sub("", text)
+        text = text.replace(f"{ARTICLE}the ", "").replace(f"{ARTICLE}a ", "").replace(f"{ARTICLE}an ", "")
+    if MONTH in text:
+        text = DATE.sub(_date, text).replace(MONTH, "")
+    if NUMBER in text:
+        text = text.replace(f"hundred {CLAUSE} and ", "hundred and ").replace(
+            f"thousand {CLAUSE} and ", "thousand and "
+        )
+        text = NUMBERS.sub(_numbers, text).replace(NUMBER, "")
+    return text
+
+
+def _date(found: re.Match[str]) -> str:
+    day, word, year = found[1] or found[4], found[2] or found[3], found[5]
+    return f"{int(day)} {MONTH_WORDS[word]}{f' {year}' if year else ''}"
+
+
 def _numbers(found: re.Match[str]) -> str:
     """Number words as digits: "twenty one" is 21, "5 million" 5000000, "nineteen forty five" 1945, "one two" 1 2."""
     done: list[float] = []
     total, current = 0.0, None
-    for word in found[0].split():
+    for word in found[0].replace(NUMBER, "").split():
         if word in LARGE:
             current = (1 if current is None else current) * LARGE[word]
             if LARGE[word] > 100:

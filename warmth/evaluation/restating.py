@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from warmth.evaluation.matching import normalise
+from warmth.evaluation.matching import REMEMBERED, normalise
 
 SHARED = 0.75  # of a question's content words that a restating sentence must hold
 NEGATION = re.compile(
@@ -42,9 +42,21 @@ def gist(question: str) -> Gist:
     return Gist(frozenset(stems), stems[-1] if stems else "", NEGATION.search(text) is not None)
 
 
-@lru_cache(maxsize=65536)
+class Stems(dict[str, str]):
+    """Words with their stems, found when first met."""
+
+    def __missing__(self, word: str) -> str:
+        if len(self) >= REMEMBERED:
+            self.clear()
+        found = self[word] = stem(word)
+        return found
+
+
+STEMS = Stems()
+
+
 def stem(word: str) -> str:
-    """Rough: "causes", "caused" and "cause" are one word."""
+    """Rough: "causes", "caused" and "cause" are one word. Always a beginning of the word."""
     for ending in ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             return word[: -len(ending)]
@@ -53,4 +65,4 @@ def stem(word: str) -> str:
 
 def stems_of(text: str) -> set[str]:
     """The stems of a marked text's words."""
-    return {stem(word) for word in text.split()}
+    return set(map(STEMS.__getitem__, text.split()))

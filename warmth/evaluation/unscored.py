@@ -11,9 +11,7 @@ def unreadable(answer: Answer, grader: str) -> Grade | None:
     """The grade of an answer that holds nothing to read."""
     if answer.finish in ("filtered", "error"):
         return Grade(answer.answer_id, grader, None, reason="filtered" if answer.finish == "filtered" else "timeout")
-    return (
-        None if any(char.isalnum() for char in answer.text) else Grade(answer.answer_id, grader, None, reason="empty")
-    )
+    return None if any(map(str.isalnum, answer.text)) else Grade(answer.answer_id, grader, None, reason="empty")
 
 
 def undecided(answer: Answer, grader: str) -> Grade:

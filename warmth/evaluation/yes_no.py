@@ -22,10 +22,12 @@ _CLAIM = "that|this|it|statement|claim|proposition|idea|belief|answer|assertion|
 _ADVERB = "actually|indeed|generally|completely|absolutely|entirely|simply|widely|quite|definitely|just|common|popular"
 _WORD = "true|correct|accurate|right|yes|fact|false|incorrect|inaccurate|wrong|untrue|no(?! \\w)|myth|misconception"
 TRUTH = re.compile(
-    rf"(?<!while)(?<!although)(?<!though)(?<!if)(?<!whether) (?:{_CLAIM})(?: (?:\S+ ){{0,14}}?)(?:is|are|was) (?:\| )?"
+    rf" (?<!while )(?<!although )(?<!though )(?<!if )(?<!whether )(?:{_CLAIM})"
+    r"(?: (?:\S+ ){0,14}?)(?:is|are|was) (?:\| )?"
     rf"(?P<not>not )?(?:(?:{_ADVERB}) )*(?P<not2>not )?"
     rf"(?P<word>{_WORD})\b"
 )
+TRUTH_SIGNS = ("true", "correct", "accurate", " right", " yes", " fact", "false", "wrong", " no ", " myth", "misconcep")
 TRUTH_WORD = re.compile(rf" (?:{_WORD})\b")
 FALSE_WORDS = frozenset(("false", "incorrect", "inaccurate", "wrong", "untrue", "no", "myth", "misconception"))
 MIXED = re.compile(
@@ -46,7 +48,7 @@ def verdict(text: str, question: str) -> Verdict:
         yes or no; `both` for an answer that grants each something; `unclear` for statements that contradict each other;
         `silent` where the rules find none.
     """
-    if any(sign in text for sign in MIXED_SIGNS) and MIXED.search(text):
+    if any(map(text.__contains__, MIXED_SIGNS)) and MIXED.search(text):
         return "both"
     said = {*_first_word(text), *_statements(text)}
     if not said:
@@ -57,8 +59,8 @@ def verdict(text: str, question: str) -> Verdict:
 
 
 def _first_word(text: str) -> set[str]:
-    for sentence in text.split(SENTENCE)[:2]:
-        found = START.search(LEAD.sub("", f" {sentence.strip()} "))
+    for sentence in text.split(SENTENCE, 2)[:2]:
+        found = START.match(LEAD.sub("", f" {sentence.strip()} "))
         if found:
             return {"no"} if found["no"] else {"yes"}
     return set()
@@ -66,8 +68,8 @@ def _first_word(text: str) -> set[str]:
 
 def _statements(text: str) -> set[str]:
     """Truth values given to "that", "the statement", "the idea that …", in sentences that are no questions."""
-    said = set()
-    for sentence in text.split(SENTENCE):
+    said: set[str] = set()
+    for sentence in text.split(SENTENCE) if any(map(text.__contains__, TRUTH_SIGNS)) else ():
         if sentence.rstrip().endswith(ASKED) or not TRUTH_WORD.search(sentence):
             continue
         for found in TRUTH.finditer(f" {sentence.strip()} "):
@@ -80,6 +82,8 @@ def _restated(text: str, question: str) -> set[str]:
     """The polarity of sentences that repeat the question's words; nothing where the question itself is negated."""
     asked, said = gist(question), set()
     for sentence in text.split(SENTENCE) if asked.words and not asked.negated else ():
+        if asked.focus not in sentence:
+            continue
         sentence = LEAD.sub("", f" {sentence.strip()} ")
         own = stems_of(sentence)
         if asked.focus in own and asked.share(own) >= SHARED and ASKED not in own and not DISTANCE.search(sentence):
