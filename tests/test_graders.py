@@ -254,6 +254,39 @@ def test_an_arithmetic_answer_is_the_last_result_as_a_value(text, finish, expect
 
 
 @pytest.mark.parametrize(
+    ("reference", "text"),
+    [
+        ("0.75", "3/4"),
+        ("3/4", "The answer is 0.75."),
+        ("0.75", "She ate 6 of 8 slices, so the answer is three quarters."),
+        ("0.5", "One half"),
+        ("0.5", "½"),
+        ("0.5", "The answer is half."),
+        ("1.75", "That makes 1 3/4 hours."),
+        ("1.5", "It takes 1½ hours."),
+        ("2.5", "Two and a half."),
+        ("2.5", "The answer is 2 and a half hours."),
+        ("0.75", r"\boxed{\frac{3}{4}}"),
+        ("-1/2", "The result is -1/2."),
+        ("4", "The answer is 16/4 = 4."),
+        ("12", "Twelve."),
+        ("20", "The answer is half of 40 = 20."),
+        ("20", "She sold 20, half of them."),
+        ("20", "On the third day she sold 20."),
+        ("2020", "It was 3/4/2020"),
+        ("2020", "It was 12/25/2020"),
+    ],
+)
+def test_a_fraction_is_a_value(reference, text):
+    assert label(text, Question("q", "t", "How much?", (reference,)), Number()) == "correct"
+
+
+def test_another_fraction_is_another_value():
+    for text in ("2/3", "One third.", "The answer is 1 3/4.", "On the third day"):
+        assert label(text, Question("q", "t", "How much?", ("0.75",)), Number()) == "incorrect"
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("I'm sorry, but I can't assist with that request.", "refused"),

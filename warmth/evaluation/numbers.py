@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
-from decimal import Decimal
+from fractions import Fraction
 from typing import ClassVar
 
 from warmth.evaluation.assertions import REFUSED
-from warmth.evaluation.matching import marked
+from warmth.evaluation.matching import SMALL, marked, normalise
 from warmth.evaluation.unscored import unreadable
 from warmth.types import Answer, Grade, Question
+
+# "3", "1,200.50", "3/4", "1 3/4", "1 and 3/4"; but no part of "3/4/2020" is a fraction
+VALUE = (
+    r"(?P<sign>[-−]?)\$?(?:(?P<whole>\d[\d,]*) (?:and )?(?=\d+/[1-9]))?"
+    r"(?P<top>\d[\d,]*(?:\.\d+)?|\.\d+)(?:(?<!/\d)(?<!/\d\d)/(?P<bottom>[1-9]\d*+)(?!/))?"
+)
+DECLARED = re.compile(
+    rf"(?:####|\\boxed\{{|\b(?:answer|result)\b(?:\s+\w+){{0,4}}?\s*(?:is|=|:))\s*[*$\\(]*{VALUE}", re.IGNORECASE
+)
+ANY = re.compile(VALUE)
+
+VULGAR = re.compile("[¼-¾⅐-⅞]")  # of one character
+LATEX = re.compile(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}")
+PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
+COUNTS = {"a": 1, "an": 1} | {word: value for word, value in SMALL.items() if value}
+# "one half", "two-thirds", "half", "two and a quarter"; not the ordinal "the third", nor a step: "half of 40 = 20"
+WORDED = re.compile(
+    rf"\b(?:(?P<whole>{'|'.join(COUNTS)}) and )?(?:(?P<count>{'|'.join(COUNTS)})[ -])?(?P<part>{'|'.join(PARTS)})s?\b"
+    r"(?![^.\n]*=)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -22,25 +44,34 @@ class Number:
     serves: ClassVar[str] = "number"
     offline: ClassVar[bool] = True
 
-    VALUE: ClassVar[str] = r"[-−]?\$?(\d[\d,]*(?:\.\d+)?|\.\d+)"
-    DECLARED: ClassVar[re.Pattern[str]] = re.compile(
-        rf"(?:####|\\boxed\{{|\b(?:answer|result)\b(?:\s+\w+){{0,4}}?\s*(?:is|=|:))\s*[*$\\(]*{VALUE}", re.IGNORECASE
-    )
-    ANY: ClassVar[re.Pattern[str]] = re.compile(VALUE)
-
     def grade(self, question: Question, answer: Answer) -> Grade:
         """Compares the last declared number; an answer cut off before it declared one is not scored."""
         unread = unreadable(answer, self.name)
         if unread:
             return unread
-        declared = list(self.DECLARED.finditer(answer.text))
+        text = VULGAR.sub(lambda found: f" {unicodedata.normalize('NFKC', found[0])}".replace("⁄", "/"), answer.text)
+        text = LATEX.sub(r"\1/\2", text)
+        worded = WORDED.sub(_worded, text)
+        declared = list(DECLARED.finditer(worded))
         if not declared and answer.finish == "length":
             return Grade(answer.answer_id, self.name, None, reason="cut_off")
-        numbers = declared or list(self.ANY.finditer(answer.text))
-        if not numbers:
-            return Grade(answer.answer_id, self.name, "refused" if REFUSED.search(marked(answer.text)) else "incorrect")
-        last = numbers[-1]
-        value = Decimal(last[1].replace(",", ""))
-        negative = bool(re.search(r"[-−]\$?$", answer.text[max(0, last.start(1) - 2) : last.start(1)]))
-        right = (-value if negative else value) == Decimal(question.answers[0])
+        # words count where they are declared or no digits stand: "half of them" is seldom the result
+        numbers = declared or list(ANY.finditer(text))
+        if not numbers and REFUSED.search(marked(text)):
+            return Grade(answer.answer_id, self.name, "refused")
+        numbers = numbers or list(ANY.finditer(worded)) or list(ANY.finditer(normalise(text)))
+        right = bool(numbers) and _value(numbers[-1]) == Fraction(question.answers[0].replace(",", ""))
         return Grade(answer.answer_id, self.name, "correct" if right else "incorrect")
+
+
+def _worded(found: re.Match[str]) -> str:
+    part, count, whole = (found[name] and found[name].lower() for name in ("part", "count", "whole"))
+    if count is None and part != "half":
+        return found[0]  # "third" alone is an ordinal
+    return f"{COUNTS[whole] if whole else ''} {COUNTS[count or 'one']}/{PARTS[part]}".strip()
+
+
+def _value(found: re.Match[str]) -> Fraction:
+    value = Fraction(found["top"].replace(",", "")) / int(found["bottom"] or 1)
+    value += int((found["whole"] or "0").replace(",", ""))
+    return -value if found["sign"] else value
