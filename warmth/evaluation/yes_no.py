@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 from warmth.evaluation.matching import ASKED, SENTENCE
-from warmth.evaluation.restating import NEGATION, SHARED, gist, stems_of
+from warmth.evaluation.restating import NEGATION, SHARED, Gist, gist, stems_of
 
 Verdict = Literal["yes", "no", "both", "unclear", "silent"]
 
@@ -18,27 +18,35 @@ START = re.compile(
     r"|not (?:really|exactly|quite|at all|true|necessarily)|(?:absolutely|definitely|certainly|of course) not)"
     r"|(?P<yes>yes|yeah|yep|true|correct|absolutely|definitely|certainly|indeed))\b"
 )
-_CLAIM = "that|this|it|statement|claim|proposition|idea|belief|answer|assertion|notion"
+_CLAIM = "that|this|it|statement|claim|proposition|idea|belief|answer|assertion|notion|story|theory|rumou?r"
 _ADVERB = "actually|indeed|generally|completely|absolutely|entirely|simply|widely|quite|definitely|just|common|popular"
-_WORD = "true|correct|accurate|right|yes|fact|false|incorrect|inaccurate|wrong|untrue|no(?! \\w)|myth|misconception"
+_LIE = "myth|misconception|hoax|fabrication|falsehood|conspiracy theory|false (?:narrative|claim|story|belief|rumou?r)"
+_KIND = "(?:(?:classic|prime|perfect|typical|good) example of )?(?:common |popular |medical |historical |widespread )?"
+_WORD = rf"true|correct|accurate|right|yes|fact|false|incorrect|inaccurate|wrong|untrue|no(?! \w)|{_LIE}"
+# "the idea that … is not true", "this is a classic example of a medical myth"
 TRUTH = re.compile(
     rf" (?<!while )(?<!although )(?<!though )(?<!if )(?<!whether )(?:{_CLAIM})"
-    r"(?: (?:\S+ ){0,14}?)(?:is|are|was) (?:\| )?"
-    rf"(?P<not>not )?(?:(?:{_ADVERB}) )*(?P<not2>not )?"
-    rf"(?P<word>{_WORD})\b"
+    r"(?P<gap>(?: \S+){0,14}?) (?:is|are|was) (?:\| )?"
+    rf"(?P<not>not )?(?:(?:{_ADVERB}) )*(?P<not2>not )?(?:{_KIND}(?={_LIE}))?(?P<word>{_WORD})\b"
 )
-TRUTH_SIGNS = ("true", "correct", "accurate", " right", " yes", " fact", "false", "wrong", " no ", " myth", "misconcep")
+GRANTED = re.compile(r" (?:while|although|though) it is (?:indeed )?true that ([^|]+)")
+TRUTH_SIGNS = (
+    *("true", "correct", "accurate", " right", " yes", " fact", "false", "wrong", " no ", " myth", "misconcep"),
+    *(" hoax", " fabrica", " conspiracy"),
+)
 TRUTH_WORD = re.compile(rf" (?:{_WORD})\b")
-FALSE_WORDS = frozenset(("false", "incorrect", "inaccurate", "wrong", "untrue", "no", "myth", "misconception"))
+FALSE = re.compile(rf"(?:incorrect|inaccurate|wrong|no|false|untrue|{_LIE})\b")
 MIXED = re.compile(
     r" (?:partly|partially|both|half) (?:true|right|correct|yes)\b| true and false\b| yes and no\b"
     r"| it depends\b| to some extent\b"
 )
 MIXED_SIGNS = (" part", " both ", " half ", "true and false", "yes and no", "it depends", "to some extent")
 DISTANCE = re.compile(
-    r" (?:if|whether|idea|belief|claim|notion|some|many|people|often|theory|may|might|could|question|statement|but"
+    r" (?:if|whether|idea|belief|claim|notion|some|many|people|often|theory|may|might|could|question|statement"
     r"|although|while)\b"
 )
+BUT = re.compile(r"(?: \|)+ (?:but|so)(?= )")
+PRONOUN = re.compile(r" (?:\| )*(?:indeed |in fact |actually |so )?(?:\| )*(?:it|they|this|these|he|she)\b")
 
 
 def verdict(text: str, question: str) -> Verdict:
@@ -50,7 +58,7 @@ def verdict(text: str, question: str) -> Verdict:
     """
     if any(map(text.__contains__, MIXED_SIGNS)) and MIXED.search(text):
         return "both"
-    said = {*_first_word(text), *_statements(text)}
+    said = {*_first_word(text), *_statements(text, gist(question)), *_granted(text, gist(question))}
     if not said:
         said = _restated(text, question)
     if len(said) == 1:
@@ -66,26 +74,42 @@ def _first_word(text: str) -> set[str]:
     return set()
 
 
-def _statements(text: str) -> set[str]:
+def _statements(text: str, asked: Gist) -> set[str]:
     """Truth values given to "that", "the statement", "the idea that …", in sentences that are no questions."""
     said: set[str] = set()
     for sentence in text.split(SENTENCE) if any(map(text.__contains__, TRUTH_SIGNS)) else ():
         if sentence.rstrip().endswith(ASKED) or not TRUTH_WORD.search(sentence):
             continue
         for found in TRUTH.finditer(f" {sentence.strip()} "):
-            false = (found["word"] in FALSE_WORDS) != bool(found["not"] or found["not2"])
-            said.add("no" if false else "yes")
+            false = (FALSE.match(found["word"]) is not None) != bool(found["not"] or found["not2"])
+            denied = not asked.negated and NEGATION.search(f"{found['gap']} ") is not None
+            said.add("no" if false != denied else "yes")  # "that it does not … is a myth" is a yes
     return said
 
 
+def _granted(text: str, asked: Gist) -> set[str]:
+    """Yes where an answer grants the whole claim before it goes on: "while it is true that …, …"."""
+    granted = (found[1] for found in GRANTED.finditer(text)) if " true that " in text and asked.words else ()
+    return {"yes" for claim in granted if asked.share(stems_of(claim)) >= SHARED and not NEGATION.search(f" {claim}")}
+
+
 def _restated(text: str, question: str) -> set[str]:
-    """The polarity of sentences that repeat the question's words; nothing where the question itself is negated."""
-    asked, said = gist(question), set()
+    """The polarity of clauses that repeat the question's words; nothing where the question itself is negated.
+
+    "It" and "they" stand for what the sentence so far or the one before named: "Bats are mammals. They are not blind."
+    """
+    asked, said, before = gist(question), set(), ""
     for sentence in text.split(SENTENCE) if asked.words and not asked.negated else ():
-        if asked.focus not in sentence:
-            continue
-        sentence = LEAD.sub("", f" {sentence.strip()} ")
-        own = stems_of(sentence)
-        if asked.focus in own and asked.share(own) >= SHARED and ASKED not in own and not DISTANCE.search(sentence):
-            said.add("no" if NEGATION.search(sentence) else "yes")
+        for clause in BUT.split(LEAD.sub("", f" {sentence.strip()} ")) if asked.focus in sentence else ():
+            own = stems_of(clause)
+            speaks = own | stems_of(before) if PRONOUN.match(clause) else own
+            if (
+                asked.focus in own
+                and asked.share(speaks) >= SHARED
+                and ASKED not in own
+                and not DISTANCE.search(clause)
+            ):
+                said.add("no" if NEGATION.search(clause) else "yes")
+            before += clause
+        before = sentence
     return said
