@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import numpy as np
@@ -95,7 +96,39 @@ def test_a_grader_that_likes_warm_answers_is_found_out_and_corrected(warmth, fol
 def test_the_page_stands_in_a_terminal(warmth, folder, tmp_path):
     labelled(tmp_path / "L.csv", folder)
     code, out, _ = warmth("agreement", tmp_path / "L.csv", folder)
-    assert code == 0 and "Rogan-Gladen" in out and "Sensitivity" in out
+    assert code == 0 and "Rogan-Gladen" in out and "Sensitivity" in out and "Difference from original" in out
+
+
+def test_the_original_alone_has_no_table_of_differences(warmth, tmp_path):
+    folder = write_study(tmp_path / "study", arms=("original",), training=False)
+    labelled(tmp_path / "L.csv", folder)
+    code, out, _ = warmth("agreement", tmp_path / "L.csv", folder)
+    assert code == 0 and "Rogan-Gladen" in out and "Difference from original" not in out
+
+
+def test_raters_are_told_what_to_write_and_where_to_settle_what_they_disagree_on(warmth, folder, tmp_path):
+    sheet = tmp_path / "S.csv"
+    code, out, _ = warmth("agreement", sheet, folder, "--export", 1_000_000)
+    assert code == 0 and "(not 1000000: no more are scored)" in out and "`rater`" in out
+    for rater, label in (("ann", "correct"), ("bob", "incorrect")):
+        rows = list(csv.DictReader(sheet.open(encoding="utf-8-sig")))
+        for agreed in (0, 1):
+            with (tmp_path / f"{rater}{agreed}.csv").open("w", newline="") as stream:
+                writer = csv.DictWriter(stream, rows[0].keys())
+                writer.writeheader()
+                writer.writerows(
+                    {**row, "rater": rater, "label": label if place >= agreed else "correct"}
+                    for place, row in enumerate(rows)
+                )
+    words = ("agreement", tmp_path / "ann1.csv", folder, "--with", tmp_path / "bob1.csv")
+    assert "disagree are left out; --adjudicate FILE lists them" in " ".join(warmth(*words)[1].split())
+    out = " ".join(warmth(*words, "--adjudicate", tmp_path / "O.csv")[1].split())
+    assert "— (" not in out  # too little to correct by, so no interval
+    assert "left out; settle them in" in out and (tmp_path / "O.csv").is_file()
+    words = ("agreement", tmp_path / "ann0.csv", folder, "--with", tmp_path / "bob0.csv", "--adjudicate")
+    code, _, err = warmth(*words, tmp_path / "P.csv")
+    assert code == 2 and "raters disagree on all" in err
+    assert len((tmp_path / "P.csv").read_text().splitlines()) >= len(rows)
 
 
 def test_a_second_judge_gives_agreement_and_a_bridge(warmth, tmp_path):

@@ -76,9 +76,12 @@ def test_two_raters_are_read_and_an_adjudicator_settles_them(tmp_path):
         (["x,ann,right,1"], "label=right is not allowed"),
         (["x,ann,correct,0"], "weight=0 must be a number above 0"),
         (["x,ann,correct,"], "weight= must be"),
-        (["x,ann,correct,1", "x,ann,hedged,1"], "answer x has more than one label"),
+        (
+            ["x,ann,correct,1", "x,ann,hedged,1"],
+            "answer x has more than one label by rater ann; each rater needs a name",
+        ),
         (["x,ann,correct,1", "x,bob,correct,2"], "answer x has more than one weight"),
-        (["x,ann,,1"], "no row has a label"),
+        (["x,ann,,1"], "no row has a label; write one of correct, "),
     ],
 )
 def test_a_sheet_that_cannot_be_meant_is_one_line(tmp_path, rows, message):

@@ -56,16 +56,16 @@ def agreement(
 
         made = sheets.export(loaded, labels, export, seed, without_headers)
         told = {"exported": len(made), "file": str(labels.resolve())}
-        cli.print_json(told) if as_json else show(f"{len(made)} answers for raters in {labels}")
+        cli.print_json(told) if as_json else show(exported(len(made), export, labels))
         return
     given = sheets.read([labels, *(also or ())])
-    summary = agreements.summary(loaded, given, grader)
     if adjudicate is not None:
-        sheets.write_open(given, summary["open"], labels, adjudicate)
+        sheets.write_open(given, sheets.settle(given)[1], labels, adjudicate)
+    summary = agreements.summary(loaded, given, grader)
     if as_json:
         cli.print_json(summary)
         return
-    for part in page(summary):
+    for part in page(summary, adjudicate):
         show(part)
 
 
@@ -95,8 +95,17 @@ def show(part: Any) -> None:
     plain_console().print(plain(part) if isinstance(part, str) else part)
 
 
-def page(summary: dict[str, Any]) -> list[Any]:
-    """The summary for a terminal."""
+def exported(made: int, wanted: int, sheet: Path) -> str:
+    """What was written for raters, and what they do with it."""
+    fewer = f" (not {wanted}: no more are scored)" if made < wanted else ""
+    return (
+        f"{made} answers{fewer} in {sheet}. A copy for each rater, who writes a name under `rater` in every row "
+        f"and correct, incorrect, hedged or refused under `label`."
+    )
+
+
+def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
+    """The summary for a terminal; `adjudicate` is the file that holds what raters disagree on."""
     raters = summary["raters"]
     lines: list[Any] = [
         f"{summary['labelled']} of {summary['answers']} answers labelled; grader: {summary['grader']}"
@@ -106,16 +115,25 @@ def page(summary: dict[str, Any]) -> list[Any]:
     if raters["answers"]:
         lines.append(f"{', '.join(raters['names'])}: alpha {number(raters['alpha'])} on {raters['answers']} answers")
     if summary["open"]:
-        lines.append(f"{len(summary['open'])} answers on which raters disagree are left out (--adjudicate FILE)")
+        todo = f"settle them in {adjudicate} and give it --with" if adjudicate else "--adjudicate FILE lists them"
+        lines.append(f"{len(summary['open'])} answers on which raters disagree are left out; {todo}")
     arms = [
         (row["model"], row["arm"], str(row["labelled"]), *(number(row[name]) for name in NAMES))
         for row in summary["arms"]
     ]
+    lines.append("sensitivity: share of wrong answers that were graded wrong; specificity: of right ones, graded right")
     lines.append(table("Per arm", ("Model", "Arm", "Labelled", "Sensitivity", "Specificity", "Kappa"), arms))
     for name, title in (("rates", "Error rate, %"), ("differences", "Difference from original, points")):
-        lines.append(corrections(title, summary["corrected"][name]))
+        if summary["corrected"][name]:  # the original alone differs from nothing
+            lines.append(corrections(title, summary["corrected"][name]))
     counts = [(row["task"], row["people"], row["grader"], str(row["n"])) for row in summary["confusion"]]
-    lines.append(table("What people and the grader said", ("Task", "People", "Grader", "Answers"), counts))
+    lines.append(
+        table(
+            "What people and the grader said (unweighted)",
+            ("Task", "People", "Grader", "Answers"),
+            counts,
+        )
+    )
     pairs = [
         (row["first"], row["second"], str(row["n"]), percent(row["same"]), number(row["kappa"]))
         for row in summary["judges"]["pairs"]
@@ -140,7 +158,8 @@ def corrections(title: str, rows: Sequence[dict[str, Any]]) -> Table:
     """Raw and corrected values side by side."""
     found: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
-        cell = f"{percent(row['value'])} ({percent(row['low'])} to {percent(row['high'])})"
+        span = "" if row["low"] is None else f" ({percent(row['low'])} to {percent(row['high'])})"
+        cell = percent(row["value"]) + span
         found.setdefault((row["model"], row["arm"]), {})[row["method"]] = cell
     cells = [(*key, *(one[name] for name in ("raw", "rogan_gladen", "ppi"))) for key, one in found.items()]
     return table(title, ("Model", "Arm", "Raw", "Rogan-Gladen", "PPI++"), cells)
@@ -152,7 +171,7 @@ def attack_table(found: dict[str, Any]) -> Table:
         (kind, str(one["attacks"]), str(one["called_correct"]), failures(one["without_label"]))
         for kind, one in (*found["kinds"].items(), ("all", found["all"]))
     ]
-    return table(f"Attacks on {found['judge']}", ("Kind", "Attacks", "Called correct", "No label"), rows)
+    return table(f"Wrong answers that attack {found['judge']}", ("Kind", "Attacks", "Called correct", "No label"), rows)
 
 
 def failures(counts: dict[str, int]) -> str:

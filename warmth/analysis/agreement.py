@@ -29,10 +29,12 @@ UNSCORED = "unscored"
 
 
 def kappa(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> float:
-    """Cohen's kappa of two codings; NaN where both always say one thing.
+    """Cohen's kappa of two codings; NaN where both always say one thing, or nothing is coded.
 
     Source: Cohen (1960), Educ. Psychol. Meas. 20, 37; weights as in survey estimates of the table's shares.
     """
+    if not len(first):
+        return math.nan
     codes = pd.factorize(np.concatenate([first, second]))[0]
     table = np.zeros((codes.max() + 1,) * 2)
     np.add.at(table, (codes[: len(first)], codes[len(first) :]), weight)
@@ -103,7 +105,7 @@ def joined(rows: Rows, labels: pd.DataFrame, grader: str | None) -> tuple[pd.Dat
         right, NaN where it does not count); and the answers that raters left open.
 
     Raises:
-        UserError: no label belongs to an answer here, or no row is by that grader.
+        UserError: no label belongs to an answer here, raters agree on none, or no row is by that grader.
     """
     answers = rows.answers
     if grader:
@@ -115,6 +117,8 @@ def joined(rows: Rows, labels: pd.DataFrame, grader: str | None) -> tuple[pd.Dat
             )
         answers = outcomes(answers.assign(label=answers["answer_id"].map(own).astype("object")), rows.rule)
     settled, open_ones = settle(labels)
+    if settled.empty:
+        raise UserError(f"raters disagree on all {len(open_ones)} answers; --adjudicate FILE lists them, to be settled")
     frame = answers.merge(settled, on="answer_id", how="left")
     if frame["truth_label"].isna().all():
         raise UserError("no label belongs to an answer of these runs (column answer_id)")

@@ -40,15 +40,16 @@ def read(paths: Sequence[Path]) -> pd.DataFrame:
                 raise UserError(f"{path} has no column {missing[0]}; it needs {', '.join(COLUMNS)}")
             found += [_row(row, f"{path} line {reader.line_num}") for row in reader if (row["label"] or "").strip()]
     labels = pd.DataFrame(found, columns=list(COLUMNS))
+    files = ", ".join(map(str, paths))
     for what, columns in (("label", ["answer_id", "rater", "label"]), ("weight", ["answer_id", "weight"])):
         kept = labels[columns].drop_duplicates()
         twice = kept[kept.duplicated(columns[:-1])]
         if len(twice):
-            raise UserError(
-                f"answer {twice['answer_id'].iloc[0]} has more than one {what} ({', '.join(map(str, paths))})"
-            )
+            first = twice.iloc[0]
+            whose = f" by rater {first['rater']}; each rater needs a name of their own" if what == "label" else ""
+            raise UserError(f"answer {first['answer_id']} has more than one {what}{whose} ({files})")
     if labels.empty:
-        raise UserError(f"{', '.join(map(str, paths))}: no row has a label")
+        raise UserError(f"{files}: no row has a label; write one of {', '.join(LABELS)} under `label`")
     return labels.drop_duplicates(["answer_id", "rater"], ignore_index=True)
 
 
