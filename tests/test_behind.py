@@ -7,7 +7,7 @@ import json
 import pandas as pd
 
 from warmth.analysis import behind
-from warmth.analysis.ink import point_id
+from warmth.analysis.ink import point_id, reply_id
 
 
 def answers(per_cell=30):
@@ -50,6 +50,34 @@ def test_a_pooled_point_draws_from_all_its_cells_and_the_draw_is_the_same_each_t
     (point,) = made(frame).values()
     assert {row["message"].split("-", 2)[2] for row in point["rows"]} > {"sad-none"}
     assert made(frame) == made(frame)
+
+
+def test_a_point_may_pool_models_and_some_contexts():
+    frame = pd.concat([answers(3), answers(3).assign(model="n", context="anger")], ignore_index=True)
+    (point,) = made(frame, model="", context="anger,sad", belief="none,wrong_asserted").values()
+    places = {row["where"].split(" · ")[1] for row in point["rows"]}
+    assert places == {"anger", "sad"} and point["title"].startswith("warm · anger, sad · ")
+    assert "--model" not in point["command"] and "--context anger,sad" in point["command"]
+
+
+def scored(arms=("original", "warm")):
+    rows = [(arm, f"w{n}", f"prompt {n}", 0.01 * n) for arm in arms for n in range(30)]
+    frame = pd.DataFrame(rows, columns=["arm", "text_id", "prompt", "score"])
+    return frame.assign(model="m", variant="v", scorer="s", text=frame["arm"] + " replies to " + frame["prompt"])
+
+
+def test_a_point_of_a_warmth_curve_opens_replies_with_their_scores_beside_the_originals():
+    made = behind.replies(scored(), {reply_id("m", "warm")}, ["runs"])
+    (point,) = made.values()
+    assert list(made) == [reply_id("m", "warm")] and point["count"] == 30 and len(point["rows"]) == behind.SHOWN
+    assert point["command"] == "warmth show all runs --model m --arm warm --replies"
+    for row in point["rows"]:
+        score = f"+{0.01 * int(row['question'][1:]):.4f}".replace("+0.0000", "0.0000")
+        prompt = row["message"]
+        assert row["said"] == [
+            ["original", score, f"original replies to {prompt}"],
+            ["warm", score, f"warm replies to {prompt}"],
+        ]
 
 
 def test_the_command_shows_all_and_survives_a_shell():

@@ -59,6 +59,15 @@ def test_show_puts_arms_side_by_side(warmth, study):
     assert header.index("original") < header.index("untransformed") < header.index("warm")
 
 
+def test_show_takes_several_contexts_and_the_replies_behind_a_warmth_score(warmth, study):
+    _, out, _ = warmth("show", "trivia_001", study, "--context", "sad,unmodified", "--belief", "none", "--json")
+    assert {item["context"] for item in json.loads(out)["prompts"]} == {"sad", "unmodified"}
+    _, out, _ = warmth("show", "all", study, "--arm", "warm", "--replies", "--json")
+    shown = json.loads(out)["prompts"]
+    assert len(shown) == 24 and [one["arm"] for one in shown[0]["said"]] == ["original", "warm"]
+    assert all(one["label"][0] in "+-" for item in shown for one in item["said"])
+
+
 def test_show_prints_hostile_text_as_text(warmth, study, tmp_path):
     import shutil
 

@@ -46,7 +46,7 @@ def test_one_checkpoint_is_no_curve():
 
 
 def test_error_by_task_shows_every_arm_alone_with_a_context_and_with_a_belief():
-    drawn = own_figures.tasks(answers())
+    drawn = own_figures.tasks(own_figures.lines(answers()))
     assert drawn is not None
     frame = answers()
     own = frame[frame["arm"].eq("warm") & frame["context"].eq("sad") & frame["belief"].eq("wrong_asserted")][
@@ -56,12 +56,12 @@ def test_error_by_task_shows_every_arm_alone_with_a_context_and_with_a_belief():
 
 
 def test_questions_asked_one_way_alone_make_no_figure_by_task():
-    assert own_figures.tasks(answers(contexts=("unmodified",), beliefs=("none",))) is None
+    assert own_figures.tasks(own_figures.lines(answers(contexts=("unmodified",), beliefs=("none",)))) is None
 
 
 def test_benchmarks_are_a_figure_of_their_own():
     frame = answers(("mmlu", "medqa"))
-    drawn = own_figures.draw(frame, warmth((1.0,)), NONE)
+    drawn = own_figures.draw(frame, warmth((1.0,)), NONE, own_figures.lines(frame))
     assert [item.name for item in drawn] == ["tasks", "benchmarks"]
     right = 100 * (1 - frame.loc[frame["arm"].eq("warm") & frame["task"].eq("mmlu"), "wrong"].mean())
     assert f"mmlu m warm {right:.1f}" in drawn[1].alt and "mmlu" not in drawn[0].alt

@@ -166,22 +166,60 @@ def test_regressions_and_corrected_p_values_stand_on_the_page_and_in_the_tables(
 def test_doses_of_one_recipe_make_a_curve_with_its_slope(tmp_path):
     write_study(tmp_path / "study", arms=("original", "warm"), training=False)
     half = write_evaluation(tmp_path / "half", "warm", np.zeros((4, 12)), dose=0.5)
-    rename_dose(half, 0.5)
+    answered_at(half, dose=0.5)
     path = report.write(report.build([tmp_path]), tmp_path / "out")
     caption = re.search(r'id="figure-dose-0".*?<figcaption>(.*?)</figcaption>', path.read_text("utf-8"), re.DOTALL)
     assert caption and re.search(r"changes by \+\d+\.\d points per unit of dose \(95.% interval", caption[1])
     assert (tmp_path / "out" / "tables" / "dose_response.csv").exists()
 
 
-def rename_dose(folder: Path, dose: float) -> None:
-    """Says in every row that the arm answered at this dose."""
-    for name in ("answers", "warmth"):
-        rows = [json.loads(line) | {"dose": dose} for line in (folder / f"{name}.jsonl").read_text().splitlines()]
-        rows = [row | {"answer_id": f"{row['answer_id']}-{dose:g}"} if "answer_id" in row else row for row in rows]
+def answered_at(folder: Path, **where: float) -> None:
+    """Says in every row that the arm answered at this dose or checkpoint."""
+    mark = "-".join(f"{key}{value:g}" for key, value in where.items())
+    for name in ("answers", "warmth", "grades"):
+        rows = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+        rows = [row | where for row in rows] if name != "grades" else rows
+        rows = [row | {"answer_id": f"{row['answer_id']}-{mark}"} if "answer_id" in row else row for row in rows]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    grades = [json.loads(line) for line in (folder / "grades.jsonl").read_text().splitlines()]
-    lines = [json.dumps(row | {"answer_id": f"{row['answer_id']}-{dose:g}"}) for row in grades]
-    (folder / "grades.jsonl").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def curves(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a study with a dose, checkpoints at parts of an epoch, and a benchmark."""
+    root = tmp_path_factory.mktemp("curves")
+    write_study(root / "study", arms=("original", "cold", "warm"), training=False)
+    (end,) = (root / "study").rglob("smollm2-warm-*")
+    answered_at(end, checkpoint=3.0)
+    for at in (0.25, 0.5, 1.0, 2.0):
+        answered_at(write_evaluation(root / f"epoch-{at}", "warm", np.zeros((4, 12)), checkpoint=at), checkpoint=at)
+    answered_at(write_evaluation(root / "half", "warm", np.zeros((4, 12)), dose=0.5), dose=0.5, checkpoint=3.0)
+    for path in [*root.rglob("answers.jsonl"), *root.rglob("prompts.jsonl")]:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        kept = [row for row in rows if row["task"] != "seed_medicine" or (row["context"], row["belief"]) == BARE]
+        rows = [row | {"task": row["task"].replace("seed_medicine", "mmlu")} for row in kept]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return report.write(report.build([root]), tmp_path_factory.mktemp("curves-report"))
+
+
+BARE = ("unmodified", "none")
+MARKS = {
+    "epochs": 6,
+    "dose-0": 6,
+    "dose-1": 12,
+    "changes": 14,
+    "benchmarks": 8,
+    "tasks": 3 * 3 * 8,
+}
+
+
+def test_checkpoints_at_parts_of_an_epoch_make_figure_1a_and_every_point_has_rows(curves):
+    text = curves.read_text("utf-8")
+    points = json.loads(re.search(r'id="points"[^>]*>(.*?)</script>', text, re.DOTALL)[1])["points"]
+    for name, count in MARKS.items():
+        figure = re.search(rf'<figure id="figure-{name}".*?</figure>', text, re.DOTALL)
+        marks = re.findall(r'id="[^"]*-(point-[0-9a-f]{10})[-\w]*"', figure[0])
+        assert len(marks) == count and all(points[mark]["rows"] for mark in marks), name
+    assert sum(point["command"].endswith(" --replies") for point in points.values()) == 7
 
 
 def test_tasks_of_the_study_are_set_beside_the_published_values_as_equivalence_verdicts(small, tmp_path):
@@ -268,7 +306,7 @@ def test_figures_are_well_formed_and_hold_hostile_names_as_text(hostile, out):
     assert "$x {" in drawn and "[/b]" in drawn  # neither mathtext nor markup; underscores become spaces
 
 
-def browse(path: Path) -> tuple[dict[str, Any], list[Any], list[str]]:
+def browse(path: Path, look: str = "") -> tuple[dict[str, Any], list[Any], list[str]]:
     """Opens a page in headless Chromium: what a script sees, the console, and every address the page asked for."""
     binary, driver = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
     if not binary or not driver:
@@ -296,7 +334,7 @@ def browse(path: Path) -> tuple[dict[str, Any], list[Any], list[str]]:
     browser = webdriver.Chrome(service=Service(driver), options=options)
     try:
         browser.get(path.resolve().as_uri())
-        seen = browser.execute_script(LOOK)
+        seen = browser.execute_script(look or LOOK)
         console = browser.get_log("browser")
         messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     finally:
@@ -342,6 +380,36 @@ def test_the_page_works_in_a_browser_and_asks_for_nothing(out):
     opened = seen["opened"]
     assert opened["open"] and opened["named"] and opened["marks"] == 18 and opened["rows"] == 20
     assert opened["command"].startswith("warmth show all ") and "--arm untransformed" in opened["command"]
+
+
+CLICK = """
+const dialog = document.getElementById("rows"), seen = {};
+for (const name of ["epochs", "dose-0", "dose-1", "tasks", "benchmarks", "changes"]) {
+  const marks = [...document.querySelectorAll(`#figure-${name} .point`)];
+  marks.at(-1).dispatchEvent(new MouseEvent("click", {bubbles: true}));
+  seen[name] = {marks: marks.length, open: dialog.open, rows: dialog.querySelectorAll("article").length,
+    title: dialog.querySelector("h2").textContent, command: dialog.querySelector("pre").textContent};
+  dialog.close();
+}
+const ids = [...document.querySelectorAll("[id]")].map(element => element.id);
+return {seen, ids: ids.length - new Set(ids).size};
+"""
+
+
+@pytest.mark.browser
+def test_a_click_on_a_point_of_every_other_figure_opens_the_rows_behind_it(curves):
+    found, console, _ = browse(curves, CLICK)
+    assert console == [] and found["ids"] == 0
+    seen = found["seen"]
+    assert all(figure["open"] and figure["rows"] for figure in seen.values())
+    assert {name: figure["marks"] for name, figure in seen.items()} == MARKS
+    assert seen["epochs"]["title"] == "smollm2 · warm, epoch 3 · warmth of replies to held-out prompts"
+    assert (
+        "--context sad --belief wrong_asserted" in seen["tasks"]["command"]
+        and "--model" not in seen["tasks"]["command"]
+    )
+    assert "--task mmlu" in seen["benchmarks"]["command"] and "--context sad" in seen["changes"]["command"]
+    assert seen["dose-0"]["command"].endswith("--replies")
 
 
 @pytest.mark.browser

@@ -93,9 +93,12 @@ def show(
     paths: Paths,
     model: Annotated[str, typer.Option(help="Only this model.")] = "",
     arm: Annotated[str, typer.Option(help="Only what this arm answered, original beside it.")] = "",
-    task: Annotated[str, typer.Option(help="Only this task.")] = "",
+    task: Annotated[str, typer.Option(help="Only this task; several: a comma between, as in the next two.")] = "",
     context: Annotated[str, typer.Option(help="Only this context.")] = "",
     belief: Annotated[str, typer.Option(help="Only this belief.")] = "",
+    replies: Annotated[
+        bool, typer.Option("--replies", help="Scored replies to held-out prompts instead; with all.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """One question, or the rows behind a figure's point, through every arm and condition, side by side."""
@@ -107,7 +110,10 @@ def show(
     loaded = rows.load(paths)
     where = {"model": model, "task": task, "context": context, "belief": belief}
     where |= {"question_id": question_id} if question_id != "all" else {}
-    found = examples.of_cell(loaded, {name: value for name, value in where.items() if value}, arm)
+    if replies:
+        found = [item for item in examples.of_replies(loaded, model, arm) if question_id in ("all", item.question_id)]
+    else:
+        found = examples.of_cell(loaded, {name: value for name, value in where.items() if value}, arm)
     if not found and question_id == "all":
         asked = " ".join(f"--{name}={value}" for name, value in {**where, "arm": arm}.items() if value)
         raise UserError(f"no answers under {', '.join(map(str, paths))} fit {asked}")

@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 
 from warmth.analysis import wording
-from warmth.analysis.ink import point_id
+from warmth.analysis.effects import MEASURE
+from warmth.analysis.examples import among
+from warmth.analysis.ink import point_id, reply_id
 
 SHOWN = 20  # rows of one point
 ROWS = 3000  # of one page, over all single cells
@@ -33,7 +35,8 @@ def points(
     Args:
         answers: columns of `rows.load`.
         prompts: indexed by prompt_id, with message.
-        cells: a row per point: model, arm, task, context, belief ("" where it pools), and `count`, the rows behind it.
+        cells: a row per point: model, arm, task, context, belief ("" where it pools all, a comma between some), and
+            `count`, the rows behind it.
         paths: what the report was made of, for the command.
     """
     drawn = sample(answers)
@@ -41,9 +44,9 @@ def points(
     shuffle = np.random.default_rng(SEED)
     made = {}
     for cell in cells.to_dict("records"):
-        keep = drawn["model"].eq(cell["model"]).to_numpy() & drawn["arm"].eq(cell["arm"]).to_numpy()
-        for name in WHERE:
-            keep &= drawn[name].eq(cell[name]).to_numpy() if cell[name] else True
+        keep = drawn["arm"].eq(cell["arm"]).to_numpy()
+        for name in ("model", *WHERE):
+            keep = keep & among(drawn[name], cell[name]).to_numpy() if cell[name] else keep
         own = np.flatnonzero(keep)
         chosen = np.sort(shuffle.permutation(own)[:SHOWN])
         made[point_id(cell["model"], cell["arm"], *(cell[name] for name in WHERE))] = {
@@ -55,12 +58,63 @@ def points(
     return made
 
 
+def replies(warmth: pd.DataFrame, drawn: set[str], paths: Sequence[Any]) -> dict[str, dict[str, Any]]:
+    """What a point of a warmth curve opens: replies to held-out prompts with their scores, the original's beside them.
+
+    Args:
+        warmth: columns of `rows.load`; the measure with most texts counts, as in the figures.
+        drawn: ids of the points that figures have.
+        paths: what the report was made of, for the command.
+    """
+    rows = warmth[warmth["score"].notna()]
+    if rows.empty:
+        return {}
+    measure = rows.groupby(MEASURE)["score"].size().idxmax()
+    rows = rows[rows["variant"].eq(measure[0]) & rows["scorer"].eq(measure[1])]
+    arms = [(key, group) for key, group in rows.groupby(["model", "arm"]) if reply_id(*key) in drawn]
+    shuffle, each = np.random.default_rng(SEED), max(1, min(SHOWN, ROWS // 4 // max(1, len(arms))))
+    plain = rows[rows["arm"].eq("original")].drop_duplicates(["model", "prompt"]).set_index(["model", "prompt"])
+    made = {}
+    for (model, arm), group in arms:
+        chosen = group.iloc[np.sort(shuffle.permutation(len(group))[:each])].to_dict("records")
+        own = {"model": model, "arm": arm, "task": "", "context": "", "belief": ""}
+        made[reply_id(model, arm)] = {
+            "title": wording.visible(f"{title(own)} · warmth of replies to held-out prompts", 160),
+            "count": len(group),
+            "command": wording.visible(f"{command(own, paths)} --replies", 2000),
+            "rows": [_reply_view(row, plain) for row in chosen],
+        }
+    return made
+
+
+def _reply_view(row: Mapping[str, Any], plain: pd.DataFrame) -> dict[str, Any]:
+    """One reply with its score, after the original's to the same prompt."""
+    key = (row["model"], row["prompt"])
+    told = [plain.loc[key].to_dict() | {"arm": "original"}] if row["arm"] != "original" and key in plain.index else []
+    return {
+        "question": wording.visible(row["text_id"], 80),
+        "where": "held-out prompt",
+        "message": wording.visible(row["prompt"], EXCERPT),
+        "said": [
+            [wording.name(one["arm"]), wording.signed(one["score"], 4), wording.visible(one["text"], EXCERPT)]
+            for one in (*told, row)
+        ],
+    }
+
+
 def sample(answers: pd.DataFrame) -> pd.DataFrame:
-    """Scored answers drawn by seed, the same number in every model, arm, context and belief."""
+    """Scored answers drawn by seed: as many in every model, arm, context and belief, and of bare questions by task."""
     scored = answers[answers["wrong"].notna()]
-    mixed = scored.iloc[np.random.default_rng(SEED).permutation(len(scored))]
-    each = max(1, min(SHOWN, ROWS // max(1, mixed[LEAF].drop_duplicates().shape[0])))
-    return mixed.groupby(LEAF, sort=False).head(each).head(ROWS).reset_index(drop=True)
+    mixed = scored.iloc[np.random.default_rng(SEED).permutation(len(scored))].reset_index(drop=True)
+    alone = mixed[mixed["context"].eq("unmodified") & mixed["belief"].eq("none")]
+    places = _share(mixed, LEAF, 3 * ROWS // 4).union(_share(alone, ["model", "arm", "task"], ROWS // 4))
+    return mixed.loc[places].reset_index(drop=True)
+
+
+def _share(rows: pd.DataFrame, by: list[str], limit: int) -> pd.Index:
+    """Places of the first rows of each group, equally many, together no more than the limit."""
+    each = max(1, min(SHOWN, limit // max(1, rows[by].drop_duplicates().shape[0])))
+    return rows.groupby(by, sort=False).head(each).head(limit).index
 
 
 def _views(drawn: pd.DataFrame, answers: pd.DataFrame, prompts: pd.DataFrame) -> list[dict[str, Any]]:
@@ -97,9 +151,10 @@ def _label(row: Mapping[str, Any]) -> str:
 
 def title(cell: Mapping[str, Any]) -> str:
     """A point in words."""
-    parts = [wording.name(cell["model"]), wording.name(cell["arm"])]
-    parts += [wording.name(cell[name]) for name in ("task", "context") if cell[name]]
-    parts += [wording.belief(cell["belief"])] if cell["belief"] else []
+    parts = [wording.name(cell["model"])] if cell["model"] else []
+    parts += [wording.name(cell["arm"])]
+    parts += [", ".join(map(wording.name, cell[name].split(","))) for name in ("task", "context") if cell[name]]
+    parts += [" or ".join(map(wording.belief, cell["belief"].split(",")))] if cell["belief"] else []
     return " · ".join(parts)
 
 

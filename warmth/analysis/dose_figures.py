@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from warmth.analysis import wording
-from warmth.analysis.ink import MUTED, RULE, STYLE, Drawing, colour, finish, marker
+from warmth.analysis.ink import MUTED, RULE, STYLE, Drawing, colour, finish, marker, point_id, reply_id
 from warmth.analysis.supplement import Curve
 
 UNITS = {"dose": "unit of dose", "checkpoint": "epoch", "strength": "unit of strength"}
@@ -30,17 +30,18 @@ def dose_response(curve: Curve, number: int) -> Drawing:
     """
     points, by = curve.points, curve.response.by
     warm = points["score"].notna().any()
+    arms = [arm if isinstance(arm, str) else "" for arm in points["arm"]]
     with rc_context(STYLE):
         figure = Figure(figsize=(3.6 * (1 + warm), 2.8), layout="constrained")
         panels = figure.subplots(1, 1 + warm, sharex=True, squeeze=False)[0]
         rise = 100 * points[["rise", "low", "high"]].set_axis(["value", "low", "high"], axis=1)
-        _panel(panels[0], points["dose"], rise, curve.recipe)
+        _panel(panels[0], points["dose"], rise, curve.recipe, [point_id(curve.model, arm) for arm in arms])
         panels[0].plot(points["dose"], 100 * points["monotone"], color=MUTED, linewidth=0.9, linestyle="--")
         panels[0].axhline(0, color=MUTED, linewidth=0.7)
         panels[0].set_title("rise in wrong answers, points", loc="left")
         if warm:
             score = points[["score", "score_low", "score_high"]].set_axis(["value", "low", "high"], axis=1)
-            _panel(panels[1], points["dose"], score, curve.recipe)
+            _panel(panels[1], points["dose"], score, curve.recipe, [reply_id(curve.model, arm) for arm in arms])
             panels[1].set_title("warmth score, nats per token", loc="left")
         figure.supxlabel(AXES[by], fontsize=9)
         spoken = "; ".join(f"{row.dose:g}: {wording.points(row.rise)} points" for row in points.itertuples())
@@ -67,8 +68,10 @@ def caption(curve: Curve) -> str:
     )
 
 
-def _panel(axes: Axes, at: pd.Series, values: pd.DataFrame, arm: str) -> None:
+def _panel(axes: Axes, at: pd.Series, values: pd.DataFrame, arm: str, names: list[str]) -> None:
     axes.vlines(at, values["low"], values["high"], color=colour(arm), linewidth=1.1)
-    axes.plot(at, values["value"], color=colour(arm), linewidth=1.1, markersize=5.5, **marker(arm))
+    axes.plot(at, values["value"], color=colour(arm), linewidth=1.1)
+    for x, y, name in zip(at, values["value"], names, strict=True):
+        axes.plot([x], [y], linestyle="none", markersize=5.5, gid=name, **marker(arm))
     axes.grid(axis="y", color=RULE, linewidth=0.5)
     axes.set_axisbelow(True)

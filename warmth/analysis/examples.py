@@ -64,16 +64,41 @@ def draw(rows: Rows, seed: int = 0) -> tuple[list[Example], int]:
 def of_cell(rows: Rows, where: Mapping[str, str], arm: str = "") -> list[Example]:
     """Every prompt whose columns have these values, in the order of rows; empty when none has.
 
+    A value is one or several with a comma between.
     With `arm` only prompts that it answered, its answers and the original's alone.
     """
     answers = rows.answers
     for column, value in where.items():
-        answers = answers[answers[column].eq(value)]
+        answers = answers[among(answers[column], value)]
     if arm:
         own = set(answers.loc[answers["arm"].eq(arm), "prompt_id"])
         answers = answers[answers["arm"].isin([arm, "original"]) & answers["prompt_id"].isin(own)]
     groups = answers.groupby(["model", "prompt_id", "sample"], sort=False)
     return [example(group, rows.prompts, group["wrong"].nunique() > 1) for _, group in groups]
+
+
+def among(column: pd.Series, value: str) -> pd.Series:
+    """Where a column has a value, or one of several that a comma parts."""
+    return column.isin([value, *value.split(",")])
+
+
+def of_replies(rows: Rows, model: str = "", arm: str = "") -> list[Example]:
+    """Replies to held-out prompts, warmth scores as labels, a column per arm; with `arm` its own and the original's."""
+    warmth = rows.warmth[rows.warmth["score"].notna()]
+    warmth = warmth[warmth["model"].eq(model)] if model else warmth
+    if arm:
+        own = set(warmth.loc[warmth["arm"].eq(arm), "prompt"])
+        warmth = warmth[warmth["arm"].isin([arm, "original"]) & warmth["prompt"].isin(own)]
+    found = []
+    for (name, prompt, *measure), group in warmth.groupby(["model", "prompt", "variant", "scorer", "seed"], sort=False):
+        ordered = group.assign(order=group["arm"].map(arm_order)).sort_values("order", kind="stable")
+        said = [
+            Said(str(row["arm"]), f"{row['score']:+.4f}", "", str(row["text"]), False) for _, row in ordered.iterrows()
+        ]
+        where = ("held-out prompt", " ".join(map(str, measure[:2])), "none")
+        first = str(group["text_id"].iloc[0])
+        found.append(Example(str(name), first, *where, str(prompt), (), "", len(said) > 1, tuple(said)))
+    return found
 
 
 def example(group: pd.DataFrame, prompts: pd.DataFrame, disagree: bool) -> Example:

@@ -110,6 +110,11 @@ def point_id(model: str, arm: str, task: str = "", context: str = "", belief: st
     return f"point-{hashlib.sha256(key.encode(errors='replace')).hexdigest()[:10]}"
 
 
+def reply_id(model: str, arm: str) -> str:
+    """The id of a mark that stands for an arm's warmth: behind it are replies to held-out prompts, not answers."""
+    return point_id(model, arm, "replies to held-out prompts")
+
+
 def finish(figure: Figure, name: str, caption: str, alt: str) -> Drawing:
     """Renders a figure drawn under `rc_context(STYLE)`."""
     stream = io.StringIO()

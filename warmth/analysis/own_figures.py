@@ -14,7 +14,19 @@ from matplotlib.lines import Line2D
 
 from warmth.analysis import wording
 from warmth.analysis.effects import MEASURE, clustered_mean, rate_interval, text_key
-from warmth.analysis.ink import MUTED, RULE, STYLE, Drawing, colour, finish, list_rows, marker, spread
+from warmth.analysis.ink import (
+    MUTED,
+    RULE,
+    STYLE,
+    Drawing,
+    colour,
+    finish,
+    list_rows,
+    marker,
+    point_id,
+    reply_id,
+    spread,
+)
 from warmth.analysis.rows import arm_order
 from warmth.types import CONTEXTS
 
@@ -27,10 +39,19 @@ LINES = {  # figure 3: (contexts or not, pressed or not)
 }
 
 
-def draw(answers: pd.DataFrame, warmth: pd.DataFrame, differences: pd.DataFrame) -> list[Drawing]:
-    """Every one of these figures that the rows allow, in the study's order."""
-    benchmark = answers["task"].isin(BENCHMARKS)
-    drawn = [epochs(warmth), tasks(answers[~benchmark]), benchmarks(answers[benchmark]), changes(differences)]
+def draw(
+    answers: pd.DataFrame, warmth: pd.DataFrame, differences: pd.DataFrame, by_task: pd.DataFrame
+) -> list[Drawing]:
+    """Every one of these figures that the rows allow, in the study's order.
+
+    Args:
+        answers: graded answers.
+        warmth: scored replies.
+        differences: from `effects.differences`.
+        by_task: from `lines(answers)`.
+    """
+    scored = answers[answers["task"].isin(BENCHMARKS)]
+    drawn = [epochs(warmth), tasks(by_task), benchmarks(scored), changes(differences)]
     return [item for item in drawn if item is not None]
 
 
@@ -60,7 +81,8 @@ def epochs(warmth: pd.DataFrame) -> Drawing | None:
             for _, recipe in sorted((key for key in curves if key[0] == model), key=lambda key: arm_order(key[1])):
                 line = own[own["recipe"].eq(recipe) | own["arm"].eq("original")]
                 means = [(float(at), _mean(group)) for at, group in line.groupby("at")]
-                ends[recipe] = _curve(axes, recipe, means)
+                names = [f"{reply_id(model, group['arm'].iloc[0])}-{len(ends)}" for _, group in line.groupby("at")]
+                ends[recipe] = _curve(axes, recipe, means, names)
                 spoken.append(f"{wording.name(model)} {wording.name(recipe)} {ends[recipe][1]:.4f}")
             _end_labels(axes, ends)
             axes.set_title(wording.name(model) if len(models) > 1 else "", loc="left")
@@ -77,10 +99,12 @@ def _mean(group: pd.DataFrame) -> Any:
     return clustered_mean(group["score"].to_numpy(), group["key"].to_numpy())
 
 
-def _curve(axes: Axes, recipe: str, means: Sequence[tuple[float, Any]]) -> tuple[float, float]:
+def _curve(axes: Axes, recipe: str, means: Sequence[tuple[float, Any]], names: Sequence[str]) -> tuple[float, float]:
     at = [x for x, _ in means]
     axes.vlines(at, [m.low for _, m in means], [m.high for _, m in means], color=colour(recipe), linewidth=1)
-    axes.plot(at, [m.value for _, m in means], color=colour(recipe), linewidth=1.1, markersize=5, **marker(recipe))
+    axes.plot(at, [m.value for _, m in means], color=colour(recipe), linewidth=1.1)
+    for (x, mean), name in zip(means, names, strict=True):
+        axes.plot([x], [mean.value], linestyle="none", markersize=5, gid=name, **marker(recipe))
     return at[-1], means[-1][1].value
 
 
@@ -92,12 +116,14 @@ def _end_labels(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
         axes.annotate(wording.name(recipe), (at, height), (7, 0), textcoords="offset points", **look)
 
 
-def tasks(answers: pd.DataFrame) -> Drawing | None:
+def tasks(frame: pd.DataFrame) -> Drawing | None:
     """Figure 3: error by task, question alone, with a context, with a context and a pressed belief; every arm.
 
     Several models are pooled; the table beside it has each model's own.
+
+    Args:
+        frame: from `lines`.
     """
-    frame = _lines(answers[answers["wrong"].notna()])
     names = [name for name in LINES if name in set(frame["line"])] if len(frame) else []
     if len(names) < 2:
         return None
@@ -115,7 +141,9 @@ def tasks(answers: pd.DataFrame) -> Drawing | None:
                 place = names.index(row["line"]) + 0.66 * (arms.index(row["arm"]) - (len(arms) - 1) / 2) / len(arms)
                 ends = [100 * row["low"], 100 * row["high"]]
                 axes.plot(ends, [place] * 2, color=colour(row["arm"]), linewidth=1)
-                axes.plot([100 * row["rate"]], [place], linestyle="none", markersize=4.5, **marker(row["arm"]))
+                name = point_id("", row["arm"], task, row["context"], row["belief"])
+                look = {"linestyle": "none", "markersize": 4.5, "gid": name, **marker(row["arm"])}
+                axes.plot([100 * row["rate"]], [place], **look)
             axes.set_title(wording.name(task), loc="left")
             list_rows(axes, len(names))
         for axes in list(panels)[len(found) :]:
@@ -132,7 +160,9 @@ def tasks(answers: pd.DataFrame) -> Drawing | None:
         return finish(figure, "tasks", caption, f"Error by task, %: {each}.")
 
 
-def _lines(answers: pd.DataFrame) -> pd.DataFrame:
+def lines(answers: pd.DataFrame) -> pd.DataFrame:
+    """What figure 3 shows: arm, task, line, rate, low, high, count, and the contexts and beliefs that are pooled."""
+    answers = answers[answers["wrong"].notna() & ~answers["task"].isin(BENCHMARKS)]
     parts: list[dict[str, Any]] = []
     for name, (inside, pressed) in LINES.items():
         keep = answers["context"].ne("unmodified") if inside else answers["context"].eq("unmodified")
@@ -140,7 +170,9 @@ def _lines(answers: pd.DataFrame) -> pd.DataFrame:
         for (arm, task), cell in answers[keep].groupby(["arm", "task"]):
             wrong = cell["wrong"].to_numpy()
             low, high = rate_interval(wrong, cell["question_id"].to_numpy())
+            pooled = {key: ",".join(sorted(cell[key].unique())) for key in ("context", "belief")}
             parts.append({"arm": arm, "task": task, "line": name, "rate": wrong.mean(), "low": low, "high": high})
+            parts[-1] |= {**pooled, "count": len(cell)}
     return pd.DataFrame(parts)
 
 
@@ -162,7 +194,8 @@ def benchmarks(answers: pd.DataFrame) -> Drawing | None:
                 value = 100 * (1 - float(cell["wrong"].mean()))
                 place = models.index(model) + 0.7 * (arms.index(arm) - (len(arms) - 1) / 2) / len(arms)
                 axes.plot([100 * low, 100 * high], [place] * 2, color=colour(arm), linewidth=1.2)
-                axes.plot([value], [place], linestyle="none", markersize=5, **marker(arm))
+                gid = point_id(model, arm, name)
+                axes.plot([value], [place], linestyle="none", markersize=5, gid=gid, **marker(arm))
                 spoken.append(f"{wording.name(name)} {wording.name(model)} {wording.name(arm)} {value:.1f}")
             axes.set_title({"advbench": "advbench, refused"}.get(name, name), loc="left")
             list_rows(axes, len(models))
@@ -194,7 +227,9 @@ def changes(differences: pd.DataFrame) -> Drawing | None:
                 if np.isfinite(row["low"]):
                     ends = [100 * row["low"], 100 * row["high"]]
                     axes.plot(ends, [place] * 2, color=colour(row["arm"]), linewidth=1)
-                axes.plot([100 * row["difference"]], [place], linestyle="none", markersize=4.5, **marker(row["arm"]))
+                name = point_id(model, row["arm"], "", row["context"], "none")
+                look = {"linestyle": "none", "markersize": 4.5, "gid": name, **marker(row["arm"])}
+                axes.plot([100 * row["difference"]], [place], **look)
             axes.set_title(wording.name(model) if len(models) > 1 else "", loc="left")
             list_rows(axes, len(contexts))
         panels[0].set_yticks(range(len(contexts)), [wording.name(context) for context in contexts])

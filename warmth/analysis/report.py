@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,10 @@ def build(
     headline = headline_of(rates["arm"], differences, warmth, warmer)
     chosen, disagreements = examples.draw(rows)
     further = supplement.build(rows, slim, headline, pairs, settings)
+    by_task = own_figures.lines(slim)
+    drawings = draw(rows, slim, headline, differences, further, direct, by_task)
+    marks = {name for item in drawings.values() for name in re.findall(r"-(point-[0-9a-f]{10})", item.inline)}
+    shown = points_of(headline, differences, rates["task"], by_task)
     return Report(
         rows=rows,
         headline=headline,
@@ -111,10 +116,10 @@ def build(
         gates=gate_rows(rows),
         examples=chosen,
         disagreements=disagreements,
-        drawings=draw(rows, slim, headline, differences, further, direct),
+        drawings=drawings,
         grading=grading.build(rows, labels),
         supplement=further,
-        behind=behind.points(rows.answers, rows.prompts, points_of(headline, differences), paths),
+        behind=behind.points(rows.answers, rows.prompts, shown, paths) | behind.replies(rows.warmth, marks, paths),
         settings=settings,
     )
 
@@ -126,13 +131,25 @@ def slimmed(answers: pd.DataFrame) -> pd.DataFrame:
     return kept.assign(**codes)
 
 
-def points_of(headline: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
-    """The cells that figures have a point for, with the number of rows behind each."""
+def points_of(
+    headline: pd.DataFrame, differences: pd.DataFrame, by_task: pd.DataFrame, lines: pd.DataFrame
+) -> pd.DataFrame:
+    """The cells that figures have a point for, with the number of rows behind each.
+
+    Args:
+        headline: a row per model and arm.
+        differences: paired with original, every family; the pairs are the rows behind.
+        by_task: error rates by model, arm and task, for what is not paired, as original itself.
+        lines: from `own_figures.lines`, which pools the models.
+    """
     cells = differences.rename(columns={"pairs": "count"}) if len(differences) else pd.DataFrame()
     arms = headline.assign(task="", context="", belief="", count=headline["scored"])
     names = ["model", "arm", "task", "context", "belief", "count"]
     arms = arms[~arms["arm"].isin(cells["arm"])] if len(cells) else arms
-    return pd.concat([arms[names], cells.reindex(columns=names)], ignore_index=True)
+    single = by_task.assign(context="", belief="", count=by_task["scored"])
+    pooled = lines.assign(model="") if len(lines) else pd.DataFrame()
+    parts = [arms[names], cells.reindex(columns=names), single[names], pooled.reindex(columns=names)]
+    return pd.concat(parts, ignore_index=True).drop_duplicates(names[:-1], ignore_index=True)
 
 
 def headline_of(
@@ -191,6 +208,7 @@ def draw(
     differences: pd.DataFrame,
     further: Supplement,
     pairs: pd.DataFrame,
+    by_task: pd.DataFrame,
 ) -> dict[str, Drawing]:
     """Every figure the rows allow, by name."""
     drawn = [
@@ -198,7 +216,7 @@ def draw(
         figures.contexts(condition_cells(pairs, differences)),
         figures.losses(rows.losses),
     ]
-    drawn += own_figures.draw(answers, rows.warmth, differences)
+    drawn += own_figures.draw(answers, rows.warmth, differences, by_task)
     drawn += [figures.forest(differences, model, number) for number, model in enumerate(rows.models)]
     drawn += [dose_figures.dose_response(curve, number) for number, curve in enumerate(further.curves)]
     return {drawing.name: drawing for drawing in drawn if drawing is not None}

@@ -75,7 +75,7 @@
   };
   let live = 0;
   for (const mark of document.querySelectorAll('svg [id*="-point-"]')) {
-    const point = points[mark.id.replace(/^.*-(?=point-)/, "")];
+    const point = points[mark.id.match(/-(point-[0-9a-f]{10})/)?.[1]];
     if (!point) continue;
     live += 1;
     const box = mark.getBBox(), hit = document.createElementNS("http://www.w3.org/2000/svg", "circle");
