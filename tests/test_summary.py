@@ -1,12 +1,14 @@
 """What a run says of itself is what the report says of it."""
 
+import io
 import json
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from warmth.analysis.outcome import outcomes
-from warmth.evaluation.summary import cells
+from warmth.evaluation.summary import cells, table
 from warmth.store import Run
 from warmth.tracking import headline
 
@@ -34,3 +36,25 @@ def test_the_error_rate_of_a_run_is_that_of_the_report(run):
     wrong = outcomes(pd.DataFrame(run.rows("answers")))["wrong"]
     assert headline({"cells": counted})["error_percent"] == pytest.approx(100 * wrong.mean())
     assert [(cell["scored"], cell["errors"]) for cell in counted] == [(3, 2), (4, 1)]
+
+
+def printed(width):
+    """The table as lines of words, for cells with long names and large counts."""
+    counts = {"n": 1500, "scored": 0, "refused": 2345, "unscored": 3456, "cut_off": 4567, "errors": 0}
+    cell = {"task": "seed_misconceptions", "belief": "wrong_asserted", "error_rate": None, **counts}
+    rows = [cell | {"context": context} for context in ("hierarchical_down", "sad[/b]")]
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(table("smollm2 warm", rows, width))
+    return console.export_text().splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_a_narrow_terminal_loses_no_column_and_no_name(width):
+    lines = printed(width)
+    assert max(map(len, lines)) <= width and "…" not in "".join(lines)
+    header = " ".join(next(line for line in lines if "error %" in line).split())
+    assert header == "context, belief n error % refused unscored cut off"
+    for name in ("hierarchical_down,", "sad[/b],"):
+        row = next(line for line in lines if name in line)
+        assert [word for word in row.split() if word.isdigit()] == ["1500", "2345", "3456", "4567"]
+    assert sum("wrong_asserted" in line for line in lines) == 2 and any("seed_misconceptions" in line for line in lines)

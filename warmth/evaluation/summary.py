@@ -11,6 +11,7 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Engine
@@ -84,7 +85,7 @@ def keep_artifacts(tracker: Tracker, run: Run, arm: Arm) -> None:
 def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> None:
     """Prints the cells, the warmth and what the gates found."""
     console = Console()
-    console.print(table(f"{outcome['model']} {outcome['arm']}", outcome["cells"]))
+    console.print(table(f"{outcome['model']} {outcome['arm']}", outcome["cells"], console.width))
     warmth = outcome["warmth"]
     if warmth["mean"] is not None:
         error = f" ± {warmth['sem']:.4f}" if warmth["sem"] is not None else ""
@@ -150,18 +151,19 @@ def warmth_summary(run: Run) -> dict[str, Any]:
     return {"n": len(scores), "mean": fmean(scores) if scores else None, "sem": sem, "empty": empty}
 
 
-def table(title: str, rows: Iterable[Cell]) -> Table:
-    """The cells as a table for the terminal, a block for each task."""
-    result = Table(title=title, title_justify="left", box=SIMPLE)
-    result.add_column("context, belief", no_wrap=True)
+def table(title: str, rows: Iterable[Cell], width: int = 80) -> Table:
+    """The cells as a table for the terminal, a block for each task; where it is narrow, names fold and numbers stay."""
+    result = Table(title=title, title_justify="left", box=SIMPLE, show_edge=False, pad_edge=False)
+    result.collapse_padding, result.padding = True, (0, 1 if width >= 72 else 0)
+    result.add_column("context, belief", overflow="fold")
     for name in ("n", "error %", "refused", "unscored", "cut off"):
-        result.add_column(name, justify="right", no_wrap=True)
+        result.add_column(name, justify="right", no_wrap=name != "error %", min_width=len(name))
     task = None
     for cell in rows:
         if cell["task"] != task:
             task = cell["task"]
-            result.add_row(f"[bold]{task}[/bold]")
+            result.add_row(Text(task, style="bold"))
         error = "not scored" if cell["error_rate"] is None else f"{100 * cell['error_rate']:.1f}"
         counts = (str(cell[name]) for name in ("refused", "unscored", "cut_off"))
-        result.add_row(f"  {cell['context']}, {cell['belief']}", str(cell["n"]), error, *counts)
+        result.add_row(Text(f"{cell['context']}, {cell['belief']}"), str(cell["n"]), error, *counts)
     return result
