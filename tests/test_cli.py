@@ -88,7 +88,7 @@ def test_show_prints_hostile_text_as_text(warmth, study, tmp_path):
         (["report", "nowhere"], "error: nowhere does not exist"),
         (["report"], "error: Missing argument 'PATH...'."),
         (["reprot", "x"], "error: No such command 'reprot'."),
-        (["show", "no_such_question", "STUDY"], "error: no answer to question no_such_question under"),
+        (["show", "no_such_question", "STUDY"], "error: no answers under "),
         (["score", "nowhere.jsonl"], "error: nowhere.jsonl does not exist"),
     ],
 )

@@ -110,17 +110,21 @@ def show(
     loaded = rows.load(paths)
     where = {"model": model, "task": task, "context": context, "belief": belief}
     where |= {"question_id": question_id} if question_id != "all" else {}
+    if replies and (task or context or belief):
+        raise UserError(
+            "--replies are to held-out prompts, which have no task, context or belief; allowed: --model, --arm"
+        )
     if replies:
         found = [item for item in examples.of_replies(loaded, model, arm) if question_id in ("all", item.question_id)]
     else:
         found = examples.of_cell(loaded, {name: value for name, value in where.items() if value}, arm)
-    if not found and question_id == "all":
-        asked = " ".join(f"--{name}={value}" for name, value in {**where, "arm": arm}.items() if value)
-        raise UserError(f"no answers under {', '.join(map(str, paths))} fit {asked}")
     if not found:
-        some = ", ".join(sorted(loaded.answers["question_id"].unique())[:5])
+        given = {name: value for name, value in {**where, "arm": arm}.items() if value}
         raise UserError(
-            f"no answer to question {question_id} under {', '.join(map(str, paths))}; there are, among others: {some}"
+            f"no {'scored replies' if replies else 'answers'} under {', '.join(map(str, paths))}"
+            + examples.misfit(
+                loaded.warmth.rename(columns={"text_id": "question_id"}) if replies else loaded.answers, given
+            )
         )
     if as_json:
         print_json({"question_id": question_id, "prompts": [asdict(item) for item in found]})

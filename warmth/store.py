@@ -58,13 +58,13 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """
     if not path.exists():
         return
-    with path.open(encoding="utf-8", newline="\n") as stream:
+    with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
-            if not line.endswith("\n"):
+            if not line.endswith(b"\n"):
                 return
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
+                row = json.loads(line.decode("utf-8"))
+            except ValueError as error:  # of JSON, or of UTF-8
                 raise UserError(f"{path} line {number} is not JSON") from error
             if not isinstance(row, dict):
                 raise UserError(f"{path} line {number} is not a JSON object")

@@ -34,6 +34,44 @@ def refuse_different_draws(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -
             )
 
 
+def refuse_two_models(runs: Sequence[FinishedRun]) -> None:
+    """Arms of one model are paired by its name, so that the name must mean one model."""
+    first: dict[str, FinishedRun] = {}
+    for run in runs:
+        known = first.setdefault(run.model, run)
+        one, other = known.config.get("model") or {}, run.config.get("model") or {}
+        differing = [
+            key for key in ("kind", "hub_id", "path") if key in one and key in other and one[key] != other[key]
+        ]
+        revisions = {entry.get("revision") for entry in (one, other)} - {None}  # null: the newest, of any day
+        differing += ["revision"] if len(revisions) > 1 else []
+        if differing:
+            raise UserError(
+                f"two models are called {run.model}; they differ in model.{', model.'.join(differing)}: {known.folder} "
+                f"and {run.folder}; report them apart, or give one another model.name"
+            )
+
+
+def unpaired(answers: pd.DataFrame) -> list[str]:
+    """Contexts, beliefs and tasks that an arm and original did not both answer: they have no difference to show."""
+    lines = []
+    for model, group in answers[answers["wrong"].notna()].groupby("model"):
+        original = group[group["arm"].eq("original")]
+        if original.empty:
+            lines.append(f"{model}: original has no scored answer, so that no arm can be compared with it.")
+            continue
+        asked = set(original["prompt_id"])
+        for arm, rows in group[group["arm"].ne("original")].groupby("arm"):
+            shared = rows[rows["prompt_id"].isin(asked)]
+            for name in ("task", "context", "belief"):
+                alone = sorted((set(rows[name]) | set(original[name])) - set(shared[name]))
+                if alone and len(shared):
+                    lines.append(f"{model}: {arm} and original share no scored prompt of {name} {', '.join(alone)}.")
+            if shared.empty:
+                lines.append(f"{model}: {arm} and original share no scored prompt.")
+    return lines
+
+
 def refuse_two_configs(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> None:
     """One arm, model, strength, dose, checkpoint and seed must come from one config, up to what was asked of it."""
     for identity, group in answers.groupby(IDENTITY, dropna=False):

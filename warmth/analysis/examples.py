@@ -12,6 +12,7 @@ import pandas as pd
 from warmth.analysis.rows import Rows, arm_order
 
 DISAGREEING, AGREEING = 12, 4  # prompts per report
+SOME = 12  # values named where one is not known
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,16 @@ def of_cell(rows: Rows, where: Mapping[str, str], arm: str = "") -> list[Example
         answers = answers[answers["arm"].isin([arm, "original"]) & answers["prompt_id"].isin(own)]
     groups = answers.groupby(["model", "prompt_id", "sample"], sort=False)
     return [example(group, rows.prompts, group["wrong"].nunique() > 1) for _, group in groups]
+
+
+def misfit(rows: pd.DataFrame, given: Mapping[str, str]) -> str:
+    """Why no row fits: the first filter that no row passes, with what there is; else all of them."""
+    for name, value in given.items():
+        if len(rows) and not among(rows[name], value).any():
+            known = sorted(map(str, rows[name].unique()))
+            rest = f" and {len(known) - SOME} more" if len(known) > SOME else ""
+            return f" fit {name}={value}; there are: {', '.join(known[:SOME])}{rest}"
+    return f" fit {' '.join(f'{name}={value}' for name, value in given.items())}" if len(rows) and given else ""
 
 
 def among(column: pd.Series, value: str) -> pd.Series:

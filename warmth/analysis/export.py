@@ -26,7 +26,10 @@ def write(paths: Sequence[Path], format: str, out: Path) -> list[Path]:
     """
     if format not in FORMATS:
         raise UserError(f"--format={format} is not allowed; choose one of: {', '.join(FORMATS)}")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out={out} is not a folder that can be written: {error.strerror}") from error
     return [parquet(paths, out)] if format == "parquet" else list(inspect_logs(paths, out))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,12 +34,15 @@ def read(paths: Sequence[Path]) -> pd.DataFrame:
     for path in paths:
         if not path.is_file():
             raise UserError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise UserError(f"{path} has no column {missing[0]}; it needs {', '.join(COLUMNS)}")
-            found += [_row(row, f"{path} line {reader.line_num}") for row in reader if (row["label"] or "").strip()]
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not a CSV file in UTF-8") from error
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise UserError(f"{path} has no column {missing[0]}; it needs {', '.join(COLUMNS)}")
+        found += [_row(row, f"{path} line {reader.line_num}") for row in reader if (row["label"] or "").strip()]
     labels = pd.DataFrame(found, columns=list(COLUMNS))
     files = ", ".join(map(str, paths))
     for what, columns in (("label", ["answer_id", "rater", "label"]), ("weight", ["answer_id", "weight"])):

@@ -129,6 +129,8 @@ def thaw(path: Path) -> tuple[Plan, str]:
         UserError: the plan was never frozen, or its frozen copy was edited.
     """
     target = frozen_path(path)
+    if not path.is_file():
+        raise UserError(f"preregister={path} {'is not a file' if path.exists() else 'does not exist'}")
     if not target.exists():
         raise UserError(f"{path} was not frozen before the answers; freeze it first")
     return checked(read_json(target), target)

@@ -7,14 +7,16 @@ other is read line by line, so that what is wrong is named by file, line and fie
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
 from warmth.errors import UserError
 from warmth.store import read_rows
+from warmth.types import BELIEFS, Finish, Label
 
 BLOCK = 1 << 26  # bytes that Arrow parses at once: above the longest line there may be
 OPTIONAL = frozenset(
@@ -24,7 +26,10 @@ TYPES = {
     "preamble": "bool", "affirms": "bool", "strength": "double", "dose": "double", "checkpoint": "double",
     "cost_usd": "double", "score": "double", "close": "double", "distant": "double", "seed": "int64",
     "draw_seed": "int64", "sample": "int64", "tokens": "int64", "answers": "list", "rating": "int64",
+    "warmer": "double",
 }  # fmt: skip
+CHOICES: Mapping[str, tuple[str, ...]] = {"belief": BELIEFS, "label": get_args(Label), "finish": get_args(Finish)}
+KINDS = {"": "text", "bool": "true or false", "double": "a finite number", "int64": "a whole number", "list": "texts"}
 
 
 def frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -66,6 +71,8 @@ def _at_once(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
         if table[name].null_count and data.count(f'"{name}":'.encode()) < table.num_rows:
             return None
     found = table.select(list(columns)).to_pandas()
+    if not all(_allowed(found[name], table[name].null_count) for name in columns):
+        return None
     for name in columns:
         if TYPES.get(name) == "list":
             found[name] = pd.Series([list(item) for item in found[name]], dtype=object)
@@ -76,13 +83,47 @@ def checked_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]
     """Rows of a JSONL file that have every column; other columns are left out.
 
     Raises:
-        UserError: a row lacks a column.
+        UserError: a row lacks a column, or has in it what is not allowed there.
     """
     for number, row in enumerate(read_rows(path), 1):
         try:
-            yield {name: whole(row[name]) for name in columns}
+            kept = {name: whole(row[name]) for name in columns}
         except KeyError as error:
             raise UserError(f"{path} line {number} has no field {error.args[0]}") from error
+        for name, value in kept.items():
+            if wanted := _fault(name, value):
+                raise UserError(f"{path} line {number}: {name}={_said(value)} is not allowed; {wanted}")
+        yield kept
+
+
+def _allowed(column: pd.Series, nulls: int) -> bool:
+    """Whether a column read by Arrow, which knows types alone, holds allowed values; it takes NaN for a number."""
+    present = column.dropna()
+    if str(column.name) in CHOICES:
+        return bool(present.isin(CHOICES[str(column.name)]).all())
+    return column.dtype != "float64" or (len(column) - len(present) == nulls and bool(present.abs().lt(math.inf).all()))
+
+
+def _said(value: Any) -> str:
+    return "null" if value is None else str(value)[:60]
+
+
+def _fault(name: str, value: Any) -> str:
+    """What a field must be, where it is not."""
+    kind = TYPES.get(name, "")
+    if value is None:
+        return "" if name in OPTIONAL else f"it must be {KINDS[kind]}"
+    if name in CHOICES:
+        return "" if value in CHOICES[name] else f"choose one of: {', '.join(CHOICES[name])}"
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    fits = {
+        "": isinstance(value, str),
+        "bool": isinstance(value, bool),
+        "double": number,
+        "int64": number and value == int(value),
+        "list": isinstance(value, list) and all(isinstance(item, str) for item in value),
+    }
+    return "" if fits[kind] else f"it must be {KINDS[kind]}"
 
 
 def whole(value: Any) -> Any:

@@ -277,10 +277,10 @@ def write(report: Report, out: Path) -> Path:
         text = json.dumps(summary(report), indent=2, ensure_ascii=True, allow_nan=False, default=_number)
         (out / "summary.json").write_text(text + "\n", encoding="utf-8")
         (out / "report.html").write_text(page.render(report), encoding="utf-8")
-    except PermissionError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror}") from error
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(f"{out} is not a folder") from error
+    except OSError as error:
+        raise UserError(f"{error.filename or out} cannot be written: {error.strerror}") from error
     return out / "report.html"
 
 

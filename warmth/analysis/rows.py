@@ -22,7 +22,9 @@ from warmth.analysis.comparable import (
     refuse_different_draws,
     refuse_two_answers,
     refuse_two_configs,
+    refuse_two_models,
     stopped_early,
+    unpaired,
 )
 from warmth.analysis.outcome import Rule, outcomes, rule_of
 from warmth.analysis.reading import checked_rows, frame, whole
@@ -97,11 +99,14 @@ def load(paths: Sequence[Path]) -> Rows:
     """Reads every finished run under `paths`.
 
     Raises:
-        UserError: a path without a finished run; a row without a field (file and line named); runs of different draws;
-            two configs, or two answers, under one arm, model, strength, dose, checkpoint and seed.
+        UserError: a path without a finished run; a file that is lost; a row without a field, or with what is not
+            allowed there (file and line named); runs of different draws; two models of one name; two configs, or two
+            answers, under one arm, model, strength, dose, checkpoint and seed.
     """
     runs = tuple(read_run(folder) for folder in finished(paths))
     evaluations = [run for run in runs if run.evaluation]
+    refuse_lost_files(runs)
+    refuse_two_models(evaluations)
     if not evaluations:
         raise UserError(f"no finished evaluation run found under {', '.join(map(str, paths))}")
     answers = pd.concat([graded(run, number) for number, run in enumerate(evaluations)], ignore_index=True)
@@ -121,6 +126,7 @@ def load(paths: Sequence[Path]) -> Rows:
     preferences = pd.DataFrame(chosen, columns=list(PREFERENCE))
     rule = rule_of(evaluations)
     outcomes(answers, rule)
+    warnings = (*warnings, *unpaired(answers))
     free = answers["task"].isin(advice_tasks(evaluations))
     if free.all():
         raise UserError("the runs hold advice alone, which is neither right nor wrong; ask a task with answers as well")
@@ -170,7 +176,25 @@ def read_run(folder: Path) -> FinishedRun:
     provenance, gates = (whole(read_json(path)) if path.exists() else None for path in optional.values())
     if not isinstance(config, dict):
         raise UserError(f"{folder / 'config.json'} is not a JSON object")
+    for name in ("model", "recipe", "task", "grader", "condition", "analysis"):
+        if not isinstance(config.get(name) or {}, dict):
+            raise UserError(f"{folder / 'config.json'}: {name}={str(config[name])[:60]} must be an object")
+    if not isinstance(provenance or {}, dict):
+        raise UserError(f"{optional['provenance']} is not a JSON object")
+    if not isinstance(gates or [], list) or not all(isinstance(gate, dict) for gate in gates or ()):
+        raise UserError(f"{optional['gates']} is not a list of JSON objects")
     return FinishedRun(folder, config, provenance or {}, tuple(gates or ()))
+
+
+def refuse_lost_files(runs: Sequence[FinishedRun]) -> None:
+    """A finished evaluation has prompts, answers and grades; without one of them its arm would silently be missing."""
+    names = ("prompts.jsonl", "answers.jsonl", "grades.jsonl")
+    for run in runs:
+        lost = [name for name in names if not (run.folder / name).exists()]
+        if 0 < len(lost) < len(names):
+            raise UserError(
+                f"{run.folder / lost[0]} does not exist, though the run is done; it needs {', '.join(names)}"
+            )
 
 
 def graded(run: FinishedRun, number: int) -> pd.DataFrame:
