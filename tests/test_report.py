@@ -392,7 +392,14 @@ for (const name of ["epochs", "dose-0", "dose-1", "tasks", "benchmarks", "change
   dialog.close();
 }
 const ids = [...document.querySelectorAll("[id]")].map(element => element.id);
-return {seen, ids: ids.length - new Set(ids).size};
+const cut = [...document.querySelectorAll("svg")].flatMap(svg => {
+  const all = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll("text")].filter(text => {
+    const box = text.getBoundingClientRect();
+    return box.right > all.right + 1 || box.left < all.left - 1;
+  }).map(text => text.textContent);
+});
+return {seen, cut, ids: ids.length - new Set(ids).size};
 """
 
 
@@ -400,6 +407,7 @@ return {seen, ids: ids.length - new Set(ids).size};
 def test_a_click_on_a_point_of_every_other_figure_opens_the_rows_behind_it(curves):
     found, console, _ = browse(curves, CLICK)
     assert console == [] and found["ids"] == 0
+    assert found["cut"] == []  # seven arms with long names: labels, keys and titles stay inside their figures
     seen = found["seen"]
     assert all(figure["open"] and figure["rows"] for figure in seen.values())
     assert {name: figure["marks"] for name, figure in seen.items()} == MARKS

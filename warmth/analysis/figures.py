@@ -25,6 +25,7 @@ BELIEF_MARKERS = {
     "user_right": ("^", False),
 }
 CONTROLS = ("paraphrase", "untransformed", "original")  # strictest first
+ACROSS = 4  # panels side by side; more would be too small to read on a page
 LABELLED = 8  # points named in one panel of the scatter; beyond that, those farthest from the diagonal
 
 
@@ -109,9 +110,11 @@ def contexts(cells: pd.DataFrame) -> Drawing | None:
     top = 100 * float(np.nanmax(cells[["arm_high", "reference_high"]].to_numpy()))
     limit = min(100.0, 10 * np.ceil(top / 10))
     with rc_context(STYLE):
-        width = max(4.6, 0.7 + 2.55 * len(arms))
-        figure = Figure(figsize=(width, 0.75 + 2.6 * len(models)), layout="constrained")
-        panels = figure.subplots(len(models), len(arms), sharex=True, sharey=True, squeeze=False)
+        across, down = min(ACROSS, len(arms)), -(-len(arms) // ACROSS)
+        width = max(4.6, 0.7 + 2.55 * across)
+        figure = Figure(figsize=(width, 0.75 + 2.6 * len(models) * down), layout="constrained")
+        grid = figure.subplots(len(models) * down, across, sharex=True, sharey=True, squeeze=False)
+        panels = [_row_of_panels(grid[start : start + down], len(arms)) for start in range(0, len(grid), down)]
         for row, model in zip(panels, models, strict=True):
             for axes, arm in zip(row, arms, strict=True):
                 axes.set(xlim=(0, limit), ylim=(0, limit), aspect="equal")
@@ -121,7 +124,8 @@ def contexts(cells: pd.DataFrame) -> Drawing | None:
                 title = wording.name(arm) if len(models) == 1 else f"{wording.name(model)}: {wording.name(arm)}"
                 axes.set_title(title, loc="left", color=colour(arm))
                 _context_points(axes, cells[cells["model"].eq(model) & cells["arm"].eq(arm)], colour(arm))
-            row[0].set_ylabel("wrong in this arm, %")
+            for axes in row[::across]:
+                axes.set_ylabel("wrong in this arm, %")
         panels[0][0].text(0.03 * limit, 0.96 * limit, "more errors ↑", fontsize=7.5, color=MUTED, va="top")
         panels[0][0].text(0.97 * limit, 0.03 * limit, "↓ fewer errors", fontsize=7.5, color=MUTED, ha="right")
         figure.supxlabel("wrong in original, same prompts, %", fontsize=9)
@@ -140,6 +144,16 @@ def contexts(cells: pd.DataFrame) -> Drawing | None:
         return finish(
             figure, "contexts", caption, f"Error of each arm against original. Points above the diagonal: {summary}."
         )
+
+
+def _row_of_panels(grid: Any, count: int) -> list[Axes]:
+    """The first panels of a grid in reading order; the others are hidden, and what stands above them has its ticks."""
+    panels = list(grid.flat)
+    for axes in panels[count:]:
+        axes.set_visible(False)
+    for axes in panels[max(0, count - grid.shape[1]) : count]:
+        axes.tick_params(labelbottom=True)
+    return panels[:count]
 
 
 def _context_points(axes: Axes, cell: pd.DataFrame, ink: str) -> None:
@@ -198,13 +212,16 @@ def forest(table: pd.DataFrame, model: str, number: int) -> Drawing | None:
         return None
     arms, lines = sorted(table["arm"].unique(), key=arm_order), _forest_lines(table)
     with rc_context(STYLE):
-        figure = Figure(figsize=(max(4.6, 1.9 + 1.9 * len(arms)), 0.9 + 0.235 * len(lines)), layout="constrained")
-        panels = figure.subplots(1, len(arms), sharex=True, sharey=True, squeeze=False)[0]
+        across, down = min(ACROSS, len(arms)), -(-len(arms) // ACROSS)
+        size = (max(4.6, 1.9 + 1.9 * across), 0.5 + down * (0.4 + 0.235 * len(lines)))
+        figure = Figure(figsize=size, layout="constrained")
+        panels = _row_of_panels(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False), len(arms))
         for axes, arm in zip(panels, arms, strict=True):
             _forest_panel(axes, table[table["arm"].eq(arm)], lines, arm)
         panels[0].set_yticks(range(len(lines)), [label for _, _, label in lines])
-        for tick, (family, _, _) in zip(panels[0].get_yticklabels(), lines, strict=True):
-            tick.set_color(MUTED if family == "" else INK)
+        for axes in panels[::across]:
+            for tick, (family, _, _) in zip(axes.get_yticklabels(), lines, strict=True):
+                tick.set_color(MUTED if family == "" else INK)
         figure.supxlabel("difference from original, percentage points   (more errors →)", fontsize=9)
         text = "; ".join(
             f"{wording.name(row['arm'])} {wording.points(row['difference'])}"

@@ -173,13 +173,13 @@ def place_labels(
     for (x, y), text, ink in zip(dots, texts, colours, strict=True):
         width, height, gap = 0.58 * size * scale * len(text), 1.15 * size * scale, 5 * scale
         options = []
-        for dx, dy in ((1, 0.8), (1, -0.8), (-1, 0.8), (-1, -0.8), (1, 2), (1, -2), (-1, 2), (-1, -2)):
+        for dx, dy in ((dx, dy) for away in (0.8, 2, 3.4, 4.8, 6.2) for dx in (1, -1) for dy in (away, -away)):
             left = x + gap if dx > 0 else x - gap - width
             bottom = y + dy * gap if dy > 0 else y + dy * gap - height
             box = (left, bottom, left + width, bottom + height)
             cost = 4 * sum(_overlap(box, other) for other in boxes)
             cost += sum(120 for dot in dots if box[0] < dot[0] < box[2] and box[1] < dot[1] < box[3])
-            cost += 400 * (box[2] > frame.x1 or box[0] < frame.x0 or box[3] > frame.y1 or box[1] < frame.y0)
+            cost += 10_000 * (box[2] > frame.x1 or box[0] < frame.x0 or box[3] > frame.y1 or box[1] < frame.y0)
             options.append((cost, len(options), box, dx))
         _, _, box, dx = min(options)
         boxes.append(box)

@@ -242,4 +242,5 @@ def changes(differences: pd.DataFrame) -> Drawing | None:
 def _key(figure: Figure, arms: Sequence[str]) -> None:
     handles = [Line2D([], [], linestyle="none", label=wording.name(arm), **marker(arm)) for arm in arms]
     look = {"frameon": False, "fontsize": 8, "handletextpad": 0.1, "columnspacing": 1.2}
-    figure.legend(handles=handles, loc="outside upper left", ncols=min(5, len(handles)), **look)
+    fitting = int(figure.get_figwidth() / (0.4 + 0.075 * max(len(wording.name(arm)) for arm in arms)))  # inches
+    figure.legend(handles=handles, loc="outside upper left", ncols=max(1, min(5, len(handles), fitting)), **look)
