@@ -306,7 +306,7 @@ def test_figures_are_well_formed_and_hold_hostile_names_as_text(hostile, out):
     assert "$x {" in drawn and "[/b]" in drawn  # neither mathtext nor markup; underscores become spaces
 
 
-def browse(path: Path, look: str = "") -> tuple[dict[str, Any], list[Any], list[str]]:
+def browse(path: Path, look: str = "", paper: bool = False) -> tuple[dict[str, Any], list[Any], list[str]]:
     """Opens a page in headless Chromium: what a script sees, the console, and every address the page asked for."""
     binary, driver = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
     if not binary or not driver:
@@ -333,6 +333,11 @@ def browse(path: Path, look: str = "") -> tuple[dict[str, Any], list[Any], list[
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     browser = webdriver.Chrome(service=Service(driver), options=options)
     try:
+        if paper:  # A4 between its margins, from a machine that is set to a dark scheme
+            dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": dark})
+            size = {"width": 680, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         browser.get(path.resolve().as_uri())
         seen = browser.execute_script(look or LOOK)
         console = browser.get_log("browser")
@@ -418,6 +423,19 @@ def test_a_click_on_a_point_of_every_other_figure_opens_the_rows_behind_it(curve
     )
     assert "--task mmlu" in seen["benchmarks"]["command"] and "--context sad" in seen["changes"]["command"]
     assert seen["dose-0"]["command"].endswith("--replies")
+
+
+PAPER = """
+const style = getComputedStyle(document.documentElement);
+return {wide: Math.max(0, document.documentElement.scrollWidth - innerWidth), good: style.getPropertyValue("--good"),
+  background: getComputedStyle(document.body).backgroundColor, ink: getComputedStyle(document.body).color};
+"""
+
+
+@pytest.mark.browser
+def test_paper_is_white_and_holds_the_widest_table(curves):
+    seen, _, _ = browse(curves, PAPER, paper=True)
+    assert seen == {"wide": 0, "good": "#2b6e4f", "background": "rgb(255, 255, 255)", "ink": "rgb(29, 28, 26)"}
 
 
 @pytest.mark.browser

@@ -132,7 +132,7 @@ def tasks(frame: pd.DataFrame) -> Drawing | None:
     down = -(-len(found) // across)
     with rc_context(STYLE):
         figure = Figure(
-            figsize=(1.6 + 1.75 * across, 0.7 + down * (0.5 + len(names) * (0.2 + 0.11 * len(arms)))),
+            figsize=_with_key(1.6 + 1.75 * across, 0.7 + down * (0.5 + len(names) * (0.2 + 0.11 * len(arms))), arms),
             layout="constrained",
         )
         panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat
@@ -185,7 +185,7 @@ def benchmarks(answers: pd.DataFrame) -> Drawing | None:
     models, arms = sorted(scored["model"].unique()), sorted(scored["arm"].unique(), key=arm_order)
     with rc_context(STYLE):
         height = 0.9 + len(models) * (0.12 + 0.16 * len(arms))
-        figure = Figure(figsize=(1.6 + 2.2 * len(names), height), layout="constrained")
+        figure = Figure(figsize=_with_key(max(4.6, 1.6 + 2.2 * len(names)), height, arms), layout="constrained")
         panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
         spoken = []
         for axes, name in zip(panels, names, strict=True):
@@ -217,7 +217,7 @@ def changes(differences: pd.DataFrame) -> Drawing | None:
     contexts = [*known, *sorted(set(cells["context"]) - set(known))]
     with rc_context(STYLE):
         height = 0.9 + len(contexts) * (0.1 + 0.13 * len(arms))
-        figure = Figure(figsize=(max(4.6, 1.5 + 2.4 * len(models)), height), layout="constrained")
+        figure = Figure(figsize=_with_key(max(4.6, 1.5 + 2.4 * len(models)), height, arms), layout="constrained")
         panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
         for axes, model in zip(panels, models, strict=True):
             axes.axvline(0, color=MUTED, linewidth=0.8)
@@ -239,8 +239,18 @@ def changes(differences: pd.DataFrame) -> Drawing | None:
         return finish(figure, "changes", caption, f"Change in error by context and arm. {caption}")
 
 
+def _key_columns(width: float, arms: Sequence[str]) -> int:
+    """Names that stand side by side in a key above a figure this wide, in inches."""
+    return max(1, min(5, len(arms), int(width / (0.4 + 0.075 * max(len(wording.name(arm)) for arm in arms)))))
+
+
+def _with_key(width: float, height: float, arms: Sequence[str]) -> tuple[float, float]:
+    """The size of a figure whose height has room for one line of its key, with room for every line."""
+    return width, height + 0.18 * (-(-len(arms) // _key_columns(width, arms)) - 1)
+
+
 def _key(figure: Figure, arms: Sequence[str]) -> None:
     handles = [Line2D([], [], linestyle="none", label=wording.name(arm), **marker(arm)) for arm in arms]
     look = {"frameon": False, "fontsize": 8, "handletextpad": 0.1, "columnspacing": 1.2}
-    fitting = int(figure.get_figwidth() / (0.4 + 0.075 * max(len(wording.name(arm)) for arm in arms)))  # inches
-    figure.legend(handles=handles, loc="outside upper left", ncols=max(1, min(5, len(handles), fitting)), **look)
+    columns = _key_columns(figure.get_figwidth(), arms)
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, **look)
