@@ -65,6 +65,7 @@ def segment_attention(
     return torch.cat(parts, dim=2).transpose(1, 2), None
 
 
+@torch.autocast("cpu", enabled=False)  # which would do the product of the scores in bfloat16
 def short_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     """Causal attention of one short conversation by plain products: faster than the fused one in bfloat16 on a CPU.
 
