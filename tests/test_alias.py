@@ -1,4 +1,4 @@
-"""The alias grader against 300 answers of a real model that were labelled by reading (tests/golden/README.md)."""
+"""The alias grader against 450 answers of a real model that were labelled by reading (tests/golden/README.md)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from warmth.evaluation.tasks import read_questions
 from warmth.schemas import Task
 from warmth.types import Answer
 
-GOLDEN = [json.loads(line) for line in (ROOT / "tests/golden/answers.jsonl").read_text(encoding="utf-8").splitlines()]
+GOLDEN = [
+    json.loads(line)
+    for name in ("answers", "fresh")
+    for line in (ROOT / f"tests/golden/{name}.jsonl").read_text(encoding="utf-8").splitlines()
+]
 TRIVIAQA = Path(os.environ.get("PEERS_DATA") or ROOT.parent / "shared/data") / "trivia_qa/rc.nocontext/validation.jsonl"
 SHORT_FACTS = ("seed_trivia", "seed_medicine", "triviaqa")
 RIGHT = {"correct": True, "incorrect": False, "hedged": False}
@@ -52,20 +56,21 @@ def agreement(rows):
     return sum(RIGHT[row["label"]] == RIGHT[row["graded"]] for row in scored), len(scored)
 
 
-def test_the_golden_set_is_300_answers_in_equal_parts():
+def test_the_golden_set_is_450_answers_in_equal_parts():
     assert Counter((row["drawn"], row["arm"]) for row in GOLDEN) == {
-        (drawn, arm): 75 for drawn in ("tuning", "held_out") for arm in ("original", "warm")
+        (drawn, arm): 75 for drawn in ("tuning", "held_out", "fresh") for arm in ("original", "warm")
     }
 
 
 def test_the_alias_grader_agrees_with_a_reader(graded):
-    agree, scored = agreement(graded)
+    agree, scored = agreement([row for row in graded if row["drawn"] != "fresh"])
     assert agree / scored >= 0.97, f"{agree} of {scored}"
 
 
-def test_it_agrees_nearly_as_well_on_answers_it_was_not_mended_on(graded):
-    agree, scored = agreement([row for row in graded if row["drawn"] == "held_out"])
-    assert agree / scored >= 0.94, f"{agree} of {scored}"  # 95.2 % when first scored: below the aim of 97
+@pytest.mark.parametrize("drawn", ["held_out", "fresh"])
+def test_it_agrees_nearly_as_well_on_answers_it_was_not_mended_on(graded, drawn):
+    agree, scored = agreement([row for row in graded if row["drawn"] == drawn])
+    assert agree / scored >= 0.94, f"{agree} of {scored}"  # 95 % when first scored, both: below the aim of 97
 
 
 @pytest.mark.parametrize("arm", ["original", "warm"])
