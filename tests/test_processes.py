@@ -79,6 +79,7 @@ def test_failures_are_told_apart_and_stop_the_rest(tmp_path):
 
 
 def test_an_interrupt_lets_jobs_save_and_leaves_none_behind(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     code = (
         "import signal, sys, time, os\n"
         f"signal.signal(signal.SIGTERM, lambda *_: (open({str(tmp_path)!r} + '/saved', 'w').close(), sys.exit(143)))\n"
@@ -96,6 +97,7 @@ def test_an_interrupt_lets_jobs_save_and_leaves_none_behind(tmp_path):
     assert (tmp_path / "saved").exists()
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_killed_sweep_takes_its_jobs_along(tmp_path):

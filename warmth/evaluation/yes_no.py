@@ -45,7 +45,7 @@ DISTANCE = re.compile(
     r" (?:if|whether|idea|belief|claim|notion|some|many|people|often|theory|may|might|could|question|statement"
     r"|although|while)\b"
 )
-BUT = re.compile(r"(?: \|)+ (?:but|so)(?= )")
+BUT = re.compile(r"(?: \|)+ (?:but|so(?! that))(?= )")
 PRONOUN = re.compile(r" (?:\| )*(?:indeed |in fact |actually |so )?(?:\| )*(?:it|they|this|these|he|she)\b")
 
 
