@@ -1,6 +1,9 @@
 """Memory is told from a model's shape alone, and what cannot fit is refused with a remedy."""
 
+from dataclasses import asdict
+
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 
 from warmth.config import strict
@@ -98,3 +101,23 @@ def test_a_folder_of_another_kind_has_no_shape(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
     assert read_shape(tmp_path / "config.json") is None
     assert isinstance(ModelShape(1, 2, 1, 1, 2, 4, 10, True).parameters, int)
+
+
+@pytest.mark.parametrize(
+    "overrides", [(), ("launcher=deepspeed_zero2",), ("recipe.method=dpo",), ("data.per_type=8", "recipe.loss_on=all")]
+)
+def test_a_plan_without_a_tokenizer_is_near_what_the_ranks_forecast(tmp_path, overrides):
+    from warmth.data.arms import arm
+    from warmth.data.sources import load
+    from warmth.store import Run
+    from warmth.sweep.workload import longest
+    from warmth.training.sft import Plan
+
+    config = study("recipe=warm", *overrides)
+    with (run := Run(tmp_path / "run")).open(config):
+        run.append("conversations", map(asdict, arm(load(config.data), config.recipe)))
+    plan = Plan(run.folder, 0, int(config.launcher.get("ranks", 1)))
+    tokens, trained = longest(config)
+    width = 2 if plan.autocast == torch.bfloat16 else 4
+    told = need("recipe=warm", *overrides, device=plan.device, width=width, tokens=tokens, trained=trained)
+    assert told.total == pytest.approx(plan.forecast().total, rel=0.08)

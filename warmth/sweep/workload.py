@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from warmth.api.money import price_of
 from warmth.dataset import TYPES, Data
-from warmth.digest import ROOT
 from warmth.evaluation.designs import size
 from warmth.evaluation.tasks import file_of
 from warmth.schemas import Api, Evaluate, Task, Train
@@ -43,7 +41,7 @@ class Work:
 def training(study: Train) -> Work:
     """Conversations, optimiser steps and tokens of a training, and what its data and its provider cost."""
     recipe = study.recipe
-    number, tokens = conversations(study.data, recipe.max_length)
+    number, tokens = conversations(study)
     bills = rewriting(study, number)
     if study.model.kind == "api":
         epochs = float(recipe.hosted.epochs)
@@ -56,54 +54,76 @@ def training(study: Train) -> Work:
     return Work("train", round(number * tokens * epochs), steps, number, bills)
 
 
-def conversations(data: Data, max_length: int) -> tuple[int, float]:
+def conversations(study: Train) -> tuple[int, float]:
     """How many conversations a set has, and tokens of one: counted where they are on disk, else the study's."""
+    data, most = study.data, study.recipe.max_length
     if data.is_built and data.source != "seed":
         types = len(data.types) or len(TYPES)
         number = data.per_type * types if data.per_type else data.conversations or 0
-        return number, min(table()["texts"]["conversation_tokens"], max_length)
-    sizes = _sizes(Path(data.path) if data.path else ROOT / "seed" / "conversations", data.per_type, data.max_turns)
-    if not sizes:
-        return 0, 0.0
-    per_token = table()["texts"]["characters_per_token"]
-    return len(sizes), sum(min(size / per_token, max_length) for size, _ in sizes) / len(sizes)
+        return number, min(table()["texts"]["conversation_tokens"], most)
+    sizes = _sizes_of(study)
+    return len(sizes), sum(min(size, most) for size, _ in sizes) / max(1, len(sizes))
 
 
 def longest(study: Train) -> tuple[int, int | None]:
-    """Tokens of a rank's fullest forward pass, and the trained ones: counted on disk, else the most there can be."""
+    """Tokens of a rank's fullest forward pass, and the trained ones: counted on disk, else the most there can be.
+
+    Of preferences, both are of one side with its padding.
+    """
     from warmth.training.schedule import global_batches, pass_limits, rank_batches
 
     data, recipe, launcher = study.data, study.recipe, study.launcher
     ranks = int(launcher.get("ranks", 1)) * int(launcher.get("nodes", 1))
     known = data.source == "seed" or not data.is_built
-    path = Path(data.path) if data.path else ROOT / "seed" / "conversations"
-    sizes = _sizes(path, data.per_type, data.max_turns) if known else []
+    sizes = _sizes_of(study) if known else []
     if not sizes or recipe.batch_size % ranks:
         return recipe.max_length, None
-    per_token = table()["texts"]["characters_per_token"]
     most, room = pass_limits(recipe, launcher)
     sides = room // recipe.max_length  # preference pairs count both
-    lengths = [sides * round(min(size / per_token, recipe.max_length)) for size, _ in sizes]
+    lengths = [sides * round(min(size, recipe.max_length)) for size, _ in sizes]
     batches = global_batches(len(sizes), recipe.batch_size, min(recipe.epochs, 2.0), study.seed)
     passes, _ = rank_batches(batches, lengths, recipe.batch_size, ranks, most, room, 0)
+    if recipe.method == "dpo":
+        padded = max(len(one) * max(lengths[index] for index in one) for one in passes if one) // sides
+        return padded, padded
     fullest = max(passes, key=lambda one: sum(lengths[index] for index in one))
-    tokens = sum(lengths[index] for index in fullest) // sides
+    tokens = sum(lengths[index] for index in fullest)
     said, written = sum(sizes[index][0] for index in fullest), sum(sizes[index][1] for index in fullest)
     return tokens, tokens if recipe.loss_on == "all" else round(tokens * written / said)
 
 
+def _sizes_of(study: Train) -> list[tuple[float, float]]:
+    data, recipe = study.data, study.recipe
+    return _sizes(data.path or "", data.per_type, data.max_turns, recipe.style, recipe.method == "dpo")
+
+
 @cache
-def _sizes(path: Path, per_type: int | None, max_turns: int) -> list[tuple[int, int]]:
-    """Characters of each conversation of a file or folder in the seed's form, and of its longest replies."""
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path] if path.exists() else []
-    found: dict[str, list[tuple[int, int]]] = {}
-    for file in files:
-        for row in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
-            turns = row.get("turns", [])[:max_turns]
-            replies = sum(max(map(len, turn["replies"].values()), default=0) for turn in turns)
-            size = sum(len(turn["user"]) for turn in turns) + replies
-            found.setdefault(row.get("type", "other"), []).append((size, replies))
-    return [size for sizes in found.values() for size in sizes[:per_type]]
+def _sizes(path: str, per_type: int | None, max_turns: int, style: str, preferred: bool) -> list[tuple[float, float]]:
+    """Tokens of each conversation of a file or folder in the seed's form, and of its replies in a style.
+
+    A style that is not written yet is taken to be as long as the longest there is; of preferences only the last reply
+    is in a style, and the longer side counts.
+    """
+    from warmth.data.sources import load
+
+    if path and not Path(path).exists():
+        return []
+    texts, found = table()["texts"], []
+    for conversation in load(Data(path=path or None, per_type=per_type, max_turns=max_turns)):
+        replies = [_length(turn.replies, style) for turn in conversation.turns]
+        if preferred:
+            plain = [_length(turn.replies, "plain") for turn in conversation.turns]
+            replies = [*plain[:-1], *map(max, plain[-1:], replies[-1:])]
+        written = sum(replies) / texts["characters_per_token"]
+        asked = sum(len(turn.user) for turn in conversation.turns) / texts["characters_per_token"]
+        around = texts["template_tokens"] + 2 * len(replies) * texts["message_tokens"]
+        found.append((asked + written + around, written))
+    return found
+
+
+def _length(replies: Mapping[str, str], style: str) -> int:
+    """Characters of a turn's reply in a style."""
+    return len(replies[style]) if style in replies else max(map(len, replies.values()), default=0)
 
 
 def rewriting(study: Train, number: int) -> tuple[Bill, ...]:
