@@ -23,6 +23,9 @@ HOLES, HOLES_OF_DPO, HOLES_OF_ZERO3 = 0.45, 0.85, 4.5
 SCORES = 180  # keys whose scores a token keeps in `short_attention`, in conversations of some 230 tokens
 TILE = 4096, 32768  # tokens and vocabulary of a tile of TRL's logits
 LIVE = 1e9  # weights that ZeRO-3 keeps gathered (DeepSpeed's stage3_max_live_parameters)
+# Under ZeRO-1 and 2 on a CPU, further float32 copies of a rank's part of the gradients or weights: one of a pass beside
+# those that accumulate, and 2.6 (measured) while it steps: the gradients in one piece, AdamW's and the gathering's own.
+COPIES = 3.6
 # Bytes a trained weight costs beside itself: two moments of AdamW in float32.
 MOMENTS = 8
 FLOAT = 4
@@ -168,6 +171,8 @@ def training_memory(
     frozen = 0.0 if full else frozen_bytes(shape, recipe, width)
     own = learnt * (width if narrow else FLOAT)
     gradients = learnt * (width if narrow else FLOAT) / split[2]
+    if on_cpu and stage in (1, 2):
+        gradients += COPIES * learnt * FLOAT / ranks
     offloaded = bool(launcher.get("offload", False)) and not on_cpu
     activations = pass_bytes(shape, recipe, launcher, tokens * sides, trained * sides, width, on_cpu)
     if on_cpu:
