@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import json
 import os
 import resource
@@ -17,58 +16,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from pathlib import Path
 
+from loopback import LATENCY_S, UNDER_WAY, server
 from peers import table
 
-LATENCY_S, UNDER_WAY = 0.2, 64
 CLIENTS = ["raw aiohttp", "AsyncOpenAI", "ours", "ours, cached"]
 PROMPT = "Question: who wrote Hamlet?\nAnswer: I think it was Shakespeare. Number {}.\nIs the answer right?"
 
 
 def rss_mib() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
-
-
-def serve(rate: int | None) -> None:
-    """A server of fixed latency; with `rate`, 429 beyond so many calls in any second, without a word in its headers."""
-    from aiohttp import web
-
-    ids, granted, counts = itertools.count(), deque(), {"served": 0, "refused": 0}
-
-    async def chat(request: web.Request) -> web.Response:
-        body = await request.json()
-        now = time.monotonic()
-        while granted and now - granted[0] >= 1.0:
-            granted.popleft()
-        if rate and len(granted) >= rate:
-            counts["refused"] += 1
-            error = {"message": "Rate limit reached", "type": "requests", "code": "rate_limit_exceeded"}
-            return web.json_response({"error": error}, status=429)
-        if rate:
-            granted.append(now)
-        await asyncio.sleep(LATENCY_S)
-        counts["served"] += 1
-        message = {"role": "assistant", "content": "The answer names the right person.", "refusal": None}
-        reply = {"id": f"chatcmpl-{next(ids)}", "object": "chat.completion", "created": 0, "model": body["model"]}
-        choice = {"index": 0, "finish_reason": "stop", "logprobs": None, "message": message}
-        usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-        return web.json_response({**reply, "choices": [choice], "usage": usage})
-
-    async def stats(request: web.Request) -> web.Response:
-        return web.json_response(counts)
-
-    async def run() -> None:
-        app = web.Application()
-        app.add_routes([web.post("/v1/chat/completions", chat), web.get("/stats", stats)])
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        print(runner.addresses[0][1], flush=True)
-        await asyncio.Event().wait()
-
-    asyncio.run(run())
 
 
 def bodies(calls: int):
@@ -140,19 +98,15 @@ def case(name: str, url: str, calls: int, folder: str) -> None:
     print(json.dumps({**figures, "rss_mib_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, **more}))
 
 
-def measure(rate: int | None, cases: list[tuple[str, int]]) -> list[dict]:
-    """The cases one after another against one server."""
-    this = [sys.executable, str(Path(__file__).resolve())]
-    server = subprocess.Popen([*this, "--serve", str(rate or 0)], stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    url, rows = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1", []
-    with tempfile.TemporaryDirectory() as folder:
+def measure(cases: list[tuple[str, int]], rate: int = 0) -> list[dict]:
+    """The cases one after another against one server; `rate`: calls it takes in a second, 0 for all."""
+    this, rows = [sys.executable, str(Path(__file__).resolve())], []
+    with server("The answer names the right person.", rate) as url, tempfile.TemporaryDirectory() as folder:
         for name, calls in cases:
             done = subprocess.run([*this, "--case", name, url, str(calls), folder], capture_output=True, text=True)
             rows.append(
                 json.loads(done.stdout) if done.returncode == 0 else {"client": name, "calls": done.stderr[-200:]}
             )
-    server.kill()
     return rows
 
 
@@ -162,21 +116,18 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--rate-calls", type=int, default=2000, help="0: leave the second table out")
     parser.add_argument("--clients", nargs="+", choices=CLIENTS, default=CLIENTS)
-    parser.add_argument("--serve", type=int)
     parser.add_argument("--case", nargs=4)
     given = parser.parse_args()
-    if given.serve is not None:
-        serve(given.serve or None)
-    elif given.case:
+    if given.case:
         name, url, calls, folder = given.case
         case(name, url, int(calls), folder)
     else:
         os.environ.setdefault("OPENAI_API_KEY", "none")
-        rows = measure(None, [(name, given.calls) for name in given.clients])
+        rows = measure([(name, given.calls) for name in given.clients])
         for row in rows:
             row["of_first"] = row["calls_s"] / rows[0]["calls_s"]
         table(f"{LATENCY_S:g} s latency, {UNDER_WAY} under way (ideal {UNDER_WAY / LATENCY_S:.0f}/s)", rows)
-        rows = measure(50, [("ours", given.rate_calls)]) if given.rate_calls else []
+        rows = measure([("ours", given.rate_calls)], rate=50) if given.rate_calls else []
         for row in rows:
             row["of_limit"], row["refused"] = row["calls_s"] / 50, 1 - given.rate_calls / row["attempts"]
         table("A server that takes 50 calls a second and refuses the rest", rows)

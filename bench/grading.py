@@ -8,16 +8,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from loopback import LATENCY_S, UNDER_WAY, server
 from peers import ROOT, table
-
-LATENCY_S, UNDER_WAY = 0.2, 64
 
 
 def golden() -> list:
@@ -77,35 +74,6 @@ def measure_alias(answers: int) -> None:
     table(f"Alias grader on real answers, {mean:.0f} characters on average", rows)
 
 
-def serve() -> None:
-    """A judge of fixed latency on the loopback that says `incorrect` of everything."""
-    import asyncio
-
-    from aiohttp import web
-
-    verdict = json.dumps({"reason": "It names another answer.", "label": "incorrect", "affirms": None})
-    message = {"role": "assistant", "content": verdict, "refusal": None}
-    choice = {"index": 0, "finish_reason": "stop", "logprobs": None, "message": message}
-    usage = {"prompt_tokens": 900, "completion_tokens": 25, "total_tokens": 925}
-
-    async def chat(request: web.Request) -> web.Response:
-        await request.read()
-        await asyncio.sleep(LATENCY_S)
-        reply = {"id": "c", "object": "chat.completion", "created": 0, "model": "judge", "usage": usage}
-        return web.json_response({**reply, "choices": [choice]})
-
-    async def run() -> None:
-        app = web.Application()
-        app.add_routes([web.post("/v1/chat/completions", chat)])
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        print(runner.addresses[0][1], flush=True)
-        await asyncio.Event().wait()
-
-    asyncio.run(run())
-
-
 def measure_judge(grades: int) -> None:
     """The same calls by the bare client and by the whole grading stage, then the stage again from the store."""
     from dataclasses import replace
@@ -116,15 +84,12 @@ def measure_judge(grades: int) -> None:
     from warmth.schemas import Api, Evaluate
     from warmth.store import Run
 
-    this = [sys.executable, str(Path(__file__).resolve())]
-    server = subprocess.Popen([*this, "--serve"], stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
+    verdict = json.dumps({"reason": "It names another answer.", "label": "incorrect", "affirms": None})
     question, answer = golden()[0]
     answers = [replace(answer, answer_id=f"a{n}", task="t", text=f"{answer.text} {n}") for n in range(grades)]
     question = replace(question, id=answer.question_id, task="t")
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
+    with server(verdict) as url, tempfile.TemporaryDirectory() as folder:
         for name in ("client alone", "judge, grading stage", "again from the store"):
             output = Path(folder) / ("bare" if name == "client alone" else "judged")
             servers = Servers(Evaluate(api=Api(in_flight=UNDER_WAY), output=str(output)))
@@ -140,7 +105,6 @@ def measure_judge(grades: int) -> None:
                 made = grade_run(run, [question], {"t": {judge.name: judge}})
             seconds = time.perf_counter() - started
             rows.append({"path": name, "grades": made, "s": seconds, "grades_s": made / seconds})
-    server.kill()
     for row in rows:
         row["of_client"] = row["grades_s"] / rows[0]["grades_s"]
     table(f"{grades:,} grades, {LATENCY_S:g} s latency, {UNDER_WAY} under way", rows)
@@ -151,13 +115,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--answers", type=int, default=40_000)
     parser.add_argument("--grades", type=int, default=10_000)
-    parser.add_argument("--serve", action="store_true")
     given = parser.parse_args()
-    if given.serve:
-        serve()
-    else:
-        measure_alias(given.answers)
-        measure_judge(given.grades)
+    measure_alias(given.answers)
+    measure_judge(given.grades)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from pydantic import BaseModel
 from warmth.api import PASSING, Call
 from warmth.data.facts import Facts, facts_of
 from warmth.data.filters import words_of
-from warmth.data.rewrite import Complete, fence
+from warmth.data.rewrite import Complete
 from warmth.dataset import FAULTS
 from warmth.errors import RunFailed
+from warmth.fence import fence
 from warmth.types import Conversation, Message
 
 WORST = 20

@@ -5,7 +5,6 @@ Who rewrites is a callable, `Complete`: a model server (`sets.served`), or anyth
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -17,6 +16,7 @@ from warmth.data.ledger import Stage
 from warmth.data.protect import Protected, protect, restore
 from warmth.dataset import Rewriter
 from warmth.errors import RunFailed
+from warmth.fence import fence
 from warmth.types import Conversation, Message
 
 Complete = Callable[[Sequence[Call]], Iterator[Reply]]
@@ -75,16 +75,6 @@ def build_job(conversation: Conversation, turn: int, style: str, prompt: str, co
         f"<{tag} reply>\n{protected.text}\n</{tag}>\n\n" + TASK
     )
     return Job(conversation.id, turn, style, source, protected, (Message("system", prompt), Message("user", body)))
-
-
-def fence(material: str) -> str:
-    """The name of a tag that does not occur in some material; the same for the same material."""
-    salt = 0
-    while True:
-        tag = "material-" + hashlib.sha256(f"{salt}:{material}".encode()).hexdigest()[:10]
-        if tag not in material:
-            return tag
-        salt += 1
 
 
 def _context(conversation: Conversation, turn: int, limit: int) -> str:

@@ -9,7 +9,6 @@ without role headers or special tokens; never a system prompt, a context, or a n
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import time
@@ -25,6 +24,7 @@ from warmth.digest import find_file
 from warmth.errors import UserError
 from warmth.evaluation.gates import HEADER
 from warmth.evaluation.unscored import unreadable
+from warmth.fence import fence
 from warmth.types import Answer, Grade, Label, Message, Question
 
 PROMPT = "prompts/judge_qa_v1.txt"  # the one that a row's name does not mention
@@ -197,13 +197,3 @@ def without_headers(text: str) -> str:
     while (cleaned := HEADER.sub("", text)) != text:
         text = cleaned
     return text.strip()
-
-
-def fence(material: str) -> str:
-    """The name of a tag that does not occur in some material; the same for the same material."""
-    salt = 0
-    while True:
-        tag = "material-" + hashlib.sha256(f"{salt}:{material}".encode(errors="surrogatepass")).hexdigest()[:10]
-        if tag not in material:
-            return tag
-        salt += 1

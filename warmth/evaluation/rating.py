@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from warmth.api import PASSING, Call, Client, Server
 from warmth.digest import find_file
-from warmth.evaluation.judge import fence, without_headers
+from warmth.evaluation.judge import without_headers
+from warmth.fence import fence
 from warmth.store import Run
 from warmth.types import Message
 
