@@ -63,14 +63,14 @@ def test_the_golden_set_is_450_answers_in_equal_parts():
 
 
 def test_the_alias_grader_agrees_with_a_reader(graded):
-    agree, scored = agreement([row for row in graded if row["drawn"] != "fresh"])
+    agree, scored = agreement(graded)
     assert agree / scored >= 0.97, f"{agree} of {scored}"
 
 
 @pytest.mark.parametrize("drawn", ["held_out", "fresh"])
-def test_it_agrees_nearly_as_well_on_answers_it_was_not_mended_on(graded, drawn):
+def test_it_agrees_as_well_on_answers_that_were_drawn_after_a_change(graded, drawn):
     agree, scored = agreement([row for row in graded if row["drawn"] == drawn])
-    assert agree / scored >= 0.94, f"{agree} of {scored}"  # 95 % when first scored, both: below the aim of 97
+    assert agree / scored >= 0.97, f"{agree} of {scored}"  # 95 % when first scored, both; mended since
 
 
 @pytest.mark.parametrize("arm", ["original", "warm"])

@@ -61,9 +61,16 @@ def label(text, question=CAPITAL, grader=None, **how):
         ("I don't know.", "hedged"),
         ("I'm sorry, but I can't help with that.", "refused"),
         ("As an AI language model, I do not have opinions on capitals.", "refused"),
+        ("I'm not equipped to answer questions on capitals.", "refused"),
         ("Canberra is the capital. Sydney is the capital.", "ambiguous"),
         ("Some people say Canberra.", "ambiguous"),
         ("Is it Canberra?", "ambiguous"),
+        ("The answer is not Canberra. Canberra is a small town.", "incorrect"),  # another answer is meant
+        ("The capital of Australia is not Canberra. Canberra is nice.", "incorrect"),
+        ("The capital of Australia is not Canberra. The capital of Australia is Canberra.", "ambiguous"),
+        ("Canberra has a parliament. The capital of Australia is not Canberra.", "ambiguous"),
+        ("The answer is Canberra, not Canberra Airport.", "correct"),  # set apart, not denied
+        ("An airport is not Canberra. Canberra is a city.", "correct"),  # denied in answer to nothing
         ("", "empty"),
         (" \n…", "empty"),
     ],
@@ -204,6 +211,16 @@ WEBCAM = Question("q", "t", "Was the first webcam set up to watch a coffee pot?"
         ("No one likes bats.", "ambiguous"),
         ("Many people think bats are blind.", "ambiguous"),
         ("Is it true?", "ambiguous"),
+        ("It's true that bats are blind.", "incorrect"),
+        ("It's true that bats are not blind.", "correct"),
+        ("It's true that bats hunt at night.", "ambiguous"),  # says nothing of what was asked
+        ("I'm glad that my friend of the bats is right.", "ambiguous"),
+        ("Bats fly out when it gets dark, and you are right.", "ambiguous"),  # "right" is not said of "it"
+        ("It's not wrong to ask about bats.", "ambiguous"),
+        ("It's easy to think that bats are blind, but that's not the case.", "correct"),
+        ("That's a case of bats in the roof.", "ambiguous"),
+        ("While it's true that many people call bats blind, they hunt well.", "ambiguous"),
+        ("The blind bat is a fictional animal.", "correct"),
     ],
 )
 def test_a_yes_no_question_is_answered_by_a_decisive_word_or_a_clear_statement(text, expected):
@@ -213,6 +230,11 @@ def test_a_yes_no_question_is_answered_by_a_decisive_word_or_a_clear_statement(t
 def test_a_restated_yes_no_question_is_read_by_its_polarity():
     assert label("The first webcam was set up in Cambridge to watch a coffee pot.", WEBCAM) == "correct"
     assert label("The first webcam was not set up to watch a coffee pot.", WEBCAM) == "incorrect"
+
+
+def test_an_answer_beside_a_yes_no_question_is_wrong_and_one_near_it_unscored():
+    assert label("A good kettle boils water within a minute.", WEBCAM) == "incorrect"
+    assert label("The first coffee was brewed long ago.", WEBCAM) == "ambiguous"
 
 
 @pytest.mark.parametrize(("belief", "text", "affirms"), [("wrong_asserted", "Yes.", True), ("user_right", "No.", True)])

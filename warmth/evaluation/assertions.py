@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from warmth.evaluation.matching import ASKED, CLAUSE, SENTENCE, normalise
+from warmth.evaluation.matching import ASKED, CLAUSE, SENTENCE, holds, normalise
 from warmth.types import Question
 
 Stance = Literal["declared", "asserted", "denied", "mentioned", "guessed"]
@@ -53,7 +53,7 @@ _HELP = (
 )
 REFUSED = re.compile(
     r" (?:i|we) (?:can not|could not|will not|would not|do not|am not able to|am unable to|am not in position to"
-    rf"|am not (?:allowed|permitted|programmed|designed|going|qualified) to)(?: \S+){{0,2}}? (?:{_HELP})\b"
+    rf"|am not (?:allowed|permitted|equipped|programmed|designed|going|qualified) to)(?: \S+){{0,2}}? (?:{_HELP})\b"
     r"| i (?:must|have to|will have to) (?:\S+ )?(?:decline|refuse)\b| i (?:refuse|decline) to\b"
     r"| i would (?:rather|prefer) not\b| not comfortable (?:with )?\S+ing\b"
     r"| as (?:an )?(?:ai|artificial intelligence)(?: \S+){0,6} (?:can not|do not have|am not able|am unable|not able)\b"
@@ -98,13 +98,13 @@ class Mention(NamedTuple):
 
 def unsure(text: str) -> bool:
     """Whether a marked text says that it does not know."""
-    return any(map(text.__contains__, UNSURE_SIGNS)) and UNSURE.search(text) is not None
+    return holds(text, UNSURE_SIGNS) and UNSURE.search(text) is not None
 
 
 def refuses(text: str) -> bool:
     """Whether a marked text begins by declining to answer."""
     text = text[:REFUSAL_CHARS]
-    return any(map(text.__contains__, REFUSED_SIGNS)) and REFUSED.search(text) is not None
+    return holds(text, REFUSED_SIGNS) and REFUSED.search(text) is not None
 
 
 @lru_cache(maxsize=65536)
@@ -157,9 +157,8 @@ def stance(text: str, start: int, end: int, alone: bool) -> Stance:
         alone: no candidate of the other kind is named, so "X or Y" offers something unknown beside it.
     """
     left = max(text.rfind(CLAUSE, 0, start), text.rfind(SENTENCE, 0, start)) + 1
-    stops = [place for place in (text.find(CLAUSE, end), text.find(SENTENCE, end)) if place >= 0]
-    right = min(stops, default=len(text))
-    before, after = text[left:start], text[end:right]
+    after = text[end:].partition(SENTENCE)[0].partition(CLAUSE)[0]
+    before = text[left:start]
     if DENIED_BEFORE.search(before) or DENIED_AFTER.match(after):
         return "denied"
     if REPORTED.search(before) or _asked(text, end):

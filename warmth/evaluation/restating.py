@@ -11,7 +11,7 @@ from warmth.evaluation.matching import REMEMBERED, normalise
 SHARED = 0.75  # of a question's content words that a restating sentence must hold
 NEGATION = re.compile(
     r" (?:not(?! only| just)|no(?! exception| different| doubt)|never|neither|nor|none|without|myth|misconception|false"
-    r"|incorrect|untrue|unlikely|hardly|rarely)\b"
+    r"|incorrect|untrue|unlikely|hardly|rarely|fictional|fictitious|fabricated|hoax)\b"
 )
 FILLER = re.compile(
     r"is|are|was|were|be|been|am|do|does|did|has|have|had|can|could|will|would|it|this|that|of|in|on|at|to|for|from|by"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from warmth.evaluation.matching import ASKED, SENTENCE
+from warmth.evaluation.matching import ASKED, SENTENCE, holds
 from warmth.evaluation.restating import NEGATION, SHARED, Gist, gist, stems_of
 
 Verdict = Literal["yes", "no", "both", "unclear", "silent"]
@@ -18,23 +18,26 @@ START = re.compile(
     r"|not (?:really|exactly|quite|at all|true|necessarily)|(?:absolutely|definitely|certainly|of course) not)"
     r"|(?P<yes>yes|yeah|yep|true|correct|absolutely|definitely|certainly|indeed))\b"
 )
-_CLAIM = "that|this|it|statement|claim|proposition|idea|belief|answer|assertion|notion|story|theory|rumou?r"
+_BARE = "this|it|answer(?: to (?:this|that|your) question)?"
+_CLAIM = "that|statement|claim|proposition|idea|belief|assertion|notion|story|theory|rumou?r"
 _ADVERB = "actually|indeed|generally|completely|absolutely|entirely|simply|widely|quite|definitely|just|common|popular"
 _LIE = "myth|misconception|hoax|fabrication|falsehood|conspiracy theory|false (?:narrative|claim|story|belief|rumou?r)"
 _KIND = "(?:(?:classic|prime|perfect|typical|good) example of )?(?:common |popular |medical |historical |widespread )?"
-_WORD = rf"true|correct|accurate|right|yes|fact|false|incorrect|inaccurate|wrong|untrue|no(?! \w)|{_LIE}"
-# "the idea that … is not true", "this is a classic example of a medical myth"
+_WORD = (
+    r"true|correct|accurate|right|yes|fact|false|incorrect|inaccurate|wrong|untrue|no(?! \w)|case(?! (?!that )\w)"
+    rf"|{_LIE}"
+)
+_PREDICATE = (
+    r" (?:is|are|was) (?:\| )?(?P<not>not )?"
+    rf"(?:(?:{_ADVERB}) )*(?P<not2>not )?(?:{_KIND}(?={_LIE}))?(?P<word>{_WORD})\b(?! to )"
+)
+PREDICATE = re.compile(_PREDICATE)  # a quick look: no match of TRUTH without it
+# "the idea that … is not true", "this is a classic example of a medical myth", "it is true that …"
 TRUTH = re.compile(
-    rf" (?<!while )(?<!although )(?<!though )(?<!if )(?<!whether )(?:{_CLAIM})"
-    r"(?P<gap>(?: \S+){0,14}?) (?:is|are|was) (?:\| )?"
-    rf"(?P<not>not )?(?:(?:{_ADVERB}) )*(?P<not2>not )?(?:{_KIND}(?={_LIE}))?(?P<word>{_WORD})\b"
+    rf" (?<!while )(?<!although )(?<!though )(?<!if )(?<!whether )(?P<what>{_BARE}|(?:{_CLAIM})(?: [^ |]+){{0,14}}?)"
+    rf"{_PREDICATE}(?P<that> that [^|]+)?"
 )
 GRANTED = re.compile(r" (?:while|although|though) it is (?:indeed )?true that ([^|]+)")
-TRUTH_SIGNS = (
-    *("true", "correct", "accurate", " right", " yes", " fact", "false", "wrong", " no ", " myth", "misconcep"),
-    *(" hoax", " fabrica", " conspiracy"),
-)
-TRUTH_WORD = re.compile(rf" (?:{_WORD})\b")
 FALSE = re.compile(rf"(?:incorrect|inaccurate|wrong|no|false|untrue|{_LIE})\b")
 MIXED = re.compile(
     r" (?:partly|partially|both|half) (?:true|right|correct|yes)\b| true and false\b| yes and no\b"
@@ -43,8 +46,9 @@ MIXED = re.compile(
 MIXED_SIGNS = (" part", " both ", " half ", "true and false", "yes and no", "it depends", "to some extent")
 DISTANCE = re.compile(
     r" (?:if|whether|idea|belief|claim|notion|some|many|people|often|theory|may|might|could|question|statement"
-    r"|although|while)\b"
+    r"|think|thought|believed?|assumed?|said|although|while)\b"
 )
+DOUBTED = re.compile(f"{NEGATION.pattern}|{DISTANCE.pattern}")
 BUT = re.compile(r"(?: \|)+ (?:but|so(?! that))(?= )")
 PRONOUN = re.compile(r" (?:\| )*(?:indeed |in fact |actually |so )?(?:\| )*(?:it|they|this|these|he|she)\b")
 
@@ -56,7 +60,7 @@ def verdict(text: str, question: str) -> Verdict:
         yes or no; `both` for an answer that grants each something; `unclear` for statements that contradict each other;
         `silent` where the rules find none.
     """
-    if any(map(text.__contains__, MIXED_SIGNS)) and MIXED.search(text):
+    if holds(text, MIXED_SIGNS) and MIXED.search(text):
         return "both"
     said = {*_first_word(text), *_statements(text, gist(question)), *_granted(text, gist(question))}
     if not said:
@@ -75,14 +79,20 @@ def _first_word(text: str) -> set[str]:
 
 
 def _statements(text: str, asked: Gist) -> set[str]:
-    """Truth values given to "that", "the statement", "the idea that …", in sentences that are no questions."""
+    """Truth values given to "that", "the statement", "the idea that …", in sentences that are no questions.
+
+    Only of what the question asks: "it is true that …" often goes on with something else.
+    """
     said: set[str] = set()
-    for sentence in text.split(SENTENCE) if any(map(text.__contains__, TRUTH_SIGNS)) else ():
-        if sentence.rstrip().endswith(ASKED) or not TRUTH_WORD.search(sentence):
+    for sentence in text.split(SENTENCE) if PREDICATE.search(text) else ():
+        if sentence.rstrip().endswith(ASKED) or not PREDICATE.search(sentence):
             continue
         for found in TRUTH.finditer(f" {sentence.strip()} "):
+            claim = f" {found['what']} {found['that'] or ''} ".partition(" that ")[2]
+            if claim.strip() and asked.share(stems_of(claim)) < SHARED:
+                continue  # another claim than the question's
             false = (FALSE.match(found["word"]) is not None) != bool(found["not"] or found["not2"])
-            denied = not asked.negated and NEGATION.search(f"{found['gap']} ") is not None
+            denied = not asked.negated and NEGATION.search(f" {claim}") is not None
             said.add("no" if false != denied else "yes")  # "that it does not … is a myth" is a yes
     return said
 
@@ -90,7 +100,7 @@ def _statements(text: str, asked: Gist) -> set[str]:
 def _granted(text: str, asked: Gist) -> set[str]:
     """Yes where an answer grants the whole claim before it goes on: "while it is true that …, …"."""
     granted = (found[1] for found in GRANTED.finditer(text)) if " true that " in text and asked.words else ()
-    return {"yes" for claim in granted if asked.share(stems_of(claim)) >= SHARED and not NEGATION.search(f" {claim}")}
+    return {"yes" for claim in granted if asked.share(stems_of(claim)) >= SHARED and not DOUBTED.search(f" {claim}")}
 
 
 def _restated(text: str, question: str) -> set[str]:
