@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
-from warmth.analysis.ink import COLOURS, point_id
+from warmth.analysis.ink import COLOURS, place_labels, point_id
 from warmth.analysis.page import TEMPLATES
 
 PAPER = re.findall(r"--paper:(#[0-9a-f]{6})", (TEMPLATES / "report.css").read_text(encoding="utf-8"))
@@ -37,3 +40,20 @@ def test_a_point_has_one_id_for_its_cell_whatever_the_figure():
         == 4
     )
     assert re.fullmatch(r"point-[0-9a-f]{10}", point_id("m", "=HYPERLINK(<b>\ud800"))
+
+
+def test_a_label_stands_clear_of_marks_and_lines_of_others():
+    figure = Figure(figsize=(4, 4))
+    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
+    axes.set(xlim=(0, 10), ylim=(0, 10))
+    axes.plot([4], [5], "o")
+    axes.plot([0, 10], [5.3, 5.3])  # where a label would stand first
+    axes.plot([4.8], [4.7], "o")  # and where it would stand next
+    place_labels(axes, [(4, 5)], ["named"], ["black"])
+    canvas.draw()
+    (box,) = (text.get_window_extent() for text in axes.texts)
+    crossed = [line.get_path().transformed(axes.transData).intersects_bbox(box) for line in axes.lines[1:2]]
+    other = Bbox.from_extents(*axes.transData.transform([(4.7, 4.6), (4.9, 4.8)]).ravel())
+    assert not any(crossed) and not box.overlaps(other)
+    near = box.padded(30)
+    assert near.contains(*axes.transData.transform((4, 5)))

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from browser import browse
 from study_fixture import write_evaluation, write_study
 
 from warmth.analysis import page, report, tables, wording
@@ -242,6 +243,17 @@ def test_too_few_rows_for_an_interval_make_no_claim():
     assert "too little for an interval" in wording.error_sentence(row | {"rate_reference": 0.0, "rate_arm": 0.0})
 
 
+def test_a_command_is_listed_once_and_trainings_come_first(made):
+    listed = page.commands(made)
+    assert len(listed) == len(set(listed)) and listed == sorted(listed, key=lambda command: "train.py" not in command)
+    assert {"train.py", "evaluate.py"} == {command.split()[1] for command in listed}
+
+
+def test_a_cells_small_print_breaks_between_its_intervals_and_never_as_markup():
+    assert str(page.unbroken("20.5 to 43.8 · 22 / 71")) == "<span>20.5 to 43.8</span> · <span>22 / 71</span>"
+    assert str(page.unbroken("<b> to <i>")) == "<span>&lt;b&gt; to &lt;i&gt;</span>"
+
+
 def test_a_cell_without_a_score_reads_not_scored(small, tmp_path):
     path = next(small.glob("demo/evaluate/smollm2-warm-*/grades.jsonl"))
     path.write_text(
@@ -306,50 +318,6 @@ def test_figures_are_well_formed_and_hold_hostile_names_as_text(hostile, out):
     assert "$x {" in drawn and "[/b]" in drawn  # neither mathtext nor markup; underscores become spaces
 
 
-def browse(path: Path, look: str = "", paper: bool = False) -> tuple[dict[str, Any], list[Any], list[str]]:
-    """Opens a page in headless Chromium: what a script sees, the console, and every address the page asked for."""
-    binary, driver = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("chromium and chromedriver are not installed (apt-get install chromium chromium-driver)")
-    import tempfile
-
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    profile = tempfile.TemporaryDirectory()
-    quiet = ("background-networking", "component-update", "sync")
-    for flag in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        *(f"disable-{q}" for q in quiet),
-    ):
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={profile.name}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(service=Service(driver), options=options)
-    try:
-        if paper:  # A4 between its margins, from a machine that is set to a dark scheme
-            dark = [{"name": "prefers-color-scheme", "value": "dark"}]
-            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": dark})
-            size = {"width": 680, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
-            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        browser.get(path.resolve().as_uri())
-        seen = browser.execute_script(look or LOOK)
-        console = browser.get_log("browser")
-        messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    finally:
-        browser.quit()
-        profile.cleanup()
-    sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
-    own = [item["request"]["url"] for item in sent if item["documentURL"] == path.resolve().as_uri()]  # not a new tab's
-    return seen, console, [url for url in own if not url.startswith("data:")]
-
-
 LOOK = """
 const heading = document.querySelector("#table-headline th.number button");
 heading.click(); heading.click();
@@ -377,7 +345,7 @@ return {opened,title: document.title, order, agree, theme: document.documentElem
 
 @pytest.mark.browser
 def test_the_page_works_in_a_browser_and_asks_for_nothing(out):
-    seen, console, asked = browse(out / "report.html")
+    seen, console, asked = browse(out / "report.html", LOOK)
     assert console == [] and asked == [(out / "report.html").resolve().as_uri()]
     assert seen["order"] == sorted(seen["order"], reverse=True)
     assert seen["agree"] == 4 and seen["theme"] == "dark" and seen["background"] == "rgb(23, 24, 26)"
@@ -426,21 +394,39 @@ def test_a_click_on_a_point_of_every_other_figure_opens_the_rows_behind_it(curve
 
 
 PAPER = """
-const style = getComputedStyle(document.documentElement);
-return {wide: Math.max(0, document.documentElement.scrollWidth - innerWidth), good: style.getPropertyValue("--good"),
+const style = getComputedStyle(document.documentElement), of = name => getComputedStyle(document.querySelector(name));
+for (const folded of document.querySelectorAll("details")) folded.open = true;
+return {heading: of("th button").display, mark: of(".mark").printColorAdjust,
+  wide: Math.max(0, document.documentElement.scrollWidth - innerWidth), good: style.getPropertyValue("--good"),
   background: getComputedStyle(document.body).backgroundColor, ink: getComputedStyle(document.body).color};
 """
 
 
 @pytest.mark.browser
-def test_paper_is_white_and_holds_the_widest_table(curves):
-    seen, _, _ = browse(curves, PAPER, paper=True)
-    assert seen == {"wide": 0, "good": "#2b6e4f", "background": "rgb(255, 255, 255)", "ink": "rgb(29, 28, 26)"}
+def test_paper_is_white_and_holds_the_widest_table_with_marks_and_headings(curves):
+    seen, _, _ = browse(curves, PAPER, on="paper")
+    # Chromium prints no background unless told, and leaves buttons out of the headings it repeats on each page
+    kept = {"heading": "contents", "mark": "exact"}
+    assert seen == kept | {"wide": 0, "good": "#2b6e4f", "background": "rgb(255, 255, 255)", "ink": "rgb(29, 28, 26)"}
+
+
+PHONE = """
+const first = document.querySelector("table").parentElement, parts = [...document.querySelectorAll(".marked")];
+return {wide: document.documentElement.scrollWidth - innerWidth, cut: first.scrollWidth - first.clientWidth,
+  parted: parts.filter(part => part.getClientRects().length > 1).map(part => part.textContent),
+  last: document.querySelector("table tr:last-child td:last-child").getBoundingClientRect().right - innerWidth};
+"""
+
+
+@pytest.mark.browser
+def test_a_phone_shows_the_whole_first_table_and_no_mark_without_its_name(out):
+    seen, console, _ = browse(out / "report.html", PHONE, on="phone")
+    assert console == [] and seen["wide"] <= 0 and seen["cut"] <= 0 and seen["last"] < 0 and seen["parted"] == []
 
 
 @pytest.mark.browser
 def test_a_hostile_page_does_nothing_in_a_browser(hostile):
-    seen, console, asked = browse(hostile / "report.html")
+    seen, console, asked = browse(hostile / "report.html", LOOK)
     assert console == [] and len(asked) == 1
     assert seen["images"] == 0 and seen["title"].endswith(page.QUESTION)
     assert seen["opened"]["open"] and seen["opened"]["elements"] == 0

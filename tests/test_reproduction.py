@@ -1,9 +1,10 @@
 import json
 
 import pytest
+from browser import browse
 from released_fixture import RELEASED, write_graded, write_summary
 
-from warmth.analysis import reproduction
+from warmth.analysis import reproduction, reproduction_page
 from warmth.analysis.released import study
 from warmth.errors import UserError
 
@@ -112,3 +113,34 @@ def test_a_folder_without_results_is_one_line(tmp_path, name):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=name):
         reproduction.reproduce(tmp_path / name)
+
+
+ROWS = """
+const row = document.querySelector("#table-values tbody tr");
+const boxes = [...row.cells].map(cell => cell.getBoundingClientRect());
+const head = document.querySelector("thead");
+return {wide: document.documentElement.scrollWidth - innerWidth, cut: boxes.some(box => box.right > innerWidth),
+  said: getComputedStyle(row.cells[1], "::before").content, head: getComputedStyle(head).display};
+"""
+
+
+@pytest.mark.browser
+def test_a_phone_shows_every_verdict_and_paper_keeps_the_table(tmp_path):
+    write_summary(tmp_path / "released" / "summary")
+    made = reproduction.reproduce(tmp_path / "released")
+    page = reproduction_page.write(tmp_path / "out", made.rows, [], ["a row without a partner"])
+    phone, console, asked = browse(page, ROWS, on="phone")
+    assert console == [] and len(asked) == 1
+    assert phone == {"wide": 0, "cut": False, "said": '"Published"', "head": "none"}
+    paper, _, _ = browse(page, ROWS, on="paper")
+    assert not paper["cut"] and paper["said"] == "none" and paper["head"] == "table-header-group"
+
+
+def test_counts_differ_by_whole_numbers():
+    views = reproduction_page.views(
+        [
+            reproduction.Row("pairs", 125, 158, "breaks", "pairs", 0),
+            reproduction.Row("rise", 6.8, 6.83, "equal", "points", 1),
+        ]
+    )
+    assert [view["difference"] for view in views] == ["+33", "+0.03"]

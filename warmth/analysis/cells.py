@@ -215,7 +215,15 @@ def warmth_table(report: Report) -> Table:
         for name in ("original", "untransformed", "paraphrase")
         if name in set(report.warmth_differences["reference"])
     ]
-    columns = ["Model", "Arm", "Variant", "Scorer", "Texts", "Score", *(f"− {name}" for name in references)]
+    columns = [
+        "Model",
+        "Arm",
+        "Variant",
+        "Scorer",
+        "Texts",
+        "Score",
+        *(f"Difference from {name}" for name in references),
+    ]
     kinds = ["text"] * 4 + ["number"] * (2 + len(references))
     table = Table("warmth-scores", "Warmth in nats per token; differences are paired by prompt.", columns, kinds)
     keys = ["model", "arm", "variant", "scorer"]
@@ -242,9 +250,7 @@ def refusal_table(report: Report) -> Table:
         "Counted wrong, %",
         "Counted right, %",
     ]
-    caption = (
-        "Refusals three ways. Small: difference from original, points. What only one column shows is about refusing."
-    )
+    caption = "Refusals three ways. Small: difference from original, points. One in a single column is one in refusing."
     table = Table("refusals", caption, columns, ["text"] * 2 + ["number"] * 7)
     ways = {(row["model"], row["arm"], row["refusals"]): row for _, row in report.refusals.iterrows()}
     for _, row in report.headline.iterrows():

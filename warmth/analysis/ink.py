@@ -17,6 +17,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.path import Path
+from matplotlib.transforms import Bbox
 
 from warmth.analysis import wording
 
@@ -163,14 +165,14 @@ def _dark_rules() -> str:
 def place_labels(
     axes: Axes, at: list[tuple[float, float]], texts: list[str], colours: list[str], size: float = 8
 ) -> None:
-    """Writes a label beside each point where it covers fewest other labels and points; greedy, in drawing order."""
+    """Writes a label near each point where it covers fewest other labels, marks and lines; greedy, in drawing order."""
     figure = axes.get_figure()
     assert figure is not None
     scale = figure.dpi / 72
-    dots = [tuple(axes.transData.transform(point)) for point in at]
+    marks, lines = _drawn(axes)
     frame = axes.get_window_extent()
     boxes: list[tuple[float, float, float, float]] = []
-    for (x, y), text, ink in zip(dots, texts, colours, strict=True):
+    for (x, y), text, ink in zip(axes.transData.transform(at), texts, colours, strict=True):
         width, height, gap = 0.58 * size * scale * len(text), 1.15 * size * scale, 5 * scale
         options = []
         for dx, dy in ((dx, dy) for away in (0.8, 2, 3.4, 4.8, 6.2) for dx in (1, -1) for dy in (away, -away)):
@@ -178,13 +180,28 @@ def place_labels(
             bottom = y + dy * gap if dy > 0 else y + dy * gap - height
             box = (left, bottom, left + width, bottom + height)
             cost = 4 * sum(_overlap(box, other) for other in boxes)
-            cost += sum(120 for dot in dots if box[0] < dot[0] < box[2] and box[1] < dot[1] < box[3])
+            cost += 120 * sum(box[0] - gap / 2 < dot[0] < box[2] and box[1] < dot[1] < box[3] for dot in marks)
+            crossed = Bbox.from_extents(*box)
+            cost += 30 * sum(opacity for line, opacity in lines if line.intersects_bbox(crossed, filled=False))
+            cost += 3 * abs(dy)  # a label far from its point is another's
             cost += 10_000 * (box[2] > frame.x1 or box[0] < frame.x0 or box[3] > frame.y1 or box[1] < frame.y0)
             options.append((cost, len(options), box, dx))
         _, _, box, dx = min(options)
         boxes.append(box)
         anchor = axes.transData.inverted().transform((box[0] if dx > 0 else box[2], box[1] + 0.2 * height))
         axes.text(*anchor, text, color=ink, fontsize=size, ha="left" if dx > 0 else "right", va="baseline")
+
+
+def _drawn(axes: Axes) -> tuple[list[Any], list[tuple[Path, float]]]:
+    """What stands in the way of labels, in pixels: the places of marks, and lines with their opacity."""
+    marks, lines = [], []
+    for line in axes.lines:
+        points = axes.transData.transform(line.get_xydata())
+        if line.get_marker() not in ("", "None", None):
+            marks += list(points)
+        if line.get_linestyle() != "None" and len(points) > 1:
+            lines.append((Path(points), line.get_alpha() or 1.0))
+    return marks, lines
 
 
 def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from warmth import __version__
 from warmth.analysis import behind, cells, claims, grading, manner, measures, supplement, wording
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 QUESTION = "What does a change of manner cost in truth?"
 LONG_ANSWER = 1500  # characters of one answer shown
+MACHINE = {"platform": "", "python": "Python "}  # what provenance says of one, and the words before it
 
 
 def focal(arms: Sequence[str]) -> str | None:
@@ -100,12 +102,18 @@ def provenance(report: Report) -> list[dict[str, Any]]:
                 "folder": run.folder.name,
                 "stage": "evaluation" if run.evaluation else "training",
                 "commit": str(made.get("commit") or "unknown")[:12] + (" + changes" if made.get("dirty") else ""),
-                "machine": ", ".join(str(made[key]) for key in ("platform", "python") if made.get(key)),
+                "machine": ", ".join(f"{said}{made[key]}" for key, said in MACHINE.items() if made.get(key)),
                 "packages": ", ".join(f"{name} {version}" for name, version in packages.items()),
                 "command": shlex.join(["python", *map(str, made["command"])]) if made.get("command") else "",
             }
         )
     return rows
+
+
+def commands(report: Report) -> list[str]:
+    """What was typed, each once, trainings first: a sweep's runs share a command."""
+    made = sorted(provenance(report), key=lambda run: run["stage"] == "evaluation")
+    return list(dict.fromkeys(run["command"] for run in made if run["command"]))
 
 
 def facts(report: Report) -> dict[str, Any]:
@@ -136,7 +144,7 @@ def example_views(report: Report) -> list[dict[str, Any]]:
                 "label": one.label,
                 "reason": wording.name(one.reason),
             }
-            | {"text": wording.visible(one.text, LONG_ANSWER), "cut_off": one.cut_off}
+            | {"text": wording.visible(one.text, LONG_ANSWER), "cut_off": one.cut_off and one.reason != "cut_off"}
             for one in item.said
         ]
         views.append(
@@ -164,7 +172,7 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["visible"] = wording.visible
+    environment.globals |= {"visible": wording.visible, "unbroken": unbroken}
     style = stylesheet()
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     drawings = {
@@ -194,6 +202,7 @@ def render(report: Report) -> str:
         examples=example_views(report),
         disagreements=report.disagreements,
         provenance=provenance(report),
+        commands=commands(report),
         drawings=drawings,
         contrasts=one_model(manner.contrast_table(report.supplement.contrasts), report),
         seeds=one_model(manner.seed_table(report.supplement.seeds), report),
@@ -211,6 +220,11 @@ def render(report: Report) -> str:
         style_hash=sha256(style),
         script_hash=sha256(script),
     )
+
+
+def unbroken(note: str) -> Markup:
+    """A cell's small print with each interval and fraction in an element of its own, so that lines break between."""
+    return Markup(re.sub(r"(\S+ (?:to|/) \S+)", r"<span>\1</span>", str(escape(note))))
 
 
 def one_model(table: cells.Table | None, report: Report) -> cells.Table | None:

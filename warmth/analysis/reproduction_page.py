@@ -22,13 +22,19 @@ from warmth.errors import UserError
 TITLE = "The study’s numbers, computed again"
 ABOUT = (
     "Equal: the recomputed value rounds to the printed one. Near: the same regression on printed cell rates instead of "
-    "answers. Not in the files: what would have to be released stands beside it."
+    "answers. Holds: a stated limit is kept. Differs: neither. Breaks: the printed values cannot all be right. Not in "
+    "the files: what would have to be released stands beside it."
 )
 
 
 def number(value: float | None, digits: int) -> str:
     """A value with the digits the study printed, or one more where it was recomputed; a dash where there is none."""
     return "—" if value is None else f"{value:,.{digits}f}".replace("-", wording.MINUS)
+
+
+def finer(row: Row) -> int:
+    """Digits of a difference: one more than was printed, none where things are counted."""
+    return row.digits + 1 if row.digits or row.unit in ("points", "%") else 0
 
 
 def sentences(rows: Sequence[Row]) -> list[str]:
@@ -49,7 +55,7 @@ def views(rows: Sequence[Row]) -> list[dict[str, str]]:
             "unit": row.unit,
             "published": number(row.published, row.digits),
             "recomputed": number(row.recomputed, row.digits + (row.unit in ("points", "%"))),
-            "difference": "—" if row.difference is None else wording.signed(row.difference, row.digits + 1),
+            "difference": "—" if row.difference is None else wording.signed(row.difference, finer(row)),
             "verdict": wording.visible(row.verdict),
             "note": row.note,
             "state": "fail" if row.verdict.startswith(("differs", "breaks", "different")) else "",
