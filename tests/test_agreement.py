@@ -99,6 +99,19 @@ def test_the_page_stands_in_a_terminal(warmth, folder, tmp_path):
     assert code == 0 and "Rogan-Gladen" in out and "Sensitivity" in out and "Difference from original" in out
 
 
+def test_an_interval_stands_whole_below_its_value_at_80_columns(warmth, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    folder = write_study(tmp_path / "study", arms=("original", "untransformed", "warm"), training=False)
+    labelled(tmp_path / "L.csv", folder)
+    lines = warmth("agreement", tmp_path / "L.csv", folder)[1].splitlines()
+    assert max(map(len, lines)) <= 80 and not [line for line in lines if line.rstrip().endswith(" to")]
+    (at,) = [place for place, line in enumerate(lines) if line.startswith("Difference from original")]
+    value, ends = lines[at + 4 : at + 6]  # the second arm
+    assert value.split()[0] == "warm" and value.split()[1][0] in "+−" and ends.count(" to ") == 3
+    (counts,) = [line for line in lines if line.startswith("Task")]
+    assert counts.split() == ["Task", "People", "correct", "incorrect", "refused"]
+
+
 def test_the_original_alone_has_no_table_of_differences(warmth, tmp_path):
     folder = write_study(tmp_path / "study", arms=("original",), training=False)
     labelled(tmp_path / "L.csv", folder)

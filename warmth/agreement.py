@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,8 @@ from warmth.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+Cell = tuple[str, str]  # a value and its interval
 
 
 def agreement(
@@ -110,59 +112,70 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
     lines: list[Any] = [
         f"{summary['labelled']} of {summary['answers']} answers labelled; grader: {summary['grader']}"
         + (f"; {summary['unscored']} of them unscored" if summary["unscored"] else ""),
-        f"grader and people: kappa {number(summary['kappa'])}, alpha {number(summary['alpha'])}",
+        f"grader and people: kappa {line(summary['kappa'])}, alpha {line(summary['alpha'])}",
     ]
     if raters["answers"]:
-        lines.append(f"{', '.join(raters['names'])}: alpha {number(raters['alpha'])} on {raters['answers']} answers")
+        lines.append(f"{', '.join(raters['names'])}: alpha {line(raters['alpha'])} on {raters['answers']} answers")
     if summary["open"]:
         todo = f"settle them in {adjudicate} and give it --with" if adjudicate else "--adjudicate FILE lists them"
         lines.append(f"{len(summary['open'])} answers on which raters disagree are left out; {todo}")
-    arms = [
-        (row["model"], row["arm"], str(row["labelled"]), *(number(row[name]) for name in NAMES))
-        for row in summary["arms"]
-    ]
+    names = arm_names(summary["arms"])
+    arms = [(*names(row), str(row["labelled"]), *(number(row[name]) for name in NAMES)) for row in summary["arms"]]
     lines.append("sensitivity: share of wrong answers that were graded wrong; specificity: of right ones, graded right")
-    lines.append(table("Per arm", ("Model", "Arm", "Labelled", "Sensitivity", "Specificity", "Kappa"), arms))
+    columns = (*names(None), "Labelled", "Sensitivity", "Specificity", "Kappa")
+    lines.append(table("Per arm", len(names(None)), columns, arms))
+    lines.append("\nas graded, and corrected by the labels in two ways (docs/statistics.md, Judges)")
     for name, title in (("rates", "Error rate, %"), ("differences", "Difference from original, points")):
         if summary["corrected"][name]:  # the original alone differs from nothing
-            lines.append(corrections(title, summary["corrected"][name]))
-    counts = [(row["task"], row["people"], row["grader"], str(row["n"])) for row in summary["confusion"]]
-    lines.append(
-        table(
-            "What people and the grader said (unweighted)",
-            ("Task", "People", "Grader", "Answers"),
-            counts,
-        )
-    )
+            lines.append(corrections(title, summary["corrected"][name], sign=name == "differences"))
+    lines.append(confusion(summary["confusion"]))
     pairs = [
         (row["first"], row["second"], str(row["n"]), percent(row["same"]), number(row["kappa"]))
         for row in summary["judges"]["pairs"]
     ]
     if pairs:
-        lines.append(table("Graders on the same answers", ("First", "Second", "Both", "Same, %", "Kappa"), pairs))
+        lines.append(table("Graders on the same answers", 2, ("First", "Second", "Both", "Same, %", "Kappa"), pairs))
     bridge = [
         (row["arm"], row["first"], row["second"], percent(row["rate_first"]), percent(row["rate_second"]))
-        + (percent(row["difference_first"]), percent(row["difference_second"]))
+        + (percent(row["difference_first"], sign=True), percent(row["difference_second"], sign=True))
         for row in summary["judges"]["bridge"]
     ]
     if bridge:
         columns = ("Arm", "First", "Second", "Wrong by first, %", "by second", "Difference by first", "by second")
-        lines.append(table("Bridge: what replacing a grader changes", columns, bridge))
+        lines.append(table("Bridge: what replacing a grader changes", 3, columns, bridge))
     return lines
 
 
 NAMES = ("sensitivity", "specificity", "kappa")
+SAID = ("correct", "incorrect", "hedged", "refused", "unscored")
 
 
-def corrections(title: str, rows: Sequence[dict[str, Any]]) -> Table:
+def arm_names(rows: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any] | None], tuple[str, ...]]:
+    """What names a row of a table of arms, and for None the headings: the model only where there are several."""
+    keys = ("model", "arm") if len({row["model"] for row in rows}) > 1 else ("arm",)
+    return lambda row: tuple(key.capitalize() if row is None else row[key] for key in keys)
+
+
+def corrections(title: str, rows: Sequence[dict[str, Any]], sign: bool) -> Table:
     """Raw and corrected values side by side."""
-    found: dict[tuple[str, str], dict[str, str]] = {}
+    found: dict[tuple[str, ...], dict[str, Cell]] = {}
+    names = arm_names(rows)
     for row in rows:
-        span = "" if row["low"] is None else f" ({percent(row['low'])} to {percent(row['high'])})"
-        cell = percent(row["value"]) + span
-        found.setdefault((row["model"], row["arm"]), {})[row["method"]] = cell
+        ends = "" if row["low"] is None else f"{percent(row['low'], sign)} to {percent(row['high'], sign)}"
+        found.setdefault(names(row), {})[row["method"]] = (percent(row["value"], sign), ends)
     cells = [(*key, *(one[name] for name in ("raw", "rogan_gladen", "ppi"))) for key, one in found.items()]
-    return table(title, ("Model", "Arm", "Raw", "Rogan-Gladen", "PPI++"), cells)
+    return table(title, len(names(None)), (*names(None), "As graded", "Rogan-Gladen", "PPI++"), cells)
+
+
+def confusion(rows: Sequence[dict[str, Any]]) -> Table:
+    """By task, a row for what people said and a column for what the grader did."""
+    counts = {(row["task"], row["people"], row["grader"]): row["n"] for row in rows}
+    said = [label for label in SAID if any(key[2] == label for key in counts)]
+    cells = [
+        (task, people, *(str(counts.get((task, people, label), "")) for label in said))
+        for task, people in dict.fromkeys(key[:2] for key in counts)
+    ]
+    return table("What people said, and the grader (columns); unweighted", 2, ("Task", "People", *said), cells)
 
 
 def attack_table(found: dict[str, Any]) -> Table:
@@ -171,7 +184,9 @@ def attack_table(found: dict[str, Any]) -> Table:
         (kind, str(one["attacks"]), str(one["called_correct"]), failures(one["without_label"]))
         for kind, one in (*found["kinds"].items(), ("all", found["all"]))
     ]
-    return table(f"Wrong answers that attack {found['judge']}", ("Kind", "Attacks", "Called correct", "No label"), rows)
+    return table(
+        f"Wrong answers that attack {found['judge']}", 1, ("Kind", "Attacks", "Called correct", "No label"), rows
+    )
 
 
 def failures(counts: dict[str, int]) -> str:
@@ -179,28 +194,41 @@ def failures(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "0"
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A plain table for a terminal; cells are data, never markup."""
+def table(title: str, named: int, columns: Sequence[str], rows: Sequence[Sequence[str | Cell]]) -> Table:
+    """A plain table for a terminal: so many columns of names, then numbers, an interval below its value to fit 80 columns.
+
+    Cells are data, never markup.
+    """
     from rich.table import Table
 
+    from warmth.analysis import tables
     from warmth.analysis.terminal import plain
 
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in columns:
-        made.add_column(column, overflow="fold")
+    made = Table(title=f"\n{title}", title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for place, column in enumerate(columns):
+        made.add_column(column, overflow="fold", justify="left" if place < named else "right")
     for row in rows:
-        made.add_row(*(plain(cell) for cell in row))
+        made.add_row(*(plain(cell) if isinstance(cell, str) else tables.over(*cell) for cell in row))
     return made
 
 
-def number(found: dict[str, Any]) -> str:
-    """A value with its interval."""
+def number(found: dict[str, Any]) -> Cell:
+    """A value and its interval."""
     if found["value"] is None:
+        return "—", ""
+    return f"{found['value']:.2f}", f"{found['low']:.2f} to {found['high']:.2f}" if found["low"] is not None else ""
+
+
+def line(found: dict[str, Any]) -> str:
+    """A value with its interval beside it."""
+    value, ends = number(found)
+    return f"{value} ({ends})" if ends else value
+
+
+def percent(value: float | None, sign: bool = False) -> str:
+    """A fraction in per cent; a difference has its sign."""
+    from warmth.analysis import wording
+
+    if value is None:
         return "—"
-    span = f" ({found['low']:.2f} to {found['high']:.2f})" if found["low"] is not None else ""
-    return f"{found['value']:.2f}{span}"
-
-
-def percent(value: float | None) -> str:
-    """A fraction in per cent."""
-    return "—" if value is None else f"{100 * value:.1f}"
+    return wording.points(value) if sign else wording.percent(value)
