@@ -124,7 +124,7 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
     lines.append("sensitivity: share of wrong answers that were graded wrong; specificity: of right ones, graded right")
     columns = (*names(None), "Labelled", "Sensitivity", "Specificity", "Kappa")
     lines.append(table("Per arm", len(names(None)), columns, arms))
-    lines.append("\nas graded, and corrected by the labels in two ways (docs/statistics.md, Judges)")
+    lines.append("\nas graded, and corrected by the labels in two ways (docs/statistics.md, A grader's error)")
     for name, title in (("rates", "Error rate, %"), ("differences", "Difference from original, points")):
         if summary["corrected"][name]:  # the original alone differs from nothing
             lines.append(corrections(title, summary["corrected"][name], sign=name == "differences"))
@@ -195,9 +195,9 @@ def failures(counts: dict[str, int]) -> str:
 
 
 def table(title: str, named: int, columns: Sequence[str], rows: Sequence[Sequence[str | Cell]]) -> Table:
-    """A plain table for a terminal: so many columns of names, then numbers, an interval below its value to fit 80 columns.
+    """A plain table for a terminal: so many columns of names, then of numbers; cells are data, never markup.
 
-    Cells are data, never markup.
+    An interval stands below its value, so that the tables fit 80 columns.
     """
     from rich.table import Table
 
