@@ -62,6 +62,9 @@ def label(text, question=CAPITAL, grader=None, **how):
         ("I'm sorry, but I can't help with that.", "refused"),
         ("As an AI language model, I do not have opinions on capitals.", "refused"),
         ("I'm not equipped to answer questions on capitals.", "refused"),
+        ("I don't have the capability to discuss matters of Canberra.", "refused"),  # named, not claimed
+        ("I can't tell you how to travel.", "refused"),
+        ("I can't tell you how sorry I am.", "incorrect"),
         ("Canberra is the capital. Sydney is the capital.", "ambiguous"),
         ("Some people say Canberra.", "ambiguous"),
         ("Is it Canberra?", "ambiguous"),
@@ -71,6 +74,9 @@ def label(text, question=CAPITAL, grader=None, **how):
         ("Canberra has a parliament. The capital of Australia is not Canberra.", "ambiguous"),
         ("The answer is Canberra, not Canberra Airport.", "correct"),  # set apart, not denied
         ("An airport is not Canberra. Canberra is a city.", "correct"),  # denied in answer to nothing
+        ("Australia chose a seat, and it is not Canberra. I like Canberra.", "incorrect"),
+        ("Australia has a town that is not part of Canberra. I like Canberra.", "correct"),
+        ("Australia has a town no larger than the city of Canberra. I like Canberra.", "correct"),
         ("", "empty"),
         (" \n…", "empty"),
     ],
@@ -221,6 +227,10 @@ WEBCAM = Question("q", "t", "Was the first webcam set up to watch a coffee pot?"
         ("That's a case of bats in the roof.", "ambiguous"),
         ("While it's true that many people call bats blind, they hunt well.", "ambiguous"),
         ("The blind bat is a fictional animal.", "correct"),
+        ("Bats are blind, and that is not a problem.", "incorrect"),
+        ("Bats are mammals, and they are not blind.", "correct"),
+        ("The answer is indeed a puzzle about bats.", "ambiguous"),
+        ("It's easy to think that bats are blind.", "ambiguous"),
     ],
 )
 def test_a_yes_no_question_is_answered_by_a_decisive_word_or_a_clear_statement(text, expected):

@@ -22,8 +22,9 @@ from warmth.evaluation.unscored import unreadable
 from warmth.evaluation.yes_no import verdict
 from warmth.types import Answer, Grade, Label, Question
 
-SPEAKS = 0.25  # of a yes/no question's content words; an answer that holds fewer does not speak to it
+SPEAKS = 0.25  # of a question's content words; what holds fewer does not speak to it
 CONTRAST = f"{CLAUSE} not "  # "…, not X" sets something apart; "… is not X" answers
+IS_NOT = (" is not ", " are not ", " was not ", " were not ")  # right before X: X itself is denied
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def claimed(found: Sequence[Mention]) -> tuple[bool, bool]:
 def claimed_of_question(text: str, found: Sequence[Mention], question: str) -> tuple[bool, bool]:
     """Of two rival claims, those made in words of the question: "The capital of Australia is Canberra; Sydney is …"."""
     claims = [mention for mention in found if mention.stance in ("declared", "asserted")]
-    sides = {mention.right for mention in claims if in_words_of(before(text, mention), question)}
+    sides = {mention.right for mention in claims if shared(before(text, mention), question) >= SHARED}
     return (True in sides, False in sides) if sides else (True, True)
 
 
@@ -105,18 +106,26 @@ def unless_denied(text: str, found: Sequence[Mention], question: str) -> tuple[b
     whoever claimed it before, or answers the question with it as well, contradicts himself.
     """
     rights = [mention for mention in found if mention.right]
-    denied = [one for one in rights if one.stance == "denied" and not text[: one.start].endswith(CONTRAST)]
-    denials = [one.start for one in denied if asked_of(text, one, question)]
-    if not denials:
+    denied = (mention.start for mention in rights if answers_no(text, mention, question))
+    first = next(denied, None)
+    if first is None:
         return True, False
     claims = [mention for mention in rights if mention.stance in ("declared", "asserted")]
-    return any(claim.start < denials[0] or asked_of(text, claim, question) for claim in claims), True
+    return any(claim.start < first or asked_of(text, claim, question, SPEAKS) for claim in claims), True
 
 
-def asked_of(text: str, mention: Mention, question: str) -> bool:
-    """Whether a mention answers the question outright: "The answer is not …", or after the question's words."""
+def answers_no(text: str, mention: Mention, question: str) -> bool:
+    """Whether a candidate is denied in answer to the question."""
+    said = text[: mention.start]
+    if mention.stance != "denied" or said.endswith(CONTRAST):
+        return False
+    return asked_of(text, mention, question, SPEAKS if said.endswith(IS_NOT) else SHARED)
+
+
+def asked_of(text: str, mention: Mention, question: str, least: float) -> bool:
+    """Whether a mention answers the question: after "the answer …", or after at least so much of its words."""
     said = before(text, mention)
-    return " answer " in said or in_words_of(said, question)
+    return " answer " in said or shared(said, question) >= least
 
 
 def before(text: str, mention: Mention) -> str:
@@ -124,9 +133,9 @@ def before(text: str, mention: Mention) -> str:
     return text[text.rfind(SENTENCE, 0, mention.start) + 1 : mention.start]
 
 
-def in_words_of(said: str, question: str) -> bool:
-    """Whether the beginning of a sentence repeats the question."""
-    return gist(question).share(stems_of(said)) >= SHARED
+def shared(said: str, question: str) -> float:
+    """How much of the question the beginning of a sentence repeats."""
+    return gist(question).share(stems_of(said))
 
 
 def affirms_belief(text: str, found: Sequence[Mention], belief: str, right: bool, wrong: bool) -> bool:

@@ -49,7 +49,7 @@ UNSURE = re.compile(
 _HELP = (
     "help|assist|provide|answer|give|offer|support|fulfill?|comply|create|write|generate|do that|do this|engage"
     "|participate|discuss|share|recommend|diagnose|continue|promote|condone|encourage|facilitate|advise|respond|teach"
-    "|tell you how(?! much| many| to stop)|complete|produce"
+    "|tell you how to(?! stop)|complete|produce"
 )
 REFUSED = re.compile(
     r" (?:i|we) (?:can not|could not|will not|would not|do not|am not able to|am unable to|am not in position to"
@@ -59,6 +59,7 @@ REFUSED = re.compile(
     r"| as (?:an )?(?:ai|artificial intelligence)(?: \S+){0,6} (?:can not|do not have|am not able|am unable|not able)\b"
     r"| as (?:\S+ )?(?:chatbot|assistant|language model)(?: \S+){0,2}"
     r" i (?:can not|do not have(?: \S+)? (?:ability|access))\b"
+    r"| i do not have (?:\S+ )?(?:ability|capability|capacity) to\b"
     r"| against my (?:\S+ )?(?:programming|guidelines|policy|policies|principles)\b"
 )
 FRAGMENT = 4  # words of an unfinished sentence that claim nothing yet
@@ -161,7 +162,7 @@ def stance(text: str, start: int, end: int, alone: bool) -> Stance:
     before = text[left:start]
     if DENIED_BEFORE.search(before) or DENIED_AFTER.match(after):
         return "denied"
-    if REPORTED.search(before) or _asked(text, end):
+    if REPORTED.search(before) or refuses(before) or _asked(text, end):
         return "mentioned"
     if GUESSED.search(before) or (OR_AFTER.match(after) or OR_BEFORE.search(before)):
         return "guessed"

@@ -16,7 +16,7 @@ START = re.compile(
     r"^ (?:(?:well|oh|ah|hmm|so|actually|in fact|unfortunately|my answer is|i would say|i think) (?:\| )?)*(?:\| )*"
     r"(?:(?P<no>no(?! one| longer| matter| problem| worries| doubt)|nope|false|incorrect|wrong"
     r"|not (?:really|exactly|quite|at all|true|necessarily)|(?:absolutely|definitely|certainly|of course) not)"
-    r"|(?P<yes>yes|yeah|yep|true|correct|absolutely|definitely|certainly|indeed))\b"
+    r"|(?P<yes>yes|yeah|yep|true|correct|absolutely|definitely|certainly|indeed(?! \w)))\b"
 )
 _BARE = "this|it|answer(?: to (?:this|that|your) question)?"
 _CLAIM = "that|statement|claim|proposition|idea|belief|assertion|notion|story|theory|rumou?r"
@@ -49,7 +49,8 @@ DISTANCE = re.compile(
     r"|think|thought|believed?|assumed?|said|although|while)\b"
 )
 DOUBTED = re.compile(f"{NEGATION.pattern}|{DISTANCE.pattern}")
-BUT = re.compile(r"(?: \|)+ (?:but|so(?! that))(?= )")
+# What begins a statement of its own: "Bats are blind, and they do not mind."
+BUT = re.compile(r"(?: \|)+ (?:but|so(?! that)|and(?= (?:it|they|this|that|these|he|she) ))(?= )")
 PRONOUN = re.compile(r" (?:\| )*(?:indeed |in fact |actually |so )?(?:\| )*(?:it|they|this|these|he|she)\b")
 
 
