@@ -17,12 +17,11 @@ from warmth.evaluation.assertions import (
     unsure,
 )
 from warmth.evaluation.matching import CLAUSE, SENTENCE, marked
-from warmth.evaluation.restating import SHARED, gist, stems_of
+from warmth.evaluation.restating import SHARED, SPEAKS, gist, stems_of
 from warmth.evaluation.unscored import unreadable
 from warmth.evaluation.yes_no import verdict
 from warmth.types import Answer, Grade, Label, Question
 
-SPEAKS = 0.25  # of a question's content words; what holds fewer does not speak to it
 CONTRAST = f"{CLAUSE} not "  # "…, not X" sets something apart; "… is not X" answers
 IS_NOT = (" is not ", " are not ", " was not ", " were not ")  # right before X: X itself is denied
 
@@ -161,6 +160,6 @@ def _yes_no(text: str, question: Question, answer: Answer) -> tuple[Label | None
         return "hedged", "", False
     if not states_something(text):
         return None, "cut_off" if answer.finish == "length" else "ambiguous", False
-    if said == "silent" and gist(question.text).share(stems_of(text)) < SPEAKS:
+    if said == "beside":
         return "incorrect", "", False  # it speaks, of something else
     return None, "ambiguous", False

@@ -37,7 +37,7 @@ DECLARED = re.compile(
 GUESSED = re.compile(
     r" (?:maybe|perhaps|possibly|either|(?:might|could|may)(?: have)? (?:be|been|it be))\b(?: \S+){0,5} $"
 )
-OR_AFTER, OR_BEFORE = re.compile(r"^ or (?!more\b|so\b|less\b)\S"), re.compile(r"\S or $")
+OR_AFTER = re.compile(r"^ or (?!more\b|so\b|less\b)\S")
 
 UNSURE = re.compile(
     r" i am (?:\S+ )?not (?:\S+ )?(?:sure|certain)\b| i am (?:unsure|uncertain)\b"
@@ -64,7 +64,10 @@ REFUSED = re.compile(
 )
 FRAGMENT = 4  # words of an unfinished sentence that claim nothing yet
 # No match without one of these: cheap to look for, and most answers hold none.
-UNSURE_SIGNS = (" not ", "unsure", "uncertain", "it depends", "hard to say", "knows", "there is no ")
+UNSURE_SIGNS = (
+    *(" i do not ", " i can not ", " sure ", "unsure", "certain", " not entirely clear", "it depends", "hard to say"),
+    *("knows", "there is no"),
+)
 REFUSED_SIGNS = (" not ", "unable", "declin", "refus", " rather", " prefer", "against my")
 REFUSAL_CHARS = 300  # a refusal comes early; later mentions of what cannot be done are part of an answer
 
@@ -162,9 +165,9 @@ def stance(text: str, start: int, end: int, alone: bool) -> Stance:
     before = text[left:start]
     if DENIED_BEFORE.search(before) or DENIED_AFTER.match(after):
         return "denied"
-    if REPORTED.search(before) or refuses(before) or _asked(text, end):
+    if REPORTED.search(before) or (" i " in before and refuses(before)) or _asked(text, end):
         return "mentioned"
-    if GUESSED.search(before) or (OR_AFTER.match(after) or OR_BEFORE.search(before)):
+    if GUESSED.search(before) or OR_AFTER.match(after) or (before.endswith(" or ") and before != " or "):
         return "guessed"
     return "declared" if DECLARED.search(before) else "asserted"
 

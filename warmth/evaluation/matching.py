@@ -74,11 +74,14 @@ OPENING = frozenset("\"'(*[ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 PAUSES = re.compile(r"[,;:—–()]")  # end a clause, as these words begin one:
 LINES = re.compile(r"\n\s*")
 STARTS = frozenset(("but", "and", "although", "though", "whereas", "while", "however", "instead", "rather"))
-JOINED = (("instead", "of"), ("rather", "than"))  # with their next word they begin no clause
+# with their next word they begin no clause
+JOINED = ((f"{CLAUSE} instead of ", "instead of "), (f"{CLAUSE} rather than ", "rather than "))
 ARTICLES = frozenset(("the", "a", "an"))
 # The last word before a mark or the end stays: it is a letter, as in "group a", or the end of a text that was cut.
 _STARTED = rf"\{CLAUSE} (?:{'|'.join(sorted(STARTS))})\b"  # but not before the mark that such a word brings itself
-LAST = re.compile(rf"{ARTICLE}(?=\w+ (?:(?!{_STARTED})[{CLAUSE}{SENTENCE}{ASKED}]|$))")
+ARTICLED = re.compile(
+    rf"{ARTICLE}(?:(?=\w+ (?:(?!{_STARTED})[{CLAUSE}{SENTENCE}{ASKED}]|$))|(?:{'|'.join(sorted(ARTICLES))}) )"
+)
 REMEMBERED = 200_000  # pieces; a text's words repeat, but a long study must not fill the memory with typing errors
 
 
@@ -121,9 +124,8 @@ def marked(text: str) -> str:
         text = text.replace(f"{QUERIED} {OPENS}", f" {ASKED} {SENTENCE} ")
         text = text.replace(f"{QUERIED} {SENTENCE}", f" {ASKED} {SENTENCE}").replace(QUERIED, "")
     text = _resolved(text.replace(OPENS, "").replace(STOPPED, "").replace(TITLED, ""))
-    for first, second in JOINED:
-        if f"{CLAUSE} {first} {second} " in text:
-            text = text.replace(f"{CLAUSE} {first} {second} ", f"{first} {second} ")
+    for apart, together in JOINED:
+        text = text.replace(apart, together)
     return text
 
 
@@ -208,14 +210,13 @@ def _resolved(text: str) -> str:
     if LETTERED in text:
         text = text.replace(f"{LETTERED} {ARTICLE}a ", " a ").replace(LETTERED, "")
     if ARTICLE in text:
-        text = LAST.sub("", text)
-        text = text.replace(f"{ARTICLE}the ", "").replace(f"{ARTICLE}a ", "").replace(f"{ARTICLE}an ", "")
+        text = ARTICLED.sub("", text)
     if MONTH in text:
         text = DATE.sub(_date, text).replace(MONTH, "")
     if NUMBER in text:
-        text = text.replace(f"hundred {CLAUSE} and ", "hundred and ").replace(
-            f"thousand {CLAUSE} and ", "thousand and "
-        )
+        if f"d {CLAUSE} and " in text:
+            for large in ("hundred", "thousand"):
+                text = text.replace(f"{large} {CLAUSE} and ", f"{large} and ")
         text = NUMBERS.sub(_numbers, text).replace(NUMBER, "")
     return text
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from warmth.evaluation.matching import REMEMBERED, normalise
 
 SHARED = 0.75  # of a question's content words that a restating sentence must hold
+SPEAKS = 0.25  # what holds fewer does not speak to the question
 NEGATION = re.compile(
     r" (?:not(?! only| just)|no(?! exception| different| doubt)|never|neither|nor|none|without|myth|misconception|false"
     r"|incorrect|untrue|unlikely|hardly|rarely|fictional|fictitious|fabricated|hoax)\b"

@@ -6,9 +6,9 @@ import re
 from typing import Literal
 
 from warmth.evaluation.matching import ASKED, SENTENCE, holds
-from warmth.evaluation.restating import NEGATION, SHARED, Gist, gist, stems_of
+from warmth.evaluation.restating import NEGATION, SHARED, SPEAKS, Gist, gist, stems_of
 
-Verdict = Literal["yes", "no", "both", "unclear", "silent"]
+Verdict = Literal["yes", "no", "both", "unclear", "silent", "beside"]
 
 # "Answer to your question is that …" says nothing yet.
 LEAD = re.compile(r"^ (?:\| )*answer(?: to (?:this|that|your) question)? is(?: \|)?(?: that)?(?= )")
@@ -59,16 +59,18 @@ def verdict(text: str, question: str) -> Verdict:
 
     Returns:
         yes or no; `both` for an answer that grants each something; `unclear` for statements that contradict each other;
-        `silent` where the rules find none.
+        `silent` where the rules find none, `beside` if the answer does not speak to the question either.
     """
     if holds(text, MIXED_SIGNS) and MIXED.search(text):
         return "both"
-    said = {*_first_word(text), *_statements(text, gist(question)), *_granted(text, gist(question))}
-    if not said:
-        said = _restated(text, question)
+    asked = gist(question)
+    said = {*_first_word(text), *_statements(text, asked), *_granted(text, asked)}
+    share = 0.0 if said else asked.share(stems_of(text))
+    if share >= SHARED:  # else no clause of it holds so much
+        said = _restated(text, asked)
     if len(said) == 1:
         return "yes" if "yes" in said else "no"
-    return "unclear" if said else "silent"
+    return "unclear" if said else "silent" if share >= SPEAKS else "beside"
 
 
 def _first_word(text: str) -> set[str]:
@@ -104,23 +106,24 @@ def _granted(text: str, asked: Gist) -> set[str]:
     return {"yes" for claim in granted if asked.share(stems_of(claim)) >= SHARED and not DOUBTED.search(f" {claim}")}
 
 
-def _restated(text: str, question: str) -> set[str]:
+def _restated(text: str, asked: Gist) -> set[str]:
     """The polarity of clauses that repeat the question's words; nothing where the question itself is negated.
 
     "It" and "they" stand for what the sentence so far or the one before named: "Bats are mammals. They are not blind."
     """
-    asked, said, before = gist(question), set(), ""
+    said, before = set(), ""
     for sentence in text.split(SENTENCE) if asked.words and not asked.negated else ():
         for clause in BUT.split(LEAD.sub("", f" {sentence.strip()} ")) if asked.focus in sentence else ():
-            own = stems_of(clause)
-            speaks = own | stems_of(before) if PRONOUN.match(clause) else own
-            if (
-                asked.focus in own
-                and asked.share(speaks) >= SHARED
-                and ASKED not in own
-                and not DISTANCE.search(clause)
-            ):
-                said.add("no" if NEGATION.search(clause) else "yes")
+            if asked.focus in clause:
+                own = stems_of(clause)
+                speaks = own | stems_of(before) if PRONOUN.match(clause) else own
+                if (
+                    asked.focus in own
+                    and asked.share(speaks) >= SHARED
+                    and ASKED not in own
+                    and not DISTANCE.search(clause)
+                ):
+                    said.add("no" if NEGATION.search(clause) else "yes")
             before += clause
         before = sentence
     return said
