@@ -47,9 +47,9 @@ def test_the_smallest_effect_is_the_inverse_of_the_needed_questions():
     ("numbers", "words"),
     [
         ({"effect": 0.3, "discordant": 0.2}, "30 points needs at least as many discordant pairs, not 20 %"),
-        ({"effect": 0.0, "discordant": 0.2}, "effect=0 is out of range"),
-        ({"effect": 0.1, "discordant": 0.2, "correlation": 2.0}, "correlation=2 is out of range"),
-        ({"effect": 0.1, "discordant": 0.2, "rows": 0}, "rows=0 is out of range"),
+        ({"effect": 0.0, "discordant": 0.2}, "effect=0 is out of range; allowed: points within ±100, not 0"),
+        ({"effect": 0.1, "discordant": 0.2, "correlation": 2.0}, "correlation=2 is out of range; allowed: 0 to 1"),
+        ({"effect": 0.1, "discordant": 0.2, "rows": 0}, "rows=0 is out of range; allowed: 1 or more"),
     ],
 )
 def test_a_study_that_cannot_be_is_one_line(numbers, words):

@@ -270,6 +270,15 @@ def test_original_alone_still_makes_a_page(tmp_path):
     assert report.write(made, tmp_path / "out").exists()
 
 
+def test_an_arm_that_was_not_scored_is_said_to_compare_with_nothing(tmp_path):
+    root = write_study(tmp_path / "study", arms=("original", "cold", "warm"), training=False)
+    for path in root.rglob("*-warm-*/grades.jsonl"):
+        path.write_text("")
+    assert page.answer(report.build([root])) == [
+        "The warm arm shares no scored prompt with the original or a control arm."
+    ]
+
+
 def test_a_study_without_warmth_scores_or_gates_still_makes_a_page(small, tmp_path):
     for path in [*small.rglob("warmth.jsonl"), *small.rglob("gates.json"), *small.rglob("provenance.json")]:
         path.unlink()

@@ -56,8 +56,29 @@ def test_the_same_path_twice_changes_nothing(study):
 
 
 def test_only_finished_runs_count(study):
-    (folder(study, "cold") / "done.json").unlink()
-    assert "cold" not in rows.load([study]).arms
+    left = folder(study, "cold")
+    (left / "done.json").rename(left / "status.json")
+    loaded = rows.load([study])
+    assert "cold" not in loaded.arms and loaded.warnings == (f"Not finished, so left out: {left.name}.",)
+
+
+def test_rows_that_a_finished_run_lost_are_noted(study):
+    torn, short, bare = (folder(study, arm) for arm in ("cold", "warm", "untransformed"))
+    with (torn / "answers.jsonl").open("rb+") as stream:
+        stream.truncate(stream.seek(0, 2) - 9)
+    for path in (short / "answers.jsonl", bare / "prompts.jsonl"):
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-2]))
+    assert rows.load([study]).warnings == (
+        f"{torn.name}/answers.jsonl ends inside a row, which is left out.",
+        f"{torn.name}: 1 of 288 prompts have no answer.",
+        f"{bare.name}: 2 answered prompts are not in prompts.jsonl.",
+        f"{short.name}: 2 of 288 prompts have no answer.",
+    )
+
+
+def test_an_arm_without_a_scored_answer_is_noted(study):
+    (folder(study, "warm") / "grades.jsonl").write_text("")
+    assert rows.load([study]).warnings == ("smollm2: none of the 288 answers of warm is scored.",)
 
 
 def test_a_path_without_a_finished_run_is_named(tmp_path):

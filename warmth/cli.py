@@ -48,13 +48,15 @@ def report(
     paths: Paths,
     out: Annotated[Path | None, typer.Option(help="Folder of the page; reports/<study> by default.")] = None,
     margin_points: Annotated[
-        float | None, typer.Option(help="A smaller difference is none in practice; else as the runs have it.")
+        float | None,
+        typer.Option(help="A difference smaller than this is none in practice; else as the runs have it."),
     ] = None,
     preregister: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A frozen plan; else the one the runs were made under.")
     ] = None,
     checks: Annotated[
-        bool, typer.Option("--checks", help="Regressions by cluster bootstrap and GEE too; takes longer.")
+        bool,
+        typer.Option("--checks", help="Regressions by bootstrap and estimating equations too; takes longer."),
     ] = False,
     labels: Annotated[
         Path | None, typer.Option(metavar="LABELS.csv", help="People's labels: rates corrected for grader error.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ from warmth.store import read_json
 if TYPE_CHECKING:
     from warmth.analysis.rows import FinishedRun
 
+NAMED = 5  # unfinished runs named in a note; the others are counted
 IDENTITY = ["model", "recipe", "strength", "dose", "checkpoint", "seed"]
 
 # Two runs may differ in these and still be one arm: what was asked, how it was graded, where it ran, what rows say.
@@ -52,9 +54,44 @@ def refuse_two_models(runs: Sequence[FinishedRun]) -> None:
             )
 
 
-def unpaired(answers: pd.DataFrame) -> list[str]:
-    """Contexts, beliefs and tasks that an arm and original did not both answer: they have no difference to show."""
+def unfinished(paths: Sequence[Path]) -> list[str]:
+    """Runs under the paths that began and did not end; their arms, or a part of them, are missing."""
+    begun = {place.parent.resolve() for path in paths for place in path.rglob("status.json")}
+    left = sorted(folder.name for folder in begun if not (folder / "done.json").exists())
+    more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
+    return [f"Not finished, so left out: {', '.join(left[:NAMED])}{more}."] if left else []
+
+
+def incomplete(prompts: pd.DataFrame, answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> list[str]:
+    """Finished runs whose files lost rows: a last row that breaks off, prompts without answer, answers without prompt.
+
+    Args:
+        prompts: columns prompt_id and run_number.
+        answers: likewise, before a repeated answer is dropped.
+        runs: by their number.
+    """
     lines = []
+    asked, said = (dict(list(rows.groupby("run_number")["prompt_id"])) for rows in (prompts, answers))
+    for number, run in enumerate(runs):
+        for path in sorted(run.folder.glob("*.jsonl")):
+            with path.open("rb") as stream:
+                if stream.seek(0, 2) and stream.seek(-1, 2) >= 0 and stream.read() != b"\n":
+                    lines.append(f"{run.folder.name}/{path.name} ends inside a row, which is left out.")
+        ours, theirs = set(asked.get(number, ())), set(said.get(number, ()))
+        if ours - theirs and not (run.folder / "stopping.json").exists():
+            lines.append(f"{run.folder.name}: {len(ours - theirs)} of {len(ours)} prompts have no answer.")
+        if theirs - ours:
+            lines.append(f"{run.folder.name}: {len(theirs - ours)} answered prompts are not in prompts.jsonl.")
+    return lines
+
+
+def unpaired(answers: pd.DataFrame) -> list[str]:
+    """Arms without a scored answer, and what an arm and original did not both answer: no difference to show."""
+    lines = [
+        f"{model}: none of the {len(rows):,} answers of {arm} is scored."
+        for (model, arm), rows in answers.groupby(["model", "arm"])
+        if arm != "original" and rows["wrong"].isna().all()
+    ]
     for model, group in answers[answers["wrong"].notna()].groupby("model"):
         original = group[group["arm"].eq("original")]
         if original.empty:

@@ -49,6 +49,8 @@ def answer(report: Report) -> list[str]:
     overall = report.differences[report.differences["family"].eq("overall")].assign(reference="original")
     errors = pd.concat([overall, report.controls])
     errors = errors[errors["arm"].eq(arm)]
+    if errors.empty:
+        return [f"{wording.capital(wording.named(arm))} shares no scored prompt with the original or a control arm."]
     warmth = report.warmth_differences[report.warmth_differences["arm"].eq(arm)]
     strictest = [name for name in ("paraphrase", "untransformed", "original") if name in set(warmth["reference"])]
     warmth = warmth[warmth["reference"].isin(strictest[:1])].drop_duplicates("model")

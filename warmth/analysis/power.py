@@ -43,11 +43,16 @@ class Plan:
         Raises:
             UserError: a number is out of its range, or more differ on balance than differ at all.
         """
-        allowed = {"effect": 0 < abs(self.effect) < 1, "discordant": 0 < self.discordant <= 1, "rows": self.rows >= 1}
-        allowed |= {"correlation": 0 <= self.correlation <= 1, "alpha": 0 < self.alpha < 1}
-        for name, fine in allowed.items():
+        asked = {
+            "effect": (100 * self.effect, 0 < abs(self.effect) < 1, "points within ±100, not 0"),
+            "discordant": (100 * self.discordant, 0 < self.discordant <= 1, "above 0 and up to 100 %"),
+            "rows": (self.rows, self.rows >= 1, "1 or more"),
+            "correlation": (self.correlation, 0 <= self.correlation <= 1, "0 to 1"),
+            "alpha": (self.alpha, 0 < self.alpha < 1, "between 0 and 1"),
+        }
+        for name, (value, fine, allowed) in asked.items():
             if not fine:
-                raise UserError(f"{name}={getattr(self, name):g} is out of range")
+                raise UserError(f"{name}={value:g} is out of range; allowed: {allowed}")
         if abs(self.effect) > self.discordant:
             raise UserError(
                 f"an effect of {100 * self.effect:g} points needs at least as many discordant pairs, "

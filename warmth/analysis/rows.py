@@ -18,12 +18,14 @@ import pandas as pd
 from warmth.analysis.comparable import (
     IDENTITY,
     different_tokens,
+    incomplete,
     mixed_commits,
     refuse_different_draws,
     refuse_two_answers,
     refuse_two_configs,
     refuse_two_models,
     stopped_early,
+    unfinished,
     unpaired,
 )
 from warmth.analysis.outcome import Rule, outcomes, rule_of
@@ -114,24 +116,26 @@ def load(paths: Sequence[Path]) -> Rows:
         raise UserError(f"the finished runs under {', '.join(map(str, paths))} hold no answers")
     refuse_different_draws(answers, evaluations)
     refuse_two_configs(answers, evaluations)
+    prompts = [prompt_rows(run).assign(run_number=number) for number, run in enumerate(evaluations)]
+    prompts = pd.concat(prompts, ignore_index=True)
+    warnings = [*unfinished(paths), *incomplete(prompts, answers, evaluations)]
     answers = answers.drop_duplicates("answer_id", ignore_index=True)
     refuse_two_answers(answers, evaluations)
     warmth = pd.concat([warmth_rows(run) for run in evaluations], ignore_index=True)
     warmth = warmth.drop_duplicates([*IDENTITY, "text_id", "variant", "scorer"])
-    prompts = pd.concat([prompt_rows(run) for run in evaluations], ignore_index=True)
     name_arms(answers, warmth)
-    warnings = (*mixed_commits(runs), *different_tokens(prompts, evaluations), *stopped_early(evaluations))
-    prompts = prompts.drop_duplicates("prompt_id").set_index("prompt_id")
+    warnings += [*mixed_commits(runs), *different_tokens(prompts, evaluations), *stopped_early(evaluations)]
+    prompts = prompts.drop(columns="run_number").drop_duplicates("prompt_id").set_index("prompt_id")
     chosen = [row for run in evaluations for row in checked_rows(run.folder / "preferences.jsonl", PREFERENCE)]
     preferences = pd.DataFrame(chosen, columns=list(PREFERENCE))
     rule = rule_of(evaluations)
     outcomes(answers, rule)
-    warnings = (*warnings, *unpaired(answers))
+    warnings += unpaired(answers)
     free = answers["task"].isin(advice_tasks(evaluations))
     if free.all():
         raise UserError("the runs hold advice alone, which is neither right nor wrong; ask a task with answers as well")
     answers, advice = answers[~free].reset_index(drop=True), answers[free].reset_index(drop=True)
-    return Rows(answers, warmth, prompts, loss_rows(runs), preferences, runs, warnings, rule, advice)
+    return Rows(answers, warmth, prompts, loss_rows(runs), preferences, runs, tuple(warnings), rule, advice)
 
 
 def advice_tasks(runs: Sequence[FinishedRun]) -> set[str]:
