@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PAD = 0  # the id that the published code pads with, and scores
 SLICE_TOKENS = 4096  # read in one pass of the model: bounds the logits, the largest tensor there is
+CPU_TOKENS = 1024  # what is read at once there: a layer's states stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,11 @@ def buckets(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
         part.append(index)
     if part:
         yield part
+
+
+def tokens_at_once(model: PreTrainedModel) -> int:
+    """The `batch_tokens` that suits a model's device."""
+    return CPU_TOKENS if device_of(model).type == "cpu" else SLICE_TOKENS
 
 
 def device_of(model: PreTrainedModel) -> torch.device:

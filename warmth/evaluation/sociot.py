@@ -63,7 +63,7 @@ def score(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     variant: str = "deterministic",
-    batch_tokens: int = 4096,
+    batch_tokens: int | None = None,
     passes: int = PASSES,
     seed: int = 0,
     progress: Callable[[int], None] = lambda _: None,
@@ -77,7 +77,7 @@ def score(
         variant: `deterministic` (the text's own tokens, whole text, no dropout), `reference` (what the published code
             computes, with the dropout that its scorer has), or `paper` (the same with the speakers as the text has it).
         batch_tokens: how many tokens, padding included, are read at once; bounds memory, changes no score but the
-            dropout noise of `reference` and `paper`.
+            dropout noise of `reference` and `paper`. Without one, as many as suit the device.
         passes: forward passes averaged where the scorer has dropout and the variant uses it; without dropout all
             passes are equal and one is made.
         seed: of the dropout, which a text's own content completes: its score does not depend on other texts.
@@ -104,6 +104,7 @@ def score(
         else:
             heard[index] = prompts
     progress(len(texts) - len(heard))
+    batch_tokens = batch_tokens or likelihood.tokens_at_once(model)
     if variant == "deterministic":
         found = _own_tokens(heard, [_ids(tokenizer, f'{speaker} said, "') for speaker in speakers], model, batch_tokens)
     elif likelihood.has_dropout(model):
