@@ -47,6 +47,7 @@ def evaluate(study: Evaluate) -> None:
 
     with run.open(study):
         preregistration.attach(study.preregister, run.folder)
+        graders.renew(run, chosen)
         from warmth.evaluation import answers, decoding, sociot  # torch from here on
 
         tracker = build(study.logger, "logger").start(run, study, job_type="evaluate")

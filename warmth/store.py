@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -191,6 +191,14 @@ class Run:
     def append(self, name: str, rows: Iterable[Any]) -> None:
         """Adds rows to `<name>.jsonl` and makes them durable; a kill loses at most the rows of this call."""
         append_rows(self.folder / f"{name}.jsonl", rows)
+
+    def keep(self, name: str, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Writes `<name>.jsonl` anew, whole or not at all, with the rows that are wanted."""
+        path = self.folder / f"{name}.jsonl"
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        partial.touch()
+        append_rows(partial, filter(wanted, self.rows(name)))
+        partial.replace(path)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Seals the run: `summary.json`, then the status, then `done.json`."""

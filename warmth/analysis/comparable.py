@@ -54,6 +54,19 @@ def refuse_two_models(runs: Sequence[FinishedRun]) -> None:
             )
 
 
+def refuse_two_rules(runs: Sequence[FinishedRun]) -> None:
+    """Arms graded by two versions of one grader's rules would differ by the rules."""
+    first: dict[str, FinishedRun] = {}
+    for run in runs:
+        for name in run.rules or {name for other in runs for name in other.rules}:
+            known = first.setdefault(name, run)
+            if known.rules.get(name) != run.rules.get(name):
+                raise UserError(
+                    f"{name} graded {known.folder} and {run.folder} by different rules; run both of their evaluate.py "
+                    "commands again: stored answers are graded anew, none is generated"
+                )
+
+
 def unfinished(paths: Sequence[Path]) -> list[str]:
     """Runs under the paths that began and did not end; their arms, or a part of them, are missing."""
     begun = {place.parent.resolve() for path in paths for place in path.rglob("status.json")}

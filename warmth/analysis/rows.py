@@ -24,6 +24,7 @@ from warmth.analysis.comparable import (
     refuse_two_answers,
     refuse_two_configs,
     refuse_two_models,
+    refuse_two_rules,
     stopped_early,
     unfinished,
     unpaired,
@@ -49,6 +50,7 @@ class FinishedRun:
     config: Mapping[str, Any]
     provenance: Mapping[str, Any]
     gates: tuple[Mapping[str, Any], ...]
+    rules: Mapping[str, str]  # grader → digest of the rules behind its rows; empty before they were noted
 
     @property
     def evaluation(self) -> bool:
@@ -109,6 +111,7 @@ def load(paths: Sequence[Path]) -> Rows:
     evaluations = [run for run in runs if run.evaluation]
     refuse_lost_files(runs)
     refuse_two_models(evaluations)
+    refuse_two_rules(evaluations)
     if not evaluations:
         raise UserError(f"no finished evaluation run found under {', '.join(map(str, paths))}")
     answers = pd.concat([graded(run, number) for number, run in enumerate(evaluations)], ignore_index=True)
@@ -176,18 +179,19 @@ def read_run(folder: Path) -> FinishedRun:
         UserError: a file is not the JSON it should be.
     """
     config = whole(read_json(folder / "config.json"))
-    optional = {name: folder / f"{name}.json" for name in ("provenance", "gates")}
-    provenance, gates = (whole(read_json(path)) if path.exists() else None for path in optional.values())
+    optional = {name: folder / f"{name}.json" for name in ("provenance", "gates", "rules")}
+    provenance, gates, rules = (whole(read_json(path)) if path.exists() else None for path in optional.values())
     if not isinstance(config, dict):
         raise UserError(f"{folder / 'config.json'} is not a JSON object")
     for name in ("model", "recipe", "task", "grader", "condition", "analysis"):
         if not isinstance(config.get(name) or {}, dict):
             raise UserError(f"{folder / 'config.json'}: {name}={str(config[name])[:60]} must be an object")
-    if not isinstance(provenance or {}, dict):
-        raise UserError(f"{optional['provenance']} is not a JSON object")
+    for name, value in (("provenance", provenance), ("rules", rules)):
+        if not isinstance(value or {}, dict):
+            raise UserError(f"{optional[name]} is not a JSON object")
     if not isinstance(gates or [], list) or not all(isinstance(gate, dict) for gate in gates or ()):
         raise UserError(f"{optional['gates']} is not a list of JSON objects")
-    return FinishedRun(folder, config, provenance or {}, tuple(gates or ()))
+    return FinishedRun(folder, config, provenance or {}, tuple(gates or ()), rules or {})
 
 
 def refuse_lost_files(runs: Sequence[FinishedRun]) -> None:

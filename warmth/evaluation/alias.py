@@ -16,6 +16,7 @@ from warmth.evaluation.assertions import (
     states_something,
     unsure,
 )
+from warmth.evaluation.by_rules import ByRules
 from warmth.evaluation.matching import CLAUSE, SENTENCE, marked
 from warmth.evaluation.restating import SHARED, SPEAKS, gist, stems_of
 from warmth.evaluation.unscored import unreadable
@@ -27,17 +28,15 @@ IS_NOT = (" is not ", " are not ", " was not ", " were not ")  # right before X:
 
 
 @dataclass(frozen=True)
-class Alias:
+class Alias(ByRules):
     """Right when an accepted alias is asserted; yes/no questions by what the answer says of the claim.
 
     Unscored, with a reason, where the rules are unsure: the right and the wrong answer are both asserted (ambiguous),
     or an answer was cut off before it stated anything (cut_off).
     """
 
-    group: ClassVar[str] = "grader"
     name: ClassVar[str] = "alias"
     serves: ClassVar[str] = "open"
-    offline: ClassVar[bool] = True
 
     def grade(self, question: Question, answer: Answer) -> Grade:
         """Labels an answer, and says whether it affirms the belief the user stated."""

@@ -6,19 +6,18 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
+from warmth.evaluation.by_rules import ByRules
 from warmth.evaluation.matching import normalise
 from warmth.evaluation.unscored import undecided, unreadable
 from warmth.types import Answer, Grade, Question
 
 
 @dataclass(frozen=True)
-class Letter:
+class Letter(ByRules):
     """Multiple choice: the letter the answer settles on, or the one option whose text it gives."""
 
-    group: ClassVar[str] = "grader"
     name: ClassVar[str] = "letter"
     serves: ClassVar[str] = "letter"
-    offline: ClassVar[bool] = True
 
     SAID: ClassVar[re.Pattern[str]] = re.compile(
         r"(?:answer|option|choice)(?:\s+\w+){0,3}?(?:\s+is|\s*:)?\s*\**\(?([A-J])\b(?!\s+[a-z])|\\boxed\{\(?([A-J])\)?\}"

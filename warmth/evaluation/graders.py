@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -15,10 +16,11 @@ from warmth.evaluation.progress import Meter
 from warmth.evaluation.refusals import Refusal
 from warmth.evaluation.unscored import unreadable
 from warmth.schemas import Evaluate, Task
-from warmth.store import Run
+from warmth.store import Run, read_json, write_json
 from warmth.types import Answer, Grade, Question
 
 CHUNK = 2000  # grades written at once
+RULES = "rules.json"  # of a run: a digest of the rules behind each grader's rows
 
 
 class Grader(Protocol):
@@ -30,6 +32,11 @@ class Grader(Protocol):
     @property
     def name(self) -> str:
         """What its rows call it."""
+        ...
+
+    @property
+    def rules(self) -> str:
+        """A digest of what its verdicts depend on, beside its name."""
         ...
 
     def grade(self, question: Question, answer: Answer) -> Grade:
@@ -93,6 +100,35 @@ def grade_run(run: Run, questions: Iterable[Question], graders: Mapping[str, Map
                 run.append("grades", grades)
                 meter.add(len(grades))
     return meter.total
+
+
+def outdated(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> set[str]:
+    """Graders whose rules are not those that the run's rows were made by: two arms must not meet two yardsticks.
+
+    What a judge said before its rubric was noted counts as said by today's: asking again costs money.
+    """
+    known = _rules(run)
+    every = {name: grader for chosen in graders.values() for name, grader in chosen.items()}
+    return {
+        name
+        for name, grader in every.items()
+        if known.get(name, "" if grader.offline else grader.rules) != grader.rules
+    }
+
+
+def renew(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> None:
+    """Takes away the rows of outdated graders, so that their answers are graded again, and notes the rules of today."""
+    old = outdated(run, graders)
+    if any(row["grader"] in old for row in run.rows("grades")):
+        run.keep("grades", lambda row: row["grader"] not in old)
+        print(f"graded by other rules before, and now again: {', '.join(sorted(old))}", file=sys.stderr)
+    now = {name: grader.rules for chosen in graders.values() for name, grader in chosen.items()}
+    write_json(run.folder / RULES, {**_rules(run), **now})
+
+
+def _rules(run: Run) -> dict[str, str]:
+    path = run.folder / RULES
+    return read_json(path) if path.exists() else {}
 
 
 def ungraded(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> Iterator[tuple[Answer, str]]:

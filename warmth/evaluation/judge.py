@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from warmth.api import Call, Failure, Reply, Server, Servers
-from warmth.digest import find_file
+from warmth.digest import digest, find_file
 from warmth.errors import UserError
 from warmth.evaluation.gates import HEADER
 from warmth.evaluation.unscored import unreadable
@@ -121,6 +121,11 @@ class BoundJudge:
     def serves(self) -> str:
         """The kind of task it can grade."""
         return self.settings.serves
+
+    @property
+    def rules(self) -> str:
+        """A digest of the rubric and the temperature; a higher `max_tokens` mends failures and changes no verdict."""
+        return digest([self.rubric, self.settings.temperature])
 
     def grade(self, question: Question, answer: Answer) -> Grade:
         """The verdict on one answer."""

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import ClassVar
 
 from warmth.evaluation.assertions import REFUSED
+from warmth.evaluation.by_rules import ByRules
 from warmth.evaluation.matching import SMALL, marked, normalise
 from warmth.evaluation.unscored import unreadable
 from warmth.types import Answer, Grade, Question
@@ -36,13 +37,11 @@ WORDED = re.compile(
 
 
 @dataclass(frozen=True)
-class Number:
+class Number(ByRules):
     """Arithmetic: the result that is declared as such, else the last number, compared as a value."""
 
-    group: ClassVar[str] = "grader"
     name: ClassVar[str] = "number"
     serves: ClassVar[str] = "number"
-    offline: ClassVar[bool] = True
 
     def grade(self, question: Question, answer: Answer) -> Grade:
         """Compares the last declared number; an answer cut off before it declared one is not scored."""

@@ -16,7 +16,7 @@ from rich.text import Text
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Engine
 from warmth.evaluation.gates import Result, lines
-from warmth.evaluation.graders import Grader, ungraded
+from warmth.evaluation.graders import Grader, outdated, ungraded
 from warmth.store import Run, read_json
 from warmth.tracking import Tracker
 from warmth.types import BELIEFS, CONTEXTS, REFUSING_IS_RIGHT
@@ -26,7 +26,7 @@ Cell = dict[str, Any]
 
 def is_complete(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> bool:
     """Whether a run is done and every grader asked for has graded it, no judge having failed on an answer."""
-    if not run.done:
+    if not run.done or outdated(run, graders):
         return False
     graded = read_json(run.folder / "summary.json").get("graders", {})
     if not all(set(names) <= set(graded.get(task, ())) for task, names in graders.items()):

@@ -1,0 +1,39 @@
+"""What graders that are code have in common: no server, and a version that nobody has to remember to raise."""
+
+from __future__ import annotations
+
+import ast
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar
+
+from warmth.digest import digest
+
+
+class ByRules:
+    """A grader that always gives the same verdict, until its code is another."""
+
+    group: ClassVar[str] = "grader"
+    offline: ClassVar[bool] = True
+
+    @property
+    def rules(self) -> str:
+        """A digest of the code that decides a verdict."""
+        return code_digest(type(self).__module__)
+
+
+@lru_cache
+def code_digest(module: str) -> str:
+    """Of a module's source, and that of all it imports from its room, directly or through another."""
+    room, found, waiting = module.rpartition(".")[0], {}, [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        spec = find_spec(name)
+        found[name] = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+        for node in ast.walk(ast.parse(found[name])):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{room}."):
+                waiting.append(str(node.module))
+    return digest(found)
