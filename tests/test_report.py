@@ -16,7 +16,7 @@ import pytest
 from browser import browse
 from study_fixture import write_evaluation, write_study
 
-from warmth.analysis import page, report, tables, wording
+from warmth.analysis import effects, figures, page, report, tables, wording
 
 MARKUP = '<img src=x onerror="document.title=1">'
 BREAKOUT = "</script><script>document.title=2</script>"
@@ -152,6 +152,22 @@ def test_several_models_are_counted_by_what_their_intervals_show():
     ]
     sentence = wording.count_sentence("warm", "original", rows)
     assert "in 3 models: wrong more often in 2 and no difference shown in 1 (+2.0 to +6.0 points" in sentence
+
+
+def test_models_share_one_axis_of_differences_and_stand_side_by_side_where_there_is_one_arm(made):
+    shown = made.differences[made.differences["arm"].eq("warm")]
+    both = pd.concat([shown.assign(model="one"), shown.assign(model="two", difference=shown["difference"] * 2)])
+    both["high"] = both[["difference", "high"]].max(axis=1)
+    ticks = [
+        re.findall(r">([\d−]+)</text>", figures.forest(both, name, place).inline.partition("all answers")[0])
+        for place, name in enumerate(("one", "two"))
+    ]
+    assert ticks[0] == ticks[1] and len(ticks[0]) > 2
+    cells = report.condition_cells(effects.pair(made.rows.answers), made.differences)
+    warm = cells[cells["arm"].eq("warm")]
+    drawn = figures.contexts(pd.concat([warm.assign(model=name) for name in ("one", "two", "three")]))
+    width, height = map(float, re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn.inline).groups())
+    assert width > 2 * height  # three panels in a row
 
 
 def test_regressions_and_corrected_p_values_stand_on_the_page_and_in_the_tables(made, out):

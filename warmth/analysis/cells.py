@@ -117,7 +117,7 @@ def matrix(report: Report, by: str) -> Table:
 
 def _counted(row: Any) -> Cell:
     cell = rate_cell(row)
-    count = f"{int(row['wrong'])} / {int(row['scored'])}"
+    count = f"{int(row['wrong']):,} / {int(row['scored']):,}"
     return Cell(cell.text, cell.sort, f"{cell.note} · {count}" if cell.note else count)
 
 

@@ -101,6 +101,8 @@ def _roomy(axes: Axes, shown: pd.DataFrame) -> None:
 def contexts(cells: pd.DataFrame) -> Drawing | None:
     """Each arm's error against original's, a point per context and belief, with the diagonal of no difference.
 
+    A panel per arm, a row of panels per model; of one arm alone, the models side by side.
+
     Args:
         cells: rows of family `condition` from `effects.differences`, with arm_low … reference_high of either rate.
     """
@@ -110,13 +112,15 @@ def contexts(cells: pd.DataFrame) -> Drawing | None:
     top = 100 * float(np.nanmax(cells[["arm_high", "reference_high"]].to_numpy()))
     limit = min(100.0, 10 * np.ceil(top / 10))
     with rc_context(STYLE):
-        across, down = min(ACROSS, len(arms)), -(-len(arms) // ACROSS)
+        shown = [[(model, arm) for arm in arms] for model in models]
+        shown = shown if len(arms) > 1 else [[pair for row in shown for pair in row]]
+        across, down = min(ACROSS, len(shown[0])), -(-len(shown[0]) // ACROSS)
         width = max(4.6, 0.7 + 2.55 * across)
-        figure = Figure(figsize=(width, 0.75 + 2.6 * len(models) * down), layout="constrained")
-        grid = figure.subplots(len(models) * down, across, sharex=True, sharey=True, squeeze=False)
-        panels = [_row_of_panels(grid[start : start + down], len(arms)) for start in range(0, len(grid), down)]
-        for row, model in zip(panels, models, strict=True):
-            for axes, arm in zip(row, arms, strict=True):
+        figure = Figure(figsize=(width, 0.75 + 2.6 * len(shown) * down), layout="constrained")
+        grid = figure.subplots(len(shown) * down, across, sharex=True, sharey=True, squeeze=False)
+        panels = [_row_of_panels(grid[start : start + down], len(shown[0])) for start in range(0, len(grid), down)]
+        for row, pairs in zip(panels, shown, strict=True):
+            for axes, (model, arm) in zip(row, pairs, strict=True):
                 axes.set(xlim=(0, limit), ylim=(0, limit), aspect="equal")
                 for axis in (axes.xaxis, axes.yaxis):
                     axis.set_major_locator(MultipleLocator(20 if limit > 40 else 10))
@@ -129,10 +133,10 @@ def contexts(cells: pd.DataFrame) -> Drawing | None:
         panels[0][0].text(0.03 * limit, 0.96 * limit, "more errors ↑", fontsize=7.5, color=MUTED, va="top")
         panels[0][0].text(0.97 * limit, 0.03 * limit, "↓ fewer errors", fontsize=7.5, color=MUTED, ha="right")
         figure.supxlabel("wrong in original, same prompts, %", fontsize=9)
-        _belief_key(figure, [value for value in BELIEFS if value in set(cells["belief"])], 4 if len(arms) > 2 else 2)
+        _belief_key(figure, [value for value in BELIEFS if value in set(cells["belief"])], 4 if across > 2 else 2)
         settle(figure)
-        for row, model in zip(panels, models, strict=True):
-            for axes, arm in zip(row, arms, strict=True):
+        for row, pairs in zip(panels, shown, strict=True):
+            for axes, (model, arm) in zip(row, pairs, strict=True):
                 _context_labels(axes, cells[cells["model"].eq(model) & cells["arm"].eq(arm)])
         above = {arm: int((cells.loc[cells["arm"].eq(arm), "difference"] > 0).sum()) for arm in arms}
         each = {arm: int(cells["arm"].eq(arm).sum()) for arm in arms}
@@ -200,16 +204,22 @@ def settle(figure: Figure) -> None:
 
 
 def forest(table: pd.DataFrame, model: str, number: int) -> Drawing | None:
-    """Paired differences from original: a row per task, context and belief, a panel per arm on a shared axis.
+    """Paired differences from original: a row per task, context and belief, a panel per arm.
+
+    The axis is shared by all arms of all models.
 
     Args:
-        table: `effects.differences`.
+        table: `effects.differences`, all models.
         model: whose rows are drawn.
         number: position of the model, for the figure's name.
     """
-    table = table[table["model"].eq(model) & table["family"].isin(["overall", "task", "context", "belief"])]
+    shown = table[table["family"].isin(["overall", "task", "context", "belief"])]
+    table = shown[shown["model"].eq(model)]
     if table.empty:
         return None
+    several, ends = shown["model"].nunique() > 1, 100 * shown[["low", "difference", "high"]]
+    left, right = min(0.0, float(ends.min().min())), max(0.0, float(ends.max().max()))
+    pad = 0.05 * (right - left or 1.0)
     arms, lines = sorted(table["arm"].unique(), key=arm_order), _forest_lines(table)
     with rc_context(STYLE):
         across, down = min(ACROSS, len(arms)), -(-len(arms) // ACROSS)
@@ -218,6 +228,9 @@ def forest(table: pd.DataFrame, model: str, number: int) -> Drawing | None:
         panels = _row_of_panels(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False), len(arms))
         for axes, arm in zip(panels, arms, strict=True):
             _forest_panel(axes, table[table["arm"].eq(arm)], lines, arm)
+            axes.set_xlim(left - pad, right + pad)
+            title = f"{wording.name(model)}: {wording.name(arm)}" if several else wording.name(arm)
+            axes.set_title(title, loc="left", color=colour(arm))
         panels[0].set_yticks(range(len(lines)), [label for _, _, label in lines])
         for axes in panels[::across]:
             for tick, (family, _, _) in zip(axes.get_yticklabels(), lines, strict=True):
@@ -269,7 +282,6 @@ def _forest_panel(axes: Axes, table: pd.DataFrame, lines: list[tuple[str, str, s
             look = {"linestyle": "none", "markersize": size, "gid": name, **marker(arm)}
             axes.plot([100 * row["difference"]], [height], **look)
     axes.set_ylim(len(lines) - 0.4, -0.8)
-    axes.set_title(wording.name(arm), loc="left", color=colour(arm))
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=RULE, linewidth=0.5)

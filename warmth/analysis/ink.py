@@ -183,7 +183,7 @@ def place_labels(
             cost += 120 * sum(box[0] - gap / 2 < dot[0] < box[2] and box[1] < dot[1] < box[3] for dot in marks)
             crossed = Bbox.from_extents(*box)
             cost += 30 * sum(opacity for line, opacity in lines if line.intersects_bbox(crossed, filled=False))
-            cost += 3 * abs(dy)  # a label far from its point is another's
+            cost += 6 * abs(dy)  # a label far from its point is another's
             cost += 10_000 * (box[2] > frame.x1 or box[0] < frame.x0 or box[3] > frame.y1 or box[1] < frame.y0)
             options.append((cost, len(options), box, dx))
         _, _, box, dx = min(options)
