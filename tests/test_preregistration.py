@@ -55,6 +55,13 @@ def test_every_departure_is_a_line(path):
     assert "questions: 2 planned, 1 asked" in preregistration.deviations(plan, fewer, 2.0, "holm")
 
 
+def test_questions_are_counted_in_the_planned_tasks(path):
+    plan = preregistration.read(path)
+    more = pd.concat([answers(question_id="q0"), answers(task="medqa")])
+    lines = preregistration.deviations(plan, more, 2.0, "holm")
+    assert lines == ["tasks: there but not planned: medqa", "questions: 2 planned, 1 asked"]
+
+
 def test_a_frozen_plan_cannot_be_changed(path):
     seal = preregistration.freeze(path)
     assert preregistration.freeze(path) == seal

@@ -62,6 +62,10 @@ def test_only_finished_runs_count(study):
     assert "cold" not in loaded.arms and loaded.warnings == (f"Not finished, so left out: {left.name}.",)
 
 
+def test_arms_come_in_the_order_of_tables_whatever_their_folders_names(study):
+    assert list(dict.fromkeys(rows.load([study]).answers["arm"])) == ["original", "untransformed", "cold", "warm"]
+
+
 def test_rows_that_a_finished_run_lost_are_noted(study):
     torn, short, bare = (folder(study, arm) for arm in ("cold", "warm", "untransformed"))
     with (torn / "answers.jsonl").open("rb+") as stream:
@@ -69,9 +73,9 @@ def test_rows_that_a_finished_run_lost_are_noted(study):
     for path in (short / "answers.jsonl", bare / "prompts.jsonl"):
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:-2]))
     assert rows.load([study]).warnings == (
+        f"{bare.name}: 2 answered prompts are not in prompts.jsonl.",
         f"{torn.name}/answers.jsonl ends inside a row, which is left out.",
         f"{torn.name}: 1 of 288 prompts have no answer.",
-        f"{bare.name}: 2 answered prompts are not in prompts.jsonl.",
         f"{short.name}: 2 of 288 prompts have no answer.",
     )
 

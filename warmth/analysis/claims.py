@@ -80,12 +80,15 @@ def _verdict(row: dict[str, Any]) -> str:
 
 def claim_table(frame: pd.DataFrame) -> Table:
     """The hypotheses with their verdicts."""
-    caption = "Hypotheses fixed before the answers. Small: 95 % interval and paired answers."
+    caption = "Hypotheses fixed before the answers. Small: 95 % interval and pairs of answers."
     columns = ["Hypothesis", "Model", "Arm", "Against", "Claim", "Difference, points", "p, corrected", "Verdict"]
     table = Table("claims", caption, columns, ["text"] * 5 + ["number"] * 2 + ["text"])
     for row in frame.to_dict("records"):
         ends = wording.span(row["low"], row["high"], sign=True)
-        shift = Cell(wording.points(row["difference"]), None, ends) if wording.known(row["difference"]) else Cell("—")
+        shift = Cell("—")
+        if wording.known(row["difference"]):
+            note = f"{ends or 'no interval'} · {int(row['pairs']):,} pairs"
+            shift = Cell(wording.points(row["difference"]), float(row["difference"]), note)
         claim = row["direction"] if isinstance(row["direction"], str) else ""
         cells = [Cell(wording.name(row["hypothesis"])), Cell(wording.name(row["model"])), arm_cell(row["arm"])]
         cells += [arm_cell(row["reference"]), Cell(claim), shift]

@@ -239,7 +239,7 @@ def plan(report: Report) -> dict[str, str] | None:
     settings = report.settings
     if settings.plan is None:
         return None
-    return {"seal": settings.seal, "estimand": wording.visible(settings.plan.estimand, 600)}
+    return {"seal": settings.seal, "estimand": wording.visible(settings.plan.estimand, 600).rstrip(" .")}
 
 
 def stylesheet() -> str:

@@ -193,8 +193,9 @@ def deviations(
     for claim in plan.hypotheses:
         lost = sorted({claim.arm, claim.reference} - arms)
         lines += [f"hypothesis {claim.name}: no answers of {', '.join(lost)}"] if lost else []
-    questions = answers[["task", "question_id"]].drop_duplicates().shape[0]
-    if plan.questions and questions != plan.questions:
+    planned = answers[answers["task"].isin(plan.tasks)] if plan.tasks else answers
+    questions = planned[["task", "question_id"]].drop_duplicates().shape[0]
+    if plan.questions and len(planned) and questions != plan.questions:  # none at all: told above
         lines.append(f"questions: {plan.questions} planned, {questions} asked")
     trained = answers.loc[answers["arm"].ne("original")]
     seeds = int(trained["seed"].nunique()) if len(trained) else 0

@@ -108,7 +108,7 @@ def load(paths: Sequence[Path]) -> Rows:
             answers, under one arm, model, strength, dose, checkpoint and seed.
     """
     runs = tuple(read_run(folder) for folder in finished(paths))
-    evaluations = [run for run in runs if run.evaluation]
+    evaluations = sorted((run for run in runs if run.evaluation), key=lambda run: (run.model, arm_order(run.arm)))
     refuse_lost_files(runs)
     refuse_two_models(evaluations)
     refuse_two_rules(evaluations)
