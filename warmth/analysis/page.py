@@ -213,7 +213,7 @@ def render(report: Report) -> str:
         agreement=measures.agreement_table(report.supplement.agreement),
         claims=claims.claim_table(report.supplement.claims) if report.supplement.claims is not None else None,
         deviations=[wording.visible(line, 300) for line in report.supplement.deviations],
-        grading=grading.views(report.grading),
+        grading=[one_model(table, report) for table in grading.views(report.grading)],
         plan=plan(report),
         margin=f"{report.settings.margin_points:g}",
         points=Markup(behind.as_json(report.behind)),
@@ -230,8 +230,8 @@ def unbroken(note: str) -> Markup:
 
 
 def one_model(table: cells.Table | None, report: Report) -> cells.Table | None:
-    """A table without its model column where there is but one; None stays None."""
-    return None if table is None else cells.without_model(table, report)
+    """A table without its model column, where that comes first and there is but one model; None stays None."""
+    return cells.without_model(table, report) if table and table.columns[0] == "Model" else table
 
 
 def plan(report: Report) -> dict[str, str] | None:
