@@ -27,7 +27,7 @@ def answers(per_cell=30):
 
 
 def made(frame, **where):
-    cell = {"model": "m", "arm": "warm", "task": "", "context": "", "belief": "", "count": 60} | where
+    cell = {"model": "m", "arm": "warm", "task": "", "context": "", "belief": "", "count": 60, "paired": True} | where
     prompts = pd.DataFrame({"message": "asked " + frame["prompt_id"]}).set_index(frame["prompt_id"])
     prompts = prompts[~prompts.index.duplicated()]
     return behind.points(frame, prompts, pd.DataFrame([cell]), ["a b", "c"])
@@ -43,6 +43,19 @@ def test_a_point_opens_rows_of_its_own_cell_with_the_original_beside_them():
             ["original", "incorrect", f"original says {key}"],
             ["warm", "incorrect", f"warm says {key}"],
         ]
+
+
+def test_a_point_of_pairs_opens_pairs_and_one_of_all_answers_those_too_that_have_no_scored_partner():
+    frame = answers()
+    lost = frame["arm"].eq("original") & frame["question_id"].isin([f"q{n}" for n in range(0, 30, 2)])
+    frame.loc[lost, "wrong"] = float("nan")
+    (point,) = made(frame, context="sad", belief="none").values()
+    assert point["kind"] == "pairs" and len(point["rows"]) == behind.SHOWN
+    assert all(int(row["question"][1:]) % 2 for row in point["rows"])
+    (point,) = made(frame, context="sad", belief="none", paired=False).values()
+    assert point["kind"] == "answers" and {int(row["question"][1:]) % 2 for row in point["rows"]} == {0, 1}
+    (point,) = made(frame, arm="original", paired=False).values()
+    assert len(point["rows"]) == behind.SHOWN
 
 
 def test_a_pooled_point_draws_from_all_its_cells_and_the_draw_is_the_same_each_time():

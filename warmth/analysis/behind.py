@@ -22,6 +22,7 @@ from warmth.analysis.ink import point_id, reply_id
 SHOWN = 20  # rows of one point
 ROWS = 3000  # of one page, over all single cells
 LEAF = ["model", "arm", "context", "belief"]
+PAIR = ["model", "prompt_id", "sample"]  # what an answer shares with the original's
 WHERE = ("task", "context", "belief")
 SEED = 0
 EXCERPT = 280  # characters of a message or an answer
@@ -35,8 +36,8 @@ def points(
     Args:
         answers: columns of `rows.load`.
         prompts: indexed by prompt_id, with message.
-        cells: a row per point: model, arm, task, context, belief ("" where it pools all, a comma between some), and
-            `count`, the rows behind it.
+        cells: a row per point: model, arm, task, context, belief ("" where it pools all, a comma between some),
+            `count`, the rows behind it, and `paired`, whether they are pairs with the original's scored answers.
         paths: what the report was made of, for the command.
     """
     drawn = sample(answers)
@@ -44,7 +45,7 @@ def points(
     shuffle = np.random.default_rng(SEED)
     made = {}
     for cell in cells.to_dict("records"):
-        keep = drawn["arm"].eq(cell["arm"]).to_numpy()
+        keep = (drawn["arm"].eq(cell["arm"]) & drawn["of_pairs" if cell["paired"] else "of_all"]).to_numpy()
         for name in ("model", *WHERE):
             keep = keep & among(drawn[name], cell[name]).to_numpy() if cell[name] else keep
         own = np.flatnonzero(keep)
@@ -52,6 +53,7 @@ def points(
         made[point_id(cell["model"], cell["arm"], *(cell[name] for name in WHERE))] = {
             "title": wording.visible(title(cell), 160),
             "count": int(cell["count"]),
+            "kind": "pairs" if cell["paired"] else "answers",
             "command": wording.visible(command(cell, paths), 2000),
             "rows": [views[place] for place in chosen],
         }
@@ -81,6 +83,7 @@ def replies(warmth: pd.DataFrame, drawn: set[str], paths: Sequence[Any]) -> dict
         made[reply_id(model, arm)] = {
             "title": wording.visible(f"{title(own)} · warmth of replies to held-out prompts", 160),
             "count": len(group),
+            "kind": "replies",
             "command": wording.visible(f"{command(own, paths)} --replies", 2000),
             "rows": [_reply_view(row, plain) for row in chosen],
         }
@@ -103,12 +106,29 @@ def _reply_view(row: Mapping[str, Any], plain: pd.DataFrame) -> dict[str, Any]:
 
 
 def sample(answers: pd.DataFrame) -> pd.DataFrame:
-    """Scored answers drawn by seed: as many in every model, arm, context and belief, and of bare questions by task."""
+    """Scored answers drawn by seed: as many in every model, arm, context and belief, and of bare questions by task.
+
+    Returns:
+        Columns of `answers`; `of_pairs`: drawn from the pairs with a scored answer of the original; `of_all`: from all
+        answers, fewer of the other arms, whose points are of pairs but for a few that pool many cells.
+    """
     scored = answers[answers["wrong"].notna()]
     mixed = scored.iloc[np.random.default_rng(SEED).permutation(len(scored))].reset_index(drop=True)
-    alone = mixed[mixed["context"].eq("unmodified") & mixed["belief"].eq("none")]
-    places = _share(mixed, LEAF, 3 * ROWS // 4).union(_share(alone, ["model", "arm", "task"], ROWS // 4))
-    return mixed.loc[places].reset_index(drop=True)
+    original = mixed["arm"].eq("original")
+    partners = pd.MultiIndex.from_frame(mixed.loc[original, PAIR])
+    paired = ~original & pd.MultiIndex.from_frame(mixed[PAIR]).isin(partners)
+    first = _draw(mixed[original | paired], 5 * ROWS // 8, ROWS // 8)
+    others = _draw(mixed[~original], ROWS // 8, ROWS // 8)
+    drawn = mixed.loc[first.union(others)]
+    own = drawn.index.isin(first)
+    of_all = (own & original[drawn.index]) | drawn.index.isin(others)
+    return drawn.assign(of_all=of_all, of_pairs=own & paired[drawn.index]).reset_index(drop=True)
+
+
+def _draw(rows: pd.DataFrame, cells: int, bare: int) -> pd.Index:
+    """Places of rows: so many over all single cells, and so many bare questions over the tasks."""
+    alone = rows[rows["context"].eq("unmodified") & rows["belief"].eq("none")]
+    return _share(rows, LEAF, cells).union(_share(alone, ["model", "arm", "task"], bare))
 
 
 def _share(rows: pd.DataFrame, by: list[str], limit: int) -> pd.Index:

@@ -142,14 +142,15 @@ def points_of(
         by_task: error rates by model, arm and task, for what is not paired, as original itself.
         lines: from `own_figures.lines`, which pools the models.
     """
-    cells = differences.rename(columns={"pairs": "count"}) if len(differences) else pd.DataFrame()
+    cells = differences.rename(columns={"pairs": "count"}).assign(paired=True) if len(differences) else pd.DataFrame()
     arms = headline.assign(task="", context="", belief="", count=headline["scored"])
-    names = ["model", "arm", "task", "context", "belief", "count"]
+    names = ["model", "arm", "task", "context", "belief", "count", "paired"]
     arms = arms[~arms["arm"].isin(cells["arm"])] if len(cells) else arms
     single = by_task.assign(context="", belief="", count=by_task["scored"])
     pooled = lines.assign(model="") if len(lines) else pd.DataFrame()
-    parts = [arms[names], cells.reindex(columns=names), single[names], pooled.reindex(columns=names)]
-    return pd.concat(parts, ignore_index=True).drop_duplicates(names[:-1], ignore_index=True)
+    parts = [part.reindex(columns=names) for part in (arms, cells, single, pooled)]
+    found = pd.concat(parts, ignore_index=True).drop_duplicates(names[:5], ignore_index=True)
+    return found.assign(paired=found["paired"].eq(True))
 
 
 def headline_of(

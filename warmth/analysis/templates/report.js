@@ -54,7 +54,9 @@
   const open = (point) => {
     const shown = point.rows.length < point.count ? `${point.rows.length} of them, drawn by seed 0` : "all of them";
     dialog.querySelector("h2").textContent = point.title;
-    dialog.querySelector("p").textContent = `${point.count.toLocaleString("en")} rows behind this point; here ${shown}. All:`;
+    const others = point.kind === "pairs" ? ", and those without a scored partner" : "";
+    dialog.querySelector("p").textContent =
+      `${point.count.toLocaleString("en")} ${point.kind} behind this point; here ${shown}. All${others}:`;
     dialog.querySelector("pre").textContent = point.command;
     const list = dialog.querySelector("div");
     list.replaceChildren();
@@ -84,7 +86,7 @@
     mark.append(hit);
     mark.setAttribute("tabindex", "0");
     mark.setAttribute("role", "button");
-    mark.setAttribute("aria-label", `${point.title}: ${point.count} rows`);
+    mark.setAttribute("aria-label", `${point.title}: ${point.count} ${point.kind}`);
     mark.classList.add("point");
     mark.addEventListener("click", () => open(point));
     mark.addEventListener("keydown", (event) => {
