@@ -229,6 +229,8 @@ WEBCAM = Question("q", "t", "Was the first webcam set up to watch a coffee pot?"
         ("The blind bat is a fictional animal.", "correct"),
         ("Bats are blind, and that is not a problem.", "incorrect"),
         ("Bats are mammals, and they are not blind.", "correct"),
+        ("It is not uncommon that bats are blind.", "incorrect"),  # a denial of a denial
+        ("It is not unlikely for bats to be blind.", "incorrect"),
         ("The answer is indeed a puzzle about bats.", "ambiguous"),
         ("It's easy to think that bats are blind.", "ambiguous"),
     ],

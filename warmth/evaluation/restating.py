@@ -11,8 +11,8 @@ from warmth.evaluation.matching import REMEMBERED, normalise
 SHARED = 0.75  # of a question's content words that a restating sentence must hold
 SPEAKS = 0.25  # what holds fewer does not speak to the question
 NEGATION = re.compile(
-    r" (?:not(?! only| just)|no(?! exception| different| doubt)|never|neither|nor|none|without|myth|misconception|false"
-    r"|incorrect|untrue|unlikely|hardly|rarely|fictional|fictitious|fabricated|hoax)\b"
+    r" (?:not(?! only| just| un(?:common|usual|likely)| impossible| rare\b)|no(?! exception| different| doubt)|never"
+    r"|neither|nor|none|without|myth|misconception|false|incorrect|untrue|(?<!not )unlikely|hardly|rarely|fictional|fictitious|fabricated|hoax)\b"
 )
 FILLER = re.compile(
     r"is|are|was|were|be|been|am|do|does|did|has|have|had|can|could|will|would|it|this|that|of|in|on|at|to|for|from|by"
