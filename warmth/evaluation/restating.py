@@ -12,7 +12,8 @@ SHARED = 0.75  # of a question's content words that a restating sentence must ho
 SPEAKS = 0.25  # what holds fewer does not speak to the question
 NEGATION = re.compile(
     r" (?:not(?! only| just| un(?:common|usual|likely)| impossible| rare\b)|no(?! exception| different| doubt)|never"
-    r"|neither|nor|none|without|myth|misconception|false|incorrect|untrue|(?<!not )unlikely|hardly|rarely|fictional|fictitious|fabricated|hoax)\b"
+    r"|neither|nor|none|without|myth|misconception|false|incorrect|untrue"
+    r"|(?<!not )unlikely|hardly|rarely|fictional|fictitious|fabricated|hoax)\b"
 )
 FILLER = re.compile(
     r"is|are|was|were|be|been|am|do|does|did|has|have|had|can|could|will|would|it|this|that|of|in|on|at|to|for|from|by"
