@@ -115,10 +115,11 @@ def sample(answers: pd.DataFrame) -> pd.DataFrame:
     scored = answers[answers["wrong"].notna()]
     mixed = scored.iloc[np.random.default_rng(SEED).permutation(len(scored))].reset_index(drop=True)
     original = mixed["arm"].eq("original")
-    partners = pd.MultiIndex.from_frame(mixed.loc[original, PAIR])
-    paired = ~original & pd.MultiIndex.from_frame(mixed[PAIR]).isin(partners)
-    first = _draw(mixed[original | paired], 5 * ROWS // 8, ROWS // 8)
-    others = _draw(mixed[~original], ROWS // 8, ROWS // 8)
+    keys = mixed.groupby(PAIR, sort=False).ngroup()
+    paired = ~original & keys.isin(keys[original])
+    slim = mixed[[*LEAF, "task"]]  # texts are slow to carry
+    first = _draw(slim[original | paired], 5 * ROWS // 8, ROWS // 8)
+    others = _draw(slim[~original], ROWS // 8, ROWS // 8)
     drawn = mixed.loc[first.union(others)]
     own = drawn.index.isin(first)
     of_all = (own & original[drawn.index]) | drawn.index.isin(others)
