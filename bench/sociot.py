@@ -25,7 +25,6 @@ from warmth.digest import ROOT
 from warmth.evaluation import sociot
 from warmth.models import choose_dtype, load_model, load_tokenizer, named_model
 
-PASSES = 100  # of the published computation
 ROUNDS = 3
 PRODUCT = (2048, 576, 1536)  # rows, inputs, outputs of the product that is taken for the peak: a layer's of the scorer
 

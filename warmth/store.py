@@ -196,7 +196,7 @@ class Run:
         """Writes `<name>.jsonl` anew, whole or not at all, with the rows that are wanted."""
         path = self.folder / f"{name}.jsonl"
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        partial.touch()
+        partial.unlink(missing_ok=True)  # of a process that was killed and had this number
         append_rows(partial, filter(wanted, self.rows(name)))
         partial.replace(path)
 

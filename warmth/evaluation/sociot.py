@@ -76,8 +76,9 @@ def score(
         tokenizer: the scorer's; no special token is added.
         variant: `deterministic` (the text's own tokens, whole text, no dropout), `reference` (what the published code
             computes, with the dropout that its scorer has), or `paper` (the same with the speakers as the text has it).
-        batch_tokens: how many tokens, padding included, are read at once; bounds memory, changes no score but the
-            dropout noise of `reference` and `paper`. Without one, as many as suit the device.
+        batch_tokens: how many tokens, padding included, are read at once; bounds memory, changes no score but by
+            rounding (in bfloat16 some 2e-4) and the dropout noise of `reference` and `paper`. Without one, as many as
+            suit the device.
         passes: forward passes averaged where the scorer has dropout and the variant uses it; without dropout all
             passes are equal and one is made.
         seed: of the dropout, which a text's own content completes: its score does not depend on other texts.
