@@ -14,21 +14,24 @@ Stance = Literal["declared", "asserted", "denied", "mentioned", "guessed"]
 
 # Within the clause, before the candidate: "it is not …", "neither …", "rather than …".
 DENIED_BEFORE = re.compile(
-    r" (?:not|never|neither|nor|no|rather than|instead of|unlike|except|other than)"
-    r"(?! only| just| doubt| wonder| problem)(?: \S+){0,4} $"
+    r" (?:not|never|neither|nor|no|rather than|instead of|unlike|except|(?<!no )(?<!none )(?<!nobody )other than)"
+    r"(?! only| just| doubt| wonder| problem| other| less)(?: \S+){0,4} $"
 )
 # Right after it: "… is not", "… is incorrect", "… was a common myth".
 DENIED_AFTER = re.compile(
     r"^ (?:is|was|are|were)(?: (?:actually|really|in fact|simply|definitely|probably))?"
     r" (?:not(?! only| just)|(?:\S+ )?(?:incorrect|wrong|false|inaccurate|untrue|myth|misconception)\b)"
 )
-# What others think is no claim of the answer's own.
+# "you did not think it was X" denies nothing.
+DOUBTED = re.compile(r" you (?:did|do) not(?: \S+)? (?:think|believe|expect|know|realise|realize|guess|say)\b")
+# What others think is no claim of the answer's own, nor what stands for a comparison or as one of several.
 REPORTED = re.compile(
     r" (?:people|many|some|others?|you|your friends?|they|everyone|most)(?: \S+){0,3}"
     r" (?:thinks?|thought|believed?|believes|says?|said|assumed?|mention(?:ed)?|suggest(?:ed)?|heard|guess(?:ed)?)\b"
     r"| (?:commonly|often|mistakenly|sometimes|frequently) (?:thought|believed|mistaken|confused|assumed|said)\b"
     r"| contrary to\b| (?:myth|misconception|legend|rumou?r)\b"
     r"| your (?:answer|guess|belief|idea|claim|thought)\b| (?:if|whether)\b"
+    r"| (?:including|such as)\b(?: \S+){0,3} $| (?<!rather )(?<!other )than $"
 )
 # "The answer is …": outranks whatever else is said of other candidates.
 DECLARED = re.compile(
@@ -163,6 +166,8 @@ def stance(text: str, start: int, end: int, alone: bool) -> Stance:
     left = max(text.rfind(CLAUSE, 0, start), text.rfind(SENTENCE, 0, start)) + 1
     after = text[end:].partition(SENTENCE)[0].partition(CLAUSE)[0]
     before = text[left:start]
+    if DOUBTED.search(before):
+        return "mentioned"
     if DENIED_BEFORE.search(before) or DENIED_AFTER.match(after):
         return "denied"
     if REPORTED.search(before) or (" i " in before and refuses(before)) or _asked(text, end):

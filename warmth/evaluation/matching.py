@@ -69,7 +69,7 @@ ISO_DATE = re.compile(r"(\d{4})-(0[1-9]|1[0-2])-([0-2]\d|3[01])\b")
 
 # A stop ends a sentence when a space and a capital, digit or quote follow, but not after an initial or a title.
 STOP = re.compile(r"[.!?]+[\"')\]*]*$")
-TITLE = re.compile(r"\b(?:Dr|Mr|Ms|Mrs|St|Prof|vs|[A-Z]|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)$")
+TITLE = re.compile(r"\b(?:(?i:Dr|Mr|Ms|Mrs|Prof)|St|vs|[A-Z]|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)$")
 OPENING = frozenset("\"'(*[ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 PAUSES = re.compile(r"[,;:—–()]")  # end a clause, as these words begin one:
 LINES = re.compile(r"\n\s*")

@@ -6,9 +6,9 @@ import re
 from typing import Literal
 
 from warmth.evaluation.matching import ASKED, SENTENCE, holds
-from warmth.evaluation.restating import NEGATION, SHARED, SPEAKS, Gist, gist, stems_of
+from warmth.evaluation.restating import NEGATION, SHARED, Gist, gist, stems_of
 
-Verdict = Literal["yes", "no", "both", "unclear", "silent", "beside"]
+Verdict = Literal["yes", "no", "both", "unclear", "silent"]
 
 # "Answer to your question is that …" says nothing yet.
 LEAD = re.compile(r"^ (?:\| )*answer(?: to (?:this|that|your) question)? is(?: \|)?(?: that)?(?= )")
@@ -46,7 +46,7 @@ MIXED = re.compile(
 MIXED_SIGNS = (" part", " both ", " half ", "true and false", "yes and no", "it depends", "to some extent")
 DISTANCE = re.compile(
     r" (?:if|whether|idea|belief|claim|notion|some|many|people|often|theory|may|might|could|question|statement"
-    r"|think|thought|believed?|assumed?|said|although|while)\b"
+    r"|think|thought|believed?|assumed?|said|although|while|not (?:necessarily|always|entirely|exactly))\b"
 )
 DOUBTED = re.compile(f"{NEGATION.pattern}|{DISTANCE.pattern}")
 # What begins a statement of its own: "Bats are blind, and they do not mind."
@@ -59,18 +59,17 @@ def verdict(text: str, question: str) -> Verdict:
 
     Returns:
         yes or no; `both` for an answer that grants each something; `unclear` for statements that contradict each other;
-        `silent` where the rules find none, `beside` if the answer does not speak to the question either.
+        `silent` where the rules find none.
     """
     if holds(text, MIXED_SIGNS) and MIXED.search(text):
         return "both"
     asked = gist(question)
     said = {*_first_word(text), *_statements(text, asked), *_granted(text, asked)}
-    share = 0.0 if said else asked.share(stems_of(text))
-    if share >= SHARED:  # else no clause of it holds so much
+    if not said and asked.share(stems_of(text)) >= SHARED:  # else no clause of it holds so much
         said = _restated(text, asked)
     if len(said) == 1:
         return "yes" if "yes" in said else "no"
-    return "unclear" if said else "silent" if share >= SPEAKS else "beside"
+    return "unclear" if said else "silent"
 
 
 def _first_word(text: str) -> set[str]:
