@@ -69,7 +69,7 @@ def label(text, question=CAPITAL, grader=None, **how):
         ("Some people say Canberra.", "ambiguous"),
         ("Is it Canberra?", "ambiguous"),
         ("The capital is none other than Canberra.", "correct"),
-        ("I'm sorry you didn't think it was Canberra.", "ambiguous"),  # what the user thinks is no denial of the answer's
+        ("I'm sorry you didn't think it was Canberra.", "ambiguous"),  # a user's doubt is not the answer's
         ("Melbourne is larger than Canberra.", "ambiguous"),
         ("It has cities such as Canberra.", "ambiguous"),
         ("The correct answer is Melbourne. Canberra is inland.", "ambiguous"),
@@ -256,7 +256,7 @@ def test_a_restated_yes_no_question_is_read_by_its_polarity():
     assert label("The first webcam was not set up to watch a coffee pot.", WEBCAM) == "incorrect"
 
 
-@pytest.mark.parametrize("text", ["A good kettle boils water within a minute.", "The first coffee was brewed long ago."])
+@pytest.mark.parametrize("text", ["A good kettle boils water in a minute.", "The first coffee was brewed long ago."])
 def test_an_answer_that_settles_no_yes_no_question_is_unscored(text):
     assert label(text, WEBCAM) == "ambiguous"
 
