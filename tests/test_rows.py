@@ -170,7 +170,9 @@ def test_mixed_commits_and_uncommitted_code_are_noted(study):
     path = folder(study, "cold") / "provenance.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"commit": "f" * 40, "dirty": True}))
     warnings = " ".join(rows.load([study]).warnings)
-    assert "2 commits" in warnings and "1 of 7 runs" in warnings
+    assert "2 commits" in warnings and "1 of 7 runs" in warnings and "not known" not in warnings
+    path.unlink()
+    assert "commit is not known: 1 of 7 runs" in " ".join(rows.load([study]).warnings)
 
 
 def test_arms_that_read_other_tokens_are_noted(study):

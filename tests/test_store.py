@@ -23,6 +23,14 @@ def test_a_torn_last_line_is_left_out_and_then_overwritten(tmp_path):
         assert [row["a"] for row in run.rows("answers")] == [1, 2, 3]
 
 
+def test_rows_kept_anew_do_not_continue_the_partial_file_of_a_killed_process(tmp_path):
+    with Run(tmp_path / "m-r-s0-abc").open(Train()) as run:
+        run.append("grades", [{"a": 1}, {"a": 2}])
+        (run.folder / f"grades.jsonl.{os.getpid()}.partial").write_text('{"a": 9}\n')
+        run.keep("grades", lambda row: row["a"] == 2)
+        assert [row["a"] for row in run.rows("grades")] == [2]
+
+
 def test_a_broken_line_in_the_middle_is_named(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text('{"a": 1}\nnonsense\n{"a": 2}\n')

@@ -191,6 +191,9 @@ def mixed_commits(runs: Sequence[FinishedRun]) -> list[str]:
     lines = [f"The runs were made at {len(commits)} commits: {', '.join(commits)}."] if len(commits) > 1 else []
     if dirty:
         lines.append(f"Made with uncommitted changes: {dirty} of {len(runs)} runs.")
+    unknown = sum(not run.provenance.get("commit") for run in runs)
+    if unknown:
+        lines.append(f"Made by code whose commit is not known: {unknown} of {len(runs)} runs.")
     return lines
 
 
