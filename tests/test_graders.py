@@ -53,7 +53,9 @@ def label(text, question=CAPITAL, grader=None, **how):
         ("The correct answer is Sydney. Canberra lies inland.", "incorrect"),
         ("The capital is Melbourne.", "incorrect"),
         ("Neither Canberra nor Perth.", "incorrect"),
-        ("Canberrans are nice people.", "incorrect"),  # word borders
+        ("Canberrans are nice people.", "ambiguous"),  # another word, of the same stem
+        ("Ask the council of the city, if not Melbourne.", "incorrect"),
+        ("I have been to Canberra.", "ambiguous"),
         ("It could be Canberra.", "hedged"),
         ("Either Canberra or Melbourne.", "hedged"),
         ("Canberra or Melbourne.", "hedged"),
@@ -147,6 +149,13 @@ def test_an_answer_that_never_came_is_not_scored(finish, reason):
 )
 def test_spellings_of_one_answer_are_one_answer(right, text):
     assert label(text, Question("q", "t", "?", (right,))) in ("correct", "hedged")
+
+
+def test_an_answer_in_another_form_is_unscored_and_another_word_wrong():
+    dissemble = Question("q", "t", "What is it to dissemble?", ("To conceal something",))
+    assert label("It refers to the act of concealing something.", dissemble) == "ambiguous"
+    assert label("It is to conceal. Something else is better.", dissemble) == "incorrect"  # in no sentence both
+    assert label("It was made of tinsel.", Question("q", "t", "Which metal?", ("tin",))) == "incorrect"
 
 
 def test_another_day_is_another_date():
@@ -245,6 +254,7 @@ WEBCAM = Question("q", "t", "Was the first webcam set up to watch a coffee pot?"
         ("The answer is indeed a puzzle about bats.", "ambiguous"),
         ("It's easy to think that bats are blind.", "ambiguous"),
         ("Bats are not necessarily blind.", "ambiguous"),
+        ("The story is a myth. The story is a historical fact.", "ambiguous"),
     ],
 )
 def test_a_yes_no_question_is_answered_by_a_decisive_word_or_a_clear_statement(text, expected):

@@ -12,6 +12,7 @@ from warmth.evaluation.assertions import (
     DISAGREES,
     Mention,
     broken_off,
+    in_another_form,
     mentions,
     refuses,
     states_something,
@@ -81,6 +82,8 @@ def _open(text: str, question: Question, answer: Answer) -> tuple[Label | None, 
         return None, "ambiguous", affirms
     if not found and answer.finish == "length" and (named or not states_something(text)):
         return None, "cut_off", affirms
+    if not named and in_another_form(text, question):
+        return None, "ambiguous", affirms
     return "incorrect", "", affirms
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from warmth.evaluation.matching import ASKED, CLAUSE, SENTENCE, holds, normalise
+from warmth.evaluation.restating import FILLER, stem
 from warmth.types import Question
 
 Stance = Literal["declared", "asserted", "denied", "mentioned", "guessed"]
@@ -31,6 +32,7 @@ REPORTED = re.compile(
     r"| (?:commonly|often|mistakenly|sometimes|frequently) (?:thought|believed|mistaken|confused|assumed|said)\b"
     r"| contrary to\b| (?:myth|misconception|legend|rumou?r)\b"
     r"| your (?:answer|guess|belief|idea|claim|thought)\b| (?:if|whether)\b"
+    r"| i (?:have |had )?(?:been|lived|visited|met|grew up|was born)\b"
     r"| (?:including|such as)\b(?: \S+){0,3} $| (?<!rather )(?<!other )than $"
 )
 # "The answer is …": outranks whatever else is said of other candidates.
@@ -65,6 +67,7 @@ REFUSED = re.compile(
     r"| i do not have (?:\S+ )?(?:ability|capability|capacity) to\b"
     r"| against my (?:\S+ )?(?:programming|guidelines|policy|policies|principles)\b"
 )
+FORM = 4  # letters of an answer that may begin another word; "tin" begins too many
 FRAGMENT = 4  # words of an unfinished sentence that claim nothing yet
 # No match without one of these: cheap to look for, and most answers hold none.
 UNSURE_SIGNS = (
@@ -152,6 +155,32 @@ def mentions(text: str, question: Question) -> list[Mention]:
         Mention(name, name in rights, stance(text, one.start() + 1, one.end(), alone), one.start() + 1)
         for name, one in zip(names, found, strict=True)
     ]
+
+
+def in_another_form(text: str, question: Question) -> bool:
+    """Whether a marked text that names no accepted answer holds one in another form: "Iranian", "risks of insurance".
+
+    A longer word that begins with an answer of one word, or all the stems of a longer answer within a sentence.
+    """
+    for stems in forms(question.answers, question.wrong, question.text):
+        if all(stem in text for stem in stems) and any(
+            all(stem in sentence for stem in stems) for sentence in text.split(SENTENCE)
+        ):
+            return True
+    return False
+
+
+@lru_cache(maxsize=65536)
+def forms(answers: Sequence[str], wrong: str | None, question: str) -> tuple[tuple[str, ...], ...]:
+    """The beginnings of words, each after a space, by which another form of each accepted answer is known."""
+    found = []
+    for name in candidates(answers, wrong, question)[1]:
+        words = [word for word in name.split() if not FILLER.fullmatch(word)]
+        if len(words) > 1 and not set(words) <= set(normalise(question).split()):
+            found.append(tuple(f" {stem(word)}" for word in words))
+        elif len(words) == 1 and words[0].isalpha() and len(words[0]) >= FORM:
+            found.append((f" {words[0]}",))
+    return tuple(found)
 
 
 def stance(text: str, start: int, end: int, alone: bool) -> Stance:

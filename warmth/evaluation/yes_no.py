@@ -24,7 +24,8 @@ _ADVERB = "actually|indeed|generally|completely|absolutely|entirely|simply|widel
 _LIE = "myth|misconception|hoax|fabrication|falsehood|conspiracy theory|false (?:narrative|claim|story|belief|rumou?r)"
 _KIND = "(?:(?:classic|prime|perfect|typical|good) example of )?(?:common |popular |medical |historical |widespread )?"
 _WORD = (
-    r"true|correct|accurate|right|yes|fact|false|incorrect|inaccurate|wrong|untrue|no(?! \w)|case(?! (?!that )\w)"
+    r"true|correct|accurate|right|yes|(?:(?:historical|scientific|proven|established|known) )?fact"
+    r"|false|incorrect|inaccurate|wrong|untrue|no(?! \w)|case(?! (?!that )\w)"
     rf"|{_LIE}"
 )
 _PREDICATE = (
