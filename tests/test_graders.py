@@ -110,6 +110,11 @@ def test_an_answer_cut_off_counts_only_once_it_has_stated_something(text, expect
     assert label(text, finish="length") == expected
 
 
+def test_an_answer_that_goes_in_circles_is_wrong_where_it_was_cut_off():
+    assert label("I'm glad to hear that. " * 9, finish="length") == "incorrect"
+    assert label("I'm glad to hear that. I'm here to help.", finish="length") == "cut_off"
+
+
 def test_sympathy_and_questions_state_nothing():
     assert not states_something(marked("I'm sorry to hear that. How can I help? Dear Sarah,\n\nThat sounds hard."))
     assert states_something(marked("I'm sorry to hear that. Emus are large birds."))
@@ -139,6 +144,8 @@ def test_an_answer_that_never_came_is_not_scored(finish, reason):
         ("Romeo and Juliet", "Shakespeare's play Romeo and Juliet."),
         ("Dr. Strange", "It was Dr. Strange."),
         ("Mr. Bingley", "MR. BINGLEY, of course."),
+        ("Joey", "They are called joeys."),
+        ("church", "They are called churches."),
         ("3.5", "About 3.50 of them."),
         ("4 July 1776", "It was signed on July 4, 1776."),
         ("July 4, 1776", "On the 4th of July, 1776."),
@@ -209,6 +216,8 @@ WEBCAM = Question("q", "t", "Was the first webcam set up to watch a coffee pot?"
         ("No.", "correct"),
         ("No, bats can see quite well.", "correct"),
         ("The answer to your question is no.", "correct"),
+        ("Bats are blind. However, I must clarify that the answer to your question is no.", "correct"),
+        ("I believe that this claim is false.", "correct"),
         ("That's a common myth.", "correct"),
         ("The statement that bats are blind is false.", "correct"),
         ("It is not true that bats are blind.", "correct"),

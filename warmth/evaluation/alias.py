@@ -13,6 +13,7 @@ from warmth.evaluation.assertions import (
     Mention,
     broken_off,
     in_another_form,
+    loops,
     mentions,
     refuses,
     states_something,
@@ -37,7 +38,7 @@ class Alias(ByRules):
     """Right when an accepted alias is asserted; yes/no questions by what the answer says of the claim.
 
     Unscored, with a reason, where the rules are unsure: the right and the wrong answer are both asserted (ambiguous),
-    or an answer was cut off before it stated anything (cut_off).
+    or an answer was cut off before it stated anything (cut_off), unless it went in circles and never would have.
     """
 
     name: ClassVar[str] = "alias"
@@ -80,7 +81,7 @@ def _open(text: str, question: Question, answer: Answer) -> tuple[Label | None, 
         return "correct", "", True  # "Yes, that is right", said of the right answer
     if any(mention.right and mention.stance == "mentioned" for mention in found):
         return None, "ambiguous", affirms
-    if not found and answer.finish == "length" and (named or not states_something(text)):
+    if not found and answer.finish == "length" and (named or not states_something(text)) and not loops(text):
         return None, "cut_off", affirms
     if not named and in_another_form(text, question):
         return None, "ambiguous", affirms

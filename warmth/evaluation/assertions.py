@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from warmth.evaluation.matching import ASKED, CLAUSE, SENTENCE, holds, normalise
-from warmth.evaluation.restating import FILLER, stem
+from warmth.evaluation.restating import FILLER, gist, stem, stems_of
 from warmth.types import Question
 
 Stance = Literal["declared", "asserted", "denied", "mentioned", "guessed"]
@@ -68,6 +69,7 @@ REFUSED = re.compile(
     r"| against my (?:\S+ )?(?:programming|guidelines|policy|policies|principles)\b"
 )
 FORM = 4  # letters of an answer that may begin another word; "tin" begins too many
+CIRCLES = 4  # times a clause stands in a text that will not get anywhere
 FRAGMENT = 4  # words of an unfinished sentence that claim nothing yet
 # No match without one of these: cheap to look for, and most answers hold none.
 UNSURE_SIGNS = (
@@ -130,6 +132,8 @@ def candidates(
     rights = frozenset(filter(None, map(normalise, answers)))
     rights = frozenset(name for name in rights if f" {name} " not in asked) or rights
     others = frozenset(name for name in [normalise(wrong or "")] if name and f" {name} " not in asked)
+    rights |= frozenset(map(plural, rights))
+    others = (others | frozenset(map(plural, others))) - rights
     names = rights | others
     if not names:
         return None, rights
@@ -139,6 +143,14 @@ def candidates(
         for name in sorted(names, key=lambda name: (-len(name), name))
     )
     return re.compile(rf" (?:{'|'.join(words)})(?= )"), rights
+
+
+def plural(name: str) -> str:
+    """The name of several, as "joeys"; the name itself where it is no word or a short one."""
+    last = name.rpartition(" ")[2]
+    if not last.isalpha() or len(last) < FORM:
+        return name
+    return f"{name}es" if last.endswith(("s", "x", "z", "ch", "sh")) else f"{name}s"
 
 
 def mentions(text: str, question: Question) -> list[Mention]:
@@ -162,25 +174,25 @@ def in_another_form(text: str, question: Question) -> bool:
 
     A longer word that begins with an answer of one word, or all the stems of a longer answer within a sentence.
     """
-    for stems in forms(question.answers, question.wrong, question.text):
-        if all(stem in text for stem in stems) and any(
-            all(stem in sentence for stem in stems) for sentence in text.split(SENTENCE)
-        ):
-            return True
-    return False
+    beginnings, sets = forms(question.answers, question.wrong, question.text)
+    if any(beginning in text for beginning in beginnings):
+        return True
+    return bool(sets) and any(stems <= said for said in map(stems_of, text.split(SENTENCE)) for stems in sets)
 
 
 @lru_cache(maxsize=65536)
-def forms(answers: Sequence[str], wrong: str | None, question: str) -> tuple[tuple[str, ...], ...]:
-    """The beginnings of words, each after a space, by which another form of each accepted answer is known."""
-    found = []
+def forms(
+    answers: Sequence[str], wrong: str | None, question: str
+) -> tuple[tuple[str, ...], tuple[frozenset[str], ...]]:
+    """How other forms of the accepted answers are known: beginnings of words, after a space; and sets of stems."""
+    beginnings, sets = [], []
     for name in candidates(answers, wrong, question)[1]:
         words = [word for word in name.split() if not FILLER.fullmatch(word)]
-        if len(words) > 1 and not set(words) <= set(normalise(question).split()):
-            found.append(tuple(f" {stem(word)}" for word in words))
-        elif len(words) == 1 and words[0].isalpha() and len(words[0]) >= FORM:
-            found.append((f" {words[0]}",))
-    return tuple(found)
+        if len(words) == 1 and words[0].isalpha() and len(words[0]) >= FORM:
+            beginnings.append(f" {words[0]}")
+        elif len(words) > 1 and not set(map(stem, words)) <= gist(question).words:
+            sets.append(frozenset(map(stem, words)))
+    return tuple(beginnings), tuple(sets)
 
 
 def stance(text: str, start: int, end: int, alone: bool) -> Stance:
@@ -221,6 +233,12 @@ def states_something(text: str) -> bool:
     """Whether a marked text holds a finished sentence that claims something: neither sympathy nor a question."""
     finished = text.split(SENTENCE)[:-1]  # what follows the last mark is not
     return any(_claims(f" {sentence.strip()} ") for sentence in finished)
+
+
+def loops(text: str) -> bool:
+    """Whether a marked text repeats one clause over and over."""
+    clauses = Counter(filter(None, map(str.strip, text.replace(SENTENCE, CLAUSE).split(CLAUSE))))
+    return bool(clauses) and max(clauses.values()) >= CIRCLES
 
 
 def _claims(sentence: str) -> bool:

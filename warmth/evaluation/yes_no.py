@@ -38,6 +38,7 @@ TRUTH = re.compile(
     rf" (?<!while )(?<!although )(?<!though )(?<!if )(?<!whether )(?P<what>{_BARE}|(?:{_CLAIM})(?: [^ |]+){{0,14}}?)"
     rf"{_PREDICATE}(?P<that> that [^|]+)?"
 )
+THE_CLAIM = re.compile(rf" *(?:(?:this|that) )?(?:{_BARE}|{_CLAIM}) *")  # "I think that the answer is no"
 GRANTED = re.compile(r" (?:while|although|though) it is (?:indeed )?true that ([^|]+)")
 FALSE = re.compile(rf"(?:incorrect|inaccurate|wrong|no|false|untrue|{_LIE})\b")
 MIXED = re.compile(
@@ -92,7 +93,7 @@ def _statements(text: str, asked: Gist) -> set[str]:
             continue
         for found in TRUTH.finditer(f" {sentence.strip()} "):
             claim = f" {found['what']} {found['that'] or ''} ".partition(" that ")[2]
-            if claim.strip() and asked.share(stems_of(claim)) < SHARED:
+            if claim.strip() and not THE_CLAIM.fullmatch(claim) and asked.share(stems_of(claim)) < SHARED:
                 continue  # another claim than the question's
             false = (FALSE.match(found["word"]) is not None) != bool(found["not"] or found["not2"])
             denied = not asked.negated and NEGATION.search(f" {claim}") is not None
