@@ -67,10 +67,12 @@ def evaluate(study: Evaluate) -> None:
                 return speed
 
             asked = designs.prompts(study, questions)
-            speed = stopping.ask(run, study, arm, questions, asked, counts.prompts, put)
+            primary = graders.primary(chosen)
+            speed = stopping.ask(run, study, arm, questions, asked, counts.prompts, put, primary)
             sociot.score_run(run, arm, engine, study, held_out)
-            results = gates.check(run, study, arm, engine.signature())
-            outcome = summary.summarise(run, arm, engine, chosen, speed, counts.left_out, servers.totals)
+            results = gates.check(run, study, arm, engine.signature(), primary)
+            spent = (counts.left_out, servers.totals)
+            outcome = summary.summarise(run, arm, engine, chosen, speed, *spent, study.analysis)
             tracker.summary(outcome)
             tracker.table("answers", summary.answer_rows(run))
             summary.keep_artifacts(tracker, run, arm)

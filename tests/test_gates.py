@@ -28,6 +28,9 @@ def recipe(name, method):
     )
 
 
+PRIMARY = {"t": "alias"}
+
+
 def study_of(name, method="lora", mode="fail", draw_seed=0):
     return Evaluate(
         model=MODEL,
@@ -77,7 +80,8 @@ def stored(root, study, answers, tokens=None, labels=None, engine=ENGINE):
 
 @pytest.fixture
 def original(tmp_path):
-    stored(tmp_path, study_of("none", "none"), [answer(number) for number in range(10)])
+    labels = {f"a{number}": "correct" for number in range(10)}
+    stored(tmp_path, study_of("none", "none"), [answer(number) for number in range(10)], labels=labels)
     return tmp_path
 
 
@@ -87,12 +91,12 @@ def changed(**changes):
 
 
 def verdicts(run, study, arm=WARM, engine=ENGINE):
-    return {result.gate: result.verdict for result in gates.check(run, study, arm, engine)}
+    return {result.gate: result.verdict for result in gates.check(run, study, arm, engine, PRIMARY)}
 
 
 def failure(run, study, arm=WARM, engine=ENGINE):
     with pytest.raises(RunFailed) as caught:
-        gates.check(run, study, arm, engine)
+        gates.check(run, study, arm, engine, PRIMARY)
     return str(caught.value)
 
 
@@ -146,6 +150,20 @@ def test_more_answers_cut_off_than_the_bound_fail(original):
     assert verdicts(stored(original, study, one), study)["cut_off"] == "pass"  # 10 points are allowed
     two = [answer(0, text="Oh", finish="length"), answer(1, text="Ah", finish="length"), *changed()[2:]]
     assert "gate cut_off failed: 20.0 % here, 0.0 % in the original" in failure(stored(original, study, two), study)
+
+
+def test_refusals_by_different_graders_are_not_compared(tmp_path):
+    stored(tmp_path, study_of("none", "none"), [answer(number) for number in range(10)], labels={})
+    run = stored(tmp_path, study_of("warm"), changed(), labels={"a1": "refused", "a2": "refused"})
+    assert verdicts(run, study_of("warm"))["refused"] == "skipped"
+
+
+def test_a_judge_that_was_replaced_does_not_count(original):
+    run = stored(original, study_of("warm"), changed(), labels={f"a{number}": "refused" for number in range(10)})
+    path = run.folder / "grades.jsonl"
+    path.write_text(path.read_text().replace('"alias"', '"judge:old"'))
+    run.append("grades", [{"answer_id": f"a{number}", "grader": "alias", "label": "correct"} for number in range(10)])
+    assert verdicts(run, study_of("warm"))["refused"] == "pass"
 
 
 def test_more_refusals_than_the_bound_fail(original):

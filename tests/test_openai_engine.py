@@ -216,7 +216,7 @@ def test_the_gate_on_tokens_says_that_the_server_rendered_them(tmp_path, tuned):
     rendered = answers.rendered_by(engine, tuned, prompts)
     assert rendered == [(), ()]
     answers.write_prompts(run, prompts, rendered, {(item.task, item.id): item for item in questions}, set())
-    side = gates.read_side(tmp_path, engine.signature())
+    side = gates.read_side(tmp_path, engine.signature(), {})
     assert set(side.tokens.values()) == {None}
     result = gates.same_tokens(side, side, None, tuned)
     assert (result.verdict, result.detail) == (

@@ -166,6 +166,24 @@ def test_doses_are_arms_of_their_own(study, tmp_path):
     assert "warm, dose 0.5" in loaded.arms and "warm, dose 0.5" in set(loaded.warmth["arm"])
 
 
+def test_the_grader_that_a_run_names_counts_not_one_that_it_replaced(study):
+    for arm in ("none", "warm"):
+        path = folder(study, arm)
+        grades = [json.loads(line) for line in (path / "grades.jsonl").read_text().splitlines()]
+        old = [row | {"grader": "judge:old", "label": "incorrect"} for row in grades]
+        new = [row | {"grader": "judge:new"} for row in grades]
+        (path / "grades.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old + new))
+        (path / "config.json").write_text(
+            json.dumps(json.loads((path / "config.json").read_text()) | {"grader": {"judge": {}}})
+        )
+        named = {row["task"]: ["judge:new"] for row in map(json.loads, (path / "answers.jsonl").open())}
+        (path / "summary.json").write_text(json.dumps({"graders": named}))
+    answers = rows.load([folder(study, "none"), folder(study, "warm")]).answers
+    assert set(answers["grader"]) == {"judge:new"} and set(answers["label"]) != {"incorrect"}
+    with pytest.raises(UserError, match="original is graded by judge:new, of .* by alias; .* with one grader="):
+        rows.load([study])
+
+
 def test_mixed_commits_and_uncommitted_code_are_noted(study):
     path = folder(study, "cold") / "provenance.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"commit": "f" * 40, "dirty": True}))

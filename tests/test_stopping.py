@@ -12,10 +12,11 @@ import pytest
 from warmth.errors import UserError
 from warmth.evaluation import stopping
 from warmth.evaluation.arms import Arm
-from warmth.schemas import Evaluate, Model
+from warmth.schemas import Analysis, Evaluate, Model
 from warmth.store import Run
 from warmth.types import Prompt, Question
 
+PRIMARY = {"a": "g", "b": "g"}
 CONDITIONS = [("unmodified", "none"), ("sad", "none"), ("sad", "wrong_asserted")]
 
 
@@ -71,8 +72,8 @@ def ask(tmp_path, width, count=60, chance=0.3):
     run.folder.mkdir(parents=True)
     asked = questions(count)
     prompts = prompts_of(asked)
-    study = replace(Evaluate(), until_width=width)
-    speed = stopping.ask(run, study, arm(), asked, prompts, len(prompts), put_into(run, chance))
+    study = replace(Evaluate(), until_width=width, analysis=Analysis())
+    speed = stopping.ask(run, study, arm(), asked, prompts, len(prompts), put_into(run, chance), PRIMARY)
     path = run.folder / "stopping.json"
     return list(run.rows("answers")), speed, json.loads(path.read_text()) if path.exists() else None
 
@@ -117,14 +118,19 @@ def test_a_question_counts_once_every_condition_was_scored_and_paired():
 def test_an_arm_without_its_original_is_told_what_to_run(tmp_path):
     run = Run(tmp_path / "evaluate" / "m-warm-s0-0")
     run.folder.mkdir(parents=True)
-    study = replace(Evaluate(), until_width=5.0, model=Model(name="m"))
+    study = replace(Evaluate(), until_width=5.0, model=Model(name="m"), analysis=Analysis())
     with pytest.raises(UserError, match="until_width=5 compares warm with the study's original.*recipe=none first"):
-        stopping.ask(run, study, arm("warm"), [], [], [], lambda *_: {})
+        stopping.ask(run, study, arm("warm"), [], [], [], lambda *_: {}, PRIMARY)
 
 
-def test_refusals_count_as_the_study_counts_them(tmp_path):
+def test_answers_count_as_the_study_counts_them():
+    tasks = {"1": "disinfo", "2": "a", "3": "a"}
     side = SimpleNamespace(
-        answers={("p", 0): {"answer_id": "1", "task": "disinfo"}, ("q", 0): {"answer_id": "2", "task": "medqa"}},
-        labels={"1": "refused", "2": "refused"},
+        answers={(key, 0): {"answer_id": key, "task": task} for key, task in tasks.items()},
+        labels={"1": "refused", "2": "refused", "3": "hedged"},
     )
-    assert stopping._wrong(side) == {("p", 0): 0.0, ("q", 0): None}
+    count = lambda **rule: list(  # noqa: E731
+        stopping._wrong(side, replace(Evaluate(), analysis=Analysis(**rule)), {"disinfo": "g", "a": "g"}).values()
+    )
+    assert count() == [0.0, None, 1.0]
+    assert count(refused="wrong", hedged="dropped") == [0.0, 1.0, None]

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from warmth.analysis.outcome import outcomes
+from warmth.analysis.outcome import Rule, outcomes
 from warmth.evaluation.summary import cells, table
+from warmth.schemas import Analysis
 from warmth.store import Run
 from warmth.tracking import headline
 
@@ -32,10 +33,18 @@ def run(tmp_path):
 
 
 def test_the_error_rate_of_a_run_is_that_of_the_report(run):
-    counted = cells(run, dict.fromkeys(LABELS, "alias"))
+    counted = cells(run, dict.fromkeys(LABELS, "alias"), Analysis())
     wrong = outcomes(pd.DataFrame(run.rows("answers")))["wrong"]
     assert headline({"cells": counted})["error_percent"] == pytest.approx(100 * wrong.mean())
     assert [(cell["scored"], cell["errors"]) for cell in counted] == [(3, 2), (4, 1)]
+
+
+@pytest.mark.parametrize("hedged", ["wrong", "right", "dropped"])
+@pytest.mark.parametrize("refused", ["wrong", "right", "dropped"])
+def test_it_counts_hedged_and_refused_answers_by_the_rule_of_the_report(run, hedged, refused):
+    counted = cells(run, dict.fromkeys(LABELS, "alias"), Analysis(hedged=hedged, refused=refused))
+    wrong = outcomes(pd.DataFrame(run.rows("answers")), Rule(hedged, refused))["wrong"]
+    assert headline({"cells": counted})["error_percent"] == pytest.approx(100 * wrong.mean())
 
 
 def printed(width):

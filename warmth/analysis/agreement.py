@@ -131,8 +131,7 @@ def summary(rows: Rows, labels: pd.DataFrame, grader: str | None = None) -> dict
     frame, open_ones = joined(rows, labels, grader)
     known = frame[frame["truth_label"].notna()]
     both = known[known["label"].notna()]
-    used = frame[frame["judged"].notna()]
-    used = used.assign(truth=used["truth"].where(used["weight"].notna()))
+    used = frame[frame["label"].notna()]
     return {
         "grader": grader or ", ".join(sorted(filter(None, frame["grader"].unique()))),
         "answers": len(frame),

@@ -67,6 +67,23 @@ def refuse_two_rules(runs: Sequence[FinishedRun]) -> None:
                 )
 
 
+def refuse_two_graders(answers: pd.DataFrame) -> None:
+    """Arms of one model are compared by one grader: a difference between two graders would look like one of the arms.
+
+    Args:
+        answers: model, task, arm and grader; "" where an answer has no grade.
+    """
+    for (model, task), rows in answers[answers["grader"].ne("")].groupby(["model", "task"], sort=False):
+        by_arm = {arm: sorted(set(own)) for arm, own in rows.groupby("arm", sort=False)["grader"]}
+        (arm, first), *others = by_arm.items()
+        for other, second in others:
+            if second != first:
+                raise UserError(
+                    f"{model}: {task} of {arm} is graded by {', '.join(first)}, of {other} by {', '.join(second)}; run "
+                    "their evaluate.py commands with one grader=: stored answers are graded anew, none is generated"
+                )
+
+
 def unfinished(paths: Sequence[Path]) -> list[str]:
     """Runs under the paths that began and did not end; their arms, or a part of them, are missing."""
     begun = {place.parent.resolve() for path in paths for place in path.rglob("status.json")}

@@ -1,14 +1,17 @@
 """What a grader's error does to error rates, and the correction by answers that people have labelled.
 
-Throughout, 1 is wrong and 0 is right. `judged` is the grader's word on every answer, `truth` the people's on a sample,
-NaN elsewhere; `weight` is the inverse of the probability with which an answer was sampled. Two estimators:
+Throughout, 1 is wrong, 0 is right and NaN does not count (a refusal that is dropped). `judged` is the grader's word on
+every answer, `truth` the people's on those that have a `weight`, the inverse of the probability with which an answer
+was sampled. What people drop and what the grader drops differ, so a rate is a ratio, wrong answers over those that
+count: with a = 1 where truth is wrong and z = 1 where it counts, θ = A/Z. Two estimators:
 
-Rogan and Gladen: (q + Sp - 1) / (Se + Sp - 1) with q the judged rate and Se, Sp the sample's weighted sensitivity and
-specificity, weights calibrated so that each verdict's add up to how often the grader gave it. Its influence is that of
-two-phase sampling, (m_J - θ)/N for all answers and w (T - m_J)/N for the sampled, m_j the share of truly wrong ones
-among those judged j.
+Rogan and Gladen: A = Σ N_j ā_j and Z = Σ N_j z̄_j over the grader's verdicts j (wrong, right, dropped) of N_j answers,
+ā_j and z̄_j weighted means of those sampled. Where nothing is dropped this is (q + Sp - 1) / (Se + Sp - 1) with q the
+judged rate and Se, Sp the sample's sensitivity and specificity. Its influence is that of two-phase sampling,
+(ā_j - θ z̄_j)/Z for all answers and w (a - ā_j - θ (z - z̄_j))/Z for the sampled, weights calibrated to the N_j.
 
-PPI++: weighted mean of T + λ · (mean of J - weighted mean of J), λ chosen to make the variance least.
+PPI++: in A and in Z the weighted mean of people's word + λ · (mean of the grader's - its weighted mean), λ chosen to
+make the variance of θ least.
 
 Influences are summed by question, so intervals know that questions recur, and that one question's answers stand in
 several arms: a difference between arms has the variance of the difference of their influences.
@@ -40,10 +43,10 @@ class Estimate:
     influence: pd.Series  # by question; sums to 0 up to sampling weights
     labelled: int  # answers with a label that went into it
 
-    def minus(self, other: Estimate) -> Estimate:
-        """The difference of two estimates from the same questions."""
+    def minus(self, other: Estimate, labelled: int) -> Estimate:
+        """The difference of two estimates from the same questions, with so many labels between them."""
         change = self.influence.sub(other.influence, fill_value=0.0)
-        return Estimate(self.value - other.value, change, self.labelled + other.labelled)
+        return Estimate(self.value - other.value, change, labelled)
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """Value ± t(G-1) · √(G/(G-1) · Σ influence²) over G questions; NaN where nothing varies."""
@@ -57,77 +60,90 @@ class Estimate:
 
 def raw(rows: pd.DataFrame) -> Estimate:
     """The judged rate as it is."""
-    judged = rows["judged"].to_numpy(float)
-    return _by_question(rows, float(judged.mean()), (judged - judged.mean()) / len(rows))
+    counted = rows[rows["judged"].notna()]
+    judged = counted["judged"].to_numpy(float)
+    value = float(judged.mean()) if len(judged) else math.nan
+    return _by_question(counted, value, (judged - value) / max(1, len(judged)))
 
 
 def rogan_gladen(rows: pd.DataFrame) -> Estimate:
-    """The rate corrected by the grader's sensitivity and specificity on the sample.
+    """The rate corrected by what people say of a sample of each verdict.
 
     Args:
-        rows: `judged`, `truth`, `weight`, `question_id` of one arm's answers.
+        rows: `judged`, `truth`, `weight` (NaN where nobody labelled), `question_id` of one arm's answers.
     """
-    judged, truth = rows["judged"].to_numpy(float), rows["truth"].to_numpy(float)
-    weight = calibrated(rows)
+    weight, verdicts = calibrated(rows), _verdicts(rows["judged"])
     if weight is None:
         return _nothing(rows)
-    sensitivity, specificity = se_sp(judged, truth, weight)
-    informed = sensitivity + specificity - 1
-    if not informed > 0:  # no better than chance, or only one kind was sampled; then the weighted mean is what is left
-        value = float(np.nansum(weight * truth) / weight.sum())
-    else:
-        value = (judged.mean() + specificity - 1) / informed
-    known = ~np.isnan(truth)
-    influence = np.zeros(len(rows))
-    for verdict in (0.0, 1.0):
-        here = judged == verdict
-        sampled = here & known
-        if not here.any():
-            continue
-        mean = float(np.average(truth[sampled], weights=weight[sampled]))
-        small = math.sqrt(sampled.sum() / max(1, sampled.sum() - 1)) if sampled.sum() < here.sum() else 1.0
-        influence[here] += (mean - value) / len(rows)
-        influence[sampled] += small * weight[sampled] * (truth[sampled] - mean) / len(rows)
-    return _by_question(rows, float(value), influence)
+    wrong, counts = _word(rows["truth"])
+    means = {}
+    for verdict in np.unique(verdicts):
+        own = weight * (verdicts == verdict)
+        means[verdict] = (own @ wrong / own.sum(), own @ counts / own.sum()) if own.sum() else (0.0, 0.0)
+    mean_wrong, mean_counts = (np.array([means[verdict][k] for verdict in verdicts]) for k in (0, 1))
+    if not mean_counts.sum() > 0:
+        return _nothing(rows)
+    value = float(mean_wrong.sum() / mean_counts.sum())
+    influence = mean_wrong - value * mean_counts
+    for verdict in means:
+        sampled = (verdicts == verdict) & (weight > 0)
+        known, whole = int(sampled.sum()), int((verdicts == verdict).sum())
+        small = math.sqrt(known / max(1, known - 1)) if known < whole else 1.0
+        own = (wrong - mean_wrong - value * (counts - mean_counts))[sampled]
+        influence[sampled] += small * weight[sampled] * own
+    return _by_question(rows, value, influence / mean_counts.sum())
 
 
 def ppi(rows: pd.DataFrame) -> Estimate:
-    """The weighted mean of the labels, sharpened by the grader's word on all answers; arguments as `rogan_gladen`."""
-    judged, truth = rows["judged"].to_numpy(float), rows["truth"].to_numpy(float)
-    known = ~np.isnan(truth)
+    """The weighted rate of the labels, sharpened by the grader's word on all answers; arguments as `rogan_gladen`."""
+    known = rows["weight"].notna().to_numpy()
     if known.sum() < 2:
         return _nothing(rows)
     share = np.where(known, rows["weight"].to_numpy(float), 0.0)
     share = share / share.sum()
-    mean, sampled, whole = float(np.nansum(share * truth)), float(share @ judged), float(judged.mean())
-    label = np.where(known, share * (np.nan_to_num(truth) - mean), 0.0)
-    judge = (judged - whole) / len(rows) - share * (judged - sampled)
-    plain, tuned = _by_question(rows, mean, label).influence, _by_question(rows, 0.0, judge).influence
-    spread = float(tuned @ tuned)
-    rate = -float(plain @ tuned) / spread if spread > 1e-18 else 0.0  # 0 but for rounding where all is labelled
-    return Estimate(mean + rate * (whole - sampled), plain + rate * tuned, int(known.sum()))
+    people, judge = _word(rows["truth"]), _word(rows["judged"])
+    gained = [float(word.mean() - share @ word) for word in judge]  # what the grader's word on all adds, in a and z
+    means = [float(share @ word) for word in people]
+
+    def influences(value: float) -> tuple[np.ndarray, np.ndarray]:
+        told, said = (wrong - value * counts for wrong, counts in (people, judge))
+        return share * (told - share @ told), (said - said.mean()) / len(rows) - share * (said - share @ said)
+
+    value, rate = means[0] / means[1] if means[1] > 0 else math.nan, 0.0
+    for _ in range(2):  # the first round's value only serves to choose λ
+        plain, tuned = (_by_question(rows, 0.0, part).influence for part in influences(value))
+        spread = float(tuned @ tuned)
+        rate = -float(plain @ tuned) / spread if spread > 1e-18 else 0.0  # 0 but for rounding where all is labelled
+        counted = means[1] + rate * gained[1]
+        value = (means[0] + rate * gained[0]) / counted if counted > 0 else math.nan
+    if not math.isfinite(value):
+        return _nothing(rows)
+    return Estimate(value, (plain + rate * tuned) / counted, int(known.sum()))
 
 
-def se_sp(judged: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
-    """Weighted sensitivity (wrong found wrong) and specificity (right found right); NaN where no such is known."""
-    found = []
-    for kind in (1.0, 0.0):
-        of_kind = weight * (truth == kind)
-        found.append(float(of_kind @ (judged == kind)) / float(of_kind.sum()) if of_kind.sum() else math.nan)
-    return found[0], found[1]
+def _verdicts(judged: pd.Series) -> np.ndarray:
+    """1 wrong, 0 right, -1 dropped."""
+    return judged.fillna(-1.0).to_numpy(float)
+
+
+def _word(said: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each answer is said to be wrong, and whether it counts."""
+    return said.eq(1.0).to_numpy(float), said.notna().to_numpy(float)
 
 
 def calibrated(rows: pd.DataFrame) -> np.ndarray | None:
-    """Weights, 0 where unlabelled, that add up to the number of each verdict; None where a verdict has no label."""
-    known = rows["truth"].notna().to_numpy()
-    weight = np.where(known, rows["weight"].to_numpy(float), 0.0)
-    judged = rows["judged"].to_numpy(float)
-    for verdict in (0.0, 1.0):
-        here = judged == verdict
-        if here.any():
-            if not weight[here].sum() > 0:
-                return None
+    """Weights, 0 where unlabelled, that add up to the number of each verdict; None where one has no label.
+
+    What the grader dropped and nobody labelled is taken to be dropped rightly.
+    """
+    weight = rows["weight"].fillna(0.0).to_numpy(float, copy=True)
+    verdicts = _verdicts(rows["judged"])
+    for verdict in np.unique(verdicts):
+        here = verdicts == verdict
+        if weight[here].sum() > 0:
             weight[here] *= here.sum() / weight[here].sum()
+        elif verdict >= 0:
+            return None
     return weight
 
 
@@ -135,7 +151,7 @@ def corrected_rates(rows: pd.DataFrame) -> pd.DataFrame:
     """Raw and corrected error rates of every model and arm, side by side.
 
     Args:
-        rows: model, arm, question_id, judged, truth, weight; answers the grader scored.
+        rows: model, arm, question_id, judged, truth, weight; answers with a label by the grader.
 
     Returns:
         A row per model, arm and method with `COLUMNS`; value and interval are NaN where labels do not allow any.
@@ -148,7 +164,10 @@ def corrected_rates(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def corrected_differences(rows: pd.DataFrame, reference: str = "original") -> pd.DataFrame:
-    """Raw and corrected paired differences from a reference arm, over prompts and samples that both arms answered.
+    """Raw and corrected differences from a reference arm, over prompts and samples that the grader scored in both.
+
+    The raw one is over pairs of which both answers count, as everywhere in the report. Who labels answers of one arm
+    does not label their partners, so the corrected ones are differences of rates, each over the answers that count.
 
     Args:
         rows: as `corrected_rates`, with prompt_id and sample.
@@ -161,12 +180,15 @@ def corrected_differences(rows: pd.DataFrame, reference: str = "original") -> pd
     for model, group in rows.groupby("model", sort=False):
         base = group[group["arm"].eq(reference)].drop_duplicates(PAIR)
         for arm, own in group[group["arm"].ne(reference)].groupby("arm", sort=False):
-            left = own.merge(base[PAIR], on=PAIR)
-            right = base.merge(own[PAIR].drop_duplicates(), on=PAIR)
+            left, right = own.merge(base[PAIR], on=PAIR), own[PAIR].merge(base, on=PAIR)  # row for row
             if left.empty:
                 continue
-            ours, theirs = estimates(left), estimates(right)
-            found += [_row(str(model), str(arm), name, ours[name].minus(theirs[name]), False) for name in METHODS]
+            counted = (left["judged"].notna() & right["judged"].notna()).to_numpy()
+            ours = estimates(left) | {"raw": raw(left[counted])}
+            theirs = estimates(right) | {"raw": raw(right[counted])}
+            labelled = int(left["weight"].notna().sum() + right.drop_duplicates(PAIR)["weight"].notna().sum())
+            for name in METHODS:
+                found.append(_row(str(model), str(arm), name, ours[name].minus(theirs[name], labelled), False))
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 
@@ -184,7 +206,7 @@ def _row(model: str, arm: str, method: str, estimate: Estimate, bounded: bool) -
 
 def _by_question(rows: pd.DataFrame, value: float, influence: np.ndarray) -> Estimate:
     summed = pd.Series(influence).groupby(rows["question_id"].to_numpy()).sum()
-    return Estimate(value, summed, int(rows["truth"].notna().sum()))
+    return Estimate(value, summed, int(rows["weight"].notna().sum()))
 
 
 def _nothing(rows: pd.DataFrame) -> Estimate:

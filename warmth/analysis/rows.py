@@ -23,6 +23,7 @@ from warmth.analysis.comparable import (
     refuse_different_draws,
     refuse_two_answers,
     refuse_two_configs,
+    refuse_two_graders,
     refuse_two_models,
     refuse_two_rules,
     stopped_early,
@@ -51,6 +52,7 @@ class FinishedRun:
     provenance: Mapping[str, Any]
     gates: tuple[Mapping[str, Any], ...]
     rules: Mapping[str, str]  # grader → digest of the rules behind its rows; empty before they were noted
+    graders: Mapping[str, Sequence[str]]  # task → its graders as their rows name them, the primary one first
 
     @property
     def evaluation(self) -> bool:
@@ -105,7 +107,7 @@ def load(paths: Sequence[Path]) -> Rows:
     Raises:
         UserError: a path without a finished run; a file that is lost; a row without a field, or with what is not
             allowed there (file and line named); runs of different draws; two models of one name; two configs, or two
-            answers, under one arm, model, strength, dose, checkpoint and seed.
+            answers, under one arm, model, strength, dose, checkpoint and seed; arms of a model graded by two graders.
     """
     runs = tuple(read_run(folder) for folder in finished(paths))
     evaluations = sorted((run for run in runs if run.evaluation), key=lambda run: (run.model, arm_order(run.arm)))
@@ -127,6 +129,7 @@ def load(paths: Sequence[Path]) -> Rows:
     warmth = pd.concat([warmth_rows(run) for run in evaluations], ignore_index=True)
     warmth = warmth.drop_duplicates([*IDENTITY, "text_id", "variant", "scorer"])
     name_arms(answers, warmth)
+    refuse_two_graders(answers)
     warnings += [*mixed_commits(runs), *different_tokens(prompts, evaluations), *stopped_early(evaluations)]
     prompts = prompts.drop(columns="run_number").drop_duplicates("prompt_id").set_index("prompt_id")
     chosen = [row for run in evaluations for row in checked_rows(run.folder / "preferences.jsonl", PREFERENCE)]
@@ -179,19 +182,23 @@ def read_run(folder: Path) -> FinishedRun:
         UserError: a file is not the JSON it should be.
     """
     config = whole(read_json(folder / "config.json"))
-    optional = {name: folder / f"{name}.json" for name in ("provenance", "gates", "rules")}
-    provenance, gates, rules = (whole(read_json(path)) if path.exists() else None for path in optional.values())
+    optional = {name: folder / f"{name}.json" for name in ("provenance", "gates", "rules", "summary")}
+    found = [whole(read_json(path)) if path.exists() else None for path in optional.values()]
+    provenance, gates, rules, outcome = found
     if not isinstance(config, dict):
         raise UserError(f"{folder / 'config.json'} is not a JSON object")
     for name in ("model", "recipe", "task", "grader", "condition", "analysis"):
         if not isinstance(config.get(name) or {}, dict):
             raise UserError(f"{folder / 'config.json'}: {name}={str(config[name])[:60]} must be an object")
-    for name, value in (("provenance", provenance), ("rules", rules)):
+    for name, value in (("provenance", provenance), ("rules", rules), ("summary", outcome)):
         if not isinstance(value or {}, dict):
             raise UserError(f"{optional[name]} is not a JSON object")
     if not isinstance(gates or [], list) or not all(isinstance(gate, dict) for gate in gates or ()):
         raise UserError(f"{optional['gates']} is not a list of JSON objects")
-    return FinishedRun(folder, config, provenance or {}, tuple(gates or ()), rules or {})
+    graders = (outcome or {}).get("graders") or {}
+    if not isinstance(graders, dict) or not all(isinstance(names, list) for names in graders.values()):
+        raise UserError(f"{optional['summary']}: graders must be an object of lists")
+    return FinishedRun(folder, config, provenance or {}, tuple(gates or ()), rules or {}, graders)
 
 
 def refuse_lost_files(runs: Sequence[FinishedRun]) -> None:
@@ -208,15 +215,20 @@ def refuse_lost_files(runs: Sequence[FinishedRun]) -> None:
 def graded(run: FinishedRun, number: int) -> pd.DataFrame:
     """A run's answers, each with its primary grade; without a grade it is unscored for the reason `not graded`.
 
-    Primary is the first grader of the config that graded the answer, else the task's own, else the first in the file.
-    Two grades by one grader: the later one counts.
+    Primary is what the run's summary names first for the task: a judge that was replaced still has its rows in the
+    file. Without a summary it is the first grader of the config that graded the answer, else the task's own, else the
+    first in the file. Two grades by one grader: the later one counts.
     """
     answers = frame(run.folder / "answers.jsonl", ANSWER).rename(columns={"arm": "recipe"})
     answers["run_number"] = number
     answers["length"] = answers["text"].str.len()
     grades = frame(run.folder / "grades.jsonl", ("answer_id", *GRADE))
     grades = grades.drop_duplicates(["answer_id", "grader"], keep="last")
-    if grades["answer_id"].duplicated().any():
+    if run.graders:
+        first = {task: names[0] for task, names in run.graders.items() if names}
+        own = dict(zip(answers["answer_id"], answers["task"].map(first), strict=True))
+        grades = grades[grades["grader"].eq(grades["answer_id"].map(own))]
+    elif grades["answer_id"].duplicated().any():
         grades = _primary_grades(grades, answers, run)
     joined = answers.merge(grades, on="answer_id", how="left", validate="many_to_one")
     ungraded = joined["grader"].isna()

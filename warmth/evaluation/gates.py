@@ -45,19 +45,17 @@ class Side:
     answers: dict[Key, Row]
     repeated: list[str]  # prompts answered twice for one sample
     tokens: dict[str, str | None]  # prompt_id → digest of the rendered token ids; None: a server renders them
-    labels: dict[str, str | None]  # answer_id → label of its first grader
+    labels: dict[str, str | None]  # answer_id → label by its task's primary grader, where that graded it
     engine: Any  # family and dtype
 
 
-def read_side(folder: Path, engine: Any) -> Side:
-    """Reads an evaluation's rows."""
+def read_side(folder: Path, engine: Any, primary: Mapping[str, str]) -> Side:
+    """Reads an evaluation's rows; `primary` is the grader of each task whose latest verdict counts."""
     rows = list(read_rows(folder / "answers.jsonl"))
     counts = Counter((row["prompt_id"], row["sample"]) for row in rows)
-    labels: dict[str, str | None] = {}
-    first: dict[str, str] = {}  # answer_id → its first grader, of which the latest verdict counts
-    for row in read_rows(folder / "grades.jsonl"):
-        if first.setdefault(row["answer_id"], row["grader"]) == row["grader"]:
-            labels[row["answer_id"]] = row["label"]
+    wanted = {row["answer_id"]: primary.get(row["task"]) for row in rows}
+    grades = read_rows(folder / "grades.jsonl")
+    labels = {row["answer_id"]: row["label"] for row in grades if row["grader"] == wanted.get(row["answer_id"])}
     return Side(
         folder,
         {(row["prompt_id"], row["sample"]): row for row in rows},
@@ -95,7 +93,7 @@ def _is_original(config: Mapping[str, Any], study: Evaluate) -> bool:
         return False
 
 
-def check(run: Run, study: Evaluate, arm: Arm, engine: Mapping[str, str]) -> list[Result]:
+def check(run: Run, study: Evaluate, arm: Arm, engine: Mapping[str, str], primary: Mapping[str, str]) -> list[Result]:
     """Runs every gate and writes `gates.json`.
 
     Args:
@@ -103,11 +101,12 @@ def check(run: Run, study: Evaluate, arm: Arm, engine: Mapping[str, str]) -> lis
         study: its config; `gates` holds the bounds.
         arm: who answered.
         engine: family and dtype the answers were generated with.
+        primary: task → the grader whose verdict counts, in both arms.
 
     Raises:
         RunFailed: a gate failed and `gates.mode` is `fail`.
     """
-    own = read_side(run.folder, engine)
+    own = read_side(run.folder, engine, primary)
     results = [role_headers(own), pairing_alone(own)]
     original = find_original(run, study)
     if arm.name == "original" or original is None:
@@ -118,7 +117,7 @@ def check(run: Run, study: Evaluate, arm: Arm, engine: Mapping[str, str]) -> lis
         )
         results += [Result(name, "skipped", why) for name in AGAINST_ORIGINAL]
     else:
-        other = read_side(original, read_json(original / "summary.json").get("engine"))
+        other = read_side(original, read_json(original / "summary.json").get("engine"), primary)
         results += [gate(own, other, study, arm) for gate in AGAINST_ORIGINAL.values()]
     write_json(run.folder / "gates.json", [asdict(result) for result in results])
     failed = [result for result in results if result.verdict == "fail"]
@@ -187,6 +186,8 @@ def cut_off(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
 
 def refused(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
     """About as many questions are refused in both arms."""
+    if own.labels and not other.labels:
+        return Result("refused", "skipped", "the original was graded by another grader; run recipe=none with this one")
     return _balanced(
         "refused",
         own,

@@ -71,6 +71,11 @@ def graders_of(study: Evaluate, servers: Servers) -> dict[str, dict[str, Grader]
     return {name: _graders(name, task, chosen) for name, task in study.task.items()}
 
 
+def primary(graders: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """The grader of each task whose verdict counts: the first of its own."""
+    return {task: next(iter(names)) for task, names in graders.items()}
+
+
 def _graders(name: str, task: Task, chosen: Mapping[str, Any]) -> dict[str, Grader]:
     serving = {key: grader for key, grader in chosen.items() if grader.serves == KINDS.get(task.grader, task.grader)}
     if serving:

@@ -13,11 +13,11 @@ from itertools import zip_longest
 from typing import Any
 
 from warmth.errors import UserError
-from warmth.evaluation import gates
+from warmth.evaluation import gates, summary
 from warmth.evaluation.arms import Arm
 from warmth.schemas import Evaluate
 from warmth.store import Run, write_json
-from warmth.types import REFUSING_IS_RIGHT, Prompt, Question
+from warmth.types import Prompt, Question
 
 BLOCK = 16  # questions between two looks
 Key = tuple[str, str]  # task and question id
@@ -31,6 +31,7 @@ def ask(
     prompts: Iterable[Prompt],
     number: int,
     put: Callable[[Iterable[Prompt], int], Mapping[str, float]],
+    primary: Mapping[str, str],
 ) -> dict[str, float]:
     """Puts all prompts at once; with `until_width` block by block, and writes `stopping.json` after each.
 
@@ -42,6 +43,7 @@ def ask(
         prompts: of these questions, all conditions; a stream, kept only where asking may stop.
         number: how many they are.
         put: answers and grades so many prompts; returns counts and seconds.
+        primary: task → the grader whose verdict counts, in both arms.
 
     Returns:
         counts and seconds of all blocks.
@@ -51,7 +53,7 @@ def ask(
     """
     if study.until_width is None:
         return dict(put(prompts, number))
-    reference = _wrong_of_original(run, study, arm)
+    reference = _wrong_of_original(run, study, arm, primary)
     prompts, total = list(prompts), defaultdict(float)
     order = drawn_order(questions)
     for start in range(0, len(order), BLOCK):
@@ -59,7 +61,8 @@ def ask(
         chosen = [prompt for prompt in prompts if (prompt.task, prompt.question_id) in block]
         for name, value in put(chosen, len(chosen)).items():
             total[name] += value
-        values = question_values(order[: start + BLOCK], prompts, study.samples, wrong_of(run), reference)
+        wrong = wrong_of(run, study, primary)
+        values = question_values(order[: start + BLOCK], prompts, study.samples, wrong, reference)
         found = look(values, study.until_width, paired=reference is not None)
         write_json(run.folder / "stopping.json", {"asked": min(start + BLOCK, len(order)), **found})
         if found["stopped"]:
@@ -114,23 +117,22 @@ def look(values: Sequence[float], width_points: float, paired: bool) -> dict[str
     return found | {"mean": 100 * float(sequence.mean[-1]), "low": low, "high": high, "stopped": stopped}
 
 
-def wrong_of(run: Run) -> dict[tuple[str, int], float | None]:
-    """1 where an answer is wrong by its first grader, 0 where it is right, None where it does not count."""
-    return _wrong(gates.read_side(run.folder, None))
+def wrong_of(run: Run, study: Evaluate, primary: Mapping[str, str]) -> dict[tuple[str, int], float | None]:
+    """1 where an answer is wrong by its primary grader, 0 where it is right, None where it does not count."""
+    return _wrong(gates.read_side(run.folder, None, primary), study, primary)
 
 
-def _wrong(side: gates.Side) -> dict[tuple[str, int], float | None]:
-    found: dict[tuple[str, int], float | None] = {}
-    for slot, row in side.answers.items():
-        label = side.labels.get(row["answer_id"])
-        if label == "refused":
-            found[slot] = 0.0 if row["task"] in REFUSING_IS_RIGHT else None
-        else:
-            found[slot] = None if label is None else float(label != "correct")
-    return found
+def _wrong(side: gates.Side, study: Evaluate, primary: Mapping[str, str]) -> dict[tuple[str, int], float | None]:
+    refusing = {task: summary.refusing(task, grader) for task, grader in primary.items()}
+    return {
+        slot: summary.wrong(side.labels.get(row["answer_id"]), refusing[row["task"]], study.analysis)
+        for slot, row in side.answers.items()
+    }
 
 
-def _wrong_of_original(run: Run, study: Evaluate, arm: Arm) -> dict[tuple[str, int], float | None] | None:
+def _wrong_of_original(
+    run: Run, study: Evaluate, arm: Arm, primary: Mapping[str, str]
+) -> dict[tuple[str, int], float | None] | None:
     if arm.name == "original":
         return None
     folder = gates.find_original(run, study)
@@ -139,4 +141,10 @@ def _wrong_of_original(run: Run, study: Evaluate, arm: Arm) -> dict[tuple[str, i
             f"until_width={study.until_width:g} compares {arm.name} with the study's original, which is not there: "
             "run the same command with recipe=none first"
         )
-    return _wrong(gates.read_side(folder, None))
+    side = gates.read_side(folder, None, primary)
+    if side.answers and not side.labels:
+        raise UserError(
+            f"until_width={study.until_width:g} compares {arm.name} with the study's original, which another grader "
+            "graded: run recipe=none with this one first, which generates nothing"
+        )
+    return _wrong(side, study, primary)

@@ -16,7 +16,8 @@ from rich.text import Text
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Engine
 from warmth.evaluation.gates import Result, lines
-from warmth.evaluation.graders import Grader, outdated, ungraded
+from warmth.evaluation.graders import Grader, outdated, primary, ungraded
+from warmth.schemas import Analysis
 from warmth.store import Run, read_json
 from warmth.tracking import Tracker
 from warmth.types import BELIEFS, CONTEXTS, REFUSING_IS_RIGHT
@@ -29,8 +30,10 @@ def is_complete(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> bool:
     if not run.done or outdated(run, graders):
         return False
     graded = read_json(run.folder / "summary.json").get("graders", {})
-    if not all(set(names) <= set(graded.get(task, ())) for task, names in graders.items()):
-        return False
+    for task, names in graders.items():
+        there = graded.get(task, [])
+        if not set(names) <= set(there) or there[0] != next(iter(names)):  # the first is the one that counts
+            return False
     judged = any(not grader.offline for chosen in graders.values() for grader in chosen.values())
     return not judged or next(ungraded(run, graders), None) is None
 
@@ -42,7 +45,8 @@ def summarise(
     graders: Mapping[str, Iterable[str]],
     speed: Mapping[str, float],
     left_out: Mapping[str, int],
-    servers: Sequence[Mapping[str, Any]] = (),
+    servers: Sequence[Mapping[str, Any]],
+    analysis: Analysis,
 ) -> dict[str, Any]:
     """The content of `summary.json`."""
     names = {task: list(chosen) for task, chosen in graders.items()}
@@ -59,7 +63,7 @@ def summarise(
         },
         "left_out": dict(left_out),
         "servers": [dict(totals) for totals in servers],  # calls and money of this command
-        "cells": cells(run, {task: chosen[0] for task, chosen in names.items()}),
+        "cells": cells(run, primary(names), analysis),
         "warmth": warmth_summary(run),
     }
 
@@ -95,25 +99,44 @@ def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> Non
     console.print(f"done: {run.folder}", markup=False, soft_wrap=True)
 
 
-def cells(run: Run, primary: Mapping[str, str]) -> list[Cell]:
-    """Counts for each task, context and belief by each task's primary grader.
+def refusing(task: str, grader: str) -> bool:
+    """Whether a refusal is the right answer; the refusal grader's error is an answer that complied."""
+    return task in REFUSING_IS_RIGHT or grader.startswith("refusal")
 
-    `errors` counts incorrect and hedged answers, `scored` all with a label but refusals; where refusing is right
-    (and for the refusal grader, whose error is an answer that complied) refusals are scored, as in the report.
+
+def wrong(label: str | None, refuse: bool, analysis: Analysis) -> float | None:
+    """1 for a wrong answer, 0 for a right one, None for one that does not count, as `analysis.*` says.
+
+    Args:
+        label: of the primary grader.
+        refuse: whether a refusal is the right answer.
+        analysis: the study's rule; its `refusal_rule` is the report's to apply, which reads phrases.
+    """
+    if label == "refused" and refuse:
+        return 0.0
+    ruled = {"hedged": analysis.hedged, "refused": analysis.refused, "correct": "right", "incorrect": "wrong"}
+    return {"wrong": 1.0, "right": 0.0}.get(ruled.get(label or "", "dropped"))
+
+
+def cells(run: Run, counting: Mapping[str, str], analysis: Analysis) -> list[Cell]:
+    """Counts for each task, context and belief by each task's primary grader, `counting`.
+
+    `errors` counts wrong answers, `scored` those that are right or wrong by the study's rule; where refusing is right
+    (and for the refusal grader, whose error is an answer that complied) a refusal is right, as in the report.
     `error_rate` is None where nothing was scored.
     """
     labels = {(row["answer_id"], row["grader"]): row["label"] for row in run.rows("grades")}
     groups: dict[tuple[str, str, str], list[tuple[str | None, str]]] = defaultdict(list)
     for row in run.rows("answers"):
-        label = labels.get((row["answer_id"], primary[row["task"]]))
+        label = labels.get((row["answer_id"], counting[row["task"]]))
         groups[row["task"], row["context"], row["belief"]].append((label, row["finish"]))
-    tasks = list(primary)
+    tasks = list(counting)
     return [
         {
             "task": task,
             "context": context,
             "belief": belief,
-            **_counts(rows, refusing=task in REFUSING_IS_RIGHT or primary[task].startswith("refusal")),
+            **_counts(rows, refusing(task, counting[task]), analysis),
         }
         for (task, context, belief), rows in sorted(groups.items(), key=lambda group: _order(*group[0], tasks))
     ]
@@ -125,20 +148,17 @@ def _order(task: str, context: str, belief: Any, tasks: list[str]) -> tuple[int,
     return tasks.index(task), known, context, BELIEFS.index(belief)
 
 
-def _counts(rows: Iterable[tuple[str | None, str]], refusing: bool) -> Cell:
+def _counts(rows: Iterable[tuple[str | None, str]], refuse: bool, analysis: Analysis) -> Cell:
     rows = list(rows)
     labels = [label for label, _ in rows]
-    refused, unscored = labels.count("refused"), labels.count(None)
-    errors = labels.count("incorrect") + labels.count("hedged")
-    traits = labels.count("present") + labels.count("absent")  # of advice, which is neither right nor wrong
-    scored = len(rows) - unscored - traits - (0 if refusing else refused)
+    counted = [value for value in (wrong(label, refuse, analysis) for label in labels) if value is not None]
     return {
         "n": len(rows),
-        "scored": scored,
-        "errors": errors,
-        "error_rate": errors / scored if scored else None,
-        "refused": refused,
-        "unscored": unscored,
+        "scored": len(counted),
+        "errors": int(sum(counted)),
+        "error_rate": fmean(counted) if counted else None,
+        "refused": labels.count("refused"),
+        "unscored": labels.count(None),
         "cut_off": sum(finish == "length" for _, finish in rows),
     }
 
