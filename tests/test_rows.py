@@ -182,6 +182,9 @@ def test_the_grader_that_a_run_names_counts_not_one_that_it_replaced(study):
     assert set(answers["grader"]) == {"judge:new"} and set(answers["label"]) != {"incorrect"}
     with pytest.raises(UserError, match="original is graded by judge:new, of .* by alias; .* with one grader="):
         rows.load([study])
+    (folder(study, "warm") / "grades.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
+    with pytest.raises(UserError, match="has no row by judge:new, which summary.json says graded it"):
+        rows.load([folder(study, "warm")])
 
 
 def test_mixed_commits_and_uncommitted_code_are_noted(study):

@@ -227,7 +227,11 @@ def graded(run: FinishedRun, number: int) -> pd.DataFrame:
     if run.graders:
         first = {task: names[0] for task, names in run.graders.items() if names}
         own = dict(zip(answers["answer_id"], answers["task"].map(first), strict=True))
-        grades = grades[grades["grader"].eq(grades["answer_id"].map(own))]
+        wanted = grades["answer_id"].map(own)
+        lost = sorted(set(wanted.dropna()) - set(grades["grader"]))
+        if lost:
+            raise UserError(f"{run.folder / 'grades.jsonl'} has no row by {lost[0]}, which summary.json says graded it")
+        grades = grades[grades["grader"].eq(wanted)]
     elif grades["answer_id"].duplicated().any():
         grades = _primary_grades(grades, answers, run)
     joined = answers.merge(grades, on="answer_id", how="left", validate="many_to_one")
