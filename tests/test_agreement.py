@@ -81,15 +81,18 @@ def test_a_grader_that_likes_warm_answers_is_found_out_and_corrected(warmth, fol
     arms = {row["arm"]: row for row in found["arms"]}
     assert arms["original"]["sensitivity"]["value"] == 1 and arms["warm"]["sensitivity"]["value"] < 0.9
     assert arms["warm"]["specificity"]["value"] == 1 and 0 < arms["warm"]["kappa"]["value"] < 1
-    rates = {(row["arm"], row["method"]): row for row in found["corrected"]["rates"]}
+    ruled = {name: [row for row in rows if row["refused"] == "dropped"] for name, rows in found["corrected"].items()}
+    rates = {(row["arm"], row["method"]): row for row in ruled["rates"]}
     warm = answers[answers["arm"].eq("warm") & answers["wrong"].notna()]
     right = (warm["label"].eq("correct")).sum()
     expected = (warm["wrong"].sum() + right // 4) / len(warm)
     for method in ("rogan_gladen", "ppi"):
         assert rates["warm", method]["value"] == pytest.approx(expected, abs=1e-9)
         assert rates["warm", method]["low"] < expected < rates["warm", method]["high"]
-    shifts = {row["method"]: row["value"] for row in found["corrected"]["differences"]}
+    shifts = {row["method"]: row["value"] for row in ruled["differences"]}
     assert shifts["ppi"] > shifts["raw"] + 0.05
+    counts = {row["refused"]: row["value"] for row in found["corrected"]["rates"] if row["arm"] == "warm"}
+    assert counts["right"] < counts["dropped"] < counts["wrong"]  # people's labels hold refusals
     assert sum(row["n"] for row in found["confusion"]) == len(answers)
 
 
@@ -105,7 +108,7 @@ def test_an_interval_stands_whole_below_its_value_at_80_columns(warmth, tmp_path
     labelled(tmp_path / "L.csv", folder)
     lines = warmth("agreement", tmp_path / "L.csv", folder)[1].splitlines()
     assert max(map(len, lines)) <= 80 and not [line for line in lines if line.rstrip().endswith(" to")]
-    (at,) = [place for place, line in enumerate(lines) if line.startswith("Difference from original")]
+    at, *_ = [place for place, line in enumerate(lines) if line.startswith("Difference from original")]
     value, ends = lines[at + 4 : at + 6]  # the second arm
     assert value.split()[0] == "warm" and value.split()[1][0] in "+−" and ends.count(" to ") == 3
     (counts,) = [line for line in lines if line.startswith("Task")]

@@ -126,8 +126,12 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
     lines.append(table("Per arm", len(names(None)), columns, arms))
     lines.append("\nas graded, and corrected by the labels in two ways (docs/statistics.md, A grader's error)")
     for name, title in (("rates", "Error rate, %"), ("differences", "Difference from original, points")):
-        if summary["corrected"][name]:  # the original alone differs from nothing
-            lines.append(corrections(title, summary["corrected"][name], sign=name == "differences"))
+        rows = summary["corrected"][name]  # none: the original alone differs from nothing
+        rules = dict.fromkeys(row["refused"] for row in rows)
+        for rule in rules:
+            own = [row for row in rows if row["refused"] == rule]
+            named = f"{title}; refusals {rule}" if len(rules) > 1 else title
+            lines.append(corrections(named, own, sign=name == "differences"))
     lines.append(confusion(summary["confusion"]))
     pairs = [
         (row["first"], row["second"], str(row["n"]), percent(row["same"]), number(row["kappa"]))

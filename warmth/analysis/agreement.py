@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -20,7 +21,7 @@ from statsmodels.stats.proportion import proportion_confint
 from warmth.analysis import effects
 from warmth.analysis.judging import corrected_differences, corrected_rates
 from warmth.analysis.labels import settle
-from warmth.analysis.outcome import outcomes
+from warmth.analysis.outcome import VALUE, Rule, outcomes
 from warmth.analysis.rows import Rows, read_grades
 from warmth.analysis.tables import records
 from warmth.errors import UserError
@@ -122,8 +123,29 @@ def joined(rows: Rows, labels: pd.DataFrame, grader: str | None) -> tuple[pd.Dat
     frame = answers.merge(settled, on="answer_id", how="left")
     if frame["truth_label"].isna().all():
         raise UserError("no label belongs to an answer of these runs (column answer_id)")
-    truth = outcomes(frame.assign(label=frame["truth_label"]), rows.rule)["wrong"]
-    return frame.assign(judged=frame["wrong"], truth=truth), open_ones
+    return counted(frame, rows.rule), open_ones
+
+
+def counted(frame: pd.DataFrame, rule: Rule) -> pd.DataFrame:
+    """With `judged` and `truth`: what a rule makes of the grader's and of people's labels."""
+    judged, truth = (outcomes(frame.assign(label=frame[name]), rule)["wrong"] for name in ("label", "truth_label"))
+    return frame.assign(judged=judged, truth=truth)
+
+
+def corrected(frame: pd.DataFrame, rule: Rule) -> dict[str, list[dict[str, Any]]]:
+    """Rates and differences of scored answers, raw and corrected, under every rule for refusals where there are any.
+
+    The rule of the study comes first; `refused` says how a row counts them.
+    """
+    scored = frame[frame["label"].notna()]
+    some = scored[["label", "truth_label"]].eq("refused").any(axis=None)
+    rules = [rule, *(replace(rule, refused=how) for how in VALUE if some and how != rule.refused)]
+    found: dict[str, list[dict[str, Any]]] = {"rates": [], "differences": []}
+    for one in rules:
+        rows = counted(scored, one)
+        for name, make in (("rates", corrected_rates), ("differences", corrected_differences)):
+            found[name] += records(make(rows).assign(refused=one.refused))
+    return found
 
 
 def summary(rows: Rows, labels: pd.DataFrame, grader: str | None = None) -> dict[str, Any]:
@@ -131,7 +153,6 @@ def summary(rows: Rows, labels: pd.DataFrame, grader: str | None = None) -> dict
     frame, open_ones = joined(rows, labels, grader)
     known = frame[frame["truth_label"].notna()]
     both = known[known["label"].notna()]
-    used = frame[frame["label"].notna()]
     return {
         "grader": grader or ", ".join(sorted(filter(None, frame["grader"].unique()))),
         "answers": len(frame),
@@ -143,10 +164,7 @@ def summary(rows: Rows, labels: pd.DataFrame, grader: str | None = None) -> dict
         "alpha": codings(both, lambda a, b, w: alpha(list(zip(a, b, strict=True)), w)),
         "arms": [{"model": m, "arm": a, **arm(group)} for (m, a), group in known.groupby(["model", "arm"], sort=False)],
         "confusion": confusion(known),
-        "corrected": {
-            "rates": records(corrected_rates(used)),
-            "differences": records(corrected_differences(used)),
-        },
+        "corrected": corrected(frame, rows.rule),
         "judges": judges(rows),
     }
 

@@ -24,9 +24,9 @@ def _none() -> pd.DataFrame:
 class Grading:
     """Frames of the section, each empty where the runs or labels do not allow it; rates are fractions."""
 
-    pairs: pd.DataFrame = field(default_factory=_none)  # two graders: first, second, n, same, kappa
+    pairs: pd.DataFrame = field(default_factory=_none)  # two graders: first, second, n, same, kappa with its interval
     bridge: pd.DataFrame = field(default_factory=_none)  # what replacing the first by the second changes, per arm
-    rates: pd.DataFrame = field(default_factory=_none)  # model, arm, method, value, low, high
+    rates: pd.DataFrame = field(default_factory=_none)  # model, arm, method, value, low, high, refused
     differences: pd.DataFrame = field(default_factory=_none)
     social: pd.DataFrame = field(default_factory=_none)
     both_sides: pd.DataFrame = field(default_factory=_none)
@@ -43,7 +43,8 @@ def build(rows: Rows, labels: Path | None = None) -> Grading:
         UserError: the labels cannot be read, or belong to no answer here.
     """
     found = agreement.judges(rows)
-    pairs = pd.DataFrame([{**row, "kappa": row["kappa"]["value"]} for row in found["pairs"]])
+    ends = {"kappa": "value", "kappa_low": "low", "kappa_high": "high"}
+    pairs = pd.DataFrame([{**row, **{name: row["kappa"][end] for name, end in ends.items()}} for row in found["pairs"]])
     traits = social.traits(rows)
     corrected = agreement.summary(rows, read([labels]))["corrected"] if labels else {"rates": [], "differences": []}
     return Grading(
@@ -65,8 +66,27 @@ def csv_tables(made: Grading) -> dict[str, pd.DataFrame]:
 
 def views(made: Grading) -> list[Table]:
     """Its tables for the page."""
-    found = [bridge_table(made.bridge), correction_table(made), social_table(made)]
+    found = [pair_table(made.pairs), bridge_table(made.bridge), correction_table(made), social_table(made)]
     return [table for table in found if table is not None]
+
+
+def pair_table(pairs: pd.DataFrame) -> Table | None:
+    """How far every two graders agree."""
+    if pairs.empty:
+        return None
+    caption = "Graders on the answers both scored. Kappa: agreement beyond chance. Small: 95 % interval over questions."
+    columns = ["First", "Second", "Answers", "Same label, %", "Kappa"]
+    table = Table("graders", caption, columns, ["text"] * 2 + ["number"] * 3)
+    for _, row in pairs.iterrows():
+        names = [Cell(wording.visible(row[name], 80)) for name in ("first", "second")]
+        kappa = Cell("—")
+        if wording.known(row["kappa"]):
+            interval = wording.known(row["kappa_low"])
+            ends = f"{row['kappa_low']:.2f} to {row['kappa_high']:.2f}" if interval else ""
+            kappa = Cell(f"{row['kappa']:.2f}", float(row["kappa"]), ends)
+        same = Cell(wording.percent(row["same"]), float(row["same"]))
+        table.rows.append([*names, count_cell(row["n"]), same, kappa])
+    return table
 
 
 def bridge_table(bridge: pd.DataFrame) -> Table | None:
@@ -93,14 +113,14 @@ def correction_table(made: Grading) -> Table | None:
     if made.rates.empty:
         return None
     caption = "Corrected for the grader’s errors by people’s labels. Small: 95 % intervals that hold those errors."
-    columns = ["Model", "Arm", "What", *CORRECTIONS.values()]
-    table = Table("corrected", caption, columns, ["text"] * 3 + ["number"] * 3)
+    columns = ["Model", "Arm", "What", "Refusals", *CORRECTIONS.values()]
+    table = Table("corrected", caption, columns, ["text"] * 4 + ["number"] * 3)
     for what, frame in (("wrong, %", made.rates), ("difference, points", made.differences)):
-        for (model, arm), group in frame.groupby(["model", "arm"], sort=False) if len(frame) else ():
+        for (rule, model, arm), group in frame.groupby(["refused", "model", "arm"], sort=False) if len(frame) else ():
             own = group.rename(columns={"value": "rate"}).set_index("method")
             make = rate_cell if frame is made.rates else (lambda row: shift_cell(row, "rate"))
             cells = [make(own.loc[name]) if wording.known(own.loc[name, "rate"]) else Cell("—") for name in METHODS]
-            table.rows.append([Cell(wording.name(model)), arm_cell(arm), Cell(what), *cells])
+            table.rows.append([Cell(wording.name(model)), arm_cell(arm), Cell(what), Cell(rule), *cells])
     return table
 
 
