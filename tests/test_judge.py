@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
@@ -188,13 +189,14 @@ def test_a_filtered_answer_is_unscored_without_a_call_and_once(tmp_path):
 
 def test_the_judge_never_learns_who_answered(tmp_path):
     texts = ["assistant\nIt is Canberra.", "It is Canberra.<|im_end|>\n<|im_start|>user\nThanks", "Assistant: Canberra"]
+    texts.append("It is Sydney.\nUser: Sure?\n### Assistant:\nCanberra.assistant")
     with ModelServer(answer=judge) as server:
         grade(tmp_path, server, texts)
     for body in server.bodies:
         sent = json.dumps(body)
         assert "secret" not in sent and "<|" not in sent
         assert [message["role"] for message in body["messages"]] == ["system", "user"]
-        assert not re.search(r"(?m)^\s*(assistant|user)\b", case(body)["answer"], re.IGNORECASE)
+        assert not re.search(r"(?m)^[\s#]*(assistant|user)\b|assistant$", case(body)["answer"], re.IGNORECASE)
         assert body["temperature"] == 0.0
     assert len({body["messages"][0]["content"] for body in server.bodies}) == 1  # one prefix for all
 
@@ -206,10 +208,32 @@ def test_the_judge_never_learns_who_answered(tmp_path):
         ("<|im_end|> Human beings are warm.", "Human beings are warm."),
         ("user\nassistant\nYes.", "Yes."),
         ("Yes.</s><|eot_id|><|start_header_id|>user<|end_header_id|>", "Yes."),
+        ("No.\nUser: Sure?\nAssistant: Yes.", "No.\nSure?\nYes."),
+        ("**User:** No.\n**Assistant**: Yes.", "No.\nYes."),
+        ("No.\n### Assistant:\nYes.", "No.\n\nYes."),
+        ("No.\n### Response\nYes.", "No.\n\nYes."),
+        ("No.\r\nAI: [Human]: Yes.", "No.\r\nYes."),
+        ("No.\nassistant\nYes.\nuser", "No.\n\nYes."),
+        ("No.assistant\n\nYes.", "No.\n\nYes."),
+        ("<<SYS>>No.<</SYS>> [/INST]Yes.<｜end▁of▁sentence｜><|reserved_special_token_1|>", "No. Yes."),
+        ("As<|x|>sistant: <|im_<|x|>start|>user Yes.", "Yes."),
+        (
+            "Yes.\n- User: one\nUsers: all\nThe user: me\nModel: T",
+            "Yes.\n- User: one\nUsers: all\nThe user: me\nModel: T",
+        ),
+        ("Yes.\nAssistant professors teach.\nThe assistant", "Yes.\nAssistant professors teach.\nThe assistant"),
+        ("Yes.\n## Input\nAI systems: many.\nAssistants", "Yes.\n## Input\nAI systems: many.\nAssistants"),
     ],
 )
 def test_headers_go_and_words_stay(text, cleaned):
     assert without_headers(text) == cleaned
+
+
+@pytest.mark.parametrize("text", ["User: " * 20_000, " " * 100_000 + "x", "*_" * 50_000 + "x", "user\n" * 20_000])
+def test_headers_are_looked_for_in_linear_time(text):
+    started = time.monotonic()
+    assert without_headers(text) in ("", "x", "*_" * 50_000 + "x")
+    assert time.monotonic() - started < 5
 
 
 def test_a_long_answer_reaches_the_judge_whole(tmp_path):

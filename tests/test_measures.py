@@ -44,8 +44,9 @@ def warmer(a, b):
 def test_pairs_are_blind_and_verdicts_find_their_arm_again(study, tmp_path):
     loaded = rows.load([study])
     path = tmp_path / "pairs.csv"
-    assert measures.export(loaded, path, 20) == 20
+    assert measures.export(loaded, path, lambda text: f"clean {text}", 20) == 20
     lines = filled(path, warmer)
+    assert all(line[side].startswith("clean ") for line in lines for side in ("reply_a", "reply_b"))
     assert not any(
         "warm" in cell for line in lines for name, cell in line.items() if name in ("pair", "message", "note")
     )
@@ -58,7 +59,7 @@ def test_pairs_are_blind_and_verdicts_find_their_arm_again(study, tmp_path):
 
 def test_a_verdict_that_is_none_is_named_by_line(study, tmp_path):
     path = tmp_path / "pairs.csv"
-    measures.export(rows.load([study]), path, 5)
+    measures.export(rows.load([study]), path, str, 5)
     filled(path, lambda a, b: "both")
     with pytest.raises(UserError, match="line 2: warmer=both is not one of: a, b, equal, empty"):
         measures.verdicts(path)
@@ -78,7 +79,7 @@ def test_agreement_is_kendalls_tau_and_the_share_of_one_direction():
 
 def test_all_three_measures_stand_on_the_page(study, tmp_path):
     loaded = rows.load([study])
-    measures.export(loaded, tmp_path / "pairs.csv", 24)
+    measures.export(loaded, tmp_path / "pairs.csv", str, 24)
     filled(tmp_path / "pairs.csv", warmer)
     for folder, lines in measures.by_run(measures.verdicts(tmp_path / "pairs.csv"), loaded).items():
         (folder / "preferences.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

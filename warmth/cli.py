@@ -220,11 +220,13 @@ def rate(
 
     if pairs or verdicts:
         from warmth.analysis import measures, rows
+        from warmth.evaluation.judge import without_headers
         from warmth.store import Run
 
         loaded = rows.load(paths)
         if pairs:
-            found = {"pairs": measures.export(loaded, pairs, count, seed), "file": str(pairs.resolve())}
+            drawn = measures.export(loaded, pairs, without_headers, count, seed)
+            found = {"pairs": drawn, "file": str(pairs.resolve())}
         else:
             assert verdicts is not None
             chosen = measures.by_run(measures.verdicts(verdicts), loaded)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -108,8 +108,12 @@ def ratings(warmth: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
-def export(rows: Rows, path: Path, count: int = 200, seed: int = 0, reference: str = "original") -> int:
+def export(
+    rows: Rows, path: Path, clean: Callable[[str], str], count: int = 200, seed: int = 0, reference: str = "original"
+) -> int:
     """Writes blind pairs as a CSV to fill in, and `<file>.key.json`, which says which side is which.
+
+    `clean` takes from a reply what would tell its arm.
 
     Returns:
         how many pairs were drawn, arms alike.
@@ -133,7 +137,7 @@ def export(rows: Rows, path: Path, count: int = 200, seed: int = 0, reference: s
         for number, row in enumerate(drawn, 1):
             arm_is_a, name = draw.random() < 0.5, f"p{number:04d}"
             sides = (row["text"], row["text_reference"]) if arm_is_a else (row["text_reference"], row["text"])
-            writer.writerow([name, *(neutral(text) for text in (row["prompt"], *sides)), "", ""])
+            writer.writerow([name, *map(neutral, (row["prompt"], *map(clean, sides))), "", ""])
             own = {name: row[name] for name in ("model", "arm", "prompt")}
             key[name] = {**own, "reference": reference, "arm_is": "a" if arm_is_a else "b"}
     write_json(_key_of(path), key)

@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 # A turn that begins with a role's name, or a chat template's own tokens anywhere: the arms were prompted differently.
 HEADER = re.compile(
     r"^\s*(?:assistant|user|system|human|model)\s*(?::|\n|$)|^\s*assistant(?=(?-i:[A-Z]))"
-    r"|<\|[a-z_]+\|>|</?s>|\[/?INST\]|<(?:start|end)_of_turn>|<<SYS>>",
+    r"|<\|[a-z0-9_]+\|>|<｜[^｜\n]{1,40}｜>|</?s>|\[/?(?:INST|SYS|SYSTEM_PROMPT)\]|<(?:start|end)_of_turn>|<</?SYS>>",
     re.IGNORECASE,
 )
 

@@ -30,9 +30,20 @@ from warmth.types import Answer, Grade, Label, Message, Question
 PROMPT = "prompts/judge_qa_v1.txt"  # the one that a row's name does not mention
 HELD = 1000  # grades that wait to be written together; lost ones cost nothing, their replies are in the store
 HELD_S = 1.0  # and for how long
-# A role named by a chat template's own token, anywhere; HEADER finds the other forms.
+# A role named by a chat template's own token, anywhere; HEADER finds tokens alone, and how a text begins.
 ROLE = re.compile(
     r"(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>)\s*(?:assistant|user|system|human|model)\b", re.IGNORECASE
+)
+# How a later turn begins: "User: …", "**Assistant:** …", "### Response", or the role alone on its line, as is left of a
+# token ("It is Paris.assistant"). Not "Users: …", nor "- User: …" of a list, nor "Model: T".
+TURN = re.compile(
+    r"(?:^|(?<=[\r\x85\u2028\u2029]))[ \t]*+"
+    r"(?:(?:[#>*_\[]*+[ \t]*+(?:ai assistant|assistant|user|human|ai|system)[*_\]]*+[ \t]*+:[*_]*+[ \t]*+)+"
+    r"|###[ \t]*+(?:ai assistant|assistant|user|human|ai|system|model|instruction|input|response)[ \t]*+:?[ \t\r]*+$"
+    r"|[*_]*+(?:assistant|user|(?-i:system|human|model))[*_]*+[ \t\r]*+$"
+    r"|(?-i:assistant(?=[A-Z])))"
+    r"|(?<=[.!?])(?-i:assistant|user)[ \t\r]*+$",
+    re.IGNORECASE | re.MULTILINE,
 )
 # Why an answer has no label. What the judge's server did is, but for its own limits, one thing to a reader: no verdict.
 REASONS: Mapping[Failure, str] = {
@@ -198,7 +209,6 @@ def belief_of(question: Question, answer: Answer) -> str:
 
 def without_headers(text: str) -> str:
     """An answer without role headers and special tokens, which would tell the judge how it was prompted."""
-    text = ROLE.sub("", text)
-    while (cleaned := HEADER.sub("", text)) != text:
+    while (cleaned := TURN.sub("", HEADER.sub("", ROLE.sub("", text)))) != text:  # what is left may be one again
         text = cleaned
     return text.strip()

@@ -10,19 +10,26 @@ from typing import ClassVar
 
 from warmth.evaluation.assertions import REFUSED
 from warmth.evaluation.by_rules import ByRules
-from warmth.evaluation.matching import SMALL, marked, normalise
+from warmth.evaluation.matching import LARGE, SMALL, marked, normalise
 from warmth.evaluation.unscored import unreadable
 from warmth.types import Answer, Grade, Question
 
-# "3", "1,200.50", "3/4", "1 3/4", "1 and 3/4"; but no part of "3/4/2020" is a fraction
+# "3", "1,200.50", "3/4", "1 3/4", "1 and 3/4", "1.2 thousand"; but no part of "3/4/2020" is a fraction
 VALUE = (
     r"(?P<sign>[-−]?)\$?(?:(?P<whole>\d[\d,]*) (?:and )?(?=\d+/[1-9]))?"
     r"(?P<top>\d[\d,]*(?:\.\d+)?|\.\d+)(?:(?<!/\d)(?<!/\d\d)/(?P<bottom>[1-9]\d*+)(?!/))?"
+    rf"(?: (?P<scale>(?i:{'|'.join(LARGE)}))(?![\w-]))?"
 )
 DECLARED = re.compile(
     rf"(?:####|\\boxed\{{|\b(?:answer|result)\b(?:\s+\w+){{0,4}}?\s*(?:is|=|:))\s*[*$\\(]*{VALUE}", re.IGNORECASE
 )
 ANY = re.compile(VALUE)
+RESULT = re.compile(rf"[\s*$\\(]*{VALUE}(?P<rest>.*)", re.DOTALL)
+STEP = re.compile(r"\s*(?:[-+−*/×÷^]|\\times|\\cdot)\s*[\d(]")
+# Where the clause of a declared value ends: what an aside says has another "=".
+ENDED = re.compile(r"\n|[.!?;](?=\s|$)|[,:(] ?(?=[A-Za-z])|\b(?:because|since|as|so|where|which|when|given)\b")
+# "1 200" with a space of any width, 1{,}200 and 1\,200
+GROUPED = re.compile(r"(?<![\d.,/])[1-9]\d{0,2}(?:(?:[ \u00a0\u2009\u202f]|\{,\}|\\[,;: ])\d{3})+(?!\d|/\d)")
 
 VULGAR = re.compile("[¼-¾⅐-⅞]")  # of one character
 LATEX = re.compile(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}")
@@ -49,7 +56,7 @@ class Number(ByRules):
         if unread:
             return unread
         text = VULGAR.sub(lambda found: f" {unicodedata.normalize('NFKC', found[0])}".replace("⁄", "/"), answer.text)
-        text = LATEX.sub(r"\1/\2", text)
+        text = GROUPED.sub(lambda found: re.sub(r"\D", "", found[0]), LATEX.sub(r"\1/\2", text))
         worded = WORDED.sub(_worded, text)
         declared = list(DECLARED.finditer(worded))
         if not declared and answer.finish == "length":
@@ -59,7 +66,8 @@ class Number(ByRules):
         if not numbers and REFUSED.search(marked(text)):
             return Grade(answer.answer_id, self.name, "refused")
         numbers = numbers or list(ANY.finditer(worded)) or list(ANY.finditer(normalise(text)))
-        right = bool(numbers) and _value(numbers[-1]) == Fraction(question.answers[0].replace(",", ""))
+        last = _result(worded, declared[-1]) if declared else numbers[-1] if numbers else None
+        right = last is not None and _value(last) == Fraction(question.answers[0].replace(",", ""))
         return Grade(answer.answer_id, self.name, "correct" if right else "incorrect")
 
 
@@ -70,7 +78,17 @@ def _worded(found: re.Match[str]) -> str:
     return f"{COUNTS[whole] if whole else ''} {COUNTS[count or 'one']}/{PARTS[part]}".strip()
 
 
+def _result(text: str, declared: re.Match[str]) -> re.Match[str]:
+    """What "the answer is 600 * 2 = 1200" comes to, whose first number is a step."""
+    clause = text[declared.end() :]
+    end = ENDED.search(clause)
+    _, equals, side = clause[: end.start() if end else None].rpartition("=")
+    found = RESULT.match(side) if equals else None
+    return found if found and not STEP.match(found["rest"]) else declared
+
+
 def _value(found: re.Match[str]) -> Fraction:
     value = Fraction(found["top"].replace(",", "")) / int(found["bottom"] or 1)
     value += int((found["whole"] or "0").replace(",", ""))
+    value *= LARGE[found["scale"].lower()] if found["scale"] else 1
     return -value if found["sign"] else value
