@@ -131,7 +131,8 @@ def summary(rows: Rows, labels: pd.DataFrame, grader: str | None = None) -> dict
     frame, open_ones = joined(rows, labels, grader)
     known = frame[frame["truth_label"].notna()]
     both = known[known["label"].notna()]
-    used = frame[frame["judged"].notna()]
+    used = effects.pooled(frame)  # as a report's rates are
+    used = used[used["judged"].notna()]
     used = used.assign(truth=used["truth"].where(used["weight"].notna()))
     return {
         "grader": grader or ", ".join(sorted(filter(None, frame["grader"].unique()))),
@@ -222,7 +223,7 @@ def judges(rows: Rows) -> dict[str, list[dict[str, Any]]]:
 def bridged(first: str, second: str, frames: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """What replacing one grader by another changes: each arm's rate and paired difference, on answers both score."""
     both = frames[first]["wrong"].notna() & frames[second]["wrong"].notna()
-    kept = {name: frame[both] for name, frame in frames.items()}
+    kept = {name: effects.pooled(frame[both]) for name, frame in frames.items()}
     shifts = {name: effects.differences(effects.pair(frame), ["overall"]) for name, frame in kept.items()}
     rows = []
     for (model, name), group in kept[first].groupby(["model", "arm"], sort=False):

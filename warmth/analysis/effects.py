@@ -7,7 +7,7 @@ one cluster. Rates and differences are fractions here; pages print percentage po
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from statsmodels.stats.proportion import proportion_confint
 LEVEL = 0.95
 PAIR = ["model", "prompt_id", "sample"]
 MEASURE = ["variant", "scorer"]
+BENCHMARKS = ("mmlu", "gsm8k", "advbench")  # asked once, unmodified: ability and safety, not the manner's cost in truth
 # The groupings a difference is reported for; "overall" is all rows of an arm.
 FAMILIES: dict[str, list[str]] = {
     "overall": [],
@@ -39,6 +40,17 @@ class Mean:
     p: float  # two-sided, of the mean being zero
     n: int
     clusters: int
+
+
+def apart(tasks: Iterable[str]) -> list[str]:
+    """The benchmarks among the tasks, which stand by themselves; none where there is nothing but benchmarks."""
+    found = set(tasks)
+    return [name for name in BENCHMARKS if name in found] if found - set(BENCHMARKS) else []
+
+
+def pooled(answers: pd.DataFrame) -> pd.DataFrame:
+    """The answers behind every figure that takes several tasks together: all but the benchmarks that stand apart."""
+    return answers[~answers["task"].isin(apart(answers["task"].unique()))]
 
 
 def clustered_mean(values: np.ndarray, clusters: np.ndarray, level: float = LEVEL) -> Mean:

@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from warmth import __version__
-from warmth.analysis import behind, cells, claims, grading, manner, measures, supplement, wording
+from warmth.analysis import behind, cells, claims, effects, grading, manner, measures, supplement, wording
 from warmth.analysis.ink import COLOURS, variable
 
 if TYPE_CHECKING:
@@ -135,6 +135,17 @@ def facts(report: Report) -> dict[str, Any]:
     }
 
 
+def pooling(report: Report) -> str:
+    """Which tasks the figures of several tasks take together, and which stand apart, in a sentence."""
+    tasks = report.rows.answers["task"].unique()
+    alone = effects.apart(tasks)
+    pool = wording.joined([wording.name(task) for task in sorted(set(tasks) - set(alone))])
+    if not alone:
+        return f"Pooled: {pool}."
+    verb = "stand" if len(alone) > 1 else "stands"
+    return f"Pooled: {pool}; {wording.joined(alone)} {verb} apart, by task and in the figure of benchmarks."
+
+
 def example_views(report: Report) -> list[dict[str, Any]]:
     """Examples with everything visible, longer answers cut."""
     views = []
@@ -186,6 +197,7 @@ def render(report: Report) -> str:
         question=QUESTION,
         answer=answer(report),
         facts=facts(report),
+        pooling=pooling(report),
         several=len(report.rows.models) > 1,
         gates=gates(report),
         warnings=report.rows.warnings,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from warmth.analysis import claims, comparison, dose, manner, measures, preregistration, regressions, wording
+from warmth.analysis import claims, comparison, dose, effects, manner, measures, preregistration, regressions, wording
 from warmth.analysis.cells import Cell, Table, arm_cell, count_cell, shift_cell
 from warmth.analysis.dose import Response
 from warmth.analysis.families import Family, adjust
@@ -62,21 +62,22 @@ def build(
 
     Args:
         rows: from `rows.load`, for their warmth.
-        answers: their answers, the columns that are counted.
+        answers: their answers, the columns that are counted; the benchmarks among them only a plan may pool.
         headline: a row per model and arm with rate and warmth score, as `report.headline_of` makes it.
         pairs: reference arm → `effects.pair`, original first.
         settings: margin and plan.
     """
     margin, plan = settings.margin_points, settings.plan
-    made, notes = curves(answers, headline, margin)
+    pool = effects.pooled(answers)
+    made, notes = curves(pool, headline, margin)
     return Supplement(
-        regressions=regressions.tables(answers, draws=DRAWS if settings.checks else 0, check=settings.checks),
+        regressions=regressions.tables(pool, draws=DRAWS if settings.checks else 0, check=settings.checks),
         curves=made,
         published=against_study(answers, settings),
         notes=notes,
         contrasts=manner.contrasts(pairs),
         seeds=manner.seeds(pairs["original"]) if "original" in pairs else pd.DataFrame(),
-        lengths=manner.lengths(answers),
+        lengths=manner.lengths(pool),
         ratings=measures.ratings(rows.warmth),
         agreement=measures.agreement(measures.pairs(rows)),
         claims=claims.tested(plan, answers, margin) if plan else None,
