@@ -19,7 +19,6 @@ from warmth.analysis.rows import Rows
 from warmth.analysis.settings import Settings
 from warmth.errors import UserError
 
-STUDY_TASKS = frozenset({"triviaqa", "truthfulqa", "disinfo", "medqa"})
 DECLARED = (  # before any p-value is seen: the overall comparisons, and all that single them out
     Family("overall", {"family": ["overall"]}),
     Family("single cells", {"family": ["task", "context", "belief", "condition"]}),
@@ -135,8 +134,8 @@ def _points(rows: pd.DataFrame, by: str, found: Response, headline: pd.DataFrame
 
 def against_study(answers: pd.DataFrame, settings: Settings) -> tuple[Row, ...]:
     """Published rises that these rows speak to, with equivalence verdicts; none without a task of the study."""
-    rows = answers[answers["task"].isin(STUDY_TASKS)]
-    if rows.empty or not {"original", "warm"} <= set(rows["arm"]):
+    rows = answers[answers["task"].isin(comparison.STUDY_TASKS)]
+    if not {"original", "warm"} <= set(rows["arm"]):
         return ()
     compared = comparison.compare(rows, settings.margin_points, settings.preregistered)
     return tuple(row for row in compared if row.recomputed is not None)
