@@ -15,10 +15,11 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from warmth.types import BENCHMARKS
+
 LEVEL = 0.95
 PAIR = ["model", "prompt_id", "sample"]
 MEASURE = ["variant", "scorer"]
-BENCHMARKS = ("mmlu", "gsm8k", "advbench")  # asked once, unmodified: ability and safety, not the manner's cost in truth
 # The groupings a difference is reported for; "overall" is all rows of an arm.
 FAMILIES: dict[str, list[str]] = {
     "overall": [],

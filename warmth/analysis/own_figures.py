@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from warmth.analysis import wording
-from warmth.analysis.effects import BENCHMARKS, MEASURE, clustered_mean, rate_interval, text_key
+from warmth.analysis.effects import MEASURE, clustered_mean, rate_interval, text_key
 from warmth.analysis.ink import (
     MUTED,
     RULE,
@@ -28,7 +28,7 @@ from warmth.analysis.ink import (
     spread,
 )
 from warmth.analysis.rows import arm_order
-from warmth.types import CONTEXTS
+from warmth.types import BENCHMARKS, CONTEXTS
 
 PRESSED = ("wrong_asserted", "right_denied")
 LINES = {  # figure 3: (contexts or not, pressed or not)
