@@ -300,6 +300,21 @@ def test_benchmarks_are_what_is_pooled_where_nothing_else_was_asked(tmp_path):
     assert made.headline["answers"].tolist() == [144, 144] and page.pooling(made) == "Pooled: gsm8k and mmlu."
 
 
+def test_models_that_score_themselves_each_have_their_warmth_and_the_page_says_whose(tmp_path):
+    for name in ("smollm2", "mine"):
+        root = write_study(tmp_path / name, arms=("original", "warm"), training=False)
+        for path in root.rglob("*.json*") if name == "mine" else ():
+            path.write_text(path.read_text().replace("smollm2", "mine").replace('answer_id": "', 'answer_id": "m'))
+    made = report.build([tmp_path])
+    assert len(made.headline) == 4 and made.headline["score"].notna().all()
+    assert made.headline.groupby("arm")["score_difference"].count()["warm"] == 2
+    told = (
+        "Warmth scored by different models, so its values compare within a model only: mine by mine, deterministic "
+        "and smollm2 by smollm2, deterministic."
+    )
+    assert page.scorers(made) == told and page.render(made).count(told) == 2
+
+
 def test_too_few_rows_for_an_interval_make_no_claim():
     row = {"arm": "warm", "difference": 0.0, "low": float("nan"), "high": float("nan"), "pairs": 3, "questions": 3}
     assert "too little for an interval" in wording.error_sentence(row | {"rate_reference": 0.0, "rate_arm": 0.0})

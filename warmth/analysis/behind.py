@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from warmth.analysis import wording
-from warmth.analysis.effects import MEASURE, apart, pooled
+from warmth.analysis.effects import apart, main_measure, pooled
 from warmth.analysis.examples import among
 from warmth.analysis.ink import point_id, reply_id
 
@@ -67,15 +67,14 @@ def replies(warmth: pd.DataFrame, drawn: set[str], paths: Sequence[Any]) -> dict
     """What a point of a warmth curve opens: replies to held-out prompts with their scores, the original's beside them.
 
     Args:
-        warmth: columns of `rows.load`; the measure with most texts counts, as in the figures.
+        warmth: columns of `rows.load`; each model's measure with most texts counts, as in the figures.
         drawn: ids of the points that figures have.
         paths: what the report was made of, for the command.
     """
     rows = warmth[warmth["score"].notna()]
     if rows.empty:
         return {}
-    measure = rows.groupby(MEASURE)["score"].size().idxmax()
-    rows = rows[rows["variant"].eq(measure[0]) & rows["scorer"].eq(measure[1])]
+    rows = main_measure(rows)
     arms = [(key, group) for key, group in rows.groupby(["model", "arm"]) if reply_id(*key) in drawn]
     shuffle, each = np.random.default_rng(SEED), max(1, min(SHOWN, ROWS // 4 // max(1, len(arms))))
     plain = rows[rows["arm"].eq("original")].drop_duplicates(["model", "prompt"]).set_index(["model", "prompt"])

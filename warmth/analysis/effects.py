@@ -254,6 +254,20 @@ def warmth_differences(scores: pd.DataFrame, reference: str = "original") -> pd.
     return pd.DataFrame(rows, columns=columns)
 
 
+def main_measure(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows of each model's measure with most texts: models may have scorers of their own.
+
+    Args:
+        scores: a row per scored text, or means over `texts` of them.
+    """
+    if scores.empty:
+        return scores
+    keys = ["model", *MEASURE]
+    texts = scores.groupby(keys)["texts"].sum() if "texts" in scores else scores.groupby(keys).size()
+    best = texts.groupby(level="model").idxmax()
+    return scores[pd.MultiIndex.from_frame(scores[keys]).isin(list(best))]
+
+
 def text_key(scores: pd.DataFrame) -> pd.Series:
     """What pairs texts across arms: the held-out prompt they answer, or the text's own id where there was none."""
     return scores["prompt"].where(scores["prompt"].astype(bool), scores["text_id"])

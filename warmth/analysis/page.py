@@ -146,6 +146,16 @@ def pooling(report: Report) -> str:
     return f"Pooled: {pool}; {wording.joined(alone)} {verb} apart, by task and in the figure of benchmarks."
 
 
+def scorers(report: Report) -> str:
+    """Whose likelihoods each model's warmth is, in a sentence; "" where none was scored."""
+    main = effects.main_measure(report.warmth).drop_duplicates("model")
+    own = {row["model"]: wording.name(f"{row['scorer']}, {row['variant']}") for row in main.to_dict("records")}
+    if len(set(own.values())) < 2:
+        return f"Warmth scored by {next(iter(own.values()))}." if own else ""
+    each = wording.joined([f"{wording.name(model)} by {scorer}" for model, scorer in own.items()])
+    return f"Warmth scored by different models, so its values compare within a model only: {each}."
+
+
 def example_views(report: Report) -> list[dict[str, Any]]:
     """Examples with everything visible, longer answers cut."""
     views = []
@@ -198,6 +208,7 @@ def render(report: Report) -> str:
         answer=answer(report),
         facts=facts(report),
         pooling=pooling(report),
+        scorers=scorers(report),
         several=len(report.rows.models) > 1,
         gates=gates(report),
         warnings=report.rows.warnings,

@@ -166,17 +166,18 @@ def headline_of(
 ) -> pd.DataFrame:
     """One row per model and arm: error rate, paired difference from original, warmth score and its difference.
 
-    Several warmth measures: the one with most texts; the others stand in the warmth table.
+    Several warmth measures: each model's with most texts; the others stand in the warmth table.
     """
     overall = differences[differences["family"].eq("overall")] if len(differences) else differences
     keep = {"difference": "difference", "low": "difference_low", "high": "difference_high", "p": "p", "pairs": "pairs"}
     keep |= {"questions": "pair_questions", "rate_reference": "rate_reference", "rate_arm": "rate_arm"}
     change = tables.columns(overall, ["model", "arm", *keep]).rename(columns=keep)
     table = rates.merge(change, on=["model", "arm"], how="left")
-    measure = warmth.groupby(effects.MEASURE)["texts"].sum().idxmax() if len(warmth) else ("", "")
+    measure = ["model", *effects.MEASURE]
+    main = effects.main_measure(warmth)[measure].drop_duplicates()
     for frame, prefix in ((warmth, "score"), (warmer[warmer["reference"].eq("original")], "score_difference")):
         names = {"score": prefix, "low": f"{prefix}_low", "high": f"{prefix}_high"}
-        chosen = frame[frame["variant"].eq(measure[0]) & frame["scorer"].eq(measure[1])]
+        chosen = frame.merge(main, on=measure)
         table = table.merge(chosen[["model", "arm", *names]].rename(columns=names), on=["model", "arm"], how="left")
     return table
 
