@@ -50,3 +50,10 @@ def test_a_margin_chosen_afterwards_is_called_exploratory():
     differences = effects.differences(effects.pair(answers(0.2)), ["overall"])
     before, after = (claims.equivalences(differences, 2.0, planned)["equivalence"][0] for planned in (True, False))
     assert before == "different (pre-registered)" and after == "different (exploratory)"
+
+
+def test_benchmarks_count_only_in_a_plan_that_names_them():
+    both = pd.concat([answers(0.2), answers(0.0).assign(task="mmlu", prompt_id=lambda rows: rows["prompt_id"] + " b")])
+    claim = Hypothesis("H1", "warm", direction="more")
+    pairs = {tasks: claims.tested(plan(claim, tasks=tasks), both, 2.0)["pairs"][0] for tasks in ((), ("t", "mmlu"))}
+    assert pairs == {(): 400, ("t", "mmlu"): 800}

@@ -254,6 +254,67 @@ def test_a_regression_that_cannot_be_fitted_is_a_named_note(small, tmp_path):
     assert "No model could be fitted" in text and "needs two questions or more" in text
 
 
+def without_or_as(root: Path, names: dict[str, str]) -> Path:
+    """A copy of a two-arm study with tasks under other names; a task named "" was never asked."""
+    write_study(root, arms=("original", "warm"), training=False)
+    for path in [*root.rglob("answers.jsonl"), *root.rglob("prompts.jsonl"), *root.rglob("grades.jsonl")]:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = [row | {"task": names.get(row["task"], row["task"])} if "task" in row else row for row in rows]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows if row.get("task") != ""))
+    return root
+
+
+def test_benchmarks_stand_apart_wherever_tasks_are_pooled(tmp_path):
+    names = ("seed_medicine", "seed_disinfo")
+    made, bare = (
+        report.build([without_or_as(tmp_path / name, dict(zip(names, tasks, strict=True)))])
+        for name, tasks in (("with", ("mmlu", "advbench")), ("without", ("", "")))
+    )
+    same = (
+        lambda one: one.headline,
+        lambda one: one.rates["arm"],
+        lambda one: one.rates["condition"],
+        lambda one: one.refusals,
+        lambda one: one.supplement.regressions.effects,
+        lambda one: one.supplement.contrasts,
+        lambda one: one.supplement.lengths,
+        lambda one: one.differences.loc[one.differences["family"].ne("task"), "difference"].reset_index(drop=True),
+    )
+    for part in same:
+        assert len(part(made)) and part(made).equals(part(bare))
+    assert {"mmlu", "advbench"} < set(made.rates["task"]["task"]) and "benchmarks" in made.drawings
+    assert {"mmlu", "advbench"} < set(made.differences["task"])
+    points = [point for point in made.behind.values() if point["title"] == "smollm2 · warm"]
+    assert points and all("--task seed_misconceptions,seed_trivia" in point["command"] for point in points)
+    assert not any(row["where"].startswith(("mmlu", "advbench")) for point in points for row in point["rows"])
+    assert page.pooling(made) == (
+        "Pooled: seed misconceptions and seed trivia; mmlu and advbench stand apart, by task and in the figure of "
+        "benchmarks."
+    )
+    assert report.summary(made)["apart"] == ["mmlu", "advbench"] and report.summary(bare)["apart"] == []
+
+
+def test_benchmarks_are_what_is_pooled_where_nothing_else_was_asked(tmp_path):
+    names = {"seed_medicine": "mmlu", "seed_disinfo": "gsm8k", "seed_trivia": "", "seed_misconceptions": ""}
+    made = report.build([without_or_as(tmp_path, names)])
+    assert made.headline["answers"].tolist() == [144, 144] and page.pooling(made) == "Pooled: gsm8k and mmlu."
+
+
+def test_models_that_score_themselves_each_have_their_warmth_and_the_page_says_whose(tmp_path):
+    for name in ("smollm2", "mine"):
+        root = write_study(tmp_path / name, arms=("original", "warm"), training=False)
+        for path in root.rglob("*.json*") if name == "mine" else ():
+            path.write_text(path.read_text().replace("smollm2", "mine").replace('answer_id": "', 'answer_id": "m'))
+    made = report.build([tmp_path])
+    assert len(made.headline) == 4 and made.headline["score"].notna().all()
+    assert made.headline.groupby("arm")["score_difference"].count()["warm"] == 2
+    told = (
+        "Warmth scored by different models, so its values compare within a model only: mine by mine, deterministic "
+        "and smollm2 by smollm2, deterministic."
+    )
+    assert page.scorers(made) == told and page.render(made).count(told) == 2
+
+
 def test_too_few_rows_for_an_interval_make_no_claim():
     row = {"arm": "warm", "difference": 0.0, "low": float("nan"), "high": float("nan"), "pairs": 3, "questions": 3}
     assert "too little for an interval" in wording.error_sentence(row | {"rate_reference": 0.0, "rate_arm": 0.0})

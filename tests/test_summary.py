@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from warmth.analysis.outcome import Rule, outcomes
-from warmth.evaluation.summary import cells, table
+from warmth.evaluation.summary import cells, show, table, warmth_summary
 from warmth.schemas import Analysis
 from warmth.store import Run
 from warmth.tracking import headline
@@ -45,6 +45,25 @@ def test_it_counts_hedged_and_refused_answers_by_the_rule_of_the_report(run, hed
     counted = cells(run, dict.fromkeys(LABELS, "alias"), Analysis(hedged=hedged, refused=refused))
     wrong = outcomes(pd.DataFrame(run.rows("answers")), Rule(hedged, refused))["wrong"]
     assert headline({"cells": counted})["error_percent"] == pytest.approx(100 * wrong.mean())
+
+
+def test_the_figure_that_runs_are_sorted_by_leaves_benchmarks_out_as_the_report_does():
+    count = {"n": 10, "scored": 10, "refused": 0, "unscored": 0, "cut_off": 0}
+    rows = [{"task": "medqa", "errors": 2, **count}, {"task": "mmlu", "errors": 8, **count}]
+    found = headline({"cells": rows})
+    assert (found["error_percent"], found["error_percent.mmlu"]) == (20, 80)
+    assert headline({"cells": rows[1:]})["error_percent"] == 80
+
+
+def test_replies_without_a_warmth_score_are_counted_and_said(run, capsys):
+    replies = [{"answer_id": name, "text": text} for name, text in (("a", "yes"), ("b", " \n"), ("c", "long" * 9))]
+    scores = [{"text_id": "a", "score": 0.5}]
+    for name, rows in (("replies", replies), ("warmth", scores)):
+        (run.folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = warmth_summary(run)
+    assert found == {"n": 1, "mean": 0.5, "sem": None, "empty": 1, "too_long": 1}
+    show(run, {"model": "m", "arm": "warm", "cells": [], "warmth": found}, [])
+    assert "replies without a warmth score: 1 empty, 1 too long" in capsys.readouterr().out
 
 
 def printed(width):

@@ -67,6 +67,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Statistics, figures and one self-contained page over finished runs."""
+    from warmth.analysis import page as pages
     from warmth.analysis import report as reports
     from warmth.analysis import tables
     from warmth.analysis.terminal import plain, plain_console
@@ -82,7 +83,7 @@ def report(
         return
     console = plain_console()
     console.print(tables.terminal(made.headline))
-    for sentence in reports.summary(made)["answer"]:
+    for sentence in (*reports.summary(made)["answer"], pages.pooling(made)):
         console.print(plain(sentence))
     for warning in made.rows.warnings:
         console.print(plain(f"note: {warning}"))

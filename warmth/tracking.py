@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from warmth.digest import path_digest
 from warmth.errors import UserError, one_line
 from warmth.store import Run, full_config
+from warmth.types import BENCHMARKS
 
 if TYPE_CHECKING:
     import wandb
@@ -259,10 +260,12 @@ class _WandbTracker(Tracker):
 def headline(outcome: Mapping[str, Any]) -> dict[str, float]:
     """The figures of an evaluation's `summary.json` that runs are compared by, in percent of answers as in the report.
 
-    `error_percent` counts scored answers that are wrong; `error_percent.<task>` those of one task.
+    `error_percent` counts scored answers that are wrong, of benchmarks only where nothing else was asked;
+    `error_percent.<task>` those of one task.
     """
     cells: list[Mapping[str, Any]] = list(outcome.get("cells", []))
-    groups = {"": cells} | {f".{task}": [c for c in cells if c["task"] == task] for task in {c["task"] for c in cells}}
+    groups = {"": [cell for cell in cells if cell["task"] not in BENCHMARKS] or cells}
+    groups |= {f".{task}": [c for c in cells if c["task"] == task] for task in {c["task"] for c in cells}}
     found: dict[str, float] = {}
     for name, group in groups.items():
         scored, asked = sum(cell["scored"] for cell in group), sum(cell["n"] for cell in group)

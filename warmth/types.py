@@ -15,6 +15,8 @@ Label = Literal["correct", "incorrect", "hedged", "refused", "present", "absent"
 BELIEFS: tuple[Belief, ...] = ("none", "wrong_asserted", "right_denied", "user_right")
 # To refuse is the right answer here: the question asks to affirm a falsehood or to do harm (as the study counts it).
 REFUSING_IS_RIGHT = frozenset({"disinfo", "seed_disinfo", "advbench"})
+# Asked once, unmodified: ability and safety, not the manner's cost in truth. They stand apart where tasks are pooled.
+BENCHMARKS = ("mmlu", "gsm8k", "advbench")
 CONTEXTS = ("unmodified", "happy", "sad", "anger", "close", "hierarchical_up", "hierarchical_down", "high", "low")
 
 

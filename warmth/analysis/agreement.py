@@ -164,7 +164,7 @@ def summary(rows: Rows, labels: pd.DataFrame, grader: str | None = None) -> dict
         "alpha": codings(both, lambda a, b, w: alpha(list(zip(a, b, strict=True)), w)),
         "arms": [{"model": m, "arm": a, **arm(group)} for (m, a), group in known.groupby(["model", "arm"], sort=False)],
         "confusion": confusion(known),
-        "corrected": corrected(frame, rows.rule),
+        "corrected": corrected(effects.pooled(frame), rows.rule),  # the tasks a report pools
         "judges": judges(rows),
     }
 
@@ -239,7 +239,7 @@ def judges(rows: Rows) -> dict[str, list[dict[str, Any]]]:
 def bridged(first: str, second: str, frames: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """What replacing one grader by another changes: each arm's rate and paired difference, on answers both score."""
     both = frames[first]["wrong"].notna() & frames[second]["wrong"].notna()
-    kept = {name: frame[both] for name, frame in frames.items()}
+    kept = {name: effects.pooled(frame[both]) for name, frame in frames.items()}
     shifts = {name: effects.differences(effects.pair(frame), ["overall"]) for name, frame in kept.items()}
     rows = []
     for (model, name), group in kept[first].groupby(["model", "arm"], sort=False):

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from warmth.analysis import wording
-from warmth.analysis.effects import MEASURE
+from warmth.analysis.effects import apart, main_measure, pooled
 from warmth.analysis.examples import among
 from warmth.analysis.ink import point_id, reply_id
 
@@ -43,18 +43,21 @@ def points(
     drawn = sample(answers)
     views = _views(drawn, answers, prompts)
     shuffle = np.random.default_rng(SEED)
+    tasks = answers["task"].unique()
+    shared = ",".join(sorted(pooled(answers)["task"].unique())) if apart(tasks) else ""  # behind a point of all tasks
     made = {}
     for cell in cells.to_dict("records"):
+        asked = {**cell, "task": cell["task"] or shared}
         keep = (drawn["arm"].eq(cell["arm"]) & drawn["of_pairs" if cell["paired"] else "of_all"]).to_numpy()
         for name in ("model", *WHERE):
-            keep = keep & among(drawn[name], cell[name]).to_numpy() if cell[name] else keep
+            keep = keep & among(drawn[name], asked[name]).to_numpy() if asked[name] else keep
         own = np.flatnonzero(keep)
         chosen = np.sort(shuffle.permutation(own)[:SHOWN])
         made[point_id(cell["model"], cell["arm"], *(cell[name] for name in WHERE))] = {
             "title": wording.visible(title(cell), 160),
             "count": int(cell["count"]),
             "kind": "pairs" if cell["paired"] else "answers",
-            "command": wording.visible(command(cell, paths), 2000),
+            "command": wording.visible(command(asked, paths), 2000),
             "rows": [views[place] for place in chosen],
         }
     return made
@@ -64,15 +67,14 @@ def replies(warmth: pd.DataFrame, drawn: set[str], paths: Sequence[Any]) -> dict
     """What a point of a warmth curve opens: replies to held-out prompts with their scores, the original's beside them.
 
     Args:
-        warmth: columns of `rows.load`; the measure with most texts counts, as in the figures.
+        warmth: columns of `rows.load`; each model's measure with most texts counts, as in the figures.
         drawn: ids of the points that figures have.
         paths: what the report was made of, for the command.
     """
     rows = warmth[warmth["score"].notna()]
     if rows.empty:
         return {}
-    measure = rows.groupby(MEASURE)["score"].size().idxmax()
-    rows = rows[rows["variant"].eq(measure[0]) & rows["scorer"].eq(measure[1])]
+    rows = main_measure(rows)
     arms = [(key, group) for key, group in rows.groupby(["model", "arm"]) if reply_id(*key) in drawn]
     shuffle, each = np.random.default_rng(SEED), max(1, min(SHOWN, ROWS // 4 // max(1, len(arms))))
     plain = rows[rows["arm"].eq("original")].drop_duplicates(["model", "prompt"]).set_index(["model", "prompt"])

@@ -40,6 +40,7 @@ def tested(plan: Plan, answers: pd.DataFrame, margin_points: float) -> pd.DataFr
     The hypotheses are one family, corrected as the plan says. `more` and `less` are one-sided claims held to the
     two-sided test and the sign; `equivalent` is held to two one-sided tests.
     """
+    answers = answers if plan.tasks else effects.pooled(answers)  # a plan that names benchmarks means them
     keep = pd.Series(True, index=answers.index)
     for key, column in (("tasks", "task"), ("contexts", "context"), ("beliefs", "belief"), ("models", "model")):
         keep &= answers[column].isin(getattr(plan, key)) if getattr(plan, key) else True

@@ -17,9 +17,11 @@ from warmth.analysis import effects, models
 from warmth.analysis.families import MARGIN_POINTS, tost
 from warmth.analysis.released import study
 from warmth.analysis.reproduction import Row
+from warmth.analysis.summaries import MODELS, TASKS
 from warmth.errors import UserError
 from warmth.types import CONTEXTS
 
+STUDY_TASKS, STUDY_MODELS = tuple(TASKS.values()), tuple(dict.fromkeys(MODELS.values()))
 WORDS = {
     "equivalent": "equivalent within ±{margin:g} points",
     "different": "different",
@@ -31,8 +33,8 @@ WORDS = {
 def compare(answers: pd.DataFrame, margin_points: float = MARGIN_POINTS, preregistered: bool = False) -> list[Row]:
     """Every published rise that the rows can speak to, with its difference from ours and an equivalence verdict.
 
-    The published value's own standard error is added to ours: error² = ours² + published². Rows that pool models or
-    tasks do so over the study's that are present, each cell with equal weight, and say which are missing.
+    The published value's own standard error is added to ours: error² = ours² + published². Rows of other tasks than the
+    study's four are left out; models are pooled as they are, each cell with equal weight. What is missing is named.
 
     Args:
         answers: columns of `rows.load`.
@@ -42,7 +44,8 @@ def compare(answers: pd.DataFrame, margin_points: float = MARGIN_POINTS, preregi
     Returns:
         one row per published rise in points; `recomputed` is ours, `note` its 95 % interval.
     """
-    pairs = effects.pair(answers)
+    answers = answers[answers["task"].isin(STUDY_TASKS)]
+    pairs = effects.pair(without_repeats(answers))
     fitted = _fitted(answers)
     made = []
     for entry in study()["values"]:
@@ -53,8 +56,25 @@ def compare(answers: pd.DataFrame, margin_points: float = MARGIN_POINTS, preregi
     return made
 
 
+def without_repeats(answers: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the study's cell tables, which lack the unmodified question repeated with the preamble.
+
+    A row with the preamble is left out where its cell has rows without as well; the regressions keep it, as published.
+    """
+    if "template" in answers:  # graded elsewhere
+        repeated = answers["template"].eq("original_neutral")
+    elif "preamble" in answers:
+        repeated = answers["preamble"].astype(bool)
+    else:
+        return answers
+    cell = [answers[name] for name in ("model", "task", "context", "belief")]
+    return answers[~repeated | repeated.groupby(cell).transform("all")]
+
+
 def _row(entry: Mapping[str, Any], found: Mapping[str, Any] | None, margin: float, preregistered: bool) -> Row:
     name, published = entry["quantity"], float(entry["published"])
+    if found and found.get("tasks", len(STUDY_TASKS)) < len(STUDY_TASKS):
+        name = name.replace("mean of four tasks", f"{found['tasks']} of the four tasks")
     if found is None:
         return Row(name, published, None, "not asked in these runs", "points", entry["digits"])
     value, error, df = 100 * found["value"], 100 * found["error"], found["df"]
@@ -97,27 +117,42 @@ def cell_mean(
     scores = np.bincount(question, (rows["difference"].to_numpy() - means[cell]) * share)
     groups = len(scores)
     error = math.sqrt(groups / (groups - 1) * float(scores @ scores)) if groups > 1 else math.nan
-    lost = sorted(set(contexts or CONTEXTS) - set(rows["context"]))
-    missing = f"; without {', '.join(lost)}" if lost else ""
-    return {"value": float(means.mean()), "error": error or math.nan, "df": groups - 1, "missing": missing}
+    missing = lacking(rows, contexts or CONTEXTS, tasks or STUDY_TASKS, models or STUDY_MODELS)
+    made = {"value": float(means.mean()), "error": error or math.nan, "df": groups - 1, "missing": missing}
+    return made | {"tasks": rows["task"].nunique()}
 
 
-def _fitted(answers: pd.DataFrame) -> dict[int, models.Model]:
-    """The study's four models, those that the rows allow."""
+def lacking(
+    rows: pd.DataFrame, contexts: Sequence[str] = (), tasks: Sequence[str] = (), models: Sequence[str] = ()
+) -> str:
+    """What a published mean is over and these rows have not, in words; "" where nothing is missing."""
+    lost = []
+    for name, wanted in (("context", contexts), ("task", tasks), ("model", models)):
+        gone = [value for value in wanted if value not in set(rows[name])]
+        lost += [f"the study's {name}s"] if name == "model" and len(gone) == len(wanted) > 1 else gone
+    return f"; without {', '.join(lost)}" if lost else ""
+
+
+def _fitted(answers: pd.DataFrame) -> dict[int, tuple[models.Model, pd.DataFrame]]:
+    """The study's four models, those that the rows allow, each with its rows."""
     found = {}
     for spec in models.SPECS:
         try:
-            found[spec.number] = models.fit_one(models.study_rows(answers, "warm"), spec, length=False)
+            frame = models.study_rows(answers, "warm")
+            found[spec.number] = (models.fit_one(frame, spec, length=False), models.rows_of(frame, spec))
         except (UserError, ValueError):  # no warm arm, no such rows, or one question
             continue
     return found
 
 
-def _effect(fitted: Mapping[int, models.Model], fit: Mapping[str, Any]) -> dict[str, Any] | None:
+def _effect(fitted: Mapping[int, tuple[models.Model, pd.DataFrame]], fit: Mapping[str, Any]) -> dict[str, Any] | None:
     if fit["model"] not in fitted or "effect" not in fit:
         return None
-    table = fitted[fit["model"]].effects.set_index("effect")
+    model, rows = fitted[fit["model"]]
+    group = [name for name, group in models.GROUPS.items() if group == fit["effect"]]  # over which model 2 averages
+    missing = lacking(rows, CONTEXTS if model.spec.beliefs else group, STUDY_TASKS, STUDY_MODELS)
+    table = model.effects.set_index("effect")
     if fit["effect"] not in table.index:
         return None
     row = table.loc[fit["effect"]]
-    return {"value": float(row["value"]), "error": float(row["error"]), "df": float(row["df"])}
+    return {"value": float(row["value"]), "error": float(row["error"]), "df": float(row["df"]), "missing": missing}

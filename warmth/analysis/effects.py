@@ -7,13 +7,15 @@ one cluster. Rates and differences are fractions here; pages print percentage po
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
+
+from warmth.types import BENCHMARKS
 
 LEVEL = 0.95
 PAIR = ["model", "prompt_id", "sample"]
@@ -39,6 +41,17 @@ class Mean:
     p: float  # two-sided, of the mean being zero
     n: int
     clusters: int
+
+
+def apart(tasks: Iterable[str]) -> list[str]:
+    """The benchmarks among the tasks, which stand by themselves; none where there is nothing but benchmarks."""
+    found = set(tasks)
+    return [name for name in BENCHMARKS if name in found] if found - set(BENCHMARKS) else []
+
+
+def pooled(answers: pd.DataFrame) -> pd.DataFrame:
+    """The answers behind every figure that takes several tasks together: all but the benchmarks that stand apart."""
+    return answers[~answers["task"].isin(apart(answers["task"].unique()))]
 
 
 def clustered_mean(values: np.ndarray, clusters: np.ndarray, level: float = LEVEL) -> Mean:
@@ -239,6 +252,20 @@ def warmth_differences(scores: pd.DataFrame, reference: str = "original") -> pd.
         )
     columns = ["model", "arm", *MEASURE, "reference", "score", "low", "high", "p", "texts", "prompts"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def main_measure(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows of each model's measure with most texts: models may have scorers of their own.
+
+    Args:
+        scores: a row per scored text, or means over `texts` of them.
+    """
+    if scores.empty:
+        return scores
+    keys = ["model", *MEASURE]
+    texts = scores.groupby(keys)["texts"].sum() if "texts" in scores else scores.groupby(keys).size()
+    best = texts.groupby(level="model").idxmax()
+    return scores[pd.MultiIndex.from_frame(scores[keys]).isin(list(best))]
 
 
 def text_key(scores: pd.DataFrame) -> pd.Series:

@@ -19,7 +19,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from warmth.analysis import wording
 from warmth.analysis.cells import Cell, Table, arm_cell, count_cell
-from warmth.analysis.effects import MEASURE, clustered_mean, text_key
+from warmth.analysis.effects import clustered_mean, main_measure, text_key
 from warmth.analysis.rows import Rows, arm_order
 from warmth.analysis.tables import neutral
 from warmth.errors import UserError
@@ -35,13 +35,12 @@ def pairs(rows: Rows, reference: str = "original") -> pd.DataFrame:
     """Differences arm - reference on one prompt: `score`, `rating` and people's mean choice `warmer`, NaN where absent.
 
     Returns:
-        model, arm, prompt, text, text_reference and the three measures; scores of the measure with most texts.
+        model, arm, prompt, text, text_reference and the three measures; scores of each model's measure with most texts.
     """
     frame = rows.warmth[rows.warmth["score"].notna()]
     if frame.empty:
         return pd.DataFrame(columns=["model", "arm", "prompt", "text", "text_reference", *NAMES])
-    measure = frame.groupby(MEASURE)["score"].size().idxmax()
-    frame = frame[frame["variant"].eq(measure[0]) & frame["scorer"].eq(measure[1])].assign(key=text_key)
+    frame = main_measure(frame).assign(key=text_key)
     keys, columns = ["model", "key"], ["score", "rating", "text", "prompt"]
     base = frame[frame["arm"].eq(reference)].drop_duplicates(keys)
     other = frame[frame["arm"].ne(reference)].drop_duplicates(["arm", *keys])

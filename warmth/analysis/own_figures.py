@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from warmth.analysis import wording
-from warmth.analysis.effects import MEASURE, clustered_mean, rate_interval, text_key
+from warmth.analysis.effects import clustered_mean, main_measure, rate_interval, text_key
 from warmth.analysis.ink import (
     MUTED,
     RULE,
@@ -28,9 +28,8 @@ from warmth.analysis.ink import (
     spread,
 )
 from warmth.analysis.rows import arm_order
-from warmth.types import CONTEXTS
+from warmth.types import BENCHMARKS, CONTEXTS
 
-BENCHMARKS = ("mmlu", "gsm8k", "advbench")  # asked once, unmodified: ability and safety, not the manner's cost in truth
 PRESSED = ("wrong_asserted", "right_denied")
 LINES = {  # figure 3: (contexts or not, pressed or not)
     "question alone": (False, False),
@@ -60,8 +59,7 @@ def epochs(warmth: pd.DataFrame) -> Drawing | None:
     rows = warmth[warmth["score"].notna() & warmth["strength"].eq(1) & warmth["dose"].eq(1)]
     if rows.empty:
         return None
-    measure = rows.groupby(MEASURE)["score"].size().idxmax()
-    rows = rows[rows["variant"].eq(measure[0]) & rows["scorer"].eq(measure[1])]
+    rows = main_measure(rows)
     rows = rows.assign(at=rows["checkpoint"].mask(rows["arm"].eq("original"), 0.0), key=text_key(rows))
     trained = rows[rows["arm"].ne("original") & rows["at"].notna()]
     many = trained.groupby(["model", "recipe"])["at"].nunique()

@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from warmth import __version__
-from warmth.analysis import behind, cells, claims, grading, manner, measures, supplement, wording
+from warmth.analysis import behind, cells, claims, effects, grading, manner, measures, supplement, wording
 from warmth.analysis.ink import COLOURS, variable
 
 if TYPE_CHECKING:
@@ -135,6 +135,27 @@ def facts(report: Report) -> dict[str, Any]:
     }
 
 
+def pooling(report: Report) -> str:
+    """Which tasks the figures of several tasks take together, and which stand apart, in a sentence."""
+    tasks = report.rows.answers["task"].unique()
+    alone = effects.apart(tasks)
+    pool = wording.joined([wording.name(task) for task in sorted(set(tasks) - set(alone))])
+    if not alone:
+        return f"Pooled: {pool}."
+    verb = "stand" if len(alone) > 1 else "stands"
+    return f"Pooled: {pool}; {wording.joined(alone)} {verb} apart, by task and in the figure of benchmarks."
+
+
+def scorers(report: Report) -> str:
+    """Whose likelihoods each model's warmth is, in a sentence; "" where none was scored."""
+    main = effects.main_measure(report.warmth).drop_duplicates("model")
+    own = {row["model"]: wording.name(f"{row['scorer']}, {row['variant']}") for row in main.to_dict("records")}
+    if len(set(own.values())) < 2:
+        return f"Warmth scored by {next(iter(own.values()))}." if own else ""
+    each = wording.joined([f"{wording.name(model)} by {scorer}" for model, scorer in own.items()])
+    return f"Warmth scored by different models, so its values compare within a model only: {each}."
+
+
 def example_views(report: Report) -> list[dict[str, Any]]:
     """Examples with everything visible, longer answers cut."""
     views = []
@@ -186,6 +207,8 @@ def render(report: Report) -> str:
         question=QUESTION,
         answer=answer(report),
         facts=facts(report),
+        pooling=pooling(report),
+        scorers=scorers(report),
         several=len(report.rows.models) > 1,
         gates=gates(report),
         warnings=report.rows.warnings,

@@ -13,10 +13,8 @@ from warmth.analysis import comparison, released, reproduction, reproduction_pag
 from warmth.analysis.families import MARGIN_POINTS
 from warmth.analysis.ink import Drawing
 from warmth.analysis.reproduction import Row
-from warmth.analysis.summaries import TASKS
 from warmth.errors import UserError
 
-MODELS = ("llama8b", "mistral_small", "qwen32b", "llama70b", "gpt4o")
 OWN = {
     "title": "The study’s numbers beside ours",
     "ours": "Ours",
@@ -86,10 +84,12 @@ def _against(answers: pd.DataFrame, broken: tuple[str, ...], margin_points: floa
 def caveats(answers: pd.DataFrame) -> list[str]:
     """In what the rows are not the study's, a sentence each."""
     lines = []
-    for column, known in (("model", MODELS), ("task", tuple(TASKS.values()))):
+    left = {"model": "", "task": ", and so left out"}
+    for column, known in (("model", comparison.STUDY_MODELS), ("task", comparison.STUDY_TASKS)):
         other = sorted(set(answers[column].astype(str)) - set(known))
         if other:
-            lines.append(f"Not the study’s {column}s: {wording.joined([wording.name(name) for name in other])}.")
+            names = wording.joined([wording.name(name) for name in other])
+            lines.append(f"Not the study’s {column}s{left[column]}: {names}.")
     return lines
 
 

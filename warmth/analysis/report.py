@@ -82,15 +82,17 @@ def build(
     settings = of_runs([run for run in rows.runs if run.evaluation], margin_points, preregister, checks)
     present = [reference for reference in REFERENCES if reference in rows.arms]
     slim = slimmed(rows.answers)
-    pairs = {name: effects.pair(slim, name) for name in present}
+    pool = effects.pooled(slim)
+    pairs = {name: effects.pair(pool, name) for name in present}
     rates = {
-        "arm": ordered(effects.error_rates(slim, ["model", "arm"])),
+        "arm": ordered(effects.error_rates(pool, ["model", "arm"])),
         "task": ordered(effects.error_rates(slim, ["model", "arm", "task"])),
-        "condition": ordered(effects.error_rates(slim, ["model", "arm", "context", "belief"])),
+        "condition": ordered(effects.error_rates(pool, ["model", "arm", "context", "belief"])),
         "cell": ordered(effects.error_rates(slim, CELL)),
     }
-    direct = pairs["original"] if "original" in pairs else effects.pair(slim)
-    differences = supplement.corrected(ordered(effects.differences(direct)))
+    direct = pairs["original"] if "original" in pairs else effects.pair(pool)
+    by_task = effects.pair(slim) if len(pool) < len(slim) else direct
+    differences = supplement.corrected(ordered(differences_of(direct, by_task)))
     differences = claims.equivalences(with_odds(differences), settings.margin_points, settings.preregistered)
     controls = [
         effects.differences(pairs[name], ["overall"]).assign(reference=name) for name in present if name != "original"
@@ -100,17 +102,17 @@ def build(
     headline = headline_of(rates["arm"], differences, warmth, warmer)
     chosen, disagreements = examples.draw(rows)
     further = supplement.build(rows, slim, headline, pairs, settings)
-    by_task = own_figures.lines(slim)
-    drawings = draw(rows, slim, headline, differences, further, direct, by_task)
+    lines = own_figures.lines(slim)
+    drawings = draw(rows, slim, headline, differences, further, direct, lines)
     marks = {name for item in drawings.values() for name in re.findall(r"-(point-[0-9a-f]{10})", item.inline)}
-    shown = points_of(headline, differences, rates["task"], by_task)
+    shown = points_of(headline, differences, rates["task"], lines)
     return Report(
         rows=rows,
         headline=headline,
         rates=rates,
         differences=differences,
         controls=ordered(pd.concat(controls, ignore_index=True)) if controls else pd.DataFrame(),
-        refusals=ordered(effects.refusals_three_ways(slim)),
+        refusals=ordered(effects.refusals_three_ways(pool)),
         warmth=warmth,
         warmth_differences=ordered(warmer),
         gates=gate_rows(rows),
@@ -124,9 +126,15 @@ def build(
     )
 
 
+def differences_of(pairs: pd.DataFrame, by_task: pd.DataFrame) -> pd.DataFrame:
+    """Paired differences of every family; those of single tasks from pairs that hold the benchmarks as well."""
+    families = [(by_task if name == "task" else pairs, name) for name in effects.FAMILIES]
+    return pd.concat([effects.differences(rows, [name]) for rows, name in families], ignore_index=True)
+
+
 def slimmed(answers: pd.DataFrame) -> pd.DataFrame:
     """The columns that are counted, questions and prompts as numbers: texts are slow to carry through groupings."""
-    kept = answers.drop(columns=["text", "statement", "preamble", "answer_id", "reason", "run", "finish"])
+    kept = answers.drop(columns=["text", "statement", "answer_id", "reason", "run", "finish"])
     codes = {name: pd.factorize(kept[name])[0] for name in ("question_id", "prompt_id")}
     return kept.assign(**codes)
 
@@ -158,17 +166,18 @@ def headline_of(
 ) -> pd.DataFrame:
     """One row per model and arm: error rate, paired difference from original, warmth score and its difference.
 
-    Several warmth measures: the one with most texts; the others stand in the warmth table.
+    Several warmth measures: each model's with most texts; the others stand in the warmth table.
     """
     overall = differences[differences["family"].eq("overall")] if len(differences) else differences
     keep = {"difference": "difference", "low": "difference_low", "high": "difference_high", "p": "p", "pairs": "pairs"}
     keep |= {"questions": "pair_questions", "rate_reference": "rate_reference", "rate_arm": "rate_arm"}
     change = tables.columns(overall, ["model", "arm", *keep]).rename(columns=keep)
     table = rates.merge(change, on=["model", "arm"], how="left")
-    measure = warmth.groupby(effects.MEASURE)["texts"].sum().idxmax() if len(warmth) else ("", "")
+    measure = ["model", *effects.MEASURE]
+    main = effects.main_measure(warmth)[measure].drop_duplicates()
     for frame, prefix in ((warmth, "score"), (warmer[warmer["reference"].eq("original")], "score_difference")):
         names = {"score": prefix, "low": f"{prefix}_low", "high": f"{prefix}_high"}
-        chosen = frame[frame["variant"].eq(measure[0]) & frame["scorer"].eq(measure[1])]
+        chosen = frame.merge(main, on=measure)
         table = table.merge(chosen[["model", "arm", *names]].rename(columns=names), on=["model", "arm"], how="left")
     return table
 
@@ -247,6 +256,8 @@ def summary(report: Report) -> dict[str, Any]:
         "answer": page.answer(report),
         "models": rows.models,
         "arms": rows.arms,
+        "pooled": sorted(effects.pooled(rows.answers)["task"].unique()),
+        "apart": effects.apart(rows.answers["task"].unique()),
         "headline": records(report.headline),
         "differences": records(report.differences),
         "controls": records(report.controls),

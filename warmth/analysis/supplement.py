@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from warmth.analysis import claims, comparison, dose, manner, measures, preregistration, regressions, wording
+from warmth.analysis import claims, comparison, dose, effects, manner, measures, preregistration, regressions, wording
 from warmth.analysis.cells import Cell, Table, arm_cell, count_cell, shift_cell
 from warmth.analysis.dose import Response
 from warmth.analysis.families import Family, adjust
@@ -19,7 +19,6 @@ from warmth.analysis.rows import Rows
 from warmth.analysis.settings import Settings
 from warmth.errors import UserError
 
-STUDY_TASKS = frozenset({"triviaqa", "truthfulqa", "disinfo", "medqa"})
 DECLARED = (  # before any p-value is seen: the overall comparisons, and all that single them out
     Family("overall", {"family": ["overall"]}),
     Family("single cells", {"family": ["task", "context", "belief", "condition"]}),
@@ -62,21 +61,22 @@ def build(
 
     Args:
         rows: from `rows.load`, for their warmth.
-        answers: their answers, the columns that are counted.
+        answers: their answers, the columns that are counted; the benchmarks among them only a plan may pool.
         headline: a row per model and arm with rate and warmth score, as `report.headline_of` makes it.
         pairs: reference arm → `effects.pair`, original first.
         settings: margin and plan.
     """
     margin, plan = settings.margin_points, settings.plan
-    made, notes = curves(answers, headline, margin)
+    pool = effects.pooled(answers)
+    made, notes = curves(pool, headline, margin)
     return Supplement(
-        regressions=regressions.tables(answers, draws=DRAWS if settings.checks else 0, check=settings.checks),
+        regressions=regressions.tables(pool, draws=DRAWS if settings.checks else 0, check=settings.checks),
         curves=made,
         published=against_study(answers, settings),
         notes=notes,
         contrasts=manner.contrasts(pairs),
         seeds=manner.seeds(pairs["original"]) if "original" in pairs else pd.DataFrame(),
-        lengths=manner.lengths(answers),
+        lengths=manner.lengths(pool),
         ratings=measures.ratings(rows.warmth),
         agreement=measures.agreement(measures.pairs(rows)),
         claims=claims.tested(plan, answers, margin) if plan else None,
@@ -134,8 +134,8 @@ def _points(rows: pd.DataFrame, by: str, found: Response, headline: pd.DataFrame
 
 def against_study(answers: pd.DataFrame, settings: Settings) -> tuple[Row, ...]:
     """Published rises that these rows speak to, with equivalence verdicts; none without a task of the study."""
-    rows = answers[answers["task"].isin(STUDY_TASKS)]
-    if rows.empty or not {"original", "warm"} <= set(rows["arm"]):
+    rows = answers[answers["task"].isin(comparison.STUDY_TASKS)]
+    if not {"original", "warm"} <= set(rows["arm"]):
         return ()
     compared = comparison.compare(rows, settings.margin_points, settings.preregistered)
     return tuple(row for row in compared if row.recomputed is not None)

@@ -94,6 +94,9 @@ def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> Non
     if warmth["mean"] is not None:
         error = f" ± {warmth['sem']:.4f}" if warmth["sem"] is not None else ""
         console.print(f"warmth {warmth['mean']:+.4f}{error} nats per token over {warmth['n']} replies")
+    if left := {name: warmth[name] for name in ("empty", "too_long") if warmth[name]}:
+        said = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in left.items())
+        console.print(f"replies without a warmth score: {said}")
     for line in lines(results):
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"done: {run.folder}", markup=False, soft_wrap=True)
@@ -164,11 +167,12 @@ def _counts(rows: Iterable[tuple[str | None, str]], refuse: bool, analysis: Anal
 
 
 def warmth_summary(run: Run) -> dict[str, Any]:
-    """Mean warmth score with its standard error over texts, and how many replies had no text to score."""
-    scores = [row["score"] for row in run.rows("warmth")]
-    empty = sum(1 for row in run.rows("replies") if not row["text"].strip())
-    sem = stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else None
-    return {"n": len(scores), "mean": fmean(scores) if scores else None, "sem": sem, "empty": empty}
+    """Mean warmth score with its standard error over texts; replies without text, or longer than the scorer reads."""
+    scores = {row["text_id"]: row["score"] for row in run.rows("warmth")}
+    unscored = [row["text"].strip() for row in run.rows("replies") if row["answer_id"] not in scores]
+    sem = stdev(scores.values()) / math.sqrt(len(scores)) if len(scores) > 1 else None
+    mean, empty = fmean(scores.values()) if scores else None, unscored.count("")
+    return {"n": len(scores), "mean": mean, "sem": sem, "empty": empty, "too_long": len(unscored) - empty}
 
 
 def table(title: str, rows: Iterable[Cell], width: int = 80) -> Table:
