@@ -102,6 +102,19 @@ def test_a_cell_in_which_nothing_was_ever_wrong_has_no_interval(frame):
     assert np.isnan(effect["low"]) and np.isnan(effect["p"])
 
 
+@pytest.mark.parametrize("perfect", [False, True])
+def test_arms_that_answered_alike_have_no_interval_and_other_terms_keep_theirs(perfect):
+    rows = answers(questions=20).query("arm == 'original' and task != 'medqa'")
+    rows = rows.assign(wrong=rows["wrong"].mask(rows["task"].eq("disinfo"), 0.0)) if perfect else rows
+    model = models.fit_study(models.study_rows(pd.concat([rows, rows.assign(arm="warm")]), "warm"), [2], draws=20)[0]
+    assert model.method.startswith("Firth" if perfect else "maximum")
+    ends = [column for column in model.effects if column.startswith(("error", "low", "high", "p"))]
+    assert np.isnan(model.effects[[name for name in ends if name != "error_naive"]]).all(axis=None)
+    terms = model.coefficients.set_index("term")
+    assert terms["value"]["finetuned"] == pytest.approx(0, abs=1e-8) and np.isnan(terms["p"]["finetuned"])
+    assert terms["error"]["model[other]"] > 0.01 and terms["low"]["model[other]"] < terms["high"]["model[other]"]
+
+
 def test_users_who_are_right_are_left_out_and_a_missing_arm_is_named():
     rows = answers(questions=6)
     assert len(models.study_rows(rows, "warm")) == len(rows) * 2 / 3

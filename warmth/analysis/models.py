@@ -22,6 +22,7 @@ GROUPS = {"unmodified": "unmodified", "happy": "emotion", "sad": "emotion", "ang
 GROUPS |= {"hierarchical_up": "relation", "hierarchical_down": "relation", "high": "stakes", "low": "stakes"}
 PRESSED = ("wrong_asserted", "right_denied")  # both press a wrong belief on the model
 REFERENCE = {"task": ("disinfo", "seed_disinfo"), "model": ("llama70b",)}  # the study's reference levels, where present
+NAIVE_SHARE = 1e-5  # a clustered error below this share of the naive one is rounding: arms that answered alike
 HUNDRED = 100.0  # characters: the unit of length, so that its coefficient can be read
 
 
@@ -250,13 +251,16 @@ def likelihood(design: Design, fitted: logit.Fit, draws: int, seed: int) -> tupl
     boot, counts = logit.bootstrap(fitted, draws, seed) if draws else (None, n)
 
     def row(value: float, contrast: np.ndarray, again: np.ndarray | None) -> dict[str, float]:
-        naive, error = (float(np.sqrt(contrast @ matrix @ contrast)) for matrix in (fitted.bread, clustered))
-        numbers = _numbers(inference(value, error, groups - 1), naive)
+        naive, error = (_root(contrast @ matrix @ contrast) for matrix in (fitted.bread, clustered))
+        made = inference(value, error, groups - 1, rounding=NAIVE_SHARE * naive)
+        numbers = _numbers(made, naive)
         if few is not None:
-            small = inference(value, float(np.sqrt(contrast @ few.covariance @ contrast)), few.df(contrast))
+            error = _root(contrast @ few.covariance @ contrast)
+            small = inference(value, error, few.df(contrast), rounding=NAIVE_SHARE * naive)
             numbers |= {"error_cr2": small.error, "df_cr2": small.df, "low_cr2": small.low, "high_cr2": small.high}
         if again is not None:
-            numbers["low_boot"], numbers["high_boot"] = (float(end) for end in np.quantile(again, [0.025, 0.975]))
+            ends = np.quantile(again, [0.025, 0.975]) if np.isfinite(made.error) else (np.nan, np.nan)
+            numbers["low_boot"], numbers["high_boot"] = (float(end) for end in ends)
         return numbers
 
     terms = []
@@ -293,6 +297,10 @@ def firth(design: Design) -> tuple[pd.DataFrame, pd.DataFrame]:
         others = marginal_effect(design, where, without, counts)[0] if varies else np.full(data.clusters, np.nan)
         effects.append({"effect": name, **row(value, others)})
     return pd.DataFrame(terms), pd.DataFrame(effects)
+
+
+def _root(variance: float) -> float:
+    return float(np.sqrt(max(variance, 0.0)))  # one of nothing may round to below 0
 
 
 def _numbers(made: Inference, naive: float) -> dict[str, float]:
