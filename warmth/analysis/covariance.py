@@ -26,9 +26,7 @@ class Inference:
     p: float  # two-sided, of the value being 0
 
 
-def inference(
-    value: float, error: float, df: float, level: float = 0.95, rounding: float = ROUNDING
-) -> Inference:
+def inference(value: float, error: float, df: float, level: float = 0.95, rounding: float = ROUNDING) -> Inference:
     """Interval value ± t(df)·error; the normal distribution where `df` is infinite.
 
     Rows that do not vary carry no information about their spread: an error below `rounding`, which is in the value's

@@ -88,7 +88,8 @@ def slope(dose: np.ndarray, wrong: np.ndarray, cell: np.ndarray, question: np.nd
     scores = np.bincount(question, x * (y - value * x))
     spread = groups / max(groups - 1, 1) * (rows - 1) / max(rows - 1, 1) * float(scores @ scores) / total**2
     error = math.sqrt(spread) if groups > 1 else math.nan
-    return inference(value, error, groups - 1, rounding=ROUNDING / float(np.ptp(dose)))  # per unit of dose, as the slope
+    rounding = ROUNDING / float(np.ptp(dose))  # per unit of dose, as the slope
+    return inference(value, error, groups - 1, rounding=rounding)
 
 
 def _curve(frame: pd.DataFrame, levels: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:

@@ -146,9 +146,9 @@ def fit_one(frame: pd.DataFrame, spec: Spec, length: bool, draws: int = 0, seed:
     if lost:
         notes.append(
             f"quasi-separation: {', '.join(lost)} has no finite maximum-likelihood estimate; shown is Firth's, "
-            "with a cluster-jackknife interval"
+            "without an interval; other terms and effects have one by cluster jackknife"
         )
-        parts = firth(design)
+        parts = firth(design, lost)
     else:
         parts = likelihood(design, fitted, draws, seed)
     method = "Firth, cluster jackknife" if lost else "maximum likelihood, CR1 by question"
@@ -277,8 +277,12 @@ def likelihood(design: Design, fitted: logit.Fit, draws: int, seed: int) -> tupl
     return pd.DataFrame(terms), pd.DataFrame(effects)
 
 
-def firth(design: Design) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Firth's estimate with V = (G-1)/G Σ_g (b_(-g) - b̄)², for coefficients and effects alike, and t(G-1)."""
+def firth(design: Design, lost: Sequence[str] = ()) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Firth's estimate with V = (G-1)/G Σ_g (b_(-g) - b̄)², for coefficients and effects alike, and t(G-1).
+
+    Terms that are `lost`, from `logit.separated`, have no interval: where their estimate lies is the penalty's choice
+    alone, and so is its spread.
+    """
     data = design.data
     n, wrong = data.totals
     beta = logit.fit_many(data.design, n[None], wrong[None], np.zeros(len(data.names)), firth=True)
@@ -289,12 +293,16 @@ def firth(design: Design) -> tuple[pd.DataFrame, pd.DataFrame]:
         spread = (data.clusters - 1) / data.clusters * float(((others - others.mean()) ** 2).sum())
         return _numbers(inference(value, float(np.sqrt(spread)), data.clusters - 1), float("nan"))
 
-    terms = [{"term": name, **row(beta[0, at], without[:, at])} for at, name in enumerate(data.names)]
+    unknown = np.full(data.clusters, np.nan)
+    terms = [
+        {"term": name, **row(beta[0, at], unknown if name in lost else without[:, at])}
+        for at, name in enumerate(data.names)
+    ]
     effects = []
     for name, where in design.cells.items():
         value = float(marginal_effect(design, where, beta, n)[0][0])
         varies = 0 < wrong[where].sum() < n[where].sum()  # else the estimate is the penalty's alone, and its spread nil
-        others = marginal_effect(design, where, without, counts)[0] if varies else np.full(data.clusters, np.nan)
+        others = marginal_effect(design, where, without, counts)[0] if varies else unknown
         effects.append({"effect": name, **row(value, others)})
     return pd.DataFrame(terms), pd.DataFrame(effects)
 
