@@ -132,6 +132,12 @@ def test_unscored_answers_do_not_count():
     assert len(models.study_rows(rows, "warm")) < len(models.study_rows(answers(questions=6), "warm"))
 
 
+def test_gee_on_fewer_rows_takes_questions_of_every_task(frame):
+    check = gee(frame, models.SPECS[0], most=120)
+    assert check["rows"].iloc[0] == 120  # 30 questions of 4 unmodified rows each
+    assert {"task[medqa]", "task[triviaqa]"} <= set(check["term"])
+
+
 def test_gee_agrees_with_the_clustered_regression_on_balanced_questions(frame):
     check = gee(frame, models.SPECS[3]).set_index("term")
     ours = models.fit_study(frame, [4])[0].coefficients.set_index("term")
