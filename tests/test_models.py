@@ -98,6 +98,19 @@ def test_a_task_without_errors_is_named_and_firth_stands_in(frame):
         perfect["finetuned"].eq(0), "wrong"].mean() < effect["high"]  # fmt: skip
 
 
+def test_on_large_data_one_step_stands_for_each_refit(frame, monkeypatch):
+    perfect = frame.assign(wrong=frame["wrong"].mask(frame["task"].eq("disinfo"), 0.0))
+    spec = models.SPECS[3]
+    refitted = models.fit_one(perfect, spec, length=True)
+    monkeypatch.setattr(models.logit, "REFITS", 1000)
+    stepped = models.fit_one(perfect, spec, length=True)
+    assert (refitted.method, stepped.method) == ("Firth, cluster jackknife", "Firth, one-step cluster jackknife")
+    for part in ("coefficients", "effects"):
+        whole, near = getattr(refitted, part), getattr(stepped, part)
+        assert near["value"].tolist() == whole["value"].tolist()
+        assert near["error"].to_numpy() == pytest.approx(whole["error"].to_numpy(), rel=0.05, nan_ok=True)
+
+
 def test_a_cell_in_which_nothing_was_ever_wrong_has_no_interval(frame):
     perfect = frame.assign(wrong=frame["wrong"].mask(frame["context"].eq("sad"), 0.0))
     effect = models.fit_study(perfect, [3])[0].effects.set_index("effect").loc["sad"]

@@ -151,7 +151,8 @@ def fit_one(frame: pd.DataFrame, spec: Spec, length: bool, draws: int = 0, seed:
         parts = firth(design, lost)
     else:
         parts = likelihood(design, fitted, draws, seed)
-    method = "Firth, cluster jackknife" if lost else "maximum likelihood, CR1 by question"
+    jackknife = f"{'one-step ' if design.data.large else ''}cluster jackknife"
+    method = f"Firth, {jackknife}" if lost else "maximum likelihood, CR1 by question"
     return Model(spec, length, design.data.rows, design.data.clusters, method, *parts, tuple(notes))
 
 
@@ -281,13 +282,12 @@ def firth(design: Design, lost: Sequence[str] = ()) -> tuple[pd.DataFrame, pd.Da
     """Firth's estimate with V = (G-1)/G Σ_g (b_(-g) - b̄)², for coefficients and effects alike, and t(G-1).
 
     Terms that are `lost`, from `logit.separated`, have no interval: where their estimate lies is the penalty's choice
-    alone, and so is its spread.
+    alone, and so is its spread. Where refits would take too long (`Grouped.large`), b_(-g) is one Newton step away.
     """
     data = design.data
     n, wrong = data.totals
     beta = logit.fit_many(data.design, n[None], wrong[None], np.zeros(len(data.names)), firth=True)
-    without = logit.jackknife(data, beta[0])
-    counts = n - data.by_cluster(data.n).toarray()
+    without = (logit.jackknife_step if data.large else logit.jackknife)(data, beta[0])
 
     def row(value: float, others: np.ndarray) -> dict[str, float]:
         spread = (data.clusters - 1) / data.clusters * float(((others - others.mean()) ** 2).sum())
@@ -300,10 +300,14 @@ def firth(design: Design, lost: Sequence[str] = ()) -> tuple[pd.DataFrame, pd.Da
     ]
     effects = []
     for name, where in design.cells.items():
-        value = float(marginal_effect(design, where, beta, n)[0][0])
-        varies = 0 < wrong[where].sum() < n[where].sum()  # else the estimate is the penalty's alone, and its spread nil
-        others = marginal_effect(design, where, without, counts)[0] if varies else unknown
-        effects.append({"effect": name, **row(value, others)})
+        value, gradient = (found[0] for found in marginal_effect(design, where, beta, n))
+        if not 0 < wrong[where].sum() < n[where].sum():  # the estimate is the penalty's alone, and its spread nil
+            others = unknown
+        elif data.large:  # to first order too, without a matrix of clusters × patterns
+            others = value + (without - beta) @ gradient
+        else:
+            others = marginal_effect(design, where, without, n - data.by_cluster(data.n).toarray())[0]
+        effects.append({"effect": name, **row(float(value), others)})
     return pd.DataFrame(terms), pd.DataFrame(effects)
 
 
