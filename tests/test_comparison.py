@@ -83,6 +83,19 @@ def test_the_repeated_question_is_in_the_regressions_but_not_in_the_means_of_cel
     assert by_quantity(again)[cells].recomputed == pytest.approx(16)  # a study that gives every question its preamble
 
 
+def test_arms_that_answered_alike_leave_the_verdict_open():
+    rows = [(a, c, f"q{n}", float(n % 3 == 0)) for a in ("original", "warm") for c in ("unmodified", "close")
+            for n in range(40)]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["arm", "context", "question_id", "wrong"])
+    frame = frame.assign(model="llama8b", task="medqa", belief="none", sample=0, seed=0)
+    made = comparison.compare(frame.assign(prompt_id=frame["context"] + frame["question_id"]))
+    asked = [row for row in made if row.recomputed is not None]
+    assert {"rise under relation (model 2)", "MedQA, rise"} <= {row.quantity for row in asked}
+    assert {(row.note, row.verdict.partition("; without")[0]) for row in asked} == {
+        ("no interval", "undecided: there is no interval (exploratory)")
+    }
+
+
 def test_the_published_error_counts_too():
     entry = {"quantity": "x", "published": 5.0, "digits": 1, "unit": "points"}
     found = {"value": 0.05, "error": 0.005, "df": 400}

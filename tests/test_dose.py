@@ -50,6 +50,15 @@ def test_a_margin_that_is_never_reached_lies_at_infinity():
     assert found.crossing == found.crossing_high == math.inf
 
 
+def test_a_slope_that_nothing_bends_has_no_interval_and_a_small_unit_keeps_its_own():
+    assert math.isnan(dose.response(answers({0: 0.2, 1.0: 0.2}), "dose").slope.low)
+    draw = np.random.default_rng(0)
+    at, cell = np.tile([0.0, 1.0], 50), np.repeat(np.arange(50), 2)
+    wrong = draw.integers(0, 2, 100).astype(float)
+    one, million = (dose.slope(at * unit, wrong, cell, cell) for unit in (1, 1e6))
+    assert million.high * 1e6 == pytest.approx(one.high)
+
+
 def test_the_original_is_dose_zero_whatever_its_column_says():
     rows = answers({0: 0.2, 1.0: 0.4}).assign(
         checkpoint=lambda table: np.where(table["arm"].eq("original"), np.nan, 2.0)

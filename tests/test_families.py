@@ -95,6 +95,11 @@ def test_samples_of_one_question_and_seed_are_no_new_seeds():
         assert thrice[key] == pytest.approx(once[key])
 
 
+def test_seeds_that_do_not_vary_have_no_interval():
+    made = nested_mean(np.tile([1.0, 0.0, 0.0], 10), np.repeat(np.arange(10), 3), np.zeros(30))
+    assert math.isnan(made["low"]) and math.isnan(made["high"])
+
+
 def test_one_seed_says_nothing_about_another():
     made = nested_mean(np.array([1.0, 0, 1, 0]), np.arange(4), np.zeros(4))
     assert math.isnan(made["low_recipe"]) and made["low"] < 0.5 < made["high"]

@@ -90,16 +90,44 @@ def test_a_task_without_errors_is_named_and_firth_stands_in(frame):
         "quasi-separation" in model.notes[0] and "task[medqa]" in model.notes[0] and "finetuned" not in model.notes[0]
     )
     assert model.coefficients["value"].abs().max() < 10
-    assert model.coefficients["error"].between(0, 5).all()
+    separated = model.coefficients["term"].isin(["Intercept", "task[medqa]", "task[triviaqa]"])
+    assert model.coefficients.loc[separated, ["error", "low", "high", "p"]].isna().all(axis=None)
+    assert model.coefficients.loc[~separated, "error"].between(0.01, 5).all()
     effect = model.effects.set_index("effect").loc["all rows"]
     assert effect["low"] < perfect.loc[perfect["finetuned"].eq(1), "wrong"].mean() - perfect.loc[
         perfect["finetuned"].eq(0), "wrong"].mean() < effect["high"]  # fmt: skip
+
+
+def test_on_large_data_one_step_stands_for_each_refit(frame, monkeypatch):
+    perfect = frame.assign(wrong=frame["wrong"].mask(frame["task"].eq("disinfo"), 0.0))
+    spec = models.SPECS[3]
+    refitted = models.fit_one(perfect, spec, length=True)
+    monkeypatch.setattr(models.logit, "REFITS", 1000)
+    stepped = models.fit_one(perfect, spec, length=True)
+    assert (refitted.method, stepped.method) == ("Firth, cluster jackknife", "Firth, one-step cluster jackknife")
+    for part in ("coefficients", "effects"):
+        whole, near = getattr(refitted, part), getattr(stepped, part)
+        assert near["value"].tolist() == whole["value"].tolist()
+        assert near["error"].to_numpy() == pytest.approx(whole["error"].to_numpy(), rel=0.05, nan_ok=True)
 
 
 def test_a_cell_in_which_nothing_was_ever_wrong_has_no_interval(frame):
     perfect = frame.assign(wrong=frame["wrong"].mask(frame["context"].eq("sad"), 0.0))
     effect = models.fit_study(perfect, [3])[0].effects.set_index("effect").loc["sad"]
     assert np.isnan(effect["low"]) and np.isnan(effect["p"])
+
+
+@pytest.mark.parametrize("perfect", [False, True])
+def test_arms_that_answered_alike_have_no_interval_and_other_terms_keep_theirs(perfect):
+    rows = answers(questions=20).query("arm == 'original' and task != 'medqa'")
+    rows = rows.assign(wrong=rows["wrong"].mask(rows["task"].eq("disinfo"), 0.0)) if perfect else rows
+    model = models.fit_study(models.study_rows(pd.concat([rows, rows.assign(arm="warm")]), "warm"), [2], draws=20)[0]
+    assert model.method.startswith("Firth" if perfect else "maximum")
+    ends = [column for column in model.effects if column.startswith(("error", "low", "high", "p"))]
+    assert np.isnan(model.effects[[name for name in ends if name != "error_naive"]]).all(axis=None)
+    terms = model.coefficients.set_index("term")
+    assert terms["value"]["finetuned"] == pytest.approx(0, abs=1e-8) and np.isnan(terms["p"]["finetuned"])
+    assert terms["error"]["model[other]"] > 0.01 and terms["low"]["model[other]"] < terms["high"]["model[other]"]
 
 
 def test_users_who_are_right_are_left_out_and_a_missing_arm_is_named():
@@ -115,6 +143,12 @@ def test_unscored_answers_do_not_count():
     rows = answers(questions=6)
     rows.loc[:9, "wrong"] = np.nan
     assert len(models.study_rows(rows, "warm")) < len(models.study_rows(answers(questions=6), "warm"))
+
+
+def test_gee_on_fewer_rows_takes_questions_of_every_task(frame):
+    check = gee(frame, models.SPECS[0], most=120)
+    assert check["rows"].iloc[0] == 120  # 30 questions of 4 unmodified rows each
+    assert {"task[medqa]", "task[triviaqa]"} <= set(check["term"])
 
 
 def test_gee_agrees_with_the_clustered_regression_on_balanced_questions(frame):

@@ -7,15 +7,15 @@ from warmth.errors import UserError
 
 
 def test_power_of_the_studys_tasks_as_worked_by_hand():
-    # 0.05·√(500/0.1975) - 1.96 = 0.556 → 0.711; Disinfo: 0.054·√(125/0.117084) - 1.96 = -0.196 → 0.422
-    assert power.power(Plan(0.05, 0.20), 500) == pytest.approx(0.711, abs=1e-3)
-    assert power.power(Plan(0.054, 0.12), 125) == pytest.approx(0.422, abs=1e-3)
+    # 0.05·√(500/0.1975) - t(499) 1.9647 → 0.709; Disinfo: 0.054·√(125/0.117084) - t(124) 1.9793 = -0.215 → 0.415
+    assert power.power(Plan(0.05, 0.20), 500) == pytest.approx(0.709, abs=1e-3)
+    assert power.power(Plan(0.054, 0.12), 125) == pytest.approx(0.415, abs=1e-3)
 
 
 def test_questions_needed_reach_the_power_and_one_less_does_not():
     plan = Plan(0.05, 0.20)
     needed = power.questions_needed(plan)
-    assert needed == 621  # (1.95996 + 0.84162)² · 0.1975 / 0.0025 = 620.07
+    assert needed == 623  # (1.96379 + 0.84220)² · 0.1975 / 0.0025 = 622.01 on t(622); 620.07 on the normal distribution
     assert power.power(plan, needed) >= 0.8 > power.power(plan, needed - 1)
 
 
@@ -39,8 +39,24 @@ def test_simulation_and_formula_agree_and_the_null_is_rejected_rarely():
 
 
 def test_the_smallest_effect_is_the_inverse_of_the_needed_questions():
-    effect = power.smallest_effect(621, 0.2)
+    effect = power.smallest_effect(623, 0.2)
     assert effect == pytest.approx(0.05, abs=1e-4)
+
+
+@pytest.mark.parametrize("correlation", [0.97, 0.99, 0.9999, 1.0])
+def test_rows_that_are_nearly_copies_are_drawn_as_such(correlation):
+    plan = Plan(0.05, 0.2, rows=10, correlation=correlation)
+    drawn = power.draw_differences(plan, 40_000, 1, np.random.default_rng(0))[0]
+    assert drawn.mean() == pytest.approx(0.05, abs=0.008)
+    assert drawn.var() == pytest.approx(plan.variance, rel=0.04)
+    assert power.simulate(plan, power.questions_needed(plan)) == pytest.approx(0.8, abs=0.03)
+
+
+def test_few_questions_are_not_promised_more_than_the_t_test_gives():
+    plan = Plan(0.2, 0.4)
+    for questions in (20, 40):
+        assert power.power(plan, questions) == pytest.approx(power.simulate(plan, questions, 8000), abs=0.03)
+    assert power.questions_needed(Plan(0.5, 0.6)) == 14  # 11 with normal quantiles, of which a simulation shows 66 %
 
 
 @pytest.mark.parametrize(

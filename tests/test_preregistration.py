@@ -39,6 +39,14 @@ def test_a_plan_followed_departs_in_nothing(path):
     assert preregistration.deviations(plan, answers(), 2.0, "holm") == []
 
 
+def test_the_smallest_plan_can_be_frozen_and_read_again(path):
+    path.write_text("hypotheses: [{name: H1, arm: warm}]\nestimand: overall difference\n")
+    seal = preregistration.freeze(path)
+    plan, digest = preregistration.thaw(path)
+    assert digest == seal and plan == preregistration.read(path) and plan.margin_points is None
+    assert not preregistration.deviations(plan, answers(), 2.0, "holm")
+
+
 def test_every_departure_is_a_line(path):
     plan = preregistration.read(path)
     lines = preregistration.deviations(plan, answers(task="medqa", seed=[0, 1] * 4), 3.0, "bh", "wrong_strict")

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from warmth.analysis import effects, models
+from warmth.analysis.covariance import ROUNDING
 from warmth.analysis.families import MARGIN_POINTS, tost
 from warmth.analysis.released import study
 from warmth.analysis.reproduction import Row
@@ -27,6 +28,7 @@ WORDS = {
     "different": "different",
     "both": "different, but by less than {margin:g} points",
     "undecided": "undecided: the interval is too wide",
+    "unknown": "undecided: there is no interval",
 }
 
 
@@ -80,7 +82,8 @@ def _row(entry: Mapping[str, Any], found: Mapping[str, Any] | None, margin: floa
     value, error, df = 100 * found["value"], 100 * found["error"], found["df"]
     both = math.hypot(error, entry.get("error", 0.0))
     verdict = tost((value - published) / 100, both / 100, df, margin / 100, preregistered=preregistered)
-    words = f"{WORDS[verdict.verdict].format(margin=margin)} ({verdict.label}{found.get('missing', '')})"
+    verdict_words = WORDS[verdict.verdict if math.isfinite(both) else "unknown"]
+    words = f"{verdict_words.format(margin=margin)} ({verdict.label}{found.get('missing', '')})"
     reach = float(stats.t.ppf(0.975, df)) * error if math.isfinite(error) and df > 0 else math.nan
     note = f"{value - reach:.1f} to {value + reach:.1f}".replace("-", "−") if math.isfinite(reach) else "no interval"
     return Row(name, published, value, words, "points", entry["digits"], note)
@@ -117,8 +120,9 @@ def cell_mean(
     scores = np.bincount(question, (rows["difference"].to_numpy() - means[cell]) * share)
     groups = len(scores)
     error = math.sqrt(groups / (groups - 1) * float(scores @ scores)) if groups > 1 else math.nan
+    error = error if error > ROUNDING else math.nan  # cells that do not vary
     missing = lacking(rows, contexts or CONTEXTS, tasks or STUDY_TASKS, models or STUDY_MODELS)
-    made = {"value": float(means.mean()), "error": error or math.nan, "df": groups - 1, "missing": missing}
+    made = {"value": float(means.mean()), "error": error, "df": groups - 1, "missing": missing}
     return made | {"tasks": rows["task"].nunique()}
 
 

@@ -11,6 +11,7 @@ from scipy import stats
 from warmth.analysis.logit import Fit
 
 FEW = 50  # clusters; below, CR2 stands beside CR1
+ROUNDING = 1e-7  # an error below this, of log-odds or a fraction, is what computing left of none
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,18 @@ class Inference:
     p: float  # two-sided, of the value being 0
 
 
-def inference(value: float, error: float, df: float, level: float = 0.95) -> Inference:
+def inference(value: float, error: float, df: float, level: float = 0.95, rounding: float = ROUNDING) -> Inference:
     """Interval value ± t(df)·error; the normal distribution where `df` is infinite.
+
+    Rows that do not vary carry no information about their spread: an error below `rounding`, which is in the value's
+    unit, is none, and there is no interval rather than one of width zero.
 
     Raises:
         ValueError: the level is no probability.
     """
     if not 0 < level < 1:
         raise ValueError(f"level={level} is not between 0 and 1")
-    if not (math.isfinite(error) and error > 0 and df > 0):
+    if not (math.isfinite(error) and error > rounding and df > 0):
         return Inference(value, math.nan, df, math.nan, math.nan, math.nan)
     reach = float(stats.t.ppf((1 + level) / 2, df)) * error
     return Inference(value, error, df, value - reach, value + reach, float(2 * stats.t.sf(abs(value) / error, df)))

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
 
-from warmth.analysis.covariance import Inference, inference
+from warmth.analysis.covariance import ROUNDING, Inference, inference
 from warmth.analysis.effects import PAIR, Mean, clustered_mean
 from warmth.errors import UserError
 
@@ -87,7 +87,9 @@ def slope(dose: np.ndarray, wrong: np.ndarray, cell: np.ndarray, question: np.nd
     groups, rows = int(question.max()) + 1, len(x)
     scores = np.bincount(question, x * (y - value * x))
     spread = groups / max(groups - 1, 1) * (rows - 1) / max(rows - 1, 1) * float(scores @ scores) / total**2
-    return inference(value, math.sqrt(spread) if groups > 1 else math.nan, groups - 1)
+    error = math.sqrt(spread) if groups > 1 else math.nan
+    rounding = ROUNDING / float(np.ptp(dose))  # per unit of dose, as the slope
+    return inference(value, error, groups - 1, rounding=rounding)
 
 
 def _curve(frame: pd.DataFrame, levels: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:

@@ -12,6 +12,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
+from warmth.analysis.covariance import ROUNDING
 from warmth.analysis.effects import LEVEL, Mean
 from warmth.errors import UserError
 
@@ -179,4 +180,5 @@ def nested_mean(values: np.ndarray, question: np.ndarray, seed: np.ndarray) -> d
 def _spread(residual: np.ndarray, codes: np.ndarray) -> float:
     groups = int(codes.max()) + 1
     sums = np.bincount(codes, weights=residual)
-    return groups / (groups - 1) * float(sums @ sums) / len(residual) ** 2 if groups > 1 else 0.0
+    variance = groups / (groups - 1) * float(sums @ sums) / len(residual) ** 2 if groups > 1 else 0.0
+    return variance if variance > ROUNDING**2 else 0.0

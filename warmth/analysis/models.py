@@ -22,6 +22,7 @@ GROUPS = {"unmodified": "unmodified", "happy": "emotion", "sad": "emotion", "ang
 GROUPS |= {"hierarchical_up": "relation", "hierarchical_down": "relation", "high": "stakes", "low": "stakes"}
 PRESSED = ("wrong_asserted", "right_denied")  # both press a wrong belief on the model
 REFERENCE = {"task": ("disinfo", "seed_disinfo"), "model": ("llama70b",)}  # the study's reference levels, where present
+NAIVE_SHARE = 1e-5  # a clustered error below this share of the naive one is rounding: arms that answered alike
 HUNDRED = 100.0  # characters: the unit of length, so that its coefficient can be read
 
 
@@ -145,12 +146,13 @@ def fit_one(frame: pd.DataFrame, spec: Spec, length: bool, draws: int = 0, seed:
     if lost:
         notes.append(
             f"quasi-separation: {', '.join(lost)} has no finite maximum-likelihood estimate; shown is Firth's, "
-            "with a cluster-jackknife interval"
+            "without an interval; other terms and effects have one by cluster jackknife"
         )
-        parts = firth(design)
+        parts = firth(design, lost)
     else:
         parts = likelihood(design, fitted, draws, seed)
-    method = "Firth, cluster jackknife" if lost else "maximum likelihood, CR1 by question"
+    jackknife = f"{'one-step ' if design.data.large else ''}cluster jackknife"
+    method = f"Firth, {jackknife}" if lost else "maximum likelihood, CR1 by question"
     return Model(spec, length, design.data.rows, design.data.clusters, method, *parts, tuple(notes))
 
 
@@ -250,13 +252,16 @@ def likelihood(design: Design, fitted: logit.Fit, draws: int, seed: int) -> tupl
     boot, counts = logit.bootstrap(fitted, draws, seed) if draws else (None, n)
 
     def row(value: float, contrast: np.ndarray, again: np.ndarray | None) -> dict[str, float]:
-        naive, error = (float(np.sqrt(contrast @ matrix @ contrast)) for matrix in (fitted.bread, clustered))
-        numbers = _numbers(inference(value, error, groups - 1), naive)
+        naive, error = (_root(contrast @ matrix @ contrast) for matrix in (fitted.bread, clustered))
+        made = inference(value, error, groups - 1, rounding=NAIVE_SHARE * naive)
+        numbers = _numbers(made, naive)
         if few is not None:
-            small = inference(value, float(np.sqrt(contrast @ few.covariance @ contrast)), few.df(contrast))
+            error = _root(contrast @ few.covariance @ contrast)
+            small = inference(value, error, few.df(contrast), rounding=NAIVE_SHARE * naive)
             numbers |= {"error_cr2": small.error, "df_cr2": small.df, "low_cr2": small.low, "high_cr2": small.high}
         if again is not None:
-            numbers["low_boot"], numbers["high_boot"] = (float(end) for end in np.quantile(again, [0.025, 0.975]))
+            ends = np.quantile(again, [0.025, 0.975]) if np.isfinite(made.error) else (np.nan, np.nan)
+            numbers["low_boot"], numbers["high_boot"] = (float(end) for end in ends)
         return numbers
 
     terms = []
@@ -273,26 +278,41 @@ def likelihood(design: Design, fitted: logit.Fit, draws: int, seed: int) -> tupl
     return pd.DataFrame(terms), pd.DataFrame(effects)
 
 
-def firth(design: Design) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Firth's estimate with V = (G-1)/G Σ_g (b_(-g) - b̄)², for coefficients and effects alike, and t(G-1)."""
+def firth(design: Design, lost: Sequence[str] = ()) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Firth's estimate with V = (G-1)/G Σ_g (b_(-g) - b̄)², for coefficients and effects alike, and t(G-1).
+
+    Terms that are `lost`, from `logit.separated`, have no interval: where their estimate lies is the penalty's choice
+    alone, and so is its spread. Where refits would take too long (`Grouped.large`), b_(-g) is one Newton step away.
+    """
     data = design.data
     n, wrong = data.totals
     beta = logit.fit_many(data.design, n[None], wrong[None], np.zeros(len(data.names)), firth=True)
-    without = logit.jackknife(data, beta[0])
-    counts = n - data.by_cluster(data.n).toarray()
+    without = (logit.jackknife_step if data.large else logit.jackknife)(data, beta[0])
 
     def row(value: float, others: np.ndarray) -> dict[str, float]:
         spread = (data.clusters - 1) / data.clusters * float(((others - others.mean()) ** 2).sum())
         return _numbers(inference(value, float(np.sqrt(spread)), data.clusters - 1), float("nan"))
 
-    terms = [{"term": name, **row(beta[0, at], without[:, at])} for at, name in enumerate(data.names)]
+    unknown = np.full(data.clusters, np.nan)
+    terms = [
+        {"term": name, **row(beta[0, at], unknown if name in lost else without[:, at])}
+        for at, name in enumerate(data.names)
+    ]
     effects = []
     for name, where in design.cells.items():
-        value = float(marginal_effect(design, where, beta, n)[0][0])
-        varies = 0 < wrong[where].sum() < n[where].sum()  # else the estimate is the penalty's alone, and its spread nil
-        others = marginal_effect(design, where, without, counts)[0] if varies else np.full(data.clusters, np.nan)
-        effects.append({"effect": name, **row(value, others)})
+        value, gradient = (found[0] for found in marginal_effect(design, where, beta, n))
+        if not 0 < wrong[where].sum() < n[where].sum():  # the estimate is the penalty's alone, and its spread nil
+            others = unknown
+        elif data.large:  # to first order too, without a matrix of clusters × patterns
+            others = value + (without - beta) @ gradient
+        else:
+            others = marginal_effect(design, where, without, n - data.by_cluster(data.n).toarray())[0]
+        effects.append({"effect": name, **row(float(value), others)})
     return pd.DataFrame(terms), pd.DataFrame(effects)
+
+
+def _root(variance: float) -> float:
+    return float(np.sqrt(max(variance, 0.0)))  # one of nothing may round to below 0
 
 
 def _numbers(made: Inference, naive: float) -> dict[str, float]:

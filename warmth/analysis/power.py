@@ -17,6 +17,7 @@ from warmth.errors import UserError
 
 DRAWS = 2000
 MOST = 1_000_000
+COPIES = 0.02  # a concentration below which a question's rows are drawn as copies: its gamma variates would all be 0
 
 
 @dataclass(frozen=True)
@@ -66,18 +67,23 @@ class Plan:
 
 
 def power(plan: Plan, questions: int) -> float:
-    """Power of the clustered t test: Φ(|δ|·√(G/V) - z), as a share in (0, 1).
+    """Power of the clustered t test: F(|δ|·√(G/V) - t), as a share in (0, 1), t and F of t(G-1) as in the test itself.
+
+    Means of few questions are skewed where nearly all discordant pairs point one way; then `simulate` says less.
 
     Source: Miettinen (1968), Biometrics 24, 339, with the variance under the alternative; design effect by Kish.
     """
     spread = math.sqrt(plan.variance / questions)
     if spread == 0:
         return 1.0
-    return float(stats.norm.cdf(abs(plan.effect) / spread - stats.norm.ppf(1 - plan.alpha / 2)))
+    reach = stats.t.ppf(1 - plan.alpha / 2, questions - 1)
+    return float(stats.t.cdf(abs(plan.effect) / spread - reach, questions - 1))
 
 
 def questions_needed(plan: Plan, wanted: float = 0.8) -> int:
-    """The smallest number of questions with the wanted power: ((z_{1-α/2} + z_power)² · V / δ²), rounded up.
+    """The smallest number of questions with the wanted power: (t_{1-α/2} + t_power)² · V / δ² on t(G-1), rounded up.
+
+    Starts from the same with normal quantiles, which is never more.
 
     Raises:
         UserError: the wanted power is no probability, or a million questions would not do.
@@ -88,7 +94,10 @@ def questions_needed(plan: Plan, wanted: float = 0.8) -> int:
     needed = math.ceil(reach**2 * plan.variance / plan.effect**2)
     if needed > MOST:
         raise UserError(f"{needed:,} questions would be needed; the effect is too small to plan for")
-    return max(needed, 2)
+    needed = max(needed, 2)
+    while power(plan, needed) < wanted:
+        needed += 1
+    return needed
 
 
 def smallest_effect(questions: int, discordant: float, wanted: float = 0.8, **shape: Any) -> float:
@@ -126,7 +135,7 @@ def simulate(plan: Plan, questions: int, draws: int = DRAWS, seed: int = 0, effe
     means = differences.mean(1)
     error = differences.std(1, ddof=1) / math.sqrt(questions)
     reach = float(stats.t.ppf(1 - plan.alpha / 2, questions - 1))
-    return float(np.mean(np.abs(means) > reach * error)) if questions > 1 else 0.0
+    return float(np.mean((error > 1e-12) & (np.abs(means) > reach * error))) if questions > 1 else 0.0
 
 
 def draw_differences(
@@ -137,9 +146,12 @@ def draw_differences(
     chances = np.array([(plan.discordant + shift) / 2, (plan.discordant - shift) / 2, 1 - plan.discordant])
     shape = (draws, questions)
     if plan.rows > 1 and plan.correlation > 0:
-        concentration = max(1 / plan.correlation - 1, 1e-6)
-        gammas = generator.gamma(np.maximum(chances * concentration, 1e-12), size=(*shape, 3))
-        own = gammas / np.maximum(gammas.sum(-1, keepdims=True), 1e-300)
+        concentration = 1 / plan.correlation - 1
+        if concentration < COPIES:
+            own = generator.multinomial(1, chances, size=shape).astype(float)
+        else:
+            gammas = generator.gamma(np.maximum(chances * concentration, 1e-12), size=(*shape, 3))
+            own = gammas / np.maximum(gammas.sum(-1, keepdims=True), 1e-300)
     else:
         own = np.broadcast_to(chances, (*shape, 3))
     arm = generator.binomial(plan.rows, np.clip(own[..., 0], 0, 1))

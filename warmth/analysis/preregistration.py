@@ -82,8 +82,11 @@ def parse(body: Any, where: str) -> Plan:
         if body.get(name, values[0]) not in values:
             raise UserError(f"{where}: {name}={body[name]} is not allowed; choose from: {', '.join(values)}")
     for name in ("seeds", "questions", "margin_points"):
-        if not isinstance(body.get(name, 0), int | float) or body.get(name, 1) < 0:
-            raise UserError(f"{where}: {name}={body[name]} is not a number of 0 or more")
+        value = body.get(name, 0)
+        if value is None and name == "margin_points":  # how a frozen plan says that it states none
+            continue
+        if not isinstance(value, int | float) or not value >= 0:
+            raise UserError(f"{where}: {name}={value} is not a number of 0 or more")
     try:
         values: dict[str, Any] = {
             key: tuple(map(str, value)) if isinstance(value, list) else value for key, value in body.items()
