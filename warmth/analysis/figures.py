@@ -14,7 +14,20 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 
 from warmth.analysis import wording
-from warmth.analysis.ink import INK, MUTED, RULE, STYLE, Drawing, colour, finish, marker, place_labels, point_id, spread
+from warmth.analysis.ink import (
+    INK,
+    MUTED,
+    RULE,
+    STYLE,
+    Drawing,
+    colour,
+    finish,
+    marker,
+    place_labels,
+    point_id,
+    row_of_panels,
+    spread,
+)
 from warmth.analysis.rows import arm_order
 from warmth.types import BELIEFS, CONTEXTS
 
@@ -45,11 +58,9 @@ def frontier(headline: pd.DataFrame) -> Drawing | None:
         figure = Figure(
             figsize=(1.5 + 3.3 * across if across == 1 else 2.9 * across, 0.3 + 3.4 * down), layout="constrained"
         )
-        panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat
-        for spare in panels[len(models) :]:
-            spare.set_visible(False)
+        panels = row_of_panels(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False), len(models))
         cells = {model: shown[shown["model"].eq(model)] for model in models}
-        for axes, (model, cell) in zip(panels, cells.items(), strict=False):
+        for axes, (model, cell) in zip(panels, cells.items(), strict=True):
             _frontier_panel(axes, cell)
             if len(models) > 1:
                 axes.set_title(wording.name(model), loc="left")
@@ -57,7 +68,7 @@ def frontier(headline: pd.DataFrame) -> Drawing | None:
         figure.supxlabel("warmth score, nats per token   (warmer →)", fontsize=9)
         _roomy(panels[0], shown)
         settle(figure)
-        for axes, cell in zip(panels, cells.values(), strict=False):
+        for axes, cell in zip(panels, cells.values(), strict=True):
             at = [(row["score"], 100 * row["rate"]) for _, row in cell.iterrows()]
             place_labels(axes, at, [wording.name(arm) for arm in cell["arm"]], [colour(arm) for arm in cell["arm"]], 9)
         text = "; ".join(
@@ -118,7 +129,7 @@ def contexts(cells: pd.DataFrame) -> Drawing | None:
         width = max(4.6, 0.7 + 2.55 * across)
         figure = Figure(figsize=(width, 0.75 + 2.6 * len(shown) * down), layout="constrained")
         grid = figure.subplots(len(shown) * down, across, sharex=True, sharey=True, squeeze=False)
-        panels = [_row_of_panels(grid[start : start + down], len(shown[0])) for start in range(0, len(grid), down)]
+        panels = [row_of_panels(grid[start : start + down], len(shown[0])) for start in range(0, len(grid), down)]
         for row, pairs in zip(panels, shown, strict=True):
             for axes, (model, arm) in zip(row, pairs, strict=True):
                 axes.set(xlim=(0, limit), ylim=(0, limit), aspect="equal")
@@ -148,16 +159,6 @@ def contexts(cells: pd.DataFrame) -> Drawing | None:
         return finish(
             figure, "contexts", caption, f"Error of each arm against original. Points above the diagonal: {summary}."
         )
-
-
-def _row_of_panels(grid: Any, count: int) -> list[Axes]:
-    """The first panels of a grid in reading order; the others are hidden, and what stands above them has its ticks."""
-    panels = list(grid.flat)
-    for axes in panels[count:]:
-        axes.set_visible(False)
-    for axes in panels[max(0, count - grid.shape[1]) : count]:
-        axes.tick_params(labelbottom=True)
-    return panels[:count]
 
 
 def _context_points(axes: Axes, cell: pd.DataFrame, ink: str) -> None:
@@ -225,7 +226,7 @@ def forest(table: pd.DataFrame, model: str, number: int) -> Drawing | None:
         across, down = min(ACROSS, len(arms)), -(-len(arms) // ACROSS)
         size = (max(4.6, 1.9 + 1.9 * across), 0.5 + down * (0.4 + 0.235 * len(lines)))
         figure = Figure(figsize=size, layout="constrained")
-        panels = _row_of_panels(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False), len(arms))
+        panels = row_of_panels(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False), len(arms))
         for axes, arm in zip(panels, arms, strict=True):
             _forest_panel(axes, table[table["arm"].eq(arm)], lines, arm)
             axes.set_xlim(left - pad, right + pad)
