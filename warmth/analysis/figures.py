@@ -38,7 +38,7 @@ BELIEF_MARKERS = {
     "user_right": ("^", False),
 }
 CONTROLS = ("paraphrase", "untransformed", "original")  # strictest first
-ACROSS = 4  # panels side by side; more would be too small to read on a page
+ACROSS = 3  # panels side by side; more would be too small to read on a page or on paper
 LABELLED = 8  # points named in one panel of the scatter; beyond that, those farthest from the diagonal
 
 
@@ -53,11 +53,9 @@ def frontier(headline: pd.DataFrame) -> Drawing | None:
         return None
     models = sorted(shown["model"].unique())
     with rc_context(STYLE):
-        across = min(len(models), 3)
-        down = -(-len(models) // across)
-        figure = Figure(
-            figsize=(1.5 + 3.3 * across if across == 1 else 2.9 * across, 0.3 + 3.4 * down), layout="constrained"
-        )
+        across, down = min(ACROSS, len(models)), -(-len(models) // ACROSS)
+        size = (4.8, 3.7) if across == 1 else (2.6 * across, 0.3 + 3.0 * down)
+        figure = Figure(figsize=size, layout="constrained")
         panels = row_of_panels(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False), len(models))
         cells = {model: shown[shown["model"].eq(model)] for model in models}
         for axes, (model, cell) in zip(panels, cells.items(), strict=True):
@@ -295,8 +293,10 @@ def losses(rows: pd.DataFrame) -> Drawing | None:
         return None
     models = sorted(rows["model"].unique())
     with rc_context(STYLE):
-        figure = Figure(figsize=(1.6 + 3.2 * len(models), 2.7), layout="constrained")
-        panels = figure.subplots(1, len(models), sharex=True, squeeze=False)[0]
+        across, down = min(ACROSS, len(models)), -(-len(models) // ACROSS)
+        size = (4.8, 2.7) if across == 1 else (0.4 + 2.5 * across, 0.3 + 2.2 * down)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = row_of_panels(figure.subplots(down, across, sharex=True, squeeze=False), len(models))
         last: list[str] = []
         for axes, model in zip(panels, models, strict=True):
             runs: list[tuple[Any, pd.DataFrame]] = list(rows[rows["model"].eq(model)].groupby(["arm", "run"]))
@@ -306,7 +306,7 @@ def losses(rows: pd.DataFrame) -> Drawing | None:
             _end_labels(axes, runs)
             axes.set_title(wording.name(model) if len(models) > 1 else "", loc="left")
             axes.grid(axis="y", color=RULE, linewidth=0.5)
-        panels[0].set_ylabel("loss, nats per token")
+        figure.supylabel("loss, nats per token", fontsize=9)
         figure.supxlabel("epoch", fontsize=9)
         caption = "Training loss of each fine-tuned arm on its own replies; levels differ because the replies do."
         return finish(figure, "losses", caption, f"Last training loss: {'; '.join(last)}.")

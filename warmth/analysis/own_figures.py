@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from warmth.analysis import wording
 from warmth.analysis.effects import MEASURE, clustered_mean, rate_interval, text_key
+from warmth.analysis.figures import ACROSS
 from warmth.analysis.ink import (
     MUTED,
     RULE,
@@ -71,8 +72,10 @@ def epochs(warmth: pd.DataFrame) -> Drawing | None:
         return None
     models = sorted({str(model) for model, _ in curves})
     with rc_context(STYLE):
-        figure = Figure(figsize=(1.7 + 3.0 * min(3, len(models)), 2.9 * -(-len(models) // 3)), layout="constrained")
-        grid = figure.subplots(-(-len(models) // 3), min(3, len(models)), sharex=True, sharey=True, squeeze=False)
+        across, down = min(ACROSS, len(models)), -(-len(models) // ACROSS)
+        size = (4.7, 2.9) if across == 1 else (0.4 + 2.5 * across, 0.3 + 2.4 * down)
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         panels = row_of_panels(grid, len(models))
         spoken: list[str] = []
         for axes, model in zip(panels, models, strict=True):
@@ -213,9 +216,11 @@ def changes(differences: pd.DataFrame) -> Drawing | None:
     known = [name for name in CONTEXTS if name in set(cells["context"])]
     contexts = [*known, *sorted(set(cells["context"]) - set(known))]
     with rc_context(STYLE):
-        height = 0.9 + len(contexts) * (0.1 + 0.13 * len(arms))
-        figure = Figure(figsize=_with_key(max(4.6, 1.5 + 2.4 * len(models)), height, arms), layout="constrained")
-        panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
+        across, down = min(ACROSS, len(models)), -(-len(models) // ACROSS)
+        width, height = max(4.6, 1.5 + 2.1 * across), 0.6 + down * (0.3 + len(contexts) * (0.1 + 0.13 * len(arms)))
+        figure = Figure(figsize=_with_key(width, height, arms), layout="constrained")
+        grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+        panels = row_of_panels(grid, len(models))
         for axes, model in zip(panels, models, strict=True):
             axes.axvline(0, color=MUTED, linewidth=0.8)
             for row in cells[cells["model"].eq(model)].to_dict("records"):
