@@ -98,9 +98,29 @@ def test_the_command_shows_all_and_survives_a_shell():
     assert point["command"] == "warmth show all 'a b' c --model m --arm warm --context '$(rm x)' --belief none"
 
 
-def test_many_cells_share_a_limit():
-    frame = pd.concat([answers(4).assign(model=f"m{n}") for n in range(600)], ignore_index=True)
-    assert len(behind.sample(frame)) <= behind.ROWS
+def points_of_many(frame):
+    cells = frame[["model", "arm", "task", "context", "belief"]].drop_duplicates().assign(count=0, paired=False)
+    prompts = pd.DataFrame({"message": ["asked"]}, index=["none"])
+    return list(behind.points(frame, prompts, cells, []).values())
+
+
+def test_every_point_opens_as_many_rows_as_it_has_up_to_the_limit_whatever_the_others_open():
+    frame = pd.concat([answers(30).assign(model="m"), answers(7).assign(model="n")], ignore_index=True)
+    counts = [len(point["rows"]) for point in points_of_many(frame)]
+    assert counts == [behind.SHOWN] * 16 + [7] * 16
+
+
+def test_a_page_without_room_for_all_rows_shares_it_evenly(monkeypatch):
+    frame = pd.concat([answers(4).assign(model=f"m{n}") for n in range(20)], ignore_index=True)
+    monkeypatch.setattr(behind, "ROWS", 800)  # of 320 points with 4 rows each
+    assert {len(point["rows"]) for point in points_of_many(frame)} == {2, 3}
+    monkeypatch.setattr(behind, "ROWS", 6000)
+    monkeypatch.setattr(behind, "BYTES", 100_000)
+    made = points_of_many(frame)
+    counts = [len(point["rows"]) for point in made]
+    assert max(counts) - min(counts) == 1
+    body = json.loads(behind.as_json({str(n): point for n, point in enumerate(made)}))["rows"]
+    assert 95_000 < len(json.dumps(body, separators=(",", ":"))) < 102_000
 
 
 def test_json_in_a_page_cannot_end_its_element():

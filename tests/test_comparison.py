@@ -91,9 +91,8 @@ def test_arms_that_answered_alike_leave_the_verdict_open():
     made = comparison.compare(frame.assign(prompt_id=frame["context"] + frame["question_id"]))
     asked = [row for row in made if row.recomputed is not None]
     assert {"rise under relation (model 2)", "MedQA, rise"} <= {row.quantity for row in asked}
-    assert {(row.note, row.verdict.partition("; without")[0]) for row in asked} == {
-        ("no interval", "undecided: there is no interval (exploratory)")
-    }
+    assert {row.note for row in asked} == {"no interval"}
+    assert all(row.verdict.startswith("undecided: there is no interval (exploratory") for row in asked)
 
 
 def test_the_published_error_counts_too():

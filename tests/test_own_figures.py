@@ -55,6 +55,12 @@ def test_error_by_task_shows_every_arm_alone_with_a_context_and_with_a_belief():
     assert f"warm t with a context and a wrong belief {100 * own:.1f}" in drawn.alt
 
 
+def test_five_models_or_tasks_leave_no_empty_frame():
+    scores = pd.concat([warmth().assign(model=name) for name in "abcde"])
+    for drawn in (own_figures.epochs(scores), own_figures.tasks(own_figures.lines(answers(tuple("stuvw"))))):
+        assert drawn is not None and drawn.inline.count("-axes_") == 5, drawn.name
+
+
 def test_questions_asked_one_way_alone_make_no_figure_by_task():
     assert own_figures.tasks(own_figures.lines(answers(contexts=("unmodified",), beliefs=("none",)))) is None
 

@@ -1,14 +1,15 @@
 """The rows behind a figure's points: some to read, drawn by seed so that nobody picks them, and how to see all.
 
-A point is a model, an arm, and perhaps a task, a context or a belief. Rows are drawn once for every single cell; a
-point that pools cells shows a draw from theirs, so that a page of thousands of points stays small.
+A point is a model, an arm, and perhaps a task, a context or a belief. All answers are shuffled once and each point
+shows the first of its own, so that points which overlap share rows and a page of thousands of points stays small.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,10 @@ from warmth.analysis.examples import among
 from warmth.analysis.ink import point_id, reply_id
 
 SHOWN = 20  # rows of one point
-ROWS = 3000  # of one page, over all single cells
-LEAF = ["model", "arm", "context", "belief"]
+ROWS = 6000  # of one page, over all points
+BYTES = 2_500_000  # of these rows in the page, which is to stay below 5 MB in a study of 440,000 answers
+REPLIES = 750  # rows of all points of warmth
+CELL = ["model", "arm", "task", "context", "belief"]
 PAIR = ["model", "prompt_id", "sample"]  # what an answer shares with the original's
 WHERE = ("task", "context", "belief")
 SEED = 0
@@ -40,27 +43,56 @@ def points(
             `count`, the rows behind it, and `paired`, whether they are pairs with the original's scored answers.
         paths: what the report was made of, for the command.
     """
-    drawn = sample(answers)
-    views = _views(drawn, answers, prompts)
-    shuffle = np.random.default_rng(SEED)
-    tasks = answers["task"].unique()
-    shared = ",".join(sorted(pooled(answers)["task"].unique())) if apart(tasks) else ""  # behind a point of all tasks
+    shared = ",".join(sorted(pooled(answers)["task"].unique())) if apart(answers["task"].unique()) else ""
+    asked = cells.assign(task=cells["task"].mask(cells["task"].eq(""), shared))  # behind a point of all tasks
+    wanted = drawn(answers, asked)
+    turns = [place for turn in zip_longest(*wanted) for place in turn if place is not None]
+    places = list(dict.fromkeys(turns))[:ROWS]  # a row for every point, then a second one, …
+    views = dict(within(BYTES, zip(places, _views(answers.loc[places], answers, prompts), strict=True)))
     made = {}
-    for cell in cells.to_dict("records"):
-        asked = {**cell, "task": cell["task"] or shared}
-        keep = (drawn["arm"].eq(cell["arm"]) & drawn["of_pairs" if cell["paired"] else "of_all"]).to_numpy()
-        for name in ("model", *WHERE):
-            keep = keep & among(drawn[name], asked[name]).to_numpy() if asked[name] else keep
-        own = np.flatnonzero(keep)
-        chosen = np.sort(shuffle.permutation(own)[:SHOWN])
+    for cell, whole, own in zip(cells.to_dict("records"), asked.to_dict("records"), wanted, strict=True):
         made[point_id(cell["model"], cell["arm"], *(cell[name] for name in WHERE))] = {
             "title": wording.visible(title(cell), 160),
             "count": int(cell["count"]),
             "kind": "pairs" if cell["paired"] else "answers",
-            "command": wording.visible(command(asked, paths), 2000),
-            "rows": [views[place] for place in chosen],
+            "command": wording.visible(command(whole, paths), 2000),
+            "rows": [views[place] for place in own if place in views],
         }
     return made
+
+
+def drawn(answers: pd.DataFrame, cells: pd.DataFrame) -> list[list[int]]:
+    """Of each cell, up to `SHOWN` scored answers in the order of one shuffle by seed, as labels of the index.
+
+    Args:
+        answers: columns of `rows.load`.
+        cells: see `points`; of a paired cell only answers with a scored partner of the original are drawn.
+    """
+    scored = answers.loc[answers["wrong"].notna(), [*CELL, "prompt_id", "sample"]]  # texts are slow to carry
+    mixed = scored.iloc[np.random.default_rng(SEED).permutation(len(scored))]
+    original = mixed["arm"].eq("original")
+    keys = mixed.groupby(PAIR, sort=False).ngroup()
+    mixed = mixed.assign(paired=~original & keys.isin(keys[original]))
+    groups = mixed.groupby([*CELL, "paired"], sort=False).indices
+    kinds = pd.DataFrame(list(groups), columns=[*CELL, "paired"])
+    first = [places[:SHOWN] for places in groups.values()]
+    found = []
+    for cell in cells.to_dict("records"):
+        keep = kinds["paired"].to_numpy() if cell["paired"] else np.ones(len(kinds), bool)
+        for name in CELL:
+            keep = keep & among(kinds[name], cell[name]).to_numpy() if cell[name] else keep
+        own = [first[at] for at in np.flatnonzero(keep)]
+        found.append(mixed.index[np.sort(np.concatenate(own))[:SHOWN]].tolist() if own else [])
+    return found
+
+
+def within(limit: int, views: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The first rows that fit into so many bytes of the page."""
+    for place, view in views:
+        limit -= len(_json(view))
+        if limit < 0:
+            return
+        yield place, view
 
 
 def replies(warmth: pd.DataFrame, drawn: set[str], paths: Sequence[Any]) -> dict[str, dict[str, Any]]:
@@ -76,7 +108,7 @@ def replies(warmth: pd.DataFrame, drawn: set[str], paths: Sequence[Any]) -> dict
         return {}
     rows = main_measure(rows)
     arms = [(key, group) for key, group in rows.groupby(["model", "arm"]) if reply_id(*key) in drawn]
-    shuffle, each = np.random.default_rng(SEED), max(1, min(SHOWN, ROWS // 4 // max(1, len(arms))))
+    shuffle, each = np.random.default_rng(SEED), max(1, min(SHOWN, REPLIES // max(1, len(arms))))
     plain = rows[rows["arm"].eq("original")].drop_duplicates(["model", "prompt"]).set_index(["model", "prompt"])
     made = {}
     for (model, arm), group in arms:
@@ -107,47 +139,14 @@ def _reply_view(row: Mapping[str, Any], plain: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def sample(answers: pd.DataFrame) -> pd.DataFrame:
-    """Scored answers drawn by seed: as many in every model, arm, context and belief, and of bare questions by task.
-
-    Returns:
-        Columns of `answers`; `of_pairs`: drawn from the pairs with a scored answer of the original; `of_all`: from all
-        answers, fewer of the other arms, whose points are of pairs but for a few that pool many cells.
-    """
-    scored = answers[answers["wrong"].notna()]
-    mixed = scored.iloc[np.random.default_rng(SEED).permutation(len(scored))].reset_index(drop=True)
-    original = mixed["arm"].eq("original")
-    keys = mixed.groupby(PAIR, sort=False).ngroup()
-    paired = ~original & keys.isin(keys[original])
-    slim = mixed[[*LEAF, "task"]]  # texts are slow to carry
-    first = _draw(slim[original | paired], 5 * ROWS // 8, ROWS // 8)
-    others = _draw(slim[~original], ROWS // 8, ROWS // 8)
-    drawn = mixed.loc[first.union(others)]
-    own = drawn.index.isin(first)
-    of_all = (own & original[drawn.index]) | drawn.index.isin(others)
-    return drawn.assign(of_all=of_all, of_pairs=own & paired[drawn.index]).reset_index(drop=True)
-
-
-def _draw(rows: pd.DataFrame, cells: int, bare: int) -> pd.Index:
-    """Places of rows: so many over all single cells, and so many bare questions over the tasks."""
-    alone = rows[rows["context"].eq("unmodified") & rows["belief"].eq("none")]
-    return _share(rows, LEAF, cells).union(_share(alone, ["model", "arm", "task"], bare))
-
-
-def _share(rows: pd.DataFrame, by: list[str], limit: int) -> pd.Index:
-    """Places of the first rows of each group, equally many, together no more than the limit."""
-    each = max(1, min(SHOWN, limit // max(1, rows[by].drop_duplicates().shape[0])))
-    return rows.groupby(by, sort=False).head(each).head(limit).index
-
-
-def _views(drawn: pd.DataFrame, answers: pd.DataFrame, prompts: pd.DataFrame) -> list[dict[str, Any]]:
-    """Each drawn answer with the original's to the same prompt and sample, cut and visible."""
-    near = answers[answers["arm"].eq("original") & answers["prompt_id"].isin(set(drawn["prompt_id"]))]
+def _views(chosen: pd.DataFrame, answers: pd.DataFrame, prompts: pd.DataFrame) -> list[dict[str, Any]]:
+    """Each chosen answer with the original's to the same prompt and sample, cut and visible."""
+    near = answers[answers["arm"].eq("original") & answers["prompt_id"].isin(set(chosen["prompt_id"]))]
     keys = zip(near["model"], near["prompt_id"], near["sample"], strict=True)
     original = dict(zip(keys, near[["label", "text"]].to_dict("records"), strict=True))
-    messages = prompts["message"].reindex(drawn["prompt_id"]).tolist()
+    messages = prompts["message"].reindex(chosen["prompt_id"]).tolist()
     views = []
-    for row, message in zip(drawn.to_dict("records"), messages, strict=True):
+    for row, message in zip(chosen.to_dict("records"), messages, strict=True):
         said = [("original", original.get((row["model"], row["prompt_id"], row["sample"])))]
         said = [*said, (row["arm"], row)] if row["arm"] != "original" else [("original", row)]
         views.append(
@@ -203,7 +202,11 @@ def as_json(made: Mapping[str, Any]) -> str:
                 places[id(row)] = len(rows)
                 rows.append(row)
         points[name] = {**point, "rows": [places[id(row)] for row in point["rows"]]}
-    text = json.dumps({"points": points, "rows": rows}, ensure_ascii=True, separators=(",", ":"))
+    return _json({"points": points, "rows": rows})
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text

@@ -14,7 +14,20 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 
 from warmth.analysis import wording
-from warmth.analysis.ink import INK, MUTED, RULE, STYLE, Drawing, colour, finish, marker, place_labels, point_id, spread
+from warmth.analysis.ink import (
+    INK,
+    MUTED,
+    RULE,
+    STYLE,
+    Drawing,
+    colour,
+    finish,
+    marker,
+    place_labels,
+    point_id,
+    row_of_panels,
+    spread,
+)
 from warmth.analysis.rows import arm_order
 from warmth.types import BELIEFS, CONTEXTS
 
@@ -25,7 +38,7 @@ BELIEF_MARKERS = {
     "user_right": ("^", False),
 }
 CONTROLS = ("paraphrase", "untransformed", "original")  # strictest first
-ACROSS = 4  # panels side by side; more would be too small to read on a page
+ACROSS = 3  # panels side by side; more would be too small to read on a page or on paper
 LABELLED = 8  # points named in one panel of the scatter; beyond that, those farthest from the diagonal
 
 
@@ -40,16 +53,12 @@ def frontier(headline: pd.DataFrame) -> Drawing | None:
         return None
     models = sorted(shown["model"].unique())
     with rc_context(STYLE):
-        across = min(len(models), 3)
-        down = -(-len(models) // across)
-        figure = Figure(
-            figsize=(1.5 + 3.3 * across if across == 1 else 2.9 * across, 0.3 + 3.4 * down), layout="constrained"
-        )
-        panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat
-        for spare in panels[len(models) :]:
-            spare.set_visible(False)
+        across, down = min(ACROSS, len(models)), -(-len(models) // ACROSS)
+        size = (4.8, 3.7) if across == 1 else (2.6 * across, 0.3 + 3.0 * down)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = row_of_panels(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False), len(models))
         cells = {model: shown[shown["model"].eq(model)] for model in models}
-        for axes, (model, cell) in zip(panels, cells.items(), strict=False):
+        for axes, (model, cell) in zip(panels, cells.items(), strict=True):
             _frontier_panel(axes, cell)
             if len(models) > 1:
                 axes.set_title(wording.name(model), loc="left")
@@ -57,7 +66,7 @@ def frontier(headline: pd.DataFrame) -> Drawing | None:
         figure.supxlabel("warmth score, nats per token   (warmer →)", fontsize=9)
         _roomy(panels[0], shown)
         settle(figure)
-        for axes, cell in zip(panels, cells.values(), strict=False):
+        for axes, cell in zip(panels, cells.values(), strict=True):
             at = [(row["score"], 100 * row["rate"]) for _, row in cell.iterrows()]
             place_labels(axes, at, [wording.name(arm) for arm in cell["arm"]], [colour(arm) for arm in cell["arm"]], 9)
         text = "; ".join(
@@ -118,7 +127,7 @@ def contexts(cells: pd.DataFrame) -> Drawing | None:
         width = max(4.6, 0.7 + 2.55 * across)
         figure = Figure(figsize=(width, 0.75 + 2.6 * len(shown) * down), layout="constrained")
         grid = figure.subplots(len(shown) * down, across, sharex=True, sharey=True, squeeze=False)
-        panels = [_row_of_panels(grid[start : start + down], len(shown[0])) for start in range(0, len(grid), down)]
+        panels = [row_of_panels(grid[start : start + down], len(shown[0])) for start in range(0, len(grid), down)]
         for row, pairs in zip(panels, shown, strict=True):
             for axes, (model, arm) in zip(row, pairs, strict=True):
                 axes.set(xlim=(0, limit), ylim=(0, limit), aspect="equal")
@@ -148,16 +157,6 @@ def contexts(cells: pd.DataFrame) -> Drawing | None:
         return finish(
             figure, "contexts", caption, f"Error of each arm against original. Points above the diagonal: {summary}."
         )
-
-
-def _row_of_panels(grid: Any, count: int) -> list[Axes]:
-    """The first panels of a grid in reading order; the others are hidden, and what stands above them has its ticks."""
-    panels = list(grid.flat)
-    for axes in panels[count:]:
-        axes.set_visible(False)
-    for axes in panels[max(0, count - grid.shape[1]) : count]:
-        axes.tick_params(labelbottom=True)
-    return panels[:count]
 
 
 def _context_points(axes: Axes, cell: pd.DataFrame, ink: str) -> None:
@@ -225,7 +224,7 @@ def forest(table: pd.DataFrame, model: str, number: int) -> Drawing | None:
         across, down = min(ACROSS, len(arms)), -(-len(arms) // ACROSS)
         size = (max(4.6, 1.9 + 1.9 * across), 0.5 + down * (0.4 + 0.235 * len(lines)))
         figure = Figure(figsize=size, layout="constrained")
-        panels = _row_of_panels(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False), len(arms))
+        panels = row_of_panels(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False), len(arms))
         for axes, arm in zip(panels, arms, strict=True):
             _forest_panel(axes, table[table["arm"].eq(arm)], lines, arm)
             axes.set_xlim(left - pad, right + pad)
@@ -294,8 +293,10 @@ def losses(rows: pd.DataFrame) -> Drawing | None:
         return None
     models = sorted(rows["model"].unique())
     with rc_context(STYLE):
-        figure = Figure(figsize=(1.6 + 3.2 * len(models), 2.7), layout="constrained")
-        panels = figure.subplots(1, len(models), sharex=True, squeeze=False)[0]
+        across, down = min(ACROSS, len(models)), -(-len(models) // ACROSS)
+        size = (4.8, 2.7) if across == 1 else (0.4 + 2.5 * across, 0.3 + 2.2 * down)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = row_of_panels(figure.subplots(down, across, sharex=True, squeeze=False), len(models))
         last: list[str] = []
         for axes, model in zip(panels, models, strict=True):
             runs: list[tuple[Any, pd.DataFrame]] = list(rows[rows["model"].eq(model)].groupby(["arm", "run"]))
@@ -305,7 +306,7 @@ def losses(rows: pd.DataFrame) -> Drawing | None:
             _end_labels(axes, runs)
             axes.set_title(wording.name(model) if len(models) > 1 else "", loc="left")
             axes.grid(axis="y", color=RULE, linewidth=0.5)
-        panels[0].set_ylabel("loss, nats per token")
+        figure.supylabel("loss, nats per token", fontsize=9)
         figure.supxlabel("epoch", fontsize=9)
         caption = "Training loss of each fine-tuned arm on its own replies; levels differ because the replies do."
         return finish(figure, "losses", caption, f"Last training loss: {'; '.join(last)}.")

@@ -226,3 +226,13 @@ def list_rows(axes: Axes, rows: int) -> None:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=RULE, linewidth=0.5)
     axes.set_axisbelow(True)
+
+
+def row_of_panels(grid: Any, count: int) -> list[Axes]:
+    """The first panels of a grid in reading order; the others are hidden, and what stands above them has its ticks."""
+    panels = list(grid.flat)
+    for axes in panels[count:]:
+        axes.set_visible(False)
+    for axes in panels[max(0, count - grid.shape[1]) : count]:
+        axes.tick_params(labelbottom=True)
+    return panels[:count]

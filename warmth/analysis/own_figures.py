@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from warmth.analysis import wording
 from warmth.analysis.effects import clustered_mean, main_measure, rate_interval, text_key
+from warmth.analysis.figures import ACROSS
 from warmth.analysis.ink import (
     MUTED,
     RULE,
@@ -25,6 +26,7 @@ from warmth.analysis.ink import (
     marker,
     point_id,
     reply_id,
+    row_of_panels,
     spread,
 )
 from warmth.analysis.rows import arm_order
@@ -68,12 +70,13 @@ def epochs(warmth: pd.DataFrame) -> Drawing | None:
         return None
     models = sorted({str(model) for model, _ in curves})
     with rc_context(STYLE):
-        figure = Figure(figsize=(1.7 + 3.0 * min(3, len(models)), 2.9 * -(-len(models) // 3)), layout="constrained")
-        panels = figure.subplots(
-            -(-len(models) // 3), min(3, len(models)), sharex=True, sharey=True, squeeze=False
-        ).flat
+        across, down = min(ACROSS, len(models)), -(-len(models) // ACROSS)
+        size = (4.7, 2.9) if across == 1 else (0.4 + 2.5 * across, 0.3 + 2.4 * down)
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+        panels = row_of_panels(grid, len(models))
         spoken: list[str] = []
-        for axes, model in zip(panels, models, strict=False):
+        for axes, model in zip(panels, models, strict=True):
             own = rows[rows["model"].eq(model)]
             ends = {}
             for _, recipe in sorted((key for key in curves if key[0] == model), key=lambda key: arm_order(key[1])):
@@ -85,8 +88,6 @@ def epochs(warmth: pd.DataFrame) -> Drawing | None:
             _end_labels(axes, ends)
             axes.set_title(wording.name(model) if len(models) > 1 else "", loc="left")
             axes.grid(axis="y", color=RULE, linewidth=0.5)
-        for axes in list(panels)[len(models) :]:
-            axes.set_visible(False)
         figure.supylabel("warmth score, nats per token", fontsize=9)
         figure.supxlabel("epochs of training; 0 is the original", fontsize=9)
         caption = "Warmth of replies to held-out prompts by epoch. Bars: 95 % intervals, clustered by prompt."
@@ -133,8 +134,9 @@ def tasks(frame: pd.DataFrame) -> Drawing | None:
             figsize=_with_key(1.6 + 1.75 * across, 0.7 + down * (0.5 + len(names) * (0.2 + 0.11 * len(arms))), arms),
             layout="constrained",
         )
-        panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat
-        for axes, task in zip(panels, found, strict=False):
+        grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+        panels = row_of_panels(grid, len(found))
+        for axes, task in zip(panels, found, strict=True):
             for row in frame[frame["task"].eq(task)].to_dict("records"):
                 place = names.index(row["line"]) + 0.66 * (arms.index(row["arm"]) - (len(arms) - 1) / 2) / len(arms)
                 ends = [100 * row["low"], 100 * row["high"]]
@@ -144,8 +146,6 @@ def tasks(frame: pd.DataFrame) -> Drawing | None:
                 axes.plot([100 * row["rate"]], [place], **look)
             axes.set_title(wording.name(task), loc="left")
             list_rows(axes, len(names))
-        for axes in list(panels)[len(found) :]:
-            axes.set_visible(False)
         panels[0].set_yticks(range(len(names)), names)
         figure.supxlabel("wrong answers, %", fontsize=9)
         _key(figure, arms)
@@ -214,9 +214,11 @@ def changes(differences: pd.DataFrame) -> Drawing | None:
     known = [name for name in CONTEXTS if name in set(cells["context"])]
     contexts = [*known, *sorted(set(cells["context"]) - set(known))]
     with rc_context(STYLE):
-        height = 0.9 + len(contexts) * (0.1 + 0.13 * len(arms))
-        figure = Figure(figsize=_with_key(max(4.6, 1.5 + 2.4 * len(models)), height, arms), layout="constrained")
-        panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
+        across, down = min(ACROSS, len(models)), -(-len(models) // ACROSS)
+        width, height = max(4.6, 1.5 + 2.1 * across), 0.6 + down * (0.3 + len(contexts) * (0.1 + 0.13 * len(arms)))
+        figure = Figure(figsize=_with_key(width, height, arms), layout="constrained")
+        grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+        panels = row_of_panels(grid, len(models))
         for axes, model in zip(panels, models, strict=True):
             axes.axvline(0, color=MUTED, linewidth=0.8)
             for row in cells[cells["model"].eq(model)].to_dict("records"):
