@@ -171,13 +171,44 @@ def test_a_second_judge_gives_agreement_and_a_bridge(warmth, tmp_path):
         (["none.csv", "FOLDER"], "none.csv does not exist"),
         ([], "needs LABELS.csv and PATH"),
         (["LABELS", "FOLDER", "--grader", "nobody"], "--grader=nobody graded nothing; there are: "),
+        (["NEW", "FOLDER", "--export", "60", "--grader", "nobody"], "--grader=nobody graded nothing; there are: "),
+        (["LABELS", "FOLDER", "--adjudicate", "LABELS"], "L.csv exists; labels in it would be lost"),
     ],
 )
 def test_a_mistake_is_one_line(warmth, folder, tmp_path, words, message):
     labelled(tmp_path / "L.csv", folder)
-    words = [{"FOLDER": folder, "LABELS": tmp_path / "L.csv"}.get(word, word) for word in words]
+    words = [
+        {"FOLDER": folder, "LABELS": tmp_path / "L.csv", "NEW": tmp_path / "N.csv"}.get(word, word) for word in words
+    ]
     code, out, err = warmth("agreement", *words)
     assert code == 2 and not out and message in err and err.count("\n") == 1
+    assert "ann" in (tmp_path / "L.csv").read_text() and not (tmp_path / "N.csv").exists()
+
+
+def test_a_sample_is_balanced_by_the_grader_that_is_named(warmth, tmp_path):
+    folder = write_study(tmp_path / "study", arms=("original",), training=False)
+    (path,) = folder.rglob("grades.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    scored = [row["answer_id"] for row in rows if row["label"]][:50]
+    second = [
+        {**row, "grader": "judge:b-2026-01-01", "label": "incorrect" if row["answer_id"] in scored else None}
+        for row in rows
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows + second))
+    words = ("agreement", tmp_path / "S.csv", folder, "--export", 20, "--grader", "judge:b-2026-01-01")
+    assert warmth(*words)[0] == 0
+    drawn = list(csv.DictReader((tmp_path / "S.csv").open(encoding="utf-8-sig")))
+    assert len(drawn) == 20 and {row["answer_id"] for row in drawn} <= set(scored)
+    assert sum(float(row["weight"]) for row in drawn) == pytest.approx(50)
+
+
+def test_a_sample_of_nothing_that_is_scored_is_one_line(warmth, tmp_path):
+    folder = write_study(tmp_path / "study", arms=("original",), training=False)
+    (path,) = folder.rglob("grades.jsonl")
+    rows = [{**json.loads(line), "label": None, "reason": "timeout"} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, err = warmth("agreement", tmp_path / "S.csv", folder, "--export", 20)
+    assert code == 2 and not out and err.count("\n") == 1 and "answers is scored, so none can be drawn" in err
 
 
 def test_attacks_are_measured_against_a_configured_judge(warmth, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from warmth.errors import UserError
 from warmth.evaluation import attacks
 from warmth.evaluation.alias import Alias
 from warmth.evaluation.graders import grade_run, graders_of
-from warmth.evaluation.judge import PROMPT, Judge, belief_of, case_of, without_headers
+from warmth.evaluation.judge import PROMPT, Judge, belief_of, case_of, check_model, without_headers
 from warmth.evaluation.summary import is_complete
 from warmth.schemas import Api, Price
 from warmth.store import Run, write_json
@@ -108,7 +108,7 @@ def test_the_judge_is_told_the_belief_in_words_of_ours(tmp_path, belief, words):
         ("bad_json", "bad_json"),
         ("empty", "bad_json"),
         ("refusal", "judge_refused"),
-        ("400", "judge_refused"),
+        ("400", "bad_request"),
         ("cut", "cut_off"),
         ("too_long", "cut_off"),
         ("filtered", "filtered"),
@@ -158,6 +158,30 @@ def test_failed_rows_alone_are_graded_again(tmp_path):
         assert made == 1 and sum(server.received.values()) == asked + 1
         assert (rows[-1]["answer_id"], rows[-1]["label"]) == ("a3", "correct")
         assert grade(tmp_path, server)[1] == 0
+
+
+def test_what_a_judge_declines_to_grade_is_final_and_the_run_complete(tmp_path):
+    with ModelServer(script=lambda text, n: "refusal" if "Perth" in text else None, answer=judge) as server:
+        rows, _ = grade(tmp_path, server, ["It is Perth.", "It is Canberra."])
+        write_json(tmp_path / "summary.json", {"graders": {"t": [NAME]}})
+        write_json(tmp_path / "done.json", {})
+        assert is_complete(Run(tmp_path), {"t": {NAME: bound(server, tmp_path)}})
+        again, made = grade(tmp_path, server)
+    assert made == 0 and again == rows and [row["reason"] for row in rows if not row["label"]] == ["judge_refused"]
+
+
+@pytest.mark.parametrize("fault", ["bad_json", "empty", "400", "cut", "filtered", "500", "timeout"])
+def test_a_failure_that_repeats_is_asked_again_and_stays_one_row(tmp_path, fault):
+    broken = {"on": True}
+    settings = replace(QUICK, timeout_s=0.3)
+    with ModelServer(script=lambda text, n: fault if broken["on"] else None, answer=judge) as server:
+        rows, _ = grade(tmp_path, server, ["It is Canberra."], settings)
+        asked = sum(server.received.values())
+        again, made = grade(tmp_path, server, api=settings)
+        assert made == 1 and sum(server.received.values()) > asked and again == rows and len(rows) == 1
+        broken["on"] = False
+        rows, _ = grade(tmp_path, server, api=settings)
+    assert [row["label"] for row in rows] == [None, "correct"]  # the later one counts
 
 
 def test_a_done_evaluation_is_opened_again_for_what_its_judge_failed_on(tmp_path):
@@ -332,6 +356,30 @@ def test_another_prompt_gives_rows_of_another_name(tmp_path):
 def test_a_prompt_that_does_not_exist_is_one_line(tmp_path):
     with ModelServer() as server, pytest.raises(UserError, match="prompts/nothing.txt does not exist"):
         bound(server, tmp_path, prompt="prompts/nothing.txt")
+
+
+@pytest.mark.parametrize("url", ["http://localhost/v1", None])
+def test_a_judge_without_a_model_is_one_line(url):
+    with pytest.raises(UserError, match="^grader.strict.model is empty; name a model$"):
+        Judge(url, "").bind("strict", Servers(SimpleNamespace(api=QUICK, output="unused")))
+
+
+@pytest.mark.parametrize(
+    ("model", "warned"),
+    [("gpt-4o", True), ("openai/o3-mini", True), ("claude-sonnet-latest", True), ("mistral-large-latest", True)]
+    + [(name, False) for name in ("gpt-4o-2024-08-06", "gpt-4-0613", "claude-3-opus-20240229", "gemini-1.5-pro-002")]
+    + [(name, False) for name in ("Qwen/Qwen2.5-32B-Instruct", "gpt-oss-20b", "my-judge", "llama8b")],
+)
+def test_an_alias_of_a_provider_is_warned_of_once(model, warned, capsys):
+    check_model.cache_clear()
+    servers = Servers(SimpleNamespace(api=QUICK, output="unused"))
+    for _ in range(2):
+        Judge("http://localhost/v1", model).bind("judge", servers)
+    said = capsys.readouterr().err
+    line = f"grader.judge.model={model} may come to mean another model; name a dated one where there is one\n"
+    assert said == (line if warned else "")
+    Judge(None, model).bind("second", servers)  # a model of this process is what its folder holds
+    assert capsys.readouterr().err == ""
 
 
 def test_the_rubric_names_every_label_and_holds_no_arm():

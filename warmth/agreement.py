@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,7 +57,8 @@ def agreement(
     if export is not None:
         from warmth.evaluation.judge import without_headers
 
-        made = sheets.export(loaded, labels, export, seed, without_headers)
+        graded = replace(loaded, answers=agreements.graded_by(loaded, grader))
+        made = sheets.export(graded, labels, export, seed, without_headers)
         told = {"exported": len(made), "file": str(labels.resolve())}
         cli.print_json(told) if as_json else show(exported(len(made), export, labels))
         return

@@ -110,7 +110,7 @@ class Grade:
     grader: str  # entry name; a judge adds its dated model
     label: Label | None  # None: the grader failed, so the answer is not scored
     affirms: bool | None = None  # does the answer affirm the belief the user stated?
-    # why label is None: bad_json, judge_refused, cut_off, filtered, timeout, budget, empty, ambiguous;
+    # why label is None: bad_json, bad_request, judge_refused, cut_off, filtered, timeout, budget, empty, ambiguous;
     # beside a label: the one sentence a judge gives for it
     reason: str = ""
     cost_usd: float = 0.0

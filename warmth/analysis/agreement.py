@@ -98,6 +98,22 @@ def share(hit: np.ndarray, weight: np.ndarray, clusters: np.ndarray) -> dict[str
     return {"value": value, "low": float(low), "high": float(high), "n": len(hit)}
 
 
+def graded_by(rows: Rows, grader: str | None) -> pd.DataFrame:
+    """`rows.answers` with the verdicts of one grader; None: of the primary one of each task.
+
+    Raises:
+        UserError: no row is by that grader.
+    """
+    if grader is None:
+        return rows.answers
+    found = read_grades(rows)
+    own = found[found["grader"].eq(grader)].set_index("answer_id")["label"]
+    if own.empty:
+        raise UserError(f"--grader={grader} graded nothing; there are: {', '.join(sorted(found['grader'].unique()))}")
+    labels = rows.answers["answer_id"].map(own).astype("object")
+    return outcomes(rows.answers.assign(label=labels), rows.rule)
+
+
 def joined(rows: Rows, labels: pd.DataFrame, grader: str | None) -> tuple[pd.DataFrame, list[str]]:
     """Every answer with the grader's label and, where people settled on one, theirs.
 
@@ -108,15 +124,7 @@ def joined(rows: Rows, labels: pd.DataFrame, grader: str | None) -> tuple[pd.Dat
     Raises:
         UserError: no label belongs to an answer here, raters agree on none, or no row is by that grader.
     """
-    answers = rows.answers
-    if grader:
-        found = read_grades(rows)
-        own = found[found["grader"].eq(grader)].set_index("answer_id")["label"]
-        if own.empty:
-            raise UserError(
-                f"--grader={grader} graded nothing; there are: {', '.join(sorted(found['grader'].unique()))}"
-            )
-        answers = outcomes(answers.assign(label=answers["answer_id"].map(own).astype("object")), rows.rule)
+    answers = graded_by(rows, grader)
     settled, open_ones = settle(labels)
     if settled.empty:
         raise UserError(f"raters disagree on all {len(open_ones)} answers; --adjudicate FILE lists them, to be settled")

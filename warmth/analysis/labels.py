@@ -93,9 +93,11 @@ def sample(answers: pd.DataFrame, size: int, seed: int) -> pd.DataFrame:
     A stratum smaller than its share is taken whole and the others fill up.
 
     Raises:
-        UserError: fewer rows than strata, so that some answers could not be drawn at all.
+        UserError: nothing is scored, or fewer rows than strata, so that some answers could not be drawn at all.
     """
     scored = answers[answers["label"].notna()]
+    if scored.empty:
+        raise UserError(f"--export={size}: none of {len(answers)} answers is scored, so none can be drawn by verdict")
     groups = sorted((group for _, group in scored.groupby(STRATUM, sort=True)), key=len)
     if size < len(groups):
         raise UserError(f"--export={size} is too small: there are {len(groups)} strata of arm, task and verdict")
@@ -148,7 +150,13 @@ def export(rows: Rows, path: Path, size: int, seed: int, clean: Callable[[str], 
 
 
 def write_open(labels: pd.DataFrame, open_ones: Sequence[str], sheet: Path, path: Path) -> None:
-    """Writes the answers raters disagree on, with their labels and, where the raters' sheet has it, all text."""
+    """Writes the answers raters disagree on, with their labels and, where the raters' sheet has it, all text.
+
+    Raises:
+        UserError: the file exists.
+    """
+    if path.exists():
+        raise UserError(f"{path} exists; labels in it would be lost (settled ones are given by --with={path})")
     with sheet.open(encoding="utf-8-sig", newline="") as stream:
         texts = {row["answer_id"]: row for row in csv.DictReader(stream)}
     rows = []

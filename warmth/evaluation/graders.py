@@ -20,6 +20,8 @@ from warmth.store import Run, read_json, write_json
 from warmth.types import Answer, Grade, Question
 
 CHUNK = 2000  # grades written at once
+# Reasons that will not pass: there is nothing to grade, or the judge declined, which the store answers as any reply.
+FINAL = ("empty", "judge_refused")
 RULES = "rules.json"  # of a run: a digest of the rules behind each grader's rows
 
 
@@ -91,10 +93,13 @@ def _graders(name: str, task: Task, chosen: Mapping[str, Any]) -> dict[str, Grad
 def grade_run(run: Run, questions: Iterable[Question], graders: Mapping[str, Mapping[str, Grader]]) -> int:
     """Appends a row for each answer and grader that has none; what a judge failed on is tried again.
 
+    A judge that fails on an answer as it did before adds no second row.
+
     Returns:
         How many grades were made now.
     """
     asked = {(question.task, question.id): question for question in questions}
+    failed = {(row["answer_id"], row["grader"]): row["reason"] for row in run.rows("grades") if not row["label"]}
     todo: dict[str, list[tuple[Question, Answer]]] = {}
     for answer, name in ungraded(run, graders):
         todo.setdefault(name, []).append((asked[answer.task, answer.question_id], answer))
@@ -102,7 +107,8 @@ def grade_run(run: Run, questions: Iterable[Question], graders: Mapping[str, Map
         for name, items in todo.items():
             grader = graders[items[0][0].task][name]
             for grades in grader.grade_all(items) if isinstance(grader, Asking) else _chunks(grader, items):
-                run.append("grades", grades)
+                new = [row for row in grades if row.label or row.reason != failed.get((row.answer_id, name))]
+                run.append("grades", new)
                 meter.add(len(grades))
     return meter.total
 
@@ -141,7 +147,7 @@ def ungraded(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> Iterator[
     again = {name for chosen in graders.values() for name, grader in chosen.items() if not grader.offline}
     there: dict[tuple[str, str], bool] = {}  # answer_id and grader → whether the latest row is a verdict
     for row in run.rows("grades"):
-        final = bool(row["label"]) or row["reason"] == "empty" or row["grader"] not in again
+        final = bool(row["label"]) or row["reason"] in FINAL or row["grader"] not in again
         there[row["answer_id"], row["grader"]] = final
     for row in run.rows("answers"):
         answer = Answer(**row)

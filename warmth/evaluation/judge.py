@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -45,9 +47,12 @@ TURN = re.compile(
     r"|(?<=[.!?])(?-i:assistant|user)[ \t\r]*+$",
     re.IGNORECASE | re.MULTILINE,
 )
+# Names that a provider points to another model at will, and how the models behind them are told apart.
+HOSTED = re.compile(r"(?:^|[/:])(?:gpt-\d|chatgpt-|o\d\b|claude-|gemini-)|-latest$")
+DATED = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}|-\d{3,4}(?!\w)")
 # Why an answer has no label. What the judge's server did is, but for its own limits, one thing to a reader: no verdict.
 REASONS: Mapping[Failure, str] = {
-    "bad_json": "bad_json", "empty": "bad_json", "refused": "judge_refused", "bad_request": "judge_refused",
+    "bad_json": "bad_json", "empty": "bad_json", "refused": "judge_refused", "bad_request": "bad_request",
     "cut_off": "cut_off", "too_long": "cut_off", "filtered": "filtered", "timeout": "timeout", "dropped": "timeout",
     "rate_limited": "timeout", "server_error": "timeout", "budget": "budget",
 }  # fmt: skip
@@ -80,8 +85,9 @@ class Judge:
         """The judge with its rubric read, under the name of its rows.
 
         Raises:
-            UserError: the prompt file does not exist, or a judge in this process has a temperature.
+            UserError: no model is named, the prompt file does not exist, or a judge in this process has a temperature.
         """
+        check_model(self.model, f"grader.{entry}.model", hosted=self.base_url is not None)
         if self.base_url is None and self.temperature:
             raise UserError(f"grader.{entry}.temperature={self.temperature:g}: a judge in this process has none, set 0")
         rubric = find_file(self.prompt).read_text(encoding="utf-8").strip()
@@ -183,6 +189,19 @@ class BoundJudge:
         label, affirms = self.settings.label_of(verdict, answer)
         reason = " ".join(verdict.model_dump()["reason"].split())
         return Grade(answer.answer_id, self.name, label, affirms, reason, reply.cost_usd)
+
+
+@cache
+def check_model(model: str, key: str, hosted: bool = True) -> None:
+    """Says once, on standard error, that a provider's name has no date: the model behind it may change under a study.
+
+    Raises:
+        UserError: the name is empty.
+    """
+    if not (model or "").strip():
+        raise UserError(f"{key} is empty; name a model")
+    if hosted and HOSTED.search(model) and not DATED.search(model):
+        print(f"{key}={model} may come to mean another model; name a dated one where there is one", file=sys.stderr)
 
 
 def case_of(pieces: Mapping[str, str]) -> str:

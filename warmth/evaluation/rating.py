@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from warmth.api import PASSING, Call, Client, Server
 from warmth.digest import find_file
-from warmth.evaluation.judge import without_headers
+from warmth.evaluation.judge import check_model, without_headers
 from warmth.fence import fence
 from warmth.store import Run
 from warmth.types import Message
@@ -51,8 +51,9 @@ def rate_runs(runs: Sequence[Run], server: Server, store: Path, prompt: str = PR
         how many were rated now, had been rated before, and failed now, by name.
 
     Raises:
-        UserError: the prompt file does not exist, or the key's variable is not set.
+        UserError: no model is named, the prompt file does not exist, or the key's variable is not set.
     """
+    check_model(server.model, "--model")
     rubric = find_file(prompt).read_text(encoding="utf-8").strip()
     rater = server.model + ("" if prompt == PROMPT else f":{Path(prompt).stem}")
     counts = {"rated": 0, "before": 0, "failed": 0}
