@@ -11,6 +11,7 @@ from fakes import ModelServer
 from statsmodels.stats.inter_rater import cohens_kappa
 from study_fixture import write_study
 
+from warmth.analysis import grading
 from warmth.analysis.agreement import alpha, jackknife, kappa, share
 from warmth.analysis.effects import clustered_mean
 from warmth.analysis.rows import load
@@ -91,6 +92,12 @@ def test_a_grader_that_likes_warm_answers_is_found_out_and_corrected(warmth, fol
     shifts = {row["method"]: row["value"] for row in found["corrected"]["differences"]}
     assert shifts["ppi"] > shifts["raw"] + 0.05
     assert sum(row["n"] for row in found["confusion"]) == len(answers)
+    counted, every = answers["wrong"].notna().sum(), len(load([folder]).answers)
+    assert (found["corrected"]["scored"], found["corrected"]["answers"]) == (counted, every) and counted < every
+    said = f"of scored answers only: {counted:,} of {every:,}"
+    assert said in warmth("agreement", tmp_path / "L.csv", folder)[1]
+    graded = grading.build(load([folder]), tmp_path / "L.csv")
+    assert grading.correction_table(graded).caption.endswith(f"{said[0].upper()}{said[1:]}.")
 
 
 def test_the_page_stands_in_a_terminal(warmth, folder, tmp_path):

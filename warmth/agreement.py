@@ -128,6 +128,8 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
     for name, title in (("rates", "Error rate, %"), ("differences", "Difference from original, points")):
         if summary["corrected"][name]:  # the original alone differs from nothing
             lines.append(corrections(title, summary["corrected"][name], sign=name == "differences"))
+    covered = summary["corrected"]
+    lines.append(f"of scored answers only: {covered['scored']:,} of {covered['answers']:,}")
     lines.append(confusion(summary["confusion"]))
     pairs = [
         (row["first"], row["second"], str(row["n"]), percent(row["same"]), number(row["kappa"]))

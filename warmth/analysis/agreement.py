@@ -131,8 +131,8 @@ def summary(rows: Rows, labels: pd.DataFrame, grader: str | None = None) -> dict
     frame, open_ones = joined(rows, labels, grader)
     known = frame[frame["truth_label"].notna()]
     both = known[known["label"].notna()]
-    used = effects.pooled(frame)  # as a report's rates are
-    used = used[used["judged"].notna()]
+    pool = effects.pooled(frame)  # as a report's rates are
+    used = pool[pool["judged"].notna()]
     used = used.assign(truth=used["truth"].where(used["weight"].notna()))
     return {
         "grader": grader or ", ".join(sorted(filter(None, frame["grader"].unique()))),
@@ -148,6 +148,8 @@ def summary(rows: Rows, labels: pd.DataFrame, grader: str | None = None) -> dict
         "corrected": {
             "rates": records(corrected_rates(used)),
             "differences": records(corrected_differences(used)),
+            "scored": len(used),
+            "answers": len(pool),
         },
         "judges": judges(rows),
     }
