@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -47,7 +48,7 @@ def build(rows: Rows, labels: Path | None = None) -> Grading:
     found = agreement.judges(rows)
     pairs = pd.DataFrame([{**row, "kappa": row["kappa"]["value"]} for row in found["pairs"]])
     traits = social.traits(rows)
-    nothing = {"rates": [], "differences": [], "scored": 0, "answers": 0}
+    nothing: dict[str, Any] = {"rates": [], "differences": [], "scored": 0, "answers": 0}
     corrected = agreement.summary(rows, read([labels]))["corrected"] if labels else nothing
     return Grading(
         pairs,
