@@ -11,6 +11,7 @@ from fakes import ModelServer
 from statsmodels.stats.inter_rater import cohens_kappa
 from study_fixture import write_study
 
+from warmth.analysis import grading
 from warmth.analysis.agreement import alpha, jackknife, kappa, share
 from warmth.analysis.effects import clustered_mean
 from warmth.analysis.rows import load
@@ -81,7 +82,8 @@ def test_a_grader_that_likes_warm_answers_is_found_out_and_corrected(warmth, fol
     arms = {row["arm"]: row for row in found["arms"]}
     assert arms["original"]["sensitivity"]["value"] == 1 and arms["warm"]["sensitivity"]["value"] < 0.9
     assert arms["warm"]["specificity"]["value"] == 1 and 0 < arms["warm"]["kappa"]["value"] < 1
-    ruled = {name: [row for row in rows if row["refused"] == "dropped"] for name, rows in found["corrected"].items()}
+    kinds = ("rates", "differences")
+    ruled = {name: [row for row in found["corrected"][name] if row["refused"] == "dropped"] for name in kinds}
     rates = {(row["arm"], row["method"]): row for row in ruled["rates"]}
     warm = answers[answers["arm"].eq("warm") & answers["wrong"].notna()]
     right = (warm["label"].eq("correct")).sum()
@@ -94,6 +96,12 @@ def test_a_grader_that_likes_warm_answers_is_found_out_and_corrected(warmth, fol
     counts = {row["refused"]: row["value"] for row in found["corrected"]["rates"] if row["arm"] == "warm"}
     assert counts["right"] < counts["dropped"] < counts["wrong"]  # people's labels hold refusals
     assert sum(row["n"] for row in found["confusion"]) == len(answers)
+    counted, every = answers["wrong"].notna().sum(), len(load([folder]).answers)
+    assert (found["corrected"]["scored"], found["corrected"]["answers"]) == (counted, every) and counted < every
+    said = f"of scored answers only: {counted:,} of {every:,}"
+    assert said in warmth("agreement", tmp_path / "L.csv", folder)[1]
+    graded = grading.build(load([folder]), tmp_path / "L.csv")
+    assert grading.correction_table(graded).caption.endswith(f"{said[0].upper()}{said[1:]}.")
 
 
 def test_the_page_stands_in_a_terminal(warmth, folder, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -14,9 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import browse
+from rich.console import Console
 from study_fixture import write_evaluation, write_study
 
 from warmth.analysis import effects, figures, page, report, tables, wording
+from warmth.analysis.cells import headline_table
 
 MARKUP = '<img src=x onerror="document.title=1">'
 BREAKOUT = "</script><script>document.title=2</script>"
@@ -313,6 +316,45 @@ def test_models_that_score_themselves_each_have_their_warmth_and_the_page_says_w
         "and smollm2 by smollm2, deterministic."
     )
     assert page.scorers(made) == told and page.render(made).count(told) == 2
+
+
+def test_answers_without_a_label_are_counted_beside_the_error_and_told_by_arm_grader_and_reason(small, tmp_path):
+    """Four warm answers lose their label, three to a judge, and one its grade; the fixture has ambiguous ones too."""
+    path = next(small.glob("demo/evaluate/smollm2-warm-*/grades.jsonl"))
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    before = sum(row["label"] is None for row in rows)
+    scored = [row for row in rows if row["label"]]
+    for row, reason in zip(scored, ("bad_json", "bad_json", "timeout", "no row"), strict=False):
+        row |= {"label": None, "reason": reason, "grader": "judge:m-1"}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows if row["reason"] != "no row"))
+    made = report.build([small])
+    warm = made.headline.set_index("arm").loc["warm"]
+    assert warm["unscored"] == before + 4
+    (cells,) = [row for row in headline_table(made).rows if row[0].text == "warm"]
+    assert (cells[2].text, cells[2].note) == (str(before + 4), f"{100 * (before + 4) / 288:.1f}\N{NO-BREAK SPACE}%")
+    found = made.grading.failures
+    told = found[found["arm"].eq("warm")].set_index(["grader", "reason"])["unscored"].to_dict()
+    assert told == {
+        ("alias", "ambiguous"): before,
+        ("judge:m-1", "bad_json"): 2,
+        ("judge:m-1", "timeout"): 1,
+        ("none", "not graded"): 1,
+    }
+    text = report.write(made, tmp_path / "out").read_text(encoding="utf-8")
+    section = text[text.index('<section id="refusals">') : text.index('<section id="length">')]
+    assert "bad json" in section and "not graded" in section
+    assert (tmp_path / "out" / "tables" / "unscored_reasons.csv").read_text(encoding="utf-8-sig").count("\n") == 6
+
+
+@pytest.mark.parametrize("models", [1, 2])
+def test_the_headline_fits_a_terminal_of_80_columns(made, models):
+    frame = pd.concat([made.headline.assign(model=name) for name in ("smollm2", "llama70b")[:models]])
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(tables.terminal(frame))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80 and "…" not in "".join(lines)
+    assert any(line.split()[:1] == ["Arm"] or line.split()[:2] == ["Model", "Arm"] for line in lines)
+    assert sum(" to " in line for line in lines) >= 4 and not any(line.rstrip().endswith(" to") for line in lines)
 
 
 def test_too_few_rows_for_an_interval_make_no_claim():

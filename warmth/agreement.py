@@ -134,6 +134,8 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
             own = [row for row in rows if row["refused"] == rule]
             named = f"{title}; refusals {rule}" if len(rules) > 1 else title
             lines.append(corrections(named, own, sign=name == "differences"))
+    covered = summary["corrected"]
+    lines.append(f"of scored answers only: {covered['scored']:,} of {covered['answers']:,}")
     lines.append(confusion(summary["confusion"]))
     pairs = [
         (row["first"], row["second"], str(row["n"]), percent(row["same"]), number(row["kappa"]))

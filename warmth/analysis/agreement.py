@@ -140,7 +140,7 @@ def counted(frame: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     return frame.assign(judged=judged, truth=truth)
 
 
-def corrected(frame: pd.DataFrame, rule: Rule) -> dict[str, list[dict[str, Any]]]:
+def corrected(frame: pd.DataFrame, rule: Rule) -> dict[str, Any]:
     """Rates and differences of scored answers, raw and corrected, under every rule for refusals where there are any.
 
     The rule of the study comes first; `refused` says how a row counts them.
@@ -148,7 +148,7 @@ def corrected(frame: pd.DataFrame, rule: Rule) -> dict[str, list[dict[str, Any]]
     scored = frame[frame["label"].notna()]
     some = scored[["label", "truth_label"]].eq("refused").any(axis=None)
     rules = [rule, *(replace(rule, refused=how) for how in VALUE if some and how != rule.refused)]
-    found: dict[str, list[dict[str, Any]]] = {"rates": [], "differences": []}
+    found: dict[str, Any] = {"rates": [], "differences": [], "scored": len(scored), "answers": len(frame)}
     for one in rules:
         rows = counted(scored, one)
         for name, make in (("rates", corrected_rates), ("differences", corrected_differences)):

@@ -39,15 +39,16 @@ class Table:
 
 
 def headline_table(report: Report) -> Table:
-    """The first screen's table: arm, error, difference, warmth."""
-    caption = "Each arm on the same questions. Small: 95 % intervals, clustered by question."
-    columns = ["Model", "Arm", "Wrong, %", "Difference, points", "Warmth score"]
-    table = Table("headline", caption, columns, ["text"] * 2 + ["number"] * 3)
+    """The first screen's table: arm, error, answers without a label, difference, warmth."""
+    caption = "Each arm on the same questions. Small: 95 % intervals, clustered by question; the share unscored."
+    columns = ["Model", "Arm", "Wrong, %", "Unscored", "Difference, points", "Warmth score"]
+    table = Table("headline", caption, columns, ["text"] * 2 + ["number"] * 4)
     for _, row in report.headline.iterrows():
         shift = shift_cell(row, "difference", "difference_low", "difference_high")
-        table.rows.append(
-            [Cell(wording.name(row["model"])), arm_cell(row["arm"]), rate_cell(row), shift, score_cell(row, "score")]
-        )
+        names = [Cell(wording.name(row["model"])), arm_cell(row["arm"])]
+        share = wording.percent(row["unscored"] / row["answers"])
+        unscored = Cell(f"{row['unscored']:,}", float(row["unscored"]), f"{share}\N{NO-BREAK SPACE}%")
+        table.rows.append([*names, rate_cell(row), unscored, shift, score_cell(row, "score")])
     return without_model(table, report)
 
 

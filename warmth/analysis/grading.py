@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -11,7 +12,7 @@ from warmth.analysis import agreement, social, wording
 from warmth.analysis.cells import Cell, Table, arm_cell, count_cell, rate_cell, shift_cell
 from warmth.analysis.judging import METHODS
 from warmth.analysis.labels import read
-from warmth.analysis.rows import Rows
+from warmth.analysis.rows import Rows, arm_order, read_grades
 
 CORRECTIONS = {"raw": "As graded", "rogan_gladen": "Rogan-Gladen", "ppi": "PPI++"}
 
@@ -30,6 +31,8 @@ class Grading:
     differences: pd.DataFrame = field(default_factory=_none)
     social: pd.DataFrame = field(default_factory=_none)
     both_sides: pd.DataFrame = field(default_factory=_none)
+    failures: pd.DataFrame = field(default_factory=_none)  # model, arm, grader, reason, unscored, of: answers graded so
+    covered: tuple[int, int] = (0, 0)  # answers behind the corrections, and all that are pooled
 
 
 def build(rows: Rows, labels: Path | None = None) -> Grading:
@@ -46,7 +49,8 @@ def build(rows: Rows, labels: Path | None = None) -> Grading:
     ends = {"kappa": "value", "kappa_low": "low", "kappa_high": "high"}
     pairs = pd.DataFrame([{**row, **{name: row["kappa"][end] for name, end in ends.items()}} for row in found["pairs"]])
     traits = social.traits(rows)
-    corrected = agreement.summary(rows, read([labels]))["corrected"] if labels else {"rates": [], "differences": []}
+    nothing: dict[str, Any] = {"rates": [], "differences": [], "scored": 0, "answers": 0}
+    corrected = agreement.summary(rows, read([labels]))["corrected"] if labels else nothing
     return Grading(
         pairs,
         pd.DataFrame(found["bridge"]),
@@ -54,13 +58,31 @@ def build(rows: Rows, labels: Path | None = None) -> Grading:
         pd.DataFrame(corrected["differences"]),
         social.rates(traits),
         social.both_sides(traits),
+        failures(rows),
+        (corrected["scored"], corrected["answers"]),
     )
+
+
+def failures(rows: Rows) -> pd.DataFrame:
+    """Why answers have no label, by model, arm and grader; an answer that nobody graded has the grader `none`."""
+    parts = [part[["answer_id", "model", "arm", "grader"]] for part in (rows.answers, rows.advice) if len(part)]
+    answers = pd.concat(parts, ignore_index=True)
+    found = read_grades(rows).merge(answers.drop(columns="grader"), on="answer_id")
+    missed = answers[answers["grader"].eq("")].assign(grader="none", label=None, reason="not graded")
+    found = pd.concat([found, missed], ignore_index=True) if len(missed) else found
+    by = ["model", "arm", "grader"]
+    size = found.groupby(by).size().rename("of").reset_index()
+    failed = found[found["label"].isna()].assign(reason=lambda table: table["reason"].replace("", "no reason given"))
+    table = failed.groupby([*by, "reason"]).size().rename("unscored").reset_index().merge(size, on=by)
+    order = table.assign(arm=table["arm"].map(arm_order)).sort_values([*by, "unscored"], ascending=[True] * 3 + [False])
+    return table.loc[order.index].reset_index(drop=True)
 
 
 def csv_tables(made: Grading) -> dict[str, pd.DataFrame]:
     """Its tables by file name, those that are not empty."""
     named = {"graders": made.pairs, "grader_bridge": made.bridge, "corrected_rates": made.rates}
     named |= {"corrected_differences": made.differences, "social": made.social, "social_both_sides": made.both_sides}
+    named |= {"unscored_reasons": made.failures}
     return {name: frame for name, frame in named.items() if len(frame)}
 
 
@@ -112,7 +134,10 @@ def correction_table(made: Grading) -> Table | None:
     """Rates and differences as graded and corrected, side by side."""
     if made.rates.empty:
         return None
-    caption = "Corrected for the grader’s errors by people’s labels. Small: 95 % intervals that hold those errors."
+    caption = (
+        "Corrected for the grader’s errors by people’s labels. Small: 95 % intervals that hold those errors. Of scored "
+        f"answers only: {made.covered[0]:,} of {made.covered[1]:,}."
+    )
     columns = ["Model", "Arm", "What", "Refusals", *CORRECTIONS.values()]
     table = Table("corrected", caption, columns, ["text"] * 4 + ["number"] * 3)
     for what, frame in (("wrong, %", made.rates), ("difference, points", made.differences)):
@@ -121,6 +146,21 @@ def correction_table(made: Grading) -> Table | None:
             make = rate_cell if frame is made.rates else (lambda row: shift_cell(row, "rate"))
             cells = [make(own.loc[name]) if wording.known(own.loc[name, "rate"]) else Cell("—") for name in METHODS]
             table.rows.append([Cell(wording.name(model)), arm_cell(arm), Cell(what), Cell(rule), *cells])
+    return table
+
+
+def failure_table(made: Grading) -> Table | None:
+    """Why answers have no label, a row for each arm, grader and reason."""
+    if made.failures.empty:
+        return None
+    caption = "Why answers have no label, by grader, over all tasks. Small: share of the answers that it was given."
+    columns = ["Model", "Arm", "Grader", "Reason", "Unscored"]
+    table = Table("unscored-reasons", caption, columns, ["text"] * 4 + ["number"])
+    for row in made.failures.to_dict("records"):
+        names = [Cell(wording.name(row["model"])), arm_cell(row["arm"]), Cell(wording.visible(row["grader"], 80))]
+        share = f"{wording.percent(row['unscored'] / row['of'])} % of {row['of']:,}"
+        count = Cell(f"{row['unscored']:,}", float(row["unscored"]), share)
+        table.rows.append([*names, Cell(wording.name(row["reason"])), count])
     return table
 
 

@@ -224,6 +224,7 @@ def render(report: Report) -> str:
         dose_notes=[wording.visible(note, 400) for note in report.supplement.notes],
         warmth=cells.warmth_table(report),
         refusals=cells.refusal_table(report),
+        failures=one_model(grading.failure_table(report.grading), report),
         examples=example_views(report),
         disagreements=report.disagreements,
         provenance=provenance(report),

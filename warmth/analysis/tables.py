@@ -34,21 +34,22 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
 
 
 def terminal(headline: pd.DataFrame) -> Table:
-    """The headline as a table for `rich`: what each arm gets wrong, how that differs from original, how warm it reads.
+    """The headline as a table for `rich`: what each arm gets wrong, what has no label, the difference, the warmth.
 
-    Intervals stand below their numbers, so that it fits 80 columns. Cells are `Text`: data is never read as markup.
+    Intervals stand below their numbers, and all answers below the unscored, so that it fits 80 columns. Cells are
+    `Text`: data is never read as markup.
     """
     several = headline["model"].nunique() > 1
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in (["Model"] if several else []) + ["Arm"]:
         table.add_column(column)
-    for column in ("Answers", "Wrong, %", "Difference, points", "Warmth score"):
+    for column in ("Unscored", "Wrong, %", "Difference,\npoints", "Warmth score"):
         table.add_column(column, justify="right")
     for _, row in headline.iterrows():
         cells = [Text(wording.name(row["model"]))] if several else []
         shift = wording.span(row["difference_low"], row["difference_high"], sign=True)
         score = f"{row['score']:.4f}".replace("-", wording.MINUS)
-        cells += [Text(wording.name(row["arm"])), Text(f"{row['answers']:,}")]
+        cells += [Text(wording.name(row["arm"])), over(f"{row['unscored']:,}", f"of {row['answers']:,}")]
         cells.append(over(wording.percent(row["rate"]), wording.span(row["low"], row["high"])))
         cells.append(over(wording.points(row["difference"]) if wording.known(row["difference"]) else "—", shift))
         span = wording.span(row["score_low"], row["score_high"], 1.0, 4)
