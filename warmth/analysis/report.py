@@ -90,7 +90,7 @@ def build(
         "cell": ordered(effects.error_rates(slim, CELL)),
     }
     direct = pairs["original"] if "original" in pairs else effects.pair(slim)
-    differences = supplement.corrected(ordered(effects.differences(direct)))
+    differences = supplement.corrected(ordered(effects.differences(direct)), supplement.families_of(settings.plan))
     differences = claims.equivalences(with_odds(differences), settings.margin_points, settings.preregistered)
     controls = [
         effects.differences(pairs[name], ["overall"]).assign(reference=name) for name in present if name != "original"
@@ -99,7 +99,7 @@ def build(
     warmer = pd.concat([effects.warmth_differences(rows.warmth, name) for name in REFERENCES])
     headline = headline_of(rates["arm"], differences, warmth, warmer)
     chosen, disagreements = examples.draw(rows)
-    further = supplement.build(rows, slim, headline, pairs, settings)
+    further = supplement.build(rows, slim, headline, pairs, differences, settings)
     by_task = own_figures.lines(slim)
     drawings = draw(rows, slim, headline, differences, further, direct, by_task)
     marks = {name for item in drawings.values() for name in re.findall(r"-(point-[0-9a-f]{10})", item.inline)}
