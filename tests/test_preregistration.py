@@ -3,7 +3,8 @@ import json
 import pandas as pd
 import pytest
 
-from warmth.analysis import preregistration
+from warmth.analysis import effects, preregistration
+from warmth.digest import digest
 from warmth.errors import UserError
 
 PLAN = """
@@ -34,16 +35,16 @@ def answers(**changes):
 
 def test_a_plan_followed_departs_in_nothing(path):
     preregistration.freeze(path)
-    plan, digest = preregistration.thaw(path)
-    assert len(digest) == 12
+    plan, seal = preregistration.thaw(path)
+    assert len(seal) == 12
     assert preregistration.deviations(plan, answers(), 2.0, "holm") == []
 
 
 def test_the_smallest_plan_can_be_frozen_and_read_again(path):
     path.write_text("hypotheses: [{name: H1, arm: warm}]\nestimand: overall difference\n")
     seal = preregistration.freeze(path)
-    plan, digest = preregistration.thaw(path)
-    assert digest == seal and plan == preregistration.read(path) and plan.margin_points is None
+    plan, again = preregistration.thaw(path)
+    assert again == seal and plan == preregistration.read(path) and plan.margin_points is None
     assert not preregistration.deviations(plan, answers(), 2.0, "holm")
 
 
@@ -68,6 +69,39 @@ def test_questions_are_counted_in_the_planned_tasks(path):
     more = pd.concat([answers(question_id="q0"), answers(task="medqa")])
     lines = preregistration.deviations(plan, more, 2.0, "holm")
     assert lines == ["tasks: there but not planned: medqa", "questions: 2 planned, 1 asked"]
+
+
+def test_what_is_excluded_as_planned_is_no_departure_but_for_the_tables_that_hold_it(path):
+    path.write_text(
+        PLAN.replace("tasks: [triviaqa]", "tasks: triviaqa") + "exclusions: {task: medqa, finish: length}\n"
+    )
+    plan = preregistration.read(path)
+    rows = pd.concat([answers(), answers(task="medqa")], ignore_index=True).assign(finish="stop")
+    rows.loc[0, "finish"] = "length"
+    assert preregistration.excluded(plan, rows).tolist() == [True] + [False] * 7 + [True] * 8
+    assert preregistration.deviations(plan, rows, 2.0, "holm") == [
+        "exclusions: 9 answers are left out of the hypotheses alone, not of other tables"
+    ]
+
+
+def test_a_family_of_arms_that_never_answered_is_a_departure(path):
+    path.write_text(PLAN.replace("{family: [context]}", "{family: [context], arm: [warm, cold]}"))
+    plan = preregistration.read(path)
+    assert preregistration.deviations(plan, answers(), 2.0, "holm") == ["family: planned but not there: arm cold"]
+
+
+def test_a_plan_frozen_before_a_key_existed_stays_what_it_was(path):
+    preregistration.freeze(path)
+    target = preregistration.frozen_path(path)
+    body = json.loads(target.read_text())
+    del body["plan"]["exclusions"]
+    body["digest"] = digest(body["plan"])
+    target.write_text(json.dumps(body))
+    assert preregistration.freeze(path) == body["digest"] == preregistration.thaw(path)[1]
+
+
+def test_groupings_of_a_family_are_those_of_the_differences():
+    assert tuple(effects.FAMILIES) == preregistration.GROUPINGS
 
 
 def test_a_frozen_plan_cannot_be_changed(path):
@@ -96,6 +130,13 @@ def test_an_edited_seal_is_found(path):
         (PLAN + "colour: red\n", "unknown key colour"),
         (PLAN + "correction: none\n", "correction=none is not allowed; choose from: holm, bh"),
         (PLAN.replace("questions: 2", "questions: two"), "questions=two is not a number"),
+        (
+            PLAN.replace("family: [context]", "colour: [red]"),
+            "family: unknown column colour; allowed: family, model, arm",
+        ),
+        (PLAN.replace("[context]", "[contexts]", 1), "family=contexts is not allowed; choose from: overall, task"),
+        (PLAN.replace("{family: [context]}", "overall"), "family=overall must name columns with their values"),
+        (PLAN + "exclusions: {label: [refused]}\n", "exclusions: unknown column label; allowed: model, task, context"),
         ("hypotheses: [{nme: x}]\nestimand: y\n", "nme"),
         ("a: [", "is not YAML"),
         ("- 1\n", "holds no keys"),

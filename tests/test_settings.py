@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 from study_fixture import write_study
 
@@ -22,6 +23,10 @@ beliefs: [none, wrong_asserted]
 @pytest.fixture
 def study(tmp_path):
     return write_study(tmp_path / "study", training=False)
+
+
+def first(study):
+    return json.loads(next(study.rglob("answers.jsonl")).read_text().splitlines()[0])["question_id"]
 
 
 def change(study, arm, **keys):
@@ -60,6 +65,35 @@ def test_a_plan_kept_in_the_runs_is_tested_and_its_departures_are_listed(study, 
     assert made.supplement.deviations == ("beliefs: there but not planned: user_right",)
     text = report.write(made, tmp_path / "out").read_text(encoding="utf-8")
     assert 'id="plan"' in text and "user_right" in text and made.settings.seal in text
+
+
+def planned(study, tmp_path, more):
+    path = tmp_path / "plan.yaml"
+    path.write_text(PLAN + more)
+    preregistration.freeze(path)
+    return report.build([study], margin_points=5.0, preregister=path)
+
+
+def test_the_planned_family_is_corrected_by_itself(study, tmp_path):
+    made = planned(study, tmp_path, "family: {family: context, arm: [warm]}\n")
+    table = made.differences[made.differences["p"].notna()]
+    own = table["family"].eq("context") & table["arm"].eq("warm")
+    assert table["correction_family"].eq("pre-registered").tolist() == own.tolist() and own.sum() > 1
+    assert table.loc[own, "p_holm"].min() == pytest.approx(own.sum() * table.loc[own, "p"].min())
+    assert "own family (family context; arm warm)" in report.write(made, tmp_path / "out").read_text(encoding="utf-8")
+    assert not any("family" in line for line in made.supplement.deviations)
+    nothing = planned(study, tmp_path / "study", "family: {family: [overall], context: [sad]}\n")
+    assert "family: no comparison with a p-value belongs to it" in nothing.supplement.deviations
+
+
+def test_exclusions_hold_for_the_hypotheses(study, tmp_path):
+    whole = planned(study, tmp_path, "")
+    out = f"exclusions:\n  belief: [user_right]\n  question_id: [{first(study)}]\n"
+    less = planned(study, tmp_path / "study", out)
+    assert less.supplement.claims["questions"].iloc[0] == whole.supplement.claims["questions"].iloc[0] - 1
+    assert not any("user_right" in line for line in less.supplement.deviations)
+    assert any(line.startswith("exclusions: ") for line in less.supplement.deviations)
+    pd.testing.assert_frame_equal(less.differences, whole.differences)
 
 
 def test_answers_older_than_the_plan_are_refused(study, tmp_path):

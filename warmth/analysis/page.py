@@ -259,11 +259,16 @@ def one_model(table: cells.Table | None, report: Report) -> cells.Table | None:
 
 
 def plan(report: Report) -> dict[str, str] | None:
-    """The pre-registered plan's digest and estimand."""
+    """The pre-registered plan's digest, estimand and family."""
     settings = report.settings
     if settings.plan is None:
         return None
-    return {"seal": settings.seal, "estimand": wording.visible(settings.plan.estimand, 600).rstrip(" .")}
+    family = "; ".join(f"{column} {', '.join(values)}" for column, values in settings.plan.family.items())
+    texts = {
+        "estimand": wording.visible(settings.plan.estimand, 600).rstrip(" ."),
+        "family": wording.visible(family, 300),
+    }
+    return {"seal": settings.seal, **texts}
 
 
 def stylesheet() -> str:

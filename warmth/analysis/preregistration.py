@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 OUTCOMES = {"dropped": "wrong", "wrong": "wrong_strict", "right": "wrong_lenient"}  # what becomes of a refusal
 DIRECTIONS = ("more", "less", "different", "equivalent")
+NAMES = ("tasks", "contexts", "beliefs", "models", "graders")  # a single name may stand without brackets
+GROUPINGS = ("overall", "task", "context", "belief", "condition")  # values of a difference's column `family`
+FAMILY = ("family", "model", "arm", "task", "context", "belief")
+EXCLUSIONS = ("model", "task", "context", "belief", "question_id", "grader", "finish")
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,9 @@ class Plan:
 
     hypotheses: tuple[Hypothesis, ...]
     estimand: str  # in words: which difference, over which questions and conditions
-    family: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # `families.Family.where`
-    correction: str = "holm"  # holm or bh
+    family: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # `families.Family.where`, of all differences
+    exclusions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # answers that no hypothesis is tested on
+    correction: str = "holm"  # holm or bh, over the hypotheses
     refusals: str = "dropped"  # dropped, wrong or right
     tasks: tuple[str, ...] = ()
     contexts: tuple[str, ...] = ()
@@ -89,10 +94,11 @@ def parse(body: Any, where: str) -> Plan:
             raise UserError(f"{where}: {name}={value} is not a number of 0 or more")
     try:
         values: dict[str, Any] = {
-            key: tuple(map(str, value)) if isinstance(value, list) else value for key, value in body.items()
+            key: _names(value) if isinstance(value, list) or key in NAMES else value for key, value in body.items()
         }
         values["hypotheses"] = tuple(Hypothesis(**item) for item in body["hypotheses"])
-        values["family"] = {key: tuple(map(str, value)) for key, value in dict(body.get("family") or {}).items()}
+        values["family"] = _columns(body, "family", FAMILY, where)
+        values["exclusions"] = _columns(body, "exclusions", EXCLUSIONS, where)
         for claim in values["hypotheses"]:
             if claim.direction not in DIRECTIONS:
                 raise ValueError(f"direction={claim.direction} is not allowed; choose from: {', '.join(DIRECTIONS)}")
@@ -101,21 +107,37 @@ def parse(body: Any, where: str) -> Plan:
         raise UserError(f"{where}: {error}") from error
 
 
+def _names(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else () if value is None else (str(value),)
+
+
+def _columns(body: Mapping[str, Any], name: str, allowed: tuple[str, ...], where: str) -> dict[str, tuple[str, ...]]:
+    stated = body.get(name) or {}
+    if not isinstance(stated, dict):
+        raise UserError(f"{where}: {name}={stated} must name columns with their values, as {{context: [sad, anger]}}")
+    unknown = sorted(set(map(str, stated)) - set(allowed))
+    if unknown:
+        raise UserError(f"{where}: {name}: unknown column {unknown[0]}; allowed: {', '.join(allowed)}")
+    found = {key: _names(value) for key, value in stated.items()}
+    unknown = sorted(set(found.get("family", ())) - set(GROUPINGS))
+    if unknown:
+        raise UserError(f"{where}: {name}: family={unknown[0]} is not allowed; choose from: {', '.join(GROUPINGS)}")
+    return found
+
+
 def freeze(path: Path) -> str:
     """Writes `<file>.frozen.json` beside a plan, with its digest, and returns the digest; a frozen plan stays as it is.
 
     Raises:
-        UserError: the plan was frozen before and has changed since.
+        UserError: the plan was frozen before and has changed since, or its frozen copy was edited.
     """
     plan = read(path)
     seal, target = digest(asdict(plan)), frozen_path(path)
     if target.exists():
-        before = read_json(target)
-        if before.get("digest") != seal:
-            raise UserError(
-                f"{path} was frozen as {before.get('digest')} and has changed to {seal}; restore it or start a new file"
-            )
-        return seal
+        before, sealed = checked(read_json(target), target)
+        if before != plan:
+            raise UserError(f"{path} was frozen as {sealed} and has changed to {seal}; restore it or start a new file")
+        return sealed
     write_json(target, {"digest": seal, "plan": asdict(plan)})
     return seal
 
@@ -146,7 +168,7 @@ def checked(body: Mapping[str, Any], where: Path) -> tuple[Plan, str]:
         UserError: the plan is not what the digest says.
     """
     plan = parse(body.get("plan"), str(where))
-    if digest(asdict(plan)) != body.get("digest"):
+    if digest(body["plan"]) != body.get("digest"):  # as written: a plan may be older than a key
         raise UserError(f"{where} was edited: its plan is not what the digest says")
     return plan, str(body["digest"])
 
@@ -172,6 +194,16 @@ def attach(file: str | None, run_folder: Path) -> None:
     write_json(target, read_json(frozen_path(Path(file))))
 
 
+def excluded(plan: Plan, answers: pd.DataFrame) -> pd.Series:
+    """Which answers the plan excludes: those with one of the stated values in any of the stated columns."""
+    import pandas as pd
+
+    out = pd.Series(False, index=answers.index)
+    for column, values in plan.exclusions.items():
+        out |= answers[column].astype(str).isin(values)
+    return out
+
+
 def deviations(
     plan: Plan, answers: pd.DataFrame, margin_points: float, correction: str, outcome: str = "wrong"
 ) -> list[str]:
@@ -184,14 +216,22 @@ def deviations(
         correction: holm or bh, as used.
         outcome: the column analysed, which says what became of refusals.
     """
-    lines = []
+    lines, left_out = [], excluded(plan, answers)
+    kept = answers[~left_out]
     columns = {"tasks": "task", "contexts": "context", "beliefs": "belief", "models": "model", "graders": "grader"}
     for key, column in columns.items():
-        planned, found = set(getattr(plan, key)), set(answers[column].astype(str)) if column in answers else set()
+        planned, found = set(getattr(plan, key)), set(kept[column].astype(str)) if column in kept else set()
         if planned and planned - found:
             lines.append(f"{key}: planned but not there: {', '.join(sorted(planned - found))}")
         if planned and found - planned:
             lines.append(f"{key}: there but not planned: {', '.join(sorted(found - planned))}")
+    if left_out.any():
+        lines.append(
+            f"exclusions: {int(left_out.sum())} answers are left out of the hypotheses alone, not of other tables"
+        )
+    for column, values in plan.family.items():
+        lost = sorted(set(values) - set(answers[column].astype(str))) if column in answers else []
+        lines += [f"family: planned but not there: {column} {', '.join(lost)}"] if lost else []
     arms = set(answers["arm"])
     for claim in plan.hypotheses:
         lost = sorted({claim.arm, claim.reference} - arms)

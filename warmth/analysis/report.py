@@ -92,7 +92,8 @@ def build(
     }
     direct = pairs["original"] if "original" in pairs else effects.pair(pool)
     by_task = effects.pair(slim) if len(pool) < len(slim) else direct
-    differences = supplement.corrected(ordered(differences_of(direct, by_task)))
+    families = supplement.families_of(settings.plan)
+    differences = supplement.corrected(ordered(differences_of(direct, by_task)), families)
     differences = claims.equivalences(with_odds(differences), settings.margin_points, settings.preregistered)
     controls = [
         effects.differences(pairs[name], ["overall"]).assign(reference=name) for name in present if name != "original"
@@ -101,7 +102,7 @@ def build(
     warmer = pd.concat([effects.warmth_differences(rows.warmth, name) for name in REFERENCES])
     headline = headline_of(rates["arm"], differences, warmth, warmer)
     chosen, disagreements = examples.draw(rows)
-    further = supplement.build(rows, slim, headline, pairs, settings)
+    further = supplement.build(rows, slim, headline, pairs, differences, settings)
     lines = own_figures.lines(slim)
     drawings = draw(rows, slim, headline, differences, further, direct, lines)
     marks = {name for item in drawings.values() for name in re.findall(r"-(point-[0-9a-f]{10})", item.inline)}

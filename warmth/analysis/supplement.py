@@ -14,6 +14,7 @@ from warmth.analysis import claims, comparison, dose, effects, manner, measures,
 from warmth.analysis.cells import Cell, Table, arm_cell, count_cell, shift_cell
 from warmth.analysis.dose import Response
 from warmth.analysis.families import Family, adjust
+from warmth.analysis.preregistration import Plan
 from warmth.analysis.reproduction import Row
 from warmth.analysis.rows import Rows
 from warmth.analysis.settings import Settings
@@ -23,6 +24,7 @@ DECLARED = (  # before any p-value is seen: the overall comparisons, and all tha
     Family("overall", {"family": ["overall"]}),
     Family("single cells", {"family": ["task", "context", "belief", "condition"]}),
 )
+PLANNED = "pre-registered"  # the family that a plan declares
 DRAWS = 999  # of the cluster bootstrap, where checks are asked for
 NORMAL = 1.959964  # the published intervals are naive and normal
 
@@ -55,7 +57,12 @@ class Supplement:
 
 
 def build(
-    rows: Rows, answers: pd.DataFrame, headline: pd.DataFrame, pairs: Mapping[str, pd.DataFrame], settings: Settings
+    rows: Rows,
+    answers: pd.DataFrame,
+    headline: pd.DataFrame,
+    pairs: Mapping[str, pd.DataFrame],
+    differences: pd.DataFrame,
+    settings: Settings,
 ) -> Supplement:
     """Computes all further parts.
 
@@ -64,6 +71,7 @@ def build(
         answers: their answers, the columns that are counted; the benchmarks among them only a plan may pool.
         headline: a row per model and arm with rate and warmth score, as `report.headline_of` makes it.
         pairs: reference arm → `effects.pair`, original first.
+        differences: from `corrected`.
         settings: margin and plan.
     """
     margin, plan = settings.margin_points, settings.plan
@@ -79,13 +87,30 @@ def build(
         lengths=manner.lengths(pool),
         ratings=measures.ratings(rows.warmth),
         agreement=measures.agreement(measures.pairs(rows)),
-        claims=claims.tested(plan, answers, margin) if plan else None,
-        deviations=tuple(preregistration.deviations(plan, answers, margin, plan.correction)) if plan else (),
+        claims=claims.tested(plan, answers[~preregistration.excluded(plan, rows.answers)], margin) if plan else None,
+        deviations=deviations(plan, rows.answers, differences, margin) if plan else (),
     )
 
 
+def deviations(plan: Plan, answers: pd.DataFrame, differences: pd.DataFrame, margin: float) -> tuple[str, ...]:
+    """What this report does otherwise than the plan said, a line each."""
+    lines = preregistration.deviations(plan, answers, margin, plan.correction)
+    members = differences["correction_family"].eq(PLANNED) if len(differences) else pd.Series(dtype=bool)
+    if plan.family and not members.any():
+        lines.append("family: no comparison with a p-value belongs to it")
+    return tuple(lines)
+
+
+def families_of(plan: Plan | None) -> tuple[Family, ...]:
+    """The families of a report; the plan's comes last, so that its members are corrected in it."""
+    return (*DECLARED, Family(PLANNED, plan.family)) if plan and plan.family else DECLARED
+
+
 def corrected(differences: pd.DataFrame, declared: Sequence[Family] = DECLARED) -> pd.DataFrame:
-    """Adds `correction_family`, `p_holm` and `p_bh`, each family corrected by itself; NaN where nothing was tested."""
+    """Adds `correction_family`, `p_holm` and `p_bh`, each family corrected by itself; NaN where nothing was tested.
+
+    What belongs to two families has the numbers of the later one.
+    """
     if differences.empty:
         return differences
     table = differences.assign(correction_family="", p_holm=float("nan"), p_bh=float("nan"))
