@@ -380,7 +380,8 @@ const marks = [...document.querySelectorAll("#figure-contexts .point")], dialog 
 marks[0]?.dispatchEvent(new KeyboardEvent("keydown", {key: "Enter", bubbles: true}));
 const opened = {marks: marks.length, open: dialog.open, rows: dialog.querySelectorAll("article").length,
   command: dialog.querySelector("pre").textContent, elements: dialog.querySelectorAll("img, script, b b").length,
-  named: marks.every(mark => mark.getAttribute("aria-label") && mark.tabIndex === 0)};
+  named: marks.every(mark => mark.getAttribute("aria-label") && mark.tabIndex === 0 &&
+    mark.closest("svg").getAttribute("role") === "group" && mark.closest("svg").getAttribute("aria-label"))};
 dialog.close();
 return {opened,title: document.title, order, agree, theme: document.documentElement.dataset.theme,
   background: getComputedStyle(document.body).backgroundColor, images: document.images.length,
@@ -474,7 +475,8 @@ def test_a_phone_shows_the_whole_first_table_and_no_mark_without_its_name(out):
 READABLE = """
 const sizes = [...document.querySelectorAll("figure")].map(figure => {
   const svg = figure.querySelector("svg"), scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
-  return scale * Math.min(...[...svg.querySelectorAll("text")].map(text => parseFloat(getComputedStyle(text).fontSize)));
+  const texts = [...svg.querySelectorAll("text")].map(text => parseFloat(getComputedStyle(text).fontSize));
+  return scale * Math.min(...texts);
 });
 const first = document.querySelector("table").parentElement;
 return {figures: sizes.length, smallest: Math.min(...sizes), cut: first.scrollWidth - first.clientWidth,

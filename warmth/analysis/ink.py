@@ -126,12 +126,13 @@ def finish(figure: Figure, name: str, caption: str, alt: str) -> Drawing:
     svg = _bare(stream.getvalue(), name)
     width, height = figure.get_size_inches() * 72
     names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    opening = f'<svg {names} role="img" viewBox="0 0 {width:g} {height:g}"'
+    opening = f'<svg {names} viewBox="0 0 {width:g} {height:g}"'
     shape = 'stroke-linejoin="round" stroke-linecap="butt"'
-    inline = f'{opening} {shape} aria-label="{escape(alt)}">{_variables(svg)}</svg>'
+    # a group, not an image: the page makes its marks buttons, and an image would hide them
+    inline = f'{opening} {shape} role="group" aria-label="{escape(alt)}">{_variables(svg)}</svg>'
     title = f"<title>{escape(alt)}</title><style>{_dark_rules()}</style>"
     size = f'width="{width * 4 / 3:g}" height="{height * 4 / 3:g}"'
-    whole = f'<?xml version="1.0" encoding="utf-8"?>\n{opening} {shape} {size}>{title}{svg}</svg>\n'
+    whole = f'<?xml version="1.0" encoding="utf-8"?>\n{opening} {shape} role="img" {size}>{title}{svg}</svg>\n'
     return Drawing(name, caption, alt, inline, whole, float(width * 4 / 3))
 
 

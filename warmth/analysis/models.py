@@ -250,10 +250,10 @@ def likelihood(design: Design, fitted: logit.Fit, draws: int, seed: int) -> tupl
     boot, counts = logit.bootstrap(fitted, draws, seed) if draws else (None, n)
 
     def row(value: float, contrast: np.ndarray, again: np.ndarray | None) -> dict[str, float]:
-        naive, error = (float(np.sqrt(contrast @ matrix @ contrast)) for matrix in (fitted.bread, clustered))
+        naive, error = (_error(contrast, matrix) for matrix in (fitted.bread, clustered))
         numbers = _numbers(inference(value, error, groups - 1), naive)
         if few is not None:
-            small = inference(value, float(np.sqrt(contrast @ few.covariance @ contrast)), few.df(contrast))
+            small = inference(value, _error(contrast, few.covariance), few.df(contrast))
             numbers |= {"error_cr2": small.error, "df_cr2": small.df, "low_cr2": small.low, "high_cr2": small.high}
         if again is not None:
             numbers["low_boot"], numbers["high_boot"] = (float(end) for end in np.quantile(again, [0.025, 0.975]))
@@ -271,6 +271,11 @@ def likelihood(design: Design, fitted: logit.Fit, draws: int, seed: int) -> tupl
         again = None if boot is None else marginal_effect(design, where, boot, counts)[0]
         effects.append({"effect": name, **row(float(value[0]), gradient[0], again)})
     return pd.DataFrame(terms), pd.DataFrame(effects)
+
+
+def _error(contrast: np.ndarray, matrix: np.ndarray) -> float:
+    """The standard error of a contrast; 0 where rounding makes a variance of nothing negative."""
+    return float(np.sqrt(np.maximum(contrast @ matrix @ contrast, 0.0)))
 
 
 def firth(design: Design) -> tuple[pd.DataFrame, pd.DataFrame]:
