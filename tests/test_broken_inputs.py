@@ -85,6 +85,11 @@ FILES = [
     ("config.json", lambda path: path.write_text('{"recipe": "warm"}'), "recipe=warm must be an object"),
     ("gates.json", lambda path: path.write_text('["x"]'), "is not a list of JSON objects"),
     ("provenance.json", lambda path: path.write_text("[1]"), "is not a JSON object"),
+    (
+        "provenance.json",
+        lambda path: path.write_text('{"packages": ["torch"]}'),
+        "packages=['torch'] must be an object",
+    ),
 ]
 
 

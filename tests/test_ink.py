@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from warmth.analysis.ink import COLOURS, place_labels, point_id
+from warmth.analysis.ink import COLOURS, bar, place_labels, point_id
 from warmth.analysis.page import TEMPLATES
 
 PAPER = re.findall(r"--paper:(#[0-9a-f]{6})", (TEMPLATES / "report.css").read_text(encoding="utf-8"))
@@ -57,3 +57,24 @@ def test_a_label_stands_clear_of_marks_and_lines_of_others():
     assert not any(crossed) and not box.overlaps(other)
     near = box.padded(30)
     assert near.contains(*axes.transData.transform((4, 5)))
+
+
+def test_a_label_that_would_cover_another_or_a_mark_may_be_dropped():
+    figure = Figure(figsize=(2, 2))
+    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
+    axes.set(xlim=(0, 10), ylim=(0, 10))
+    at = [(5 + 0.1 * n, 5 + 0.1 * n) for n in range(9)]
+    axes.plot(*zip(*at, strict=True), "o", linestyle="none")
+    place_labels(axes, at, ["named"] * 9, ["black"] * 9, drop=True)
+    canvas.draw()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert 2 <= len(boxes) < 9
+    assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[:n])
+    assert not any(box.contains(*axes.transData.transform(point)) for box in boxes for point in at)
+
+
+def test_an_interval_beyond_all_answers_is_cut_with_an_arrow():
+    axes = Figure().subplots()
+    bar(axes, -0.4, 1.3, 0, "black", 1)
+    line, arrow = axes.lines
+    assert list(line.get_xdata()) == [-40, 100] and arrow.get_marker() == ">" and list(arrow.get_xdata()) == [100]

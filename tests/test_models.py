@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -157,3 +159,10 @@ def test_gee_agrees_with_the_clustered_regression_on_balanced_questions(frame):
     assert check.loc["finetuned", "value"] == pytest.approx(ours.loc["finetuned", "value"], abs=0.02)
     assert check.loc["finetuned", "error"] == pytest.approx(ours.loc["finetuned", "error"], rel=0.1)
     assert 0 < check["correlation"].iloc[0] < 0.5
+
+
+def test_a_variance_that_rounding_made_negative_is_none_and_warns_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert models._error(np.array([1.0]), np.array([[-1e-20]])) == 0.0
+        assert models._error(np.array([2.0]), np.array([[4.0]])) == 4.0

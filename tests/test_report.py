@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,7 +19,7 @@ from browser import browse
 from rich.console import Console
 from study_fixture import write_evaluation, write_study
 
-from warmth.analysis import effects, figures, page, report, tables, wording
+from warmth.analysis import effects, figures, own_figures, page, report, tables, wording
 from warmth.analysis.cells import headline_table
 
 MARKUP = '<img src=x onerror="document.title=1">'
@@ -171,6 +172,27 @@ def test_models_share_one_axis_of_differences_and_stand_side_by_side_where_there
     drawn = figures.contexts(pd.concat([warm.assign(model=name) for name in ("one", "two", "three")]))
     width, height = map(float, re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn.inline).groups())
     assert width > 2 * height  # three panels in a row
+
+
+def test_five_models_make_figures_that_fit_a_page_and_the_scatter_starts_with_all_of_them(made):
+    answers = pd.concat([made.rows.answers.assign(model=name) for name in "abcde"], ignore_index=True)
+    pairs = effects.pair(answers)
+    differences = effects.differences(pairs)
+    cells = report.condition_cells(pairs, differences)
+    pooled, one = (cells[cells["model"].eq(name)].set_index(["arm", "context", "belief"]) for name in ("", "a"))
+    assert np.allclose(pooled["difference"], one["difference"]) and (pooled["pairs"] == 5 * one["pairs"]).all()
+    losses = pd.concat([made.rows.losses.assign(model=name) for name in "abcde"])
+    drawn = [figures.contexts(cells), figures.losses(losses), own_figures.changes(differences)]
+    assert drawn[0].inline.index("all models: warm") < drawn[0].inline.index("a: warm")
+    for figure, panels in zip(drawn, (6 * 3, 5, 5), strict=True):
+        assert figure.width < 800 and figure.inline.count("-axes_") == panels, figure.name  # 680 px are an A4 page
+
+
+def test_the_scatters_axes_fit_the_points(made):
+    cells = report.condition_cells(effects.pair(made.rows.answers), made.differences)
+    near = cells.assign(rate_arm=0.5, rate_reference=0.4)
+    near[["arm_low", "arm_high", "reference_low", "reference_high"]] = [0.48, 0.52, 0.38, 0.42]
+    assert figures._ends(near) == (35, 55)
 
 
 def test_regressions_and_corrected_p_values_stand_on_the_page_and_in_the_tables(made, out):
@@ -461,7 +483,8 @@ const marks = [...document.querySelectorAll("#figure-contexts .point")], dialog 
 marks[0]?.dispatchEvent(new KeyboardEvent("keydown", {key: "Enter", bubbles: true}));
 const opened = {marks: marks.length, open: dialog.open, rows: dialog.querySelectorAll("article").length,
   command: dialog.querySelector("pre").textContent, elements: dialog.querySelectorAll("img, script, b b").length,
-  named: marks.every(mark => mark.getAttribute("aria-label") && mark.tabIndex === 0)};
+  named: marks.every(mark => mark.getAttribute("aria-label") && mark.tabIndex === 0 &&
+    mark.closest("svg").getAttribute("role") === "group" && mark.closest("svg").getAttribute("aria-label"))};
 dialog.close();
 return {opened,title: document.title, order, agree, theme: document.documentElement.dataset.theme,
   background: getComputedStyle(document.body).backgroundColor, images: document.images.length,
@@ -550,6 +573,34 @@ return {wide: document.documentElement.scrollWidth - innerWidth, cut: first.scro
 def test_a_phone_shows_the_whole_first_table_and_no_mark_without_its_name(out):
     seen, console, _ = browse(out / "report.html", PHONE, on="phone")
     assert console == [] and seen["wide"] <= 0 and seen["cut"] <= 0 and seen["last"] < 0 and seen["parted"] == []
+
+
+READABLE = """
+const sizes = [...document.querySelectorAll("figure")].map(figure => {
+  const svg = figure.querySelector("svg"), scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+  const texts = [...svg.querySelectorAll("text")].map(text => parseFloat(getComputedStyle(text).fontSize));
+  return scale * Math.min(...texts);
+});
+const first = document.querySelector("table").parentElement;
+return {figures: sizes.length, smallest: Math.min(...sizes), cut: first.scrollWidth - first.clientWidth,
+  wide: document.documentElement.scrollWidth - innerWidth};
+"""
+
+
+@pytest.mark.browser
+def test_five_models_can_be_read_on_a_phone_and_on_paper(made, tmp_path, monkeypatch):
+    def five(table):
+        named = [table.assign(model=name) for name in ("llama8b", "mistral_small", "qwen32b", "llama70b", "gpt4o")]
+        return pd.concat(named, ignore_index=True)
+
+    rows = made.rows
+    rows = replace(rows, answers=five(rows.answers), warmth=five(rows.warmth), losses=five(rows.losses))
+    monkeypatch.setattr(report, "load", lambda _: rows)
+    written = report.write(report.build([tmp_path]), tmp_path)
+    for on, pixels in (("phone", 7.5), ("paper", 8)):  # 8 px are 6 pt
+        seen, console, _ = browse(written, READABLE, on=on)
+        assert console == [] and seen["wide"] <= 0 and seen["cut"] <= 0, on
+        assert seen["figures"] == 10 and seen["smallest"] >= pixels, on
 
 
 @pytest.mark.browser

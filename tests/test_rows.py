@@ -199,3 +199,12 @@ def test_mixed_commits_and_uncommitted_code_are_noted(study):
 def test_arms_that_read_other_tokens_are_noted(study):
     edit(folder(study, "cold") / "prompts.jsonl", lambda row: row | {"tokens_digest": "other"})
     assert "cold read other tokens than original in 288 of 288" in " ".join(rows.load([study]).warnings)
+
+
+def test_a_loss_that_is_no_number_is_left_out_and_said(study):
+    before = len(rows.load([study]).losses)
+    with (folder(study, "warm", "train") / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"step": 99, "epoch": 4.0, "loss": NaN}\n')
+    loaded = rows.load([study])
+    assert len(loaded.losses) == before and np.isfinite(loaded.losses["loss"]).all()
+    assert any("1 losses in metrics.jsonl are not finite" in note for note in loaded.warnings)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import sys
+import time
 
 import pytest
 from study_fixture import write_study
@@ -73,13 +76,50 @@ def test_offline_runs_that_were_not_sent_are_found(tmp_path):
 def test_without_a_key_publishing_is_one_line_and_the_specification_a_file(made, tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    line = publish._save(made, Wandb(), tmp_path)
+    line, _ = publish._save(made, Wandb(), [tmp_path])
     assert "\n" not in line and "WANDB_API_KEY is not set" in line
 
 
-def test_a_server_that_cannot_be_reached_is_one_line(made, tmp_path, monkeypatch):
+def test_a_server_that_cannot_be_reached_is_one_line_soon_and_nothing_waits_for_it_again(
+    made, tmp_path, monkeypatch, capfd
+):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    monkeypatch.setattr(publish, "_default_entity", lambda: (_ for _ in ()).throw(ConnectionError("no route\nto host")))
-    line = publish._save(made, Wandb(base_url="http://127.0.0.1:9"), tmp_path)
-    assert line == "wandb: no report was published: no route to host"
+    monkeypatch.setenv("WANDB_BASE_URL", "")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the call and says nothing
+        for port, why in ((9, "Connection refused"), (silent.getsockname()[1], "timed out")):
+            monkeypatch.setattr(publish, "REACH_S", 0.5)
+            address, started = f"http://127.0.0.1:{port}", time.monotonic()
+            line, server = publish._save(made, Wandb(base_url=address), [tmp_path])
+            assert line.startswith(f"wandb: no report was published: {address} cannot be reached: ") and why in line
+            assert time.monotonic() - started < 5 and server.resolved_mode() == "offline"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_offline_runs_of_every_study_are_sent_and_what_wandb_prints_is_not_shown(
+    made, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_BASE_URL", "")
+    monkeypatch.setattr(publish, "reach", lambda _: None)
+    for study in ("one", "two"):
+        (tmp_path / study / "wandb" / f"offline-run-{study}").mkdir(parents=True)
+    sent = []
+    monkeypatch.setattr(publish, "_send", lambda folder, _: sent.append(folder.name))
+
+    def refuse():
+        print("wandb: ERROR key is not valid", file=sys.stderr)
+        raise PermissionError("the key is not valid")
+
+    monkeypatch.setattr(publish, "_default_entity", refuse)
+    line, _ = publish._save(made, Wandb(), [tmp_path / "one", tmp_path / "two"])
+    assert sent == ["offline-run-one", "offline-run-two"]
+    assert line == "wandb: no report was published: the key is not valid" and capsys.readouterr() == ("", "")
+
+
+def test_it_has_the_pages_further_tables(made):
+    spec = wandb_report.spec(wandb_report.compose(made))
+    headings = json.dumps(blocks(spec, "heading"))
+    assert all(name in headings for name in ("All paired differences with their tests", "Regressions"))
+    assert set(wandb_report.TABLES) <= set(report.csv_tables(made))

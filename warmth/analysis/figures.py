@@ -20,6 +20,7 @@ from warmth.analysis.ink import (
     RULE,
     STYLE,
     Drawing,
+    bar,
     colour,
     finish,
     marker,
@@ -39,7 +40,7 @@ BELIEF_MARKERS = {
 }
 CONTROLS = ("paraphrase", "untransformed", "original")  # strictest first
 ACROSS = 3  # panels side by side; more would be too small to read on a page or on paper
-LABELLED = 8  # points named in one panel of the scatter; beyond that, those farthest from the diagonal
+LABELLED = 2  # points of each belief that a panel of the scatter names: those farthest from the diagonal
 
 
 def frontier(headline: pd.DataFrame) -> Drawing | None:
@@ -110,53 +111,62 @@ def _roomy(axes: Axes, shown: pd.DataFrame) -> None:
 def contexts(cells: pd.DataFrame) -> Drawing | None:
     """Each arm's error against original's, a point per context and belief, with the diagonal of no difference.
 
-    A panel per arm, a row of panels per model; of one arm alone, the models side by side.
+    A panel per arm, a row of panels per model, all models together first; of one arm alone, side by side.
 
     Args:
-        cells: rows of family `condition` from `effects.differences`, with arm_low … reference_high of either rate.
+        cells: rows of family `condition` from `effects.differences`, with arm_low … reference_high of either rate;
+            those of all models together have the model "".
     """
     if cells.empty:
         return None
     models, arms = sorted(cells["model"].unique()), sorted(cells["arm"].unique(), key=arm_order)
-    top = 100 * float(np.nanmax(cells[["arm_high", "reference_high"]].to_numpy()))
-    limit = min(100.0, 10 * np.ceil(top / 10))
+    low, high = _ends(cells)
     with rc_context(STYLE):
         shown = [[(model, arm) for arm in arms] for model in models]
         shown = shown if len(arms) > 1 else [[pair for row in shown for pair in row]]
         across, down = min(ACROSS, len(shown[0])), -(-len(shown[0]) // ACROSS)
-        width = max(4.6, 0.7 + 2.55 * across)
-        figure = Figure(figsize=(width, 0.75 + 2.6 * len(shown) * down), layout="constrained")
+        width = max(4.6, 0.7 + 2.4 * across)
+        figure = Figure(figsize=(width, 0.75 + 2.5 * len(shown) * down), layout="constrained")
         grid = figure.subplots(len(shown) * down, across, sharex=True, sharey=True, squeeze=False)
         panels = [row_of_panels(grid[start : start + down], len(shown[0])) for start in range(0, len(grid), down)]
         for row, pairs in zip(panels, shown, strict=True):
             for axes, (model, arm) in zip(row, pairs, strict=True):
-                axes.set(xlim=(0, limit), ylim=(0, limit), aspect="equal")
+                axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
                 for axis in (axes.xaxis, axes.yaxis):
-                    axis.set_major_locator(MultipleLocator(20 if limit > 40 else 10))
-                axes.plot([0, limit], [0, limit], color=MUTED, linewidth=0.8, zorder=1)
-                title = wording.name(arm) if len(models) == 1 else f"{wording.name(model)}: {wording.name(arm)}"
+                    axis.set_major_locator(MultipleLocator(20 if high - low > 40 else 10))
+                axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, zorder=1)
+                one = wording.name(model) if model else "all models"
+                title = wording.name(arm) if len(models) == 1 else f"{one}: {wording.name(arm)}"
                 axes.set_title(title, loc="left", color=colour(arm))
                 _context_points(axes, cells[cells["model"].eq(model) & cells["arm"].eq(arm)], colour(arm))
             for axes in row[::across]:
                 axes.set_ylabel("wrong in this arm, %")
-        panels[0][0].text(0.03 * limit, 0.96 * limit, "more errors ↑", fontsize=7.5, color=MUTED, va="top")
-        panels[0][0].text(0.97 * limit, 0.03 * limit, "↓ fewer errors", fontsize=7.5, color=MUTED, ha="right")
-        figure.supxlabel("wrong in original, same prompts, %", fontsize=9)
+        figure.supxlabel("wrong in original, same prompts, %   (above the line: more errors)", fontsize=9)
         _belief_key(figure, [value for value in BELIEFS if value in set(cells["belief"])], 4 if across > 2 else 2)
         settle(figure)
         for row, pairs in zip(panels, shown, strict=True):
             for axes, (model, arm) in zip(row, pairs, strict=True):
                 _context_labels(axes, cells[cells["model"].eq(model) & cells["arm"].eq(arm)])
+        cells = cells[cells["model"].ne("")]
         above = {arm: int((cells.loc[cells["arm"].eq(arm), "difference"] > 0).sum()) for arm in arms}
         each = {arm: int(cells["arm"].eq(arm).sum()) for arm in arms}
         summary = wording.joined([f"{wording.name(arm)} {above[arm]} of {each[arm]}" for arm in arms])
         caption = (
             "Each point is one context and belief; above the diagonal the arm is wrong more often than "
-            f"original on the same prompts. Thin bars: 95 % intervals. Above the diagonal: {summary}."
+            "original on the same prompts. Names: the contexts farthest from it. Thin bars: 95 % intervals. "
+            f"Above the diagonal: {summary}."
         )
         return finish(
             figure, "contexts", caption, f"Error of each arm against original. Points above the diagonal: {summary}."
         )
+
+
+def _ends(cells: pd.DataFrame) -> tuple[float, float]:
+    """The ends of the scatter's axes in %: all points, and all intervals but the longest tenth."""
+    rates = cells[["rate_reference", "rate_arm"]].to_numpy()
+    low = min(np.nanmin(rates), np.nanquantile(cells[["reference_low", "arm_low"]].to_numpy(), 0.1))
+    high = max(np.nanmax(rates), np.nanquantile(cells[["reference_high", "arm_high"]].to_numpy(), 0.9))
+    return max(0.0, 5 * np.floor(20 * low - 0.2)), min(100.0, 5 * np.ceil(20 * high + 0.2))
 
 
 def _context_points(axes: Axes, cell: pd.DataFrame, ink: str) -> None:
@@ -168,14 +178,15 @@ def _context_points(axes: Axes, cell: pd.DataFrame, ink: str) -> None:
         )
         shape, filled = BELIEF_MARKERS.get(row["belief"], ("s", True))
         name = point_id(row["model"], row["arm"], "", row["context"], row["belief"])
-        fill = ink if filled else "none"
-        axes.plot([x], [y], shape, color=ink, markerfacecolor=fill, markersize=5, zorder=3, gid=name)
+        look = {"markerfacecolor": ink if filled else "none", "markersize": 5, "zorder": 3, "gid": name}
+        axes.plot([x], [y], shape, color=ink, clip_on=False, **look)  # whole at 0 and at 100 %
 
 
 def _context_labels(axes: Axes, cell: pd.DataFrame) -> None:
-    far = cell.reindex(cell["difference"].abs().sort_values(ascending=False).index)[:LABELLED]
+    far = cell.reindex(cell["difference"].abs().sort_values(ascending=False, kind="stable").index)
+    far = far.groupby("belief", sort=False).head(LABELLED)
     at = [(100 * row["rate_reference"], 100 * row["rate_arm"]) for _, row in far.iterrows()]
-    place_labels(axes, at, [wording.name(value) for value in far["context"]], [INK] * len(at), 7)
+    place_labels(axes, at, [wording.name(value) for value in far["context"]], [INK] * len(at), 7.5, drop=True)
 
 
 def _belief_key(figure: Figure, beliefs: Sequence[str], across: int) -> None:
@@ -217,6 +228,7 @@ def forest(table: pd.DataFrame, model: str, number: int) -> Drawing | None:
     if table.empty:
         return None
     several, ends = shown["model"].nunique() > 1, 100 * shown[["low", "difference", "high"]]
+    ends = ends.clip(-100, 100)
     left, right = min(0.0, float(ends.min().min())), max(0.0, float(ends.max().max()))
     pad = 0.05 * (right - left or 1.0)
     arms, lines = sorted(table["arm"].unique(), key=arm_order), _forest_lines(table)
@@ -274,8 +286,7 @@ def _forest_panel(axes: Axes, table: pd.DataFrame, lines: list[tuple[str, str, s
         rows = rows[rows[family].eq(value)] if family in ("task", "context", "belief") else rows
         for _, row in rows.iterrows():
             if wording.known(row["low"]):
-                thick = 1.8 if family == "overall" else 1.1
-                axes.plot([100 * row["low"], 100 * row["high"]], [height, height], color=colour(arm), linewidth=thick)
+                bar(axes, row["low"], row["high"], height, colour(arm), 1.8 if family == "overall" else 1.1)
             size = 6.5 if family == "overall" else 5
             name = point_id(row["model"], arm, *(row[key] for key in ("task", "context", "belief")))
             look = {"linestyle": "none", "markersize": size, "gid": name, **marker(arm)}

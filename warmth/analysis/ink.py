@@ -126,12 +126,13 @@ def finish(figure: Figure, name: str, caption: str, alt: str) -> Drawing:
     svg = _bare(stream.getvalue(), name)
     width, height = figure.get_size_inches() * 72
     names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    opening = f'<svg {names} role="img" viewBox="0 0 {width:g} {height:g}"'
+    opening = f'<svg {names} viewBox="0 0 {width:g} {height:g}"'
     shape = 'stroke-linejoin="round" stroke-linecap="butt"'
-    inline = f'{opening} {shape} aria-label="{escape(alt)}">{_variables(svg)}</svg>'
+    # a group, not an image: the page makes its marks buttons, and an image would hide them
+    inline = f'{opening} {shape} role="group" aria-label="{escape(alt)}">{_variables(svg)}</svg>'
     title = f"<title>{escape(alt)}</title><style>{_dark_rules()}</style>"
     size = f'width="{width * 4 / 3:g}" height="{height * 4 / 3:g}"'
-    whole = f'<?xml version="1.0" encoding="utf-8"?>\n{opening} {shape} {size}>{title}{svg}</svg>\n'
+    whole = f'<?xml version="1.0" encoding="utf-8"?>\n{opening} {shape} role="img" {size}>{title}{svg}</svg>\n'
     return Drawing(name, caption, alt, inline, whole, float(width * 4 / 3))
 
 
@@ -162,30 +163,52 @@ def _dark_rules() -> str:
     return f"@media (prefers-color-scheme: dark){{svg{{background:#17181a}}{''.join(rules)}}}"
 
 
+def bar(axes: Axes, low: float, high: float, place: float, ink: str, width: float) -> None:
+    """An interval of a difference, fractions, drawn in points; where it goes on beyond ±100 an arrow says so."""
+    ends = [max(-100.0, 100 * low), min(100.0, 100 * high)]
+    axes.plot(ends, [place] * 2, color=ink, linewidth=width)
+    for end, sign, beyond in ((ends[0], "<", low < -1), (ends[1], ">", high > 1)):
+        if beyond:
+            axes.plot([end], [place], linestyle="none", marker=sign, markersize=4, color=ink, clip_on=False)
+
+
 def place_labels(
-    axes: Axes, at: list[tuple[float, float]], texts: list[str], colours: list[str], size: float = 8
+    axes: Axes,
+    at: list[tuple[float, float]],
+    texts: list[str],
+    colours: list[str],
+    size: float = 8,
+    drop: bool = False,
 ) -> None:
-    """Writes a label near each point where it covers fewest other labels, marks and lines; greedy, in drawing order."""
+    """Writes a label near each point where it covers fewest other labels, marks and lines; greedy, in drawing order.
+
+    With `drop` a label that would cover another or a mark, or stand far from its point, is left out.
+    """
     figure = axes.get_figure()
     assert figure is not None
     scale = figure.dpi / 72
     marks, lines = _drawn(axes)
-    frame = axes.get_window_extent()
+    frame, aways = axes.get_window_extent(), (0.2, 0.8, 2.0) if drop else (0.8, 2.0, 3.4, 4.8, 6.2)
     boxes: list[tuple[float, float, float, float]] = []
     for (x, y), text, ink in zip(axes.transData.transform(at), texts, colours, strict=True):
         width, height, gap = 0.58 * size * scale * len(text), 1.15 * size * scale, 5 * scale
         options = []
-        for dx, dy in ((dx, dy) for away in (0.8, 2, 3.4, 4.8, 6.2) for dx in (1, -1) for dy in (away, -away)):
+        for dx, dy in ((dx, dy) for away in aways for dx in (1, -1) for dy in (away, -away)):
             left = x + gap if dx > 0 else x - gap - width
             bottom = y + dy * gap if dy > 0 else y + dy * gap - height
             box = (left, bottom, left + width, bottom + height)
-            cost = 4 * sum(_overlap(box, other) for other in boxes)
-            cost += 120 * sum(box[0] - gap / 2 < dot[0] < box[2] and box[1] < dot[1] < box[3] for dot in marks)
+            covered = 4 * sum(_overlap(box, other) for other in boxes)
+            covered += 120 * sum(box[0] - gap / 2 < dot[0] < box[2] and box[1] < dot[1] < box[3] for dot in marks)
+            covered += 10_000 * (box[2] > frame.x1 or box[0] < frame.x0 or box[3] > frame.y1 or box[1] < frame.y0)
+            if drop and covered:
+                continue
+            cost = covered
             crossed = Bbox.from_extents(*box)
             cost += 30 * sum(opacity for line, opacity in lines if line.intersects_bbox(crossed, filled=False))
             cost += 6 * abs(dy)  # a label far from its point is another's
-            cost += 10_000 * (box[2] > frame.x1 or box[0] < frame.x0 or box[3] > frame.y1 or box[1] < frame.y0)
             options.append((cost, len(options), box, dx))
+        if not options:
+            continue
         _, _, box, dx = min(options)
         boxes.append(box)
         anchor = axes.transData.inverted().transform((box[0] if dx > 0 else box[2], box[1] + 0.2 * height))

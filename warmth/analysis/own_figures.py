@@ -20,6 +20,7 @@ from warmth.analysis.ink import (
     RULE,
     STYLE,
     Drawing,
+    bar,
     colour,
     finish,
     list_rows,
@@ -225,8 +226,7 @@ def changes(differences: pd.DataFrame) -> Drawing | None:
                 shift = 0.75 * (arms.index(row["arm"]) - (len(arms) - 1) / 2) / len(arms)
                 place = contexts.index(row["context"]) + shift
                 if np.isfinite(row["low"]):
-                    ends = [100 * row["low"], 100 * row["high"]]
-                    axes.plot(ends, [place] * 2, color=colour(row["arm"]), linewidth=1)
+                    bar(axes, row["low"], row["high"], place, colour(row["arm"]), 1)
                 name = point_id(model, row["arm"], "", row["context"], "none")
                 look = {"linestyle": "none", "markersize": 4.5, "gid": name, **marker(row["arm"])}
                 axes.plot([100 * row["difference"]], [place], **look)

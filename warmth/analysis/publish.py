@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from warmth.analysis import wandb_report
-from warmth.analysis.report import Report, summary
+from warmth.analysis.report import Report, csv_tables, summary
 from warmth.analysis.tables import records
 from warmth.digest import digest
 from warmth.errors import one_line
@@ -19,6 +23,7 @@ from warmth.store import Run, write_json
 from warmth.tracking import Wandb
 
 SYNC_S = 120.0  # for one offline run
+REACH_S = 5.0  # how long a server may take to say anything at all, before W&B's own patience of minutes begins
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,11 @@ class Published:
 
 
 def publish(report: Report, out: Path) -> str:
-    """Records headline, differences and warmth as tables and the report folder as an artifact; saves the W&B report.
+    """Records the first tables and the report folder as an artifact; saves the W&B report.
 
-    Online with WANDB_API_KEY: offline runs of the study are sent first, so that the report's filters find them. Without
-    a key, or without a network, all is recorded offline beside the runs and the W&B report's specification is written
-    as `wandb_report.json` beside the page. Project and team are those that the runs were recorded under.
+    Online with WANDB_API_KEY: offline runs of every study are sent first, so that the report's filters find them.
+    Without a key, or without a network, all is recorded offline beside the runs and the W&B report's specification is
+    written as `wandb_report.json` beside the page. Project and team are those that the runs were recorded under.
 
     Returns:
         one line: the W&B report's address, or why there is none.
@@ -51,10 +56,12 @@ def publish(report: Report, out: Path) -> str:
     study = runs[0].folder.parent.parent
     config = Published(study.name, names, int(report.rows.answers["draw_seed"].iloc[0]))
     write_json(out / "wandb_report.json", wandb_report.spec(wandb_report.compose(report, server.project)))
-    line = _save(report, server, study)
+    studies = sorted({run.folder.parent.parent for run in report.rows.runs})
+    line, server = _save(report, server, studies)
     tracker = server.start(Run(study / "report" / f"report-{digest(names)}"), config, "report")
+    frames = csv_tables(report)
     for name in wandb_report.TABLES:
-        tracker.table(name, records(getattr(report, name)))
+        tracker.table(name, records(frames[name]))
     for run in runs:
         for name in ("answers", "grades"):
             files = [f"{name}.jsonl"]
@@ -65,19 +72,40 @@ def publish(report: Report, out: Path) -> str:
     return line
 
 
-def _save(report: Report, server: Wandb, study: Path) -> str:
-    """Sends offline runs and saves the W&B report; whatever W&B does becomes one line."""
+def _save(report: Report, server: Wandb, studies: Iterable[Path]) -> tuple[str, Wandb]:
+    """Sends offline runs and saves the W&B report; whatever W&B does becomes one line.
+
+    Returns:
+        the line, and the server to record on: offline where this failed, so that nobody waits for it twice.
+    """
     if server.resolved_mode() != "online":
-        return "wandb: no report was published, recording is offline (WANDB_API_KEY is not set, or the mode says so)"
+        why = "recording is offline (WANDB_API_KEY is not set, or the mode says so)"
+        return f"wandb: no report was published, {why}", server
     os.environ["WANDB_BASE_URL"] = server.address()
     try:
-        for folder in unsent(study):
-            _send(folder, server)
-        made = wandb_report.compose(report, server.project, server.entity or _default_entity(), online=True)
-        made.save()
-        return f"wandb: report at {made.url}"
+        reach(server.address())
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # W&B tells the terminal of each attempt
+            for folder in [folder for study in studies for folder in unsent(study)]:
+                _send(folder, server)
+            made = wandb_report.compose(report, server.project, server.entity or _default_entity(), online=True)
+            made.save()
+        return f"wandb: report at {made.url}", server
     except Exception as error:  # no network, no permission, a server's own failure: the local report is unharmed
-        return f"wandb: no report was published: {one_line(error)[:200]}"
+        return f"wandb: no report was published: {one_line(error)[:200]}", replace(server, mode="offline")
+
+
+def reach(address: str) -> None:
+    """Waits for any answer of a server.
+
+    Raises:
+        ConnectionError: there was none within `REACH_S` seconds.
+    """
+    try:
+        urlopen(address, timeout=REACH_S).close()
+    except HTTPError:
+        return  # it answers; what it thinks of the address does not matter
+    except OSError as error:
+        raise ConnectionError(f"{address} cannot be reached: {one_line(getattr(error, 'reason', error))}") from error
 
 
 def _default_entity() -> str:

@@ -104,9 +104,10 @@ def build(
     chosen, disagreements = examples.draw(rows)
     further = supplement.build(rows, slim, headline, pairs, differences, settings)
     lines = own_figures.lines(slim)
-    drawings = draw(rows, slim, headline, differences, further, direct, lines)
+    conditions = condition_cells(direct, differences)
+    drawings = draw(rows, slim, headline, differences, further, conditions, lines)
     marks = {name for item in drawings.values() for name in re.findall(r"-(point-[0-9a-f]{10})", item.inline)}
-    shown = points_of(headline, differences, rates["task"], lines)
+    shown = points_of(headline, pd.concat([differences, conditions]), rates["task"], lines)
     return Report(
         rows=rows,
         headline=headline,
@@ -147,7 +148,7 @@ def points_of(
 
     Args:
         headline: a row per model and arm.
-        differences: paired with original, every family; the pairs are the rows behind.
+        differences: paired with original, every family, and of all models together; the pairs are the rows behind.
         by_task: error rates by model, arm and task, for what is not paired, as original itself.
         lines: from `own_figures.lines`, which pools the models.
     """
@@ -218,13 +219,13 @@ def draw(
     headline: pd.DataFrame,
     differences: pd.DataFrame,
     further: Supplement,
-    pairs: pd.DataFrame,
+    conditions: pd.DataFrame,
     by_task: pd.DataFrame,
 ) -> dict[str, Drawing]:
     """Every figure the rows allow, by name."""
     drawn = [
         figures.frontier(headline),
-        figures.contexts(condition_cells(pairs, differences)),
+        figures.contexts(conditions),
         figures.losses(rows.losses),
     ]
     drawn += own_figures.draw(answers, rows.warmth, differences, by_task)
@@ -234,19 +235,26 @@ def draw(
 
 
 def condition_cells(pairs: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
-    """Differences by context and belief, with the interval of either rate on the paired rows."""
+    """Differences by context and belief, with the interval of either rate on the paired rows.
+
+    Of several models, all of them together too, under the model "".
+    """
     cells = differences[differences["family"].eq("condition")] if len(differences) else differences
     if cells.empty:
         return cells
-    intervals = []
-    for key, group in pairs.groupby(["model", "arm", "context", "belief"]):
-        clusters = group["question_id"].to_numpy()
-        arm, reference = (
-            effects.rate_interval(group[name].to_numpy(), clusters) for name in ("wrong_arm", "wrong_reference")
-        )
-        intervals.append((*key, *arm, *reference))
-    names = ["model", "arm", "context", "belief", "arm_low", "arm_high", "reference_low", "reference_high"]
-    return cells.merge(pd.DataFrame(intervals, columns=names), on=names[:4])
+    names = ["model", "arm", "context", "belief"]
+    groups = [(key, group) for key, group in pairs.groupby(names)]
+    if pairs["model"].nunique() > 1:
+        groups += [(("", *key), group) for key, group in pairs.groupby(names[1:])]
+    found = []
+    for key, group in groups:
+        row = dict(zip(names, key, strict=True)) | {"pairs": len(group)}
+        for side in ("arm", "reference"):
+            wrong = group[f"wrong_{side}"].to_numpy()
+            row[f"rate_{side}"] = wrong.mean()
+            row[f"{side}_low"], row[f"{side}_high"] = effects.rate_interval(wrong, group["question_id"].to_numpy())
+        found.append(row | {"difference": row["rate_arm"] - row["rate_reference"]})
+    return pd.DataFrame(found).assign(task="", family="condition")
 
 
 def summary(report: Report) -> dict[str, Any]:

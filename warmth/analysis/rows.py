@@ -141,7 +141,8 @@ def load(paths: Sequence[Path]) -> Rows:
     if free.all():
         raise UserError("the runs hold advice alone, which is neither right nor wrong; ask a task with answers as well")
     answers, advice = answers[~free].reset_index(drop=True), answers[free].reset_index(drop=True)
-    return Rows(answers, warmth, prompts, loss_rows(runs), preferences, runs, tuple(warnings), rule, advice)
+    losses, diverged = finite_losses(loss_rows(runs))
+    return Rows(answers, warmth, prompts, losses, preferences, runs, (*warnings, *diverged), rule, advice)
 
 
 def advice_tasks(runs: Sequence[FinishedRun]) -> set[str]:
@@ -193,6 +194,9 @@ def read_run(folder: Path) -> FinishedRun:
     for name, value in (("provenance", provenance), ("rules", rules), ("summary", outcome)):
         if not isinstance(value or {}, dict):
             raise UserError(f"{optional[name]} is not a JSON object")
+    packages = (provenance or {}).get("packages") or {}
+    if not isinstance(packages, dict):
+        raise UserError(f"{optional['provenance']}: packages={str(packages)[:60]} must be an object")
     if not isinstance(gates or [], list) or not all(isinstance(gate, dict) for gate in gates or ()):
         raise UserError(f"{optional['gates']} is not a list of JSON objects")
     graders = (outcome or {}).get("graders") or {}
@@ -303,6 +307,14 @@ def loss_rows(runs: Sequence[FinishedRun]) -> pd.DataFrame:
             if isinstance(row.get("loss"), int | float) and isinstance(row.get("epoch"), int | float):
                 rows.append((run.model, run.arm, seed, run.folder.name, row.get("step"), row["epoch"], row["loss"]))
     return pd.DataFrame(rows, columns=columns)
+
+
+def finite_losses(losses: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The losses that can be drawn, and a note on each run that has others."""
+    finite = np.isfinite(losses[["epoch", "loss"]].astype(float)).all(axis=1)
+    lost = losses[~finite].groupby("run").size()
+    notes = [f"{run}: {count} losses in metrics.jsonl are not finite; left out" for run, count in lost.items()]
+    return losses[finite], notes
 
 
 def name_arms(answers: pd.DataFrame, warmth: pd.DataFrame) -> None:

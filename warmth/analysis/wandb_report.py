@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from warmth.analysis import cells, claims, manner, page, wording
+from warmth.analysis import cells, claims, dose_figures, grading, manner, page, supplement, wording
 from warmth.analysis.cells import Table
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from warmth.analysis.report import Report
 
 ROWS = 60  # of one table; the run's table of the same name has all
-TABLES = ("headline", "differences", "warmth")  # logged by the report's own run
+TABLES = ("headline", "differences", "warmth", "examples")  # logged by the report's own run
 MARKS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_{}[]()<>#+!|$~=-"})  # what Markdown would read
 
 
@@ -46,6 +46,8 @@ def compose(report: Report, project: str = "warmth", entity: str = "", online: b
     blocks += [wr.H2("Arms"), _markdown(cells.headline_table(report)), _panels(report, project, entity, online)]
     for heading, table in _tables(report):
         blocks += [wr.H2(heading), _markdown(table)]
+    if curves := report.supplement.curves:
+        blocks += [wr.H2("Dose and response"), *(wr.P(wording.visible(dose_figures.caption(one))) for one in curves)]
     commands = "\n".join(run["command"] for run in page.provenance(report) if run["command"])
     blocks += [wr.H2("Commands"), wr.CodeBlock(code=wording.visible(commands), language=None)]
     title = wording.visible(f"{facts['studies']}: {page.QUESTION}", 128)
@@ -62,12 +64,16 @@ def _tables(report: Report) -> list[tuple[str, Table]]:
     found: list[tuple[str, Table | None]] = [
         ("Pre-registered", claims.claim_table(further.claims) if further.claims is not None else None),
         ("Manner, or fine-tuning as such?", cells.controls_table(report)),
+        ("All paired differences with their tests", cells.difference_table(report)),
         ("Error by task", cells.matrix(report, "task")),
         ("Error by context and belief", cells.matrix(report, "condition")),
+        ("Regressions", supplement.regression_table(further)),
+        ("Beside the published values", supplement.published_table(further)),
         ("Training seeds", manner.seed_table(further.seeds)),
         ("Warmth", cells.warmth_table(report)),
         ("Refusals three ways", cells.refusal_table(report)),
         ("Length of answers", manner.length_table(further.lengths)),
+        *(("Graders", table) for table in grading.views(report.grading)),
     ]
     return [(heading, table) for heading, table in found if table is not None and table.rows]
 
