@@ -311,7 +311,7 @@ def firth(design: Design, lost: Sequence[str] = ()) -> tuple[pd.DataFrame, pd.Da
     return pd.DataFrame(terms), pd.DataFrame(effects)
 
 
-def _root(variance: float) -> float:
+def _root(variance: Any) -> float:
     return float(np.sqrt(max(variance, 0.0)))  # one of nothing may round to below 0
 
 
