@@ -17,6 +17,7 @@ from browser import browse
 from study_fixture import write_evaluation, write_study
 
 from warmth.analysis import effects, figures, page, report, tables, wording
+from warmth.analysis.ink import point_id, reply_id
 
 MARKUP = '<img src=x onerror="document.title=1">'
 BREAKOUT = "</script><script>document.title=2</script>"
@@ -218,14 +219,62 @@ def curves(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report.write(report.build([root]), tmp_path_factory.mktemp("curves-report"))
 
 
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
+    """Warm at three checkpoints and, of half strength, at one; its control at two; a task of the study."""
+    root = tmp_path_factory.mktemp("swept")
+    for arm in ("original", "cold"):
+        write_evaluation(root, arm, np.zeros((4, 12)))
+    points = [("warm", 1.0, at) for at in (0.5, 2.0, 10.0)] + [("warm", 0.5, 2.0)]
+    for arm, strength, at in [*points, *(("untransformed", 1.0, at) for at in (2.0, 10.0))]:
+        told = {"name": arm, "learning_rate": 0.001, "strength": strength, "report_checkpoint": 2.0}
+        worse = np.full((4, 12), 0.02 * (at - 2))
+        folder = write_evaluation(root / f"{strength}-{at}", arm, worse, checkpoint=at, recipe=told)
+        answered_at(folder, checkpoint=at, strength=strength)
+    for path in root.rglob("*.json*"):
+        path.write_text(path.read_text().replace("seed_trivia", "triviaqa"))
+    return report.build([root])
+
+
+def test_of_several_checkpoints_and_strengths_the_page_speaks_of_the_one_to_report_and_its_control(swept):
+    first, control, warmth = page.answer(swept)
+    assert first.startswith("The warm arm at epoch 2 is wrong more often than the original: +")
+    assert "than the untransformed arm at epoch 2: +" in control
+    assert "than those of the untransformed arm at epoch 2 (" in warmth
+    assert set(swept.controls["reference"]) == {"untransformed, epoch 2"}
+    assert "Lines: from the untransformed arm at epoch 2, so that" in swept.drawings["frontier"].caption
+    ours = next(row for row in swept.supplement.published if row.quantity == "TriviaQA, rise")
+    pairs = effects.pair(swept.rows.answers)
+    bare = pairs["task"].eq("triviaqa") & pairs["context"].eq("unmodified") & pairs["belief"].eq("none")
+    rises = {arm: 100 * rows["difference"].mean() for arm, rows in pairs[bare].groupby("arm")}
+    assert ours.recomputed == pytest.approx(rises["warm, epoch 2"]) != pytest.approx(rises["warm, epoch 10"])
+
+
+def test_the_studys_figures_show_one_arm_of_each_recipe_and_tables_show_all_by_number(swept):
+    for name in ("tasks", "changes"):
+        drawn = swept.drawings[name].inline
+        assert "untransformed, epoch 2" in drawn and "warm, epoch 2" in drawn
+        assert "epoch 10" not in drawn and "strength" not in drawn
+    arms = ["untransformed, epoch 2", "untransformed, epoch 10", "cold", "warm, strength 0.5, epoch 2"]
+    arms += ["warm, epoch 0.5", "warm, epoch 2", "warm, epoch 10"]
+    assert list(swept.headline["arm"]) == ["original", *arms]
+    assert list(dict.fromkeys(swept.supplement.regressions.effects["arm"])) == arms
+
+
+def test_lines_of_a_study_without_a_control_are_said_to_start_at_the_original(made):
+    shown = made.headline[~made.headline["arm"].eq("untransformed")]
+    drawn = figures.frontier(shown, {"original": "original", "warm": "warm"})
+    assert "Lines: from the original. Bars" in drawn.caption
+
+
 BARE = ("unmodified", "none")
 MARKS = {
     "epochs": 6,
     "dose-0": 6,
     "dose-1": 12,
-    "changes": 14,
-    "benchmarks": 8,
-    "tasks": 3 * 3 * 8,
+    "changes": 4,
+    "benchmarks": 3,
+    "tasks": 3 * 3 * 3,
 }
 
 
@@ -237,6 +286,10 @@ def test_checkpoints_at_parts_of_an_epoch_make_figure_1a_and_every_point_has_row
         marks = re.findall(r'id="[^"]*-(point-[0-9a-f]{10})[-\w]*"', figure[0])
         assert len(marks) == count and all(points[mark]["rows"] for mark in marks), name
     assert sum(point["command"].endswith(" --replies") for point in points.values()) == 7
+    for name, mark in (("epochs", reply_id("smollm2", "original")), ("dose-0", point_id("smollm2", "original"))):
+        start = re.search(rf'<figure id="figure-{name}".*?{mark}[-\w]*".*?</g>', text, re.DOTALL)
+        look = start[0].rpartition(mark)[2]
+        assert "fill-opacity: 0; stroke: var(--arm-original)" in look, name  # hollow, as elsewhere
 
 
 def test_tasks_of_the_study_are_set_beside_the_published_values_as_equivalence_verdicts(small, tmp_path):

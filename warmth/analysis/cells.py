@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from warmth.analysis import wording
 from warmth.analysis.ink import variable
+from warmth.analysis.reported import arm_order
 
 if TYPE_CHECKING:
     from warmth.analysis.report import Report
@@ -200,7 +201,7 @@ def controls_table(report: Report) -> Table | None:
     caption = "Against the control arms: fine-tuned as well, but without the change of manner."
     table = Table("controls", caption, columns, ["text"] * 3 + ["number"] * 4)
     for _, row in report.controls.iterrows():
-        if row["arm"] == "original":
+        if arm_order(row["arm"]).recipe in ("original", arm_order(row["reference"]).recipe):
             continue
         rates = [Cell(wording.percent(row[key]), _sort(row[key])) for key in ("rate_reference", "rate_arm")]
         names = [Cell(wording.name(row["model"])), arm_cell(row["arm"]), arm_cell(row["reference"])]
@@ -210,11 +211,7 @@ def controls_table(report: Report) -> Table | None:
 
 def warmth_table(report: Report) -> Table:
     """Mean warmth score of every arm and its paired difference from each reference."""
-    references = [
-        name
-        for name in ("original", "untransformed", "paraphrase")
-        if name in set(report.warmth_differences["reference"])
-    ]
+    references = sorted(set(report.warmth_differences["reference"]), key=arm_order)
     columns = [
         "Model",
         "Arm",
@@ -222,7 +219,7 @@ def warmth_table(report: Report) -> Table:
         "Scorer",
         "Texts",
         "Score",
-        *(f"Difference from {name}" for name in references),
+        *(f"Difference from {wording.name(name)}" for name in references),
     ]
     kinds = ["text"] * 4 + ["number"] * (2 + len(references))
     table = Table("warmth-scores", "Warmth in nats per token; differences are paired by prompt.", columns, kinds)

@@ -27,7 +27,7 @@ from warmth.analysis.ink import (
     reply_id,
     spread,
 )
-from warmth.analysis.rows import arm_order
+from warmth.analysis.reported import arm_order
 from warmth.types import CONTEXTS
 
 BENCHMARKS = ("mmlu", "gsm8k", "advbench")  # asked once, unmodified: ability and safety, not the manner's cost in truth
@@ -104,7 +104,8 @@ def _curve(axes: Axes, recipe: str, means: Sequence[tuple[float, Any]], names: S
     axes.vlines(at, [m.low for _, m in means], [m.high for _, m in means], color=colour(recipe), linewidth=1)
     axes.plot(at, [m.value for _, m in means], color=colour(recipe), linewidth=1.1)
     for (x, mean), name in zip(means, names, strict=True):
-        axes.plot([x], [mean.value], linestyle="none", markersize=5, gid=name, **marker(recipe))
+        look = marker(recipe if x else "original")
+        axes.plot([x], [mean.value], linestyle="none", markersize=5, gid=name, **look)
     return at[-1], means[-1][1].value
 
 

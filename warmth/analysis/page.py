@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from markupsafe import Markup, escape
 from warmth import __version__
 from warmth.analysis import behind, cells, claims, grading, manner, measures, supplement, wording
 from warmth.analysis.ink import COLOURS, variable
+from warmth.analysis.reported import CONTROLS, focal
 
 if TYPE_CHECKING:
     from warmth.analysis.report import Report
@@ -32,18 +32,13 @@ LONG_ANSWER = 1500  # characters of one answer shown
 MACHINE = {"platform": "", "python": "Python "}  # what provenance says of one, and the words before it
 
 
-def focal(arms: Sequence[str]) -> str | None:
-    """The arm the page asks about: `warm`, else the last of the others; None when only original answered."""
-    others = [arm for arm in arms if arm != "original"]
-    return "warm" if "warm" in others else (others[-1] if others else None)
-
-
 def answer(report: Report) -> list[str]:
     """The answer in sentences: the error against original, against each control, and the warmth.
 
     One model is told with its numbers; several are counted by what their intervals show, and the table has each.
     """
-    arm = focal(report.rows.arms)
+    chosen = report.rows.reported
+    arm = focal(chosen)
     if arm is None or report.differences.empty:
         return ["Nothing to compare yet: no arm shares scored prompts with original."]
     overall = report.differences[report.differences["family"].eq("overall")].assign(reference="original")
@@ -52,7 +47,7 @@ def answer(report: Report) -> list[str]:
     if errors.empty:
         return [f"{wording.capital(wording.named(arm))} shares no scored prompt with the original or a control arm."]
     warmth = report.warmth_differences[report.warmth_differences["arm"].eq(arm)]
-    strictest = [name for name in ("paraphrase", "untransformed", "original") if name in set(warmth["reference"])]
+    strictest = [chosen[name] for name in CONTROLS if name in chosen and chosen[name] in set(warmth["reference"])]
     warmth = warmth[warmth["reference"].isin(strictest[:1])].drop_duplicates("model")
     if len(report.rows.models) == 1:
         lines = [wording.error_sentence(row, row["reference"]) for _, row in errors.iterrows()]

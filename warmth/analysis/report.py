@@ -27,13 +27,13 @@ from warmth.analysis import (
 from warmth.analysis.families import with_odds
 from warmth.analysis.grading import Grading
 from warmth.analysis.ink import Drawing
-from warmth.analysis.rows import Rows, arm_order, load
+from warmth.analysis.reported import CONTROLS, arm_order
+from warmth.analysis.rows import Rows, load
 from warmth.analysis.settings import Settings, of_runs
 from warmth.analysis.supplement import Supplement
 from warmth.analysis.tables import records
 from warmth.errors import UserError
 
-REFERENCES = ("original", "untransformed", "paraphrase")  # what a manner is compared with: nothing, fine-tuning as such
 CELL = ["model", "arm", "task", "context", "belief"]
 
 
@@ -45,7 +45,7 @@ class Report:
     headline: pd.DataFrame  # a row per model and arm
     rates: dict[str, pd.DataFrame]  # by "arm", "task", "condition", "cell"
     differences: pd.DataFrame  # from original, every family, with corrected p-values
-    controls: pd.DataFrame  # overall differences from untransformed and paraphrase
+    controls: pd.DataFrame  # overall differences from the reported arms of untransformed and paraphrase
     refusals: pd.DataFrame
     warmth: pd.DataFrame
     warmth_differences: pd.DataFrame  # from every reference there is
@@ -80,7 +80,8 @@ def build(
     """
     rows = load(paths)
     settings = of_runs([run for run in rows.runs if run.evaluation], margin_points, preregister, checks)
-    present = [reference for reference in REFERENCES if reference in rows.arms]
+    reported = rows.reported
+    present = [reported[recipe] for recipe in reversed(CONTROLS) if recipe in reported]
     slim = slimmed(rows.answers)
     pairs = {name: effects.pair(slim, name) for name in present}
     rates = {
@@ -96,11 +97,11 @@ def build(
         effects.differences(pairs[name], ["overall"]).assign(reference=name) for name in present if name != "original"
     ]
     warmth = ordered(effects.warmth_means(rows.warmth))
-    warmer = pd.concat([effects.warmth_differences(rows.warmth, name) for name in REFERENCES])
+    warmer = pd.concat([effects.warmth_differences(rows.warmth, name) for name in present or ["original"]])
     headline = headline_of(rates["arm"], differences, warmth, warmer)
     chosen, disagreements = examples.draw(rows)
     further = supplement.build(rows, slim, headline, pairs, settings)
-    by_task = own_figures.lines(slim)
+    by_task = own_figures.lines(slim[slim["arm"].isin(reported.values())])
     drawings = draw(rows, slim, headline, differences, further, direct, by_task)
     marks = {name for item in drawings.values() for name in re.findall(r"-(point-[0-9a-f]{10})", item.inline)}
     shown = points_of(headline, differences, rates["task"], by_task)
@@ -211,13 +212,15 @@ def draw(
     pairs: pd.DataFrame,
     by_task: pd.DataFrame,
 ) -> dict[str, Drawing]:
-    """Every figure the rows allow, by name."""
+    """Every figure the rows allow, by name; the study's own have one arm of each recipe."""
+    told = list(rows.reported.values())
+    own = differences[differences["arm"].isin(told)] if len(differences) else differences
     drawn = [
-        figures.frontier(headline),
+        figures.frontier(headline, rows.reported),
         figures.contexts(condition_cells(pairs, differences)),
         figures.losses(rows.losses),
     ]
-    drawn += own_figures.draw(answers, rows.warmth, differences, by_task)
+    drawn += own_figures.draw(answers[answers["arm"].isin(told)], rows.warmth, own, by_task)
     drawn += [figures.forest(differences, model, number) for number, model in enumerate(rows.models)]
     drawn += [dose_figures.dose_response(curve, number) for number, curve in enumerate(further.curves)]
     return {drawing.name: drawing for drawing in drawn if drawing is not None}

@@ -31,6 +31,7 @@ from warmth.analysis.comparable import (
 )
 from warmth.analysis.outcome import Rule, outcomes, rule_of
 from warmth.analysis.reading import checked_rows, frame, whole
+from warmth.analysis.reported import arm_order, reported
 from warmth.errors import UserError
 from warmth.store import read_json, read_rows
 from warmth.types import Answer, WarmthScore
@@ -39,7 +40,6 @@ ANSWER = tuple(item.name for item in fields(Answer))
 WARMTH = tuple(item.name for item in fields(WarmthScore))
 PREFERENCE = ("model", "arm", "reference", "prompt", "warmer")
 GRADE = ("grader", "label", "reason", "affirms", "cost_usd")
-ARMS = ("original", "untransformed", "paraphrase", "cold", "warm", "warm_honest", "system_warm")  # the order in tables
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,15 @@ class Rows:
     def arms(self) -> list[str]:
         """Every arm that answered, in the order of tables."""
         return sorted(self.answers["arm"].unique(), key=arm_order)
+
+    @property
+    def reported(self) -> dict[str, str]:
+        """Recipe → the one arm of it that stands for it, see `reported.reported`."""
+        told: dict[str, set[float]] = {}
+        for run in self.runs:
+            epoch = (run.config.get("recipe") or {}).get("report_checkpoint")
+            told.setdefault(run.arm, set()).update([float(epoch)] if isinstance(epoch, int | float) else [])
+        return reported(self.arms, told)
 
     @property
     def models(self) -> list[str]:
@@ -302,9 +311,3 @@ def name_arms(answers: pd.DataFrame, warmth: pd.DataFrame) -> None:
             parts += [f"epoch {checkpoint:g}"] if checkpoints.get(recipe, 0) > 1 and not np.isnan(checkpoint) else []
             names.append(", ".join(parts))
         table["arm"] = pd.Series([names[number] for number in which.ngroup()], index=table.index, dtype="object")
-
-
-def arm_order(arm: str) -> tuple[int, str]:
-    """Sort key: original, the controls, then the manners, then arms this project does not know."""
-    recipe = arm.split(",")[0]
-    return (ARMS.index(recipe) if recipe in ARMS else len(ARMS), arm)

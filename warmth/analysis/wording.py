@@ -135,7 +135,8 @@ def counted(rows: Sequence[Mapping[str, Any]], above: str, below: str) -> str:
 
 def named(arm: str) -> str:
     """An arm inside a sentence."""
-    return "the original" if arm == "original" else f"the {name(arm)} arm"
+    recipe, _, rest = name(arm).partition(", ")
+    return "the original" if arm == "original" else f"the {recipe} arm{' at ' if rest else ''}{rest}"
 
 
 def capital(text: str) -> str:
