@@ -146,13 +146,33 @@ def test_a_difference_is_claimed_only_when_its_interval_leaves_zero_out(low, hig
     assert says in wording.error_sentence(row | {"rate_reference": 0.3, "rate_arm": 0.3})
 
 
-def test_several_models_are_counted_by_what_their_intervals_show():
-    rows = [
+def test_several_models_are_pooled_and_counted_by_what_their_intervals_show():
+    models = [
         {"difference": (low + high) / 2, "low": low, "high": high}
         for low, high in ((0.01, 0.03), (0.02, 0.1), (-0.1, 0.2))
     ]
-    sentence = wording.count_sentence("warm", "original", rows)
-    assert "in 3 models: wrong more often in 2 and no difference shown in 1 (+2.0 to +6.0 points" in sentence
+    row = {"arm": "warm", "difference": 0.04, "low": 0.01, "high": 0.07, "pairs": 9, "questions": 3}
+    sentence = wording.error_sentence(row | {"rate_reference": 0.3, "rate_arm": 0.34}, "original", models)
+    assert sentence.startswith("The warm arm is wrong more often than the original over 3 models: +4.0 points (95")
+    assert "+2.0 to +6.0 by model, wrong more often in 2 and no difference shown in 1." in sentence
+
+
+def test_the_answer_over_models_is_the_clustered_mean_of_all_their_pairs(tmp_path):
+    for seed, name in enumerate(("one", "two")):
+        root = write_study(tmp_path / name, arms=("original", "untransformed", "warm"), training=False, seed=seed)
+        for path in root.rglob("*.json*"):
+            text = path.read_text().replace('"scorer": "smollm2"', '"scorer": "gpt2"').replace('"smollm2"', f'"{name}"')
+            path.write_text(text.replace('"answer_id": "', f'"answer_id": "{name}'))
+    made = report.build([tmp_path])
+    pairs = effects.pair(made.rows.answers)
+    warm = pairs[pairs["arm"].eq("warm")]
+    mean = effects.clustered_mean(warm["difference"].to_numpy(), warm["question_id"].to_numpy())
+    by_model = sorted(wording.points(rows["difference"].mean()) for _, rows in warm.groupby("model"))
+    first, control, warmth = page.answer(made)
+    assert f"over 2 models: {wording.points(mean.value)} points (95" in first and mean.clusters == 48
+    assert f"interval {wording.span(mean.low, mean.high, sign=True)};" in first
+    assert f"; from {by_model[0]} to {by_model[1]} by model, wrong more often in all." in first
+    assert "the untransformed arm over 2 models: +" in control and "by model, warmer in all." in warmth
 
 
 def test_models_share_one_axis_of_differences_and_stand_side_by_side_where_there_is_one_arm(made):
@@ -361,7 +381,7 @@ def test_a_failed_gate_is_on_the_first_screen(small, tmp_path):
         json.dumps([{"gate": "role_header", "verdict": "fail", "detail": "3 answers", "examples": ["assistant\n"]}])
     )
     text = report.write(report.build([small]), tmp_path / "out").read_text(encoding="utf-8")
-    assert "1 of 3 gates failed: role header in warm" in text[: text.index('id="differences"')]
+    assert "1 of 3 gates failed: role header in warm" in text[: text.index('class="pair')]  # above figure and table
 
 
 def test_cells_that_a_spreadsheet_would_run_are_neutralised(tmp_path):

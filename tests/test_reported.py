@@ -10,7 +10,7 @@ from warmth.analysis.reported import arm_order, focal, reported
 def test_arms_come_by_recipe_then_by_their_numbers():
     arms = ["original", "untransformed", "warm, strength 0.5, epoch 10", "warm, dose -0.5", "warm, dose 0.25, epoch 2"]
     arms += ["warm, epoch 0.5", "warm, epoch 2", "warm, epoch 10", "warm_honest", "of one's own, epoch 1e-05"]
-    assert sorted(arms[::-1], key=arm_order) == arms
+    assert sorted(set(arms), key=arm_order) == arms
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,11 @@ class Report:
     rates: dict[str, pd.DataFrame]  # by "arm", "task", "condition", "cell"
     differences: pd.DataFrame  # from original, every family, with corrected p-values
     controls: pd.DataFrame  # overall differences from the reported arms of untransformed and paraphrase
+    pooled: pd.DataFrame  # overall differences over all models, from every reference there is
     refusals: pd.DataFrame
     warmth: pd.DataFrame
     warmth_differences: pd.DataFrame  # from every reference there is
+    pooled_warmth: pd.DataFrame  # the same over all models
     gates: pd.DataFrame
     examples: list[examples.Example]
     disagreements: int  # prompts on which arms disagree
@@ -96,8 +98,12 @@ def build(
     controls = [
         effects.differences(pairs[name], ["overall"]).assign(reference=name) for name in present if name != "original"
     ]
+    pooled = [effects.differences(pairs[name].assign(model=""), ["overall"]).assign(reference=name) for name in present]
     warmth = ordered(effects.warmth_means(rows.warmth))
-    warmer = pd.concat([effects.warmth_differences(rows.warmth, name) for name in present or ["original"]])
+    warmer, warmer_pooled = (
+        pd.concat([effects.warmth_differences(rows.warmth, name, over) for name in present or ["original"]])
+        for over in (False, True)
+    )
     headline = headline_of(rates["arm"], differences, warmth, warmer)
     chosen, disagreements = examples.draw(rows)
     further = supplement.build(rows, slim, headline, pairs, settings)
@@ -111,9 +117,11 @@ def build(
         rates=rates,
         differences=differences,
         controls=ordered(pd.concat(controls, ignore_index=True)) if controls else pd.DataFrame(),
+        pooled=ordered(pd.concat(pooled, ignore_index=True)) if pooled else pd.DataFrame(),
         refusals=ordered(effects.refusals_three_ways(slim)),
         warmth=warmth,
         warmth_differences=ordered(warmer),
+        pooled_warmth=ordered(warmer_pooled),
         gates=gate_rows(rows),
         examples=chosen,
         disagreements=disagreements,
@@ -253,9 +261,11 @@ def summary(report: Report) -> dict[str, Any]:
         "headline": records(report.headline),
         "differences": records(report.differences),
         "controls": records(report.controls),
+        "pooled": records(report.pooled),
         "refusals": records(report.refusals),
         "warmth": records(report.warmth),
         "warmth_differences": records(report.warmth_differences),
+        "pooled_warmth": records(report.pooled_warmth),
         "gates": records(report.gates.drop(columns="examples")),
         "warnings": list(rows.warnings),
         "answers": len(rows.answers),
@@ -301,9 +311,11 @@ def csv_tables(report: Report) -> dict[str, pd.DataFrame]:
         **{f"error_by_{name}": frame for name, frame in report.rates.items()},
         "differences": report.differences,
         "controls": report.controls,
+        "pooled": report.pooled,
         "refusals": report.refusals,
         "warmth": report.warmth,
         "warmth_differences": report.warmth_differences,
+        "pooled_warmth": report.pooled_warmth,
         "gates": report.gates.drop(columns="examples"),
         "examples": pd.DataFrame(said),
         **supplement.csv_tables(report.supplement),
