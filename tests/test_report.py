@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,7 +17,7 @@ import pytest
 from browser import browse
 from study_fixture import write_evaluation, write_study
 
-from warmth.analysis import effects, figures, page, report, tables, wording
+from warmth.analysis import cells, effects, figures, page, report, tables, wording
 from warmth.analysis.ink import point_id, reply_id
 
 MARKUP = '<img src=x onerror="document.title=1">'
@@ -184,8 +185,8 @@ def test_models_share_one_axis_of_differences_and_stand_side_by_side_where_there
         for place, name in enumerate(("one", "two"))
     ]
     assert ticks[0] == ticks[1] and len(ticks[0]) > 2
-    cells = report.condition_cells(effects.pair(made.rows.answers), made.differences)
-    warm = cells[cells["arm"].eq("warm")]
+    conditions = report.condition_cells(effects.pair(made.rows.answers), made.differences)
+    warm = conditions[conditions["arm"].eq("warm")]
     drawn = figures.contexts(pd.concat([warm.assign(model=name) for name in ("one", "two", "three")]))
     width, height = map(float, re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn.inline).groups())
     assert width > 2 * height  # three panels in a row
@@ -279,6 +280,30 @@ def test_the_studys_figures_show_one_arm_of_each_recipe_and_tables_show_all_by_n
     arms += ["warm, epoch 0.5", "warm, epoch 2", "warm, epoch 10"]
     assert list(swept.headline["arm"]) == ["original", *arms]
     assert list(dict.fromkeys(swept.supplement.regressions.effects["arm"])) == arms
+
+
+def test_gates_are_counted_over_arms_of_their_full_names(swept):
+    assert page.gates(swept)["verdict"] == "16 checks over 8 arms."
+    assert set(swept.gates["arm"]) == set(swept.rows.arms)
+
+
+def test_conditions_come_in_the_studys_order_whatever_row_came_first(made):
+    mixed = made.rates["condition"].sort_values(["belief", "context"], ascending=False, kind="stable")
+    table = cells.matrix(replace(made, rates={"condition": mixed}), "condition")
+    beliefs = [wording.belief(name) for name in ("none", "wrong_asserted", "user_right")]
+    shown = [[cell.text for cell in row[:2]] for row in table.rows]
+    assert shown == [[context, belief] for context in ("unmodified", "sad") for belief in beliefs]
+
+
+def test_a_refusal_of_what_should_be_refused_is_said_to_count_wrong_in_one_column(small):
+    folder = next(small.glob("demo/evaluate/smollm2-warm-*"))
+    for name in ("answers", "grades"):
+        rows = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+        rows = [row | {"label": "refused"} if name == "grades" else row | {"task": "seed_disinfo"} for row in rows]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = cells.refusal_table(report.build([small]))
+    assert [cell.text for cell in table.rows[1][-3:]] == ["0.0", "100.0", "0.0"]
+    assert "Counted wrong is every refusal, also where refusing is the right answer" in table.caption
 
 
 def test_lines_of_a_study_without_a_control_are_said_to_start_at_the_original(made):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from warmth.analysis import wording
 from warmth.analysis.ink import variable
 from warmth.analysis.reported import arm_order
+from warmth.types import BELIEFS, CONTEXTS
 
 if TYPE_CHECKING:
     from warmth.analysis.report import Report
@@ -105,7 +106,7 @@ def matrix(report: Report, by: str) -> Table:
     caption = f"Wrong answers by {by}, %. Small: 95 % interval and wrong / scored."
     columns = [*(key.capitalize() for key in keys), *(wording.name(arm) for arm in arms)]
     table = Table(f"by-{by}", caption, columns, ["text"] * len(keys) + ["number"] * len(arms))
-    for key, group in frame.groupby(keys, sort=False):
+    for key, group in sorted(frame.groupby(keys, sort=False), key=lambda item: _place(item[0])):
         by_arm = {row["arm"]: row for _, row in group.iterrows()}
         names = [
             wording.belief(value) if name == "belief" else wording.name(value)
@@ -114,6 +115,12 @@ def matrix(report: Report, by: str) -> Table:
         rates = [_counted(by_arm[arm]) if arm in by_arm else Cell("—") for arm in arms]
         table.rows.append([*(Cell(text) for text in names), *rates])
     return without_model(table, report)
+
+
+def _place(key: Sequence[str]) -> list[tuple[int, str]]:
+    """Sort key of (model, task) or (model, context, belief): the study's order of conditions, then by name."""
+    known = [*CONTEXTS, *BELIEFS]
+    return [(known.index(value) if value in known else len(known), value) for value in key]
 
 
 def _counted(row: Any) -> Cell:
@@ -247,7 +254,11 @@ def refusal_table(report: Report) -> Table:
         "Counted wrong, %",
         "Counted right, %",
     ]
-    caption = "Refusals three ways. Small: difference from original, points. One in a single column is one in refusing."
+    caption = (
+        "Refusals three ways. Counted wrong is every refusal, also where refusing is the right answer (disinformation, "
+        "harmful requests), which the two others count right. Small: difference from original, points. One in a single "
+        "column is one in refusing."
+    )
     table = Table("refusals", caption, columns, ["text"] * 2 + ["number"] * 7)
     ways = {(row["model"], row["arm"], row["refusals"]): row for _, row in report.refusals.iterrows()}
     for _, row in report.headline.iterrows():

@@ -48,7 +48,8 @@ def answer(report: Report) -> list[str]:
     each = pd.concat([overall, report.controls])
     warmth = report.pooled_warmth[report.pooled_warmth["arm"].eq(arm)]
     strictest = [chosen[name] for name in CONTROLS if name in chosen and chosen[name] in set(warmth["reference"])]
-    warmth = warmth[warmth["reference"].isin(strictest[:1])].nlargest(1, "texts")  # of the measure with most texts
+    warmth = warmth[warmth["reference"].isin(strictest[:1])]
+    warmth = warmth.sort_values("texts", ascending=False, kind="stable")[:1]  # of the measure with most texts
     lines = [wording.error_sentence(row, row["reference"], _by_model(each, row)) for _, row in errors.iterrows()]
     by_model = report.warmth_differences
     return lines + [wording.warmth_sentence(row, _by_model(by_model, row)) for _, row in warmth.iterrows()]
@@ -65,7 +66,6 @@ def gates(report: Report) -> dict[str, Any]:
     frame = report.gates
     failed = frame[frame["verdict"].eq("fail")]
     skipped = int(frame["verdict"].eq("skipped").sum())
-    runs = len({(row["model"], row["arm"]) for _, row in frame.iterrows()})
     if frame.empty:
         verdict, state = "No gates were run.", "none"
     elif len(failed):
@@ -77,7 +77,8 @@ def gates(report: Report) -> dict[str, Any]:
             "fail",
         )
     else:
-        where = f"{runs} arms" if runs > 1 else "one arm"
+        arms, models = frame["arm"].nunique(), frame["model"].nunique()
+        where = (f"{arms} arms" if arms > 1 else "one arm") + (f" of {models} models" if models > 1 else "")
         rest = f"; {skipped} did not apply." if skipped else "."
         verdict, state = f"{len(frame) - skipped} checks over {where}{rest}", "pass"
     rows = [

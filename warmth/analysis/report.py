@@ -198,7 +198,7 @@ def gate_rows(rows: Rows) -> pd.DataFrame:
     found = [
         (
             run.model,
-            run.arm,
+            rows.run_arms.get(run.folder, run.arm),
             str(gate.get("gate", "?")),
             str(gate.get("verdict", "?")),
             str(gate.get("detail", "")),

@@ -87,6 +87,7 @@ class Rows:
     warnings: tuple[str, ...]
     rule: Rule = Rule()  # how labels became right and wrong
     advice: pd.DataFrame = field(default_factory=pd.DataFrame)  # answers without right and wrong, columns as `answers`
+    run_arms: Mapping[Path, str] = field(default_factory=dict)  # an evaluation's folder → its arm, as `answers` name it
 
     @property
     def arms(self) -> list[str]:
@@ -131,11 +132,14 @@ def load(paths: Sequence[Path]) -> Rows:
     prompts = [prompt_rows(run).assign(run_number=number) for number, run in enumerate(evaluations)]
     prompts = pd.concat(prompts, ignore_index=True)
     warnings = [*unfinished(paths), *incomplete(prompts, answers, evaluations)]
+    first = answers.drop_duplicates("run_number").set_index("answer_id")["run_number"]
     answers = answers.drop_duplicates("answer_id", ignore_index=True)
     refuse_two_answers(answers, evaluations)
     warmth = pd.concat([warmth_rows(run) for run in evaluations], ignore_index=True)
     warmth = warmth.drop_duplicates([*IDENTITY, "text_id", "variant", "scorer"])
     name_arms(answers, warmth)
+    arms = answers.set_index("answer_id")["arm"]
+    run_arms = {evaluations[number].folder: str(arms[answer]) for answer, number in first.items()}
     warnings += [*mixed_commits(runs), *different_tokens(prompts, evaluations), *stopped_early(evaluations)]
     prompts = prompts.drop(columns="run_number").drop_duplicates("prompt_id").set_index("prompt_id")
     chosen = [row for run in evaluations for row in checked_rows(run.folder / "preferences.jsonl", PREFERENCE)]
@@ -147,7 +151,7 @@ def load(paths: Sequence[Path]) -> Rows:
     if free.all():
         raise UserError("the runs hold advice alone, which is neither right nor wrong; ask a task with answers as well")
     answers, advice = answers[~free].reset_index(drop=True), answers[free].reset_index(drop=True)
-    return Rows(answers, warmth, prompts, loss_rows(runs), preferences, runs, tuple(warnings), rule, advice)
+    return Rows(answers, warmth, prompts, loss_rows(runs), preferences, runs, tuple(warnings), rule, advice, run_arms)
 
 
 def advice_tasks(runs: Sequence[FinishedRun]) -> set[str]:
