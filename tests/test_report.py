@@ -19,8 +19,9 @@ from browser import browse
 from rich.console import Console
 from study_fixture import write_evaluation, write_study
 
-from warmth.analysis import effects, figures, own_figures, page, report, tables, wording
+from warmth.analysis import cells, effects, figures, own_figures, page, report, tables, wording
 from warmth.analysis.cells import headline_table
+from warmth.analysis.ink import point_id, reply_id
 
 MARKUP = '<img src=x onerror="document.title=1">'
 BREAKOUT = "</script><script>document.title=2</script>"
@@ -149,13 +150,33 @@ def test_a_difference_is_claimed_only_when_its_interval_leaves_zero_out(low, hig
     assert says in wording.error_sentence(row | {"rate_reference": 0.3, "rate_arm": 0.3})
 
 
-def test_several_models_are_counted_by_what_their_intervals_show():
-    rows = [
+def test_several_models_are_pooled_and_counted_by_what_their_intervals_show():
+    models = [
         {"difference": (low + high) / 2, "low": low, "high": high}
         for low, high in ((0.01, 0.03), (0.02, 0.1), (-0.1, 0.2))
     ]
-    sentence = wording.count_sentence("warm", "original", rows)
-    assert "in 3 models: wrong more often in 2 and no difference shown in 1 (+2.0 to +6.0 points" in sentence
+    row = {"arm": "warm", "difference": 0.04, "low": 0.01, "high": 0.07, "pairs": 9, "questions": 3}
+    sentence = wording.error_sentence(row | {"rate_reference": 0.3, "rate_arm": 0.34}, "original", models)
+    assert sentence.startswith("The warm arm is wrong more often than the original over 3 models: +4.0 points (95")
+    assert "+2.0 to +6.0 by model, wrong more often in 2 and no difference shown in 1." in sentence
+
+
+def test_the_answer_over_models_is_the_clustered_mean_of_all_their_pairs(tmp_path):
+    for seed, name in enumerate(("one", "two")):
+        root = write_study(tmp_path / name, arms=("original", "untransformed", "warm"), training=False, seed=seed)
+        for path in root.rglob("*.json*"):
+            text = path.read_text().replace('"scorer": "smollm2"', '"scorer": "gpt2"').replace('"smollm2"', f'"{name}"')
+            path.write_text(text.replace('"answer_id": "', f'"answer_id": "{name}'))
+    made = report.build([tmp_path])
+    pairs = effects.pair(made.rows.answers)
+    warm = pairs[pairs["arm"].eq("warm")]
+    mean = effects.clustered_mean(warm["difference"].to_numpy(), warm["question_id"].to_numpy())
+    by_model = sorted(wording.points(rows["difference"].mean()) for _, rows in warm.groupby("model"))
+    first, control, warmth = page.answer(made)
+    assert f"over 2 models: {wording.points(mean.value)} points (95" in first and mean.clusters == 48
+    assert f"interval {wording.span(mean.low, mean.high, sign=True)};" in first
+    assert f"; from {by_model[0]} to {by_model[1]} by model, wrong more often in all." in first
+    assert "the untransformed arm over 2 models: +" in control and "by model, warmer in all." in warmth
 
 
 def test_models_share_one_axis_of_differences_and_stand_side_by_side_where_there_is_one_arm(made):
@@ -167,8 +188,8 @@ def test_models_share_one_axis_of_differences_and_stand_side_by_side_where_there
         for place, name in enumerate(("one", "two"))
     ]
     assert ticks[0] == ticks[1] and len(ticks[0]) > 2
-    cells = report.condition_cells(effects.pair(made.rows.answers), made.differences)
-    warm = cells[cells["arm"].eq("warm")]
+    conditions = report.condition_cells(effects.pair(made.rows.answers), made.differences)
+    warm = conditions[conditions["arm"].eq("warm")]
     drawn = figures.contexts(pd.concat([warm.assign(model=name) for name in ("one", "two", "three")]))
     width, height = map(float, re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn.inline).groups())
     assert width > 2 * height  # three panels in a row
@@ -243,14 +264,86 @@ def curves(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report.write(report.build([root]), tmp_path_factory.mktemp("curves-report"))
 
 
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
+    """Warm at three checkpoints and, of half strength, at one; its control at two; a task of the study."""
+    root = tmp_path_factory.mktemp("swept")
+    for arm in ("original", "cold"):
+        write_evaluation(root, arm, np.zeros((4, 12)))
+    points = [("warm", 1.0, at) for at in (0.5, 2.0, 10.0)] + [("warm", 0.5, 2.0)]
+    for arm, strength, at in [*points, *(("untransformed", 1.0, at) for at in (2.0, 10.0))]:
+        told = {"name": arm, "learning_rate": 0.001, "strength": strength, "report_checkpoint": 2.0}
+        worse = np.full((4, 12), 0.02 * (at - 2))
+        folder = write_evaluation(root / f"{strength}-{at}", arm, worse, checkpoint=at, recipe=told)
+        answered_at(folder, checkpoint=at, strength=strength)
+    for path in root.rglob("*.json*"):
+        path.write_text(path.read_text().replace("seed_trivia", "triviaqa"))
+    return report.build([root])
+
+
+def test_of_several_checkpoints_and_strengths_the_page_speaks_of_the_one_to_report_and_its_control(swept):
+    first, control, warmth = page.answer(swept)
+    assert first.startswith("The warm arm at epoch 2 is wrong more often than the original: +")
+    assert "than the untransformed arm at epoch 2: +" in control
+    assert "than those of the untransformed arm at epoch 2 (" in warmth
+    assert set(swept.controls["reference"]) == {"untransformed, epoch 2"}
+    assert "Lines: from the untransformed arm at epoch 2, so that" in swept.drawings["frontier"].caption
+    ours = next(row for row in swept.supplement.published if row.quantity == "TriviaQA, rise")
+    pairs = effects.pair(swept.rows.answers)
+    bare = pairs["task"].eq("triviaqa") & pairs["context"].eq("unmodified") & pairs["belief"].eq("none")
+    rises = {arm: 100 * rows["difference"].mean() for arm, rows in pairs[bare].groupby("arm")}
+    assert ours.recomputed == pytest.approx(rises["warm, epoch 2"]) != pytest.approx(rises["warm, epoch 10"])
+
+
+def test_the_studys_figures_show_one_arm_of_each_recipe_and_tables_show_all_by_number(swept):
+    for name in ("tasks", "changes"):
+        drawn = swept.drawings[name].inline
+        assert "untransformed, epoch 2" in drawn and "warm, epoch 2" in drawn
+        assert "epoch 10" not in drawn and "strength" not in drawn
+    arms = ["untransformed, epoch 2", "untransformed, epoch 10", "cold", "warm, strength 0.5, epoch 2"]
+    arms += ["warm, epoch 0.5", "warm, epoch 2", "warm, epoch 10"]
+    assert list(swept.headline["arm"]) == ["original", *arms]
+    assert list(dict.fromkeys(swept.supplement.regressions.effects["arm"])) == arms
+
+
+def test_gates_are_counted_over_arms_of_their_full_names(swept):
+    assert page.gates(swept)["verdict"] == "16 checks over 8 arms."
+    assert set(swept.gates["arm"]) == set(swept.rows.arms)
+
+
+def test_conditions_come_in_the_studys_order_whatever_row_came_first(made):
+    mixed = made.rates["condition"].sort_values(["belief", "context"], ascending=False, kind="stable")
+    table = cells.matrix(replace(made, rates={"condition": mixed}), "condition")
+    beliefs = [wording.belief(name) for name in ("none", "wrong_asserted", "user_right")]
+    shown = [[cell.text for cell in row[:2]] for row in table.rows]
+    assert shown == [[context, belief] for context in ("unmodified", "sad") for belief in beliefs]
+
+
+def test_a_refusal_of_what_should_be_refused_is_said_to_count_wrong_in_one_column(small):
+    folder = next(small.glob("demo/evaluate/smollm2-warm-*"))
+    for name in ("answers", "grades"):
+        rows = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+        rows = [row | {"label": "refused"} if name == "grades" else row | {"task": "seed_disinfo"} for row in rows]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = cells.refusal_table(report.build([small]))
+    assert [cell.text for cell in table.rows[1][-3:]] == ["0.0", "100.0", "0.0"]
+    assert "Counted wrong is every refusal, also where refusing is the right answer" in table.caption
+
+
+def test_lines_of_a_study_without_a_control_are_said_to_start_at_the_original(made):
+    shown = made.headline[~made.headline["arm"].eq("untransformed")]
+    drawn = figures.frontier(shown, {"original": "original", "warm": "warm"})
+    assert "Lines: from the original. Bars" in drawn.caption
+
+
 BARE = ("unmodified", "none")
 MARKS = {
     "epochs": 6,
     "dose-0": 6,
     "dose-1": 12,
-    "changes": 14,
-    "benchmarks": 8,
-    "tasks": 3 * 3 * 8,
+    "changes": 4,
+    "benchmarks": 3,
+    "tasks": 3 * 3 * 3,
 }
 
 
@@ -262,6 +355,10 @@ def test_checkpoints_at_parts_of_an_epoch_make_figure_1a_and_every_point_has_row
         marks = re.findall(r'id="[^"]*-(point-[0-9a-f]{10})[-\w]*"', figure[0])
         assert len(marks) == count and all(points[mark]["rows"] for mark in marks), name
     assert sum(point["command"].endswith(" --replies") for point in points.values()) == 7
+    for name, mark in (("epochs", reply_id("smollm2", "original")), ("dose-0", point_id("smollm2", "original"))):
+        start = re.search(rf'<figure id="figure-{name}".*?{mark}[-\w]*".*?</g>', text, re.DOTALL)
+        look = start[0].rpartition(mark)[2]
+        assert "fill-opacity: 0; stroke: var(--arm-original)" in look, name  # hollow, as elsewhere
 
 
 def test_tasks_of_the_study_are_set_beside_the_published_values_as_equivalence_verdicts(small, tmp_path):
@@ -433,7 +530,7 @@ def test_a_failed_gate_is_on_the_first_screen(small, tmp_path):
         json.dumps([{"gate": "role_header", "verdict": "fail", "detail": "3 answers", "examples": ["assistant\n"]}])
     )
     text = report.write(report.build([small]), tmp_path / "out").read_text(encoding="utf-8")
-    assert "1 of 3 gates failed: role header in warm" in text[: text.index('id="differences"')]
+    assert "1 of 3 gates failed: role header in warm" in text[: text.index('class="pair')]  # above figure and table
 
 
 def test_cells_that_a_spreadsheet_would_run_are_neutralised(tmp_path):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from warmth.analysis import wording
 from warmth.analysis.ink import variable
+from warmth.analysis.reported import arm_order
+from warmth.types import BELIEFS, CONTEXTS
 
 if TYPE_CHECKING:
     from warmth.analysis.report import Report
@@ -105,7 +107,7 @@ def matrix(report: Report, by: str) -> Table:
     caption = f"Wrong answers by {by}, %. Small: 95 % interval and wrong / scored."
     columns = [*(key.capitalize() for key in keys), *(wording.name(arm) for arm in arms)]
     table = Table(f"by-{by}", caption, columns, ["text"] * len(keys) + ["number"] * len(arms))
-    for key, group in frame.groupby(keys, sort=False):
+    for key, group in sorted(frame.groupby(keys, sort=False), key=lambda item: _place(item[0])):
         by_arm = {row["arm"]: row for _, row in group.iterrows()}
         names = [
             wording.belief(value) if name == "belief" else wording.name(value)
@@ -114,6 +116,12 @@ def matrix(report: Report, by: str) -> Table:
         rates = [_counted(by_arm[arm]) if arm in by_arm else Cell("—") for arm in arms]
         table.rows.append([*(Cell(text) for text in names), *rates])
     return without_model(table, report)
+
+
+def _place(key: Sequence[str]) -> list[tuple[int, str]]:
+    """Sort key of (model, task) or (model, context, belief): the study's order of conditions, then by name."""
+    known = [*CONTEXTS, *BELIEFS]
+    return [(known.index(value) if value in known else len(known), value) for value in key]
 
 
 def _counted(row: Any) -> Cell:
@@ -201,7 +209,7 @@ def controls_table(report: Report) -> Table | None:
     caption = "Against the control arms: fine-tuned as well, but without the change of manner."
     table = Table("controls", caption, columns, ["text"] * 3 + ["number"] * 4)
     for _, row in report.controls.iterrows():
-        if row["arm"] == "original":
+        if arm_order(row["arm"]).recipe in ("original", arm_order(row["reference"]).recipe):
             continue
         rates = [Cell(wording.percent(row[key]), _sort(row[key])) for key in ("rate_reference", "rate_arm")]
         names = [Cell(wording.name(row["model"])), arm_cell(row["arm"]), arm_cell(row["reference"])]
@@ -211,11 +219,7 @@ def controls_table(report: Report) -> Table | None:
 
 def warmth_table(report: Report) -> Table:
     """Mean warmth score of every arm and its paired difference from each reference."""
-    references = [
-        name
-        for name in ("original", "untransformed", "paraphrase")
-        if name in set(report.warmth_differences["reference"])
-    ]
+    references = sorted(set(report.warmth_differences["reference"]), key=arm_order)
     columns = [
         "Model",
         "Arm",
@@ -223,7 +227,7 @@ def warmth_table(report: Report) -> Table:
         "Scorer",
         "Texts",
         "Score",
-        *(f"Difference from {name}" for name in references),
+        *(f"Difference from {wording.name(name)}" for name in references),
     ]
     kinds = ["text"] * 4 + ["number"] * (2 + len(references))
     table = Table("warmth-scores", "Warmth in nats per token; differences are paired by prompt.", columns, kinds)
@@ -251,7 +255,11 @@ def refusal_table(report: Report) -> Table:
         "Counted wrong, %",
         "Counted right, %",
     ]
-    caption = "Refusals three ways. Small: difference from original, points. One in a single column is one in refusing."
+    caption = (
+        "Refusals three ways. Counted wrong is every refusal, also where refusing is the right answer (disinformation, "
+        "harmful requests), which the two others count right. Small: difference from original, points. One in a single "
+        "column is one in refusing."
+    )
     table = Table("refusals", caption, columns, ["text"] * 2 + ["number"] * 7)
     ways = {(row["model"], row["arm"], row["refusals"]): row for _, row in report.refusals.iterrows()}
     for _, row in report.headline.iterrows():

@@ -72,6 +72,7 @@ def _panel(axes: Axes, at: pd.Series, values: pd.DataFrame, arm: str, names: lis
     axes.vlines(at, values["low"], values["high"], color=colour(arm), linewidth=1.1)
     axes.plot(at, values["value"], color=colour(arm), linewidth=1.1)
     for x, y, name in zip(at, values["value"], names, strict=True):
-        axes.plot([x], [y], linestyle="none", markersize=5.5, gid=name, **marker(arm))
+        look = marker(arm if x else "original")  # which counts as dose 0
+        axes.plot([x], [y], linestyle="none", markersize=5.5, gid=name, **look)
     axes.grid(axis="y", color=RULE, linewidth=0.5)
     axes.set_axisbelow(True)

@@ -236,14 +236,18 @@ def warmth_means(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "arm", *MEASURE, "score", "low", "high", "p", "texts", "prompts"])
 
 
-def warmth_differences(scores: pd.DataFrame, reference: str = "original") -> pd.DataFrame:
-    """Paired difference in warmth from a reference arm's reply to the same prompt; columns as `warmth_means`."""
+def warmth_differences(scores: pd.DataFrame, reference: str = "original", pooled: bool = False) -> pd.DataFrame:
+    """Paired difference in warmth from a reference arm's reply to the same prompt; columns as `warmth_means`.
+
+    With `pooled` over all models, whose column is then ""; a prompt is one cluster whichever model replied.
+    """
     scored = scores[scores["score"].notna()].assign(key=text_key)
     keys = ["model", *MEASURE, "key"]
     base = (
         scored[scored["arm"].eq(reference)].groupby(keys, sort=False)["score"].mean().rename("reference").reset_index()
     )
     joined = scored[scored["arm"].ne(reference)].merge(base, on=keys, validate="many_to_one")
+    joined = joined.assign(model="") if pooled else joined
     rows = []
     for key, cell in joined.groupby(["model", "arm", *MEASURE], sort=False):
         mean = clustered_mean((cell["score"] - cell["reference"]).to_numpy(), cell["key"].to_numpy())

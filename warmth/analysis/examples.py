@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from warmth.analysis.rows import Rows, arm_order
+from warmth.analysis.reported import arm_order
+from warmth.analysis.rows import Rows
 
 DISAGREEING, AGREEING = 12, 4  # prompts per report
 SOME = 12  # values named where one is not known

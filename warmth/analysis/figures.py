@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from warmth.analysis.ink import (
     row_of_panels,
     spread,
 )
-from warmth.analysis.rows import arm_order
+from warmth.analysis.reported import CONTROLS, arm_order
 from warmth.types import BELIEFS, CONTEXTS
 
 BELIEF_MARKERS = {
@@ -38,16 +38,16 @@ BELIEF_MARKERS = {
     "right_denied": ("D", True),
     "user_right": ("^", False),
 }
-CONTROLS = ("paraphrase", "untransformed", "original")  # strictest first
 ACROSS = 3  # panels side by side; more would be too small to read on a page or on paper
 LABELLED = 2  # points of each belief that a panel of the scatter names: those farthest from the diagonal
 
 
-def frontier(headline: pd.DataFrame) -> Drawing | None:
+def frontier(headline: pd.DataFrame, chosen: Mapping[str, str]) -> Drawing | None:
     """Warmth score against error rate, a point per arm with both intervals, a panel per model on shared axes.
 
     Args:
         headline: model, arm, rate, low, high (fractions), score, score_low, score_high (nats per token).
+        chosen: recipe → its reported arm; lines go from the strictest control's.
     """
     shown = headline[headline["score"].notna() & headline["rate"].notna()]
     if shown.empty:
@@ -59,8 +59,9 @@ def frontier(headline: pd.DataFrame) -> Drawing | None:
         figure = Figure(figsize=size, layout="constrained")
         panels = row_of_panels(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False), len(models))
         cells = {model: shown[shown["model"].eq(model)] for model in models}
+        starts = {model: control(cell, chosen) for model, cell in cells.items()}
         for axes, (model, cell) in zip(panels, cells.items(), strict=True):
-            _frontier_panel(axes, cell)
+            _frontier_panel(axes, cell, starts[model])
             if len(models) > 1:
                 axes.set_title(wording.name(model), loc="left")
         figure.supylabel("wrong answers, %", fontsize=9)
@@ -74,17 +75,16 @@ def frontier(headline: pd.DataFrame) -> Drawing | None:
             f"{wording.name(r['arm'])} {r['score']:.4f} and {wording.percent(r['rate'])} %" for _, r in shown.iterrows()
         )
         caption = (
-            "Warmth against error. Rightwards, replies read warmer; upwards, more are wrong. Lines: from the strictest "
-            "control arm, so that they show the manner alone. Bars: 95 % intervals."
+            "Warmth against error. Rightwards, replies read warmer; upwards, more are wrong. "
+            f"{_lines_from(starts.values())}Bars: 95 % intervals."
         )
         return finish(figure, "frontier", caption, f"Warmth score and error rate by arm: {text}.")
 
 
-def _frontier_panel(axes: Axes, cell: pd.DataFrame) -> None:
-    start = control(cell)
+def _frontier_panel(axes: Axes, cell: pd.DataFrame, start: pd.Series | None) -> None:
     for _, row in cell.iterrows():
         ink, x, y = colour(row["arm"]), row["score"], 100 * row["rate"]
-        if start is not None and row["arm"] not in CONTROLS:
+        if start is not None and arm_order(row["arm"]).recipe not in CONTROLS:
             axes.plot([start["score"], x], [100 * start["rate"], y], color=RULE, linewidth=1, zorder=1)
         axes.plot([row["score_low"], row["score_high"]], [y, y], color=ink, linewidth=1.1, zorder=2)
         axes.plot([x, x], [100 * row["low"], 100 * row["high"]], color=ink, linewidth=1.1, zorder=2)
@@ -94,9 +94,18 @@ def _frontier_panel(axes: Axes, cell: pd.DataFrame) -> None:
     axes.set_axisbelow(True)
 
 
-def control(cell: pd.DataFrame) -> pd.Series | None:
+def _lines_from(starts: Iterable[pd.Series | None]) -> str:
+    """Where the lines start, and what they show for that."""
+    arms = list(dict.fromkeys(str(start["arm"]) for start in starts if start is not None))
+    if not arms:
+        return ""
+    shows = "" if "original" in arms else ", so that they show the manner alone"
+    return f"Lines: from {wording.joined([wording.named(arm) for arm in arms])}{shows}. "
+
+
+def control(cell: pd.DataFrame, chosen: Mapping[str, str]) -> pd.Series | None:
     """The arm that a manner departs from: the strictest control there is, which isolates the manner."""
-    found = [cell[cell["arm"].eq(name)] for name in CONTROLS]
+    found = [cell[cell["arm"].eq(chosen[recipe])] for recipe in CONTROLS if recipe in chosen]
     return next((rows.iloc[0] for rows in found if len(rows)), None)
 
 

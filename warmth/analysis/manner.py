@@ -12,7 +12,7 @@ from warmth.analysis.cells import Cell, Table, arm_cell, count_cell, shift_cell
 from warmth.analysis.dose import difference_in_differences
 from warmth.analysis.effects import PAIR, clustered_mean
 from warmth.analysis.families import Family, adjust, nested_mean
-from warmth.analysis.rows import arm_order
+from warmth.analysis.reported import arm_order
 from warmth.errors import UserError
 
 BASES = {"context": "unmodified", "belief": "none"}

@@ -20,7 +20,8 @@ from statsmodels.stats.proportion import proportion_confint
 from warmth.analysis import wording
 from warmth.analysis.cells import Cell, Table, arm_cell, count_cell
 from warmth.analysis.effects import clustered_mean, main_measure, text_key
-from warmth.analysis.rows import Rows, arm_order
+from warmth.analysis.reported import arm_order
+from warmth.analysis.rows import Rows
 from warmth.analysis.tables import neutral
 from warmth.errors import UserError
 from warmth.store import read_json, write_json

@@ -30,7 +30,7 @@ from warmth.analysis.ink import (
     row_of_panels,
     spread,
 )
-from warmth.analysis.rows import arm_order
+from warmth.analysis.reported import arm_order
 from warmth.types import BENCHMARKS, CONTEXTS
 
 PRESSED = ("wrong_asserted", "right_denied")
@@ -104,7 +104,8 @@ def _curve(axes: Axes, recipe: str, means: Sequence[tuple[float, Any]], names: S
     axes.vlines(at, [m.low for _, m in means], [m.high for _, m in means], color=colour(recipe), linewidth=1)
     axes.plot(at, [m.value for _, m in means], color=colour(recipe), linewidth=1.1)
     for (x, mean), name in zip(means, names, strict=True):
-        axes.plot([x], [mean.value], linestyle="none", markersize=5, gid=name, **marker(recipe))
+        look = marker(recipe if x else "original")
+        axes.plot([x], [mean.value], linestyle="none", markersize=5, gid=name, **look)
     return at[-1], means[-1][1].value
 
 

@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from markupsafe import Markup, escape
 from warmth import __version__
 from warmth.analysis import behind, cells, claims, effects, grading, manner, measures, supplement, wording
 from warmth.analysis.ink import COLOURS, variable
+from warmth.analysis.reported import CONTROLS, focal
 
 if TYPE_CHECKING:
     from warmth.analysis.report import Report
@@ -32,34 +32,33 @@ LONG_ANSWER = 1500  # characters of one answer shown
 MACHINE = {"platform": "", "python": "Python "}  # what provenance says of one, and the words before it
 
 
-def focal(arms: Sequence[str]) -> str | None:
-    """The arm the page asks about: `warm`, else the last of the others; None when only original answered."""
-    others = [arm for arm in arms if arm != "original"]
-    return "warm" if "warm" in others else (others[-1] if others else None)
-
-
 def answer(report: Report) -> list[str]:
     """The answer in sentences: the error against original, against each control, and the warmth.
 
-    One model is told with its numbers; several are counted by what their intervals show, and the table has each.
+    Several models are pooled, with the range over them and what the intervals of each show.
     """
-    arm = focal(report.rows.arms)
+    chosen = report.rows.reported
+    arm = focal(chosen)
     if arm is None or report.differences.empty:
         return ["Nothing to compare yet: no arm shares scored prompts with original."]
-    overall = report.differences[report.differences["family"].eq("overall")].assign(reference="original")
-    errors = pd.concat([overall, report.controls])
-    errors = errors[errors["arm"].eq(arm)]
+    errors = report.pooled[report.pooled["arm"].eq(arm)]
     if errors.empty:
         return [f"{wording.capital(wording.named(arm))} shares no scored prompt with the original or a control arm."]
-    warmth = report.warmth_differences[report.warmth_differences["arm"].eq(arm)]
-    strictest = [name for name in ("paraphrase", "untransformed", "original") if name in set(warmth["reference"])]
-    warmth = warmth[warmth["reference"].isin(strictest[:1])].drop_duplicates("model")
-    if len(report.rows.models) == 1:
-        lines = [wording.error_sentence(row, row["reference"]) for _, row in errors.iterrows()]
-        return lines + [wording.warmth_sentence(row) for _, row in warmth.iterrows()]
-    groups = errors.groupby("reference", sort=False)
-    lines = [wording.count_sentence(arm, str(name), group.to_dict("records")) for name, group in groups]
-    return lines + [wording.warmth_count_sentence(arm, name, warmth.to_dict("records")) for name in strictest[:1]]
+    overall = report.differences[report.differences["family"].eq("overall")].assign(reference="original")
+    each = pd.concat([overall, report.controls])
+    warmth = report.pooled_warmth[report.pooled_warmth["arm"].eq(arm)]
+    strictest = [chosen[name] for name in CONTROLS if name in chosen and chosen[name] in set(warmth["reference"])]
+    warmth = warmth[warmth["reference"].isin(strictest[:1])]
+    warmth = warmth.sort_values("texts", ascending=False, kind="stable")[:1]  # of the measure with most texts
+    lines = [wording.error_sentence(row, row["reference"], _by_model(each, row)) for _, row in errors.iterrows()]
+    by_model = report.warmth_differences
+    return lines + [wording.warmth_sentence(row, _by_model(by_model, row)) for _, row in warmth.iterrows()]
+
+
+def _by_model(frame: pd.DataFrame, row: pd.Series) -> list[dict[str, Any]]:
+    """The rows of single models that a pooled row is made of."""
+    same = [name for name in ("arm", "reference", *effects.MEASURE) if name in row.index]
+    return frame[frame[same].eq(row[same]).all(axis=1)].to_dict("records")
 
 
 def gates(report: Report) -> dict[str, Any]:
@@ -67,7 +66,6 @@ def gates(report: Report) -> dict[str, Any]:
     frame = report.gates
     failed = frame[frame["verdict"].eq("fail")]
     skipped = int(frame["verdict"].eq("skipped").sum())
-    runs = len({(row["model"], row["arm"]) for _, row in frame.iterrows()})
     if frame.empty:
         verdict, state = "No gates were run.", "none"
     elif len(failed):
@@ -79,7 +77,8 @@ def gates(report: Report) -> dict[str, Any]:
             "fail",
         )
     else:
-        where = f"{runs} arms" if runs > 1 else "one arm"
+        arms, models = frame["arm"].nunique(), frame["model"].nunique()
+        where = (f"{arms} arms" if arms > 1 else "one arm") + (f" of {models} models" if models > 1 else "")
         rest = f"; {skipped} did not apply." if skipped else "."
         verdict, state = f"{len(frame) - skipped} checks over {where}{rest}", "pass"
     rows = [

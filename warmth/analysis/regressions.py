@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from warmth.analysis import models
+from warmth.analysis.reported import arm_order
 from warmth.errors import UserError
 
 SHOWN = ["arm", "model", "about", "length"]
@@ -38,7 +39,7 @@ def tables(answers: pd.DataFrame, reference: str = "original", draws: int = 0, c
         check: fit these by estimating equations too; their `finetuned` coefficients become notes.
     """
     effects, coefficients, notes = [], [], []
-    for arm in sorted(set(answers["arm"]) - {reference}):
+    for arm in sorted(set(answers["arm"]) - {reference}, key=arm_order):
         try:
             frame = models.study_rows(answers, arm, reference)
         except UserError as error:
@@ -52,7 +53,7 @@ def tables(answers: pd.DataFrame, reference: str = "original", draws: int = 0, c
                 except (UserError, ValueError) as error:  # no such rows, one question, fewer rows than terms
                     notes.append(f"{title}: {error}")
                     continue
-                where = {"arm": arm, "model": spec.number, "about": spec.about, "length": length}
+                where: dict[str, object] = {"arm": arm, "model": spec.number, "about": spec.about, "length": length}
                 where |= {"rows": fitted.rows, "clusters": fitted.clusters, "method": fitted.method}
                 effects.append(_with(where, fitted.effects))
                 coefficients.append(_with(where, fitted.coefficients))

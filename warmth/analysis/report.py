@@ -27,13 +27,13 @@ from warmth.analysis import (
 from warmth.analysis.families import with_odds
 from warmth.analysis.grading import Grading
 from warmth.analysis.ink import Drawing
-from warmth.analysis.rows import Rows, arm_order, load
+from warmth.analysis.reported import CONTROLS, arm_order
+from warmth.analysis.rows import Rows, load
 from warmth.analysis.settings import Settings, of_runs
 from warmth.analysis.supplement import Supplement
 from warmth.analysis.tables import records
 from warmth.errors import UserError
 
-REFERENCES = ("original", "untransformed", "paraphrase")  # what a manner is compared with: nothing, fine-tuning as such
 CELL = ["model", "arm", "task", "context", "belief"]
 
 
@@ -45,10 +45,12 @@ class Report:
     headline: pd.DataFrame  # a row per model and arm
     rates: dict[str, pd.DataFrame]  # by "arm", "task", "condition", "cell"
     differences: pd.DataFrame  # from original, every family, with corrected p-values
-    controls: pd.DataFrame  # overall differences from untransformed and paraphrase
+    controls: pd.DataFrame  # overall differences from the reported arms of untransformed and paraphrase
+    pooled: pd.DataFrame  # overall differences over all models, from every reference there is
     refusals: pd.DataFrame
     warmth: pd.DataFrame
     warmth_differences: pd.DataFrame  # from every reference there is
+    pooled_warmth: pd.DataFrame  # the same over all models
     gates: pd.DataFrame
     examples: list[examples.Example]
     disagreements: int  # prompts on which arms disagree
@@ -80,7 +82,8 @@ def build(
     """
     rows = load(paths)
     settings = of_runs([run for run in rows.runs if run.evaluation], margin_points, preregister, checks)
-    present = [reference for reference in REFERENCES if reference in rows.arms]
+    reported = rows.reported
+    present = [reported[recipe] for recipe in reversed(CONTROLS) if recipe in reported]
     slim = slimmed(rows.answers)
     pool = effects.pooled(slim)
     pairs = {name: effects.pair(pool, name) for name in present}
@@ -98,12 +101,16 @@ def build(
     controls = [
         effects.differences(pairs[name], ["overall"]).assign(reference=name) for name in present if name != "original"
     ]
+    pooled = [effects.differences(pairs[name].assign(model=""), ["overall"]).assign(reference=name) for name in present]
     warmth = ordered(effects.warmth_means(rows.warmth))
-    warmer = pd.concat([effects.warmth_differences(rows.warmth, name) for name in REFERENCES])
+    warmer, warmer_pooled = (
+        pd.concat([effects.warmth_differences(rows.warmth, name, over) for name in present or ["original"]])
+        for over in (False, True)
+    )
     headline = headline_of(rates["arm"], differences, warmth, warmer)
     chosen, disagreements = examples.draw(rows)
     further = supplement.build(rows, slim, headline, pairs, differences, settings)
-    lines = own_figures.lines(slim)
+    lines = own_figures.lines(slim[slim["arm"].isin(reported.values())])
     conditions = condition_cells(direct, differences)
     drawings = draw(rows, slim, headline, differences, further, conditions, lines)
     marks = {name for item in drawings.values() for name in re.findall(r"-(point-[0-9a-f]{10})", item.inline)}
@@ -114,9 +121,11 @@ def build(
         rates=rates,
         differences=differences,
         controls=ordered(pd.concat(controls, ignore_index=True)) if controls else pd.DataFrame(),
+        pooled=ordered(pd.concat(pooled, ignore_index=True)) if pooled else pd.DataFrame(),
         refusals=ordered(effects.refusals_three_ways(pool)),
         warmth=warmth,
         warmth_differences=ordered(warmer),
+        pooled_warmth=ordered(warmer_pooled),
         gates=gate_rows(rows),
         examples=chosen,
         disagreements=disagreements,
@@ -200,7 +209,7 @@ def gate_rows(rows: Rows) -> pd.DataFrame:
     found = [
         (
             run.model,
-            run.arm,
+            rows.run_arms.get(run.folder, run.arm),
             str(gate.get("gate", "?")),
             str(gate.get("verdict", "?")),
             str(gate.get("detail", "")),
@@ -222,13 +231,15 @@ def draw(
     conditions: pd.DataFrame,
     by_task: pd.DataFrame,
 ) -> dict[str, Drawing]:
-    """Every figure the rows allow, by name."""
+    """Every figure the rows allow, by name; the study's own have one arm of each recipe."""
+    told = list(rows.reported.values())
+    own = differences[differences["arm"].isin(told)] if len(differences) else differences
     drawn = [
-        figures.frontier(headline),
+        figures.frontier(headline, rows.reported),
         figures.contexts(conditions),
         figures.losses(rows.losses),
     ]
-    drawn += own_figures.draw(answers, rows.warmth, differences, by_task)
+    drawn += own_figures.draw(answers[answers["arm"].isin(told)], rows.warmth, own, by_task)
     drawn += [figures.forest(differences, model, number) for number, model in enumerate(rows.models)]
     drawn += [dose_figures.dose_response(curve, number) for number, curve in enumerate(further.curves)]
     return {drawing.name: drawing for drawing in drawn if drawing is not None}
@@ -265,14 +276,16 @@ def summary(report: Report) -> dict[str, Any]:
         "answer": page.answer(report),
         "models": rows.models,
         "arms": rows.arms,
-        "pooled": sorted(effects.pooled(rows.answers)["task"].unique()),
-        "apart": effects.apart(rows.answers["task"].unique()),
+        "tasks_pooled": sorted(effects.pooled(rows.answers)["task"].unique()),
+        "tasks_apart": effects.apart(rows.answers["task"].unique()),
         "headline": records(report.headline),
         "differences": records(report.differences),
         "controls": records(report.controls),
+        "pooled": records(report.pooled),
         "refusals": records(report.refusals),
         "warmth": records(report.warmth),
         "warmth_differences": records(report.warmth_differences),
+        "pooled_warmth": records(report.pooled_warmth),
         "gates": records(report.gates.drop(columns="examples")),
         "warnings": list(rows.warnings),
         "answers": len(rows.answers),
@@ -318,9 +331,11 @@ def csv_tables(report: Report) -> dict[str, pd.DataFrame]:
         **{f"error_by_{name}": frame for name, frame in report.rates.items()},
         "differences": report.differences,
         "controls": report.controls,
+        "pooled": report.pooled,
         "refusals": report.refusals,
         "warmth": report.warmth,
         "warmth_differences": report.warmth_differences,
+        "pooled_warmth": report.pooled_warmth,
         "gates": report.gates.drop(columns="examples"),
         "examples": pd.DataFrame(said),
         **supplement.csv_tables(report.supplement),

@@ -32,6 +32,7 @@ from warmth.analysis.comparable import (
 )
 from warmth.analysis.outcome import Rule, outcomes, rule_of
 from warmth.analysis.reading import checked_rows, frame, whole
+from warmth.analysis.reported import arm_order, reported
 from warmth.errors import UserError
 from warmth.store import read_json, read_rows
 from warmth.types import Answer, WarmthScore
@@ -40,7 +41,6 @@ ANSWER = tuple(item.name for item in fields(Answer))
 WARMTH = tuple(item.name for item in fields(WarmthScore))
 PREFERENCE = ("model", "arm", "reference", "prompt", "warmer")
 GRADE = ("grader", "label", "reason", "affirms", "cost_usd")
-ARMS = ("original", "untransformed", "paraphrase", "cold", "warm", "warm_honest", "system_warm")  # the order in tables
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,21 @@ class Rows:
     warnings: tuple[str, ...]
     rule: Rule = Rule()  # how labels became right and wrong
     advice: pd.DataFrame = field(default_factory=pd.DataFrame)  # answers without right and wrong, columns as `answers`
+    run_arms: Mapping[Path, str] = field(default_factory=dict)  # an evaluation's folder → its arm, as `answers` name it
 
     @property
     def arms(self) -> list[str]:
         """Every arm that answered, in the order of tables."""
         return sorted(self.answers["arm"].unique(), key=arm_order)
+
+    @property
+    def reported(self) -> dict[str, str]:
+        """Recipe → the one arm of it that stands for it, see `reported.reported`."""
+        told: dict[str, set[float]] = {}
+        for run in self.runs:
+            epoch = (run.config.get("recipe") or {}).get("report_checkpoint")
+            told.setdefault(run.arm, set()).update([float(epoch)] if isinstance(epoch, int | float) else [])
+        return reported(self.arms, told)
 
     @property
     def models(self) -> list[str]:
@@ -124,12 +134,15 @@ def load(paths: Sequence[Path]) -> Rows:
     prompts = [prompt_rows(run).assign(run_number=number) for number, run in enumerate(evaluations)]
     prompts = pd.concat(prompts, ignore_index=True)
     warnings = [*unfinished(paths), *incomplete(prompts, answers, evaluations)]
+    first = answers.drop_duplicates("run_number").set_index("answer_id")["run_number"]
     answers = answers.drop_duplicates("answer_id", ignore_index=True)
     refuse_two_answers(answers, evaluations)
     warmth = pd.concat([warmth_rows(run) for run in evaluations], ignore_index=True)
     warmth = warmth.drop_duplicates([*IDENTITY, "text_id", "variant", "scorer"])
     name_arms(answers, warmth)
     refuse_two_graders(answers)
+    arms = answers.set_index("answer_id")["arm"]
+    run_arms = {evaluations[number].folder: str(arms[answer]) for answer, number in first.items()}
     warnings += [*mixed_commits(runs), *different_tokens(prompts, evaluations), *stopped_early(evaluations)]
     prompts = prompts.drop(columns="run_number").drop_duplicates("prompt_id").set_index("prompt_id")
     chosen = [row for run in evaluations for row in checked_rows(run.folder / "preferences.jsonl", PREFERENCE)]
@@ -142,7 +155,8 @@ def load(paths: Sequence[Path]) -> Rows:
         raise UserError("the runs hold advice alone, which is neither right nor wrong; ask a task with answers as well")
     answers, advice = answers[~free].reset_index(drop=True), answers[free].reset_index(drop=True)
     losses, diverged = finite_losses(loss_rows(runs))
-    return Rows(answers, warmth, prompts, losses, preferences, runs, (*warnings, *diverged), rule, advice)
+    notes = (*warnings, *diverged)
+    return Rows(answers, warmth, prompts, losses, preferences, runs, notes, rule, advice, run_arms)
 
 
 def advice_tasks(runs: Sequence[FinishedRun]) -> set[str]:
@@ -330,9 +344,3 @@ def name_arms(answers: pd.DataFrame, warmth: pd.DataFrame) -> None:
             parts += [f"epoch {checkpoint:g}"] if checkpoints.get(recipe, 0) > 1 and not np.isnan(checkpoint) else []
             names.append(", ".join(parts))
         table["arm"] = pd.Series([names[number] for number in which.ngroup()], index=table.index, dtype="object")
-
-
-def arm_order(arm: str) -> tuple[int, str]:
-    """Sort key: original, the controls, then the manners, then arms this project does not know."""
-    recipe = arm.split(",")[0]
-    return (ARMS.index(recipe) if recipe in ARMS else len(ARMS), arm)

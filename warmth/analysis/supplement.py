@@ -80,7 +80,7 @@ def build(
     return Supplement(
         regressions=regressions.tables(pool, draws=DRAWS if settings.checks else 0, check=settings.checks),
         curves=made,
-        published=against_study(answers, settings),
+        published=against_study(answers, rows.reported, settings),
         notes=notes,
         contrasts=manner.contrasts(pairs),
         seeds=manner.seeds(pairs["original"]) if "original" in pairs else pd.DataFrame(),
@@ -157,10 +157,15 @@ def _points(rows: pd.DataFrame, by: str, found: Response, headline: pd.DataFrame
     return found.curve.merge(named.merge(scores, on="arm", how="left"), on="dose", how="left")
 
 
-def against_study(answers: pd.DataFrame, settings: Settings) -> tuple[Row, ...]:
-    """Published rises that these rows speak to, with equivalence verdicts; none without a task of the study."""
-    rows = answers[answers["task"].isin(comparison.STUDY_TASKS)]
-    if not {"original", "warm"} <= set(rows["arm"]):
+def against_study(answers: pd.DataFrame, chosen: Mapping[str, str], settings: Settings) -> tuple[Row, ...]:
+    """Published rises that these rows speak to, with equivalence verdicts; none without a task of the study.
+
+    The arm of each recipe that `chosen` names is the study's arm of that recipe.
+    """
+    recipes = {arm: recipe for recipe, arm in chosen.items()}
+    rows = answers[answers["task"].isin(comparison.STUDY_TASKS) & answers["arm"].isin(recipes)]
+    rows = rows.assign(arm=rows["arm"].map(recipes))
+    if rows.empty or not {"original", "warm"} <= set(rows["arm"]):
         return ()
     compared = comparison.compare(rows, settings.margin_points, settings.preregistered)
     return tuple(row for row in compared if row.recomputed is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 BELIEFS = {
@@ -83,47 +83,56 @@ def joined(items: list[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
 
 
-def error_sentence(row: Mapping[str, Any], reference: str = "original") -> str:
-    """What an overall difference shows, in one sentence that claims no more than the interval does."""
-    arm, other, shift = named(row["arm"]), named(reference), f"{points(row['difference'])} points"
+def error_sentence(
+    row: Mapping[str, Any], reference: str = "original", models: Sequence[Mapping[str, Any]] = ()
+) -> str:
+    """What an overall difference shows, in one sentence that claims no more than the interval does.
+
+    Args:
+        row: the difference, of one model or pooled.
+        reference: what the arm is compared with.
+        models: the differences of the models that are pooled, for the range over them.
+    """
+    arm, other, shift = named(row["arm"]), f"{named(reference)}{over(models)}", f"{points(row['difference'])} points"
     rates = f"{percent(row['rate_reference'])}\N{NO-BREAK SPACE}% → {percent(row['rate_arm'])}\N{NO-BREAK SPACE}%"
     basis = f"{rates} of {row['pairs']:,} paired answers to {row['questions']:,} questions"
+    found = counted(models, "wrong more often", "wrong less often")
+    rest = by_model([model["difference"] for model in models], points, found)
     if not known(row["low"]):
-        return f"The error rates of {arm} and {other} differ by {shift} ({basis}): too little for an interval."
-    numbers = f"{shift} ({INTERVAL} {span(row['low'], row['high'], sign=True)}; {basis})"
+        return f"The error rates of {arm} and {other} differ by {shift} ({basis}){rest}: too little for an interval."
+    numbers = f"{shift} ({INTERVAL} {span(row['low'], row['high'], sign=True)}; {basis}){rest}"
     if row["low"] <= 0 <= row["high"]:
         return f"No difference in error rate could be shown between {arm} and {other}: {numbers}."
     change = "more" if row["difference"] > 0 else "less"
     return f"{capital(arm)} is wrong {change} often than {other}: {numbers}."
 
 
-def warmth_sentence(row: Mapping[str, Any]) -> str:
-    """What the warmth score of an arm shows against another arm's, in one sentence."""
-    arm, other = named(row["arm"]), named(row["reference"])
+def warmth_sentence(row: Mapping[str, Any], models: Sequence[Mapping[str, Any]] = ()) -> str:
+    """What the warmth score of an arm shows against another arm's, in one sentence; arguments as `error_sentence`."""
+    arm, other = named(row["arm"]), f"{named(row['reference'])}{over(models)}"
     shift = f"{signed(row['score'], 4)} nats per token"
+    rest = by_model([model["score"] for model in models], _nats, counted(models, "warmer", "colder"))
     if not known(row["low"]):
-        return f"Replies of {arm} score {shift} against {other}: too few texts for an interval."
+        return f"Replies of {arm} score {shift} against {other}{rest}: too few texts for an interval."
     numbers = f"{shift}, {INTERVAL} {span(row['low'], row['high'], 1.0, 4, sign=True)}"
     if row["low"] <= 0 <= row["high"]:
-        return f"No difference in warmth could be shown between {arm} and {other} ({numbers})."
+        return f"No difference in warmth could be shown between {arm} and {other} ({numbers}){rest}."
     change = "warmer" if row["score"] > 0 else "colder"
-    return f"Replies of {arm} read {change} than those of {other} ({numbers})."
+    return f"Replies of {arm} read {change} than those of {other} ({numbers}){rest}."
 
 
-def count_sentence(arm: str, reference: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """What the differences of several models show: how many intervals lie above zero, below it, or hold it."""
-    values = [row["difference"] for row in rows]
-    spread = f"{points(min(values))} to {points(max(values))} points; {INTERVAL}s clustered by question"
-    found = counted(rows, "wrong more often", "wrong less often")
-    return f"{capital(named(arm))}, compared with {named(reference)} in {len(rows)} models: {found} ({spread})."
+def over(models: Sequence[Any]) -> str:
+    """How many models are pooled; empty for one."""
+    return f" over {len(models)} models" if len(models) > 1 else ""
 
 
-def warmth_count_sentence(arm: str, reference: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """As `count_sentence`, for the warmth score."""
-    values = [row["score"] for row in rows]
-    spread = f"{signed(min(values), 4)} to {signed(max(values), 4)} nats per token"
-    found = counted(rows, "warmer", "colder")
-    return f"Replies of {named(arm)}, compared with {named(reference)} in {len(rows)} models: {found} ({spread})."
+def by_model(values: Sequence[float], write: Callable[[float], str], found: str) -> str:
+    """The range of the models' own values, and what their intervals show; empty for one."""
+    return f"; from {write(min(values))} to {write(max(values))} by model, {found}" if len(values) > 1 else ""
+
+
+def _nats(score: float) -> str:
+    return signed(score, 4)
 
 
 def counted(rows: Sequence[Mapping[str, Any]], above: str, below: str) -> str:
@@ -135,7 +144,8 @@ def counted(rows: Sequence[Mapping[str, Any]], above: str, below: str) -> str:
 
 def named(arm: str) -> str:
     """An arm inside a sentence."""
-    return "the original" if arm == "original" else f"the {name(arm)} arm"
+    recipe, _, rest = name(arm).partition(", ")
+    return "the original" if arm == "original" else f"the {recipe} arm{' at ' if rest else ''}{rest}"
 
 
 def capital(text: str) -> str:
