@@ -38,7 +38,26 @@ def test_a_question_asked_six_times_is_not_six_questions():
     copied = effects.rate_interval(np.repeat([1.0, 0.0] * 10, 6), np.repeat(np.arange(20), 6))
     assert copied[1] - copied[0] >= once[1] - once[0]
     never = effects.rate_interval(np.zeros(60), np.repeat(np.arange(10), 6))
-    assert never[1] == pytest.approx(3.841459 / 13.841459, abs=1e-6)  # ten questions, not sixty
+    assert never[1] == pytest.approx(5.117355 / 15.117355, abs=1e-6)  # ten questions, not sixty; t(9)² = 5.117355
+
+
+def test_one_wrong_answer_does_not_make_sixty_questions_of_ten():
+    wrong, question = np.zeros(60), np.repeat(np.arange(10), 6)
+    never = effects.rate_interval(wrong, question)[1]
+    wrong[0] = 1.0  # of one question alone nobody sees how its answers go together: deff (60/59 + 6)/2, not 60/59
+    once, once_right = effects.rate_interval(wrong, question), effects.rate_interval(1 - wrong, question)
+    size, reach = 120 / (60 / 59 + 6), 5.117355
+    centre, half = (1 / 60 + reach / 2 / size), math.sqrt(reach * (59 / 3600 / size + reach / 4 / size**2))
+    assert once[1] == pytest.approx((centre + half) / (1 + reach / size), abs=1e-6) and 0.5 * never < once[1]
+    assert once_right == pytest.approx((1 - once[1], 1 - once[0]))
+
+
+def test_many_questions_have_nearly_the_normal_quantile_and_their_own_deff():
+    draw = np.random.default_rng(0)
+    wrong = (draw.random((2000, 2)) < draw.beta(1, 2, (2000, 1))).astype(float)
+    p, variance = wrong.mean(), wrong.mean(1).var(ddof=1) / 2000
+    low, high = effects.rate_interval(wrong.ravel(), np.repeat(np.arange(2000), 2))
+    assert (high - low) / 2 == pytest.approx(1.96 * math.sqrt(variance), rel=0.002) and low < p < high
 
 
 def test_exact_mcnemar_as_worked_by_hand():

@@ -39,6 +39,12 @@ def test_our_rows_stand_beside_the_published_ones_with_an_equivalence_verdict(tm
     assert not any("reproduced" in row.verdict for row in made.rows)
 
 
+@pytest.mark.parametrize("margin", [-1.0, 0.0, float("nan")])
+def test_a_margin_that_is_none_is_refused_whatever_the_folder_holds(tmp_path, margin):
+    with pytest.raises(UserError, match=f"--margin-points={margin:g} must be above 0"):
+        published_against.build(tmp_path, None, margin)
+
+
 def test_a_wide_margin_is_equivalent_and_a_far_value_different(tmp_path):
     wide = {row.quantity: row for row in published_against.build(graded_csv(tmp_path, 5), COLUMNS, 6.0).rows}
     lost = "without mistral_small, qwen32b, llama70b, gpt4o"

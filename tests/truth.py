@@ -119,6 +119,31 @@ def wilson_clustered() -> Result:
     return Result(covers / DRAWS, math.nan, naive=naive / DRAWS)
 
 
+def wilson_few(name: str, questions: int, rows: int) -> Result:
+    """The rates of `wilson_clustered` with few questions of many answers."""
+    draw, covers, naive = generator(name), 0, 0
+    cluster = np.repeat(np.arange(questions), rows)
+    for _ in range(DRAWS):
+        rate = draw.uniform(0.05, 0.5)
+        own = draw.beta(rate * 2, (1 - rate) * 2, size=(questions, 1))
+        wrong = (draw.random((questions, rows)) < own).astype(float).ravel()
+        low, high = effects.rate_interval(wrong, cluster)
+        covers += low <= rate <= high
+        low, high = effects.rate_interval(wrong, np.arange(len(wrong)))
+        naive += low <= rate <= high
+    return Result(covers / DRAWS, math.nan, naive=naive / DRAWS)
+
+
+def wilson_8() -> Result:
+    """The same with 10 answers to each of 8 questions, t(7)."""
+    return wilson_few("wilson_8", 8, 10)
+
+
+def wilson_12() -> Result:
+    """The same with 28 answers to each of 12 questions, t(11)."""
+    return wilson_few("wilson_12", 12, 28)
+
+
 def exact_pairs() -> Result:
     """Exact McNemar (size) and exact odds ratio of 3 (coverage), 125 questions, 15 % discordant."""
     draw, covers, rejects = generator("exact_pairs"), 0, 0
@@ -296,8 +321,9 @@ def anytime() -> Result:
     return Result(covers, sequential.ever_excludes(null, 0.0).mean(), naive=float(naive), exact=True)
 
 
-STUDIES = (clustered_mean, cells_of_equal_weight, wilson, wilson_clustered, exact_pairs, model_1, model_4, few_clusters,
-           bootstrap, separation, training_seeds, equivalence, dose_slope, manner, family, anytime)  # fmt: skip
+STUDIES = (clustered_mean, cells_of_equal_weight, wilson, wilson_clustered, wilson_8, wilson_12, exact_pairs, model_1,
+           model_4, few_clusters, bootstrap, separation, training_seeds, equivalence, dose_slope, manner, family,
+           anytime)  # fmt: skip
 
 
 def table(results: dict[str, Result]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -253,11 +252,11 @@ def likelihood(design: Design, fitted: logit.Fit, draws: int, seed: int) -> tupl
     boot, counts = logit.bootstrap(fitted, draws, seed) if draws else (None, n)
 
     def row(value: float, contrast: np.ndarray, again: np.ndarray | None) -> dict[str, float]:
-        naive, error = (_root(contrast @ matrix @ contrast) for matrix in (fitted.bread, clustered))
+        naive, error = (_error(contrast, matrix) for matrix in (fitted.bread, clustered))
         made = inference(value, error, groups - 1, rounding=NAIVE_SHARE * naive)
         numbers = _numbers(made, naive)
         if few is not None:
-            error = _root(contrast @ few.covariance @ contrast)
+            error = _error(contrast, few.covariance)
             small = inference(value, error, few.df(contrast), rounding=NAIVE_SHARE * naive)
             numbers |= {"error_cr2": small.error, "df_cr2": small.df, "low_cr2": small.low, "high_cr2": small.high}
         if again is not None:
@@ -312,8 +311,8 @@ def firth(design: Design, lost: Sequence[str] = ()) -> tuple[pd.DataFrame, pd.Da
     return pd.DataFrame(terms), pd.DataFrame(effects)
 
 
-def _root(variance: Any) -> float:
-    return float(np.sqrt(max(variance, 0.0)))  # one of nothing may round to below 0
+def _error(contrast: np.ndarray, covariance: np.ndarray) -> float:
+    return float(np.sqrt(max(float(contrast @ covariance @ contrast), 0.0)))  # nothing may round to below 0
 
 
 def _numbers(made: Inference, naive: float) -> dict[str, float]:

@@ -49,8 +49,10 @@ def build(folder: Path, columns: str | None = None, margin_points: float = MARGI
         figures: draw the study's figures from its summaries.
 
     Raises:
-        UserError: the folder is missing, or holds none of these, or a file in it is broken.
+        UserError: the margin is not above 0; the folder is missing, or holds none of these, or a file in it is broken.
     """
+    if not margin_points > 0:
+        raise UserError(f"--margin-points={margin_points:g} must be above 0")
     if columns is not None:
         if not folder.exists():
             raise UserError(f"{folder} does not exist")
