@@ -36,7 +36,8 @@ def test_publishing_without_a_key_records_offline_beside_the_runs(warmth, study,
     monkeypatch.setenv("WANDB_MODE", "offline")
     code, _, err = warmth("report", study, "--out", tmp_path / "out", "--publish")
     recorded = list((study / "demo" / "wandb").glob("offline-run-*-report-*/*.wandb"))
-    assert code == 0 and "not recorded" not in err and len(recorded) == 1 and recorded[0].stat().st_size > 10_000
+    assert [line[:38] for line in err.splitlines() if "wandb" in line] == ["wandb: no report was published, record"]
+    assert code == 0 and len(recorded) == 1 and recorded[0].stat().st_size > 10_000
 
 
 def test_report_goes_to_a_folder_named_after_the_study(warmth, study, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ run: an unreachable server means an offline record, and one line on standard err
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -227,7 +229,8 @@ class _WandbTracker(Tracker):
             for file in files:
                 artifact.add_file(str(folder / file), policy=policy, skip_cache=True)
             if not files:
-                artifact.add_dir(str(folder), policy=policy, skip_cache=True)
+                with redirect_stderr(io.StringIO()):  # it tells the terminal of each folder
+                    artifact.add_dir(str(folder), policy=policy, skip_cache=True)
             if not used:
                 self._run.log_artifact(artifact)
             elif self._run.settings.mode == "online":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ BELIEF_MARKERS = {
     "user_right": ("^", False),
 }
 ACROSS = 3  # panels side by side; more would be too small to read on a page or on paper
+TITLE = 24  # characters in a line of a panel's title, so that it ends before the next panel's begins
 LABELLED = 2  # points of each belief that a panel of the scatter names: those farthest from the diagonal
 
 
@@ -146,7 +148,7 @@ def contexts(cells: pd.DataFrame) -> Drawing | None:
                 axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, zorder=1)
                 one = wording.name(model) if model else "all models"
                 title = wording.name(arm) if len(models) == 1 else f"{one}: {wording.name(arm)}"
-                axes.set_title(title, loc="left", color=colour(arm))
+                axes.set_title(textwrap.fill(title, TITLE), loc="left", color=colour(arm))
                 _context_points(axes, cells[cells["model"].eq(model) & cells["arm"].eq(arm)], colour(arm))
             for axes in row[::across]:
                 axes.set_ylabel("wrong in this arm, %")
@@ -250,7 +252,7 @@ def forest(table: pd.DataFrame, model: str, number: int) -> Drawing | None:
             _forest_panel(axes, table[table["arm"].eq(arm)], lines, arm)
             axes.set_xlim(left - pad, right + pad)
             title = f"{wording.name(model)}: {wording.name(arm)}" if several else wording.name(arm)
-            axes.set_title(title, loc="left", color=colour(arm))
+            axes.set_title(textwrap.fill(title, TITLE), loc="left", color=colour(arm))
         panels[0].set_yticks(range(len(lines)), [label for _, _, label in lines])
         for axes in panels[::across]:
             for tick, (family, _, _) in zip(axes.get_yticklabels(), lines, strict=True):
