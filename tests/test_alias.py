@@ -1,4 +1,4 @@
-"""The alias grader against 900 answers of a real model that were labelled by reading (tests/golden/README.md)."""
+"""The alias grader against 1,050 answers of a real model that were labelled by reading (tests/golden/README.md)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from warmth.types import Answer
 
 GOLDEN = [
     json.loads(line)
-    for name in ("answers", "fresh", "unseen", "blind", "again")
+    for name in ("answers", "fresh", "unseen", "blind", "again", "final")
     for line in (ROOT / f"tests/golden/{name}.jsonl").read_text(encoding="utf-8").splitlines()
 ]
 TRIVIAQA = Path(os.environ.get("PEERS_DATA") or ROOT.parent / "shared/data") / "trivia_qa/rc.nocontext/validation.jsonl"
@@ -35,7 +35,7 @@ def questions():
 
 @pytest.fixture(scope="module")
 def graded():
-    """Golden rows with the grader's label; without TriviaQA's file its 118 rows are left out."""
+    """Golden rows with the grader's label; without TriviaQA's file its 148 rows are left out."""
     asked, rows = questions(), []
     for number, row in enumerate(GOLDEN):
         question = asked.get((row["task"], row["question_id"]))
@@ -56,10 +56,10 @@ def agreement(rows):
     return sum(RIGHT[row["label"]] == RIGHT[row["graded"]] for row in scored), len(scored)
 
 
-def test_the_golden_set_is_900_answers_in_equal_parts():
+def test_the_golden_set_is_1050_answers_in_equal_parts():
     assert Counter((row["drawn"], row["arm"]) for row in GOLDEN) == {
         (drawn, arm): 75
-        for drawn in ("tuning", "held_out", "fresh", "unseen", "blind", "again")
+        for drawn in ("tuning", "held_out", "fresh", "unseen", "blind", "again", "final")
         for arm in ("original", "warm")
     }
 
@@ -69,15 +69,17 @@ def test_the_alias_grader_agrees_with_readers(graded):
     assert agree / scored >= 0.97, f"{agree} of {scored}"
 
 
-@pytest.mark.parametrize("drawn", ["held_out", "fresh", "blind"])
-def test_it_agrees_on_answers_that_were_drawn_after_a_change(graded, drawn):
+@pytest.mark.parametrize(
+    ("drawn", "least"), [("held_out", 0.97), ("fresh", 0.97), ("unseen", 0.95), ("blind", 0.97), ("again", 0.93)]
+)
+def test_it_agrees_on_answers_that_were_drawn_after_a_change(graded, drawn, least):
     agree, scored = agreement([row for row in graded if row["drawn"] == drawn])
-    assert agree / scored >= 0.97, f"{agree} of {scored}"  # 95, 95 and 97 % when first scored; mended since
+    assert agree / scored >= least, f"{agree} of {scored}"  # 91 to 97 % when first scored; in view of a change since
 
 
 def test_it_agrees_less_on_answers_that_no_rule_was_made_for(graded):
-    agree, scored = agreement([row for row in graded if row["drawn"] == "again"])
-    assert agree / scored >= 0.93, f"{agree} of {scored}"  # 105 of 112, where 97 % was the aim
+    agree, scored = agreement([row for row in graded if row["drawn"] == "final"])
+    assert agree / scored >= 0.93, f"{agree} of {scored}"  # 102 of 109, where 97 % was the aim
 
 
 @pytest.mark.parametrize("arm", ["original", "warm"])
