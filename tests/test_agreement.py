@@ -96,7 +96,8 @@ def test_a_grader_that_likes_warm_answers_is_found_out_and_corrected(warmth, fol
     counts = {row["refused"]: row["value"] for row in found["corrected"]["rates"] if row["arm"] == "warm"}
     assert counts["right"] < counts["dropped"] < counts["wrong"]  # people's labels hold refusals
     assert sum(row["n"] for row in found["confusion"]) == len(answers)
-    counted, every = answers["wrong"].notna().sum(), len(load([folder]).answers)
+    every = load([folder]).answers
+    counted, every = every["label"].notna().sum(), len(every)
     assert (found["corrected"]["scored"], found["corrected"]["answers"]) == (counted, every) and counted < every
     said = f"of scored answers only: {counted:,} of {every:,}"
     assert said in warmth("agreement", tmp_path / "L.csv", folder)[1]

@@ -16,6 +16,9 @@ from warmth.evaluation.sociot import CLOSE, CLOSE_PAPER, DISTANT, Score, Unscore
 from warmth.schemas import Model
 
 GOLDEN = ROOT.parent / "shared" / "data" / "sociot_golden.json"
+# The golden set values hold float32's rounding in AVX-512 kernels, 9e-6 in a sum over 49,152 tokens; a CPU without them
+# rounds that sum otherwise (at most 1.9e-5 apart was seen on AVX2). It cancels in a score.
+SETS = 1e-5 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 2e-5
 TEXTS = ["I am so glad you told me.", "No.", "The report is due on Monday at noon.", "Thank you, that was kind of you!"]
 ODD = [
     '"Quoted," she said.',
@@ -53,9 +56,8 @@ def test_deterministic_scores_are_the_golden_ones(golden, smollm2):
     found = sociot.score([item["text"] for item in golden["items"]], *smollm2, "deterministic")
     for one, other in zip(found, expected, strict=True):
         assert one is not None
-        assert (one.score, one.close, one.distant) == pytest.approx(
-            (other["score"], other["warm"], other["cold"]), abs=1e-5
-        )
+        assert one.score == pytest.approx(other["score"], abs=1e-5)
+        assert (one.close, one.distant) == pytest.approx((other["warm"], other["cold"]), abs=SETS)
 
 
 def test_each_speaker_has_its_golden_value(golden, smollm2):
@@ -66,7 +68,7 @@ def test_each_speaker_has_its_golden_value(golden, smollm2):
     found = dict(likelihood.token_log_probs(model, starts, rows, 2048))
     own = item["deterministic"]
     means = [sum(found[at]) / len(found[at]) for at in range(8)]
-    assert means == pytest.approx(own["warm_prompts"] + own["cold_prompts"], abs=1e-5)
+    assert means == pytest.approx(own["warm_prompts"] + own["cold_prompts"], abs=SETS)
 
 
 def test_reference_scores_are_the_golden_ones(golden, smollm2):
