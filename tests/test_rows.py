@@ -187,6 +187,14 @@ def test_the_grader_that_a_run_names_counts_not_one_that_it_replaced(study):
         rows.load([folder(study, "warm")])
 
 
+def test_an_arm_with_more_unscored_answers_than_original_is_noted(study):
+    assert "unscored" not in " ".join(rows.load([study]).warnings)
+    half = iter(range(1000))
+    edit(folder(study, "warm") / "grades.jsonl", lambda row: row | {"label": None} if next(half) % 2 else row)
+    (note,) = [line for line in rows.load([study]).warnings if "unscored" in line]
+    assert note.startswith("smollm2: unscored are ") and " % of warm; rates and differences are over scored" in note
+
+
 def test_mixed_commits_and_uncommitted_code_are_noted(study):
     path = folder(study, "cold") / "provenance.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"commit": "f" * 40, "dirty": True}))

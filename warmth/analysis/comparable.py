@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from warmth.errors import UserError
@@ -14,6 +15,7 @@ from warmth.store import read_json
 if TYPE_CHECKING:
     from warmth.analysis.rows import FinishedRun
 
+UNEVEN = 10.0  # points between two arms' shares of unscored answers; as the gates' bounds
 NAMED = 5  # unfinished runs named in a note; the others are counted
 IDENTITY = ["model", "recipe", "strength", "dose", "checkpoint", "seed"]
 
@@ -136,6 +138,25 @@ def unpaired(answers: pd.DataFrame) -> list[str]:
                     lines.append(f"{model}: {arm} and original share no scored prompt of {name} {', '.join(alone)}.")
             if shared.empty:
                 lines.append(f"{model}: {arm} and original share no scored prompt.")
+    return lines
+
+
+def unevenly_scored(answers: pd.DataFrame) -> list[str]:
+    """Arms with clearly more or fewer answers without a label than original: which ones have one may depend on the arm.
+
+    Args:
+        answers: model, arm and unscored, of the tasks that are pooled.
+    """
+    lines = []
+    for model, group in answers.groupby("model"):
+        shares = 100 * group.groupby("arm", sort=False)["unscored"].mean()
+        uneven = shares[(shares < 100) & ((shares - shares.get("original", np.nan)).abs() > UNEVEN)]
+        if len(uneven):
+            told = ", ".join(f"{share:.0f} % of {arm}" for arm, share in uneven.items())
+            lines.append(
+                f"{model}: unscored are {shares['original']:.0f} % of the answers of original, {told}; rates and "
+                "differences are over scored answers alone."
+            )
     return lines
 
 

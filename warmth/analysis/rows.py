@@ -27,6 +27,7 @@ from warmth.analysis.comparable import (
     refuse_two_models,
     refuse_two_rules,
     stopped_early,
+    unevenly_scored,
     unfinished,
     unpaired,
 )
@@ -35,7 +36,7 @@ from warmth.analysis.reading import checked_rows, frame, whole
 from warmth.analysis.reported import arm_order, reported
 from warmth.errors import UserError
 from warmth.store import read_json, read_rows
-from warmth.types import Answer, WarmthScore
+from warmth.types import BENCHMARKS, Answer, WarmthScore
 
 ANSWER = tuple(item.name for item in fields(Answer))
 WARMTH = tuple(item.name for item in fields(WarmthScore))
@@ -149,7 +150,7 @@ def load(paths: Sequence[Path]) -> Rows:
     preferences = pd.DataFrame(chosen, columns=list(PREFERENCE))
     rule = rule_of(evaluations)
     outcomes(answers, rule)
-    warnings += unpaired(answers)
+    warnings += [*unpaired(answers), *unevenly_scored(answers[~answers["task"].isin(BENCHMARKS)])]
     free = answers["task"].isin(advice_tasks(evaluations))
     if free.all():
         raise UserError("the runs hold advice alone, which is neither right nor wrong; ask a task with answers as well")
