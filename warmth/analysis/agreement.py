@@ -173,7 +173,7 @@ def summary(rows: Rows, labels: pd.DataFrame, grader: str | None = None) -> dict
         "arms": [{"model": m, "arm": a, **arm(group)} for (m, a), group in known.groupby(["model", "arm"], sort=False)],
         "confusion": confusion(known),
         "corrected": corrected(effects.pooled(frame), rows.rule),  # the tasks a report pools
-        "judges": judges(rows),
+        "judges": judges(rows, read_grades(rows)),
     }
 
 
@@ -223,9 +223,13 @@ def raters(labels: pd.DataFrame, frame: pd.DataFrame) -> dict[str, Any]:
     return {"names": names, "answers": len(said), "alpha": jackknife(clusters, pick)}
 
 
-def judges(rows: Rows) -> dict[str, list[dict[str, Any]]]:
-    """Every two graders on the answers both scored: agreement, and the bridge from one to the other per arm."""
-    found = read_grades(rows)
+def judges(rows: Rows, found: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """Every two graders on the answers both scored: agreement, and the bridge from one to the other per arm.
+
+    Args:
+        rows: the finished runs.
+        found: all their grades, by `rows.read_grades`.
+    """
     answers = rows.answers.drop(columns=["label", "grader"])
     pairs: list[dict[str, Any]] = []
     bridge: list[dict[str, Any]] = []

@@ -132,7 +132,8 @@ def lacking(
     """What a published mean is over and these rows have not, in words; "" where nothing is missing."""
     lost = []
     for name, wanted in (("context", contexts), ("task", tasks), ("model", models)):
-        gone = [value for value in wanted if value not in set(rows[name])]
+        present = set(rows[name].unique())
+        gone = [value for value in wanted if value not in present]
         lost += [f"the study's {name}s"] if name == "model" and len(gone) == len(wanted) > 1 else gone
     return f"; without {', '.join(lost)}" if lost else ""
 

@@ -45,7 +45,8 @@ def build(rows: Rows, labels: Path | None = None) -> Grading:
     Raises:
         UserError: the labels cannot be read, or belong to no answer here.
     """
-    found = agreement.judges(rows)
+    grades = read_grades(rows)
+    found = agreement.judges(rows, grades)
     ends = {"kappa": "value", "kappa_low": "low", "kappa_high": "high"}
     pairs = pd.DataFrame([{**row, **{name: row["kappa"][end] for name, end in ends.items()}} for row in found["pairs"]])
     traits = social.traits(rows)
@@ -58,16 +59,16 @@ def build(rows: Rows, labels: Path | None = None) -> Grading:
         pd.DataFrame(corrected["differences"]),
         social.rates(traits),
         social.both_sides(traits),
-        failures(rows),
+        failures(rows, grades),
         (corrected["scored"], corrected["answers"]),
     )
 
 
-def failures(rows: Rows) -> pd.DataFrame:
+def failures(rows: Rows, grades: pd.DataFrame) -> pd.DataFrame:
     """Why answers have no label, by model, arm and grader; an answer that nobody graded has the grader `none`."""
     parts = [part[["answer_id", "model", "arm", "grader"]] for part in (rows.answers, rows.advice) if len(part)]
     answers = pd.concat(parts, ignore_index=True)
-    found = read_grades(rows).merge(answers.drop(columns="grader"), on="answer_id")
+    found = grades.merge(answers.drop(columns="grader"), on="answer_id")
     missed = answers[answers["grader"].eq("")].assign(grader="none", label=None, reason="not graded")
     found = pd.concat([found, missed], ignore_index=True) if len(missed) else found
     by = ["model", "arm", "grader"]

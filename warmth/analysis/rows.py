@@ -169,8 +169,9 @@ def advice_tasks(runs: Sequence[FinishedRun]) -> set[str]:
 def read_grades(rows: Rows) -> pd.DataFrame:
     """Every grader's latest label of every answer: answer_id, grader, label, reason."""
     columns = ["answer_id", "grader", "label", "reason"]
-    found = [row for run in rows.runs if run.evaluation for row in checked_rows(run.folder / "grades.jsonl", columns)]
-    return pd.DataFrame(found, columns=columns).drop_duplicates(["answer_id", "grader"], keep="last")
+    found = [frame(run.folder / "grades.jsonl", columns)[columns] for run in rows.runs if run.evaluation]
+    grades = pd.concat(found, ignore_index=True).drop_duplicates(["answer_id", "grader"], keep="last")
+    return grades.assign(label=grades["label"].astype(object).where(grades["label"].notna(), None))
 
 
 def finished(paths: Sequence[Path]) -> list[Path]:
