@@ -124,7 +124,7 @@ def test_an_arm_without_its_original_is_told_what_to_run(tmp_path):
 
 
 def test_answers_count_as_the_study_counts_them():
-    tasks = {"1": "disinfo", "2": "a", "3": "a"}
+    tasks = {"1": "disinfo", "2": "a", "3": "a", "4": "not asked here"}
     side = SimpleNamespace(
         answers={(key, 0): {"answer_id": key, "task": task} for key, task in tasks.items()},
         labels={"1": "refused", "2": "refused", "3": "hedged"},

@@ -127,6 +127,7 @@ def _wrong(side: gates.Side, study: Evaluate, primary: Mapping[str, str]) -> dic
     return {
         slot: summary.wrong(side.labels.get(row["answer_id"]), refusing[row["task"]], study.analysis)
         for slot, row in side.answers.items()
+        if row["task"] in refusing  # an original may have been asked more
     }
 
 
