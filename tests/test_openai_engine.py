@@ -268,15 +268,18 @@ def test_a_model_is_tuned_through_an_api_and_its_checkpoints_are_evaluated_and_j
         evaluate(tmp_path, server, "recipe=warm", "grader=[alias,judge]", "api=batch")
         assert sum(server.received.values()) == sent and len(server.batches) == 3  # answers, grades, replies
         evaluate(tmp_path, server, "recipe=warm", "checkpoint=1", "grader=[judge]")
+        runs = sorted((tmp_path / "default" / "evaluate").glob("*/done.json"))
+        assert all(json.loads((path.parent / "summary.json").read_text())["servers"] for path in runs)
+        sent = sum(server.received.values())
+        assert "done already" not in evaluate(tmp_path, server, "recipe=warm", "grader=[judge]")  # the judge counts now
         assert "done already" in evaluate(tmp_path, server, "recipe=warm", "grader=[judge]")
-    runs = sorted((tmp_path / "default" / "evaluate").glob("*/done.json"))
+        assert sum(server.received.values()) == sent and len(server.batches) == 3
     assert len(runs) == 3
     for run in (path.parent for path in runs):
         names = {row["grader"] for row in map(json.loads, (run / "grades.jsonl").read_text().splitlines())}
         assert "judge:gpt-4o-2024-08-06" in names
         warmth = [json.loads(line) for line in (run / "warmth.jsonl").read_text().splitlines()]
         assert len(warmth) == 2 and warmth[0]["scorer"].startswith("smollm2")
-        assert json.loads((run / "summary.json").read_text())["servers"]
     asked = {body["model"] for body in server.bodies if "response_format" not in body}
     assert len(asked) == 2  # the original and the checkpoint of epoch 1; that of epoch 2 went out in batches
     warm = next(path.parent for path in runs if "-warm-" in path.parent.name)
