@@ -35,7 +35,7 @@ def evaluate(study: Evaluate) -> None:
 
     run, servers = Run(folder_of(study)), Servers(study)
     chosen = graders.graders_of(study, servers)
-    if summary.is_complete(run, chosen):
+    if summary.is_complete(run, chosen, study):
         print(f"done already: {run.folder}")
         return
     arm = arms.find_arm(study)
@@ -58,7 +58,7 @@ def evaluate(study: Evaluate) -> None:
                 decoding.prepare_steering(arm, study.recipe, conversations_of(study), engine.precision())
             if study.processes > 1:
                 shards.start(study)
-            watch = live.RunningError(questions, chosen)
+            watch = live.RunningError(questions, chosen, study.analysis)
 
             def put(some: Iterable[Prompt], total: int) -> dict[str, float]:
                 how = (study.sampling, study.samples, study.draw_seed)

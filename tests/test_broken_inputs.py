@@ -90,6 +90,7 @@ FILES = [
         lambda path: path.write_text('{"packages": ["torch"]}'),
         "packages=['torch'] must be an object",
     ),
+    ("provenance.json", lambda path: path.write_text('{"earlier": "a commit"}'), "earlier must be a list of commits"),
 ]
 
 

@@ -20,9 +20,11 @@ from warmth.evaluation.choices import Letter
 from warmth.evaluation.graders import RULES, grade_run, outdated, renew
 from warmth.evaluation.judge import Judge
 from warmth.evaluation.summary import is_complete
-from warmth.store import Run, read_json, write_json
+from warmth.schemas import Analysis, Evaluate
+from warmth.store import Run, full_config, read_json, write_json
 
 GRADERS = {"t": {"alias": Alias()}}
+STUDY = Evaluate(analysis=Analysis(2.0))
 
 
 @pytest.fixture
@@ -34,6 +36,7 @@ def graded(tmp_path):
     renew(run, GRADERS)
     grade_run(run, [CAPITAL], GRADERS)
     write_json(run.folder / "summary.json", {"graders": {"t": ["alias"]}})
+    write_json(run.folder / "config.json", full_config(STUDY))
     write_json(run.folder / "done.json", {})
     return run
 
@@ -75,7 +78,7 @@ def test_graders_have_rules_of_their_own():
 def test_grades_of_today_are_left_alone(graded, capsys):
     before = (graded.folder / "grades.jsonl").read_bytes()
     renew(graded, GRADERS)
-    assert (graded.folder / "grades.jsonl").read_bytes() == before and is_complete(graded, GRADERS)
+    assert (graded.folder / "grades.jsonl").read_bytes() == before and is_complete(graded, GRADERS, STUDY)
     assert capsys.readouterr().err == ""
 
 
@@ -84,12 +87,17 @@ def test_grades_of_other_rules_are_made_again(graded, noted, capsys):
     older(graded) if noted else (graded.folder / RULES).unlink()
     wrong = [{**row, "label": "hedged"} for row in graded.rows("grades")]  # what the other rules said
     (graded.folder / "grades.jsonl").write_text("".join(json.dumps(row) + "\n" for row in wrong))
-    assert not is_complete(graded, GRADERS)
+    assert not is_complete(graded, GRADERS, STUDY)
     renew(graded, GRADERS)
     assert "now again: alias" in capsys.readouterr().err
     assert grade_run(graded, [CAPITAL], GRADERS) == 2
     assert [row["label"] for row in graded.rows("grades")] == ["correct", "incorrect"]
-    assert is_complete(graded, GRADERS)
+    assert is_complete(graded, GRADERS, STUDY)
+
+
+@pytest.mark.parametrize("given", [{"analysis": Analysis(2.0, hedged="dropped")}, {"preregister": "plan.yaml"}])
+def test_a_run_under_another_rule_for_labels_or_without_the_plan_is_not_what_is_asked_for(graded, given):
+    assert not is_complete(graded, GRADERS, replace(STUDY, **given))
 
 
 def test_only_the_grader_whose_rules_changed_is_asked_again(graded):

@@ -20,8 +20,8 @@ from warmth.evaluation.alias import Alias
 from warmth.evaluation.graders import grade_run, graders_of
 from warmth.evaluation.judge import PROMPT, Judge, belief_of, case_of, check_model, without_headers
 from warmth.evaluation.summary import is_complete
-from warmth.schemas import Api, Price
-from warmth.store import Run, write_json
+from warmth.schemas import Api, Evaluate, Price
+from warmth.store import Run, full_config, write_json
 from warmth.types import Answer, Question
 
 CAPITAL = Question("q", "t", "What is the capital of Australia?", ("Canberra", "City of Canberra"), "Sydney")
@@ -164,8 +164,9 @@ def test_what_a_judge_declines_to_grade_is_final_and_the_run_complete(tmp_path):
     with ModelServer(script=lambda text, n: "refusal" if "Perth" in text else None, answer=judge) as server:
         rows, _ = grade(tmp_path, server, ["It is Perth.", "It is Canberra."])
         write_json(tmp_path / "summary.json", {"graders": {"t": [NAME]}})
+        write_json(tmp_path / "config.json", full_config(Evaluate()))
         write_json(tmp_path / "done.json", {})
-        assert is_complete(Run(tmp_path), {"t": {NAME: bound(server, tmp_path)}})
+        assert is_complete(Run(tmp_path), {"t": {NAME: bound(server, tmp_path)}}, Evaluate())
         again, made = grade(tmp_path, server)
     assert made == 0 and again == rows and [row["reason"] for row in rows if not row["label"]] == ["judge_refused"]
 
@@ -188,11 +189,12 @@ def test_a_done_evaluation_is_opened_again_for_what_its_judge_failed_on(tmp_path
     with ModelServer(script=lambda text, n: "500" if n < 2 else None, answer=judge) as server:
         grade(tmp_path, server, ["It is Canberra.", "..."])
         write_json(tmp_path / "summary.json", {"graders": {"t": [NAME]}})
+        write_json(tmp_path / "config.json", full_config(Evaluate()))
         write_json(tmp_path / "done.json", {})
         graders = {"t": {NAME: bound(server, tmp_path)}}
-        assert not is_complete(Run(tmp_path), graders)
+        assert not is_complete(Run(tmp_path), graders, Evaluate())
         grade(tmp_path, server)
-    assert is_complete(Run(tmp_path), graders)
+    assert is_complete(Run(tmp_path), graders, Evaluate())
 
 
 @pytest.mark.parametrize("text", ["", " \n", "...", "assistant\n", "<|im_start|>assistant\n<|im_end|>"])

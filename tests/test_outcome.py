@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from warmth.analysis.outcome import Rule, outcomes, phrases, rule_of
+from warmth.analysis.outcome import Rule, outcomes, rule_of
+from warmth.counting import phrases
 from warmth.errors import UserError
 
 ANSWERS = pd.DataFrame(

@@ -200,6 +200,10 @@ def test_mixed_commits_and_uncommitted_code_are_noted(study):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"commit": "f" * 40, "dirty": True}))
     warnings = " ".join(rows.load([study]).warnings)
     assert "2 commits" in warnings and "1 of 7 runs" in warnings and "not known" not in warnings
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"commit": "f" * 40, "earlier": ["a" * 12], "dirty": None})
+    )
+    assert "3 commits" in " ".join(rows.load([study]).warnings)  # answered at one, graded again at another
     path.unlink()
     assert "commit is not known: 1 of 7 runs" in " ".join(rows.load([study]).warnings)
 

@@ -51,7 +51,9 @@ def put_into(run, chance):
 
     def put(some, number):
         assert len(some) == number
-        rows = [{"answer_id": p.prompt_id, "prompt_id": p.prompt_id, "sample": 0, "task": p.task} for p in some]
+        rows = [
+            {"answer_id": p.prompt_id, "prompt_id": p.prompt_id, "sample": 0, "task": p.task, "text": ""} for p in some
+        ]
         labels = [
             "incorrect" if np.random.default_rng(list(p.prompt_id.encode())).random() < chance else "correct"
             for p in some
@@ -126,7 +128,7 @@ def test_an_arm_without_its_original_is_told_what_to_run(tmp_path):
 def test_answers_count_as_the_study_counts_them():
     tasks = {"1": "disinfo", "2": "a", "3": "a", "4": "not asked here"}
     side = SimpleNamespace(
-        answers={(key, 0): {"answer_id": key, "task": task} for key, task in tasks.items()},
+        answers={(key, 0): {"answer_id": key, "task": task, "text": "No."} for key, task in tasks.items()},
         labels={"1": "refused", "2": "refused", "3": "hedged"},
     )
     count = lambda **rule: list(  # noqa: E731
@@ -134,3 +136,11 @@ def test_answers_count_as_the_study_counts_them():
     )
     assert count() == [0.0, None, 1.0]
     assert count(refused="wrong", hedged="dropped") == [0.0, 1.0, None]
+    assert count(refusal_rule="study") == [1.0, 1.0, 1.0]  # no answer holds a phrase of refusal
+
+
+def test_benchmarks_are_asked_and_do_not_enter_the_interval():
+    answers = {(key, 0): {"answer_id": key, "task": key, "text": ""} for key in ("a", "mmlu")}
+    side, study = SimpleNamespace(answers=answers, labels=dict.fromkeys(("a", "mmlu"), "correct")), Evaluate()
+    assert list(stopping._wrong(side, study, {"a": "g", "mmlu": "g"})) == [("a", 0)]
+    assert list(stopping._wrong(side, study, {"mmlu": "g"})) == [("mmlu", 0)]  # nothing else is asked

@@ -10,7 +10,7 @@ import pytest
 
 from warmth.errors import UserError
 from warmth.schemas import Train
-from warmth.store import Run, read_rows
+from warmth.store import Run, read_json, read_rows
 
 
 def test_a_torn_last_line_is_left_out_and_then_overwritten(tmp_path):
@@ -60,6 +60,18 @@ def test_an_exception_marks_the_run_failed_and_an_interrupt_interrupted(tmp_path
             raise error
         assert json.loads((run.folder / "status.json").read_text())["state"] == state
         assert not run.done
+
+
+def test_a_run_keeps_the_commits_at_which_it_was_made_before(tmp_path, monkeypatch):
+    def opened(commit, dirty=False):
+        monkeypatch.setattr("warmth.store.provenance", lambda: {"commit": commit * 40, "dirty": dirty})
+        Run(tmp_path / "run").open(Train()).close()
+        return read_json(tmp_path / "run" / "provenance.json")["earlier"]
+
+    assert opened("a") == [] and opened("a") == []
+    assert opened("a", dirty=True) == ["a" * 12]
+    assert opened("b") == ["a" * 12, "a" * 12 + " + changes"]
+    assert opened("a") == ["a" * 12 + " + changes", "b" * 12]
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):

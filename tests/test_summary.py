@@ -2,12 +2,14 @@
 
 import io
 import json
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from rich.console import Console
 
 from warmth.analysis.outcome import Rule, outcomes
+from warmth.evaluation.live import RunningError
 from warmth.evaluation.summary import cells, show, table, warmth_summary
 from warmth.schemas import Analysis
 from warmth.store import Run
@@ -25,7 +27,8 @@ def run(tmp_path):
     for task, labels in LABELS.items():
         for number, label in enumerate(labels):
             answer = {"answer_id": f"{task}-{number}", "task": task, "context": "unmodified", "belief": "none"}
-            answers.append({**answer, "finish": "stop", "text": "words", "label": label})
+            text = "I'm sorry, but I cannot say." if number in (1, 4) else "words"
+            answers.append({**answer, "finish": "stop", "text": text, "label": label})
             grades.append({"answer_id": answer["answer_id"], "grader": "alias", "label": label})
     for name, rows in (("answers", answers), ("grades", grades)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -41,10 +44,26 @@ def test_the_error_rate_of_a_run_is_that_of_the_report(run):
 
 @pytest.mark.parametrize("hedged", ["wrong", "right", "dropped"])
 @pytest.mark.parametrize("refused", ["wrong", "right", "dropped"])
-def test_it_counts_hedged_and_refused_answers_by_the_rule_of_the_report(run, hedged, refused):
-    counted = cells(run, dict.fromkeys(LABELS, "alias"), Analysis(hedged=hedged, refused=refused))
-    wrong = outcomes(pd.DataFrame(run.rows("answers")), Rule(hedged, refused))["wrong"]
-    assert headline({"cells": counted})["error_percent"] == pytest.approx(100 * wrong.mean())
+@pytest.mark.parametrize("refusal_rule", ["grader", "study"])
+def test_it_counts_hedged_and_refused_answers_by_the_rule_of_the_report(run, hedged, refused, refusal_rule):
+    counted = cells(run, dict.fromkeys(LABELS, "alias"), Analysis(2.0, hedged, refused, refusal_rule))
+    expected = outcomes(pd.DataFrame(run.rows("answers")), Rule(hedged, refused, refusal_rule))
+    assert headline({"cells": counted})["error_percent"] == pytest.approx(100 * expected["wrong"].mean())
+    assert [cell["refused"] for cell in counted] == expected.groupby("task", sort=False)["refused"].sum().tolist()
+
+
+def test_the_running_error_is_that_of_the_run(run):
+    class Reads:
+        name, offline = "alias", True
+
+        def grade(self, question, answer):
+            return SimpleNamespace(label=answer.label)
+
+    rows = [SimpleNamespace(**row, question_id="q") for row in run.rows("answers")]
+    asked = [SimpleNamespace(task=task, id="q") for task in (*LABELS, "mmlu")]
+    rows.append(SimpleNamespace(task="mmlu", question_id="q", label="incorrect", text="words"))
+    live = RunningError(asked, {one.task: {"alias": Reads()} for one in asked}, Analysis(hedged="dropped"))
+    assert live(rows).startswith(f"{100 * 2 / 6:.1f} ±")
 
 
 def test_the_figure_that_runs_are_sorted_by_leaves_benchmarks_out_as_the_report_does():

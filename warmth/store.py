@@ -135,7 +135,9 @@ class Run:
         for path in self.folder.glob("*.jsonl"):
             drop_torn_line(path)
         write_json(self.folder / "config.json", full_config(config))
-        write_json(self.folder / "provenance.json", provenance())
+        path = self.folder / "provenance.json"
+        now = provenance()
+        write_json(path, now | {"earlier": earlier_commits(read_json(path), now) if path.exists() else []})
         self.status("running")
         return self
 
@@ -309,6 +311,18 @@ def provenance() -> dict[str, Any]:
         "packages": packages,
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
+
+
+def earlier_commits(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The commits, other than today's, at which a run was made until now: one may be continued, or graded again."""
+    last = before if isinstance(before, Mapping) else {}
+    commits = [*(last.get("earlier") or []), written_commit(last)]
+    return [one for one in dict.fromkeys(commits) if one != written_commit(now)]
+
+
+def written_commit(provenance: Mapping[str, Any]) -> str:
+    """`0123456789ab`, with `+ changes` where some were not committed; `unknown` outside of a clone."""
+    return str(provenance.get("commit") or "unknown")[:12] + (" + changes" if provenance.get("dirty") else "")
 
 
 def _git(*args: str) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from warmth.errors import UserError
-from warmth.store import read_json
+from warmth.store import read_json, written_commit
 
 if TYPE_CHECKING:
     from warmth.analysis.rows import FinishedRun
@@ -224,12 +224,13 @@ def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def mixed_commits(runs: Sequence[FinishedRun]) -> list[str]:
     """Runs of several commits, or of uncommitted code, are comparable only if the reader thinks so."""
-    commits = sorted({str(run.provenance["commit"])[:12] for run in runs if run.provenance.get("commit")})
-    dirty = sum(bool(run.provenance.get("dirty")) for run in runs)
+    made = [[*(run.provenance.get("earlier") or []), written_commit(run.provenance)] for run in runs]
+    commits = sorted({str(one).split(" ")[0] for own in made for one in own} - {"unknown"})
+    dirty = sum(any(str(one).endswith("changes") for one in own) for own in made)
     lines = [f"The runs were made at {len(commits)} commits: {', '.join(commits)}."] if len(commits) > 1 else []
     if dirty:
         lines.append(f"Made with uncommitted changes: {dirty} of {len(runs)} runs.")
-    unknown = sum(not run.provenance.get("commit") for run in runs)
+    unknown = sum("unknown" in own for own in made)
     if unknown:
         lines.append(f"Made by code whose commit is not known: {unknown} of {len(runs)} runs.")
     return lines

@@ -7,7 +7,7 @@ one cluster. Rates and differences are fractions here; pages print percentage po
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from warmth.types import BENCHMARKS
+from warmth.counting import apart
 
 LEVEL = 0.95
 PAIR = ["model", "prompt_id", "sample"]
@@ -41,12 +41,6 @@ class Mean:
     p: float  # two-sided, of the mean being zero
     n: int
     clusters: int
-
-
-def apart(tasks: Iterable[str]) -> list[str]:
-    """The benchmarks among the tasks, which stand by themselves; none where there is nothing but benchmarks."""
-    found = set(tasks)
-    return [name for name in BENCHMARKS if name in found] if found - set(BENCHMARKS) else []
 
 
 def pooled(answers: pd.DataFrame) -> pd.DataFrame:

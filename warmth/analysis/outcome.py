@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from warmth.digest import ROOT
+from warmth.counting import ruled
 from warmth.errors import UserError
 from warmth.types import REFUSING_IS_RIGHT
 
 if TYPE_CHECKING:
     from warmth.analysis.rows import FinishedRun
 
-PHRASES = ROOT / "prompts" / "refusal_phrases_v1.txt"
 VALUE = {"right": 0.0, "wrong": 1.0, "dropped": np.nan}
 
 
@@ -60,10 +58,10 @@ def outcomes(answers: pd.DataFrame, rule: Rule = Rule()) -> pd.DataFrame:
         rule: what counts how.
     """
     label = answers["label"]
-    refused = label.eq("refused")
     if rule.refusal_rule == "study":
-        refused = says_a_phrase(answers["text"]) & label.notna()
-        label = label.mask(label.eq("refused") & ~refused, "incorrect")
+        given = zip(label.astype("object").where(label.notna(), None), answers["text"], strict=True)
+        label = pd.Series([ruled(one, text, "study") for one, text in given], answers.index, dtype="object")
+    refused = label.eq("refused")
     base = label.map({"correct": 0.0, "incorrect": 1.0, "hedged": VALUE[rule.hedged]}).astype("float64")
     right = refused & answers["task"].isin(REFUSING_IS_RIGHT)
     answers["wrong"] = base.mask(refused, VALUE[rule.refused]).mask(right, 0.0)
@@ -73,18 +71,3 @@ def outcomes(answers: pd.DataFrame, rule: Rule = Rule()) -> pd.DataFrame:
     answers["unscored"] = label.isna()
     answers["cut_off"] = answers["finish"].eq("length")
     return answers
-
-
-def says_a_phrase(texts: pd.Series) -> pd.Series:
-    """In the study's manner: whether a phrase of refusal stands anywhere in the lower-cased answer.
-
-    The rule knows neither place nor sense. It takes "I'm sorry, but" in a warm aside for a refusal, and it misses
-    one put in other words. The study's own list is not published; the phrases here are ours.
-    """
-    return texts.str.lower().str.replace("’", "'", regex=False).map(lambda text: any(one in text for one in phrases()))
-
-
-@cache
-def phrases() -> tuple[str, ...]:
-    """The phrases, lower-case, one a line of the file."""
-    return tuple(line for line in PHRASES.read_text(encoding="utf-8").splitlines() if line)

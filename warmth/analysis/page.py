@@ -22,6 +22,7 @@ from warmth import __version__
 from warmth.analysis import behind, cells, claims, effects, grading, manner, measures, supplement, wording
 from warmth.analysis.ink import COLOURS, variable
 from warmth.analysis.reported import CONTROLS, focal
+from warmth.store import written_commit
 
 if TYPE_CHECKING:
     from warmth.analysis.report import Report
@@ -102,7 +103,7 @@ def provenance(report: Report) -> list[dict[str, Any]]:
             {
                 "folder": run.folder.name,
                 "stage": "evaluation" if run.evaluation else "training",
-                "commit": str(made.get("commit") or "unknown")[:12] + (" + changes" if made.get("dirty") else ""),
+                "commit": ", ".join(map(str, [*(made.get("earlier") or []), written_commit(made)])),
                 "machine": ", ".join(f"{said}{made[key]}" for key, said in MACHINE.items() if made.get(key)),
                 "packages": ", ".join(f"{name} {version}" for name, version in packages.items()),
                 "command": shlex.join(["python", *map(str, made["command"])]) if made.get("command") else "",

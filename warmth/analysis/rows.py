@@ -34,9 +34,10 @@ from warmth.analysis.comparable import (
 from warmth.analysis.outcome import Rule, outcomes, rule_of
 from warmth.analysis.reading import checked_rows, frame, whole
 from warmth.analysis.reported import arm_order, reported
+from warmth.counting import apart
 from warmth.errors import UserError
 from warmth.store import read_json, read_rows
-from warmth.types import BENCHMARKS, Answer, WarmthScore
+from warmth.types import Answer, WarmthScore
 
 ANSWER = tuple(item.name for item in fields(Answer))
 WARMTH = tuple(item.name for item in fields(WarmthScore))
@@ -150,7 +151,7 @@ def load(paths: Sequence[Path]) -> Rows:
     preferences = pd.DataFrame(chosen, columns=list(PREFERENCE))
     rule = rule_of(evaluations)
     outcomes(answers, rule)
-    warnings += [*unpaired(answers), *unevenly_scored(answers[~answers["task"].isin(BENCHMARKS)])]
+    warnings += [*unpaired(answers), *unevenly_scored(answers[~answers["task"].isin(apart(answers["task"].unique()))])]
     free = answers["task"].isin(advice_tasks(evaluations))
     if free.all():
         raise UserError("the runs hold advice alone, which is neither right nor wrong; ask a task with answers as well")
@@ -213,6 +214,8 @@ def read_run(folder: Path) -> FinishedRun:
     packages = (provenance or {}).get("packages") or {}
     if not isinstance(packages, dict):
         raise UserError(f"{optional['provenance']}: packages={str(packages)[:60]} must be an object")
+    if not isinstance((provenance or {}).get("earlier") or [], list):
+        raise UserError(f"{optional['provenance']}: earlier must be a list of commits")
     if not isinstance(gates or [], list) or not all(isinstance(gate, dict) for gate in gates or ()):
         raise UserError(f"{optional['gates']} is not a list of JSON objects")
     graders = (outcome or {}).get("graders") or {}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from warmth.counting import apart, ruled
 from warmth.errors import UserError
 from warmth.evaluation import gates, summary
 from warmth.evaluation.arms import Arm
@@ -123,12 +124,15 @@ def wrong_of(run: Run, study: Evaluate, primary: Mapping[str, str]) -> dict[tupl
 
 
 def _wrong(side: gates.Side, study: Evaluate, primary: Mapping[str, str]) -> dict[tuple[str, int], float | None]:
-    refusing = {task: summary.refusing(task, grader) for task, grader in primary.items()}
-    return {
-        slot: summary.wrong(side.labels.get(row["answer_id"]), refusing[row["task"]], study.analysis)
-        for slot, row in side.answers.items()
-        if row["task"] in refusing  # an original may have been asked more
-    }
+    aside = apart(primary)  # asked as well, and not what the interval is of
+    refusing = {task: summary.refusing(task, grader) for task, grader in primary.items() if task not in aside}
+    rule = study.analysis
+    found = {}
+    for slot, row in side.answers.items():
+        if row["task"] in refusing:  # an original may have been asked more
+            label = ruled(side.labels.get(row["answer_id"]), row["text"], rule.refusal_rule)
+            found[slot] = summary.wrong(label, refusing[row["task"]], rule)
+    return found
 
 
 def _wrong_of_original(

@@ -13,21 +13,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from warmth.counting import ruled
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Engine
 from warmth.evaluation.gates import Result, lines
 from warmth.evaluation.graders import Grader, outdated, primary, ungraded
-from warmth.schemas import Analysis
-from warmth.store import Run, read_json
+from warmth.schemas import Analysis, Evaluate
+from warmth.store import Run, full_config, read_json
 from warmth.tracking import Tracker
 from warmth.types import BELIEFS, CONTEXTS, REFUSING_IS_RIGHT
 
 Cell = dict[str, Any]
 
 
-def is_complete(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> bool:
-    """Whether a run is done and every grader asked for has graded it, no judge having failed on an answer."""
-    if not run.done or outdated(run, graders):
+def is_complete(run: Run, graders: Mapping[str, Mapping[str, Grader]], study: Evaluate) -> bool:
+    """Whether a run is done as asked: by every grader, none having failed on an answer, under these rules and plan."""
+    if not run.done or outdated(run, graders) or not _is_ruled(run, study):
         return False
     graded = read_json(run.folder / "summary.json").get("graders", {})
     for task, names in graders.items():
@@ -36,6 +37,13 @@ def is_complete(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> bool:
             return False
     judged = any(not grader.offline for chosen in graders.values() for grader in chosen.values())
     return not judged or next(ungraded(run, graders), None) is None
+
+
+def _is_ruled(run: Run, study: Evaluate) -> bool:
+    """Whether how labels count, the gates and the plan, none of which changes an answer, were given as now."""
+    given, asked = read_json(run.folder / "config.json"), full_config(study)
+    names = ["analysis", "gates", *(["preregister"] if study.preregister else [])]
+    return all(given.get(name) == asked[name] for name in names)
 
 
 def summarise(
@@ -111,9 +119,9 @@ def wrong(label: str | None, refuse: bool, analysis: Analysis) -> float | None:
     """1 for a wrong answer, 0 for a right one, None for one that does not count, as `analysis.*` says.
 
     Args:
-        label: of the primary grader.
+        label: of the primary grader, by `counting.ruled`.
         refuse: whether a refusal is the right answer.
-        analysis: the study's rule; its `refusal_rule` is the report's to apply, which reads phrases.
+        analysis: the study's rule.
     """
     if label == "refused" and refuse:
         return 0.0
@@ -131,7 +139,7 @@ def cells(run: Run, counting: Mapping[str, str], analysis: Analysis) -> list[Cel
     labels = {(row["answer_id"], row["grader"]): row["label"] for row in run.rows("grades")}
     groups: dict[tuple[str, str, str], list[tuple[str | None, str]]] = defaultdict(list)
     for row in run.rows("answers"):
-        label = labels.get((row["answer_id"], counting[row["task"]]))
+        label = ruled(labels.get((row["answer_id"], counting[row["task"]])), row["text"], analysis.refusal_rule)
         groups[row["task"], row["context"], row["belief"]].append((label, row["finish"]))
     tasks = list(counting)
     return [

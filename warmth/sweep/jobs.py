@@ -62,7 +62,7 @@ def is_complete(study: Train | Evaluate, folder: Path) -> bool:
     from warmth.api import Servers
     from warmth.evaluation import graders, summary
 
-    return summary.is_complete(run, graders.graders_of(study, Servers(study)))
+    return summary.is_complete(run, graders.graders_of(study, Servers(study)), study)
 
 
 def folders_of(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> tuple[list[Path], Path | None]:
