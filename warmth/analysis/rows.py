@@ -33,7 +33,7 @@ from warmth.analysis.comparable import (
 )
 from warmth.analysis.outcome import Rule, outcomes, rule_of
 from warmth.analysis.reading import checked_rows, frame, whole
-from warmth.analysis.reported import arm_order, reported
+from warmth.analysis.reported import arm_order, name_arms, other_arms, plain_checkpoints, reported, told_checkpoints
 from warmth.counting import apart
 from warmth.errors import UserError
 from warmth.store import read_json, read_rows
@@ -101,11 +101,7 @@ class Rows:
     @property
     def reported(self) -> dict[str, str]:
         """Recipe → the one arm of it that stands for it, see `reported.reported`."""
-        told: dict[str, set[float]] = {}
-        for run in self.runs:
-            epoch = (run.config.get("recipe") or {}).get("report_checkpoint")
-            told.setdefault(run.arm, set()).update([float(epoch)] if isinstance(epoch, int | float) else [])
-        return reported(self.arms, told)
+        return reported(self.arms)
 
     @property
     def models(self) -> list[str]:
@@ -141,10 +137,12 @@ def load(paths: Sequence[Path]) -> Rows:
     refuse_two_answers(answers, evaluations)
     warmth = pd.concat([warmth_rows(run) for run in evaluations], ignore_index=True)
     warmth = warmth.drop_duplicates([*IDENTITY, "text_id", "variant", "scorer"])
-    name_arms(answers, warmth)
+    plain = plain_checkpoints(answers, evaluations)
+    name_arms([answers, warmth], plain)
     refuse_two_graders(answers)
     arms = answers.set_index("answer_id")["arm"]
     run_arms = {evaluations[number].folder: str(arms[answer]) for answer, number in first.items()}
+    warnings += [*told_checkpoints(answers, plain), *other_arms(answers)]
     warnings += [*mixed_commits(runs), *different_tokens(prompts, evaluations), *stopped_early(evaluations)]
     prompts = prompts.drop(columns="run_number").drop_duplicates("prompt_id").set_index("prompt_id")
     chosen = [row for run in evaluations for row in checked_rows(run.folder / "preferences.jsonl", PREFERENCE)]
@@ -334,18 +332,3 @@ def finite_losses(losses: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     lost = losses[~finite].groupby("run").size()
     notes = [f"{run}: {count} losses in metrics.jsonl are not finite; left out" for run, count in lost.items()]
     return losses[finite], notes
-
-
-def name_arms(answers: pd.DataFrame, warmth: pd.DataFrame) -> None:
-    """Adds `arm`: the recipe, and strength, dose or checkpoint where they set it apart from the plain arm."""
-    checkpoints = answers.groupby("recipe")["checkpoint"].nunique()
-    for table in (answers, warmth):
-        names = []
-        which = table.groupby(["recipe", "strength", "dose", "checkpoint"], dropna=False, sort=False)
-        for recipe, strength, dose, checkpoint in which.size().index:
-            parts = [str(recipe)]
-            parts += [f"strength {strength:g}"] if strength != 1 else []
-            parts += [f"dose {dose:g}"] if dose != 1 else []
-            parts += [f"epoch {checkpoint:g}"] if checkpoints.get(recipe, 0) > 1 and not np.isnan(checkpoint) else []
-            names.append(", ".join(parts))
-        table["arm"] = pd.Series([names[number] for number in which.ngroup()], index=table.index, dtype="object")
