@@ -25,6 +25,24 @@ def frame(labels: dict[str, list[str | None]], task: str = "triviaqa", seeds: in
     return outcomes(pd.DataFrame(made))
 
 
+def test_seed_pairs_with_seed_in_the_models_whose_control_has_several():
+    trained = {"original": ["correct"] * 4, "control": ["incorrect"] * 4, "warm": ["incorrect"] * 4}
+    several, one = frame(trained, seeds=2), frame(trained, seeds=2).assign(model="n")
+    one = one[one["seed"].eq(0) | one["arm"].eq("warm")]
+    pairs = effects.pair(pd.concat([several, one], ignore_index=True), "control")
+    assert pairs.groupby(["model", "arm", "seed"]).size().to_dict() == {
+        ("m", "original", 0): 4, ("m", "warm", 0): 4, ("m", "warm", 1): 4,
+        ("n", "original", 0): 4, ("n", "warm", 0): 4, ("n", "warm", 1): 4,
+    }  # fmt: skip
+
+
+def test_tasks_may_use_the_same_ids_for_their_questions():
+    rows = frame({"original": ["correct"] * 4, "warm": ["incorrect"] * 4})
+    both = pd.concat([rows, rows.assign(task="medqa", prompt_id=rows["prompt_id"] + "m")], ignore_index=True)
+    numbered = both.assign(question_id=effects.questions_of(both))
+    assert effects.difference(effects.pair(numbered))["questions"] == 8
+
+
 def test_wilson_interval_as_worked_by_hand():
     # 8 of 10: centre (0.8 + z²/20)/(1 + z²/10) = 0.71674, half width 0.22658
     low, high = effects.rate_interval(np.array([1.0] * 8 + [0.0] * 2), np.arange(10))

@@ -177,6 +177,16 @@ def test_the_answer_over_models_is_the_clustered_mean_of_all_their_pairs(tmp_pat
     assert f"interval {wording.span(mean.low, mean.high, sign=True)};" in first
     assert f"; from {by_model[0]} to {by_model[1]} by model, wrong more often in all." in first
     assert "the untransformed arm over 2 models: +" in control and "by model, warmer in all." in warmth
+    for path in (*tmp_path.glob("two/demo/evaluate/*-untransformed-*"), *tmp_path.glob("one/demo/evaluate/*-none-*")):
+        shutil.rmtree(path)
+    first, control, warmth = page.answer(report.build([tmp_path]))
+    assert "than the original in two: +" in first and "the untransformed arm in one: +" in control
+
+
+def test_without_an_original_the_answer_is_that_of_the_control(tmp_path):
+    root = write_study(tmp_path / "study", arms=("untransformed", "warm"), training=False)
+    (sentence, *_) = page.answer(report.build([root]))
+    assert sentence.startswith("The warm arm is wrong more often than the untransformed arm: +")
 
 
 def test_models_share_one_axis_of_differences_and_stand_side_by_side_where_there_is_one_arm(made):
@@ -633,7 +643,7 @@ def test_a_click_on_a_point_of_every_other_figure_opens_the_rows_behind_it(curve
     seen = found["seen"]
     assert all(figure["open"] and figure["rows"] for figure in seen.values())
     assert {name: figure["marks"] for name, figure in seen.items()} == MARKS
-    assert seen["epochs"]["title"] == "smollm2 · warm, epoch 3 · warmth of replies to held-out prompts"
+    assert seen["epochs"]["title"] == "smollm2 · warm · warmth of replies to held-out prompts"
     assert (
         "--context sad --belief wrong_asserted" in seen["tasks"]["command"]
         and "--model" not in seen["tasks"]["command"]

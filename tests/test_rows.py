@@ -7,10 +7,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from study_fixture import config, write_evaluation, write_study
 
 from warmth.analysis import rows
+from warmth.analysis.comparable import unpaired_seeds
 from warmth.errors import UserError
 
 CALM = np.zeros((4, 12))
@@ -193,6 +195,14 @@ def test_an_arm_with_more_unscored_answers_than_original_is_noted(study):
     edit(folder(study, "warm") / "grades.jsonl", lambda row: row | {"label": None} if next(half) % 2 else row)
     (note,) = [line for line in rows.load([study]).warnings if "unscored" in line]
     assert note.startswith("smollm2: unscored are ") and " % of warm; rates and differences are over scored" in note
+
+
+def test_a_seed_that_a_control_lacks_is_noted():
+    rows = [("untransformed", 0), ("untransformed", 1), ("warm", 1), ("warm", 2), ("original", 0)]
+    answers = pd.DataFrame(rows, columns=["arm", "seed"]).assign(model="m")
+    told = "m: untransformed has no seed 2, so warm of that seed is not compared with it."
+    assert unpaired_seeds(answers) == [told]
+    assert unpaired_seeds(answers[answers["seed"].ne(1)]) == []  # one seed of the control is for all
 
 
 def test_mixed_commits_and_uncommitted_code_are_noted(study):

@@ -63,7 +63,8 @@ def outcomes(answers: pd.DataFrame, rule: Rule = Rule()) -> pd.DataFrame:
         label = pd.Series([ruled(one, text, "study") for one, text in given], answers.index, dtype="object")
     refused = label.eq("refused")
     base = label.map({"correct": 0.0, "incorrect": 1.0, "hedged": VALUE[rule.hedged]}).astype("float64")
-    right = refused & answers["task"].isin(REFUSING_IS_RIGHT)
+    by_refusing = answers["grader"].astype(str).str.startswith("refusal") if "grader" in answers else False
+    right = refused & (answers["task"].isin(REFUSING_IS_RIGHT) | by_refusing)
     answers["wrong"] = base.mask(refused, VALUE[rule.refused]).mask(right, 0.0)
     answers["wrong_strict"] = base.mask(refused, 1.0)
     answers["wrong_lenient"] = base.mask(refused, 0.0)

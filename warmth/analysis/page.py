@@ -40,20 +40,21 @@ def answer(report: Report) -> list[str]:
     """
     chosen = report.rows.reported
     arm = focal(chosen)
-    if arm is None or report.differences.empty:
+    if arm is None or report.pooled.empty:
         return ["Nothing to compare yet: no arm shares scored prompts with original."]
     errors = report.pooled[report.pooled["arm"].eq(arm)]
     if errors.empty:
         return [f"{wording.capital(wording.named(arm))} shares no scored prompt with the original or a control arm."]
-    overall = report.differences[report.differences["family"].eq("overall")].assign(reference="original")
+    direct = report.differences
+    overall = direct[direct["family"].eq("overall")].assign(reference="original") if len(direct) else direct
     each = pd.concat([overall, report.controls])
     warmth = report.pooled_warmth[report.pooled_warmth["arm"].eq(arm)]
     strictest = [chosen[name] for name in CONTROLS if name in chosen and chosen[name] in set(warmth["reference"])]
     warmth = warmth[warmth["reference"].isin(strictest[:1])]
     warmth = warmth.sort_values("texts", ascending=False, kind="stable")[:1]  # of the measure with most texts
-    lines = [wording.error_sentence(row, row["reference"], _by_model(each, row)) for _, row in errors.iterrows()]
-    by_model = report.warmth_differences
-    return lines + [wording.warmth_sentence(row, _by_model(by_model, row)) for _, row in warmth.iterrows()]
+    of, scores = len(report.rows.models), report.warmth_differences
+    lines = [wording.error_sentence(row, row["reference"], _by_model(each, row), of) for _, row in errors.iterrows()]
+    return lines + [wording.warmth_sentence(row, _by_model(scores, row), of) for _, row in warmth.iterrows()]
 
 
 def _by_model(frame: pd.DataFrame, row: pd.Series) -> list[dict[str, Any]]:
@@ -127,7 +128,7 @@ def facts(report: Report) -> dict[str, Any]:
         "studies": wording.joined([wording.name(study) for study in studies]) or "study",
         "models": wording.joined([wording.name(model) for model in rows.models]),
         "answers": f"{len(rows.answers):,}",
-        "questions": f"{rows.answers['question_id'].nunique():,}",
+        "questions": f"{effects.questions_of(rows.answers).nunique():,}",
         "graders": wording.joined([wording.name(grader) for grader in graders]) or "none",
         "tokens": f"{int(rows.answers['tokens'].sum()):,}",
         "cost": f"{rows.answers['cost_usd'].sum():.2f}",

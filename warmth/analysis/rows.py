@@ -30,6 +30,7 @@ from warmth.analysis.comparable import (
     unevenly_scored,
     unfinished,
     unpaired,
+    unpaired_seeds,
 )
 from warmth.analysis.outcome import Rule, outcomes, rule_of
 from warmth.analysis.reading import checked_rows, frame, whole
@@ -135,7 +136,12 @@ def load(paths: Sequence[Path]) -> Rows:
     first = answers.drop_duplicates("run_number").set_index("answer_id")["run_number"]
     answers = answers.drop_duplicates("answer_id", ignore_index=True)
     refuse_two_answers(answers, evaluations)
-    warmth = pd.concat([warmth_rows(run) for run in evaluations], ignore_index=True)
+    ratings = pd.concat([rating_rows(run) for run in evaluations], ignore_index=True)
+    rater, *unused = ratings["rater"].value_counts().index if len(ratings) else [""]
+    if unused:
+        warnings.append(f"Ratings of warmth are those of {rater}, who rated most; left out: {', '.join(unused)}.")
+    ratings = ratings[ratings["rater"].eq(rater)]
+    warmth = pd.concat([warmth_rows(run, ratings) for run in evaluations], ignore_index=True)
     warmth = warmth.drop_duplicates([*IDENTITY, "text_id", "variant", "scorer"])
     plain = plain_checkpoints(answers, evaluations)
     name_arms([answers, warmth], plain)
@@ -149,7 +155,11 @@ def load(paths: Sequence[Path]) -> Rows:
     preferences = pd.DataFrame(chosen, columns=list(PREFERENCE))
     rule = rule_of(evaluations)
     outcomes(answers, rule)
-    warnings += [*unpaired(answers), *unevenly_scored(answers[~answers["task"].isin(apart(answers["task"].unique()))])]
+    warnings += [
+        *unpaired(answers),
+        *unpaired_seeds(answers),
+        *unevenly_scored(answers[~answers["task"].isin(apart(answers["task"].unique()))]),
+    ]
     free = answers["task"].isin(advice_tasks(evaluations))
     if free.all():
         raise UserError("the runs hold advice alone, which is neither right nor wrong; ask a task with answers as well")
@@ -293,17 +303,21 @@ def primary(graders: Mapping[str, Any], wanted: Sequence[str]) -> str:
     return next(iter(graders))
 
 
-def warmth_rows(run: FinishedRun) -> pd.DataFrame:
-    """A run's warmth scores; empty when none were taken."""
+def rating_rows(run: FinishedRun) -> pd.DataFrame:
+    """A run's ratings of warmth, each rater's latest of a text: folder, text_id, rater, rating (1 to 5; NaN: none)."""
+    rated = frame(run.folder / "ratings.jsonl", ("text_id", "rater", "rating"))
+    rated = rated.drop_duplicates(["text_id", "rater"], keep="last")
+    return rated.assign(rating=pd.to_numeric(rated["rating"], errors="coerce"), folder=str(run.folder))
+
+
+def warmth_rows(run: FinishedRun, ratings: pd.DataFrame) -> pd.DataFrame:
+    """A run's warmth scores with one rater's ratings of the same texts; empty when none were taken."""
     scores = frame(run.folder / "warmth.jsonl", WARMTH).rename(columns={"arm": "recipe"})
     scores["strength"] = float((run.config.get("recipe") or {}).get("strength") or 1.0)
     for name in ("checkpoint", "score"):
         scores[name] = pd.to_numeric(scores[name], errors="coerce")
-    rated = frame(run.folder / "ratings.jsonl", ("text_id", "rater", "rating"))
-    rated = rated[rated["rater"].eq(rated["rater"].iloc[0] if len(rated) else "")]  # the rater whose rows come first
-    rated = rated.drop_duplicates("text_id", keep="last")
-    scores = scores.merge(rated, on="text_id", how="left", validate="many_to_one")
-    return scores.assign(rating=pd.to_numeric(scores["rating"], errors="coerce"), folder=str(run.folder))
+    scores = scores.assign(folder=str(run.folder))
+    return scores.merge(ratings, on=["folder", "text_id"], how="left", validate="many_to_one")
 
 
 def prompt_rows(run: FinishedRun) -> pd.DataFrame:
