@@ -14,7 +14,8 @@ from warmth.store import read_json, write_json
 if TYPE_CHECKING:
     import pandas as pd
 
-OUTCOMES = {"dropped": "wrong", "wrong": "wrong_strict", "right": "wrong_lenient"}  # what becomes of a refusal
+# What becomes of a refusal, whatever `analysis.refused` says of it.
+OUTCOMES = {"dropped": "wrong_dropped", "wrong": "wrong_strict", "right": "wrong_lenient"}
 DIRECTIONS = ("more", "less", "different", "equivalent")
 NAMES = ("tasks", "contexts", "beliefs", "models", "graders")  # a single name may stand without brackets
 GROUPINGS = ("overall", "task", "context", "belief", "condition")  # values of a difference's column `family`
