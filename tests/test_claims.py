@@ -55,8 +55,18 @@ def test_refusals_are_counted_as_planned_whatever_the_rule_of_the_report():
 
 
 def test_a_hypothesis_without_answers_is_not_tested():
-    table = claims.tested(plan(Hypothesis("H1", "cold")), answers(0.1), 2.0)
-    assert list(table["verdict"]) == ["not tested"]
+    for told in (plan(Hypothesis("H1", "cold")), plan(Hypothesis("H1", "warm"), tasks=("another",))):
+        assert list(claims.tested(told, answers(0.1), 2.0)["verdict"]) == ["not tested"]
+
+
+def test_arms_that_share_no_scored_prompt_are_not_tested():
+    told = answers(0.2)
+    told.loc[told["arm"].eq("warm"), "prompt_id"] += " b"
+    claim = Hypothesis("H1", "warm")
+    assert list(claims.tested(plan(claim), told, 2.0)["verdict"]) == ["not tested"]
+    both = pd.concat([told, answers(0.2).assign(model="n")])
+    table = claims.tested(plan(claim), both, 2.0).set_index("model")
+    assert table["verdict"].to_dict() == {"m": "not tested", "n": "supported"}
 
 
 def test_a_margin_chosen_afterwards_is_called_exploratory():
