@@ -54,6 +54,12 @@ def test_refusals_are_counted_as_planned_whatever_the_rule_of_the_report():
     assert tables["wrong"]["difference"] - tables["right"]["difference"] == pytest.approx(10 / 400)
 
 
+def test_equivalence_is_held_to_the_margin_of_the_plan():
+    claim, told = Hypothesis("H0", "warm", direction="equivalent"), answers(0.2)
+    assert list(claims.tested(plan(claim, margin_points=2.0), told, 50.0)["verdict"]) == ["not supported"]
+    assert list(claims.tested(plan(claim), told, 50.0)["verdict"]) == ["supported"]
+
+
 def test_a_hypothesis_without_answers_is_not_tested():
     for told in (plan(Hypothesis("H1", "cold")), plan(Hypothesis("H1", "warm"), tasks=("another",))):
         assert list(claims.tested(told, answers(0.1), 2.0)["verdict"]) == ["not tested"]

@@ -96,6 +96,11 @@ def test_exclusions_hold_for_the_hypotheses(study, tmp_path):
     pd.testing.assert_frame_equal(less.differences, whole.differences)
 
 
+def test_refusals_that_the_report_counts_otherwise_than_the_plan_are_listed(study, tmp_path):
+    lines = planned(study, tmp_path, "refusals: wrong\n").supplement.deviations
+    assert "refusals: wrong in the hypotheses alone, as planned, dropped in other tables" in lines
+
+
 def test_answers_older_than_the_plan_are_refused(study, tmp_path):
     path = tmp_path / "plan.yaml"
     path.write_text(PLAN)
