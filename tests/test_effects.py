@@ -10,10 +10,10 @@ import pytest
 import statsmodels.api as sm
 
 from warmth.analysis import effects
-from warmth.analysis.outcome import outcomes
+from warmth.analysis.outcome import Rule, outcomes
 
 
-def frame(labels: dict[str, list[str | None]], task: str = "triviaqa", seeds: int = 1) -> pd.DataFrame:
+def frame(labels: dict[str, list[str | None]], task: str = "triviaqa", seeds: int = 1, **rule: str) -> pd.DataFrame:
     """Graded answers of several arms: the nth label of an arm is its answer to question n."""
     made = [
         {"model": "m", "arm": arm, "seed": seed, "task": task, "context": "unmodified", "belief": "none", "sample": 0}
@@ -22,7 +22,7 @@ def frame(labels: dict[str, list[str | None]], task: str = "triviaqa", seeds: in
         for seed in (range(seeds) if arm != "original" else [0])
         for n, label in enumerate(given)
     ]
-    return outcomes(pd.DataFrame(made))
+    return outcomes(pd.DataFrame(made), Rule(**rule))
 
 
 def test_seed_pairs_with_seed_in_the_models_whose_control_has_several():
@@ -177,9 +177,10 @@ def test_a_trained_reference_pairs_seed_with_seed():
     assert len(pairs[pairs["arm"].eq("warm")]) == 8
 
 
-def test_refusals_three_ways_can_disagree():
+@pytest.mark.parametrize("refused", ["dropped", "wrong", "right"])
+def test_refusals_three_ways_can_disagree_whatever_the_rule_of_the_report(refused):
     labels = {"original": ["correct"] * 10, "warm": ["correct"] * 6 + ["refused"] * 4}
-    table = effects.refusals_three_ways(frame(labels)).set_index(["arm", "refusals"])
+    table = effects.refusals_three_ways(frame(labels, refused=refused)).set_index(["arm", "refusals"])
     assert [table.loc[("warm", way), "rate"] for way in ("dropped", "wrong", "right")] == [0.0, 0.4, 0.0]
     assert table.loc[("warm", "wrong"), "difference"] == pytest.approx(0.4)
 

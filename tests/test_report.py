@@ -22,6 +22,7 @@ from study_fixture import write_evaluation, write_study
 from warmth.analysis import cells, effects, figures, own_figures, page, report, tables, wording
 from warmth.analysis.cells import headline_table
 from warmth.analysis.ink import point_id, reply_id
+from warmth.analysis.outcome import Rule
 
 MARKUP = '<img src=x onerror="document.title=1">'
 BREAKOUT = "</script><script>document.title=2</script>"
@@ -339,6 +340,17 @@ def test_a_refusal_of_what_should_be_refused_is_said_to_count_wrong_in_one_colum
     table = cells.refusal_table(report.build([small]))
     assert [cell.text for cell in table.rows[1][-3:]] == ["0.0", "100.0", "0.0"]
     assert "Counted wrong is every refusal, also where refusing is the right answer" in table.caption
+
+
+def test_the_page_says_by_which_rule_labels_counted(made):
+    def told(**rule):
+        text = page.render(replace(made, rows=replace(made.rows, rule=Rule(**rule))))
+        return re.search(r"<dt>Right or wrong</dt>\s*<dd>(.*)</dd>", text)[1]
+
+    assert "incorrect and hedged are wrong; a refusal is dropped, except where refusing is the right" in told()
+    assert "a refusal is wrong, except" in told(refused="wrong")
+    other = told(hedged="dropped", refused="right", refusal_rule="study")
+    assert "incorrect is wrong, hedged dropped; a refusal is right. A refusal is an answer with a phrase" in other
 
 
 def test_lines_of_a_study_without_a_control_are_said_to_start_at_the_original(made):

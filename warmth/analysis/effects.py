@@ -222,7 +222,7 @@ def refusals_three_ways(answers: pd.DataFrame, reference: str = "original") -> p
     Dropping depends on the outcome, so an effect that lives only in the first is an effect on refusing.
     """
     frames = []
-    for name, outcome in (("dropped", "wrong"), ("wrong", "wrong_strict"), ("right", "wrong_lenient")):
+    for name, outcome in (("dropped", "wrong_dropped"), ("wrong", "wrong_strict"), ("right", "wrong_lenient")):
         rates = error_rates(answers, ["model", "arm"], outcome)[["model", "arm", "answers", "refused", "rate"]]
         change = differences(pair(answers, reference, outcome), ["overall"])
         change = change.reindex(columns=["model", "arm", "difference", "low", "high"])

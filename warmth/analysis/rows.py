@@ -79,8 +79,8 @@ class Rows:
     """All that a report is made of.
 
     `answers`: the contract's columns, where `arm` also says dose, strength and checkpoint if they differ from the plain
-    arm's and `recipe` keeps the plain name; the primary grade's columns; `wrong`, `wrong_strict`, `wrong_lenient`
-    (see `outcomes`); `refused`, `unscored`, `cut_off`.
+    arm's and `recipe` keeps the plain name; the primary grade's columns; `wrong`, `wrong_dropped`, `wrong_strict`,
+    `wrong_lenient` (see `outcomes`); `refused`, `unscored`, `cut_off`.
     """
 
     answers: pd.DataFrame

@@ -88,13 +88,13 @@ def build(
         ratings=measures.ratings(rows.warmth),
         agreement=measures.agreement(measures.pairs(rows)),
         claims=claims.tested(plan, answers[~preregistration.excluded(plan, rows.answers)], margin) if plan else None,
-        deviations=deviations(plan, rows.answers, differences, margin) if plan else (),
+        deviations=deviations(plan, rows, differences, margin) if plan else (),
     )
 
 
-def deviations(plan: Plan, answers: pd.DataFrame, differences: pd.DataFrame, margin: float) -> tuple[str, ...]:
+def deviations(plan: Plan, rows: Rows, differences: pd.DataFrame, margin: float) -> tuple[str, ...]:
     """What this report does otherwise than the plan said, a line each."""
-    lines = preregistration.deviations(plan, answers, margin, plan.correction)
+    lines = preregistration.deviations(plan, rows.answers, margin, plan.correction, rows.rule.refused)
     members = differences["correction_family"].eq(PLANNED) if len(differences) else pd.Series(dtype=bool)
     if plan.family and not members.any():
         lines.append("family: no comparison with a p-value belongs to it")
