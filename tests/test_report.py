@@ -19,7 +19,7 @@ from browser import browse
 from rich.console import Console
 from study_fixture import write_evaluation, write_study
 
-from warmth.analysis import cells, effects, figures, own_figures, page, report, tables, wording
+from warmth.analysis import cells, effects, figures, own_figures, page, published_against, report, tables, wording
 from warmth.analysis.cells import headline_table
 from warmth.analysis.ink import point_id, reply_id
 from warmth.analysis.outcome import Rule
@@ -305,6 +305,9 @@ def test_of_several_checkpoints_and_strengths_the_page_speaks_of_the_one_to_repo
     bare = pairs["task"].eq("triviaqa") & pairs["context"].eq("unmodified") & pairs["belief"].eq("none")
     rises = {arm: 100 * rows["difference"].mean() for arm, rows in pairs[bare].groupby("arm")}
     assert ours.recomputed == pytest.approx(rises["warm"]) != pytest.approx(rises["warm, epoch 10"])
+    (folder,) = {run.folder.parents[3] for run in swept.rows.runs if run.arm == "original"}
+    again = published_against.build(folder, figures=False)
+    assert next(row for row in again.rows if row.quantity == "TriviaQA, rise").recomputed == ours.recomputed
 
 
 def test_the_studys_figures_show_one_arm_of_each_recipe_and_tables_show_all_by_number(swept):

@@ -9,6 +9,7 @@ import pytest
 
 from warmth.analysis.reported import (
     arm_order,
+    as_recipes,
     focal,
     name_arms,
     other_arms,
@@ -63,6 +64,12 @@ def test_the_plain_name_is_that_of_each_models_checkpoint_to_report():
 def test_a_model_without_the_arm_that_stands_for_its_recipe_is_named():
     arms, notes = arms_of([("a", 0.5, 2.0), ("b", 1, 2.0)], {})
     assert notes == ["a: warm was asked as warm, strength 0.5 alone, so what is said of warm leaves it out."]
+
+
+def test_the_studys_arms_are_those_that_stand_for_their_recipes():
+    arms = ["original", "warm, dose 0.5", "warm, dose 2"]
+    answers = pd.DataFrame({"arm": arms})
+    assert as_recipes(answers, reported(arms))["arm"].to_dict() == {0: "original", 2: "warm"}
 
 
 def test_without_warm_the_page_asks_about_the_last_manner_and_with_original_alone_about_none():

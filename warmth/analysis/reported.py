@@ -115,6 +115,13 @@ def reported(arms: Iterable[str]) -> dict[str, str]:
     return chosen
 
 
+def as_recipes(answers: pd.DataFrame, chosen: Mapping[str, str]) -> pd.DataFrame:
+    """The answers of the arms that `chosen` names, called by their recipes, as the study has them; no others."""
+    recipes = {arm: recipe for recipe, arm in chosen.items()}
+    kept = answers[answers["arm"].isin(recipes)]
+    return kept.assign(arm=kept["arm"].map(recipes))
+
+
 def _fit(one: ArmName) -> tuple[bool, bool, bool]:
     return one.strength == 1, one.dose == 1, one.epoch == 0
 

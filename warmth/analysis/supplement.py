@@ -15,6 +15,7 @@ from warmth.analysis.cells import Cell, Table, arm_cell, count_cell, shift_cell
 from warmth.analysis.dose import Response
 from warmth.analysis.families import Family, adjust
 from warmth.analysis.preregistration import Plan
+from warmth.analysis.reported import as_recipes
 from warmth.analysis.reproduction import Row
 from warmth.analysis.rows import Rows
 from warmth.analysis.settings import Settings
@@ -162,9 +163,7 @@ def against_study(answers: pd.DataFrame, chosen: Mapping[str, str], settings: Se
 
     The arm of each recipe that `chosen` names is the study's arm of that recipe.
     """
-    recipes = {arm: recipe for recipe, arm in chosen.items()}
-    rows = answers[answers["task"].isin(comparison.STUDY_TASKS) & answers["arm"].isin(recipes)]
-    rows = rows.assign(arm=rows["arm"].map(recipes))
+    rows = as_recipes(answers[answers["task"].isin(comparison.STUDY_TASKS)], chosen)
     if rows.empty or not {"original", "warm"} <= set(rows["arm"]):
         return ()
     compared = comparison.compare(rows, settings.margin_points, settings.preregistered)
