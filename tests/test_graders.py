@@ -332,6 +332,38 @@ def test_a_multiple_choice_answer_is_the_letter_it_settles_on(text, expected):
     assert label(text, CHOICE, Letter()) == expected
 
 
+MOLECULES = {"A": "IgD", "B": "RNA", "C": "10 B", "D": "Vitamin C", "E": "both A and B", "F": "0, 1, and 2"}
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("RNA is the correct answer.", "B"),
+        ("IgD is correct.", "A"),
+        ("C (RNA) is the correct answer", "C"),
+        ("The answer is vitamin C.", "D"),
+        ("Vitamin C is correct.", "D"),
+        ("Vitamin C. (A) is a wrong one.", "D"),
+        ("The answer is not vitamin C, it is B.", "B"),
+        ("10 B is right.", "C"),
+        ("Both A and B is the answer.", "E"),
+        ("B and A", "ambiguous"),
+        ("The mRNA is right.", "ambiguous"),
+        ("0, 1, and 2 is correct.", "F"),
+    ],
+)
+def test_a_letter_inside_a_word_or_an_option_s_text_chooses_nothing(text, letter):
+    for right in MOLECULES:
+        expected = letter if letter == "ambiguous" else "correct" if right == letter else "incorrect"
+        assert label(text, Question("q", "t", "Which?", (right,), options=MOLECULES), Letter()) == expected
+
+
+def test_options_that_only_a_sign_tells_apart_are_told_apart_by_their_letter_alone():
+    question = Question("q", "t", "What is 4 - 15?", ("A",), options={"A": "-11", "B": "11", "C": "15"})
+    for text, expected in {"It is -11.": "ambiguous", "It is 11.": "ambiguous", "A. -11": "correct"}.items():
+        assert label(text, question, Letter()) == expected
+
+
 @pytest.mark.parametrize(
     ("text", "finish", "expected"),
     [
