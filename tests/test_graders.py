@@ -400,6 +400,37 @@ def test_an_arithmetic_answer_is_the_last_result_as_a_value(text, finish, expect
 
 
 @pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        ("24", "24 hours = 1 day."),
+        ("25", "25 cents = 0.25 dollars."),
+        ("120", "$120 total = $40 per person."),
+        ("40", "40 for n = 8"),
+        ("3", "3 with a remainder = 2"),
+        ("7", "x = 7, y = 3"),
+        ("1200", "x = 1,200, y = 3"),
+        ("48", "16 * 3 = 48 hours = 2 days"),
+        ("3", "17 / 5 = 3 with a remainder = 2"),
+        ("24", "24 = 12 * 2"),
+        ("400", "600 * 2 = 1200 / 3 = 400"),
+        ("24", "6 * 4 = total = 24"),
+        ("15", "22 apples – 7 apples = 15 apples"),
+        ("12", "120*.1=$12"),
+        ("56", "7x8 = 56"),
+        ("25", "5² = 25"),
+        ("800", "8(100)=800"),
+        ("33", "100/3 = 33"),
+        ("10", "20% of $50 = $10"),
+        ("15", "5 times 3 = 15"),
+        ("8", "5 apples and 3 oranges = 8 pieces"),
+        ("150", "2 hours 30 minutes = 150 minutes"),
+    ],
+)
+def test_an_equation_goes_on_after_a_step_and_not_after_a_result(result, text):
+    assert label(f"The answer is {text}", Question("q", "t", "How much?", (result,)), Number()) == "correct"
+
+
+@pytest.mark.parametrize(
     ("reference", "text"),
     [
         ("0.75", "3/4"),
