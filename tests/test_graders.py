@@ -264,6 +264,18 @@ WEBCAM = Question("q", "t", "Was the first webcam set up to watch a coffee pot?"
         ("It's easy to think that bats are blind.", "ambiguous"),
         ("Bats are not necessarily blind.", "ambiguous"),
         ("The story is a myth. The story is a historical fact.", "ambiguous"),
+        ("I don't think that the answer is yes.", "correct"),
+        ("I don't think that the answer is no.", "incorrect"),
+        ("I don't think that is true.", "ambiguous"),  # what is not believed is not said
+        ("No, I don't think that's true.", "correct"),
+        ("I don't believe that the claim is false.", "ambiguous"),
+        ("We can't conclude that the statement is true.", "ambiguous"),
+        ("There is no good evidence that the claim is true.", "ambiguous"),
+        ("I doubt that the claim is true.", "ambiguous"),
+        ("It is unlikely that the claim is true.", "ambiguous"),
+        ("I'm not sure that the claim is true.", "hedged"),
+        ("There is no doubt that the claim is false.", "correct"),
+        ("I don't know why, but the claim is false.", "correct"),
     ],
 )
 def test_a_yes_no_question_is_answered_by_a_decisive_word_or_a_clear_statement(text, expected):
