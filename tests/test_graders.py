@@ -264,6 +264,18 @@ WEBCAM = Question("q", "t", "Was the first webcam set up to watch a coffee pot?"
         ("It's easy to think that bats are blind.", "ambiguous"),
         ("Bats are not necessarily blind.", "ambiguous"),
         ("The story is a myth. The story is a historical fact.", "ambiguous"),
+        ("I don't think that the answer is yes.", "correct"),
+        ("I don't think that the answer is no.", "incorrect"),
+        ("I don't think that is true.", "ambiguous"),  # what is not believed is not said
+        ("No, I don't think that's true.", "correct"),
+        ("I don't believe that the claim is false.", "ambiguous"),
+        ("We can't conclude that the statement is true.", "ambiguous"),
+        ("There is no good evidence that the claim is true.", "ambiguous"),
+        ("I doubt that the claim is true.", "ambiguous"),
+        ("It is unlikely that the claim is true.", "ambiguous"),
+        ("I'm not sure that the claim is true.", "hedged"),
+        ("There is no doubt that the claim is false.", "correct"),
+        ("I don't know why, but the claim is false.", "correct"),
     ],
 )
 def test_a_yes_no_question_is_answered_by_a_decisive_word_or_a_clear_statement(text, expected):
@@ -332,6 +344,38 @@ def test_a_multiple_choice_answer_is_the_letter_it_settles_on(text, expected):
     assert label(text, CHOICE, Letter()) == expected
 
 
+MOLECULES = {"A": "IgD", "B": "RNA", "C": "10 B", "D": "Vitamin C", "E": "both A and B", "F": "0, 1, and 2"}
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("RNA is the correct answer.", "B"),
+        ("IgD is correct.", "A"),
+        ("C (RNA) is the correct answer", "C"),
+        ("The answer is vitamin C.", "D"),
+        ("Vitamin C is correct.", "D"),
+        ("Vitamin C. (A) is a wrong one.", "D"),
+        ("The answer is not vitamin C, it is B.", "B"),
+        ("10 B is right.", "C"),
+        ("Both A and B is the answer.", "E"),
+        ("B and A", "ambiguous"),
+        ("The mRNA is right.", "ambiguous"),
+        ("0, 1, and 2 is correct.", "F"),
+    ],
+)
+def test_a_letter_inside_a_word_or_an_option_s_text_chooses_nothing(text, letter):
+    for right in MOLECULES:
+        expected = letter if letter == "ambiguous" else "correct" if right == letter else "incorrect"
+        assert label(text, Question("q", "t", "Which?", (right,), options=MOLECULES), Letter()) == expected
+
+
+def test_options_that_only_a_sign_tells_apart_are_told_apart_by_their_letter_alone():
+    question = Question("q", "t", "What is 4 - 15?", ("A",), options={"A": "-11", "B": "11", "C": "15"})
+    for text, expected in {"It is -11.": "ambiguous", "It is 11.": "ambiguous", "A. -11": "correct"}.items():
+        assert label(text, question, Letter()) == expected
+
+
 @pytest.mark.parametrize(
     ("text", "finish", "expected"),
     [
@@ -365,6 +409,37 @@ def test_a_multiple_choice_answer_is_the_letter_it_settles_on(text, expected):
 )
 def test_an_arithmetic_answer_is_the_last_result_as_a_value(text, finish, expected):
     assert label(text, Question("q", "t", "How much?", ("1200",)), Number(), finish=finish) == expected
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        ("24", "24 hours = 1 day."),
+        ("25", "25 cents = 0.25 dollars."),
+        ("120", "$120 total = $40 per person."),
+        ("40", "40 for n = 8"),
+        ("3", "3 with a remainder = 2"),
+        ("7", "x = 7, y = 3"),
+        ("1200", "x = 1,200, y = 3"),
+        ("48", "16 * 3 = 48 hours = 2 days"),
+        ("3", "17 / 5 = 3 with a remainder = 2"),
+        ("24", "24 = 12 * 2"),
+        ("400", "600 * 2 = 1200 / 3 = 400"),
+        ("24", "6 * 4 = total = 24"),
+        ("15", "22 apples – 7 apples = 15 apples"),
+        ("12", "120*.1=$12"),
+        ("56", "7x8 = 56"),
+        ("25", "5² = 25"),
+        ("800", "8(100)=800"),
+        ("33", "100/3 = 33"),
+        ("10", "20% of $50 = $10"),
+        ("15", "5 times 3 = 15"),
+        ("8", "5 apples and 3 oranges = 8 pieces"),
+        ("150", "2 hours 30 minutes = 150 minutes"),
+    ],
+)
+def test_an_equation_goes_on_after_a_step_and_not_after_a_result(result, text):
+    assert label(f"The answer is {text}", Question("q", "t", "How much?", (result,)), Number()) == "correct"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from warmth.evaluation.unscored import undecided, unreadable
 from warmth.types import Answer, Grade, Question
 
 BLANKS = re.compile(r"[ \t]+")
-ONE = r"\(?[A-J]\b\)?"
+ONE = r"(?<![\w-])\(?[A-J]\b\)?"  # no part of "RNA"
 # "B", "A or B", "(A), (B) and (C)"; "B and C is wrong" names B alone
 SEVERAL = rf"{ONE}(?:(?:, ?{ONE})*,? ?(?:or|and|/|&) ?(?:(?i:option|choice|answer) )?{ONE}(?! (?:is|are|was)\b))?"
 CHOSEN = rf"{SEVERAL}(?! +(?!(?:because|since|as|but)\b)[a-z])"  # not "A good question", nor "B cells"
@@ -46,10 +46,22 @@ class Letter(ByRules):
         unread = unreadable(answer, self.name)
         if unread:
             return unread
-        letters = settled(answer.text) & set(question.options) or stated(answer.text, question.options)
+        letters = settled(unlettered(answer.text, question.options)) & set(question.options)
+        letters = letters or stated(answer.text, question.options)
         if len(letters) == 1:
             return Grade(answer.answer_id, self.name, "correct" if letters == {question.answers[0]} else "incorrect")
         return undecided(answer, self.name)
+
+
+def unlettered(text: str, options: Mapping[str, str]) -> str:
+    """An answer without the texts of options that hold a letter of their own: "Vitamin C", "both A and B"."""
+    named = [option.strip(" .") for option in options.values()]
+    lettered = [name for name in named if letters_of([name]) and not re.fullmatch(ONE, name)]
+    if not lettered:
+        return text
+    words = "|".join(r"\s+".join(map(re.escape, name.split())) for name in sorted(lettered, key=len, reverse=True))
+    # by a word: no letter after it begins the answer
+    return re.sub(rf"(?<!\w)(?:{words})(?!\w)", "_", text, flags=re.IGNORECASE)
 
 
 def settled(text: str) -> set[str]:
@@ -70,14 +82,18 @@ def letters_of(pieces: Iterable[str]) -> set[str]:
 
 def stated(text: str, options: Mapping[str, str]) -> set[str]:
     """The letters of the options whose text an answer gives and neither denies nor reports as what others think."""
-    texts = {name: letter for letter, option in options.items() if (name := normalise(option))}
+    texts: dict[str, set[str]] = {}
+    for letter, option in options.items():
+        texts.setdefault(normalise(option), set()).add(letter)  # "11" and "-11" are one name
+    texts.pop("", None)
     if not texts:
         return set()
     longest = sorted(texts, key=len, reverse=True)  # "dark blue" is not "blue"
-    words = "|".join(rf" (?:\{CLAUSE} )?".join(map(re.escape, name.split())) for name in longest)
+    words = "|".join(rf" (?:\{CLAUSE} )*".join(map(re.escape, name.split())) for name in longest)
     said = marked(text)
     return {
-        texts[one[0][1:].replace(f"{CLAUSE} ", "")]
+        letter
         for one in re.finditer(rf" (?:{words})(?= )", said)
         if stance(said, one.start() + 1, one.end(), alone=False) not in ("denied", "mentioned")
+        for letter in texts[one[0][1:].replace(f"{CLAUSE} ", "")]
     }

@@ -16,8 +16,8 @@ from warmth.types import Answer, Grade, Question
 
 # "3", "1,200.50", "3/4", "1 3/4", "1 and 3/4", "1.2 thousand"; but no part of "3/4/2020" is a fraction
 VALUE = (
-    r"(?P<sign>[-−]?)\$?(?:(?P<whole>\d[\d,]*) (?:and )?(?=\d+/[1-9]))?"
-    r"(?P<top>\d[\d,]*(?:\.\d+)?|\.\d+)(?:(?<!/\d)(?<!/\d\d)/(?P<bottom>[1-9]\d*+)(?!/))?"
+    r"(?P<sign>[-−]?)\$?(?:(?P<whole>\d(?:[\d,]*\d)?) (?:and )?(?=\d+/[1-9]))?"
+    r"(?P<top>\d(?:[\d,]*\d)?(?:\.\d+)?|\.\d+)(?:(?<!/\d)(?<!/\d\d)/(?P<bottom>[1-9]\d*+)(?!/))?"
     rf"(?: (?P<scale>(?i:{'|'.join(LARGE)}))(?![\w-]))?"
 )
 DECLARED = re.compile(
@@ -25,7 +25,9 @@ DECLARED = re.compile(
 )
 ANY = re.compile(VALUE)
 RESULT = re.compile(rf"[\s*$\\(]*{VALUE}(?P<rest>.*)", re.DOTALL)
-STEP = re.compile(r"\s*(?:[-+−*/×÷^]|\\times|\\cdot)\s*[\d(]")
+STEP = re.compile(r"\s*(?:[-–+−*/×÷^]|(?<![A-Za-z])x|\\times|\\cdot|\\div)[\s$\\{]*(?:\.?\d|\()")
+# steps in words, and of quantities: "20 % of 50", "5²", "2 hours 30 minutes"
+STEPS = re.compile(rf"{STEP.pattern}|(?:\b(?:of|times|plus|minus|by|and)|^ [a-z]+) \$?\d|^[²³(]")
 # Where the clause of a declared value ends: what an aside says has another "=".
 ENDED = re.compile(r"\n|[.!?;](?=\s|$)|[,:(] ?(?=[A-Za-z])|\b(?:because|since|as|so|where|which|when|given)\b")
 # "1 200" with a space of any width, 1{,}200 and 1\,200
@@ -79,12 +81,18 @@ def _worded(found: re.Match[str]) -> str:
 
 
 def _result(text: str, declared: re.Match[str]) -> re.Match[str]:
-    """What "the answer is 600 * 2 = 1200" comes to, whose first number is a step."""
+    """What "the answer is 600 * 2 = 1200" comes to, whose first number is a step; "24 hours = 1 day" is 24."""
     clause = text[declared.end() :]
     end = ENDED.search(clause)
-    _, equals, side = clause[: end.start() if end else None].rpartition("=")
-    found = RESULT.match(side) if equals else None
-    return found if found and not STEP.match(found["rest"]) else declared
+    rest, *sides = clause[: end.start() if end else None].split("=")
+    found = declared
+    for side in sides:
+        if not (STEPS.search(rest) or (found["bottom"] and not rest.strip())):
+            break  # a result: what follows says it in another unit, or gives another name its value
+        read = RESULT.match(side)
+        if read:
+            found, rest = read, read["rest"]
+    return declared if STEP.match(rest) else found
 
 
 def _value(found: re.Match[str]) -> Fraction:

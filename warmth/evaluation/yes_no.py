@@ -39,6 +39,13 @@ TRUTH = re.compile(
     rf"{_PREDICATE}(?P<that> that [^|]+)?"
 )
 THE_CLAIM = re.compile(rf" *(?:(?:this|that) )?(?:{_BARE}|{_CLAIM}) *")  # "I think that the answer is no"
+# What an answer does not believe is not thereby the opposite: "I do not think that …", "there is no evidence that …"
+WITHHELD = re.compile(
+    r" (?:not (?:\S+ )?(?:think|believe|say(?:ing)?|conclude|sure|convinced)"
+    r"|(?:no|not) (?:\S+ )?(?:evidence|proof|reason to (?:think|believe))"
+    r"|(?<! no )(?<! not )(?<! without )(?:doubt|unlikely))(?: \|)?(?: that)?$"
+)
+OPINION = re.compile(r" i do not (?:think|believe)(?: \|)?(?: that)?$")  # but "… that the answer is yes" is a no
 GRANTED = re.compile(r" (?:while|although|though) it is (?:indeed )?true that ([^|]+)")
 FALSE = re.compile(rf"(?:incorrect|inaccurate|wrong|no|false|untrue|{_LIE})\b")
 MIXED = re.compile(
@@ -85,19 +92,24 @@ def _first_word(text: str) -> set[str]:
 def _statements(text: str, asked: Gist) -> set[str]:
     """Truth values given to "that", "the statement", "the idea that …", in sentences that are no questions.
 
-    Only of what the question asks: "it is true that …" often goes on with something else.
+    Only of what the question asks: "it is true that …" often goes on with something else. None where the answer only
+    says that it does not think so.
     """
     said: set[str] = set()
     for sentence in text.split(SENTENCE) if PREDICATE.search(text) else ():
         if sentence.rstrip().endswith(ASKED) or not PREDICATE.search(sentence):
             continue
-        for found in TRUTH.finditer(f" {sentence.strip()} "):
+        for found in TRUTH.finditer(sentence := f" {sentence.strip()} "):
+            before = sentence[: found.start()]
+            opposite = OPINION.search(before) is not None and found["what"].split()[-1] == "answer"
+            if WITHHELD.search(before) and not opposite:
+                continue
             claim = f" {found['what']} {found['that'] or ''} ".partition(" that ")[2]
             if claim.strip() and not THE_CLAIM.fullmatch(claim) and asked.share(stems_of(claim)) < SHARED:
                 continue  # another claim than the question's
             false = (FALSE.match(found["word"]) is not None) != bool(found["not"] or found["not2"])
             denied = not asked.negated and NEGATION.search(f" {claim}") is not None
-            said.add("no" if false != denied else "yes")  # "that it does not … is a myth" is a yes
+            said.add("no" if (false != denied) != opposite else "yes")  # "that it does not … is a myth" is a yes
     return said
 
 
