@@ -6,11 +6,13 @@ import csv
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from fakes import ModelServer
 from statsmodels.stats.inter_rater import cohens_kappa
 from study_fixture import write_study
 
+from warmth.agreement import page
 from warmth.analysis import grading
 from warmth.analysis.agreement import alpha, jackknife, kappa, share
 from warmth.analysis.effects import clustered_mean
@@ -166,12 +168,19 @@ def test_a_second_judge_gives_agreement_and_a_bridge(warmth, tmp_path):
                 row["label"] = "incorrect"
         grades.write_text("".join(json.dumps(row) + "\n" for row in rows + second))
     labelled(tmp_path / "L.csv", folder)
-    found = json.loads(warmth("agreement", tmp_path / "L.csv", folder, "--json")[1])["judges"]
+    made = json.loads(warmth("agreement", tmp_path / "L.csv", folder, "--json")[1])
+    found = made["judges"]
     (pair,) = [row for row in found["pairs"] if "judge:b-2026-01-01" in (row["first"], row["second"])][:1]
     assert 0 < pair["kappa"]["value"] < 1 and 0.5 < pair["same"] < 1
     bridge = {row["arm"]: row for row in found["bridge"] if row["second"] == "judge:b-2026-01-01"}
     assert set(bridge) == {"original", "warm"}
     assert all(row["rate_second"] > row["rate_first"] and row["low"] > 0 for row in bridge.values())
+    found["bridge"] = [row | {"model": model} for model in "ab" for row in bridge.values()]
+    table = grading.bridge_table(pd.DataFrame(found["bridge"]))
+    assert [row[0].text for row in table.rows] == ["a", "a", "b", "b"] and table.columns[:2] == ["Model", "Arm"]
+    shown = page(made)[-1]  # on the terminal as well
+    assert [column.header for column in shown.columns][:2] == ["Model", "Arm"]
+    assert [str(cell) for cell in shown.columns[0].cells] == ["a", "a", "b", "b"]
 
 
 @pytest.mark.parametrize(
