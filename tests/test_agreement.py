@@ -14,8 +14,9 @@ from study_fixture import write_study
 
 from warmth.agreement import page
 from warmth.analysis import grading
-from warmth.analysis.agreement import alpha, jackknife, kappa, share
+from warmth.analysis.agreement import alpha, corrected, jackknife, kappa, share
 from warmth.analysis.effects import clustered_mean
+from warmth.analysis.outcome import Rule
 from warmth.analysis.rows import load
 from warmth.evaluation import attacks
 
@@ -105,6 +106,19 @@ def test_a_grader_that_likes_warm_answers_is_found_out_and_corrected(warmth, fol
     assert said in warmth("agreement", tmp_path / "L.csv", folder)[1]
     graded = grading.build(load([folder]), tmp_path / "L.csv")
     assert grading.correction_table(graded).caption.endswith(f"{said[0].upper()}{said[1:]}.")
+
+
+def test_refusals_by_the_studys_phrases_are_counted_three_ways_whatever_the_labels_say():
+    said = ["I cannot help with that.", "It is Paris.", "It is Rome.", "It is Oslo."]
+    labels = ["incorrect", "correct", "incorrect", "correct"]
+    asked = pd.DataFrame({"question_id": list("abcd"), "prompt_id": list("abcd"), "text": said, "label": labels})
+    frame = asked.assign(truth_label=labels, weight=1.0, task="triviaqa", context="unmodified", belief="none")
+    frame = pd.concat([frame.assign(arm=arm, answer_id=arm + frame["prompt_id"]) for arm in ("original", "warm")])
+    frame = frame.assign(model="m", seed=0, sample=0, finish="stop").reset_index(drop=True)
+    made = corrected(frame, Rule(refusal_rule="study"))["rates"]
+    raw = {row["refused"]: row["value"] for row in made if row["method"] == "raw" and row["arm"] == "warm"}
+    assert raw == {"dropped": pytest.approx(1 / 3), "right": 0.25, "wrong": 0.5}
+    assert {row["refused"] for row in corrected(frame, Rule())["rates"]} == {"dropped"}  # no label says refused
 
 
 def test_the_page_stands_in_a_terminal(warmth, folder, tmp_path):
