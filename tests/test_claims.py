@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from warmth.analysis import claims, effects
+from warmth.analysis.outcome import Rule, outcomes
 from warmth.analysis.preregistration import Hypothesis, Plan
 
 
@@ -18,9 +20,8 @@ def answers(rise, questions=400):
         for arm, wrong in (("original", base), ("warm", other))
     ]
     frame = pd.concat(parts, ignore_index=True).assign(model="m", task="t", context="unmodified", belief="none", seed=0)
-    return frame.assign(
-        sample=0, prompt_id=frame["question_id"], wrong_strict=frame["wrong"], wrong_lenient=frame["wrong"]
-    )
+    fixed = dict.fromkeys(("wrong_dropped", "wrong_strict", "wrong_lenient"), frame["wrong"])
+    return frame.assign(sample=0, prompt_id=frame["question_id"], **fixed)
 
 
 def plan(*hypotheses, **more):
@@ -41,9 +42,37 @@ def test_no_effect_is_claimed_by_equivalence_not_by_a_large_p():
     assert list(few["verdict"]) != ["supported"] and list(many["verdict"]) == ["supported"]
 
 
+def test_refusals_are_counted_as_planned_whatever_the_rule_of_the_report():
+    told = answers(0.2)
+    refused = told["arm"].eq("warm") & told["question_id"].isin([f"q{n}" for n in range(10)])
+    label = told["wrong"].map({0.0: "correct", 1.0: "incorrect"}).mask(refused, "refused")
+    told = outcomes(told.assign(label=label, finish="stop"), Rule(refused="wrong"))
+    claim = Hypothesis("H1", "warm")
+    ways = ("dropped", "wrong", "right")
+    tables = {way: claims.tested(plan(claim, refusals=way), told, 2.0).iloc[0] for way in ways}
+    assert [tables[way]["pairs"] for way in ways] == [390, 400, 400]
+    assert tables["wrong"]["difference"] - tables["right"]["difference"] == pytest.approx(10 / 400)
+
+
+def test_equivalence_is_held_to_the_margin_of_the_plan():
+    claim, told = Hypothesis("H0", "warm", direction="equivalent"), answers(0.2)
+    assert list(claims.tested(plan(claim, margin_points=2.0), told, 50.0)["verdict"]) == ["not supported"]
+    assert list(claims.tested(plan(claim), told, 50.0)["verdict"]) == ["supported"]
+
+
 def test_a_hypothesis_without_answers_is_not_tested():
-    table = claims.tested(plan(Hypothesis("H1", "cold")), answers(0.1), 2.0)
-    assert list(table["verdict"]) == ["not tested"]
+    for told in (plan(Hypothesis("H1", "cold")), plan(Hypothesis("H1", "warm"), tasks=("another",))):
+        assert list(claims.tested(told, answers(0.1), 2.0)["verdict"]) == ["not tested"]
+
+
+def test_arms_that_share_no_scored_prompt_are_not_tested():
+    told = answers(0.2)
+    told.loc[told["arm"].eq("warm"), "prompt_id"] += " b"
+    claim = Hypothesis("H1", "warm")
+    assert list(claims.tested(plan(claim), told, 2.0)["verdict"]) == ["not tested"]
+    both = pd.concat([told, answers(0.2).assign(model="n")])
+    table = claims.tested(plan(claim), both, 2.0).set_index("model")
+    assert table["verdict"].to_dict() == {"m": "not tested", "n": "supported"}
 
 
 def test_a_margin_chosen_afterwards_is_called_exploratory():

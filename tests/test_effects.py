@@ -10,10 +10,10 @@ import pytest
 import statsmodels.api as sm
 
 from warmth.analysis import effects
-from warmth.analysis.outcome import outcomes
+from warmth.analysis.outcome import Rule, outcomes
 
 
-def frame(labels: dict[str, list[str | None]], task: str = "triviaqa", seeds: int = 1) -> pd.DataFrame:
+def frame(labels: dict[str, list[str | None]], task: str = "triviaqa", seeds: int = 1, **rule: str) -> pd.DataFrame:
     """Graded answers of several arms: the nth label of an arm is its answer to question n."""
     made = [
         {"model": "m", "arm": arm, "seed": seed, "task": task, "context": "unmodified", "belief": "none", "sample": 0}
@@ -22,7 +22,25 @@ def frame(labels: dict[str, list[str | None]], task: str = "triviaqa", seeds: in
         for seed in (range(seeds) if arm != "original" else [0])
         for n, label in enumerate(given)
     ]
-    return outcomes(pd.DataFrame(made))
+    return outcomes(pd.DataFrame(made), Rule(**rule))
+
+
+def test_seed_pairs_with_seed_in_the_models_whose_control_has_several():
+    trained = {"original": ["correct"] * 4, "control": ["incorrect"] * 4, "warm": ["incorrect"] * 4}
+    several, one = frame(trained, seeds=2), frame(trained, seeds=2).assign(model="n")
+    one = one[one["seed"].eq(0) | one["arm"].eq("warm")]
+    pairs = effects.pair(pd.concat([several, one], ignore_index=True), "control")
+    assert pairs.groupby(["model", "arm", "seed"]).size().to_dict() == {
+        ("m", "original", 0): 4, ("m", "warm", 0): 4, ("m", "warm", 1): 4,
+        ("n", "original", 0): 4, ("n", "warm", 0): 4, ("n", "warm", 1): 4,
+    }  # fmt: skip
+
+
+def test_tasks_may_use_the_same_ids_for_their_questions():
+    rows = frame({"original": ["correct"] * 4, "warm": ["incorrect"] * 4})
+    both = pd.concat([rows, rows.assign(task="medqa", prompt_id=rows["prompt_id"] + "m")], ignore_index=True)
+    numbered = both.assign(question_id=effects.questions_of(both))
+    assert effects.difference(effects.pair(numbered))["questions"] == 8
 
 
 def test_wilson_interval_as_worked_by_hand():
@@ -168,9 +186,10 @@ def test_a_trained_reference_pairs_seed_with_seed():
     assert len(pairs[pairs["arm"].eq("warm")]) == 8
 
 
-def test_refusals_three_ways_can_disagree():
+@pytest.mark.parametrize("refused", ["dropped", "wrong", "right"])
+def test_refusals_three_ways_can_disagree_whatever_the_rule_of_the_report(refused):
     labels = {"original": ["correct"] * 10, "warm": ["correct"] * 6 + ["refused"] * 4}
-    table = effects.refusals_three_ways(frame(labels)).set_index(["arm", "refusals"])
+    table = effects.refusals_three_ways(frame(labels, refused=refused)).set_index(["arm", "refusals"])
     assert [table.loc[("warm", way), "rate"] for way in ("dropped", "wrong", "right")] == [0.0, 0.4, 0.0]
     assert table.loc[("warm", "wrong"), "difference"] == pytest.approx(0.4)
 

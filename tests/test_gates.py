@@ -102,7 +102,8 @@ def failure(run, study, arm=WARM, engine=ENGINE):
 
 def test_a_comparable_arm_passes_every_gate(original):
     study = study_of("warm")
-    assert set(verdicts(stored(original, study, changed()), study).values()) == {"pass"}
+    labels = {f"a{number}": "correct" for number in range(10)}
+    assert set(verdicts(stored(original, study, changed(), labels=labels), study).values()) == {"pass"}
 
 
 @pytest.mark.parametrize(
@@ -156,6 +157,18 @@ def test_refusals_by_different_graders_are_not_compared(tmp_path):
     stored(tmp_path, study_of("none", "none"), [answer(number) for number in range(10)], labels={})
     run = stored(tmp_path, study_of("warm"), changed(), labels={"a1": "refused", "a2": "refused"})
     assert verdicts(run, study_of("warm"))["refused"] == "skipped"
+
+
+def test_a_task_that_another_grader_graded_there_is_no_refusal_less(tmp_path):
+    graders, study = {"t": "alias", "u": "judge:new"}, study_of("warm")
+    labels = {f"a{number}": "refused" if number in (3, 4) else "correct" for number in range(10)}
+    rows = [{"task": "t" if number < 3 else "u"} for number in range(10)]
+    for told, text, grader in ((study_of("none", "none"), "It is.", "judge:old"), (study, "Oh!", "judge:new")):
+        asked = [answer(number, text=text, **row) for number, row in enumerate(rows)]
+        run = stored(tmp_path, told, asked, labels={f"a{number}": labels[f"a{number}"] for number in range(3)})
+        run.append("grades", [{"answer_id": f"a{n}", "grader": grader, "label": labels[f"a{n}"]} for n in range(3, 10)])
+    found = {result.gate: result for result in gates.check(run, study, WARM, ENGINE, graders)}
+    assert found["refused"].verdict == "pass" and found["refused"].detail.startswith("0.0 % here")
 
 
 def test_a_judge_that_was_replaced_does_not_count(original):

@@ -34,6 +34,14 @@ def test_a_contrast_is_the_difference_of_two_differences_against_every_reference
     assert row["low"] < row["difference"] < row["high"] and row["p"] <= row["p_holm"]
 
 
+def test_every_two_arms_are_contrasted_once_so_that_none_counts_twice_in_the_family():
+    frame = pd.concat([answers(), answers().query("arm == 'warm'").assign(arm="untransformed, epoch 3")])
+    table = manner.contrasts({name: effects.pair(frame, name) for name in ("original", "untransformed")})
+    found = [tuple(row) for row in table[["arm", "reference"]].to_numpy()]
+    controls = [("untransformed", "original"), ("untransformed, epoch 3", "original")]
+    assert found == [*controls, ("warm", "original"), ("warm", "untransformed")]
+
+
 def test_a_design_without_a_base_has_no_contrast():
     frame = answers()
     assert manner.contrasts({"original": effects.pair(frame[frame["context"].eq("sad")])}).empty

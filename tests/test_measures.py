@@ -77,6 +77,23 @@ def test_agreement_is_kendalls_tau_and_the_share_of_one_direction():
     )
 
 
+def test_ratings_of_two_judges_are_not_subtracted_from_each_other(study):
+    before = measures.pairs(rows.load([study]))["rating"]
+    (warm,) = study.glob("demo/evaluate/*-warm-*")
+    path = warm / "ratings.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    other = [{**line, "rater": "other", "rating": 1} for line in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in [*other, *lines]))
+    loaded = rows.load([study])
+    assert measures.pairs(loaded)["rating"].tolist() == before.tolist()
+    assert "Ratings of warmth are those of j, who rated most; left out: other." in loaded.warnings
+    path.write_text("".join(json.dumps(line) + "\n" for line in other))
+    (original,) = study.glob("demo/evaluate/*-none-*")
+    with (original / "ratings.jsonl").open("a") as ratings:
+        ratings.write(json.dumps(lines[0]) + "\n")
+    assert measures.pairs(rows.load([study]))["rating"].isna().all()  # no judge read both
+
+
 def test_all_three_measures_stand_on_the_page(study, tmp_path):
     loaded = rows.load([study])
     measures.export(loaded, tmp_path / "pairs.csv", str, 24)

@@ -50,13 +50,13 @@ def test_the_smallest_plan_can_be_frozen_and_read_again(path):
 
 def test_every_departure_is_a_line(path):
     plan = preregistration.read(path)
-    lines = preregistration.deviations(plan, answers(task="medqa", seed=[0, 1] * 4), 3.0, "bh", "wrong_strict")
+    lines = preregistration.deviations(plan, answers(task="medqa", seed=[0, 1] * 4), 3.0, "bh", "wrong")
     assert lines == [
         "tasks: planned but not there: triviaqa",
         "tasks: there but not planned: medqa",
         "training seeds: 1 planned, 2 there",
-        "refusals: planned dropped, analysed as wrong_strict",
-        "margin: 2 points planned, 3 used",
+        "refusals: dropped in the hypotheses alone, as planned, wrong in other tables",
+        "margin: 2 points in the hypotheses alone, as planned, 3 in other tables",
         "correction: holm planned, bh used",
     ]
     fewer = answers().loc[lambda table: table["question_id"].eq("q0") & table["arm"].eq("original")]
@@ -130,6 +130,7 @@ def test_an_edited_seal_is_found(path):
         (PLAN + "colour: red\n", "unknown key colour"),
         (PLAN + "correction: none\n", "correction=none is not allowed; choose from: holm, bh"),
         (PLAN.replace("questions: 2", "questions: two"), "questions=two is not a number"),
+        (PLAN.replace("points: 2", "points: 0"), "margin_points=0 must be above 0"),
         (
             PLAN.replace("family: [context]", "colour: [red]"),
             "family: unknown column colour; allowed: family, model, arm",

@@ -19,9 +19,10 @@ from browser import browse
 from rich.console import Console
 from study_fixture import write_evaluation, write_study
 
-from warmth.analysis import cells, effects, figures, own_figures, page, report, tables, wording
+from warmth.analysis import cells, effects, figures, own_figures, page, published_against, report, tables, wording
 from warmth.analysis.cells import headline_table
 from warmth.analysis.ink import point_id, reply_id
+from warmth.analysis.outcome import Rule
 
 MARKUP = '<img src=x onerror="document.title=1">'
 BREAKOUT = "</script><script>document.title=2</script>"
@@ -177,6 +178,16 @@ def test_the_answer_over_models_is_the_clustered_mean_of_all_their_pairs(tmp_pat
     assert f"interval {wording.span(mean.low, mean.high, sign=True)};" in first
     assert f"; from {by_model[0]} to {by_model[1]} by model, wrong more often in all." in first
     assert "the untransformed arm over 2 models: +" in control and "by model, warmer in all." in warmth
+    for path in (*tmp_path.glob("two/demo/evaluate/*-untransformed-*"), *tmp_path.glob("one/demo/evaluate/*-none-*")):
+        shutil.rmtree(path)
+    first, control, warmth = page.answer(report.build([tmp_path]))
+    assert "than the original in two: +" in first and "the untransformed arm in one: +" in control
+
+
+def test_without_an_original_the_answer_is_that_of_the_control(tmp_path):
+    root = write_study(tmp_path / "study", arms=("untransformed", "warm"), training=False)
+    (sentence, *_) = page.answer(report.build([root]))
+    assert sentence.startswith("The warm arm is wrong more often than the untransformed arm: +")
 
 
 def test_models_share_one_axis_of_differences_and_stand_side_by_side_where_there_is_one_arm(made):
@@ -282,26 +293,30 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
 
 
 def test_of_several_checkpoints_and_strengths_the_page_speaks_of_the_one_to_report_and_its_control(swept):
+    assert "At epoch 2: untransformed, warm." in swept.rows.warnings
     first, control, warmth = page.answer(swept)
-    assert first.startswith("The warm arm at epoch 2 is wrong more often than the original: +")
-    assert "than the untransformed arm at epoch 2: +" in control
-    assert "than those of the untransformed arm at epoch 2 (" in warmth
-    assert set(swept.controls["reference"]) == {"untransformed, epoch 2"}
-    assert "Lines: from the untransformed arm at epoch 2, so that" in swept.drawings["frontier"].caption
+    assert first.startswith("The warm arm is wrong more often than the original: +")
+    assert "than the untransformed arm: +" in control
+    assert "than those of the untransformed arm (" in warmth
+    assert set(swept.controls["reference"]) == {"untransformed"}
+    assert "Lines: from the untransformed arm, so that" in swept.drawings["frontier"].caption
     ours = next(row for row in swept.supplement.published if row.quantity == "TriviaQA, rise")
     pairs = effects.pair(swept.rows.answers)
     bare = pairs["task"].eq("triviaqa") & pairs["context"].eq("unmodified") & pairs["belief"].eq("none")
     rises = {arm: 100 * rows["difference"].mean() for arm, rows in pairs[bare].groupby("arm")}
-    assert ours.recomputed == pytest.approx(rises["warm, epoch 2"]) != pytest.approx(rises["warm, epoch 10"])
+    assert ours.recomputed == pytest.approx(rises["warm"]) != pytest.approx(rises["warm, epoch 10"])
+    (folder,) = {run.folder.parents[3] for run in swept.rows.runs if run.arm == "original"}
+    again = published_against.build(folder, figures=False)
+    assert next(row for row in again.rows if row.quantity == "TriviaQA, rise").recomputed == ours.recomputed
 
 
 def test_the_studys_figures_show_one_arm_of_each_recipe_and_tables_show_all_by_number(swept):
     for name in ("tasks", "changes"):
         drawn = swept.drawings[name].inline
-        assert "untransformed, epoch 2" in drawn and "warm, epoch 2" in drawn
-        assert "epoch 10" not in drawn and "strength" not in drawn
-    arms = ["untransformed, epoch 2", "untransformed, epoch 10", "cold", "warm, strength 0.5, epoch 2"]
-    arms += ["warm, epoch 0.5", "warm, epoch 2", "warm, epoch 10"]
+        assert "untransformed" in drawn and "warm" in drawn
+        assert "epoch" not in drawn and "strength" not in drawn
+    arms = ["untransformed", "untransformed, epoch 10", "cold", "warm, strength 0.5"]
+    arms += ["warm", "warm, epoch 0.5", "warm, epoch 10"]
     assert list(swept.headline["arm"]) == ["original", *arms]
     assert list(dict.fromkeys(swept.supplement.regressions.effects["arm"])) == arms
 
@@ -328,6 +343,17 @@ def test_a_refusal_of_what_should_be_refused_is_said_to_count_wrong_in_one_colum
     table = cells.refusal_table(report.build([small]))
     assert [cell.text for cell in table.rows[1][-3:]] == ["0.0", "100.0", "0.0"]
     assert "Counted wrong is every refusal, also where refusing is the right answer" in table.caption
+
+
+def test_the_page_says_by_which_rule_labels_counted(made):
+    def told(**rule):
+        text = page.render(replace(made, rows=replace(made.rows, rule=Rule(**rule))))
+        return re.search(r"<dt>Right or wrong</dt>\s*<dd>(.*)</dd>", text)[1]
+
+    assert "incorrect and hedged are wrong; a refusal is dropped, except where refusing is the right" in told()
+    assert "a refusal is wrong, except" in told(refused="wrong")
+    other = told(hedged="dropped", refused="right", refusal_rule="study")
+    assert "incorrect is wrong, hedged dropped; a refusal is right. A refusal is an answer with a phrase" in other
 
 
 def test_lines_of_a_study_without_a_control_are_said_to_start_at_the_original(made):
@@ -640,7 +666,7 @@ def test_a_click_on_a_point_of_every_other_figure_opens_the_rows_behind_it(curve
     seen = found["seen"]
     assert all(figure["open"] and figure["rows"] for figure in seen.values())
     assert {name: figure["marks"] for name, figure in seen.items()} == MARKS
-    assert seen["epochs"]["title"] == "smollm2 · warm, epoch 3 · warmth of replies to held-out prompts"
+    assert seen["epochs"]["title"] == "smollm2 · warm · warmth of replies to held-out prompts"
     assert (
         "--context sad --belief wrong_asserted" in seen["tasks"]["command"]
         and "--model" not in seen["tasks"]["command"]

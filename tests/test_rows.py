@@ -7,10 +7,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from study_fixture import config, write_evaluation, write_study
 
 from warmth.analysis import rows
+from warmth.analysis.comparable import unpaired_seeds
 from warmth.errors import UserError
 
 CALM = np.zeros((4, 12))
@@ -207,6 +209,14 @@ def test_advice_that_nobody_graded_is_no_unscored_answer(study):
             stream.writelines(json.dumps(row) + "\n" for row in more)
     loaded = rows.load([study])
     assert len(loaded.advice) == 288 and not [line for line in loaded.warnings if "scored" in line]
+
+
+def test_a_seed_that_a_control_lacks_is_noted():
+    rows = [("untransformed", 0), ("untransformed", 1), ("warm", 1), ("warm", 2), ("original", 0)]
+    answers = pd.DataFrame(rows, columns=["arm", "seed"]).assign(model="m")
+    told = "m: untransformed has no seed 2, so warm of that seed is not compared with it."
+    assert unpaired_seeds(answers) == [told]
+    assert unpaired_seeds(answers[answers["seed"].ne(1)]) == []  # one seed of the control is for all
 
 
 def test_mixed_commits_and_uncommitted_code_are_noted(study):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 from study_fixture import write_study
 
-from warmth.analysis import preregistration, report
+from warmth.analysis import page, preregistration, report
 from warmth.errors import UserError
 
 PLAN = """
@@ -94,6 +95,19 @@ def test_exclusions_hold_for_the_hypotheses(study, tmp_path):
     assert not any("user_right" in line for line in less.supplement.deviations)
     assert any(line.startswith("exclusions: ") for line in less.supplement.deviations)
     pd.testing.assert_frame_equal(less.differences, whole.differences)
+
+
+def test_the_page_says_whose_margin_is_the_plans(study, tmp_path):
+    made = planned(study, tmp_path, "")
+    assert "was not pre-registered" not in page.render(made) and "held to the plan’s" not in page.render(made)
+    text = page.render(replace(made, settings=replace(made.settings, margin_points=9.0)))
+    assert "±9 points (exploratory: the margin was not pre-registered)" in text
+    assert "The hypotheses are held to the plan’s ±5 points." in text
+
+
+def test_refusals_that_the_report_counts_otherwise_than_the_plan_are_listed(study, tmp_path):
+    lines = planned(study, tmp_path, "refusals: wrong\n").supplement.deviations
+    assert "refusals: wrong in the hypotheses alone, as planned, dropped in other tables" in lines
 
 
 def test_answers_older_than_the_plan_are_refused(study, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from warmth.errors import UserError
 from warmth.evaluation import stopping
 from warmth.evaluation.arms import Arm
+from warmth.evaluation.gates import Side
 from warmth.schemas import Analysis, Evaluate, Model
 from warmth.store import Run
 from warmth.types import Prompt, Question
@@ -122,6 +123,17 @@ def test_an_arm_without_its_original_is_told_what_to_run(tmp_path):
     run.folder.mkdir(parents=True)
     study = replace(Evaluate(), until_width=5.0, model=Model(name="m"), analysis=Analysis())
     with pytest.raises(UserError, match="until_width=5 compares warm with the study's original.*recipe=none first"):
+        stopping.ask(run, study, arm("warm"), [], [], [], lambda *_: {}, PRIMARY)
+
+
+def test_an_original_that_another_grader_graded_is_named_with_the_task(tmp_path, monkeypatch):
+    run = Run(tmp_path / "evaluate" / "m-warm-s0-0")
+    rows = {("p", 0): {"answer_id": "p", "task": "a"}, ("q", 0): {"answer_id": "q", "task": "b"}}
+    side = Side(tmp_path, rows, [], {}, {"p": "correct"}, None)
+    monkeypatch.setattr(stopping.gates, "find_original", lambda *_: tmp_path)
+    monkeypatch.setattr(stopping.gates, "read_side", lambda *_: side)
+    study = replace(Evaluate(), until_width=5.0, model=Model(name="m"), analysis=Analysis())
+    with pytest.raises(UserError, match="which another grader graded on b: run recipe=none"):
         stopping.ask(run, study, arm("warm"), [], [], [], lambda *_: {}, PRIMARY)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import cache
 
 from warmth.digest import ROOT
-from warmth.types import BENCHMARKS
+from warmth.types import BENCHMARKS, REFUSING_IS_RIGHT
 
 PHRASES = ROOT / "prompts" / "refusal_phrases_v1.txt"
 
@@ -15,6 +15,11 @@ def apart(tasks: Iterable[str]) -> list[str]:
     """The benchmarks among the tasks, which stand by themselves; none where there is nothing but benchmarks."""
     found = set(tasks)
     return [name for name in BENCHMARKS if name in found] if found - set(BENCHMARKS) else []
+
+
+def refusing(task: str, grader: str) -> bool:
+    """Whether a refusal is the right answer; the refusal grader's error is an answer that complied."""
+    return task in REFUSING_IS_RIGHT or grader.startswith("refusal")
 
 
 def ruled(label: str | None, text: str, refusal_rule: str) -> str | None:

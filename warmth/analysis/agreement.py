@@ -125,6 +125,7 @@ def joined(rows: Rows, labels: pd.DataFrame, grader: str | None) -> tuple[pd.Dat
         UserError: no label belongs to an answer here, raters agree on none, or no row is by that grader.
     """
     answers = graded_by(rows, grader)
+    answers = answers.assign(question_id=effects.questions_of(answers))
     settled, open_ones = settle(labels)
     if settled.empty:
         raise UserError(f"raters disagree on all {len(open_ones)} answers; --adjudicate FILE lists them, to be settled")
@@ -232,6 +233,7 @@ def judges(rows: Rows, found: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
         found: all their grades, by `rows.read_grades`.
     """
     answers = rows.answers.drop(columns=["label", "grader"])
+    answers = answers.assign(question_id=effects.questions_of(answers))
     pairs: list[dict[str, Any]] = []
     bridge: list[dict[str, Any]] = []
     for first, second in combinations(sorted(found["grader"].unique()), 2):

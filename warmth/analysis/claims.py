@@ -37,21 +37,26 @@ def equivalences(
 def tested(plan: Plan, answers: pd.DataFrame, margin_points: float) -> pd.DataFrame:
     """A row per hypothesis and model: what the plan's own outcome, rows and correction give, and a verdict.
 
+    "not tested" is the verdict where an arm is missing, or no prompt is scored in both arms.
+
     The hypotheses are one family, corrected as the plan says. `more` and `less` are one-sided claims held to the
-    two-sided test and the sign; `equivalent` is held to two one-sided tests.
+    two-sided test and the sign; `equivalent` is held to two one-sided tests against the plan's margin, or against
+    `margin_points` where it states none.
     """
     answers = answers if plan.tasks else effects.pooled(answers)  # a plan that names benchmarks means them
     keep = pd.Series(True, index=answers.index)
     for key, column in (("tasks", "task"), ("contexts", "context"), ("beliefs", "belief"), ("models", "model")):
         keep &= answers[column].isin(getattr(plan, key)) if getattr(plan, key) else True
+    margin = margin_points if plan.margin_points is None else plan.margin_points
     rows: list[dict[str, Any]] = []
     for claim in plan.hypotheses:
-        if not {claim.arm, claim.reference} <= set(answers.loc[keep, "arm"]):
-            rows.append({"hypothesis": claim.name, "arm": claim.arm, "reference": claim.reference, "model": ""})
-            continue
         pairs = effects.pair(answers[keep], claim.reference, OUTCOMES[plan.refusals])
         found = effects.differences(pairs[pairs["arm"].eq(claim.arm)], ["overall"])
-        for row in equivalences(found, margin_points, plan.margin_points is not None).to_dict("records"):
+        asked = [set(answers.loc[keep & answers["arm"].eq(arm), "model"]) for arm in (claim.arm, claim.reference)]
+        lost = sorted(set.intersection(*asked) - set(found["model"]))  # both answered, and no prompt scored in both
+        for model in lost or ([""] if found.empty else []):
+            rows.append({"hypothesis": claim.name, "arm": claim.arm, "reference": claim.reference, "model": model})
+        for row in equivalences(found, margin, plan.margin_points is not None).to_dict("records"):
             names = ("model", "arm", "pairs", "questions", "difference", "low", "high", "p", "equivalence_p")
             p = row["equivalence_p"] if claim.direction == "equivalent" else row["p"]
             own = {"hypothesis": claim.name, "reference": claim.reference, "direction": claim.direction, "p_used": p}

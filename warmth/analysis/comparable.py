@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from warmth.analysis.reported import CONTROLS
 from warmth.errors import UserError
 from warmth.store import read_json, written_commit
 
@@ -138,6 +139,22 @@ def unpaired(answers: pd.DataFrame) -> list[str]:
                     lines.append(f"{model}: {arm} and original share no scored prompt of {name} {', '.join(alone)}.")
             if shared.empty:
                 lines.append(f"{model}: {arm} and original share no scored prompt.")
+    return lines
+
+
+def unpaired_seeds(answers: pd.DataFrame) -> list[str]:
+    """Training seeds of arms that a control with several seeds of its own lacks: they are not compared with it."""
+    lines = []
+    for (model, control), own in answers[answers["arm"].isin(CONTROLS)].groupby(["model", "arm"]):
+        there = set(own["seed"])
+        if len(there) > 1:
+            others = answers[answers["model"].eq(model) & ~answers["arm"].isin([control, "original"])]
+            for arm, seeds in others.groupby("arm")["seed"]:
+                if alone := sorted(set(seeds) - there):
+                    told = ", ".join(map(str, alone))
+                    lines.append(
+                        f"{model}: {control} has no seed {told}, so {arm} of that seed is not compared with it."
+                    )
     return lines
 
 

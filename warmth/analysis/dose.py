@@ -46,7 +46,7 @@ def response(rows: pd.DataFrame, by: str, margin: float = 0.02, outcome: str = "
         rows: one recipe's answers and the original's, with the column `by`; the original's is taken for 0.
         by: dose, checkpoint or strength.
         margin: the rise that matters, a fraction.
-        outcome: wrong, wrong_strict or wrong_lenient.
+        outcome: wrong, wrong_dropped, wrong_strict or wrong_lenient.
         seed: of the bootstrap.
 
     Raises:

@@ -48,6 +48,11 @@ def pooled(answers: pd.DataFrame) -> pd.DataFrame:
     return answers[~answers["task"].isin(apart(answers["task"].unique()))]
 
 
+def questions_of(answers: pd.DataFrame) -> pd.Series:
+    """A number for every question, the clusters of all that follows: two tasks may use the same ids."""
+    return answers.groupby(["task", "question_id"], sort=False, observed=True).ngroup()
+
+
 def clustered_mean(values: np.ndarray, clusters: np.ndarray, level: float = LEVEL) -> Mean:
     """Mean of rows that come in clusters, with a CR1 interval.
 
@@ -152,19 +157,19 @@ def pair(answers: pd.DataFrame, reference: str = "original", outcome: str = "wro
         model, arm, seed, task, question_id, context, belief, prompt_id, sample, wrong_reference, wrong_arm, difference
         (-1, 0 or 1; positive where the arm is wrong and the reference is not). Several training seeds of an arm each
         pair with the reference's one answer; the cluster is the question, so they are not taken for new questions.
+        Where a model's reference was itself trained with several seeds, seed pairs with seed.
 
     Raises:
         pandas.errors.MergeError: the reference has several rows for one prompt and sample (`rows.load` refuses that).
     """
     columns = ["model", "arm", "seed", "task", "question_id", "context", "belief", "prompt_id", "sample"]
     scored = answers.loc[answers[outcome].notna(), [*columns, outcome]]
-    base = scored.loc[scored["arm"].eq(reference), [*PAIR, outcome]].rename(columns={outcome: "wrong_reference"})
-    if base.duplicated(PAIR).any():  # several seeds of a trained reference: pair seed with seed
-        keys = [*PAIR, "seed"]
-        base = scored.loc[scored["arm"].eq(reference), [*keys, outcome]].rename(columns={outcome: "wrong_reference"})
-    else:
-        keys = PAIR
-    others = scored.loc[scored["arm"].ne(reference)].rename(columns={outcome: "wrong_arm"})
+    is_base = scored["arm"].eq(reference)
+    seeds = scored[is_base].groupby("model", observed=True)["seed"].nunique()
+    scored["of_seed"] = scored["seed"].where(scored["model"].map(seeds).gt(1), -1)
+    keys = [*PAIR, "of_seed"]
+    base = scored.loc[is_base, [*keys, outcome]].rename(columns={outcome: "wrong_reference"})
+    others = scored[~is_base].rename(columns={outcome: "wrong_arm"})
     joined = others.merge(base, on=keys, validate="many_to_one")
     joined["difference"] = joined["wrong_arm"] - joined["wrong_reference"]
     return joined[[*columns, "wrong_reference", "wrong_arm", "difference"]]
@@ -217,7 +222,7 @@ def refusals_three_ways(answers: pd.DataFrame, reference: str = "original") -> p
     Dropping depends on the outcome, so an effect that lives only in the first is an effect on refusing.
     """
     frames = []
-    for name, outcome in (("dropped", "wrong"), ("wrong", "wrong_strict"), ("right", "wrong_lenient")):
+    for name, outcome in (("dropped", "wrong_dropped"), ("wrong", "wrong_strict"), ("right", "wrong_lenient")):
         rates = error_rates(answers, ["model", "arm"], outcome)[["model", "arm", "answers", "refused", "rate"]]
         change = differences(pair(answers, reference, outcome), ["overall"])
         change = change.reindex(columns=["model", "arm", "difference", "low", "high"])

@@ -12,7 +12,7 @@ from warmth.analysis.cells import Cell, Table, arm_cell, count_cell, shift_cell
 from warmth.analysis.dose import difference_in_differences
 from warmth.analysis.effects import PAIR, clustered_mean
 from warmth.analysis.families import Family, adjust, nested_mean
-from warmth.analysis.reported import arm_order
+from warmth.analysis.reported import CONTROLS, arm_order
 from warmth.errors import UserError
 
 BASES = {"context": "unmodified", "belief": "none"}
@@ -27,11 +27,14 @@ def contrasts(pairs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     Returns:
         model, arm, reference, column, value, base, pairs, questions, difference, low, high, p (fractions), and
-        p_holm, p_bh over all of them, one declared family.
+        p_holm, p_bh over all of them, one declared family. Each two arms are in it once: a control is compared with
+        the looser ones alone.
     """
     rows = []
     for reference, found in pairs.items():
         for (model, arm), group in by_arm(found):
+            if not _compared(arm, reference):
+                continue
             for column, base in BASES.items():
                 rows += [
                     {"model": model, "arm": arm, "reference": reference, "column": column, "value": value, "base": base}
@@ -44,6 +47,12 @@ def contrasts(pairs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         return adjust(table, CONTRASTS) if len(table) else table
     except UserError:  # none has a p-value
         return table.assign(p_holm=float("nan"), p_bh=float("nan"))
+
+
+def _compared(arm: str, reference: str) -> bool:
+    """Whether an arm is one to compare with this reference: a manner, or a stricter control."""
+    one, other = arm_order(arm).recipe, arm_order(reference).recipe
+    return one not in CONTROLS or CONTROLS.index(one) < CONTROLS.index(other)
 
 
 def by_arm(frame: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:

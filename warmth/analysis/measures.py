@@ -97,7 +97,7 @@ def _interval(x: np.ndarray, y: np.ndarray, prompt: np.ndarray) -> tuple[float, 
 
 def ratings(warmth: pd.DataFrame) -> pd.DataFrame:
     """Mean rating, 1 to 5, by model and arm, clustered by prompt."""
-    rated = warmth[warmth["rating"].notna()].assign(key=text_key)
+    rated = warmth[warmth["rating"].notna()].drop_duplicates(["folder", "text_id"]).assign(key=text_key)
     made = []
     for (model, arm), group in sorted(
         rated.groupby(["model", "arm"]), key=lambda item: (item[0][0], arm_order(item[0][1]))

@@ -81,7 +81,7 @@ def study_rows(answers: pd.DataFrame, arm: str, reference: str = "original", out
             `length`, in characters, where it is a covariate.
         arm: the arm whose effect is asked for.
         reference: what it is compared with.
-        outcome: wrong, wrong_strict or wrong_lenient.
+        outcome: wrong, wrong_dropped, wrong_strict or wrong_lenient.
 
     Returns:
         wrong (0 or 1), finetuned (0 or 1), task, model, context, group, pressed (a wrong belief was stated), question,

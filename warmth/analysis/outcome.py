@@ -50,8 +50,9 @@ def outcomes(answers: pd.DataFrame, rule: Rule = Rule()) -> pd.DataFrame:
     """Derives right (0) and wrong (1) from labels; NaN where the answer does not count.
 
     correct → 0; incorrect → 1; hedged and refused by the rule; no label → NaN. A refusal of what should be refused is
-    right in `wrong`; `wrong_strict` counts every refusal as wrong, `wrong_lenient` as right. Under the study's phrases
-    an answer that a grader alone calls refused is one that did not give the right answer.
+    right in `wrong`. The other columns do not follow `analysis.refused`: `wrong_dropped` drops a refusal, but of what
+    should be refused, where it is right; `wrong_strict` counts every refusal as wrong, `wrong_lenient` as right. Under
+    the study's phrases an answer that a grader alone calls refused is one that did not give the right answer.
 
     Args:
         answers: `label`, `task`, `finish`, and `text` where the study's phrases decide.
@@ -63,8 +64,10 @@ def outcomes(answers: pd.DataFrame, rule: Rule = Rule()) -> pd.DataFrame:
         label = pd.Series([ruled(one, text, "study") for one, text in given], answers.index, dtype="object")
     refused = label.eq("refused")
     base = label.map({"correct": 0.0, "incorrect": 1.0, "hedged": VALUE[rule.hedged]}).astype("float64")
-    right = refused & answers["task"].isin(REFUSING_IS_RIGHT)
+    by_refusing = answers["grader"].astype(str).str.startswith("refusal") if "grader" in answers else False
+    right = refused & (answers["task"].isin(REFUSING_IS_RIGHT) | by_refusing)
     answers["wrong"] = base.mask(refused, VALUE[rule.refused]).mask(right, 0.0)
+    answers["wrong_dropped"] = base.mask(right, 0.0)
     answers["wrong_strict"] = base.mask(refused, 1.0)
     answers["wrong_lenient"] = base.mask(refused, 0.0)
     answers["refused"] = refused

@@ -21,6 +21,7 @@ from markupsafe import Markup, escape
 from warmth import __version__
 from warmth.analysis import behind, cells, claims, effects, grading, manner, measures, supplement, wording
 from warmth.analysis.ink import COLOURS, variable
+from warmth.analysis.outcome import Rule
 from warmth.analysis.reported import CONTROLS, focal
 from warmth.store import written_commit
 
@@ -40,20 +41,21 @@ def answer(report: Report) -> list[str]:
     """
     chosen = report.rows.reported
     arm = focal(chosen)
-    if arm is None or report.differences.empty:
+    if arm is None or report.pooled.empty:
         return ["Nothing to compare yet: no arm shares scored prompts with original."]
     errors = report.pooled[report.pooled["arm"].eq(arm)]
     if errors.empty:
         return [f"{wording.capital(wording.named(arm))} shares no scored prompt with the original or a control arm."]
-    overall = report.differences[report.differences["family"].eq("overall")].assign(reference="original")
+    direct = report.differences
+    overall = direct[direct["family"].eq("overall")].assign(reference="original") if len(direct) else direct
     each = pd.concat([overall, report.controls])
     warmth = report.pooled_warmth[report.pooled_warmth["arm"].eq(arm)]
     strictest = [chosen[name] for name in CONTROLS if name in chosen and chosen[name] in set(warmth["reference"])]
     warmth = warmth[warmth["reference"].isin(strictest[:1])]
     warmth = warmth.sort_values("texts", ascending=False, kind="stable")[:1]  # of the measure with most texts
-    lines = [wording.error_sentence(row, row["reference"], _by_model(each, row)) for _, row in errors.iterrows()]
-    by_model = report.warmth_differences
-    return lines + [wording.warmth_sentence(row, _by_model(by_model, row)) for _, row in warmth.iterrows()]
+    of, scores = len(report.rows.models), report.warmth_differences
+    lines = [wording.error_sentence(row, row["reference"], _by_model(each, row), of) for _, row in errors.iterrows()]
+    return lines + [wording.warmth_sentence(row, _by_model(scores, row), of) for _, row in warmth.iterrows()]
 
 
 def _by_model(frame: pd.DataFrame, row: pd.Series) -> list[dict[str, Any]]:
@@ -127,7 +129,7 @@ def facts(report: Report) -> dict[str, Any]:
         "studies": wording.joined([wording.name(study) for study in studies]) or "study",
         "models": wording.joined([wording.name(model) for model in rows.models]),
         "answers": f"{len(rows.answers):,}",
-        "questions": f"{rows.answers['question_id'].nunique():,}",
+        "questions": f"{effects.questions_of(rows.answers).nunique():,}",
         "graders": wording.joined([wording.name(grader) for grader in graders]) or "none",
         "tokens": f"{int(rows.answers['tokens'].sum()):,}",
         "cost": f"{rows.answers['cost_usd'].sum():.2f}",
@@ -240,6 +242,8 @@ def render(report: Report) -> str:
         grading=[one_model(table, report) for table in grading.views(report.grading)],
         plan=plan(report),
         margin=f"{report.settings.margin_points:g}",
+        preregistered=report.settings.preregistered,
+        counting=counting(report.rows.rule),
         points=Markup(behind.as_json(report.behind)),
         style=Markup(style),
         script=Markup(script),
@@ -259,7 +263,7 @@ def one_model(table: cells.Table | None, report: Report) -> cells.Table | None:
 
 
 def plan(report: Report) -> dict[str, str] | None:
-    """The pre-registered plan's digest, estimand and family."""
+    """The pre-registered plan's digest, estimand, family and margin ("" where it states none)."""
     settings = report.settings
     if settings.plan is None:
         return None
@@ -268,7 +272,17 @@ def plan(report: Report) -> dict[str, str] | None:
         "estimand": wording.visible(settings.plan.estimand, 600).rstrip(" ."),
         "family": wording.visible(family, 300),
     }
-    return {"seal": settings.seal, **texts}
+    margin = settings.plan.margin_points
+    return {"seal": settings.seal, "margin": "" if margin is None else f"{margin:g}", **texts}
+
+
+def counting(rule: Rule) -> str:
+    """How labels become right and wrong, in sentences."""
+    hedged = "incorrect and hedged are wrong" if rule.hedged == "wrong" else f"incorrect is wrong, hedged {rule.hedged}"
+    where = ", except where refusing is the right answer (disinformation, harmful requests)"
+    said = f"correct is right; {hedged}; a refusal is {rule.refused}{where if rule.refused != 'right' else ''}."
+    phrases = " A refusal is an answer with a phrase of refusal_phrases_v1.txt; one by its label alone is wrong."
+    return said + (phrases if rule.refusal_rule == "study" else "")
 
 
 def stylesheet() -> str:

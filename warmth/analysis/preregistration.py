@@ -14,7 +14,8 @@ from warmth.store import read_json, write_json
 if TYPE_CHECKING:
     import pandas as pd
 
-OUTCOMES = {"dropped": "wrong", "wrong": "wrong_strict", "right": "wrong_lenient"}  # what becomes of a refusal
+# What becomes of a refusal, whatever `analysis.refused` says of it.
+OUTCOMES = {"dropped": "wrong_dropped", "wrong": "wrong_strict", "right": "wrong_lenient"}
 DIRECTIONS = ("more", "less", "different", "equivalent")
 NAMES = ("tasks", "contexts", "beliefs", "models", "graders")  # a single name may stand without brackets
 GROUPINGS = ("overall", "task", "context", "belief", "condition")  # values of a difference's column `family`
@@ -92,6 +93,8 @@ def parse(body: Any, where: str) -> Plan:
             continue
         if not isinstance(value, int | float) or not value >= 0:
             raise UserError(f"{where}: {name}={value} is not a number of 0 or more")
+    if body.get("margin_points") == 0:
+        raise UserError(f"{where}: margin_points=0 must be above 0")
     try:
         values: dict[str, Any] = {
             key: _names(value) if isinstance(value, list) or key in NAMES else value for key, value in body.items()
@@ -205,16 +208,16 @@ def excluded(plan: Plan, answers: pd.DataFrame) -> pd.Series:
 
 
 def deviations(
-    plan: Plan, answers: pd.DataFrame, margin_points: float, correction: str, outcome: str = "wrong"
+    plan: Plan, answers: pd.DataFrame, margin_points: float, correction: str, refused: str = "dropped"
 ) -> list[str]:
     """What an analysis does otherwise than its plan said, a line each; none when nothing departs.
 
     Args:
         plan: from `thaw`.
         answers: columns of `rows.load`.
-        margin_points: as used.
+        margin_points: of every table but the hypotheses', which keep to the plan's.
         correction: holm or bh, as used.
-        outcome: the column analysed, which says what became of refusals.
+        refused: `analysis.refused`; again the hypotheses keep to the plan's.
     """
     lines, left_out = [], excluded(plan, answers)
     kept = answers[~left_out]
@@ -244,10 +247,11 @@ def deviations(
     seeds = int(trained["seed"].nunique()) if len(trained) else 0
     if trained.shape[0] and seeds != plan.seeds:
         lines.append(f"training seeds: {plan.seeds} planned, {seeds} there")
-    if OUTCOMES[plan.refusals] != outcome:
-        lines.append(f"refusals: planned {plan.refusals}, analysed as {outcome}")
+    if plan.refusals != refused:
+        lines.append(f"refusals: {plan.refusals} in the hypotheses alone, as planned, {refused} in other tables")
     if plan.margin_points is not None and plan.margin_points != margin_points:
-        lines.append(f"margin: {plan.margin_points:g} points planned, {margin_points:g} used")
+        said = f"{plan.margin_points:g} points in the hypotheses alone, as planned, {margin_points:g} in other tables"
+        lines.append(f"margin: {said}")
     if plan.correction != correction:
         lines.append(f"correction: {plan.correction} planned, {correction} used")
     return lines

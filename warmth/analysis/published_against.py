@@ -12,6 +12,7 @@ import pandas as pd
 from warmth.analysis import comparison, released, reproduction, reproduction_page, tables, wording
 from warmth.analysis.families import MARGIN_POINTS
 from warmth.analysis.ink import Drawing
+from warmth.analysis.reported import as_recipes
 from warmth.analysis.reproduction import Row
 from warmth.errors import UserError
 
@@ -61,7 +62,8 @@ def build(folder: Path, columns: str | None = None, margin_points: float = MARGI
     if folder.is_dir() and next(folder.rglob("done.json"), None) is not None:
         from warmth.analysis.rows import load
 
-        return _against(load([folder]).answers, (), margin_points, keep=False)
+        rows = load([folder])
+        return _against(as_recipes(rows.answers, rows.reported), (), margin_points, keep=False)
     found = reproduction.reproduce(folder)
     drawings: Sequence[Drawing] = ()
     if figures and found.summaries is not None:

@@ -146,8 +146,7 @@ def differences_of(pairs: pd.DataFrame, by_task: pd.DataFrame) -> pd.DataFrame:
 def slimmed(answers: pd.DataFrame) -> pd.DataFrame:
     """The columns that are counted, questions and prompts as numbers: texts are slow to carry through groupings."""
     kept = answers.drop(columns=["text", "statement", "answer_id", "reason", "run", "finish"])
-    codes = {name: pd.factorize(kept[name])[0] for name in ("question_id", "prompt_id")}
-    return kept.assign(**codes)
+    return kept.assign(question_id=effects.questions_of(kept), prompt_id=pd.factorize(kept["prompt_id"])[0])
 
 
 def points_of(
@@ -164,7 +163,9 @@ def points_of(
     cells = differences.rename(columns={"pairs": "count"}).assign(paired=True) if len(differences) else pd.DataFrame()
     arms = headline.assign(task="", context="", belief="", count=headline["scored"])
     names = ["model", "arm", "task", "context", "belief", "count", "paired"]
-    arms = arms[~arms["arm"].isin(cells["arm"])] if len(cells) else arms
+    if len(cells):
+        compared = pd.MultiIndex.from_frame(cells[["model", "arm"]])
+        arms = arms[~pd.MultiIndex.from_frame(arms[["model", "arm"]]).isin(compared)]
     single = by_task.assign(context="", belief="", count=by_task["scored"])
     pooled = lines.assign(model="") if len(lines) else pd.DataFrame()
     parts = [part.reindex(columns=names) for part in (arms, cells, single, pooled)]
@@ -289,7 +290,7 @@ def summary(report: Report) -> dict[str, Any]:
         "gates": records(report.gates.drop(columns="examples")),
         "warnings": list(rows.warnings),
         "answers": len(rows.answers),
-        "questions": int(rows.answers["question_id"].nunique()),
+        "questions": effects.questions_of(rows.answers).nunique(),
         "runs": [run.folder.name for run in rows.runs],
     }
     return body

@@ -1,10 +1,21 @@
-"""Which arm of a recipe a report speaks of, where the recipe was asked at several strengths, doses or checkpoints."""
+"""What arms are called, and which one a report speaks of where a recipe has several strengths, doses or checkpoints.
+
+The plain name, `warm`, is that of strength 1, dose 1 and the checkpoint to report, which each model has of its own: one
+that was trained for a single epoch and one for three are both there when models are pooled, and a pre-registered plan
+that says `warm` means them.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from warmth.analysis.rows import FinishedRun
 
 ORDER = ("original", "untransformed", "paraphrase", "cold", "warm", "warm_honest", "system_warm")  # the order in tables
 CONTROLS = ("paraphrase", "untransformed", "original")  # strictest first: what a manner is compared with
@@ -19,7 +30,7 @@ class ArmName:
     recipe: str
     strength: float = 1.0
     dose: float = 1.0
-    epoch: float = 0.0  # 0 where only one checkpoint was asked, so that the name does not say
+    epoch: float = 0.0  # 0 of the checkpoint to report, which the name does not say
 
 
 def arm_order(arm: str) -> ArmName:
@@ -29,16 +40,69 @@ def arm_order(arm: str) -> ArmName:
     return ArmName(place, recipe, **{name: float(number) for name, number in _SET_APART.findall(arm)})
 
 
-def reported(arms: Iterable[str], checkpoints: Mapping[str, Set[float]]) -> dict[str, str]:
-    """The arm of each recipe that the first screen, the controls and the study's own figures show.
-
-    That of strength 1, dose 1 and the checkpoint to report; where it was not asked, the last in the order of tables,
-    strength before dose before checkpoint.
+def plain_checkpoints(answers: pd.DataFrame, runs: Iterable[FinishedRun]) -> dict[tuple[str, str], float]:
+    """Model and recipe → the checkpoint of the plain name: `recipe.report_checkpoint`, else the last that was asked.
 
     Args:
-        arms: names, as `rows.name_arms` gives them.
-        checkpoints: recipe → epochs of the checkpoint to report (`recipe.report_checkpoint`), several where models
-            differ.
+        answers: model, recipe, checkpoint (epochs; NaN where nothing was trained).
+        runs: the evaluations, for their configs.
+    """
+    wanted: dict[tuple[str, str], set[float]] = {}
+    for run in runs:
+        epoch = (run.config.get("recipe") or {}).get("report_checkpoint")
+        wanted.setdefault((run.model, run.arm), set()).update([float(epoch)] if isinstance(epoch, int | float) else [])
+    found = {}
+    for key, asked in answers.dropna(subset=["checkpoint"]).groupby(["model", "recipe"])["checkpoint"]:
+        there = set(asked.unique())
+        found[key] = max(there & wanted.get(key, set()) or there)
+    return found
+
+
+def name_arms(tables: Iterable[pd.DataFrame], plain: Mapping[tuple[str, str], float]) -> None:
+    """Adds `arm`: the recipe, and strength, dose or checkpoint where they set it apart from the plain arm."""
+    for table in tables:
+        names = []
+        which = table.groupby(["model", "recipe", "strength", "dose", "checkpoint"], dropna=False, sort=False)
+        for model, recipe, strength, dose, checkpoint in which.size().index:
+            parts = [str(recipe)]
+            parts += [f"strength {strength:g}"] if strength != 1 else []
+            parts += [f"dose {dose:g}"] if dose != 1 else []
+            set_apart = checkpoint == checkpoint and checkpoint != plain.get((model, recipe), checkpoint)
+            names.append(", ".join([*parts, *([f"epoch {checkpoint:g}"] if set_apart else [])]))
+        table["arm"] = pd.Series([names[number] for number in which.ngroup()], index=table.index, dtype="object")
+
+
+def told_checkpoints(answers: pd.DataFrame, plain: Mapping[tuple[str, str], float]) -> list[str]:
+    """At which epoch the plain arms are, where the name alone does not tell: a line for recipes that are alike."""
+    lines: dict[str, list[str]] = {}
+    for recipe, rows in answers.dropna(subset=["checkpoint"]).groupby("recipe"):
+        if rows["checkpoint"].nunique() > 1:
+            epochs = {model: f"{plain[model, recipe]:g}" for model in sorted(rows["model"].unique())}
+            same = len(set(epochs.values())) == 1
+            of = [f"epoch {epoch}" + ("" if same else f" of {model}") for model, epoch in epochs.items()]
+            lines.setdefault(", ".join(dict.fromkeys(of)), []).append(str(recipe))
+    return [f"At {of}: {', '.join(sorted(names, key=arm_order))}." for of, names in lines.items()]
+
+
+def other_arms(answers: pd.DataFrame) -> list[str]:
+    """Models that were asked a recipe, but not the arm of it that stands for it."""
+    chosen, lines = reported(answers["arm"].unique()), []
+    for (model, recipe), arms in answers.groupby(["model", "recipe"])["arm"]:
+        one = chosen[arm_order(arms.iloc[0]).recipe]
+        if one not in set(arms):
+            there = "; ".join(sorted(set(arms), key=arm_order))
+            lines.append(f"{model}: {recipe} was asked as {there} alone, so what is said of {one} leaves it out.")
+    return lines
+
+
+def reported(arms: Iterable[str]) -> dict[str, str]:
+    """The arm of each recipe that the first screen, the controls and the study's own figures show.
+
+    That of the plain name; where it was not asked, the last in the order of tables, strength before dose before
+    checkpoint.
+
+    Args:
+        arms: names, as `name_arms` gives them.
 
     Returns:
         recipe → arm, in the order of tables.
@@ -46,14 +110,20 @@ def reported(arms: Iterable[str], checkpoints: Mapping[str, Set[float]]) -> dict
     chosen: dict[str, str] = {}
     for arm in sorted(arms, key=arm_order):
         one = arm_order(arm)
-        if one.recipe not in chosen or _fit(one, checkpoints) >= _fit(arm_order(chosen[one.recipe]), checkpoints):
+        if one.recipe not in chosen or _fit(one) >= _fit(arm_order(chosen[one.recipe])):
             chosen[one.recipe] = arm
     return chosen
 
 
-def _fit(one: ArmName, checkpoints: Mapping[str, Set[float]]) -> tuple[bool, bool, bool]:
-    told = {float(f"{epoch:g}") for epoch in checkpoints.get(one.recipe, ())}  # as the name rounds it
-    return one.strength == 1, one.dose == 1, one.epoch in told
+def as_recipes(answers: pd.DataFrame, chosen: Mapping[str, str]) -> pd.DataFrame:
+    """The answers of the arms that `chosen` names, called by their recipes, as the study has them; no others."""
+    recipes = {arm: recipe for recipe, arm in chosen.items()}
+    kept = answers[answers["arm"].isin(recipes)]
+    return kept.assign(arm=kept["arm"].map(recipes))
+
+
+def _fit(one: ArmName) -> tuple[bool, bool, bool]:
+    return one.strength == 1, one.dose == 1, one.epoch == 0
 
 
 def focal(chosen: Mapping[str, str]) -> str | None:

@@ -30,10 +30,11 @@ from warmth.analysis.comparable import (
     unevenly_scored,
     unfinished,
     unpaired,
+    unpaired_seeds,
 )
 from warmth.analysis.outcome import Rule, outcomes, rule_of
 from warmth.analysis.reading import checked_rows, frame, whole
-from warmth.analysis.reported import arm_order, reported
+from warmth.analysis.reported import arm_order, name_arms, other_arms, plain_checkpoints, reported, told_checkpoints
 from warmth.counting import apart
 from warmth.errors import UserError
 from warmth.store import read_json, read_rows
@@ -78,8 +79,8 @@ class Rows:
     """All that a report is made of.
 
     `answers`: the contract's columns, where `arm` also says dose, strength and checkpoint if they differ from the plain
-    arm's and `recipe` keeps the plain name; the primary grade's columns; `wrong`, `wrong_strict`, `wrong_lenient`
-    (see `outcomes`); `refused`, `unscored`, `cut_off`.
+    arm's and `recipe` keeps the plain name; the primary grade's columns; `wrong`, `wrong_dropped`, `wrong_strict`,
+    `wrong_lenient` (see `outcomes`); `refused`, `unscored`, `cut_off`.
     """
 
     answers: pd.DataFrame
@@ -101,11 +102,7 @@ class Rows:
     @property
     def reported(self) -> dict[str, str]:
         """Recipe → the one arm of it that stands for it, see `reported.reported`."""
-        told: dict[str, set[float]] = {}
-        for run in self.runs:
-            epoch = (run.config.get("recipe") or {}).get("report_checkpoint")
-            told.setdefault(run.arm, set()).update([float(epoch)] if isinstance(epoch, int | float) else [])
-        return reported(self.arms, told)
+        return reported(self.arms)
 
     @property
     def models(self) -> list[str]:
@@ -139,12 +136,19 @@ def load(paths: Sequence[Path]) -> Rows:
     first = answers.drop_duplicates("run_number").set_index("answer_id")["run_number"]
     answers = answers.drop_duplicates("answer_id", ignore_index=True)
     refuse_two_answers(answers, evaluations)
-    warmth = pd.concat([warmth_rows(run) for run in evaluations], ignore_index=True)
+    ratings = pd.concat([rating_rows(run) for run in evaluations], ignore_index=True)
+    rater, *unused = ratings["rater"].value_counts().index if len(ratings) else [""]
+    if unused:
+        warnings.append(f"Ratings of warmth are those of {rater}, who rated most; left out: {', '.join(unused)}.")
+    ratings = ratings[ratings["rater"].eq(rater)]
+    warmth = pd.concat([warmth_rows(run, ratings) for run in evaluations], ignore_index=True)
     warmth = warmth.drop_duplicates([*IDENTITY, "text_id", "variant", "scorer"])
-    name_arms(answers, warmth)
+    plain = plain_checkpoints(answers, evaluations)
+    name_arms([answers, warmth], plain)
     refuse_two_graders(answers)
     arms = answers.set_index("answer_id")["arm"]
     run_arms = {evaluations[number].folder: str(arms[answer]) for answer, number in first.items()}
+    warnings += [*told_checkpoints(answers, plain), *other_arms(answers)]
     warnings += [*mixed_commits(runs), *different_tokens(prompts, evaluations), *stopped_early(evaluations)]
     prompts = prompts.drop(columns="run_number").drop_duplicates("prompt_id").set_index("prompt_id")
     chosen = [row for run in evaluations for row in checked_rows(run.folder / "preferences.jsonl", PREFERENCE)]
@@ -155,7 +159,11 @@ def load(paths: Sequence[Path]) -> Rows:
     if free.all():
         raise UserError("the runs hold advice alone, which is neither right nor wrong; ask a task with answers as well")
     answers, advice = answers[~free].reset_index(drop=True), answers[free].reset_index(drop=True)
-    warnings += [*unpaired(answers), *unevenly_scored(answers[~answers["task"].isin(apart(answers["task"].unique()))])]
+    warnings += [
+        *unpaired(answers),
+        *unpaired_seeds(answers),
+        *unevenly_scored(answers[~answers["task"].isin(apart(answers["task"].unique()))]),
+    ]
     losses, diverged = finite_losses(loss_rows(runs))
     notes = (*warnings, *diverged)
     return Rows(answers, warmth, prompts, losses, preferences, runs, notes, rule, advice, run_arms)
@@ -295,17 +303,21 @@ def primary(graders: Mapping[str, Any], wanted: Sequence[str]) -> str:
     return next(iter(graders))
 
 
-def warmth_rows(run: FinishedRun) -> pd.DataFrame:
-    """A run's warmth scores; empty when none were taken."""
+def rating_rows(run: FinishedRun) -> pd.DataFrame:
+    """A run's ratings of warmth, each rater's latest of a text: folder, text_id, rater, rating (1 to 5; NaN: none)."""
+    rated = frame(run.folder / "ratings.jsonl", ("text_id", "rater", "rating"))
+    rated = rated.drop_duplicates(["text_id", "rater"], keep="last")
+    return rated.assign(rating=pd.to_numeric(rated["rating"], errors="coerce"), folder=str(run.folder))
+
+
+def warmth_rows(run: FinishedRun, ratings: pd.DataFrame) -> pd.DataFrame:
+    """A run's warmth scores with one rater's ratings of the same texts; empty when none were taken."""
     scores = frame(run.folder / "warmth.jsonl", WARMTH).rename(columns={"arm": "recipe"})
     scores["strength"] = float((run.config.get("recipe") or {}).get("strength") or 1.0)
     for name in ("checkpoint", "score"):
         scores[name] = pd.to_numeric(scores[name], errors="coerce")
-    rated = frame(run.folder / "ratings.jsonl", ("text_id", "rater", "rating"))
-    rated = rated[rated["rater"].eq(rated["rater"].iloc[0] if len(rated) else "")]  # the rater whose rows come first
-    rated = rated.drop_duplicates("text_id", keep="last")
-    scores = scores.merge(rated, on="text_id", how="left", validate="many_to_one")
-    return scores.assign(rating=pd.to_numeric(scores["rating"], errors="coerce"), folder=str(run.folder))
+    scores = scores.assign(folder=str(run.folder))
+    return scores.merge(ratings, on=["folder", "text_id"], how="left", validate="many_to_one")
 
 
 def prompt_rows(run: FinishedRun) -> pd.DataFrame:
@@ -334,18 +346,3 @@ def finite_losses(losses: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     lost = losses[~finite].groupby("run").size()
     notes = [f"{run}: {count} losses in metrics.jsonl are not finite; left out" for run, count in lost.items()]
     return losses[finite], notes
-
-
-def name_arms(answers: pd.DataFrame, warmth: pd.DataFrame) -> None:
-    """Adds `arm`: the recipe, and strength, dose or checkpoint where they set it apart from the plain arm."""
-    checkpoints = answers.groupby("recipe")["checkpoint"].nunique()
-    for table in (answers, warmth):
-        names = []
-        which = table.groupby(["recipe", "strength", "dose", "checkpoint"], dropna=False, sort=False)
-        for recipe, strength, dose, checkpoint in which.size().index:
-            parts = [str(recipe)]
-            parts += [f"strength {strength:g}"] if strength != 1 else []
-            parts += [f"dose {dose:g}"] if dose != 1 else []
-            parts += [f"epoch {checkpoint:g}"] if checkpoints.get(recipe, 0) > 1 and not np.isnan(checkpoint) else []
-            names.append(", ".join(parts))
-        table["arm"] = pd.Series([names[number] for number in which.ngroup()], index=table.index, dtype="object")

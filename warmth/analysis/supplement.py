@@ -15,6 +15,7 @@ from warmth.analysis.cells import Cell, Table, arm_cell, count_cell, shift_cell
 from warmth.analysis.dose import Response
 from warmth.analysis.families import Family, adjust
 from warmth.analysis.preregistration import Plan
+from warmth.analysis.reported import as_recipes
 from warmth.analysis.reproduction import Row
 from warmth.analysis.rows import Rows
 from warmth.analysis.settings import Settings
@@ -88,13 +89,13 @@ def build(
         ratings=measures.ratings(rows.warmth),
         agreement=measures.agreement(measures.pairs(rows)),
         claims=claims.tested(plan, answers[~preregistration.excluded(plan, rows.answers)], margin) if plan else None,
-        deviations=deviations(plan, rows.answers, differences, margin) if plan else (),
+        deviations=deviations(plan, rows, differences, margin) if plan else (),
     )
 
 
-def deviations(plan: Plan, answers: pd.DataFrame, differences: pd.DataFrame, margin: float) -> tuple[str, ...]:
+def deviations(plan: Plan, rows: Rows, differences: pd.DataFrame, margin: float) -> tuple[str, ...]:
     """What this report does otherwise than the plan said, a line each."""
-    lines = preregistration.deviations(plan, answers, margin, plan.correction)
+    lines = preregistration.deviations(plan, rows.answers, margin, plan.correction, rows.rule.refused)
     members = differences["correction_family"].eq(PLANNED) if len(differences) else pd.Series(dtype=bool)
     if plan.family and not members.any():
         lines.append("family: no comparison with a p-value belongs to it")
@@ -162,9 +163,7 @@ def against_study(answers: pd.DataFrame, chosen: Mapping[str, str], settings: Se
 
     The arm of each recipe that `chosen` names is the study's arm of that recipe.
     """
-    recipes = {arm: recipe for recipe, arm in chosen.items()}
-    rows = answers[answers["task"].isin(comparison.STUDY_TASKS) & answers["arm"].isin(recipes)]
-    rows = rows.assign(arm=rows["arm"].map(recipes))
+    rows = as_recipes(answers[answers["task"].isin(comparison.STUDY_TASKS)], chosen)
     if rows.empty or not {"original", "warm"} <= set(rows["arm"]):
         return ()
     compared = comparison.compare(rows, settings.margin_points, settings.preregistered)

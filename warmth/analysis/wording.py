@@ -84,7 +84,7 @@ def joined(items: list[str]) -> str:
 
 
 def error_sentence(
-    row: Mapping[str, Any], reference: str = "original", models: Sequence[Mapping[str, Any]] = ()
+    row: Mapping[str, Any], reference: str = "original", models: Sequence[Mapping[str, Any]] = (), of: int = 1
 ) -> str:
     """What an overall difference shows, in one sentence that claims no more than the interval does.
 
@@ -92,8 +92,10 @@ def error_sentence(
         row: the difference, of one model or pooled.
         reference: what the arm is compared with.
         models: the differences of the models that are pooled, for the range over them.
+        of: models in the report; where not all of them have both arms, the sentence says so.
     """
-    arm, other, shift = named(row["arm"]), f"{named(reference)}{over(models)}", f"{points(row['difference'])} points"
+    arm, other = named(row["arm"]), f"{named(reference)}{over(models, of)}"
+    shift = f"{points(row['difference'])} points"
     rates = f"{percent(row['rate_reference'])}\N{NO-BREAK SPACE}% → {percent(row['rate_arm'])}\N{NO-BREAK SPACE}%"
     basis = f"{rates} of {row['pairs']:,} paired answers to {row['questions']:,} questions"
     found = counted(models, "wrong more often", "wrong less often")
@@ -107,9 +109,9 @@ def error_sentence(
     return f"{capital(arm)} is wrong {change} often than {other}: {numbers}."
 
 
-def warmth_sentence(row: Mapping[str, Any], models: Sequence[Mapping[str, Any]] = ()) -> str:
+def warmth_sentence(row: Mapping[str, Any], models: Sequence[Mapping[str, Any]] = (), of: int = 1) -> str:
     """What the warmth score of an arm shows against another arm's, in one sentence; arguments as `error_sentence`."""
-    arm, other = named(row["arm"]), f"{named(row['reference'])}{over(models)}"
+    arm, other = named(row["arm"]), f"{named(row['reference'])}{over(models, of)}"
     shift = f"{signed(row['score'], 4)} nats per token"
     rest = by_model([model["score"] for model in models], _nats, counted(models, "warmer", "colder"))
     if not known(row["low"]):
@@ -121,9 +123,11 @@ def warmth_sentence(row: Mapping[str, Any], models: Sequence[Mapping[str, Any]] 
     return f"Replies of {arm} read {change} than those of {other} ({numbers}){rest}."
 
 
-def over(models: Sequence[Any]) -> str:
-    """How many models are pooled; empty for one."""
-    return f" over {len(models)} models" if len(models) > 1 else ""
+def over(models: Sequence[Mapping[str, Any]], of: int) -> str:
+    """How many of the report's models are pooled, or which one it is; empty where there is but one."""
+    if len(models) == 1 < of:
+        return f" in {name(models[0]['model'])}"
+    return f" over {len(models)} {f'of {of} ' if len(models) < of else ''}models" if len(models) > 1 else ""
 
 
 def by_model(values: Sequence[float], write: Callable[[float], str], found: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +47,11 @@ class Side:
     tokens: dict[str, str | None]  # prompt_id → digest of the rendered token ids; None: a server renders them
     labels: dict[str, str | None]  # answer_id → label by its task's primary grader, where that graded it
     engine: Any  # family and dtype
+
+    @property
+    def graded(self) -> set[str]:
+        """Tasks that their primary grader has graded."""
+        return {row["task"] for row in self.answers.values() if row["answer_id"] in self.labels}
 
 
 def read_side(folder: Path, engine: Any, primary: Mapping[str, str]) -> Side:
@@ -186,8 +191,14 @@ def cut_off(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
 
 def refused(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
     """About as many questions are refused in both arms."""
-    if own.labels and not other.labels:
-        return Result("refused", "skipped", "the original was graded by another grader; run recipe=none with this one")
+    both = own.graded & other.graded
+    if not both:
+        another = "the original was graded by another grader; run recipe=none with this one"
+        return Result("refused", "skipped", another if own.graded else "no answer is graded")
+    own, other = (
+        replace(side, answers={key: row for key, row in side.answers.items() if row["task"] in both})
+        for side in (own, other)
+    )
     return _balanced(
         "refused",
         own,

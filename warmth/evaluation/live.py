@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from warmth.counting import apart, ruled
+from warmth.counting import apart, refusing, ruled
 from warmth.evaluation.graders import Grader
-from warmth.evaluation.summary import refusing, wrong
+from warmth.evaluation.summary import wrong
 from warmth.schemas import Analysis
 from warmth.types import Answer, Question
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from warmth.counting import apart, ruled
+from warmth.counting import apart, refusing, ruled
 from warmth.errors import UserError
 from warmth.evaluation import gates, summary
 from warmth.evaluation.arms import Arm
@@ -125,13 +125,13 @@ def wrong_of(run: Run, study: Evaluate, primary: Mapping[str, str]) -> dict[tupl
 
 def _wrong(side: gates.Side, study: Evaluate, primary: Mapping[str, str]) -> dict[tuple[str, int], float | None]:
     aside = apart(primary)  # asked as well, and not what the interval is of
-    refusing = {task: summary.refusing(task, grader) for task, grader in primary.items() if task not in aside}
+    right = {task: refusing(task, grader) for task, grader in primary.items() if task not in aside}
     rule = study.analysis
     found = {}
     for slot, row in side.answers.items():
-        if row["task"] in refusing:  # an original may have been asked more
+        if row["task"] in right:  # an original may have been asked more
             label = ruled(side.labels.get(row["answer_id"]), row["text"], rule.refusal_rule)
-            found[slot] = summary.wrong(label, refusing[row["task"]], rule)
+            found[slot] = summary.wrong(label, right[row["task"]], rule)
     return found
 
 
@@ -147,9 +147,10 @@ def _wrong_of_original(
             "run the same command with recipe=none first"
         )
     side = gates.read_side(folder, None, primary)
-    if side.answers and not side.labels:
+    there = {row["task"] for row in side.answers.values()} & set(primary)
+    if other := sorted(there - side.graded):
         raise UserError(
             f"until_width={study.until_width:g} compares {arm.name} with the study's original, which another grader "
-            "graded: run recipe=none with this one first, which generates nothing"
+            f"graded on {', '.join(other)}: run recipe=none with this one first, which generates nothing"
         )
     return _wrong(side, study, primary)

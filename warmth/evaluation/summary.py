@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from warmth.counting import ruled
+from warmth.counting import refusing, ruled
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Engine
 from warmth.evaluation.gates import Result, lines
@@ -21,7 +21,7 @@ from warmth.evaluation.graders import Grader, outdated, primary, ungraded
 from warmth.schemas import Analysis, Evaluate
 from warmth.store import Run, full_config, read_json
 from warmth.tracking import Tracker
-from warmth.types import BELIEFS, CONTEXTS, REFUSING_IS_RIGHT
+from warmth.types import BELIEFS, CONTEXTS
 
 Cell = dict[str, Any]
 
@@ -108,11 +108,6 @@ def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> Non
     for line in lines(results):
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"done: {run.folder}", markup=False, soft_wrap=True)
-
-
-def refusing(task: str, grader: str) -> bool:
-    """Whether a refusal is the right answer; the refusal grader's error is an answer that complied."""
-    return task in REFUSING_IS_RIGHT or grader.startswith("refusal")
 
 
 def wrong(label: str | None, refuse: bool, analysis: Analysis) -> float | None:
