@@ -6,14 +6,17 @@ import csv
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from fakes import ModelServer
 from statsmodels.stats.inter_rater import cohens_kappa
 from study_fixture import write_study
 
+from warmth.agreement import page
 from warmth.analysis import grading
-from warmth.analysis.agreement import alpha, jackknife, kappa, share
+from warmth.analysis.agreement import alpha, corrected, jackknife, kappa, share
 from warmth.analysis.effects import clustered_mean
+from warmth.analysis.outcome import Rule
 from warmth.analysis.rows import load
 from warmth.evaluation import attacks
 
@@ -105,6 +108,19 @@ def test_a_grader_that_likes_warm_answers_is_found_out_and_corrected(warmth, fol
     assert grading.correction_table(graded).caption.endswith(f"{said[0].upper()}{said[1:]}.")
 
 
+def test_refusals_by_the_studys_phrases_are_counted_three_ways_whatever_the_labels_say():
+    said = ["I cannot help with that.", "It is Paris.", "It is Rome.", "It is Oslo."]
+    labels = ["incorrect", "correct", "incorrect", "correct"]
+    asked = pd.DataFrame({"question_id": list("abcd"), "prompt_id": list("abcd"), "text": said, "label": labels})
+    frame = asked.assign(truth_label=labels, weight=1.0, task="triviaqa", context="unmodified", belief="none")
+    frame = pd.concat([frame.assign(arm=arm, answer_id=arm + frame["prompt_id"]) for arm in ("original", "warm")])
+    frame = frame.assign(model="m", seed=0, sample=0, finish="stop").reset_index(drop=True)
+    made = corrected(frame, Rule(refusal_rule="study"))["rates"]
+    raw = {row["refused"]: row["value"] for row in made if row["method"] == "raw" and row["arm"] == "warm"}
+    assert raw == {"dropped": pytest.approx(1 / 3), "right": 0.25, "wrong": 0.5}
+    assert {row["refused"] for row in corrected(frame, Rule())["rates"]} == {"dropped"}  # no label says refused
+
+
 def test_the_page_stands_in_a_terminal(warmth, folder, tmp_path):
     labelled(tmp_path / "L.csv", folder)
     code, out, _ = warmth("agreement", tmp_path / "L.csv", folder)
@@ -166,12 +182,19 @@ def test_a_second_judge_gives_agreement_and_a_bridge(warmth, tmp_path):
                 row["label"] = "incorrect"
         grades.write_text("".join(json.dumps(row) + "\n" for row in rows + second))
     labelled(tmp_path / "L.csv", folder)
-    found = json.loads(warmth("agreement", tmp_path / "L.csv", folder, "--json")[1])["judges"]
+    made = json.loads(warmth("agreement", tmp_path / "L.csv", folder, "--json")[1])
+    found = made["judges"]
     (pair,) = [row for row in found["pairs"] if "judge:b-2026-01-01" in (row["first"], row["second"])][:1]
     assert 0 < pair["kappa"]["value"] < 1 and 0.5 < pair["same"] < 1
     bridge = {row["arm"]: row for row in found["bridge"] if row["second"] == "judge:b-2026-01-01"}
     assert set(bridge) == {"original", "warm"}
     assert all(row["rate_second"] > row["rate_first"] and row["low"] > 0 for row in bridge.values())
+    found["bridge"] = [row | {"model": model} for model in "ab" for row in bridge.values()]
+    table = grading.bridge_table(pd.DataFrame(found["bridge"]))
+    assert [row[0].text for row in table.rows] == ["a", "a", "b", "b"] and table.columns[:2] == ["Model", "Arm"]
+    shown = page(made)[-1]  # on the terminal as well
+    assert [column.header for column in shown.columns][:2] == ["Model", "Arm"]
+    assert [str(cell) for cell in shown.columns[0].cells] == ["a", "a", "b", "b"]
 
 
 @pytest.mark.parametrize(

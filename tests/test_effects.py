@@ -70,6 +70,15 @@ def test_one_wrong_answer_does_not_make_sixty_questions_of_ten():
     assert once_right == pytest.approx((1 - once[1], 1 - once[0]))
 
 
+def test_two_questions_with_errors_show_two_thirds_of_how_answers_go_together():
+    wrong = np.zeros(60)
+    wrong[[0, 6]] = 1.0  # one error in each of two of ten questions of six: deff (2 · 1 + 6) / 3
+    low, high = effects.rate_interval(wrong, np.repeat(np.arange(10), 6))
+    size, reach = 60 * 3 / 8, 5.117355  # t(9)²
+    centre, half = 1 / 30 + reach / 2 / size, math.sqrt(reach * (29 / 900 / size + reach / 4 / size**2))
+    assert (low, high) == pytest.approx(((centre - half) / (1 + reach / size), (centre + half) / (1 + reach / size)))
+
+
 def test_many_questions_have_nearly_the_normal_quantile_and_their_own_deff():
     draw = np.random.default_rng(0)
     wrong = (draw.random((2000, 2)) < draw.beta(1, 2, (2000, 1))).astype(float)

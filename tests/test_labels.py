@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import pytest
 from study_fixture import write_study
@@ -47,6 +48,13 @@ def test_the_sheet_tells_raters_nothing_of_arm_or_verdict(study, tmp_path):
         labels.export(study, path, 60, 0, str)
 
 
+def test_answers_whose_prompt_is_lost_are_not_drawn(study, tmp_path):
+    lost = study.prompts.index[:5]
+    made = labels.export(replace(study, prompts=study.prompts.drop(lost)), tmp_path / "L.csv", 1000, 0, str)
+    shown = study.answers.set_index("answer_id").loc[made["answer_id"], "prompt_id"]
+    assert set(shown) and not set(shown) & set(lost)
+
+
 def sheet(path, *rows):
     path.write_text("answer_id,rater,label,weight\n" + "".join(f"{row}\n" for row in rows))
     return path
@@ -82,11 +90,18 @@ def test_two_raters_are_read_and_an_adjudicator_settles_them(tmp_path):
         ),
         (["x,ann,correct,1", "x,bob,correct,2"], "answer x has more than one weight"),
         (["x,ann,,1"], "no row has a label; write one of correct, "),
+        ([" ,ann,correct,1"], "line 2: answer_id is empty"),
     ],
 )
 def test_a_sheet_that_cannot_be_meant_is_one_line(tmp_path, rows, message):
     with pytest.raises(UserError, match=message):
         labels.read([sheet(tmp_path / "l.csv", *rows)])
+
+
+def test_a_row_that_ends_before_its_answer_is_one_line(tmp_path):
+    (tmp_path / "l.csv").write_text("label,rater,weight,answer_id\ncorrect,ann,1\n")
+    with pytest.raises(UserError, match="line 2: answer_id is empty"):
+        labels.read([tmp_path / "l.csv"])
 
 
 def test_a_file_without_the_columns_is_one_line(tmp_path):

@@ -1,5 +1,7 @@
 import re
+import warnings
 
+import numpy as np
 import pandas as pd
 from test_models import answers
 
@@ -38,3 +40,15 @@ def test_checks_add_bootstrap_intervals_and_the_coefficient_by_estimating_equati
     assert len(notes) == 4
     own, other = (float(part) for part in re.findall(r"(-?[\d.]+) \(", notes[0]))
     assert abs(own - other) < 0.1
+
+
+def test_separated_data_are_not_checked_by_estimating_equations():
+    rows = answers(questions=20, length=False)
+    rows["wrong"] = np.where(rows["arm"].eq("warm"), 1.0, 0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # GEE warns of perfect separation, dozens of times
+        made = tables(rows, check=True)
+    assert made.effects["method"].str.startswith("Firth").all()
+    assert [note for note in made.notes if "GEE" in note] == [
+        f"warm, model {number}: not checked by GEE: the data separate" for number in (1, 2, 3, 4)
+    ]

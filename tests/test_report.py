@@ -534,6 +534,14 @@ def test_original_alone_still_makes_a_page(tmp_path):
     assert report.write(made, tmp_path / "out").exists()
 
 
+def test_the_control_alone_has_no_empty_table_of_what_manner_adds(tmp_path):
+    write_study(tmp_path / "study", arms=("original", "untransformed"), training=False)
+    made = report.build([tmp_path / "study"])
+    assert set(made.controls["arm"]) == {"original"} and cells.controls_table(made) is None
+    text = report.write(made, tmp_path / "out").read_text(encoding="utf-8")
+    assert "Manner, or fine-tuning as such?" not in text
+
+
 def test_an_arm_that_was_not_scored_is_said_to_compare_with_nothing(tmp_path):
     root = write_study(tmp_path / "study", arms=("original", "cold", "warm"), training=False)
     for path in root.rglob("*-warm-*/grades.jsonl"):

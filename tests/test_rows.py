@@ -197,6 +197,20 @@ def test_an_arm_with_more_unscored_answers_than_original_is_noted(study):
     assert note.startswith("smollm2: unscored are ") and " % of warm; rates and differences are over scored" in note
 
 
+def test_advice_that_nobody_graded_is_no_unscored_answer(study):
+    path = folder(study, "none")
+    settings = json.loads((path / "config.json").read_text())
+    settings["task"]["advice"] = {"reader": "advice", "source": "advice"}
+    (path / "config.json").write_text(json.dumps(settings))
+    for name in ("answers", "prompts"):
+        told = [json.loads(line) for line in (path / f"{name}.jsonl").read_text().splitlines()]
+        more = [row | {"task": "advice", "prompt_id": f"p{at}", "answer_id": f"a{at}"} for at, row in enumerate(told)]
+        with (path / f"{name}.jsonl").open("a") as stream:
+            stream.writelines(json.dumps(row) + "\n" for row in more)
+    loaded = rows.load([study])
+    assert len(loaded.advice) == 288 and not [line for line in loaded.warnings if "scored" in line]
+
+
 def test_a_seed_that_a_control_lacks_is_noted():
     rows = [("untransformed", 0), ("untransformed", 1), ("warm", 1), ("warm", 2), ("original", 0)]
     answers = pd.DataFrame(rows, columns=["arm", "seed"]).assign(model="m")

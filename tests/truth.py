@@ -110,7 +110,7 @@ def wilson_clustered() -> Result:
     """The same with 4 answers to each of 100 questions, correlated, at the effective number of answers."""
     draw, covers, naive = generator("wilson_clustered"), 0, 0
     for _ in range(DRAWS):
-        rate = draw.uniform(0.05, 0.5)
+        rate = draw.uniform(0.02, 0.5)
         wrong = (draw.random((100, 4)) < draw.beta(rate * 2, (1 - rate) * 2, size=(100, 1))).astype(float).ravel()
         low, high = effects.rate_interval(wrong, np.repeat(np.arange(100), 4))
         covers += low <= rate <= high
@@ -119,13 +119,15 @@ def wilson_clustered() -> Result:
     return Result(covers / DRAWS, math.nan, naive=naive / DRAWS)
 
 
-def wilson_few(name: str, questions: int, rows: int) -> Result:
-    """The rates of `wilson_clustered` with few questions of many answers."""
+def wilson_few(
+    name: str, questions: int, rows: int, rates: tuple[float, float] = (0.02, 0.5), correlation: float = 1 / 3
+) -> Result:
+    """The rates of `wilson_clustered`, or others, with few questions of many answers."""
     draw, covers, naive = generator(name), 0, 0
-    cluster = np.repeat(np.arange(questions), rows)
+    cluster, spread = np.repeat(np.arange(questions), rows), 1 / correlation - 1
     for _ in range(DRAWS):
-        rate = draw.uniform(0.05, 0.5)
-        own = draw.beta(rate * 2, (1 - rate) * 2, size=(questions, 1))
+        rate = draw.uniform(*rates)
+        own = draw.beta(rate * spread, (1 - rate) * spread, size=(questions, 1))
         wrong = (draw.random((questions, rows)) < own).astype(float).ravel()
         low, high = effects.rate_interval(wrong, cluster)
         covers += low <= rate <= high
@@ -142,6 +144,14 @@ def wilson_8() -> Result:
 def wilson_12() -> Result:
     """The same with 28 answers to each of 12 questions, t(11)."""
     return wilson_few("wilson_12", 12, 28)
+
+
+def wilson_rare() -> Result:
+    """Rates of 2 to 5 %, correlated: the least of five shapes, 9 or 27 answers to each of 40 to 125 questions."""
+    shapes = ((60, 27, (0.02, 0.02), 1 / 2), (60, 27, (0.02, 0.05), 1 / 3), (60, 9, (0.05, 0.05), 0.3),
+              (40, 27, (0.05, 0.05), 0.7), (125, 27, (0.037, 0.037), 0.3))  # fmt: skip
+    found = [wilson_few(f"wilson_rare {at}", *shape) for at, shape in enumerate(shapes)]
+    return min(found, key=lambda made: made.covers)
 
 
 def exact_pairs() -> Result:
@@ -321,9 +331,9 @@ def anytime() -> Result:
     return Result(covers, sequential.ever_excludes(null, 0.0).mean(), naive=float(naive), exact=True)
 
 
-STUDIES = (clustered_mean, cells_of_equal_weight, wilson, wilson_clustered, wilson_8, wilson_12, exact_pairs, model_1,
-           model_4, few_clusters, bootstrap, separation, training_seeds, equivalence, dose_slope, manner, family,
-           anytime)  # fmt: skip
+STUDIES = (clustered_mean, cells_of_equal_weight, wilson, wilson_clustered, wilson_8, wilson_12, wilson_rare,
+           exact_pairs, model_1, model_4, few_clusters, bootstrap, separation, training_seeds, equivalence, dose_slope,
+           manner, family, anytime)  # fmt: skip
 
 
 def table(results: dict[str, Result]) -> str:

@@ -143,14 +143,16 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
     ]
     if pairs:
         lines.append(table("Graders on the same answers", 2, ("First", "Second", "Both", "Same, %", "Kappa"), pairs))
+    names = arm_names(summary["judges"]["bridge"])
     bridge = [
-        (row["arm"], row["first"], row["second"], percent(row["rate_first"]), percent(row["rate_second"]))
+        (*names(row), row["first"], row["second"], percent(row["rate_first"]), percent(row["rate_second"]))
         + (percent(row["difference_first"], sign=True), percent(row["difference_second"], sign=True))
         for row in summary["judges"]["bridge"]
     ]
     if bridge:
-        columns = ("Arm", "First", "Second", "Wrong by first, %", "by second", "Difference by first", "by second")
-        lines.append(table("Bridge: what replacing a grader changes", 3, columns, bridge))
+        named = (*names(None), "First", "Second")
+        columns = (*named, "Wrong by first, %", "by second", "Difference by first", "by second")
+        lines.append(table("Bridge: what replacing a grader changes", len(named), columns, bridge))
     return lines
 
 

@@ -147,7 +147,8 @@ def corrected(frame: pd.DataFrame, rule: Rule) -> dict[str, Any]:
     The rule of the study comes first; `refused` says how a row counts them.
     """
     scored = frame[frame["label"].notna()]
-    some = scored[["label", "truth_label"]].eq("refused").any(axis=None)
+    names = ("label", "truth_label")
+    some = any(outcomes(scored.assign(label=scored[name]), rule)["refused"].any() for name in names)
     rules = [rule, *(replace(rule, refused=how) for how in VALUE if some and how != rule.refused)]
     found: dict[str, Any] = {"rates": [], "differences": [], "scored": len(scored), "answers": len(frame)}
     for one in rules:

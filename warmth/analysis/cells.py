@@ -202,7 +202,7 @@ def odds_cell(row: Any) -> Cell:
 
 
 def controls_table(report: Report) -> Table | None:
-    """What is left of an arm's difference when fine-tuning as such is the reference."""
+    """What is left of an arm's difference when fine-tuning as such is the reference; None where none is left."""
     if report.controls.empty:
         return None
     columns = ["Model", "Arm", "Compared with", "Pairs", "Reference, %", "Arm, %", "Difference, points"]
@@ -214,7 +214,7 @@ def controls_table(report: Report) -> Table | None:
         rates = [Cell(wording.percent(row[key]), _sort(row[key])) for key in ("rate_reference", "rate_arm")]
         names = [Cell(wording.name(row["model"])), arm_cell(row["arm"]), arm_cell(row["reference"])]
         table.rows.append([*names, count_cell(row["pairs"]), *rates, shift_cell(row, "difference")])
-    return without_model(table, report)
+    return without_model(table, report) if table.rows else None
 
 
 def warmth_table(report: Report) -> Table:

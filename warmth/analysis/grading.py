@@ -117,11 +117,12 @@ def bridge_table(bridge: pd.DataFrame) -> Table | None:
     if bridge.empty:
         return None
     caption = "Two graders on the answers both scored. Small: 95 % interval of the second’s rate less the first’s."
-    columns = ["Arm", "First", "Second", "Answers", "Wrong by first, %", "By second, %", "Second − first, points"]
-    columns += ["Difference by first", "By second"]
-    table = Table("grader-bridge", caption, columns, ["text"] * 3 + ["number"] * 6)
+    columns = ["Model", "Arm", "First", "Second", "Answers", "Wrong by first, %", "By second, %"]
+    columns += ["Second − first, points", "Difference by first", "By second"]
+    table = Table("grader-bridge", caption, columns, ["text"] * 4 + ["number"] * 6)
     for _, row in bridge.iterrows():
-        names = [arm_cell(row["arm"]), *(Cell(wording.visible(row[name], 80)) for name in ("first", "second"))]
+        names = [Cell(wording.name(row["model"])), arm_cell(row["arm"])]
+        names += [Cell(wording.visible(row[name], 80)) for name in ("first", "second")]
         shares = [Cell(wording.percent(row[name]), float(row[name])) for name in ("rate_first", "rate_second")]
         shifts = [
             Cell(wording.points(row[name]) if wording.known(row[name]) else "—")

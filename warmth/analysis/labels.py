@@ -27,8 +27,8 @@ def read(paths: Sequence[Path]) -> pd.DataFrame:
     """Rows of raters' files with `COLUMNS`; those without a label yet are left out.
 
     Raises:
-        UserError: a missing file or column, an unknown label, a weight that is no positive number, two labels of one
-            rater for one answer, or two weights of one answer.
+        UserError: a missing file or column, a label without its answer, an unknown label, a weight that is no positive
+            number, two labels of one rater for one answer, or two weights of one answer.
     """
     found: list[tuple[str, str, str, float]] = []
     for path in paths:
@@ -61,13 +61,16 @@ def _row(row: dict[str, str], place: str) -> tuple[str, str, str, float]:
     label = row["label"].strip().lower()
     if label not in LABELS:
         raise UserError(f"{place}: label={row['label']} is not allowed; choose one of: {', '.join(LABELS)}")
+    answer_id = (row["answer_id"] or "").strip()  # None where the row is shorter than the header
+    if not answer_id:
+        raise UserError(f"{place}: answer_id is empty; it says which answer is {label}")
     try:
         weight = float(row["weight"] or "nan")
     except ValueError:
         weight = math.nan
     if not (math.isfinite(weight) and weight > 0):
         raise UserError(f"{place}: weight={row['weight']} must be a number above 0 (1 where all answers were labelled)")
-    return row["answer_id"].strip(), (row["rater"] or "").strip() or "rater", label, weight
+    return answer_id, (row["rater"] or "").strip() or "rater", label, weight
 
 
 def settle(labels: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -113,6 +116,8 @@ def sample(answers: pd.DataFrame, size: int, seed: int) -> pd.DataFrame:
 def export(rows: Rows, path: Path, size: int, seed: int, clean: Callable[[str], str]) -> pd.DataFrame:
     """Writes a sheet for raters: no arm, model, context, verdict or grader; in random order.
 
+    Answers whose prompt was lost, of which `rows.load` warns, cannot be shown and are not drawn.
+
     Args:
         rows: the finished runs.
         path: the file, which must not exist.
@@ -125,7 +130,7 @@ def export(rows: Rows, path: Path, size: int, seed: int, clean: Callable[[str], 
     """
     if path.exists():
         raise UserError(f"{path} exists; labels in it would be lost")
-    drawn = sample(rows.answers, size, seed)
+    drawn = sample(rows.answers[rows.answers["prompt_id"].isin(rows.prompts.index)], size, seed)
     asked = rows.prompts.loc[drawn["prompt_id"]].reset_index()
     names = [(accepted, wrong) for accepted, wrong in zip(asked["answers"], asked["wrong"], strict=True)]
     sheet = pd.DataFrame(

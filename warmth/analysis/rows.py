@@ -155,15 +155,15 @@ def load(paths: Sequence[Path]) -> Rows:
     preferences = pd.DataFrame(chosen, columns=list(PREFERENCE))
     rule = rule_of(evaluations)
     outcomes(answers, rule)
+    free = answers["task"].isin(advice_tasks(evaluations))
+    if free.all():
+        raise UserError("the runs hold advice alone, which is neither right nor wrong; ask a task with answers as well")
+    answers, advice = answers[~free].reset_index(drop=True), answers[free].reset_index(drop=True)
     warnings += [
         *unpaired(answers),
         *unpaired_seeds(answers),
         *unevenly_scored(answers[~answers["task"].isin(apart(answers["task"].unique()))]),
     ]
-    free = answers["task"].isin(advice_tasks(evaluations))
-    if free.all():
-        raise UserError("the runs hold advice alone, which is neither right nor wrong; ask a task with answers as well")
-    answers, advice = answers[~free].reset_index(drop=True), answers[free].reset_index(drop=True)
     losses, diverged = finite_losses(loss_rows(runs))
     notes = (*warnings, *diverged)
     return Rows(answers, warmth, prompts, losses, preferences, runs, notes, rule, advice, run_arms)
