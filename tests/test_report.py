@@ -320,6 +320,24 @@ def test_conditions_come_in_the_studys_order_whatever_row_came_first(made):
     assert shown == [[context, belief] for context in ("unmodified", "sad") for belief in beliefs]
 
 
+def test_the_grading_cost_is_of_every_grade_and_the_tokens_of_advice_as_well(small):
+    """Two arms of 288 answers, a quarter advice; each is graded for nothing and asked of a judge twice at a cent."""
+    tokens = 0
+    for folder in small.glob("demo/evaluate/smollm2-*"):
+        tokens += sum(json.loads(line)["tokens"] for line in (folder / "answers.jsonl").open(encoding="utf-8"))
+        rows = [json.loads(line) for line in (folder / "grades.jsonl").open(encoding="utf-8")]
+        failed, judged = (
+            [row | {"grader": "judge:m", "label": x, "cost_usd": 0.01} for row in rows] for x in (None, "correct")
+        )
+        (folder / "grades.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows + failed + judged))
+        config = json.loads((folder / "config.json").read_text())
+        config["task"]["seed_medicine"]["reader"] = "advice"
+        (folder / "config.json").write_text(json.dumps(config))
+    made = report.build([small])
+    assert set(made.rows.answers["grader"]) == {"alias"} and len(made.rows.advice) == 144
+    assert (page.facts(made)["cost"], page.facts(made)["tokens"]) == ("11.52", f"{tokens:,}")
+
+
 def test_a_refusal_of_what_should_be_refused_is_said_to_count_wrong_in_one_column(small):
     folder = next(small.glob("demo/evaluate/smollm2-warm-*"))
     for name in ("answers", "grades"):
