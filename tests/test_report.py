@@ -622,6 +622,29 @@ def test_the_page_works_in_a_browser_and_asks_for_nothing(out):
     assert opened["command"].startswith("warmth show all ") and "--arm untransformed" in opened["command"]
 
 
+SORTED = """
+for (const one of document.querySelectorAll("details")) one.open = true;
+const table = document.getElementById("table-differences"), heads = [...table.tHead.rows[0].cells];
+const column = heads.findIndex(head => head.textContent === "Odds ratio"), seen = {};
+for (const way of ["up", "down"]) {
+  heads[column].querySelector("button").click();
+  seen[way] = [...table.tBodies[0].rows].map(row => row.cells[column].firstChild?.textContent ?? "");
+}
+return seen;
+"""
+
+
+@pytest.mark.browser
+def test_an_infinite_odds_ratio_sorts_above_all_numbers_and_an_unknown_one_last(made, tmp_path):
+    odds = [2.0, np.inf, 0.5, np.nan, 10.0, 1.0, np.inf, 3.0]
+    few = made.differences[:8].assign(odds_ratio=odds, odds_low=0.1, odds_high=np.inf)
+    (tmp_path / "page.html").write_text(page.render(replace(made, differences=few)), encoding="utf-8")
+    seen, _, _ = browse(tmp_path / "page.html", SORTED)
+    known = ["0.50", "1.00", "2.00", "3.00", "10.00", "∞", "∞"]
+    assert seen == {"up": [*known, ""], "down": [*known[::-1], ""]}
+    assert cells.Cell("not scored", np.nan).order == ""
+
+
 CLICK = """
 const dialog = document.getElementById("rows"), seen = {};
 for (const name of ["epochs", "dose-0", "dose-1", "tasks", "benchmarks", "changes"]) {
