@@ -150,6 +150,20 @@ def test_a_difference_is_claimed_only_when_its_interval_leaves_zero_out(low, hig
     assert says in wording.error_sentence(row | {"rate_reference": 0.3, "rate_arm": 0.3})
 
 
+def test_an_interval_that_ends_just_beside_zero_shows_on_which_side():
+    assert wording.span(-0.1664, -0.0003, sign=True) == "−16.64 to −0.03"
+    assert wording.span(-0.00004, 0.02, sign=True) == "−0.004 to +2.000"
+    assert wording.span(-0.1664, 0.0, sign=True) == "−16.6 to 0.0" == wording.span(-0.1664, -1e-17, sign=True)
+    assert wording.span(0.0003, 0.02) == "0.0 to 2.0"  # a rate cannot be below zero
+
+
+def test_one_question_is_no_questions():
+    row = {"arm": "warm", "difference": 0.5, "low": np.nan, "high": np.nan, "pairs": 6, "questions": 1}
+    said = wording.error_sentence(row | {"rate_reference": 0.0, "rate_arm": 0.5})
+    assert "of 6 paired answers to 1 question)" in said
+    assert wording.amount(1200, "question") == "1,200 questions"
+
+
 def test_several_models_are_pooled_and_counted_by_what_their_intervals_show():
     models = [
         {"difference": (low + high) / 2, "low": low, "high": high}

@@ -126,8 +126,8 @@ def facts(report: Report) -> dict[str, Any]:
     return {
         "studies": wording.joined([wording.name(study) for study in studies]) or "study",
         "models": wording.joined([wording.name(model) for model in rows.models]),
-        "answers": f"{len(rows.answers):,}",
-        "questions": f"{rows.answers['question_id'].nunique():,}",
+        "answers": wording.amount(len(rows.answers), "answer"),
+        "questions": wording.amount(rows.answers["question_id"].nunique(), "question"),
         "graders": wording.joined([wording.name(grader) for grader in graders]) or "none",
         "tokens": f"{int(rows.answers['tokens'].sum()):,}",
         "cost": f"{rows.answers['cost_usd'].sum():.2f}",
