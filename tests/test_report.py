@@ -223,6 +223,22 @@ def test_five_models_make_figures_that_fit_a_page_and_the_scatter_starts_with_al
         assert figure.width < 800 and figure.inline.count("-axes_") == panels, figure.name  # 680 px are an A4 page
 
 
+def test_a_long_name_above_a_panel_takes_several_lines(made):
+    long = "meta-llama Llama-3.1-70B-Instruct-abcdef"
+    told = {"arm": "warm"} | dict.fromkeys(("score", "score_low", "score_high", "rate", "low", "high"), 0.1)
+    headline = pd.DataFrame([{"model": name, **told} for name in (long, "b")])
+    shifts, losses = (pd.concat([x, x.assign(model=long)]) for x in (made.differences, made.rows.losses))
+    tasks = own_figures.lines(made.rows.answers.assign(task=long))
+    drawn = [
+        figures.frontier(headline, {}),
+        figures.losses(losses),
+        own_figures.changes(shifts),
+        own_figures.tasks(tasks),
+    ]
+    for item in drawn:
+        assert ">meta-llama<" in item.inline and f">{long}<" not in item.inline, item.name
+
+
 def test_the_scatters_axes_fit_the_points(made):
     cells = report.condition_cells(effects.pair(made.rows.answers), made.differences)
     near = cells.assign(rate_arm=0.5, rate_reference=0.4)
