@@ -40,7 +40,7 @@ BELIEF_MARKERS = {
     "user_right": ("^", False),
 }
 ACROSS = 3  # panels side by side; more would be too small to read on a page or on paper
-TITLE = 24  # characters in a line of a panel's title, so that it ends before the next panel's begins
+TITLE = 22  # characters in a line of a panel's title, so that it ends before the next panel's begins
 LABELLED = 2  # points of each belief that a panel of the scatter names: those farthest from the diagonal
 
 
