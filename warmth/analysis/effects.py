@@ -84,7 +84,7 @@ def rate_interval(wrong: np.ndarray, clusters: np.ndarray, level: float = LEVEL)
     Each question once: Wilson's score interval at n. Else at n / deff with t(G-1) for the normal quantile. Seen is
     max(1, V / (p(1-p)/n)) with the clustered V of `clustered_mean` (Korn and Graubard's idea with Wilson's interval);
     cautious is n / G, as if a question were one answer. The fewer questions u hold the rarer outcome, the less can be
-    seen: deff = (u · seen + cautious) / (u + 1), which at p = 0 or 1 is the cautious end.
+    seen: deff = (u² · seen + cautious) / (u² + 1), which at p = 0 or 1 is the cautious end.
 
     Raises:
         ValueError: no rows.
@@ -100,7 +100,7 @@ def rate_interval(wrong: np.ndarray, clusters: np.ndarray, level: float = LEVEL)
         variance = groups / (groups - 1) * float(sums @ sums) / n**2 if groups > 1 else NONE
         seen = max(1.0, variance * n / (p * (1 - p))) if groups > 1 and 0 < p < 1 else n / groups
         rarer = min(int((np.bincount(codes, weights=side) > 0).sum()) for side in (wrong, 1 - wrong))
-        effective = n * (rarer + 1) / (rarer * seen + n / groups)
+        effective = n * (rarer**2 + 1) / (rarer**2 * seen + n / groups)
         alpha = float(2 * stats.norm.sf(stats.t.ppf((1 + level) / 2, max(groups - 1, 1))))  # of the same quantile
     low, high = proportion_confint(p * effective, effective, alpha=alpha, method="wilson")
     return float(low), float(high)
