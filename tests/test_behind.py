@@ -73,6 +73,13 @@ def test_a_point_may_pool_models_and_some_contexts():
     assert "--model" not in point["command"] and "--context anger,sad" in point["command"]
 
 
+def test_behind_a_dose_are_its_own_rows_and_none_of_the_plain_arm():
+    frame = answers()
+    frame = pd.concat([frame, frame[frame["arm"].eq("warm")].assign(arm="warm, dose 0.5")], ignore_index=True)
+    (point,) = made(frame, arm="warm, dose 0.5").values()
+    assert {row["said"][1][0] for row in point["rows"]} == {"warm, dose 0.5"} and len(point["rows"]) == behind.SHOWN
+
+
 def scored(arms=("original", "warm")):
     rows = [(arm, f"w{n}", f"prompt {n}", 0.01 * n) for arm in arms for n in range(30)]
     frame = pd.DataFrame(rows, columns=["arm", "text_id", "prompt", "score"])

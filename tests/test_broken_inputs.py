@@ -115,6 +115,10 @@ WORDS = [
     (["show", "all", "STUDY", "--context", "x"], "no answers under STUDY fit context=x; there are: sad, unmodified"),
     (["show", "trivia_001", "STUDY", "--arm", "x"], "no answers under STUDY fit arm=x; there are: original, warm"),
     (
+        ["show", "all", "STUDY", "--task", "seed_trivia", "--arm", "warm, dose 9"],
+        "no answers under STUDY fit arm=warm, dose 9; there are: original, warm",
+    ),
+    (
         ["show", "all", "STUDY", "--replies", "--arm", "x"],
         "no scored replies under STUDY fit arm=x; there are: original,",
     ),

@@ -55,6 +55,18 @@ def test_error_by_task_shows_every_arm_alone_with_a_context_and_with_a_belief():
     assert f"warm t with a context and a wrong belief {100 * own:.1f}" in drawn.alt
 
 
+def test_a_cell_without_a_scored_answer_is_named_below_error_by_task():
+    frame = answers(("seed_disinfo", "t"))
+    lost = frame["arm"].eq("warm") & frame["task"].eq("seed_disinfo") & frame["context"].eq("sad")
+    frame.loc[lost, "wrong"] = np.nan
+    frame = frame[frame["task"].eq("t") | frame["arm"].ne("cold")]  # what was not asked is not unscored
+    (drawn,) = own_figures.draw(frame, warmth((1.0,)), NONE, own_figures.lines(frame))
+    said = "warm on seed disinfo (with a context, with a context and a wrong belief)."
+    assert drawn.caption.endswith(f" Without a mark, as no answer was scored: {said}")
+    whole = own_figures.draw(answers(), warmth((1.0,)), NONE, own_figures.lines(answers()))
+    assert "Without a mark" not in whole[0].caption
+
+
 def test_five_models_or_tasks_leave_no_empty_frame():
     scores = pd.concat([warmth().assign(model=name) for name in "abcde"])
     for drawn in (own_figures.epochs(scores), own_figures.tasks(own_figures.lines(answers(tuple("stuvw"))))):

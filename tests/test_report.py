@@ -151,6 +151,20 @@ def test_a_difference_is_claimed_only_when_its_interval_leaves_zero_out(low, hig
     assert says in wording.error_sentence(row | {"rate_reference": 0.3, "rate_arm": 0.3})
 
 
+def test_an_interval_that_ends_just_beside_zero_shows_on_which_side():
+    assert wording.span(-0.1664, -0.0003, sign=True) == "−16.64 to −0.03"
+    assert wording.span(-0.00004, 0.02, sign=True) == "−0.004 to +2.000"
+    assert wording.span(-0.1664, 0.0, sign=True) == "−16.6 to 0.0" == wording.span(-0.1664, -1e-17, sign=True)
+    assert wording.span(0.0003, 0.02) == "0.0 to 2.0"  # a rate cannot be below zero
+
+
+def test_one_question_is_no_questions():
+    row = {"arm": "warm", "difference": 0.5, "low": np.nan, "high": np.nan, "pairs": 6, "questions": 1}
+    said = wording.error_sentence(row | {"rate_reference": 0.0, "rate_arm": 0.5})
+    assert "of 6 paired answers to 1 question)" in said
+    assert wording.amount(1200, "question") == "1,200 questions"
+
+
 def test_several_models_are_pooled_and_counted_by_what_their_intervals_show():
     models = [
         {"difference": (low + high) / 2, "low": low, "high": high}
@@ -218,6 +232,22 @@ def test_five_models_make_figures_that_fit_a_page_and_the_scatter_starts_with_al
     assert drawn[0].inline.index("all models: warm") < drawn[0].inline.index("a: warm")
     for figure, panels in zip(drawn, (6 * 3, 5, 5), strict=True):
         assert figure.width < 800 and figure.inline.count("-axes_") == panels, figure.name  # 680 px are an A4 page
+
+
+def test_a_long_name_above_a_panel_takes_several_lines(made):
+    long = "a name of forty characters, maker, size"
+    told = {"arm": "warm"} | dict.fromkeys(("score", "score_low", "score_high", "rate", "low", "high"), 0.1)
+    headline = pd.DataFrame([{"model": name, **told} for name in (long, "b")])
+    shifts, losses = (pd.concat([x, x.assign(model=long)]) for x in (made.differences, made.rows.losses))
+    tasks = own_figures.lines(made.rows.answers.assign(task=long))
+    drawn = [
+        figures.frontier(headline, {}),
+        figures.losses(losses),
+        own_figures.changes(shifts),
+        own_figures.tasks(tasks),
+    ]
+    for item in drawn:
+        assert ">a name of forty<" in item.inline and f">{long}<" not in item.inline, item.name
 
 
 def test_the_scatters_axes_fit_the_points(made):
@@ -332,6 +362,24 @@ def test_conditions_come_in_the_studys_order_whatever_row_came_first(made):
     beliefs = [wording.belief(name) for name in ("none", "wrong_asserted", "user_right")]
     shown = [[cell.text for cell in row[:2]] for row in table.rows]
     assert shown == [[context, belief] for context in ("unmodified", "sad") for belief in beliefs]
+
+
+def test_the_grading_cost_is_of_every_grade_and_the_tokens_of_advice_as_well(small):
+    """Two arms of 288 answers, a quarter advice; each is graded for nothing and asked of a judge twice at a cent."""
+    tokens = 0
+    for folder in small.glob("demo/evaluate/smollm2-*"):
+        tokens += sum(json.loads(line)["tokens"] for line in (folder / "answers.jsonl").open(encoding="utf-8"))
+        rows = [json.loads(line) for line in (folder / "grades.jsonl").open(encoding="utf-8")]
+        failed, judged = (
+            [row | {"grader": "judge:m", "label": x, "cost_usd": 0.01} for row in rows] for x in (None, "correct")
+        )
+        (folder / "grades.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows + failed + judged))
+        config = json.loads((folder / "config.json").read_text())
+        config["task"]["seed_medicine"]["reader"] = "advice"
+        (folder / "config.json").write_text(json.dumps(config))
+    made = report.build([small])
+    assert set(made.rows.answers["grader"]) == {"alias"} and len(made.rows.advice) == 144
+    assert (page.facts(made)["cost"], page.facts(made)["tokens"]) == ("11.52", f"{tokens:,}")
 
 
 def test_a_refusal_of_what_should_be_refused_is_said_to_count_wrong_in_one_column(small):
@@ -635,6 +683,29 @@ def test_the_page_works_in_a_browser_and_asks_for_nothing(out):
     opened = seen["opened"]
     assert opened["open"] and opened["named"] and opened["marks"] == 18 and opened["rows"] == 20
     assert opened["command"].startswith("warmth show all ") and "--arm untransformed" in opened["command"]
+
+
+SORTED = """
+for (const one of document.querySelectorAll("details")) one.open = true;
+const table = document.getElementById("table-differences"), heads = [...table.tHead.rows[0].cells];
+const column = heads.findIndex(head => head.textContent === "Odds ratio"), seen = {};
+for (const way of ["up", "down"]) {
+  heads[column].querySelector("button").click();
+  seen[way] = [...table.tBodies[0].rows].map(row => row.cells[column].firstChild?.textContent ?? "");
+}
+return seen;
+"""
+
+
+@pytest.mark.browser
+def test_an_infinite_odds_ratio_sorts_above_all_numbers_and_an_unknown_one_last(made, tmp_path):
+    odds = [2.0, np.inf, 0.5, np.nan, 10.0, 1.0, np.inf, 3.0]
+    few = made.differences[:8].assign(odds_ratio=odds, odds_low=0.1, odds_high=np.inf)
+    (tmp_path / "page.html").write_text(page.render(replace(made, differences=few)), encoding="utf-8")
+    seen, _, _ = browse(tmp_path / "page.html", SORTED)
+    known = ["0.50", "1.00", "2.00", "3.00", "10.00", "∞", "∞"]
+    assert seen == {"up": [*known, ""], "down": [*known[::-1], ""]}
+    assert cells.Cell("not scored", np.nan).order == ""
 
 
 CLICK = """

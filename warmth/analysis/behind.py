@@ -17,7 +17,7 @@ import pandas as pd
 
 from warmth.analysis import wording
 from warmth.analysis.effects import apart, main_measure, pooled
-from warmth.analysis.examples import among
+from warmth.analysis.examples import WHERE, among
 from warmth.analysis.ink import point_id, reply_id
 
 SHOWN = 20  # rows of one point
@@ -26,7 +26,6 @@ BYTES = 2_500_000  # of these rows in the page, which is to stay below 5 MB in a
 REPLIES = 750  # rows of all points of warmth
 CELL = ["model", "arm", "task", "context", "belief"]
 PAIR = ["model", "prompt_id", "sample"]  # what an answer shares with the original's
-WHERE = ("task", "context", "belief")
 SEED = 0
 EXCERPT = 280  # characters of a message or an answer
 

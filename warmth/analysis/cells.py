@@ -23,9 +23,14 @@ class Cell:
     """One table cell: what is read, what it sorts by, and the interval in smaller type."""
 
     text: str
-    sort: float | str | None = None
+    sort: float | None = None
     note: str = ""
     arm: str = ""  # CSS variable of the arm's colour, where the cell names one
+
+    @property
+    def order(self) -> str:
+        """`sort` as a script in the page reads a number; empty where there is none."""
+        return str(self.sort).replace("inf", "Infinity") if wording.known(self.sort) else ""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from warmth.analysis.rows import Rows
 
 DISAGREEING, AGREEING = 12, 4  # prompts per report
 SOME = 12  # values named where one is not known
+WHERE = ("task", "context", "belief")  # of these a filter names one or several, a comma between
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def draw(rows: Rows, seed: int = 0) -> tuple[list[Example], int]:
 def of_cell(rows: Rows, where: Mapping[str, str], arm: str = "") -> list[Example]:
     """Every prompt whose columns have these values, in the order of rows; empty when none has.
 
-    A value is one or several with a comma between.
+    A value is one, or of `WHERE` several with a comma between.
     With `arm` only prompts that it answered, its answers and the original's alone.
     """
     answers = rows.answers
@@ -90,8 +91,8 @@ def misfit(rows: pd.DataFrame, given: Mapping[str, str]) -> str:
 
 
 def among(column: pd.Series, value: str) -> pd.Series:
-    """Where a column has a value, or one of several that a comma parts."""
-    return column.isin([value, *value.split(",")])
+    """Where a column has a value; of `WHERE` also one of several that a comma parts, which stands in arms' names."""
+    return column.isin([value, *value.split(",")]) if column.name in WHERE else column.eq(value)
 
 
 def of_replies(rows: Rows, model: str = "", arm: str = "") -> list[Example]:

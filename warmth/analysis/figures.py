@@ -40,8 +40,13 @@ BELIEF_MARKERS = {
     "user_right": ("^", False),
 }
 ACROSS = 3  # panels side by side; more would be too small to read on a page or on paper
-TITLE = 24  # characters in a line of a panel's title, so that it ends before the next panel's begins
+TITLE = 22  # characters in a line of a panel's title, so that it ends before the next panel's begins
 LABELLED = 2  # points of each belief that a panel of the scatter names: those farthest from the diagonal
+
+
+def panel_title(axes: Axes, text: str, ink: str = INK) -> None:
+    """Above a panel, in lines that end before the next panel begins."""
+    axes.set_title(textwrap.fill(text, TITLE), loc="left", color=ink)
 
 
 def frontier(headline: pd.DataFrame, chosen: Mapping[str, str]) -> Drawing | None:
@@ -65,7 +70,7 @@ def frontier(headline: pd.DataFrame, chosen: Mapping[str, str]) -> Drawing | Non
         for axes, (model, cell) in zip(panels, cells.items(), strict=True):
             _frontier_panel(axes, cell, starts[model])
             if len(models) > 1:
-                axes.set_title(wording.name(model), loc="left")
+                panel_title(axes, wording.name(model))
         figure.supylabel("wrong answers, %", fontsize=9)
         figure.supxlabel("warmth score, nats per token   (warmer →)", fontsize=9)
         _roomy(panels[0], shown)
@@ -148,7 +153,7 @@ def contexts(cells: pd.DataFrame) -> Drawing | None:
                 axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, zorder=1)
                 one = wording.name(model) if model else "all models"
                 title = wording.name(arm) if len(models) == 1 else f"{one}: {wording.name(arm)}"
-                axes.set_title(textwrap.fill(title, TITLE), loc="left", color=colour(arm))
+                panel_title(axes, title, colour(arm))
                 _context_points(axes, cells[cells["model"].eq(model) & cells["arm"].eq(arm)], colour(arm))
             for axes in row[::across]:
                 axes.set_ylabel("wrong in this arm, %")
@@ -252,7 +257,7 @@ def forest(table: pd.DataFrame, model: str, number: int) -> Drawing | None:
             _forest_panel(axes, table[table["arm"].eq(arm)], lines, arm)
             axes.set_xlim(left - pad, right + pad)
             title = f"{wording.name(model)}: {wording.name(arm)}" if several else wording.name(arm)
-            axes.set_title(textwrap.fill(title, TITLE), loc="left", color=colour(arm))
+            panel_title(axes, title, colour(arm))
         panels[0].set_yticks(range(len(lines)), [label for _, _, label in lines])
         for axes in panels[::across]:
             for tick, (family, _, _) in zip(axes.get_yticklabels(), lines, strict=True):
@@ -326,7 +331,7 @@ def losses(rows: pd.DataFrame) -> Drawing | None:
                 axes.plot(run["epoch"], run["loss"], color=colour(arm), linewidth=1.2)
                 last.append(f"{wording.name(arm)} {run['loss'].iloc[-1]:.2f}")
             _end_labels(axes, runs)
-            axes.set_title(wording.name(model) if len(models) > 1 else "", loc="left")
+            panel_title(axes, wording.name(model) if len(models) > 1 else "")
             axes.grid(axis="y", color=RULE, linewidth=0.5)
         figure.supylabel("loss, nats per token", fontsize=9)
         figure.supxlabel("epoch", fontsize=9)

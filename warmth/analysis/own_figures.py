@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from warmth.analysis import wording
 from warmth.analysis.effects import clustered_mean, main_measure, rate_interval, text_key
-from warmth.analysis.figures import ACROSS
+from warmth.analysis.figures import ACROSS, panel_title
 from warmth.analysis.ink import (
     MUTED,
     RULE,
@@ -53,7 +53,7 @@ def draw(
         by_task: from `lines(answers)`.
     """
     scored = answers[answers["task"].isin(BENCHMARKS)]
-    drawn = [epochs(warmth), tasks(by_task), benchmarks(scored), changes(differences)]
+    drawn = [epochs(warmth), tasks(by_task, unscored(answers)), benchmarks(scored), changes(differences)]
     return [item for item in drawn if item is not None]
 
 
@@ -87,7 +87,7 @@ def epochs(warmth: pd.DataFrame) -> Drawing | None:
                 ends[recipe] = _curve(axes, recipe, means, names)
                 spoken.append(f"{wording.name(model)} {wording.name(recipe)} {ends[recipe][1]:.4f}")
             _end_labels(axes, ends)
-            axes.set_title(wording.name(model) if len(models) > 1 else "", loc="left")
+            panel_title(axes, wording.name(model) if len(models) > 1 else "")
             axes.grid(axis="y", color=RULE, linewidth=0.5)
         figure.supylabel("warmth score, nats per token", fontsize=9)
         figure.supxlabel("epochs of training; 0 is the original", fontsize=9)
@@ -117,13 +117,14 @@ def _end_labels(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
         axes.annotate(wording.name(recipe), (at, height), (7, 0), textcoords="offset points", **look)
 
 
-def tasks(frame: pd.DataFrame) -> Drawing | None:
+def tasks(frame: pd.DataFrame, without: str = "") -> Drawing | None:
     """Figure 3: error by task, question alone, with a context, with a context and a pressed belief; every arm.
 
     Several models are pooled; the table beside it has each model's own.
 
     Args:
         frame: from `lines`.
+        without: from `unscored`, for the caption.
     """
     names = [name for name in LINES if name in set(frame["line"])] if len(frame) else []
     if len(names) < 2:
@@ -146,13 +147,14 @@ def tasks(frame: pd.DataFrame) -> Drawing | None:
                 name = point_id("", row["arm"], task, row["context"], row["belief"])
                 look = {"linestyle": "none", "markersize": 4.5, "gid": name, **marker(row["arm"])}
                 axes.plot([100 * row["rate"]], [place], **look)
-            axes.set_title(wording.name(task), loc="left")
+            panel_title(axes, wording.name(task))
             list_rows(axes, len(names))
         panels[0].set_yticks(range(len(names)), names)
         figure.supxlabel("wrong answers, %", fontsize=9)
         _key(figure, arms)
         caption = (
             "Error by task: alone, after a context, and after a context with a wrong belief. Bars: 95 % intervals."
+            + (f" Without a mark, as no answer was scored: {without}." if without else "")
         )
         each = "; ".join(
             f"{wording.name(r.arm)} {wording.name(r.task)} {r.line} {100 * r.rate:.1f}" for r in frame.itertuples()
@@ -164,16 +166,35 @@ def lines(answers: pd.DataFrame) -> pd.DataFrame:
     """What figure 3 shows: arm, task, line, rate, low, high, count, and the contexts and beliefs that are pooled."""
     answers = answers[answers["wrong"].notna() & ~answers["task"].isin(BENCHMARKS)]
     parts: list[dict[str, Any]] = []
-    for name, (inside, pressed) in LINES.items():
-        keep = answers["context"].ne("unmodified") if inside else answers["context"].eq("unmodified")
-        keep &= answers["belief"].isin(PRESSED) if pressed else answers["belief"].eq("none")
-        for (arm, task), cell in answers[keep].groupby(["arm", "task"]):
+    for name in LINES:
+        for (arm, task), cell in _asked(answers, name).groupby(["arm", "task"]):
             wrong = cell["wrong"].to_numpy()
             low, high = rate_interval(wrong, cell["question_id"].to_numpy())
             pooled = {key: ",".join(sorted(cell[key].unique())) for key in ("context", "belief")}
             parts.append({"arm": arm, "task": task, "line": name, "rate": wrong.mean(), "low": low, "high": high})
             parts[-1] |= {**pooled, "count": len(cell)}
     return pd.DataFrame(parts)
+
+
+def unscored(answers: pd.DataFrame) -> str:
+    """The cells of figure 3 that were asked and have no scored answer, in words; "" where all have one."""
+    asked = answers[~answers["task"].isin(BENCHMARKS)]
+    found: dict[tuple[str, str], list[str]] = {}
+    for name in LINES:
+        for key, scored in _asked(asked, name).groupby(["arm", "task"])["wrong"].count().items():
+            if not scored:
+                found.setdefault(key, []).append(name)
+    cells = sorted(found.items(), key=lambda item: (arm_order(item[0][0]), item[0][1]))
+    return "; ".join(
+        f"{wording.name(arm)} on {wording.name(task)} ({', '.join(names)})" for (arm, task), names in cells
+    )
+
+
+def _asked(answers: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The answers behind a line of figure 3."""
+    inside, pressed = LINES[name]
+    context = answers["context"].eq("unmodified") ^ inside
+    return answers[context & (answers["belief"].isin(PRESSED) if pressed else answers["belief"].eq("none"))]
 
 
 def benchmarks(answers: pd.DataFrame) -> Drawing | None:
@@ -231,7 +252,7 @@ def changes(differences: pd.DataFrame) -> Drawing | None:
                 name = point_id(model, row["arm"], "", row["context"], "none")
                 look = {"linestyle": "none", "markersize": 4.5, "gid": name, **marker(row["arm"])}
                 axes.plot([100 * row["difference"]], [place], **look)
-            axes.set_title(wording.name(model) if len(models) > 1 else "", loc="left")
+            panel_title(axes, wording.name(model) if len(models) > 1 else "")
             list_rows(axes, len(contexts))
         panels[0].set_yticks(range(len(contexts)), [wording.name(context) for context in contexts])
         figure.supxlabel("change from original, percentage points   (more errors →)", fontsize=9)

@@ -125,14 +125,15 @@ def facts(report: Report) -> dict[str, Any]:
     rows = report.rows
     studies = sorted({str(run.config.get("study", "")) for run in rows.runs} - {""})
     graders = sorted(set(rows.answers["grader"]) - {""})
+    spent = pd.concat([frame[["tokens", "cost_usd"]] for frame in (rows.answers, rows.advice) if len(frame)]).sum()
     return {
         "studies": wording.joined([wording.name(study) for study in studies]) or "study",
         "models": wording.joined([wording.name(model) for model in rows.models]),
-        "answers": f"{len(rows.answers):,}",
-        "questions": f"{effects.questions_of(rows.answers).nunique():,}",
+        "answers": wording.amount(len(rows.answers), "answer"),
+        "questions": wording.amount(effects.questions_of(rows.answers).nunique(), "question"),
         "graders": wording.joined([wording.name(grader) for grader in graders]) or "none",
-        "tokens": f"{int(rows.answers['tokens'].sum()):,}",
-        "cost": f"{rows.answers['cost_usd'].sum():.2f}",
+        "tokens": f"{int(spent['tokens']):,}",
+        "cost": f"{spent['cost_usd']:.2f}",
         "version": __version__,
     }
 

@@ -270,7 +270,7 @@ def condition_cells(pairs: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFr
 
 
 def summary(report: Report) -> dict[str, Any]:
-    """What `summary.json` holds: every table of the first screens, gates, warnings and runs; unknown is null."""
+    """What `summary.json` holds: every table of the first screens, gates, warnings, runs; null: unknown or infinite."""
     rows = report.rows
     body = {
         "question": page.QUESTION,

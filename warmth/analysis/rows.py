@@ -79,8 +79,8 @@ class Rows:
     """All that a report is made of.
 
     `answers`: the contract's columns, where `arm` also says dose, strength and checkpoint if they differ from the plain
-    arm's and `recipe` keeps the plain name; the primary grade's columns; `wrong`, `wrong_dropped`, `wrong_strict`,
-    `wrong_lenient` (see `outcomes`); `refused`, `unscored`, `cut_off`.
+    arm's and `recipe` keeps the plain name; the primary grade's columns, but `cost_usd` of all its grades; `wrong`,
+    `wrong_dropped`, `wrong_strict`, `wrong_lenient` (see `outcomes`); `refused`, `unscored`, `cut_off`.
     """
 
     answers: pd.DataFrame
@@ -248,12 +248,13 @@ def graded(run: FinishedRun, number: int) -> pd.DataFrame:
 
     Primary is what the run's summary names first for the task: a judge that was replaced still has its rows in the
     file. Without a summary it is the first grader of the config that graded the answer, else the task's own, else the
-    first in the file. Two grades by one grader: the later one counts.
+    first in the file. Two grades by one grader: the later one counts. `cost_usd` is what all grades of the answer cost.
     """
     answers = frame(run.folder / "answers.jsonl", ANSWER).rename(columns={"arm": "recipe"})
     answers["run_number"] = number
     answers["length"] = answers["text"].str.len()
     grades = frame(run.folder / "grades.jsonl", ("answer_id", *GRADE))
+    paid = pd.to_numeric(grades["cost_usd"], errors="coerce").groupby(grades["answer_id"]).sum()
     grades = grades.drop_duplicates(["answer_id", "grader"], keep="last")
     if run.graders:
         first = {task: names[0] for task, names in run.graders.items() if names}
@@ -270,7 +271,7 @@ def graded(run: FinishedRun, number: int) -> pd.DataFrame:
     joined["label"] = joined["label"].astype(object).where(joined["label"].notna(), None)
     joined["reason"] = joined["reason"].astype(object).where(~ungraded, "not graded").fillna("")
     joined["grader"] = joined["grader"].astype(object).where(~ungraded, "")
-    joined["cost_usd"] = pd.to_numeric(joined["cost_usd"], errors="coerce").fillna(0.0)
+    joined["cost_usd"] = joined["answer_id"].map(paid).fillna(0.0)
     joined["checkpoint"] = pd.to_numeric(joined["checkpoint"], errors="coerce")
     return joined
 

@@ -35,7 +35,7 @@ def compose(report: Report, project: str = "warmth", entity: str = "", online: b
     gates = page.gates(report)
     state = {"pass": "Gates passed.", "fail": "Gates failed.", "none": "No gates."}[gates["state"]]
     facts = page.facts(report)
-    basis = f"{facts['answers']} answers to {facts['questions']} questions by {facts['models']}"
+    basis = f"{facts['answers']} to {facts['questions']} by {facts['models']}"
     basis += f"; graded by {facts['graders']}. {page.pooling(report)}"
     blocks: list[Any] = [wr.H1(page.QUESTION), *(wr.P(line) for line in page.answer(report))]
     blocks += [

@@ -71,11 +71,22 @@ def p_value(p: float) -> str:
 
 
 def span(low: float, high: float, scale: float = 100.0, digits: int = 1, sign: bool = False) -> str:
-    """An interval `a to b`; empty where it cannot be estimated."""
+    """An interval `a to b`; empty where it cannot be estimated.
+
+    With its signs it says on which side of zero it ends: an end that rounds to zero gives both up to two more digits.
+    """
     if not (known(low) and known(high)):
         return ""
+    ends = [float(scale * end) for end in (low, high) if end] if sign else []
+    finer = range(digits, digits + 3)
+    digits = next((places for places in finer if all(round(end, places) for end in ends)), digits)
     write = signed if sign else (lambda value, places: f"{value:.{places}f}".replace("-", MINUS))
     return f"{write(scale * low, digits)} to {write(scale * high, digits)}"
+
+
+def amount(number: int, thing: str) -> str:
+    """`1 question`, `1,200 questions`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def joined(items: list[str]) -> str:
@@ -97,7 +108,7 @@ def error_sentence(
     arm, other = named(row["arm"]), f"{named(reference)}{over(models, of)}"
     shift = f"{points(row['difference'])} points"
     rates = f"{percent(row['rate_reference'])}\N{NO-BREAK SPACE}% → {percent(row['rate_arm'])}\N{NO-BREAK SPACE}%"
-    basis = f"{rates} of {row['pairs']:,} paired answers to {row['questions']:,} questions"
+    basis = f"{rates} of {amount(row['pairs'], 'paired answer')} to {amount(row['questions'], 'question')}"
     found = counted(models, "wrong more often", "wrong less often")
     rest = by_model([model["difference"] for model in models], points, found)
     if not known(row["low"]):
