@@ -47,7 +47,13 @@ def outcome(make):
         return compose_line(error)
 
 
-@pytest.mark.parametrize(("name", "schema", "pool"), [("train", Train, TRAIN), ("evaluate", Evaluate, EVALUATE)])
+@pytest.mark.parametrize(
+    ("name", "schema", "pool"),
+    [
+        ("train", Train, TRAIN),
+        pytest.param("evaluate", Evaluate, EVALUATE, marks=pytest.mark.slow),
+    ],
+)
 def test_fast_points_equal_hydras(loader, name, schema, pool):
     grid = Grid(loader, name, schema)
 

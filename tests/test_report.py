@@ -335,7 +335,7 @@ def test_of_several_checkpoints_and_strengths_the_page_speaks_of_the_one_to_repo
     bare = pairs["task"].eq("triviaqa") & pairs["context"].eq("unmodified") & pairs["belief"].eq("none")
     rises = {arm: 100 * rows["difference"].mean() for arm, rows in pairs[bare].groupby("arm")}
     assert ours.recomputed == pytest.approx(rises["warm"]) != pytest.approx(rises["warm, epoch 10"])
-    (folder,) = {run.folder.parents[3] for run in swept.rows.runs if run.arm == "original"}
+    (folder,) = {run.folder.parents[2] for run in swept.rows.runs if run.arm == "original"}
     again = published_against.build(folder, figures=False)
     assert next(row for row in again.rows if row.quantity == "TriviaQA, rise").recomputed == ours.recomputed
 

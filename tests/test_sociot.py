@@ -145,8 +145,8 @@ def test_dropout_is_seeded_and_independent_of_other_texts(dropping):
 
 
 def test_many_passes_of_dropout_come_near_one_another_and_deterministic_has_none(dropping):
-    one, two = (scores(sociot.score(TEXTS[:2], *dropping, "reference", passes=400, seed=seed)) for seed in (0, 1))
-    few = scores(sociot.score(TEXTS[:2], *dropping, "reference", passes=1, seed=0))
+    one, two = (scores(sociot.score(TEXTS[:1], *dropping, "reference", passes=400, seed=seed)) for seed in (0, 1))
+    few = scores(sociot.score(TEXTS[:1], *dropping, "reference", passes=1, seed=0))
     assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < max(
         abs(a - b) for a, b in zip(few, two, strict=True)
     )

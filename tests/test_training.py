@@ -113,12 +113,11 @@ def test_a_finished_run_holds_checkpoints_rows_and_a_loss_that_falls(reference):
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["launcher.per_device=2"],
-        ["launcher=deepspeed_zero0", "launcher.per_device=4"],
-        ["launcher=deepspeed_zero2", "recipe.packing=false"],
-        ["launcher=deepspeed_zero3", "launcher.per_device=4"],
+        pytest.param(["launcher.per_device=2"], id="accumulation"),
+        pytest.param(["launcher=deepspeed_zero0", "launcher.per_device=4"], id="zero0", marks=pytest.mark.slow),
+        pytest.param(["launcher=deepspeed_zero2", "recipe.packing=false"], id="zero2-unpacked"),
+        pytest.param(["launcher=deepspeed_zero3", "launcher.per_device=4"], id="zero3"),
     ],
-    ids=["accumulation", "zero0", "zero2-unpacked", "zero3"],
 )
 def test_passes_ranks_and_zero_stage_leave_losses_and_adapter_as_they_are(
     tmp_path, reference, tiny_model_folder, overrides
@@ -155,8 +154,9 @@ def test_a_run_killed_in_the_middle_continues_bit_equal_even_with_dropout(tmp_pa
     assert steps == list(range(1, 13))
 
 
+@pytest.mark.slow
 def test_a_run_told_to_leave_in_the_middle_of_a_step_continues_bit_equal_even_with_dropout(tmp_path, tiny_model_folder):
-    dropout = ["recipe.dropout=0.1", "launcher.save_steps=1000", "recipe.epochs=10", "launcher.per_device=1"]
+    dropout = ["recipe.dropout=0.1", "launcher.save_steps=1000", "recipe.epochs=6", "launcher.per_device=1"]
     train(tmp_path / "calm", tiny_model_folder, *dropout)
     told = tmp_path / "told"
     process = subprocess.Popen(command(told, tiny_model_folder, *dropout), stderr=subprocess.DEVNULL)
@@ -224,7 +224,10 @@ def test_a_rank_that_hangs_ends_the_run_with_one_line(tmp_path, tiny_model_folde
     assert json.loads((run_in(tmp_path) / "status.json").read_text())["state"] == "failed"
 
 
-@pytest.mark.parametrize("launcher", [["launcher.checkpointing=true"], ["launcher=deepspeed_zero2"]])
+@pytest.mark.parametrize(
+    "launcher",
+    [["launcher.checkpointing=true"], pytest.param(["launcher=deepspeed_zero2"], marks=pytest.mark.slow)],
+)
 def test_full_fine_tuning_keeps_a_whole_model_that_loads_by_itself(tmp_path, tiny_model_folder, launcher):
     from transformers import AutoModelForCausalLM
 
