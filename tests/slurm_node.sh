@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A whole Slurm cluster of one node on the loopback, for tests: slurm_node.sh start|stop FOLDER
 # Needs root and Debian's slurm-wlm and munge; state, logs and configuration live in FOLDER. No accounting, as on small clusters.
+# A job that is queued again waits until its credential ends (cred_expire), by default two minutes.
 set -euo pipefail
 action=$1 folder=$2 host=$(hostname -s)
 export SLURM_CONF=$folder/slurm.conf
@@ -23,6 +24,7 @@ SlurmdPort=6828
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
+AuthInfo=cred_expire=20
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool
 SlurmctldPidFile=$folder/slurmctld.pid
