@@ -157,7 +157,7 @@ def without_sad(study: Path) -> None:
 
 
 NOTES = [
-    (lambda study: shutil.rmtree(arm(study, "none")), "note: smollm2: original has no scored answer, so that no arm"),
+    (lambda study: shutil.rmtree(arm(study, "none")), "note: smollm2: original is not among the runs, so that no arm"),
     (without_sad, "note: smollm2: warm and original share no scored prompt of context sad."),
 ]
 

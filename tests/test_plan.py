@@ -61,7 +61,10 @@ RUNS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", RUNS)
+SLOW = ("paper_evaluate", "controls_evaluate")  # ten seconds and more of composing
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in RUNS])
 def test_every_study_is_planned_offline(loader, tmp_path, name, capsys):
     found = forecasts(loader, name, tmp_path)
     assert len(found) == RUNS[name]

@@ -790,6 +790,7 @@ return {figures: sizes.length, smallest: Math.min(...sizes), cut: first.scrollWi
 
 
 @pytest.mark.browser
+@pytest.mark.slow
 def test_five_models_can_be_read_on_a_phone_and_on_paper(made, tmp_path, monkeypatch):
     def five(table):
         named = [table.assign(model=name) for name in ("llama8b", "mistral_small", "qwen32b", "llama70b", "gpt4o")]

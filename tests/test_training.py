@@ -226,8 +226,9 @@ def test_a_rank_that_hangs_ends_the_run_with_one_line(tmp_path, tiny_model_folde
 
 @pytest.mark.parametrize(
     "launcher",
-    [["launcher.checkpointing=true"], pytest.param(["launcher=deepspeed_zero2"], marks=pytest.mark.slow)],
+    [["launcher.checkpointing=true"], ["launcher=deepspeed_zero2"]],
 )
+@pytest.mark.slow
 def test_full_fine_tuning_keeps_a_whole_model_that_loads_by_itself(tmp_path, tiny_model_folder, launcher):
     from transformers import AutoModelForCausalLM
 
