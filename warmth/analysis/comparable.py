@@ -128,8 +128,8 @@ def unpaired(answers: pd.DataFrame) -> list[str]:
     for model, group in answers[answers["wrong"].notna()].groupby("model"):
         original = group[group["arm"].eq("original")]
         if original.empty:
-            asked = (answers["model"].eq(model) & answers["arm"].eq("original")).any()
-            why = "has no scored answer" if asked else "is not among the runs"
+            there = (answers["model"].eq(model) & answers["arm"].eq("original")).any()
+            why = "has no scored answer" if there else "is not among the runs"
             lines.append(f"{model}: original {why}, so that no arm can be compared with it.")
             continue
         asked = set(original["prompt_id"])

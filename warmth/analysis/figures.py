@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ from warmth.analysis.ink import (
     colour,
     finish,
     marker,
+    panel_title,
     place_labels,
     point_id,
     row_of_panels,
@@ -40,13 +40,7 @@ BELIEF_MARKERS = {
     "user_right": ("^", False),
 }
 ACROSS = 3  # panels side by side; more would be too small to read on a page or on paper
-TITLE = 22  # characters in a line of a panel's title, so that it ends before the next panel's begins
 LABELLED = 2  # points of each belief that a panel of the scatter names: those farthest from the diagonal
-
-
-def panel_title(axes: Axes, text: str, ink: str = INK) -> None:
-    """Above a panel, in lines that end before the next panel begins."""
-    axes.set_title(textwrap.fill(text, TITLE), loc="left", color=ink)
 
 
 def frontier(headline: pd.DataFrame, chosen: Mapping[str, str]) -> Drawing | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import textwrap
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -46,6 +47,7 @@ MARKERS = {
     "warm_honest": "D",
     "system_warm": "P",
 }
+TITLE = 22  # characters in a line of a panel's title, so that it ends before the next panel's begins
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text: small files, the reader's own fonts, searchable
@@ -115,6 +117,11 @@ def point_id(model: str, arm: str, task: str = "", context: str = "", belief: st
 def reply_id(model: str, arm: str) -> str:
     """The id of a mark that stands for an arm's warmth: behind it are replies to held-out prompts, not answers."""
     return point_id(model, arm, "replies to held-out prompts")
+
+
+def panel_title(axes: Axes, text: str, ink: str = INK) -> None:
+    """Above a panel, in lines that end before the next panel begins."""
+    axes.set_title(textwrap.fill(text, TITLE), loc="left", color=ink)
 
 
 def finish(figure: Figure, name: str, caption: str, alt: str) -> Drawing:

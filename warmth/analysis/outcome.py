@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from warmth.counting import ruled
+from warmth.counting import refusing, ruled
 from warmth.errors import UserError
-from warmth.types import REFUSING_IS_RIGHT
 
 if TYPE_CHECKING:
     from warmth.analysis.rows import FinishedRun
@@ -55,7 +54,7 @@ def outcomes(answers: pd.DataFrame, rule: Rule = Rule()) -> pd.DataFrame:
     the study's phrases an answer that a grader alone calls refused is one that did not give the right answer.
 
     Args:
-        answers: `label`, `task`, `finish`, and `text` where the study's phrases decide.
+        answers: `label`, `task`, `finish`, `grader` where it is known, and `text` where the study's phrases decide.
         rule: what counts how.
     """
     label = answers["label"]
@@ -64,8 +63,9 @@ def outcomes(answers: pd.DataFrame, rule: Rule = Rule()) -> pd.DataFrame:
         label = pd.Series([ruled(one, text, "study") for one, text in given], answers.index, dtype="object")
     refused = label.eq("refused")
     base = label.map({"correct": 0.0, "incorrect": 1.0, "hedged": VALUE[rule.hedged]}).astype("float64")
-    by_refusing = answers["grader"].astype(str).str.startswith("refusal") if "grader" in answers else False
-    right = refused & (answers["task"].isin(REFUSING_IS_RIGHT) | by_refusing)
+    graders = answers["grader"] if "grader" in answers else [""] * len(answers)
+    meant = [refusing(task, str(by)) for task, by in zip(answers["task"], graders, strict=True)]
+    right = refused & np.array(meant, dtype=bool)
     answers["wrong"] = base.mask(refused, VALUE[rule.refused]).mask(right, 0.0)
     answers["wrong_dropped"] = base.mask(right, 0.0)
     answers["wrong_strict"] = base.mask(refused, 1.0)

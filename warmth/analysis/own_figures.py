@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from warmth.analysis import wording
 from warmth.analysis.effects import clustered_mean, main_measure, rate_interval, text_key
-from warmth.analysis.figures import ACROSS, panel_title
+from warmth.analysis.figures import ACROSS
 from warmth.analysis.ink import (
     MUTED,
     RULE,
@@ -25,6 +25,7 @@ from warmth.analysis.ink import (
     finish,
     list_rows,
     marker,
+    panel_title,
     point_id,
     reply_id,
     row_of_panels,
