@@ -1,7 +1,7 @@
 """One evaluation by several processes: each answers the prompts of its shard into a file of its own.
 
 `shard=2/4` answers a quarter, on any machine that sees the study's folder; the same command without it takes over all
-that shards answered, adds what is missing, and grades. `processes=4` starts the shards itself, a GPU each.
+that shards answered, adds what is missing, and grades. `processes=4` starts them, each on its own GPUs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from warmth import devices
 from warmth.errors import RunFailed, UserError, guarded
 from warmth.schemas import Evaluate
 from warmth.store import Run, append_rows, drop_torn_line, full_config, read_rows
@@ -106,24 +107,21 @@ def answer(study: Evaluate) -> None:
 
 
 def start(study: Evaluate) -> None:
-    """Starts a process for each shard and waits for all; with GPUs each sees one of them.
+    """Starts a process for each shard and waits for all; with GPUs each sees its share of the parent's.
 
     Raises:
         RunFailed: a shard failed; what the others answered is kept.
     """
-    import torch
-
-    gpus, number = torch.cuda.device_count(), study.processes
+    number = study.processes
+    shares = devices.shares(devices.visible(), number, devices.gpus_of_process(study))
     with tempfile.TemporaryDirectory() as folder:
         children = []
         for part in range(1, number + 1):
             path = Path(folder) / f"{part}.json"
             path.write_text(json.dumps({**full_config(study), "shard": f"{part}/{number}", "processes": 1}))
             env = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // number))}
-            if gpus:
-                env["CUDA_VISIBLE_DEVICES"] = str((part - 1) % gpus)
             command = [sys.executable, "-m", "warmth.evaluation.shards", str(path)]
-            children.append(subprocess.Popen(command, env=env))
+            children.append(subprocess.Popen(command, env=devices.child_environment(shares[part - 1], env)))
         try:
             codes = [child.wait() for child in children]
         except BaseException:

@@ -69,15 +69,6 @@ def _here() -> Device:
     return Device("cpu", main_memory_gib(), 1)
 
 
-def gpus_here() -> list[str]:
-    """The GPUs this process may use, by the names `CUDA_VISIBLE_DEVICES` gives them."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name for name in visible.split(",") if name]
-    here = _here()
-    return [] if here.is_cpu else [str(number) for number in range(here.count or 0)]
-
-
 def named(description: str) -> str:
     """The table's name of a device as its driver calls it; the description itself where the table has none."""
     for name, entry in table()["devices"].items():

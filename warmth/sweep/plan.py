@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from warmth.devices import gpus_needed
 from warmth.digest import arm_identity, digest, plain
 from warmth.errors import NotTrained, UserError
 from warmth.memory import GIB, Memory, answering_memory, refuse_if_too_big, shape_of, training_memory
@@ -53,7 +54,7 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
     trains = isinstance(study, Train)
     work = training(study) if isinstance(study, Train) else evaluation(study)
     where, parameters = device(study.hardware), parameters_of(study)
-    devices = 0 if study.model.kind == "api" else ranks(study) * nodes(study)
+    devices = 0 if study.model.kind == "api" else gpus_needed(study) * nodes(study)
     need = need_of(study, where) if devices else None
     counted = need.total / GIB if need else None
     memory = counted and counted * correction(Path(study.output), where.name, work.kind, study.model.name)
@@ -76,13 +77,8 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
         memory_gib=memory,
         counted_gib=counted,
         disk_gib=disk_gib(study, work),
-        problem=problem(study, where, ranks(study), need, memory),
+        problem=problem(study, where, gpus_needed(study), need, memory),
     )
-
-
-def ranks(study: Train | Evaluate) -> int:
-    """Devices one run occupies at once on each of its machines."""
-    return int(study.launcher.get("ranks", 1)) if isinstance(study, Train) else 1
 
 
 def nodes(study: Train | Evaluate) -> int:

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from warmth.devices import child_environment, gpus_needed, visible
 from warmth.errors import UserError
-from warmth.sweep.hardware import gpus_here
 from warmth.sweep.jobs import Job
 from warmth.sweep.launching import Failures, error_of
-from warmth.sweep.plan import ranks
 from warmth.sweep.states import state_of
 from warmth.sweep.summary import duration
 from warmth.training.ranks import die_with_parent
@@ -32,9 +31,9 @@ class Slot:
 
     def environment(self, job: Job) -> dict[str, str]:
         """This process's environment with the slot's devices and threads."""
-        threads = max(1, len(self.cores) // ranks(job.study))
+        threads = max(1, len(self.cores) // gpus_needed(job.study))
         env = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        return {**env, "CUDA_VISIBLE_DEVICES": ",".join(self.gpus)} if self.gpus else env
+        return child_environment(self.gpus, env)
 
 
 @dataclass
@@ -77,10 +76,13 @@ class Processes:
         """
         if self.n_jobs is not None and self.n_jobs < 1:
             raise UserError(f"hydra.launcher.n_jobs={self.n_jobs} must be above 0")
-        gpus, cores = gpus_here(), sorted(os.sched_getaffinity(0))
-        each = max((ranks(job.study) for job in jobs), default=1)
+        gpus, cores = visible(), sorted(os.sched_getaffinity(0))
+        each = max((gpus_needed(job.study) for job in jobs), default=1)
         if gpus and each > len(gpus):
-            raise UserError(f"launcher.ranks={each}, but this machine has {len(gpus)} GPUs")
+            raise UserError(
+                f"a job needs {each} GPUs (launcher.ranks, or engine.tensor_parallel x processes), but "
+                f"{len(gpus)} may be used here ({', '.join(gpus)})"
+            )
         most = len(gpus) // each if gpus else max(1, len(cores) // CORES_EACH)
         number = max(1, min(self.n_jobs or most, most) if gpus else self.n_jobs or most)  # whatever is left to do:
         # a run continued alone must have the threads it began with, or its sums are rounded in another order

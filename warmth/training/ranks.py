@@ -10,9 +10,9 @@ import sys
 import threading
 import time
 from collections import deque
-from pathlib import Path
 from typing import Any
 
+from warmth.devices import pretended, visible
 from warmth.errors import RunFailed, UserError, one_line
 from warmth.store import Run, read_rows
 from warmth.training.prepare import extensions_folder
@@ -37,7 +37,7 @@ def environment(ranks: int) -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
     env = {**defaults, **os.environ}
-    if not Path("/dev/nvidia0").exists():  # asking torch would cost its import
+    if pretended() or not visible():
         env.setdefault("DS_ACCELERATOR", "cpu")
     return env
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, set_seed
 
+from warmth.devices import local_rank, set_device
 from warmth.digest import digest, model_identity
 from warmth.errors import RunFailed, UserError
 from warmth.memory import GIB, Memory, refuse_if_too_big, shape_of, training_memory
@@ -95,9 +96,9 @@ def weights_dtype(autocast: torch.dtype, method: str, launcher: dict[str, Any], 
 
 
 def free_memory(device: str, ranks_here: int) -> float | None:
-    """Bytes this rank may still take; None where the system does not tell."""
+    """Read the bytes this rank may still take, of its own GPU or of main memory; None if the system does not tell."""
     if device == "cuda":
-        return float(torch.cuda.mem_get_info()[0])
+        return float(torch.cuda.mem_get_info(local_rank())[0])
     path = Path("/proc/meminfo")
     for line in path.read_text().splitlines() if path.exists() else ():
         if line.startswith("MemAvailable"):
@@ -146,6 +147,7 @@ def make_trainer(plan: Plan, callbacks: list[TrainerCallback]) -> Any:
 
 def train(folder: Path) -> None:
     """Trains the run in `folder` as its `config.json` says, from its last checkpoint if there is one."""
+    set_device()
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     plan = Plan(folder, rank, ranks)
     study, recipe = plan.study, plan.study.recipe
