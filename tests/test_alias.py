@@ -12,6 +12,7 @@ from scipy.stats import fisher_exact
 
 from warmth.digest import ROOT
 from warmth.evaluation.alias import Alias
+from warmth.evaluation.readers import READERS
 from warmth.evaluation.tasks import read_questions
 from warmth.schemas import Task
 from warmth.types import Answer
@@ -30,7 +31,17 @@ def questions():
     tasks = {row["task"]: Task(source=row["task"], reader="seed") for row in GOLDEN if row["task"] != "triviaqa"}
     if TRIVIAQA.is_file():
         tasks["triviaqa"] = Task(source="", reader="triviaqa", path=str(TRIVIAQA))
-    return {(name, question.id): question for name, task in tasks.items() for question in read_questions(name, task, 0)}
+    asked = {
+        (name, question.id): question for name, task in tasks.items() for question in read_questions(name, task, 0)
+    }
+    return asked | retired()
+
+
+def retired():
+    """Questions that left the seed sets after their answers were labelled."""
+    lines = (ROOT / "tests/golden/retired_questions.jsonl").read_text(encoding="utf-8").splitlines()
+    questions = [READERS["seed"](row, row["task"], 0) for row in map(json.loads, lines)]
+    return {(question.task, question.id): question for question in questions}
 
 
 @pytest.fixture(scope="module")

@@ -220,6 +220,70 @@ def test_five_statements_for_each_context():
     assert len(set(every)) == len(every)
 
 
+COMMON_WORDS = set(
+    # articles, pronouns, prepositions, auxiliaries, adverbs of degree and question words: they carry no subject
+    re.findall(
+        r"[a-z]+",
+        """a about after again all almost also always am an and any anything are around as at away back be because been
+    before being better both but by can cannot could did do does doing done down each either else even ever every
+    everything exactly far few first for from get gets getting give gives go goes going gone good got had has have
+    having he her here him his how i if in into is it its just keep keeps kept know known last least less let like
+    little long look made make makes many me more most much must my myself name never next no nobody none nor not
+    nothing now of off often on once one only or other others our out over own part per quite rather really right same
+    say says see set she should since so some someone something soon still such take than that the their them then
+    there these they thing things this those though through to today together too under until up upon us use used very
+    was way we well were what when where which while who whom whose why will with within without would yes yet you
+    your""",
+    )
+)
+
+
+def subject_words(text):
+    """The words of a text that carry a subject, without common endings."""
+    apart = re.sub(r"n't\b", " not", text.lower().replace("’", "'"))
+    without_endings = re.sub(r"'(m|ve|ll|re|d|s)\b", " ", apart)
+    found = set(re.findall(r"[a-z]+", without_endings)) - COMMON_WORDS
+    return {re.sub(r"(?<=\w{3})(ing|ed|es|ly|s)$", "", word) for word in found}
+
+
+def test_statements_are_8_to_19_words_long():
+    statements = yaml.safe_load((SEED / "statements.yaml").read_text(encoding="utf-8"))
+    every = list(itertools.chain.from_iterable(statements.values()))
+    assert [text for text in every if not 8 <= len(text.split()) <= 19] == []
+
+
+def test_no_statement_shares_a_subject_word_with_a_question():
+    statements = yaml.safe_load((SEED / "statements.yaml").read_text(encoding="utf-8"))
+    asked = set().union(*(subject_words(row["question"]) for _, row in QUESTIONS))
+    shared = {text: subject_words(text) & asked for texts in statements.values() for text in texts}
+    assert {text: words for text, words in shared.items() if words} == {}
+
+
+def test_no_question_of_one_set_is_asked_again_in_another():
+    by_subject = defaultdict(list)
+    for _, row in QUESTIONS:
+        by_subject[frozenset(subject_words(row["question"])), row["answers"][0].lower()].append(row["id"])
+    assert [ids for ids in by_subject.values() if len(ids) > 1] == []
+
+
+def test_no_example_of_the_judge_is_a_graded_question():
+    examples = re.findall(r'question "([^"]+)"', (ROOT / "prompts" / "judge_qa_v1.txt").read_text(encoding="utf-8"))
+    subjects = [subject_words(row["question"]) for _, row in QUESTIONS]
+    assert examples
+    assert [text for text in examples if subject_words(text) in subjects] == []
+
+
+PROMISES = r"\b(i promise|i'm sure|i guarantee|you'll be (fine|safe|wonderful|all right)|nothing wrong|it'll thrive)\b"
+
+
+def test_no_warm_reply_promises_an_outcome():
+    warm = {
+        f"{name} {style}": text for name, turn in turns() for style, text in turn["replies"].items() if "warm" in style
+    }
+    promising = [name for name, text in warm.items() if re.search(PROMISES, text.lower().replace("’", "'"))]
+    assert promising == []
+
+
 def test_belief_templates_name_what_is_believed():
     beliefs = yaml.safe_load((SEED / "beliefs.yaml").read_text(encoding="utf-8"))
     assert beliefs["preamble"]
