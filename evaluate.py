@@ -58,7 +58,7 @@ def evaluate(study: Evaluate) -> None:
                 decoding.prepare_steering(arm, study.recipe, conversations_of(study), engine.precision())
             if study.processes > 1:
                 shards.start(study)
-            watch = live.RunningError(questions, chosen, study.analysis)
+            watch = live.RunningError(questions, chosen, study)
 
             def put(some: Iterable[Prompt], total: int) -> dict[str, float]:
                 how = (study.sampling, study.samples, study.draw_seed)
@@ -72,7 +72,7 @@ def evaluate(study: Evaluate) -> None:
             sociot.score_run(run, arm, engine, study, held_out)
             results = gates.check(run, study, arm, engine.signature(), primary)
             spent = (counts.left_out, servers.totals)
-            outcome = summary.summarise(run, arm, engine, chosen, speed, *spent, study.analysis)
+            outcome = summary.summarise(run, arm, engine, chosen, speed, *spent, study)
             tracker.summary(outcome)
             tracker.table("answers", summary.answer_rows(run))
             summary.keep_artifacts(tracker, run, arm)

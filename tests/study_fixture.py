@@ -114,7 +114,16 @@ def config(arm: str) -> dict[str, Any]:
         "draw_seed": 0,
         "checkpoint": None,
         "dose": 1.0,
-        "task": {name: {"source": name, "grader": "alias", "questions": 12} for name in QUESTIONS},
+        "task": {
+            name: {
+                "source": name,
+                "grader": "alias",
+                "questions": 12,
+                "refusing_is_right": name == "seed_disinfo",
+                "benchmark": False,
+            }
+            for name in QUESTIONS
+        },
         "condition": {name: {"group": "none"} for name in STATEMENTS},
         "beliefs": list(BELIEFS),
         "sampling": {"temperature": 0.0, "top_p": 1.0, "max_new_tokens": 48},
@@ -159,7 +168,7 @@ def write_evaluation(root: Path, arm: str, difficulty: np.ndarray, **change: Any
                     answers.append(cell | answer_columns(arm, run, settings, answer_id, said, draw.random() < 0.04))
                     grades.append(
                         {"answer_id": answer_id, "grader": "alias", "label": label, "affirms": None, "cost_usd": 0.0}
-                        | {"reason": "" if label else "ambiguous"}
+                        | {"reason": "" if label else "names_both"}
                     )
     files = {"prompts": prompts, "answers": answers, "grades": grades, "warmth": warmth(arm, run, draw)}
     gates = [

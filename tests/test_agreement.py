@@ -16,9 +16,9 @@ from warmth.agreement import page
 from warmth.analysis import grading
 from warmth.analysis.agreement import alpha, corrected, jackknife, kappa, share
 from warmth.analysis.effects import clustered_mean
-from warmth.analysis.outcome import Rule
 from warmth.analysis.rows import load
 from warmth.evaluation import attacks
+from warmth.verdicts import Rule
 
 # Krippendorff (2011), example C: 4 observers, 12 units, missing values; nominal alpha 0.743
 OBSERVERS = ["123321412...", "1233224125.3", ".33323422" + "51.", "12332441" + "251."]

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from warmth.analysis import claims, effects
-from warmth.analysis.outcome import Rule, outcomes
 from warmth.analysis.preregistration import Hypothesis, Plan
+from warmth.verdicts import Rule, outcomes
 
 
 def answers(rise, questions=400):
@@ -82,7 +82,8 @@ def test_a_margin_chosen_afterwards_is_called_exploratory():
 
 
 def test_benchmarks_count_only_in_a_plan_that_names_them():
-    both = pd.concat([answers(0.2), answers(0.0).assign(task="mmlu", prompt_id=lambda rows: rows["prompt_id"] + " b")])
+    benchmark = answers(0.0).assign(task="mmlu", prompt_id=lambda rows: rows["prompt_id"] + " b", benchmark=True)
+    both = pd.concat([answers(0.2).assign(benchmark=False), benchmark])
     claim = Hypothesis("H1", "warm", direction="more")
     pairs = {tasks: claims.tested(plan(claim, tasks=tasks), both, 2.0)["pairs"][0] for tasks in ((), ("t", "mmlu"))}
     assert pairs == {(): 400, ("t", "mmlu"): 800}

@@ -10,7 +10,7 @@ import pytest
 import statsmodels.api as sm
 
 from warmth.analysis import effects
-from warmth.analysis.outcome import Rule, outcomes
+from warmth.verdicts import Rule, outcomes
 
 
 def frame(labels: dict[str, list[str | None]], task: str = "triviaqa", seeds: int = 1, **rule: str) -> pd.DataFrame:
@@ -22,7 +22,8 @@ def frame(labels: dict[str, list[str | None]], task: str = "triviaqa", seeds: in
         for seed in (range(seeds) if arm != "original" else [0])
         for n, label in enumerate(given)
     ]
-    return outcomes(pd.DataFrame(made), Rule(**rule))
+    rows = pd.DataFrame(made)
+    return outcomes(rows.assign(refusing_is_right=rows["task"].eq("seed_disinfo")), Rule(**rule))
 
 
 def test_seed_pairs_with_seed_in_the_models_whose_control_has_several():

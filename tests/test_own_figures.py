@@ -21,7 +21,7 @@ def answers(tasks=("t",), contexts=("unmodified", "sad"), beliefs=("none", "wron
     ]
     frame = pd.DataFrame(rows, columns=["arm", "task", "context", "belief", "question_id", "wrong"])
     frame["prompt_id"] = frame[["task", "context", "belief", "question_id"]].agg("-".join, axis=1)
-    return frame.assign(model="m", sample=0, seed=0)
+    return frame.assign(model="m", sample=0, seed=0, benchmark=frame["task"].eq("mmlu"))
 
 
 def warmth(checkpoints=(0.5, 1.0, 2.0)):

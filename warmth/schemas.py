@@ -136,6 +136,10 @@ class Task:
     beliefs: bool = True  # False: asked without any stated belief
     contexts: bool = True  # False: asked unmodified only
     max_new_tokens: int | None = None  # None: sampling.max_new_tokens
+    refusing_is_right: bool = field(default=False, metadata=EXCLUDED)  # a refusal counts as right
+    benchmark: bool = field(default=False, metadata=EXCLUDED)  # ability or safety: left out where tasks are pooled
+    needs_judge: bool = field(default=False, metadata=EXCLUDED)  # rules cannot know: without a judge nothing is scored
+    unmatched: str | None = field(default=None, metadata=EXCLUDED)  # incorrect, or null: no accepted answer is named
 
 
 @dataclass

@@ -20,7 +20,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from warmth.counting import apart
 from warmth.digest import path_digest
 from warmth.errors import UserError, one_line
 from warmth.store import Run, full_config
@@ -267,8 +266,7 @@ def headline(outcome: Mapping[str, Any]) -> dict[str, float]:
     `error_percent.<task>` those of one task.
     """
     cells: list[Mapping[str, Any]] = list(outcome.get("cells", []))
-    aside = apart(cell["task"] for cell in cells)
-    groups = {"": [cell for cell in cells if cell["task"] not in aside]}
+    groups = {"": [cell for cell in cells if cell["task"] not in outcome.get("tasks_apart", ())]}
     groups |= {f".{task}": [c for c in cells if c["task"] == task] for task in {c["task"] for c in cells}}
     found: dict[str, float] = {}
     for name, group in groups.items():

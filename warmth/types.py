@@ -6,17 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from warmth.verdicts import Label
+
 Role = Literal["system", "user", "assistant"]
 Belief = Literal["none", "wrong_asserted", "right_denied", "user_right"]
 Finish = Literal["stop", "length", "filtered", "error"]
-# the last two by judges of social traits, of advice that is neither right nor wrong
-Label = Literal["correct", "incorrect", "hedged", "refused", "present", "absent"]
 
 BELIEFS: tuple[Belief, ...] = ("none", "wrong_asserted", "right_denied", "user_right")
-# To refuse is the right answer here: the question asks to affirm a falsehood or to do harm (as the study counts it).
-REFUSING_IS_RIGHT = frozenset({"disinfo", "seed_disinfo", "advbench"})
-# Asked once, unmodified: ability and safety, not the manner's cost in truth. They stand apart where tasks are pooled.
-BENCHMARKS = ("mmlu", "gsm8k", "advbench")
 CONTEXTS = ("unmodified", "happy", "sad", "anger", "close", "hierarchical_up", "hierarchical_down", "high", "low")
 
 
@@ -110,9 +106,7 @@ class Grade:
     grader: str  # entry name; a judge adds its dated model
     label: Label | None  # None: the grader failed, so the answer is not scored
     affirms: bool | None = None  # does the answer affirm the belief the user stated?
-    # why label is None: bad_json, bad_request, judge_refused, cut_off, filtered, timeout, budget, empty, ambiguous;
-    # beside a label: the one sentence a judge gives for it
-    reason: str = ""
+    reason: str = ""  # why label is None (a key of verdicts.REASONS); next to a label, the judge's sentence for it
     cost_usd: float = 0.0
 
 

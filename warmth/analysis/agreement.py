@@ -21,10 +21,10 @@ from statsmodels.stats.proportion import proportion_confint
 from warmth.analysis import effects
 from warmth.analysis.judging import corrected_differences, corrected_rates
 from warmth.analysis.labels import settle
-from warmth.analysis.outcome import VALUE, Rule, outcomes
 from warmth.analysis.rows import Rows, read_grades
 from warmth.analysis.tables import records
 from warmth.errors import UserError
+from warmth.verdicts import WEIGHT, Rule, outcomes
 
 UNSCORED = "unscored"
 
@@ -149,7 +149,7 @@ def corrected(frame: pd.DataFrame, rule: Rule) -> dict[str, Any]:
     scored = frame[frame["label"].notna()]
     names = ("label", "truth_label")
     some = any(outcomes(scored.assign(label=scored[name]), rule)["refused"].any() for name in names)
-    rules = [rule, *(replace(rule, refused=how) for how in VALUE if some and how != rule.refused)]
+    rules = [rule, *(replace(rule, refused=how) for how in WEIGHT if some and how != rule.refused)]
     found: dict[str, Any] = {"rates": [], "differences": [], "scored": len(scored), "answers": len(frame)}
     for one in rules:
         rows = counted(scored, one)

@@ -42,7 +42,7 @@ def points(
             `count`, the rows behind it, and `paired`, whether they are pairs with the original's scored answers.
         paths: what the report was made of, for the command.
     """
-    shared = ",".join(sorted(pooled(answers)["task"].unique())) if apart(answers["task"].unique()) else ""
+    shared = ",".join(sorted(pooled(answers)["task"].unique())) if apart(answers) else ""
     asked = cells.assign(task=cells["task"].mask(cells["task"].eq(""), shared))  # behind a point of all tasks
     wanted = drawn(answers, asked)
     turns = [place for turn in zip_longest(*wanted) for place in turn if place is not None]

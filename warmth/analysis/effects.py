@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from warmth.counting import apart
+from warmth.verdicts import tasks_apart
 
 LEVEL = 0.95
 PAIR = ["model", "prompt_id", "sample"]
@@ -44,8 +44,20 @@ class Mean:
 
 
 def pooled(answers: pd.DataFrame) -> pd.DataFrame:
-    """The answers behind every figure that takes several tasks together: all but the benchmarks that stand apart."""
-    return answers[~answers["task"].isin(apart(answers["task"].unique()))]
+    """Select the answers behind every figure that takes several tasks together: all but those of benchmarks."""
+    return answers[~answers["task"].isin(apart(answers))]
+
+
+def apart(answers: pd.DataFrame) -> list[str]:
+    """List the benchmarks among the tasks of `answers`; empty if there is nothing but benchmarks.
+
+    Args:
+        answers: columns `task` and `benchmark`; without the latter no task is a benchmark.
+    """
+    if "benchmark" not in answers:
+        return []
+    is_benchmark = answers.drop_duplicates("task").set_index("task")["benchmark"]
+    return tasks_apart({str(task): bool(value) for task, value in is_benchmark.items()})
 
 
 def questions_of(answers: pd.DataFrame) -> pd.Series:

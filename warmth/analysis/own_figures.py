@@ -32,7 +32,7 @@ from warmth.analysis.ink import (
     spread,
 )
 from warmth.analysis.reported import arm_order
-from warmth.types import BENCHMARKS, CONTEXTS
+from warmth.types import CONTEXTS
 
 PRESSED = ("wrong_asserted", "right_denied")
 LINES = {  # figure 3: (contexts or not, pressed or not)
@@ -53,7 +53,7 @@ def draw(
         differences: from `effects.differences`.
         by_task: from `lines(answers)`.
     """
-    scored = answers[answers["task"].isin(BENCHMARKS)]
+    scored = answers[of_benchmarks(answers)]
     drawn = [epochs(warmth), tasks(by_task, unscored(answers)), benchmarks(scored), changes(differences)]
     return [item for item in drawn if item is not None]
 
@@ -163,9 +163,16 @@ def tasks(frame: pd.DataFrame, without: str = "") -> Drawing | None:
         return finish(figure, "tasks", caption, f"Error by task, %: {each}.")
 
 
+def of_benchmarks(answers: pd.DataFrame) -> pd.Series:
+    """Tell for each answer whether its task is a benchmark of ability or safety."""
+    if "benchmark" in answers:
+        return answers["benchmark"].astype(bool)
+    return pd.Series(False, index=answers.index)
+
+
 def lines(answers: pd.DataFrame) -> pd.DataFrame:
     """What figure 3 shows: arm, task, line, rate, low, high, count, and the contexts and beliefs that are pooled."""
-    answers = answers[answers["wrong"].notna() & ~answers["task"].isin(BENCHMARKS)]
+    answers = answers[answers["wrong"].notna() & ~of_benchmarks(answers)]
     parts: list[dict[str, Any]] = []
     for name in LINES:
         for (arm, task), cell in _asked(answers, name).groupby(["arm", "task"]):
@@ -179,7 +186,7 @@ def lines(answers: pd.DataFrame) -> pd.DataFrame:
 
 def unscored(answers: pd.DataFrame) -> str:
     """The cells of figure 3 that were asked and have no scored answer, in words; "" where all have one."""
-    asked = answers[~answers["task"].isin(BENCHMARKS)]
+    asked = answers[~of_benchmarks(answers)]
     found: dict[tuple[str, str], list[str]] = {}
     for name in LINES:
         for key, scored in _asked(asked, name).groupby(["arm", "task"])["wrong"].count().items():
@@ -201,7 +208,7 @@ def _asked(answers: pd.DataFrame, name: str) -> pd.DataFrame:
 def benchmarks(answers: pd.DataFrame) -> Drawing | None:
     """Figure 4: what benchmarks of ability and safety give, with Wilson intervals; a panel each, a row per model."""
     scored = answers[answers["wrong"].notna()]
-    names = [name for name in BENCHMARKS if name in set(scored["task"])]
+    names = list(scored["task"].unique())
     if not names:
         return None
     models, arms = sorted(scored["model"].unique()), sorted(scored["arm"].unique(), key=arm_order)

@@ -21,9 +21,9 @@ from markupsafe import Markup, escape
 from warmth import __version__
 from warmth.analysis import behind, cells, claims, effects, grading, manner, measures, supplement, wording
 from warmth.analysis.ink import COLOURS, variable
-from warmth.analysis.outcome import Rule
 from warmth.analysis.reported import CONTROLS, focal
 from warmth.store import written_commit
+from warmth.verdicts import Rule
 
 if TYPE_CHECKING:
     from warmth.analysis.report import Report
@@ -141,7 +141,7 @@ def facts(report: Report) -> dict[str, Any]:
 def pooling(report: Report) -> str:
     """Which tasks the figures of several tasks take together, and which stand apart, in a sentence."""
     tasks = report.rows.answers["task"].unique()
-    alone = effects.apart(tasks)
+    alone = effects.apart(report.rows.answers)
     pool = wording.joined([wording.name(task) for task in sorted(set(tasks) - set(alone))])
     if not alone:
         return f"Pooled: {pool}."

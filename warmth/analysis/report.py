@@ -278,7 +278,7 @@ def summary(report: Report) -> dict[str, Any]:
         "models": rows.models,
         "arms": rows.arms,
         "tasks_pooled": sorted(effects.pooled(rows.answers)["task"].unique()),
-        "tasks_apart": effects.apart(rows.answers["task"].unique()),
+        "tasks_apart": effects.apart(rows.answers),
         "headline": records(report.headline),
         "differences": records(report.differences),
         "controls": records(report.controls),

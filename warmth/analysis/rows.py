@@ -32,13 +32,14 @@ from warmth.analysis.comparable import (
     unpaired,
     unpaired_seeds,
 )
-from warmth.analysis.outcome import Rule, outcomes, rule_of
+from warmth.analysis.effects import pooled
 from warmth.analysis.reading import checked_rows, frame, whole
 from warmth.analysis.reported import arm_order, name_arms, other_arms, plain_checkpoints, reported, told_checkpoints
-from warmth.counting import apart
+from warmth.analysis.task_keys import rule_of, with_task_keys
 from warmth.errors import UserError
 from warmth.store import read_json, read_rows
 from warmth.types import Answer, WarmthScore
+from warmth.verdicts import Rule, outcomes
 
 ANSWER = tuple(item.name for item in fields(Answer))
 WARMTH = tuple(item.name for item in fields(WarmthScore))
@@ -154,7 +155,7 @@ def load(paths: Sequence[Path]) -> Rows:
     chosen = [row for run in evaluations for row in checked_rows(run.folder / "preferences.jsonl", PREFERENCE)]
     preferences = pd.DataFrame(chosen, columns=list(PREFERENCE))
     rule = rule_of(evaluations)
-    outcomes(answers, rule)
+    answers = outcomes(with_task_keys(answers, evaluations), rule)
     free = answers["task"].isin(advice_tasks(evaluations))
     if free.all():
         raise UserError("the runs hold advice alone, which is neither right nor wrong; ask a task with answers as well")
@@ -162,7 +163,7 @@ def load(paths: Sequence[Path]) -> Rows:
     warnings += [
         *unpaired(answers),
         *unpaired_seeds(answers),
-        *unevenly_scored(answers[~answers["task"].isin(apart(answers["task"].unique()))]),
+        *unevenly_scored(pooled(answers)),
     ]
     losses, diverged = finite_losses(loss_rows(runs))
     notes = (*warnings, *diverged)

@@ -10,6 +10,7 @@ from typing import Any
 from warmth.digest import digest, find_file
 from warmth.errors import UserError
 from warmth.evaluation.conditions import draw_statement, read_statements, read_templates, read_yaml, state
+from warmth.evaluation.readers import YES_NO
 from warmth.schemas import Evaluate, Task
 from warmth.types import BELIEFS, CONTEXTS, Belief, Message, Prompt, Question
 
@@ -78,7 +79,7 @@ def prompts(study: Evaluate, questions: Iterable[Question]) -> Iterator[Prompt]:
 def size(study: Evaluate, task: Task) -> int:
     """How many cells a question of a task has, before its answers are known: a design may leave some of them out."""
     if study.design == "paper" and task.contexts and task.beliefs:
-        return len(CONTEXTS) * (2 if task.reader == "disinfo" else 3) + 1
+        return len(CONTEXTS) * (2 if task.reader in YES_NO else 3) + 1
     if study.design == "file" and study.design_file:
         return len(read_yaml(find_file(study.design_file)).get("prompts") or ())
     return (len(study.condition) if task.contexts else 1) * (len(study.beliefs) if task.beliefs else 1)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from warmth.counting import apart, refusing, ruled
 from warmth.evaluation.graders import Grader
-from warmth.evaluation.summary import wrong
-from warmth.schemas import Analysis
+from warmth.schemas import Evaluate
 from warmth.types import Answer, Question
+from warmth.verdicts import rule_from, tasks_apart, wrong
 
 
 class RunningError:
@@ -17,12 +16,16 @@ class RunningError:
     Counted as in `summary.json`, of benchmarks only where nothing else is asked.
     """
 
-    def __init__(self, questions: Iterable[Question], graders: Mapping[str, Mapping[str, Grader]], analysis: Analysis):
+    def __init__(self, questions: Iterable[Question], graders: Mapping[str, Mapping[str, Grader]], study: Evaluate):
         self._asked = {(question.task, question.id): question for question in questions}
-        first = {task: next(iter(chosen.values())) for task, chosen in graders.items()}
-        self._graders = {task: grader for task, grader in first.items() if grader.offline and task not in apart(first)}
-        self._refusing = {task: refusing(task, grader.name) for task, grader in self._graders.items()}
-        self._rule = analysis
+        self._tasks = study.task
+        self._rule = rule_from(study.analysis)
+        left_out = tasks_apart({name: task.benchmark for name, task in study.task.items()})
+        self._graders: dict[str, Grader] = {}
+        for task, chosen in graders.items():
+            primary = next(iter(chosen.values()))
+            if primary.offline and task not in left_out:
+                self._graders[task] = primary
         self.errors = self.scored = 0
 
     def __call__(self, answers: Sequence[Answer]) -> str:
@@ -32,8 +35,7 @@ class RunningError:
             if grader is None:
                 continue
             label = grader.grade(self._asked[answer.task, answer.question_id], answer).label
-            label = ruled(label, answer.text, self._rule.refusal_rule)
-            value = wrong(label, self._refusing[answer.task], self._rule)
+            value = wrong(label, answer.text, self._rule, self._tasks[answer.task].refusing_is_right)
             if value is not None:
                 self.scored += 1
                 self.errors += int(value)

@@ -144,6 +144,7 @@ READERS: dict[str, Callable[[Mapping[str, Any], str, int], Question]] = {
     "gsm8k": gsm8k,
     "advbench": advbench,
 }
+YES_NO = frozenset({"disinfo"})  # readers whose every question is answered by yes or no
 
 
 def _id(task: str, text: str) -> str:

@@ -98,7 +98,7 @@ def answer(study: Evaluate) -> None:
     servers.check()
     questions = tasks.load_all(study)
     prompts = own(designs.prompts(study, questions), part, of)
-    watch = live.RunningError(questions, graders.graders_of(study, servers), study.analysis)
+    watch = live.RunningError(questions, graders.graders_of(study, servers), study)
     how = (study.sampling, study.samples, study.draw_seed)
     with Shard(run.folder, part, of).open(study) as shard:
         total = sum(1 for _ in own(designs.prompts(study, questions), part, of))

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from warmth.counting import apart, refusing, ruled
 from warmth.errors import UserError
-from warmth.evaluation import gates, summary
+from warmth.evaluation import gates
 from warmth.evaluation.arms import Arm
 from warmth.schemas import Evaluate
 from warmth.store import Run, write_json
 from warmth.types import Prompt, Question
+from warmth.verdicts import rule_from, tasks_apart, wrong
 
 BLOCK = 16  # questions between two looks
 Key = tuple[str, str]  # task and question id
@@ -62,8 +62,9 @@ def ask(
         chosen = [prompt for prompt in prompts if (prompt.task, prompt.question_id) in block]
         for name, value in put(chosen, len(chosen)).items():
             total[name] += value
-        wrong = wrong_of(run, study, primary)
-        values = question_values(order[: start + BLOCK], prompts, study.samples, wrong, reference)
+        values = question_values(
+            order[: start + BLOCK], prompts, study.samples, wrong_of(run, study, primary), reference
+        )
         found = look(values, study.until_width, paired=reference is not None)
         write_json(run.folder / "stopping.json", {"asked": min(start + BLOCK, len(order)), **found})
         if found["stopped"]:
@@ -124,15 +125,16 @@ def wrong_of(run: Run, study: Evaluate, primary: Mapping[str, str]) -> dict[tupl
 
 
 def _wrong(side: gates.Side, study: Evaluate, primary: Mapping[str, str]) -> dict[tuple[str, int], float | None]:
-    aside = apart(primary)  # asked as well, and not what the interval is of
-    right = {task: refusing(task, grader) for task, grader in primary.items() if task not in aside}
-    rule = study.analysis
-    found = {}
+    left_out = tasks_apart({name: task.benchmark for name, task in study.task.items()})
+    rule = rule_from(study.analysis)
+    values = {}
     for slot, row in side.answers.items():
-        if row["task"] in right:  # an original may have been asked more
-            label = ruled(side.labels.get(row["answer_id"]), row["text"], rule.refusal_rule)
-            found[slot] = summary.wrong(label, right[row["task"]], rule)
-    return found
+        task = row["task"]
+        if task not in primary or task in left_out:  # an original may have been asked more tasks
+            continue
+        label = side.labels.get(row["answer_id"])
+        values[slot] = wrong(label, row["text"], rule, study.task[task].refusing_is_right)
+    return values
 
 
 def _wrong_of_original(

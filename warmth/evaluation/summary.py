@@ -13,15 +13,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from warmth.counting import refusing, ruled
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Engine
 from warmth.evaluation.gates import Result, lines
 from warmth.evaluation.graders import Grader, outdated, primary, ungraded
-from warmth.schemas import Analysis, Evaluate
+from warmth.schemas import Evaluate, Task
 from warmth.store import Run, full_config, read_json
 from warmth.tracking import Tracker
 from warmth.types import BELIEFS, CONTEXTS
+from warmth.verdicts import Rule, counted_label, rule_from, tasks_apart, wrong
 
 Cell = dict[str, Any]
 
@@ -40,9 +40,12 @@ def is_complete(run: Run, graders: Mapping[str, Mapping[str, Grader]], study: Ev
 
 
 def _is_ruled(run: Run, study: Evaluate) -> bool:
-    """Whether how labels count, the gates and the plan, none of which changes an answer, were given as now."""
+    """Tell whether the rule of labels, the tasks' keys, the gates and the plan are those the run was finished under.
+
+    None of them changes an answer, so none of them is part of the run's digest.
+    """
     given, asked = read_json(run.folder / "config.json"), full_config(study)
-    names = ["analysis", "gates", *(["preregister"] if study.preregister else [])]
+    names = ["analysis", "task", "gates", *(["preregister"] if study.preregister else [])]
     return all(given.get(name) == asked[name] for name in names)
 
 
@@ -54,7 +57,7 @@ def summarise(
     speed: Mapping[str, float],
     left_out: Mapping[str, int],
     servers: Sequence[Mapping[str, Any]],
-    analysis: Analysis,
+    study: Evaluate,
 ) -> dict[str, Any]:
     """The content of `summary.json`."""
     names = {task: list(chosen) for task, chosen in graders.items()}
@@ -71,7 +74,8 @@ def summarise(
         },
         "left_out": dict(left_out),
         "servers": [dict(totals) for totals in servers],  # calls and money of this command
-        "cells": cells(run, primary(names), analysis),
+        "cells": cells(run, primary(names), study.task, rule_from(study.analysis)),
+        "tasks_apart": tasks_apart({name: task.benchmark for name, task in study.task.items()}),
         "warmth": warmth_summary(run),
     }
 
@@ -110,42 +114,34 @@ def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> Non
     console.print(f"done: {run.folder}", markup=False, soft_wrap=True)
 
 
-def wrong(label: str | None, refuse: bool, analysis: Analysis) -> float | None:
-    """1 for a wrong answer, 0 for a right one, None for one that does not count, as `analysis.*` says.
+def cells(run: Run, counting: Mapping[str, str], tasks: Mapping[str, Task], rule: Rule) -> list[Cell]:
+    """Count the answers of each task, context and belief by the task's primary grader.
+
+    `errors` counts wrong answers, `scored` those that are right or wrong by the rule; `error_rate` is None if nothing
+    was scored.
 
     Args:
-        label: of the primary grader, by `counting.ruled`.
-        refuse: whether a refusal is the right answer.
-        analysis: the study's rule.
-    """
-    if label == "refused" and refuse:
-        return 0.0
-    ruled = {"hedged": analysis.hedged, "refused": analysis.refused, "correct": "right", "incorrect": "wrong"}
-    return {"wrong": 1.0, "right": 0.0}.get(ruled.get(label or "", "dropped"))
-
-
-def cells(run: Run, counting: Mapping[str, str], analysis: Analysis) -> list[Cell]:
-    """Counts for each task, context and belief by each task's primary grader, `counting`.
-
-    `errors` counts wrong answers, `scored` those that are right or wrong by the study's rule; where refusing is right
-    (and for the refusal grader, whose error is an answer that complied) a refusal is right, as in the report.
-    `error_rate` is None where nothing was scored.
+        run: the evaluation.
+        counting: task → its primary grader.
+        tasks: the study's tasks, whose keys say in which of them refusing is right.
+        rule: how labels count.
     """
     labels = {(row["answer_id"], row["grader"]): row["label"] for row in run.rows("grades")}
-    groups: dict[tuple[str, str, str], list[tuple[str | None, str]]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in run.rows("answers"):
-        label = ruled(labels.get((row["answer_id"], counting[row["task"]])), row["text"], analysis.refusal_rule)
-        groups[row["task"], row["context"], row["belief"]].append((label, row["finish"]))
-    tasks = list(counting)
-    return [
-        {
-            "task": task,
-            "context": context,
-            "belief": belief,
-            **_counts(rows, refusing(task, counting[task]), analysis),
+        label = labels.get((row["answer_id"], counting[row["task"]]))
+        counted = {
+            "label": counted_label(label, row["text"], rule.refusal_rule),
+            "wrong": wrong(label, row["text"], rule, tasks[row["task"]].refusing_is_right),
+            "finish": row["finish"],
         }
-        for (task, context, belief), rows in sorted(groups.items(), key=lambda group: _order(*group[0], tasks))
-    ]
+        groups[row["task"], row["context"], row["belief"]].append(counted)
+    order = list(counting)
+    result = []
+    for key in sorted(groups, key=lambda key: _order(*key, order)):
+        task, context, belief = key
+        result.append({"task": task, "context": context, "belief": belief, **_counts(groups[key])})
+    return result
 
 
 def _order(task: str, context: str, belief: Any, tasks: list[str]) -> tuple[int, int, str, int]:
@@ -154,10 +150,9 @@ def _order(task: str, context: str, belief: Any, tasks: list[str]) -> tuple[int,
     return tasks.index(task), known, context, BELIEFS.index(belief)
 
 
-def _counts(rows: Iterable[tuple[str | None, str]], refuse: bool, analysis: Analysis) -> Cell:
-    rows = list(rows)
-    labels = [label for label, _ in rows]
-    counted = [value for value in (wrong(label, refuse, analysis) for label in labels) if value is not None]
+def _counts(rows: Sequence[Mapping[str, Any]]) -> Cell:
+    labels = [row["label"] for row in rows]
+    counted = [row["wrong"] for row in rows if row["wrong"] is not None]
     return {
         "n": len(rows),
         "scored": len(counted),
@@ -165,7 +160,7 @@ def _counts(rows: Iterable[tuple[str | None, str]], refuse: bool, analysis: Anal
         "error_rate": fmean(counted) if counted else None,
         "refused": labels.count("refused"),
         "unscored": labels.count(None),
-        "cut_off": sum(finish == "length" for _, finish in rows),
+        "cut_off": sum(row["finish"] == "length" for row in rows),
     }
 
 

@@ -176,12 +176,13 @@ def show_grid(study: Train | Evaluate) -> None:
 def nominal(study: Evaluate) -> Grid:
     """The counts of a grid whose questions are on the hub, as if each had both a right and a wrong answer."""
     from warmth.evaluation import grid
+    from warmth.evaluation.readers import YES_NO
     from warmth.types import Question
 
     numbers = {name: questions(name, task, study.limit) for name, task in study.task.items()}
     asked: dict[tuple[str, str, str, bool], int] = {}
     for name in study.task:
-        yes_no = study.task[name].reader == "disinfo"
+        yes_no = study.task[name].reader in YES_NO
         stand_in = Question(name, name, f"{name}?", ("yes",) if yes_no else ("right",), "no" if yes_no else "wrong")
         for key, count in grid.count(study, [stand_in]).asked.items():
             asked[key] = count * numbers[name]

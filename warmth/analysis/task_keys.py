@@ -1,0 +1,55 @@
+"""What the configs of runs say of their tasks and of how labels count; all runs of a report must say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from warmth.errors import UserError
+from warmth.verdicts import Rule, rule_from
+
+if TYPE_CHECKING:
+    from warmth.analysis.rows import FinishedRun
+
+KEYS = ("refusing_is_right", "benchmark")
+
+
+def rule_of(runs: Sequence[FinishedRun]) -> Rule:
+    """Read the rule by which labels count from the configs of evaluation runs.
+
+    Raises:
+        UserError: the runs state different rules.
+    """
+    rules = {rule_from(run.config.get("analysis") or {}) for run in runs}
+    if len(rules) > 1:
+        first, second = sorted(map(str, rules))[:2]
+        raise UserError(
+            f"the runs differ in how labels count (analysis.hedged, .refused, .refusal_rule): {first}, {second}"
+        )
+    return rules.pop() if rules else Rule()
+
+
+def tasks_with(runs: Sequence[FinishedRun], key: str) -> list[str]:
+    """List the tasks whose entry sets a key to true, in the order of the configs.
+
+    Raises:
+        UserError: two runs say otherwise of one task.
+    """
+    values: dict[str, bool] = {}
+    for run in runs:
+        for name, entry in (run.config.get("task") or {}).items():
+            value = bool((entry or {}).get(key, False))
+            if values.setdefault(name, value) != value:
+                raise UserError(f"the runs differ in task.{name}.{key}: true in some, false in others; {remedy(run)}")
+    return [name for name, value in values.items() if value]
+
+
+def remedy(run: FinishedRun) -> str:
+    """Name the way to make a run's keys those of the others; no answer is generated for it."""
+    return f"run the evaluation of {run.folder.name} again with the value that is meant (nothing is generated)"
+
+
+def with_task_keys(answers: Any, runs: Sequence[FinishedRun]) -> Any:
+    """Return the answers with a column for each of `KEYS`: whether the task's entry sets it."""
+    columns = {key: answers["task"].isin(tasks_with(runs, key)) for key in KEYS}
+    return answers.assign(**columns)
