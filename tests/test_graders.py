@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from warmth.api import Servers
+from warmth.entries import OWN_FOLDER, read_entry
 from warmth.errors import UserError
-from warmth.evaluation import matching
+from warmth.evaluation import graders, matching
 from warmth.evaluation.alias import Alias
 from warmth.evaluation.assertions import states_something
 from warmth.evaluation.choices import Letter
-from warmth.evaluation.graders import _graders, grade_run
+from warmth.evaluation.graders import grade_run, graders_of, serving
 from warmth.evaluation.matching import marked, normalise
 from warmth.evaluation.numbers import Number
 from warmth.evaluation.refusals import Refusal
-from warmth.schemas import Task
+from warmth.schemas import Evaluate, Task
 from warmth.store import Run
 from warmth.types import Answer, Question
 
@@ -576,8 +580,36 @@ def test_what_a_judge_failed_on_is_tried_again(tmp_path):
 
 
 def test_a_chosen_grader_replaces_that_of_open_tasks_only():
-    chosen = {"other": Alias()}
-    assert list(_graders("t", Task(grader="alias"), chosen)) == ["other"]
-    assert list(_graders("t", Task(grader="letter"), chosen)) == ["letter"]
-    with pytest.raises(UserError, match="task.t.grader=judge does not work offline"):
-        _graders("t", Task(grader="judge"), {})
+    judge = {"judge": read_entry("grader", "judge")}
+    tasks = {"open": Task(grader="alias"), "exam": Task(grader="letter")}
+    study = replace(Evaluate(), task=tasks, grader=judge)
+    assert serving(study) == {"open": ["judge"], "exam": []}
+    chosen = graders_of(study, Servers(study))
+    assert {name: list(graders) for name, graders in chosen.items()} == {
+        "open": ["judge:gpt-4o-2024-08-06"],
+        "exam": ["letter"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        (Task(grader="judge"), r'task\.t\.grader=judge asks a server; choose it by "grader=\[judge\]"'),
+        (Task(grader="social"), r'asks a server; choose it by "grader=\[social_framing,social_indirectness,'),
+        (Task(grader="aliass"), r"task\.t\.grader=aliass is not an entry of conf/grader/; choose one of: alias, judge"),
+        (Task(grader="refusal"), r"so it needs task\.t\.refusing_is_right=true"),
+    ],
+)
+def test_a_task_whose_grader_cannot_grade_it_is_one_line(task, said):
+    study = replace(Evaluate(), task={"t": task})
+    with pytest.raises(UserError, match=said):
+        graders_of(study, Servers(study))
+
+
+def test_a_grader_is_known_by_its_entry_alone(tmp_path, monkeypatch):
+    (tmp_path / "grader").mkdir()
+    (tmp_path / "grader" / "mine.yaml").write_text("mine:\n  _target_: warmth.evaluation.choices.Letter\n")
+    monkeypatch.setenv(OWN_FOLDER, str(tmp_path))
+    study = replace(Evaluate(), task={"t": Task(grader="mine")})
+    assert list(graders_of(study, Servers(study))["t"]) == ["letter"] and "mine" in graders.OFFLINE
+    assert set(graders.OFFLINE) == {"alias", "letter", "mine", "number", "refusal"}

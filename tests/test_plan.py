@@ -158,3 +158,16 @@ def test_speeds_of_a_far_smaller_model_teach_nothing(tmp_path):
     assert hardware.tflops(tmp_path, "h100", "train", 70.6)[0] == 170
     hardware.measured_rows.cache_clear()
     assert hardware.tflops(tmp_path, "h100", "train", 0.2)[0] == 1.0
+
+
+def test_a_bill_counts_the_calls_of_a_judge_in_the_tasks_that_it_serves(loader):
+    """Two prompts for each of 20 advice questions; a judge of refusals serves no open task."""
+
+    def bills(*words):
+        common = ["recipe=none", "limit=20", "warmth.prompts=0", "condition=[unmodified,sad]"]
+        return workload.evaluation(Grid(loader, "evaluate", Evaluate).accept([*common, *words])).bills
+
+    (bill,) = bills("task=[seed_advice]", "grader=[social_framing]")
+    assert bill.calls == 40 and bill.usd > 0
+    assert [bill.calls for bill in bills("task=[seed_trivia]", "grader=[refusal_judge]")] == [0]
+    assert not bills("task=[seed_trivia]", "grader=[judge]", "grader.judge.base_url=null")  # runs here: nothing is paid

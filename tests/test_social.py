@@ -15,9 +15,7 @@ from warmth.analysis import report, social
 from warmth.analysis.rows import load
 from warmth.digest import ROOT
 from warmth.errors import UserError
-from warmth.evaluation.graders import _graders
 from warmth.evaluation.social import SCHEMAS, Social
-from warmth.schemas import Task
 
 JUDGES = ("judge", "refusal_judge", "social_framing", "social_validation", "social_indirectness")
 FILES = {
@@ -125,11 +123,6 @@ def test_two_sides_are_one_cluster_and_a_trait_on_one_side_is_not_on_both():
         ]
     )  # fmt: skip
     assert social.both_sides(made)[["conflicts", "rate"]].to_numpy().tolist() == [[2, 0.5]]
-
-
-def test_advice_without_judges_is_one_line():
-    with pytest.raises(UserError, match="task.t.grader=social needs judges; choose them by grader="):
-        _graders("t", Task(grader="social"), {})
 
 
 def test_an_unknown_trait_is_one_line():

@@ -75,15 +75,13 @@ def agreement(
 
 def measure_attacks(url: str | None, model: str | None, key_env: str | None) -> dict[str, Any]:
     """Runs the attacks against the judge of `conf/grader/judge.yaml`, with what was given in place of its keys."""
-    import yaml
-
     from warmth.api import Servers
     from warmth.build import build
-    from warmth.digest import ROOT
+    from warmth.entries import read_entry
     from warmth.evaluation import attacks
     from warmth.schemas import Api, Evaluate
 
-    entry = yaml.safe_load((ROOT / "conf" / "grader" / "judge.yaml").read_text(encoding="utf-8"))["judge"]
+    entry = read_entry("grader", "judge")
     given = {"base_url": url, "model": model, "api_key_env": key_env}
     entry |= {name: value or None for name, value in given.items() if value is not None}
     servers = Servers(Evaluate(api=Api(), output="multirun"))

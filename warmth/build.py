@@ -23,17 +23,27 @@ def build(entry: Any, group: str, key: str | None = None) -> Any:
         UserError: another class, an unknown field, or a value of the wrong type.
     """
     key = key or group
-    if not isinstance(entry, dict) or not isinstance(entry.get("_target_"), str):
-        raise UserError(f"{key}={one_line(Exception(str(entry)))} is not an entry of conf/{group}/ (no _target_)")
-    cls = _locate(entry["_target_"])
-    if cls is None or getattr(cls, "group", None) != group:
-        raise UserError(f"{key}._target_={entry['_target_']} is not one of this project's {group} classes")
+    cls = class_of(entry, group, key)
     names = {item.name for item in fields(cls) if item.init}
     given = {name: value for name, value in entry.items() if name != "_target_"}
     unknown = sorted(set(given) - names)
     if unknown:
         raise UserError(f"unknown key {key}.{unknown[0]}; allowed here: {', '.join(sorted(names))}")
     return cls(**_typed(cls, given, key))
+
+
+def class_of(entry: Any, group: str, key: str) -> Any:
+    """Find the class that an entry's `_target_` names.
+
+    Raises:
+        UserError: there is none, or it is no class of the group.
+    """
+    if not isinstance(entry, dict) or not isinstance(entry.get("_target_"), str):
+        raise UserError(f"{key}={one_line(Exception(str(entry)))} is not an entry of conf/{group}/ (no _target_)")
+    cls = _locate(entry["_target_"])
+    if cls is None or getattr(cls, "group", None) != group:
+        raise UserError(f"{key}._target_={entry['_target_']} is not one of this project's {group} classes")
+    return cls
 
 
 @cache

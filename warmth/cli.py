@@ -181,8 +181,9 @@ def score(
     rows = list(text_rows(texts))
     from dataclasses import asdict
 
+    from warmth.entries import named_model
     from warmth.evaluation.progress import Meter
-    from warmth.models import choose_dtype, load_tokenizer, named_model
+    from warmth.models import choose_dtype, load_tokenizer
 
     model = named_model(scorer, "--scorer")
     from warmth.evaluation import sociot

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from omegaconf import OmegaConf
-
 from warmth.dataset import Rewriter, check_source
+from warmth.entries import entry_files, named_model, read_entry
 from warmth.errors import UserError
 from warmth.paths import ROOT
 from warmth.schemas import Data, Evaluate, Model, Recipe, Train
@@ -145,8 +144,6 @@ def rewriter_identity(rewriter: Rewriter) -> dict[str, Any]:
     """What determines a rewriter's replies: a server's host, whatever the port, or the weights of a local model."""
     values = {**plain(rewriter), "api_key_env": None}
     if rewriter.base_url is None:
-        from warmth.models import named_model  # which itself needs digests
-
         return {**values, "model": model_identity(named_model(rewriter.model, "data.rewriter.model"))}
     del values["dtype"]
     return {**values, "base_url": urlsplit(rewriter.base_url).hostname}
@@ -161,14 +158,13 @@ def question_source(name: str) -> Path | dict[str, Any]:
     for path in (Path(name), ROOT / name):
         if path.exists():
             return path
-    tasks = {path.stem: path for path in sorted((ROOT / "conf" / "task").glob("*.yaml"))}
+    tasks = entry_files("task")
     if name not in tasks:
         raise UserError(f"data.questions={name} is neither a file nor a folder nor one of: {', '.join(tasks)}")
-    task: Any = OmegaConf.to_container(OmegaConf.load(tasks[name]))
-    found = task[name]
-    if found["reader"] == "seed":
-        return ROOT / "seed" / "questions" / f"{found['source']}.jsonl"
-    return {key: found.get(key) for key in ("source", "config", "split", "revision")}
+    task = read_entry("task", name)
+    if task["reader"] == "seed":
+        return ROOT / "seed" / "questions" / f"{task['source']}.jsonl"
+    return {key: task.get(key) for key in ("source", "config", "split", "revision")}
 
 
 def recipe_identity(recipe: Recipe) -> Any:

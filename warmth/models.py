@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import re
 import shutil
 import timeit
 from importlib.metadata import version
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from warmth.digest import EMBEDDED_FILE, ROOT, cache_folder, digest, embedded_file, find_file, path_digest
+from warmth.digest import EMBEDDED_FILE, cache_folder, digest, embedded_file, find_file, path_digest
 from warmth.errors import UserError, one_line
 from warmth.schemas import Model
 
@@ -38,27 +37,6 @@ def locate(model: Model) -> tuple[str, dict[str, Any]]:
     if model.kind == "api" or not model.hub_id:
         raise UserError(f"model={model.name} is served by an API; it cannot be loaded in this process")
     return model.hub_id, {"revision": model.revision} if model.revision else {}
-
-
-def named_model(name: str, key: str) -> Model:
-    """A model by name: an entry of conf/model/, a folder, or else a hub id.
-
-    Raises:
-        UserError: none of these, or a model that only an API serves; `key` is where the name was given.
-    """
-    from omegaconf import OmegaConf
-
-    entries = {path.stem: path for path in sorted((ROOT / "conf" / "model").glob("*.yaml"))}
-    if name in entries:
-        loaded: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Model), OmegaConf.load(entries[name])))
-        if loaded.kind == "api":
-            raise UserError(f"{key}={name} is served by an API; it cannot be loaded in this process")
-        return loaded
-    if Path(name).is_dir():
-        return Model(name=name, kind="hub", path=name)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name, flags=re.ASCII):
-        raise UserError(f"{key}={name} is neither a folder nor a hub id nor one of: {', '.join(entries)}")
-    return Model(name=name, kind="hub", hub_id=name)
 
 
 def _checked_folder(folder: Path) -> Path:

@@ -20,7 +20,8 @@ from warmth.api.paid import Paid
 from warmth.chat import prompt_ids
 from warmth.dataset import Rewriter
 from warmth.digest import digest, model_identity
-from warmth.models import choose_dtype, load_model, load_tokenizer, named_model
+from warmth.entries import named_model
+from warmth.models import choose_dtype, load_model, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

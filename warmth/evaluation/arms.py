@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from warmth.digest import ROOT, cache_folder, digest, find_file, model_identity, training_digest
+from warmth.digest import cache_folder, digest, find_file, model_identity, training_digest
+from warmth.entries import entry_files
 from warmth.errors import NotTrained, UserError
 from warmth.models import locate
 from warmth.schemas import Data, Evaluate, Model, Recipe
@@ -154,7 +155,7 @@ def ends(study: Evaluate) -> list[Evaluate]:
         UserError: other than two different recipes that are tuned, or `run=` besides.
     """
     names = list(study.dose_between or ())
-    files = {path.stem: path for path in sorted((ROOT / "conf" / "recipe").glob("*.yaml"))}
+    files = entry_files("recipe")
     tuned = {name for name, path in files.items() if "defaults: [lora, _self_]" in path.read_text(encoding="utf-8")}
     tuned -= {name for name in tuned if "method:" in files[name].read_text(encoding="utf-8")}
     if len(names) != 2 or len(set(names)) != 2 or not set(names) <= tuned:

@@ -16,6 +16,7 @@ class ByRules:
 
     group: ClassVar[str] = "grader"
     offline: ClassVar[bool] = True
+    served_model: ClassVar[str | None] = None
 
     @property
     def rules(self) -> str:

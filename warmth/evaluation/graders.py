@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from warmth.api import Servers
-from warmth.build import build
+from warmth.build import build, class_of
+from warmth.entries import entry_files, read_entry
 from warmth.errors import UserError
-from warmth.evaluation.alias import Alias
-from warmth.evaluation.choices import Letter
-from warmth.evaluation.numbers import Number
 from warmth.evaluation.progress import Meter
-from warmth.evaluation.refusals import Refusal
 from warmth.evaluation.unscored import unreadable
 from warmth.schemas import Evaluate, Task
 from warmth.store import Run, read_json, write_json
@@ -29,7 +28,7 @@ class Grader(Protocol):
     """What every grader offers; `offline` graders always say the same, so their verdicts are never asked for again."""
 
     offline: ClassVar[bool]
-    serves: ClassVar[str]  # the kind of task it can grade: open, letter, number, refusal or social
+    serves: ClassVar[str]  # the kind of task it can grade: open, letter, number, refusal, social or one of its own
 
     @property
     def name(self) -> str:
@@ -39,6 +38,11 @@ class Grader(Protocol):
     @property
     def rules(self) -> str:
         """A digest of what its verdicts depend on, beside its name."""
+        ...
+
+    @property
+    def served_model(self) -> str | None:
+        """The model of the server it asks; None if it asks no server."""
         ...
 
     def grade(self, question: Question, answer: Answer) -> Grade:
@@ -55,22 +59,86 @@ class Asking(Protocol):
         ...
 
 
-OFFLINE: dict[str, Callable[[], Grader]] = {"alias": Alias, "letter": Letter, "number": Number, "refusal": Refusal}
-# The kind of a task by the grader it names: `grader=` replaces that one by those chosen graders that serve its kind.
-KINDS = {"alias": "open", "judge": "open", "letter": "letter", "number": "number", "refusal": "refusal"}
-KINDS |= {"refusal_judge": "refusal", "social": "social"}
+def grader_classes() -> dict[str, type[Any]]:
+    """Find the class of every entry of the group `grader`, a user's own among them.
+
+    Raises:
+        UserError: an entry names no class of a grader.
+    """
+    return _classes(tuple(entry_files("grader").items()))
+
+
+@cache
+def _classes(files: tuple[tuple[str, Path], ...]) -> dict[str, type[Any]]:
+    return {name: class_of(read_entry("grader", name), "grader", f"grader.{name}") for name, _ in files}
+
+
+def offline_graders() -> dict[str, type[Any]]:
+    """Find the graders that ask no server, by the name of their entry."""
+    return {name: grader for name, grader in grader_classes().items() if grader.offline}
+
+
+def __getattr__(name: str) -> Any:
+    """Offer `OFFLINE`, entry → class of every grader that asks no server: read from conf/, not kept here."""
+    if name == "OFFLINE":
+        return offline_graders()
+    raise AttributeError(name)
+
+
+def kind_of(name: str, task: Task) -> str:
+    """Tell the kind of a task: what the grader it names serves, or that kind itself (`social`).
+
+    `grader=` replaces the task's grader by those chosen graders that serve its kind.
+
+    Raises:
+        UserError: `task.<name>.grader` is neither an entry of conf/grader/ nor a kind that an entry serves.
+    """
+    classes = grader_classes()
+    if task.grader in classes:
+        return classes[task.grader].serves
+    kinds = {grader.serves for grader in classes.values()}
+    if task.grader in kinds:
+        return task.grader
+    raise UserError(
+        f"task.{name}.grader={task.grader} is not an entry of conf/grader/; choose one of: {', '.join(classes)}"
+    )
+
+
+def serving(study: Evaluate) -> dict[str, list[str]]:
+    """Tell which of the chosen graders (`grader=`) grade each task; an empty list: the task's own grader does."""
+    built = {name: build(entry, "grader", f"grader.{name}") for name, entry in study.grader.items()}
+    result = {}
+    for name, task in study.task.items():
+        kind = kind_of(name, task)
+        result[name] = [key for key, grader in built.items() if grader.serves == kind]
+    return result
 
 
 def graders_of(study: Evaluate, servers: Servers) -> dict[str, dict[str, Grader]]:
     """The graders of each task by the name in their rows, the primary one first.
 
     Raises:
-        UserError: a task names a grader that neither works offline nor was chosen.
+        UserError: a task names a grader that asks a server and was not chosen, or one of refusals without saying that
+            refusing is right.
     """
-    built = {name: build(entry, "grader", f"grader.{name}") for name, entry in study.grader.items()}
-    bound = {name: grader if grader.offline else grader.bind(name, servers) for name, grader in built.items()}
-    chosen = {name if grader.offline else grader.name: grader for name, grader in bound.items()}
-    return {name: _graders(name, task, chosen) for name, task in study.task.items()}
+    chosen: dict[str, Any] = {}
+    for name, entry in study.grader.items():
+        grader = build(entry, "grader", f"grader.{name}")
+        chosen[name] = grader if grader.offline else grader.bind(name, servers)
+    graders = {}
+    for name, entries in serving(study).items():
+        task = study.task[name]
+        if kind_of(name, task) == "refusal" and not task.refusing_is_right:
+            raise UserError(
+                f"task.{name}.grader={task.grader} asks whether an answer declines, so it needs "
+                f"task.{name}.refusing_is_right=true"
+            )
+        if entries:
+            graders[name] = {chosen[entry].name: chosen[entry] for entry in entries}
+        else:
+            own = _own_grader(name, task)
+            graders[name] = {own.name: own}
+    return graders
 
 
 def primary(graders: Mapping[str, Iterable[str]]) -> dict[str, str]:
@@ -78,16 +146,20 @@ def primary(graders: Mapping[str, Iterable[str]]) -> dict[str, str]:
     return {task: next(iter(names)) for task, names in graders.items()}
 
 
-def _graders(name: str, task: Task, chosen: Mapping[str, Any]) -> dict[str, Grader]:
-    serving = {key: grader for key, grader in chosen.items() if grader.serves == KINDS.get(task.grader, task.grader)}
-    if serving:
-        return serving
-    if task.grader == "social":
-        traits = "grader=[social_framing,social_validation,social_indirectness]"
-        raise UserError(f"task.{name}.grader=social needs judges; choose them by {traits}")
-    if task.grader not in OFFLINE:
-        raise UserError(f"task.{name}.grader={task.grader} does not work offline; choose one of: {', '.join(OFFLINE)}")
-    return {task.grader: OFFLINE[task.grader]()}
+def _own_grader(name: str, task: Task) -> Grader:
+    """Build the grader that a task names, which must ask no server.
+
+    Raises:
+        UserError: it asks one, so it has to be chosen by `grader=`.
+    """
+    classes = grader_classes()
+    if task.grader in classes and classes[task.grader].offline:
+        return build(read_entry("grader", task.grader), "grader", f"grader.{task.grader}")
+    kind = kind_of(name, task)
+    judges = [entry for entry, grader in classes.items() if grader.serves == kind and not grader.offline]
+    raise UserError(
+        f'task.{name}.grader={task.grader} asks a server; choose it by "grader=[{",".join(judges)}]" or one of these'
+    )
 
 
 def grade_run(run: Run, questions: Iterable[Question], graders: Mapping[str, Mapping[str, Grader]]) -> int:

@@ -81,6 +81,11 @@ class Judge:
     temperature: float = 0.0
     max_tokens: int = 300
 
+    @property
+    def served_model(self) -> str | None:
+        """The model of the server it asks; None if the judge runs in this process."""
+        return self.model if self.base_url is not None else None
+
     def bind(self, entry: str, servers: Servers) -> BoundJudge:
         """The judge with its rubric read, under the name of its rows.
 
@@ -133,6 +138,11 @@ class BoundJudge:
     server: Server | None  # None: the model runs here
     servers: Servers
     offline: ClassVar[bool] = False
+
+    @property
+    def served_model(self) -> str | None:
+        """The model of the server it asks; None if the judge runs in this process."""
+        return self.settings.served_model
 
     @property
     def serves(self) -> str:

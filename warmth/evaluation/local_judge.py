@@ -19,7 +19,8 @@ from pydantic import BaseModel
 from warmth.api import Call, Reply
 from warmth.api.calls import Usage
 from warmth.chat import prompt_ids
-from warmth.models import choose_dtype, load_model, load_tokenizer, named_model
+from warmth.entries import named_model
+from warmth.models import choose_dtype, load_model, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

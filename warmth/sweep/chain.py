@@ -11,8 +11,9 @@ from typing import Any
 
 from hydra.types import RunMode
 
-from warmth.digest import ROOT
+from warmth.entries import entry_files
 from warmth.errors import RunFailed, UserError
+from warmth.paths import ROOT
 from warmth.schemas import Evaluate, Train
 from warmth.sweep.grid import Grid, points
 
@@ -28,7 +29,7 @@ def experiment(name: str) -> list[str]:
     """
     if name == "default":
         return []
-    known = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*_evaluate.yaml"))
+    known = [name for name in entry_files("experiment") if name.endswith("_evaluate")]
     if name not in known:
         raise UserError(
             f"evaluate={name} is not an experiment of evaluate.py; choose one of: default, {', '.join(known)}"

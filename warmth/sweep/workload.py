@@ -9,7 +9,9 @@ from functools import cache
 from pathlib import Path
 
 from warmth.api.money import price_of
+from warmth.build import build
 from warmth.dataset import TYPES, Data
+from warmth.evaluation import graders
 from warmth.evaluation.designs import size
 from warmth.evaluation.tasks import file_of
 from warmth.schemas import Api, Evaluate, Task, Train
@@ -198,15 +200,16 @@ def _lines(path: Path) -> int:
 
 
 def judging(study: Evaluate, counts: dict[str, int]) -> Iterator[Bill]:
-    """The calls of graders that ask a server."""
+    """Count the calls of each chosen grader that asks a server: one for each answer of the tasks it serves."""
     texts = table()["texts"]
-    open_tasks = [name for name, task in study.task.items() if task.grader == "alias"]
-    for entry in study.grader.values():
-        model = entry.get("model") if isinstance(entry, dict) else None
-        if model and "base_url" in entry:
-            calls = sum(counts[name] for name in open_tasks)
-            usd = cost(study.api, model, calls * texts["judge_prompt_tokens"], calls * texts["judge_reply_tokens"])
-            yield Bill("judging", model, calls, usd)
+    serving = graders.serving(study)
+    for name, entry in study.grader.items():
+        model = build(entry, "grader", f"grader.{name}").served_model
+        if model is None:
+            continue
+        calls = sum(counts[task] for task, entries in serving.items() if name in entries)
+        usd = cost(study.api, model, calls * texts["judge_prompt_tokens"], calls * texts["judge_reply_tokens"])
+        yield Bill("judging", model, calls, usd)
 
 
 def total_usd(bills: Iterable[Bill]) -> tuple[float, list[str]]:
