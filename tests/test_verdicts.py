@@ -104,6 +104,12 @@ def test_runs_that_differ_in_where_refusing_is_right_are_not_reported_together()
         tasks_with([of(True), of(False)], "refusing_is_right")
 
 
+def test_a_config_without_the_key_means_what_the_stock_entry_of_that_task_says():
+    run = SimpleNamespace(config={"task": {"advbench": {}, "disinfo": {}, "mmlu": {}, "mine": {}}})
+    assert tasks_with([run], "refusing_is_right") == ["advbench", "disinfo"]
+    assert tasks_with([run], "benchmark") == ["advbench", "mmlu"]
+
+
 def test_a_task_of_ones_own_can_say_that_refusing_is_right(tmp_path):
     """Through the keys of a run's config alone, as `task=[jsonl] task.jsonl.refusing_is_right=true` writes them."""
     root = write_study(tmp_path, arms=("original",), training=False)

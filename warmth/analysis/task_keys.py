@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from warmth.errors import UserError
+from warmth.paths import ROOT
 from warmth.verdicts import Rule, rule_from
 
 if TYPE_CHECKING:
@@ -32,16 +37,28 @@ def rule_of(runs: Sequence[FinishedRun]) -> Rule:
 def tasks_with(runs: Sequence[FinishedRun], key: str) -> list[str]:
     """List the tasks whose entry sets a key to true, in the order of the configs.
 
+    A config that does not hold the key, because other code wrote it, means what `conf/task` says of that task.
+
     Raises:
         UserError: two runs say otherwise of one task.
     """
     values: dict[str, bool] = {}
     for run in runs:
         for name, entry in (run.config.get("task") or {}).items():
-            value = bool((entry or {}).get(key, False))
+            value = bool((entry or {}).get(key, stock_value(name, key)))
             if values.setdefault(name, value) != value:
                 raise UserError(f"the runs differ in task.{name}.{key}: true in some, false in others; {remedy(run)}")
     return [name for name, value in values.items() if value]
+
+
+@cache
+def stock_value(task: str, key: str) -> bool:
+    """Read a key of a task's entry in `conf/task`; False if there is no such task."""
+    path = ROOT / "conf" / "task" / f"{task}.yaml"
+    if not re.fullmatch(r"\w+", task) or not path.is_file():
+        return False
+    entry = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return bool(entry.get(task, {}).get(key, False))
 
 
 def remedy(run: FinishedRun) -> str:
