@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from warmth.evaluation.cache import Reserved, cache_for, index_of_largest, laid_out, reserved
+from warmth.evaluation.cache import Reserved, cache_for, laid_out, reserved
 
 
 def states(rows, tokens, seed):
@@ -53,9 +51,3 @@ def test_a_model_with_a_sliding_window_keeps_the_librarys_cache():
 
     cache = cache_for(MistralConfig(num_hidden_layers=2, sliding_window=8), 16)
     assert type(cache) is DynamicCache and not reserved(cache)
-
-
-@given(st.lists(st.lists(st.integers(-3, 3), min_size=4, max_size=4), min_size=1, max_size=4))
-def test_the_largest_is_the_first_of_the_largest(rows):
-    found = index_of_largest(torch.tensor(rows, dtype=torch.bfloat16))
-    assert found.tolist() == [row.index(max(row)) for row in rows]

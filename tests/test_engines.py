@@ -11,8 +11,9 @@ from warmth.chat import prompt_ids
 from warmth.errors import UserError
 from warmth.evaluation import answers
 from warmth.evaluation.arms import Arm
-from warmth.evaluation.decoding import Sampler, base_of, decode, keep_top_p
+from warmth.evaluation.decoding import base_of, decode
 from warmth.evaluation.engines import Request, Transformers, batches
+from warmth.evaluation.sampling import Sampler
 from warmth.schemas import Model, Sampling
 from warmth.store import Run
 from warmth.types import Message, Prompt
@@ -99,20 +100,6 @@ def test_sampled_answers_do_not_depend_on_batch_or_order(original, requests):
 def test_another_seed_draws_another_answer(original, requests):
     other = [replace(request, seed=request.seed + 100) for request in requests]
     assert generate(original, requests, SAMPLED) != generate(original, other, SAMPLED)
-
-
-def test_sampling_draws_from_the_softmax():
-    logits = torch.tensor([[2.0, 1.0, 0.0]])
-    sampler = Sampler(0.5, 1.0, (torch.Generator().manual_seed(0),))
-    drawn = torch.cat([sampler.choose(logits, [0]) for _ in range(4000)])
-    share = torch.bincount(drawn, minlength=3) / 4000
-    assert torch.allclose(share, (logits[0] / 0.5).softmax(-1), atol=0.03)
-
-
-def test_top_p_keeps_the_smallest_set_that_holds_the_probability():
-    kept = keep_top_p(torch.tensor([[0.5, 0.3, 0.2]]).log(), 0.6).isfinite()
-    assert kept.tolist() == [[True, True, False]]
-    assert keep_top_p(torch.tensor([[0.9, 0.1]]).log(), 0.5).isfinite().tolist() == [[True, False]]
 
 
 def test_an_end_token_stops_an_answer_and_is_not_part_of_it(model, original, requests):
@@ -288,6 +275,14 @@ def test_answers_of_another_arm_dose_prompt_or_sampling_have_other_ids(original,
         original, slots, GREEDY, 1, ENGINE
     )
     assert answers.answer_ids(original, slots, GREEDY, 0, replace(ENGINE, batch_size=9)) == [ids[0]]
+
+
+def test_another_way_of_drawing_gives_other_ids_to_drawn_answers_alone(original):
+    slots = [(prompts_of(["Hi."])[0], 0)]
+    later = type("Later", (Transformers,), {"sampler": "philox-2"})(dtype="float32")
+    for sampling, same in ((GREEDY, True), (SAMPLED, False)):
+        first, second = (answers.answer_ids(original, slots, sampling, 0, engine) for engine in (ENGINE, later))
+        assert (first == second) is same
 
 
 def test_a_system_prompt_stands_in_front_and_is_no_part_of_the_prompt(original, tokenizer):

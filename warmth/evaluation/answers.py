@@ -185,9 +185,9 @@ def answer_ids(
     arm: Arm, slots: Sequence[tuple[Prompt, int]], sampling: Sampling, draw_seed: int, engine: Engine
 ) -> list[str]:
     """The identity of each answer: all that determines it, and nothing else. Greedy answers have no draw."""
-    drawn = {"temperature": sampling.temperature}
+    drawn: dict[str, Any] = {"temperature": sampling.temperature}
     if sampling.temperature > 0:
-        drawn |= {"top_p": sampling.top_p, "draw_seed": draw_seed}
+        drawn |= {"top_p": sampling.top_p, "draw_seed": draw_seed, "sampler": engine.sampler}
     shared = {**arm.identity(), "sampling": drawn, "engine": engine.identity()}
     fixed = digest(shared)
     return [digest([fixed, prompt.messages, prompt.max_new_tokens, sample]) for prompt, sample in slots]

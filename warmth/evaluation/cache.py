@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
@@ -69,8 +68,3 @@ def reserved(cache: Cache) -> bool:
 def laid_out(states: Tensor, where: Tensor) -> Tensor:
     """(1, H, N, D) states of N tokens, in the order (B, T) → (B, H, T, D)."""
     return states[0].index_select(1, where.flatten()).unflatten(1, where.shape).transpose(0, 1)
-
-
-def index_of_largest(logits: Tensor) -> Tensor:
-    """(B, V) → (B,): where each row is largest; on a CPU `max` does it in a fifth of the time of `argmax`."""
-    return logits.max(-1).indices if logits.device.type == "cpu" else torch.argmax(logits, -1)

@@ -6,17 +6,16 @@ import json
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from warmth.errors import UserError, one_line
-from warmth.evaluation.cache import index_of_largest
 from warmth.evaluation.prefill import Batch
+from warmth.evaluation.sampling import Sampler
 from warmth.evaluation.steering import make_vector, steered
 from warmth.models import load_model, load_tokenizer
 from warmth.schemas import Model, Recipe
@@ -26,39 +25,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from warmth.evaluation.arms import Arm
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """How the next token of each row is chosen.
-
-    Adding Gumbel noise to log-probabilities and taking the largest draws from the same distribution as sampling does,
-    and a row's noise comes from its own generator: order, batch and restarts change nothing.
-    """
-
-    temperature: float  # 0: greedy
-    top_p: float  # in (0, 1]
-    generators: tuple[torch.Generator, ...]  # one for each row, on the CPU so that every device draws the same
-
-    def choose(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
-        """(B, V) logits of the rows named → (B,) token ids."""
-        if self.temperature == 0.0:
-            return index_of_largest(logits)
-        scores = logits.float() / self.temperature
-        if self.top_p < 1.0:
-            scores = keep_top_p(scores, self.top_p)
-        uniform = torch.stack(
-            [torch.empty(logits.shape[-1]).exponential_(generator=self.generators[row]) for row in rows]
-        )
-        return (scores - uniform.to(logits.device).log()).argmax(-1)
-
-
-def keep_top_p(scores: Tensor, top_p: float) -> Tensor:
-    """(B, V) scores with minus infinity outside the smallest set of tokens that holds `top_p` of the probability."""
-    ordered, order = scores.sort(-1, descending=True)
-    before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-    outside = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= top_p)
-    return scores.masked_fill(outside, float("-inf"))
 
 
 @torch.inference_mode()
@@ -88,9 +54,11 @@ def decode(
     made: list[list[int]] = [[] for _ in prompts]
     ended = [False] * len(prompts)
     done: set[int] = set()
+    order = torch.tensor(live, device=batch.device)
+    draws = sampler.draws(len(prompts), max(limits), batch.device)[order]
     logits = batch.read()
-    while True:
-        chosen = sampler.choose(logits, live)
+    for position in range(max(limits)):
+        chosen = sampler.choose(logits, draws[:, position])
         for row, token in zip(live, chosen.tolist(), strict=True):
             if row in done:
                 continue
@@ -100,13 +68,15 @@ def decode(
             if ended[row] or len(made[row]) == limits[row]:
                 done.add(row)
         if len(done) == len(prompts):
-            return list(zip(made, ended, strict=True))
+            break
         # Rows leave in eighths of the batch: each time all that the others have read is copied.
         stay = [place for place, row in enumerate(live) if row not in done]
         if len(live) - len(stay) >= max(1, len(live) // 8):
-            chosen = chosen[batch.keep(stay)]
+            kept = batch.keep(stay)
+            chosen, draws = chosen[kept], draws[kept]
             live = [live[place] for place in stay]
         logits = batch.step(chosen)
+    return list(zip(made, ended, strict=True))
 
 
 def end_ids(tokenizer: PreTrainedTokenizerBase, declared: Any, end_of_turn: str) -> frozenset[int]:

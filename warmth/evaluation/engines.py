@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from warmth.api import Servers
     from warmth.evaluation.arms import Arm
 
+SAMPLER = "philox-1"  # how `sampling.py` draws; an answer drawn in another way must have another id
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
@@ -23,7 +24,7 @@ class Request:
 
     ids: tuple[int, ...]  # the rendered prompt; empty where a server renders it
     max_new_tokens: int
-    seed: int  # of this answer's own draws; unused when greedy
+    seed: int  # sampling seed of this answer; ignored when greedy
     messages: tuple[Message, ...] = ()  # the prompt as it is, for a server
     sample: int = 0  # which draw of this prompt
 
@@ -41,6 +42,7 @@ class Engine(Protocol):
     """What every engine offers once it is bound to an arm."""
 
     renders: ClassVar[bool]  # whether it makes tokens of prompts here; else its server does
+    sampler: ClassVar[str]  # version of how it draws tokens; part of the id of an answer that is drawn
 
     def precision(self) -> str:
         """The dtype this process computes in."""
@@ -71,6 +73,7 @@ class InProcess:
 
     family: ClassVar[str]
     renders: ClassVar[bool] = True
+    sampler: ClassVar[str] = "the library's"
     dtype: str = "auto"
 
     def __post_init__(self) -> None:
@@ -112,6 +115,7 @@ class Transformers(InProcess):
 
     group: ClassVar[str] = "engine"
     family: ClassVar[str] = "transformers"
+    sampler: ClassVar[str] = SAMPLER
     batch_size: int = field(default=32, metadata=EXCLUDED)
 
     def __post_init__(self) -> None:
@@ -133,7 +137,8 @@ class Transformers(InProcess):
         """
         import torch
 
-        from warmth.evaluation.decoding import Sampler, decode, end_ids, tokenizer_of, weights
+        from warmth.evaluation.decoding import decode, end_ids, tokenizer_of, weights
+        from warmth.evaluation.sampling import Sampler
 
         todo = [batch for batch in batches(requests, self.batch_size) if any(map(wanted, batch))]
         if not todo:
@@ -144,8 +149,7 @@ class Transformers(InProcess):
             ends = end_ids(tokenizer, declared, arm.model.end_of_turn)
             for batch in todo:
                 rows = [requests[index] for index in batch]
-                generators = tuple(torch.Generator().manual_seed(row.seed) for row in rows)
-                sampler = Sampler(sampling.temperature, sampling.top_p, generators)
+                sampler = Sampler(sampling.temperature, sampling.top_p, seeds=tuple(row.seed for row in rows))
                 limits = [row.max_new_tokens for row in rows]
                 made = decode(model, [row.ids for row in rows], limits, ends, tokenizer.pad_token_id, sampler)
                 yield {

@@ -44,6 +44,7 @@ def evaluation_digest(study: Evaluate, arm: Arm) -> str:
             **({"until_width": study.until_width} if study.until_width is not None else {}),
             "warmth": warmth,
             "engine": {"family": engine.family, **plain(engine)},
+            **({"sampler": engine.sampler} if study.sampling.temperature > 0 else {}),
         }
     )
 

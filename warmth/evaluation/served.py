@@ -76,6 +76,7 @@ class Served:
     server: Server
     servers: Servers
     renders: ClassVar[bool] = False  # the server makes tokens of the messages
+    sampler: ClassVar[str] = "the server's"
 
     def signature(self) -> dict[str, str]:
         """What two arms must have in common to be compared."""
