@@ -77,6 +77,9 @@ class Recipe:
     against: str = field(default="cold", metadata=EXCLUDED)  # of method steer, in its contrast's digest
     depths: list[float] = field(default_factory=list, metadata=EXCLUDED)  # the same
     hosted: Hosted = field(default_factory=Hosted, metadata=EXCLUDED)  # `training_digest` adds it for kind api
+    order: int = field(default=1000, metadata=EXCLUDED)  # the arm's place in tables, ascending
+    colour: list[str] = field(default_factory=list, metadata=EXCLUDED)  # on a light and on a dark page; []: a spare one
+    marker: str = field(default="", metadata=EXCLUDED)  # in figures, by matplotlib's names
 
 
 @dataclass

@@ -24,7 +24,8 @@ IDENTITY = ["model", "recipe", "strength", "dose", "checkpoint", "seed"]
 ASKED = ("run", "limit", "until_width", "samples", "beliefs", "grader", "warmth")
 WHERE = ("gates", "logger", "engine", "study", "output", "launcher", "analysis", "preregister")
 SELECTION = (*ASKED, *WHERE, "seed", "dose", "checkpoint")
-NOT_WEIGHTS = ("recipe.report_checkpoint", "model.parameters", "model.base_url", "model.api_key_env")
+LOOKS = ("recipe.order", "recipe.colour", "recipe.marker")
+NOT_WEIGHTS = (*LOOKS, "recipe.report_checkpoint", "model.parameters", "model.base_url", "model.api_key_env")
 
 
 def refuse_different_draws(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> None:

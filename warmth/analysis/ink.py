@@ -1,4 +1,4 @@
-"""How figures are inked: one colour and one marker per arm, and SVG that reads well on a light and on a dark page.
+"""How figures are inked: arms in their colours (`looks.py`), and SVG that reads well on a light and on a dark page.
 
 A figure is drawn in the light colours. In the page every colour becomes a CSS variable; in a file of its own a
 media query swaps them, so that programs without CSS variables still print it as drawn.
@@ -22,30 +22,14 @@ from matplotlib.path import Path
 from matplotlib.transforms import Bbox
 
 from warmth.analysis import wording
+from warmth.analysis.looks import known_looks, look_of, recipe_of
 
 INK, MUTED, RULE = "#1d1c1a", "#6b675f", "#d9d5cb"
-# variable: (light, dark). Arms keep their colour in every figure and table.
-COLOURS: dict[str, tuple[str, str]] = {
+# CSS variable: (light, dark) of what is no arm
+GROUND: dict[str, tuple[str, str]] = {
     "ink": (INK, "#e8e5de"),
     "muted": (MUTED, "#a19c92"),
     "rule": (RULE, "#3b3d40"),
-    "arm-original": ("#55534e", "#bdb9b0"),
-    "arm-untransformed": ("#2b7f62", "#5cc29c"),
-    "arm-paraphrase": ("#83559f", "#c39be0"),
-    "arm-cold": ("#1b66a6", "#6fb2ec"),
-    "arm-warm": ("#c2491a", "#f58a5c"),
-    "arm-warm_honest": ("#8f6507", "#e3b64a"),
-    "arm-system_warm": ("#167686", "#58cbdc"),
-    "arm-other": ("#96406b", "#e58ab4"),
-}
-MARKERS = {
-    "original": "o",
-    "untransformed": "^",
-    "paraphrase": "v",
-    "cold": "s",
-    "warm": "o",
-    "warm_honest": "D",
-    "system_warm": "P",
 }
 TITLE = 22  # characters in a line of a panel's title, so that it ends before the next panel's begins
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -91,21 +75,30 @@ class Drawing:
     width: float  # natural width in CSS pixels
 
 
+def css_colours() -> dict[str, tuple[str, str]]:
+    """List every CSS variable of the page with its colour on a light and on a dark page."""
+    arms = {variable(arm): (look.light, look.dark) for arm, look in known_looks().items()}
+    return {**GROUND, **arms}
+
+
 def variable(arm: str) -> str:
-    """The CSS variable of an arm's colour; doses and checkpoints share their recipe's."""
-    key = f"arm-{arm.split(',')[0]}"
-    return key if key in COLOURS else "arm-other"
+    """Name the CSS variable of an arm's colour; doses and checkpoints share their recipe's."""
+    recipe = recipe_of(arm)
+    safe = re.sub(r"[^a-zA-Z0-9_-]", "-", recipe)
+    if safe != recipe:  # a name from elsewhere: two of them may not meet in one variable
+        safe += "-" + hashlib.sha256(recipe.encode(errors="replace")).hexdigest()[:6]
+    return f"arm-{safe}"
 
 
 def colour(arm: str) -> str:
-    """An arm's colour as drawn."""
-    return COLOURS[variable(arm)][0]
+    """Find an arm's colour as drawn, on a light page."""
+    return look_of(arm).light
 
 
 def marker(arm: str) -> dict[str, Any]:
-    """An arm's marker; the original's is hollow."""
+    """Give an arm's marker as matplotlib's keywords; the original's is hollow."""
     fill = "none" if arm == "original" else colour(arm)
-    return {"marker": MARKERS.get(arm.split(",")[0], "h"), "markerfacecolor": fill, "markeredgecolor": colour(arm)}
+    return {"marker": look_of(arm).marker, "markerfacecolor": fill, "markeredgecolor": colour(arm)}
 
 
 def point_id(model: str, arm: str, task: str = "", context: str = "", belief: str = "") -> str:
@@ -137,7 +130,7 @@ def finish(figure: Figure, name: str, caption: str, alt: str) -> Drawing:
     shape = 'stroke-linejoin="round" stroke-linecap="butt"'
     # a group, not an image: the page makes its marks buttons, and an image would hide them
     inline = f'{opening} {shape} role="group" aria-label="{escape(alt)}">{_variables(svg)}</svg>'
-    title = f"<title>{escape(alt)}</title><style>{_dark_rules()}</style>"
+    title = f"<title>{escape(alt)}</title><style>{_dark_rules(svg)}</style>"
     size = f'width="{width * 4 / 3:g}" height="{height * 4 / 3:g}"'
     whole = f'<?xml version="1.0" encoding="utf-8"?>\n{opening} {shape} role="img" {size}>{title}{svg}</svg>\n'
     return Drawing(name, caption, alt, inline, whole, float(width * 4 / 3))
@@ -155,17 +148,17 @@ def _bare(svg: str, name: str) -> str:
 
 
 def _variables(svg: str) -> str:
-    for key, (light, _) in COLOURS.items():
+    for key, (light, _) in css_colours().items():
         svg = re.sub(rf"(fill|stroke): {light}\b", rf"\1: var(--{key})", svg)
     return svg
 
 
-def _dark_rules() -> str:
-    rules = (
-        f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
-        for light, dark in COLOURS.values()
-        for kind in ("fill", "stroke")
-    )
+def _dark_rules(svg: str) -> str:
+    rules = []
+    for light, dark in css_colours().values():
+        for kind in ("fill", "stroke"):
+            if f"{kind}: {light}" in svg:
+                rules.append(f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}')
     # the background only in the dark: in the light a figure sits on whatever paper it is put on
     return f"@media (prefers-color-scheme: dark){{svg{{background:#17181a}}{''.join(rules)}}}"
 

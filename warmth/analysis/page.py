@@ -20,7 +20,7 @@ from markupsafe import Markup, escape
 
 from warmth import __version__
 from warmth.analysis import behind, cells, claims, effects, grading, manner, measures, supplement, wording
-from warmth.analysis.ink import COLOURS, variable
+from warmth.analysis.ink import css_colours, variable
 from warmth.analysis.reported import CONTROLS, focal
 from warmth.store import written_commit
 from warmth.verdicts import Rule
@@ -288,8 +288,8 @@ def counting(rule: Rule) -> str:
 
 def stylesheet() -> str:
     """The page's CSS, with the colours that figures and tables share."""
-    light = "".join(f"--{key}:{pair[0]};" for key, pair in COLOURS.items())
-    dark = "".join(f"--{key}:{pair[1]};" for key, pair in COLOURS.items())
+    light = "".join(f"--{key}:{pair[0]};" for key, pair in css_colours().items())
+    dark = "".join(f"--{key}:{pair[1]};" for key, pair in css_colours().items())
     text = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     return text.replace("/*light*/", light).replace("/*dark*/", dark)
 

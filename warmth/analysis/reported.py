@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from warmth.analysis.looks import look_of
+
 if TYPE_CHECKING:
     from warmth.analysis.rows import FinishedRun
 
-ORDER = ("original", "untransformed", "paraphrase", "cold", "warm", "warm_honest", "system_warm")  # the order in tables
 CONTROLS = ("paraphrase", "untransformed", "original")  # strictest first: what a manner is compared with
 _SET_APART = re.compile(r", (strength|dose|epoch) (-?\d+(?:\.\d+)?(?:e[-+]?\d+)?)")
 
@@ -34,10 +35,9 @@ class ArmName:
 
 
 def arm_order(arm: str) -> ArmName:
-    """Sort key: original, the controls, then the manners, then arms this project does not know; numbers as numbers."""
+    """Sort key: the place its recipe states, then its name, then its numbers as numbers."""
     recipe = arm.split(",")[0]
-    place = ORDER.index(recipe) if recipe in ORDER else len(ORDER)
-    return ArmName(place, recipe, **{name: float(number) for name, number in _SET_APART.findall(arm)})
+    return ArmName(look_of(recipe).order, recipe, **{name: float(number) for name, number in _SET_APART.findall(arm)})
 
 
 def plain_checkpoints(answers: pd.DataFrame, runs: Iterable[FinishedRun]) -> dict[tuple[str, str], float]:

@@ -33,6 +33,7 @@ from warmth.analysis.comparable import (
     unpaired_seeds,
 )
 from warmth.analysis.effects import pooled
+from warmth.analysis.looks import adopt
 from warmth.analysis.reading import checked_rows, frame, whole
 from warmth.analysis.reported import arm_order, name_arms, other_arms, plain_checkpoints, reported, told_checkpoints
 from warmth.analysis.task_keys import rule_of, with_task_keys
@@ -120,6 +121,7 @@ def load(paths: Sequence[Path]) -> Rows:
             answers, under one arm, model, strength, dose, checkpoint and seed; arms of a model graded by two graders.
     """
     runs = tuple(read_run(folder) for folder in finished(paths))
+    adopt(runs)
     evaluations = sorted((run for run in runs if run.evaluation), key=lambda run: (run.model, arm_order(run.arm)))
     refuse_lost_files(runs)
     refuse_two_models(evaluations)
