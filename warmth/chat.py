@@ -1,19 +1,42 @@
-"""The one place where a chat template is rendered and a loss mask is made, for training and evaluation alike."""
+"""The one place where a chat template is rendered and a loss mask is made, for training and evaluation alike.
+
+A reply is trained after exactly the tokens that evaluation asks it with. So the prompt of each reply is rendered on its
+own, and the reply is put behind it. Where a template writes earlier turns differently once more turns follow (it moves
+the system text, or drops an earlier reply's thinking), one conversation becomes several examples.
+
+A control token (`<|im_end|>`) that somebody *wrote* is text: it is tokenised as the characters it consists of, so that
+no message can end its own turn or open another.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-from warmth.errors import UserError
+from warmth.errors import UserError, one_line
 from warmth.types import Message
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
-# Llama 3.1's template prints today's date unless told one; two runs on two days would then read different prompts.
-DATE = "26 Jul 2024"
+# Many templates print the day's date; two runs on two days would then read different prompts. The day is that of
+# Llama 3.1's release, which its own template prints if nobody says a date.
+CLOCK = datetime(2024, 7, 26)
+DATE = "26 Jul 2024"  # the same for templates that take the date as a text
+PROBE = "Zebrafinch"  # a reply by which is seen what a template writes around replies; one word that no template has
+# Characters of a private plane of Unicode, which stand for others while a chat is rendered (see `Controls`).
+FIRST_GUARD = 0xF0000
+FIRST_ALIAS = 0xF1000
+FILLER = chr(0xF0FFF)
+OPEN_THOUGHT = re.compile(r"(?:<(?P<tag>[\w:]*think\w*)>|\[THINK\])\s*$")
 
 
 class Untrainable(UserError):
@@ -30,21 +53,262 @@ class Encoded:
 
     ids: tuple[int, ...]
     trained: tuple[bool, ...]  # same length: does the loss count this token?
-    cut: bool  # turns were left out at the end to keep to max_length
+    cut: bool  # replies were left out at the end to keep to max_length
+    starts: tuple[int, ...] = (0,)  # where each example begins in `ids`; examples do not see one another
+
+    def examples(self) -> list[Encoded]:
+        """Split into what a model sees at once: one example, or several if the template rewrites earlier turns."""
+        ends = (*self.starts[1:], len(self.ids))
+        return [
+            Encoded(self.ids[start:end], self.trained[start:end], self.cut)
+            for start, end in zip(self.starts, ends, strict=True)
+        ]
 
 
-def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], reply: bool) -> str:
-    """The chat as text; `reply` ends it with the header of an assistant's turn."""
-    rows = [{"role": message.role, "content": message.content} for message in messages]
-    text = tokenizer.apply_chat_template(rows, tokenize=False, add_generation_prompt=reply, date_string=DATE)
+@dataclass(frozen=True)
+class Form:
+    """How a template wants a chat, seen on a small one."""
+
+    parts: bool  # contents are lists of parts instead of texts
+    header: str  # what it writes before a reply's own text and not at the end of a prompt: an empty think block, say
+    end: str  # the control token it writes behind a reply; "" if there is none
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A rendered prompt with the replies in it that are trained."""
+
+    text: str
+    replies: tuple[tuple[int, int], ...]  # character ranges that the model has to write, end of turn included
+
+
+class Controls:
+    """The control tokens of a tokenizer, and how texts that contain them stay texts.
+
+    While a template is rendered, the first character of each control token that a message contains is replaced by a
+    private one. What then still reads as a control token was written by the template. All replacements keep the
+    length, so character positions mean the same before and after.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase):
+        template = str(tokenizer.chat_template)
+        added = tokenizer.added_tokens_decoder.values()
+        names = [token.content for token in added if token.special or _is_markup(token.content, template)]
+        names.sort(key=lambda name: (-len(name), name))  # the longest first, as the tokenizer matches
+        self.names = names
+        self.pattern = re.compile("|".join(map(re.escape, names))) if names else None
+        firsts = sorted({name[0] for name in names})
+        self.guards = {first: chr(FIRST_GUARD + place) for place, first in enumerate(firsts)}
+        self.unguards = str.maketrans({guard: first for first, guard in self.guards.items()})
+        self.aliases = {
+            name: (chr(FIRST_ALIAS + place) + FILLER * len(name))[: len(name)] for place, name in enumerate(names)
+        }
+        self._tokenizer = tokenizer
+        self._twin: tuple[Tokenizer, dict[int, int]] | None = None
+
+    def guard(self, text: str) -> str:
+        """Mark the control tokens in a message as text."""
+        if self.pattern is None:
+            return text
+        return self.pattern.sub(lambda match: self.guards[match[0][0]] + match[0][1:], text)
+
+    def readable(self, text: str) -> str:
+        """Undo `guard`."""
+        return text.translate(self.unguards)
+
+    def tokenise(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Tokenise a rendered chat.
+
+        Args:
+            text: the chat, in which control tokens that messages contain are guarded.
+
+        Returns:
+            token ids, and the character range of each.
+        """
+        plain = self.readable(text)
+        if plain == text or self.pattern is None:
+            batch = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            return list(batch["input_ids"]), [tuple(pair) for pair in batch["offset_mapping"]]
+        twin, ids = self.twin()
+        aliased = self.pattern.sub(lambda match: self.aliases[match[0]], text)
+        encoding = twin.encode(self.readable(aliased), add_special_tokens=False)
+        return [ids.get(token, token) for token in encoding.ids], list(encoding.offsets)
+
+    def twin(self) -> tuple[Tokenizer, dict[int, int]]:
+        """Make a copy of the tokenizer that knows control tokens by their aliases alone, and a table of its ids."""
+        from tokenizers import Tokenizer
+
+        if self._twin is not None:
+            return self._twin
+        values = json.loads(self._tokenizer.backend_tokenizer.to_str())  # ty: ignore[unresolved-attribute]
+        known = {token["content"]: token["id"] for token in values["added_tokens"]}
+        for token in values["added_tokens"]:
+            token["content"] = self.aliases.get(token["content"], token["content"])
+        twin = Tokenizer.from_str(json.dumps(values))
+        ids: dict[int, int] = {}
+        for name, number in known.items():
+            token_id = twin.token_to_id(self.aliases.get(name, name))
+            if token_id is not None:
+                ids[token_id] = number
+        self._twin = (twin, ids)
+        return self._twin
+
+
+def _is_markup(name: str, template: str) -> bool:
+    """Whether an added token that is not declared special is one the template writes, such as `<think>`."""
+    return bool(name.strip()) and len(name) > 1 and name in template
+
+
+_controls: WeakKeyDictionary[Any, dict[str, Controls]] = WeakKeyDictionary()
+_forms: WeakKeyDictionary[Any, dict[tuple[str, bool], Form]] = WeakKeyDictionary()
+
+
+def controls_of(tokenizer: PreTrainedTokenizerBase) -> Controls:
+    """Return the tokenizer's control tokens, read once for each chat template."""
+    known = _controls.setdefault(tokenizer, {})
+    template = str(tokenizer.chat_template)
+    if template not in known:
+        known[template] = Controls(tokenizer)
+    return known[template]
+
+
+def form_of(tokenizer: PreTrainedTokenizerBase, thinking: bool = False) -> Form:
+    """See how the template wants a chat by rendering a small one; read once for each template."""
+    known = _forms.setdefault(tokenizer, {})
+    key = (str(tokenizer.chat_template), thinking)
+    if key not in known:
+        known[key] = _seen_form(tokenizer, thinking)
+    return known[key]
+
+
+def _seen_form(tokenizer: PreTrainedTokenizerBase, thinking: bool) -> Form:
+    chat = [Message("user", "Is it?"), Message("assistant", PROBE)]
+    for parts in (False, True):
+        try:
+            asked = _apply(tokenizer, chat[:1], reply=True, thinking=thinking, parts=parts)
+            whole = _apply(tokenizer, chat, reply=False, thinking=thinking, parts=parts)
+        except Untrainable:
+            continue
+        if PROBE in whole:
+            before, _, after = whole.rpartition(PROBE)
+            pattern = controls_of(tokenizer).pattern
+            end = pattern.match(after.lstrip()) if pattern else None
+            return Form(parts, "" if thinking else _header(asked, before), end[0] if end else "")
+    return Form(parts=False, header="", end="")
+
+
+def _header(asked: str, before: str) -> str:
+    """Find what stands between a prompt and a reply's own text, spaces alone not counted.
+
+    Args:
+        asked: a prompt as the template ends it.
+        before: the chat with the reply rendered, up to the reply's text.
+    """
+    if before.startswith(asked):
+        header = before[len(asked) :]
+        return header.rstrip(" ") if header.strip() else ""
+    thought = OPEN_THOUGHT.search(asked)
+    if thought is None:
+        return ""
+    closing = f"</{thought['tag']}>" if thought["tag"] else "[/THINK]"
+    line = "" if asked.endswith("\n") else "\n"
+    return f"{line}\n{closing}\n\n"
+
+
+def _apply(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], reply: bool, thinking: bool, parts: bool
+) -> str:
+    """Render the template, with control tokens in messages guarded.
+
+    Raises:
+        Untrainable: the template refuses the chat.
+    """
+    controls = controls_of(tokenizer)
+    rows: list[dict[str, Any]] = []
+    for message in messages:
+        content: Any = controls.guard(message.content)
+        if parts:
+            content = [{"type": "text", "text": content}]
+        rows.append({"role": message.role, "content": content})
+    _stop_clock(str(tokenizer.chat_template))
+    try:
+        text = tokenizer.apply_chat_template(
+            rows,
+            tokenize=False,
+            add_generation_prompt=reply,
+            date_string=DATE,
+            enable_thinking=thinking,  # Qwen3, SmolLM3, GLM; templates ignore what they do not know
+            thinking=thinking,  # DeepSeek, Granite
+        )
+    except Exception as error:  # a template is a stranger's program and may raise anything
+        raise Untrainable("template_error", f"the chat template refuses it: {one_line(error)[:200]}") from error
     assert isinstance(text, str)
     return text
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
-    """Token ids a model answers to. The template writes the special tokens; none is added."""
-    text = render(tokenizer, messages, reply=True)
-    return _tokenise(tokenizer, text, _reply_spans(tokenizer, messages, text))[0]
+@lru_cache
+def _stop_clock(template: str) -> None:
+    """Let `strftime_now`, which transformers offers to templates, always tell the same day."""
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    _compile_jinja_template(template).globals["strftime_now"] = CLOCK.strftime
+
+
+def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], reply: bool, thinking: bool = False) -> str:
+    """Render a chat as readable text.
+
+    Args:
+        tokenizer: with a chat template.
+        messages: the chat.
+        reply: end with all that stands before an assistant's own words.
+        thinking: let a model that can think do so before it answers.
+
+    Raises:
+        Untrainable: the template refuses the chat.
+    """
+    text = asked_text(tokenizer, messages, thinking) if reply else _whole(tokenizer, messages, thinking)
+    return controls_of(tokenizer).readable(text)
+
+
+def asked_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], thinking: bool) -> str:
+    """Render a prompt up to where the reply's own words begin; control tokens in messages are guarded."""
+    form = form_of(tokenizer, thinking)
+    return _apply(tokenizer, messages, reply=True, thinking=thinking, parts=form.parts) + form.header
+
+
+def _whole(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], thinking: bool = False) -> str:
+    form = form_of(tokenizer, thinking)
+    return _apply(tokenizer, messages, reply=False, thinking=thinking, parts=form.parts)
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], thinking: bool = False) -> list[int]:
+    """Return the token ids a model answers to. The template writes the special tokens; none is added.
+
+    Raises:
+        Untrainable: the template refuses the chat.
+    """
+    text = asked_text(tokenizer, messages, thinking)
+    borders: list[int] = []
+    if any(message.role == "assistant" for message in messages):
+        try:
+            last = passages(tokenizer, messages, "")[-1]
+            borders = [start for start, _ in last.replies] if text.startswith(last.text) else []
+        except Untrainable:  # an earlier reply that could not be trained can still be read
+            borders = []
+    return _tokenise(controls_of(tokenizer), text, borders)[0]
+
+
+def end_of_turn_id(tokenizer: PreTrainedTokenizerBase, end_of_turn: str) -> int:
+    """Return the id of the token that ends a reply.
+
+    Raises:
+        UserError: it is not one token of this tokenizer.
+    """
+    token = tokenizer.convert_tokens_to_ids(end_of_turn)
+    if token is None or (token == tokenizer.unk_token_id and end_of_turn != tokenizer.unk_token):
+        raise UserError(f"model.end_of_turn={end_of_turn} is not a token of this tokenizer")
+    assert isinstance(token, int)
+    return token
 
 
 def encode(
@@ -55,72 +319,172 @@ def encode(
     end_of_turn: str = "",
     too_long: str = "turn",
 ) -> Encoded:
-    """Tokens of a conversation and which of them are trained.
+    """Tokenise a conversation and mark which tokens are trained.
+
+    `end_of_turn` is the text of the token that ends a reply; "" takes what the template writes there.
 
     Trained tokens (`loss_on="assistant"`) are each reply's own and the token that ends its turn: what the model has to
-    produce after `prompt_ids`, found by rendering the conversation up to each reply. A conversation over `max_length`
-    loses whole turns from its end (`too_long="turn"`), is cut at that token (`"token"`), or is refused (`"refuse"`).
+    produce after `prompt_ids`. A conversation over `max_length` loses whole turns from its end (`too_long="turn"`), is
+    cut at that token (`"token"`), or is refused (`"refuse"`). If the template rewrites earlier turns, each example in
+    it keeps to `max_length` by itself.
 
     Raises:
-        Untrainable: the template rewrites earlier turns (so a prefix cannot be found), or nothing is left to train on.
-        UserError: it is too long and `too_long` says to refuse it.
+        Untrainable: the template refuses the conversation, a reply does not stand in it as it is, or nothing is left
+            to train on.
+        UserError: `end_of_turn` is no token; or it is too long and `too_long` says to refuse it.
     """
-    text = render(tokenizer, messages, reply=False)
-    spans = _reply_spans(tokenizer, messages, text)
-    ids, offsets = _tokenise(tokenizer, text, spans)
-    end_id = tokenizer.convert_tokens_to_ids(end_of_turn) if end_of_turn else tokenizer.eos_token_id
-    trained = [loss_on == "all"] * len(ids)
-    ends = []
-    for start, stop in spans:
-        inside = [i for i, (left, right) in enumerate(offsets) if start <= left and right <= stop and right > left]
-        last = next((i for i in reversed(inside) if ids[i] == end_id), inside[-1] if inside else -1)
-        ends.append(last + 1)
-        for i in inside:
-            trained[i] = trained[i] or i <= last
-    keep = len(ids)
-    if keep > max_length and too_long == "refuse":
-        raise UserError(f"{keep} tokens are more than recipe.max_length={max_length}; recipe.too_long=turn cuts it")
-    if keep > max_length:
-        keep = max_length if too_long == "token" else max((end for end in ends if end <= max_length), default=0)
-    if not any(trained[1:keep]):  # nothing predicts the first token
+    end = end_of_turn or form_of(tokenizer).end or str(tokenizer.eos_token)
+    end_id = end_of_turn_id(tokenizer, end)
+    controls = controls_of(tokenizer)
+    ids: list[int] = []
+    trained: list[bool] = []
+    starts: list[int] = []
+    cut = False
+    for passage in passages(tokenizer, messages, end):
+        tokens, places = _spans(tokenizer, controls, passage, end_id)
+        keep = len(tokens)
+        if keep > max_length and too_long == "refuse":
+            raise UserError(f"{keep} tokens are more than recipe.max_length={max_length}; recipe.too_long=turn cuts it")
+        if keep > max_length:
+            ends = [stop for _, stop in places if stop <= max_length]
+            keep = max_length if too_long == "token" else max(ends, default=0)
+            cut = True
+        flags = [loss_on == "all"] * keep
+        for start, stop in places:
+            flags[start : min(stop, keep)] = [True] * (min(stop, keep) - start)
+        if not any(flags[1:]):  # nothing predicts the first token
+            continue
+        starts.append(len(ids))
+        ids += tokens[:keep]
+        trained += flags
+    if not starts:
         raise Untrainable("no_trained_token", f"no token is left to train on within max_length={max_length}")
-    return Encoded(tuple(ids[:keep]), tuple(trained[:keep]), cut=keep < len(ids))
+    return Encoded(tuple(ids), tuple(trained), cut, tuple(starts))
 
 
-def _tokenise(
-    tokenizer: PreTrainedTokenizerBase, text: str, spans: Sequence[tuple[int, int]]
+def passages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], end: str) -> list[Passage]:
+    """Render each reply behind its own prompt, and join what continues the text before it.
+
+    Args:
+        tokenizer: with a chat template.
+        messages: the conversation.
+        end: the text of the token that ends a reply; "" if a reply may end without one.
+
+    Raises:
+        Untrainable: the template refuses the conversation, or a reply does not stand in it as it is.
+    """
+    found: list[Passage] = []
+    for index, message in enumerate(messages):
+        if message.role != "assistant":
+            continue
+        prompt = asked_text(tokenizer, messages[:index], thinking=False)
+        reply = _reply_text(tokenizer, messages[: index + 1], prompt, end)
+        span = (len(prompt), len(prompt) + len(reply))
+        if found and prompt.startswith(found[-1].text):
+            found[-1] = Passage(prompt + reply, (*found[-1].replies, span))
+        else:
+            found.append(Passage(prompt + reply, (span,)))
+    if not found:
+        raise Untrainable("no_trained_token", "it has no reply to train on")
+    return found
+
+
+def _reply_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], prompt: str, end: str) -> str:
+    """Return the last reply as the template writes it: spaces around it and the end of its turn included.
+
+    Raises:
+        Untrainable: the reply's text is not in the rendered chat, or nothing ends its turn.
+    """
+    whole = _whole(tokenizer, messages)
+    content = controls_of(tokenizer).guard(messages[-1].content).strip()
+    number = sum(message.role == "assistant" for message in messages)
+    at = _last_place(whole, content, end)
+    if at is None:
+        raise Untrainable(
+            "reply_not_rendered", f"the chat template does not write reply {number} as it is, followed by its end"
+        )
+    after = whole[at + len(content) :]
+    gap = after[: len(after) - len(after.lstrip())] if end else ""
+    return _lead(prompt, whole, at) + content + gap + end
+
+
+def _last_place(whole: str, content: str, end: str) -> int | None:
+    """Find where a reply begins in a rendered chat: the last place from which its end of turn follows it."""
+    at = whole.rfind(content)
+    while at >= 0:
+        if whole[at + len(content) :].lstrip().startswith(end):
+            return at
+        at = whole.rfind(content, 0, at + len(content) - 1)
+    return None
+
+
+def _lead(prompt: str, whole: str, at: int) -> str:
+    """Find the white space that a template puts before a reply and the prompt does not have.
+
+    The white space before the reply belongs in part to the end of the prompt. It is divided where the text before
+    agrees with the prompt's end the longest.
+    """
+    before = whole[:at]
+    bare = len(before.rstrip())
+    splits = range(bare, at + 1)
+    best = max(splits, key=lambda split: (_common_end(prompt, before[:split]), split))
+    return before[best:]
+
+
+def _common_end(left: str, right: str) -> int:
+    """Count the characters in which two texts agree at their ends, 200 at most."""
+    count = 0
+    for first, second in zip(reversed(left[-200:]), reversed(right[-200:]), strict=False):
+        if first != second:
+            break
+        count += 1
+    return count
+
+
+def _spans(
+    tokenizer: PreTrainedTokenizerBase, controls: Controls, passage: Passage, end_id: int
 ) -> tuple[list[int], list[tuple[int, int]]]:
-    """Ids and character ranges of a rendered chat, with a token border wherever a reply begins.
+    """Tokenise a passage and find the token range of each reply.
+
+    Raises:
+        Untrainable: the tokens of a reply do not read as the reply, or the last is not the end of its turn.
+    """
+    ids, offsets = _tokenise(controls, passage.text, [start for start, _ in passage.replies])
+    places = []
+    lefts = [left for left, _ in offsets]
+    for start, stop in passage.replies:
+        # a token that stands for a part of a character begins where the character begins
+        first = next((place for place, left in enumerate(lefts) if left >= start), len(ids))
+        last = next((place for place, left in enumerate(lefts) if left >= stop), len(ids))
+        inside = ids[first:last]
+        reply = controls.readable(passage.text[start:stop])
+        if not inside or inside[-1] != end_id:
+            raise Untrainable("no_end_of_turn", "the last token of a reply is not model.end_of_turn")
+        if _letters(tokenizer.decode(inside)) != _letters(reply):
+            raise Untrainable("tokens_differ", "the tokens of a reply do not read as the reply: unknown characters?")
+        places.append((first, last))
+    return ids, places
+
+
+def _letters(text: str) -> str:
+    """Bring a text into the form in which tokenizers that normalise agree with it: no spaces, one form of letters."""
+    return "".join(unicodedata.normalize("NFKC", text).split()).casefold()
+
+
+def _tokenise(controls: Controls, text: str, borders: Sequence[int]) -> tuple[list[int], list[tuple[int, int]]]:
+    """Tokenise a rendered chat with a token border wherever a reply begins.
 
     A model writes its reply after the prompt's tokens, so a token that straddles the border (two newlines of a header
     that merge differently when a word follows) would be trained but never asked for. Only then is the text cut there.
     """
-    batch = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    ids, offsets = batch["input_ids"], [tuple(pair) for pair in batch["offset_mapping"]]
-    prefixes = [tokenizer(text[:start], add_special_tokens=False)["input_ids"] for start, _ in spans]
+    ids, offsets = controls.tokenise(text)
+    prefixes = [controls.tokenise(text[:border])[0] for border in borders]
     if all(ids[: len(prefix)] == prefix for prefix in prefixes):
         return ids, offsets
     ids, offsets = [], []
-    edges = [0, *(start for start, _ in spans), len(text)]
+    edges = [0, *borders, len(text)]
     for left, right in zip(edges, edges[1:], strict=False):
-        part = tokenizer(text[left:right], add_special_tokens=False, return_offsets_mapping=True)
-        ids += part["input_ids"]
-        offsets += [(left + start, left + stop) for start, stop in part["offset_mapping"]]
+        tokens, places = controls.tokenise(text[left:right])
+        ids += tokens
+        offsets += [(left + start, left + stop) for start, stop in places]
     return ids, offsets
-
-
-def _reply_spans(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
-    """Character ranges of `text` that the model itself has to write: reply and end of turn."""
-    spans = []
-    for index, message in enumerate(messages):
-        if message.role != "assistant":
-            continue
-        before = render(tokenizer, messages[:index], reply=True)
-        after = render(tokenizer, messages[: index + 1], reply=False)
-        if not (text.startswith(before) and text.startswith(after)):
-            raise Untrainable(
-                "template_rewrites_turns",
-                "the chat template rewrites earlier turns; a loss mask for several turns cannot be made",
-            )
-        spans.append((len(before), len(after)))
-    return spans

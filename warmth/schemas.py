@@ -66,7 +66,7 @@ class Recipe:
     max_length: int = MISSING
     loss_on: str = MISSING  # assistant or all
     too_long: str = MISSING  # turn, token or refuse: what becomes of a conversation over max_length
-    untrainable: str = MISSING  # refuse or drop: one without a trained token, or whose turns the template rewrites
+    untrainable: str = MISSING  # refuse or drop: one without a trained token, or that the chat template refuses
     beta: float = MISSING  # of method dpo: how strongly it is held to the original model
     packing: bool = field(default=True, metadata=EXCLUDED)  # False: one conversation a pass, as launcher.per_device=1
     quantise: str = MISSING  # none, 8bit or 4bit: how the frozen weights are held

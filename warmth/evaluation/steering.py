@@ -92,7 +92,7 @@ def mean_states(
     for conversation in conversations:
         turn = conversation.turns[0]
         messages = [Message("user", turn.user), Message("assistant", turn.replies[style])]
-        encoded = encode(tokenizer, messages, MAX_LENGTH, "assistant")
+        encoded = encode(tokenizer, messages, MAX_LENGTH, "assistant")  # one reply, so one example
         device = model.get_input_embeddings().weight.device
         ids = torch.tensor([encoded.ids], device=device)
         trained = torch.tensor(encoded.trained, device=device)

@@ -39,7 +39,13 @@ class Examples:
     """What is trained on, and the conversations that are not there whole, by reason."""
 
     kept: list[Any]  # Encoded, or Pair
+    groups: list[list[int]] = field(default_factory=list)  # of each conversation, its places in `kept`
     counts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def keep(self, examples: Sequence[Any]) -> None:
+        """Add the examples of one conversation; they are trained in one optimiser step."""
+        self.groups.append(list(range(len(self.kept), len(self.kept) + len(examples))))
+        self.kept += examples
 
     def count(self, reason: str, name: str) -> None:
         """Notes one conversation under a reason."""
@@ -58,7 +64,7 @@ def load_examples(rows: Iterable[dict[str, Any]], study: Train, tokenizer: Any) 
     found = Examples([])
     for row in rows:
         try:
-            example, cut = (pair if study.recipe.method == "dpo" else supervised)(row, study, tokenizer)
+            examples, cut = (pair if study.recipe.method == "dpo" else supervised)(row, study, tokenizer)
         except Untrainable as error:
             # a share of conversations left plain by recipe.strength has nothing to prefer: counted, never an error
             if study.recipe.untrainable == "refuse" and error.reason != "no_difference":
@@ -69,7 +75,7 @@ def load_examples(rows: Iterable[dict[str, Any]], study: Train, tokenizer: Any) 
             raise UserError(f"conversation {row['id']}: {error}") from error
         if cut:
             found.count("too_long", row["id"])
-        found.kept.append(example)
+        found.keep(examples)
     if not found.kept:
         raise UserError(f"no conversation is left to train on: {found.counts}")
     return found
@@ -80,17 +86,17 @@ def messages_of(row: dict[str, Any], key: str = "messages") -> list[Message]:
     return [Message(**message) for message in row[key]]
 
 
-def supervised(row: dict[str, Any], study: Train, tokenizer: Any) -> tuple[Encoded, bool]:
-    """One conversation with its loss mask, and whether it was cut."""
+def supervised(row: dict[str, Any], study: Train, tokenizer: Any) -> tuple[list[Encoded], bool]:
+    """Encode one conversation; returns its examples with their loss masks, and whether it was cut."""
     recipe = study.recipe
-    example = encode(
+    encoded = encode(
         tokenizer, messages_of(row), recipe.max_length, recipe.loss_on, study.model.end_of_turn, recipe.too_long
     )
-    return example, example.cut
+    return encoded.examples(), encoded.cut
 
 
-def pair(row: dict[str, Any], study: Train, tokenizer: Any) -> tuple[Pair, bool]:
-    """The last reply of a conversation that fits, in the recipe's style and plain; the turns before it are plain.
+def pair(row: dict[str, Any], study: Train, tokenizer: Any) -> tuple[list[Pair], bool]:
+    """Take the last reply of a conversation that fits, in the recipe's style and plain; turns before it are plain.
 
     Raises:
         Untrainable: no reply differs between the styles, or none fits.
@@ -110,17 +116,16 @@ def pair(row: dict[str, Any], study: Train, tokenizer: Any) -> tuple[Pair, bool]
         whole = len(prompt) + max(len(chosen), len(rejected))
         cut = index != last[-1]
         if whole <= recipe.max_length:
-            return Pair(tuple(prompt), chosen, rejected), cut
+            return [Pair(tuple(prompt), chosen, rejected)], cut
         if recipe.too_long == "refuse":
             raise UserError(f"{whole} tokens are more than recipe.max_length={recipe.max_length}")
         room = recipe.max_length - len(prompt)
         if recipe.too_long == "token" and room > 0:
-            return Pair(tuple(prompt), chosen[:room], rejected[:room]), True
+            return [Pair(tuple(prompt), chosen[:room], rejected[:room])], True
     raise Untrainable("no_trained_token", f"no reply fits within max_length={recipe.max_length}")
 
 
 def _reply(tokenizer: Any, messages: Sequence[Message], prompt: int, study: Train) -> tuple[int, ...]:
-    """Tokens of the last reply and the end of its turn."""
-    example = encode(tokenizer, messages, 10**9, "assistant", study.model.end_of_turn)
-    stop = max(index for index, flag in enumerate(example.trained) if flag) + 1
-    return example.ids[prompt:stop]
+    """Return the tokens of the last reply and the end of its turn; they follow `prompt` tokens."""
+    last = encode(tokenizer, messages, 10**9, "assistant", study.model.end_of_turn).examples()[-1]
+    return last.ids[prompt:]

@@ -56,7 +56,9 @@ class Plan:
         self.rows = list(read_rows(folder / "conversations.jsonl"))
         self.found: Examples = load_examples(self.rows, self.study, self.tokenizer)
         self.examples = self.found.kept
-        self.batches = global_batches(len(self.examples), recipe.batch_size, recipe.epochs, self.study.seed)
+        drawn = global_batches(len(self.found.groups), recipe.batch_size, recipe.epochs, self.study.seed)
+        # the examples of a conversation stay together, so that a step is as many conversations for every model
+        self.batches = [[example for index in batch for example in self.found.groups[index]] for batch in drawn]
         self.lengths = [len(example.ids) for example in self.examples]
         self.passes, self.accumulation = rank_batches(
             self.batches, self.lengths, recipe.batch_size, ranks, *pass_limits(recipe, launcher), rank
@@ -157,10 +159,10 @@ def train(folder: Path) -> None:
     stop = StopOnSignal()
     facts = facts_of(plan)
     probe = Probe(folder, plan.examples, plan.tokenizer.pad_token_id, recipe.method == "dpo", rank == 0)
-    at_step = {step_at(epochs, len(plan.examples), recipe.batch_size): epochs for epochs in kept_epochs(recipe)}
+    at_step = {step_at(epochs, len(plan.found.groups), recipe.batch_size): epochs for epochs in kept_epochs(recipe)}
     callbacks: list[TrainerCallback] = [Checkpoints(folder, at_step, facts, probe), stop]
     if rank == 0:
-        per_epoch = steps_per_epoch(len(plan.examples), recipe.batch_size)
+        per_epoch = steps_per_epoch(len(plan.found.groups), recipe.batch_size)
         callbacks.append(Progress(folder, plan.trained, per_epoch))
     trainer = make_trainer(plan, callbacks)
     probe.trainer = trainer
@@ -190,8 +192,8 @@ def train(folder: Path) -> None:
                 "tokens": sum(plan.lengths[index] for batch in plan.batches for index in batch),
                 "probe": changed,
                 "memory": memory,
-                **{key: facts[key] for key in ("conversations", "trained_tokens", "ranks", "precision", "device")},
-                **{key: facts[key] for key in ("attention", "revision", "data")},
+                **{key: facts[key] for key in ("conversations", "examples", "trained_tokens", "ranks")},
+                **{key: facts[key] for key in ("precision", "device", "attention", "revision", "data")},
             },
         )
     barrier()
@@ -209,7 +211,8 @@ def facts_of(plan: Plan) -> dict[str, Any]:
         "tokenizer": plan.tokenizer,
         "data": digest(plan.rows),
         "counts": plan.found.counts,
-        "conversations": len(plan.examples),
+        "conversations": len(plan.found.groups),
+        "examples": len(plan.examples),
         "trained_tokens": sum(plan.trained),
         "device": torch.cuda.get_device_name() if plan.device == "cuda" else "cpu",
         "ranks": plan.ranks,
