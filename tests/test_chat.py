@@ -232,7 +232,11 @@ def controls_in(tokenizer, ids):
 
 @given(
     st.lists(
-        st.one_of(st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=8), st.sampled_from(CONTROL)), min_size=1, max_size=6
+        st.one_of(
+            st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=8), st.sampled_from(CONTROL)
+        ),
+        min_size=1,
+        max_size=6,
     ).map("".join)
 )
 def test_control_tokens_that_somebody_wrote_stay_characters_in_training_and_asking(tokenizer, text):

@@ -140,7 +140,7 @@ class Controls:
 
         if self._twin is not None:
             return self._twin
-        values = json.loads(self._tokenizer.backend_tokenizer.to_str())  # ty: ignore[unresolved-attribute]
+        values = json.loads(self._tokenizer.backend_tokenizer.to_str())
         known = {token["content"]: token["id"] for token in values["added_tokens"]}
         for token in values["added_tokens"]:
             token["content"] = self.aliases.get(token["content"], token["content"])

@@ -32,9 +32,15 @@ def segment_attention(
     cu_seq_lens_q: Tensor,
     scaling: float | None = None,
     dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within each conversation of a packed row.
+    """Compute causal attention within each conversation of a packed row.
+
+    What a model hands over beside these is ignored here, so `architecture.py` compares each model with its own
+    attention before it is trained like this.
 
     Args:
         module: the attention layer.
@@ -45,24 +51,72 @@ def segment_attention(
         cu_seq_lens_q: (conversations + 1,) boundaries in the row, from 0 to T.
         scaling: factor on the scores; None: 1 / sqrt(head size).
         dropout: on the attention weights.
+        sliding_window: most keys that a query sees, its own included; None: all before it.
+        softcap: bound that scores approach; None: none.
+        s_aux: (heads,) score of each head's sink, which takes weight and gives nothing; None: no sinks.
 
     Returns:
         (1, T, heads, head size) and no weights.
     """
     lengths = cu_seq_lens_q.diff().tolist()
+    unusual = softcap is not None or s_aux is not None
     plain = query.device.type == "cpu" and query.dtype == torch.bfloat16 and not dropout
+    plain = plain and query.shape[-1] == value.shape[-1]
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     # split, not slices: the gradient of each slice is a whole tensor of zeros that is filled and added
     segments = zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
-    parts = [
-        short_attention(q, k, v, scale)
-        if plain and q.shape[2] <= SHORT
-        else F.scaled_dot_product_attention(
-            q, k, v, dropout_p=dropout, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
-        )
-        for q, k, v in segments
-    ]
+    parts = []
+    for q, k, v in segments:
+        length = q.shape[2]
+        window = sliding_window if sliding_window is not None and length > sliding_window else None
+        if unusual:
+            parts.append(unusual_attention(q, k, v, scale, dropout, window, softcap, s_aux))
+        elif plain and length <= SHORT and window is None:
+            parts.append(short_attention(q, k, v, scale))
+        else:
+            seen = None if window is None else seen_keys(length, window, q.device)
+            grouped = q.shape[1] != k.shape[1]
+            parts.append(
+                F.scaled_dot_product_attention(
+                    q, k, v, seen, dropout_p=dropout, is_causal=seen is None, scale=scale, enable_gqa=grouped
+                )
+            )
     return torch.cat(parts, dim=2).transpose(1, 2), None
+
+
+def seen_keys(length: int, window: int | None, device: torch.device) -> Tensor:
+    """Say which keys each query sees: (length, length) booleans, True if the key is not later and within the window."""
+    seen = torch.ones(length, length, dtype=torch.bool, device=device).tril_()
+    return seen if window is None else seen.triu_(1 - window)
+
+
+def unusual_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale: float,
+    dropout: float,
+    window: int | None,
+    softcap: float | None,
+    sinks: Tensor | None,
+) -> Tensor:
+    """Compute causal attention of one conversation with what PyTorch's own does not have: soft caps and sinks.
+
+    Shapes as in `segment_attention`; scores and their softmax are float32.
+    """
+    repeats = query.shape[1] // key.shape[1]
+    keys = key.repeat_interleave(repeats, dim=1)
+    values = value.repeat_interleave(repeats, dim=1)
+    scores = (query @ keys.transpose(2, 3)).float() * scale
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    scores = scores.masked_fill(~seen_keys(query.shape[2], window, query.device), -torch.inf)
+    if sinks is not None:
+        column = sinks.float().view(1, -1, 1, 1).expand(1, -1, query.shape[2], 1)
+        weights = torch.cat([scores, column], dim=-1).softmax(-1)[..., :-1]
+    else:
+        weights = scores.softmax(-1)
+    return F.dropout(weights, dropout).to(values.dtype) @ values
 
 
 @torch.autocast("cpu", enabled=False)  # which would do the product of the scores in bfloat16
