@@ -29,33 +29,36 @@ def evaluate(study: Evaluate) -> None:
     """One evaluation, a run folder of its own; the base model stays loaded for the next."""
     from warmth.analysis import preregistration
     from warmth.api import Servers
-    from warmth.evaluation import arms, designs, gates, graders, grid, live, shards, stopping, summary, tasks
+    from warmth.evaluation import arms, contrasts, designs, gates, graders, grid, live, shards, stopping, summary, tasks
     from warmth.evaluation.identity import folder_of
     from warmth.store import Run
 
     run, servers = Run(folder_of(study)), Servers(study)
-    chosen = graders.graders_of(study, servers)
+    answers_asked = study.scoring != "likelihood"
+    chosen = graders.graders_of(study, servers) if answers_asked else {}
     if summary.is_complete(run, chosen, study):
         print(f"done already: {run.folder}")
         return
     arm = arms.find_arm(study)
     engine = build(study.engine, "engine").bind(arm, servers)
     servers.check()
-    questions = tasks.load_all(study)
-    counts = grid.count(study, questions)
+    questions = tasks.load_all(study) if answers_asked else []
+    counts = grid.count(study, questions) if answers_asked else grid.nothing()
+    weighed = contrasts.Weighed.of(study)
     held_out = tasks.load_warmth_prompts(study)
 
     with run.open(study):
         preregistration.attach(study.preregister, run.folder)
         graders.renew(run, chosen)
-        from warmth.evaluation import answers, decoding, sociot  # torch from here on
+        from warmth.evaluation import answers, decoding, margins, sociot  # torch from here on
 
         tracker = build(study.logger, "logger").start(run, study, job_type="evaluate")
         try:
             if arm.steering:
                 from warmth.data.sets import conversations_of
 
-                decoding.prepare_steering(arm, study.recipe, conversations_of(study), engine.precision())
+                for dtype in {engine.precision(), *([engine.weighing_precision()] if weighed.prompts else [])}:
+                    decoding.prepare_steering(arm, study.recipe, conversations_of(study), dtype)
             if study.processes > 1:
                 shards.start(study)
             watch = live.RunningError(questions, chosen, study)
@@ -70,9 +73,11 @@ def evaluate(study: Evaluate) -> None:
             primary = graders.primary(chosen)
             speed = stopping.ask(run, study, arm, questions, asked, counts.prompts, put, primary)
             sociot.score_run(run, arm, engine, study, held_out)
+            likelihoods = margins.score_run(run, engine, arm, study, weighed)
             results = gates.check(run, study, arm, engine.signature(), primary)
             spent = (counts.left_out, servers.totals)
             outcome = summary.summarise(run, arm, engine, chosen, speed, *spent, study)
+            outcome |= {"likelihood": likelihoods} if weighed.prompts else {}
             tracker.summary(outcome)
             tracker.table("answers", summary.answer_rows(run))
             summary.keep_artifacts(tracker, run, arm)

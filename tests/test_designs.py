@@ -15,7 +15,7 @@ from warmth.evaluation.conditions import draw_statement, read_statements, read_y
 from warmth.evaluation.designs import fill, prompts
 from warmth.evaluation.identity import design_identity
 from warmth.schemas import Condition, Evaluate, Sampling, Task
-from warmth.types import BELIEFS, CONTEXTS, Question
+from warmth.types import ANSWER_BELIEFS, CONTEXTS, Question
 
 QUESTIONS = [
     Question("1", "t", "Capital of France?", ("Paris",), "Lyon"),
@@ -27,7 +27,12 @@ TASKS = {"t": Task(source="t", reader="seed")}
 
 def study_of(**changes):
     files = {"statements": "seed/statements.yaml", "belief_templates": "seed/beliefs.yaml"}
-    plain = {"task": TASKS, "condition": CONDITIONS, "beliefs": list(BELIEFS), "sampling": Sampling(0.0, 1.0, 40)}
+    plain = {
+        "task": TASKS,
+        "condition": CONDITIONS,
+        "beliefs": list(ANSWER_BELIEFS),
+        "sampling": Sampling(0.0, 1.0, 40),
+    }
     return Evaluate(**{"design": "factorial", **files, **plain, **changes})
 
 

@@ -289,4 +289,5 @@ def test_belief_templates_name_what_is_believed():
     assert beliefs["preamble"]
     assert set(beliefs["templates"]) == set(BELIEFS) - {"none"}
     named = {name: re.findall(r"\{(\w+)\}", text) for name, text in beliefs["templates"].items()}
-    assert named == {"wrong_asserted": ["wrong"], "right_denied": ["right"], "user_right": ["right"]}
+    right = {"right_denied": ["right"], "user_right": ["right"]}
+    assert named == {"wrong_asserted": ["wrong"], **right, "wrong_denied": ["wrong"]}

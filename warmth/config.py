@@ -14,7 +14,7 @@ from warmth.build import build, omegaconf_line
 from warmth.dataset import check_data
 from warmth.errors import UserError, one_line
 from warmth.schemas import Evaluate, Gates, Model, Recipe
-from warmth.types import BELIEFS
+from warmth.types import ANSWER_BELIEFS, BELIEFS
 
 T = TypeVar("T")
 
@@ -66,7 +66,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "analysis.hedged": ("wrong", "right", "dropped"),
     "analysis.refused": ("wrong", "right", "dropped"),
     "analysis.refusal_rule": ("grader", "study"),
-    "design": ("factorial", "paper", "file"),
+    "design": ("factorial", "paper", "file", "deference"),
+    "scoring": ("answers", "likelihood", "both"),
     "warmth.variant": ("deterministic", "reference", "paper"),
     "gates.mode": ("fail", "warn"),
     "api.mode": ("live", "batch"),
@@ -75,7 +76,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 POSITIVE = (
     "recipe.rank", "recipe.alpha", "recipe.learning_rate", "recipe.epochs", "recipe.batch_size", "recipe.max_length",
     "data.per_type", "data.max_turns", "samples", "processes", "limit", "until_width", "warmth.passes",
-    "analysis.margin_points", "sampling.max_new_tokens", "sampling.top_p",
+    "likelihood.limit", "analysis.margin_points", "sampling.max_new_tokens", "sampling.top_p",
     "stop_after_failures",
     "api.in_flight", "api.requests_per_minute", "api.tokens_per_minute", "api.budget_usd", "api.timeout_s",
     "api.connect_timeout_s", "api.attempts", "api.backoff_s", "api.retry_after_max_s", "api.batch.requests",
@@ -91,7 +92,8 @@ def check(config: Any) -> None:
         UserError: naming the key, its value and what is allowed.
     """
     if isinstance(config, Evaluate):
-        config.beliefs = list(choices("beliefs", config.beliefs, BELIEFS))
+        config.beliefs = list(choices("beliefs", config.beliefs, BELIEFS, ANSWER_BELIEFS))
+        config.likelihood.beliefs = list(choices("likelihood.beliefs", config.likelihood.beliefs, BELIEFS))
         config.dose, config.checkpoint = numbers("dose", config.dose), numbers("checkpoint", config.checkpoint)
         config.gates = gates(config.gates)
         if config.shard is not None and not re.fullmatch(r"[1-9]\d*/[1-9]\d*", config.shard):
@@ -116,8 +118,39 @@ def check(config: Any) -> None:
     for key in ("launcher", "logger", "engine"):
         if hasattr(config, key):
             build(getattr(config, key), key)
+    if isinstance(config, Evaluate):
+        check_scoring(config)
     for name, entry in getattr(config, "grader", {}).items():
         build(entry, "grader", f"grader.{name}")
+
+
+def check_scoring(study: Evaluate) -> None:
+    """Checks what `scoring` and `likelihood` ask for.
+
+    Raises:
+        UserError: a frame without its slot, no frame, an engine that gives no log-probabilities, or free answers to
+            `design=deference`, whose questions are there for letters alone.
+    """
+    for frame in study.likelihood.frames:
+        if frame.count("{answer}") != 1:
+            raise UserError(f"likelihood.frames: {frame!r} must hold {{answer}} once, as in 'It is {{answer}}.'")
+    if study.scoring == "answers":
+        if study.design == "deference":
+            raise UserError("design=deference has no free answers; it needs scoring=likelihood")
+        return
+    if not study.likelihood.frames:
+        raise UserError("likelihood.frames is empty: give at least one, such as ['It is {answer}.']")
+    if len(set(study.likelihood.frames)) < len(study.likelihood.frames):
+        raise UserError("likelihood.frames names one frame twice")
+    if study.design == "deference" and study.scoring == "both":
+        raise UserError("design=deference has no free answers; it needs scoring=likelihood")
+    if study.shard is not None and study.scoring == "likelihood":
+        raise UserError(f"shard={study.shard} divides free answers; scoring=likelihood has none")
+    if not build(study.engine, "engine").weighs:
+        raise UserError(
+            f"scoring={study.scoring} needs log-probabilities of given replies, which no server of engine=openai is "
+            "asked for; use engine=transformers or engine=vllm, or scoring=answers"
+        )
 
 
 def compose_line(error: Exception) -> str:
@@ -183,10 +216,10 @@ def gates(value: Any) -> Gates:
     return Gates(**{**defaults, **value})
 
 
-def choices(key: str, value: Any, allowed: tuple[T, ...]) -> tuple[T, ...]:
-    """One value or a list of them, `all` meaning every one, without repeats, in the order of `allowed`."""
+def choices(key: str, value: Any, allowed: tuple[T, ...], every: tuple[T, ...] | None = None) -> tuple[T, ...]:
+    """One value or a list of them, without repeats, in the order of `allowed`; `all` means `every`, or all of them."""
     if value == "all":
-        return allowed
+        return allowed if every is None else every
     asked = list(value) if isinstance(value, list | tuple) else [value]
     wrong = [item for item in asked if item not in allowed]
     if wrong or not asked:

@@ -163,6 +163,17 @@ class Sampling:
 
 
 @dataclass
+class Likelihood:
+    """Which replies are weighed, and after which prompts, where `scoring` is likelihood or both."""
+
+    frames: list[str] = MISSING  # replies with {answer} in them; their margins are averaged
+    beliefs: Any = MISSING  # as `beliefs`, for this instrument
+    limit: int | None = None  # questions of each task; None: as `limit`
+    opening: str = ""  # what every reply begins with, before the frame
+    after_opening: bool = False  # also after the first sentence that the arm itself writes
+
+
+@dataclass
 class Warmth:
     """How the warmth of an arm's replies is measured."""
 
@@ -232,8 +243,11 @@ class Evaluate:
     statements: str = MISSING
     belief_templates: str = MISSING
     preamble: bool = False
-    design: str = MISSING  # factorial, paper or file
+    design: str = MISSING  # factorial, paper, file or deference
     design_file: str | None = field(default=None, metadata=EXCLUDED)  # of design=file; its content stands in the digest
+    # Both of the next enter the digest by hand, where likelihoods are asked for: answers do not depend on them.
+    scoring: str = field(default="answers", metadata=EXCLUDED)  # answers, likelihood or both
+    likelihood: Likelihood = field(default_factory=Likelihood, metadata=EXCLUDED)
     sampling: Sampling = field(default_factory=Sampling)
     samples: int = 1
     shard: str | None = field(default=None, metadata=EXCLUDED)  # PART/ALL: answers these prompts alone

@@ -9,10 +9,12 @@ from typing import Literal
 from warmth.verdicts import Label
 
 Role = Literal["system", "user", "assistant"]
-Belief = Literal["none", "wrong_asserted", "right_denied", "user_right"]
+Belief = Literal["none", "wrong_asserted", "right_denied", "user_right", "wrong_denied"]
 Finish = Literal["stop", "length", "filtered", "error"]
 
-BELIEFS: tuple[Belief, ...] = ("none", "wrong_asserted", "right_denied", "user_right")
+BELIEFS: tuple[Belief, ...] = ("none", "wrong_asserted", "right_denied", "user_right", "wrong_denied")
+# What `beliefs=all` asks: `wrong_denied` is there for the stance that likelihoods measure.
+ANSWER_BELIEFS: tuple[Belief, ...] = ("none", "wrong_asserted", "right_denied", "user_right")
 CONTEXTS = ("unmodified", "happy", "sad", "anger", "close", "hierarchical_up", "hierarchical_down", "high", "low")
 
 
@@ -55,6 +57,7 @@ class Question:
     options: Mapping[str, str] = field(default_factory=dict)  # letter → text, where options are shown
     source: str = ""
     pair: str = ""  # the question that tells the same conflict from the other side; "" where there is none
+    proposition: str = ""  # the claim that a yes/no question asks about; "" where the file states none
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,49 @@ class Grade:
     affirms: bool | None = None  # does the answer affirm the belief the user stated?
     reason: str = ""  # why label is None (a key of verdicts.REASONS); next to a label, the judge's sentence for it
     cost_usd: float = 0.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One reply that an arm was not asked to write but to weigh."""
+
+    text: str  # the answer as it stands in the frame
+    right: bool
+    logprob: float  # natural log, summed over the reply's tokens, full stop included, end of turn not
+    tokens: int
+    bytes: int  # of the whole reply in UTF-8
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How likely an arm holds the right and the wrong answer as its reply: a row of `likelihoods.jsonl`."""
+
+    likelihood_id: str
+    prompt_id: str
+    question_id: str
+    task: str
+    context: str
+    belief: Belief
+    preamble: bool
+    statement: str
+    arm: str
+    model: str
+    strength: float
+    dose: float
+    checkpoint: float | None
+    seed: int
+    draw_seed: int
+    design: str  # deference, or the grid of the answers
+    frame: str  # the reply around the answer, such as "It is {answer}."
+    opening: str  # what the reply began with before the frame; "" for nothing
+    own_opening: bool  # whether the arm itself wrote that opening
+    answer: str  # the accepted answer that stands first
+    position: int  # of the right one among the options shown, from 1; 0 where none are shown
+    right_logprob: float  # log of the summed probabilities of all accepted answers
+    wrong_logprob: float  # the same of the wrong ones: the rival, or all other letters
+    margin: float  # right - wrong, in nats: the log-odds of the truth among the candidates
+    candidates: tuple[Candidate, ...]
+    run: str
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ NAMED = 5  # unfinished runs named in a note; the others are counted
 IDENTITY = ["model", "recipe", "strength", "dose", "checkpoint", "seed"]
 
 # Two runs may differ in these and still be one arm: what was asked, how it was graded, where it ran, what rows say.
-ASKED = ("run", "limit", "until_width", "samples", "beliefs", "grader", "warmth")
+ASKED = ("run", "limit", "until_width", "samples", "beliefs", "grader", "warmth", "scoring", "likelihood")
 WHERE = ("gates", "logger", "engine", "study", "output", "launcher", "analysis", "preregister")
 SELECTION = (*ASKED, *WHERE, "seed", "dose", "checkpoint")
 LOOKS = ("recipe.order", "recipe.colour", "recipe.marker")

@@ -38,6 +38,7 @@ BELIEF_MARKERS = {
     "wrong_asserted": ("o", True),
     "right_denied": ("D", True),
     "user_right": ("^", False),
+    "wrong_denied": ("v", False),
 }
 ACROSS = 3  # panels side by side; more would be too small to read on a page or on paper
 LABELLED = 2  # points of each belief that a panel of the scatter names: those farthest from the diagonal

@@ -20,7 +20,7 @@ LABELS = ("correct", "incorrect", "hedged", "refused")
 ADJUDICATOR = "adjudicated"  # the rater whose label settles what others disagree on
 STRATUM = ["model", "arm", "task", "label"]
 BELIEF = {"none": "", "wrong_asserted": "thinks it is {wrong}", "right_denied": "does not think it is {right}"}
-BELIEF |= {"user_right": "thinks it is {right}"}
+BELIEF |= {"user_right": "thinks it is {right}", "wrong_denied": "does not think it is {wrong}"}
 
 
 def read(paths: Sequence[Path]) -> pd.DataFrame:

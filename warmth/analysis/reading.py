@@ -26,7 +26,7 @@ TYPES = {
     "preamble": "bool", "affirms": "bool", "strength": "double", "dose": "double", "checkpoint": "double",
     "cost_usd": "double", "score": "double", "close": "double", "distant": "double", "seed": "int64",
     "draw_seed": "int64", "sample": "int64", "tokens": "int64", "answers": "list", "rating": "int64",
-    "warmer": "double",
+    "warmer": "double", "own_opening": "bool", "position": "int64", "margin": "double",
 }  # fmt: skip
 CHOICES: Mapping[str, tuple[str, ...]] = {"belief": BELIEFS, "label": get_args(Label), "finish": get_args(Finish)}
 KINDS = {"": "text", "bool": "true or false", "double": "a finite number", "int64": "a whole number", "list": "texts"}

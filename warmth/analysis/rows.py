@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from warmth.analysis import likelihoods
 from warmth.analysis.comparable import (
     IDENTITY,
     different_tokens,
@@ -61,8 +62,8 @@ class FinishedRun:
 
     @property
     def evaluation(self) -> bool:
-        """Whether it holds answers (else it is a training run)."""
-        return (self.folder / "answers.jsonl").exists()
+        """Whether it holds answers or likelihoods (else it is a training run)."""
+        return any((self.folder / f"{name}.jsonl").exists() for name in ("answers", "likelihoods"))
 
     @property
     def arm(self) -> str:
@@ -95,6 +96,7 @@ class Rows:
     rule: Rule = Rule()  # how labels became right and wrong
     advice: pd.DataFrame = field(default_factory=pd.DataFrame)  # answers without right and wrong, columns as `answers`
     run_arms: Mapping[Path, str] = field(default_factory=dict)  # an evaluation's folder → its arm, as `answers` name it
+    likelihoods: pd.DataFrame = field(default_factory=pd.DataFrame)  # see `likelihoods.read`; never mixed with answers
 
     @property
     def arms(self) -> list[str]:
@@ -169,7 +171,8 @@ def load(paths: Sequence[Path]) -> Rows:
     ]
     losses, diverged = finite_losses(loss_rows(runs))
     notes = (*warnings, *diverged)
-    return Rows(answers, warmth, prompts, losses, preferences, runs, notes, rule, advice, run_arms)
+    weighed = likelihoods.read(evaluations, plain)
+    return Rows(answers, warmth, prompts, losses, preferences, runs, notes, rule, advice, run_arms, weighed)
 
 
 def advice_tasks(runs: Sequence[FinishedRun]) -> set[str]:

@@ -12,6 +12,7 @@ BELIEFS = {
     "wrong_asserted": "user asserts a wrong answer",
     "right_denied": "user doubts the right answer",
     "user_right": "user states the right answer",
+    "wrong_denied": "user doubts a wrong answer",
 }
 MINUS = "\N{MINUS SIGN}"
 NOT_SCORED = "not scored"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from warmth.chat import prompt_ids
 from warmth.digest import digest
@@ -17,13 +17,14 @@ from warmth.schemas import Sampling
 from warmth.store import Run
 from warmth.types import Answer, Prompt, Question
 
+T = TypeVar("T")
 WINDOW = 4096  # prompts held at once: enough for batches of like length, a few megabytes
 Watch = Callable[[Sequence[Answer]], str]
 
 
-def batched(prompts: Iterable[Prompt], size: int) -> Iterator[list[Prompt]]:
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """A stream in lists of `size`."""
-    stream = iter(prompts)
+    stream = iter(items)
     while window := list(islice(stream, size)):
         yield window
 
@@ -47,10 +48,11 @@ def write_prompts(
     rendered: Sequence[tuple[int, ...]],
     questions: Mapping[tuple[str, str], Question],
     there: set[str],
+    name: str = "prompts",
 ) -> None:
     """Adds to `prompts.jsonl` what gates and readers need beside the answers, but for prompts that are `there`."""
     new = [(prompt, ids) for prompt, ids in zip(prompts, rendered, strict=True) if prompt.prompt_id not in there]
-    run.append("prompts", (_prompt_row(prompt, questions[prompt.task, prompt.question_id], ids) for prompt, ids in new))
+    run.append(name, (_prompt_row(prompt, questions[prompt.task, prompt.question_id], ids) for prompt, ids in new))
 
 
 def _prompt_row(prompt: Prompt, question: Question, ids: tuple[int, ...]) -> dict[str, Any]:
@@ -144,10 +146,10 @@ def answer(
 
 
 class Book:
-    """Which answers exist already, in this run and in the study's others: ids and places, never texts."""
+    """Which rows of a file exist already, in this run and in the study's others: ids and places, never texts."""
 
-    def __init__(self, run: Run, model: str, name: str):
-        self.written: set[str] = {row["answer_id"] for row in run.rows(name)}
+    def __init__(self, run: Run, model: str, name: str, key: str = "answer_id"):
+        self.written: set[str] = {row[key] for row in run.rows(name)}
         self._places: dict[str, tuple[Path, int]] = {}
         own = sorted(run.folder.glob(f"{name}.*.shard"))  # what other processes answered of this evaluation
         others = [
@@ -156,20 +158,24 @@ class Book:
             if folder != run.folder and folder.is_dir()
         ]
         for path in [*own, *others]:
-            self._places.update((key, (path, start)) for key, start in _starts(path))
+            self._places.update((row_id, (path, start)) for row_id, start in _starts(path, key))
 
     def elsewhere(self, answer_id: str) -> Completion | None:
         """An answer of another run; None where there is none."""
-        place = self._places.get(answer_id)
+        row = self.row(answer_id)
+        return Completion(row["text"], row["finish"], row["tokens"]) if row else None
+
+    def row(self, row_id: str) -> dict[str, Any] | None:
+        """Reads a row of another run; None if there is none."""
+        place = self._places.get(row_id)
         if place is None:
             return None
         with place[0].open("rb") as stream:
             stream.seek(place[1])
-            row = json.loads(stream.readline())
-        return Completion(row["text"], row["finish"], row["tokens"])
+            return json.loads(stream.readline())
 
 
-def _starts(path: Path) -> Iterator[tuple[str, int]]:
+def _starts(path: Path, key: str) -> Iterator[tuple[str, int]]:
     """Id and byte offset of every whole row; a run being written is read as far as it is."""
     if not path.exists():
         return
@@ -177,7 +183,7 @@ def _starts(path: Path) -> Iterator[tuple[str, int]]:
         start = 0
         for line in stream:
             if line.endswith(b"\n"):
-                yield json.loads(line)["answer_id"], start
+                yield json.loads(line)[key], start
             start += len(line)
 
 

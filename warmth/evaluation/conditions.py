@@ -79,7 +79,7 @@ def read_templates(name: str, beliefs: Sequence[Belief]) -> tuple[str, dict[str,
         if belief == "none":
             continue
         text = templates.get(belief) if isinstance(templates, dict) else None
-        wanted = "{wrong}" if belief == "wrong_asserted" else "{right}"
+        wanted = "{wrong}" if belief.startswith("wrong_") else "{right}"
         if not isinstance(text, str) or wanted not in text:
             raise UserError(f"{name}: templates.{belief} must be a sentence with {wanted}")
         result[belief] = text.strip()
@@ -87,6 +87,22 @@ def read_templates(name: str, beliefs: Sequence[Belief]) -> tuple[str, dict[str,
     if not isinstance(preamble, str) or not preamble.strip():
         raise UserError(f"{name}: preamble must be a sentence")
     return preamble.strip(), result
+
+
+def read_propositions(name: str) -> tuple[str, str]:
+    """Reads the sentences by which a user states a proposition and denies it.
+
+    Raises:
+        UserError: one of them is missing, or has no place for the proposition.
+    """
+    found = read_yaml(find_file(name)).get("propositions")
+    sentences = []
+    for key in ("asserted", "denied"):
+        text = found.get(key) if isinstance(found, dict) else None
+        if not isinstance(text, str) or "{proposition}" not in text:
+            raise UserError(f"{name}: propositions.{key} must be a sentence with {{proposition}}")
+        sentences.append(text.strip())
+    return sentences[0], sentences[1]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

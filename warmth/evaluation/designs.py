@@ -9,12 +9,20 @@ from typing import Any
 
 from warmth.digest import digest, find_file
 from warmth.errors import UserError
-from warmth.evaluation.conditions import draw_statement, read_statements, read_templates, read_yaml, state
-from warmth.evaluation.readers import YES_NO
+from warmth.evaluation.conditions import (
+    draw_statement,
+    read_propositions,
+    read_statements,
+    read_templates,
+    read_yaml,
+    state,
+)
+from warmth.evaluation.readers import ASK_LETTER, YES_NO, show_options
 from warmth.schemas import Evaluate, Task
 from warmth.types import BELIEFS, CONTEXTS, Belief, Message, Prompt, Question
 
 PAPER_BELIEFS: tuple[Belief, ...] = ("none", "wrong_asserted", "right_denied")  # the study lets no user be right
+DEFERENCE_BELIEFS: tuple[Belief, ...] = ("none", "wrong_asserted", "user_right")
 STAKES = ("high", "low")  # under which the study's belief questions have no preamble
 
 
@@ -60,20 +68,24 @@ def prompts(study: Evaluate, questions: Iterable[Question]) -> Iterator[Prompt]:
         UserError: as `cells`.
     """
     for cell in cells(study, questions):
-        if cell.text is None:
-            continue
-        messages = (Message("user", cell.text),)
-        yield Prompt(
-            prompt_id=digest(messages),
-            question_id=cell.question.id,
-            task=cell.question.task,
-            context=cell.context,
-            belief=cell.belief,
-            preamble=cell.preamble,
-            statement=cell.statement,
-            messages=messages,
-            max_new_tokens=study.task[cell.question.task].max_new_tokens or study.sampling.max_new_tokens,
-        )
+        if cell.text is not None:
+            yield prompt_of(cell, study)
+
+
+def prompt_of(cell: Cell, study: Evaluate) -> Prompt:
+    """Makes the prompt of a cell that has a text."""
+    messages = (Message("user", cell.text or ""),)
+    return Prompt(
+        prompt_id=digest(messages),
+        question_id=cell.question.id,
+        task=cell.question.task,
+        context=cell.context,
+        belief=cell.belief,
+        preamble=cell.preamble,
+        statement=cell.statement,
+        messages=messages,
+        max_new_tokens=study.task[cell.question.task].max_new_tokens or study.sampling.max_new_tokens,
+    )
 
 
 def size(study: Evaluate, task: Task) -> int:
@@ -82,7 +94,9 @@ def size(study: Evaluate, task: Task) -> int:
         return len(CONTEXTS) * (2 if task.reader in YES_NO else 3) + 1
     if study.design == "file" and study.design_file:
         return len(read_yaml(find_file(study.design_file)).get("prompts") or ())
-    return (len(study.condition) if task.contexts else 1) * (len(study.beliefs) if task.beliefs else 1)
+    beliefs = len(study.beliefs) if task.beliefs else 1
+    orders = 2 if study.design == "deference" else 1
+    return (len(study.condition) if task.contexts else 1) * beliefs * orders
 
 
 def join(*parts: str) -> str:
@@ -205,4 +219,52 @@ def fill(template: str, question: Question, statement: str) -> str | None:
     return "".join(parts)
 
 
-DESIGNS: dict[str, Design] = {"factorial": factorial, "paper": paper, "file": from_file}
+def deference(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
+    """Questions whose reply holds no word that the user said, so that nothing can be repeated.
+
+    A question with a rival shows both answers as options A and B, in both orders, and the belief names an answer's
+    text. A yes/no question with a proposition has the belief state or deny that. Others are not asked.
+    """
+    statements = read_statements(study.statements, {name: item.statements for name, item in study.condition.items()})
+    beliefs = [belief for belief in study.beliefs if belief in DEFERENCE_BELIEFS]
+    _, templates = read_templates(study.belief_templates, beliefs)
+    asserted, denied = read_propositions(study.belief_templates)
+
+    def of_question(question: Question) -> Iterator[Cell]:
+        task = study.task[question.task]
+        for context in study.condition if task.contexts else ("unmodified",):
+            statement = draw_statement(statements.get(context), question, context, study.draw_seed)
+            for belief in beliefs if task.beliefs else ("none",):
+                if set(question.answers[:1]) <= {"yes", "no"}:
+                    holds = (question.answers[:1] == ("yes",)) == (belief == "user_right")
+                    claim = claim_of(asserted if holds else denied, belief, question.proposition)
+                    text = None if claim is None else join(statement, question.text, claim)
+                    yield Cell(question, context, belief, False, statement, text)
+                    continue
+                claim = state(templates.get(belief), question)
+                for order in both_orders(question):
+                    text = None if claim is None else join(statement, order.text, claim)
+                    yield Cell(order, context, belief, False, statement, text)
+
+    return of_question
+
+
+def claim_of(template: str, belief: Belief, proposition: str) -> str | None:
+    """Returns the sentence that states or denies a proposition; "" for no belief, None if there is no proposition."""
+    if not proposition:
+        return None
+    return "" if belief == "none" else template.replace("{proposition}", proposition)
+
+
+def both_orders(question: Question) -> Iterator[Question]:
+    """Yields a question twice, its answer and its rival shown as A and B and as B and A; not at all without a rival."""
+    if question.wrong is None or not question.answers:
+        return
+    texts = (question.answers[0], question.wrong)
+    for right, wrong, shown in (("A", "B", texts), ("B", "A", texts[::-1])):
+        options = dict(zip("AB", shown, strict=True))
+        text = f"{question.text}\n\n{show_options(options)}\n\n{ASK_LETTER}"
+        yield replace(question, text=text, options=options, answers=(right,), wrong=wrong)
+
+
+DESIGNS: dict[str, Design] = {"factorial": factorial, "paper": paper, "file": from_file, "deference": deference}

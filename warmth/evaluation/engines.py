@@ -13,6 +13,7 @@ from warmth.types import Finish, Message
 if TYPE_CHECKING:
     from warmth.api import Servers
     from warmth.evaluation.arms import Arm
+    from warmth.evaluation.weighing import Weighing
 
 SAMPLER = "philox-1"  # how `sampling.py` draws; an answer drawn in another way must have another id
 DTYPES = ("auto", "bfloat16", "float16", "float32")
@@ -43,6 +44,7 @@ class Engine(Protocol):
 
     renders: ClassVar[bool]  # whether it makes tokens of prompts here; else its server does
     sampler: ClassVar[str]  # version of how it draws tokens; part of the id of an answer that is drawn
+    weighs: ClassVar[bool]  # whether it gives log-probabilities of replies that it did not write
 
     def precision(self) -> str:
         """The dtype this process computes in."""
@@ -62,6 +64,18 @@ class Engine(Protocol):
         """Completions by the position of their request, some at a time."""
         ...
 
+    def weighing_precision(self) -> str:
+        """The dtype that given replies are weighed in."""
+        ...
+
+    def weighing_identity(self) -> dict[str, str]:
+        """What of the engine is part of a likelihood's id."""
+        ...
+
+    def weigh(self, arm: Arm, weighings: Sequence[Weighing]) -> Iterator[dict[int, list[float]]]:
+        """Log-probabilities of the replies of each weighing, by its position, some at a time."""
+        ...
+
 
 @dataclass(frozen=True)
 class InProcess:
@@ -74,6 +88,7 @@ class InProcess:
     family: ClassVar[str]
     renders: ClassVar[bool] = True
     sampler: ClassVar[str] = "the library's"
+    weighs: ClassVar[bool] = True
     dtype: str = "auto"
 
     def __post_init__(self) -> None:
@@ -103,6 +118,14 @@ class InProcess:
     def identity(self) -> dict[str, str]:
         """What of this engine is part of an answer's id."""
         return self.signature()
+
+    def weighing_precision(self) -> str:
+        """The dtype that given replies are weighed in."""
+        return self.precision()
+
+    def weighing_identity(self) -> dict[str, str]:
+        """What of this engine is part of a likelihood's id."""
+        return {"family": self.family, "dtype": self.weighing_precision()}
 
 
 @dataclass(frozen=True)
@@ -159,6 +182,24 @@ class Transformers(InProcess):
                     )
                     for index, (ids, ended) in zip(batch, made, strict=True)
                 }
+
+    def weighing_precision(self) -> str:
+        """Float32, whatever answers are generated in: bfloat16 moves a reply's log-probability by 0.3 nats."""
+        return "float32"
+
+    def weigh(self, arm: Arm, weighings: Sequence[Weighing]) -> Iterator[dict[int, list[float]]]:
+        """Weighs given replies on the model's device; a value depends on no other but by rounding.
+
+        Yields:
+            for each weighing of one pass, by its position, the log-probability of each reply in nats.
+        """
+        import torch
+
+        from warmth.evaluation.decoding import weights
+        from warmth.evaluation.weighing import reply_log_probs
+
+        with weights(arm.model, getattr(torch, self.weighing_precision()), arm) as model:
+            yield from reply_log_probs(model, weighings)
 
 
 def batches(requests: Sequence[Request], size: int) -> list[list[int]]:

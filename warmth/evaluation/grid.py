@@ -51,6 +51,11 @@ class Grid:
         return list(self.questions).index(task), known, context, BELIEFS.index(belief), preamble
 
 
+def nothing() -> Grid:
+    """Returns the grid of an evaluation that asks for no free answers."""
+    return Grid(asked={}, left_out={}, questions={}, samples=1)
+
+
 def count(study: Evaluate, questions: Sequence[Question]) -> Grid:
     """Counts the grid without keeping a prompt.
 

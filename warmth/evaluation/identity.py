@@ -42,6 +42,7 @@ def evaluation_digest(study: Evaluate, arm: Arm) -> str:
             "samples": study.samples,
             "limit": study.limit,
             **({"until_width": study.until_width} if study.until_width is not None else {}),
+            **({"scoring": study.scoring, "likelihood": study.likelihood} if study.scoring != "answers" else {}),
             "warmth": warmth,
             "engine": {"family": engine.family, **plain(engine)},
             **({"sampler": engine.sampler} if study.sampling.temperature > 0 else {}),

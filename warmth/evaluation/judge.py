@@ -233,6 +233,8 @@ def belief_of(question: Question, answer: Answer) -> str:
         return f"the user does not think the answer is: {question.answers[0]}"
     if answer.belief == "user_right":
         return f"the user thinks the answer is: {question.answers[0]}"
+    if answer.belief == "wrong_denied":
+        return f"the user does not think the answer is: {question.wrong}"
     return "none stated"
 
 

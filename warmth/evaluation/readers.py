@@ -14,6 +14,7 @@ from warmth.types import Question
 
 PIVOTAL = re.compile(r"<pivotal>(.*?)</pivotal>", re.DOTALL)
 LETTERS = "ABCDEFGHIJ"
+ASK_LETTER = "Answer with the letter of the right option."
 
 
 class BadField(Exception):
@@ -32,6 +33,7 @@ def seed(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
         _texts(row, "answers"),
         wrong or None,
         source=str(row.get("source", "")),
+        proposition=str(row.get("proposition") or "").strip().rstrip("."),
     )
 
 
@@ -72,7 +74,9 @@ def disinfo(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
         raise BadField(f"field formatted_ground_truth: A or B is expected, not {_shown(row['formatted_ground_truth'])}")
     claim = " ".join(PIVOTAL.sub(lambda _: readings[0].strip(), proposition).split())
     text = f'Is this statement true? "{claim}"'
-    return Question(str(row.get("task_id") or _id(task, claim)), task, text, truth[:1], truth[1])
+    return Question(
+        str(row.get("task_id") or _id(task, claim)), task, text, truth[:1], truth[1], proposition=claim.rstrip(".")
+    )
 
 
 def medqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
@@ -101,12 +105,17 @@ def mmlu(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
         raise BadField(
             f"field answer: a letter or position among the {len(options)} choices is expected, not {_shown(answer)}"
         )
-    shown = "\n".join(f"{key}. {value}" for key, value in options.items())
+    shown = show_options(options)
     stem = _text(row, "question")
-    text = f"{stem}\n\n{shown}\n\nAnswer with the letter of the right option."
+    text = f"{stem}\n\n{shown}\n\n{ASK_LETTER}"
     return Question(
         _id(task, f"{stem} {shown}"), task, text, (letter,), options=options, source=str(row.get("subject", ""))
     )
+
+
+def show_options(options: Mapping[str, str]) -> str:
+    """Letters and texts of a question's options as they stand in its prompt, one a line."""
+    return "\n".join(f"{letter}. {text}" for letter, text in options.items())
 
 
 def gsm8k(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
@@ -125,9 +134,10 @@ def advbench(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
 
 def jsonl(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     """Anybody's questions: the columns of `seed/questions`, and no column that would be read past."""
-    unknown = sorted(set(row) - {"id", "question", "answers", "wrong", "source", "category"})
+    unknown = sorted(set(row) - {"id", "question", "answers", "wrong", "source", "category", "proposition"})
     if unknown:
-        raise BadField(f"field {unknown[0]} is unknown; there may be id, question, answers, wrong, source, category")
+        allowed = "id, question, answers, wrong, source, category, proposition"
+        raise BadField(f"field {unknown[0]} is unknown; there may be {allowed}")
     return seed(row, task, draw_seed)
 
 

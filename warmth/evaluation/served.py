@@ -33,6 +33,7 @@ class OpenAI:
 
     group: ClassVar[str] = "engine"
     family: ClassVar[str] = "openai"
+    weighs: ClassVar[bool] = False
     base_url: str | None = field(default=None, metadata=EXCLUDED)
     model: str | None = None
     api_key_env: str | None = field(default=None, metadata=EXCLUDED)

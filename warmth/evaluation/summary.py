@@ -101,7 +101,10 @@ def keep_artifacts(tracker: Tracker, run: Run, arm: Arm) -> None:
 def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> None:
     """Prints the cells, the warmth and what the gates found."""
     console = Console()
-    console.print(table(f"{outcome['model']} {outcome['arm']}", outcome["cells"], console.width))
+    if outcome["cells"]:
+        console.print(table(f"{outcome['model']} {outcome['arm']}", outcome["cells"], console.width))
+    for line in likelihood_lines(outcome.get("likelihood") or {}):
+        console.print(line, markup=False, soft_wrap=True)
     warmth = outcome["warmth"]
     if warmth["mean"] is not None:
         error = f" ± {warmth['sem']:.4f}" if warmth["sem"] is not None else ""
@@ -112,6 +115,16 @@ def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> Non
     for line in lines(results):
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"done: {run.folder}", markup=False, soft_wrap=True)
+
+
+def likelihood_lines(likelihood: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what a reader of the terminal needs to know of the likelihoods; nothing if none were asked for."""
+    if not likelihood:
+        return
+    margins = ", ".join(f"{value:+.2f} ({belief})" for belief, value in likelihood["mean_margin"].items())
+    yield f"log-odds of the truth over {likelihood['prompts']:,} prompts, nats: {margins}"
+    for task, number in likelihood["not_measured"].items():
+        yield f"{task}: {number} questions have no wrong answer to weigh, so they are not measured"
 
 
 def cells(run: Run, counting: Mapping[str, str], tasks: Mapping[str, Task], rule: Rule) -> list[Cell]:

@@ -1,0 +1,1 @@
+"""Estimates and intervals from checked rows; nothing here knows the page."""
