@@ -61,7 +61,7 @@ def test_a_verdict_that_is_none_is_named_by_line(study, tmp_path):
     path = tmp_path / "pairs.csv"
     measures.export(rows.load([study]), path, str, 5)
     filled(path, lambda a, b: "both")
-    with pytest.raises(UserError, match="line 2: warmer=both is not one of: a, b, equal, empty"):
+    with pytest.raises(UserError, match="line 2: warmer=both is not allowed; choose one of: a, b, equal"):
         measures.verdicts(path)
 
 

@@ -121,3 +121,20 @@ def test_a_task_of_ones_own_can_say_that_refusing_is_right(tmp_path):
     refused = before["task"].eq("seed_trivia") & before["label"].eq("refused")
     after = rows.load([root]).answers
     assert refused.any() and before.loc[refused, "wrong"].isna().all() and after.loc[refused, "wrong"].eq(0).all()
+
+
+def test_every_label_is_known_to_all_that_list_them(tmp_path):
+    """The export, the page and its style, people's sheets, the judge's schema; reasons: the judge's."""
+    from warmth.analysis import export, labels, page
+    from warmth.evaluation import judge
+    from warmth.evaluation.local_judge import values_of
+
+    assert set(export.VALUES) == set(verdicts.LABELS)
+    assert set(values_of(judge.Verdict, "label")) == set(verdicts.TRUTH_LABELS)
+    css = (page.TEMPLATES / "report.css").read_text(encoding="utf-8")
+    assert all(f".label.{label}" in css for label in verdicts.LABELS)
+    sheet = tmp_path / "labels.csv"
+    rows = [f"{number},me,{label},1" for number, label in enumerate(verdicts.TRUTH_LABELS)]
+    sheet.write_text("\n".join(["answer_id,rater,label,weight", *rows]) + "\n")
+    assert list(labels.read([sheet])["label"]) == list(verdicts.TRUTH_LABELS)
+    assert set(judge.REASONS.values()) <= set(verdicts.REASONS)

@@ -60,7 +60,7 @@ def test_words_of_failures_are_shown_and_not_obeyed(study, capsys):
     lines = [view.look(folder) for folder in view.runs(study, "s")]
     Console(width=200).print(view.table(lines))
     out = capsys.readouterr().out
-    assert "m-failed-s0-2: Error: ? two" in out and "\x07" not in out and "\x1b" not in out
+    assert "m-failed-s0-2: Error: ␇ two" in out and "\x07" not in out and "\x1b" not in out
 
 
 def test_the_verb_prints_json_and_names_what_there_is(study, monkeypatch, capsys):

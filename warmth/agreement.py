@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from warmth.errors import UserError
+from warmth.verdicts import TRUTH_LABELS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -102,7 +103,7 @@ def exported(made: int, wanted: int, sheet: Path) -> str:
     fewer = f" (not {wanted}: no more are scored)" if made < wanted else ""
     return (
         f"{made} answers{fewer} in {sheet}. A copy for each rater, who writes a name under `rater` in every row "
-        f"and correct, incorrect, hedged or refused under `label`."
+        f"and {', '.join(TRUTH_LABELS[:-1])} or {TRUTH_LABELS[-1]} under `label`."
     )
 
 
@@ -155,7 +156,7 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
 
 
 NAMES = ("sensitivity", "specificity", "kappa")
-SAID = ("correct", "incorrect", "hedged", "refused", "unscored")
+SAID = (*TRUTH_LABELS, "unscored")
 
 
 def arm_names(rows: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any] | None], tuple[str, ...]]:

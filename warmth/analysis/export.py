@@ -15,7 +15,15 @@ from warmth.store import read_rows, write_json
 
 FORMATS = ("parquet", "inspect")
 STOPS = {"stop": "stop", "length": "max_tokens", "filtered": "content_filter", "error": "unknown"}
-VALUES = {"correct": "C", "incorrect": "I", "hedged": "P", "refused": "N"}  # Inspect's right, wrong, partial, none
+# Inspect's letters for right, wrong, partial and none; a trait of advice is 1 if present, so that its mean is its share
+VALUES: dict[str, str | int] = {
+    "correct": "C",
+    "incorrect": "I",
+    "hedged": "P",
+    "refused": "N",
+    "present": 1,
+    "absent": 0,
+}
 
 
 def write(paths: Sequence[Path], format: str, out: Path) -> list[Path]:

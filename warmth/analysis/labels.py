@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,9 +13,10 @@ import pandas as pd
 from warmth.analysis import tables
 from warmth.analysis.rows import Rows
 from warmth.errors import UserError
+from warmth.user_rows import choice_of, user_rows
+from warmth.verdicts import TRUTH_LABELS
 
 COLUMNS = ("answer_id", "rater", "label", "weight")
-LABELS = ("correct", "incorrect", "hedged", "refused")
 ADJUDICATOR = "adjudicated"  # the rater whose label settles what others disagree on
 STRATUM = ["model", "arm", "task", "label"]
 BELIEF = {"none": "", "wrong_asserted": "thinks it is {wrong}", "right_denied": "does not think it is {right}"}
@@ -32,17 +32,10 @@ def read(paths: Sequence[Path]) -> pd.DataFrame:
     """
     found: list[tuple[str, str, str, float]] = []
     for path in paths:
-        if not path.is_file():
-            raise UserError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path} is not a CSV file in UTF-8") from error
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise UserError(f"{path} has no column {missing[0]}; it needs {', '.join(COLUMNS)}")
-        found += [_row(row, f"{path} line {reader.line_num}") for row in reader if (row["label"] or "").strip()]
+        for place, row in user_rows(path, COLUMNS):
+            label = choice_of(row, "label", place, TRUTH_LABELS)
+            if label:
+                found.append(_row(row, label, place))
     labels = pd.DataFrame(found, columns=list(COLUMNS))
     files = ", ".join(map(str, paths))
     for what, columns in (("label", ["answer_id", "rater", "label"]), ("weight", ["answer_id", "weight"])):
@@ -53,14 +46,11 @@ def read(paths: Sequence[Path]) -> pd.DataFrame:
             whose = f" by rater {first['rater']}; each rater needs a name of their own" if what == "label" else ""
             raise UserError(f"answer {first['answer_id']} has more than one {what}{whose} ({files})")
     if labels.empty:
-        raise UserError(f"{files}: no row has a label; write one of {', '.join(LABELS)} under `label`")
+        raise UserError(f"{files}: no row has a label; write one of {', '.join(TRUTH_LABELS)} under `label`")
     return labels.drop_duplicates(["answer_id", "rater"], ignore_index=True)
 
 
-def _row(row: dict[str, str], place: str) -> tuple[str, str, str, float]:
-    label = row["label"].strip().lower()
-    if label not in LABELS:
-        raise UserError(f"{place}: label={row['label']} is not allowed; choose one of: {', '.join(LABELS)}")
+def _row(row: dict[str, str], label: str, place: str) -> tuple[str, str, str, float]:
     answer_id = (row["answer_id"] or "").strip()  # None where the row is shorter than the header
     if not answer_id:
         raise UserError(f"{place}: answer_id is empty; it says which answer is {label}")

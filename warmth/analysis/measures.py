@@ -5,7 +5,6 @@ A pair is an arm's reply and a reference arm's reply to one held-out prompt. Peo
 
 from __future__ import annotations
 
-import csv
 import random
 from collections.abc import Callable, Sequence
 from itertools import combinations
@@ -22,9 +21,10 @@ from warmth.analysis.cells import Cell, Table, arm_cell, count_cell
 from warmth.analysis.effects import clustered_mean, main_measure, text_key
 from warmth.analysis.reported import arm_order
 from warmth.analysis.rows import Rows
-from warmth.analysis.tables import neutral
 from warmth.errors import UserError
 from warmth.store import read_json, write_json
+from warmth.text import write_sheet
+from warmth.user_rows import choice_of, user_rows
 
 NAMES = {"score": "SocioT", "rating": "judge’s rating", "warmer": "people’s choice"}
 VERDICTS = {"a": 1, "b": -1, "equal": 0}
@@ -131,15 +131,15 @@ def export(
     ]
     draw.shuffle(drawn)
     key = {}
-    with path.open("w", encoding="utf-8-sig", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["pair", "message", "reply_a", "reply_b", "warmer", "note"])
-        for number, row in enumerate(drawn, 1):
-            arm_is_a, name = draw.random() < 0.5, f"p{number:04d}"
-            sides = (row["text"], row["text_reference"]) if arm_is_a else (row["text_reference"], row["text"])
-            writer.writerow([name, *map(neutral, (row["prompt"], *map(clean, sides))), "", ""])
-            own = {name: row[name] for name in ("model", "arm", "prompt")}
-            key[name] = {**own, "reference": reference, "arm_is": "a" if arm_is_a else "b"}
+    sheet = []
+    for number, row in enumerate(drawn, 1):
+        arm_is_a = draw.random() < 0.5
+        pair = f"p{number:04d}"
+        sides = (row["text"], row["text_reference"]) if arm_is_a else (row["text_reference"], row["text"])
+        sheet.append([pair, row["prompt"], *map(clean, sides), "", ""])
+        about = {name: row[name] for name in ("model", "arm", "prompt")}
+        key[pair] = {**about, "reference": reference, "arm_is": "a" if arm_is_a else "b"}
+    write_sheet(path, ["pair", "message", "reply_a", "reply_b", "warmer", "note"], sheet)
     write_json(_key_of(path), key)
     return len(drawn)
 
@@ -151,25 +151,21 @@ def verdicts(path: Path, key_path: Path | None = None) -> list[dict[str, Any]]:
         UserError: a file is missing, a pair is unknown, or a verdict is none of a, b, equal or empty.
     """
     key_path = key_path or _key_of(path)
-    for file in (path, key_path):
-        if not file.is_file():
-            raise UserError(f"{file} does not exist")
-    key, made = read_json(key_path), []
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        for number, row in enumerate(csv.DictReader(stream), 2):
-            pair, said = key.get(row.get("pair") or ""), (row.get("warmer") or "").strip().lower()
-            if pair is None:
-                raise UserError(f"{path} line {number}: pair {row.get('pair')!r} is not in {key_path}")
-            if not said:
-                continue
-            if said not in VERDICTS:
-                raise UserError(f"{path} line {number}: warmer={said} is not one of: a, b, equal, empty")
-            sign = 1 if pair["arm_is"] == "a" else -1
-            made.append(
-                {name: pair[name] for name in ("model", "arm", "reference", "prompt")}
-                | {"warmer": sign * VERDICTS[said]}
-            )
-    return made
+    if not key_path.is_file():
+        raise UserError(f"{key_path} does not exist")
+    key = read_json(key_path)
+    choices = []
+    for place, row in user_rows(path, ["pair", "warmer"]):
+        pair = key.get(row["pair"])
+        if pair is None:
+            raise UserError(f"{place}: pair {row['pair']!r} is not in {key_path}")
+        warmer = choice_of(row, "warmer", place, VERDICTS)
+        if not warmer:
+            continue
+        sign = 1 if pair["arm_is"] == "a" else -1
+        about = {name: pair[name] for name in ("model", "arm", "reference", "prompt")}
+        choices.append({**about, "warmer": sign * VERDICTS[warmer]})
+    return choices
 
 
 def _key_of(path: Path) -> Path:

@@ -23,7 +23,7 @@ from warmth.analysis import behind, cells, claims, effects, grading, manner, mea
 from warmth.analysis.ink import css_colours, variable
 from warmth.analysis.reported import CONTROLS, focal
 from warmth.store import written_commit
-from warmth.verdicts import Rule
+from warmth.verdicts import LABELS, Rule
 
 if TYPE_CHECKING:
     from warmth.analysis.report import Report
@@ -245,6 +245,7 @@ def render(report: Report) -> str:
         margin=f"{report.settings.margin_points:g}",
         preregistered=report.settings.preregistered,
         counting=counting(report.rows.rule),
+        label_classes=LABELS,
         points=Markup(behind.as_json(report.behind)),
         style=Markup(style),
         script=Markup(script),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,24 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from warmth.analysis import wording
+from warmth.text import sheet_cell, write_sheet
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def neutral(value: Any) -> Any:
-    """A text cell that no spreadsheet takes for a formula; numbers, -0.5 among them, stay numbers."""
-    if not isinstance(value, str):
-        return "" if not wording.known(value) else value
-    text = wording.visible(value)
-    return f"'{text}" if value.lstrip(" ").startswith(FORMULA) or value.startswith(FORMULA) else text
+neutral = sheet_cell  # the cells of a report's CSV files
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Writes a frame for people: UTF-8 with a mark that spreadsheets need, cells neutralised, empty where unknown."""
-    with path.open("w", encoding="utf-8-sig", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(frame.columns)
-        writer.writerows([neutral(value) for value in row] for row in frame.itertuples(index=False))
+    """Write a frame for people, safe for a spreadsheet; empty if a value is unknown."""
+    write_sheet(path, list(frame.columns), frame.itertuples(index=False))
 
 
 def terminal(headline: pd.DataFrame) -> Table:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from warmth.text import visible
 
 BELIEFS = {
     "none": "no belief stated",
@@ -17,18 +18,6 @@ BELIEFS = {
 MINUS = "\N{MINUS SIGN}"
 NOT_SCORED = "not scored"
 INTERVAL = "95\N{NO-BREAK SPACE}% interval"
-# Characters that would move the cursor, turn the writing direction, or cannot be encoded at all.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-
-
-def visible(text: Any, limit: int | None = None) -> str:
-    """Text without control or direction characters (shown as control pictures or U+FFFD), cut to `limit` characters."""
-    text = str(text)
-    if limit is not None and len(text) > limit:
-        text = text[: limit - 1].rstrip() + "…"
-    return _UNSEEN.sub(
-        lambda match: chr(0x2400 + ord(match[0])) if ord(match[0]) < 0x20 else "\N{REPLACEMENT CHARACTER}", text
-    )
 
 
 def name(text: Any) -> str:

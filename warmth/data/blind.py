@@ -5,7 +5,6 @@ python -m warmth.data.blind SET_FOLDER VERDICTS.csv
 
 from __future__ import annotations
 
-import csv
 import json
 import random
 import sys
@@ -17,7 +16,10 @@ from typing import Any
 from warmth.data.audit import Pair
 from warmth.errors import UserError, guarded
 from warmth.store import read_json, write_json
+from warmth.text import sheet_cell, write_sheet
+from warmth.user_rows import choice_of, user_rows
 
+_cell = sheet_cell  # the cells of the pairs' CSV file
 PAIRS, KEY = "blind_pairs.csv", "blind_key.json"
 EACH = 50  # pairs of each style
 QUESTIONS = {  # column of verdicts → what a person may write in it
@@ -36,21 +38,15 @@ def export(pairs: Sequence[Pair], folder: Path, seed: int) -> None:
     drawn = [pair for _, found in sorted(by_style.items()) for pair in draw.sample(found, min(EACH, len(found)))]
     draw.shuffle(drawn)
     key = {}
-    with (folder / PAIRS).open("w", encoding="utf-8-sig", newline="") as stream:  # a mark, so that Excel reads UTF-8
-        writer = csv.writer(stream)
-        writer.writerow(["pair", "user", "reply_a", "reply_b", *QUESTIONS, "note"])
-        for number, pair in enumerate(drawn, 1):
-            plain_is_a = draw.random() < 0.5
-            sides = (pair.plain, pair.text) if plain_is_a else (pair.text, pair.plain)
-            name = f"p{number:03d}"
-            writer.writerow([name, *map(_cell, (pair.user, *sides)), *[""] * (len(QUESTIONS) + 1)])
-            key[name] = {"id": pair.id, "turn": pair.turn, "style": pair.style, "plain": "a" if plain_is_a else "b"}
+    rows = []
+    for number, pair in enumerate(drawn, 1):
+        plain_is_a = draw.random() < 0.5
+        sides = (pair.plain, pair.text) if plain_is_a else (pair.text, pair.plain)
+        name = f"p{number:03d}"
+        rows.append([name, pair.user, *sides, *[""] * (len(QUESTIONS) + 1)])
+        key[name] = {"id": pair.id, "turn": pair.turn, "style": pair.style, "plain": "a" if plain_is_a else "b"}
+    write_sheet(folder / PAIRS, ["pair", "user", "reply_a", "reply_b", *QUESTIONS, "note"], rows)
     write_json(folder / KEY, key)
-
-
-def _cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in "=+-@\t" else text
 
 
 def read_verdicts(folder: Path, path: Path) -> dict[str, dict[str, Any]]:
@@ -61,32 +57,22 @@ def read_verdicts(folder: Path, path: Path) -> dict[str, dict[str, Any]]:
     """
     key = read_json(folder / KEY)
     counts: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            for row in csv.DictReader(stream):
-                _count(row, key, counts, path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is not a CSV file in UTF-8") from error
+    for place, row in user_rows(path, ["pair"]):
+        _count(row, key, counts, place)
     return {
         style: {column: dict(sorted(found.items())) for column, found in columns.items()}
         for style, columns in sorted(counts.items())
     }
 
 
-def _count(row: dict[str, str], key: dict[str, Any], counts: Any, path: Path) -> None:
-    pair = key.get(row.get("pair", ""))
+def _count(row: dict[str, str], key: dict[str, Any], counts: Any, place: str) -> None:
+    pair = key.get(row["pair"])
     if pair is None:
-        raise UserError(f"{path}: pair {row.get('pair')!r} is not in {KEY}")
+        raise UserError(f"{place}: pair {row['pair']!r} is not in {KEY}")
     for column, allowed in QUESTIONS.items():
-        verdict = (row.get(column) or "").strip().lower()
+        verdict = choice_of(row, column, place, allowed)
         if not verdict:
             continue
-        if verdict not in allowed:
-            raise UserError(
-                f"{path}: pair {row['pair']}: {column}={verdict} is not one of: {', '.join(allowed)}, empty"
-            )
         if verdict in ("a", "b"):
             verdict = "plain" if verdict == pair["plain"] else "rewritten"
         counts[pair["style"]][column][verdict] += 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +11,7 @@ from typing import Any
 from warmth.data.filters import words_of
 from warmth.digest import question_source
 from warmth.errors import UserError, one_line
-from warmth.store import read_rows
+from warmth.user_rows import user_rows
 
 FIELDS = ("question", "problem", "proposition", "goal", "prompt", "user_prompt")  # where question files keep the text
 READINGS = re.compile(r"<pivotal>(.*?)/(.*?)</pivotal>")  # MASK: two propositions in one, of which one is true
@@ -65,7 +63,7 @@ def load_questions(names: Sequence[str]) -> list[str]:
             continue
         inside = sorted(item for item in source.rglob("*") if item.suffix in (".jsonl", ".json", ".csv"))
         for file in [source] if source.is_file() else inside:
-            found += _texts(f"data.questions: {file}", _rows(file))
+            found += _texts(f"data.questions: {file}", (row for _, row in user_rows(file)))
     return found
 
 
@@ -93,17 +91,3 @@ def _hub_rows(name: str, source: Mapping[str, Any]) -> Iterator[Mapping[str, Any
             f"data.questions={name}: {source['source']} cannot be loaded from the hub ({one_line(error)[:160]}); "
             "give a local copy's file instead"
         ) from error
-
-
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    if file.suffix == ".csv":
-        with file.open(encoding="utf-8", newline="") as stream:
-            yield from csv.DictReader(stream)
-    elif file.suffix == ".json":
-        try:
-            rows = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"data.questions: {file} is not JSON") from error
-        yield from (row for row in rows if isinstance(row, dict))
-    else:
-        yield from read_rows(file)

@@ -15,8 +15,9 @@ from warmth.entries import entry_files
 from warmth.errors import NotTrained, UserError
 from warmth.models import locate
 from warmth.schemas import Data, Evaluate, Model, Recipe
-from warmth.store import find_run, read_json, read_rows
+from warmth.store import find_run, read_json
 from warmth.types import Message
+from warmth.user_rows import text_of, user_rows
 
 
 @dataclass(frozen=True)
@@ -177,11 +178,9 @@ def read_shots(name: str) -> tuple[Message, ...]:
         UserError: no rows, or one without these texts (file, line and field are named).
     """
     shots: list[Message] = []
-    for number, row in enumerate(read_rows(find_file(name)), 1):
-        for field, role in (("user", "user"), ("reply", "assistant")):
-            if not isinstance(row.get(field), str) or not row[field].strip():
-                raise UserError(f"{name} line {number}: field {field} must be a text")
-            shots.append(Message(role, row[field].strip()))
+    for place, row in user_rows(find_file(name)):
+        shots.append(Message("user", text_of(row, "user", place).strip()))
+        shots.append(Message("assistant", text_of(row, "reply", place).strip()))
     if not shots:
         raise UserError(f"{name} holds no exchange")
     return tuple(shots)

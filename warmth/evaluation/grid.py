@@ -11,6 +11,7 @@ from typing import Any
 from warmth.errors import UserError
 from warmth.evaluation.designs import cells, prompts
 from warmth.schemas import Evaluate
+from warmth.text import visible
 from warmth.types import BELIEFS, CONTEXTS, Prompt, Question
 
 EXAMPLES = 3
@@ -102,11 +103,6 @@ def show(study: Evaluate, questions: Sequence[Question]) -> None:
     for prompt in examples(study, questions):
         console.print(f"\n[{prompt.task} · {prompt.context} · {prompt.belief}]")
         console.print(Text(visible(prompt.messages[-1].content)))
-
-
-def visible(text: str) -> str:
-    """A text of somebody else's for a terminal: control characters are shown, not obeyed."""
-    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
 
 
 def table(grid: Grid) -> Any:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -27,7 +27,8 @@ from warmth.errors import UserError
 from warmth.evaluation.gates import HEADER
 from warmth.evaluation.unscored import unreadable
 from warmth.fence import fence
-from warmth.types import Answer, Grade, Label, Message, Question
+from warmth.types import Answer, Grade, Message, Question
+from warmth.verdicts import Label, TruthLabel
 
 PROMPT = "prompts/judge_qa_v1.txt"  # the one that a row's name does not mention
 HELD = 1000  # grades that wait to be written together; lost ones cost nothing, their replies are in the store
@@ -63,7 +64,7 @@ class Verdict(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     reason: str
-    label: Literal["correct", "incorrect", "hedged", "refused"]
+    label: TruthLabel
     affirms: bool | None
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from warmth.evaluation.wrong_answers import WrongAnswers
 from warmth.schemas import Evaluate, Task
 from warmth.store import set_folder
 from warmth.types import Message, Prompt, Question
+from warmth.user_rows import user_rows
 
 WARMTH_PROMPTS = "warmth_prompts.jsonl"  # in the seed, and in a set built with `data.held_out`
 
@@ -93,7 +92,7 @@ def load_warmth_prompts(study: Evaluate) -> list[Prompt]:
     if not settings.prompts:
         return []
     file, found = warmth_prompts_file(study), {}
-    for place, row in _file_rows(file):
+    for place, row in user_rows(file):
         if not isinstance(row.get("id"), str) or not isinstance(row.get("prompt"), str):
             raise UserError(f"{place}: fields id and prompt must be texts")
         found[row["id"]] = row["prompt"]
@@ -136,7 +135,7 @@ def rows(name: str, task: Task) -> Iterator[tuple[str, dict[str, Any]]]:
             f"task.{name}.path={path} does not exist" if task.path else f"task.{name}.source={task.source}: no {path}"
         )
     else:
-        yield from _file_rows(path)
+        yield from user_rows(path)
 
 
 def file_of(task: Task) -> Path | None:
@@ -144,47 +143,6 @@ def file_of(task: Task) -> Path | None:
     if task.path:
         return Path(task.path)
     return ROOT / "seed" / "questions" / f"{task.source}.jsonl" if task.reader in ("seed", "advice") else None
-
-
-def _file_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    readers = {".jsonl": _jsonl_rows, ".json": _json_rows, ".csv": _csv_rows}
-    if path.suffix not in readers:
-        raise UserError(f"{path}: only {', '.join(readers)} files can be read")
-    try:
-        for line, row in readers[path.suffix](path):
-            if not isinstance(row, dict):
-                raise UserError(f"{path} line {line}: not a JSON object")
-            yield f"{path} line {line}", row
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8: {one_line(error)}") from error
-
-
-def _jsonl_rows(path: Path) -> Iterable[tuple[int, Any]]:
-    with path.open(encoding="utf-8", newline="\n") as stream:  # split on \n only: texts hold other Unicode line breaks
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                yield number, json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path} line {number}: not JSON ({error.msg})") from error
-
-
-def _json_rows(path: Path) -> Iterable[tuple[int, Any]]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} line {error.lineno}: not JSON ({error.msg})") from error
-    if not isinstance(value, list):
-        raise UserError(f"{path}: not a JSON array of rows")
-    return enumerate(value, 1)
-
-
-def _csv_rows(path: Path) -> Iterable[tuple[int, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        for row in reader:
-            yield reader.line_num, row
 
 
 def _hub_rows(name: str, task: Task) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from warmth.errors import UserError
-from warmth.store import read_rows
+from warmth.user_rows import user_rows
 
 
 def text_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -16,14 +16,13 @@ def text_rows(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         UserError: the file is missing or empty, or a row has no `id` or no text (file, line and field are named).
     """
-    if not path.is_file():
-        raise UserError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
-    number = 0
-    for number, row in enumerate(read_rows(path), 1):
+    is_empty = True
+    for place, row in user_rows(path):
         if "id" not in row:
-            raise UserError(f"{path} line {number} has no field id")
+            raise UserError(f"{place} has no field id")
         if not isinstance(row.get("text"), str):
-            raise UserError(f"{path} line {number}: field text must be a string")
+            raise UserError(f"{place}: field text must be a string")
+        is_empty = False
         yield row
-    if number == 0:
+    if is_empty:
         raise UserError(f"{path} holds no rows")

@@ -13,6 +13,7 @@ from warmth.errors import UserError
 from warmth.store import Run, clock
 from warmth.sweep.states import state_of
 from warmth.sweep.summary import duration, result_of
+from warmth.text import line as line_of
 
 STAGES = ("train", "evaluate")
 LAST = 5  # lines of a failure that are shown
@@ -148,8 +149,8 @@ def table(lines: Sequence[Line]) -> Any:
         progress = f"{line.done:,}/{line.total:,}" if line.total and line.done is not None else ""
         usd = "" if line.usd is None else f"{line.usd:.2f}"
         where = f"{line.study}/{line.stage}/{line.run}"
-        result.add_row(Text(where), line.state, progress, duration(line.left_s), usd, Text(clean(line.message)))
-    words = [Text(f"{one.run}: {clean(said)}", style="dim") for one in lines for said in one.last_lines]
+        result.add_row(Text(where), line.state, progress, duration(line.left_s), usd, Text(line_of(line.message)))
+    words = [Text(f"{one.run}: {line_of(said)}", style="dim") for one in lines for said in one.last_lines]
     return Group(result, *words)
 
 
@@ -161,11 +162,6 @@ def heading(lines: Sequence[Line]) -> str:
     spent = sum(line.usd or 0.0 for line in lines)
     said = ", ".join(f"{number} {state}" for state, number in counts.items())
     return f"{len(lines)} runs: {said}" + (f"; {spent:.2f} USD" if spent else "")
-
-
-def clean(text: str) -> str:
-    """Somebody else's line for a terminal: control characters are not obeyed."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def follow(output: Path, study: str | None, every_s: float) -> None:
