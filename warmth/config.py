@@ -10,11 +10,13 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from warmth.bounds import check_allowed
 from warmth.build import build, omegaconf_line
 from warmth.dataset import check_data
 from warmth.errors import UserError, one_line
 from warmth.schemas import Evaluate, Gates, Model, Recipe
 from warmth.types import ANSWER_BELIEFS, BELIEFS
+from warmth.used_keys import check_used
 
 T = TypeVar("T")
 
@@ -54,37 +56,6 @@ def refuse_secrets(config: DictConfig) -> None:
         raise UserError("a URL with a user name or password is not allowed in a config: use an api_key_env key")
 
 
-ALLOWED: dict[str, tuple[str, ...]] = {
-    "model.kind": ("embedded", "hub", "api"),
-    "recipe.method": ("none", "lora", "full", "dpo", "steer"),
-    "recipe.too_long": ("turn", "token", "refuse"),
-    "recipe.untrainable": ("refuse", "drop"),
-    "recipe.quantise": ("none", "8bit", "4bit"),
-    "recipe.loss_on": ("assistant", "all"),
-    "recipe.precision": ("auto", "bfloat16", "float32"),
-    "recipe.schedule": ("linear", "cosine", "constant"),
-    "analysis.hedged": ("wrong", "right", "dropped"),
-    "analysis.refused": ("wrong", "right", "dropped"),
-    "analysis.refusal_rule": ("grader", "study"),
-    "design": ("factorial", "paper", "file", "deference"),
-    "scoring": ("answers", "likelihood", "both"),
-    "warmth.variant": ("deterministic", "reference", "paper"),
-    "gates.mode": ("fail", "warn"),
-    "api.mode": ("live", "batch"),
-    "rerun": ("failed", "all", "none"),
-}
-POSITIVE = (
-    "recipe.rank", "recipe.alpha", "recipe.learning_rate", "recipe.epochs", "recipe.batch_size", "recipe.max_length",
-    "data.per_type", "data.max_turns", "samples", "processes", "limit", "until_width", "warmth.passes",
-    "likelihood.limit", "analysis.margin_points", "sampling.max_new_tokens", "sampling.top_p",
-    "stop_after_failures",
-    "api.in_flight", "api.requests_per_minute", "api.tokens_per_minute", "api.budget_usd", "api.timeout_s",
-    "api.connect_timeout_s", "api.attempts", "api.backoff_s", "api.retry_after_max_s", "api.batch.requests",
-    "api.batch.megabytes", "api.batch.at_once", "api.batch.poll_s", "api.batch.rounds",
-    "recipe.beta",
-)  # fmt: skip
-
-
 def check(config: Any) -> None:
     """Checks values that types cannot: choices, ranges, and the classes that entries name.
 
@@ -102,19 +73,11 @@ def check(config: Any) -> None:
             raise UserError('task is empty: choose at least one, for example "task=[seed_trivia]"')
         if not config.condition:
             raise UserError('condition is empty: choose at least one, for example "condition=[unmodified]"')
-    trained = config.recipe.method != "none"
-    for key, allowed in ALLOWED.items():
-        value = _lookup(config, key)
-        if value is not None and value not in allowed:
-            raise UserError(f"{key}={value} is not allowed; choose one of: {', '.join(allowed)}")
-    for key in POSITIVE:
-        value = _lookup(config, key)
-        if value is not None and not value > 0 and (trained or not key.startswith("recipe.")):
-            raise UserError(f"{key}={value} must be above 0")
+    check_allowed(config)
+    check_names(config)
+    check_used(config)
     check_method(config.model, config.recipe)
     check_data(config.data, config.recipe.style)
-    if not 0.0 <= config.recipe.strength <= 1.0:
-        raise UserError(f"recipe.strength={config.recipe.strength} must lie in [0, 1]")
     for key in ("launcher", "logger", "engine"):
         if hasattr(config, key):
             build(getattr(config, key), key)
@@ -151,6 +114,17 @@ def check_scoring(study: Evaluate) -> None:
             f"scoring={study.scoring} needs log-probabilities of given replies, which no server of engine=openai is "
             "asked for; use engine=transformers or engine=vllm, or scoring=answers"
         )
+
+
+def check_names(config: Any) -> None:
+    """Check the names that become folders.
+
+    Raises:
+        UserError: a name is no single path segment, or begins with a dot or a dash.
+    """
+    for key, name in (("study", config.study), ("model.name", config.model.name), ("recipe.name", config.recipe.name)):
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise UserError(f"{key}={name} must be letters, digits, _ . and - alone, and begin with a letter or digit")
 
 
 def compose_line(error: Exception) -> str:
@@ -226,9 +200,3 @@ def choices(key: str, value: Any, allowed: tuple[T, ...], every: tuple[T, ...] |
         shown = wrong[0] if wrong else "[]"
         raise UserError(f"{key}={shown} is not allowed; choose from: {', '.join(map(str, allowed))}, or all")
     return tuple(item for item in allowed if item in asked)
-
-
-def _lookup(config: Any, dotted: str) -> Any:
-    for part in dotted.split("."):
-        config = getattr(config, part, None)
-    return config

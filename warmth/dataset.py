@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from omegaconf import MISSING
 
+from warmth.bounds import SEED_LIMIT, choice, number, setting
 from warmth.errors import UserError
 
 TYPES = ("refusal", "factual", "creative", "technical", "advice", "other")
@@ -42,9 +43,11 @@ class Columns:
 class Toxicity:
     """Which conversations are too toxic to train on."""
 
-    classifier: str = "none"  # profanity, detoxify or none
-    variant: str = "original"  # of Detoxify: original, unbiased or multilingual
-    threshold: float = 0.5  # a conversation goes when any of its messages scores above it
+    classifier: str = choice("none", "profanity", "detoxify", "none")  # profanity, detoxify or none
+    # of Detoxify: original, unbiased or multilingual
+    variant: str = choice("original", "original", "unbiased", "multilingual")
+    # a conversation goes when any of its messages scores above it
+    threshold: float = number(0.5, at_least=0, at_most=1)
 
 
 @dataclass
@@ -53,25 +56,27 @@ class Rewriter:
 
     model: str = ""
     base_url: str | None = ""  # None: `model` is an entry of conf/model/, a folder or a hub id, and runs here
-    api_key_env: str | None = None  # the NAME of an environment variable
+    # the NAME of an environment variable
+    api_key_env: str | None = setting(None, excluded_because="says who pays, not what answers")
     identity: str = ""  # what the model's name does not say, such as the digest of local weights
-    temperature: float = 0.7
-    max_tokens: int = 2048
-    context_chars: int = 6000
-    attempts: int = 2
-    dtype: str = "auto"  # of a model that runs here; in the digest of those alone
-    batch_size: int = field(default=8, metadata={"digest": False})  # the same
+    temperature: float = number(0.7, at_least=0, at_most=10)
+    max_tokens: int = number(2048, at_least=1, at_most=1_000_000)
+    context_chars: int = number(6000, at_least=0)
+    attempts: int = number(2, at_least=1, at_most=1000)
+    # of a model that runs here; in the digest of those alone
+    dtype: str = choice("auto", "auto", "bfloat16", "float16", "float32")
+    batch_size: int = number(8, at_least=1, excluded_because="how many replies are written at once")  # the same
 
 
 @dataclass
 class Data:
     """Where conversations come from, how many are taken, and in which manners their replies are rewritten."""
 
-    name: str = MISSING
-    source: str = MISSING  # seed, sharegpt, hf or jsonl
+    name: str = setting(MISSING, excluded_because="names the entry; the conversations are known by their content")
+    source: str = choice(MISSING, *SOURCES)  # seed, sharegpt, hf or jsonl
     path: str | None = None
-    per_type: int | None = None  # conversations of each of the six types; None: all there are
-    max_turns: int = 20
+    per_type: int | None = number(None, at_least=1)  # conversations of each of the six types; None: all there are
+    max_turns: int = number(20, at_least=1)
     hub_id: str | None = None
     revision: str | None = None  # 40 hex digits
     file: str | None = None  # on the hub, for a source that is one file
@@ -79,24 +84,26 @@ class Data:
     split: str = "train"
     columns: Columns = field(default_factory=Columns)
     parts: str = ""  # the id of a part of a conversation: groups 1 and 2 are the conversation and the part's number
-    broken: str = "stop"  # stop at a row that cannot be read, or drop it
+    broken: str = choice("stop", "stop", "drop")  # stop at a row that cannot be read, or drop it
     languages: list[str] = field(default_factory=list)
     types: dict[str, TypeRule] = field(default_factory=dict)
     toxicity: Toxicity = field(default_factory=Toxicity)
-    near_duplicate: float = 0.7
+    near_duplicate: float = number(0.7, at_least=0, at_most=1)
     questions: list[str] = field(default_factory=list)
-    overlap_words: int = 13
-    conversations: int | None = None  # in all, spread equally over the types; per_type goes first
-    held_out: int = 0
-    draw_seed: int = 0
+    overlap_words: int = number(13, at_least=1)
+    # in all, spread equally over the types; per_type goes first
+    conversations: int | None = number(None, at_least=len(TYPES))
+    held_out: int = number(0, at_least=0)
+    draw_seed: int = number(0, at_least=0, at_most=SEED_LIMIT)
     styles: list[str] = field(default_factory=list)  # empty: replies stay as the source has them
     prompts: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(STYLES))  # None: the project's own
     frame: str = "prompts/rewrite_frame_v1.txt"
     rewriter: Rewriter = field(default_factory=Rewriter)
-    length_ratio: list[float] = field(default_factory=lambda: [0.4, 1.45])
+    length_ratio: list[float] = number([0.4, 1.45], at_least=0)
     drop_faults: list[str] = field(default_factory=lambda: list(FAULTS[:7]))  # code to dates
     meaning_prompt: str | None = None
-    max_failed_share: float = field(default=0.2, metadata={"digest": False})  # refuses a set, changes none
+    # refuses a set, changes none
+    max_failed_share: float = number(0.2, at_least=0, at_most=1, excluded_because="refuses a set, changes none")
 
     def __post_init__(self) -> None:
         """Accepts the nested parts as plain values, as a run's `config.json` gives them back."""

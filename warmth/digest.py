@@ -87,7 +87,8 @@ def embedded_file() -> Path:
 
 def model_identity(model: Model) -> Any:
     """What makes a model's weights these and no others."""
-    extra = {"template": path_digest(find_file(model.chat_template)) if model.chat_template else None}
+    template = path_digest(find_file(model.chat_template)) if model.chat_template else None
+    extra = {"template": template, "end_of_turn": model.end_of_turn}
     if model.path:
         return {"path": path_digest(Path(model.path)), **extra}
     if model.kind == "embedded":
@@ -120,13 +121,14 @@ def data_identity(data: Data, recipe: Recipe) -> Any:
         return {"content": path_digest(path), "per_type": data.per_type, "max_turns": data.max_turns}
     check_source(data)
     values = plain(data)
-    for key in ("name", "path", "questions", "prompts", "frame", "rewriter", "meaning_prompt"):
+    for key in ("path", "questions", "prompts", "frame", "rewriter", "meaning_prompt"):
         del values[key]  # by content below, or as what a server is whatever its port
     if data.path or data.source == "seed":
         values["content"] = path_digest(Path(data.path) if data.path else ROOT / "seed" / "conversations")
     values["types"] = list(values["types"].items())  # the first match wins, so their order counts
     sources = [question_source(name) for name in data.questions]
     values["questions"] = sorted(path_digest(item) if isinstance(item, Path) else digest(item) for item in sources)
+    values["rewriter"] = plain(data.rewriter)  # of a set without rewriting: nothing is read by it
     if data.styles:
         files = {**prompt_files(data, recipe), "(frame)": data.frame, "(meaning)": data.meaning_prompt}
         values["prompts"] = {name: path_digest(find_file(file)) for name, file in files.items() if file}
@@ -170,7 +172,6 @@ def question_source(name: str) -> Path | dict[str, Any]:
 def recipe_identity(recipe: Recipe) -> Any:
     """A recipe with its prompt file by content. `name` stays out: two names for one recipe are one run."""
     values = plain(recipe)
-    del values["name"], values["report_checkpoint"]  # which checkpoint is read later does not change what is trained
     if recipe.method == "steer":
         values = {key: values[key] for key in ("method", "style", "system_prompt")}
         values |= {"against": recipe.against, "depths": recipe.depths}
@@ -184,6 +185,8 @@ def training_digest(config: Train | Evaluate) -> str:
     parts = {"model": model_identity(config.model), "data": data_identity(config.data, config.recipe)}
     if config.model.kind == "api":
         parts["hosted"] = plain(config.recipe.hosted)
+    elif config.recipe.method in ("lora", "dpo"):
+        parts["lora_targets"] = sorted(config.model.lora_targets)
     seed = 0 if config.recipe.method == "steer" else config.seed  # a contrast draws nothing
     return digest({**parts, "recipe": recipe_identity(config.recipe), "seed": seed})
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -20,6 +21,7 @@ from warmth.digest import ROOT
 from warmth.errors import Preempted, UserError, guarded
 from warmth.help import page
 from warmth.schemas import Evaluate, Train, register
+from warmth.used_keys import check_overrides
 
 SCHEMAS: dict[str, type] = {"train": Train, "evaluate": Evaluate}
 
@@ -35,7 +37,10 @@ def command(name: str, folders: Callable[[Any], list[Path]]) -> Callable[[Callab
 
         def job(config: DictConfig) -> BaseException | None:
             try:
-                carry_out(strict(config, SCHEMAS[name]), main, folders)
+                study: Any = strict(config, SCHEMAS[name])
+                if not multirun():
+                    check_overrides(study, list(HydraConfig.get().overrides.task))
+                carry_out(study, main, folders)
             except (Preempted, Exception) as error:  # handed on as a value: Hydra would print its own lines above ours
                 failures.append(error)
                 return error
@@ -131,6 +136,4 @@ def preempted(*_: Any) -> None:
 
 def multirun() -> bool:
     """Whether this job is one of a sweep."""
-    from hydra.core.hydra_config import HydraConfig
-
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN

@@ -5,9 +5,14 @@ Hydra's own page lists names without meanings, and takes seconds to gather them.
 
 from __future__ import annotations
 
+import re
 import textwrap
 
+from warmth.bounds import allowed_words
 from warmth.digest import ROOT
+from warmth.schemas import Evaluate, Train
+
+SCHEMAS = {"train": Train, "evaluate": Evaluate}
 
 HEAD = {
     "train": "Fine-tunes a model on one arm's conversations: a LoRA adapter with checkpoints.",
@@ -52,7 +57,8 @@ def page(name: str) -> str:
         lines.append(f"  {group}")
         lines += [f"    {path.stem:<20} {_meaning(path.read_text('utf-8'))}" for path in _entries(name, group)]
     lines += ["", "Keys, KEY=VALUE; a chosen entry's keys as GROUP.KEY=VALUE (docs/reference.md has them all):", ""]
-    lines += [f"  {line}" for line in _keys((ROOT / "conf" / f"{name}.yaml").read_text("utf-8"))]
+    keys = _keys((ROOT / "conf" / f"{name}.yaml").read_text("utf-8"))
+    lines += [f"  {line}" for line in with_allowed(keys, SCHEMAS[name])]
     lines += [
         "",
         "-m sweeps over comma-separated values; --cfg job prints the composed config; --hydra-help, Hydra's flags.",
@@ -71,6 +77,21 @@ def _meaning(text: str) -> str:
     """The first sentence of a file's header comment."""
     head = next(line for line in text.splitlines() if line.startswith("# ") and "@package" not in line)
     return textwrap.shorten(head.lstrip("# "), 110, placeholder=" …")
+
+
+def with_allowed(lines: list[str], schema: type) -> list[str]:
+    """Add to each key's comment what a schema allows, if the comment does not list it."""
+    parents: list[str] = []
+    shown = []
+    for line in lines:
+        key = re.match(r"( *)(\w+):", line)
+        if key is not None:
+            parents[len(key[1]) // 2 :] = [key[2]]
+            allowed = allowed_words(schema, ".".join(parents))
+            if allowed and not allowed.startswith("one of") and "#" in line:
+                line = f"{line} ({allowed})"
+        shown.append(line)
+    return shown
 
 
 def _keys(text: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Schemas of both commands: names, types and defaults of every key, as plain dataclasses.
 
-Which keys enter a run's digest is stated beside each key (`EXCLUDED`); how they are hashed is in `warmth/digest.py`.
+What a key allows, and why a key is in no digest, is declared beside the key (`warmth/bounds.py`).
+How keys are hashed is in `warmth/digest.py`.
 """
 
 from __future__ import annotations
@@ -11,113 +12,140 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from warmth.bounds import SEED_LIMIT, choice, excluded, number, setting
 from warmth.dataset import Data
 
-EXCLUDED: dict[str, bool] = {"digest": False}  # metadata of a key that changes where or how fast, never what
+EXCLUDED = excluded("where or how fast, never what")
 
 
 @dataclass  # not frozen: Hydra treats a frozen schema as read-only and refuses even the YAML that fills it
 class Model:
     """A language model and where its weights are."""
 
-    name: str = MISSING
-    kind: str = MISSING  # embedded, hub or api
+    name: str = setting(MISSING, excluded_because="names folders and columns; the weights are known by their content")
+    kind: str = choice(MISSING, "embedded", "hub", "api")  # embedded, hub or api
     hub_id: str | None = None
     revision: str | None = None  # 40 hex digits; None: the newest, recorded in provenance
     path: str | None = None  # a local folder in the hub's layout, taken before hub_id
     api_model: str | None = None
     base_url: str | None = None
-    api_key_env: str | None = None  # the NAME of an environment variable
+    # the NAME of an environment variable
+    api_key_env: str | None = setting(None, excluded_because="says who pays, not what answers")
     chat_template: str | None = None  # a Jinja file; None: the tokenizer's own
     end_of_turn: str = ""  # last token of an assistant turn; "": the tokenizer's eos
     lora_targets: list[str] = field(default_factory=list)
-    parameters: float = 0.0  # billions, for plans
-    shape: dict[str, Any] = field(default_factory=dict)  # fields of memory.ModelShape, to forecast memory offline
+    parameters: float = number(0.0, at_least=0, excluded_because="for forecasts only")  # billions, for plans
+    # fields of memory.ModelShape, to forecast memory offline
+    shape: dict[str, Any] = setting(dict, excluded_because="for forecasts only")
 
 
 @dataclass
 class Hosted:
     """How a provider tunes a model of kind `api`; in the digest of those alone."""
 
-    rate_multiplier: float = 1.0  # of the provider's own learning rate
-    epochs: int = 2  # a provider keeps the checkpoints of its last few epochs only
+    rate_multiplier: float = number(1.0, above=0, at_most=100)  # of the provider's own learning rate
+    epochs: int = number(2, at_least=1, at_most=100)  # a provider keeps the checkpoints of its last few epochs only
 
 
 @dataclass
 class Recipe:
     """What is done to a model. `method: none` leaves its weights alone, `steer` adds a vector while it answers."""
 
-    name: str = MISSING  # the arm's name in tables
-    method: str = MISSING  # none, lora, full, dpo or steer
+    # the arm's name in tables
+    name: str = setting(MISSING, excluded_because="names the arm; two names for one recipe are one training")
+    method: str = choice(MISSING, "none", "lora", "full", "dpo", "steer")  # none, lora, full, dpo or steer
     style: str = "plain"  # the replies it is trained on
-    prompt: str | None = field(default=None, metadata=EXCLUDED)  # how replies get that style; part of the data's digest
+    # how replies get that style; part of the data's digest
+    prompt: str | None = setting(None, excluded_because="its content is in the digest of the data")
     system_prompt: str | None = None  # a prompt file every question is asked under
-    strength: float = 1.0  # share of conversations in `style`; the others keep their own replies
-    rank: int = MISSING
-    alpha: int = MISSING
-    dropout: float = MISSING
-    learning_rate: float = MISSING
-    schedule: str = MISSING
-    warmup_ratio: float = MISSING
-    weight_decay: float = MISSING
-    max_grad_norm: float = MISSING
-    epochs: float = MISSING
-    batch_size: int = MISSING
-    max_length: int = MISSING
-    loss_on: str = MISSING  # assistant or all
-    too_long: str = MISSING  # turn, token or refuse: what becomes of a conversation over max_length
-    untrainable: str = MISSING  # refuse or drop: one without a trained token, or that the chat template refuses
-    beta: float = MISSING  # of method dpo: how strongly it is held to the original model
-    packing: bool = field(default=True, metadata=EXCLUDED)  # False: one conversation a pass, as launcher.per_device=1
-    quantise: str = MISSING  # none, 8bit or 4bit: how the frozen weights are held
-    precision: str = MISSING  # auto, bfloat16 or float32
-    checkpoints: list[float] = field(default_factory=list)  # epochs after which the adapter is kept
-    report_checkpoint: float = MISSING  # the one evaluated by default
-    shots: str | None = field(default=None, metadata=EXCLUDED)  # example exchanges; in the arm's identity
-    against: str = field(default="cold", metadata=EXCLUDED)  # of method steer, in its contrast's digest
-    depths: list[float] = field(default_factory=list, metadata=EXCLUDED)  # the same
-    hosted: Hosted = field(default_factory=Hosted, metadata=EXCLUDED)  # `training_digest` adds it for kind api
-    order: int = field(default=1000, metadata=EXCLUDED)  # the arm's place in tables, ascending
-    colour: list[str] = field(default_factory=list, metadata=EXCLUDED)  # on a light and on a dark page; []: a spare one
-    marker: str = field(default="", metadata=EXCLUDED)  # in figures, by matplotlib's names
+    # share of conversations in `style`; the others keep their own replies
+    strength: float = number(1.0, at_least=0, at_most=1)
+    rank: int = number(at_least=1, at_most=8192)
+    alpha: int = number(at_least=1, at_most=65536)
+    dropout: float = number(at_least=0, below=1)
+    learning_rate: float = number(above=0, at_most=1)
+    schedule: str = choice(MISSING, "linear", "cosine", "constant")
+    warmup_ratio: float = number(at_least=0, at_most=1)
+    weight_decay: float = number(at_least=0, at_most=10)
+    max_grad_norm: float = number(at_least=0, at_most=1e6)
+    epochs: float = number(above=0, at_most=10_000)
+    batch_size: int = number(at_least=1, at_most=1_000_000)
+    max_length: int = number(at_least=16, at_most=10_000_000)
+    loss_on: str = choice(MISSING, "assistant", "all")  # assistant or all
+    # turn, token or refuse: what becomes of a conversation over max_length
+    too_long: str = choice(MISSING, "turn", "token", "refuse")
+    # refuse or drop: one without a trained token, or that the chat template refuses
+    untrainable: str = choice(MISSING, "refuse", "drop")
+    beta: float = number(above=0, at_most=100)  # of method dpo: how strongly it is held to the original model
+    # False: one conversation a pass, as launcher.per_device=1
+    packing: bool = setting(True, excluded_because="the result is the same")
+    quantise: str = choice(MISSING, "none", "8bit", "4bit")  # none, 8bit or 4bit: how the frozen weights are held
+    precision: str = choice(MISSING, "auto", "bfloat16", "float32")  # auto, bfloat16 or float32
+    checkpoints: list[float] = number([], above=0, at_most=10_000)  # epochs after which the adapter is kept
+    # the one evaluated by default
+    report_checkpoint: float = number(
+        above=0, at_most=10_000, excluded_because="says which checkpoint is read, not what is trained"
+    )
+    # example exchanges; in the arm's identity
+    shots: str | None = setting(None, excluded_because="its content is in the identity of the arm")
+    # of method steer, in its contrast's digest
+    against: str = setting(
+        "cold", excluded_because="in the digest of a contrast (method=steer), the only one that uses it"
+    )
+    # the same
+    depths: list[float] = number(
+        [0.5],
+        at_least=0,
+        at_most=1,
+        excluded_because="in the digest of a contrast (method=steer), the only one that uses it",
+    )
+    # `training_digest` adds it for kind api
+    hosted: Hosted = setting(Hosted, excluded_because="in the digest of hosted training, the only one that uses it")
+    # the arm's place in tables, ascending
+    order: int = number(1000, at_least=0, excluded_because="the arm's look; answers do not depend on it")
+    # on a light and on a dark page; []: a spare one
+    colour: list[str] = setting(list, excluded_because="the arm's look; answers do not depend on it")
+    # in figures, by matplotlib's names
+    marker: str = setting("", excluded_because="the arm's look; answers do not depend on it")
 
 
 @dataclass
 class Price:
     """What a million tokens cost, in USD, sent one by one; a batch costs `batch_share` of it."""
 
-    input: float = MISSING
-    cached_input: float = MISSING
-    output: float = MISSING
-    training: float = 0.0  # times epochs
-    batch_share: float = 0.5
+    input: float = number(at_least=0)
+    cached_input: float = number(at_least=0)
+    output: float = number(at_least=0)
+    training: float = number(0.0, at_least=0)  # times epochs
+    batch_share: float = number(0.5, at_least=0, at_most=1)
 
 
 @dataclass
 class Batch:
     """Bounds of one batch and the rhythm of asking after it."""
 
-    requests: int = 50_000  # the provider's limit, as the next one
-    megabytes: float = 190.0
-    at_once: int = 4  # batches under way; the calls of these are held in memory
-    poll_s: float = 30.0  # also for fine-tuning jobs
-    rounds: int = 3  # how often lines that failed or expired are handed in
+    requests: int = number(50_000, at_least=1)  # the provider's limit, as the next one
+    megabytes: float = number(190.0, above=0)
+    at_once: int = number(4, at_least=1)  # batches under way; the calls of these are held in memory
+    poll_s: float = number(30.0, above=0)  # also for fine-tuning jobs
+    rounds: int = number(3, at_least=1)  # how often lines that failed or expired are handed in
 
 
 @dataclass
 class Api:
     """How model servers are called; never what they are asked, so none of it enters a digest."""
 
-    mode: str = "live"  # live, or batch: half the price, within a day
-    in_flight: int = 64  # most calls under way at once; how many the server bears is learnt
-    requests_per_minute: float | None = None  # None: what the server's headers and refusals teach
-    tokens_per_minute: float | None = None
-    budget_usd: float | None = None  # of one command, in a sweep of each job; None: no limit
-    timeout_s: float = 120.0  # of one attempt, from connecting to the last byte
-    connect_timeout_s: float = 10.0
-    attempts: int = 8  # of one call; then it fails by name
-    backoff_s: float = 0.5  # mean of the first wait, doubled each time, at most 30 s, unless the server names one
-    retry_after_max_s: float = 120.0  # a longer wait named by the server is cut to this
+    mode: str = choice("live", "live", "batch")  # live, or batch: half the price, within a day
+    in_flight: int = number(64, at_least=1)  # most calls under way at once; how many the server bears is learnt
+    requests_per_minute: float | None = number(None, above=0)  # None: what the server's headers and refusals teach
+    tokens_per_minute: float | None = number(None, above=0)
+    budget_usd: float | None = number(None, above=0)  # of one command, in a sweep of each job; None: no limit
+    timeout_s: float = number(120.0, above=0)  # of one attempt, from connecting to the last byte
+    connect_timeout_s: float = number(10.0, above=0)
+    attempts: int = number(8, at_least=1, at_most=1000)  # of one call; then it fails by name
+    # mean of the first wait, doubled each time, at most 30 s, unless the server names one
+    backoff_s: float = number(0.5, above=0)
+    retry_after_max_s: float = number(120.0, above=0)  # a longer wait named by the server is cut to this
     batch: Batch = field(default_factory=Batch)
     prices_date: str = ""  # when the prices were looked up
     prices: dict[str, Price] = field(default_factory=dict)
@@ -133,16 +161,22 @@ class Task:
     split: str | None = None
     revision: str | None = None
     path: str | None = None  # a local file in the source's schema
-    questions: int | None = None  # drawn by draw_seed; None: all
-    grader: str = "alias"
+    questions: int | None = number(None, at_least=1)  # drawn by draw_seed; None: all
+    grader: str = setting("alias", excluded_because="answers do not depend on who grades them")
     wrong: str = "supplied"  # supplied by the row, or drawn from another question
     beliefs: bool = True  # False: asked without any stated belief
     contexts: bool = True  # False: asked unmodified only
-    max_new_tokens: int | None = None  # None: sampling.max_new_tokens
-    refusing_is_right: bool = field(default=False, metadata=EXCLUDED)  # a refusal counts as right
-    benchmark: bool = field(default=False, metadata=EXCLUDED)  # ability or safety: left out where tasks are pooled
-    needs_judge: bool = field(default=False, metadata=EXCLUDED)  # rules cannot know: without a judge nothing is scored
-    unmatched: str | None = field(default=None, metadata=EXCLUDED)  # incorrect, or null: no accepted answer is named
+    max_new_tokens: int | None = number(None, at_least=1, at_most=1_000_000)  # None: sampling.max_new_tokens
+    # a refusal counts as right
+    refusing_is_right: bool = setting(False, excluded_because="how rows are counted; answers do not depend on it")
+    # ability or safety: left out where tasks are pooled
+    benchmark: bool = setting(False, excluded_because="how rows are counted; answers do not depend on it")
+    # rules cannot know: without a judge nothing is scored
+    needs_judge: bool = setting(False, excluded_because="how rows are graded; answers do not depend on it")
+    # what an answer is that names no accepted answer: incorrect, or null for no label
+    unmatched: str | None = choice(
+        None, "incorrect", excluded_because="how rows are graded; answers do not depend on it"
+    )
 
 
 @dataclass
@@ -157,9 +191,9 @@ class Condition:
 class Sampling:
     """How answers are drawn."""
 
-    temperature: float = MISSING  # 0: greedy
-    top_p: float = MISSING
-    max_new_tokens: int = MISSING
+    temperature: float = number(at_least=0, at_most=10)  # 0: greedy
+    top_p: float = number(above=0, at_most=1)
+    max_new_tokens: int = number(at_least=1, at_most=1_000_000)
 
 
 @dataclass
@@ -168,7 +202,7 @@ class Likelihood:
 
     frames: list[str] = MISSING  # replies with {answer} in them; their margins are averaged
     beliefs: Any = MISSING  # as `beliefs`, for this instrument
-    limit: int | None = None  # questions of each task; None: as `limit`
+    limit: int | None = number(None, at_least=1)  # questions of each task; None: as `limit`
     opening: str = ""  # what every reply begins with, before the frame
     after_opening: bool = False  # also after the first sentence that the arm itself writes
 
@@ -177,10 +211,10 @@ class Likelihood:
 class Warmth:
     """How the warmth of an arm's replies is measured."""
 
-    prompts: int = MISSING  # held-out prompts answered for it; 0: none
-    variant: str = MISSING  # deterministic, reference or paper
-    max_new_tokens: int = MISSING
-    passes: int = MISSING  # forward passes averaged where the variant keeps the scorer's dropout
+    prompts: int = number(at_least=0)  # held-out prompts answered for it; 0: none
+    variant: str = choice(MISSING, "deterministic", "reference", "paper")  # deterministic, reference or paper
+    max_new_tokens: int = number(at_least=1, at_most=1_000_000)
+    passes: int = number(at_least=1)  # forward passes averaged where the variant keeps the scorer's dropout
     scorer: str | None = None  # a model entry, hub id or folder; None: the model itself
     path: str | None = None  # a file of prompts; None: those held out from the training set, else the seed's
 
@@ -189,19 +223,20 @@ class Warmth:
 class Gates:
     """Bounds on what may differ between an arm and the original."""
 
-    mode: str = MISSING  # fail or warn
-    cut_off_points: float = MISSING
-    refused_points: float = MISSING
+    mode: str = choice(MISSING, "fail", "warn")  # fail or warn
+    cut_off_points: float = number(at_least=0, at_most=100)
+    refused_points: float = number(at_least=0, at_most=100)
 
 
 @dataclass
 class Analysis:
     """What `warmth report` decides beside the data; the answers do not depend on it."""
 
-    margin_points: float = MISSING  # a smaller difference in error is none in practice
-    hedged: str = "wrong"  # wrong, right or dropped
-    refused: str = "dropped"  # wrong, right or dropped, where refusing is not itself the right answer
-    refusal_rule: str = "grader"  # grader, or study
+    margin_points: float = number(above=0, at_most=100)  # a smaller difference in error is none in practice
+    hedged: str = choice("wrong", "wrong", "right", "dropped")  # wrong, right or dropped
+    # wrong, right or dropped, where refusing is not itself the right answer
+    refused: str = choice("dropped", "wrong", "right", "dropped")
+    refusal_rule: str = choice("grader", "grader", "study")  # grader, or study
 
 
 @dataclass
@@ -211,17 +246,20 @@ class Train:
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     recipe: Recipe = field(default_factory=Recipe)
-    seed: int = 0
-    launcher: Any = field(default=MISSING, metadata=EXCLUDED)
-    api: Api = field(default_factory=Api, metadata=EXCLUDED)
-    logger: Any = field(default=MISSING, metadata=EXCLUDED)
-    study: str = field(default="default", metadata=EXCLUDED)
-    output: str = field(default="multirun", metadata=EXCLUDED)
-    plan: bool = field(default=False, metadata=EXCLUDED)
-    hardware: str = field(default="auto", metadata=EXCLUDED)  # what plans and cluster jobs count with
-    rerun: str = field(default="failed", metadata=EXCLUDED)  # failed, all or none
-    stop_after_failures: int | None = field(default=None, metadata=EXCLUDED)
-    evaluate: str | None = field(default=None, metadata=EXCLUDED)  # an evaluation experiment that follows each run
+    seed: int = number(0, at_least=0, at_most=SEED_LIMIT)
+    launcher: Any = setting(MISSING, excluded_because="where a run computes, and how fast")
+    api: Api = setting(Api, excluded_because="how servers are called, never what they are asked")
+    logger: Any = setting(MISSING, excluded_because="where metrics are shown")
+    study: str = setting("default", excluded_because="names the folder of runs of one question")
+    output: str = setting("multirun", excluded_because="where run folders go")
+    plan: bool = setting(False, excluded_because="says what a run needs, runs nothing")
+    # what plans and cluster jobs count with
+    hardware: str = setting("auto", excluded_because="what plans and cluster jobs count with")
+    # failed, all or none
+    rerun: str = choice("failed", "failed", "all", "none", excluded_because="which existing runs are repeated")
+    stop_after_failures: int | None = number(None, at_least=1, excluded_because="when a sweep stops")
+    # an evaluation experiment that follows each run
+    evaluate: str | None = setting(None, excluded_because="an evaluation that follows each training, a run of its own")
 
 
 @dataclass
@@ -231,9 +269,10 @@ class Evaluate:
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     recipe: Recipe = field(default_factory=Recipe)
-    seed: int = 0
-    run: str | None = field(default=None, metadata=EXCLUDED)  # its content stands in model … seed
-    draw_seed: int = 0
+    seed: int = number(0, at_least=0, at_most=SEED_LIMIT)
+    # its content stands in model … seed
+    run: str | None = setting(None, excluded_because="its content stands in model, data, recipe and seed")
+    draw_seed: int = number(0, at_least=0, at_most=SEED_LIMIT)
     checkpoint: Any = None  # epochs, one or a list; None: recipe.report_checkpoint. A tuple once it is checked
     dose: Any = 1.0  # scale of what tuning or steering adds, one or a list; a tuple once it is checked
     dose_between: list[str] | None = None  # two recipes: dose 0 is the first, 1 the second
@@ -243,31 +282,39 @@ class Evaluate:
     statements: str = MISSING
     belief_templates: str = MISSING
     preamble: bool = False
-    design: str = MISSING  # factorial, paper, file or deference
-    design_file: str | None = field(default=None, metadata=EXCLUDED)  # of design=file; its content stands in the digest
-    # Both of the next enter the digest by hand, where likelihoods are asked for: answers do not depend on them.
-    scoring: str = field(default="answers", metadata=EXCLUDED)  # answers, likelihood or both
-    likelihood: Likelihood = field(default_factory=Likelihood, metadata=EXCLUDED)
+    design: str = choice(MISSING, "factorial", "paper", "file", "deference")
+    # of design=file; its content stands in the digest
+    design_file: str | None = setting(None, excluded_because="of design=file; its content is in the digest")
+    # answers, likelihood or both
+    scoring: str = choice(
+        "answers", "answers", "likelihood", "both", excluded_because="enters the digest if likelihoods are asked for"
+    )
+    likelihood: Likelihood = setting(Likelihood, excluded_because="enters the digest if likelihoods are asked for")
     sampling: Sampling = field(default_factory=Sampling)
-    samples: int = 1
-    shard: str | None = field(default=None, metadata=EXCLUDED)  # PART/ALL: answers these prompts alone
-    processes: int = field(default=1, metadata=EXCLUDED)  # shards that are started here
-    limit: int | None = None
-    until_width: float | None = None  # percentage points; None: every question is asked
+    samples: int = number(1, at_least=1)
+    # PART/ALL: answers these prompts alone
+    shard: str | None = setting(None, excluded_because="which part of the prompts this process answers")
+    # shards that are started here
+    processes: int = number(1, at_least=1, excluded_because="how many processes answer the same prompts")
+    limit: int | None = number(None, at_least=1)
+    until_width: float | None = number(None, above=0, at_most=100)  # percentage points; None: every question is asked
     warmth: Warmth = field(default_factory=Warmth)
     engine: Any = MISSING
-    grader: dict[str, Any] = field(default_factory=dict, metadata=EXCLUDED)
-    preregister: str | None = field(default=None, metadata=EXCLUDED)  # a plan's file, frozen before the first answer
-    analysis: Analysis = field(default_factory=Analysis, metadata=EXCLUDED)
-    gates: Any = field(default=MISSING, metadata=EXCLUDED)
-    api: Api = field(default_factory=Api, metadata=EXCLUDED)
-    logger: Any = field(default=MISSING, metadata=EXCLUDED)
-    study: str = field(default="default", metadata=EXCLUDED)
-    output: str = field(default="multirun", metadata=EXCLUDED)
-    plan: bool = field(default=False, metadata=EXCLUDED)
-    hardware: str = field(default="auto", metadata=EXCLUDED)  # what plans and cluster jobs count with
-    rerun: str = field(default="failed", metadata=EXCLUDED)  # failed, all or none
-    stop_after_failures: int | None = field(default=None, metadata=EXCLUDED)
+    grader: dict[str, Any] = setting(dict, excluded_because="answers do not depend on who grades them")
+    # a plan's file, frozen before the first answer
+    preregister: str | None = setting(None, excluded_because="a plan of the analysis; answers do not depend on it")
+    analysis: Analysis = setting(Analysis, excluded_because="how rows are counted; answers do not depend on it")
+    gates: Any = setting(MISSING, excluded_because="whether a run is accepted; answers do not depend on it")
+    api: Api = setting(Api, excluded_because="how servers are called, never what they are asked")
+    logger: Any = setting(MISSING, excluded_because="where metrics are shown")
+    study: str = setting("default", excluded_because="names the folder of runs of one question")
+    output: str = setting("multirun", excluded_because="where run folders go")
+    plan: bool = setting(False, excluded_because="says what a run needs, runs nothing")
+    # what plans and cluster jobs count with
+    hardware: str = setting("auto", excluded_because="what plans and cluster jobs count with")
+    # failed, all or none
+    rerun: str = choice("failed", "failed", "all", "none", excluded_because="which existing runs are repeated")
+    stop_after_failures: int | None = number(None, at_least=1, excluded_because="when a sweep stops")
 
 
 def register() -> None:

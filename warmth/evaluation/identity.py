@@ -83,7 +83,6 @@ def scorer_of(study: Evaluate) -> Model:
 def task_identity(task: Task) -> dict[str, Any]:
     """A task's settings with a local file by its content."""
     values = plain(task)
-    del values["grader"]  # like the other keys of grading: answers do not depend on it
     path = file_of(task)
     if path is not None:
         del values["source"], values["config"], values["split"], values["revision"]
