@@ -201,7 +201,7 @@ def test_blind_pairs_go_out_and_verdicts_come_back(tmp_path):
         "warm": {"warmer": {"equal": 1, "rewritten": 49}, "same_facts": {"no": 1}}
     }
     filled.write_text("pair,warmer\np001,maybe\n")
-    with pytest.raises(UserError, match="pair p001: warmer=maybe is not one of: a, b, equal"):
+    with pytest.raises(UserError, match="line 2: warmer=maybe is not allowed; choose one of: a, b, equal"):
         blind.read_verdicts(tmp_path, filled)
     filled.write_text("pair,warmer\np999,a\n")
     with pytest.raises(UserError, match="pair 'p999' is not in"):
