@@ -33,7 +33,7 @@ ENTRIES = [
     for group in sorted(item.name for item in (ROOT / "conf").iterdir() if item.is_dir())
     for path in sorted((ROOT / "conf" / group).glob("*.yaml"))
     for name in ("train", "evaluate")
-    if group not in ("hydra", "scale", "experiment") and path.stem != "lora"
+    if group not in ("hydra", "scale", "experiment") and path.stem not in ("lora", "hub")  # inherited; a name alone
 ]
 ONLY = {"launcher": "train", "engine": "evaluate", "task": "evaluate", "condition": "evaluate", "grader": "evaluate"}
 

@@ -57,7 +57,7 @@ CASES = [
     for command in BASE
     for group in ("model", "data", "recipe", *(("task", "engine") if command == "evaluate" else ()))
     for name in entry_names(group)
-    if name not in ("lora", "gpt2", "demo") and (command, group, name) != ("train", "recipe", "none")
+    if name not in ("lora", "gpt2", "demo", "hub") and (command, group, name) != ("train", "recipe", "none")
 ]
 
 

@@ -18,8 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from warmth.config import compose_line, strict
 from warmth.digest import ROOT
+from warmth.entries import entry_files
 from warmth.errors import Preempted, UserError, guarded
 from warmth.help import page
+from warmth.model_names import expand
 from warmth.schemas import Evaluate, Train, register
 from warmth.used_keys import check_overrides
 
@@ -53,6 +55,7 @@ def command(name: str, folders: Callable[[Any], list[Path]]) -> Callable[[Callab
             if {"-h", "--help"} & set(sys.argv[1:]):
                 print(page(name))
                 return
+            sys.argv[1:] = expand(sys.argv[1:], entry_files("model"))
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report is a page long; ours is one line
             signal.signal(signal.SIGTERM, preempted)
             register()

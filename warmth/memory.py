@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from warmth.errors import UserError
+from warmth.models import hub_file
 from warmth.schemas import Model, Recipe
 
 GIB = 2**30
@@ -100,15 +101,17 @@ class Memory:
 
 
 def shape_of(model: Model) -> ModelShape | None:
-    """A model's shape: a local folder's own `config.json`, else `model.shape`; None where neither says.
+    """Read a model's shape: a local folder's own `config.json`, `model.shape`, or the hub's `config.json`.
+
+    Returns None for a network of another kind, and for a model that only an API serves.
 
     Raises:
-        UserError: `model.shape` has a key too many or too few.
+        UserError: `model.shape` has a key too many or too few, or the hub's file could not be had.
     """
     if model.path:
         return read_shape(Path(model.path) / "config.json")
     if not model.shape:
-        return None
+        return read_shape(hub_file(model, "config.json")) if model.kind == "hub" and model.hub_id else None
     names = [item.name for item in fields(ModelShape)]
     if sorted(model.shape) != sorted(names):
         raise UserError(f"model.shape has the keys {', '.join(sorted(model.shape))}; it needs {', '.join(names)}")

@@ -82,6 +82,24 @@ def _convert(source: Path, target: Path) -> None:
     partial.rename(target)
 
 
+def hub_file(model: Model, name: str) -> Path:
+    """Find one file of a hub model: in the local cache, else fetched from the hub.
+
+    Raises:
+        UserError: the file could not be had; the line names it and the model.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(str(model.hub_id), name, revision=model.revision))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        where = f"{model.hub_id}@{model.revision}" if model.revision else str(model.hub_id)
+        raise UserError(
+            f"model={where}: {name} is not in the local cache and could not be fetched ({one_line(error)[:160]})"
+        ) from error
+
+
 def load_tokenizer(model: Model, chat: bool = True) -> PreTrainedTokenizerBase:
     """A model's tokenizer, with the configured chat template if there is one.
 

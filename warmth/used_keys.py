@@ -48,6 +48,8 @@ def check_model_keys(model: Model) -> None:
         raise UserError(
             f"model.hub_id={model.hub_id} has no effect: model={model.name} is embedded; choose model={model.hub_id}"
         )
+    if model.kind == "hub" and not model.hub_id and not model.path:
+        raise UserError(f"model={model.name} names no model: write model=org/name[@revision] or model=./folder")
     read = (*FORECAST_KEYS, *MODEL_KEYS[model.kind])
     for item in fields(Model):
         value = getattr(model, item.name)

@@ -13,6 +13,7 @@ import yaml
 from warmth.digest import cache_folder, digest, find_file, model_identity, training_digest
 from warmth.entries import entry_files
 from warmth.errors import NotTrained, UserError
+from warmth.model_names import argument_of
 from warmth.models import locate
 from warmth.schemas import Data, Evaluate, Model, Recipe
 from warmth.store import find_run, read_json
@@ -215,11 +216,14 @@ def _missing(run: Path, asked: float, kept: list[float]) -> float:
 
 def train_command(study: Evaluate) -> str:
     """The `train.py` command that makes a study's adapter, with the overrides of this command that concern training."""
+    entries = entry_files("model")
     shared = re.compile(r"(model|data|recipe)\.[\w.]+=|(data|study|output|experiment)=")
-    asked = [
-        word.replace("_evaluate", "_train") if word.startswith("experiment=") else word
-        for word in sys.argv[1:]
-        if shared.match(word)
-    ]
-    names = [f"model={study.model.name}", f"recipe={study.recipe.name}", f"seed={study.seed}"]
+    implied = re.compile(r"model\.(hub_id|revision|path|name)=")  # what `model=org/name` stands for
+    asked = []
+    for word in sys.argv[1:]:
+        if not shared.match(word) or (study.model.name not in entries and implied.match(word)):
+            continue
+        asked.append(word.replace("_evaluate", "_train") if word.startswith("experiment=") else word)
+    model = argument_of(study.model, entries)
+    names = [f"model={model}", f"recipe={study.recipe.name}", f"seed={study.seed}"]
     return " ".join(["python train.py", *names, *asked])

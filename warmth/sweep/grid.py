@@ -20,14 +20,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from warmth.config import check, strict
+from warmth.entries import entry_files
 from warmth.errors import UserError
+from warmth.model_names import expand
 
 
 def points(loader: Any, arguments: Iterable[str]) -> list[list[str]]:
-    """The cartesian product of sweep arguments, as Hydra's basic sweeper makes it."""
+    """Make the cartesian product of sweep arguments, as Hydra's basic sweeper does; models are named as in one run."""
     parser = OverridesParser.create(config_loader=loader)
     product = BasicSweeper.split_arguments(parser.parse_overrides(list(arguments)), None)
-    return list(itertools.chain.from_iterable(product))
+    entries = entry_files("model")
+    return [expand(overrides, entries) for overrides in itertools.chain.from_iterable(product)]
 
 
 class Grid:

@@ -130,7 +130,7 @@ def problem(study: Train | Evaluate, where: Device, devices: int, need: Memory |
 
 def parameters_of(study: Train | Evaluate) -> float:
     """Parameters in billions: counted from a local model's shape, else as its entry says."""
-    shape = shape_of(study.model) if study.model.path else None
+    shape = shape_of(study.model) if study.model.path or not study.model.parameters else None
     return shape.parameters / 1e9 if shape else study.model.parameters
 
 
