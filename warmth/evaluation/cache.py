@@ -65,6 +65,13 @@ def reserved(cache: Cache) -> bool:
     return all(isinstance(layer, Reserved) for layer in cache.layers)
 
 
+def select_rows(cache: Cache, rows: Tensor) -> None:
+    """Keep these rows of a cache alone; the layers of a model may lie on several devices."""
+    for layer in cache.layers:
+        device = getattr(layer, "device", None)
+        layer.batch_select_indices(rows if device is None else rows.to(device))
+
+
 def laid_out(states: Tensor, where: Tensor) -> Tensor:
     """(1, H, N, D) states of N tokens, in the order (B, T) → (B, H, T, D)."""
     return states[0].index_select(1, where.flatten()).unflatten(1, where.shape).transpose(0, 1)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from warmth.evaluation.cache import select_rows
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -81,7 +83,7 @@ def _follow(
         seen = [[1] * (length + len(row.body)) + [0] * (width - len(row.body)) for row in rows]
         mask = torch.tensor(seen, device=device)
     cache = copy.deepcopy(kept)
-    cache.batch_select_indices(chosen)
+    select_rows(cache, chosen)
     found = [following[chosen].gather(-1, tokens[:, :1])]
     step = max(1, SLICE_TOKENS // len(rows))
     for begin in range(0, width - 1, step):

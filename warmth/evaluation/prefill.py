@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
-from warmth.evaluation.cache import cache_for, reserved
+from warmth.evaluation.cache import cache_for, reserved, select_rows
 
 SHARED = "shared"
 GROUP, STRIP = 16, 32  # rows that attend in one call, to prompts, to one more token: few, to be of like length
@@ -40,13 +40,29 @@ class Group:
     queries: Tensor  # (b * N,) nodes; those in front of a row's own are computed for nothing
     mask: Tensor  # (b, 1, N, T) which keys a query sees, both counted from the end
 
+    def to(self, device: torch.device, non_blocking: bool = False) -> Group:
+        """Return the group on another device."""
+        moved = (part.to(device, non_blocking=non_blocking) for part in (self.rows, self.queries, self.mask))
+        return Group(*moved)
+
 
 @dataclass(frozen=True)
-class Plan:
+class PrefillPlan:
     """How the nodes of a tree attend."""
 
     groups: tuple[Group, ...]
     take: Tensor  # (nodes,) where each node's result stands among the groups', laid end to end
+    copies: dict[torch.device, PrefillPlan] = field(default_factory=dict, compare=False, repr=False)
+
+    def to(self, device: torch.device | int | str | None, non_blocking: bool = False) -> PrefillPlan:
+        """Return the plan on a device, copied there once; accelerate calls this for each layer of a split model."""
+        target = self.take.device if device is None else torch.device(device)
+        if target == self.take.device:
+            return self
+        if target not in self.copies:
+            groups = tuple(group.to(target, non_blocking) for group in self.groups)
+            self.copies[target] = PrefillPlan(groups, self.take.to(target, non_blocking=non_blocking))
+        return self.copies[target]
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """(1, heads, nodes, D) queries, (B, key heads, T, D) keys → (1, nodes, heads, D)."""
@@ -67,6 +83,16 @@ class Strips:
 
     mask: Tensor  # (B, T) whether a row has a token there
     firsts: tuple[int, ...]  # of each strip of rows, the first column with a token
+    copies: dict[torch.device, Strips] = field(default_factory=dict, compare=False, repr=False)
+
+    def to(self, device: torch.device | int | str | None, non_blocking: bool = False) -> Strips:
+        """Return the strips on a device, copied there once; accelerate calls this for each layer of a split model."""
+        target = self.mask.device if device is None else torch.device(device)
+        if target == self.mask.device:
+            return self
+        if target not in self.copies:
+            self.copies[target] = Strips(self.mask.to(target, non_blocking=non_blocking), self.firsts)
+        return self.copies[target]
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """(B, heads, 1, D) queries, (B, key heads, T, D) keys → (B, 1, heads, D)."""
@@ -100,7 +126,23 @@ def tree_of(rows: Sequence[Sequence[int]]) -> Tree:
     return Tree(tokens, depths, paths, own)
 
 
-def plan_of(tree: Tree, device: torch.device) -> Plan:
+def with_last(tree: Tree, nodes: set[int]) -> Tree:
+    """Number the nodes of a tree anew so that these are its last.
+
+    A model then computes logits for so many last tokens. A tensor of places would be an index on the first device of a
+    split model, into states on its last.
+    """
+    order = sorted(range(len(tree.tokens)), key=lambda node: (node in nodes, node))
+    place_of = {node: place for place, node in enumerate(order)}
+    return Tree(
+        tokens=[tree.tokens[node] for node in order],
+        depths=[tree.depths[node] for node in order],
+        paths=[[place_of[node] for node in path] for path in tree.paths],
+        own=tree.own,
+    )
+
+
+def plan_of(tree: Tree, device: torch.device) -> PrefillPlan:
     """The groups of rows with like many own tokens, and where their results are found."""
     order = sorted((row for row, own in enumerate(tree.own) if own), key=lambda row: (-tree.own[row], row))
     groups, take, done = [], [0] * len(tree.tokens), 0
@@ -119,7 +161,7 @@ def plan_of(tree: Tree, device: torch.device) -> Plan:
         groups.append(
             Group(torch.tensor(rows).to(device), torch.tensor(nodes).flatten().to(device), seen[:, None].to(device))
         )
-    return Plan(tuple(groups), torch.tensor(take).to(device))
+    return PrefillPlan(tuple(groups), torch.tensor(take).to(device))
 
 
 def shared_attention(
@@ -128,7 +170,7 @@ def shared_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    plan: Plan | Strips,
+    plan: PrefillPlan | Strips,
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
@@ -179,13 +221,17 @@ class Batch:
             positions = (mask.cumsum(-1) - 1).clamp(min=0)
             return self._run(tokens, positions, attention_mask=mask, logits_to_keep=1)[:, -1]
         tree = tree_of(self.rows)
+        tree = with_last(tree, {path[-1] for path in tree.paths})
         spread = torch.tensor([[0] * (self.width - len(path)) + path for path in tree.paths], device=self.device)
         for layer in self.cache.layers:
             layer.spread = spread
-        ends = torch.tensor([path[-1] for path in tree.paths], device=self.device)
+        ends = [path[-1] for path in tree.paths]
+        kept = len(set(ends))
         depths = torch.tensor([tree.depths], device=self.device)
         with shared(self.model):
-            return self._run([tree.tokens], depths, plan=plan_of(tree, self.device), logits_to_keep=ends)[0]
+            logits = self._run([tree.tokens], depths, plan=plan_of(tree, self.device), logits_to_keep=kept)[0]
+        first = len(tree.tokens) - kept
+        return logits[torch.tensor([end - first for end in ends], device=logits.device)]
 
     def step(self, tokens: Tensor) -> Tensor:
         """Logits (B, V) after one more token of each row, (B,)."""
@@ -203,7 +249,7 @@ class Batch:
         kept = torch.tensor(places, device=self.device)
         self.rows = [self.rows[place] for place in places]
         self.mask, self.positions = self.mask[kept], self.positions[kept]
-        self.cache.batch_select_indices(kept)
+        select_rows(self.cache, kept)
         return kept
 
     def _run(self, tokens: Any, positions: Tensor, **how: Any) -> Tensor:

@@ -95,7 +95,7 @@ def mean_states(
         encoded = encode(tokenizer, messages, MAX_LENGTH, "assistant")  # one reply, so one example
         device = model.get_input_embeddings().weight.device
         ids = torch.tensor([encoded.ids], device=device)
-        trained = torch.tensor(encoded.trained, device=device)
+        trained = torch.tensor(encoded.trained)  # on the CPU: it picks from states of layers on any device
         # hidden_states has the embeddings first, so the output of layer l is at l + 1
         states = model.get_decoder()(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states
         for layer in layers:
@@ -111,7 +111,8 @@ def steered(model: PreTrainedModel, folder: Path, dose: float) -> Generator[None
     try:
         for name, vector in (load_file(file_of(folder, model)) if dose else {}).items():
             layer = blocks(model)[int(name)]
-            hooks.append(layer.register_forward_hook(adding(dose * vector)))
+            weight = next(layer.parameters())  # a layer's output is where, and of the type, that its weights are
+            hooks.append(layer.register_forward_hook(adding((dose * vector).to(weight))))
         yield
     finally:
         for hook in hooks:
@@ -123,7 +124,7 @@ def adding(vector: Tensor) -> Any:
 
     def hook(layer: Any, inputs: Any, output: Any) -> Any:
         if isinstance(output, tuple):
-            return (output[0] + vector.to(output[0]), *output[1:])
-        return output + vector.to(output)
+            return (output[0] + vector, *output[1:])
+        return output + vector
 
     return hook

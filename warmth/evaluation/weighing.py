@@ -8,7 +8,7 @@ torch is imported here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from warmth.evaluation.cache import cache_for, reserved
 from warmth.evaluation.likelihood import device_of
-from warmth.evaluation.prefill import Tree, shared, tree_of
+from warmth.evaluation.prefill import Tree, shared, tree_of, with_last
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -39,6 +39,16 @@ class Ancestors:
     """Attention in which a node sees its own path."""
 
     seen: Tensor  # (N, N) bool
+    copies: dict[torch.device, Ancestors] = field(default_factory=dict, compare=False, repr=False)
+
+    def to(self, device: torch.device | int | str | None, non_blocking: bool = False) -> Ancestors:
+        """Return it on a device, copied there once; accelerate calls this for each layer of a split model."""
+        target = self.seen.device if device is None else torch.device(device)
+        if target == self.seen.device:
+            return self
+        if target not in self.copies:
+            self.copies[target] = Ancestors(self.seen.to(target, non_blocking=non_blocking))
+        return self.copies[target]
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """(1, heads, N, D) queries, (1, key heads, N, D) keys → (1, N, heads, D)."""
@@ -111,11 +121,14 @@ def tree_values(model: PreTrainedModel, weighings: Sequence[Weighing]) -> list[l
     rows = [(*weighing.ids, *reply[:-1]) for weighing in weighings for reply in weighing.replies]
     tree = tree_of(rows)
     device = device_of(model)
-    read_at: dict[int, int] = {}  # node → its place among the logits
+    prompts, _ = each_reply(weighings)
+    read = {node for path, prompt in zip(tree.paths, prompts, strict=True) for node in path[len(prompt.ids) - 1 :]}
+    tree = with_last(tree, read)
+    first = len(tree.tokens) - len(read)
     places, targets, owners = [], [], []
     for number, (path, weighing, reply) in enumerate(zip(tree.paths, *each_reply(weighings), strict=True)):
         for node, token in zip(path[len(weighing.ids) - 1 :], reply, strict=True):
-            places.append(read_at.setdefault(node, len(read_at)))
+            places.append(node - first)
             targets.append(token)
             owners.append(number)
     with shared(model):
@@ -124,7 +137,7 @@ def tree_values(model: PreTrainedModel, weighings: Sequence[Weighing]) -> list[l
             position_ids=torch.tensor([tree.depths], device=device),
             plan=Ancestors(ancestors(tree).to(device)),
             use_cache=False,
-            logits_to_keep=torch.tensor(list(read_at), device=device),
+            logits_to_keep=len(read),
         ).logits[0]
     gained = log_probs(logits, places, targets)
     sums = torch.zeros(len(rows), dtype=torch.float64).index_add_(0, torch.tensor(owners), gained.double().cpu())
