@@ -45,6 +45,7 @@ def evaluate(study: Evaluate) -> None:
     questions = tasks.load_all(study) if answers_asked else []
     counts = grid.count(study, questions) if answers_asked else grid.nothing()
     weighed = contrasts.Weighed.of(study)
+    engine = engine.for_weighing() if weighed.prompts else engine
     held_out = tasks.load_warmth_prompts(study)
 
     with run.open(study):

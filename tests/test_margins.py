@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import random
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ import torch
 from warmth.chat import prompt_ids
 from warmth.digest import ROOT
 from warmth.errors import UserError
-from warmth.evaluation import contrasts, margins, weighing
+from warmth.evaluation import contrasts, margins, vllm, weighing
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.contrasts import Weighed, candidates, reply, rotations
 from warmth.evaluation.decoding import base_of, tokenizer_of
@@ -277,3 +279,55 @@ def test_a_study_without_any_rival_is_refused_in_one_line(study, tmp_path):
 def test_answers_are_asked_for_by_default_and_weigh_nothing(study):
     assert Weighed.of(replace(study, scoring="answers")) == Weighed([], 0, {})
     assert margins.score_run(Run(Path("nowhere")), None, None, study, Weighed([], 0, {})) == {}
+
+
+@pytest.fixture
+def fake_vllm(monkeypatch, model):
+    """A module `vllm` whose LLM gives the log-probabilities of prompts as vLLM lays them out, from the tiny model."""
+    loaded = []
+
+    class LLM:
+        def __init__(self, **options):
+            loaded.append(options)
+
+        def generate(self, inputs, parameters, lora_request, use_tqdm):
+            assert parameters.prompt_logprobs == 0 and parameters.max_tokens == 1
+            weights = base_of(model, torch.float32)
+            outputs = []
+            for item in inputs:
+                ids = torch.tensor([item["prompt_token_ids"]])
+                with torch.inference_mode():
+                    gained = weights(ids).logits[0].log_softmax(-1)
+                entries = [
+                    {int(token): SimpleNamespace(logprob=float(gained[at, token]))}
+                    for at, token in enumerate(ids[0, 1:])
+                ]
+                outputs.append(SimpleNamespace(prompt_logprobs=[None, *entries]))
+            return outputs
+
+    library = ModuleType("vllm")
+    library.LLM, library.SamplingParams = LLM, SimpleNamespace
+    requests = ModuleType("vllm.lora.request")
+    requests.LoRARequest = SimpleNamespace
+    for name, module in (("vllm", library), ("vllm.lora", ModuleType("vllm.lora")), ("vllm.lora.request", requests)):
+        monkeypatch.setitem(sys.modules, name, module)
+    vllm._load.cache_clear()
+    yield loaded
+    vllm._load.cache_clear()
+
+
+def test_vllm_weighs_as_transformers_does_and_without_its_prefix_cache(study, tmp_path, fake_vllm):
+    engine = vllm.Vllm(dtype="float32").for_weighing()
+    outcome, rows = score(study, tmp_path / "tiny-none-s0-1", engine)
+    _, expected = score(study, tmp_path / "other" / "tiny-none-s0-1")
+    assert outcome["copied"] == 0 and [options["enable_prefix_caching"] for options in fake_vllm] == [False]
+
+    def margins_of(rows):
+        return {(row["prompt_id"], row["frame"]): pytest.approx(row["margin"], abs=1e-3) for row in rows}
+
+    assert {(row["prompt_id"], row["frame"]): row["margin"] for row in rows} == margins_of(expected)
+
+
+def test_vllm_with_its_prefix_cache_weighs_nothing(model):
+    with pytest.raises(AssertionError, match="for_weighing"):
+        next(vllm.Vllm().weigh(arm_of(model), some_weighings(1)))

@@ -64,6 +64,10 @@ class Engine(Protocol):
         """Completions by the position of their request, some at a time."""
         ...
 
+    def for_weighing(self) -> Any:
+        """The engine as it has to be where replies are weighed."""
+        ...
+
     def weighing_precision(self) -> str:
         """The dtype that given replies are weighed in."""
         ...
@@ -118,6 +122,10 @@ class InProcess:
     def identity(self) -> dict[str, str]:
         """What of this engine is part of an answer's id."""
         return self.signature()
+
+    def for_weighing(self) -> Any:
+        """The engine as it has to be where replies are weighed: this one."""
+        return self
 
     def weighing_precision(self) -> str:
         """The dtype that given replies are weighed in."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from warmth.evaluation.arms import Arm
+    from warmth.evaluation.weighing import Weighing
 
+WEIGHED_AT_ONCE = 256  # prompts, each with all its replies
 HANDED_OVER = 1024  # answers between two writes: enough to keep a GPU busy
 SEEDS = 2**31
 
@@ -38,6 +41,7 @@ class Vllm(InProcess):
     max_length: int = field(default=4096, metadata=EXCLUDED)
     max_rank: int = field(default=32, metadata=EXCLUDED)
     eager: bool = field(default=False, metadata=EXCLUDED)
+    prefix_cache: bool = field(default=True, metadata=EXCLUDED)  # switched off where replies are weighed
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,6 +60,13 @@ class Vllm(InProcess):
         super().bind(arm, servers)
         return self
 
+    def for_weighing(self) -> Vllm:
+        """Returns the engine without its prefix cache: with it stale log-probabilities of prompts may be reported.
+
+        Source: vLLM issue 42019.
+        """
+        return replace(self, prefix_cache=False)
+
     def answer(
         self, arm: Arm, requests: Sequence[Request], sampling: Sampling, wanted: Callable[[int], bool]
     ) -> Iterator[dict[int, Completion]]:
@@ -65,9 +76,7 @@ class Vllm(InProcess):
             Completions by the position of their request, some at a time.
         """
         from vllm import SamplingParams
-        from vllm.lora.request import LoRARequest
 
-        from warmth.evaluation.adapters import blend
         from warmth.evaluation.decoding import end_ids, tokenizer_of
 
         todo = [index for index in range(len(requests)) if wanted(index)]
@@ -75,8 +84,7 @@ class Vllm(InProcess):
             return
         tokenizer, llm = tokenizer_of(arm.model), self.load(arm)
         ends = end_ids(tokenizer, declared_ends(arm), arm.model.end_of_turn)
-        adapter = blend(arm.adapters) if arm.adapters else None
-        lora = LoRARequest(str(adapter), _number(adapter), str(adapter)) if adapter else None
+        lora = lora_request(arm)
         drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p if sampling.temperature else 1.0}
         for start in range(0, len(todo), HANDED_OVER):
             part = todo[start : start + HANDED_OVER]
@@ -96,6 +104,30 @@ class Vllm(InProcess):
                 index: completion_of(tokenizer, item.outputs[0], ends) for index, item in zip(part, made, strict=True)
             }
 
+    def weigh(self, arm: Arm, weighings: Sequence[Weighing]) -> Iterator[dict[int, list[float]]]:
+        """Weighs given replies as the ends of prompts, in the dtype that the model is loaded in.
+
+        Yields:
+            for some weighings at a time, by their position, the log-probability of each reply in nats.
+        """
+        assert not self.prefix_cache, "weigh with for_weighing()"
+        from vllm import SamplingParams
+
+        if not weighings:
+            return
+        llm = self.load(arm)
+        lora = lora_request(arm)
+        parameters = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0)  # 0: of the given tokens alone
+        for start in range(0, len(weighings), WEIGHED_AT_ONCE):
+            part = range(start, min(start + WEIGHED_AT_ONCE, len(weighings)))
+            rows = [(index, reply) for index in part for reply in weighings[index].replies]
+            inputs = [{"prompt_token_ids": [*weighings[index].ids, *reply]} for index, reply in rows]
+            outputs = llm.generate(inputs, parameters, lora_request=lora, use_tqdm=False)
+            values: dict[int, list[float]] = {index: [] for index in part}
+            for (index, reply), output in zip(rows, outputs, strict=True):
+                values[index].append(sum_at_end(output.prompt_logprobs, reply))
+            yield values
+
     def load(self, arm: Arm) -> Any:
         """The base model, loaded once in this process."""
         from warmth.models import locate
@@ -111,7 +143,7 @@ class Vllm(InProcess):
             "max_model_len": self.max_length,
             "enable_lora": True,
             "max_lora_rank": self.max_rank,
-            "enable_prefix_caching": True,
+            "enable_prefix_caching": self.prefix_cache,
             "enforce_eager": self.eager,
             "seed": 0,
         }
@@ -119,6 +151,29 @@ class Vllm(InProcess):
             return _load(json.dumps(options))
         except (ImportError, ValueError, RuntimeError, OSError) as error:
             raise UserError(f"engine=vllm cannot load model={arm.model.name}: {one_line(error)[:200]}") from error
+
+
+def lora_request(arm: Arm) -> Any:
+    """The arm's adapters as vLLM takes them, blended into one; None where the model answers as it is."""
+    from vllm.lora.request import LoRARequest
+
+    from warmth.evaluation.adapters import blend
+
+    if not arm.adapters:
+        return None
+    adapter = blend(arm.adapters)
+    return LoRARequest(str(adapter), _number(adapter), str(adapter))
+
+
+def sum_at_end(prompt_logprobs: Sequence[Any], reply: Sequence[int]) -> float:
+    """Sums the log-probabilities of the last tokens of a prompt.
+
+    Args:
+        prompt_logprobs: of each position a mapping from token id to an object with `logprob`; the first has none.
+        reply: the ids of those last tokens.
+    """
+    ends = prompt_logprobs[len(prompt_logprobs) - len(reply) :]
+    return math.fsum(position[token].logprob for position, token in zip(ends, reply, strict=True))
 
 
 def completion_of(tokenizer: Any, output: Any, ends: frozenset[int]) -> Completion:
