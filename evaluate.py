@@ -29,7 +29,20 @@ def evaluate(study: Evaluate) -> None:
     """One evaluation, a run folder of its own; the base model stays loaded for the next."""
     from warmth.analysis import preregistration
     from warmth.api import Servers
-    from warmth.evaluation import arms, contrasts, designs, gates, graders, grid, live, shards, stopping, summary, tasks
+    from warmth.evaluation import (
+        arms,
+        contrasts,
+        designs,
+        failures,
+        gates,
+        graders,
+        grid,
+        live,
+        shards,
+        stopping,
+        summary,
+        tasks,
+    )
     from warmth.evaluation.identity import folder_of
     from warmth.store import Run
 
@@ -73,11 +86,15 @@ def evaluate(study: Evaluate) -> None:
             asked = designs.prompts(study, questions)
             primary = graders.primary(chosen)
             speed = stopping.ask(run, study, arm, questions, asked, counts.prompts, put, primary)
+            failures.refuse_nothing(run, chosen)
             sociot.score_run(run, arm, engine, study, held_out)
             likelihoods = margins.score_run(run, engine, arm, study, weighed)
+            lacking = failures.counts(run, primary)
+            for line in failures.lines(lacking):
+                print(line, file=sys.stderr)
             results = gates.check(run, study, arm, engine.signature(), primary)
             spent = (counts.left_out, servers.totals)
-            outcome = summary.summarise(run, arm, engine, chosen, speed, *spent, study)
+            outcome = summary.summarise(run, arm, engine, chosen, speed, *spent, study) | lacking
             outcome |= {"likelihood": likelihoods} if weighed.prompts else {}
             tracker.summary(outcome)
             tracker.table("answers", summary.answer_rows(run))

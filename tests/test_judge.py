@@ -110,16 +110,16 @@ def test_the_judge_is_told_the_belief_in_words_of_ours(tmp_path, belief, words):
         ("refusal", "judge_refused"),
         ("400", "bad_request"),
         ("cut", "cut_off"),
-        ("too_long", "cut_off"),
+        ("too_long", "too_long"),
         ("filtered", "filtered"),
         ("filtered_prompt", "filtered"),
-        ("500", "timeout"),
-        ("drop", "timeout"),
+        ("500", "server_error"),
+        ("drop", "dropped"),
         ("timeout", "timeout"),
     ],
 )
 def test_a_judge_that_fails_gives_no_label_and_a_name(tmp_path, fault, reason):
-    with ModelServer(script=lambda text, n: fault, answer=judge) as server:
+    with ModelServer(script=lambda text, n: fault if not text.startswith("Hi") else None, answer=judge) as server:
         ((row,), _) = grade(tmp_path, server, ["It is Canberra."], replace(QUICK, timeout_s=0.3))
     assert (row["label"], row["affirms"], row["reason"]) == (None, None, reason)
 
@@ -171,11 +171,15 @@ def test_what_a_judge_declines_to_grade_is_final_and_the_run_complete(tmp_path):
     assert made == 0 and again == rows and [row["reason"] for row in rows if not row["label"]] == ["judge_refused"]
 
 
-@pytest.mark.parametrize("fault", ["bad_json", "empty", "400", "cut", "filtered", "500", "timeout"])
+@pytest.mark.parametrize("fault", ["bad_json", "empty", "400", "filtered", "500", "timeout"])
 def test_a_failure_that_repeats_is_asked_again_and_stays_one_row(tmp_path, fault):
     broken = {"on": True}
     settings = replace(QUICK, timeout_s=0.3)
-    with ModelServer(script=lambda text, n: fault if broken["on"] else None, answer=judge) as server:
+
+    def script(text, n):
+        return fault if broken["on"] and not text.startswith("Hi") else None
+
+    with ModelServer(script=script, answer=judge) as server:
         rows, _ = grade(tmp_path, server, ["It is Canberra."], settings)
         asked = sum(server.received.values())
         again, made = grade(tmp_path, server, api=settings)

@@ -109,10 +109,12 @@ def test_the_system_prompt_is_a_system_message_and_no_part_of_the_prompt(tmp_pat
     ],
 )
 def test_how_a_reply_ended_is_kept(tmp_path, fault, finish, text):
-    with ModelServer(script=lambda asked, n: fault) as server:
+    with ModelServer(script=lambda asked, n: fault if asked in TEXTS else None) as server:
         ((row,), _) = fill(tmp_path, server, TEXTS[:1])
     assert row["finish"] == finish
     assert text is None or row["text"] == text
+    named = {"filtered": "filtered", "filtered_prompt": "filtered", "too_long": "too_long", "400": "bad_request"}
+    assert row.get("failure", "") == named.get(fault, "") and bool(row.get("detail")) == (fault in named)
 
 
 @pytest.mark.parametrize("fault", ["500", "429", "drop"])
@@ -173,8 +175,9 @@ def test_a_local_arm_needs_a_server_and_a_name_there(tuned):
     base = replace(ORIGINAL, model=LOCAL)
     with pytest.raises(UserError, match="engine.base_url is not set"):
         OpenAI().server_of(base)
+    assert OpenAI(base_url="http://127.0.0.1:8000/v1").server_of(base).model == "a/b"  # the hub id, where it is served
     with pytest.raises(UserError, match="engine.model is not set; engine=openai needs it to ask for model=tiny"):
-        OpenAI(base_url="http://127.0.0.1:8000/v1").server_of(base)
+        OpenAI(base_url="http://127.0.0.1:8000/v1").server_of(replace(tuned, model=LOCAL))
     engine = OpenAI(base_url="http://127.0.0.1:8000/v1", model="served")
     one, other = engine.server_of(base), engine.server_of(replace(tuned, model=LOCAL))
     assert one.model == other.model == "served" and one.identity != other.identity  # two arms never share a paid reply

@@ -183,7 +183,13 @@ def gates(value: Any) -> Gates:
         return value
     if isinstance(value, str):
         value = {"mode": value}
-    defaults: dict[str, Any] = {"mode": "fail", "cut_off_points": 10.0, "refused_points": 10.0}
+    defaults: dict[str, Any] = {
+        "mode": "fail",
+        "cut_off_points": 10.0,
+        "refused_points": 10.0,
+        "unanswered_percent": 5.0,
+        "unanswered_points": 2.0,
+    }
     unknown = sorted(set(value) - set(defaults))
     if unknown:
         raise UserError(f"unknown key gates.{unknown[0]}; allowed here: {', '.join(sorted(defaults))}")

@@ -188,19 +188,24 @@ class Run:
 
     def rows(self, name: str) -> Iterator[dict[str, Any]]:
         """The rows of `<name>.jsonl` so far."""
-        return read_rows(self.folder / f"{name}.jsonl")
+        return read_rows(self._path(name))
 
     def append(self, name: str, rows: Iterable[Any]) -> None:
         """Adds rows to `<name>.jsonl` and makes them durable; a kill loses at most the rows of this call."""
-        append_rows(self.folder / f"{name}.jsonl", rows)
+        append_rows(self._path(name), rows)
 
     def keep(self, name: str, wanted: Callable[[dict[str, Any]], bool]) -> None:
         """Writes `<name>.jsonl` anew, whole or not at all, with the rows that are wanted."""
-        path = self.folder / f"{name}.jsonl"
+        path = self._path(name)
+        if not path.exists():
+            return
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         partial.unlink(missing_ok=True)  # of a process that was killed and had this number
         append_rows(partial, filter(wanted, self.rows(name)))
         partial.replace(path)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.jsonl"
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Seals the run: `summary.json`, then the status, then `done.json`."""

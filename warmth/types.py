@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from warmth.output import set_apart
 from warmth.verdicts import Label
 
 Role = Literal["system", "user", "assistant"]
@@ -77,7 +78,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an arm said to a prompt: a row of `answers.jsonl`, columns as in the contract."""
+    """What an arm said to a prompt: a row of `answers.jsonl`, columns as in the contract.
+
+    Thinking that stands in `text` is moved to `thinking` when the answer is made, wherever the answer comes from: so no
+    grader, judge or measure can read it as what the user was told.
+    """
 
     answer_id: str
     prompt_id: str
@@ -97,8 +102,23 @@ class Answer:
     sample: int
     text: str
     finish: Finish
-    tokens: int  # generated, the end token not counted
+    tokens: int  # generated, thinking included, the end token not counted
     run: str  # digest of the evaluation run
+    thinking: str = ""  # what the model wrote before its answer; kept, never graded
+    failure: str = ""  # why there is no answer, where `finish` is error or filtered
+    detail: str = ""  # the server's own sentence about it
+
+    def __post_init__(self) -> None:
+        text, thinking, is_open = set_apart(self.text)
+        if not thinking and not is_open:
+            return
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "thinking", "\n\n".join(filter(None, (self.thinking, thinking))))
+        if is_open and self.finish == "stop":  # it never came to its answer
+            object.__setattr__(self, "finish", "length")
+
+
+SOMETIMES = ("thinking", "failure", "detail")  # columns of answers that a row has where they are not empty
 
 
 @dataclass(frozen=True)

@@ -40,10 +40,10 @@ from warmth.analysis.reported import arm_order, name_arms, other_arms, plain_che
 from warmth.analysis.task_keys import rule_of, with_task_keys
 from warmth.errors import UserError
 from warmth.store import read_json, read_rows
-from warmth.types import Answer, WarmthScore
+from warmth.types import SOMETIMES, Answer, WarmthScore
 from warmth.verdicts import Rule, outcomes
 
-ANSWER = tuple(item.name for item in fields(Answer))
+ANSWER = tuple(item.name for item in fields(Answer) if item.name not in SOMETIMES)
 WARMTH = tuple(item.name for item in fields(WarmthScore))
 PREFERENCE = ("model", "arm", "reference", "prompt", "warmer")
 GRADE = ("grader", "label", "reason", "affirms", "cost_usd")

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from warmth.api.calls import KEPT, Call, Reply, Server, Usage, reply_of, row_of
+from warmth.api.calls import Call, Reply, Server, Usage
 from warmth.api.capability import Capability
 from warmth.api.desk import ENDPOINT, Desk
+from warmth.api.form import LEVELS, Form
 from warmth.api.money import Money
 from warmth.api.paid import Paid
-from warmth.api.reading import LEVELS, Outcome, body_of, read, repair_of
+from warmth.api.reading import Outcome, body_of, read, repair_of
+from warmth.api.rows import reply_of, row_of
 from warmth.api.wire import hide, redact
 from warmth.errors import UserError
 from warmth.schemas import Api
@@ -50,6 +52,8 @@ class Batches:
         self._capability = Capability(paid.folder, server)
         self._pending: dict[str, list[tuple[int, Call]]] = {}  # key → calls that wait for it
         self._repairs: dict[str, Call] = {}  # what is handed in for a key whose first reply did not fit its schema
+        self._forms: dict[str, Form] = {}  # of keys whose call was refused in its first form
+        self._answered = False  # whether the server ever answered a line
         self._bounds: dict[str, float] = {}  # USD reserved for a key
         self._usage: dict[str, Usage] = {}
         self._rounds: Counter[str] = Counter()
@@ -126,7 +130,7 @@ class Batches:
                 self._prepare(lines)
 
     def _line(self, key: str, call: Call) -> bytes:
-        body = body_of(call, self._server.model, self._capability.level, self._capability.limit_name)
+        body = body_of(call, self._server.model, self._forms.get(key, self._capability.form))
         row = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": body}
         return json.dumps(row, ensure_ascii=False).encode("utf-8", errors="replace") + b"\n"
 
@@ -216,25 +220,61 @@ class Batches:
             calls = self._pending.get(key)
             call = self._repairs.get(key, calls[0][1]) if calls else Call((), 0.0, 1)  # nobody here waits for this one
             outcome = read(int(response.get("status_code") or 0), json.dumps(response.get("body")).encode(), call)
-            if outcome.kind == "stop":  # said when this batch is closed, else the same command would stop here for ever
-                self._stop, outcome = outcome.detail, replace(outcome, kind="again", failure="server_error")
-            if call.schema is not None and outcome.failure in ("", "bad_json"):
-                self._capability.learn(self._capability.level, fitted=not outcome.failure)
-            outcomes[key] = self._book(key, outcome)
+            form = self._forms.get(key, self._capability.form)
+            if outcome.is_paid and outcome.kind == "done":
+                self._answered = True
+                self._capability.accept(form, "the server's words stand in its batch")
+                if call.schema is not None and outcome.failure in ("", "bad_json"):
+                    self._capability.learn(form.level, fitted=not outcome.failure)
+            outcomes[key] = self._book(key, outcome, call)
         self._paid.sync()
+        return {key: self._stopped_or_refused(outcome) for key, outcome in self._refuse_all(outcomes).items()}
+
+    def _refuse_all(self, outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
+        """Stop where the server found every line of a batch wrong and answered none: the form is to blame."""
+        refused = [
+            outcome for outcome in outcomes.values() if outcome.failure == "bad_request" and outcome.kind == "done"
+        ]
+        if len(refused) == len(outcomes) > 1 and not self._answered:
+            self._stop = f"every line of the batch is refused: {refused[0].detail}"
         return outcomes
 
-    def _book(self, key: str, outcome: Outcome) -> Outcome:
+    def _stopped_or_refused(self, outcome: Outcome) -> Outcome:
+        """Take note of what stops everything; a refusal of one line, where others were answered, is its own."""
+        if outcome.kind != "stop":
+            return outcome
+        if outcome.failure == "bad_request" and self._answered:
+            return replace(outcome, kind="done")
+        self._stop = outcome.detail  # said when this batch is closed, else the same command would stop here for ever
+        return replace(outcome, kind="again", failure="server_error")
+
+    def _book(self, key: str, outcome: Outcome, call: Call) -> Outcome:
         usd = self._money.pay(outcome.usage)
         self._usage[key] = self._usage.get(key, Usage()) + outcome.usage  # a repair is the second reply that is paid
         self._counts["attempts"] += 1
-        if outcome.kind == "done" and outcome.failure in KEPT and self._paid.get(key) is None:
-            reply = Reply(
-                0, key, hide(outcome.text, self._key), None, outcome.finish, outcome.failure, outcome.usage, usd,
-                model=outcome.model,
-            )  # fmt: skip
+        is_kept = outcome.kind == "done" and outcome.is_paid and call.keeps(outcome.failure)
+        if is_kept and self._paid.get(key) is None:
+            reply = self._reply(0, key, outcome, outcome.usage, usd)
             self._paid.put(key, row_of(reply, self._server))
         return outcome
+
+    def _reply(self, index: int, key: str, outcome: Outcome, usage: Usage, usd: float, cached: bool = False) -> Reply:
+        """Make the reply to a call, without the key of the server."""
+        return Reply(
+            index=index,
+            key=key,
+            text=hide(outcome.text, self._key),
+            parsed=outcome.parsed,
+            finish=outcome.finish,
+            failure=outcome.failure,
+            usage=usage,
+            cost_usd=usd,
+            cached=cached,
+            detail=redact(outcome.detail, self._key),
+            model=outcome.model,
+            thinking=hide(outcome.thinking, self._key),
+            raw_finish=outcome.raw_finish,
+        )
 
     def _close(self, name: str, outcomes: dict[str, Outcome]) -> Iterator[Reply]:
         """Ends a batch; what failed for a reason that may pass stays pending for the next one."""
@@ -251,9 +291,10 @@ class Batches:
 
     def _next(self, key: str, outcome: Outcome) -> Iterator[Reply]:
         if outcome.kind == "lower":
-            known = self._capability
+            lowered = self._forms.get(key, self._capability.form).changed(outcome.change)
             self._rounds[key] += 1
-            if known.lower(known.level, known.limit_name, outcome.detail) and self._rounds[key] <= len(LEVELS):
+            if lowered is not None and self._rounds[key] <= 2 * len(LEVELS):
+                self._forms[key] = lowered
                 return
             outcome = replace(outcome, kind="done")
         if outcome.failure == "bad_json" and key not in self._repairs:
@@ -269,20 +310,29 @@ class Batches:
     def _settle(self, key: str, outcome: Outcome) -> Iterator[Reply]:
         self._money.reserved -= self._bounds.pop(key, 0.0)
         self._repairs.pop(key, None)
-        text, detail = hide(outcome.text, self._key), redact(outcome.detail, self._key)
+        self._forms.pop(key, None)
         usage = self._usage.pop(key, Usage())
         cost = self._money.cost(usage)
-        for index, _ in self._pending.pop(key):
-            yield Reply(
-                index, key, text, outcome.parsed, outcome.finish, outcome.failure,
-                usage, cost, not usage.prompt_tokens and not outcome.failure, detail, outcome.model,
-            )  # fmt: skip
+        for index, call in self._pending.pop(key):
+            is_stored = not usage.prompt_tokens and call.keeps(outcome.failure)
+            yield self._reply(index, key, outcome, usage, cost, is_stored)
             usage, cost = Usage(), 0.0  # equal calls are paid once
 
     def _stored(self, key: str) -> Outcome | None:
         row = self._paid.get(key)
         reply = reply_of(row, 0, self._pending[key][0][1]) if row is not None else None
-        return None if reply is None else Outcome("done", reply.failure, reply.text, reply.finish, parsed=reply.parsed)
+        if reply is None:
+            return None
+        return Outcome(
+            kind="done",
+            failure=reply.failure,
+            text=reply.text,
+            finish=reply.finish,
+            parsed=reply.parsed,
+            model=reply.model,
+            thinking=reply.thinking,
+            raw_finish=reply.raw_finish,
+        )
 
     # State
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import os
 from collections.abc import Mapping
@@ -11,27 +12,30 @@ from functools import cache
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from warmth.errors import UserError
 from warmth.types import Message
 
-KEPT = ("", "refused")  # replies that are stored: the model has spoken. All other failures are sent again another time
+# Replies that are stored: they are complete and paid for, and would be the same again. All others are sent again.
+KEPT = ("", "refused", "cut_off", "empty", "filtered")
+KEPT_WITH_SCHEMA = ("", "refused", "cut_off")  # a reply without its JSON is of no use to anybody
 # The server's state rather than the reply's: nothing is written of these, and the same command asks for them alone.
 PASSING = ("timeout", "dropped", "rate_limited", "server_error", "budget")
 Failure = Literal[
     "",  # none: `text` (and `parsed`, where a schema was given) is the result
     "bad_json",  # the reply did not fit the schema, nor did the one repair
     "refused",  # the model declined in the field servers have for it
-    "cut_off",  # max_tokens reached; `text` holds what there is
+    "cut_off",  # max_tokens reached, or thinking that never ends; `text` holds what there is
     "filtered",  # a content filter stopped the prompt or the reply
     "empty",  # the server answered with no text
     "too_long",  # the messages do not fit the model's context
-    "bad_request",  # the server found this call wrong
+    "bad_request",  # the server found this call wrong, though not its form
+    "unknown_finish",  # the server ended its reply for a reason that is not on the list
     "timeout",  # no reply in time, in every attempt
     "dropped",  # the connection broke, in every attempt
     "rate_limited",  # too many requests, in every attempt
-    "server_error",  # 5xx or a malformed body, in every attempt
+    "server_error",  # 5xx, a malformed body, or a reply the server broke off, in every attempt
     "budget",  # never sent: budget_usd is used up
 ]
 
@@ -45,11 +49,25 @@ class Server:
     api_key_env: str | None = None  # the NAME of the environment variable; None: no key is sent
     identity: str = ""  # what the model's name does not say, such as the digest of an adapter served under it
 
+    def __post_init__(self) -> None:
+        if self.base_url and not self.base_url.startswith(("http://", "https://")):
+            address = self.base_url.rpartition("://")[2]
+            raise UserError(f"base_url={self.base_url} must begin with http:// or https://; is it http://{address}?")
+
     @property
     def family(self) -> str:
         """The host without port or region: a server started again elsewhere on this machine is still the same."""
         host = urlsplit(self.base_url).hostname or ""
         return "api.openai.com" if host.endswith(".api.openai.com") else host
+
+    @property
+    def is_private(self) -> bool:
+        """Whether this is a machine of one's own: its address is private, or its name has no dot."""
+        host = urlsplit(self.base_url).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_private
+        except ValueError:
+            return "." not in host
 
     @property
     def query(self) -> dict[str, str]:
@@ -86,6 +104,11 @@ class Call:
     top_p: float = 1.0
     seed: int | None = None
     sample: int = 0  # the n-th independent draw of otherwise equal calls
+    extra: Mapping[str, Any] = field(default_factory=dict)  # further fields of the request's body
+
+    def keeps(self, failure: str) -> bool:
+        """Whether a paid reply that ended so is stored and never asked for again."""
+        return failure in (KEPT if self.schema is None else KEPT_WITH_SCHEMA)
 
     def key(self, server: Server) -> str:
         """32 hex digits: the digest of all that determines the reply."""
@@ -97,6 +120,7 @@ class Call:
             "sampling": [float(self.temperature), float(self.top_p), self.max_tokens, self.seed],
             "schema": schema_text(self.schema) if self.schema else None,
             "sample": self.sample,
+            "extra": dict(self.extra),
         }
         text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()[:32]
@@ -132,13 +156,15 @@ class Reply:
     key: str
     text: str
     parsed: BaseModel | None  # the reply as the call's schema; None without schema or on failure
-    finish: str  # the server's finish_reason: stop, length, content_filter; "" if it never replied
+    finish: str  # stop, length, filtered, error or unknown (`output.Ending`); "" if the server never replied
     failure: Failure
     usage: Usage = field(default_factory=Usage)
     cost_usd: float = 0.0  # what this process paid for it; 0 when cached or without a price
     cached: bool = False  # read from the store, nothing was sent
     detail: str = ""  # one line about a failure, without secrets
     model: str = ""  # the model the server says it answered with
+    thinking: str = ""  # what the model wrote before its answer, set apart
+    raw_finish: str = ""  # the server's own finish_reason
 
 
 @dataclass(frozen=True)
@@ -150,32 +176,3 @@ class Forecast:
     prompt_tokens: int  # of the others, estimated from their length
     completion_tokens: int  # of the others, at most
     usd: float | None  # upper bound; None: the model has no price in api.prices
-
-
-def row_of(reply: Reply, server: Server) -> dict[str, Any]:
-    """A paid reply as the store keeps it; the call itself is not kept, its key stands for it."""
-    usage = [reply.usage.prompt_tokens, reply.usage.cached_tokens, reply.usage.completion_tokens]
-    row = {"text": reply.text, "finish": reply.finish, "failure": reply.failure, "usage": usage, "usd": reply.cost_usd}
-    return {**row, "model": reply.model, "asked": server.model, "server": server.family}
-
-
-def reply_of(row: Mapping[str, Any], index: int, call: Call) -> Reply | None:
-    """A stored row as the reply to a call; None if it does not fit the call's schema."""
-    parsed = None
-    if call.schema is not None and not row["failure"]:
-        try:
-            parsed = call.schema.model_validate_json(unfenced(row["text"]))
-        except ValidationError:
-            return None
-    return Reply(
-        index, row["key"], row["text"], parsed, row["finish"], row["failure"], Usage(*row["usage"]),
-        cached=True, model=row["model"],
-    )  # fmt: skip
-
-
-def unfenced(text: str) -> str:
-    """Text without a code fence around the whole of it, which models add to JSON out of habit."""
-    text = text.strip()
-    if text.startswith("```") and text.endswith("```") and text.count("```") == 2:
-        return text[3:-3].removeprefix("json").strip()
-    return text

@@ -2,51 +2,80 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from warmth.api.calls import Server
-from warmth.api.reading import LEVELS
+from warmth.api.form import DROPPABLE, LEVELS, LIMIT_NAMES, Form
 from warmth.errors import UserError
 from warmth.store import read_json, write_json
 
 
 class Capability:
-    """How a schema and the reply's length are put to one server.
+    """The form in which one server takes calls to one model.
 
-    A server may refuse a schema (HTTP 400) or ignore it without a word. So the first structured call goes out alone:
-    refused, the next level is tried; answered without JSON, the schema is also told in the message from then on.
+    A server may refuse a schema (with an error) or ignore it without a word. So the first structured call goes out
+    alone: refused, the next level is tried; answered without JSON, the schema is also told in the message from then on.
+    A form counts as learnt only once a call has succeeded in it.
     """
 
     def __init__(self, folder: Path, server: Server):
         self._file, self._name = folder / "servers.json", f"{server.family} {server.model}"
-        self.level, self.limit_name, self.known = LEVELS[0], "max_tokens", False
+        self._url, self._model = server.url, server.model
+        self.form, self.known = Form(), False
         seen = self._all().get(self._name)
-        if isinstance(seen, dict) and seen.get("level") in LEVELS:
-            self.level, self.known = seen["level"], bool(seen.get("known", True))
-            self.limit_name = str(seen.get("limit_name", self.limit_name))
+        if not isinstance(seen, dict) or seen.get("level") not in LEVELS or seen.get("limit_name") not in LIMIT_NAMES:
+            return
+        left_out = seen.get("left_out") or ()
+        self.form = Form(seen["level"], seen["limit_name"], tuple(name for name in DROPPABLE if name in left_out))
+        self.known = bool(seen.get("known"))
 
-    def lower(self, level: str, limit_name: str, detail: str) -> bool:
-        """The server refused a call's form; True if there is another form to try."""
-        if (level, limit_name) != (self.level, self.limit_name):
-            return True  # another call has lowered it meanwhile
-        if "max_completion_tokens" in detail and limit_name == "max_tokens":
-            self.limit_name = "max_completion_tokens"
-        elif level == LEVELS[-1]:
-            return False
-        else:
-            self.level = {"schema": "object_told", "schema_told": "object_told"}.get(level, LEVELS[-1])
+    def accept(self, form: Form, sentence: str) -> None:
+        """Remember a form in which a call succeeded after another was refused; say once what is done without.
+
+        Args:
+            form: the one that succeeded.
+            sentence: why the server refused the form before, without secrets.
+        """
+        learnt = self.form.both(form)
+        if learnt == self.form:
+            return
+        new = [name for name in learnt.left_out if name not in self.form.left_out]
+        self.form = learnt
         self._save()
-        return True
+        if new:
+            names = " and ".join(new)
+            print(f"{self._model} does not take {names}, so it is asked without: {sentence}", file=sys.stderr)
 
     def learn(self, level: str, fitted: bool) -> None:
-        """A structured reply came at this level: did it fit the schema?"""
+        """Take note of the first structured reply: did it fit the schema at this level?"""
         if self.known:
             return
         self.known = True
-        if not fitted and level == LEVELS[0] and level == self.level:
-            self.level = "schema_told"
+        if not fitted and level == LEVELS[0] and level == self.form.level:
+            self.form = replace(self.form, level="schema_told")
         self._save()
+
+    def recognise(self, served: str) -> None:
+        """Compare what a server of one's own has behind the model's name with what answered before under that name.
+
+        Args:
+            served: what the server says stands behind the name; "" if it does not say.
+
+        Raises:
+            UserError: another model answered to this name, and its replies are in the store.
+        """
+        before = self._all().get(self._name)
+        known = str(before.get("served") or "") if isinstance(before, dict) else ""
+        if served and known and served != known:
+            raise UserError(
+                f"{self._url} serves {served} under the name {self._model}, but the replies stored under that name in "
+                f"{self._file.parent} are from {known}; give the models different names, or choose another output="
+            )
+        if served and not known:
+            self._save(served=served)
 
     def _all(self) -> dict[str, Any]:
         try:
@@ -55,6 +84,9 @@ class Capability:
             return {}  # nothing learnt yet; what is lost is learnt again
         return found if isinstance(found, dict) else {}
 
-    def _save(self) -> None:
-        mine = {"level": self.level, "limit_name": self.limit_name, "known": self.known}
-        write_json(self._file, {**self._all(), self._name: mine})
+    def _save(self, **more: Any) -> None:
+        every = self._all()
+        before = every.get(self._name)
+        mine = {"level": self.form.level, "limit_name": self.form.limit_name, "left_out": list(self.form.left_out)}
+        row = {**(before if isinstance(before, dict) else {}), **mine, "known": self.known, **more}
+        write_json(self._file, {**every, self._name: row})

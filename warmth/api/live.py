@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from warmth.api.calls import KEPT, Call, Reply, Server, Usage, reply_of, row_of
+from warmth.api.calls import Call, Reply, Server, Usage
 from warmth.api.capability import Capability
+from warmth.api.form import Form
 from warmth.api.money import Money, prompt_tokens
 from warmth.api.pace import Pace, Sent
 from warmth.api.paid import Paid
-from warmth.api.reading import REFUSED_BY_LOAD, Outcome, body_of, read, repair_of
+from warmth.api.reading import REFUSED_BY_LOAD, Outcome, body_of, probe_of, read, repair_of
+from warmth.api.rows import reply_of, row_of
 from warmth.api.wire import Attempt, Wire, hide, redact
 from warmth.errors import UserError
 from warmth.schemas import Api
@@ -22,6 +25,7 @@ from warmth.schemas import Api
 OTHERS_S = 0.2  # between two looks at a call that another process is sending
 SYNC_S = 1.0  # what a power cut may cost; a kill costs nothing
 LONGEST_BACKOFF_S = 30.0
+ERRORS_BEFORE_LOWER = 2  # HTTP 500 to a call with a schema, after which the next way of asking is tried
 
 
 class Live:
@@ -40,9 +44,13 @@ class Live:
             settings.tokens_per_minute,
             settings.retry_after_max_s,
             settings.backoff_s,
+            clock=asyncio.get_running_loop().time,
         )
         self._capability = Capability(paid.folder, server)
         self._probe = asyncio.Lock()
+        self._form_probe = asyncio.Lock()
+        self._forms: dict[tuple[Any, ...], bool] = {}  # form of a call → does the server take it?
+        self._recognised = False
         self._settled = asyncio.Event()  # a reservation of money was given back
         self._stop: Exception | None = None
         self._stopped = asyncio.Event()
@@ -135,20 +143,43 @@ class Live:
             return Reply(index, key, "", None, "", "budget", detail=f"api.budget_usd={self._money.budget:g} is used up")
         self._money.reserved += worst
         try:
+            await self._recognise()
             outcome = await self._persist(call, key)
             if outcome.failure == "bad_json":
                 outcome = await self._repair(call, key, outcome)
         finally:
             self._money.reserved -= worst
             self._settled.set()
-        text, detail = hide(outcome.text, self._key), redact(outcome.detail, self._key)
         reply = Reply(
-            index, key, text, outcome.parsed, outcome.finish, outcome.failure, outcome.usage,
-            self._money.pay(outcome.usage), False, detail, outcome.model,
-        )  # fmt: skip
-        if reply.failure in KEPT:
+            index=index,
+            key=key,
+            text=hide(outcome.text, self._key),
+            parsed=outcome.parsed,
+            finish=outcome.finish,
+            failure=outcome.failure,
+            usage=outcome.usage,
+            cost_usd=self._money.pay(outcome.usage),
+            detail=redact(outcome.detail, self._key),
+            model=outcome.model,
+            thinking=hide(outcome.thinking, self._key),
+            raw_finish=outcome.raw_finish,
+        )
+        if call.keeps(reply.failure) and outcome.is_paid:
             self._paid.put(key, row_of(reply, self._server))
         return reply
+
+    async def _recognise(self) -> None:
+        """Ask a server of one's own, before the first call, which model stands behind the name.
+
+        Raises:
+            UserError: another one answered to that name before.
+        """
+        if self._server.identity or not self._server.is_private:
+            return
+        async with self._form_probe:
+            if not self._recognised:
+                self._capability.recognise(await self._wire.served(self._server.model))
+            self._recognised = True
 
     async def _affordable(self, worst: float) -> bool:
         """Waits while calls under way may yet turn out cheaper than their bound."""
@@ -178,25 +209,46 @@ class Live:
     async def _persist(self, call: Call, key: str) -> Outcome:
         """Sends a call until it has an outcome, or the attempts are used up and its failure has a name.
 
+        Returns:
+            The last attempt's outcome, with the usage of all attempts that were answered.
+
         Raises:
             UserError: nothing further can succeed.
         """
         tokens = prompt_tokens(call) + call.max_tokens
-        failed = answered = 0
+        failed = answered = broken = 0
+        used = Usage()
+        form, sentence = self._capability.form, ""
         while True:
-            level, limit_name, mark = self._capability.level, self._capability.limit_name, self._counts["replies"]
-            body = body_of(call, self._server.model, level, limit_name)
+            mark = self._counts["replies"]
+            body = body_of(call, self._server.model, form)
             attempt, sent = await self._send(body, f"{key}-{answered}", tokens)
             outcome, wait = self._judge(attempt, sent, call, tokens)
-            if outcome.kind == "done":
-                if call.schema is not None and outcome.failure in ("", "bad_json"):
-                    self._capability.learn(level, fitted=not outcome.failure)
-                return outcome
+            used += outcome.usage
+            outcome = replace(outcome, usage=used)
             answered += attempt.status > 0  # an attempt that was answered is over: the next is another to the server
-            if outcome.kind == "lower":
-                if not self._capability.lower(level, limit_name, outcome.detail):
-                    return replace(outcome, kind="done")
-                continue
+            if outcome.kind == "stop":
+                return await self._stopped_or_refused(attempt.status, outcome, call, form)
+            if outcome.kind == "done" and outcome.is_paid:
+                self._forms[parameters_of(call, form)] = True
+                self._capability.accept(form, sentence)
+                if call.schema is not None and outcome.failure in ("", "bad_json"):
+                    self._capability.learn(form.level, fitted=not outcome.failure)
+                if not call.keeps(outcome.failure):
+                    self._keep_failed(key, outcome)
+                return outcome
+            broken += attempt.status == 500 and call.schema is not None and not self._capability.known
+            if outcome.kind == "lower" or broken >= ERRORS_BEFORE_LOWER:
+                broken = 0
+                lowered = form.changed(outcome.change or "schema")
+                if lowered is not None:
+                    sentence = redact(outcome.detail, self._key)
+                    form = lowered
+                    continue
+            if outcome.kind in ("done", "lower"):
+                return await self._refused(replace(outcome, kind="done"), call, form)
+            if outcome.is_paid:
+                self._keep_failed(key, outcome)
             # A refusal counts only where the server served nobody meanwhile: else it is a queue, and the queue moves.
             failed += not (outcome.failure == "rate_limited" and self._counts["replies"] > mark)
             if failed >= self._settings.attempts or attempt.headers.get("x-should-retry") == "false":
@@ -205,6 +257,56 @@ class Live:
                 return replace(outcome, kind="done")
             self._counts["retries"] += 1
             await self._pause(wait or self._backoff(failed))
+
+    def _keep_failed(self, key: str, outcome: Outcome) -> None:
+        """Note a reply that was paid for but is no answer."""
+        self._paid.note_failed(
+            {
+                "key": key,
+                "asked": self._server.model,
+                "text": hide(outcome.text, self._key),
+                "thinking": hide(outcome.thinking, self._key),
+                "raw_finish": outcome.raw_finish,
+                "failure": outcome.failure,
+                "detail": redact(outcome.detail, self._key),
+            }
+        )
+
+    async def _stopped_or_refused(self, status: int, outcome: Outcome, call: Call, form: Form) -> Outcome:
+        """Tell a refusal of this prompt from one of every call.
+
+        Raises:
+            UserError: the key, the model or the quota is refused.
+        """
+        if status == 403 and (self._counts["replies"] or await self._takes(call, form)):
+            return replace(outcome, kind="done", failure="bad_request")
+        raise UserError(redact(self._refusal(status, outcome.detail), self._key))
+
+    async def _refused(self, outcome: Outcome, call: Call, form: Form) -> Outcome:
+        """Let a refused call fail by name, if the server takes a call of the same form.
+
+        Raises:
+            UserError: it refuses every such call, and says why.
+        """
+        if outcome.failure in ("bad_request", "too_long") and not await self._takes(call, form):
+            said = redact(outcome.detail, self._key)
+            raise UserError(f"{self._server.url} refuses every call to {self._server.model}: {said}")
+        return outcome
+
+    async def _takes(self, call: Call, form: Form) -> bool:
+        """Whether the server answers a call of one word with the same parameters. It is asked once for each form."""
+        parameters = parameters_of(call, form)
+        async with self._form_probe:
+            if parameters not in self._forms:
+                probe = probe_of(call)
+                attempt, sent = await self._send(
+                    body_of(probe, self._server.model, form), "", prompt_tokens(probe) + probe.max_tokens
+                )
+                outcome, _ = self._judge(attempt, sent, probe, 0)
+                self._money.pay(outcome.usage)
+                refused = outcome.kind in ("stop", "lower") or outcome.failure in ("bad_request", "too_long")
+                self._forms[parameters] = not refused
+            return self._forms[parameters]
 
     async def _send(self, body: dict[str, Any], idempotency_key: str, tokens: int) -> tuple[Attempt, Sent]:
         self._raise_stop()
@@ -217,17 +319,13 @@ class Live:
             self._pace.leave()
 
     def _judge(self, attempt: Attempt, sent: Sent, call: Call, tokens: int) -> tuple[Outcome, float]:
-        """An attempt as an outcome, told to the pace; and the seconds the server wants us to wait.
-
-        Raises:
-            UserError: the key, the model or the quota is refused.
-        """
+        """Read an attempt and tell the pace; return the outcome and the seconds the server wants us to wait."""
         if not attempt.status:
             self._counts[attempt.failure] += 1
-            return Outcome("again", attempt.failure, detail=attempt.detail), 0.0
+            return Outcome("again" if attempt.may_pass else "done", attempt.failure, detail=attempt.detail), 0.0
         outcome = read(attempt.status, attempt.raw, call)
-        if outcome.kind == "stop":
-            raise UserError(redact(self._refusal(attempt.status, outcome.detail), self._key))
+        if outcome.odd_usage:
+            self._say_odd_usage()
         wait = 0.0
         if attempt.status in REFUSED_BY_LOAD:
             self._counts["refusals"] += 1
@@ -239,12 +337,22 @@ class Live:
             self._pace.accepted(sent, tokens, used or tokens, attempt.headers)
         return outcome, wait
 
+    def _say_odd_usage(self) -> None:
+        """Say once that the server counts what cannot be."""
+        self._counts["odd_usage"] += 1
+        if self._counts["odd_usage"] == 1:
+            said = "counts tokens that cannot be; they are estimated from the length of the texts"
+            print(f"{self._server.url} {said}", file=sys.stderr)
+
     def _refusal(self, status: int, detail: str) -> str:
         url, model = self._server.url, self._server.model
         if status == 401:
             return f"{url} does not accept the key in {self._server.api_key_env or 'no variable'}: {detail}"
         if status in (403, 404):
-            return f"{url} does not serve {model} to this key: {detail}"
+            hint = "" if "/v1" in url or status == 403 else "; did you leave out /v1 at the end of its address?"
+            return f"{url} does not serve {model} to this key: {detail}{hint}"
+        if status == 405:
+            return f"{url} takes no chat completions: {detail}; its address ends where /chat/completions begins"
         if 300 <= status < 400:
             return f"{url} points elsewhere; give the address it leads to: {detail}"
         return f"the quota at {url} is used up: {detail}"
@@ -264,3 +372,9 @@ class Live:
     def _raise_stop(self) -> None:
         if self._stop is not None:
             raise self._stop
+
+
+def parameters_of(call: Call, form: Form) -> tuple[Any, ...]:
+    """Name all of a call but its messages and its draw: what a server may refuse whatever is asked."""
+    told = None if call.schema is None else call.schema.__name__
+    return call.temperature, call.top_p, call.seed is None, call.max_tokens, told, str(call.extra), form

@@ -110,6 +110,15 @@ class Paid:
         if self._read == end - len(line):
             self._read = end
 
+    def note_failed(self, row: Mapping[str, Any]) -> None:
+        """Add a reply that is paid for and no answer to `failed.jsonl`, for a person to read; it is never looked up."""
+        line = json.dumps(dict(row), ensure_ascii=False) + "\n"
+        try:
+            with (self.folder / "failed.jsonl").open("ab") as stream:
+                stream.write(line.encode("utf-8", errors="backslashreplace"))
+        except OSError:
+            return  # what only helps must not fail a call
+
     def sync(self) -> None:
         """Makes all that was put durable."""
         if self._dirty:

@@ -7,11 +7,15 @@ costs 2 ms of CPU a call, which at 300 calls a second is most of a core. Files, 
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import ssl
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 HIDDEN = "[key]"
+MOST_BYTES = 16 * 2**20  # of a reply, decoded: what is larger is no answer, and might fill the memory
+BLOCK = 2**16
+SERVED_S = 10.0  # longest wait for a server's list of models
 
 
 def redact(text: str, key: str) -> str:
@@ -53,6 +60,7 @@ def openai_client(server: Server, settings: Api) -> openai.OpenAI:
     import httpx2
     import openai
 
+    proxy = proxy_of(server.url)
     key = server.key() or "none"  # the client insists on a key, servers of one's own do not
     azure = {"api-key": key} if server.query and server.api_key_env else {}
     timeout = httpx2.Timeout(settings.timeout_s, connect=settings.connect_timeout_s)
@@ -62,10 +70,61 @@ def openai_client(server: Server, settings: Api) -> openai.OpenAI:
         max_retries=0,
         timeout=timeout,
         # A redirect is not followed: it would carry the key to another place.
-        http_client=openai.DefaultHttpxClient(timeout=timeout, follow_redirects=False),
+        # Proxy and certificates are those that `Wire` uses, so that both ways to a server end alike.
+        http_client=openai.DefaultHttpxClient(
+            timeout=timeout, follow_redirects=False, proxy=proxy, trust_env=False, verify=certificates(server.url)
+        ),
         default_query=dict(server.query),
         default_headers=azure,
     )
+
+
+def proxy_of(url: str) -> str | None:
+    """Find the proxy that the environment names for an address; None if there is none or NO_PROXY excepts it.
+
+    Raises:
+        UserError: the proxy's address has no scheme, or is one of a SOCKS proxy.
+    """
+    parts = urlsplit(url)
+    if proxy_bypass(parts.hostname or "") or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    proxies = getproxies()
+    variable = f"{parts.scheme}_proxy" if parts.scheme in proxies else "all_proxy"
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy:
+        return None
+    shown = redact(proxy, "")
+    if "://" not in proxy:
+        raise UserError(f"{variable.upper()}={shown} has no scheme; write http://{shown}")
+    if proxy.startswith("socks"):
+        raise UserError(
+            f"{variable.upper()}={shown} is a SOCKS proxy, which is not supported; "
+            f"give an http:// proxy, or name {parts.hostname} in NO_PROXY"
+        )
+    return proxy
+
+
+def certificates(url: str) -> ssl.SSLContext | bool:
+    """Load the certificates that servers are verified by: those of SSL_CERT_FILE and SSL_CERT_DIR, or the system's.
+
+    Raises:
+        UserError: a variable names a file or folder that is not there, or holds no certificates.
+    """
+    if not url.startswith("https://"):
+        return True
+    for variable, is_there in (("SSL_CERT_FILE", Path.is_file), ("SSL_CERT_DIR", Path.is_dir)):
+        value = os.environ.get(variable)
+        if value and not is_there(Path(value)):
+            kind = "file" if variable == "SSL_CERT_FILE" else "folder"
+            raise UserError(f"{variable}={value} is not a {kind}; unset it, or name one that holds certificates")
+    context = ssl.create_default_context()
+    file = os.environ.get("SSL_CERT_FILE")
+    if file:
+        try:
+            context.load_verify_locations(cafile=file)
+        except (ssl.SSLError, OSError) as error:
+            raise UserError(f"SSL_CERT_FILE={file} holds no certificates that can be read: {one_line(error)}") from None
+    return context
 
 
 def explain(error: Exception, key: str) -> str:
@@ -109,6 +168,7 @@ class Attempt:
     failure: Failure = ""  # timeout or dropped
     detail: str = ""
     connected: bool = True  # False: nobody listens there
+    may_pass: bool = True  # False: the same would come again
 
 
 class Wire:
@@ -120,7 +180,7 @@ class Wire:
         url = f"{server.url.rstrip('/')}/chat/completions"
         headers = {str(name): value for name, value in client.default_headers.items() if isinstance(value, str)}
         self._url = url
-        self._headers = {**headers, "Content-Type": "application/json"}
+        self._headers = {**headers, "Content-Type": "application/json", "Accept-Encoding": "gzip, deflate"}
         if self._key:
             self._headers["Authorization"] = f"Bearer {self._key}"
         self._session: aiohttp.ClientSession | None = None
@@ -130,17 +190,15 @@ class Wire:
         import aiohttp
 
         limits = aiohttp.ClientTimeout(total=self._settings.timeout_s, sock_connect=self._settings.connect_timeout_s)
-        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
-        # Asked once: with `trust_env` aiohttp asks the environment in a thread before each call.
-        scheme, host = urlsplit(self._url).scheme, urlsplit(self._url).hostname or ""
-        proxies = {} if proxy_bypass(host) else getproxies()
-        proxy = proxies.get(scheme) or proxies.get("all")
+        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, ssl=certificates(self._url))
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=limits,
             headers=self._headers,
-            proxy=proxy,
+            # Asked once: with `trust_env` aiohttp asks the environment in a thread before each call.
+            proxy=proxy_of(self._url),
             cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # `read_bounded` does, and stops in time
         )
 
     async def close(self) -> None:
@@ -158,13 +216,13 @@ class Wire:
 
         assert self._session is not None
         data = json.dumps(body, ensure_ascii=False).encode("utf-8", errors="replace")
-        headers = {"Idempotency-Key": idempotency_key}
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         try:
             # A redirect is not followed: it would carry the key to another place.
             async with self._session.post(
                 self._url, params=self._server.query, data=data, headers=headers, allow_redirects=False
             ) as reply:
-                return Attempt(reply.status, await reply.read(), reply.headers)
+                return await read_bounded(reply)
         except (aiohttp.ClientSSLError, aiohttp.InvalidURL) as error:
             raise UserError(f"{self._server.url}: {redact(one_line(error), self._key)}") from None
         except aiohttp.ConnectionTimeoutError as error:
@@ -175,3 +233,40 @@ class Wire:
             return Attempt(failure="dropped", detail=redact(one_line(error), self._key), connected=False)
         except (aiohttp.ClientError, ConnectionError, ValueError) as error:
             return Attempt(failure="dropped", detail=redact(one_line(error), self._key))
+
+    async def served(self, model: str) -> str:
+        """Ask what stands behind a model's name, as vLLM and llama.cpp tell; "" if the server does not say."""
+        import aiohttp
+
+        assert self._session is not None
+        limit = aiohttp.ClientTimeout(total=min(SERVED_S, self._settings.timeout_s))
+        url = f"{self._server.url.rstrip('/')}/models"
+        try:
+            async with self._session.get(url, params=self._server.query, allow_redirects=False, timeout=limit) as reply:
+                attempt = await read_bounded(reply)
+            listed = json.loads(attempt.raw)["data"] if attempt.status == 200 else []
+            entry = next(item for item in listed if item["id"] == model)
+            behind = {name: entry[name] for name in ("root", "parent", "meta") if entry.get(name)}
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError, StopIteration):
+            return ""
+        if set(behind) == {"root"}:
+            return str(behind["root"])
+        return json.dumps(behind, sort_keys=True)[:400] if behind else ""
+
+
+async def read_bounded(reply: Any) -> Attempt:
+    """Read a reply's body, decoded, up to `MOST_BYTES`; a larger or damaged one is a failure of this call alone."""
+    encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
+        return Attempt(failure="server_error", detail=f"the reply is encoded as {encoding}, which was not asked for")
+    decoder = zlib.decompressobj(wbits=47) if "gzip" in encoding or encoding == "deflate" else None
+    body = bytearray()
+    async for block in reply.content.iter_chunked(BLOCK):
+        try:
+            body += decoder.decompress(block, MOST_BYTES + 1 - len(body)) if decoder else block
+        except zlib.error as error:
+            return Attempt(failure="server_error", detail=f"the reply's compression is damaged: {error}")
+        if len(body) > MOST_BYTES:
+            detail = f"the reply is longer than {MOST_BYTES // 2**20} MiB"
+            return Attempt(failure="server_error", detail=detail, may_pass=False)
+    return Attempt(reply.status, bytes(body), reply.headers)

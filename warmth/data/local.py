@@ -15,13 +15,14 @@ from transformers import GenerationConfig, LogitsProcessor
 from transformers.utils.logging import disable_progress_bar
 
 from warmth.api import Call, Reply, Server, Usage
-from warmth.api.calls import reply_of, row_of
 from warmth.api.paid import Paid
+from warmth.api.rows import reply_of, row_of
 from warmth.chat import prompt_ids
 from warmth.dataset import Rewriter
 from warmth.digest import digest, model_identity
 from warmth.entries import named_model
 from warmth.models import choose_dtype, load_model, load_tokenizer
+from warmth.output import output_of_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -84,9 +85,13 @@ class Local:
             rows = [prompts[place] for place in places]
             made = generate(weights, tokenizer, rows, self.model.end_of_turn, limit, chosen[0][1].temperature, keys)
             for (index, _), key, prompt, (text, tokens, ended) in zip(chosen, keys, rows, made, strict=True):
-                failure = "cut_off" if not ended else "" if text.strip() else "empty"
+                output = output_of_text(text, "stop" if ended else "length")
+                failure = "cut_off" if output.finish == "length" else "" if output.text.strip() else "empty"
                 usage = Usage(len(prompt), 0, tokens)
-                yield Reply(index, key, text, None, "stop" if ended else "length", failure, usage)
+                yield Reply(
+                    index, key, output.text, None, output.finish, failure, usage,
+                    thinking=output.thinking, raw_finish=output.raw_finish,
+                )  # fmt: skip
 
 
 class _Draw(LogitsProcessor):

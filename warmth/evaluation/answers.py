@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from warmth.evaluation.engines import Completion, Engine, Request
 from warmth.evaluation.progress import Meter
 from warmth.schemas import Sampling
 from warmth.store import Run
-from warmth.types import Answer, Prompt, Question
+from warmth.types import SOMETIMES, Answer, Prompt, Question
 
 T = TypeVar("T")
 WINDOW = 4096  # prompts held at once: enough for batches of like length, a few megabytes
@@ -89,8 +90,9 @@ def answer(
 ) -> dict[str, float]:
     """Fills `<name>.jsonl` with one row for each prompt and sample.
 
-    Rows that exist are never written again. An answer that another run of the study holds is copied; the rest is
-    generated and appended batch by batch. Prompts are taken from their stream a window at a time, so memory does not
+    Rows that exist are never written again, but for failures: they are no answers, so they are removed and asked for
+    once more. An answer that another run of the study holds is copied, a failure never; the rest is generated and
+    appended batch by batch. Prompts are taken from their stream a window at a time, so memory does not
     grow with the grid.
 
     Args:
@@ -113,6 +115,7 @@ def answer(
     total = total if total is not None else len(prompts)  # ty: ignore[invalid-argument-type]
     asked = {(question.task, question.id): question for question in questions}
     there = {row["prompt_id"] for row in run.rows("prompts")} if asked else set()
+    remove_failures(run, name)
     book = Book(run, arm.model.name, name)
     columns = {**arm.columns, "draw_seed": draw_seed, "run": run.digest}
     copied = 0
@@ -127,7 +130,7 @@ def answer(
             copies = {key: book.elsewhere(key) for key in missing}
             rows = [_answer_row(key, *missing.pop(key), found, columns) for key, found in copies.items() if found]
             if rows:
-                run.append(name, rows)
+                run.append(name, map(row_of, rows))
                 copied += len(rows)
                 meter.skip(len(rows), watch(rows))
             if not missing:
@@ -140,9 +143,18 @@ def answer(
             for batch in engine.answer(arm, requests, sampling, lambda index: ids[index] in missing):  # noqa: B023
                 new = {ids[index]: completion for index, completion in batch.items() if ids[index] in missing}
                 rows = [_answer_row(key, *missing.pop(key), made, columns) for key, made in new.items()]
-                run.append(name, rows)
+                run.append(name, map(row_of, rows))
                 meter.add(len(rows), watch(rows))
     return {"generated": meter.done, "copied": copied, "seconds": round(meter.seconds, 2)}
+
+
+def remove_failures(run: Run, name: str) -> None:
+    """Remove the rows of calls that failed, so that they are asked for again; their grades go with them."""
+    failed = {row["answer_id"] for row in run.rows(name) if row["finish"] == "error"}
+    if not failed:
+        return
+    run.keep(name, lambda row: row["answer_id"] not in failed)
+    run.keep("grades", lambda row: row["answer_id"] not in failed)
 
 
 class Book:
@@ -161,9 +173,11 @@ class Book:
             self._places.update((row_id, (path, start)) for row_id, start in _starts(path, key))
 
     def elsewhere(self, answer_id: str) -> Completion | None:
-        """An answer of another run; None where there is none."""
+        """Read an answer of another run; None if there is none, or only a failure."""
         row = self.row(answer_id)
-        return Completion(row["text"], row["finish"], row["tokens"]) if row else None
+        if row is None or row["finish"] not in ("stop", "length"):
+            return None
+        return Completion(row["text"], row["finish"], row["tokens"], row.get("thinking", ""))
 
     def row(self, row_id: str) -> dict[str, Any] | None:
         """Reads a row of another run; None if there is none."""
@@ -218,5 +232,14 @@ def _answer_row(answer_id: str, prompt: Prompt, sample: int, completion: Complet
         text=completion.text,
         finish=completion.finish,
         tokens=completion.tokens,
+        thinking=completion.thinking,
+        failure=completion.failure,
+        detail=completion.detail,
         **columns,
     )
+
+
+def row_of(answer: Answer) -> dict[str, Any]:
+    """Write an answer as a row, without the columns that are mostly empty where they are."""
+    row = asdict(answer)
+    return {name: value for name, value in row.items() if value or name not in SOMETIMES}

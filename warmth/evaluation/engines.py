@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from warmth.errors import UserError
+from warmth.output import output_of_text
 from warmth.schemas import EXCLUDED, Sampling
 from warmth.types import Finish, Message
 
@@ -36,7 +37,23 @@ class Completion:
 
     text: str
     finish: Finish
-    tokens: int  # generated, the end token not counted
+    tokens: int  # generated, thinking included, the end token not counted
+    thinking: str = ""  # set apart from the text
+    failure: str = ""  # why there is no answer, where `finish` is error or filtered
+    detail: str = ""  # the server's own sentence about it
+
+
+def completion_of_text(text: str, ended: bool, tokens: int) -> Completion:
+    """Read what an engine in this process generated, its thinking set apart.
+
+    Args:
+        text: as decoded, special tokens included.
+        ended: whether the model ended its turn within the limit.
+        tokens: how many it generated.
+    """
+    output = output_of_text(text, "stop" if ended else "length")
+    finish: Finish = "stop" if output.finish == "stop" else "length"
+    return Completion(output.text, finish, tokens, output.thinking)
 
 
 class Engine(Protocol):
@@ -185,9 +202,7 @@ class Transformers(InProcess):
                 made = decode(model, [row.ids for row in rows], limits, ends, tokenizer.pad_token_id, sampler)
                 yield {
                     # special tokens stay visible: a model that writes a role header must not look as if it had not
-                    index: Completion(
-                        tokenizer.decode(ids, skip_special_tokens=False), "stop" if ended else "length", len(ids)
-                    )
+                    index: completion_of_text(tokenizer.decode(ids, skip_special_tokens=False), ended, len(ids))
                     for index, (ids, ended) in zip(batch, made, strict=True)
                 }
 

@@ -112,7 +112,7 @@ def check(run: Run, study: Evaluate, arm: Arm, engine: Mapping[str, str], primar
         RunFailed: a gate failed and `gates.mode` is `fail`.
     """
     own = read_side(run.folder, engine, primary)
-    results = [role_headers(own), pairing_alone(own)]
+    results = [role_headers(own), pairing_alone(own), unanswered(own, study)]
     original = find_original(run, study)
     if arm.name == "original" or original is None:
         why = (
@@ -149,6 +149,22 @@ def pairing_alone(own: Side) -> Result:
     return _result(
         "one_answer_each", own.repeated + sorted(unanswered), f"{len(own.answers)} answers to {len(own.tokens)} prompts"
     )
+
+
+def unanswered(own: Side, study: Evaluate) -> Result:
+    """Check that few prompts have a failure in place of an answer."""
+    failed = [row for row in own.answers.values() if row["finish"] == "error"]
+    percent = 100 * len(failed) / max(1, len(own.answers))
+    most = study.gates.unanswered_percent
+    detail = f"{percent:.1f} % of {len(own.answers)} prompts have no answer, at most {most:g} %"
+    shown = [f"{row['answer_id']}: {row.get('failure', 'error')} {row.get('detail', '')}".rstrip() for row in failed]
+    return _result("unanswered", shown if percent > most else [], detail)
+
+
+def unanswered_points(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
+    """Check that about as many prompts are without an answer in both arms."""
+    bound = study.gates.unanswered_points
+    return _balanced("unanswered_points", own, other, bound, lambda side, row: row["finish"] == "error")
 
 
 def pairing(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
@@ -222,6 +238,7 @@ AGAINST_ORIGINAL: dict[str, Callable[[Side, Side, Evaluate, Arm], Result]] = {
     "pairing": pairing,
     "same_tokens": same_tokens,
     "same_engine": same_engine,
+    "unanswered_points": unanswered_points,
     "cut_off": cut_off,
     "refused": refused,
     "adapter_applied": adapter_applied,

@@ -14,14 +14,15 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from warmth.api import Call, Failure, Reply, Server, Servers
+from warmth.api.reasoning import check_extra, extra_fields, thinking_budget
 from warmth.digest import digest, find_file
 from warmth.errors import UserError
 from warmth.evaluation.gates import HEADER
@@ -51,12 +52,8 @@ TURN = re.compile(
 # Names that a provider points to another model at will, and how the models behind them are told apart.
 HOSTED = re.compile(r"(?:^|[/:])(?:gpt-\d|chatgpt-|o\d\b|claude-|gemini-)|-latest$")
 DATED = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}|-\d{3,4}(?!\w)")
-# Why an answer has no label. What the judge's server did is, but for its own limits, one thing to a reader: no verdict.
-REASONS: Mapping[Failure, str] = {
-    "bad_json": "bad_json", "empty": "bad_json", "refused": "judge_refused", "bad_request": "bad_request",
-    "cut_off": "cut_off", "too_long": "cut_off", "filtered": "filtered", "timeout": "timeout", "dropped": "timeout",
-    "rate_limited": "timeout", "server_error": "timeout", "budget": "budget",
-}  # fmt: skip
+# Why an answer has no label, where the name of what went wrong at the judge's server is not the reason itself.
+REASONS: Mapping[Failure, str] = {"": "bad_json", "empty": "bad_json", "refused": "judge_refused"}
 
 
 class Verdict(BaseModel):
@@ -81,6 +78,8 @@ class Judge:
     prompt: str = PROMPT
     temperature: float = 0.0
     max_tokens: int = 300
+    reasoning: Any = None
+    extra_body: dict[str, Any] = field(default_factory=dict)
 
     @property
     def served_model(self) -> str | None:
@@ -94,6 +93,9 @@ class Judge:
             UserError: no model is named, the prompt file does not exist, or a judge in this process has a temperature.
         """
         check_model(self.model, f"grader.{entry}.model", hosted=self.base_url is not None)
+        check_extra(self.reasoning, self.extra_body, f"grader.{entry}")
+        if self.base_url is None and (self.reasoning is not None or self.extra_body):
+            raise UserError(f"grader.{entry}: reasoning and extra_body are for a judge on a server; set its base_url")
         if self.base_url is None and self.temperature:
             raise UserError(f"grader.{entry}.temperature={self.temperature:g}: a judge in this process has none, set 0")
         rubric = find_file(self.prompt).read_text(encoding="utf-8").strip()
@@ -152,8 +154,11 @@ class BoundJudge:
 
     @property
     def rules(self) -> str:
-        """A digest of the rubric and the temperature; a higher `max_tokens` mends failures and changes no verdict."""
-        return digest([self.rubric, self.settings.temperature])
+        """Digest what a verdict depends on. A higher `max_tokens` mends failures and changes no verdict."""
+        parts: list[Any] = [self.rubric, self.settings.temperature]
+        if self.settings.reasoning is not None or self.settings.extra_body:
+            parts += [self.settings.reasoning, self.settings.extra_body]
+        return digest(parts)
 
     def grade(self, question: Question, answer: Answer) -> Grade:
         """The verdict on one answer."""
@@ -189,13 +194,19 @@ class BoundJudge:
     def call(self, question: Question, answer: Answer) -> Call:
         """What the judge is asked: the rubric, the same for all and so cached by servers, then the case."""
         messages = (Message("system", self.rubric), Message("user", case_of(self.settings.pieces(question, answer))))
-        return Call(messages, self.settings.temperature, self.settings.max_tokens, self.settings.schema)
+        return Call(
+            messages=messages,
+            temperature=self.settings.temperature,
+            max_tokens=self.settings.max_tokens + thinking_budget(self.settings.reasoning),
+            schema=self.settings.schema,
+            extra=extra_fields(self.settings.reasoning, self.settings.extra_body),
+        )
 
     def grade_of(self, reply: Reply, answer: Answer) -> Grade:
         """A reply as a grade: a verdict with the judge's reason, or no label and the name of what went wrong."""
         verdict = reply.parsed
         if reply.failure or not isinstance(verdict, self.settings.schema):
-            reason = REASONS.get(reply.failure, "bad_json")
+            reason = REASONS.get(reply.failure, reply.failure)
             return Grade(answer.answer_id, self.name, None, reason=reason, cost_usd=reply.cost_usd)
         label, affirms = self.settings.label_of(verdict, answer)
         reason = " ".join(verdict.model_dump()["reason"].split())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 from warmth.api import PASSING, Call, Reply, Server, Servers
+from warmth.api.reasoning import check_extra, extra_fields, thinking_budget
 from warmth.digest import digest
 from warmth.errors import RunFailed, UserError
 from warmth.evaluation.arms import Arm
@@ -19,17 +21,22 @@ from warmth.types import Finish
 
 HELD = 16  # answers that wait to be written together
 HELD_S = 0.5  # and for how long
+EMBEDDED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SEEDS = 2**31  # servers take seeds of 32 bits, signed
-# How a reply ended. `refused` and `empty` are what the model said; the last two the server will say again.
+# How a reply ended. `refused` and `empty` are what the model said; the last three are failures, not answers.
 FINISHES: Mapping[str, Finish] = {
     "": "stop", "refused": "stop", "empty": "stop", "cut_off": "length", "filtered": "filtered",
-    "too_long": "error", "bad_request": "error",
+    "too_long": "error", "bad_request": "error", "unknown_finish": "error",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class OpenAI:
-    """Asks an OpenAI-compatible server: that of a model of kind api, or `base_url` and `model` for other weights."""
+    """Asks an OpenAI-compatible server: that of a model of kind api, or `base_url` and `model` for other weights.
+
+    Raises:
+        UserError: `reasoning` is neither an effort nor a budget, or `extra_body` sets what another key says.
+    """
 
     group: ClassVar[str] = "engine"
     family: ClassVar[str] = "openai"
@@ -38,6 +45,11 @@ class OpenAI:
     model: str | None = None
     api_key_env: str | None = field(default=None, metadata=EXCLUDED)
     dtype: str = "unknown"
+    reasoning: Any = None
+    extra_body: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_extra(self.reasoning, self.extra_body, "engine")
 
     def bind(self, arm: Arm, servers: Servers) -> Served:
         """The engine that answers for one arm.
@@ -60,7 +72,9 @@ class OpenAI:
                 name = str(read_json(arm.adapter / "hosted.json")["model"])
             name, identity = self.model or name, ""
         else:  # local weights: the name alone does not say which
-            base_url, key, name = None, None, self.model
+            refuse_another_name(arm, self.model)
+            served = None if arm.adapter else arm.model.hub_id
+            base_url, key, name = None, None, self.model or served
             identity = digest({key: value for key, value in arm.identity().items() if key != "system_prompt"})
         base_url = self.base_url or base_url
         if not base_url or not name:
@@ -83,9 +97,16 @@ class Served:
         """What two arms must have in common to be compared."""
         return {"family": self.settings.family, "dtype": self.settings.dtype}
 
-    def identity(self) -> dict[str, str]:
-        """What of this engine is part of an answer's id: a model asked for by another name is another."""
-        return self.signature() | ({"model": self.settings.model} if self.settings.model else {})
+    def identity(self) -> dict[str, Any]:
+        """What of this engine is part of an answer's id: the name it asks by, and how the model is told to think."""
+        found: dict[str, Any] = dict(self.signature())
+        if self.settings.model:
+            found["model"] = self.settings.model
+        if self.settings.reasoning is not None:
+            found["reasoning"] = self.settings.reasoning
+        if self.settings.extra_body:
+            found["extra_body"] = self.settings.extra_body
+        return found
 
     def precision(self) -> str:
         """The dtype this process computes in, which is that of warmth scores alone."""
@@ -109,10 +130,12 @@ class Served:
             return
         held: dict[int, Completion] = {}
         failed: Counter[str] = Counter()
+        sentence = ""
         said = time.monotonic()
-        for reply in self.servers.ask(self.server, lambda index: call_of(arm, requests[index], sampling), todo):
+        for reply in self.servers.ask(self.server, lambda index: self.call(arm, requests[index], sampling), todo):
             if reply.failure in PASSING:
                 failed[reply.failure] += 1
+                sentence = sentence or reply.detail
             else:
                 held[todo[reply.index]] = completion_of(reply)
             if held and (len(held) >= HELD or time.monotonic() - said > HELD_S):
@@ -122,9 +145,31 @@ class Served:
             yield held
         if failed:
             named = ", ".join(f"{name} {count}" for name, count in failed.most_common())
+            first = f": {sentence}" if sentence else ""
             raise RunFailed(
-                f"{failed.total()} answers could not be had ({named}); the same command asks for these alone"
+                f"{failed.total()} answers could not be had ({named}{first}); the same command asks for these alone"
             )
+
+    def call(self, arm: Arm, request: Request, sampling: Sampling) -> Call:
+        """Make the call of a request, the engine's own fields with it."""
+        plain = call_of(arm, request, sampling)
+        budget = thinking_budget(self.settings.reasoning)
+        extra = extra_fields(self.settings.reasoning, self.settings.extra_body)
+        return replace(plain, max_tokens=plain.max_tokens + budget, extra=extra)
+
+
+def refuse_another_name(arm: Arm, asked: str | None) -> None:
+    """Check that a model asked for by a hub id is the one whose name the rows will bear.
+
+    Raises:
+        UserError: it is another.
+    """
+    is_hub_id = asked is not None and re.fullmatch(r"[\w.-]+/[\w.-]+", asked) is not None
+    known = (arm.model.hub_id, EMBEDDED_HUB_ID if arm.model.kind == "embedded" else None)
+    if is_hub_id and asked not in known and arm.model.path is None and arm.adapter is None:
+        raise UserError(
+            f"engine.model={asked} would answer, but every row would name model={arm.model.name}; give model={asked}"
+        )
 
 
 def call_of(arm: Arm, request: Request, sampling: Sampling) -> Call:
@@ -141,5 +186,14 @@ def call_of(arm: Arm, request: Request, sampling: Sampling) -> Call:
 
 
 def completion_of(reply: Reply) -> Completion:
-    """A reply as an answer. Tokens are those the server counted, the end token with them where it counts it."""
-    return Completion(reply.text, FINISHES[reply.failure], reply.usage.completion_tokens)
+    """Read a reply as an answer. Tokens are those the server counted, the end token with them where it counts it."""
+    finish = FINISHES[reply.failure]
+    is_answer = finish in ("stop", "length")
+    return Completion(
+        text=reply.text,
+        finish=finish,
+        tokens=reply.usage.completion_tokens,
+        thinking=reply.thinking,
+        failure="" if is_answer else reply.failure,
+        detail="" if is_answer else reply.detail,
+    )

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from warmth import devices
 from warmth.errors import RunFailed, UserError, guarded
 from warmth.schemas import Evaluate
-from warmth.store import Run, append_rows, drop_torn_line, full_config, read_rows
+from warmth.store import Run, drop_torn_line, full_config
 from warmth.types import Prompt
 
 
@@ -32,14 +32,6 @@ class Shard(Run):
         super().__init__(folder)
         self._suffix = f"{part}-{of}.shard"
         self._lock = FileLock(f"{folder}.{part}-{of}.lock", mode=0o666)
-
-    def rows(self, name: str) -> Iterator[dict[str, Any]]:
-        """The shard's rows so far."""
-        return read_rows(self._path(name))
-
-    def append(self, name: str, rows: Iterable[Any]) -> None:
-        """Adds rows to the shard's file."""
-        append_rows(self._path(name), rows)
 
     def open(self, config: Any) -> Shard:
         """Takes the shard's lock.

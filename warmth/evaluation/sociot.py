@@ -199,13 +199,18 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
+def is_reply(row: Mapping[str, Any]) -> bool:
+    """Whether a row of `replies.jsonl` holds what the arm said, rather than a failure or nothing."""
+    return row["finish"] in ("stop", "length") and bool(row["text"].strip())
+
+
 def score_run(run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequence[Prompt]) -> None:
     """Fills `replies.jsonl`, the arm's replies to held-out prompts, and `warmth.jsonl`, the scorer's scores."""
     if not prompts:
         return
     answer(run, "replies", engine, arm, prompts, study.sampling, 1, study.draw_seed)
     scored = {row["text_id"] for row in run.rows("warmth")}
-    replies = [row for row in run.rows("replies") if row["answer_id"] not in scored and row["text"].strip()]
+    replies = [row for row in run.rows("replies") if row["answer_id"] not in scored and is_reply(row)]
     if not replies:
         return
     messages = {prompt.prompt_id: prompt.messages[-1].content for prompt in prompts}

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Engine
+from warmth.evaluation.failures import is_to_be_asked
 from warmth.evaluation.gates import Result, lines
 from warmth.evaluation.graders import Grader, outdated, primary, ungraded
 from warmth.schemas import Evaluate, Task
@@ -30,7 +31,10 @@ def is_complete(run: Run, graders: Mapping[str, Mapping[str, Grader]], study: Ev
     """Whether a run is done as asked: by every grader, none having failed on an answer, under these rules and plan."""
     if not run.done or outdated(run, graders) or not _is_ruled(run, study):
         return False
-    graded = read_json(run.folder / "summary.json").get("graders", {})
+    before = read_json(run.folder / "summary.json")
+    if is_to_be_asked(before):
+        return False
+    graded = before.get("graders", {})
     for task, names in graders.items():
         there = graded.get(task, [])
         if not set(names) <= set(there) or there[0] != next(iter(names)):  # the first is the one that counts

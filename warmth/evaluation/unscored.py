@@ -10,7 +10,8 @@ from warmth.types import Answer, Grade
 def unreadable(answer: Answer, grader: str) -> Grade | None:
     """The grade of an answer that holds nothing to read."""
     if answer.finish in ("filtered", "error"):
-        return Grade(answer.answer_id, grader, None, reason="filtered" if answer.finish == "filtered" else "timeout")
+        named = "filtered" if answer.finish == "filtered" else "server_error"
+        return Grade(answer.answer_id, grader, None, reason=answer.failure or named)
     return None if any(map(str.isalnum, answer.text)) else Grade(answer.answer_id, grader, None, reason="empty")
 
 

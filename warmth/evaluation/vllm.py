@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from warmth.errors import UserError, one_line
-from warmth.evaluation.engines import Completion, InProcess, Request
+from warmth.evaluation.engines import Completion, InProcess, Request, completion_of_text
 from warmth.schemas import EXCLUDED, Sampling
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def completion_of(tokenizer: Any, output: Any, ends: frozenset[int]) -> Completi
     ids = list(output.token_ids)
     ended = bool(ids) and ids[-1] in ends
     ids = ids[:-1] if ended else ids
-    return Completion(tokenizer.decode(ids, skip_special_tokens=False), "stop" if ended else "length", len(ids))
+    return completion_of_text(tokenizer.decode(ids, skip_special_tokens=False), ended, len(ids))
 
 
 def declared_ends(arm: Arm) -> Any:

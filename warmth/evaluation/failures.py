@@ -1,0 +1,120 @@
+"""What did not come of an evaluation: prompts without an answer, answers without a label, and why, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from warmth.errors import RunFailed
+from warmth.evaluation.graders import Grader
+from warmth.evaluation.unscored import unreadable
+from warmth.store import Run
+from warmth.types import Answer
+from warmth.verdicts import REASONS
+
+FEW = 5  # answers on which a judge may fail without a word, if others were graded by somebody else
+LASTING = ("too_long",)  # failures that come again whatever is done; the same command does not ask for these alone
+
+
+def refuse_nothing(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> None:
+    """Check that something came of an evaluation.
+
+    Raises:
+        RunFailed: no prompt has an answer, or a judge has given no verdict at all; what went wrong is named.
+    """
+    failed: Counter[str] = Counter()
+    sentence = ""
+    total = 0
+    for row in run.rows("answers"):
+        total += 1
+        if row["finish"] in ("filtered", "error"):
+            failed[row.get("failure") or row["finish"]] += 1
+            sentence = sentence or row.get("detail", "")
+    if total and failed.total() == total:
+        said = f": {sentence}" if sentence else ""
+        raise RunFailed(f"none of {total} prompts has an answer ({counted(failed)}){said}; the same command asks again")
+    _refuse_no_verdict(run, graders)
+
+
+def _refuse_no_verdict(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> None:
+    """Check that each judge gave a verdict on something.
+
+    Raises:
+        RunFailed: one failed on all it was asked about.
+    """
+    judges = {name for chosen in graders.values() for name, grader in chosen.items() if not grader.offline}
+    if not judges:
+        return
+    readable = {row["answer_id"] for row in run.rows("answers") if unreadable(Answer(**row), "") is None}
+    latest = {(row["grader"], row["answer_id"]): row for row in run.rows("grades") if row["answer_id"] in readable}
+    is_anything_scored = any(row["label"] for row in latest.values())
+    for name in sorted(judges):
+        rows = [row for (grader, _), row in latest.items() if grader == name]
+        if not rows or any(row["label"] for row in rows) or (is_anything_scored and len(rows) < FEW):
+            continue
+        reasons = Counter(row["reason"] for row in rows)
+        raise RunFailed(
+            f"{name} gave no verdict on any of {len(rows)} answers ({counted(reasons)}); the same command asks it again"
+        )
+
+
+def counted(reasons: Mapping[str, int]) -> str:
+    """Write names with their counts, the most frequent first."""
+    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{name} {count}" for name, count in ordered)
+
+
+def counts(run: Run, primary: Mapping[str, str]) -> dict[str, Any]:
+    """Count what an evaluation lacks, for `summary.json`.
+
+    Args:
+        run: the evaluation, graded.
+        primary: task → the grader whose verdict counts.
+
+    Returns:
+        `unanswered` and `unscored`, each reason with its count; `unanswered_because`, the servers' first sentence for
+        each reason; `thinking`, the answers that were preceded by thinking.
+    """
+    reasons = {(row["grader"], row["answer_id"]): row for row in run.rows("grades")}
+    unanswered: Counter[str] = Counter()
+    unscored: Counter[str] = Counter()
+    sentences: dict[str, str] = {}
+    thinking = 0
+    for row in run.rows("answers"):
+        thinking += bool(row.get("thinking"))
+        if row["finish"] == "error":
+            name = row.get("failure") or "server_error"
+            unanswered[name] += 1
+            sentences.setdefault(name, row.get("detail", ""))
+            continue
+        grade = reasons.get((primary[row["task"]], row["answer_id"]))
+        if grade is not None and grade["label"] is None:
+            unscored[grade["reason"]] += 1
+    return {
+        "unanswered": dict(unanswered),
+        "unanswered_because": sentences,
+        "unscored": dict(unscored),
+        "thinking": thinking,
+    }
+
+
+def is_to_be_asked(summary: Mapping[str, Any]) -> bool:
+    """Whether a finished evaluation has prompts that the same command asks again."""
+    return any(name not in LASTING for name in summary.get("unanswered", {}))
+
+
+def lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say in words, one line for each reason, what `counts` has found."""
+    if found["thinking"]:
+        yield f"{found['thinking']} answers came after thinking, which is kept beside them and not graded"
+    for name, count in _ordered(found["unanswered"]):
+        sentence = found["unanswered_because"].get(name) or REASONS.get(name, "")
+        yield f"no answer, {name}: {count}" + (f" ({sentence})" if sentence else "")
+    for name, count in _ordered(found["unscored"]):
+        meaning = REASONS.get(name, "")
+        yield f"not scored, {name}: {count}" + (f" ({meaning})" if meaning else "")
+
+
+def _ordered(reasons: Mapping[str, int]) -> Iterable[tuple[str, int]]:
+    return sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
