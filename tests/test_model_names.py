@@ -1,4 +1,4 @@
-"""`model=` takes an entry, a hub id with a revision, or a folder; a hub model's shape and template come from its files."""
+"""`model=` takes an entry, a hub id with a revision, or a folder; a hub model is described by its files."""
 
 import os
 import re
@@ -65,7 +65,7 @@ def test_a_hub_model_is_evaluated_from_the_local_cache_under_its_own_name(hub_ca
     small = ["task=[seed_trivia]", "condition=[unmodified]", "beliefs=[none]", "limit=2", "warmth.prompts=0"]
     done = run("evaluate", hub_cache, tmp_path, "model=org/tiny", "recipe=none", *small, "gates=warn")
     assert done.returncode == 0, done.stderr
-    (folder,) = (tmp_path / "out" / "default" / "evaluate").glob("org--tiny-none-*")
+    (folder,) = (tmp_path / "out" / "default" / "evaluate").glob("org--tiny-none-*/")
     row = (folder / "answers.jsonl").read_text().splitlines()[0]
     assert '"model": "org--tiny"' in row
     assert '"arm": "original"' in row
