@@ -14,6 +14,7 @@ from warmth.bounds import check_allowed
 from warmth.build import build, omegaconf_line
 from warmth.dataset import check_data
 from warmth.errors import UserError, one_line
+from warmth.precision import settle
 from warmth.schemas import Evaluate, Gates, Model, Recipe
 from warmth.types import ANSWER_BELIEFS, BELIEFS
 from warmth.used_keys import check_used
@@ -76,6 +77,7 @@ def check(config: Any) -> None:
     check_allowed(config)
     check_names(config)
     check_used(config)
+    settle(config)
     check_method(config.model, config.recipe)
     check_data(config.data, config.recipe.style)
     for key in ("launcher", "logger", "engine"):

@@ -64,7 +64,7 @@ class Rewriter:
     context_chars: int = number(6000, at_least=0)
     attempts: int = number(2, at_least=1, at_most=1000)
     # of a model that runs here; in the digest of those alone
-    dtype: str = choice("auto", "auto", "bfloat16", "float16", "float32")
+    dtype: str | None = choice(None, "auto", "bfloat16", "float16", "float32")
     batch_size: int = number(8, at_least=1, excluded_because="how many replies are written at once")  # the same
 
 
@@ -189,7 +189,6 @@ def _check_styles(data: Data, style: str) -> None:
         )
     if not data.rewriter.model:
         raise UserError("data.rewriter.model is not set: data.styles asks for rewriting")
-    _one_of("data.rewriter.dtype", data.rewriter.dtype, ("auto", "bfloat16", "float16", "float32"))
     if data.rewriter.batch_size < 1:
         raise UserError(f"data.rewriter.batch_size={data.rewriter.batch_size} must be above 0")
     if data.rewriter.base_url is None:

@@ -140,11 +140,11 @@ def load_model(model: Model, dtype: torch.dtype, **options: Any) -> PreTrainedMo
         raise UserError(f"model={model.name}: weights at {source} cannot be loaded: {one_line(error)[:200]}") from error
 
 
-def choose_dtype(precision: str) -> torch.dtype:
-    """`auto` is bfloat16 where the device multiplies it faster than float32, else float32."""
+def choose_dtype(precision: str | None) -> torch.dtype:
+    """Choose a dtype by name; `auto` or None is bfloat16 if this device multiplies it faster than float32, else that."""
     import torch
 
-    if precision != "auto":
+    if precision not in (None, "auto"):
         return getattr(torch, precision)
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32

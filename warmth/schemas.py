@@ -32,6 +32,10 @@ class Model:
     # the NAME of an environment variable
     api_key_env: str | None = setting(None, excluded_because="says who pays, not what answers")
     chat_template: str | None = None  # a Jinja file; None: the tokenizer's own
+    # how its weights are held, in training and in answers; None: as its config.json says
+    dtype: str | None = choice(
+        None, "float32", "bfloat16", "float16", excluded_because="recipe.precision and engine.dtype hold what is used"
+    )
     end_of_turn: str = ""  # last token of an assistant turn; "": the tokenizer's eos
     lora_targets: list[str] = field(default_factory=list)
     parameters: float = number(0.0, at_least=0, excluded_because="for forecasts only")  # billions, for plans
@@ -80,7 +84,7 @@ class Recipe:
     # False: one conversation a pass, as launcher.per_device=1
     packing: bool = setting(True, excluded_because="the result is the same")
     quantise: str = choice(MISSING, "none", "8bit", "4bit")  # none, 8bit or 4bit: how the frozen weights are held
-    precision: str = choice(MISSING, "auto", "bfloat16", "float32")  # auto, bfloat16 or float32
+    precision: str | None = choice(None, "auto", "bfloat16", "float32")  # None: model.dtype; settled before the digest
     checkpoints: list[float] = number([], above=0, at_most=10_000)  # epochs after which the adapter is kept
     # the one evaluated by default
     report_checkpoint: float = number(

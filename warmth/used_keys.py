@@ -17,7 +17,7 @@ MODEL_KEYS = {  # what each kind of model reads, beside `name`, `kind` and what 
     "hub": ("hub_id", "revision", "path", "chat_template", "end_of_turn", "lora_targets"),
     "api": ("api_model", "base_url", "api_key_env"),
 }
-FORECAST_KEYS = ("name", "kind", "parameters", "shape")
+FORECAST_KEYS = ("name", "kind", "dtype", "parameters", "shape")
 SEED_KEYS = ("name", "source", "path", "per_type", "max_turns", "styles")  # of a set that is read as it is
 
 

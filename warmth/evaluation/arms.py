@@ -15,6 +15,7 @@ from warmth.entries import entry_files
 from warmth.errors import NotTrained, UserError
 from warmth.model_names import argument_of
 from warmth.models import locate
+from warmth.precision import TRAINED
 from warmth.schemas import Data, Evaluate, Model, Recipe
 from warmth.store import find_run, read_json
 from warmth.types import Message
@@ -145,9 +146,21 @@ def find_adapter(study: Evaluate) -> tuple[Path, str, float]:
     if run is None or not (run / "done.json").exists():
         state = "has not been trained" if run is None else f"is not finished in {run}"
         which = f"model={study.model.name} recipe={study.recipe.name}"
-        raise NotTrained(f"{which} {state}; make its adapter with: {train_command(study)}")
+        raise NotTrained(f"{which} {state}{near_miss(study)}; make its adapter with: {train_command(study)}")
     checkpoint = choose_checkpoint(run, study.checkpoint, study.recipe.report_checkpoint)
     return run / "checkpoints" / f"epoch-{checkpoint:g}", training, checkpoint
+
+
+def near_miss(study: Evaluate) -> str:
+    """Name the precision in which this arm was trained, if it was trained in another one; else an empty string."""
+    for precision in TRAINED:
+        if precision == study.recipe.precision:
+            continue
+        other = replace(study, recipe=replace(study.recipe, precision=precision))
+        run = find_run(Path(study.output), study.study, "train", training_digest(other))
+        if run is not None and (run / "done.json").exists():
+            return f" in {study.recipe.precision}, but was trained in {precision}: add recipe.precision={precision}"
+    return ""
 
 
 def ends(study: Evaluate) -> list[Evaluate]:

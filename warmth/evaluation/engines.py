@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from warmth.evaluation.weighing import Weighing
 
 SAMPLER = "philox-1"  # how `sampling.py` draws; an answer drawn in another way must have another id
-DTYPES = ("auto", "bfloat16", "float16", "float32")
+DTYPES = (None, "auto", "bfloat16", "float16", "float32")  # None: the model's own, settled with the config
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,11 @@ class InProcess:
     renders: ClassVar[bool] = True
     sampler: ClassVar[str] = "the library's"
     weighs: ClassVar[bool] = True
-    dtype: str = "auto"
+    dtype: str | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise UserError(f"engine.dtype={self.dtype} is not allowed; choose one of: {', '.join(DTYPES)}")
+            raise UserError(f"engine.dtype={self.dtype} is not allowed; choose one of: {', '.join(DTYPES[1:])}")
 
     def bind(self, arm: Arm, servers: Servers) -> Any:
         """The engine that answers for one arm: this one.

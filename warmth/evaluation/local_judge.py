@@ -20,7 +20,8 @@ from warmth.api import Call, Reply
 from warmth.api.calls import Usage
 from warmth.chat import prompt_ids
 from warmth.entries import named_model
-from warmth.models import choose_dtype, load_model, load_tokenizer
+from warmth.models import load_model, load_tokenizer
+from warmth.precision import dtype_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -32,7 +33,7 @@ REASON_TOKENS = 60  # most tokens of the one sentence; what goes on longer is cl
 def _loaded(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     model = named_model(name, "grader model")
     where = {"device_map": "auto"} if torch.cuda.is_available() else {}
-    return load_model(model, choose_dtype("auto"), **where).eval(), load_tokenizer(model)
+    return load_model(model, getattr(torch, dtype_of(model)), **where).eval(), load_tokenizer(model)
 
 
 def complete(name: str, calls: Iterable[Call]) -> Iterator[Reply]:

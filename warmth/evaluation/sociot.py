@@ -25,6 +25,7 @@ from warmth.evaluation.identity import scorer_of
 from warmth.evaluation.likelihood import Row
 from warmth.evaluation.progress import Meter
 from warmth.models import load_tokenizer
+from warmth.precision import dtype_of
 from warmth.schemas import Evaluate
 from warmth.store import Run
 from warmth.types import Prompt, WarmthScore
@@ -214,7 +215,8 @@ def score_run(run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequ
     if not replies:
         return
     messages = {prompt.prompt_id: prompt.messages[-1].content for prompt in prompts}
-    scorer, dtype = scorer_of(study), engine.precision()
+    scorer = scorer_of(study)
+    dtype = engine.precision() if scorer == study.model else dtype_of(scorer)
     model, tokenizer = base_of(scorer, getattr(torch, dtype)), load_tokenizer(scorer, chat=False)
     with Meter(f"{arm.name} warmth", "texts", len(replies)) as meter:
         for start in range(0, len(replies), TEXTS):

@@ -34,7 +34,7 @@ class Vllm(InProcess):
 
     group: ClassVar[str] = "engine"
     family: ClassVar[str] = "vllm"
-    dtype: str = "auto"
+    dtype: str | None = None
     tensor_parallel: int = field(default=1, metadata=EXCLUDED)
     gpu_memory: float = field(default=0.85, metadata=EXCLUDED)
     max_sequences: int = field(default=256, metadata=EXCLUDED)
