@@ -26,7 +26,7 @@ def main(study: Train) -> None:
         say(f"recipe={study.recipe.name} trains nothing: skipped")
         return
     run, launcher = Run(folder(study)), build(study.launcher, "launcher")
-    if run.done:
+    if run.done and study.rerun != "all":
         say(f"done already: {run.folder}")
         return
     if launcher.joins:

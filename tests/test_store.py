@@ -1,7 +1,9 @@
 """A run folder survives kills, and belongs to one process at a time."""
 
+import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +12,7 @@ import pytest
 
 from warmth.errors import UserError
 from warmth.schemas import Train
-from warmth.store import Run, read_json, read_rows
+from warmth.store import Run, read_json, read_rows, write_json
 
 
 def test_a_torn_last_line_is_left_out_and_then_overwritten(tmp_path):
@@ -93,3 +95,48 @@ def test_a_full_disk_leaves_whole_rows_only(tmp_path):
         (run.folder / "answers.jsonl").symlink_to("/dev/full")
         with pytest.raises(OSError, match="No space left"):
             run.append("answers", [{"a": 1}])
+
+
+def test_a_run_made_again_is_put_aside_and_removed_when_the_new_one_is_done(tmp_path):
+    study = Train(rerun="all")
+    old = Run(tmp_path / "m-warm-s0-abc")
+    with old.open(Train(rerun="failed")):
+        old.append("answers", [{"answer_id": "a"}])
+        old.finish({})
+    new = Run(old.folder)
+    with new.open(study):
+        assert list(new.rows("answers")) == []
+        assert next(tmp_path.rglob("done.json"), None) is None  # no report counts what was put aside
+        assert (tmp_path / "m-warm-s0-abc.replaced" / "answers.jsonl").exists()
+        new.finish({})
+    assert not (tmp_path / "m-warm-s0-abc.replaced").exists()
+
+
+def test_what_was_put_aside_outlives_a_second_attempt_that_breaks(tmp_path):
+    old = Run(tmp_path / "m-warm-s0-abc")
+    with old.open(Train(rerun="failed")):
+        old.append("answers", [{"answer_id": "a"}])
+        old.finish({})
+    for _ in range(2):
+        with pytest.raises(RuntimeError), Run(old.folder).open(Train(rerun="all")):
+            raise RuntimeError
+    assert (tmp_path / "m-warm-s0-abc.replaced" / "answers.jsonl").exists()
+
+
+def test_a_run_that_a_process_holds_is_not_put_aside(tmp_path):
+    held = Run(tmp_path / "m-warm-s0-abc")
+    with held.open(Train(rerun="failed")):
+        held.append("answers", [{"answer_id": "a"}])
+        with pytest.raises(UserError, match="in use by another process"):
+            Run(held.folder).put_aside()
+        assert len(list(held.rows("answers"))) == 1
+
+
+def test_a_full_disk_names_the_path_and_leaves_no_part(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.replace", full)
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / "x.json"))):
+        write_json(tmp_path / "x.json", {})
+    assert list(tmp_path.iterdir()) == []

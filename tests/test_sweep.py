@@ -19,7 +19,7 @@ from warmth.digest import ROOT, training_digest
 from warmth.errors import RunFailed, UserError
 from warmth.evaluation.points import folders_of
 from warmth.schemas import Evaluate, Train, register
-from warmth.store import Run, run_folder
+from warmth.store import Run, read_json, run_folder
 from warmth.sweep import chain
 from warmth.sweep.grid import Grid
 from warmth.sweep.sweep import Sweep
@@ -233,7 +233,7 @@ def test_a_wrong_experiment_to_follow_is_refused(sweep):
 def test_sigterm_ends_a_command_with_its_own_code_and_keeps_the_run(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from warmth import entry; from warmth.schemas import Train;"
-        "from warmth.store import Run\n"
+        "from warmth.store import Run, read_json\n"
         "def main(study):\n"
         "    with Run(Path(sys.argv[2].split('=')[1]) / 'run').open(study):\n"
         "        print('held', flush=True); time.sleep(60)\n"
@@ -261,11 +261,19 @@ def test_only_machine_0_of_a_run_starts_it_anew_and_goes_on_to_its_evaluation(lo
     (folder,) = TrainTask.folders(first)
     followed, ran = [], []
     monkeypatch.setattr(chain, "evaluate", lambda study, folders: followed.append(study.launcher["node"]))
+
+    def train_anew(study):
+        if study.launcher["node"] == 0:  # the other machine joins the run that this one opens
+            with Run(folder).open(study) as run:
+                run.finish({"loss": 2.0})
+        ran.append((study.launcher["node"], read_json(folder / "summary.json")["loss"]))
+
+    with Run(folder).open(second) as run:
+        run.finish({"loss": 1.0})
     for study in (second, first):
-        with Run(folder).open(study) as run:
-            run.finish({"loss": 1.0})
-        entry.carry_out(study, lambda study: ran.append((study.launcher["node"], folder.exists())), TrainTask.folders)
-    assert ran == [(1, True), (0, False)] and followed == [0]
+        entry.carry_out(study, train_anew, TrainTask.folders)
+    assert ran == [(1, 1.0), (0, 2.0)]
+    assert followed == [0]
 
 
 def test_two_users_may_share_a_study_folder(tmp_path):

@@ -83,12 +83,10 @@ def carry_out(study: Any, main: Callable[[Any], None], folders: Callable[[Any], 
     if isinstance(study, Train) and study.launcher.get("node", 0):
         main(study)  # machine 0 keeps the run: it alone starts it anew, notes what it took, and goes on from it
         return
-    if study.rerun == "all":
-        from warmth.store import Run
-        from warmth.sweep.sweep import discard
+    if getattr(study, "evaluate", None):
+        from warmth.sweep import chain
 
-        for folder in folders(study):
-            discard(Run(folder))
+        chain.experiment(study.evaluate)  # a name that does not exist is refused before the training
     forecasts = _forecasts(study, folders)
     main(study)
     if forecasts:
@@ -108,7 +106,7 @@ def _forecasts(study: Any, folders: Callable[[Any], list[Path]]) -> dict[Path, A
 
     if study.recipe.method == "none" and isinstance(study, Train):
         return {}
-    left = [folder for folder in folders(study) if not Run(folder).done]
+    left = [folder for folder in folders(study) if study.rerun == "all" or not Run(folder).done]
     if not left:
         return {}
     from warmth.sweep import plan

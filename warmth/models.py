@@ -141,7 +141,7 @@ def load_model(model: Model, dtype: torch.dtype, **options: Any) -> PreTrainedMo
 
 
 def choose_dtype(precision: str | None) -> torch.dtype:
-    """Choose a dtype by name; `auto` or None is bfloat16 if this device multiplies it faster than float32, else that."""
+    """Choose a dtype by name; `auto` or None is bfloat16 if this device multiplies it faster than float32."""
     import torch
 
     if precision not in (None, "auto"):

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import sys
@@ -44,10 +45,18 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file whole or not at all."""
+    """Write a JSON file whole or not at all.
+
+    Raises:
+        OSError: the disk is full or the file cannot be written; it names the path, and no part of the file stays.
+    """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -118,6 +127,28 @@ class Run:
         Raises:
             UserError: another process holds the run, or the folder cannot be written.
         """
+        self._acquire()
+        os.utime(self._lock.lock_file)
+        self._opened = time.monotonic()
+        self._released.clear()
+        threading.Thread(target=self._beat, daemon=True).start()
+        if getattr(config, "rerun", None) == "all":
+            self._put_aside()
+        for path in self.folder.glob("*.jsonl"):
+            drop_torn_line(path)
+        write_json(self.folder / "config.json", full_config(config))
+        path = self.folder / "provenance.json"
+        now = provenance()
+        write_json(path, now | {"earlier": earlier_commits(read_json(path), now) if path.exists() else []})
+        self.status("running")
+        return self
+
+    def _acquire(self) -> None:
+        """Take the lock of the run's folder, which is created.
+
+        Raises:
+            UserError: another process holds the run, or the folder cannot be written.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=1.0, poll_interval=0.02)  # a look by `is_held` takes it for a moment
@@ -128,18 +159,41 @@ class Run:
         if self._holder() != socket.gethostname() and self.last_status().get("state") == "running" and self.is_held():
             self._lock.release()  # a file system that keeps each machine's locks to itself
             raise UserError(f"{self.folder} is in use by {self._holder()}")
-        os.utime(self._lock.lock_file)
-        self._opened = time.monotonic()
-        self._released.clear()
-        threading.Thread(target=self._beat, daemon=True).start()
-        for path in self.folder.glob("*.jsonl"):
-            drop_torn_line(path)
-        write_json(self.folder / "config.json", full_config(config))
-        path = self.folder / "provenance.json"
-        now = provenance()
-        write_json(path, now | {"earlier": earlier_commits(read_json(path), now) if path.exists() else []})
-        self.status("running")
-        return self
+
+    @property
+    def _aside(self) -> Path:
+        return self.folder.with_name(f"{self.name}.replaced")
+
+    def put_aside(self) -> None:
+        """Move a run that is to be made again beside its folder, if no process holds it.
+
+        Raises:
+            UserError: another process holds the run.
+        """
+        if not self.folder.exists():
+            return
+        self._acquire()
+        try:
+            self._put_aside()
+        finally:
+            self._lock.release()
+
+    def _put_aside(self) -> None:
+        """Move what the folder holds beside it, until the run that replaces it is done.
+
+        Without their usual names, the marks of a run are not found by reports and overviews. What was put aside by a
+        command that broke is kept instead of what that command left.
+        """
+        if not any(self.folder.iterdir()):
+            return  # there was no run
+        if self._aside.exists():
+            shutil.rmtree(self.folder)
+        else:
+            self.folder.rename(self._aside)
+            for name in ("done.json", "status.json"):
+                if (self._aside / name).exists():
+                    (self._aside / name).rename(self._aside / f"{name}.replaced")
+        self.folder.mkdir()
 
     def last_status(self) -> dict[str, Any]:
         """What `status.json` says; empty where there is none, or none that can be read."""
@@ -201,8 +255,12 @@ class Run:
             return
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         partial.unlink(missing_ok=True)  # of a process that was killed and had this number
-        append_rows(partial, filter(wanted, self.rows(name)))
-        partial.replace(path)
+        try:
+            append_rows(partial, filter(wanted, self.rows(name)))
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.jsonl"
@@ -216,6 +274,7 @@ class Run:
         sizes = {str(path.relative_to(self.folder)): path.stat().st_size for path in files if path.name not in skipped}
         seconds = round(time.monotonic() - self._opened, 1)  # of this command; of an interrupted run, since it went on
         write_json(self.folder / "done.json", {"time": time.time(), "seconds": seconds, "files": sizes})
+        shutil.rmtree(self._aside, ignore_errors=True)  # of rerun=all: the old run is kept until the new one is whole
 
 
 def _is_whole(path: Path, size: int) -> bool:
@@ -250,12 +309,19 @@ def _row(row: Any) -> dict[str, Any]:
 
 
 def append_rows(path: Path, rows: Iterable[Any]) -> None:
-    """Adds rows to a JSONL file and waits until the disk has them."""
+    """Add rows to a JSONL file and wait until the disk has them.
+
+    Raises:
+        OSError: the disk is full or the file cannot be written; it names the path.
+    """
     lines = "".join(json.dumps(_row(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-    with path.open("ab") as stream:
-        stream.write(lines.encode("utf-8", errors="backslashreplace"))
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        with path.open("ab") as stream:
+            stream.write(lines.encode("utf-8", errors="backslashreplace"))
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def drop_torn_line(path: Path) -> None:

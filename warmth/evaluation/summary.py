@@ -29,7 +29,7 @@ Cell = dict[str, Any]
 
 def is_complete(run: Run, graders: Mapping[str, Mapping[str, Grader]], study: Evaluate) -> bool:
     """Whether a run is done as asked: by every grader, none having failed on an answer, under these rules and plan."""
-    if not run.done or outdated(run, graders) or not _is_ruled(run, study):
+    if study.rerun == "all" or not run.done or outdated(run, graders) or not _is_ruled(run, study):
         return False
     before = read_json(run.folder / "summary.json")
     if is_to_be_asked(before):

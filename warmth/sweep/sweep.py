@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 from time import sleep
@@ -137,7 +136,7 @@ class Sweep:
             return False
         if rerun == "all":
             for folder in job.runs:
-                discard(Run(folder))
+                Run(folder).put_aside()
             return True
         if rerun == "none" and any(state.name == "failed" for state in states.values()):
             self._leave_out(f"{job.name} has failed before: left as it is (rerun=none)")
@@ -169,12 +168,6 @@ def evaluation_folders(study: Any) -> list[Any]:
     from warmth.evaluation.points import folders_of
 
     return folders_of(study)
-
-
-def discard(run: Run) -> None:
-    """Removes a run that is to be made again from nothing; replies that were paid for are kept elsewhere."""
-    if run.folder.exists():
-        shutil.rmtree(run.folder)
 
 
 def say(line: str) -> None:
