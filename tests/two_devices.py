@@ -1,7 +1,7 @@
-"""Run the answering and scoring code on a model whose layers lie on two devices, without any: fake tensors know theirs.
+"""Run the answering and scoring code on a model whose layers lie on two devices: fake tensors know theirs.
 
-`python tests/two_devices.py` prints one line of JSON: for each case "ok", or the error. A process of its own, because it
-gives torch a second device type, which a process cannot take back.
+`python tests/two_devices.py` prints one line of JSON: for each case "ok", or the error. It is a process of its own
+because it gives torch a second device type, which a process cannot take back.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def move(module: nn.Module, device: str) -> None:
 
 
 def split(model: nn.Module) -> nn.Module:
-    """Put the second layer and all that follows on the second device, with the hooks that accelerate gives such a model."""
+    """Put the second layer and all that follows on the second device, with accelerate's hooks for such a model."""
     places = {
         "model.embed_tokens": "chip:0", "model.rotary_emb": "chip:0", "model.layers.0": "chip:0",
         "model.layers.1": "chip:1", "model.norm": "chip:1", "lm_head": "chip:1",

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warmth.errors import UserError
@@ -107,6 +108,19 @@ def set_device() -> None:
         ranks, there = os.environ.get("LOCAL_WORLD_SIZE", "1"), torch.cuda.device_count()
         raise UserError(f"launcher.ranks={ranks} is more than the {there} GPUs that this process may use")
     torch.cuda.set_device(local_rank())
+
+
+def free_bytes() -> list[int]:
+    """List the free bytes of each GPU this process may use; on a CPU those of main memory, [] if they are not known."""
+    import torch
+
+    if torch.cuda.is_available():
+        return [torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())]
+    path = Path("/proc/meminfo")
+    for line in path.read_text().splitlines() if path.exists() else ():
+        if line.startswith("MemAvailable"):
+            return [int(line.split()[1]) * 1024]
+    return []
 
 
 def gpus_needed(study: Train | Evaluate) -> int:

@@ -140,6 +140,24 @@ def load_model(model: Model, dtype: torch.dtype, **options: Any) -> PreTrainedMo
         raise UserError(f"model={model.name}: weights at {source} cannot be loaded: {one_line(error)[:200]}") from error
 
 
+def count_parameters(model: Model) -> int:
+    """Count a model's parameters from its configuration alone; no weights are read.
+
+    Raises:
+        UserError: the configuration cannot be found or reached.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    source, extra = locate(model)
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **extra)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model={model.name}: no configuration at {source}: {one_line(error)[:200]}") from error
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
+
+
 def choose_dtype(precision: str | None) -> torch.dtype:
     """Choose a dtype by name; `auto` or None is bfloat16 if this device multiplies it faster than float32."""
     import torch

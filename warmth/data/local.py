@@ -21,6 +21,7 @@ from warmth.chat import prompt_ids
 from warmth.dataset import Rewriter
 from warmth.digest import digest, model_identity
 from warmth.entries import named_model
+from warmth.loaded import placement
 from warmth.models import choose_dtype, load_model, load_tokenizer
 from warmth.output import output_of_text
 
@@ -66,8 +67,7 @@ class Local:
             return
         disable_progress_bar()  # of loading: it would tear our own progress lines
         tokenizer = load_tokenizer(self.model)
-        where = {"device_map": "auto"} if torch.cuda.is_available() else {}
-        weights = load_model(self.model, self.dtype, **where).eval()
+        weights = load_model(self.model, self.dtype, **placement(self.model, self.dtype)).eval()
         prompts = [prompt_ids(tokenizer, call.messages) for _, call in todo]
         order = sorted(range(len(todo)), key=lambda place: -len(prompts[place]))  # what needs most memory goes first
         for start in range(0, len(order), self.batch_size):

@@ -55,6 +55,20 @@ def blend(adapters: Sequence[tuple[Path, float]]) -> Path:
     return folder
 
 
+def whole_model(adapters: Sequence[tuple[Path, float]]) -> Path | None:
+    """Find the checkpoint that is a whole model (recipe.method=full) rather than an adapter; None if all are adapters.
+
+    Raises:
+        UserError: it is to be scaled, or to be added to another.
+    """
+    for folder, weight in adapters:
+        if (folder / "config.json").exists() and not (folder / CONFIG).exists():
+            if len(adapters) > 1 or weight != 1.0:
+                raise UserError(f"a dose scales an adapter; {folder} is a whole model (recipe.method=full)")
+            return folder
+    return None
+
+
 def _config(folder: Path) -> dict[str, Any]:
     config = read_json(folder / CONFIG)
     if config.get("peft_type") != "LORA" or config.get("use_rslora") or config.get("use_dora"):

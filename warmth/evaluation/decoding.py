@@ -7,17 +7,19 @@ import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from warmth import loaded
 from warmth.errors import UserError, one_line
+from warmth.evaluation.adapters import whole_model
 from warmth.evaluation.prefill import Batch
 from warmth.evaluation.sampling import Sampler
 from warmth.evaluation.steering import make_vector, steered
-from warmth.models import load_model, load_tokenizer
+from warmth.models import load_tokenizer
 from warmth.schemas import Model, Recipe
 from warmth.types import Conversation
 
@@ -99,9 +101,13 @@ def tokenizer_of(model: Model) -> PreTrainedTokenizerBase:
     return _tokenizer(json.dumps(asdict(model)))
 
 
-def base_of(model: Model, dtype: torch.dtype) -> PreTrainedModel:
-    """A model's own weights, on the GPUs where there are any; one model stays loaded between the jobs of a process."""
-    return _base(json.dumps(asdict(model)), dtype)
+def base_of(model: Model, dtype: torch.dtype, room: float = 0.0) -> PreTrainedModel:
+    """Return a model's own weights, loaded once; `room` is what answering will need beside them, in bytes.
+
+    Raises:
+        UserError: the weights cannot be found, or they do not fit the GPUs.
+    """
+    return loaded.load(model, dtype, "answers", room)
 
 
 @cache
@@ -109,17 +115,10 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase:
     return load_tokenizer(Model(**json.loads(model)))
 
 
-@lru_cache(maxsize=1)
-def _base(model: str, dtype: torch.dtype) -> PreTrainedModel:
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()  # of loading: it would tear our own progress lines
-    where = {"device_map": "auto"} if torch.cuda.is_available() else {}
-    return load_model(Model(**json.loads(model)), dtype, **where).eval()
-
-
 @contextmanager
-def weights(model: Model, dtype: torch.dtype, arm: Arm) -> Generator[PreTrainedModel]:
+def weights(
+    model: Model, dtype: torch.dtype, arm: Arm, room: float = 0.0, purpose: str = "answers"
+) -> Generator[PreTrainedModel]:
     """The base model as an arm has it: its adapters at their weights, its steering vector; untouched again afterwards.
 
     In float32 adapters are merged, which answers a quarter faster, and the layers they touched get their own weights
@@ -128,18 +127,17 @@ def weights(model: Model, dtype: torch.dtype, arm: Arm) -> Generator[PreTrainedM
     Raises:
         UserError: a folder holds no adapter that fits the model.
     """
-    base = base_of(model, dtype)
+    whole = whole_model(arm.adapters)
+    if whole is not None:
+        yield loaded.load(replace(model, path=str(whole)), dtype, purpose, room)
+        return
+    base = loaded.load(model, dtype, purpose, room)
     if arm.steering is not None:
         with steered(base, arm.steering, arm.dose):
             yield base
         return
     if not arm.adapters:
         yield base
-        return
-    if whole := [path for path, _ in arm.adapters if is_whole(path)]:
-        if len(arm.adapters) > 1 or arm.adapters[0][1] != 1.0:
-            raise UserError(f"a dose scales an adapter; {whole[0]} is a whole model (recipe.method=full)")
-        yield base_of(replace(model, path=str(whole[0])), dtype)
         return
     tuned = load_adapters(base, model, arm.adapters)
     if dtype != torch.float32:
@@ -168,11 +166,6 @@ def prepare_steering(arm: Arm, recipe: Recipe, conversations: Sequence[Conversat
     make_vector(arm.steering, conversations, recipe, base, tokenizer)
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether a checkpoint is a whole model rather than an adapter."""
-    return (folder / "config.json").exists() and not (folder / "adapter_config.json").exists()
-
-
 def adapted(tuned: Any) -> list[torch.nn.Module]:
     """The base model's own layers that adapters act on."""
     from peft.tuners.lora import LoraLayer
@@ -197,7 +190,7 @@ def load_adapters(base: PreTrainedModel, model: Model, adapters: Sequence[tuple[
             for name, (folder, _) in list(zip(names, adapters, strict=True))[1:]:
                 tuned.load_adapter(str(folder), adapter_name=name)
     except (OSError, ValueError, RuntimeError) as error:
-        _base.cache_clear()  # it may carry half an adapter
+        loaded.free()  # it may carry half an adapter
         raise UserError(f"{folder} holds no adapter for model={model.name}: {one_line(error)[:200]}") from error
     tuned.base_model.set_adapter(names)
     for layer in tuned.modules():

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from warmth.errors import UserError
+from warmth.memory import answering_memory, shape_of
 from warmth.output import output_of_text
-from warmth.schemas import EXCLUDED, Sampling
+from warmth.schemas import EXCLUDED, Model, Sampling
 from warmth.types import Finish, Message
 
 if TYPE_CHECKING:
@@ -192,7 +193,8 @@ class Transformers(InProcess):
         if not todo:
             return
         tokenizer = tokenizer_of(arm.model)
-        with weights(arm.model, getattr(torch, self.precision()), arm) as model:
+        room = self.room(arm.model, requests)
+        with weights(arm.model, getattr(torch, self.precision()), arm, room) as model:
             declared = getattr(model.generation_config, "eos_token_id", None)
             ends = end_ids(tokenizer, declared, arm.model.end_of_turn)
             for batch in todo:
@@ -221,8 +223,18 @@ class Transformers(InProcess):
         from warmth.evaluation.decoding import weights
         from warmth.evaluation.weighing import reply_log_probs
 
-        with weights(arm.model, getattr(torch, self.weighing_precision()), arm) as model:
+        with weights(arm.model, getattr(torch, self.weighing_precision()), arm, purpose="weighs") as model:
             yield from reply_log_probs(model, weighings)
+
+    def room(self, model: Model, requests: Sequence[Request]) -> float:
+        """Forecast the bytes that the largest batch needs beside the weights; 0 if the model's shape is not known."""
+        shape = shape_of(model)
+        if shape is None:
+            return 0.0
+        prompt = max(len(request.ids) for request in requests)
+        answer = max(request.max_new_tokens for request in requests)
+        width = 4 if self.precision() == "float32" else 2
+        return answering_memory(shape, min(self.batch_size, len(requests)), prompt, answer, width=width).activations
 
 
 def batches(requests: Sequence[Request], size: int) -> list[list[int]]:

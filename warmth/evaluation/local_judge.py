@@ -10,17 +10,17 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import torch
 from pydantic import BaseModel
 
+from warmth import loaded
 from warmth.api import Call, Reply
 from warmth.api.calls import Usage
 from warmth.chat import prompt_ids
 from warmth.entries import named_model
-from warmth.models import load_model, load_tokenizer
+from warmth.evaluation.decoding import tokenizer_of
 from warmth.precision import dtype_of
 
 if TYPE_CHECKING:
@@ -29,11 +29,9 @@ if TYPE_CHECKING:
 REASON_TOKENS = 60  # most tokens of the one sentence; what goes on longer is closed there
 
 
-@lru_cache(maxsize=1)
 def _loaded(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    model = named_model(name, "grader model")
-    where = {"device_map": "auto"} if torch.cuda.is_available() else {}
-    return load_model(model, getattr(torch, dtype_of(model)), **where).eval(), load_tokenizer(model)
+    judge = named_model(name, "grader model")
+    return loaded.load(judge, getattr(torch, dtype_of(judge)), "judges"), tokenizer_of(judge)
 
 
 def complete(name: str, calls: Iterable[Call]) -> Iterator[Reply]:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from warmth import loaded
 from warmth.digest import digest
 from warmth.errors import UserError
 from warmth.evaluation import likelihood
 from warmth.evaluation.answers import answer
 from warmth.evaluation.arms import Arm
-from warmth.evaluation.decoding import base_of
 from warmth.evaluation.engines import Engine
 from warmth.evaluation.identity import scorer_of
 from warmth.evaluation.likelihood import Row
@@ -217,7 +217,8 @@ def score_run(run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequ
     messages = {prompt.prompt_id: prompt.messages[-1].content for prompt in prompts}
     scorer = scorer_of(study)
     dtype = engine.precision() if scorer == study.model else dtype_of(scorer)
-    model, tokenizer = base_of(scorer, getattr(torch, dtype)), load_tokenizer(scorer, chat=False)
+    model = loaded.load(scorer, getattr(torch, dtype), "scores")  # beside the one that answers, if there is room
+    tokenizer = load_tokenizer(scorer, chat=False)
     with Meter(f"{arm.name} warmth", "texts", len(replies)) as meter:
         for start in range(0, len(replies), TEXTS):
             part = replies[start : start + TEXTS]
