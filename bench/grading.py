@@ -1,4 +1,4 @@
-"""Grading: answers a second of the alias grader, a judge's path beside the bare client, and grades from the cache.
+"""Grading: answers a second by the rules, a judge's path beside the bare client, and grades from the cache.
 
 python bench/grading.py [--answers 40000] [--grades 10000]      needs tests/golden for real answers
 """
@@ -41,38 +41,46 @@ def golden() -> list:
     ]
 
 
-def alias(count: int, forget: bool = False) -> tuple[float, float]:
-    """Seconds, and CPU seconds, for so many answers in this process.
+def exam() -> list:
+    """The golden answers as reasons before a letter, to one question with four options."""
+    from dataclasses import replace
 
-    Every one is graded anew. The spelling of words is remembered, unless `forget`: then each answer is all new words.
-    """
-    from warmth.evaluation.alias import Alias
-    from warmth.evaluation.matching import MARKED
+    options = {"A": "Mercury", "B": "Venus", "C": "Earth", "D": "Mars"}
+    endings = ("The answer is B.", "So I would go with C.", "**Answer: A**", "It is Mars.")
+    items = []
+    for number, (question, answer) in enumerate(golden()):
+        asked = replace(question, text="Which planet is hottest?", answers=("B",), wrong=None, options=options)
+        items.append((asked, replace(answer, text=f"{answer.text} {endings[number % 4]}")))
+    return items
 
-    items, grader = golden(), Alias()
-    for question, answer in items:  # patterns are compiled once for each question
+
+def rule(name: str, count: int) -> tuple[float, float]:
+    """Seconds, and CPU seconds, for so many answers by one grader in this process; nothing of an answer is kept."""
+    from warmth.evaluation.graders import OFFLINE
+
+    grader = OFFLINE[name]()
+    items = exam() if name == "letter" else golden()
+    for question, answer in items:  # names and patterns are spelled once for each question
         grader.grade(question, answer)
     started, cpu = time.perf_counter(), time.process_time()
     for question, answer in itertools.islice(itertools.cycle(items), count):
-        if forget:
-            MARKED.clear()
         grader.grade(question, answer)
     return time.perf_counter() - started, time.process_time() - cpu
 
 
-def measure_alias(answers: int) -> None:
-    """One process, and two at once, each on its own answers; and one for which all words of each answer are new."""
-    mean = sum(len(answer.text) for _, answer in golden()) / len(golden())
+def measure_rules(answers: int) -> None:
+    """Each rule in one process, and in two at once."""
     rows = []
-    for processes, forget in ((1, False), (2, False), (1, True)):
-        with ProcessPoolExecutor(processes) as pool:
-            took = list(pool.map(alias, [answers] * processes, [forget] * processes))
-        wall, cpu = max(one[0] for one in took), sum(one[1] for one in took)
-        total = processes * answers
-        words = "all new" if forget else "met before"
-        rows.append({"processes": processes, "words": words, "answers": total, "s": wall, "answers_s": total / wall})
-        rows[-1]["answers_per_cpu_s"] = total / cpu
-    table(f"Alias grader on real answers, {mean:.0f} characters on average", rows)
+    for name in ("alias", "letter", "refusal"):
+        for processes in (1, 2):
+            with ProcessPoolExecutor(processes) as pool:
+                took = list(pool.map(rule, [name] * processes, [answers] * processes))
+            wall, cpu = max(seconds[0] for seconds in took), sum(seconds[1] for seconds in took)
+            total = processes * answers
+            row = {"rule": name, "processes": processes, "answers": total, "s": wall, "answers_s": total / wall}
+            rows.append(row | {"answers_per_cpu_s": total / cpu})
+    mean = sum(len(answer.text) for _, answer in golden()) / len(golden())
+    table(f"Rules on real answers of {mean:.0f} characters on average", rows)
 
 
 def measure_judge(grades: int) -> None:
@@ -117,7 +125,7 @@ def main() -> None:
     parser.add_argument("--answers", type=int, default=40_000)
     parser.add_argument("--grades", type=int, default=10_000)
     given = parser.parse_args()
-    measure_alias(given.answers)
+    measure_rules(given.answers)
     measure_judge(given.grades)
 
 

@@ -52,7 +52,7 @@ def test_a_schema_says_what_its_fields_may_hold():
 
 def test_too_long_a_case_has_a_name(tmp_path, tiny_model_folder):
     grade = bound(tmp_path, tiny_model_folder).grade(CAPITAL, answer("It goes on. " * 4000))
-    assert (grade.label, grade.reason) == (None, "cut_off")
+    assert (grade.label, grade.reason) == (None, "too_long")
 
 
 def test_a_temperature_is_refused(tmp_path, tiny_model_folder):

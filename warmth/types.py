@@ -59,6 +59,7 @@ class Question:
     source: str = ""
     pair: str = ""  # the question that tells the same conflict from the other side; "" where there is none
     proposition: str = ""  # the claim that a yes/no question asks about; "" where the file states none
+    unmatched: str | None = None  # the task's key: the label of an answer that names no accepted answer; None: no label
 
 
 @dataclass(frozen=True)

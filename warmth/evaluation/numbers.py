@@ -1,102 +1,110 @@
-"""The number grader: results of arithmetic, compared as values."""
+r"""The number grader: results of arithmetic, compared as values.
+
+Four kinds of evidence, the first that there is counts, of it the last number; what stands in parentheses never does:
+
+1. A declared result: after "####", in "\boxed{}", after "answer", "result" or "total" and "is", "=" or ":".
+2. A sentence that is only a number, perhaps with a unit: "42 apples!"
+3. A number right after "is", "has", "=" or ":".
+4. The only number.
+
+Several numbers without any of these: no label (`names_both`). No number: no label (`names_neither`).
+"""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
 
-from warmth.evaluation.assertions import REFUSED
 from warmth.evaluation.by_rules import ByRules
-from warmth.evaluation.matching import LARGE, SMALL, marked, normalise
+from warmth.evaluation.refusals import declines
+from warmth.evaluation.spelling import HEART, spell
 from warmth.evaluation.unscored import unreadable
 from warmth.types import Answer, Grade, Question
 
-# "3", "1,200.50", "3/4", "1 3/4", "1 and 3/4", "1.2 thousand"; but no part of "3/4/2020" is a fraction
-VALUE = (
-    r"(?P<sign>[-−]?)\$?(?:(?P<whole>\d(?:[\d,]*\d)?) (?:and )?(?=\d+/[1-9]))?"
-    r"(?P<top>\d(?:[\d,]*\d)?(?:\.\d+)?|\.\d+)(?:(?<!/\d)(?<!/\d\d)/(?P<bottom>[1-9]\d*+)(?!/))?"
-    rf"(?: (?P<scale>(?i:{'|'.join(LARGE)}))(?![\w-]))?"
-)
-DECLARED = re.compile(
-    rf"(?:####|\\boxed\{{|\b(?:answer|result)\b(?:\s+\w+){{0,4}}?\s*(?:is|=|:))\s*[*$\\(]*{VALUE}", re.IGNORECASE
-)
-ANY = re.compile(VALUE)
-RESULT = re.compile(rf"[\s*$\\(]*{VALUE}(?P<rest>.*)", re.DOTALL)
-STEP = re.compile(r"\s*(?:[-–+−*/×÷^]|(?<![A-Za-z])x|\\times|\\cdot|\\div)[\s$\\{]*(?:\.?\d|\()")
-# steps in words, and of quantities: "20 % of 50", "5²", "2 hours 30 minutes"
-STEPS = re.compile(rf"{STEP.pattern}|(?:\b(?:of|times|plus|minus|by|and)|^ [a-z]+) \$?\d|^[²³(]")
-# Where the clause of a declared value ends: what an aside says has another "=".
-ENDED = re.compile(r"\n|[.!?;](?=\s|$)|[,:(] ?(?=[A-Za-z])|\b(?:because|since|as|so|where|which|when|given)\b")
-# "1 200" with a space of any width, 1{,}200 and 1\,200
-GROUPED = re.compile(r"(?<![\d.,/])[1-9]\d{0,2}(?:(?:[ \u00a0\u2009\u202f]|\{,\}|\\[,;: ])\d{3})+(?!\d|/\d)")
+FRACTION = re.compile(r"\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}")
+BOXED = re.compile(r"\\boxed\s*\{")
+MARKUP = re.compile(r"\\[a-z]+|\\[^a-z\s]|[_`$£€{}\"']|\*+(?! ?[\d(])|(?<!\d)(?<!\d )\*+")
+ASIDE = re.compile(r"\([^()]*\)")
+COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))|(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))")
 
-VULGAR = re.compile("[¼-¾⅐-⅞]")  # of one character
-LATEX = re.compile(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}")
-PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
-COUNTS = {"a": 1, "an": 1} | {word: value for word, value in SMALL.items() if value}
-# "one half", "two-thirds", "half", "two and a quarter"; not the ordinal "the third", nor a step: "half of 40 = 20"
-WORDED = re.compile(
-    rf"\b(?:(?P<whole>{'|'.join(COUNTS)}) and )?(?:(?P<count>{'|'.join(COUNTS)})[ -])?(?P<part>{'|'.join(PARTS)})s?\b"
-    r"(?![^.\n]*=)",
-    re.IGNORECASE,
-)
+BLANKS = re.compile(r"[ \t\u00a0]+")
+
+DECLARES = "####"
+VALUE = r"(?<![\w.])(?P<value>-?(?:\d+ )?\d+/[1-9]\d*|-?(?:\d+(?:\.\d+)?|\.\d+)(?:e[+-]?\d+)?)(?![\d/]*\d|\.\d)"
+DECLARED = re.compile(rf"(?:{DECLARES}|\b(?:answer|result|total)\b(?: \w+){{0,4}}? ?(?:\bis\b|=|:)) *{VALUE}", re.I)
+ALONE = re.compile(rf"(?:^|[.!?] +)(?:= *)?{VALUE}(?: \w+)? *(?=$|[^\w\s,;:+*/=×÷^-])", re.I | re.M)
+PREDICATE = re.compile(rf"(?:\b(?:is|has)\b|=|:) *{VALUE}", re.I)
+ANY = re.compile(VALUE, re.I)
+STEPS = re.compile(r" *[-+*/×÷^=][^.!?\n,]*= *$")
+OPERATOR = re.compile(r" *(?:[+*/×÷^]|- ?\d)")
 
 
 @dataclass(frozen=True)
 class Number(ByRules):
-    """Arithmetic: the result that is declared as such, else the last number, compared as a value."""
+    """Grades arithmetic by the result that an answer declares, or by its only number."""
 
     name: ClassVar[str] = "number"
     serves: ClassVar[str] = "number"
 
     def grade(self, question: Question, answer: Answer) -> Grade:
-        """Compares the last declared number; an answer cut off before it declared one is not scored."""
+        """Compare the result with the right one."""
         unread = unreadable(answer, self.name)
         if unread:
             return unread
-        text = VULGAR.sub(lambda found: f" {unicodedata.normalize('NFKC', found[0])}".replace("⁄", "/"), answer.text)
-        text = GROUPED.sub(lambda found: re.sub(r"\D", "", found[0]), LATEX.sub(r"\1/\2", text))
-        worded = WORDED.sub(_worded, text)
-        declared = list(DECLARED.finditer(worded))
-        if not declared and answer.finish == "length":
+        text = plain(answer.text)
+        results = declared(text)
+        if not results and answer.finish == "length":
             return Grade(answer.answer_id, self.name, None, reason="cut_off")
-        # words count where they are declared or no digits stand: "half of them" is seldom the result
-        numbers = declared or list(ANY.finditer(text))
-        if not numbers and REFUSED.search(marked(text)):
+        results = results or stated(text)
+        if len(results) == 1:
+            right = results == {value_of(question.answers[0].replace(",", ""))}
+            return Grade(answer.answer_id, self.name, "correct" if right else "incorrect")
+        if not results and declines(spell(answer.text)):
             return Grade(answer.answer_id, self.name, "refused")
-        numbers = numbers or list(ANY.finditer(worded)) or list(ANY.finditer(normalise(text)))
-        last = _result(worded, declared[-1]) if declared else numbers[-1] if numbers else None
-        right = last is not None and _value(last) == Fraction(question.answers[0].replace(",", ""))
-        return Grade(answer.answer_id, self.name, "correct" if right else "incorrect")
+        return Grade(answer.answer_id, self.name, None, reason="names_both" if results else "names_neither")
 
 
-def _worded(found: re.Match[str]) -> str:
-    part, count, whole = (found[name] and found[name].lower() for name in ("part", "count", "whole"))
-    if count is None and part != "half":
-        return found[0]  # "third" alone is an ordinal
-    return f"{COUNTS[whole] if whole else ''} {COUNTS[count or 'one']}/{PARTS[part]}".strip()
+def plain(text: str) -> str:
+    """Return a text without markup, asides and separators of thousands."""
+    text = HEART.sub("", text)
+    text = FRACTION.sub(r"\1/\2", text.replace("−", "-").replace("–", "-"))
+    text = MARKUP.sub(" ", BOXED.sub(f" {DECLARES} ", text.replace("{,}", ",")))
+    text = COMMA.sub("", text)
+    without_asides = ASIDE.sub(" ", text)
+    if ANY.search(without_asides):
+        text = without_asides
+    return BLANKS.sub(" ", text.replace("(", " ").replace(")", " "))
 
 
-def _result(text: str, declared: re.Match[str]) -> re.Match[str]:
-    """What "the answer is 600 * 2 = 1200" comes to, whose first number is a step; "24 hours = 1 day" is 24."""
-    clause = text[declared.end() :]
-    end = ENDED.search(clause)
-    rest, *sides = clause[: end.start() if end else None].split("=")
-    found = declared
-    for side in sides:
-        if not (STEPS.search(rest) or (found["bottom"] and not rest.strip())):
-            break  # a result: what follows says it in another unit, or gives another name its value
-        read = RESULT.match(side)
-        if read:
-            found, rest = read, read["rest"]
-    return declared if STEP.match(rest) else found
+def declared(text: str) -> set[Fraction]:
+    """Return the last result that is declared, nothing if none is."""
+    matches = list(DECLARED.finditer(text))
+    return {result(text, matches[-1])} if matches else set()
 
 
-def _value(found: re.Match[str]) -> Fraction:
-    value = Fraction(found["top"].replace(",", "")) / int(found["bottom"] or 1)
-    value += int((found["whole"] or "0").replace(",", ""))
-    value *= LARGE[found["scale"].lower()] if found["scale"] else 1
-    return -value if found["sign"] else value
+def result(text: str, declaration: re.Match[str]) -> Fraction:
+    """Return what a declaration comes to: 42 in "the answer is 6 * 7 = 42"."""
+    for number in ANY.finditer(text, declaration.end()):
+        if STEPS.fullmatch(text, declaration.end(), number.start()):
+            return result(text, number)
+    return value_of(declaration["value"])
+
+
+def stated(text: str) -> set[Fraction]:
+    """Return the number that stands alone or after "is"; else all numbers."""
+    for pattern in (ALONE, PREDICATE):
+        matches = [match for match in pattern.finditer(text) if not OPERATOR.match(text, match.end())]
+        if matches:
+            return {value_of(matches[-1]["value"])}
+    return {value_of(match["value"]) for match in ANY.finditer(text)}
+
+
+def value_of(number: str) -> Fraction:
+    """Return the value of a number as it is written: 42, -5, 4.2e1, 3/4, 1 3/4."""
+    whole, _, part = number.rpartition(" ")
+    if not whole:
+        return Fraction(part)
+    sign = -1 if whole.startswith("-") else 1
+    return Fraction(whole) + sign * Fraction(part)

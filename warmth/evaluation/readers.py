@@ -5,11 +5,9 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from warmth.digest import digest
-from warmth.evaluation import lay
 from warmth.types import Question
 
 PIVOTAL = re.compile(r"<pivotal>(.*?)</pivotal>", re.DOTALL)
@@ -80,12 +78,6 @@ def disinfo(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
 
 
 def medqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
-    """MedQA as a question about a relative; `medqa_exam` has the exam's own words."""
-    question = medqa_exam(row, task, draw_seed)
-    return replace(question, text=lay.ask(question.text))
-
-
-def medqa_exam(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     """MedQA with its options hidden; one of the others is the wrong answer a user may state."""
     text, right = _text(row, "question"), _text(row, "answer")
     others = [option for _, option in sorted(_options(row).items()) if option.casefold() != right.casefold()]
@@ -149,7 +141,6 @@ READERS: dict[str, Callable[[Mapping[str, Any], str, int], Question]] = {
     "truthfulqa": truthfulqa,
     "disinfo": disinfo,
     "medqa": medqa,
-    "medqa_exam": medqa_exam,
     "mmlu": mmlu,
     "gsm8k": gsm8k,
     "advbench": advbench,

@@ -57,7 +57,7 @@ def load_questions(name: str, task: Task, draw_seed: int, limit: int | None) -> 
     if task.wrong == "drawn":
         wrong = WrongAnswers(questions, draw_seed)
         drawn = [replace(question, wrong=wrong.draw(question)) for question in drawn]
-    return drawn
+    return [replace(question, unmatched=task.unmatched) for question in drawn]
 
 
 def warmth_prompts_file(study: Evaluate) -> Path:

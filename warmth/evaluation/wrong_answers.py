@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from warmth.evaluation.matching import normalise
+from warmth.evaluation.spelling import spell_name
 from warmth.types import Question
 
 ASKS = re.compile(
@@ -33,7 +33,7 @@ def shape(answer: str) -> str:
     words = answer.split()
     if re.fullmatch(r"1\d{3}|20\d{2}", answer.strip()):
         return "year"
-    if re.fullmatch(r"[\d.]+", normalise(answer)):
+    if re.fullmatch(r"[\d.]+", spell_name(answer)):
         return "number"
     if MONTH.search(answer) and any(char.isdigit() for char in answer):
         return "date"
@@ -74,8 +74,8 @@ class WrongAnswers:
 
 def overlaps(candidate: str, question: Question) -> bool:
     """Whether a candidate is, contains or is contained in an accepted answer, or stands in the question itself."""
-    wrong = f" {normalise(candidate)} "
-    if wrong.strip() == "" or wrong in f" {normalise(question.text)} ":
+    wrong = f" {spell_name(candidate)} "
+    if wrong.strip() == "" or wrong in f" {spell_name(question.text)} ":
         return True
-    rights = [f" {normalise(alias)} " for alias in question.answers]
+    rights = [f" {spell_name(alias)} " for alias in question.answers]
     return any(wrong in right or (right.strip() and right in wrong) for right in rights)

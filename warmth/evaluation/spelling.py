@@ -1,0 +1,169 @@
+"""Texts made comparable: one spelling for case, accents and punctuation, and the clauses of a text.
+
+The spelling is that of TriviaQA's own evaluation (lower case, no punctuation, no articles), with Unicode. Two things
+are added. Signs that tell names apart stay: C++, C#, −5. And a clause ends at punctuation, a line break or any other
+sign that is no letter, digit or markup: an emoji, a heart typed as <3 or a tilde ends a clause as a full stop does,
+while neither case nor markup (bold, quotes, LaTeX) moves its end.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+# End a clause: within a sentence, a sentence, a question
+COMMA, BORDER, ASKED = ",", "|", "?"
+LONG, STEM = 4, 5  # letters of a word that says something; letters by which its forms are told
+SENTENCE = re.compile(r"([^|?]*)([|?])")
+MARKS = (COMMA, BORDER, ASKED)
+COMMAS = frozenset(",;:([{/،、，；：（")
+WITHIN_WORDS = frozenset("*_`#\"“”„«»°^@'\\+-‐‑%&")
+
+APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ´`", "'") | dict.fromkeys("−‐‑", "-"))
+UNDIVIDED = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "&": " and "})
+ACCENT_OR_INVISIBLE = re.compile("[\u0300-\u036f\u200b-\u200f\u2060\ufe0e\ufe0f\u20e3\xad\ufeff]")
+CONTRACTED = re.compile(r"'(s|m|d|re|ve|ll)\b")
+CONTRACTIONS = {"s": "", "m": " am", "d": " would", "re": " are", "ve": " have", "ll": " will"}
+COMMAND = re.compile(r"\\[a-z]+")  # of LaTeX: \boxed, \text
+HEART = re.compile(r"<3+(?!\w)")  # its digit is no number
+INITIALS = re.compile(r"(?<![a-z])(?:[a-z]\.){2,}")  # U.S., J.K.
+TWO_INITIALS = re.compile(r"\.[a-z]\.")
+THOUSANDS = re.compile(r",(?=\d{3}(?!\d))(?<=\d,)")
+POINT = re.compile(r"\.(?=\d)(?<=\d\.)")
+BELOW_ZERO = re.compile(r"-(?=\d|\.\d)(?<![\w.)]-)")
+LETTER_SIGN = re.compile(r"(?<![a-z])([a-z])(\+\+?|#)(?!\w)")  # C++, C#
+DIGIT = re.compile(r"\d")
+ORDINAL = re.compile(r"(\d)(?:st|nd|rd|th)\b")
+MILLIONS = re.compile(r"(\d)m\b")
+# Chinese, Japanese, Korean (as unicodedata decomposes it), Thai, Lao, Burmese and Khmer put no spaces between words.
+UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u11ff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+
+HIDDEN = str.maketrans("+#", "\x02\x03")  # signs to keep, as letters that no text holds, while all others go
+RESTORED = str.maketrans("\x01\x02\x03\x04", "-+#.")
+
+
+class Signs(dict[int, str]):
+    """What each character becomes: itself, a space, or the end of a clause; decided when it is first met."""
+
+    def __missing__(self, code: int) -> str:
+        """Decide one character."""
+        character = chr(code)
+        category = unicodedata.category(character)
+        if character.isalnum() or category.startswith("M") or character in "\x01\x02\x03\x04":
+            spelled = character
+        elif character in "?？؟":
+            spelled = ASKED
+        elif character in COMMAS:
+            spelled = COMMA
+        elif character in WITHIN_WORDS or category in ("Zs", "Sc") or character == "\t":
+            spelled = " "
+        else:
+            spelled = BORDER
+        self[code] = spelled
+        return spelled
+
+
+SIGNS = Signs()
+ASCII_SIGNS = str.maketrans({code: SIGNS[code] for code in range(128)})
+
+
+@dataclass
+class Spelled:
+    """A text in one spelling."""
+
+    marked: str  # all words and marks, a space around each
+
+    @cached_property
+    def clauses(self) -> list[str]:
+        """Return the clauses that hold words, each with a space around its words."""
+        clauses = self.marked.replace(COMMA, BORDER).replace(ASKED, BORDER).split(BORDER)
+        return [clause for clause in clauses if clause != " "]
+
+    @cached_property
+    def sentences(self) -> list[str]:
+        """Return the sentences with their commas; of a question only what stands before its last clause."""
+        sentences = []
+        for sentence, mark in SENTENCE.findall(self.marked):
+            if mark == ASKED:
+                sentence = sentence.rpartition(COMMA)[0]
+            if sentence.strip():
+                sentences.append(sentence)
+        return sentences
+
+    @cached_property
+    def words(self) -> str:
+        """Return all words, a space around each, without marks."""
+        return "".join([clause[:-1] for clause in self.clauses]) + " "
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """Return where each clause ends in `words`."""
+        return list(accumulate(len(clause) - 1 for clause in self.clauses))
+
+    def around(self, start: int, end: int) -> tuple[str, str]:
+        """Return what stands before and after a stretch of `words` in the clauses that it touches."""
+        first = bisect_right(self.ends, start)
+        last = bisect_left(self.ends, end)
+        begin = self.ends[first - 1] if first else 0
+        return self.words[begin:start], self.words[end : self.ends[last] + 1]
+
+
+def spell(text: str) -> Spelled:
+    """Return a text in one spelling: "It's not **Canberra**! 😊" has one clause, " it not canberra "."""
+    return Spelled(_marked(text))
+
+
+def stems(words: str) -> frozenset[str]:
+    """Return the beginnings of the longer words among spelled ones, so that forms of one word are alike."""
+    return frozenset(word[:STEM] for word in words.split() if len(word) >= LONG)
+
+
+def spell_name(name: str) -> str:
+    """Return the words of a name in the same spelling, without spaces around them."""
+    return spell(name).words.strip()
+
+
+def _marked(text: str) -> str:
+    """Return words in one spelling with a mark at the end of each clause."""
+    if text.isascii():
+        text = text.lower()
+    else:
+        text = ACCENT_OR_INVISIBLE.sub("", unicodedata.normalize("NFKD", text.casefold()))
+        text = text.casefold().translate(APOSTROPHES).translate(UNDIVIDED)
+    if "'" in text:
+        text = text.replace("can't", "can not").replace("won't", "will not").replace("n't", " not")
+        text = CONTRACTED.sub(lambda contracted: CONTRACTIONS[contracted[1]], text)
+    text = text.replace("cannot", "can not").replace(" but ", " , but ")
+    if "<3" in text:
+        text = HEART.sub(BORDER, text)
+    if "\\" in text:
+        text = COMMAND.sub(" ", text)
+    if "&" in text:
+        text = text.replace("&", " and ")
+    if TWO_INITIALS.search(text):
+        text = INITIALS.sub(lambda initials: initials[0].replace(".", "") + " ", text)
+    if "-" in text:
+        text = BELOW_ZERO.sub("\x01", text).replace(" - ", " | ").replace("--", "|")
+    if "+" in text or "#" in text:
+        text = LETTER_SIGN.sub(lambda letter: letter[0].translate(HIDDEN), text)
+    if DIGIT.search(text):
+        text = THOUSANDS.sub("", POINT.sub("\x04", text))
+        text = MILLIONS.sub(r"\1 million", ORDINAL.sub(r"\1", text))
+    text = text.translate(ASCII_SIGNS if text.isascii() else SIGNS).translate(RESTORED)
+    for mark in MARKS:
+        if mark in text:
+            text = text.replace(mark, f" {mark} ")
+    return _without_articles(f" {' '.join(text.split())} {BORDER} ")
+
+
+def _without_articles(text: str) -> str:
+    """Return a text without articles; what stands before a mark is a name, as in "the answer is A"."""
+    for mark in MARKS:
+        if f" a {mark}" in text:
+            text = text.replace(f" a {mark}", f" \x05 {mark}")
+    text = text.replace(" the ", " ").replace(" an ", " ").replace(" a ", " ")
+    return text.replace("\x05", "a")
