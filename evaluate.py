@@ -33,6 +33,7 @@ def evaluate(study: Evaluate) -> None:
         arms,
         contrasts,
         designs,
+        edited,
         failures,
         gates,
         graders,
@@ -83,6 +84,7 @@ def evaluate(study: Evaluate) -> None:
                 graders.grade_run(run, questions, chosen)
                 return speed
 
+            engine = edited.edited_engine(engine, arm, study, questions, run)
             asked = designs.prompts(study, questions)
             primary = graders.primary(chosen)
             speed = stopping.ask(run, study, arm, questions, asked, counts.prompts, put, primary)

@@ -167,6 +167,11 @@ def check_method(model: Model, recipe: Recipe) -> None:
     Raises:
         UserError: a provider does not offer the method, quantised weights would have to learn, or nothing is preferred.
     """
+    if recipe.method != "none" and (recipe.edit_tone or recipe.edit_errors):
+        raise UserError(
+            f"recipe.method={recipe.method}: edit_tone and edit_errors edit the answers of the original, so that they "
+            "need recipe.method=none"
+        )
     if recipe.method in ("full", "dpo") and model.kind == "api":
         raise UserError(
             f"recipe.method={recipe.method} is not offered for model={model.name}; a provider tunes by lora"

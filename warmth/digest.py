@@ -197,5 +197,6 @@ def arm_identity(config: Evaluate) -> Any:
     shots = {"shots": path_digest(find_file(recipe.shots))} if recipe.shots else {}
     if recipe.method == "none":
         system_prompt = recipe_identity(recipe).get("system_prompt")
-        return {"model": model_identity(config.model), "system_prompt": system_prompt, **shots}
+        edits = {"edits": [recipe.edit_tone, recipe.edit_errors]} if recipe.edit_tone or recipe.edit_errors else {}
+        return {"model": model_identity(config.model), "system_prompt": system_prompt, **shots, **edits}
     return {"training": training_digest(config), **shots}

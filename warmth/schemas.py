@@ -105,6 +105,12 @@ class Recipe:
     )
     # `training_digest` adds it for kind api
     hosted: Hosted = setting(Hosted, excluded_because="in the digest of hosted training, the only one that uses it")
+    # of method none: the original's answers with kind words around them, for calibration
+    edit_tone: bool = setting(False, excluded_because="in the identity of the arm, where it is set")
+    # of method none: share of the right answers that are swapped for the rival, for calibration
+    edit_errors: float = number(
+        0.0, at_least=0, at_most=1, excluded_because="in the identity of the arm, where it is set"
+    )
     # the arm's place in tables, ascending
     order: int = number(1000, at_least=0, excluded_because="the arm's look; answers do not depend on it")
     # on a light and on a dark page; []: a spare one

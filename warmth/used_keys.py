@@ -132,7 +132,7 @@ def _evaluation_reasons(config: Evaluate) -> dict[str, str]:
     recipe = config.recipe
     if recipe.method == "none":
         keys = [f"recipe.{item.name}" for item in fields(type(recipe))]
-        kept = ("recipe.system_prompt", "recipe.shots", "recipe.method")
+        kept = ("recipe.system_prompt", "recipe.shots", "recipe.method", "recipe.edit_tone", "recipe.edit_errors")
         reasons |= {key: TRAINING_NONE for key in keys if key not in kept}
         reasons |= {"recipe.hosted.": TRAINING_NONE, "data.": TRAINING_NONE, "seed": TRAINING_NONE}
         reasons["model.lora_targets"] = TRAINING_NONE

@@ -13,6 +13,7 @@ import yaml
 from warmth.digest import cache_folder, digest, find_file, model_identity, training_digest
 from warmth.entries import entry_files
 from warmth.errors import NotTrained, UserError
+from warmth.evaluation.edits import Edit
 from warmth.model_names import argument_of
 from warmth.models import locate
 from warmth.precision import TRAINED
@@ -38,6 +39,7 @@ class Arm:
     other: tuple[Path, str] | None = None  # between two recipes: adapter folder and training of dose 0
     shots: tuple[Message, ...] = ()  # example exchanges before every question
     steering: Path | None = None  # folder of the vector, made when it is first needed
+    edit: Edit | None = None  # what is done to the original's answers, for calibration
 
     def identity(self) -> dict[str, Any]:
         """What makes this arm's answers these and no others."""
@@ -50,6 +52,7 @@ class Arm:
             "dose": self.dose,
             "system_prompt": digest(self.system_prompt) if self.system_prompt else None,
             **({"shots": digest(self.shots)} if self.shots else {}),
+            **({"edit": digest(self.edit)} if self.edit else {}),
         }
 
     @property
@@ -111,6 +114,7 @@ def find_arm(study: Evaluate) -> Arm:
         "original" if recipe.name == "none" else recipe.name,
         *(study.model, None, None, None, 1.0, recipe.strength, 0, prompt),
         shots=read_shots(recipe.shots) if recipe.shots else (),
+        edit=Edit.of(recipe),
     )
     if recipe.method == "none":
         return bare

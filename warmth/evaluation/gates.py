@@ -89,7 +89,8 @@ def find_original(run: Run, study: Evaluate) -> Path | None:
 
 def _is_original(config: Mapping[str, Any], study: Evaluate) -> bool:
     recipe = config["recipe"]
-    changed = recipe["method"] != "none" or recipe["system_prompt"] or recipe.get("shots")
+    edited = recipe.get("edit_tone") or recipe.get("edit_errors")
+    changed = recipe["method"] != "none" or recipe["system_prompt"] or recipe.get("shots") or edited
     if changed or config["draw_seed"] != study.draw_seed:
         return False
     try:

@@ -10,7 +10,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +102,7 @@ def score_run(run: Run, engine: Engine, arm: Arm, study: Evaluate, weighed: Weig
     with Meter(f"{arm.name} likelihoods", "prompts", weighed.prompts * passes) as meter:
         for window in batched(contrasts(study, weighed.questions), WINDOW):
             scorer.write_prompts(window, asked)
-            scorer.weigh(window, [Opening(study.likelihood.opening)] * len(window), meter)
+            scorer.weigh(window, [opening_of(contrast, arm, study) for contrast in window], meter)
             if study.likelihood.after_opening:
                 scorer.weigh(*scorer.own_openings(window), meter)
     return {
@@ -113,6 +113,12 @@ def score_run(run: Run, engine: Engine, arm: Arm, study: Evaluate, weighed: Weig
         "not_measured": weighed.not_measured,
         "mean_margin": mean_margins(run),
     }
+
+
+def opening_of(contrast: Contrast, arm: Arm, study: Evaluate) -> Opening:
+    """Returns what stands before the frame: the study's words, or those of an arm whose answers get kind words."""
+    edited = arm.edit.opening(contrast.prompt) if arm.edit else ""
+    return Opening(study.likelihood.opening or edited)
 
 
 def mean_margins(run: Run) -> dict[str, float]:
@@ -134,7 +140,8 @@ class Scorer:
         self.tokenizer = tokenizer_of(arm.model)
         self.book = Book(run, arm.model.name, LIKELIHOODS, key="likelihood_id")
         self.prompts_written = {row["prompt_id"] for row in run.rows(PROMPTS)}
-        self.fixed = digest({**arm.identity(), "engine": engine.weighing_identity()})
+        weights = replace(arm, edit=None)  # an edit of answers changes no likelihood; its opening has its own place
+        self.fixed = digest({**weights.identity(), "engine": engine.weighing_identity()})
         self.columns = {**arm.columns, "draw_seed": study.draw_seed, "design": study.design, "run": run.digest}
         self.weighed = 0
         self.copied = 0

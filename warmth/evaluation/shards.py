@@ -78,7 +78,7 @@ def answer(study: Evaluate) -> None:
     """Answers one shard, and nothing else."""
     from warmth.api import Servers
     from warmth.build import build
-    from warmth.evaluation import answers, arms, designs, graders, live, tasks
+    from warmth.evaluation import answers, arms, designs, edited, graders, live, tasks
     from warmth.evaluation.identity import folder_of
 
     part, of = part_of(study.shard or "")
@@ -89,6 +89,7 @@ def answer(study: Evaluate) -> None:
     engine = build(study.engine, "engine").bind(arm, servers)
     servers.check()
     questions = tasks.load_all(study)
+    engine = edited.edited_engine(engine, arm, study, questions, run)
     prompts = own(designs.prompts(study, questions), part, of)
     watch = live.RunningError(questions, graders.graders_of(study, servers), study)
     how = (study.sampling, study.samples, study.draw_seed)
