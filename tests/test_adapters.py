@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from warmth.errors import UserError
-from warmth.evaluation.adapters import blend
+from warmth.evaluation.adapters import blend, check_file
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.decoding import base_of, weights
 from warmth.schemas import Model
@@ -68,3 +68,49 @@ def test_adapters_of_different_layers_are_refused(adapters, tmp_path):
     (tmp_path / "adapter_config.json").write_text((second / "adapter_config.json").read_text())
     with pytest.raises(UserError, match="adapt different layers"):
         blend([(first, 0.5), (tmp_path, 0.5)])
+
+
+def copied(folder, target, change):
+    """A copy of an adapter folder whose tensors went through `change`."""
+    target.mkdir()
+    (target / "adapter_config.json").write_text((folder / "adapter_config.json").read_text())
+    save_file(change(load_file(folder / "adapter_model.safetensors")), target / "adapter_model.safetensors")
+    return target
+
+
+def test_an_adapter_whose_tensors_have_no_place_is_refused(adapters, tmp_path):
+    model, (first, _) = adapters
+    renamed = copied(first, tmp_path / "a", lambda tensors: {f"x.{name}": tensor for name, tensor in tensors.items()})
+    with pytest.raises(UserError, match="tensors have no place in it"):
+        merged(model, (renamed, 1.0))
+    assert merged(model, (first, 1.0)).isfinite().all()  # the base model is as it was
+
+
+def test_an_adapter_that_lacks_a_tensor_is_refused(adapters, tmp_path):
+    model, (first, _) = adapters
+    shorter = copied(first, tmp_path / "a", lambda tensors: dict(list(tensors.items())[:-1]))
+    with pytest.raises(UserError, match="1 of its own are missing"):
+        merged(model, (shorter, 1.0))
+
+
+def test_an_adapter_with_numbers_that_are_not_finite_is_refused(adapters, tmp_path):
+    model, (first, _) = adapters
+    broken = copied(
+        first, tmp_path / "a", lambda tensors: {name: tensor * torch.nan for name, tensor in tensors.items()}
+    )
+    with pytest.raises(UserError, match="not finite"):
+        merged(model, (broken, 1.0))
+
+
+def test_a_damaged_file_is_refused_by_its_header(adapters, tmp_path):
+    _, (first, _) = adapters
+    check_file(first)
+    whole = (first / "adapter_model.safetensors").read_bytes()
+    folder = copied(first, tmp_path / "a", dict)
+    for content, words in ((whole[:-4], "cut off"), (whole[:20], "damaged"), (b"", "damaged")):
+        (folder / "adapter_model.safetensors").write_bytes(content)
+        with pytest.raises(UserError, match=words):
+            check_file(folder)
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    with pytest.raises(UserError, match="only safetensors"):
+        check_file(folder)

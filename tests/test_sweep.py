@@ -233,7 +233,7 @@ def test_a_wrong_experiment_to_follow_is_refused(sweep):
 def test_sigterm_ends_a_command_with_its_own_code_and_keeps_the_run(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from warmth import entry; from warmth.schemas import Train;"
-        "from warmth.store import Run, read_json\n"
+        "from warmth.store import Run\n"
         "def main(study):\n"
         "    with Run(Path(sys.argv[2].split('=')[1]) / 'run').open(study):\n"
         "        print('held', flush=True); time.sleep(60)\n"

@@ -16,6 +16,64 @@ from warmth.store import read_json
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
+def check_file(folder: Path) -> None:
+    """Check that a LoRA adapter's file is whole, before anything heavy is loaded.
+
+    Reads the header alone: a safetensors file begins with the header's length (8 bytes) and the header, a JSON object
+    that says where each tensor lies.
+
+    Raises:
+        UserError: the folder has no safetensors file, it is cut off, or it holds no low-rank factors.
+    """
+    if not (folder / CONFIG).exists():
+        return  # a whole model, of recipe.method=full
+    file = folder / WEIGHTS
+    if not file.is_file():
+        raise UserError(f"{folder} holds no {WEIGHTS}; only safetensors are read")
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(min(length, file.stat().st_size)))
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        end = max(entry["data_offsets"][1] for entry in tensors.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} is damaged: its header cannot be read; train this arm again with rerun=all") from error
+    if file.stat().st_size != 8 + length + end:
+        raise UserError(f"{file} is cut off or too long; train this arm again with rerun=all")
+    if not any(".lora_A." in name for name in tensors):
+        raise UserError(f"{file} holds no low-rank factors (names with .lora_A.): it would adapt nothing")
+
+
+def check_placed(tuned: Any, name: str, folder: Path) -> None:
+    """Check that a loaded adapter is the file's: every tensor in its place, none missing, every number finite.
+
+    Args:
+        tuned: the PEFT model.
+        name: the adapter's name in it.
+        folder: where the adapter was read.
+
+    Raises:
+        UserError: the adapter would adapt nothing, or only a part.
+    """
+    from peft import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    placed = get_peft_model_state_dict(tuned, adapter_name=name)
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        stored = set(file.keys())
+    strange = sorted(stored - placed.keys())
+    missing = sorted(placed.keys() - stored)
+    if strange or missing:
+        example = strange[0] if strange else missing[0]
+        raise UserError(
+            f"{folder / WEIGHTS} does not fit this model: {len(strange)} tensors have no place in it, "
+            f"{len(missing)} of its own are missing; for example {example}"
+        )
+    broken = [key for key, tensor in placed.items() if not tensor.isfinite().all()]
+    if broken:
+        raise UserError(f"{folder / WEIGHTS} holds numbers that are not finite, in {broken[0]}; train this arm again")
+
+
 def blend(adapters: Sequence[tuple[Path, float]]) -> Path:
     """A folder whose adapter adds the weighted sum of these: their low-rank factors side by side, exactly.
 

@@ -13,12 +13,13 @@ import yaml
 from warmth.digest import cache_folder, digest, find_file, model_identity, training_digest
 from warmth.entries import entry_files
 from warmth.errors import NotTrained, UserError
+from warmth.evaluation.adapters import check_file
 from warmth.evaluation.edits import Edit
 from warmth.model_names import argument_of
 from warmth.models import locate
 from warmth.precision import TRAINED
 from warmth.schemas import Data, Evaluate, Model, Recipe
-from warmth.store import find_run, read_json
+from warmth.store import Run, find_run, read_json
 from warmth.types import Message
 from warmth.user_rows import text_of, user_rows
 
@@ -147,12 +148,14 @@ def find_adapter(study: Evaluate) -> tuple[Path, str, float]:
                 f"run={given}: its model, data or prompt files have changed since (their digest is now {training})"
             )
         run = given
-    if run is None or not (run / "done.json").exists():
+    if run is None or not Run(run).done:
         state = "has not been trained" if run is None else f"is not finished in {run}"
         which = f"model={study.model.name} recipe={study.recipe.name}"
         raise NotTrained(f"{which} {state}{near_miss(study)}; make its adapter with: {train_command(study)}")
     checkpoint = choose_checkpoint(run, study.checkpoint, study.recipe.report_checkpoint)
-    return run / "checkpoints" / f"epoch-{checkpoint:g}", training, checkpoint
+    folder = run / "checkpoints" / f"epoch-{checkpoint:g}"
+    check_file(folder)
+    return folder, training, checkpoint
 
 
 def near_miss(study: Evaluate) -> str:

@@ -15,7 +15,7 @@ import torch
 
 from warmth import loaded
 from warmth.errors import UserError, one_line
-from warmth.evaluation.adapters import whole_model
+from warmth.evaluation.adapters import check_placed, whole_model
 from warmth.evaluation.prefill import Batch
 from warmth.evaluation.sampling import Sampler
 from warmth.evaluation.steering import make_vector, steered
@@ -192,6 +192,12 @@ def load_adapters(base: PreTrainedModel, model: Model, adapters: Sequence[tuple[
     except (OSError, ValueError, RuntimeError) as error:
         loaded.free()  # it may carry half an adapter
         raise UserError(f"{folder} holds no adapter for model={model.name}: {one_line(error)[:200]}") from error
+    try:
+        for name, (folder, _) in zip(names, adapters, strict=True):
+            check_placed(tuned, name, folder)
+    except UserError:
+        loaded.free()  # it carries an adapter that does not fit
+        raise
     tuned.base_model.set_adapter(names)
     for layer in tuned.modules():
         if isinstance(layer, LoraLayer):
