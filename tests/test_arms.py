@@ -87,7 +87,7 @@ def test_an_arm_that_was_not_trained_names_the_command_that_does(study, monkeypa
     monkeypatch.setattr(sys, "argv", argv)
     with pytest.raises(UserError) as caught:
         find_arm(study)
-    command = f"python train.py model={study.model.path} recipe=warm seed=0 recipe.rank=4 experiment=demo_train"
+    command = f"python train.py model=a/b@{'0' * 40} recipe=warm seed=0 recipe.rank=4 experiment=demo_train"
     assert str(caught.value).endswith(command)
 
 
