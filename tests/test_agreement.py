@@ -13,9 +13,9 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from study_fixture import write_study
 
 from warmth.agreement import page
-from warmth.analysis import grading
 from warmth.analysis.agreement import alpha, corrected, jackknife, kappa, share
 from warmth.analysis.effects import clustered_mean
+from warmth.analysis.report.sections.graders import bridge_table, correction_table
 from warmth.analysis.rows import load
 from warmth.evaluation import attacks
 from warmth.verdicts import Rule
@@ -104,8 +104,7 @@ def test_a_grader_that_likes_warm_answers_is_found_out_and_corrected(warmth, fol
     assert (found["corrected"]["scored"], found["corrected"]["answers"]) == (counted, every) and counted < every
     said = f"of scored answers only: {counted:,} of {every:,}"
     assert said in warmth("agreement", tmp_path / "L.csv", folder)[1]
-    graded = grading.build(load([folder]), tmp_path / "L.csv")
-    assert grading.correction_table(graded).caption.endswith(f"{said[0].upper()}{said[1:]}.")
+    assert correction_table(found["corrected"]).caption.endswith(f"{said[0].upper()}{said[1:]}.")
 
 
 def test_refusals_by_the_studys_phrases_are_counted_three_ways_whatever_the_labels_say():
@@ -190,7 +189,7 @@ def test_a_second_judge_gives_agreement_and_a_bridge(warmth, tmp_path):
     assert set(bridge) == {"original", "warm"}
     assert all(row["rate_second"] > row["rate_first"] and row["low"] > 0 for row in bridge.values())
     found["bridge"] = [row | {"model": model} for model in "ab" for row in bridge.values()]
-    table = grading.bridge_table(pd.DataFrame(found["bridge"]))
+    table = bridge_table(pd.DataFrame(found["bridge"]))
     assert [row[0].text for row in table.rows] == ["a", "a", "b", "b"] and table.columns[:2] == ["Model", "Arm"]
     shown = page(made)[-1]  # on the terminal as well
     assert [column.header for column in shown.columns][:2] == ["Model", "Arm"]

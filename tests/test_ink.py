@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from warmth.analysis.ink import bar, css_colours, place_labels, point_id
-from warmth.analysis.page import TEMPLATES
+from warmth.analysis.report.page import TEMPLATES
 
 PAPER = re.findall(r"--paper:(#[0-9a-f]{6})", (TEMPLATES / "report.css").read_text(encoding="utf-8"))
 

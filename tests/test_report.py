@@ -19,9 +19,18 @@ from browser import browse
 from rich.console import Console
 from study_fixture import write_evaluation, write_study
 
-from warmth.analysis import cells, effects, figures, own_figures, page, published_against, report, tables, wording
-from warmth.analysis.cells import headline_table
+from warmth.analysis import effects, figures, own_figures, published_against, report, tables, wording
 from warmth.analysis.ink import point_id, reply_id
+from warmth.analysis.report.kernel import Cell, tables_of, without_model
+from warmth.analysis.report.page import render, unbroken
+from warmth.analysis.report.sections.answer import answer_sentences, gates, headline_table
+from warmth.analysis.report.sections.controls import controls
+from warmth.analysis.report.sections.differences import condition_cells
+from warmth.analysis.report.sections.errors import matrix
+from warmth.analysis.report.sections.provenance import commands
+from warmth.analysis.report.sections.published import published_rows
+from warmth.analysis.report.sections.refusals import refusals
+from warmth.analysis.report.study import QUESTION, Study
 from warmth.verdicts import Rule
 
 MARKUP = '<img src=x onerror="document.title=1">'
@@ -51,6 +60,14 @@ def out(made: report.Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report") / "out"
     report.write(made, folder)
     return folder
+
+
+def page_of(study: Study, **frames: pd.DataFrame) -> str:
+    """The page of a study, with some of the frames that its sections share replaced."""
+    changed = replace(study)
+    changed.__dict__.update(frames)
+    made = report.of_study(changed)
+    return render(changed, made.sections, made.points)
 
 
 def spoil(value: Any, arm: str) -> Any:
@@ -141,7 +158,7 @@ def test_the_same_rows_make_the_same_page(small, tmp_path):
 
 
 def test_the_first_sentence_says_what_the_interval_allows(made):
-    first, control, warmth = page.answer(made)
+    first, control, warmth = answer_sentences(made.study)
     assert first.startswith("The warm arm is wrong more often than the original: +")
     assert "untransformed" in control and warmth.startswith("Replies of the warm arm read warmer")
 
@@ -191,29 +208,29 @@ def test_the_answer_over_models_is_the_clustered_mean_of_all_their_pairs(tmp_pat
             text = path.read_text().replace('"scorer": "smollm2"', '"scorer": "gpt2"').replace('"smollm2"', f'"{name}"')
             path.write_text(text.replace('"answer_id": "', f'"answer_id": "{name}'))
     made = report.build([tmp_path])
-    pairs = effects.pair(made.rows.answers)
+    pairs = effects.pair(made.study.rows.answers)
     warm = pairs[pairs["arm"].eq("warm")]
     mean = effects.clustered_mean(warm["difference"].to_numpy(), warm["question_id"].to_numpy())
     by_model = sorted(wording.points(rows["difference"].mean()) for _, rows in warm.groupby("model"))
-    first, control, warmth = page.answer(made)
+    first, control, warmth = answer_sentences(made.study)
     assert f"over 2 models: {wording.points(mean.value)} points (95" in first and mean.clusters == 48
     assert f"interval {wording.span(mean.low, mean.high, sign=True)};" in first
     assert f"; from {by_model[0]} to {by_model[1]} by model, wrong more often in all." in first
     assert "the untransformed arm over 2 models: +" in control and "by model, warmer in all." in warmth
     for path in (*tmp_path.glob("two/demo/evaluate/*-untransformed-*"), *tmp_path.glob("one/demo/evaluate/*-none-*")):
         shutil.rmtree(path)
-    first, control, warmth = page.answer(report.build([tmp_path]))
+    first, control, warmth = answer_sentences(report.build([tmp_path]).study)
     assert "than the original in two: +" in first and "the untransformed arm in one: +" in control
 
 
 def test_without_an_original_the_answer_is_that_of_the_control(tmp_path):
     root = write_study(tmp_path / "study", arms=("untransformed", "warm"), training=False)
-    (sentence, *_) = page.answer(report.build([root]))
+    (sentence, *_) = answer_sentences(report.build([root]).study)
     assert sentence.startswith("The warm arm is wrong more often than the untransformed arm: +")
 
 
 def test_models_share_one_axis_of_differences_and_stand_side_by_side_where_there_is_one_arm(made):
-    shown = made.differences[made.differences["arm"].eq("warm")]
+    shown = made.study.differences[made.study.differences["arm"].eq("warm")]
     both = pd.concat([shown.assign(model="one"), shown.assign(model="two", difference=shown["difference"] * 2)])
     both["high"] = both[["difference", "high"]].max(axis=1)
     ticks = [
@@ -221,7 +238,7 @@ def test_models_share_one_axis_of_differences_and_stand_side_by_side_where_there
         for place, name in enumerate(("one", "two"))
     ]
     assert ticks[0] == ticks[1] and len(ticks[0]) > 2
-    conditions = report.condition_cells(effects.pair(made.rows.answers), made.differences)
+    conditions = condition_cells(effects.pair(made.study.rows.answers), made.study.differences)
     warm = conditions[conditions["arm"].eq("warm")]
     drawn = figures.contexts(pd.concat([warm.assign(model=name) for name in ("one", "two", "three")]))
     width, height = map(float, re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn.inline).groups())
@@ -229,13 +246,13 @@ def test_models_share_one_axis_of_differences_and_stand_side_by_side_where_there
 
 
 def test_five_models_make_figures_that_fit_a_page_and_the_scatter_starts_with_all_of_them(made):
-    answers = pd.concat([made.rows.answers.assign(model=name) for name in "abcde"], ignore_index=True)
+    answers = pd.concat([made.study.rows.answers.assign(model=name) for name in "abcde"], ignore_index=True)
     pairs = effects.pair(answers)
     differences = effects.differences(pairs)
-    cells = report.condition_cells(pairs, differences)
+    cells = condition_cells(pairs, differences)
     pooled, one = (cells[cells["model"].eq(name)].set_index(["arm", "context", "belief"]) for name in ("", "a"))
     assert np.allclose(pooled["difference"], one["difference"]) and (pooled["pairs"] == 5 * one["pairs"]).all()
-    losses = pd.concat([made.rows.losses.assign(model=name) for name in "abcde"])
+    losses = pd.concat([made.study.rows.losses.assign(model=name) for name in "abcde"])
     drawn = [figures.contexts(cells), figures.losses(losses), own_figures.changes(differences)]
     assert drawn[0].inline.index("all models: warm") < drawn[0].inline.index("a: warm")
     for figure, panels in zip(drawn, (6 * 3, 5, 5), strict=True):
@@ -246,8 +263,8 @@ def test_a_long_name_above_a_panel_takes_several_lines(made):
     long = "a name of forty characters, maker, size"
     told = {"arm": "warm"} | dict.fromkeys(("score", "score_low", "score_high", "rate", "low", "high"), 0.1)
     headline = pd.DataFrame([{"model": name, **told} for name in (long, "b")])
-    shifts, losses = (pd.concat([x, x.assign(model=long)]) for x in (made.differences, made.rows.losses))
-    tasks = own_figures.lines(made.rows.answers.assign(task=long))
+    shifts, losses = (pd.concat([x, x.assign(model=long)]) for x in (made.study.differences, made.study.rows.losses))
+    tasks = own_figures.lines(made.study.rows.answers.assign(task=long))
     drawn = [
         figures.frontier(headline, {}),
         figures.losses(losses),
@@ -259,7 +276,7 @@ def test_a_long_name_above_a_panel_takes_several_lines(made):
 
 
 def test_the_scatters_axes_fit_the_points(made):
-    cells = report.condition_cells(effects.pair(made.rows.answers), made.differences)
+    cells = condition_cells(effects.pair(made.study.rows.answers), made.study.differences)
     near = cells.assign(rate_arm=0.5, rate_reference=0.4)
     near[["arm_low", "arm_high", "reference_low", "reference_high"]] = [0.48, 0.52, 0.38, 0.42]
     assert figures._ends(near) == (35, 55)
@@ -270,7 +287,7 @@ def test_regressions_and_corrected_p_values_stand_on_the_page_and_in_the_tables(
     assert 'id="table-regressions"' in text and "p, Holm" in text and 'id="published"' not in text
     effects = list(csv.DictReader((out / "tables" / "regressions.csv").open(encoding="utf-8-sig", newline="")))
     assert {(row["arm"], row["model"]) for row in effects} >= {("warm", "1"), ("warm", "4")}
-    tested = made.differences[made.differences["p"].notna()]
+    tested = made.study.differences[made.study.differences["p"].notna()]
     assert set(tested["correction_family"]) == {"overall", "single cells"}
     assert (tested["p"] <= tested["p_bh"]).all() and (tested["p_bh"] <= tested["p_holm"]).all()
 
@@ -332,19 +349,23 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
 
 
 def test_of_several_checkpoints_and_strengths_the_page_speaks_of_the_one_to_report_and_its_control(swept):
-    assert "At epoch 2: untransformed, warm." in swept.rows.warnings
-    first, control, warmth = page.answer(swept)
+    assert "At epoch 2: untransformed, warm." in swept.study.rows.warnings
+    first, control, warmth = answer_sentences(swept.study)
     assert first.startswith("The warm arm is wrong more often than the original: +")
     assert "than the untransformed arm: +" in control
     assert "than those of the untransformed arm (" in warmth
-    assert set(swept.controls["reference"]) == {"untransformed"}
+    assert set(swept.study.controls["reference"]) == {"untransformed"}
     assert "Lines: from the untransformed arm, so that" in swept.drawings["frontier"].caption
-    ours = next(row for row in swept.supplement.published if row.quantity == "TriviaQA, rise")
-    pairs = effects.pair(swept.rows.answers)
+    ours = next(
+        row
+        for row in published_rows(swept.study.answers, swept.study.reported, swept.study.settings)
+        if row.quantity == "TriviaQA, rise"
+    )
+    pairs = effects.pair(swept.study.rows.answers)
     bare = pairs["task"].eq("triviaqa") & pairs["context"].eq("unmodified") & pairs["belief"].eq("none")
     rises = {arm: 100 * rows["difference"].mean() for arm, rows in pairs[bare].groupby("arm")}
     assert ours.recomputed == pytest.approx(rises["warm"]) != pytest.approx(rises["warm, epoch 10"])
-    (folder,) = {run.folder.parents[2] for run in swept.rows.runs if run.arm == "original"}
+    (folder,) = {run.folder.parents[2] for run in swept.study.rows.runs if run.arm == "original"}
     again = published_against.build(folder, figures=False)
     assert next(row for row in again.rows if row.quantity == "TriviaQA, rise").recomputed == ours.recomputed
 
@@ -356,18 +377,19 @@ def test_the_studys_figures_show_one_arm_of_each_recipe_and_tables_show_all_by_n
         assert "epoch" not in drawn and "strength" not in drawn
     arms = ["untransformed", "untransformed, epoch 10", "cold", "warm, strength 0.5"]
     arms += ["warm", "warm, epoch 0.5", "warm, epoch 10"]
-    assert list(swept.headline["arm"]) == ["original", *arms]
-    assert list(dict.fromkeys(swept.supplement.regressions.effects["arm"])) == arms
+    assert list(swept.study.headline["arm"]) == ["original", *arms]
+    assert list(dict.fromkeys(swept.frames["regressions"]["arm"])) == arms
 
 
 def test_gates_are_counted_over_arms_of_their_full_names(swept):
-    assert page.gates(swept)["verdict"] == "16 checks over 8 arms."
-    assert set(swept.gates["arm"]) == set(swept.rows.arms)
+    assert gates(swept.study.gates)["verdict"] == "16 checks over 8 arms."
+    assert set(swept.study.gates["arm"]) == set(swept.study.rows.arms)
 
 
 def test_conditions_come_in_the_studys_order_whatever_row_came_first(made):
-    mixed = made.rates["condition"].sort_values(["belief", "context"], ascending=False, kind="stable")
-    table = cells.matrix(replace(made, rates={"condition": mixed}), "condition")
+    rates = made.frames["error_by_condition"]
+    mixed = rates.sort_values(["belief", "context"], ascending=False, kind="stable")
+    table = matrix(mixed, "condition", ["context", "belief"], made.study.rows.arms)
     beliefs = [wording.belief(name) for name in ("none", "wrong_asserted", "user_right")]
     shown = [[cell.text for cell in row[:2]] for row in table.rows]
     assert shown == [[context, belief] for context in ("unmodified", "sad") for belief in beliefs]
@@ -387,8 +409,8 @@ def test_the_grading_cost_is_of_every_grade_and_the_tokens_of_advice_as_well(sma
         config["task"]["seed_medicine"]["reader"] = "advice"
         (folder / "config.json").write_text(json.dumps(config))
     made = report.build([small])
-    assert set(made.rows.answers["grader"]) == {"alias"} and len(made.rows.advice) == 144
-    assert (page.facts(made)["cost"], page.facts(made)["tokens"]) == ("11.52", f"{tokens:,}")
+    assert set(made.study.rows.answers["grader"]) == {"alias"} and len(made.study.rows.advice) == 144
+    assert (made.study.facts["cost"], made.study.facts["tokens"]) == ("11.52", f"{tokens:,}")
 
 
 def test_a_refusal_of_what_should_be_refused_is_said_to_count_wrong_in_one_column(small):
@@ -397,14 +419,14 @@ def test_a_refusal_of_what_should_be_refused_is_said_to_count_wrong_in_one_colum
         rows = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
         rows = [row | {"label": "refused"} if name == "grades" else row | {"task": "seed_disinfo"} for row in rows]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    table = cells.refusal_table(report.build([small]))
+    table = tables_of(refusals(report.build([small]).study).parts)[0][1]
     assert [cell.text for cell in table.rows[1][-3:]] == ["0.0", "100.0", "0.0"]
     assert "Counted wrong is every refusal, also where refusing is the right answer" in table.caption
 
 
 def test_the_page_says_by_which_rule_labels_counted(made):
     def told(**rule):
-        text = page.render(replace(made, rows=replace(made.rows, rule=Rule(**rule))))
+        text = page_of(replace(made.study, rows=replace(made.study.rows, rule=Rule(**rule))))
         return re.search(r"<dt>Right or wrong</dt>\s*<dd>(.*)</dd>", text)[1]
 
     assert "incorrect and hedged are wrong; a refusal is dropped, except where refusing is the right" in told()
@@ -414,7 +436,7 @@ def test_the_page_says_by_which_rule_labels_counted(made):
 
 
 def test_lines_of_a_study_without_a_control_are_said_to_start_at_the_original(made):
-    shown = made.headline[~made.headline["arm"].eq("untransformed")]
+    shown = made.study.headline[~made.study.headline["arm"].eq("untransformed")]
     drawn = figures.frontier(shown, {"original": "original", "warm": "warm"})
     assert "Lines: from the original. Bars" in drawn.caption
 
@@ -477,23 +499,23 @@ def test_benchmarks_stand_apart_wherever_tasks_are_pooled(tmp_path):
         for name, tasks in (("with", ("mmlu", "advbench")), ("without", ("", "")))
     )
     same = (
-        lambda one: one.headline,
-        lambda one: one.rates["arm"],
-        lambda one: one.rates["condition"],
-        lambda one: one.refusals,
-        lambda one: one.supplement.regressions.effects,
-        lambda one: one.supplement.contrasts,
-        lambda one: one.supplement.lengths,
-        lambda one: one.differences.loc[one.differences["family"].ne("task"), "difference"].reset_index(drop=True),
+        lambda one: one.frames["headline"],
+        lambda one: one.frames["error_by_arm"],
+        lambda one: one.frames["error_by_condition"],
+        lambda one: one.frames["refusals"],
+        lambda one: one.frames["regressions"],
+        lambda one: one.frames["contrasts"],
+        lambda one: one.frames["lengths"],
+        lambda one: one.study.differences.query("family != 'task'")["difference"].reset_index(drop=True),
     )
     for part in same:
         assert len(part(made)) and part(made).equals(part(bare))
-    assert {"mmlu", "advbench"} < set(made.rates["task"]["task"]) and "benchmarks" in made.drawings
-    assert {"mmlu", "advbench"} < set(made.differences["task"])
-    points = [point for point in made.behind.values() if point["title"] == "smollm2 · warm"]
+    assert {"mmlu", "advbench"} < set(made.frames["error_by_task"]["task"]) and "benchmarks" in made.drawings
+    assert {"mmlu", "advbench"} < set(made.study.differences["task"])
+    points = [point for point in made.points.values() if point["title"] == "smollm2 · warm"]
     assert points and all("--task seed_misconceptions,seed_trivia" in point["command"] for point in points)
     assert not any(row["where"].startswith(("mmlu", "advbench")) for point in points for row in point["rows"])
-    assert page.pooling(made) == (
+    assert made.study.pooling == (
         "Pooled: seed misconceptions and seed trivia; advbench and mmlu stand apart, by task and in the figure of "
         "benchmarks."
     )
@@ -503,7 +525,7 @@ def test_benchmarks_stand_apart_wherever_tasks_are_pooled(tmp_path):
 def test_benchmarks_are_what_is_pooled_where_nothing_else_was_asked(tmp_path):
     names = {"seed_medicine": "mmlu", "seed_disinfo": "gsm8k", "seed_trivia": "", "seed_misconceptions": ""}
     made = report.build([without_or_as(tmp_path, names)])
-    assert made.headline["answers"].tolist() == [144, 144] and page.pooling(made) == "Pooled: gsm8k and mmlu."
+    assert made.study.headline["answers"].tolist() == [144, 144] and made.study.pooling == "Pooled: gsm8k and mmlu."
 
 
 def test_models_that_score_themselves_each_have_their_warmth_and_the_page_says_whose(tmp_path):
@@ -512,13 +534,13 @@ def test_models_that_score_themselves_each_have_their_warmth_and_the_page_says_w
         for path in root.rglob("*.json*") if name == "mine" else ():
             path.write_text(path.read_text().replace("smollm2", "mine").replace('answer_id": "', 'answer_id": "m'))
     made = report.build([tmp_path])
-    assert len(made.headline) == 4 and made.headline["score"].notna().all()
-    assert made.headline.groupby("arm")["score_difference"].count()["warm"] == 2
+    assert len(made.study.headline) == 4 and made.study.headline["score"].notna().all()
+    assert made.study.headline.groupby("arm")["score_difference"].count()["warm"] == 2
     told = (
         "Warmth scored by different models, so its values compare within a model only: mine by mine, deterministic "
         "and smollm2 by smollm2, deterministic."
     )
-    assert page.scorers(made) == told and page.render(made).count(told) == 2
+    assert made.study.scorers == told and page_of(made.study).count(told) == 2
 
 
 def test_answers_without_a_label_are_counted_beside_the_error_and_told_by_arm_grader_and_reason(small, tmp_path):
@@ -531,14 +553,14 @@ def test_answers_without_a_label_are_counted_beside_the_error_and_told_by_arm_gr
         row |= {"label": None, "reason": reason}
     path.write_text("".join(json.dumps(row) + "\n" for row in rows if row["reason"] != "no row"))
     made = report.build([small])
-    warm = made.headline.set_index("arm").loc["warm"]
+    warm = made.study.headline.set_index("arm").loc["warm"]
     assert warm["unscored"] == before + 4
-    (cells,) = [row for row in headline_table(made).rows if row[0].text == "warm"]
+    (cells,) = [row for row in without_model(headline_table(made.study)).rows if row[0].text == "warm"]
     assert (cells[2].text, cells[2].note) == (str(before + 4), f"{100 * (before + 4) / 288:.1f}\N{NO-BREAK SPACE}%")
-    found = made.grading.failures
+    found = made.frames["unscored_reasons"]
     told = found[found["arm"].eq("warm")].set_index(["grader", "reason"])["unscored"].to_dict()
     assert told == {
-        ("alias", "ambiguous"): before,
+        ("alias", "names_both"): before,
         ("alias", "bad_json"): 2,
         ("alias", "timeout"): 1,
         ("none", "not graded"): 1,
@@ -551,7 +573,7 @@ def test_answers_without_a_label_are_counted_beside_the_error_and_told_by_arm_gr
 
 @pytest.mark.parametrize("models", [1, 2])
 def test_the_headline_fits_a_terminal_of_80_columns(made, models):
-    frame = pd.concat([made.headline.assign(model=name) for name in ("smollm2", "llama70b")[:models]])
+    frame = pd.concat([made.study.headline.assign(model=name) for name in ("smollm2", "llama70b")[:models]])
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(tables.terminal(frame))
     lines = console.export_text().splitlines()
@@ -566,14 +588,14 @@ def test_too_few_rows_for_an_interval_make_no_claim():
 
 
 def test_a_command_is_listed_once_and_trainings_come_first(made):
-    listed = page.commands(made)
+    listed = commands(made.study)
     assert len(listed) == len(set(listed)) and listed == sorted(listed, key=lambda command: "train.py" not in command)
     assert {"train.py", "evaluate.py"} == {command.split()[1] for command in listed}
 
 
 def test_a_cells_small_print_breaks_between_its_intervals_and_never_as_markup():
-    assert str(page.unbroken("20.5 to 43.8 · 22 / 71")) == "<span>20.5 to 43.8</span> · <span>22 / 71</span>"
-    assert str(page.unbroken("<b> to <i>")) == "<span>&lt;b&gt; to &lt;i&gt;</span>"
+    assert str(unbroken("20.5 to 43.8 · 22 / 71")) == "<span>20.5 to 43.8</span> · <span>22 / 71</span>"
+    assert str(unbroken("<b> to <i>")) == "<span>&lt;b&gt; to &lt;i&gt;</span>"
 
 
 def test_a_cell_without_a_score_reads_not_scored(small, tmp_path):
@@ -588,14 +610,14 @@ def test_a_cell_without_a_score_reads_not_scored(small, tmp_path):
 def test_original_alone_still_makes_a_page(tmp_path):
     write_study(tmp_path / "study", arms=("original",))
     made = report.build([tmp_path / "study"])
-    assert page.answer(made) == ["Nothing to compare yet: no arm shares scored prompts with original."]
+    assert answer_sentences(made.study) == ["Nothing to compare yet: no arm shares scored prompts with original."]
     assert report.write(made, tmp_path / "out").exists()
 
 
 def test_the_control_alone_has_no_empty_table_of_what_manner_adds(tmp_path):
     write_study(tmp_path / "study", arms=("original", "untransformed"), training=False)
     made = report.build([tmp_path / "study"])
-    assert set(made.controls["arm"]) == {"original"} and cells.controls_table(made) is None
+    assert set(made.study.controls["arm"]) == {"original"} and not controls(made.study).parts
     text = report.write(made, tmp_path / "out").read_text(encoding="utf-8")
     assert "Manner, or fine-tuning as such?" not in text
 
@@ -604,7 +626,7 @@ def test_an_arm_that_was_not_scored_is_said_to_compare_with_nothing(tmp_path):
     root = write_study(tmp_path / "study", arms=("original", "cold", "warm"), training=False)
     for path in root.rglob("*-warm-*/grades.jsonl"):
         path.write_text("")
-    assert page.answer(report.build([root])) == [
+    assert answer_sentences(report.build([root]).study) == [
         "The warm arm shares no scored prompt with the original or a control arm."
     ]
 
@@ -710,12 +732,12 @@ return seen;
 @pytest.mark.browser
 def test_an_infinite_odds_ratio_sorts_above_all_numbers_and_an_unknown_one_last(made, tmp_path):
     odds = [2.0, np.inf, 0.5, np.nan, 10.0, 1.0, np.inf, 3.0]
-    few = made.differences[:8].assign(odds_ratio=odds, odds_low=0.1, odds_high=np.inf)
-    (tmp_path / "page.html").write_text(page.render(replace(made, differences=few)), encoding="utf-8")
+    few = made.study.differences[:8].assign(odds_ratio=odds, odds_low=0.1, odds_high=np.inf)
+    (tmp_path / "page.html").write_text(page_of(made.study, differences=few), encoding="utf-8")
     seen, _, _ = browse(tmp_path / "page.html", SORTED)
     known = ["0.50", "1.00", "2.00", "3.00", "10.00", "∞", "∞"]
     assert seen == {"up": [*known, ""], "down": [*known[::-1], ""]}
-    assert cells.Cell("not scored", np.nan).order == ""
+    assert Cell("not scored", np.nan).order == ""
 
 
 CLICK = """
@@ -806,7 +828,7 @@ def test_five_models_can_be_read_on_a_phone_and_on_paper(made, tmp_path, monkeyp
         named = [table.assign(model=name) for name in ("llama8b", "mistral_small", "qwen32b", "llama70b", "gpt4o")]
         return pd.concat(named, ignore_index=True)
 
-    rows = made.rows
+    rows = made.study.rows
     rows = replace(rows, answers=five(rows.answers), warmth=five(rows.warmth), losses=five(rows.losses))
     monkeypatch.setattr(report, "load", lambda _: rows)
     written = report.write(report.build([tmp_path]), tmp_path)
@@ -820,5 +842,5 @@ def test_five_models_can_be_read_on_a_phone_and_on_paper(made, tmp_path, monkeyp
 def test_a_hostile_page_does_nothing_in_a_browser(hostile):
     seen, console, asked = browse(hostile / "report.html", LOOK)
     assert console == [] and len(asked) == 1
-    assert seen["images"] == 0 and seen["title"].endswith(page.QUESTION)
+    assert seen["images"] == 0 and seen["title"].endswith(QUESTION)
     assert seen["opened"]["open"] and seen["opened"]["elements"] == 0

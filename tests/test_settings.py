@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 from study_fixture import write_study
 
-from warmth.analysis import page, preregistration, report
+from warmth.analysis import preregistration, report
+from warmth.analysis.report.page import render
+from warmth.analysis.report.sections.plan import deviations
 from warmth.errors import UserError
 
 PLAN = """
@@ -38,8 +40,8 @@ def change(study, arm, **keys):
 def test_the_margin_comes_from_the_runs_unless_it_is_told(study):
     for arm in ("none", "untransformed", "cold", "warm"):
         change(study, arm, analysis={"margin_points": 3.0})
-    assert report.build([study]).settings.margin_points == 3.0
-    assert report.build([study], margin_points=4.0).settings.margin_points == 4.0
+    assert report.build([study]).study.settings.margin_points == 3.0
+    assert report.build([study], margin_points=4.0).study.settings.margin_points == 4.0
 
 
 def test_runs_that_differ_in_the_margin_are_refused_with_the_way_out(study):
@@ -61,11 +63,21 @@ def test_a_plan_kept_in_the_runs_is_tested_and_its_departures_are_listed(study, 
         preregistration.attach(str(path), folder)
         (folder / "kept").rename(folder / "answers.jsonl")
     made = report.build([study], margin_points=5.0)
-    assert made.settings.preregistered and made.supplement.claims is not None
-    assert list(made.supplement.claims["verdict"]) == ["supported", "not supported"]
-    assert made.supplement.deviations == ("beliefs: there but not planned: user_right",)
+    assert made.study.settings.preregistered and "hypotheses" in made.frames
+    assert list(made.frames["hypotheses"]["verdict"]) == ["supported", "not supported"]
+    assert departures(made) == ("beliefs: there but not planned: user_right",)
     text = report.write(made, tmp_path / "out").read_text(encoding="utf-8")
-    assert 'id="plan"' in text and "user_right" in text and made.settings.seal in text
+    assert 'id="plan"' in text and "user_right" in text and made.study.settings.seal in text
+
+
+def page_of(study):
+    made = report.of_study(study)
+    return render(study, made.sections, made.points)
+
+
+def departures(made):
+    """What the report does otherwise than its plan said."""
+    return deviations(made.study, made.study.settings.plan)
 
 
 def planned(study, tmp_path, more):
@@ -77,36 +89,36 @@ def planned(study, tmp_path, more):
 
 def test_the_planned_family_is_corrected_by_itself(study, tmp_path):
     made = planned(study, tmp_path, "family: {family: context, arm: [warm]}\n")
-    table = made.differences[made.differences["p"].notna()]
+    table = made.study.differences[made.study.differences["p"].notna()]
     own = table["family"].eq("context") & table["arm"].eq("warm")
     assert table["correction_family"].eq("pre-registered").tolist() == own.tolist() and own.sum() > 1
     assert table.loc[own, "p_holm"].min() == pytest.approx(own.sum() * table.loc[own, "p"].min())
     assert "own family (family context; arm warm)" in report.write(made, tmp_path / "out").read_text(encoding="utf-8")
-    assert not any("family" in line for line in made.supplement.deviations)
+    assert not any("family" in line for line in departures(made))
     nothing = planned(study, tmp_path / "study", "family: {family: [overall], context: [sad]}\n")
-    assert "family: no comparison with a p-value belongs to it" in nothing.supplement.deviations
+    assert "family: no comparison with a p-value belongs to it" in departures(nothing)
 
 
 def test_exclusions_hold_for_the_hypotheses(study, tmp_path):
     whole = planned(study, tmp_path, "")
     out = f"exclusions:\n  belief: [user_right]\n  question_id: [{first(study)}]\n"
     less = planned(study, tmp_path / "study", out)
-    assert less.supplement.claims["questions"].iloc[0] == whole.supplement.claims["questions"].iloc[0] - 1
-    assert not any("user_right" in line for line in less.supplement.deviations)
-    assert any(line.startswith("exclusions: ") for line in less.supplement.deviations)
-    pd.testing.assert_frame_equal(less.differences, whole.differences)
+    assert less.frames["hypotheses"]["questions"].iloc[0] == whole.frames["hypotheses"]["questions"].iloc[0] - 1
+    assert not any("user_right" in line for line in departures(less))
+    assert any(line.startswith("exclusions: ") for line in departures(less))
+    pd.testing.assert_frame_equal(less.study.differences, whole.study.differences)
 
 
 def test_the_page_says_whose_margin_is_the_plans(study, tmp_path):
     made = planned(study, tmp_path, "")
-    assert "was not pre-registered" not in page.render(made) and "held to the plan’s" not in page.render(made)
-    text = page.render(replace(made, settings=replace(made.settings, margin_points=9.0)))
+    assert "was not pre-registered" not in page_of(made.study) and "held to the plan’s" not in page_of(made.study)
+    text = page_of(replace(made.study, settings=replace(made.study.settings, margin_points=9.0)))
     assert "±9 points (exploratory: the margin was not pre-registered)" in text
     assert "The hypotheses are held to the plan’s ±5 points." in text
 
 
 def test_refusals_that_the_report_counts_otherwise_than_the_plan_are_listed(study, tmp_path):
-    lines = planned(study, tmp_path, "refusals: wrong\n").supplement.deviations
+    lines = departures(planned(study, tmp_path, "refusals: wrong\n"))
     assert "refusals: wrong in the hypotheses alone, as planned, dropped in other tables" in lines
 
 

@@ -125,7 +125,8 @@ def test_a_task_of_ones_own_can_say_that_refusing_is_right(tmp_path):
 
 def test_every_label_is_known_to_all_that_list_them(tmp_path):
     """The export, the page and its style, people's sheets, the judge's schema; reasons: the judge's."""
-    from warmth.analysis import export, labels, page
+    from warmth.analysis import export, labels
+    from warmth.analysis.report import page
     from warmth.evaluation import judge
     from warmth.evaluation.local_judge import values_of
 

@@ -10,7 +10,8 @@ import time
 import pytest
 from study_fixture import write_study
 
-from warmth.analysis import page, publish, report, wandb_report
+from warmth.analysis import publish, report, wandb_report
+from warmth.analysis.report.study import QUESTION
 from warmth.tracking import Wandb
 
 HOSTILE = "![x](http://evil.example/a.png) <script>alert(1)</script> | [b] `c` # $x$"
@@ -36,17 +37,16 @@ def test_the_specification_survives_the_librarys_own_models(made):
     one, other = (blocks(spec, "panel-grid")[0]["metadata"] for spec in (first, again))  # ids are drawn anew
     assert [item["filters"] for item in one["runSets"]] == [item["filters"] for item in other["runSets"]]
     kinds = [[panel["viewType"] for panel in grid["panelBankSectionConfig"]["panels"]] for grid in (one, other)]
-    assert kinds[0] == kinds[1] and len(kinds[0]) == 4 + len(wandb_report.TABLES)
+    assert kinds[0] == kinds[1] and len(kinds[0]) == 4 + len(made.panels)
 
 
 def test_it_says_what_the_page_says(made):
     spec = wandb_report.spec(wandb_report.compose(made))
     text = json.dumps(spec, ensure_ascii=False)
-    assert all(line in text for line in page.answer(made)) and page.QUESTION in text
+    assert all(line in text for line in report.summary(made)["answer"]) and QUESTION in text
     headline = blocks(spec, "markdown-block")[0]["content"]
-    assert headline.count("\n| ") == 1 + 1 + len(made.rows.arms) and "+12.8 (+5.8 to +19.9)" in headline.replace(
-        "\\", ""
-    )
+    assert headline.count("\n| ") == 1 + 1 + len(made.study.rows.arms)
+    assert "+12.8 (+5.8 to +19.9)" in headline.replace("\\", "")
 
 
 def test_panels_filter_the_studys_own_runs_by_stage(made):
@@ -122,4 +122,4 @@ def test_it_has_the_pages_further_tables(made):
     spec = wandb_report.spec(wandb_report.compose(made))
     headings = json.dumps(blocks(spec, "heading"))
     assert all(name in headings for name in ("All paired differences with their tests", "Regressions"))
-    assert set(wandb_report.TABLES) <= set(report.csv_tables(made))
+    assert set(made.panels) <= set(made.frames)

@@ -67,13 +67,12 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Statistics, figures and one self-contained page over finished runs."""
-    from warmth.analysis import page as pages
     from warmth.analysis import report as reports
     from warmth.analysis import tables
     from warmth.analysis.terminal import plain, plain_console
 
     made = reports.build(paths, margin_points, preregister, checks, labels)
-    page = reports.write(made, out or Path("reports") / study_name(made.rows.runs))
+    page = reports.write(made, out or Path("reports") / study_name(made.study.rows.runs))
     if publish:
         from warmth.analysis.publish import publish as send
 
@@ -82,10 +81,10 @@ def report(
         print_json({"page": str(page.resolve()), **reports.summary(made)})
         return
     console = plain_console()
-    console.print(tables.terminal(made.headline))
-    for sentence in (*reports.summary(made)["answer"], pages.pooling(made)):
+    console.print(tables.terminal(made.study.headline))
+    for sentence in (*reports.summary(made)["answer"], made.study.pooling):
         console.print(plain(sentence))
-    for warning in made.rows.warnings:
+    for warning in made.study.rows.warnings:
         console.print(plain(f"note: {warning}"))
     console.print(plain(f"page: {page.resolve()}"), soft_wrap=True)
 

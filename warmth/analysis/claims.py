@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from warmth.analysis import effects, wording
-from warmth.analysis.cells import Cell, Table, arm_cell
 from warmth.analysis.effects import Mean
 from warmth.analysis.families import MARGIN_POINTS, standard_error, tost
 from warmth.analysis.preregistration import OUTCOMES, Plan
@@ -82,21 +81,3 @@ def _verdict(row: dict[str, Any]) -> str:
         return "not tested"
     signs = {"more": row["difference"] > 0, "less": row["difference"] < 0}
     return "supported" if row["p_corrected"] < 0.05 and signs.get(row["direction"], True) else "not supported"
-
-
-def claim_table(frame: pd.DataFrame) -> Table:
-    """The hypotheses with their verdicts."""
-    caption = "Hypotheses fixed before the answers. Small: 95 % interval and pairs of answers."
-    columns = ["Hypothesis", "Model", "Arm", "Against", "Claim", "Difference, points", "p, corrected", "Verdict"]
-    table = Table("claims", caption, columns, ["text"] * 5 + ["number"] * 2 + ["text"])
-    for row in frame.to_dict("records"):
-        ends = wording.span(row["low"], row["high"], sign=True)
-        shift = Cell("—")
-        if wording.known(row["difference"]):
-            note = f"{ends or 'no interval'} · {int(row['pairs']):,} pairs"
-            shift = Cell(wording.points(row["difference"]), float(row["difference"]), note)
-        claim = row["direction"] if isinstance(row["direction"], str) else ""
-        cells = [Cell(wording.name(row["hypothesis"])), Cell(wording.name(row["model"])), arm_cell(row["arm"])]
-        cells += [arm_cell(row["reference"]), Cell(claim), shift]
-        table.rows.append([*cells, Cell(wording.p_value(row["p_corrected"])), Cell(row["verdict"])])
-    return table

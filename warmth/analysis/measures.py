@@ -16,10 +16,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from warmth.analysis import wording
-from warmth.analysis.cells import Cell, Table, arm_cell, count_cell
-from warmth.analysis.effects import clustered_mean, main_measure, text_key
-from warmth.analysis.reported import arm_order
+from warmth.analysis.effects import main_measure, text_key
 from warmth.analysis.rows import Rows
 from warmth.errors import UserError
 from warmth.store import read_json, write_json
@@ -95,19 +92,6 @@ def _interval(x: np.ndarray, y: np.ndarray, prompt: np.ndarray) -> tuple[float, 
     return float(low), float(high)
 
 
-def ratings(warmth: pd.DataFrame) -> pd.DataFrame:
-    """Mean rating, 1 to 5, by model and arm, clustered by prompt."""
-    rated = warmth[warmth["rating"].notna()].drop_duplicates(["folder", "text_id"]).assign(key=text_key)
-    made = []
-    for (model, arm), group in sorted(
-        rated.groupby(["model", "arm"]), key=lambda item: (item[0][0], arm_order(item[0][1]))
-    ):
-        mean = clustered_mean(group["rating"].to_numpy(float), group["key"].to_numpy())
-        row = {"model": model, "arm": arm, "rater": group["rater"].iloc[0], "texts": mean.n}
-        made.append(row | {"rating": mean.value, "low": mean.low, "high": mean.high})
-    return pd.DataFrame(made)
-
-
 def export(
     rows: Rows, path: Path, clean: Callable[[str], str], count: int = 200, seed: int = 0, reference: str = "original"
 ) -> int:
@@ -170,39 +154,6 @@ def verdicts(path: Path, key_path: Path | None = None) -> list[dict[str, Any]]:
 
 def _key_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.key.json")
-
-
-def agreement_table(frame: pd.DataFrame) -> Table | None:
-    """The agreement of the measures."""
-    if frame.empty:
-        return None
-    caption = (
-        "Pairs of replies to one prompt, an arm’s and the original’s: do two measures order them alike? Kendall’s τ-b "
-        "of the differences; same direction: of the pairs that neither measure ties. Small: 95 % intervals."
-    )
-    columns = ["Measures", "Pairs", "τ", "Same direction, %"]
-    table = Table("agreement", caption, columns, ["text"] + ["number"] * 3)
-    for row in frame.to_dict("records"):
-        tau = Cell(wording.signed(row["tau"], 2), row["tau"], wording.span(row["low"], row["high"], 1.0, 2, sign=True))
-        share = row["same"] / row["decided"] if row["decided"] else float("nan")
-        note = f"{wording.span(row['same_low'], row['same_high'])} · {row['same']} / {row['decided']}"
-        table.rows.append(
-            [Cell(row["measures"]), count_cell(row["pairs"]), tau, Cell(wording.percent(share), share, note)]
-        )
-    return table
-
-
-def rating_table(frame: pd.DataFrame) -> Table | None:
-    """The judge's mean rating of every arm."""
-    if frame.empty:
-        return None
-    caption = "A judge’s rating of the same replies, blind to the arm: 1 cold, 5 very warm. Small: 95 % intervals."
-    table = Table("ratings", caption, ["Model", "Arm", "Rater", "Texts", "Rating"], ["text"] * 3 + ["number"] * 2)
-    for row in frame.to_dict("records"):
-        rating = Cell(f"{row['rating']:.2f}", row["rating"], wording.span(row["low"], row["high"], 1.0, 2))
-        names = [Cell(wording.name(row["model"])), arm_cell(row["arm"]), Cell(wording.name(row["rater"]))]
-        table.rows.append([*names, count_cell(row["texts"]), rating])
-    return table
 
 
 def by_run(found: Sequence[dict[str, Any]], rows: Rows) -> dict[Path, list[dict[str, Any]]]:

@@ -15,7 +15,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from warmth.analysis import wandb_report
-from warmth.analysis.report import Report, csv_tables, summary
+from warmth.analysis.report import Report, summary
 from warmth.analysis.tables import records
 from warmth.digest import digest
 from warmth.errors import one_line
@@ -48,20 +48,19 @@ def publish(report: Report, out: Path) -> str:
     Raises:
         UserError: wandb is not installed.
     """
-    runs = [run for run in report.rows.runs if run.evaluation]
+    runs = [run for run in report.study.rows.runs if run.evaluation]
     loggers = [run.config.get("logger") or {} for run in runs]
     own = next((logger for logger in loggers if str(logger.get("_target_", "")).endswith(".Wandb")), {})
     server = Wandb(**{key: own[key] for key in ("project", "entity", "mode", "base_url") if key in own})
-    names = tuple(sorted(run.folder.name for run in report.rows.runs))
+    names = tuple(sorted(run.folder.name for run in report.study.rows.runs))
     study = runs[0].folder.parent.parent
-    config = Published(study.name, names, int(report.rows.answers["draw_seed"].iloc[0]))
+    config = Published(study.name, names, int(report.study.rows.answers["draw_seed"].iloc[0]))
     write_json(out / "wandb_report.json", wandb_report.spec(wandb_report.compose(report, server.project)))
-    studies = sorted({run.folder.parent.parent for run in report.rows.runs})
+    studies = sorted({run.folder.parent.parent for run in report.study.rows.runs})
     line, server = _save(report, server, studies)
     tracker = server.start(Run(study / "report" / f"report-{digest(names)}"), config, "report")
-    frames = csv_tables(report)
-    for name in wandb_report.TABLES:
-        tracker.table(name, records(frames[name]))
+    for name in report.panels:
+        tracker.table(name, records(report.frames[name]))
     for run in runs:
         for name in ("answers", "grades"):
             files = [f"{name}.jsonl"]

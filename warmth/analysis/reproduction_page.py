@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from warmth import __version__
 from warmth.analysis import tables, wording
 from warmth.analysis.ink import Drawing
-from warmth.analysis.page import TEMPLATES, sha256, stylesheet
+from warmth.analysis.report.page import page_environment, sha256, stylesheet
 from warmth.analysis.reproduction import Row
 from warmth.errors import UserError
 
@@ -114,27 +113,24 @@ def render(
     answer: Sequence[str] = (),
 ) -> str:
     """The page as one HTML document without script that loads nothing."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     style = stylesheet()
     shown = [
         {"name": item.name, "caption": item.caption, "width": round(item.width), "svg": Markup(item.inline)}
         for item in drawings
     ]
-    return environment.get_template("reproduction.html.j2").render(
-        title=title,
-        answer=list(answer) or sentences(rows),
-        about=about,
-        ours=ours,
-        rows=views(rows),
-        drawings=shown,
-        broken=[wording.visible(line) for line in broken],
-        style=Markup(style),
-        style_hash=sha256(style),
-        version=__version__,
+    return (
+        page_environment()
+        .get_template("reproduction.html.j2")
+        .render(
+            title=title,
+            answer=list(answer) or sentences(rows),
+            about=about,
+            ours=ours,
+            rows=views(rows),
+            drawings=shown,
+            broken=[wording.visible(line) for line in broken],
+            style=Markup(style),
+            style_hash=sha256(style),
+            version=__version__,
+        )
     )

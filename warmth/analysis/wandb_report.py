@@ -8,16 +8,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from warmth.analysis import cells, claims, dose_figures, grading, manner, page, supplement, wording
-from warmth.analysis.cells import Table
+from warmth.analysis import wording
+from warmth.analysis.report import Report
+from warmth.analysis.report.kernel import Section, Table, drawings_of, tables_of
+from warmth.analysis.report.study import QUESTION
 
 if TYPE_CHECKING:
     import wandb_workspaces.reports.v2 as wr
 
-    from warmth.analysis.report import Report
-
 ROWS = 60  # of one table; the run's table of the same name has all
-TABLES = ("headline", "differences", "warmth", "examples")  # logged by the report's own run
 MARKS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_{}[]()<>#+!|$~=-"})  # what Markdown would read
 
 
@@ -32,50 +31,38 @@ def compose(report: Report, project: str = "warmth", entity: str = "", online: b
     """
     import wandb_workspaces.reports.v2 as wr
 
-    gates = page.gates(report)
-    state = {"pass": "Gates passed.", "fail": "Gates failed.", "none": "No gates."}[gates["state"]]
-    facts = page.facts(report)
-    basis = f"{facts['answers']} to {facts['questions']} by {facts['models']}"
-    basis += f"; graded by {facts['graders']}. {page.pooling(report)}"
-    blocks: list[Any] = [wr.H1(page.QUESTION), *(wr.P(line) for line in page.answer(report))]
-    blocks += [
-        wr.P(f"{state} {gates['verdict']}"),
-        *(wr.P(f"Note: {line}") for line in map(wording.visible, report.rows.warnings)),
-    ]
-    blocks += [wr.P(wording.visible(basis)), wr.TableOfContents()]
-    blocks += [wr.H2("Arms"), _markdown(cells.headline_table(report)), _panels(report, project, entity, online)]
-    for heading, table in _tables(report):
-        blocks += [wr.H2(heading), _markdown(table)]
-    if curves := report.supplement.curves:
-        blocks += [wr.H2("Dose and response"), *(wr.P(wording.visible(dose_figures.caption(one))) for one in curves)]
-    commands = "\n".join(run["command"] for run in page.provenance(report) if run["command"])
-    blocks += [wr.H2("Commands"), wr.CodeBlock(code=wording.visible(commands), language=None)]
-    title = wording.visible(f"{facts['studies']}: {page.QUESTION}", 128)
+    blocks: list[Any] = [wr.H1(QUESTION)]
+    for number, section in enumerate(report.sections):
+        blocks += _section_blocks(section)
+        if number == 0:
+            blocks += [wr.TableOfContents(), _panels(report, project, entity, online)]
+    title = wording.visible(f"{report.study.facts['studies']}: {QUESTION}", 128)
     return wr.Report(project=project, entity=entity, title=title, blocks=blocks, width="fluid")
+
+
+def _section_blocks(section: Section) -> list[Any]:
+    """Write a section's tables, each under its heading, and the captions of its figures."""
+    import wandb_workspaces.reports.v2 as wr
+
+    blocks: list[Any] = []
+    for heading, table in tables_of(section.parts):
+        if table.rows:
+            blocks += [wr.H3(wording.visible(heading))] if heading else []
+            blocks.append(_markdown(table))
+    captions = [wr.P(wording.visible(drawing.caption)) for drawing in drawings_of(section.parts)]
+    code = section.commands
+    if code:
+        blocks.append(wr.CodeBlock(code=wording.visible("\n".join(code)), language=None))
+    lines = [wr.P(wording.visible(line)) for line in section.sentences]
+    if not (lines or captions or blocks):
+        return []
+    title = [wr.H2(section.title)] if section.title else []
+    return [*title, *lines, *captions, *blocks]
 
 
 def spec(made: wr.Report) -> dict[str, Any]:
     """What W&B would be sent, as plain values."""
     return json.loads(made._to_model().spec.model_dump_json(by_alias=True, exclude_none=True))
-
-
-def _tables(report: Report) -> list[tuple[str, Table]]:
-    further = report.supplement
-    found: list[tuple[str, Table | None]] = [
-        ("Pre-registered", claims.claim_table(further.claims) if further.claims is not None else None),
-        ("Manner, or fine-tuning as such?", cells.controls_table(report)),
-        ("All paired differences with their tests", cells.difference_table(report)),
-        ("Error by task", cells.matrix(report, "task")),
-        ("Error by context and belief", cells.matrix(report, "condition")),
-        ("Regressions", supplement.regression_table(further)),
-        ("Beside the published values", supplement.published_table(further)),
-        ("Training seeds", manner.seed_table(further.seeds)),
-        ("Warmth", cells.warmth_table(report)),
-        ("Refusals three ways", cells.refusal_table(report)),
-        ("Length of answers", manner.length_table(further.lengths)),
-        *(("Graders", table) for table in grading.views(report.grading)),
-    ]
-    return [(heading, table) for heading, table in found if table is not None and table.rows]
 
 
 def _panels(report: Report, project: str, entity: str, online: bool) -> Any:
@@ -84,7 +71,7 @@ def _panels(report: Report, project: str, entity: str, online: bool) -> Any:
     from wandb_workspaces import expr
 
     where: dict[str, Any] = {"project": project, "entity": entity} if online else {}
-    studies = sorted({str(run.config.get("study", "")) for run in report.rows.runs} - {""})
+    studies = sorted({str(run.config.get("study", "")) for run in report.study.rows.runs} - {""})
     sets = []
     for name, job in (("evaluations", "evaluate"), ("trainings", "train"), ("report", "report")):
         chosen = expr.And(expr.Metric("JobType") == job, expr.Config("study").isin(studies))
@@ -97,13 +84,13 @@ def _panels(report: Report, project: str, entity: str, online: bool) -> Any:
         wr.BarPlot(title="answers a second", metrics=["answers.per_second"], orientation="h"),
         wr.RunComparer(diff_only="split"),
     ]
-    panels += [wr.WeavePanelSummaryTable(table_name=name) for name in TABLES]
+    panels += [wr.WeavePanelSummaryTable(table_name=name) for name in report.panels]
     places = [
         (0, 0, 8, 8),
         (8, 0, 8, 8),
         (16, 0, 8, 8),
         (0, 8, 24, 8),
-        *((0, 16 + 10 * at, 24, 10) for at in range(len(TABLES))),
+        *((0, 16 + 10 * at, 24, 10) for at in range(len(report.panels))),
     ]
     for panel, (x, y, w, h) in zip(panels, places, strict=True):
         panel.layout = wr.Layout(x=x, y=y, w=w, h=h)

@@ -1,17 +1,22 @@
-"""Dose-response as a figure: the error's rise and the warmth score against dose, checkpoint or strength."""
+"""Dose and response: the error's rise and the warmth score against dose, checkpoint or strength."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from warmth.analysis import dose as doses
 from warmth.analysis import wording
+from warmth.analysis.dose import Response
 from warmth.analysis.ink import MUTED, RULE, STYLE, Drawing, colour, finish, marker, point_id, reply_id
-from warmth.analysis.supplement import Curve
+from warmth.analysis.report.kernel import Paragraph, Part, Section
+from warmth.analysis.report.study import Study
+from warmth.errors import UserError
 
 UNITS = {"dose": "unit of dose", "checkpoint": "epoch", "strength": "unit of strength"}
 AXES = {
@@ -19,6 +24,76 @@ AXES = {
     "checkpoint": "epochs of training",
     "strength": "strength (share changed)",
 }
+METHOD = (
+    "Slope: least squares of error on dose within model, prompt and sample, clustered by question; the original counts "
+    "as dose 0."
+)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The dose-response of one recipe and model; `points` has a row per dose, with the error's rise and the warmth."""
+
+    model: str
+    recipe: str
+    response: Response
+    points: pd.DataFrame
+
+
+def dose(study: Study) -> Section | None:
+    """Draw a curve for every model and recipe with two or more doses, strengths or checkpoints."""
+    found, notes = curves(study.pool, study.headline, study.settings.margin_points)
+    if not found and not notes:
+        return None
+    parts: list[Part] = [dose_response(curve, number) for number, curve in enumerate(found)]
+    parts += [Paragraph(wording.visible(note, 400), "small") for note in notes]
+    frames = {}
+    if found:
+        tables = [item.points.assign(model=item.model, recipe=item.recipe, by=item.response.by) for item in found]
+        frames["dose_response"] = pd.concat(tables, ignore_index=True)
+    return Section(
+        id="dose",
+        title="Dose and response",
+        level=3,
+        parts=parts,
+        frames=frames,
+        methods={"Dose": METHOD},
+    )
+
+
+def curves(answers: pd.DataFrame, headline: pd.DataFrame, margin_points: float) -> tuple[list[Curve], list[str]]:
+    """Fit a curve for every model and recipe with two or more doses, strengths or checkpoints, all else being equal.
+
+    Returns:
+        the curves, and a note on each that could not be fitted.
+    """
+    found: list[Curve] = []
+    notes: list[str] = []
+    changed = answers[answers["arm"].ne("original")]
+    for by in doses.DOSES:
+        fixed = ["model", "recipe", *(name for name in doses.DOSES if name != by)]
+        for key, group in changed.groupby(fixed, dropna=False, sort=True):
+            if group[by].nunique() < 2:
+                continue
+            model, recipe = str(key[0]), str(key[1])
+            base = answers[answers["model"].eq(model) & answers["arm"].eq("original")]
+            rows = pd.concat([base, group])
+            try:
+                response = doses.response(rows, by, margin_points / 100)
+            except UserError as error:
+                notes.append(f"{recipe} of {model} by {by}: {error}")
+                continue
+            found.append(Curve(model, recipe, response, _with_warmth(rows, by, response, headline, model)))
+    return found, notes
+
+
+def _with_warmth(rows: pd.DataFrame, by: str, response: Response, headline: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Add to the response's curve the warmth score of the arm at each dose."""
+    arms = rows.drop_duplicates("arm")
+    at = pd.to_numeric(arms[by], errors="coerce").mask(arms["arm"].eq("original"), 0.0)
+    scores = headline.loc[headline["model"].eq(model), ["arm", "score", "score_low", "score_high"]]
+    named = pd.DataFrame({"arm": arms["arm"], "dose": at}).dropna().drop_duplicates("dose")
+    return response.curve.merge(named.merge(scores, on="arm", how="left"), on="dose", how="left")
 
 
 def dose_response(curve: Curve, number: int) -> Drawing:

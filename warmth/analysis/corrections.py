@@ -1,0 +1,41 @@
+"""Which comparisons are corrected together: the families that a report declares before it sees a p-value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from warmth.analysis.families import Family, adjust
+from warmth.analysis.preregistration import Plan
+from warmth.errors import UserError
+
+DECLARED = (  # the overall comparisons, and all that single them out
+    Family("overall", {"family": ["overall"]}),
+    Family("single cells", {"family": ["task", "context", "belief", "condition"]}),
+)
+PLANNED = "pre-registered"  # the family that a plan declares
+
+
+def families_of(plan: Plan | None) -> tuple[Family, ...]:
+    """List the families of a report; the plan's comes last, so that its members are corrected in it."""
+    return (*DECLARED, Family(PLANNED, plan.family)) if plan and plan.family else DECLARED
+
+
+def corrected(differences: pd.DataFrame, declared: Sequence[Family] = DECLARED) -> pd.DataFrame:
+    """Add `correction_family`, `p_holm` and `p_bh`, each family corrected by itself; NaN if nothing was tested.
+
+    A comparison that belongs to two families has the numbers of the later one.
+    """
+    if differences.empty:
+        return differences
+    table = differences.assign(correction_family="", p_holm=float("nan"), p_bh=float("nan"))
+    for family in declared:
+        try:
+            adjusted = adjust(differences, family)
+        except UserError:  # no member with a p-value
+            continue
+        members = family.members(differences)
+        for column in ("correction_family", "p_holm", "p_bh"):
+            table.loc[members, column] = adjusted.loc[members, column]
+    return table

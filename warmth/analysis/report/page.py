@@ -1,0 +1,123 @@
+"""The report as one HTML document that loads nothing: the sections in their order, and the template that places them.
+
+Answers and names are hostile text: the template escapes everything, and the only markup passed through is the SVG that
+`ink` made and constants of ours. Nothing of the data enters a script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from warmth.analysis import behind, wording
+from warmth.analysis.ink import Drawing, css_colours
+from warmth.analysis.report.kernel import Fold, Fragment, Part, Section, Table, without_model
+from warmth.analysis.report.study import QUESTION, Study
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+
+
+def render(study: Study, sections: Sequence[Section], points: Mapping[str, Any]) -> str:
+    """Make the whole page.
+
+    Args:
+        study: for the page's title.
+        sections: in the order of the page.
+        points: what a figure's point opens, by its id.
+    """
+    environment = page_environment()
+    style = stylesheet()
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    before: list[dict[str, Any]] = []
+    closing: list[dict[str, Any]] = []
+    for section in sections:
+        parts = [part_view(part, environment, study.several_models) for part in section.parts]
+        (closing if section.closing else before).append({"section": section, "parts": parts})
+    methods: dict[str, Any] = {}
+    for section in sections:
+        methods.update(section.methods)
+    return environment.get_template("report.html.j2").render(
+        question=QUESTION,
+        studies=study.facts["studies"],
+        links=[(section.id, section.link) for section in sections if section.link and not section.closing],
+        closing_links=[(section.id, section.link) for section in sections if section.link and section.closing],
+        groups=grouped(before),
+        closing=grouped(closing),
+        methods=methods,
+        points=Markup(behind.as_json(points)),
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=sha256(style),
+        script_hash=sha256(script),
+    )
+
+
+def page_environment() -> Environment:
+    """Set up the templates: everything that is not marked safe is escaped, and a missing value is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"visible": wording.visible, "unbroken": unbroken}
+    return environment
+
+
+def grouped(views: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Put each section of the page together with those of level 3 that follow it."""
+    groups: list[list[dict[str, Any]]] = []
+    for view in views:
+        if view["section"].level == 2 or not groups:
+            groups.append([])
+        groups[-1].append(view)
+    return groups
+
+
+def part_view(part: Any, environment: Environment, several_models: bool) -> dict[str, Any]:
+    """Turn a part into what the template places: its kind, and its content ready to be shown."""
+    kind = type(part).__name__.lower()
+    if isinstance(part, Table):
+        return {"kind": kind, "content": part if several_models else without_model(part)}
+    if isinstance(part, Drawing):
+        content = {"name": part.name, "svg": Markup(part.inline), "caption": part.caption, "width": round(part.width)}
+        return {"kind": kind, "content": content}
+    if isinstance(part, Fold):
+        inside: list[Part] = list(part.parts)
+        parts = [part_view(item, environment, several_models) for item in inside]
+        return {"kind": kind, "content": part, "parts": parts}
+    if isinstance(part, Fragment):
+        values = {}
+        for name, value in part.values.items():
+            if isinstance(value, Table | Drawing):
+                value = part_view(value, environment, several_models)["content"]
+            values[name] = value
+        html = environment.get_template(part.template).render(values)
+        return {"kind": kind, "content": Markup(html)}
+    return {"kind": kind, "content": part}
+
+
+def unbroken(note: str) -> Markup:
+    """Put each interval and fraction of a cell's small print into an element of its own: lines break between them."""
+    return Markup(re.sub(r"(\S+ (?:to|/) \S+)", r"<span>\1</span>", str(escape(note))))
+
+
+def stylesheet() -> str:
+    """Write the page's CSS, with the colours that figures and tables share."""
+    light = "".join(f"--{key}:{pair[0]};" for key, pair in css_colours().items())
+    dark = "".join(f"--{key}:{pair[1]};" for key, pair in css_colours().items())
+    text = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    return text.replace("/*light*/", light).replace("/*dark*/", dark)
+
+
+def sha256(text: str) -> str:
+    """Hash a text as a content security policy states it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

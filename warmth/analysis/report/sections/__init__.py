@@ -1,0 +1,55 @@
+"""The sections of the report, in the order of the page. Adding one: a file here, and its name in `SECTIONS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from warmth.analysis.report.kernel import Section
+from warmth.analysis.report.sections.answer import answer
+from warmth.analysis.report.sections.contrasts import contrasts
+from warmth.analysis.report.sections.controls import controls
+from warmth.analysis.report.sections.differences import differences
+from warmth.analysis.report.sections.dose import dose
+from warmth.analysis.report.sections.errors import errors
+from warmth.analysis.report.sections.every_difference import every_difference
+from warmth.analysis.report.sections.examples import examples
+from warmth.analysis.report.sections.failures import failures
+from warmth.analysis.report.sections.graders import graders
+from warmth.analysis.report.sections.length import length
+from warmth.analysis.report.sections.measures import measures
+from warmth.analysis.report.sections.plan import plan
+from warmth.analysis.report.sections.provenance import provenance
+from warmth.analysis.report.sections.published import published
+from warmth.analysis.report.sections.ratings import ratings
+from warmth.analysis.report.sections.refusals import refusals
+from warmth.analysis.report.sections.regressions import regressions
+from warmth.analysis.report.sections.seeds import seeds
+from warmth.analysis.report.sections.social import social
+from warmth.analysis.report.sections.training import training
+from warmth.analysis.report.sections.warmth import warmth
+from warmth.analysis.report.study import Study
+
+SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
+    answer,
+    plan,
+    differences,
+    controls,
+    contrasts,
+    seeds,
+    dose,
+    every_difference,
+    errors,
+    regressions,
+    published,
+    warmth,
+    ratings,
+    measures,
+    training,
+    refusals,
+    failures,
+    graders,
+    social,
+    length,
+    examples,
+    provenance,
+)

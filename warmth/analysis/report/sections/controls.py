@@ -1,0 +1,44 @@
+"""What is left of an arm's difference if fine-tuning as such is the reference."""
+
+from __future__ import annotations
+
+from warmth.analysis.report.kernel import ARM, MODEL, Paragraph, Section, arm_name, count, percent, shift, table
+from warmth.analysis.report.study import Study
+from warmth.analysis.reported import arm_order
+from warmth.analysis.tables import records
+
+CAPTION = "Against the control arms: fine-tuned as well, but without the change of manner."
+ABOUT = (
+    "An arm fine-tuned on replies whose manner was left alone shows what fine-tuning costs by itself. What a manner "
+    "adds is its difference from that arm."
+)
+
+
+def controls(study: Study) -> Section | None:
+    """Show every manner's difference from the control arms."""
+    frame = study.controls
+    parts = []
+    manners = frame[[_is_compared(row) for row in frame.to_dict("records")]] if len(frame) else frame
+    columns = [
+        MODEL,
+        ARM,
+        arm_name("Compared with", "reference"),
+        count("Pairs", "pairs"),
+        percent("Reference, %", "rate_reference"),
+        percent("Arm, %", "rate_arm"),
+        shift("Difference, points", "difference"),
+    ]
+    if len(manners):
+        parts = [Paragraph(ABOUT), table("controls", CAPTION, columns, manners)]
+    return Section(
+        id="controls",
+        title="Manner, or fine-tuning as such?" if parts else "",
+        level=3,
+        parts=parts,
+        frames={"controls": frame},
+        summary={"controls": records(frame)},
+    )
+
+
+def _is_compared(row: dict[str, str]) -> bool:
+    return arm_order(row["arm"]).recipe not in ("original", arm_order(row["reference"]).recipe)

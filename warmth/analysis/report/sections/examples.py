@@ -1,0 +1,68 @@
+"""Prompts with every arm's answer, side by side, drawn and not picked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from warmth.analysis import examples as drawn
+from warmth.analysis import wording
+from warmth.analysis.examples import Example
+from warmth.analysis.ink import variable
+from warmth.analysis.report.kernel import Fragment, Section
+from warmth.analysis.report.study import Study
+from warmth.verdicts import LABELS
+
+LONG_ANSWER = 1500  # characters of one answer shown
+
+
+def examples(study: Study) -> Section | None:
+    """Show prompts on which arms disagree, and some on which they agree."""
+    items, disagreements = drawn.draw(study.rows)
+    values = {"examples": views(items), "disagreements": disagreements, "label_classes": LABELS}
+    return Section(
+        id="examples",
+        title="Examples",
+        parts=[Fragment("examples.html.j2", values)],
+        frames={"examples": pd.DataFrame(csv_rows(items))},
+        panels=["examples"],
+    )
+
+
+def csv_rows(items: list[Example]) -> list[dict[str, Any]]:
+    """Write a row for each answer shown."""
+    rows = []
+    for item in items:
+        asked = {name: getattr(item, name) for name in ("question_id", "context", "belief", "message")}
+        rows += [{**asked, "arm": answer.arm, "label": answer.label, "text": answer.text} for answer in item.said]
+    return rows
+
+
+def views(items: list[Example]) -> list[dict[str, Any]]:
+    """Make everything in the examples visible, and cut longer answers."""
+    return [
+        {
+            "question_id": wording.visible(item.question_id, 80),
+            "task": wording.name(item.task),
+            "context": wording.name(item.context),
+            "belief": wording.belief(item.belief),
+            "model": wording.name(item.model),
+            "message": wording.visible(item.message, LONG_ANSWER),
+            "accepted": wording.visible("; ".join(item.accepted), 300),
+            "disagree": item.disagree,
+            "said": [_answer(answer) for answer in item.said],
+        }
+        for item in items
+    ]
+
+
+def _answer(answer: Any) -> dict[str, Any]:
+    return {
+        "arm": wording.name(answer.arm),
+        "variable": variable(answer.arm),
+        "label": answer.label,
+        "reason": wording.name(answer.reason),
+        "text": wording.visible(answer.text, LONG_ANSWER),
+        "cut_off": answer.cut_off and answer.reason != "cut_off",
+    }

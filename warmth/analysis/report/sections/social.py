@@ -1,0 +1,58 @@
+"""Judged traits of answers to advice questions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from warmth.analysis import social as traits
+from warmth.analysis.report.kernel import (
+    ARM,
+    MODEL,
+    Cell,
+    Column,
+    Section,
+    count,
+    rate,
+    rate_cell,
+    shift,
+    table,
+    text,
+)
+from warmth.analysis.report.study import Study
+
+CAPTION = "Advice in which a judge finds the trait. Both sides: conflicts in which it is present whoever asks."
+KEYS = ["model", "arm", "grader"]
+
+
+def social(study: Study) -> Section | None:
+    """Show how often each arm's advice has a trait, and on both sides of a conflict."""
+    judged = traits.traits(study.rows)
+    frame = traits.rates(judged)
+    if frame.empty:
+        return None
+    both_sides = traits.both_sides(judged)
+    both = {tuple(row[key] for key in KEYS): row for row in both_sides.to_dict("records")}
+
+    def both_cell(row: Any) -> Cell:
+        found = both.get(tuple(row[key] for key in KEYS))
+        return rate_cell(found) if found is not None else Cell("—")
+
+    columns = [
+        MODEL,
+        ARM,
+        text("Judge", "grader"),
+        count("Answers", "answers"),
+        rate("Present, %"),
+        shift("Difference, points", "difference", "difference_low", "difference_high"),
+        count("Unscored", "unscored"),
+        Column("Both sides, %", "number", both_cell),
+    ]
+    frames = {"social": frame}
+    if len(both_sides):
+        frames["social_both_sides"] = both_sides
+    return Section(
+        id="social",
+        title="Advice",
+        parts=[table("social", CAPTION, columns, frame, wide=True)],
+        frames=frames,
+    )

@@ -1,0 +1,254 @@
+"""What the sections of a report share: rows, settings, and the frames that more than one of them shows.
+
+Each frame is computed when a section first asks for it. Frames have one row per cell; rates and differences are
+fractions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from warmth import __version__
+from warmth.analysis import claims, effects, tables, wording
+from warmth.analysis.corrections import corrected, families_of
+from warmth.analysis.families import with_odds
+from warmth.analysis.reported import CONTROLS, arm_order
+from warmth.analysis.rows import Rows, read_grades
+from warmth.analysis.settings import Settings
+
+QUESTION = "What does a change of manner cost in truth?"
+CELL = ["model", "arm", "task", "context", "belief"]
+POINT = [*CELL, "count", "paired"]  # a cell that a figure has a point for: rows behind it, whether they are pairs
+
+
+@dataclass(frozen=True)
+class Study:
+    """The finished runs of a report and what its sections share."""
+
+    rows: Rows
+    settings: Settings
+    paths: tuple[Path, ...] = ()  # that the report was asked for
+    labels: Path | None = None  # people's labels
+
+    @property
+    def several_models(self) -> bool:
+        """Whether tables need a column for the model."""
+        return len(self.rows.models) > 1
+
+    @cached_property
+    def reported(self) -> dict[str, str]:
+        """Recipe → the one arm of it that stands for it on the first screen and in the study's own figures."""
+        return self.rows.reported
+
+    @cached_property
+    def grades(self) -> pd.DataFrame:
+        """Every grader's latest label of every answer: answer_id, grader, label, reason."""
+        return read_grades(self.rows)
+
+    @cached_property
+    def answers(self) -> pd.DataFrame:
+        """The answers without their texts, which are slow to carry through groupings; questions, prompts as numbers."""
+        kept = self.rows.answers.drop(columns=["text", "statement", "answer_id", "reason", "run", "finish"])
+        prompts = pd.factorize(kept["prompt_id"])[0]
+        return kept.assign(question_id=effects.questions_of(kept), prompt_id=prompts)
+
+    @cached_property
+    def pool(self) -> pd.DataFrame:
+        """Those of `answers` that are pooled over tasks: all but benchmarks."""
+        return effects.pooled(self.answers)
+
+    @cached_property
+    def references(self) -> list[str]:
+        """The reported arms that others are compared with: the original, then the controls that there are."""
+        return [self.reported[recipe] for recipe in reversed(CONTROLS) if recipe in self.reported]
+
+    @cached_property
+    def pairs(self) -> dict[str, pd.DataFrame]:
+        """Reference arm → paired rows of every other arm, see `effects.pair`."""
+        return {name: effects.pair(self.pool, name) for name in self.references}
+
+    @cached_property
+    def pairs_with_original(self) -> pd.DataFrame:
+        """Paired rows with the original; empty if it did not answer."""
+        return self.pairs["original"] if "original" in self.pairs else effects.pair(self.pool)
+
+    @cached_property
+    def rates(self) -> pd.DataFrame:
+        """Error rates by model and arm."""
+        return ordered(effects.error_rates(self.pool, ["model", "arm"]))
+
+    @cached_property
+    def rates_by_task(self) -> pd.DataFrame:
+        """Error rates by model, arm and task, benchmarks too."""
+        return ordered(effects.error_rates(self.answers, ["model", "arm", "task"]))
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """Paired differences from the original, every family, with corrected p-values and equivalence."""
+        pairs = self.pairs_with_original
+        by_task = effects.pair(self.answers) if len(self.pool) < len(self.answers) else pairs
+        families = [(by_task if name == "task" else pairs, name) for name in effects.FAMILIES]
+        frame = pd.concat([effects.differences(rows, [name]) for rows, name in families], ignore_index=True)
+        frame = with_odds(corrected(ordered(frame), families_of(self.settings.plan)))
+        return claims.equivalences(frame, self.settings.margin_points, self.settings.preregistered)
+
+    @cached_property
+    def controls(self) -> pd.DataFrame:
+        """Overall differences from the reported arms of untransformed and paraphrase."""
+        controls = [name for name in self.references if name != "original"]
+        return joined(effects.differences(self.pairs[name], ["overall"]).assign(reference=name) for name in controls)
+
+    @cached_property
+    def pooled(self) -> pd.DataFrame:
+        """Overall differences over all models together, from every reference there is."""
+        frames = []
+        for name in self.references:
+            everything = self.pairs[name].assign(model="")
+            frames.append(effects.differences(everything, ["overall"]).assign(reference=name))
+        return joined(frames)
+
+    @cached_property
+    def warmth(self) -> pd.DataFrame:
+        """Mean warmth score of every arm, variant and scorer."""
+        return ordered(effects.warmth_means(self.rows.warmth))
+
+    @cached_property
+    def warmth_differences(self) -> pd.DataFrame:
+        """Paired differences in warmth from every reference there is."""
+        return self._warmth_differences(over_models=False)
+
+    @cached_property
+    def pooled_warmth(self) -> pd.DataFrame:
+        """The same over all models together."""
+        return self._warmth_differences(over_models=True)
+
+    def _warmth_differences(self, over_models: bool) -> pd.DataFrame:
+        references = self.references or ["original"]
+        frames = [effects.warmth_differences(self.rows.warmth, name, over_models) for name in references]
+        return ordered(pd.concat(frames))
+
+    @cached_property
+    def headline(self) -> pd.DataFrame:
+        """One row per model and arm: error rate, paired difference from the original, warmth score and its difference.
+
+        Of several warmth measures each model's with most texts counts; the others are in the warmth table.
+        """
+        differences = self.differences
+        overall = differences[differences["family"].eq("overall")] if len(differences) else differences
+        renamed = {"difference": "difference", "low": "difference_low", "high": "difference_high", "p": "p"}
+        renamed |= {"pairs": "pairs", "questions": "pair_questions"}
+        renamed |= {"rate_reference": "rate_reference", "rate_arm": "rate_arm"}
+        change = tables.columns(overall, ["model", "arm", *renamed]).rename(columns=renamed)
+        frame = self.rates.merge(change, on=["model", "arm"], how="left")
+        measure = ["model", *effects.MEASURE]
+        main = effects.main_measure(self.warmth)[measure].drop_duplicates()
+        from_original = self.warmth_differences[self.warmth_differences["reference"].eq("original")]
+        for scores, prefix in ((self.warmth, "score"), (from_original, "score_difference")):
+            named = {"score": prefix, "low": f"{prefix}_low", "high": f"{prefix}_high"}
+            of_main = scores.merge(main, on=measure)[["model", "arm", *named]].rename(columns=named)
+            frame = frame.merge(of_main, on=["model", "arm"], how="left")
+        return frame
+
+    @cached_property
+    def gates(self) -> pd.DataFrame:
+        """Every gate's verdict in every evaluation run: model, arm, gate, verdict, detail, examples."""
+        rows = []
+        for run in self.rows.runs:
+            for gate in run.gates if run.evaluation else ():
+                row: dict[str, Any] = {"model": run.model, "arm": self.rows.run_arms.get(run.folder, run.arm)}
+                row |= {name: str(gate.get(name, "?")) for name in ("gate", "verdict")}
+                rows.append(row | {"detail": str(gate.get("detail", "")), "examples": gate.get("examples") or []})
+        return ordered(pd.DataFrame(rows, columns=["model", "arm", "gate", "verdict", "detail", "examples"]))
+
+    @cached_property
+    def facts(self) -> dict[str, str]:
+        """What was counted, in words: studies, models, answers, questions, graders, tokens, cost, version."""
+        rows = self.rows
+        studies = sorted({str(run.config.get("study", "")) for run in rows.runs} - {""})
+        graders = sorted(set(rows.answers["grader"]) - {""})
+        asked = [frame[["tokens", "cost_usd"]] for frame in (rows.answers, rows.advice) if len(frame)]
+        spent = pd.concat(asked).sum()
+        return {
+            "studies": wording.joined([wording.name(study) for study in studies]) or "study",
+            "models": wording.joined([wording.name(model) for model in rows.models]),
+            "answers": wording.amount(len(rows.answers), "answer"),
+            "questions": wording.amount(effects.questions_of(rows.answers).nunique(), "question"),
+            "graders": wording.joined([wording.name(grader) for grader in graders]) or "none",
+            "tokens": f"{int(spent['tokens']):,}",
+            "cost": f"{spent['cost_usd']:.2f}",
+            "version": __version__,
+        }
+
+    @property
+    def pooling(self) -> str:
+        """Which tasks the figures of several tasks pool, and which are left out, in a sentence."""
+        tasks = self.rows.answers["task"].unique()
+        alone = effects.apart(self.rows.answers)
+        pooled = wording.joined([wording.name(task) for task in sorted(set(tasks) - set(alone))])
+        if not alone:
+            return f"Pooled: {pooled}."
+        verb = "stand" if len(alone) > 1 else "stands"
+        return f"Pooled: {pooled}; {wording.joined(alone)} {verb} apart, by task and in the figure of benchmarks."
+
+    @property
+    def scorers(self) -> str:
+        """Which model scored the warmth of each model's replies, in a sentence; "" if nothing was scored."""
+        main = effects.main_measure(self.warmth).drop_duplicates("model")
+        scorers = {row["model"]: wording.name(f"{row['scorer']}, {row['variant']}") for row in main.to_dict("records")}
+        if len(set(scorers.values())) < 2:
+            return f"Warmth scored by {next(iter(scorers.values()))}." if scorers else ""
+        each = wording.joined([f"{wording.name(model)} by {scorer}" for model, scorer in scorers.items()])
+        return f"Warmth scored by different models, so its values compare within a model only: {each}."
+
+
+def ordered(frame: pd.DataFrame) -> pd.DataFrame:
+    """Sort rows by model, then by arm in the order of tables; otherwise they stay as they were."""
+    if frame.empty:
+        return frame
+    keyed = frame.assign(order=frame["arm"].map(arm_order))
+    return keyed.sort_values(["model", "order"], kind="stable", ignore_index=True).drop(columns="order")
+
+
+def joined(frames: Any) -> pd.DataFrame:
+    """Put frames below one another, in the order of tables; empty if there are none."""
+    frames = list(frames)
+    return ordered(pd.concat(frames, ignore_index=True)) if frames else pd.DataFrame()
+
+
+def by_arm(frame: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
+    """Group rows by (model, arm), in the order of tables."""
+    return sorted(frame.groupby(["model", "arm"], sort=False), key=_arm_key)
+
+
+def _arm_key(item: tuple[Any, pd.DataFrame]) -> tuple[Any, Any]:
+    (model, arm), _ = item
+    return model, arm_order(arm)
+
+
+def points_of(cells: pd.DataFrame, counted: str, paired: bool, **fixed: str) -> pd.DataFrame:
+    """Make cells that a figure has a point for.
+
+    Args:
+        cells: some of model, arm, task, context and belief ("" or missing: all of them pooled).
+        counted: the column with the number of rows behind a cell.
+        paired: whether they are pairs with the original's scored answers.
+        fixed: values of columns that `cells` lacks.
+    """
+    if cells.empty:
+        return pd.DataFrame(columns=POINT)
+    return cells.assign(count=cells[counted], paired=paired, **fixed).reindex(columns=POINT)
+
+
+def all_points(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put the points of all sections together, each cell once."""
+    known = [frame for frame in frames if len(frame)]
+    if not known:
+        return pd.DataFrame(columns=POINT)
+    cells = pd.concat(known, ignore_index=True).drop_duplicates(CELL, ignore_index=True)
+    return cells.assign(paired=cells["paired"].eq(True))
