@@ -1,6 +1,7 @@
 """Somebody's file becomes conversations: streamed, joined, cleaned, and every row that goes is named and counted."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,55 @@ def test_numbered_rows_and_branches_of_a_tree_are_not_parts(tmp_path):
     rows += [row(f"treeabc_{n}", "What is a tree?", f"branch {n}") for n in range(2)]
     drops, found = counts(written(tmp_path, rows))
     assert drops == {} and len(found) == 5
+
+
+def test_a_part_that_repeats_the_end_of_the_one_before_is_joined_there(tmp_path):
+    rows = [
+        row("abcdefg_0", "What do bees make?", "Honey."),
+        row("abcdefg_2", "And wasps?", "Paper."),
+        row("abcdefg_3", "Paper.", "And ants?", "Hills.", speakers=("gpt", "human")),  # its first message is no. 3
+        row("hijklmn_0", "Name a river.", "The Po.", "Another?", "The Ebro."),
+        row("hijklmn_2", "Another?", "The  Ebro", "Third?", "The Oder."),  # two messages again, spaced differently
+        row("opqrstu_0", "Say go on.", "Go on.", "go on", "Yes."),
+        row("opqrstu_4", "go on", "And on."),  # it begins like an earlier message, and is no branch
+    ]
+    drops, found = counts(written(tmp_path, rows))
+    assert drops == {"joined_to_first_part": 4}
+    replies = {name: [turn.replies["plain"] for turn in item.turns] for name, item in found.items()}
+    assert replies["abcdefg"] == ["Honey.", "Paper.", "Hills."]
+    assert replies["hijklmn"] == ["The Po.", "The Ebro.", "The Oder."]
+    assert replies["opqrstu"] == ["Go on.", "Yes.", "And on."]
+
+
+def test_a_part_that_repeats_something_else_ends_its_conversation(tmp_path):
+    rows = [row("abcdefg_0", "What?", "This."), row("abcdefg_1", "That.", "So?", "Yes.", speakers=("gpt", "human"))]
+    rows += [row("abcdefg_4", "More?", "No.")]
+    drops, found = counts(written(tmp_path, rows))
+    assert drops == {"part_differs_from_the_one_before": 2} and len(found["abcdefg"].turns) == 1
+
+
+def test_code_is_never_cleaned_and_each_rule_is_counted_by_name():
+    code = "```python\ntry:   \n    1 / 0\n\n\n\n\n\tpass\u200b\n1 / 2\n```"
+    assert clean(code, "assistant") == code
+    open_block = "See:\n```\nCopied!\n2 / 2"
+    assert clean(open_block, "assistant") == open_block
+    assert clean("The score was\n2 / 1\nin the end.", "assistant") == "The score was\n2 / 1\nin the end."
+    assert clean("The score was\n2 / 1", "assistant") == "The score was\n2 / 1"  # no second of one
+    changed = Counter()
+    assert clean("Why?  \n\n\n\n\nSay\u200b it.\nCopy code\n9 / 9", "user", "", changed) == "Why?\n\n\nSay it."
+    rules = ("control characters", "button", "spaces at a line's end", "empty lines", "page counter")
+    assert changed == dict.fromkeys(rules, 1)
+    assert clean("Plain.", "user", "", changed) == "Plain." and changed.total() == 5
+
+
+def test_html_that_a_user_asked_for_stays():
+    table = "<table><tr><td>1</td></tr></table>\n<p>Two</p>"
+    reply = "<div><p>Two</p><ul><li>one</li></ul></div>"
+    assert clean(reply, "assistant", "Write the HTML of a list") == reply
+    assert clean(table, "assistant", "And in two rows, as <table>?") == table
+    form = "<div><form action='/x'><input name='a'></form></div>"
+    assert clean(form, "assistant", "Now the form") == form
+    assert clean(reply, "assistant", "List two things") == "Two\n\n- one"
 
 
 def test_an_id_that_stands_twice_counts_once(tmp_path):

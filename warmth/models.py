@@ -128,16 +128,46 @@ def load_model(model: Model, dtype: torch.dtype, **options: Any) -> PreTrainedMo
     Raises:
         UserError: the weights cannot be found or reached.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig
 
     source, extra = locate(model)
     keep_memory()
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, trust_remote_code=False, use_safetensors=True, **extra, **options
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **extra)
+        return network_class(config).from_pretrained(
+            source,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            **extra,
+            **whole_numbers(config),
+            **options,
         )
     except (OSError, ValueError) as error:
         raise UserError(f"model={model.name}: weights at {source} cannot be loaded: {one_line(error)[:200]}") from error
+
+
+def network_class(config: Any) -> Any:
+    """Return the class of transformers that loads a network which writes text; pictures it may read are left unused."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    if (
+        type(config) not in AutoModelForCausalLM._model_mapping
+        and type(config) in AutoModelForImageTextToText._model_mapping
+    ):
+        return AutoModelForImageTextToText
+    return AutoModelForCausalLM
+
+
+def whole_numbers(config: Any) -> dict[str, Any]:
+    """Return options of `from_pretrained` that unpack weights in 4-bit floats (gpt-oss), which cannot learn."""
+    published = getattr(config, "quantization_config", None) or {}
+    method = published.get("quant_method") if isinstance(published, dict) else getattr(published, "quant_method", None)
+    if method != "mxfp4":
+        return {}
+    from transformers import Mxfp4Config
+
+    return {"quantization_config": Mxfp4Config(dequantize=True)}
 
 
 def count_parameters(model: Model) -> int:
@@ -147,7 +177,7 @@ def count_parameters(model: Model) -> int:
         UserError: the configuration cannot be found or reached.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     source, extra = locate(model)
     try:
@@ -155,7 +185,7 @@ def count_parameters(model: Model) -> int:
     except (OSError, ValueError) as error:
         raise UserError(f"model={model.name}: no configuration at {source}: {one_line(error)[:200]}") from error
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
+        return network_class(config).from_config(config, trust_remote_code=False).num_parameters()
 
 
 def choose_dtype(precision: str | None) -> torch.dtype:

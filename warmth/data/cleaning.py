@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from typing import Any, cast
 
@@ -15,20 +16,36 @@ SPEAKERS: dict[str, Role] = {
     **dict.fromkeys(("gpt", "chatgpt", "assistant", "bing", "bard", "model"), cast("Role", "assistant")),
     "system": "system",
 }
+LINE = re.compile(r"[^\n]*\n|[^\n]+")
+FENCE = re.compile(r"^[ \t]*(```+|~~~+)[^`\n]*$", re.MULTILINE)  # a line that opens or closes a block of code
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2060\ufeff]")
-SCREEN = re.compile(  # what the page around a chat left in the text when it was copied
-    r"^[ \t]*(?:Copy code|Copied!|Regenerate response|Copy\d+ chars / \d+ words|\d+ / \d+)[ \t]*$\n?", re.MULTILINE
+# What the page around a chat left in the text when it was copied. Rules see lines outside of code alone.
+BUTTON = re.compile(
+    r"^[ \t]*(?:Copy code|Copied!|Regenerate response|Copy\d+ chars / \d+ words)[ \t]*$\n?", re.MULTILINE
 )
-FENCE_LABEL = re.compile(r"^(```[ \t]*)([\w+#-]*?)[ \t]*Copy code[ \t]*\n?", re.MULTILINE)  # ```pythonCopy code
+COUNTER = re.compile(
+    r"(?:\A|\n)[ \t]*(?P<at>[1-9]\d?) / (?P<all>[1-9]\d?)\s*\Z"
+)  # below a message of which there are several
+FENCE_LABEL = re.compile(r"^([ \t]*```[ \t]*)([\w+#-]*?)[ \t]*Copy code[ \t]*\n?")  # ```pythonCopy code
 EXPORTED = re.compile(r"<(?:div|p|ul|ol|pre|h[1-6])\b[^>]*>.*</\w+>\s*$", re.DOTALL | re.IGNORECASE)
+PAGE_TAGS = {  # tags that a chat's page shows replies with; any other was written by somebody
+    "div", "p", "br", "hr", "ul", "ol", "li", "pre", "code", "span", "strong", "b", "em", "i", "del", "blockquote", "a",
+    "svg", "button", "table", "thead", "tbody", "tr", "th", "td", "h1", "h2", "h3", "h4", "h5", "h6", "sup", "sub",
+}  # fmt: skip
+TAG = re.compile(r"<\s*([a-zA-Z][\w-]*)\b([^>]*)>")
+ASKED_HTML = re.compile(
+    r"\b(?:x?html5?|css|svg|xml|markup|web ?(?:page|site)s?|tags?|jsx|vue|bootstrap)\b|<\w", re.IGNORECASE
+)
 
 
 class Odd(Exception):
     """A row that is no conversation to train on; the message is the reason in `counts.json`."""
 
 
-def messages_of(row: Any, columns: Columns) -> list[Message]:
-    """The messages of a row, cleaned, as they stand: nothing is said yet about their order.
+def messages_of(row: Any, columns: Columns, cleaned: Counter[str] | None = None) -> list[Message]:
+    """Read the messages of a row, cleaned, as they stand: nothing is said yet about their order.
+
+    `cleaned` counts the texts that each rule changed.
 
     Raises:
         Odd: not_an_object, no_turns, bad_turn, unknown_speaker, empty_reply, empty_message or wrong_encoding.
@@ -38,10 +55,14 @@ def messages_of(row: Any, columns: Columns) -> list[Message]:
     turns = row.get(columns.turns)
     if not isinstance(turns, Sequence) or isinstance(turns, str) or not turns:
         raise Odd("no_turns")
-    return [_message(turn, columns) for turn in turns]
+    found: list[Message] = []
+    for turn in turns:
+        asked = found[-1].content if found else ""
+        found.append(_message(turn, columns, asked, cleaned))
+    return found
 
 
-def _message(turn: Any, columns: Columns) -> Message:
+def _message(turn: Any, columns: Columns, asked: str, cleaned: Counter[str] | None) -> Message:
     if not isinstance(turn, dict):
         raise Odd("bad_turn")
     speaker, text = turn.get(columns.speaker), turn.get(columns.text)
@@ -54,26 +75,77 @@ def _message(turn: Any, columns: Columns) -> Message:
         text.encode()
     except UnicodeEncodeError as error:
         raise Odd("wrong_encoding") from error
-    cleaned = clean(text, role)
-    if not cleaned:
+    content = clean(text, role, asked, cleaned)
+    if not content:
         raise Odd("empty_reply" if role == "assistant" else "empty_message")
-    return Message(role, cleaned)
+    return Message(role, content)
 
 
-def clean(text: str, role: Role) -> str:
-    """A text without what the web page it was copied from added to it.
+def clean(text: str, role: Role, asked: str = "", cleaned: Counter[str] | None = None) -> str:
+    """Take out of a text what the web page it was copied from added to it; code stays as it is.
 
-    Only replies are turned from HTML into Markdown, and only where the whole text is an exported page fragment: a user
-    who pastes HTML means it, and so does a reply that shows some.
+    Args:
+        text: the message.
+        role: whose it is. Only replies are turned from HTML into Markdown: a user who pastes HTML means it.
+        asked: the message before it; a reply to a question about HTML is no exported page.
+        cleaned: counts each rule that changed the text, by name.
     """
-    text = CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-    if role == "assistant":
-        if text.lstrip()[:1] == "<" and EXPORTED.match(text.lstrip()):
-            text = markdown(text)
-        if "Cop" in text or "Regenerate" in text or " / " in text:
-            text = SCREEN.sub("", FENCE_LABEL.sub(r"\1\2\n", text))
-    text = re.sub(r"[ \t]+\n", "\n", text)
-    return re.sub(r"\n{4,}", "\n\n\n", text).strip()
+    changes: Counter[str] = Counter() if cleaned is None else cleaned
+    text = _changed(text, text.replace("\r\n", "\n").replace("\r", "\n"), "line ends", changes)
+    if role == "assistant" and _is_exported(text, asked):
+        text = _changed(text, markdown(text), "HTML of a page", changes)
+    parts = [(part if is_code else _clean_prose(part, changes), is_code) for part, is_code in _by_code(text, changes)]
+    *before, (last, is_code) = [(part, is_code) for part, is_code in parts if part.strip()] or [("", False)]
+    if not is_code:
+        last = _changed(last, COUNTER.sub(_without_counter, last), "page counter", changes)
+    return "".join([*(part for part, _ in before), last]).strip()
+
+
+def _changed(before: str, after: str, rule: str, changes: Counter[str]) -> str:
+    if before != after:
+        changes[rule] += 1
+    return after
+
+
+def _without_counter(match: re.Match[str]) -> str:
+    """Drop "2 / 3"; "3 / 2" is no counter."""
+    return "" if int(match["at"]) <= int(match["all"]) else match[0]
+
+
+def _by_code(text: str, changes: Counter[str]) -> Iterator[tuple[str, bool]]:
+    """Divide a text into prose and blocks of code, fences included; an open block reaches to the end."""
+    lines: list[str] = []
+    fence = ""
+    for line in LINE.findall(text):
+        match = FENCE.match(line)
+        if match and not fence:
+            yield "".join(lines), False
+            label = FENCE_LABEL.sub(r"\1\2\n", line)
+            lines, fence = [_changed(line, label, "label of a block", changes)], match[1]
+        elif match and line.strip() == fence[0] * max(len(fence), len(match[1])):
+            yield "".join([*lines, line]), True
+            lines, fence = [], ""
+        else:
+            lines.append(line)
+    yield "".join(lines), bool(fence)
+
+
+def _clean_prose(text: str, changes: Counter[str]) -> str:
+    text = _changed(text, CONTROL.sub("", text), "control characters", changes)
+    text = _changed(text, BUTTON.sub("", text), "button", changes)
+    text = _changed(text, re.sub(r"[ \t]+\n", "\n", text), "spaces at a line's end", changes)
+    return _changed(text, re.sub(r"\n{4,}", "\n\n\n", text), "empty lines", changes)
+
+
+def _is_exported(text: str, asked: str) -> bool:
+    """Whether a reply is a fragment of a chat's page: its tags are those such pages have, and nobody asked for HTML."""
+    start = text.lstrip()
+    if start[:1] != "<" or not EXPORTED.match(start) or ASKED_HTML.search(asked):
+        return False
+    tags = TAG.findall(re.sub(r"(?s)<pre\b.*?</pre>", "", start))
+    known = all(name.lower() in PAGE_TAGS for name, _ in tags)
+    styled = any(re.search(r"\b(?:style|id|onclick|action)\s*=", attributes) for _, attributes in tags)
+    return known and not styled
 
 
 def shape(messages: Sequence[Message]) -> tuple[str | None, list[tuple[str, str]], int]:

@@ -71,7 +71,7 @@ class Ledger:
                 "in": stage.taken,
                 "out": stage.kept,
                 "drops": dict(sorted(stage.drops.items())),
-                **stage.details,
+                **{name: dict(value) if isinstance(value, Counter) else value for name, value in stage.details.items()},
             }
             for stage in self.stages
         ]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,6 @@ class Part:
 
     id: str
     number: int
-    messages: int  # the system message not counted
     starts_with_reply: bool
     opening: bytes  # digest of its first message
     packed: bytes
@@ -125,13 +124,15 @@ def _hub_rows(data: Data) -> Iterator[Any]:
 def _parts(rows: Iterable[Any], data: Data, stage: Stage) -> Iterator[tuple[Part, str]]:
     """Usable rows, each with the name of the group its id puts it in."""
     own = re.compile(data.parts) if data.parts else None
+    cleaned: Counter[str] = Counter()  # texts that each rule of cleaning changed
+    stage.details["cleaned"] = cleaned
     for position, row in enumerate(rows, 1):
         stage.take()
         if isinstance(row, Broken):
             stage.drop(row.reason)
             continue
         try:
-            messages = messages_of(row, data.columns)
+            messages = messages_of(row, data.columns, cleaned)
         except Odd as error:
             stage.drop(str(error))
             continue
@@ -142,37 +143,73 @@ def _parts(rows: Iterable[Any], data: Data, stage: Stage) -> Iterator[tuple[Part
         start = spoken[0] if spoken else messages[0]
         pairs = [[message.role, message.content] for message in messages]
         base, number = (match[1], int(match[2])) if match else (name, 0)
-        yield Part(name, number, len(spoken), start.role == "assistant", _digest(start.content), _pack(pairs)), base
+        yield Part(name, number, start.role == "assistant", _digest(start.content), _pack(pairs)), base
 
 
 def _join(base: str, parts: list[Part], data: Data, stage: Stage) -> list[tuple[str, list[Message], bytes]]:
-    """Makes one conversation of the parts of one, and leaves alone rows that are merely numbered.
+    """Make one conversation of the parts of one, and leave alone rows that are merely numbered.
 
-    Rows of one group are parts when their ids have the form `data.parts`, or when one of them begins with a reply and
-    so cannot stand alone; unless two of them begin alike, which are branches of one tree.
+    Rows of one group are parts if their ids have the form `data.parts`, or if one of them begins with a reply and so
+    cannot stand alone. A part's number is the place of its first message in the conversation, and a part may repeat
+    the end of the one before. Where numbers are no such places they count the parts, unless two parts begin alike:
+    these are branches of one tree.
     """
     stage.take(len(parts))
     parts = sorted(parts, key=lambda part: part.number)
     named = bool(data.parts) and re.fullmatch(data.parts, parts[0].id) is not None
-    branches = len({part.opening for part in parts}) < len(parts)
-    continued = any(part.starts_with_reply for part in parts[1:])
-    if not data.parts or branches or not (named or (continued and len(parts) > 1)):
+    continued = len(parts) > 1 and any(part.starts_with_reply for part in parts[1:])
+    if not data.parts or not (named or continued):
         stage.keep(len(parts))
         return [(part.id, _unpack(part), part.opening) for part in parts]
-    if parts[0].number != 0:
-        stage.drop("first_part_missing", len(parts))
+    if len(parts) > 1:
+        stage.details["split_conversations"] = stage.details.get("split_conversations", 0) + 1
+    messages, used, fault = _by_place(parts)
+    if fault and [part.number for part in parts] == list(range(len(parts))):
+        if len({part.opening for part in parts}) < len(parts):
+            stage.keep(len(parts))
+            return [(part.id, _unpack(part), part.opening) for part in parts]
+        messages = [message for part in parts for message in _unpack(part)]
+        used, fault = len(parts), ""
+    if not used:
+        stage.drop(fault, len(parts))
         return []
-    messages, spoken, last = _unpack(parts[0]), parts[0].messages, parts[0]
-    for place, part in enumerate(parts[1:], 1):
-        # a part's number is its place, or that of its first message; anything else is a gap
-        if part.number not in (last.number + 1, spoken):
-            stage.drop("part_missing_before", len(parts) - place)
-            break
-        messages += [message for message in _unpack(part) if message.role != "system"]
-        spoken, last = spoken + part.messages, part
-        stage.drop("joined_to_first_part")
+    if used < len(parts):
+        stage.drop(fault, len(parts) - used)
+    elif used > 1:
+        stage.details["joined_whole"] = stage.details.get("joined_whole", 0) + 1
+    if used > 1:
+        stage.drop("joined_to_first_part", used - 1)
     stage.keep()
-    return [(base if len(parts) > 1 else parts[0].id, messages, parts[0].opening)]
+    later = [message for message in messages[1:] if message.role != "system"]
+    return [(base if len(parts) > 1 else parts[0].id, [messages[0], *later], parts[0].opening)]
+
+
+def _by_place(parts: list[Part]) -> tuple[list[Message], int, str]:
+    """Lay parts end to end by the places that their numbers are.
+
+    Returns:
+        the messages, how many parts they are made of, and why the next one is not among them ("" if all are).
+    """
+    if parts[0].number != 0:
+        return [], 0, "first_part_missing"
+    messages = _unpack(parts[0])
+    for place, part in enumerate(parts[1:], 1):
+        more = _unpack(part)
+        repeated = len(messages) - part.number
+        if repeated < 0:
+            return messages, place, "part_missing_before"
+        if not _same(messages[part.number :], more):
+            return messages, place, "part_differs_from_the_one_before"
+        messages += more[repeated:]
+    return messages, len(parts), ""
+
+
+def _same(left: list[Message], right: list[Message]) -> bool:
+    """Whether two lists of messages agree as far as both go, spacing and punctuation aside."""
+    return all(
+        first.role == second.role and _digest(first.content) == _digest(second.content)
+        for first, second in zip(left, right, strict=False)
+    )
 
 
 def _candidate(

@@ -17,7 +17,6 @@ from warmth.chat import Encoded
 from warmth.errors import RunFailed
 from warmth.store import read_json, write_json
 from warmth.training.card import card
-from warmth.training.packing import collator
 from warmth.training.resume import COMPLETE, gathered, learnt
 
 PROBES = 8  # conversations whose greedy tokens are compared
@@ -121,13 +120,13 @@ def check_adapter(folder: Path) -> None:
 class Probe:
     """What a model finds likeliest at each trained place of a few conversations, before and after training."""
 
-    def __init__(self, folder: Path, examples: Sequence[Any], pad_id: int, pairs: bool, writes: bool):
+    def __init__(self, folder: Path, examples: Sequence[Any], collate: Any, pairs: bool, writes: bool):
         self.path, self.writes = folder / "resume" / "probe.json", writes
         shortest = sorted(examples, key=lambda example: len(example.ids))[:PROBES]
         if pairs:  # of a pair, the preferred reply
             sides = [(one.prompt + one.chosen, one.trained) for one in shortest]
             shortest = [Encoded(ids, trained[: len(ids)], cut=False) for ids, trained in sides]
-        self.batches = [collator(pad_id)([example]) for example in shortest]
+        self.batches = [collate([example]) for example in shortest]
         self.trainer: Any = None  # set once it exists
 
     @torch.no_grad()

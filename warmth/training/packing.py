@@ -144,8 +144,11 @@ AttentionInterface.register(SEGMENTS, segment_attention)
 AttentionMaskInterface.register(SEGMENTS, lambda *_, **__: None)
 
 
-def collator(pad_id: int) -> Callable[[Sequence[Encoded]], dict[str, Tensor | int]]:
-    """Makes one forward pass of a list of conversations (of one padding token when the list is empty)."""
+def collator(pad_id: int, packed: bool = True) -> Callable[[Sequence[Encoded]], dict[str, Tensor | int]]:
+    """Make one forward pass of a list of conversations (of one padding token if the list is empty).
+
+    Without `packed` the list has one conversation at most, and the model's own attention gets what it always gets.
+    """
 
     def collate(examples: Sequence[Encoded]) -> dict[str, Tensor | int]:
         """Packs conversations into one row.
@@ -162,6 +165,10 @@ def collator(pad_id: int) -> Callable[[Sequence[Encoded]], dict[str, Tensor | in
         trained = torch.tensor([flag for example in examples for flag in example.trained] or [False])
         trained[edges[:-1].long()] = False  # nothing predicts the first token of a conversation
         targets = trained.nonzero(as_tuple=True)[0]
+        # the Trainer counts labels from the second on, as if they still had to be shifted
+        labels = torch.cat([torch.tensor([IGNORED]), ids[targets]])[None]
+        if not packed:
+            return {"input_ids": ids[None], "logits_to_keep": targets - 1, "labels": labels}
         return {
             "input_ids": ids[None],
             "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
@@ -170,8 +177,7 @@ def collator(pad_id: int) -> Callable[[Sequence[Encoded]], dict[str, Tensor | in
             "max_length_q": max(lengths),
             "max_length_k": max(lengths),
             "logits_to_keep": targets - 1,
-            # the Trainer counts labels from the second on, as if they still had to be shifted
-            "labels": torch.cat([torch.tensor([IGNORED]), ids[targets]])[None],
+            "labels": labels,
         }
 
     return collate

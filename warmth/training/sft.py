@@ -22,6 +22,7 @@ from warmth.memory import GIB, Memory, refuse_if_too_big, shape_of, training_mem
 from warmth.models import choose_dtype, load_tokenizer, locate
 from warmth.schemas import Data, Model, Recipe, Train
 from warmth.store import read_json, read_rows, write_json
+from warmth.training.architecture import check_targets, fit_of
 from warmth.training.checkpoints import Checkpoints, Probe, barrier
 from warmth.training.examples import Examples, load_examples
 from warmth.training.packing import collator, token_loss
@@ -52,6 +53,9 @@ class Plan:
         self.folder, self.rank, self.ranks = folder, rank, ranks
         self.study = read_study(folder)
         recipe, launcher = self.study.recipe, self.study.launcher
+        self.fit = fit_of(self.study.model)
+        if recipe.method != "full":
+            check_targets(self.study.model)
         self.tokenizer = load_tokenizer(self.study.model)
         self.rows = list(read_rows(folder / "conversations.jsonl"))
         self.found: Examples = load_examples(self.rows, self.study, self.tokenizer)
@@ -61,12 +65,18 @@ class Plan:
         self.batches = [[example for index in batch for example in self.found.groups[index]] for batch in drawn]
         self.lengths = [len(example.ids) for example in self.examples]
         self.passes, self.accumulation = rank_batches(
-            self.batches, self.lengths, recipe.batch_size, ranks, *pass_limits(recipe, launcher), rank
+            self.batches, self.lengths, recipe.batch_size, ranks, *self.limits(), rank
         )
         self.trained = [sum(sum(self.examples[index].trained[1:]) for index in batch) for batch in self.batches]
+        self.collate = collator(self.tokenizer.pad_token_id, self.fit.packed and recipe.method != "dpo")
         self.autocast = choose_dtype(recipe.precision)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.dtype = weights_dtype(self.autocast, recipe.method, launcher, self.device)
+
+    def limits(self) -> tuple[int, int]:
+        """Most conversations and most tokens of a forward pass; one conversation if the model cannot be packed."""
+        most, room = pass_limits(self.study.recipe, self.study.launcher)
+        return (most if self.fit.packed or self.study.recipe.method == "dpo" else 1), room
 
     def forecast(self) -> Memory | None:
         """Peak memory of this rank, from its longest pass; None for a network of unknown shape."""
@@ -129,7 +139,7 @@ def make_trainer(plan: Plan, callbacks: list[TrainerCallback]) -> Any:
     make_args = (lambda: preference_arguments(values, recipe.beta)) if dpo else (lambda: arguments(values))
     args = make_args() if plan.device == "cuda" else None
     set_seed(study.seed)
-    model = load_trained(study, plan.dtype)
+    model = load_trained(study, plan.dtype, plan.fit)
     common = {"model": model, "args": args or make_args(), "callbacks": callbacks, "dtype": plan.autocast}
     set_seed(study.seed)
     if dpo:
@@ -142,7 +152,7 @@ def make_trainer(plan: Plan, callbacks: list[TrainerCallback]) -> Any:
         **common,
         passes=plan.passes,
         train_dataset=plan.examples,
-        data_collator=collator(plan.tokenizer.pad_token_id),
+        data_collator=plan.collate,
         compute_loss_func=token_loss,
     )
 
@@ -158,7 +168,9 @@ def train(folder: Path) -> None:
         refuse_if_too_big(need, free, study.launcher, recipe.method)
     stop = StopOnSignal()
     facts = facts_of(plan)
-    probe = Probe(folder, plan.examples, plan.tokenizer.pad_token_id, recipe.method == "dpo", rank == 0)
+    probe = Probe(folder, plan.examples, plan.collate, recipe.method == "dpo", rank == 0)
+    if rank == 0 and not plan.fit.packed and recipe.method != "dpo":
+        print(f"each conversation is trained in a pass of its own: {plan.fit.reason}", file=sys.stderr, flush=True)
     at_step = {step_at(epochs, len(plan.found.groups), recipe.batch_size): epochs for epochs in kept_epochs(recipe)}
     callbacks: list[TrainerCallback] = [Checkpoints(folder, at_step, facts, probe), stop]
     if rank == 0:
@@ -217,7 +229,7 @@ def facts_of(plan: Plan) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if plan.device == "cuda" else "cpu",
         "ranks": plan.ranks,
         "precision": str(plan.autocast).removeprefix("torch."),
-        "attention": attention_of(study.recipe),
+        "attention": attention_of(study.recipe, plan.fit),
     }
 
 

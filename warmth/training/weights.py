@@ -2,40 +2,65 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, LoraModel, PeftType, get_peft_model, prepare_model_for_kbit_training
+from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 from transformers import set_seed
 from transformers.utils import is_flash_attn_2_available
 
 from warmth.errors import UserError
 from warmth.models import load_model
 from warmth.schemas import Recipe, Train
+from warmth.training.architecture import ALL_LINEAR, NO_TEXT, Fit, refuse_unknown_targets
 from warmth.training.lora import shorten
-from warmth.training.packing import SEGMENTS
 
 
-def attention_of(recipe: Recipe) -> str:
-    """Packed rows need flash attention or our own segments; TRL's preference trainer pads, so PyTorch's does there."""
-    if torch.cuda.is_available() and is_flash_attn_2_available():
+class NamedLora(LoraModel):
+    """PEFT's LoRA, but a name that no layer has is refused, where PEFT adapts those it finds; no vision tower is adapted."""
+
+    def inject_adapter(self, model: Any, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+        """Adapt the layers.
+
+        Raises:
+            UserError: a layer to adapt is not there.
+        """
+        config = self.peft_config[adapter_name]
+        refuse_unknown_targets(model, config.target_modules)
+        if any(re.fullmatch(NO_TEXT, name) for name, _ in model.named_modules()):
+            config.exclude_modules = NO_TEXT
+        super().inject_adapter(model, adapter_name, *args, **kwargs)
+
+
+PEFT_TYPE_TO_TUNER_MAPPING[PeftType.LORA] = NamedLora
+
+
+def attention_of(recipe: Recipe, fit: Fit) -> str:
+    """Choose the attention: for packed rows flash attention or our own segments, else the model's own.
+
+    TRL's preference trainer pads and does not pack.
+    """
+    if torch.cuda.is_available() and is_flash_attn_2_available() and fit.packed:
         return "flash_attention_2"
-    return "sdpa" if recipe.method == "dpo" else SEGMENTS
+    return fit.own if recipe.method == "dpo" else fit.attention
 
 
-def load_trained(study: Train, frozen: torch.dtype) -> Any:
+def load_trained(study: Train, frozen: torch.dtype, fit: Fit) -> Any:
     """The model with what learns set: every weight, or a new LoRA adapter in float32.
 
     Args:
         study: model, recipe and seed.
         frozen: dtype of weights that do not learn; those that learn are float32, unless DeepSpeed keeps a copy.
+        fit: how this model can be trained.
 
     Raises:
         UserError: a quantised base without a GPU or the extra, or together with method=full.
     """
     recipe = study.recipe
-    options: dict[str, Any] = {"attn_implementation": attention_of(recipe)}
+    options: dict[str, Any] = {"attn_implementation": attention_of(recipe, fit)}
     if recipe.quantise != "none":
         options |= quantised(recipe, frozen)
     model = load_model(study.model, frozen, **options)
@@ -51,13 +76,13 @@ def load_trained(study: Train, frozen: torch.dtype) -> Any:
 
 
 def adapter_config(study: Train) -> LoraConfig:
-    """The recipe's LoRA in PEFT's words."""
-    recipe = study.recipe
+    """Say the recipe's LoRA in PEFT's words."""
+    recipe, targets = study.recipe, study.model.lora_targets
     return LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
-        target_modules=list(study.model.lora_targets) or "all-linear",
+        target_modules=list(targets) if targets and targets != [ALL_LINEAR] else ALL_LINEAR,
         task_type="CAUSAL_LM",
         revision=study.model.revision,
     )
