@@ -20,7 +20,7 @@ from warmth.training.lora import shorten
 
 
 class NamedLora(LoraModel):
-    """PEFT's LoRA, but a name that no layer has is refused, where PEFT adapts those it finds; no vision tower is adapted."""
+    """LoRA that refuses a name no layer has, where PEFT adapts those it finds, and adapts no vision tower."""
 
     def inject_adapter(self, model: Any, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """Adapt the layers.
