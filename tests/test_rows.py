@@ -142,14 +142,6 @@ def test_an_answer_without_a_grade_is_unscored(study):
     assert warm["unscored"].all() and set(warm["reason"]) == {"not graded"} and warm["wrong"].isna().all()
 
 
-def test_the_first_grader_of_the_config_is_primary():
-    grades = {"alias": 1, "judge_qa:gpt-4o-2024-08-06": 2, "judge": 3}
-    assert rows.primary(grades, ["judge_qa", "alias"]) == "judge_qa:gpt-4o-2024-08-06"
-    assert rows.primary(grades, ["judge"]) == "judge"
-    assert rows.primary(grades, ["", "alias"]) == "alias"
-    assert rows.primary(grades, ["number"]) == "alias"
-
-
 def test_a_later_grade_by_the_same_grader_replaces_the_earlier(study):
     path = folder(study, "warm") / "grades.jsonl"
     first = json.loads(path.read_text(encoding="utf-8").splitlines()[0])

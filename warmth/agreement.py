@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from warmth.errors import UserError
+from warmth.text import print_json
 from warmth.verdicts import TRUTH_LABELS
 
 if TYPE_CHECKING:
@@ -42,11 +43,9 @@ def agreement(
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output, alone on standard output.")] = False,
 ) -> None:
     """Agreement of graders with people and with each other; rates and effects corrected for what they get wrong."""
-    from warmth import cli
-
     if attacks:
         found = measure_attacks(judge_url, judge_model, judge_key_env)
-        cli.print_json(found) if as_json else show(attack_table(found))
+        print_json(found) if as_json else show(attack_table(found))
         return
     if labels is None or not paths:
         raise UserError("warmth agreement needs LABELS.csv and PATH... (or --attacks)")
@@ -61,14 +60,14 @@ def agreement(
         graded = replace(loaded, answers=agreements.graded_by(loaded, grader))
         made = sheets.export(graded, labels, export, seed, without_headers)
         told = {"exported": len(made), "file": str(labels.resolve())}
-        cli.print_json(told) if as_json else show(exported(len(made), export, labels))
+        print_json(told) if as_json else show(exported(len(made), export, labels))
         return
     given = sheets.read([labels, *(also or ())])
     if adjudicate is not None:
         sheets.write_open(given, sheets.settle(given)[1], labels, adjudicate)
     summary = agreements.summary(loaded, given, grader)
     if as_json:
-        cli.print_json(summary)
+        print_json(summary)
         return
     for part in page(summary, adjudicate):
         show(part)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from typer.exceptions import TyperException
 
 from warmth.agreement import agreement
 from warmth.errors import UserError, guarded
+from warmth.text import print_json
 
 app = typer.Typer(
     help="What does a change of a model's manner cost in truth?",
@@ -235,7 +235,7 @@ def rate(
                 Run(folder).append("preferences", lines)
             found = {"verdicts": sum(map(len, chosen.values())), "file": str(verdicts.resolve())}
     else:
-        from warmth.analysis.rows import finished
+        from warmth.analysis.runs import finished
         from warmth.api import Server
         from warmth.evaluation.rating import rate_runs
         from warmth.store import Run
@@ -345,11 +345,6 @@ def study_name(runs: Any) -> str:
     """A folder name for the report: the runs' study, or `studies` for several."""
     names = {str(run.config.get("study", "study")) for run in runs}
     return re.sub(r"[^\w-]+", "-", names.pop()).strip("-") or "study" if len(names) == 1 else "studies"
-
-
-def print_json(value: Any) -> None:
-    """JSON on standard output, ASCII so that no terminal or pipe can stumble over it."""
-    print(json.dumps(value, ensure_ascii=True, allow_nan=False, default=lambda number: number.item()))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ formula. Escaping for HTML is the template's work (it escapes everything that is
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -60,3 +61,13 @@ def write_sheet(path: Path, columns: Sequence[Any], rows: Iterable[Sequence[Any]
         writer = csv.writer(stream)
         writer.writerow([sheet_cell(column) for column in columns])
         writer.writerows([sheet_cell(value) for value in row] for row in rows)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON for machines on standard output, in ASCII so that no terminal or pipe can stumble over it."""
+    print(json.dumps(value, ensure_ascii=True, allow_nan=False, default=_python_number))
+
+
+def _python_number(value: Any) -> Any:
+    """Turn a number of NumPy into one of Python."""
+    return value.item()

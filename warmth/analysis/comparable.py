@@ -14,7 +14,7 @@ from warmth.errors import UserError
 from warmth.store import read_json, written_commit
 
 if TYPE_CHECKING:
-    from warmth.analysis.rows import FinishedRun
+    from warmth.analysis.runs import FinishedRun
 
 UNEVEN = 10.0  # points between two arms' shares of unscored answers; as the gates' bounds
 NAMED = 5  # unfinished runs named in a note; the others are counted

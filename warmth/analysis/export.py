@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from warmth.analysis.rows import FinishedRun, finished, load, read_run
+from warmth.analysis.rows import load
+from warmth.analysis.runs import FinishedRun, finished, read_run
 from warmth.errors import UserError
 from warmth.store import read_rows, write_json
 

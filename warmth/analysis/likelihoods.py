@@ -13,7 +13,7 @@ from warmth.analysis.reported import name_arms
 from warmth.types import Likelihood
 
 if TYPE_CHECKING:
-    from warmth.analysis.rows import FinishedRun
+    from warmth.analysis.runs import FinishedRun
 
 COLUMNS = [
     item.name for item in fields(Likelihood) if item.name not in ("candidates", "right_logprob", "wrong_logprob")

@@ -20,7 +20,7 @@ from warmth.entries import entry_files
 from warmth.errors import UserError
 
 if TYPE_CHECKING:
-    from warmth.analysis.rows import FinishedRun
+    from warmth.analysis.runs import FinishedRun
 
 LAST = 1000  # the place of an arm whose recipe states none
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "p", "h", "*", "<", ">", "d", "H")

@@ -17,7 +17,7 @@ import pandas as pd
 from warmth.analysis.looks import look_of
 
 if TYPE_CHECKING:
-    from warmth.analysis.rows import FinishedRun
+    from warmth.analysis.runs import FinishedRun
 
 CONTROLS = ("paraphrase", "untransformed", "original")  # strictest first: what a manner is compared with
 _SET_APART = re.compile(r", (strength|dose|epoch) (-?\d+(?:\.\d+)?(?:e[-+]?\d+)?)")

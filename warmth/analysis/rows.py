@@ -6,11 +6,9 @@ number is computed: different draws, or two configs that go by one name.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,11 +33,12 @@ from warmth.analysis.comparable import (
 )
 from warmth.analysis.effects import pooled
 from warmth.analysis.looks import adopt
-from warmth.analysis.reading import checked_rows, frame, whole
+from warmth.analysis.reading import checked_rows, frame
 from warmth.analysis.reported import arm_order, name_arms, other_arms, plain_checkpoints, reported, told_checkpoints
+from warmth.analysis.runs import FinishedRun, finished, read_run, refuse_lost_files
 from warmth.analysis.task_keys import rule_of, with_task_keys
 from warmth.errors import UserError
-from warmth.store import read_json, read_rows
+from warmth.store import read_rows
 from warmth.types import SOMETIMES, Answer, WarmthScore
 from warmth.verdicts import Rule, outcomes
 
@@ -47,34 +46,6 @@ ANSWER = tuple(item.name for item in fields(Answer) if item.name not in SOMETIME
 WARMTH = tuple(item.name for item in fields(WarmthScore))
 PREFERENCE = ("model", "arm", "reference", "prompt", "warmer")
 GRADE = ("grader", "label", "reason", "affirms", "cost_usd")
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """One run folder with `done.json`."""
-
-    folder: Path
-    config: Mapping[str, Any]
-    provenance: Mapping[str, Any]
-    gates: tuple[Mapping[str, Any], ...]
-    rules: Mapping[str, str]  # grader → digest of the rules behind its rows; empty before they were noted
-    graders: Mapping[str, Sequence[str]]  # task → its graders as their rows name them, the primary one first
-
-    @property
-    def evaluation(self) -> bool:
-        """Whether it holds answers or likelihoods (else it is a training run)."""
-        return any((self.folder / f"{name}.jsonl").exists() for name in ("answers", "likelihoods"))
-
-    @property
-    def arm(self) -> str:
-        """The recipe's name; `original` where nothing was changed."""
-        recipe = self.config.get("recipe") or {}
-        return "original" if recipe.get("name") in (None, "none") else str(recipe["name"])
-
-    @property
-    def model(self) -> str:
-        """The model entry's name."""
-        return str((self.config.get("model") or {}).get("name", "?"))
 
 
 @dataclass(frozen=True)
@@ -189,72 +160,14 @@ def read_grades(rows: Rows) -> pd.DataFrame:
     return grades.assign(label=grades["label"].astype(object).where(grades["label"].notna(), None))
 
 
-def finished(paths: Sequence[Path]) -> list[Path]:
-    """Folders with `done.json` under any path, each once.
-
-    Raises:
-        UserError: a path does not exist, or has no finished run under it.
-    """
-    found: dict[Path, Path] = {}
-    for path in paths:
-        if not path.is_dir():
-            raise UserError(f"{path} is not a folder" if path.exists() else f"{path} does not exist")
-        here = sorted(marker.parent for marker in path.rglob("done.json") if (marker.parent / "config.json").exists())
-        if not here:
-            started = sum(1 for _ in path.rglob("status.json"))
-            raise UserError(f"no finished run found under {path}" + (f" ({started} not finished)" if started else ""))
-        found.update({folder.resolve(): folder for folder in here})
-    return list(found.values())
-
-
-def read_run(folder: Path) -> FinishedRun:
-    """A run's small files; provenance and gates may be missing.
-
-    Raises:
-        UserError: a file is not the JSON it should be.
-    """
-    config = whole(read_json(folder / "config.json"))
-    optional = {name: folder / f"{name}.json" for name in ("provenance", "gates", "rules", "summary")}
-    found = [whole(read_json(path)) if path.exists() else None for path in optional.values()]
-    provenance, gates, rules, outcome = found
-    if not isinstance(config, dict):
-        raise UserError(f"{folder / 'config.json'} is not a JSON object")
-    for name in ("model", "recipe", "task", "grader", "condition", "analysis"):
-        if not isinstance(config.get(name) or {}, dict):
-            raise UserError(f"{folder / 'config.json'}: {name}={str(config[name])[:60]} must be an object")
-    for name, value in (("provenance", provenance), ("rules", rules), ("summary", outcome)):
-        if not isinstance(value or {}, dict):
-            raise UserError(f"{optional[name]} is not a JSON object")
-    packages = (provenance or {}).get("packages") or {}
-    if not isinstance(packages, dict):
-        raise UserError(f"{optional['provenance']}: packages={str(packages)[:60]} must be an object")
-    if not isinstance((provenance or {}).get("earlier") or [], list):
-        raise UserError(f"{optional['provenance']}: earlier must be a list of commits")
-    if not isinstance(gates or [], list) or not all(isinstance(gate, dict) for gate in gates or ()):
-        raise UserError(f"{optional['gates']} is not a list of JSON objects")
-    graders = (outcome or {}).get("graders") or {}
-    if not isinstance(graders, dict) or not all(isinstance(names, list) for names in graders.values()):
-        raise UserError(f"{optional['summary']}: graders must be an object of lists")
-    return FinishedRun(folder, config, provenance or {}, tuple(gates or ()), rules or {}, graders)
-
-
-def refuse_lost_files(runs: Sequence[FinishedRun]) -> None:
-    """A finished evaluation has prompts, answers and grades; without one of them its arm would silently be missing."""
-    names = ("prompts.jsonl", "answers.jsonl", "grades.jsonl")
-    for run in runs:
-        lost = [name for name in names if not (run.folder / name).exists()]
-        if 0 < len(lost) < len(names):
-            raise UserError(
-                f"{run.folder / lost[0]} does not exist, though the run is done; it needs {', '.join(names)}"
-            )
-
-
 def graded(run: FinishedRun, number: int) -> pd.DataFrame:
-    """A run's answers, each with its primary grade; without a grade it is unscored for the reason `not graded`.
+    """Read a run's answers, each with its primary grade; without a grade it is unscored for the reason `not graded`.
 
     Primary is what the run's summary names first for the task: a judge that was replaced still has its rows in the
-    file. Without a summary it is the first grader of the config that graded the answer, else the task's own, else the
-    first in the file. Two grades by one grader: the later one counts. `cost_usd` is what all grades of the answer cost.
+    file. Two grades by one grader: the later one counts. `cost_usd` is what all grades of the answer cost.
+
+    Raises:
+        UserError: the grader that the summary names has no row.
     """
     answers = frame(run.folder / "answers.jsonl", ANSWER).rename(columns={"arm": "recipe"})
     answers["run_number"] = number
@@ -262,16 +175,13 @@ def graded(run: FinishedRun, number: int) -> pd.DataFrame:
     grades = frame(run.folder / "grades.jsonl", ("answer_id", *GRADE))
     paid = pd.to_numeric(grades["cost_usd"], errors="coerce").groupby(grades["answer_id"]).sum()
     grades = grades.drop_duplicates(["answer_id", "grader"], keep="last")
-    if run.graders:
-        first = {task: names[0] for task, names in run.graders.items() if names}
-        own = dict(zip(answers["answer_id"], answers["task"].map(first), strict=True))
-        wanted = grades["answer_id"].map(own)
-        lost = sorted(set(wanted.dropna()) - set(grades["grader"]))
-        if lost:
-            raise UserError(f"{run.folder / 'grades.jsonl'} has no row by {lost[0]}, which summary.json says graded it")
-        grades = grades[grades["grader"].eq(wanted)]
-    elif grades["answer_id"].duplicated().any():
-        grades = _primary_grades(grades, answers, run)
+    primary = {task: names[0] for task, names in run.graders.items() if names}
+    primary_of_answer = dict(zip(answers["answer_id"], answers["task"].map(primary), strict=True))
+    wanted = grades["answer_id"].map(primary_of_answer)
+    lost = sorted(set(wanted.dropna()) - set(grades["grader"]))
+    if lost:
+        raise UserError(f"{run.folder / 'grades.jsonl'} has no row by {lost[0]}, which summary.json says graded it")
+    grades = grades[grades["grader"].eq(wanted) | wanted.isna()].drop_duplicates("answer_id", keep="last")
     joined = answers.merge(grades, on="answer_id", how="left", validate="many_to_one")
     ungraded = joined["grader"].isna()
     joined["label"] = joined["label"].astype(object).where(joined["label"].notna(), None)
@@ -280,34 +190,6 @@ def graded(run: FinishedRun, number: int) -> pd.DataFrame:
     joined["cost_usd"] = joined["answer_id"].map(paid).fillna(0.0)
     joined["checkpoint"] = pd.to_numeric(joined["checkpoint"], errors="coerce")
     return joined
-
-
-def _primary_grades(grades: pd.DataFrame, answers: pd.DataFrame, run: FinishedRun) -> pd.DataFrame:
-    """One grade for each answer, where some have several."""
-    chosen = list(run.config.get("grader") or {})
-    own = {name: str((task or {}).get("grader", "")) for name, task in (run.config.get("task") or {}).items()}
-    tasks = dict(zip(answers["answer_id"], answers["task"], strict=True))
-    wanted = grades["answer_id"].map(tasks).map(own).fillna("")
-    ranks: dict[tuple[str, tuple[str, ...]], str] = {}
-    keep = []
-    for places in grades.groupby("answer_id", sort=False).indices.values():
-        names = tuple(grades["grader"].iloc[places])
-        key = (wanted.iloc[places[0]], names)
-        if key not in ranks:
-            ranks[key] = primary(dict.fromkeys(names), [*chosen, key[0]])
-        keep.append(places[names.index(ranks[key])])
-    return grades.iloc[np.sort(keep)]
-
-
-def primary(graders: Mapping[str, Any], wanted: Sequence[str]) -> str:
-    """The grader whose verdict counts; a judge's name is its entry's followed by the dated model."""
-    for entry in filter(None, wanted):
-        if entry in graders:
-            return entry
-        for name in graders:
-            if re.match(re.escape(entry) + r"[^\w-]", name):
-                return name
-    return next(iter(graders))
 
 
 def rating_rows(run: FinishedRun) -> pd.DataFrame:

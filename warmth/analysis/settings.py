@@ -14,7 +14,7 @@ from warmth.errors import UserError
 from warmth.store import read_json
 
 if TYPE_CHECKING:
-    from warmth.analysis.rows import FinishedRun
+    from warmth.analysis.runs import FinishedRun
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from warmth.paths import ROOT
 from warmth.verdicts import Rule, rule_from
 
 if TYPE_CHECKING:
-    from warmth.analysis.rows import FinishedRun
+    from warmth.analysis.runs import FinishedRun
 
 KEYS = ("refusing_is_right", "benchmark")
 

@@ -10,7 +10,7 @@ from warmth.analysis import wording
 from warmth.analysis.ink import variable
 from warmth.analysis.report.kernel import Fragment, Section
 from warmth.analysis.report.study import Study
-from warmth.analysis.rows import FinishedRun
+from warmth.analysis.runs import FinishedRun
 from warmth.analysis.tables import records
 from warmth.store import written_commit
 
