@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from warmth.command_line import ordered, refuse_null_groups
 from warmth.config import compose_line, strict
 from warmth.digest import ROOT
 from warmth.entries import entry_files
@@ -55,7 +56,8 @@ def command(name: str, folders: Callable[[Any], list[Path]]) -> Callable[[Callab
             if {"-h", "--help"} & set(sys.argv[1:]):
                 print(page(name))
                 return
-            sys.argv[1:] = expand(sys.argv[1:], entry_files("model"))
+            refuse_null_groups(sys.argv[1:], ROOT / "conf")
+            sys.argv[1:] = expand(ordered(sys.argv[1:]), entry_files("model"))
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report is a page long; ours is one line
             signal.signal(signal.SIGTERM, preempted)
             register()

@@ -144,6 +144,9 @@ class Wandb:
         return os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
 
     def _init(self, run: Run, config: Any, job_type: str, mode: str) -> wandb.Run:
+        os.environ.setdefault(
+            "WANDB_DISABLE_WEAVE", "true"
+        )  # else it advertises another product wherever it sees openai
         import wandb
 
         study = run.folder.parent.parent

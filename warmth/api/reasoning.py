@@ -14,7 +14,7 @@ OURS = (  # fields of a request's body that `engine.extra_body` must leave alone
 )  # fmt: skip
 
 
-def check_extra(reasoning: Any, extra_body: Mapping[str, Any], key: str) -> None:
+def check_extra(reasoning: Any, extra_body: Mapping[str, Any] | None, key: str) -> None:
     """Check how a model is told to think, and the further fields of its calls.
 
     Raises:
@@ -24,7 +24,7 @@ def check_extra(reasoning: Any, extra_body: Mapping[str, Any], key: str) -> None
     is_budget = isinstance(reasoning, int) and not isinstance(reasoning, bool) and reasoning >= 0
     if reasoning is not None and not is_effort and not is_budget:
         raise UserError(f"{key}.reasoning={reasoning} must be an effort, such as low, or a budget of tokens from 0")
-    taken = [name for name in extra_body if name in OURS]
+    taken = [name for name in extra_body or {} if name in OURS]
     if taken:
         raise UserError(f"{key}.extra_body.{taken[0]} is set by another key; leave it out of extra_body")
 
@@ -34,9 +34,9 @@ def thinking_budget(reasoning: Any) -> int:
     return reasoning if isinstance(reasoning, int) else 0
 
 
-def extra_fields(reasoning: Any, extra_body: Mapping[str, Any]) -> dict[str, Any]:
+def extra_fields(reasoning: Any, extra_body: Mapping[str, Any] | None) -> dict[str, Any]:
     """Build the further fields of a call: an effort as OpenAI takes it, a budget as OpenRouter does."""
-    fields: dict[str, Any] = dict(extra_body)
+    fields: dict[str, Any] = dict(extra_body or {})
     if isinstance(reasoning, str):
         fields["reasoning_effort"] = reasoning
     elif reasoning is not None:

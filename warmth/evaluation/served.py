@@ -46,7 +46,7 @@ class OpenAI:
     api_key_env: str | None = field(default=None, metadata=EXCLUDED)
     dtype: str = "unknown"
     reasoning: Any = None
-    extra_body: dict[str, Any] = field(default_factory=dict)
+    extra_body: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         check_extra(self.reasoning, self.extra_body, "engine")
