@@ -44,7 +44,7 @@ def evaluate(study: Evaluate) -> None:
         summary,
         tasks,
     )
-    from warmth.evaluation.identity import folder_of
+    from warmth.evaluation.identity import folder_of, refuse_missing_scorer
     from warmth.store import Run
 
     run, servers = Run(folder_of(study)), Servers(study)
@@ -56,6 +56,7 @@ def evaluate(study: Evaluate) -> None:
     arm = arms.find_arm(study)
     engine = build(study.engine, "engine").bind(arm, servers)
     servers.check()
+    refuse_missing_scorer(study)
     questions = tasks.load_all(study) if answers_asked else []
     counts = grid.count(study, questions) if answers_asked else grid.nothing()
     weighed = contrasts.Weighed.of(study)

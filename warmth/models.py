@@ -100,6 +100,27 @@ def hub_file(model: Model, name: str) -> Path:
         ) from error
 
 
+def are_weights_there(model: Model) -> bool:
+    """Whether a model's weights are on this machine, or its hub can be asked for them; nothing is fetched.
+
+    Raises:
+        UserError: a local folder without config, tokenizer or weights; a model that only an API serves.
+    """
+    source, extra = locate(model)
+    if model.path or model.kind == "embedded":
+        return True
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    revision = extra.get("revision")
+    if any(isinstance(try_to_load_from_cache(source, name, revision=revision), str) for name in WEIGHTS):
+        return True
+    try:
+        return any(HfApi().file_exists(source, name, revision=revision) for name in WEIGHTS)
+    except (HfHubHTTPError, OSError, ValueError, RuntimeError):  # offline, gated, or no such model
+        return False
+
+
 def load_tokenizer(model: Model, chat: bool = True) -> PreTrainedTokenizerBase:
     """A model's tokenizer, with the configured chat template if there is one.
 

@@ -45,7 +45,9 @@ def settle(config: Train | Evaluate) -> None:
         UserError: a file that states a dtype could not be had.
     """
     recipe = config.recipe
-    if recipe.precision is None:
+    if recipe.precision is None and recipe.method == "none":
+        recipe.precision = "float32"  # nothing is trained, and a model behind a server need not be here to be asked
+    elif recipe.precision is None:
         stated = dtype_of(config.model)
         recipe.precision = stated if stated in TRAINED else "bfloat16"
     elif recipe.precision == "auto":

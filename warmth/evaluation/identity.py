@@ -11,6 +11,7 @@ from warmth.entries import named_model
 from warmth.errors import UserError
 from warmth.evaluation.arms import Arm, ends, find_arm, from_run
 from warmth.evaluation.tasks import file_of, warmth_prompts_file
+from warmth.models import are_weights_there
 from warmth.schemas import Evaluate, Model, Task
 from warmth.store import run_folder
 
@@ -78,6 +79,23 @@ def scorer_of(study: Evaluate) -> Model:
     """
     name = study.warmth.scorer or ("smollm2" if study.model.kind == "api" else None)
     return named_model(name, "warmth.scorer") if name else study.model
+
+
+def refuse_missing_scorer(study: Evaluate) -> None:
+    """Check, before the first answer is asked and paid for, that the model that scores warmth can be had.
+
+    Raises:
+        UserError: its weights are neither here nor at the hub.
+    """
+    if not study.warmth.prompts:
+        return
+    scorer = scorer_of(study)
+    if not are_weights_there(scorer):
+        named = f"warmth.scorer={study.warmth.scorer}" if study.warmth.scorer else f"warmth.scorer=null, {scorer.name},"
+        raise UserError(
+            f"{named} cannot be loaded: its weights are not on this machine and the hub does not give them; "
+            "choose warmth.scorer=smollm2, or warmth.prompts=0 for no warmth score"
+        )
 
 
 def task_identity(task: Task) -> dict[str, Any]:

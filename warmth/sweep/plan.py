@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from warmth.build import build
 from warmth.devices import gpus_needed
 from warmth.digest import arm_identity, digest, plain
 from warmth.errors import NotTrained, UserError
@@ -54,7 +55,7 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
     trains = isinstance(study, Train)
     work = training(study) if isinstance(study, Train) else evaluation(study)
     where, parameters = device(study.hardware), parameters_of(study)
-    devices = 0 if study.model.kind == "api" else gpus_needed(study) * nodes(study)
+    devices = 0 if is_served(study) else gpus_needed(study) * nodes(study)
     need = need_of(study, where) if devices else None
     counted = need.total / GIB if need else None
     memory = counted and counted * correction(Path(study.output), where.name, work.kind, study.model.name)
@@ -79,6 +80,13 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
         disk_gib=disk_gib(study, work),
         problem=problem(study, where, gpus_needed(study), need, memory),
     )
+
+
+def is_served(study: Train | Evaluate) -> bool:
+    """Whether a server has the model, so that nothing of it needs to be here."""
+    if study.model.kind == "api":
+        return True
+    return isinstance(study, Evaluate) and build(study.engine, "engine").family == "openai"
 
 
 def nodes(study: Train | Evaluate) -> int:
@@ -130,14 +138,18 @@ def problem(study: Train | Evaluate, where: Device, devices: int, need: Memory |
 
 def parameters_of(study: Train | Evaluate) -> float:
     """Parameters in billions: counted from a local model's shape, else as its entry says."""
-    shape = shape_of(study.model) if study.model.path or not study.model.parameters else None
+    is_counted = study.model.path or not study.model.parameters
+    shape = shape_of(study.model) if is_counted and not is_served(study) else None
     return shape.parameters / 1e9 if shape else study.model.parameters
 
 
 def disk_gib(study: Train | Evaluate, work: Work) -> float:
     """What a run leaves on disk: rows, and its kept adapters in float32."""
-    rows, shape = work.items * ROW_BYTES[work.kind], shape_of(study.model)
-    if not isinstance(study, Train) or shape is None or study.model.kind == "api":
+    rows = work.items * ROW_BYTES[work.kind]
+    if not isinstance(study, Train) or is_served(study):
+        return rows / GIB
+    shape = shape_of(study.model)
+    if shape is None:
         return rows / GIB
     recipe = study.recipe
     kept = {*[epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs], recipe.epochs}
