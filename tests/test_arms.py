@@ -10,9 +10,10 @@ import pytest
 
 from warmth.digest import ROOT, training_digest
 from warmth.errors import UserError
-from warmth.evaluation.arms import choose_checkpoint, find_arm, from_run
+from warmth.evaluation.arms import choose_checkpoint, find_arm
 from warmth.evaluation.identity import evaluation_digest, folder_of
 from warmth.evaluation.points import folders_of, points
+from warmth.evaluation.stored_runs import from_run
 from warmth.schemas import Condition, Data, Evaluate, Gates, Model, Recipe, Sampling, Task, Warmth
 from warmth.store import full_config, write_json
 

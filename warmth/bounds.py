@@ -127,7 +127,7 @@ def check_allowed(config: Any, prefix: str = "") -> None:
     """
     for key, value, metadata in leaves(config, prefix):
         allowed = metadata.get("allowed")
-        if allowed is None or value is None:
+        if allowed is None or value is None or value == MISSING:
             continue
         items = value if isinstance(value, list | tuple) else [value]
         for item in items:

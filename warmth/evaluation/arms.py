@@ -16,10 +16,9 @@ from warmth.errors import NotTrained, UserError
 from warmth.evaluation.adapters import check_file
 from warmth.evaluation.edits import Edit
 from warmth.model_names import argument_of
-from warmth.models import locate
 from warmth.precision import TRAINED
-from warmth.schemas import Data, Evaluate, Model, Recipe
-from warmth.store import Run, find_run, read_json
+from warmth.schemas import Evaluate, Model
+from warmth.store import Run, find_run
 from warmth.types import Message
 from warmth.user_rows import text_of, user_rows
 
@@ -80,26 +79,6 @@ class Arm:
             "checkpoint": self.checkpoint,
             "seed": self.seed,
         }
-
-
-def from_run(study: Evaluate) -> Evaluate:
-    """With `run=FOLDER`, the study with model, data, recipe and seed of that run.
-
-    Raises:
-        UserError: the folder is no run folder, another version wrote it, or a local model folder is incomplete.
-    """
-    if study.run is None:
-        if study.model.path:
-            locate(study.model)  # before its files are hashed: a mistyped folder may hold anything
-        return study
-    config = read_json(Path(study.run) / "config.json")
-    try:
-        parts = {key: kind(**config[key]) for key, kind in (("model", Model), ("data", Data), ("recipe", Recipe))}
-        return replace(study, **parts, seed=int(config["seed"]))
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"run={study.run}: its config.json is not that of a training or evaluation run ({error})"
-        ) from error
 
 
 def find_arm(study: Evaluate) -> Arm:

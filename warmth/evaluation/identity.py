@@ -9,7 +9,8 @@ from warmth.build import build
 from warmth.digest import arm_identity, digest, find_file, model_identity, path_digest, plain
 from warmth.entries import named_model
 from warmth.errors import UserError
-from warmth.evaluation.arms import Arm, ends, find_arm, from_run
+from warmth.evaluation.arms import Arm, ends, find_arm
+from warmth.evaluation.stored_runs import from_run
 from warmth.evaluation.tasks import file_of, warmth_prompts_file
 from warmth.models import are_weights_there
 from warmth.schemas import Evaluate, Model, Task

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from warmth.errors import UserError
-from warmth.evaluation.arms import ends, from_run
+from warmth.evaluation.arms import ends
 from warmth.evaluation.identity import folder_of
+from warmth.evaluation.stored_runs import from_run
 from warmth.schemas import Evaluate
 
 

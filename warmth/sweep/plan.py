@@ -175,7 +175,7 @@ def show_grid(study: Train | Evaluate) -> None:
     from rich.console import Console
 
     from warmth.evaluation import grid, tasks
-    from warmth.evaluation.arms import from_run
+    from warmth.evaluation.stored_runs import from_run
 
     study = from_run(study)
     files = [tasks.file_of(task) for task in study.task.values()]
