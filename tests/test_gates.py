@@ -256,3 +256,27 @@ def test_the_studys_leak_is_found_in_its_own_answers_and_nowhere_else(original):
 def side_of(texts):
     rows = {(f"p{at}", 0): answer(at, text=text) for at, text in enumerate(texts)}
     return gates.Side(Path("x"), rows, [], {}, {}, ENGINE)
+
+
+def test_a_task_with_many_answers_without_a_label_fails_even_the_original(tmp_path):
+    study = study_of("none", "none")
+    labels = {f"a{number}": None if number < 3 else "correct" for number in range(10)}
+    run = stored(tmp_path, study, [answer(number) for number in range(10)], labels=labels)
+    assert "gate unscored failed: answers without a label: t 30.0 %; at most 25 %" in failure(run, study, ORIGINAL)
+    looser = replace(study, gates=replace(study.gates, unscored_percent=30.0))
+    assert verdicts(run, looser, ORIGINAL)["unscored"] == "pass"
+
+
+def test_an_arm_with_more_answers_without_a_label_than_the_original_fails(original):
+    study = study_of("warm")
+    labels = {f"a{number}": None if number < 2 else "correct" for number in range(10)}
+    line = failure(stored(original, study, changed(), labels=labels), study)
+    assert "gate unscored_points failed: answers without a label: t: 20.0 % here, 0.0 % in the original" in line
+
+
+def test_refusals_and_tasks_that_need_a_judge_are_left_out_of_the_unscored(tmp_path):
+    study = study_of("none", "none")
+    run = stored(tmp_path, study, [answer(number) for number in range(10)], labels={"a0": "correct", "a1": "refused"})
+    judge = {"grader": "alias", "label": None, "reason": "needs_judge"}
+    run.append("grades", [{"answer_id": f"a{number}", **judge} for number in range(2, 10)])
+    assert verdicts(run, study, ORIGINAL)["unscored"] == "pass"

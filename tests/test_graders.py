@@ -67,6 +67,15 @@ def test_a_chosen_grader_replaces_that_of_open_tasks_only():
     }
 
 
+def test_a_task_that_needs_a_judge_is_not_scored_without_one():
+    study = replace(Evaluate(), task={"t": Task(grader="alias", needs_judge=True)})
+    chosen = graders_of(study, Servers(study))["t"]
+    assert list(chosen) == ["no_judge"]
+    assert [grader.grade(CAPITAL, answer("Canberra")).reason for grader in chosen.values()] == ["needs_judge"]
+    judged = replace(study, grader={"judge": read_entry("grader", "judge")})
+    assert list(graders_of(judged, Servers(judged))["t"]) == ["judge:gpt-4o-2024-08-06"]
+
+
 @pytest.mark.parametrize(
     ("task", "said"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ from typer.exceptions import TyperException
 
 from warmth.agreement import agreement
 from warmth.errors import UserError, guarded
-from warmth.text import print_json
+from warmth.text import print_json, print_json_rows
 
 app = typer.Typer(
     help="What does a change of a model's manner cost in truth?",
@@ -199,6 +200,58 @@ def score(
         print_json({"rows": result})
         return
     plain_console().print(score_table(result, rows))
+
+
+@app.command()
+def grade(
+    answers: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ANSWERS.jsonl",
+            help='Rows {"id", "question", "answers", "wrong", "options", "belief", "finish", "text"}.',
+        ),
+    ],
+    grader: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="An entry of conf/grader/; else letter for rows with options, or alias."),
+    ] = None,
+    unmatched: Annotated[
+        Literal["incorrect"] | None,
+        typer.Option(help="What an answer is that names no accepted answer, if the lists of names are complete."),
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="Server of a judge; empty: its model runs here.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Its model there, dated; or an entry, a hub id or a folder.")
+    ] = None,
+    api_key_env: Annotated[str | None, typer.Option(help="NAME of the variable with its key; empty: none.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Grade anybody's answers by a rule or a judge, each with its label, or the reason why it has none."""
+    from warmth.analysis.terminal import plain, plain_console
+    from warmth.evaluation.own_answers import chosen_grader, grade_file
+
+    made = None
+    if grader:
+        from warmth.api import Servers
+        from warmth.schemas import Evaluate
+
+        made = chosen_grader(grader, {"base_url": base_url, "model": model, "api_key_env": api_key_env})
+        if not made.offline:
+            servers = Servers(Evaluate(output="multirun"))
+            made = made.bind(grader, servers)
+            servers.check()
+    grades = grade_file(answers, made, unmatched)
+    if as_json:
+        print_json_rows(
+            {"id": name, "label": row.label, "reason": row.reason, "affirms": row.affirms} for name, row in grades
+        )
+        return
+    console = plain_console()
+    counts: Counter[str] = Counter()
+    for name, row in grades:
+        counts[row.label or f"no label, {row.reason}"] += 1
+        console.print(plain(f"{name}: {row.label or 'no label'} {row.reason}".rstrip()), soft_wrap=True)
+    console.print(plain(", ".join(f"{label} {count}" for label, count in counts.most_common())), soft_wrap=True)
 
 
 @app.command()

@@ -194,6 +194,8 @@ def gates(value: Any) -> Gates:
         "mode": "fail",
         "cut_off_points": 10.0,
         "refused_points": 10.0,
+        "unscored_percent": 25.0,
+        "unscored_points": 10.0,
         "unanswered_percent": 5.0,
         "unanswered_points": 2.0,
     }

@@ -236,6 +236,8 @@ class Gates:
     mode: str = choice(MISSING, "fail", "warn")  # fail or warn
     cut_off_points: float = number(at_least=0, at_most=100)
     refused_points: float = number(at_least=0, at_most=100)
+    unscored_percent: float = number(25.0, at_least=0, at_most=100)
+    unscored_points: float = number(10.0, at_least=0, at_most=100)
     unanswered_percent: float = number(5.0, at_least=0, at_most=100)
     unanswered_points: float = number(2.0, at_least=0, at_most=100)
 

@@ -68,6 +68,16 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=True, allow_nan=False, default=_python_number))
 
 
+def print_json_rows(rows: Iterable[dict[str, Any]]) -> None:
+    """Print `{"rows": [...]}` row by row, so that nothing has to be held in memory; ASCII, as `print_json`."""
+    rows = iter(rows)
+    first = next(rows)  # an error before it leaves standard output empty
+    print('{"rows": [' + json.dumps(first, ensure_ascii=True), end="")
+    for row in rows:
+        print(",\n" + json.dumps(row, ensure_ascii=True), end="")
+    print("]}")
+
+
 def _python_number(value: Any) -> Any:
     """Turn a number of NumPy into one of Python."""
     return value.item()

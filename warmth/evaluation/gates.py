@@ -16,6 +16,7 @@ from warmth.schemas import Evaluate, Model
 from warmth.store import Run, read_json, read_rows, write_json
 
 EXAMPLES = 3
+NOT_GRADED = "not graded"  # in place of a label
 Key = tuple[str, int]  # prompt_id and sample: what rows are paired by
 Row = Mapping[str, Any]
 
@@ -48,6 +49,15 @@ class Side:
     labels: dict[str, str | None]  # answer_id → label by its task's primary grader, where that graded it
     engine: Any  # family and dtype
 
+    def unscored_shares(self) -> dict[str, float]:
+        """Count, for each graded task, the answers without a label, in percent of those that are no refusals."""
+        counts: dict[str, Counter[bool]] = {}
+        for row in self.answers.values():
+            label = self.labels.get(row["answer_id"], NOT_GRADED)
+            if label not in (NOT_GRADED, "refused"):
+                counts.setdefault(row["task"], Counter())[label is None] += 1
+        return {task: 100 * count[True] / count.total() for task, count in sorted(counts.items())}
+
     @property
     def graded(self) -> set[str]:
         """Tasks that their primary grader has graded."""
@@ -59,8 +69,10 @@ def read_side(folder: Path, engine: Any, primary: Mapping[str, str]) -> Side:
     rows = list(read_rows(folder / "answers.jsonl"))
     counts = Counter((row["prompt_id"], row["sample"]) for row in rows)
     wanted = {row["answer_id"]: primary.get(row["task"]) for row in rows}
-    grades = read_rows(folder / "grades.jsonl")
-    labels = {row["answer_id"]: row["label"] for row in grades if row["grader"] == wanted.get(row["answer_id"])}
+    labels = {}
+    for grade in read_rows(folder / "grades.jsonl"):
+        if grade["grader"] == wanted.get(grade["answer_id"]) and grade.get("reason") != "needs_judge":
+            labels[grade["answer_id"]] = grade["label"]
     return Side(
         folder,
         {(row["prompt_id"], row["sample"]): row for row in rows},
@@ -113,7 +125,7 @@ def check(run: Run, study: Evaluate, arm: Arm, engine: Mapping[str, str], primar
         RunFailed: a gate failed and `gates.mode` is `fail`.
     """
     own = read_side(run.folder, engine, primary)
-    results = [role_headers(own), pairing_alone(own), unanswered(own, study)]
+    results = [role_headers(own), pairing_alone(own), unanswered(own, study), unscored(own, study)]
     original = find_original(run, study)
     if arm.name == "original" or original is None:
         why = (
@@ -166,6 +178,28 @@ def unanswered_points(own: Side, other: Side, study: Evaluate, arm: Arm) -> Resu
     """Check that about as many prompts are without an answer in both arms."""
     bound = study.gates.unanswered_points
     return _balanced("unanswered_points", own, other, bound, lambda side, row: row["finish"] == "error")
+
+
+def unscored(own: Side, study: Evaluate) -> Result:
+    """Check that in no task many answers lack a label."""
+    most = study.gates.unscored_percent
+    shares = own.unscored_shares()
+    too_many = [f"{task}: {share:.1f} % of answers have no label" for task, share in shares.items() if share > most]
+    shown = ", ".join(f"{task} {share:.1f} %" for task, share in shares.items()) or "no task is graded"
+    return _result("unscored", too_many, f"answers without a label: {shown}; at most {most:g} %")
+
+
+def unscored_balance(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
+    """Check that in each task about as many answers of both arms lack a label."""
+    most = study.gates.unscored_points
+    here, there = own.unscored_shares(), other.unscored_shares()
+    shared = [task for task in here if task in there]
+    if not shared:
+        return Result("unscored_points", "skipped", "no task is graded in both arms")
+    apart = [f"{task}: {here[task]:.1f} % here, {there[task]:.1f} % in the original" for task in shared]
+    too_far = [line for task, line in zip(shared, apart, strict=True) if abs(here[task] - there[task]) > most]
+    detail = f"answers without a label: {'; '.join(apart)}; at most {most:g} points apart"
+    return _result("unscored_points", too_far, detail)
 
 
 def pairing(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
@@ -242,6 +276,7 @@ AGAINST_ORIGINAL: dict[str, Callable[[Side, Side, Evaluate, Arm], Result]] = {
     "unanswered_points": unanswered_points,
     "cut_off": cut_off,
     "refused": refused,
+    "unscored_points": unscored_balance,
     "adapter_applied": adapter_applied,
 }
 

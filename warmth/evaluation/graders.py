@@ -13,7 +13,7 @@ from warmth.build import build, class_of
 from warmth.entries import entry_files, read_entry
 from warmth.errors import UserError
 from warmth.evaluation.progress import Meter
-from warmth.evaluation.unscored import unreadable
+from warmth.evaluation.unscored import NoJudge, unreadable
 from warmth.schemas import Evaluate, Task
 from warmth.store import Run, read_json, write_json
 from warmth.types import Answer, Grade, Question
@@ -147,12 +147,14 @@ def primary(graders: Mapping[str, Iterable[str]]) -> dict[str, str]:
 
 
 def _own_grader(name: str, task: Task) -> Grader:
-    """Build the grader that a task names, which must ask no server.
+    """Build the grader that a task names, which must ask no server; none if the task needs a judge.
 
     Raises:
         UserError: it asks one, so it has to be chosen by `grader=`.
     """
     classes = grader_classes()
+    if task.needs_judge and task.grader in classes and classes[task.grader].offline:
+        return NoJudge()
     if task.grader in classes and classes[task.grader].offline:
         return build(read_entry("grader", task.grader), "grader", f"grader.{task.grader}")
     kind = kind_of(name, task)
