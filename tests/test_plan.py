@@ -8,11 +8,12 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from warmth import hardware
 from warmth.digest import ROOT, training_digest
 from warmth.errors import UserError
 from warmth.schemas import Evaluate, Train, register
 from warmth.store import Run, run_folder
-from warmth.sweep import hardware, measured, plan, workload
+from warmth.sweep import measured, plan, workload
 from warmth.sweep.grid import Grid
 from warmth.sweep.jobs import Job
 from warmth.sweep.slurm import Slurm
@@ -103,7 +104,10 @@ def test_a_model_without_a_price_is_said_rather_than_free(loader, tmp_path, caps
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["model=llama70b", "recipe=warm", "hardware=h100"], "would need .*launcher.checkpointing=true"),
+        (
+            ["model=llama70b", "recipe=warm", "hardware=h100", "launcher=local"],
+            "would need .*launcher.checkpointing=true",
+        ),
         (["model=llama70b", "recipe=none", "hardware=h100"], "weights alone take 131 GiB, 79 are there: 2 devices"),
         (["model=llama8b", "recipe=none", "hardware=h100"], ""),
     ],
@@ -127,7 +131,9 @@ def test_a_run_over_several_machines_asks_for_its_share_of_each(loader, tmp_path
 
 
 def test_an_unknown_device_names_the_known(loader, tmp_path):
-    study = Grid(loader, "train", Train).accept(["hardware=abacus"])
+    with pytest.raises(UserError, match="hardware=abacus is not allowed; choose one of: auto, h100"):
+        Grid(loader, "train", Train).accept(["hardware=abacus"])
+    study = Grid(loader, "evaluate", Evaluate).accept(["hardware=abacus", "recipe=none"])
     with pytest.raises(UserError, match="hardware=abacus is not allowed; choose one of: auto, h100"):
         plan.forecast(study, tmp_path / "x")
 

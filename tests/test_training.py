@@ -102,7 +102,7 @@ def reference(tmp_path_factory, tiny_model_folder):
 def test_a_finished_run_holds_checkpoints_rows_and_a_loss_that_falls(reference):
     run = run_in(reference)
     assert {path.name for path in run.iterdir()} == {
-        "checkpoints", "config.json", "conversations.jsonl", "done.json", "metrics.jsonl", "provenance.json",
+        "checkpoints", "config.json", "conversations.jsonl", "done.json", "logs", "metrics.jsonl", "provenance.json",
         "status.json", "summary.json",
     }  # fmt: skip
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["epoch-1", "epoch-2"]
@@ -343,9 +343,10 @@ def test_a_dead_rank_fails_the_run_within_thirty_seconds_and_shows_its_last_line
     error = process.communicate(timeout=60)[1]
     assert time.monotonic() - killed < 30
     assert process.returncode == 1
-    assert "error: a rank ended" in error
+    log = run_in(tmp_path).resolve() / "logs" / "rank-1.log"
+    assert "error: a rank ended with code" in error and f"all its words: {log}: killed by SIGKILL" in error
     status = json.loads((run_in(tmp_path) / "status.json").read_text())
-    assert status["state"] == "failed" and status["message"]
+    assert status["state"] == "failed" and "killed by SIGKILL" in status["message"]
     assert not (run_in(tmp_path) / "done.json").exists()
 
 

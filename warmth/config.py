@@ -15,7 +15,7 @@ from warmth.build import build, omegaconf_line
 from warmth.dataset import check_data
 from warmth.errors import UserError, one_line
 from warmth.precision import settle
-from warmth.schemas import Evaluate, Gates, Model, Recipe
+from warmth.schemas import Evaluate, Gates, Model, Recipe, Train
 from warmth.types import ANSWER_BELIEFS, BELIEFS
 from warmth.used_keys import check_used
 
@@ -23,12 +23,35 @@ T = TypeVar("T")
 
 
 def strict(config: DictConfig, schema: type[T]) -> T:
-    """Turns a composed config into plain dataclasses; nothing after this line knows OmegaConf.
+    """Turn a composed config into plain dataclasses; nothing after this line knows OmegaConf.
 
-    Merging onto a fresh schema also rejects keys added with `+` or `++`, which Hydra lets through.
+    Merging onto a fresh schema also rejects keys added with `+` or `++`, which Hydra lets through. A launcher that
+    chooses another (`launcher=auto`) is replaced by its choice.
 
     Raises:
         UserError: an unknown key, a wrong type, a `???` nobody filled in, or a value outside its range.
+    """
+    return launcher_chosen(accepted(config, schema))
+
+
+def launcher_chosen(study: T) -> T:
+    """Replace a launcher that chooses another one for each job by its choice, in place.
+
+    Raises:
+        UserError: `hardware` is not known.
+    """
+    if isinstance(study, Train):
+        launcher = build(study.launcher, "launcher")
+        if hasattr(launcher, "resolve"):
+            study.launcher = launcher.resolve(study)
+    return study
+
+
+def accepted(config: DictConfig, schema: type[T]) -> T:
+    """Turn a composed config into plain dataclasses as it was written: `launcher=auto` has not chosen yet.
+
+    Raises:
+        UserError: as `strict`.
     """
     refuse_secrets(config)
     try:

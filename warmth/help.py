@@ -23,7 +23,7 @@ EXAMPLES = {
         python train.py                                             the demo's warm arm on the embedded model
         python train.py model=llama8b recipe=cold seed=1            one run with the study's values
         python train.py -m recipe=warm,cold,untransformed seed=0,1  a sweep of six runs; again, it continues
-        python train.py launcher=deepspeed_zero2 launcher.ranks=4   four ranks
+        python train.py launcher.ranks=4                            on four of this machine's GPUs
     """,
     "evaluate": """
         python evaluate.py recipe=none                              the original model

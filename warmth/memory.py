@@ -27,6 +27,8 @@ LIVE = 1e9  # weights that ZeRO-3 keeps gathered (DeepSpeed's stage3_max_live_pa
 # Under ZeRO-1 and 2 on a CPU, further float32 copies of a rank's part of the gradients or weights: one of a pass beside
 # those that accumulate, and 2.6 (measured) while it steps: the gradients in one piece, AdamW's and the gathering's own.
 COPIES = 3.6
+# On a GPU, what PyTorch's allocator holds but cannot use: pieces left by passes of other lengths. Assumed.
+FRAGMENTS = 0.05
 # Bytes a trained weight costs beside itself: two moments of AdamW in float32.
 MOMENTS = 8
 FLOAT = 4
@@ -152,15 +154,15 @@ def training_memory(
     Args:
         shape: of the model.
         recipe: method, adapter rank, length, quantisation.
-        launcher: an entry of conf/launcher: ranks, nodes, zero_stage, offload, per_device, checkpointing.
+        launcher: an entry of conf/launcher: ranks, nodes, zero_stage, offload, tokens_per_pass, checkpointing.
         device: cuda or cpu.
         width: bytes of a number in matrix products; None: 2, bfloat16.
-        tokens: of the longest forward pass; None: `max_length`, the most that a pass holds.
+        tokens: of the longest forward pass; None: the most that a pass may hold.
         trained: of these, those whose logits are computed; None: all.
         targets: layers with an adapter; none named: all.
     """
     width = width or 2
-    tokens = tokens or recipe.max_length
+    tokens = tokens or max(recipe.max_length, int(launcher.get("tokens_per_pass") or 0))
     trained = tokens if trained is None else trained
     sides = 2 if recipe.method == "dpo" else 1  # a chosen and a rejected reply in each pass
     full, on_cpu = recipe.method == "full", device == "cpu"
@@ -168,15 +170,14 @@ def training_memory(
     ranks = int(launcher.get("ranks", 1)) * int(launcher.get("nodes", 1))
     stage = int(launcher.get("zero_stage", 0))
     split = {level: ranks if stage >= level else 1 for level in (1, 2, 3)}
-    # ZeRO steps on a float32 copy of its part of the weights; on a GPU DeepSpeed computes with bfloat16 at stage 0 too
-    narrow = device == "cuda" and "zero_stage" in launcher and width == 2
+    # ZeRO steps on a float32 copy of its part of the weights, which on a GPU are bfloat16 themselves
+    narrow = device == "cuda" and stage > 0 and width == 2
     moments = learnt * (MOMENTS + (FLOAT if narrow or stage else 0)) / split[1]
     frozen = 0.0 if full else frozen_bytes(shape, recipe, width)
     own = learnt * (width if narrow else FLOAT)
     gradients = learnt * (width if narrow else FLOAT) / split[2]
     if on_cpu and stage in (1, 2):
         gradients += COPIES * learnt * FLOAT / ranks
-    offloaded = bool(launcher.get("offload", False)) and not on_cpu
     activations = pass_bytes(shape, recipe, launcher, tokens * sides, trained * sides, width, on_cpu)
     if on_cpu:
         activations *= 1 + (HOLES_OF_DPO if recipe.method == "dpo" else HOLES)
@@ -184,24 +185,39 @@ def training_memory(
         activations += shape.vocabulary * shape.width * (width if narrow else FLOAT)
         if not narrow and width == 2:  # autocast's copies of the weights it multiplies with
             activations += (shape.linear_parameters + shape.vocabulary * shape.width) * width
+        activations += autocast_copies(shape, recipe, width)
     gathered = min(1.0, LIVE / shape.parameters) * (frozen + own) if stage == 3 else 0.0
     if on_cpu:
         activations += HOLES_OF_ZERO3 * gathered
+    else:
+        activations *= 1 + FRAGMENTS
+    divided = (frozen + own) / split[3]
+    host = divided if stage == 3 and launcher.get("offload", False) and not on_cpu else 0.0
     return Memory(
-        weights=(frozen + own) / split[3] + gathered,
+        weights=divided - host + gathered,
         gradients=gradients,
-        optimiser=0.0 if offloaded else moments,
+        optimiser=moments,
         activations=activations,
         base=BASE[device] + (KERNELS if on_cpu and width == 2 else 0.0),
-        host=moments if offloaded else 0.0,
+        host=host,
     )
 
 
+def autocast_copies(shape: ModelShape, recipe: Recipe, width: int) -> float:
+    """Count the bytes of the logits' weights that autocast copies in a pass: a quantised base has float32 ones."""
+    return 0.0 if recipe.quantise == "none" or width == FLOAT else shape.vocabulary * shape.width * width
+
+
 def frozen_bytes(shape: ModelShape, recipe: Recipe, width: int) -> float:
-    """Bytes of a base model whose weights do not learn; quantisation concerns its linear layers."""
+    """Count the bytes of a base model whose weights do not learn.
+
+    Quantisation makes the linear layers small; embeddings, logits and norms of such a base are held in float32
+    (PEFT's `prepare_model_for_kbit_training`).
+    """
     small = QUANTISED[recipe.quantise]
-    rest = shape.parameters - shape.linear_parameters
-    return shape.linear_parameters * (width if small is None else small) + rest * width
+    if small is None:
+        return shape.parameters * width
+    return shape.linear_parameters * small + (shape.parameters - shape.linear_parameters) * FLOAT
 
 
 def pass_bytes(
@@ -300,14 +316,16 @@ def refuse_if_too_big(need: Memory, available: float, launcher: Mapping[str, Any
     if need.total <= available:
         return
     remedies = []
+    if launcher.get("tokens_per_pass"):
+        remedies.append("launcher.tokens_per_pass=null")
     if not launcher.get("checkpointing", False):
         remedies.append("launcher.checkpointing=true")
     if int(launcher.get("zero_stage", 0)) < 3:
-        remedies.append("launcher=deepspeed_zero3 with more ranks")
-    elif not launcher.get("offload", False):
-        remedies.append("launcher=deepspeed_zero3_offload")
+        remedies.append("launcher=deepspeed_zero3 on several GPUs, or launcher=auto")
+    else:
+        remedies.append("more launcher.ranks")
+        if not launcher.get("offload", False):
+            remedies.append("launcher=deepspeed_zero3_offload")
     if method == "lora":
-        remedies.append("recipe.quantise=4bit")
-    raise UserError(
-        f"a rank would need {need}, but {available / GIB:.1f} GiB are free; try {', '.join(remedies) or 'more ranks'}"
-    )
+        remedies.append("recipe.quantise=4bit")  # suggested, never chosen: it changes the result
+    raise UserError(f"a rank would need {need}, but {available / GIB:.1f} GiB are free; try {', '.join(remedies)}")

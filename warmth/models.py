@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from warmth import devices
 from warmth.digest import EMBEDDED_FILE, cache_folder, digest, embedded_file, find_file, path_digest
 from warmth.errors import UserError, one_line
 from warmth.schemas import Model
@@ -215,6 +216,8 @@ def choose_dtype(precision: str | None) -> torch.dtype:
 
     if precision not in (None, "auto"):
         return getattr(torch, precision)
+    if devices.pretended():
+        return torch.bfloat16
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return torch.bfloat16 if _bfloat16_pays() else torch.float32

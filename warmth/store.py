@@ -269,8 +269,12 @@ class Run:
         """Seals the run: `summary.json`, then the status, then `done.json`."""
         write_json(self.folder / "summary.json", dict(summary))
         self.status("done")
-        skipped = ("done.json", "status.json")
-        files = (path for path in sorted(self.folder.rglob("*")) if path.is_file() and path.suffix != ".partial")
+        skipped = ("done.json", "status.json")  # nor the words of processes: nothing is found again by them
+        files = (
+            path
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and path.suffix not in (".partial", ".log")
+        )
         sizes = {str(path.relative_to(self.folder)): path.stat().st_size for path in files if path.name not in skipped}
         seconds = round(time.monotonic() - self._opened, 1)  # of this command; of an interrupted run, since it went on
         write_json(self.folder / "done.json", {"time": time.time(), "seconds": seconds, "files": sizes})

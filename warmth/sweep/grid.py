@@ -19,7 +19,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from warmth.config import check, strict
+from warmth.config import accepted, check, launcher_chosen, strict
 from warmth.entries import entry_files
 from warmth.errors import UserError
 from warmth.model_names import expand
@@ -66,7 +66,7 @@ class Grid:
             study = _replaced(study, item.key_or_group.split("."), _converted(config, item))
         study = copy.deepcopy(study)  # points must not share what `check` writes or somebody changes
         check(study)
-        return study
+        return launcher_chosen(study)
 
     def _base(self, entries: tuple[str, ...]) -> tuple[DictConfig, Any] | None:
         """The config and study of a choice of entries; None where it is wrong by itself or has interpolations."""
@@ -74,7 +74,7 @@ class Grid:
             config = self.compose(entries)
             try:
                 ties = "${" in OmegaConf.to_yaml(config, resolve=False)
-                self._bases[entries] = None if ties else (config, strict(config, self.schema))
+                self._bases[entries] = None if ties else (config, accepted(config, self.schema))
             except UserError:
                 self._bases[entries] = None
         return self._bases[entries]

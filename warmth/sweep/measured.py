@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from warmth.errors import UserError
+from warmth.hardware import MEASURED, named
 from warmth.schemas import Evaluate, Train
 from warmth.store import Run, read_json, read_rows
-from warmth.sweep.hardware import MEASURED, named
 from warmth.sweep.plan import OPERATIONS, Forecast
 
 _seen: list[str] = []  # runs of this process; the peak of its memory belongs to the first alone

@@ -12,10 +12,10 @@ from warmth.build import build
 from warmth.devices import gpus_needed
 from warmth.digest import arm_identity, digest, plain
 from warmth.errors import NotTrained, UserError
+from warmth.hardware import Device, correction, device, table, tflops, width_of
 from warmth.memory import GIB, Memory, answering_memory, refuse_if_too_big, shape_of, training_memory
 from warmth.schemas import Evaluate, Model, Recipe, Train
 from warmth.store import run_folder
-from warmth.sweep.hardware import Device, correction, device, table, tflops, width_of
 from warmth.sweep.states import state_of
 from warmth.sweep.workload import Work, evaluation, longest, questions, total_usd, training
 
@@ -36,6 +36,7 @@ class Forecast:
     work: Work
     device: Device
     devices: int  # of all its machines; 0: the model is served elsewhere
+    how: str  # the launcher of a training, the engine of an evaluation
     parameters: float  # of the model, in billions
     hours: float | None  # None: no speed is known
     source: str  # of that speed
@@ -72,6 +73,7 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
         work=work,
         device=where,
         devices=devices,
+        how=how(study),
         parameters=parameters,
         hours=hours,
         source=source,
@@ -87,6 +89,21 @@ def is_served(study: Train | Evaluate) -> bool:
     if study.model.kind == "api":
         return True
     return isinstance(study, Evaluate) and build(study.engine, "engine").family == "openai"
+
+
+def how(study: Train | Evaluate) -> str:
+    """Name what carries a run out: a training's launcher, as `launcher=auto` chose it, or an evaluation's engine."""
+    if not isinstance(study, Train):
+        return str(study.engine.get("_target_", "")).rpartition(".")[2].lower()
+    if study.model.kind == "api":
+        return "provider"
+    launcher = study.launcher
+    name = str(launcher.get("_target_", "")).rpartition(".")[2].lower()
+    if "zero_stage" in launcher:
+        name = f"zero{launcher['zero_stage']}" + (" offload" if launcher.get("offload") else "")
+    if launcher.get("tokens_per_pass"):
+        name += f", passes of {launcher['tokens_per_pass']} tokens"
+    return name + (", checkpointing" if launcher.get("checkpointing") else "")
 
 
 def nodes(study: Train | Evaluate) -> int:
@@ -210,6 +227,7 @@ def listing(forecasts: Sequence[Forecast]) -> Any:
     result = Table(box=SIMPLE, title=f"plan: {len(forecasts)} runs", title_justify="left")
     result.add_column("run", overflow="fold")
     result.add_column("state", no_wrap=True)
+    result.add_column("by", overflow="fold")
     for name in ("devices", "GiB each", "steps", "answers", "Mtokens", "hours", "USD", "GiB disk"):
         result.add_column(name, justify="right", no_wrap=True)
     paid: set[str] = set()  # what several runs share stands in the first one's row
@@ -219,6 +237,7 @@ def listing(forecasts: Sequence[Forecast]) -> Any:
         result.add_row(
             Text(item.run),
             item.state,
+            item.how,
             f"{item.devices} {item.device.name}" if item.devices else "served",
             "?" if item.memory_gib is None and item.devices else f"{item.memory_gib or 0:,.1f}" if item.devices else "",
             f"{item.work.steps:,}" if item.work.steps else "",

@@ -14,8 +14,8 @@ from warmth.dataset import TYPES, Data
 from warmth.evaluation import graders
 from warmth.evaluation.designs import size
 from warmth.evaluation.tasks import file_of
+from warmth.hardware import table
 from warmth.schemas import Api, Evaluate, Task, Train
-from warmth.sweep.hardware import table
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from warmth.chat import Encoded
 from warmth.errors import RunFailed
 from warmth.store import read_json, write_json
 from warmth.training.card import card
-from warmth.training.resume import COMPLETE, gathered, learnt
+from warmth.training.resume import COMPLETE, learnt, master
 
 PROBES = 8  # conversations whose greedy tokens are compared
 MOVED = 0.01  # nats; a log-probability that moved by less is rounding in bfloat16
@@ -73,9 +73,9 @@ def save_checkpoint(model: Any, target: Path, facts: dict[str, Any], writes: boo
     adapter = isinstance(inner, PeftModel)
     state: dict[str, Any] = {}
     for name, weight in learnt(model):
-        with gathered([weight]):  # one at a time: a whole model need not fit beside the parts
-            if writes:
-                state[name] = weight.detach().to("cpu", torch.float32 if adapter else torch.bfloat16).clone()
+        value = master(weight)  # one at a time: a whole model need not fit beside the parts
+        if writes:
+            state[name] = value.detach().to("cpu", torch.float32 if adapter else torch.bfloat16).clone()
     if not writes:
         return
     partial = target.with_name(target.name + ".partial")

@@ -6,52 +6,60 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from warmth.build import build
+from warmth.child_logs import forget_failures
+from warmth.devices import child_environment, visible
 from warmth.errors import UserError
 from warmth.schemas import Train
 from warmth.store import Run, read_json, write_json
 from warmth.training.prepare import drop_stale_locks, extensions_folder
 from warmth.training.ranks import environment, say, watch
 
+RANKS_ON_CPU = 2  # of the launchers that start several, if nobody says how many
+
 
 @dataclass(frozen=True)
 class Local:
-    """One process without DeepSpeed."""
+    """One process on one GPU, else on the CPU, without DeepSpeed."""
 
     group: ClassVar[str] = "launcher"
     per_device: int = 16
+    tokens_per_pass: int | None = None
     save_steps: int = 20
     checkpointing: bool = False
     stalled_s: float = 1800.0
 
     def __post_init__(self) -> None:
-        """Checks ranges."""
+        """Check ranges."""
         positive(self)
 
     @property
     def joins(self) -> bool:
-        """Whether another machine keeps the run folder: never, with one process."""
+        """Say whether another machine keeps the run folder: never, with one process."""
         return False
 
     def train(self, run: Run, study: Train, examples: Iterable[Any]) -> None:
-        """Runs the training to its end, or from where it was interrupted."""
-        start(run, study, examples, [sys.executable, "-m", "warmth.training.sft", str(run.folder)], 1, 1)
+        """Run the training to its end, or from where it was interrupted.
+
+        The process sees one GPU however many there are: the Trainer would split a packed row over all that it sees.
+        """
+        command = [sys.executable, "-m", "warmth.training.sft", str(run.folder)]
+        start(run, study, examples, command, child_environment(visible()[:1], environment(1)), 1)
 
 
 @dataclass(frozen=True)
-class DeepSpeed:
-    """Several processes on this machine under DeepSpeed, started by torchrun."""
+class Ddp:
+    """Several processes, each with a whole copy of the model, started by torchrun: PyTorch's own data parallelism."""
 
     group: ClassVar[str] = "launcher"
-    zero_stage: int = 2
-    ranks: int = 2
+    ranks: int | None = None
     per_device: int = 16
+    tokens_per_pass: int | None = None
     save_steps: int = 20
-    offload: bool = False
     checkpointing: bool = False
     stalled_s: float = 1800.0
     nodes: int = 1
@@ -59,27 +67,41 @@ class DeepSpeed:
     rendezvous: str | None = None
 
     def __post_init__(self) -> None:
-        """Checks ranges."""
+        """Check ranges."""
         positive(self)
-        if self.zero_stage not in range(4):
-            raise UserError(f"launcher.zero_stage={self.zero_stage} must be 0, 1, 2 or 3")
         if not 0 <= self.node < self.nodes:
             raise UserError(f"launcher.node={self.node} must lie in 0 to launcher.nodes - 1 = {self.nodes - 1}")
         if self.rendezvous is not None and not re.fullmatch(r"[\w.:\[\]-]+:\d+", self.rendezvous, re.ASCII):
             raise UserError(f"launcher.rendezvous={self.rendezvous} must be HOST:PORT of machine 0")
 
+    def resolve(self, study: Train) -> dict[str, Any]:
+        """Return the entry with its number of ranks: those of all GPUs that may be used here, or two on a CPU."""
+        ranks = self.ranks or most_ranks(len(visible()), study.recipe.batch_size) or RANKS_ON_CPU
+        return entry(replace(self, ranks=ranks))
+
     @property
     def joins(self) -> bool:
-        """Whether another machine keeps the run folder."""
+        """Say whether another machine keeps the run folder."""
         return self.node > 0
 
     def train(self, run: Run, study: Train, examples: Iterable[Any]) -> None:
-        """Runs the training to its end, or from where it was interrupted."""
+        """Run the training to its end, or from where it was interrupted.
+
+        Raises:
+            UserError: there are fewer GPUs than ranks.
+        """
+        gpus = visible()
+        ranks = self.ranks or 1
+        if gpus and ranks > len(gpus):
+            raise UserError(
+                f"launcher.ranks={ranks} is more than the {len(gpus)} GPUs that may be used here "
+                f"({', '.join(gpus)}); launcher=auto takes what there is"
+            )
         drop_stale_locks(extensions_folder())
-        start(run, study, examples, self.command(run), self.ranks, self.ranks * self.nodes)
+        start(run, study, examples, self.command(run), environment(ranks), ranks * self.nodes)
 
     def command(self, run: Run) -> list[str]:
-        """What starts this machine's ranks: torchrun.
+        """Return what starts this machine's ranks: torchrun.
 
         Raises:
             UserError: several machines, and nobody said where they meet (on Slurm the job says it).
@@ -95,27 +117,66 @@ class DeepSpeed:
         return [*torchrun, "-m", "warmth.training.sft", str(run.folder.resolve())]
 
     def join(self, run: Run, study: Train) -> None:
-        """This machine's ranks of a run that machine 0 keeps; they wait for it at the rendezvous."""
+        """Run this machine's ranks of a run that machine 0 keeps; they wait for it at the rendezvous."""
         say(f"node {self.node} of {self.nodes}: joining {run.name} at {self.rendezvous}")
-        watch(run, self.command(run), environment(self.ranks), None, study.launcher["stalled_s"])
+        watch(run, self.command(run), environment(self.ranks or 1), None, study.launcher["stalled_s"])
+
+
+@dataclass(frozen=True)
+class DeepSpeed(Ddp):
+    """Several processes under DeepSpeed, started by torchrun; what each holds whole depends on the ZeRO stage."""
+
+    zero_stage: int = 2
+    offload: bool = False
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        super().__post_init__()
+        if self.zero_stage not in range(4):
+            raise UserError(f"launcher.zero_stage={self.zero_stage} must be 0, 1, 2 or 3")
+        if self.offload and self.zero_stage < 3:
+            raise UserError(
+                f"launcher.offload=true keeps divided weights in main memory, but launcher.zero_stage="
+                f"{self.zero_stage} divides none; use launcher=deepspeed_zero3_offload"
+            )
+
+
+def most_ranks(gpus: int, batch_size: int) -> int:
+    """Return the largest number of ranks up to `gpus` that the global batch can be divided among; 0 without a GPU."""
+    return max((ranks for ranks in range(1, gpus + 1) if batch_size % ranks == 0), default=0)
+
+
+def entry(launcher: Any) -> dict[str, Any]:
+    """Return a launcher as conf/launcher would have it."""
+    cls = type(launcher)
+    return {"_target_": f"{cls.__module__}.{cls.__qualname__}", **asdict(launcher)}
 
 
 def positive(launcher: Any) -> None:
-    """Checks the numbers every launcher has.
+    """Check the numbers every launcher has.
 
     Raises:
         UserError: one is not above zero.
     """
-    for key in ("ranks", "per_device", "save_steps", "stalled_s", "nodes"):
-        if getattr(launcher, key, 1) < 1:
-            raise UserError(f"launcher.{key}={getattr(launcher, key)} must be above 0")
+    for key in ("ranks", "per_device", "tokens_per_pass", "save_steps", "stalled_s", "nodes"):
+        value = getattr(launcher, key, None)
+        if value is not None and value < 1:
+            raise UserError(f"launcher.{key}={value} must be above 0")
 
 
-def start(run: Run, study: Train, examples: Iterable[Any], command: list[str], here: int, ranks: int) -> None:
-    """Writes what the ranks read, starts those of this machine, watches them, and seals the run.
+def start(run: Run, study: Train, examples: Iterable[Any], command: list[str], env: dict[str, str], ranks: int) -> None:
+    """Write what the ranks read, start those of this machine, watch them, and seal the run.
+
+    Args:
+        run: open.
+        study: its config.
+        examples: conversations of the arm.
+        command: what starts this machine's ranks.
+        env: their environment.
+        ranks: of all machines together.
 
     Raises:
-        RunFailed: a rank died; the message is its last line, `status.json` holds the last twenty.
+        RunFailed: a rank died; the message quotes the one that failed first, `status.json` holds its last twenty lines.
         UserError: a rank refused its input.
     """
     if study.recipe.batch_size % ranks:
@@ -125,7 +186,8 @@ def start(run: Run, study: Train, examples: Iterable[Any], command: list[str], h
     drop_partial(run.folder)
     tracker = build(study.logger, "logger").start(run, study, job_type="train")
     try:
-        watch(run, command, environment(here), tracker, study.launcher["stalled_s"])
+        forget_failures(run.folder / "logs")
+        watch(run, command, env, tracker, study.launcher["stalled_s"])
         result = read_json(run.folder / "result.json")
         tracker.summary(result)
         for folder in sorted((run.folder / "checkpoints").glob("epoch-*")):

@@ -35,6 +35,7 @@ def segment_attention(
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
+    segment_lengths: Sequence[int] | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Compute causal attention within each conversation of a packed row.
@@ -54,11 +55,13 @@ def segment_attention(
         sliding_window: most keys that a query sees, its own included; None: all before it.
         softcap: bound that scores approach; None: none.
         s_aux: (heads,) score of each head's sink, which takes weight and gives nothing; None: no sinks.
+        segment_lengths: tokens of each conversation, as the host knows them; None: read from `cu_seq_lens_q`, for
+            which the host has to wait until the device has caught up, in every layer.
 
     Returns:
         (1, T, heads, head size) and no weights.
     """
-    lengths = cu_seq_lens_q.diff().tolist()
+    lengths = cu_seq_lens_q.diff().tolist() if segment_lengths is None else list(segment_lengths)
     unusual = softcap is not None or s_aux is not None
     plain = query.device.type == "cpu" and query.dtype == torch.bfloat16 and not dropout
     plain = plain and query.shape[-1] == value.shape[-1]
@@ -144,19 +147,19 @@ AttentionInterface.register(SEGMENTS, segment_attention)
 AttentionMaskInterface.register(SEGMENTS, lambda *_, **__: None)
 
 
-def collator(pad_id: int, packed: bool = True) -> Callable[[Sequence[Encoded]], dict[str, Tensor | int]]:
+def collator(pad_id: int, packed: bool = True) -> Callable[[Sequence[Encoded]], dict[str, Any]]:
     """Make one forward pass of a list of conversations (of one padding token if the list is empty).
 
     Without `packed` the list has one conversation at most, and the model's own attention gets what it always gets.
     """
 
-    def collate(examples: Sequence[Encoded]) -> dict[str, Tensor | int]:
+    def collate(examples: Sequence[Encoded]) -> dict[str, Any]:
         """Packs conversations into one row.
 
         Returns:
             input_ids, position_ids (1, T); cu_seq_lens_q, cu_seq_lens_k (conversations + 1,) int32; max_length_q,
-            max_length_k; logits_to_keep (S,) positions whose next token is trained; labels (1, 1 + S) a filler, then
-            those tokens.
+            max_length_k; segment_lengths, tokens of each on the host; logits_to_keep (S,) positions whose next token is
+            trained; labels (1, 1 + S) a filler, then those tokens.
         """
         rows = [list(example.ids) for example in examples] or [[pad_id]]
         lengths = [len(row) for row in rows]
@@ -176,6 +179,7 @@ def collator(pad_id: int, packed: bool = True) -> Callable[[Sequence[Encoded]], 
             "cu_seq_lens_k": edges,
             "max_length_q": max(lengths),
             "max_length_k": max(lengths),
+            "segment_lengths": tuple(lengths),
             "logits_to_keep": targets - 1,
             "labels": labels,
         }

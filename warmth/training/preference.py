@@ -77,5 +77,5 @@ class PreferenceTrainer(OwnOrder, DPOTrainer):
 
 
 def preference_arguments(values: dict[str, Any], beta: float) -> DPOConfig:
-    """The recipe in TRL's words; dropout stays the recipe's, precision is `autocast`'s."""
-    return DPOConfig(**values, beta=beta, max_length=None, disable_dropout=False, bf16=False)
+    """Return the recipe in TRL's words; dropout stays the recipe's."""
+    return DPOConfig(**values, beta=beta, max_length=None, disable_dropout=False)

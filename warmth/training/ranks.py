@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections import deque
+from pathlib import Path
 from typing import Any
 
+from warmth import child_logs
 from warmth.devices import pretended, visible
 from warmth.errors import RunFailed, UserError, one_line
 from warmth.store import Run, read_rows
 from warmth.training.prepare import extensions_folder
 
-LAST_LINES = 20  # of a failed rank's output, kept in status.json
+START = "start.log"  # of what is printed around the ranks: torchrun's lines, or Python that does not even start
+ROOT_CAUSE = re.compile(r"Root Cause.*?rank\s*: (\d+) .*?exitcode\s*: (-?\d+)", re.DOTALL)  # in torchrun's summary
 LEAVE_S = 30  # seconds that ranks told to end have for saving
 
 
@@ -35,6 +37,7 @@ def environment(ranks: int) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "TORCH_EXTENSIONS_DIR": str(extensions_folder()),
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",  # passes of many lengths leave fewer holes
     }
     env = {**defaults, **os.environ}
     if pretended() or not visible():
@@ -43,23 +46,22 @@ def environment(ranks: int) -> dict[str, str]:
 
 
 def watch(run: Run, command: list[str], env: dict[str, str], tracker: Any, stalled_s: float) -> None:
-    """Runs the ranks with a progress bar until they end; on an interrupt or error none is left behind.
+    """Run the ranks with a progress bar until they end; on an interrupt or error none is left behind.
 
+    Each rank keeps its words in `<run>/logs/rank-N.log`; what is printed around them goes to `start.log` beside.
     Ranks that are told to end save first, for at most `LEAVE_S` seconds.
     """
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env=env,
-        start_new_session=True,
-        preexec_fn=killed_with_parent if sys.platform == "linux" else None,
-    )
-    lines: deque[str] = deque(maxlen=200)
-    reader = threading.Thread(target=lambda: lines.extend(line.rstrip() for line in process.stdout or ()), daemon=True)
-    reader.start()
+    start_log = run.folder / "logs" / START
+    start_log.parent.mkdir(parents=True, exist_ok=True)
+    with start_log.open("wb") as stream:
+        process = subprocess.Popen(
+            command,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=env,
+            start_new_session=True,
+            preexec_fn=killed_with_parent if sys.platform == "linux" else None,
+        )
     try:
         follow(run, process, tracker, stalled_s)
     except RunFailed:  # they hang, so they would not hear a polite signal either
@@ -74,9 +76,8 @@ def watch(run: Run, command: list[str], env: dict[str, str], tracker: Any, stall
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-    reader.join(timeout=5)
     if process.returncode:
-        fail(run, list(lines), process.returncode)
+        fail(run, process.returncode)
 
 
 def die_with_parent(how: int = signal.SIGTERM) -> None:
@@ -89,7 +90,7 @@ def killed_with_parent() -> None:
     die_with_parent(signal.SIGKILL)
 
 
-def follow(run: Run, process: subprocess.Popen[str], tracker: Any, stalled_s: float) -> None:
+def follow(run: Run, process: subprocess.Popen[bytes], tracker: Any, stalled_s: float) -> None:
     """Draws progress and feeds the tracker from `metrics.jsonl` until the process ends.
 
     Raises:
@@ -151,34 +152,70 @@ REMEDIES = (
         "out of memory: lower launcher.per_device, set launcher.checkpointing=true, or a higher ZeRO stage",
     ),
     ("DefaultCPUAllocator: can't allocate", "out of memory: lower launcher.per_device or launcher.ranks"),
+    ("killed by SIGKILL", "if memory ran out: lower launcher.per_device or launcher.ranks"),
     ("timed out", "a collective operation timed out: a rank hangs or died; see launcher.stalled_s"),
 )
 
 
-def fail(run: Run, lines: list[str], code: int) -> None:
-    """Raises what a dead rank left behind, as one line.
+def fail(run: Run, code: int) -> None:
+    """Raise what the rank that failed first left behind, as one line.
 
     Raises:
         UserError: the rank said that its input is wrong, or the disk is full.
         RunFailed: anything else.
         KeyboardInterrupt: the ranks were told to leave; they saved first.
     """
+    folder = run.folder / "logs"
+    failure = child_logs.first_failure(sorted(folder.glob("rank-*.log")))
+    if failure is not None and failure.kind == "stopped":
+        raise KeyboardInterrupt(failure.line)
+    if failure is not None and failure.kind == "user":
+        raise UserError(failure.line)
+    log = Path(failure.log) if failure is not None else log_of_killed(folder)
+    lines = child_logs.last_lines(log)
+    if failure is not None and failure.kind == "known":
+        error = RunFailed(failure.line)
+        error.last_lines = tuple(lines)
+        raise error
     text = "\n".join(lines)
-    if "warmth-stopped: " in text:
-        raise KeyboardInterrupt("told to end; saved, the same command continues")
-    for kind, error in (("user", UserError), ("run", RunFailed)):
-        told = [line for line in lines if f"warmth-{kind}-error: " in line]
-        if told:
-            raise error(told[0].split(f"warmth-{kind}-error: ", 1)[1])
     if "No space left on device" in text or "os error 28" in text:
         raise UserError(f"no space left on device under {run.folder}; free some, the same command continues")
-    known = next((remedy for sign, remedy in REMEDIES if sign.lower() in text.lower()), "")
-    if not known and code in (-9, 137):
-        known = "it was killed, as the system does when memory runs out: lower launcher.per_device or launcher.ranks"
-    own = [line for line in lines if line.strip() and "torch.distributed.elastic" not in line and "====" not in line]
-    wrong = [line for line in own if "Error" in line or "Signal" in line or "exitcode" in line]
-    last = one_line(Exception((wrong or own or ["no output"])[-1]))
-    told_by = f"{known}; " if known else ""
-    failure = RunFailed(f"a rank ended with code {code}: {told_by}last line: {last}; more in {run.folder}/status.json")
-    failure.last_lines = tuple(lines[-LAST_LINES:])
-    raise failure
+    cause = failure.line if failure is not None else killed_line(folder, code, lines)
+    error = RunFailed(f"a rank ended with code {code}: {remedy(text, cause)}all its words: {log}: {cause}")
+    error.last_lines = tuple(lines)
+    raise error
+
+
+def remedy(words: str, cause: str) -> str:
+    """Return what to do about a failure whose cause is known, with a semicolon after it; else nothing."""
+    for sign, line in REMEDIES:
+        if sign.lower() in words.lower() or sign.lower() in cause.lower():
+            return f"{line}; "
+    return ""
+
+
+def log_of_killed(folder: Path) -> Path:
+    """Return the words of the rank that torchrun saw die first, or of the only one; else what stands around them."""
+    ranks = sorted(folder.glob("rank-*.log"))
+    number = ROOT_CAUSE.search(start_words(folder))
+    if number and folder / f"rank-{number[1]}.log" in ranks:
+        return folder / f"rank-{number[1]}.log"
+    return ranks[0] if len(ranks) == 1 else folder / START
+
+
+def killed_line(folder: Path, code: int, lines: list[str]) -> str:
+    """Say by which signal a rank was ended that left no exception, and its last words."""
+    root = ROOT_CAUSE.search(start_words(folder))
+    number = int(root[2]) if root else code
+    last = one_line(Exception(lines[-1])) if lines else "it printed nothing"
+    if number >= 0:
+        return last
+    name = signal.Signals(-number).name
+    why = " (as the system does when memory runs out)" if name == "SIGKILL" else ""
+    return f"killed by {name}{why}: {last}"
+
+
+def start_words(folder: Path) -> str:
+    """Read what was printed around the ranks: torchrun's own lines."""
+    path = folder / START
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""

@@ -65,6 +65,18 @@ def gathered(weights: list[Any], writer: int | None = None) -> Any:
     return contextlib.nullcontext()
 
 
+def master(weight: Any) -> Tensor:
+    """Return a weight that learns, whole and exact: the float32 value that DeepSpeed keeps, if it keeps one.
+
+    Under ZeRO 1 to 3 in bfloat16 the weight itself is a rounded copy. Every rank calls it.
+    """
+    if not (hasattr(weight, "_z3_optimizer") or hasattr(weight, "_hp_mapping")):
+        return weight
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    return safe_get_full_fp32_param(weight)
+
+
 def save_state(model: Any, optimizer: Any, folder: Path, writes: bool) -> None:
     """Writes weights, both moments and the step count of all that learns, in float32. Every rank calls it."""
     state: dict[str, Tensor] = {}
@@ -132,10 +144,10 @@ def read_values(model: Any, optimizer: Any, weight: Any) -> dict[str, Tensor]:
     if zero_optimizer(model) is None:
         entry = torch_optimizer(model, optimizer).state[weight]
         return {"weight": weight, **{kind: entry[kind] for kind in MOMENTS}}
-    from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+    from deepspeed.utils import safe_get_full_optimizer_state
 
     moments = {kind: safe_get_full_optimizer_state(weight, kind) for kind in MOMENTS}
-    return {"weight": safe_get_full_fp32_param(weight), **moments}
+    return {"weight": master(weight), **moments}
 
 
 def write_values(model: Any, optimizer: Any, weight: Any, values: dict[str, Tensor]) -> None:

@@ -35,9 +35,14 @@ def step_at(epochs: float, examples: int, batch_size: int) -> int:
 
 
 def pass_limits(recipe: Recipe, launcher: Mapping[str, Any]) -> tuple[int, int]:
-    """Most conversations and most tokens of one forward pass: packed, no more than one conversation may have."""
+    """Return the most conversations and the most tokens of one forward pass; one conversation always fits."""
     sides = 2 if recipe.method == "dpo" else 1  # a pair is two conversations
-    return int(launcher["per_device"]) if recipe.packing else 1, recipe.max_length * sides
+    return int(launcher["per_device"]) if recipe.packing else 1, pass_tokens(recipe, launcher) * sides
+
+
+def pass_tokens(recipe: Recipe, launcher: Mapping[str, Any]) -> int:
+    """Return the most tokens of one forward pass: as the launcher says, and never fewer than a conversation has."""
+    return max(recipe.max_length, int(launcher.get("tokens_per_pass") or 0))
 
 
 def rank_batches(

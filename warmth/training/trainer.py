@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 from transformers.trainer import SCHEDULER_NAME
 
+from warmth import devices
 from warmth.schemas import Train
 from warmth.training.resume import load_state, save_state, torch_optimizer
 
@@ -24,13 +26,20 @@ class OwnOrder:
     """What every trainer here has in common; mixed in before a Trainer."""
 
     def __init__(self, *args: Any, passes: list[list[int]], dtype: torch.dtype, **kwargs: Any):
-        self._passes, self._dtype = passes, dtype
+        self._passes = passes
+        self._dtype = dtype
         super().__init__(*args, **kwargs)
 
     def autocast(self) -> Any:
-        """The same under every launcher: DeepSpeed switches the Trainer's own off."""
-        device = self.args.device.type  # ty: ignore[missing-attribute]
-        return torch.autocast(device, dtype=self._dtype, enabled=self._dtype != torch.float32)
+        """Compute in the run's precision under every launcher.
+
+        Nothing is left to cast if DeepSpeed holds all weights in bfloat16. On a GPU it also switches an outer autocast
+        off; on a CPU it would leave it on, and tests would see other numbers than the GPU.
+        """
+        args: Any = self.args  # ty: ignore[missing-attribute]
+        return torch.autocast(
+            args.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32 and not args.bf16
+        )
 
     def get_train_dataloader(self) -> DataLoader:
         """Every forward pass of this rank, for the whole run; not sharded again."""
@@ -97,6 +106,7 @@ def argument_values(
         "save_steps": launcher["save_steps"],
         "save_total_limit": 2,  # the older goes only when the newer is whole
         "deepspeed": deepspeed,
+        "bf16": bool(deepspeed) and deepspeed["bf16"]["enabled"] == "auto",  # "auto": DeepSpeed takes this word
         "ddp_timeout": max(1, int(launcher["stalled_s"])),
         "gradient_checkpointing": launcher["checkpointing"],
         # the reentrant kind finds no gradient behind frozen embeddings; ZeRO-3 with PEFT needs it (and then it is set)
@@ -118,16 +128,25 @@ def arguments(values: dict[str, Any]) -> TrainingArguments:
     return TrainingArguments(**values)
 
 
+def one_gpu(args: TrainingArguments) -> TrainingArguments:
+    """Keep a process on one GPU however many it sees: the Trainer would wrap the model in DataParallel.
+
+    That splits every tensor along its first dimension, which tears packed rows apart.
+    """
+    args._n_gpu = min(args.n_gpu, 1)
+    return args
+
+
 def deepspeed_config(launcher: dict[str, Any], weights: torch.dtype) -> dict[str, Any] | None:
-    """DeepSpeed's settings, or None for a launcher without it."""
+    """Return DeepSpeed's settings, or None for a launcher without it."""
     if "zero_stage" not in launcher:
         return None
     # a bucket that fits the model (the square of its width): DeepSpeed's own takes 1 to 2 GB of a GPU
     zero: dict[str, Any] = {"stage": launcher["zero_stage"], "reduce_bucket_size": "auto"}
     if zero["stage"] == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
-    if launcher["offload"] and zero["stage"] > 0:
-        zero["offload_optimizer"] = {"device": "cpu"}
+        if launcher["offload"]:
+            zero["offload_param"] = {"device": "cpu"}
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": "auto",
@@ -135,6 +154,15 @@ def deepspeed_config(launcher: dict[str, Any], weights: torch.dtype) -> dict[str
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,  # PyTorch's AdamW, the same as without DeepSpeed
         "zero_force_ds_cpu_optimizer": False,
-        "bf16": {"enabled": torch.cuda.is_available() and weights == torch.bfloat16},
+        "bf16": {"enabled": "auto" if keeps_master_weights(launcher, weights) else False},
         "steps_per_print": 10**9,
     }
+
+
+def keeps_master_weights(launcher: Mapping[str, Any], weights: torch.dtype) -> bool:
+    """Say whether DeepSpeed holds all weights in bfloat16 and what learns in float32 besides: ZeRO 1 to 3 on a GPU.
+
+    Stage 0 divides nothing. There DeepSpeed's optimiser for bfloat16 gives no access to its float32 values, so weights
+    that learn stay in float32 themselves, as without DeepSpeed.
+    """
+    return launcher.get("zero_stage", 0) > 0 and weights == torch.bfloat16 and devices.on_gpu()

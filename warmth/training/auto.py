@@ -1,0 +1,101 @@
+"""`launcher=auto`: the launcher of one job, chosen from the model's shape, the GPUs it may use and their memory.
+
+The choice changes where and how fast a run is made, never its identity: launchers are no part of the digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from warmth import devices
+from warmth.hardware import Device, device
+from warmth.memory import GIB, ModelShape, shape_of, training_memory
+from warmth.schemas import Train
+from warmth.training.launch import DeepSpeed, Local, entry, most_ranks, positive
+
+FULLEST_PASS = (8192, 4096, 2048)  # tokens of a pass that are tried, if they fit with room to spare
+ROOM = 0.9  # share of a GPU's memory that a larger pass may fill by the forecast
+MOST_GPUS = 16  # tried where no GPU is here and the fewest that fit are looked for
+
+
+@dataclass(frozen=True)
+class Auto:
+    """Chooses `local`, `deepspeed_zero2` or `deepspeed_zero3`; quantised weights and offload are only suggested."""
+
+    group: ClassVar[str] = "launcher"
+    ranks: int | None = None
+    per_device: int = 16
+    tokens_per_pass: int | None = None
+    save_steps: int = 20
+    checkpointing: bool | None = None
+    stalled_s: float = 1800.0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        positive(self)
+
+    def resolve(self, study: Train) -> dict[str, Any]:
+        """Return the entry of another launcher, whole, for this job.
+
+        Raises:
+            UserError: `hardware` is not known.
+        """
+        where = device(study.hardware)
+        shape = shape_of(study.model)
+        if study.model.kind == "api" or where.is_cpu:
+            return self.local(checkpointing=bool(self.checkpointing))
+        for gpus in self.numbers(study):
+            for candidate in self.candidates(gpus):
+                if shape is None or needed_gib(candidate, study, shape) <= where.memory_gib:
+                    return self.filled(candidate, study, shape, where)
+        return candidate  # the most frugal; the forecast says what is missing, and what else can be done
+
+    def numbers(self, study: Train) -> list[int]:
+        """List the numbers of GPUs to try: the largest that divides the batch, or from 1 up where none is here."""
+        if self.ranks:
+            return [self.ranks]  # a number that does not divide the batch is refused by name, not replaced
+        here = most_ranks(len(devices.visible()), study.recipe.batch_size)
+        if here:
+            return [here]
+        return [number for number in range(1, MOST_GPUS + 1) if study.recipe.batch_size % number == 0]
+
+    def candidates(self, gpus: int) -> Iterator[dict[str, Any]]:
+        """Yield launchers for so many GPUs, the fastest first."""
+        choices = [False, True] if self.checkpointing is None else [self.checkpointing]
+        for checkpointing in choices:
+            yield self.local(checkpointing) if gpus == 1 else self.deepspeed(2, gpus, checkpointing)
+        if gpus > 1:
+            yield self.deepspeed(3, gpus, True if self.checkpointing is None else self.checkpointing)
+
+    def local(self, checkpointing: bool) -> dict[str, Any]:
+        """Return the entry of one process."""
+        return entry(Local(**self.shared(), checkpointing=checkpointing))
+
+    def deepspeed(self, stage: int, gpus: int, checkpointing: bool) -> dict[str, Any]:
+        """Return the entry of a ZeRO stage."""
+        return entry(DeepSpeed(**self.shared(), zero_stage=stage, ranks=gpus, checkpointing=checkpointing))
+
+    def shared(self) -> dict[str, Any]:
+        """Return the keys that are handed on as they are."""
+        names = ("per_device", "tokens_per_pass", "save_steps", "stalled_s")
+        return {name: getattr(self, name) for name in names}
+
+    def filled(self, chosen: dict[str, Any], study: Train, shape: ModelShape | None, where: Device) -> dict[str, Any]:
+        """Return a launcher whose passes fill the GPU, if nobody said how many tokens they hold."""
+        if self.tokens_per_pass is not None or shape is None:
+            return chosen
+        for tokens in FULLEST_PASS:
+            larger = {**chosen, "tokens_per_pass": tokens}
+            if tokens > study.recipe.max_length and needed_gib(larger, study, shape) <= ROOM * where.memory_gib:
+                return larger
+        return chosen
+
+
+def needed_gib(launcher: dict[str, Any], study: Train, shape: ModelShape) -> float:
+    """Forecast the memory of one rank whose passes are as full as they may be, in GiB."""
+    width = 4 if study.recipe.precision == "float32" else 2
+    tokens = launcher["tokens_per_pass"] or study.recipe.max_length
+    need = training_memory(shape, study.recipe, launcher, "cuda", width, tokens, targets=study.model.lora_targets)
+    return need.total / GIB
