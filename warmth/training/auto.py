@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from warmth import devices
+from warmth.errors import UserError
 from warmth.hardware import Device, device
 from warmth.memory import GIB, ModelShape, shape_of, training_memory
 from warmth.schemas import Train
@@ -43,9 +44,12 @@ class Auto:
             UserError: `hardware` is not known.
         """
         where = device(study.hardware)
-        shape = shape_of(study.model)
         if study.model.kind == "api" or where.is_cpu:
             return self.local(checkpointing=bool(self.checkpointing))
+        try:
+            shape = shape_of(study.model)
+        except UserError:
+            shape = None  # a hub that cannot be reached; the ranks say so, or find the files in the cache
         for gpus in self.numbers(study):
             for candidate in self.candidates(gpus):
                 if shape is None or needed_gib(candidate, study, shape) <= where.memory_gib:
