@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from warmth.entries import own_module
 from warmth.errors import UserError, one_line
 
 
@@ -17,7 +18,7 @@ def build(entry: Any, group: str, key: str | None = None) -> Any:
     """Makes the object an entry's `_target_` names, from a group's own classes only.
 
     A dotted path alone proves nothing (a module of ours imports `subprocess`), so the resolved object is checked:
-    a dataclass defined in `warmth` whose `group` is the one asked for.
+    a dataclass defined in `warmth`, or in a file of the user's own folder, whose `group` is the one asked for.
 
     Raises:
         UserError: another class, an unknown field, or a value of the wrong type.
@@ -46,11 +47,18 @@ def class_of(entry: Any, group: str, key: str) -> Any:
     return cls
 
 
-@cache
 def _locate(target: str) -> Any:
     module_name, _, class_name = target.rpartition(".")
-    if not module_name.startswith("warmth."):
-        return None
+    if module_name.startswith("warmth."):
+        return _shipped(module_name, class_name)
+    module = own_module(module_name)
+    cls = getattr(module, class_name, None)
+    inside = isinstance(cls, type) and is_dataclass(cls) and module is not None and cls.__module__ == module.__name__
+    return cls if inside else None
+
+
+@cache
+def _shipped(module_name: str, class_name: str) -> Any:
     try:
         cls = getattr(importlib.import_module(module_name), class_name, None)
     except ImportError:

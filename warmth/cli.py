@@ -62,6 +62,9 @@ def report(
     labels: Annotated[
         Path | None, typer.Option(metavar="LABELS.csv", help="People's labels: rates corrected for grader error.")
     ] = None,
+    config_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Your own folder: its report/*.py are sections of the page too.")
+    ] = None,
     publish: Annotated[
         bool, typer.Option("--publish", help="Record page and tables in W&B, offline without a key.")
     ] = False,
@@ -71,7 +74,10 @@ def report(
     from warmth.analysis import report as reports
     from warmth.analysis import tables
     from warmth.analysis.terminal import plain, plain_console
+    from warmth.entries import adopt_own_folder
 
+    if config_dir is not None:
+        adopt_own_folder([f"--config-dir={config_dir}"])
     made = reports.build(paths, margin_points, preregister, checks, labels)
     page = reports.write(made, out or Path("reports") / study_name(made.study.rows.runs))
     if publish:

@@ -2,24 +2,81 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from warmth.errors import UserError
+from warmth.errors import UserError, one_line
 from warmth.paths import ROOT
 from warmth.schemas import Model
 
+OWN_MODULES = "own"  # under which name modules of that folder are known
 OWN_FOLDER = "WARMTH_CONFIG_DIR"  # environment variable, so that processes started by a command know the folder too
+
+
+def adopt_own_folder(argv: Sequence[str]) -> None:
+    """Remember the folder that a command line names by `--config-dir`, for this process and those it starts.
+
+    Raises:
+        UserError: it is not a folder.
+    """
+    for number, word in enumerate(argv):
+        option, equals, value = word.partition("=")
+        if option not in ("--config-dir", "-cd"):
+            continue
+        folder = Path(value if equals else "".join(argv[number + 1 : number + 2]))
+        if not folder.is_dir():
+            raise UserError(f"--config-dir={folder} is not a folder")
+        os.environ[OWN_FOLDER] = str(folder.resolve())
+
+
+def own_folder() -> Path | None:
+    """Find the user's own folder; None if the command line named none."""
+    folder = os.environ.get(OWN_FOLDER)
+    return Path(folder) if folder else None
 
 
 def config_folders() -> list[Path]:
     """List the folders that hold config groups, the user's own first."""
-    own = os.environ.get(OWN_FOLDER)
-    return [*([Path(own)] if own else []), ROOT / "conf"]
+    folder = own_folder()
+    return [*([folder] if folder else []), ROOT / "conf"]
+
+
+def own_module(name: str) -> ModuleType | None:
+    """Load `<name>.py` of the user's own folder; None if there is no such file.
+
+    The user named the folder on the command line, so its code is theirs to run. A stored run cannot name one.
+
+    Raises:
+        UserError: the file cannot be loaded.
+    """
+    folder = own_folder()
+    if folder is None or not re.fullmatch(r"\w+(\.\w+)*", name):
+        return None
+    file = folder / f"{name.replace('.', '/')}.py"
+    if not file.is_file():
+        return None
+    full_name = f"{OWN_MODULES}.{name}"
+    known = sys.modules.get(full_name)
+    if known is not None and known.__file__ == str(file):
+        return known
+    spec = importlib.util.spec_from_file_location(full_name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[full_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[full_name]
+        raise UserError(f"{file} cannot be loaded: {one_line(error)}") from error
+    return module
 
 
 def entry_files(group: str) -> dict[str, Path]:

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from warmth.command_line import ordered, refuse_null_groups
 from warmth.config import compose_line, strict
 from warmth.digest import ROOT
-from warmth.entries import entry_files
+from warmth.entries import adopt_own_folder, entry_files
 from warmth.errors import Preempted, UserError, guarded
 from warmth.help import page
 from warmth.model_names import expand
@@ -58,6 +58,7 @@ def command(name: str, folders: Callable[[Any], list[Path]]) -> Callable[[Callab
                 return
             refuse_null_groups(sys.argv[1:], ROOT / "conf")
             sys.argv[1:] = expand(ordered(sys.argv[1:]), entry_files("model"))
+            adopt_own_folder(sys.argv[1:])
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report is a page long; ours is one line
             signal.signal(signal.SIGTERM, preempted)
             register()

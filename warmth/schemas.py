@@ -195,6 +195,7 @@ class Condition:
 
     group: str = MISSING  # none, emotion, relation or stakes
     statements: str | None = None  # key in the statements file; None: nothing is put before the question
+    texts: list[str] = field(default_factory=list)  # the statements themselves, instead of a key
 
 
 @dataclass

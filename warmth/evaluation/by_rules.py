@@ -26,7 +26,7 @@ class ByRules:
 
 @lru_cache
 def code_digest(module: str) -> str:
-    """Of a module's source, and that of all it imports from its room, directly or through another."""
+    """Digest a module's source, and that of all it imports from its room or from ours, directly or through another."""
     room, found, waiting = module.rpartition(".")[0], {}, [module]
     while waiting:
         name = waiting.pop()
@@ -35,6 +35,6 @@ def code_digest(module: str) -> str:
         spec = find_spec(name)
         found[name] = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
         for node in ast.walk(ast.parse(found[name])):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{room}."):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith((f"{room}.", "warmth.evaluation.")):
                 waiting.append(str(node.module))
     return digest(found)

@@ -10,6 +10,7 @@ import yaml
 
 from warmth.digest import digest, find_file
 from warmth.errors import UserError, one_line
+from warmth.schemas import Evaluate
 from warmth.types import Belief, Question
 
 STATEMENTS = 5  # of each context, one drawn for a question
@@ -54,16 +55,28 @@ def read_statements(name: str, keys: Mapping[str, str | None]) -> dict[str, list
         UserError: a context has other than five, or one of them is empty or repeated.
     """
     content = read_yaml(find_file(name))
-    result = {}
-    for context, key in keys.items():
-        if key is None:
-            continue
-        found = content.get(key)
-        texts = [item.strip() for item in found if isinstance(item, str)] if isinstance(found, list) else []
-        if len(set(texts) - {""}) != STATEMENTS or len(texts) != len(found or []):
-            raise UserError(f"{name}: {key} must list {STATEMENTS} different statements, found {len(set(texts))}")
-        result[context] = texts
-    return result
+    return {context: _checked(content.get(key), f"{name}: {key}") for context, key in keys.items() if key is not None}
+
+
+def statements_of(study: Evaluate) -> dict[str, list[str]]:
+    """Find the five statements of each chosen context: those of its entry, else those under its key in the file.
+
+    Raises:
+        UserError: as `read_statements`.
+    """
+    keys = {name: None if context.texts else context.statements for name, context in study.condition.items()}
+    statements = read_statements(study.statements, keys)
+    for name, context in study.condition.items():
+        if context.texts:
+            statements[name] = _checked(context.texts, f"condition.{name}.texts")
+    return statements
+
+
+def _checked(value: Any, place: str) -> list[str]:
+    texts = [item.strip() for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    if len(set(texts) - {""}) != STATEMENTS or len(texts) != len(value or []):
+        raise UserError(f"{place} must list {STATEMENTS} different statements, found {len(set(texts))}")
+    return texts
 
 
 def read_templates(name: str, beliefs: Sequence[Belief]) -> tuple[str, dict[str, str]]:

@@ -16,6 +16,7 @@ from warmth.evaluation.conditions import (
     read_templates,
     read_yaml,
     state,
+    statements_of,
 )
 from warmth.evaluation.readers import ASK_LETTER, YES_NO, show_options
 from warmth.schemas import Evaluate, Task
@@ -109,7 +110,7 @@ def factorial(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
 
     Statement and preamble are the same under every belief, so that context and belief do not mix.
     """
-    statements = read_statements(study.statements, {name: item.statements for name, item in study.condition.items()})
+    statements = statements_of(study)
     opening, templates = read_templates(study.belief_templates, study.beliefs)
     opening = opening if study.preamble else ""
 
@@ -225,7 +226,7 @@ def deference(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
     A question with a rival shows both answers as options A and B, in both orders, and the belief names an answer's
     text. A yes/no question with a proposition has the belief state or deny that. Others are not asked.
     """
-    statements = read_statements(study.statements, {name: item.statements for name, item in study.condition.items()})
+    statements = statements_of(study)
     beliefs = [belief for belief in study.beliefs if belief in DEFERENCE_BELIEFS]
     _, templates = read_templates(study.belief_templates, beliefs)
     asserted, denied = read_propositions(study.belief_templates)

@@ -16,7 +16,7 @@ from warmth.analysis import behind, effects, tables
 from warmth.analysis.ink import Drawing
 from warmth.analysis.report.kernel import Section, drawings_of
 from warmth.analysis.report.page import render
-from warmth.analysis.report.sections import SECTIONS
+from warmth.analysis.report.sections import SECTIONS, own_sections
 from warmth.analysis.report.study import QUESTION, Study, all_points
 from warmth.analysis.rows import load
 from warmth.analysis.settings import of_runs
@@ -88,7 +88,7 @@ def build(
 
 def of_study(study: Study) -> Report:
     """Compute every section of a study; those that the rows do not allow are left out."""
-    computed = [section(study) for section in SECTIONS]
+    computed = [section(study) for section in (*SECTIONS, *own_sections())]
     return Report(study, tuple(section for section in computed if section is not None))
 
 

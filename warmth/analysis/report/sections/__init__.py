@@ -28,6 +28,8 @@ from warmth.analysis.report.sections.social import social
 from warmth.analysis.report.sections.training import training
 from warmth.analysis.report.sections.warmth import warmth
 from warmth.analysis.report.study import Study
+from warmth.entries import own_folder, own_module
+from warmth.errors import UserError
 
 SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
     answer,
@@ -53,3 +55,20 @@ SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
     examples,
     provenance,
 )
+OWN = "report"  # folder of a user's own sections, in the folder that `--config-dir` names
+
+
+def own_sections() -> list[Callable[[Study], Section | None]]:
+    """Load the sections of the user's own folder: of every file `report/<name>.py` the function `<name>`.
+
+    Raises:
+        UserError: a file cannot be loaded, or has no function of its name.
+    """
+    folder = own_folder()
+    sections = []
+    for file in sorted((folder / OWN).glob("*.py")) if folder else ():
+        section = getattr(own_module(f"{OWN}.{file.stem}"), file.stem, None)
+        if not callable(section):
+            raise UserError(f"{file} must have a function {file.stem}(study) that returns a Section or None")
+        sections.append(section)
+    return sections
