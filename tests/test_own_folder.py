@@ -169,6 +169,6 @@ def test_what_is_wrong_with_a_users_folder_is_one_line(own, monkeypatch, tmp_pat
     (own / "report" / "broken.py").write_text("1 / 0\n")
     with pytest.raises(UserError, match=r"broken\.py cannot be loaded: ZeroDivisionError"):
         report.build([study])
-    (own / "report" / "broken.py").write_text("x = 1\n")
+    (own / "report" / "broken.py").write_text("number = 1\n")
     with pytest.raises(UserError, match=r"broken\.py must have a function broken\(study\)"):
         report.build([study])

@@ -75,7 +75,7 @@ def own_module(name: str) -> ModuleType | None:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[full_name]
-        raise UserError(f"{file} cannot be loaded: {one_line(error)}") from error
+        raise UserError(f"{file} cannot be loaded: {type(error).__name__}: {one_line(error)}") from error
     return module
 
 
