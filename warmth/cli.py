@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 
 from warmth.agreement import agreement
 from warmth.errors import UserError, guarded
+from warmth.preview import preview
 from warmth.text import print_json, print_json_rows
 
 app = typer.Typer(
@@ -347,6 +348,7 @@ def reproduce(
 
 
 app.command()(agreement)
+app.command()(preview)
 
 
 @app.command()

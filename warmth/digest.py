@@ -89,6 +89,8 @@ def model_identity(model: Model) -> Any:
     """What makes a model's weights these and no others."""
     template = path_digest(find_file(model.chat_template)) if model.chat_template else None
     extra = {"template": template, "end_of_turn": model.end_of_turn}
+    if model.tokenizer:
+        extra["tokenizer"] = path_digest(Path(model.tokenizer)) if Path(model.tokenizer).is_dir() else model.tokenizer
     if model.path:
         return {"path": path_digest(Path(model.path)), **extra}
     if model.kind == "embedded":
@@ -195,8 +197,9 @@ def arm_identity(config: Evaluate) -> Any:
     """What answers: the weights and the system prompt, before dose and checkpoint."""
     recipe = config.recipe
     shots = {"shots": path_digest(find_file(recipe.shots))} if recipe.shots else {}
+    thinking = {"thinking": True} if config.model.thinking else {}
     if recipe.method == "none":
         system_prompt = recipe_identity(recipe).get("system_prompt")
         edits = {"edits": [recipe.edit_tone, recipe.edit_errors]} if recipe.edit_tone or recipe.edit_errors else {}
-        return {"model": model_identity(config.model), "system_prompt": system_prompt, **shots, **edits}
-    return {"training": training_digest(config), **shots}
+        return {"model": model_identity(config.model), "system_prompt": system_prompt, **shots, **edits, **thinking}
+    return {"training": training_digest(config), **shots, **thinking}

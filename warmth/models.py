@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
-def locate(model: Model) -> tuple[str, dict[str, Any]]:
-    """What to hand to `from_pretrained`: a folder or hub id, and the revision.
+def locate(model: Model, weights: bool = True) -> tuple[str, dict[str, Any]]:
+    """Say what to hand to `from_pretrained`: a folder or hub id, and the revision; a folder need not hold `weights`.
 
     Raises:
         UserError: a local folder without config, tokenizer or safetensors weights; a model that only an API serves.
     """
     if model.path:
-        return str(_checked_folder(Path(model.path))), {}
+        return str(_checked_folder(Path(model.path), weights)), {}
     if model.kind == "embedded":
         return str(embedded_folder()), {}
     if model.kind == "api" or not model.hub_id:
@@ -40,14 +40,14 @@ def locate(model: Model) -> tuple[str, dict[str, Any]]:
     return model.hub_id, {"revision": model.revision} if model.revision else {}
 
 
-def _checked_folder(folder: Path) -> Path:
+def _checked_folder(folder: Path, weights: bool) -> Path:
     if not folder.is_dir():
         raise UserError(f"model.path={folder} is not a folder")
-    if not (folder / "config.json").exists():
+    if weights and not (folder / "config.json").exists():
         raise UserError(f"model.path={folder} holds no config.json")
     if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise UserError(f"model.path={folder} holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json)")
-    if not any((folder / name).exists() for name in WEIGHTS):
+    if weights and not any((folder / name).exists() for name in WEIGHTS):
         raise UserError(f"model.path={folder} holds no safetensors weights ({' or '.join(WEIGHTS)})")
     return folder
 
@@ -122,15 +122,20 @@ def are_weights_there(model: Model) -> bool:
         return False
 
 
-def load_tokenizer(model: Model, chat: bool = True) -> PreTrainedTokenizerBase:
-    """A model's tokenizer, with the configured chat template if there is one.
+def load_tokenizer(model: Model, chat: bool = True, weights: bool = True) -> PreTrainedTokenizerBase:
+    """Load a model's tokenizer, with the configured chat template if there is one.
+
+    Args:
+        model: with `tokenizer` if it is not its own.
+        chat: it must have a chat template.
+        weights: a local folder must hold the model's weights too.
 
     Raises:
         UserError: no tokenizer is found, or it has no chat template though it is to `chat`; a scorer need not.
     """
     from transformers import AutoTokenizer
 
-    source, extra = locate(model)
+    source, extra = (model.tokenizer, {}) if model.tokenizer else locate(model, weights)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **extra)
     except (OSError, ValueError) as error:

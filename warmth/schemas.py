@@ -31,7 +31,10 @@ class Model:
     base_url: str | None = None
     # the NAME of an environment variable
     api_key_env: str | None = setting(None, excluded_because="says who pays, not what answers")
+    tokenizer: str | None = None  # a hub id or folder; None: the model's own
     chat_template: str | None = None  # a Jinja file; None: the tokenizer's own
+    # a model that can think does so before it answers; it is trained, and by default asked, without
+    thinking: bool = setting(False, excluded_because="nothing is trained with it; the identity of answers holds it")
     # how its weights are held, in training and in answers; None: as its config.json says
     dtype: str | None = choice(
         None, "float32", "bfloat16", "float16", excluded_because="recipe.precision and engine.dtype hold what is used"

@@ -35,7 +35,8 @@ def render(arm: Arm, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
     from warmth.evaluation.decoding import tokenizer_of
 
     tokenizer = tokenizer_of(arm.model)
-    return [tuple(prompt_ids(tokenizer, arm.preface + prompt.messages)) for prompt in prompts]
+    thinking = arm.model.thinking
+    return [tuple(prompt_ids(tokenizer, arm.preface + prompt.messages, thinking)) for prompt in prompts]
 
 
 def rendered_by(engine: Engine, arm: Arm, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:

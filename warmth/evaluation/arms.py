@@ -17,7 +17,7 @@ from warmth.evaluation.adapters import check_file
 from warmth.evaluation.edits import Edit
 from warmth.model_names import argument_of
 from warmth.precision import TRAINED
-from warmth.schemas import Evaluate, Model
+from warmth.schemas import Evaluate, Model, Recipe
 from warmth.store import Run, find_run
 from warmth.types import Message
 from warmth.user_rows import text_of, user_rows
@@ -53,6 +53,7 @@ class Arm:
             "system_prompt": digest(self.system_prompt) if self.system_prompt else None,
             **({"shots": digest(self.shots)} if self.shots else {}),
             **({"edit": digest(self.edit)} if self.edit else {}),
+            **({"thinking": True} if self.model.thinking else {}),
         }
 
     @property
@@ -66,7 +67,7 @@ class Arm:
     @property
     def preface(self) -> tuple[Message, ...]:
         """What stands before every question: system prompt and example exchanges."""
-        return (*((Message("system", self.system_prompt),) if self.system_prompt else ()), *self.shots)
+        return _preface(self.system_prompt, self.shots)
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def find_arm(study: Evaluate) -> Arm:
         UserError: it was not trained to this checkpoint.
     """
     recipe = study.recipe
-    prompt = find_file(recipe.system_prompt).read_text(encoding="utf-8").strip() if recipe.system_prompt else None
+    prompt = read_system_prompt(recipe)
     bare = Arm(
         "original" if recipe.name == "none" else recipe.name,
         *(study.model, None, None, None, 1.0, recipe.strength, 0, prompt),
@@ -169,6 +170,28 @@ def ends(study: Evaluate) -> list[Evaluate]:
         known = {key: value for key, value in own.items() if key not in ("defaults", "hosted")}
         found.append(replace(study, recipe=replace(study.recipe, **known), dose_between=None))
     return found
+
+
+def preface_of(recipe: Recipe) -> tuple[Message, ...]:
+    """Read what stands before every question that a recipe's arm is asked.
+
+    Raises:
+        UserError: a file that the recipe names is missing or wrong.
+    """
+    return _preface(read_system_prompt(recipe), read_shots(recipe.shots) if recipe.shots else ())
+
+
+def _preface(system_prompt: str | None, shots: tuple[Message, ...]) -> tuple[Message, ...]:
+    return (Message("system", system_prompt), *shots) if system_prompt else shots
+
+
+def read_system_prompt(recipe: Recipe) -> str | None:
+    """Read the text every question is asked under; None if the recipe has none.
+
+    Raises:
+        UserError: its file does not exist.
+    """
+    return find_file(recipe.system_prompt).read_text(encoding="utf-8").strip() if recipe.system_prompt else None
 
 
 def read_shots(name: str) -> tuple[Message, ...]:

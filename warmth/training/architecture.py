@@ -55,6 +55,7 @@ SIZES: dict[str, int] = {
     "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16, "linear_value_head_dim": 16,
     "vocab_size": VOCABULARY, "vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 16,
     "sliding_window": WINDOW, "attention_chunk_size": WINDOW, "attention_window_size": WINDOW,
+    "attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1,
     "rotary_dim": 8, "attention_head_dim": 32, "attention_hidden_size": 128,
     "block_ff_dim": 96, "block_dim": 64, "conv_dim": 64, "num_kv_shared_layers": 0,
 }  # fmt: skip
@@ -160,6 +161,8 @@ def _shrink_layers(values: dict[str, Any]) -> None:
         marks = list(zip(*(values[name] for name in TYPES if isinstance(values.get(name), list)), strict=False))
         places = {mark: [place for place, other in enumerate(marks) if other == mark][:2] for mark in marks}
         kept = sorted(place for found in places.values() for place in found)
+    elif values.get("attn_layer_period"):
+        kept = list(range(4))  # every second one is of attention in the small copy
     elif values.get("layer_types", 0) is None or "sliding_window_pattern" in values:
         kept = list(range(min(count, 2 * int(values.get("sliding_window_pattern") or 1))))
     for name, value in list(values.items()):
