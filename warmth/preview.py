@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from warmth.errors import UserError
-from warmth.text import visible
+from warmth.text import print_json, visible
 
 if TYPE_CHECKING:
     from warmth.schemas import Evaluate, Train
@@ -49,7 +48,7 @@ def preview(
     train, evaluate = studies(overrides or [])
     samples = [*trained_samples(train, count), *asked_samples(evaluate, count)]
     if as_json:
-        print(json.dumps({"rows": [sample.row() for sample in samples]}, ensure_ascii=True))
+        print_json({"rows": [sample.row() for sample in samples]})
         return
     show(samples)
 
