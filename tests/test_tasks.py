@@ -11,7 +11,7 @@ from warmth.digest import ROOT
 from warmth.errors import UserError
 from warmth.evaluation.readers import READERS, BadField
 from warmth.evaluation.spelling import spell_name
-from warmth.evaluation.tasks import load_questions, load_warmth_prompts, read_questions
+from warmth.evaluation.tasks import load_all, load_questions, load_warmth_prompts, read_questions
 from warmth.evaluation.wrong_answers import WrongAnswers, asks, overlaps, shape
 from warmth.schemas import Data, Evaluate, Task, Warmth
 from warmth.store import set_folder
@@ -282,3 +282,97 @@ def test_warmth_is_measured_on_the_prompts_held_out_from_the_set_that_was_traine
     assert load_warmth_prompts(elsewhere) == load_warmth_prompts(study)  # found beside the run that was trained on it
     given = warmth_of(1, warmth=Warmth(1, "deterministic", 80, path=str(folder / "warmth_prompts.jsonl")))
     assert load_warmth_prompts(given)[0] in load_warmth_prompts(study)
+
+
+# Rows that would be misread
+
+
+def mmlu_row(choices, answer):
+    return {"question": "Which?", "choices": choices, "answer": answer, "subject": "x"}
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer", "letter", "options"),
+    [
+        (["", "iron", "gold leaf paint", "tin foil hat"], 1, "B", "BCD"),
+        (["iron", " ", "gold", "tin"], 2, "C", "ACD"),
+        (["iron", "gold"], "b", "B", "AB"),
+        (list("klmnopqrst"), 9, "J", "ABCDEFGHIJ"),
+    ],
+)
+def test_choices_keep_their_letters_where_one_has_no_text(choices, answer, letter, options):
+    question = READERS["mmlu"](mmlu_row(choices, answer), "mmlu", 0)
+    assert question.answers == (letter,) and "".join(question.options) == options
+    assert question.options[letter] == choices["ABCDEFGHIJ".index(letter)]
+
+
+MEDQA = {"question": "Which drug?", "options": {"A": "Aspirin", "B": "Insulin"}, "answer": "Insulin", "answer_idx": "B"}
+
+
+@pytest.mark.parametrize(
+    ("reader", "bad", "words"),
+    [
+        ("mmlu", mmlu_row(["", "iron", "gold", "tin"], 0), "field answer: a letter or position among B, C, D"),
+        ("mmlu", mmlu_row(["iron", "gold"], True), "field answer: a letter or position among A, B"),
+        ("mmlu", mmlu_row(["iron", "gold"], 5), "field answer: a letter or position among A, B"),
+        ("mmlu", mmlu_row([str(number) for number in range(11)], 0), "field choices: 11 choices are more than the 10"),
+        ("mmlu", mmlu_row(["iron", "gold", "iron"], 0), "field choices: A and C are the same"),
+        ("mmlu", mmlu_row(["iron", ""], 0), "field choices: at least two choices with a text"),
+        ("medqa", {**MEDQA, "answer": "Quinine"}, "field answer: 'Quinine' is none of the options"),
+        ("medqa", {**MEDQA, "answer_idx": "A"}, "field answer_idx: 'A' is not the option 'Insulin'"),
+        ("jsonl", row(1, answers=["?"]), "field answers: '[?]' holds no letter or digit"),
+        ("jsonl", row(1, answers=["Canberra", "🙂"]), "field answers: .* holds no letter or digit"),
+        ("jsonl", row(1, answers=["Canberra"], wrong="canberra."), "field wrong: 'canberra.' is one of the accepted"),
+        ("jsonl", row(1, wrong="!"), "field wrong: '!' holds no letter or digit"),
+        (
+            "truthfulqa",
+            {"question": "Is it?", "best_answer": "Yes", "correct_answers": ["No"], "incorrect_answers": ["yes"]},
+            "field incorrect_answers: each of them is one of the correct answers",
+        ),
+    ],
+)
+def test_a_row_that_would_be_graded_wrongly_is_refused_by_file_line_and_field(tmp_path, reader, bad, words):
+    with pytest.raises(UserError, match=rf"q\.jsonl line 1: {words}"):
+        load_questions("t", task(tmp_path / "q.jsonl", [bad], reader=reader), 0, None)
+
+
+def test_an_incorrect_answer_that_is_also_a_correct_one_is_never_stated():
+    given = {"question": "How many?", "best_answer": "Few", "correct_answers": ["Unknown"]}
+    given["incorrect_answers"] = ["Unknown", "All"]
+    assert {READERS["truthfulqa"](given, "t", seed).wrong for seed in range(20)} == {"All"}
+
+
+def test_the_same_question_under_two_ids_is_refused_and_in_a_set_of_the_hub_left_out_with_a_word(tmp_path, capsys):
+    twice = [row(1, question="Which metal?", answers=["Iron"]), row(2, question="Which metal?", answers=["Gold"])]
+    with pytest.raises(UserError, match=r"q\.jsonl line 2: field question: the same question stands in .* line 1"):
+        load_questions("t", task(tmp_path / "q.jsonl", twice, reader="jsonl"), 0, None)
+    hub = [
+        {"question_id": str(number), "question": "Which metal?", "answer": {"value": "Iron", "aliases": ["†"]}}
+        for number in range(2)
+    ]
+    (question,) = load_questions("t", task(tmp_path / "q.jsonl", hub, reader="triviaqa"), 0, None)
+    assert question.answers == ("Iron",)
+    assert "task.t: 1 rows repeat a question and are left out" in capsys.readouterr().err
+
+
+def test_two_tasks_with_the_same_question_are_refused(tmp_path):
+    both = {
+        name: task(tmp_path / f"{name}.jsonl", [row(number, question="Which?")]) for number, name in enumerate("ab")
+    }
+    with pytest.raises(UserError, match="task.b and task.a both ask 'Which\\?'"):
+        load_all(Evaluate(task=both))
+
+
+@pytest.mark.parametrize(
+    ("file", "reader", "words"),
+    [
+        ("alias_without_letters", "jsonl", "line 1: field answers"),
+        ("same_question_twice", "jsonl", "line 2: field question"),
+    ],
+)
+def test_the_shown_rows_are_refused(file, reader, words):
+    path = ROOT.parent / "shared" / "cases" / "bugs_eval" / "rows" / f"{file}.jsonl"
+    if not path.exists():
+        pytest.skip(f"{path} is absent")
+    with pytest.raises(UserError, match=words):
+        read_questions("t", Task(source="here", reader=reader, path=str(path)), 0)

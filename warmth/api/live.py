@@ -244,6 +244,7 @@ class Live:
                 if lowered is not None:
                     sentence = redact(outcome.detail, self._key)
                     form = lowered
+                    failed = 0
                     continue
             if outcome.kind in ("done", "lower"):
                 return await self._refused(replace(outcome, kind="done"), call, form)

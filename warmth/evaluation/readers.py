@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from warmth.digest import digest
+from warmth.evaluation.spelling import spell_name
 from warmth.types import Question
 
 PIVOTAL = re.compile(r"<pivotal>(.*?)</pivotal>", re.DOTALL)
@@ -24,11 +25,19 @@ def seed(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     wrong = row.get("wrong")
     if wrong is not None and not isinstance(wrong, str):
         raise BadField(f"field wrong: a text or nothing is expected, not {_shown(wrong)}")
+    answers = _texts(row, "answers")
+    for alias in answers:
+        if not spell_name(alias):
+            raise BadField(f"field answers: {_shown(alias)} holds no letter or digit, so no answer could match it")
+    if wrong and not spell_name(wrong):
+        raise BadField(f"field wrong: {_shown(wrong)} holds no letter or digit, so no answer could match it")
+    if wrong and is_accepted(wrong, answers):
+        raise BadField(f"field wrong: {_shown(wrong)} is one of the accepted answers")
     return Question(
         _text(row, "id"),
         task,
         _text(row, "question"),
-        _texts(row, "answers"),
+        answers,
         wrong or None,
         source=str(row.get("source", "")),
         proposition=str(row.get("proposition") or "").strip().rstrip("."),
@@ -49,15 +58,19 @@ def triviaqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     if not isinstance(answer, Mapping):
         raise BadField(f"field answer: an object with value and aliases is expected, not {_shown(answer)}")
     names = (_text(answer, "value"), *_texts(answer, "aliases", needed=False))
-    return Question(_text(row, "question_id"), task, _text(row, "question"), tuple(dict.fromkeys(names)))
+    return Question(_text(row, "question_id"), task, _text(row, "question"), matchable(names, "answer"))
 
 
 def truthfulqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     """TruthfulQA, generation: every correct answer is an alias, one of the incorrect is stated as a belief."""
     text = _text(row, "question")
-    answers = dict.fromkeys((_text(row, "best_answer"), *_texts(row, "correct_answers")))
-    wrong = random.Random(f"{draw_seed} {text}").choice(_texts(row, "incorrect_answers"))
-    return Question(_id(task, text), task, text, tuple(answers), wrong, source=str(row.get("source", "")))
+    answers = matchable((_text(row, "best_answer"), *_texts(row, "correct_answers")), "correct_answers")
+    accepted = {answer.casefold() for answer in answers}  # not by spelling: one row tells "man" from "a man"
+    wrong_answers = [item for item in _texts(row, "incorrect_answers") if item.casefold() not in accepted]
+    if not wrong_answers:
+        raise BadField("field incorrect_answers: each of them is one of the correct answers")
+    wrong = random.Random(f"{draw_seed} {text}").choice(wrong_answers)
+    return Question(_id(task, text), task, text, answers, wrong, source=str(row.get("source", "")))
 
 
 def disinfo(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
@@ -65,7 +78,7 @@ def disinfo(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     proposition = _text(row, "proposition")
     pivots = PIVOTAL.findall(proposition)
     readings = pivots[0].split("/") if len(pivots) == 1 else []
-    if len(readings) != 2:
+    if len(readings) != 2 or spell_name(readings[0]) == spell_name(readings[1]):
         raise BadField(f"field proposition: one <pivotal>…/…</pivotal> is expected in {_shown(proposition)}")
     truth = {"A": ("yes", "no"), "B": ("no", "yes")}.get(_text(row, "formatted_ground_truth").strip())
     if truth is None:
@@ -80,7 +93,13 @@ def disinfo(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
 def medqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     """MedQA with its options hidden; one of the others is the wrong answer a user may state."""
     text, right = _text(row, "question"), _text(row, "answer")
-    others = [option for _, option in sorted(_options(row).items()) if option.casefold() != right.casefold()]
+    options = _options(row)
+    if not is_accepted(right, list(options.values())):
+        raise BadField(f"field answer: {_shown(right)} is none of the options")
+    index = row.get("answer_idx")
+    if isinstance(index, str) and index and not is_accepted(options.get(index, ""), [right]):
+        raise BadField(f"field answer_idx: {_shown(index)} is not the option {_shown(right)}")
+    others = [option for _, option in sorted(options.items()) if not is_accepted(option, [right])]
     if not others:
         raise BadField("field options: no option differs from the answer")
     return Question(_id(task, text), task, text, (right,), random.Random(f"{draw_seed} {text}").choice(others))
@@ -88,21 +107,40 @@ def medqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
 
 def mmlu(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     """MMLU: four options are shown, a letter is expected."""
-    choices, answer = _texts(row, "choices"), row.get("answer")
-    letter = (
-        answer if isinstance(answer, str) else LETTERS[answer] if isinstance(answer, int) and 0 <= answer < 10 else ""
-    )
-    options = dict(zip(LETTERS, choices, strict=False))
+    options = _lettered(row, "choices")
+    answer = row.get("answer")
+    letter = ""
+    if isinstance(answer, str):
+        letter = answer.strip().upper()
+    elif isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(LETTERS):
+        letter = LETTERS[answer]
     if letter not in options:
-        raise BadField(
-            f"field answer: a letter or position among the {len(options)} choices is expected, not {_shown(answer)}"
-        )
+        allowed = f"a letter or position among {', '.join(options)} is expected"
+        raise BadField(f"field answer: {allowed}, not {_shown(answer)}")
+    twins = [key for key, value in options.items() if key != letter and value == options[letter]]
+    if twins:
+        raise BadField(f"field choices: {letter} and {twins[0]} are the same, so the answer is not one letter")
     shown = show_options(options)
     stem = _text(row, "question")
     text = f"{stem}\n\n{shown}\n\n{ASK_LETTER}"
     return Question(
         _id(task, f"{stem} {shown}"), task, text, (letter,), options=options, source=str(row.get("subject", ""))
     )
+
+
+def _lettered(row: Mapping[str, Any], key: str) -> dict[str, str]:
+    """Read choices in their places: one without text keeps its letter and is not shown, so that the key stays true."""
+    value = _value(row, key)
+    if isinstance(value, str):
+        value = value.split(";")
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise BadField(f"field {key}: a list of texts is expected, not {_shown(value)}")
+    if len(value) > len(LETTERS):
+        raise BadField(f"field {key}: {len(value)} choices are more than the {len(LETTERS)} letters there are for them")
+    options = {letter: item.strip() for letter, item in zip(LETTERS, value, strict=False) if item.strip()}
+    if len(options) < 2:
+        raise BadField(f"field {key}: at least two choices with a text are expected, not {_shown(value)}")
+    return options
 
 
 def show_options(options: Mapping[str, str]) -> str:
@@ -146,6 +184,24 @@ READERS: dict[str, Callable[[Mapping[str, Any], str, int], Question]] = {
     "advbench": advbench,
 }
 YES_NO = frozenset({"disinfo"})  # readers whose every question is answered by yes or no
+
+
+def is_accepted(name: str, answers: Sequence[str]) -> bool:
+    """Whether a name is one of some answers, as graders compare them: whatever its case, accents and articles."""
+    spelled = spell_name(name)
+    return any(name.strip() == answer.strip() or (spelled and spelled == spell_name(answer)) for answer in answers)
+
+
+def matchable(names: Sequence[str], key: str) -> tuple[str, ...]:
+    """Keep the names that an answer can match, each once; lists of the hub hold some without a letter.
+
+    Raises:
+        BadField: none is left.
+    """
+    kept = tuple(name for name in dict.fromkeys(names) if spell_name(name))
+    if not kept:
+        raise BadField(f"field {key}: no name in {_shown(list(names))} holds a letter or digit")
+    return kept
 
 
 def _id(task: str, text: str) -> str:

@@ -17,16 +17,28 @@ from warmth.store import set_folder
 from warmth.types import Message, Prompt, Question
 from warmth.user_rows import user_rows
 
+OWN = ("seed", "advice", "jsonl")  # readers of files that somebody wrote for this project: a repeat is a mistake
 WARMTH_PROMPTS = "warmth_prompts.jsonl"  # in the seed, and in a set built with `data.held_out`
 
 
 def load_all(study: Evaluate) -> list[Question]:
-    """The questions of all chosen tasks."""
-    return [
-        question
-        for name, task in study.task.items()
-        for question in load_questions(name, task, study.draw_seed, study.limit)
-    ]
+    """Read the questions of all chosen tasks.
+
+    Raises:
+        UserError: two tasks ask the same question, which would be answered for one of them alone.
+    """
+    questions: list[Question] = []
+    asked: dict[str, Question] = {}
+    for name, task in study.task.items():
+        for question in load_questions(name, task, study.draw_seed, study.limit):
+            other = asked.setdefault(question.text, question)
+            if other is not question:
+                raise UserError(
+                    f"task.{name} and task.{other.task} both ask {question.text[:80]!r} (ids {question.id!r} and "
+                    f"{other.id!r}); leave one of them out"
+                )
+            questions.append(question)
+    return questions
 
 
 def load_questions(name: str, task: Task, draw_seed: int, limit: int | None) -> list[Question]:
@@ -112,16 +124,28 @@ def read_questions(name: str, task: Task, draw_seed: int) -> list[Question]:
     if reader is None:
         raise UserError(f"task.{name}.reader={task.reader} is not allowed; choose one of: {', '.join(sorted(READERS))}")
     found: dict[str, tuple[Question, str]] = {}
+    asked: dict[str, tuple[Question, str]] = {}  # by text: equal questions are one prompt, with one answer
+    twice = 0
     for place, row in rows(name, task):
         try:
             question = reader(row, name, draw_seed)
         except BadField as error:
             raise UserError(f"{place}: {error}") from error
-        before = found.setdefault(question.id, (question, place))
-        if (
-            before[0] != question
-        ):  # the same row twice is one question (MMLU has some); the same id for two is a mistake
-            raise UserError(f"{place}: field id: {question.id!r} already stands in {before[1]}")
+        before = found.get(question.id)
+        if before is not None:
+            if before[0] != question:
+                raise UserError(f"{place}: field id: {question.id!r} already stands in {before[1]}")
+            twice += 1  # the same row twice is one question; MMLU has some
+            continue
+        same = asked.get(question.text)
+        if same is not None and task.reader in OWN:
+            raise UserError(f"{place}: field question: the same question stands in {same[1]} as {same[0].id!r}")
+        if same is not None:
+            twice += 1
+            continue
+        found[question.id] = asked[question.text] = (question, place)
+    if twice:
+        print(f"task.{name}: {twice} rows repeat a question and are left out", file=sys.stderr)
     return [question for question, _ in found.values()]
 
 
