@@ -57,7 +57,7 @@ def evaluate(study: Evaluate) -> None:
     engine = build(study.engine, "engine").bind(arm, servers)
     servers.check()
     refuse_missing_scorer(study)
-    questions = tasks.load_all(study) if answers_asked else []
+    questions = tasks.load_answered(study)
     counts = grid.count(study, questions) if answers_asked else grid.nothing()
     weighed = contrasts.Weighed.of(study)
     engine = engine.for_weighing() if weighed.prompts else engine

@@ -122,6 +122,10 @@ def check_scoring(study: Evaluate) -> None:
     for frame in study.likelihood.frames:
         if frame.count("{answer}") != 1:
             raise UserError(f"likelihood.frames: {frame!r} must hold {{answer}} once, as in 'It is {{answer}}.'")
+    if study.scoring != "likelihood" and not any(task.free_answers for task in study.task.values()):
+        raise UserError(
+            f"scoring={study.scoring}: every task has free_answers=false, so that nothing is asked; use scoring=likelihood"
+        )
     if study.scoring == "answers":
         if study.design == "deference":
             raise UserError("design=deference has no free answers; it needs scoring=likelihood")

@@ -140,6 +140,11 @@ def _evaluation_reasons(config: Evaluate) -> dict[str, str]:
         reasons["checkpoint"] = "no adapter is trained"
     if recipe.method == "none":
         reasons["dose"] = "there is nothing to scale"
+    if config.scoring == "answers":
+        reasons["likelihood."] = "scoring=answers weighs nothing"
+    if config.scoring == "likelihood":
+        for key in ("beliefs", "samples", "sampling."):
+            reasons[key] = "scoring=likelihood asks for no free answers"
     if config.design == "paper":
         for key in ("condition", "condition.", "beliefs", "preamble"):
             reasons[key] = "design=paper asks the study's grid"

@@ -91,6 +91,8 @@ def prompt_of(cell: Cell, study: Evaluate) -> Prompt:
 
 def size(study: Evaluate, task: Task) -> int:
     """How many cells a question of a task has, before its answers are known: a design may leave some of them out."""
+    if study.scoring == "likelihood" or not task.free_answers:
+        return 0
     if study.design == "paper" and task.contexts and task.beliefs:
         return len(CONTEXTS) * (2 if task.reader in YES_NO else 3) + 1
     if study.design == "file" and study.design_file:

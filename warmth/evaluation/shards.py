@@ -88,7 +88,7 @@ def answer(study: Evaluate) -> None:
         return
     engine = build(study.engine, "engine").bind(arm, servers)
     servers.check()
-    questions = tasks.load_all(study)
+    questions = tasks.load_answered(study)
     engine = edited.edited_engine(engine, arm, study, questions, run)
     prompts = own(designs.prompts(study, questions), part, of)
     watch = live.RunningError(questions, graders.graders_of(study, servers), study)

@@ -41,6 +41,14 @@ def load_all(study: Evaluate) -> list[Question]:
     return questions
 
 
+def load_answered(study: Evaluate) -> list[Question]:
+    """Returns the questions that are answered freely; none under `scoring=likelihood`."""
+    if study.scoring == "likelihood":
+        return []
+    tasks = {name: task for name, task in study.task.items() if task.free_answers}
+    return load_all(replace(study, task=tasks))
+
+
 def load_questions(name: str, task: Task, draw_seed: int, limit: int | None) -> list[Question]:
     """The questions of one task, drawn by `draw_seed`.
 

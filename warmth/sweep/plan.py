@@ -191,13 +191,18 @@ def show_grid(study: Train | Evaluate) -> None:
         return
     from rich.console import Console
 
-    from warmth.evaluation import grid, tasks
+    from warmth.evaluation import contrasts, grid, tasks
     from warmth.evaluation.stored_runs import from_run
 
     study = from_run(study)
     files = [tasks.file_of(task) for task in study.task.values()]
     if all(path is not None and path.is_file() for path in files):
-        grid.show(study, tasks.load_all(study))
+        answered = tasks.load_answered(study)
+        if answered:
+            grid.show(study, answered)
+        if study.scoring != "answers":
+            prompts = contrasts.Weighed.of(study).prompts
+            print(f"{prompts:,} prompts after which {len(study.likelihood.frames)} frames are weighed, for each arm")
     else:  # nothing is fetched for a plan: one question stands for all of its task
         Console(markup=False, highlight=False, width=grid.WIDTH).print(grid.table(nominal(study)))
 
