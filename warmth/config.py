@@ -124,7 +124,7 @@ def check_scoring(study: Evaluate) -> None:
             raise UserError(f"likelihood.frames: {frame!r} must hold {{answer}} once, as in 'It is {{answer}}.'")
     if study.scoring != "likelihood" and not any(task.free_answers for task in study.task.values()):
         raise UserError(
-            f"scoring={study.scoring}: every task has free_answers=false, so that nothing is asked; use scoring=likelihood"
+            f"scoring={study.scoring} asks nothing where every task has free_answers=false; use scoring=likelihood"
         )
     if study.scoring == "answers":
         if study.design == "deference":

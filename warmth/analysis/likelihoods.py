@@ -10,6 +10,7 @@ import pandas as pd
 
 from warmth.analysis.reading import frame
 from warmth.analysis.reported import name_arms
+from warmth.analysis.task_keys import tasks_with
 from warmth.types import Likelihood
 
 if TYPE_CHECKING:
@@ -28,11 +29,13 @@ def read(runs: Sequence[FinishedRun], plain: Mapping[tuple[str, str], float]) ->
         plain: model and recipe → the checkpoint of the plain name, from `plain_checkpoints`.
 
     Returns:
-        columns of `types.Likelihood` but the candidates, `arm` as the report names it and `recipe` the plain name.
+        columns of `types.Likelihood` but the candidates, `arm` as the report names it, `recipe` the plain name, and
+        whether the task is a `benchmark`.
     """
     parts = [frame(run.folder / "likelihoods.jsonl", COLUMNS).rename(columns={"arm": "recipe"}) for run in runs]
     rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
     rows = rows.drop_duplicates("likelihood_id", ignore_index=True)
     rows["checkpoint"] = pd.to_numeric(rows["checkpoint"], errors="coerce")
+    rows["benchmark"] = rows["task"].isin(tasks_with(runs, "benchmark"))
     name_arms([rows], plain)
     return rows

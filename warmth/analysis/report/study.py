@@ -21,6 +21,7 @@ from warmth.analysis.families import with_odds
 from warmth.analysis.reported import CONTROLS, arm_order
 from warmth.analysis.rows import Rows, read_grades
 from warmth.analysis.settings import Settings
+from warmth.analysis.statistics import likelihood
 
 QUESTION = "What does a change of manner cost in truth?"
 CELL = ["model", "arm", "task", "context", "belief"]
@@ -132,6 +133,25 @@ class Study:
         references = self.references or ["original"]
         frames = [effects.warmth_differences(self.rows.warmth, name, over_models) for name in references]
         return ordered(pd.concat(frames))
+
+    @cached_property
+    def likelihoods(self) -> pd.DataFrame:
+        """Likelihoods of the reported arms, those of benchmarks left out unless there are no others."""
+        weighed = self.rows.likelihoods
+        if weighed.empty:
+            return weighed
+        weighed = weighed[weighed["arm"].isin(set(self.reported.values()))]
+        return weighed[~weighed["task"].isin(effects.apart(weighed))]
+
+    @cached_property
+    def likelihood_effects(self) -> pd.DataFrame:
+        """K, B, P, S and D of every arm less those of each reference, see `statistics.likelihood.effects`."""
+        tables = []
+        for place, name in enumerate(self.references):
+            table = likelihood.effects(self.likelihoods, name)
+            stricter = [*self.references[: place + 1]]  # each two arms are compared once
+            tables.append(table[~table["arm"].isin(stricter)])
+        return joined(tables)
 
     @cached_property
     def headline(self) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from warmth.analysis.report.kernel import Section
 from warmth.analysis.report.sections.answer import answer
+from warmth.analysis.report.sections.calibration import calibration
 from warmth.analysis.report.sections.contrasts import contrasts
 from warmth.analysis.report.sections.controls import controls
 from warmth.analysis.report.sections.differences import differences
@@ -16,6 +17,7 @@ from warmth.analysis.report.sections.examples import examples
 from warmth.analysis.report.sections.failures import failures
 from warmth.analysis.report.sections.graders import graders
 from warmth.analysis.report.sections.length import length
+from warmth.analysis.report.sections.likelihoods import likelihoods
 from warmth.analysis.report.sections.measures import measures
 from warmth.analysis.report.sections.plan import plan
 from warmth.analysis.report.sections.provenance import provenance
@@ -34,6 +36,7 @@ from warmth.errors import UserError
 SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
     answer,
     plan,
+    likelihoods,
     differences,
     controls,
     contrasts,
@@ -50,6 +53,7 @@ SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
     refusals,
     failures,
     graders,
+    calibration,
     social,
     length,
     examples,

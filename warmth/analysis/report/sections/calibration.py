@@ -1,0 +1,60 @@
+"""What the instruments say of arms whose cost in truth is known, by the code that made the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from warmth.analysis import calibration as kept
+from warmth.analysis import wording
+from warmth.analysis.report.kernel import Cell, Column, Paragraph, Part, Section, count, table, text
+from warmth.analysis.report.study import Study
+
+CAPTION = "Arms made from the original's own answers, and what is reported of them. Small: 95 % intervals."
+ABOUT = (
+    "Kind words around the same answers cost no truth; a known share of swapped answers costs that share. Kind words "
+    "before weighed replies must leave their log-odds where they are, and training on wrong answers must lower them."
+)
+
+
+def calibration(study: Study) -> Section | None:
+    """Show the calibration of this version, or say that there is none."""
+    found = kept.read()
+    parts: list[Part] = [Paragraph(kept.line())]
+    frames = {}
+    if found is not None:
+        frame = pd.DataFrame(found["rows"])
+        columns = [
+            text("Arm", "name"),
+            text("Instrument", "instrument"),
+            Column("True", "number", _truth),
+            Column("Measured", "number", _measured),
+            count("Pairs", "pairs"),
+        ]
+        parts = [Paragraph(ABOUT), table("calibration", CAPTION, columns, frame)]
+        frames = {"calibration": frame}
+    return Section(
+        id="calibration",
+        title="Calibration",
+        nav="",
+        parts=parts,
+        frames=frames,
+        summary={"calibration": None if found is None else found["rows"]},
+    )
+
+
+def _truth(row: Any) -> Cell:
+    if pd.isna(row["expected"]):
+        return Cell("below 0")
+    written = wording.points(row["expected"]) if row["unit"] == "points" else wording.signed(row["expected"], 2)
+    return Cell(f"{written} {row['unit']}", float(row["expected"]))
+
+
+def _measured(row: Any) -> Cell:
+    scale, digits = (100.0, 1) if row["unit"] == "points" else (1.0, 2)
+    interval = "no interval"
+    if not pd.isna(row["low"]):
+        interval = wording.span(row["low"], row["high"], scale, digits, sign=True)
+    written = wording.signed(scale * row["difference"], digits)
+    return Cell(f"{written} {row['unit']}", float(row["difference"]), interval)
