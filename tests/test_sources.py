@@ -126,7 +126,8 @@ def test_a_file_that_is_something_else_is_one_line(tmp_path, content, words):
         ({"id": "a"}, "no_turns"),
         ({"id": "a", "conversations": ["hello"]}, "bad_turn"),
         ({"id": "a", "conversations": [{"from": "human", "value": None}]}, "bad_turn"),
-        (row("a", "x", "y", speakers=("human", "tool")), "unknown_speaker"),
+        (row("a", "x", "y", speakers=("human", "narrator")), "unknown_speaker"),
+        (row("a", "x", "y", speakers=("human", "tool")), "tool_call"),
         (row("a", "What?", " \n "), "empty_reply"),
         (row("a", "\u200b", "y"), "empty_message"),
         (row("a", "What?", "half \ud83d"), "wrong_encoding"),
@@ -225,6 +226,72 @@ def test_code_is_never_cleaned_and_each_rule_is_counted_by_name():
     rules = ("control characters", "button", "spaces at a line's end", "empty lines", "page counter")
     assert changed == dict.fromkeys(rules, 1)
     assert clean("Plain.", "user", "", changed) == "Plain." and changed.total() == 5
+
+
+def test_a_fraction_in_the_last_line_of_a_reply_is_no_page_counter():
+    assert clean("Half of it is\n1 / 2", "assistant") == "Half of it is\n1 / 2"
+    assert clean("1 / 1", "user") == "1 / 1"
+    assert clean("Half of it is what?\n1 / 2", "user") == "Half of it is what?"
+    assert clean("```\nx\n```\n2 / 2", "assistant") == "```\nx\n```"
+
+
+TURNS = [("user", "What?"), ("assistant", "This.")]
+ASKED, REPLIED = {"role": "user", "content": "What?"}, {"role": "assistant", "content": "This."}
+PARTS_OF_TEXT = [{"type": "text", "text": "Wh"}, {"type": "text", "text": "at?"}]
+FORMS = {  # of other trainers, each the same exchange
+    "openai": {"messages": [{**ASKED, "name": "ann"}, {**REPLIED, "weight": 1}]},
+    "openai parts": {"messages": [{"role": "user", "content": PARTS_OF_TEXT}, REPLIED]},
+    "sharegpt": {"conversations": [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "This."}]},
+    "alpaca": {"instruction": "What?", "input": "", "output": "This."},
+    "completion": {"prompt": "What?", "completion": "This."},
+    "ultrachat": {"id": "7", "data": ["What?", "This."]},
+    "ultrachat_200k": {"prompt": "What?", "prompt_id": "ab", "messages": [ASKED, REPLIED]},
+    "tulu": {"id": "1", "source": "x", "messages": [{**ASKED, "functions": None}, {**REPLIED, "function_calls": None}]},
+}
+REFUSED = {
+    "tool_call": [
+        {"role": "user", "content": "What?"},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function"}]},
+        {"role": "tool", "tool_call_id": "1", "content": "3"},
+    ],
+    "weight_0": [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "This.", "weight": 0}],
+    "not_text": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}],
+}
+CHAT_COLUMNS = Columns(turns="messages", speaker="role", text="content")
+
+
+@pytest.mark.parametrize("columns", [Columns(), CHAT_COLUMNS])
+@pytest.mark.parametrize("name", FORMS)
+def test_rows_of_other_trainers_are_read(name, columns):
+    assert [(message.role, message.content) for message in messages_of(FORMS[name], columns)] == TURNS
+
+
+def test_a_developers_text_is_the_system_message_and_an_input_stands_below_its_instruction():
+    row = {"messages": [{"role": "developer", "content": "Be brief."}, *FORMS["openai"]["messages"]]}
+    assert messages_of(row, CHAT_COLUMNS)[0].role == "system"
+    (asked, _) = messages_of({"instruction": "Add.", "input": "1, 2", "output": "3"}, Columns())
+    assert asked.content == "Add.\n\n1, 2"
+    assert messages_of({"system": "Be brief.", **FORMS["alpaca"]}, Columns())[0].content == "Be brief."
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_rows_that_cannot_be_trained_on_are_refused_by_name(reason):
+    with pytest.raises(Odd, match=f"^{reason}$"):
+        messages_of({"messages": REFUSED[reason]}, CHAT_COLUMNS)
+
+
+def test_pairs_and_raw_texts_are_refused_by_name():
+    with pytest.raises(Odd, match="preference_pair"):
+        messages_of({"prompt": "a", "chosen": [], "rejected": []}, CHAT_COLUMNS)
+    with pytest.raises(Odd, match="raw_text"):
+        messages_of({"text": "once upon a time"}, CHAT_COLUMNS)
+
+
+def test_a_file_without_a_row_that_can_be_read_says_why(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"text": "a"}) + "\n" + json.dumps({"messages": REFUSED["weight_0"]}) + "\n")
+    with pytest.raises(UserError, match=r"none of 2 rows can be trained on \(raw_text 1, weight_0 1\)"):
+        read(Data(name="jsonl", source="jsonl", path=str(path), columns=CHAT_COLUMNS), Ledger())
 
 
 def test_html_that_a_user_asked_for_stays():

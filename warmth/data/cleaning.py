@@ -14,8 +14,9 @@ from warmth.types import Message, Role
 SPEAKERS: dict[str, Role] = {
     **dict.fromkeys(("human", "user"), cast("Role", "user")),
     **dict.fromkeys(("gpt", "chatgpt", "assistant", "bing", "bard", "model"), cast("Role", "assistant")),
-    "system": "system",
+    **dict.fromkeys(("system", "developer"), cast("Role", "system")),
 }
+TOOLS = ("tool", "function", "environment", "ipython", "observation", "function_call", "tool_call", "tool_response")
 LINE = re.compile(r"[^\n]*\n|[^\n]+")
 FENCE = re.compile(r"^[ \t]*(```+|~~~+)[^`\n]*$", re.MULTILINE)  # a line that opens or closes a block of code
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2060\ufeff]")
@@ -23,9 +24,8 @@ CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2060\ufeff]")
 BUTTON = re.compile(
     r"^[ \t]*(?:Copy code|Copied!|Regenerate response|Copy\d+ chars / \d+ words)[ \t]*$\n?", re.MULTILINE
 )
-COUNTER = re.compile(
-    r"(?:\A|\n)[ \t]*(?P<at>[1-9]\d?) / (?P<all>[1-9]\d?)\s*\Z"
-)  # below a message of which there are several
+# which of several versions of a message is shown, in its last line
+COUNTER = re.compile(r"(?:\A|\n)[ \t]*(?P<at>[1-9]\d?) / (?P<all>[1-9]\d?)\s*\Z")
 FENCE_LABEL = re.compile(r"^([ \t]*```[ \t]*)([\w+#-]*?)[ \t]*Copy code[ \t]*\n?")  # ```pythonCopy code
 EXPORTED = re.compile(r"<(?:div|p|ul|ol|pre|h[1-6])\b[^>]*>.*</\w+>\s*$", re.DOTALL | re.IGNORECASE)
 PAGE_TAGS = {  # tags that a chat's page shows replies with; any other was written by somebody
@@ -45,29 +45,95 @@ class Odd(Exception):
 def messages_of(row: Any, columns: Columns, cleaned: Counter[str] | None = None) -> list[Message]:
     """Read the messages of a row, cleaned, as they stand: nothing is said yet about their order.
 
+    Rows have the configured columns, or one of the forms that other trainers read: OpenAI's messages, ShareGPT's
+    conversations, Alpaca's instruction, input and output, a prompt with its completion, UltraChat's list of texts.
     `cleaned` counts the texts that each rule changed.
 
     Raises:
-        Odd: not_an_object, no_turns, bad_turn, unknown_speaker, empty_reply, empty_message or wrong_encoding.
+        Odd: not_an_object, no_turns, bad_turn, unknown_speaker, empty_reply, empty_message, wrong_encoding; of other
+            trainers' rows not_text (a picture, a sound), tool_call, weight_0 (a reply that is not to be trained),
+            preference_pair, raw_text.
     """
     if not isinstance(row, dict):
         raise Odd("not_an_object")
-    turns = row.get(columns.turns)
-    if not isinstance(turns, Sequence) or isinstance(turns, str) or not turns:
-        raise Odd("no_turns")
     found: list[Message] = []
-    for turn in turns:
+    for speaker, text in _turns(row, columns):
         asked = found[-1].content if found else ""
-        found.append(_message(turn, columns, asked, cleaned))
+        found.append(_message(speaker, text, asked, cleaned))
     return found
 
 
-def _message(turn: Any, columns: Columns, asked: str, cleaned: Counter[str] | None) -> Message:
+def _turns(row: dict[str, Any], columns: Columns) -> list[tuple[str, str]]:
+    """Find speakers and texts in a row of any form that is known.
+
+    Raises:
+        Odd: the row has none of these forms, or holds what cannot be trained on.
+    """
+    for key in (columns.turns, "messages", "conversations"):
+        if row.get(key):
+            turns = row[key]
+            if not isinstance(turns, Sequence) or isinstance(turns, str):
+                raise Odd("no_turns")
+            return [_turn(turn, columns) for turn in turns]
+    if isinstance(row.get("data"), list) and row["data"] and all(isinstance(text, str) for text in row["data"]):
+        return [(("user", "assistant")[place % 2], text) for place, text in enumerate(row["data"])]
+    if "chosen" in row and "rejected" in row:
+        raise Odd("preference_pair")
+    for asked, replied in (("instruction", "output"), ("prompt", "completion"), ("prompt", "response")):
+        if isinstance(row.get(asked), str) and isinstance(row.get(replied), str):
+            return _exchange(row, asked, replied)
+    raise Odd("raw_text" if isinstance(row.get("text"), str) else "no_turns")
+
+
+def _exchange(row: dict[str, Any], asked: str, replied: str) -> list[tuple[str, str]]:
+    """Read a row of one exchange, with a system text and an input beside the instruction if it has them."""
+    question = row[asked]
+    if isinstance(row.get("input"), str) and row["input"].strip():
+        question = f"{question}\n\n{row['input']}"
+    turns = [("user", question), ("assistant", row[replied])]
+    if isinstance(row.get("system"), str) and row["system"].strip():
+        turns.insert(0, ("system", row["system"]))
+    return turns
+
+
+def _turn(turn: Any, columns: Columns) -> tuple[str, str]:
+    """Read who says what in a turn.
+
+    Raises:
+        Odd: bad_turn, tool_call, weight_0 or not_text.
+    """
     if not isinstance(turn, dict):
         raise Odd("bad_turn")
-    speaker, text = turn.get(columns.speaker), turn.get(columns.text)
-    if not isinstance(speaker, str) or not isinstance(text, str):
+    speaker = next((turn[key] for key in (columns.speaker, "role", "from") if key in turn), None)
+    content = next((turn[key] for key in (columns.text, "content", "value") if key in turn), None)
+    calls = any(turn.get(key) for key in ("tool_calls", "function_call", "function_calls", "functions", "tool_call_id"))
+    if calls or (isinstance(speaker, str) and speaker.strip().lower() in TOOLS):
+        raise Odd("tool_call")
+    if isinstance(content, list):
+        content = _joined(content)
+    if not isinstance(speaker, str) or not isinstance(content, str):
         raise Odd("bad_turn")
+    if turn.get("weight") == 0 and SPEAKERS.get(speaker.strip().lower()) == "assistant":
+        raise Odd("weight_0")
+    return speaker, content
+
+
+def _joined(parts: list[Any]) -> str:
+    """Join the texts of a content in parts.
+
+    Raises:
+        Odd: a part is no text.
+    """
+    texts = []
+    for part in parts:
+        text = part.get("text") if isinstance(part, dict) else part
+        if not isinstance(text, str):
+            raise Odd("not_text")
+        texts.append(text)
+    return "".join(texts)
+
+
+def _message(speaker: str, text: str, asked: str, cleaned: Counter[str] | None) -> Message:
     role = SPEAKERS.get(speaker.strip().lower())
     if role is None:
         raise Odd("unknown_speaker")
@@ -95,21 +161,23 @@ def clean(text: str, role: Role, asked: str = "", cleaned: Counter[str] | None =
     if role == "assistant" and _is_exported(text, asked):
         text = _changed(text, markdown(text), "HTML of a page", changes)
     parts = [(part if is_code else _clean_prose(part, changes), is_code) for part, is_code in _by_code(text, changes)]
-    *before, (last, is_code) = [(part, is_code) for part, is_code in parts if part.strip()] or [("", False)]
-    if not is_code:
-        last = _changed(last, COUNTER.sub(_without_counter, last), "page counter", changes)
+    filled = [(part, is_code) for part, is_code in parts if part.strip()] or [("", False)]
+    before, (last, is_code) = filled[:-1], filled[-1]
+    counter = None if is_code else COUNTER.search(last)
+    if counter and (before or counter.start() > 0) and _is_counter(int(counter["at"]), int(counter["all"]), role):
+        last = _changed(last, last[: counter.start()], "page counter", changes)
     return "".join([*(part for part, _ in before), last]).strip()
+
+
+def _is_counter(at: int, count: int, role: Role) -> bool:
+    """Whether "2 / 3" counts versions of a message; of a reply, which may end in a fraction, only the last version."""
+    return at == count if role == "assistant" else at <= count
 
 
 def _changed(before: str, after: str, rule: str, changes: Counter[str]) -> str:
     if before != after:
         changes[rule] += 1
     return after
-
-
-def _without_counter(match: re.Match[str]) -> str:
-    """Drop "2 / 3"; "3 / 2" is no counter."""
-    return "" if int(match["at"]) <= int(match["all"]) else match[0]
 
 
 def _by_code(text: str, changes: Counter[str]) -> Iterator[tuple[str, bool]]:

@@ -65,6 +65,9 @@ def read(data: Data, ledger: Ledger) -> list[Candidate]:
         seen.add(part.id)
         rows.keep()
         groups[base].append(part)
+    if rows.taken and not rows.kept:
+        named = ", ".join(f"{reason} {count}" for reason, count in rows.drops.most_common())
+        raise UserError(f"{data.path or data.hub_id}: none of {rows.taken} rows can be trained on ({named})")
     del seen
     whole = ledger.stage("join", "rows")
     # one conversation at a time is unpacked, and the parts it was made of are let go
@@ -136,7 +139,7 @@ def _parts(rows: Iterable[Any], data: Data, stage: Stage) -> Iterator[tuple[Part
         except Odd as error:
             stage.drop(str(error))
             continue
-        given = row.get(data.columns.id)
+        given = next((row[key] for key in (data.columns.id, "prompt_id") if row.get(key) is not None), None)
         name = str(given) if isinstance(given, str | int) and str(given).strip() else f"row-{position:07d}"
         match = (own and own.fullmatch(name)) or NUMBERED.fullmatch(name)
         spoken = [message for message in messages if message.role != "system"]
