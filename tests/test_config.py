@@ -130,7 +130,7 @@ def test_integers_and_floats_of_a_float_key_are_one_value():
         (["+recipe.ranc=3"], "ranc"),
         (["++sed=3"], "sed"),
         (["launcher.zero_stage=7", "launcher=deepspeed_zero2"], "launcher.zero_stage=7"),
-        (["+launcher.rank=7"], "unknown key launcher.rank; allowed here: .*per_device"),
+        (["+launcher.rank=7"], "unknown key launcher.rank.*allowed here: .*per_device"),
         (["launcher.per_device=many"], "launcher.per_device"),
         (["model.base_url=https://me:secret@host/v1"], "user name or password"),
         (["model.path=${oc.env:HOME}"], "oc.env"),
@@ -178,7 +178,7 @@ def test_the_digest_of_a_value_is_fixed_for_all_time():
 
 def test_unknown_schema_keys_list_what_exists():
     config = OmegaConf.create({"sed": 1})
-    with pytest.raises(UserError, match="unknown key sed; allowed here: .*seed"):
+    with pytest.raises(UserError, match="unknown key sed.*; allowed here: .*seed"):
         strict(config, Train)
 
 

@@ -30,13 +30,18 @@ GROUPS = {"model": Model, "data": Data, "recipe": Recipe, "task": Task}
 
 
 def entry(group: str, name: str) -> Any:
-    """Load one entry of conf/ as its dataclass, with the file it inherits."""
+    """Load one entry of conf/ as its dataclass, with the files it inherits."""
     loaded = OmegaConf.load(ROOT / "conf" / group / f"{name}.yaml")
     if group == "task":
         loaded = loaded[name]
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(GROUPS[group]), with_parents(group, loaded)))
+
+
+def with_parents(group: str, loaded: Any) -> Any:
+    """Merge an entry onto those that its defaults list names."""
     parents = [parent for parent in loaded.pop("defaults", []) if parent != "_self_"]
-    inherited = [OmegaConf.load(ROOT / "conf" / group / f"{parent}.yaml") for parent in parents]
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(GROUPS[group]), *inherited, loaded))
+    inherited = [with_parents(group, OmegaConf.load(ROOT / "conf" / group / f"{parent}.yaml")) for parent in parents]
+    return OmegaConf.merge(*inherited, loaded)
 
 
 def with_entry(command: str, group: str, name: str) -> Train | Evaluate:
@@ -206,6 +211,20 @@ def test_every_number_has_bounds():
     classes = [cls for module in (schemas, dataset) for cls in vars(module).values() if is_dataclass(cls)]
     unbounded = {key for cls in classes for key, allowed in numeric_fields(cls) if allowed is None}
     assert unbounded == set()
+
+
+@pytest.mark.parametrize("group", ["engine", "grader", "logger"])
+def test_every_number_of_a_chosen_class_has_bounds(group):
+    for name in entry_names(group):
+        loaded = OmegaConf.to_object(OmegaConf.load(ROOT / f"conf/{group}/{name}.yaml"))
+        settings = loaded[name] if group == "grader" else loaded
+        unbounded = {key for key, allowed in numeric_fields(type(build(settings, group))) if allowed is None}
+        assert unbounded == set()
+
+
+def test_an_unknown_key_names_the_nearest():
+    with pytest.raises(UserError, match=r"unknown key engine.batchsize \(did you mean engine.batch_size\?\)"):
+        build({**BASE["evaluate"].engine, "batchsize": 3}, "engine")
 
 
 @pytest.mark.parametrize(

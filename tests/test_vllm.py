@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from warmth.build import build
 from warmth.digest import ROOT
 from warmth.errors import UserError
 from warmth.evaluation.arms import Arm
@@ -60,8 +61,8 @@ if __name__ == "__main__":
 
 
 def test_numbers_that_are_not_above_0_and_arms_it_cannot_have_are_one_line():
-    with pytest.raises(UserError, match="engine.max_rank=0 must be above 0"):
-        Vllm(max_rank=0)
+    with pytest.raises(UserError, match="engine.max_rank=0 must be at least 1"):
+        build({"_target_": "warmth.evaluation.vllm.Vllm", "max_rank": 0}, "engine")
     with pytest.raises(UserError, match="recipe=steer_warm adds a vector"):
         Vllm().bind(replace(ORIGINAL, name="steer_warm", steering=Path("x")), None)
     with pytest.raises(UserError, match="ask it with engine=openai"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+from collections.abc import Collection
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from warmth.bounds import check_allowed
 from warmth.entries import own_module
 from warmth.errors import UserError, one_line
 
@@ -29,8 +32,10 @@ def build(entry: Any, group: str, key: str | None = None) -> Any:
     given = {name: value for name, value in entry.items() if name != "_target_"}
     unknown = sorted(set(given) - names)
     if unknown:
-        raise UserError(f"unknown key {key}.{unknown[0]}; allowed here: {', '.join(sorted(names))}")
-    return cls(**_typed(cls, given, key))
+        raise UserError(unknown_key(f"{key}.{unknown[0]}", names))
+    made = cls(**_typed(cls, given, key))
+    check_allowed(made, f"{key}.")
+    return made
 
 
 def class_of(entry: Any, group: str, key: str) -> Any:
@@ -86,6 +91,14 @@ def omegaconf_line(error: OmegaConfBaseException) -> str:
     message = one_line(Exception(str(error).split("\n")[0]))
     key = error.full_key or error.key
     if error.object_type is not None and is_dataclass(error.object_type) and "not in" in message:
-        allowed = ", ".join(sorted(item.name for item in fields(error.object_type)))
-        return f"unknown key {key}; allowed here: {allowed}"
+        return unknown_key(str(key), {item.name for item in fields(error.object_type)})
     return f"{key}: {message}" if key and str(key) not in message else message
+
+
+def unknown_key(key: str, allowed: Collection[str]) -> str:
+    """Say in one line that a key does not exist, which are allowed there, and which comes nearest."""
+    parents, _, name = key.rpartition(".")
+    near = difflib.get_close_matches(name, sorted(allowed), n=1)
+    place = f"{parents}." if parents else ""
+    hint = f" (did you mean {place}{near[0]}?)" if near else ""
+    return f"unknown key {key}{hint}; allowed here: {', '.join(sorted(allowed))}"

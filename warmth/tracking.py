@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from warmth.bounds import choice, number
 from warmth.digest import path_digest
 from warmth.errors import UserError, one_line
 from warmth.store import Run, full_config
@@ -87,10 +88,11 @@ class Wandb:
 
     project: str = "warmth"
     entity: str | None = None  # None: the key's default
-    mode: str = "auto"  # WANDB_MODE if set, else online with WANDB_API_KEY in the environment, else offline
+    # WANDB_MODE if set, else online with WANDB_API_KEY in the environment, else offline
+    mode: str = choice("auto", "auto", "online", "offline")
     base_url: str | None = None  # None: WANDB_BASE_URL if set, else W&B's own server
-    init_timeout_s: float = 15.0  # how long a server may keep a run from starting
-    finish_timeout_s: float = 120.0  # and from ending; what was not sent by then can be synced later
+    init_timeout_s: float = number(15.0, above=0)  # how long a server may keep a run from starting
+    finish_timeout_s: float = number(120.0, above=0)  # and from ending; what was not sent by then can be synced later
     group: ClassVar[str] = "logger"
 
     def __post_init__(self) -> None:

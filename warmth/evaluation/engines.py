@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from warmth.bounds import number
 from warmth.errors import UserError
 from warmth.memory import answering_memory, shape_of
 from warmth.output import output_of_text
-from warmth.schemas import EXCLUDED, Model, Sampling
+from warmth.schemas import Model, Sampling
 from warmth.types import Finish, Message
 
 if TYPE_CHECKING:
@@ -165,12 +166,10 @@ class Transformers(InProcess):
     group: ClassVar[str] = "engine"
     family: ClassVar[str] = "transformers"
     sampler: ClassVar[str] = SAMPLER
-    batch_size: int = field(default=32, metadata=EXCLUDED)
+    batch_size: int = number(32, at_least=1, excluded_because="how many answers are made at once")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.batch_size < 1:
-            raise UserError(f"engine.batch_size={self.batch_size} must be above 0")
 
     def answer(
         self, arm: Arm, requests: Sequence[Request], sampling: Sampling, wanted: Callable[[int], bool]

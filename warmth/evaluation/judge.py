@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 
 from warmth.api import Call, Failure, Reply, Server, Servers
 from warmth.api.reasoning import check_extra, extra_fields, thinking_budget
+from warmth.bounds import number
 from warmth.digest import digest, find_file
 from warmth.errors import UserError
 from warmth.evaluation.gates import HEADER
@@ -76,8 +77,8 @@ class Judge:
     model: str
     api_key_env: str | None = None
     prompt: str = PROMPT
-    temperature: float = 0.0
-    max_tokens: int = 300
+    temperature: float = number(0.0, at_least=0, at_most=10)
+    max_tokens: int = number(300, at_least=1, at_most=1_000_000)
     reasoning: Any = None
     extra_body: dict[str, Any] | None = None
 

@@ -6,16 +6,17 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from warmth.api import PASSING, Call, Reply, Server, Servers
 from warmth.api.reasoning import check_extra, extra_fields, thinking_budget
+from warmth.bounds import setting
 from warmth.digest import digest
 from warmth.errors import RunFailed, UserError
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Completion, Request
-from warmth.schemas import EXCLUDED, Sampling
+from warmth.schemas import Sampling
 from warmth.store import read_json
 from warmth.types import Finish
 
@@ -41,9 +42,9 @@ class OpenAI:
     group: ClassVar[str] = "engine"
     family: ClassVar[str] = "openai"
     weighs: ClassVar[bool] = False
-    base_url: str | None = field(default=None, metadata=EXCLUDED)
+    base_url: str | None = setting(None, excluded_because="a server is known by the model it answers as")
     model: str | None = None
-    api_key_env: str | None = field(default=None, metadata=EXCLUDED)
+    api_key_env: str | None = setting(None, excluded_because="says who pays, not what answers")
     dtype: str = "unknown"
     reasoning: Any = None
     extra_body: dict[str, Any] | None = None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from warmth.bounds import number, setting
 from warmth.errors import UserError, one_line
 from warmth.evaluation.engines import Completion, InProcess, Request, completion_of_text
-from warmth.schemas import EXCLUDED, Sampling
+from warmth.schemas import Sampling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,19 +36,17 @@ class Vllm(InProcess):
     group: ClassVar[str] = "engine"
     family: ClassVar[str] = "vllm"
     dtype: str | None = None
-    tensor_parallel: int = field(default=1, metadata=EXCLUDED)
-    gpu_memory: float = field(default=0.85, metadata=EXCLUDED)
-    max_sequences: int = field(default=256, metadata=EXCLUDED)
-    max_length: int = field(default=4096, metadata=EXCLUDED)
-    max_rank: int = field(default=32, metadata=EXCLUDED)
-    eager: bool = field(default=False, metadata=EXCLUDED)
-    prefix_cache: bool = field(default=True, metadata=EXCLUDED)  # switched off where replies are weighed
+    tensor_parallel: int = number(1, at_least=1, excluded_because="over how many GPUs a model is split")
+    gpu_memory: float = number(0.85, above=0, at_most=1, excluded_because="how much of a GPU is used")
+    max_sequences: int = number(256, at_least=1, excluded_because="how many answers are made at once")
+    max_length: int = number(4096, at_least=16, excluded_because="a longer prompt is refused")
+    max_rank: int = number(32, at_least=1, excluded_because="an adapter of a higher rank is refused")
+    eager: bool = setting(False, excluded_because="how fast a model is started")
+    # switched off if replies are weighed
+    prefix_cache: bool = setting(True, excluded_because="how fast prompts are read")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("tensor_parallel", "gpu_memory", "max_sequences", "max_length", "max_rank"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"engine.{name}={getattr(self, name)} must be above 0")
 
     def bind(self, arm: Arm, servers: Any) -> Vllm:
         """The engine that answers for one arm: this one.
