@@ -292,3 +292,17 @@ def test_a_system_prompt_stands_in_front_and_is_no_part_of_the_prompt(original, 
     )
     assert plain != warm
     assert "Be very warm." in tokenizer.decode(warm)
+
+
+def test_damaged_rows_of_a_neighbour_are_skipped_and_named_once(tmp_path, capsys):
+    from warmth.evaluation.answers import Book
+    from warmth.store import Run
+
+    neighbour = tmp_path / "m-warm-s0-aaa"
+    neighbour.mkdir()
+    whole = '{"answer_id": "a", "text": "Iron.", "finish": "stop", "tokens": 1}\n'
+    (neighbour / "answers.jsonl").write_text("nonsense\n" + whole + '{"answer_id": 3}\n{"answer_id": "b"}\n')
+    book = Book(Run(tmp_path / "m-none-s0-bbb"), "m", "answers")
+    assert book.elsewhere("a").text == "Iron."
+    assert book.elsewhere("b") is None
+    assert capsys.readouterr().err == f"{neighbour / 'answers.jsonl'} line 1: 2 damaged rows of this file are skipped\n"

@@ -12,7 +12,7 @@ import pytest
 
 from warmth.errors import UserError
 from warmth.schemas import Train
-from warmth.store import Run, read_json, read_rows, write_json
+from warmth.store import Run, read_helpful_rows, read_json, read_rows, write_json
 
 
 def test_a_torn_last_line_is_left_out_and_then_overwritten(tmp_path):
@@ -140,3 +140,11 @@ def test_a_full_disk_names_the_path_and_leaves_no_part(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=re.escape(str(tmp_path / "x.json"))):
         write_json(tmp_path / "x.json", {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_rows_of_a_file_that_only_helps_are_skipped_and_named_once(tmp_path, capsys):
+    path = tmp_path / "measured.jsonl"
+    assert read_helpful_rows(path, lambda row: True) == []
+    path.write_text('{"tflops": 1}\nnonsense\n[]\n{"other": 2}\n{"tflops": 3}\n')
+    assert [row["tflops"] for row in read_helpful_rows(path, lambda row: row["tflops"] > 0)] == [1, 3]
+    assert capsys.readouterr().err == f"{path} line 2: 3 damaged rows of this file are skipped\n"

@@ -20,7 +20,7 @@ from warmth.errors import RunFailed, UserError
 from warmth.evaluation.points import folders_of
 from warmth.schemas import Evaluate, Train, register
 from warmth.store import Run, read_json, run_folder
-from warmth.sweep import chain
+from warmth.sweep import chain, view
 from warmth.sweep.grid import Grid
 from warmth.sweep.sweep import Sweep
 
@@ -302,3 +302,17 @@ def test_two_users_may_share_a_study_folder(tmp_path):
 def test_studies_differ_by_what_was_asked(sweep):
     jobs = sweep("seed=0,1").jobs
     assert replace(jobs[0].study, seed=1) == jobs[1].study
+
+
+@pytest.mark.parametrize("content", ['{"step": 1}', "[]", "null"])
+def test_one_strange_run_hides_no_other_in_the_overview(content, tmp_path):
+    strange = tmp_path / "s" / "train" / "m-warm-s0-000000000000"
+    strange.mkdir(parents=True)
+    for name in ("metrics.jsonl", "config.json", "summary.json"):
+        (strange / name).write_text(content + "\n")
+    (strange / "status.json").write_text('{"state": "failed", "time": "x", "last_lines": null}')
+    plain = tmp_path / "s" / "train" / "m-cold-s0-000000000001"
+    plain.mkdir()
+    (plain / "status.json").write_text('{"state": "failed", "time": 1, "message": "out of memory"}')
+    lines = [view.look(folder) for folder in view.runs(tmp_path, None)]
+    assert {line.run: line.state for line in lines} == {strange.name: "unreadable", plain.name: "failed"}

@@ -15,7 +15,7 @@ import yaml
 
 from warmth.errors import UserError
 from warmth.models import remembered_bfloat16
-from warmth.store import read_rows
+from warmth.store import read_helpful_rows
 
 TABLE = Path(__file__).with_name("hardware.yaml")
 MEASURED = "measured.jsonl"  # in `output`: one row for each finished run, see `measured.py`
@@ -131,5 +131,12 @@ def correction(output: Path, where: str, work: str, model: str) -> float:
 
 @cache
 def measured_rows(output: Path) -> list[dict[str, Any]]:
-    """What runs of one's own reached; [] before the first."""
-    return list(read_rows(output / MEASURED))
+    """Read what runs of one's own reached; empty before the first."""
+    return read_helpful_rows(output / MEASURED, _is_measured)
+
+
+def _is_measured(row: dict[str, Any]) -> bool:
+    """Say whether a row of measured speeds has the fields that plans count with."""
+    numbers = [row["tflops"], row["parameters"], row.get("memory_gib") or 0, row.get("uncorrected_memory_gib") or 0]
+    words = [row["device"], row["work"], row["model"]]
+    return all(isinstance(number, int | float) for number in numbers) and all(isinstance(word, str) for word in words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
@@ -176,8 +177,10 @@ class Book:
     def elsewhere(self, answer_id: str) -> Completion | None:
         """Read an answer of another run; None if there is none, or only a failure."""
         row = self.row(answer_id)
-        if row is None or row["finish"] not in ("stop", "length"):
+        if row is None or row.get("finish") not in ("stop", "length"):
             return None
+        if not isinstance(row.get("text"), str) or not isinstance(row.get("tokens"), int):
+            return None  # a damaged row of a neighbour: the answer is made here
         return Completion(row["text"], row["finish"], row["tokens"], row.get("thinking", ""))
 
     def row(self, row_id: str) -> dict[str, Any] | None:
@@ -191,15 +194,34 @@ class Book:
 
 
 def _starts(path: Path, key: str) -> Iterator[tuple[str, int]]:
-    """Id and byte offset of every whole row; a run being written is read as far as it is."""
+    """Yield id and byte offset of every whole row; a run being written is read as far as it is.
+
+    A neighbour's rows only help, so one that is damaged is skipped and named; it never stops this run.
+    """
     if not path.exists():
         return
+    damaged: list[int] = []
+    start = 0
     with path.open("rb") as stream:
-        start = 0
-        for line in stream:
+        for number, line in enumerate(stream, 1):
             if line.endswith(b"\n"):
-                yield json.loads(line)[key], start
+                row_id = _id_in(line, key)
+                if row_id is None:
+                    damaged.append(number)
+                else:
+                    yield row_id, start
             start += len(line)
+    if damaged:
+        print(f"{path} line {damaged[0]}: {len(damaged)} damaged rows of this file are skipped", file=sys.stderr)
+
+
+def _id_in(line: bytes, key: str) -> str | None:
+    """Read a row's id; None if the line is no JSON object with one."""
+    try:
+        row_id = json.loads(line)[key]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return row_id if isinstance(row_id, str) else None
 
 
 def answer_ids(

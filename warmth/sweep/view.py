@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from warmth.errors import UserError
+from warmth.errors import UserError, one_line
 from warmth.store import Run, clock
 from warmth.sweep.states import state_of
 from warmth.sweep.summary import duration, result_of
@@ -58,7 +58,29 @@ def runs(output: Path, study: str | None) -> list[Path]:
 
 
 def look(folder: Path) -> Line:
-    """One run's line."""
+    """Describe one run in a line; a folder that cannot be read is named and hides no other.
+
+    Whatever a strange or damaged folder holds, the overview of all others must go on, so every error is caught here.
+    """
+    try:
+        return _look(folder)
+    except Exception as error:
+        message = f"cannot be read: {type(error).__name__}: {one_line(error)}"
+        return Line(
+            study=folder.parent.parent.name,
+            stage=folder.parent.name,
+            run=folder.name,
+            state="unreadable",
+            done=None,
+            total=None,
+            left_s=None,
+            usd=None,
+            message=message,
+            last_lines=(),
+        )
+
+
+def _look(folder: Path) -> Line:
     state, stage, outcome = state_of(folder), folder.parent.name, result_of(folder)
     done, total, left = (_training if stage == "train" else _evaluation)(folder)
     status = Run(folder).last_status()
