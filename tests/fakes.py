@@ -71,6 +71,7 @@ class ModelServer(Provider):
         self.seen_headers: deque[dict[str, str]] = deque(maxlen=200)
         self.refused = self.live = self.peak = self.requests = 0
         self.queries: deque[dict[str, str]] = deque(maxlen=200)
+        self.served: dict[str, str] = {}  # name → what stands behind it, as `/models` tells
         self.moved_to = ""  # another server's URL, to which everything is redirected
         self._granted: deque[float] = deque()
         self._loop = asyncio.new_event_loop()
@@ -89,7 +90,9 @@ class ModelServer(Provider):
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         app = web.Application(client_max_size=2**28, middlewares=[self._count])
-        app.add_routes([web.post("/v1/chat/completions", self._chat), *self.routes()])
+        app.add_routes(
+            [web.post("/v1/chat/completions", self._chat), web.get("/v1/models", self._models), *self.routes()]
+        )
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         self._loop.run_until_complete(runner.setup())
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -107,6 +110,10 @@ class ModelServer(Provider):
         if self.moved_to:
             raise web.HTTPTemporaryRedirect(f"{self.moved_to}{request.path.removeprefix('/v1')}")
         return await handler(request)
+
+    async def _models(self, request: web.Request) -> web.StreamResponse:
+        listed = [{"id": name, "object": "model", "root": root} for name, root in self.served.items()]
+        return web.json_response({"object": "list", "data": listed})
 
     # Chat completions
 

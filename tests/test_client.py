@@ -1,6 +1,5 @@
 """The client against a real server on the loopback: every call ends once, as a result or by the name of its failure."""
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -8,8 +7,10 @@ from api_fixture import QUICK, VERDICT, Verdict, ask, call, questions
 from fakes import ModelServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from virtual_clock import Limited, run
 
 from warmth.api import Client, Server
+from warmth.api.wire import Attempt
 from warmth.errors import UserError
 
 
@@ -57,32 +58,34 @@ def test_a_reply_that_does_not_come_in_time_is_given_up(tmp_path):
 
 
 def test_a_refused_call_waits_as_long_as_the_server_wishes(tmp_path):
-    times = []
-
-    def script(text, n):
-        times.append(time.monotonic())
-        return "429" if n < 2 else None
-
-    with ModelServer(script=script, rate=1000, headers=True) as server:  # its refusals say retry-after-ms: 100
-        (reply,), totals = ask(server, tmp_path, [call("a")])
-    assert not reply.failure and totals["refusals"] == 2
-    assert all(later - earlier >= 0.1 for earlier, later in zip(times, times[1:], strict=False))
+    refusal = Attempt(429, b'{"error": {"message": "too many"}}', {"retry-after-ms": "100"})
+    wire = Limited(first=[refusal, refusal])
+    (reply,), counts, _ = run(wire, [call("a")], QUICK, tmp_path)
+    assert not reply.failure and counts["refusals"] == 2
+    assert all(later - earlier >= 0.1 for earlier, later in zip(wire.moments, wire.moments[1:], strict=False))
 
 
 def test_no_more_calls_are_under_way_than_the_config_allows(tmp_path):
-    with ModelServer(latency=0.05) as server:
-        ask(server, tmp_path, questions(60), replace(QUICK, in_flight=5))
-    assert server.peak == 5
+    wire = Limited(latency=0.05)
+    run(wire, questions(60), replace(QUICK, in_flight=5), tmp_path)
+    assert wire.peak == 5
 
 
-@pytest.mark.ranks  # measures time
 @pytest.mark.parametrize("headers", [True, False])
 def test_all_calls_get_through_a_limit_and_few_are_refused(tmp_path, headers):
-    with ModelServer(rate=40, headers=headers) as server:
-        replies, totals = ask(server, tmp_path, questions(100), replace(QUICK, in_flight=16))
-    assert {reply.failure for reply in replies} == {""} and set(server.answered.values()) == {1}
+    wire = Limited(rate=40, headers=headers)
+    replies, counts, seconds = run(wire, questions(400), replace(QUICK, in_flight=16), tmp_path)
+    assert {reply.failure for reply in replies} == {""} and set(wire.answered.values()) == {1}
     # learning the rate costs up to two windows of refusals in the first second, however many calls follow
-    assert totals["attempts"] == 100 + server.refused and server.refused <= 2 * 16
+    assert counts["attempts"] == 400 + wire.refused and wire.refused <= 2 * 16
+    assert seconds <= 1.25 * 400 / 40
+
+
+def test_a_budget_of_calls_a_minute_is_kept(tmp_path):
+    wire = Limited(latency=0.01)
+    settings = replace(QUICK, requests_per_minute=120.0)
+    run(wire, questions(300), settings, tmp_path)
+    assert all(sum(start <= moment < start + 60 for moment in wire.moments) <= 120 for start in wire.moments)
 
 
 def test_an_attempt_without_an_answer_is_repeated_under_the_same_idempotency_key(tmp_path):

@@ -280,3 +280,34 @@ def test_refusals_and_tasks_that_need_a_judge_are_left_out_of_the_unscored(tmp_p
     judge = {"grader": "alias", "label": None, "reason": "needs_judge"}
     run.append("grades", [{"answer_id": f"a{number}", **judge} for number in range(2, 10)])
     assert verdicts(run, study, ORIGINAL)["unscored"] == "pass"
+
+
+def unanswered(count, of=100):
+    rows = [answer(number, text=f"Oh, {number}!") for number in range(of)]
+    for row in rows[:count]:
+        row.update(finish="error", text="", failure="bad_request", detail="no such adapter")
+    return rows
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(5, "pass"), (6, "fail")])
+def test_more_failures_in_place_of_answers_than_a_few_fail_the_run(tmp_path, count, verdict):
+    run = stored(tmp_path, study_of("none", "none"), unanswered(count))
+    result = gates.unanswered(gates.read_side(run.folder, ENGINE, PRIMARY), study_of("none", "none"))
+    assert result.verdict == verdict and f"{count}.0 % of 100 prompts have no answer, at most 5 %" in result.detail
+    assert not result.examples or "bad_request no such adapter" in result.examples[0]
+
+
+@pytest.mark.parametrize(("here", "there", "verdict"), [(2, 0, "pass"), (3, 0, "fail"), (5, 4, "pass"), (0, 3, "fail")])
+def test_an_arm_may_not_fail_on_more_prompts_than_the_original(tmp_path, here, there, verdict):
+    sides = []
+    for name, count in (("warm", here), ("none", there)):
+        run = stored(tmp_path, study_of(name), unanswered(count))
+        sides.append(gates.read_side(run.folder, ENGINE, PRIMARY))
+    result = gates.unanswered_points(*sides, study_of("warm"), WARM)
+    assert (result.verdict, result.gate) == (verdict, "unanswered_points")
+
+
+def test_an_arm_that_a_server_refuses_altogether_passes_no_gates(original):
+    run = stored(original, study_of("warm"), unanswered(10, of=10))
+    with pytest.raises(RunFailed, match="gate unanswered failed: 100.0 % of 10 prompts have no answer"):
+        gates.check(run, study_of("warm"), WARM, ENGINE, PRIMARY)

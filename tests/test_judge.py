@@ -185,7 +185,7 @@ def test_a_failure_that_repeats_is_asked_again_and_stays_one_row(tmp_path, fault
         again, made = grade(tmp_path, server, api=settings)
         assert made == 1 and sum(server.received.values()) > asked and again == rows and len(rows) == 1
         broken["on"] = False
-        rows, _ = grade(tmp_path, server, api=settings)
+        rows, _ = grade(tmp_path, server)
     assert [row["label"] for row in rows] == [None, "correct"]  # the later one counts
 
 

@@ -7,13 +7,14 @@ import sys
 import textwrap
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from api_fixture import PRICED, QUICK, ask, batched, questions
 from fakes import CANARY, FAULTS, ModelServer
 
 from warmth.api import Client, Server
-from warmth.api.wire import openai_client, patiently, redact
+from warmth.api.wire import openai_client, patiently, proxy_of, redact
 from warmth.digest import ROOT
 from warmth.errors import UserError
 
@@ -139,3 +140,75 @@ def test_a_proxy_is_honoured(tmp_path, monkeypatch):
             (reply,) = client.complete(questions(1))
     assert reply.text == "reply to question 0"
     assert os.environ["HTTP_PROXY"]
+
+
+# What the environment says, and says wrongly
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    return monkeypatch
+
+
+def test_the_proxy_of_an_address_is_found_and_no_proxy_excepts_it(environment):
+    environment.setenv("HTTP_PROXY", "http://proxy:3128")
+    assert proxy_of("http://model.example/v1") == "http://proxy:3128" and proxy_of("https://model.example/v1") is None
+    environment.setenv("NO_PROXY", "model.example,127.0.0.1")
+    assert proxy_of("http://model.example/v1") is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("HTTP_PROXY", "proxy:3128", "HTTP_PROXY=proxy:3128 has no scheme; write http://proxy:3128"),
+        ("ALL_PROXY", "socks5://u:pa55@127.0.0.1:1080", "is a SOCKS proxy, which is not supported; .* NO_PROXY"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_one_line_and_none_where_no_proxy_excepts_the_server(
+    tmp_path, environment, variable, value, words
+):
+    environment.setenv(variable, value)
+    with ModelServer() as server:
+        with pytest.raises(UserError, match=words) as told:
+            ask(server, tmp_path, questions(1))
+        assert "pa55" not in str(told.value)
+        environment.setenv("NO_PROXY", "127.0.0.1")
+        ((reply,), _) = ask(server, tmp_path, questions(1))
+    assert reply.text == "reply to question 0"
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_file_of_certificates_that_is_none_is_one_line(tmp_path, environment, content):
+    file = tmp_path / "ca.pem"
+    if content:
+        file.write_text(content)
+    environment.setenv("SSL_CERT_FILE", str(file))
+    with pytest.raises(UserError, match=rf"SSL_CERT_FILE={file} (is not a file|holds no certificates)"):
+        Client(Server("https://127.0.0.1:9/v1", "judge"), tmp_path)
+    Client(Server("http://127.0.0.1:9/v1", "judge"), tmp_path).close()  # needs none
+
+
+def test_an_address_that_lacks_its_beginning_or_its_end_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="must begin with http:// or https://; is it http://127.0.0.1:8000/v1?"):
+        Server("127.0.0.1:8000/v1", "judge")
+    with ModelServer() as server:
+        with pytest.raises(UserError, match="did you leave out /v1 at the end of its address?"):
+            ask(SimpleNamespace(url=server.url.removesuffix("/v1")), tmp_path, questions(1))
+        with pytest.raises(UserError, match="does not serve judge") as told:
+            ask(SimpleNamespace(url=f"{server.url}/v1"), tmp_path / "b", questions(1))
+    assert "leave out" not in str(told.value)
+
+
+def test_two_models_under_one_name_on_one_machine_are_told_apart(tmp_path):
+    """As vLLM lists them: `root` is what stands behind a name; the port is no part of a server's identity."""
+    first, second = ModelServer(), ModelServer()
+    first.served, second.served = {"judge": "org/one"}, {"judge": "org/two"}
+    with first, second:
+        ask(first, tmp_path, questions(1))
+        ask(first, tmp_path, questions(2))
+        with pytest.raises(UserError, match="serves org/two under the name judge, but .* are from org/one; give"):
+            ask(second, tmp_path, questions(3))
+        ask(second, tmp_path / "other", questions(1))
