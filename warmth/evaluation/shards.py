@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from warmth import devices
+from warmth.children import before_start
 from warmth.errors import RunFailed, UserError, guarded
 from warmth.schemas import Evaluate
 from warmth.store import Run, drop_torn_line, full_config
@@ -114,7 +115,8 @@ def start(study: Evaluate) -> None:
             path.write_text(json.dumps({**full_config(study), "shard": f"{part}/{number}", "processes": 1}))
             env = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // number))}
             command = [sys.executable, "-m", "warmth.evaluation.shards", str(path)]
-            children.append(subprocess.Popen(command, env=devices.child_environment(shares[part - 1], env)))
+            environment = devices.child_environment(shares[part - 1], env)
+            children.append(subprocess.Popen(command, env=environment, preexec_fn=before_start()))
         try:
             codes = [child.wait() for child in children]
         except BaseException:

@@ -11,6 +11,7 @@ from typing import Any
 
 from hydra.types import RunMode
 
+from warmth.children import before_start
 from warmth.entries import entry_files
 from warmth.errors import RunFailed, UserError
 from warmth.paths import ROOT
@@ -88,7 +89,7 @@ def evaluate(study: Train, folders: Callable[[Any], list[Path]]) -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Runs a command to its end; an interrupt or SIGTERM goes on to it, and it is waited for."""
-    process = subprocess.Popen(argv)
+    process = subprocess.Popen(argv, preexec_fn=before_start())
     try:
         return process.wait()
     except BaseException:

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from warmth.children import end_with_parent
 from warmth.devices import child_environment, gpus_needed, visible
 from warmth.errors import UserError
 from warmth.sweep.jobs import Job
 from warmth.sweep.launching import Failures, error_of
 from warmth.sweep.states import state_of
 from warmth.sweep.summary import duration
-from warmth.training.ranks import die_with_parent
 
 CORES_EACH = 4  # for one job on a machine without GPUs
 PATIENCE_S = 60.0  # for jobs that were told to end: ranks save within 30 s
@@ -99,7 +99,7 @@ class Processes:
         def prepare() -> None:
             os.sched_setaffinity(0, slot.cores)
             if sys.platform == "linux":
-                die_with_parent()
+                end_with_parent()
 
         with job.log.open("wb") as stream:
             process = subprocess.Popen(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from warmth import child_logs
+from warmth.children import killed_with_parent
 from warmth.devices import pretended, visible
 from warmth.errors import RunFailed, UserError, one_line
 from warmth.store import Run, read_rows
@@ -78,16 +78,6 @@ def watch(run: Run, command: list[str], env: dict[str, str], tracker: Any, stall
                 process.wait()
     if process.returncode:
         fail(run, process.returncode)
-
-
-def die_with_parent(how: int = signal.SIGTERM) -> None:
-    """Runs in a child before it starts, so that it does not outlive its parent."""
-    ctypes.CDLL(None).prctl(1, how)  # PR_SET_PDEATHSIG
-
-
-def killed_with_parent() -> None:
-    """Ranks go at once and without saving: another process may already be continuing the run."""
-    die_with_parent(signal.SIGKILL)
 
 
 def follow(run: Run, process: subprocess.Popen[bytes], tracker: Any, stalled_s: float) -> None:

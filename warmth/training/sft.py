@@ -5,14 +5,13 @@ Hydra is never imported here.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
 
 from warmth import child_logs, devices
+from warmth.children import killed_with_parent
 from warmth.errors import RunFailed, UserError
 
 STOPPED = 143  # exit code of ranks that saved and left on SIGTERM
@@ -22,9 +21,7 @@ REFUSED = 2
 
 def main() -> None:
     """Train as one rank: die with the parent, keep all words, note why it fails, end the process group cleanly."""
-    if sys.platform == "linux":
-        # PR_SET_PDEATHSIG: no orphan may write into a run that another process continues
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    killed_with_parent()
     folder = Path(sys.argv[1])
     log = log_of(folder, int(os.environ.get("RANK", 0)))
     child_logs.capture(log)
