@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from warmth import __version__
+from warmth import __version__, accuracy
 from warmth.analysis import claims, effects, tables, wording
 from warmth.analysis.corrections import corrected, families_of
 from warmth.analysis.families import with_odds
@@ -191,7 +191,10 @@ class Study:
         """What was counted, in words: studies, models, answers, questions, graders, tokens, cost, version."""
         rows = self.rows
         studies = sorted({str(run.config.get("study", "")) for run in rows.runs} - {""})
-        graders = sorted(set(rows.answers["grader"]) - {""})
+        graders = []
+        for grader, graded in rows.answers[rows.answers["grader"].ne("")].groupby("grader"):
+            known = accuracy.agreement_words(str(grader), graded["task"].unique())
+            graders.append(f"{wording.name(grader)} ({known})")
         asked = [frame[["tokens", "cost_usd"]] for frame in (rows.answers, rows.advice) if len(frame)]
         spent = pd.concat(asked).sum()
         return {
@@ -199,7 +202,7 @@ class Study:
             "models": wording.joined([wording.name(model) for model in rows.models]),
             "answers": wording.amount(len(rows.answers), "answer"),
             "questions": wording.amount(effects.questions_of(rows.answers).nunique(), "question"),
-            "graders": wording.joined([wording.name(grader) for grader in graders]) or "none",
+            "graders": wording.joined(graders) or "none",
             "tokens": f"{int(spent['tokens']):,}",
             "cost": f"{spent['cost_usd']:.2f}",
             "version": __version__,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from warmth.analysis.report.kernel import Section
+from warmth.analysis.report.sections.accuracy import accuracy
 from warmth.analysis.report.sections.answer import answer
 from warmth.analysis.report.sections.calibration import calibration
 from warmth.analysis.report.sections.contrasts import contrasts
@@ -52,6 +53,7 @@ SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
     training,
     refusals,
     failures,
+    accuracy,
     graders,
     calibration,
     social,

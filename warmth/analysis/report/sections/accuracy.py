@@ -1,0 +1,75 @@
+"""What is known of the graders' accuracy, beside the tasks that they graded here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from warmth import accuracy as known_accuracy
+from warmth.analysis import wording
+from warmth.analysis.report.kernel import Cell, Column, Paragraph, Section, count, number, percent, rate, table, text
+from warmth.analysis.report.study import Study
+
+CAPTION = (
+    "Each task’s grader on answers that people labelled. Small: 95 % interval over questions. Bias: the largest "
+    "difference of two systems’ errors by the grader, less that by people."
+)
+METHOD = (
+    "Made by bench/accuracy.py and kept in warmth/accuracy.json. Agreement and Cohen’s kappa are of answers that the "
+    "grader labels; the share without a label stands beside them."
+)
+
+
+def accuracy(study: Study) -> Section | None:
+    """Show how far the graders of this study agree with people elsewhere."""
+    graders = graders_by_task(study)
+    frame = known(graders)
+    unknown = [f"{task} ({grader})" for task, grader in graders.items() if not known_accuracy.of(grader, task)]
+    parts: list[Any] = []
+    if unknown:
+        said = f"Of {wording.joined(unknown)} no accuracy is known; warmth agreement measures one from people’s labels."
+        parts.append(Paragraph(said))
+    if len(frame):
+        columns = [
+            text("Task", "task"),
+            text("Grader", "grader"),
+            text("Known on", "population"),
+            count("Answers", "answers"),
+            rate("Agree, %", "agreement"),
+            Column("Kappa", "number", _kappa),
+            percent("No label, %", "unscored"),
+            number("Bias, points", "bias", 1, sign=True),
+        ]
+        parts.append(table("accuracy", CAPTION, columns, frame, wide=True))
+    if not parts:
+        return None
+    return Section(
+        id="accuracy",
+        title="What is known of the graders",
+        nav="Accuracy",
+        parts=parts,
+        frames={"accuracy": frame} if len(frame) else {},
+        methods={"Known accuracy": METHOD},
+    )
+
+
+def graders_by_task(study: Study) -> dict[str, str]:
+    """Return the grader whose labels count, for each task that is not without its judge."""
+    pairs = study.answers[["task", "grader"]].dropna().drop_duplicates()
+    return {row.task: row.grader for row in pairs.itertuples() if row.grader != "no_judge"}
+
+
+def known(graders: dict[str, str]) -> pd.DataFrame:
+    """Return what is known of each task's grader, shares from 0 to 1."""
+    rows = []
+    for task, grader in graders.items():
+        for row in known_accuracy.of(grader, task):
+            shares = {name: getattr(row, name) / 100 for name in ("agreement", "low", "high", "unscored")}
+            rows.append(asdict(row) | shares)
+    return pd.DataFrame(rows)
+
+
+def _kappa(row: Any) -> Cell:
+    return Cell(f"{row['kappa']:.2f}", float(row["kappa"])) if wording.known(row["kappa"]) else Cell("—")
