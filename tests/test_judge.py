@@ -20,7 +20,7 @@ from warmth.evaluation.alias import Alias
 from warmth.evaluation.graders import grade_run, graders_of
 from warmth.evaluation.judge import PROMPT, Judge, belief_of, case_of, check_model, without_headers
 from warmth.evaluation.summary import is_complete
-from warmth.schemas import Api, Evaluate, Price
+from warmth.schemas import Api, Evaluate, Price, Task
 from warmth.store import Run, full_config, write_json
 from warmth.types import Answer, Question
 
@@ -332,7 +332,7 @@ def study(server, **entries):
     settings = {"base_url": server.url, "model": "gpt-4o-2024-08-06"}
     made = {name: {"_target_": "warmth.evaluation.judge.Judge", **settings, **given} for name, given in entries.items()}
     alias = {"alias": {"_target_": "warmth.evaluation.alias.Alias"}}
-    task = SimpleNamespace(grader="alias")
+    task = Task(grader="alias")
     return SimpleNamespace(api=QUICK, output="unused", grader={**alias, **made}, task={"t": task})
 
 

@@ -8,10 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from warmth import accuracy
 from warmth.api import Servers
 from warmth.build import build, class_of
 from warmth.entries import entry_files, read_entry
 from warmth.errors import UserError
+from warmth.evaluation.completing import Completed
 from warmth.evaluation.progress import Meter
 from warmth.evaluation.unscored import NoJudge, unreadable
 from warmth.schemas import Evaluate, Task
@@ -133,12 +135,32 @@ def graders_of(study: Evaluate, servers: Servers) -> dict[str, dict[str, Grader]
                 f"task.{name}.grader={task.grader} asks whether an answer declines, so it needs "
                 f"task.{name}.refusing_is_right=true"
             )
-        if entries:
-            graders[name] = {chosen[entry].name: chosen[entry] for entry in entries}
-        else:
-            own = _own_grader(name, task)
-            graders[name] = {own.name: own}
+        own = _own_grader(name, task) if not entries or _has_own_rule(task) else None
+        listed = [_completed(own, chosen[entry]) for entry in entries] or [own]
+        if _makes_no_headline(listed[0], name):
+            print(f"{listed[0].name} has no known accuracy, so it makes no headline of {name}", file=sys.stderr)
+            listed = [own or NoJudge(), *listed]
+        graders[name] = {grader.name: grader for grader in listed}
     return graders
+
+
+def _has_own_rule(task: Task) -> bool:
+    """Say whether the grader that a task names is a rule."""
+    return task.grader in offline_graders()
+
+
+def _completed(own: Grader | None, grader: Any) -> Any:
+    """Return a judge as it is, or behind the task's own rule if it is asked only for what the rule leaves open."""
+    if grader.offline or own is None or isinstance(own, NoJudge) or grader.settings.when == "always":
+        return grader
+    return Completed(own, grader)
+
+
+def _makes_no_headline(grader: Any, task: str) -> bool:
+    """Say whether a grader is a judge in this process whose accuracy nobody knows."""
+    if grader.offline or grader.serves not in ("open", "refusal") or grader.served_model is not None:
+        return False
+    return not accuracy.of(grader.name, task)
 
 
 def primary(graders: Mapping[str, Iterable[str]]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 
 from warmth.api import Call, Failure, Reply, Server, Servers
 from warmth.api.reasoning import check_extra, extra_fields, thinking_budget
-from warmth.bounds import number
+from warmth.bounds import choice, number
 from warmth.digest import digest, find_file
 from warmth.errors import UserError
 from warmth.evaluation.gates import HEADER
@@ -79,6 +79,8 @@ class Judge:
     prompt: str = PROMPT
     temperature: float = number(0.0, at_least=0, at_most=10)
     max_tokens: int = number(300, at_least=1, at_most=1_000_000)
+    # unscored: only what the task\'s own rule leaves open, and a tenth of the rest
+    when: str = choice("always", "always", "unscored")
     reasoning: Any = None
     extra_body: dict[str, Any] | None = None
 
