@@ -11,6 +11,7 @@ import pytest
 from study_fixture import write_study
 
 from warmth.analysis import publish, report, wandb_report
+from warmth.analysis.report.printing import markdown_row
 from warmth.analysis.report.study import QUESTION
 from warmth.tracking import Wandb
 
@@ -58,7 +59,7 @@ def test_panels_filter_the_studys_own_runs_by_stage(made):
 
 
 def test_data_in_a_table_is_neither_a_link_nor_markup_nor_a_cell_of_its_own():
-    line = wandb_report._line([HOSTILE, "two\nlines"])
+    line = markdown_row([HOSTILE, "two\nlines"])
     bare = line.replace("\\|", "").replace("\\<", "").replace("\\[", "").replace("\\!", "").replace("\\`", "")
     assert bare.count("|") == 3 and "<" not in bare and "[" not in bare and "`" not in bare and "\n" not in bare
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +14,7 @@ from warmth.text import print_json
 from warmth.verdicts import TRUTH_LABELS
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-Cell = tuple[str, str]  # a value and its interval
+    from warmth.analysis.report.kernel import Table
 
 
 def agreement(
@@ -107,7 +105,11 @@ def exported(made: int, wanted: int, sheet: Path) -> str:
 
 
 def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
-    """The summary for a terminal; `adjudicate` is the file that holds what raters disagree on."""
+    """Write the summary for a terminal; `adjudicate` is the file that holds what raters disagree on."""
+    import pandas as pd
+
+    from warmth.analysis.report.sections.graders import bridge_table, correction_table, flat_kappa, pair_table
+
     raters = summary["raters"]
     lines: list[Any] = [
         f"{summary['labelled']} of {summary['answers']} answers labelled; grader: {summary['grader']}"
@@ -119,124 +121,89 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
     if summary["open"]:
         todo = f"settle them in {adjudicate} and give it --with" if adjudicate else "--adjudicate FILE lists them"
         lines.append(f"{len(summary['open'])} answers on which raters disagree are left out; {todo}")
-    names = arm_names(summary["arms"])
-    arms = [(*names(row), str(row["labelled"]), *(number(row[name]) for name in NAMES)) for row in summary["arms"]]
     lines.append("sensitivity: share of wrong answers that were graded wrong; specificity: of right ones, graded right")
-    columns = (*names(None), "Labelled", "Sensitivity", "Specificity", "Kappa")
-    lines.append(table("Per arm", len(names(None)), columns, arms))
+    lines.append(printed(arm_table(summary["arms"]), "Per arm"))
     lines.append("\nas graded, and corrected by the labels in two ways (docs/statistics.md, A grader's error)")
+    corrected = summary["corrected"]
     for name, title in (("rates", "Error rate, %"), ("differences", "Difference from original, points")):
-        rows = summary["corrected"][name]  # none: the original alone differs from nothing
-        rules = dict.fromkeys(row["refused"] for row in rows)
-        for rule in rules:
-            own = [row for row in rows if row["refused"] == rule]
-            named = f"{title}; refusals {rule}" if len(rules) > 1 else title
-            lines.append(corrections(named, own, sign=name == "differences"))
-    covered = summary["corrected"]
-    lines.append(f"of scored answers only: {covered['scored']:,} of {covered['answers']:,}")
-    lines.append(confusion(summary["confusion"]))
-    pairs = [
-        (row["first"], row["second"], str(row["n"]), percent(row["same"]), number(row["kappa"]))
-        for row in summary["judges"]["pairs"]
-    ]
-    if pairs:
-        lines.append(table("Graders on the same answers", 2, ("First", "Second", "Both", "Same, %", "Kappa"), pairs))
-    names = arm_names(summary["judges"]["bridge"])
-    bridge = [
-        (*names(row), row["first"], row["second"], percent(row["rate_first"]), percent(row["rate_second"]))
-        + (percent(row["difference_first"], sign=True), percent(row["difference_second"], sign=True))
-        for row in summary["judges"]["bridge"]
-    ]
-    if bridge:
-        named = (*names(None), "First", "Second")
-        columns = (*named, "Wrong by first, %", "by second", "Difference by first", "by second")
-        lines.append(table("Bridge: what replacing a grader changes", len(named), columns, bridge))
+        other = "differences" if name == "rates" else "rates"
+        if corrected[name]:  # the original alone differs from nothing
+            lines.append(printed(correction_table({**corrected, other: []}), title))
+    lines.append(f"of scored answers only: {corrected['scored']:,} of {corrected['answers']:,}")
+    lines.append(printed(confusion(summary["confusion"]), "What people said, and the grader (columns); unweighted"))
+    pairs = pd.DataFrame([flat_kappa(row) for row in summary["judges"]["pairs"]])
+    if len(pairs):
+        lines.append(printed(pair_table(pairs), "Graders on the same answers"))
+    bridge = pd.DataFrame(summary["judges"]["bridge"])
+    if len(bridge):
+        lines.append(printed(bridge_table(bridge), "Bridge: what replacing a grader changes"))
     return lines
 
 
-NAMES = ("sensitivity", "specificity", "kappa")
+def printed(table: Table, title: str) -> Any:
+    """Print a table for the terminal, without the model if there is but one."""
+    from warmth.analysis.report.printing import terminal_table
+
+    models = {row[0].text for row in table.rows}
+    return terminal_table(table, title, one_model=len(models) < 2)
+
+
 SAID = (*TRUTH_LABELS, "unscored")
 
 
-def arm_names(rows: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any] | None], tuple[str, ...]]:
-    """What names a row of a table of arms, and for None the headings: the model only where there are several."""
-    keys = ("model", "arm") if len({row["model"] for row in rows}) > 1 else ("arm",)
-    return lambda row: tuple(key.capitalize() if row is None else row[key] for key in keys)
+def arm_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Make the table of how the grader did on each arm: sensitivity, specificity and kappa with their intervals."""
+    import pandas as pd
 
+    from warmth.analysis.report.kernel import ARM, MODEL, count, number, table
 
-def corrections(title: str, rows: Sequence[dict[str, Any]], sign: bool) -> Table:
-    """Raw and corrected values side by side."""
-    found: dict[tuple[str, ...], dict[str, Cell]] = {}
-    names = arm_names(rows)
+    columns = [MODEL, ARM, count("Labelled", "labelled")]
+    flat = []
     for row in rows:
-        ends = "" if row["low"] is None else f"{percent(row['low'], sign)} to {percent(row['high'], sign)}"
-        found.setdefault(names(row), {})[row["method"]] = (percent(row["value"], sign), ends)
-    cells = [(*key, *(one[name] for name in ("raw", "rogan_gladen", "ppi"))) for key, one in found.items()]
-    return table(title, len(names(None)), (*names(None), "As graded", "Rogan-Gladen", "PPI++"), cells)
+        values = {"model": row["model"], "arm": row["arm"], "labelled": row["labelled"]}
+        for name in ("sensitivity", "specificity", "kappa"):
+            values |= {name: row[name]["value"], f"{name}_low": row[name]["low"], f"{name}_high": row[name]["high"]}
+        flat.append(values)
+    for name in ("sensitivity", "specificity", "kappa"):
+        columns.append(number(name.capitalize(), name, 2, f"{name}_low", f"{name}_high"))
+    return table("arms", "", columns, pd.DataFrame(flat))
 
 
 def confusion(rows: Sequence[dict[str, Any]]) -> Table:
-    """By task, a row for what people said and a column for what the grader did."""
+    """Make the table with a row for what people said of a task and a column for what the grader did."""
+    from warmth.analysis.report.kernel import Cell, Table, count_cell
+
     counts = {(row["task"], row["people"], row["grader"]): row["n"] for row in rows}
-    said = [label for label in SAID if any(key[2] == label for key in counts)]
-    cells = [
-        (task, people, *(str(counts.get((task, people, label), "")) for label in said))
-        for task, people in dict.fromkeys(key[:2] for key in counts)
-    ]
-    return table("What people said, and the grader (columns); unweighted", 2, ("Task", "People", *said), cells)
+    labels = [label for label in SAID if any(key[2] == label for key in counts)]
+    cells = []
+    for task, people in dict.fromkeys(key[:2] for key in counts):
+        numbers = [count_cell(counts.get((task, people, label))) for label in labels]
+        cells.append([Cell(task), Cell(people), *numbers])
+    kinds = ["text", "text"] + ["number"] * len(labels)
+    return Table("confusion", "", ["Task", "People", *labels], kinds, cells)
 
 
-def attack_table(found: dict[str, Any]) -> Table:
-    """How many attacks of each kind were called correct."""
-    rows = [
-        (kind, str(one["attacks"]), str(one["called_correct"]), failures(one["without_label"]))
-        for kind, one in (*found["kinds"].items(), ("all", found["all"]))
-    ]
-    return table(
-        f"Wrong answers that attack {found['judge']}", 1, ("Kind", "Attacks", "Called correct", "No label"), rows
-    )
+def attack_table(found: dict[str, Any]) -> Any:
+    """Print how many attacks of each kind were called correct."""
+    from warmth.analysis.report.kernel import Cell, Table, count_cell
+
+    cells = []
+    for kind, counts in (*found["kinds"].items(), ("all", found["all"])):
+        numbers = [count_cell(counts["attacks"]), count_cell(counts["called_correct"])]
+        cells.append([Cell(kind), *numbers, Cell(failures(counts["without_label"]))])
+    columns = ["Kind", "Attacks", "Called correct", "No label"]
+    table = Table("attacks", "", columns, ["text", "number", "number", "text"], cells)
+    return printed(table, f"Wrong answers that attack {found['judge']}")
 
 
 def failures(counts: dict[str, int]) -> str:
-    """Named failures as words."""
+    """Name failures with their counts."""
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "0"
 
 
-def table(title: str, named: int, columns: Sequence[str], rows: Sequence[Sequence[str | Cell]]) -> Table:
-    """A plain table for a terminal: so many columns of names, then of numbers; cells are data, never markup.
-
-    An interval stands below its value, so that the tables fit 80 columns.
-    """
-    from rich.table import Table
-
-    from warmth.analysis import tables
-    from warmth.analysis.terminal import plain
-
-    made = Table(title=f"\n{title}", title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for place, column in enumerate(columns):
-        made.add_column(column, overflow="fold", justify="left" if place < named else "right")
-    for row in rows:
-        made.add_row(*(plain(cell) if isinstance(cell, str) else tables.over(*cell) for cell in row))
-    return made
-
-
-def number(found: dict[str, Any]) -> Cell:
-    """A value and its interval."""
-    if found["value"] is None:
-        return "—", ""
-    return f"{found['value']:.2f}", f"{found['low']:.2f} to {found['high']:.2f}" if found["low"] is not None else ""
-
-
 def line(found: dict[str, Any]) -> str:
-    """A value with its interval beside it."""
-    value, ends = number(found)
-    return f"{value} ({ends})" if ends else value
-
-
-def percent(value: float | None, sign: bool = False) -> str:
-    """A fraction in per cent; a difference has its sign."""
-    from warmth.analysis import wording
-
-    if value is None:
+    """Write a value with its interval next to it."""
+    if found["value"] is None:
         return "—"
-    return wording.points(value) if sign else wording.percent(value)
+    interval = f" ({found['low']:.2f} to {found['high']:.2f})" if found["low"] is not None else ""
+    return f"{found['value']:.2f}{interval}"

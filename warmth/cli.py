@@ -73,7 +73,8 @@ def report(
 ) -> None:
     """Statistics, figures and one self-contained page over finished runs."""
     from warmth.analysis import report as reports
-    from warmth.analysis import tables
+    from warmth.analysis.report.kernel import tables_of
+    from warmth.analysis.report.printing import terminal_table
     from warmth.analysis.terminal import plain, plain_console
     from warmth.entries import adopt_own_folder
 
@@ -89,11 +90,11 @@ def report(
         print_json({"page": str(page.resolve()), **reports.summary(made)})
         return
     console = plain_console()
-    console.print(tables.terminal(made.study.headline))
-    for sentence in (*reports.summary(made)["answer"], made.study.pooling):
+    first = made.sections[0]
+    for _, table in tables_of(first.parts):
+        console.print(terminal_table(table, one_model=not made.study.several_models))
+    for sentence in first.sentences:
         console.print(plain(sentence))
-    for warning in made.study.rows.warnings:
-        console.print(plain(f"note: {warning}"))
     console.print(plain(f"page: {page.resolve()}"), soft_wrap=True)
 
 
@@ -328,6 +329,7 @@ def reproduce(
 ) -> None:
     """The study's published numbers, recomputed or beside yours, each with a verdict."""
     from warmth.analysis import published_against, reproduction_page
+    from warmth.analysis.report.printing import terminal_table
     from warmth.analysis.terminal import plain, plain_console
 
     made = published_against.build(folder, columns, margin_points, figures=out is not None)
@@ -336,7 +338,8 @@ def reproduce(
         print_json({"rows": [row.record() for row in made.rows]})
         return
     console = plain_console()
-    console.print(reproduction_page.terminal(made.rows, made.words.get("ours", "Recomputed")))
+    table = reproduction_page.table_of(made.rows, ours=made.words.get("ours", "Recomputed"))
+    console.print(terminal_table(table))
     for sentence in made.sentences:
         console.print(plain(sentence))
     for line in made.broken[:5]:

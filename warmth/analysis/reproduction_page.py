@@ -14,6 +14,7 @@ from markupsafe import Markup
 from warmth import __version__
 from warmth.analysis import tables, wording
 from warmth.analysis.ink import Drawing
+from warmth.analysis.report.kernel import Cell, Table
 from warmth.analysis.report.page import page_environment, sha256, stylesheet
 from warmth.analysis.reproduction import Row
 from warmth.errors import UserError
@@ -46,38 +47,24 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     return [lead, f"{counts['not']} need files that were not released."] if counts["not"] else [lead]
 
 
-def views(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """Rows as the page and the terminal print them."""
+def table_of(rows: Sequence[Row], about: str = ABOUT, ours: str = "Recomputed") -> Table:
+    """Make the table of published and recomputed values, for the page and for a terminal."""
+    columns = ["Quantity", "Published", ours, "Difference", "Verdict"]
+    kinds = ["text", "number", "number", "number", "text"]
+    return Table("values", about, columns, kinds, [_cells(row) for row in rows], stack=True)
+
+
+def _cells(row: Row) -> list[Cell]:
+    recomputed = number(row.recomputed, row.digits + (row.unit in ("points", "%")))
+    difference = "—" if row.difference is None else wording.signed(row.difference, finer(row))
+    failed = row.verdict.startswith(("differs", "breaks", "different"))
     return [
-        {
-            "quantity": wording.visible(row.quantity),
-            "unit": row.unit,
-            "published": number(row.published, row.digits),
-            "recomputed": number(row.recomputed, row.digits + (row.unit in ("points", "%"))),
-            "difference": "—" if row.difference is None else wording.signed(row.difference, finer(row)),
-            "verdict": wording.visible(row.verdict),
-            "note": row.note,
-            "state": "fail" if row.verdict.startswith(("differs", "breaks", "different")) else "",
-        }
-        for row in rows
+        Cell(wording.visible(row.quantity), note=row.unit),
+        Cell(number(row.published, row.digits), row.published),
+        Cell(recomputed, row.recomputed, row.note),
+        Cell(difference, row.difference),
+        Cell(wording.visible(row.verdict), state="fail" if failed else ""),
     ]
-
-
-def terminal(rows: Sequence[Row], ours: str = "Recomputed") -> Any:
-    """The rows as a table for `rich`; cells are `Text`, so data is never read as markup."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("Quantity", ratio=3, overflow="fold")
-    for name in ("Published", ours, "Difference"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("Verdict", ratio=3, overflow="fold")
-    for view in views(rows):
-        value = tables.over(view["recomputed"], view["note"])
-        cells = (view["published"], value, view["difference"], view["verdict"])
-        table.add_row(Text(view["quantity"]), *(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
-    return table
 
 
 def write(out: Path, rows: Sequence[Row], drawings: Sequence[Drawing], broken: Sequence[str], **words: Any) -> Path:
@@ -124,9 +111,8 @@ def render(
         .render(
             title=title,
             answer=list(answer) or sentences(rows),
-            about=about,
             ours=ours,
-            rows=views(rows),
+            values=table_of(rows, about, ours),
             drawings=shown,
             broken=[wording.visible(line) for line in broken],
             style=Markup(style),

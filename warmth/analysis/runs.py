@@ -20,7 +20,7 @@ class FinishedRun:
     config: Mapping[str, Any]
     provenance: Mapping[str, Any]
     gates: tuple[Mapping[str, Any], ...]
-    rules: Mapping[str, str]  # grader → digest of the rules behind its rows; empty before they were noted
+    rules: Mapping[str, str]  # grader → digest of the rules behind its rows
     graders: Mapping[str, Sequence[str]]  # task → its graders as their rows name them, the primary one first
 
     @property

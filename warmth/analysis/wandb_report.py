@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from warmth.analysis import wording
 from warmth.analysis.report import Report
-from warmth.analysis.report.kernel import Section, Table, drawings_of, tables_of
+from warmth.analysis.report.kernel import Section, drawings_of, tables_of
+from warmth.analysis.report.printing import markdown_table
 from warmth.analysis.report.study import QUESTION
 
 if TYPE_CHECKING:
     import wandb_workspaces.reports.v2 as wr
 
 ROWS = 60  # of one table; the run's table of the same name has all
-MARKS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_{}[]()<>#+!|$~=-"})  # what Markdown would read
 
 
 def compose(report: Report, project: str = "warmth", entity: str = "", online: bool = False) -> wr.Report:
@@ -48,7 +48,7 @@ def _section_blocks(section: Section) -> list[Any]:
     for heading, table in tables_of(section.parts):
         if table.rows:
             blocks += [wr.H3(wording.visible(heading))] if heading else []
-            blocks.append(_markdown(table))
+            blocks.append(wr.MarkdownBlock(markdown_table(table, ROWS)))
     captions = [wr.P(wording.visible(drawing.caption)) for drawing in drawings_of(section.parts)]
     code = section.commands
     if code:
@@ -95,24 +95,3 @@ def _panels(report: Report, project: str, entity: str, online: bool) -> Any:
     for panel, (x, y, w, h) in zip(panels, places, strict=True):
         panel.layout = wr.Layout(x=x, y=y, w=w, h=h)
     return wr.PanelGrid(runsets=sets, panels=panels)
-
-
-def _markdown(table: Table) -> Any:
-    """A table of the page as a Markdown table; data in it is escaped, so that none of it becomes markup or a link."""
-    import wandb_workspaces.reports.v2 as wr
-
-    lines = [f"*{escaped(table.caption)}*", "", _line(table.columns)]
-    lines.append(_line(["---:" if kind == "number" else ":---" for kind in table.kinds], raw=True))
-    for row in table.rows[:ROWS]:
-        lines.append(_line([f"{cell.text} ({cell.note})" if cell.note else cell.text for cell in row]))
-    more = len(table.rows) - ROWS
-    return wr.MarkdownBlock("\n".join([*lines, "", f"{more} more rows are in the page."] if more > 0 else lines))
-
-
-def _line(texts: Any, raw: bool = False) -> str:
-    return "| " + " | ".join(str(text) if raw else escaped(str(text)) for text in texts) + " |"
-
-
-def escaped(text: str) -> str:
-    """Text that Markdown prints as it is, on one line."""
-    return " ".join(wording.visible(text).split()).translate(MARKS)

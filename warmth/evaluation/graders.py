@@ -210,17 +210,10 @@ def grade_run(run: Run, questions: Iterable[Question], graders: Mapping[str, Map
 
 
 def outdated(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> set[str]:
-    """Graders whose rules are not those that the run's rows were made by: two arms must not meet two yardsticks.
-
-    What a judge said before its rubric was noted counts as said by today's: asking again costs money.
-    """
+    """Name the graders whose rules are not those that the run's rows were made by."""
     known = _rules(run)
-    every = {name: grader for chosen in graders.values() for name, grader in chosen.items()}
-    return {
-        name
-        for name, grader in every.items()
-        if known.get(name, "" if grader.offline else grader.rules) != grader.rules
-    }
+    rules = {name: grader.rules for chosen in graders.values() for name, grader in chosen.items()}
+    return {name for name, value in rules.items() if known.get(name) != value}
 
 
 def renew(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> None:

@@ -45,6 +45,7 @@ class Cell:
     sort: float | None = None
     note: str = ""
     arm: str = ""  # CSS variable of the arm's colour; "" if the cell names no arm
+    state: str = ""  # "fail" sets it in the colour of failures
 
     @property
     def order(self) -> str:

@@ -30,6 +30,7 @@ from warmth.analysis.report.kernel import (
 )
 from warmth.analysis.report.study import Study
 
+BY = ["refused", "model", "arm"]
 CORRECTIONS = {"raw": "As graded", "rogan_gladen": "Rogan-Gladen", "ppi": "PPI++"}
 ABOUT = Markup(
     "A grade is a measurement with an error of its own, which may differ between arms. <code>warmth agreement</code> "
@@ -133,18 +134,18 @@ def correction_table(corrected: dict[str, Any]) -> Table:
         "Corrected for the grader’s errors by people’s labels. Small: 95 % intervals that hold those errors. Of scored "
         f"answers only: {corrected['scored']:,} of {corrected['answers']:,}."
     )
-    headings = ["Model", "Arm", "What", "Refusals", *CORRECTIONS.values()]
+    kinds = [("wrong, %", "rates", rate_cell), ("difference, points", "differences", shift_cell)]
+    kinds = [kind for kind in kinds if corrected[kind[1]]]
     rows = []
-    for what, name, make in (
-        ("wrong, %", "rates", rate_cell),
-        ("difference, points", "differences", shift_cell),
-    ):
-        frame = pd.DataFrame(corrected[name], columns=["refused", "model", "arm", "method", "value", "low", "high"])
-        for (refused, model, arm), group in frame.groupby(["refused", "model", "arm"], sort=False):
+    for what, name, make in kinds:
+        for (refused, model, arm), group in pd.DataFrame(corrected[name]).groupby(BY, sort=False):
             by_method = group.set_index("method").to_dict("index")
-            cells = [_corrected(by_method[method], make) for method in METHODS]
-            rows.append([Cell(wording.name(model)), arm_cell(arm), Cell(what), Cell(refused), *cells])
-    return Table("corrected", caption, headings, ["text"] * 4 + ["number"] * 3, rows, wide=True)
+            numbers = [_corrected(by_method[method], make) for method in METHODS]
+            words = [Cell(what)] if len(kinds) > 1 else []
+            rows.append([Cell(wording.name(model)), arm_cell(arm), *words, Cell(refused), *numbers])
+    headings = ["Model", "Arm", *(["What"] if len(kinds) > 1 else []), "Refusals"]
+    types = ["text"] * len(headings) + ["number"] * len(CORRECTIONS)
+    return Table("corrected", caption, [*headings, *CORRECTIONS.values()], types, rows, wide=True)
 
 
 def _corrected(row: Any, make: Any) -> Cell:
