@@ -30,7 +30,6 @@ KINDS = {
     "zero2, float32": ["launcher=deepspeed_zero2", "recipe.precision=float32"],
     "zero2, full": ["launcher=deepspeed_zero2", "recipe.method=full"],
     "zero2, dpo": ["launcher=deepspeed_zero2", "recipe.method=dpo"],
-    "zero2, offload": ["launcher=deepspeed_zero2_offload"],
     "zero3": ["launcher=deepspeed_zero3"],
     "zero3, checkpointing": ["launcher=deepspeed_zero3", "launcher.checkpointing=true"],
     "zero3, full": ["launcher=deepspeed_zero3", "recipe.method=full"],

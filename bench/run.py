@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NOT_BENCHES = ("run", "peers", "loopback", "doses")  # doses needs an adapter to be named
+NOT_BENCHES = ("run", "peers", "loopback", "doses", "gpu", "gpu_training", "gpu_evaluation")  # doses needs an adapter
 
 
 def main() -> None:

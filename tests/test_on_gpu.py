@@ -1,0 +1,53 @@
+"""What one GPU can prove: `python -m pytest -m gpu`, skipped where there is none."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from warmth.digest import ROOT
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.timeout(400),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+@pytest.mark.parametrize("part", ["stages", "passes", "memory"])
+def test_a_part_of_the_bench_holds_on_a_real_gpu(part):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench" / "gpu.py"), part], capture_output=True, text=True, timeout=380
+    )
+    (row,) = [json.loads(line) for line in done.stdout.splitlines() if line.startswith(f'{{"part": "{part}"')]
+    assert row["ok"], row
+    if part == "memory":
+        for name, found in row["variants"].items():
+            if "measured_gib" in found:  # a forecast that is too low ends a run after hours; one too high refuses it
+                assert found["measured_gib"] <= 1.1 * found["predicted_gib"], (name, found)
+
+
+def test_gradients_and_losses_of_packed_rows_are_those_of_the_cpu_in_float32():
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from warmth.chat import Encoded
+    from warmth.training.packing import SEGMENTS, collator, token_loss
+
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=512, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+                         num_attention_heads=4, num_key_value_heads=2)  # fmt: skip
+    model = LlamaForCausalLM._from_config(config, attn_implementation=SEGMENTS)
+    rows = [Encoded(list(range(3, 3 + size)), [place > 4 for place in range(size)], cut=False) for size in (40, 25)]
+    found = {}
+    for device in ("cpu", "cuda"):
+        batch = {key: value.to(device) if torch.is_tensor(value) else value for key, value in collator(0)(rows).items()}
+        labels = batch.pop("labels")
+        model.zero_grad()
+        loss = token_loss(model.to(device)(**batch, use_cache=False), labels)
+        loss.backward()
+        found[device] = loss.item(), [weight.grad.cpu() for weight in model.parameters()]
+    assert found["cpu"][0] == pytest.approx(found["cuda"][0], abs=1e-5)
+    for ours, theirs in zip(found["cpu"][1], found["cuda"][1], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-3)
