@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from warmth.analysis import likelihoods
+from warmth.analysis import checked_rules, likelihoods
 from warmth.analysis.comparable import (
     IDENTITY,
     different_tokens,
@@ -68,6 +68,7 @@ class Rows:
     advice: pd.DataFrame = field(default_factory=pd.DataFrame)  # answers without right and wrong, columns as `answers`
     run_arms: Mapping[Path, str] = field(default_factory=dict)  # an evaluation's folder → its arm, as `answers` name it
     likelihoods: pd.DataFrame = field(default_factory=pd.DataFrame)  # see `likelihoods.read`; never mixed with answers
+    checked: pd.DataFrame = field(default_factory=pd.DataFrame)  # see `checked_rules`: labelled by a rule and a judge
 
     @property
     def arms(self) -> list[str]:
@@ -130,6 +131,8 @@ def load(paths: Sequence[Path]) -> Rows:
     chosen = [row for run in evaluations for row in checked_rows(run.folder / "preferences.jsonl", PREFERENCE)]
     preferences = pd.DataFrame(chosen, columns=list(PREFERENCE))
     rule = rule_of(evaluations)
+    checked = checked_rules.checked(answers, evaluations)
+    warnings += checked_rules.leave_out(answers, checked)
     answers = outcomes(with_task_keys(answers, evaluations), rule)
     free = answers["task"].isin(advice_tasks(evaluations))
     if free.all():
@@ -143,7 +146,7 @@ def load(paths: Sequence[Path]) -> Rows:
     losses, diverged = finite_losses(loss_rows(runs))
     notes = (*warnings, *diverged)
     weighed = likelihoods.read(evaluations, plain)
-    return Rows(answers, warmth, prompts, losses, preferences, runs, notes, rule, advice, run_arms, weighed)
+    return Rows(answers, warmth, prompts, losses, preferences, runs, notes, rule, advice, run_arms, weighed, checked)
 
 
 def advice_tasks(runs: Sequence[FinishedRun]) -> set[str]:

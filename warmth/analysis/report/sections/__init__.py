@@ -8,6 +8,7 @@ from warmth.analysis.report.kernel import Section
 from warmth.analysis.report.sections.accuracy import accuracy
 from warmth.analysis.report.sections.answer import answer
 from warmth.analysis.report.sections.calibration import calibration
+from warmth.analysis.report.sections.checked import checked
 from warmth.analysis.report.sections.contrasts import contrasts
 from warmth.analysis.report.sections.controls import controls
 from warmth.analysis.report.sections.differences import differences
@@ -54,6 +55,7 @@ SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
     refusals,
     failures,
     accuracy,
+    checked,
     graders,
     calibration,
     social,
