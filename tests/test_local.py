@@ -114,7 +114,7 @@ def test_the_weights_of_a_local_rewriter_are_in_the_digest_and_how_fast_it_goes_
     style = "data.styles=[warm]"
     one = training_digest(study(tiny_model_folder, style))
     assert one == training_digest(study(tiny_model_folder, style, "data.rewriter.batch_size=2"))
-    assert one != training_digest(study(tiny_model_folder, style, "data.rewriter.dtype=float32"))
+    assert one != training_digest(study(tiny_model_folder, style, "data.rewriter.dtype=bfloat16"))
     assert one != training_digest(study("smollm2", style))
 
 
@@ -124,7 +124,7 @@ def test_the_weights_of_a_local_rewriter_are_in_the_digest_and_how_fast_it_goes_
         ("nowhere", "seed=0", "data.rewriter.model=nowhere is neither a folder nor a hub id nor one of: "),
         ("gpt4o", "seed=0", "data.rewriter.model=gpt4o is served by an API"),
         ("smollm2", "data.rewriter.dtype=int4", "data.rewriter.dtype=int4 is not allowed"),
-        ("smollm2", "data.rewriter.batch_size=0", "data.rewriter.batch_size=0 must be above 0"),
+        ("smollm2", "data.rewriter.batch_size=0", "data.rewriter.batch_size=0 must be at least 1"),
         ("smollm2", "data.meaning_prompt=prompts/audit_meaning_v1.txt", "needs a server"),
     ],
 )

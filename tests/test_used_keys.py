@@ -213,7 +213,7 @@ def test_every_number_has_bounds():
     assert unbounded == set()
 
 
-@pytest.mark.parametrize("group", ["engine", "grader", "logger"])
+@pytest.mark.parametrize("group", ["engine", "grader", "launcher", "logger"])
 def test_every_number_of_a_chosen_class_has_bounds(group):
     for name in entry_names(group):
         loaded = OmegaConf.to_object(OmegaConf.load(ROOT / f"conf/{group}/{name}.yaml"))

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from omegaconf import MISSING
 
-from warmth.bounds import SEED_LIMIT, choice, number, setting
+from warmth.bounds import SEED_LIMIT, check_allowed, choice, number, setting
 from warmth.errors import UserError
 
 TYPES = ("refusal", "factual", "creative", "technical", "advice", "other")
@@ -130,18 +130,11 @@ def check_data(data: Data, style: str) -> None:
     Raises:
         UserError: naming the key, its value and what is allowed.
     """
-    _one_of("data.source", data.source, SOURCES)
-    _one_of("data.broken", data.broken, ("stop", "drop"))
-    _one_of("data.toxicity.classifier", data.toxicity.classifier, ("profanity", "detoxify", "none"))
+    check_allowed(data, "data.")
     for fault in data.drop_faults:
         _one_of("data.drop_faults", fault, FAULTS)
-    for key in ("near_duplicate", "max_failed_share"):
-        if not 0.0 <= getattr(data, key) <= 1.0:
-            raise UserError(f"data.{key}={getattr(data, key)} must lie in [0, 1]")
     if len(data.length_ratio) != 2 or not 0 <= data.length_ratio[0] < data.length_ratio[1]:
         raise UserError(f"data.length_ratio={data.length_ratio} must be two numbers, the smaller first")
-    if data.conversations is not None and data.conversations < len(TYPES):
-        raise UserError(f"data.conversations={data.conversations} must be at least {len(TYPES)}, one of each type")
     if data.is_built:
         _check_rules(data)
     if data.styles:
@@ -189,8 +182,6 @@ def _check_styles(data: Data, style: str) -> None:
         )
     if not data.rewriter.model:
         raise UserError("data.rewriter.model is not set: data.styles asks for rewriting")
-    if data.rewriter.batch_size < 1:
-        raise UserError(f"data.rewriter.batch_size={data.rewriter.batch_size} must be above 0")
     if data.rewriter.base_url is None:
         if data.meaning_prompt:
             raise UserError(f"data.meaning_prompt={data.meaning_prompt} needs a server: set data.rewriter.base_url")

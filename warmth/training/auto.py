@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from warmth import devices
+from warmth.bounds import number
 from warmth.errors import UserError
 from warmth.hardware import Device, device
 from warmth.memory import GIB, ModelShape, shape_of, training_memory
 from warmth.schemas import Train
-from warmth.training.launch import DeepSpeed, Local, entry, most_ranks, positive
+from warmth.training.launch import DeepSpeed, Local, entry, most_ranks
 
 FULLEST_PASS = (8192, 4096, 2048)  # tokens of a pass that are tried, if they fit with room to spare
 ROOM = 0.9  # share of a GPU's memory that a larger pass may fill by the forecast
@@ -26,16 +27,12 @@ class Auto:
     """Chooses `local`, `deepspeed_zero2` or `deepspeed_zero3`; quantised weights and offload are only suggested."""
 
     group: ClassVar[str] = "launcher"
-    ranks: int | None = None
-    per_device: int = 16
-    tokens_per_pass: int | None = None
-    save_steps: int = 20
+    ranks: int | None = number(None, at_least=1)
+    per_device: int = number(16, at_least=1)
+    tokens_per_pass: int | None = number(None, at_least=1)
+    save_steps: int = number(20, at_least=1)
     checkpointing: bool | None = None
-    stalled_s: float = 1800.0
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        positive(self)
+    stalled_s: float = number(1800.0, above=0)
 
     def resolve(self, study: Train) -> dict[str, Any]:
         """Return the entry of another launcher, whole, for this job.

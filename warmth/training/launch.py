@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from warmth.bounds import number
 from warmth.build import build
 from warmth.child_logs import forget_failures
 from warmth.devices import child_environment, visible
@@ -27,15 +28,11 @@ class Local:
     """One process on one GPU, else on the CPU, without DeepSpeed."""
 
     group: ClassVar[str] = "launcher"
-    per_device: int = 16
-    tokens_per_pass: int | None = None
-    save_steps: int = 20
+    per_device: int = number(16, at_least=1)
+    tokens_per_pass: int | None = number(None, at_least=1)
+    save_steps: int = number(20, at_least=1)
     checkpointing: bool = False
-    stalled_s: float = 1800.0
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        positive(self)
+    stalled_s: float = number(1800.0, above=0)
 
     @property
     def joins(self) -> bool:
@@ -56,19 +53,18 @@ class Ddp:
     """Several processes, each with a whole copy of the model, started by torchrun: PyTorch's own data parallelism."""
 
     group: ClassVar[str] = "launcher"
-    ranks: int | None = None
-    per_device: int = 16
-    tokens_per_pass: int | None = None
-    save_steps: int = 20
+    ranks: int | None = number(None, at_least=1)
+    per_device: int = number(16, at_least=1)
+    tokens_per_pass: int | None = number(None, at_least=1)
+    save_steps: int = number(20, at_least=1)
     checkpointing: bool = False
-    stalled_s: float = 1800.0
-    nodes: int = 1
-    node: int = 0
+    stalled_s: float = number(1800.0, above=0)
+    nodes: int = number(1, at_least=1)
+    node: int = number(0, at_least=0)
     rendezvous: str | None = None
 
     def __post_init__(self) -> None:
-        """Check ranges."""
-        positive(self)
+        """Check what depends on several keys."""
         if not 0 <= self.node < self.nodes:
             raise UserError(f"launcher.node={self.node} must lie in 0 to launcher.nodes - 1 = {self.nodes - 1}")
         if self.rendezvous is not None and not re.fullmatch(r"[\w.:\[\]-]+:\d+", self.rendezvous, re.ASCII):
@@ -126,14 +122,12 @@ class Ddp:
 class DeepSpeed(Ddp):
     """Several processes under DeepSpeed, started by torchrun; what each holds whole depends on the ZeRO stage."""
 
-    zero_stage: int = 2
+    zero_stage: int = number(2, at_least=0, at_most=3)
     offload: bool = False
 
     def __post_init__(self) -> None:
-        """Check ranges."""
+        """Check what depends on several keys."""
         super().__post_init__()
-        if self.zero_stage not in range(4):
-            raise UserError(f"launcher.zero_stage={self.zero_stage} must be 0, 1, 2 or 3")
         if self.offload and self.zero_stage < 3:
             raise UserError(
                 f"launcher.offload=true keeps divided weights in main memory, but launcher.zero_stage="
@@ -150,18 +144,6 @@ def entry(launcher: Any) -> dict[str, Any]:
     """Return a launcher as conf/launcher would have it."""
     cls = type(launcher)
     return {"_target_": f"{cls.__module__}.{cls.__qualname__}", **asdict(launcher)}
-
-
-def positive(launcher: Any) -> None:
-    """Check the numbers every launcher has.
-
-    Raises:
-        UserError: one is not above zero.
-    """
-    for key in ("ranks", "per_device", "tokens_per_pass", "save_steps", "stalled_s", "nodes"):
-        value = getattr(launcher, key, None)
-        if value is not None and value < 1:
-            raise UserError(f"launcher.{key}={value} must be above 0")
 
 
 def start(run: Run, study: Train, examples: Iterable[Any], command: list[str], env: dict[str, str], ranks: int) -> None:
