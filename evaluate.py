@@ -44,7 +44,7 @@ def evaluate(study: Evaluate) -> None:
         summary,
         tasks,
     )
-    from warmth.evaluation.identity import folder_of, refuse_missing_scorer
+    from warmth.evaluation.identity import folder_of, refuse_missing_scorer, scored_by_engine
     from warmth.store import Run
 
     run, servers = Run(folder_of(study)), Servers(study)
@@ -60,7 +60,9 @@ def evaluate(study: Evaluate) -> None:
     questions = tasks.load_answered(study)
     counts = grid.count(study, questions) if answers_asked else grid.nothing()
     weighed = contrasts.Weighed.of(study)
-    engine = engine.for_weighing() if weighed.prompts else engine
+    scores_itself = scored_by_engine(study, engine)
+    if weighed.prompts or scores_itself:
+        engine = engine.for_weighing()
     held_out = tasks.load_warmth_prompts(study)
 
     with run.open(study):

@@ -3,10 +3,10 @@
 import pytest
 from hydra import compose, initialize_config_dir
 
-from warmth import devices
 from warmth.config import strict
 from warmth.digest import ROOT, training_digest
 from warmth.errors import UserError
+from warmth.gpus import gpus_needed
 from warmth.schemas import Train, register
 from warmth.training.launch import most_ranks
 
@@ -79,7 +79,7 @@ def test_a_deepspeed_launcher_takes_the_gpus_there_are_unless_it_is_told(monkeyp
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     assert chosen("launcher=deepspeed_zero2")["ranks"] == ranks == chosen("launcher=ddp")["ranks"]
     assert chosen("launcher=deepspeed_zero2", "launcher.ranks=3")["ranks"] == 3
-    assert devices.gpus_needed(Train(launcher=chosen("launcher=ddp"))) == ranks
+    assert gpus_needed(Train(launcher=chosen("launcher=ddp"))) == ranks
 
 
 def test_offload_without_divided_weights_is_refused():

@@ -5,7 +5,7 @@ import types
 import pytest
 import torch
 
-from warmth import devices
+from warmth import devices, gpus
 from warmth.errors import UserError
 from warmth.schemas import Evaluate, Train
 from warmth.sweep.processes import Processes
@@ -90,9 +90,9 @@ def evaluation(tensor_parallel, processes=1):
 
 
 def test_an_evaluation_needs_the_gpus_of_its_engine_for_each_of_its_processes():
-    assert devices.gpus_needed(evaluation(4, processes=2)) == 8
-    assert devices.gpus_needed(Evaluate(engine={}, processes=3)) == 3
-    assert devices.gpus_needed(Train(launcher={"ranks": 4})) == 4 and devices.gpus_needed(Train(launcher={})) == 1
+    assert gpus.gpus_needed(evaluation(4, processes=2)) == 8
+    assert gpus.gpus_needed(Evaluate(engine={}, processes=3)) == 3
+    assert gpus.gpus_needed(Train(launcher={"ranks": 4})) == 4 and gpus.gpus_needed(Train(launcher={})) == 1
 
 
 @pytest.mark.parametrize(("tensor_parallel", "slots"), [(8, 1), (4, 2), (1, 8)])

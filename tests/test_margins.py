@@ -311,9 +311,9 @@ def fake_vllm(monkeypatch, model):
     requests.LoRARequest = SimpleNamespace
     for name, module in (("vllm", library), ("vllm.lora", ModuleType("vllm.lora")), ("vllm.lora.request", requests)):
         monkeypatch.setitem(sys.modules, name, module)
-    vllm._load.cache_clear()
+    vllm.shut_down()
     yield loaded
-    vllm._load.cache_clear()
+    vllm.shut_down()
 
 
 def test_vllm_weighs_as_transformers_does_and_without_its_prefix_cache(study, tmp_path, fake_vllm):

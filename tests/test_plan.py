@@ -108,7 +108,10 @@ def test_a_model_without_a_price_is_said_rather_than_free(loader, tmp_path, caps
             ["model=llama70b", "recipe=warm", "hardware=h100", "launcher=local"],
             "would need .*launcher.checkpointing=true",
         ),
-        (["model=llama70b", "recipe=none", "hardware=h100"], "weights alone take 131 GiB, 79 are there: 2 devices"),
+        (
+            ["model=llama70b", "recipe=none", "hardware=h100"],
+            "weights alone take 131 GiB, 79 are there: engine=vllm shares them among 2",
+        ),
         (["model=llama8b", "recipe=none", "hardware=h100"], ""),
     ],
 )

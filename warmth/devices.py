@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warmth.errors import UserError
-from warmth.schemas import Evaluate, Train
 
 if TYPE_CHECKING:
     import torch
@@ -123,19 +122,16 @@ def free_bytes() -> list[int]:
     return []
 
 
-def gpus_needed(study: Train | Evaluate) -> int:
-    """Count the GPUs (or on a CPU the processes) that one job occupies at once on each of its machines.
-
-    A training needs one for each rank; an evaluation those that share a model, for each process that answers.
-    """
-    if isinstance(study, Train):
-        return int(study.launcher.get("ranks") or 1)
-    return gpus_of_process(study) * study.processes
-
-
-def gpus_of_process(study: Evaluate) -> int:
-    """Count the GPUs that one answering process needs."""
-    return int(study.engine.get("tensor_parallel", 1))
+@cache
+def memory_gib() -> float:
+    """Ask the driver for the memory of this machine's smallest GPU, in GiB; 0 if there is none."""
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        listing = subprocess.run(query, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0.0
+    sizes = [float(line) for line in listing.stdout.splitlines() if line.strip().isdecimal()]
+    return min(sizes, default=0.0) / 1024
 
 
 def shares(gpus: Sequence[str], number: int, each: int) -> list[tuple[str, ...]]:

@@ -93,7 +93,9 @@ def main_memory_gib() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
 
 
-def tflops(output: Path, where: str, work: str, parameters: float) -> tuple[float | None, str]:
+def tflops(
+    output: Path, where: str, work: str, parameters: float, engine: str | None = None
+) -> tuple[float | None, str]:
     """The speed one device reaches, in TFLOP/s, and where that is known from.
 
     Args:
@@ -101,18 +103,20 @@ def tflops(output: Path, where: str, work: str, parameters: float) -> tuple[floa
         where: a device's name.
         work: train or generate.
         parameters: of the model, in billions.
+        engine: family of what generates; None where nothing does.
     """
     own = [
         row["tflops"]
         for row in measured_rows(output)
         if row["device"] == where
         and row["work"] == work
+        and row.get("engine") == engine
         and max(row["parameters"], parameters) <= NEAR * min(row["parameters"], parameters)
     ]
     if own:
         return median(own[-20:]), f"{len(own)} runs of your own"
     for row in table()["rates"]:
-        if (row["device"], row["work"]) == (where, work):
+        if (row["device"], row["work"]) == (where, work) and row.get("engine", engine) == engine:
             return row["tflops"], row["source"]
     return None, f"no speed of {where} is known yet"
 

@@ -23,6 +23,9 @@ KERNELS = 0.35 * GIB
 HOLES, HOLES_OF_DPO, HOLES_OF_ZERO3 = 0.45, 0.85, 4.5
 SCORES = 180  # keys whose scores a token keeps in `short_attention`, in conversations of some 230 tokens
 TILE = 4096, 32768  # tokens and vocabulary of a tile of TRL's logits
+# vLLM: answers that must fit its cache at once, of so many tokens, or it waits more than it works; and what each GPU
+# holds besides, its CUDA graphs and the largest pass (assumed, not measured).
+SEQUENCES, SEQUENCE_TOKENS, SERVING_BASE = 64, 600, 3.0 * GIB
 LIVE = 1e9  # weights that ZeRO-3 keeps gathered (DeepSpeed's stage3_max_live_parameters)
 # Under ZeRO-1 and 2 on a CPU, further float32 copies of a rank's part of the gradients or weights: one of a pass beside
 # those that accumulate, and 2.6 (measured) while it steps: the gradients in one piece, AdamW's and the gathering's own.
@@ -299,6 +302,34 @@ def answering_memory(
     cache = 2 * shape.layers * shape.key_heads * shape.head_size * batch * (prompt + answer) * width
     first = batch * prompt * width * (2 * shape.width + 3 * shape.inner) + batch * shape.vocabulary * (width + FLOAT)
     return Memory(shape.parameters * width, 0.0, 0.0, cache + first, BASE[device])
+
+
+def serving_memory(shape: ModelShape, gpus: int, sequences: int = SEQUENCES, width: int = 2) -> Memory:
+    """Count what vLLM needs at least on each of the GPUs that share a model: its part of weights and cache.
+
+    Args:
+        shape: of the model.
+        gpus: that share each layer.
+        sequences: answers under way at once; more wait for room.
+        width: bytes of a number.
+    """
+    weights = shape.parameters * width / gpus
+    cache = 2 * shape.layers * shape.key_heads * shape.head_size * width * SEQUENCE_TOKENS * min(sequences, SEQUENCES)
+    return Memory(weights, 0.0, 0.0, cache / gpus, SERVING_BASE)
+
+
+def gpus_to_serve(shape: ModelShape, available: float, sequences: int = SEQUENCES, width: int = 2) -> int:
+    """Choose how many GPUs share a model: the fewest that hold it, of numbers that divide its heads; else the most.
+
+    Args:
+        shape: of the model.
+        available: bytes of each GPU that vLLM may take.
+        sequences: answers under way at once.
+        width: bytes of a number.
+    """
+    allowed = [gpus for gpus in (1, 2, 4, 8) if shape.heads % gpus == 0]
+    enough = [gpus for gpus in allowed if serving_memory(shape, gpus, sequences, width).total <= available]
+    return enough[0] if enough else allowed[-1]
 
 
 def refuse_if_too_big(need: Memory, available: float, launcher: Mapping[str, Any], method: str) -> None:

@@ -127,6 +127,15 @@ def whole_model(adapters: Sequence[tuple[Path, float]]) -> Path | None:
     return None
 
 
+def rank_of(adapters: Sequence[tuple[Path, float]]) -> int:
+    """Count the rank of the adapter that `blend` makes of these: theirs add up. 0 if there is none."""
+    total = 0
+    for folder, _ in adapters:
+        config = read_json(folder / CONFIG)
+        total += max([int(config["r"]), *config.get("rank_pattern", {}).values()])
+    return total
+
+
 def _config(folder: Path) -> dict[str, Any]:
     config = read_json(folder / CONFIG)
     if config.get("peft_type") != "LORA" or config.get("use_rslora") or config.get("use_dora"):

@@ -61,7 +61,9 @@ def completion_of_text(text: str, ended: bool, tokens: int) -> Completion:
 class Engine(Protocol):
     """What every engine offers once it is bound to an arm."""
 
+    family: ClassVar[str]  # its name in identities and plans
     renders: ClassVar[bool]  # whether it makes tokens of prompts here; else its server does
+    scores: ClassVar[bool]  # whether it scores warmth by its own model: a second copy would not fit beside it
     sampler: ClassVar[str]  # version of how it draws tokens; part of the id of an answer that is drawn
     weighs: ClassVar[bool]  # whether it gives log-probabilities of replies that it did not write
 
@@ -110,6 +112,7 @@ class InProcess:
 
     family: ClassVar[str]
     renders: ClassVar[bool] = True
+    scores: ClassVar[bool] = False
     sampler: ClassVar[str] = "the library's"
     weighs: ClassVar[bool] = True
     dtype: str | None = None

@@ -10,6 +10,7 @@ from warmth.digest import arm_identity, digest, find_file, model_identity, path_
 from warmth.entries import named_model
 from warmth.errors import UserError
 from warmth.evaluation.arms import Arm, ends, find_arm
+from warmth.evaluation.engines import Engine
 from warmth.evaluation.stored_runs import from_run
 from warmth.evaluation.tasks import file_of, warmth_prompts_file
 from warmth.models import are_weights_there
@@ -97,6 +98,22 @@ def refuse_missing_scorer(study: Evaluate) -> None:
             f"{named} cannot be loaded: its weights are not on this machine and the hub does not give them; "
             "choose warmth.scorer=smollm2, or warmth.prompts=0 for no warmth score"
         )
+
+
+def scored_by_engine(study: Evaluate, engine: Engine) -> bool:
+    """Say whether the engine that answers scores warmth as well, because the scorer is the model that it holds.
+
+    Raises:
+        UserError: the variant needs what only a model in this process gives.
+    """
+    if not (study.warmth.prompts and engine.scores and scorer_of(study) == study.model):
+        return False
+    if study.warmth.variant != "deterministic":
+        raise UserError(
+            f"warmth.variant={study.warmth.variant} scores padding as well, which engine={engine.family} cannot; "
+            "set warmth.variant=deterministic, or another warmth.scorer= such as gpt2, or warmth.prompts=0"
+        )
+    return True
 
 
 def task_identity(task: Task) -> dict[str, Any]:

@@ -92,6 +92,7 @@ class Served:
     server: Server
     servers: Servers
     renders: ClassVar[bool] = False  # the server makes tokens of the messages
+    scores: ClassVar[bool] = False
     sampler: ClassVar[str] = "the server's"
 
     def signature(self) -> dict[str, str]:

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from warmth import devices
 from warmth.children import before_start
 from warmth.errors import RunFailed, UserError, guarded
+from warmth.gpus import gpus_of_process
 from warmth.schemas import Evaluate
 from warmth.store import Run, drop_torn_line, full_config
 from warmth.types import Prompt
@@ -107,7 +108,7 @@ def start(study: Evaluate) -> None:
         RunFailed: a shard failed; what the others answered is kept.
     """
     number = study.processes
-    shares = devices.shares(devices.visible(), number, devices.gpus_of_process(study))
+    shares = devices.shares(devices.visible(), number, gpus_of_process(study))
     with tempfile.TemporaryDirectory() as folder:
         children = []
         for part in range(1, number + 1):

@@ -21,9 +21,10 @@ from warmth.evaluation import likelihood
 from warmth.evaluation.answers import answer
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Engine
-from warmth.evaluation.identity import scorer_of
+from warmth.evaluation.identity import scored_by_engine, scorer_of
 from warmth.evaluation.likelihood import Row
 from warmth.evaluation.progress import Meter
+from warmth.evaluation.weighing import Weighing
 from warmth.models import load_tokenizer
 from warmth.precision import dtype_of
 from warmth.schemas import Evaluate
@@ -118,6 +119,39 @@ def score(
         result[index] = Score(close - distant, close, distant)
         progress(1)
     return result
+
+
+def score_by_engine(texts: Sequence[str], engine: Any, arm: Arm, tokenizer: Any) -> list[Score | Unscored]:
+    """Score the warmth of each text, variant `deterministic`, by the model that an engine holds, without adapters.
+
+    Args:
+        texts: as they are.
+        engine: one that weighs replies, and knows its longest prompt as `max_length`.
+        arm: whose engine it is.
+        tokenizer: the scorer's; no special token is added.
+    """
+    texts = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
+    starts = [tuple(_ids(tokenizer, f'{speaker} said, "')) for speaker in CLOSE + DISTANT]
+    bodies = [tuple(_ids(tokenizer, text)) for text in texts]
+    limit = engine.max_length - PREFIX_TOKENS
+    heard = [place for place, body in enumerate(bodies) if 0 < len(body) <= limit]
+    weighings = [Weighing(start, (bodies[place],)) for place in heard for start in starts]
+    sums: dict[int, float] = {}
+    for some in engine.weigh_by_base(arm, weighings):
+        sums.update((index, value) for index, (value,) in some.items())
+    result: list[Score | Unscored] = [_unread(body, engine.max_length) for body in bodies]
+    for number, place in enumerate(heard):
+        first = number * len(starts)
+        means = [sums[first + speaker] / len(bodies[place]) for speaker in range(len(starts))]
+        close, distant = fmean(means[: len(CLOSE)]), fmean(means[len(CLOSE) :])
+        result[place] = Score(close - distant, close, distant)
+    return result
+
+
+def _unread(ids: Sequence[int], limit: int) -> Unscored:
+    if not ids:
+        return Unscored("no text")
+    return Unscored(f"{len(ids):,} tokens, of which the scorer reads {limit:,}")
 
 
 def _prompts(text: str, speakers: Sequence[str], tokenizer: Any, variant: str) -> list[list[int]]:
@@ -217,26 +251,27 @@ def score_run(run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequ
     messages = {prompt.prompt_id: prompt.messages[-1].content for prompt in prompts}
     scorer = scorer_of(study)
     dtype = engine.precision() if scorer == study.model else dtype_of(scorer)
-    model = loaded.load(scorer, getattr(torch, dtype), "scores")  # beside the one that answers, if there is room
     tokenizer = load_tokenizer(scorer, chat=False)
+    by_engine = scored_by_engine(study, engine)
+    scored_by = f"{scorer.name} {dtype} {engine.family}" if by_engine else f"{scorer.name} {dtype}"
+    # a scorer of its own stays beside the model that answers, if there is room
+    model = None if by_engine else loaded.load(scorer, getattr(torch, dtype), "scores")
     with Meter(f"{arm.name} warmth", "texts", len(replies)) as meter:
         for start in range(0, len(replies), TEXTS):
             part = replies[start : start + TEXTS]
-            scores = score(
-                [row["text"] for row in part],
-                model,
-                tokenizer,
-                study.warmth.variant,
-                passes=study.warmth.passes,
-                seed=study.draw_seed,
-            )
+            texts = [row["text"] for row in part]
+            if by_engine:
+                scores = score_by_engine(texts, engine, arm, tokenizer)
+            else:
+                passes, seed = study.warmth.passes, study.draw_seed
+                scores = score(texts, model, tokenizer, study.warmth.variant, passes=passes, seed=seed)
             rows = [
                 WarmthScore(
                     text_id=row["answer_id"],
                     **{name: value for name, value in arm.columns.items() if name != "strength"},
                     draw_seed=study.draw_seed,
                     variant=study.warmth.variant,  # ty: ignore[invalid-argument-type]  (its choices are checked at the door)
-                    scorer=f"{scorer.name} {dtype}",
+                    scorer=scored_by,
                     **asdict(found),
                     text=row["text"],
                     prompt=messages[row["prompt_id"]],

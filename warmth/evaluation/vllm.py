@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from warmth.bounds import number, setting
-from warmth.errors import UserError, one_line
+from warmth.errors import RunFailed, UserError, one_line
+from warmth.evaluation.adapters import blend, rank_of, whole_model
 from warmth.evaluation.engines import Completion, InProcess, Request, completion_of_text
+from warmth.gpus import gpus_to_answer
 from warmth.schemas import Sampling
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from warmth.evaluation.weighing import Weighing
 
 WEIGHED_AT_ONCE = 256  # prompts, each with all its replies
-HANDED_OVER = 1024  # answers between two writes: enough to keep a GPU busy
+HANDED_OVER = 256  # finished answers between two writes; others go on meanwhile
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters that vLLM 0.33 has kernels for
 SEEDS = 2**31
 
 
@@ -30,13 +33,14 @@ class Vllm(InProcess):
     """One copy of the base model on `tensor_parallel` GPUs; adapters are loaded beside it, one for each arm and dose.
 
     Raises:
-        UserError: an unknown dtype, or a number that is not above 0.
+        UserError: an unknown dtype, a number that is not above 0, or a rank that vLLM has no kernels for.
     """
 
     group: ClassVar[str] = "engine"
     family: ClassVar[str] = "vllm"
+    scores: ClassVar[bool] = True
     dtype: str | None = None
-    tensor_parallel: int = number(1, at_least=1, excluded_because="over how many GPUs a model is split")
+    tensor_parallel: int | None = number(None, at_least=1, excluded_because="over how many GPUs a model is split")
     gpu_memory: float = number(0.85, above=0, at_most=1, excluded_because="how much of a GPU is used")
     max_sequences: int = number(256, at_least=1, excluded_because="how many answers are made at once")
     max_length: int = number(4096, at_least=16, excluded_because="a longer prompt is refused")
@@ -47,16 +51,26 @@ class Vllm(InProcess):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.max_rank > 0 and self.max_rank not in RANKS:
+            raise UserError(
+                f"engine.max_rank={self.max_rank} is not allowed; choose one of: {', '.join(map(str, RANKS))}"
+            )
 
     def bind(self, arm: Arm, servers: Any) -> Vllm:
         """The engine that answers for one arm: this one.
 
         Raises:
-            UserError: only a server has the arm's weights, or it is steered.
+            UserError: only a server has the arm's weights, it is steered, or its adapters' rank is over the limit.
         """
         if arm.steering is not None:
             raise UserError(f"recipe={arm.name} adds a vector inside the model; ask it with engine=transformers")
         super().bind(arm, servers)
+        if whole_model(arm.adapters) is None:
+            rank = rank_of(arm.adapters)
+            if rank > self.max_rank:
+                enough = next((allowed for allowed in RANKS if allowed >= rank), None)
+                remedy = f"set engine.max_rank={enough}" if enough else "ask it with engine=transformers"
+                raise UserError(f"recipe={arm.name} has rank {rank}, over engine.max_rank={self.max_rank}; {remedy}")
         return self
 
     def for_weighing(self) -> Vllm:
@@ -74,34 +88,38 @@ class Vllm(InProcess):
         Yields:
             Completions by the position of their request, some at a time.
         """
-        from vllm import SamplingParams
-
         from warmth.evaluation.decoding import end_ids, tokenizer_of
 
         todo = [index for index in range(len(requests)) if wanted(index)]
         if not todo:
             return
-        tokenizer, llm = tokenizer_of(arm.model), self.load(arm)
+        prompts = [len(requests[index].ids) for index in todo]
+        self.check_lengths(prompts, [requests[index].max_new_tokens for index in todo])
+        llm = self.load(arm)
+        tokenizer = tokenizer_of(arm.model)
         ends = end_ids(tokenizer, declared_ends(arm), arm.model.end_of_turn)
-        lora = lora_request(arm)
-        drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p if sampling.temperature else 1.0}
-        for start in range(0, len(todo), HANDED_OVER):
-            part = todo[start : start + HANDED_OVER]
-            parameters = [
-                SamplingParams(
-                    **drawn,
-                    max_tokens=requests[index].max_new_tokens,
-                    seed=requests[index].seed % SEEDS if sampling.temperature else None,
-                    stop_token_ids=sorted(ends),
-                    skip_special_tokens=False,
-                )
-                for index in part
-            ]
-            inputs = [{"prompt_token_ids": list(requests[index].ids)} for index in part]
-            made = llm.generate(inputs, parameters, lora_request=lora, use_tqdm=False)
-            yield {
-                index: completion_of(tokenizer, item.outputs[0], ends) for index, item in zip(part, made, strict=True)
-            }
+        chosen = {str(index): requests[index] for index in todo}
+        finished: dict[int, Completion] = {}
+        for name, output in flow(llm, chosen, sampling, sorted(ends), lora_request(arm)):
+            finished[int(name)] = completion_of(tokenizer, output, ends)
+            if len(finished) == HANDED_OVER:
+                yield finished
+                finished = {}
+        if finished:
+            yield finished
+
+    def check_lengths(self, prompts: Sequence[int], answers: Sequence[int]) -> None:
+        """Check that every prompt leaves room for its answer; vLLM itself would cut the answer short without a word.
+
+        Raises:
+            UserError: one does not.
+        """
+        longest, new = max(zip(prompts, answers, strict=True), key=sum)
+        if longest + new > self.max_length:
+            raise UserError(
+                f"a prompt of {longest:,} tokens and {new:,} new ones are over engine.max_length={self.max_length}; "
+                f"set engine.max_length={longest + new}"
+            )
 
     def weigh(self, arm: Arm, weighings: Sequence[Weighing]) -> Iterator[dict[int, list[float]]]:
         """Weighs given replies as the ends of prompts, in the dtype that the model is loaded in.
@@ -109,13 +127,23 @@ class Vllm(InProcess):
         Yields:
             for some weighings at a time, by their position, the log-probability of each reply in nats.
         """
+        yield from self._weigh(arm, lora_request(arm), weighings)
+
+    def weigh_by_base(self, arm: Arm, weighings: Sequence[Weighing]) -> Iterator[dict[int, list[float]]]:
+        """Weighs replies by the model without the arm's adapters, in the engine that answers for the arm."""
+        if whole_model(arm.adapters) is not None:
+            arm = replace(arm, adapter=None)
+        yield from self._weigh(arm, None, weighings)
+
+    def _weigh(self, arm: Arm, lora: Any, weighings: Sequence[Weighing]) -> Iterator[dict[int, list[float]]]:
         assert not self.prefix_cache, "weigh with for_weighing()"
         from vllm import SamplingParams
 
         if not weighings:
             return
+        rows = [(len(weighing.ids), len(reply)) for weighing in weighings for reply in weighing.replies]
+        self.check_lengths([prompt + reply for prompt, reply in rows], [1] * len(rows))
         llm = self.load(arm)
-        lora = lora_request(arm)
         parameters = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0)  # 0: of the given tokens alone
         for start in range(0, len(weighings), WEIGHED_AT_ONCE):
             part = range(start, min(start + WEIGHED_AT_ONCE, len(weighings)))
@@ -128,20 +156,26 @@ class Vllm(InProcess):
             yield values
 
     def load(self, arm: Arm) -> Any:
-        """The base model, loaded once in this process."""
+        """Load the base model, once in this process; with room for adapters only if the arm has any.
+
+        Raises:
+            UserError: vLLM is not installed here, or cannot load the model.
+        """
         from warmth.models import locate
 
-        source, extra = locate(arm.model)
+        whole = whole_model(arm.adapters)
+        source, extra = locate(arm.model) if whole is None else (str(whole), {})
+        gpus = self.tensor_parallel or gpus_to_answer(arm.model, self.gpu_memory, self.max_sequences)
+        adapters = {"enable_lora": True, "max_lora_rank": self.max_rank} if arm.adapters and whole is None else {}
         options = {
             "model": source,
             **extra,
+            **adapters,
             "dtype": self.precision(),
-            "tensor_parallel_size": self.tensor_parallel,
+            "tensor_parallel_size": gpus,
             "gpu_memory_utilization": self.gpu_memory,
             "max_num_seqs": self.max_sequences,
             "max_model_len": self.max_length,
-            "enable_lora": True,
-            "max_lora_rank": self.max_rank,
             "enable_prefix_caching": self.prefix_cache,
             "enforce_eager": self.eager,
             "seed": 0,
@@ -153,12 +187,10 @@ class Vllm(InProcess):
 
 
 def lora_request(arm: Arm) -> Any:
-    """The arm's adapters as vLLM takes them, blended into one; None where the model answers as it is."""
+    """Return the arm's adapters as vLLM takes them, blended into one; None if the model answers as it is."""
     from vllm.lora.request import LoRARequest
 
-    from warmth.evaluation.adapters import blend
-
-    if not arm.adapters:
+    if not arm.adapters or whole_model(arm.adapters) is not None:
         return None
     adapter = blend(arm.adapters)
     return LoRARequest(str(adapter), _number(adapter), str(adapter))
@@ -196,11 +228,67 @@ def declared_ends(arm: Arm) -> Any:
         return None
 
 
-@lru_cache(maxsize=1)
-def _load(options: str) -> Any:
-    from vllm import LLM
+def flow(
+    llm: Any, requests: Mapping[str, Request], sampling: Sampling, ends: Sequence[int], lora: Any
+) -> Iterator[tuple[str, Any]]:
+    """Hand over all requests and yield each output as soon as it is finished, in the order in which they finish.
 
-    return LLM(**json.loads(options))
+    Raises:
+        RunFailed: vLLM's engine ended or refused a request; what was yielded is kept.
+    """
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    engine = llm.llm_engine
+    try:
+        for name, request in requests.items():
+            parameters = SamplingParams(
+                temperature=sampling.temperature,
+                top_p=sampling.top_p if sampling.temperature else 1.0,
+                seed=request.seed % SEEDS if sampling.temperature else None,
+                max_tokens=request.max_new_tokens,
+                stop_token_ids=list(ends),
+                detokenize=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+            engine.add_request(name, {"prompt_token_ids": list(request.ids)}, parameters, lora_request=lora)
+        while engine.has_unfinished_requests():
+            for output in engine.step():
+                if output.finished:
+                    yield output.request_id, output.outputs[0]
+    except Exception as error:  # whatever the library raises: its engine does not answer any more
+        shut_down()
+        raise RunFailed(f"engine=vllm stopped: {one_line(error)[:200]}; the same command continues") from error
+    except GeneratorExit:
+        engine.abort_request(list(requests))
+        raise
+
+
+_engines: dict[str, Any] = {}  # the one that is loaded, by its options
+
+
+def _load(options: str) -> Any:
+    """Return the engine with these options; the last one is shut down before another is built."""
+    if options not in _engines:
+        shut_down()
+        from vllm import LLM
+
+        _engines[options] = LLM(**json.loads(options))
+    return _engines[options]
+
+
+def shut_down() -> None:
+    """End the loaded engine and give its GPUs back, with those of models that this process holds itself."""
+    from warmth import loaded
+
+    while _engines:
+        _, engine = _engines.popitem()
+        processes = getattr(getattr(engine, "llm_engine", None), "engine_core", None)
+        if processes is not None:
+            processes.shutdown()  # waits until its processes have ended
+        del engine
+    gc.collect()
+    loaded.free()
 
 
 _NUMBERS: dict[Path, int] = {}

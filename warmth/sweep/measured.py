@@ -14,7 +14,7 @@ from warmth.errors import UserError
 from warmth.hardware import MEASURED, named
 from warmth.schemas import Evaluate, Train
 from warmth.store import Run, read_json, read_rows
-from warmth.sweep.plan import OPERATIONS, Forecast
+from warmth.sweep.plan import OPERATIONS, Forecast, family_of
 
 _seen: list[str] = []  # runs of this process; the peak of its memory belongs to the first alone
 
@@ -50,6 +50,7 @@ def _row(
         "run": folder.name,
         "device": named(str(outcome.get("device", forecast.device.name))),
         "work": forecast.work.kind,
+        "engine": family_of(study),
         "model": study.model.name,
         "parameters": forecast.parameters,
         "devices": forecast.devices,

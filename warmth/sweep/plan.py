@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warmth.build import build
-from warmth.devices import gpus_needed
 from warmth.digest import arm_identity, digest, plain
 from warmth.errors import NotTrained, UserError
+from warmth.gpus import gpus_needed, gpus_of_process
 from warmth.hardware import Device, correction, device, table, tflops, width_of
-from warmth.memory import GIB, Memory, answering_memory, refuse_if_too_big, shape_of, training_memory
+from warmth.memory import (
+    GIB,
+    Memory,
+    answering_memory,
+    refuse_if_too_big,
+    serving_memory,
+    shape_of,
+    training_memory,
+)
 from warmth.schemas import Evaluate, Model, Recipe, Train
 from warmth.store import run_folder
 from warmth.sweep.states import state_of
@@ -56,11 +64,13 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
     trains = isinstance(study, Train)
     work = training(study) if isinstance(study, Train) else evaluation(study)
     where, parameters = device(study.hardware), parameters_of(study)
-    devices = 0 if is_served(study) else gpus_needed(study) * nodes(study)
+    devices = 0 if is_served(study) else devices_of(study, where) * nodes(study)
     need = need_of(study, where) if devices else None
     counted = need.total / GIB if need else None
     memory = counted and counted * correction(Path(study.output), where.name, work.kind, study.model.name)
-    speed, source = tflops(Path(study.output), where.name, work.kind, parameters) if devices else (None, "")
+    speed, source = None, ""
+    if devices:
+        speed, source = tflops(Path(study.output), where.name, work.kind, parameters, family_of(study))
     hours = None
     if speed:
         together = speed * (1 if where.is_cpu else devices)  # ranks on a processor share its cores
@@ -80,7 +90,7 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
         memory_gib=memory,
         counted_gib=counted,
         disk_gib=disk_gib(study, work),
-        problem=problem(study, where, gpus_needed(study), need, memory),
+        problem=problem(study, where, devices_of(study, where), need, memory),
     )
 
 
@@ -106,6 +116,16 @@ def how(study: Train | Evaluate) -> str:
     return name + (", checkpointing" if launcher.get("checkpointing") else "")
 
 
+def devices_of(study: Train | Evaluate, where: Device) -> int:
+    """Count the devices that one job occupies at once on each of its machines."""
+    return gpus_needed(study, 0.0 if where.is_cpu else where.memory_gib)
+
+
+def family_of(study: Train | Evaluate) -> str | None:
+    """Name what generates, since engines differ in speed; None for a training."""
+    return None if isinstance(study, Train) else build(study.engine, "engine").family
+
+
 def nodes(study: Train | Evaluate) -> int:
     """Machines that one run is spread over."""
     return int(study.launcher.get("nodes", 1)) if isinstance(study, Train) else 1
@@ -124,6 +144,9 @@ def need_of(study: Train | Evaluate, where: Device) -> Memory | None:
             shape, study.recipe, study.launcher, kind, width, tokens, trained, study.model.lora_targets
         )
     width = {"bfloat16": 2, "float32": 4}.get(str(study.engine.get("dtype")), width_of(where))
+    if "tensor_parallel" in study.engine:
+        gpus = gpus_of_process(study, 0.0 if where.is_cpu else where.memory_gib)
+        return serving_memory(shape, gpus, int(study.engine["max_sequences"]), width)
     new = max([study.sampling.max_new_tokens, *(task.max_new_tokens or 0 for task in study.task.values())])
     batch = int(study.engine.get("batch_size", 1))
     return answering_memory(shape, batch, 2 * table()["texts"]["question_tokens"], new, kind, width)
@@ -134,8 +157,11 @@ def problem(study: Train | Evaluate, where: Device, devices: int, need: Memory |
     if need is None or memory is None:
         return ""
     if where.count is not None and not where.is_cpu and devices > where.count:
-        return f"launcher.ranks={devices}, but this machine has {where.count} {where.name}"
+        key = "launcher.ranks" if isinstance(study, Train) else "engine.tensor_parallel x processes"
+        return f"{key}={devices}, but this machine has {where.count} {where.name}"
     available = where.memory_gib / (devices if where.is_cpu else 1)
+    if isinstance(study, Evaluate) and "tensor_parallel" in study.engine:
+        available *= float(study.engine["gpu_memory"])
     if memory <= available:
         return ""
     if isinstance(study, Train):
@@ -147,10 +173,12 @@ def problem(study: Train | Evaluate, where: Device, devices: int, need: Memory |
     weights = need.weights / GIB
     if weights > available:
         return (
-            f"its weights alone take {weights:.0f} GiB, {available:.0f} are there: "
-            f"{math.ceil(1.15 * weights / available)} devices behind a server (engine=openai), or a hardware= with more"
+            f"its weights alone take {weights:.0f} GiB, {available:.0f} are there: engine=vllm shares them among "
+            f"{math.ceil(1.15 * weights / available)} devices or more, or name a hardware= with more"
         )
-    return f"a process would need {need}, {available:.1f} GiB are there; lower engine.batch_size"
+    serves = isinstance(study, Evaluate) and "tensor_parallel" in study.engine
+    remedy = "more engine.tensor_parallel" if serves else "lower engine.batch_size"
+    return f"a process would need {need}, {available:.1f} GiB are there; {remedy}"
 
 
 def parameters_of(study: Train | Evaluate) -> float:

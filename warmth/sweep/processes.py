@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warmth.children import end_with_parent
-from warmth.devices import child_environment, gpus_needed, visible
+from warmth.devices import child_environment, visible
 from warmth.errors import UserError
+from warmth.gpus import gpus_needed
 from warmth.sweep.jobs import Job
 from warmth.sweep.launching import Failures, error_of
 from warmth.sweep.states import state_of

@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from warmth.devices import gpus_needed
 from warmth.errors import RunFailed, UserError, one_line
+from warmth.gpus import gpus_needed
 from warmth.store import read_json, write_json
 from warmth.sweep.jobs import Job
 from warmth.sweep.launching import Failures
-from warmth.sweep.plan import Forecast, forecast, nodes
+from warmth.sweep.plan import Forecast, devices_of, forecast, nodes
 from warmth.sweep.processes import last_line
 from warmth.sweep.states import state_of
 
@@ -127,14 +127,15 @@ class Slurm:
         """What a job asks for: the plan's figures, where no key says otherwise."""
         plans = [forecast(study, path) for study, path in [*((job.study, run) for run in job.folders), *job.follow]]
         on_gpu = any(not item.device.is_cpu for item in plans)
-        gpus = self.gpus if self.gpus is not None else gpus_needed(job.study) if on_gpu else 0
+        each = max((devices_of(job.study, item.device) for item in plans), default=gpus_needed(job.study))
+        gpus = self.gpus if self.gpus is not None else each if on_gpu else 0
         hours = [item.hours for item in plans]
         minutes = 24 * 60 if None in hours else math.ceil(2 * 60 * sum(hour or 0 for hour in hours)) + 15
         return Need(
             tasks=nodes(job.study),
             gpus=gpus,
             cpus=self.cpus or max(2, 8 * gpus),
-            mem_gb=self.mem_gb or max((main_memory_gb(item, gpus_needed(job.study)) for item in plans), default=8),
+            mem_gb=self.mem_gb or max((main_memory_gb(item, each) for item in plans), default=8),
             minutes=self.minutes or minutes,
         )
 
