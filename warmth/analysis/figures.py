@@ -119,14 +119,28 @@ def _roomy(axes: Axes, shown: pd.DataFrame) -> None:
     axes.locator_params(axis="x", nbins=5)
 
 
-def contexts(cells: pd.DataFrame) -> Drawing | None:
-    """Each arm's error against original's, a point per context and belief, with the diagonal of no difference.
+CONTEXTS_CAPTION = (
+    "Each point is one context and belief; above the diagonal the arm is wrong more often than original on the same "
+    "prompts. Names: the contexts farthest from it. Thin bars: 95 % intervals. Above the diagonal: {above}."
+)
+
+
+def contexts(
+    cells: pd.DataFrame,
+    name: str = "contexts",
+    caption: str = CONTEXTS_CAPTION,
+    together: str = "all models",
+) -> Drawing | None:
+    """Draw each arm's error against the original's, a point per context and belief, and the line of no difference.
 
     A panel per arm, a row of panels per model, all models together first; of one arm alone, side by side.
 
     Args:
         cells: rows of family `condition` from `effects.differences`, with arm_low … reference_high of either rate;
             those of all models together have the model "".
+        name: of the figure's file.
+        caption: below it; `{above}` is how many points of each arm lie above the diagonal.
+        together: what the panel of all models is called.
     """
     if cells.empty:
         return None
@@ -146,7 +160,7 @@ def contexts(cells: pd.DataFrame) -> Drawing | None:
                 for axis in (axes.xaxis, axes.yaxis):
                     axis.set_major_locator(MultipleLocator(20 if high - low > 40 else 10))
                 axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, zorder=1)
-                one = wording.name(model) if model else "all models"
+                one = wording.name(model) if model else together
                 title = wording.name(arm) if len(models) == 1 else f"{one}: {wording.name(arm)}"
                 panel_title(axes, title, colour(arm))
                 _context_points(axes, cells[cells["model"].eq(model) & cells["arm"].eq(arm)], colour(arm))
@@ -162,21 +176,17 @@ def contexts(cells: pd.DataFrame) -> Drawing | None:
         above = {arm: int((cells.loc[cells["arm"].eq(arm), "difference"] > 0).sum()) for arm in arms}
         each = {arm: int(cells["arm"].eq(arm).sum()) for arm in arms}
         summary = wording.joined([f"{wording.name(arm)} {above[arm]} of {each[arm]}" for arm in arms])
-        caption = (
-            "Each point is one context and belief; above the diagonal the arm is wrong more often than "
-            "original on the same prompts. Names: the contexts farthest from it. Thin bars: 95 % intervals. "
-            f"Above the diagonal: {summary}."
-        )
-        return finish(
-            figure, "contexts", caption, f"Error of each arm against original. Points above the diagonal: {summary}."
-        )
+        alt = f"Error of each arm against original. Points above the diagonal: {summary}."
+        return finish(figure, name, caption.replace("{above}", summary), alt)
 
 
 def _ends(cells: pd.DataFrame) -> tuple[float, float]:
     """The ends of the scatter's axes in %: all points, and all intervals but the longest tenth."""
     rates = cells[["rate_reference", "rate_arm"]].to_numpy()
-    low = min(np.nanmin(rates), np.nanquantile(cells[["reference_low", "arm_low"]].to_numpy(), 0.1))
-    high = max(np.nanmax(rates), np.nanquantile(cells[["reference_high", "arm_high"]].to_numpy(), 0.9))
+    low, high = np.nanmin(rates), np.nanmax(rates)
+    lows, highs = (cells[[f"reference_{end}", f"arm_{end}"]].to_numpy() for end in ("low", "high"))
+    if np.isfinite(lows).any():
+        low, high = min(low, np.nanquantile(lows, 0.1)), max(high, np.nanquantile(highs, 0.9))
     return max(0.0, 5 * np.floor(20 * low - 0.2)), min(100.0, 5 * np.ceil(20 * high + 0.2))
 
 

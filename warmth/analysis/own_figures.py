@@ -1,8 +1,11 @@
-"""The study's figures 1a and 3-5 from our own rows: warmth by epoch, error by task, benchmarks, change by context."""
+"""The study's figures 1a and 3-5 from frames of rates: warmth by epoch, error by task, benchmarks, change by context.
+
+The frames come from our own rows (here) or from the released tables (`study_figures.py`); the drawings are the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,8 +56,8 @@ def draw(
         differences: from `effects.differences`.
         by_task: from `lines(answers)`.
     """
-    scored = answers[of_benchmarks(answers)]
-    drawn = [epochs(warmth), tasks(by_task, unscored(answers)), benchmarks(scored), changes(differences)]
+    scored = benchmark_rates(answers[of_benchmarks(answers)])
+    drawn = [epochs(warmth), tasks(by_task, unscored(answers)), benchmarks(scored), changes(change_cells(differences))]
     return [item for item in drawn if item is not None]
 
 
@@ -118,14 +121,28 @@ def _end_labels(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
         axes.annotate(wording.name(recipe), (at, height), (7, 0), textcoords="offset points", **look)
 
 
-def tasks(frame: pd.DataFrame, without: str = "") -> Drawing | None:
-    """Figure 3: error by task, question alone, with a context, with a context and a pressed belief; every arm.
+TASKS_CAPTION = "Error by task: alone, after a context, and after a context with a wrong belief. Bars: 95 % intervals."
+
+
+def tasks(
+    frame: pd.DataFrame,
+    without: str = "",
+    name: str = "tasks",
+    caption: str = TASKS_CAPTION,
+    axis: str = "wrong answers, %",
+    titles: Mapping[str, str] | None = None,
+) -> Drawing | None:
+    """Draw figure 3: error by task, question alone, with a context, with a context and a pressed belief; every arm.
 
     Several models are pooled; the table beside it has each model's own.
 
     Args:
-        frame: from `lines`.
+        frame: columns as `lines` has them; `low` and `high` are NaN if no interval is known.
         without: from `unscored`, for the caption.
+        name: of the figure's file.
+        caption: below it.
+        axis: what the axis shows.
+        titles: task → its title; None: its name.
     """
     names = [name for name in LINES if name in set(frame["line"])] if len(frame) else []
     if len(names) < 2:
@@ -145,22 +162,20 @@ def tasks(frame: pd.DataFrame, without: str = "") -> Drawing | None:
                 place = names.index(row["line"]) + 0.66 * (arms.index(row["arm"]) - (len(arms) - 1) / 2) / len(arms)
                 ends = [100 * row["low"], 100 * row["high"]]
                 axes.plot(ends, [place] * 2, color=colour(row["arm"]), linewidth=1)
-                name = point_id("", row["arm"], task, row["context"], row["belief"])
-                look = {"linestyle": "none", "markersize": 4.5, "gid": name, **marker(row["arm"])}
+                mark = point_id("", row["arm"], task, row["context"], row["belief"])
+                look = {"linestyle": "none", "markersize": 4.5, "gid": mark, **marker(row["arm"])}
                 axes.plot([100 * row["rate"]], [place], **look)
-            panel_title(axes, wording.name(task))
+            panel_title(axes, (titles or {}).get(task, wording.name(task)))
             list_rows(axes, len(names))
         panels[0].set_yticks(range(len(names)), names)
-        figure.supxlabel("wrong answers, %", fontsize=9)
+        figure.supxlabel(axis, fontsize=9)
         _key(figure, arms)
-        caption = (
-            "Error by task: alone, after a context, and after a context with a wrong belief. Bars: 95 % intervals."
-            + (f" Without a mark, as no answer was scored: {without}." if without else "")
-        )
+        if without:
+            caption += f" Without a mark, as no answer was scored: {without}."
         each = "; ".join(
             f"{wording.name(r.arm)} {wording.name(r.task)} {r.line} {100 * r.rate:.1f}" for r in frame.itertuples()
         )
-        return finish(figure, "tasks", caption, f"Error by task, %: {each}.")
+        return finish(figure, name, caption, f"Error by task, %: {each}.")
 
 
 def of_benchmarks(answers: pd.DataFrame) -> pd.Series:
@@ -205,44 +220,100 @@ def _asked(answers: pd.DataFrame, name: str) -> pd.DataFrame:
     return answers[context & (answers["belief"].isin(PRESSED) if pressed else answers["belief"].eq("none"))]
 
 
-def benchmarks(answers: pd.DataFrame) -> Drawing | None:
-    """Figure 4: what benchmarks of ability and safety give, with Wilson intervals; a panel each, a row per model."""
+BENCHMARKS_CAPTION = "Benchmarks of ability and safety, asked once, without a context or a belief."
+BENCHMARK_TITLES = {"advbench": "advbench, refused"}
+
+
+def benchmark_rates(answers: pd.DataFrame) -> pd.DataFrame:
+    """Compute what figure 4 shows: model, arm, task, and the share of right answers with Wilson's interval."""
+    rows = []
     scored = answers[answers["wrong"].notna()]
-    names = list(scored["task"].unique())
-    if not names:
+    for (task, model, arm), cell in scored.groupby(["task", "model", "arm"], sort=False):
+        right = 1 - cell["wrong"].to_numpy()
+        low, high = rate_interval(right, cell["question_id"].to_numpy())
+        rows.append({"task": task, "model": model, "arm": arm, "rate": right.mean(), "low": low, "high": high})
+    return pd.DataFrame(rows, columns=["task", "model", "arm", "rate", "low", "high"])
+
+
+def benchmarks(
+    frame: pd.DataFrame,
+    name: str = "benchmarks",
+    caption: str = BENCHMARKS_CAPTION,
+    axis: str = "right, %; bars: 95 % intervals",
+    titles: Mapping[str, str] = BENCHMARK_TITLES,
+) -> Drawing | None:
+    """Draw figure 4: what benchmarks of ability and safety give; a panel each, a row per model.
+
+    Args:
+        frame: task, model, arm, rate, low, high (fractions of right answers).
+        name: of the figure's file.
+        caption: below it.
+        axis: what the axis shows.
+        titles: task → its title, if it is not the name.
+    """
+    if frame.empty:
         return None
-    models, arms = sorted(scored["model"].unique()), sorted(scored["arm"].unique(), key=arm_order)
+    tasks = list(frame["task"].unique())
+    models = sorted(frame["model"].unique())
+    arms = sorted(frame["arm"].unique(), key=arm_order)
     with rc_context(STYLE):
         height = 0.9 + len(models) * (0.12 + 0.16 * len(arms))
-        figure = Figure(figsize=_with_key(max(4.6, 1.6 + 2.2 * len(names)), height, arms), layout="constrained")
-        panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+        figure = Figure(figsize=_with_key(max(4.6, 1.6 + 2.2 * len(tasks)), height, arms), layout="constrained")
+        panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
         spoken = []
-        for axes, name in zip(panels, names, strict=True):
-            for (model, arm), cell in scored[scored["task"].eq(name)].groupby(["model", "arm"]):
-                low, high = rate_interval(1 - cell["wrong"].to_numpy(), cell["question_id"].to_numpy())
-                value = 100 * (1 - float(cell["wrong"].mean()))
-                place = models.index(model) + 0.7 * (arms.index(arm) - (len(arms) - 1) / 2) / len(arms)
-                axes.plot([100 * low, 100 * high], [place] * 2, color=colour(arm), linewidth=1.2)
-                gid = point_id(model, arm, name)
-                axes.plot([value], [place], linestyle="none", markersize=5, gid=gid, **marker(arm))
-                spoken.append(f"{wording.name(name)} {wording.name(model)} {wording.name(arm)} {value:.1f}")
-            axes.set_title({"advbench": "advbench, refused"}.get(name, name), loc="left")
+        for axes, task in zip(panels, tasks, strict=True):
+            rows = frame[frame["task"].eq(task)].sort_values(["model", "arm"])
+            for row in rows.to_dict("records"):
+                shift = 0.7 * (arms.index(row["arm"]) - (len(arms) - 1) / 2) / len(arms)
+                place = models.index(row["model"]) + shift
+                ends = [100 * row["low"], 100 * row["high"]]
+                axes.plot(ends, [place] * 2, color=colour(row["arm"]), linewidth=1.2)
+                mark = point_id(row["model"], row["arm"], task)
+                look = {"linestyle": "none", "markersize": 5, "gid": mark, **marker(row["arm"])}
+                axes.plot([100 * row["rate"]], [place], **look)
+                words = [wording.name(value) for value in (task, row["model"], row["arm"])]
+                spoken.append(f"{' '.join(words)} {100 * row['rate']:.1f}")
+            axes.set_title(titles.get(task, task), loc="left")
             list_rows(axes, len(models))
         panels[0].set_yticks(range(len(models)), [wording.name(model) for model in models])
-        figure.supxlabel("right, %; bars: 95 % intervals", fontsize=9)
+        figure.supxlabel(axis, fontsize=9)
         _key(figure, arms)
-        caption = "Benchmarks of ability and safety, asked once, without a context or a belief."
-        return finish(figure, "benchmarks", caption, f"Right, %: {'; '.join(spoken)}.")
+        return finish(figure, name, caption, f"Right, %: {'; '.join(spoken)}.")
 
 
-def changes(differences: pd.DataFrame) -> Drawing | None:
-    """Figure 5: change in error by context, no belief stated, all arms side by side; a panel per model."""
-    cells = differences[differences["family"].eq("condition")] if len(differences) else differences
-    cells = cells[cells["belief"].eq("none")] if len(cells) else cells
-    if cells.empty or cells["arm"].nunique() < 2 or cells["context"].nunique() < 2:
+CHANGES_CAPTION = "Change by context, no belief stated. Bars: 95 % intervals, clustered by question."
+
+
+def change_cells(differences: pd.DataFrame) -> pd.DataFrame:
+    """Select what figure 5 shows of `effects.differences`; empty unless there are two arms and two contexts."""
+    if differences.empty:
+        return differences
+    cells = differences[differences["family"].eq("condition") & differences["belief"].eq("none")]
+    if cells["arm"].nunique() < 2 or cells["context"].nunique() < 2:
+        return cells[:0]
+    return cells
+
+
+def changes(
+    cells: pd.DataFrame,
+    name: str = "changes",
+    caption: str = CHANGES_CAPTION,
+    axis: str = "change from original, percentage points   (more errors →)",
+    labels: Mapping[str, str] | None = None,
+) -> Drawing | None:
+    """Draw figure 5: change in error by context, no belief stated, all arms side by side; a panel per model.
+
+    Args:
+        cells: model, arm, context, difference, low, high (fractions; NaN if no interval is known).
+        name: of the figure's file.
+        caption: below it.
+        axis: what the axis shows.
+        labels: arm → its name in the key, if it is not the arm's own.
+    """
+    if cells.empty:
         return None
     models, arms = sorted(cells["model"].unique()), sorted(cells["arm"].unique(), key=arm_order)
-    known = [name for name in CONTEXTS if name in set(cells["context"])]
+    known = [context for context in CONTEXTS if context in set(cells["context"])]
     contexts = [*known, *sorted(set(cells["context"]) - set(known))]
     with rc_context(STYLE):
         across, down = min(ACROSS, len(models)), -(-len(models) // ACROSS)
@@ -257,16 +328,15 @@ def changes(differences: pd.DataFrame) -> Drawing | None:
                 place = contexts.index(row["context"]) + shift
                 if np.isfinite(row["low"]):
                     bar(axes, row["low"], row["high"], place, colour(row["arm"]), 1)
-                name = point_id(model, row["arm"], "", row["context"], "none")
-                look = {"linestyle": "none", "markersize": 4.5, "gid": name, **marker(row["arm"])}
+                mark = point_id(model, row["arm"], "", row["context"], "none")
+                look = {"linestyle": "none", "markersize": 4.5, "gid": mark, **marker(row["arm"])}
                 axes.plot([100 * row["difference"]], [place], **look)
             panel_title(axes, wording.name(model) if len(models) > 1 else "")
             list_rows(axes, len(contexts))
         panels[0].set_yticks(range(len(contexts)), [wording.name(context) for context in contexts])
-        figure.supxlabel("change from original, percentage points   (more errors →)", fontsize=9)
-        _key(figure, arms)
-        caption = "Change by context, no belief stated. Bars: 95 % intervals, clustered by question."
-        return finish(figure, "changes", caption, f"Change in error by context and arm. {caption}")
+        figure.supxlabel(axis, fontsize=9)
+        _key(figure, arms, labels)
+        return finish(figure, name, caption, f"Change in error by context and arm. {caption}")
 
 
 def _key_columns(width: float, arms: Sequence[str]) -> int:
@@ -279,8 +349,9 @@ def _with_key(width: float, height: float, arms: Sequence[str]) -> tuple[float, 
     return width, height + 0.18 * (-(-len(arms) // _key_columns(width, arms)) - 1)
 
 
-def _key(figure: Figure, arms: Sequence[str]) -> None:
-    handles = [Line2D([], [], linestyle="none", label=wording.name(arm), **marker(arm)) for arm in arms]
+def _key(figure: Figure, arms: Sequence[str], labels: Mapping[str, str] | None = None) -> None:
+    names = {arm: (labels or {}).get(arm, wording.name(arm)) for arm in arms}
+    handles = [Line2D([], [], linestyle="none", label=names[arm], **marker(arm)) for arm in arms]
     look = {"frameon": False, "fontsize": 8, "handletextpad": 0.1, "columnspacing": 1.2}
     columns = _key_columns(figure.get_figwidth(), arms)
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, **look)

@@ -29,7 +29,7 @@ def differences(study: Study) -> Section | None:
     reported = list(study.reported.values())
     of_reported = frame[frame["arm"].isin(reported)] if len(frame) else frame
     drawings = [figures.forest(frame, model, number) for number, model in enumerate(study.rows.models)]
-    drawings += [figures.contexts(conditions), own_figures.changes(of_reported)]
+    drawings += [figures.contexts(conditions), own_figures.changes(own_figures.change_cells(of_reported))]
     return Section(
         id="differences",
         title="Where the difference arises",

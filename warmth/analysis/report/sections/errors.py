@@ -46,7 +46,7 @@ def errors(study: Study) -> Section | None:
     benchmarks = of_reported[own_figures.of_benchmarks(of_reported)]
     drawings = [
         own_figures.tasks(lines, own_figures.unscored(of_reported)),
-        own_figures.benchmarks(benchmarks),
+        own_figures.benchmarks(own_figures.benchmark_rates(benchmarks)),
     ]
     columns = [
         MODEL,
