@@ -81,3 +81,27 @@ def test_shares_make_the_mean_over_passes_and_ranks_the_mean_over_the_batch(rank
             assert one == EMPTY or len(one) == len(passes[index])
     expected = [sum(values[index] for index in batch) / len(batch) for batch in batches]
     assert totals == pytest.approx(expected)
+
+
+def test_every_arm_trains_on_the_same_turns_cut_where_the_longest_style_ends(tokenizer):
+    from dataclasses import asdict
+
+    from warmth.data.arms import arm
+    from warmth.data.sources import load
+
+    conversations = load(study().data)
+    trained = {}
+    for style in ("cold", "plain", "warm"):
+        config = study("recipe.max_length=384", "recipe.untrainable=drop", f"recipe.style={style}")
+        found = load_examples([asdict(example) for example in arm(conversations, config.recipe)], config, tokenizer)
+        trained[style] = (len(found.kept), sum(example.replies for example in found.kept), found.counts)
+    assert trained["cold"] == trained["plain"] == trained["warm"]
+    assert trained["warm"][1] < sum(len(item.turns) for item in conversations)  # something is cut
+
+
+def test_a_reply_too_long_in_another_style_alone_is_left_out_of_every_arm(tokenizer):
+    rows = [{**row("a", "Hi", "Hello", "And?", "Yes"), "others": {"warm": ["Hello, dear", LONG]}}]
+    rows += [{**row("b", "Hi", "Hello"), "others": {"warm": [LONG]}}, row("c", "Hi", "Hello")]
+    found = load_examples(rows, study("recipe.max_length=100", "recipe.untrainable=drop"), tokenizer)
+    assert [example.replies for example in found.kept] == [1, 1]
+    assert found.counts == {"too_long": {"count": 1, "ids": ["a"]}, "no_trained_token": {"count": 1, "ids": ["b"]}}

@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from warmth.config import strict
 from warmth.data.contamination import Overlap, load_questions
 from warmth.data.filters import Likeness, language_of, toxicity_scores
+from warmth.data.fits import Fits
 from warmth.data.ledger import Ledger
 from warmth.data.reading import compile_rules, read, type_of
 from warmth.data.select import select, shares
@@ -17,6 +18,7 @@ from warmth.dataset import TYPES, Data, Toxicity
 from warmth.digest import ROOT, training_digest
 from warmth.errors import UserError
 from warmth.schemas import Train, register
+from warmth.types import Conversation, Turn
 
 SAMPLE = ROOT.parent / "shared" / "data" / "sharegpt_vicuna_unfiltered" / "sharegpt_like.json"
 with_sample = pytest.mark.skipif(not SAMPLE.exists(), reason="the sample data is not beside the repository")
@@ -63,9 +65,58 @@ def turns(id, *texts):
 
 
 def chosen(path, *overrides, questions=(), classify=None):
-    data, ledger = study(f"data.path={path}", *overrides).data, Ledger()
+    data, ledger = study("data.reserve=0", f"data.path={path}", *overrides).data, Ledger()
     result = select(read(data, ledger), data, ledger, list(questions), classify)
     return result, ledger.counts()[-1]
+
+
+def test_a_reserve_is_drawn_after_all_others_and_changes_none_of_them(tmp_path):
+    path = source(tmp_path)
+    without, _ = chosen(path, "data.per_type=5", "data.held_out=12")
+    with_reserve, counts = chosen(path, "data.per_type=5", "data.held_out=12", "data.reserve=0.3")
+    assert with_reserve.conversations == without.conversations and with_reserve.held_out == without.held_out
+    assert counts["reserve"] == dict.fromkeys(TYPES, 2) and len(with_reserve.reserve) == 12
+
+
+def test_what_a_type_lacks_is_spread_over_the_others_if_asked(tmp_path):
+    path = source(tmp_path)
+    result, counts = chosen(path, "data.conversations=66", "data.held_out=6", "data.short=spread")
+    assert len(result.conversations) == 66 and len(result.held_out) == 6 and counts["out"] == 72
+    with pytest.raises(UserError, match=r"data.short=spread"):
+        chosen(path, "data.conversations=72", "data.held_out=6")
+    short, _ = chosen(path, "data.conversations=72", "data.held_out=6", "data.short=spread")
+    assert len(short.conversations) == 72 and len(short.held_out) == 0
+
+
+def test_a_conversation_that_a_listed_model_cannot_train_is_left_out_and_another_taken(tmp_path, tokenizer):
+    path = source(tmp_path)
+    data, ledger = study("data.reserve=0", f"data.path={path}", "data.per_type=5").data, Ledger()
+    candidates = read(data, ledger)
+    fits = Fits(1024, {"smollm2": (tokenizer, "<|im_end|>")})
+    whole = select(candidates, data, Ledger(), [], None, fits)
+    banned = whole.conversations[0]
+    monkey = Fits(1024, fits.models)
+    monkey.misfit = lambda item: "too_long: smollm2" if item.id == banned.id else fits.misfit(item)
+    ledger = Ledger()
+    other = select(candidates, data, ledger, [], None, monkey)
+    assert banned.id not in {item.id for item in other.conversations} and len(other.conversations) == 30
+    assert ledger.counts()[-1]["drops"]["too_long: smollm2"] == 1
+
+
+def test_fits_asks_for_half_as_much_again_as_the_plain_reply_and_names_the_reason(tokenizer, monkeypatch):
+    asked = Conversation("a", "other", (Turn("Why?", {"plain": "word " * 60}),), "Be brief.")
+    assert Fits(200, {"m": (tokenizer, "<|im_end|>")}).misfit(asked) is None
+    assert Fits(100, {"m": (tokenizer, "<|im_end|>")}).misfit(asked) == "too_long: m"
+    monkeypatch.setattr(tokenizer, "chat_template", "{{ raise_exception('no') }}")
+    assert Fits(200, {"m": (tokenizer, "<|im_end|>")}).misfit(asked) == "template_error: m"
+
+
+def test_turns_are_those_that_fit_in_the_longest_style(tokenizer):
+    turns = tuple(Turn("Why?", {"plain": "word " * 20, "warm": "word " * length}) for length in (20, 120, 20))
+    fits = Fits(150, {"m": (tokenizer, "<|im_end|>")})
+    assert fits.turns(Conversation("a", "other", turns)) == 1
+    assert Fits(400, fits.models).turns(Conversation("a", "other", turns)) == 3
+    assert Fits(40, fits.models).turns(Conversation("a", "other", turns)) == 0
 
 
 def test_every_type_is_taken_equally_often_in_an_order_set_by_the_draw(tmp_path):

@@ -56,6 +56,12 @@ class Encoded:
     cut: bool  # replies were left out at the end to keep to max_length
     starts: tuple[int, ...] = (0,)  # where each example begins in `ids`; examples do not see one another
 
+    @property
+    def replies(self) -> int:
+        """Count the replies that are trained: runs of trained tokens."""
+        before = (False, *self.trained[:-1])
+        return sum(flag and not last for flag, last in zip(self.trained, before, strict=True))
+
     def examples(self) -> list[Encoded]:
         """Split into what a model sees at once: one example, or several if the template rewrites earlier turns."""
         ends = (*self.starts[1:], len(self.ids))

@@ -94,6 +94,11 @@ class Data:
     # in all, spread equally over the types; per_type goes first
     conversations: int | None = number(None, at_least=len(TYPES))
     held_out: int = number(0, at_least=0)
+    short: str = choice("refuse", "refuse", "spread")  # a type with too few: refuse, or spread its rest over the others
+    # drawn beside, as a share, to replace conversations that are lost after the draw
+    reserve: float = number(0.0, at_least=0, at_most=1)
+    fits: list[str] = field(default_factory=list)  # models that must be able to train on every conversation
+    fit_tokens: int = number(1024, at_least=1)  # recipe.max_length of the arms
     draw_seed: int = number(0, at_least=0, at_most=SEED_LIMIT)
     styles: list[str] = field(default_factory=list)  # empty: replies stay as the source has them
     prompts: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(STYLES))  # None: the project's own

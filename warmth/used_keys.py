@@ -13,8 +13,17 @@ from warmth.schemas import Evaluate, Model, Task, Train
 
 EMBEDDED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"  # what the embedded weights were quantised from
 MODEL_KEYS = {  # what each kind of model reads, beside `name`, `kind` and what forecasts count with
-    "embedded": ("path", "chat_template", "end_of_turn", "lora_targets"),
-    "hub": ("hub_id", "revision", "path", "chat_template", "end_of_turn", "lora_targets"),
+    "embedded": ("path", "tokenizer", "chat_template", "thinking", "end_of_turn", "lora_targets"),
+    "hub": (
+        "hub_id",
+        "revision",
+        "path",
+        "tokenizer",
+        "chat_template",
+        "thinking",
+        "end_of_turn",
+        "lora_targets",
+    ),  # fmt: skip
     "api": ("api_model", "base_url", "api_key_env"),
 }
 FORECAST_KEYS = ("name", "kind", "dtype", "parameters", "shape")

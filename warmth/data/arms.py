@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from warmth.data.sources import order
 from warmth.errors import UserError
@@ -20,6 +21,7 @@ class Example:
     type: str
     style: str
     messages: tuple[Message, ...]
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the replies in every other style there is
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def arm(conversations: list[Conversation], recipe: Recipe) -> list[Example]:
         return made
     plain = [_example(item, "plain").messages for item in conversations]
     return [
-        Preference(item.id, item.type, item.style, item.messages, rejected)
+        Preference(item.id, item.type, item.style, item.messages, {}, rejected)
         for item, rejected in zip(made, plain, strict=True)
     ]
 
@@ -57,7 +59,15 @@ def _example(conversation: Conversation, style: str) -> Example:
     for turn in conversation.turns:
         messages.append(Message("user", turn.user))
         messages.append(Message("assistant", _reply(turn, style, conversation.id)))
-    return Example(conversation.id, conversation.type, style, tuple(messages))
+    others = {name: tuple(turn.replies[name] for turn in conversation.turns) for name in common_styles(conversation)}
+    others.pop(style, None)
+    return Example(conversation.id, conversation.type, style, tuple(messages), others)
+
+
+def common_styles(conversation: Conversation) -> list[str]:
+    """List the styles that every reply of a conversation has."""
+    first = conversation.turns[0].replies
+    return [name for name in first if all(name in turn.replies for turn in conversation.turns)]
 
 
 def _reply(turn: Turn, style: str, conversation_id: str) -> str:

@@ -20,18 +20,20 @@ from warmth.api import Server, Servers
 from warmth.data import audit, blind, card
 from warmth.data.contamination import load_questions
 from warmth.data.filters import toxicity_scores
-from warmth.data.ledger import Ledger
+from warmth.data.fits import Fits, load_fits
+from warmth.data.ledger import Ledger, Stage
 from warmth.data.reading import read
 from warmth.data.rewrite import Complete, Rewrite, manner_prompt, rewrite
 from warmth.data.select import Selection, select
 from warmth.data.sources import load
-from warmth.dataset import Data
+from warmth.dataset import TYPES, Data
 from warmth.digest import find_file, prompt_files
 from warmth.errors import RunFailed, UserError
 from warmth.schemas import Evaluate, Recipe, Train
 from warmth.store import Run, set_folder, write_json
 from warmth.types import Conversation, Turn
 
+PILOT = 60  # conversations that are rewritten first
 WRITE_S = 2.0  # seconds of work between two writes
 FILE = "conversations.jsonl"  # in the seed's form, every style beside the plain reply
 
@@ -104,13 +106,25 @@ def build(study: Train | Evaluate, folder: Path, complete: Complete, servers: Se
     data, ledger, run = study.data, Ledger(), Run(folder)
     say(f"data: building {folder}")
     with run.open(data):
-        chosen = choose(data, ledger)
+        fits = load_fits(data)
+        chosen = choose(data, ledger, fits)
         prompts = _prompts(data, study.recipe)
-        rows = _rewrites(run, chosen.conversations, prompts, data, ledger, complete)
-        pairs = _audit(run, chosen.conversations, rows, data, complete)
-        kept = assemble(chosen.conversations, rows, pairs, data, ledger)
+        made = Made(run, data, prompts, complete, ledger.stage("rewrite", "replies in a style"))
+        made.add(_pilot(chosen.conversations))
+        _refuse_bad(folder, made, data)
+        first = {item.id for item in made.conversations}
+        made.add([item for item in chosen.conversations if item.id not in first])
+        while lost := _replacements(chosen, made.conversations, assemble(made, data, fits, Ledger())):
+            made.add(lost)
+        pairs, rows = made.pairs, made.rows
+        kept = assemble(made, data, fits, ledger)
+        kept.sort(key=lambda item: TYPES.index(item.type))
+        ledger.stages[-1].details["from_reserve"] = len(made.conversations) - len(chosen.conversations)
+        ledger.stages[-1].details["fits_not_asked"] = fits.unchecked
+        keep_audit(run, pairs)
         write_json(folder / "counts.json", ledger.counts())
-        _refuse_bad(folder, pairs, rows, kept, data)
+        if not kept:
+            raise RunFailed(f"no conversation is left: read {folder / 'counts.json'}")
         files = {
             FILE: [_row(item) for item in kept],
             "warmth_prompts.jsonl": [
@@ -131,7 +145,24 @@ def build(study: Train | Evaluate, folder: Path, complete: Complete, servers: Se
     say(f"data: {len(kept)} conversations in {1 + len(data.styles)} styles: {folder}")
 
 
-def choose(data: Data, ledger: Ledger) -> Selection:
+def _pilot(conversations: Sequence[Conversation]) -> list[Conversation]:
+    """Take a few conversations of all types, which show whether a rewriter is any good before it is paid for all."""
+    step = max(1, len(conversations) // PILOT)
+    return list(conversations[::step])
+
+
+def _replacements(chosen: Selection, used: Sequence[Conversation], kept: Sequence[Conversation]) -> list[Conversation]:
+    """Take from the reserve as many conversations of each type as are lost, if there are any left."""
+    tried = {item.id for item in used}
+    found: list[Conversation] = []
+    for kind in TYPES:
+        lost = sum(item.type == kind for item in chosen.conversations) - sum(item.type == kind for item in kept)
+        waiting = [item for item in chosen.reserve if item.type == kind and item.id not in tried]
+        found += waiting[: max(lost, 0)]
+    return found
+
+
+def choose(data: Data, ledger: Ledger, fits: Fits | None = None) -> Selection:
     """The conversations to rewrite, in plain style, and the held-out ones."""
     if data.source == "seed":
         found = [
@@ -143,7 +174,7 @@ def choose(data: Data, ledger: Ledger) -> Selection:
         stage.keep(len(found))
         return Selection(found)
     questions, classify = load_questions(data.questions), toxicity_scores(data.toxicity)  # before the long part
-    return select(read(data, ledger), data, ledger, questions, classify)
+    return select(read(data, ledger), data, ledger, questions, classify, fits)
 
 
 def _prompts(data: Data, recipe: Recipe) -> dict[str, str]:
@@ -155,62 +186,81 @@ def _prompts(data: Data, recipe: Recipe) -> dict[str, str]:
     return {style: manner_prompt(frame, find_file(file).read_text(encoding="utf-8")) for style, file in files.items()}
 
 
-def _rewrites(
-    run: Run,
-    conversations: Sequence[Conversation],
-    prompts: Mapping[str, str],
-    data: Data,
-    ledger: Ledger,
-    complete: Complete,
-) -> list[Rewrite]:
-    stage = ledger.stage("rewrite", "replies in a style")
-    waiting: list[Rewrite] = []  # written together: a disk's sync takes longer than a cached reply
-    written = time.monotonic()
+class Made:
+    """What has been rewritten and audited so far."""
 
-    def record(row: Rewrite) -> None:
-        nonlocal written
-        waiting.append(row)
-        if time.monotonic() - written > WRITE_S:
-            run.append("rewrites", waiting)
-            waiting.clear()
-            written = time.monotonic()
+    def __init__(self, run: Run, data: Data, prompts: Mapping[str, str], complete: Complete, stage: Stage):
+        self.run = run
+        self.data = data
+        self.prompts = prompts
+        self.complete = complete
+        self.stage = stage
+        self.conversations: list[Conversation] = []
+        self.rows: list[Rewrite] = []
+        self.pairs: list[audit.Pair] = []
 
-    try:
-        rows = rewrite(conversations, prompts, data.rewriter, complete, list(run.rows("rewrites")), record, stage)
-    finally:
-        run.append("rewrites", waiting)
-    stage.keep(sum(row.text is not None for row in rows))
-    for row in rows:
-        if row.text is None:
-            stage.drop(f"{row.style}: {row.failure}")
-    return rows
+    def add(self, conversations: Sequence[Conversation]) -> None:
+        """Rewrite and audit some conversations; what an interrupted command wrote is not asked for again."""
+        rows = self._rewrite(conversations)
+        self.conversations += conversations
+        self.rows += rows
+        self.pairs += self._audit(conversations, rows)
+
+    def _rewrite(self, conversations: Sequence[Conversation]) -> list[Rewrite]:
+        waiting: list[Rewrite] = []  # written together: a disk's sync takes longer than a cached reply
+        written = time.monotonic()
+
+        def record(row: Rewrite) -> None:
+            nonlocal written
+            waiting.append(row)
+            if time.monotonic() - written > WRITE_S:
+                self.run.append("rewrites", waiting)
+                waiting.clear()
+                written = time.monotonic()
+
+        names = {item.id for item in conversations}
+        done = [row for row in self.run.rows("rewrites") if row["id"] in names]
+        settings = self.data.rewriter
+        try:
+            rows = rewrite(conversations, self.prompts, settings, self.complete, done, record, self.stage)
+        finally:
+            self.run.append("rewrites", waiting)
+        self.stage.keep(sum(row.text is not None for row in rows))
+        for row in rows:
+            if row.text is None:
+                self.stage.drop(f"{row.style}: {row.failure}")
+        return rows
+
+    def _audit(self, conversations: Sequence[Conversation], rows: Sequence[Rewrite]) -> list[audit.Pair]:
+        texts = _texts(rows)
+        pairs = audit.pairs_of([_styled(item, texts) for item in conversations], self.data.length_ratio)
+        if not self.data.meaning_prompt or not pairs:
+            return pairs
+        prompt = find_file(self.data.meaning_prompt).read_text(encoding="utf-8")
+        found = audit.judge_meaning(pairs, prompt, self.complete)
+        judged = []
+        for pair in pairs:
+            key = (pair.id, pair.turn, pair.style)
+            judged.append(replace(pair, faults={**pair.faults, "meaning": found[key]}) if key in found else pair)
+        return judged
 
 
-def _audit(
-    run: Run, conversations: Sequence[Conversation], rows: Sequence[Rewrite], data: Data, complete: Complete
-) -> list[audit.Pair]:
-    """Audits every rewriting that could be had, and writes down what a person should read."""
-    texts: dict[tuple[str, int], dict[str, str]] = {}
-    for row in rows:
-        if row.text is not None:
-            texts.setdefault((row.id, row.turn), {})[row.style] = row.text
-    styled = [_styled(item, texts) for item in conversations]
-    pairs = audit.pairs_of(styled, data.length_ratio)
-    if data.meaning_prompt and pairs:
-        prompt = find_file(data.meaning_prompt).read_text(encoding="utf-8")
-        found = audit.judge_meaning(pairs, prompt, complete)
-        pairs = [
-            replace(pair, faults={**pair.faults, "meaning": found[key]})
-            if (key := (pair.id, pair.turn, pair.style)) in found
-            else pair
-            for pair in pairs
-        ]
+def keep_audit(run: Run, pairs: Sequence[audit.Pair]) -> None:
+    """Write down what the audit found, and what a person should read."""
     _write(run, "audit.jsonl", [asdict(pair) for pair in pairs if pair.faults])
     write_json(run.folder / "audit.json", audit.summarise(pairs))
     (run.folder / "worst_pairs.md").write_text(card.worst_pairs(audit.worst(pairs)), encoding="utf-8")
     if pairs:
         card.draw_lengths(pairs, run.folder / "lengths.svg")
-    return pairs
+
+
+def _texts(rows: Sequence[Rewrite]) -> dict[tuple[str, int], dict[str, str]]:
+    """Collect the rewritten texts of each reply by style."""
+    texts: dict[tuple[str, int], dict[str, str]] = {}
+    for row in rows:
+        if row.text is not None:
+            texts.setdefault((row.id, row.turn), {})[row.style] = row.text
+    return texts
 
 
 def _styled(conversation: Conversation, texts: Mapping[tuple[str, int], Mapping[str, str]]) -> Conversation:
@@ -221,58 +271,60 @@ def _styled(conversation: Conversation, texts: Mapping[tuple[str, int], Mapping[
     return replace(conversation, turns=tuple(turns))
 
 
-def assemble(
-    conversations: Sequence[Conversation],
-    rows: Sequence[Rewrite],
-    pairs: Sequence[audit.Pair],
-    data: Data,
-    ledger: Ledger,
-) -> list[Conversation]:
-    """The conversations of every arm: each cut before its first reply that is missing, or broken, in any style."""
+def assemble(made: Made, data: Data, fits: Fits, ledger: Ledger) -> list[Conversation]:
+    """Make the conversations of every arm.
+
+    Each is cut before its first reply that is missing, or broken, in any style, and where its longest style no longer
+    fits a model of `data.fits`.
+    """
     reasons: dict[tuple[str, int], str] = {}
-    for row in rows:
+    for row in made.rows:
         if row.text is None:
             reasons.setdefault((row.id, row.turn), f"{row.style}: {row.failure}")
-    for pair in pairs:
+    for pair in made.pairs:
         fault = next((name for name in pair.faults if name in data.drop_faults), None)
         if fault:
             reasons.setdefault((pair.id, pair.turn), f"{pair.style}: audit found {fault}")
-    texts: dict[tuple[str, int], dict[str, str]] = {}
-    for row in rows:
-        texts.setdefault((row.id, row.turn), {})[row.style] = row.text or ""
+    texts = _texts(made.rows)
     replies, whole = ledger.stage("arms, replies", "replies"), ledger.stage("arms", "conversations")
     kept = []
-    for item in conversations:
-        bad = next((number for number in range(len(item.turns)) if (item.id, number) in reasons), len(item.turns))
+    for item in made.conversations:
+        good = next((number for number in range(len(item.turns)) if (item.id, number) in reasons), len(item.turns))
+        styled = _styled(replace(item, turns=item.turns[:good]), texts)
+        fitting = fits.turns(styled) if good else 0
         replies.take(len(item.turns))
-        replies.keep(bad)
+        replies.keep(fitting)
         whole.take()
-        if bad < len(item.turns):
-            replies.drop(reasons[item.id, bad])
-            if rest := len(item.turns) - bad - 1:
+        if fitting < good:
+            replies.drop("too long in the longest style", good - fitting)
+        if good < len(item.turns):
+            replies.drop(reasons[item.id, good])
+            if rest := len(item.turns) - good - 1:
                 replies.drop("after a reply left out", rest)
-        if bad == 0:
-            whole.drop("first reply left out")
+        if fitting == 0:
+            whole.drop("first reply too long in the longest style" if good else "first reply left out")
             continue
         whole.keep()
-        kept.append(_styled(replace(item, turns=item.turns[:bad]), texts))
+        kept.append(replace(styled, turns=styled.turns[:fitting]))
     whole.details["by_type"] = {kind: sum(item.type == kind for item in kept) for kind in {c.type: 0 for c in kept}}
     return kept
 
 
-def _refuse_bad(
-    folder: Path, pairs: Sequence[audit.Pair], rows: Sequence[Rewrite], kept: Sequence[Conversation], data: Data
-) -> None:
-    missing = sum(row.text is None for row in rows)
-    share = audit.failed_share(pairs, missing)
+def _refuse_bad(folder: Path, made: Made, data: Data) -> None:
+    """Refuse a rewriter by its first replies, before the others are paid for.
+
+    Raises:
+        RunFailed: more of them failed than `data.max_failed_share`.
+    """
+    missing = sum(row.text is None for row in made.rows)
+    share = audit.failed_share(made.pairs, missing)
     if share > data.max_failed_share:
-        faults = card.common_faults(pairs, missing)
+        keep_audit(made.run, made.pairs)
+        faults = card.common_faults(made.pairs, missing)
         raise RunFailed(
-            f"{share:.0%} of {len(rows)} rewritten replies failed ({faults}), data.max_failed_share="
+            f"{share:.0%} of {len(made.rows)} rewritten replies failed ({faults}), data.max_failed_share="
             f"{data.max_failed_share:g}: read {folder / 'worst_pairs.md'}"
         )
-    if not kept:
-        raise RunFailed(f"no conversation is left: read {folder / 'counts.json'}")
 
 
 def _row(conversation: Conversation) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from warmth.errors import UserError
 from warmth.schemas import Train
 from warmth.types import Message
 
+BORDER = 4  # tokens by which a reply's length may differ inside a chat from its length alone
 NAMED = 20  # ids listed under each count; the number is exact
 
 
@@ -87,12 +88,48 @@ def messages_of(row: dict[str, Any], key: str = "messages") -> list[Message]:
 
 
 def supervised(row: dict[str, Any], study: Train, tokenizer: Any) -> tuple[list[Encoded], bool]:
-    """Encode one conversation; returns its examples with their loss masks, and whether it was cut."""
+    """Encode one conversation; returns its examples with their loss masks, and whether it was cut.
+
+    If turns are cut, they are cut where the longest of all styles ends, so that every arm trains on the same turns.
+    """
     recipe = study.recipe
-    encoded = encode(
-        tokenizer, messages_of(row), recipe.max_length, recipe.loss_on, study.model.end_of_turn, recipe.too_long
-    )
-    return encoded.examples(), encoded.cut
+    messages = messages_of(row)
+    how = (recipe.max_length, recipe.loss_on, study.model.end_of_turn, recipe.too_long)
+    encoded = encode(tokenizer, messages, *how)
+    kept = len(messages)
+    if recipe.too_long == "turn":
+        own = [message.content for message in messages if message.role == "assistant"]
+        longest = max(len(example.ids) for example in encoded.examples())
+        for replies in row.get("others", {}).values():
+            longer = _more_tokens(tokenizer, own, replies) + BORDER * len(own)
+            if encoded.cut or longest + longer > recipe.max_length:
+                kept = min(kept, _messages_that_fit(messages, replies, study, tokenizer))
+    if not kept:
+        raise Untrainable(
+            "no_trained_token", f"no reply is left to train on within max_length={recipe.max_length} in every style"
+        )
+    if kept < len(messages):
+        encoded = encode(tokenizer, messages[:kept], *how)
+    return encoded.examples(), encoded.cut or kept < len(messages)
+
+
+def _more_tokens(tokenizer: Any, own: Sequence[str], others: Sequence[str]) -> int:
+    """Count the tokens that replies have more than others, each by itself; shorter ones are not set against longer."""
+    lengths = [len(ids) for ids in tokenizer([*own, *others], add_special_tokens=False)["input_ids"]]
+    pairs = zip(lengths[: len(own)], lengths[len(own) :], strict=True)
+    return sum(max(0, other - mine) for mine, other in pairs)
+
+
+def _messages_that_fit(messages: list[Message], replies: Sequence[str], study: Train, tokenizer: Any) -> int:
+    """Count the messages that would be trained on with the replies of another style; 0 if none would."""
+    left = iter(replies)
+    other = [Message("assistant", next(left)) if item.role == "assistant" else item for item in messages]
+    try:
+        encoded = encode(tokenizer, other, study.recipe.max_length, "assistant", study.model.end_of_turn)
+    except Untrainable:
+        return 0
+    ends = [place + 1 for place, item in enumerate(messages) if item.role == "assistant"]
+    return ends[encoded.replies - 1] if encoded.cut else len(messages)
 
 
 def pair(row: dict[str, Any], study: Train, tokenizer: Any) -> tuple[list[Pair], bool]:

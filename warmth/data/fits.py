@@ -1,0 +1,90 @@
+"""Which models can train on a conversation: each is asked, by its own tokenizer and chat template, before the draw."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from warmth.chat import Untrainable, encode
+from warmth.dataset import Data
+from warmth.entries import named_model
+from warmth.errors import UserError, one_line
+from warmth.models import load_tokenizer
+from warmth.types import Conversation, Message
+
+ROOM = 1.5  # a rewritten first reply may be so much longer than the plain one
+
+
+@dataclass
+class Fits:
+    """The tokenizers of the models a set is drawn for."""
+
+    tokens: int  # most of a conversation in training
+    models: dict[str, tuple[Any, str]] = field(default_factory=dict)  # name → tokenizer, end of turn
+    unchecked: dict[str, str] = field(default_factory=dict)  # name → why it is not asked
+
+    def misfit(self, conversation: Conversation) -> str | None:
+        """Name the first model that cannot train the first reply at 1.5 × its plain length; None if all can."""
+        first = conversation.turns[0]
+        messages = [*_system(conversation), Message("user", first.user), Message("assistant", first.replies["plain"])]
+        for name, (tokenizer, end) in self.models.items():
+            try:
+                encoded = encode(tokenizer, messages, 10**9, "assistant", end)
+            except Untrainable as error:
+                return f"{error.reason}: {name}"
+            reply = sum(encoded.trained)
+            if len(encoded.ids) - reply + math.ceil(ROOM * reply) > self.tokens:
+                return f"too_long: {name}"
+        return None
+
+    def turns(self, conversation: Conversation) -> int:
+        """Count the turns that every model can train in every style, the longest style included."""
+        count = len(conversation.turns)
+        for style in conversation.turns[0].replies:
+            for tokenizer, end in self.models.values():
+                count = min(count, _turns_that_fit(tokenizer, end, conversation, style, self.tokens, count))
+        return count
+
+
+def _turns_that_fit(tokenizer: Any, end: str, conversation: Conversation, style: str, tokens: int, most: int) -> int:
+    """Count the first turns, `most` at most, that fit into so many tokens in one style."""
+    messages = _system(conversation)
+    for turn in conversation.turns[:most]:
+        messages += [Message("user", turn.user), Message("assistant", turn.replies.get(style, turn.replies["plain"]))]
+    try:
+        encoded = encode(tokenizer, messages, tokens, "assistant", end)
+    except Untrainable:
+        return 0
+    return encoded.replies if encoded.cut else most
+
+
+def _system(conversation: Conversation) -> list[Message]:
+    return [Message("system", conversation.system)] if conversation.system else []
+
+
+def load_fits(data: Data) -> Fits:
+    """Load the tokenizers of `data.fits`; hosted models, and those whose tokenizer cannot be had, are not asked.
+
+    Raises:
+        UserError: a name that is no model.
+    """
+    fits = Fits(data.fit_tokens)
+    for name in data.fits:
+        for reason in _load(name, fits):
+            fits.unchecked[name] = reason
+            print(f"data.fits: {name} is not asked ({reason})", file=sys.stderr, flush=True)
+    return fits
+
+
+def _load(name: str, fits: Fits) -> Iterator[str]:
+    """Load one model's tokenizer; yields why it cannot be asked, if it cannot."""
+    try:
+        model = named_model(name, "data.fits")
+        fits.models[name] = (load_tokenizer(model, weights=False), model.end_of_turn)
+    except UserError as error:
+        if "is neither a folder nor" in str(error):
+            raise
+        yield one_line(error)[:150]
