@@ -68,7 +68,8 @@ def evaluate(study: Evaluate) -> None:
     with run.open(study):
         preregistration.attach(study.preregister, run.folder)
         graders.renew(run, chosen)
-        from warmth.evaluation import answers, decoding, margins, sociot  # torch from here on
+        from warmth import loaded  # torch from here on
+        from warmth.evaluation import answers, decoding, margins, sociot
 
         tracker = build(study.logger, "logger").start(run, study, job_type="evaluate")
         try:
@@ -78,7 +79,8 @@ def evaluate(study: Evaluate) -> None:
                 for dtype in {engine.precision(), *([engine.weighing_precision()] if weighed.prompts else [])}:
                     decoding.prepare_steering(arm, study.recipe, conversations_of(study), dtype)
             if study.processes > 1:
-                shards.start(study)
+                loaded.free()  # shards load the model on the same GPUs
+                shards.start(study, run.folder, counts.prompts * study.samples)
             watch = live.RunningError(questions, chosen, study)
 
             def put(some: Iterable[Prompt], total: int) -> dict[str, float]:

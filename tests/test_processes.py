@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from warmth.child_logs import error_line
 from warmth.errors import RunFailed, UserError
 from warmth.schemas import Train
 from warmth.sweep.jobs import Job
 from warmth.sweep.launching import Failures
-from warmth.sweep.processes import Processes, last_line
+from warmth.sweep.processes import Processes
 
 
 @dataclass
@@ -122,8 +123,8 @@ def test_a_killed_sweep_takes_its_jobs_along(tmp_path):
 
 def test_the_line_of_an_error_is_found_in_a_log(tmp_path):
     log = tmp_path / "log"
-    assert last_line(None) == last_line(log) == ""
+    assert error_line(None) == error_line(log) == ""
     log.write_text("step 1\nerror: no space left\nmore\n")
-    assert last_line(log) == "error: no space left"
+    assert error_line(log) == "error: no space left"
     log.write_text("step 1\n\n")
-    assert last_line(log) == "step 1"
+    assert error_line(log) == "step 1"

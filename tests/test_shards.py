@@ -12,7 +12,7 @@ import pytest
 from test_engines import ENGINE, GREEDY, TEXTS, prompts_of
 
 from warmth.digest import ROOT, digest
-from warmth.errors import UserError
+from warmth.errors import RunFailed, UserError
 from warmth.evaluation import answers, shards
 from warmth.store import Run, read_rows
 
@@ -85,3 +85,36 @@ def test_what_a_shard_answered_is_taken_over(tmp_path, tiny_model_folder):
     answers.answer(shards.Shard(folder, 1, 2), "answers", ENGINE, arm, prompts[:2], GREEDY, 1, 0)
     did = answers.answer(Run(folder), "answers", ENGINE, arm, prompts, GREEDY, 1, 0)
     assert (did["copied"], did["generated"]) == (2, 4)
+
+
+def child_that(words, code):
+    return [sys.executable, "-c", f"import sys; print({words!r}, file=sys.stderr); sys.exit({code})"]
+
+
+def started(folder, *commands):
+    """Shards that do what they are told, each with its log, started one after the other's end."""
+    children = []
+    for part, command in enumerate(commands, 1):
+        log = shards.log_of(folder, part, len(commands))
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as stream:
+            children.append(subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT))
+        children[-1].wait()
+    return children
+
+
+def test_the_first_shard_that_fails_is_quoted_and_its_words_are_kept(tmp_path):
+    crash = "Traceback (most recent call last):\nerror: IndexError: index out of range\nerror: this is a bug; see"
+    children = started(tmp_path, child_that("fine", 0), child_that(crash, 1))
+    failed = shards.follow(children, tmp_path, 0)
+    assert failed == [2]
+    log = tmp_path / "logs" / "shard-2-2.log"
+    with pytest.raises(RunFailed, match=f"shard 2/2 failed.*{log}: IndexError: index out of range$") as caught:
+        shards.refuse_failed(tmp_path, failed, [child.returncode for child in children])
+    assert caught.value.last_lines[0] == "Traceback (most recent call last):"
+
+
+def test_a_shard_whose_input_is_refused_says_so_in_its_own_line(tmp_path):
+    children = started(tmp_path, child_that("error: task.x.path=FILE is not there", 2), child_that("fine", 0))
+    with pytest.raises(UserError, match="^task.x.path=FILE is not there$"):
+        shards.refuse_failed(tmp_path, shards.follow(children, tmp_path, 0), [2, 0])

@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
+
+KEEPS_TRACEBACKS = "WARMTH_KEEPS_TRACEBACKS"  # set for processes whose words go to a log
 
 
 class UserError(Exception):
@@ -66,6 +69,8 @@ def guarded(main: Callable[..., Any]) -> Callable[..., Any]:
             line = "interrupted; what is done is kept, the same command continues" if interrupted else one_line(error)
             known = isinstance(error, KeyboardInterrupt | UserError | RunFailed | OSError)
             prefix = "" if known else f"{type(error).__name__}: "
+            if not known and os.environ.get(KEEPS_TRACEBACKS):
+                traceback.print_exc()
             print(f"error: {prefix}{line}", file=sys.stderr)
             if not known:
                 print("error: this is a bug; WARMTH_DEBUG=1 shows where it happened", file=sys.stderr)

@@ -11,20 +11,24 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from warmth import devices
+from warmth import child_logs, devices
 from warmth.children import before_start
-from warmth.errors import RunFailed, UserError, guarded
+from warmth.errors import KEEPS_TRACEBACKS, RunFailed, UserError, guarded
+from warmth.evaluation.progress import Meter
 from warmth.gpus import gpus_of_process
 from warmth.schemas import Evaluate
 from warmth.store import Run, drop_torn_line, full_config
 from warmth.types import Prompt
+
+POLL_S = 0.5  # between two looks at the processes
 
 
 class Shard(Run):
@@ -101,14 +105,23 @@ def answer(study: Evaluate) -> None:
     print(f"shard {part} of {of}: {speed['generated']:.0f} answers in {run.folder}")
 
 
-def start(study: Evaluate) -> None:
-    """Starts a process for each shard and waits for all; with GPUs each sees its share of the parent's.
+def start(study: Evaluate, run: Path, total: int) -> None:
+    """Start a process for each shard and wait for all; with GPUs each sees its share of the parent's.
+
+    Each keeps its words in `<run>/logs/shard-PART-ALL.log`.
+
+    Args:
+        study: its config.
+        run: the run folder.
+        total: answers that all shards together will have made.
 
     Raises:
-        RunFailed: a shard failed; what the others answered is kept.
+        UserError: the input of a shard was refused.
+        RunFailed: a shard failed; the line quotes the first, and what the others answered is kept.
     """
     number = study.processes
     shares = devices.shares(devices.visible(), number, gpus_of_process(study))
+    (run / "logs").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         children = []
         for part in range(1, number + 1):
@@ -116,17 +129,71 @@ def start(study: Evaluate) -> None:
             path.write_text(json.dumps({**full_config(study), "shard": f"{part}/{number}", "processes": 1}))
             env = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // number))}
             command = [sys.executable, "-m", "warmth.evaluation.shards", str(path)]
-            environment = devices.child_environment(shares[part - 1], env)
-            children.append(subprocess.Popen(command, env=environment, preexec_fn=before_start()))
+            environment = devices.child_environment(shares[part - 1], {**env, KEEPS_TRACEBACKS: "1"})
+            with log_of(run, part, number).open("wb") as stream:
+                child = subprocess.Popen(
+                    command, env=environment, stdout=stream, stderr=subprocess.STDOUT, preexec_fn=before_start()
+                )
+            children.append(child)
         try:
-            codes = [child.wait() for child in children]
+            failed = follow(children, run, total)
         except BaseException:
             for child in children:
                 child.terminate()
             raise
-    if any(codes):
-        failed = [f"{part}/{number}" for part, code in enumerate(codes, 1) if code]
-        raise RunFailed(f"shard {', '.join(failed)} failed, see above; the same command continues")
+    if failed:
+        refuse_failed(run, failed, [child.returncode for child in children])
+
+
+def log_of(run: Path, part: int, of: int) -> Path:
+    """Return the file with everything that a shard printed."""
+    return run / "logs" / f"shard-{part}-{of}.log"
+
+
+def follow(children: Sequence[subprocess.Popen[bytes]], run: Path, total: int) -> list[int]:
+    """Show how many answers all shards have, until all have ended; returns those that failed, in that order."""
+    failed: list[int] = []
+    seen = answered(run)
+    with Meter("shards", "answers", total) as meter:
+        meter.skip(seen)
+        while True:
+            running = [part for part, child in enumerate(children, 1) if child.poll() is None]
+            failed += [part for part, child in enumerate(children, 1) if child.returncode and part not in failed]
+            now = answered(run)
+            meter.add(now - seen)
+            seen = now
+            if not running:
+                return failed
+            time.sleep(POLL_S)
+
+
+def answered(run: Path) -> int:
+    """Count the answers that all shards have written so far."""
+    return sum(count_lines(path) for path in run.glob("answers.*.shard"))
+
+
+def count_lines(path: Path) -> int:
+    """Count the rows of a file that somebody may be writing."""
+    with path.open("rb") as stream:
+        return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+
+
+def refuse_failed(run: Path, failed: Sequence[int], codes: Sequence[int]) -> None:
+    """Raise what the shard that failed first said, as one line.
+
+    Raises:
+        UserError: its input was refused.
+        RunFailed: anything else.
+    """
+    first, of = failed[0], len(codes)
+    log = log_of(run, first, of)
+    line = child_logs.error_line(log).removeprefix("error: ")
+    if codes[first - 1] == 2:
+        raise UserError(line)
+    names = ", ".join(f"{part}/{of}" for part in sorted(failed))
+    error = RunFailed(f"shard {names} failed, the same command continues; all words of the first: {log}: {line}")
+    error.last_lines = tuple(child_logs.last_lines(log))
+    raise error
 
 
 @guarded

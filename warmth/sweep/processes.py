@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from warmth.child_logs import error_line
 from warmth.children import end_with_parent
 from warmth.devices import child_environment, visible
-from warmth.errors import UserError
+from warmth.errors import KEEPS_TRACEBACKS, UserError
 from warmth.gpus import gpus_needed
 from warmth.sweep.jobs import Job
 from warmth.sweep.launching import Failures, error_of
@@ -33,7 +34,7 @@ class Slot:
     def environment(self, job: Job) -> dict[str, str]:
         """This process's environment with the slot's devices and threads."""
         threads = max(1, len(self.cores) // gpus_needed(job.study))
-        env = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        env = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), KEEPS_TRACEBACKS: "1"}
         return child_environment(self.gpus, env)
 
 
@@ -111,20 +112,12 @@ class Processes:
         return Working(job, slot, process, time.monotonic())
 
     def _end(self, one: Working, failures: Failures) -> None:
-        error = error_of(one.process.returncode, last_line(one.job.log))
+        error = error_of(one.process.returncode, error_line(one.job.log))
         if error is not None:
             failures.errors[one.job.name] = error
         took = duration(time.monotonic() - one.started)
         state = "failed" if error else state_of(one.job.runs[-1]).name if one.job.runs else "done"
         print(f"{state} {one.job.name} after {took}", file=sys.stderr, flush=True)
-
-
-def last_line(log: Path | None) -> str:
-    """The line a job ended with: its error, else its last."""
-    if log is None or not log.exists():
-        return ""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "")
 
 
 def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:

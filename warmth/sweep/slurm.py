@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from warmth.errors import RunFailed, UserError, one_line
+from warmth.child_logs import error_line
+from warmth.errors import KEEPS_TRACEBACKS, RunFailed, UserError, one_line
 from warmth.gpus import gpus_needed
 from warmth.store import read_json, write_json
 from warmth.sweep.jobs import Job
 from warmth.sweep.launching import Failures
 from warmth.sweep.plan import Forecast, devices_of, forecast, nodes
-from warmth.sweep.processes import last_line
 from warmth.sweep.states import state_of
 
 SAVE_S = 90  # before a job is taken away it is told so this long ahead; ranks save within 30 s
@@ -55,7 +55,8 @@ class Carry:
         """
         # Slurm's word ahead of the limit goes to every process of the job; only this one is to heed it.
         deaf = partial(signal.signal, signal.SIGUSR2, signal.SIG_IGN)
-        self._process = subprocess.Popen([*argv, *place(self.tasks)], preexec_fn=deaf)
+        env = {**os.environ, KEEPS_TRACEBACKS: "1"}
+        self._process = subprocess.Popen([*argv, *place(self.tasks)], preexec_fn=deaf, env=env)
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)  # `wait` holds a lock that `checkpoint` needs
         code = self._process.wait()
         if code:
@@ -216,7 +217,7 @@ def ended(job: Job, number: str, failures: Failures) -> None:
         return
     states = [state_of(folder) for folder in job.runs]
     state = next(state for state in states if state.name != "done")
-    line = last_line(job.log).removeprefix("error: ")
+    line = error_line(job.log).removeprefix("error: ")
     why = state.message or line if state.name in ("failed", "not started", "done") else "the scheduler ended it"
     failures.errors[job.name] = RunFailed(f"{job.name}: {state.name}: {why} (job {number}, {job.log})")
     say(f"{state.name} {job.name} (job {number}): {why}")
