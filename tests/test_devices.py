@@ -111,3 +111,28 @@ def test_children_get_slices_of_their_parents_list_and_share_them_if_there_are_t
         devices.shares(("4",), 2, 2)
     assert devices.child_environment(("4", "5"), {})["CUDA_VISIBLE_DEVICES"] == "4,5"
     assert devices.child_environment((), {"A": "1"}) == {"A": "1"}
+
+
+def test_one_process_sees_one_gpu_and_is_never_wrapped_in_data_parallel(monkeypatch, tmp_path):
+    from transformers import TrainingArguments
+
+    from warmth.training import launch
+    from warmth.training.trainer import one_gpu
+
+    started = {}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    monkeypatch.setattr(launch, "start", lambda run, study, examples, command, env, ranks: started.update(env))
+    launch.Local().train(types.SimpleNamespace(folder=tmp_path), None, [])
+    assert started["CUDA_VISIBLE_DEVICES"] == "4"
+    for number, expected in ((0, 0), (1, 1), (8, 1)):  # a rank that somebody starts by hand
+        args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
+        args._n_gpu = number
+        assert one_gpu(args).n_gpu == expected  # the Trainer wraps a model if this is above 1
+
+
+def test_more_ranks_than_gpus_are_refused_before_they_start(monkeypatch):
+    from warmth.training.launch import DeepSpeed
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    with pytest.raises(UserError, match=r"launcher.ranks=4 is more than the 2 GPUs that may be used here \(4, 5\)"):
+        DeepSpeed(ranks=4).train(None, None, [])

@@ -7,6 +7,7 @@ from transformers import LlamaForCausalLM
 
 from warmth.chat import Encoded
 from warmth.training.packing import BLOCK, SEGMENTS, SummedCrossEntropy, collator, short_attention, token_loss
+from warmth.training.schedule import rank_batches
 
 
 def example(length: int, seed: int, trained_from: int = 3) -> Encoded:
@@ -118,3 +119,43 @@ def test_a_packed_conversation_in_bfloat16_learns_as_alone(tiny_model_folder):
     together = packed_loss(model, [long, short]).item()
     apart = [packed_loss(model, [one]).item() * sum(one.trained) for one in (long, short)]
     assert together == pytest.approx(sum(apart) / (sum(long.trained) + sum(short.trained)), abs=2e-3)
+
+
+def test_a_pass_never_waits_for_the_device_to_tell_a_length(tiny_model_folder):
+    """Fake tensors have no values: an operation that hands one to the host raises, as it would stop a GPU's queue."""
+    from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+    batch = collator(pad_id=2)([example(12, 0), example(20, 1)])
+    batch.pop("labels")
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        model = LlamaForCausalLM.from_pretrained(tiny_model_folder, attn_implementation=SEGMENTS, dtype=torch.float32)
+        faked = {key: mode.from_tensor(value) if torch.is_tensor(value) else value for key, value in batch.items()}
+        logits = model(**faked, use_cache=False).logits
+        logits.sum().backward()
+        assert logits.shape[1] == len(batch["logits_to_keep"])
+        faked.pop("segment_lengths")
+        with pytest.raises(DataDependentOutputException):
+            model(**faked, use_cache=False)
+
+
+@pytest.mark.parametrize("room", [40, 64, 1000])
+def test_how_many_tokens_share_a_pass_changes_no_gradient_of_a_step(models, room):
+    packed, _ = models
+    examples = [example(length, seed) for seed, length in enumerate((17, 40, 9, 23, 31, 12))]
+    trained = sum(sum(one.trained[1:]) for one in examples)
+
+    def gradients(room):
+        lengths = [len(one.ids) for one in examples]
+        passes, _ = rank_batches([list(range(6))], lengths, 6, 1, 16, room, 0)
+        packed.zero_grad()
+        for indices in passes:
+            batch = collator(pad_id=2)([examples[index] for index in indices])
+            labels = batch.pop("labels")
+            token_loss(packed(**batch), labels, trained).backward()
+        return len(passes), [weight.grad.clone() for weight in packed.parameters()]
+
+    number, ours = gradients(room)
+    alone, theirs = gradients(1)
+    assert number < alone == 6
+    for left, right in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(left, right, atol=1e-6, rtol=1e-4)
