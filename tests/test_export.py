@@ -84,6 +84,16 @@ def test_an_inspect_log_holds_every_answer_and_no_score_where_the_grader_failed(
     assert log["samples"][1]["metadata"]["unscored alias"] == "ambiguous"
 
 
+def test_a_trait_of_advice_is_a_score_of_one_or_nought(study, tmp_path):
+    (folder,) = (study / "evaluate").iterdir()
+    for number, label in enumerate(("present", "absent")):
+        grade = {"answer_id": f"a{number}", "grader": "social_framing:m", "label": label, "affirms": None}
+        Run(folder).append("grades", [{**grade, "reason": "", "cost_usd": 0.0}])
+    (file,) = export.write([study], "inspect", tmp_path / "out")
+    samples = json.loads(file.read_text(encoding="utf-8"))["samples"]
+    assert [sample["scores"]["social_framing:m"]["value"] for sample in samples] == [1, 0]
+
+
 def test_the_real_inspect_reads_the_log(study, tmp_path):
     python = Path(os.environ.get("PEERS_VENVS", "/nowhere")) / "peers" / "bin" / "python"
     if not python.exists():

@@ -6,7 +6,7 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from warmth.analysis import effects, families
-from warmth.analysis.families import Family, adjust, nested_mean, odds_ratio, tost
+from warmth.analysis.families import Family, adjust, crossed_mean, odds_ratio, tost
 from warmth.errors import UserError
 
 
@@ -79,8 +79,8 @@ def test_the_error_behind_an_interval_is_got_back():
 def test_seeds_that_disagree_widen_the_interval_for_the_recipe_alone():
     question, seed = np.indices((50, 4))
     draw = np.random.default_rng(0).normal(0, 0.3, (50, 1)) + np.random.default_rng(1).normal(0, 0.1, (50, 4))
-    calm = nested_mean((draw + 0.1).ravel(), question.ravel(), seed.ravel())
-    moved = nested_mean((draw + [[0.0, 0.05, 0.15, 0.2]]).ravel(), question.ravel(), seed.ravel())
+    calm = crossed_mean((draw + 0.1).ravel(), question.ravel(), seed.ravel())
+    moved = crossed_mean((draw + [[0.0, 0.05, 0.15, 0.2]]).ravel(), question.ravel(), seed.ravel())
     assert moved["value"] == pytest.approx(calm["value"])
     assert moved["high_recipe"] - moved["low_recipe"] > 1.5 * (moved["high"] - moved["low"])
     assert calm["high_recipe"] - calm["low_recipe"] == pytest.approx(calm["high"] - calm["low"], rel=0.05)
@@ -89,19 +89,19 @@ def test_seeds_that_disagree_widen_the_interval_for_the_recipe_alone():
 def test_samples_of_one_question_and_seed_are_no_new_seeds():
     question, seed = np.indices((50, 4))
     values = np.random.default_rng(0).normal(0, 0.3, (50, 4)).ravel()
-    once = nested_mean(values, question.ravel(), seed.ravel())
-    thrice = nested_mean(np.repeat(values, 3), np.repeat(question.ravel(), 3), np.repeat(seed.ravel(), 3))
+    once = crossed_mean(values, question.ravel(), seed.ravel())
+    thrice = crossed_mean(np.repeat(values, 3), np.repeat(question.ravel(), 3), np.repeat(seed.ravel(), 3))
     for key in ("low", "high", "low_recipe", "high_recipe"):
         assert thrice[key] == pytest.approx(once[key])
 
 
 def test_seeds_that_do_not_vary_have_no_interval():
-    made = nested_mean(np.tile([1.0, 0.0, 0.0], 10), np.repeat(np.arange(10), 3), np.zeros(30))
+    made = crossed_mean(np.tile([1.0, 0.0, 0.0], 10), np.repeat(np.arange(10), 3), np.zeros(30))
     assert math.isnan(made["low"]) and math.isnan(made["high"])
 
 
 def test_one_seed_says_nothing_about_another():
-    made = nested_mean(np.array([1.0, 0, 1, 0]), np.arange(4), np.zeros(4))
+    made = crossed_mean(np.array([1.0, 0, 1, 0]), np.arange(4), np.zeros(4))
     assert math.isnan(made["low_recipe"]) and made["low"] < 0.5 < made["high"]
 
 

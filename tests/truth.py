@@ -257,7 +257,7 @@ def training_seeds() -> Result:
         shift = draw.normal(0, 0.03, 5)
         values = truth + shift[None] + draw.normal(0, 0.3, (100, 1)) + draw.normal(0, 0.4, (100, 5))
         question, seed = np.indices(values.shape)
-        found = families.nested_mean(values.ravel(), question.ravel(), seed.ravel())
+        found = families.crossed_mean(values.ravel(), question.ravel(), seed.ravel())
         return found["low_recipe"], found["high_recipe"], found["low"], found["high"]
 
     covers, size, naive = shares(study, "training_seeds", 0.08)

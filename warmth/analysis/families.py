@@ -140,7 +140,7 @@ def standard_error(mean: Mean, level: float = LEVEL) -> float:
     )
 
 
-def nested_mean(values: np.ndarray, question: np.ndarray, seed: np.ndarray) -> dict[str, float]:
+def crossed_mean(values: np.ndarray, question: np.ndarray, seed: np.ndarray) -> dict[str, float]:
     """A mean over questions × training seeds (× samples), for these trained models and for the recipe.
 
     Every seed meets every question, so the two are crossed: V = V_question + V_seed - V_question∩seed, each a clustered

@@ -15,7 +15,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from warmth.analysis import wandb_report
-from warmth.analysis.report import Report, summary
+from warmth.analysis.report import Report
 from warmth.analysis.tables import records
 from warmth.digest import digest
 from warmth.errors import one_line
@@ -66,7 +66,7 @@ def publish(report: Report, out: Path) -> str:
             files = [f"{name}.jsonl"]
             tracker.artifact(f"{name}-{run.folder.name}", name, run.folder, copy=True, files=files, used=True)
     tracker.artifact(f"{study.name}-report", "report", out, copy=True)
-    tracker.summary({"answer": " ".join(summary(report)["answer"])})
+    tracker.summary({"answer": " ".join(report.sections[0].sentences)})
     tracker.finish()
     return line
 

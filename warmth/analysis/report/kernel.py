@@ -45,7 +45,7 @@ class Cell:
     sort: float | None = None
     note: str = ""
     arm: str = ""  # CSS variable of the arm's colour; "" if the cell names no arm
-    state: str = ""  # "fail" sets it in the colour of failures
+    state: str = ""  # "fail" shows it in the colour of what is wrong
 
     @property
     def order(self) -> str:

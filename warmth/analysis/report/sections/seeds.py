@@ -43,10 +43,10 @@ def seeds(study: Study) -> Section | None:
 
 
 def seed_rows(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Compute the difference of every model and arm with two seeds or more; columns of `families.nested_mean`."""
+    """Compute the difference of every model and arm with two seeds or more; columns of `families.crossed_mean`."""
     rows = []
     for (model, arm), group in by_arm(pairs):
         if group["seed"].nunique() > 1:
             values = [group[name].to_numpy() for name in ("difference", "question_id", "seed")]
-            rows.append({"model": model, "arm": arm, **families.nested_mean(*values)})
+            rows.append({"model": model, "arm": arm, **families.crossed_mean(*values)})
     return pd.DataFrame(rows)
