@@ -16,7 +16,7 @@ from warmth.analysis.looks import Look, adopt, known_looks, look_of, spare_look,
 from warmth.entries import OWN_FOLDER, entry_files
 from warmth.errors import UserError
 
-INHERITED = {"lora", "demo"}  # demo is the warm arm
+INHERITED = {"lora"}
 
 
 @pytest.fixture(autouse=True)

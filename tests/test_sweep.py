@@ -204,7 +204,7 @@ def test_an_evaluation_waits_for_an_adapter_that_is_being_trained(sweep, monkeyp
     whole = sweep("recipe=demo,none", task=EvaluateTask)
     monkeypatch.setattr("warmth.sweep.jobs.is_complete", lambda study, folder: Run(folder).done)
     assert run(whole, carrier) == "done"
-    assert len(looks) == 3 and order == ["none", "warm"]  # what needs no waiting goes first
+    assert len(looks) == 3 and order == ["none", "demo"]  # what needs no waiting goes first
 
 
 def test_the_evaluations_that_follow_are_part_of_the_sweep(sweep, loader, monkeypatch):
@@ -213,8 +213,8 @@ def test_the_evaluations_that_follow_are_part_of_the_sweep(sweep, loader, monkey
     whole._find_runs()
     (job, *_) = whole._distinct()
     (study, folder) = job.follow[0]
-    assert (study.seed, study.recipe, study.gates.cut_off_points) == (0, job.study.recipe, 50)
-    assert folder.parent.name == "evaluate" and folder.name.startswith("smollm2-warm-s0-")
+    assert (study.seed, study.recipe, study.scoring) == (0, job.study.recipe, "both")
+    assert folder.parent.name == "evaluate" and folder.name.startswith("smollm2-demo-s0-")
     carrier = Carrier()
     assert run(whole, carrier) == "done" and sorted(carrier.started) == [
         0,

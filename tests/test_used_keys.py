@@ -242,3 +242,9 @@ def test_an_override_without_effect_is_refused_where_it_is_asked_for(overrides, 
 
 def test_the_original_accepts_the_keys_of_trained_arms_beside_it():
     check_overrides(evaluate("recipe=none"), ["recipe.rank=4", "data.per_type=2", "seed=1"])
+
+
+def test_no_two_recipes_share_an_arms_name():
+    names = {name: OmegaConf.load(ROOT / f"conf/recipe/{name}.yaml").get("name") for name in entry_names("recipe")}
+    del names["lora"]  # inherited, not chosen
+    assert names == {name: name for name in names}
