@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("part", ["stages", "passes", "memory"])
+@pytest.mark.parametrize("part", ["stages", "passes", "memory", "equal_answers", "answer_speed", "warmth_scores"])
 def test_a_part_of_the_bench_holds_on_a_real_gpu(part):
     env = {name: value for name, value in os.environ.items() if name != "DS_ACCELERATOR"}  # the other tests' is cpu
     done = subprocess.run(
@@ -29,6 +29,35 @@ def test_a_part_of_the_bench_holds_on_a_real_gpu(part):
         for name, found in row["variants"].items():
             if "measured_gib" in found:  # a forecast that is too low ends a run after hours; one too high refuses it
                 assert found["measured_gib"] <= 1.1 * found["predicted_gib"], (name, found)
+
+
+def test_a_model_lies_on_one_gpu_and_leaves_it_before_the_next_comes(tiny_model_folder, tmp_path):
+    import shutil
+
+    from warmth import loaded
+    from warmth.schemas import Model
+
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model_folder, other)
+    for folder in (tiny_model_folder, other):
+        model = loaded.load(Model(name=folder.name, kind="hub", path=str(folder)), torch.float32, "answers")
+        assert {weight.device for weight in model.parameters()} == {torch.device("cuda", 0)}
+        held = torch.cuda.memory_allocated()
+        del model
+    loaded.free()
+    assert torch.cuda.memory_allocated() < held / 2
+
+
+def test_sampling_draws_the_cpus_numbers_on_a_gpu():
+    from warmth.evaluation.sampling import Sampler, uniform
+
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert torch.equal(uniform(range(50), 40, gpu).cpu(), uniform(range(50), 40, cpu))
+    logits = torch.randn(64, 5000, generator=torch.Generator().manual_seed(0))
+    for top_p in (1.0, 0.9):
+        sampler = Sampler(0.8, top_p, seeds=tuple(range(64)))
+        chosen = sampler.choose(logits.cuda(), sampler.draws(64, 1, gpu)[:, 0]).cpu()
+        assert int((chosen == sampler.choose(logits, sampler.draws(64, 1, cpu)[:, 0])).sum()) >= 63
 
 
 def test_gradients_and_losses_of_packed_rows_are_those_of_the_cpu_in_float32():
