@@ -21,20 +21,29 @@ OWN_MODULES = "own"  # under which name modules of that folder are known
 OWN_FOLDER = "WARMTH_CONFIG_DIR"  # environment variable, so that processes started by a command know the folder too
 
 
-def adopt_own_folder(argv: Sequence[str]) -> None:
+def adopt_own_folder(words: Sequence[str]) -> list[str]:
     """Remember the folder that a command line names by `--config-dir`, for this process and those it starts.
+
+    Returns:
+        the command line, which names the folder also if a process that started this one did.
 
     Raises:
         UserError: it is not a folder.
     """
-    for number, word in enumerate(argv):
+    named = False
+    for number, word in enumerate(words):
         option, equals, value = word.partition("=")
         if option not in ("--config-dir", "-cd"):
             continue
-        folder = Path(value if equals else "".join(argv[number + 1 : number + 2]))
+        folder = Path(value if equals else "".join(words[number + 1 : number + 2]))
         if not folder.is_dir():
             raise UserError(f"--config-dir={folder} is not a folder")
         os.environ[OWN_FOLDER] = str(folder.resolve())
+        named = True
+    inherited = own_folder()
+    if named or inherited is None:
+        return list(words)
+    return [f"--config-dir={inherited}", *words]
 
 
 def own_folder() -> Path | None:

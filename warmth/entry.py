@@ -53,12 +53,12 @@ def command(name: str, folders: Callable[[Any], list[Path]]) -> Callable[[Callab
 
         @guarded
         def run() -> None:
+            sys.argv[1:] = adopt_own_folder(sys.argv[1:])
             if {"-h", "--help"} & set(sys.argv[1:]):
                 print(page(name))
                 return
             refuse_null_groups(sys.argv[1:], ROOT / "conf")
             sys.argv[1:] = expand(ordered(sys.argv[1:]), entry_files("model"))
-            adopt_own_folder(sys.argv[1:])
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report is a page long; ours is one line
             signal.signal(signal.SIGTERM, preempted)
             register()

@@ -10,6 +10,7 @@ import textwrap
 
 from warmth.bounds import allowed_words
 from warmth.digest import ROOT
+from warmth.entries import entry_files
 from warmth.schemas import Evaluate, Train
 
 SCHEMAS = {"train": Train, "evaluate": Evaluate}
@@ -67,7 +68,7 @@ def page(name: str) -> str:
 
 
 def _entries(name: str, group: str) -> list:
-    found = sorted((ROOT / "conf" / group).glob("*.yaml"))
+    found = list(entry_files(group).values())
     if group == "experiment":
         found = [path for path in found if path.stem.endswith(f"_{name}")]
     return [path for path in found if (group, path.stem) != ("recipe", "lora")]  # inherited, not chosen
