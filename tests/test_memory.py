@@ -125,3 +125,18 @@ def test_a_plan_without_a_tokenizer_is_near_what_the_ranks_forecast(tmp_path, ov
     width = 2 if plan.autocast == torch.bfloat16 else 4
     told = need("recipe=warm", *overrides, device=plan.device, width=width, tokens=tokens, trained=trained)
     assert told.total == pytest.approx(plan.forecast().total, rel=0.08)
+
+
+@pytest.mark.parametrize(("method", "most"), [("lora", 1), ("dpo", 2)])
+def test_a_plan_counts_passes_as_full_as_the_launcher_makes_them(method, most):
+    from warmth.sweep.workload import longest
+
+    usual, fuller = (
+        longest(study("recipe=warm", f"recipe.method={method}", *more))[0]
+        for more in ([], ["launcher.tokens_per_pass=3000"])
+    )
+    assert usual <= 1024 * most and 1.5 * usual < fuller <= 3000 * most
+    unseen = study(
+        "data=sharegpt", "recipe=warm", "launcher=deepspeed_zero2", "launcher.ranks=8", "launcher.tokens_per_pass=4096"
+    )
+    assert longest(unseen) == (2048, None)  # two conversations are a rank's share of a step

@@ -72,16 +72,17 @@ def longest(study: Train) -> tuple[int, int | None]:
 
     Of preferences, both are of one side with its padding.
     """
-    from warmth.training.schedule import global_batches, pass_limits, rank_batches
+    from warmth.training.schedule import global_batches, pass_limits, pass_tokens, rank_batches
 
     data, recipe, launcher = study.data, study.recipe, study.launcher
     ranks = int(launcher.get("ranks", 1)) * int(launcher.get("nodes", 1))
     known = data.source == "seed" or not data.is_built
     sizes = _sizes_of(study) if known else []
     if not sizes or recipe.batch_size % ranks:
-        return recipe.max_length, None
+        share = math.ceil(recipe.batch_size / ranks) * recipe.max_length  # of a step: more never meets in a pass
+        return min(pass_tokens(recipe, launcher), share), None
     most, room = pass_limits(recipe, launcher)
-    sides = room // recipe.max_length  # preference pairs count both
+    sides = 2 if recipe.method == "dpo" else 1  # preference pairs count both
     lengths = [sides * round(min(size, recipe.max_length)) for size, _ in sizes]
     batches = global_batches(len(sizes), recipe.batch_size, min(recipe.epochs, 2.0), study.seed)
     passes, _ = rank_batches(batches, lengths, recipe.batch_size, ranks, most, room, 0)

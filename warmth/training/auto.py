@@ -5,6 +5,7 @@ The choice changes where and how fast a run is made, never its identity: launche
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -87,7 +88,7 @@ class Auto:
         """Return a launcher whose passes fill the GPU, if nobody said how many tokens they hold."""
         if self.tokens_per_pass is not None or shape is None:
             return chosen
-        for tokens in FULLEST_PASS:
+        for tokens in FULLEST_PASS:  # a rank whose share of a step is smaller takes that
             larger = {**chosen, "tokens_per_pass": tokens}
             if tokens > study.recipe.max_length and needed_gib(larger, study, shape) <= ROOM * where.memory_gib:
                 return larger
@@ -97,6 +98,8 @@ class Auto:
 def needed_gib(launcher: dict[str, Any], study: Train, shape: ModelShape) -> float:
     """Forecast the memory of one rank whose passes are as full as they may be, in GiB."""
     width = 4 if study.recipe.precision == "float32" else 2
-    tokens = launcher["tokens_per_pass"] or study.recipe.max_length
+    ranks = launcher.get("ranks") or 1
+    share = math.ceil(study.recipe.batch_size / ranks) * study.recipe.max_length  # of a step
+    tokens = min(launcher["tokens_per_pass"] or study.recipe.max_length, share)
     need = training_memory(shape, study.recipe, launcher, "cuda", width, tokens, targets=study.model.lora_targets)
     return need.total / GIB
