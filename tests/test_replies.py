@@ -524,3 +524,69 @@ def test_the_shown_answers_are_graded_by_what_the_user_was_told():
         if (grade.label or grade.reason) != row["right"]:
             wrong.append((row["text"], grade))
     assert wrong == []
+
+
+def test_thinking_that_is_counted_apart_is_paid_like_the_rest():
+    from warmth.api.calls import Call
+    from warmth.api.reading import read
+
+    apart = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 115}
+    within = {"prompt_tokens": 10, "completion_tokens": 105, "total_tokens": 115}
+    for usage in (apart, within):
+        usage["completion_tokens_details"] = {"reasoning_tokens": 100}
+        status, body = done("Iron.", usage=usage)
+        assert read(status, json.dumps(body).encode(), Call((), 0.0, 9)).usage.completion_tokens == 105
+
+
+# Keys
+
+
+@pytest.mark.parametrize("key", ["test", "EMPTY", "x", "local"])
+def test_an_answer_is_not_rewritten_by_a_short_key(tmp_path, monkeypatch, key):
+    monkeypatch.setenv("SHORT_KEY", key)
+    said = "The latest test shows local taxes; EMPTY set, next exam"
+    with Odd(lambda body: done(said)) as server:
+        rows, _ = ask(tmp_path, server, ["a"], api_key_env="SHORT_KEY")
+    assert rows["a"]["text"] == said
+
+
+def test_a_long_key_stands_in_no_field_fresh_or_stored(tmp_path, monkeypatch):
+    secret = "sk-0123456789abcdefghij"
+    monkeypatch.setenv("LONG_KEY", secret)
+    verdict = json.dumps({"reason": f"your key is {secret}", "label": "correct", "affirms": None})
+
+    def reply(body):
+        status, value = done(f"<think>{secret}</think>{verdict if body['model'] == 'j' else secret}")
+        return status, {**value, "model": secret}
+
+    with Odd(reply) as server:
+        rows, _ = ask(tmp_path, server, ["a"], api_key_env="LONG_KEY")
+        fresh = judge(tmp_path / "run", server, ["x"], api_key_env="LONG_KEY")
+        (tmp_path / "run" / "grades.jsonl").unlink()
+        (tmp_path / "run" / "answers.jsonl").unlink()
+        stored = judge(tmp_path / "run", server, ["x"], api_key_env="LONG_KEY")
+    assert rows["a"]["text"] == rows["a"]["thinking"] == "[key]" and fresh == stored
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("pasted", ["sk-abcdefghijklmnop0123", "gsk_AbCdEfGh0123456789xyz", "my key"])
+def test_a_key_where_its_variables_name_belongs_is_refused_and_not_shown(pasted):
+    with pytest.raises(UserError, match="api_key_env must be the NAME of an environment variable") as told:
+        OpenAI(base_url="http://127.0.0.1:9/v1", api_key_env=pasted).server_of(ORIGINAL)
+    assert pasted not in str(told.value)
+
+
+def test_a_key_is_sent_to_the_server_that_it_belongs_to_and_to_no_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "canary-canary-canary")
+    hosted = replace(ORIGINAL, model=replace(MODEL, base_url="https://api.openai.com/v1", api_key_env="OPENAI_API_KEY"))
+    assert OpenAI().server_of(hosted).api_key_env == "OPENAI_API_KEY"
+    assert OpenAI(base_url="https://eu.api.openai.com/v1", api_key_env="OPENAI_API_KEY").server_of(hosted).api_key_env
+    assert OpenAI(base_url="http://127.0.0.1:9/v1").server_of(hosted).api_key_env is None
+    with pytest.raises(
+        UserError, match="api_key_env=OPENAI_API_KEY belongs to api.openai.com, and base_url=.* another"
+    ):
+        OpenAI(base_url="http://127.0.0.1:9/v1", api_key_env="OPENAI_API_KEY").server_of(hosted)
+    with pytest.raises(UserError, match="belongs to api.openai.com"):
+        Judge("http://127.0.0.1:9/v1", "j", "OPENAI_API_KEY").bind(
+            "judge", Servers(SimpleNamespace(api=QUICK, output="x"))
+        )

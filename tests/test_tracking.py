@@ -330,3 +330,21 @@ def test_flat_joins_names_with_dots_and_keeps_empty_mappings():
 
 def test_both_loggers_belong_to_their_group():
     assert (Wandb.group, NoLogger.group) == ("logger", "logger")
+
+
+def test_wandb_advertises_nothing_where_it_sees_another_library(tmp_path, monkeypatch):
+    import openai  # noqa: F401  (what it looks for)
+    import wandb
+    from wandb.integration.weave import weave
+
+    monkeypatch.delenv("WANDB_DISABLE_WEAVE", raising=False)
+    told = []
+    monkeypatch.setattr(wandb, "termlog", lambda text="", **how: told.append(text))
+    weave.init_weave_if_imported(None, "project")
+    assert any("Weave" in text for text in told)  # what would be printed
+    told.clear()
+    run = Run(tmp_path / "study" / "evaluate" / NAME)
+    run.folder.mkdir(parents=True)
+    Wandb(mode="offline").start(run, Config(), "evaluate").finish()
+    weave.init_weave_if_imported(None, "project")
+    assert not any("Weave" in text for text in told)

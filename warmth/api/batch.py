@@ -26,8 +26,8 @@ from warmth.api.form import LEVELS, Form
 from warmth.api.money import Money
 from warmth.api.paid import Paid
 from warmth.api.reading import Outcome, body_of, read, repair_of
-from warmth.api.rows import reply_of, row_of
-from warmth.api.wire import hide, redact
+from warmth.api.rows import reply_from, reply_of, row_of
+from warmth.api.wire import redact
 from warmth.errors import UserError
 from warmth.schemas import Api
 from warmth.store import read_json, write_json
@@ -254,27 +254,9 @@ class Batches:
         self._counts["attempts"] += 1
         is_kept = outcome.kind == "done" and outcome.is_paid and call.keeps(outcome.failure)
         if is_kept and self._paid.get(key) is None:
-            reply = self._reply(0, key, outcome, outcome.usage, usd)
+            reply = reply_from(outcome, call, self._key, 0, key, outcome.usage, usd)
             self._paid.put(key, row_of(reply, self._server))
         return outcome
-
-    def _reply(self, index: int, key: str, outcome: Outcome, usage: Usage, usd: float, cached: bool = False) -> Reply:
-        """Make the reply to a call, without the key of the server."""
-        return Reply(
-            index=index,
-            key=key,
-            text=hide(outcome.text, self._key),
-            parsed=outcome.parsed,
-            finish=outcome.finish,
-            failure=outcome.failure,
-            usage=usage,
-            cost_usd=usd,
-            cached=cached,
-            detail=redact(outcome.detail, self._key),
-            model=outcome.model,
-            thinking=hide(outcome.thinking, self._key),
-            raw_finish=outcome.raw_finish,
-        )
 
     def _close(self, name: str, outcomes: dict[str, Outcome]) -> Iterator[Reply]:
         """Ends a batch; what failed for a reason that may pass stays pending for the next one."""
@@ -315,7 +297,7 @@ class Batches:
         cost = self._money.cost(usage)
         for index, call in self._pending.pop(key):
             is_stored = not usage.prompt_tokens and call.keeps(outcome.failure)
-            yield self._reply(index, key, outcome, usage, cost, is_stored)
+            yield reply_from(outcome, call, self._key, index, key, usage, cost, is_stored)
             usage, cost = Usage(), 0.0  # equal calls are paid once
 
     def _stored(self, key: str) -> Outcome | None:

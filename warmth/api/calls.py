@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import BaseModel
 
+from warmth.api.keys import check_key
 from warmth.errors import UserError
 from warmth.types import Message
 
@@ -53,6 +54,8 @@ class Server:
         if self.base_url and not self.base_url.startswith(("http://", "https://")):
             address = self.base_url.rpartition("://")[2]
             raise UserError(f"base_url={self.base_url} must begin with http:// or https://; is it http://{address}?")
+        if self.api_key_env:
+            check_key(self.base_url, self.api_key_env)
 
     @property
     def family(self) -> str:

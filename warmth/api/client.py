@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from warmth.api.calls import Call, Forecast, Reply, Server, Usage
+from warmth.api.capability import Capability
 from warmth.api.money import Money, prompt_tokens
 from warmth.api.paid import Paid
 from warmth.schemas import Api
@@ -181,6 +182,7 @@ class Client:
             "completion_tokens": usage.completion_tokens,
             "usd": round(money.spent, 6) if money.price else None,
             "left_usd": round(money.left_out, 6),
+            "left_out": list(Capability(self._paid.folder, self.server).form.left_out),  # parameters it does not take
             "prices_date": self.settings.prices_date if money.price else "",
         }
 

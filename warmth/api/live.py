@@ -17,7 +17,7 @@ from warmth.api.money import Money, prompt_tokens
 from warmth.api.pace import Pace, Sent
 from warmth.api.paid import Paid
 from warmth.api.reading import REFUSED_BY_LOAD, Outcome, body_of, probe_of, read, repair_of
-from warmth.api.rows import reply_of, row_of
+from warmth.api.rows import reply_from, reply_of, row_of
 from warmth.api.wire import Attempt, Wire, hide, redact
 from warmth.errors import UserError
 from warmth.schemas import Api
@@ -150,20 +150,8 @@ class Live:
         finally:
             self._money.reserved -= worst
             self._settled.set()
-        reply = Reply(
-            index=index,
-            key=key,
-            text=hide(outcome.text, self._key),
-            parsed=outcome.parsed,
-            finish=outcome.finish,
-            failure=outcome.failure,
-            usage=outcome.usage,
-            cost_usd=self._money.pay(outcome.usage),
-            detail=redact(outcome.detail, self._key),
-            model=outcome.model,
-            thinking=hide(outcome.thinking, self._key),
-            raw_finish=outcome.raw_finish,
-        )
+        usd = self._money.pay(outcome.usage)
+        reply = reply_from(outcome, call, self._key, index, key, outcome.usage, usd)
         if call.keeps(reply.failure) and outcome.is_paid:
             self._paid.put(key, row_of(reply, self._server))
         return reply

@@ -299,13 +299,26 @@ def _usage(counts: Any, call: Call, output: Output) -> tuple[Usage, bool]:
     details = counts.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
     try:
-        usage = Usage(_count(counts.get("prompt_tokens")), _count(cached), _count(counts.get("completion_tokens")))
+        usage = Usage(_count(counts.get("prompt_tokens")), _count(cached), _completion_tokens(counts))
     except (ValueError, TypeError, OverflowError):
         usage = None
     if usage is not None and usage.cached_tokens <= usage.prompt_tokens:
         return usage, False
     said = estimate([Message("assistant", output.text), Message("assistant", output.thinking)])
     return Usage(prompt_tokens(call), 0, said), True
+
+
+def _completion_tokens(counts: Mapping[str, Any]) -> int:
+    """Read the tokens of a reply; some servers count those of its thinking apart, though they are paid alike.
+
+    Raises:
+        ValueError: a count cannot be.
+    """
+    said = _count(counts.get("completion_tokens"))
+    details = counts.get("completion_tokens_details")
+    thought = _count(details.get("reasoning_tokens")) if isinstance(details, Mapping) else 0
+    is_apart = _count(counts.get("total_tokens")) == _count(counts.get("prompt_tokens")) + said + thought
+    return said + thought if is_apart else said
 
 
 def _count(value: Any) -> int:

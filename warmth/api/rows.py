@@ -6,7 +6,44 @@ from collections.abc import Mapping
 from typing import Any
 
 from warmth.api.calls import Call, Reply, Server, Usage
-from warmth.api.reading import parse
+from warmth.api.reading import Outcome, parse
+from warmth.api.wire import hide, redact
+
+
+def reply_from(
+    outcome: Outcome, call: Call, secret: str, index: int, key: str, usage: Usage, usd: float, cached: bool = False
+) -> Reply:
+    """Make a reply of an outcome, the server's key removed from every field, so that no row or file can hold it.
+
+    Args:
+        outcome: how the call ended.
+        call: what was asked; its schema is read again where the key stood in the text.
+        secret: the server's key.
+        index: position of the call.
+        key: the call's own key in the store.
+        usage: tokens that were paid for.
+        usd: what they cost.
+        cached: whether the reply was in the store.
+    """
+    text = hide(outcome.text, secret)
+    parsed = outcome.parsed
+    if parsed is not None and call.schema is not None and text != outcome.text:
+        parsed = parse(text, call.schema)
+    return Reply(
+        index=index,
+        key=key,
+        text=text,
+        parsed=parsed,
+        finish=outcome.finish,
+        failure=outcome.failure,
+        usage=usage,
+        cost_usd=usd,
+        cached=cached,
+        detail=redact(outcome.detail, secret),
+        model=hide(outcome.model, secret),
+        thinking=hide(outcome.thinking, secret),
+        raw_finish=hide(outcome.raw_finish, secret),
+    )
 
 
 def row_of(reply: Reply, server: Server) -> dict[str, Any]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 HIDDEN = "[key]"
+SECRET = 16  # characters from which a key is long enough to be one
 MOST_BYTES = 16 * 2**20  # of a reply, decoded: what is larger is no answer, and might fill the memory
 BLOCK = 2**16
 SERVED_S = 10.0  # longest wait for a server's list of models
@@ -40,15 +41,17 @@ def redact(text: str, key: str) -> str:
 
     A proxy's password, too: it stands in the address that its errors name.
     """
-    if key:
-        text = text.replace(key, HIDDEN)
+    text = hide(text, key)
     text = re.sub(r"(?<=://)[^/@\s]+(?=@)", HIDDEN, text)
     return re.sub(r"\bsk-[\w-]{12,}|(?i:\bbearer)\s+[\w.~+/-]{12,}=*", HIDDEN, text)
 
 
 def hide(text: str, key: str) -> str:
-    """A model's text without the key; nothing else in it is touched."""
-    return text.replace(key, HIDDEN) if key and key in text else text
+    """Remove the key from a model's text; nothing else in it is touched.
+
+    A short key, such as the `test` or `EMPTY` of a server of one's own, is a word that answers may hold, and no secret.
+    """
+    return text.replace(key, HIDDEN) if len(key) >= SECRET and key in text else text
 
 
 def openai_client(server: Server, settings: Api) -> openai.OpenAI:

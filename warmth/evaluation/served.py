@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from warmth.api import PASSING, Call, Reply, Server, Servers
 from warmth.api.reasoning import check_extra, extra_fields, thinking_budget
@@ -77,6 +78,8 @@ class OpenAI:
             served = None if arm.adapter else arm.model.hub_id
             base_url, key, name = None, None, self.model or served
             identity = digest({key: value for key, value in arm.identity().items() if key != "system_prompt"})
+        if self.base_url and urlsplit(self.base_url).hostname != urlsplit(base_url or "").hostname:
+            key = None  # the model's key is for the model's own server
         base_url = self.base_url or base_url
         if not base_url or not name:
             missing = "base_url" if not base_url else "model"
