@@ -17,7 +17,7 @@ from warmth.digest import ROOT
 from warmth.errors import UserError
 from warmth.evaluation import attacks
 from warmth.evaluation.alias import Alias
-from warmth.evaluation.graders import grade_run, graders_of
+from warmth.evaluation.graders import grade_run, graders_of, renew
 from warmth.evaluation.judge import PROMPT, Judge, belief_of, case_of, check_model, without_headers
 from warmth.evaluation.summary import is_complete
 from warmth.schemas import Api, Evaluate, Price, Task
@@ -162,6 +162,7 @@ def test_failed_rows_alone_are_graded_again(tmp_path):
 
 def test_what_a_judge_declines_to_grade_is_final_and_the_run_complete(tmp_path):
     with ModelServer(script=lambda text, n: "refusal" if "Perth" in text else None, answer=judge) as server:
+        renew(Run(tmp_path), {"t": {NAME: bound(server, tmp_path)}})
         rows, _ = grade(tmp_path, server, ["It is Perth.", "It is Canberra."])
         write_json(tmp_path / "summary.json", {"graders": {"t": [NAME]}})
         write_json(tmp_path / "config.json", full_config(Evaluate()))
@@ -190,13 +191,16 @@ def test_a_failure_that_repeats_is_asked_again_and_stays_one_row(tmp_path, fault
 
 
 def test_a_done_evaluation_is_opened_again_for_what_its_judge_failed_on(tmp_path):
-    with ModelServer(script=lambda text, n: "500" if n < 2 else None, answer=judge) as server:
+    broken = {"on": True}
+    with ModelServer(script=lambda text, n: "500" if broken["on"] else None, answer=judge) as server:
+        renew(Run(tmp_path), {"t": {NAME: bound(server, tmp_path)}})
         grade(tmp_path, server, ["It is Canberra.", "..."])
         write_json(tmp_path / "summary.json", {"graders": {"t": [NAME]}})
         write_json(tmp_path / "config.json", full_config(Evaluate()))
         write_json(tmp_path / "done.json", {})
         graders = {"t": {NAME: bound(server, tmp_path)}}
         assert not is_complete(Run(tmp_path), graders, Evaluate())
+        broken["on"] = False
         grade(tmp_path, server)
     assert is_complete(Run(tmp_path), graders, Evaluate())
 

@@ -25,7 +25,7 @@ from warmth.schemas import Api
 OTHERS_S = 0.2  # between two looks at a call that another process is sending
 SYNC_S = 1.0  # what a power cut may cost; a kill costs nothing
 LONGEST_BACKOFF_S = 30.0
-ERRORS_BEFORE_LOWER = 2  # HTTP 500 to a call with a schema, after which the next way of asking is tried
+LAST_TRIES = 2  # attempts in each further way of asking, after a server failed on a schema without saying why
 
 
 class Live:
@@ -204,7 +204,7 @@ class Live:
             UserError: nothing further can succeed.
         """
         tokens = prompt_tokens(call) + call.max_tokens
-        failed = answered = broken = 0
+        failed = answered = 0
         used = Usage()
         form, sentence = self._capability.form, ""
         while True:
@@ -225,14 +225,14 @@ class Live:
                 if not call.keeps(outcome.failure):
                     self._keep_failed(key, outcome)
                 return outcome
-            broken += attempt.status == 500 and call.schema is not None and not self._capability.known
-            if outcome.kind == "lower" or broken >= ERRORS_BEFORE_LOWER:
-                broken = 0
+            is_new = call.schema is not None and not self._capability.known
+            is_broken = is_new and attempt.status == 500 and failed + 1 >= self._settings.attempts
+            if outcome.kind == "lower" or is_broken:
                 lowered = form.changed(outcome.change or "schema")
                 if lowered is not None:
                     sentence = redact(outcome.detail, self._key)
                     form = lowered
-                    failed = 0
+                    failed = min(failed, max(0, self._settings.attempts - LAST_TRIES))
                     continue
             if outcome.kind in ("done", "lower"):
                 return await self._refused(replace(outcome, kind="done"), call, form)
