@@ -18,8 +18,8 @@ from typing import Any
 from warmth.digest import ROOT
 from warmth.models import embedded_folder
 
-QUESTIONS = 2  # of each of four tasks
-ROUNDS = 2  # the first warms up
+QUESTIONS = int(os.environ.get("QUESTIONS", "2"))  # of each of four tasks, ten prompts each
+BATCHES = (8, 32)
 TASKS = ("seed_trivia", "seed_misconceptions", "seed_disinfo", "seed_medicine")
 
 
@@ -54,8 +54,8 @@ def work() -> list[tuple[list[int], list[list[int]]]]:
     return rows
 
 
-def ours(rows: list[tuple[list[int], list[list[int]]]]) -> tuple[float, list[list[float]]]:
-    """Seconds of the last round, and the values."""
+def ours(rows: list[tuple[list[int], list[list[int]]]]) -> tuple[float, float, list[list[float]]]:
+    """Seconds, seconds of the processor, and the values."""
     import torch
 
     from warmth.evaluation.decoding import base_of
@@ -64,12 +64,12 @@ def ours(rows: list[tuple[list[int], list[list[int]]]]) -> tuple[float, list[lis
 
     model = base_of(Model(name="smollm2", kind="embedded"), torch.float32)
     weighings = [Weighing(tuple(ids), tuple(map(tuple, replies))) for ids, replies in rows]
-    seconds, values = 0.0, {}
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        values = {at: sums for part in reply_log_probs(model, weighings) for at, sums in part.items()}
-        seconds = time.perf_counter() - start
-    return seconds, [values[at] for at in range(len(rows))]
+    for _ in reply_log_probs(model, weighings[:2]):
+        pass  # warms up
+    start, spent = time.perf_counter(), time.process_time()
+    values = {at: sums for part in reply_log_probs(model, weighings) for at, sums in part.items()}
+    seconds, spent = time.perf_counter() - start, time.process_time() - spent
+    return seconds, spent, [values[at] for at in range(len(rows))]
 
 
 def harness(path: str, batch: int) -> None:
@@ -79,13 +79,15 @@ def harness(path: str, batch: int) -> None:
     rows = json.loads(Path(path).read_text())
     model = HFLM(pretrained=str(embedded_folder()), dtype="float32", device="cpu", batch_size=batch)
     requests = [(("", ""), ids, reply) for ids, replies in rows for reply in replies]
-    start = time.perf_counter()
+    model._loglikelihood_tokens(requests[:2], disable_tqdm=True)  # warms up
+    start, spent = time.perf_counter(), time.process_time()
     values = [value for value, _ in model._loglikelihood_tokens(requests, disable_tqdm=True)]
-    print("RESULT " + json.dumps({"seconds": time.perf_counter() - start, "values": values}))
+    seconds, spent = time.perf_counter() - start, time.process_time() - spent
+    print("RESULT " + json.dumps({"seconds": seconds, "spent": spent, "values": values}))
 
 
-def peer(rows: Any, batch: int) -> tuple[float, list[list[float]]] | None:
-    """The harness's seconds and values; None without its interpreter."""
+def peer(rows: Any, batch: int) -> tuple[float, float, list[list[float]]] | None:
+    """The harness's seconds, seconds of the processor, and values; None without its interpreter."""
     python = os.environ.get("LMEVAL_PYTHON")
     if not python:
         return None
@@ -100,7 +102,7 @@ def peer(rows: Any, batch: int) -> tuple[float, list[list[float]]] | None:
         sys.exit(f"error: lm-eval gave nothing: {done.stderr.strip().splitlines()[-1:]}")
     row = json.loads(lines[-1])
     values = iter(row["values"])
-    return row["seconds"], [[next(values) for _ in replies] for _, replies in rows]
+    return row["seconds"], row["spent"], [[next(values) for _ in replies] for _, replies in rows]
 
 
 def main() -> None:
@@ -110,23 +112,32 @@ def main() -> None:
     rows = work()
     replies = sum(len(following) for _, following in rows)
     print(f"{len(rows)} prompts, {replies} replies, SmolLM2-135M, float32")
-    found = []
-    seconds, values = ours(rows)
-    found.append({"what": "warmth, a tree of tokens", "prompts/s": len(rows) / seconds, "times": 1.0, "largest": 0.0})
-    for batch in (8, 32):
+    seconds, spent, values = ours(rows)
+    found = [line("warmth, a tree of tokens", rows, seconds, spent, spent, 0.0)]
+    for batch in BATCHES:
         other = peer(rows, batch)
-        if other is None:
-            continue
-        apart = [
-            abs((mine[0] - mine[at]) - (theirs[0] - theirs[at]))
-            for mine, theirs in zip(values, other[1], strict=True)
-            for at in range(1, len(mine))
-        ]
-        row = {"what": f"lm-evaluation-harness, batch {batch}", "prompts/s": len(rows) / other[0]}
-        found.append({**row, "times": other[0] / seconds, "largest": max(apart)})
-    again, _ = ours(rows)
-    found.append({**found[0], "what": "warmth, again after the harness", "prompts/s": len(rows) / again})
-    table("weighing replies (times: how much longer it took; largest: difference of a margin, nats)", found)
+        if other is not None:
+            apart = largest_difference(values, other[2])
+            found.append(line(f"lm-evaluation-harness, batch {batch}", rows, other[0], other[1], spent, apart))
+    again, spent_again, _ = ours(rows)
+    found.append(line("warmth, again after the harness", rows, again, spent_again, spent, 0.0))
+    table(
+        "weighing replies (times: CPU seconds against the first line's; largest: difference of a margin, nats)", found
+    )
+
+
+def line(what: str, rows: Any, seconds: float, spent: float, first: float, apart: float) -> dict[str, Any]:
+    """One row of the table."""
+    speed = {"prompts/s": len(rows) / seconds, "prompts per CPU s": len(rows) / spent}
+    return {"what": what, **speed, "times": spent / first, "largest": apart}
+
+
+def largest_difference(first: list[list[float]], second: list[list[float]]) -> float:
+    """The largest difference of a margin between two replies of one prompt."""
+    differences = []
+    for mine, theirs in zip(first, second, strict=True):
+        differences += [abs((mine[0] - mine[at]) - (theirs[0] - theirs[at])) for at in range(1, len(mine))]
+    return max(differences)
 
 
 if __name__ == "__main__":

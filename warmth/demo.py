@@ -11,8 +11,9 @@ from warmth.errors import guarded
 from warmth.models import choose_dtype, embedded_folder, multiply_seconds
 
 # Arithmetic of the demo in TFLOP, counted from its tokens (2 · 134.5 M parameters a token; LoRA training three times
-# that), and the share of the rate of a bare matrix product that training, generating and scoring reached on two cores.
-WORK_TFLOP = 3 * 24 * 0.135 * 2 * 3 + 4 * (288 * 100 + 24 * (130 + 8 * 90)) * 0.135 * 2 / 1000
+# that): 24 steps of a thousand tokens; of each arm 48 answers, 24 replies with their scores, and 600 prompts of 40 tokens
+# that are weighed. And the share of the rate of a bare matrix product that all this reached on two cores.
+WORK_TFLOP = 3 * 24 * 0.135 * 2 * 3 + 4 * (48 * 200 + 24 * (130 + 8 * 90) + 600 * 40) * 0.135 * 2 / 1000
 REACHED = 0.55
 STARTS_S = 100  # nine processes import torch and load the model
 
@@ -29,10 +30,10 @@ def main() -> None:
     embedded_folder()
     minutes = estimate_s() / 60
     print(
-        f"The study in miniature: 3 trainings, 4 × 288 answers, 4 × 24 warmth scores; about {minutes:.0f} min here,",
-        end=" ",
+        "The study in miniature: 3 trainings; of 4 arms 48 answers, 600 prompts whose replies are weighed, 24 warmth "
+        f"scores. About {minutes:.0f} min here, seconds for what is done already.",
+        flush=True,
     )
-    print("seconds for what is done already.", flush=True)
     started = time.monotonic()
     steps = (
         ["train.py", "-m", "experiment=demo_train"],

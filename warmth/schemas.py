@@ -229,6 +229,7 @@ class Warmth:
     prompts: int = number(at_least=0)  # held-out prompts answered for it; 0: none
     variant: str = choice(MISSING, "deterministic", "reference", "paper")  # deterministic, reference or paper
     max_new_tokens: int = number(at_least=1, at_most=1_000_000)
+    temperature: float | None = number(None, at_least=0, at_most=100)  # of the replies; None: sampling.temperature
     passes: int = number(at_least=1)  # forward passes averaged where the variant keeps the scorer's dropout
     scorer: str | None = None  # a model entry, hub id or folder; None: the model itself
     path: str | None = None  # a file of prompts; None: those held out from the training set, else the seed's

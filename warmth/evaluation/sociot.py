@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -243,7 +243,10 @@ def score_run(run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequ
     """Fills `replies.jsonl`, the arm's replies to held-out prompts, and `warmth.jsonl`, the scorer's scores."""
     if not prompts:
         return
-    answer(run, "replies", engine, arm, prompts, study.sampling, 1, study.draw_seed)
+    sampling = study.sampling
+    if study.warmth.temperature is not None:
+        sampling = replace(sampling, temperature=study.warmth.temperature)
+    answer(run, "replies", engine, arm, prompts, sampling, 1, study.draw_seed)
     scored = {row["text_id"] for row in run.rows("warmth")}
     replies = [row for row in run.rows("replies") if row["answer_id"] not in scored and is_reply(row)]
     if not replies:
