@@ -41,9 +41,10 @@ def main() -> None:
 
     write_rivals(ROOT / RIVALS)
     rivals = ["recipe=trained_on_rivals", f"data.path={RIVALS}", "study=calibration"]
-    run("train.py", *rivals, "launcher=local")
-    run("evaluate.py", "-m", "experiment=calibration")
-    run("evaluate.py", "-m", "experiment=calibration", *rivals)
+    quiet = "logger=none"
+    run("train.py", *rivals, "launcher=local", quiet)
+    run("evaluate.py", "-m", "experiment=calibration", quiet)
+    run("evaluate.py", "-m", "experiment=calibration", *rivals, quiet)
     rows = list(measured([ROOT / STUDY]))
     place = calibration.write(rows, "smollm2", datetime.date.today().isoformat())
     for row in rows:

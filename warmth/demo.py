@@ -11,8 +11,8 @@ from warmth.errors import guarded
 from warmth.models import choose_dtype, embedded_folder, multiply_seconds
 
 # Arithmetic of the demo in TFLOP, counted from its tokens (2 · 134.5 M parameters a token; LoRA training three times
-# that): 24 steps of a thousand tokens; of each arm 48 answers, 24 replies with their scores, and 600 prompts of 40 tokens
-# that are weighed. And the share of the rate of a bare matrix product that all this reached on two cores.
+# that): 24 steps of a thousand tokens; of each arm 48 answers, 24 replies with their scores, 600 prompts of 40 tokens
+# whose replies are weighed. And the share of the rate of a bare matrix product that all this reached on two cores.
 WORK_TFLOP = 3 * 24 * 0.135 * 2 * 3 + 4 * (48 * 200 + 24 * (130 + 8 * 90) + 600 * 40) * 0.135 * 2 / 1000
 REACHED = 0.55
 STARTS_S = 100  # nine processes import torch and load the model
