@@ -97,7 +97,7 @@ SAME = [
     "launcher.per_device=1",
     "launcher.checkpointing=true",
 ]
-OTHER = ["seed=1", "recipe.rank=4", "data.per_type=2", "recipe.epochs=1", "recipe.style=cold", "model.revision=abc"]
+OTHER = ["seed=1", "recipe.rank=4", "data.per_type=2", "recipe.epochs=2", "recipe.style=cold", "model.revision=abc"]
 
 
 @pytest.mark.parametrize("override", SAME)
