@@ -162,7 +162,7 @@ def test_a_finished_run_corrects_the_next_plan(loader, tmp_path):
 
 
 def test_speeds_of_a_far_smaller_model_teach_nothing(tmp_path):
-    row = {"device": "h100", "work": "train", "parameters": 0.135, "tflops": 1.0}
+    row = {"device": "h100", "work": "train", "model": "smollm2", "parameters": 0.135, "tflops": 1.0}
     (tmp_path / "measured.jsonl").write_text(json.dumps(row) + "\n")
     assert hardware.tflops(tmp_path, "h100", "train", 70.6)[0] == 170
     hardware.measured_rows.cache_clear()

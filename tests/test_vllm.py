@@ -29,8 +29,10 @@ from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Request, Transformers
 from warmth.evaluation.identity import scored_by_engine
 from warmth.evaluation.vllm import Vllm
+from warmth.models import load_tokenizer
 from warmth.schemas import Evaluate, Model, Sampling, Warmth
-from warmth.types import Message
+from warmth.store import Run
+from warmth.types import Message, Prompt
 
 ORIGINAL = Arm("original", Model(name="tiny", kind="embedded"), None, None, None, 1.0, 1.0, 0, None)
 SCRIPT = """
@@ -43,7 +45,8 @@ from warmth.evaluation.decoding import tokenizer_of
 from warmth.evaluation.engines import Request
 from warmth.evaluation.vllm import Vllm
 from warmth.schemas import Model, Sampling
-from warmth.types import Message
+from warmth.store import Run
+from warmth.types import Message, Prompt
 
 if __name__ == "__main__":
     model = Model(name="tiny", kind="hub", path=sys.argv[1])
@@ -305,3 +308,17 @@ def test_the_fewest_gpus_that_hold_a_model_are_asked_for(entry, gib, count):
     assert gpus.gpus_of_process(study, gib) == count and gpus.gpus_needed(study, gib) == 2 * count
     study.engine["tensor_parallel"] = 8
     assert gpus.gpus_of_process(study, gib) == 8
+
+
+def test_a_run_is_scored_by_the_engine_that_answered_it_and_its_rows_say_so(fake, arm, tmp_path):
+    prompt = Prompt("p", "q", "t", "unmodified", "none", False, "", (Message("user", "Hi."),), 4)
+    study = replace(scoring(arm), sampling=GREEDY)
+    run = Run(tmp_path / "tiny-none-s0-1")
+    run.folder.mkdir()
+    sociot.score_run(run, arm, Vllm(dtype="float32").for_weighing(), study, [prompt])
+    (reply,), (row,) = run.rows("replies"), run.rows("warmth")
+    assert row["scorer"] == "tiny float32 vllm" and row["text"] == reply["text"]
+    model, tokenizer = loaded.load(arm.model, torch.float32, "scores"), load_tokenizer(arm.model)
+    (expected,) = sociot.score([reply["text"]], model, tokenizer)
+    assert row["score"] == pytest.approx(expected.score, abs=1e-4)
+    assert len(fake.options) == 1  # one engine for both

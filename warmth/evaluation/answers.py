@@ -20,7 +20,7 @@ from warmth.store import Run
 from warmth.types import SOMETIMES, Answer, Prompt, Question
 
 T = TypeVar("T")
-WINDOW = 4096  # prompts held at once: enough for batches of like length, a few megabytes
+WINDOW = 4096  # prompts held at once where nothing says otherwise
 Watch = Callable[[Sequence[Answer]], str]
 
 
@@ -122,7 +122,7 @@ def answer(
     columns = {**arm.columns, "draw_seed": draw_seed, "run": run.digest}
     copied = 0
     with Meter(f"{arm.name} {name}", name, max(0, total * samples - len(book.written))) as meter:
-        for window in batched(prompts, WINDOW):
+        for window in batched(prompts, engine.window):
             rendered = rendered_by(engine, arm, window)
             if asked:
                 write_prompts(run, window, rendered, asked, there)

@@ -64,6 +64,7 @@ class Engine(Protocol):
     family: ClassVar[str]  # its name in identities and plans
     renders: ClassVar[bool]  # whether it makes tokens of prompts here; else its server does
     scores: ClassVar[bool]  # whether it scores warmth by its own model: a second copy would not fit beside it
+    window: ClassVar[int]  # prompts held at once: enough for batches of like length, a few megabytes
     sampler: ClassVar[str]  # version of how it draws tokens; part of the id of an answer that is drawn
     weighs: ClassVar[bool]  # whether it gives log-probabilities of replies that it did not write
 
@@ -113,6 +114,7 @@ class InProcess:
     family: ClassVar[str]
     renders: ClassVar[bool] = True
     scores: ClassVar[bool] = False
+    window: ClassVar[int] = 4096
     sampler: ClassVar[str] = "the library's"
     weighs: ClassVar[bool] = True
     dtype: str | None = None

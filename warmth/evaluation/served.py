@@ -96,6 +96,7 @@ class Served:
     servers: Servers
     renders: ClassVar[bool] = False  # the server makes tokens of the messages
     scores: ClassVar[bool] = False
+    window: ClassVar[int] = 4096
     sampler: ClassVar[str] = "the server's"
 
     def signature(self) -> dict[str, str]:
