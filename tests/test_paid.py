@@ -148,3 +148,14 @@ def test_a_line_torn_by_a_kill_costs_only_itself(tmp_path):
     other.put("c" * 32, {"text": "two"})
     paid.refresh()
     assert [row and row["text"] for row in map(paid.get, ("a" * 32, "b" * 32, "c" * 32))] == ["one", None, "two"]
+
+
+def test_a_row_of_the_store_that_is_damaged_or_lacks_a_column_is_bought_again(tmp_path):
+    with ModelServer() as server:
+        ask(server, tmp_path, questions(3))
+        path = tmp_path / "replies.jsonl"
+        first, second, third = [line for line in path.read_text().splitlines() if line]
+        old = {name: value for name, value in json.loads(second).items() if name != "thinking"}
+        path.write_text("\n".join([f"{first[:50]}}}", json.dumps(old), third, ""]))
+        replies, _ = ask(server, tmp_path, questions(3))
+    assert {reply.failure for reply in replies} == {""} and sum(reply.cached for reply in replies) == 1

@@ -590,3 +590,20 @@ def test_a_key_is_sent_to_the_server_that_it_belongs_to_and_to_no_other(tmp_path
         Judge("http://127.0.0.1:9/v1", "j", "OPENAI_API_KEY").bind(
             "judge", Servers(SimpleNamespace(api=QUICK, output="x"))
         )
+
+
+@pytest.mark.parametrize(
+    ("text", "ended", "said", "thinking", "finish"),
+    [
+        ("<think>hm</think>Iron.", True, "Iron.", "hm", "stop"),
+        ("<think>hm", False, "", "hm", "length"),
+        ("<think>hm", True, "", "hm", "length"),
+        ("<|channel|>analysis<|message|>hm<|end|><|channel|>final<|message|>Iron.", True, "Iron.", "hm", "stop"),
+        ("Iron is", False, "Iron is", "", "length"),
+    ],
+)  # fmt: skip
+def test_engines_in_this_process_set_thinking_apart_too(text, ended, said, thinking, finish):
+    from warmth.evaluation.engines import completion_of_text
+
+    made = completion_of_text(text, ended, 9)
+    assert (made.text, made.thinking, made.finish, made.tokens) == (said, thinking, finish, 9)

@@ -341,7 +341,8 @@ class Live:
             hint = "" if "/v1" in url or status == 403 else "; did you leave out /v1 at the end of its address?"
             return f"{url} does not serve {model} to this key: {detail}{hint}"
         if status == 405:
-            return f"{url} takes no chat completions: {detail}; its address ends where /chat/completions begins"
+            hint = "" if "/v1" in url else ", most often behind /v1"
+            return f"{url} takes no chat completions: {detail}; its address ends where /chat/completions begins{hint}"
         if 300 <= status < 400:
             return f"{url} points elsewhere; give the address it leads to: {detail}"
         return f"the quota at {url} is used up: {detail}"

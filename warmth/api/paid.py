@@ -53,8 +53,11 @@ class Paid:
         offset = self._places.get(_place(key))
         if offset is None:
             return None
-        row = json.loads(self._line(offset))
-        return row if row["key"] == key else None  # two keys with the same place: the later one is bought again
+        try:
+            row = json.loads(self._line(offset))
+        except ValueError:
+            return None  # damaged: it is bought again
+        return row if row.get("key") == key else None  # two keys with the same place: the later one is bought again
 
     def refresh(self) -> None:
         """Takes in what was appended since, by whichever process."""

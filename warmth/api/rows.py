@@ -9,6 +9,8 @@ from warmth.api.calls import Call, Reply, Server, Usage
 from warmth.api.reading import Outcome, parse
 from warmth.api.wire import hide, redact
 
+COLUMNS = ("key", "text", "thinking", "finish", "raw_finish", "failure", "detail", "usage", "model")
+
 
 def reply_from(
     outcome: Outcome, call: Call, secret: str, index: int, key: str, usage: Usage, usd: float, cached: bool = False
@@ -64,7 +66,9 @@ def row_of(reply: Reply, server: Server) -> dict[str, Any]:
 
 
 def reply_of(row: Mapping[str, Any], index: int, call: Call) -> Reply | None:
-    """Read a stored row as the reply to a call; None if it does not fit the call's schema."""
+    """Read a stored row as the reply to a call; None if it lacks a column, or does not fit the call's schema."""
+    if any(name not in row for name in COLUMNS):
+        return None
     parsed = None
     if call.schema is not None and not row["failure"]:
         try:

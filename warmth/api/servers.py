@@ -42,13 +42,17 @@ class Servers:
         self._expected.append(server)
 
     def check(self) -> None:
-        """Looks for the keys of all expected servers, before any work is done.
+        """Check, before any work is done, how all expected servers are reached: keys, proxies, certificates.
 
         Raises:
-            UserError: the variable that holds a key is not set.
+            UserError: a key's variable is not set, or what the environment says of proxies or certificates is wrong.
         """
+        from warmth.api.wire import certificates, proxy_of
+
         for server in self._expected:
             server.key()
+            proxy_of(server.url)
+            certificates(server.url)
 
     @contextmanager
     def client(self, server: Server) -> Generator[Client]:
