@@ -104,7 +104,10 @@ def load(paths: Sequence[Path]) -> Rows:
         raise UserError(f"no finished evaluation run found under {', '.join(map(str, paths))}")
     answers = pd.concat([graded(run, number) for number, run in enumerate(evaluations)], ignore_index=True)
     if answers.empty:
-        raise UserError(f"the finished runs under {', '.join(map(str, paths))} hold no answers")
+        raise UserError(
+            f"the finished runs under {', '.join(map(str, paths))} hold no answers; a study of likelihoods needs some to "
+            "stand beside them: run its arms with scoring=both"
+        )
     refuse_different_draws(answers, evaluations)
     refuse_two_configs(answers, evaluations)
     prompts = [prompt_rows(run).assign(run_number=number) for number, run in enumerate(evaluations)]

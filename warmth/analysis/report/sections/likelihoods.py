@@ -62,6 +62,7 @@ METHOD = (
     "float32; K, B, P, S and D are paired by question and context and clustered by question. Points: the same with "
     "the probability of the truth in place of its log-odds. Rows of the two instruments never mix."
 )
+WORDS = {"K": "no belief", "B": "under belief", "P": "pull of the word", "S": "stance", "D": "deference"}
 WIDTH = 0.16  # between two arms of one line of the figure
 
 
@@ -204,19 +205,17 @@ def after_openings(study: Study) -> list[Part]:
 
 
 def sentences(study: Study) -> list[str]:
-    """Say K of the reported arms in a sentence each, against the strictest reference."""
+    """Say K of every arm that is no control in a sentence each, against the strictest reference."""
     reference = study.references[-1]
+    model = None if study.several_models else study.rows.models[0]
     lines = []
     for arm in study.reported.values():
-        found = likelihood.headline(
-            study.likelihoods, arm, reference, None if study.several_models else study.rows.models[0]
-        )
-        if found is not None and arm != reference:
+        found = None if arm in study.references else likelihood.headline(study.likelihoods, arm, reference, model)
+        if found is not None:
             interval = wording.span(found["low"], found["high"], sign=True)
-            difference = wording.points(found["difference"])
             lines.append(
-                f"By likelihood {wording.named(arm)} gives the wrong answer {difference} points ({interval}) more "
-                f"probability than {wording.named(reference)}."
+                f"Probability of the wrong answer, {wording.named(arm)} less {wording.named(reference)}: "
+                f"{wording.points(found['difference'])} points ({interval})."
             )
     return lines
 
@@ -246,9 +245,11 @@ def dot_plot(frame: pd.DataFrame) -> Drawing | None:
                 draw_mark(axes, row, place)
             if len(models) > 1:
                 panel_title(axes, wording.name(model))
-        panels[0].set_yticks(range(len(asked)), asked)
+        panels[0].set_yticks(range(len(asked)), [f"{name}: {WORDS[name]}" for name in asked])
         panels[0].set_ylim(len(asked) - 0.5, -0.5)
-        panels[0].legend(loc="best", frameon=False, fontsize=8)
+        figure.legend(
+            *panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False, fontsize=8
+        )
         figure.supxlabel(f"less {wording.name(references[-1])}, nats   (← less truth in K and B)", fontsize=9)
         caption = (
             f"K, B, P, S and D of each arm less {wording.name(references[-1])}; 95 % intervals clustered by question."
