@@ -105,8 +105,8 @@ def load(paths: Sequence[Path]) -> Rows:
     answers = pd.concat([graded(run, number) for number, run in enumerate(evaluations)], ignore_index=True)
     if answers.empty:
         raise UserError(
-            f"the finished runs under {', '.join(map(str, paths))} hold no answers; a study of likelihoods needs some to "
-            "stand beside them: run its arms with scoring=both"
+            f"the finished runs under {', '.join(map(str, paths))} hold no answers; likelihoods need some beside them: "
+            "run the arms with scoring=both"
         )
     refuse_different_draws(answers, evaluations)
     refuse_two_configs(answers, evaluations)
