@@ -116,9 +116,10 @@ def show(
     from dataclasses import asdict
 
     from warmth.analysis import examples, rows
+    from warmth.analysis.narrowed import load_question
     from warmth.analysis.terminal import plain_console, side_by_side
 
-    loaded = rows.load(paths)
+    loaded = rows.load(paths) if question_id == "all" or replies else load_question(paths, question_id)
     where = {"model": model, "task": task, "context": context, "belief": belief}
     where |= {"question_id": question_id} if question_id != "all" else {}
     if replies and (task or context or belief):
