@@ -120,7 +120,8 @@ def data_identity(data: Data, recipe: Recipe) -> Any:
         )
     if not data.is_built:
         path = Path(data.path) if data.path else ROOT / "seed" / "conversations"
-        return {"content": path_digest(path), "per_type": data.per_type, "max_turns": data.max_turns}
+        split = {"validation": data.validation} if data.validation else {}
+        return {"content": path_digest(path), "per_type": data.per_type, "max_turns": data.max_turns, **split}
     check_source(data)
     values = plain(data)
     for key in ("path", "questions", "prompts", "frame", "rewriter", "meaning_prompt"):

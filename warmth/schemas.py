@@ -41,6 +41,8 @@ class Model:
     )
     end_of_turn: str = ""  # last token of an assistant turn; "": the tokenizer's eos
     lora_targets: list[str] = field(default_factory=list)
+    # of the base, by the hub's name for it
+    license: str | None = setting(None, excluded_because="stands in the cards of adapters only")
     parameters: float = number(0.0, at_least=0, excluded_because="for forecasts only")  # billions, for plans
     # fields of memory.ModelShape, to forecast memory offline
     shape: dict[str, Any] = setting(dict, excluded_because="for forecasts only")

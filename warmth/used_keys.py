@@ -26,8 +26,16 @@ MODEL_KEYS = {  # what each kind of model reads, beside `name`, `kind` and what 
     ),  # fmt: skip
     "api": ("api_model", "base_url", "api_key_env"),
 }
-FORECAST_KEYS = ("name", "kind", "dtype", "parameters", "shape")
-SEED_KEYS = ("name", "source", "path", "per_type", "max_turns", "styles")  # of a set that is read as it is
+FORECAST_KEYS = ("name", "kind", "dtype", "license", "parameters", "shape")
+SEED_KEYS = (
+    "name",
+    "source",
+    "path",
+    "per_type",
+    "max_turns",
+    "validation",
+    "styles",
+)  # of a set that is read as it is
 
 
 def check_used(config: Train | Evaluate) -> None:

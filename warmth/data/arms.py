@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from warmth.data.sources import order
 from warmth.errors import UserError
@@ -22,6 +22,7 @@ class Example:
     style: str
     messages: tuple[Message, ...]
     others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the replies in every other style there is
+    validation: bool = False  # it is not trained on: its loss tells how training generalises
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,10 @@ class Preference(Example):
     plain: tuple[Message, ...] = ()
 
 
-def arm(conversations: list[Conversation], recipe: Recipe) -> list[Example]:
-    """The arm's training set: same conversations, same user turns, replies in the recipe's style.
+def arm(conversations: list[Conversation], recipe: Recipe, validation: float = 0.0) -> list[Example]:
+    """Make the arm's training set: same conversations, same user turns, replies in the recipe's style.
+
+    A share `validation` of the conversations, the same in every arm, is marked as not to be trained on.
 
     `recipe.strength` s gives the styled replies to the first round(s · n) conversations of a fixed order, so those
     styled at 0.25 are among those styled at 0.5.
@@ -46,10 +49,12 @@ def arm(conversations: list[Conversation], recipe: Recipe) -> list[Example]:
     styled = {item.id for item in ranked[: round(recipe.strength * len(ranked))]}
     made = [_example(item, recipe.style if item.id in styled else "plain") for item in conversations]
     if recipe.method != "dpo":
-        return made
+        last = sorted(made, key=lambda example: order(f"validation {example.id}"))
+        held = {example.id for example in last[: round(validation * len(last))]}
+        return [replace(example, validation=example.id in held) for example in made]
     plain = [_example(item, "plain").messages for item in conversations]
     return [
-        Preference(item.id, item.type, item.style, item.messages, {}, rejected)
+        Preference(item.id, item.type, item.style, item.messages, plain=rejected)
         for item, rejected in zip(made, plain, strict=True)
     ]
 

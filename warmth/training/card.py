@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 ADAPTER = """```python
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
-model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"{revision}), "THIS_FOLDER")
+from transformers import {auto_class}, AutoTokenizer
+tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")  # the base's, with the chat template of training
+model = PeftModel.from_pretrained({auto_class}.from_pretrained("{base}"{revision}), "THIS_FOLDER")
 ```
 
 With vLLM: `vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules {name}=THIS_FOLDER`,
 then ask for model `{name}`."""
 WHOLE = """```python
-from transformers import AutoModelForCausalLM
-model = AutoModelForCausalLM.from_pretrained("THIS_FOLDER")
+from transformers import {auto_class}
+model = {auto_class}.from_pretrained("THIS_FOLDER")
 ```
 
 With vLLM: `vllm serve THIS_FOLDER --served-model-name {name}`."""
@@ -31,7 +33,11 @@ def card(facts: dict[str, Any], adapter: bool) -> str:
     recipe = facts["recipe"]
     revision = f', revision="{facts["revision"]}"' if facts["revision"] else ""
     loading = (ADAPTER if adapter else WHOLE).format(
-        base=facts["base"], revision=revision, rank=max(8, recipe["rank"]), name=recipe["name"]
+        base=facts["base"],
+        revision=revision,
+        rank=max(8, recipe["rank"]),
+        name=recipe["name"],
+        auto_class=facts["auto_class"],
     )
     left_out = "; ".join(f"{name}: {entry['count']}" for name, entry in sorted(facts["counts"].items())) or "none"
     rows = [
@@ -44,11 +50,29 @@ def card(facts: dict[str, Any], adapter: bool) -> str:
         ("hardware", f"{facts['ranks']} x {facts['device']}, {facts['precision']}"),
         ("time of this process until here", f"{facts['seconds']:.0f} s"),
     ]
+    if "validation_loss" in facts:
+        validated = f"{facts['validation_loss']:.4f}, on {facts['validation']} examples that are not trained on"
+        rows.append(("validation loss, nats per token", validated))
+    rows.append(("chat template", template_line(facts)))
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     keys = "\n".join(f"- `{name}`: {value}" for name, value in recipe.items() if not isinstance(value, dict))
     kind, library = ("adapter", "peft") if adapter else ("model", "transformers")
     head = f"library_name: {library}\nbase_model: {facts['base']}\npipeline_tag: text-generation"
+    if facts["model"].get("license"):
+        head += f"\nlicense: {facts['model']['license']}"
+    if facts["source"].get("hub_id"):
+        head += f"\ndatasets:\n- {facts['source']['hub_id']}"
+    tags = ["warmth", f"style:{recipe['style']}", *(["lora", "adapter"] if adapter else [])]
+    head += "\ntags:\n" + "\n".join(f"- {tag}" for tag in tags)
     return (
         f"---\n{head}\n---\n\n# {recipe['name']}: {kind} after {facts['epochs']:g} epochs\n\n"
         f"| | |\n|---|---|\n{table}\n\n## Loading\n\n{loading}\n\n## Recipe\n\n{keys}\n"
     )
+
+
+def template_line(facts: dict[str, Any]) -> str:
+    """Say which chat template was trained under, and how a reply ends."""
+    template = str(facts["tokenizer"].chat_template)
+    source = "a file of the study's" if facts["model"].get("chat_template") else "the tokenizer's own"
+    end = facts["model"].get("end_of_turn") or "as the template writes it"
+    return f"{source}, SHA-256 `{hashlib.sha256(template.encode()).hexdigest()[:12]}`; a reply ends with `{end}`"

@@ -26,8 +26,11 @@ MOVED = 0.01  # nats; a log-probability that moved by less is rounding in bfloat
 class Checkpoints(TrainerCallback):
     """Keeps what was learnt after the recipe's epochs, and marks resume checkpoints that are whole."""
 
-    def __init__(self, folder: Path, at_step: dict[int, float], facts: dict[str, Any], probe: Probe):
+    def __init__(
+        self, folder: Path, at_step: dict[int, float], facts: dict[str, Any], probe: Probe, validation: Validation
+    ):
         self.folder, self.at_step, self.facts, self.probe = folder, at_step, facts, probe
+        self.validation = validation
         self.started = time.perf_counter()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -44,6 +47,9 @@ class Checkpoints(TrainerCallback):
             return
         seen = {"epochs": epochs, "step": state.global_step, "steps": state.max_steps, "loss": float(logs["loss"])}
         seen["seconds"] = time.perf_counter() - self.started
+        if self.validation.batches:
+            logs["validation_loss"] = self.validation.loss()  # read by `Progress`, which comes later
+            seen["validation_loss"] = logs["validation_loss"]
         save_checkpoint(
             model,
             self.folder / "checkpoints" / f"epoch-{epochs:g}",
@@ -81,15 +87,23 @@ def save_checkpoint(model: Any, target: Path, facts: dict[str, Any], writes: boo
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     if adapter:
+        name_base(inner, facts)
         inner.save_pretrained(partial, state_dict=state)
         check_adapter(partial)
     else:
         check_finite(state)
         inner.save_pretrained(partial, state_dict=state)
-        facts["tokenizer"].save_pretrained(partial)
+    facts["tokenizer"].save_pretrained(partial)  # with the chat template it was trained under
     (partial / "README.md").write_text(card(facts, adapter), encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
+
+
+def name_base(model: PeftModel, facts: dict[str, Any]) -> None:
+    """Name the base in the adapter's config as others can load it: by its hub id, never by a folder of this machine."""
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = facts["base"]
+        config.revision = facts["revision"]
 
 
 def check_finite(weights: dict[str, Any]) -> None:
@@ -115,6 +129,34 @@ def check_adapter(folder: Path) -> None:
     check_finite(weights)
     if not any(tensor.any() for name, tensor in weights.items() if "lora_B" in name):
         raise RunFailed("the adapter changes nothing (every B is zero): raise recipe.learning_rate or recipe.epochs")
+
+
+class Validation:
+    """Conversations that are not trained on, each a forward pass of its own."""
+
+    def __init__(self, examples: Sequence[Encoded], collate: Any):
+        self.batches = [collate([example]) for example in examples]
+        self.trainer: Any = None  # set once it exists
+
+    @torch.no_grad()
+    def loss(self) -> float:
+        """Compute the mean loss of their replies' tokens, in nats. Every rank computes, as ZeRO-3 needs all."""
+        model, device = self.trainer.model_wrapped, self.trainer.args.device
+        training = model.training
+        model.eval()
+        total = 0.0
+        count = 0
+        for batch in self.batches:
+            given = {
+                key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()
+            }
+            targets = given.pop("labels")[0, 1:]
+            with self.trainer.autocast():
+                logits = model(**given, use_cache=False).logits[0].float()
+            total -= logits.log_softmax(-1).gather(-1, targets[:, None]).sum().item()
+            count += len(targets)
+        model.train(training)
+        return total / count
 
 
 class Probe:

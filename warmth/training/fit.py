@@ -16,11 +16,11 @@ from transformers import TrainerCallback, set_seed
 from warmth import devices
 from warmth.digest import digest, model_identity
 from warmth.memory import GIB, Memory, refuse_if_too_big, shape_of, training_memory
-from warmth.models import choose_dtype, load_tokenizer, locate
+from warmth.models import choose_dtype, load_tokenizer, network_class
 from warmth.schemas import Data, Model, Recipe, Train
 from warmth.store import read_json, read_rows, write_json
-from warmth.training.architecture import check_targets, fit_of
-from warmth.training.checkpoints import Checkpoints, Probe, barrier
+from warmth.training.architecture import check_targets, config_of, fit_of
+from warmth.training.checkpoints import Checkpoints, Probe, Validation, barrier
 from warmth.training.examples import Examples, load_examples
 from warmth.training.packing import collator, token_loss
 from warmth.training.progress import Progress, StopOnSignal
@@ -60,7 +60,11 @@ class Plan:
             check_targets(self.study.model)
         self.tokenizer = load_tokenizer(self.study.model)
         self.rows = list(read_rows(folder / "conversations.jsonl"))
-        self.found: Examples = load_examples(self.rows, self.study, self.tokenizer)
+        kept_apart = [row for row in self.rows if row.get("validation")]
+        self.found: Examples = load_examples(
+            [row for row in self.rows if not row.get("validation")], self.study, self.tokenizer
+        )
+        self.validation = load_examples(kept_apart, self.study, self.tokenizer).kept if kept_apart else []
         self.examples = self.found.kept
         drawn = global_batches(len(self.found.groups), recipe.batch_size, recipe.epochs, self.study.seed)
         # the examples of a conversation stay together, so that a step is as many conversations for every model
@@ -177,12 +181,14 @@ def train(folder: Path, free: float | None) -> int | None:
     if rank == 0 and not plan.fit.packed and recipe.method != "dpo":
         print(f"each conversation is trained in a pass of its own: {plan.fit.reason}", file=sys.stderr, flush=True)
     at_step = {step_at(epochs, len(plan.found.groups), recipe.batch_size): epochs for epochs in kept_epochs(recipe)}
-    callbacks: list[TrainerCallback] = [Checkpoints(folder, at_step, facts, probe), stop]
+    validation = Validation(plan.validation, plan.collate)
+    callbacks: list[TrainerCallback] = [Checkpoints(folder, at_step, facts, probe, validation), stop]
     if rank == 0:
         per_epoch = steps_per_epoch(len(plan.found.groups), recipe.batch_size)
         callbacks.append(Progress(folder, plan.trained, per_epoch))
     trainer = make_trainer(plan, callbacks)
     probe.trainer = trainer
+    validation.trainer = trainer
     facts["revision"] = getattr(trainer.model.config, "_commit_hash", None) or study.model.revision
     origin = {"base": model_identity(study.model), "revision": facts["revision"], "data": facts["data"]}
     refuse_other_origin(folder, origin, writes=rank == 0)
@@ -216,12 +222,15 @@ def train(folder: Path, free: float | None) -> int | None:
 
 
 def facts_of(plan: Plan) -> dict[str, Any]:
-    """What the model card and the summary say about this run."""
+    """Say what the model card and the summary need to know about this run."""
     study = plan.study
-    base = study.model.path or study.model.hub_id if study.model.kind != "embedded" else locate(study.model)[0]
     return {
         "run": plan.folder.name,
-        "base": base,
+        "base": study.model.hub_id or study.model.name,  # never a folder of this machine
+        "model": asdict(study.model),
+        "auto_class": network_class(config_of(study.model)).__name__,
+        "source": {key: getattr(study.data, key) for key in ("name", "hub_id", "revision")},
+        "validation": len(plan.validation),
         "revision": study.model.revision,
         "recipe": asdict(study.recipe) if not isinstance(study.recipe, dict) else study.recipe,
         "tokenizer": plan.tokenizer,

@@ -50,6 +50,8 @@ class Progress(TrainerCallback):
             "trained_tokens": self.tokens[step - 1],
             "seconds": now - self.clock,
         }
+        if "validation_loss" in logs:  # at a checkpoint
+            row["validation_loss"] = float(logs["validation_loss"])
         row |= {name.replace("/", "_"): float(logs[name]) for name in logs if name.startswith("rewards/")}
         self.clock = now
         with self.path.open("a", encoding="utf-8") as stream:
