@@ -293,3 +293,14 @@ def test_a_model_is_tuned_through_an_api_and_its_checkpoints_are_evaluated_and_j
     assert all(headers["Authorization"] == f"Bearer {CANARY}" for headers in server.seen_headers)
     assert verdicts["same_tokens"] == "skipped"
     assert verdicts["adapter_applied"] == verdicts["same_engine"] == verdicts["pairing"] == "pass"
+
+
+def test_every_engine_says_who_draws_its_tokens_before_it_is_bound_to_an_arm(tuned):
+    import yaml
+
+    from warmth.build import build
+
+    engines = [yaml.safe_load(path.read_text()) for path in (ROOT / "conf" / "engine").glob("*.yaml")]
+    assert len(engines) >= 3 and all(build(entry, "engine").sampler for entry in engines)
+    servers = Servers(SimpleNamespace(api=QUICK, output="multirun"))
+    assert OpenAI().sampler == OpenAI().bind(tuned, servers).sampler

@@ -42,6 +42,7 @@ class OpenAI:
 
     group: ClassVar[str] = "engine"
     family: ClassVar[str] = "openai"
+    sampler: ClassVar[str] = "the server's"
     weighs: ClassVar[bool] = False
     base_url: str | None = setting(None, excluded_because="a server is known by the model it answers as")
     model: str | None = None
@@ -97,7 +98,7 @@ class Served:
     renders: ClassVar[bool] = False  # the server makes tokens of the messages
     scores: ClassVar[bool] = False
     window: ClassVar[int] = 4096
-    sampler: ClassVar[str] = "the server's"
+    sampler: ClassVar[str] = OpenAI.sampler
 
     def signature(self) -> dict[str, str]:
         """What two arms must have in common to be compared."""
