@@ -109,7 +109,7 @@ def test_a_report_that_cannot_be_written_says_so(warmth, study, tmp_path):
     [
         ('{"id": 1}', "line 2: field text must be a string"),
         ('{"text": "x"}', "line 2 has no field id"),
-        ("x", "line 2 is not JSON"),
+        ("x", "line 2: not JSON"),
     ],
 )
 def test_a_bad_text_is_named_by_file_and_line(warmth, tmp_path, row, says):

@@ -66,6 +66,12 @@ def test_a_bad_row_is_named_by_file_line_and_field(tmp_path, rows, words):
         load(Data(name="x", source="seed", path=str(path)))
 
 
+def test_a_last_line_without_an_end_is_a_row_like_others(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row(id=name)) for name in "ab"))
+    assert {conversation.id for conversation in load(Data(name="x", source="seed", path=str(path)))} == {"a", "b"}
+
+
 def test_a_style_that_was_not_written_is_an_error(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(row()) + "\n")

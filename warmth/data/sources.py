@@ -10,8 +10,8 @@ from typing import Any
 from warmth.digest import ROOT
 from warmth.errors import UserError
 from warmth.schemas import Data
-from warmth.store import read_rows
 from warmth.types import Conversation, Turn
+from warmth.user_rows import user_rows
 
 TYPES = ("refusal", "factual", "creative", "technical", "advice", "other")
 
@@ -31,10 +31,10 @@ def load(data: Data) -> list[Conversation]:
     by_type: dict[str, list[Conversation]] = defaultdict(list)
     seen: set[str] = set()
     for file in files:
-        for number, row in enumerate(read_rows(file), 1):
-            conversation = _conversation(row, f"{file} line {number}", data.max_turns)
+        for place, row in user_rows(file):
+            conversation = _conversation(row, place, data.max_turns)
             if conversation.id in seen:
-                raise UserError(f"{file} line {number}: id {conversation.id} stands twice")
+                raise UserError(f"{place}: id {conversation.id} stands twice")
             seen.add(conversation.id)
             by_type[conversation.type].append(conversation)
     return [item for kind in TYPES for item in _first(by_type[kind], kind, data.per_type)]
