@@ -116,7 +116,12 @@ def test_a_finished_run_holds_checkpoints_rows_and_a_loss_that_falls(reference):
         pytest.param(["launcher.per_device=2"], id="accumulation"),
         pytest.param(["launcher=deepspeed_zero0", "launcher.per_device=4"], id="zero0", marks=pytest.mark.slow),
         pytest.param(["launcher=deepspeed_zero2", "recipe.packing=false"], id="zero2-unpacked"),
-        pytest.param(["launcher=deepspeed_zero3", "launcher.tokens_per_pass=4096"], id="zero3-full-passes"),
+        pytest.param(
+            ["launcher=deepspeed_zero3", "launcher.tokens_per_pass=4096"],
+            id="zero3-full-passes",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(["launcher=ddp", "launcher.per_device=4"], id="ddp", marks=pytest.mark.slow),
     ],
 )
 def test_passes_ranks_and_zero_stage_leave_losses_and_adapter_as_they_are(
