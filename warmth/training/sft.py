@@ -42,6 +42,9 @@ def main() -> None:
         fit.barrier()
         end(log, "stopped", f"told to end; saved after step {step}, the same command continues", STOPPED)
     fit.leave_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # all is on disk; threads of gloo, DeepSpeed or Arrow could keep a finished process from ending
 
 
 def log_of(folder: Path, rank: int) -> Path:
