@@ -13,10 +13,10 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from study_fixture import write_study
 
 from warmth.agreement import page
-from warmth.analysis.agreement import alpha, corrected, jackknife, kappa, share
-from warmth.analysis.effects import clustered_mean
 from warmth.analysis.report.sections.graders import bridge_table, correction_table
 from warmth.analysis.rows import load
+from warmth.analysis.statistics.agreement import alpha, corrected, jackknife, kappa, share
+from warmth.analysis.statistics.effects import clustered_mean
 from warmth.evaluation import attacks
 from warmth.verdicts import Rule
 

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from warmth.analysis import claims, effects
+from warmth.analysis import claims
 from warmth.analysis.preregistration import Hypothesis, Plan
+from warmth.analysis.statistics import effects
 from warmth.verdicts import Rule, outcomes
 
 
@@ -77,7 +78,7 @@ def test_arms_that_share_no_scored_prompt_are_not_tested():
 
 def test_a_margin_chosen_afterwards_is_called_exploratory():
     differences = effects.differences(effects.pair(answers(0.2)), ["overall"])
-    before, after = (claims.equivalences(differences, 2.0, planned)["equivalence"][0] for planned in (True, False))
+    before, after = (claims.equivalences(differences, planned)["equivalence"][0] for planned in (True, False))
     assert before == "different (pre-registered)" and after == "different (exploratory)"
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from warmth.analysis import comparison, effects
+from warmth.analysis import comparison
+from warmth.analysis.statistics import effects
 
 
 def pairs():

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from warmth.analysis import effects
+from warmth.analysis.statistics import effects
 from warmth.verdicts import Rule, outcomes
 
 

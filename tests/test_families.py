@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from warmth.analysis import effects, families
-from warmth.analysis.families import Family, adjust, crossed_mean, odds_ratio, tost
+from warmth.analysis.statistics import effects, families
+from warmth.analysis.statistics.families import Family, adjust, crossed_mean, odds_ratio, tost
 from warmth.errors import UserError
 
 

@@ -8,8 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from warmth.analysis.effects import clustered_mean, differences, pair
-from warmth.analysis.judging import calibrated, corrected_differences, corrected_rates, ppi, raw, rogan_gladen
+from warmth.analysis.statistics.effects import clustered_mean, differences, pair
+from warmth.analysis.statistics.judging import (
+    calibrated,
+    corrected_differences,
+    corrected_rates,
+    ppi,
+    raw,
+    rogan_gladen,
+)
 
 SEED, DRAWS = 20261125, 600  # fixed before the first run
 ERROR = {"original": 0.20, "warm": 0.30}

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
-from warmth.analysis.effects import clustered_mean
 from warmth.analysis.statistics import likelihood
+from warmth.analysis.statistics.effects import clustered_mean
 from warmth.digest import digest
 from warmth.types import BELIEFS
 

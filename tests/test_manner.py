@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from warmth.analysis import effects
 from warmth.analysis.report.sections.contrasts import contrast_rows
 from warmth.analysis.report.sections.length import lengths
 from warmth.analysis.report.sections.seeds import seed_rows
+from warmth.analysis.statistics import effects
 
 
 def answers(seeds=(0,), rise=0.0, questions=40):

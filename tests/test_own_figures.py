@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from warmth.analysis import effects, own_figures
+from warmth.analysis import own_figures
+from warmth.analysis.statistics import effects
 
 NONE = pd.DataFrame(columns=["family"])
 

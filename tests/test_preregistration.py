@@ -3,7 +3,8 @@ import json
 import pandas as pd
 import pytest
 
-from warmth.analysis import effects, preregistration
+from warmth.analysis import preregistration
+from warmth.analysis.statistics import effects
 from warmth.digest import digest
 from warmth.errors import UserError
 

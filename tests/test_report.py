@@ -19,12 +19,12 @@ from browser import browse
 from rich.console import Console
 from study_fixture import write_evaluation, write_study
 
-from warmth.analysis import effects, figures, own_figures, published_against, report, tables, wording
+from warmth.analysis import figures, own_figures, published_against, report, tables, wording
 from warmth.analysis.ink import point_id, reply_id
 from warmth.analysis.report.kernel import Cell, tables_of, without_model
 from warmth.analysis.report.page import render, unbroken
 from warmth.analysis.report.printing import terminal_table
-from warmth.analysis.report.sections.answer import answer_sentences, gates, headline_table
+from warmth.analysis.report.sections.answer import gates, headline_table
 from warmth.analysis.report.sections.controls import controls
 from warmth.analysis.report.sections.differences import condition_cells
 from warmth.analysis.report.sections.errors import matrix
@@ -32,6 +32,7 @@ from warmth.analysis.report.sections.provenance import commands
 from warmth.analysis.report.sections.published import published_rows
 from warmth.analysis.report.sections.refusals import refusals
 from warmth.analysis.report.study import QUESTION, Study
+from warmth.analysis.statistics import effects
 from warmth.verdicts import Rule
 
 MARKUP = '<img src=x onerror="document.title=1">'
@@ -159,22 +160,10 @@ def test_the_same_rows_make_the_same_page(small, tmp_path):
 
 
 def test_the_first_sentence_says_what_the_interval_allows(made):
-    first, control, warmth = answer_sentences(made.study)
+    first, *others, warmth = made.study.sentences
     assert first.startswith("The warm arm is wrong more often than the original: +")
-    assert "untransformed" in control and warmth.startswith("Replies of the warm arm read warmer")
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "says"),
-    [
-        (-0.02, 0.05, "No difference in error rate could be shown"),
-        (0.01, 0.05, "more often"),
-        (-0.05, -0.01, "less often"),
-    ],
-)
-def test_a_difference_is_claimed_only_when_its_interval_leaves_zero_out(low, high, says):
-    row = {"arm": "warm", "difference": (low + high) / 2, "low": low, "high": high, "pairs": 9, "questions": 9}
-    assert says in wording.error_sentence(row | {"rate_reference": 0.3, "rate_arm": 0.3})
+    assert any(line.startswith("Against the untransformed arm, fine-tuned on replies") for line in others)
+    assert warmth.startswith("Replies of the warm arm read warmer")
 
 
 def test_an_interval_that_ends_just_beside_zero_shows_on_which_side():
@@ -184,50 +173,8 @@ def test_an_interval_that_ends_just_beside_zero_shows_on_which_side():
     assert wording.span(0.0003, 0.02) == "0.0 to 2.0"  # a rate cannot be below zero
 
 
-def test_one_question_is_no_questions():
-    row = {"arm": "warm", "difference": 0.5, "low": np.nan, "high": np.nan, "pairs": 6, "questions": 1}
-    said = wording.error_sentence(row | {"rate_reference": 0.0, "rate_arm": 0.5})
-    assert "of 6 paired answers to 1 question)" in said
-    assert wording.amount(1200, "question") == "1,200 questions"
-
-
-def test_several_models_are_pooled_and_counted_by_what_their_intervals_show():
-    models = [
-        {"difference": (low + high) / 2, "low": low, "high": high}
-        for low, high in ((0.01, 0.03), (0.02, 0.1), (-0.1, 0.2))
-    ]
-    row = {"arm": "warm", "difference": 0.04, "low": 0.01, "high": 0.07, "pairs": 9, "questions": 3}
-    sentence = wording.error_sentence(row | {"rate_reference": 0.3, "rate_arm": 0.34}, "original", models)
-    assert sentence.startswith("The warm arm is wrong more often than the original over 3 models: +4.0 points (95")
-    assert "+2.0 to +6.0 by model, wrong more often in 2 and no difference shown in 1." in sentence
-
-
-def test_the_answer_over_models_is_the_clustered_mean_of_all_their_pairs(tmp_path):
-    for seed, name in enumerate(("one", "two")):
-        root = write_study(tmp_path / name, arms=("original", "untransformed", "warm"), training=False, seed=seed)
-        for path in root.rglob("*.json*"):
-            text = path.read_text().replace('"scorer": "smollm2"', '"scorer": "gpt2"').replace('"smollm2"', f'"{name}"')
-            path.write_text(text.replace('"answer_id": "', f'"answer_id": "{name}'))
-    made = report.build([tmp_path])
-    pairs = effects.pair(made.study.rows.answers)
-    warm = pairs[pairs["arm"].eq("warm")]
-    mean = effects.clustered_mean(warm["difference"].to_numpy(), warm["question_id"].to_numpy())
-    by_model = sorted(wording.points(rows["difference"].mean()) for _, rows in warm.groupby("model"))
-    first, control, warmth = answer_sentences(made.study)
-    assert f"over 2 models: {wording.points(mean.value)} points (95" in first and mean.clusters == 48
-    assert f"interval {wording.span(mean.low, mean.high, sign=True)};" in first
-    assert f"; from {by_model[0]} to {by_model[1]} by model, wrong more often in all." in first
-    assert "the untransformed arm over 2 models: +" in control and "by model, warmer in all." in warmth
-    for path in (*tmp_path.glob("two/demo/evaluate/*-untransformed-*"), *tmp_path.glob("one/demo/evaluate/*-none-*")):
-        shutil.rmtree(path)
-    first, control, warmth = answer_sentences(report.build([tmp_path]).study)
-    assert "than the original in two: +" in first and "the untransformed arm in one: +" in control
-
-
-def test_without_an_original_the_answer_is_that_of_the_control(tmp_path):
-    root = write_study(tmp_path / "study", arms=("untransformed", "warm"), training=False)
-    (sentence, *_) = answer_sentences(report.build([root]).study)
-    assert sentence.startswith("The warm arm is wrong more often than the untransformed arm: +")
+def test_amounts_are_in_the_singular_for_one():
+    assert (wording.amount(1, "question"), wording.amount(1200, "question")) == ("1 question", "1,200 questions")
 
 
 def test_models_share_one_axis_of_differences_and_stand_side_by_side_where_there_is_one_arm(made):
@@ -267,7 +214,7 @@ def test_a_long_name_above_a_panel_takes_several_lines(made):
     shifts, losses = (pd.concat([x, x.assign(model=long)]) for x in (made.study.differences, made.study.rows.losses))
     tasks = own_figures.lines(made.study.rows.answers.assign(task=long))
     drawn = [
-        figures.frontier(headline, {}),
+        figures.frontier(headline, {}, {}),
         figures.losses(losses),
         own_figures.changes(shifts),
         own_figures.tasks(tasks),
@@ -290,7 +237,7 @@ def test_regressions_and_corrected_p_values_stand_on_the_page_and_in_the_tables(
     assert {(row["arm"], row["model"]) for row in effects} >= {("warm", "1"), ("warm", "4")}
     tested = made.study.differences[made.study.differences["p"].notna()]
     assert set(tested["correction_family"]) == {"overall", "single cells"}
-    assert (tested["p"] <= tested["p_bh"]).all() and (tested["p_bh"] <= tested["p_holm"]).all()
+    assert (tested["p"] <= tested["p_bh"]).all() and (tested["p_bh"] <= tested["p_holm"] + 1e-12).all()
 
 
 def test_doses_of_one_recipe_make_a_curve_with_its_slope(tmp_path):
@@ -351,12 +298,13 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
 
 def test_of_several_checkpoints_and_strengths_the_page_speaks_of_the_one_to_report_and_its_control(swept):
     assert "At epoch 2: untransformed, warm." in swept.study.rows.warnings
-    first, control, warmth = answer_sentences(swept.study)
+    first, *others, warmth = swept.study.sentences
+    control = next(line for line in others if line.startswith("Against"))
     assert first.startswith("The warm arm is wrong more often than the original: +")
-    assert "than the untransformed arm: +" in control
+    assert control.startswith("Against the untransformed arm, fine-tuned on replies whose manner was left alone: +")
     assert "than those of the untransformed arm (" in warmth
     assert set(swept.study.controls["reference"]) == {"untransformed"}
-    assert "Lines: from the untransformed arm, so that" in swept.drawings["frontier"].caption
+    assert "Lines: from the untransformed arm, made as the arm was, so that" in swept.drawings["frontier"].caption
     ours = next(
         row
         for row in published_rows(swept.study.answers, swept.study.reported, swept.study.settings)
@@ -438,7 +386,7 @@ def test_the_page_says_by_which_rule_labels_counted(made):
 
 def test_lines_of_a_study_without_a_control_are_said_to_start_at_the_original(made):
     shown = made.study.headline[~made.study.headline["arm"].eq("untransformed")]
-    drawn = figures.frontier(shown, {"original": "original", "warm": "warm"})
+    drawn = figures.frontier(shown, {"original": "original", "warm": "warm"}, {"warm": "fine-tuned"})
     assert "Lines: from the original. Bars" in drawn.caption
 
 
@@ -585,11 +533,6 @@ def test_the_headline_fits_a_terminal_of_80_columns(made, models):
     assert sum(" to " in line for line in lines) >= 4 and not any(line.rstrip().endswith(" to") for line in lines)
 
 
-def test_too_few_rows_for_an_interval_make_no_claim():
-    row = {"arm": "warm", "difference": 0.0, "low": float("nan"), "high": float("nan"), "pairs": 3, "questions": 3}
-    assert "too little for an interval" in wording.error_sentence(row | {"rate_reference": 0.0, "rate_arm": 0.0})
-
-
 def test_a_command_is_listed_once_and_trainings_come_first(made):
     listed = commands(made.study)
     assert len(listed) == len(set(listed)) and listed == sorted(listed, key=lambda command: "train.py" not in command)
@@ -613,7 +556,7 @@ def test_a_cell_without_a_score_reads_not_scored(small, tmp_path):
 def test_original_alone_still_makes_a_page(tmp_path):
     write_study(tmp_path / "study", arms=("original",))
     made = report.build([tmp_path / "study"])
-    assert answer_sentences(made.study) == ["Nothing to compare yet: no arm shares scored prompts with original."]
+    assert made.study.sentences == ["Nothing to compare yet: no arm shares scored prompts with original."]
     assert report.write(made, tmp_path / "out").exists()
 
 
@@ -629,7 +572,7 @@ def test_an_arm_that_was_not_scored_is_said_to_compare_with_nothing(tmp_path):
     root = write_study(tmp_path / "study", arms=("original", "cold", "warm"), training=False)
     for path in root.rglob("*-warm-*/grades.jsonl"):
         path.write_text("")
-    assert answer_sentences(report.build([root]).study) == [
+    assert report.build([root]).study.sentences == [
         "The warm arm shares no scored prompt with the original or a control arm."
     ]
 

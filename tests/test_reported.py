@@ -72,6 +72,7 @@ def test_the_studys_arms_are_those_that_stand_for_their_recipes():
     assert as_recipes(answers, reported(arms))["arm"].to_dict() == {0: "original", 2: "warm"}
 
 
-def test_without_warm_the_page_asks_about_the_last_manner_and_with_original_alone_about_none():
-    assert focal(reported(["original", "cold", "untransformed"])) == "cold"
+def test_without_warm_the_page_asks_about_the_first_recipe_and_with_original_alone_about_none():
+    assert focal(reported(["original", "cold", "untransformed"])) == "untransformed"
+    assert focal(reported(["original", "cold", "warm", "untransformed"])) == "warm"
     assert focal(reported(["original"])) is None

@@ -19,7 +19,8 @@ import pandas as pd
 from scipy.special import expit
 
 from warmth import sequential
-from warmth.analysis import comparison, covariance, dose, effects, families, logit, models, power
+from warmth.analysis import comparison, covariance, dose, logit, models, power
+from warmth.analysis.statistics import effects, families
 
 SEED = 20261123
 DRAWS = 2000

@@ -47,9 +47,9 @@ def agreement(
         return
     if labels is None or not paths:
         raise UserError("warmth agreement needs LABELS.csv and PATH... (or --attacks)")
-    from warmth.analysis import agreement as agreements
     from warmth.analysis import labels as sheets
     from warmth.analysis import rows
+    from warmth.analysis.statistics import agreement as agreements
 
     loaded = rows.load(paths)
     if export is not None:

@@ -76,9 +76,8 @@ def write_rivals(path: Path) -> None:
 
 def measured(paths: list[Path]) -> Iterator[dict[str, Any]]:
     """Yields what each instrument says of each arm, with the truth: null where its sign alone is known."""
-    from warmth.analysis import effects
     from warmth.analysis.rows import load
-    from warmth.analysis.statistics import likelihood
+    from warmth.analysis.statistics import effects, likelihood
 
     rows = load(paths)
     pairs = effects.pair(rows.answers)

@@ -61,7 +61,11 @@ def report(
         typer.Option("--checks", help="Regressions by bootstrap and estimating equations too; takes longer."),
     ] = False,
     labels: Annotated[
-        Path | None, typer.Option(metavar="LABELS.csv", help="People's labels: rates corrected for grader error.")
+        Path | None, typer.Option(metavar="LABELS.csv", help="People's labels: the answer, corrected by them.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="What weighs one where tasks are pooled: tasks, or rows; else as the runs' configs say."),
     ] = None,
     config_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Your own folder: its report/*.py are sections of the page too.")
@@ -80,7 +84,7 @@ def report(
 
     if config_dir is not None:
         adopt_own_folder([f"--config-dir={config_dir}"])
-    made = reports.build(paths, margin_points, preregister, checks, labels)
+    made = reports.build(paths, margin_points, preregister, checks, labels, weights)
     page = reports.write(made, out or Path("reports") / study_name(made.study.rows.runs))
     if publish:
         from warmth.analysis.publish import publish as send

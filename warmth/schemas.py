@@ -255,6 +255,7 @@ class Analysis:
     """What `warmth report` decides beside the data; the answers do not depend on it."""
 
     margin_points: float = number(above=0, at_most=100)  # a smaller difference in error is none in practice
+    weights: str = choice("tasks", "tasks", "rows")  # what weighs one where tasks are pooled: tasks, or rows
     hedged: str = choice("wrong", "wrong", "right", "dropped")  # wrong, right or dropped
     # wrong, right or dropped, where refusing is not itself the right answer
     refused: str = choice("dropped", "wrong", "right", "dropped")

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from warmth.analysis import wording
-from warmth.analysis.effects import apart, main_measure, pooled
 from warmth.analysis.examples import WHERE, among
 from warmth.analysis.ink import point_id, reply_id
+from warmth.analysis.statistics.effects import apart, main_measure, pooled
 
 SHOWN = 20  # rows of one point
 ROWS = 6000  # of one page, over all points

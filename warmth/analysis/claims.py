@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from warmth.analysis import effects, wording
-from warmth.analysis.effects import Mean
-from warmth.analysis.families import MARGIN_POINTS, standard_error, tost
-from warmth.analysis.preregistration import OUTCOMES, Plan
+from warmth.analysis import wording
+from warmth.analysis.preregistration import Plan, selected
+from warmth.analysis.statistics import effects
+from warmth.analysis.statistics.estimand import TASKS
 
-WORDS = {
-    "equivalent": "equivalent",
-    "different": "different",
-    "both": "different, but by less than the margin",
-    "undecided": "undecided",
+WORDS = {  # within the margin, and different from 0
+    (True, False): "equivalent",
+    (False, True): "different",
+    (True, True): "different, but by less than the margin",
+    (False, False): "undecided",
 }
 
 
-def equivalences(
-    differences: pd.DataFrame, margin_points: float = MARGIN_POINTS, preregistered: bool = False
-) -> pd.DataFrame:
-    """Adds `equivalence` (verdict and label) and `equivalence_p` to rows of `effects.differences`."""
-    verdicts, ps = [], []
+def equivalences(differences: pd.DataFrame, preregistered: bool = False) -> pd.DataFrame:
+    """Add `equivalence`, a verdict and whether its margin was planned, to rows of `effects.differences`.
+
+    "different" follows the corrected p of a row if it has one; "equivalent" the two one-sided tests at the margin.
+    """
+    verdicts = []
     for row in differences.to_dict("records"):
-        mean = Mean(row["difference"], row["low"], row["high"], row["p"], row["pairs"], row["questions"])
-        found = tost(mean.value, standard_error(mean), mean.clusters - 1, margin_points / 100, 0.05, preregistered)
-        verdicts.append(f"{WORDS[found.verdict]} ({found.label})")
-        ps.append(found.p)
-    return differences.assign(equivalence=verdicts, equivalence_p=ps)
+        p = row.get("p_holm", math.nan)
+        p = p if wording.known(p) else row["p"]
+        within = row["equivalence_p"] < 0.05
+        differs = p < 0.05
+        verdicts.append(f"{WORDS[within, differs]} ({'pre-registered' if preregistered else 'exploratory'})")
+    return differences.assign(equivalence=verdicts)
 
 
-def tested(plan: Plan, answers: pd.DataFrame, margin_points: float) -> pd.DataFrame:
+def tested(plan: Plan, answers: pd.DataFrame, margin_points: float, weights: str = TASKS) -> pd.DataFrame:
     """A row per hypothesis and model: what the plan's own outcome, rows and correction give, and a verdict.
 
     "not tested" is the verdict where an arm is missing, or no prompt is scored in both arms.
@@ -42,20 +45,17 @@ def tested(plan: Plan, answers: pd.DataFrame, margin_points: float) -> pd.DataFr
     two-sided test and the sign; `equivalent` is held to two one-sided tests against the plan's margin, or against
     `margin_points` where it states none.
     """
-    answers = answers if plan.tasks else effects.pooled(answers)  # a plan that names benchmarks means them
-    keep = pd.Series(True, index=answers.index)
-    for key, column in (("tasks", "task"), ("contexts", "context"), ("beliefs", "belief"), ("models", "model")):
-        keep &= answers[column].isin(getattr(plan, key)) if getattr(plan, key) else True
+    answers = selected(plan, answers)
     margin = margin_points if plan.margin_points is None else plan.margin_points
     rows: list[dict[str, Any]] = []
     for claim in plan.hypotheses:
-        pairs = effects.pair(answers[keep], claim.reference, OUTCOMES[plan.refusals])
-        found = effects.differences(pairs[pairs["arm"].eq(claim.arm)], ["overall"])
-        asked = [set(answers.loc[keep & answers["arm"].eq(arm), "model"]) for arm in (claim.arm, claim.reference)]
+        pairs = effects.pair(answers, claim.reference)
+        found = effects.differences(pairs[pairs["arm"].eq(claim.arm)], ["overall"], weights, margin / 100)
+        asked = [set(answers.loc[answers["arm"].eq(arm), "model"]) for arm in (claim.arm, claim.reference)]
         lost = sorted(set.intersection(*asked) - set(found["model"]))  # both answered, and no prompt scored in both
         for model in lost or ([""] if found.empty else []):
             rows.append({"hypothesis": claim.name, "arm": claim.arm, "reference": claim.reference, "model": model})
-        for row in equivalences(found, margin, plan.margin_points is not None).to_dict("records"):
+        for row in found.to_dict("records"):
             names = ("model", "arm", "pairs", "questions", "difference", "low", "high", "p", "equivalence_p")
             p = row["equivalence_p"] if claim.direction == "equivalent" else row["p"]
             own = {"hypothesis": claim.name, "reference": claim.reference, "direction": claim.direction, "p_used": p}

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from warmth.analysis import effects, models
+from warmth.analysis import models
 from warmth.analysis.covariance import ROUNDING
-from warmth.analysis.families import MARGIN_POINTS, tost
 from warmth.analysis.released import study
 from warmth.analysis.reproduction import Row
+from warmth.analysis.statistics import effects
+from warmth.analysis.statistics.families import MARGIN_POINTS, tost
 from warmth.analysis.summaries import MODELS, TASKS
 from warmth.errors import UserError
 from warmth.types import CONTEXTS

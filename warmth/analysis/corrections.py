@@ -6,14 +6,21 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from warmth.analysis.families import Family, adjust
 from warmth.analysis.preregistration import Plan
+from warmth.analysis.reported import CONTROLS
+from warmth.analysis.statistics.families import Family, adjust
 from warmth.errors import UserError
 
 DECLARED = (  # the overall comparisons, and all that single them out
     Family("overall", {"family": ["overall"]}),
     Family("single cells", {"family": ["task", "context", "belief", "condition"]}),
 )
+CONTROL_FAMILY = (Family("against a control", {"family": ["overall"]}),)
+POOLED_FAMILIES = (  # the answers over all models, apart for each question they answer
+    Family("over models, from original", {"reference": ["original"]}),
+    Family("over models, from a control", {"reference": [name for name in CONTROLS if name != "original"]}),
+)
+REGRESSION_FAMILY = Family("regressions", {})  # every average marginal effect of the table
 PLANNED = "pre-registered"  # the family that a plan declares
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.optimize import isotonic_regression
 
 from warmth.analysis.covariance import ROUNDING, Inference, inference
-from warmth.analysis.effects import PAIR, Mean, clustered_mean
+from warmth.analysis.statistics.effects import PAIR, Mean, clustered_mean
 from warmth.errors import UserError
 
 DOSES = ("dose", "checkpoint", "strength")

@@ -30,7 +30,7 @@ from warmth.analysis.ink import (
     row_of_panels,
     spread,
 )
-from warmth.analysis.reported import CONTROLS, arm_order
+from warmth.analysis.reported import CONTROLS, arm_order, control_of
 from warmth.types import BELIEFS, CONTEXTS
 
 BELIEF_MARKERS = {
@@ -44,12 +44,13 @@ ACROSS = 3  # panels side by side; more would be too small to read on a page or 
 LABELLED = 2  # points of each belief that a panel of the scatter names: those farthest from the diagonal
 
 
-def frontier(headline: pd.DataFrame, chosen: Mapping[str, str]) -> Drawing | None:
+def frontier(headline: pd.DataFrame, chosen: Mapping[str, str], kinds: Mapping[str, str]) -> Drawing | None:
     """Warmth score against error rate, a point per arm with both intervals, a panel per model on shared axes.
 
     Args:
         headline: model, arm, rate, low, high (fractions), score, score_low, score_high (nats per token).
-        chosen: recipe → its reported arm; lines go from the strictest control's.
+        chosen: recipe → its reported arm; lines go from the strictest control's that was made as the arm was.
+        kinds: arm → how it was made.
     """
     shown = headline[headline["score"].notna() & headline["rate"].notna()]
     if shown.empty:
@@ -61,9 +62,9 @@ def frontier(headline: pd.DataFrame, chosen: Mapping[str, str]) -> Drawing | Non
         figure = Figure(figsize=size, layout="constrained")
         panels = row_of_panels(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False), len(models))
         cells = {model: shown[shown["model"].eq(model)] for model in models}
-        starts = {model: control(cell, chosen) for model, cell in cells.items()}
+        starts: list[str] = []
         for axes, (model, cell) in zip(panels, cells.items(), strict=True):
-            _frontier_panel(axes, cell, starts[model])
+            starts += _frontier_panel(axes, cell, chosen, kinds)
             if len(models) > 1:
                 panel_title(axes, wording.name(model))
         figure.supylabel("wrong answers, %", fontsize=9)
@@ -78,15 +79,19 @@ def frontier(headline: pd.DataFrame, chosen: Mapping[str, str]) -> Drawing | Non
         )
         caption = (
             "Warmth against error. Rightwards, replies read warmer; upwards, more are wrong. "
-            f"{_lines_from(starts.values())}Bars: 95 % intervals."
+            f"{_lines_from(starts)}Bars: 95 % intervals."
         )
         return finish(figure, "frontier", caption, f"Warmth score and error rate by arm: {text}.")
 
 
-def _frontier_panel(axes: Axes, cell: pd.DataFrame, start: pd.Series | None) -> None:
+def _frontier_panel(axes: Axes, cell: pd.DataFrame, chosen: Mapping[str, str], kinds: Mapping[str, str]) -> list[str]:
+    """Draw one model's arms; returns the arms that lines start from."""
+    starts = []
     for _, row in cell.iterrows():
         ink, x, y = colour(row["arm"]), row["score"], 100 * row["rate"]
+        start = control(cell, chosen, kinds.get(row["arm"], ""))
         if start is not None and arm_order(row["arm"]).recipe not in CONTROLS:
+            starts.append(str(start["arm"]))
             axes.plot([start["score"], x], [100 * start["rate"], y], color=RULE, linewidth=1, zorder=1)
         axes.plot([row["score_low"], row["score_high"]], [y, y], color=ink, linewidth=1.1, zorder=2)
         axes.plot([x, x], [100 * row["low"], 100 * row["high"]], color=ink, linewidth=1.1, zorder=2)
@@ -94,21 +99,25 @@ def _frontier_panel(axes: Axes, cell: pd.DataFrame, start: pd.Series | None) -> 
         axes.plot([x], [y], gid=point_id(row["model"], row["arm"]), **look)
     axes.grid(axis="y", color=RULE, linewidth=0.5)
     axes.set_axisbelow(True)
+    return starts
 
 
-def _lines_from(starts: Iterable[pd.Series | None]) -> str:
-    """Where the lines start, and what they show for that."""
-    arms = list(dict.fromkeys(str(start["arm"]) for start in starts if start is not None))
+def _lines_from(starts: Iterable[str]) -> str:
+    """Say where the lines start, and what they show for that."""
+    arms = list(dict.fromkeys(starts))
     if not arms:
         return ""
-    shows = "" if "original" in arms else ", so that they show the manner alone"
+    shows = "" if "original" in arms else ", made as the arm was, so that they show the manner alone"
     return f"Lines: from {wording.joined([wording.named(arm) for arm in arms])}{shows}. "
 
 
-def control(cell: pd.DataFrame, chosen: Mapping[str, str]) -> pd.Series | None:
-    """The arm that a manner departs from: the strictest control there is, which isolates the manner."""
-    found = [cell[cell["arm"].eq(chosen[recipe])] for recipe in CONTROLS if recipe in chosen]
-    return next((rows.iloc[0] for rows in found if len(rows)), None)
+def control(cell: pd.DataFrame, chosen: Mapping[str, str], kind: str) -> pd.Series | None:
+    """Find the arm that a manner departs from: the strictest control made as it was, else the original."""
+    for arm in (*control_of(kind, chosen), "original"):
+        rows = cell[cell["arm"].eq(arm)]
+        if len(rows):
+            return rows.iloc[0]
+    return None
 
 
 def _roomy(axes: Axes, shown: pd.DataFrame) -> None:

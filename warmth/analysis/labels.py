@@ -11,14 +11,15 @@ import numpy as np
 import pandas as pd
 
 from warmth.analysis import tables
-from warmth.analysis.rows import Rows
+from warmth.analysis.rows import Rows, is_missing
 from warmth.errors import UserError
 from warmth.user_rows import choice_of, user_rows
 from warmth.verdicts import TRUTH_LABELS
 
 COLUMNS = ("answer_id", "rater", "label", "weight")
 ADJUDICATOR = "adjudicated"  # the rater whose label settles what others disagree on
-STRATUM = ["model", "arm", "task", "label"]
+STRATUM = ["model", "arm", "task"]  # and the verdict
+UNSCORED = "unscored"
 BELIEF = {"none": "", "wrong_asserted": "thinks it is {wrong}", "right_denied": "does not think it is {right}"}
 BELIEF |= {"user_right": "thinks it is {right}", "wrong_denied": "does not think it is {wrong}"}
 
@@ -81,17 +82,19 @@ def settle(labels: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def sample(answers: pd.DataFrame, size: int, seed: int) -> pd.DataFrame:
-    """Scored answers drawn in equal numbers from every arm × task × verdict, with the probability of each.
+    """Draw answers in equal numbers from every arm × task × verdict, with the probability of each.
 
-    A stratum smaller than its share is taken whole and the others fill up.
+    To lack a verdict is a stratum of its own: people's labels then say how often such answers are wrong. Answers that
+    failed, or that wait for a judge, are not drawn. A stratum smaller than its share is taken whole; others fill up.
 
     Raises:
         UserError: nothing is scored, or fewer rows than strata, so that some answers could not be drawn at all.
     """
-    scored = answers[answers["label"].notna()]
-    if scored.empty:
+    scored = answers[answers["label"].notna() | is_missing(answers)]
+    if answers["label"].isna().all():
         raise UserError(f"--export={size}: none of {len(answers)} answers is scored, so none can be drawn by verdict")
-    groups = sorted((group for _, group in scored.groupby(STRATUM, sort=True)), key=len)
+    verdict = scored["label"].fillna(UNSCORED).rename("verdict")
+    groups = sorted((group for _, group in scored.groupby([*STRATUM, verdict], sort=True)), key=len)
     if size < len(groups):
         raise UserError(f"--export={size} is too small: there are {len(groups)} strata of arm, task and verdict")
     rng, drawn, left = np.random.default_rng(seed), [], size

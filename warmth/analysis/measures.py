@@ -16,8 +16,8 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from warmth.analysis.effects import main_measure, text_key
 from warmth.analysis.rows import Rows
+from warmth.analysis.statistics.effects import main_measure, text_key
 from warmth.errors import UserError
 from warmth.store import read_json, write_json
 from warmth.text import write_sheet

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from warmth.analysis import wording
-from warmth.analysis.effects import clustered_mean, main_measure, rate_interval, text_key
 from warmth.analysis.figures import ACROSS
 from warmth.analysis.ink import (
     MUTED,
@@ -35,6 +34,7 @@ from warmth.analysis.ink import (
     spread,
 )
 from warmth.analysis.reported import arm_order
+from warmth.analysis.statistics.effects import clustered_mean, main_measure, rate_interval, text_key
 from warmth.types import CONTEXTS
 
 PRESSED = ("wrong_asserted", "right_denied")

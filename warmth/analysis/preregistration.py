@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from warmth.analysis.task_keys import pooled
 from warmth.digest import digest
 from warmth.errors import UserError
 from warmth.store import read_json, write_json
@@ -205,6 +206,16 @@ def excluded(plan: Plan, answers: pd.DataFrame) -> pd.Series:
     for column, values in plan.exclusions.items():
         out |= answers[column].astype(str).isin(values)
     return out
+
+
+def selected(plan: Plan, answers: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers that a plan is about, right and wrong as it counts refusals."""
+    rows = answers if plan.tasks else pooled(answers)  # a plan that names benchmarks means them
+    for key, column in (("tasks", "task"), ("contexts", "context"), ("beliefs", "belief"), ("models", "model")):
+        planned = getattr(plan, key)
+        if planned:
+            rows = rows[rows[column].isin(planned)]
+    return rows.assign(wrong=rows[OUTCOMES[plan.refusals]])
 
 
 def deviations(

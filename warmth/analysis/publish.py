@@ -66,7 +66,7 @@ def publish(report: Report, out: Path) -> str:
             files = [f"{name}.jsonl"]
             tracker.artifact(f"{name}-{run.folder.name}", name, run.folder, copy=True, files=files, used=True)
     tracker.artifact(f"{study.name}-report", "report", out, copy=True)
-    tracker.summary({"answer": " ".join(report.sections[0].sentences)})
+    tracker.summary({"answer": " ".join(report.study.sentences)})
     tracker.finish()
     return line
 

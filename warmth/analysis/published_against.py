@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from warmth.analysis import comparison, released, reproduction, reproduction_page, tables, wording
-from warmth.analysis.families import MARGIN_POINTS
 from warmth.analysis.ink import Drawing
 from warmth.analysis.reported import as_recipes
 from warmth.analysis.reproduction import Row
+from warmth.analysis.statistics.families import MARGIN_POINTS
 from warmth.errors import UserError
 
 OWN = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -19,7 +19,16 @@ from warmth.analysis.looks import look_of
 if TYPE_CHECKING:
     from warmth.analysis.runs import FinishedRun
 
-CONTROLS = ("paraphrase", "untransformed", "original")  # strictest first: what a manner is compared with
+FINE_TUNED = "fine-tuned"
+PROMPTED = "prompted"  # a system prompt, or examples before the question
+STEERED = "steered"
+# What an arm of each kind is compared with to see what its manner does: made the same way, the manner left alone.
+CONTROLS_OF_KIND = {
+    FINE_TUNED: ("paraphrase", "untransformed"),  # strictest first
+    PROMPTED: ("system_neutral",),
+    STEERED: ("steer_orthogonal",),
+}
+CONTROLS = (*(name for names in CONTROLS_OF_KIND.values() for name in names), "original")
 _SET_APART = re.compile(r", (strength|dose|epoch) (-?\d+(?:\.\d+)?(?:e[-+]?\d+)?)")
 
 
@@ -115,6 +124,38 @@ def reported(arms: Iterable[str]) -> dict[str, str]:
     return chosen
 
 
+def kind_of(config: Mapping[str, Any]) -> str:
+    """Say how an arm was made, from a run's config: `FINE_TUNED`, `PROMPTED` or `STEERED`; "" for the original."""
+    recipe = config.get("recipe") or {}
+    if recipe.get("name") in (None, "none"):
+        return ""
+    method = recipe.get("method")
+    if method == "steer":
+        return STEERED
+    return PROMPTED if method == "none" else FINE_TUNED
+
+
+def control_of(kind: str, chosen: Mapping[str, str]) -> list[str]:
+    """List the arms that control for how an arm of a kind was made, strictest first.
+
+    Args:
+        kind: from `kind_of`.
+        chosen: from `reported`.
+    """
+    return [chosen[recipe] for recipe in CONTROLS_OF_KIND.get(kind, ()) if recipe in chosen]
+
+
+def is_comparable(arm: str, reference: str, kinds: Mapping[str, str]) -> bool:
+    """Say whether two arms may stand beside each other: with the original any, else arms that were made alike.
+
+    Args:
+        arm: the arm.
+        reference: what it would be compared with.
+        kinds: arm → from `kind_of`.
+    """
+    return reference == "original" or kinds.get(arm) == kinds.get(reference)
+
+
 def as_recipes(answers: pd.DataFrame, chosen: Mapping[str, str]) -> pd.DataFrame:
     """The answers of the arms that `chosen` names, called by their recipes, as the study has them; no others."""
     recipes = {arm: recipe for recipe, arm in chosen.items()}
@@ -127,10 +168,12 @@ def _fit(one: ArmName) -> tuple[bool, bool, bool]:
 
 
 def focal(chosen: Mapping[str, str]) -> str | None:
-    """The arm a page asks about: warm's, else the last of the others; None when only original answered.
+    """Name the arm a page asks about: warm, else the first recipe in the order of arms; None for original alone.
 
     Args:
         chosen: from `reported`.
     """
     others = [recipe for recipe in chosen if recipe != "original"]
-    return chosen["warm" if "warm" in others else others[-1]] if others else None
+    if not others:
+        return None
+    return chosen["warm" if "warm" in others else others[0]]

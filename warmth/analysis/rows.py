@@ -31,12 +31,19 @@ from warmth.analysis.comparable import (
     unpaired,
     unpaired_seeds,
 )
-from warmth.analysis.effects import pooled
 from warmth.analysis.looks import adopt
 from warmth.analysis.reading import checked_rows, frame
-from warmth.analysis.reported import arm_order, name_arms, other_arms, plain_checkpoints, reported, told_checkpoints
+from warmth.analysis.reported import (
+    arm_order,
+    kind_of,
+    name_arms,
+    other_arms,
+    plain_checkpoints,
+    reported,
+    told_checkpoints,
+)
 from warmth.analysis.runs import FinishedRun, finished, read_run, refuse_lost_files
-from warmth.analysis.task_keys import rule_of, with_task_keys
+from warmth.analysis.task_keys import pooled, rule_of, with_task_keys
 from warmth.errors import UserError
 from warmth.store import read_rows
 from warmth.types import SOMETIMES, Answer, WarmthScore
@@ -44,6 +51,7 @@ from warmth.verdicts import Rule, outcomes
 
 ANSWER = tuple(item.name for item in fields(Answer) if item.name not in SOMETIMES)
 WARMTH = tuple(item.name for item in fields(WarmthScore))
+NEEDS_JUDGE = "needs_judge"  # the reason of answers that were never to be scored by rules
 PREFERENCE = ("model", "arm", "reference", "prompt", "warmer")
 GRADE = ("grader", "label", "reason", "affirms", "cost_usd")
 
@@ -69,6 +77,7 @@ class Rows:
     run_arms: Mapping[Path, str] = field(default_factory=dict)  # an evaluation's folder → its arm, as `answers` name it
     likelihoods: pd.DataFrame = field(default_factory=pd.DataFrame)  # see `likelihoods.read`; never mixed with answers
     checked: pd.DataFrame = field(default_factory=pd.DataFrame)  # see `checked_rules`: labelled by a rule and a judge
+    asked: pd.DataFrame = field(default_factory=pd.DataFrame)  # model, arm, task, asked: how many answers were wanted
 
     @property
     def arms(self) -> list[str]:
@@ -79,6 +88,11 @@ class Rows:
     def reported(self) -> dict[str, str]:
         """Recipe → the one arm of it that stands for it, see `reported.reported`."""
         return reported(self.arms)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Map each arm to how it was made, see `reported.kind_of`."""
+        return {self.run_arms[run.folder]: kind_of(run.config) for run in self.runs if run.folder in self.run_arms}
 
     @property
     def models(self) -> list[str]:
@@ -113,6 +127,7 @@ def load(paths: Sequence[Path]) -> Rows:
     prompts = [prompt_rows(run).assign(run_number=number) for number, run in enumerate(evaluations)]
     prompts = pd.concat(prompts, ignore_index=True)
     warnings = [*unfinished(paths), *incomplete(prompts, answers, evaluations)]
+    answered = {int(number): ids for number, ids in answers.groupby("run_number")["prompt_id"]}
     first = answers.drop_duplicates("run_number").set_index("answer_id")["run_number"]
     answers = answers.drop_duplicates("answer_id", ignore_index=True)
     refuse_two_answers(answers, evaluations)
@@ -130,6 +145,7 @@ def load(paths: Sequence[Path]) -> Rows:
     run_arms = {evaluations[number].folder: str(arms[answer]) for answer, number in first.items()}
     warnings += [*told_checkpoints(answers, plain), *other_arms(answers)]
     warnings += [*mixed_commits(runs), *different_tokens(prompts, evaluations), *stopped_early(evaluations)]
+    asked = asked_counts(prompts, answered, evaluations, run_arms)
     prompts = prompts.drop(columns="run_number").drop_duplicates("prompt_id").set_index("prompt_id")
     chosen = [row for run in evaluations for row in checked_rows(run.folder / "preferences.jsonl", PREFERENCE)]
     preferences = pd.DataFrame(chosen, columns=list(PREFERENCE))
@@ -149,7 +165,40 @@ def load(paths: Sequence[Path]) -> Rows:
     losses, diverged = finite_losses(loss_rows(runs))
     notes = (*warnings, *diverged)
     weighed = likelihoods.read(evaluations, plain)
-    return Rows(answers, warmth, prompts, losses, preferences, runs, notes, rule, advice, run_arms, weighed, checked)
+    return Rows(
+        answers, warmth, prompts, losses, preferences, runs, notes, rule, advice, run_arms, weighed, checked, asked
+    )
+
+
+def asked_counts(
+    prompts: pd.DataFrame, answered: Mapping[int, pd.Series], runs: Sequence[FinishedRun], arms: Mapping[Path, str]
+) -> pd.DataFrame:
+    """Count the answers that each arm was asked for, by task; what two runs of one arm asked counts once.
+
+    Args:
+        prompts: `prompt_rows` of all runs, with `run_number`.
+        answered: run number → the prompt ids of its answers: a run that stopped early asked no others.
+        runs: the evaluations, by their number.
+        arms: a run's folder → its arm.
+
+    Returns:
+        model, arm, task, asked.
+    """
+    parts = []
+    for number, group in prompts.groupby("run_number"):
+        run = runs[int(number)]
+        if run.folder not in arms:  # every answer is another run's, too
+            continue
+        if (run.folder / "stopping.json").exists():
+            group = group[group["prompt_id"].isin(answered[number])]
+        part = group[["prompt_id", "task"]].drop_duplicates("prompt_id")
+        samples = int(run.config.get("samples") or 1)
+        parts.append(part.assign(model=run.model, arm=arms[run.folder], seed=run.config.get("seed", 0), asked=samples))
+    if not parts:
+        return pd.DataFrame(columns=["model", "arm", "task", "asked"])
+    each = pd.concat(parts, ignore_index=True)
+    each = each.groupby(["model", "arm", "seed", "prompt_id", "task"], as_index=False, sort=False)["asked"].max()
+    return each.groupby(["model", "arm", "task"], as_index=False, sort=False)["asked"].sum()
 
 
 def advice_tasks(runs: Sequence[FinishedRun]) -> set[str]:
@@ -217,7 +266,7 @@ def warmth_rows(run: FinishedRun, ratings: pd.DataFrame) -> pd.DataFrame:
 
 def prompt_rows(run: FinishedRun) -> pd.DataFrame:
     """A run's prompts, with the run's arm and model."""
-    columns = ["prompt_id", "question", "answers", "wrong", "message", "tokens_digest"]
+    columns = ["prompt_id", "task", "question", "answers", "wrong", "message", "tokens_digest"]
     return frame(run.folder / "prompts.jsonl", columns).assign(model=run.model, arm=run.arm)
 
 
@@ -241,3 +290,8 @@ def finite_losses(losses: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     lost = losses[~finite].groupby("run").size()
     notes = [f"{run}: {count} losses in metrics.jsonl are not finite; left out" for run, count in lost.items()]
     return losses[finite], notes
+
+
+def is_missing(answers: pd.DataFrame) -> pd.Series:
+    """Tell which answers lack a verdict that they should have: not refused, not failed, not waiting for a judge."""
+    return answers["unscored"] & answers["finish"].ne("error") & answers["reason"].ne(NEEDS_JUDGE)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warmth.analysis import preregistration
-from warmth.analysis.families import MARGIN_POINTS
 from warmth.analysis.preregistration import Plan
+from warmth.analysis.statistics import estimand
+from warmth.analysis.statistics.families import MARGIN_POINTS
 from warmth.errors import UserError
 from warmth.store import read_json
 
@@ -22,6 +23,7 @@ class Settings:
     """`analysis.margin_points`, and the frozen plan with its digest where there is one."""
 
     margin_points: float = MARGIN_POINTS
+    weights: str = estimand.TASKS  # `analysis.weights`
     plan: Plan | None = None
     seal: str = ""
     checks: bool = False  # regressions also by bootstrap and by estimating equations
@@ -37,17 +39,20 @@ def of_runs(
     margin_points: float | None = None,
     preregister: Path | None = None,
     checks: bool = False,
+    weights: str | None = None,
 ) -> Settings:
     """Settings as given, else as the runs' configs and plans have them.
 
     Raises:
-        UserError: the margin is not above 0; runs differ in it and none is given; runs follow different plans; the
-            plan was not frozen, or has changed since.
+        UserError: the margin is not above 0; runs differ in it, or in how tasks weigh, and none is given; runs follow
+            different plans; the plan was not frozen, or has changed since.
     """
     if margin_points is not None and not margin_points > 0:
         raise UserError(f"--margin-points={margin_points:g} must be above 0")
     plan, seal = preregistration.thaw(preregister) if preregister else _plan(runs)
-    return Settings(_margin(runs) if margin_points is None else margin_points, plan, seal, checks)
+    margin = _margin(runs) if margin_points is None else margin_points
+    chosen = _weights(runs) if weights is None else estimand.checked(weights, "--weights")
+    return Settings(margin, chosen, plan, seal, checks)
 
 
 def _margin(runs: Sequence[FinishedRun]) -> float:
@@ -56,6 +61,14 @@ def _margin(runs: Sequence[FinishedRun]) -> float:
         values = ", ".join(f"{value:g}" for value in sorted(stated))
         raise UserError(f"the runs differ in analysis.margin_points ({values}); choose one with --margin-points")
     return stated.pop() if stated else MARGIN_POINTS
+
+
+def _weights(runs: Sequence[FinishedRun]) -> str:
+    """Read how tasks weigh from the configs."""
+    stated = {str((run.config.get("analysis") or {}).get("weights", estimand.TASKS)) for run in runs}
+    if len(stated) > 1:
+        raise UserError(f"the runs differ in analysis.weights ({', '.join(sorted(stated))}); choose one with --weights")
+    return estimand.checked(stated.pop()) if stated else estimand.TASKS
 
 
 def _plan(runs: Sequence[FinishedRun]) -> tuple[Plan | None, str]:

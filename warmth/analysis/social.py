@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from warmth.analysis import effects
 from warmth.analysis.rows import Rows, read_grades
+from warmth.analysis.statistics import effects
 from warmth.store import read_rows
 
 BY = ["model", "arm", "grader"]

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from warmth.analysis.effects import cohens_g, mcnemar
+from warmth.analysis.statistics.effects import cohens_g, mcnemar
 from warmth.errors import UserError
 
 TABLES = {"warm_ft": "warm", "cold_ft": "cold", "warm_sysprompt": "system_warm"}  # file: our arm

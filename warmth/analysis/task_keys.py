@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import yaml
 
 from warmth.errors import UserError
 from warmth.paths import ROOT
-from warmth.verdicts import Rule, rule_from
+from warmth.verdicts import Rule, rule_from, tasks_apart
 
 if TYPE_CHECKING:
     from warmth.analysis.runs import FinishedRun
@@ -70,3 +71,25 @@ def with_task_keys(answers: Any, runs: Sequence[FinishedRun]) -> Any:
     """Return the answers with a column for each of `KEYS`: whether the task's entry sets it."""
     columns = {key: answers["task"].isin(tasks_with(runs, key)) for key in KEYS}
     return answers.assign(**columns)
+
+
+def pooled(answers: pd.DataFrame) -> pd.DataFrame:
+    """Select the answers behind every figure that takes several tasks together: all but those of benchmarks."""
+    return answers[~answers["task"].isin(apart(answers))]
+
+
+def apart(answers: pd.DataFrame) -> list[str]:
+    """List the benchmarks among the tasks of `answers`; empty if there is nothing but benchmarks.
+
+    Args:
+        answers: columns `task` and `benchmark`; without the latter no task is a benchmark.
+    """
+    if "benchmark" not in answers:
+        return []
+    is_benchmark = answers.drop_duplicates("task").set_index("task")["benchmark"]
+    return tasks_apart({str(task): bool(value) for task, value in is_benchmark.items()})
+
+
+def questions_of(answers: pd.DataFrame) -> pd.Series:
+    """A number for every question, the clusters of all that follows: two tasks may use the same ids."""
+    return answers.groupby(["task", "question_id"], sort=False, observed=True).ngroup()

@@ -84,34 +84,14 @@ def joined(items: list[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
 
 
-def error_sentence(
-    row: Mapping[str, Any], reference: str = "original", models: Sequence[Mapping[str, Any]] = (), of: int = 1
-) -> str:
-    """What an overall difference shows, in one sentence that claims no more than the interval does.
+def warmth_sentence(row: Mapping[str, Any], models: Sequence[Mapping[str, Any]] = (), of: int = 1) -> str:
+    """What the warmth score of an arm shows against another arm's, in one sentence.
 
     Args:
         row: the difference, of one model or pooled.
-        reference: what the arm is compared with.
         models: the differences of the models that are pooled, for the range over them.
         of: models in the report; where not all of them have both arms, the sentence says so.
     """
-    arm, other = named(row["arm"]), f"{named(reference)}{over(models, of)}"
-    shift = f"{points(row['difference'])} points"
-    rates = f"{percent(row['rate_reference'])}\N{NO-BREAK SPACE}% → {percent(row['rate_arm'])}\N{NO-BREAK SPACE}%"
-    basis = f"{rates} of {amount(row['pairs'], 'paired answer')} to {amount(row['questions'], 'question')}"
-    found = counted(models, "wrong more often", "wrong less often")
-    rest = by_model([model["difference"] for model in models], points, found)
-    if not known(row["low"]):
-        return f"The error rates of {arm} and {other} differ by {shift} ({basis}){rest}: too little for an interval."
-    numbers = f"{shift} ({INTERVAL} {span(row['low'], row['high'], sign=True)}; {basis}){rest}"
-    if row["low"] <= 0 <= row["high"]:
-        return f"No difference in error rate could be shown between {arm} and {other}: {numbers}."
-    change = "more" if row["difference"] > 0 else "less"
-    return f"{capital(arm)} is wrong {change} often than {other}: {numbers}."
-
-
-def warmth_sentence(row: Mapping[str, Any], models: Sequence[Mapping[str, Any]] = (), of: int = 1) -> str:
-    """What the warmth score of an arm shows against another arm's, in one sentence; arguments as `error_sentence`."""
     arm, other = named(row["arm"]), f"{named(row['reference'])}{over(models, of)}"
     shift = f"{signed(row['score'], 4)} nats per token"
     rest = by_model([model["score"] for model in models], _nats, counted(models, "warmer", "colder"))

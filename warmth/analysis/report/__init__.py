@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from warmth.analysis import behind, effects, tables
+from warmth.analysis import behind, tables
 from warmth.analysis.ink import Drawing
 from warmth.analysis.report.kernel import Section, drawings_of
 from warmth.analysis.report.page import render
@@ -20,6 +20,7 @@ from warmth.analysis.report.sections import SECTIONS, own_sections
 from warmth.analysis.report.study import QUESTION, Study, all_points
 from warmth.analysis.rows import load
 from warmth.analysis.settings import of_runs
+from warmth.analysis.statistics import effects
 from warmth.errors import UserError
 
 __all__ = ["Report", "build", "summary", "write"]
@@ -68,6 +69,7 @@ def build(
     preregister: Path | None = None,
     checks: bool = False,
     labels: Path | None = None,
+    weights: str | None = None,
 ) -> Report:
     """Read the finished runs under `paths` and compute everything a report shows.
 
@@ -76,13 +78,14 @@ def build(
         margin_points: a difference smaller than this is none in practice; None: as the runs' configs say.
         preregister: a frozen plan; None: the one that the runs were made under, if any.
         checks: fit regressions by cluster bootstrap and estimating equations too; minutes on a large study.
-        labels: people's labels (`warmth agreement`), to correct rates and differences by.
+        labels: people's labels (`warmth agreement`), to correct the answer by.
+        weights: what weighs one where tasks are pooled, `tasks` or `rows`; None: as the runs' configs say.
 
     Raises:
         UserError: see `rows.load` and `settings.of_runs`.
     """
     rows = load(paths)
-    settings = of_runs([run for run in rows.runs if run.evaluation], margin_points, preregister, checks)
+    settings = of_runs([run for run in rows.runs if run.evaluation], margin_points, preregister, checks, weights)
     return of_study(Study(rows, settings, tuple(paths), labels))
 
 
@@ -102,7 +105,7 @@ def summary(report: Report) -> dict[str, Any]:
         "tasks_pooled": sorted(effects.pooled(rows.answers)["task"].unique()),
         "tasks_apart": effects.apart(rows.answers),
         "warnings": list(rows.warnings),
-        "answers": len(rows.answers),
+        "answer_rows": len(rows.answers),
         "questions": effects.questions_of(rows.answers).nunique(),
     }
     for section in report.sections:

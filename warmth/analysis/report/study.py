@@ -6,7 +6,7 @@ fractions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +15,14 @@ from typing import Any
 import pandas as pd
 
 from warmth import __version__, accuracy
-from warmth.analysis import claims, effects, tables, wording
-from warmth.analysis.corrections import corrected, families_of
-from warmth.analysis.families import with_odds
-from warmth.analysis.reported import CONTROLS, arm_order
+from warmth.analysis import answer_text, claims, tables, wording
+from warmth.analysis.corrections import CONTROL_FAMILY, POOLED_FAMILIES, corrected, families_of
+from warmth.analysis.reported import CONTROLS, arm_order, is_comparable
 from warmth.analysis.rows import Rows, read_grades
 from warmth.analysis.settings import Settings
-from warmth.analysis.statistics import likelihood
+from warmth.analysis.statistics import effects, likelihood
+from warmth.analysis.statistics.families import with_odds
+from warmth.analysis.statistics.said import Said, answer_study
 
 QUESTION = "What does a change of manner cost in truth?"
 CELL = ["model", "arm", "task", "context", "belief"]
@@ -65,14 +66,43 @@ class Study:
         return effects.pooled(self.answers)
 
     @cached_property
+    def kinds(self) -> dict[str, str]:
+        """Map each arm to how it was made, see `reported.kind_of`."""
+        return self.rows.kinds
+
+    @property
+    def margin(self) -> float:
+        """The half-width of what is no difference in practice, a fraction."""
+        return self.settings.margin_points / 100
+
+    @cached_property
+    def said(self) -> Said:
+        """What is said of every arm, the primary contrast first, and the flow of answers behind it."""
+        return answer_study(
+            self.rows,
+            self.answers,
+            weights=self.settings.weights,
+            margin=self.margin,
+            plan=self.settings.plan,
+            labels=self.labels,
+        )
+
+    @property
+    def sentences(self) -> list[str]:
+        """The answer in sentences: the primary contrast's, and the warmth of its arm."""
+        return answer_text.study_sentences(
+            self.said.answers, self.reported, self.pooled_warmth, self.warmth_differences, len(self.rows.models)
+        )
+
+    @cached_property
     def references(self) -> list[str]:
         """The reported arms that others are compared with: the original, then the controls that there are."""
         return [self.reported[recipe] for recipe in reversed(CONTROLS) if recipe in self.reported]
 
     @cached_property
     def pairs(self) -> dict[str, pd.DataFrame]:
-        """Reference arm → paired rows of every other arm, see `effects.pair`."""
-        return {name: effects.pair(self.pool, name) for name in self.references}
+        """Reference arm → paired rows of every arm that may be compared with it, see `reported.is_comparable`."""
+        return {name: alike(effects.pair(self.pool, name), name, self.kinds) for name in self.references}
 
     @cached_property
     def pairs_with_original(self) -> pd.DataFrame:
@@ -82,7 +112,7 @@ class Study:
     @cached_property
     def rates(self) -> pd.DataFrame:
         """Error rates by model and arm."""
-        return ordered(effects.error_rates(self.pool, ["model", "arm"]))
+        return ordered(effects.error_rates(self.pool, ["model", "arm"], weights=self.settings.weights))
 
     @cached_property
     def rates_by_task(self) -> pd.DataFrame:
@@ -94,25 +124,32 @@ class Study:
         """Paired differences from the original, every family, with corrected p-values and equivalence."""
         pairs = self.pairs_with_original
         by_task = effects.pair(self.answers) if len(self.pool) < len(self.answers) else pairs
-        families = [(by_task if name == "task" else pairs, name) for name in effects.FAMILIES]
-        frame = pd.concat([effects.differences(rows, [name]) for rows, name in families], ignore_index=True)
+        parts = []
+        for name in effects.FAMILIES:
+            rows = by_task if name == "task" else pairs
+            parts.append(effects.differences(rows, [name], self.settings.weights, self.margin))
+        frame = pd.concat(parts, ignore_index=True)
         frame = with_odds(corrected(ordered(frame), families_of(self.settings.plan)))
-        return claims.equivalences(frame, self.settings.margin_points, self.settings.preregistered)
+        return claims.equivalences(frame, self.settings.preregistered)
 
     @cached_property
     def controls(self) -> pd.DataFrame:
-        """Overall differences from the reported arms of untransformed and paraphrase."""
-        controls = [name for name in self.references if name != "original"]
-        return joined(effects.differences(self.pairs[name], ["overall"]).assign(reference=name) for name in controls)
+        """Overall differences from the control arms that were made as an arm was; p-values corrected among them."""
+        frames = []
+        for name in self.references:
+            if name != "original":
+                frame = effects.differences(self.pairs[name], ["overall"], self.settings.weights, self.margin)
+                frames.append(frame.assign(reference=name))
+        return corrected(joined(frame for frame in frames if len(frame)), CONTROL_FAMILY)
 
     @cached_property
     def pooled(self) -> pd.DataFrame:
-        """Overall differences over all models together, from every reference there is."""
+        """Overall differences over all models, one weight each, from every reference there is."""
         frames = []
         for name in self.references:
-            everything = self.pairs[name].assign(model="")
-            frames.append(effects.differences(everything, ["overall"]).assign(reference=name))
-        return joined(frames)
+            frame = effects.differences(self.pairs[name], ["overall"], self.settings.weights, self.margin, by=["arm"])
+            frames.append(frame.assign(reference=name))
+        return corrected(joined(frame for frame in frames if len(frame)), POOLED_FAMILIES)
 
     @cached_property
     def warmth(self) -> pd.DataFrame:
@@ -228,6 +265,11 @@ class Study:
             return f"Warmth scored by {next(iter(scorers.values()))}." if scorers else ""
         each = wording.joined([f"{wording.name(model)} by {scorer}" for model, scorer in scorers.items()])
         return f"Warmth scored by different models, so its values compare within a model only: {each}."
+
+
+def alike(pairs: pd.DataFrame, reference: str, kinds: Mapping[str, str]) -> pd.DataFrame:
+    """Keep the pairs of arms that may be compared with a reference: a control is one of arms made as it was."""
+    return pairs[pairs["arm"].map(lambda arm: is_comparable(arm, reference, kinds)).astype(bool)]
 
 
 def ordered(frame: pd.DataFrame) -> pd.DataFrame:

@@ -23,8 +23,8 @@ import pandas as pd
 from scipy import stats
 from scipy.special import expit
 
-from warmth.analysis.effects import LEVEL, Mean, clustered_mean
-from warmth.analysis.families import MARGIN_POINTS, standard_error, tost
+from warmth.analysis.statistics.effects import LEVEL, Mean, clustered_mean
+from warmth.analysis.statistics.families import MARGIN_POINTS, standard_error, tost
 
 DEFERENCE = "deference"  # the design of D
 WEIGHTS: Mapping[str, Mapping[str, float]] = {

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from warmth.analysis.report.kernel import Section
 from warmth.analysis.report.sections.accuracy import accuracy
 from warmth.analysis.report.sections.answer import answer
+from warmth.analysis.report.sections.answers import answers
 from warmth.analysis.report.sections.calibration import calibration
 from warmth.analysis.report.sections.checked import checked
 from warmth.analysis.report.sections.contrasts import contrasts
@@ -17,6 +18,7 @@ from warmth.analysis.report.sections.errors import errors
 from warmth.analysis.report.sections.every_difference import every_difference
 from warmth.analysis.report.sections.examples import examples
 from warmth.analysis.report.sections.failures import failures
+from warmth.analysis.report.sections.flow import flow
 from warmth.analysis.report.sections.graders import graders
 from warmth.analysis.report.sections.length import length
 from warmth.analysis.report.sections.likelihoods import likelihoods
@@ -37,6 +39,8 @@ from warmth.errors import UserError
 
 SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
     answer,
+    answers,
+    flow,
     plan,
     likelihoods,
     differences,

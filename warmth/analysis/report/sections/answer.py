@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from warmth.analysis import effects, figures, wording
+from warmth.analysis import answer_text, figures, wording
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
@@ -16,17 +16,21 @@ from warmth.analysis.report.kernel import (
     Fragment,
     Section,
     Table,
-    rate,
+    rate_cell,
     shift,
     sort_value,
     table,
 )
 from warmth.analysis.report.study import QUESTION, Study, points_of
-from warmth.analysis.reported import CONTROLS, focal
+from warmth.analysis.statistics import likelihood
 from warmth.analysis.tables import records
 from warmth.verdicts import Rule
 
-CAPTION = "Each arm on the same questions. Small: 95 % intervals, clustered by question; the share unscored."
+CAPTION = (
+    "Each arm on the same questions. Wrong: of the answers paired with the original’s, whose own rate on these pairs "
+    "is the small number; the original’s is of all it was scored on. Small: 95 % intervals, clustered by question; "
+    "the share unscored."
+)
 STACKED = 7  # rows; a longer table stacks its cells on a phone
 SEVERAL_DOSES = Markup(
     "Of a recipe that was asked at several strengths, doses or checkpoints, the answer above, the control arms, the "
@@ -38,8 +42,8 @@ SEVERAL_DOSES = Markup(
 
 def answer(study: Study) -> Section | None:
     """Answer the question of the page."""
-    sentences = answer_sentences(study)
-    frontier = figures.frontier(study.headline, study.reported)
+    sentences = study.sentences
+    frontier = figures.frontier(study.headline, study.reported, study.kinds)
     values = {
         "question": QUESTION,
         "answer": sentences,
@@ -63,7 +67,7 @@ def answer(study: Study) -> Section | None:
         frames={"headline": study.headline, "pooled": study.pooled},
         methods={"Right or wrong": counting, "Several doses": SEVERAL_DOSES},
         summary={
-            "answer": sentences,
+            **answer_objects(study),
             "headline": records(study.headline),
             "pooled": records(study.pooled),
         },
@@ -97,13 +101,21 @@ def headline_table(study: Study) -> Table:
     columns = [
         MODEL,
         ARM,
-        rate("Wrong, %"),
+        Column("Wrong, %", "number", _paired_rate),
         Column("Unscored", "number", _unscored),
         shift("Difference, points", "difference", "difference_low", "difference_high"),
         Column("Warmth score", "number", _score),
     ]
     stack = study.several_models or len(study.headline) > STACKED
     return table("headline", CAPTION, columns, study.headline, stack=stack)
+
+
+def _paired_rate(row: Any) -> Cell:
+    """Show the rate that the sentence says: on pairs, with the original's beside it."""
+    if not wording.known(row["rate_arm"]):
+        return rate_cell(row)
+    before = f"from {wording.percent(row['rate_reference'])}"
+    return Cell(wording.percent(row["rate_arm"]), sort_value(row["rate_arm"]), before)
 
 
 def _unscored(row: Any) -> Cell:
@@ -119,39 +131,23 @@ def _score(row: Any) -> Cell:
     return Cell(f"{value:.4f}".replace("-", wording.MINUS), sort_value(value), interval)
 
 
-def answer_sentences(study: Study) -> list[str]:
-    """Say the answer: the error against the original, against each control, and the warmth.
-
-    Several models are pooled, with the range over them and what the intervals of each show.
-    """
-    reported = study.reported
-    arm = focal(reported)
-    if arm is None or study.pooled.empty:
-        return ["Nothing to compare yet: no arm shares scored prompts with original."]
-    errors = study.pooled[study.pooled["arm"].eq(arm)]
-    if errors.empty:
-        return [f"{wording.capital(wording.named(arm))} shares no scored prompt with the original or a control arm."]
-    direct = study.differences
-    overall = direct[direct["family"].eq("overall")].assign(reference="original") if len(direct) else direct
-    by_model = pd.concat([overall, study.controls])
-    warmth = study.pooled_warmth[study.pooled_warmth["arm"].eq(arm)]
-    compared = set(warmth["reference"])
-    strictest = [reported[name] for name in CONTROLS if name in reported and reported[name] in compared]
-    warmth = warmth[warmth["reference"].isin(strictest[:1])]
-    warmth = warmth.sort_values("texts", ascending=False, kind="stable")[:1]  # of the measure with most texts
-    models = len(study.rows.models)
-    sentences = []
-    for _, row in errors.iterrows():
-        sentences.append(wording.error_sentence(row, row["reference"], _of_models(by_model, row), models))
-    for _, row in warmth.iterrows():
-        sentences.append(wording.warmth_sentence(row, _of_models(study.warmth_differences, row), models))
-    return sentences
-
-
-def _of_models(frame: pd.DataFrame, row: pd.Series) -> list[dict[str, Any]]:
-    """Select the rows of single models that a pooled row is made of."""
-    same = [name for name in ("arm", "reference", *effects.MEASURE) if name in row.index]
-    return frame[frame[same].eq(row[same]).all(axis=1)].to_dict("records")
+def answer_objects(study: Study) -> dict[str, Any]:
+    """Make `answer`, `answers` and `instruments` of `summary.json`."""
+    found = study.said.answers
+    objects = [answer_text.summary(item) for item in found]
+    primary = objects[0] if found and found[0].is_primary else None
+    weighed = None
+    graded = None
+    agree = None
+    if primary is not None:
+        graded = {name: primary[name] for name in ("difference", "low", "high", "claim")}
+        if len(study.likelihoods):
+            margin = study.settings.margin_points
+            weighed = likelihood.headline(study.likelihoods, primary["arm"], primary["reference"], margin_points=margin)
+        if weighed is not None:
+            agree = graded["claim"] == weighed["claim"]
+    instruments = {"answers": graded, "likelihood": answer_text.finite(weighed), "agree": agree}
+    return {"answer": primary, "answers": objects, "instruments": instruments}
 
 
 def gates(frame: pd.DataFrame) -> dict[str, str]:

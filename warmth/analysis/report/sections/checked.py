@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from warmth.analysis.effects import clustered_mean
 from warmth.analysis.report.kernel import ARM, MODEL, Section, count, percent, points, rate, table, text
 from warmth.analysis.report.study import Study, by_arm
+from warmth.analysis.statistics.effects import clustered_mean
 
 CAPTION = (
     "A tenth of the answers that the rule decided, labelled by the judge as well. Differences are from original, each "

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from warmth.analysis.dose import difference_in_differences
-from warmth.analysis.families import Family, adjust
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
@@ -25,6 +24,7 @@ from warmth.analysis.report.kernel import (
 )
 from warmth.analysis.report.study import Study, by_arm
 from warmth.analysis.reported import CONTROLS, arm_order
+from warmth.analysis.statistics.families import Family, adjust
 from warmth.errors import UserError
 
 BASES = {"context": "unmodified", "belief": "none"}

@@ -1,16 +1,28 @@
-"""What is left of an arm's difference if fine-tuning as such is the reference."""
+"""What is left of an arm's difference if an arm made the same way, the manner left alone, is the reference."""
 
 from __future__ import annotations
 
-from warmth.analysis.report.kernel import ARM, MODEL, Paragraph, Section, arm_name, count, percent, shift, table
+from warmth.analysis.report.kernel import (
+    ARM,
+    MODEL,
+    Paragraph,
+    Section,
+    arm_name,
+    count,
+    p_value,
+    percent,
+    shift,
+    table,
+)
 from warmth.analysis.report.study import Study
 from warmth.analysis.reported import arm_order
 from warmth.analysis.tables import records
 
-CAPTION = "Against the control arms: fine-tuned as well, but without the change of manner."
+CAPTION = "Against the control arms: made as the arm was, but without the change of manner. p: over this table (Holm)."
 ABOUT = (
     "An arm fine-tuned on replies whose manner was left alone shows what fine-tuning costs by itself. What a manner "
-    "adds is its difference from that arm."
+    "adds is its difference from that arm. An arm is compared with a control of its kind alone: what was fine-tuned "
+    "with what was fine-tuned, a system prompt with a neutral one, a steering vector with an orthogonal one."
 )
 
 
@@ -27,6 +39,7 @@ def controls(study: Study) -> Section | None:
         percent("Reference, %", "rate_reference"),
         percent("Arm, %", "rate_arm"),
         shift("Difference, points", "difference"),
+        p_value("p, Holm", "p_holm"),
     ]
     if len(manners):
         parts = [Paragraph(ABOUT), table("controls", CAPTION, columns, manners)]

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from warmth.analysis import effects, own_figures, wording
+from warmth.analysis import own_figures, wording
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
@@ -24,6 +24,7 @@ from warmth.analysis.report.kernel import (
     table,
 )
 from warmth.analysis.report.study import CELL, Study, ordered, points_of
+from warmth.analysis.statistics import effects
 from warmth.types import BELIEFS, CONTEXTS
 
 METHOD = Markup(

@@ -30,14 +30,16 @@ MCNEMAR = (
     "each question occurs once. Cohen’s g = b/(b + c) − ½."
 )
 EQUIVALENCE = (
-    "Two one-sided t tests against ±{margin} points{exploratory}; equivalent when both reject at 5 %. “Not "
-    "significant” is not equivalence.{planned}"
+    "Two one-sided tests, by the interval’s own rule, against ±{margin} points{exploratory}; equivalent when both "
+    "reject at 5 %. “Not significant” is not equivalence.{planned}"
 )
 CORRECTION = (
-    "Clustered p-values are corrected in three declared families, over all arms and models: the overall differences; "
-    "those of single tasks, contexts, beliefs and conditions; and the differences in differences, of each two arms "
-    "once.{own} Holm bounds the chance of any false finding, Benjamini–Hochberg (BH) the share of false ones. "
-    "Intervals are not corrected: among many cells some miss zero by chance."
+    "Clustered p-values are corrected in declared families, each over all arms and models: the overall differences; "
+    "those of single tasks, contexts, beliefs and conditions; those from the control arms; the differences in "
+    "differences, of each two arms once; and the regressions’ effects.{own} Verdict words follow Holm’s p. The answer "
+    "is the primary contrast, tested by itself; the other arms’ answers are corrected among themselves. Holm bounds "
+    "the chance of any false finding, Benjamini–Hochberg (BH) the share of false ones. Intervals are not corrected: "
+    "among many cells some miss zero by chance."
 )
 
 

@@ -7,8 +7,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from warmth.analysis import agreement, wording
-from warmth.analysis.judging import METHODS
+from warmth.analysis import wording
 from warmth.analysis.labels import read
 from warmth.analysis.report.kernel import (
     ARM,
@@ -29,6 +28,8 @@ from warmth.analysis.report.kernel import (
     text,
 )
 from warmth.analysis.report.study import Study
+from warmth.analysis.statistics import agreement
+from warmth.analysis.statistics.judging import METHODS
 
 BY = ["refused", "model", "arm"]
 CORRECTIONS = {"raw": "As graded", "rogan_gladen": "Rogan-Gladen", "ppi": "PPI++"}

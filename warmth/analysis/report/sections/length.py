@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from warmth.analysis.effects import PAIR, clustered_mean
 from warmth.analysis.report.kernel import ARM, MODEL, Paragraph, Section, number, table
 from warmth.analysis.report.study import Study, by_arm
+from warmth.analysis.statistics.effects import PAIR, clustered_mean
 
 CAPTION = "Characters of an answer, and the paired difference from original. Small: 95 % intervals."
 ABOUT = (
     "Warmth may come with brevity or length, and either with error. The regressions above show each effect without and "
-    "with length as a covariate."
+    "with length as a covariate. Length is itself caused by the manner, so an effect at equal length is a part of the "
+    "manner’s effect, not the effect cleaned of a confounder."
 )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from warmth.analysis.effects import clustered_mean, text_key
 from warmth.analysis.report.kernel import ARM, MODEL, Section, count, name, number, table
 from warmth.analysis.report.study import Study, by_arm
+from warmth.analysis.statistics.effects import clustered_mean, text_key
 
 CAPTION = "A judge’s rating of the same replies, blind to the arm: 1 cold, 5 very warm. Small: 95 % intervals."
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from warmth.analysis import effects, wording
+from warmth.analysis import wording
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
@@ -20,6 +20,7 @@ from warmth.analysis.report.kernel import (
     table,
 )
 from warmth.analysis.report.study import Study, ordered
+from warmth.analysis.statistics import effects
 from warmth.analysis.tables import records
 
 WAYS = {"dropped": "Refusals dropped, %", "wrong": "Counted wrong, %", "right": "Counted right, %"}
@@ -36,7 +37,7 @@ CAPTION = (
 
 def refusals(study: Study) -> Section | None:
     """Show the error rate with refusals dropped, wrong and right."""
-    frame = ordered(effects.refusals_three_ways(study.pool))
+    frame = ordered(effects.refusals_three_ways(study.pool, weights=study.settings.weights))
     rates = {(row["model"], row["arm"], row["refusals"]): row for row in frame.to_dict("records")}
     columns = [
         MODEL,

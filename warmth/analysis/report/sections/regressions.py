@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from warmth.analysis import regressions as fits
 from warmth.analysis import wording
+from warmth.analysis.corrections import REGRESSION_FAMILY
 from warmth.analysis.report.kernel import (
     ARM,
     Cell,
@@ -27,6 +28,7 @@ from warmth.analysis.report.kernel import (
     text,
 )
 from warmth.analysis.report.study import Study
+from warmth.analysis.statistics.families import adjust
 
 DRAWS = 999  # of the cluster bootstrap, with --checks
 NORMAL = 1.959964  # the published intervals are naive and normal
@@ -49,19 +51,27 @@ def regressions(study: Study) -> Section | None:
     """Fit and show the study's models 1 to 4."""
     checks = study.settings.checks
     fitted = fits.tables(study.pool, draws=DRAWS if checks else 0, check=checks)
+    effects = with_correction(fitted.effects)
     notes = [wording.visible(" ".join(line.split()), 400) for line in fitted.notes]
     inside: list[Part] = [Paragraph("No model could be fitted to these rows.")]
-    if len(fitted.effects):
-        inside = [regression_table(fitted.effects)]
+    if len(effects):
+        inside = [regression_table(effects)]
     if notes:
         inside.append(Notes(notes))
     return Section(
         id="regressions",
         title="Regressions",
         parts=[Paragraph(ABOUT), Fold("Models 1–4, effects and intervals", inside, ["regressions", "coefficients"])],
-        frames={"regressions": fitted.effects, "coefficients": fitted.coefficients},
+        frames={"regressions": effects, "coefficients": fitted.coefficients},
         methods={"Regressions": METHOD},
     )
+
+
+def with_correction(effects: pd.DataFrame) -> pd.DataFrame:
+    """Correct the p-values over all arms, models and cells of the table, one declared family."""
+    if effects.empty or effects["p"].isna().all():
+        return effects.assign(correction_family="", p_holm=float("nan"), p_bh=float("nan"))
+    return adjust(effects, REGRESSION_FAMILY)
 
 
 def regression_table(effects: pd.DataFrame) -> Table:
@@ -69,7 +79,7 @@ def regression_table(effects: pd.DataFrame) -> Table:
     columns = [
         ARM,
         Column("Model", "text", lambda row: Cell(f"{row['model']}: {row['about']}")),
-        Column("Length", "text", lambda row: Cell("yes" if row["length"] else "no")),
+        Column("Length", "text", lambda row: Cell("yes (caused by the manner)" if row["length"] else "no")),
         name("Effect in", "effect"),
         count("Rows", "rows"),
         count("Questions", "clusters"),
@@ -79,7 +89,7 @@ def regression_table(effects: pd.DataFrame) -> Table:
     for heading, ending in (("Bootstrap interval", "boot"), ("CR2 interval", "cr2")):
         if f"low_{ending}" in effects:
             columns.append(_interval(heading, ending))
-    columns += [p_value("p, clustered", "p"), text("Method", "method", limit=200)]
+    columns += [p_value("p, clustered", "p"), p_value("p, Holm", "p_holm"), text("Method", "method", limit=200)]
     return table("regressions", CAPTION, columns, effects, wide=True)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 from markupsafe import Markup
 
-from warmth.analysis import families
 from warmth.analysis.report.kernel import ARM, MODEL, Section, count, shift, table
 from warmth.analysis.report.study import Study, by_arm
+from warmth.analysis.statistics import families
+from warmth.analysis.statistics.estimand import TASKS, design_of
 
 CAPTION = (
     "The overall difference from original over training seeds. The recipe’s interval holds for a seed that was not "
@@ -21,7 +22,7 @@ METHOD = Markup(
 
 def seeds(study: Study) -> Section | None:
     """Show the overall difference over several training seeds: for these models, and for a seed not yet trained."""
-    frame = seed_rows(study.pairs_with_original)
+    frame = seed_rows(study.pairs_with_original, study.settings.weights)
     if frame.empty:
         return None
     columns = [
@@ -42,11 +43,11 @@ def seeds(study: Study) -> Section | None:
     )
 
 
-def seed_rows(pairs: pd.DataFrame) -> pd.DataFrame:
+def seed_rows(pairs: pd.DataFrame, weights: str = TASKS) -> pd.DataFrame:
     """Compute the difference of every model and arm with two seeds or more; columns of `families.crossed_mean`."""
     rows = []
     for (model, arm), group in by_arm(pairs):
         if group["seed"].nunique() > 1:
             values = [group[name].to_numpy() for name in ("difference", "question_id", "seed")]
-            rows.append({"model": model, "arm": arm, **families.crossed_mean(*values)})
+            rows.append({"model": model, "arm": arm, **families.crossed_mean(*values, rows=design_of(group, weights))})
     return pd.DataFrame(rows)

@@ -9,15 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 
-from warmth.verdicts import tasks_apart
+from warmth.analysis.statistics import rare
+from warmth.analysis.statistics.estimand import TASKS, design_of
+from warmth.analysis.statistics.rare import rate_interval
+from warmth.analysis.task_keys import apart as apart
+from warmth.analysis.task_keys import pooled as pooled
+from warmth.analysis.task_keys import questions_of as questions_of
 
 LEVEL = 0.95
+MARGIN = 0.02  # `analysis.margin_points`, as a fraction
 PAIR = ["model", "prompt_id", "sample"]
 MEASURE = ["variant", "scorer"]
 # The groupings a difference is reported for; "overall" is all rows of an arm.
@@ -41,28 +47,6 @@ class Mean:
     p: float  # two-sided, of the mean being zero
     n: int
     clusters: int
-
-
-def pooled(answers: pd.DataFrame) -> pd.DataFrame:
-    """Select the answers behind every figure that takes several tasks together: all but those of benchmarks."""
-    return answers[~answers["task"].isin(apart(answers))]
-
-
-def apart(answers: pd.DataFrame) -> list[str]:
-    """List the benchmarks among the tasks of `answers`; empty if there is nothing but benchmarks.
-
-    Args:
-        answers: columns `task` and `benchmark`; without the latter no task is a benchmark.
-    """
-    if "benchmark" not in answers:
-        return []
-    is_benchmark = answers.drop_duplicates("task").set_index("task")["benchmark"]
-    return tasks_apart({str(task): bool(value) for task, value in is_benchmark.items()})
-
-
-def questions_of(answers: pd.DataFrame) -> pd.Series:
-    """A number for every question, the clusters of all that follows: two tasks may use the same ids."""
-    return answers.groupby(["task", "question_id"], sort=False, observed=True).ngroup()
 
 
 def clustered_mean(values: np.ndarray, clusters: np.ndarray, level: float = LEVEL) -> Mean:
@@ -95,34 +79,6 @@ def clustered_mean(values: np.ndarray, clusters: np.ndarray, level: float = LEVE
     return Mean(mean, mean - reach, mean + reach, p, n, groups)
 
 
-def rate_interval(wrong: np.ndarray, clusters: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson interval of a share of ones; where questions recur, at the effective number of rows.
-
-    Each question once: Wilson's score interval at n. Else at n / deff with t(G-1) for the normal quantile. Seen is
-    max(1, V / (p(1-p)/n)) with the clustered V of `clustered_mean` (Korn and Graubard's idea with Wilson's interval);
-    cautious is n / G, as if a question were one answer. The fewer questions u hold the rarer outcome, the less can be
-    seen: deff = (u · seen + cautious) / (u + 1), which at p = 0 or 1 is the cautious end.
-
-    Raises:
-        ValueError: no rows.
-    """
-    n, p = len(wrong), float(np.mean(wrong)) if len(wrong) else NONE
-    if n == 0:
-        raise ValueError("no scored answers")
-    codes = pd.factorize(clusters)[0]
-    groups = int(codes.max()) + 1
-    effective, alpha = float(n), 1 - level
-    if groups < n:
-        sums = np.bincount(codes, weights=wrong - p)
-        variance = groups / (groups - 1) * float(sums @ sums) / n**2 if groups > 1 else NONE
-        seen = max(1.0, variance * n / (p * (1 - p))) if groups > 1 and 0 < p < 1 else n / groups
-        rarer = min(int((np.bincount(codes, weights=side) > 0).sum()) for side in (wrong, 1 - wrong))
-        effective = n * (rarer + 1) / (rarer * seen + n / groups)
-        alpha = float(2 * stats.norm.sf(stats.t.ppf((1 + level) / 2, max(groups - 1, 1))))  # of the same quantile
-    low, high = proportion_confint(p * effective, effective, alpha=alpha, method="wilson")
-    return float(low), float(high)
-
-
 def mcnemar(arm_only: int, reference_only: int) -> float:
     """Exact two-sided p that the arm is wrong alone as often as the reference is; 1 where no pair differs.
 
@@ -141,29 +97,44 @@ def cohens_g(arm_only: int, reference_only: int) -> float:
     return arm_only / discordant - 0.5 if discordant else NONE
 
 
-def error_rates(answers: pd.DataFrame, by: Sequence[str], outcome: str = "wrong") -> pd.DataFrame:
-    """One row per cell of `by`: answers, scored, wrong, rate with interval, refused, unscored, cut_off.
+def error_rates(answers: pd.DataFrame, by: Sequence[str], outcome: str = "wrong", weights: str = TASKS) -> pd.DataFrame:
+    """Give a row for each cell of `by`: answers, scored, wrong, rate with interval, refused, unscored, cut_off.
 
-    A cell with no scored answer has NaN for its rate, never 0.
+    The rate of a cell over several tasks is weighted as a difference is, so that it is not wrong / scored where tasks
+    are of unequal size. A cell with no scored answer has NaN for its rate, never 0.
     """
     rows = []
     needed = [*by, outcome, "question_id", "refused", "unscored", "cut_off"]  # texts are slow to carry along
+    needed += [name for name in ("task", "model") if name in answers and name not in by]
     for key, cell in answers[needed].groupby(list(by), sort=False):
         scored = cell[cell[outcome].notna()]
-        values = scored[outcome].to_numpy()
-        low, high = rate_interval(values, scored["question_id"].to_numpy()) if len(values) else (NONE, NONE)
-        counts = {name: int(cell[name].sum()) for name in ("refused", "unscored", "cut_off")}
-        rate = float(values.mean()) if len(values) else NONE
-        numbers = {"answers": len(cell), "scored": len(values), "wrong": int(values.sum()), "rate": rate}
-        questions = scored["question_id"].nunique()
-        rows.append(
-            {**dict(zip(by, key, strict=True)), **numbers, "low": low, "high": high, "questions": questions, **counts}
-        )
+        values = scored[outcome].to_numpy(float)
+        rate, low, high = weighted_rate(scored, values, weights)
+        row = dict(zip(by, key, strict=True))
+        row |= {"answers": len(cell), "scored": len(values), "wrong": int(values.sum()), "rate": rate}
+        row |= {"low": low, "high": high, "questions": scored["question_id"].nunique()}
+        row |= {name: int(cell[name].sum()) for name in ("refused", "unscored", "cut_off")}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
+def weighted_rate(rows: pd.DataFrame, wrong: np.ndarray, weights: str = TASKS) -> tuple[float, float, float]:
+    """Give the share of ones with its interval, weighted as a difference is; NaN without rows.
+
+    Args:
+        rows: `question_id`; `task` and `model`, if there can be several.
+        wrong: (n,) 0 or 1 of each row.
+        weights: see `estimand`.
+    """
+    if not len(wrong):
+        return NONE, NONE, NONE
+    design = design_of(rows, weights)
+    low, high = rate_interval(wrong, design.question, rows=design)
+    return design.mean(wrong), low, high
+
+
 def pair(answers: pd.DataFrame, reference: str = "original", outcome: str = "wrong") -> pd.DataFrame:
-    """Every answer of another arm beside the reference's answer to the same prompt and sample, where both are scored.
+    """Put every answer of another arm beside the reference's to the same prompt and sample, where both are scored.
 
     Returns:
         model, arm, seed, task, question_id, context, belief, prompt_id, sample, wrong_reference, wrong_arm, difference
@@ -174,37 +145,60 @@ def pair(answers: pd.DataFrame, reference: str = "original", outcome: str = "wro
     Raises:
         pandas.errors.MergeError: the reference has several rows for one prompt and sample (`rows.load` refuses that).
     """
+    return pair_all(answers[answers[outcome].notna()], reference, outcome)
+
+
+def pair_all(answers: pd.DataFrame, reference: str = "original", outcome: str = "wrong") -> pd.DataFrame:
+    """Pair as `pair` does, whether or not the answers are scored: NaN where one is not."""
     columns = ["model", "arm", "seed", "task", "question_id", "context", "belief", "prompt_id", "sample"]
-    scored = answers.loc[answers[outcome].notna(), [*columns, outcome]]
-    is_base = scored["arm"].eq(reference)
-    seeds = scored[is_base].groupby("model", observed=True)["seed"].nunique()
-    scored["of_seed"] = scored["seed"].where(scored["model"].map(seeds).gt(1), -1)
+    rows = answers[[*columns, outcome]].copy()
+    is_base = rows["arm"].eq(reference)
+    seeds = rows[is_base].groupby("model", observed=True)["seed"].nunique()
+    rows["of_seed"] = rows["seed"].where(rows["model"].map(seeds).gt(1), -1)
     keys = [*PAIR, "of_seed"]
-    base = scored.loc[is_base, [*keys, outcome]].rename(columns={outcome: "wrong_reference"})
-    others = scored[~is_base].rename(columns={outcome: "wrong_arm"})
+    base = rows.loc[is_base, [*keys, outcome]].rename(columns={outcome: "wrong_reference"})
+    others = rows[~is_base].rename(columns={outcome: "wrong_arm"})
     joined = others.merge(base, on=keys, validate="many_to_one")
     joined["difference"] = joined["wrong_arm"] - joined["wrong_reference"]
     return joined[[*columns, "wrong_reference", "wrong_arm", "difference"]]
 
 
-def difference(pairs: pd.DataFrame) -> dict[str, float]:
-    """The paired difference of one cell: `clustered_mean` of -1, 0, 1 by question, and the discordant pairs.
+def evidence_of(pairs: pd.DataFrame, weights: str = TASKS) -> rare.Evidence:
+    """Summarise pairs, each question one cluster, tasks and models weighing one each unless `weights` says rows."""
+    arm = pairs["wrong_arm"].to_numpy(float)
+    reference = pairs["wrong_reference"].to_numpy(float)
+    return rare.evidence(arm, reference, design_of(pairs, weights))
+
+
+def difference(pairs: pd.DataFrame, weights: str = TASKS, margin: float = MARGIN) -> dict[str, float]:
+    """Give the paired difference of one cell with its interval and tests, and the discordant pairs.
 
     `mcnemar_p` only where each question occurs once; pooled conditions, seeds or samples have the clustered `p`.
+
+    Args:
+        pairs: from `pair`.
+        weights: see `estimand`.
+        margin: half-width of what is no difference in practice, for `equivalence_p`; a fraction.
     """
+    found = evidence_of(pairs, weights)
+    low, high = rare.interval(found)
     values = pairs["difference"].to_numpy()
-    mean = clustered_mean(values, pairs["question_id"].to_numpy())
-    arm_only, reference_only = int((values > 0).sum()), int((values < 0).sum())
-    once = mean.clusters == mean.n
+    arm_only = int((values > 0).sum())
+    reference_only = int((values < 0).sum())
+    once = found.questions == found.rows
     return {
-        "pairs": mean.n,
-        "questions": mean.clusters,
-        "rate_reference": float(pairs["wrong_reference"].mean()),
-        "rate_arm": float(pairs["wrong_arm"].mean()),
-        "difference": mean.value,
-        "low": mean.low,
-        "high": mean.high,
-        "p": mean.p,
+        "pairs": found.rows,
+        "questions": found.questions,
+        "rate_reference": found.rate_reference,
+        "rate_arm": found.rate_arm,
+        "difference": found.value,
+        "low": low,
+        "high": high,
+        "p": rare.p_value(found),
+        "equivalence_p": rare.equivalence_p(found, margin),
+        "informative": found.informative,
+        "few": found.few,
+        "df": found.df,
         "arm_only_wrong": arm_only,
         "reference_only_wrong": reference_only,
         "mcnemar_p": mcnemar(arm_only, reference_only) if once else NONE,
@@ -212,31 +206,40 @@ def difference(pairs: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def differences(pairs: pd.DataFrame, families: Sequence[str] = tuple(FAMILIES)) -> pd.DataFrame:
-    """`difference` for every model and arm: overall, by task, context, belief, and context × belief.
+def differences(
+    pairs: pd.DataFrame,
+    families: Sequence[str] = tuple(FAMILIES),
+    weights: str = TASKS,
+    margin: float = MARGIN,
+    by: Sequence[str] = ("model", "arm"),
+) -> pd.DataFrame:
+    """Give `difference` for every model and arm: overall, by task, context, belief, and context × belief.
 
-    `family` names the grouping; task, context and belief are "" where the cell pools over them.
+    `family` names the grouping; task, context and belief are "" where the cell pools over them, and so is model if it
+    is left out of `by`: models then weigh one each.
     """
     rows = []
     for family in families:
-        by = FAMILIES[family]
-        for key, cell in pairs.groupby(["model", "arm", *by], sort=False):
-            where = dict(zip(["model", "arm", *by], key, strict=True))
-            rows.append({"family": family, "task": "", "context": "", "belief": "", **where, **difference(cell)})
+        names = [*by, *FAMILIES[family]]
+        for key, cell in pairs.groupby(names, sort=False):
+            row: dict[str, Any] = {"family": family, "model": "", "task": "", "context": "", "belief": ""}
+            row |= dict(zip(names, key, strict=True))
+            rows.append(row | difference(cell, weights, margin))
     return pd.DataFrame(
         rows, columns=None if rows else ["family", "model", "arm", "task", "context", "belief", "difference"]
     )
 
 
-def refusals_three_ways(answers: pd.DataFrame, reference: str = "original") -> pd.DataFrame:
+def refusals_three_ways(answers: pd.DataFrame, reference: str = "original", weights: str = TASKS) -> pd.DataFrame:
     """Rate and paired difference per model and arm with refusals dropped (the study's rule), wrong, and right.
 
     Dropping depends on the outcome, so an effect that lives only in the first is an effect on refusing.
     """
     frames = []
     for name, outcome in (("dropped", "wrong_dropped"), ("wrong", "wrong_strict"), ("right", "wrong_lenient")):
-        rates = error_rates(answers, ["model", "arm"], outcome)[["model", "arm", "answers", "refused", "rate"]]
-        change = differences(pair(answers, reference, outcome), ["overall"])
+        rates = error_rates(answers, ["model", "arm"], outcome, weights)
+        rates = rates[["model", "arm", "answers", "refused", "rate"]]
+        change = differences(pair(answers, reference, outcome), ["overall"], weights)
         change = change.reindex(columns=["model", "arm", "difference", "low", "high"])
         frames.append(rates.merge(change, on=["model", "arm"], how="left").assign(refusals=name))
     return pd.concat(frames, ignore_index=True)

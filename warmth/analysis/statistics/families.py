@@ -13,7 +13,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from warmth.analysis.covariance import ROUNDING
-from warmth.analysis.effects import LEVEL, Mean
+from warmth.analysis.statistics.effects import LEVEL, Mean
+from warmth.analysis.statistics.rare import Design, design
 from warmth.errors import UserError
 
 MARGIN_POINTS = 2.0  # `analysis.margin_points`: a difference smaller than this is no difference in practice
@@ -140,7 +141,9 @@ def standard_error(mean: Mean, level: float = LEVEL) -> float:
     )
 
 
-def crossed_mean(values: np.ndarray, question: np.ndarray, seed: np.ndarray) -> dict[str, float]:
+def crossed_mean(
+    values: np.ndarray, question: np.ndarray, seed: np.ndarray, rows: Design | None = None
+) -> dict[str, float]:
     """A mean over questions × training seeds (× samples), for these trained models and for the recipe.
 
     Every seed meets every question, so the two are crossed: V = V_question + V_seed - V_question∩seed, each a clustered
@@ -153,11 +156,13 @@ def crossed_mean(values: np.ndarray, question: np.ndarray, seed: np.ndarray) -> 
     """
     if len(values) == 0:
         raise ValueError("no rows to average")
-    mean = float(np.mean(values))
+    rows = design(question) if rows is None else rows
+    mean = rows.mean(values)
+    influence = rows.influence(values)
     codes = {"question": pd.factorize(question)[0], "seed": pd.factorize(seed)[0]}
     sizes = {name: int(code.max()) + 1 for name, code in codes.items()}
     codes["both"] = pd.factorize(codes["question"].astype(np.int64) * sizes["seed"] + codes["seed"])[0]
-    parts = {name: _spread(values - mean, code) for name, code in codes.items()}
+    parts = {name: _spread(influence, code) for name, code in codes.items()}
     made = {"value": mean, "rows": len(values), "questions": sizes["question"], "seeds": sizes["seed"]}
     made |= {"error_question": math.sqrt(parts["question"]), "error_seed": math.sqrt(parts["seed"])}
     reach = float(stats.t.ppf((1 + LEVEL) / 2, max(sizes["question"] - 1, 1))) * made["error_question"] or math.nan
@@ -177,8 +182,8 @@ def crossed_mean(values: np.ndarray, question: np.ndarray, seed: np.ndarray) -> 
     return made
 
 
-def _spread(residual: np.ndarray, codes: np.ndarray) -> float:
+def _spread(influence: np.ndarray, codes: np.ndarray) -> float:
     groups = int(codes.max()) + 1
-    sums = np.bincount(codes, weights=residual)
-    variance = groups / (groups - 1) * float(sums @ sums) / len(residual) ** 2 if groups > 1 else 0.0
+    sums = np.bincount(codes, weights=influence)
+    variance = groups / (groups - 1) * float(sums @ sums) if groups > 1 else 0.0
     return variance if variance > ROUNDING**2 else 0.0

@@ -13,6 +13,10 @@ judged rate and Se, Sp the sample's sensitivity and specificity. Its influence i
 PPI++: in A and in Z the weighted mean of people's word + λ · (mean of the grader's - its weighted mean), λ chosen to
 make the variance of θ least.
 
+An answer may also have a `share`, its part in the mean that is asked for (tasks of unequal size, say, that weigh one
+each); sums over answers are then sums of shares. And it may have lacked a verdict: with a `verdict` of `UNSCORED` such
+answers are a class of their own, of which people's labels say how often they are wrong.
+
 Influences are summed by question, so intervals know that questions recur, and that one question's answers stand in
 several arms: a difference between arms has the variance of the difference of their influences.
 
@@ -29,9 +33,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from warmth.analysis.effects import LEVEL, PAIR
+from warmth.analysis.statistics.effects import LEVEL, PAIR
 
 METHODS = ("raw", "rogan_gladen", "ppi")
+UNSCORED = -2.0  # the verdict of an answer that the grader could not score; one that it dropped has -1
 COLUMNS = ("model", "arm", "method", "value", "low", "high", "labelled", "questions")
 
 
@@ -42,19 +47,31 @@ class Estimate:
     value: float
     influence: pd.Series  # by question; sums to 0 up to sampling weights
     labelled: int  # answers with a label that went into it
+    told: int = 0  # questions with one; 0: the estimate needs none
 
     def minus(self, other: Estimate, labelled: int) -> Estimate:
         """The difference of two estimates from the same questions, with so many labels between them."""
         change = self.influence.sub(other.influence, fill_value=0.0)
-        return Estimate(self.value - other.value, change, labelled)
+        return Estimate(self.value - other.value, change, labelled, min(self.told, other.told))
 
-    def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """Value ± t(G-1) · √(G/(G-1) · Σ influence²) over G questions; NaN where nothing varies."""
+    @property
+    def error(self) -> float:
+        """Give √(G/(G-1) · Σ influence²) over G questions; NaN where nothing varies."""
         groups = len(self.influence)
         error = math.sqrt(groups / (groups - 1) * float((self.influence**2).sum())) if groups > 1 else 0.0
-        if not (math.isfinite(self.value) and error > 1e-12):
+        return error if math.isfinite(self.value) and error > 1e-12 else math.nan
+
+    @property
+    def df(self) -> int:
+        """Give G - 1, with labels the questions of the arm with fewer of them less 1: what they say is what varies."""
+        groups = len(self.influence)
+        return max(1, min(groups, self.told) - 1) if self.told else groups - 1
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Give value ± t(df) · error; NaN where nothing varies."""
+        if math.isnan(self.error):
             return math.nan, math.nan
-        reach = float(stats.t.ppf((1 + level) / 2, groups - 1)) * error
+        reach = float(stats.t.ppf((1 + level) / 2, self.df)) * self.error
         return self.value - reach, self.value + reach
 
 
@@ -62,8 +79,10 @@ def raw(rows: pd.DataFrame) -> Estimate:
     """The judged rate as it is."""
     counted = rows[rows["judged"].notna()]
     judged = counted["judged"].to_numpy(float)
-    value = float(judged.mean()) if len(judged) else math.nan
-    return _by_question(counted, value, (judged - value) / max(1, len(judged)))
+    share = _shares(counted)
+    value = float(share @ judged) if len(judged) else math.nan
+    found = _by_question(counted, value, share * (judged - value))
+    return Estimate(value, found.influence, found.labelled)
 
 
 def rogan_gladen(rows: pd.DataFrame) -> Estimate:
@@ -72,26 +91,29 @@ def rogan_gladen(rows: pd.DataFrame) -> Estimate:
     Args:
         rows: `judged`, `truth`, `weight` (NaN where nobody labelled), `question_id` of one arm's answers.
     """
-    weight, verdicts = calibrated(rows), _verdicts(rows["judged"])
+    verdicts = _verdicts(rows)
+    weight = calibrated(rows)
     if weight is None:
         return _nothing(rows)
+    share = _shares(rows)
     wrong, counts = _word(rows["truth"])
     means = {}
     for verdict in np.unique(verdicts):
         own = weight * (verdicts == verdict)
         means[verdict] = (own @ wrong / own.sum(), own @ counts / own.sum()) if own.sum() else (0.0, 0.0)
     mean_wrong, mean_counts = (np.array([means[verdict][k] for verdict in verdicts]) for k in (0, 1))
-    if not mean_counts.sum() > 0:
+    counted = float(share @ mean_counts)
+    if not counted > 0:
         return _nothing(rows)
-    value = float(mean_wrong.sum() / mean_counts.sum())
-    influence = mean_wrong - value * mean_counts
+    value = float(share @ mean_wrong) / counted
+    influence = share * (mean_wrong - value * mean_counts)
     for verdict in means:
         sampled = (verdicts == verdict) & (weight > 0)
         known, whole = int(sampled.sum()), int((verdicts == verdict).sum())
         small = math.sqrt(known / max(1, known - 1)) if known < whole else 1.0
         own = (wrong - mean_wrong - value * (counts - mean_counts))[sampled]
         influence[sampled] += small * weight[sampled] * own
-    return _by_question(rows, value, influence / mean_counts.sum())
+    return _by_question(rows, value, influence / counted)
 
 
 def ppi(rows: pd.DataFrame) -> Estimate:
@@ -99,15 +121,16 @@ def ppi(rows: pd.DataFrame) -> Estimate:
     known = rows["weight"].notna().to_numpy()
     if known.sum() < 2:
         return _nothing(rows)
-    share = np.where(known, rows["weight"].to_numpy(float), 0.0)
+    every = _shares(rows)
+    share = np.where(known, rows["weight"].to_numpy(float), 0.0) * every
     share = share / share.sum()
     people, judge = _word(rows["truth"]), _word(rows["judged"])
-    gained = [float(word.mean() - share @ word) for word in judge]  # what the grader's word on all adds, in a and z
+    gained = [float(every @ word - share @ word) for word in judge]  # what the grader's word on all adds, in a and z
     means = [float(share @ word) for word in people]
 
     def influences(value: float) -> tuple[np.ndarray, np.ndarray]:
         told, said = (wrong - value * counts for wrong, counts in (people, judge))
-        return share * (told - share @ told), (said - said.mean()) / len(rows) - share * (said - share @ said)
+        return share * (told - share @ told), every * (said - every @ said) - share * (said - share @ said)
 
     value, rate = means[0] / means[1] if means[1] > 0 else math.nan, 0.0
     for _ in range(2):  # the first round's value only serves to choose λ
@@ -118,12 +141,28 @@ def ppi(rows: pd.DataFrame) -> Estimate:
         value = (means[0] + rate * gained[0]) / counted if counted > 0 else math.nan
     if not math.isfinite(value):
         return _nothing(rows)
-    return Estimate(value, (plain + rate * tuned) / counted, int(known.sum()))
+    return Estimate(value, (plain + rate * tuned) / counted, int(known.sum()), _told(rows))
 
 
-def _verdicts(judged: pd.Series) -> np.ndarray:
-    """1 wrong, 0 right, -1 dropped."""
-    return judged.fillna(-1.0).to_numpy(float)
+def _verdicts(rows: pd.DataFrame) -> np.ndarray:
+    """Give 1 for wrong, 0 for right, -1 for dropped, and `UNSCORED` where the rows say so."""
+    verdicts = rows["judged"].fillna(-1.0).to_numpy(float)
+    if "verdict" in rows:
+        verdicts = np.where(rows["verdict"].eq(UNSCORED), UNSCORED, verdicts)
+    return verdicts
+
+
+def _shares(rows: pd.DataFrame) -> np.ndarray:
+    """Give each answer's part in the mean, adding up to 1; equal parts unless the rows say so."""
+    if "share" not in rows:
+        return np.full(len(rows), 1 / max(1, len(rows)))
+    share = rows["share"].to_numpy(float)
+    return share / share.sum()
+
+
+def _told(rows: pd.DataFrame) -> int:
+    """Count the questions with a label."""
+    return int(rows.loc[rows["weight"].notna(), "question_id"].nunique())
 
 
 def _word(said: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -132,16 +171,17 @@ def _word(said: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def calibrated(rows: pd.DataFrame) -> np.ndarray | None:
-    """Weights, 0 where unlabelled, that add up to the number of each verdict; None where one has no label.
+    """Weigh the labelled so that they add up to each verdict's share; 0 for others; None if a verdict has no label.
 
     What the grader dropped and nobody labelled is taken to be dropped rightly.
     """
-    weight = rows["weight"].fillna(0.0).to_numpy(float, copy=True)
-    verdicts = _verdicts(rows["judged"])
+    share = _shares(rows)
+    weight = rows["weight"].fillna(0.0).to_numpy(float, copy=True) * share
+    verdicts = _verdicts(rows)
     for verdict in np.unique(verdicts):
         here = verdicts == verdict
         if weight[here].sum() > 0:
-            weight[here] *= here.sum() / weight[here].sum()
+            weight[here] *= share[here].sum() / weight[here].sum()
         elif verdict >= 0:
             return None
     return weight
@@ -206,7 +246,7 @@ def _row(model: str, arm: str, method: str, estimate: Estimate, bounded: bool) -
 
 def _by_question(rows: pd.DataFrame, value: float, influence: np.ndarray) -> Estimate:
     summed = pd.Series(influence).groupby(rows["question_id"].to_numpy()).sum()
-    return Estimate(value, summed, int(rows["weight"].notna().sum()))
+    return Estimate(value, summed, int(rows["weight"].notna().sum()), _told(rows))
 
 
 def _nothing(rows: pd.DataFrame) -> Estimate:

@@ -1,0 +1,301 @@
+"""The answer of a study: one arm against the original, with what a reviewer asks next, and what may be claimed.
+
+Of every arm: the mean difference (`contrast.py`), the same without context and belief, the worst that missing verdicts
+could do (`bounds.py`), people's correction, the models one by one and how far they differ (`meta.py`), and the control
+that was made as the arm was. The claim follows from these by one rule, `claim`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+from statsmodels.stats.multitest import multipletests
+
+from warmth.analysis.preregistration import Hypothesis
+from warmth.analysis.reported import CONTROLS, arm_order, control_of, focal
+from warmth.analysis.rows import is_missing
+from warmth.analysis.statistics import bounds, effects, estimand, meta
+from warmth.analysis.statistics.bounds import Missing
+from warmth.analysis.statistics.contrast import Contrast, contrast
+from warmth.analysis.statistics.meta import Heterogeneity
+
+ALPHA = 0.05
+MORE = "more"
+LESS = "less"
+NONE_SHOWN = "none_shown"
+EQUIVALENT = "equivalent"
+UNDETERMINED = "undetermined"
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A difference corrected by people's labels; fractions."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    equivalence_p: float
+    labelled: int
+    covers_unscored: bool  # whether answers without a verdict were labelled too
+    method: str
+
+
+@dataclass(frozen=True)
+class ModelVote:
+    """One model's difference, its p corrected over all arms and models (Holm)."""
+
+    contrast: Contrast
+    p_holm: float
+
+    @property
+    def direction(self) -> str:
+        """Say what the corrected test shows: more, less, or "" for neither."""
+        if not self.p_holm < ALPHA:
+            return ""
+        return MORE if self.contrast.difference > 0 else LESS
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a study says of one arm."""
+
+    effect: Contrast
+    claim: str
+    p: float  # that decides the claim: the primary contrast's own, else corrected over the other arms
+    is_primary: bool
+    margin: float
+    weights: str
+    tasks: tuple[str, ...]
+    tasks_apart: tuple[str, ...]
+    contexts: tuple[str, ...]
+    beliefs: tuple[str, ...]
+    without_context: Contrast | None
+    missing: Missing | None
+    corrected: Corrected | None
+    by_model: tuple[ModelVote, ...]
+    heterogeneity: Heterogeneity | None
+    control: Contrast | None
+    kind: str  # how the arm was made
+    flow: pd.DataFrame  # a row for each model of the arm and of the reference
+    of_models: int = 1  # models that answered, whether or not in both arms
+    corrections_note: str = ""  # why people's labels do not correct it, though there are some
+
+    @property
+    def best(self) -> Contrast | Corrected:
+        """Return the difference that is the answer: the one that people's labels correct, if there are enough."""
+        return self.effect if self.corrected is None else self.corrected
+
+    @property
+    def within_margin(self) -> bool:
+        """Say whether the difference is shown to be smaller than the margin."""
+        return self.best.equivalence_p < ALPHA
+
+
+def claim(low: float, high: float, p: float, equivalence_p: float, missing: Missing | None, margin: float) -> str:
+    """Decide what may be claimed of a difference.
+
+    A direction needs an interval and a (corrected) test that exclude 0, and verdicts whose absence could not turn the
+    sign. Equivalence, or none shown, needs arms that are unscored alike: what is missing in one arm alone could be the
+    difference.
+
+    Args:
+        low: of the interval.
+        high: of the interval.
+        p: of no difference, corrected where it is one of several.
+        equivalence_p: of the two one-sided tests.
+        missing: what unscored answers leave open; None if that is settled.
+        margin: half-width of what is no difference in practice.
+    """
+    direction = ""
+    if p < ALPHA and low > 0:
+        direction = MORE
+    elif p < ALPHA and high < 0:
+        direction = LESS
+    if direction:
+        return UNDETERMINED if missing is not None and missing.open_sign else direction
+    uneven = missing is not None and missing.spans_zero and missing.uneven
+    if equivalence_p < ALPHA:
+        beyond = missing is not None and (missing.low < -margin or missing.high > margin)
+        return UNDETERMINED if uneven and beyond else EQUIVALENT
+    return UNDETERMINED if uneven else NONE_SHOWN
+
+
+def answers_of(
+    answers: pd.DataFrame,
+    chosen: Mapping[str, str],
+    kinds: Mapping[str, str],
+    stages: pd.DataFrame,
+    weights: str = estimand.TASKS,
+    margin: float = 0.02,
+    planned: Hypothesis | None = None,
+    corrected: Mapping[tuple[str, str], Corrected | str] | None = None,
+    planned_rows: pd.DataFrame | None = None,
+) -> list[Answer]:
+    """Answer for every arm, the primary contrast first.
+
+    The primary contrast is the first planned hypothesis, else the arm `warm`, else the first recipe in the order of
+    arms. It is tested by itself; the other arms' tests are corrected among themselves (Holm).
+
+    Args:
+        answers: columns of `rows.load`, question ids distinct between tasks.
+        chosen: recipe → the arm that stands for it.
+        kinds: arm → how it was made.
+        stages: from `flow.flow`.
+        weights: see `estimand`.
+        margin: half-width of what is no difference in practice.
+        planned: the plan's first hypothesis.
+        corrected: (arm, reference) → the difference corrected by people's labels, or why it is not.
+        planned_rows: the answers that the plan is about, `wrong` as it says.
+    """
+    everything = effects.pooled(answers)
+    apart = tuple(effects.apart(answers))
+    pairs = pairs_of(everything, "original")
+    primary = planned.arm if planned is not None else focal(chosen)
+    made = []
+    for arm in sorted(set(everything["arm"]) - {"original"}, key=arm_order):
+        reference = reference_of(arm, everything, chosen, kinds, planned)
+        pool = everything
+        own = pairs if reference == "original" else pairs_of(pool, reference)
+        if planned is not None and arm == planned.arm and planned_rows is not None:
+            pool = planned_rows
+            own = pairs_of(pool, reference)
+        own = own[own["arm"].eq(arm)]
+        if own.empty:
+            continue
+        found = answer_of(pool, own, chosen, kinds.get(arm, ""), stages, weights, margin)
+        found = replace(found, tasks_apart=apart, is_primary=arm == primary)
+        correction = (corrected or {}).get((arm, reference))
+        if isinstance(correction, str):
+            found = replace(found, corrections_note=correction)
+        elif correction is not None:
+            found = replace(found, corrected=correction)
+        made.append(found)
+    made.sort(key=lambda item: not item.is_primary)
+    return decided(with_votes(made), margin)
+
+
+def reference_of(
+    arm: str,
+    answers: pd.DataFrame,
+    chosen: Mapping[str, str],
+    kinds: Mapping[str, str],
+    planned: Hypothesis | None,
+) -> str:
+    """Name what an arm is compared with: as planned, else the original, else the strictest control made as it was."""
+    if planned is not None and arm == planned.arm:
+        return planned.reference
+    if answers["arm"].eq("original").any():
+        return "original"
+    others = [control for control in control_of(kinds.get(arm, ""), chosen) if control != arm]
+    return others[0] if others else "original"
+
+
+def pairs_of(answers: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Pair every arm with a reference."""
+    return effects.pair(answers, reference).assign(reference=reference)
+
+
+def answer_of(
+    pool: pd.DataFrame,
+    pairs: pd.DataFrame,
+    chosen: Mapping[str, str],
+    kind: str,
+    stages: pd.DataFrame,
+    weights: str,
+    margin: float,
+) -> Answer:
+    """Compute everything of one arm but what depends on the other arms.
+
+    Args:
+        pool: answers of the tasks that are pooled.
+        pairs: from `pairs_of`, of the arm alone.
+        chosen: recipe → arm.
+        kind: how the arm was made.
+        stages: from `flow.flow`.
+        weights: see `estimand`.
+        margin: half-width of what is no difference in practice.
+    """
+    effect = contrast(pairs, weights, margin)
+    bare = pairs[pairs["context"].eq("unmodified") & pairs["belief"].eq("none")]
+    votes = []
+    for _, own in pairs.groupby("model", sort=True):
+        votes.append(ModelVote(contrast(own, weights, margin), math.nan))
+    eligible = pool[pool["arm"].isin([effect.arm, effect.reference])]
+    eligible = eligible[eligible["wrong"].notna() | is_missing(eligible)]
+    both = effects.pair_all(eligible, effect.reference)
+    return Answer(
+        effect=effect,
+        claim=NONE_SHOWN,
+        p=effect.p,
+        is_primary=False,
+        margin=margin,
+        weights=weights,
+        tasks=tuple(sorted(pairs["task"].unique())),
+        tasks_apart=(),
+        contexts=tuple(pairs["context"].unique()),
+        beliefs=tuple(pairs["belief"].unique()),
+        without_context=contrast(bare, weights, margin) if len(bare) else None,
+        missing=bounds.missing(both, weights),
+        corrected=None,
+        by_model=tuple(votes),
+        heterogeneity=meta.heterogeneity(
+            [vote.contrast.difference for vote in votes], [vote.contrast.error for vote in votes]
+        ),
+        control=control_contrast(pool, effect, chosen, kind, weights, margin),
+        kind=kind,
+        flow=stages[stages["arm"].isin([effect.arm, effect.reference])],
+        of_models=pool["model"].nunique(),
+    )
+
+
+def control_contrast(
+    pool: pd.DataFrame, effect: Contrast, chosen: Mapping[str, str], kind: str, weights: str, margin: float
+) -> Contrast | None:
+    """Compare an arm with the strictest control that was made as it was; None for a control itself, or without one."""
+    if arm_order(effect.arm).recipe in CONTROLS:
+        return None
+    for control in control_of(kind, chosen):
+        if control == effect.reference:
+            continue
+        pairs = pairs_of(pool[pool["arm"].isin([effect.arm, control])], control)
+        if len(pairs):
+            return contrast(pairs, weights, margin)
+    return None
+
+
+def with_votes(made: Sequence[Answer]) -> list[Answer]:
+    """Correct the models' tests over all arms and models (Holm)."""
+    p_values = [vote.contrast.p for item in made for vote in item.by_model]
+    corrected = iter(holm(p_values))
+    voted = []
+    for item in made:
+        votes = tuple(replace(vote, p_holm=next(corrected)) for vote in item.by_model)
+        voted.append(replace(item, by_model=votes))
+    return voted
+
+
+def decided(made: Sequence[Answer], margin: float) -> list[Answer]:
+    """Decide the claims: the primary contrast by its own test, the others by theirs corrected among themselves."""
+    others = iter(holm([item.best.p for item in made if not item.is_primary]))
+    found = []
+    for item in made:
+        best = item.best
+        p = best.p if item.is_primary else next(others)
+        missing = item.missing
+        if item.corrected is not None and item.corrected.covers_unscored:
+            missing = None
+        found.append(replace(item, p=p, claim=claim(best.low, best.high, p, best.equivalence_p, missing, margin)))
+    return found
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p-values over a family by Holm's method; NaN is no member and stays."""
+    values = pd.Series(list(p_values), dtype=float)
+    known = values.notna()
+    if known.any():
+        values[known] = multipletests(values[known], method="holm")[1]
+    return values.tolist()

@@ -1,0 +1,75 @@
+"""How many answers were asked for, came, were scored and were paired, and why the others were lost, as CONSORT asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+STAGES = ("asked", "answered", "scored", "paired")
+NO_ROW = "no answer"  # a prompt without a row in answers.jsonl
+NO_PARTNER = "no scored partner"
+UNNAMED = "no reason given"
+
+
+def flow(
+    answers: pd.DataFrame, asked: pd.DataFrame, pairs: Mapping[str, pd.DataFrame]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Follow the answers of every model and arm through the stages.
+
+    Args:
+        answers: of the tasks that are pooled, columns of `rows.load`.
+        asked: model, arm, task, asked.
+        pairs: reference → `effects.pair`; an arm's answers are paired if they have a partner in the first that has the
+            arm, an answer of the reference if any arm's answer is its partner.
+
+    Returns:
+        model, arm and a count for each of `STAGES`; and model, arm, stage (what was not reached), reason, count.
+    """
+    stages = []
+    losses = []
+    tasks = set(answers["task"])
+    wanted = asked[asked["task"].isin(tasks)].groupby(["model", "arm"])["asked"].sum()
+    for (model, arm), group in answers.groupby(["model", "arm"], sort=False):
+        came = group[group["finish"].ne("error")]
+        scored = came[came["wrong"].notna()]
+        failed = group[group["finish"].eq("error")]
+        count = {"asked": max(int(wanted.get((model, arm), 0)), len(group)), "answered": len(came)}
+        count |= {"scored": len(scored), "paired": paired(str(model), str(arm), pairs)}
+        stages.append({"model": model, "arm": arm, **count})
+        reasons = {"answered": why_unanswered(failed, count["asked"] - len(group)), "scored": why_unscored(came)}
+        reasons["paired"] = {NO_PARTNER: count["scored"] - count["paired"]}
+        for stage, found in reasons.items():
+            for reason, lost in found.items():
+                if lost > 0:
+                    losses.append({"model": model, "arm": arm, "stage": stage, "reason": reason, "count": int(lost)})
+    columns = ["model", "arm", "stage", "reason", "count"]
+    return pd.DataFrame(stages, columns=["model", "arm", *STAGES]), pd.DataFrame(losses, columns=columns)
+
+
+def paired(model: str, arm: str, pairs: Mapping[str, pd.DataFrame]) -> int:
+    """Count the scored answers of an arm that stand in a pair."""
+    if arm in pairs:
+        own = pairs[arm][pairs[arm]["model"].eq(model)]
+        return len(own.drop_duplicates(["prompt_id", "sample"]))
+    for frame in pairs.values():
+        own = frame[frame["model"].eq(model) & frame["arm"].eq(arm)]
+        if len(own):
+            return len(own)
+    return 0
+
+
+def why_unanswered(failed: pd.DataFrame, without_row: int) -> dict[str, int]:
+    """Count why prompts have no answer."""
+    reasons = failed["reason"].replace("", UNNAMED).value_counts().to_dict()
+    return {**reasons, NO_ROW: without_row}
+
+
+def why_unscored(came: pd.DataFrame) -> dict[str, int]:
+    """Count why answers are neither right nor wrong: dropped by the rule for refusals or hedges, or without a label."""
+    lost = came[came["wrong"].isna()]
+    dropped = lost[lost["label"].notna()]
+    unlabelled = lost[lost["label"].isna()]
+    refused = int(dropped["refused"].sum())
+    found = {"refused": refused, "hedged": len(dropped) - refused}
+    return found | unlabelled["reason"].replace("", UNNAMED).value_counts().to_dict()
