@@ -70,7 +70,9 @@ IN_WORDS = re.compile(
 BARE_BEGINNINGS = ("analysis", "Here")
 TAG_SIGNS = "<[◁"  # a text without these holds no tag, and most texts have none
 TEXT_PARTS = ("text", "output_text")
-THINKING_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "thinking_content")
+THINKING_FIELDS = (  # the first that holds a text counts: servers repeat it under two names
+    "reasoning_content", "reasoning", "thinking", "reasoning_text", "thinking_content", "reasoning_details",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,12 @@ def output_of_message(message: Mapping[str, Any], finish: Any) -> Output:
         ValueError: its content is neither text, nor a list of parts, nor nothing.
     """
     text, thinking, refusal = read_parts(message.get("content"))
-    said_apart = next((told for name in THINKING_FIELDS if (told := plain_text(message.get(name)))), "")
-    said_apart = said_apart or plain_text(message.get("reasoning_details"))
-    thinking = "\n\n".join(part for part in (said_apart, thinking) if part)
-    output = output_of_text(text, finish if isinstance(finish, str) else "", thinking)
+    fields = [plain_text(message.get(name)) for name in THINKING_FIELDS]
+    reasoning = next(filter(None, fields), "")
+    thinking = "\n\n".join(filter(None, (reasoning, thinking)))
+    if not isinstance(finish, str):
+        finish = ""
+    output = output_of_text(text, finish, thinking)
     declined = message.get("refusal")
     if isinstance(declined, str) and declined:
         refusal = declined
@@ -153,13 +157,17 @@ def read_parts(content: Any) -> tuple[str, str, str]:
             raise ValueError("a part of the content is neither text nor an object")
         kind = str(part.get("type", "text"))
         if kind in TEXT_PARTS:
-            text = part.get("text")
-            texts.append(text if isinstance(text, str) else plain_text(text))
+            texts.append(exact_text(part.get("text")))
         elif "think" in kind or "reason" in kind:
             thoughts.append(plain_text(part))
         elif kind == "refusal":
             refusals.append(plain_text(part.get("refusal")))
     return "".join(texts), "\n\n".join(filter(None, thoughts)), "".join(refusals)
+
+
+def exact_text(value: Any) -> str:
+    """Read the text of a part as it is: the spaces at its ends belong to the whole."""
+    return value if isinstance(value, str) else plain_text(value)
 
 
 def plain_text(value: Any) -> str:
@@ -185,11 +193,11 @@ def set_apart(text: str) -> tuple[str, str, bool]:
     if not text.lstrip().startswith(BARE_BEGINNINGS) and not any(sign in text for sign in TAG_SIGNS):
         return text, "", False
     for pattern in (BARE_CHANNELS, BARE_CHANNEL_OPEN, IN_WORDS):
-        found = pattern.fullmatch(text)
-        if found:
-            told = found.groupdict()
-            visible = told.get("text")
-            thinking = told.get("thinking") or found[0]
+        match = pattern.fullmatch(text)
+        if match:
+            groups = match.groupdict()
+            visible = groups.get("text")
+            thinking = groups.get("thinking") or match[0]
             return (visible or "").strip(), thinking.strip(), visible is None
     return _blocks(text)
 
@@ -247,7 +255,7 @@ def _blocks(text: str) -> tuple[str, str, bool]:
 def unwrapped(text: str) -> str:
     """Remove the tags that stand around the whole of an answer."""
     for pattern, group in ((WRAPPED, 2), (WRAPPED_BY_TOKENS, 1)):
-        found = pattern.fullmatch(text)
-        if found:
-            return found[group]
+        match = pattern.fullmatch(text)
+        if match:
+            return match[group]
     return text

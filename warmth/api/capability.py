@@ -25,8 +25,8 @@ class Capability:
         self._file, self._name = folder / "servers.json", f"{server.family} {server.model}"
         self._url, self._model = server.url, server.model
         self.form, self.known = Form(), False
-        seen = self._all().get(self._name)
-        if not isinstance(seen, dict) or seen.get("level") not in LEVELS or seen.get("limit_name") not in LIMIT_NAMES:
+        seen = self._mine()
+        if seen.get("level") not in LEVELS or seen.get("limit_name") not in LIMIT_NAMES:
             return
         left_out = seen.get("left_out") or ()
         self.form = Form(seen["level"], seen["limit_name"], tuple(name for name in DROPPABLE if name in left_out))
@@ -67,8 +67,7 @@ class Capability:
         Raises:
             UserError: another model answered to this name, and its replies are in the store.
         """
-        before = self._all().get(self._name)
-        known = str(before.get("served") or "") if isinstance(before, dict) else ""
+        known = str(self._mine().get("served") or "")
         if served and known and served != known:
             raise UserError(
                 f"{self._url} serves {served} under the name {self._model}, but the replies stored under that name in "
@@ -84,9 +83,12 @@ class Capability:
             return {}  # nothing learnt yet; what is lost is learnt again
         return found if isinstance(found, dict) else {}
 
+    def _mine(self) -> dict[str, Any]:
+        """Read what is remembered of this server and model; empty if nothing is."""
+        row = self._all().get(self._name)
+        return row if isinstance(row, dict) else {}
+
     def _save(self, **more: Any) -> None:
-        every = self._all()
-        before = every.get(self._name)
-        mine = {"level": self.form.level, "limit_name": self.form.limit_name, "left_out": list(self.form.left_out)}
-        row = {**(before if isinstance(before, dict) else {}), **mine, "known": self.known, **more}
-        write_json(self._file, {**every, self._name: row})
+        form = {"level": self.form.level, "limit_name": self.form.limit_name, "left_out": list(self.form.left_out)}
+        row = {**self._mine(), **form, "known": self.known, **more}
+        write_json(self._file, {**self._all(), self._name: row})

@@ -21,6 +21,8 @@ from warmth.types import Message
 QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "exceeded_quota", "quota_exceeded")
 REFUSED_BY_LOAD = (429, 503, 529)  # the server asks for fewer calls
 SENT_AGAIN = (408, 409, 425, 429)  # and every 5xx
+PASSING_STATUS: Mapping[int, Failure] = {408: "timeout", 429: "rate_limited"}  # and server_error for the others
+STOPPING_STATUS: Mapping[int, Failure] = {403: "bad_request"}  # which may be about one prompt
 ABOUT_THE_FORM = (400, 413, 415, 422, 501)  # what the call looks like is refused, not who calls
 SHOWN = 300  # characters of a server's message
 MOST_TOKENS = 10**9  # of one call; a larger count is a mistake
@@ -156,9 +158,10 @@ def read(status: int, raw: bytes, call: Call) -> Outcome:
     if not isinstance(body, dict):
         return Outcome("again", "server_error", detail="the body is not a JSON object", is_paid=True)
     if body.get("error") and not body.get("choices"):  # some gateways report errors with status 200
-        code = body["error"].get("code") if isinstance(body["error"], Mapping) else None
-        refused = isinstance(code, int) and 400 <= code < 600
-        failed = _error(code if refused else 500, body, raw, call)
+        code = field_of(body["error"], "code")
+        if not isinstance(code, int) or not 400 <= code < 600:
+            code = 500
+        failed = _error(code, body, raw, call)
         usage, is_odd = _usage(body.get("usage"), call, Output(""))
         return replace(failed, usage=usage, odd_usage=is_odd, is_paid=True)
     return read_body(body, call)
@@ -172,7 +175,8 @@ def read_body(body: Mapping[str, Any], call: Call) -> Outcome:
         choice = body["choices"][0]
         output = output_of_message(choice["message"], choice.get("finish_reason"))
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError):
-        choice = choice if isinstance(choice, Mapping) and choice.get("error") else None
+        if not field_of(choice, "error"):
+            choice = None
     usage, is_odd = _usage(body.get("usage"), call, output)
     seen = Outcome(
         "done",
@@ -211,7 +215,7 @@ def read_body(body: Mapping[str, Any], call: Call) -> Outcome:
 
 def _broken_choice(seen: Outcome, error: Any) -> Outcome:
     """Read a choice that carries an error: its text is a part of an answer at best."""
-    message = error.get("message") if isinstance(error, Mapping) else error
+    message = field_of(error, "message") or error
     detail = one_line(Exception(str(message or "no message")))[:SHOWN]
     if ABOUT_CONTENT.search(detail):
         return replace(seen, failure="filtered", detail=detail)
@@ -225,8 +229,9 @@ def _verdict_apart(seen: Outcome, call: Call) -> Outcome:
     read from there if it is the JSON object and nothing else.
     """
     moved = fit(replace(seen, text=seen.thinking, thinking=""), call)
-    is_whole = seen.thinking.lstrip().startswith("{") and not moved.failure
-    return moved if is_whole else replace(seen, failure="empty")
+    if seen.thinking.lstrip().startswith("{") and not moved.failure:
+        return moved
+    return replace(seen, failure="empty")
 
 
 def fit(outcome: Outcome, call: Call) -> Outcome:
@@ -236,9 +241,9 @@ def fit(outcome: Outcome, call: Call) -> Outcome:
     try:
         return replace(outcome, parsed=parse(outcome.text, call.schema))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return replace(outcome, failure="bad_json", detail=f"{where}: {first['msg']}" if where else first["msg"])
+        mistake = error.errors(include_url=False, include_input=False)[0]
+        path = ".".join(map(str, mistake["loc"]))
+        return replace(outcome, failure="bad_json", detail=f"{path}: {mistake['msg']}".removeprefix(": "))
     except (ValueError, RecursionError) as error:
         return replace(outcome, failure="bad_json", detail=one_line(error)[:SHOWN])
 
@@ -256,11 +261,12 @@ def parse(text: str, schema: type[BaseModel]) -> BaseModel:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build an object whose keys differ."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        repeated = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
-        raise RepeatedKey(f"the key {repeated!r} stands in it twice")
-    return made
+    value: dict[str, Any] = {}
+    for key, item in pairs:
+        if key in value:
+            raise RepeatedKey(f"the key {key!r} stands in it twice")
+        value[key] = item
+    return value
 
 
 def undressed(text: str) -> str:
@@ -279,12 +285,12 @@ def undressed(text: str) -> str:
 
 def _without_end_tokens(text: str) -> str:
     """Remove end tokens before and behind a text."""
-    found = END_TOKENS.match(text)
-    if found:
-        text = text[found.end() :]
-    places = [found.span() for found in END_TOKENS.finditer(text)]
-    if places and places[-1][1] == len(text):
-        text = text[: places[-1][0]]
+    beginning = END_TOKENS.match(text)
+    if beginning:
+        text = text[beginning.end() :]
+    spans = [match.span() for match in END_TOKENS.finditer(text)]
+    if spans and spans[-1][1] == len(text):
+        text = text[: spans[-1][0]]
     return text
 
 
@@ -296,16 +302,20 @@ def _usage(counts: Any, call: Call, output: Output) -> tuple[Usage, bool]:
     """
     if not isinstance(counts, Mapping):
         return Usage(), False
-    details = counts.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
+    cached = field_of(counts.get("prompt_tokens_details"), "cached_tokens")
     try:
         usage = Usage(_count(counts.get("prompt_tokens")), _count(cached), _completion_tokens(counts))
     except (ValueError, TypeError, OverflowError):
         usage = None
     if usage is not None and usage.cached_tokens <= usage.prompt_tokens:
         return usage, False
-    said = estimate([Message("assistant", output.text), Message("assistant", output.thinking)])
-    return Usage(prompt_tokens(call), 0, said), True
+    estimated = estimate([Message("assistant", output.text), Message("assistant", output.thinking)])
+    return Usage(prompt_tokens(call), 0, estimated), True
+
+
+def field_of(value: Any, name: str) -> Any:
+    """Read a field of what may be an object; None if it is none, or has no such field."""
+    return value.get(name) if isinstance(value, Mapping) else None
 
 
 def _completion_tokens(counts: Mapping[str, Any]) -> int:
@@ -314,11 +324,12 @@ def _completion_tokens(counts: Mapping[str, Any]) -> int:
     Raises:
         ValueError: a count cannot be.
     """
-    said = _count(counts.get("completion_tokens"))
-    details = counts.get("completion_tokens_details")
-    thought = _count(details.get("reasoning_tokens")) if isinstance(details, Mapping) else 0
-    is_apart = _count(counts.get("total_tokens")) == _count(counts.get("prompt_tokens")) + said + thought
-    return said + thought if is_apart else said
+    completion = _count(counts.get("completion_tokens"))
+    thinking = _count(field_of(counts.get("completion_tokens_details"), "reasoning_tokens"))
+    together = completion + thinking
+    if _count(counts.get("total_tokens")) == _count(counts.get("prompt_tokens")) + together:
+        return together
+    return completion
 
 
 def _count(value: Any) -> int:
@@ -335,41 +346,48 @@ def _count(value: Any) -> int:
 
 def _error(status: int, body: Any, raw: bytes, call: Call) -> Outcome:
     """Read a reply that is no completion: who is to blame, and whether it may pass."""
-    error = body.get("error", body) if isinstance(body, Mapping) else body
-    if isinstance(error, list) and error:
-        error = error[0].get("error", error[0]) if isinstance(error[0], Mapping) else error[0]
-    error = error if isinstance(error, Mapping) else {"message": error if isinstance(error, str) else ""}
-    told = error.get("message") or error.get("detail") or raw[:SHOWN].decode("utf-8", "replace")
-    message = one_line(Exception(str(told)))[:SHOWN]
+    error = _error_object(body)
+    sentence = str(error.get("message") or error.get("detail") or raw[:SHOWN].decode("utf-8", "replace"))
+    message = one_line(Exception(sentence))[:SHOWN]
     codes = {str(error.get(name) or "").casefold() for name in ("code", "type", "status")}
     detail = f"{message or 'no message'} (HTTP {status})"
     if codes & set(QUOTA):
         return Outcome("stop", detail=detail)
-    if status in (400, 403, 422, 451) and _is_about_content(error, codes, str(told)):
+    if status in (400, 403, 422, 451) and _is_about_content(error, codes, sentence):
         return Outcome("done", "filtered", detail=detail)
     if status == 404 and call.schema is not None and ABOUT_PARAMETERS.search(message):
         return Outcome("lower", "bad_request", detail=detail, change="schema")
     if status in (401, 402, 403, 404, 405) or 300 <= status < 400:
-        return Outcome("stop", "bad_request" if status == 403 else "", detail=detail)
+        return Outcome("stop", STOPPING_STATUS.get(status, ""), detail=detail)
     if status in SENT_AGAIN or status >= 500 and status != 501:
         if status in (500, 502) and call.schema is not None and ABOUT_A_SCHEMA.search(message):
             return Outcome("lower", "server_error", detail=detail, change="schema")
-        failure: Failure = "rate_limited" if status == 429 else "timeout" if status == 408 else "server_error"
-        return Outcome("again", failure, detail=detail)
-    if status == 413 or codes & set(TOO_LONG_CODES) or ABOUT_LENGTH.search(str(told)):
+        return Outcome("again", PASSING_STATUS.get(status, "server_error"), detail=detail)
+    if status == 413 or codes & set(TOO_LONG_CODES) or ABOUT_LENGTH.search(sentence):
         return Outcome("done", "too_long", detail=detail)
-    change = _change(str(error.get("param") or ""), str(told), call) if status in ABOUT_THE_FORM else ""
-    if change:
-        return Outcome("lower", "bad_request", detail=detail, change=change)
+    if status in ABOUT_THE_FORM:
+        change = _change(str(error.get("param") or ""), sentence, call)
+        if change:
+            return Outcome("lower", "bad_request", detail=detail, change=change)
     return Outcome("done", "bad_request", detail=detail)
+
+
+def _error_object(body: Any) -> Mapping[str, Any]:
+    """Find the error in a body: servers put it under `error`, into a list, or alone, and some write it as a text."""
+    if isinstance(body, list) and body:
+        return _error_object(body[0])
+    if isinstance(body, str):
+        return {"message": body}
+    if not isinstance(body, Mapping):
+        return {}
+    return _error_object(body["error"]) if body.get("error") else body
 
 
 def _is_about_content(error: Mapping[str, Any], codes: set[str], message: str) -> bool:
     """Whether an error says that this prompt was flagged."""
     metadata = error.get("metadata")
     is_flagged = isinstance(metadata, Mapping) and bool({"flagged_input", "reasons"} & set(metadata))
-    inner = error.get("innererror")
-    inner_code = str(inner.get("code") or "").casefold() if isinstance(inner, Mapping) else ""
+    inner_code = str(field_of(error.get("innererror"), "code") or "").casefold()
     return is_flagged or bool({*codes, inner_code} & set(FILTER_CODES)) or bool(ABOUT_CONTENT.search(message))
 
 
