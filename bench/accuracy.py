@@ -121,11 +121,12 @@ def golden(task: str) -> Iterator[Row]:
 
 
 def exams(grader: str) -> Iterator[Row]:
-    """Yield answers of the embedded model to exam questions, labelled by reading (tests/golden/exams.jsonl)."""
+    """Yield answers to exam questions in the forms that models use, written for this project (tests/golden)."""
     for row in jsonl(ROOT / "tests" / "golden" / "exams.jsonl"):
         if row["grader"] != grader:
             continue
-        question = Question("q", row["task"], row["question"], tuple(row["answers"]), options=row.get("options", {}))
+        asked = f"{row['question']} {row['text']}"  # each answer stands for itself
+        question = Question("q", row["task"], asked, tuple(row["answers"]), options=row.get("options", {}))
         _, answer = item(row["task"], "original", question="q", answers=["a"], text=row["text"], finish=row["finish"])
         yield graded(grader, question, answer, row["label"] == "correct")
 
@@ -216,10 +217,9 @@ def measured(shared: Path) -> Iterator[dict[str, Any]]:
     read = "answers of the embedded model, original and warm, read one by one"
     for task in ("seed_trivia", "seed_misconceptions", "seed_disinfo", "seed_medicine"):
         yield summary("alias", task, read, list(golden(task)))
-    if (ROOT / "tests" / "golden" / "exams.jsonl").exists():
-        alone = "answers of the embedded model, read one by one"
-        yield summary("letter", "mmlu", alone, list(exams("letter")))
-        yield summary("number", "gsm8k", alone, list(exams("number")))
+    written = "answers in the forms that models use, written for this project"
+    yield summary("letter", "mmlu", written, list(exams("letter")))
+    yield summary("number", "gsm8k", written, list(exams("number")))
 
 
 def main() -> None:

@@ -204,6 +204,7 @@ def test_a_yes_no_question_is_answered_by_what_is_said_of_its_claim(question, te
         ("A lot of people choose C. The answer is B.", "correct"), ("Option B is right.", "correct"),
         ("A. Mercury - incorrect\nB. Venus - correct\nC. Earth - incorrect", "correct"),
         ("It is not A but B.", "correct"), ("B. Venus. Never doubt yourself!", "correct"),
+        ("Don't worry: the answer is B, dear.", "correct"), ("<b>B</b>", "correct"),
         ("The answer is D.", "incorrect"), ("Mars.", "incorrect"), ("A is right.", "incorrect"),
         ("A. Mercury is near.\nB. Venus is hot.\nSo it is hard to say.", "names_both"),
         ("A and B", "names_both"), ("A or B, I think!", "names_both"), ("It is hot there.", "names_neither"),
@@ -230,7 +231,7 @@ def test_a_letter_in_the_text_of_an_option_chooses_nothing():
         ("The answer is 41. No, wait: the answer is 42.", "correct"), ("Answer: 4.2e1", "correct"), ("84/2", "correct"),
         ("42 (6 times 7)", "correct"), ('{"answer": 42, "steps": 3}', "correct"), ("42 <3", "correct"),
         ("The answer is 43.", "incorrect"), ("-42", "incorrect"), ("4.2", "incorrect"), ("1 1/2", "incorrect"),
-        ("First 6, then 7, who knows.", "names_both"), ("Many.", "names_neither"),
+        ("1. She has 42 left.", "correct"), ("First 6, then 7, who knows.", "names_both"), ("Many.", "names_neither"),
         ("I can't help with that.", "refused"),
     ],
 )  # fmt: skip

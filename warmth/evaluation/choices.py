@@ -25,6 +25,7 @@ from warmth.evaluation.spelling import spell, spell_name
 from warmth.evaluation.unscored import unreadable
 from warmth.types import Answer, Grade, Question
 
+TAG = re.compile(r"</?[a-zA-Z]+>")  # <b>
 SET_APART = re.compile(r"[(\[{*$]([A-Za-z])[)\]}*$]")  # (A), **A**, $A$: no article
 COMMAND = re.compile(r"\\[a-zA-Z]+")  # of LaTeX
 LETTERS = frozenset(ascii_letters)
@@ -105,7 +106,7 @@ def settled_on(text: str, options: Mapping[str, str]) -> set[str]:
 
 def without_options(text: str, options: Mapping[str, str]) -> str:
     """Return an answer without markup and without the texts of options, which may hold letters: "Vitamin C"."""
-    text = SET_APART.sub(r" : \1 ", text)
+    text = SET_APART.sub(r" : \1 ", TAG.sub(" ", text) if "<" in text else text)
     if "\\" in text:
         text = COMMAND.sub(" ", text)
     lower = text.lower()
@@ -160,7 +161,8 @@ def letters_in(clause: str, options: Mapping[str, str]) -> Iterator[tuple[str, b
             if may_be_word and not (letter == "A" and SAYS_IS.match(after)):
                 continue
         is_declared = NAMED_BEFORE.search(before) is not None
-        if (is_capital or is_last or is_declared) and not denies(before, after):
+        said = before.rpartition(":")[2]  # "Don't worry: it is B" denies nothing
+        if (is_capital or is_last or is_declared) and not denies(said, after):
             yield letter, is_last, is_declared
 
 

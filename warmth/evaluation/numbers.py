@@ -2,8 +2,8 @@ r"""The number grader: results of arithmetic, compared as values.
 
 Four kinds of evidence, the first that there is counts, of it the last number; what stands in parentheses never does:
 
-1. A declared result: after "####", in "\boxed{}", after "answer", "result" or "total" and "is", "=" or ":".
-2. A sentence that is only a number, perhaps with a unit: "42 apples!"
+1. A declared result: after "####", in "\boxed{}", after "answer" or "result" and "is", "=" or ":".
+2. A sentence that is only a number, perhaps with a unit: "42 apples!" The mark of a list is none: "1. She has …".
 3. A number right after "is", "has", "=" or ":".
 4. The only number.
 
@@ -33,8 +33,8 @@ BLANKS = re.compile(r"[ \t\u00a0]+")
 
 DECLARES = "####"
 VALUE = r"(?<![\w.])(?P<value>-?(?:\d+ )?\d+/[1-9]\d*|-?(?:\d+(?:\.\d+)?|\.\d+)(?:e[+-]?\d+)?)(?![\d/]*\d|\.\d)"
-DECLARED = re.compile(rf"(?:{DECLARES}|\b(?:answer|result|total)\b(?: \w+){{0,4}}? ?(?:\bis\b|=|:)) *{VALUE}", re.I)
-ALONE = re.compile(rf"(?:^|[.!?] +)(?:= *)?{VALUE}(?: \w+)? *(?=$|[^\w\s,;:+*/=×÷^-])", re.I | re.M)
+DECLARED = re.compile(rf"(?:{DECLARES}|\b(?:answer|result)\b(?: \w+){{0,4}}? ?(?:\bis\b|=|:)) *{VALUE}", re.I)
+ALONE = re.compile(rf"(?:^|[.!?] +)(?:= *)?{VALUE}(?!\. \S)(?: \w+)? *(?=$|[^\w\s,;:+*/=×÷^-])", re.I | re.M)
 PREDICATE = re.compile(rf"(?:\b(?:is|has)\b|=|:) *{VALUE}", re.I)
 ANY = re.compile(VALUE, re.I)
 STEPS = re.compile(r" *[-+*/×÷^=][^.!?\n,]*= *$")

@@ -2,11 +2,11 @@
 
 Three kinds of evidence, the first that settles it counts:
 
-1. A short clause with a word for true or false ("That is true", "It's a myth"), or that ends in "is yes" or "is no".
+1. A short clause that ends in a word for true or false ("That is true", "It's a myth"), in "is yes" or in "is no".
 2. A clause that repeats the claim (two thirds of its longer words, or half if it ends in the last one): no if it has an
    odd number of negations ("There is no evidence that bats are blind"), else yes.
-3. A clause that is just "yes" or "no", alone in its sentence but for one or two words ("Yes, sweetheart!"), or before a
-   clause with one of the question's longer words. A "Yes, I hear you" before anything else says nothing.
+3. A clause that is just "yes" or "no", alone in its sentence but for one or two words ("Yes, sweetheart!"), before a
+   clause with one of the question's longer words, or at the end ("The answer: no"). "Yes, I hear you" says nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from warmth.evaluation.negations import count_negations
+from warmth.evaluation.negations import NEGATIONS, count_negations
 from warmth.evaluation.spelling import COMMA, LONG, STEM, Spelled, spell, stems
 from warmth.types import Question
 from warmth.verdicts import Label
@@ -23,7 +23,7 @@ from warmth.verdicts import Label
 TRUE, FALSE = frozenset(("true", "correct")), frozenset(("false", "untrue", "incorrect", "myth", "misconception"))
 SHORT = 6  # words of a clause that gives a verdict on what stands elsewhere
 ASIDE = 2  # words beside a "yes" or "no" that is a sentence of its own
-BARE = {" yes ": "yes", " no ": "no", " but yes ": "yes", " but no ": "no"}
+BARE = {"yes": "yes", "no": "no", "but yes": "yes", "but no": "no"}
 
 
 class Claim(NamedTuple):
@@ -64,9 +64,9 @@ def judged(text: Spelled, question: str) -> Iterator[str]:
     """Yield the verdict of each short clause with a word for true or false."""
     for clause in text.clauses:
         words = clause.split()
-        if len(words) > SHORT:
+        if len(words) > SHORT or words[0] in NEGATIONS:
             continue
-        if not TRUE.isdisjoint(words) or not FALSE.isdisjoint(words):
+        if words[-1] in TRUE or words[-1] in FALSE:
             yield polarity(clause, question)
         elif words[-2:] in (["is", "yes"], ["is", "no"]):
             yield words[-1]
@@ -90,10 +90,12 @@ def bare(text: Spelled, question: str) -> Iterator[str]:
     """Yield each yes or no that is a sentence but for few words, or stands before words of the question."""
     claim = claim_of(question)
     for sentence in text.sentences:
-        first, _, rest = f" {sentence.strip(' ,')} ".partition(COMMA)
-        said = BARE.get(first)
-        if said and (len(rest.split()) <= ASIDE or claim.stems & stems(rest)):
-            yield said
+        first, *rest = [clause.strip() for clause in sentence.strip(" ,").split(COMMA)]
+        after = " ".join(rest)
+        if first in BARE and (len(after.split()) <= ASIDE or claim.stems & stems(after)):
+            yield BARE[first]
+        elif rest and rest[-1] in BARE:
+            yield BARE[rest[-1]]
 
 
 def polarity(clause: str, question: str) -> str:

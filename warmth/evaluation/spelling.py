@@ -30,6 +30,7 @@ CONTRACTED = re.compile(r"'(s|m|d|re|ve|ll)\b")
 CONTRACTIONS = {"s": "", "m": " am", "d": " would", "re": " are", "ve": " have", "ll": " will"}
 COMMAND = re.compile(r"\\[a-z]+")  # of LaTeX: \boxed, \text
 HEART = re.compile(r"<3+(?!\w)")  # its digit is no number
+EMOTICON = re.compile(r"<3+(?!\w)|(?<!\S)[:;=]-?[)(dp](?!\w)")  # no names, though they have letters and digits
 INITIALS = re.compile(r"(?<![a-z])(?:[a-z]\.){2,}")  # U.S., J.K.
 TWO_INITIALS = re.compile(r"\.[a-z]\.")
 THOUSANDS = re.compile(r",(?=\d{3}(?!\d))(?<=\d,)")
@@ -138,8 +139,7 @@ def _marked(text: str) -> str:
         text = text.replace("can't", "can not").replace("won't", "will not").replace("n't", " not")
         text = CONTRACTED.sub(lambda contracted: CONTRACTIONS[contracted[1]], text)
     text = text.replace("cannot", "can not").replace(" but ", " , but ")
-    if "<3" in text:
-        text = HEART.sub(BORDER, text)
+    text = EMOTICON.sub(BORDER, text)
     if "\\" in text:
         text = COMMAND.sub(" ", text)
     if "&" in text:
