@@ -23,6 +23,7 @@ from warmth.schemas import Model
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+WHOLE_LAYERS = 1.05  # a layer is not cut, so GPUs that share a model cannot be filled to the last byte
 SLACK = 1.0 * GIB  # of each GPU, left to workspaces and fragments
 _models: dict[str, tuple[str, PreTrainedModel]] = {}  # by purpose: which model it is, and the model
 
@@ -102,7 +103,7 @@ def placement(model: Model, dtype: torch.dtype, room: float = 0.0) -> dict[str, 
         )
     if len(free_bytes) == 1:
         return {"device_map": {"": 0}}  # the weights fit; a smaller engine.batch_size makes the rest fit
-    number = enough(free_bytes, weights + room)
+    number = enough(free_bytes, WHOLE_LAYERS * (weights + room))
     limits = {gpu: int(free_bytes[gpu] - room / number) for gpu in range(number)}
     return {"device_map": "auto", "max_memory": limits}
 
