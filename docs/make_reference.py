@@ -41,7 +41,7 @@ def table(path: Path, schema: type | None = None, schema_below: type | None = No
     while lines and lines[0].startswith("#"):
         head.append(lines.pop(0).lstrip("# "))
     rows, parents = [], []
-    for line in lines:
+    for line in joined(lines):
         match = LINE.match(line)
         if not match or line.lstrip().startswith("-"):
             continue
@@ -62,6 +62,18 @@ def table(path: Path, schema: type | None = None, schema_below: type | None = No
     if rows:
         out += ["", "| key | value | allowed | meaning |", "|---|---|---|---|", *rows]
     return out
+
+
+def joined(lines: list[str]) -> list[str]:
+    """Join a comment that goes on below its key, as far to the right, to the line of the key."""
+    result: list[str] = []
+    for line in lines:
+        goes_on = line.strip().startswith("#") and len(line) - len(line.lstrip()) > 8
+        if goes_on and result and "#" in result[-1]:
+            result[-1] += " " + line.strip().lstrip("# ")
+        else:
+            result.append(line)
+    return result
 
 
 if __name__ == "__main__":

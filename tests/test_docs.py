@@ -21,6 +21,7 @@ def test_the_reference_is_made_from_the_configuration_as_it_is():
     assert (ROOT / "docs" / "reference.md").read_text(encoding="utf-8") == module.reference(), (
         "run `python docs/make_reference.py`"
     )
+    assert "all nine contexts and three beliefs whatever condition=" in module.reference()  # a comment of several lines
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate"])

@@ -51,7 +51,7 @@ def table_of(rows: Sequence[Row], about: str = ABOUT, ours: str = "Recomputed") 
     """Make the table of published and recomputed values, for the page and for a terminal."""
     columns = ["Quantity", "Published", ours, "Difference", "Verdict"]
     kinds = ["text", "number", "number", "number", "text"]
-    return Table("values", about, columns, kinds, [_cells(row) for row in rows], stack=True)
+    return Table("values", about, columns, kinds, [_cells(row) for row in rows], stack=True, wrap=True)
 
 
 def _cells(row: Row) -> list[Cell]:

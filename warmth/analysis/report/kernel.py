@@ -65,6 +65,13 @@ class Table:
     more: int = 0  # rows that only the CSV has
     wide: bool = False  # scrolls sideways on a phone instead of stacking its cells
     stack: bool = False  # each row becomes a block on a phone
+    wrap: bool = False  # its texts are long and take several lines
+
+    @property
+    def css_class(self) -> str:
+        """Name the CSS classes of its layout."""
+        classes = {"wide": self.wide, "stack": self.stack and not self.wide, "wrap": self.wrap}
+        return " ".join(name for name, applies in classes.items() if applies)
 
 
 @dataclass(frozen=True)
