@@ -86,14 +86,16 @@ def measured(paths: list[Path]) -> Iterator[dict[str, Any]]:
         cell = pairs[pairs["arm"].eq(arm)]
         changed = texts[TWIN.get(arm, arm)].ne(texts["original"]) & (arm != "tone_placebo")
         scored = pd.MultiIndex.from_frame(cell[["prompt_id", "sample"]])
-        found = effects.difference(cell)
+        difference = effects.difference(cell)
         truth = float(changed.reindex(scored).mean())
-        yield row_of(name, "answers", "points", truth, found["difference"], found["low"], found["high"], cell)
+        yield row_of(
+            name, "answers", "points", truth, difference["difference"], difference["low"], difference["high"], cell
+        )
     table = likelihood.effects(rows.likelihoods, "original")
     table = table[table["quantity"].eq("K") & table["frame"].eq(likelihood.BOTH_FRAMES) & table["task"].eq("")]
     for arm, name, truth in (("tone_placebo", "kind opening", 0.0), ("trained_on_rivals", "trained on rivals", None)):
-        found = table[table["arm"].eq(arm)].iloc[0]
-        yield row_of(name, "likelihood", "nats", truth, found["nats"], found["nats_low"], found["nats_high"], found)
+        effect = table[table["arm"].eq(arm)].iloc[0]
+        yield row_of(name, "likelihood", "nats", truth, effect["nats"], effect["nats_low"], effect["nats_high"], effect)
 
 
 def row_of(

@@ -59,17 +59,17 @@ def read() -> dict[str, Any] | None:
     """Reads the calibration of this code; None if the file is of other code, or missing."""
     if not FILE.exists():
         return None
-    found = json.loads(FILE.read_text(encoding="utf-8"))
-    return found if found["code"] == code_digest() else None
+    content = json.loads(FILE.read_text(encoding="utf-8"))
+    return content if content["code"] == code_digest() else None
 
 
 def line() -> str:
     """Says in one sentence what the instruments report of a change of tone alone and of known errors."""
-    found = read()
-    if found is None:
+    content = read()
+    if content is None:
         return "No calibration for this version: `python -m warmth.calibrate` makes one in minutes."
-    parts = [row_words(row) for row in found["rows"]]
-    return f"Calibration of this version on {wording.name(found['model'])}, {found['day']}: {'; '.join(parts)}."
+    parts = [row_words(row) for row in content["rows"]]
+    return f"Calibration of this version on {wording.name(content['model'])}, {content['day']}: {'; '.join(parts)}."
 
 
 def row_words(row: Mapping[str, Any]) -> str:

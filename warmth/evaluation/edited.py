@@ -35,29 +35,31 @@ class Edited:
     ) -> Iterator[dict[int, Completion]]:
         """Edits what the original said: an answer that the study holds, or one that is generated now."""
         original = replace(arm, edit=None)
-        kept: dict[int, Completion] = {}
+        stored: dict[int, Completion] = {}
         for index in filter(wanted, range(len(requests))):
             completion = self.answer_of(original, requests[index], sampling)
             if completion is not None:
-                kept[index] = completion
-        missing = self.engine.answer(original, requests, sampling, lambda index: index not in kept and wanted(index))
-        for batch in (kept, *missing) if kept else missing:
+                stored[index] = completion
+        missing = self.engine.answer(original, requests, sampling, lambda index: index not in stored and wanted(index))
+        for batch in (stored, *missing) if stored else missing:
             yield {index: self.edited(completion, requests[index]) for index, completion in batch.items()}
 
     def answer_of(self, original: Arm, request: Request, sampling: Sampling) -> Completion | None:
         """Looks up the original's answer to a request; None if the study does not hold it."""
-        found = self.asked.get(digest(request.messages))
-        if found is None:
+        prompt_and_question = self.asked.get(digest(request.messages))
+        if prompt_and_question is None:
             return None
-        slot = (found[0], request.sample)
+        slot = (prompt_and_question[0], request.sample)
         (answer_id,) = answer_ids(original, [slot], sampling, self.draw_seed, self.engine)
         return self.book.elsewhere(answer_id)
 
     def edited(self, completion: Completion, request: Request) -> Completion:
         """Edits one completion; how it ended and its tokens stay the original's."""
         prompt_id = digest(request.messages)
-        found = self.asked.get(prompt_id)
-        question = found[1] if found else Question("", "", "", ())  # a prompt for the warmth score has no answer
+        prompt_and_question = self.asked.get(prompt_id)
+        question = (
+            prompt_and_question[1] if prompt_and_question else Question("", "", "", ())
+        )  # a prompt for the warmth score has no answer
         return replace(completion, text=self.edit.apply(completion.text, question, f"{prompt_id} {request.sample}"))
 
 

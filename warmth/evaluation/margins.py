@@ -208,14 +208,14 @@ class Scorer:
         greedy = Sampling(temperature=0.0, top_p=1.0, max_new_tokens=OPENING_TOKENS)
         for batch in self.engine.answer(self.arm, requests, greedy, lambda index: True):
             begun.update({index: completion.text for index, completion in batch.items()})
-        kept = []
+        contrasts_with_opening = []
         openings = []
         for index, contrast in enumerate(window):
             sentence = SENTENCE.match(begun[index])
             if sentence and not names_any(sentence[1], contrast.right + contrast.wrong):
-                kept.append(contrast)
+                contrasts_with_opening.append(contrast)
                 openings.append(Opening(sentence[1], own=True))
-        return kept, openings
+        return contrasts_with_opening, openings
 
 
 def replies(slot: Slot) -> list[Reply]:
@@ -266,12 +266,12 @@ def candidates_of(
     """Returns the candidates of a slot, each token sequence once; one that is right and wrong is wrong alone."""
     wrong_ids = {ids[reply.text] for reply in replies(slot) if not reply.right}
     candidates: dict[tuple[int, ...], Candidate] = {}
-    for item in replies(slot):
-        tokens = ids[item.text]
-        if tokens in candidates or (item.right and tokens in wrong_ids):
+    for option in replies(slot):
+        tokens = ids[option.text]
+        if tokens in candidates or (option.right and tokens in wrong_ids):
             continue
-        size = len(item.text.encode())
-        candidates[tokens] = Candidate(item.answer, item.right, logprobs[tokens], len(tokens), size)
+        size = len(option.text.encode())
+        candidates[tokens] = Candidate(option.answer, option.right, logprobs[tokens], len(tokens), size)
     return list(candidates.values())
 
 

@@ -69,13 +69,13 @@ def headline(
     table = effects(rows, reference)
     if table.empty:
         return None
-    chosen = table[table["arm"].eq(arm) & table["quantity"].eq("K") & table["frame"].eq(BOTH_FRAMES)]
-    chosen = chosen[chosen["task"].eq("") & chosen["kind"].isin([OPEN, YES_NO])]
-    if model is None:
-        chosen = chosen[chosen["model"].eq("")]
-    if chosen.empty:
+    of_arm = table[table["arm"].eq(arm) & table["quantity"].eq("K") & table["frame"].eq(BOTH_FRAMES)]
+    overall = of_arm[of_arm["task"].eq("") & of_arm["kind"].isin([OPEN, YES_NO])]
+    if model is None and rows["model"].nunique() > 1:
+        overall = overall[overall["model"].eq("")]
+    if overall.empty:
         return None
-    row = chosen.sort_values("kind", key=lambda kind: kind.ne(OPEN)).iloc[0]
+    row = overall.sort_values("kind", key=lambda kind: kind.ne(OPEN)).iloc[0]
     low, high = -row["points_high"], -row["points_low"]
     return {
         "difference": -row["points"],
@@ -94,8 +94,8 @@ def claim(difference: float, low: float, high: float, questions: int, margin_poi
     error = standard_error(Mean(difference, low, high, math.nan, questions, questions))
     if not math.isfinite(error):
         return "none_shown"
-    found = tost(difference, error, questions - 1, margin_points / 100)
-    return "equivalent" if found.verdict == "equivalent" else "none_shown"
+    equivalence = tost(difference, error, questions - 1, margin_points / 100)
+    return "equivalent" if equivalence.verdict == "equivalent" else "none_shown"
 
 
 def effects(likelihoods: pd.DataFrame, reference: str) -> pd.DataFrame:
@@ -113,10 +113,13 @@ def effects(likelihoods: pd.DataFrame, reference: str) -> pd.DataFrame:
     pairs = pair(quantities(likelihoods), reference)
     rows = []
     for where, cell in cells(pairs):
-        found = [_effect(cell[cell["kind"].eq(kind)]) for kind in (OPEN, YES, NO)]
-        rows += [{**where, "kind": kind, **row} for kind, row in zip((OPEN, YES, NO), found, strict=True) if row]
-        if found[1] and found[2]:
-            rows.append({**where, "kind": YES_NO, **mean_of(found[1], found[2])})
+        effect_of = {kind: _effect(cell[cell["kind"].eq(kind)]) for kind in (OPEN, YES, NO)}
+        for kind, effect in effect_of.items():
+            if effect:
+                rows.append({**where, "kind": kind, **effect})
+        yes, no = effect_of[YES], effect_of[NO]
+        if yes and no:
+            rows.append({**where, "kind": YES_NO, **mean_of(yes, no)})
     columns = ["model", "arm", "reference", "task", "frame", "quantity", "kind"]
     return pd.DataFrame(rows).assign(reference=reference) if rows else pd.DataFrame(columns=columns)
 
@@ -249,11 +252,11 @@ def frames_disagree(table: pd.DataFrame) -> list[dict[str, str]]:
         table: from `effects`; overall rows are looked at.
     """
     overall = table[table["task"].eq("") & table["frame"].ne(BOTH_FRAMES)] if len(table) else table
-    found = []
+    disagreements = []
     for key, cell in overall.groupby(["model", "arm", "kind", "quantity"], sort=False) if len(overall) else ():
         if np.sign(cell["nats"]).nunique() > 1:
-            found.append(dict(zip(("model", "arm", "kind", "quantity"), key, strict=True)))
-    return found
+            disagreements.append(dict(zip(("model", "arm", "kind", "quantity"), key, strict=True)))
+    return disagreements
 
 
 def spreads(likelihoods: pd.DataFrame) -> pd.DataFrame:
@@ -285,22 +288,22 @@ def after_openings(likelihoods: pd.DataFrame, reference: str) -> pd.DataFrame:
         model, arm, questions, and the difference arm − reference in nats with its interval, `without` and `after`; no
         rows if `likelihood.after_opening` was not asked for.
     """
-    own = likelihoods["own_opening"].astype(bool)
-    if not own.any():
+    opened = likelihoods["own_opening"].astype(bool)
+    if not opened.any():
         return pd.DataFrame(columns=["model", "arm"])
     key = ["model", "arm", "seed", "prompt_id", "frame"]
-    with_both = likelihoods[own][key].drop_duplicates()
-    without = likelihoods[~own].merge(with_both, on=key, validate="many_to_one")
-    after = likelihoods[own].assign(own_opening=False)
+    with_both = likelihoods[opened][key].drop_duplicates()
+    without = likelihoods[~opened].merge(with_both, on=key, validate="many_to_one")
+    after = likelihoods[opened].assign(own_opening=False)
     tables = []
     for name, rows in (("without", without), ("after", after)):
         table = effects(rows, reference)
         if table.empty:
             return pd.DataFrame(columns=["model", "arm"])
-        chosen = table["quantity"].eq("K") & table["frame"].eq(BOTH_FRAMES) & table["task"].eq("")
-        kept = table[chosen & table["kind"].eq(OPEN)][["model", "arm", "questions", "nats", "nats_low", "nats_high"]]
+        is_overall = table["quantity"].eq("K") & table["frame"].eq(BOTH_FRAMES) & table["task"].eq("")
+        columns = ["model", "arm", "questions", "nats", "nats_low", "nats_high"]
         names = {"nats": name, "nats_low": f"{name}_low", "nats_high": f"{name}_high"}
-        tables.append(kept.rename(columns=names))
+        tables.append(table[is_overall & table["kind"].eq(OPEN)][columns].rename(columns=names))
     return tables[0].merge(tables[1].drop(columns="questions"), on=["model", "arm"])
 
 

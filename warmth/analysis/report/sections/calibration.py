@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from warmth.analysis import calibration as kept
+from warmth.analysis import calibration as stored
 from warmth.analysis import wording
 from warmth.analysis.report.kernel import Cell, Column, Paragraph, Part, Section, count, table, text
 from warmth.analysis.report.study import Study
@@ -20,11 +20,11 @@ ABOUT = (
 
 def calibration(study: Study) -> Section | None:
     """Show the calibration of this version, or say that there is none."""
-    found = kept.read()
-    parts: list[Part] = [Paragraph(kept.line())]
+    content = stored.read()
+    parts: list[Part] = [Paragraph(stored.line())]
     frames = {}
-    if found is not None:
-        frame = pd.DataFrame(found["rows"])
+    if content is not None:
+        frame = pd.DataFrame(content["rows"])
         columns = [
             text("Arm", "name"),
             text("Instrument", "instrument"),
@@ -40,7 +40,7 @@ def calibration(study: Study) -> Section | None:
         nav="",
         parts=parts,
         frames=frames,
-        summary={"calibration": None if found is None else found["rows"]},
+        summary={"calibration": None if content is None else content["rows"]},
     )
 
 

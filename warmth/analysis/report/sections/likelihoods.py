@@ -159,11 +159,11 @@ def frame_notes(frame: pd.DataFrame) -> list[str]:
     """Say where the frames differ in the sign of a difference, so that it is no finding."""
     lines = []
     for reference, rows in frame.groupby("reference", sort=False):
-        for found in likelihood.frames_disagree(rows[rows["model"].ne("")]):
-            questions = "" if found["kind"] == OPEN else f" ({found['kind']})"
+        for split in likelihood.frames_disagree(rows[rows["model"].ne("")]):
+            questions = "" if split["kind"] == OPEN else f" ({split['kind']})"
             lines.append(
-                f"{wording.name(found['model'])}, {wording.name(found['arm'])} less {wording.name(reference)}: the "
-                f"frames differ in the sign of {found['quantity']}{questions}."
+                f"{wording.name(split['model'])}, {wording.name(split['arm'])} less {wording.name(reference)}: the "
+                f"frames differ in the sign of {split['quantity']}{questions}."
             )
     return lines
 
@@ -210,12 +210,12 @@ def sentences(study: Study) -> list[str]:
     model = None if study.several_models else study.rows.models[0]
     lines = []
     for arm in study.reported.values():
-        found = None if arm in study.references else likelihood.headline(study.likelihoods, arm, reference, model)
-        if found is not None:
-            interval = wording.span(found["low"], found["high"], sign=True)
+        cost = None if arm in study.references else likelihood.headline(study.likelihoods, arm, reference, model)
+        if cost is not None:
+            interval = wording.span(cost["low"], cost["high"], sign=True)
             lines.append(
                 f"Probability of the wrong answer, {wording.named(arm)} less {wording.named(reference)}: "
-                f"{wording.points(found['difference'])} points ({interval})."
+                f"{wording.points(cost['difference'])} points ({interval})."
             )
     return lines
 
