@@ -328,6 +328,6 @@ def test_vllm_weighs_as_transformers_does_and_without_its_prefix_cache(study, tm
     assert {(row["prompt_id"], row["frame"]): row["margin"] for row in rows} == margins_of(expected)
 
 
-def test_vllm_with_its_prefix_cache_weighs_nothing(model):
+def test_vllm_with_its_prefix_cache_weighs_nothing(model, fake_vllm):
     with pytest.raises(AssertionError, match="for_weighing"):
         next(vllm.Vllm().weigh(arm_of(model), some_weighings(1)))
