@@ -40,11 +40,11 @@ class Skipped(Exception):
 
 def parts() -> dict[str, Any]:
     """Collect the parts of all rooms, in order."""
-    found = {}
+    functions = {}
     for room in ROOMS:
         if (HERE / f"{room}.py").exists():
-            found |= importlib.import_module(room).PARTS
-    return found
+            functions |= importlib.import_module(room).PARTS
+    return functions
 
 
 def carry_out(name: str, setting: Setting) -> dict[str, Any]:
@@ -74,9 +74,9 @@ def in_child(name: str, arguments: argparse.Namespace, limit_s: float) -> dict[s
         except subprocess.TimeoutExpired:
             problem = f"took more than {limit_s:.0f} s"
         words.seek(0)
-        last = [line.strip() for line in words if line.strip()][-1:]
+        tail = [line.strip() for line in words if line.strip()][-1:]
     seconds = round(time.perf_counter() - started, 1)
-    return {"part": name, "ok": False, "error": ": ".join([problem, *last])[:500], "seconds": seconds}
+    return {"part": name, "ok": False, "error": ": ".join([problem, *tail])[:500], "seconds": seconds}
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -114,16 +114,16 @@ def main() -> None:
     started, failed = time.perf_counter(), False
     print(json.dumps(machine(arguments.device)), flush=True)
     for name in arguments.part or known:
-        left = TOTAL_S - (time.perf_counter() - started)
+        seconds_left = TOTAL_S - (time.perf_counter() - started)
         if name in arguments.skip:
             row = {"part": name, "ok": None, "skipped": "by --skip"}
-        elif left < 5 and not arguments.tiny:
+        elif seconds_left < 5 and not arguments.tiny:
             row = {"part": name, "ok": None, "skipped": f"the {TOTAL_S:.0f} s are over"}
         elif arguments.tiny:
             with tempfile.TemporaryDirectory() as folder:
                 row = carry_out(name, Setting(arguments.device, True, Path(folder)))
         else:
-            row = in_child(name, arguments, min(PART_S, left))
+            row = in_child(name, arguments, min(PART_S, seconds_left))
         failed = failed or row["ok"] is False
         print(json.dumps(row), flush=True)
     sys.exit(int(failed))

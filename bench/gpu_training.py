@@ -250,11 +250,14 @@ def memory(setting: Setting) -> dict[str, Any]:
         random_model(shape, setting.device).save_pretrained(folder)
     tokenizer = load_tokenizer(Model(name="smollm2", kind="embedded"))
     tokenizer.save_pretrained(folder)
-    found = {}
+    by_variant: dict[str, Any] = {}
     for name, overrides in VARIANTS.items():
         reason = missing(setting, name)
-        found[name] = {"skipped": reason} if reason else variant(setting, folder, shape, name, overrides)
-    return {"layers": shape.layers, "variants": found}
+        if reason:
+            by_variant[name] = {"skipped": reason}
+        else:
+            by_variant[name] = variant(setting, folder, shape, name, overrides)
+    return {"layers": shape.layers, "variants": by_variant}
 
 
 def missing(setting: Setting, name: str) -> str:

@@ -58,8 +58,8 @@ def missing_files(model: Model) -> tuple[int, int]:
     number = 0
     size = 0
     for file in info.siblings or []:
-        wanted = any(fnmatch(file.rfilename, pattern) for pattern in WANTED)
-        if not wanted or any(fnmatch(file.rfilename, pattern) for pattern in UNWANTED):
+        matches = any(fnmatch(file.rfilename, pattern) for pattern in WANTED)
+        if not matches or any(fnmatch(file.rfilename, pattern) for pattern in UNWANTED):
             continue
         if not isinstance(try_to_load_from_cache(str(model.hub_id), file.rfilename, revision=info.sha), str):
             number += 1
@@ -96,6 +96,7 @@ def hub_line(model: Model, error: BaseException) -> str:
     if any(isinstance(link, RevisionNotFoundError) for link in chain):
         return f"{named} has no revision {model.revision}: see {page}/commits"
     if any(isinstance(link, RepositoryNotFoundError) for link in chain):
-        hint = "it may be private: set HF_TOKEN" if get_token() is None else "or the account of HF_TOKEN may not see it"
-        return f"{named} is not at {page}, {hint}"
+        if get_token() is None:
+            return f"{named} is not at {page}, it may be private: set HF_TOKEN"
+        return f"{named} is not at {page}, or the account of HF_TOKEN may not see it"
     return f"{named} is not in the local cache and {constants.ENDPOINT} cannot be reached ({one_line(error)[:120]})"

@@ -58,9 +58,9 @@ class Auto:
         """List the numbers of GPUs to try: the largest that divides the batch, or from 1 up where none is here."""
         if self.ranks:
             return [self.ranks]  # a number that does not divide the batch is refused by name, not replaced
-        here = most_ranks(len(devices.visible()), study.recipe.batch_size)
-        if here:
-            return [here]
+        usable = most_ranks(len(devices.visible()), study.recipe.batch_size)
+        if usable:
+            return [usable]
         return [number for number in range(1, MOST_GPUS + 1) if study.recipe.batch_size % number == 0]
 
     def candidates(self, gpus: int) -> Iterator[dict[str, Any]]:

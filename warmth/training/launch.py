@@ -115,7 +115,7 @@ class Ddp:
     def join(self, run: Run, study: Train) -> None:
         """Run this machine's ranks of a run that machine 0 keeps; they wait for it at the rendezvous."""
         say(f"node {self.node} of {self.nodes}: joining {run.name} at {self.rendezvous}")
-        watch(run, self.command(run), environment(self.ranks or 1), None, study.launcher["stalled_s"])
+        watch(run, self.command(run), environment(self.ranks or 1), None, study.launcher["stalled_s"], self.node)
 
 
 @dataclass(frozen=True)

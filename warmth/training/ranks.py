@@ -45,13 +45,13 @@ def environment(ranks: int) -> dict[str, str]:
     return env
 
 
-def watch(run: Run, command: list[str], env: dict[str, str], tracker: Any, stalled_s: float) -> None:
+def watch(run: Run, command: list[str], env: dict[str, str], tracker: Any, stalled_s: float, node: int = 0) -> None:
     """Run the ranks with a progress bar until they end; on an interrupt or error none is left behind.
 
     Each rank keeps its words in `<run>/logs/rank-N.log`; what is printed around them goes to `start.log` beside.
     Ranks that are told to end save first, for at most `LEAVE_S` seconds.
     """
-    start_log = run.folder / "logs" / START
+    start_log = run.folder / "logs" / start_name(node)
     start_log.parent.mkdir(parents=True, exist_ok=True)
     with start_log.open("wb") as stream:
         process = subprocess.Popen(
@@ -77,7 +77,7 @@ def watch(run: Run, command: list[str], env: dict[str, str], tracker: Any, stall
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
     if process.returncode:
-        fail(run, process.returncode)
+        fail(run, process.returncode, node)
 
 
 def follow(run: Run, process: subprocess.Popen[bytes], tracker: Any, stalled_s: float) -> None:
@@ -147,7 +147,7 @@ REMEDIES = (
 )
 
 
-def fail(run: Run, code: int) -> None:
+def fail(run: Run, code: int, node: int = 0) -> None:
     """Raise what the rank that failed first left behind, as one line.
 
     Raises:
@@ -161,7 +161,7 @@ def fail(run: Run, code: int) -> None:
         raise KeyboardInterrupt(failure.line)
     if failure is not None and failure.kind == "user":
         raise UserError(failure.line)
-    log = Path(failure.log) if failure is not None else log_of_killed(folder)
+    log = Path(failure.log) if failure is not None else log_of_killed(folder, node)
     lines = child_logs.last_lines(log)
     if failure is not None and failure.kind == "known":
         error = RunFailed(failure.line)
@@ -170,7 +170,7 @@ def fail(run: Run, code: int) -> None:
     text = "\n".join(lines)
     if "No space left on device" in text or "os error 28" in text:
         raise UserError(f"no space left on device under {run.folder}; free some, the same command continues")
-    cause = failure.line if failure is not None else killed_line(folder, code, lines)
+    cause = failure.line if failure is not None else killed_line(folder / start_name(node), code, lines)
     error = RunFailed(f"a rank ended with code {code}: {remedy(text, cause)}all its words: {log}: {cause}")
     error.last_lines = tuple(lines)
     raise error
@@ -184,18 +184,23 @@ def remedy(words: str, cause: str) -> str:
     return ""
 
 
-def log_of_killed(folder: Path) -> Path:
+def start_name(node: int) -> str:
+    """Name the file of what is printed around a machine's ranks; machines of one run share its folder."""
+    return f"start-{node}.log" if node else START
+
+
+def log_of_killed(folder: Path, node: int) -> Path:
     """Return the words of the rank that torchrun saw die first, or of the only one; else what stands around them."""
     ranks = sorted(folder.glob("rank-*.log"))
-    number = ROOT_CAUSE.search(start_words(folder))
+    number = ROOT_CAUSE.search(start_words(folder / start_name(node)))
     if number and folder / f"rank-{number[1]}.log" in ranks:
         return folder / f"rank-{number[1]}.log"
-    return ranks[0] if len(ranks) == 1 else folder / START
+    return ranks[0] if len(ranks) == 1 else folder / start_name(node)
 
 
-def killed_line(folder: Path, code: int, lines: list[str]) -> str:
+def killed_line(start_log: Path, code: int, lines: list[str]) -> str:
     """Say by which signal a rank was ended that left no exception, and its last words."""
-    root = ROOT_CAUSE.search(start_words(folder))
+    root = ROOT_CAUSE.search(start_words(start_log))
     number = int(root[2]) if root else code
     last = one_line(Exception(lines[-1])) if lines else "it printed nothing"
     if number >= 0:
@@ -205,7 +210,6 @@ def killed_line(folder: Path, code: int, lines: list[str]) -> str:
     return f"killed by {name}{why}: {last}"
 
 
-def start_words(folder: Path) -> str:
+def start_words(path: Path) -> str:
     """Read what was printed around the ranks: torchrun's own lines."""
-    path = folder / START
     return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
