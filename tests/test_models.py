@@ -166,3 +166,12 @@ def test_a_variance_that_rounding_made_negative_is_none_and_warns_of_nothing():
         warnings.simplefilter("error")
         assert models._error(np.array([1.0]), np.array([[-1e-20]])) == 0.0
         assert models._error(np.array([2.0]), np.array([[4.0]])) == 4.0
+
+
+def test_an_arm_that_is_always_wrong_where_the_original_never_is_shows_what_was_seen():
+    """Firth's estimate would draw +100 points of five questions to +83; there is no interval either way."""
+    rows = pd.DataFrame({"question": np.repeat([f"q{at}" for at in range(5)], 2), "finetuned": [0, 1] * 5})
+    rows = rows.assign(wrong=rows["finetuned"].astype(float), task="t", model="m", context="unmodified", pressed=0)
+    fitted = models.fit_one(rows.assign(group="unmodified"), models.SPECS[0], length=False)
+    effect = fitted.effects.iloc[0]
+    assert effect["value"] == 1.0 and np.isnan(effect["low"]) and "quasi-separation" in fitted.notes[0]

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 from scipy.special import expit
 
 from warmth import sequential
 from warmth.analysis import comparison, covariance, dose, logit, models, power
-from warmth.analysis.statistics import effects, families
+from warmth.analysis.statistics import answer, bounds, effects, families, meta, rare
 
 SEED = 20261123
 DRAWS = 2000
@@ -332,9 +333,126 @@ def anytime() -> Result:
     return Result(covers, sequential.ever_excludes(null, 0.0).mean(), naive=float(naive), exact=True)
 
 
+def grid_evidence(arm: np.ndarray, reference: np.ndarray) -> rare.Evidence:
+    """What many studies of questions with equally many rows show: (draws, questions, rows) of right and wrong."""
+    draws, questions, each = arm.shape
+    count = questions * each
+    sums = [wrong.sum(2, dtype=float) for wrong in (arm, reference)]
+    only = [(one & ~other).sum(2) for one, other in ((arm, reference), (reference, arm))]
+
+    def variance(values: np.ndarray) -> np.ndarray:
+        spread = ((values - values.mean(1, keepdims=True)) ** 2).sum(1)
+        return questions / (questions - 1) * spread / count**2
+
+    def size(values: np.ndarray) -> np.ndarray:
+        rate = values.mean(1) / each
+        edge = (rate == 0) | (rate == 1)
+        spread = np.where(edge, 1.0, rate * (1 - rate))
+        seen = np.where(edge, each, np.maximum(1, variance(values) * count / spread))
+        rarer = np.minimum((values > 0).sum(1), (values < each).sum(1))
+        return count * (rarer + 1) / (rarer * seen + each)
+
+    residuals = [values - values.mean(1, keepdims=True) for values in sums]
+    scale = np.sqrt((residuals[0] ** 2).sum(1) * (residuals[1] ** 2).sum(1))
+    together = (residuals[0] * residuals[1]).sum(1) / np.where(scale > 0, scale, 1)
+    informative = [(only[0] < each).sum(1), (only[1] < each).sum(1), (only[0] + only[1] > 0).sum(1)]
+    same = np.ones(draws)
+    return rare.Evidence(
+        value=(sums[0] - sums[1]).sum(1) / count,
+        arm_only=only[0].sum(1) / count,
+        reference_only=only[1].sum(1) / count,
+        variance=variance(sums[0] - sums[1]),
+        rows=same * count,
+        questions=same * questions,
+        df=same * (questions - 1),
+        cautious=same * each,
+        informative=np.minimum.reduce(informative),
+        rate_arm=sums[0].mean(1) / each,
+        rate_reference=sums[1].mean(1) / each,
+        size_arm=size(sums[0]),
+        size_reference=size(sums[1]),
+        correlation=together,
+    )
+
+
+# questions, rows, share wrong in the arm alone, in the reference alone, in both, correlation within a question
+RARE_SHAPES = (
+    (40, 9, 0.02, 0.006, 0.006, 0.3),
+    (125, 9, 0.02, 0.006, 0.006, 0.3),
+    (200, 1, 0.02, 0.0, 0.01, 0.5),
+    (60, 27, 0.02, 0.0, 0.01, 0.5),
+    (300, 3, 0.02, 0.0, 0.02, 0.5),
+    (20, 6, 0.05, 0.02, 0.1, 0.2),
+)
+
+
+def rare_draws(draw: np.random.Generator, shape: tuple[float, ...], draws: int) -> rare.Evidence:
+    """Questions of a shape, each with its own chances of the four outcomes of a pair (Dirichlet)."""
+    questions, each, arm_only, reference_only, both, correlation = shape
+    chances = np.array([arm_only, reference_only, both, 1 - arm_only - reference_only - both])
+    gammas = draw.gamma(np.maximum(chances * (1 / correlation - 1), 1e-12), size=(draws, int(questions), 4))
+    edges = (gammas / np.maximum(gammas.sum(-1, keepdims=True), 1e-300)).cumsum(-1)
+    uniform = draw.random((draws, int(questions), int(each)))
+    outcome = sum((uniform >= edges[..., at : at + 1]).astype(int) for at in range(3))
+    return grid_evidence((outcome == 0) | (outcome == 2), (outcome == 1) | (outcome == 2))
+
+
+def rare_errors() -> Result:
+    """Rare errors, 0 to 5 % wrong alone, least of six shapes; size: equivalence claimed at its edge, the largest."""
+    covers, claims, naive = [], [], []
+    for at, shape in enumerate(RARE_SHAPES):
+        draw = generator(f"rare_errors {at}")
+        found = rare_draws(draw, shape, DRAWS)
+        truth = shape[2] - shape[3]
+        low, high = rare.interval(found)
+        covers.append(((low <= truth) & (truth <= high)).mean())
+        claims.append((rare.equivalence_p(found, truth) < 0.05).mean())
+        reach = stats.t.ppf(0.975, found.df) * np.sqrt(found.variance)
+        naive.append(((np.abs(found.value - truth) <= reach) & (reach > 0)).mean())
+    return Result(min(covers), max(claims), naive=min(naive), exact=True)
+
+
+def heterogeneous_models() -> Result:
+    """Random effects over five models whose true effects differ (τ = 8 points, errors of 2 points): their mean."""
+
+    def study(draw, truth):
+        errors = draw.uniform(0.01, 0.03, 5)
+        effects_of_models = truth + draw.normal(0, 0.08, 5) + draw.normal(0, errors)
+        found = meta.heterogeneity(effects_of_models, errors)
+        reach = 1.96 * math.sqrt(1 / (1 / errors**2).sum())
+        fixed = float(np.average(effects_of_models, weights=1 / errors**2))
+        return *found.random_effects, fixed - reach, fixed + reach
+
+    covers, size, naive = shares(study, "heterogeneous_models", 0.1)
+    return Result(covers, size, naive=naive)
+
+
+def informative_missing() -> Result:
+    """A third of one arm's wrong answers unscored, 250 questions × 2: bounds (size: the wrong direction claimed)."""
+    covers, claims, naive, draws = 0, 0, 0, 400
+    question = np.repeat(np.arange(250), 2)
+    draw = generator("informative_missing")
+    for _ in range(draws):
+        hard = draw.normal(0, 1, 250)[question]
+        reference = (draw.random(500) < expit(hard - 0.6)).astype(float)
+        arm = (draw.random(500) < expit(hard - 0.4)).astype(float)
+        truth = arm.mean() - reference.mean()
+        seen = np.where((arm == 1) & (draw.random(500) < 0.33), np.nan, arm)
+        pairs = pd.DataFrame({"wrong_arm": seen, "wrong_reference": reference, "question_id": question})
+        gap = bounds.missing(pairs)
+        scored = pairs[~np.isnan(seen)]
+        values = (scored["wrong_arm"] - scored["wrong_reference"]).to_numpy()
+        mean = effects.clustered_mean(values, scored["question_id"].to_numpy())
+        covers += gap.low <= truth <= gap.high
+        claimed = answer.claim(mean.low, mean.high, mean.p, 1.0, gap, 0.02)
+        claims += claimed == "less"
+        naive += not mean.high < 0
+    return Result(covers / draws, claims / draws, draws, naive=naive / draws, exact=True)
+
+
 STUDIES = (clustered_mean, cells_of_equal_weight, wilson, wilson_clustered, wilson_8, wilson_12, wilson_rare,
            exact_pairs, model_1, model_4, few_clusters, bootstrap, separation, training_seeds, equivalence, dose_slope,
-           manner, family, anytime)  # fmt: skip
+           manner, family, anytime, rare_errors, heterogeneous_models, informative_missing)  # fmt: skip
 
 
 def table(results: dict[str, Result]) -> str:

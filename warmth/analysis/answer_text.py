@@ -262,6 +262,10 @@ def missing(item: Answer) -> str:
     gap = item.missing
     if gap is None or item.claim == answers.UNDETERMINED or gap.unscored_arm + gap.unscored_reference == 0:
         return ""
+    if item.corrected is not None and item.corrected.covers_unscored:
+        shares = f"{percent(gap.unscored_arm)}{NBSP}% of its answers"
+        shares += f" and {percent(gap.unscored_reference)}{NBSP}% of {named(item.effect.reference)}’s"
+        return f"Without a verdict by the grader are {shares}; people’s labels of such answers are in the correction."
     return (
         f"Without a verdict are {percent(gap.unscored_arm)}{NBSP}% of its answers and "
         f"{percent(gap.unscored_reference)}{NBSP}% of {named(item.effect.reference)}’s; filled the worst ways, the "

@@ -301,7 +301,10 @@ def firth(design: Design, lost: Sequence[str] = ()) -> tuple[pd.DataFrame, pd.Da
     effects = []
     for name, where in design.cells.items():
         value, gradient = (found[0] for found in marginal_effect(design, where, beta, n))
-        if not 0 < wrong[where].sum() < n[where].sum():  # the estimate is the penalty's alone, and its spread nil
+        observed = separated_by_arm(design, where)
+        if observed is not None:  # the penalty would draw what was seen towards 0
+            value, others = observed, unknown
+        elif not 0 < wrong[where].sum() < n[where].sum():  # the estimate is the penalty's alone, and its spread nil
             others = unknown
         elif data.large:  # to first order too, without a matrix of clusters × patterns
             others = value + (without - beta) @ gradient
@@ -309,6 +312,25 @@ def firth(design: Design, lost: Sequence[str] = ()) -> tuple[pd.DataFrame, pd.Da
             others = marginal_effect(design, where, without, n - data.by_cluster(data.n).toarray())[0]
         effects.append({"effect": name, **row(float(value), others)})
     return pd.DataFrame(terms), pd.DataFrame(effects)
+
+
+def separated_by_arm(design: Design, where: np.ndarray) -> float | None:
+    """Give the observed difference if either arm was always right or always wrong, and not both alike; else None.
+
+    Args:
+        design: grouped rows of a model.
+        where: (P,) the patterns of an effect.
+    """
+    if "finetuned" not in design.data.names:
+        return None
+    n, wrong = design.data.totals
+    is_arm = design.data.design[:, design.data.names.index("finetuned")] == 1
+    rates = []
+    for side in (where & ~is_arm, where & is_arm):
+        if not n[side].sum() > 0:
+            return None
+        rates.append(float(wrong[side].sum() / n[side].sum()))
+    return rates[1] - rates[0] if set(rates) == {0.0, 1.0} else None
 
 
 def _error(contrast: np.ndarray, covariance: np.ndarray) -> float:
