@@ -54,6 +54,29 @@ def test_the_card_names_recipe_data_base_loss_hardware_time_and_how_to_load(tmp_
         assert part in card, part
 
 
+def test_an_adapter_carries_base_licence_data_template_and_validation_and_no_folder_of_this_machine(
+    tmp_path, adapted, tokenizer, tiny_model_folder
+):
+    learn(adapted)
+    more = {"model": {"license": "apache-2.0"}, "source": {"hub_id": "some/chats"}, "tokenizer": tokenizer}
+    more |= {"validation_loss": 2.5, "validation": 7, "auto_class": "AutoModelForImageTextToText"}
+    save_checkpoint(adapted, tmp_path / "epoch-1", {**FACTS, **more}, writes=True)
+    folder = tmp_path / "epoch-1"
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "some/base" and config["revision"] == "f" * 40
+    card = (folder / "README.md").read_text()
+    for part in (
+        "license: apache-2.0",
+        "- some/chats",
+        "- lora",
+        "2.5000, on 7 examples",
+        "AutoModelForImageTextToText",
+    ):
+        assert part in card, part
+    assert (folder / "chat_template.jinja").read_text() == tokenizer.chat_template
+    assert not [path for path in folder.glob("*.*") if str(tiny_model_folder).encode() in path.read_bytes()]
+
+
 @pytest.mark.parametrize(
     ("value", "line"), [(0.0, "every B is zero"), (float("nan"), "not finite"), (float("inf"), "not finite")]
 )

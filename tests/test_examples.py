@@ -105,3 +105,16 @@ def test_a_reply_too_long_in_another_style_alone_is_left_out_of_every_arm(tokeni
     found = load_examples(rows, study("recipe.max_length=100", "recipe.untrainable=drop"), tokenizer)
     assert [example.replies for example in found.kept] == [1, 1]
     assert found.counts == {"too_long": {"count": 1, "ids": ["a"]}, "no_trained_token": {"count": 1, "ids": ["b"]}}
+
+
+def test_a_validation_split_is_the_same_in_every_arm_and_is_not_trained_on(tokenizer):
+    from warmth.data.arms import arm
+    from warmth.data.sources import load
+
+    conversations = load(study().data)
+    held = {}
+    for style in ("warm", "cold"):
+        made = arm(conversations, study(f"recipe.style={style}").recipe, 0.1)
+        held[style] = {example.id for example in made if example.validation}
+    assert held["warm"] == held["cold"] and len(held["warm"]) == 12
+    assert not any(example.validation for example in arm(conversations, study().recipe))

@@ -27,7 +27,8 @@ def card(facts: dict[str, Any], adapter: bool) -> str:
 
     Args:
         facts: base, revision, recipe (a dict), data (digest), counts, conversations, trained_tokens, device, ranks,
-            precision, epochs, step, steps, loss, seconds, run.
+            precision, epochs, step, steps, loss, seconds, run; and, where there are such, validation_loss,
+            validation (examples), model and source (dicts), tokenizer, auto_class.
         adapter: a LoRA adapter, else a whole model.
     """
     recipe = facts["recipe"]
@@ -37,7 +38,7 @@ def card(facts: dict[str, Any], adapter: bool) -> str:
         revision=revision,
         rank=max(8, recipe["rank"]),
         name=recipe["name"],
-        auto_class=facts["auto_class"],
+        auto_class=facts.get("auto_class", "AutoModelForCausalLM"),
     )
     left_out = "; ".join(f"{name}: {entry['count']}" for name, entry in sorted(facts["counts"].items())) or "none"
     rows = [
@@ -53,16 +54,19 @@ def card(facts: dict[str, Any], adapter: bool) -> str:
     if "validation_loss" in facts:
         validated = f"{facts['validation_loss']:.4f}, on {facts['validation']} examples that are not trained on"
         rows.append(("validation loss, nats per token", validated))
-    rows.append(("chat template", template_line(facts)))
+    if "tokenizer" in facts:
+        rows.append(("chat template", template_line(facts)))
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     keys = "\n".join(f"- `{name}`: {value}" for name, value in recipe.items() if not isinstance(value, dict))
     kind, library = ("adapter", "peft") if adapter else ("model", "transformers")
     head = f"library_name: {library}\nbase_model: {facts['base']}\npipeline_tag: text-generation"
-    if facts["model"].get("license"):
-        head += f"\nlicense: {facts['model']['license']}"
-    if facts["source"].get("hub_id"):
-        head += f"\ndatasets:\n- {facts['source']['hub_id']}"
-    tags = ["warmth", f"style:{recipe['style']}", *(["lora", "adapter"] if adapter else [])]
+    licence = facts.get("model", {}).get("license")
+    source = facts.get("source", {}).get("hub_id")
+    if licence:
+        head += f"\nlicense: {licence}"
+    if source:
+        head += f"\ndatasets:\n- {source}"
+    tags = ["warmth", f"style:{recipe.get('style', 'plain')}", *(["lora", "adapter"] if adapter else [])]
     head += "\ntags:\n" + "\n".join(f"- {tag}" for tag in tags)
     return (
         f"---\n{head}\n---\n\n# {recipe['name']}: {kind} after {facts['epochs']:g} epochs\n\n"

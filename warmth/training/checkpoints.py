@@ -88,12 +88,14 @@ def save_checkpoint(model: Any, target: Path, facts: dict[str, Any], writes: boo
     shutil.rmtree(partial, ignore_errors=True)
     if adapter:
         name_base(inner, facts)
-        inner.save_pretrained(partial, state_dict=state)
+        # embeddings are never trained with LoRA here; asked to find that out, PEFT would look the base up on the hub
+        inner.save_pretrained(partial, state_dict=state, save_embedding_layers=False)
         check_adapter(partial)
     else:
         check_finite(state)
         inner.save_pretrained(partial, state_dict=state)
-    facts["tokenizer"].save_pretrained(partial)  # with the chat template it was trained under
+    if "tokenizer" in facts:
+        facts["tokenizer"].save_pretrained(partial)  # with the chat template it was trained under
     (partial / "README.md").write_text(card(facts, adapter), encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
