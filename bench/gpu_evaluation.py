@@ -42,8 +42,8 @@ def prompts_of(count: int, tokens: int, vocabulary: int) -> list[list[int]]:
     for number in range(count):
         if number % 4 == 0:
             beginning = [draw.randrange(vocabulary) for _ in range(2 * tokens // 3)]
-        rest = [draw.randrange(vocabulary) for _ in range(tokens // 3 + draw.randrange(8))]
-        rows.append(beginning + rest)
+        ending = [draw.randrange(vocabulary) for _ in range(tokens // 3 + draw.randrange(8))]
+        rows.append(beginning + ending)
     return rows
 
 
@@ -62,8 +62,8 @@ def equal_answers(setting: Setting) -> dict[str, Any]:
     expected = {temperature: answered(model, prompts, 16, temperature) for temperature in (0.0, 0.8)}
     model = model.to(setting.device)
     for name, temperature in (("greedy", 0.0), ("drawn", 0.8)):
-        found = answered(model, prompts, 16, temperature)
-        equal = sum(one == other for one, other in zip(found, expected[temperature], strict=True))
+        answers = answered(model, prompts, 16, temperature)
+        equal = sum(ours == cpus for ours, cpus in zip(answers, expected[temperature], strict=True))
         row[f"{name}_equal"] = equal
         if equal < EQUAL * len(prompts):
             raise AssertionError(f"{name}: {equal} of {len(prompts)} answers are equal to the CPU's")
@@ -106,7 +106,6 @@ def warmth_scores(setting: Setting) -> dict[str, Any]:
 
     from warmth.digest import ROOT
     from warmth.errors import UserError
-    from warmth.evaluation import sociot
     from warmth.models import load_model, load_tokenizer
     from warmth.schemas import Model
 
@@ -124,9 +123,9 @@ def warmth_scores(setting: Setting) -> dict[str, Any]:
     if golden_file.exists() and not setting.tiny:
         items = json.loads(golden_file.read_text(encoding="utf-8"))["items"]
     texts = [item["text"] for item in items] or ["I am so glad you told me.", "No.", "The report is due on Monday."]
-    expected = [found.score for found in sociot.score(texts, model, tokenizer) if isinstance(found, sociot.Score)]
+    expected = score_values(texts, model, tokenizer)
     model = model.to(setting.device)
-    scores = [found.score for found in sociot.score(texts, model, tokenizer) if isinstance(found, sociot.Score)]
+    scores = score_values(texts, model, tokenizer)
     row: dict[str, Any] = {"texts": len(scores), "largest_from_cpu": apart(scores, expected)}
     if items and len(scores) == len(items):
         golden = [item["deterministic"]["score"] for item in items]
@@ -136,9 +135,16 @@ def warmth_scores(setting: Setting) -> dict[str, Any]:
     return row
 
 
-def apart(found: list[float], expected: list[float]) -> float:
+def score_values(texts: list[str], model: Any, tokenizer: Any) -> list[float]:
+    """Return the warmth of every text that has a score."""
+    from warmth.evaluation import sociot
+
+    return [result.score for result in sociot.score(texts, model, tokenizer) if isinstance(result, sociot.Score)]
+
+
+def apart(values: list[float], expected: list[float]) -> float:
     """Return the largest difference of two lists, in nats a token."""
-    return max(abs(one - other) for one, other in zip(found, expected, strict=True))
+    return max(abs(value - target) for value, target in zip(values, expected, strict=True))
 
 
 def vllm(setting: Setting) -> dict[str, Any]:

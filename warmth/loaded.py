@@ -54,8 +54,8 @@ def load(model: Model, dtype: torch.dtype, purpose: str, room: float = 0.0) -> P
 
 def free(purpose: str | None = None) -> None:
     """Forget the model of a purpose, or all, and give its memory back before anything else is loaded."""
-    chosen = [purpose] if purpose else list(_models)
-    for name in chosen:
+    purposes = [purpose] if purpose else list(_models)
+    for name in purposes:
         _models.pop(name, None)
     gc.collect()  # adapters that came and went leave circles of references
     if torch.cuda.is_available():

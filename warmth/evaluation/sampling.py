@@ -47,7 +47,7 @@ class Sampler:
             return index_of_largest(logits)
         rows = CPU_ROWS if logits.device.type == "cpu" else len(logits)
         parts = zip(logits.split(rows), draws.split(rows), strict=True)
-        return torch.cat([self._draw(some, numbers) for some, numbers in parts])
+        return torch.cat([self._draw(row_logits, row_draws) for row_logits, row_draws in parts])
 
     def _draw(self, logits: Tensor, draws: Tensor) -> Tensor:
         probabilities = (logits.float() / self.temperature).softmax(-1)
@@ -137,9 +137,9 @@ def first_above(weights: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     total = sums[:, -1:]
     wanted = torch.minimum(share * total, total.nextafter(torch.zeros_like(total)))
     place = torch.searchsorted(sums, wanted, right=True).clamp(max=weights.shape[-1] - 1)
-    own = weights.double().gather(1, place)
-    before = sums.gather(1, place) - own
-    left = ((wanted - before) / own).clamp(min=0.0, max=1.0)
+    weight = weights.double().gather(1, place)
+    before = sums.gather(1, place) - weight
+    left = ((wanted - before) / weight).clamp(min=0.0, max=1.0)
     return place, left
 
 
@@ -151,8 +151,8 @@ def keep_top_p(probabilities: Tensor, top_p: float) -> Tensor:
     likely = probabilities.topk(min(NUCLEUS, probabilities.shape[-1])).values
     smallest, reached = smallest_inside(likely, top_p)
     if not reached.all():  # one wait for the device, if the distribution of a row is flat
-        rest = ~reached
-        smallest[rest] = smallest_inside(probabilities[rest].sort(descending=True).values, top_p)[0]
+        flat = ~reached
+        smallest[flat] = smallest_inside(probabilities[flat].sort(descending=True).values, top_p)[0]
     return probabilities.masked_fill(probabilities < smallest[:, None], 0.0)
 
 

@@ -99,9 +99,9 @@ class Vllm(InProcess):
         llm = self.load(arm)
         tokenizer = tokenizer_of(arm.model)
         ends = end_ids(tokenizer, declared_ends(arm), arm.model.end_of_turn)
-        chosen = {str(index): requests[index] for index in todo}
+        by_name = {str(index): requests[index] for index in todo}
         finished: dict[int, Completion] = {}
-        for name, output in flow(llm, chosen, sampling, sorted(ends), lora_request(arm)):
+        for name, output in flow(llm, by_name, sampling, sorted(ends), lora_request(arm)):
             finished[int(name)] = completion_of(tokenizer, output, ends)
             if len(finished) == HANDED_OVER:
                 yield finished
