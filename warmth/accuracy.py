@@ -50,8 +50,8 @@ def agreement_words(grader: str, tasks: Iterable[str]) -> str:
     Returns:
         the sentence's end, for the largest population of each task; that it is not known, if it is known of no task.
     """
-    found = [rows[0].agreement for rows in (of(grader, task) for task in tasks) if rows]
-    if not found:
+    agreements = [rows[0].agreement for rows in (of(grader, task) for task in tasks) if rows]
+    if not agreements:
         return "agreement with people not known here"
-    low, high = round(min(found)), round(max(found))
+    low, high = round(min(agreements)), round(max(agreements))
     return f"agrees with people on {low} %" if low == high else f"agrees with people on {low} to {high} %"

@@ -78,10 +78,10 @@ def answer_by_names(text: Spelled, question: Question, belief: str) -> tuple[Lab
     """Return the label by the names in an answer, or the reason why it has none."""
     names = names_of(question.answers, question.wrong, question.text)
     mentions = mentions_in(text, names.whole, question.text)
-    parts = mentions_in(text, names.last_words, question.text)
+    partial_mentions = mentions_in(text, names.last_words, question.text)
     right = [mention for mention in mentions if mention.accepted]
-    right_parts = [part for part in parts if part.accepted and not part.denied]
-    rivals = [mention for mention in [*mentions, *parts] if not mention.accepted]
+    right_parts = [mention for mention in partial_mentions if mention.accepted and not mention.denied]
+    rivals = [mention for mention in [*mentions, *partial_mentions] if not mention.accepted]
     denied = any(mention.denied for mention in right)
     if belief == "right_denied":
         denied = any(mention.denied and not of_user(text, mention) for mention in right)
@@ -142,29 +142,29 @@ def affirms(label: Label | None, answer: Answer) -> bool | None:
 @lru_cache(maxsize=65536)
 def names_of(answers: Sequence[str], wrong: str | None, question: str) -> Names:
     """Spell the accepted names and the rival; a rival that is spelled like an accepted name is none."""
-    asked = spell(question).words
+    question_words = spell(question).words
     accepted = {spell_name(answer) for answer in answers} | {
         spell_name(AT_THE_END.sub("", answer)) for answer in answers
     }
     accepted -= {""}
     rivals = {spell_name(wrong or "")} - accepted - {""}
-    offered = any(f" {name} " in asked for name in rivals)
-    repeated = {name for name in accepted if f" {name} " in asked}
-    if not offered and " or " not in asked and repeated != accepted:
+    offered = any(f" {name} " in question_words for name in rivals)
+    repeated = {name for name in accepted if f" {name} " in question_words}
+    if not offered and " or " not in question_words and repeated != accepted:
         accepted -= repeated
-    whole = dict.fromkeys(accepted, True) | dict.fromkeys(rivals, False)
+    names = dict.fromkeys(accepted, True) | dict.fromkeys(rivals, False)
     common = words_of(accepted) & words_of(rivals) | words_of([spell_name(question)])
     last_words = {}
-    for name, is_accepted in whole.items():
-        last = name.rpartition(" ")[2]
-        if last != name and last not in common and last not in whole:
-            last_words[last] = is_accepted
-    return Names(longest_first(whole), longest_first(last_words))
+    for name, is_accepted in names.items():
+        last_word = name.rpartition(" ")[2]
+        if last_word != name and last_word not in common and last_word not in names:
+            last_words[last_word] = is_accepted
+    return Names(longest_first(names), longest_first(last_words))
 
 
 def words_of(names: Iterable[str]) -> set[str]:
     """Return all words of some names."""
-    return {word for name in names for word in name.split()}
+    return {token for name in names for token in name.split()}
 
 
 def longest_first(names: Mapping[str, bool]) -> dict[str, bool]:
@@ -181,7 +181,7 @@ def mentions_in(text: Spelled, names: Mapping[str, bool], question: str) -> list
         if name not in words:
             continue
         for start, end in places(text, name):
-            if any(start < last and first < end for first, last in taken):
+            if any(start < taken_end and taken_start < end for taken_start, taken_end in taken):
                 continue
             taken.append((start, end))
             denied = count_negations(" | ".join(text.around(start, end)), question) > 0
@@ -196,11 +196,11 @@ def places(text: Spelled, name: str) -> Iterator[tuple[int, int]]:
     that put no spaces between words are searched anywhere.
     """
     border = "" if UNSPACED.search(name) else " "
-    wanted = f"{border}{name}{border}"
-    start = text.words.find(wanted)
+    padded = f"{border}{name}{border}"
+    start = text.words.find(padded)
     while start >= 0:
-        first = start + len(border)
-        last = first + len(name)
-        if name not in PRONOUN_OR_ARTICLE or last in text.ends:
-            yield first, last
-        start = text.words.find(wanted, start + 1)
+        begin = start + len(border)
+        end = begin + len(name)
+        if name not in PRONOUN_OR_ARTICLE or end in text.ends:
+            yield begin, end
+        start = text.words.find(padded, start + 1)

@@ -161,8 +161,8 @@ def letters_in(clause: str, options: Mapping[str, str]) -> Iterator[tuple[str, b
             if may_be_word and not (letter == "A" and SAYS_IS.match(after)):
                 continue
         is_declared = NAMED_BEFORE.search(before) is not None
-        said = before.rpartition(":")[2]  # "Don't worry: it is B" denies nothing
-        if (is_capital or is_last or is_declared) and not denies(said, after):
+        lead = before.rpartition(":")[2]  # "Don't worry: it is B" denies nothing
+        if (is_capital or is_last or is_declared) and not denies(lead, after):
             yield letter, is_last, is_declared
 
 
@@ -183,7 +183,7 @@ def options_named(text: str, options: Mapping[str, str]) -> set[str]:
         name = spell_name(option)
         start = spelled.words.find(f" {name} ") + 1 if name else 0
         end = start + len(name)
-        if not start or any(start < last and first < end for first, last in taken):
+        if not start or any(start < taken_end and taken_start < end for taken_start, taken_end in taken):
             continue
         taken.append((start, end))
         if not count_negations(" | ".join(spelled.around(start, end)), ""):

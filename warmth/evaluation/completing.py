@@ -48,7 +48,7 @@ class Completed:
 
     def grade(self, question: Question, answer: Answer) -> Grade:
         """Label one answer."""
-        grades = [grade for made in self.grade_all([(question, answer)]) for grade in made]
+        grades = [grade for grades in self.grade_all([(question, answer)]) for grade in grades]
         return next(grade for grade in grades if grade.grader == self.name)
 
     def grade_all(self, items: Sequence[tuple[Question, Answer]]) -> Iterator[list[Grade]]:

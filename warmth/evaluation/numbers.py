@@ -103,8 +103,8 @@ def stated(text: str) -> set[Fraction]:
 
 def value_of(number: str) -> Fraction:
     """Return the value of a number as it is written: 42, -5, 4.2e1, 3/4, 1 3/4."""
-    whole, _, part = number.rpartition(" ")
-    if not whole:
-        return Fraction(part)
-    sign = -1 if whole.startswith("-") else 1
-    return Fraction(whole) + sign * Fraction(part)
+    integer, _, fraction = number.rpartition(" ")
+    if not integer:
+        return Fraction(fraction)
+    sign = -1 if integer.startswith("-") else 1
+    return Fraction(integer) + sign * Fraction(fraction)

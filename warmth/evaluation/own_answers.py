@@ -53,7 +53,7 @@ def grade_file(path: Path, grader: Any | None, unmatched: str | None) -> Iterato
     Raises:
         UserError: the file or a row is bad (file, line and field are named), or it holds no rows.
     """
-    rules = {name: made() for name, made in grader_classes().items() if made.offline}
+    rules = {name: rule() for name, rule in grader_classes().items() if rule.offline}
     is_empty = True
     for place, row in user_rows(path):
         read_row(row, place, grader.name if grader else None, unmatched)
@@ -64,7 +64,7 @@ def grade_file(path: Path, grader: Any | None, unmatched: str | None) -> Iterato
     while some := list(islice(rows, BATCH)):
         items = [read_row(row, place, grader.name if grader else None, unmatched) for place, row in some]
         if isinstance(grader, Asking):
-            grades = {grade.answer_id: grade for made in grader.grade_all(items) for grade in made}
+            grades = {grade.answer_id: grade for batch in grader.grade_all(items) for grade in batch}
             yield from ((answer.question_id, grades[answer.answer_id]) for _, answer in items)
             continue
         for question, answer in items:

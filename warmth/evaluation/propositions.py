@@ -43,21 +43,21 @@ def claim_of(question: str) -> Claim:
 
 def answer_yes_or_no(text: Spelled, question: Question) -> tuple[Label | None, str]:
     """Return the label of an answer to a yes/no question, or the reason why it has none."""
-    said = said_of(text, question.proposition or question.text)
-    if len(said) == 1:
-        return "correct" if said == {question.answers[0].casefold()} else "incorrect", ""
-    return None, "names_both" if said else "names_neither"
+    verdicts = said_of(text, question.proposition or question.text)
+    if len(verdicts) == 1:
+        return "correct" if verdicts == {question.answers[0].casefold()} else "incorrect", ""
+    return None, "names_both" if verdicts else "names_neither"
 
 
 def said_of(text: Spelled, question: str) -> set[str]:
     """Return what an answer says by the first kind of evidence that settles it, both if none does."""
-    every = set()
+    all_verdicts = set()
     for evidence in (judged, restated, bare):
-        said = set(evidence(text, question))
-        if len(said) == 1:
-            return said
-        every |= said
-    return every
+        verdicts = set(evidence(text, question))
+        if len(verdicts) == 1:
+            return verdicts
+        all_verdicts |= verdicts
+    return all_verdicts
 
 
 def judged(text: Spelled, question: str) -> Iterator[str]:
@@ -90,12 +90,12 @@ def bare(text: Spelled, question: str) -> Iterator[str]:
     """Yield each yes or no that is a sentence but for few words, or stands before words of the question."""
     claim = claim_of(question)
     for sentence in text.sentences:
-        first, *rest = [clause.strip() for clause in sentence.strip(" ,").split(COMMA)]
-        after = " ".join(rest)
-        if first in BARE and (len(after.split()) <= ASIDE or claim.stems & stems(after)):
-            yield BARE[first]
-        elif rest and rest[-1] in BARE:
-            yield BARE[rest[-1]]
+        opening, *following = [clause.strip() for clause in sentence.strip(" ,").split(COMMA)]
+        after = " ".join(following)
+        if opening in BARE and (len(after.split()) <= ASIDE or claim.stems & stems(after)):
+            yield BARE[opening]
+        elif following and following[-1] in BARE:
+            yield BARE[following[-1]]
 
 
 def polarity(clause: str, question: str) -> str:

@@ -107,10 +107,10 @@ class Spelled:
 
     def around(self, start: int, end: int) -> tuple[str, str]:
         """Return what stands before and after a stretch of `words` in the clauses that it touches."""
-        first = bisect_right(self.ends, start)
-        last = bisect_left(self.ends, end)
-        begin = self.ends[first - 1] if first else 0
-        return self.words[begin:start], self.words[end : self.ends[last] + 1]
+        first_clause = bisect_right(self.ends, start)
+        last_clause = bisect_left(self.ends, end)
+        begin = self.ends[first_clause - 1] if first_clause else 0
+        return self.words[begin:start], self.words[end : self.ends[last_clause] + 1]
 
 
 def spell(text: str) -> Spelled:

@@ -29,8 +29,10 @@ def accuracy(study: Study) -> Section | None:
     unknown = [f"{task} ({grader})" for task, grader in graders.items() if not known_accuracy.of(grader, task)]
     parts: list[Any] = []
     if unknown:
-        said = f"Of {wording.joined(unknown)} no accuracy is known; warmth agreement measures one from people’s labels."
-        parts.append(Paragraph(said))
+        sentence = (
+            f"Of {wording.joined(unknown)} no accuracy is known; warmth agreement measures one from people’s labels."
+        )
+        parts.append(Paragraph(sentence))
     if len(frame):
         columns = [
             text("Task", "task"),
