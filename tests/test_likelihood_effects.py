@@ -125,6 +125,7 @@ def test_the_headline_has_the_sign_of_an_error(shift, claim):
     assert found["claim"] == claim and found["low"] < found["difference"] < found["high"]
     assert shift is None or abs(found["difference"]) < 0.01 or np.sign(found["difference"]) == -np.sign(shift)
     assert likelihood.headline(rows, "cold", "original", "m") is None
+    assert likelihood.headline(rows, "warm", "original") == found  # of one model, all models are that one
 
 
 def test_a_benchmark_is_left_out_by_name():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,21 +13,23 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from test_config import evaluate
 
 from warmth.chat import prompt_ids
 from warmth.digest import ROOT
 from warmth.errors import UserError
-from warmth.evaluation import contrasts, margins, vllm, weighing
+from warmth.evaluation import contrasts, margins, tasks, vllm, weighing
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.contrasts import Weighed, candidates, reply, rotations
 from warmth.evaluation.decoding import base_of, tokenizer_of
 from warmth.evaluation.engines import Transformers
 from warmth.evaluation.readers import READERS
 from warmth.evaluation.weighing import Weighing
-from warmth.schemas import Condition, Evaluate, Likelihood, Model, Sampling, Task
+from warmth.schemas import Condition, Evaluate, Likelihood, Model, Recipe, Sampling, Task, Warmth
 from warmth.store import Run
 from warmth.types import BELIEFS, Message, Question
 
+ENGINE = {"_target_": "warmth.evaluation.engines.Transformers", "dtype": "float32"}
 FRAMES = ["The answer is {answer}.", "It is {answer}."]
 QUESTIONS = [
     {
@@ -52,6 +55,7 @@ def study(tmp_path, model):
     (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in QUESTIONS))
     return Evaluate(
         model=model,
+        recipe=Recipe(name="none", method="none"),
         task={"t": Task(source="t", reader="jsonl", path=str(tmp_path / "questions.jsonl"))},
         condition={"unmodified": Condition("none"), "sad": Condition("emotion", "sad")},
         beliefs=["none"],
@@ -331,3 +335,38 @@ def test_vllm_weighs_as_transformers_does_and_without_its_prefix_cache(study, tm
 def test_vllm_with_its_prefix_cache_weighs_nothing(model, fake_vllm):
     with pytest.raises(AssertionError, match="for_weighing"):
         next(vllm.Vllm().weigh(arm_of(model), some_weighings(1)))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["scoring=likelihood", "engine=openai"], "needs log-probabilities of given replies, which no server"),
+        (["design=deference"], "design=deference has no free answers"),
+        (["scoring=both", "design=deference"], "design=deference has no free answers"),
+        (["scoring=both", "likelihood.frames=['It is.']"], "must hold {answer} once"),
+        (["scoring=both", "likelihood.frames=[]"], "likelihood.frames is empty"),
+        (["scoring=likelihood", "shard=1/2"], "divides free answers"),
+        (["task.seed_trivia.free_answers=false"], "asks nothing where every task has free_answers=false"),
+    ],
+)
+def test_what_cannot_be_weighed_is_refused_in_one_line(overrides, line):
+    with pytest.raises(UserError, match=re.escape(line)):
+        evaluate("recipe=none", *overrides)
+
+
+def test_a_task_may_be_weighed_without_being_answered(study):
+    both = replace(study, scoring="both", task={"t": replace(study.task["t"], free_answers=False)})
+    assert tasks.load_answered(both) == [] and Weighed.of(both).prompts > 0
+    assert tasks.load_answered(study) == []  # scoring=likelihood
+    assert len(tasks.load_answered(replace(study, scoring="both"))) == len(QUESTIONS)
+
+
+def test_answers_are_the_same_run_whatever_is_said_of_likelihoods(study):
+    from warmth.evaluation.identity import evaluation_digest
+
+    answers = replace(study, scoring="answers", warmth=Warmth(prompts=0), engine=ENGINE)
+    other = replace(answers, likelihood=replace(study.likelihood, limit=3))
+    arm = arm_of(study.model)
+    assert evaluation_digest(answers, arm) == evaluation_digest(other, arm)
+    both = [replace(answers, scoring="both"), replace(other, scoring="both"), replace(answers, scoring="likelihood")]
+    assert len({evaluation_digest(one, arm) for one in (answers, *both)}) == 4
