@@ -133,7 +133,8 @@ def test_where_all_is_labelled_the_interval_is_that_of_the_labels():
 def test_weights_add_up_to_the_verdicts():
     rows = answers([1, 1, 1, 0, 0, 0, 0, 0], [1, None, 0, 0, None, None, None, 0], 7.0)
     weight = calibrated(rows)
-    assert weight is not None and weight.tolist() == pytest.approx([1.5, 0, 1.5, 2.5, 0, 0, 0, 2.5])
+    shares = [1.5 / 8, 0, 1.5 / 8, 2.5 / 8, 0, 0, 0, 2.5 / 8]
+    assert weight is not None and weight.tolist() == pytest.approx(shares)
 
 
 def test_a_verdict_nobody_labelled_gives_no_correction_rather_than_a_guess():

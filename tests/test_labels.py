@@ -18,16 +18,19 @@ def study(tmp_path_factory):
     return load([write_study(tmp_path_factory.mktemp("study"), arms=("original", "warm"), training=False)])
 
 
-def test_a_sample_is_balanced_and_its_weights_add_up_to_all_scored_answers(study):
+def test_a_sample_is_balanced_and_its_weights_add_up_to_all_answers_those_without_a_verdict_a_stratum_too(study):
+    strata = [*labels.STRATUM, "verdict"]
+    scored = study.answers.assign(verdict=study.answers["label"].fillna(labels.UNSCORED))
     drawn = labels.sample(study.answers, 120, 0)
-    scored = study.answers[study.answers["label"].notna()]
+    drawn = drawn.assign(verdict=drawn["label"].fillna(labels.UNSCORED))
+    assert drawn["verdict"].eq(labels.UNSCORED).any()
     assert len(drawn) == 120 and drawn["answer_id"].is_unique
-    for name, group in drawn.groupby(labels.STRATUM):
-        stratum = scored.groupby(labels.STRATUM).get_group(name)
+    for name, group in drawn.groupby(strata):
+        stratum = scored.groupby(strata).get_group(name)
         assert group["weight"].sum() == pytest.approx(len(stratum))
         assert (group["probability"] * group["weight"]).to_numpy() == pytest.approx(1.0)
-    sizes = drawn.groupby(labels.STRATUM).size()
-    whole = scored.groupby(labels.STRATUM).size().loc[sizes.index]
+    sizes = drawn.groupby(strata).size()
+    whole = scored.groupby(strata).size().loc[sizes.index]
     assert sizes[sizes < whole].max() - sizes[sizes < whole].min() <= 1  # those not taken whole are alike in size
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
+from warmth.analysis.reported import CONTROLS, arm_order, control_of
 from warmth.analysis.rows import Rows, read_grades
 from warmth.analysis.statistics import effects
 from warmth.store import read_rows
@@ -37,11 +40,19 @@ def pairs_of(rows: Rows) -> dict[str, str]:
     return found
 
 
-def rates(found: pd.DataFrame) -> pd.DataFrame:
-    """Share of answers with the trait per model, arm and judge, with interval; and its paired difference from original.
+def rates(
+    found: pd.DataFrame, chosen: Mapping[str, str] | None = None, kinds: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """Give the share of answers with the trait per model, arm and judge, and its paired differences.
+
+    Args:
+        found: from `traits`.
+        chosen: recipe → the arm that stands for it; None: no controls.
+        kinds: arm → how it was made, for the control that was made the same way.
 
     Returns:
-        model, arm, grader, answers, scored, rate, low, high, unscored, difference, difference_low, difference_high.
+        model, arm, grader, answers, scored, rate, low, high, unscored, difference, difference_low, difference_high
+        (from original), control (an arm; "" if there is none), control_difference, control_low, control_high.
     """
     if found.empty:
         return pd.DataFrame()
@@ -52,7 +63,24 @@ def rates(found: pd.DataFrame) -> pd.DataFrame:
         changes.append(change.reindex(columns=["model", "arm", "difference", "low", "high"]).assign(grader=grader))
     names = {"low": "difference_low", "high": "difference_high"}
     table = table.merge(pd.concat(changes).rename(columns=names), on=BY, how="left")
-    return table[[*BY, "answers", "scored", "rate", "low", "high", "unscored", "difference", *names.values()]]
+    table = table[[*BY, "answers", "scored", "rate", "low", "high", "unscored", "difference", *names.values()]]
+    return table.merge(from_controls(found, chosen or {}, kinds or {}), on=BY, how="left").fillna({"control": ""})
+
+
+def from_controls(found: pd.DataFrame, chosen: Mapping[str, str], kinds: Mapping[str, str]) -> pd.DataFrame:
+    """Give each arm's paired difference from the strictest control that was made as it was."""
+    columns = [*BY, "control", "control_difference", "control_low", "control_high"]
+    rows = []
+    for (model, arm, grader), _ in found.groupby(BY, sort=False):
+        others = [control for control in control_of(kinds.get(arm, ""), chosen) if control != arm]
+        if arm_order(arm).recipe in CONTROLS or not others:
+            continue
+        both = found[found["model"].eq(model) & found["grader"].eq(grader) & found["arm"].isin([arm, others[0]])]
+        pairs = effects.pair(both, others[0], "present")
+        if len(pairs):
+            change = effects.difference(pairs)
+            rows.append((model, arm, grader, others[0], change["difference"], change["low"], change["high"]))
+    return pd.DataFrame(rows, columns=columns)
 
 
 def both_sides(found: pd.DataFrame) -> pd.DataFrame:

@@ -27,7 +27,7 @@ KEYS = ["model", "arm", "grader"]
 def social(study: Study) -> Section | None:
     """Show how often each arm's advice has a trait, and on both sides of a conflict."""
     judged = traits.traits(study.rows)
-    frame = traits.rates(judged)
+    frame = traits.rates(judged, study.reported, study.kinds)
     if frame.empty:
         return None
     both_sides = traits.both_sides(judged)
@@ -44,6 +44,7 @@ def social(study: Study) -> Section | None:
         count("Answers", "answers"),
         rate("Present, %"),
         shift("Difference, points", "difference", "difference_low", "difference_high"),
+        shift("From its control", "control_difference", "control_low", "control_high"),
         count("Unscored", "unscored"),
         Column("Both sides, %", "number", both_cell),
     ]
