@@ -146,28 +146,28 @@ def tables_of(parts: Sequence[Part]) -> list[tuple[str, Table]]:
     """List the tables among parts, folded ones too, each with its heading inside the section ("" if it has none)."""
     found: list[tuple[str, Table]] = []
     heading = ""
-    for part in parts:
-        if isinstance(part, Heading):
-            heading = part.text
-        elif isinstance(part, Table):
-            found.append((heading, part))
-        elif isinstance(part, Fold):
-            found += [(part.summary, table) for _, table in tables_of(part.parts)]
-        elif isinstance(part, Fragment):
-            found += [(heading, value) for value in part.values.values() if isinstance(value, Table)]
+    for content in parts:
+        if isinstance(content, Heading):
+            heading = content.text
+        elif isinstance(content, Table):
+            found.append((heading, content))
+        elif isinstance(content, Fold):
+            found += [(content.summary, table) for _, table in tables_of(content.parts)]
+        elif isinstance(content, Fragment):
+            found += [(heading, value) for value in content.values.values() if isinstance(value, Table)]
     return found
 
 
 def drawings_of(parts: Sequence[Part]) -> list[Drawing]:
     """List the drawings among parts, folded ones too."""
     found: list[Drawing] = []
-    for part in parts:
-        if isinstance(part, Drawing):
-            found.append(part)
-        elif isinstance(part, Fold):
-            found += drawings_of(part.parts)
-        elif isinstance(part, Fragment):
-            found += [value for value in part.values.values() if isinstance(value, Drawing)]
+    for content in parts:
+        if isinstance(content, Drawing):
+            found.append(content)
+        elif isinstance(content, Fold):
+            found += drawings_of(content.parts)
+        elif isinstance(content, Fragment):
+            found += [value for value in content.values.values() if isinstance(value, Drawing)]
     return found
 
 

@@ -56,9 +56,9 @@ class Study:
     @cached_property
     def answers(self) -> pd.DataFrame:
         """The answers without their texts, which are slow to carry through groupings; questions, prompts as numbers."""
-        kept = self.rows.answers.drop(columns=["text", "statement", "answer_id", "reason", "run", "finish"])
-        prompts = pd.factorize(kept["prompt_id"])[0]
-        return kept.assign(question_id=effects.questions_of(kept), prompt_id=prompts)
+        counted = self.rows.answers.drop(columns=["text", "statement", "answer_id", "reason", "run", "finish"])
+        prompts = pd.factorize(counted["prompt_id"])[0]
+        return counted.assign(question_id=effects.questions_of(counted), prompt_id=prompts)
 
     @cached_property
     def pool(self) -> pd.DataFrame:
@@ -232,8 +232,8 @@ class Study:
         for grader, graded in rows.answers[rows.answers["grader"].ne("")].groupby("grader"):
             known = accuracy.agreement_words(str(grader), graded["task"].unique())
             graders.append(f"{wording.name(grader)} ({known})")
-        asked = [frame[["tokens", "cost_usd"]] for frame in (rows.answers, rows.advice) if len(frame)]
-        spent = pd.concat(asked).sum()
+        frames = [frame[["tokens", "cost_usd"]] for frame in (rows.answers, rows.advice) if len(frame)]
+        spent = pd.concat(frames).sum()
         return {
             "studies": wording.joined([wording.name(study) for study in studies]) or "study",
             "models": wording.joined([wording.name(model) for model in rows.models]),
@@ -249,12 +249,12 @@ class Study:
     def pooling(self) -> str:
         """Which tasks the figures of several tasks pool, and which are left out, in a sentence."""
         tasks = self.rows.answers["task"].unique()
-        alone = effects.apart(self.rows.answers)
-        pooled = wording.joined([wording.name(task) for task in sorted(set(tasks) - set(alone))])
-        if not alone:
+        benchmarks = effects.apart(self.rows.answers)
+        pooled = wording.joined([wording.name(task) for task in sorted(set(tasks) - set(benchmarks))])
+        if not benchmarks:
             return f"Pooled: {pooled}."
-        verb = "stand" if len(alone) > 1 else "stands"
-        return f"Pooled: {pooled}; {wording.joined(alone)} {verb} apart, by task and in the figure of benchmarks."
+        verb = "stand" if len(benchmarks) > 1 else "stands"
+        return f"Pooled: {pooled}; {wording.joined(benchmarks)} {verb} apart, by task and in the figure of benchmarks."
 
     @property
     def scorers(self) -> str:
@@ -263,8 +263,8 @@ class Study:
         scorers = {row["model"]: wording.name(f"{row['scorer']}, {row['variant']}") for row in main.to_dict("records")}
         if len(set(scorers.values())) < 2:
             return f"Warmth scored by {next(iter(scorers.values()))}." if scorers else ""
-        each = wording.joined([f"{wording.name(model)} by {scorer}" for model, scorer in scorers.items()])
-        return f"Warmth scored by different models, so its values compare within a model only: {each}."
+        by_model = wording.joined([f"{wording.name(model)} by {scorer}" for model, scorer in scorers.items()])
+        return f"Warmth scored by different models, so its values compare within a model only: {by_model}."
 
 
 def alike(pairs: pd.DataFrame, reference: str, kinds: Mapping[str, str]) -> pd.DataFrame:

@@ -52,15 +52,15 @@ def contrasts(study: Study) -> Section | None:
         p_value("p, Holm", "p_holm"),
         p_value("p, BH", "p_bh"),
     ]
-    parts = []
+    contents = []
     if len(frame):
         summary = "Differences in differences: what a context or a belief adds"
-        parts = [Fold(summary, [table("contrasts", CAPTION, columns, frame, wide=True)], ["contrasts"])]
+        contents = [Fold(summary, [table("contrasts", CAPTION, columns, frame, wide=True)], ["contrasts"])]
     return Section(
         id="contrasts",
         title="",
         level=3,
-        parts=parts,
+        parts=contents,
         frames={"contrasts": frame},
         methods={"Differences in differences": METHOD},
     )

@@ -29,7 +29,7 @@ ABOUT = (
 def controls(study: Study) -> Section | None:
     """Show every manner's difference from the control arms."""
     frame = study.controls
-    parts = []
+    contents = []
     manners = frame[[_is_compared(row) for row in frame.to_dict("records")]] if len(frame) else frame
     columns = [
         MODEL,
@@ -42,12 +42,12 @@ def controls(study: Study) -> Section | None:
         p_value("p, Holm", "p_holm"),
     ]
     if len(manners):
-        parts = [Paragraph(ABOUT), table("controls", CAPTION, columns, manners)]
+        contents = [Paragraph(ABOUT), table("controls", CAPTION, columns, manners)]
     return Section(
         id="controls",
-        title="Manner, or fine-tuning as such?" if parts else "",
+        title="Manner, or fine-tuning as such?" if contents else "",
         level=3,
-        parts=parts,
+        parts=contents,
         frames={"controls": frame},
         summary={"controls": records(frame)},
     )

@@ -42,14 +42,14 @@ class Curve:
 
 def dose(study: Study) -> Section | None:
     """Draw a curve for every model and recipe with two or more doses, strengths or checkpoints."""
-    found, notes = curves(study.pool, study.headline, study.settings.margin_points)
-    if not found and not notes:
+    fitted, notes = curves(study.pool, study.headline, study.settings.margin_points)
+    if not fitted and not notes:
         return None
-    parts: list[Part] = [dose_response(curve, number) for number, curve in enumerate(found)]
+    parts: list[Part] = [dose_response(curve, number) for number, curve in enumerate(fitted)]
     parts += [Paragraph(wording.visible(note, 400), "small") for note in notes]
     frames = {}
-    if found:
-        tables = [item.points.assign(model=item.model, recipe=item.recipe, by=item.response.by) for item in found]
+    if fitted:
+        tables = [curve.points.assign(model=curve.model, recipe=curve.recipe, by=curve.response.by) for curve in fitted]
         frames["dose_response"] = pd.concat(tables, ignore_index=True)
     return Section(
         id="dose",
@@ -67,7 +67,7 @@ def curves(answers: pd.DataFrame, headline: pd.DataFrame, margin_points: float) 
     Returns:
         the curves, and a note on each that could not be fitted.
     """
-    found: list[Curve] = []
+    fitted: list[Curve] = []
     notes: list[str] = []
     changed = answers[answers["arm"].ne("original")]
     for by in doses.DOSES:
@@ -83,8 +83,8 @@ def curves(answers: pd.DataFrame, headline: pd.DataFrame, margin_points: float) 
             except UserError as error:
                 notes.append(f"{recipe} of {model} by {by}: {error}")
                 continue
-            found.append(Curve(model, recipe, response, _with_warmth(rows, by, response, headline, model)))
-    return found, notes
+            fitted.append(Curve(model, recipe, response, _with_warmth(rows, by, response, headline, model)))
+    return fitted, notes
 
 
 def _with_warmth(rows: pd.DataFrame, by: str, response: Response, headline: pd.DataFrame, model: str) -> pd.DataFrame:

@@ -34,8 +34,8 @@ def csv_rows(items: list[Example]) -> list[dict[str, Any]]:
     """Write a row for each answer shown."""
     rows = []
     for item in items:
-        asked = {name: getattr(item, name) for name in ("question_id", "context", "belief", "message")}
-        rows += [{**asked, "arm": answer.arm, "label": answer.label, "text": answer.text} for answer in item.said]
+        prompt = {name: getattr(item, name) for name in ("question_id", "context", "belief", "message")}
+        rows += [{**prompt, "arm": answer.arm, "label": answer.label, "text": answer.text} for answer in item.said]
     return rows
 
 

@@ -43,8 +43,8 @@ def unscored_reasons(rows: Rows, grades: pd.DataFrame) -> pd.DataFrame:
     Returns:
         model, arm, grader, reason, unscored, and `of`, the answers that the grader was given.
     """
-    asked = [part[["answer_id", *BY]] for part in (rows.answers, rows.advice) if len(part)]
-    answers = pd.concat(asked, ignore_index=True)
+    frames = [frame[["answer_id", *BY]] for frame in (rows.answers, rows.advice) if len(frame)]
+    answers = pd.concat(frames, ignore_index=True)
     graded = grades.merge(answers.drop(columns="grader"), on="answer_id")
     missed = answers[answers["grader"].eq("")].assign(grader="none", label=None, reason="not graded")
     if len(missed):

@@ -34,8 +34,8 @@ def social(study: Study) -> Section | None:
     both = {tuple(row[key] for key in KEYS): row for row in both_sides.to_dict("records")}
 
     def both_cell(row: Any) -> Cell:
-        found = both.get(tuple(row[key] for key in KEYS))
-        return rate_cell(found) if found is not None else Cell("—")
+        conflicts = both.get(tuple(row[key] for key in KEYS))
+        return rate_cell(conflicts) if conflicts is not None else Cell("—")
 
     columns = [
         MODEL,
