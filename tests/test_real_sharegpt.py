@@ -1,4 +1,4 @@
-"""The real ShareGPT file (V3, cut inside a string): parts joined, code kept, counts as known. Part of `make test-release`."""
+"""The real ShareGPT file (V3, cut inside a string): parts joined, code kept, counts as known (`make test-release`)."""
 
 import json
 import subprocess

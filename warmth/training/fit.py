@@ -213,7 +213,7 @@ def train(folder: Path, free: float | None) -> int | None:
                 "tokens": sum(plan.lengths[index] for batch in plan.batches for index in batch),
                 "probe": changed,
                 "memory": memory,
-                **{key: facts[key] for key in ("conversations", "examples", "trained_tokens", "ranks")},
+                **{key: facts[key] for key in ("conversations", "examples", "replies", "trained_tokens", "ranks")},
                 **{key: facts[key] for key in ("precision", "device", "attention", "revision", "data")},
             },
         )
@@ -238,6 +238,7 @@ def facts_of(plan: Plan) -> dict[str, Any]:
         "counts": plan.found.counts,
         "conversations": len(plan.found.groups),
         "examples": len(plan.examples),
+        "replies": sum(getattr(example, "replies", 1) for example in plan.examples),  # a pair has one
         "trained_tokens": sum(plan.trained),
         "device": torch.cuda.get_device_name() if plan.device == "cuda" else "cpu",
         "ranks": plan.ranks,
