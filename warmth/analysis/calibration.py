@@ -21,7 +21,7 @@ from warmth.store import write_json
 FILE = Path(__file__).with_name("calibration.json")
 PACKAGE = Path(__file__).resolve().parent.parent
 # What asks, weighs and grades, and the estimates and intervals of differences.
-MEASURES = ("evaluation/**/*.py", "analysis/statistics/*.py", "analysis/effects.py", "verdicts.py")
+MEASURES = ("evaluation/**/*.py", "analysis/statistics/*.py", "verdicts.py")
 
 
 @cache
