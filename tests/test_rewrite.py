@@ -332,7 +332,7 @@ def test_a_prompt_of_ones_own_is_used_and_is_part_of_the_digest(study, server, t
 
 @pytest.mark.parametrize("style", STYLES)
 def test_every_style_has_a_recipe_and_a_prompt(style, study):
-    config = study(f"recipe={style}")
+    config = study(f"recipe={style}", f"data.styles=[{style}]")
     assert (config.recipe.style, config.recipe.name) == (style, style)
     text = (ROOT / "prompts" / f"rewrite_{style}_v1.txt").read_text()
     assert len(text.split()) > 30 and "[[" not in manner_prompt("{manner}", text)
