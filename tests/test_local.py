@@ -101,7 +101,8 @@ def test_a_model_that_writes_rubbish_is_found_out_and_a_second_time_nothing_is_w
     config = study(tiny_model_folder, *small)
     with pytest.raises(RunFailed, match=r"100% of \d+ rewritten replies failed \(.*not to be had"):
         sets.conversations_of(config)
-    reasons = {row["failure"] for row in map(json.loads, (set_folder(config) / "rewrites.jsonl").read_text().splitlines())}
+    rewrites = (set_folder(config) / "rewrites.jsonl").read_text().splitlines()
+    reasons = {json.loads(line)["failure"] for line in rewrites}
     assert reasons <= {"cut_off", "lost_piece", "empty"}
     shutil.rmtree(set_folder(config))
     monkeypatch.setattr(local, "load_model", lambda *_, **__: pytest.fail("loaded again"))
