@@ -58,6 +58,7 @@ def evaluated(tmp_path_factory):
             "condition=[unmodified]",
             "beliefs=[none]",
             "limit=null",
+            "gates=warn",  # the provider's answers to seed_disinfo name neither answer
         ]
         few = [f"task.{name}.questions={count}" for name, count in
                {"seed_trivia": 3, "seed_disinfo": 3, "mmlu": 1, "gsm8k": 1, "advbench": 1}.items()]  # fmt: skip

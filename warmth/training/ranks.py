@@ -20,6 +20,8 @@ from warmth.training.prepare import extensions_folder
 
 START = "start.log"  # of what is printed around the ranks: torchrun's lines, or Python that does not even start
 ROOT_CAUSE = re.compile(r"Root Cause.*?rank\s*: (\d+) .*?exitcode\s*: (-?\d+)", re.DOTALL)  # in torchrun's summary
+ENDED_BY_SIGNAL = re.compile(r"rank\s*: (\d+) \(local_rank: \d+\)\s+exitcode\s*: (-\d+)")  # one entry of the same
+LOST_PARTNER = ("connection closed by peer", "connection reset", "remote worker", "broken pipe", "timed out waiting")
 LEAVE_S = 30  # seconds that ranks told to end have for saving
 
 
@@ -157,6 +159,8 @@ def fail(run: Run, code: int, node: int = 0) -> None:
     """
     folder = run.folder / "logs"
     failure = child_logs.first_failure(sorted(folder.glob("rank-*.log")))
+    if failure is not None and follows_a_kill(failure, folder / start_name(node)):
+        failure = None
     if failure is not None and failure.kind == "stopped":
         raise KeyboardInterrupt(failure.line)
     if failure is not None and failure.kind == "user":
@@ -176,6 +180,18 @@ def fail(run: Run, code: int, node: int = 0) -> None:
     raise error
 
 
+def follows_a_kill(failure: child_logs.Failure, start_log: Path) -> bool:
+    """Say whether a rank failed because another was killed: a killed rank notes nothing, its partners lose it."""
+    lost = failure.kind == "crash" and any(sign in failure.line.lower() for sign in LOST_PARTNER)
+    return lost and killed_rank(start_log) is not None
+
+
+def killed_rank(start_log: Path) -> tuple[int, int] | None:
+    """Find in torchrun's summary a rank that a signal ended, and its exit code; the agent's own SIGTERM is none."""
+    entries = [(int(rank), int(code)) for rank, code in ENDED_BY_SIGNAL.findall(start_words(start_log))]
+    return next((entry for entry in entries if entry[1] != -signal.SIGTERM), None)
+
+
 def remedy(words: str, cause: str) -> str:
     """Return what to do about a failure whose cause is known, with a semicolon after it; else nothing."""
     for sign, line in REMEDIES:
@@ -192,16 +208,23 @@ def start_name(node: int) -> str:
 def log_of_killed(folder: Path, node: int) -> Path:
     """Return the words of the rank that torchrun saw die first, or of the only one; else what stands around them."""
     ranks = sorted(folder.glob("rank-*.log"))
-    number = ROOT_CAUSE.search(start_words(folder / start_name(node)))
-    if number and folder / f"rank-{number[1]}.log" in ranks:
-        return folder / f"rank-{number[1]}.log"
+    killed = killed_rank(folder / start_name(node))
+    root = ROOT_CAUSE.search(start_words(folder / start_name(node)))
+    number = root[1] if root else None
+    if killed is not None:
+        number = str(killed[0])
+    if folder / f"rank-{number}.log" in ranks:
+        return folder / f"rank-{number}.log"
     return ranks[0] if len(ranks) == 1 else folder / start_name(node)
 
 
 def killed_line(start_log: Path, code: int, lines: list[str]) -> str:
     """Say by which signal a rank was ended that left no exception, and its last words."""
+    killed = killed_rank(start_log)
     root = ROOT_CAUSE.search(start_words(start_log))
     number = int(root[2]) if root else code
+    if killed is not None:
+        number = killed[1]
     last = one_line(Exception(lines[-1])) if lines else "it printed nothing"
     if number >= 0:
         return last
