@@ -108,8 +108,8 @@ WORDS = [
     (["report", "STUDY", "--out", "/proc/none"], "/proc/none cannot be written: "),
     (["report", "STUDY", "--margin-points", "-1"], "--margin-points=-1 must be above 0"),
     (["report", "STUDY", "--preregister", "nowhere"], "preregister=nowhere does not exist"),
-    (["report", "STUDY", "--labels", "FILE"], "FILE has no column answer_id; it needs answer_id, rater, label, weight"),
-    (["report", "STUDY", "--labels", "BINARY"], "BINARY is not a CSV file in UTF-8"),
+    (["report", "STUDY", "--labels", "FILE"], "FILE: only .jsonl, .json, .csv files can be read"),
+    (["report", "STUDY", "--labels", "BINARY"], "BINARY: only .jsonl, .json, .csv files can be read"),
     (["export", "STUDY", "--format", "xml"], "--format=xml is not allowed; choose one of: parquet, inspect"),
     (["export", "STUDY", "--out", "FILE"], "--out=FILE is not a folder that can be written: "),
     (["show", "all", "STUDY", "--context", "x"], "no answers under STUDY fit context=x; there are: sad, unmodified"),
@@ -125,7 +125,7 @@ WORDS = [
     (["show", "all", "STUDY", "--replies", "--task", "x"], "--replies are to held-out prompts, which have no task,"),
     (["reproduce", "FILE", "--columns", "x=y"], "--columns: x=y is not role=column or role==value; roles: question,"),
     (["reproduce", "FOLDER"], "FOLDER holds neither summary/results_*.csv nor <sample>/<arm>/*_outputs.csv"),
-    (["agreement", "FILE", "STUDY"], "FILE has no column answer_id; it needs answer_id, rater, label, weight"),
+    (["agreement", "FILE", "STUDY"], "FILE: only .jsonl, .json, .csv files can be read"),
 ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from warmth.build import build
 from warmth.chat import prompt_ids
 from warmth.errors import UserError
 from warmth.evaluation import answers
@@ -193,10 +194,10 @@ def test_a_folder_without_an_adapter_is_one_line(tuned, requests, tmp_path):
 
 
 def test_an_unknown_dtype_and_an_empty_batch_are_refused():
-    with pytest.raises(UserError, match="engine.dtype=half"):
-        Transformers(dtype="half")
-    with pytest.raises(UserError, match="engine.batch_size=0"):
-        Transformers(batch_size=0)
+    entry = {"_target_": "warmth.evaluation.engines.Transformers"}
+    for key, value in (("dtype", "half"), ("batch_size", 0)):
+        with pytest.raises(UserError, match=f"engine.{key}={value}"):
+            build({**entry, key: value}, "engine")
 
 
 def prompts_of(texts):

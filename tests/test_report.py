@@ -357,6 +357,9 @@ def test_the_grading_cost_is_of_every_grade_and_the_tokens_of_advice_as_well(sma
         config = json.loads((folder / "config.json").read_text())
         config["task"]["seed_medicine"]["reader"] = "advice"
         (folder / "config.json").write_text(json.dumps(config))
+        outcome = json.loads((folder / "summary.json").read_text())
+        outcome["graders"] = {task: ["alias", "judge:m"] for task in config["task"]}
+        (folder / "summary.json").write_text(json.dumps(outcome))
     made = report.build([small])
     assert set(made.study.rows.answers["grader"]) == {"alias"} and len(made.study.rows.advice) == 144
     assert (made.study.facts["cost"], made.study.facts["tokens"]) == ("11.52", f"{tokens:,}")
@@ -563,7 +566,8 @@ def test_original_alone_still_makes_a_page(tmp_path):
 def test_the_control_alone_has_no_empty_table_of_what_manner_adds(tmp_path):
     write_study(tmp_path / "study", arms=("original", "untransformed"), training=False)
     made = report.build([tmp_path / "study"])
-    assert set(made.study.controls["arm"]) == {"original"} and not controls(made.study).parts
+    assert made.study.controls.empty  # no arm is of its kind
+    assert not controls(made.study).parts
     text = report.write(made, tmp_path / "out").read_text(encoding="utf-8")
     assert "Manner, or fine-tuning as such?" not in text
 
