@@ -157,8 +157,8 @@ def without_sad(study: Path) -> None:
 
 
 NOTES = [
-    (lambda study: shutil.rmtree(arm(study, "none")), "note: smollm2: original is not among the runs, so that no arm"),
-    (without_sad, "note: smollm2: warm and original share no scored prompt of context sad."),
+    (lambda study: shutil.rmtree(arm(study, "none")), "Note: smollm2: original is not among the runs, so that no arm"),
+    (without_sad, "Note: smollm2: warm and original share no scored prompt of context sad."),
 ]
 
 
@@ -167,4 +167,4 @@ def test_rows_without_a_partner_still_make_a_page_that_says_so(warmth, study, da
     damage(study)
     code, out, err = warmth("report", study, "--out", study.parent / "out")
     assert code == 0 and err == "" and says in " ".join(out.split())
-    assert says.removeprefix("note: ") in (study.parent / "out" / "report.html").read_text("utf-8")
+    assert says.removeprefix("Note: ") in (study.parent / "out" / "report.html").read_text("utf-8")

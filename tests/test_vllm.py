@@ -311,8 +311,10 @@ def test_the_fewest_gpus_that_hold_a_model_are_asked_for(entry, gib, count):
 
 
 def test_a_run_is_scored_by_the_engine_that_answered_it_and_its_rows_say_so(fake, arm, tmp_path):
-    prompt = Prompt("p", "q", "t", "unmodified", "none", False, "", (Message("user", "Hi."),), 4)
-    study = replace(scoring(arm), sampling=GREEDY)
+    prompt = Prompt("p", "q", "t", "unmodified", "none", False, "", (Message("user", "Tell me of bees, please."),), 12)
+    study = scoring(arm)
+    drawn = replace(study.warmth, temperature=1.0)  # greedy replies of random weights are line breaks
+    study = replace(study, sampling=GREEDY, warmth=drawn)
     run = Run(tmp_path / "tiny-none-s0-1")
     run.folder.mkdir()
     sociot.score_run(run, arm, Vllm(dtype="float32").for_weighing(), study, [prompt])
