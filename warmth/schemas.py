@@ -72,7 +72,7 @@ class Recipe:
     rank: int = number(at_least=1, at_most=8192)
     alpha: int = number(at_least=1, at_most=65536)
     dropout: float = number(at_least=0, below=1)
-    learning_rate: float = number(above=0, at_most=1)
+    learning_rate: float = number(above=0)
     schedule: str = choice(MISSING, "linear", "cosine", "constant")
     warmup_ratio: float = number(at_least=0, at_most=1)
     weight_decay: float = number(at_least=0, at_most=10)
