@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import is_dataclass
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from warmth.bounds import check_allowed
 from warmth.build import build, omegaconf_line
 from warmth.dataset import check_data
 from warmth.errors import UserError, one_line
+from warmth.hardware import device
 from warmth.precision import settle
 from warmth.schemas import Evaluate, Gates, Model, Recipe, Train
 from warmth.types import ANSWER_BELIEFS, BELIEFS
@@ -99,6 +101,8 @@ def check(config: Any) -> None:
             raise UserError('condition is empty: choose at least one, for example "condition=[unmodified]"')
     check_allowed(config)
     check_names(config)
+    if config.hardware != "auto":
+        device(config.hardware)  # a name that is not in the table is refused here
     check_used(config)
     settle(config)
     check_method(config.model, config.recipe)
@@ -183,6 +187,8 @@ def numbers(key: str, value: Any) -> list[float | None]:
     wrong = [item for item in asked if isinstance(item, bool) or not isinstance(item, int | float)]
     if wrong or not asked:
         raise UserError(f"{key}={wrong[0] if wrong else '[]'} is not allowed; give a number or a list of numbers")
+    if not all(math.isfinite(item) for item in asked):
+        raise UserError(f"{key}={value} must be finite")
     if key == "checkpoint" and min(asked) < 0:
         raise UserError(f"{key}={min(asked):g} must not be below 0")
     return list(dict.fromkeys(float(item) for item in asked))

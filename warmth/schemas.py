@@ -178,7 +178,7 @@ class Task:
     path: str | None = None  # a local file in the source's schema
     questions: int | None = number(None, at_least=1)  # drawn by draw_seed; None: all
     grader: str = setting("alias", excluded_because="answers do not depend on who grades them")
-    wrong: str = "supplied"  # supplied by the row, or drawn from another question
+    wrong: str = choice("supplied", "supplied", "drawn")  # supplied by the row, or drawn from another question
     beliefs: bool = True  # False: asked without any stated belief
     contexts: bool = True  # False: asked unmodified only
     max_new_tokens: int | None = number(None, at_least=1, at_most=1_000_000)  # None: sampling.max_new_tokens
