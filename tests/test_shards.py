@@ -30,7 +30,15 @@ def test_what_is_no_shard_is_one_line(shard):
         shards.part_of(shard)
 
 
-COMMAND = ["evaluate.py", "recipe=none", "task=[seed_trivia]", "condition=[unmodified]", "beliefs=[none]", "limit=9", "gates=warn"]
+COMMAND = [
+    "evaluate.py",
+    "recipe=none",
+    "task=[seed_trivia]",
+    "condition=[unmodified]",
+    "beliefs=[none]",
+    "limit=9",
+    "gates=warn",
+]
 
 
 def evaluate(tiny, output, *more):
