@@ -126,6 +126,8 @@ def test_integers_and_floats_of_a_float_key_are_one_value():
     [
         (["recipe.strength=2"], "recipe.strength=2.0 must be at least 0, at most 1"),
         (["recipe.batch_size=0"], "recipe.batch_size=0 must be at least 1"),
+        (["study=../../evil"], "study=../../evil must be letters, digits"),
+        (["recipe.name=.hidden"], "recipe.name=.hidden must be letters, digits"),
         (["recipe.loss_on=user"], "recipe.loss_on=user is not allowed; choose one of: assistant, all"),
         (["+recipe.ranc=3"], "ranc"),
         (["++sed=3"], "sed"),
