@@ -82,7 +82,6 @@ def are_exact(outcomes):
 
 
 @pytest.mark.ranks
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_in_bfloat16_stages_train_continue_and_keep_their_own_float32_values(tmp_path, tiny_model_folder):
     outcomes, _ = check(tmp_path, tiny_model_folder, ["deepspeed_zero2", "deepspeed_zero3"], epochs=7)
