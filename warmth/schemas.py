@@ -12,10 +12,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from warmth.bounds import SEED_LIMIT, choice, excluded, number, setting
+from warmth.bounds import SEED_LIMIT, choice, number, setting
 from warmth.dataset import Data
-
-EXCLUDED = excluded("where or how fast, never what")
 
 
 @dataclass  # not frozen: Hydra treats a frozen schema as read-only and refuses even the YAML that fills it
