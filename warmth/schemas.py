@@ -261,14 +261,13 @@ class Analysis:
 
 
 @dataclass
-class Train:
-    """Everything `train.py` reads."""
+class Command:
+    """What `train.py` and `evaluate.py` both read: the arm that is meant, and how and where a command runs."""
 
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     recipe: Recipe = field(default_factory=Recipe)
     seed: int = number(0, at_least=0, at_most=SEED_LIMIT)
-    launcher: Any = setting(MISSING, excluded_because="where a run computes, and how fast")
     api: Api = setting(Api, excluded_because="how servers are called, never what they are asked")
     logger: Any = setting(MISSING, excluded_because="where metrics are shown")
     study: str = setting("default", excluded_because="names the folder of runs of one question")
@@ -279,18 +278,21 @@ class Train:
     # failed, all or none
     rerun: str = choice("failed", "failed", "all", "none", excluded_because="which existing runs are repeated")
     stop_after_failures: int | None = number(None, at_least=1, excluded_because="when a sweep stops")
+
+
+@dataclass
+class Train(Command):
+    """Everything `train.py` reads."""
+
+    launcher: Any = setting(MISSING, excluded_because="where a run computes, and how fast")
     # an evaluation experiment that follows each run
     evaluate: str | None = setting(None, excluded_because="an evaluation that follows each training, a run of its own")
 
 
 @dataclass
-class Evaluate:
+class Evaluate(Command):
     """Everything `evaluate.py` reads; model, data, recipe and seed say which adapter is meant."""
 
-    model: Model = field(default_factory=Model)
-    data: Data = field(default_factory=Data)
-    recipe: Recipe = field(default_factory=Recipe)
-    seed: int = number(0, at_least=0, at_most=SEED_LIMIT)
     # its content stands in model … seed
     run: str | None = setting(None, excluded_because="its content stands in model, data, recipe and seed")
     draw_seed: int = number(0, at_least=0, at_most=SEED_LIMIT)
@@ -326,16 +328,6 @@ class Evaluate:
     preregister: str | None = setting(None, excluded_because="a plan of the analysis; answers do not depend on it")
     analysis: Analysis = setting(Analysis, excluded_because="how rows are counted; answers do not depend on it")
     gates: Any = setting(MISSING, excluded_because="whether a run is accepted; answers do not depend on it")
-    api: Api = setting(Api, excluded_because="how servers are called, never what they are asked")
-    logger: Any = setting(MISSING, excluded_because="where metrics are shown")
-    study: str = setting("default", excluded_because="names the folder of runs of one question")
-    output: str = setting("multirun", excluded_because="where run folders go")
-    plan: bool = setting(False, excluded_because="says what a run needs, runs nothing")
-    # what plans and cluster jobs count with
-    hardware: str = setting("auto", excluded_because="what plans and cluster jobs count with")
-    # failed, all or none
-    rerun: str = choice("failed", "failed", "all", "none", excluded_because="which existing runs are repeated")
-    stop_after_failures: int | None = number(None, at_least=1, excluded_because="when a sweep stops")
 
 
 def register() -> None:
