@@ -9,7 +9,7 @@ from fakes import ModelServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_client import NAMES
-from test_paid import start
+from test_reply_cache import start
 
 from warmth.api.calls import KEPT
 from warmth.errors import UserError
@@ -106,9 +106,9 @@ class Killed(BaseException):
 @pytest.mark.parametrize("where", ["upload", "open", "create", "look", "rows"])
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
 def test_a_new_process_continues_the_batches_of_a_dead_one(tmp_path, monkeypatch, where, done):
-    from warmth.api.desk import Desk
+    from warmth.api.batch_client import BatchClient
 
-    real = getattr(Desk, where)
+    real = getattr(BatchClient, where)
 
     def dead(*args):
         if done:
@@ -117,7 +117,7 @@ def test_a_new_process_continues_the_batches_of_a_dead_one(tmp_path, monkeypatch
 
     with ModelServer() as server:
         with monkeypatch.context() as patch:
-            patch.setattr(Desk, where, dead)
+            patch.setattr(BatchClient, where, dead)
             with pytest.raises(Killed):
                 ask(server, tmp_path, questions(30), batched())
         replies, _ = ask(server, tmp_path, questions(30), batched())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from virtual_clock import Limited, run
 
 from warmth.api import Client, Server
-from warmth.api.wire import Attempt
+from warmth.api.transport import Attempt
 from warmth.errors import UserError
 
 
@@ -59,33 +59,33 @@ def test_a_reply_that_does_not_come_in_time_is_given_up(tmp_path):
 
 def test_a_refused_call_waits_as_long_as_the_server_wishes(tmp_path):
     refusal = Attempt(429, b'{"error": {"message": "too many"}}', {"retry-after-ms": "100"})
-    wire = Limited(first=[refusal, refusal])
-    (reply,), counts, _ = run(wire, [call("a")], QUICK, tmp_path)
+    transport = Limited(first=[refusal, refusal])
+    (reply,), counts, _ = run(transport, [call("a")], QUICK, tmp_path)
     assert not reply.failure and counts["refusals"] == 2
-    assert all(later - earlier >= 0.1 for earlier, later in zip(wire.moments, wire.moments[1:], strict=False))
+    assert all(later - earlier >= 0.1 for earlier, later in zip(transport.moments, transport.moments[1:], strict=False))
 
 
 def test_no_more_calls_are_under_way_than_the_config_allows(tmp_path):
-    wire = Limited(latency=0.05)
-    run(wire, questions(60), replace(QUICK, in_flight=5), tmp_path)
-    assert wire.peak == 5
+    transport = Limited(latency=0.05)
+    run(transport, questions(60), replace(QUICK, in_flight=5), tmp_path)
+    assert transport.peak == 5
 
 
 @pytest.mark.parametrize("headers", [True, False])
 def test_all_calls_get_through_a_limit_and_few_are_refused(tmp_path, headers):
-    wire = Limited(rate=40, headers=headers)
-    replies, counts, seconds = run(wire, questions(400), replace(QUICK, in_flight=16), tmp_path)
-    assert {reply.failure for reply in replies} == {""} and set(wire.answered.values()) == {1}
+    transport = Limited(rate=40, headers=headers)
+    replies, counts, seconds = run(transport, questions(400), replace(QUICK, in_flight=16), tmp_path)
+    assert {reply.failure for reply in replies} == {""} and set(transport.answered.values()) == {1}
     # learning the rate costs up to two windows of refusals in the first second, however many calls follow
-    assert counts["attempts"] == 400 + wire.refused and wire.refused <= 2 * 16
+    assert counts["attempts"] == 400 + transport.refused and transport.refused <= 2 * 16
     assert seconds <= 1.25 * 400 / 40
 
 
 def test_a_budget_of_calls_a_minute_is_kept(tmp_path):
-    wire = Limited(latency=0.01)
+    transport = Limited(latency=0.01)
     settings = replace(QUICK, requests_per_minute=120.0)
-    run(wire, questions(300), settings, tmp_path)
-    assert all(sum(start <= moment < start + 60 for moment in wire.moments) <= 120 for start in wire.moments)
+    run(transport, questions(300), settings, tmp_path)
+    assert all(sum(start <= moment < start + 60 for moment in transport.moments) <= 120 for start in transport.moments)
 
 
 def test_an_attempt_without_an_answer_is_repeated_under_the_same_idempotency_key(tmp_path):

@@ -13,8 +13,8 @@ from collections import Counter, deque
 from warmth.api import Server
 from warmth.api.live import Live
 from warmth.api.money import Money
-from warmth.api.paid import Paid
-from warmth.api.wire import Attempt
+from warmth.api.reply_cache import ReplyCache
+from warmth.api.transport import Attempt
 
 REPLY = {"choices": [{"message": {"content": "Iron."}, "finish_reason": "stop"}], "usage": {}}
 NETWORK_S = 0.01
@@ -93,7 +93,7 @@ class Limited:
         }
 
 
-def run(wire, calls, settings, folder):
+def run(transport, calls, settings, folder):
     """Answers calls over a connection on a virtual clock.
 
     Returns:
@@ -107,13 +107,13 @@ def run(wire, calls, settings, folder):
         return None
 
     async def work():
-        live = Live(server, settings, paid, Money(settings, server.model), counts, wire)
+        live = Live(server, settings, cache, Money(settings, server.model), counts, transport)
         await live.run(calls, replies.append, room)
 
-    paid = Paid(folder)
+    cache = ReplyCache(folder)
     try:
         loop.run_until_complete(work())
     finally:
-        paid.close()
+        cache.close()
         loop.close()
     return sorted(replies, key=lambda reply: reply.index), counts, loop.now

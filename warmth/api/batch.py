@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from warmth.api.batch_client import ENDPOINT, BatchClient
 from warmth.api.calls import Call, Reply, Server, Usage
 from warmth.api.capability import Capability
-from warmth.api.desk import ENDPOINT, Desk
 from warmth.api.form import LEVELS, Form
 from warmth.api.money import Money
-from warmth.api.paid import Paid
 from warmth.api.reading import Outcome, body_of, read, repair_of
+from warmth.api.reply_cache import ReplyCache
 from warmth.api.rows import reply_from, reply_of, row_of
-from warmth.api.wire import redact
+from warmth.api.transport import redact
 from warmth.errors import UserError
 from warmth.schemas import Api
 from warmth.store import read_json, write_json
@@ -43,13 +43,19 @@ class Batches:
     """Answers calls through a server's batch interface; used from one thread."""
 
     def __init__(
-        self, server: Server, settings: Api, paid: Paid, money: Money, counts: Counter[str], client: openai.OpenAI
+        self,
+        server: Server,
+        settings: Api,
+        cache: ReplyCache,
+        money: Money,
+        counts: Counter[str],
+        client: openai.OpenAI,
     ):
-        self._server, self._settings, self._paid, self._money = server, settings, paid, money
-        self._counts, self._desk, self._key = counts, Desk(server, settings, client), server.key()
-        self._folder = paid.folder / "batches"
+        self._server, self._settings, self._cache, self._money = server, settings, cache, money
+        self._counts, self._provider, self._key = counts, BatchClient(server, settings, client), server.key()
+        self._folder = cache.folder / "batches"
         self._folder.mkdir(exist_ok=True)
-        self._capability = Capability(paid.folder, server)
+        self._capability = Capability(cache.folder, server)
         self._pending: dict[str, list[tuple[int, Call]]] = {}  # key → calls that wait for it
         self._repairs: dict[str, Call] = {}  # what is handed in for a key whose first reply did not fit its schema
         self._forms: dict[str, Form] = {}  # of keys whose call was refused in its first form
@@ -67,7 +73,7 @@ class Batches:
         Raises:
             UserError: the provider refuses a batch whole, somebody cancelled it there, or nothing further can succeed.
         """
-        self._paid.refresh()
+        self._cache.refresh()
         source, room = iter(enumerate(calls)), self._settings.batch.requests * self._settings.batch.at_once
         try:
             while True:
@@ -83,13 +89,13 @@ class Batches:
                 if self._pending and not replies:
                     time.sleep(self._settings.batch.poll_s)
         finally:
-            self._paid.sync()
+            self._cache.sync()
             for lock in self._locks.values():
                 lock.release(force=True)
 
     def _take(self, index: int, call: Call) -> Iterator[Reply]:
         key = call.key(self._server)
-        row = self._paid.get(key)
+        row = self._cache.get(key)
         reply = reply_of(row, index, call) if row is not None else None
         if reply is not None:
             yield reply
@@ -101,7 +107,7 @@ class Batches:
     def _hand_in(self) -> Iterator[Reply]:
         """Puts calls that are in no batch into new ones; those in batches of other processes are waited for."""
         with FileLock(self._folder / "plan.lock"):  # two planners would both hand in a call they share
-            self._paid.refresh()
+            self._cache.refresh()
             self._adopt()
             busy = set().union(*self._under_way.values()) if self._under_way else set()
             lines: list[tuple[str, bytes]] = []
@@ -166,7 +172,7 @@ class Batches:
             yield from self._advance(name)
 
     def _watch(self, name: str) -> Iterator[Reply]:
-        self._paid.refresh()
+        self._cache.refresh()
         if self._state(name)["state"] == "collected":
             yield from self._close(name, {})
 
@@ -174,22 +180,22 @@ class Batches:
         """One step: upload, create, look, or collect; the state is written before anything is waited for."""
         state = self._state(name)
         if state["state"] == "collected":  # by another process, while we waited for its lock
-            self._paid.refresh()
+            self._cache.refresh()
             yield from self._close(name, {})
             return
         if state["state"] == "prepared":
-            state = {**state, "state": "uploaded", "file": self._desk.upload(name, self._file(name))}
+            state = {**state, "state": "uploaded", "file": self._provider.upload(name, self._file(name))}
             self._save(name, state)
         if state["state"] == "uploaded":
-            state = {**state, "state": "submitted", "batch": self._desk.open(name, state["file"])}
+            state = {**state, "state": "submitted", "batch": self._provider.open(name, state["file"])}
             self._save(name, state)
-        batch = self._desk.look(state["batch"])
+        batch = self._provider.look(state["batch"])
         if batch.status not in ENDED:
             return
         if batch.status == "failed":
             self._refused(name, state, batch)
             return
-        rows = list(self._desk.rows(batch))
+        rows = list(self._provider.rows(batch))
         yield from self._close(name, self._outcomes(name, rows, expired=batch.status == "expired"))
         if self._stop:
             raise UserError(redact(f"{self._server.url}: {self._stop}", self._key))
@@ -227,7 +233,7 @@ class Batches:
                 if call.schema is not None and outcome.failure in ("", "bad_json"):
                     self._capability.learn(form.level, fitted=not outcome.failure)
             outcomes[key] = self._book(key, outcome, call)
-        self._paid.sync()
+        self._cache.sync()
         return {key: self._stopped_or_refused(outcome) for key, outcome in self._refuse_all(outcomes).items()}
 
     def _refuse_all(self, outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
@@ -253,9 +259,9 @@ class Batches:
         self._usage[key] = self._usage.get(key, Usage()) + outcome.usage  # a repair is the second reply that is paid
         self._counts["attempts"] += 1
         is_kept = outcome.kind == "done" and outcome.is_paid and call.keeps(outcome.failure)
-        if is_kept and self._paid.get(key) is None:
+        if is_kept and self._cache.get(key) is None:
             reply = reply_from(outcome, call, self._key, 0, key, outcome.usage, usd)
-            self._paid.put(key, row_of(reply, self._server))
+            self._cache.put(key, row_of(reply, self._server))
         return outcome
 
     def _close(self, name: str, outcomes: dict[str, Outcome]) -> Iterator[Reply]:
@@ -301,7 +307,7 @@ class Batches:
             usage, cost = Usage(), 0.0  # equal calls are paid once
 
     def _stored(self, key: str) -> Outcome | None:
-        row = self._paid.get(key)
+        row = self._cache.get(key)
         reply = reply_of(row, 0, self._pending[key][0][1]) if row is not None else None
         if reply is None:
             return None

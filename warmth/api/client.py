@@ -15,7 +15,7 @@ from typing import Any
 from warmth.api.calls import Call, Forecast, Reply, Server, Usage
 from warmth.api.capability import Capability
 from warmth.api.money import Money, prompt_tokens
-from warmth.api.paid import Paid
+from warmth.api.reply_cache import ReplyCache
 from warmth.schemas import Api
 
 HAND_OVER_S = 0.01  # longest a reply waits for others to be handed over with
@@ -35,19 +35,19 @@ class Client:
     """
 
     def __init__(self, server: Server, store: Path, settings: Api | None = None):
-        from warmth.api.wire import openai_client
+        from warmth.api.transport import openai_client
 
         self.server, self.settings = server, settings or Api()
         server.key()  # now rather than after an hour of preparation
         self._openai = openai_client(server, self.settings)
         self._money = Money(self.settings, server.model)
-        self._paid = Paid(store)
+        self._cache = ReplyCache(store)
         self._counts: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._live: Any = None
-        self._wire: Any = None
+        self._transport: Any = None
 
     def complete(self, calls: Iterable[Call]) -> Iterator[Reply]:
         """Replies in order of completion (`reply.index` says to which call), each call exactly one.
@@ -72,7 +72,7 @@ class Client:
     def _batched(self, calls: Iterable[Call]) -> Iterator[Reply]:
         from warmth.api.batch import Batches
 
-        yield from Batches(self.server, self.settings, self._paid, self._money, self._counts, self._openai).run(calls)
+        yield from Batches(self.server, self.settings, self._cache, self._money, self._counts, self._openai).run(calls)
 
     def _streamed(self, calls: Iterable[Call]) -> Iterator[Reply]:
         loop, live = self._start()
@@ -128,16 +128,16 @@ class Client:
         """The event loop in a thread of its own, so that connections stay open between two `complete`s."""
         if self._loop is None:
             from warmth.api.live import Live
-            from warmth.api.wire import Wire
+            from warmth.api.transport import Transport
 
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._loop.run_forever, name="warmth-api", daemon=True)
             self._thread.start()
-            self._wire = Wire(self.server, self.settings, self._openai)
-            self._wait(self._wire.open())
+            self._transport = Transport(self.server, self.settings, self._openai)
+            self._wait(self._transport.open())
 
             async def live() -> Live:
-                return Live(self.server, self.settings, self._paid, self._money, self._counts, self._wire)
+                return Live(self.server, self.settings, self._cache, self._money, self._counts, self._transport)
 
             self._live = self._wait(live())
         return self._loop, self._live
@@ -148,13 +148,13 @@ class Client:
 
     def forecast(self, calls: Iterable[Call]) -> Forecast:
         """Tokens and money that `complete` would need; sends nothing."""
-        self._paid.refresh()
+        self._cache.refresh()
         total = cached = prompts = replies = 0
         seen: set[str] = set()
         for call in calls:
             key = call.key(self.server)
             total += 1
-            if key in seen or self._paid.get(key) is not None:
+            if key in seen or self._cache.get(key) is not None:
                 cached += 1
                 continue
             seen.add(key)
@@ -182,19 +182,19 @@ class Client:
             "completion_tokens": usage.completion_tokens,
             "usd": round(money.spent, 6) if money.price else None,
             "left_usd": round(money.left_out, 6),
-            "left_out": list(Capability(self._paid.folder, self.server).form.left_out),  # parameters it does not take
+            "left_out": list(Capability(self._cache.folder, self.server).form.left_out),  # parameters it does not take
             "prices_date": self.settings.prices_date if money.price else "",
         }
 
     def close(self) -> None:
         """Ends connections; calls under way are given up."""
         if self._loop is not None and self._thread is not None:
-            self._wait(self._wire.close())
+            self._wait(self._transport.close())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
             self._loop = None
-        self._paid.close()
+        self._cache.close()
 
     def __enter__(self) -> Client:
         return self

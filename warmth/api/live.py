@@ -14,11 +14,11 @@ from warmth.api.calls import Call, Reply, Server, Usage
 from warmth.api.capability import Capability
 from warmth.api.form import Form
 from warmth.api.money import Money, prompt_tokens
-from warmth.api.pace import Pace, Sent
-from warmth.api.paid import Paid
+from warmth.api.rate_limiter import RateLimiter, Sent
 from warmth.api.reading import REFUSED_BY_LOAD, Outcome, body_of, probe_of, read, repair_of
+from warmth.api.reply_cache import ReplyCache
 from warmth.api.rows import reply_from, reply_of, row_of
-from warmth.api.wire import Attempt, Wire, hide, redact
+from warmth.api.transport import Attempt, Transport, hide, redact
 from warmth.errors import UserError
 from warmth.schemas import Api
 
@@ -35,10 +35,12 @@ class Live:
         UserError: from `run`, when nothing further can succeed. What was under way then has ended and is stored.
     """
 
-    def __init__(self, server: Server, settings: Api, paid: Paid, money: Money, counts: Counter[str], wire: Wire):
-        self._server, self._settings, self._paid, self._money = server, settings, paid, money
-        self._wire, self._counts, self._key = wire, counts, server.key()
-        self._pace = Pace(
+    def __init__(
+        self, server: Server, settings: Api, cache: ReplyCache, money: Money, counts: Counter[str], transport: Transport
+    ):
+        self._server, self._settings, self._cache, self._money = server, settings, cache, money
+        self._transport, self._counts, self._key = transport, counts, server.key()
+        self._limiter = RateLimiter(
             settings.in_flight,
             settings.requests_per_minute,
             settings.tokens_per_minute,
@@ -46,7 +48,7 @@ class Live:
             settings.backoff_s,
             clock=asyncio.get_running_loop().time,
         )
-        self._capability = Capability(paid.folder, server)
+        self._capability = Capability(cache.folder, server)
         self._probe = asyncio.Lock()
         self._form_probe = asyncio.Lock()
         self._forms: dict[tuple[Any, ...], bool] = {}  # form of a call → does the server take it?
@@ -64,7 +66,7 @@ class Live:
         places = asyncio.Semaphore(2 * self._settings.in_flight)  # those that wait between attempts hold one too
         self._stop, syncing = None, asyncio.create_task(self._sync())
         self._stopped.clear()
-        self._paid.refresh()
+        self._cache.refresh()
         try:
             for index, call in enumerate(calls):
                 if self._stop is not None:
@@ -89,17 +91,17 @@ class Live:
             for task in (*tasks, syncing):
                 task.cancel()
             await asyncio.gather(*tasks, syncing, return_exceptions=True)
-            self._paid.sync()
+            self._cache.sync()
         if self._stop is not None:
             raise self._stop
 
     async def _sync(self) -> None:
         while True:
             await asyncio.sleep(SYNC_S)
-            await asyncio.to_thread(self._paid.sync)
+            await asyncio.to_thread(self._cache.sync)
 
     def _cached(self, key: str, index: int, call: Call) -> Reply | None:
-        row = self._paid.get(key)
+        row = self._cache.get(key)
         return reply_of(row, index, call) if row is not None else None
 
     async def _finish(
@@ -118,13 +120,13 @@ class Live:
 
     async def _settle(self, index: int, call: Call, key: str) -> Reply:
         """The reply to a call nobody else is sending: theirs, once it is there, or one's own."""
-        while not self._paid.claim(key):
+        while not self._cache.claim(key):
             await self._pause(OTHERS_S)
-            self._paid.refresh()
+            self._cache.refresh()
             if (reply := self._cached(key, index, call)) is not None:
                 return reply
         try:
-            self._paid.refresh()  # it may have come between the look and the claim
+            self._cache.refresh()  # it may have come between the look and the claim
             if (reply := self._cached(key, index, call)) is not None:
                 return reply
             if call.schema is None or self._capability.known:
@@ -134,7 +136,7 @@ class Live:
                     return await self._ask(index, call, key)
             return await self._ask(index, call, key)
         finally:
-            self._paid.release(key)
+            self._cache.release(key)
 
     async def _ask(self, index: int, call: Call, key: str) -> Reply:
         worst = self._money.at_most(call)
@@ -153,7 +155,7 @@ class Live:
         usd = self._money.pay(outcome.usage)
         reply = reply_from(outcome, call, self._key, index, key, outcome.usage, usd)
         if call.keeps(reply.failure) and outcome.is_paid:
-            self._paid.put(key, row_of(reply, self._server))
+            self._cache.put(key, row_of(reply, self._server))
         return reply
 
     async def _recognise(self) -> None:
@@ -166,7 +168,7 @@ class Live:
             return
         async with self._form_probe:
             if not self._recognised:
-                self._capability.recognise(await self._wire.served(self._server.model))
+                self._capability.recognise(await self._transport.served(self._server.model))
             self._recognised = True
 
     async def _affordable(self, worst: float) -> bool:
@@ -249,7 +251,7 @@ class Live:
 
     def _keep_failed(self, key: str, outcome: Outcome) -> None:
         """Note a reply that was paid for but is no answer."""
-        self._paid.note_failed(
+        self._cache.note_failed(
             {
                 "key": key,
                 "asked": self._server.model,
@@ -299,16 +301,16 @@ class Live:
 
     async def _send(self, body: dict[str, Any], idempotency_key: str, tokens: int) -> tuple[Attempt, Sent]:
         self._raise_stop()
-        sent = await self._pace.enter(tokens)
+        sent = await self._limiter.enter(tokens)
         try:
             self._raise_stop()
             self._counts["attempts"] += 1
-            return await self._wire.send(body, idempotency_key), sent
+            return await self._transport.send(body, idempotency_key), sent
         finally:
-            self._pace.leave()
+            self._limiter.leave()
 
     def _judge(self, attempt: Attempt, sent: Sent, call: Call, tokens: int) -> tuple[Outcome, float]:
-        """Read an attempt and tell the pace; return the outcome and the seconds the server wants us to wait."""
+        """Read an attempt and tell the rate limiter; return the outcome and the seconds the server wants us to wait."""
         if not attempt.status:
             self._counts[attempt.failure] += 1
             return Outcome("again" if attempt.may_pass else "done", attempt.failure, detail=attempt.detail), 0.0
@@ -318,12 +320,12 @@ class Live:
         wait = 0.0
         if attempt.status in REFUSED_BY_LOAD:
             self._counts["refusals"] += 1
-            wait = self._pace.refused(sent, attempt.headers)
+            wait = self._limiter.refused(sent, attempt.headers)
             wait += random.uniform(0.0, 0.1 * wait + 0.05) if wait else 0.0
         elif attempt.status == 200 and outcome.kind == "done":
             self._counts["replies"] += 1
             used = outcome.usage.prompt_tokens + outcome.usage.completion_tokens
-            self._pace.accepted(sent, tokens, used or tokens, attempt.headers)
+            self._limiter.accepted(sent, tokens, used or tokens, attempt.headers)
         return outcome, wait
 
     def _say_odd_usage(self) -> None:

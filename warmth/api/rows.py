@@ -7,7 +7,7 @@ from typing import Any
 
 from warmth.api.calls import Call, Reply, Server, Usage
 from warmth.api.reading import Outcome, parse
-from warmth.api.wire import hide, redact
+from warmth.api.transport import hide, redact
 
 COLUMNS = ("key", "text", "thinking", "finish", "raw_finish", "failure", "detail", "usage", "model")
 

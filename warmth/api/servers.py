@@ -47,7 +47,7 @@ class Servers:
         Raises:
             UserError: a key's variable is not set, or what the environment says of proxies or certificates is wrong.
         """
-        from warmth.api.wire import certificates, proxy_of
+        from warmth.api.transport import certificates, proxy_of
 
         for server in self._expected:
             server.key()

@@ -15,8 +15,8 @@ from warmth.data.facts import Facts, facts_of
 from warmth.data.filters import words_of
 from warmth.data.rewrite import Complete
 from warmth.dataset import FAULTS
+from warmth.delimiter import delimiter
 from warmth.errors import RunFailed
-from warmth.fence import fence
 from warmth.types import Conversation, Message
 
 WORST = 20
@@ -200,7 +200,7 @@ def judge_meaning(pairs: Sequence[Pair], prompt: str, complete: Complete) -> dic
 
 
 def _question(pair: Pair, prompt: str) -> tuple[Message, ...]:
-    tag = fence("\n".join((pair.user, pair.plain, pair.text)))
+    tag = delimiter("\n".join((pair.user, pair.plain, pair.text)))
     named = (("user", pair.user), ("first", pair.plain), ("second", pair.text))
     body = "\n\n".join(f"<{tag} {name}>\n{text}\n</{tag}>" for name, text in named)
     return Message("system", prompt.strip()), Message("user", f"Tag of this message: {tag}\n\n{body}")

@@ -15,7 +15,7 @@ from transformers import GenerationConfig, LogitsProcessor
 from transformers.utils.logging import disable_progress_bar
 
 from warmth.api import Call, Reply, Server, Usage
-from warmth.api.paid import Paid
+from warmth.api.reply_cache import ReplyCache
 from warmth.api.rows import reply_of, row_of
 from warmth.chat import prompt_ids
 from warmth.dataset import Rewriter
@@ -45,22 +45,22 @@ class Local:
 
     def complete(self, calls: Iterable[Call]) -> Iterator[Reply]:
         """One reply to each call: those in the store first, then the others from the longest prompt to the shortest."""
-        paid = Paid(self.store)
+        cache = ReplyCache(self.store)
         try:
-            paid.refresh()
+            cache.refresh()
             todo: list[tuple[int, Call]] = []
             for index, call in enumerate(calls):
-                row = paid.get(call.key(self.server))
+                row = cache.get(call.key(self.server))
                 stored = reply_of(row, index, call) if row else None
                 if stored:
                     yield stored
                 else:
                     todo.append((index, call))
             for reply in self._write(todo):
-                paid.put(reply.key, row_of(reply, self.server))
+                cache.put(reply.key, row_of(reply, self.server))
                 yield reply
         finally:
-            paid.close()
+            cache.close()
 
     def _write(self, todo: Sequence[tuple[int, Call]]) -> Iterator[Reply]:
         if not todo:

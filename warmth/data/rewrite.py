@@ -15,8 +15,8 @@ from warmth.api import PASSING, Call, Reply
 from warmth.data.ledger import Stage
 from warmth.data.protect import Protected, protect, restore
 from warmth.dataset import Rewriter
+from warmth.delimiter import delimiter
 from warmth.errors import RunFailed
-from warmth.fence import fence
 from warmth.types import Conversation, Message
 
 Complete = Callable[[Sequence[Call]], Iterator[Reply]]
@@ -68,7 +68,7 @@ def build_job(conversation: Conversation, turn: int, style: str, prompt: str, co
     source = conversation.turns[turn].replies["plain"]
     protected = protect(source)
     context = _context(conversation, turn, context_chars)
-    tag = fence(f"{context}\n{protected.text}")
+    tag = delimiter(f"{context}\n{protected.text}")
     body = (
         f"Tag of this message: {tag}\n\n"
         f"<{tag} conversation>\n{context}\n</{tag}>\n\n"

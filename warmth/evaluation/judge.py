@@ -24,11 +24,11 @@ from pydantic import BaseModel, ConfigDict
 from warmth.api import Call, Failure, Reply, Server, Servers
 from warmth.api.reasoning import check_extra, extra_fields, thinking_budget
 from warmth.bounds import choice, number
+from warmth.delimiter import delimiter
 from warmth.digest import digest, find_file
 from warmth.errors import UserError
 from warmth.evaluation.gates import HEADER
 from warmth.evaluation.unscored import unreadable
-from warmth.fence import fence
 from warmth.types import Answer, Grade, Message, Question
 from warmth.verdicts import Label, TruthLabel
 
@@ -235,7 +235,7 @@ def case_of(pieces: Mapping[str, str]) -> str:
     Args:
         pieces: text by name, the answer last and as it is given; `grade_all` gives it without role headers.
     """
-    tag = fence("\n".join(pieces.values()))
+    tag = delimiter("\n".join(pieces.values()))
     fenced = "\n\n".join(f"<{tag} {name}>\n{text}\n</{tag} {name}>" for name, text in pieces.items())
     return f"Tag of this message: {tag}\n\n{fenced}\n\nGrade the answer, the last of the pieces above."
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from warmth.api import PASSING, Call, Client, Server
+from warmth.delimiter import delimiter
 from warmth.digest import find_file
 from warmth.evaluation.judge import check_model, without_headers
-from warmth.fence import fence
 from warmth.store import Run
 from warmth.types import Message
 
@@ -88,7 +88,7 @@ def _rated(client: Client, rubric: str, rater: str, rows: Sequence[dict[str, Any
 def call(rubric: str, message: str, text: str) -> Call:
     """What a rater is asked; the reply stands between tags that nothing in it can close."""
     pieces = {"message": message, "reply": without_headers(text)}
-    tag = fence("\n".join(pieces.values()))
+    tag = delimiter("\n".join(pieces.values()))
     fenced = "\n\n".join(f"<{tag} {name}>\n{piece}\n</{tag} {name}>" for name, piece in pieces.items())
     body = f"Tag of this message: {tag}\n\n{fenced}\n\nRate the reply, the last of the two pieces above."
     return Call((Message("system", rubric), Message("user", body)), 0.0, 200, Verdict)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from warmth.api import Server, Servers
 from warmth.api.money import price_of
-from warmth.api.wire import openai_client, patiently, redact
+from warmth.api.transport import openai_client, patiently, redact
 from warmth.build import build
 from warmth.digest import digest
 from warmth.errors import RunFailed, UserError, guarded

@@ -21,7 +21,7 @@ DIGITS = 15  # hex digits of a key used as a place in the file of claims and in 
 BLOCK = 1 << 22
 
 
-class Paid:
+class ReplyCache:
     """The replies under one folder. One object for each client; not to be shared among threads.
 
     Args:

@@ -1,4 +1,4 @@
-"""The provider's batch desk: files handed over, batches created and looked at, lines fetched."""
+"""The provider's batch endpoint: files handed over, batches created and looked at, lines fetched."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from warmth.api.calls import Server
-from warmth.api.wire import patiently
+from warmth.api.transport import patiently
 from warmth.schemas import Api
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ ENDPOINT = "/v1/chat/completions"
 WINDOW = "24h"
 
 
-class Desk:
+class BatchClient:
     """Everything done at the provider, each step safe to repeat."""
 
     def __init__(self, server: Server, settings: Api, client: openai.OpenAI):

@@ -73,7 +73,7 @@ def openai_client(server: Server, settings: Api) -> openai.OpenAI:
         max_retries=0,
         timeout=timeout,
         # A redirect is not followed: it would carry the key to another place.
-        # Proxy and certificates are those that `Wire` uses, so that both ways to a server end alike.
+        # Proxy and certificates are those that `Transport` uses, so that both ways to a server end alike.
         http_client=openai.DefaultHttpxClient(
             timeout=timeout, follow_redirects=False, proxy=proxy, trust_env=False, verify=certificates(server.url)
         ),
@@ -174,7 +174,7 @@ class Attempt:
     may_pass: bool = True  # False: the same would come again
 
 
-class Wire:
+class Transport:
     """Sends chat completions to one server; made and used inside one event loop."""
 
     def __init__(self, server: Server, settings: Api, client: openai.OpenAI):

@@ -14,7 +14,7 @@ from api_fixture import PRICED, QUICK, ask, batched, questions
 from fakes import CANARY, FAULTS, ModelServer
 
 from warmth.api import Client, Server
-from warmth.api.wire import openai_client, patiently, proxy_of, redact
+from warmth.api.transport import openai_client, patiently, proxy_of, redact
 from warmth.digest import ROOT
 from warmth.errors import UserError
 
@@ -106,7 +106,7 @@ DEBUG = """
     from pathlib import Path
     logging.basicConfig(level=logging.DEBUG)
     from warmth.api import Call, Client, Server
-    from warmth.api.wire import openai_client, patiently
+    from warmth.api.transport import openai_client, patiently
     from warmth.schemas import Api, Batch
     from warmth.types import Message
     url, folder, mode = sys.argv[1:]

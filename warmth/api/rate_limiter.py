@@ -51,7 +51,7 @@ class Bucket:
 class Sent(NamedTuple):
     """A call that was let through."""
 
-    moment: float  # seconds on the pace's clock
+    moment: float  # seconds on the rate limiter's clock
     under_way: int  # calls under way then, this one included
 
 
@@ -63,7 +63,7 @@ def per_minute(amount: float | None, now: float) -> Bucket | None:
     return Bucket(rate=max(amount - burst, amount / 2) / 60, capacity=burst, level=burst, at=now)
 
 
-class Pace:
+class RateLimiter:
     """Gate through which every call to one server passes; used from one event loop.
 
     Args:

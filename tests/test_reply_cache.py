@@ -16,7 +16,7 @@ from api_fixture import PRICED, Verdict, ask, call, questions
 from fakes import ModelServer
 
 from warmth.api import Server
-from warmth.api.paid import Paid
+from warmth.api.reply_cache import ReplyCache
 from warmth.errors import UserError
 
 
@@ -139,15 +139,15 @@ def test_a_store_that_cannot_be_written_is_read_and_a_missing_call_is_one_line(t
 
 
 def test_a_line_torn_by_a_kill_costs_only_itself(tmp_path):
-    paid = Paid(tmp_path)
-    paid.put("a" * 32, {"text": "one"})
+    cache = ReplyCache(tmp_path)
+    cache.put("a" * 32, {"text": "one"})
     with (tmp_path / "replies.jsonl").open("ab") as stream:
         stream.write(b'\n{"key": "' + b"b" * 32 + b'", "text": "to')
-    other = Paid(tmp_path)
+    other = ReplyCache(tmp_path)
     other.refresh()
     other.put("c" * 32, {"text": "two"})
-    paid.refresh()
-    assert [row and row["text"] for row in map(paid.get, ("a" * 32, "b" * 32, "c" * 32))] == ["one", None, "two"]
+    cache.refresh()
+    assert [row and row["text"] for row in map(cache.get, ("a" * 32, "b" * 32, "c" * 32))] == ["one", None, "two"]
 
 
 def test_a_row_of_the_store_that_is_damaged_or_lacks_a_column_is_bought_again(tmp_path):
