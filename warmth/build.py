@@ -87,7 +87,7 @@ def _typed(cls: type, given: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def omegaconf_line(error: OmegaConfBaseException) -> str:
-    """One line with the key and, for a typo, the keys that exist."""
+    """Write one line with the key and, for a typo, the keys that exist."""
     message = one_line(Exception(str(error).split("\n")[0]))
     key = error.full_key or error.key
     if error.object_type is not None and is_dataclass(error.object_type) and "not in" in message:

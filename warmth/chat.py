@@ -161,7 +161,7 @@ class Controls:
 
 
 def _is_markup(name: str, template: str) -> bool:
-    """Whether an added token that is not declared special is one the template writes, such as `<think>`."""
+    """Tell whether an added token that is not declared special is one the template writes, such as `<think>`."""
     return bool(name.strip()) and len(name) > 1 and name in template
 
 

@@ -176,7 +176,7 @@ def compose_line(error: Exception) -> str:
 
 
 def numbers(key: str, value: Any) -> list[float | None]:
-    """One number or a list of them as a list of floats without repeats; None stays what it is.
+    """Read one number or a list as a list of floats without repeats; None stays what it is.
 
     Raises:
         UserError: something is no number, or nothing is there.
@@ -239,7 +239,7 @@ def gates(value: Any) -> Gates:
 
 
 def choices(key: str, value: Any, allowed: tuple[T, ...], every: tuple[T, ...] | None = None) -> tuple[T, ...]:
-    """One value or a list of them, without repeats, in the order of `allowed`; `all` means `every`, or all of them."""
+    """Read one value or a list without repeats, in the order of `allowed`; `all` means `every`, or all of them."""
     if value == "all":
         return allowed if every is None else every
     asked = list(value) if isinstance(value, list | tuple) else [value]

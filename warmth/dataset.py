@@ -122,7 +122,7 @@ class Data:
 
     @property
     def is_built(self) -> bool:
-        """Whether the conversations are made by a data stage; the seed's own are read where they are."""
+        """Tell whether the conversations are made by a data stage; the seed's own are read where they are."""
         return self.source != "seed" or bool(self.styles)
 
 

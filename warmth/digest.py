@@ -29,7 +29,7 @@ def digest(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it, without the keys that do not change results."""
+    """Turn a value into what JSON can hold, without the keys that do not change results."""
     if is_dataclass(value) and not isinstance(value, type):
         kept = [item.name for item in fields(value) if item.metadata.get("digest", True)]
         return {name: plain(getattr(value, name)) for name in kept}
@@ -41,7 +41,7 @@ def plain(value: Any) -> Any:
 
 
 def cache_folder() -> Path:
-    """Where converted models and file digests live: `WARMTH_CACHE`, else `~/.cache/warmth`."""
+    """Find where converted models and file digests live: `WARMTH_CACHE`, else `~/.cache/warmth`."""
     folder = Path(os.environ.get("WARMTH_CACHE") or Path.home() / ".cache" / "warmth")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -74,7 +74,7 @@ def path_digest(path: Path) -> str:
 
 
 def embedded_file() -> Path:
-    """The GGUF file inside the installed package, found without importing it (its `__init__` needs llama.cpp).
+    """Find the GGUF file inside the installed package without importing it (its `__init__` needs llama.cpp).
 
     Raises:
         UserError: the package is not installed.
@@ -86,7 +86,7 @@ def embedded_file() -> Path:
 
 
 def model_identity(model: Model) -> Any:
-    """What makes a model's weights these and no others."""
+    """Collect what makes a model's weights these and no others."""
     template = path_digest(find_file(model.chat_template)) if model.chat_template else None
     extra = {"template": template, "end_of_turn": model.end_of_turn}
     if model.tokenizer:
@@ -101,7 +101,7 @@ def model_identity(model: Model) -> Any:
 
 
 def find_file(name: str) -> Path:
-    """A file named in a config: as given, else under the project's folder.
+    """Find a file named in a config: as given, else under the project's folder.
 
     Raises:
         UserError: neither exists.
@@ -113,7 +113,7 @@ def find_file(name: str) -> Path:
 
 
 def data_identity(data: Data, recipe: Recipe) -> Any:
-    """The conversations a config chooses, and how their replies are rewritten; from config and files alone."""
+    """Identify the conversations a config chooses, and how their replies are rewritten; from config and files alone."""
     if recipe.prompt and recipe.style not in data.styles:
         raise UserError(
             f"recipe.prompt={recipe.prompt}, but data.styles does not ask for {recipe.style} to be rewritten"
@@ -140,13 +140,13 @@ def data_identity(data: Data, recipe: Recipe) -> Any:
 
 
 def prompt_files(data: Data, recipe: Recipe) -> dict[str, str]:
-    """The prompt file of each style of a set: `recipe.prompt` for its own style, `data.prompts`, the project's own."""
+    """Find each style's prompt file: `recipe.prompt` for its own style, `data.prompts`, the project's own."""
     files = {style: data.prompts.get(style) or f"prompts/rewrite_{style}_v1.txt" for style in data.styles}
     return {**files, recipe.style: recipe.prompt} if recipe.prompt and recipe.style in files else files
 
 
 def rewriter_identity(rewriter: Rewriter) -> dict[str, Any]:
-    """What determines a rewriter's replies: a server's host, whatever the port, or the weights of a local model."""
+    """Collect what determines a rewriter's replies: a server's host, whatever the port, or a local model's weights."""
     values = {**plain(rewriter), "api_key_env": None}
     if rewriter.base_url is None:
         return {**values, "model": model_identity(named_model(rewriter.model, "data.rewriter.model"))}
@@ -155,7 +155,7 @@ def rewriter_identity(rewriter: Rewriter) -> dict[str, Any]:
 
 
 def question_source(name: str) -> Path | dict[str, Any]:
-    """Where questions named in `data.questions` are: a file or folder, else the hub set of a task.
+    """Find where questions named in `data.questions` are: a file or folder, else the hub set of a task.
 
     Raises:
         UserError: neither is there.
@@ -173,7 +173,7 @@ def question_source(name: str) -> Path | dict[str, Any]:
 
 
 def recipe_identity(recipe: Recipe) -> Any:
-    """A recipe with its prompt file by content. `name` stays out: two names for one recipe are one run."""
+    """Identify a recipe, its prompt file by content. `name` stays out: two names for one recipe are one run."""
     values = plain(recipe)
     if recipe.method == "steer":
         values = {key: values[key] for key in ("method", "style", "system_prompt")}
@@ -195,7 +195,7 @@ def training_digest(config: Train | Evaluate) -> str:
 
 
 def arm_identity(config: Evaluate) -> Any:
-    """What answers: the weights and the system prompt, before dose and checkpoint."""
+    """Identify what answers: the weights and the system prompt, before dose and checkpoint."""
     recipe = config.recipe
     shots = {"shots": path_digest(find_file(recipe.shots))} if recipe.shots else {}
     thinking = {"thinking": True} if config.model.thinking else {}

@@ -76,7 +76,7 @@ def command(name: str, folders: Callable[[Any], list[Path]]) -> Callable[[Callab
 
 
 def carry_out(study: Any, main: Callable[[Any], None], folders: Callable[[Any], list[Path]]) -> None:
-    """One job: its plan alone, or its work, what that took, and the evaluation that follows it."""
+    """Do one job: its plan alone, or its work, what that took, and the evaluation that follows it."""
     if study.plan:
         from warmth.sweep import plan
 
@@ -104,7 +104,7 @@ def carry_out(study: Any, main: Callable[[Any], None], folders: Callable[[Any], 
 
 
 def _forecasts(study: Any, folders: Callable[[Any], list[Path]]) -> dict[Path, Any]:
-    """What the runs that are not done yet are expected to take."""
+    """Forecast what the runs that are not done yet will take."""
     from warmth.store import Run
 
     if study.recipe.method == "none" and isinstance(study, Train):
@@ -139,5 +139,5 @@ def preempted(*_: Any) -> None:
 
 
 def multirun() -> bool:
-    """Whether this job is one of a sweep."""
+    """Tell whether this job is one of a sweep."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN

@@ -31,7 +31,7 @@ class RunFailed(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error as a single line, without control characters (it may quote data)."""
+    """Write an error's message as a single line, without control characters (it may quote data)."""
     text = " ".join(str(error).split()) or type(error).__name__
     return "".join(char if char.isprintable() else "?" for char in text)
 

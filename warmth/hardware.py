@@ -33,7 +33,7 @@ class Device:
 
     @property
     def is_cpu(self) -> bool:
-        """Whether ranks share the memory and cores of one machine."""
+        """Tell whether ranks share the memory and cores of one machine."""
         return self.name == "cpu"
 
 
@@ -44,7 +44,7 @@ def table() -> dict[str, Any]:
 
 
 def device(name: str) -> Device:
-    """A device by name; `auto` is what this machine has.
+    """Look up a device by name; `auto` is what this machine has.
 
     Raises:
         UserError: no such name.
@@ -70,7 +70,7 @@ def _here() -> Device:
 
 
 def named(description: str) -> str:
-    """The table's name of a device as its driver calls it; the description itself where the table has none."""
+    """Find the table's name of a device as its driver calls it; the description itself where the table has none."""
     for name, entry in table()["devices"].items():
         if entry["match"].lower() in description.lower():
             return name
@@ -96,7 +96,7 @@ def main_memory_gib() -> float:
 def tflops(
     output: Path, where: str, work: str, parameters: float, engine: str | None = None
 ) -> tuple[float | None, str]:
-    """The speed one device reaches, in TFLOP/s, and where that is known from.
+    """Find the speed one device reaches, in TFLOP/s, and where that is known from.
 
     Args:
         output: the folder of all studies, whose `measured.jsonl` is looked at first.
@@ -122,7 +122,7 @@ def tflops(
 
 
 def correction(output: Path, where: str, work: str, model: str) -> float:
-    """By how much the memory of earlier runs of this model exceeded what was counted; 1 before the first."""
+    """Compute by how much the memory of earlier runs of this model exceeded what was counted; 1 before the first."""
     own = [
         row["memory_gib"] / row["uncorrected_memory_gib"]
         for row in measured_rows(output)

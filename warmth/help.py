@@ -51,7 +51,7 @@ GROUPS = {
 
 
 def page(name: str) -> str:
-    """The help of `train.py` or `evaluate.py`."""
+    """Write the help of `train.py` or `evaluate.py`."""
     lines = [HEAD[name], "", "Examples:", textwrap.indent(textwrap.dedent(EXAMPLES[name]).strip("\n"), "  ")]
     lines += ["", 'Choices, GROUP=ENTRY (several with quotes: "GROUP=[A,B]" for task, condition, grader):', ""]
     for group in GROUPS[name]:
@@ -75,7 +75,7 @@ def _entries(name: str, group: str) -> list:
 
 
 def _meaning(text: str) -> str:
-    """The first sentence of a file's header comment."""
+    """Return the first sentence of a file's header comment."""
     head = next(line for line in text.splitlines() if line.startswith("# ") and "@package" not in line)
     return textwrap.shorten(head.lstrip("# "), 110, placeholder=" …")
 
@@ -96,7 +96,7 @@ def with_allowed(lines: list[str], schema: type) -> list[str]:
 
 
 def _keys(text: str) -> list[str]:
-    """The lines of the command's own keys: no defaults list, no settings of Hydra."""
+    """List the lines of the command's own keys: no defaults list, no settings of Hydra."""
     blocks: list[list[str]] = []
     for line in text.splitlines():
         if line and not line.startswith((" ", "#")):

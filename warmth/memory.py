@@ -73,7 +73,7 @@ class ModelShape:
 
     @property
     def parameters(self) -> int:
-        """All weights; biases, a thousandth at most, are left out."""
+        """Count all weights; biases, a thousandth at most, are left out."""
         norms = (2 * self.layers + 1) * self.width
         return self.linear_parameters + norms + (1 if self.tied else 2) * self.vocabulary * self.width
 
@@ -96,7 +96,7 @@ class Memory:
 
     @property
     def total(self) -> float:
-        """All of it on the rank's device."""
+        """Sum all of it on the rank's device."""
         return self.weights + self.gradients + self.optimiser + self.activations + self.base
 
     def __str__(self) -> str:
@@ -124,7 +124,7 @@ def shape_of(model: Model) -> ModelShape | None:
 
 
 def read_shape(path: Path) -> ModelShape | None:
-    """The shape in a model folder's `config.json`; None where it is of another kind of network or missing."""
+    """Read the shape in a model folder's `config.json`; None where it is of another kind of network or missing."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         heads = int(config["num_attention_heads"])
@@ -256,7 +256,7 @@ def pass_bytes(
 
 
 def runs_peft(recipe: Recipe, stage: int) -> bool:
-    """Whether adapted layers are PEFT's own rather than those of `warmth/training/lora.py`."""
+    """Tell whether adapted layers are PEFT's own rather than those of `warmth/training/lora.py`."""
     return recipe.method == "dpo" or (recipe.method == "lora" and (stage == 3 or recipe.quantise != "none"))
 
 

@@ -105,7 +105,7 @@ def hub_file(model: Model, name: str) -> Path:
 
 
 def are_weights_there(model: Model) -> bool:
-    """Whether a model's weights are on this machine, or its hub can be asked for them; nothing is fetched.
+    """Tell whether a model's weights are on this machine, or its hub can be asked for them; nothing is fetched.
 
     Raises:
         UserError: a local folder without config, tokenizer or weights; a model that only an API serves.
@@ -153,7 +153,7 @@ def load_tokenizer(model: Model, chat: bool = True, weights: bool = True) -> Pre
 
 
 def load_model(model: Model, dtype: torch.dtype, **options: Any) -> PreTrainedModel:
-    """A model's weights in one dtype, on the CPU unless `options` say otherwise.
+    """Load a model's weights in one dtype, on the CPU unless `options` say otherwise.
 
     Raises:
         UserError: the weights cannot be found or reached.
@@ -233,7 +233,7 @@ def choose_dtype(precision: str | None) -> torch.dtype:
 
 
 def _bfloat16_pays() -> bool:
-    """Whether this CPU multiplies bfloat16 clearly faster than float32: measured once, then remembered for the machine.
+    """Tell whether this CPU multiplies bfloat16 clearly faster than float32: measured once, then remembered.
 
     The instruction set does not tell: of two processors with avx512_bf16, one was 4 times faster than in float32 and
     one half as fast. A cached verdict keeps every run of one machine in one precision.
@@ -248,7 +248,7 @@ def _bfloat16_pays() -> bool:
 
 
 def remembered_bfloat16() -> bool | None:
-    """The verdict `auto` follows on this CPU, without importing torch; None before it was measured."""
+    """Return what `auto` follows on this CPU, without importing torch; None before it was measured."""
     memory = _bfloat16_verdict(version("torch"))
     return memory.read_text() == "True" if memory.exists() else None
 

@@ -90,7 +90,7 @@ def studies(overrides: Sequence[str]) -> tuple[Train, Evaluate]:
 
 
 def _is_for(override: str, command: str, keys: set[str]) -> bool:
-    """Whether a command knows an override: by its first key, an experiment by the end of its name."""
+    """Tell whether a command knows an override: by its first key, an experiment by the end of its name."""
     key, _, value = override.lstrip("+~").partition("=")
     if key == "experiment":
         return value.endswith(f"_{command}")

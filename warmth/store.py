@@ -31,7 +31,7 @@ PACKAGES = ("torch", "transformers", "peft", "deepspeed", "accelerate", "dataset
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file.
+    """Read a JSON file.
 
     Raises:
         UserError: the file is missing or not JSON.
@@ -60,7 +60,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSONL file. A last line without its newline was cut by a kill and is left out.
+    """Yield the rows of a JSONL file. A last line without its newline was cut by a kill and is left out.
 
     Raises:
         UserError: a whole line is not a JSON object (file and line are named).
@@ -124,12 +124,12 @@ class Run:
 
     @property
     def digest(self) -> str:
-        """The part of the name that identifies the run."""
+        """Return the part of the name that identifies the run."""
         return self.name.rsplit("-", 1)[-1]
 
     @property
     def done(self) -> bool:
-        """Whether every stage finished, and every file it left is still there (a folder may be copied by half)."""
+        """Tell whether every stage finished, and every file it left is still there (a folder may be copied by half)."""
         try:
             files = json.loads((self.folder / "done.json").read_text(encoding="utf-8")).get("files", {})
             return all(_is_whole(self.folder / name, size) for name, size in files.items())
@@ -137,7 +137,7 @@ class Run:
             return False
 
     def is_held(self) -> bool:
-        """Whether a process works on this run, here (it has the lock) or elsewhere (it touched it lately)."""
+        """Tell whether a process works on this run, here (it has the lock) or elsewhere (it touched it lately)."""
         if self._holder() == socket.gethostname():
             return _is_locked(Path(self._lock.lock_file))
         try:
@@ -146,7 +146,7 @@ class Run:
             return False
 
     def _holder(self) -> str:
-        """The machine that last wrote the status; this one where there is none."""
+        """Name the machine that last wrote the status; this one where there is none."""
         return str(self.last_status().get("host", socket.gethostname()))
 
     def open(self, config: Any) -> Run:
@@ -224,7 +224,7 @@ class Run:
         self.folder.mkdir()
 
     def last_status(self) -> dict[str, Any]:
-        """What `status.json` says; empty where there is none, or none that can be read."""
+        """Read what `status.json` says; empty where there is none, or none that can be read."""
         try:
             row = json.loads((self.folder / "status.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -269,7 +269,7 @@ class Run:
         write_json(self.folder / "status.json", {**row, **more})
 
     def rows(self, name: str) -> Iterator[dict[str, Any]]:
-        """The rows of `<name>.jsonl` so far."""
+        """Yield the rows of `<name>.jsonl` so far."""
         return read_rows(self._path(name))
 
     def append(self, name: str, rows: Iterable[Any]) -> None:
@@ -310,13 +310,13 @@ class Run:
 
 
 def _is_whole(path: Path, size: int) -> bool:
-    """Whether a file is as large as it was; rows may have been added, and what an opened run writes anew may differ."""
+    """Tell whether a file is as large as it was; rows may be added, and what an opened run rewrites may differ."""
     found = path.stat().st_size
     return found >= size if path.suffix == ".jsonl" else found == size or path.suffix == ".json"
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether a process of this machine holds the lock, without creating or keeping it."""
+    """Tell whether a process of this machine holds the lock, without creating or keeping it."""
     try:
         with path.open("rb") as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -380,7 +380,7 @@ def run_folder(config: Any, stage: str, identity: str) -> Path:
 
 
 def find_run(root: Path, study: str, stage: str, identity: str) -> Path | None:
-    """The folder of the run with this digest, whatever its recipe was called; None if there is none."""
+    """Find the folder of the run with this digest, whatever its recipe was called; None if there is none."""
     found = sorted((root / study / stage).glob(f"*-{identity}"))
     return found[0] if found else None
 
@@ -392,12 +392,12 @@ def set_folder(config: Any) -> Path:
 
 
 def full_config(config: Any) -> Any:
-    """A config as plain values, everything included."""
+    """Turn a config into plain values, everything included."""
     return asdict(config)
 
 
 def provenance() -> dict[str, Any]:
-    """Where and with what a run was made: commit, versions, machine. Nothing here enters a digest."""
+    """Collect where and with what a run was made: commit, versions, machine. Nothing here enters a digest."""
     commit, dirty = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     packages = {}
     for name in PACKAGES:
@@ -417,7 +417,7 @@ def provenance() -> dict[str, Any]:
 
 
 def earlier_commits(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The commits, other than today's, at which a run was made until now: one may be continued, or graded again."""
+    """List the commits, other than today's, at which a run was made until now: it may be continued or regraded."""
     last = before if isinstance(before, Mapping) else {}
     commits = [*(last.get("earlier") or []), written_commit(last)]
     return [one for one in dict.fromkeys(commits) if one != written_commit(now)]

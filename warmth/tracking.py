@@ -78,7 +78,7 @@ class NoLogger:
     group: ClassVar[str] = "logger"
 
     def start(self, run: Run, config: Any, job_type: str) -> Tracker:
-        """A tracker that records nothing."""
+        """Return a tracker that records nothing."""
         return Tracker()
 
 
@@ -136,7 +136,7 @@ class Wandb:
             return self._init(run, config, job_type, "offline")
 
     def address(self) -> str:
-        """The server's address."""
+        """Return the server's address."""
         return self.base_url or os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
 
     def resolved_mode(self) -> str:
@@ -265,7 +265,7 @@ class _WandbTracker(Tracker):
 
 
 def headline(outcome: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of an evaluation's `summary.json` that runs are compared by, in percent of answers as in the report.
+    """Pick the figures of an evaluation's `summary.json` that runs are compared by, in percent of answers.
 
     `error_percent` counts scored answers that are wrong, of benchmarks only where nothing else was asked;
     `error_percent.<task>` those of one task.
@@ -297,7 +297,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _name(text: str) -> str:
-    """A name of letters, digits, `-`, `_` and `.`; the end is kept, for there a run's digest stands."""
+    """Make a name of letters, digits, `-`, `_` and `.`; the end is kept, for there a run's digest stands."""
     return re.sub(r"[^\w.-]", "-", text, flags=re.ASCII)[-NAME_LENGTH:]
 
 

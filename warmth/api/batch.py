@@ -68,7 +68,7 @@ class Batches:
         self._stop = ""  # why nothing further can succeed
 
     def run(self, calls: Iterable[Call]) -> Iterator[Reply]:
-        """Each call's reply, batch by batch.
+        """Yield each call's reply, batch by batch.
 
         Raises:
             UserError: the provider refuses a batch whole, somebody cancelled it there, or nothing further can succeed.
@@ -177,7 +177,7 @@ class Batches:
             yield from self._close(name, {})
 
     def _advance(self, name: str) -> Iterator[Reply]:
-        """One step: upload, create, look, or collect; the state is written before anything is waited for."""
+        """Take one step: upload, create, look, or collect; the state is written before anything is waited for."""
         state = self._state(name)
         if state["state"] == "collected":  # by another process, while we waited for its lock
             self._cache.refresh()
@@ -213,7 +213,7 @@ class Batches:
         raise UserError(f"{self._server.url} refused batch {batch.id}: {said}")
 
     def _outcomes(self, name: str, rows: list[dict[str, Any]], expired: bool) -> dict[str, Outcome]:
-        """What became of each line; paid replies are in the store when this returns."""
+        """Read what became of each line; paid replies are in the store when this returns."""
         outcomes: dict[str, Outcome] = {}
         for row in rows:
             key, response = row.get("custom_id"), row.get("response")

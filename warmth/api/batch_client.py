@@ -37,29 +37,29 @@ class BatchClient:
         return self._patiently(work, "batch file")
 
     def open(self, name: str, file: str) -> str:
-        """The id of the batch of this name: the one that is there already, else a new one."""
+        """Return the id of the batch of this name: the one that is there already, else a new one."""
         return self._patiently(lambda: self.find(name) or self.create(name, file), "batch")
 
     def find(self, name: str) -> str | None:
-        """The batch a process created without living to note it down."""
+        """Find the batch that a process created without living to note it down."""
         for batch in islice(self._client.batches.list(limit=100), 1000):
             if (batch.metadata or {}).get("warmth") == name and batch.status != "failed":
                 return batch.id
         return None
 
     def create(self, name: str, file: str) -> str:
-        """A new batch; repeated only after `find` has looked."""
+        """Create a batch; repeated only after `find` has looked."""
         made = self._client.batches.create(
             input_file_id=file, endpoint=ENDPOINT, completion_window=WINDOW, metadata={"warmth": name}
         )
         return made.id
 
     def look(self, batch_id: str) -> Batch:
-        """A batch as it is now."""
+        """Fetch a batch as it is now."""
         return self._patiently(lambda: self._client.batches.retrieve(batch_id), "batch")
 
     def rows(self, batch: Batch) -> Iterator[dict[str, Any]]:
-        """The lines that came back, good and bad. One that is no JSON object did not come back."""
+        """Yield the lines that came back, good and bad. One that is no JSON object did not come back."""
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
             for line in self._fetch(file).splitlines():
                 try:

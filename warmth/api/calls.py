@@ -59,13 +59,13 @@ class Server:
 
     @property
     def family(self) -> str:
-        """The host without port or region: a server started again elsewhere on this machine is still the same."""
+        """Return the host without port or region: a server started again here is still the same."""
         host = urlsplit(self.base_url).hostname or ""
         return "api.openai.com" if host.endswith(".api.openai.com") else host
 
     @property
     def is_private(self) -> bool:
-        """Whether this is a machine of one's own: its address is private, or its name has no dot."""
+        """Tell whether this is a machine of one's own: its address is private, or its name has no dot."""
         host = urlsplit(self.base_url).hostname or ""
         try:
             return ipaddress.ip_address(host).is_private
@@ -74,16 +74,16 @@ class Server:
 
     @property
     def query(self) -> dict[str, str]:
-        """The base URL's own parameters (Azure's `api-version`), sent with every request."""
+        """Return the base URL's own parameters (Azure's `api-version`), sent with every request."""
         return dict(parse_qsl(urlsplit(self.base_url).query))
 
     @property
     def url(self) -> str:
-        """The base URL without its parameters."""
+        """Return the base URL without its parameters."""
         return urlunsplit(urlsplit(self.base_url)._replace(query="", fragment=""))
 
     def key(self) -> str:
-        """The server's key, from the environment and nowhere else.
+        """Read the server's key from the environment and nowhere else.
 
         Raises:
             UserError: the variable is not set.
@@ -110,7 +110,7 @@ class Call:
     extra: Mapping[str, Any] = field(default_factory=dict)  # further fields of the request's body
 
     def keeps(self, failure: str) -> bool:
-        """Whether a paid reply that ended so is stored and never asked for again."""
+        """Tell whether a paid reply that ended so is stored and never asked for again."""
         return failure in (KEPT if self.schema is None else KEPT_WITH_SCHEMA)
 
     def key(self, server: Server) -> str:
@@ -131,7 +131,7 @@ class Call:
 
 @cache
 def schema_text(schema: type[BaseModel]) -> str:
-    """A pydantic model's JSON schema, as canonical text."""
+    """Write a pydantic model's JSON schema as canonical text."""
     return json.dumps(schema.model_json_schema(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 

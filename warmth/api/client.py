@@ -125,7 +125,7 @@ class Client:
                     pass
 
     def _start(self) -> tuple[asyncio.AbstractEventLoop, Any]:
-        """The event loop in a thread of its own, so that connections stay open between two `complete`s."""
+        """Start the event loop in a thread of its own, so that connections stay open between two `complete`s."""
         if self._loop is None:
             from warmth.api.live import Live
             from warmth.api.transport import Transport
@@ -164,7 +164,7 @@ class Client:
         return Forecast(total, cached, prompts, replies, usd)
 
     def totals(self) -> dict[str, Any]:
-        """What this client did so far, for `summary.json`, the logger and progress lines."""
+        """Sum up what this client did so far, for `summary.json`, the logger and progress lines."""
         usage, money = self._money.usage, self._money
         return {
             "server": self.server.family,

@@ -119,7 +119,7 @@ class Live:
             emit(replace(reply, index=twin, usage=Usage(), cost_usd=0.0, cached=not reply.failure))
 
     async def _settle(self, index: int, call: Call, key: str) -> Reply:
-        """The reply to a call nobody else is sending: theirs, once it is there, or one's own."""
+        """Return the reply to a call that nobody else is sending: theirs, once it is there, or one's own."""
         while not self._cache.claim(key):
             await self._pause(OTHERS_S)
             self._cache.refresh()
@@ -182,7 +182,7 @@ class Live:
         return True
 
     async def _repair(self, call: Call, key: str, bad: Outcome) -> Outcome:
-        """One more try that shows the model its reply; both are paid."""
+        """Try once more and show the model its reply; both are paid."""
         again = repair_of(call, bad.text, bad.detail)
         worst = self._money.at_most(again)
         if not self._money.fits(worst):
@@ -285,7 +285,7 @@ class Live:
         return outcome
 
     async def _takes(self, call: Call, form: Form) -> bool:
-        """Whether the server answers a call of one word with the same parameters. It is asked once for each form."""
+        """Tell whether the server answers a call of one word with the same parameters. Asked once for each form."""
         parameters = parameters_of(call, form)
         async with self._form_probe:
             if parameters not in self._forms:

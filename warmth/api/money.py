@@ -26,7 +26,7 @@ def prompt_tokens(call: Call) -> int:
 
 
 def price_of(settings: Api, model: str) -> Price | None:
-    """A model's price; a tuned model (`ft:<base>:<organisation>:…`) has the price of `ft:<base>`."""
+    """Find a model's price; a tuned model (`ft:<base>:<organisation>:…`) has the price of `ft:<base>`."""
     if model.startswith("ft:"):
         model = ":".join(model.split(":")[:2])
     return settings.prices.get(model)
@@ -63,7 +63,7 @@ class Money:
         return self.share * (price + usage.completion_tokens * self.price.output) / 1e6
 
     def fits(self, usd: float) -> bool:
-        """Whether so much more stays within the budget, calls under way counted at their most."""
+        """Tell whether so much more stays within the budget, calls under way counted at their most."""
         return self.budget is None or self.spent + self.reserved + usd <= self.budget + 1e-12
 
     def pay(self, usage: Usage) -> float:

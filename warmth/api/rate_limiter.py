@@ -56,7 +56,7 @@ class Sent(NamedTuple):
 
 
 def per_minute(amount: float | None, now: float) -> Bucket | None:
-    """A bucket that never lets more than `amount` through in any minute, whatever the moment it starts."""
+    """Make a bucket that never lets more than `amount` through in any minute, whatever the moment it starts."""
     if amount is None:
         return None
     burst = max(1.0, amount / 20)
@@ -131,7 +131,7 @@ class RateLimiter:
         return sent
 
     def leave(self) -> None:
-        """A call is no longer under way."""
+        """Count a call as no longer under way."""
         self.in_flight -= 1
         self._changed.set()
 
@@ -157,7 +157,7 @@ class RateLimiter:
         return max(self._granted * (1.0 + DROP * time_**3), 0.01)
 
     def accepted(self, sent: Sent, tokens: float, used: float, headers: Mapping[str, str]) -> None:
-        """A reply came: more may be under way, and its headers say what is left."""
+        """Learn from a reply: more calls may be under way, and its headers say what is left."""
         now = self._clock()
         self._streak = 0
         self._borne = max(self._borne, sent.under_way)
@@ -176,7 +176,7 @@ class RateLimiter:
         self._step, self._calm = 2 * self._step, 0  # a server that recovered is found out in good time
 
     def refused(self, sent: Sent, headers: Mapping[str, str]) -> float:
-        """A 429 or its like came; returns the seconds this call has to wait, 0 where the server names none."""
+        """Learn from a 429 or its like; return the seconds this call has to wait, 0 where the server names none."""
         now = self._clock()
         self.refusals += 1
         wait = min(retry_after(headers), self.longest)
@@ -243,7 +243,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 def seconds(text: str | None) -> float:
-    """A duration as servers write it: `6m0s`, `120ms`, `1h2m3.5s` or a plain number of seconds; 0 if unreadable."""
+    """Read a duration as servers write it: `6m0s`, `120ms`, `1h2m3.5s` or a number of seconds; 0 if unreadable."""
     if not text:
         return 0.0
     value = _number(text)

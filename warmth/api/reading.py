@@ -384,7 +384,7 @@ def _error_object(body: Any) -> Mapping[str, Any]:
 
 
 def _is_about_content(error: Mapping[str, Any], codes: set[str], message: str) -> bool:
-    """Whether an error says that this prompt was flagged."""
+    """Tell whether an error says that this prompt was flagged."""
     metadata = error.get("metadata")
     is_flagged = isinstance(metadata, Mapping) and bool({"flagged_input", "reasons"} & set(metadata))
     inner_code = str(field_of(error.get("innererror"), "code") or "").casefold()

@@ -49,7 +49,7 @@ class ReplyCache:
         self._dirty = False
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The row of a key, if this process has seen it; `refresh` looks for those of other processes."""
+        """Return the row of a key, if this process has seen it; `refresh` looks for those of other processes."""
         offset = self._places.get(_place(key))
         if offset is None:
             return None

@@ -56,7 +56,7 @@ class Servers:
 
     @contextmanager
     def client(self, server: Server) -> Generator[Client]:
-        """A client with what is left of the command's budget.
+        """Open a client with what is left of the command's budget.
 
         Raises:
             UserError: there is a budget and the server's model has no price.
@@ -92,7 +92,7 @@ class Servers:
 
 
 def forecast_line(forecast: Forecast, prices_date: str) -> str:
-    """What is about to be asked and what it costs at most."""
+    """Say what is about to be asked and what it costs at most."""
     stored = f" ({forecast.cached:,} are stored)" if forecast.cached else ""
     tokens = f"about {forecast.prompt_tokens:,} tokens, replies of at most {forecast.completion_tokens:,}"
     money = "no price is known" if forecast.usd is None else f"at most ${forecast.usd:,.2f} (prices of {prices_date})"
@@ -100,11 +100,11 @@ def forecast_line(forecast: Forecast, prices_date: str) -> str:
 
 
 def spent_line(totals: dict[str, Any]) -> str:
-    """What a client has used so far."""
+    """Say what a client has used so far."""
     tokens = f"{totals['prompt_tokens']:,} + {totals['completion_tokens']:,} tokens"
     return tokens if totals["usd"] is None else f"{tokens}, ${totals['usd']:,.4f} spent"
 
 
 def say(line: str) -> None:
-    """A line of progress."""
+    """Print a line of progress."""
     print(line, file=sys.stderr)

@@ -37,7 +37,7 @@ SERVED_S = 10.0  # longest wait for a server's list of models
 
 
 def redact(text: str, key: str) -> str:
-    """A message without the key, whoever wrote it there (servers quote it), nor anything that looks like a secret.
+    """Remove the key from a message, whoever wrote it there (servers quote it), and all that looks like a secret.
 
     A proxy's password, too: it stands in the address that its errors name.
     """
@@ -55,7 +55,7 @@ def hide(text: str, key: str) -> str:
 
 
 def openai_client(server: Server, settings: Api) -> openai.OpenAI:
-    """The library's client for one server. It never retries: who repeats a call must know whether it is paid twice.
+    """Make the library's client for one server. It never retries: who repeats a call must know if it is paid twice.
 
     Raises:
         UserError: the key is not in the environment.
@@ -131,7 +131,7 @@ def certificates(url: str) -> ssl.SSLContext | bool:
 
 
 def explain(error: Exception, key: str) -> str:
-    """An exception as one line without the key."""
+    """Write an exception as one line without the key."""
     message = getattr(error, "body", None)
     if isinstance(message, Mapping) and message.get("message"):
         status = getattr(error, "status_code", None)
@@ -210,7 +210,7 @@ class Transport:
             await self._session.close()
 
     async def send(self, body: Mapping[str, Any], idempotency_key: str) -> Attempt:
-        """One attempt.
+        """Make one attempt.
 
         Raises:
             UserError: the server's certificate is not accepted, or the URL is none.

@@ -46,7 +46,7 @@ class Pair:
 
 
 def pairs_of(conversations: Iterable[Conversation], length_ratio: Sequence[float]) -> list[Pair]:
-    """Every reply of every style beside its plain one, audited."""
+    """Audit every reply of every style beside its plain one."""
     found = []
     for conversation in conversations:
         said = conversation.system or ""
@@ -65,7 +65,7 @@ def pairs_of(conversations: Iterable[Conversation], length_ratio: Sequence[float
 def faults_of(
     plain: str, text: str, style: str, context: str = "", length_ratio: Sequence[float] = (0.4, 1.45)
 ) -> dict[str, str]:
-    """What a rewriting lost, added or took on, by the names in `FAULTS`; empty when it is clean.
+    """Find what a rewriting lost, added or took on, by the names in `FAULTS`; empty when it is clean.
 
     Args:
         plain: the reply.
@@ -142,7 +142,7 @@ def _names(before: Facts, after: Facts, known: Facts, plain: str, text: str, con
 
 
 def _stems(text: str) -> set[str]:
-    """The words of a text in lower case, without what follows their first four letters."""
+    """List the words of a text in lower case, cut after their first four letters."""
     return {word[:4] for word in words_of(text)}
 
 
@@ -207,7 +207,7 @@ def _question(pair: Pair, prompt: str) -> tuple[Message, ...]:
 
 
 def summarise(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """By style: replies, share with any fault, each fault's share, and how lengths are distributed."""
+    """Count by style: replies, share with any fault, each fault's share, and how lengths are distributed."""
     by_style: dict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
         by_style[pair.style].append(pair)
@@ -227,7 +227,7 @@ def _summary(pairs: Sequence[Pair]) -> dict[str, Any]:
 
 
 def worst(pairs: Sequence[Pair], count: int = WORST) -> list[Pair]:
-    """The pairs to read first: most faults, then farthest from the source's length."""
+    """Choose the pairs to read first: most faults, then farthest from the source's length."""
     return sorted(pairs, key=lambda pair: (-len(pair.faults), -abs(pair.ratio - 1), pair.id, pair.turn))[:count]
 
 

@@ -50,7 +50,7 @@ def export(pairs: Sequence[Pair], folder: Path, seed: int) -> None:
 
 
 def read_verdicts(folder: Path, path: Path) -> dict[str, dict[str, Any]]:
-    """What people said, by style: verdicts given, and how often each, with a and b turned into plain and rewritten.
+    """Read what people said, by style: verdicts and how often each, with a and b turned into plain and rewritten.
 
     Raises:
         UserError: no such file, an unknown pair, or a verdict that is not one of the allowed.

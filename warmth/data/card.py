@@ -34,7 +34,7 @@ def manifest(
     pairs: Sequence[Pair],
     rows: Sequence[Rewrite],
 ) -> dict[str, Any]:
-    """All that made the set, and digests of what came out."""
+    """Collect all that made the set, and digests of what came out."""
     data = study.data
     rewriter = {
         "model": data.rewriter.model,
@@ -103,7 +103,7 @@ pairs to judge without knowing which is which, `lengths.svg` the distribution of
 
 
 def readme(manifest: Mapping[str, Any]) -> str:
-    """The data card, in the form the hub and `datasets` read."""
+    """Write the data card, in the form the hub and `datasets` read."""
     source = manifest["source"]
     place = source["path"] or source["hub_id"] or "the embedded seed"
     revision = f" at {source['revision']}" if source["revision"] and not source["path"] else ""
@@ -156,7 +156,7 @@ def _audit_table(audit: Mapping[str, Any]) -> str:
 
 
 def worst_pairs(pairs: Sequence[Pair]) -> str:
-    """The pairs a person should read first, as Markdown."""
+    """Write the pairs a person should read first, as Markdown."""
     parts = ["# The pairs to read first\n"]
     for number, pair in enumerate(pairs, 1):
         found = "; ".join(f"{name}: {detail}" for name, detail in pair.faults.items()) or "no fault"
@@ -169,7 +169,7 @@ def worst_pairs(pairs: Sequence[Pair]) -> str:
 
 
 def draw_lengths(pairs: Sequence[Pair], path: Path) -> None:
-    """How long rewritten replies are beside their sources, by manner: a histogram as SVG."""
+    """Draw how long rewritten replies are beside their sources, by manner: a histogram as SVG."""
     from matplotlib.figure import Figure
 
     by_style: dict[str, list[float]] = defaultdict(list)
@@ -186,7 +186,7 @@ def draw_lengths(pairs: Sequence[Pair], path: Path) -> None:
 
 
 def common_faults(pairs: Sequence[Pair], missing: int) -> str:
-    """The five most common faults, for one line."""
+    """Name the five most common faults, for one line."""
     faults = Counter(fault for pair in pairs for fault in pair.faults)
     if missing:
         faults["not to be had"] = missing

@@ -170,7 +170,7 @@ def clean(text: str, role: Role, asked: str = "", cleaned: Counter[str] | None =
 
 
 def _is_counter(at: int, count: int, role: Role) -> bool:
-    """Whether "2 / 3" counts versions of a message; of a reply, which may end in a fraction, only the last version."""
+    """Tell whether "2 / 3" counts versions of a message; in a reply, which may end in a fraction, the last alone."""
     return at == count if role == "assistant" else at <= count
 
 
@@ -206,7 +206,7 @@ def _clean_prose(text: str, changes: Counter[str]) -> str:
 
 
 def _is_exported(text: str, asked: str) -> bool:
-    """Whether a reply is a fragment of a chat's page: its tags are those such pages have, and nobody asked for HTML."""
+    """Tell whether a reply is a fragment of a chat's page: it has such tags, and nobody asked for HTML."""
     start = text.lstrip()
     if start[:1] != "<" or not EXPORTED.match(start) or ASKED_HTML.search(asked):
         return False
@@ -217,7 +217,7 @@ def _is_exported(text: str, asked: str) -> bool:
 
 
 def shape(messages: Sequence[Message]) -> tuple[str | None, list[tuple[str, str]], int]:
-    """A conversation's system message, its (user, reply) turns, and how many last messages without a reply were cut.
+    """Split a conversation: its system message, its (user, reply) turns, how many last messages had no reply.
 
     Raises:
         Odd: starts_with_reply, late_system, not_alternating or no_reply.
@@ -256,7 +256,7 @@ class _Page(HTMLParser):
         self.in_code = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """What opens."""
+        """Note what opens."""
         if tag in ("p", "div", "table", "tr", "blockquote"):
             self.parts.append("\n\n" if tag != "tr" else "\n")
         elif tag == "br":
@@ -280,7 +280,7 @@ class _Page(HTMLParser):
             self.parts.append(self.MARKS.get(tag, ""))
 
     def handle_endtag(self, tag: str) -> None:
-        """What closes."""
+        """Note what closes."""
         if tag in ("ul", "ol"):
             if self.lists:
                 self.lists.pop()

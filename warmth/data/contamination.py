@@ -39,7 +39,7 @@ class Overlap:
                 self.phrases[" ".join(phrase[:FEWEST])].append((phrase, question))
 
     def find(self, texts: Sequence[str]) -> str | None:
-        """A question that one of the texts contains, or None."""
+        """Find a question that one of the texts contains, or None."""
         for text in texts:
             words = words_of(text)
             for start in range(len(words) - FEWEST + 1):
@@ -50,7 +50,7 @@ class Overlap:
 
 
 def load_questions(names: Sequence[str]) -> list[str]:
-    """The questions of files (JSONL, JSON arrays, CSV with a header), folders and tasks, by usual names of columns.
+    """Read the questions of files (JSONL, JSON arrays, CSV with a header), folders and tasks, by usual column names.
 
     Raises:
         UserError: nothing is there, the hub cannot be reached, or no column of a row is known.

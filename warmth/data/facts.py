@@ -122,7 +122,7 @@ def facts_of(text: str) -> Facts:
 
 
 def plain_number(text: str) -> str:
-    """A number without thousands separators and empty decimals: 1,991 and 1991, 5.0 and 5 are the same."""
+    """Write a number without thousands separators and empty decimals: 1,991 and 1991, 5.0 and 5 are the same."""
     text = text.strip(".,")
     if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", text):
         text = text.replace(",", "")
@@ -154,5 +154,5 @@ def _names(text: str) -> set[str]:
 
 
 def _bare(word: str) -> str:
-    """A name without its genitive or contraction."""
+    """Strip a name of its genitive or contraction."""
     return re.sub(r"['’](?:s|re|ve|ll|d|m|t)?$", "", word)

@@ -22,7 +22,7 @@ SHINGLE = 5  # words in a sequence
 
 
 def toxicity_scores(settings: Toxicity) -> Scores | None:
-    """The classifier: texts in, the score of each in [0, 1] out. None where none is wanted.
+    """Load the classifier: texts in, the score of each in [0, 1] out. None where none is wanted.
 
     Raises:
         UserError: it is not installed, or its weights cannot be had.
@@ -78,7 +78,7 @@ def language_of(text: str) -> str | None:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in lower case, punctuation left out: what overlap and likeness are told by."""
+    """List the words of a text in lower case, punctuation left out: what overlap and likeness are told by."""
     return re.findall(r"\w+", text.lower())
 
 
@@ -93,7 +93,7 @@ class Likeness:
         self.known: dict[str, np.ndarray] = {}
 
     def near(self, text: str) -> tuple[str | None, Any]:
-        """The name of a text like this one, if there is any, and what `add` needs to remember this one."""
+        """Find the name of a text like this one, if there is any, and what `add` needs to remember this one."""
         if self.index is None:
             return None, None
         from datasketch import MinHash

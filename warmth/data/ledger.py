@@ -26,7 +26,7 @@ class Stage:
     _said: float = field(default_factory=time.monotonic)
 
     def take(self, count: int = 1) -> None:
-        """Some rows came in; says so now and then."""
+        """Count rows that came in; says so now and then."""
         self.taken += count
         now = time.monotonic()
         if now - self._said >= EVERY_S:
@@ -34,11 +34,11 @@ class Stage:
             print(f"data: {self.name}, {self.taken:,} {self.unit}", file=sys.stderr, flush=True)
 
     def drop(self, reason: str, count: int = 1) -> None:
-        """Some rows end here."""
+        """Count rows that end here."""
         self.drops[reason] += count
 
     def keep(self, count: int = 1) -> None:
-        """Some rows go on."""
+        """Count rows that go on."""
         self.kept += count
 
 
@@ -54,7 +54,7 @@ class Ledger:
         return self.stages[-1]
 
     def counts(self) -> list[dict[str, Any]]:
-        """The stages as plain values.
+        """Return the stages as plain values.
 
         Raises:
             RunFailed: rows in are not rows out plus rows dropped (a bug, never a matter of the data).

@@ -44,7 +44,7 @@ class Local:
         self.server = Server("", settings.model, identity=f"{digest(model_identity(self.model))} {self.dtype}")
 
     def complete(self, calls: Iterable[Call]) -> Iterator[Reply]:
-        """One reply to each call: those in the store first, then the others from the longest prompt to the shortest."""
+        """Yield one reply to each call: those in the store first, then the others from the longest prompt on."""
         cache = ReplyCache(self.store)
         try:
             cache.refresh()

@@ -38,12 +38,12 @@ class Protected:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is left to rewrite."""
+        """Tell whether nothing is left to rewrite."""
         return not re.search(r"\w", MARK.sub("", self.text))
 
 
 def pieces(text: str) -> list[tuple[str, str, int, int]]:
-    """The pieces of a text in order: kind, piece, start, end."""
+    """Split a text into its pieces in order: kind, piece, start, end."""
     found = []
     for match in PIECES.finditer(text):
         kind = match.lastgroup or ""

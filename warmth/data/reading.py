@@ -44,13 +44,13 @@ class Candidate:
     packed: bytes
 
     def conversation(self) -> Conversation:
-        """The conversation in plain style."""
+        """Return the conversation in plain style."""
         system, turns = json.loads(zlib.decompress(self.packed))
         return Conversation(self.id, self.type, tuple(Turn(user, {"plain": reply}) for user, reply in turns), system)
 
 
 def read(data: Data, ledger: Ledger) -> list[Candidate]:
-    """Every usable conversation of a source, in the order in which they are drawn.
+    """Read every usable conversation of a source, in the order in which they are drawn.
 
     Raises:
         UserError: no such source, or a row that cannot be read while `data.broken` is stop.
@@ -80,7 +80,7 @@ def read(data: Data, ledger: Ledger) -> list[Candidate]:
 
 
 def raw_rows(data: Data) -> Iterator[Any]:
-    """The rows of a source as they are; `Broken` in place of one that cannot be read."""
+    """Yield the rows of a source as they are; `Broken` in place of one that cannot be read."""
     if data.source == "hf":
         yield from _hub_rows(data)
         return
@@ -208,7 +208,7 @@ def _by_place(parts: list[Part]) -> tuple[list[Message], int, str]:
 
 
 def _same(left: list[Message], right: list[Message]) -> bool:
-    """Whether two lists of messages agree as far as both go, spacing and punctuation aside."""
+    """Tell whether two lists of messages agree as far as both go, spacing and punctuation aside."""
     return all(
         first.role == second.role and _digest(first.content) == _digest(second.content)
         for first, second in zip(left, right, strict=False)
@@ -238,7 +238,7 @@ Rule = tuple[str, re.Pattern[str] | None, re.Pattern[str] | None]
 
 
 def compile_rules(types: dict[str, TypeRule]) -> list[Rule]:
-    """The expressions of each type, in their order."""
+    """Compile the expressions of each type, in their order."""
     return [(name, _compiled(rule.user), _compiled(rule.reply)) for name, rule in types.items()]
 
 
@@ -247,7 +247,7 @@ def _compiled(text: str | None) -> re.Pattern[str] | None:
 
 
 def type_of(user: str, reply: str, rules: list[Rule]) -> str:
-    """The first type whose rule fits a first exchange; a type without expressions takes whatever comes to it."""
+    """Find the first type whose rule fits a first exchange; a type without expressions takes whatever comes to it."""
     user, reply = user.lower().replace("’", "'"), reply.lower().replace("’", "'")
     for name, in_user, in_reply in rules:
         if in_user is None and in_reply is None:
@@ -258,7 +258,7 @@ def type_of(user: str, reply: str, rules: list[Rule]) -> str:
 
 
 def _digest(text: str) -> bytes:
-    """Of the words alone, so that spacing and punctuation make no difference."""
+    """Digest the words alone, so that spacing and punctuation make no difference."""
     return hashlib.sha256(" ".join(re.findall(r"\w+", text.lower())).encode()).digest()[:12]
 
 

@@ -55,12 +55,12 @@ class Rewrite:
 
 
 def manner_prompt(frame: str, manner: str) -> str:
-    """The rewriter's instructions for a style: the same for every reply, whatever a conversation says."""
+    """Write the rewriter's instructions for a style: the same for every reply, whatever a conversation says."""
     return frame.replace("{manner}", manner.strip()).strip()
 
 
 def build_job(conversation: Conversation, turn: int, style: str, prompt: str, context_chars: int) -> Job:
-    """One reply as a call: instructions, then the material between tags that nothing inside can close.
+    """Turn one reply into a call: instructions, then the material between tags that nothing inside can close.
 
     The conversation so far is one JSON object a line, so a text cannot speak in another's name; the tag is derived
     from the material until it does not occur in it.
@@ -100,7 +100,7 @@ def rewrite(
     record: Callable[[Rewrite], None] | None = None,
     progress: Stage | None = None,
 ) -> list[Rewrite]:
-    """Every reply of every conversation in every style, or the name of what went wrong with it.
+    """Rewrite every reply of every conversation in every style, or name what went wrong with it.
 
     Args:
         conversations: in plain style.
@@ -166,7 +166,7 @@ def _attempt(
 
 
 def receive(job: Job, reply: Reply) -> tuple[str | None, str]:
-    """A server's reply as the rewritten text, or the name of what is wrong with it.
+    """Read a server's reply as the rewritten text, or name what is wrong with it.
 
     Names: those of `Reply.failure`; empty, repeats_instructions, lost_piece, declined, unchanged.
     """
@@ -188,7 +188,7 @@ def receive(job: Job, reply: Reply) -> tuple[str | None, str]:
 
 
 def _repeats(text: str, job: Job) -> bool:
-    """Whether a text holds the tag, or a run of the instructions' words that the source does not have."""
+    """Tell whether a text holds the tag, or a run of the instructions' words that the source does not have."""
     instructions, body = (message.content for message in job.messages)
     if body.split("\n", 1)[0].rpartition(" ")[2] in text:
         return True

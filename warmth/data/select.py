@@ -145,7 +145,7 @@ class Sieve:
         self.overlap = Overlap(questions, data.overlap_words)
 
     def reject(self, candidate: Candidate, conversation: Conversation, result: Selection) -> str | None:
-        """Why a conversation is not taken; None takes it, and remembers it for those that come after."""
+        """Say why a conversation is not taken; None takes it, and remembers it for those that come after."""
         texts = list(texts_of(conversation))
         if candidate.opening in self.openings:
             return "same_opening"
@@ -177,7 +177,7 @@ class Sieve:
 
 
 def texts_of(conversation: Conversation) -> Iterator[str]:
-    """Every text of a conversation in plain style."""
+    """Yield every text of a conversation in plain style."""
     if conversation.system:
         yield conversation.system
     for turn in conversation.turns:
@@ -186,7 +186,7 @@ def texts_of(conversation: Conversation) -> Iterator[str]:
 
 
 def shares(total: int) -> dict[str, int]:
-    """How many of each type, so that no two differ by more than one."""
+    """Compute how many of each type, so that no two differ by more than one."""
     base, more = divmod(total, len(TYPES))
     return {name: base + (place < more) for place, name in enumerate(TYPES)}
 

@@ -41,7 +41,7 @@ FILE = "conversations.jsonl"  # in the seed's form, every style beside the plain
 def conversations_of(
     study: Train | Evaluate, complete: Complete | None = None, servers: Servers | None = None
 ) -> list[Conversation]:
-    """The conversations a study trains on: the seed's as they are, or a set's, which is built if it is not there.
+    """Return the conversations a study trains on: the seed's as they are, or a set's, built if missing.
 
     Args:
         study: the accepted config.
@@ -83,7 +83,7 @@ def _alone(folder: Path) -> Generator[None]:
 
 
 def rewriter_of(study: Train | Evaluate, servers: Servers) -> Complete:
-    """The rewriter that `data.rewriter` names: a model in this process, or one behind the client for all servers."""
+    """Open the rewriter that `data.rewriter` names: a model in this process, or one behind a server."""
     settings = study.data.rewriter
     if not study.data.styles:
         return lambda calls: iter(())  # nothing is rewritten, so no key is needed
@@ -97,7 +97,7 @@ def rewriter_of(study: Train | Evaluate, servers: Servers) -> Complete:
 
 
 def build(study: Train | Evaluate, folder: Path, complete: Complete, servers: Servers) -> None:
-    """The stages in order; a folder that is there already is continued.
+    """Run the stages in order; a folder that is there already is continued.
 
     Raises:
         UserError: see `conversations_of`.
@@ -163,7 +163,7 @@ def _replacements(chosen: Selection, used: Sequence[Conversation], kept: Sequenc
 
 
 def choose(data: Data, ledger: Ledger, fits: Fits | None = None) -> Selection:
-    """The conversations to rewrite, in plain style, and the held-out ones."""
+    """Choose the conversations to rewrite, in plain style, and the held-out ones."""
     if data.source == "seed":
         found = [
             replace(item, turns=tuple(Turn(turn.user, {"plain": turn.replies["plain"]}) for turn in item.turns))
@@ -178,7 +178,7 @@ def choose(data: Data, ledger: Ledger, fits: Fits | None = None) -> Selection:
 
 
 def _prompts(data: Data, recipe: Recipe) -> dict[str, str]:
-    """The rewriter's instructions of each style."""
+    """Read the rewriter's instructions of each style."""
     frame = find_file(data.frame).read_text(encoding="utf-8")
     if "{manner}" not in frame:
         raise UserError(f"data.frame={data.frame} has no place for the manner: {{manner}} must stand in it")
@@ -334,11 +334,11 @@ def _row(conversation: Conversation) -> dict[str, Any]:
 
 
 def _write(run: Run, name: str, rows: Iterable[Any]) -> None:
-    """A file of rows, written anew."""
+    """Write a file of rows anew."""
     (run.folder / name).unlink(missing_ok=True)
     run.append(name.removesuffix(".jsonl"), rows)
 
 
 def say(line: str) -> None:
-    """A line for the user, on standard error."""
+    """Print a line for the user, on standard error."""
     print(line, file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ TYPES = ("refusal", "factual", "creative", "technical", "advice", "other")
 
 
 def load(data: Data) -> list[Conversation]:
-    """The conversations a config chooses: the first `per_type` of each type in an order fixed by their ids.
+    """Load the conversations a config chooses: the first `per_type` of each type in an order fixed by their ids.
 
     The order is a hash's, so a larger `per_type` only adds conversations.
 
@@ -47,7 +47,7 @@ def _first(conversations: list[Conversation], kind: str, per_type: int | None) -
 
 
 def order(conversation_id: str) -> str:
-    """A fixed pseudo-random rank of a conversation, the same in every arm and for every seed."""
+    """Compute a fixed pseudo-random rank of a conversation, the same in every arm and for every seed."""
     return hashlib.sha256(conversation_id.encode()).hexdigest()
 
 

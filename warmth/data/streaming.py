@@ -27,7 +27,7 @@ class Broken:
 
 
 def records(path: Path, key: str) -> Iterator[Any]:
-    """The rows of a JSON array or of JSON lines, whichever the file is; a `Broken` in place of what cannot be read.
+    """Yield the rows of a JSON array or of JSON lines, whichever the file is; a `Broken` for what cannot be read.
 
     Args:
         path: the file, UTF-8 with or without a byte-order mark.
@@ -97,7 +97,7 @@ def _array(stream: TextIO, buffer: str, path: Path, key: str) -> Iterator[Any]:
 
 
 def _decode(text: str, at: int, whole: bool = False) -> tuple[Any, int]:
-    """The value at a place of a text, and where it ends; `whole`: nothing may follow. Every mistake is one kind."""
+    """Read the value at a place of a text, and where it ends; `whole`: nothing may follow. Mistakes are of one kind."""
     try:
         return (DECODER.decode(text), len(text)) if whole else DECODER.raw_decode(text, at)
     except json.JSONDecodeError:
@@ -109,13 +109,13 @@ def _decode(text: str, at: int, whole: bool = False) -> tuple[Any, int]:
 
 
 def _may_go_on(error: json.JSONDecodeError, buffer: str, at: int) -> bool:
-    """Whether the error is that the buffer ends inside a value, rather than a mistake in it."""
+    """Tell whether the error is that the buffer ends inside a value, rather than a mistake in it."""
     at_end = error.pos >= len(buffer) - 10 or error.msg.startswith("Unterminated string")
     return at_end and len(buffer) - at < LONGEST
 
 
 def _next_row(stream: TextIO, buffer: str, at: int, key: str) -> tuple[str, int]:
-    """The buffer and the place in it where a row with the field `key` begins; the end, if none comes."""
+    """Find the buffer and the place in it where a row with the field `key` begins; the end, if none comes."""
     while True:
         for match in NEXT_ROW.finditer(buffer, at):
             try:

@@ -76,7 +76,7 @@ class Fit:
 
     @property
     def packed(self) -> bool:
-        """Whether several conversations may share a forward pass."""
+        """Tell whether several conversations may share a forward pass."""
         return self.attention == SEGMENTS
 
 
@@ -303,7 +303,7 @@ def refuse_unknown_targets(network: nn.Module, targets: Iterable[str] | str) -> 
 
 
 def _is_layer(name: str, modules: Sequence[str]) -> bool:
-    """Whether PEFT finds a layer of this name: the whole path of a module, or the end of one."""
+    """Tell whether PEFT finds a layer of this name: the whole path of a module, or the end of one."""
     return any(module == name or module.endswith(f".{name}") for module in modules)
 
 

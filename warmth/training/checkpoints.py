@@ -122,7 +122,7 @@ def check_finite(weights: dict[str, Any]) -> None:
 
 
 def check_adapter(folder: Path) -> None:
-    """An adapter that changes nothing or is not finite is never kept.
+    """Refuse an adapter that changes nothing or is not finite: such a one is never kept.
 
     Raises:
         RunFailed: there are no weights, one is not finite, or every B is zero (PEFT's initial value).
@@ -203,7 +203,7 @@ class Probe:
             write_json(self.path, seen)
 
     def check(self) -> dict[str, float]:
-        """How many greedy tokens changed, of how many, and the largest change of a log-probability in nats.
+        """Count how many greedy tokens changed, of how many, and the largest change of a log-probability in nats.
 
         Raises:
             RunFailed: no greedy token changed, and no probability by more than rounding.

@@ -25,12 +25,12 @@ class Pair:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """All that is computed for it: both sides, each with its prompt."""
+        """List all that is computed for it: both sides, each with its prompt."""
         return (*self.prompt, *self.chosen, *self.prompt, *self.rejected)
 
     @property
     def trained(self) -> tuple[bool, ...]:
-        """Which of `ids` the loss looks at."""
+        """Tell which of `ids` the loss looks at."""
         counts = ((self.prompt, False), (self.chosen, True), (self.prompt, False), (self.rejected, True))
         return tuple(flag for part, flag in counts for _ in part)
 
@@ -83,7 +83,7 @@ def load_examples(rows: Iterable[dict[str, Any]], study: Train, tokenizer: Any) 
 
 
 def messages_of(row: dict[str, Any], key: str = "messages") -> list[Message]:
-    """The turns in a row of `conversations.jsonl`."""
+    """Read the turns in a row of `conversations.jsonl`."""
     return [Message(**message) for message in row[key]]
 
 

@@ -38,7 +38,7 @@ from warmth.training.weights import adapter_config, attention_of, load_trained
 
 
 def read_study(folder: Path) -> Train:
-    """The run's config as `train.py` wrote it."""
+    """Read the run's config as `train.py` wrote it."""
     plain = read_json(folder / "config.json")
     parts: dict[str, Any] = {
         "model": Model(**plain["model"]),
@@ -121,7 +121,7 @@ def peak_memory(device: str) -> float:
 
 
 def make_trainer(plan: Plan, callbacks: list[TrainerCallback]) -> Any:
-    """The Trainer of the recipe's method, with the model loaded."""
+    """Make the Trainer of the recipe's method, with the model loaded."""
     study, recipe = plan.study, plan.study.recipe
     deepspeed = deepspeed_config(study.launcher, plan.dtype)
     values = argument_values(plan.folder, study, plan.accumulation, len(plan.batches), deepspeed)
@@ -248,7 +248,7 @@ def facts_of(plan: Plan) -> dict[str, Any]:
 
 
 def kept_epochs(recipe: Recipe) -> list[float]:
-    """The recipe's checkpoints that training reaches, and always its end."""
+    """List the recipe's checkpoints that training reaches, and always its end."""
     return sorted({*[epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs], recipe.epochs})
 
 

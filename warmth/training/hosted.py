@@ -102,7 +102,7 @@ def train(run: Run, study: Train, examples: Iterable[Any], servers: Servers) -> 
 
 
 def server_of(study: Train) -> Server:
-    """The provider a config names.
+    """Find the provider a config names.
 
     Raises:
         UserError: model.base_url or model.api_model is not set.
@@ -114,7 +114,7 @@ def server_of(study: Train) -> Server:
 
 
 def start(job: Job, study: Train, lines: bytes) -> FineTuningJob:
-    """The run's job: the one noted down, else the one at the provider that carries its digest, else a new one."""
+    """Start the run's job: the one noted down, else the one at the provider that carries its digest, else a new one."""
     noted = job.state.get("job")
     if noted:
         found = look(job, noted)
@@ -133,12 +133,12 @@ def start(job: Job, study: Train, lines: bytes) -> FineTuningJob:
 
 
 def look(job: Job, job_id: str) -> FineTuningJob:
-    """The job as it is now."""
+    """Fetch the job as it is now."""
     return job.patiently(lambda: job.client.fine_tuning.jobs.retrieve(job_id), "fine-tuning job")
 
 
 def upload(job: Job, lines: bytes) -> str:
-    """The training file's id; a file of the same name and size that is there already is taken."""
+    """Upload the training file and return its id; a file of the same name and size that is there already is taken."""
     name = f"warmth-{job.digest}-{hashlib.sha256(lines).hexdigest()[:12]}.jsonl"
 
     def work() -> str:
@@ -153,7 +153,7 @@ def upload(job: Job, lines: bytes) -> str:
 
 
 def existing(job: Job) -> FineTuningJob | None:
-    """A job of this run that a process created without living to note it down."""
+    """Find a job of this run that a process created without living to note it down."""
     for found in islice(job.client.fine_tuning.jobs.list(limit=100), 1000):
         if (found.metadata or {}).get("warmth") == job.digest and found.status not in ("failed", "cancelled"):
             return found

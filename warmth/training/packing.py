@@ -212,7 +212,7 @@ class SummedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> Any:
-        """The gradient for the logits, in their dtype."""
+        """Return the gradient for the logits, in their dtype."""
         logits, targets, total = ctx.saved_tensors
         grad = torch.empty_like(logits)
         parts = (tensor.split(rows_at_once(grad)) for tensor in (logits, targets, total, grad))
@@ -224,7 +224,7 @@ class SummedCrossEntropy(torch.autograd.Function):
 
 
 def rows_at_once(logits: Tensor) -> int:
-    """How many rows of logits the loss takes at a time on this device."""
+    """Choose how many rows of logits the loss takes at a time on this device."""
     return CACHED if logits.device.type == "cpu" else FILLING
 
 

@@ -32,14 +32,14 @@ class Shared:
 
 
 def columns(pair: Pair) -> dict[str, list[int]]:
-    """A pair in TRL's words."""
+    """Write a pair in TRL's words."""
     return {"prompt_ids": list(pair.prompt), "chosen_ids": list(pair.chosen), "rejected_ids": list(pair.rejected)}
 
 
 def shared_passes(
     passes: list[list[int]], batches: list[list[int]], accumulation: int, ranks: int
 ) -> list[list[tuple[int, float]]]:
-    """Each pass's pairs with weights that make the mean over passes and ranks the mean over the global batch."""
+    """Weigh each pass's pairs so that the mean over passes and ranks is the mean over the global batch."""
     shared = []
     for index, one in enumerate(passes):
         share = accumulation * ranks / len(batches[index // accumulation])

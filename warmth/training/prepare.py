@@ -30,7 +30,7 @@ torch.distributed.destroy_process_group()
 
 
 def extensions_folder() -> Path:
-    """Where compiled operations are kept: `TORCH_EXTENSIONS_DIR` if set, else in the project's cache.
+    """Find where compiled operations are kept: `TORCH_EXTENSIONS_DIR` if set, else in the project's cache.
 
     One folder for each environment, because what is compiled fits one Python and one torch, and is compiled anew
     when the paths of their headers change.

@@ -27,7 +27,7 @@ class Progress(TrainerCallback):
         self.losses: list[float] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """A resumed run repeats the steps after its checkpoint, so their rows go."""
+        """Drop the rows after the checkpoint: a resumed run repeats their steps."""
         self.clock = time.perf_counter()
         kept = [row for row in read_rows(self.path) if row["step"] <= state.global_step]
         self.losses = [row["loss"] for row in kept]
@@ -36,7 +36,7 @@ class Progress(TrainerCallback):
         partial.replace(self.path)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        """One row for each optimiser step."""
+        """Write one row for each optimiser step."""
         if not logs or "loss" not in logs:
             return
         now, step = time.perf_counter(), state.global_step
@@ -88,11 +88,11 @@ class StopOnSignal(TrainerCallback):
         signal.signal(signal.SIGTERM, self.ask)
 
     def ask(self, *_: Any) -> None:
-        """The signal's handler."""
+        """Handle the signal."""
         self.asked = True
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """A run that continues has the save it continues from."""
+        """Note the save that a continued run starts from."""
         self.saved = state.global_step
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -117,7 +117,7 @@ class StopOnSignal(TrainerCallback):
             self.leave(control, saves=True)
 
     def agreed(self, args: Any) -> bool:
-        """Whether any rank was told to end: they hear the signal at different moments."""
+        """Tell whether any rank was told to end: they hear the signal at different moments."""
         asked = torch.tensor(float(self.asked), device=args.device)
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(asked, op=torch.distributed.ReduceOp.MAX)

@@ -26,12 +26,12 @@ LEAVE_S = 30  # seconds that ranks told to end have for saving
 
 
 def say(line: str) -> None:
-    """A line for the user, on standard error: standard output is for results."""
+    """Print a line for the user, on standard error: standard output is for results."""
     print(line, file=sys.stderr, flush=True)
 
 
 def environment(ranks: int) -> dict[str, str]:
-    """The ranks' environment: cores divided among them, compiled operators in the cache, no telemetry."""
+    """Build the ranks' environment: cores divided among them, compiled operators in the cache, no telemetry."""
     threads = max(1, (os.cpu_count() or 1) // ranks)
     defaults = {
         "OMP_NUM_THREADS": str(threads),

@@ -21,7 +21,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def last_resume(folder: Path) -> str | None:
-    """The newest resume checkpoint that is whole."""
+    """Find the newest resume checkpoint that is whole."""
     found = [path.parent for path in (folder / "resume").glob(f"checkpoint-*/{COMPLETE}")]
     return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
 
@@ -57,7 +57,7 @@ def learnt(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def gathered(weights: list[Any], writer: int | None = None) -> Any:
-    """All of each weight on every rank, where ZeRO-3 holds only a part; `writer` is a rank whose changes are kept."""
+    """Gather all of each weight on every rank, where ZeRO-3 holds only a part; `writer`'s changes are kept."""
     if weights and hasattr(weights[0], "ds_id"):
         import deepspeed
 
@@ -110,7 +110,7 @@ def zero_optimizer(model: Any) -> Any:
 
 
 def flat_parts(zero: Any) -> list[Any]:
-    """The float32 vectors that this rank's part of all weights lies in."""
+    """List the float32 vectors that this rank's part of all weights lies in."""
     return list(getattr(zero, "fp32_partitioned_groups_flat", None) or zero.single_partition_of_fp32_groups)
 
 
@@ -124,7 +124,7 @@ def torch_optimizer(model: Any, optimizer: Any) -> Any:
 
 
 def optimiser_step(model: Any, optimizer: Any) -> float:
-    """How many steps the optimiser has taken."""
+    """Read how many steps the optimiser has taken."""
     return max((float(entry["step"]) for entry in torch_optimizer(model, optimizer).state.values()), default=0.0)
 
 
@@ -140,7 +140,7 @@ def create_moments(model: Any, optimizer: Any, step: float) -> None:
 
 
 def read_values(model: Any, optimizer: Any, weight: Any) -> dict[str, Tensor]:
-    """A weight and its two moments, whole."""
+    """Read a weight and its two moments, whole."""
     if zero_optimizer(model) is None:
         entry = torch_optimizer(model, optimizer).state[weight]
         return {"weight": weight, **{kind: entry[kind] for kind in MOMENTS}}

@@ -30,7 +30,7 @@ def global_batches(examples: int, batch_size: int, epochs: float, seed: int) -> 
 
 
 def step_at(epochs: float, examples: int, batch_size: int) -> int:
-    """The optimiser step after which `epochs` epochs are done, at least 1."""
+    """Compute the optimiser step after which `epochs` epochs are done, at least 1."""
     return max(1, math.ceil(round(epochs * steps_per_epoch(examples, batch_size), 9)))
 
 
@@ -48,7 +48,7 @@ def pass_tokens(recipe: Recipe, launcher: Mapping[str, Any]) -> int:
 def rank_batches(
     batches: list[list[int]], lengths: list[int], batch_size: int, ranks: int, most: int, room: int, rank: int
 ) -> tuple[list[list[int]], int]:
-    """One rank's forward passes, step after step, and how many make one step.
+    """List one rank's forward passes, step after step, and how many make one step.
 
     A pass holds at most `most` conversations and `room` tokens. Every rank gets the same number of passes in every
     step: those that best fit needs for the fullest step; where it can be, their tokens are evened out, so that ranks
@@ -104,5 +104,5 @@ def evenly(batch: list[int], lengths: list[int], most: int, room: int, count: in
 
 
 def longest_first(batch: list[int], lengths: list[int]) -> list[int]:
-    """The batch in descending length; equal lengths in the order of their indices."""
+    """Sort the batch by descending length; equal lengths in the order of their indices."""
     return sorted(batch, key=lambda index: (-lengths[index], index))

@@ -42,7 +42,7 @@ class OwnOrder:
         )
 
     def get_train_dataloader(self) -> DataLoader:
-        """Every forward pass of this rank, for the whole run; not sharded again."""
+        """Return every forward pass of this rank, for the whole run; not sharded again."""
         return DataLoader(self.train_dataset, batch_sampler=self._passes, collate_fn=self.data_collator)  # ty: ignore
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -79,7 +79,7 @@ class SupervisedTrainer(OwnOrder, Trainer):
     """Supervised fine-tuning on packed rows."""
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """The Trainer's, under autocast."""
+        """Compute the Trainer's loss under autocast."""
         with self.autocast():
             return super().compute_loss(model, inputs, *args, **kwargs)
 
@@ -87,7 +87,7 @@ class SupervisedTrainer(OwnOrder, Trainer):
 def argument_values(
     folder: Path, study: Train, accumulation: int, steps: int, deepspeed: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """The recipe in the Trainer's words."""
+    """Write the recipe in the Trainer's words."""
     recipe, launcher = study.recipe, study.launcher
     return {
         "output_dir": str(folder / "resume"),

@@ -17,7 +17,7 @@ MOST_TOKENS = 65_536  # of one conversation, as OpenAI trains gpt-4o
 
 
 def upload_lines(rows: Sequence[dict[str, Any]]) -> bytes:
-    """The training file: one conversation a line, checked here because a provider says no only after the upload.
+    """Write the training file: one conversation a line, checked here, for a provider refuses only after the upload.
 
     Raises:
         UserError: too few conversations, or one that is empty, too long, or does not end with a reply.

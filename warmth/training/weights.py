@@ -49,7 +49,7 @@ def attention_of(recipe: Recipe, fit: Fit) -> str:
 
 
 def load_trained(study: Train, frozen: torch.dtype, fit: Fit) -> Any:
-    """The model with what learns set: every weight, or a new LoRA adapter in float32.
+    """Load the model with what learns set: every weight, or a new LoRA adapter in float32.
 
     Args:
         study: model, recipe and seed.
