@@ -10,6 +10,7 @@ import csv
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,3 +82,8 @@ def print_json_rows(rows: Iterable[dict[str, Any]]) -> None:
 def _python_number(value: Any) -> Any:
     """Turn a number of NumPy into one of Python."""
     return value.item()
+
+
+def say(line: str) -> None:
+    """Print one line for the user on standard error, at once; standard output is for results."""
+    print(line, file=sys.stderr, flush=True)

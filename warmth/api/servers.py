@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 from warmth.api.calls import Call, Forecast, Reply, Server
 from warmth.api.client import Client
 from warmth.schemas import Evaluate, Train
+from warmth.text import say
 
 T = TypeVar("T")
 EVERY_S = 30.0  # between two lines about money
@@ -103,8 +103,3 @@ def spent_line(totals: dict[str, Any]) -> str:
     """Say what a client has used so far."""
     tokens = f"{totals['prompt_tokens']:,} + {totals['completion_tokens']:,} tokens"
     return tokens if totals["usd"] is None else f"{tokens}, ${totals['usd']:,.4f} spent"
-
-
-def say(line: str) -> None:
-    """Print a line of progress."""
-    print(line, file=sys.stderr)

@@ -6,7 +6,6 @@ and continued by the same command. All arms of a sweep read one set, so they can
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from warmth.digest import find_file, prompt_files
 from warmth.errors import RunFailed, UserError
 from warmth.schemas import Evaluate, Recipe, Train
 from warmth.store import Run, set_folder, write_json
+from warmth.text import say
 from warmth.types import Conversation, Turn
 
 PILOT = 60  # conversations that are rewritten first
@@ -337,8 +337,3 @@ def _write(run: Run, name: str, rows: Iterable[Any]) -> None:
     """Write a file of rows anew."""
     (run.folder / name).unlink(missing_ok=True)
     run.append(name.removesuffix(".jsonl"), rows)
-
-
-def say(line: str) -> None:
-    """Print a line for the user, on standard error."""
-    print(line, file=sys.stderr, flush=True)

@@ -7,7 +7,6 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from warmth.sweep.jobs import Job
 from warmth.sweep.launching import Failures
 from warmth.sweep.plan import Forecast, devices_of, forecast, nodes
 from warmth.sweep.states import state_of
+from warmth.text import say
 
 SAVE_S = 90  # before a job is taken away it is told so this long ahead; ranks save within 30 s
 GRACE_S = 10.0  # for files to arrive on a shared folder after a job has left the queue
@@ -244,8 +244,3 @@ def in_queue(ids: Sequence[str]) -> set[str]:
 def main_memory_gb(item: Forecast, ranks: int) -> int:
     """Main memory of one machine: weights as they are read, by each rank, and what a process needs besides."""
     return max(8, math.ceil(4 * ranks + 2.2 * 2 * item.parameters))
-
-
-def say(line: str) -> None:
-    """A line for the user on standard error."""
-    print(line, file=sys.stderr, flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from time import sleep
 from typing import Any
@@ -19,6 +18,7 @@ from warmth.sweep.grid import Grid, points
 from warmth.sweep.jobs import Job, folders_of
 from warmth.sweep.launching import Failures, launch
 from warmth.sweep.states import state_of
+from warmth.text import say
 
 POLL_S = 5.0  # between two looks at a training that is waited for
 
@@ -168,8 +168,3 @@ def evaluation_folders(study: Any) -> list[Any]:
     from warmth.evaluation.points import folders_of
 
     return folders_of(study)
-
-
-def say(line: str) -> None:
-    """A line for the user on standard error."""
-    print(line, file=sys.stderr, flush=True)

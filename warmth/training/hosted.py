@@ -26,8 +26,8 @@ from warmth.digest import digest
 from warmth.errors import RunFailed, UserError, guarded
 from warmth.schemas import Api, Train
 from warmth.store import Run, read_json, write_json
+from warmth.text import say
 from warmth.tracking import Tracker
-from warmth.training.launch import say
 from warmth.training.upload import check_money, upload_lines
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from warmth.devices import child_environment, visible
 from warmth.errors import UserError
 from warmth.schemas import Train
 from warmth.store import Run, read_json, write_json
+from warmth.text import say
 from warmth.training.prepare import drop_stale_locks, extensions_folder
-from warmth.training.ranks import environment, say, watch
+from warmth.training.ranks import environment, watch
 
 RANKS_ON_CPU = 2  # of the launchers that start several, if nobody says how many
 

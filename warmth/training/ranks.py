@@ -16,6 +16,7 @@ from warmth.children import killed_with_parent
 from warmth.devices import pretended, visible
 from warmth.errors import RunFailed, UserError, one_line
 from warmth.store import Run, read_rows
+from warmth.text import say
 from warmth.training.prepare import extensions_folder
 
 START = "start.log"  # of what is printed around the ranks: torchrun's lines, or Python that does not even start
@@ -23,11 +24,6 @@ ROOT_CAUSE = re.compile(r"Root Cause.*?rank\s*: (\d+) .*?exitcode\s*: (-?\d+)", 
 ENDED_BY_SIGNAL = re.compile(r"rank\s*: (\d+) \(local_rank: \d+\)\s+exitcode\s*: (-\d+)")  # one entry of the same
 LOST_PARTNER = ("connection closed by peer", "connection reset", "remote worker", "broken pipe", "timed out waiting")
 LEAVE_S = 30  # seconds that ranks told to end have for saving
-
-
-def say(line: str) -> None:
-    """Print a line for the user, on standard error: standard output is for results."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def environment(ranks: int) -> dict[str, str]:

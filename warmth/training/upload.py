@@ -9,7 +9,7 @@ from typing import Any
 from warmth.api.money import estimate, price_of
 from warmth.errors import UserError
 from warmth.schemas import Train
-from warmth.training.launch import say
+from warmth.text import say
 from warmth.types import Message
 
 FEWEST = 10  # conversations a provider takes
