@@ -56,9 +56,9 @@ def agreement(
         from warmth.evaluation.judge import without_headers
 
         graded = replace(loaded, answers=agreements.graded_by(loaded, grader))
-        made = sheets.export(graded, labels, export, seed, without_headers)
-        told = {"exported": len(made), "file": str(labels.resolve())}
-        print_json(told) if as_json else show(exported(len(made), export, labels))
+        exported_rows = sheets.export(graded, labels, export, seed, without_headers)
+        result = {"exported": len(exported_rows), "file": str(labels.resolve())}
+        print_json(result) if as_json else show(exported(len(exported_rows), export, labels))
         return
     given = sheets.read([labels, *(also or ())])
     if adjudicate is not None:
@@ -67,8 +67,8 @@ def agreement(
     if as_json:
         print_json(summary)
         return
-    for part in page(summary, adjudicate):
-        show(part)
+    for block in page(summary, adjudicate):
+        show(block)
 
 
 def measure_attacks(url: str | None, model: str | None, key_env: str | None) -> dict[str, Any]:
@@ -126,9 +126,9 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
     lines.append("\nas graded, and corrected by the labels in two ways (docs/statistics.md, A grader's error)")
     corrected = summary["corrected"]
     for name, title in (("rates", "Error rate, %"), ("differences", "Difference from original, points")):
-        other = "differences" if name == "rates" else "rates"
+        opposite = "differences" if name == "rates" else "rates"
         if corrected[name]:  # the original alone differs from nothing
-            lines.append(printed(correction_table({**corrected, other: []}), title))
+            lines.append(printed(correction_table({**corrected, opposite: []}), title))
     lines.append(f"of scored answers only: {corrected['scored']:,} of {corrected['answers']:,}")
     lines.append(printed(confusion(summary["confusion"]), "What people said, and the grader (columns); unweighted"))
     pairs = pd.DataFrame([flat_kappa(row) for row in summary["judges"]["pairs"]])

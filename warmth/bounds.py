@@ -38,7 +38,10 @@ class Bounds:
     def __str__(self) -> str:
         """Describe the bounds in words, such as `above 0, at most 1`."""
         limits = {"above": self.above, "at least": self.at_least, "below": self.below, "at most": self.at_most}
-        return ", ".join(f"{word} {limit:,.15g}" for word, limit in limits.items() if limit is not None) or "finite"
+        return (
+            ", ".join(f"{relation} {limit:,.15g}" for relation, limit in limits.items() if limit is not None)
+            or "finite"
+        )
 
 
 @dataclass(frozen=True)
@@ -101,16 +104,16 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Mapping[st
     A dictionary of dataclasses (tasks by their name) is walked into; any other value is a leaf. What lies below a key
     that is in no digest is in none either, for the same reason.
     """
-    for item in fields(config):
-        value = getattr(config, item.name)
-        key = f"{prefix}{item.name}"
+    for key_field in fields(config):
+        value = getattr(config, key_field.name)
+        key = f"{prefix}{key_field.name}"
         if is_dataclass(value) and not isinstance(value, type):
-            yield from _leaves_below(value, key, item.metadata)
+            yield from _leaves_below(value, key, key_field.metadata)
         elif isinstance(value, dict) and value and all(is_dataclass(entry) for entry in value.values()):
             for name, entry in value.items():
-                yield from _leaves_below(entry, f"{key}.{name}", item.metadata)
+                yield from _leaves_below(entry, f"{key}.{name}", key_field.metadata)
         else:
-            yield key, value, item.metadata
+            yield key, value, key_field.metadata
 
 
 def _leaves_below(config: Any, key: str, above: Mapping[str, Any]) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
@@ -130,20 +133,20 @@ def check_allowed(config: Any, prefix: str = "") -> None:
         if allowed is None or value is None or value == MISSING:
             continue
         items = value if isinstance(value, list | tuple) else [value]
-        for item in items:
-            if not allowed.admits(item):
-                raise UserError(refusal(key, item, allowed))
+        for value_given in items:
+            if not allowed.admits(value_given):
+                raise UserError(refusal(key, value_given, allowed))
 
 
 def allowed_words(schema: Any, key: str) -> str:
     """Describe what a dotted key of a schema allows, in words; an empty string if any value of its type is allowed."""
-    first, _, below = key.partition(".")
-    for item in fields(schema):
-        if item.name != first:
+    head, _, below = key.partition(".")
+    for key_field in fields(schema):
+        if key_field.name != head:
             continue
-        if below and isinstance(item.default_factory, type) and is_dataclass(item.default_factory):
-            return allowed_words(item.default_factory, below)
-        return "" if below else str(item.metadata.get("allowed", ""))
+        if below and isinstance(key_field.default_factory, type) and is_dataclass(key_field.default_factory):
+            return allowed_words(key_field.default_factory, below)
+        return "" if below else str(key_field.metadata.get("allowed", ""))
     return ""
 
 

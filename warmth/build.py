@@ -28,14 +28,14 @@ def build(entry: Any, group: str, key: str | None = None) -> Any:
     """
     key = key or group
     cls = class_of(entry, group, key)
-    names = {item.name for item in fields(cls) if item.init}
+    names = {key_field.name for key_field in fields(cls) if key_field.init}
     given = {name: value for name, value in entry.items() if name != "_target_"}
     unknown = sorted(set(given) - names)
     if unknown:
         raise UserError(unknown_key(f"{key}.{unknown[0]}", names))
-    made = cls(**_typed(cls, given, key))
-    check_allowed(made, f"{key}.")
-    return made
+    built = cls(**_typed(cls, given, key))
+    check_allowed(built, f"{key}.")
+    return built
 
 
 def class_of(entry: Any, group: str, key: str) -> Any:
@@ -91,7 +91,7 @@ def omegaconf_line(error: OmegaConfBaseException) -> str:
     message = one_line(Exception(str(error).split("\n")[0]))
     key = error.full_key or error.key
     if error.object_type is not None and is_dataclass(error.object_type) and "not in" in message:
-        return unknown_key(str(key), {item.name for item in fields(error.object_type)})
+        return unknown_key(str(key), {key_field.name for key_field in fields(error.object_type)})
     return f"{key}: {message}" if key and str(key) not in message else message
 
 
@@ -99,6 +99,6 @@ def unknown_key(key: str, allowed: Collection[str]) -> str:
     """Say in one line that a key does not exist, which are allowed there, and which comes nearest."""
     parents, _, name = key.rpartition(".")
     near = difflib.get_close_matches(name, sorted(allowed), n=1)
-    place = f"{parents}." if parents else ""
-    hint = f" (did you mean {place}{near[0]}?)" if near else ""
+    prefix = f"{parents}." if parents else ""
+    hint = f" (did you mean {prefix}{near[0]}?)" if near else ""
     return f"unknown key {key}{hint}; allowed here: {', '.join(sorted(allowed))}"

@@ -46,10 +46,10 @@ def main() -> None:
     run("evaluate.py", "-m", "experiment=calibration", quiet)
     run("evaluate.py", "-m", "experiment=calibration", *rivals, quiet)
     rows = list(measured([ROOT / STUDY]))
-    place = calibration.write(rows, "smollm2", datetime.date.today().isoformat())
+    path = calibration.write(rows, "smollm2", datetime.date.today().isoformat())
     for row in rows:
         print(f"{'holds  ' if calibration.holds(row) else 'FAILED '} {calibration.row_words(row)}")
-    print(f"written: {place.relative_to(ROOT)}")
+    print(f"written: {path.relative_to(ROOT)}")
     if not all(map(calibration.holds, rows)):
         raise RunFailed("the calibration does not hold")
 

@@ -60,7 +60,7 @@ class Encoded:
     def replies(self) -> int:
         """Count the replies that are trained: runs of trained tokens."""
         before = (False, *self.trained[:-1])
-        return sum(flag and not last for flag, last in zip(self.trained, before, strict=True))
+        return sum(flag and not previous for flag, previous in zip(self.trained, before, strict=True))
 
     def examples(self) -> list[Encoded]:
         """Split into what a model sees at once: one example, or several if the template rewrites earlier turns."""
@@ -104,10 +104,10 @@ class Controls:
         self.names = names
         self.pattern = re.compile("|".join(map(re.escape, names))) if names else None
         firsts = sorted({name[0] for name in names})
-        self.guards = {first: chr(FIRST_GUARD + place) for place, first in enumerate(firsts)}
-        self.unguards = str.maketrans({guard: first for first, guard in self.guards.items()})
+        self.guards = {initial: chr(FIRST_GUARD + index) for index, initial in enumerate(firsts)}
+        self.unguards = str.maketrans({guard: initial for initial, guard in self.guards.items()})
         self.aliases = {
-            name: (chr(FIRST_ALIAS + place) + FILLER * len(name))[: len(name)] for place, name in enumerate(names)
+            name: (chr(FIRST_ALIAS + index) + FILLER * len(name))[: len(name)] for index, name in enumerate(names)
         }
         self._tokenizer = tokenizer
         self._twin: tuple[Tokenizer, dict[int, int]] | None = None
@@ -189,17 +189,17 @@ def form_of(tokenizer: PreTrainedTokenizerBase, thinking: bool = False) -> Form:
 
 def _seen_form(tokenizer: PreTrainedTokenizerBase, thinking: bool) -> Form:
     chat = [Message("user", "Is it?"), Message("assistant", PROBE)]
-    for parts in (False, True):
+    for as_parts in (False, True):
         try:
-            asked = _apply(tokenizer, chat[:1], reply=True, thinking=thinking, parts=parts)
-            whole = _apply(tokenizer, chat, reply=False, thinking=thinking, parts=parts)
+            prompt_text = _apply(tokenizer, chat[:1], reply=True, thinking=thinking, parts=as_parts)
+            full_text = _apply(tokenizer, chat, reply=False, thinking=thinking, parts=as_parts)
         except Untrainable:
             continue
-        if PROBE in whole:
-            before, _, after = whole.rpartition(PROBE)
+        if PROBE in full_text:
+            before, _, after = full_text.rpartition(PROBE)
             pattern = controls_of(tokenizer).pattern
             end = pattern.match(after.lstrip()) if pattern else None
-            return Form(parts, "" if thinking else _header(asked, before), end[0] if end else "")
+            return Form(as_parts, "" if thinking else _header(prompt_text, before), end[0] if end else "")
     return Form(parts=False, header="", end="")
 
 
@@ -297,8 +297,8 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], 
     borders: list[int] = []
     if any(message.role == "assistant" for message in messages):
         try:
-            last = passages(tokenizer, messages, "")[-1]
-            borders = [start for start, _ in last.replies] if text.startswith(last.text) else []
+            final_passage = passages(tokenizer, messages, "")[-1]
+            borders = [start for start, _ in final_passage.replies] if text.startswith(final_passage.text) else []
         except Untrainable:  # an earlier reply that could not be trained can still be read
             borders = []
     return _tokenise(controls_of(tokenizer), text, borders)[0]
@@ -347,16 +347,16 @@ def encode(
     starts: list[int] = []
     cut = False
     for passage in passages(tokenizer, messages, end):
-        tokens, places = _spans(tokenizer, controls, passage, end_id)
+        tokens, spans = _spans(tokenizer, controls, passage, end_id)
         keep = len(tokens)
         if keep > max_length and too_long == "refuse":
             raise UserError(f"{keep} tokens are more than recipe.max_length={max_length}; recipe.too_long=turn cuts it")
         if keep > max_length:
-            ends = [stop for _, stop in places if stop <= max_length]
+            ends = [stop for _, stop in spans if stop <= max_length]
             keep = max_length if too_long == "token" else max(ends, default=0)
             cut = True
         flags = [loss_on == "all"] * keep
-        for start, stop in places:
+        for start, stop in spans:
             flags[start : min(stop, keep)] = [True] * (min(stop, keep) - start)
         if not any(flags[1:]):  # nothing predicts the first token
             continue
@@ -379,20 +379,20 @@ def passages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], en
     Raises:
         Untrainable: the template refuses the conversation, or a reply does not stand in it as it is.
     """
-    found: list[Passage] = []
+    result: list[Passage] = []
     for index, message in enumerate(messages):
         if message.role != "assistant":
             continue
         prompt = asked_text(tokenizer, messages[:index], thinking=False)
         reply = _reply_text(tokenizer, messages[: index + 1], prompt, end)
         span = (len(prompt), len(prompt) + len(reply))
-        if found and prompt.startswith(found[-1].text):
-            found[-1] = Passage(prompt + reply, (*found[-1].replies, span))
+        if result and prompt.startswith(result[-1].text):
+            result[-1] = Passage(prompt + reply, (*result[-1].replies, span))
         else:
-            found.append(Passage(prompt + reply, (span,)))
-    if not found:
+            result.append(Passage(prompt + reply, (span,)))
+    if not result:
         raise Untrainable("no_trained_token", "it has no reply to train on")
-    return found
+    return result
 
 
 def _reply_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], prompt: str, end: str) -> str:
@@ -401,17 +401,17 @@ def _reply_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message],
     Raises:
         Untrainable: the reply's text is not in the rendered chat, or nothing ends its turn.
     """
-    whole = _whole(tokenizer, messages)
+    full_text = _whole(tokenizer, messages)
     content = controls_of(tokenizer).guard(messages[-1].content).strip()
     number = sum(message.role == "assistant" for message in messages)
-    at = _last_place(whole, content, end)
+    at = _last_place(full_text, content, end)
     if at is None:
         raise Untrainable(
             "reply_not_rendered", f"the chat template does not write reply {number} as it is, followed by its end"
         )
-    after = whole[at + len(content) :]
+    after = full_text[at + len(content) :]
     gap = after[: len(after) - len(after.lstrip())] if end else ""
-    return _lead(prompt, whole, at) + content + gap + end
+    return _lead(prompt, full_text, at) + content + gap + end
 
 
 def _last_place(whole: str, content: str, end: str) -> int | None:
@@ -440,8 +440,8 @@ def _lead(prompt: str, whole: str, at: int) -> str:
 def _common_end(left: str, right: str) -> int:
     """Count the characters in which two texts agree at their ends, 200 at most."""
     count = 0
-    for first, second in zip(reversed(left[-200:]), reversed(right[-200:]), strict=False):
-        if first != second:
+    for one_token, second in zip(reversed(left[-200:]), reversed(right[-200:]), strict=False):
+        if one_token != second:
             break
         count += 1
     return count
@@ -456,20 +456,20 @@ def _spans(
         Untrainable: the tokens of a reply do not read as the reply, or the last is not the end of its turn.
     """
     ids, offsets = _tokenise(controls, passage.text, [start for start, _ in passage.replies])
-    places = []
-    lefts = [left for left, _ in offsets]
+    spans = []
+    lefts = [start_offset for start_offset, _ in offsets]
     for start, stop in passage.replies:
         # a token that stands for a part of a character begins where the character begins
-        first = next((place for place, left in enumerate(lefts) if left >= start), len(ids))
-        last = next((place for place, left in enumerate(lefts) if left >= stop), len(ids))
-        inside = ids[first:last]
+        first_token = next((index for index, start_offset in enumerate(lefts) if start_offset >= start), len(ids))
+        last_token = next((index for index, start_offset in enumerate(lefts) if start_offset >= stop), len(ids))
+        inside = ids[first_token:last_token]
         reply = controls.readable(passage.text[start:stop])
         if not inside or inside[-1] != end_id:
             raise Untrainable("no_end_of_turn", "the last token of a reply is not model.end_of_turn")
         if _letters(tokenizer.decode(inside)) != _letters(reply):
             raise Untrainable("tokens_differ", "the tokens of a reply do not read as the reply: unknown characters?")
-        places.append((first, last))
-    return ids, places
+        spans.append((first_token, last_token))
+    return ids, spans
 
 
 def _letters(text: str) -> str:
@@ -489,8 +489,8 @@ def _tokenise(controls: Controls, text: str, borders: Sequence[int]) -> tuple[li
         return ids, offsets
     ids, offsets = [], []
     edges = [0, *borders, len(text)]
-    for left, right in zip(edges, edges[1:], strict=False):
-        tokens, places = controls.tokenise(text[left:right])
+    for begin, right in zip(edges, edges[1:], strict=False):
+        tokens, places = controls.tokenise(text[begin:right])
         ids += tokens
-        offsets += [(left + start, left + stop) for start, stop in places]
+        offsets += [(begin + start, begin + stop) for start, stop in places]
     return ids, offsets

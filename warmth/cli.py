@@ -84,20 +84,20 @@ def report(
 
     if config_dir is not None:
         adopt_own_folder([f"--config-dir={config_dir}"])
-    made = reports.build(paths, margin_points, preregister, checks, labels, weights)
-    page = reports.write(made, out or Path("reports") / study_name(made.study.rows.runs))
+    built = reports.build(paths, margin_points, preregister, checks, labels, weights)
+    page = reports.write(built, out or Path("reports") / study_name(built.study.rows.runs))
     if publish:
         from warmth.analysis.publish import publish as send
 
-        print(send(made, page.parent), file=sys.stderr)
+        print(send(built, page.parent), file=sys.stderr)
     if as_json:
-        print_json({"page": str(page.resolve()), **reports.summary(made)})
+        print_json({"page": str(page.resolve()), **reports.summary(built)})
         return
     console = plain_console()
-    first = made.sections[0]
-    for _, table in tables_of(first.parts):
-        console.print(terminal_table(table, one_model=not made.study.several_models))
-    for sentence in first.sentences:
+    answer_section = built.sections[0]
+    for _, table in tables_of(answer_section.parts):
+        console.print(terminal_table(table, one_model=not built.study.several_models))
+    for sentence in answer_section.sentences:
         console.print(plain(sentence))
     console.print(plain(f"page: {page.resolve()}"), soft_wrap=True)
 
@@ -131,10 +131,14 @@ def show(
             "--replies are to held-out prompts, which have no task, context or belief; allowed: --model, --arm"
         )
     if replies:
-        found = [item for item in examples.of_replies(loaded, model, arm) if question_id in ("all", item.question_id)]
+        matching = [
+            example
+            for example in examples.of_replies(loaded, model, arm)
+            if question_id in ("all", example.question_id)
+        ]
     else:
-        found = examples.of_cell(loaded, {name: value for name, value in where.items() if value}, arm)
-    if not found:
+        matching = examples.of_cell(loaded, {name: value for name, value in where.items() if value}, arm)
+    if not matching:
         given = {name: value for name, value in {**where, "arm": arm}.items() if value}
         raise UserError(
             f"no {'scored replies' if replies else 'answers'} under {', '.join(map(str, paths))}"
@@ -143,12 +147,12 @@ def show(
             )
         )
     if as_json:
-        print_json({"question_id": question_id, "prompts": [asdict(item) for item in found]})
+        print_json({"question_id": question_id, "prompts": [asdict(example) for example in matching]})
         return
     console = plain_console()
-    for item in found:
-        for part in side_by_side(item):
-            console.print(part)
+    for example in matching:
+        for renderable in side_by_side(example):
+            console.print(renderable)
 
 
 @app.command()
@@ -208,7 +212,9 @@ def score(
             [row["text"] for row in rows], loaded, tokenizer, variant, passes=passes, seed=seed, progress=meter.add
         )
     nothing = dict.fromkeys(("score", "close", "distant"))
-    result = [{"id": row["id"], **nothing, **asdict(found)} for row, found in zip(rows, scored, strict=True)]
+    result = [
+        {"id": row["id"], **nothing, **asdict(score_of_text)} for row, score_of_text in zip(rows, scored, strict=True)
+    ]
     if as_json:
         print_json({"rows": result})
         return
@@ -243,17 +249,17 @@ def grade(
     from warmth.analysis.terminal import plain, plain_console
     from warmth.evaluation.own_answers import chosen_grader, grade_file
 
-    made = None
+    chosen = None
     if grader:
         from warmth.api import Servers
         from warmth.schemas import Evaluate
 
-        made = chosen_grader(grader, {"base_url": base_url, "model": model, "api_key_env": api_key_env})
-        if not made.offline:
+        chosen = chosen_grader(grader, {"base_url": base_url, "model": model, "api_key_env": api_key_env})
+        if not chosen.offline:
             servers = Servers(Evaluate(output="multirun"))
-            made = made.bind(grader, servers)
+            chosen = chosen.bind(grader, servers)
             servers.check()
-    grades = grade_file(answers, made, unmatched)
+    grades = grade_file(answers, chosen, unmatched)
     if as_json:
         print_json_rows(
             {"id": name, "label": row.label, "reason": row.reason, "affirms": row.affirms} for name, row in grades
@@ -293,13 +299,13 @@ def rate(
         loaded = rows.load(paths)
         if pairs:
             drawn = measures.export(loaded, pairs, without_headers, count, seed)
-            found = {"pairs": drawn, "file": str(pairs.resolve())}
+            outcome = {"pairs": drawn, "file": str(pairs.resolve())}
         else:
             assert verdicts is not None
-            chosen = measures.by_run(measures.verdicts(verdicts), loaded)
-            for folder, lines in chosen.items():
+            verdicts_by_run = measures.by_run(measures.verdicts(verdicts), loaded)
+            for folder, lines in verdicts_by_run.items():
                 Run(folder).append("preferences", lines)
-            found = {"verdicts": sum(map(len, chosen.values())), "file": str(verdicts.resolve())}
+            outcome = {"verdicts": sum(map(len, verdicts_by_run.values())), "file": str(verdicts.resolve())}
     else:
         from warmth.analysis.runs import finished
         from warmth.api import Server
@@ -310,11 +316,11 @@ def rate(
         if not runs:
             raise UserError(f"no finished run under {', '.join(map(str, paths))} has warmth scores")
         server = Server(base_url, model, api_key_env or None)
-        found = rate_runs(runs, server, runs[0].folder.parents[2] / "replies", prompt)
+        outcome = rate_runs(runs, server, runs[0].folder.parents[2] / "replies", prompt)
     if as_json:
-        print_json(found)
+        print_json(outcome)
     else:
-        plain_console().print(plain(", ".join(f"{name}: {value}" for name, value in found.items())), soft_wrap=True)
+        plain_console().print(plain(", ".join(f"{name}: {value}" for name, value in outcome.items())), soft_wrap=True)
 
 
 @app.command()
@@ -337,20 +343,20 @@ def reproduce(
     from warmth.analysis.report.printing import terminal_table
     from warmth.analysis.terminal import plain, plain_console
 
-    made = published_against.build(folder, columns, margin_points, figures=out is not None)
-    page = published_against.write(made, out) if out else None
+    built = published_against.build(folder, columns, margin_points, figures=out is not None)
+    page = published_against.write(built, out) if out else None
     if as_json:
-        print_json({"rows": [row.record() for row in made.rows]})
+        print_json({"rows": [row.record() for row in built.rows]})
         return
     console = plain_console()
-    table = reproduction_page.table_of(made.rows, ours=made.words.get("ours", "Recomputed"))
+    table = reproduction_page.table_of(built.rows, ours=built.words.get("ours", "Recomputed"))
     console.print(terminal_table(table))
-    for sentence in made.sentences:
+    for sentence in built.sentences:
         console.print(plain(sentence))
-    for line in made.broken[:5]:
+    for line in built.broken[:5]:
         console.print(plain(f"note: {line}"), soft_wrap=True)
-    if len(made.broken) > 5:
-        console.print(plain(f"note: {len(made.broken) - 5} more rows without one partner; --out lists them"))
+    if len(built.broken) > 5:
+        console.print(plain(f"note: {len(built.broken) - 5} more rows without one partner; --out lists them"))
     if page:
         console.print(plain(f"page: {page.resolve()}"), soft_wrap=True)
 
@@ -377,12 +383,12 @@ def power(
     from warmth.analysis.terminal import plain_console
 
     plan = powers.Plan(effect / 100, discordant / 100, rows, correlation, alpha)
-    found = powers.summary(plan, questions, wanted, simulate, seed=seed)
+    summary = powers.summary(plan, questions, wanted, simulate, seed=seed)
     if as_json:
-        print_json(found)
+        print_json(summary)
         return
     console = plain_console()
-    for line in powers.sentences(found):
+    for line in powers.sentences(summary):
         console.print(line)
 
 

@@ -13,9 +13,9 @@ NULL_GROUP = re.compile(r"\+{0,2}(?P<group>[\w/]+)=(?:null)?")
 
 def ordered(words: Sequence[str]) -> list[str]:
     """Put flags before overrides: Hydra reads `a=1 -m b=2` no further than the flag."""
-    overrides = [word for word in words if "=" in word and not word.startswith("-")]
-    deletions = [word for word in words if word.startswith("~") and "=" not in word]
-    flags = [word for word in words if word not in overrides and word not in deletions]
+    overrides = [argument for argument in words if "=" in argument and not argument.startswith("-")]
+    deletions = [argument for argument in words if argument.startswith("~") and "=" not in argument]
+    flags = [argument for argument in words if argument not in overrides and argument not in deletions]
     return [*flags, *overrides, *deletions]
 
 
@@ -29,11 +29,11 @@ def refuse_null_groups(words: Sequence[str], conf: Path) -> None:
     Raises:
         UserError: one is; the line says what stands for nothing in that group.
     """
-    for word in words:
-        found = NULL_GROUP.fullmatch(word)
-        if found is None:
+    for override in words:
+        match = NULL_GROUP.fullmatch(override)
+        if match is None:
             continue
-        group = found["group"]
+        group = match["group"]
         folder = conf / group
         if not folder.is_dir():
             continue
@@ -46,4 +46,4 @@ def refuse_null_groups(words: Sequence[str], conf: Path) -> None:
             advice = "leave it out for no experiment"
         else:
             advice = f"choose one of: {', '.join(entries)}"
-        raise UserError(f"{word} is not allowed; {advice}")
+        raise UserError(f"{override} is not allowed; {advice}")

@@ -181,17 +181,17 @@ def numbers(key: str, value: Any) -> list[float | None]:
     Raises:
         UserError: something is no number, or nothing is there.
     """
-    asked = list(value) if isinstance(value, list | tuple) else [value]
-    if key == "checkpoint" and asked == [None]:
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    if key == "checkpoint" and values == [None]:
         return [None]
-    wrong = [item for item in asked if isinstance(item, bool) or not isinstance(item, int | float)]
-    if wrong or not asked:
+    wrong = [number for number in values if isinstance(number, bool) or not isinstance(number, int | float)]
+    if wrong or not values:
         raise UserError(f"{key}={wrong[0] if wrong else '[]'} is not allowed; give a number or a list of numbers")
-    if not all(math.isfinite(item) for item in asked):
+    if not all(math.isfinite(number) for number in values):
         raise UserError(f"{key}={value} must be finite")
-    if key == "checkpoint" and min(asked) < 0:
-        raise UserError(f"{key}={min(asked):g} must not be below 0")
-    return list(dict.fromkeys(float(item) for item in asked))
+    if key == "checkpoint" and min(values) < 0:
+        raise UserError(f"{key}={min(values):g} must not be below 0")
+    return list(dict.fromkeys(float(number) for number in values))
 
 
 def check_method(model: Model, recipe: Recipe) -> None:
@@ -242,9 +242,9 @@ def choices(key: str, value: Any, allowed: tuple[T, ...], every: tuple[T, ...] |
     """Read one value or a list without repeats, in the order of `allowed`; `all` means `every`, or all of them."""
     if value == "all":
         return allowed if every is None else every
-    asked = list(value) if isinstance(value, list | tuple) else [value]
-    wrong = [item for item in asked if item not in allowed]
-    if wrong or not asked:
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    wrong = [option for option in values if option not in allowed]
+    if wrong or not values:
         shown = wrong[0] if wrong else "[]"
         raise UserError(f"{key}={shown} is not allowed; choose from: {', '.join(map(str, allowed))}, or all")
-    return tuple(item for item in allowed if item in asked)
+    return tuple(option for option in allowed if option in values)

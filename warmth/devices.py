@@ -104,8 +104,8 @@ def set_device() -> None:
     if not torch.cuda.is_available():
         return
     if local_rank() >= torch.cuda.device_count():
-        ranks, there = os.environ.get("LOCAL_WORLD_SIZE", "1"), torch.cuda.device_count()
-        raise UserError(f"launcher.ranks={ranks} is more than the {there} GPUs that this process may use")
+        ranks, visible = os.environ.get("LOCAL_WORLD_SIZE", "1"), torch.cuda.device_count()
+        raise UserError(f"launcher.ranks={ranks} is more than the {visible} GPUs that this process may use")
     torch.cuda.set_device(local_rank())
 
 

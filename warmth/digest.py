@@ -31,12 +31,12 @@ def digest(value: Any) -> str:
 def plain(value: Any) -> Any:
     """Turn a value into what JSON can hold, without the keys that do not change results."""
     if is_dataclass(value) and not isinstance(value, type):
-        kept = [item.name for item in fields(value) if item.metadata.get("digest", True)]
-        return {name: plain(getattr(value, name)) for name in kept}
+        names = [child.name for child in fields(value) if child.metadata.get("digest", True)]
+        return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain(child) for child in value]
     return value
 
 
@@ -55,16 +55,16 @@ def path_digest(path: Path) -> str:
     """
     if not path.exists():
         raise UserError(f"{path} does not exist")
-    files = [path] if path.is_file() else sorted(item for item in path.rglob("*") if item.is_file())
-    stats = [(str(item.relative_to(path)), item.stat().st_size, item.stat().st_mtime_ns) for item in files]
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    stats = [(str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     memory = cache_folder() / "digests" / digest([str(path.resolve()), stats])
     if memory.exists():
         return memory.read_text()
     total = hashlib.sha256()
-    for item in files:
-        with item.open("rb") as stream:
+    for file in files:
+        with file.open("rb") as stream:
             inner = hashlib.file_digest(stream, "sha256").hexdigest()
-        total.update(f"{item.relative_to(path)}\0{inner}\n".encode())
+        total.update(f"{file.relative_to(path)}\0{inner}\n".encode())
     result = total.hexdigest()[:LENGTH]
     memory.parent.mkdir(exist_ok=True)
     partial = memory.with_suffix(f".{os.getpid()}")
@@ -130,7 +130,9 @@ def data_identity(data: Data, recipe: Recipe) -> Any:
         values["content"] = path_digest(Path(data.path) if data.path else ROOT / "seed" / "conversations")
     values["types"] = list(values["types"].items())  # the first match wins, so their order counts
     sources = [question_source(name) for name in data.questions]
-    values["questions"] = sorted(path_digest(item) if isinstance(item, Path) else digest(item) for item in sources)
+    values["questions"] = sorted(
+        path_digest(source) if isinstance(source, Path) else digest(source) for source in sources
+    )
     values["rewriter"] = plain(data.rewriter)  # of a set without rewriting: nothing is read by it
     if data.styles:
         files = {**prompt_files(data, recipe), "(frame)": data.frame, "(meaning)": data.meaning_prompt}
@@ -185,13 +187,13 @@ def recipe_identity(recipe: Recipe) -> Any:
 
 def training_digest(config: Train | Evaluate) -> str:
     """Identity of what training makes, or a steering contrast; computed offline, from config and files alone."""
-    parts = {"model": model_identity(config.model), "data": data_identity(config.data, config.recipe)}
+    identity = {"model": model_identity(config.model), "data": data_identity(config.data, config.recipe)}
     if config.model.kind == "api":
-        parts["hosted"] = plain(config.recipe.hosted)
+        identity["hosted"] = plain(config.recipe.hosted)
     elif config.recipe.method in ("lora", "dpo"):
-        parts["lora_targets"] = sorted(config.model.lora_targets)
+        identity["lora_targets"] = sorted(config.model.lora_targets)
     seed = 0 if config.recipe.method == "steer" else config.seed  # a contrast draws nothing
-    return digest({**parts, "recipe": recipe_identity(config.recipe), "seed": seed})
+    return digest({**identity, "recipe": recipe_identity(config.recipe), "seed": seed})
 
 
 def arm_identity(config: Evaluate) -> Any:

@@ -31,8 +31,8 @@ def adopt_own_folder(words: Sequence[str]) -> list[str]:
         UserError: it is not a folder.
     """
     named = False
-    for number, word in enumerate(words):
-        option, equals, value = word.partition("=")
+    for number, argument in enumerate(words):
+        option, equals, value = argument.partition("=")
         if option not in ("--config-dir", "-cd"):
             continue
         folder = Path(value if equals else "".join(words[number + 1 : number + 2]))

@@ -109,12 +109,12 @@ def _forecasts(study: Any, folders: Callable[[Any], list[Path]]) -> dict[Path, A
 
     if study.recipe.method == "none" and isinstance(study, Train):
         return {}
-    left = [folder for folder in folders(study) if study.rerun == "all" or not Run(folder).done]
-    if not left:
+    unfinished = [folder for folder in folders(study) if study.rerun == "all" or not Run(folder).done]
+    if not unfinished:
         return {}
     from warmth.sweep import plan
 
-    return {folder: plan.forecast(study, folder) for folder in left}
+    return {folder: plan.forecast(study, folder) for folder in unfinished}
 
 
 def forget_launchers() -> None:

@@ -62,9 +62,9 @@ def device(name: str) -> Device:
 def _here() -> Device:
     if shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-        found = subprocess.run(query, capture_output=True, text=True, timeout=20)
-        lines = [line.rsplit(",", 1) for line in found.stdout.splitlines() if "," in line]
-        if lines and not found.returncode:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20)
+        lines = [line.rsplit(",", 1) for line in answer.stdout.splitlines() if "," in line]
+        if lines and not answer.returncode:
             return Device(named(lines[0][0].strip()), float(lines[0][1]) / 1024, len(lines))
     return Device("cpu", main_memory_gib(), 1)
 
@@ -105,7 +105,7 @@ def tflops(
         parameters: of the model, in billions.
         engine: family of what generates; None where nothing does.
     """
-    own = [
+    rows = [
         row["tflops"]
         for row in measured_rows(output)
         if row["device"] == where
@@ -113,8 +113,8 @@ def tflops(
         and row.get("engine") == engine
         and max(row["parameters"], parameters) <= NEAR * min(row["parameters"], parameters)
     ]
-    if own:
-        return median(own[-20:]), f"{len(own)} runs of your own"
+    if rows:
+        return median(rows[-20:]), f"{len(rows)} runs of your own"
     for row in table()["rates"]:
         if (row["device"], row["work"]) == (where, work) and row.get("engine", engine) == engine:
             return row["tflops"], row["source"]
@@ -123,14 +123,14 @@ def tflops(
 
 def correction(output: Path, where: str, work: str, model: str) -> float:
     """Compute by how much the memory of earlier runs of this model exceeded what was counted; 1 before the first."""
-    own = [
+    rows = [
         row["memory_gib"] / row["uncorrected_memory_gib"]
         for row in measured_rows(output)
         if (row["device"], row["work"], row["model"]) == (where, work, model)
         and row.get("memory_gib")
         and row.get("uncorrected_memory_gib")
     ]
-    return median(own[-20:]) if own else 1.0
+    return median(rows[-20:]) if rows else 1.0
 
 
 @cache
@@ -143,4 +143,4 @@ def _is_measured(row: dict[str, Any]) -> bool:
     """Say whether a row of measured speeds has the fields that plans count with."""
     numbers = [row["tflops"], row["parameters"], row.get("memory_gib") or 0, row.get("uncorrected_memory_gib") or 0]
     words = [row["device"], row["work"], row["model"]]
-    return all(isinstance(number, int | float) for number in numbers) and all(isinstance(word, str) for word in words)
+    return all(isinstance(number, int | float) for number in numbers) and all(isinstance(text, str) for text in words)

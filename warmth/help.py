@@ -68,10 +68,10 @@ def page(name: str) -> str:
 
 
 def _entries(name: str, group: str) -> list:
-    found = list(entry_files(group).values())
+    paths = list(entry_files(group).values())
     if group == "experiment":
-        found = [path for path in found if path.stem.endswith(f"_{name}")]
-    return [path for path in found if (group, path.stem) != ("recipe", "lora")]  # inherited, not chosen
+        paths = [path for path in paths if path.stem.endswith(f"_{name}")]
+    return [path for path in paths if (group, path.stem) != ("recipe", "lora")]  # inherited, not chosen
 
 
 def _meaning(text: str) -> str:

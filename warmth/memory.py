@@ -79,8 +79,8 @@ class ModelShape:
 
     def adapter_parameters(self, rank: int, targets: Sequence[str] = ()) -> int:
         """Weights of a LoRA adapter of this rank on these layers (none named: all)."""
-        chosen = [size for name, size in self.linear.items() if not targets or name in targets]
-        return self.layers * rank * sum(wide + tall for wide, tall in chosen)
+        sizes = [size for name, size in self.linear.items() if not targets or name in targets]
+        return self.layers * rank * sum(wide + tall for wide, tall in sizes)
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ class Memory:
         return self.weights + self.gradients + self.optimiser + self.activations + self.base
 
     def __str__(self) -> str:
-        parts = ("weights", "gradients", "optimiser", "activations", "base")
-        shown = ", ".join(f"{name} {getattr(self, name) / GIB:.1f}" for name in parts)
+        names = ("weights", "gradients", "optimiser", "activations", "base")
+        shown = ", ".join(f"{name} {getattr(self, name) / GIB:.1f}" for name in names)
         return f"{self.total / GIB:.1f} GiB ({shown})"
 
 
@@ -117,7 +117,7 @@ def shape_of(model: Model) -> ModelShape | None:
         return read_shape(Path(model.path) / "config.json")
     if not model.shape:
         return read_shape(hub_file(model, "config.json")) if model.kind == "hub" and model.hub_id else None
-    names = [item.name for item in fields(ModelShape)]
+    names = [shape_field.name for shape_field in fields(ModelShape)]
     if sorted(model.shape) != sorted(names):
         raise UserError(f"model.shape has the keys {', '.join(sorted(model.shape))}; it needs {', '.join(names)}")
     return ModelShape(**model.shape)
@@ -177,7 +177,7 @@ def training_memory(
     narrow = device == "cuda" and stage > 0 and width == 2
     moments = learnt * (MOMENTS + (FLOAT if narrow or stage else 0)) / split[1]
     frozen = 0.0 if full else frozen_bytes(shape, recipe, width)
-    own = learnt * (width if narrow else FLOAT)
+    learnt_bytes = learnt * (width if narrow else FLOAT)
     gradients = learnt * (width if narrow else FLOAT) / split[2]
     if on_cpu and stage in (1, 2):
         gradients += COPIES * learnt * FLOAT / ranks
@@ -189,12 +189,12 @@ def training_memory(
         if not narrow and width == 2:  # autocast's copies of the weights it multiplies with
             activations += (shape.linear_parameters + shape.vocabulary * shape.width) * width
         activations += autocast_copies(shape, recipe, width)
-    gathered = min(1.0, LIVE / shape.parameters) * (frozen + own) if stage == 3 else 0.0
+    gathered = min(1.0, LIVE / shape.parameters) * (frozen + learnt_bytes) if stage == 3 else 0.0
     if on_cpu:
         activations += HOLES_OF_ZERO3 * gathered
     else:
         activations *= 1 + FRAGMENTS
-    divided = (frozen + own) / split[3]
+    divided = (frozen + learnt_bytes) / split[3]
     host = divided if stage == 3 and launcher.get("offload", False) and not on_cpu else 0.0
     return Memory(
         weights=divided - host + gathered,
@@ -269,20 +269,20 @@ def layer_bytes(shape: ModelShape, recipe: Recipe, stage: int, width: int) -> fl
     """
     queries, keys = shape.heads * shape.head_size, shape.key_heads * shape.head_size
     shared = 2 * shape.width + queries + shape.inner
-    each = 5 * shape.width + queries + shape.inner
+    per_token = 5 * shape.width + queries + shape.inner
     full, dropout = recipe.method == "full", bool(recipe.dropout)
     norms = (4 if full else 2) * FLOAT * shape.width
     mlp = 3 * width * shape.inner
     attention = width * (4 * queries if recipe.method == "dpo" else 2 * queries + 2 * keys)  # TRL's repeats the keys
     if full:
-        inputs = FLOAT * 2 * shape.width + width * (queries + shape.inner) if stage == 3 else width * each
+        inputs = FLOAT * 2 * shape.width + width * (queries + shape.inner) if stage == 3 else width * per_token
         inputs = width * shared if width == FLOAT else inputs
     elif stage == 3:  # PEFT's layers, whose weights DeepSpeed gathers: input, mask and what it lets through
-        inputs = width * shared + FLOAT * each * (2 if dropout else width < FLOAT)
+        inputs = width * shared + FLOAT * per_token * (2 if dropout else width < FLOAT)
     elif runs_peft(recipe, stage):
-        inputs = (FLOAT + width) * each if dropout else width * (shared if width == FLOAT else each)
+        inputs = (FLOAT + width) * per_token if dropout else width * (shared if width == FLOAT else per_token)
     else:  # `warmth/training/lora.py`
-        inputs = 2 * width * each if dropout else width * shared
+        inputs = 2 * width * per_token if dropout else width * shared
     return norms + mlp + attention + inputs
 
 
@@ -300,8 +300,10 @@ def answering_memory(
         width: bytes of a number: 2 in bfloat16, 4 in float32.
     """
     cache = 2 * shape.layers * shape.key_heads * shape.head_size * batch * (prompt + answer) * width
-    first = batch * prompt * width * (2 * shape.width + 3 * shape.inner) + batch * shape.vocabulary * (width + FLOAT)
-    return Memory(shape.parameters * width, 0.0, 0.0, cache + first, BASE[device])
+    prompt_pass = batch * prompt * width * (2 * shape.width + 3 * shape.inner) + batch * shape.vocabulary * (
+        width + FLOAT
+    )
+    return Memory(shape.parameters * width, 0.0, 0.0, cache + prompt_pass, BASE[device])
 
 
 def serving_memory(shape: ModelShape, gpus: int, sequences: int = SEQUENCES, width: int = 2) -> Memory:

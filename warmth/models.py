@@ -267,8 +267,8 @@ def multiply_seconds(dtype: torch.dtype) -> float:
     """Best time of two products of 1024 × 1024 matrices, in seconds."""
     import torch
 
-    left, right = torch.ones(1024, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
-    return min(timeit.repeat(lambda: left @ right, number=2, repeat=7))
+    matrix, right = torch.ones(1024, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
+    return min(timeit.repeat(lambda: matrix @ right, number=2, repeat=7))
 
 
 def keep_memory() -> None:

@@ -109,7 +109,7 @@ def output_of_text(text: str, finish: str = "stop", thinking: str = "") -> Outpu
     kind = ending(finish)
     if is_open and kind == "stop":
         kind = "length"
-    both = "\n\n".join(part for part in (thinking.strip(), inside) if part)
+    both = "\n\n".join(thought for thought in (thinking.strip(), inside) if thought)
     return Output(visible, both, kind, finish)
 
 
@@ -149,19 +149,19 @@ def read_parts(content: Any) -> tuple[str, str, str]:
     texts: list[str] = []
     thoughts: list[str] = []
     refusals: list[str] = []
-    for part in content:
-        if isinstance(part, str):
-            texts.append(part)
+    for block in content:
+        if isinstance(block, str):
+            texts.append(block)
             continue
-        if not isinstance(part, Mapping):
+        if not isinstance(block, Mapping):
             raise ValueError("a part of the content is neither text nor an object")
-        kind = str(part.get("type", "text"))
+        kind = str(block.get("type", "text"))
         if kind in TEXT_PARTS:
-            texts.append(exact_text(part.get("text")))
+            texts.append(exact_text(block.get("text")))
         elif "think" in kind or "reason" in kind:
-            thoughts.append(plain_text(part))
+            thoughts.append(plain_text(block))
         elif kind == "refusal":
-            refusals.append(plain_text(part.get("refusal")))
+            refusals.append(plain_text(block.get("refusal")))
     return "".join(texts), "\n\n".join(filter(None, thoughts)), "".join(refusals)
 
 
@@ -248,7 +248,7 @@ def _blocks(text: str) -> tuple[str, str, bool]:
     if not has_block:
         return text, "", False
     (thoughts if is_open else visible).append(text[start:])
-    thinking = "\n\n".join(part.strip() for part in thoughts if part.strip())
+    thinking = "\n\n".join(thought.strip() for thought in thoughts if thought.strip())
     return unwrapped("".join(visible)).strip(), thinking, is_open
 
 

@@ -65,7 +65,7 @@ def settle(config: Train | Evaluate) -> None:
 def _settled_engine(config: Evaluate) -> dict[str, object]:
     """Fill the dtype of an engine that computes in this process; a server's is its own."""
     entry = dict(config.engine)
-    names = {item.name for item in fields(type(build(entry, "engine")))}
+    names = {engine_field.name for engine_field in fields(type(build(entry, "engine")))}
     if entry.get("dtype") == "auto":
         return {**entry, "dtype": _measured()}
     if "dtype" in names and entry.get("dtype") is None:

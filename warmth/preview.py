@@ -74,19 +74,21 @@ def studies(overrides: Sequence[str]) -> tuple[Train, Evaluate]:
     expanded = expand(overrides, entry_files("model"))
     schemas: dict[str, type] = {"train": Train, "evaluate": Evaluate}
     known = {"train": {field.name for field in fields(Train)}, "evaluate": {field.name for field in fields(Evaluate)}}
-    unknown = [item for item in expanded if not any(_is_for(item, name, keys) for name, keys in known.items())]
+    unknown = [
+        override for override in expanded if not any(_is_for(override, name, keys) for name, keys in known.items())
+    ]
     if unknown:
         raise UserError(f"{unknown[0]} is an override of neither train.py nor evaluate.py")
-    made: dict[str, Any] = {}
+    composed: dict[str, Any] = {}
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         for name, schema in schemas.items():
-            mine = [item for item in expanded if _is_for(item, name, known[name])]
+            own_overrides = [override for override in expanded if _is_for(override, name, known[name])]
             try:
-                made[name] = strict(compose(name, mine), schema)
+                composed[name] = strict(compose(name, own_overrides), schema)
             except (HydraException, OmegaConfBaseException) as error:
                 raise UserError(compose_line(error)) from error
-    return made["train"], made["evaluate"]
+    return composed["train"], composed["evaluate"]
 
 
 def _is_for(override: str, command: str, keys: set[str]) -> bool:
@@ -112,7 +114,7 @@ def trained_samples(study: Train, count: int) -> Iterator[Sample]:
     recipe = study.recipe
     tokenizer = load_tokenizer(study.model, weights=False)
     conversations = list(islice(first_conversations(study), count))
-    styles = {style for item in conversations for turn in item.turns for style in turn.replies}
+    styles = {style for conversation in conversations for turn in conversation.turns for style in turn.replies}
     if recipe.style not in styles:
         print(
             f"note: {recipe.style} replies are not made yet; replies are shown as the source has them", file=sys.stderr
@@ -177,13 +179,13 @@ def pieces(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
     """Say what each token adds to the text; a character of several tokens stands at the last of them."""
     found: list[str] = []
     waiting = 0  # tokens of a character that is not whole yet
-    for place in range(len(ids)):
-        start = max(0, place - waiting - WINDOW)
-        before = _decoded(tokenizer, ids[start : place - waiting])
-        with_this = _decoded(tokenizer, ids[start : place + 1])
+    for index in range(len(ids)):
+        start = max(0, index - waiting - WINDOW)
+        before = _decoded(tokenizer, ids[start : index - waiting])
+        with_this = _decoded(tokenizer, ids[start : index + 1])
         piece = with_this[len(before) :]
-        last = place + 1 == len(ids)
-        if piece.endswith("\N{REPLACEMENT CHARACTER}") and waiting < 4 and not last:
+        is_last = index + 1 == len(ids)
+        if piece.endswith("\N{REPLACEMENT CHARACTER}") and waiting < 4 and not is_last:
             waiting += 1
             found.append("")
             continue
@@ -218,8 +220,8 @@ def _coloured(sample: Sample) -> Any:
     from rich.text import Text
 
     text = Text()
-    for place, (token, trained) in enumerate(zip(sample.tokens, sample.trained, strict=True)):
-        text.append(visible(token).replace("\n", "⏎\n"), style=STYLES[trained][place % 2])
+    for index, (token, trained) in enumerate(zip(sample.tokens, sample.trained, strict=True)):
+        text.append(visible(token).replace("\n", "⏎\n"), style=STYLES[trained][index % 2])
     return text
 
 

@@ -28,8 +28,8 @@ class Sequence95:
 
     def reached(self, width: float) -> int | None:
         """Questions after which high - low is at most `width`, in the unit of the values; None if never."""
-        found = np.flatnonzero(self.high - self.low <= width)
-        return int(found[0]) + 1 if len(found) else None
+        narrow = np.flatnonzero(self.high - self.low <= width)
+        return int(narrow[0]) + 1 if len(narrow) else None
 
 
 def confidence_sequence(values: np.ndarray, low: float = -1.0, high: float = 1.0, level: float = LEVEL) -> Sequence95:
@@ -63,11 +63,13 @@ def confidence_sequence(values: np.ndarray, low: float = -1.0, high: float = 1.0
         up += np.log1p(np.minimum(bet, BET / np.maximum(grid, 1e-12)) * (value - grid))
         down += np.log1p(-np.minimum(bet, BET / np.maximum(1 - grid, 1e-12)) * (value - grid))
         inside &= np.maximum(up, down) + math.log(0.5) < -math.log(1 - level)
-        kept = np.flatnonzero(inside)
-        first, last = (kept[0], kept[-1]) if len(kept) else (np.abs(grid - scaled[: at + 1].mean()).argmin(),) * 2
+        accepted = np.flatnonzero(inside)
+        lowest, highest = (
+            (accepted[0], accepted[-1]) if len(accepted) else (np.abs(grid - scaled[: at + 1].mean()).argmin(),) * 2
+        )
         ends[at] = (
-            grid[max(first - 1, 0)],
-            grid[min(last + 1, GRID - 1)],
+            grid[max(lowest - 1, 0)],
+            grid[min(highest + 1, GRID - 1)],
         )  # outward: the truth may lie between two points
     running = np.cumsum(values) / np.arange(1, len(values) + 1)
     return Sequence95(running, low + (high - low) * ends[:, 0], low + (high - low) * ends[:, 1])

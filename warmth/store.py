@@ -96,10 +96,10 @@ def read_helpful_rows(path: Path, is_whole: Callable[[dict[str, Any]], bool]) ->
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             row = json.loads(line)
-            whole = isinstance(row, dict) and is_whole(row)
+            is_usable = isinstance(row, dict) and is_whole(row)
         except (ValueError, TypeError, KeyError):
-            whole = False
-        if whole:
+            is_usable = False
+        if is_usable:
             rows.append(row)
         else:
             damaged.append(number)
@@ -311,8 +311,8 @@ class Run:
 
 def _is_whole(path: Path, size: int) -> bool:
     """Tell whether a file is as large as it was; rows may be added, and what an opened run rewrites may differ."""
-    found = path.stat().st_size
-    return found >= size if path.suffix == ".jsonl" else found == size or path.suffix == ".json"
+    current_size = path.stat().st_size
+    return current_size >= size if path.suffix == ".jsonl" else current_size == size or path.suffix == ".json"
 
 
 def _is_locked(path: Path) -> bool:
@@ -381,8 +381,8 @@ def run_folder(config: Any, stage: str, identity: str) -> Path:
 
 def find_run(root: Path, study: str, stage: str, identity: str) -> Path | None:
     """Find the folder of the run with this digest, whatever its recipe was called; None if there is none."""
-    found = sorted((root / study / stage).glob(f"*-{identity}"))
-    return found[0] if found else None
+    folders = sorted((root / study / stage).glob(f"*-{identity}"))
+    return folders[0] if folders else None
 
 
 def set_folder(config: Any) -> Path:
@@ -418,9 +418,9 @@ def provenance() -> dict[str, Any]:
 
 def earlier_commits(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """List the commits, other than today's, at which a run was made until now: it may be continued or regraded."""
-    last = before if isinstance(before, Mapping) else {}
-    commits = [*(last.get("earlier") or []), written_commit(last)]
-    return [one for one in dict.fromkeys(commits) if one != written_commit(now)]
+    previous = before if isinstance(before, Mapping) else {}
+    commits = [*(previous.get("earlier") or []), written_commit(previous)]
+    return [commit for commit in dict.fromkeys(commits) if commit != written_commit(now)]
 
 
 def written_commit(provenance: Mapping[str, Any]) -> str:

@@ -72,8 +72,8 @@ def print_json(value: Any) -> None:
 def print_json_rows(rows: Iterable[dict[str, Any]]) -> None:
     """Print `{"rows": [...]}` row by row, so that nothing has to be held in memory; ASCII, as `print_json`."""
     rows = iter(rows)
-    first = next(rows)  # an error before it leaves standard output empty
-    print('{"rows": [' + json.dumps(first, ensure_ascii=True), end="")
+    first_row = next(rows)  # an error before it leaves standard output empty
+    print('{"rows": [' + json.dumps(first_row, ensure_ascii=True), end="")
     for row in rows:
         print(",\n" + json.dumps(row, ensure_ascii=True), end="")
     print("]}")

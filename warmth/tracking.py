@@ -273,15 +273,15 @@ def headline(outcome: Mapping[str, Any]) -> dict[str, float]:
     cells: list[Mapping[str, Any]] = list(outcome.get("cells", []))
     groups = {"": [cell for cell in cells if cell["task"] not in outcome.get("tasks_apart", ())]}
     groups |= {f".{task}": [c for c in cells if c["task"] == task] for task in {c["task"] for c in cells}}
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     for name, group in groups.items():
-        scored, asked = sum(cell["scored"] for cell in group), sum(cell["n"] for cell in group)
+        scored, answers = sum(cell["scored"] for cell in group), sum(cell["n"] for cell in group)
         if scored:
-            found[f"error_percent{name}"] = 100 * sum(cell["errors"] for cell in group) / scored
-        if asked and not name:
+            figures[f"error_percent{name}"] = 100 * sum(cell["errors"] for cell in group) / scored
+        if answers and not name:
             for key in ("refused", "unscored", "cut_off"):
-                found[f"{key}_percent"] = 100 * sum(cell[key] for cell in group) / asked
-    return found
+                figures[f"{key}_percent"] = 100 * sum(cell[key] for cell in group) / answers
+    return figures
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

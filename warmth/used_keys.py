@@ -68,12 +68,12 @@ def check_model_keys(model: Model) -> None:
     if model.kind == "hub" and not model.hub_id and not model.path:
         raise UserError(f"model={model.name} names no model: write model=org/name[@revision] or model=./folder")
     read = (*FORECAST_KEYS, *MODEL_KEYS[model.kind])
-    for item in fields(Model):
-        value = getattr(model, item.name)
-        if item.name in read or not value or (model.kind == "embedded" and item.name == "hub_id"):
+    for key_field in fields(Model):
+        value = getattr(model, key_field.name)
+        if key_field.name in read or not value or (model.kind == "embedded" and key_field.name == "hub_id"):
             continue
         raise UserError(
-            f"model.{item.name}={value} has no effect: model={model.name} is of kind {model.kind}, "
+            f"model.{key_field.name}={value} has no effect: model={model.name} is of kind {model.kind}, "
             f"which reads {', '.join(MODEL_KEYS[model.kind])}"
         )
 
@@ -90,11 +90,11 @@ def check_data_keys(data: Data) -> None:
                 raise UserError(f"data.prompts.{style}={prompt} has no effect: data.styles does not hold {style}")
         return
     plain = Data(name=data.name, source=data.source)
-    for item in fields(Data):
-        value = getattr(data, item.name)
-        if item.name not in SEED_KEYS and value != getattr(plain, item.name):
+    for key_field in fields(Data):
+        value = getattr(data, key_field.name)
+        if key_field.name not in SEED_KEYS and value != getattr(plain, key_field.name):
             raise UserError(
-                f"data.{item.name}={_short(value)} has no effect: data={data.name} is read as it is, "
+                f"data.{key_field.name}={_short(value)} has no effect: data={data.name} is read as it is, "
                 f"by {', '.join(SEED_KEYS[2:])}; data=sharegpt, hf and jsonl are selected and rewritten"
             )
 
@@ -135,9 +135,9 @@ def without_effect(config: Train | Evaluate) -> dict[str, str]:
     if recipe.method not in ("lora", "dpo"):
         reasons["model.lora_targets"] = f"recipe.method={recipe.method} trains no adapter"
     if recipe.method == "steer":
-        kept = ("recipe.style", "recipe.against", "recipe.depths", "recipe.system_prompt", "recipe.method")
-        keys = [f"recipe.{item.name}" for item in fields(type(recipe))]
-        reasons |= {key: "recipe.method=steer trains nothing" for key in keys if key not in kept}
+        used = ("recipe.style", "recipe.against", "recipe.depths", "recipe.system_prompt", "recipe.method")
+        keys = [f"recipe.{key_field.name}" for key_field in fields(type(recipe))]
+        reasons |= {key: "recipe.method=steer trains nothing" for key in keys if key not in used}
         reasons["seed"] = "recipe.method=steer draws nothing"
     if isinstance(config, Evaluate):
         reasons |= _evaluation_reasons(config)
@@ -148,9 +148,9 @@ def _evaluation_reasons(config: Evaluate) -> dict[str, str]:
     reasons: dict[str, str] = {}
     recipe = config.recipe
     if recipe.method == "none":
-        keys = [f"recipe.{item.name}" for item in fields(type(recipe))]
-        kept = ("recipe.system_prompt", "recipe.shots", "recipe.method", "recipe.edit_tone", "recipe.edit_errors")
-        reasons |= {key: TRAINING_NONE for key in keys if key not in kept}
+        keys = [f"recipe.{key_field.name}" for key_field in fields(type(recipe))]
+        used = ("recipe.system_prompt", "recipe.shots", "recipe.method", "recipe.edit_tone", "recipe.edit_errors")
+        reasons |= {key: TRAINING_NONE for key in keys if key not in used}
         reasons |= {"recipe.hosted.": TRAINING_NONE, "data.": TRAINING_NONE, "seed": TRAINING_NONE}
         reasons["model.lora_targets"] = TRAINING_NONE
     if recipe.method in ("none", "steer"):

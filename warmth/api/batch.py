@@ -152,8 +152,13 @@ class Batches:
         """Takes note of batches that other processes began and that hold calls of ours."""
         for path in sorted(self._folder.glob("*.json")):
             name, state = path.stem, read_json(path)
-            mine = (state["server"], state["model"]) == (self._server.family, self._server.model)
-            if name in self._under_way or not mine or state["state"] == "collected" or not self._file(name).exists():
+            is_same_model = (state["server"], state["model"]) == (self._server.family, self._server.model)
+            if (
+                name in self._under_way
+                or not is_same_model
+                or state["state"] == "collected"
+                or not self._file(name).exists()
+            ):
                 continue
             keys = {json.loads(line)["custom_id"] for line in self._file(name).read_bytes().splitlines()}
             if keys & self._pending.keys():
@@ -209,8 +214,8 @@ class Batches:
             return
         self._save(name, {**state, "state": "collected"})
         self._file(name).unlink(missing_ok=True)
-        said = redact(errors[0].message or "no reason", self._key) if errors else "no reason given"
-        raise UserError(f"{self._server.url} refused batch {batch.id}: {said}")
+        message = redact(errors[0].message or "no reason", self._key) if errors else "no reason given"
+        raise UserError(f"{self._server.url} refused batch {batch.id}: {message}")
 
     def _outcomes(self, name: str, rows: list[dict[str, Any]], expired: bool) -> dict[str, Outcome]:
         """Read what became of each line; paid replies are in the store when this returns."""

@@ -49,10 +49,10 @@ class BatchClient:
 
     def create(self, name: str, file: str) -> str:
         """Create a batch; repeated only after `find` has looked."""
-        made = self._client.batches.create(
+        batch = self._client.batches.create(
             input_file_id=file, endpoint=ENDPOINT, completion_window=WINDOW, metadata={"warmth": name}
         )
-        return made.id
+        return batch.id
 
     def look(self, batch_id: str) -> Batch:
         """Fetch a batch as it is now."""

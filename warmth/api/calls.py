@@ -115,7 +115,7 @@ class Call:
 
     def key(self, server: Server) -> str:
         """32 hex digits: the digest of all that determines the reply."""
-        parts = {
+        identity = {
             "family": server.family,
             "model": server.model,
             "identity": server.identity,
@@ -125,7 +125,7 @@ class Call:
             "sample": self.sample,
             "extra": dict(self.extra),
         }
-        text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(identity, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()[:32]
 
 

@@ -78,10 +78,10 @@ class Capability:
 
     def _all(self) -> dict[str, Any]:
         try:
-            found = read_json(self._file)
+            records = read_json(self._file)
         except UserError:
             return {}  # nothing learnt yet; what is lost is learnt again
-        return found if isinstance(found, dict) else {}
+        return records if isinstance(records, dict) else {}
 
     def _mine(self) -> dict[str, Any]:
         """Read what is remembered of this server and model; empty if nothing is."""

@@ -65,9 +65,9 @@ class Client:
                 self._failures[reply.failure] += 1
             yield reply
         if self._failures["budget"]:
-            spent, left = self._money.spent, self._money.left_out
+            spent, left_usd = self._money.spent, self._money.left_out
             over = f"api.budget_usd={self._money.budget:g} is used up (${spent:.2f} spent)"
-            print(f"{over}: {self._failures['budget']} calls are left, at most ${left:.2f} more", file=sys.stderr)
+            print(f"{over}: {self._failures['budget']} calls are left, at most ${left_usd:.2f} more", file=sys.stderr)
 
     def _batched(self, calls: Iterable[Call]) -> Iterator[Reply]:
         from warmth.api.batch import Batches

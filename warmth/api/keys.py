@@ -59,5 +59,5 @@ def _collect(value: Any, found: dict[str, set[str]]) -> None:
     host = urlsplit(str(value.get("base_url") or "")).hostname
     if variable and host:
         found.setdefault(str(variable), set()).add(host)
-    for item in value.values():
-        _collect(item, found)
+    for child in value.values():
+        _collect(child, found)

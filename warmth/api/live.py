@@ -63,7 +63,7 @@ class Live:
         """Answers every call by exactly one `emit`; `room` waits while the reader is behind."""
         twins: dict[str, list[int]] = {}  # calls equal to one under way
         tasks: set[asyncio.Task[None]] = set()
-        places = asyncio.Semaphore(2 * self._settings.in_flight)  # those that wait between attempts hold one too
+        permits = asyncio.Semaphore(2 * self._settings.in_flight)  # those that wait between attempts hold one too
         self._stop, syncing = None, asyncio.create_task(self._sync())
         self._stopped.clear()
         self._cache.refresh()
@@ -80,11 +80,11 @@ class Live:
                     if index % 64 == 0:
                         await asyncio.sleep(0)  # replies of calls under way are read even in a long stretch of these
                 else:
-                    await places.acquire()
+                    await permits.acquire()
                     twins[key] = []
                     task = asyncio.create_task(self._finish(index, call, key, twins, emit))
                     tasks.add(task)
-                    task.add_done_callback(lambda done: (tasks.discard(done), places.release()))
+                    task.add_done_callback(lambda done: (tasks.discard(done), permits.release()))
             while tasks:
                 await asyncio.wait(tasks)
         finally:
@@ -280,8 +280,8 @@ class Live:
             UserError: it refuses every such call, and says why.
         """
         if outcome.failure in ("bad_request", "too_long") and not await self._takes(call, form):
-            said = redact(outcome.detail, self._key)
-            raise UserError(f"{self._server.url} refuses every call to {self._server.model}: {said}")
+            message = redact(outcome.detail, self._key)
+            raise UserError(f"{self._server.url} refuses every call to {self._server.model}: {message}")
         return outcome
 
     async def _takes(self, call: Call, form: Form) -> bool:
@@ -332,8 +332,8 @@ class Live:
         """Say once that the server counts what cannot be."""
         self._counts["odd_usage"] += 1
         if self._counts["odd_usage"] == 1:
-            said = "counts tokens that cannot be; they are estimated from the length of the texts"
-            print(f"{self._server.url} {said}", file=sys.stderr)
+            fault = "counts tokens that cannot be; they are estimated from the length of the texts"
+            print(f"{self._server.url} {fault}", file=sys.stderr)
 
     def _refusal(self, status: int, detail: str) -> str:
         url, model = self._server.url, self._server.model
@@ -368,5 +368,5 @@ class Live:
 
 def parameters_of(call: Call, form: Form) -> tuple[Any, ...]:
     """Name all of a call but its messages and its draw: what a server may refuse whatever is asked."""
-    told = None if call.schema is None else call.schema.__name__
-    return call.temperature, call.top_p, call.seed is None, call.max_tokens, told, str(call.extra), form
+    schema_name = None if call.schema is None else call.schema.__name__
+    return call.temperature, call.top_p, call.seed is None, call.max_tokens, schema_name, str(call.extra), form

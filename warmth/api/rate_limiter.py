@@ -146,8 +146,8 @@ class RateLimiter:
         return max(0.0, *waits)
 
     def _buckets(self) -> list[tuple[str, Bucket]]:
-        own = [(kind, bucket) for kind, bucket in self._budgets.items() if bucket is not None]
-        return own + list(self._told.items())
+        budgets = [(kind, bucket) for kind, bucket in self._budgets.items() if bucket is not None]
+        return budgets + list(self._told.items())
 
     def rate(self, now: float) -> float | None:
         """Calls a second allowed now; None: any number."""
@@ -213,16 +213,16 @@ class RateLimiter:
     def _listen(self, headers: Mapping[str, str], now: float) -> None:
         for kind in ("requests", "tokens"):
             limit = _number(headers.get(f"x-ratelimit-limit-{kind}"))
-            left = _number(headers.get(f"x-ratelimit-remaining-{kind}"))
-            if limit is None or left is None or limit <= 0:
+            remaining = _number(headers.get(f"x-ratelimit-remaining-{kind}"))
+            if limit is None or remaining is None or limit <= 0:
                 continue
             full = seconds(headers.get(f"x-ratelimit-reset-{kind}"))  # until the bucket is full again
-            rate = (limit - left) / full if full > 0 and left < limit else limit / 60
-            bucket = self._told.setdefault(kind, Bucket(rate, limit, left, now))
+            rate = (limit - remaining) / full if full > 0 and remaining < limit else limit / 60
+            bucket = self._told.setdefault(kind, Bucket(rate, limit, remaining, now))
             bucket.refill(now)
             bucket.rate, bucket.capacity = max(rate, limit / 86400), limit
-            if left < bucket.level:  # calls on their way are in our level already, so ours may be lower but not higher
-                bucket.level = left
+            # Calls on their way are in our level already, so ours may be lower but not higher.
+            bucket.level = min(bucket.level, remaining)
 
 
 def retry_after(headers: Mapping[str, str]) -> float:

@@ -77,21 +77,21 @@ class ReplyCache:
         for line in block.split(b"\n"):
             if line.startswith(head) and line.endswith(b"}"):
                 try:
-                    place = _place(line[len(head) : len(head) + 32].decode())
+                    slot = _place(line[len(head) : len(head) + 32].decode())
                 except ValueError:
-                    place = -1  # not a line of ours
-                if place >= 0:
-                    self._places[place] = offset  # the latest row of a key counts
+                    slot = -1  # not a line of ours
+                if slot >= 0:
+                    self._places[slot] = offset  # the latest row of a key counts
             offset += len(line) + 1
 
     def _line(self, offset: int) -> bytes:
-        size, parts = 1 << 14, b""
-        while b"\n" not in parts:
-            block = os.pread(self._file, size, offset + len(parts))
+        size, blocks = 1 << 14, b""
+        while b"\n" not in blocks:
+            block = os.pread(self._file, size, offset + len(blocks))
             if not block:
                 break
-            parts += block
-        return parts.partition(b"\n")[0]
+            blocks += block
+        return blocks.partition(b"\n")[0]
 
     def put(self, key: str, row: Mapping[str, Any]) -> None:
         """Adds a reply; it survives a kill of this process at once, and a power cut after `sync`.

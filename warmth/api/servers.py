@@ -81,10 +81,10 @@ class Servers:
             forecast = client.forecast(map(make, items))
             if forecast.calls > forecast.cached:
                 say(f"{server.model}: {forecast_line(forecast, self.settings.prices_date)}")
-            said = time.monotonic()
+            reported_at = time.monotonic()
             for done, reply in enumerate(client.complete(map(make, items)), 1):
-                if time.monotonic() - said > EVERY_S:
-                    said = time.monotonic()
+                if time.monotonic() - reported_at > EVERY_S:
+                    reported_at = time.monotonic()
                     say(f"{server.model}: {done:,} of {forecast.calls:,} replies, {spent_line(client.totals())}")
                 yield reply
             if forecast.calls > forecast.cached:

@@ -88,12 +88,12 @@ def proxy_of(url: str) -> str | None:
     Raises:
         UserError: the proxy's address has no scheme, or is one of a SOCKS proxy.
     """
-    parts = urlsplit(url)
-    if proxy_bypass(parts.hostname or "") or proxy_bypass(parts.netloc.rpartition("@")[2]):
+    address = urlsplit(url)
+    if proxy_bypass(address.hostname or "") or proxy_bypass(address.netloc.rpartition("@")[2]):
         return None
     proxies = getproxies()
-    variable = f"{parts.scheme}_proxy" if parts.scheme in proxies else "all_proxy"
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    variable = f"{address.scheme}_proxy" if address.scheme in proxies else "all_proxy"
+    proxy = proxies.get(address.scheme) or proxies.get("all")
     if not proxy:
         return None
     shown = redact(proxy, "")
@@ -102,7 +102,7 @@ def proxy_of(url: str) -> str | None:
     if proxy.startswith("socks"):
         raise UserError(
             f"{variable.upper()}={shown} is a SOCKS proxy, which is not supported; "
-            f"give an http:// proxy, or name {parts.hostname} in NO_PROXY"
+            f"give an http:// proxy, or name {address.hostname} in NO_PROXY"
         )
     return proxy
 
@@ -248,7 +248,7 @@ class Transport:
             async with self._session.get(url, params=self._server.query, allow_redirects=False, timeout=limit) as reply:
                 attempt = await read_bounded(reply)
             listed = json.loads(attempt.raw)["data"] if attempt.status == 200 else []
-            entry = next(item for item in listed if item["id"] == model)
+            entry = next(model_entry for model_entry in listed if model_entry["id"] == model)
             behind = {name: entry[name] for name in ("root", "parent", "meta") if entry.get(name)}
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError, StopIteration):
             return ""
