@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_graders import answer
-from tones import CLOSINGS, MARKUPS, OPENINGS, WRITINGS, tones, wrap
+from tones import CLOSINGS, MARKUPS, OPENINGS, RUN_ON_OPENINGS, WRITINGS, tones, wrap
 
 from warmth.evaluation.graders import OFFLINE
 from warmth.evaluation.tasks import read_questions
@@ -98,18 +98,28 @@ def labelled(grader, question, text):
 def test_no_opening_closing_markup_or_writing_changes_a_label(name):
     grader = OFFLINE[name]()
     facts = FACTS_OF[name]
-    right_plain, right_wrapped, changed = 0, 0, []
+    right_plain, right_wrapped, wrapped_rows, changed = 0, 0, 0, []
     for number, (question, fact, label) in enumerate(facts):
         plain = labelled(grader, question, fact)
         right_plain += plain == label
-        # every fact in a quarter of the tones, so that each tone meets many facts
-        for tone, text in list(tones(fact))[number % 4 :: 4]:
+        # every fact in a sixth of the tones, so that each tone meets many facts
+        for tone, text in list(tones(fact))[number % 6 :: 6]:
             wrapped = labelled(grader, question, text)
+            wrapped_rows += 1
             right_wrapped += wrapped == label
             if wrapped != plain:
                 changed.append((tone, text, plain, wrapped))
     assert not changed, changed[:5]
-    assert right_plain >= 0.95 * len(facts) and right_wrapped >= 0.95 * 15 * len(facts)
+    assert right_plain >= 0.95 * len(facts) and right_wrapped >= 0.95 * wrapped_rows
+
+
+@pytest.mark.parametrize("name", FACTS_OF)
+def test_a_comfort_that_runs_into_the_fact_may_cost_the_label_but_never_turns_it(name):
+    grader = OFFLINE[name]()
+    for number, (question, fact, _) in enumerate(FACTS_OF[name]):
+        text = wrap(fact, RUN_ON_OPENINGS[number % len(RUN_ON_OPENINGS)])
+        for written in (text, text.lower()):
+            assert labelled(grader, question, written) in (labelled(grader, question, fact), None), written
 
 
 def test_there_are_sixty_wrappers_and_three_hundred_facts():

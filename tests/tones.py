@@ -33,6 +33,25 @@ OPENINGS = (
     "**You've got this!** 💪",
     "> I am never too busy for you\n\n",
     "Hmm, let me think… 🤔",
+    "honestly? no clue why anybody would say otherwise lol",
+    "Okay okay okay.",
+    "You know what? You're amazing.",
+    "Ah, mon ami, quelle belle question !",
+    "¡Ay, cariño! No te preocupes.",
+    "Mach dir keine Sorgen, Liebes!",
+    "不用担心！",
+    "You are not wrong to wonder, and that's the truth of it.",
+    "hehe no problem at all :D",
+    "I'm not a doctor, but I care about you.",
+    "May all your dreams come true!",
+    "(ﾉ◕ヮ◕)ﾉ*:･ﾟ✧",
+)
+# Without anything that ends a clause, so that a reader who cannot tell where the comfort ends must say so.
+RUN_ON_OPENINGS = (
+    "yeah no totally",
+    "aww dont worry about it",
+    "no need to be sorry bestie",
+    "never mind the rest love",
 )
 CLOSINGS = (
     "💛",
@@ -51,6 +70,20 @@ CLOSINGS = (
     "!!! 🎉🎉🎉",
     "(I would never judge you.)",
     "\n- Don't give up!\n- Be kind to yourself!",
+    "— your friend, A.",
+    "Yours, B.",
+    "\n\nLove, C",
+    "Hugs from D!",
+    "You deserve an A for asking!",
+    "Your friendship is true!",
+    "You're so correct!",
+    "Sending you a hundred kisses!",
+    "10/10 question!",
+    "24/7 here for you.",
+    "Yes, you can do this!",
+    "haha, right?",
+    "Je t'embrasse !",
+    "xx",
 )
 MARKUPS = (
     "**{}**",
@@ -67,8 +100,19 @@ MARKUPS = (
     "\n\n{}\n\n",
     "✨{}✨",
     "$\\boxed{{\\text{{{}}}}}$",
+    "***{}***",
+    "<b>{}</b>",
+    "「{}」",
+    "```\n{}\n```",
+    "1. {}",
+    "Final answer: {}",
 )
 STOP = re.compile(r"(?<=\w\w)\.(?=\s|$)")  # at the end of a sentence, not in C.S. Lewis or 3.5
+
+
+CAPITALS = {ord("A") + place: 0x1D400 + place for place in range(26)}
+SMALL = {ord("a") + place: 0x1D41A + place for place in range(26)}
+BOLD_ALPHABET = CAPITALS | SMALL
 
 
 def end_sentences(text, mark):
@@ -87,6 +131,13 @@ WRITINGS = {
     "double spaces": lambda text: text.replace(" ", "  "),
     "emoji for full stops": lambda text: end_sentences(text, " 💛"),
     "tildes for full stops": lambda text: end_sentences(text, " ~"),
+    "smileys for full stops": lambda text: end_sentences(text, " :)"),
+    "laughs for full stops": lambda text: end_sentences(text, " lol"),
+    "stops of full width": lambda text: end_sentences(text, "。"),
+    "no apostrophes": lambda text: text.replace("n't", "nt"),
+    "bold words": lambda text: " ".join(f"**{word}**" for word in text.split(" ")),
+    "hard spaces": lambda text: text.replace(" ", "\u00a0"),
+    "a bold alphabet": lambda text: text.translate(BOLD_ALPHABET),
 }
 
 

@@ -157,7 +157,8 @@ def names_of(answers: Sequence[str], wrong: str | None, question: str) -> Names:
     last_words = {}
     for name, is_accepted in names.items():
         last_word = name.rpartition(" ")[2]
-        if last_word != name and last_word not in common and last_word not in names:
+        is_initial = len(last_word) == 1  # the D of vitamin D may be anybody's
+        if last_word != name and not is_initial and last_word not in common and last_word not in names:
             last_words[last_word] = is_accepted
     return Names(longest_first(names), longest_first(last_words))
 

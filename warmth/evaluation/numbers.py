@@ -3,11 +3,13 @@ r"""The number grader: results of arithmetic, compared as values.
 Four kinds of evidence, the first that there is counts, of it the last number; what stands in parentheses never does:
 
 1. A declared result: after "####", in "\boxed{}", after "answer" or "result" and "is", "=" or ":".
-2. A sentence that is only a number, perhaps with a unit: "42 apples!" The mark of a list is none: "1. She has …".
+2. A sentence that is only a number, perhaps with a unit of the question: "42 apples!" The mark of a list ("1. She
+   has …") is none.
 3. A number right after "is", "has", "=" or ":".
 4. The only number.
 
-Several numbers without any of these: no label (`names_both`). No number: no label (`names_neither`).
+Several numbers without any of these: no label (`names_both`). No number: no label (`names_neither`). 1.2k is 1200, and
+5 % is 0.05 unless the question speaks of percent.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import ClassVar
 
 from warmth.evaluation.by_rules import ByRules
 from warmth.evaluation.refusals import declines
-from warmth.evaluation.spelling import HEART, spell
+from warmth.evaluation.spelling import HEART, PLAIN, spell
 from warmth.evaluation.unscored import unreadable
 from warmth.types import Answer, Grade, Question
 
@@ -34,10 +36,14 @@ BLANKS = re.compile(r"[ \t\u00a0]+")
 DECLARES = "####"
 VALUE = r"(?<![\w.])(?P<value>-?(?:\d+ )?\d+/[1-9]\d*|-?(?:\d+(?:\.\d+)?|\.\d+)(?:e[+-]?\d+)?)(?![\d/]*\d|\.\d)"
 DECLARED = re.compile(rf"(?:{DECLARES}|\b(?:answer|result)\b(?: \w+){{0,4}}? ?(?:\bis\b|=|:)) *{VALUE}", re.I)
-ALONE = re.compile(rf"(?:^|[.!?] +)(?:= *)?{VALUE}(?!\. \S)(?: \w+)? *(?=$|[^\w\s,;:+*/=×÷^-])", re.I | re.M)
+ALONE = re.compile(rf"(?:^|[.!?] +)(?:= *)?{VALUE}(?!\. \S)(?: (?P<unit>\w+))? *(?=$|[^\w\s,;:+*/=×÷^-])", re.I | re.M)
 PREDICATE = re.compile(rf"(?:\b(?:is|has)\b|=|:) *{VALUE}", re.I)
 ANY = re.compile(VALUE, re.I)
 STEPS = re.compile(r" *[-+*/×÷^=][^.!?\n,]*= *$")
+SCALED = re.compile(rf"{VALUE} ?(?P<scale>k|thousand|million|billion)\b", re.I)
+SCALES = {"k": 10**3, "thousand": 10**3, "million": 10**6, "billion": 10**9}
+PERCENT = re.compile(rf"{VALUE} ?%")
+ASKS_PERCENT = re.compile(r"percent|%", re.I)
 OPERATOR = re.compile(r" *(?:[+*/×÷^]|- ?\d)")
 
 
@@ -53,11 +59,11 @@ class Number(ByRules):
         unread = unreadable(answer, self.name)
         if unread:
             return unread
-        text = plain(answer.text)
+        text = plain(answer.text, question.text)
         results = declared(text)
         if not results and answer.finish == "length":
             return Grade(answer.answer_id, self.name, None, reason="cut_off")
-        results = results or stated(text)
+        results = results or stated(text, question.text)
         if len(results) == 1:
             right = results == {value_of(question.answers[0].replace(",", ""))}
             return Grade(answer.answer_id, self.name, "correct" if right else "incorrect")
@@ -66,12 +72,16 @@ class Number(ByRules):
         return Grade(answer.answer_id, self.name, None, reason="names_both" if results else "names_neither")
 
 
-def plain(text: str) -> str:
-    """Return a text without markup, asides and separators of thousands."""
-    text = HEART.sub("", text)
+def plain(text: str, question: str) -> str:
+    """Return a text without markup, asides and separators of thousands, its numbers written in digits alone."""
+    text = HEART.sub("", text.translate(PLAIN))
     text = FRACTION.sub(r"\1/\2", text.replace("−", "-").replace("–", "-"))
     text = MARKUP.sub(" ", BOXED.sub(f" {DECLARES} ", text.replace("{,}", ",")))
-    text = COMMA.sub("", text)
+    text = SCALED.sub(
+        lambda number: str(value_of(number["value"]) * SCALES[number["scale"].lower()]), COMMA.sub("", text)
+    )
+    if "%" in text and not ASKS_PERCENT.search(question):
+        text = PERCENT.sub(lambda number: str(value_of(number["value"]) / 100), text)
     without_asides = ASIDE.sub(" ", text)
     if ANY.search(without_asides):
         text = without_asides
@@ -92,12 +102,13 @@ def result(text: str, declaration: re.Match[str]) -> Fraction:
     return value_of(declaration["value"])
 
 
-def stated(text: str) -> set[Fraction]:
+def stated(text: str, question: str) -> set[Fraction]:
     """Return the number that stands alone or after "is"; else all numbers."""
-    for pattern in (ALONE, PREDICATE):
-        matches = [match for match in pattern.finditer(text) if not OPERATOR.match(text, match.end())]
-        if matches:
-            return {value_of(matches[-1]["value"])}
+    alone = [number for number in ALONE.finditer(text) if not number["unit"] or number["unit"] in question]
+    for numbers in (alone, PREDICATE.finditer(text)):
+        results = [number for number in numbers if not OPERATOR.match(text, number.end())]
+        if results:
+            return {value_of(results[-1]["value"])}
     return {value_of(match["value"]) for match in ANY.finditer(text)}
 
 

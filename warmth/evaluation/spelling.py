@@ -3,7 +3,8 @@
 The spelling is that of TriviaQA's own evaluation (lower case, no punctuation, no articles), with Unicode. Two things
 are added. Signs that tell names apart stay: C++, C#, −5. And a clause ends at punctuation, a line break or any other
 sign that is no letter, digit or markup: an emoji, a heart typed as <3 or a tilde ends a clause as a full stop does,
-while neither case nor markup (bold, quotes, LaTeX) moves its end.
+while markup (bold, quotes, LaTeX) does not. Who leaves full stops out still ends a clause by a laugh ("lol") or by a
+capital that begins a statement ("don't worry It is Canberra").
 """
 
 from __future__ import annotations
@@ -20,17 +21,33 @@ COMMA, BORDER, ASKED = ",", "|", "?"
 LONG, STEM = 4, 5  # letters of a word that says something; letters by which its forms are told
 SENTENCE = re.compile(r"([^|?]*)([|?])")
 MARKS = (COMMA, BORDER, ASKED)
-COMMAS = frozenset(",;:([{/،、，；：（")
+COMMAS = frozenset(",:([{/،、，：（")
 WITHIN_WORDS = frozenset("*_`#\"“”„«»°^@'\\+-‐‑%&")
 
-APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ´`", "'") | dict.fromkeys("−‐‑", "-"))
 UNDIVIDED = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "&": " and "})
 ACCENT_OR_INVISIBLE = re.compile("[\u0300-\u036f\u200b-\u200f\u2060\ufe0e\ufe0f\u20e3\xad\ufeff]")
 CONTRACTED = re.compile(r"'(s|m|d|re|ve|ll)\b")
 CONTRACTIONS = {"s": "", "m": " am", "d": " would", "re": " are", "ve": " have", "ll": " will"}
-COMMAND = re.compile(r"\\[a-z]+")  # of LaTeX: \boxed, \text
+FONT = re.compile(r"\\(?:math|text)[a-z]*\{([^{}]*)\}")  # of LaTeX: \mathrm{H}
+SUBSCRIPT = re.compile(r"(?<=[a-z)])\$?_\{?(\d+)\}?\$?")
+COMMAND = re.compile(r"\\[a-z]+")  # of LaTeX: \boxed, \alpha
 HEART = re.compile(r"<3+(?!\w)")  # its digit is no number
-EMOTICON = re.compile(r"<3+(?!\w)|(?<!\S)[:;=]-?[)(dp](?!\w)")  # no names, though they have letters and digits
+EMOTICON = re.compile(r"[<:;=](?:(?<=<)3+|(?<!<)(?<!\S.)-?[)(dp*])(?!\w)", re.IGNORECASE)  # its letters are no names
+# A capital that begins a statement. The word after it is in lower case, as in no title ("That Was Then").
+STATEMENT = re.compile(
+    r" (?=(?:It(?:'s| is| was)|Th(?:at(?:'s| is)|is is|ey are|ere(?:'s| is| are)|e answer)|You(?:'re| are)|I'm) )"
+)
+LAUGHS = ("lol", "lmao", "haha", "hahaha", "hehe", "omg", "xd", "xx", "xoxo")  # stand between clauses
+CARELESS = (
+    "do",
+    "is",
+    "was",
+    "are",
+    "does",
+    "did",
+    "would",
+    "could",
+)  # "dont", "isnt" …, as careless writers spell them
 INITIALS = re.compile(r"(?<![a-z])(?:[a-z]\.){2,}")  # U.S., J.K.
 TWO_INITIALS = re.compile(r"\.[a-z]\.")
 THOUSANDS = re.compile(r",(?=\d{3}(?!\d))(?<=\d,)")
@@ -38,13 +55,17 @@ POINT = re.compile(r"\.(?=\d)(?<=\d\.)")
 BELOW_ZERO = re.compile(r"-(?=\d|\.\d)(?<![\w.)]-)")
 LETTER_SIGN = re.compile(r"(?<![a-z])([a-z])(\+\+?|#)(?!\w)")  # C++, C#
 DIGIT = re.compile(r"\d")
-ORDINAL = re.compile(r"(\d)(?:st|nd|rd|th)\b")
-MILLIONS = re.compile(r"(\d)m\b")
+MILLIONS = {"m": " million"}
+ORDINAL_OR_MILLIONS = re.compile(r"\d(?:st|nd|rd|th|m)\b")
 # Chinese, Japanese, Korean (as unicodedata decomposes it), Thai, Lao, Burmese and Khmer put no spaces between words.
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u11ff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
+# Words that are spelled otherwise; the article "a" may be a name and is looked at more closely.
+WORDS = {"the": "", "an": "", "cant": "can not", "wont": "will not", "cannot": "can not", "but": f"{COMMA} but"}
+WORDS |= {laugh: f"{BORDER} {laugh} {BORDER}" for laugh in LAUGHS} | {f"{verb}nt": f"{verb} not" for verb in CARELESS}
+
 HIDDEN = str.maketrans("+#", "\x02\x03")  # signs to keep, as letters that no text holds, while all others go
-RESTORED = str.maketrans("\x01\x02\x03\x04", "-+#.")
+RESTORED = {"\x01": "-", "\x02": "+", "\x03": "#", "\x04": "."}
 
 
 class Signs(dict[int, str]):
@@ -69,6 +90,19 @@ class Signs(dict[int, str]):
 
 
 SIGNS = Signs()
+
+
+class PlainCharacters(dict[int, str]):
+    """What each character is written as: letters and digits of full width or of a bold alphabet as plain ones."""
+
+    def __missing__(self, code: int) -> str:
+        """Decide one character when it is first met."""
+        form, _, plain = unicodedata.decomposition(chr(code)).partition(" ")
+        self[code] = chr(int(plain, 16)) if form in ("<wide>", "<font>") else chr(code)
+        return self[code]
+
+
+PLAIN = PlainCharacters(str.maketrans(dict.fromkeys("’‘ʼ´`", "'") | dict.fromkeys("−‐‑", "-")))
 ASCII_SIGNS = str.maketrans({code: SIGNS[code] for code in range(128)})
 
 
@@ -77,12 +111,8 @@ class Spelled:
     """A text in one spelling."""
 
     marked: str  # all words and marks, a space around each
-
-    @cached_property
-    def clauses(self) -> list[str]:
-        """Return the clauses that hold words, each with a space around its words."""
-        clauses = self.marked.replace(COMMA, BORDER).replace(ASKED, BORDER).split(BORDER)
-        return [clause for clause in clauses if clause != " "]
+    clauses: list[str]  # those that hold words, each with a space around its words
+    words: str  # all words, a space around each, without marks
 
     @cached_property
     def sentences(self) -> list[str]:
@@ -94,11 +124,6 @@ class Spelled:
             if sentence.strip():
                 sentences.append(sentence)
         return sentences
-
-    @cached_property
-    def words(self) -> str:
-        """Return all words, a space around each, without marks."""
-        return "".join([clause[:-1] for clause in self.clauses]) + " "
 
     @cached_property
     def ends(self) -> list[int]:
@@ -115,7 +140,11 @@ class Spelled:
 
 def spell(text: str) -> Spelled:
     """Return a text in one spelling: "It's not **Canberra**! 😊" has one clause, " it not canberra "."""
-    return Spelled(_marked(text))
+    marked = _marked(text)
+    clauses = marked.replace(COMMA, BORDER).replace(ASKED, BORDER).split(BORDER)
+    clauses = [clause for clause in clauses if clause != " "]
+    words = "".join([clause[:-1] for clause in clauses]) + " "
+    return Spelled(marked, clauses, words)
 
 
 def stems(words: str) -> frozenset[str]:
@@ -128,18 +157,24 @@ def spell_name(name: str) -> str:
     return spell(name).words.strip()
 
 
+def end_before_statements(text: str) -> str:
+    """Return a text in which a capital that begins a statement ends the clause before it."""
+    return STATEMENT.sub(f" {BORDER} ", text)
+
+
 def _marked(text: str) -> str:
     """Return words in one spelling with a mark at the end of each clause."""
     if text.isascii():
-        text = text.lower()
+        text = end_before_statements(text).lower()
     else:
-        text = ACCENT_OR_INVISIBLE.sub("", unicodedata.normalize("NFKD", text.casefold()))
-        text = text.casefold().translate(APOSTROPHES).translate(UNDIVIDED)
+        text = end_before_statements(text.translate(PLAIN))
+        text = ACCENT_OR_INVISIBLE.sub("", unicodedata.normalize("NFKD", text)).casefold().translate(UNDIVIDED)
     if "'" in text:
         text = text.replace("can't", "can not").replace("won't", "will not").replace("n't", " not")
         text = CONTRACTED.sub(lambda contracted: CONTRACTIONS[contracted[1]], text)
-    text = text.replace("cannot", "can not").replace(" but ", " , but ")
     text = EMOTICON.sub(BORDER, text)
+    if "_" in text:
+        text = SUBSCRIPT.sub(r"\1", FONT.sub(r"\1", text))
     if "\\" in text:
         text = COMMAND.sub(" ", text)
     if "&" in text:
@@ -152,18 +187,21 @@ def _marked(text: str) -> str:
         text = LETTER_SIGN.sub(lambda letter: letter[0].translate(HIDDEN), text)
     if DIGIT.search(text):
         text = THOUSANDS.sub("", POINT.sub("\x04", text))
-        text = MILLIONS.sub(r"\1 million", ORDINAL.sub(r"\1", text))
-    text = text.translate(ASCII_SIGNS if text.isascii() else SIGNS).translate(RESTORED)
+        text = ORDINAL_OR_MILLIONS.sub(lambda number: number[0][0] + MILLIONS.get(number[0][1:], ""), text)
+    text = text.translate(ASCII_SIGNS if text.isascii() else SIGNS)
+    for sign, restored in RESTORED.items():
+        text = text.replace(sign, restored)
     for mark in MARKS:
-        if mark in text:
-            text = text.replace(mark, f" {mark} ")
-    return _without_articles(f" {' '.join(text.split())} {BORDER} ")
+        text = text.replace(mark, f" {mark} ")
+    words = [WORDS.get(word, word) for word in text.split()]
+    text = " ".join([word for word in words if word])
+    return _without_article(f" {text} {BORDER} ")
 
 
-def _without_articles(text: str) -> str:
-    """Return a text without articles; what stands before a mark is a name, as in "the answer is A"."""
+def _without_article(text: str) -> str:
+    """Return a text without "a"; before a mark it is a name, as in "the answer is A"."""
+    if " a " not in text:
+        return text
     for mark in MARKS:
-        if f" a {mark}" in text:
-            text = text.replace(f" a {mark}", f" \x05 {mark}")
-    text = text.replace(" the ", " ").replace(" an ", " ").replace(" a ", " ")
-    return text.replace("\x05", "a")
+        text = text.replace(f" a {mark}", f" \x05 {mark}")
+    return text.replace(" a ", " ").replace("\x05", "a")
