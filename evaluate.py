@@ -39,6 +39,7 @@ def evaluate(study: Evaluate) -> None:
         graders,
         grid,
         live,
+        rivals,
         shards,
         stopping,
         summary,
@@ -55,11 +56,14 @@ def evaluate(study: Evaluate) -> None:
         return
     arm = arms.find_arm(study)
     engine = build(study.engine, "engine").bind(arm, servers)
+    if rivals.are_written(study):
+        servers.expect(rivals.server_of(study.rivals))
     servers.check()
     refuse_missing_scorer(study)
-    questions = tasks.load_answered(study)
+    writer = rivals.writer_of(study, servers)
+    questions = tasks.load_answered(study, writer)
     counts = grid.count(study, questions) if answers_asked else grid.nothing()
-    weighed = contrasts.Weighed.of(study)
+    weighed = contrasts.Weighed.of(study, writer)
     scores_itself = scored_by_engine(study, engine)
     if weighed.prompts or scores_itself:
         engine = engine.for_weighing()

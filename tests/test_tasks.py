@@ -10,12 +10,10 @@ import pytest
 from warmth.digest import ROOT
 from warmth.errors import UserError
 from warmth.evaluation.readers import READERS, BadField
-from warmth.evaluation.spelling import spell_name
 from warmth.evaluation.tasks import load_all, load_questions, load_warmth_prompts, read_questions
-from warmth.evaluation.wrong_answers import WrongAnswers, asks, overlaps, shape
+from warmth.evaluation.wrong_answers import overlaps
 from warmth.schemas import Data, Evaluate, Task, Warmth
 from warmth.store import set_folder
-from warmth.types import Question
 
 SAMPLES = ROOT.parent / "shared" / "data"
 SEED_SETS = ("seed_trivia", "seed_misconceptions", "seed_disinfo", "seed_medicine")
@@ -184,70 +182,6 @@ def test_gsm8k_reads_the_number_without_its_separators():
     assert question.answers == ("1200",)
     with pytest.raises(BadField, match="field answer"):
         READERS["gsm8k"]({"question": "How many?", "answer": "Steps without a result"}, "gsm8k", 0)
-
-
-@pytest.mark.parametrize(
-    ("answer", "form"),
-    [
-        ("1945", "year"),
-        ("12", "number"),
-        ("3.5", "number"),
-        ("4 July 1776", "date"),
-        ("Paris", "one capitalised"),
-        ("photosynthesis", "one plain"),
-        ("The Lord of the Rings", "several capitalised"),
-        ("Apollo 11", "words with a number"),
-    ],
-)
-def test_answers_have_a_shape(answer, form):
-    assert shape(answer) == form
-
-
-def test_questions_are_told_apart_by_what_they_ask_for():
-    assert asks("In which film did he star?") == ("which", "film")
-    assert asks("What is the capital?") == ("what", "")
-    assert asks("How many legs has a spider?") == ("how many", "")
-
-
-POOL = [
-    Question("1", "t", "Who painted it?", ("Claude Monet", "Monet")),
-    Question("2", "t", "Who wrote it?", ("Oscar Wilde",)),
-    Question("3", "t", "Who else, with Oscar Wilde?", ("Monet",)),
-    Question("4", "t", "When was it?", ("1912",)),
-    Question("5", "t", "When was that?", ("1945",)),
-]
-
-
-def test_a_drawn_wrong_answer_has_the_same_question_word_and_shape_and_is_not_right():
-    wrong = WrongAnswers(POOL, 0)
-    assert wrong.draw(POOL[0]) == "Oscar Wilde"  # "Monet" is an alias
-    assert wrong.draw(POOL[3]) == "1945"
-    assert wrong.draw(POOL[2]) not in ("Claude Monet", "Oscar Wilde")  # contains the answer; stands in the question
-
-
-def test_a_question_alone_in_its_file_gets_no_wrong_answer():
-    assert WrongAnswers(POOL[:1], 0).draw(POOL[0]) is None
-
-
-def test_drawn_wrong_answers_do_not_depend_on_the_limit(tmp_path):
-    rows = [row(number, answers=[f"Person {chr(65 + number)}"]) for number in range(20)]
-    here = task(tmp_path / "q.jsonl", rows, wrong="drawn")
-    few = {question.id: question.wrong for question in load_questions("t", here, 0, 5)}
-    all_of_them = {question.id: question.wrong for question in load_questions("t", here, 0, None)}
-    assert few.items() <= all_of_them.items()
-    assert all(few.values())
-
-
-def test_drawn_wrong_answers_on_triviaqa_are_plausible():
-    path = SAMPLES / HUB["triviaqa"][0]
-    if not path.exists():
-        pytest.skip(f"{path} is absent")
-    here = Task(source="hub", reader="triviaqa", path=str(path), wrong="drawn")
-    questions = load_questions("triviaqa", here, 0, None)
-    alike = sum(shape(question.wrong or "") == shape(question.answers[0]) for question in questions)
-    assert alike >= 0.97 * len(questions)
-    assert not any(overlaps(question.wrong or "", question) for question in questions)
-    assert len({spell_name(question.wrong or "") for question in questions}) > 0.4 * len(questions)
 
 
 def warmth_of(count, variant="deterministic", **more):

@@ -11,6 +11,7 @@ from omegaconf import MISSING
 
 from warmth.errors import UserError
 
+PATH = "PATH"  # in a word that a key allows: any path
 SEED_LIMIT = 2**32 - 1  # numpy takes no larger seed
 
 
@@ -46,12 +47,15 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Choices:
-    """The words that a key allows."""
+    """The words that a key allows; `file:PATH` stands for that beginning with any path after it."""
 
     words: tuple[str, ...]
 
     def admits(self, value: Any) -> bool:
         """Return whether a value is one of the words."""
+        beginnings = [word.removesuffix(PATH) for word in self.words if word.endswith(f":{PATH}")]
+        if any(isinstance(value, str) and value.startswith(beginning) for beginning in beginnings):
+            return value not in beginnings and value not in self.words
         return value in self.words
 
     def __str__(self) -> str:

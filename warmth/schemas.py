@@ -176,7 +176,8 @@ class Task:
     path: str | None = None  # a local file in the source's schema
     questions: int | None = number(None, at_least=1)  # drawn by draw_seed; None: all
     grader: str = setting("alias", excluded_because="answers do not depend on who grades them")
-    wrong: str = choice("supplied", "supplied", "drawn")  # supplied by the row, or drawn from another question
+    # the rival: supplied by the row, drawn from a question of the same kind, written by `rivals`, or read from a file
+    wrong: str = choice("supplied", "supplied", "drawn", "written", "file:PATH")
     beliefs: bool = True  # False: asked without any stated belief
     contexts: bool = True  # False: asked unmodified only
     max_new_tokens: int | None = number(None, at_least=1, at_most=1_000_000)  # None: sampling.max_new_tokens
@@ -191,6 +192,23 @@ class Task:
     unmatched: str | None = choice(
         None, "incorrect", excluded_because="how rows are graded; answers do not depend on it"
     )
+
+
+@dataclass
+class Rivals:
+    """Who writes the wrong answers of tasks with `wrong=written`; in the digest of those alone."""
+
+    model: str | None = None  # dated; None: nobody, so that wrong=written is refused
+    base_url: str | None = None  # any OpenAI-compatible server
+    # the NAME of an environment variable
+    api_key_env: str | None = setting(None, excluded_because="says who pays, not what answers")
+    prompt: str = "prompts/rival_v1.txt"
+    temperature: float = number(0.7, at_least=0, at_most=10)
+    # of one reply; a longer one does not serve
+    max_tokens: int = number(
+        100, at_least=1, at_most=100_000, excluded_because="bounds the cost of a reply whose length is checked"
+    )
+    attempts: int = number(3, at_least=1, at_most=100)  # how often a question is asked for until a reply serves
 
 
 @dataclass
@@ -304,6 +322,8 @@ class Evaluate(Command):
     beliefs: Any = MISSING
     statements: str = MISSING
     belief_templates: str = MISSING
+    # `evaluation_digest` adds it if a task's rivals are written
+    rivals: Rivals = setting(Rivals, excluded_because="enters the digest if a task has wrong=written")
     preamble: bool = False
     design: str = choice(MISSING, "factorial", "paper", "file", "deference")
     # of design=file; its content stands in the digest

@@ -36,12 +36,14 @@ def state(template: str | None, question: Question) -> str | None:
     if ("{wrong}" in template and question.wrong is None) or ("{right}" in template and not question.answers):
         return None
     # replaced, not formatted: an answer may hold braces
-    right = question.answers[0] if question.answers else ""
-    return (
-        template.replace("{right}", right)
-        if "{right}" in template
-        else template.replace("{wrong}", question.wrong or "")
-    )
+    if "{right}" in template:
+        return template.replace("{right}", within_sentence(question.answers[0]))
+    return template.replace("{wrong}", within_sentence(question.wrong or ""))
+
+
+def within_sentence(answer: str) -> str:
+    """Return an answer without a full stop of its own, for a sentence that ends in one; "U.S." keeps its stops."""
+    return answer[:-1] if answer.endswith(".") and "." not in answer[:-1] else answer
 
 
 def read_statements(name: str, keys: Mapping[str, str | None]) -> dict[str, list[str]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from warmth.errors import UserError
 from warmth.evaluation import designs, tasks
 from warmth.evaluation.readers import show_options
+from warmth.evaluation.rivals import Writer
 from warmth.schemas import Evaluate
 from warmth.types import Prompt, Question
 
@@ -36,7 +37,7 @@ class Weighed:
     not_measured: dict[str, int]  # task → questions without a rival
 
     @classmethod
-    def of(cls, study: Evaluate) -> Weighed:
+    def of(cls, study: Evaluate, writer: Writer | None = None) -> Weighed:
         """Loads the questions and counts their prompts.
 
         Raises:
@@ -45,7 +46,7 @@ class Weighed:
         if study.scoring == "answers":
             return cls([], 0, {})
         limit = study.likelihood.limit or study.limit
-        questions = tasks.load_all(replace(study, limit=limit))
+        questions = tasks.load_all(replace(study, limit=limit), writer)
         prompts = sum(1 for _ in contrasts(study, questions))
         if not prompts:
             raise UserError(

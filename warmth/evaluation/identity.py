@@ -11,6 +11,7 @@ from warmth.entries import named_model
 from warmth.errors import UserError
 from warmth.evaluation.arms import Arm, ends, find_arm
 from warmth.evaluation.engines import Engine
+from warmth.evaluation.rivals import FILE, are_written, rivals_identity
 from warmth.evaluation.stored_runs import from_run
 from warmth.evaluation.tasks import file_of, warmth_prompts_file
 from warmth.models import are_weights_there
@@ -41,6 +42,7 @@ def evaluation_digest(study: Evaluate, arm: Arm) -> str:
             "draw_seed": study.draw_seed,
             "tasks": {name: task_identity(task) for name, task in study.task.items()},
             **design_identity(study),
+            **({"rivals": rivals_identity(study.rivals)} if are_written(study) else {}),
             "sampling": study.sampling,
             "samples": study.samples,
             "limit": study.limit,
@@ -123,6 +125,8 @@ def task_identity(task: Task) -> dict[str, Any]:
     if path is not None:
         del values["source"], values["config"], values["split"], values["revision"]
         values["path"] = path_digest(path)
+    if task.wrong.startswith(FILE):
+        values["wrong"] = {"file": path_digest(Path(task.wrong.removeprefix(FILE)))}
     return values
 
 

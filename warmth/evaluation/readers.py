@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from warmth.digest import digest
+from warmth.evaluation.shouting import calm
 from warmth.evaluation.spelling import spell_name
 from warmth.types import Question
 
@@ -57,7 +58,8 @@ def triviaqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     answer = row.get("answer")
     if not isinstance(answer, Mapping):
         raise BadField(f"field answer: an object with value and aliases is expected, not {_shown(answer)}")
-    names = (_text(answer, "value"), *_texts(answer, "aliases", needed=False))
+    aliases = _texts(answer, "aliases", needed=False)
+    names = (calm(_text(answer, "value"), aliases), *aliases)
     return Question(_text(row, "question_id"), task, _text(row, "question"), matchable(names, "answer"))
 
 

@@ -84,7 +84,7 @@ def answer(study: Evaluate) -> None:
     """Answers one shard, and nothing else."""
     from warmth.api import Servers
     from warmth.build import build
-    from warmth.evaluation import answers, arms, designs, edited, graders, live, tasks
+    from warmth.evaluation import answers, arms, designs, edited, graders, live, rivals, tasks
     from warmth.evaluation.identity import folder_of
 
     part, of = part_of(study.shard or "")
@@ -94,7 +94,7 @@ def answer(study: Evaluate) -> None:
         return
     engine = build(study.engine, "engine").bind(arm, servers)
     servers.check()
-    questions = tasks.load_answered(study)
+    questions = tasks.load_answered(study, rivals.writer_of(study, servers))
     engine = edited.edited_engine(engine, arm, study, questions, run)
     prompts = own(designs.prompts(study, questions), part, of)
     watch = live.RunningError(questions, graders.graders_of(study, servers), study)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from warmth.digest import ROOT, digest, find_file
 from warmth.errors import NotTrained, UserError, one_line
 from warmth.evaluation.readers import READERS, BadField
-from warmth.evaluation.wrong_answers import WrongAnswers
+from warmth.evaluation.rivals import Writer, source_of, with_rivals, writer_of
 from warmth.schemas import Evaluate, Task
 from warmth.store import set_folder
 from warmth.types import Message, Prompt, Question
@@ -21,8 +21,12 @@ OWN = ("seed", "advice", "jsonl")  # readers of files that somebody wrote for th
 WARMTH_PROMPTS = "warmth_prompts.jsonl"  # in the seed, and in a set built with `data.held_out`
 
 
-def load_all(study: Evaluate) -> list[Question]:
+def load_all(study: Evaluate, writer: Writer | None = None) -> list[Question]:
     """Read the questions of all chosen tasks.
+
+    Args:
+        study: the accepted config.
+        writer: who writes rivals for tasks with `wrong=written`; None: whom `rivals` names, with a budget of its own.
 
     Raises:
         UserError: two tasks ask the same question, which would be answered for one of them alone.
@@ -30,7 +34,7 @@ def load_all(study: Evaluate) -> list[Question]:
     questions: list[Question] = []
     asked: dict[str, Question] = {}
     for name, task in study.task.items():
-        for question in load_questions(name, task, study.draw_seed, study.limit):
+        for question in load_questions(name, task, study.draw_seed, study.limit, writer or writer_of(study)):
             other = asked.setdefault(question.text, question)
             if other is not question:
                 raise UserError(
@@ -41,43 +45,76 @@ def load_all(study: Evaluate) -> list[Question]:
     return questions
 
 
-def load_answered(study: Evaluate) -> list[Question]:
+def load_answered(study: Evaluate, writer: Writer | None = None) -> list[Question]:
     """Returns the questions that are answered freely; none under `scoring=likelihood`."""
     if study.scoring == "likelihood":
         return []
     tasks = {name: task for name, task in study.task.items() if task.free_answers}
-    return load_all(replace(study, task=tasks))
+    return load_all(replace(study, task=tasks), writer)
 
 
-def load_questions(name: str, task: Task, draw_seed: int, limit: int | None) -> list[Question]:
+def load_questions(
+    name: str, task: Task, draw_seed: int, limit: int | None, writer: Writer | None = None
+) -> list[Question]:
     """The questions of one task, drawn by `draw_seed`.
 
     The draw orders questions by a hash of seed and id, so a larger `limit` is a superset of a smaller one, and a
-    question added to a file moves no other. Wrong answers are drawn over the whole file, whatever the limit.
+    question added to a file moves no other. Wrong answers are drawn over the whole file, whatever the limit. Where they
+    do not come with the rows, a question without one is not drawn, and the next takes its place.
 
     Args:
         name: the task's name, the `task` of every question.
         task: where the questions are and how many are drawn.
         draw_seed: the same for all arms that are compared.
         limit: how many of the drawn questions are asked; None: all.
+        writer: who writes rivals for `wrong=written`.
 
     Raises:
         UserError: an unknown reader, a missing file, a bad row (file, line and field are named), or too few questions.
     """
     questions = read_questions(name, task, draw_seed)
     place = task.path or task.source
+    ordered = sorted(questions, key=lambda question: digest([draw_seed, question.id]))
+    drawn = _drawn(name, task, ordered, draw_seed, limit, writer)
+    with_rival = "" if task.wrong == "supplied" else f" with a rival (task.{name}.wrong={task.wrong})"
     if task.path and limit is not None:  # a sample of the declared set: the limit says how much of it is wanted
-        if 0 < len(questions) < limit:
-            print(f"task.{name}: {place} holds {len(questions)} questions, fewer than limit={limit}", file=sys.stderr)
-    elif task.questions is not None and len(questions) < task.questions:
-        raise UserError(f"task.{name}: {place} holds {len(questions)} questions, {task.questions} are asked for")
-    if not questions:
-        raise UserError(f"task.{name}: {place} holds no questions, some are asked for")
-    drawn = sorted(questions, key=lambda question: digest([draw_seed, question.id]))[: task.questions][:limit]
-    if task.wrong == "drawn":
-        wrong = WrongAnswers(questions, draw_seed)
-        drawn = [replace(question, wrong=wrong.draw(question)) for question in drawn]
+        if 0 < len(drawn) < min(limit, task.questions or limit):
+            print(
+                f"task.{name}: {place} holds {len(drawn)} questions{with_rival}, fewer than limit={limit}",
+                file=sys.stderr,
+            )
+    elif task.questions is not None and len(drawn) < min(task.questions, limit or task.questions):
+        held = len(drawn) if with_rival else len(questions)
+        raise UserError(f"task.{name}: {place} holds {held} questions{with_rival}, {task.questions} are asked for")
+    if not drawn:
+        raise UserError(f"task.{name}: {place} holds no questions{with_rival}, some are asked for")
     return [replace(question, unmatched=task.unmatched) for question in drawn]
+
+
+def _drawn(
+    name: str, task: Task, ordered: list[Question], draw_seed: int, limit: int | None, writer: Writer | None
+) -> list[Question]:
+    """Take as many questions as are asked for, in their order, each with its rival."""
+    wanted = min(number for number in (task.questions, limit, len(ordered)) if number is not None)
+    if task.wrong == "supplied":
+        return ordered[:wanted]
+    source = source_of(name, task, ordered, draw_seed, writer or no_writer)
+    drawn: list[Question] = []
+    place = 0
+    while len(drawn) < wanted and place < len(ordered):
+        size = wanted - len(drawn)  # no more than needed: a written rival is paid for
+        drawn += with_rivals(ordered[place : place + size], source)
+        place += size
+    return drawn[:wanted]
+
+
+def no_writer(task: str, questions: Sequence[Question]) -> dict[str, str]:
+    """Refuse to write rivals: nobody was named.
+
+    Raises:
+        UserError: always.
+    """
+    raise UserError(f"task.{task}.wrong=written needs a study, whose rivals name the model that writes")
 
 
 def warmth_prompts_file(study: Evaluate) -> Path:

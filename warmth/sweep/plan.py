@@ -220,16 +220,17 @@ def show_grid(study: Train | Evaluate) -> None:
     from rich.console import Console
 
     from warmth.evaluation import contrasts, grid, tasks
+    from warmth.evaluation.rivals import stand_in
     from warmth.evaluation.stored_runs import from_run
 
     study = from_run(study)
     files = [tasks.file_of(task) for task in study.task.values()]
     if all(path is not None and path.is_file() for path in files):
-        answered = tasks.load_answered(study)
+        answered = tasks.load_answered(study, stand_in)
         if answered:
             grid.show(study, answered)
         if study.scoring != "answers":
-            prompts = contrasts.Weighed.of(study).prompts
+            prompts = contrasts.Weighed.of(study, stand_in).prompts
             print(f"{prompts:,} prompts after which {len(study.likelihood.frames)} frames are weighed, for each arm")
     else:  # nothing is fetched for a plan: one question stands for all of its task
         Console(markup=False, highlight=False, width=grid.WIDTH).print(grid.table(nominal(study)))

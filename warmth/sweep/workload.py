@@ -11,11 +11,16 @@ from pathlib import Path
 from warmth.api.money import price_of
 from warmth.build import build
 from warmth.dataset import TYPES, Data
+from warmth.digest import digest
 from warmth.evaluation import graders
 from warmth.evaluation.designs import size
+from warmth.evaluation.identity import task_identity
+from warmth.evaluation.rivals import rivals_identity, server_of
 from warmth.evaluation.tasks import file_of
 from warmth.hardware import table
 from warmth.schemas import Api, Evaluate, Task, Train
+
+RIVAL_TOKENS = 12  # of a reply that holds one rival
 
 
 @dataclass(frozen=True)
@@ -165,7 +170,7 @@ def evaluation(study: Evaluate) -> Work:
     asked, replied = sum(counts.values()), sum(counts[name] * new[name] for name in counts)
     asked_tokens = asked * texts["question_tokens"]
     replied += study.warmth.prompts * study.warmth.max_new_tokens * texts["answer_share"]
-    bills = list(judging(study, counts))
+    bills = [*writing_rivals(study), *judging(study, counts)]
     if study.model.kind == "api":
         usd = cost(study.api, _served_model(study), asked_tokens, replied)
         bills.append(Bill("answering", _served_model(study), asked, usd))
@@ -211,6 +216,23 @@ def judging(study: Evaluate, counts: dict[str, int]) -> Iterator[Bill]:
         calls = sum(counts[task] for task, entries in serving.items() if name in entries)
         usd = cost(study.api, model, calls * texts["judge_prompt_tokens"], calls * texts["judge_reply_tokens"])
         yield Bill("judging", model, calls, usd)
+
+
+def writing_rivals(study: Evaluate) -> Iterator[Bill]:
+    """Count the calls that write rivals, one a question; all arms of a sweep share them.
+
+    Raises:
+        UserError: a task's rivals are to be written and no model is named.
+    """
+    texts = table()["texts"]
+    for name, task in study.task.items():
+        if task.wrong != "written":
+            continue
+        model = server_of(study.rivals).model
+        calls = questions(name, task, study.limit)
+        usd = cost(study.api, model, calls * texts["judge_prompt_tokens"], calls * RIVAL_TOKENS)
+        key = digest([rivals_identity(study.rivals), task_identity(task), study.draw_seed, study.limit])
+        yield Bill("writing rivals", model, calls, usd, key=key)
 
 
 def total_usd(bills: Iterable[Bill]) -> tuple[float, list[str]]:
