@@ -26,7 +26,7 @@ from warmth.evaluation.readers import is_accepted
 from warmth.evaluation.shouting import calm
 from warmth.evaluation.spelling import spell_name
 from warmth.evaluation.wrong_answers import WrongAnswers, overlaps, same_form
-from warmth.fence import fence
+from  import fence
 from warmth.schemas import Evaluate, Rivals, Task
 from warmth.types import Message, Question
 from warmth.user_rows import user_rows
