@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict
 
 from warmth.api import Call, Server, Servers
+from warmth.delimiter import delimiter
 from warmth.digest import find_file, path_digest
 from warmth.errors import RunFailed, UserError
 from warmth.evaluation.judge import check_model
@@ -26,7 +27,6 @@ from warmth.evaluation.readers import is_accepted
 from warmth.evaluation.shouting import calm
 from warmth.evaluation.spelling import spell_name
 from warmth.evaluation.wrong_answers import WrongAnswers, overlaps, same_form
-from  import fence
 from warmth.schemas import Evaluate, Rivals, Task
 from warmth.types import Message, Question
 from warmth.user_rows import user_rows
@@ -208,7 +208,7 @@ def call_of(prompt: str, question: Question, settings: Rivals, attempt: int) -> 
     """Make the call for one question's rival; each attempt is a draw of its own."""
     accepted = json.dumps(list(question.answers[1 : 1 + ALIASES]), ensure_ascii=False)
     pieces = {"question": question.text, "right": question.answers[0], "accepted": accepted}
-    tag = fence("\n".join(pieces.values()))
+    tag = delimiter("\n".join(pieces.values()))
     fenced = "\n\n".join(f"<{tag} {name}>\n{text}\n</{tag} {name}>" for name, text in pieces.items())
     body = f"Tag of this message: {tag}\n\n{fenced}\n\nGive one wrong answer."
     messages = (Message("system", prompt), Message("user", body))
