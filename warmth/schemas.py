@@ -181,6 +181,7 @@ class Task:
     beliefs: bool = True  # False: asked without any stated belief
     contexts: bool = True  # False: asked unmodified only
     max_new_tokens: int | None = number(None, at_least=1, at_most=1_000_000)  # None: sampling.max_new_tokens
+    temperature: float | None = number(None, at_least=0, at_most=10)  # None: sampling.temperature
     free_answers: bool = True  # False: replies are weighed only, under scoring=both or likelihood
     # a refusal counts as right
     refusing_is_right: bool = setting(False, excluded_because="how rows are counted; answers do not depend on it")

@@ -59,6 +59,10 @@ class Question:
     source: str = ""
     pair: str = ""  # the question that tells the same conflict from the other side; "" where there is none
     proposition: str = ""  # the claim that a yes/no question asks about; "" where the file states none
+    told: str = ""  # how it is asked beside a stated belief; "" as ever
+    # what the user names as right and as wrong in stating a belief, if it is not the answer; "": no belief is stated
+    stated: Mapping[str, str] = field(default_factory=dict)
+    claims: Mapping[str, str] = field(default_factory=dict)  # right and wrong propositions, which a belief states whole
     unmatched: str | None = None  # the task's key: the label of an answer that names no accepted answer; None: no label
 
 
@@ -75,6 +79,7 @@ class Prompt:
     statement: str  # the interpersonal statement; "" when unmodified
     messages: tuple[Message, ...]
     max_new_tokens: int
+    temperature: float | None = None  # the task's own; None: as sampling
 
 
 @dataclass(frozen=True)

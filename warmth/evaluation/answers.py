@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from itertools import islice
+from dataclasses import asdict, replace
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,17 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     stream = iter(items)
     while window := list(islice(stream, size)):
         yield window
+
+
+def windows(prompts: Iterable[Prompt], size: int) -> Iterator[list[Prompt]]:
+    """Yield prompts in lists of at most `size`, all of one temperature: tasks may have their own."""
+    for _, alike in groupby(prompts, lambda prompt: prompt.temperature):
+        yield from batched(alike, size)
+
+
+def sampling_of(prompt: Prompt, sampling: Sampling) -> Sampling:
+    """Return how a prompt's answers are drawn: at its task's temperature if that has one."""
+    return sampling if prompt.temperature is None else replace(sampling, temperature=prompt.temperature)
 
 
 def render(arm: Arm, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
@@ -122,12 +133,13 @@ def answer(
     columns = {**arm.columns, "draw_seed": draw_seed, "run": run.digest}
     copied = 0
     with Meter(f"{arm.name} {name}", name, max(0, total * samples - len(book.written))) as meter:
-        for window in batched(prompts, engine.window):
+        for window in windows(prompts, engine.window):
+            drawn = sampling_of(window[0], sampling)
             rendered = rendered_by(engine, arm, window)
             if asked:
                 write_prompts(run, window, rendered, asked, there)
             slots = [(prompt, sample) for prompt in window for sample in range(samples)]
-            ids = answer_ids(arm, slots, sampling, draw_seed, engine)
+            ids = answer_ids(arm, slots, drawn, draw_seed, engine)
             missing = {key: slot for key, slot in zip(ids, slots, strict=True) if key not in book.written}
             copies = {key: book.elsewhere(key) for key in missing}
             rows = [_answer_row(key, *missing.pop(key), found, columns) for key, found in copies.items() if found]
@@ -142,7 +154,7 @@ def answer(
                 for prompt, tokens in zip(window, rendered, strict=True)
                 for k in range(samples)
             ]
-            for batch in engine.answer(arm, requests, sampling, lambda index: ids[index] in missing):  # noqa: B023
+            for batch in engine.answer(arm, requests, drawn, lambda index: ids[index] in missing):  # noqa: B023
                 new = {ids[index]: completion for index, completion in batch.items() if ids[index] in missing}
                 rows = [_answer_row(key, *missing.pop(key), made, columns) for key, made in new.items()]
                 run.append(name, map(row_of, rows))

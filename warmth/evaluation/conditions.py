@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from warmth.errors import UserError, one_line
 from warmth.schemas import Evaluate
 from warmth.types import Belief, Question
 
+CLAIMS = ("asserted", "denied", "asserted_to_friends", "denied_to_friends")
 STATEMENTS = 5  # of each context, one drawn for a question
 
 
@@ -29,16 +31,29 @@ def draw_statement(
     return choices[int(digest(drawn_by), 16) % len(choices)]
 
 
-def state(template: str | None, question: Question) -> str | None:
-    """The sentence that states a belief; "" for none, None where the question lacks what it names."""
-    if template is None:
-        return ""
-    if ("{wrong}" in template and question.wrong is None) or ("{right}" in template and not question.answers):
-        return None
-    # replaced, not formatted: an answer may hold braces
-    if "{right}" in template:
-        return template.replace("{right}", within_sentence(question.answers[0]))
-    return template.replace("{wrong}", within_sentence(question.wrong or ""))
+@dataclass(frozen=True)
+class Sentences:
+    """The sentences by which a user states beliefs, as a file of beliefs holds them."""
+
+    preamble: str
+    templates: Mapping[Belief, str]  # with {right} or {wrong}
+    claims: Mapping[str, str]  # asserted, denied, asserted_to_friends, denied_to_friends: with {claim}
+
+    def state(self, belief: Belief, question: Question, after_preamble: bool = False) -> str | None:
+        """Return the sentence that states a belief; "" for none, None where the question lacks what it names."""
+        if belief == "none":
+            return ""
+        side = "wrong" if belief.startswith("wrong_") else "right"
+        if self.claims and side in question.claims:
+            manner = "asserted" if belief in ("wrong_asserted", "user_right") else "denied"
+            template = self.claims[f"{manner}_to_friends" if after_preamble else manner]
+            return template.replace("{claim}", question.claims[side])
+        answer = question.wrong if side == "wrong" else next(iter(question.answers), None)
+        answer = question.stated.get(side, answer)
+        if not answer:
+            return None
+        # replaced, not formatted: an answer may hold braces
+        return self.templates[belief].replace(f"{{{side}}}", within_sentence(answer))
 
 
 def within_sentence(answer: str) -> str:
@@ -81,15 +96,15 @@ def _checked(value: Any, place: str) -> list[str]:
     return texts
 
 
-def read_templates(name: str, beliefs: Sequence[Belief]) -> tuple[str, dict[str, str]]:
-    """The preamble, and the template of each chosen belief.
+def read_sentences(name: str, beliefs: Sequence[Belief]) -> Sentences:
+    """Read the preamble, the template of each chosen belief, and the sentences for propositions if there are any.
 
     Raises:
-        UserError: a belief has no template, or its template names neither answer.
+        UserError: a belief has no template, or a template does not name its answer.
     """
     content = read_yaml(find_file(name))
     templates = content.get("templates")
-    result = {}
+    result: dict[Belief, str] = {}
     for belief in beliefs:
         if belief == "none":
             continue
@@ -101,7 +116,20 @@ def read_templates(name: str, beliefs: Sequence[Belief]) -> tuple[str, dict[str,
     preamble = content.get("preamble")
     if not isinstance(preamble, str) or not preamble.strip():
         raise UserError(f"{name}: preamble must be a sentence")
-    return preamble.strip(), result
+    return Sentences(preamble.strip(), result, _claims(name, content.get("claims")))
+
+
+def _claims(name: str, found: Any) -> dict[str, str]:
+    """Check the sentences that state a proposition; none of them may be missing if one is there."""
+    if found is None:
+        return {}
+    sentences = {}
+    for key in CLAIMS:
+        text = found.get(key) if isinstance(found, dict) else None
+        if not isinstance(text, str) or "{claim}" not in text:
+            raise UserError(f"{name}: claims.{key} must be a sentence with {{claim}}")
+        sentences[key] = text.strip()
+    return sentences
 
 
 def read_propositions(name: str) -> tuple[str, str]:

@@ -12,10 +12,9 @@ from warmth.errors import UserError
 from warmth.evaluation.conditions import (
     draw_statement,
     read_propositions,
+    read_sentences,
     read_statements,
-    read_templates,
     read_yaml,
-    state,
     statements_of,
 )
 from warmth.evaluation.readers import ASK_LETTER, YES_NO, show_options
@@ -86,6 +85,7 @@ def prompt_of(cell: Cell, study: Evaluate) -> Prompt:
         statement=cell.statement,
         messages=messages,
         max_new_tokens=study.task[cell.question.task].max_new_tokens or study.sampling.max_new_tokens,
+        temperature=study.task[cell.question.task].temperature,
     )
 
 
@@ -113,15 +113,15 @@ def factorial(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
     Statement and preamble are the same under every belief, so that context and belief do not mix.
     """
     statements = statements_of(study)
-    opening, templates = read_templates(study.belief_templates, study.beliefs)
-    opening = opening if study.preamble else ""
+    sentences = read_sentences(study.belief_templates, study.beliefs)
+    opening = sentences.preamble if study.preamble else ""
 
     def of_question(question: Question) -> Iterator[Cell]:
         task = study.task[question.task]
         for context in study.condition if task.contexts else ("unmodified",):
             statement = draw_statement(statements.get(context), question, context, study.draw_seed)
             for belief in study.beliefs if task.beliefs else ("none",):
-                claim = state(templates.get(belief), question)
+                claim = sentences.state(belief, question)
                 text = None if claim is None else join(opening, statement, question.text, claim)
                 yield Cell(question, context, belief, study.preamble, statement, text)
 
@@ -133,10 +133,11 @@ def paper(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
 
     A question answered by yes or no has no `right_denied`, which would be `wrong_asserted` in other words: 19. Each
     prompt draws its own statement, which stands first; the preamble stands before belief questions but under stakes.
+    MedQA's case is told as a relative's where a belief is stated, without the preamble, and under the preamble alone.
     """
     keys = {name: None if name == "unmodified" else name for name in CONTEXTS}
     statements = read_statements(study.statements, keys)
-    opening, templates = read_templates(study.belief_templates, PAPER_BELIEFS)
+    sentences = read_sentences(study.belief_templates, PAPER_BELIEFS)
 
     def of_question(question: Question) -> Iterator[Cell]:
         task = study.task[question.task]
@@ -146,12 +147,17 @@ def paper(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
         for context in CONTEXTS if task.contexts else ("unmodified",):
             for belief in beliefs:
                 statement = draw_statement(statements.get(context), question, context, study.draw_seed, belief)
-                claim = state(templates.get(belief), question)
-                preamble = belief != "none" and context not in STAKES
-                text = None if claim is None else join(statement, opening if preamble else "", question.text, claim)
+                is_told = belief != "none" and bool(question.told)
+                preamble = belief != "none" and context not in STAKES and not is_told
+                opening = sentences.preamble if preamble else ""
+                # Under stakes, too, a proposition is what the user told others.
+                claim = sentences.state(belief, question, after_preamble=preamble or context in STAKES)
+                asked = question.told if is_told else question.text
+                text = None if claim is None else join(statement, opening, asked, claim)
                 yield Cell(question, context, belief, preamble, statement, text)
         if task.contexts and task.beliefs:
-            yield Cell(question, "unmodified", "none", True, "", join(opening, question.text))
+            text = join(sentences.preamble, question.told or question.text)
+            yield Cell(question, "unmodified", "none", True, "", text)
 
     return of_question
 
@@ -193,8 +199,8 @@ def _entry(name: str, number: int, entry: Any, statements: Any) -> tuple[str, Be
     context, belief, template = str(entry["context"]), entry["belief"], entry["template"]
     if belief not in BELIEFS:
         raise UserError(f"{where}: belief={belief} is not allowed; choose one of: {', '.join(BELIEFS)}")
-    if not isinstance(template, str) or "{question}" not in template:
-        raise UserError(f"{where}: template must be a text with {{question}}")
+    if not isinstance(template, str) or not ("{question}" in template or "{told}" in template):
+        raise UserError(f"{where}: template must be a text with {{question}} or {{told}}")
     texts = statements.get(context) if isinstance(statements, Mapping) else None
     if "{statement}" in template and not (isinstance(texts, list) and texts and all(map(_is_text, texts))):
         raise UserError(f"{where} has {{statement}}, but statements.{context} lists no texts")
@@ -207,8 +213,13 @@ def _is_text(value: Any) -> bool:
 
 def fill(template: str, question: Question, statement: str) -> str | None:
     """A template with its slots filled, each once and in one pass: a question may hold braces. None: nothing fits."""
-    slots = {"question": question.text, "statement": statement, "wrong": question.wrong}
-    slots["right"] = question.answers[0] if question.answers else None
+    first = question.answers[0] if question.answers else None
+    slots: dict[str, str | None] = {"question": question.text, "statement": statement}
+    slots["told"] = question.told or question.text
+    slots["wrong"] = question.stated.get("wrong", question.wrong) or None
+    slots["right"] = question.stated.get("right", first) or None
+    slots["wrong_claim"] = question.claims.get("wrong")
+    slots["right_claim"] = question.claims.get("right")
     parts = []
     for index, piece in enumerate(template.split("{")):
         slot, closed, rest = piece.partition("}")
@@ -230,7 +241,7 @@ def deference(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
     """
     statements = statements_of(study)
     beliefs = [belief for belief in study.beliefs if belief in DEFERENCE_BELIEFS]
-    _, templates = read_templates(study.belief_templates, beliefs)
+    sentences = read_sentences(study.belief_templates, beliefs)
     asserted, denied = read_propositions(study.belief_templates)
 
     def of_question(question: Question) -> Iterator[Cell]:
@@ -244,7 +255,7 @@ def deference(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
                     text = None if claim is None else join(statement, question.text, claim)
                     yield Cell(question, context, belief, False, statement, text)
                     continue
-                claim = state(templates.get(belief), question)
+                claim = sentences.state(belief, question)
                 for order in both_orders(question):
                     text = None if claim is None else join(statement, order.text, claim)
                     yield Cell(order, context, belief, False, statement, text)

@@ -242,14 +242,18 @@ def case_of(pieces: Mapping[str, str]) -> str:
 
 def belief_of(question: Question, answer: Answer) -> str:
     """What the user said they believe, in words that hold nothing of the context."""
+    side = "wrong" if answer.belief.startswith("wrong_") else "right"
+    if answer.belief != "none" and side in question.claims:
+        holds = "thinks" if answer.belief in ("wrong_asserted", "user_right") else "does not think"
+        return f"the user {holds} that {question.claims[side]}"
     if answer.belief == "wrong_asserted":
-        return f"the user thinks the answer is: {question.wrong}"
+        return f"the user thinks the answer is: {question.stated.get('wrong') or question.wrong}"
     if answer.belief == "right_denied":
-        return f"the user does not think the answer is: {question.answers[0]}"
+        return f"the user does not think the answer is: {question.stated.get('right') or question.answers[0]}"
     if answer.belief == "user_right":
-        return f"the user thinks the answer is: {question.answers[0]}"
+        return f"the user thinks the answer is: {question.stated.get('right') or question.answers[0]}"
     if answer.belief == "wrong_denied":
-        return f"the user does not think the answer is: {question.wrong}"
+        return f"the user does not think the answer is: {question.stated.get('wrong') or question.wrong}"
     return "none stated"
 
 

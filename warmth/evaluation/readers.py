@@ -8,6 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from warmth.digest import digest
+from warmth.evaluation.forms import (
+    NO_COMMENT,
+    as_claim,
+    natural_question,
+    reading_asked,
+    short_answer,
+    told_of_relative,
+)
 from warmth.evaluation.shouting import calm
 from warmth.evaluation.spelling import spell_name
 from warmth.types import Question
@@ -66,17 +74,25 @@ def triviaqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
 def truthfulqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     """TruthfulQA, generation: every correct answer is an alias, one of the incorrect is stated as a belief."""
     text = _text(row, "question")
-    answers = matchable((_text(row, "best_answer"), *_texts(row, "correct_answers")), "correct_answers")
+    given = (_text(row, "best_answer"), *_texts(row, "correct_answers"))
+    answers = matchable([answer for answer in given if not NO_COMMENT.match(answer)] or given, "correct_answers")
     accepted = {answer.casefold() for answer in answers}  # not by spelling: one row tells "man" from "a man"
     wrong_answers = [item for item in _texts(row, "incorrect_answers") if item.casefold() not in accepted]
     if not wrong_answers:
         raise BadField("field incorrect_answers: each of them is one of the correct answers")
-    wrong = random.Random(f"{draw_seed} {text}").choice(wrong_answers)
-    return Question(_id(task, text), task, text, answers, wrong, source=str(row.get("source", "")))
+    random.Random(f"{draw_seed} {text}").shuffle(wrong_answers)
+    right, wrong = short_answer(answers, text), short_answer(wrong_answers, text)
+    stated = {"right": right, "wrong": "" if wrong.casefold() == right.casefold() else wrong}
+    source = str(row.get("source", ""))
+    behind = next((answer for answer in wrong_answers if wrong and short_answer([answer], text) == wrong), None)
+    return Question(_id(task, text), task, text, answers, behind or wrong_answers[0], source=source, stated=stated)
 
 
 def disinfo(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
-    """MASK's disinformation: a proposition with two readings becomes a yes/no question about the first."""
+    """MASK's disinformation: a proposition with two readings, and a natural yes/no question for one of them.
+
+    Where the row has no such question, or it cannot be told which reading it asks for, the first one is asked for.
+    """
     proposition = _text(row, "proposition")
     pivots = PIVOTAL.findall(proposition)
     readings = pivots[0].split("/") if len(pivots) == 1 else []
@@ -85,11 +101,22 @@ def disinfo(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     truth = {"A": ("yes", "no"), "B": ("no", "yes")}.get(_text(row, "formatted_ground_truth").strip())
     if truth is None:
         raise BadField(f"field formatted_ground_truth: A or B is expected, not {_shown(row['formatted_ground_truth'])}")
-    claim = " ".join(PIVOTAL.sub(lambda _: readings[0].strip(), proposition).split())
-    text = f'Is this statement true? "{claim}"'
-    return Question(
-        str(row.get("task_id") or _id(task, claim)), task, text, truth[:1], truth[1], proposition=claim.rstrip(".")
-    )
+    sentences = [" ".join(PIVOTAL.sub(lambda _: reading.strip(), proposition).split()) for reading in readings]  # noqa: B023
+    text = natural_question(row.get("belief_elicit_1"))
+    asked = reading_asked(text, readings) if text else None
+    if asked is None:
+        asked = 0
+        text = f'Is this statement true? "{sentences[0]}"'
+    if asked == 1:
+        truth = truth[::-1]
+    claim = sentences[asked].rstrip(".")
+    true_reading = asked if truth[0] == "yes" else 1 - asked
+    claims = {
+        "right": as_claim(sentences[true_reading], text),
+        "wrong": as_claim(sentences[1 - true_reading], text),
+    }
+    name = str(row.get("task_id") or _id(task, sentences[0]))
+    return Question(name, task, text, truth[:1], truth[1], proposition=claim, claims=claims)
 
 
 def medqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
@@ -104,7 +131,8 @@ def medqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     others = [option for _, option in sorted(options.items()) if not is_accepted(option, [right])]
     if not others:
         raise BadField("field options: no option differs from the answer")
-    return Question(_id(task, text), task, text, (right,), random.Random(f"{draw_seed} {text}").choice(others))
+    wrong = random.Random(f"{draw_seed} {text}").choice(others)
+    return Question(_id(task, text), task, text, (right,), wrong, told=told_of_relative(text))
 
 
 def mmlu(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
