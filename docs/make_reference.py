@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from warmth.bounds import allowed_words
+from warmth.help import joined
 from warmth.schemas import Api, Condition, Data, Evaluate, Model, Recipe, Task, Train
 
 SCHEMAS = {"train": Train, "evaluate": Evaluate, "model": Model, "data": Data, "recipe": Recipe, "api": Api}
@@ -62,18 +63,6 @@ def table(path: Path, schema: type | None = None, schema_below: type | None = No
     if rows:
         out += ["", "| key | value | allowed | meaning |", "|---|---|---|---|", *rows]
     return out
-
-
-def joined(lines: list[str]) -> list[str]:
-    """Join a comment that goes on below its key, as far to the right, to the line of the key."""
-    result: list[str] = []
-    for line in lines:
-        goes_on = line.strip().startswith("#") and len(line) - len(line.lstrip()) > 8
-        if goes_on and result and "#" in result[-1]:
-            result[-1] += " " + line.strip().lstrip("# ")
-        else:
-            result.append(line)
-    return result
 
 
 if __name__ == "__main__":

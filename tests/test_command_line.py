@@ -1,10 +1,21 @@
 """The words of a command line: flags anywhere, and one line for a group that is set to nothing."""
 
 import pytest
+from omegaconf import OmegaConf
 
-from warmth.command_line import ordered, refuse_null_groups
+from warmth.command_line import (
+    ordered,
+    plain_groups,
+    refuse_changed_settings,
+    refuse_ignored_flags,
+    refuse_ignored_hydra,
+    refuse_null_groups,
+    refuse_other_groups,
+    refuse_sweep_keys,
+)
 from warmth.digest import ROOT
 from warmth.errors import UserError
+from warmth.help import GROUPS
 
 
 def test_flags_are_read_wherever_they_stand():
@@ -31,3 +42,66 @@ def test_a_group_set_to_null_is_one_line_that_says_what_to_write(word, advice):
 
 def test_a_key_may_be_null():
     refuse_null_groups(["limit=null", "model.revision=null", "logger=none"], ROOT / "conf")
+
+
+@pytest.mark.parametrize("word", ["~logger", "~model=smollm2"])
+def test_a_group_that_is_taken_away_is_refused_like_one_set_to_null(word):
+    with pytest.raises(UserError, match=f"{word} is not allowed; "):
+        refuse_null_groups([word], ROOT / "conf")
+
+
+def test_a_group_added_with_a_plus_is_the_group_chosen():
+    words = ["+experiment=demo_train", "++recipe=warm", "+recipe.rank=2", "seed=1"]
+    assert plain_groups(words, ["experiment", "recipe"]) == [
+        "experiment=demo_train",
+        "recipe=warm",
+        "+recipe.rank=2",
+        "seed=1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("hydra.run.dir=x", "output= and study= say where it goes"),
+        ("+hydra.job.chdir=true", "output= and study= say where it goes"),
+        ("hydra.output_subdir=.hydra", "output= and study="),
+        ("hydra/job_logging=default", "nothing is logged through Hydra"),
+        ("hydra.job.env_set.KEY=x", "set variables in the environment"),
+        ("hydra.callbacks.mine=x", "of Hydra's keys these are read: hydra/launcher"),
+        ("hydra/sweeper=basic", "hydra/sweeper=study"),
+    ],
+)
+def test_a_key_of_hydra_that_has_no_effect_is_refused(word, says):
+    with pytest.raises(UserError, match=says):
+        refuse_ignored_hydra(["seed=1", word])
+
+
+def test_keys_of_hydra_that_have_one_are_accepted():
+    words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.params.seed=0,1", "hydra.mode=RUN"]
+    refuse_ignored_hydra([*words, "hydra.searchpath=[file://x]", "hydra/sweeper=study", "hydraulic=1"])
+
+
+def test_what_starts_the_jobs_of_a_sweep_is_refused_for_a_single_run():
+    with pytest.raises(UserError, match="hydra/launcher=slurm has no effect on a single run: add -m"):
+        refuse_sweep_keys(["hydra.mode=RUN", "hydra/launcher=slurm"])
+
+
+def test_a_file_of_the_user_cannot_change_where_runs_go_through_hydra():
+    settings = {"run": {"dir": "."}, "sweep": {"dir": ".", "subdir": "."}, "output_subdir": None, "verbose": False}
+    refuse_changed_settings(OmegaConf.create(settings))
+    settings["sweep"]["subdir"] = "${hydra.job.num}"
+    with pytest.raises(UserError, match="hydra.sweep.subdir"):
+        refuse_changed_settings(OmegaConf.create({**settings, "hydra": {"job": {"num": 3}}}))
+
+
+@pytest.mark.parametrize(("flag", "says"), [("-p", "without --cfg job"), ("--config-name=x", "--config-dir=DIR")])
+def test_a_flag_that_would_do_nothing_is_refused(flag, says):
+    with pytest.raises(UserError, match=says):
+        refuse_ignored_flags([flag, "recipe"])
+    refuse_ignored_flags(["--cfg", "job", "-p", "recipe"])
+
+
+def test_a_group_of_the_other_command_is_named_as_such():
+    with pytest.raises(UserError, match=r"task=\[mmlu\] chooses for evaluate.py; the groups of train.py are: model"):
+        refuse_other_groups(["task=[mmlu]"], "train", GROUPS["train"], {*GROUPS["train"], *GROUPS["evaluate"]})

@@ -9,8 +9,8 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from warmth.bounds import check_allowed
 from warmth.entries import own_module
@@ -92,13 +92,22 @@ def omegaconf_line(error: OmegaConfBaseException) -> str:
     key = error.full_key or error.key
     if error.object_type is not None and is_dataclass(error.object_type) and "not in" in message:
         return unknown_key(str(key), {key_field.name for key_field in fields(error.object_type)})
+    parent = error.parent_node
+    if isinstance(error, ConfigKeyError | ConfigAttributeError) and isinstance(parent, DictConfig):
+        return unknown_key(str(key), {str(name) for name in parent if not str(name).startswith("_")})
     return f"{key}: {message}" if key and str(key) not in message else message
 
 
 def unknown_key(key: str, allowed: Collection[str]) -> str:
     """Say in one line that a key does not exist, which are allowed there, and which comes nearest."""
     parents, _, name = key.rpartition(".")
-    near = difflib.get_close_matches(name, sorted(allowed), n=1)
+    near = nearest(name, allowed)
     prefix = f"{parents}." if parents else ""
-    hint = f" (did you mean {prefix}{near[0]}?)" if near else ""
+    hint = f" (did you mean {prefix}{near}?)" if near else ""
     return f"unknown key {key}{hint}; allowed here: {', '.join(sorted(allowed))}"
+
+
+def nearest(name: str, allowed: Collection[str]) -> str:
+    """Return the allowed name that is most like a mistyped one, "" if none is."""
+    matches = difflib.get_close_matches(name, sorted(allowed), n=1)
+    return matches[0] if matches else ""

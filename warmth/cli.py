@@ -9,16 +9,30 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from warmth import __version__, run_verbs
 from warmth.agreement import agreement
 from warmth.errors import UserError, guarded
 from warmth.preview import preview
 from warmth.text import print_json, print_json_rows
 
+
+class Verbs(TyperGroup):
+    """The verbs, in `--help` each with its whole first sentence: Typer cuts it at the edge of the terminal."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Find a verb, its line for the list of all set."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None and not command.short_help and command.help:
+            command.short_help = " ".join(command.help.split("\n\n")[0].split())
+        return command
+
+
 app = typer.Typer(
-    help="What does a change of a model's manner cost in truth?",
-    add_completion=False,
+    help="What does a change of a model's manner cost in truth? Train and evaluate models, and analyse what that made.",
+    cls=Verbs,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -40,9 +54,25 @@ def main() -> None:
     raise SystemExit(code or 0)
 
 
+def print_version(asked: bool) -> None:
+    """Print the version and end, if it was asked for."""
+    if asked:
+        print(f"warmth {__version__}")
+        raise typer.Exit()
+
+
 @app.callback()
-def verbs() -> None:
-    """Analyse what train.py and evaluate.py made."""
+def verbs(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Train and evaluate models, and analyse what that made."""
+
+
+app.command(context_settings=run_verbs.AS_TYPED)(run_verbs.train)
+app.command(context_settings=run_verbs.AS_TYPED)(run_verbs.evaluate)
+app.command()(run_verbs.demo)
 
 
 @app.command()

@@ -3,12 +3,49 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from warmth.errors import UserError
+from omegaconf import DictConfig, OmegaConf
 
-NULL_GROUP = re.compile(r"\+{0,2}(?P<group>[\w/]+)=(?:null)?")
+from warmth.errors import UserError
+from warmth.paths import IN_WHEEL
+
+NULL_GROUP = re.compile(r"\+{0,2}(?P<group>[\w/]+)=(?:null)?|~(?P<deleted>[\w/]+)(?:=.*)?")
+ADDED_GROUP = re.compile(r"\+{1,2}(?P<group>[\w/]+)=(?P<entry>.*)", re.DOTALL)
+# Flags of Hydra that do nothing alone, or that would replace this project's own config.
+NEEDS_CFG = ("-p", "--package", "--resolve")
+REPLACES_CONFIG = ("-cp", "--config-path", "-cn", "--config-name")
+
+OF_SWEEPS = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.params")  # what the jobs of a sweep are started by
+READ_BY_HYDRA = (*OF_SWEEPS, "hydra/sweeper", "hydra.mode", "hydra.searchpath")
+FOLDERS = "a run's folder is named by its content; output= and study= say where it goes"
+LOGS = "nothing is logged through Hydra; progress and errors go to standard error, rows to the run folder"
+# Hydra's other keys, each with the reason why it has no effect here.
+IGNORED = {
+    "hydra.run": FOLDERS,
+    "hydra.sweep": FOLDERS,
+    "hydra.output_subdir": FOLDERS,
+    "hydra.job.chdir": FOLDERS,
+    "hydra.job.env_set": "set variables in the environment, so that no key gets into a config",
+    "hydra.verbose": LOGS,
+    "hydra.job_logging": LOGS,
+    "hydra.hydra_logging": LOGS,
+    "hydra/job_logging": LOGS,
+    "hydra/hydra_logging": LOGS,
+}
+# What Hydra's own settings are in conf/train.yaml and conf/evaluate.yaml; a file of the user's may not change them.
+FIXED = {"run.dir": ".", "sweep.dir": ".", "sweep.subdir": ".", "output_subdir": None, "verbose": False}
+
+
+def typed(name: str) -> str:
+    """Return how a user starts a command, for lines that name one: `python train.py`, or `warmth train`.
+
+    The second in a wheel, and if this command was started so.
+    """
+    started_by_verb = Path(sys.argv[0]).name in ("warmth", "cli.py")
+    return f"warmth {name}" if IN_WHEEL or started_by_verb else f"python {name}.py"
 
 
 def ordered(words: Sequence[str]) -> list[str]:
@@ -19,8 +56,17 @@ def ordered(words: Sequence[str]) -> list[str]:
     return [*flags, *overrides, *deletions]
 
 
+def plain_groups(words: Sequence[str], groups: Collection[str]) -> list[str]:
+    """Write `+GROUP=ENTRY`, as other programs of Hydra are used, as `GROUP=ENTRY`: every group has its place here."""
+    plain = []
+    for word in words:
+        added = ADDED_GROUP.fullmatch(word)
+        plain.append(word.lstrip("+") if added is not None and added["group"] in groups else word)
+    return plain
+
+
 def refuse_null_groups(words: Sequence[str], conf: Path) -> None:
-    """Check that no config group is set to null, which Hydra answers with a traceback.
+    """Check that no config group is set to null or deleted, which Hydra answers with a traceback or a riddle.
 
     Args:
         words: the command line.
@@ -33,7 +79,7 @@ def refuse_null_groups(words: Sequence[str], conf: Path) -> None:
         match = NULL_GROUP.fullmatch(override)
         if match is None:
             continue
-        group = match["group"]
+        group = match["group"] or match["deleted"]
         folder = conf / group
         if not folder.is_dir():
             continue
@@ -47,3 +93,90 @@ def refuse_null_groups(words: Sequence[str], conf: Path) -> None:
         else:
             advice = f"choose one of: {', '.join(entries)}"
         raise UserError(f"{override} is not allowed; {advice}")
+
+
+def refuse_other_groups(words: Sequence[str], name: str, groups: Collection[str], others: Collection[str]) -> None:
+    """Check that each group is one of this command.
+
+    Args:
+        words: the command line.
+        name: the command.
+        groups: its groups.
+        others: those of the other command.
+
+    Raises:
+        UserError: a group belongs to the other command alone.
+    """
+    other = "evaluate" if name == "train" else "train"
+    for word in words:
+        group = word.lstrip("+").partition("=")[0]
+        if "=" in word and group in others and group not in groups:
+            raise UserError(f"{word} chooses for {other}.py; the groups of {name}.py are: {', '.join(groups)}")
+
+
+def refuse_ignored_flags(words: Sequence[str]) -> None:
+    """Check the flags of Hydra that would be read and do nothing, or replace this project's config.
+
+    Raises:
+        UserError: there is one; the line says what to write instead.
+    """
+    flags = [word.partition("=")[0] for word in words if word.startswith("-")]
+    for flag in flags:
+        if flag in NEEDS_CFG and not {"-c", "--cfg"} & set(flags):
+            raise UserError(f"{flag} has no effect without --cfg job, which prints the config and runs nothing")
+        if flag in REPLACES_CONFIG:
+            raise UserError(
+                f"{flag} is not allowed: put your file into DIR/experiment/NAME.yaml and write --config-dir=DIR "
+                "experiment=NAME"
+            )
+
+
+def refuse_ignored_hydra(words: Sequence[str]) -> None:
+    """Check the overrides of Hydra's own keys: what is read and has no effect is refused.
+
+    Raises:
+        UserError: a key has none; the line says what there is in its place.
+    """
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0]
+        if not key.startswith(("hydra.", "hydra/")) or below(key, READ_BY_HYDRA):
+            continue
+        reason = next((IGNORED[name] for name in IGNORED if below(key, (name,))), None)
+        allowed = "; of Hydra's keys these are read: hydra/launcher, hydra.launcher.KEY, hydra.sweeper.params.KEY, "
+        allowed += "hydra.mode, hydra.searchpath"
+        raise UserError(f"{word} has no effect" + (f": {reason}" if reason else allowed))
+    for word in words:
+        key, _, value = word.lstrip("+").partition("=")
+        if key == "hydra/sweeper" and value != "study":
+            raise UserError(
+                f"{word} is not allowed: sweeps are checked and continued by hydra/sweeper=study, the default"
+            )
+
+
+def refuse_sweep_keys(overrides: Sequence[str]) -> None:
+    """Check that a single run is given nothing that only a sweep reads.
+
+    Raises:
+        UserError: a launcher of jobs, or an axis, without -m.
+    """
+    for word in overrides:
+        if below(word.lstrip("+~").partition("=")[0], OF_SWEEPS):
+            raise UserError(f"{word} has no effect on a single run: add -m, which makes a sweep")
+
+
+def refuse_changed_settings(settings: DictConfig) -> None:
+    """Check Hydra's settings after all files were merged: a file of the user's may hold what has no effect.
+
+    Raises:
+        UserError: one is not what conf/ says.
+    """
+    for key, expected in FIXED.items():
+        value = OmegaConf.select(settings, key)
+        if value != expected:
+            reason = next(reason for name, reason in IGNORED.items() if below(f"hydra.{key}", (name,)))
+            raise UserError(f"hydra.{key}={value} in a config file has no effect: {reason}")
+
+
+def below(key: str, names: Sequence[str]) -> bool:
+    """Tell whether a key is one of some names, or stands below one."""
+    return any(key == name or key.startswith((f"{name}.", f"{name}/", f"{name}@")) for name in names)

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from warmth.bounds import check_allowed
-from warmth.build import build, omegaconf_line
+from warmth.build import build, nearest, omegaconf_line
 from warmth.dataset import check_data
 from warmth.errors import UserError, one_line
 from warmth.hardware import device
@@ -22,6 +22,7 @@ from warmth.types import ANSWER_BELIEFS, BELIEFS
 from warmth.used_keys import check_used
 
 T = TypeVar("T")
+ALREADY_THERE = re.compile(r"Could not append to config\. An item is already at '([^']+)'")
 
 
 def strict(config: DictConfig, schema: type[T]) -> T:
@@ -164,11 +165,17 @@ def compose_line(error: Exception) -> str:
     """Hydra's error as one line that names the key and what is allowed."""
     if isinstance(error, MissingConfigException) and error.options:
         group, _, entry = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={entry} is not an entry of conf/{group}/; choose one of: {', '.join(sorted(error.options))}"
+        options = sorted(error.options)
+        hint = nearest(entry, options)
+        suggestion = f" (did you mean {group}={hint}?)" if hint else ""
+        return f"{group}={entry} is not an entry of conf/{group}/{suggestion}; choose one of: {', '.join(options)}"
+    there = ALREADY_THERE.match(str(error))
+    if there is not None:
+        return f"{there[1]} is a key already: write {there[1]}=VALUE, without +"
     cause = error.__cause__
     line = one_line(Exception(str(error).split("\n")[0]))
     if isinstance(cause, OmegaConfBaseException):
-        if is_dataclass(cause.object_type):
+        if is_dataclass(cause.object_type) or isinstance(cause, ConfigKeyError | ConfigAttributeError):
             return omegaconf_line(cause)
         detail = one_line(Exception(str(cause).split("\n")[0]))
         line = f"{line.rstrip('.')}: {detail}" if detail not in line else line

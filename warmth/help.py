@@ -6,13 +6,19 @@ Hydra's own page lists names without meanings, and takes seconds to gather them.
 from __future__ import annotations
 
 import re
+import shutil
 import textwrap
+from pathlib import Path
 
 from warmth.bounds import allowed_words
-from warmth.digest import ROOT
+from warmth.command_line import typed
 from warmth.entries import entry_files
+from warmth.paths import ROOT
 from warmth.schemas import Evaluate, Train
 
+WIDTH_OF_A_FILE = 120  # columns where the help goes to a file or a pipe
+MIN_WIDTH = 60
+NAME_WIDTH = 23
 SCHEMAS = {"train": Train, "evaluate": Evaluate}
 
 HEAD = {
@@ -51,33 +57,62 @@ GROUPS = {
 
 
 def page(name: str) -> str:
-    """Write the help of `train.py` or `evaluate.py`."""
-    lines = [HEAD[name], "", "Examples:", textwrap.indent(textwrap.dedent(EXAMPLES[name]).strip("\n"), "  ")]
-    lines += ["", 'Choices, GROUP=ENTRY (several with quotes: "GROUP=[A,B]" for task, condition, grader):', ""]
-    for group in GROUPS[name]:
-        lines.append(f"  {group}")
-        lines += [f"    {path.stem:<20} {_meaning(path.read_text('utf-8'))}" for path in _entries(name, group)]
-    lines += ["", "Keys, KEY=VALUE; a chosen entry's keys as GROUP.KEY=VALUE (docs/reference.md has them all):", ""]
-    keys = _keys((ROOT / "conf" / f"{name}.yaml").read_text("utf-8"))
-    lines += [f"  {line}" for line in with_allowed(keys, SCHEMAS[name])]
+    """Write the help of `train.py` or `evaluate.py`, as wide as the terminal; nothing is cut."""
+    width = max(MIN_WIDTH, shutil.get_terminal_size((WIDTH_OF_A_FILE, 24)).columns)
+    examples = textwrap.dedent(EXAMPLES[name]).strip("\n").replace(f"python {name}.py", typed(name))
+    lines = [HEAD[name], "", "Examples:", textwrap.indent(examples, "  ")]
     lines += [
         "",
-        "-m sweeps over comma-separated values; --cfg job prints the composed config; --hydra-help, Hydra's flags.",
+        *wrapped('Choices, GROUP=ENTRY (several with quotes: "GROUP=[A,B]" for task, condition, grader):', width),
     ]
-    return "\n".join(lines)
+    lines.append("")
+    for group in GROUPS[name]:
+        lines.append(f"  {group}")
+        for path in chosen_entries(name, group):
+            meaning = _meaning(path.read_text("utf-8"))
+            lines += wrapped(f"    {path.stem:<{NAME_WIDTH}} {meaning}", width, 5 + NAME_WIDTH)
+    rest = "Keys, KEY=VALUE; a chosen entry's keys as GROUP.KEY=VALUE (docs/reference.md has them all):"
+    lines += ["", *wrapped(rest, width), ""]
+    keys = _keys((ROOT / "conf" / f"{name}.yaml").read_text("utf-8"))
+    for line in with_allowed(keys, SCHEMAS[name]):
+        lines += wrapped_comment(f"  {line}", width)
+    flags = (
+        "-m sweeps over comma-separated values; --cfg job prints the composed config; --config-dir=DIR adds entries of "
+    )
+    flags += "your own; --version; --hydra-help, Hydra's flags."
+    return "\n".join([*lines, "", *wrapped(flags, width)])
 
 
-def _entries(name: str, group: str) -> list:
-    paths = list(entry_files(group).values())
+def wrapped(line: str, width: int, indent: int = 0) -> list[str]:
+    """Break a line at the width; what goes on is indented."""
+    return textwrap.wrap(line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+
+
+def wrapped_comment(line: str, width: int) -> list[str]:
+    """Break the comment of a key's line; it goes on below its own beginning, or near the key if that is far right."""
+    match = re.search(r" #(?= )", line)
+    if len(line) <= width or match is None:
+        return [line]
+    column = min(match.start() + 1, width // 2)
+    comment = textwrap.wrap(line[match.end() :].strip(), width - column - 2, break_long_words=False)
+    if column < match.start() + 1:  # the value alone fills half of the line
+        return [line[: match.start()].rstrip(), *(" " * column + f"# {part}" for part in comment)]
+    first = f"{line[:column]}# {comment[0]}"
+    return [first, *(" " * column + f"# {part}" for part in comment[1:])]
+
+
+def chosen_entries(name: str, group: str) -> list[Path]:
+    """List the files of the entries that a command may choose from, those of the user's own folder too."""
+    files = list(entry_files(group).values())
     if group == "experiment":
-        paths = [path for path in paths if path.stem.endswith(f"_{name}")]
-    return [path for path in paths if (group, path.stem) != ("recipe", "lora")]  # inherited, not chosen
+        files = [path for path in files if path.stem.endswith(f"_{name}")]
+    return [path for path in files if (group, path.stem) != ("recipe", "lora")]  # inherited, not chosen
 
 
 def _meaning(text: str) -> str:
-    """Return the first sentence of a file's header comment."""
-    head = next(line for line in text.splitlines() if line.startswith("# ") and "@package" not in line)
-    return textwrap.shorten(head.lstrip("# "), 110, placeholder=" …")
+    """Read the first sentence of a file's header comment; "" where there is none, as in an entry of the user's own."""
+    heads = [line for line in text.splitlines() if line.startswith("# ") and "@package" not in line]
+    return heads[0].lstrip("# ") if heads else ""
 
 
 def with_allowed(lines: list[str], schema: type) -> list[str]:
@@ -103,4 +138,17 @@ def _keys(text: str) -> list[str]:
             blocks.append([])
         if blocks and line.strip():
             blocks[-1].append(line)
-    return [line for block in blocks if not block[0].startswith(("defaults:", "hydra:")) for line in block]
+    kept = [block for block in blocks if not block[0].startswith(("defaults:", "hydra:"))]
+    return joined([line for block in kept for line in block])
+
+
+def joined(lines: list[str]) -> list[str]:
+    """Join a comment that goes on below its key, as far to the right, to the line of the key."""
+    result: list[str] = []
+    for line in lines:
+        goes_on = line.strip().startswith("#") and len(line) - len(line.lstrip()) > 8
+        if goes_on and result and "#" in result[-1]:
+            result[-1] += " " + line.strip().lstrip("# ")
+        else:
+            result.append(line)
+    return result

@@ -1,7 +1,22 @@
-"""Where the project's own files are: configs, prompts, seed data."""
+"""Where the project's own files are: configs, prompts, seed data, and the two scripts."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
-ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+# A clone has them beside the package; a wheel carries them inside it (setup.py).
+IN_WHEEL = (PACKAGE / "files").is_dir()
+ROOT = PACKAGE / "files" if IN_WHEEL else PACKAGE.parent
+COMMIT = ROOT / "COMMIT"  # of a wheel: the commit that it was built from
+
+
+def script(name: str) -> ModuleType:
+    """Load `train.py` or `evaluate.py` as a module, whose `main` is the command."""
+    spec = importlib.util.spec_from_file_location(f"warmth_{name}", ROOT / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -64,6 +64,7 @@ def studies(overrides: Sequence[str]) -> tuple[Train, Evaluate]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from warmth.command_line import plain_groups
     from warmth.config import compose_line, strict
     from warmth.entries import entry_files
     from warmth.model_names import expand
@@ -71,7 +72,8 @@ def studies(overrides: Sequence[str]) -> tuple[Train, Evaluate]:
     from warmth.schemas import Evaluate, Train, register
 
     register()
-    expanded = expand(overrides, entry_files("model"))
+    groups = [path.name for path in (ROOT / "conf").iterdir() if path.is_dir()]
+    expanded = expand(plain_groups(overrides, groups), entry_files("model"))
     schemas: dict[str, type] = {"train": Train, "evaluate": Evaluate}
     known = {"train": {field.name for field in fields(Train)}, "evaluate": {field.name for field in fields(Evaluate)}}
     unknown = [

@@ -22,8 +22,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from warmth.digest import ROOT, data_identity, digest
+from warmth.digest import data_identity, digest
 from warmth.errors import UserError, one_line
+from warmth.paths import COMMIT, ROOT
 
 BEAT_S = 20.0  # how often the holder of a run touches its lock, for machines that cannot see the lock itself
 STALE_S = 120.0  # a lock of another machine that was not touched for so long belongs to nobody
@@ -398,7 +399,7 @@ def full_config(config: Any) -> Any:
 
 def provenance() -> dict[str, Any]:
     """Collect where and with what a run was made: commit, versions, machine. Nothing here enters a digest."""
-    commit, dirty = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    commit, dirty = code_version()
     packages = {}
     for name in PACKAGES:
         try:
@@ -407,13 +408,27 @@ def provenance() -> dict[str, Any]:
             packages[name] = None
     return {
         "commit": commit,
-        "dirty": bool(dirty) if dirty is not None else None,
+        "dirty": dirty,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": os.cpu_count(),
         "packages": packages,
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
+
+
+def code_version() -> tuple[str | None, bool | None]:
+    """Return the commit of this code and whether files were changed since; None where that is not known.
+
+    An installed wheel names the commit that it was built from. It is never asked of git: the environment may stand in
+    a clone of something else.
+    """
+    if COMMIT.is_file():
+        return COMMIT.read_text(encoding="utf-8").strip() or None, False
+    if not (ROOT / ".git").exists():
+        return None, None
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return _git("rev-parse", "HEAD"), None if changes is None else bool(changes)
 
 
 def earlier_commits(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

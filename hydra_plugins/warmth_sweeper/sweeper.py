@@ -2,7 +2,6 @@
 
 # No `from __future__ import annotations`: Hydra loads plugins outside sys.modules, where dataclasses read no strings.
 from dataclasses import dataclass
-from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -35,16 +34,22 @@ class StudySweeper(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
-    def sweep(self, arguments: list[str]) -> Any:
+    def sweep(self, arguments: list[str]) -> None:
         """Plans, or carries out and sums up, the whole grid.
 
         Raises:
             UserError: a job's config is wrong (nothing was started), or every failure was the user's to mend.
             RunFailed: not all is done at the end.
         """
+        from warmth.command_line import refuse_changed_settings
         from warmth.sweep.sweep import Sweep
 
+        refuse_changed_settings(self.config.hydra)
         given = [f"{key}={value}" for key, value in self.params.items()] + list(arguments)
         shared = OmegaConf.to_container(self.config.hydra.overrides.hydra)
         sweep = Sweep(self.context.config_loader, self.task, shared, given)
-        return sweep.plan() if sweep.is_plan else sweep.run(self.launcher)
+        if sweep.is_plan:
+            sweep.plan()
+            return
+        sweep.run(self.launcher)
+        self.task.runs.extend(folder for job in sweep.jobs for folder in job.runs)

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from warmth.command_line import typed
 from warmth.digest import cache_folder, digest, find_file, model_identity, training_digest
 from warmth.entries import entry_files
 from warmth.errors import NotTrained, UserError
@@ -248,4 +249,4 @@ def train_command(study: Evaluate) -> str:
         asked.append(word.replace("_evaluate", "_train") if word.startswith("experiment=") else word)
     model = argument_of(study.model, entries)
     names = [f"model={model}", f"recipe={study.recipe.name}", f"seed={study.seed}"]
-    return " ".join(["python train.py", *names, *asked])
+    return " ".join([typed("train"), *names, *asked])

@@ -1,0 +1,1 @@
+"""Found by Hydra through the `hydra_plugins` namespace."""
