@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 
 from warmth import __version__, run_verbs
 from warmth.agreement import agreement
+from warmth.compare import compare
 from warmth.errors import UserError, guarded
 from warmth.preview import preview
 from warmth.text import print_json, print_json_rows
@@ -392,6 +393,7 @@ def reproduce(
 
 
 app.command()(agreement)
+app.command()(compare)
 app.command()(preview)
 
 

@@ -1,0 +1,1 @@
+"""`warmth compare`: paired differences between evaluations that any tool made, from its logs."""

@@ -1,0 +1,247 @@
+"""Inspect's logs, `.eval` (a ZIP file of JSON) and `.json`, read without Inspect.
+
+An item is a sample's id, its epoch the log's; a score whose value is a dictionary is a metric for each key. What is
+right is a letter (C, P, I, N), a number or a truth value; NaN is Inspect's mark of an unscored sample. Format:
+https://inspect.aisi.org.uk/eval-logs.html
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from warmth.analysis.compare.clusters import cluster_of
+from warmth.analysis.compare.files import parse_json, read_json
+from warmth.analysis.compare.scores import UNIT, Evaluation, Item, collect, digest_of, shown, words_of
+from warmth.errors import UserError
+
+HEADERS = ("header.json", "_journal/start.json")  # the second: of a log that was not finished
+SUMMARIES = "summaries.json"
+SAMPLES = "samples/"
+ZSTANDARD = 93  # the ZIP method that Inspect writes
+CUT = "..."  # at the end of what a summary shortened
+SHORT = 1_000  # characters from which it shortens
+
+
+def read(path: Path, source: str, cluster: str | None) -> Evaluation:
+    """Read one log.
+
+    Args:
+        path: of the file.
+        source: the path as the user wrote it, for messages.
+        cluster: see `clusters.cluster_of`.
+
+    Raises:
+        UserError: it cannot be read, is no log, or has no samples or scores.
+    """
+    if zipfile.is_zipfile(path):
+        header, samples = _read_archive(path)
+    elif path.suffix == ".eval":
+        raise UserError(f"{path} is a damaged Inspect log: no ZIP file")
+    else:
+        log = read_json(path)
+        if not is_log(log):
+            raise UserError(f"{path} is no Inspect log: it has no `eval` and `samples`")
+        header = log
+        samples = iter(log.get("samples") or [])
+    about = header.get("eval") or {}
+    task = str(about.get("task") or "")
+    items = []
+    letters = 0
+    for sample in samples:
+        item = _item(sample, task, cluster)
+        letters += sum(value == "N" for value in item.scores.values())
+        items.append(item)
+    if not items:
+        raise UserError(f"{path} holds no samples")
+    system = str(about.get("model") or path.stem)
+    notes = []
+    status = header.get("status", "success")
+    if status != "success":
+        notes.append(f"{shown(source)} is not complete (status {shown(status)})")
+    if letters:
+        notes.append(f"{shown(source)}: {letters} scores are N, no answer; they count as 0, as in Inspect")
+    return collect(system, source, items, notes)
+
+
+def is_log(content: Any) -> bool:
+    """Say whether parsed JSON is an Inspect log."""
+    return isinstance(content, dict) and isinstance(content.get("eval"), dict) and "samples" in content
+
+
+def _item(sample: Any, task: str, cluster: str | None) -> Item:
+    if not isinstance(sample, dict):
+        raise UserError(f"task {shown(task)}: a sample is no JSON object")
+    asked = said(sample.get("input"))
+    return Item(
+        task=task,
+        item="" if sample.get("id") is None else str(sample["id"]),
+        epoch=str(sample.get("epoch") or UNIT),
+        cluster=cluster_of(sample.get("metadata"), cluster),
+        content=digest_of(asked, sample.get("choices"), as_list(sample.get("target"))),
+        words=words_of(asked),
+        scores=dict(_scores(sample.get("scores"))),
+    )
+
+
+def _scores(scores: Any) -> Iterator[tuple[str, Any]]:
+    """Yield each metric with its value; none for a sample that an error ended."""
+    if not isinstance(scores, Mapping):
+        return
+    for scorer, score in scores.items():
+        value = score.get("value") if isinstance(score, Mapping) else score
+        if isinstance(value, Mapping):
+            for key, part in value.items():
+                yield f"{scorer}/{key}", part
+        else:
+            yield str(scorer), value
+
+
+def said(asked: Any) -> str:
+    """Give what a sample asks as text; of chat messages role and text, since their ids are drawn anew in each run."""
+    if not isinstance(asked, list):
+        return "" if asked is None else str(asked)
+    lines = []
+    for message in asked:
+        if isinstance(message, Mapping):
+            lines.append(f"{message.get('role', '')}: {_text(message.get('content'))}")
+        else:
+            lines.append(str(message))
+    return "\n".join(lines)
+
+
+def _text(content: Any) -> str:
+    """Give the text of a message's content; of a picture or a sound its reference."""
+    if not isinstance(content, list):
+        return str(content)
+    parts = []
+    for part in content:
+        if isinstance(part, Mapping):
+            kind = str(part.get("type", ""))
+            parts.append(str(part.get(kind, part.get("text", ""))))
+        else:
+            parts.append(str(part))
+    return "\n".join(parts)
+
+
+def as_list(target: Any) -> list[str]:
+    """Give what is right as a list, which one text and a list of one text both are."""
+    if target is None or target == "":
+        return []
+    return [str(value) for value in target] if isinstance(target, list) else [str(target)]
+
+
+# --- the archive ---
+
+
+def _read_archive(path: Path) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+    """Open an `.eval` file.
+
+    Raises:
+        UserError: it is damaged, or holds no header.
+    """
+    try:
+        archive = Archive(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is a damaged Inspect log: {error}") from error
+    name = next((name for name in HEADERS if name in archive.entries), None)
+    if name is None:
+        raise UserError(f"{path} is no Inspect log: it has no {HEADERS[0]}")
+    header = archive.json(name)
+    if not isinstance(header, dict):
+        raise UserError(f"{path}/{name} is no JSON object")
+    if name != HEADERS[0]:
+        header = {**header, "status": "started"}
+    return header, _archived_samples(archive)
+
+
+def _archived_samples(archive: Archive) -> Iterator[dict[str, Any]]:
+    """Yield the samples.
+
+    Their summaries stand together in one small entry and hold all that is needed, unless something in one was cut:
+    that sample is read itself, as are all if a summary is missing.
+    """
+    names = [name for name in archive.entries if name.startswith(SAMPLES) and name.endswith(".json")]
+    summaries = archive.json(SUMMARIES) if SUMMARIES in archive.entries else []
+    if not isinstance(summaries, list) or len(summaries) != len(names):
+        for name in names:
+            yield archive.json(name)
+        return
+    for summary in summaries:
+        name = f"{SAMPLES}{summary.get('id')}_epoch_{summary.get('epoch')}.json"
+        if is_cut(summary) and name in archive.entries:
+            yield archive.json(name)
+        else:
+            yield summary
+
+
+def is_cut(summary: Mapping[str, Any]) -> bool:
+    """Say whether a summary shortened what was asked or what is right."""
+    texts = [said(summary.get("input")), *as_list(summary.get("target"))]
+    return any(text.endswith(CUT) or len(text) >= SHORT for text in texts) or isinstance(summary.get("input"), list)
+
+
+class Archive:
+    """The entries of a ZIP file, also those packed by Zstandard, which Python unpacks by itself from 3.14 on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.content = path.read_bytes()
+        with zipfile.ZipFile(path) as archive:
+            self.entries = {entry.filename: entry for entry in archive.infolist()}
+
+    def json(self, name: str) -> Any:
+        """Read an entry as JSON.
+
+        Raises:
+            UserError: it is damaged or no JSON.
+        """
+        return parse_json(self.read(name), f"{self.path}/{name}")
+
+    def read(self, name: str) -> bytes:
+        """Unpack an entry and check its length and checksum.
+
+        Raises:
+            UserError: it is damaged, or packed in a way that is not known.
+        """
+        entry = self.entries[name]
+        # a local header: 26 bytes, then the lengths of the name and of the extra field that stand before the data
+        lengths = self.content[entry.header_offset + 26 : entry.header_offset + 30]
+        start = entry.header_offset + 30 + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
+        packed = self.content[start : start + entry.compress_size]
+        try:
+            content = _unpack(packed, entry.compress_type)
+        except (ValueError, zlib.error) as error:
+            raise UserError(f"{self.path} is a damaged Inspect log: {name}: {error}") from error
+        if len(content) != entry.file_size or zlib.crc32(content) != entry.CRC:
+            raise UserError(f"{self.path} is a damaged Inspect log: {name} is not what was packed")
+        return content
+
+
+def _unpack(packed: bytes, method: int) -> bytes:
+    """Unpack the data of an entry.
+
+    Raises:
+        ValueError: it is damaged, or the method is not known.
+        zlib.error: it is damaged.
+    """
+    if method == zipfile.ZIP_STORED:
+        return packed
+    if method == zipfile.ZIP_DEFLATED:
+        return zlib.decompress(packed, -zlib.MAX_WBITS)
+    if method != ZSTANDARD:
+        raise ValueError(f"packed by method {method}, which is not known")
+    import zstandard
+
+    parts = []
+    try:
+        while packed:  # an entry of more than 200 MB has several frames
+            frame = zstandard.ZstdDecompressor().decompressobj()
+            parts.append(frame.decompress(packed))
+            packed = frame.unused_data
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error
+    return b"".join(parts)

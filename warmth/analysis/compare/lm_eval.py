@@ -1,0 +1,118 @@
+"""The samples that lm-evaluation-harness writes with `--log_samples`: `samples_<task>_<time>.jsonl`.
+
+An item is a document's number; a document that several filters read has a row for each, and a metric for each filter,
+named as the harness names it (`exact_match,strict`). Format: `lm_eval/loggers/evaluation_tracker.py` of 0.4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from warmth.analysis.compare.clusters import cluster_of
+from warmth.analysis.compare.files import read_json_lines
+from warmth.analysis.compare.scores import UNIT, Item, digest_of, words_of
+from warmth.errors import UserError
+
+NAME = re.compile(r"samples_(?P<task>.+?)_(\d{4}-\d\d-\d\dT[\d.:-]+)$")
+NO_FILTER = "none"
+QUESTIONS = ("question", "query", "prompt", "input", "text", "ctx")  # fields of a document that people would read
+
+
+def task_of(path: Path) -> str:
+    """Read the task from a file's name."""
+    stem = path.name.split(".jsonl")[0]
+    match = NAME.match(stem)
+    return match["task"] if match else stem.removeprefix("samples_")
+
+
+def read_items(path: Path, cluster: str | None) -> list[Item]:
+    """Read the samples of one file.
+
+    Args:
+        path: of the file.
+        cluster: see `clusters.cluster_of`; a field of the document.
+
+    Raises:
+        UserError: it cannot be read, or a row is no sample.
+    """
+    task = task_of(path)
+    items: dict[tuple[str, str], Item] = {}
+    extra: list[Item] = []
+    filters_read: set[tuple[str, str, str]] = set()
+    for number, row in enumerate(read_json_lines(path), start=1):
+        if "doc_id" not in row and "doc" not in row:
+            raise UserError(f"{path} row {number} is no sample of lm-evaluation-harness: it has neither doc_id nor doc")
+        named_by = row.get("filter", NO_FILTER)
+        item = _item(row, task, cluster)
+        key = (item.item, item.content)
+        if (*key, named_by) in filters_read:
+            extra.append(item)  # the same document by the same filter again: refused where items are counted
+            continue
+        filters_read.add((*key, named_by))
+        if key in items:
+            scores = {**items[key].scores, **item.scores}
+            item = Item(task, item.item, item.epoch, item.cluster, item.content, item.words, scores)
+        items[key] = item
+    return [*items.values(), *extra]
+
+
+def _item(row: Mapping[str, Any], task: str, cluster: str | None) -> Item:
+    doc = row.get("doc")
+    fields = doc if isinstance(doc, Mapping) else {}
+    asked = next((fields[name] for name in QUESTIONS if name in fields), None)
+    prompt = prompt_of(row.get("arguments"))
+    hashes = [row.get("doc_hash"), row.get("target_hash")]
+    known = doc if doc not in (None, {}, "") else prompt
+    if not known and not any(hashes):
+        content = digest_of(row.get("prompt_hash"))
+    else:
+        content = digest_of(known, row.get("target"), *hashes)
+    return Item(
+        task=task,
+        item="" if row.get("doc_id") is None else str(row["doc_id"]),
+        epoch=str(UNIT),
+        cluster=cluster_of(fields, cluster),
+        content=content,
+        words=words_of(asked if asked is not None else prompt or doc or ""),
+        scores=_scores(row),
+    )
+
+
+def _scores(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the value of each metric that a row names; a filter's name is part of the metric's."""
+    named_by = row.get("filter", NO_FILTER)
+    scores = {}
+    for metric in metrics_of(row):
+        name = metric if named_by == NO_FILTER else f"{metric},{named_by}"
+        scores[name] = row.get(metric)
+    return scores
+
+
+OF_A_ROW = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"}
+
+
+def metrics_of(row: Mapping[str, Any]) -> list[str]:
+    """List the metrics of a row; before 0.4.8 rows do not name them, and they are the numbers beside known fields."""
+    names = row.get("metrics")
+    if isinstance(names, list):
+        return [str(name) for name in names]
+    return [
+        name
+        for name, value in row.items()
+        if name not in OF_A_ROW and not name.endswith("_hash") and isinstance(value, int | float | None)
+    ]
+
+
+def prompt_of(arguments: Any) -> str:
+    """Give the text of a row's first request, as written since 0.4.3 (`gen_args_0`) or before (a list)."""
+    if isinstance(arguments, Mapping):
+        arguments = list(arguments.values())
+    first = arguments[0] if isinstance(arguments, list) and arguments else ""
+    if isinstance(first, Mapping):
+        first = list(first.values())
+    if isinstance(first, list):
+        first = first[0] if first else ""
+    return str(first)

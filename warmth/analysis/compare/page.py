@@ -1,0 +1,232 @@
+"""What `warmth compare` shows: a table for the terminal, and a page that stands alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from warmth import __version__
+from warmth.analysis import tables, wording
+from warmth.analysis.compare.differences import Comparison, records
+from warmth.analysis.compare.plot import forest
+from warmth.analysis.compare.scores import shown
+from warmth.analysis.report.kernel import Cell, Column, Table, count, p_value, table, text
+from warmth.analysis.report.page import page_environment, sha256, stylesheet
+from warmth.errors import UserError
+
+DIGITS = 3
+CAPTION = (
+    "Difference: b minus a, of the score, on the items that both scored, with its 95 % interval; items of one cluster "
+    "count as one. p: corrected over all rows by Holm’s rule. Bounds: what the difference could be if the items that "
+    "lack a score had the worst or the best one."
+)
+METHODS = (
+    "Items are matched by task, id, epoch and content. If every score is 0 or 1 the interval is that of paired right "
+    "and wrong, clustered (the ordinary CR1 interval if at least 40 clusters hold a difference, else Tango’s score "
+    "interval at an effective size, or the exact one); other scores have the clustered mean’s (CR1, t). The same code "
+    "as the report’s. Items that one of both has no score for are left out of the difference; the bounds fill them in.",
+    "Two systems whose separate intervals overlap may differ all the same: pairing takes away what is hard or easy "
+    "for both.",
+)
+
+
+def table_of(comparison: Comparison) -> Table:
+    """Make the page's table of differences; a name that is the same in all rows is left out."""
+    columns = [*_names(comparison), *_numbers(), _bounds_column()]
+    columns += [count("Items", "items"), count("Clusters", "clusters")]
+    columns += [count("Only a", "only_a"), count("Only b", "only_b")]
+    columns += [count("No score a", "unscored_a"), count("No score b", "unscored_b")]
+    return table("compare", CAPTION, columns, comparison.rows, stack=True)
+
+
+def terminal_table(comparison: Comparison) -> Table:
+    """Make a narrow table for a terminal; `losses` has the rest in words."""
+    frame = comparison.rows
+    columns = [*_names(comparison), *_numbers(), _items_column()]
+    if any(not _is_point(ends) for ends in frame["bounds"]):
+        columns.append(_bounds_column())
+    return table("compare", CAPTION, columns, frame)
+
+
+def losses(comparison: Comparison) -> list[str]:
+    """Say which items are in no difference, in a sentence for each row that lacks some; equal ones once."""
+    lines = []
+    for row in comparison.rows.to_dict("records"):
+        counts = {
+            f"only in {shown(row['a'])}": row["only_a"],
+            f"only in {shown(row['b'])}": row["only_b"],
+            f"without a score in {shown(row['a'])}": row["unscored_a"],
+            f"without a score in {shown(row['b'])}": row["unscored_b"],
+        }
+        parts = [f"{number:,} {where}" for where, number in counts.items() if number]
+        if parts:
+            lines.append(f"{_where(row)}: {wording.joined(parts)}")
+    return list(dict.fromkeys(lines))
+
+
+def _names(comparison: Comparison) -> list[Column]:
+    columns = [text("Task", "task"), text("Metric", "metric")]
+    if len(comparison.systems) > 2:
+        columns.append(text("b", "b", 40))
+    kept = [column for column in columns if not _says_nothing(column, comparison.rows)]
+    return kept or [text("Metric", "metric")]
+
+
+def _numbers() -> list[Column]:
+    return [_score("a", "score_a"), _score("b", "score_b"), _difference(), p_value("p", "p_holm")]
+
+
+def _items_column() -> Column:
+    def cell(row: Mapping[str, Any]) -> Cell:
+        note = ""
+        if row["clusters"] < row["items"]:
+            note = f"{wording.amount(row['clusters'], 'cluster')}"
+        return Cell(f"{row['items']:,}", row["items"], note)
+
+    return Column("Items", "number", cell)
+
+
+def _is_point(ends: tuple[float, float] | None) -> bool:
+    """Say whether no score is missing, so that the bounds are the difference itself."""
+    return ends is not None and ends[0] == ends[1]
+
+
+def _says_nothing(column: Column, frame: pd.DataFrame) -> bool:
+    """Say whether a column of names is the same, or empty, in all rows."""
+    if column.kind == "number":
+        return False
+    texts = {column.cell(row).text for row in frame.to_dict("records")}
+    return len(texts) == 1
+
+
+def _score(heading: str, key: str) -> Column:
+    return Column(heading, "number", lambda row: _number_cell(row[key]))
+
+
+def _number_cell(value: float) -> Cell:
+    if not wording.known(value):
+        return Cell("—")
+    return Cell(f"{value:.{DIGITS}f}".replace("-", wording.MINUS), value)
+
+
+def _difference() -> Column:
+    def cell(row: Mapping[str, Any]) -> Cell:
+        if not wording.known(row["difference"]):
+            return Cell("not scored")
+        interval = wording.span(row["low"], row["high"], 1.0, DIGITS, sign=True) or "no interval"
+        return Cell(wording.signed(row["difference"], DIGITS), row["difference"], interval)
+
+    return Column("b − a", "number", cell)
+
+
+def _bounds_column() -> Column:
+    def cell(row: Mapping[str, Any]) -> Cell:
+        if row["bounds"] is None:
+            return Cell("unknown")
+        if _is_point(row["bounds"]):
+            return Cell("")
+        low, high = row["bounds"]
+        return Cell(wording.span(low, high, 1.0, DIGITS, sign=True), high - low)
+
+    return Column("Bounds", "number", cell)
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """Say what is shown, a sentence for each row, the shown differences first."""
+    reference = shown(comparison.systems[0])
+    lines = []
+    for row in comparison.rows.sort_values("p_holm", kind="stable").to_dict("records"):
+        lines.append(_sentence(row, reference))
+    return lines
+
+
+def _where(row: Mapping[str, Any]) -> str:
+    """Name the metric and the task of a row."""
+    return " of ".join(part for part in (shown(row["metric"]), shown(row["task"])) if part)
+
+
+def _sentence(row: Mapping[str, Any], reference: str) -> str:
+    where = _where(row)
+    other = shown(row["b"])
+    if not wording.known(row["difference"]):
+        return f"{where}: no item was scored for both {reference} and {other}."
+    number = wording.signed(row["difference"], DIGITS)
+    interval = wording.span(row["low"], row["high"], 1.0, DIGITS, sign=True)
+    basis = f"{wording.amount(row['items'], 'item')} in {wording.amount(row['clusters'], 'cluster')}"
+    if not interval:
+        return f"{where}: {other} scores {number} against {reference}; {basis} give no interval."
+    if wording.known(row["p_holm"]) and row["p_holm"] < 0.05:
+        change = "higher" if row["difference"] > 0 else "lower"
+        return f"{where}: {other} scores {change} than {reference}, by {number} (95 % interval {interval}; {basis})."
+    if row["p"] < 0.05:
+        return (
+            f"{where}: {number} for {other} against {reference} (95 % interval {interval}; {basis}), but no difference "
+            "is shown once all rows are corrected for."
+        )
+    return (
+        f"{where}: no difference could be shown between {other} and {reference} "
+        f"({number}, 95 % interval {interval}; {basis})."
+    )
+
+
+def write(comparison: Comparison, out: Path) -> Path:
+    """Write `compare.html`, `compare.json`, `tables/` and `figures/` under a folder; returns the page's path.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    drawing = forest(comparison)
+    try:
+        (out / "tables").mkdir(parents=True, exist_ok=True)
+        (out / "figures").mkdir(exist_ok=True)
+        flat = comparison.rows.assign(
+            bounds_low=[math.nan if ends is None else ends[0] for ends in comparison.rows["bounds"]],
+            bounds_high=[math.nan if ends is None else ends[1] for ends in comparison.rows["bounds"]],
+        ).drop(columns="bounds")
+        tables.write_csv(out / "tables" / "compare.csv", flat)
+        tables.write_csv(out / "tables" / "mismatches.csv", comparison.mismatches)
+        if drawing is not None:
+            (out / "figures" / f"{drawing.name}.svg").write_text(drawing.file, encoding="utf-8")
+        summary = {"rows": records(comparison), "notes": list(comparison.notes), "systems": list(comparison.systems)}
+        text_of_summary = json.dumps(summary, indent=2, ensure_ascii=True, allow_nan=False)
+        (out / "compare.json").write_text(text_of_summary + "\n", encoding="utf-8")
+        (out / "compare.html").write_text(render(comparison), encoding="utf-8")
+    except PermissionError as error:
+        raise UserError(f"--out={out} cannot be written: {error.strerror}") from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"--out={out} is not a folder") from error
+    return out / "compare.html"
+
+
+def render(comparison: Comparison) -> str:
+    """Make the page: one HTML document without a script that loads nothing; all data in it is escaped."""
+    style = stylesheet()
+    drawing = forest(comparison)
+    shape = None
+    if drawing is not None:
+        svg = Markup(drawing.inline)  # drawn by us; `ink` escapes every label
+        shape = {"name": drawing.name, "caption": drawing.caption, "width": round(drawing.width), "svg": svg}
+    mismatches = None
+    if len(comparison.mismatches):
+        columns = [text("Task", "task"), text("Item", "item"), text("In a", "words_a"), text("In b", "words_b")]
+        caption = "One id, two questions: such items are in no pair."
+        mismatches = table("mismatches", caption, columns, comparison.mismatches, stack=True)
+    template = page_environment().get_template("compare.html.j2")
+    return template.render(
+        systems=[shown(name) for name in comparison.systems],
+        answer=sentences(comparison),
+        values=table_of(comparison),
+        drawing_of_differences=shape,
+        mismatches=mismatches,
+        notes=[wording.visible(note) for note in [*losses(comparison), *comparison.notes]],
+        methods=METHODS,
+        style=Markup(style),
+        style_hash=sha256(style),
+        version=__version__,
+    )
