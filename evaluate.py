@@ -6,14 +6,20 @@ Everything is found again by content: what exists is read, the rest is made. `py
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from warmth.build import build
 from warmth.entry import command, multirun
 from warmth.evaluation.points import folders_of, points
 from warmth.schemas import Evaluate
-from warmth.types import Prompt
+from warmth.types import Question
+
+if TYPE_CHECKING:
+    from warmth.analysis.preregistration import Names
+    from warmth.evaluation.arms import Arm
 
 
 @command("evaluate", folders_of)
@@ -39,6 +45,7 @@ def evaluate(study: Evaluate) -> None:
         graders,
         grid,
         live,
+        original,
         rivals,
         shards,
         stopping,
@@ -70,7 +77,8 @@ def evaluate(study: Evaluate) -> None:
     held_out = tasks.load_warmth_prompts(study)
 
     with run.open(study):
-        preregistration.attach(study.preregister, run.folder)
+        if study.preregister:
+            preregistration.attach(study.preregister, run.folder, plan_names(study, arm, chosen, questions))
         graders.renew(run, chosen)
         from warmth import loaded  # torch from here on
         from warmth.evaluation import answers, decoding, margins, sociot
@@ -87,16 +95,21 @@ def evaluate(study: Evaluate) -> None:
                 shards.start(study, run.folder, counts.prompts * study.samples)
             watch = live.RunningError(questions, chosen, study)
 
-            def put(some: Iterable[Prompt], total: int) -> dict[str, float]:
-                how = (study.sampling, study.samples, study.draw_seed)
-                speed = answers.answer(run, "answers", engine, arm, some, *how, total, questions, watch)
-                graders.grade_run(run, questions, chosen)
-                return speed
-
             engine = edited.edited_engine(engine, arm, study, questions, run)
-            asked = designs.prompts(study, questions)
+            prompts = designs.prompts(study, questions)
             primary = graders.primary(chosen)
-            speed = stopping.ask(run, study, arm, questions, asked, counts.prompts, put, primary)
+            partner = None
+            if study.until_width is not None and chosen:
+                prompts = list(prompts)
+                partner = original.original_of(run, study, arm, servers, questions, prompts, chosen)
+            how = (study.sampling, study.samples, study.draw_seed)
+            speed: Counter[str] = Counter({"generated": 0, "copied": 0, "seconds": 0.0})
+            for block in stopping.blocks(run, study, arm, questions, prompts, counts.prompts, primary, partner):
+                part = answers.answer(run, "answers", engine, arm, block.prompts, *how, block.count, questions, watch)
+                graders.grade_run(run, questions, chosen)
+                speed.update(part)
+            for line in stopping.lines(run):
+                print(line, file=sys.stderr)
             failures.refuse_nothing(run, chosen)
             sociot.score_run(run, arm, engine, study, held_out)
             likelihoods = margins.score_run(run, engine, arm, study, weighed)
@@ -114,6 +127,23 @@ def evaluate(study: Evaluate) -> None:
         finally:
             tracker.finish(failed=not run.done)
     summary.show(run, outcome, results)
+
+
+def plan_names(study: Evaluate, arm: Arm, chosen: Mapping[str, Iterable[str]], questions: Sequence[Question]) -> Names:
+    """Collect what a plan may name: what is asked here, and who answers and grades."""
+    from warmth.analysis.preregistration import Names
+
+    ids: dict[str, set[str]] = defaultdict(set)
+    for question in questions:
+        ids[question.task].add(question.id)
+    return Names(
+        arms=frozenset([arm.name]),
+        tasks=frozenset(study.task),
+        contexts=frozenset(study.condition),
+        models=frozenset([study.model.name]),
+        graders=frozenset(name for names in chosen.values() for name in names),
+        questions={task: frozenset(values) for task, values in ids.items()},
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from warmth.analysis import claims
+from warmth.analysis.corrections import corrected, families_of
 from warmth.analysis.preregistration import Hypothesis, Plan
 from warmth.analysis.statistics import effects
 from warmth.verdicts import Rule, outcomes
@@ -64,6 +65,24 @@ def test_equivalence_is_held_to_the_margin_of_the_plan():
 def test_a_hypothesis_without_answers_is_not_tested():
     for told in (plan(Hypothesis("H1", "cold")), plan(Hypothesis("H1", "warm"), tasks=("another",))):
         assert list(claims.tested(told, answers(0.1), 2.0)["verdict"]) == ["not tested"]
+
+
+def test_a_hypothesis_that_cannot_be_tested_stays_in_the_family():
+    told = answers(0.2, 60)
+    alone = claims.tested(plan(Hypothesis("H1", "warm")), told, 2.0)
+    both = claims.tested(plan(Hypothesis("H1", "warm"), Hypothesis("H2", "cold")), told, 2.0)
+    assert 0 < alone["p_corrected"][0] < 0.5
+    assert both["p_corrected"][0] == pytest.approx(2 * alone["p_corrected"][0])
+    assert both["verdict"][1] == "not tested" and both["p_corrected"].isna()[1]
+    of_models = claims.tested(plan(Hypothesis("H1", "warm"), models=("m", "n")), told, 2.0)
+    assert of_models.set_index("model").loc["m", "p_corrected"] == pytest.approx(2 * alone["p_corrected"][0])
+
+
+def test_a_planned_comparison_that_cannot_be_tested_stays_in_its_family():
+    frame = pd.DataFrame({"family": "context", "context": ["sad", "low", "high"], "p": [0.01, 0.02, np.nan]})
+    planned_family = plan(Hypothesis("H1", "warm"), family={"family": ("context",)})
+    table = corrected(frame, families_of(planned_family))
+    assert table["p_holm"].tolist()[:2] == pytest.approx([0.03, 0.04]) and table["p_holm"].isna()[2]
 
 
 def test_arms_that_share_no_scored_prompt_are_not_tested():

@@ -81,3 +81,9 @@ def test_a_choice_of_entries_is_composed_once(loader, monkeypatch):
     }
     studies[0].recipe.checkpoints.append(99.0)
     assert 99.0 not in studies[1].recipe.checkpoints
+
+
+def test_a_whole_number_in_a_sweep_is_the_float_that_one_run_makes_of_it(loader):
+    """A digest holds 75 and 75.0 apart, so a sweep would look for another run than its job makes."""
+    words = ["model=smollm2", "recipe=none", "until_width=75"]
+    assert type(Grid(loader, "evaluate", Evaluate).accept(words).until_width) is float

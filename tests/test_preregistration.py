@@ -37,7 +37,7 @@ def answers(**changes):
 def test_a_plan_followed_departs_in_nothing(path):
     preregistration.freeze(path)
     plan, seal = preregistration.thaw(path)
-    assert len(seal) == 12
+    assert len(seal.digest) == 12
     assert preregistration.deviations(plan, answers(), 2.0, "holm") == []
 
 
@@ -45,7 +45,7 @@ def test_the_smallest_plan_can_be_frozen_and_read_again(path):
     path.write_text("hypotheses: [{name: H1, arm: warm}]\nestimand: overall difference\n")
     seal = preregistration.freeze(path)
     plan, again = preregistration.thaw(path)
-    assert again == seal and plan == preregistration.read(path) and plan.margin_points is None
+    assert again.digest == seal and plan == preregistration.read(path) and plan.margin_points is None
     assert not preregistration.deviations(plan, answers(), 2.0, "holm")
 
 
@@ -97,8 +97,9 @@ def test_a_plan_frozen_before_a_key_existed_stays_what_it_was(path):
     body = json.loads(target.read_text())
     del body["plan"]["exclusions"]
     body["digest"] = digest(body["plan"])
+    body["seal"] = preregistration.stamp_of(body["digest"], body["time"], body["commit"])
     target.write_text(json.dumps(body))
-    assert preregistration.freeze(path) == body["digest"] == preregistration.thaw(path)[1]
+    assert preregistration.freeze(path) == body["digest"] == preregistration.thaw(path)[1].digest
 
 
 def test_groupings_of_a_family_are_those_of_the_differences():
@@ -130,8 +131,12 @@ def test_an_edited_seal_is_found(path):
         ("estimand: x", "must state hypotheses"),
         (PLAN + "colour: red\n", "unknown key colour"),
         (PLAN + "correction: none\n", "correction=none is not allowed; choose from: holm, bh"),
-        (PLAN.replace("questions: 2", "questions: two"), "questions=two is not a number"),
-        (PLAN.replace("points: 2", "points: 0"), "margin_points=0 must be above 0"),
+        (PLAN.replace("questions: 2", "questions: two"), "questions=two is not a whole number"),
+        (PLAN.replace("seeds: 1", "seeds: 1.5"), "seeds=1.5 is not a whole number"),
+        (PLAN.replace("points: 2", "points: 0"), "margin_points=0 must be a number above 0"),
+        (PLAN.replace("points: 2", "points: .inf"), "margin_points=inf must be a number above 0"),
+        (PLAN.replace("points: 2", "points: .nan"), "margin_points=nan must be a number above 0"),
+        (PLAN.replace("points: 2", "points: true"), "margin_points=True must be a number above 0"),
         (
             PLAN.replace("family: [context]", "colour: [red]"),
             "family: unknown column colour; allowed: family, model, arm",

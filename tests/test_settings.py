@@ -28,6 +28,23 @@ def study(tmp_path):
     return write_study(tmp_path / "study", training=False)
 
 
+HOUR = 3600.0
+
+
+def made_under(path, folder, after=HOUR):
+    """Lets a run keep a plan, as if its answers had come so many seconds after the plan was sealed."""
+    (folder / "answers.jsonl").rename(folder / "kept")
+    preregistration.attach(str(path), folder)
+    (folder / "kept").rename(folder / "answers.jsonl")
+    answered(folder, preregistration.thaw(path)[1].time + after)
+
+
+def answered(folder, first):
+    """Dates a run's first answer, and the end of the run an hour later."""
+    (folder / "first_answer.json").write_text(json.dumps({"time": first}))
+    (folder / "done.json").write_text(json.dumps({"time": first + HOUR}))
+
+
 def first(study):
     return json.loads(next(study.rglob("answers.jsonl")).read_text().splitlines()[0])["question_id"]
 
@@ -59,9 +76,7 @@ def test_a_plan_kept_in_the_runs_is_tested_and_its_departures_are_listed(study, 
     path = tmp_path / "plan.yaml"
     path.write_text(PLAN)
     for folder in study.glob("demo/evaluate/*"):
-        (folder / "answers.jsonl").rename(folder / "kept")
-        preregistration.attach(str(path), folder)
-        (folder / "kept").rename(folder / "answers.jsonl")
+        made_under(path, folder)
     made = report.build([study], margin_points=5.0)
     assert made.study.settings.preregistered and "hypotheses" in made.frames
     assert list(made.frames["hypotheses"]["verdict"]) == ["supported", "not supported"]
@@ -83,7 +98,9 @@ def departures(made):
 def planned(study, tmp_path, more):
     path = tmp_path / "plan.yaml"
     path.write_text(PLAN + more)
-    preregistration.freeze(path)
+    seal = preregistration.seal(path)
+    for folder in study.glob("demo/evaluate/*"):
+        answered(folder, seal.time + HOUR)
     return report.build([study], margin_points=5.0, preregister=path)
 
 
@@ -91,7 +108,7 @@ def test_the_planned_family_is_corrected_by_itself(study, tmp_path):
     made = planned(study, tmp_path, "family: {family: context, arm: [warm]}\n")
     table = made.study.differences[made.study.differences["p"].notna()]
     own = table["family"].eq("context") & table["arm"].eq("warm")
-    assert table["correction_family"].eq("pre-registered").tolist() == own.tolist() and own.sum() > 1
+    assert table["correction_family"].eq("planned").tolist() == own.tolist() and own.sum() > 1
     assert table.loc[own, "p_holm"].min() == pytest.approx(own.sum() * table.loc[own, "p"].min())
     assert "own family (family context; arm warm)" in report.write(made, tmp_path / "out").read_text(encoding="utf-8")
     assert not any("family" in line for line in departures(made))

@@ -320,6 +320,16 @@ def family() -> Result:
     return Result(math.nan, any_holm / DRAWS)
 
 
+def ever_excludes(values: np.ndarray, truth: float) -> np.ndarray:
+    """(B,) whether the sequence of each of B streams of differences excludes `truth` after any question."""
+    bets = sequential.TaskBets(-1.0, np.full(len(values), truth))
+    excluded = np.zeros(len(values), bool)
+    for column in values.T:
+        bets.add(column[None], column[None], np.ones((1, len(values))))
+        excluded |= np.maximum(bets.above(), bets.below()) >= math.log(2 / 0.05)
+    return excluded
+
+
 def anytime() -> Result:
     """Confidence sequence watched after each of 500 questions; naive: the ordinary interval watched from the 20th."""
     plan, draw = power.Plan(0.08, 0.22, rows=4, correlation=0.3), generator("anytime")
@@ -329,8 +339,87 @@ def anytime() -> Result:
     means = values.cumsum(1) / count
     error = np.sqrt(np.maximum((values**2).cumsum(1) / count - means**2, 1e-12) / count)
     naive = (np.abs(means - 0.08) <= 1.96 * error)[:, 19:].all(1).mean()
-    covers = 1 - sequential.ever_excludes(values, 0.08).mean()
-    return Result(covers, sequential.ever_excludes(null, 0.0).mean(), naive=float(naive), exact=True)
+    covers = 1 - ever_excludes(values, 0.08).mean()
+    return Result(covers, ever_excludes(null, 0.0).mean(), naive=float(naive), exact=True)
+
+
+WATCHED_SIZES = (125, 500, 500, 500)  # questions of four tasks, which weigh one each
+WATCHED_ERRORS = (0.03, 0.35, 0.15, 0.45)
+# effect of the arm, shares of refused and of unscored answers, whether pairs or the arm's own error are watched
+WATCHED_CASES = (
+    (0.0, 0.0, 0.0, True),
+    (0.0, 0.06, 0.05, True),
+    (0.08, 0.0, 0.0, True),
+    (0.08, 0.06, 0.0, True),
+    (0.08, 0.06, 0.05, True),
+    (0.08, 0.0, 0.0, False),
+    (0.08, 0.06, 0.05, False),
+)
+
+
+def watched_answers(
+    draw: np.random.Generator, shape: tuple[int, ...], error: float, case: tuple[float, float, float, bool]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Wrong answers of an arm and of the original, pairs that a refusal drops, answers without a verdict.
+
+    The arm is wrong in `effect` of all answers more. Refused and unscored are wrong answers more often than right ones.
+    """
+    effect, refused, unscored, paired = case
+    hard = draw.beta(error * 2, (1 - error) * 2, (*shape[:-1], 1))
+    base = draw.random(shape) < hard
+    arm = base | (draw.random(shape) < effect / (1 - error))
+    dropped = np.zeros(shape, bool)
+    lost = np.zeros((2, *shape), bool)
+    for side, wrong in enumerate((arm, base)):
+        if side == 0 or paired:
+            dropped |= draw.random(shape) < refused * np.where(wrong, 1.5, 0.7)
+        lost[side] = draw.random(shape) < unscored * np.where(wrong, 1.5, 0.7)
+    if not paired:
+        base = np.zeros(shape, bool)
+        lost[1] = False
+    return arm, base, dropped, lost
+
+
+def watched(case: tuple[float, float, float, bool], draws: int = 1000, every: int = 4) -> tuple[float, float]:
+    """Shares of studies in which the interval of four tasks excludes the truth at a look; of one sequence over all.
+
+    Looks come after `every` turns of the tasks. Refusals are dropped, so the truth is the mean over pairs that count.
+    """
+    draw = generator(f"watched {case}")
+    lowest = -1.0 if case[-1] else 0.0
+    tasks = []
+    for size, error in zip(WATCHED_SIZES, WATCHED_ERRORS, strict=True):
+        arm, base, dropped, _ = watched_answers(draw, (200_000, 3), error, case)
+        truth = float((arm.astype(float) - base)[~dropped].mean())
+        arm, base, dropped, (no_arm, no_base) = watched_answers(draw, (size, draws, 3), error, case)
+        low = np.where(no_arm, 0.0, arm) - np.where(no_base, 1.0, base)
+        high = np.where(no_arm, 1.0, arm) - np.where(no_base, 0.0, base)
+        sums = [np.where(dropped, 0.0, values).sum(2) / 3 for values in (low, high, np.ones_like(low))]
+        tasks.append((sequential.TaskBets(lowest, np.full(draws, truth)), sums, truth))
+    mean = float(np.mean([truth for *_, truth in tasks]))
+    pooled = sequential.TaskBets(lowest, np.full(draws, mean))
+    excluded, naive = np.zeros(draws, bool), np.zeros(draws, bool)
+    bound = math.log(2 / 0.05)
+    for turn in range(max(WATCHED_SIZES)):
+        for bets, sums, _ in tasks:
+            question = [values[turn : turn + 1] for values in sums]
+            bets.add(*question)
+            if len(question[0]):
+                pooled.add(*question)
+        if (turn + 1) % every == 0:
+            sides = [sum(getattr(bets, side)() for bets, *_ in tasks) for side in ("above", "below")]
+            excluded |= np.maximum(*sides) >= bound
+            naive |= np.maximum(pooled.above(), pooled.below()) >= bound
+    return float(excluded.mean()), float(naive.mean())
+
+
+def until_width() -> Result:
+    """Four tasks of 125, 500, 500 and 500 questions, watched; refusals, unscored answers, 0 or 8 points: the worst."""
+    found = {case: watched(case) for case in WATCHED_CASES}
+    covers = 1 - max(excluded for (effect, *_), (excluded, _) in found.items() if effect)
+    size = max(excluded for (effect, *_), (excluded, _) in found.items() if not effect)
+    naive = 1 - max(pooled for _, pooled in found.values())
+    return Result(covers, size, 1000, naive=naive, exact=True, note="naive: one sequence over all questions")
 
 
 def grid_evidence(arm: np.ndarray, reference: np.ndarray) -> rare.Evidence:
@@ -452,7 +541,7 @@ def informative_missing() -> Result:
 
 STUDIES = (clustered_mean, cells_of_equal_weight, wilson, wilson_clustered, wilson_8, wilson_12, wilson_rare,
            exact_pairs, model_1, model_4, few_clusters, bootstrap, separation, training_seeds, equivalence, dose_slope,
-           manner, family, anytime, rare_errors, heterogeneous_models, informative_missing)  # fmt: skip
+           manner, family, anytime, until_width, rare_errors, heterogeneous_models, informative_missing)  # fmt: skip
 
 
 def table(results: dict[str, Result]) -> str:

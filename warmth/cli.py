@@ -17,6 +17,7 @@ from warmth.agreement import agreement
 from warmth.compare import compare
 from warmth.errors import UserError, guarded
 from warmth.preview import preview
+from warmth.seal import seal
 from warmth.text import print_json, print_json_rows
 
 
@@ -395,6 +396,7 @@ def reproduce(
 app.command()(agreement)
 app.command()(compare)
 app.command()(preview)
+app.command()(seal)
 
 
 @app.command()

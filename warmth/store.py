@@ -13,7 +13,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,6 +29,7 @@ from warmth.paths import COMMIT, ROOT
 
 BEAT_S = 20.0  # how often the holder of a run touches its lock, for machines that cannot see the lock itself
 STALE_S = 120.0  # a lock of another machine that was not touched for so long belongs to nobody
+FIRST_ANSWER = "first_answer.json"  # of an evaluation: when its first answer was asked for, copied ones included
 PACKAGES = ("torch", "transformers", "peft", "deepspeed", "accelerate", "datasets", "statsmodels", "scipy", "wandb")
 
 
@@ -239,6 +241,17 @@ class Run:
             except OSError:
                 return  # somebody removed the study
 
+    @contextmanager
+    def extended(self) -> Generator[Run]:
+        """Hold a finished run while rows are added to it, which stays done; waits for a process that does the same."""
+        self._lock.acquire()
+        try:
+            for path in self.folder.glob("*.jsonl"):
+                drop_torn_line(path)
+            yield self
+        finally:
+            self._lock.release()
+
     def close(self) -> None:
         """Gives the lock back."""
         self._released.set()
@@ -268,6 +281,12 @@ class Run:
             "time": time.time(),
         }
         write_json(self.folder / "status.json", {**row, **more})
+
+    def note_first_answer(self, seconds: float) -> None:
+        """Write when an answer was asked for, unless an earlier one is noted; 0 if it is not known."""
+        path = self.folder / FIRST_ANSWER
+        if not path.exists() or seconds < float(read_json(path)["time"]):
+            write_json(path, {"time": seconds})
 
     def rows(self, name: str) -> Iterator[dict[str, Any]]:
         """Yield the rows of `<name>.jsonl` so far."""

@@ -41,19 +41,18 @@ def tested(plan: Plan, answers: pd.DataFrame, margin_points: float, weights: str
 
     "not tested" is the verdict where an arm is missing, or no prompt is scored in both arms.
 
-    The hypotheses are one family, corrected as the plan says. `more` and `less` are one-sided claims held to the
-    two-sided test and the sign; `equivalent` is held to two one-sided tests against the plan's margin, or against
-    `margin_points` where it states none.
+    The hypotheses are one family, corrected as the plan says; one that cannot be tested stays a member, with p = 1.
+    `more` and `less` are one-sided claims held to the two-sided test and the sign; `equivalent` is held to two
+    one-sided tests against the plan's margin, or against `margin_points` if it states none.
     """
+    models = set(plan.models) or set(answers["model"])
     answers = selected(plan, answers)
     margin = margin_points if plan.margin_points is None else plan.margin_points
     rows: list[dict[str, Any]] = []
     for claim in plan.hypotheses:
         pairs = effects.pair(answers, claim.reference)
         found = effects.differences(pairs[pairs["arm"].eq(claim.arm)], ["overall"], weights, margin / 100)
-        asked = [set(answers.loc[answers["arm"].eq(arm), "model"]) for arm in (claim.arm, claim.reference)]
-        lost = sorted(set.intersection(*asked) - set(found["model"]))  # both answered, and no prompt scored in both
-        for model in lost or ([""] if found.empty else []):
+        for model in sorted(models - set(found["model"])) or ([""] if found.empty else []):
             rows.append({"hypothesis": claim.name, "arm": claim.arm, "reference": claim.reference, "model": model})
         for row in found.to_dict("records"):
             names = ("model", "arm", "pairs", "questions", "difference", "low", "high", "p", "equivalence_p")
@@ -70,10 +69,11 @@ def tested(plan: Plan, answers: pd.DataFrame, margin_points: float, weights: str
 def _corrected(p: pd.Series, correction: str) -> pd.Series:
     from statsmodels.stats.multitest import multipletests
 
-    made, known = np.full(len(p), np.nan), p.notna().to_numpy()
-    if known.any():
-        made[known] = multipletests(p[known], method="holm" if correction == "holm" else "fdr_bh")[1]
-    return pd.Series(made, index=p.index)
+    if p.isna().all():
+        return pd.Series(np.nan, index=p.index)
+    method = "holm" if correction == "holm" else "fdr_bh"
+    corrected = multipletests(p.fillna(1.0), method=method)[1]
+    return pd.Series(corrected, index=p.index).where(p.notna())
 
 
 def _verdict(row: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from warmth.analysis.reported import CONTROLS
 from warmth.errors import UserError
+from warmth.sequential import sentences
 from warmth.store import read_json, written_commit
 
 if TYPE_CHECKING:
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
 UNEVEN = 10.0  # points between two arms' shares of unscored answers; as the gates' bounds
 NAMED = 5  # unfinished runs named in a note; the others are counted
 IDENTITY = ["model", "recipe", "strength", "dose", "checkpoint", "seed"]
+
+# Keys of a stopping.json.
+LOOK = ("until_width", "paired", "asked", "questions", "answers", "answers_left", "complete", "incomplete", "unscored")
+LOOK += (
+    "not_counted",
+    "mean",
+    "low",
+    "high",
+    "sampling_width",
+    "unscored_points",
+    "width_if_all",
+    "stopped",
+)  # keys of stopping.json
 
 # Two runs may differ in these and still be one arm: what was asked, how it was graded, where it ran, what rows say.
 ASKED = ("run", "limit", "until_width", "samples", "beliefs", "grader", "warmth", "scoring", "likelihood")
@@ -272,17 +286,35 @@ def different_tokens(prompts: pd.DataFrame, runs: Sequence[FinishedRun]) -> list
     return lines
 
 
-def stopped_early(runs: Sequence[FinishedRun]) -> list[str]:
-    """Runs that asked until an interval was narrow enough: other intervals suppose a number fixed before."""
+def stopped_early(runs: Sequence[FinishedRun], cost: Mapping[Path, float] | None = None) -> list[str]:
+    """Say of runs with `until_width` what their sampling was aimed at, whether it got there, and what is left to ask.
+
+    Args:
+        runs: the evaluations.
+        cost: a run's folder → USD for one of its answers.
+    """
     lines = []
     for run in runs:
-        path = run.folder / "stopping.json"
-        found = read_json(path) if path.exists() else None
-        if found and found.get("mean") is not None:
-            what = "difference from original" if found["paired"] else "error rate"
+        found = last_look(run)
+        if found is not None:
+            said = " ".join(sentences(found, (cost or {}).get(run.folder, 0.0)))
             lines.append(
-                f"{run.model} {run.arm}: sampling was watched, and its {what} is {found['mean']:.1f} "
-                f"({found['low']:.1f} to {found['high']:.1f}, valid at every look) after {found['complete']} complete "
-                "questions; the intervals of tables hold for a number of questions fixed before."
+                f"{run.model} {run.arm}: {said} The intervals of tables hold for a number of questions fixed before."
             )
     return lines
+
+
+def last_look(run: FinishedRun) -> dict[str, Any] | None:
+    """Read what the last look at a run with `until_width` found; None for other runs.
+
+    Raises:
+        UserError: the file lacks what a look writes.
+    """
+    path = run.folder / "stopping.json"
+    if not path.exists():
+        return None
+    found = read_json(path)
+    lacking = [name for name in LOOK if not isinstance(found, dict) or name not in found]
+    if lacking:
+        raise UserError(f"{path} lacks {lacking[0]}; run the evaluation again, which generates nothing")
+    return found

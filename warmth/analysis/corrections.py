@@ -21,7 +21,7 @@ POOLED_FAMILIES = (  # the answers over all models, apart for each question they
     Family("over models, from a control", {"reference": [name for name in CONTROLS if name != "original"]}),
 )
 REGRESSION_FAMILY = Family("regressions", {})  # every average marginal effect of the table
-PLANNED = "pre-registered"  # the family that a plan declares
+PLANNED = "planned"  # the family that a plan declares
 
 
 def families_of(plan: Plan | None) -> tuple[Family, ...]:
@@ -32,17 +32,24 @@ def families_of(plan: Plan | None) -> tuple[Family, ...]:
 def corrected(differences: pd.DataFrame, declared: Sequence[Family] = DECLARED) -> pd.DataFrame:
     """Add `correction_family`, `p_holm` and `p_bh`, each family corrected by itself; NaN if nothing was tested.
 
-    A comparison that belongs to two families has the numbers of the later one.
+    A comparison that belongs to two families has the numbers of the later one. One that a plan declares and that cannot
+    be tested stays in the plan's family, with p = 1: else the family would shrink after the data were seen.
     """
     if differences.empty:
         return differences
     table = differences.assign(correction_family="", p_holm=float("nan"), p_bh=float("nan"))
     for family in declared:
+        members = family.members(differences)
+        tested = differences["p"].notna()
+        filled = differences
+        if family.name == PLANNED and (members & tested).any():
+            filled = differences.assign(p=differences["p"].where(tested | ~members, 1.0))
         try:
-            adjusted = adjust(differences, family)
+            adjusted = adjust(filled, family)
         except UserError:  # no member with a p-value
             continue
-        members = family.members(differences)
+        if filled is not differences:
+            adjusted[["p_holm", "p_bh"]] = adjusted[["p_holm", "p_bh"]].where(tested)
         for column in ("correction_family", "p_holm", "p_bh"):
             table.loc[members, column] = adjusted.loc[members, column]
     return table

@@ -1,16 +1,27 @@
-"""A plan fixed before the answers: hypotheses, estimand, family, exclusions, numbers; and what departs from it."""
+"""A plan fixed before the answers: hypotheses, estimand, family, exclusions, numbers; and what departs from it.
+
+Freezing a plan seals it: digest, time and commit are written beside it. Whether it was sealed before the answers of a
+report's runs is `standing.py`'s subject.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from warmth.analysis.task_keys import pooled
 from warmth.digest import digest
+from warmth.entries import entry_files
 from warmth.errors import UserError
-from warmth.store import read_json, write_json
+from warmth.store import provenance, read_json, write_json, written_commit
+from warmth.types import BELIEFS, Finish
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,14 +99,13 @@ def parse(body: Any, where: str) -> Plan:
     for name, values in allowed.items():
         if body.get(name, values[0]) not in values:
             raise UserError(f"{where}: {name}={body[name]} is not allowed; choose from: {', '.join(values)}")
-    for name in ("seeds", "questions", "margin_points"):
+    for name in ("seeds", "questions"):
         value = body.get(name, 0)
-        if value is None and name == "margin_points":  # how a frozen plan says that it states none
-            continue
-        if not isinstance(value, int | float) or not value >= 0:
-            raise UserError(f"{where}: {name}={value} is not a number of 0 or more")
-    if body.get("margin_points") == 0:
-        raise UserError(f"{where}: margin_points=0 must be above 0")
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise UserError(f"{where}: {name}={value} is not a whole number of 0 or more")
+    margin = body.get("margin_points")  # a frozen plan that states none says None
+    if margin is not None and not _is_margin(margin):
+        raise UserError(f"{where}: margin_points={margin} must be a number above 0, at most 100")
     try:
         values: dict[str, Any] = {
             key: _names(value) if isinstance(value, list) or key in NAMES else value for key, value in body.items()
@@ -109,6 +119,13 @@ def parse(body: Any, where: str) -> Plan:
         return Plan(**values)
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: {error}") from error
+
+
+def _is_margin(value: Any) -> bool:
+    """Tell whether a value is a finite number of percentage points above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and 0 < value <= 100
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -129,21 +146,137 @@ def _columns(body: Mapping[str, Any], name: str, allowed: tuple[str, ...], where
     return found
 
 
-def freeze(path: Path) -> str:
-    """Writes `<file>.frozen.json` beside a plan, with its digest, and returns the digest; a frozen plan stays as it is.
+@dataclass(frozen=True)
+class Names:
+    """What a plan may name beside the entries of conf/: what one evaluation asks, and who answers and grades."""
+
+    arms: frozenset[str] = frozenset()
+    tasks: frozenset[str] = frozenset()
+    contexts: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+    graders: frozenset[str] = frozenset()
+    questions: Mapping[str, frozenset[str]] = field(default_factory=dict)  # task → ids; of these tasks alone
+
+
+def check_names(plan: Plan, where: str, names: Names = Names()) -> None:
+    """Check that every arm, task, context, belief, model, grader and question that a plan names could be there.
 
     Raises:
-        UserError: the plan was frozen before and has changed since, or its frozen copy was edited.
+        UserError: one matches nothing, or a hypothesis compares an arm with itself.
     """
+    for claim in plan.hypotheses:
+        if claim.arm == claim.reference:
+            raise UserError(f"{where}: hypothesis {claim.name} compares {claim.arm} with itself")
+    known: dict[str, set[str]] = {
+        "arm": {"original", *entry_files("recipe"), *names.arms} - {"none"},
+        "task": {*entry_files("task"), *names.tasks},
+        "context": {*entry_files("condition"), *names.contexts} - {"all"},
+        "belief": {*map(str, BELIEFS)},
+        "model": {*entry_files("model"), *names.models},
+        "grader": {*entry_files("grader"), *names.graders},
+        "finish": set(get_args(Finish)),
+        "family": set(GROUPINGS),
+    }
+    planned_tasks = set(plan.tasks or names.questions)
+    if planned_tasks and planned_tasks <= set(names.questions):
+        known["question_id"] = set().union(*(names.questions[task] for task in planned_tasks))
+    for key, column, values in _named(plan):
+        allowed = known.get(column)
+        unmatched = [value for value in values if allowed is not None and not _matches(value, column, allowed)]
+        if unmatched:
+            shown = ", ".join(sorted(allowed or ())[:40]) if column != "question_id" else "ids of the questions asked"
+            raise UserError(f"{where}: {key}={unmatched[0]} matches nothing; there are: {shown}")
+
+
+def _named(plan: Plan) -> Iterable[tuple[str, str, tuple[str, ...]]]:
+    """Yield the names in a plan: the key, the column that holds such names, and the names."""
+    for claim in plan.hypotheses:
+        yield f"hypothesis {claim.name}: arm", "arm", (claim.arm,)
+        yield f"hypothesis {claim.name}: reference", "arm", (claim.reference,)
+    for key in NAMES:
+        yield key, key.removesuffix("s"), getattr(plan, key)
+    for key in ("family", "exclusions"):
+        for column, values in getattr(plan, key).items():
+            yield f"{key}: {column}", column, values
+
+
+def _matches(value: str, column: str, allowed: set[str]) -> bool:
+    """Tell whether a name is known: of an arm its recipe, of a grader its entry; a hub's model is not looked up."""
+    if value in allowed:
+        return True
+    if column == "arm":
+        recipe = value.partition(",")[0]  # what follows is a dose, strength or checkpoint
+        return recipe in allowed or all(part in allowed for part in recipe.split("-"))
+    if column == "grader":
+        return value.partition(":")[0] in allowed
+    return column == "model" and "--" in value
+
+
+@dataclass(frozen=True)
+class Seal:
+    """When and at which commit a plan was frozen."""
+
+    digest: str  # of the plan
+    time: float | None  # seconds since 1970; None: a frozen file without one
+    commit: str
+    stamp: str  # SHA-256 of the three; publish it, and nobody can date the plan back
+
+    @property
+    def date(self) -> str:
+        """Write the time as people read it."""
+        return date(self.time)
+
+    def line(self, file: str) -> str:
+        """Write a line to publish, in a pull request or an OSF note."""
+        return f"{file} sealed {self.date} at commit {self.commit}, plan {self.digest}, seal {self.stamp}"
+
+
+def date(seconds: float | None) -> str:
+    """Write a time in UTC, to the minute; "at an unknown time" if there is none."""
+    if seconds is None:
+        return "at an unknown time"
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def stamp_of(plan_digest: str, seconds: float | None, commit: str) -> str:
+    """Return the SHA-256 that binds a plan's digest to its time and commit."""
+    text = json.dumps([plan_digest, seconds, commit], separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def freeze(path: Path, names: Names = Names()) -> str:
+    """Write `<file>.frozen.json` beside a plan: plan, digest, time and commit; a frozen plan stays as it is.
+
+    Returns:
+        the plan's digest.
+
+    Raises:
+        UserError: the plan names what is not there, was frozen before and has changed since, or its frozen copy was
+            edited.
+    """
+    return seal(path, names).digest
+
+
+def seal(path: Path, names: Names = Names()) -> Seal:
+    """Freeze a plan as `freeze` does, and return its seal."""
     plan = read(path)
-    seal, target = digest(asdict(plan)), frozen_path(path)
+    target = frozen_path(path)
     if target.exists():
-        before, sealed = checked(read_json(target), target)
+        before, sealed = opened(target)
         if before != plan:
-            raise UserError(f"{path} was frozen as {sealed} and has changed to {seal}; restore it or start a new file")
+            changed = digest(asdict(plan))
+            raise UserError(
+                f"{path} was frozen as {sealed.digest} and has changed to {changed}; restore it or start a new file"
+            )
         return sealed
-    write_json(target, {"digest": seal, "plan": asdict(plan)})
-    return seal
+    check_names(plan, str(path), names)
+    plan_digest = digest(asdict(plan))
+    now = time.time()
+    commit = written_commit(provenance())
+    stamp = stamp_of(plan_digest, now, commit)
+    body = {"digest": plan_digest, "time": now, "date": date(now), "commit": commit, "seal": stamp}
+    write_json(target, {**body, "plan": asdict(plan)})
+    return Seal(plan_digest, now, commit, stamp)
 
 
 def frozen_path(path: Path) -> Path:
@@ -151,30 +284,48 @@ def frozen_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.frozen.json")
 
 
-def thaw(path: Path) -> tuple[Plan, str]:
-    """The frozen plan and its digest, checked against each other.
+def thaw(path: Path) -> tuple[Plan, Seal]:
+    """Read the frozen plan and its seal, checked against each other.
 
     Raises:
-        UserError: the plan was never frozen, or its frozen copy was edited.
+        UserError: the plan was never frozen, or its frozen copy was edited or emptied.
     """
     target = frozen_path(path)
     if not path.is_file():
         raise UserError(f"preregister={path} {'is not a file' if path.exists() else 'does not exist'}")
     if not target.exists():
-        raise UserError(f"{path} was not frozen before the answers; freeze it first")
+        raise UserError(f"{path} was not frozen before the answers; freeze it first (warmth seal {path})")
+    return opened(target)
+
+
+def opened(target: Path) -> tuple[Plan, Seal]:
+    """Read a frozen file.
+
+    Raises:
+        UserError: it is missing, emptied, or not what its digest and seal say.
+    """
+    if target.exists() and not target.read_bytes().strip():
+        raise UserError(f"{target} was emptied: it holds no plan")
     return checked(read_json(target), target)
 
 
-def checked(body: Mapping[str, Any], where: Path) -> tuple[Plan, str]:
-    """A frozen plan and its digest.
+def checked(body: Any, where: Path) -> tuple[Plan, Seal]:
+    """Check a frozen plan against its digest and seal.
 
     Raises:
-        UserError: the plan is not what the digest says.
+        UserError: the plan is not what the digest says, or the time or commit not what the seal says.
     """
-    plan = parse(body.get("plan"), str(where))
+    if not isinstance(body, Mapping) or not body.get("plan"):
+        raise UserError(f"{where} was emptied: it holds no plan")
+    plan = parse(body["plan"], str(where))
     if digest(body["plan"]) != body.get("digest"):  # as written: a plan may be older than a key
         raise UserError(f"{where} was edited: its plan is not what the digest says")
-    return plan, str(body["digest"])
+    seconds = body.get("time")
+    commit = str(body.get("commit") or "unknown")
+    sealed = Seal(str(body["digest"]), seconds, commit, stamp_of(str(body["digest"]), seconds, commit))
+    if body.get("seal") != (None if seconds is None else sealed.stamp):  # a file without a time proves nothing
+        raise UserError(f"{where} was edited: its time and commit are not what the seal says")
+    return plan, sealed
 
 
 def attached_path(run_folder: Path) -> Path:
@@ -182,20 +333,31 @@ def attached_path(run_folder: Path) -> Path:
     return run_folder / "preregistration.json"
 
 
-def attach(file: str | None, run_folder: Path) -> None:
-    """Freezes the plan in a file and copies it into a run before its first answer.
+def attach(file: str | None, run_folder: Path, names: Names = Names()) -> None:
+    """Freeze the plan in a file and copy it into a run before its first answer; nothing is frozen if that is too late.
 
     Raises:
         UserError: see `freeze`; or the run was made under another plan, or already has answers without any.
     """
     if file is None:
         return
-    seal, target = freeze(Path(file)), attached_path(run_folder)
-    if target.exists() and read_json(target).get("digest") != seal:
-        raise UserError(f"{run_folder} was made under another pre-registration than {file}")
-    if not target.exists() and (run_folder / "answers.jsonl").exists():
+    path = Path(file)
+    target = attached_path(run_folder)
+    if target.exists():
+        plan, attached = opened(target)
+        if read(path) != plan:
+            raise UserError(f"{run_folder} was made under another pre-registration than {file}")
+        if not frozen_path(path).exists():
+            raise UserError(
+                f"{frozen_path(path)} is missing, though {run_folder} was made under it; copy {target} there"
+            )
+        if thaw(path)[1] != attached:
+            raise UserError(f"{frozen_path(path)} is not the one that {run_folder} was made under: its seal differs")
+        return
+    if (run_folder / "answers.jsonl").exists():
         raise UserError(f"{run_folder} holds answers that are older than the pre-registration {file}")
-    write_json(target, read_json(frozen_path(Path(file))))
+    seal(path, names)
+    write_json(target, read_json(frozen_path(path)))
 
 
 def excluded(plan: Plan, answers: pd.DataFrame) -> pd.Series:

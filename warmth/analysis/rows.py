@@ -144,7 +144,11 @@ def load(paths: Sequence[Path]) -> Rows:
     arms = answers.set_index("answer_id")["arm"]
     run_arms = {evaluations[number].folder: str(arms[answer]) for answer, number in first.items()}
     warnings += [*told_checkpoints(answers, plain), *other_arms(answers)]
-    warnings += [*mixed_commits(runs), *different_tokens(prompts, evaluations), *stopped_early(evaluations)]
+    warnings += [
+        *mixed_commits(runs),
+        *different_tokens(prompts, evaluations),
+        *stopped_early(evaluations, mean_costs(answers, evaluations)),
+    ]
     asked = asked_counts(prompts, answered, evaluations, run_arms)
     prompts = prompts.drop(columns="run_number").drop_duplicates("prompt_id").set_index("prompt_id")
     chosen = [row for run in evaluations for row in checked_rows(run.folder / "preferences.jsonl", PREFERENCE)]
@@ -199,6 +203,12 @@ def asked_counts(
     each = pd.concat(parts, ignore_index=True)
     each = each.groupby(["model", "arm", "seed", "prompt_id", "task"], as_index=False, sort=False)["asked"].max()
     return each.groupby(["model", "arm", "task"], as_index=False, sort=False)["asked"].sum()
+
+
+def mean_costs(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> dict[Path, float]:
+    """Average what an answer of each run has cost, in USD, its grades included."""
+    means = answers.groupby("run_number")["cost_usd"].mean()
+    return {runs[int(number)].folder: float(mean) for number, mean in means.items()}
 
 
 def advice_tasks(runs: Sequence[FinishedRun]) -> set[str]:

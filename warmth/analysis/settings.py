@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from warmth.analysis import preregistration
 from warmth.analysis.preregistration import Plan
+from warmth.analysis.standing import Standing, given_plan, plan_of_runs
 from warmth.analysis.statistics import estimand
 from warmth.analysis.statistics.families import MARGIN_POINTS
 from warmth.errors import UserError
-from warmth.store import read_json
 
 if TYPE_CHECKING:
     from warmth.analysis.runs import FinishedRun
@@ -25,13 +25,20 @@ class Settings:
     margin_points: float = MARGIN_POINTS
     weights: str = estimand.TASKS  # `analysis.weights`
     plan: Plan | None = None
-    seal: str = ""
+    standing: Standing | None = None  # of the plan: its seal, and whether it is older than every answer
     checks: bool = False  # regressions also by bootstrap and by estimating equations
 
     @property
     def preregistered(self) -> bool:
         """Whether the margin was fixed before the answers."""
-        return self.plan is not None and self.plan.margin_points == self.margin_points
+        if self.plan is None or self.standing is None or not self.standing.confirmatory:
+            return False
+        return self.plan.margin_points == self.margin_points
+
+    @property
+    def seal(self) -> str:
+        """Return the digest of the plan; "" without one."""
+        return self.standing.seal.digest if self.standing else ""
 
 
 def of_runs(
@@ -44,15 +51,16 @@ def of_runs(
     """Settings as given, else as the runs' configs and plans have them.
 
     Raises:
-        UserError: the margin is not above 0; runs differ in it, or in how tasks weigh, and none is given; runs follow
-            different plans; the plan was not frozen, or has changed since.
+        UserError: the margin is not finite and above 0; runs differ in it, or in how tasks weigh, and none is given;
+            runs follow different plans; the plan was not frozen; a frozen file was edited, emptied or is missing.
     """
-    if margin_points is not None and not margin_points > 0:
+    if margin_points is not None and not 0 < margin_points < math.inf:
         raise UserError(f"--margin-points={margin_points:g} must be above 0")
-    plan, seal = preregistration.thaw(preregister) if preregister else _plan(runs)
+    planned = given_plan(preregister, runs) if preregister else plan_of_runs(runs)
+    plan, standing = planned if planned else (None, None)
     margin = _margin(runs) if margin_points is None else margin_points
     chosen = _weights(runs) if weights is None else estimand.checked(weights, "--weights")
-    return Settings(margin, chosen, plan, seal, checks)
+    return Settings(margin, chosen, plan, standing, checks)
 
 
 def _margin(runs: Sequence[FinishedRun]) -> float:
@@ -69,16 +77,3 @@ def _weights(runs: Sequence[FinishedRun]) -> str:
     if len(stated) > 1:
         raise UserError(f"the runs differ in analysis.weights ({', '.join(sorted(stated))}); choose one with --weights")
     return estimand.checked(stated.pop()) if stated else estimand.TASKS
-
-
-def _plan(runs: Sequence[FinishedRun]) -> tuple[Plan | None, str]:
-    found: dict[str, tuple[Any, Path]] = {}
-    for run in runs:
-        path = preregistration.attached_path(run.folder)
-        if path.exists():
-            body = read_json(path)
-            found[str(body.get("digest"))] = (body, path)
-    if len(found) > 1:
-        first, second = [path.parent for _, path in found.values()][:2]
-        raise UserError(f"the runs follow different pre-registrations: {first} and {second}; report them apart")
-    return preregistration.checked(*found.popitem()[1]) if found else (None, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import groupby, islice
@@ -16,7 +17,7 @@ from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Completion, Engine, Request
 from warmth.evaluation.progress import Meter
 from warmth.schemas import Sampling
-from warmth.store import Run
+from warmth.store import FIRST_ANSWER, Run, read_json
 from warmth.types import SOMETIMES, Answer, Prompt, Question
 
 T = TypeVar("T")
@@ -144,11 +145,15 @@ def answer(
             copies = {key: book.elsewhere(key) for key in missing}
             rows = [_answer_row(key, *missing.pop(key), found, columns) for key, found in copies.items() if found]
             if rows:
+                if name == "answers":
+                    run.note_first_answer(book.first_answer(row.answer_id for row in rows))
                 run.append(name, map(row_of, rows))
                 copied += len(rows)
                 meter.skip(len(rows), watch(rows))
             if not missing:
                 continue
+            if name == "answers":
+                run.note_first_answer(time.time())
             requests = [
                 Request(tokens, prompt.max_new_tokens, draw_of(draw_seed, prompt.prompt_id, k), prompt.messages, k)
                 for prompt, tokens in zip(window, rendered, strict=True)
@@ -194,6 +199,15 @@ class Book:
         if not isinstance(row.get("text"), str) or not isinstance(row.get("tokens"), int):
             return None  # a damaged row of a neighbour: the answer is made here
         return Completion(row["text"], row["finish"], row["tokens"], row.get("thinking", ""))
+
+    def first_answer(self, answer_ids: Iterable[str]) -> float:
+        """Find when the first answer was asked for in any run that holds one of these; 0 if a run does not say."""
+        folders = {self._places[answer_id][0].parent for answer_id in answer_ids}
+        times = []
+        for folder in folders:
+            path = folder / FIRST_ANSWER
+            times.append(float(read_json(path)["time"]) if path.exists() else 0.0)
+        return min(times)
 
     def row(self, row_id: str) -> dict[str, Any] | None:
         """Reads a row of another run; None if there is none."""

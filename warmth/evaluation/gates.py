@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -83,9 +83,17 @@ def read_side(folder: Path, engine: Any, primary: Mapping[str, str]) -> Side:
     )
 
 
-def find_original(run: Run, study: Evaluate) -> Path | None:
-    """The study's finished evaluation of the same model, untouched, by the same draw: the one sharing most prompts."""
-    own = {row["prompt_id"] for row in run.rows("prompts")}
+def find_original(run: Run, study: Evaluate, prompt_ids: Set[str] | None = None) -> Path | None:
+    """Find the study's finished evaluation of the same model, untouched and by the same draw.
+
+    Of several, the one that shares most prompts.
+
+    Args:
+        run: the evaluation that is compared with it.
+        study: its config.
+        prompt_ids: what the run asks, or may ask; None: what it has asked.
+    """
+    own = {row["prompt_id"] for row in run.rows("prompts")} if prompt_ids is None else prompt_ids
     found: list[tuple[int, Path]] = []
     for folder in sorted(run.folder.parent.glob(f"{study.model.name}-*")):
         if (

@@ -10,7 +10,8 @@ import copy
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import is_dataclass
-from typing import Any
+from functools import cache
+from typing import Any, get_args, get_type_hints
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -123,5 +124,17 @@ def _replaced(node: Any, path: list[str], value: Any) -> Any:
     if isinstance(node, dict):
         return {**node, path[0]: new}
     made = copy.copy(node)  # not `replace`: it would run `__post_init__` on what is built already
-    setattr(made, path[0], new)
+    setattr(made, path[0], new if path[1:] else _as_declared(type(node), path[0], new))
     return made
+
+
+def _as_declared(schema: type, name: str, value: Any) -> Any:
+    """Return a whole number as a float where the key is one, or None: Hydra's null has lost the key's type."""
+    declared = _types(schema).get(name)
+    is_float = declared is float or float in get_args(declared)
+    return float(value) if is_float and type(value) is int else value
+
+
+@cache
+def _types(schema: type) -> dict[str, Any]:
+    return get_type_hints(schema)

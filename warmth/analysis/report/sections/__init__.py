@@ -29,6 +29,7 @@ from warmth.analysis.report.sections.published import published
 from warmth.analysis.report.sections.ratings import ratings
 from warmth.analysis.report.sections.refusals import refusals
 from warmth.analysis.report.sections.regressions import regressions
+from warmth.analysis.report.sections.sampling import sampling
 from warmth.analysis.report.sections.seeds import seeds
 from warmth.analysis.report.sections.social import social
 from warmth.analysis.report.sections.training import training
@@ -41,6 +42,7 @@ SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
     answer,
     answers,
     flow,
+    sampling,
     plan,
     likelihoods,
     differences,

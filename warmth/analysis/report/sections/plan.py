@@ -1,4 +1,4 @@
-"""The hypotheses of a pre-registered plan, tested as it said, and what the report does otherwise."""
+"""The hypotheses of a plan, tested as it said, whether it is older than the answers, and what departs from it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from warmth.analysis.report.kernel import (
     Cell,
     Column,
     Fragment,
+    Notes,
     Paragraph,
     Section,
     Table,
@@ -26,8 +27,10 @@ from warmth.analysis.report.kernel import (
     text,
 )
 from warmth.analysis.report.study import Study
+from warmth.analysis.tables import records
 
 CAPTION = "Hypotheses fixed before the answers. Small: 95 % interval and pairs of answers."
+EXPLORATORY = "Exploratory: not shown to be older than every answer. Small: 95 % interval and pairs of answers."
 
 
 def plan(study: Study) -> Section | None:
@@ -36,20 +39,25 @@ def plan(study: Study) -> Section | None:
     if settings.plan is None:
         return None
     excluded = preregistration.excluded(settings.plan, study.rows.answers)
-    frame = claims.tested(settings.plan, study.answers[~excluded], settings.margin_points)
+    assert settings.standing is not None
+    standing = settings.standing
+    frame = claims.tested(settings.plan, study.answers[~excluded], settings.margin_points, settings.weights)
+    frame = frame.assign(status=standing.word)
     lines = [wording.visible(line, 300) for line in deviations(study, settings.plan)]
     estimand = wording.visible(settings.plan.estimand, 600).rstrip(" .")
     about = Markup('Estimand: {}. <span class="small">Frozen as <code>{}</code>.</span>')
     return Section(
         id="plan",
-        title="Pre-registered",
+        title="Pre-registered" if standing.confirmatory else "A plan, exploratory",
         nav="",
         parts=[
             Paragraph(about.format(estimand, settings.seal)),
-            claim_table(frame),
+            Notes([wording.visible(line, 400) for line in standing.lines]),
+            claim_table(frame, standing.confirmatory),
             Fragment("deviations.html.j2", {"deviations": lines}),
         ],
         frames={"hypotheses": frame},
+        summary={"plan": standing.summary(), "hypotheses": records(frame)},
     )
 
 
@@ -65,8 +73,8 @@ def deviations(study: Study, plan: Plan) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def claim_table(frame: pd.DataFrame) -> Table:
-    """Make the table of hypotheses with their verdicts."""
+def claim_table(frame: pd.DataFrame, confirmatory: bool) -> Table:
+    """Make the table of hypotheses with their verdicts; `confirmatory` if the plan is older than every answer."""
     columns = [
         name("Hypothesis", "hypothesis"),
         name("Model", "model"),
@@ -77,7 +85,7 @@ def claim_table(frame: pd.DataFrame) -> Table:
         p_value("p, corrected", "p_corrected"),
         text("Verdict", "verdict"),
     ]
-    return table("claims", CAPTION, columns, frame, wide=True)
+    return table("claims", CAPTION if confirmatory else EXPLORATORY, columns, frame, wide=True)
 
 
 def _claim(row: Mapping[str, Any]) -> Cell:
