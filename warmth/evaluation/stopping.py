@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from warmth.evaluation import gates
 from warmth.evaluation.arms import Arm
@@ -24,14 +24,28 @@ from warmth.store import Run, read_json, write_json
 from warmth.types import Prompt, Question
 from warmth.verdicts import rule_from, tasks_apart, wrong
 
-if TYPE_CHECKING:
-    from warmth.evaluation.original import Original
-
 BLOCK = 16  # questions between two looks
 FILE = "stopping.json"  # of a run: what its last look found
 Key = tuple[str, str]  # task and question id
 Slot = tuple[str, int]  # prompt id and sample
 Verdicts = Mapping[Slot, float | None]  # 1 wrong, 0 right, None unscored; an answer that does not count is absent
+
+
+class Partner(Protocol):
+    """The original that an arm is compared with, which can be asked more; see `original.py`."""
+
+    @property
+    def folder(self) -> Path:
+        """The original's run."""
+        ...
+
+    def ask(self, prompts: Sequence[Prompt]) -> None:
+        """Ask it what it has not answered of these prompts."""
+        ...
+
+    def close(self) -> None:
+        """Bring its run up to date."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -67,7 +81,7 @@ def blocks(
     prompts: Iterable[Prompt],
     count: int,
     primary: Mapping[str, str],
-    original: Original | None = None,
+    original: Partner | None = None,
 ) -> Iterator[Block]:
     """Yield what is to be asked next: all at once, or with `until_width` a block, then a look at what came of it.
 
