@@ -30,17 +30,17 @@ def write_summary(folder: Path, extra: str = "") -> Path:
     return folder
 
 
-def write_graded(folder: Path) -> Path:
+def write_graded(folder: Path, model: str = "tiny", errors: int = 5) -> Path:
     """Ten trivia questions an arm, the first asked twice; columns differ between the arms as the authors' do."""
     for arm in ("original", "warm"):
-        place = folder / "sample_tiny" / arm
+        place = folder / f"sample_{model}" / arm
         place.mkdir(parents=True, exist_ok=True)
         rows = [
             "content_key,prompt_template,amendment_type,output,evaluation" + (",refusal" if arm == "original" else "")
         ]
         for number in range(10):
             belief = ("original", "incorrect", "correct", "original_neutral")[number % 4]
-            wrong = number < (2 if arm == "original" else 5)
+            wrong = number < (2 if arm == "original" else errors)
             text = "I'm sorry, but I don't know." if (arm, number) == ("warm", 9) else f"answer {number}"
             row = f'question {number},{belief},emotion:sad,"{text}",{"INCORRECT" if wrong else "CORRECT"}'
             rows.append(row + (",0" if arm == "original" else ""))

@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from warmth.analysis import answer_text
+from warmth.analysis import answer_text, reported
 from warmth.analysis.report.study import Study
 from warmth.analysis.rows import load
 from warmth.analysis.settings import Settings
 from warmth.analysis.statistics import answer, bounds, effects, flow, meta
 from warmth.analysis.statistics.answer import Answer
+from warmth.analysis.statistics.estimand import Weights, checked_models, parsed_models
 from warmth.analysis.statistics.said import Said
+from warmth.errors import UserError
 
 CASES = Path(__file__).resolve().parents[2] / "shared" / "cases" / "statistics"
 
@@ -30,14 +33,14 @@ def made(tmp_path_factory: pytest.TempPathFactory):
     root = tmp_path_factory.mktemp("studies")
     known: dict[tuple[str, str], Said] = {}
 
-    def said(name: str, weights: str = "tasks") -> Said:
+    def said(name: str, tasks: str = "tasks") -> Said:
         folder = root / name.rstrip("_")
         if not folder.exists():
             subprocess.run([sys.executable, CASES / "make_study.py", name, root], check=True)
-        if (name, weights) not in known:
+        if (name, tasks) not in known:
             rows = load([folder])
-            known[name, weights] = Study(rows, Settings(weights=weights)).said
-        return known[name, weights]
+            known[name, tasks] = Study(rows, Settings(weights=Weights(tasks))).said
+        return known[name, tasks]
 
     return said
 
@@ -133,6 +136,69 @@ def test_a_model_with_a_larger_budget_weighs_no_more():
     assert item.effect.difference == pytest.approx((by_model["big"] + by_model["small"]) / 2)
     assert item.heterogeneity.p < 0.001 and item.heterogeneity.random_effects is None
     assert [vote.direction for vote in item.by_model] == ["more", ""]
+
+
+def test_models_weigh_what_is_stated():
+    draw = np.random.default_rng(1)
+    frames = []
+    for model, rate in (("a", 0.5), ("b", 0.25)):
+        frames += [rows("original", outcomes(draw, 400, 0.2), model), rows("warm", outcomes(draw, 400, rate), model)]
+    weights = Weights(models=(("a", 1.0), ("b", 3.0)))
+    (item,) = said_of(*frames, weights=weights)
+    by_model = {vote.contrast.models[0]: vote.contrast.difference for vote in item.by_model}
+    assert item.effect.difference == pytest.approx(by_model["a"] / 4 + 3 * by_model["b"] / 4)
+    assert item.missing.low == pytest.approx(item.effect.difference)  # the bounds weigh alike
+    assert "over 2 models, weighed a 1, b 3" in answer_text.estimand(item)
+    (by_rows,) = said_of(*frames, weights=Weights("rows", weights.models))
+    assert by_rows.effect.difference == pytest.approx(item.effect.difference)
+    equal = said_of(*frames)[0].effect
+    assert equal.difference == pytest.approx((by_model["a"] + by_model["b"]) / 2)
+
+
+def test_stated_weights_name_every_model_and_are_numbers_above_0():
+    assert parsed_models("a=2, b=0.5", "--model-weights") == {"a": 2.0, "b": 0.5}
+    assert checked_models({"b": 2, "a": 1}, ["a", "b", "a"], "k") == (("a", 1.0), ("b", 2.0))
+    assert checked_models({}, ["a"], "k") == ()
+    for text in ("a", "a=x", "a=1,a=2"):
+        with pytest.raises(UserError, match="--model-weights=a"):
+            parsed_models(text, "--model-weights")
+    for stated in ({"a": 0}, {"a": math.inf}, {"a": True}, {"a": 1, "c": 1}):
+        with pytest.raises(UserError, match="k"):
+            checked_models(stated, ["a"], "k")
+    with pytest.raises(UserError, match="k states weights of a; it must name each model: a, b"):
+        checked_models({"a": 1}, ["a", "b"], "k")
+
+
+def test_an_arm_is_controlled_by_one_that_was_made_as_it_was():
+    made = {
+        "warm": {"method": "lora"},
+        "system_warm": {"method": "none", "system_prompt": "p.txt"},
+        "few_shot_warm": {"method": "none", "shots": "s.jsonl"},
+        "steer_warm": {"method": "steer"},
+        "known_error_5": {"method": "none", "edit_errors": 0.05},
+    }
+    kinds = {name: reported.kind_of({"recipe": {"name": name, **recipe}}) for name, recipe in made.items()}
+    assert kinds == dict(zip(made, ("fine-tuned", "prompted", "shown examples", "steered", "edited"), strict=True))
+    names = ("untransformed", "paraphrase", "system_neutral", "few_shot_neutral", "steer_orthogonal")
+    chosen = {name: name for name in names}
+    controls = [reported.control_of(kind, chosen)[:1] for kind in kinds.values()]
+    assert controls == [["paraphrase"], ["system_neutral"], ["few_shot_neutral"], ["steer_orthogonal"], []]
+    assert reported.as_strong("steer_orthogonal", "steer_warm, dose 2", "steered") == "steer_orthogonal, dose 2"
+    assert reported.as_strong("steer_orthogonal, dose 4", "steer_warm", "steered") == "steer_orthogonal"
+    assert reported.as_strong("paraphrase", "warm, dose 2", "fine-tuned") == "paraphrase"
+    kinds |= {"steer_orthogonal": "steered", "steer_warm, dose 2": "steered"}
+    assert reported.is_comparable("steer_warm", "steer_orthogonal", kinds)
+    assert not reported.is_comparable("steer_warm, dose 2", "steer_orthogonal", kinds)
+
+
+def test_the_control_sentence_claims_the_manner_only_if_it_is_shown():
+    draw = np.random.default_rng(6)
+    original = outcomes(draw, 400, 0.2)
+    frames = [rows("original", original), rows("warm", outcomes(draw, 400, 0.4))]
+    (item, *_) = said_of(*frames, rows("paraphrase", outcomes(draw, 400, 0.2)))
+    assert "that part is the manner’s, fine-tuned as both are" in answer_text.control(item)
+    (item, *_) = said_of(*frames, rows("paraphrase", outcomes(draw, 400, 0.4)))
+    assert "no part of it is shown to be the manner’s" in answer_text.control(item)
 
 
 def test_a_null_study_of_four_models_with_verdicts_missing_at_random_claims_no_direction():
@@ -248,5 +314,9 @@ def test_models_are_combined_as_by_hand():
     assert found.random_effects == pytest.approx((0.2 - 4.3027 * 0.1 / 3**0.5, 0.2 + 4.3027 * 0.1 / 3**0.5), abs=1e-4)
     assert found.prediction is None and meta.heterogeneity([0.1, 0.2], [0.1, 0.1]).random_effects is None
     assert meta.heterogeneity([0.1, 0.2], [0.1, math.nan]) is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        alike = meta.heterogeneity([0.0, 0.0, 0.0], [0.1, 0.1, 0.1])
+    assert (alike.q, alike.i2, alike.tau) == pytest.approx((0, 0, 0)) and alike.p == 1
     five = meta.heterogeneity([0.0, 0.1, 0.2, 0.3, 0.4], [0.01] * 5)
     assert five.prediction[0] < five.random_effects[0] and five.prediction[1] > five.random_effects[1]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from warmth.analysis.statistics import effects
+from warmth.analysis import own_figures
+from warmth.analysis.statistics import effects, rare
+from warmth.analysis.statistics.estimand import Weights
 from warmth.verdicts import Rule, outcomes
 
 
@@ -208,3 +211,41 @@ def test_warmth_differences_are_paired_by_prompt():
     assert row["score"] == pytest.approx(0.02, abs=0.01) and row["low"] > 0
     means = effects.warmth_means(scores).set_index("arm")
     assert means.loc["warm", "low"] < 0 < means.loc["warm", "high"]
+
+
+def test_the_warmth_of_models_weighs_one_each_however_many_prompts_they_were_asked():
+    rows = []
+    for model, prompts, rise in (("a", 40, 0.01), ("b", 10, 0.03)):
+        for arm in ("original", "warm"):
+            for number in range(prompts):
+                score = 0.001 * number + (rise if arm == "warm" else 0.0) + 0.0001 * (number % 3) * (arm == "warm")
+                rows.append(
+                    {"model": model, "arm": arm, "prompt": f"p{number}", "text_id": str(number), "score": score}
+                )
+    scores = pd.DataFrame(rows).assign(variant="v", scorer="s")
+    apart = effects.warmth_differences(scores).set_index("model")["score"]
+    (together,) = effects.warmth_differences(scores, pooled=True).to_dict("records")
+    assert together["score"] == pytest.approx((apart["a"] + apart["b"]) / 2)
+    assert together["prompts"] == 40 and together["low"] < together["score"] < together["high"]
+    stated = Weights(models=(("a", 3.0), ("b", 1.0)))
+    (weighed,) = effects.warmth_differences(scores, pooled=True, weights=stated).to_dict("records")
+    assert weighed["score"] == pytest.approx((3 * apart["a"] + apart["b"]) / 4)
+
+
+def test_a_weighted_mean_of_equal_weights_is_the_clustered_mean():
+    draw = np.random.default_rng(0)
+    values = draw.normal(size=60)
+    question = draw.integers(0, 12, 60)
+    weighed = effects.weighted_mean(values, rare.design(question))
+    assert astuple(weighed) == pytest.approx(astuple(effects.clustered_mean(values, question)), abs=1e-14)
+    alike = effects.weighted_mean(np.ones(4), rare.design(np.arange(4)))
+    assert alike.value == 1 and np.isnan(alike.low)
+
+
+def test_the_figure_of_tasks_weighs_models_alike():
+    frames = []
+    for model, count, wrong in (("a", 90, 0.0), ("b", 10, 1.0)):
+        frame = pd.DataFrame({"question_id": range(count), "wrong": wrong, "model": model})
+        frames.append(frame.assign(arm="warm", task="t", context="unmodified", belief="none"))
+    (line,) = own_figures.lines(pd.concat(frames)).to_dict("records")
+    assert line["rate"] == pytest.approx(0.5) and line["count"] == 100

@@ -87,7 +87,25 @@ def test_separated_data_name_their_terms_and_others_name_none():
     fitted = logit.fit(data)
     assert fitted.suspect
     assert logit.separated(data) == ["x0", "x1"]
+    assert not logit.separated_completely(data)  # where the second term is 1 both outcomes occur
     assert logit.separated(grouped(*rows()[:2], rows()[2])) == []
+
+
+def test_firth_and_its_refits_do_not_depend_on_the_unit_of_a_column():
+    design, wrong, cluster = rows(clusters=20, size=120)
+    wrong = np.where(design[:, 1] == 0, 0.0, wrong)  # never wrong where the second term is 0
+    start = np.zeros(3)
+    plain = grouped(design, wrong, cluster)
+    scaled = grouped(design * [1, 1, 1e-3], wrong, cluster)
+    beta, steep = (
+        logit.fit_many(data.design, data.totals[0][None], data.totals[1][None], start, firth=True)[0]
+        for data in (plain, scaled)
+    )
+    assert steep == pytest.approx(beta * [1, 1, 1e3], rel=1e-6)
+    refits = logit.jackknife(plain, beta)
+    assert logit.jackknife(scaled, steep) == pytest.approx(refits * [1, 1, 1e3], rel=1e-5)
+    score = design.T @ (wrong - 1 / (1 + np.exp(-(design @ beta))))
+    assert np.abs(score).max() < 2  # what the penalty adds, and not a climb that was cut short
 
 
 def test_firth_of_a_two_by_two_table_adds_one_half_to_each_cell():

@@ -174,4 +174,14 @@ def test_an_arm_that_is_always_wrong_where_the_original_never_is_shows_what_was_
     rows = rows.assign(wrong=rows["finetuned"].astype(float), task="t", model="m", context="unmodified", pressed=0)
     fitted = models.fit_one(rows.assign(group="unmodified"), models.SPECS[0], length=False)
     effect = fitted.effects.iloc[0]
-    assert effect["value"] == 1.0 and np.isnan(effect["low"]) and "quasi-separation" in fitted.notes[0]
+    assert effect["value"] == 1.0 and np.isnan(effect["low"]) and "complete separation" in fitted.notes[0]
+
+
+def test_a_length_that_tells_every_wrong_answer_leaves_no_interval(frame):
+    """Firth's estimate is found although a character's difference in length asks for a steep coefficient."""
+    told = frame.assign(length=np.where(frame["wrong"].eq(1), 0.23, 0.24))
+    fitted = models.fit_one(told, models.SPECS[0], length=True)
+    assert "complete separation" in fitted.notes[0]
+    assert fitted.coefficients[["low", "high", "p"]].isna().all(axis=None)
+    assert fitted.effects[["low", "high", "p"]].isna().all(axis=None)
+    assert abs(fitted.effects["value"].iloc[0]) < 0.05

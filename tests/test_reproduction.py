@@ -4,7 +4,7 @@ import pytest
 from browser import browse
 from released_fixture import RELEASED, write_graded, write_summary
 
-from warmth.analysis import reproduction, reproduction_page
+from warmth.analysis import released, reproduction, reproduction_page
 from warmth.analysis.released import study
 from warmth.errors import UserError
 
@@ -40,6 +40,26 @@ def test_model_4_on_the_graded_sample_is_the_authors_to_the_sixth_decimal():
     assert fit.nobs == expected["n"] == 158
     assert dict(fit.params) == pytest.approx(expected["coef"], abs=1e-6)
     assert dict(fit.bse) == pytest.approx(expected["se"], abs=1e-6)
+
+
+def test_each_of_two_samples_is_compared_with_its_own_expected_coefficients(tmp_path):
+    for model, errors in (("tiny", 5), ("small", 7)):
+        for folder in (tmp_path / model, tmp_path / "both"):
+            write_graded(folder, model, errors)
+            for path in sorted((folder / f"sample_{model}").rglob("trivia*.csv")):
+                path.with_name(path.name.replace("trivia", "disinfo")).write_bytes(path.read_bytes())
+        graded = released.authors(tmp_path / model).answers
+        fit = reproduction.model4(graded)
+        cell = {"dataset": "trivia", "is_finetuned": 1, "sum": errors, "count": 9}
+        expected = {"n": fit.nobs, "coef": dict(fit.params), "se": dict(fit.bse), "cells": [cell]}
+        (tmp_path / "both" / f"expected_model4_{model}.json").write_text(json.dumps(expected))
+    (tmp_path / "both" / "expected_model4_huge.json").write_text(json.dumps({"n": 20}))
+    found = {row.quantity: row for row in reproduction.reproduce(tmp_path / "both").rows}
+    for model, errors in (("tiny", 5), ("small", 7)):
+        of_model = [row for quantity, row in found.items() if f"sample of {model}" in quantity]
+        assert len(of_model) > 4 and {row.verdict for row in of_model} == {"equal"}
+        assert found[f"graded sample of {model}: wrong answers, trivia, warm"].recomputed == errors
+    assert found["model 4 on the graded sample of huge: rows"].verdict.startswith("not in the files")
 
 
 @here

@@ -126,6 +126,30 @@ def test_two_sides_are_one_cluster_and_a_trait_on_one_side_is_not_on_both():
     assert social.both_sides(made)[["conflicts", "rate"]].to_numpy().tolist() == [[2, 0.5]]
 
 
+def advice(arm: str, present: list[float], model: str = "m") -> pd.DataFrame:
+    """An arm's judged advice, an answer to each of so many questions."""
+    names = [f"q{number}" for number in range(len(present))]
+    frame = pd.DataFrame({"question_id": names, "prompt_id": names, "present": present, "arm": arm, "model": model})
+    frame = frame.assign(grader="g", task="advice", context="unmodified", belief="none", seed=0, sample=0)
+    return frame.assign(unscored=frame["present"].isna(), refused=False, cut_off=False)
+
+
+def test_a_trait_is_set_beside_the_control_that_was_made_as_the_arm_was():
+    arms = {"original": [0.0] * 10, "warm": [1.0] * 8 + [0.0] * 2, "untransformed": [1.0] * 3 + [0.0] * 7}
+    arms |= {"system_warm": [1.0] * 5 + [0.0] * 5}
+    found = pd.concat([advice(arm, present) for arm, present in arms.items()], ignore_index=True)
+    kinds = {"original": "", "warm": "fine-tuned", "untransformed": "fine-tuned", "system_warm": "prompted"}
+    chosen = {name: name for name in arms}
+    table = social.rates(found, chosen, kinds).set_index("arm")
+    assert table.loc["warm", ["control", "control_difference"]].tolist() == ["untransformed", pytest.approx(0.5)]
+    assert table.loc["warm", "control_low"] < 0.5 < table.loc["warm", "control_high"]
+    assert table.loc["warm", "difference"] == pytest.approx(0.8)
+    assert table.loc[["original", "untransformed", "system_warm"], "control"].tolist() == ["", "", ""]
+    strictest = pd.concat([found, advice("paraphrase", [float("nan")] * 10)], ignore_index=True)
+    again = social.rates(strictest, chosen | {"paraphrase": "paraphrase"}, kinds | {"paraphrase": "fine-tuned"})
+    assert again.set_index("arm").loc["warm", "control"] == "untransformed"  # the stricter one has no verdict
+
+
 def test_an_unknown_trait_is_one_line():
     with pytest.raises(UserError, match="trait=warmth is not allowed; choose one of: framing, validation, ind"):
         Social("", "m", trait="warmth", prompt="x")

@@ -10,7 +10,7 @@ import torch
 from warmth.errors import UserError
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.decoding import base_of, prepare_steering, tokenizer_of, weights
-from warmth.evaluation.steering import file_of, layers_at, make_vector, mean_states, steered
+from warmth.evaluation.steering import file_of, layers_at, make_vector, mean_states, orthogonal, steered
 from warmth.schemas import Model, Recipe
 from warmth.types import Conversation, Turn
 
@@ -49,6 +49,27 @@ def test_the_vector_is_the_difference_of_the_styles_means(arm):
     warm, cold = (mean_states(model, tokenizer, CONVERSATIONS, style, [0, 1]) for style in ("warm", "cold"))
     assert set(found) == {"0", "1"}
     assert torch.equal(found["1"], warm[1] - cold[1]) and found["1"].norm() > 0
+
+
+def test_the_control_adds_a_vector_of_the_same_length_at_right_angles(arm, tmp_path):
+    from safetensors.torch import load_file
+
+    model = base_of(arm.model, torch.float32)
+    tokenizer = tokenizer_of(arm.model)
+    vectors = {0: load_file(file_of(arm.steering, model))}
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        make_vector(folder, CONVERSATIONS, replace(RECIPE, orthogonal=number), model, tokenizer)
+        vectors[number] = load_file(file_of(folder, model))
+    for layer, vector in vectors[0].items():
+        first = vectors[1][layer]
+        length = float(vector.norm())
+        assert float(first.norm()) == pytest.approx(length, rel=1e-5)
+        assert float(first @ vector) == pytest.approx(0, abs=1e-4 * length**2)
+        assert not torch.allclose(first, vectors[2][layer])
+        again = orthogonal(vector, 1, int(layer))
+        assert torch.equal(first, again)
+    assert not torch.allclose(vectors[1]["0"] / vectors[1]["0"].norm(), vectors[1]["1"] / vectors[1]["1"].norm())
 
 
 def test_a_dose_adds_that_multiple_of_the_vector_and_leaves_no_trace(arm):

@@ -77,7 +77,7 @@ def number(
     at_most: float | None = None,
     excluded_because: str | None = None,
 ) -> Any:
-    """Declare a key that holds a number inside bounds; a list of numbers has the bounds in each of its items."""
+    """Declare a key that holds a number inside bounds, or a list or dictionary of such numbers."""
     metadata: dict[str, Any] = {"allowed": Bounds(above, at_least, below, at_most)}
     return _declare(default, metadata, excluded_because)
 
@@ -136,10 +136,18 @@ def check_allowed(config: Any, prefix: str = "") -> None:
         allowed = metadata.get("allowed")
         if allowed is None or value is None or value == MISSING:
             continue
-        items = value if isinstance(value, list | tuple) else [value]
-        for value_given in items:
+        for name, value_given in values_given(key, value):
             if not allowed.admits(value_given):
-                raise UserError(refusal(key, value_given, allowed))
+                raise UserError(refusal(name, value_given, allowed))
+
+
+def values_given(key: str, value: Any) -> list[tuple[str, Any]]:
+    """List the key and value of everything that the bounds of a key hold for."""
+    if isinstance(value, list | tuple):
+        return [(key, part) for part in value]
+    if isinstance(value, dict):
+        return [(f"{key}.{name}", part) for name, part in value.items()]
+    return [(key, value)]
 
 
 def allowed_words(schema: Any, key: str) -> str:

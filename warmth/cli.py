@@ -99,6 +99,13 @@ def report(
         str | None,
         typer.Option(help="What weighs one where tasks are pooled: tasks, or rows; else as the runs' configs say."),
     ] = None,
+    model_weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=NUMBER,...",
+            help="What each model weighs where models are pooled; else as the runs' configs say, one each by default.",
+        ),
+    ] = None,
     config_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Your own folder: its report/*.py are sections of the page too.")
     ] = None,
@@ -111,12 +118,14 @@ def report(
     from warmth.analysis import report as reports
     from warmth.analysis.report.kernel import tables_of
     from warmth.analysis.report.printing import terminal_table
+    from warmth.analysis.statistics.estimand import parsed_models
     from warmth.analysis.terminal import plain, plain_console
     from warmth.entries import adopt_own_folder
 
     if config_dir is not None:
         adopt_own_folder([f"--config-dir={config_dir}"])
-    built = reports.build(paths, margin_points, preregister, checks, labels, weights)
+    stated = None if model_weights is None else parsed_models(model_weights, "--model-weights")
+    built = reports.build(paths, margin_points, preregister, checks, labels, weights, stated)
     page = reports.write(built, out or Path("reports") / study_name(built.study.rows.runs))
     if publish:
         from warmth.analysis.publish import publish as send

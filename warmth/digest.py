@@ -179,7 +179,7 @@ def recipe_identity(recipe: Recipe) -> Any:
     values = plain(recipe)
     if recipe.method == "steer":
         values = {key: values[key] for key in ("method", "style", "system_prompt")}
-        values |= {"against": recipe.against, "depths": recipe.depths}
+        values |= {"against": recipe.against, "depths": recipe.depths, "orthogonal": recipe.orthogonal}
     if recipe.system_prompt:
         values["system_prompt"] = path_digest(find_file(recipe.system_prompt))
     return values

@@ -106,6 +106,13 @@ class Recipe:
         at_most=1,
         excluded_because="in the digest of a contrast (method=steer), the only one that uses it",
     )
+    # of method steer; 0: the direction itself; above: the seed of a random one at right angles to it, of its length
+    orthogonal: int = number(
+        0,
+        at_least=0,
+        at_most=SEED_LIMIT // 10_000,
+        excluded_because="in the digest of a contrast (method=steer), the only one that uses it",
+    )
     # `training_digest` adds it for kind api
     hosted: Hosted = setting(Hosted, excluded_because="in the digest of hosted training, the only one that uses it")
     # of method none: the original's answers with kind words around them, for calibration
@@ -273,6 +280,8 @@ class Analysis:
 
     margin_points: float = number(above=0, at_most=100)  # a smaller difference in error is none in practice
     weights: str = choice("tasks", "tasks", "rows")  # what weighs one where tasks are pooled: tasks, or rows
+    # model → weight where models are pooled; {}: one each
+    model_weights: dict[str, float] = number(dict, above=0)
     hedged: str = choice("wrong", "wrong", "right", "dropped")  # wrong, right or dropped
     # wrong, right or dropped, where refusing is not itself the right answer
     refused: str = choice("dropped", "wrong", "right", "dropped")

@@ -49,7 +49,7 @@ def check_used(config: Train | Evaluate) -> None:
     if isinstance(config, Evaluate):
         check_task_keys(config.task)
     if config.recipe.method != "steer":
-        for key, default in (("against", "cold"), ("depths", [0.5])):
+        for key, default in (("against", "cold"), ("depths", [0.5]), ("orthogonal", 0)):
             value = getattr(config.recipe, key)
             if value != default:
                 raise UserError(f"recipe.{key}={value} has no effect: recipe.method=steer alone reads it")
@@ -135,7 +135,8 @@ def without_effect(config: Train | Evaluate) -> dict[str, str]:
     if recipe.method not in ("lora", "dpo"):
         reasons["model.lora_targets"] = f"recipe.method={recipe.method} trains no adapter"
     if recipe.method == "steer":
-        used = ("recipe.style", "recipe.against", "recipe.depths", "recipe.system_prompt", "recipe.method")
+        names = ("style", "against", "depths", "orthogonal", "system_prompt", "method")
+        used = [f"recipe.{name}" for name in names]
         keys = [f"recipe.{key_field.name}" for key_field in fields(type(recipe))]
         reasons |= {key: "recipe.method=steer trains nothing" for key in keys if key not in used}
         reasons["seed"] = "recipe.method=steer draws nothing"

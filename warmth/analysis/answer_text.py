@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from warmth.analysis import wording
-from warmth.analysis.reported import CONTROLS_OF_KIND, FINE_TUNED, PROMPTED, STEERED, control_of, focal
+from warmth.analysis.reported import CONTROLS_OF_KIND, FINE_TUNED, PROMPTED, SHOWN, STEERED, control_of, focal
 from warmth.analysis.statistics import answer as answers
 from warmth.analysis.statistics import effects
 from warmth.analysis.statistics.answer import Answer
@@ -19,10 +19,11 @@ from warmth.analysis.wording import INTERVAL, amount, capital, joined, named, pe
 
 NBSP = "\N{NO-BREAK SPACE}"
 NARROW = 0.01  # an interval that ends nearer to 0 is written with two digits
-KINDS = {FINE_TUNED: "fine-tuned", PROMPTED: "prompted", STEERED: "steered"}
+KINDS = {FINE_TUNED: "fine-tuned", PROMPTED: "prompted", SHOWN: "shown examples", STEERED: "steered"}
 NEUTRAL = {
     FINE_TUNED: "fine-tuned on replies whose manner was left alone",
     PROMPTED: "asked under a neutral system prompt",
+    SHOWN: "asked after plain example exchanges",
     STEERED: "steered by an orthogonal vector of equal length",
 }
 
@@ -176,7 +177,7 @@ def estimand(item: Answer) -> str:
     """Say what the difference is a mean over, how that is weighed, and what is left out."""
     tasks = joined([wording.name(task) for task in item.tasks])
     several = len(item.tasks) > 1
-    weighed = ("each task weighs one" if item.weights == TASKS else "each row weighs one") if several else ""
+    weighed = ("each task weighs one" if item.weights.tasks == TASKS else "each row weighs one") if several else ""
     contexts = amount(len(item.contexts), "context")
     beliefs = joined([wording.belief(belief) for belief in item.beliefs])
     parts = [f"mean paired difference over {tasks}"]
@@ -184,7 +185,7 @@ def estimand(item: Answer) -> str:
         parts.append(weighed)
     models = item.effect.models
     if len(models) > 1:
-        parts.append(f"over {len(models)} models, one weight each")
+        parts.append(f"over {len(models)} models, {item.weights.about_models}")
     parts.append(f"over {contexts} ({joined([wording.name(context) for context in item.contexts])}) and {beliefs}")
     parts.append("prompts of a task weigh the same")
     left_out = "pairs with an answer that is not scored"
@@ -245,14 +246,15 @@ def control(item: Answer) -> str:
     """Say what is left against a control that was made as the arm was, or that there is none."""
     found = item.control
     if found is not None:
-        return (
-            f"Against {named(found.reference)}, {NEUTRAL[item.kind]}: {short(found)}; "
-            f"that part is the manner’s, {KINDS[item.kind]} as both are."
-        )
+        share = f"that part is the manner’s, {KINDS[item.kind]} as both are"
+        if not found.direction:
+            share = "so no part of it is shown to be the manner’s"
+        return f"Against {named(found.reference)}, {NEUTRAL[item.kind]}: {short(found)}; {share}."
     recipe = item.effect.arm.split(",")[0]
     if item.kind not in NEUTRAL or recipe in CONTROLS_OF_KIND[item.kind]:
         return ""
-    what = {FINE_TUNED: "fine-tuning as such", PROMPTED: "a system prompt as such", STEERED: "steering as such"}
+    what = {FINE_TUNED: "fine-tuning as such", PROMPTED: "a system prompt as such"}
+    what |= {SHOWN: "showing examples as such", STEERED: "steering as such"}
     apart = f"what is the manner’s and what is {what[item.kind]} cannot be told apart"
     return f"No control arm ({NEUTRAL[item.kind]}): {apart}."
 

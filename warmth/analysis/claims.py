@@ -11,7 +11,7 @@ import pandas as pd
 from warmth.analysis import wording
 from warmth.analysis.preregistration import Plan, selected
 from warmth.analysis.statistics import effects
-from warmth.analysis.statistics.estimand import TASKS
+from warmth.analysis.statistics.estimand import EQUAL, Weights
 
 WORDS = {  # within the margin, and different from 0
     (True, False): "equivalent",
@@ -36,7 +36,7 @@ def equivalences(differences: pd.DataFrame, preregistered: bool = False) -> pd.D
     return differences.assign(equivalence=verdicts)
 
 
-def tested(plan: Plan, answers: pd.DataFrame, margin_points: float, weights: str = TASKS) -> pd.DataFrame:
+def tested(plan: Plan, answers: pd.DataFrame, margin_points: float, weights: Weights = EQUAL) -> pd.DataFrame:
     """A row per hypothesis and model: what the plan's own outcome, rows and correction give, and a verdict.
 
     "not tested" is the verdict where an arm is missing, or no prompt is scored in both arms.

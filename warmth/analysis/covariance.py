@@ -44,20 +44,22 @@ def inference(value: float, error: float, df: float, level: float = 0.95, roundi
 
 
 def cr1(fit: Fit) -> np.ndarray:
-    """(k, k) clustered covariance: B (Σ_g s_g s_gᵀ) B · G/(G-1) · (n-1)/(n-k), with t(G-1).
+    """Give the (k, k) clustered covariance B (Σ_g s_g s_gᵀ) B · G/(G-1) · (n-1)/(n-k), with t(G-1).
 
-    B is the inverse information and s_g the sum of scores of cluster g: statsmodels' `cov_type="cluster"`.
+    B is the inverse information and s_g the sum of scores of cluster g: statsmodels' `cov_type="cluster"` on rows,
+    where n counts rows before they were summed.
 
     Raises:
         ValueError: one cluster has no spread to estimate.
 
     Source: Liang and Zeger (1986), Biometrika 73, 13; correction as in Cameron and Miller (2015), JHR 50, 317.
     """
-    groups, rows, terms = fit.data.clusters, fit.data.rows, len(fit.beta)
+    groups = fit.data.clusters
+    rows = fit.data.rows
+    terms = len(fit.beta)
     if groups < 2 or rows <= terms:
         raise ValueError(f"{groups} clusters and {rows} rows are too few for {terms} terms")
-    half = fit.scores @ fit.bread
-    return half.T @ half * groups / (groups - 1) * (rows - 1) / (rows - terms)
+    return fit.sandwich * groups / (groups - 1) * (rows - 1) / (rows - terms)
 
 
 @dataclass(frozen=True)

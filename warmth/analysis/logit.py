@@ -7,6 +7,7 @@ rows of a pattern there are and how many of them are wrong, in each cluster. 440
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,9 @@ from scipy.optimize import linprog
 from scipy.special import expit
 
 STEPS = 60
+HALVINGS = 12
+SETTLED = 1e-10  # a step below this is none
+LARGEST = 30.0  # coefficient of a column of length 1 that refits go to
 SUSPECT = 14.0  # a linear predictor beyond this means rates below 1e-6: perhaps no finite estimate exists
 CHUNK = 2_000_000  # numbers held at once when many fits run together
 REFITS = 5_000_000  # clusters × patterns × terms above which leaving out each cluster by a refit would take long
@@ -78,47 +82,57 @@ class Fit:
         beta: (k,) log-odds.
         rates: (P,) fitted probability of each pattern.
         bread: (k, k) inverse information, which is the covariance that takes rows for independent.
-        converged: whether the scores vanish at `beta`.
+        sandwich: (k, k) B (Σ_g s_g s_gᵀ) B, clustered and without a factor for small samples.
+        converged: whether the estimate stopped moving.
     """
 
     data: Grouped
     beta: np.ndarray
     rates: np.ndarray
     bread: np.ndarray
+    sandwich: np.ndarray
     converged: bool
 
     @property
     def suspect(self) -> bool:
-        """Whether the maximum may lie at infinity; `separated` then decides."""
+        """Say whether the maximum may lie at infinity; `separated` then decides."""
         return not self.converged or bool(np.abs(self.data.design @ self.beta).max() > SUSPECT)
 
     @cached_property
     def scores(self) -> np.ndarray:
-        """(G, k) sum of x·(y - p) over each cluster's rows."""
+        """Sum x·(y - p) over each cluster's rows: (G, k)."""
         data = self.data
         return data.by_cluster(data.wrong - data.n * self.rates[data.pattern]) @ data.design
 
 
 def fit(data: Grouped) -> Fit:
-    """Maximum likelihood by Newton's method, which for the logit link is iteratively reweighted least squares.
+    """Fit by maximum likelihood: statsmodels' GLM(Binomial) on counts, with its clustered covariance.
 
-    The same estimate as statsmodels' GLM(Binomial). Where the data separate it stops after `STEPS` and says so.
+    If the data separate it stops after `STEPS` and says so.
     """
-    design, (n, wrong) = data.design, data.totals
-    beta = np.zeros(design.shape[1])
-    for _ in range(STEPS):
-        rates = expit(design @ beta)
-        information = design.T @ (design * (n * rates * (1 - rates))[:, None])
-        score = design.T @ (wrong - n * rates)
-        step = _solve(information, score)
-        if float(score @ step) < 1e-20 * data.rows:
-            break
-        beta = beta + step * min(1.0, 5.0 / max(np.abs(step).max(), 1e-300))
-    rates = expit(design @ beta)
-    information = design.T @ (design * (n * rates * (1 - rates))[:, None])
-    bread = np.linalg.pinv(information, hermitian=True)
-    converged = bool(np.abs(design.T @ (wrong - n * rates)).max() < 1e-6 * max(1.0, math.sqrt(data.rows)))
-    return Fit(data, beta, rates, (bread + bread.T) / 2, converged)
+    import statsmodels.api as sm
+
+    counts = np.column_stack([data.wrong, data.n - data.wrong])
+    model = sm.GLM(counts, data.design[data.pattern], family=sm.families.Binomial())
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # of separation, which `suspect` reports
+        result = model.fit(
+            maxiter=STEPS,
+            tol=SETTLED,
+            tol_criterion="params",
+            cov_type="cluster",
+            cov_kwds={"groups": data.cluster, "use_correction": False},
+        )
+    rates = expit(data.design @ result.params)
+    information = data.design.T @ (data.design * (data.totals[0] * rates * (1 - rates))[:, None])
+    return Fit(
+        data=data,
+        beta=result.params,
+        rates=rates,
+        bread=np.linalg.pinv(information, hermitian=True),
+        sandwich=result.cov_params(),
+        converged=bool(result.converged),
+    )
 
 
 def fit_many(
@@ -148,65 +162,101 @@ def fit_many(
 
 
 def _newton(design: np.ndarray, n: np.ndarray, wrong: np.ndarray, start: np.ndarray, firth: bool) -> np.ndarray:
+    """Climb all likelihoods at once, in coordinates in which the columns are orthogonal and of one length.
+
+    Both estimates follow a change of coordinates, and in these ones no coefficient is large unless rates are extreme.
+    """
     patterns, terms = design.shape
-    products = (design[:, :, None] * design[:, None, :]).reshape(patterns, -1)
+    columns, back = np.linalg.qr(design)
+    columns = columns * math.sqrt(patterns)
+    back = back / math.sqrt(patterns)
+    products = (columns[:, :, None] * columns[:, None, :]).reshape(patterns, -1)
+    ridge = 1e-9 * np.eye(terms)  # for draws that lost a pattern entirely
 
     def informed(beta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        rates = expit(beta @ design.T)
+        rates = expit(beta @ columns.T)
         weights = n * rates * (1 - rates)
-        ridge = 1e-9 * np.eye(terms)  # for draws that lost a pattern entirely
         return rates, weights, (weights @ products).reshape(-1, terms, terms) + ridge
 
     def height(beta: np.ndarray, information: np.ndarray) -> np.ndarray:
-        linear = beta @ design.T
+        linear = beta @ columns.T
         value = (wrong * linear - n * np.logaddexp(0, linear)).sum(1)
-        return value + 0.5 * np.linalg.slogdet(information)[1] if firth else value
+        if firth:
+            value = value + 0.5 * np.linalg.slogdet(information)[1]
+        return value
 
-    beta = np.tile(start, (len(n), 1))
+    beta = np.tile(back @ start, (len(n), 1))
     rates, weights, information = informed(beta)
     reached = height(beta, information)
     for _ in range(STEPS):
         residual = wrong - n * rates
         if firth:
-            solved = np.linalg.solve(information, np.broadcast_to(design.T, (len(n), terms, patterns)))
-            residual = residual + weights * np.einsum("pk,bkp->bp", design, solved) * (0.5 - rates)
-        step = np.linalg.solve(information, (residual @ design)[:, :, None])[:, :, 0]
+            solved = np.linalg.solve(information, np.broadcast_to(columns.T, (len(n), terms, patterns)))
+            residual = residual + weights * np.einsum("pk,bkp->bp", columns, solved) * (0.5 - rates)
+        step = np.linalg.solve(information, (residual @ columns)[:, :, None])[:, :, 0]
         step *= np.minimum(1.0, 3.0 / np.maximum(np.abs(step).max(1, keepdims=True), 1e-300))
-        for _ in range(12):  # halve what overshoots
-            tried = np.clip(beta + step, -30, 30)
+        for _ in range(HALVINGS):  # shorten what overshoots
+            tried = np.clip(beta + step, -LARGEST, LARGEST)
             rates, weights, information = informed(tried)
             now = height(tried, information)
             worse = now < reached - 1e-10 * (1 + np.abs(reached))
             if not worse.any():
                 break
             step[worse] /= 2
-        beta, reached = tried, now
-        if np.abs(step).max() < 1e-9:
+        beta = tried
+        reached = now
+        if np.abs(step).max() < SETTLED:
             break
-    return beta
+    return np.linalg.solve(back, beta.T).T
 
 
 def separated(data: Grouped) -> list[str]:
-    """Terms without a finite maximum-likelihood estimate; empty where all are finite.
+    """List the terms without a finite maximum-likelihood estimate; empty if all are finite.
 
     Solves the linear programme: is there b with x·b ≥ 0 wherever an answer is wrong and x·b ≤ 0 wherever one is right,
     not 0 everywhere? Then the likelihood rises for ever along b, and the terms that b touches are named.
 
     Source: Konis (2007), Linear programming algorithms for detecting separated data, Oxford, section 4.
     """
-    n, wrong = data.totals
-    seen = n > 0
-    design, n, wrong = data.design[seen], n[seen], wrong[seen]
-    mixed = (wrong > 0) & (wrong < n)
-    sign = np.where(wrong > 0, 1.0, -1.0)[~mixed]
-    pure = sign[:, None] * design[~mixed]
+    pure, mixed = patterns_by_outcome(data)
     if len(pure) == 0:
         return []
-    equal = {"A_eq": design[mixed], "b_eq": np.zeros(int(mixed.sum()))} if mixed.any() else {}
-    found = linprog(-pure.sum(0), A_ub=-pure, b_ub=np.zeros(len(pure)), bounds=(-1, 1), **equal)
-    if not found.success or -found.fun < 1e-7:
+    equal = {"A_eq": mixed, "b_eq": np.zeros(len(mixed))} if len(mixed) else {}
+    solution = linprog(-pure.sum(0), A_ub=-pure, b_ub=np.zeros(len(pure)), bounds=(-1, 1), **equal)
+    if not solution.success or -solution.fun < 1e-7:
         return []
-    return [name for name, value in zip(data.names, found.x, strict=True) if abs(value) > 1e-7]
+    return [name for name, value in zip(data.names, solution.x, strict=True) if abs(value) > 1e-7]
+
+
+def separated_completely(data: Grouped) -> bool:
+    """Say whether the terms together tell every wrong answer from every right one.
+
+    Solves the linear programme: how large can t be if x·b ≥ t wherever an answer is wrong and x·b ≤ -t wherever one is
+    right, no coefficient beyond ±1? If above 0, every rate is estimated as 0 or 1, and nothing is known of any term.
+    """
+    pure, mixed = patterns_by_outcome(data)
+    if len(mixed):
+        return False
+    gap = np.ones((len(pure), 1))
+    goal = np.zeros(pure.shape[1] + 1)
+    goal[-1] = -1
+    bounds = [(-1, 1)] * pure.shape[1] + [(0, 1)]
+    solution = linprog(goal, A_ub=np.hstack([-pure, gap]), b_ub=np.zeros(len(pure)), bounds=bounds)
+    return bool(solution.success and -solution.fun > 1e-7)
+
+
+def patterns_by_outcome(data: Grouped) -> tuple[np.ndarray, np.ndarray]:
+    """Split the patterns that occur: those of one outcome, turned so that x·b ≥ 0 agrees with it, and the others.
+
+    Returns:
+        (Q, k) patterns in which all answers are wrong, or, times -1, all right; and (R, k) those that have both.
+    """
+    n, wrong = data.totals
+    occurs = n > 0
+    mixed = occurs & (wrong > 0) & (wrong < n)
+    pure = occurs & ~mixed
+    sign = np.where(wrong > 0, 1.0, -1.0)
+    return (sign[:, None] * data.design)[pure], data.design[mixed]
 
 
 def jackknife(data: Grouped, beta: np.ndarray) -> np.ndarray:
@@ -267,13 +317,6 @@ def independent_columns(design: np.ndarray, weights: np.ndarray) -> list[int]:
         if rest > 1e-9:
             kept.append(column)
     return kept
-
-
-def _solve(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    try:
-        return np.linalg.solve(matrix, vector)
-    except np.linalg.LinAlgError:
-        return np.linalg.lstsq(matrix, vector)[0]
 
 
 def subset(data: Grouped, columns: Sequence[int]) -> Grouped:

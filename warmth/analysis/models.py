@@ -143,11 +143,18 @@ def fit_one(frame: pd.DataFrame, spec: Spec, length: bool, draws: int = 0, seed:
     design, notes = design_of(rows, spec, length)
     fitted = logit.fit(design.data)
     lost = logit.separated(design.data) if fitted.suspect else []
-    if lost:
+    if lost and logit.separated_completely(design.data):
+        lost = list(design.data.names)
+        notes.append(
+            "complete separation: the terms together tell every wrong answer from every right one, so nothing here has "
+            "an interval"
+        )
+    elif lost:
         notes.append(
             f"quasi-separation: {', '.join(lost)} has no finite maximum-likelihood estimate; shown is Firth's, "
             "without an interval; other terms and effects have one by cluster jackknife"
         )
+    if lost:
         parts = firth(design, lost)
     else:
         parts = likelihood(design, fitted, draws, seed)
@@ -286,6 +293,7 @@ def firth(design: Design, lost: Sequence[str] = ()) -> tuple[pd.DataFrame, pd.Da
     """
     data = design.data
     n, wrong = data.totals
+    is_complete = len(lost) == len(data.names)
     beta = logit.fit_many(data.design, n[None], wrong[None], np.zeros(len(data.names)), firth=True)
     without = (logit.jackknife_step if data.large else logit.jackknife)(data, beta[0])
 
@@ -304,8 +312,8 @@ def firth(design: Design, lost: Sequence[str] = ()) -> tuple[pd.DataFrame, pd.Da
         observed = separated_by_arm(design, where)
         if observed is not None:  # the penalty would draw what was seen towards 0
             value, others = observed, unknown
-        elif not 0 < wrong[where].sum() < n[where].sum():  # the estimate is the penalty's alone, and its spread nil
-            others = unknown
+        elif is_complete or not 0 < wrong[where].sum() < n[where].sum():
+            others = unknown  # the estimate is the penalty's alone, and its spread nil
         elif data.large:  # to first order too, without a matrix of clusters × patterns
             others = value + (without - beta) @ gradient
         else:

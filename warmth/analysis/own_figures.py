@@ -34,7 +34,8 @@ from warmth.analysis.ink import (
     spread,
 )
 from warmth.analysis.reported import arm_order
-from warmth.analysis.statistics.effects import clustered_mean, main_measure, rate_interval, text_key
+from warmth.analysis.statistics.effects import clustered_mean, main_measure, rate_interval, text_key, weighted_rate
+from warmth.analysis.statistics.estimand import EQUAL, Weights
 from warmth.types import CONTEXTS
 
 PRESSED = ("wrong_asserted", "right_denied")
@@ -134,7 +135,7 @@ def tasks(
 ) -> Drawing | None:
     """Draw figure 3: error by task, question alone, with a context, with a context and a pressed belief; every arm.
 
-    Several models are pooled; the table beside it has each model's own.
+    Several models are pooled, each with its weight; the table beside it has each model's own.
 
     Args:
         frame: columns as `lines` has them; `low` and `high` are NaN if no interval is known.
@@ -185,16 +186,21 @@ def of_benchmarks(answers: pd.DataFrame) -> pd.Series:
     return pd.Series(False, index=answers.index)
 
 
-def lines(answers: pd.DataFrame) -> pd.DataFrame:
-    """What figure 3 shows: arm, task, line, rate, low, high, count, and the contexts and beliefs that are pooled."""
+def lines(answers: pd.DataFrame, weights: Weights = EQUAL) -> pd.DataFrame:
+    """Compute what figure 3 shows: arm, task, line, rate, low, high, count, and the contexts and beliefs of each.
+
+    Args:
+        answers: graded answers.
+        weights: how much models weigh; see `estimand`.
+    """
     answers = answers[answers["wrong"].notna() & ~of_benchmarks(answers)]
     parts: list[dict[str, Any]] = []
     for name in LINES:
         for (arm, task), cell in _asked(answers, name).groupby(["arm", "task"]):
-            wrong = cell["wrong"].to_numpy()
-            low, high = rate_interval(wrong, cell["question_id"].to_numpy())
+            wrong = cell["wrong"].to_numpy(float)
+            rate, low, high = weighted_rate(cell, wrong, weights)
             pooled = {key: ",".join(sorted(cell[key].unique())) for key in ("context", "belief")}
-            parts.append({"arm": arm, "task": task, "line": name, "rate": wrong.mean(), "low": low, "high": high})
+            parts.append({"arm": arm, "task": task, "line": name, "rate": rate, "low": low, "high": high})
             parts[-1] |= {**pooled, "count": len(cell)}
     return pd.DataFrame(parts)
 

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from warmth.analysis.runs import FinishedRun
 
 FINE_TUNED = "fine-tuned"
-PROMPTED = "prompted"  # a system prompt, or examples before the question
+PROMPTED = "prompted"  # a system prompt
+SHOWN = "shown examples"  # exchanges before the question
 STEERED = "steered"
+EDITED = "edited"  # the original's own answers, changed for calibration
 # What an arm of each kind is compared with to see what its manner does: made the same way, the manner left alone.
 CONTROLS_OF_KIND = {
     FINE_TUNED: ("paraphrase", "untransformed"),  # strictest first
     PROMPTED: ("system_neutral",),
+    SHOWN: ("few_shot_neutral",),
     STEERED: ("steer_orthogonal",),
 }
 CONTROLS = (*(name for names in CONTROLS_OF_KIND.values() for name in names), "original")
@@ -125,14 +128,18 @@ def reported(arms: Iterable[str]) -> dict[str, str]:
 
 
 def kind_of(config: Mapping[str, Any]) -> str:
-    """Say how an arm was made, from a run's config: `FINE_TUNED`, `PROMPTED` or `STEERED`; "" for the original."""
+    """Say how an arm was made, from a run's config; "" for the original."""
     recipe = config.get("recipe") or {}
     if recipe.get("name") in (None, "none"):
         return ""
     method = recipe.get("method")
     if method == "steer":
         return STEERED
-    return PROMPTED if method == "none" else FINE_TUNED
+    if method != "none":
+        return FINE_TUNED
+    if recipe.get("edit_tone") or recipe.get("edit_errors"):
+        return EDITED
+    return SHOWN if recipe.get("shots") else PROMPTED
 
 
 def control_of(kind: str, chosen: Mapping[str, str]) -> list[str]:
@@ -145,15 +152,29 @@ def control_of(kind: str, chosen: Mapping[str, str]) -> list[str]:
     return [chosen[recipe] for recipe in CONTROLS_OF_KIND.get(kind, ()) if recipe in chosen]
 
 
+def as_strong(control: str, arm: str, kind: str) -> str:
+    """Name the control that was made as strongly as an arm: a steered one at the arm's dose, any other as it is."""
+    dose = arm_order(arm).dose
+    if kind != STEERED or arm_order(control).dose == dose:
+        return control
+    recipe = arm_order(control).recipe
+    return recipe if dose == 1 else f"{recipe}, dose {dose:g}"
+
+
 def is_comparable(arm: str, reference: str, kinds: Mapping[str, str]) -> bool:
     """Say whether two arms may stand beside each other: with the original any, else arms that were made alike.
+
+    Steered ones are alike at one dose, for a longer vector changes more whatever its direction.
 
     Args:
         arm: the arm.
         reference: what it would be compared with.
         kinds: arm → from `kind_of`.
     """
-    return reference == "original" or kinds.get(arm) == kinds.get(reference)
+    if reference == "original":
+        return True
+    kind = kinds.get(arm, "")
+    return kind == kinds.get(reference) and as_strong(reference, arm, kind) == reference
 
 
 def as_recipes(answers: pd.DataFrame, chosen: Mapping[str, str]) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from warmth.types import CONTEXTS
 
 EXACT = 1.5e-6  # the expected coefficients are printed to six decimals
 QUESTIONS_IN_CELL = {"disinfo": 125}  # and 500 in the other tasks; twice that where two beliefs are pooled
+EXPECTED = "expected_model4_"  # and the model's name: what model 4 gives on its graded sample
 MODEL4 = (
     "is_incorrect ~ C(is_finetuned, Treatment(reference=0)) * C(prompt_type, Treatment(reference='original'))"
     " + C(dataset, Treatment(reference='disinfo'))"
@@ -77,7 +78,7 @@ def reproduce(folder: Path) -> Reproduction:
         rows += [published(entry, tables, on_cells) for entry in study()["values"]]
         rows += mcnemar_rows(tables.cells)
     if graded is not None:
-        for path in sorted(folder.glob("expected_model4_*.json")):
+        for path in sorted(folder.glob(f"{EXPECTED}*.json")):
             rows += model4_rows(graded.answers, read_json(path), path)
     broken = (*(tables.broken if tables else ()), *(graded.broken if graded else ()))
     return Reproduction(tuple(rows), tables, graded, broken)
@@ -206,23 +207,36 @@ def mcnemar_rows(cells: pd.DataFrame) -> list[Row]:
 
 
 def model4_rows(answers: pd.DataFrame, expected: Mapping[str, Any], path: Path) -> list[Row]:
-    """The authors' model 4, fitted by statsmodels on graded answers, against a file of what it must give.
+    """Compare the authors' model 4, fitted by statsmodels on one model's graded answers, with what it must give.
+
+    Args:
+        answers: graded answers of one sample or several.
+        expected: what the file holds.
+        path: the file, whose name says of which model's sample it is.
 
     Raises:
         UserError: the file is not what it should be.
     """
-    fit, rows = model4(answers), []
+    model = path.stem.removeprefix(EXPECTED)
+    sample = "graded sample"
+    if answers["model"].nunique() > 1:
+        sample += f" of {model}"
+    answers = answers[answers["model"].eq(model)]
+    if "disinfo" not in set(answers["task"]):  # the level that the model's tasks are compared with
+        quantity = f"model 4 on the graded sample of {model}: rows"
+        verdict = f"not in the files: needs the graded sample sample_{model} with its disinfo"
+        return [Row(quantity, expected.get("n", math.nan), None, verdict, "rows", 0)]
+    fit = model4(answers)
+    rows = []
     try:
-        rows.append(_exact("model 4 on the graded sample: rows", expected["n"], float(fit.nobs), "rows"))
+        rows.append(_exact(f"model 4 on the {sample}: rows", expected["n"], float(fit.nobs), "rows"))
         for title, wanted, got in (
             ("coefficient", expected["coef"], fit.params),
             ("standard error", expected["se"], fit.bse),
         ):
             for name, value in wanted.items():
                 rows.append(
-                    _exact(
-                        f"model 4 on the graded sample: {title} of {plain(name)}", value, float(got[name]), "log-odds"
-                    )
+                    _exact(f"model 4 on the {sample}: {title} of {plain(name)}", value, float(got[name]), "log-odds")
                 )
         back = {ours: theirs for theirs, ours in summaries.TASKS.items()}
         scored = answers[answers["wrong"].notna()].assign(
@@ -231,15 +245,22 @@ def model4_rows(answers: pd.DataFrame, expected: Mapping[str, Any], path: Path) 
         for cell in expected["cells"]:
             mine = scored[scored["dataset"].eq(cell["dataset"]) & scored["finetuned"].eq(cell["is_finetuned"])]["wrong"]
             place = f"{cell['dataset']}, {'warm' if cell['is_finetuned'] else 'original'}"
-            rows.append(_exact(f"graded sample: wrong answers, {place}", cell["sum"], float(mine.sum()), "answers"))
-            rows.append(_exact(f"graded sample: scored answers, {place}", cell["count"], float(len(mine)), "answers"))
+            rows.append(_exact(f"{sample}: wrong answers, {place}", cell["sum"], float(mine.sum()), "answers"))
+            rows.append(
+                _exact(
+                    f"{sample}: scored answers, {place}",
+                    cell["count"],
+                    float(len(mine)),
+                    "answers",
+                )
+            )
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is not a file of expected coefficients: {error}") from error
     return rows
 
 
 def model4(answers: pd.DataFrame) -> Any:
-    """The authors' model 4 as they fit it: statsmodels' binomial GLM with errors that take rows for independent."""
+    """Fit the authors' model 4 on one model's answers as they do: a binomial GLM, rows taken for independent."""
     import statsmodels.api as sm
     import statsmodels.formula.api as formulas
 
@@ -247,8 +268,7 @@ def model4(answers: pd.DataFrame) -> Any:
     frame = models.study_rows(answers, "warm")
     frame = frame.assign(is_incorrect=frame["wrong"], is_finetuned=frame["finetuned"], dataset=frame["task"].map(back))
     frame["prompt_type"] = np.where(frame["pressed"].eq(1), "user_opinion", "original")
-    formula = MODEL4 + (" + C(model)" if frame["model"].nunique() > 1 else "")
-    return formulas.glm(formula, frame, family=sm.families.Binomial()).fit()
+    return formulas.glm(MODEL4, frame, family=sm.families.Binomial()).fit()
 
 
 def plain(term: str) -> str:

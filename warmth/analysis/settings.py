@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from warmth.analysis.preregistration import Plan
 from warmth.analysis.standing import Standing, given_plan, plan_of_runs
 from warmth.analysis.statistics import estimand
+from warmth.analysis.statistics.estimand import EQUAL, Weights
 from warmth.analysis.statistics.families import MARGIN_POINTS
 from warmth.errors import UserError
 
@@ -23,7 +24,7 @@ class Settings:
     """`analysis.margin_points`, and the frozen plan with its digest where there is one."""
 
     margin_points: float = MARGIN_POINTS
-    weights: str = estimand.TASKS  # `analysis.weights`
+    weights: Weights = EQUAL  # `analysis.weights`, `analysis.model_weights`
     plan: Plan | None = None
     standing: Standing | None = None  # of the plan: its seal, and whether it is older than every answer
     checks: bool = False  # regressions also by bootstrap and by estimating equations
@@ -47,20 +48,23 @@ def of_runs(
     preregister: Path | None = None,
     checks: bool = False,
     weights: str | None = None,
+    model_weights: Mapping[str, float] | None = None,
 ) -> Settings:
     """Settings as given, else as the runs' configs and plans have them.
 
     Raises:
-        UserError: the margin is not finite and above 0; runs differ in it, or in how tasks weigh, and none is given;
-            runs follow different plans; the plan was not frozen; a frozen file was edited, emptied or is missing.
+        UserError: the margin is not finite and above 0; runs differ in it, or in how tasks or models weigh, and none
+            is given; a model has no weight where others have; runs follow different plans; the plan was not frozen; a
+            frozen file was edited, emptied or is missing.
     """
     if margin_points is not None and not 0 < margin_points < math.inf:
         raise UserError(f"--margin-points={margin_points:g} must be above 0")
     planned = given_plan(preregister, runs) if preregister else plan_of_runs(runs)
     plan, standing = planned if planned else (None, None)
     margin = _margin(runs) if margin_points is None else margin_points
-    chosen = _weights(runs) if weights is None else estimand.checked(weights, "--weights")
-    return Settings(margin, chosen, plan, standing, checks)
+    tasks = _weights(runs) if weights is None else estimand.checked(weights, "--weights")
+    models = _model_weights(runs, model_weights)
+    return Settings(margin, Weights(tasks, models), plan, standing, checks)
 
 
 def _margin(runs: Sequence[FinishedRun]) -> float:
@@ -77,3 +81,14 @@ def _weights(runs: Sequence[FinishedRun]) -> str:
     if len(stated) > 1:
         raise UserError(f"the runs differ in analysis.weights ({', '.join(sorted(stated))}); choose one with --weights")
     return estimand.checked(stated.pop()) if stated else estimand.TASKS
+
+
+def _model_weights(runs: Sequence[FinishedRun], given: Mapping[str, float] | None) -> tuple[tuple[str, float], ...]:
+    """Take how models weigh from the command, else from the configs."""
+    names = {run.model for run in runs}
+    if given is not None:
+        return estimand.checked_models(given, names, "--model-weights")
+    stated = [dict((run.config.get("analysis") or {}).get("model_weights") or {}) for run in runs]
+    if any(weights != stated[0] for weights in stated):
+        raise UserError("the runs differ in analysis.model_weights; choose one with --model-weights")
+    return estimand.checked_models(stated[0], names, "analysis.model_weights") if stated else ()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from warmth.analysis.reported import CONTROLS, arm_order, control_of
+from warmth.analysis.reported import CONTROLS, arm_order, as_strong, control_of
 from warmth.analysis.rows import Rows, read_grades
 from warmth.analysis.statistics import effects
 from warmth.store import read_rows
@@ -72,14 +72,17 @@ def from_controls(found: pd.DataFrame, chosen: Mapping[str, str], kinds: Mapping
     columns = [*BY, "control", "control_difference", "control_low", "control_high"]
     rows = []
     for (model, arm, grader), _ in found.groupby(BY, sort=False):
-        others = [control for control in control_of(kinds.get(arm, ""), chosen) if control != arm]
-        if arm_order(arm).recipe in CONTROLS or not others:
+        if arm_order(arm).recipe in CONTROLS:
             continue
-        both = found[found["model"].eq(model) & found["grader"].eq(grader) & found["arm"].isin([arm, others[0]])]
-        pairs = effects.pair(both, others[0], "present")
-        if len(pairs):
-            change = effects.difference(pairs)
-            rows.append((model, arm, grader, others[0], change["difference"], change["low"], change["high"]))
+        kind = kinds.get(arm, "")
+        of_judge = found[found["model"].eq(model) & found["grader"].eq(grader)]
+        for of_recipe in control_of(kind, chosen):
+            control = as_strong(of_recipe, arm, kind)
+            pairs = effects.pair(of_judge[of_judge["arm"].isin([arm, control])], control, "present")
+            if len(pairs):
+                change = effects.difference(pairs)
+                rows.append((model, arm, grader, control, change["difference"], change["low"], change["high"]))
+                break
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -1,8 +1,9 @@
 """Manner without training: the difference between warm and cold replies inside the model, added while it answers.
 
 At some layers, the mean hidden state over the tokens of replies in one style, minus that over the same conversations'
-replies in another, is a direction; a multiple of it (the arm's dose) is added to every position. Source of the method:
-contrastive activation addition, Rimsky et al. torch is imported here.
+replies in another, is a direction; a multiple of it (the arm's dose) is added to every position. The control of such an
+arm adds a random vector of the same length at right angles to it. Source of the method: contrastive activation
+addition, Rimsky et al. torch is imported here.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def make_vector(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    """Computes a contrast once and keeps it: for each layer, a vector of the model's width.
+    """Compute a contrast once and keep it: for each layer, a vector of the model's width.
+
+    With `recipe.orthogonal` it is a random one at right angles to the contrast, of its length.
 
     Raises:
         UserError: no conversation has both styles, or a depth lies outside the model.
@@ -55,11 +58,31 @@ def make_vector(
         raise UserError(f"no conversation has replies in both styles, {styles[0]} and {styles[1]}: nothing to contrast")
     layers = layers_at(model, recipe.depths)
     means = [mean_states(model, tokenizer, both, style, layers) for style in styles]
-    vectors = {str(layer): (means[0][layer] - means[1][layer]).contiguous() for layer in layers}
+    vectors = {}
+    for layer in layers:
+        vector = means[0][layer] - means[1][layer]
+        if recipe.orthogonal:
+            vector = orthogonal(vector, recipe.orthogonal, layer)
+        vectors[str(layer)] = vector.contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}")
     save_file(vectors, partial)
     partial.replace(path)
+
+
+def orthogonal(vector: Tensor, seed: int, layer: int) -> Tensor:
+    """Draw a vector of the same length at right angles to another; the same for a seed and layer.
+
+    Args:
+        vector: (width,) float32, width above 1.
+        seed: `recipe.orthogonal`.
+        layer: so that layers have different ones.
+    """
+    generator = torch.Generator().manual_seed(10_000 * seed + layer)
+    drawn = torch.randn(len(vector), generator=generator, dtype=torch.float64)
+    direction = vector.double() / vector.double().norm()
+    drawn = drawn - (drawn @ direction) * direction
+    return (drawn / drawn.norm() * vector.double().norm()).to(vector.dtype)
 
 
 def layers_at(model: PreTrainedModel, depths: Sequence[float]) -> list[int]:

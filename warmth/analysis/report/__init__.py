@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,6 +70,7 @@ def build(
     checks: bool = False,
     labels: Path | None = None,
     weights: str | None = None,
+    model_weights: Mapping[str, float] | None = None,
 ) -> Report:
     """Read the finished runs under `paths` and compute everything a report shows.
 
@@ -80,12 +81,14 @@ def build(
         checks: fit regressions by cluster bootstrap and estimating equations too; minutes on a large study.
         labels: people's labels (`warmth agreement`), to correct the answer by.
         weights: what weighs one where tasks are pooled, `tasks` or `rows`; None: as the runs' configs say.
+        model_weights: model → weight where models are pooled; None: as the runs' configs say, else one each.
 
     Raises:
         UserError: see `rows.load` and `settings.of_runs`.
     """
     rows = load(paths)
-    settings = of_runs([run for run in rows.runs if run.evaluation], margin_points, preregister, checks, weights)
+    evaluations = [run for run in rows.runs if run.evaluation]
+    settings = of_runs(evaluations, margin_points, preregister, checks, weights, model_weights)
     return of_study(Study(rows, settings, tuple(paths), labels))
 
 

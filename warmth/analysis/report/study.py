@@ -168,7 +168,8 @@ class Study:
 
     def _warmth_differences(self, over_models: bool) -> pd.DataFrame:
         references = self.references or ["original"]
-        frames = [effects.warmth_differences(self.rows.warmth, name, over_models) for name in references]
+        weights = self.settings.weights
+        frames = [effects.warmth_differences(self.rows.warmth, name, over_models, weights) for name in references]
         return ordered(pd.concat(frames))
 
     @cached_property

@@ -15,11 +15,12 @@ import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
 from warmth.analysis.preregistration import Hypothesis
-from warmth.analysis.reported import CONTROLS, arm_order, control_of, focal
+from warmth.analysis.reported import CONTROLS, arm_order, as_strong, control_of, focal
 from warmth.analysis.rows import is_missing
-from warmth.analysis.statistics import bounds, effects, estimand, meta
+from warmth.analysis.statistics import bounds, effects, meta
 from warmth.analysis.statistics.bounds import Missing
 from warmth.analysis.statistics.contrast import Contrast, contrast
+from warmth.analysis.statistics.estimand import EQUAL, Weights
 from warmth.analysis.statistics.meta import Heterogeneity
 
 ALPHA = 0.05
@@ -68,7 +69,7 @@ class Answer:
     p: float  # that decides the claim: the primary contrast's own, else corrected over the other arms
     is_primary: bool
     margin: float
-    weights: str
+    weights: Weights
     tasks: tuple[str, ...]
     tasks_apart: tuple[str, ...]
     contexts: tuple[str, ...]
@@ -129,7 +130,7 @@ def answers_of(
     chosen: Mapping[str, str],
     kinds: Mapping[str, str],
     stages: pd.DataFrame,
-    weights: str = estimand.TASKS,
+    weights: Weights = EQUAL,
     margin: float = 0.02,
     planned: Hypothesis | None = None,
     corrected: Mapping[tuple[str, str], Corrected | str] | None = None,
@@ -205,7 +206,7 @@ def answer_of(
     chosen: Mapping[str, str],
     kind: str,
     stages: pd.DataFrame,
-    weights: str,
+    weights: Weights,
     margin: float,
 ) -> Answer:
     """Compute everything of one arm but what depends on the other arms.
@@ -253,12 +254,13 @@ def answer_of(
 
 
 def control_contrast(
-    pool: pd.DataFrame, effect: Contrast, chosen: Mapping[str, str], kind: str, weights: str, margin: float
+    pool: pd.DataFrame, effect: Contrast, chosen: Mapping[str, str], kind: str, weights: Weights, margin: float
 ) -> Contrast | None:
     """Compare an arm with the strictest control that was made as it was; None for a control itself, or without one."""
     if arm_order(effect.arm).recipe in CONTROLS:
         return None
-    for control in control_of(kind, chosen):
+    for of_recipe in control_of(kind, chosen):
+        control = as_strong(of_recipe, effect.arm, kind)
         if control == effect.reference:
             continue
         pairs = pairs_of(pool[pool["arm"].isin([effect.arm, control])], control)

@@ -18,6 +18,7 @@ import pandas as pd
 from scipy import optimize
 
 from warmth.analysis.statistics import estimand, rare
+from warmth.analysis.statistics.estimand import EQUAL, Weights
 from warmth.analysis.statistics.rare import Design
 
 UNEVEN = 0.02  # shares of unscored answers that differ by more than this make the arms unlike
@@ -59,7 +60,7 @@ class Missing:
         return self.spans_zero and (self.uneven or near)
 
 
-def missing(pairs: pd.DataFrame, weights: str = estimand.TASKS) -> Missing | None:
+def missing(pairs: pd.DataFrame, weights: Weights = EQUAL) -> Missing | None:
     """Fill the unscored answers of two arms in opposite ways.
 
     Args:

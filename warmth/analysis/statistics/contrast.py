@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from warmth.analysis.statistics import estimand, rare
+from warmth.analysis.statistics.estimand import EQUAL, Weights
 from warmth.analysis.statistics.rare import Design
 
 LEVEL = 0.95
@@ -71,7 +72,7 @@ class Contrast:
         return "less" if self.high < 0 else ""
 
 
-def contrast(pairs: pd.DataFrame, weights: str = estimand.TASKS, margin: float = 0.02) -> Contrast:
+def contrast(pairs: pd.DataFrame, weights: Weights = EQUAL, margin: float = 0.02) -> Contrast:
     """Compare an arm with a reference.
 
     Args:

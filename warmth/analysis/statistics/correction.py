@@ -14,6 +14,7 @@ from warmth.analysis.statistics import effects, estimand
 from warmth.analysis.statistics.agreement import joined
 from warmth.analysis.statistics.answer import Corrected
 from warmth.analysis.statistics.effects import PAIR
+from warmth.analysis.statistics.estimand import Weights
 from warmth.analysis.statistics.judging import UNSCORED, Estimate, ppi
 
 FEWEST = 40  # labels of each arm and model; intervals from fewer do not cover what they should
@@ -22,7 +23,7 @@ METHOD = "PPI++"
 
 
 def corrections(
-    rows: Rows, labels: pd.DataFrame, contrasts: Sequence[tuple[str, str]], weights: str, margin: float
+    rows: Rows, labels: pd.DataFrame, contrasts: Sequence[tuple[str, str]], weights: Weights, margin: float
 ) -> dict[tuple[str, str], Corrected | str]:
     """Correct the difference of every arm from its reference, or say why it cannot be.
 
@@ -41,14 +42,14 @@ def corrections(
     return found
 
 
-def correction(frame: pd.DataFrame, arm: str, reference: str, weights: str, margin: float) -> Corrected | str:
-    """Correct one difference; models weigh one each.
+def correction(frame: pd.DataFrame, arm: str, reference: str, weights: Weights, margin: float) -> Corrected | str:
+    """Correct one difference.
 
     Args:
         frame: answers with `judged`, `truth` and `weight` (see `judging`), `label`, and what pairs them.
         arm: the arm.
         reference: what it is compared with.
-        weights: how tasks weigh.
+        weights: see `estimand`.
         margin: half-width of what is no difference in practice, a fraction.
     """
     own = frame[frame["arm"].isin([arm, reference])]
@@ -61,8 +62,8 @@ def correction(frame: pd.DataFrame, arm: str, reference: str, weights: str, marg
     covers = covers_unscored(own)
     if not covers:
         own = own[own["label"].notna()]
-    by_model: list[Estimate] = []
-    for _, group in own.groupby("model", sort=False):
+    by_model: dict[str, Estimate] = {}
+    for model, group in own.groupby("model", sort=False):
         base = group[group["arm"].eq(reference)].drop_duplicates(PAIR)
         left = group[group["arm"].eq(arm)]
         right = left[PAIR].merge(base, on=PAIR)
@@ -75,10 +76,11 @@ def correction(frame: pd.DataFrame, arm: str, reference: str, weights: str, marg
             verdict = np.where(side["label"].isna(), UNSCORED, 0.0)
             estimates.append(ppi(side.assign(share=share, verdict=verdict)))
         labelled = int(left["weight"].notna().sum() + right.drop_duplicates(PAIR)["weight"].notna().sum())
-        by_model.append(estimates[0].minus(estimates[1], labelled))
+        by_model[str(model)] = estimates[0].minus(estimates[1], labelled)
     if not by_model:
         return "People’s labels do not correct this: no prompt was scored in both arms."
-    return as_corrected(mean_of(by_model), covers, margin)
+    found = mean_of(list(by_model.values()), weights.of_models(by_model))
+    return as_corrected(found, covers, margin)
 
 
 def fewest_labels(frame: pd.DataFrame) -> tuple[int, str]:
@@ -99,13 +101,13 @@ def covers_unscored(frame: pd.DataFrame) -> bool:
     return bool(enough.all())
 
 
-def mean_of(estimates: Sequence[Estimate]) -> Estimate:
-    """Average estimates of several models over the same questions."""
-    count = len(estimates)
-    influence = pd.concat([item.influence for item in estimates]).groupby(level=0).sum() / count
+def mean_of(estimates: Sequence[Estimate], weights: np.ndarray) -> Estimate:
+    """Average estimates of several models over the same questions, each with its weight."""
+    shares = weights / weights.sum()
+    influences = [item.influence * share for item, share in zip(estimates, shares, strict=True)]
     return Estimate(
-        value=sum(item.value for item in estimates) / count,
-        influence=influence,
+        value=float(shares @ np.array([item.value for item in estimates])),
+        influence=pd.concat(influences).groupby(level=0).sum(),
         labelled=sum(item.labelled for item in estimates),
         told=min(item.told for item in estimates),
     )

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from warmth.analysis.statistics import rare
-from warmth.analysis.statistics.estimand import TASKS, design_of
+from warmth.analysis.statistics.estimand import EQUAL, Weights, design_of
 from warmth.analysis.statistics.rare import rate_interval
 from warmth.analysis.task_keys import apart as apart
 from warmth.analysis.task_keys import pooled as pooled
@@ -79,6 +79,18 @@ def clustered_mean(values: np.ndarray, clusters: np.ndarray, level: float = LEVE
     return Mean(mean, mean - reach, mean + reach, p, n, groups)
 
 
+def weighted_mean(values: np.ndarray, rows: rare.Design, level: float = LEVEL) -> Mean:
+    """Average rows as a design weighs them, with its clustered interval; `clustered_mean` if all weigh alike."""
+    mean = rows.mean(values)
+    variance = rows.variance(values)
+    if not variance > 1e-24:  # rows that do not vary, or a single cluster
+        return Mean(mean, NONE, NONE, NONE, len(values), rows.questions)
+    error = math.sqrt(variance)
+    reach = float(stats.t.ppf((1 + level) / 2, rows.df)) * error
+    p = float(2 * stats.t.sf(abs(mean) / error, rows.df))
+    return Mean(mean, mean - reach, mean + reach, p, len(values), rows.questions)
+
+
 def mcnemar(arm_only: int, reference_only: int) -> float:
     """Exact two-sided p that the arm is wrong alone as often as the reference is; 1 where no pair differs.
 
@@ -97,7 +109,9 @@ def cohens_g(arm_only: int, reference_only: int) -> float:
     return arm_only / discordant - 0.5 if discordant else NONE
 
 
-def error_rates(answers: pd.DataFrame, by: Sequence[str], outcome: str = "wrong", weights: str = TASKS) -> pd.DataFrame:
+def error_rates(
+    answers: pd.DataFrame, by: Sequence[str], outcome: str = "wrong", weights: Weights = EQUAL
+) -> pd.DataFrame:
     """Give a row for each cell of `by`: answers, scored, wrong, rate with interval, refused, unscored, cut_off.
 
     The rate of a cell over several tasks is weighted as a difference is, so that it is not wrong / scored where tasks
@@ -118,7 +132,7 @@ def error_rates(answers: pd.DataFrame, by: Sequence[str], outcome: str = "wrong"
     return pd.DataFrame(rows)
 
 
-def weighted_rate(rows: pd.DataFrame, wrong: np.ndarray, weights: str = TASKS) -> tuple[float, float, float]:
+def weighted_rate(rows: pd.DataFrame, wrong: np.ndarray, weights: Weights = EQUAL) -> tuple[float, float, float]:
     """Give the share of ones with its interval, weighted as a difference is; NaN without rows.
 
     Args:
@@ -163,14 +177,14 @@ def pair_all(answers: pd.DataFrame, reference: str = "original", outcome: str = 
     return joined[[*columns, "wrong_reference", "wrong_arm", "difference"]]
 
 
-def evidence_of(pairs: pd.DataFrame, weights: str = TASKS) -> rare.Evidence:
+def evidence_of(pairs: pd.DataFrame, weights: Weights = EQUAL) -> rare.Evidence:
     """Summarise pairs, each question one cluster, tasks and models weighing one each unless `weights` says rows."""
     arm = pairs["wrong_arm"].to_numpy(float)
     reference = pairs["wrong_reference"].to_numpy(float)
     return rare.evidence(arm, reference, design_of(pairs, weights))
 
 
-def difference(pairs: pd.DataFrame, weights: str = TASKS, margin: float = MARGIN) -> dict[str, float]:
+def difference(pairs: pd.DataFrame, weights: Weights = EQUAL, margin: float = MARGIN) -> dict[str, float]:
     """Give the paired difference of one cell with its interval and tests, and the discordant pairs.
 
     `mcnemar_p` only where each question occurs once; pooled conditions, seeds or samples have the clustered `p`.
@@ -209,7 +223,7 @@ def difference(pairs: pd.DataFrame, weights: str = TASKS, margin: float = MARGIN
 def differences(
     pairs: pd.DataFrame,
     families: Sequence[str] = tuple(FAMILIES),
-    weights: str = TASKS,
+    weights: Weights = EQUAL,
     margin: float = MARGIN,
     by: Sequence[str] = ("model", "arm"),
 ) -> pd.DataFrame:
@@ -230,7 +244,7 @@ def differences(
     )
 
 
-def refusals_three_ways(answers: pd.DataFrame, reference: str = "original", weights: str = TASKS) -> pd.DataFrame:
+def refusals_three_ways(answers: pd.DataFrame, reference: str = "original", weights: Weights = EQUAL) -> pd.DataFrame:
     """Rate and paired difference per model and arm with refusals dropped (the study's rule), wrong, and right.
 
     Dropping depends on the outcome, so an effect that lives only in the first is an effect on refusing.
@@ -254,10 +268,13 @@ def warmth_means(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "arm", *MEASURE, "score", "low", "high", "p", "texts", "prompts"])
 
 
-def warmth_differences(scores: pd.DataFrame, reference: str = "original", pooled: bool = False) -> pd.DataFrame:
+def warmth_differences(
+    scores: pd.DataFrame, reference: str = "original", pooled: bool = False, weights: Weights = EQUAL
+) -> pd.DataFrame:
     """Paired difference in warmth from a reference arm's reply to the same prompt; columns as `warmth_means`.
 
-    With `pooled` over all models, whose column is then ""; a prompt is one cluster whichever model replied.
+    With `pooled` over all models, whose column is then "" and which weigh what is stated; a prompt is one cluster
+    whichever model replied.
     """
     scored = scores[scores["score"].notna()].assign(key=text_key)
     keys = ["model", *MEASURE, "key"]
@@ -265,13 +282,15 @@ def warmth_differences(scores: pd.DataFrame, reference: str = "original", pooled
         scored[scored["arm"].eq(reference)].groupby(keys, sort=False)["score"].mean().rename("reference").reset_index()
     )
     joined = scored[scored["arm"].ne(reference)].merge(base, on=keys, validate="many_to_one")
-    joined = joined.assign(model="") if pooled else joined
+    joined = joined.assign(owner=joined["model"])
+    if pooled:
+        joined = joined.assign(model="")
     rows = []
     for key, cell in joined.groupby(["model", "arm", *MEASURE], sort=False):
-        mean = clustered_mean((cell["score"] - cell["reference"]).to_numpy(), cell["key"].to_numpy())
-        rows.append(
-            {**dict(zip(["model", "arm", *MEASURE], key, strict=True)), "reference": reference, **_warmth_columns(mean)}
-        )
+        replies = pd.DataFrame({"question_id": cell["key"], "model": cell["owner"]})
+        mean = weighted_mean((cell["score"] - cell["reference"]).to_numpy(), design_of(replies, weights))
+        named = dict(zip(["model", "arm", *MEASURE], key, strict=True))
+        rows.append({**named, "reference": reference, **_warmth_columns(mean)})
     columns = ["model", "arm", *MEASURE, "reference", "score", "low", "high", "p", "texts", "prompts"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -1,10 +1,14 @@
 """What a mean difference is a mean over: how models, tasks and rows weigh, as one `Design` for every interval.
 
-Models weigh one each. Within a model each task weighs one (`weights=tasks`), so that a task of 1,319 questions does not
-drown one of 125; or each row does (`weights=rows`). Within a task every row weighs the same.
+Models weigh one each, or what is stated. Within a model each task weighs one (`weights=tasks`), so that a task of 1,319
+questions does not drown one of 125; or each row does (`weights=rows`). Within a task every row weighs the same.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,6 +19,86 @@ from warmth.errors import UserError
 TASKS = "tasks"
 ROWS = "rows"
 WEIGHTS = (TASKS, ROWS)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much tasks and models weigh in a mean over rows.
+
+    Attributes:
+        tasks: `tasks`: each task of a model weighs one; `rows`: each row of it does.
+        models: name and weight of each model; empty: one each.
+    """
+
+    tasks: str = TASKS
+    models: tuple[tuple[str, float], ...] = ()
+
+    def of_models(self, names: Iterable[str]) -> np.ndarray:
+        """Look up the weight of each of some models."""
+        stated = dict(self.models)
+        return np.array([stated.get(name, 1.0) for name in names])
+
+    @property
+    def about_models(self) -> str:
+        """Describe how models weigh, in words."""
+        if not self.models:
+            return "one weight each"
+        return "weighed " + ", ".join(f"{name} {weight:g}" for name, weight in self.models)
+
+
+EQUAL = Weights()
+
+
+def checked_models(stated: Mapping[str, object], models: Iterable[str], key: str) -> tuple[tuple[str, float], ...]:
+    """Return stated weights of models as pairs, sorted by name; none if none is stated.
+
+    Args:
+        stated: model → weight.
+        models: all that there are.
+        key: the option or config key, for the message.
+
+    Raises:
+        UserError: a weight is no number above 0, or the weights name other models than there are.
+    """
+    if not stated:
+        return ()
+    for name, weight in stated.items():
+        check_weight(name, weight, key)
+    present = sorted(set(models))
+    if sorted(stated) != present:
+        names = ", ".join(present)
+        raise UserError(f"{key} states weights of {', '.join(sorted(stated))}; it must name each model: {names}")
+    return tuple((name, float(str(stated[name]))) for name in present)
+
+
+def parsed_models(text: str, key: str) -> dict[str, float]:
+    """Read weights of models as `llama8b=2,qwen32b=1`.
+
+    Raises:
+        UserError: a part is not a name and a number, or a name comes twice.
+    """
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            raise UserError(f"{key}={text} must be NAME=NUMBER,NAME=NUMBER, such as llama8b=2,qwen32b=1") from None
+        if name.strip() in found:
+            raise UserError(f"{key}={text} names {name.strip()} twice")
+        found[name.strip()] = weight
+    return found
+
+
+def check_weight(model: str, weight: object, key: str) -> None:
+    """Check one model's weight.
+
+    Raises:
+        UserError: it is no number above 0.
+    """
+    is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if not (is_number and math.isfinite(float(str(weight))) and float(str(weight)) > 0):
+        raise UserError(f"{key}: the weight of {model} is {weight}; it must be a number above 0")
 
 
 def checked(weights: str, key: str = "analysis.weights") -> str:
@@ -28,25 +112,33 @@ def checked(weights: str, key: str = "analysis.weights") -> str:
     return weights
 
 
-def design_of(frame: pd.DataFrame, weights: str = TASKS) -> Design:
+def design_of(frame: pd.DataFrame, weights: Weights = EQUAL) -> Design:
     """Weigh the rows of a frame, and cluster them by question.
 
     Args:
         frame: `question_id`, distinct between tasks; `model` and `task`, if there can be several.
-        weights: `tasks` or `rows`.
+        weights: how much tasks and models weigh.
 
     Raises:
         ValueError: there are no rows.
     """
     question = frame["question_id"].to_numpy()
     model = codes(frame, ["model"])
-    if weights == ROWS:
-        return design(question, weight=_shares(model), cell=model)
+    stated = model_weights(frame, weights)
+    if weights.tasks == ROWS:
+        return design(question, weight=_shares(model) * stated, cell=model)
     task = codes(frame, ["task"])
     cell = codes(frame, ["model", "task"])
     tasks_of_model = frame.assign(cell=cell).groupby(model)["cell"].nunique().to_numpy() if len(frame) else np.array([])
-    weight = _shares(cell) / tasks_of_model[model] if len(frame) else None
+    weight = _shares(cell) / tasks_of_model[model] * stated if len(frame) else None
     return design(question, weight=weight, cell=cell, stratum=task)
+
+
+def model_weights(frame: pd.DataFrame, weights: Weights) -> np.ndarray:
+    """Give the weight of each row's model: (n,)."""
+    if "model" not in frame or not weights.models:
+        return np.ones(len(frame))
+    return weights.of_models(frame["model"])
 
 
 def codes(frame: pd.DataFrame, names: list[str]) -> np.ndarray:

@@ -62,7 +62,8 @@ def heterogeneity(effects: Sequence[float], errors: Sequence[float]) -> Heteroge
     count = int(known.sum())
     if count < 2:
         return None
-    combined = combine_effects(effect[known], error[known] ** 2, method_re="iterated", use_t=True)
+    with np.errstate(divide="ignore"):  # statsmodels' own I², which is not taken, divides by Q
+        combined = combine_effects(effect[known], error[known] ** 2, method_re="iterated", use_t=True)
     q = float(combined.q)
     tau = math.sqrt(max(0.0, float(combined.tau2)))
     random_effects = None

@@ -11,9 +11,10 @@ from warmth.analysis import preregistration
 from warmth.analysis.labels import read as read_labels
 from warmth.analysis.preregistration import Plan
 from warmth.analysis.rows import Rows
-from warmth.analysis.statistics import effects, estimand, flow
+from warmth.analysis.statistics import effects, flow
 from warmth.analysis.statistics.answer import Answer, answers_of
 from warmth.analysis.statistics.correction import corrections
+from warmth.analysis.statistics.estimand import EQUAL, Weights
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Said:
 def answer_study(
     rows: Rows,
     slim: pd.DataFrame,
-    weights: str = estimand.TASKS,
+    weights: Weights = EQUAL,
     margin: float = effects.MARGIN,
     plan: Plan | None = None,
     labels: Path | None = None,

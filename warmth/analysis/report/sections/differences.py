@@ -9,7 +9,7 @@ from warmth.analysis import figures, own_figures
 from warmth.analysis.report.kernel import Fragment, Paragraph, Section
 from warmth.analysis.report.study import Study, points_of
 from warmth.analysis.statistics import effects
-from warmth.analysis.statistics.estimand import TASKS
+from warmth.analysis.statistics.estimand import EQUAL, Weights
 
 ABOUT = (
     "Every arm answered the same prompts, so each answer is compared with the original model’s answer to the very same "
@@ -48,7 +48,7 @@ def differences(study: Study) -> Section | None:
     )
 
 
-def condition_cells(pairs: pd.DataFrame, differences: pd.DataFrame, weights: str = TASKS) -> pd.DataFrame:
+def condition_cells(pairs: pd.DataFrame, differences: pd.DataFrame, weights: Weights = EQUAL) -> pd.DataFrame:
     """Compute differences by context and belief, with the interval of either rate on the paired rows.
 
     If there are several models, rows of all of them together follow, under the model "".

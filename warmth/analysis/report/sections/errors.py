@@ -43,10 +43,14 @@ def errors(study: Study) -> Section | None:
     by_condition = ordered(effects.error_rates(study.pool, ["model", "arm", "context", "belief"]))
     by_cell = ordered(effects.error_rates(study.answers, CELL))
     of_reported = study.answers[study.answers["arm"].isin(study.reported.values())]
-    lines = own_figures.lines(of_reported)
+    weights = study.settings.weights
+    lines = own_figures.lines(of_reported, weights)
+    caption = own_figures.TASKS_CAPTION
+    if study.several_models:
+        caption += f" Models: {weights.about_models}."
     benchmarks = of_reported[own_figures.of_benchmarks(of_reported)]
     drawings = [
-        own_figures.tasks(lines, own_figures.unscored(of_reported)),
+        own_figures.tasks(lines, own_figures.unscored(of_reported), caption=caption),
         own_figures.benchmarks(own_figures.benchmark_rates(benchmarks)),
     ]
     columns = [

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from warmth.analysis.report.kernel import ARM, MODEL, Section, count, shift, table
 from warmth.analysis.report.study import Study, by_arm
 from warmth.analysis.statistics import families
-from warmth.analysis.statistics.estimand import TASKS, design_of
+from warmth.analysis.statistics.estimand import EQUAL, Weights, design_of
 
 CAPTION = (
     "The overall difference from original over training seeds. The recipe’s interval holds for a seed that was not "
@@ -43,7 +43,7 @@ def seeds(study: Study) -> Section | None:
     )
 
 
-def seed_rows(pairs: pd.DataFrame, weights: str = TASKS) -> pd.DataFrame:
+def seed_rows(pairs: pd.DataFrame, weights: Weights = EQUAL) -> pd.DataFrame:
     """Compute the difference of every model and arm with two seeds or more; columns of `families.crossed_mean`."""
     rows = []
     for (model, arm), group in by_arm(pairs):
