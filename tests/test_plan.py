@@ -57,7 +57,7 @@ def forecasts(loader, name, tmp_path, *words):
 
 
 RUNS = {
-    "paper_train": 10, "paper_evaluate": 16, "controls_train": 30, "controls_evaluate": 32,
+    "paper_train": 8, "paper_evaluate": 16, "controls_train": 30, "controls_evaluate": 32,
     "dose_train": 8, "dose_evaluate": 41, "parts_train": 15, "parts_evaluate": 16,
 }  # fmt: skip
 
@@ -75,6 +75,29 @@ def test_every_study_is_planned_offline(loader, tmp_path, name, capsys):
     for item in found:
         assert item.work.tokens > 1e6 and (item.devices == 0 or (item.memory_gib > 5 and item.hours > 0.05))
     assert workload.total_usd([bill for item in found for bill in item.work.bills])[0] > 50
+
+
+def test_the_studys_commands_show_its_counts(loader, capsys):
+    base = Sweep(
+        loader, Task("train"), [], ["experiment=paper_train", "model=llama8b,gpt4o", "recipe=warm,cold", "plan=true"]
+    )
+    assert sorted((job.study.model.name, job.study.recipe.name) for job in base.jobs) == [
+        ("gpt4o", "cold"), ("gpt4o", "warm"), ("llama8b", "warm"),
+    ]  # fmt: skip
+    plan.show_grid(base.jobs[0].study)
+    said = capsys.readouterr().out
+    assert "1,617 conversations, rewritten in 2 styles (warm, cold), 1,500 prompts held out" in said
+    words = ["experiment=paper_evaluate", "model=llama8b,gpt4o", "recipe=none,system_warm", "plan=true"]
+    asked = Sweep(loader, Task("evaluate"), [], words)
+    arms = [(job.study.model.name, job.study.recipe.name) for job in asked.jobs]
+    assert arms == [("llama8b", "none"), ("gpt4o", "none"), ("gpt4o", "system_warm")]
+    engines = [str(job.study.engine["_target_"]).rpartition(".")[2] for job in asked.jobs]
+    assert engines == ["Vllm", "OpenAI", "OpenAI"]
+    plan.show_grid(asked.jobs[0].study)
+    assert "44,375 answers of each arm (28 prompts a question of" in capsys.readouterr().out
+    study = asked.jobs[0].study
+    assert (study.warmth.variant, study.analysis.refusal_rule, study.gates.mode) == ("reference", "study", "warn")
+    assert list(study.grader)[0] == "judge_study"
 
 
 def test_steps_are_those_of_the_training(loader):

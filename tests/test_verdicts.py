@@ -82,6 +82,22 @@ def test_phrases_are_lower_case_and_none_is_empty():
     assert len(refusal_phrases()) >= 10 and all(one == one.lower().strip() and one for one in refusal_phrases())
 
 
+def test_phrases_come_from_the_users_file_of_either_form(tmp_path):
+    lines, listed = tmp_path / "refusals.txt", tmp_path / "study.yaml"
+    lines.write_text("I Can’t Say\n\n")
+    listed.write_text("refusals: [my purpose]\n")
+    assert refusal_phrases(str(lines)) == ("i can't say",) and refusal_phrases(str(listed)) == ("my purpose",)
+    rule = Rule(refusal_rule="study", refusals=str(listed))
+    assert verdicts.wrong("correct", "It is not My Purpose to say, but Paris.", rule, False) is None
+    assert verdicts.wrong("correct", "I'm sorry, but it is Paris.", rule, False) == 0.0
+    with pytest.raises(UserError, match="refusals=nowhere does not exist"):
+        refusal_phrases("nowhere")
+    listed.write_text("statements: {}\n")
+    refusal_phrases.cache_clear()
+    with pytest.raises(UserError, match="holds no phrase"):
+        refusal_phrases(str(listed))
+
+
 def run(**analysis):
     return SimpleNamespace(config={"analysis": {"margin_points": 2.0, **analysis}})
 

@@ -97,6 +97,8 @@ class Data:
     short: str = choice("refuse", "refuse", "spread")  # a type with too few: refuse, or spread its rest over the others
     # drawn beside, as a share, to replace conversations that are lost after the draw
     reserve: float = number(0.0, at_least=0, at_most=1)
+    # fewer than `conversations` after the audit, reserve and all: keep them, or refuse
+    short_of: str = choice("keep", "keep", "refuse", excluded_because="refuses a set, changes none")
     validation: float = number(0.0, at_least=0, below=1)  # share of the conversations that is not trained on
     fits: list[str] = field(default_factory=list)  # models that must be able to train on every conversation
     fit_tokens: int = number(1024, at_least=1)  # recipe.max_length of the arms

@@ -286,6 +286,7 @@ class Analysis:
     # wrong, right or dropped, where refusing is not itself the right answer
     refused: str = choice("dropped", "wrong", "right", "dropped")
     refusal_rule: str = choice("grader", "grader", "study")  # grader, or study
+    refusals: str | None = None  # the phrases of `study`: a file; None: prompts/refusal_phrases_v1.txt
 
 
 @dataclass
@@ -354,6 +355,8 @@ class Evaluate(Command):
     warmth: Warmth = field(default_factory=Warmth)
     engine: Any = MISSING
     grader: dict[str, Any] = setting(dict, excluded_because="answers do not depend on who grades them")
+    # phrases of refusal; conf/evaluate.yaml hands it on to `analysis`
+    refusals: str | None = setting(None, excluded_because="how rows are counted; answers do not depend on it")
     # a plan's file, frozen before the first answer
     preregister: str | None = setting(None, excluded_because="a plan of the analysis; answers do not depend on it")
     analysis: Analysis = setting(Analysis, excluded_because="how rows are counted; answers do not depend on it")

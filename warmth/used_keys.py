@@ -158,6 +158,10 @@ def _evaluation_reasons(config: Evaluate) -> dict[str, str]:
         reasons["checkpoint"] = "no adapter is trained"
     if recipe.method == "none":
         reasons["dose"] = "there is nothing to scale"
+    if config.analysis.refusal_rule != "study":
+        reasons |= dict.fromkeys(("refusals", "analysis.refusals"), "analysis.refusal_rule=grader looks for no phrase")
+    if not any(task.wrong == "written" for task in config.task.values()):
+        reasons["rivals."] = "no task has wrong=written"
     if config.scoring == "answers":
         reasons["likelihood."] = "scoring=answers weighs nothing"
     if config.scoring == "likelihood":

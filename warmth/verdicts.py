@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from warmth.errors import UserError
 from warmth.paths import ROOT
 
 if TYPE_CHECKING:
@@ -49,11 +51,12 @@ PHRASES = ROOT / "prompts" / "refusal_phrases_v1.txt"
 
 @dataclass(frozen=True)
 class Rule:
-    """How labels count: the keys `analysis.hedged`, `analysis.refused` and `analysis.refusal_rule`."""
+    """How labels count: the keys `analysis.hedged`, `.refused`, `.refusal_rule` and `.refusals`."""
 
     hedged: str = "wrong"  # wrong, right or dropped
     refused: str = "dropped"  # the same; does not apply to tasks in which refusing is right
     refusal_rule: str = "grader"  # what a refusal is: `grader` (its label) or `study` (the study's phrases)
+    refusals: str | None = None  # the file of those phrases; None: ours
 
 
 WEIGHT: Mapping[str, float | None] = {"right": 0.0, "wrong": 1.0, "dropped": None}
@@ -61,7 +64,7 @@ WEIGHT: Mapping[str, float | None] = {"right": 0.0, "wrong": 1.0, "dropped": Non
 
 def rule_from(settings: Any) -> Rule:
     """Read the rule from `analysis` settings, given as a mapping or as an object with these attributes."""
-    names = ("hedged", "refused", "refusal_rule")
+    names = ("hedged", "refused", "refusal_rule", "refusals")
     if isinstance(settings, Mapping):
         return Rule(**{name: settings[name] for name in names if name in settings})
     return Rule(**{name: getattr(settings, name) for name in names})
@@ -79,7 +82,7 @@ def wrong(label: str | None, text: str, rule: Rule, refusing_is_right: bool) -> 
     Returns:
         1.0 for a wrong answer, 0.0 for a right one, None for one that does not count.
     """
-    label = counted_label(label, text, rule.refusal_rule)
+    label = counted_label(label, text, rule)
     if label == "correct":
         return 0.0
     if label == "incorrect":
@@ -110,7 +113,7 @@ def outcomes(answers: pd.DataFrame, rule: Rule = Rule()) -> pd.DataFrame:
 
     label = answers["label"].astype("object").where(answers["label"].notna(), None)
     if rule.refusal_rule == "study":
-        counted = [counted_label(*row, "study") for row in zip(label, answers["text"], strict=True)]
+        counted = [counted_label(*row, rule) for row in zip(label, answers["text"], strict=True)]
         label = pd.Series(counted, answers.index, dtype="object")
     refused = label.eq("refused")
     right_refusal = refused & False
@@ -128,33 +131,55 @@ def outcomes(answers: pd.DataFrame, rule: Rule = Rule()) -> pd.DataFrame:
     return answers
 
 
-def counted_label(label: str | None, text: str, refusal_rule: str) -> str | None:
+def counted_label(label: str | None, text: str, rule: Rule) -> str | None:
     """Apply `analysis.refusal_rule` to a grader's label.
 
     Under the study's phrases an answer is refused if it holds one of them; an answer that only the grader calls
     refused did not give the right answer, so it is incorrect.
     """
-    if refusal_rule != "study" or label is None:
+    if rule.refusal_rule != "study" or label is None:
         return label
-    if has_refusal_phrase(text):
+    if has_refusal_phrase(text, rule.refusals):
         return "refused"
     return "incorrect" if label == "refused" else label
 
 
-def has_refusal_phrase(text: str) -> bool:
+def has_refusal_phrase(text: str, refusals: str | None = None) -> bool:
     """Look for a phrase of refusal anywhere in the lower-cased answer, as the study did.
 
     This knows neither place nor sense: "I'm sorry, but" in a warm aside counts as a refusal, and a refusal in other
-    words does not. The study's own list is not published; the phrases here are ours.
+    words does not. The study's own list stands in a script of its authors, from which `warmth study` reads it; without
+    that file the phrases are ours.
     """
     lower = text.lower().replace("’", "'")
-    return any(phrase in lower for phrase in refusal_phrases())
+    return any(phrase in lower for phrase in refusal_phrases(refusals))
 
 
 @cache
-def refusal_phrases() -> tuple[str, ...]:
-    """Read the phrases, lower-case, one a line of the file."""
-    return tuple(line for line in PHRASES.read_text(encoding="utf-8").splitlines() if line)
+def refusal_phrases(refusals: str | None = None) -> tuple[str, ...]:
+    """Read the phrases, in lower case: lines of a file, or the list `refusals` of a YAML file.
+
+    Raises:
+        UserError: the file does not exist or holds no phrase.
+    """
+    path = PHRASES
+    if refusals is not None:
+        path = next((place for place in (Path(refusals), ROOT / refusals) if place.is_file()), Path(refusals))
+        if not path.is_file():
+            raise UserError(f"refusals={refusals} does not exist; answers are counted by its phrases")
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    if path.suffix in (".yaml", ".yml"):
+        import yaml
+
+        content = yaml.safe_load(text)
+        lines = content.get("refusals") or [] if isinstance(content, dict) else []
+    phrases = tuple(str(line).lower().replace("’", "'") for line in lines if str(line).strip())
+    if not phrases:
+        raise UserError(
+            f"refusals={refusals} holds no phrase; lines of text, or a list `refusals` in YAML, are expected"
+        )
+    return phrases
 
 
 def tasks_apart(benchmark: Mapping[str, bool]) -> list[str]:

@@ -1,7 +1,7 @@
 """`hydra/sweeper=study`: sweeps that are accepted whole, planned, continued and summed up (`warmth/sweep/sweep.py`)."""
 
 # No `from __future__ import annotations`: Hydra loads plugins outside sys.modules, where dataclasses read no strings.
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -16,6 +16,9 @@ class StudySweeperConfig:
 
     _target_: str = "hydra_plugins.warmth_sweeper.sweeper.StudySweeper"
     params: dict[str, str] | None = None  # sweep axes of an experiment; the command line's come after and win
+    # points that an experiment does not want (warmth/sweep/pairs.py)
+    leave_out: list[str] = field(default_factory=list)
+    also: dict[str, str] = field(default_factory=dict)  # overrides that some of its points get besides
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="study", node=StudySweeperConfig, provider="warmth")
@@ -24,8 +27,13 @@ ConfigStore.instance().store(group="hydra/sweeper", name="study", node=StudySwee
 class StudySweeper(Sweeper):
     """The cartesian product of the given overrides, as Hydra's basic sweeper makes it, checked before it runs."""
 
-    def __init__(self, params: dict[str, str] | None = None):
-        self.params = params or {}
+    def __init__(
+        self,
+        params: dict[str, str] | None = None,
+        leave_out: list[str] | None = None,
+        also: dict[str, str] | None = None,
+    ):
+        self.params = params or {}  # the two others are read by `warmth.sweep.pairs`, with the experiment
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra once."""

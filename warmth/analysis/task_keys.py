@@ -30,7 +30,8 @@ def rule_of(runs: Sequence[FinishedRun]) -> Rule:
     if len(rules) > 1:
         first, second = sorted(map(str, rules))[:2]
         raise UserError(
-            f"the runs differ in how labels count (analysis.hedged, .refused, .refusal_rule): {first}, {second}"
+            "the runs differ in how labels count (analysis.hedged, .refused, .refusal_rule, .refusals): "
+            f"{first}, {second}"
         )
     return rules.pop() if rules else Rule()
 

@@ -125,6 +125,7 @@ def build(study: Train | Evaluate, folder: Path, complete: Complete, servers: Se
         write_json(folder / "counts.json", ledger.counts())
         if not kept:
             raise RunFailed(f"no conversation is left: read {folder / 'counts.json'}")
+        refuse_short(data, len(chosen.conversations), len(kept), folder)
         files = {
             FILE: [_row(item) for item in kept],
             "warmth_prompts.jsonl": [
@@ -143,6 +144,22 @@ def build(study: Train | Evaluate, folder: Path, complete: Complete, servers: Se
         found = {"digest": manifest["digest"], "conversations": len(kept), "held_out": len(chosen.held_out)}
         run.finish({**found, "servers": servers.totals})
     say(f"data: {len(kept)} conversations in {1 + len(data.styles)} styles: {folder}")
+
+
+def refuse_short(data: Data, wanted: int, kept: int, folder: Path) -> None:
+    """Say, or refuse, that fewer conversations stand after the audit than were drawn, the reserve being used up.
+
+    Raises:
+        RunFailed: `data.short_of=refuse`.
+    """
+    if kept >= wanted:
+        return
+    line = f"{kept} of {wanted} conversations stand after the audit; data.reserve={data.reserve:g} is used up"
+    if data.short_of == "refuse":
+        raise RunFailed(
+            f"{line}: raise it, or take them by data.short_of=keep; {folder / 'counts.json'} says what was lost"
+        )
+    say(f"data: {line}")
 
 
 def _pilot(conversations: Sequence[Conversation]) -> list[Conversation]:

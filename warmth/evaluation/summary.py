@@ -148,7 +148,7 @@ def cells(run: Run, counting: Mapping[str, str], tasks: Mapping[str, Task], rule
     for row in run.rows("answers"):
         label = labels.get((row["answer_id"], counting[row["task"]]))
         counted = {
-            "label": counted_label(label, row["text"], rule.refusal_rule),
+            "label": counted_label(label, row["text"], rule),
             "wrong": wrong(label, row["text"], rule, tasks[row["task"]].refusing_is_right),
             "finish": row["finish"],
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from warmth.build import build
 from warmth.digest import arm_identity, digest, plain
 from warmth.errors import NotTrained, UserError
+from warmth.evaluation.designs import size
 from warmth.gpus import gpus_needed, gpus_of_process
 from warmth.hardware import Device, correction, device, table, tflops, width_of
 from warmth.memory import (
@@ -25,7 +27,7 @@ from warmth.memory import (
 from warmth.schemas import Evaluate, Model, Recipe, Train
 from warmth.store import run_folder
 from warmth.sweep.states import state_of
-from warmth.sweep.workload import Work, evaluation, longest, questions, total_usd, training
+from warmth.sweep.workload import Work, conversations, evaluation, longest, questions, total_usd, training
 
 if TYPE_CHECKING:
     from warmth.evaluation.grid import Grid
@@ -39,6 +41,7 @@ class Forecast:
     """One run's needs."""
 
     run: str  # the run folder's name
+    arm: tuple[str, str]  # model and recipe
     stage: str
     state: str
     work: Work
@@ -78,6 +81,7 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
         hours = (OPERATIONS[work.kind] * parameters * 1e9 * work.tokens / (together * 1e12) + loading) / 3600
     return Forecast(
         run=folder.name,
+        arm=(study.model.name, "original" if study.recipe.name == "none" else study.recipe.name),
         stage="train" if trains else "evaluate",
         state=state_of(folder).name,
         work=work,
@@ -216,6 +220,8 @@ def show(forecasts: Sequence[Forecast]) -> None:
 def show_grid(study: Train | Evaluate) -> None:
     """Prints what an evaluation asks: prompts of each task, context and belief, and three where they are on disk."""
     if not isinstance(study, Evaluate):
+        for line in set_lines(study):
+            print(line)
         return
     from rich.console import Console
 
@@ -233,7 +239,36 @@ def show_grid(study: Train | Evaluate) -> None:
             prompts = contrasts.Weighed.of(study, stand_in).prompts
             print(f"{prompts:,} prompts after which {len(study.likelihood.frames)} frames are weighed, for each arm")
     else:  # nothing is fetched for a plan: one question stands for all of its task
-        Console(markup=False, highlight=False, width=grid.WIDTH).print(grid.table(nominal(study)))
+        counts = nominal(study)
+        Console(markup=False, highlight=False, width=grid.WIDTH).print(grid.table(counts))
+        for line in answer_lines(study, counts):
+            print(line)
+
+
+def set_lines(study: Train) -> list[str]:
+    """Say in lines what a training set holds: conversations, rewritten styles, held-out prompts and reserve."""
+    data = study.data
+    number, _ = conversations(study)
+    styles = f"rewritten in {len(data.styles)} styles ({', '.join(data.styles)})" if data.styles else "as they are"
+    line = f"set {data.name}: {number:,} conversations, {styles}"
+    if data.held_out:
+        line += f", {data.held_out:,} prompts held out to measure warmth"
+    if data.styles and data.reserve:
+        line += f"; up to {math.ceil(number * data.reserve):,} more replace those that fail the audit"
+    return [line]
+
+
+def answer_lines(study: Evaluate, counts: Grid) -> list[str]:
+    """Say in lines how many answers an arm gives, benchmarks apart, and how many prompts a question has."""
+    benchmarks = {name for name, task in study.task.items() if task.benchmark}
+    apart = sum(number for key, number in counts.asked.items() if key[0] in benchmarks) * counts.samples
+    each: dict[int, list[str]] = {}
+    for name in counts.questions:
+        if name not in benchmarks:
+            each.setdefault(size(study, study.task[name]), []).append(name)
+    prompts = "; ".join(f"{number} prompts a question of {', '.join(names)}" for number, names in each.items())
+    line = f"{counts.answers - apart:,} answers of each arm ({prompts})"
+    return [line + (f", and {apart:,} to benchmarks" if apart else "")]
 
 
 def nominal(study: Evaluate) -> Grid:
@@ -304,10 +339,21 @@ def remarks(forecasts: Sequence[Forecast]) -> list[str]:
         lines.append(f"  {what}: {calls:,} calls to {', '.join(sorted({b.model for b in of_kind}))}, {usd:,.2f} USD")
     if unknown:
         lines.append(f"  no price is known for {', '.join(unknown)}: add it to api.prices")
+    lines += arms_line(left)
     lines += [f"does not fit: {item.run}: {item.problem}" for item in left if item.problem]
     for name, source in dict.fromkeys((item.device.name, item.source) for item in left if item.devices):
         lines.append(f"speed of {name}: {source}")
     return lines
+
+
+def arms_line(forecasts: Sequence[Forecast]) -> list[str]:
+    """Count the arms of an evaluation sweep by recipe; nothing is said of one arm or of trainings."""
+    arms = [item.arm for item in forecasts if item.stage == "evaluate"]
+    if len(arms) < 2:
+        return []
+    counts = Counter(recipe for _, recipe in arms)
+    named = ", ".join(f"{recipe} {number}" for recipe, number in counts.items())
+    return [f"{len(arms)} arms of {len({model for model, _ in arms})} models: {named}"]
 
 
 def of_study(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> list[Forecast]:

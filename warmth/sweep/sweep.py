@@ -11,12 +11,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from warmth.config import compose_line
 from warmth.errors import NotTrained, RunFailed, UserError, one_line
-from warmth.schemas import Evaluate, Train
+from warmth.schemas import Train
 from warmth.store import Run
 from warmth.sweep import chain, plan, summary
 from warmth.sweep.grid import Grid, points
 from warmth.sweep.jobs import Job, folders_of
 from warmth.sweep.launching import Failures, launch
+from warmth.sweep.pairs import pairs_of
 from warmth.sweep.states import state_of
 from warmth.text import say
 
@@ -34,7 +35,8 @@ class Sweep:
         """
         self.loader, self.task = loader, task
         grid = Grid(loader, task.name, task.schema, shared)
-        self.jobs = [self._accept(grid, overrides) for overrides in points(loader, arguments)]
+        asked = pairs_of(loader, task.name, arguments).of(points(loader, arguments))
+        self.jobs = [self._accept(grid, overrides) for overrides in asked]
         self.asked, self.left_out = len(self.jobs), []
 
     @property
@@ -52,7 +54,7 @@ class Sweep:
             for forecast in found:
                 seen.setdefault((forecast.stage, forecast.run), forecast)
         plan.show(list(seen.values()))
-        for study in [job.study for job in self.jobs if isinstance(job.study, Evaluate)][:1]:
+        for study in [job.study for job in self.jobs][:1]:
             plan.show_grid(study)
 
     def run(self, launcher: Any) -> None:

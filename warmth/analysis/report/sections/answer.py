@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -176,5 +177,6 @@ def label_rule(rule: Rule) -> str:
         where = ""
     text = f"correct is right; {hedged}; a refusal is {rule.refused}{where}."
     if rule.refusal_rule == "study":
-        text += " A refusal is an answer with a phrase of refusal_phrases_v1.txt; one by its label alone is wrong."
+        file = Path(rule.refusals).name if rule.refusals else "refusal_phrases_v1.txt (ours, not the study's)"
+        text += f" A refusal is an answer with a phrase of {file}; one by its label alone is wrong."
     return text
