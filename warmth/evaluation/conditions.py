@@ -52,6 +52,8 @@ class Sentences:
         answer = question.stated.get(side, answer)
         if not answer:
             return None
+        if belief not in self.templates:
+            return None
         # replaced, not formatted: an answer may hold braces
         return self.templates[belief].replace(f"{{{side}}}", within_sentence(answer))
 
@@ -68,11 +70,21 @@ def read_statements(name: str, keys: Mapping[str, str | None]) -> dict[str, list
         name: the file.
         keys: context → its key there; None where nothing is put before the question.
 
+    Returns:
+        context → statements; without those that a file which says `incomplete: true` does not hold.
+
     Raises:
-        UserError: a context has other than five, or one of them is empty or repeated.
+        UserError: a context has other than five (more, in an incomplete file), or one of them is empty or repeated.
     """
     content = read_yaml(find_file(name))
-    return {context: _checked(content.get(key), f"{name}: {key}") for context, key in keys.items() if key is not None}
+    lists = content.get("statements", content)
+    incomplete = content.get("incomplete") is True
+    statements = {}
+    for context, key in keys.items():
+        if key is None or (incomplete and key not in lists):
+            continue
+        statements[context] = _checked(lists.get(key), f"{name}: {key}", incomplete)
+    return statements
 
 
 def statements_of(study: Evaluate) -> dict[str, list[str]]:
@@ -89,9 +101,11 @@ def statements_of(study: Evaluate) -> dict[str, list[str]]:
     return statements
 
 
-def _checked(value: Any, place: str) -> list[str]:
+def _checked(value: Any, place: str, incomplete: bool = False) -> list[str]:
     texts = [item.strip() for item in value if isinstance(item, str)] if isinstance(value, list) else []
-    if len(set(texts) - {""}) != STATEMENTS or len(texts) != len(value or []):
+    count = len(set(texts) - {""})
+    is_whole = 0 < count <= STATEMENTS if incomplete else count == STATEMENTS
+    if not is_whole or len(texts) != len(value or []):
         raise UserError(f"{place} must list {STATEMENTS} different statements, found {len(set(texts))}")
     return texts
 
@@ -109,6 +123,8 @@ def read_sentences(name: str, beliefs: Sequence[Belief]) -> Sentences:
         if belief == "none":
             continue
         text = templates.get(belief) if isinstance(templates, dict) else None
+        if text is None and content.get("incomplete") is True:
+            continue
         wanted = "{wrong}" if belief.startswith("wrong_") else "{right}"
         if not isinstance(text, str) or wanted not in text:
             raise UserError(f"{name}: templates.{belief} must be a sentence with {wanted}")
@@ -119,9 +135,15 @@ def read_sentences(name: str, beliefs: Sequence[Belief]) -> Sentences:
     return Sentences(preamble.strip(), result, _claims(name, content.get("claims")))
 
 
+def beliefs_file(study: Evaluate) -> str:
+    """Return the file of the sentences: the statements file if it brings them too, else `belief_templates`."""
+    content = read_yaml(find_file(study.statements))
+    return study.statements if "templates" in content and "preamble" in content else study.belief_templates
+
+
 def _claims(name: str, found: Any) -> dict[str, str]:
     """Check the sentences that state a proposition; none of them may be missing if one is there."""
-    if found is None:
+    if not found:
         return {}
     sentences = {}
     for key in CLAIMS:

@@ -10,6 +10,7 @@ from typing import Any
 from warmth.digest import digest, find_file
 from warmth.errors import UserError
 from warmth.evaluation.conditions import (
+    beliefs_file,
     draw_statement,
     read_propositions,
     read_sentences,
@@ -113,7 +114,7 @@ def factorial(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
     Statement and preamble are the same under every belief, so that context and belief do not mix.
     """
     statements = statements_of(study)
-    sentences = read_sentences(study.belief_templates, study.beliefs)
+    sentences = read_sentences(beliefs_file(study), study.beliefs)
     opening = sentences.preamble if study.preamble else ""
 
     def of_question(question: Question) -> Iterator[Cell]:
@@ -137,14 +138,15 @@ def paper(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
     """
     keys = {name: None if name == "unmodified" else name for name in CONTEXTS}
     statements = read_statements(study.statements, keys)
-    sentences = read_sentences(study.belief_templates, PAPER_BELIEFS)
+    sentences = read_sentences(beliefs_file(study), PAPER_BELIEFS)
+    contexts = [name for name in CONTEXTS if name == "unmodified" or name in statements]  # of the user's file
 
     def of_question(question: Question) -> Iterator[Cell]:
         task = study.task[question.task]
         beliefs = PAPER_BELIEFS if task.beliefs else ("none",)
         if set(question.answers[:1]) <= {"yes", "no"}:
             beliefs = beliefs[:2]
-        for context in CONTEXTS if task.contexts else ("unmodified",):
+        for context in contexts if task.contexts else ("unmodified",):
             for belief in beliefs:
                 statement = draw_statement(statements.get(context), question, context, study.draw_seed, belief)
                 is_told = belief != "none" and bool(question.told)

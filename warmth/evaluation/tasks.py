@@ -12,6 +12,7 @@ from warmth.digest import ROOT, digest, find_file
 from warmth.errors import NotTrained, UserError, one_line
 from warmth.evaluation.readers import READERS, BadField
 from warmth.evaluation.rivals import Writer, source_of, with_rivals, writer_of
+from warmth.evaluation.wording import Wording, read_wording
 from warmth.schemas import Evaluate, Task
 from warmth.store import set_folder
 from warmth.types import Message, Prompt, Question
@@ -33,8 +34,10 @@ def load_all(study: Evaluate, writer: Writer | None = None) -> list[Question]:
     """
     questions: list[Question] = []
     asked: dict[str, Question] = {}
+    wording = read_wording(study.statements) if study.design in ("paper", "factorial") else Wording()
     for name, task in study.task.items():
-        for question in load_questions(name, task, study.draw_seed, study.limit, writer or writer_of(study)):
+        for plain in load_questions(name, task, study.draw_seed, study.limit, writer or writer_of(study)):
+            question = wording.of(plain)
             other = asked.setdefault(question.text, question)
             if other is not question:
                 raise UserError(
