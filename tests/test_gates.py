@@ -13,7 +13,7 @@ from warmth.digest import ROOT
 from warmth.errors import RunFailed
 from warmth.evaluation import gates
 from warmth.evaluation.arms import Arm
-from warmth.schemas import Condition, Data, Evaluate, Gates, Model, Recipe, Sampling, Task, Warmth
+from warmth.schemas import Condition, Data, Evaluate, Gates, Likelihood, Model, Recipe, Sampling, Task, Warmth
 from warmth.store import Run, full_config, write_json
 
 ENGINE = {"family": "transformers", "dtype": "float32"}
@@ -255,7 +255,7 @@ def test_the_studys_leak_is_found_in_its_own_answers_and_nowhere_else(original):
 
 def side_of(texts):
     rows = {(f"p{at}", 0): answer(at, text=text) for at, text in enumerate(texts)}
-    return gates.Side(Path("x"), rows, [], {}, {}, ENGINE)
+    return gates.Side(Path("x"), rows, [], {}, {}, ENGINE, {}, {})
 
 
 def test_a_task_with_many_answers_without_a_label_fails_even_the_original(tmp_path):
@@ -311,3 +311,48 @@ def test_an_arm_that_a_server_refuses_altogether_passes_no_gates(original):
     run = stored(original, study_of("warm"), unanswered(10, of=10))
     with pytest.raises(RunFailed, match="gate unanswered failed: 100.0 % of 10 prompts have no answer"):
         gates.check(run, study_of("warm"), WARM, ENGINE, PRIMARY)
+
+
+FRAME = "It is {answer}."
+
+
+def weighing_study(name, method="lora"):
+    return replace(study_of(name, method), scoring="likelihood", likelihood=Likelihood(frames=[FRAME]))
+
+
+def weighed_run(root, name, margins, tokens="d"):
+    """An evaluation without free answers whose prompts p0, p1 … have these margins; None: no row."""
+    run = stored(root, weighing_study(name, "none" if name == "none" else "lora"), [])
+    numbered = list(enumerate(margins))
+    run.append("likelihood_prompts", [{"prompt_id": f"p{number}", "tokens_digest": tokens} for number, _ in numbered])
+    rows = [
+        {"prompt_id": f"p{number}", "frame": FRAME, "margin": margin, "own_opening": False}
+        for number, margin in numbered
+        if margin is not None
+    ]
+    run.append("likelihoods", rows)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("margins", "tokens", "line"),
+    [
+        ([0.5, -1.0], "d", None),
+        ([1.0, 2.0], "d", "adapter_applied failed: 0 of 2 margins differ"),
+        ([0.5, None], "d", "weighed failed: 1 of 2 margins are missing"),
+        ([0.5, -1.0], "other", "weighed_alike failed: 2 of 2 weighed prompts are shared, 2 differ"),
+    ],
+)
+def test_weighed_replies_are_compared_with_the_originals_too(tmp_path, margins, tokens, line):
+    weighed_run(tmp_path, "none", [1.0, 2.0])
+    run, study = weighed_run(tmp_path, "warm", margins, tokens), weighing_study("warm")
+    if line is None:
+        assert {"pass"} == {result for gate, result in verdicts(run, study).items() if gate.startswith("weighed")}
+    else:
+        assert line in failure(run, study)
+
+
+def test_a_margin_that_the_original_lacks_fails_the_arm(tmp_path):
+    weighed_run(tmp_path, "none", [1.0, None])
+    line = failure(weighed_run(tmp_path, "warm", [0.5, 0.1]), weighing_study("warm"))
+    assert "weighed_alike failed" in line and "no margin in one of both arms" in line

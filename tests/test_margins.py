@@ -346,6 +346,8 @@ def test_vllm_with_its_prefix_cache_weighs_nothing(model, fake_vllm):
         (["scoring=both", "likelihood.frames=['It is.']"], "must hold {answer} once"),
         (["scoring=both", "likelihood.frames=[]"], "likelihood.frames is empty"),
         (["scoring=likelihood", "shard=1/2"], "divides free answers"),
+        (["scoring=likelihood", "processes=2"], "divide free answers"),
+        (["scoring=likelihood", "until_width=5"], "watches the error of free answers"),
         (["task.seed_trivia.free_answers=false"], "asks nothing where every task has free_answers=false"),
     ],
 )

@@ -190,6 +190,20 @@ def test_speeds_of_a_far_smaller_model_teach_nothing(tmp_path):
     assert hardware.tflops(tmp_path, "h100", "train", 0.2)[0] == 1.0
 
 
+def test_a_plan_counts_the_prompts_whose_replies_are_weighed(loader):
+    """Five beliefs of 20 questions in two contexts; free answers have three beliefs of their own 5 questions."""
+
+    def work(*words):
+        common = ["recipe=none", "task=[seed_trivia]", "limit=5", "warmth.prompts=0", "condition=[unmodified,sad]"]
+        return workload.evaluation(Grid(loader, "evaluate", Evaluate).accept([*common, *words]))
+
+    answers, both = work(), work("scoring=both", "likelihood.limit=20")
+    alone = work("scoring=likelihood", "likelihood.limit=20")
+    assert (answers.items, answers.weighed) == (30, 0) and (both.items, both.weighed) == (30, 200)
+    assert (alone.items, alone.weighed) == (0, 200)
+    assert answers.tokens < both.tokens and 0 < alone.tokens == both.tokens - answers.tokens
+
+
 def test_a_bill_counts_the_calls_of_a_judge_in_the_tasks_that_it_serves(loader):
     """Two prompts for each of 20 advice questions; a judge of refusals serves no open task."""
 

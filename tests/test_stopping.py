@@ -166,7 +166,7 @@ def test_an_arm_without_its_original_is_told_what_to_run(tmp_path):
 def test_an_original_that_another_grader_graded_is_named_with_the_task(tmp_path, monkeypatch):
     run = Run(tmp_path / "evaluate" / "m-warm-s0-0")
     rows = {("p", 0): {"answer_id": "p", "task": "a"}, ("q", 0): {"answer_id": "q", "task": "b"}}
-    side = Side(tmp_path, rows, [], {}, {"p": "correct"}, None)
+    side = Side(tmp_path, rows, [], {}, {"p": "correct"}, None, {}, {})
     monkeypatch.setattr(original.gates, "find_original", lambda *_: tmp_path)
     monkeypatch.setattr(original.gates, "read_side", lambda *_: side)
     chosen = {task: {"g": None} for task in ("a", "b")}

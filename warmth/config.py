@@ -143,6 +143,13 @@ def check_scoring(study: Evaluate) -> None:
         raise UserError("design=deference has no free answers; it needs scoring=likelihood")
     if study.shard is not None and study.scoring == "likelihood":
         raise UserError(f"shard={study.shard} divides free answers; scoring=likelihood has none")
+    if study.processes > 1 and study.scoring == "likelihood":
+        raise UserError(f"processes={study.processes} divide free answers; scoring=likelihood has none")
+    if study.until_width is not None and study.scoring == "likelihood":
+        raise UserError(
+            f"until_width={study.until_width:g} watches the error of free answers; scoring=likelihood has none: choose "
+            "likelihood.limit"
+        )
     if not build(study.engine, "engine").weighs:
         raise UserError(
             f"scoring={study.scoring} needs log-probabilities of given replies, which no server of engine=openai is "

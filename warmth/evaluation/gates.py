@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,6 +50,8 @@ class Side:
     tokens: dict[str, str | None]  # prompt_id → digest of the rendered token ids; None: a server renders them
     labels: dict[str, str | None]  # answer_id → label by its task's primary grader, where that graded it
     engine: Any  # family and dtype
+    weighed: dict[str, str | None]  # prompt_id → digest of the token ids before replies that are weighed
+    margins: dict[tuple[str, str], float]  # prompt_id and frame → margin in nats
 
     def unscored_shares(self) -> dict[str, float]:
         """Count, for each graded task, the answers without a label, in percent of those that are no refusals."""
@@ -80,6 +84,12 @@ def read_side(folder: Path, engine: Any, primary: Mapping[str, str]) -> Side:
         {row["prompt_id"]: row["tokens_digest"] for row in read_rows(folder / "prompts.jsonl")},
         labels,
         engine,
+        {row["prompt_id"]: row["tokens_digest"] for row in read_rows(folder / "likelihood_prompts.jsonl")},
+        {
+            (row["prompt_id"], row["frame"]): row["margin"]
+            for row in read_rows(folder / "likelihoods.jsonl")
+            if not row["own_opening"]
+        },
     )
 
 
@@ -93,7 +103,7 @@ def find_original(run: Run, study: Evaluate, prompt_ids: Set[str] | None = None)
         study: its config.
         prompt_ids: what the run asks, or may ask; None: what it has asked.
     """
-    own = {row["prompt_id"] for row in run.rows("prompts")} if prompt_ids is None else prompt_ids
+    own = set(prompts_of(run.folder)) if prompt_ids is None else prompt_ids
     found: list[tuple[int, Path]] = []
     for folder in sorted(run.folder.parent.glob(f"{study.model.name}-*")):
         if (
@@ -101,10 +111,17 @@ def find_original(run: Run, study: Evaluate, prompt_ids: Set[str] | None = None)
             and (folder / "done.json").exists()
             and _is_original(read_json(folder / "config.json"), study)
         ):
-            shared = sum(row["prompt_id"] in own for row in read_rows(folder / "prompts.jsonl"))
+            shared = sum(prompt_id in own for prompt_id in prompts_of(folder))
             found.append((shared, folder))
     best = max(found, default=(0, None), key=lambda pair: pair[0])
     return best[1] if best[0] else None
+
+
+def prompts_of(folder: Path) -> Iterator[str]:
+    """Yield the ids of an evaluation's prompts: those that were answered, and those whose replies were weighed."""
+    for name in ("prompts", "likelihood_prompts"):
+        for row in read_rows(folder / f"{name}.jsonl"):
+            yield row["prompt_id"]
 
 
 def _is_original(config: Mapping[str, Any], study: Evaluate) -> bool:
@@ -134,6 +151,10 @@ def check(run: Run, study: Evaluate, arm: Arm, engine: Mapping[str, str], primar
     """
     own = read_side(run.folder, engine, primary)
     results = [role_headers(own), pairing_alone(own), unanswered(own, study), unscored(own, study)]
+    against = dict(AGAINST_ORIGINAL)
+    if study.scoring != "answers":
+        results.append(weighed(own, study))
+        against["weighed_alike"] = weighed_alike
     original = find_original(run, study)
     if arm.name == "original" or original is None:
         why = (
@@ -141,10 +162,10 @@ def check(run: Run, study: Evaluate, arm: Arm, engine: Mapping[str, str], primar
             if arm.name == "original"
             else "the study holds no finished original of this model and draw yet"
         )
-        results += [Result(name, "skipped", why) for name in AGAINST_ORIGINAL]
+        results += [Result(name, "skipped", why) for name in against]
     else:
         other = read_side(original, read_json(original / "summary.json").get("engine"), primary)
-        results += [gate(own, other, study, arm) for gate in AGAINST_ORIGINAL.values()]
+        results += [gate(own, other, study, arm) for gate in against.values()]
     write_json(run.folder / "gates.json", [asdict(result) for result in results])
     failed = [result for result in results if result.verdict == "fail"]
     if failed and study.gates.mode == "fail":
@@ -210,6 +231,29 @@ def unscored_balance(own: Side, other: Side, study: Evaluate, arm: Arm) -> Resul
     return _result("unscored_points", too_far, detail)
 
 
+def weighed(own: Side, study: Evaluate) -> Result:
+    """Check that every weighed prompt has a finite margin in every frame."""
+    frames = study.likelihood.frames
+    margins = {key: own.margins.get(key, math.nan) for key in product(own.weighed, frames)}
+    missing = [f"prompt {prompt}, {frame}" for (prompt, frame), margin in margins.items() if not math.isfinite(margin)]
+    return _result("weighed", missing, f"{len(missing)} of {len(margins)} margins are missing")
+
+
+def weighed_alike(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
+    """Check that replies are weighed after the same tokens in both arms, and that neither lacks a margin alone."""
+    name = "weighed_alike"
+    shared = sorted(own.weighed.keys() & other.weighed.keys())
+    if not shared:
+        return Result(name, "skipped", "the original weighed none of these prompts")
+    wrong = []
+    if not arm.preface:
+        wrong = [f"prompt {prompt}: other tokens" for prompt in shared if own.weighed[prompt] != other.weighed[prompt]]
+    for prompt, frame in product(shared, study.likelihood.frames):
+        if ((prompt, frame) in own.margins) != ((prompt, frame) in other.margins):
+            wrong.append(f"prompt {prompt}, {frame}: no margin in one of both arms")
+    return _result(name, wrong, f"{len(shared)} of {len(own.weighed)} weighed prompts are shared, {len(wrong)} differ")
+
+
 def pairing(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
     """In every cell that both arms have, one arm's prompts include the other's: the draws are the same."""
     mine, theirs = _by_cell(own), _by_cell(other)
@@ -268,13 +312,19 @@ def refused(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
 
 
 def adapter_applied(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
-    """An adapter or a vector changes at least one answer."""
+    """An adapter or a vector changes at least one answer or margin."""
     if not arm.adapters and not (arm.steering and arm.dose):
         return Result("adapter_applied", "skipped", "no adapter is at work")
     shared = own.answers.keys() & other.answers.keys()
     changed = sum(own.answers[key]["text"] != other.answers[key]["text"] for key in shared)
-    same = [] if changed or not shared else [f"{arm.adapter or arm.steering} changed none of {len(shared)} answers"]
-    return _result("adapter_applied", same, f"{changed} of {len(shared)} answers differ from the original's")
+    both = own.margins.keys() & other.margins.keys()
+    moved = sum(own.margins[key] != other.margins[key] for key in both)
+    if not shared and not both:
+        return Result("adapter_applied", "skipped", "nothing has a partner in the original")
+    counts = [f"{changed} of {len(shared)} answers"] if shared else []
+    counts += [f"{moved} of {len(both)} margins"] if both else []
+    same = [] if changed or moved else [f"{arm.adapter or arm.steering} changed none of them"]
+    return _result("adapter_applied", same, f"{' and '.join(counts)} differ from the original's")
 
 
 AGAINST_ORIGINAL: dict[str, Callable[[Side, Side, Evaluate, Arm], Result]] = {

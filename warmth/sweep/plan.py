@@ -194,7 +194,7 @@ def parameters_of(study: Train | Evaluate) -> float:
 
 def disk_gib(study: Train | Evaluate, work: Work) -> float:
     """What a run leaves on disk: rows, and its kept adapters in float32."""
-    rows = work.items * ROW_BYTES[work.kind]
+    rows = (work.items + work.weighed) * ROW_BYTES[work.kind]
     if not isinstance(study, Train) or is_served(study):
         return rows / GIB
     shape = shape_of(study.model)
@@ -297,7 +297,7 @@ def listing(forecasts: Sequence[Forecast]) -> Any:
     result.add_column("run", overflow="fold")
     result.add_column("state", no_wrap=True)
     result.add_column("by", overflow="fold")
-    for name in ("devices", "GiB each", "steps", "answers", "Mtokens", "hours", "USD", "GiB disk"):
+    for name in ("devices", "GiB each", "steps", "answers", "weighed", "Mtokens", "hours", "USD", "GiB disk"):
         result.add_column(name, justify="right", no_wrap=True)
     paid: set[str] = set()  # what several runs share stands in the first one's row
     for item in forecasts:
@@ -311,6 +311,7 @@ def listing(forecasts: Sequence[Forecast]) -> Any:
             "?" if item.memory_gib is None and item.devices else f"{item.memory_gib or 0:,.1f}" if item.devices else "",
             f"{item.work.steps:,}" if item.work.steps else "",
             f"{item.work.items:,}" if item.work.kind == "generate" else "",
+            f"{item.work.weighed:,}" if item.work.weighed else "",
             f"{item.work.tokens / 1e6:,.2f}",
             "" if item.hours is None else f"{item.hours:,.2f}",
             "?" if unknown else f"{usd:,.2f}" if usd else "",
@@ -329,6 +330,7 @@ def remarks(forecasts: Sequence[Forecast]) -> list[str]:
         f"to do: {len(left)} of {len(forecasts)} runs, {sum(i.work.tokens for i in left) / 1e6:,.1f} million tokens, "
         f"{sum(i.work.steps for i in left):,} steps, "
         f"{sum(i.work.items for i in left if i.work.kind == 'generate'):,} answers, "
+        f"{sum(i.work.weighed for i in left):,} prompts whose replies are weighed, "
         f"{hours:,.1f} hours one after another ({device_hours:,.1f} device hours), {usd:,.2f} USD, "
         f"{sum(i.disk_gib for i in left):,.1f} GiB on disk"
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class Work:
     tokens: int  # that the model reads and writes
     steps: int = 0  # optimiser steps
     items: int = 0  # conversations, or answers
+    weighed: int = 0  # prompts whose replies are weighed
     bills: tuple[Bill, ...] = field(default=())
 
 
@@ -58,7 +59,7 @@ def training(study: Train) -> Work:
     else:
         epochs = recipe.epochs
     steps = max(1, math.ceil(round(epochs * math.ceil(number / recipe.batch_size), 9)))
-    return Work("train", round(number * tokens * epochs), steps, number, bills)
+    return Work("train", round(number * tokens * epochs), steps, number, bills=bills)
 
 
 def conversations(study: Train) -> tuple[int, float]:
@@ -171,10 +172,12 @@ def evaluation(study: Evaluate) -> Work:
     asked_tokens = asked * texts["question_tokens"]
     replied += study.warmth.prompts * study.warmth.max_new_tokens * texts["answer_share"]
     bills = [*writing_rivals(study), *judging(study, counts)]
+    prompts = sum(weighed(name, task, study) for name, task in study.task.items())
     if study.model.kind == "api":
         usd = cost(study.api, _served_model(study), asked_tokens, replied)
         bills.append(Bill("answering", _served_model(study), asked, usd))
-    return Work("generate", round(asked_tokens + replied), 0, asked, tuple(bills))
+    tokens = asked_tokens + replied + prompts * texts["weighed_tokens"]
+    return Work("generate", round(tokens), 0, asked, prompts, bills=tuple(bills))
 
 
 def _served_model(study: Evaluate) -> str:
@@ -185,6 +188,15 @@ def _served_model(study: Evaluate) -> str:
 def answers(name: str, task: Task, study: Evaluate) -> int:
     """How many answers one task asks for."""
     return questions(name, task, study.limit) * size(study, task) * study.samples
+
+
+def weighed(name: str, task: Task, study: Evaluate) -> int:
+    """Count the prompts of one task whose replies are weighed, as if every question had a rival."""
+    if study.scoring == "answers":
+        return 0
+    asked = replace(study, scoring="answers", beliefs=study.likelihood.beliefs)
+    limit = study.likelihood.limit or study.limit
+    return questions(name, task, limit) * size(asked, replace(task, free_answers=True))
 
 
 def questions(name: str, task: Task, limit: int | None) -> int:
