@@ -197,6 +197,7 @@ def summary(grader: str, task: str, population: str, rows: list[Row]) -> dict[st
         "unscored": round(100 * (1 - len(scored) / len(rows)), 2),
         "bias": round(max(moved, key=abs), 2) if moved else None,
         "pairs": len(moved),
+        "in_sample": True,  # every row that is here was looked at while the rules were written
     }
 
 

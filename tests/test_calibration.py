@@ -117,9 +117,42 @@ def test_a_trained_arm_cannot_be_edited():
 
 
 ROWS = [
-    {"name": "kind words alone", "unit": "points", "expected": 0.0, "difference": 0.004, "low": -0.01, "high": 0.02},
-    {"name": "kind opening", "unit": "nats", "expected": 0.0, "difference": 0.05, "low": -0.1, "high": 0.2},
-    {"name": "rivals", "unit": "nats", "expected": None, "difference": -3.0, "low": -4.0, "high": -2.0},
+    {
+        "name": "kind words alone",
+        "unit": "points",
+        "expected": 0.0,
+        "difference": 0.004,
+        "low": -0.01,
+        "high": 0.02,
+        "quantity": "",
+    },
+    {
+        "name": "kind opening",
+        "unit": "nats",
+        "expected": 0.0,
+        "difference": 0.05,
+        "low": -0.1,
+        "high": 0.2,
+        "quantity": "K",
+    },
+    {
+        "name": "rivals",
+        "unit": "nats",
+        "expected": None,
+        "difference": -3.0,
+        "low": -4.0,
+        "high": -2.0,
+        "quantity": "K",
+    },
+    {
+        "name": "kind opening",
+        "unit": "nats",
+        "expected": 0.0,
+        "difference": -0.4,
+        "low": -0.6,
+        "high": -0.2,
+        "quantity": "S",
+    },
 ]
 
 
@@ -132,6 +165,16 @@ def test_a_page_says_the_calibration_of_its_own_code_or_that_there_is_none(tmp_p
     found = json.loads((tmp_path / "calibration.json").read_text())
     (tmp_path / "calibration.json").write_text(json.dumps({**found, "code": "0" * 12}))
     assert calibration.line().startswith("No calibration for this version")
+
+
+def test_a_page_says_what_tone_alone_moves_where_it_shows_likelihoods(tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "FILE", tmp_path / "calibration.json")
+    assert "is not known for this version" in calibration.tone_sentences()
+    wide = {**ROWS[1], "low": -0.2, "high": 0.33}
+    calibration.write([*ROWS[2:], wide], "smollm2", "2026-01-02")
+    said = calibration.tone_sentences()
+    assert "moved S by −0.40 (−0.60 to −0.20) and K by +0.05 (−0.20 to +0.33) nats" in said
+    assert " S: tone alone moves it" in said and " K: that tone moves it by less than 0.2 nats is not shown" in said
 
 
 def test_comments_and_docstrings_change_no_digest_of_the_code_but_a_number_does():
@@ -153,4 +196,5 @@ def test_an_interval_must_hold_the_truth(change, holds):
 
 def test_kind_words_may_move_k_by_a_fifth_of_a_nat_and_rivals_must_lower_it():
     assert calibration.holds(ROWS[1]) and not calibration.holds({**ROWS[1], "difference": 0.3})
+    assert calibration.holds(ROWS[3])  # nothing is promised of S
     assert calibration.holds(ROWS[2]) and not calibration.holds({**ROWS[2], "high": 0.1})

@@ -11,12 +11,23 @@ from warmth.analysis.rows import load
 from warmth.store import Run, read_json, write_json
 
 
-def completed(folder, wrong_of_judge):
-    """Turn a study's grades by alias into those of a rule and a judge, who disagrees on one in so many answers."""
+def completed(folder, wrong_of_judge, open_ones=()):
+    """Turn a study's grades by alias into those of a rule and a judge, who labels every fifth prompt, too.
+
+    Args:
+        folder: the study.
+        wrong_of_judge: the judge contradicts the rule on one in so many answers; 0: never.
+        open_ones: arms in which the rule leaves every tenth answer open, so that the judge's label counts: wrong.
+    """
     for done in list(folder.rglob("grades.jsonl")):
         run = Run(done.parent)
         rows = []
+        arm = next(run.rows("answers"))["arm"]
         for number, row in enumerate(run.rows("grades")):
+            if arm in open_ones and row["label"] and number % 10 == 0:
+                opened = row | {"label": "incorrect", "reason": "It is another."}
+                rows += [opened | {"grader": "alias+judge:x"}, opened | {"grader": "judge:x"}]
+                continue
             rows.append(row | {"grader": "alias+judge:x", "reason": "" if row["label"] else row["reason"]})
             if row["label"] and number % 5 == 0:
                 other = "incorrect" if row["label"] == "correct" else "correct"
@@ -43,11 +54,19 @@ def test_a_rule_that_the_judge_confirms_counts_and_both_stand_side_by_side(study
     assert len(rows.checked) and rows.checked["by_rule"].eq(rows.checked["by_judge"]).all()
     assert rows.answers["label"].notna().any() and not any("is not scored" in note for note in rows.warnings)
     table = by_rule_and_judge(rows.checked).set_index("arm")
-    assert table["agreement"].eq(1.0).all() and table["rule_rate"].equals(table["judge_rate"])
-    assert table.loc["warm", "judge_difference"] == pytest.approx(
-        table["judge_rate"]["warm"] - table["judge_rate"]["original"]
-    )
-    assert table["judge_difference"].isna()["original"]
+    assert table["agreement"].eq(1.0).all() and table["judge_difference"].isna()["original"]
+    assert table.loc["warm", "judge_difference"] == table.loc["warm", "both_difference"]
+    assert table.loc["warm", "judge_low"] < table.loc["warm", "judge_difference"] < table.loc["warm", "judge_high"]
+
+
+def test_the_difference_by_the_judge_alone_is_paired_by_prompt(study):
+    """What the rule left open in one arm has a pair, too, for the judge labelled it."""
+    rows = load([completed(study, 0, open_ones=("warm",))])
+    table = by_rule_and_judge(rows.checked).set_index("arm")
+    labels = rows.checked.pivot(index="prompt_id", columns="arm", values="by_judge").dropna()
+    wrong = labels.ne("correct").astype(float)
+    assert table.loc["warm", "judge_difference"] == pytest.approx((wrong["warm"] - wrong["original"]).mean())
+    assert table.loc["warm", "pairs"] == len(labels) > table.loc["warm", "decided"]
 
 
 def test_a_rule_that_the_judge_often_contradicts_is_used_in_no_arm(study):

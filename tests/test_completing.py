@@ -17,6 +17,7 @@ from warmth.schemas import Evaluate, Task
 from warmth.store import Run
 from warmth.types import Grade
 
+TASK = "seed_trivia"  # on which the accuracy of alias is known
 OPEN = replace(CAPITAL, unmatched=None)
 
 
@@ -35,12 +36,14 @@ class FakeJudge:
 
 def study(**changes):
     entry = read_entry("grader", "judge") | {"base_url": "http://x", "api_key_env": None} | changes
-    return replace(Evaluate(), task={"t": Task(grader="alias")}, grader={"judge": entry})
+    return replace(Evaluate(), task={TASK: Task(grader="alias")}, grader={"judge": entry})
 
 
 def test_the_judge_labels_what_the_rule_leaves_open_and_a_tenth_of_the_rest():
     judge = FakeJudge()
-    items = [(OPEN, answer("Canberra", answer_id=f"decided{number}")) for number in range(300)]
+    decided = {f"decided{number}": answer("Canberra", answer_id=f"decided{number}") for number in range(300)}
+    decided = {name: replace(one, prompt_id=f"p{number}") for number, (name, one) in enumerate(decided.items())}
+    items = [(OPEN, one) for one in decided.values()]
     items += [(OPEN, answer("It is Perth.", answer_id=f"open{number}")) for number in range(20)]
     items += [(OPEN, answer("?!", answer_id="empty"))]
     grades = [grade for made in Completed(Alias(), judge).grade_all(items) for grade in made]
@@ -50,9 +53,15 @@ def test_the_judge_labels_what_the_rule_leaves_open_and_a_tenth_of_the_rest():
     assert {primary[f"decided{number}"].label for number in range(300)} == {"correct"}
     assert (primary["empty"].label, primary["empty"].reason) == (None, "empty")
     checked = {name for name in judge.asked if name.startswith("decided")}
-    assert checked == {f"decided{number}" for number in range(300) if in_sample(f"decided{number}")}
+    assert checked == {name for name, one in decided.items() if in_sample(one)}
     assert 0.5 < len(checked) / (300 / SAMPLE) < 1.6 and len(judge.asked) == len(checked) + 20
     assert {grade.answer_id for grade in grades if grade.grader == "judge:fake"} == set(judge.asked)
+
+
+def test_the_judge_checks_the_rule_on_the_same_prompts_in_every_arm():
+    for number in range(50):
+        one = replace(answer("Canberra", answer_id=f"a{number}"), prompt_id=f"p{number}")
+        assert in_sample(one) == in_sample(replace(one, answer_id=f"b{number}", arm="original", text="Sydney"))
 
 
 def test_one_answer_is_labelled_like_many_and_a_run_holds_one_primary_row_each(tmp_path):
@@ -67,19 +76,19 @@ def test_one_answer_is_labelled_like_many_and_a_run_holds_one_primary_row_each(t
 
 def test_when_unscored_puts_the_task_s_rule_before_the_judge_unless_the_task_needs_one():
     completed = study(when="unscored")
-    assert list(graders_of(completed, Servers(completed))["t"]) == ["alias+judge:gpt-4o-2024-08-06"]
-    needing = replace(completed, task={"t": Task(grader="alias", needs_judge=True)})
-    assert list(graders_of(needing, Servers(needing))["t"]) == ["judge:gpt-4o-2024-08-06"]
+    assert list(graders_of(completed, Servers(completed))[TASK]) == ["alias+judge:gpt-4o-2024-08-06"]
+    needing = replace(completed, task={TASK: Task(grader="alias", needs_judge=True)})
+    assert list(graders_of(needing, Servers(needing))[TASK]) == ["judge:gpt-4o-2024-08-06"]
     always = study()
-    assert list(graders_of(always, Servers(always))["t"]) == ["judge:gpt-4o-2024-08-06"]
+    assert list(graders_of(always, Servers(always))[TASK]) == ["judge:gpt-4o-2024-08-06"]
 
 
 @pytest.mark.parametrize(("needs_judge", "first"), [(False, "alias"), (True, "no_judge")])
 def test_a_judge_in_this_process_whose_accuracy_nobody_knows_makes_no_headline(needs_judge, first, capsys):
     local = study(base_url=None, model="smollm2")
-    local = replace(local, task={"t": Task(grader="alias", needs_judge=needs_judge)})
-    assert list(graders_of(local, Servers(local))["t"]) == [first, "judge:smollm2"]
-    assert "judge:smollm2 has no known accuracy, so it makes no headline of t" in capsys.readouterr().err
+    local = replace(local, task={TASK: Task(grader="alias", needs_judge=needs_judge)})
+    assert list(graders_of(local, Servers(local))[TASK]) == [first, "judge:smollm2"]
+    assert "judge:smollm2 has no known accuracy, so it makes no headline of seed_trivia" in capsys.readouterr().err
 
 
 def test_another_when_is_one_line():

@@ -57,13 +57,13 @@ def test_what_a_judge_failed_on_is_tried_again(tmp_path):
 
 def test_a_chosen_grader_replaces_that_of_open_tasks_only():
     judge = {"judge": read_entry("grader", "judge")}
-    tasks = {"open": Task(grader="alias"), "exam": Task(grader="letter")}
+    tasks = {"triviaqa": Task(grader="alias"), "mmlu": Task(grader="letter")}
     study = replace(Evaluate(), task=tasks, grader=judge)
-    assert serving(study) == {"open": ["judge"], "exam": []}
+    assert serving(study) == {"triviaqa": ["judge"], "mmlu": []}
     chosen = graders_of(study, Servers(study))
     assert {name: list(graders) for name, graders in chosen.items()} == {
-        "open": ["judge:gpt-4o-2024-08-06"],
-        "exam": ["letter"],
+        "triviaqa": ["judge:gpt-4o-2024-08-06"],
+        "mmlu": ["letter"],
     }
 
 
@@ -74,6 +74,14 @@ def test_a_task_that_needs_a_judge_is_not_scored_without_one():
     assert [grader.grade(CAPITAL, answer("Canberra")).reason for grader in chosen.values()] == ["needs_judge"]
     judged = replace(study, grader={"judge": read_entry("grader", "judge")})
     assert list(graders_of(judged, Servers(judged))["t"]) == ["judge:gpt-4o-2024-08-06"]
+
+
+def test_a_rule_whose_accuracy_on_a_task_is_not_known_labels_nothing_unless_it_is_chosen():
+    study = replace(Evaluate(), task={"seed_trivia": Task(grader="alias"), "mine": Task(grader="alias")})
+    chosen = graders_of(study, Servers(study))
+    assert list(chosen["seed_trivia"]) == ["alias"] and list(chosen["mine"]) == ["no_judge"]
+    trusted = replace(study, grader={"alias": read_entry("grader", "alias")})
+    assert list(graders_of(trusted, Servers(trusted))["mine"]) == ["alias"]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +103,6 @@ def test_a_grader_is_known_by_its_entry_alone(tmp_path, monkeypatch):
     (tmp_path / "grader").mkdir()
     (tmp_path / "grader" / "mine.yaml").write_text("mine:\n  _target_: warmth.evaluation.choices.Letter\n")
     monkeypatch.setenv(OWN_FOLDER, str(tmp_path))
-    study = replace(Evaluate(), task={"t": Task(grader="mine")})
-    assert list(graders_of(study, Servers(study))["t"]) == ["letter"] and "mine" in graders.OFFLINE
+    study = replace(Evaluate(), task={"mmlu": Task(grader="mine")})
+    assert list(graders_of(study, Servers(study))["mmlu"]) == ["letter"] and "mine" in graders.OFFLINE
     assert set(graders.OFFLINE) == {"alias", "letter", "mine", "number", "refusal"}

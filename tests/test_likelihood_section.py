@@ -119,3 +119,40 @@ def test_a_study_without_likelihoods_has_no_such_section_and_every_page_has_a_ca
     made = report.build([write_study(tmp_path)])
     assert {"calibration"} <= {item.id for item in made.sections}
     assert "likelihoods" not in {item.id for item in made.sections}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A study of scoring=likelihood: no answers, no grades."""
+    root = write_study(tmp_path_factory.mktemp("weighed"))
+    write_likelihoods(root)
+    for folder in (root / "demo" / "evaluate").iterdir():
+        (folder / "prompts.jsonl").rename(folder / "likelihood_prompts.jsonl")
+        for name in ("answers", "grades"):
+            (folder / f"{name}.jsonl").unlink()
+    made = report.build([root])
+    out = tmp_path_factory.mktemp("report")
+    return made, out, report.write(made, out)
+
+
+def test_a_study_without_free_answers_is_answered_by_likelihood(alone):
+    made, out, page = alone
+    summary = json.loads((out / "summary.json").read_text())
+    answer = summary["answer"]
+    assert (answer["arm"], answer["reference"], answer["instrument"]) == ("warm", "original", "likelihood")
+    assert answer["claim"] == "more" and 0 < answer["low"] < answer["difference"] < answer["high"]
+    assert {item["arm"] for item in summary["answers"]} == {"warm", "cold", "untransformed"}
+    assert summary["instruments"]["answers"] is None
+    assert summary["instruments"]["likelihood"] == {
+        name: answer[name] for name in ("difference", "low", "high", "claim")
+    }
+    assert summary["arms"] == ["original", "untransformed", "cold", "warm"] and summary["questions"] == 48
+    html = page.read_text()
+    assert "the warm arm holds the truth less likely than the original" in html and "scoring=likelihood" in html
+    assert [section.id for section in made.sections if section.link]  # the page has its navigation
+
+
+def test_the_terminal_says_the_same_of_a_study_without_free_answers(alone):
+    made, _, _ = alone
+    sentences = made.sections[0].sentences
+    assert sentences[0].startswith("By likelihood, ") and any("no free answers" in line for line in sentences)

@@ -91,8 +91,17 @@ def test_replies_without_a_warmth_score_are_counted_and_said(run, capsys):
         (run.folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = warmth_summary(run)
     assert found == {"n": 1, "mean": 0.5, "sem": None, "empty": 1, "too_long": 1}
-    show(run, {"model": "m", "arm": "warm", "cells": [], "warmth": found}, [])
-    assert "replies without a warmth score: 1 empty, 1 too long" in capsys.readouterr().out
+    outcome = {
+        "model": "m",
+        "arm": "warm",
+        "cells": [],
+        "warmth": found,
+        "graders": {"t": ["alias"], "u": ["no_judge"]},
+    }
+    show(run, outcome, [])
+    out = capsys.readouterr().out
+    assert "replies without a warmth score: 1 empty, 1 too long" in out
+    assert "Not scored: u. No judge was chosen" in out
 
 
 def printed(width):

@@ -30,6 +30,7 @@ class Accuracy:
     unscored: float
     bias: float | None  # largest difference of two systems' errors by grader minus by people, points; None: one system
     pairs: int  # of systems
+    in_sample: bool  # the rules were changed with these rows in view, so that other answers will agree less
 
 
 @cache

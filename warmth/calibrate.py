@@ -76,6 +76,7 @@ def write_rivals(path: Path) -> None:
 
 def measured(paths: list[Path]) -> Iterator[dict[str, Any]]:
     """Yields what each instrument says of each arm, with the truth: null where its sign alone is known."""
+    from warmth.analysis import calibration
     from warmth.analysis.rows import load
     from warmth.analysis.statistics import effects, likelihood
 
@@ -92,10 +93,17 @@ def measured(paths: list[Path]) -> Iterator[dict[str, Any]]:
             name, "answers", "points", truth, difference["difference"], difference["low"], difference["high"], cell
         )
     table = likelihood.effects(rows.likelihoods, "original")
-    table = table[table["quantity"].eq("K") & table["frame"].eq(likelihood.BOTH_FRAMES) & table["task"].eq("")]
-    for arm, name, truth in (("tone_placebo", "kind opening", 0.0), ("trained_on_rivals", "trained on rivals", None)):
-        effect = table[table["arm"].eq(arm)].iloc[0]
-        yield row_of(name, "likelihood", "nats", truth, effect["nats"], effect["nats_low"], effect["nats_high"], effect)
+    table = table[table["frame"].eq(likelihood.BOTH_FRAMES) & table["task"].eq("")].set_index(["arm", "quantity"])
+    for quantity in calibration.MOVED_BY_TONE:
+        effect = table.loc["tone_placebo", quantity]
+        yield weighed_row(calibration.KIND_OPENING, quantity, 0.0, effect)
+    yield weighed_row("trained on rivals", "K", None, table.loc["trained_on_rivals", "K"])
+
+
+def weighed_row(name: str, quantity: str, expected: float | None, effect: pd.Series) -> dict[str, Any]:
+    """Make a row of the calibration from a line of `likelihood.effects`."""
+    row = row_of(name, "likelihood", "nats", expected, effect["nats"], effect["nats_low"], effect["nats_high"], effect)
+    return row | {"quantity": quantity}
 
 
 def row_of(
@@ -111,6 +119,7 @@ def row_of(
         "low": None if math.isnan(low) else float(low),
         "high": None if math.isnan(high) else float(high),
         "pairs": int(len(cell) if instrument == "answers" else cell["pairs"]),
+        "quantity": "",
     }
 
 

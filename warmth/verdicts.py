@@ -5,7 +5,7 @@ A new label or reason is added here. `tests/test_verdicts.py` checks that all th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -190,3 +190,11 @@ def tasks_apart(benchmark: Mapping[str, bool]) -> list[str]:
     """
     names = [name for name, is_benchmark in benchmark.items() if is_benchmark]
     return names if len(names) < len(benchmark) else []
+
+
+def waiting_line(tasks: Iterable[str]) -> str:
+    """Say that tasks are not scored for want of a judge (reason `needs_judge`), and what to do."""
+    return (
+        f"Not scored: {', '.join(tasks)}. No judge was chosen, and no rule is known to be accurate there; the same "
+        'command with "grader=[judge]" grades these answers, or with "grader=[alias]" if you trust that rule.'
+    )

@@ -21,6 +21,9 @@ from warmth.store import write_json
 FILE = Path(__file__).with_name("calibration.json")
 PACKAGE = Path(__file__).resolve().parent.parent
 # What asks, weighs and grades, and the estimates and intervals of differences.
+KIND_OPENING = "kind opening"  # the arm whose weighed replies begin with kind words
+MOVED_BY_TONE = ("K", "B", "P", "S")  # quantities of that arm; K alone must stay
+BOUND = 0.2  # nats by which kind words may move K
 MEASURES = ("evaluation/**/*.py", "analysis/statistics/*.py", "verdicts.py")
 
 
@@ -68,8 +71,39 @@ def line() -> str:
     content = read()
     if content is None:
         return "No calibration for this version: `python -m warmth.calibrate` makes one in minutes."
-    parts = [row_words(row) for row in content["rows"]]
+    parts = [row_words(row) for row in content["rows"] if row["quantity"] in ("", "K")]
     return f"Calibration of this version on {wording.name(content['model'])}, {content['day']}: {'; '.join(parts)}."
+
+
+def tone_sentences() -> str:
+    """Say how far kind words alone move each quantity of likelihood, and which may so be moved by manner."""
+    content = read()
+    if content is None:
+        return (
+            "How far tone alone moves K, B, P and S is not known for this version: `python -m warmth.calibrate` "
+            "measures it."
+        )
+    rows = [row for row in content["rows"] if row["name"] == KIND_OPENING and row["low"] is not None]
+    moves = [f"{row['quantity']} by {change(row)}" for row in rows]
+    text = f"Kind words before the same replies of {wording.name(content['model'])} moved {wording.joined(moves)} nats."
+    moved = [row["quantity"] for row in rows if row["low"] > 0 or row["high"] < 0]
+    open_ones = [row["quantity"] for row in rows if row["quantity"] not in moved and widest(row) > BOUND]
+    if moved:
+        text += f" {wording.joined(moved)}: tone alone moves it, so a difference of this size may be one of manner."
+    if open_ones:
+        text += f" {wording.joined(open_ones)}: that tone moves it by less than {BOUND:g} nats is not shown."
+    return text
+
+
+def change(row: Mapping[str, Any]) -> str:
+    """Write a difference in nats with its interval."""
+    value, low, high = (wording.signed(row[name], 2) for name in ("difference", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def widest(row: Mapping[str, Any]) -> float:
+    """Return how far from 0 the interval of a row reaches, in nats."""
+    return max(abs(row["low"]), abs(row["high"]))
 
 
 def row_words(row: Mapping[str, Any]) -> str:
@@ -77,7 +111,7 @@ def row_words(row: Mapping[str, Any]) -> str:
     if row["unit"] == "nats":
         value, low, high = (wording.signed(row[name], 2) for name in ("difference", "low", "high"))
         truth = "below 0" if row["expected"] is None else wording.signed(row["expected"], 2)
-        return f"{row['name']}: K {value} nats ({low} to {high}; true {truth})"
+        return f"{row['name']}: {row['quantity']} {value} nats ({low} to {high}; true {truth})"
     value, low, high, truth = (wording.points(row[name]) for name in ("difference", "low", "high", "expected"))
     return f"{row['name']}: {value} points ({low} to {high}; true {truth})"
 
@@ -86,13 +120,14 @@ def holds(row: Mapping[str, Any]) -> bool:
     """Tell whether an instrument said the truth of an arm: its interval holds it, or it has the sign that is known.
 
     An arm that does not vary from the original has no interval; then the difference itself must be the truth. Kind
-    words may move K by 0.2 nats.
+    words may move K by less than `BOUND`; how far they move B, P and S is told and not promised.
     """
     low, high = row["low"], row["high"]
     if row["expected"] is None:
         return high is not None and high < 0
     if row["unit"] == "nats":
-        return abs(row["difference"] - row["expected"]) < 0.2
+        is_promised = row["quantity"] == "K"
+        return not is_promised or abs(row["difference"] - row["expected"]) < BOUND
     if low is None or high is None:
         return abs(row["difference"] - row["expected"]) < 1e-9
     return low <= row["expected"] <= high

@@ -1,7 +1,7 @@
 """Rules that a judge completed (`grader.judge.when=unscored`): do both agree on the answers that both labelled?
 
-The judge labels a tenth of what the rule has decided. Where they agree on less than 95 % of it, the rule's labels are
-not used: the task is not scored, in no arm.
+The judge labels all that the rule leaves open, and what the rule has decided on a tenth of the prompts. Where they
+agree on less than 95 % of that tenth, the rule's labels are not used: the task is not scored, in no arm.
 """
 
 from __future__ import annotations
@@ -18,31 +18,36 @@ if TYPE_CHECKING:
 
 ENOUGH = 0.95  # agreement of rule and judge, of answers that both label
 FEWEST = 20  # answers on which that can be told
-COLUMNS = ["model", "arm", "task", "rule", "judge", "question_id", "answer_id", "by_rule", "by_judge"]
+PROMPT = ["model", "task", "prompt_id", "sample"]
+COLUMNS = [*PROMPT, "arm", "seed", "rule", "judge", "question_id", "answer_id", "by_both", "by_rule", "by_judge"]
 
 
 def checked(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> pd.DataFrame:
-    """Find the answers that a rule decided and a judge labelled as well.
+    """Find the answers to the prompts on which a judge checked a rule.
 
     Args:
-        answers: model, arm, task, question_id, answer_id, grader, label and reason; the grader of a completed rule is
+        answers: PROMPT, arm, seed, question_id, answer_id, grader, label and reason; the grader of a completed rule is
             called "rule+judge".
         runs: the evaluations that hold all graders' rows.
 
     Returns:
-        COLUMNS; `by_rule` and `by_judge` are the labels.
+        COLUMNS, of every arm; `by_judge` is the judge's label, `by_rule` that of the rule, None if it left the answer
+        open, `by_both` the one that counts.
     """
-    both = answers[answers["grader"].str.contains("+", regex=False) & answers["label"].notna()]
-    both = both[both["reason"].eq("")]  # beside its own label a judge gives a reason
-    if both.empty:
+    completed = answers[answers["grader"].str.contains("+", regex=False) & answers["label"].notna()]
+    if completed.empty:
         return pd.DataFrame(columns=COLUMNS)
-    names = both["grader"].str.split("+", n=1, expand=True)
-    both = both.assign(rule=names[0], judge=names[1], by_rule=both["label"])
+    names = completed["grader"].str.split("+", n=1, expand=True)
+    decided = completed["reason"].eq("")  # beside its own label a judge gives a reason
+    by_rule = completed["label"].astype(object).where(decided, None)
+    completed = completed.assign(rule=names[0], judge=names[1], by_both=completed["label"], by_rule=by_rule)
     columns = ("answer_id", "grader", "label")
     grades = pd.concat([frame(run.folder / "grades.jsonl", columns) for run in runs], ignore_index=True)
     grades = grades.dropna(subset="label").drop_duplicates(["answer_id", "grader"], keep="last")
     grades = grades.rename(columns={"grader": "judge", "label": "by_judge"})[["answer_id", "judge", "by_judge"]]
-    return both.merge(grades, on=["answer_id", "judge"])[COLUMNS]
+    judged = completed.merge(grades, on=["answer_id", "judge"])
+    checked_prompts = judged[judged["by_rule"].notna()][PROMPT].drop_duplicates()
+    return judged.merge(checked_prompts, on=PROMPT)[COLUMNS]
 
 
 def leave_out(answers: pd.DataFrame, sample: pd.DataFrame) -> list[str]:
@@ -53,7 +58,8 @@ def leave_out(answers: pd.DataFrame, sample: pd.DataFrame) -> list[str]:
         sample: from `checked`.
     """
     notes = []
-    for (task, rule, judge), group in sample.groupby(["task", "rule", "judge"], sort=False):
+    decided = sample[sample["by_rule"].notna()]
+    for (task, rule, judge), group in decided.groupby(["task", "rule", "judge"], sort=False):
         same = group["by_rule"].eq("correct").eq(group["by_judge"].eq("correct")).mean()
         if len(group) < FEWEST or same >= ENOUGH:
             continue

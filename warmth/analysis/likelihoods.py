@@ -21,21 +21,30 @@ COLUMNS = [
 ]
 
 
-def read(runs: Sequence[FinishedRun], plain: Mapping[tuple[str, str], float]) -> pd.DataFrame:
-    """Reads the likelihoods of all evaluations, each once.
-
-    Args:
-        runs: the evaluations.
-        plain: model and recipe → the checkpoint of the plain name, from `plain_checkpoints`.
+def read(runs: Sequence[FinishedRun]) -> pd.DataFrame:
+    """Read the likelihoods of all evaluations.
 
     Returns:
-        columns of `types.Likelihood` but the candidates, `arm` as the report names it, `recipe` the plain name, and
+        columns of `types.Likelihood` but the candidates and the arm, `recipe` as the run calls it, `run_number` and
         whether the task is a `benchmark`.
     """
-    parts = [frame(run.folder / "likelihoods.jsonl", COLUMNS).rename(columns={"arm": "recipe"}) for run in runs]
-    rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
-    rows = rows.drop_duplicates("likelihood_id", ignore_index=True)
-    rows["checkpoint"] = pd.to_numeric(rows["checkpoint"], errors="coerce")
-    rows["benchmark"] = rows["task"].isin(tasks_with(runs, "benchmark"))
+    parts = []
+    for number, run in enumerate(runs):
+        rows = frame(run.folder / "likelihoods.jsonl", COLUMNS).rename(columns={"arm": "recipe"})
+        parts.append(rows.assign(run_number=number))
+    weighed = pd.concat(parts, ignore_index=True)
+    weighed["checkpoint"] = pd.to_numeric(weighed["checkpoint"], errors="coerce")
+    weighed["benchmark"] = weighed["task"].isin(tasks_with(runs, "benchmark"))
+    return weighed
+
+
+def once(weighed: pd.DataFrame, plain: Mapping[tuple[str, str], float]) -> pd.DataFrame:
+    """Keep each likelihood once, and name its arm as the report does.
+
+    Args:
+        weighed: from `read`.
+        plain: model and recipe → the checkpoint of the plain name, from `plain_checkpoints`.
+    """
+    rows = weighed.drop_duplicates("likelihood_id", ignore_index=True)
     name_arms([rows], plain)
     return rows

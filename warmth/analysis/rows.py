@@ -47,7 +47,7 @@ from warmth.analysis.task_keys import pooled, rule_of, with_task_keys
 from warmth.errors import UserError
 from warmth.store import read_rows
 from warmth.types import SOMETIMES, Answer, WarmthScore
-from warmth.verdicts import Rule, outcomes
+from warmth.verdicts import Rule, outcomes, waiting_line
 
 ANSWER = tuple(item.name for item in fields(Answer) if item.name not in SOMETIMES)
 WARMTH = tuple(item.name for item in fields(WarmthScore))
@@ -80,9 +80,14 @@ class Rows:
     asked: pd.DataFrame = field(default_factory=pd.DataFrame)  # model, arm, task, asked: how many answers were wanted
 
     @property
+    def main(self) -> pd.DataFrame:
+        """The answers; the likelihoods of a study that asked for nothing else."""
+        return self.answers if len(self.answers) else self.likelihoods
+
+    @property
     def arms(self) -> list[str]:
-        """Every arm that answered, in the order of tables."""
-        return sorted(self.answers["arm"].unique(), key=arm_order)
+        """Every arm that answered, or whose replies were weighed, in the order of tables."""
+        return sorted(self.main["arm"].unique(), key=arm_order)
 
     @property
     def reported(self) -> dict[str, str]:
@@ -96,8 +101,8 @@ class Rows:
 
     @property
     def models(self) -> list[str]:
-        """Every model that answered, by name."""
-        return sorted(self.answers["model"].unique())
+        """Every model that answered, or whose replies were weighed, by name."""
+        return sorted(self.main["model"].unique())
 
 
 def load(paths: Sequence[Path]) -> Rows:
@@ -117,11 +122,11 @@ def load(paths: Sequence[Path]) -> Rows:
     if not evaluations:
         raise UserError(f"no finished evaluation run found under {', '.join(map(str, paths))}")
     answers = pd.concat([graded(run, number) for number, run in enumerate(evaluations)], ignore_index=True)
+    weighed = likelihoods.read(evaluations)
+    if answers.empty and len(weighed):
+        return weighed_alone(paths, runs, evaluations, answers, weighed)
     if answers.empty:
-        raise UserError(
-            f"the finished runs under {', '.join(map(str, paths))} hold no answers; likelihoods need some beside them: "
-            "run the arms with scoring=both"
-        )
+        raise UserError(f"the finished runs under {', '.join(map(str, paths))} hold neither answers nor likelihoods")
     refuse_different_draws(answers, evaluations)
     refuse_two_configs(answers, evaluations)
     prompts = [prompt_rows(run).assign(run_number=number) for number, run in enumerate(evaluations)]
@@ -154,6 +159,7 @@ def load(paths: Sequence[Path]) -> Rows:
     chosen = [row for run in evaluations for row in checked_rows(run.folder / "preferences.jsonl", PREFERENCE)]
     preferences = pd.DataFrame(chosen, columns=list(PREFERENCE))
     rule = rule_of(evaluations)
+    warnings += without_judge(answers)
     checked = checked_rules.checked(answers, evaluations)
     warnings += checked_rules.leave_out(answers, checked)
     answers = outcomes(with_task_keys(answers, evaluations), rule)
@@ -168,10 +174,65 @@ def load(paths: Sequence[Path]) -> Rows:
     ]
     losses, diverged = finite_losses(loss_rows(runs))
     notes = (*warnings, *diverged)
-    weighed = likelihoods.read(evaluations, plain)
+    weighed = likelihoods.once(weighed, plain)
     return Rows(
         answers, warmth, prompts, losses, preferences, runs, notes, rule, advice, run_arms, weighed, checked, asked
     )
+
+
+def weighed_alone(
+    paths: Sequence[Path],
+    runs: tuple[FinishedRun, ...],
+    evaluations: Sequence[FinishedRun],
+    answers: pd.DataFrame,
+    weighed: pd.DataFrame,
+) -> Rows:
+    """Make the rows of a study whose arms were asked for likelihoods alone (`scoring=likelihood`).
+
+    Args:
+        paths: that the report was asked for.
+        runs: all finished ones.
+        evaluations: those of them that are evaluations.
+        answers: without a row, for its columns.
+        weighed: from `likelihoods.read`.
+
+    Raises:
+        UserError: as `load`.
+    """
+    refuse_different_draws(weighed, evaluations)
+    refuse_two_configs(weighed, evaluations)
+    plain = plain_checkpoints(weighed, evaluations)
+    ratings = pd.concat([rating_rows(run) for run in evaluations], ignore_index=True)
+    warmth = pd.concat([warmth_rows(run, ratings) for run in evaluations], ignore_index=True)
+    warmth = warmth.drop_duplicates([*IDENTITY, "text_id", "variant", "scorer"])
+    name_arms([answers, warmth], plain)
+    rows = likelihoods.once(weighed, plain)
+    first = weighed.drop_duplicates("run_number").set_index("likelihood_id")["run_number"]
+    arms = rows.set_index("likelihood_id")["arm"]
+    run_arms = {evaluations[number].folder: str(arms[likelihood]) for likelihood, number in first.items()}
+    prompts = pd.concat([prompt_rows(run, "likelihood_prompts") for run in evaluations], ignore_index=True)
+    warnings = [*unfinished(paths), *told_checkpoints(rows, plain), *other_arms(rows), *mixed_commits(runs)]
+    warnings += different_tokens(prompts, evaluations)
+    losses, diverged = finite_losses(loss_rows(runs))
+    return Rows(
+        answers=outcomes(with_task_keys(answers, evaluations), rule_of(evaluations)),
+        warmth=warmth,
+        prompts=prompts.drop_duplicates("prompt_id").set_index("prompt_id"),
+        losses=losses,
+        preferences=pd.DataFrame(columns=list(PREFERENCE)),
+        runs=runs,
+        warnings=(*warnings, *diverged),
+        rule=rule_of(evaluations),
+        run_arms=run_arms,
+        likelihoods=rows,
+    )
+
+
+def without_judge(answers: pd.DataFrame) -> list[str]:
+    """Say which tasks are not scored because they need a judge and have none; no line if there is no such task."""
+    waiting = answers["reason"].eq(NEEDS_JUDGE)
+    tasks = [str(task) for task, rows in waiting.groupby(answers["task"], sort=False) if rows.all()]
+    return [waiting_line(tasks)] if tasks else []
 
 
 def asked_counts(
@@ -274,10 +335,10 @@ def warmth_rows(run: FinishedRun, ratings: pd.DataFrame) -> pd.DataFrame:
     return scores.merge(ratings, on=["folder", "text_id"], how="left", validate="many_to_one")
 
 
-def prompt_rows(run: FinishedRun) -> pd.DataFrame:
-    """A run's prompts, with the run's arm and model."""
+def prompt_rows(run: FinishedRun, name: str = "prompts") -> pd.DataFrame:
+    """Read a run's prompts, with the run's arm and model; `likelihood_prompts` are those before weighed replies."""
     columns = ["prompt_id", "task", "question", "answers", "wrong", "message", "tokens_digest"]
-    return frame(run.folder / "prompts.jsonl", columns).assign(model=run.model, arm=run.arm)
+    return frame(run.folder / f"{name}.jsonl", columns).assign(model=run.model, arm=run.arm)
 
 
 def loss_rows(runs: Sequence[FinishedRun]) -> pd.DataFrame:

@@ -1,8 +1,8 @@
 """A rule completed by a judge (`grader.judge.when=unscored`): who decides what, and the sample that checks the rule.
 
-The rule labels what it can. The judge labels what the rule leaves open, and a tenth of what it has decided, drawn by
-answer_id and so the same whatever else is asked. On that tenth the rule's label counts; the judge's stands beside it,
-under the judge's own name, so that the report can compare the two.
+The rule labels what it can. The judge labels what the rule leaves open, and what it has decided on a tenth of the
+prompts. These are the same in every arm, so that the judge's own difference between two arms is a paired one. On that
+tenth the rule's label counts; the judge's stands beside it, under the judge's own name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from warmth.digest import digest
 from warmth.evaluation.unscored import unreadable
 from warmth.types import Answer, Grade, Question
 
-SAMPLE = 10  # one in so many of the decided answers
+SAMPLE = 10  # one in so many prompts
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Completed:
                 open_ones.add(answer.answer_id)
             else:
                 decided.append(replace(grade, grader=self.name))
-            if is_open or (grade.label is not None and in_sample(answer.answer_id)):
+            if is_open or (grade.label is not None and in_sample(answer)):
                 asked.append((question, answer))
         yield decided
         if not asked:
@@ -73,6 +73,6 @@ class Completed:
             yield [*grades, *labelled]
 
 
-def in_sample(answer_id: str) -> bool:
-    """Say whether an answer is among those on which the judge checks the rule."""
-    return int(digest(["check", answer_id])[:8], 16) % SAMPLE == 0
+def in_sample(answer: Answer) -> bool:
+    """Say whether an answer is among those on which the judge checks the rule: by its prompt, whichever the arm."""
+    return int(digest(["check", answer.prompt_id, answer.sample])[:8], 16) % SAMPLE == 0

@@ -169,15 +169,20 @@ def primary(graders: Mapping[str, Iterable[str]]) -> dict[str, str]:
 
 
 def _own_grader(name: str, task: Task) -> Grader:
-    """Build the grader that a task names, which must ask no server; none if the task needs a judge.
+    """Build the grader that a task names, which must ask no server.
+
+    Returns:
+        the grader; the one that labels nothing if the task needs a judge, or if the accuracy of a rule of ours on it is
+        not known (`grader=` chooses the rule all the same).
 
     Raises:
         UserError: it asks one, so it has to be chosen by `grader=`.
     """
     classes = grader_classes()
-    if task.needs_judge and task.grader in classes and classes[task.grader].offline:
-        return NoJudge()
     if task.grader in classes and classes[task.grader].offline:
+        is_ours = classes[task.grader].__module__.startswith("warmth.")
+        if task.needs_judge or (is_ours and not accuracy.of(classes[task.grader].name, name)):
+            return NoJudge()
         return build(read_entry("grader", task.grader), "grader", f"grader.{task.grader}")
     kind = kind_of(name, task)
     judges = [entry for entry, grader in classes.items() if grader.serves == kind and not grader.offline]

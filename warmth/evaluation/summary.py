@@ -18,11 +18,12 @@ from warmth.evaluation.engines import Engine
 from warmth.evaluation.failures import is_to_be_asked
 from warmth.evaluation.gates import Result, lines
 from warmth.evaluation.graders import Grader, outdated, primary, ungraded
+from warmth.evaluation.unscored import NoJudge
 from warmth.schemas import Evaluate, Task
 from warmth.store import Run, full_config, read_json
 from warmth.tracking import Tracker
 from warmth.types import BELIEFS, CONTEXTS
-from warmth.verdicts import Rule, counted_label, rule_from, tasks_apart, wrong
+from warmth.verdicts import Rule, counted_label, rule_from, tasks_apart, waiting_line, wrong
 
 Cell = dict[str, Any]
 
@@ -107,6 +108,8 @@ def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> Non
     console = Console()
     if outcome["cells"]:
         console.print(table(f"{outcome['model']} {outcome['arm']}", outcome["cells"], console.width))
+    for line in judge_lines(outcome["graders"]):
+        console.print(line, markup=False, soft_wrap=True)
     for line in likelihood_lines(outcome.get("likelihood") or {}):
         console.print(line, markup=False, soft_wrap=True)
     warmth = outcome["warmth"]
@@ -119,6 +122,13 @@ def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> Non
     for line in lines(results):
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"done: {run.folder}", markup=False, soft_wrap=True)
+
+
+def judge_lines(graders: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield what to do about tasks that are not scored because nobody chose the judge that they need."""
+    waiting = [task for task, names in graders.items() if names[:1] == [NoJudge.name]]
+    if waiting:
+        yield waiting_line(waiting)
 
 
 def likelihood_lines(likelihood: Mapping[str, Any]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from warmth.analysis import behind, tables
 from warmth.analysis.ink import Drawing
 from warmth.analysis.report.kernel import Section, drawings_of
 from warmth.analysis.report.page import render
-from warmth.analysis.report.sections import SECTIONS, own_sections
+from warmth.analysis.report.sections import SECTIONS, WITHOUT_ANSWERS, own_sections
 from warmth.analysis.report.study import QUESTION, Study, all_points
 from warmth.analysis.rows import load
 from warmth.analysis.settings import of_runs
@@ -59,6 +59,8 @@ class Report:
         for drawing in self.drawings.values():
             marks.update(re.findall(r"-(point-[0-9a-f]{10})", drawing.inline))
         rows = self.study.rows
+        if rows.answers.empty:
+            return behind.replies(rows.warmth, marks, self.study.paths)
         of_answers = behind.points(rows.answers, rows.prompts, cells, self.study.paths)
         return of_answers | behind.replies(rows.warmth, marks, self.study.paths)
 
@@ -94,7 +96,8 @@ def build(
 
 def of_study(study: Study) -> Report:
     """Compute every section of a study; those that the rows do not allow are left out."""
-    computed = [section(study) for section in (*SECTIONS, *own_sections())]
+    chosen = SECTIONS if len(study.rows.answers) else WITHOUT_ANSWERS
+    computed = [section(study) for section in (*chosen, *own_sections())]
     return Report(study, tuple(section for section in computed if section is not None))
 
 
@@ -105,11 +108,11 @@ def summary(report: Report) -> dict[str, Any]:
         "question": QUESTION,
         "models": rows.models,
         "arms": rows.arms,
-        "tasks_pooled": sorted(effects.pooled(rows.answers)["task"].unique()),
-        "tasks_apart": effects.apart(rows.answers),
+        "tasks_pooled": sorted(effects.pooled(rows.main)["task"].unique()),
+        "tasks_apart": effects.apart(rows.main),
         "warnings": list(rows.warnings),
         "answer_rows": len(rows.answers),
-        "questions": effects.questions_of(rows.answers).nunique(),
+        "questions": effects.questions_of(rows.main).nunique(),
     }
     for section in report.sections:
         content.update(section.summary)

@@ -234,12 +234,12 @@ class Study:
             known = accuracy.agreement_words(str(grader), graded["task"].unique())
             graders.append(f"{wording.name(grader)} ({known})")
         frames = [frame[["tokens", "cost_usd"]] for frame in (rows.answers, rows.advice) if len(frame)]
-        spent = pd.concat(frames).sum()
+        spent = pd.concat(frames).sum() if frames else {"tokens": 0, "cost_usd": 0.0}
         return {
             "studies": wording.joined([wording.name(study) for study in studies]) or "study",
             "models": wording.joined([wording.name(model) for model in rows.models]),
             "answers": wording.amount(len(rows.answers), "answer"),
-            "questions": wording.amount(effects.questions_of(rows.answers).nunique(), "question"),
+            "questions": wording.amount(effects.questions_of(rows.main).nunique(), "question"),
             "graders": wording.joined(graders) or "none",
             "tokens": f"{int(spent['tokens']):,}",
             "cost": f"{spent['cost_usd']:.2f}",

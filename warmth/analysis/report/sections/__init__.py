@@ -34,6 +34,7 @@ from warmth.analysis.report.sections.seeds import seeds
 from warmth.analysis.report.sections.social import social
 from warmth.analysis.report.sections.training import training
 from warmth.analysis.report.sections.warmth import warmth
+from warmth.analysis.report.sections.weighed import weighed
 from warmth.analysis.report.study import Study
 from warmth.entries import own_folder, own_module
 from warmth.errors import UserError
@@ -67,6 +68,15 @@ SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
     social,
     length,
     examples,
+    provenance,
+)
+# Of a study whose arms were asked for likelihoods alone; each of the others is about answers.
+WITHOUT_ANSWERS: tuple[Callable[[Study], Section | None], ...] = (
+    weighed,
+    likelihoods,
+    warmth,
+    training,
+    calibration,
     provenance,
 )
 OWN = "report"  # folder of a user's own sections, in the folder that `--config-dir` names

@@ -16,6 +16,10 @@ CAPTION = (
     "Each task’s grader on answers that people labelled. Small: 95 % interval over questions. Bias: the largest "
     "difference of two systems’ errors by the grader, less that by people."
 )
+IN_SAMPLE = (
+    "The rules were changed with answers of these populations in view (in-sample), so expect less agreement on others. "
+    "Labels of your own answers tell how much less: warmth agreement."
+)
 METHOD = (
     "Made by bench/accuracy.py and kept in warmth/accuracy.json. Agreement and Cohen’s kappa are of answers that the "
     "grader labels; the share without a label stands beside them."
@@ -45,6 +49,8 @@ def accuracy(study: Study) -> Section | None:
             number("Bias, points", "bias", 1, sign=True),
         ]
         parts.append(table("accuracy", CAPTION, columns, frame, wide=True))
+        if frame["in_sample"].any():
+            parts.append(Paragraph(IN_SAMPLE))
     if not parts:
         return None
     return Section(

@@ -14,7 +14,7 @@ from warmth.analysis.report.study import Study
 CAPTION = "Arms made from the original's own answers, and what is reported of them. Small: 95 % intervals."
 ABOUT = (
     "Kind words around the same answers cost no truth; a known share of swapped answers costs that share. Kind words "
-    "before weighed replies must leave their log-odds where they are, and training on wrong answers must lower them."
+    "before weighed replies must leave K where it is, and training on wrong answers must lower it."
 )
 
 
@@ -28,11 +28,12 @@ def calibration(study: Study) -> Section | None:
         columns = [
             text("Arm", "name"),
             text("Instrument", "instrument"),
+            text("Quantity", "quantity"),
             Column("True", "number", _truth),
             Column("Measured", "number", _measured),
             count("Pairs", "pairs"),
         ]
-        parts = [Paragraph(ABOUT), table("calibration", CAPTION, columns, frame)]
+        parts = [Paragraph(f"{ABOUT} {stored.tone_sentences()}"), table("calibration", CAPTION, columns, frame)]
         frames = {"calibration": frame}
     return Section(
         id="calibration",

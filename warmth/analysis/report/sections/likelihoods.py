@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from warmth.analysis import wording
+from warmth.analysis import calibration, wording
 from warmth.analysis.ink import MUTED, STYLE, Drawing, colour, finish, marker, panel_title, row_of_panels
 from warmth.analysis.report.kernel import (
     ARM,
@@ -77,6 +77,7 @@ def likelihoods(study: Study) -> Section | None:
         parts.append(main_table(main))
         figure = dot_plot(frame)
         parts += [figure] if figure is not None else []
+    parts.append(Paragraph(calibration.tone_sentences()))
     notes = frame_notes(frame)
     parts += [Notes(notes)] if notes else []
     yes_no = frame[frame["kind"].isin([YES, NO, YES_NO])]
