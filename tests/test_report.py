@@ -24,14 +24,14 @@ from warmth.analysis.ink import point_id, reply_id
 from warmth.analysis.report.kernel import Cell, tables_of, without_model
 from warmth.analysis.report.page import render, unbroken
 from warmth.analysis.report.printing import terminal_table
-from warmth.analysis.report.sections.answer import gates, headline_table
+from warmth.analysis.report.sections.answer import headline_table
 from warmth.analysis.report.sections.controls import controls
 from warmth.analysis.report.sections.differences import condition_cells
 from warmth.analysis.report.sections.errors import matrix
 from warmth.analysis.report.sections.provenance import commands
 from warmth.analysis.report.sections.published import published_rows
 from warmth.analysis.report.sections.refusals import refusals
-from warmth.analysis.report.study import QUESTION, Study
+from warmth.analysis.report.study import QUESTION, Study, gate_verdict
 from warmth.analysis.statistics import effects
 from warmth.verdicts import Rule
 
@@ -331,7 +331,7 @@ def test_the_studys_figures_show_one_arm_of_each_recipe_and_tables_show_all_by_n
 
 
 def test_gates_are_counted_over_arms_of_their_full_names(swept):
-    assert gates(swept.study.gates)["verdict"] == "16 checks over 8 arms."
+    assert gate_verdict(swept.study.gates)["verdict"] == "16 checks over 8 arms."
     assert set(swept.study.gates["arm"]) == set(swept.study.rows.arms)
 
 

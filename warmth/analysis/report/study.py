@@ -268,6 +268,24 @@ class Study:
         return f"Warmth scored by different models, so its values compare within a model only: {by_model}."
 
 
+def gate_verdict(frame: pd.DataFrame) -> dict[str, str]:
+    """Say the verdict of the gates in a line; `state` is pass, fail or none."""
+    failed = frame[frame["verdict"].eq("fail")]
+    skipped = int(frame["verdict"].eq("skipped").sum())
+    if frame.empty:
+        return {"verdict": "No gates were run.", "state": "none"}
+    if len(failed):
+        places = {f"{wording.name(row.gate)} in {wording.name(row.arm)}" for row in failed.itertuples()}
+        verdict = f"{len(failed)} of {len(frame)} gates failed: {wording.joined(sorted(places))}."
+        return {"verdict": f"{verdict} Read the numbers with that in mind.", "state": "fail"}
+    arms, models = frame["arm"].nunique(), frame["model"].nunique()
+    where = f"{arms} arms" if arms > 1 else "one arm"
+    if models > 1:
+        where += f" of {models} models"
+    rest = f"; {skipped} did not apply." if skipped else "."
+    return {"verdict": f"{len(frame) - skipped} checks over {where}{rest}", "state": "pass"}
+
+
 def alike(pairs: pd.DataFrame, reference: str, kinds: Mapping[str, str]) -> pd.DataFrame:
     """Keep the pairs of arms that may be compared with a reference: a control is one of arms made as it was."""
     return pairs[pairs["arm"].map(lambda arm: is_comparable(arm, reference, kinds)).astype(bool)]

@@ -22,7 +22,7 @@ from warmth.analysis.report.kernel import (
     sort_value,
     table,
 )
-from warmth.analysis.report.study import QUESTION, Study, points_of
+from warmth.analysis.report.study import QUESTION, Study, gate_verdict, points_of
 from warmth.analysis.statistics import likelihood
 from warmth.analysis.tables import records
 from warmth.verdicts import Rule
@@ -48,7 +48,7 @@ def answer(study: Study) -> Section | None:
     values = {
         "question": QUESTION,
         "answer": sentences,
-        "gates": gates(study.gates),
+        "gates": gate_verdict(study.gates),
         "several": study.several_models,
         "frontier": frontier,
         "headline": headline_table(study),
@@ -80,7 +80,7 @@ def answer(study: Study) -> Section | None:
 
 def _basis(study: Study) -> list[str]:
     """Say what the answer rests on: gates, notes, how much was asked and by whom it was graded."""
-    verdict = gates(study.gates)
+    verdict = gate_verdict(study.gates)
     state = {"pass": "Gates passed.", "fail": "Gates failed.", "none": "No gates."}[verdict["state"]]
     facts = study.facts
     lines = [f"{state} {verdict['verdict']}", *(f"Note: {line}" for line in study.rows.warnings)]
@@ -149,24 +149,6 @@ def answer_objects(study: Study) -> dict[str, Any]:
             agree = graded["claim"] == weighed["claim"]
     instruments = {"answers": graded, "likelihood": answer_text.finite(weighed), "agree": agree}
     return {"answer": primary, "answers": objects, "instruments": instruments}
-
-
-def gates(frame: pd.DataFrame) -> dict[str, str]:
-    """Say the verdict of the gates in a line; `state` is pass, fail or none."""
-    failed = frame[frame["verdict"].eq("fail")]
-    skipped = int(frame["verdict"].eq("skipped").sum())
-    if frame.empty:
-        return {"verdict": "No gates were run.", "state": "none"}
-    if len(failed):
-        places = {f"{wording.name(row.gate)} in {wording.name(row.arm)}" for row in failed.itertuples()}
-        verdict = f"{len(failed)} of {len(frame)} gates failed: {wording.joined(sorted(places))}."
-        return {"verdict": f"{verdict} Read the numbers with that in mind.", "state": "fail"}
-    arms, models = frame["arm"].nunique(), frame["model"].nunique()
-    where = f"{arms} arms" if arms > 1 else "one arm"
-    if models > 1:
-        where += f" of {models} models"
-    rest = f"; {skipped} did not apply." if skipped else "."
-    return {"verdict": f"{len(frame) - skipped} checks over {where}{rest}", "state": "pass"}
 
 
 def label_rule(rule: Rule) -> str:

@@ -7,8 +7,7 @@ from typing import Any
 
 from warmth.analysis import answer_text, wording
 from warmth.analysis.report.kernel import Fragment, Notes, Paragraph, Section
-from warmth.analysis.report.sections.answer import gates
-from warmth.analysis.report.study import QUESTION, Study
+from warmth.analysis.report.study import QUESTION, Study, gate_verdict
 from warmth.analysis.reported import focal
 from warmth.analysis.statistics import likelihood
 
@@ -33,7 +32,7 @@ def weighed(study: Study) -> Section | None:
     objects = answer_objects(study)
     primary = objects[0] if objects else None
     lines = [item["text"] for item in objects] or ["Nothing to compare yet: no two arms weighed the same questions."]
-    verdict = gates(study.gates)
+    verdict = gate_verdict(study.gates)
     state = {"pass": "Gates passed.", "fail": "Gates failed.", "none": "No gates."}[verdict["state"]]
     graded = None
     if primary is not None:
