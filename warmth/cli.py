@@ -19,6 +19,7 @@ from warmth.errors import UserError, guarded
 from warmth.preview import preview
 from warmth.seal import seal
 from warmth.text import print_json, print_json_rows
+from warmth.verify import verify
 
 
 class Verbs(TyperGroup):
@@ -109,6 +110,10 @@ def report(
     config_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Your own folder: its report/*.py are sections of the page too.")
     ] = None,
+    bundle: Annotated[
+        bool,
+        typer.Option("--bundle", help="Pack rows, configs and report into bundle.zip, for `warmth verify` elsewhere."),
+    ] = False,
     publish: Annotated[
         bool, typer.Option("--publish", help="Record page and tables in W&B, offline without a key.")
     ] = False,
@@ -116,6 +121,7 @@ def report(
 ) -> None:
     """Statistics, figures and one self-contained page over finished runs."""
     from warmth.analysis import report as reports
+    from warmth.analysis.report import inputs
     from warmth.analysis.report.kernel import tables_of
     from warmth.analysis.report.printing import terminal_table
     from warmth.analysis.statistics.estimand import parsed_models
@@ -127,12 +133,14 @@ def report(
     stated = None if model_weights is None else parsed_models(model_weights, "--model-weights")
     built = reports.build(paths, margin_points, preregister, checks, labels, weights, stated)
     page = reports.write(built, out or Path("reports") / study_name(built.study.rows.runs))
+    packed = inputs.bundle(page.parent) if bundle else None
     if publish:
         from warmth.analysis.publish import publish as send
 
         print(send(built, page.parent), file=sys.stderr)
     if as_json:
-        print_json({"page": str(page.resolve()), **reports.summary(built)})
+        made = {"page": str(page.resolve())} | ({"bundle": str(packed.resolve())} if packed else {})
+        print_json({**made, **reports.summary(built)})
         return
     console = plain_console()
     answer_section = built.sections[0]
@@ -141,6 +149,8 @@ def report(
     for sentence in answer_section.sentences:
         console.print(plain(sentence))
     console.print(plain(f"page: {page.resolve()}"), soft_wrap=True)
+    if packed:
+        console.print(plain(f"bundle: {packed.resolve()}"), soft_wrap=True)
 
 
 @app.command()
@@ -437,6 +447,7 @@ def study(
 
 app.command()(agreement)
 app.command()(compare)
+app.command()(verify)
 app.command()(preview)
 app.command()(seal)
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from warmth.analysis import behind, tables
 from warmth.analysis.ink import Drawing
+from warmth.analysis.report import inputs
 from warmth.analysis.report.kernel import Section, drawings_of
 from warmth.analysis.report.page import render
 from warmth.analysis.report.sections import SECTIONS, WITHOUT_ANSWERS, own_sections
@@ -91,7 +92,7 @@ def build(
     rows = load(paths)
     evaluations = [run for run in rows.runs if run.evaluation]
     settings = of_runs(evaluations, margin_points, preregister, checks, weights, model_weights)
-    return of_study(Study(rows, settings, tuple(paths), labels))
+    return of_study(Study(rows, settings, tuple(paths), labels, preregister))
 
 
 def of_study(study: Study) -> Report:
@@ -120,6 +121,30 @@ def summary(report: Report) -> dict[str, Any]:
 
 
 def write(report: Report, out: Path) -> Path:
+    """Write a report under a folder: `write_files`, and `inputs.json` with what it was made of; return the page's path.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    page = write_files(report, out)
+    study = report.study
+    settings = study.settings
+    made_of = inputs.of_study(
+        study.paths,
+        out,
+        margin_points=settings.margin_points,
+        weights=settings.weights.tasks,
+        model_weights=dict(settings.weights.models) or None,
+        checks=settings.checks,
+        labels=study.labels,
+        preregister=study.preregister,
+        own_sections=bool(own_sections()),
+    )
+    inputs.write(made_of, out)
+    return page
+
+
+def write_files(report: Report, out: Path) -> Path:
     """Write `report.html`, `tables/`, `figures/` and `summary.json` under `out`; return the page's path.
 
     Raises:

@@ -37,6 +37,7 @@ class Study:
     settings: Settings
     paths: tuple[Path, ...] = ()  # that the report was asked for
     labels: Path | None = None  # people's labels
+    preregister: Path | None = None  # a plan that was given by hand
 
     @property
     def several_models(self) -> bool:

@@ -1,0 +1,154 @@
+"""`warmth verify`: a report is the same as its rows give it, and one changed digit anywhere is found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from study_fixture import write_study
+
+from warmth.analysis import report as reports
+from warmth.analysis import verification
+from warmth.analysis.report import inputs
+from warmth.digest import ROOT
+from warmth.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A small study and its report with a bundle."""
+    root = tmp_path_factory.mktemp("verify")
+    study = write_study(root / "multirun", arms=("original", "warm"))
+    out = root / "reports" / "demo"
+    reports.write(reports.build([study]), out)
+    inputs.bundle(out)
+    return root
+
+
+@pytest.fixture
+def copy(written, tmp_path):
+    """A copy of both that a test may change."""
+    shutil.copytree(written, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+@pytest.fixture
+def at_once(written, monkeypatch):
+    """Take the report as rebuilt already, for tests that are about comparing."""
+
+    def rebuild(inputs, base, paths, out):
+        shutil.copytree(written / "reports" / "demo", out, dirs_exist_ok=True)
+
+    monkeypatch.setattr(verification, "rebuild", rebuild)
+
+
+def only(verified):
+    (one,) = verified
+    return one
+
+
+def test_a_report_is_the_same_as_its_rows_give_it(written):
+    one = only(verification.verify(written / "reports" / "demo"))
+    assert one.rows == () and one.notes == () and one.compared > 1_000
+
+
+def test_a_bundle_is_verified_elsewhere_without_the_study(copy, tmp_path):
+    bundle = tmp_path / "elsewhere" / "bundle.zip"
+    bundle.parent.mkdir()
+    shutil.move(copy / "reports" / "demo" / "bundle.zip", bundle)
+    shutil.rmtree(copy)
+    assert only(verification.verify(bundle)).rows == ()
+    with zipfile.ZipFile(bundle) as archive:
+        names = archive.namelist()
+    assert not [name for name in names if name.endswith((".safetensors", ".bin"))]
+    assert any(name.endswith("answers.jsonl") for name in names) and "report/report.html" in names
+
+
+def change(file, before, after):
+    text = file.read_text(encoding="utf-8")
+    assert before in text, file
+    file.write_text(text.replace(before, after, 1), encoding="utf-8")
+
+
+def test_one_changed_digit_is_found_and_named(copy, at_once):
+    folder = copy / "reports" / "demo"
+    table = next(iter(sorted((folder / "tables").glob("*.csv"))))
+    figure = next(iter(sorted((folder / "figures").glob("*.svg"))))
+    change(folder / "summary.json", '"answer_rows": ', '"answer_rows": 1')
+    lines = table.read_text(encoding="utf-8-sig").splitlines()
+    table.write_text("\n".join([lines[0], lines[1] + "7", *lines[2:]]) + "\n", encoding="utf-8-sig")
+    change(folder / "report.html", "95", "94")
+    change(figure, "<text", "<text data-x='1'")
+    rows = only(verification.verify(folder)).rows
+    named = {row.file for row in rows}
+    assert named == {"summary.json", f"tables/{table.name}", "report.html", f"figures/{figure.name}"}
+    (summary,) = [row for row in rows if row.file == "summary.json"]
+    assert summary.key == "answer_rows" and summary.found == f"1{summary.expected}"
+
+
+def test_a_changed_verdict_is_found_in_the_rows_and_in_the_numbers(copy):
+    grades = next(iter(sorted((copy / "multirun").rglob("grades.jsonl"))))
+    change(grades, '"label": "correct"', '"label": "incorrect"')
+    rows = only(verification.verify(copy / "reports" / "demo")).rows
+    assert any(row.key == "sha256" and row.file.endswith("grades.jsonl") for row in rows)
+    assert any(row.file == "summary.json" for row in rows)
+
+
+def test_a_study_finds_its_report_and_another_run_in_it_is_named(copy, monkeypatch, at_once):
+    monkeypatch.chdir(copy)
+    made = json.loads((copy / "reports" / "demo" / "inputs.json").read_text(encoding="utf-8"))
+    target = (copy / "reports" / "demo" / made["places"][0]).resolve()
+    assert only(verification.verify(target)).rows == ()
+    run = next(iter(sorted(target.rglob("done.json")))).parent
+    shutil.copytree(run, run.parent / "another")
+    with_another = only(verification.verify(target)).rows
+    assert any("another/" in row.file and row.expected == verification.MISSING for row in with_another)
+
+
+def test_other_code_is_said_and_is_no_difference(copy, at_once):
+    file = copy / "reports" / "demo" / "inputs.json"
+    change(file, inputs.code_digest(), "0" * 12)
+    one = only(verification.verify(file.parent))
+    assert one.rows == () and "this is other code" in one.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.zip", b"no zip", "is a damaged bundle"),
+        ("y.zip", None, "is no bundle"),
+        ("z.zip", "../../evil", "leads out of it"),
+    ],
+)
+def test_what_is_no_bundle_is_one_line(name, content, words, tmp_path):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(content or "other", "x")
+            if content:
+                archive.writestr("inputs.json", "{}")
+    with pytest.raises(UserError, match=words):
+        verification.verify(path)
+
+
+def test_a_folder_without_a_report_says_how_to_write_one(written, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="warmth report .* writes one"):
+        verification.verify(written / "multirun")
+
+
+def test_the_command_ends_with_0_or_1(copy):
+    folder = copy / "reports" / "demo"
+    command = [sys.executable, "-m", "warmth.cli", "verify", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and "values compared: the same" in done.stdout, done.stderr
+    change(folder / "summary.json", '"answer_rows": ', '"answer_rows": 1')
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, cwd=ROOT)
+    (row,) = json.loads(done.stdout)["rows"]
+    assert done.returncode == 1 and set(row) == {"file", "key", "expected", "found"}

@@ -1,0 +1,50 @@
+"""`warmth verify`: a report's numbers computed again from its rows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from warmth.text import print_json
+
+
+def verify(
+    target: Annotated[
+        Path,
+        typer.Argument(
+            metavar="REPORT_OR_STUDY",
+            help="A bundle (bundle.zip of warmth report --bundle), a report's folder, or a study's folder.",
+        ),
+    ],
+    config_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Your own folder, if the report has sections of it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output, alone on standard output.")] = False,
+) -> None:
+    """Rebuild every number of a report from its rows and compare: exit code 0 if all are the same, 1 if one differs."""
+    from warmth.analysis import verification
+    from warmth.analysis.terminal import plain, plain_console
+    from warmth.entries import adopt_own_folder
+
+    if config_dir is not None:
+        adopt_own_folder([f"--config-dir={config_dir}"])
+    verified = verification.verify(target)
+    differs = any(one.rows for one in verified)
+    if as_json:
+        rows = [asdict(row) for one in verified for row in one.rows]
+        notes = [note for one in verified for note in one.notes]
+        print_json({"rows": rows, "compared": sum(one.compared for one in verified), "notes": notes})
+        raise typer.Exit(int(differs))
+    console = plain_console()
+    for one in verified:
+        for row in one.rows:
+            words = f"{row.file}: {row.key}: the rows give {row.expected}, the report says {row.found}"
+            console.print(plain(words), soft_wrap=True)
+        for note in one.notes:
+            console.print(plain(f"note: {note}"), soft_wrap=True)
+        verdict = f"{len(one.rows)} differences" if one.rows else "the same"
+        console.print(plain(f"{one.report}: {one.compared:,} values compared: {verdict}"), soft_wrap=True)
+    raise typer.Exit(int(differs))
