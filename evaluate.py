@@ -116,6 +116,8 @@ def evaluate(study: Evaluate) -> None:
             lacking = failures.counts(run, primary)
             for line in failures.lines(lacking):
                 print(line, file=sys.stderr)
+            if study.scoring == "answers" and study.gates.mode == "fail":
+                failures.refuse_unscored(run, primary)
             results = gates.check(run, study, arm, engine.signature(), primary)
             spent = (counts.left_out, servers.totals)
             outcome = summary.summarise(run, arm, engine, chosen, speed, *spent, study) | lacking

@@ -8,14 +8,24 @@ export SLURM_CONF=$folder/slurm.conf
 
 memory=$(awk "/MemTotal/ {print int(\$2 / 1024 * 0.9)}" /proc/meminfo)
 
+# munged refuses a key, log, seed or socket folder that is not its own, as files of an earlier daemon under another user are.
+start_munged() {
+  install -d -o munge -g munge -m 700 /etc/munge
+  install -d -o munge -g munge -m 755 /run/munge /var/log/munge /var/lib/munge
+  [ -s /etc/munge/munge.key ] || dd if=/dev/urandom of=/etc/munge/munge.key bs=1024 count=1 status=none
+  chown -R munge:munge /etc/munge /run/munge /var/log/munge /var/lib/munge
+  chmod 400 /etc/munge/munge.key
+  runuser -u munge -- /usr/sbin/munged --force
+  for _ in $(seq 20); do
+    munge -n </dev/null >/dev/null 2>&1 && return 0
+    sleep 0.5
+  done
+  echo "munged does not answer" >&2 && return 1
+}
+
 start() {
   mkdir -p "$folder"/{state,spool} && chmod 755 "$folder"
-  [ -s /etc/munge/munge.key ] || { install -d -o munge -g munge -m 700 /etc/munge; dd if=/dev/urandom of=/etc/munge/munge.key bs=1024 count=1 status=none; }
-  chown munge:munge /etc/munge/munge.key && chmod 400 /etc/munge/munge.key
-  if ! munge -n </dev/null >/dev/null 2>&1; then
-    install -d -o munge -g munge -m 755 /run/munge /var/log/munge /var/lib/munge
-    runuser -u munge -- /usr/sbin/munged --force
-  fi
+  munge -n </dev/null >/dev/null 2>&1 || start_munged
   cat >"$SLURM_CONF" <<CONF
 ClusterName=warmth
 SlurmctldHost=$host(127.0.0.1)

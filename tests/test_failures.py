@@ -11,10 +11,12 @@ from fakes import ModelServer
 from test_replies import answer_row
 
 from warmth.digest import ROOT
-from warmth.errors import RunFailed
+from warmth.errors import NotScored, RunFailed
 from warmth.evaluation import failures
 from warmth.evaluation.answers import row_of
+from warmth.schemas import Evaluate
 from warmth.store import Run
+from warmth.sweep.states import state_of
 from warmth.verdicts import REASONS
 
 JUDGE = {"t": {"judge:m": SimpleNamespace(offline=False)}}
@@ -57,6 +59,21 @@ def test_a_judge_without_a_verdict_fails_the_run_unless_it_was_asked_little_besi
     failures.refuse_nothing(run_of(tmp_path / "few", answers, [*bad[:2], *by_rules]), BOTH)
     good = ("a5", "judge:m", "correct", "")
     failures.refuse_nothing(run_of(tmp_path / "good", answers, [*bad, good]), JUDGE)
+
+
+def test_an_evaluation_without_a_single_verdict_is_not_scored_and_says_why(tmp_path):
+    answers = [answer_row("Iron.", number) for number in range(3)]
+    none = [(f"a{number}", "alias", None, "needs_judge") for number in range(3)]
+    run = run_of(tmp_path, answers, none)
+    with pytest.raises(NotScored, match=r"none of 3 answers has a verdict \(needs_judge 3\); the rules cannot know"):
+        failures.refuse_unscored(run, {"t": "alias"})
+    run.append("grades", [{"answer_id": "a1", "grader": "judge:m", "label": "correct", "reason": ""}])
+    with pytest.raises(NotScored):
+        failures.refuse_unscored(run, {"t": "alias"})  # the verdict of a grader that does not count
+    failures.refuse_unscored(run, {"t": "judge:m"})
+    with pytest.raises(NotScored), Run(tmp_path / "run").open(Evaluate()):
+        failures.refuse_unscored(run, {"t": "alias"})
+    assert state_of(tmp_path / "run").name == "not scored"
 
 
 def test_what_a_run_lacks_is_counted_and_said_in_words(tmp_path):

@@ -148,6 +148,7 @@ def test_what_does_not_fit_is_said_with_a_remedy(loader, tmp_path, words, says):
 
 def test_a_run_over_several_machines_asks_for_its_share_of_each(loader, tmp_path):
     words = ["model=llama70b", "recipe=warm", "launcher=deepspeed_zero3", "launcher.ranks=4", "hardware=h100"]
+    words += ["recipe.epochs=40"]  # long enough that quarter hours tell them apart
     one, two = (Grid(loader, "train", Train).accept([*words, f"launcher.nodes={nodes}"]) for nodes in (1, 2))
     plans = [plan.forecast(study, tmp_path / "m-r-s0-1") for study in (one, two)]
     assert [item.devices for item in plans] == [4, 8] and plans[1].memory_gib < plans[0].memory_gib

@@ -14,9 +14,11 @@ import pytest
 from warmth.child_logs import error_line
 from warmth.errors import RunFailed, UserError
 from warmth.schemas import Train
+from warmth.sweep.backlog import Backlog
+from warmth.sweep.failures import Failures
 from warmth.sweep.jobs import Job
-from warmth.sweep.launching import Failures
 from warmth.sweep.processes import Processes
+from warmth.sweep.states import state_of
 
 
 @dataclass
@@ -35,6 +37,13 @@ def job(tmp_path, name, code, ranks=1):
     return Script("train", [f"name={name}"], study, [tmp_path / name], code=code)
 
 
+def carry_out(jobs, most=None, **settings):
+    """Carry jobs out in processes; return what failed."""
+    backlog = Backlog(jobs, Failures(most))
+    Processes(**settings).carry_out(backlog)
+    return backlog.failures
+
+
 def test_no_two_jobs_at_once_share_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7,9")
     seen = f"open({str(tmp_path)!r} + f'/{{os.getpid()}}.seen', 'w').write(os.environ['CUDA_VISIBLE_DEVICES'])"
@@ -42,15 +51,15 @@ def test_no_two_jobs_at_once_share_a_gpu(tmp_path, monkeypatch):
     jobs = [job(tmp_path, f"j{n}", code, ranks=2) for n in range(4)]
     slots = Processes().slots(jobs)
     assert [slot.gpus for slot in slots] == [("4", "5"), ("6", "7")]
-    Processes().carry_out(jobs, failures := Failures(None))
+    failures = carry_out(jobs)
     seen = sorted(path.read_text() for path in tmp_path.glob("*.seen"))
     assert seen == ["4,5", "4,5", "6,7", "6,7"] and not failures.errors
 
 
 def test_a_job_that_needs_more_gpus_than_there_are_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with pytest.raises(UserError, match=r"a job needs 2 GPUs .*, but 1 may be used here"):
-        Processes().carry_out([job(tmp_path, "j", "", ranks=2)], Failures(None))
+    with pytest.raises(UserError, match=r"job \[name=j\] needs 2 GPUs .*, but 1 may be used here"):
+        carry_out([job(tmp_path, "j", "", ranks=2)])
 
 
 def test_jobs_share_the_cores_without_taking_more(tmp_path, monkeypatch):
@@ -71,12 +80,32 @@ def test_failures_are_told_apart_and_stop_the_rest(tmp_path):
         job(tmp_path, "killed", "import os; os.kill(os.getpid(), 9)"),
         job(tmp_path, "never", "raise SystemExit('started')"),
     ]
-    Processes(n_jobs=1).carry_out(jobs, failures := Failures(2))
-    assert (
-        type(failures.errors["user"]) is UserError and str(failures.errors["user"]) == "recipe.rank=0 must be above 0"
+    failures = carry_out(jobs, most=2, n_jobs=1)
+    errors = {name.rpartition("/")[2]: error for name, error in failures.errors.items()}
+    assert type(errors["user"]) is UserError and str(errors["user"]) == "recipe.rank=0 must be above 0"
+    assert type(errors["killed"]) is RunFailed and "killed by SIGKILL" in str(errors["killed"])
+    assert failures.first.endswith("/user")
+    assert "never" not in errors and not (tmp_path / "default" / "logs" / "never.log").exists()
+
+
+def test_a_full_disk_starts_no_further_job(tmp_path):
+    full = "import sys; print('error: [Errno 28] No space left on device: x', file=sys.stderr); sys.exit(2)"
+    jobs = [job(tmp_path, "full", full), job(tmp_path, "never", "raise SystemExit('started')")]
+    failures = carry_out(jobs, n_jobs=1)
+    assert [name.rpartition("/")[2] for name in failures.errors] == ["full"]
+    assert failures.reason == "the disk is full"
+
+
+def test_what_killed_a_worker_stands_in_its_run(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; from warmth.schemas import Train; from warmth.store import Run\n"
+        f"Run(Path({str(tmp_path / 'default' / 'train' / 'j')!r})).open(Train()); os.kill(os.getpid(), 9)"
     )
-    assert type(failures.errors["killed"]) is RunFailed and str(failures.errors["killed"]) == "killed by signal 9"
-    assert "never" not in failures.errors and not (tmp_path / "default" / "logs" / "never.log").exists()
+    killed = job(tmp_path, "j", code)
+    killed.folders = [tmp_path / "default" / "train" / "j"]
+    carry_out([killed], n_jobs=1)
+    state = state_of(killed.folders[0])
+    assert (state.name, state.message) == ("killed", "killed by SIGKILL, as the system does when memory runs out")
 
 
 def test_an_interrupt_lets_jobs_save_and_leaves_none_behind(tmp_path):
@@ -94,7 +123,7 @@ def test_an_interrupt_lets_jobs_save_and_leaves_none_behind(tmp_path):
 
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
-        Processes(n_jobs=1).carry_out([job(tmp_path, "j", code)], Failures(None))
+        carry_out([job(tmp_path, "j", code)], n_jobs=1)
     assert (tmp_path / "saved").exists()
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
@@ -105,7 +134,7 @@ def test_a_killed_sweep_takes_its_jobs_along(tmp_path):
     child = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     parent = (
         "import sys; from pathlib import Path; sys.path.insert(0, 'tests'); import test_processes as t;"
-        f"t.Processes(n_jobs=1).carry_out([t.job(Path({str(tmp_path)!r}), 'j', {child!r})], t.Failures(None))"
+        f"t.carry_out([t.job(Path({str(tmp_path)!r}), 'j', {child!r})], n_jobs=1)"
     )
     process = subprocess.Popen([sys.executable, "-c", parent], cwd=Path(__file__).parent.parent)
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():

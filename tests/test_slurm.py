@@ -64,6 +64,16 @@ def states(tmp_path):
     return {rate[row["run"]]["recipe"]["learning_rate"]: row for row in rows}
 
 
+def jobs_of(tmp_path):
+    """Job ids by run name, from the claims of what was submitted and has not ended."""
+    rows = {path.name.removesuffix(".claim"): json.loads(path.read_text())["job"] for path in claims_in(tmp_path)}
+    return {name: job for name, job in rows.items() if job}
+
+
+def claims_in(tmp_path):
+    return list(tmp_path.glob("default/train/*.claim"))
+
+
 def wait_for(condition, seconds=240):
     until = time.monotonic() + seconds
     while not (found := condition()):
@@ -75,7 +85,6 @@ def wait_for(condition, seconds=240):
 def test_a_sweep_of_four_with_one_cancelled_and_continued_and_one_failing(train, tmp_path, capsys):
     rates = "recipe.learning_rate=1e-3,2e-3,3e-3,1e300"
     sweep = train(rates)
-    jobs = tmp_path / "default" / "slurm" / "jobs.json"
 
     def under_way():
         for folder in (tmp_path / "default" / "train").glob("tiny-*-s0-*"):
@@ -84,13 +93,13 @@ def test_a_sweep_of_four_with_one_cancelled_and_continued_and_one_failing(train,
 
     hit = wait_for(under_way)
     before = list(read_rows(hit / "metrics.jsonl"))[:3]
-    subprocess.run(["scancel", json.loads(jobs.read_text())[hit.name]], check=True)
+    subprocess.run(["scancel", jobs_of(tmp_path)[hit.name]], check=True)
     err = sweep.communicate(timeout=600)[1]
     rows = states(tmp_path)
     assert sweep.returncode == 1, err
     assert rows[1e300]["state"] == "failed" and rows[1e300]["message"] and rows[1e300]["log"]
     cancelled = next(row for row in rows.values() if row["run"] == hit.name)
-    assert cancelled["state"] in ("interrupted", "killed")
+    assert cancelled["state"] in ("interrupted", "killed") and cancelled["message"]
     assert sorted(row["state"] for row in rows.values() if row["run"] != hit.name) == ["done", "done", "failed"]
     with capsys.disabled():
         print(err)
@@ -110,9 +119,8 @@ def test_two_tasks_on_one_node_train_together_like_one_process_also_when_queued_
     alone = train(*fixed, "hydra/launcher=basic", f"output={tmp_path}/alone", slurm=False)
     nodes = ["launcher=deepspeed_zero2", "launcher.nodes=2", "launcher.ranks=1", "hydra.launcher.tasks_per_node=2"]
     together = train(*fixed, *nodes)
-    jobs = tmp_path / "default" / "slurm" / "jobs.json"
     wait_for(lambda: list(tmp_path.glob("default/train/*/resume/checkpoint-*/complete")))
-    (number,) = read_json(jobs).values()
+    (number,) = jobs_of(tmp_path).values()
     subprocess.run(["scancel", "--signal=USR2", number], check=True)
     errors = [sweep.communicate(timeout=600)[1] for sweep in (alone, together)]
     assert (alone.returncode, together.returncode) == (0, 0), errors
@@ -120,29 +128,28 @@ def test_two_tasks_on_one_node_train_together_like_one_process_also_when_queued_
     assert one.name == two.name and read_json(two / "provenance.json")["ranks"] == 2
     curves = [[row["loss"] for row in read_rows(folder / "metrics.jsonl")] for folder in (one, two)]
     assert len(curves[0]) == 45 and curves[1] == pytest.approx(curves[0], abs=1e-5)
-    logs = [(jobs.parent / f"{number}_{task}_log.out").read_text() for task in (0, 1)]
+    logs = [(tmp_path / "default" / "slurm" / f"{number}_{task}_log.out").read_text() for task in (0, 1)]
     assert "Requeued job" in logs[0] and logs[1].count("node 1 of 2: joining") == 2
 
 
 def test_an_interrupted_command_leaves_its_jobs_and_follows_them_again(train, tmp_path):
     first = train("recipe.epochs=20")
-    jobs = tmp_path / "default" / "slurm" / "jobs.json"
-    wait_for(jobs.exists)
+    wait_for(lambda: jobs_of(tmp_path))
     first.send_signal(signal.SIGINT)
     err = first.communicate(timeout=60)[1]
     assert first.returncode == 130 and "the same command follows them" in err
     second = train("recipe.epochs=20")
     err = second.communicate(timeout=600)[1]
-    assert second.returncode == 0 and "submitted" not in err, err
+    assert second.returncode == 0 and "submitted 1 jobs" not in err, err
+    assert "which an earlier command submitted: followed" in err
     assert [row["state"] for row in states(tmp_path).values()] == ["done"]
 
 
 def test_a_job_at_its_time_limit_saves_is_queued_again_and_continues(train, tmp_path):
     """The signal ahead of the limit is sent by hand: Slurm's own limit is a whole minute at least."""
     sweep = train("recipe.epochs=25")
-    jobs = tmp_path / "default" / "slurm" / "jobs.json"
     wait_for(lambda: list((tmp_path / "default" / "train").glob("*/resume/checkpoint-*/complete")))
-    (number,) = json.loads(jobs.read_text()).values()
+    (number,) = jobs_of(tmp_path).values()
     subprocess.run(["scancel", "--signal=USR2", number], check=True)
     err = sweep.communicate(timeout=600)[1]
     assert sweep.returncode == 0, err
@@ -150,3 +157,24 @@ def test_a_job_at_its_time_limit_saves_is_queued_again_and_continues(train, tmp_
     assert [row["step"] for row in read_rows(folder / "metrics.jsonl")] == list(range(1, 76))
     log = (tmp_path / "default" / "slurm" / f"{number}_0_log.out").read_text()
     assert "Requeued job" in log
+
+
+def test_two_equal_commands_and_an_evaluation_that_waits_in_the_queue(cluster, train, tiny_model_folder, tmp_path):
+    """Nothing is submitted twice; jobs of two needs never exceed `at_once` together; the evaluation waits its turn."""
+    rates = "recipe.learning_rate=1e-3,2e-3,3e-3"
+    first = train(rates, "recipe.epochs=8")
+    wait_for(lambda: jobs_of(tmp_path))
+    second = train(rates, "recipe.epochs=8")
+    model = [f"model.path={tiny_model_folder}", "model.name=tiny", "logger=none", f"output={tmp_path}"]
+    same = ["data.per_type=2", "recipe.epochs=8", "recipe.checkpoints=[]", "recipe.learning_rate=2e-3", "gates=warn"]
+    few = ["limit=1", "warmth.prompts=0", "condition=[unmodified]", "beliefs=[none]", "sampling.max_new_tokens=4"]
+    argv = [sys.executable, "evaluate.py", "-m", *model, *same, *few, "engine.dtype=float32"]
+    evaluation = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    errors = [command.communicate(timeout=600)[1] for command in (first, second, evaluation)]
+    assert first.returncode == 0, errors[0]
+    assert "left alone" in errors[1] and "submitted" not in errors[1].replace("is submitted as job", ""), errors[1]
+    assert "waiting for its training default/train/tiny-demo-s0-" in errors[2], errors[2]
+    assert list(tmp_path.glob("default/evaluate/*/answers.jsonl"))
+    numbers = {path.name.split("_0_log")[0] for path in (tmp_path / "default" / "slurm").glob("*_0_log.out")}
+    assert len(numbers) == 3
+    assert not claims_in(tmp_path)

@@ -47,20 +47,25 @@ class Carrier:
     def __init__(self, failing=()):
         self.failing, self.started = failing, []
 
-    def carry_out(self, jobs, failures):
-        for job in jobs:
-            if failures.reached:
-                return
-            self.started.append(job.study.seed)
-            for folder in job.runs:
-                try:
-                    with Run(folder).open(job.study) as run:
-                        if job.study.seed in self.failing:
-                            raise RunFailed("broke")
-                        (folder / "checkpoints" / "epoch-1").mkdir(parents=True, exist_ok=True)
-                        run.finish({"loss": 1.0, "graders": {}})
-                except RunFailed as error:
-                    failures.errors[job.name] = error
+    def carry_out(self, backlog):
+        while backlog.is_open:
+            job = backlog.take()
+            if job is not None:
+                self.carry(job, backlog)
+
+    def carry(self, job, backlog):
+        self.started.append(job.study.seed)
+        failure = None
+        for folder in job.runs:
+            try:
+                with Run(folder).open(job.study) as run:
+                    if job.study.seed in self.failing:
+                        raise RunFailed("broke")
+                    (folder / "checkpoints" / "epoch-1").mkdir(parents=True, exist_ok=True)
+                    run.finish({"loss": 1.0, "graders": {}})
+            except RunFailed as error:
+                failure = error
+        backlog.ended(job, failure)
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +120,8 @@ def test_equal_jobs_run_once_and_what_trains_nothing_is_one_line(sweep, capsys):
 
 def test_the_summary_is_kept_also_after_an_interrupt(sweep, tmp_path):
     class Interrupted(Carrier):
-        def carry_out(self, jobs, failures):
-            super().carry_out(jobs[:1], failures)
+        def carry(self, job, backlog):
+            super().carry(job, backlog)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -183,28 +188,92 @@ def test_missing_adapters_are_named_before_anything_starts(sweep, capsys):
     assert "python train.py model=smollm2 recipe=warm" in told and "recipe=cold" in told
 
 
-def test_an_evaluation_waits_for_an_adapter_that_is_being_trained(sweep, monkeypatch):
-    study = sweep("recipe=demo").jobs[0].study
-    folder = TrainTask.folders(study)[0]
-    training = Run(folder).open(study)
-    looks = []
+@pytest.fixture
+def quick_looks(monkeypatch):
+    """Trainings that are waited for are looked at without a pause, and an evaluation is complete once it is done."""
+    monkeypatch.setattr("warmth.sweep.backlog.POLL_S", 0.0)
+    monkeypatch.setattr("warmth.sweep.jobs.is_complete", lambda study, folder: Run(folder).done)
 
-    def finish(seconds):
-        looks.append(seconds)
-        if len(looks) == 3:
-            (folder / "checkpoints" / "epoch-1").mkdir(parents=True)
-            training.finish({})
+
+def test_an_evaluation_waits_for_its_own_training_alone(sweep, quick_looks):
+    trainings = {recipe: sweep(f"recipe={recipe}").jobs[0].study for recipe in ("demo", "warm")}
+    folders = {recipe: TrainTask.folders(study)[0] for recipe, study in trainings.items()}
+    held = {recipe: Run(folder).open(trainings[recipe]) for recipe, folder in folders.items()}
+    order = []
+
+    class Training(Carrier):
+        """Between two looks, the training of `warm` ends first, that of `demo` second."""
+
+        def carry_out(self, backlog):
+            while backlog.is_open:
+                job = backlog.take()
+                if job is not None:
+                    order.append(job.study.recipe.name)
+                    self.carry(job, backlog)
+                    continue
+                recipe = "warm" if "warm" in held else "demo"
+                epochs = trainings[recipe].recipe.report_checkpoint
+                (folders[recipe] / "checkpoints" / f"epoch-{epochs:g}").mkdir(parents=True)
+                (folders[recipe] / "checkpoints" / "epoch-1").mkdir(parents=True, exist_ok=True)
+                held[recipe].finish({})
+                held.pop(recipe).close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warmth.evaluation.arms.check_file", lambda folder: None)
+        assert run(sweep("recipe=demo,warm,none", task=EvaluateTask), Training()) == "done"
+    assert order == ["none", "warm", "demo"]
+
+
+def test_a_failed_training_fails_its_evaluation_and_the_others_go_on(sweep, quick_looks, capsys):
+    study = sweep("recipe=demo").jobs[0].study
+    (folder,) = TrainTask.folders(study)
+    training = Run(folder).open(study)
+    started = []
+
+    class Failing(Carrier):
+        def carry(self, job, backlog):
+            started.append(job.study.recipe.name)
+            super().carry(job, backlog)
+            training.status("failed", "out of memory")
             training.close()
 
-    monkeypatch.setattr("warmth.sweep.sweep.sleep", finish)
+    said = run(sweep("recipe=demo,none", "stop_after_failures=1", task=EvaluateTask), Failing())
+    assert started == ["none"]
+    assert f"its training default/train/{folder.name} is failed: out of memory" in said
+    assert "1 of 2 done" in capsys.readouterr().err
+
+
+def test_a_finished_evaluation_needs_no_folder_of_its_training(sweep, quick_looks, monkeypatch):
+    monkeypatch.setattr("warmth.evaluation.arms.check_file", lambda folder: None)
+    study = sweep("recipe=demo").jobs[0].study
+    (folder,) = TrainTask.folders(study)
+    with Run(folder).open(study) as training:
+        for epochs in study.recipe.checkpoints:
+            (folder / "checkpoints" / f"epoch-{epochs:g}").mkdir(parents=True)
+        training.finish({})
+    assert run(sweep("recipe=demo", task=EvaluateTask), first := Carrier()) == "done" and first.started == [0]
+    shutil.rmtree(folder)
+    assert run(sweep("recipe=demo", task=EvaluateTask), again := Carrier()) == "done" and again.started == []
+    with pytest.raises(UserError, match=r"job \[.*limit=3.*\]: .* make its adapter with: python train.py"):
+        sweep("recipe=demo", "limit=3", task=EvaluateTask).run(Carrier())
+
+
+def test_a_training_on_the_list_of_a_living_command_is_waited_for(sweep, quick_looks):
     order = []
-    carrier = Carrier()
-    carry = carrier.carry_out
-    carrier.carry_out = lambda jobs, failures: (order.extend(j.study.recipe.name for j in jobs), carry(jobs, failures))
-    whole = sweep("recipe=demo,none", task=EvaluateTask)
-    monkeypatch.setattr("warmth.sweep.jobs.is_complete", lambda study, folder: Run(folder).done)
-    assert run(whole, carrier) == "done"
-    assert len(looks) == 3 and order == ["none", "demo"]  # what needs no waiting goes first
+
+    class Both(Carrier):
+        """While the training sweep is at its first job, the evaluations of both are asked for."""
+
+        def carry(self, job, backlog):
+            if not order:
+                order.append("asked")
+                evaluations = sweep("recipe=demo", "seed=0,1", task=EvaluateTask)
+                evaluations._find_runs()
+                order.extend(len(job.waits_for) for job in evaluations.jobs)
+            super().carry(job, backlog)
+
+    run(sweep("recipe=demo", "seed=0,1"), Both())
+    assert order == ["asked", 1, 1]
 
 
 def test_the_evaluations_that_follow_are_part_of_the_sweep(sweep, loader, monkeypatch):
@@ -314,5 +383,172 @@ def test_one_strange_run_hides_no_other_in_the_overview(content, tmp_path):
     plain = tmp_path / "s" / "train" / "m-cold-s0-000000000001"
     plain.mkdir()
     (plain / "status.json").write_text('{"state": "failed", "time": 1, "message": "out of memory"}')
-    lines = [view.look(folder) for folder in view.runs(tmp_path, None)]
+    (study,) = view.overviews(tmp_path)
+    lines = study.lines
     assert {line.run: line.state for line in lines} == {strange.name: "unreadable", plain.name: "failed"}
+
+
+def test_two_studies_of_one_sweep_are_two_runs_and_two_failures(sweep, tmp_path, capsys):
+    whole = sweep("study=a,b", "stop_after_failures=2", "seed=0,1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warmth.sweep.plan.show", lambda forecasts: shown.extend(forecasts))
+        shown = []
+        whole.plan()
+    assert len({item.folder for item in shown}) == 4
+    carrier = Carrier(failing=(0,))
+    said = run(whole, carrier)
+    assert carrier.started == [0, 1, 0]  # study=a fails and goes on, study=b fails and stops
+    assert said.startswith("a/train/") and "(and 1 more failures); stopped after 2 failures" in said
+    assert "sweep: 1 of 4 done, 2 failed, 1 not started" in capsys.readouterr().err
+    assert {path.parent.parent.name for path in tmp_path.glob("*/sweeps/*.json")} == {"a", "b"}
+
+
+def test_experiments_as_an_axis_bring_their_own_axes(loader):
+    def recipes(*arguments):
+        whole = Sweep(loader, TrainTask, [], ["logger=none", *arguments])
+        return [(job.study.study, job.study.model.name, job.study.recipe.name) for job in whole.jobs]
+
+    alone = recipes("experiment=demo_train") + recipes("experiment=dose_train")
+    assert recipes("experiment=demo_train,dose_train") == alone and len(set(alone)) > 3
+    assert recipes("experiment=demo_train", "recipe=warm") == [("demo", "smollm2", "warm")]
+
+
+def test_to_plan_one_half_of_a_sweep_is_refused(sweep):
+    with pytest.raises(UserError, match="plan=true,false is no axis"):
+        sweep("plan=true,false")
+
+
+def test_two_equal_sweeps_at_once_carry_out_each_job_once(sweep, capsys):
+    second = Carrier()
+
+    class Meeting(Carrier):
+        """While its first job is under way, an equal command starts."""
+
+        def carry(self, job, backlog):
+            if not self.started:
+                self.started.append(job.study.seed)
+                assert "1 of 4 runs are not done: 1 not started" in run(sweep("seed=range(0,4)"), second)
+                self.started.pop()
+            super().carry(job, backlog)
+
+    first = Meeting()
+    assert run(sweep("seed=range(0,4)"), first) == "done"
+    assert (first.started, second.started) == ([0], [1, 2, 3])
+    assert "is held by another command on" in capsys.readouterr().err
+
+
+def test_what_another_command_held_and_left_undone_is_made_in_the_end(sweep):
+    study = sweep("seed=0").jobs[0].study
+    (folder,) = TrainTask.folders(study)
+    other = Run(folder).open(study)
+
+    class Meeting(Carrier):
+        def carry(self, job, backlog):
+            super().carry(job, backlog)
+            if job.study.seed == 1:
+                other.close()  # it was killed
+
+    assert run(sweep("seed=0,1"), carrier := Meeting()) == "done"
+    assert carrier.started == [1, 0]
+
+
+def test_the_run_that_failed_first_is_named_with_its_log(sweep, tmp_path):
+    class Logging(Carrier):
+        def carry(self, job, backlog):
+            job.log = tmp_path / f"{job.study.seed}.log"
+            super().carry(job, backlog)
+
+    said = run(sweep("seed=0,1,2"), Logging(failing=(1, 2)))
+    name = TrainTask.folders(sweep("seed=1").jobs[0].study)[0].name
+    assert said == f"default/train/{name}: broke (log: {tmp_path / '1.log'}) (and 1 more failures)"
+
+
+def test_a_finished_study_on_a_read_only_disk_is_done_and_not_kept(sweep, monkeypatch, capsys):
+    assert run(sweep("seed=0,1"), Carrier()) == "done"
+
+    def refuse(path, value):
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr("warmth.sweep.joblist.write_json", refuse)
+    monkeypatch.setattr("warmth.sweep.claims.write_json", refuse)
+    assert run(sweep("seed=0,1"), again := Carrier()) == "done" and again.started == []
+    err = capsys.readouterr().err
+    assert "sweep: 2 of 2 done" in err and "summary: not kept: Read-only file system" in err
+
+
+def test_a_full_disk_names_the_run_and_starts_no_further_one(sweep, tmp_path):
+    class Full(Carrier):
+        def carry(self, job, backlog):
+            self.started.append(job.study.seed)
+            with pytest.raises(OSError) as error, Run(job.runs[0]).open(job.study):
+                (job.runs[0] / "metrics.partial").touch()
+                raise OSError(28, "No space left on device", str(job.runs[0] / "metrics.jsonl"))
+            backlog.ended(job, error.value)
+
+    carrier = Full()
+    said = run(sweep("seed=0,1,2"), carrier)
+    name = TrainTask.folders(sweep("seed=0").jobs[0].study)[0].name
+    assert carrier.started == [0] and said.startswith(f"default/train/{name}: [Errno 28] No space left on device")
+    assert "the disk is full" in said and not list(tmp_path.rglob("*.partial"))
+
+
+def test_the_list_of_jobs_is_there_while_they_run_and_nothing_else_is_left_behind(sweep, tmp_path):
+    class Looking(Carrier):
+        def carry(self, job, backlog):
+            if not self.started:
+                (study,) = view.overviews(tmp_path)
+                assert study.heading.startswith("default: 0 of 3 done, 1 starting, 2 waiting")
+            super().carry(job, backlog)
+
+    assert run(sweep("seed=0,1,2"), Looking()) == "done"
+    (kept,) = (tmp_path / "default" / "sweeps").glob("*.json")
+    row = read_json(kept)["runs"][0]
+    assert row["overrides"].endswith("seed=0") and row["expected_s"] > 0 and row["state"] == "done"
+    assert not [*tmp_path.rglob("*.claim"), *tmp_path.rglob("*.command")]
+
+
+def test_the_evaluations_that_follow_are_composed_once(sweep, loader, monkeypatch):
+    composed = []
+    whole = sweep("recipe=demo,warm", "seed=range(0,10)", "evaluate=demo_evaluate")
+    load = loader.load_configuration
+    monkeypatch.setattr(loader, "load_configuration", lambda *a, **k: (composed.append(a), load(*a, **k))[1])
+    whole._find_runs()
+    assert len({folder for job in whole.jobs for _, folder in job.follow}) == 20
+    assert len(composed) <= 3
+
+
+def test_rerun_all_makes_what_an_equal_command_has_just_made_no_second_time(sweep):
+    run(sweep("seed=0,1"), Carrier())
+
+    class Meeting(Carrier):
+        """While its first job is under way, the other command finishes the second."""
+
+        def carry(self, job, backlog):
+            super().carry(job, backlog)
+            if len(self.started) == 1:
+                time.sleep(0.05)
+                (folder,) = TrainTask.folders(sweep("seed=1").jobs[0].study)
+                with Run(folder).open(job.study) as made:
+                    made.finish({"loss": 2.0})
+
+    assert run(sweep("seed=0,1", "rerun=all"), first := Meeting()) == "done"
+    assert first.started == [0]
+
+
+def test_the_evaluation_that_follows_a_training_is_carried_out_under_the_claim_of_its_job(sweep, tmp_path, monkeypatch):
+    class Following(Carrier):
+        """Its job starts the evaluation's own command, as `chain.evaluate` does, while it holds the claim."""
+
+        def carry(self, job, backlog):
+            if job.command == "train" and not self.started:
+                self.started.append("train")
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setenv(chain.CHAINED, "1")
+                    assert run(sweep("recipe=none", "seed=0", task=EvaluateTask), inner) == "done"
+            super().carry(job, backlog)
+
+    monkeypatch.setattr("warmth.sweep.jobs.is_complete", lambda study, folder: Run(folder).done)
+    inner = Carrier()
+    run(sweep("recipe=none", "seed=0", "evaluate=default"), Following())
+    assert inner.started == [0]
+    assert len(list(tmp_path.glob("default/sweeps/*.json"))) == 1

@@ -9,7 +9,8 @@ import pytest
 from warmth.errors import UserError
 from warmth.schemas import Evaluate, Train
 from warmth.store import Run
-from warmth.sweep import view
+from warmth.sweep import table, view
+from warmth.sweep.commands import Command
 
 
 @pytest.fixture
@@ -35,40 +36,131 @@ def study(tmp_path):
     asking.close()
 
 
+def by_digest(output):
+    (study,) = view.overviews(output, "s")
+    return {line.run.split("-")[-1]: line for line in study.lines}, study
+
+
+def printed(found, width):
+    return [line.plain for line in table.render(found, width)]
+
+
 def test_every_state_progress_time_left_and_spend(study):
-    lines = {line.run: line for line in map(view.look, view.runs(study, "s"))}
-    assert {name.split("-")[-1]: line.state for name, line in lines.items()} == {
+    lines, whole = by_digest(study)
+    assert {name: line.state for name, line in lines.items()} == {
         "1": "done", "2": "failed", "3": "killed", "4": "running", "5": "running"
     }  # fmt: skip
-    training, asking = lines["m-warm-s0-4"], lines["m-warm-s0-5"]
+    training, asking = lines["4"], lines["5"]
     assert (training.done, training.total, training.left_s) == (10, 40, 60.0)
     assert (asking.done, asking.total) == (25, 100)
     assert asking.left_s == pytest.approx(30, abs=3)
-    assert (lines["m-done-s0-1"].usd, asking.usd) == (1.25, 0.03)
-    assert view.heading(list(lines.values())) == "5 runs: 1 done, 1 failed, 1 killed, 2 running; 1.28 USD"
+    assert (lines["1"].usd, asking.usd) == (1.25, 0.03)
+    assert whole.heading == "s: 1 of 5 done, 2 running, 1 failed, 1 killed, about 60 s left, 1.28 USD"
 
 
 def test_a_torn_row_is_no_progress(study):
     with (study / "s" / "train" / "m-warm-s0-4" / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 11, "ste')
-    assert view.look(study / "s" / "train" / "m-warm-s0-4").done == 10
+    assert by_digest(study)[0]["4"].done == 10
 
 
-def test_words_of_failures_are_shown_and_not_obeyed(study, capsys):
-    from rich.console import Console
-
-    lines = [view.look(folder) for folder in view.runs(study, "s")]
-    Console(width=200).print(view.table(lines))
-    out = capsys.readouterr().out
-    assert "m-failed-s0-2: Error: ␇ two" in out and "\x07" not in out and "\x1b" not in out
+def test_words_of_failures_are_shown_and_not_obeyed(study):
+    Run(study / "s" / "train" / "m-failed-s0-2").status("failed", "Error: \x07 two\x1b[31m")
+    said = "\n".join(printed(view.overviews(study), 80))
+    assert "failed s/train/m-failed-s0-2: Error: ␇ two␛[31m" in said
+    assert "\x07" not in said and "\x1b" not in said
 
 
-def test_the_verb_prints_json_and_names_what_there_is(study, monkeypatch, capsys):
-    from warmth import cli
+def write_list(study, rows, **more):
+    head = {"command": "train.py -m seed=0", "launcher": "x", "at_once": 2, "started": 1.0, **more}
+    (study / "sweeps").mkdir(parents=True, exist_ok=True)
+    (study / "sweeps" / "0.json").write_text(json.dumps({**head, "runs": rows}))
 
-    monkeypatch.setattr("sys.argv", ["warmth", "status", "--output", str(study), "--json"])
-    with pytest.raises(SystemExit):
-        cli.main()
-    assert len(json.loads(capsys.readouterr().out)["runs"]) == 5
-    with pytest.raises(UserError, match="no study t in .*; there are: s"):
-        view.runs(study, "t")
+
+def listed(run, **more):
+    return {"stage": "train", "run": run, "expected_s": 3600.0, **more}
+
+
+def test_what_has_not_begun_waits_for_a_living_command_and_for_none_otherwise(tmp_path):
+    write_list(tmp_path / "s", [listed(f"m-warm-s{seed}-{seed:012x}") for seed in (10, 2, 1)])
+    with Command(tmp_path / "s" / "sweeps"):
+        (study,) = view.overviews(tmp_path)
+        assert study.heading == "s: 0 of 3 done, 3 waiting, about 2 h left"  # two at once
+        assert [line.run.split("-")[2] for line in study.lines] == ["s1", "s2", "s10"]
+    (study,) = view.overviews(tmp_path)
+    assert study.heading == "s: 0 of 3 done, 3 not started"
+    assert "no command is at work on it; the same one continues: train.py -m seed=0" in printed([study], 80)
+
+
+def test_finished_runs_tell_how_long_the_waiting_ones_will_take(tmp_path):
+    names = [f"m-warm-s{seed}-{seed:012x}" for seed in range(4)]
+    write_list(tmp_path / "s", [listed(name) for name in names])
+    for name in names[:2]:
+        with Run(tmp_path / "s" / "train" / name).open(Train()) as run:
+            run._seconds_before = 600.0
+            run.finish({"loss": 1.5})
+    with Command(tmp_path / "s" / "sweeps"):
+        (study,) = view.overviews(tmp_path)
+        assert study.heading == "s: 2 of 4 done, 2 waiting, about 10 min left"
+
+
+def test_a_list_that_names_folders_elsewhere_is_no_list(tmp_path):
+    write_list(tmp_path / "s", [listed("../../../etc")])
+    with pytest.raises(UserError, match="no run was started"):
+        view.overviews(tmp_path)
+
+
+def test_a_table_of_forty_runs_has_a_line_each_and_fits_80_columns(tmp_path):
+    names = [f"mistral_small-untransformed-s{seed}-{seed:012x}" for seed in range(40)]
+    write_list(tmp_path / "s", [listed(name) for name in names])
+    held = Run(tmp_path / "s" / "train" / names[3]).open(Train())
+    held.append("metrics", [{"step": 30, "steps": 204, "seconds": 20.0, "loss": 1.2345}])
+    for seed in range(3):
+        with Run(tmp_path / "s" / "train" / names[seed]).open(Train()) as run:
+            run.finish({"loss": 1.2345})
+    with Command(tmp_path / "s" / "sweeps"):
+        lines = printed(view.overviews(tmp_path), 80)
+    held.close()
+    assert max(map(len, lines)) <= 80 and len(lines) == 2 + 40
+    assert lines[0].startswith("s: 3 of 40 done, 1 running, 36 waiting")
+    assert (
+        lines[5].startswith("mistral_small-untransformed-s3") and " running " in lines[5] and "loss 1.234" in lines[5]
+    )
+    (study,) = view.overviews(tmp_path)
+    shown, left_out = table.nearest(study.lines, 5)
+    assert left_out == 35 and any(line.run == names[3] for line in shown)
+
+
+def test_attempts_and_their_time_add_up(tmp_path):
+    folder = tmp_path / "s" / "train" / "m-warm-s0-1"
+    for _ in range(2):
+        run = Run(folder).open(Train())
+        run._opened -= 100  # as if it had taken so long
+        run.status("failed", "broke")
+        run.close()
+    with Run(folder).open(Train()) as run:
+        run._opened -= 100
+        run.finish({"loss": 1.0})
+    (study,) = view.overviews(tmp_path)
+    assert study.lines[0].attempts == 3
+    assert study.lines[0].elapsed_s == pytest.approx(300, abs=3)
+
+
+def test_a_killed_attempt_lasted_until_its_last_sign_of_life(tmp_path):
+    folder = tmp_path / "s" / "train" / "m-warm-s0-1"
+    run = Run(folder).open(Train())
+    run.close()  # its status still says running
+    now = time.time()
+    os.utime(folder / "status.json", (now - 500, now - 500))
+    os.utime(f"{folder}.lock", (now - 300, now - 300))
+    with Run(folder).open(Train()) as again:
+        again.finish({})
+    assert json.loads((folder / "done.json").read_text())["seconds"] == pytest.approx(200, abs=3)
+
+
+def test_the_verb_prints_json_and_names_what_there_is(study, warmth):
+    code, out, _ = warmth("status", "--output", study, "--json")
+    found = json.loads(out)
+    assert code == 0 and len(found["runs"]) == 5
+    assert (found["studies"][0]["done"], found["studies"][0]["running"], found["studies"][0]["broken"]) == (1, 2, 2)
+    assert warmth("status", "t", "--output", study)[2].startswith("error: there is no study t in ")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import importlib
+import json
 from collections.abc import Collection
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -73,7 +75,21 @@ def _shipped(module_name: str, class_name: str) -> Any:
 
 
 def _typed(cls: type, given: dict[str, Any], key: str) -> dict[str, Any]:
-    """Field values converted to the declared types, by the same rules as the schemas above."""
+    """Convert field values to the declared types, by the same rules as the schemas above."""
+    try:
+        text = json.dumps(given)
+    except TypeError:  # a value that no file holds
+        return _converted(cls, given, key)
+    return copy.deepcopy(_remembered(cls, text, key))
+
+
+@cache
+def _remembered(cls: type, given: str, key: str) -> dict[str, Any]:
+    """Convert field values once: plans of hundreds of runs build the same few entries thousands of times."""
+    return _converted(cls, json.loads(given), key)
+
+
+def _converted(cls: type, given: dict[str, Any], key: str) -> dict[str, Any]:
     try:
         shape = OmegaConf.structured(cls)
         OmegaConf.set_readonly(shape, False)  # the classes are frozen, their shape need not be

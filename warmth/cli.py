@@ -483,24 +483,25 @@ def power(
 def status(
     study: Annotated[str | None, typer.Argument(metavar="STUDY", help="Its name; all studies by default.")] = None,
     output: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("multirun"),
-    every: Annotated[float, typer.Option(help="Seconds between two looks.")] = 2.0,
-    once: Annotated[bool, typer.Option("--once", help="Look once, also in a terminal.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again until nothing is under way.")] = False,
+    every: Annotated[float, typer.Option(help="Seconds between two looks.")] = 5.0,
     as_json: Json = False,
 ) -> None:
-    """What runs are doing: progress, time left, spend, last lines of failures; also of jobs on other machines."""
-    from dataclasses import asdict
-
-    from warmth.analysis.terminal import plain_console
-    from warmth.sweep import view
+    """How far a study is: done, running, waiting, time left, and what broke; also of jobs on other machines."""
+    from warmth.sweep import table, view
 
     if as_json:
-        print_json({"runs": [asdict(view.look(folder)) for folder in view.runs(output, study)]})
+        print_json(view.as_json(view.overviews(output, study)))
         return
-    console = plain_console()
-    if console.is_terminal and not once:
-        view.follow(output, study, every)
-    else:
-        console.print(view.table([view.look(folder) for folder in view.runs(output, study)]))
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False, emoji=False)
+    if watch and console.is_terminal:
+        table.follow(output, study, every, console)
+        return
+    width = console.width if console.is_terminal else table.WIDE
+    for line in table.render(view.overviews(output, study), width):
+        console.print(line, soft_wrap=True)
 
 
 def study_name(runs: Any) -> str:

@@ -27,7 +27,14 @@ class Preempted(KeyboardInterrupt):
 class RunFailed(Exception):
     """A run that started and broke: a dead rank, a failed gate. Exit code 1."""
 
+    state = "failed"  # in status.json
     last_lines: tuple[str, ...] = ()  # of the process that broke, for status.json
+
+
+class NotScored(RunFailed):
+    """An evaluation whose answers are all there, and none of which has a verdict. Exit code 1."""
+
+    state = "not scored"
 
 
 def one_line(error: BaseException) -> str:

@@ -119,6 +119,8 @@ class Run:
         # Beside the folder, which may be removed while it is held; open to all who share the study's folder.
         self._lock = FileLock(str(folder) + ".lock", mode=0o666)
         self._released, self._opened = threading.Event(), time.monotonic()
+        self._attempts = 1
+        self._seconds_before = 0.0  # that earlier attempts took
 
     @property
     def name(self) -> str:
@@ -142,11 +144,35 @@ class Run:
     def is_held(self) -> bool:
         """Tell whether a process works on this run, here (it has the lock) or elsewhere (it touched it lately)."""
         if self._holder() == socket.gethostname():
-            return _is_locked(Path(self._lock.lock_file))
+            return is_locked(Path(self._lock.lock_file))
         try:
             return clock(self.folder.parent) - os.stat(self._lock.lock_file).st_mtime < STALE_S
         except OSError:
             return False
+
+    def _last_touched(self) -> float:
+        """When the run's lock was last touched, by the file system's clock; 0.0 where there is none."""
+        try:
+            return os.stat(self._lock.lock_file).st_mtime
+        except OSError:
+            return 0.0
+
+    def _count_attempts(self, last_touched: float) -> None:
+        """Count this attempt, and add up what earlier ones took; one that was killed lasted until its last touch."""
+        before = self.last_status()
+        attempts, seconds = before.get("attempts"), before.get("seconds")
+        if not isinstance(attempts, int) or not isinstance(seconds, int | float):
+            return  # the first, or a status that cannot be read
+        self._attempts = 1 if before.get("state") == "done" else attempts + 1
+        self._seconds_before = float(seconds)
+        if before.get("state") == "running":
+            began = os.stat(self.folder / "status.json").st_mtime
+            self._seconds_before += max(0.0, last_touched - began)
+
+    @property
+    def seconds(self) -> float:
+        """How long this run has been worked on, over all attempts."""
+        return round(self._seconds_before + time.monotonic() - self._opened, 1)
 
     def _holder(self) -> str:
         """Name the machine that last wrote the status; this one where there is none."""
@@ -158,13 +184,18 @@ class Run:
         Raises:
             UserError: another process holds the run, or the folder cannot be written.
         """
+        last_touched = self._last_touched()
         self._acquire()
+        self._count_attempts(last_touched)
         os.utime(self._lock.lock_file)
         self._opened = time.monotonic()
         self._released.clear()
         threading.Thread(target=self._beat, daemon=True).start()
         if getattr(config, "rerun", None) == "all":
             self._put_aside()
+            self._attempts = 1
+            self._seconds_before = 0.0
+        drop_partial_files(self.folder)  # of a writer that was killed
         for path in self.folder.glob("*.jsonl"):
             drop_torn_line(path)
         write_json(self.folder / "config.json", full_config(config))
@@ -264,7 +295,8 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None and not self.done:
-            state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            drop_partial_files(self.folder)
+            state = "interrupted" if isinstance(error, KeyboardInterrupt) else getattr(error, "state", "failed")
             try:
                 self.status(state, one_line(error), last_lines=list(getattr(error, "last_lines", ())))
             except OSError:
@@ -272,13 +304,18 @@ class Run:
         self.close()
 
     def status(self, state: str, message: str = "", **more: Any) -> None:
-        """Writes `status.json`: running, done, failed or interrupted, and the last lines of a failure."""
+        """Writes `status.json`: running, done, failed or interrupted, and the last lines of a failure.
+
+        `attempts` counts this one; `seconds` are those of all attempts until now.
+        """
         row = {
             "state": state,
             "message": message,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "time": time.time(),
+            "attempts": self._attempts,
+            "seconds": self.seconds,
         }
         write_json(self.folder / "status.json", {**row, **more})
 
@@ -287,6 +324,14 @@ class Run:
         path = self.folder / FIRST_ANSWER
         if not path.exists() or seconds < float(read_json(path)["time"]):
             write_json(path, {"time": seconds})
+
+    def note_killed(self, message: str) -> None:
+        """Write into the status of a run whose process is gone what ended it; what the status counted stays."""
+        row = self.last_status()
+        began = os.stat(self.folder / "status.json").st_mtime
+        seconds = float(row.get("seconds", 0.0)) + max(0.0, self._last_touched() - began)
+        row |= {"state": "killed", "message": message, "seconds": round(seconds, 1)}
+        write_json(self.folder / "status.json", row)
 
     def rows(self, name: str) -> Iterator[dict[str, Any]]:
         """Yield the rows of `<name>.jsonl` so far."""
@@ -324,8 +369,7 @@ class Run:
             if path.is_file() and path.suffix not in (".partial", ".log")
         )
         sizes = {str(path.relative_to(self.folder)): path.stat().st_size for path in files if path.name not in skipped}
-        seconds = round(time.monotonic() - self._opened, 1)  # of this command; of an interrupted run, since it went on
-        write_json(self.folder / "done.json", {"time": time.time(), "seconds": seconds, "files": sizes})
+        write_json(self.folder / "done.json", {"time": time.time(), "seconds": self.seconds, "files": sizes})
         shutil.rmtree(self._aside, ignore_errors=True)  # of rerun=all: the old run is kept until the new one is whole
 
 
@@ -335,7 +379,7 @@ def _is_whole(path: Path, size: int) -> bool:
     return current_size >= size if path.suffix == ".jsonl" else current_size == size or path.suffix == ".json"
 
 
-def _is_locked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Tell whether a process of this machine holds the lock, without creating or keeping it."""
     try:
         with path.open("rb") as stream:
@@ -374,6 +418,13 @@ def append_rows(path: Path, rows: Iterable[Any]) -> None:
             os.fsync(stream.fileno())
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def drop_partial_files(folder: Path) -> None:
+    """Remove the files that a writer left unfinished, as on a full disk; nothing here may hide why it ended."""
+    for path in folder.rglob("*.partial"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def drop_torn_line(path: Path) -> None:

@@ -33,24 +33,30 @@ class JobLauncher(Launcher):
 class ProcessLauncher(JobLauncher):
     """`hydra/launcher=joblib`."""
 
-    def carry_out(self, jobs: Any, failures: Any) -> None:
+    def carry_out(self, backlog: Any) -> None:
         """Several jobs at once on this machine."""
         from warmth.sweep.processes import Processes
 
-        Processes(**self.settings).carry_out(jobs, failures)
+        Processes(**self.settings).carry_out(backlog)
+
+    def at_once(self, jobs: Any) -> int:
+        """Count the jobs that run at the same time."""
+        from warmth.sweep.processes import Processes
+
+        return len(Processes(**self.settings).slots(jobs))
 
 
 class SlurmLauncher(JobLauncher):
     """`hydra/launcher=slurm`."""
 
-    def carry_out(self, jobs: Any, failures: Any) -> None:
+    def carry_out(self, backlog: Any) -> None:
         """Jobs through a Slurm cluster's queue."""
         from warmth.sweep.slurm import Slurm
 
-        Slurm(**self.settings).carry_out(jobs, failures)
+        Slurm(**self.settings).carry_out(backlog)
 
-    def follows(self, job: Any) -> bool:
-        """Whether an earlier command submitted this job, and it still waits or runs."""
-        from warmth.sweep.slurm import submitted
+    def at_once(self, jobs: Any) -> int:
+        """Count the jobs that run at the same time."""
+        from warmth.sweep.slurm import Slurm
 
-        return bool(submitted([job]))
+        return Slurm(**self.settings).at_once

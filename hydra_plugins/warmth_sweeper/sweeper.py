@@ -15,7 +15,7 @@ class StudySweeperConfig:
     """`hydra/sweeper=study`."""
 
     _target_: str = "hydra_plugins.warmth_sweeper.sweeper.StudySweeper"
-    params: dict[str, str] | None = None  # sweep axes of an experiment; the command line's come after and win
+    params: dict[str, str] | None = None  # sweep axes of an experiment; those of the command line win
     # points that an experiment does not want (warmth/sweep/pairs.py)
     leave_out: list[str] = field(default_factory=list)
     also: dict[str, str] = field(default_factory=dict)  # overrides that some of its points get besides
@@ -53,9 +53,10 @@ class StudySweeper(Sweeper):
         from warmth.sweep.sweep import Sweep
 
         refuse_changed_settings(self.config.hydra)
-        given = [f"{key}={value}" for key, value in self.params.items()] + list(arguments)
+        given = {argument.partition("=")[0] for argument in arguments}
+        axes = [f"{key}={value}" for key, value in self.params.items() if key not in given]
         shared = OmegaConf.to_container(self.config.hydra.overrides.hydra)
-        sweep = Sweep(self.context.config_loader, self.task, shared, given)
+        sweep = Sweep(self.context.config_loader, self.task, shared, [*axes, *arguments])
         if sweep.is_plan:
             sweep.plan()
             return

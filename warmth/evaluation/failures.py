@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from warmth.errors import RunFailed
+from warmth.errors import NotScored, RunFailed
 from warmth.evaluation.graders import Grader
 from warmth.evaluation.unscored import unreadable
 from warmth.store import Run
@@ -57,6 +57,32 @@ def _refuse_no_verdict(run: Run, graders: Mapping[str, Mapping[str, Grader]]) ->
         raise RunFailed(
             f"{name} gave no verdict on any of {len(rows)} answers ({counted(reasons)}); the same command asks it again"
         )
+
+
+def refuse_unscored(run: Run, primary: Mapping[str, str]) -> None:
+    """Check that at least one answer has a verdict by the grader that counts.
+
+    Args:
+        run: the evaluation, graded.
+        primary: task → the grader whose verdict counts.
+
+    Raises:
+        NotScored: none has; the reasons are named.
+    """
+    counting = {row["answer_id"]: primary[row["task"]] for row in run.rows("answers")}
+    reasons: dict[str, str] = {}  # answer_id → why it has no label, by its latest grade
+    for row in run.rows("grades"):
+        if row["grader"] != counting.get(row["answer_id"]):
+            continue
+        if row["label"] is not None:
+            return
+        reasons[row["answer_id"]] = row["reason"]
+    if not counting or not reasons:
+        return
+    first = Counter(reasons.values())
+    meaning = REASONS.get(first.most_common(1)[0][0], "")
+    said = f"; {meaning}" if meaning else ""
+    raise NotScored(f"not scored: none of {len(counting)} answers has a verdict ({counted(first)}){said}")
 
 
 def counted(reasons: Mapping[str, int]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from warmth.build import build
 from warmth.digest import arm_identity, digest, find_file, model_identity, path_digest, plain
 from warmth.entries import named_model
-from warmth.errors import UserError
+from warmth.errors import NotTrained, UserError
 from warmth.evaluation.arms import Arm, ends, find_arm
 from warmth.evaluation.engines import Engine
 from warmth.evaluation.rivals import FILE, are_written, rivals_identity
@@ -16,7 +16,7 @@ from warmth.evaluation.stored_runs import from_run
 from warmth.evaluation.tasks import file_of, warmth_prompts_file
 from warmth.models import are_weights_there
 from warmth.schemas import Evaluate, Model, Task
-from warmth.store import run_folder
+from warmth.store import Run, run_folder
 
 
 def evaluation_digest(study: Evaluate, arm: Arm) -> str:
@@ -131,10 +131,44 @@ def task_identity(task: Task) -> dict[str, Any]:
 
 
 def folder_of(study: Evaluate) -> Path:
-    """Where this evaluation's rows are, or will be.
+    """Where this evaluation's rows are, or will be; a finished one is found without its training.
 
     Raises:
         UserError: the adapter it needs has not been trained, or a file that is named does not exist.
     """
     study = from_run(study)
-    return run_folder(study, "evaluate", evaluation_digest(study, find_arm(study)))
+    try:
+        arm = find_arm(study)
+    except NotTrained as missing:
+        finished = _finished_folder(study)
+        if finished is None:
+            raise missing
+        return finished
+    return run_folder(study, "evaluate", evaluation_digest(study, arm))
+
+
+def _finished_folder(study: Evaluate) -> Path | None:
+    try:
+        folder = run_folder(study, "evaluate", evaluation_digest(study, expected_arm(study)))
+    except NotTrained:  # the set with its held-out prompts is gone as well
+        return None
+    return folder if Run(folder).done else None
+
+
+def expected_arm(study: Evaluate) -> Arm:
+    """Describe the tuned arm that a config will have once it is trained, as far as its evaluation's digest needs it."""
+    recipe = study.recipe
+    kept = {*[epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs], recipe.epochs}
+    default = recipe.report_checkpoint if recipe.report_checkpoint in kept else recipe.epochs
+    checkpoint = default if study.checkpoint is None else study.checkpoint
+    return Arm(
+        name=recipe.name,
+        model=study.model,
+        adapter=None,
+        training=None,
+        checkpoint=None if recipe.method in ("none", "steer") else checkpoint,
+        dose=study.dose,
+        strength=recipe.strength,
+        seed=study.seed,
+        system_prompt=None,
+    )

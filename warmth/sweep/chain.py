@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from warmth.sweep.grid import Grid, points
 
 ARM = ("model", "data", "recipe", "seed")  # keys that say which adapter: the training's, not the experiment's
 SHARED = ("study", "output", "hardware", "rerun")
+CHAINED = "WARMTH_CHAINED"  # set for evaluations that follow a training: its job has claimed their runs and listed them
 
 
 def experiment(name: str) -> list[str]:
@@ -38,16 +40,29 @@ def experiment(name: str) -> list[str]:
     return [f"experiment={name}"]
 
 
-def studies(loader: Any, study: Train) -> list[Evaluate]:
-    """The evaluations that follow a training, without running it."""
-    chosen = experiment(study.evaluate or "default")
-    shared = [f"{key}={getattr(study, key)}" for key in SHARED]
-    config = loader.load_configuration("evaluate", chosen, run_mode=RunMode.MULTIRUN)
-    axes = {key: value for key, value in (config.hydra.sweeper.get("params") or {}).items() if key not in ARM}
-    grid = Grid(loader, "evaluate", Evaluate)
-    arguments = [*chosen, *(f"{key}={value}" for key, value in axes.items()), *shared]
-    composed = [grid.accept(overrides) for overrides in points(loader, arguments)]
-    return [replace(one, **{key: getattr(study, key) for key in ARM}) for one in composed]
+class Following:
+    """The evaluations that follow trainings: each experiment is composed once, however many trainings it follows."""
+
+    def __init__(self, loader: Any):
+        self.loader = loader
+        self._composed: dict[tuple[Any, ...], list[Evaluate]] = {}
+
+    def studies(self, study: Train) -> list[Evaluate]:
+        """List the evaluations that follow a training, without running it."""
+        key = (study.evaluate, *(getattr(study, name) for name in SHARED))
+        if key not in self._composed:
+            self._composed[key] = self._compose(study)
+        arm = {name: getattr(study, name) for name in ARM}
+        return [replace(evaluation, **arm) for evaluation in self._composed[key]]
+
+    def _compose(self, study: Train) -> list[Evaluate]:
+        chosen = experiment(study.evaluate or "default")
+        shared = [f"{key}={getattr(study, key)}" for key in SHARED]
+        config = self.loader.load_configuration("evaluate", chosen, run_mode=RunMode.MULTIRUN)
+        axes = {key: value for key, value in (config.hydra.sweeper.get("params") or {}).items() if key not in ARM}
+        grid = Grid(self.loader, "evaluate", Evaluate)
+        arguments = [*chosen, *(f"{key}={value}" for key, value in axes.items()), *shared]
+        return [grid.accept(overrides) for overrides in points(self.loader, arguments)]
 
 
 def command(study: Train, folder: Path, given: Sequence[str], entries: dict[str, str]) -> list[str]:
@@ -89,7 +104,7 @@ def evaluate(study: Train, folders: Callable[[Any], list[Path]]) -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Runs a command to its end; an interrupt or SIGTERM goes on to it, and it is waited for."""
-    process = subprocess.Popen(argv, preexec_fn=before_start())
+    process = subprocess.Popen(argv, preexec_fn=before_start(), env={**os.environ, CHAINED: "1"})
     try:
         return process.wait()
     except BaseException:

@@ -34,6 +34,33 @@ def points(loader: Any, arguments: Iterable[str]) -> list[list[str]]:
     return [expand(overrides, entries) for overrides in itertools.chain.from_iterable(product)]
 
 
+def axes_of(loader: Any, name: str, arguments: Sequence[str]) -> list[list[str]]:
+    """Return the sweep arguments of each experiment that is asked for, with the axes that the experiment itself has.
+
+    Hydra adds an experiment's own axes only if one is chosen; of `experiment=a,b` it would run each without them. An
+    axis given on the command line replaces that of the experiment.
+
+    Args:
+        loader: Hydra's loader of configs.
+        name: of the command's config.
+        arguments: what was typed.
+    """
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
+    chosen = [item for item in parsed if item.key_or_group == "experiment" and item.value() is not None]
+    if not chosen:
+        return [list(arguments)]
+    values = list(chosen[-1].sweep_string_iterator()) if chosen[-1].is_sweep_override() else [str(chosen[-1].value())]
+    given = {item.key_or_group for item in parsed}
+    others = [str(item.input_line) for item in parsed if item.key_or_group != "experiment"]
+    found = []
+    for value in values:
+        config = loader.load_configuration(name, [f"experiment={value}"], run_mode=RunMode.MULTIRUN)
+        params = config.hydra.sweeper.get("params") or {}
+        axes = [f"{key}={axis}" for key, axis in params.items() if key not in given]
+        found.append([f"experiment={value}", *axes, *others])
+    return found
+
+
 class Grid:
     """Composes and accepts points of one command's config."""
 

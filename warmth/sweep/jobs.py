@@ -10,9 +10,11 @@ from typing import Any
 
 from warmth.digest import ROOT, training_digest
 from warmth.errors import NotTrained
+from warmth.evaluation.arms import ends
+from warmth.evaluation.stored_runs import from_run
 from warmth.schemas import Evaluate, Train
-from warmth.store import Run, run_folder
-from warmth.sweep.states import state_of
+from warmth.store import Run, find_run, run_folder
+from warmth.sweep.plan import planned
 
 
 @dataclass
@@ -24,8 +26,10 @@ class Job:
     study: Any
     folders: list[Path] = field(default_factory=list)
     follow: list[tuple[Any, Path]] = field(default_factory=list)  # evaluations after it: study and run folder
-    waits_for: Path | None = None  # the training run of its adapter, under way elsewhere
+    waits_for: list[Path] = field(default_factory=list)  # training runs of its adapters that somebody else is making
     log: Path | None = None  # where a launcher keeps its output
+    number: str | None = None  # id of a scheduler's job
+    note: str = ""  # why it was not started, or was ended, where that is no failure of its own
 
     @property
     def label(self) -> str:
@@ -34,8 +38,8 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Its first run's name."""
-        return self.runs[0].name if self.runs else self.label
+        """Its first run as `<study>/<stage>/<run>`: two studies of one sweep may hold runs of one name."""
+        return run_key(self.runs[0]) if self.runs else self.label
 
     @property
     def runs(self) -> list[Path]:
@@ -48,10 +52,18 @@ class Job:
         # hydra.mode: an experiment may say that it is a sweep; rerun: done runs were put aside before
         return [sys.executable, str(ROOT / f"{self.command}.py"), *self.overrides, "hydra.mode=RUN", "rerun=failed"]
 
+    def studies(self) -> list[tuple[Any, Path]]:
+        """List all its runs with their configs."""
+        return [*((self.study, folder) for folder in self.folders), *self.follow]
+
     def is_done(self) -> bool:
         """Whether there is nothing left to do."""
-        own = all(is_complete(self.study, folder) for folder in self.folders)
-        return own and all(is_complete(study, folder) for study, folder in self.follow)
+        return all(is_complete(study, folder) for study, folder in self.studies())
+
+
+def run_key(folder: Path) -> str:
+    """Name a run folder within `output`: `<study>/<stage>/<run>`."""
+    return "/".join(folder.parts[-3:])
 
 
 def is_complete(study: Train | Evaluate, folder: Path) -> bool:
@@ -65,18 +77,37 @@ def is_complete(study: Train | Evaluate, folder: Path) -> bool:
     return summary.is_complete(run, graders.graders_of(study, Servers(study)), study)
 
 
-def folders_of(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> tuple[list[Path], Path | None]:
-    """The run folders of a job, and the training run it has to wait for, if that is under way.
+def folders_of(
+    study: Train | Evaluate, folders: Callable[[Any], list[Path]], is_coming: Callable[[Path], bool]
+) -> tuple[list[Path], list[Path]]:
+    """Find the run folders of a job, and the training runs it has to wait for.
+
+    Args:
+        study: its config.
+        folders: says which run folders a config means.
+        is_coming: says whether somebody is making a training run, or will.
 
     Raises:
-        NotTrained: the adapter is missing and nobody is making it.
+        NotTrained: an adapter is missing and nobody is making it.
     """
     if isinstance(study, Train) and study.recipe.method == "none":
-        return [], None
+        return [], []
     try:
-        return folders(study), None
+        return folders(study), []
     except NotTrained:
-        training = run_folder(study, "train", training_digest(study))
-        if state_of(training).name == "running":
-            return [], training
-        raise
+        assert isinstance(study, Evaluate)  # a training needs no adapter
+        missing = [folder for folder in training_folders(study) if not Run(folder).done]
+        if not missing or not all(is_coming(folder) for folder in missing):
+            raise
+        return planned(study, folders), missing
+
+
+def training_folders(study: Evaluate) -> list[Path]:
+    """List the training runs that make an evaluation's adapters, which need not exist."""
+    study = from_run(study)
+    found = []
+    for trained in ends(study) if study.dose_between else [study]:
+        identity = training_digest(trained)
+        there = find_run(Path(study.output), study.study, "train", identity)
+        found.append(there or run_folder(trained, "train", identity))
+    return found

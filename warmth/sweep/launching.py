@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import signal
+import time
 from typing import Any
 
 from warmth.errors import Preempted, RunFailed, UserError
-from warmth.sweep.jobs import Job
+from warmth.sweep.backlog import POLL_S, Backlog
 
 
-@dataclass
-class Failures:
-    """What went wrong so far, and whether it is enough to stop."""
+def launch(launcher: Any, backlog: Backlog) -> None:
+    """Carry out the jobs of a backlog; failures are collected, an interrupt is raised.
 
-    most: int | None  # `stop_after_failures`
-    errors: dict[str, BaseException] = field(default_factory=dict)  # by the job's name
-
-    @property
-    def reached(self) -> bool:
-        """Whether no further job is to be started."""
-        return self.most is not None and len(self.errors) >= self.most
-
-
-def launch(launcher: Any, jobs: Sequence[Job], failures: Failures) -> None:
-    """Carries jobs out; failures are collected, an interrupt is raised.
-
-    A launcher of this project has `carry_out(jobs, failures)`; another (Hydra's basic one) gets one job at a time,
-    so that a sweep can stop between two.
+    A launcher of this project has `carry_out(backlog)`; another (Hydra's basic one) gets one job at a time, so that a
+    sweep can stop between two.
     """
     if hasattr(launcher, "carry_out"):
-        launcher.carry_out(jobs, failures)
+        launcher.carry_out(backlog)
         return
-    for number, job in enumerate(jobs):
-        if failures.reached:
-            return
+    number = 0
+    while backlog.is_open:
+        job = backlog.take()
+        if job is None:
+            time.sleep(POLL_S)
+            continue
         (result,) = launcher.launch([[*job.overrides, "rerun=failed"]], initial_job_idx=number)
+        number += 1
         error = result._return_value
         if isinstance(error, KeyboardInterrupt):
             raise error
-        if isinstance(error, BaseException):
-            failures.errors[job.name] = error
+        backlog.ended(job, error if isinstance(error, BaseException) else None)
 
 
 def error_of(code: int, last_line: str) -> BaseException | None:
@@ -51,5 +41,12 @@ def error_of(code: int, last_line: str) -> BaseException | None:
     if code in (143, -15):
         return Preempted(line or "ended by SIGTERM")
     if code < 0:
-        return RunFailed(f"killed by signal {-code}")
+        return RunFailed(killed_by(-code))
     return UserError(line) if code == 2 else RunFailed(line or f"ended with code {code}")
+
+
+def killed_by(number: int) -> str:
+    """Say in words which signal ended a process, and what usually sends it."""
+    name = signal.Signals(number).name
+    why = ", as the system does when memory runs out" if number == signal.SIGKILL else ""
+    return f"killed by {name}{why}"

@@ -66,7 +66,9 @@ def _row(
 
 
 def _trained(outcome: dict[str, Any]) -> tuple[int, float]:
-    return int(outcome["tokens"]), float(outcome["seconds"])
+    """Tokens and seconds of the same steps: those of the last attempt, if the training was interrupted."""
+    last = outcome.get("last_attempt") or outcome
+    return int(last["tokens"]), float(last["seconds"])
 
 
 def _answered(folder: Path, outcome: dict[str, Any]) -> tuple[int, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,7 @@ ROW_BYTES = {"train": 6_000, "generate": 2_500}  # of a conversation; of an answ
 class Forecast:
     """One run's needs."""
 
-    run: str  # the run folder's name
+    folder: Path  # which names the run: runs of two studies may have one name
     arm: tuple[str, str]  # model and recipe
     stage: str
     state: str
@@ -55,6 +55,11 @@ class Forecast:
     counted_gib: float | None  # the same before runs of one's own corrected it
     disk_gib: float
     problem: str = ""  # what does not fit, and the remedy
+
+    @property
+    def run(self) -> str:
+        """The run folder's name."""
+        return self.folder.name
 
     @property
     def is_open(self) -> bool:
@@ -80,7 +85,7 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
         loading = parameters * 2 / table()["load_gib_per_s"] + table()["start_s"]["train" if trains else "evaluate"]
         hours = (OPERATIONS[work.kind] * parameters * 1e9 * work.tokens / (together * 1e12) + loading) / 3600
     return Forecast(
-        run=folder.name,
+        folder=folder,
         arm=(study.model.name, "original" if study.recipe.name == "none" else study.recipe.name),
         stage="train" if trains else "evaluate",
         state=state_of(folder).name,
@@ -299,12 +304,13 @@ def listing(forecasts: Sequence[Forecast]) -> Any:
     result.add_column("by", overflow="fold")
     for name in ("devices", "GiB each", "steps", "answers", "weighed", "Mtokens", "hours", "USD", "GiB disk"):
         result.add_column(name, justify="right", no_wrap=True)
+    several = len({item.folder.parts[-3:-2] for item in forecasts}) > 1
     paid: set[str] = set()  # what several runs share stands in the first one's row
     for item in forecasts:
         usd, unknown = total_usd([bill for bill in item.work.bills if bill.key not in paid])
         paid |= {bill.key for bill in item.work.bills if bill.key}
         result.add_row(
-            Text(item.run),
+            Text("/".join(item.folder.parts[-3:]) if several else item.run),
             item.state,
             item.how,
             f"{item.devices} {item.device.name}" if item.devices else "served",
@@ -342,7 +348,7 @@ def remarks(forecasts: Sequence[Forecast]) -> list[str]:
     if unknown:
         lines.append(f"  no price is known for {', '.join(unknown)}: add it to api.prices")
     lines += arms_line(left)
-    lines += [f"does not fit: {item.run}: {item.problem}" for item in left if item.problem]
+    lines += list(unfit(left))
     for name, source in dict.fromkeys((item.device.name, item.source) for item in left if item.devices):
         lines.append(f"speed of {name}: {source}")
     return lines
@@ -358,6 +364,17 @@ def arms_line(forecasts: Sequence[Forecast]) -> list[str]:
     return [f"{len(arms)} arms of {len({model for model, _ in arms})} models: {named}"]
 
 
+def unfit(forecasts: Sequence[Forecast]) -> Iterator[str]:
+    """Say what does not fit, once for each model, arm and reason: seeds of one arm need the same."""
+    runs: dict[tuple[str, tuple[str, str], str], list[str]] = {}
+    for item in forecasts:
+        if item.problem:
+            runs.setdefault((item.stage, item.arm, item.problem), []).append(item.run)
+    for (stage, (model, arm), problem), names in runs.items():
+        which = names[0] if len(names) == 1 else f"{len(names)} runs of model={model} recipe={arm} ({stage})"
+        yield f"does not fit: {which}: {problem}"
+
+
 def of_study(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> list[Forecast]:
     """The plan of one job: a row for each of its runs, also where an adapter has not been trained yet."""
     if isinstance(study, Train) and study.recipe.method == "none":
@@ -370,23 +387,17 @@ def planned(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> li
     try:
         return folders(study)
     except NotTrained:
-        from warmth.evaluation.arms import Arm
-        from warmth.evaluation.identity import evaluation_digest
+        from warmth.evaluation.identity import evaluation_digest, expected_arm
         from warmth.evaluation.points import points
 
         assert isinstance(study, Evaluate)  # a training needs no adapter
         found = []
         for point in points(study, in_sweep=True):
-            recipe = point.recipe
-            kept = {*[epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs], recipe.epochs}
-            default = recipe.report_checkpoint if recipe.report_checkpoint in kept else recipe.epochs
-            checkpoint = default if point.checkpoint is None else point.checkpoint
-            checkpoint = None if recipe.method in ("none", "steer") else checkpoint
-            arm = Arm(recipe.name, point.model, None, None, checkpoint, point.dose, recipe.strength, point.seed, None)
+            arm = expected_arm(point)
             try:
                 identity = evaluation_digest(point, arm)
             except NotTrained:  # held-out prompts of a set that is not built yet will be part of it
                 asked = replace(point, model=Model(), recipe=Recipe(), seed=0, checkpoint=None)
-                identity = "~" + digest([arm_identity(point), checkpoint, plain(asked)])
+                identity = "~" + digest([arm_identity(point), arm.checkpoint, plain(asked)])
             found.append(run_folder(point, "evaluate", identity))
         return found

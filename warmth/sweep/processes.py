@@ -13,14 +13,18 @@ from pathlib import Path
 from warmth.child_logs import error_line
 from warmth.children import end_with_parent
 from warmth.devices import child_environment, visible
-from warmth.errors import KEEPS_TRACEBACKS, UserError
+from warmth.errors import KEEPS_TRACEBACKS, RunFailed, UserError
 from warmth.gpus import gpus_needed
+from warmth.store import Run
+from warmth.sweep.backlog import Backlog
 from warmth.sweep.jobs import Job
-from warmth.sweep.launching import Failures, error_of
+from warmth.sweep.launching import error_of
+from warmth.sweep.outcome import duration
 from warmth.sweep.states import state_of
-from warmth.sweep.summary import duration
+from warmth.text import say
 
 CORES_EACH = 4  # for one job on a machine without GPUs
+POLL_S = 1.0  # until a look at jobs that wait for a training is taken again
 PATIENCE_S = 60.0  # for jobs that were told to end: ranks save within 30 s
 
 
@@ -54,20 +58,26 @@ class Processes:
 
     n_jobs: int | None = None
 
-    def carry_out(self, jobs: Sequence[Job], failures: Failures) -> None:
+    def carry_out(self, backlog: Backlog) -> None:
         """Runs the jobs, as many at once as there are slots; on an interrupt all are told to save and end."""
-        free, left, working = self.slots(jobs), list(jobs), []
+        free = self.slots(backlog.left)
+        working: list[Working] = []
+        looked = -POLL_S  # when nothing could be taken last
         try:
-            while working or (left and not failures.reached):
-                while free and left and not failures.reached:
-                    working.append(self._start(left.pop(0), free.pop()))
+            while working or backlog.is_open:
+                while free and backlog.is_open and time.monotonic() - looked >= POLL_S:
+                    job = backlog.take()
+                    if job is None:
+                        looked = time.monotonic()
+                        break
+                    working.append(self._start(job, free.pop()))
                 time.sleep(0.1)
-                for one in [one for one in working if one.process.poll() is not None]:
-                    working.remove(one)
-                    free.append(one.slot)
-                    self._end(one, failures)
+                for ended in [item for item in working if item.process.poll() is not None]:
+                    working.remove(ended)
+                    free.append(ended.slot)
+                    self._end(ended, backlog)
         except BaseException:
-            stop([one.process for one in working])
+            stop([item.process for item in working])
             raise
 
     def slots(self, jobs: Sequence[Job]) -> list[Slot]:
@@ -79,11 +89,12 @@ class Processes:
         if self.n_jobs is not None and self.n_jobs < 1:
             raise UserError(f"hydra.launcher.n_jobs={self.n_jobs} must be above 0")
         gpus, cores = visible(), sorted(os.sched_getaffinity(0))
-        each = max((gpus_needed(job.study) for job in jobs), default=1)
-        if gpus and each > len(gpus):
+        most_needing = max(jobs, key=lambda job: gpus_needed(job.study), default=None)
+        each = gpus_needed(most_needing.study) if most_needing is not None else 1
+        if most_needing is not None and gpus and each > len(gpus):
             raise UserError(
-                f"a job needs {each} GPUs (launcher.ranks, or engine.tensor_parallel x processes), but "
-                f"{len(gpus)} may be used here ({', '.join(gpus)})"
+                f"job [{most_needing.label}] needs {each} GPUs (launcher.ranks, or engine.tensor_parallel x processes)"
+                f", but {len(gpus)} may be used here ({', '.join(gpus)})"
             )
         most = len(gpus) // each if gpus else max(1, len(cores) // CORES_EACH)
         number = max(1, min(self.n_jobs or most, most) if gpus else self.n_jobs or most)  # whatever is left to do:
@@ -95,7 +106,7 @@ class Processes:
         ]
 
     def _start(self, job: Job, slot: Slot) -> Working:
-        job.log = Path(job.study.output) / job.study.study / "logs" / f"{job.name}.log"
+        job.log = log_of(job)
         job.log.parent.mkdir(parents=True, exist_ok=True)
 
         def prepare() -> None:
@@ -108,16 +119,36 @@ class Processes:
                 job.argv, stdout=stream, stderr=subprocess.STDOUT, env=slot.environment(job), preexec_fn=prepare
             )
         where = f" on GPU {','.join(slot.gpus)}" if slot.gpus else ""
-        print(f"started {job.name}{where}", file=sys.stderr, flush=True)
+        say(f"started {job.name}{where}")
         return Working(job, slot, process, time.monotonic())
 
-    def _end(self, one: Working, failures: Failures) -> None:
-        error = error_of(one.process.returncode, error_line(one.job.log))
-        if error is not None:
-            failures.errors[one.job.name] = error
-        took = duration(time.monotonic() - one.started)
-        state = "failed" if error else state_of(one.job.runs[-1]).name if one.job.runs else "done"
-        print(f"{state} {one.job.name} after {took}", file=sys.stderr, flush=True)
+    def _end(self, ended: Working, backlog: Backlog) -> None:
+        job = ended.job
+        error = error_of(ended.process.returncode, error_line(job.log))
+        if ended.process.returncode < 0 and isinstance(error, RunFailed):
+            note_killed(job, str(error))
+        backlog.ended(job, error)
+        took = duration(time.monotonic() - ended.started)
+        state = "failed" if error else state_of(job.runs[-1]).name if job.runs else "done"
+        said = f": {error}" if error else ""
+        say(f"{state} {job.name} after {took}{said}")
+
+
+def log_of(job: Job) -> Path:
+    """Return the file that a job's words go to: one for its first run, in the study's folder."""
+    name = job.runs[0].name if job.runs else job.label
+    return Path(job.study.output) / job.study.study / "logs" / f"{name}.log"
+
+
+def note_killed(job: Job, message: str) -> None:
+    """Write into the status of the run that a killed process held what ended it; nothing here may fail a sweep."""
+    for folder in job.runs:
+        if state_of(folder).name != "killed":
+            continue
+        try:
+            Run(folder).note_killed(message)
+        except OSError:
+            pass  # the log has the rest
 
 
 def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:

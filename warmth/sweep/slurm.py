@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from warmth.child_logs import error_line
+from warmth.child_logs import error_line, last_lines
 from warmth.errors import KEEPS_TRACEBACKS, RunFailed, UserError, one_line
 from warmth.gpus import gpus_needed
-from warmth.store import read_json, write_json
+from warmth.sweep import claims
+from warmth.sweep.backlog import Backlog
 from warmth.sweep.jobs import Job
-from warmth.sweep.launching import Failures
 from warmth.sweep.plan import Forecast, devices_of, forecast, nodes
+from warmth.sweep.processes import note_killed
 from warmth.sweep.states import state_of
 from warmth.text import say
 
 SAVE_S = 90  # before a job is taken away it is told so this long ahead; ranks save within 30 s
 GRACE_S = 10.0  # for files to arrive on a shared folder after a job has left the queue
+CANCEL_S = 120.0  # for cancelled jobs to leave the queue
+QUARTER = 15  # minutes, to which time limits are rounded, so that nearly equal needs share an array
 PORTS = range(20_000, 50_000)  # for ranks to meet, one for each job
 
 
@@ -38,6 +43,15 @@ class Need:
     cpus: int
     mem_gb: int
     minutes: int
+
+
+@dataclass
+class Group:
+    """Jobs of one study with equal needs, which become one array."""
+
+    folder: Path  # of their batch files and logs
+    need: Need
+    jobs: list[Job]
 
 
 class Carry:
@@ -102,27 +116,104 @@ class Slurm:
     setup: Sequence[str] = ()
     extra: dict[str, Any] = field(default_factory=dict)
 
-    def carry_out(self, jobs: Sequence[Job], failures: Failures) -> None:
-        """Submits what is not in the queue yet and follows all of it to its end.
+    def carry_out(self, backlog: Backlog) -> None:
+        """Submits what is free, also as trainings that are waited for end, and follows all of it to its end.
 
         Raises:
             UserError: there is no Slurm here, or it refuses a job.
         """
-        if not jobs:
+        pending: list[Group] = []
+        arrays: dict[str, int] = {}  # array → how many of its jobs may run at once
+        under_way: dict[str, Job] = {}  # job id → job
+        try:
+            while pending or under_way or backlog.is_open:
+                self._gather(backlog, pending, arrays, under_way)
+                self._submit_pending(backlog, pending, arrays, under_way)
+                if not (pending or under_way or backlog.is_open):
+                    return
+                time.sleep(self.poll_s)
+                queued = in_queue(list(under_way))
+                for number in [number for number in under_way if number not in queued]:
+                    job = under_way.pop(number)
+                    error, ended = end_of(job, number)
+                    backlog.ended(job, error, ended)
+                if backlog.failures.reached:
+                    self._cancel(backlog, pending, under_way)
+                    return
+                self._widen(pending, arrays, under_way)
+        except KeyboardInterrupt:
+            if under_way:
+                say(f"the jobs go on; the same command follows them, `scancel {' '.join(under_way)}` ends them")
+            raise
+
+    def _gather(
+        self, backlog: Backlog, pending: list[Group], arrays: dict[str, int], under_way: dict[str, Job]
+    ) -> None:
+        """Take what is free now: followed jobs are under way already, the others are grouped by what they need."""
+        while backlog.is_open:
+            job = backlog.take()
+            if job is None:
+                return
+            if job.number is not None:
+                under_way[job.number] = job
+                array = job.number.split("_")[0]
+                arrays.setdefault(array, throttle_of(array) or self.at_once)
+                continue
+            folder, need = folder_of(job), self.need(job)
+            group = next((item for item in pending if (item.folder, item.need) == (folder, need)), None)
+            if group is None:
+                pending.append(Group(folder, need, [job]))
+            else:
+                group.jobs.append(job)
+
+    def _submit_pending(
+        self, backlog: Backlog, pending: list[Group], arrays: dict[str, int], under_way: dict[str, Job]
+    ) -> None:
+        """Submit groups as far as `at_once` allows; each becomes an array that may run its share at once."""
+        free = self.at_once - taken(arrays, under_way)
+        for group, share in zip(list(pending), shares([len(group.jobs) for group in pending], free), strict=True):
+            if not share:
+                continue
+            pending.remove(group)
+            group.folder.mkdir(parents=True, exist_ok=True)
+            ids = self._submit(group, share)
+            arrays[ids[0].split("_")[0]] = share
+            for job, number in zip(group.jobs, ids, strict=True):
+                job.number = number
+                job.log = group.folder / f"{number}_0_log.out"
+                for run in job.runs:
+                    claims.note_job(run, number, job.log)
+                under_way[number] = job
+
+    def _widen(self, pending: list[Group], arrays: dict[str, int], under_way: dict[str, Job]) -> None:
+        """Let arrays use the places that others left, where nothing else waits for them."""
+        free = self.at_once - taken(arrays, under_way)
+        if pending or free <= 0:
             return
-        folder = folder_of(jobs[0])
-        folder.mkdir(parents=True, exist_ok=True)
-        known, ids = noted(folder), submitted(jobs)
-        groups: dict[Need, list[Job]] = {}
-        for job in jobs:
-            if job.name not in ids:
-                groups.setdefault(self.need(job), []).append(job)
-        for need, group in groups.items():
-            ids |= dict(zip((job.name for job in group), self._submit(folder, need, group), strict=True))
-            write_json(folder / "jobs.json", {**known, **ids})
-        for job in jobs:
-            job.log = folder / f"{ids[job.name]}_0_log.out"
-        self._follow(jobs, ids, failures)
+        for array, throttle in arrays.items():
+            live = live_in(array, under_way)
+            if free > 0 and live > throttle:
+                more = min(free, live - throttle)
+                update = ["scontrol", "update", f"JobId={array}", f"ArrayTaskThrottle={throttle + more}"]
+                if subprocess.run(update, capture_output=True).returncode:
+                    continue
+                arrays[array] += more
+                free -= more
+
+    def _cancel(self, backlog: Backlog, pending: list[Group], under_way: dict[str, Job]) -> None:
+        """End what is in the queue when no further job is to be started; that is no failure of these jobs."""
+        failures = backlog.failures
+        number = len(under_way) + sum(len(group.jobs) for group in pending)
+        if number:
+            say(f"stopping after {len(failures.ends)} failures ({failures.reason}): {number} jobs are cancelled")
+        if under_way:
+            subprocess.run(["scancel", *under_way], capture_output=True)
+        until = time.monotonic() + CANCEL_S
+        while in_queue(list(under_way)) and time.monotonic() < until:
+            time.sleep(self.poll_s)
+        for job in [*under_way.values(), *(job for group in pending for job in group.jobs)]:
+            job.note = f"cancelled: {failures.reason}"
+            backlog.release(job)
 
     def need(self, job: Job) -> Need:
         """What a job asks for: the plan's figures, where no key says otherwise."""
@@ -131,7 +222,8 @@ class Slurm:
         each = max((devices_of(job.study, item.device) for item in plans), default=gpus_needed(job.study))
         gpus = self.gpus if self.gpus is not None else each if on_gpu else 0
         hours = [item.hours for item in plans]
-        minutes = 24 * 60 if None in hours else math.ceil(2 * 60 * sum(hour or 0 for hour in hours)) + 15
+        twice = 2 * 60 * sum(hour or 0 for hour in hours)
+        minutes = 24 * 60 if None in hours else QUARTER * math.ceil(twice / QUARTER) + QUARTER
         return Need(
             tasks=nodes(job.study),
             gpus=gpus,
@@ -140,12 +232,13 @@ class Slurm:
             minutes=self.minutes or minutes,
         )
 
-    def _submit(self, folder: Path, need: Need, jobs: Sequence[Job]) -> list[str]:
+    def _submit(self, group: Group, at_once: int) -> list[str]:
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+        need, jobs = group.need, group.jobs
         try:
-            executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=self.requeues)
+            executor = submitit.SlurmExecutor(folder=group.folder, max_num_timeout=self.requeues)
         except RuntimeError as error:
             raise UserError(f"hydra/launcher=slurm: no Slurm is found here ({one_line(error)})") from error
         named = {key: getattr(self, key) for key in ("partition", "account", "qos", "constraint")}
@@ -157,7 +250,7 @@ class Slurm:
             ntasks_per_node=shared,
             cpus_per_task=need.cpus,
             mem=f"{need.mem_gb * shared}GB",
-            array_parallelism=self.at_once,
+            array_parallelism=at_once,
             signal_delay_s=SAVE_S,
             stderr_to_stdout=True,
             setup=[f"cd {shlex.quote(os.getcwd())}", *self.setup],
@@ -166,28 +259,12 @@ class Slurm:
             **{key: value for key, value in named.items() if value is not None},
         )
         try:
-            made = executor.map_array(Carry(need.tasks), [job.argv for job in jobs])
+            submitted = executor.map_array(Carry(need.tasks), [job.argv for job in jobs])
         except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
             raise UserError(f"Slurm refuses the jobs: {one_line(error)[:300]}") from error
-        ids = [str(one.job_id) for one in made]
-        say(f"submitted {len(ids)} jobs as {ids[0]} to {ids[-1]}: {need}")
+        ids = [str(job.job_id) for job in submitted]
+        say(f"submitted {len(ids)} jobs as {ids[0]} to {ids[-1]}, {at_once} at once: {need}")
         return ids
-
-    def _follow(self, jobs: Sequence[Job], ids: dict[str, str], failures: Failures) -> None:
-        """Waits until every job has left the queue; an interrupt leaves them there."""
-        waiting = {ids[job.name]: job for job in jobs}
-        try:
-            while waiting:
-                if failures.reached:
-                    say(f"stopping after {len(failures.errors)} failures: {len(waiting)} jobs are cancelled")
-                    subprocess.run(["scancel", *waiting], capture_output=True)
-                time.sleep(self.poll_s)
-                queued = in_queue(list(waiting))
-                for number in [number for number in waiting if number not in queued]:
-                    ended(waiting.pop(number), number, failures)
-        except KeyboardInterrupt:
-            say(f"the jobs go on; the same command follows them, `scancel {' '.join(waiting)}` ends them")
-            raise
 
 
 def folder_of(job: Job) -> Path:
@@ -195,32 +272,74 @@ def folder_of(job: Job) -> Path:
     return Path(job.study.output).resolve() / job.study.study / "slurm"
 
 
-def noted(folder: Path) -> dict[str, str]:
-    """The job each run was last submitted as."""
-    return read_json(folder / "jobs.json") if (folder / "jobs.json").exists() else {}
+def taken(arrays: dict[str, int], under_way: Iterable[str]) -> int:
+    """Count the jobs that may run at once already: of each array its share, or what is left of it."""
+    return sum(min(throttle, live_in(array, under_way)) for array, throttle in arrays.items())
 
 
-def submitted(jobs: Sequence[Job]) -> dict[str, str]:
-    """The jobs of these that an earlier command submitted and that still wait or run, by name."""
-    known = noted(folder_of(jobs[0])) if jobs else {}
-    queued = in_queue([known[job.name] for job in jobs if job.name in known])
-    return {job.name: known[job.name] for job in jobs if known.get(job.name) in queued}
+def live_in(array: str, under_way: Iterable[str]) -> int:
+    """Count the jobs of an array that wait or run."""
+    return sum(number.split("_")[0] == array for number in under_way)
 
 
-def ended(job: Job, number: str, failures: Failures) -> None:
-    """Notes how a job ended that has left the queue."""
+def shares(sizes: Sequence[int], free: int) -> list[int]:
+    """Divide the free places among groups of jobs by their sizes; each gets one as long as there are any."""
+    result = [0] * len(sizes)
+    for _ in range(max(0, free)):
+        open_groups = [index for index, size in enumerate(sizes) if result[index] < size]
+        if not open_groups:
+            break
+        result[min(open_groups, key=lambda index: (result[index] / sizes[index], index))] += 1
+    return result
+
+
+def throttle_of(array: str) -> int | None:
+    """Read how many jobs of an array may run at once; None where the controller does not say."""
+    asked = ["scontrol", "show", "job", array]
+    try:
+        found = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    throttle = re.search(r"ArrayTaskThrottle=(\d+)", found.stdout)
+    return int(throttle[1]) if throttle else None
+
+
+def end_of(job: Job, number: str) -> tuple[RunFailed | None, float]:
+    """Say how a job ended that has left the queue, and when; what the scheduler did to it is noted in its status."""
     until = time.monotonic() + GRACE_S
     while not job.is_done() and state_of(job.runs[0]).name in ("running", "not started") and time.monotonic() < until:
         time.sleep(0.5)
     if job.is_done():
         say(f"done {job.name} (job {number})")
-        return
-    states = [state_of(folder) for folder in job.runs]
-    state = next(state for state in states if state.name != "done")
+        return None, time.time()
+    folder, state = next((folder, state_of(folder)) for folder in job.runs if state_of(folder).name != "done")
     line = error_line(job.log).removeprefix("error: ")
-    why = state.message or line if state.name in ("failed", "not started", "done") else "the scheduler ended it"
-    failures.errors[job.name] = RunFailed(f"{job.name}: {state.name}: {why} (job {number}, {job.log})")
+    by_scheduler = scheduler_line(job.log)
+    if state.name == "killed":
+        by_scheduler = by_scheduler or "the scheduler ended it"
+        note_killed(job, by_scheduler)
+    why = state.message or line if state.name in ("failed", "not scored", "not started") else ""
+    why = why or by_scheduler or state.message or "the scheduler ended it"
     say(f"{state.name} {job.name} (job {number}): {why}")
+    at = state_of(folder).time or time.time()
+    return RunFailed(f"{state.name}: {why} (job {number})"), at
+
+
+def scheduler_line(log: Path | None) -> str:
+    """Return what Slurm wrote into a job's log when it ended it: time limit, memory, `scancel`; else nothing."""
+    lines = (
+        [line for line in last_lines(log, 200) if line.startswith(("slurmstepd: error:", "srun: error:"))]
+        if log
+        else []
+    )
+    return lines[-1].partition("error: ")[2].strip("* ").strip() if lines else ""
+
+
+def is_queued(number: str) -> bool:
+    """Say whether a job waits, runs or is about to end; yes if there is no Slurm here to ask: nothing is made twice."""
+    if shutil.which("squeue") is None:
+        return True
+    return number in in_queue([number])
 
 
 def in_queue(ids: Sequence[str]) -> set[str]:

@@ -10,7 +10,7 @@ from warmth.store import Run
 
 @dataclass(frozen=True)
 class State:
-    """A run's state: not started, running, done, failed, interrupted or killed."""
+    """A run's state: not started, running, done, failed, not scored, interrupted, incomplete or killed."""
 
     name: str
     message: str = ""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from time import sleep
+import errno
+import os
+import time
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
@@ -12,16 +16,19 @@ from omegaconf.errors import OmegaConfBaseException
 from warmth.config import compose_line
 from warmth.errors import NotTrained, RunFailed, UserError, one_line
 from warmth.schemas import Train
-from warmth.store import Run
-from warmth.sweep import chain, plan, summary
-from warmth.sweep.grid import Grid, points
+from warmth.sweep import claims, joblist, plan, summary
+from warmth.sweep.backlog import Backlog
+from warmth.sweep.chain import CHAINED, Following
+from warmth.sweep.commands import Command
+from warmth.sweep.failures import Failures
+from warmth.sweep.grid import Grid, axes_of, points
 from warmth.sweep.jobs import Job, folders_of
-from warmth.sweep.launching import Failures, launch
+from warmth.sweep.launching import launch
 from warmth.sweep.pairs import pairs_of
 from warmth.sweep.states import state_of
 from warmth.text import say
 
-POLL_S = 5.0  # between two looks at a training that is waited for
+REFUSED = "sweep refused, nothing was started"
 
 
 class Sweep:
@@ -30,14 +37,29 @@ class Sweep:
     def __init__(self, loader: Any, task: Any, shared: Sequence[str], arguments: Sequence[str]):
         """Composes and checks the whole grid.
 
+        Args:
+            loader: Hydra's loader of configs.
+            task: the command: its name, schema, and the run folders that a config means.
+            shared: Hydra's own overrides, the same for every job.
+            arguments: what was typed; an experiment's own sweep axes are added.
+
         Raises:
             UserError: naming the first job that is wrong.
         """
-        self.loader, self.task = loader, task
+        self.task = task
+        self.following = Following(loader)
         grid = Grid(loader, task.name, task.schema, shared)
-        asked = pairs_of(loader, task.name, arguments).of(points(loader, arguments))
-        self.jobs = [self._accept(grid, overrides) for overrides in asked]
-        self.asked, self.left_out = len(self.jobs), []
+        grids = axes_of(loader, task.name, arguments)
+        overrides: list[list[str]] = []
+        for given in grids:
+            overrides += pairs_of(loader, task.name, given).of(points(loader, given))
+        self.jobs = [self._accept(grid, point) for point in overrides]
+        self.asked = len(self.jobs)
+        self.left_out: list[str] = []
+        self.is_chained = CHAINED in os.environ
+        self.expected: dict[Path, float | None] = {}  # run folder → seconds by the plan
+        if len({job.study.plan for job in self.jobs}) > 1:
+            raise UserError("plan=true,false is no axis of a sweep: give plan=true to plan all of it, or leave it out")
 
     @property
     def is_plan(self) -> bool:
@@ -46,13 +68,13 @@ class Sweep:
 
     def plan(self) -> None:
         """Prints what the runs need, each once."""
-        seen: dict[tuple[str, str], plan.Forecast] = {}
+        seen: dict[Path, plan.Forecast] = {}
         for job in self.jobs:
             found = plan.of_study(job.study, self.task.folders)
             for study in self._following(job):
                 found += plan.of_study(study, evaluation_folders)
             for forecast in found:
-                seen.setdefault((forecast.stage, forecast.run), forecast)
+                seen.setdefault(forecast.folder, forecast)
         plan.show(list(seen.values()))
         for study in [job.study for job in self.jobs][:1]:
             plan.show_grid(study)
@@ -64,30 +86,91 @@ class Sweep:
             UserError: an adapter is missing, or every failure was the user's to mend.
             RunFailed: not every run is done.
         """
+        began = time.time()
         self._find_runs()
         jobs = self._distinct()
-        todo = [job for job in jobs if self._is_wanted(job, launcher)]
         failures = Failures(self.jobs[0].study.stop_after_failures if self.jobs else None)
+        todo = [job for job in jobs if job.waits_for or job.study.rerun == "all" or not job.is_done()]
+        lines: list[str] = []
         try:
-            launch(launcher, [job for job in todo if not job.waits_for], failures)
-            for job in (job for job in todo if job.waits_for):
-                self._wait(job)
-                launch(launcher, [job], failures)
+            if todo:
+                with self._commands(todo) as commands:
+                    self._forecast(todo)
+                    self._keep(jobs, launcher, began)
+                    backlog = self._backlog(todo, failures, commands)
+                    try:
+                        self._carry_out(launcher, backlog)
+                    finally:
+                        backlog.close()
+                        lines = [line for _, line in backlog.left_alone]
         finally:
-            summary.show(jobs, self.asked, self.left_out)
+            kept = self._keep(jobs, launcher, began)
+            summary.show(jobs, self.asked, [*self.left_out, *lines, *([kept] if kept else [])])
         self._end(jobs, failures)
+
+    def _keep(self, jobs: Sequence[Job], launcher: Any, began: float) -> str:
+        """Write the list of the jobs as they stand now; return a line that says where it is, or why it is not kept."""
+        if self.is_chained:
+            return ""
+        at_once = launcher.at_once(jobs) if jobs and hasattr(launcher, "at_once") else 1
+        return summary.keep(jobs, self.expected, type(launcher).__name__, at_once, began)
+
+    def _carry_out(self, launcher: Any, backlog: Backlog) -> None:
+        """Start jobs until none is left; what others held and left undone is tried once they are gone."""
+        launch(launcher, backlog)
+        while backlog.look_again():
+            launch(launcher, backlog)
+        if backlog.failures.reached and backlog.left:
+            for job in backlog.left:
+                job.note = job.note or f"not started: {backlog.failures.reason}"
+            say(f"{len(backlog.left)} jobs are not started: {backlog.failures.reason}")
+
+    @contextmanager
+    def _commands(self, jobs: Sequence[Job]) -> Generator[dict[Path, Path]]:
+        """Make this command known in each of its studies: study folder → its file there.
+
+        Raises:
+            UserError: a study's folder cannot be written.
+        """
+        if self.is_chained:
+            yield {}
+            return
+        studies = dict.fromkeys(claims.study_of(folder) for job in jobs for folder in job.runs)
+        with ExitStack() as stack:
+            found = {}
+            for study in studies:
+                try:
+                    found[study] = stack.enter_context(Command(study / joblist.FOLDER)).path
+                except OSError as error:
+                    raise UserError(f"{study} cannot be written: {error.strerror or one_line(error)}") from error
+            yield found
+
+    def _backlog(self, jobs: Sequence[Job], failures: Failures, commands: dict[Path, Path]) -> Backlog:
+        from warmth.sweep.slurm import is_queued
+
+        return Backlog(jobs, failures, commands, self.task.folders, is_coming, is_queued)
+
+    def _forecast(self, jobs: Sequence[Job]) -> None:
+        """Note what the runs are expected to take, for estimates of the time left; nothing here may fail a sweep."""
+        for job in jobs:
+            for study, folder in job.studies():
+                try:
+                    hours = plan.forecast(study, folder).hours
+                except (UserError, OSError):
+                    hours = None
+                self.expected[folder] = None if hours is None else round(3600 * hours, 1)
 
     def _accept(self, grid: Grid, overrides: list[str]) -> Job:
         label = " ".join(overrides)
         try:
             return Job(self.task.name, list(overrides), grid.accept(overrides))
         except UserError as error:
-            raise UserError(f"sweep refused, nothing was started; job [{label}]: {one_line(error)}") from error
+            raise UserError(f"{REFUSED}; job [{label}]: {one_line(error)}") from error
         except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(f"sweep refused, nothing was started; job [{label}]: {compose_line(error)}") from error
+            raise UserError(f"{REFUSED}; job [{label}]: {compose_line(error)}") from error
 
     def _following(self, job: Job) -> list[Any]:
-        return chain.studies(self.loader, job.study) if isinstance(job.study, Train) and job.study.evaluate else []
+        return self.following.studies(job.study) if isinstance(job.study, Train) and job.study.evaluate else []
 
     def _find_runs(self) -> None:
         """Fills in each job's run folders.
@@ -95,30 +178,31 @@ class Sweep:
         Raises:
             UserError: adapters are missing that nobody is making; each is named with its command first.
         """
-        missing: dict[str, None] = {}
+        missing: dict[str, str] = {}  # what is missing → the first job that needs it
         for job in self.jobs:
             try:
-                job.folders, job.waits_for = folders_of(job.study, self.task.folders)
+                job.folders, job.waits_for = folders_of(job.study, self.task.folders, is_coming)
+                for study in self._following(job):
+                    job.follow += [(study, folder) for folder in plan.planned(study, evaluation_folders)]
             except NotTrained as error:
-                missing[one_line(error)] = None
-                continue
-            following = self._following(job)
-            job.follow = [(one, folder) for one in following for folder in plan.planned(one, evaluation_folders)]
+                missing.setdefault(one_line(error), job.label)
+            except UserError as error:
+                raise UserError(f"{REFUSED}; job [{job.label}]: {one_line(error)}") from error
         if len(missing) > 1:
-            for line in missing:
-                say(line)
-            raise UserError(f"sweep refused, nothing was started: {len(missing)} adapters are missing, named above")
-        if missing:
-            raise UserError(f"sweep refused, nothing was started: {next(iter(missing))}")
+            for line, label in missing.items():
+                say(f"job [{label}]: {line}")
+            raise UserError(f"{REFUSED}: {len(missing)} adapters are missing, named above")
+        for line, label in missing.items():
+            raise UserError(f"{REFUSED}; job [{label}]: {line}")
 
     def _distinct(self) -> list[Job]:
         """Each job once that has runs; what trains nothing is left out with one line."""
         found: dict[Any, Job] = {}
         for job in self.jobs:
-            if not job.runs and not job.waits_for:
-                self._leave_out(f"recipe={job.study.recipe.name} trains nothing: skipped")
+            if job.runs:
+                found.setdefault(tuple(job.runs), job)
             else:
-                found.setdefault(tuple(job.runs) or job.label, job)
+                self._leave_out(f"recipe={job.study.recipe.name} trains nothing: skipped")
         return list(found.values())
 
     def _leave_out(self, line: str) -> None:
@@ -126,46 +210,48 @@ class Sweep:
             self.left_out.append(line)
             say(line)
 
-    def _is_wanted(self, job: Job, launcher: Any) -> bool:
-        """Whether a job is to be started or followed: not done, not under way elsewhere, not excluded by `rerun`."""
-        if hasattr(launcher, "follows") and launcher.follows(job):
-            return True
-        states = {folder: state_of(folder) for folder in job.runs}
-        rerun = job.study.rerun
-        if any(state.name == "running" for state in states.values()):
-            where = next(state.host for state in states.values() if state.name == "running")
-            self._leave_out(f"{job.name} is running on {where}: left alone")
-            return False
-        if rerun == "all":
-            for folder in job.runs:
-                Run(folder).put_aside()
-            return True
-        if rerun == "none" and any(state.name == "failed" for state in states.values()):
-            self._leave_out(f"{job.name} has failed before: left as it is (rerun=none)")
-            return False
-        return bool(job.waits_for) or not job.is_done()
-
-    def _wait(self, job: Job) -> None:
-        """Waits until the training that makes a job's adapter has ended."""
-        say(f"{job.label}: waiting for {job.waits_for}, which is being trained")
-        while job.waits_for and state_of(job.waits_for).name == "running":
-            sleep(POLL_S)
-        job.folders = self.task.folders(job.study)
-
     def _end(self, jobs: Sequence[Job], failures: Failures) -> None:
         """Says by an exception, and so by the exit code, that not all is done."""
-        open_runs = [folder for job in jobs for folder in job.runs if state_of(folder).name != "done"]
-        errors = list(failures.errors.values())
-        if errors:
-            kind = UserError if all(isinstance(error, UserError) for error in errors) else RunFailed
-            more = f" (and {len(errors) - 1} more failures)" if len(errors) > 1 else ""
-            stopped = f"; stopped after {len(errors)} failures" if failures.reached else ""
-            raise kind(one_line(errors[0]) + more + stopped)
-        if open_runs:
-            raise RunFailed(f"{len(open_runs)} of {sum(len(job.runs) for job in jobs)} runs are not done: see above")
+        errors = failures.errors
+        if failures.first is not None:
+            end = failures.ends[failures.first]
+            line = f"{failures.first}: {one_line(end.error).removeprefix(f'{failures.first}: ')}"
+            if end.log is not None:
+                line += f" (log: {end.log})"
+            if len(errors) > 1:
+                line += f" (and {len(errors) - 1} more failures)"
+            if failures.reached:
+                line += f"; stopped after {len(errors)} failures: {failures.reason}"
+            is_users = all(isinstance(error, UserError) or is_full(error) for error in errors.values())
+            raise (UserError if is_users else RunFailed)(line)
+        states = [state_of(folder).name for job in jobs for folder in job.runs]
+        undone = [name for name in states if name != "done"]
+        if undone:
+            counts = ", ".join(f"{undone.count(name)} {name}" for name in dict.fromkeys(undone))
+            raise RunFailed(f"{len(undone)} of {len(states)} runs are not done: {counts}")
 
 
-def evaluation_folders(study: Any) -> list[Any]:
+def is_full(error: BaseException) -> bool:
+    """Say whether an error is that of a full disk, which is the user's to mend."""
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC
+
+
+def is_coming(training: Path) -> bool:
+    """Say whether somebody is making a training run: it runs, is queued, or is on the list of a living command."""
+    from warmth.sweep.slurm import is_queued
+
+    state = state_of(training).name
+    if state == "running":
+        return True
+    claim = claims.read_claim(training)
+    if claim is not None and claim.is_held(claims.study_of(training)):
+        return True
+    if claim is not None and claim.job and is_queued(claim.job):
+        return True
+    return state == "not started" and joblist.is_listed_by_living(training)
+
+
+def evaluation_folders(study: Any) -> list[Path]:
     """Run folders of an evaluation."""
     from warmth.evaluation.points import folders_of
 

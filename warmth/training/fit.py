@@ -193,7 +193,8 @@ def train(folder: Path, free: float | None) -> int | None:
     origin = {"base": model_identity(study.model), "revision": facts["revision"], "data": facts["data"]}
     refuse_other_origin(folder, origin, writes=rank == 0)
     started = time.perf_counter()
-    result = trainer.train(resume_from_checkpoint=last_resume(folder))
+    resumed_from = last_resume(folder)
+    result = trainer.train(resume_from_checkpoint=resumed_from)
     if stop.stopped:
         return trainer.state.global_step
     changed = probe.check()
@@ -202,15 +203,18 @@ def train(folder: Path, free: float | None) -> int | None:
         torch.distributed.all_reduce(peak, op=torch.distributed.ReduceOp.MAX)
     if rank == 0:
         memory = {"measured_gib": peak.item() / GIB, "predicted_gib": need.total / GIB if need else None}
+        seconds = time.perf_counter() - started
         memory["predicted_parts_gib"] = {name: value / GIB for name, value in asdict(need).items()} if need else None
         write_json(
             folder / "result.json",
             {
                 "loss": result.training_loss,
                 "steps": len(plan.batches),
-                "seconds": time.perf_counter() - started,
+                "seconds": seconds_before(folder, resumed_from) + seconds,
                 "counts": plan.found.counts,
-                "tokens": sum(plan.lengths[index] for batch in plan.batches for index in batch),
+                "tokens": tokens_from(plan, 0),
+                # the steps of this process alone, from which plans learn a speed
+                "last_attempt": {"tokens": tokens_from(plan, step_of(resumed_from)), "seconds": seconds},
                 "probe": changed,
                 "memory": memory,
                 **{key: facts[key] for key in ("conversations", "examples", "replies", "trained_tokens", "ranks")},
@@ -219,6 +223,22 @@ def train(folder: Path, free: float | None) -> int | None:
         )
     barrier()
     return None
+
+
+def tokens_from(plan: Plan, step: int) -> int:
+    """Count the tokens of all optimiser steps after `step`."""
+    return sum(plan.lengths[index] for batch in plan.batches[step:] for index in batch)
+
+
+def step_of(checkpoint: str | None) -> int:
+    """Return the optimiser step that a resume checkpoint was saved after; 0 for none."""
+    return int(Path(checkpoint).name.split("-")[1]) if checkpoint else 0
+
+
+def seconds_before(folder: Path, checkpoint: str | None) -> float:
+    """Add up the seconds of the steps that earlier attempts made and this one did not repeat."""
+    rows = read_rows(folder / "metrics.jsonl")
+    return sum(row["seconds"] for row in rows if row["step"] <= step_of(checkpoint))
 
 
 def facts_of(plan: Plan) -> dict[str, Any]:

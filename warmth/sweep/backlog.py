@@ -1,0 +1,202 @@
+"""The jobs of a sweep that are still to be started: each is looked at again, and claimed, at the moment it starts.
+
+Other commands, of other people too, may work on the same runs. What one of them holds, or has submitted, is left alone
+with one line. An evaluation becomes free when its own training is done, whoever makes it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from warmth.errors import RunFailed, UserError, one_line
+from warmth.store import Run, clock
+from warmth.sweep import claims
+from warmth.sweep.claims import DONE, FOLLOWED, FREE, HELD
+from warmth.sweep.failures import Failures
+from warmth.sweep.jobs import Job, run_key
+from warmth.sweep.states import state_of
+from warmth.text import say
+
+POLL_S = 5.0  # between two looks at a training that is waited for
+
+
+class Backlog:
+    """What is left of a sweep."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        failures: Failures,
+        commands: Mapping[Path, Path] | None = None,
+        folders: Callable[[Any], list[Path]] | None = None,
+        is_coming: Callable[[Path], bool] = lambda folder: False,
+        is_queued: Callable[[str], bool] = lambda number: False,
+    ):
+        """Nothing is looked at yet.
+
+        Args:
+            jobs: distinct, in the order in which they start.
+            failures: collects what goes wrong.
+            commands: this command's file in each study's folder; None: nothing is claimed.
+            folders: says which run folders a config means, once its adapters are there.
+            is_coming: says whether somebody is making a training run, or will.
+            is_queued: says whether a scheduler's job waits or runs.
+        """
+        self.left = list(jobs)
+        self.failures = failures
+        self.left_alone: list[tuple[Job, str]] = []  # held by others, with the line that says so
+        self.lines: list[str] = []  # on jobs that were not started, for the table's end
+        self._commands = dict(commands or {})
+        self._folders = folders
+        self._is_coming = is_coming
+        self._is_queued = is_queued
+        self._began = {study: clock(study) for study in self._commands}
+        self._taken: list[Job] = []
+        self._looked: dict[str, float] = {}  # when a waiting job's training was last looked at
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a job left that may be started, now or later."""
+        return bool(self.left) and not self.failures.reached
+
+    def take(self) -> Job | None:
+        """Claim the next job that may start now; None if there is none, though others may become free later."""
+        for job in list(self.left):
+            if self.failures.reached:
+                return None
+            if job.waits_for and not self._is_trained(job):
+                continue
+            verdict, line = self._claim(job)
+            self.left.remove(job)
+            if verdict in (FREE, FOLLOWED):
+                self._taken.append(job)
+            if verdict == HELD:
+                self.left_alone.append((job, line))
+                self.say(line)
+            elif verdict == FOLLOWED:
+                self.say(line)
+                return job
+            elif verdict == FREE:
+                return job
+        return None
+
+    def ended(self, job: Job, error: BaseException | None = None, ended: float | None = None) -> None:
+        """Note how a job ended, and give its claims back."""
+        if error is not None:
+            self.failures.add(job.name, error, job.log, ended)
+        self.release(job)
+
+    def release(self, job: Job) -> None:
+        """Give the claims on a job's runs back."""
+        if not self._commands:
+            return
+        for folder in job.runs:
+            claims.release(folder)
+
+    def close(self) -> None:
+        """Give back all claims but those on what a scheduler has, which goes on without this command."""
+        for job in self._taken:
+            if job.number is None:
+                self.release(job)
+
+    def look_again(self) -> bool:
+        """Put back the jobs that others held and have left undone; say whether there is one."""
+        held, self.left_alone = self.left_alone, []
+        for job, line in held:
+            if self._look(job)[0] in (FREE, FOLLOWED):
+                self.left.append(job)
+            else:
+                self.left_alone.append((job, line))
+        return bool(self.left) and not self.failures.reached
+
+    def say(self, line: str) -> None:
+        """Print a line for the user on standard error, once."""
+        if line not in self.lines:
+            self.lines.append(line)
+            say(line)
+
+    def _claim(self, job: Job) -> tuple[str, str]:
+        """Look at a job once more and take its runs, in one step."""
+        if not self._commands or not job.runs:
+            return self._look(job)
+        looks: list[tuple[str, str]] = []
+
+        def look() -> str:
+            looks.append(self._look(job))
+            return looks[-1][0]
+
+        taken: list[Path] = []
+        for folder in job.runs:
+            if not claims.take(folder, self._commands[claims.study_of(folder)], look):
+                for other in taken:
+                    claims.release(other)
+                return looks[-1]
+            taken.append(folder)
+        if looks[0][0] == FREE and job.study.rerun == "all":
+            for folder in job.runs:
+                Run(folder).put_aside()
+        return looks[0]
+
+    def _look(self, job: Job) -> tuple[str, str]:
+        """Say what is to be done about a job now, and the line for a user where it is not simply started."""
+        for folder in job.runs:
+            claim = claims.read_claim(folder) if self._commands else None
+            own = self._commands.get(claims.study_of(folder))
+            if claim is not None and own is not None and claims.study_of(folder) / claim.command == own:
+                claim = None
+            if claim is not None and claim.is_held(claims.study_of(folder)):
+                what = f"submitted as job {claim.job}" if claim.job else "held"
+                return HELD, f"{job.name} is {what} by another command on {claim.host}: left alone"
+            if claim is not None and claim.job and self._is_queued(claim.job):
+                job.number = claim.job
+                job.log = Path(claim.log) if claim.log else None
+                return FOLLOWED, f"{job.name} is job {claim.job}, which an earlier command submitted: followed"
+            state = state_of(folder)
+            if state.name == "running":
+                return HELD, f"{job.name} is running on {state.host}: left alone"
+            if job.study.rerun == "none" and state.name in ("failed", "not scored"):
+                return HELD, f"{job.name} has failed before: left as it is (rerun=none)"
+        if job.study.rerun == "all":
+            return (DONE, "") if job.runs and all(self._is_new(folder) for folder in job.runs) else (FREE, "")
+        return (DONE, "") if job.runs and job.is_done() else (FREE, "")
+
+    def _is_new(self, folder: Path) -> bool:
+        """Say whether a run was finished, by another command, since this one began: rerun=all makes it once."""
+        began = self._began.get(claims.study_of(folder))
+        try:
+            return began is not None and Run(folder).done and (folder / "done.json").stat().st_mtime > began
+        except OSError:
+            return False
+
+    def _is_trained(self, job: Job) -> bool:
+        """Say whether the trainings that a job waits for are done; one that will not be fails the job."""
+        now = time.monotonic()
+        if now - self._looked.get(job.label, -POLL_S) < POLL_S:
+            return False
+        self._looked[job.label] = now
+        for training in list(job.waits_for):
+            state = state_of(training)
+            if state.name == "done":
+                job.waits_for.remove(training)
+                continue
+            if self._is_coming(training):
+                self.say(f"{job.name}: waiting for its training {run_key(training)}")
+                return False
+            said = f": {state.message}" if state.message else ""
+            self._give_up(job, RunFailed(f"its training {run_key(training)} is {state.name}{said}"))
+            return False
+        try:
+            job.folders = self._folders(job.study) if self._folders else job.folders
+        except UserError as error:
+            self._give_up(job, error)
+            return False
+        return True
+
+    def _give_up(self, job: Job, error: BaseException) -> None:
+        self.left.remove(job)
+        job.note = one_line(error)
+        self.failures.add_consequence(job.name, error)
+        self.say(f"failed {job.name}: {job.note}")
