@@ -247,17 +247,17 @@ def test_full_fine_tuning_keeps_a_whole_model_that_loads_by_itself(tmp_path, tin
 
 @pytest.mark.slow
 def test_preferences_train_the_same_under_every_launcher_and_are_learnt(tmp_path, tiny_model_folder):
-    given = [
-        "recipe.method=dpo",
-        "recipe.max_length=256",
-        "recipe.too_long=token",
-        "recipe.untrainable=drop",
-        "data.per_type=2",
-    ]
-    for name, launcher in (("one", ["launcher.per_device=8"]), ("two", ["launcher=deepspeed_zero2"])):
-        train(tmp_path / name, tiny_model_folder, *given, *launcher)
-    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
-    assert one == pytest.approx(two, abs=1e-5)
+    given = ["recipe.method=dpo", "recipe.max_length=1024", "recipe.untrainable=drop", "data.per_type=2"]
+    launchers = {"one": "local", "two": "deepspeed_zero2", "uneven": "ddp"}
+    for name, launcher in launchers.items():
+        pairs = 1 if name == "two" else 8
+        train(tmp_path / name, tiny_model_folder, *given, f"launcher={launcher}", f"launcher.per_device={pairs}")
+    one, two, uneven = (losses(tmp_path / name) for name in launchers)
+    assert one == pytest.approx(two, abs=1e-5) and one == pytest.approx(uneven, abs=1e-5)
+    from warmth.training.fit import Plan
+
+    passes = [[len(rows) for rows in Plan(run_in(tmp_path / "uneven"), rank, 2).passes] for rank in (0, 1)]
+    assert passes[0] != passes[1]  # some passes of the two ranks hold different numbers of pairs
     assert one[0] == pytest.approx(math.log(2), abs=1e-5) and one[-1] < one[0]
     assert (run_in(tmp_path / "one") / "checkpoints" / "epoch-2" / "adapter_model.safetensors").exists()
 

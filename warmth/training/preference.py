@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from accelerate.utils import gather, pad_across_processes
 from datasets import Dataset
 from torch import Tensor
 from trl import DPOConfig, DPOTrainer
@@ -47,6 +49,16 @@ def shared_passes(
     return shared
 
 
+def gather_rows(values: Tensor) -> Tensor:
+    """Gather the values of all ranks' pairs (P,), which are only logged. Values that are not numbers go.
+
+    Ranks may hold different numbers of pairs: a plain gather aborts or waits forever then.
+    """
+    padded = pad_across_processes(values, pad_index=math.nan)
+    everyone = gather(padded)
+    return everyone[~everyone.isnan()]
+
+
 class PreferenceTrainer(OwnOrder, DPOTrainer):
     """DPO whose loss is the mean over the global batch's pairs, however passes and ranks divide them."""
 
@@ -60,6 +72,7 @@ class PreferenceTrainer(OwnOrder, DPOTrainer):
         rows = Dataset.from_list([columns(train_dataset[0])])
         super().__init__(*args, train_dataset=rows, data_collator=with_share, **kwargs)
         self.train_dataset = Shared(train_dataset)
+        self.accelerator.gather = gather_rows  # TRL gathers values of pairs, of which ranks hold different numbers
         for _, weight in learnt(self.model):
             if not hasattr(weight, "ds_id"):
                 weight.data = weight.data.float()  # TRL leaves a new adapter in the base's dtype under ZeRO-3
