@@ -1,35 +1,42 @@
-"""Several trainings one after another in the same ranks: `python -m torch.distributed.run ... tests/rank_runs.py PLAN`.
+"""Several trainings one after another on the same ranks: `python -m torch.distributed.run ... tests/rank_runs.py PLAN`.
 
-Starting two ranks costs more than training a tiny model, so tests hand over a list of run folders. `stop_at` tells the
-ranks to end after a step, as SIGTERM does; the next entry of the same folder then continues it. What a run keeps is
-compared with the parts of the float32 values that each rank's optimiser holds, read without the functions under test.
+Starting Python and its libraries costs more than training a tiny model, so tests hand over a list of run folders, and
+each rank forks a process for each of them. `stop_at` tells the ranks to end after a step, as SIGTERM does; `kill_at`
+kills rank 0 with SIGKILL as a step begins, and its partner loses it; the next entry of the same folder then continues.
+What a run keeps is compared with the parts of the float32 values that each rank's optimiser holds, read without the
+functions under test.
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import os
+import signal
 import sys
+import traceback
 from pathlib import Path
 
+import deepspeed  # noqa: F401  # before the forks, so that it is read once
 import torch
-from accelerate.state import AcceleratorState, GradientState
 from safetensors.torch import load_file
 from transformers import TrainerCallback
-from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from warmth.training import checkpoints, fit
 
-STATE = {"stop_at": None, "trainer": None, "exact": []}
+STATE = {"entry": {}, "trainer": None, "begun_at": None, "exact": []}
 
 
 class Stop(TrainerCallback):
-    """Tells this rank to end after a step."""
+    """Ends this rank as a step begins: politely, or at once."""
+
+    def on_train_begin(self, args, state, control, **_):
+        STATE["begun_at"] = state.global_step
 
     def on_step_begin(self, args, state, control, **_):
-        if STATE["stop_at"] == state.global_step:
-            os.kill(os.getpid(), 15)
+        if STATE["entry"].get("stop_at") == state.global_step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if STATE["entry"].get("kill_at") == state.global_step and args.process_index == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def held_parts(weight):
@@ -86,32 +93,44 @@ def make_trainer(plan, callbacks):
 fit.make_trainer = make_trainer
 
 
-def main() -> None:
-    plan = json.loads(Path(sys.argv[1]).read_text())
-    outcomes = []
-    for entry in plan:
-        STATE.update(stop_at=entry.get("stop_at"), exact=[])
-        stopped = fit.train(Path(entry["folder"]), None)
-        model = STATE["trainer"].model_wrapped
-        outcomes.append(
-            {
-                "stopped": stopped,
-                "exact": STATE["exact"],
-                "optimiser": type(getattr(model, "optimizer", None)).__name__,
-                "divided_at_loading": bool(getattr(STATE["trainer"].args.hf_deepspeed_config, "is_zero3", lambda: 0)()),
-            }
-        )
-        del model
-        STATE["trainer"] = None
-        unset_hf_deepspeed_config()
-        AcceleratorState._reset_state()
-        GradientState._reset_state()
-        gc.collect()
-        torch.distributed.barrier()
+def run(entry, outcome_path):
+    """Train one run as this rank, and note how it went; the first rank writes."""
+    STATE.update(entry=entry, exact=[])
+    stopped = fit.train(Path(entry["folder"]), None)
+    trainer = STATE["trainer"]
+    outcome = {
+        "begun_at": STATE["begun_at"],
+        "stopped": stopped,
+        "exact": STATE["exact"],
+        "divided_at_loading": bool(getattr(trainer.args.hf_deepspeed_config, "is_zero3", lambda: 0)()),
+    }
     if torch.distributed.get_rank() == 0:
-        Path(sys.argv[1]).with_suffix(".out.json").write_text(json.dumps(outcomes))
+        outcome_path.write_text(json.dumps(outcome))
     torch.distributed.barrier()
     fit.leave_group()
+
+
+def run_in_a_fork(entry, outcome_path):
+    """Run an entry in a process of its own, which ends as the ranks of a user end."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        run(entry, outcome_path)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def main() -> None:
+    plan = json.loads(Path(sys.argv[1]).read_text())
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"  # it still knows the groups of the run before
+    for number, entry in enumerate(plan):
+        os.environ["MASTER_PORT"] = str(entry["port"])
+        code = run_in_a_fork(entry, Path(f"{sys.argv[1]}.{number}"))
+        if code and "kill_at" not in entry:
+            sys.exit(f"{entry} ended with code {code}")
 
 
 if __name__ == "__main__":
