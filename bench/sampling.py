@@ -1,7 +1,8 @@
 """How much sampling adds to a greedy decoding step of the embedded model, by temperature and nucleus.
 
 python bench/sampling.py [--rows 256] [--tokens 110] [--dtype float32 bfloat16]: a step is one more token of every row
-after `--tokens` that were read, the model and the choice of the token together. All ways of choosing take turns.
+after `--tokens` of the embedded conversations that were read, the model and the choice of the token together. All ways
+of choosing take turns.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import time
 import torch
 from peers import table
 
+from warmth.data.sources import load
+from warmth.dataset import Data
 from warmth.evaluation.decoding import base_of
 from warmth.evaluation.prefill import Batch
 from warmth.evaluation.sampling import Sampler
+from warmth.models import load_tokenizer
 from warmth.schemas import Model
 
 MODEL = Model(name="smollm2", kind="embedded")
@@ -23,14 +27,20 @@ ROUNDS = 12
 WAYS = {"greedy": (0.0, 1.0), "temperature 0.8": (0.8, 1.0), "temperature 0.8, top_p 0.9": (0.8, 0.9)}
 
 
+def prompts_of(rows: int, tokens: int) -> list[list[int]]:
+    """Return stretches of real text: after it few tokens are likely, unlike after random tokens."""
+    conversations = load(Data(name="seed", source="seed"))
+    text = " ".join(f"{turn.user} {turn.replies['plain']}" for item in conversations for turn in item.turns)
+    ids = load_tokenizer(MODEL)(text)["input_ids"]
+    return [ids[start : start + tokens] for start in range(0, rows * 40, 40)]
+
+
 @torch.inference_mode()
 def seconds_of_steps(dtype: str, rows: int, tokens: int) -> dict[str, list[float]]:
     """Return the seconds of every measured step, by the way its tokens were chosen."""
     device = torch.device("cpu")
     model = base_of(MODEL, getattr(torch, dtype))
-    generator = torch.Generator().manual_seed(0)
-    prompts = torch.randint(5, 40_000, (rows, tokens), generator=generator).tolist()
-    batch = Batch(model, prompts, 0, tokens + 1 + ROUNDS * len(WAYS))
+    batch = Batch(model, prompts_of(rows, tokens), 0, tokens + 1 + ROUNDS * len(WAYS))
     logits = batch.read()
     samplers = {name: Sampler(*settings, seeds=tuple(range(rows))) for name, settings in WAYS.items()}
     seconds: dict[str, list[float]] = {name: [] for name in WAYS}

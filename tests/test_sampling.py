@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warmth.evaluation import sampling
-from warmth.evaluation.sampling import BLOCK, CPU_ROWS, Sampler, index_of_largest, invert, keep_top_p, philox, uniform
+from warmth.evaluation.sampling import (
+    BLOCK,
+    CPU_ROWS,
+    Sampler,
+    draw_from_nucleus,
+    index_of_largest,
+    invert,
+    philox,
+    uniform,
+)
 
 CPU = torch.device("cpu")
 # Known answers of Philox4x32-10 in the authors' library Random123 (its kat_vectors): counter, key, words.
@@ -94,21 +103,31 @@ def nucleus(row, top_p):
     return [place for place, value in enumerate(row) if value >= last]
 
 
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.floats(0.05, 0.99))
-def test_top_p_keeps_the_most_likely_tokens_that_hold_the_probability(weights, top_p):
-    row = torch.tensor([weights], dtype=torch.float32) / sum(weights)
-    kept = keep_top_p(row, top_p)[0]
-    assert kept.nonzero().flatten().tolist() == nucleus(row[0].tolist(), top_p)
-    assert torch.equal(kept[kept > 0], row[0][kept > 0])
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=12),
+    st.floats(0.05, 0.99),
+    st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=8),
+)
+def test_a_draw_from_the_nucleus_is_one_from_all_tokens_with_the_others_at_zero(weights, top_p, draws):
+    row = torch.tensor(weights, dtype=torch.float32) / sum(weights)
+    inside = torch.zeros(len(row), dtype=torch.bool)
+    inside[nucleus(row.tolist(), top_p)] = True
+    numbers = torch.tensor(draws, dtype=torch.float64)
+    expected = invert(row.where(inside, 0.0).expand(len(draws), -1), numbers)
+    assert draw_from_nucleus(row.expand(len(draws), -1), top_p, numbers).tolist() == expected.tolist()
 
 
-def test_a_nucleus_beyond_the_tokens_looked_at_first_is_found_as_well(monkeypatch):
+@pytest.mark.parametrize("sizes", [(2,), (4, 16), (300, 500)])
+def test_a_nucleus_beyond_the_tokens_looked_at_first_is_found_as_well(monkeypatch, sizes):
     torch.manual_seed(0)
-    probabilities = torch.cat([torch.randn(3, 40).softmax(-1), torch.tensor([[0.9] + [0.1 / 39] * 39])])
-    whole = keep_top_p(probabilities, 0.8)
-    assert (whole > 0).sum(-1)[3] == 1
-    monkeypatch.setattr(sampling, "NUCLEUS", 4)
-    assert torch.equal(keep_top_p(probabilities, 0.8), whole)
+    sharp, flat = torch.randn(40, 600).mul(4).softmax(-1), torch.randn(40, 600).mul(0.1).softmax(-1)
+    tied = torch.full((1, 600), 1 / 600)
+    probabilities, draws = torch.cat([sharp, flat, tied]), torch.rand(81, dtype=torch.float64)
+    monkeypatch.setattr(sampling, "NUCLEUS", ())
+    whole = draw_from_nucleus(probabilities, 0.8, draws)
+    monkeypatch.setattr(sampling, "NUCLEUS", sizes)
+    assert torch.equal(draw_from_nucleus(probabilities, 0.8, draws), whole)
+    assert whole[80] == int(draws[80] * 600)  # all tokens tie, so all belong to the nucleus
 
 
 def test_a_drawn_token_is_in_the_nucleus():

@@ -19,7 +19,7 @@ KEY_STEPS = 0x9E3779B9, 0xBB67AE85
 ROUNDS = 10
 BLOCK = 256  # tokens whose probabilities are added up before one of them is looked for
 CPU_ROWS = 16  # rows that are drawn for at once on a CPU: their probabilities stay in its cache
-NUCLEUS = 512  # most likely tokens among which the end of a nucleus is looked for first
+NUCLEUS = 64, 512, 4096  # how many of the most likely tokens are looked at, until they hold a nucleus whole
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Sampler:
     def _draw(self, logits: Tensor, draws: Tensor) -> Tensor:
         probabilities = (logits.float() / self.temperature).softmax(-1)
         if self.top_p < 1.0:
-            probabilities = keep_top_p(probabilities, self.top_p)
+            return draw_from_nucleus(probabilities, self.top_p, draws)
         return invert(probabilities, draws)
 
 
@@ -143,17 +143,39 @@ def first_above(weights: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     return place, left
 
 
-def keep_top_p(probabilities: Tensor, top_p: float) -> Tensor:
-    """Set probabilities (B, V) to 0 outside the nucleus: the most likely tokens that hold `top_p` together.
+def draw_from_nucleus(probabilities: Tensor, top_p: float, draws: Tensor) -> Tensor:
+    """Draw a token of the nucleus of each row: of the most likely tokens that hold `top_p` together.
 
-    Tokens that are as likely as the last of them belong to it.
+    Tokens that are as likely as the last of them belong to it. They are taken in the order of their ids, so that the
+    draw is that of `invert` with all other probabilities set to 0. Few tokens are looked at first; rows whose nucleus
+    they do not hold are looked at again with more.
+
+    Args:
+        probabilities: (B, V) float32.
+        top_p: in (0, 1).
+        draws: (B,) float64 in [0, 1).
+
+    Returns:
+        Token ids (B,).
     """
-    likely = probabilities.topk(min(NUCLEUS, probabilities.shape[-1])).values
-    smallest, reached = smallest_inside(likely, top_p)
-    if not reached.all():  # one wait for the device, if the distribution of a row is flat
-        flat = ~reached
-        smallest[flat] = smallest_inside(probabilities[flat].sort(descending=True).values, top_p)[0]
-    return probabilities.masked_fill(probabilities < smallest[:, None], 0.0)
+    vocabulary = probabilities.shape[-1]
+    tokens = torch.empty(len(probabilities), dtype=torch.int64, device=probabilities.device)
+    waiting = torch.arange(len(probabilities), device=probabilities.device)
+    for count in (*(size for size in NUCLEUS if size < vocabulary), vocabulary):
+        likely, ids = probabilities[waiting].topk(count)
+        smallest, reached = smallest_inside(likely, top_p)
+        if count < vocabulary:
+            reached = reached & (smallest > likely[:, -1])  # tokens as likely as the last may follow
+        else:
+            reached = torch.ones_like(reached)
+        ids, order = ids.sort()
+        weights = likely.masked_fill(likely < smallest[:, None], 0.0).gather(1, order)
+        place, _ = first_above(weights, draws[waiting, None])
+        tokens[waiting] = ids.gather(1, place)[:, 0]  # of rows that wait on, only for now
+        waiting = waiting[~reached]  # one wait for the device
+        if not len(waiting):
+            break
+    return tokens
 
 
 def smallest_inside(ordered: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
