@@ -69,3 +69,17 @@ def test_code_outside_a_users_folder_is_not_loaded(tmp_path, monkeypatch):
 def test_a_model_that_nobody_knows_is_one_line():
     with pytest.raises(UserError, match=r"--scorer=none such is neither a folder nor a hub id nor one of: "):
         named_model("none such", "--scorer")
+
+
+def test_a_model_named_outside_of_a_config_has_what_its_entry_takes_from_another():
+    thinking, plain = (named_model(name, "data.fits") for name in ("qwen3_8b_thinking", "qwen3_8b"))
+    assert thinking.thinking and not plain.thinking
+    assert (thinking.hub_id, thinking.shape, thinking.name) == (plain.hub_id, plain.shape, "qwen3_8b_thinking")
+
+
+def test_an_own_entry_that_builds_on_one_that_is_not_there_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("defaults: [yours, _self_]\nname: mine\n")
+    monkeypatch.setenv(OWN_FOLDER, str(tmp_path))
+    with pytest.raises(UserError, match="data.fits: conf/model has no entry yours"):
+        named_model("mine", "data.fits")

@@ -13,6 +13,7 @@ from fakes import CANARY, ModelServer
 
 from warmth.api import Servers
 from warmth.digest import ROOT
+from warmth.entries import named_model
 from warmth.errors import RunFailed, UserError
 from warmth.evaluation import answers, gates
 from warmth.evaluation.arms import Arm
@@ -181,6 +182,26 @@ def test_a_local_arm_needs_a_server_and_a_name_there(tuned):
     engine = OpenAI(base_url="http://127.0.0.1:8000/v1", model="served")
     one, other = engine.server_of(base), engine.server_of(replace(tuned, model=LOCAL))
     assert one.model == other.model == "served" and one.identity != other.identity  # two arms never share a paid reply
+
+
+def test_a_server_is_told_whether_local_weights_that_can_think_do_so(tmp_path):
+    def bodies_of(model, **settings):
+        arm = replace(ORIGINAL, model=model)
+        with ModelServer() as server:
+            servers = Servers(SimpleNamespace(api=QUICK, output=str(tmp_path / model.name)))
+            engine = OpenAI(base_url=server.url, model="served", **settings).bind(arm, servers)
+            folder = tmp_path / model.name / "run"
+            folder.mkdir(parents=True, exist_ok=True)
+            answers.answer(Run(folder), "answers", engine, arm, prompts_of(["Hi."]), GREEDY, 1, 0)
+            return [body.get("chat_template_kwargs") for body in server.bodies]
+
+    qwen = replace(named_model("qwen3_8b", "model"), revision="0" * 40)
+    thinking = replace(named_model("qwen3_8b_thinking", "model"), revision="0" * 40)
+    assert bodies_of(qwen) == [{"enable_thinking": False}]
+    assert bodies_of(thinking) == [{"enable_thinking": True}]
+    assert bodies_of(LOCAL) == [None]  # the name alone does not say that these can
+    given = {"chat_template_kwargs": {"thinking": False}}
+    assert bodies_of(replace(qwen, name="qwen3_32b"), extra_body=given) == [{"thinking": False}]
 
 
 def test_a_name_at_the_server_is_part_of_an_answers_id_and_its_address_is_not(tuned):

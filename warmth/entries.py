@@ -6,7 +6,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -111,6 +111,19 @@ def read_entry(group: str, name: str) -> dict[str, Any]:
     return content[name]
 
 
+def _whole_entry(name: str, files: Mapping[str, Path], key: str) -> Any:
+    """Read a model's entry together with those that its `defaults` name; its own values come last, as with Hydra.
+
+    Raises:
+        UserError: an entry that it names is not there.
+    """
+    if name not in files:
+        raise UserError(f"{key}: conf/model has no entry {name}, which another one names in its defaults")
+    own: Any = OmegaConf.load(files[name])
+    bases = [base for base in own.pop("defaults", []) if base != "_self_"]
+    return OmegaConf.merge(*[_whole_entry(base, files, key) for base in bases], own)
+
+
 def named_model(name: str, key: str) -> Model:
     """Find a model by name: an entry of conf/model/, a folder, or else a hub id.
 
@@ -119,7 +132,7 @@ def named_model(name: str, key: str) -> Model:
     """
     files = entry_files("model")
     if name in files:
-        loaded: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Model), OmegaConf.load(files[name])))
+        loaded: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Model), _whole_entry(name, files, key)))
         if loaded.kind == "api":
             raise UserError(f"{key}={name} is served by an API; it cannot be loaded in this process")
         return loaded

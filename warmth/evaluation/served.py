@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -14,10 +15,11 @@ from warmth.api import PASSING, Call, Reply, Server, Servers
 from warmth.api.reasoning import check_extra, extra_fields, thinking_budget
 from warmth.bounds import setting
 from warmth.digest import digest
+from warmth.entries import entry_files
 from warmth.errors import RunFailed, UserError
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Completion, Request
-from warmth.schemas import Sampling
+from warmth.schemas import Model, Sampling
 from warmth.store import read_json
 from warmth.types import Finish
 
@@ -161,8 +163,25 @@ class Served:
         """Make the call of a request, the engine's own fields with it."""
         plain = call_of(arm, request, sampling)
         budget = thinking_budget(self.settings.reasoning)
-        extra = extra_fields(self.settings.reasoning, self.settings.extra_body)
+        body = {**thinking_switch(arm.model), **(self.settings.extra_body or {})}
+        extra = extra_fields(self.settings.reasoning, body)
         return replace(plain, max_tokens=plain.max_tokens + budget, extra=extra)
+
+
+def thinking_switch(model: Model) -> dict[str, Any]:
+    """Tell a server of local weights, which renders prompts itself, whether they think: as their entry says.
+
+    Weights that can think have two entries, NAME and NAME_thinking. Without the switch a server lets them think.
+    """
+    if model.kind == "api" or not (model.thinking or may_think(model.name)):
+        return {}
+    return {"chat_template_kwargs": {"enable_thinking": model.thinking}}
+
+
+@cache
+def may_think(name: str) -> bool:
+    """Say whether there is an entry beside a model's own that lets it think."""
+    return f"{name}_thinking" in entry_files("model")
 
 
 def refuse_another_name(arm: Arm, asked: str | None) -> None:
