@@ -215,6 +215,13 @@ class Made:
         self.conversations: list[Conversation] = []
         self.rows: list[Rewrite] = []
         self.pairs: list[audit.Pair] = []
+        self.fitting: dict[str, int] = {}  # conversation → turns that fit, which later rounds do not measure again
+
+    def turns_that_fit(self, styled: Conversation, fits: Fits) -> int:
+        """Count the turns of a rewritten conversation that every model can train; measured once, as it is final."""
+        if styled.id not in self.fitting:
+            self.fitting[styled.id] = fits.turns(styled)
+        return self.fitting[styled.id]
 
     def add(self, conversations: Sequence[Conversation]) -> None:
         """Rewrite and audit some conversations; what an interrupted command wrote is not asked for again."""
@@ -308,7 +315,7 @@ def assemble(made: Made, data: Data, fits: Fits, ledger: Ledger) -> list[Convers
     for item in made.conversations:
         good = next((number for number in range(len(item.turns)) if (item.id, number) in reasons), len(item.turns))
         styled = _styled(replace(item, turns=item.turns[:good]), texts)
-        fitting = fits.turns(styled) if good else 0
+        fitting = made.turns_that_fit(styled, fits) if good else 0
         replies.take(len(item.turns))
         replies.keep(fitting)
         whole.take()

@@ -39,7 +39,7 @@ class Vllm(InProcess):
     group: ClassVar[str] = "engine"
     family: ClassVar[str] = "vllm"
     scores: ClassVar[bool] = True
-    window: ClassVar[int] = 16_384  # its GPUs wait at the end of each, for the last answers
+    window: ClassVar[int] = 65_536  # its GPUs wait at the end of each for the last answers; an arm of the study is one
     dtype: str | None = None
     tensor_parallel: int | None = number(None, at_least=1, excluded_because="over how many GPUs a model is split")
     gpu_memory: float = number(0.85, above=0, at_most=1, excluded_because="how much of a GPU is used")
