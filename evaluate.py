@@ -33,6 +33,7 @@ def main(study: Evaluate) -> None:
 
 def evaluate(study: Evaluate) -> None:
     """One evaluation, a run folder of its own; the base model stays loaded for the next."""
+    from warmth import tracking
     from warmth.analysis import preregistration
     from warmth.api import Servers
     from warmth.evaluation import (
@@ -77,13 +78,14 @@ def evaluate(study: Evaluate) -> None:
     held_out = tasks.load_warmth_prompts(study)
 
     with run.open(study):
+        print(f"evaluating {run.name}", file=sys.stderr, flush=True)
         if study.preregister:
             preregistration.attach(study.preregister, run.folder, plan_names(study, arm, chosen, questions))
         graders.renew(run, chosen)
         from warmth import loaded  # torch from here on
         from warmth.evaluation import answers, decoding, margins, sociot
 
-        tracker = build(study.logger, "logger").start(run, study, job_type="evaluate")
+        tracker = tracking.start(run, study, job_type="evaluate")
         try:
             if arm.steering:
                 from warmth.data.sets import conversations_of
@@ -123,7 +125,7 @@ def evaluate(study: Evaluate) -> None:
             outcome = summary.summarise(run, arm, engine, chosen, speed, *spent, study) | lacking
             outcome |= {"likelihood": likelihoods} if weighed.prompts else {}
             tracker.summary(outcome)
-            tracker.table("answers", summary.answer_rows(run))
+            tracker.table("eval/answers", summary.answer_rows(run))
             summary.keep_artifacts(tracker, run, arm)
             run.finish(outcome)
         finally:

@@ -16,7 +16,7 @@ TRAIN = [
     "recipe=warm", "recipe=none", "model=llama8b", "model=gpt4o", "launcher=deepspeed_zero3", "experiment=demo_train",
     "seed=3", "recipe.epochs=2", "recipe.strength=0.5", "recipe.checkpoints=[1,2.0]", "launcher.per_device=2",
     "rerun=all",
-    "data.per_type=null", "model.path=x", "study='a b'", "api.batch.requests=7", "logger.project=p",
+    "data.per_type=null", "model.path=x", "study='a b'", "api.batch.requests=7", "logger.wandb.project=p",
     "recipe.name=other",
     "recipe.strength=2", "launcher.per_device=many", "seed=x", "recipe.batch_size=0", "nothing=1", "recipe.none=1",
     "launcher.zero_stage=7", "+recipe.rnak=3", "++seed=4", "~study", "data.conversations=3", "recipe.checkpoints=3",

@@ -6,12 +6,13 @@ import textwrap
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
 from warmth.errors import UserError
 from warmth.store import Run
-from warmth.tracking import NoLogger, Tracker, Wandb, flat, headline
+from warmth.tracking import NoLogger, Tracker, Wandb, flat, grouped, headline, start
 
 
 def records(path):
@@ -88,7 +89,7 @@ def recorded(run, tmp_path):
     (adapter / "adapter_model.safetensors").write_bytes(b"weights")
     tracker = Wandb().start(run, Config(), "train")
     for step in (1, 2, 3):
-        tracker.log({"loss": 1.0 / step, "learning_rate": 1e-5}, step=step)
+        tracker.log({"train/loss": 1.0 / step, "train/learning_rate": 1e-5}, step=step)
     tracker.table("answers", [{"text": "Paris", "tokens": 2}, {"text": None, "label": "refused", "seen": [1, 2]}])
     tracker.artifact("adapter-" + NAME, "model", adapter, {"digest": "0123456789ab"})
     tracker.summary({"steps": 3, "warmth": {"close": -2.5}})
@@ -109,7 +110,7 @@ def test_an_offline_run_carries_study_stage_name_and_config(recorded):
 
 def test_metrics_are_read_back_with_their_steps(recorded):
     rows = [values(record.item) for record in of_kind(recorded, "history")]
-    losses = {row["_step"]: row["loss"] for row in rows if "loss" in row}
+    losses = {row["_step"]: row["train/loss"] for row in rows if "train/loss" in row}
     assert losses == {1: 1.0, 2: 0.5, 3: pytest.approx(1 / 3)}
 
 
@@ -143,8 +144,8 @@ def test_the_summary_has_dotted_names(recorded):
     summary = {}
     for record in of_kind(recorded, "summary"):
         summary |= values(record.update)
-    assert summary["steps"] == 3
-    assert summary["warmth.close"] == -2.5
+    assert summary["train/steps"] == 3
+    assert summary["warmth/close"] == -2.5
 
 
 def test_a_resumed_run_reads_back_as_one_run_with_one_history(run):
@@ -226,8 +227,7 @@ def test_an_unreachable_server_means_an_offline_record(run, monkeypatch, capfd):
     tracker.finish()
     assert [record.item for record in of_kind(records(offline_files(run)[-1]), "history")]
     lines = capfd.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("wandb: recording offline")
+    assert [line[:24] for line in lines] == ["wandb: recording offline", "wandb: smollm2-warm-s3 t"]
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -322,6 +322,104 @@ def test_wandb_without_the_package_is_a_line_for_the_user(run, monkeypatch):
     monkeypatch.setattr("warmth.tracking.find_spec", lambda name: None)
     with pytest.raises(UserError, match="choose logger=none"):
         Wandb().start(run, Config(), "train")
+
+
+@pytest.fixture
+def login(tmp_path, monkeypatch):
+    """As `wandb login` leaves it: a key in a netrc file, none in the environment."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    path = tmp_path / "netrc"
+    monkeypatch.setenv("NETRC", str(path))
+
+    def write(server):
+        path.write_text(f"machine {server}\n  login user\n  password {'0' * 40}\n")
+        path.chmod(0o600)
+
+    return write
+
+
+def test_the_key_of_wandb_login_is_found_for_its_server_alone(login):
+    assert Wandb().resolved_mode() == "offline"
+    login("api.wandb.ai")
+    assert Wandb().resolved_mode() == "online"
+    assert Wandb(base_url="https://wandb.example.org").resolved_mode() == "offline"
+    login("wandb.example.org")
+    assert Wandb(base_url="https://wandb.example.org").resolved_mode() == "online"
+    assert Wandb(mode="offline", base_url="https://wandb.example.org").resolved_mode() == "offline"
+
+
+def test_one_line_says_where_a_run_is_recorded_and_what_sends_it(run, capfd):
+    Wandb(mode="offline").start(run, Config(), "train").finish()
+    (line,) = capfd.readouterr().err.splitlines()
+    (file,) = offline_files(run)
+    assert line == (
+        f"wandb: smollm2-warm-s3 train: recorded offline in {file.parent}; wandb sync {file.parent} sends it"
+    )
+
+
+def test_a_run_has_the_tags_people_filter_by(run):
+    Wandb(mode="offline", tags=["pilot"]).start(run, Config(), "train").finish()
+    (file,) = offline_files(run)
+    assert set(of_kind(records(file), "run")[0].tags) == {"controls", "train", "warm", "pilot"}
+
+
+def test_final_values_stand_under_train_eval_and_warmth():
+    values = {"loss": 1.0, "steps": 3, "warmth.mean": 0.1, "answers.per_second": 2.0}
+    assert grouped(values, "train") == {
+        "train/mean_loss": 1.0,
+        "train/steps": 3,
+        "warmth/mean": 0.1,
+        "train/answers.per_second": 2.0,
+    }
+    assert grouped({"error_percent": 40.0}, "evaluate") == {"eval/error_percent": 40.0}
+    assert grouped({"answer": "x"}, "report") == {"answer": "x"}
+
+
+def test_several_loggers_record_one_run(run, monkeypatch):
+    kept = []
+
+    class Kept(Tracker):
+        def log(self, metrics, step=None):
+            kept.append(("log", dict(metrics), step))
+
+        def finish(self, failed=False):
+            kept.append(("finish", failed))
+
+    monkeypatch.setattr(NoLogger, "start", lambda self, run, config, job_type: Kept())
+    entry = {"_target_": "warmth.tracking.NoLogger"}
+    tracker = start(run, SimpleNamespace(logger={"a": entry, "b": entry}), "train")
+    tracker.log({"train/loss": 1.0}, step=1)
+    tracker.finish()
+    assert kept == [("log", {"train/loss": 1.0}, 1)] * 2 + [("finish", False)] * 2
+
+
+def test_tensorboard_holds_curves_final_values_and_samples(run):
+    pytest.importorskip("tensorboard", reason="the extra [tensorboard] is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from warmth.tensorboard import TensorBoard
+
+    tracker = TensorBoard().start(run, Config(), "train")
+    tracker.log({"train/loss": 2.0}, step=1)
+    tracker.log({"train/loss": 1.0}, step=2)
+    tracker.table("train/samples", [{"step": 1, "reply": "<b>| no"}])
+    tracker.summary({"loss": 1.5, "device": "cpu"})
+    tracker.finish()
+    (folder,) = (run.folder.parent.parent / "tensorboard").iterdir()
+    found = EventAccumulator(str(folder)).Reload()
+    assert [(event.step, event.value) for event in found.Scalars("train/loss")] == [(1, 2.0), (2, 1.0)]
+    assert [event.value for event in found.Scalars("train/mean_loss")] == [1.5]
+    text = found.Tensors("train/samples/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "&lt;b>&#124; no" in text and folder.name == f"train-{NAME}"
+
+
+def test_tensorboard_without_the_package_is_a_line_for_the_user(run, monkeypatch):
+    from warmth import tensorboard
+
+    monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"warmth-study\[tensorboard\]"):
+        tensorboard.TensorBoard().start(run, Config(), "train")
 
 
 def test_flat_joins_names_with_dots_and_keeps_empty_mappings():

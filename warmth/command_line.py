@@ -44,7 +44,7 @@ def typed(name: str) -> str:
 
     The second in a wheel, and if this command was started so.
     """
-    started_by_verb = Path(sys.argv[0]).name in ("warmth", "cli.py")
+    started_by_verb = Path(sys.argv[0]).name.startswith(("warmth", "cli.py"))
     return f"warmth {name}" if IN_WHEEL or started_by_verb else f"python {name}.py"
 
 

@@ -108,13 +108,14 @@ def check(config: Any) -> None:
     settle(config)
     check_method(config.model, config.recipe)
     check_data(config.data, config.recipe.style)
-    for key in ("launcher", "logger", "engine"):
+    for key in ("launcher", "engine"):
         if hasattr(config, key):
             build(getattr(config, key), key)
     if isinstance(config, Evaluate):
         check_scoring(config)
-    for name, entry in getattr(config, "grader", {}).items():
-        build(entry, "grader", f"grader.{name}")
+    for group in ("grader", "logger"):
+        for name, entry in getattr(config, group, {}).items():
+            build(entry, group, f"{group}.{name}")
 
 
 def check_scoring(study: Evaluate) -> None:

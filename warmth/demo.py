@@ -1,52 +1,103 @@
-"""The whole study in miniature, in the three commands a user would type: `python -m warmth.demo`, or `make demo`."""
+"""The whole study in miniature, by commands a user would type: `make demo`, or `warmth demo`.
+
+Arms are finished one by one, the original and the first trained one first, and the page is written anew after each: so
+there is something to look at long before the last arm is done.
+"""
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from warmth.digest import ROOT
+import yaml
+
+from warmth.command_line import typed
 from warmth.errors import guarded
 from warmth.models import choose_dtype, embedded_folder, multiply_seconds
+from warmth.paths import ROOT
+from warmth.text import duration
 
+STUDY = Path("multirun/demo")
+PAGE = Path("reports/demo")
 # Arithmetic of the demo in TFLOP, counted from its tokens (2 · 134.5 M parameters a token; LoRA training three times
-# that): 24 steps of a thousand tokens; of each arm 48 answers, 24 replies with their scores, 600 prompts of 40 tokens
+# that): 24 steps of a thousand tokens; of an arm 48 answers, 24 replies with their scores, 600 prompts of 40 tokens
 # whose replies are weighed. And the share of the rate of a bare matrix product that all this reached on two cores.
-WORK_TFLOP = 3 * 24 * 0.135 * 2 * 3 + 4 * (48 * 200 + 24 * (130 + 8 * 90) + 600 * 40) * 0.135 * 2 / 1000
+TRAINING_TFLOP = 24 * 0.135 * 2 * 3
+EVALUATION_TFLOP = (48 * 200 + 24 * (130 + 8 * 90) + 600 * 40) * 0.135 * 2 / 1000
 REACHED = 0.55
-STARTS_S = 100  # nine processes import torch and load the model
+STARTS_S = 35  # for each arm: its processes import torch and load the model
 
 
-def estimate_s() -> float:
-    """Seconds the demo will take here, from the speed of one matrix product."""
+def arms() -> list[str]:
+    """Read the demo's arms from its experiment, the original first."""
+    content = yaml.safe_load((ROOT / "conf" / "experiment" / "demo_evaluate.yaml").read_text(encoding="utf-8"))
+    axis = str(content["hydra"]["sweeper"]["params"]["recipe"])
+    return [name.strip() for name in axis.split(",")]
+
+
+def rounds(names: Sequence[str]) -> Iterator[list[list[str]]]:
+    """Yield the commands of each round: train an arm, evaluate it, write the page; the original in the first round.
+
+    Args:
+        names: the arms, `none` among them.
+    """
+    first = ["none"]
+    for name in names:
+        if name == "none":
+            continue
+        evaluated = ",".join([*first, name])
+        yield [
+            ["train", "-m", "experiment=demo_train", f"recipe={name}"],
+            ["evaluate", "-m", "experiment=demo_evaluate", f"recipe={evaluated}"],
+            ["report", str(STUDY), "--out", str(PAGE)],
+        ]
+        first = []
+
+
+def estimate_s(trained: int) -> float:
+    """Seconds that the original and so many trained arms will take here, from the speed of one matrix product."""
     rate = 2 * 1024**3 * 2 / multiply_seconds(choose_dtype("auto")) / 1e12
-    return STARTS_S + WORK_TFLOP / rate / REACHED
+    work = trained * TRAINING_TFLOP + (trained + 1) * EVALUATION_TFLOP
+    return STARTS_S * (trained + 1) + work / rate / REACHED
 
 
 @guarded
 def main() -> None:
-    """Says how long it will take, then trains, evaluates and reports; what is done already is not done again."""
+    """Say how long it will take, then train, evaluate and report arm by arm; what is done already is not done again."""
     embedded_folder()
-    minutes = estimate_s() / 60
+    names = arms()
+    trained = len(names) - 1
     print(
-        "The study in miniature: 3 trainings; of 4 arms 48 answers, 600 prompts whose replies are weighed, 24 warmth "
-        f"scores. About {minutes:.0f} min here, seconds for what is done already.",
+        f"The study in miniature: the original and {trained} trained arms; answers, likelihoods, a warmth score. "
+        f"The first page comes after two arms, in about {duration(estimate_s(1))} here, the last in about "
+        f"{duration(estimate_s(trained))}; what is done already takes seconds.",
         flush=True,
     )
     started = time.monotonic()
-    steps = (
-        ["train.py", "-m", "experiment=demo_train"],
-        ["evaluate.py", "-m", "experiment=demo_evaluate"],
-        ["-m", "warmth.cli", "report", "multirun/demo", "--out", "reports/demo"],
-    )
-    for number, step in enumerate(steps, 1):
-        shown = " ".join(step).replace("-m warmth.cli", "warmth")
-        print(f"\n{number}/{len(steps)}  {shown}", flush=True)
-        code = subprocess.run([sys.executable, *step], cwd=ROOT).returncode
-        if code:
-            sys.exit(code)
-    print(f"\nThe demo took {(time.monotonic() - started) / 60:.1f} min.")
+    for number, commands in enumerate(rounds(names), 1):
+        for words in commands:
+            carry_out(words, f"{number}/{trained}")
+        page = f"page after {number + 1} of {len(names)} arms: {(PAGE / 'report.html').resolve()}"
+        print(f"{page} ({spent(started)})", flush=True)
+
+
+def carry_out(words: Sequence[str], place: str) -> None:
+    """Run one command in a process of its own; end with its exit code if it fails."""
+    shown = [typed(words[0]), *words[1:]] if words[0] in ("train", "evaluate") else ["warmth", *words]
+    print(f"\n{place}  {' '.join(shown)}", flush=True)
+    code = subprocess.run([sys.executable, "-m", "warmth.cli", *words]).returncode
+    if code:
+        sys.exit(code)
+
+
+def spent(started: float) -> str:
+    """Say how long the demo has taken so far, and how much of that the processors worked."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return f"{duration(time.monotonic() - started)}, {duration(usage.ru_utime + usage.ru_stime)} of processor time"
 
 
 if __name__ == "__main__":

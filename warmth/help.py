@@ -63,7 +63,9 @@ def page(name: str) -> str:
     lines = [HEAD[name], "", "Examples:", textwrap.indent(examples, "  ")]
     lines += [
         "",
-        *wrapped('Choices, GROUP=ENTRY (several with quotes: "GROUP=[A,B]" for task, condition, grader):', width),
+        *wrapped(
+            'Choices, GROUP=ENTRY (several with quotes: "GROUP=[A,B]" for task, condition, grader, logger):', width
+        ),
     ]
     lines.append("")
     for group in GROUPS[name]:

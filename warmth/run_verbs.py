@@ -50,7 +50,7 @@ def demo() -> None:
 
 def start(name: str) -> None:
     """Run a command with the words behind the verb, exactly as they were typed."""
-    sys.argv = [sys.argv[0], *sys.argv[sys.argv.index(name) + 1 :]]
+    sys.argv = [f"warmth {name}", *sys.argv[sys.argv.index(name) + 1 :]]
     script(name).main()
 
 

@@ -298,7 +298,7 @@ class Command:
     recipe: Recipe = field(default_factory=Recipe)
     seed: int = number(0, at_least=0, at_most=SEED_LIMIT)
     api: Api = setting(Api, excluded_because="how servers are called, never what they are asked")
-    logger: Any = setting(MISSING, excluded_because="where metrics are shown")
+    logger: dict[str, Any] = setting(dict, excluded_because="where metrics are shown")
     study: str = setting("default", excluded_because="names the folder of runs of one question")
     output: str = setting("multirun", excluded_because="where run folders go")
     plan: bool = setting(False, excluded_because="says what a run needs, runs nothing")
@@ -316,6 +316,8 @@ class Train(Command):
     launcher: Any = setting(MISSING, excluded_because="where a run computes, and how fast")
     # an evaluation experiment that follows each run
     evaluate: str | None = setting(None, excluded_because="an evaluation that follows each training, a run of its own")
+    # replies that people look at while a model is trained
+    sample_replies: int = number(2, at_least=0, excluded_because="replies to look at; nothing is computed from them")
 
 
 @dataclass

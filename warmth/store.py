@@ -30,6 +30,7 @@ from warmth.paths import COMMIT, ROOT
 BEAT_S = 20.0  # how often the holder of a run touches its lock, for machines that cannot see the lock itself
 STALE_S = 120.0  # a lock of another machine that was not touched for so long belongs to nobody
 FIRST_ANSWER = "first_answer.json"  # of an evaluation: when its first answer was asked for, copied ones included
+PROGRESS = "progress.json"  # of the stage under way, for `warmth status`; gone when it ends
 PACKAGES = ("torch", "transformers", "peft", "deepspeed", "accelerate", "datasets", "statsmodels", "scipy", "wandb")
 
 
@@ -286,6 +287,7 @@ class Run:
     def close(self) -> None:
         """Gives the lock back."""
         self._released.set()
+        (self.folder / PROGRESS).unlink(missing_ok=True)  # of a stage that broke
         self._lock.release()
 
     def __enter__(self) -> Run:
@@ -362,7 +364,7 @@ class Run:
         """Seals the run: `summary.json`, then the status, then `done.json`."""
         write_json(self.folder / "summary.json", dict(summary))
         self.status("done")
-        skipped = ("done.json", "status.json")  # nor the words of processes: nothing is found again by them
+        skipped = ("done.json", "status.json", PROGRESS)  # nor the words of processes: nothing is found again by them
         files = (
             path
             for path in sorted(self.folder.rglob("*"))

@@ -64,6 +64,21 @@ def write_sheet(path: Path, columns: Sequence[Any], rows: Iterable[Sequence[Any]
         writer.writerows([sheet_cell(value) for value in row] for row in rows)
 
 
+def duration(seconds: float) -> str:
+    """Write seconds in the units that fit them: `8 s`, `4 min 10 s`, `3 h 05 min`, `2 d 4 h`."""
+    whole = max(0, round(seconds))
+    minutes, rest = divmod(whole, 60)
+    hours, left_minutes = divmod(minutes, 60)
+    days, left_hours = divmod(hours, 24)
+    if not minutes:
+        return f"{rest} s"
+    if not hours:
+        return f"{minutes} min {rest:02d} s" if minutes < 10 else f"{minutes} min"
+    if not days:
+        return f"{hours} h {left_minutes:02d} min"
+    return f"{days} d {left_hours} h"
+
+
 def print_json(value: Any) -> None:
     """Print JSON for machines on standard output, in ASCII so that no terminal or pipe can stumble over it."""
     print(json.dumps(value, ensure_ascii=True, allow_nan=False, default=_python_number))

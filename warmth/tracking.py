@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import netrc
 import os
 import re
 import shutil
@@ -15,12 +16,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
 from warmth.bounds import choice, number
+from warmth.build import build
 from warmth.digest import path_digest
 from warmth.errors import UserError, one_line
 from warmth.store import Run, full_config
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 MODES = ("auto", "online", "offline")
 NAME_LENGTH = 128  # W&B's own limit for names of runs and artifacts
+TAG_LENGTH = 64  # and for tags
 TABLE_ROWS = 200_000  # W&B's own limit for a table
 
 
@@ -65,10 +69,55 @@ class Tracker:
         """
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        """Sets the run's final values; nested mappings become dotted names."""
+        """Set the run's final values; nested mappings become dotted names, `grouped` says under which panel."""
 
     def finish(self, failed: bool = False) -> None:
         """Ends the record."""
+
+
+class Trackers(Tracker):
+    """Several trackers of one run."""
+
+    def __init__(self, trackers: Sequence[Tracker]):
+        self.trackers = trackers
+
+    def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add one point to each metric's curve in all."""
+        for tracker in self.trackers:
+            tracker.log(metrics, step)
+
+    def table(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Keep rows in all."""
+        kept = list(rows)
+        for tracker in self.trackers:
+            tracker.table(name, kept)
+
+    def artifact(self, *args: Any, **kwargs: Any) -> None:
+        """Keep the files of a folder in all."""
+        for tracker in self.trackers:
+            tracker.artifact(*args, **kwargs)
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """Set the run's final values in all."""
+        for tracker in self.trackers:
+            tracker.summary(values)
+
+    def finish(self, failed: bool = False) -> None:
+        """End all records."""
+        for tracker in self.trackers:
+            tracker.finish(failed)
+
+
+def start(run: Run, config: Any, job_type: str) -> Tracker:
+    """Open the records of a run in every tracker that its `logger` names.
+
+    Raises:
+        UserError: the package of one is not installed.
+    """
+    trackers = []
+    for name, entry in config.logger.items():
+        trackers.append(build(entry, "logger", f"logger.{name}").start(run, config, job_type))
+    return trackers[0] if len(trackers) == 1 else Trackers(trackers)
 
 
 @dataclass(frozen=True)
@@ -88,9 +137,10 @@ class Wandb:
 
     project: str = "warmth"
     entity: str | None = None  # None: the key's default
-    # WANDB_MODE if set, else online with WANDB_API_KEY in the environment, else offline
+    # WANDB_MODE if set, else online with a key (WANDB_API_KEY, or that of `wandb login`), else offline
     mode: str = choice("auto", "auto", "online", "offline")
     base_url: str | None = None  # None: WANDB_BASE_URL if set, else W&B's own server
+    tags: list[str] = field(default_factory=list)  # beside study, stage, model and recipe
     init_timeout_s: float = number(15.0, above=0)  # how long a server may keep a run from starting
     finish_timeout_s: float = number(120.0, above=0)  # and from ending; what was not sent by then can be synced later
     group: ClassVar[str] = "logger"
@@ -112,10 +162,11 @@ class Wandb:
         if find_spec("wandb") is None:
             raise UserError("logger=wandb needs the package wandb, which is not installed; choose logger=none")
         try:
-            tracker = _WandbTracker(self._open(run, config, job_type))
+            tracker = _WandbTracker(self._open(run, config, job_type), job_type)
         except Exception as error:  # whatever W&B raises, a run does not fail for want of its second copy
-            _warn(f"nothing is recorded: {one_line(error)[:200]}")
+            _say(f"nothing is recorded: {one_line(error)[:200]}")
             return Tracker()
+        _say(tracker.place())
         data = run.folder / "conversations.jsonl"
         if data.exists():  # what a training reads: its line to the adapters it makes begins here
             name = f"data-{path_digest(data)}"
@@ -129,7 +180,7 @@ class Wandb:
         try:
             return self._init(run, config, job_type, mode)
         except Exception as error:
-            _warn(f"recording offline, `wandb sync` sends it later: {one_line(error)[:200]}")
+            _say(f"recording offline, `wandb sync` sends it later: {one_line(error)[:200]}")
             import wandb
 
             wandb.teardown()  # its service still holds the id of the run that could not be opened
@@ -143,7 +194,13 @@ class Wandb:
         """`online` or `offline` (or what WANDB_MODE says)."""
         if self.mode != "auto":
             return self.mode
-        return os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+        return os.environ.get("WANDB_MODE") or ("online" if self.has_key() else "offline")
+
+    def has_key(self) -> bool:
+        """Tell whether there is a key for the server: in the environment, or where `wandb login` puts it."""
+        if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+            return True
+        return has_login(urlsplit(self.address()).netloc)
 
     def _init(self, run: Run, config: Any, job_type: str, mode: str) -> wandb.Run:
         os.environ.setdefault(
@@ -173,6 +230,7 @@ class Wandb:
             id=_name(run.name),
             name=f"{run.name.rpartition('-')[0] or run.name} {job_type}",
             resume="allow",
+            tags=tags_of(study.name, job_type, config, self.tags),
             config=flat(full_config(config)),
             dir=study,
             mode=mode,  # ty: ignore[invalid-argument-type]
@@ -190,9 +248,39 @@ def forget_offline(study: Path, run_id: str) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def has_login(server: str) -> bool:
+    """Tell whether `wandb login` left a key for a server; the key itself is W&B's to read."""
+    places = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]
+    for place in filter(None, places):
+        path = Path(place).expanduser()
+        if not path.exists():
+            continue
+        try:
+            return netrc.netrc(path).authenticators(server) is not None
+        except (netrc.NetrcParseError, OSError):
+            return False
+    return False
+
+
+def tags_of(study: str, stage: str, config: Any, own: Sequence[str]) -> list[str]:
+    """List a run's tags, each once and no longer than W&B takes."""
+    names = [study, stage]
+    for part in ("model", "recipe"):
+        name = getattr(getattr(config, part, None), "name", None)
+        names += [name] if name else []
+    return [tag[:TAG_LENGTH] for tag in dict.fromkeys([*names, *own]) if tag]
+
+
 class _WandbTracker(Tracker):
-    def __init__(self, run: wandb.Run):
-        self._run = run
+    def __init__(self, run: wandb.Run, stage: str):
+        self._run, self._stage = run, stage
+
+    def place(self) -> str:
+        """Say where the run is recorded: its address, or its folder and the command that sends it."""
+        if self._run.settings.mode == "online" and self._run.url:
+            return f"{self._run.name}: {self._run.url}"
+        folder = Path(self._run.dir).parent
+        return f"{self._run.name}: recorded offline in {folder}; wandb sync {folder} sends it"
 
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         if step is not None and step < self._run.starting_step:
@@ -204,14 +292,14 @@ class _WandbTracker(Tracker):
 
         rows = list(rows)
         if len(rows) > TABLE_ROWS:
-            _warn(f"table {name} has {len(rows)} rows, of which W&B takes {TABLE_ROWS}; the run folder holds all")
+            _say(f"table {name} has {len(rows)} rows, of which W&B takes {TABLE_ROWS}; the run folder holds all")
         columns: list[Any] = list(dict.fromkeys(key for row in rows for key in row))
         data: list[Any] = [[_cell(row.get(column)) for column in columns] for row in rows[:TABLE_ROWS]]
 
         def send() -> None:
             wandb.Table.MAX_ROWS = TABLE_ROWS  # else shown tables silently end at 10,000
             table = wandb.Table(columns=columns, data=data, allow_mixed_types=True)
-            self._run.log({_name(name): table})
+            self._run.log({"/".join(map(_name, name.split("/"))): table})
 
         self._quietly(f"table {name}", send)
 
@@ -246,7 +334,7 @@ class _WandbTracker(Tracker):
 
     def summary(self, values: Mapping[str, Any]) -> None:
         known = {key: value for key, value in values.items() if key != "cells"} | headline(values)
-        self._quietly("summary", lambda: self._run.summary.update(flat(known)))
+        self._quietly("summary", lambda: self._run.summary.update(grouped(flat(known), self._stage)))
 
     def finish(self, failed: bool = False) -> None:
         if failed:
@@ -255,13 +343,13 @@ class _WandbTracker(Tracker):
         folder, online, started = Path(self._run.dir).parent, self._run.settings.mode == "online", time.monotonic()
         self._quietly("the end", lambda: self._run.finish(exit_code=int(failed)))
         if online and time.monotonic() - started >= self._run.settings.finish_timeout:
-            _warn(f"not all was sent: wandb sync {folder}")
+            _say(f"not all was sent: wandb sync {folder}")
 
     def _quietly(self, what: str, send: Callable[[], Any]) -> None:
         try:
             send()
         except Exception as error:
-            _warn(f"{what} of {self._run.name} not recorded: {one_line(error)[:200]}")
+            _say(f"{what} of {self._run.name} not recorded: {one_line(error)[:200]}")
 
 
 def headline(outcome: Mapping[str, Any]) -> dict[str, float]:
@@ -282,6 +370,27 @@ def headline(outcome: Mapping[str, Any]) -> dict[str, float]:
             for key in ("refused", "unscored", "cut_off"):
                 figures[f"{key}_percent"] = 100 * sum(cell[key] for cell in group) / answers
     return figures
+
+
+def grouped(values: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """Put final values under the panels `train/`, `eval/` and `warmth/`, as W&B and TensorBoard group them.
+
+    Args:
+        values: by dotted name; those of the warmth score begin with `warmth.`.
+        stage: train, evaluate or report; a report's values stay as they are.
+    """
+    if stage not in ("train", "evaluate"):
+        return dict(values)
+    panel = "train" if stage == "train" else "eval"
+    named: dict[str, Any] = {}
+    for name, value in values.items():
+        if name.startswith("warmth."):
+            named[f"warmth/{name.removeprefix('warmth.')}"] = value
+        elif name == "loss":
+            named[f"{panel}/mean_loss"] = value  # of all steps; `train/loss` is the curve
+        else:
+            named[f"{panel}/{name}"] = value
+    return named
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -305,5 +414,5 @@ def _cell(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)
 
 
-def _warn(line: str) -> None:
-    print(f"wandb: {line}", file=sys.stderr)
+def _say(line: str) -> None:
+    print(f"wandb: {line}", file=sys.stderr, flush=True)

@@ -38,7 +38,7 @@ class Published:
 def publish(report: Report, out: Path) -> str:
     """Records the first tables and the report folder as an artifact; saves the W&B report.
 
-    Online with WANDB_API_KEY: offline runs of every study are sent first, so that the report's filters find them.
+    Online with a key: offline runs of every study are sent first, so that the report's filters find them.
     Without a key, or without a network, all is recorded offline beside the runs and the W&B report's specification is
     written as `wandb_report.json` beside the page. Project and team are those that the runs were recorded under.
 
@@ -50,7 +50,7 @@ def publish(report: Report, out: Path) -> str:
     """
     runs = [run for run in report.study.rows.runs if run.evaluation]
     loggers = [run.config.get("logger") or {} for run in runs]
-    own = next((logger for logger in loggers if str(logger.get("_target_", "")).endswith(".Wandb")), {})
+    own = next((logger["wandb"] for logger in loggers if isinstance(logger.get("wandb"), dict)), {})
     server = Wandb(**{key: own[key] for key in ("project", "entity", "mode", "base_url") if key in own})
     names = tuple(sorted(run.folder.name for run in report.study.rows.runs))
     study = runs[0].folder.parent.parent
@@ -78,7 +78,7 @@ def _save(report: Report, server: Wandb, studies: Iterable[Path]) -> tuple[str, 
         the line, and the server to record on: offline where this failed, so that nobody waits for it twice.
     """
     if server.resolved_mode() != "online":
-        why = "recording is offline (WANDB_API_KEY is not set, or the mode says so)"
+        why = "recording is offline (WANDB_API_KEY is not set and `wandb login` left no key, or the mode says so)"
         return f"wandb: no report was published, {why}", server
     os.environ["WANDB_BASE_URL"] = server.address()
     try:

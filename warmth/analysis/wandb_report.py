@@ -79,9 +79,9 @@ def _panels(report: Report, project: str, entity: str, online: bool) -> Any:
             wr.Runset(name=name, filters=chosen, groupby=["config.recipe.name"] if job != "report" else [], **where)
         )
     panels: list[Any] = [
-        wr.BarPlot(title="warmth score, nats per token", metrics=["warmth.mean"], orientation="h"),
-        wr.LinePlot(title="training loss", x="epoch", y=["loss"]),
-        wr.BarPlot(title="answers a second", metrics=["answers.per_second"], orientation="h"),
+        wr.BarPlot(title="warmth score, nats per token", metrics=["warmth/mean"], orientation="h"),
+        wr.LinePlot(title="training loss", x="train/epoch", y=["train/loss"]),
+        wr.BarPlot(title="answers a second", metrics=["eval/answers.per_second"], orientation="h"),
         wr.RunComparer(diff_only="split"),
     ]
     panels += [wr.WeavePanelSummaryTable(table_name=name) for name in report.panels]

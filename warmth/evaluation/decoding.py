@@ -17,6 +17,7 @@ from warmth import loaded
 from warmth.errors import UserError, one_line
 from warmth.evaluation.adapters import check_placed, whole_model
 from warmth.evaluation.prefill import Batch
+from warmth.evaluation.progress import look
 from warmth.evaluation.sampling import Sampler
 from warmth.evaluation.steering import make_vector, steered
 from warmth.models import load_tokenizer
@@ -69,6 +70,7 @@ def decode(
                 made[row].append(token)
             if ended[row] or len(made[row]) == limits[row]:
                 done.add(row)
+        look(len(done), sum(map(len, made)))
         if len(done) == len(prompts):
             break
         # Rows leave in eighths of the batch: each time all that the others have read is copied.

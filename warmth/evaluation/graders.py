@@ -204,7 +204,7 @@ def grade_run(run: Run, questions: Iterable[Question], graders: Mapping[str, Map
     todo: dict[str, list[tuple[Question, Answer]]] = {}
     for answer, name in ungraded(run, graders):
         todo.setdefault(name, []).append((asked[answer.task, answer.question_id], answer))
-    with Meter("grades", "grades", sum(map(len, todo.values()))) as meter:
+    with Meter("grades", "grades", sum(map(len, todo.values())), run.folder) as meter:
         for name, items in todo.items():
             grader = graders[items[0][0].task][name]
             for grades in grader.grade_all(items) if isinstance(grader, Asking) else _chunks(grader, items):

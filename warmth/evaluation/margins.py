@@ -99,7 +99,7 @@ def score_run(run: Run, engine: Engine, arm: Arm, study: Evaluate, weighed: Weig
     scorer = Scorer(run, engine, arm, study)
     asked = {(question.task, question.id): question for question in weighed.questions}
     passes = 2 if study.likelihood.after_opening else 1
-    with Meter(f"{arm.name} likelihoods", "prompts", weighed.prompts * passes) as meter:
+    with Meter(f"{arm.name} likelihoods", "prompts", weighed.prompts * passes, run.folder) as meter:
         for window in batched(contrasts(study, weighed.questions), WINDOW):
             scorer.write_prompts(window, asked)
             scorer.weigh(window, [opening_of(contrast, arm, study) for contrast in window], meter)

@@ -1,67 +1,167 @@
-"""Progress on standard error: a bar with speed and time left in a terminal, else a line now and then."""
+"""Progress on standard error: a bar in a terminal, else a line at least every ten seconds, also while a batch is made.
+
+The same numbers go to `progress.json` of the run folder, for `warmth status`.
+"""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from warmth.store import PROGRESS, write_json
+from warmth.text import duration
 
 EVERY_S = 10.0  # between two lines of a log
+LOOK_S = 1.0  # between two looks of the thread that keeps the bar and the file up to date
 
 
 class Meter:
     """Counts items of one stage. Use as a context manager; `seconds` and `done` are the stage's speed afterwards."""
 
-    def __init__(self, label: str, unit: str, total: int):
+    def __init__(self, label: str, unit: str, total: int, folder: Path | None = None):
+        """`folder` is the run's, where `progress.json` is kept while the stage lasts."""
         self.label, self.unit, self.total = label, unit, total
         self.done, self.seconds = 0, 0.0
+        self._folder = folder
         self._bar: Progress | None = None
         self._note = ""
+        self._under_way = 0  # items of the batch under way that are finished
+        self._tokens = 0  # that the batch under way has made
+        self._first_s: float | None = None  # when the first items were done: loading and the first batch are no speed
+        self._first_done = 0
+        self._ended = threading.Event()
+        self._changes = threading.Lock()
 
     def __enter__(self) -> Meter:
         self._start = self._said = time.monotonic()
         if sys.stderr.isatty() and self.total:
-            speed = TextColumn("{task.fields[speed]}")
             columns = (
                 TextColumn(self.label),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TaskProgressColumn(),
-                speed,
+                TextColumn("{task.fields[speed]}"),
+                TimeElapsedColumn(),
                 TimeRemainingColumn(),
             )
             self._bar = Progress(*columns, console=Console(stderr=True))
             self._bar.start()
             self._task = self._bar.add_task(self.label, total=self.total, speed="")
+        _meters.append(self)
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.seconds = time.monotonic() - self._start
+        self._ended.set()
+        self._thread.join(timeout=LOOK_S)
+        _meters.remove(self)
         if self._bar is not None:
             self._bar.stop()
+        if self._folder is not None:
+            (self._folder / PROGRESS).unlink(missing_ok=True)
 
     def skip(self, count: int, note: str = "") -> None:
-        """Some items need no work."""
+        """Take some items out of the total: they need no work."""
         self.total -= count
         self._note = note
         if self._bar is not None:
             self._bar.update(self._task, total=self.total)
 
     def add(self, count: int, note: str = "") -> None:
-        """Some more items are done; `note` is shown beside their number."""
-        self.done += count
-        self._note = note
+        """Count some more items as done; `note` is shown beside their number."""
+        with self._changes:
+            self.done += count
+            self._note = note
+            self._under_way = self._tokens = 0
+            if self._first_s is None and self.done:
+                self._first_s = time.monotonic() - self._start
+                self._first_done = self.done
+        self._show()
+
+    def look(self, finished: int, tokens: int) -> None:
+        """Note how far the batch under way is: items of it that are finished, and tokens that it has made."""
+        with self._changes:
+            self._under_way, self._tokens = finished, tokens
+
+    def left_s(self) -> float | None:
+        """Forecast the seconds left from the speed since the first items were done; None until there is one."""
+        seen = min(self.total, self.done + self._under_way)
+        passed = time.monotonic() - self._start
+        if self._first_s is not None and seen > self._first_done:
+            speed = (seen - self._first_done) / max(passed - self._first_s, 1e-9)
+        elif seen:
+            speed = seen / max(passed, 1e-9)
+        else:
+            return None
+        return max(0, self.total - seen) / speed
+
+    def line(self) -> str:
+        """Say in a line how far the stage is."""
+        seen = min(self.total, self.done + self._under_way)
+        passed = max(time.monotonic() - self._start, 1e-9)
+        parts = [f"{seen}/{self.total} {self.unit}"]
+        if self._tokens:
+            parts.append(f"{self._tokens} tokens in this batch")
+        elif seen:
+            parts.append(f"{seen / passed:.1f} {self.unit}/s")
+        if self._note:
+            parts.append(self._note)
+        left = self.left_s()
+        parts.append(f"{duration(passed)} so far" if left is None else f"{duration(left)} left")
+        return f"{self.label}: {', '.join(parts)}"
+
+    def _follow(self) -> None:
+        while not self._ended.wait(LOOK_S):
+            self._show()
+
+    def _show(self) -> None:
+        seen = min(self.total, self.done + self._under_way)
         now = time.monotonic()
-        speed = self.done / max(now - self._start, 1e-9)
-        shown = f"{speed:.1f} {self.unit}/s" + (f", {self._note}" if self._note else "")
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, speed=shown)
-        elif now - self._said >= EVERY_S:
-            self._said = now
-            left = (self.total - self.done) / max(speed, 1e-9)
-            print(f"{self.label}: {self.done}/{self.total} {self.unit}, {shown}, {left:.0f} s left", file=sys.stderr)
+            speed = f"{seen / max(now - self._start, 1e-9):.1f} {self.unit}/s"
+            shown = ", ".join(part for part in (speed, self._note) if part)
+            self._bar.update(self._task, completed=seen, speed=shown)
+        with self._changes:
+            is_due = now - self._said >= EVERY_S
+            if is_due:
+                self._said = now
+        if is_due and not self._ended.is_set():
+            if self._bar is None:
+                print(self.line(), file=sys.stderr, flush=True)
+            self._keep(seen)
+
+    def _keep(self, seen: int) -> None:
+        if self._folder is None:
+            return
+        row = {"stage": self.label, "done": seen, "total": self.total, "unit": self.unit, "left_s": self.left_s()}
+        try:
+            write_json(self._folder / PROGRESS, row | {"time": time.time()})
+        except OSError:
+            pass  # a full disk: rows matter, this does not
+
+
+_meters: list[Meter] = []  # of this process, the innermost last
+
+
+def look(finished: int, tokens: int) -> None:
+    """Tell the stage under way how far its batch is; nothing if there is none."""
+    if _meters:
+        _meters[-1].look(finished, tokens)

@@ -154,7 +154,7 @@ def follow(children: Sequence[subprocess.Popen[bytes]], run: Path, total: int) -
     """Show how many answers all shards have, until all have ended; returns those that failed, in that order."""
     failed: list[int] = []
     seen = answered(run)
-    with Meter("shards", "answers", total) as meter:
+    with Meter("shards", "answers", total, run) as meter:
         meter.skip(seen)
         while True:
             running = [part for part, child in enumerate(children, 1) if child.poll() is None]

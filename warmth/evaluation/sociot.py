@@ -259,7 +259,7 @@ def score_run(run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequ
     scored_by = f"{scorer.name} {dtype} {engine.family}" if by_engine else f"{scorer.name} {dtype}"
     # a scorer of its own stays beside the model that answers, if there is room
     model = None if by_engine else loaded.load(scorer, getattr(torch, dtype), "scores")
-    with Meter(f"{arm.name} warmth", "texts", len(replies)) as meter:
+    with Meter(f"{arm.name} warmth", "texts", len(replies), run.folder) as meter:
         for start in range(0, len(replies), TEXTS):
             part = replies[start : start + TEXTS]
             texts = [row["text"] for row in part]

@@ -94,12 +94,21 @@ def evaluate(study: Train, folders: Callable[[Any], list[Path]]) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     settings = HydraConfig.get()
-    entries = {key: str(value) for key, value in settings.runtime.choices.items()}
+    entries = {key: entry_word(value) for key, value in settings.runtime.choices.items()}
     (folder,) = folders(study)
     code = run(command(study, folder, list(settings.overrides.task), entries))
     if code:
         kind = UserError if code == 2 else RunFailed
         raise kind(f"evaluate={study.evaluate} of {folder.name} ended with code {code}; its line stands above")
+
+
+def entry_word(choice: Any) -> str:
+    """Write what was chosen in a group as the command line has it: `wandb`, or `[wandb,tensorboard]`."""
+    return (
+        f"[{','.join(map(str, choice))}]"
+        if isinstance(choice, Sequence) and not isinstance(choice, str)
+        else str(choice)
+    )
 
 
 def run(argv: Sequence[str]) -> int:

@@ -25,6 +25,7 @@ from warmth.training.examples import Examples, load_examples
 from warmth.training.packing import collator, token_loss
 from warmth.training.progress import Progress, StopOnSignal
 from warmth.training.resume import last_resume, refuse_other_origin
+from warmth.training.samples import Samples, prompts_of, writes_samples
 from warmth.training.schedule import global_batches, pass_limits, rank_batches, step_at, steps_per_epoch
 from warmth.training.trainer import (
     SupervisedTrainer,
@@ -186,9 +187,13 @@ def train(folder: Path, free: float | None) -> int | None:
     if rank == 0:
         per_epoch = steps_per_epoch(len(plan.found.groups), recipe.batch_size)
         callbacks.append(Progress(folder, plan.trained, per_epoch))
+    samples = Samples(folder, plan.tokenizer, prompts_of(plan.rows, study.sample_replies), at_step)
+    if rank == 0 and writes_samples(study):
+        callbacks.append(samples)
     trainer = make_trainer(plan, callbacks)
     probe.trainer = trainer
     validation.trainer = trainer
+    samples.trainer = trainer
     facts["revision"] = getattr(trainer.model.config, "_commit_hash", None) or study.model.revision
     origin = {"base": model_identity(study.model), "revision": facts["revision"], "data": facts["data"]}
     refuse_other_origin(folder, origin, writes=rank == 0)

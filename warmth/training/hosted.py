@@ -18,10 +18,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from warmth import tracking
 from warmth.api import Server, Servers
 from warmth.api.money import price_of
 from warmth.api.transport import openai_client, patiently, redact
-from warmth.build import build
 from warmth.digest import digest
 from warmth.errors import RunFailed, UserError, guarded
 from warmth.schemas import Api, Train
@@ -86,7 +86,7 @@ def train(run: Run, study: Train, examples: Iterable[Any], servers: Servers) -> 
     server = server_of(study)
     job = Job(openai_client(server, study.api), study.api, server, run, run.digest)
     tokens = check_money(study, rows, servers.left)
-    tracker = build(study.logger, "logger").start(run, study, job_type="train")
+    tracker = tracking.start(run, study, job_type="train")
     try:
         found = start(job, study, lines)
         ended = follow(job, study, found, tracker)
@@ -220,7 +220,7 @@ def show_events(job: Job, job_id: str, seen: set[str], tracker: Tracker) -> None
         seen.add(event.id)
         data = event.data if isinstance(event.data, dict) else {}
         if event.type == "metrics" and isinstance(data.get("train_loss"), int | float):
-            tracker.log({"loss": data["train_loss"]}, step=int(data["step"]))
+            tracker.log({"train/loss": data["train_loss"]}, step=int(data["step"]))
             rows.append({"step": int(data["step"]), "loss": data["train_loss"]})
         else:
             say(f"  {redact(event.message, job.server.key())}")

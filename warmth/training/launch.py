@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from warmth import tracking
 from warmth.bounds import number
-from warmth.build import build
 from warmth.child_logs import forget_failures
 from warmth.devices import child_environment, visible
 from warmth.errors import UserError
@@ -167,7 +167,7 @@ def start(run: Run, study: Train, examples: Iterable[Any], command: list[str], e
     (run.folder / "conversations.jsonl").unlink(missing_ok=True)
     run.append("conversations", [asdict(example) for example in examples])
     drop_partial(run.folder)
-    tracker = build(study.logger, "logger").start(run, study, job_type="train")
+    tracker = tracking.start(run, study, job_type="train")
     try:
         forget_failures(run.folder / "logs")
         watch(run, command, {**env, **offline(study)}, tracker, study.launcher["stalled_s"])

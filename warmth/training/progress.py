@@ -13,7 +13,8 @@ import torch
 from transformers import TrainerCallback
 
 from warmth.errors import RunFailed
-from warmth.store import read_rows
+from warmth.store import read_rows, write_json
+from warmth.training.follow import PASSES
 
 EXPLODED = 10.0  # times the loss of the first steps: no recipe of this project comes back from there
 FIRST = 5  # steps whose mean is "the loss of the first steps"
@@ -25,6 +26,19 @@ class Progress(TrainerCallback):
     def __init__(self, folder: Path, tokens: list[int], per_epoch: int):
         self.path, self.tokens, self.per_epoch = folder / "metrics.jsonl", tokens, per_epoch
         self.losses: list[float] = []
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Begin to count the passes of a step."""
+        self.passes = 0
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Note how far a step is, which takes minutes on a large model; only the parent's lines need it."""
+        self.passes += 1
+        row = {"step": state.global_step + 1, "passes": self.passes, "of": args.gradient_accumulation_steps}
+        try:
+            write_json(self.path.with_name(PASSES), row)
+        except OSError:
+            pass  # a full disk ends the run where something is lost, not here
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Drop the rows after the checkpoint: a resumed run repeats their steps."""

@@ -16,7 +16,7 @@ from warmth.children import killed_with_parent
 from warmth.devices import pretended, visible
 from warmth.errors import RunFailed, UserError, one_line
 from warmth.store import Run, read_rows
-from warmth.text import say
+from warmth.training.follow import Progress
 from warmth.training.prepare import extensions_folder
 
 START = "start.log"  # of what is printed around the ranks: torchrun's lines, or Python that does not even start
@@ -79,50 +79,17 @@ def watch(run: Run, command: list[str], env: dict[str, str], tracker: Any, stall
 
 
 def follow(run: Run, process: subprocess.Popen[bytes], tracker: Any, stalled_s: float) -> None:
-    """Draws progress and feeds the tracker from `metrics.jsonl` until the process ends.
+    """Show progress and feed the tracker from what the ranks write, until the process ends.
 
     Raises:
         RunFailed: no step was finished for `stalled_s` seconds.
     """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = [
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    ]
-    console = Console(file=sys.stderr)
-    if not console.is_terminal:
-        say(f"training {run.name}")
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(run.name, total=None, note="loading")
-        seen, moved = 0, time.monotonic()
+    with Progress(run.folder, tracker) as progress:
+        moved = time.monotonic()
         while True:
             ended = process.poll() is not None
-            rows = list(read_rows(run.folder / "metrics.jsonl"))
-            if len(rows) != seen:
+            if progress.take(list(read_rows(run.folder / "metrics.jsonl"))):
                 moved = time.monotonic()
-            for row in rows[seen:]:
-                if tracker is not None:
-                    shown = {key: row[key] for key in ("loss", "grad_norm", "learning_rate", "epoch")}
-                    tracker.log(shown, step=row["step"])
-                rate = row["trained_tokens"] / max(row["seconds"], 1e-9)
-                note = f"loss {row['loss']:.3f} · {rate:,.0f} trained tokens/s"
-                bar.update(task, total=row["steps"], completed=row["step"], note=note)
-                if not console.is_terminal and (row["step"] % 10 == 0 or row["step"] == row["steps"]):
-                    say(f"  step {row['step']}/{row['steps']} · {note}")
-            seen = max(seen, len(rows))
             if ended:
                 return
             if time.monotonic() - moved > stalled_s:
