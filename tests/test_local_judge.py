@@ -6,6 +6,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import torch
 from test_judge import CAPITAL, QUICK, answer
 
 from warmth.api import Servers
@@ -37,11 +38,16 @@ def test_each_field_is_the_likeliest_value_after_what_stands_before_it(tmp_path,
     model, tokenizer = local_judge._loaded(str(tiny_model_folder))
     ids = local_judge.prompt_ids(tokenizer, judge.call(CAPITAL, answer("Canberra.")).messages)
     before = reply.text.partition(', "label": ')[0] + ', "label": '
-    scores = {
-        label: local_judge.score(model, tokenizer, ids, before, f'"{label}",')
-        for label in ("correct", "incorrect", "hedged", "refused")
-    }
-    assert json.loads(reply.text)["label"] == max(scores, key=lambda label: scores[label])
+    start = [*ids, *tokenizer(before, add_special_tokens=False).input_ids]
+    labels = ("correct", "incorrect", "hedged", "refused")
+    ends = [f'"{label}",' for label in labels]
+    by_hand = []
+    for end in ends:
+        tokens = tokenizer(end, add_special_tokens=False).input_ids
+        logits = model(torch.tensor([start + tokens])).logits[0, len(start) - 1 : -1]
+        by_hand.append(float(logits.float().log_softmax(-1)[range(len(tokens)), tokens].sum()))
+    assert local_judge.scores(model, tokenizer, ids, before, ends) == pytest.approx(by_hand, abs=1e-3)
+    assert json.loads(reply.text)["label"] == labels[by_hand.index(max(by_hand))]
 
 
 def test_a_schema_says_what_its_fields_may_hold():

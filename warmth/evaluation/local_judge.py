@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import torch
@@ -21,6 +21,7 @@ from warmth.api.calls import Usage
 from warmth.chat import prompt_ids
 from warmth.entries import named_model
 from warmth.evaluation.decoding import tokenizer_of
+from warmth.evaluation.weighing import Weighing, reply_log_probs
 from warmth.precision import dtype_of
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def verdict(
     for field in rest:
         text += f', "{field}": '
         ends = [f"{json.dumps(value)}{'}' if field == rest[-1] else ','}" for value in values_of(schema, field)]
-        scores = [score(model, tokenizer, ids, text, end) for end in ends]
-        text += ends[scores.index(max(scores))][:-1]
+        likelihoods = scores(model, tokenizer, ids, text, ends)
+        text += ends[likelihoods.index(max(likelihoods))][:-1]
     return text + "}"
 
 
@@ -79,15 +80,14 @@ def _reason(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: lis
     return text.partition('"')[0].partition("\n")[0].strip()
 
 
-@torch.inference_mode()
-def score(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: list[int], before: str, end: str) -> float:
-    """Log-likelihood, in nats, of `end` after the prompt and what the reply holds before it."""
-    start = [*ids, *tokenizer(before, add_special_tokens=False).input_ids]
-    tokens = tokenizer(end, add_special_tokens=False).input_ids
-    device = model.get_input_embeddings().weight.device
-    logits = model(torch.tensor([start + tokens], device=device), logits_to_keep=len(tokens) + 1).logits[0, :-1]
-    likely = logits.float().log_softmax(-1)
-    return float(likely[range(len(tokens)), tokens].sum())
+def scores(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: list[int], before: str, ends: Sequence[str]
+) -> list[float]:
+    """Weigh each of some ends after the prompt and what the reply holds before it, in one pass; nats."""
+    start = (*ids, *tokenizer(before, add_special_tokens=False).input_ids)
+    replies = tuple(tuple(tokenizer(end, add_special_tokens=False).input_ids) for end in ends)
+    (values,) = reply_log_probs(model, [Weighing(start, replies)])
+    return values[0]
 
 
 def values_of(schema: type[BaseModel], field: str) -> list[Any]:
