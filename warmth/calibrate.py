@@ -44,7 +44,7 @@ def main() -> None:
     quiet = "logger=none"
     run("train.py", *rivals, "launcher=local", quiet)
     run("evaluate.py", "-m", "experiment=calibration", quiet)
-    run("evaluate.py", "-m", "experiment=calibration", *rivals, quiet)
+    run("evaluate.py", "-m", "experiment=calibration", "scoring=likelihood", *rivals, quiet)
     rows = list(measured([ROOT / STUDY]))
     path = calibration.write(rows, "smollm2", datetime.date.today().isoformat())
     for row in rows:
