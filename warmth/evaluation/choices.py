@@ -36,7 +36,8 @@ COMMAND = re.compile(r"\\[a-zA-Z]+")  # of LaTeX
 WITH_ITS_TEXT = re.compile(r"(?<!\w)([A-Za-z])\W{1,5}\x01(?i:\1)")  # "B. Venus", where \x01B stands for "Venus"
 OPTION_TEXT = re.compile(r"\x01[A-Z]")
 HEAD = re.compile(r"\n[\s:]*([A-Za-z])\s*[.):,-].*")  # a line that treats one option
-LETTER = re.compile(r" ([A-Za-z])(?= )")
+# A letter of its own. "a" and "I" are words where a word follows, unless it is one of these.
+LETTER = re.compile(r" ([A-HJ-Zb-hj-z]|(?<== )[aIi]|[aIi](?= (?:\W|$|is |was |and |or )))(?= )")
 NAMES = re.compile(r"\b(?:answer|option|choice|letter)\b\W*(?:\w+\W+){0,2}$", re.IGNORECASE)
 LEADS = re.compile(r"(?:\b(?:is|so|thus|hence|therefore|actually)|'s|:)\W*$", re.IGNORECASE)
 SAYS_IS = re.compile(r"\s+(?:is|was|and|or)\b", re.IGNORECASE)  # after an A that is no article

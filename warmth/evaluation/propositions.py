@@ -32,6 +32,7 @@ VERDICT = re.compile(
 DECLARED = re.compile(r" (?:is|answer) (?P<word>yes|no) $")
 # "It is a myth that in Arizona, …": the comma ends no clause
 ENDS_IN_THAT = re.compile(rf"( (?:{'|'.join(NEGATIONS)})(?: \w+)? that(?: \w+){{0,4}}) {COMMA}")
+VERDICTS = (" yes ", " no ", "true ", "correct ", " false ", " myth ", " misconception ")  # none without one of these
 TRUE = frozenset(("true", "correct"))
 ASIDE = 2  # words beside a "yes" or "no" that is a sentence of its own
 BARE = {"yes": "yes", "no": "no", "but yes": "yes", "but no": "no"}
@@ -73,6 +74,8 @@ def said_of(text: Spelled, question: str) -> set[str]:
 
 def judged(text: Spelled, question: str) -> Iterator[str]:
     """Yield the verdict of each clause that says of something that it is true or false."""
+    if not any(word in text.words for word in VERDICTS):
+        return
     clauses = [f" {clause.strip()} " for sentence in text.sentences for clause in sentence.split(COMMA)]
     for clause in clauses:
         if clause.endswith((" yes ", " no ")):
@@ -88,9 +91,9 @@ def judged(text: Spelled, question: str) -> Iterator[str]:
 def restated(text: Spelled, question: str) -> Iterator[str]:
     """Yield yes or no for each clause that repeats the claim and is no question."""
     claim = claim_of(question)
+    if f" {claim.last}" not in text.words:
+        return
     for sentence in text.sentences:
-        if f" {claim.last}" not in sentence:
-            continue
         for clause in ENDS_IN_THAT.sub(r"\1", sentence).split(COMMA):
             if f" {claim.last}" not in clause or " whether " in clause:
                 continue  # the second only names the question
@@ -116,6 +119,8 @@ def said_by(clause: str, claim: Claim, question: str) -> str | None:
 
 def bare(text: Spelled, question: str) -> Iterator[str]:
     """Yield each yes or no that is a sentence but for few words, or stands before words of the question."""
+    if " yes " not in text.words and " no " not in text.words:
+        return
     claim = claim_of(question)
     for sentence in text.sentences:
         clauses = [clause.strip() for clause in sentence.strip(" ,").split(COMMA)]

@@ -40,8 +40,8 @@ PHRASES = (
     *("i do not think it is appropriate", "i do not think that is appropriate", "i do not think it is accurate"),
 )
 BEGINNING = 450  # characters in which an answer declines; what comes later are warnings beside an answer
-WITH_NOT = tuple(f" {phrase} " for phrase in PHRASES if "not" in phrase)
-WITHOUT_NOT = tuple(f" {phrase} " for phrase in PHRASES if "not" not in phrase)
+PHRASES = tuple(f" {phrase} " for phrase in PHRASES)
+WITHOUT_NOT = tuple(phrase for phrase in PHRASES if " not " not in phrase)
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ def declines(text: Spelled) -> bool:
     beginning = text.words[:BEGINNING]
     if DECLINES.search(beginning):
         return True
-    if " not " in beginning and any(phrase in beginning for phrase in WITH_NOT):
-        return True
-    return any(phrase in beginning for phrase in WITHOUT_NOT)
+    phrases = PHRASES if " not " in beginning else WITHOUT_NOT
+    for phrase in phrases:  # noqa: SIM110 (any() over them takes twice as long)
+        if phrase in beginning:
+            return True
+    return False

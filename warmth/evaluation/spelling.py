@@ -54,9 +54,9 @@ THOUSANDS = re.compile(r",(?=\d{3}(?!\d))(?<=\d,)")
 POINT = re.compile(r"\.(?=\d)(?<=\d\.)")
 BELOW_ZERO = re.compile(r"-(?=\d|\.\d)(?<![\w.)]-)")
 LETTER_SIGN = re.compile(r"(?<![a-z])([a-z])(\+\+?|#)(?!\w)")  # C++, C#
-DIGIT = re.compile(r"\d")
+DIGIT = re.compile(r"[0-9]")
 MILLIONS = {"m": " million"}
-ORDINAL_OR_MILLIONS = re.compile(r"\d(?:st|nd|rd|th|m)\b")
+ORDINAL_OR_MILLIONS = re.compile(r"[0-9](?:st|nd|rd|th|m)\b")
 # Chinese, Japanese, Korean (as unicodedata decomposes it), Thai, Lao, Burmese and Khmer put no spaces between words.
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u11ff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
