@@ -58,6 +58,17 @@ def test_every_state_progress_time_left_and_spend(study):
     assert whole.heading == "s: 1 of 5 done, 2 running, 1 failed, 1 killed, about 60 s left, 1.28 USD"
 
 
+def test_the_stage_under_way_moves_inside_a_batch_and_is_forgotten_when_it_ends(study):
+    folder = study / "s" / "evaluate" / "m-warm-s0-5"
+    kept = {"stage": "warm answers", "done": 31, "total": 100, "unit": "answers", "left_s": 12.0, "time": 0.0}
+    (folder / "progress.json").write_text(json.dumps(kept))
+    line = by_digest(study)[0]["5"]
+    assert (line.done, line.total, line.left_s) == (31, 100, 12.0) and line.message.startswith("warm answers on ")
+    (folder / "progress.json").write_text("torn")
+    line = by_digest(study)[0]["5"]
+    assert (line.done, line.total) == (25, 100) and line.message.startswith("on ")
+
+
 def test_a_torn_row_is_no_progress(study):
     with (study / "s" / "train" / "m-warm-s0-4" / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 11, "ste')

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from warmth.errors import UserError, one_line
-from warmth.store import Run, clock
+from warmth.store import PROGRESS, Run, clock
 from warmth.sweep import claims, joblist
 from warmth.sweep.commands import living
 from warmth.sweep.joblist import JobList, Listed
@@ -256,6 +256,10 @@ def _look(listed: Listed, is_commanded: bool, gone: Collection[str]) -> Line:
     done, total, left = None, None, None
     if name not in ("done", *OPEN):
         done, total, left = (_training if listed.stage == "train" else _evaluation)(folder)
+    stage = _stage_under_way(folder) if name == "running" else None
+    if stage is not None:
+        done, total, left = stage.done, stage.total or total, stage.left_s
+        message = f"{stage.words} {message}".strip()
     log = claim.log if claim is not None and claim.log else listed.log
     if log is None and name in BROKEN and (folder / "logs").is_dir():
         log = str(folder / "logs")
@@ -343,6 +347,25 @@ def _evaluation(folder: Path) -> tuple[int | None, int | None, float | None]:
         return None, None, None
     passed = clock(folder) - began
     return done, total, (total - done) * passed / done if done else None
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """How far the stage under way is, inside a batch or a step too."""
+
+    words: str
+    done: int
+    total: int | None
+    left_s: float | None
+
+
+def _stage_under_way(folder: Path) -> _Stage | None:
+    """Read what a running command keeps in `progress.json`; None between two stages."""
+    try:
+        row = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+        return _Stage(str(row["stage"]), int(row["done"]), row["total"], row["left_s"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _running_figures(folder: Path, stage: str, state: str) -> dict[str, float] | None:

@@ -51,7 +51,7 @@ class Progress:
         self.task = self.bar.add_task(folder.name, total=None, note="loading")
         self.rows: list[dict[str, Any]] = []
         self.samples = 0  # rows of samples.jsonl that the tracker has
-        self.began = self.last_line = time.monotonic()
+        self.began = self.last_line = self.last_step = time.monotonic()
 
     def __enter__(self) -> Progress:
         if not self.in_terminal:
@@ -67,6 +67,8 @@ class Progress:
     def take(self, rows: Sequence[dict[str, Any]]) -> bool:
         """Show all rows of `metrics.jsonl` so far; tell whether there are new ones."""
         new = rows[len(self.rows) :]
+        if new:
+            self.last_step = time.monotonic()
         self.rows = list(rows)
         for row in new:
             if self.tracker is not None:
@@ -98,12 +100,14 @@ class Progress:
         return f"  {' · '.join([*parts, *([under_way] if under_way else []), f'{duration(left or 0)} left'])}"
 
     def left_s(self) -> float | None:
-        """Forecast the seconds left from the steps done last; None before the first."""
+        """Forecast the seconds left from the steps done last, less what the next has taken; None before any."""
         if not self.rows:
             return None
         seconds = [row["seconds"] for row in self.rows[-RECENT:]]
         row = self.rows[-1]
-        return (row["steps"] - row["step"]) * sum(seconds) / len(seconds)
+        return max(
+            0.0, (row["steps"] - row["step"]) * sum(seconds) / len(seconds) - (time.monotonic() - self.last_step)
+        )
 
     def passes(self) -> str:
         """Say how far the step under way is; "" if no pass of it has ended."""
