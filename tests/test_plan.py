@@ -183,6 +183,26 @@ def test_a_finished_run_corrects_the_next_plan(loader, tmp_path):
     assert len((tmp_path / "measured.jsonl").read_text().splitlines()) == 1
 
 
+def test_a_training_that_was_queued_again_teaches_the_speed_of_the_steps_it_made_itself(loader, tmp_path):
+    study = Grid(loader, "train", Train).accept([f"output={tmp_path}", "hardware=cpu"])
+    (folder,) = train_folders(study)
+    before = plan.forecast(study, folder)
+    with Run(folder).open(study) as run:
+        last = {"tokens": 5_000, "seconds": 50.0}
+        run.finish({"tokens": 10_000, "seconds": 100.0, "device": "cpu", "last_attempt": last})
+    measured.record(study, folder, before)
+    (row,) = map(json.loads, (tmp_path / "measured.jsonl").read_text().splitlines())
+    assert (row["tokens"], row["seconds"]) == (5_000, 50.0)
+
+
+def test_what_does_not_fit_is_said_once_for_all_seeds_of_an_arm(loader, tmp_path):
+    words = ["model=llama70b", "recipe=warm", "hardware=h100", "launcher=local"]
+    studies = [Grid(loader, "train", Train).accept([*words, f"seed={seed}"]) for seed in range(5)]
+    lines = plan.remarks([plan.forecast(study, tmp_path / "s" / "train" / f"m-r-s{study.seed}-1") for study in studies])
+    (line,) = [line for line in lines if line.startswith("does not fit")]
+    assert "5 runs of model=llama70b recipe=warm (train): " in line
+
+
 def test_speeds_of_a_far_smaller_model_teach_nothing(tmp_path):
     row = {"device": "h100", "work": "train", "model": "smollm2", "parameters": 0.135, "tflops": 1.0}
     (tmp_path / "measured.jsonl").write_text(json.dumps(row) + "\n")

@@ -157,6 +157,12 @@ def test_a_run_killed_in_the_middle_continues_bit_equal_even_with_dropout(tmp_pa
         json.loads(line)["step"] for line in (run_in(tmp_path / "killed") / "metrics.jsonl").read_text().splitlines()
     ]
     assert steps == list(range(1, 13))
+    killed = run_in(tmp_path / "killed")
+    outcome, status = (json.loads((killed / name).read_text()) for name in ("summary.json", "status.json"))
+    (measured,) = map(json.loads, (tmp_path / "killed" / "measured.jsonl").read_text().splitlines())
+    assert measured["tokens"] == outcome["last_attempt"]["tokens"] < outcome["tokens"]  # those whose seconds are known
+    assert measured["seconds"] == outcome["last_attempt"]["seconds"] < outcome["seconds"]
+    assert status["attempts"] == 2
 
 
 @pytest.mark.slow

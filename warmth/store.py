@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -117,11 +118,14 @@ class Run:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        # Beside the folder, which may be removed while it is held; open to all who share the study's folder.
-        self._lock = FileLock(str(folder) + ".lock", mode=0o666)
         self._released, self._opened = threading.Event(), time.monotonic()
         self._attempts = 1
         self._seconds_before = 0.0  # that earlier attempts took
+
+    @cached_property
+    def _lock(self) -> FileLock:
+        """Return the lock: beside the folder, which may be removed while it is held, and open to all who share it."""
+        return FileLock(str(self.folder) + ".lock", mode=0o666)
 
     @property
     def name(self) -> str:

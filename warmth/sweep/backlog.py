@@ -131,8 +131,8 @@ class Backlog:
         taken: list[Path] = []
         for folder in job.runs:
             if not claims.take(folder, self._commands[claims.study_of(folder)], look):
-                for other in taken:
-                    claims.release(other)
+                for claimed in taken:
+                    claims.release(claimed)
                 return looks[-1]
             taken.append(folder)
         if looks[0][0] == FREE and job.study.rerun == "all":
@@ -143,25 +143,35 @@ class Backlog:
     def _look(self, job: Job) -> tuple[str, str]:
         """Say what is to be done about a job now, and the line for a user where it is not simply started."""
         for folder in job.runs:
-            claim = claims.read_claim(folder) if self._commands else None
-            own = self._commands.get(claims.study_of(folder))
-            if claim is not None and own is not None and claims.study_of(folder) / claim.command == own:
+            claim = None
+            if self._commands:
+                claim = claims.read_claim(folder)
+            study = claims.study_of(folder)
+            if claim is not None and study / claim.command == self._commands.get(study):
                 claim = None
-            if claim is not None and claim.is_held(claims.study_of(folder)):
-                what = f"submitted as job {claim.job}" if claim.job else "held"
-                return HELD, f"{job.name} is {what} by another command on {claim.host}: left alone"
+            if claim is not None and claim.is_held(study):
+                holding = f"submitted as job {claim.job}" if claim.job else "held"
+                return HELD, f"{job.name} is {holding} by another command on {claim.host}: left alone"
             if claim is not None and claim.job and self._is_queued(claim.job):
                 job.number = claim.job
-                job.log = Path(claim.log) if claim.log else None
+                job.log = None
+                if claim.log:
+                    job.log = Path(claim.log)
                 return FOLLOWED, f"{job.name} is job {claim.job}, which an earlier command submitted: followed"
             state = state_of(folder)
             if state.name == "running":
                 return HELD, f"{job.name} is running on {state.host}: left alone"
             if job.study.rerun == "none" and state.name in ("failed", "not scored"):
                 return HELD, f"{job.name} has failed before: left as it is (rerun=none)"
+        if job.runs and self._is_done(job):
+            return DONE, ""
+        return FREE, ""
+
+    def _is_done(self, job: Job) -> bool:
+        """Say whether there is nothing left to do; under rerun=all, whether another command has just done it."""
         if job.study.rerun == "all":
-            return (DONE, "") if job.runs and all(self._is_new(folder) for folder in job.runs) else (FREE, "")
-        return (DONE, "") if job.runs and job.is_done() else (FREE, "")
+            return all(self._is_new(folder) for folder in job.runs)
+        return job.is_done()
 
     def _is_new(self, folder: Path) -> bool:
         """Say whether a run was finished, by another command, since this one began: rerun=all makes it once."""
@@ -185,8 +195,8 @@ class Backlog:
             if self._is_coming(training):
                 self.say(f"{job.name}: waiting for its training {run_key(training)}")
                 return False
-            said = f": {state.message}" if state.message else ""
-            self._give_up(job, RunFailed(f"its training {run_key(training)} is {state.name}{said}"))
+            why = f": {state.message}" if state.message else ""
+            self._give_up(job, RunFailed(f"its training {run_key(training)} is {state.name}{why}"))
             return False
         try:
             job.folders = self._folders(job.study) if self._folders else job.folders

@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from warmth.children import before_start
 from warmth.entries import entry_files
 from warmth.errors import RunFailed, UserError
+from warmth.evaluation.stored_runs import FILES
 from warmth.paths import ROOT
 from warmth.schemas import Evaluate, Train
 from warmth.sweep.grid import Grid, points
@@ -79,9 +80,16 @@ def command(study: Train, folder: Path, given: Sequence[str], entries: dict[str,
         arm += [item for item in given if item.split("=")[0].split(".")[0] in ARM and "." in item.split("=")[0]]
     else:
         arm.append(f"run={folder}")
+        arm += [override for override in given if names_file(override)]
     shared = [f"{key}={getattr(study, key)}" for key in SHARED]
     argv = [sys.executable, str(ROOT / "evaluate.py"), "-m", *experiment(study.evaluate or "default"), *arm]
     return [*argv, f"seed={study.seed}", *shared]
+
+
+def names_file(override: str) -> bool:
+    """Say whether an override names a file of the arm: `run=` alone trusts none that lies elsewhere."""
+    key = override.partition("=")[0]
+    return key in FILES or key.startswith(("data.prompts.", "data.questions"))
 
 
 def evaluate(study: Train, folders: Callable[[Any], list[Path]]) -> None:

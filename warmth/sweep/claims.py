@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -85,15 +85,12 @@ def take(run: Path, command: Path, look: Callable[[], str]) -> bool:
         verdict = look()
         if verdict not in (FREE, FOLLOWED):
             return False
-        before = read_claim(run) if verdict == FOLLOWED else None
         claim = Claim(
-            command=str(command.relative_to(study)),
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            time=time.time(),
-            job=before.job if before else None,
-            log=before.log if before else None,
+            command=str(command.relative_to(study)), host=socket.gethostname(), pid=os.getpid(), time=time.time()
         )
+        before = read_claim(run)
+        if verdict == FOLLOWED and before is not None:
+            claim = replace(claim, job=before.job, log=before.log)
         run.parent.mkdir(parents=True, exist_ok=True)
         write_json(claim_path(run), asdict(claim))
         return True

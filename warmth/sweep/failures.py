@@ -40,7 +40,7 @@ class Failures:
 
     @property
     def errors(self) -> dict[str, BaseException]:
-        """The error of each failed job, by its name."""
+        """Return the error of each failed job, by its name."""
         return {name: end.error for name, end in self.ends.items()}
 
     @property
@@ -50,7 +50,7 @@ class Failures:
 
     @property
     def reached(self) -> bool:
-        """Whether no further job is to be started."""
+        """Say whether no further job is to be started."""
         return self.is_disk_full or (self.most is not None and len(self._counted) >= self.most)
 
     @property

@@ -39,7 +39,7 @@ class Listed:
 
     @property
     def folder(self) -> Path:
-        """The run folder, which need not exist."""
+        """Return the run folder, which need not exist."""
         return self.study / self.stage / self.run
 
 
@@ -55,7 +55,7 @@ class JobList:
 
     @property
     def is_alive(self) -> bool:
-        """Whether a command is at work in this study; which of several is at work on this list does not matter."""
+        """Say whether a command is at work in this study, on whichever of its lists."""
         return bool(living(self.path.parent))
 
 
@@ -79,11 +79,11 @@ def write(
     for folder, row in zip(folders, rows, strict=True):
         studies.setdefault(folder.parent.parent, []).append(row)
     paths = []
-    for study, found in studies.items():
-        path = study / FOLDER / f"{digest([[row['stage'], row['run']] for row in found])}.json"
+    for study, study_rows in studies.items():
+        path = study / FOLDER / f"{digest([[row['stage'], row['run']] for row in study_rows])}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         head = {"command": command_line(), "launcher": launcher, "at_once": at_once, "started": began}
-        write_json(path, {**head, "written": time.time(), "runs": list(found)})
+        write_json(path, {**head, "written": time.time(), "runs": study_rows})
         paths.append(path)
     return paths
 
@@ -95,7 +95,7 @@ def command_line() -> str:
 
 def read_lists(study: Path) -> Iterator[JobList]:
     """Yield the lists of a study's sweeps, the oldest first; one that cannot be read is left out."""
-    found = []
+    lists = []
     for path in (study / FOLDER).glob("*.json"):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -103,8 +103,8 @@ def read_lists(study: Path) -> Iterator[JobList]:
             head = (str(content["command"]), int(content["at_once"]), float(content["started"]))
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             continue
-        found.append(JobList(path, *head, runs))
-    yield from sorted(found, key=lambda item: (item.started, item.path.name))
+        lists.append(JobList(path, *head, runs))
+    yield from sorted(lists, key=lambda sweep: (sweep.started, sweep.path.name))
 
 
 def _listed(study: Path, row: Mapping[str, Any]) -> Listed:
@@ -113,15 +113,18 @@ def _listed(study: Path, row: Mapping[str, Any]) -> Listed:
     Raises:
         ValueError: they are not.
     """
-    stage, run = str(row["stage"]), str(row["run"])
+    stage = str(row["stage"])
+    run = str(row["run"])
     if stage not in ("train", "evaluate") or Path(run).name != run or run in ("", ".", ".."):
         raise ValueError(f"no run of a study: {stage}/{run}")
     expected = row.get("expected_s")
+    if expected is not None:
+        expected = float(expected)
     return Listed(
         study=study,
         stage=stage,
         run=run,
-        expected_s=float(expected) if expected is not None else None,
+        expected_s=expected,
         job=row.get("job"),
         log=row.get("log"),
         note=str(row.get("note") or ""),

@@ -33,31 +33,33 @@ class Job:
 
     @property
     def label(self) -> str:
-        """The overrides as typed."""
-        return " ".join(item for item in self.overrides if not item.startswith("hydra."))
+        """Return the overrides as typed."""
+        return " ".join(override for override in self.overrides if not override.startswith("hydra."))
 
     @property
     def name(self) -> str:
-        """Its first run as `<study>/<stage>/<run>`: two studies of one sweep may hold runs of one name."""
-        return run_key(self.runs[0]) if self.runs else self.label
+        """Name its first run as `<study>/<stage>/<run>`: two studies of one sweep may hold runs of one name."""
+        if not self.runs:
+            return self.label
+        return run_key(self.runs[0])
 
     @property
     def runs(self) -> list[Path]:
-        """All run folders it fills."""
-        return [*self.folders, *(folder for _, folder in self.follow)]
+        """List all run folders it fills."""
+        return [folder for _, folder in self.studies()]
 
     @property
     def argv(self) -> list[str]:
-        """The command line that carries it out in a process of its own; what is done by then is not done again."""
+        """Return the command line of a process that carries it out; what is done by then is not done again."""
         # hydra.mode: an experiment may say that it is a sweep; rerun: done runs were put aside before
         return [sys.executable, str(ROOT / f"{self.command}.py"), *self.overrides, "hydra.mode=RUN", "rerun=failed"]
 
     def studies(self) -> list[tuple[Any, Path]]:
         """List all its runs with their configs."""
-        return [*((self.study, folder) for folder in self.folders), *self.follow]
+        return [*zip([self.study] * len(self.folders), self.folders, strict=True), *self.follow]
 
     def is_done(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Say whether there is nothing left to do."""
         return all(is_complete(study, folder) for study, folder in self.studies())
 
 
@@ -67,7 +69,7 @@ def run_key(folder: Path) -> str:
 
 
 def is_complete(study: Train | Evaluate, folder: Path) -> bool:
-    """Whether a run is done, and graded by every grader that is asked for."""
+    """Say whether a run is done, and graded by every grader that is asked for."""
     run = Run(folder)
     if not run.done or isinstance(study, Train):
         return run.done
@@ -105,9 +107,12 @@ def folders_of(
 def training_folders(study: Evaluate) -> list[Path]:
     """List the training runs that make an evaluation's adapters, which need not exist."""
     study = from_run(study)
-    found = []
-    for trained in ends(study) if study.dose_between else [study]:
-        identity = training_digest(trained)
-        there = find_run(Path(study.output), study.study, "train", identity)
-        found.append(there or run_folder(trained, "train", identity))
-    return found
+    trained = [study]
+    if study.dose_between:
+        trained = ends(study)
+    folders = []
+    for end in trained:
+        identity = training_digest(end)
+        existing = find_run(Path(study.output), study.study, "train", identity)
+        folders.append(existing or run_folder(end, "train", identity))
+    return folders

@@ -29,27 +29,37 @@ def outcome_of(folder: Path, state: State) -> dict[str, Any]:
     status = Run(folder).last_status()
     if seconds is None and state.name not in ("running", "not started"):
         seconds = status.get("seconds")
-    usd = [row.get("usd") or 0.0 for row in outcome.get("servers", [])]
+    message = state.message
+    if state.name == "running" and not message:
+        message = f"on {state.host}"
     return {
         "seconds": seconds,
         "attempts": status.get("attempts"),
-        "usd": round(sum(usd), 4) if usd else None,
+        "usd": spent(outcome),
         "figures": figures(outcome),
-        "message": state.message or (f"on {state.host}" if state.name == "running" else ""),
+        "message": message,
     }
 
 
+def spent(outcome: Mapping[str, Any]) -> float | None:
+    """Add up the dollars that a run's servers took; None if it asked none."""
+    bills = [row.get("usd") or 0.0 for row in outcome.get("servers", [])]
+    if not bills:
+        return None
+    return round(sum(bills), 4)
+
+
 def figures(outcome: Mapping[str, Any]) -> dict[str, float]:
-    """The key figures of a run's `summary.json`, named as in the report: loss; error rate and warmth."""
-    found: dict[str, float] = {}
+    """Return the key figures of a run's `summary.json`, named as in the report: loss; error rate and warmth."""
+    numbers: dict[str, float] = {}
     if isinstance(outcome.get("loss"), float):
-        found["loss"] = round(outcome["loss"], 4)
+        numbers["loss"] = round(outcome["loss"], 4)
     if (wrong := headline(outcome).get("error_percent")) is not None:
-        found["error_percent"] = round(wrong, 1)
-    warmth = (outcome.get("warmth") or {}).get("mean") if isinstance(outcome.get("warmth"), Mapping) else None
-    if warmth is not None:
-        found["warmth"] = round(warmth, 4)
-    return found
+        numbers["error_percent"] = round(wrong, 1)
+    warmth = outcome.get("warmth")
+    if isinstance(warmth, Mapping) and warmth.get("mean") is not None:
+        numbers["warmth"] = round(warmth["mean"], 4)
+    return numbers
 
 
 def duration(seconds: float | None) -> str:
@@ -61,4 +71,6 @@ def duration(seconds: float | None) -> str:
     days, hour = divmod(hours, 24)
     if days:
         return f"{days}d {hour:02d}h"
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+    if hours:
+        return f"{hours}:{minute:02d}:{second:02d}"
+    return f"{minute}:{second:02d}"

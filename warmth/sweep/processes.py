@@ -72,12 +72,12 @@ class Processes:
                         break
                     working.append(self._start(job, free.pop()))
                 time.sleep(0.1)
-                for ended in [item for item in working if item.process.poll() is not None]:
+                for ended in [running for running in working if running.process.poll() is not None]:
                     working.remove(ended)
                     free.append(ended.slot)
                     self._end(ended, backlog)
         except BaseException:
-            stop([item.process for item in working])
+            stop([running.process for running in working])
             raise
 
     def slots(self, jobs: Sequence[Job]) -> list[Slot]:
@@ -130,13 +130,15 @@ class Processes:
         backlog.ended(job, error)
         took = duration(time.monotonic() - ended.started)
         state = "failed" if error else state_of(job.runs[-1]).name if job.runs else "done"
-        said = f": {error}" if error else ""
-        say(f"{state} {job.name} after {took}{said}")
+        why = f": {error}" if error else ""
+        say(f"{state} {job.name} after {took}{why}")
 
 
 def log_of(job: Job) -> Path:
     """Return the file that a job's words go to: one for its first run, in the study's folder."""
-    name = job.runs[0].name if job.runs else job.label
+    name = job.label
+    if job.runs:
+        name = job.runs[0].name
     return Path(job.study.output) / job.study.study / "logs" / f"{name}.log"
 
 

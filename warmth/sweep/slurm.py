@@ -90,11 +90,11 @@ def place(tasks: int) -> list[str]:
     """Overrides that tell a machine its number and where all meet, from the allocation; none for a single one."""
     if tasks < 2:
         return []
-    first = subprocess.run(
+    first_host = subprocess.run(
         ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]], capture_output=True, text=True, check=True
     ).stdout.split()[0]
     port = PORTS[int(os.environ["SLURM_JOB_ID"]) % len(PORTS)]
-    return [f"launcher.node={os.environ['SLURM_PROCID']}", f"launcher.rendezvous={first}:{port}"]
+    return [f"launcher.node={os.environ['SLURM_PROCID']}", f"launcher.rendezvous={first_host}:{port}"]
 
 
 @dataclass(frozen=True)
@@ -159,12 +159,14 @@ class Slurm:
                 array = job.number.split("_")[0]
                 arrays.setdefault(array, throttle_of(array) or self.at_once)
                 continue
-            folder, need = folder_of(job), self.need(job)
-            group = next((item for item in pending if (item.folder, item.need) == (folder, need)), None)
-            if group is None:
-                pending.append(Group(folder, need, [job]))
+            folder = folder_of(job)
+            need = self.need(job)
+            for group in pending:
+                if (group.folder, group.need) == (folder, need):
+                    group.jobs.append(job)
+                    break
             else:
-                group.jobs.append(job)
+                pending.append(Group(folder, need, [job]))
 
     def _submit_pending(
         self, backlog: Backlog, pending: list[Group], arrays: dict[str, int], under_way: dict[str, Job]
@@ -216,19 +218,23 @@ class Slurm:
             backlog.release(job)
 
     def need(self, job: Job) -> Need:
-        """What a job asks for: the plan's figures, where no key says otherwise."""
-        plans = [forecast(study, path) for study, path in [*((job.study, run) for run in job.folders), *job.follow]]
-        on_gpu = any(not item.device.is_cpu for item in plans)
-        each = max((devices_of(job.study, item.device) for item in plans), default=gpus_needed(job.study))
-        gpus = self.gpus if self.gpus is not None else each if on_gpu else 0
-        hours = [item.hours for item in plans]
+        """Say what a job asks for: the plan's figures, if no key says otherwise."""
+        plans = [forecast(study, folder) for study, folder in job.studies()]
+        on_gpu = any(not plan.device.is_cpu for plan in plans)
+        each = max((devices_of(job.study, plan.device) for plan in plans), default=gpus_needed(job.study))
+        gpus = 0
+        if on_gpu:
+            gpus = each
+        if self.gpus is not None:
+            gpus = self.gpus
+        hours = [plan.hours for plan in plans]
         twice = 2 * 60 * sum(hour or 0 for hour in hours)
         minutes = 24 * 60 if None in hours else QUARTER * math.ceil(twice / QUARTER) + QUARTER
         return Need(
             tasks=nodes(job.study),
             gpus=gpus,
             cpus=self.cpus or max(2, 8 * gpus),
-            mem_gb=self.mem_gb or max((main_memory_gb(item, each) for item in plans), default=8),
+            mem_gb=self.mem_gb or max((main_memory_gb(plan, each) for plan in plans), default=8),
             minutes=self.minutes or minutes,
         )
 
@@ -268,7 +274,7 @@ class Slurm:
 
 
 def folder_of(job: Job) -> Path:
-    """Where a study's batch files and logs are."""
+    """Return where a study's batch files and logs are."""
     return Path(job.study.output).resolve() / job.study.study / "slurm"
 
 
@@ -295,13 +301,14 @@ def shares(sizes: Sequence[int], free: int) -> list[int]:
 
 def throttle_of(array: str) -> int | None:
     """Read how many jobs of an array may run at once; None where the controller does not say."""
-    asked = ["scontrol", "show", "job", array]
     try:
-        found = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+        shown = subprocess.run(["scontrol", "show", "job", array], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    throttle = re.search(r"ArrayTaskThrottle=(\d+)", found.stdout)
-    return int(throttle[1]) if throttle else None
+    throttle = re.search(r"ArrayTaskThrottle=(\d+)", shown.stdout)
+    if throttle is None:
+        return None
+    return int(throttle[1])
 
 
 def end_of(job: Job, number: str) -> tuple[RunFailed | None, float]:
@@ -327,12 +334,12 @@ def end_of(job: Job, number: str) -> tuple[RunFailed | None, float]:
 
 def scheduler_line(log: Path | None) -> str:
     """Return what Slurm wrote into a job's log when it ended it: time limit, memory, `scancel`; else nothing."""
-    lines = (
-        [line for line in last_lines(log, 200) if line.startswith(("slurmstepd: error:", "srun: error:"))]
-        if log
-        else []
-    )
-    return lines[-1].partition("error: ")[2].strip("* ").strip() if lines else ""
+    if log is None:
+        return ""
+    for line in reversed(last_lines(log, 200)):
+        if line.startswith(("slurmstepd: error:", "srun: error:")):
+            return line.partition("error: ")[2].strip("* ").strip()
+    return ""
 
 
 def is_queued(number: str) -> bool:
@@ -343,23 +350,23 @@ def is_queued(number: str) -> bool:
 
 
 def in_queue(ids: Sequence[str]) -> set[str]:
-    """Which of these jobs wait, run or are about to end."""
+    """Return which of these jobs wait, run or are about to end."""
     if not ids:
         return set()
-    whole = sorted({number.split("_")[0] for number in ids})
-    asked = ["squeue", "--noheader", "--array", "--format", "%i %T", "--jobs", ",".join(whole)]
+    arrays = sorted({number.split("_")[0] for number in ids})
+    command = ["squeue", "--noheader", "--array", "--format", "%i %T", "--jobs", ",".join(arrays)]
     try:
-        found = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+        queue = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
         if isinstance(error, FileNotFoundError):
             raise UserError("hydra/launcher=slurm: there is no squeue here") from error
         return set(ids)  # a controller that does not answer has not ended anything
-    if found.returncode and "invalid job id" not in found.stderr.lower():
+    if queue.returncode and "invalid job id" not in queue.stderr.lower():
         return set(ids)
-    rows = [line.split() for line in found.stdout.splitlines()]
+    rows = [line.split() for line in queue.stdout.splitlines()]
     return {row[0] for row in rows if row} & set(ids)  # also one that is completing: it may be queued again
 
 
 def main_memory_gb(item: Forecast, ranks: int) -> int:
-    """Main memory of one machine: weights as they are read, by each rank, and what a process needs besides."""
+    """Estimate the main memory of one machine: weights as each rank reads them, and what a process needs besides."""
     return max(8, math.ceil(4 * ranks + 2.2 * 2 * item.parameters))

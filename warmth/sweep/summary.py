@@ -18,17 +18,17 @@ from warmth.sweep.view import Overview, look
 
 
 def rows(jobs: Sequence[Job], expected: Mapping[Path, float | None]) -> list[dict[str, Any]]:
-    """One row for each run: what it is, what it waits for, how it stands, and where its log is.
+    """Make a row for each run: what it is, what it waits for, how it stands, and where its log is.
 
     Args:
         jobs: the distinct jobs.
         expected: run folder → seconds by the plan.
     """
-    found = []
+    listed = []
     for job in jobs:
         for folder in job.runs:
             state = state_of(folder)
-            found.append(
+            listed.append(
                 {
                     "study": folder.parent.parent.name,
                     "stage": folder.parent.name,
@@ -40,10 +40,17 @@ def rows(jobs: Sequence[Job], expected: Mapping[Path, float | None]) -> list[dic
                     **outcome_of(folder, state),
                     "job": job.number,
                     "note": job.note,
-                    "log": str(job.log) if job.log else None,
+                    "log": log_of(job),
                 }
             )
-    return found
+    return listed
+
+
+def log_of(job: Job) -> str | None:
+    """Return where a job's words are; None if its launcher keeps none."""
+    if job.log is None:
+        return None
+    return str(job.log)
 
 
 def show(jobs: Sequence[Job], asked: int, left_out: Sequence[str]) -> None:
@@ -57,15 +64,19 @@ def show(jobs: Sequence[Job], asked: int, left_out: Sequence[str]) -> None:
     from rich.console import Console
 
     console = Console(file=sys.stderr, markup=False, highlight=False)
-    width = console.width if console.is_terminal else WIDE
+    width = WIDE
+    if console.is_terminal:
+        width = console.width
     lines = []
     for job in jobs:
         for folder in job.runs:
             study = folder.parent.parent
-            log = str(job.log) if job.log else None
-            listed = Listed(study, folder.parent.name, folder.name, job=job.number, log=log, note=job.note)
+            stage = folder.parent.name
+            listed = Listed(study, stage, folder.name, job=job.number, log=log_of(job), note=job.note)
             lines.append(look(listed))
-    more = f" for {asked} jobs" if asked != len(lines) else ""
+    more = ""
+    if asked != len(lines):
+        more = f" ({asked} jobs asked for)"
     table = Overview(study="sweep", lines=tuple(lines), commands=1, at_once=1, command="")
     heading, *body = render([table], width)
     console.print(f"{heading}{more}", soft_wrap=True)

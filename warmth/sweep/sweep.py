@@ -35,7 +35,7 @@ class Sweep:
     """The jobs of one command."""
 
     def __init__(self, loader: Any, task: Any, shared: Sequence[str], arguments: Sequence[str]):
-        """Composes and checks the whole grid.
+        """Compose and check the whole grid.
 
         Args:
             loader: Hydra's loader of configs.
@@ -70,10 +70,10 @@ class Sweep:
         """Prints what the runs need, each once."""
         seen: dict[Path, plan.Forecast] = {}
         for job in self.jobs:
-            found = plan.of_study(job.study, self.task.folders)
+            forecasts = plan.of_study(job.study, self.task.folders)
             for study in self._following(job):
-                found += plan.of_study(study, evaluation_folders)
-            for forecast in found:
+                forecasts += plan.of_study(study, evaluation_folders)
+            for forecast in forecasts:
                 seen.setdefault(forecast.folder, forecast)
         plan.show(list(seen.values()))
         for study in [job.study for job in self.jobs][:1]:
@@ -104,15 +104,17 @@ class Sweep:
                         backlog.close()
                         lines = [line for _, line in backlog.left_alone]
         finally:
-            kept = self._keep(jobs, launcher, began)
-            summary.show(jobs, self.asked, [*self.left_out, *lines, *([kept] if kept else [])])
+            lines.append(self._keep(jobs, launcher, began))
+            summary.show(jobs, self.asked, [*self.left_out, *filter(None, lines)])
         self._end(jobs, failures)
 
     def _keep(self, jobs: Sequence[Job], launcher: Any, began: float) -> str:
         """Write the list of the jobs as they stand now; return a line that says where it is, or why it is not kept."""
         if self.is_chained:
             return ""
-        at_once = launcher.at_once(jobs) if jobs and hasattr(launcher, "at_once") else 1
+        at_once = 1
+        if jobs and hasattr(launcher, "at_once"):
+            at_once = launcher.at_once(jobs)
         return summary.keep(jobs, self.expected, type(launcher).__name__, at_once, began)
 
     def _carry_out(self, launcher: Any, backlog: Backlog) -> None:
@@ -137,13 +139,13 @@ class Sweep:
             return
         studies = dict.fromkeys(claims.study_of(folder) for job in jobs for folder in job.runs)
         with ExitStack() as stack:
-            found = {}
+            files = {}
             for study in studies:
                 try:
-                    found[study] = stack.enter_context(Command(study / joblist.FOLDER)).path
+                    files[study] = stack.enter_context(Command(study / joblist.FOLDER)).path
                 except OSError as error:
                     raise UserError(f"{study} cannot be written: {error.strerror or one_line(error)}") from error
-            yield found
+            yield files
 
     def _backlog(self, jobs: Sequence[Job], failures: Failures, commands: dict[Path, Path]) -> Backlog:
         from warmth.sweep.slurm import is_queued
@@ -154,11 +156,13 @@ class Sweep:
         """Note what the runs are expected to take, for estimates of the time left; nothing here may fail a sweep."""
         for job in jobs:
             for study, folder in job.studies():
+                self.expected[folder] = None
                 try:
                     hours = plan.forecast(study, folder).hours
                 except (UserError, OSError):
-                    hours = None
-                self.expected[folder] = None if hours is None else round(3600 * hours, 1)
+                    continue
+                if hours is not None:
+                    self.expected[folder] = round(3600 * hours, 1)
 
     def _accept(self, grid: Grid, overrides: list[str]) -> Job:
         label = " ".join(overrides)
@@ -170,7 +174,9 @@ class Sweep:
             raise UserError(f"{REFUSED}; job [{label}]: {compose_line(error)}") from error
 
     def _following(self, job: Job) -> list[Any]:
-        return self.following.studies(job.study) if isinstance(job.study, Train) and job.study.evaluate else []
+        if not isinstance(job.study, Train) or not job.study.evaluate:
+            return []
+        return self.following.studies(job.study)
 
     def _find_runs(self) -> None:
         """Fills in each job's run folders.
@@ -196,14 +202,14 @@ class Sweep:
             raise UserError(f"{REFUSED}; job [{label}]: {line}")
 
     def _distinct(self) -> list[Job]:
-        """Each job once that has runs; what trains nothing is left out with one line."""
-        found: dict[Any, Job] = {}
+        """List each job once that has runs; what trains nothing is left out with one line."""
+        distinct: dict[Any, Job] = {}
         for job in self.jobs:
             if job.runs:
-                found.setdefault(tuple(job.runs), job)
+                distinct.setdefault(tuple(job.runs), job)
             else:
                 self._leave_out(f"recipe={job.study.recipe.name} trains nothing: skipped")
-        return list(found.values())
+        return list(distinct.values())
 
     def _leave_out(self, line: str) -> None:
         if line not in self.left_out:

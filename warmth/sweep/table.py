@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +19,31 @@ from warmth.text import line as line_of
 
 GAP = "  "
 STAGE = {"train": "train", "evaluate": "eval"}
-LEGEND = "loss of a training; error rate and warmth (w) of an evaluation; seen: last sign of life"
 WIDE = 160  # columns of a file or pipe, which has none of its own
 NARROWEST = 12  # columns of a run's name
 
 
-def render(found: Sequence[Overview], width: int, most: int | None = None) -> Iterator[Text]:
+def render(studies: Sequence[Overview], width: int, most: int | None = None) -> Iterator[Text]:
     """Yield the lines of a terminal: for each study its heading, its runs, and what broke.
 
     Args:
-        found: the studies.
+        studies: as they are now.
         width: columns of the terminal.
         most: lines that there is room for; None: no limit. Runs under way and broken ones are shown first then.
     """
-    for number, item in enumerate(found):
+    for number, study in enumerate(studies):
         if number:
             yield Text()
-        yield Text(item.heading, style="bold")
-        yield from _body(item, width, most)
+        yield Text(study.heading, style="bold")
+        yield from _body(study, width, most)
 
 
-def _body(item: Overview, width: int, most: int | None) -> Iterator[Text]:
-    words = list(failures(item.lines, width))
-    if not item.commands and item.count(*OPEN, *BROKEN) > item.count("queued") and item.command:
-        words.append(Text(line_of(f"no command is at work on it; the same one continues: {item.command}")))
-    shown = list(item.lines)
+def _body(study: Overview, width: int, most: int | None) -> Iterator[Text]:
+    words = list(failures(study.lines))
+    is_unfinished = study.count(*OPEN, *BROKEN) > study.count("queued")
+    if is_unfinished and study.command and not study.commands:
+        words.append(Text(line_of(f"no command is at work on it; the same one continues: {study.command}")))
+    shown = list(study.lines)
     left_out = 0
     if most is not None:
         room = max(3, most - len(words) - 5)
@@ -57,8 +60,44 @@ def nearest(lines: Sequence[Line], room: int) -> tuple[list[Line], int]:
         return list(lines), 0
     rank = {"running": 0, "starting": 1, **dict.fromkeys(BROKEN, 2), **dict.fromkeys(OPEN[:2], 3)}
     order = sorted(range(len(lines)), key=lambda index: (rank.get(lines[index].state, 4), index))
-    chosen = sorted(order[:room])
-    return [lines[index] for index in chosen], len(lines) - len(chosen)
+    return [lines[index] for index in sorted(order[:room])], len(lines) - room
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table, with the cells of all runs."""
+
+    head: str
+    cells: tuple[str, ...]
+    is_right: bool = False
+
+    @cached_property
+    def width(self) -> int:
+        """Return the columns of the terminal that it takes."""
+        return max(cell_len(text) for text in (self.head, *self.cells))
+
+    def padded(self, text: str) -> str:
+        """Write a cell, or the head, in the column's width."""
+        space = " " * (self.width - cell_len(text))
+        if self.is_right:
+            return space + text
+        return text + space
+
+
+COLUMNS: tuple[tuple[str, Callable[[Line], str], bool], ...] = (
+    ("stage", lambda line: STAGE[line.stage], False),
+    ("state", lambda line: line.state, False),
+    ("%", lambda line: percent(line), True),
+    ("figures", lambda line: figures(line), False),
+    ("time", lambda line: duration(line.elapsed_s), True),
+    ("left", lambda line: time_left(line), True),
+    ("seen", lambda line: age(line.seen_s), True),
+    ("tries", lambda line: attempts(line), True),
+    ("job", lambda line: line.job or "", False),
+    ("USD", lambda line: dollars(line), True),
+    ("doing", lambda line: line.doing, False),
+)
+OPTIONAL = ("doing", "USD", "left")  # left out first if the terminal is narrow
 
 
 def rows(lines: Sequence[Line], width: int) -> Iterator[Text]:
@@ -66,60 +105,54 @@ def rows(lines: Sequence[Line], width: int) -> Iterator[Text]:
     if not lines:
         return
     names = run_names(lines)
-    columns: list[tuple[str, Callable[[Line], str], bool]] = [
-        ("stage", lambda line: STAGE[line.stage], False),
-        ("state", lambda line: line.state, False),
-        ("%", percent, True),
-        ("figures", figures, False),
-        ("time", lambda line: duration(line.elapsed_s), True),
-        ("left", lambda line: "" if line.left_s is None else rough(line.left_s), True),
-        ("seen", lambda line: "" if line.seen_s is None else age(line.seen_s), True),
-        ("tries", lambda line: str(line.attempts) if (line.attempts or 1) > 1 else "", True),
-        ("job", lambda line: line.job or "", False),
-        ("USD", lambda line: "" if line.usd is None else f"{line.usd:.2f}", True),
-    ]
-    cells = {head: [line_of(cell(line)) for line in lines] for head, cell, _ in columns}
-    kept = [(head, is_right) for head, _, is_right in columns if any(cells[head])]
-    widths = {head: max(cell_len(head), *map(cell_len, cells[head])) for head, _ in kept}
-    widest = max(cell_len("run"), *map(cell_len, names))
-    for optional in ("USD", "left"):  # left out first where the terminal is narrow
-        if widths.get(optional) and widest + sum(widths.values()) + len(GAP) * len(kept) > width:
-            kept = [pair for pair in kept if pair[0] != optional]
-            del widths[optional]
-    gap = GAP if widest + sum(widths.values()) + len(GAP) * len(kept) <= width else " "
-    room = width - sum(widths.values()) - len(gap) * len(kept)
-    first = max(NARROWEST, min(widest, room))
-    yield Text(_joined(["run", *(head for head, _ in kept)], first, widths, kept, gap), style="dim", no_wrap=True)
+    columns = []
+    for head, write, is_right in COLUMNS:
+        cells = tuple(line_of(write(line)) for line in lines)
+        if any(cells):
+            columns.append(Column(head, cells, is_right))
+    widest = max(cell_len(name) for name in ("run", *names))
+    for head in OPTIONAL:
+        if widest + total_width(columns, GAP) > width:
+            columns = [column for column in columns if column.head != head]
+    gap = GAP
+    if widest + total_width(columns, gap) > width:
+        gap = " "
+    name_width = max(NARROWEST, min(widest, width - total_width(columns, gap)))
+    heads = [column.padded(column.head) for column in columns]
+    yield Text(gap.join([set_cell_size("run", name_width), *heads]).rstrip(), style="dim", no_wrap=True)
     for index, line in enumerate(lines):
-        texts = [names[index], *(cells[head][index] for head, _ in kept)]
-        style = "red" if line.state in BROKEN else "green" if line.state == "running" else ""
-        yield Text(_joined(texts, first, widths, kept, gap), style=style, no_wrap=True)
+        name = set_cell_size(middle_cut(names[index], name_width), name_width)
+        cells = [column.padded(column.cells[index]) for column in columns]
+        yield Text(gap.join([name, *cells]).rstrip(), style=style_of(line), no_wrap=True)
 
 
-def _joined(
-    texts: Sequence[str], first: int, widths: dict[str, int], kept: Sequence[tuple[str, bool]], gap: str
-) -> str:
-    parts = [set_cell_size(middle_cut(texts[0], first), first)]
-    for text, (head, is_right) in zip(texts[1:], kept, strict=True):
-        missing = " " * (widths[head] - cell_len(text))
-        parts.append(missing + text if is_right else text + missing)
-    return gap.join(parts).rstrip()
+def total_width(columns: Sequence[Column], gap: str) -> int:
+    """Add up the widths of columns with the gap before each."""
+    return sum(column.width + len(gap) for column in columns)
+
+
+def style_of(line: Line) -> str:
+    """Choose a run's colour: what broke is red, what is under way green."""
+    if line.state in BROKEN:
+        return "red"
+    if line.state == "running":
+        return "green"
+    return ""
 
 
 def run_names(lines: Sequence[Line]) -> list[str]:
-    """Name runs without their digests; where two of a stage would share a name, with them."""
-    counts: dict[tuple[str, str, str], int] = {}
+    """Name runs without their digests; runs of one stage that would share a name get its beginning, too."""
+    shared = Counter((line.study, line.stage, short_name(line.run)) for line in lines)
+    studies = {line.study for line in lines}
+    names = []
     for line in lines:
-        key = (line.study, line.stage, short_name(line.run))
-        counts[key] = counts.get(key, 0) + 1
-    several = len({line.study for line in lines}) > 1
-    found = []
-    for line in lines:
-        short = short_name(line.run)
-        digest = line.run.rpartition("-")[2][:4]
-        name = short if counts[line.study, line.stage, short] == 1 else f"{short}-{digest}"
-        found.append(line_of(f"{line.study}/{name}" if several else name))
-    return found
+        name = short_name(line.run)
+        if shared[line.study, line.stage, name] > 1:
+            name += "-" + line.run.rpartition("-")[2][:4]
+        if len(studies) > 1:
+            name = f"{line.study}/{name}"
+        names.append(line_of(name))
+    return names
 
 
 def middle_cut(text: str, width: int) -> str:
@@ -138,32 +171,57 @@ def percent(line: Line) -> str:
 
 
 def figures(line: Line) -> str:
-    """Write a run's key figures: `loss 1.234`, or `22.1 % w+0.123`."""
+    """Write a run's key figures: `loss 1.234`, or `err 22.1% w+0.12`."""
     known = line.figures or {}
-    parts = []
+    texts = []
     if "loss" in known:
-        parts.append(f"loss {known['loss']:.3f}")
+        texts.append(f"loss {known['loss']:.3f}")
     if "error_percent" in known:
-        parts.append(f"err {known['error_percent']:.1f}%")
+        texts.append(f"err {known['error_percent']:.1f}%")
     if "warmth" in known:
-        parts.append(f"w{known['warmth']:+.2f}")
-    return " ".join(parts)
+        texts.append(f"w{known['warmth']:+.2f}")
+    return " ".join(texts)
 
 
-def age(seconds: float) -> str:
+def time_left(line: Line) -> str:
+    """Write how long a run will still take."""
+    if line.left_s is None:
+        return ""
+    return rough(line.left_s)
+
+
+def attempts(line: Line) -> str:
+    """Write how often a run was begun, if that was more than once."""
+    if (line.attempts or 1) < 2:
+        return ""
+    return str(line.attempts)
+
+
+def dollars(line: Line) -> str:
+    """Write what a run has cost so far."""
+    if line.usd is None:
+        return ""
+    return f"{line.usd:.2f}"
+
+
+def age(seconds: float | None) -> str:
     """Write how long ago something was, in four characters at most."""
+    if seconds is None:
+        return ""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:
             return f"{int(seconds // size)}{unit}"
     return f"{int(seconds)}s"
 
 
-def failures(lines: Sequence[Line], width: int) -> Iterator[Text]:
+def failures(lines: Sequence[Line]) -> Iterator[Text]:
     """Yield what broke: each run, its last line, and where its log is."""
     for line in broken(lines):
-        last = line.message or (line.last_lines[-1] if line.last_lines else "")
-        said = f": {line_of(last)}" if last else ""
-        yield Text(f"{line.state} {line_of(line.name)}{said}")
+        words = f"{line.state} {line_of(line.name)}"
+        reason = line.message or "".join(line.last_lines[-1:])
+        if reason:
+            words += f": {line_of(reason)}"
+        yield Text(words)
         if line.log:
             yield Text(f"  log: {line_of(line.log)}", style="dim")
 
@@ -173,12 +231,12 @@ def follow(output: Path, study: str | None, every_s: float, console: Any) -> Non
     from rich.console import Group
     from rich.live import Live
 
-    def picture(found: Sequence[Overview]) -> Any:
-        return Group(*render(found, console.width, console.height - 1))
+    def picture(studies: Sequence[Overview]) -> Any:
+        return Group(*render(studies, console.width, console.height - 1))
 
-    found = overviews(output, study)
-    with Live(picture(found), console=console, auto_refresh=False, screen=False) as live:
-        while any(item.commands or item.count("running", "starting", "queued") for item in found):
+    studies = overviews(output, study)
+    with Live(picture(studies), console=console, auto_refresh=False, screen=False) as live:
+        while any(seen.commands or seen.count("running", "starting", "queued") for seen in studies):
             time.sleep(every_s)
-            found = overviews(output, study)
-            live.update(picture(found), refresh=True)
+            studies = overviews(output, study)
+            live.update(picture(studies), refresh=True)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class Line:
     job: str | None = None  # a scheduler's id
     usd: float | None = None
     figures: dict[str, float] | None = None  # loss; error_percent and warmth
+    doing: str = ""  # the stage under way
     message: str = ""
     log: str | None = None
     last_lines: tuple[str, ...] = ()
@@ -55,7 +57,7 @@ class Line:
 
     @property
     def name(self) -> str:
-        """The run folder within `output`."""
+        """Name the run folder within `output`."""
         return f"{self.study}/{self.stage}/{self.run}"
 
 
@@ -75,7 +77,7 @@ class Overview:
 
     @property
     def usd(self) -> float:
-        """Dollars spent so far."""
+        """Add up the dollars spent so far."""
         return sum(line.usd or 0.0 for line in self.lines)
 
     @property
@@ -84,45 +86,47 @@ class Overview:
 
         A run that has not begun takes what finished ones of its stage took on average, else what the plan says.
         """
-        running = [line for line in self.lines if line.state == "running"]
-        waiting = [line for line in self.lines if line.state in OPEN]
-        if not running and not waiting:
+        taken = self._seconds_taken()
+        remaining: list[float] = []
+        for line in self.lines:
+            if line.state not in ("running", *OPEN):
+                continue
+            seconds = line.left_s
+            if seconds is None:
+                expected = taken.get(line.stage, line.expected_s)
+                if expected is None:
+                    return None
+                seconds = max(0.0, expected - (line.elapsed_s or 0.0))
+            remaining.append(seconds)
+        if not remaining:
             return 0.0
-        expected = [self._expected_s(line) for line in waiting]
-        left = [self._left_s(line) for line in running]
-        known = [seconds for seconds in (*expected, *left) if seconds is not None]
-        if len(known) < len(running) + len(waiting):
-            return None
-        return max(sum(known) / max(self.at_once, len(running), 1), max(known))
+        at_once = max(self.at_once, self.count("running"), 1)
+        return max(sum(remaining) / at_once, max(remaining))
 
-    def _left_s(self, line: Line) -> float | None:
-        if line.left_s is not None:
-            return line.left_s
-        expected = self._expected_s(line)
-        return None if expected is None else max(0.0, expected - (line.elapsed_s or 0.0))
-
-    def _expected_s(self, line: Line) -> float | None:
-        taken = [other.elapsed_s for other in self.lines if other.state == "done" and other.stage == line.stage]
-        known = [seconds for seconds in taken if seconds is not None]
-        return sum(known) / len(known) if known else line.expected_s
+    def _seconds_taken(self) -> dict[str, float]:
+        """Return the mean seconds of the finished runs of each stage that has any."""
+        seconds: dict[str, list[float]] = {}
+        for line in self.lines:
+            if line.state == "done" and line.elapsed_s is not None:
+                seconds.setdefault(line.stage, []).append(line.elapsed_s)
+        return {stage: sum(values) / len(values) for stage, values in seconds.items()}
 
     @property
     def heading(self) -> str:
         """Say in a line how far the study is: `demo: 13 of 40 done, 5 running, 22 waiting, about 6 h left`."""
-        parts = [f"{self.study}: {self.count('done')} of {len(self.lines)} done"]
-        groups: dict[str, int] = {}
-        for line in self.lines:
-            name = "waiting" if line.state == "queued" else line.state
-            groups[name] = groups.get(name, 0) + 1
+        phrases = [f"{self.study}: {self.count('done')} of {len(self.lines)} done"]
+        numbers = {state: self.count(state) for state in ("running", "starting", *BROKEN, "not started")}
+        numbers["waiting"] = self.count("waiting", "queued")
         for state in ("running", "starting", "waiting", *BROKEN, "not started"):
-            if groups.get(state):
-                parts.append(f"{groups[state]} {state}")
+            if numbers[state]:
+                phrases.append(f"{numbers[state]} {state}")
         is_moving = self.commands or self.count("running", "queued")
-        if is_moving and self.left_s:
-            parts.append(f"about {rough(self.left_s)} left")
+        left_s = self.left_s
+        if is_moving and left_s:
+            phrases.append(f"about {rough(left_s)} left")
         if self.usd:
-            parts.append(f"{self.usd:.2f} USD")
-        return ", ".join(parts)
+            phrases.append(f"{self.usd:.2f} USD")
+        return ", ".join(phrases)
 
 
 def rough(seconds: float) -> str:
@@ -138,19 +142,13 @@ def rough(seconds: float) -> str:
 
 def natural(text: str) -> list[Any]:
     """Return a sort key in which seed 2 comes before seed 10."""
-    parts: list[Any] = []
-    digits = ""
-    for char in text:
-        if char.isdigit():
-            digits += char
-            continue
-        if digits:
-            parts += [(0, int(digits), "")]
-            digits = ""
-        parts.append((1, 0, char))
-    if digits:
-        parts.append((0, int(digits), ""))
-    return parts
+    key: list[Any] = []
+    for piece in re.findall(r"[0-9]+|[^0-9]+", text):
+        if piece[0] in "0123456789":
+            key.append((0, int(piece), ""))
+        else:
+            key.append((1, 0, piece))
+    return key
 
 
 def short_name(run: str) -> str:
@@ -167,46 +165,55 @@ def overviews(output: Path, study: str | None = None) -> list[Overview]:
     if study is not None and not (output / study).is_dir():
         names = ", ".join(path.name for path in study_folders(output)) or "none"
         raise UserError(f"there is no study {study} in {output}; there are: {names}")
-    folders = study_folders(output) if study is None else [output / study]
-    found = [overview(folder) for folder in folders]
-    if not any(item.lines for item in found):
-        raise UserError(f"no run was started in {output / study if study else output} yet")
-    return [item for item in found if item.lines]
+    folders = study_folders(output)
+    if study is not None:
+        folders = [output / study]
+    studies = [overview(folder) for folder in folders]
+    studies = [seen for seen in studies if seen.lines]
+    if not studies:
+        raise UserError(f"no run was started in {output / (study or '')} yet")
+    return studies
 
 
 def study_folders(output: Path) -> list[Path]:
     """List the folders of studies: those with runs, or with a sweep that has begun."""
-    found = [path for path in output.glob("*") if any((path / name).is_dir() for name in (*STAGES, joblist.FOLDER))]
-    return sorted(found, key=lambda path: natural(path.name))
+    names = (*STAGES, joblist.FOLDER)
+    folders = {path.parent for name in names for path in output.glob(f"*/{name}") if path.is_dir()}
+    return sorted(folders, key=lambda path: natural(path.name))
 
 
 def overview(study: Path) -> Overview:
     """Look at the runs of one study: those on its lists, and those there are."""
     lists = list(joblist.read_lists(study))
-    listed = {item.folder: item for sweep in lists for item in sweep.runs}
+    listed = {run.folder: run for sweep in lists for run in sweep.runs}
     for stage in STAGES:
         for entry in _entries(study / stage):
             folder = Path(entry)
             if folder not in listed and os.path.exists(os.path.join(entry, "status.json")):
                 listed[folder] = Listed(study=study, stage=stage, run=folder.name)
     alive = living(study / joblist.FOLDER)
-    gone = jobs_gone(study)
-    lines = [look(item, bool(alive), gone) for item in listed.values()]
+    ended_jobs = jobs_ended(study)
+    lines = [look(run, bool(alive), ended_jobs) for run in listed.values()]
     lines.sort(key=lambda line: (STAGES.index(line.stage), natural(short_name(line.run)), line.run))
-    last: JobList | None = lists[-1] if lists else None
+    newest = JobList(study, command="", at_once=1, started=0.0, runs=())
+    if lists:
+        newest = lists[-1]
     return Overview(
         study=study.name,
         lines=tuple(lines),
         commands=len(alive),
-        at_once=last.at_once if last else 1,
-        command=last.command if last else "",
+        at_once=newest.at_once,
+        command=newest.command,
     )
 
 
-def jobs_gone(study: Path) -> set[str]:
+def jobs_ended(study: Path) -> set[str]:
     """Return the scheduler's jobs on claims that have left the queue; none where no Slurm is here to ask."""
-    claimed = [claims.read_claim(path.with_suffix("")) for stage in STAGES for path in (study / stage).glob("*.claim")]
-    numbers = [claim.job for claim in claimed if claim is not None and claim.job is not None]
+    numbers = []
+    for path in study.glob("*/*.claim"):
+        claim = claims.read_claim(path.with_suffix(""))
+        if claim is not None and claim.job is not None:
+            numbers.append(claim.job)
     if not numbers or shutil.which("squeue") is None:
         return set()
     from warmth.sweep.slurm import in_queue
@@ -217,13 +224,13 @@ def jobs_gone(study: Path) -> set[str]:
 def _entries(folder: Path) -> list[str]:
     """List the run folders of a stage; what was put aside by `rerun=all` is none."""
     try:
-        with os.scandir(folder) as found:
-            return [item.path for item in found if item.is_dir() and not item.name.endswith(".replaced")]
+        with os.scandir(folder) as entries:
+            return [entry.path for entry in entries if entry.is_dir() and not entry.name.endswith(".replaced")]
     except OSError:
         return []
 
 
-def look(listed: Listed, is_commanded: bool = False, gone: Collection[str] = ()) -> Line:
+def look(listed: Listed, is_commanded: bool = False, ended_jobs: Collection[str] = ()) -> Line:
     """Describe one run in a line; a folder that cannot be read is named and hides no other.
 
     Whatever a strange or damaged folder holds, the overview of all others must go on, so every error is caught here.
@@ -231,10 +238,10 @@ def look(listed: Listed, is_commanded: bool = False, gone: Collection[str] = ())
     Args:
         listed: what its sweep's list says.
         is_commanded: whether a command is at work on the study, so that what has not begun waits for it.
-        gone: a scheduler's jobs that have left its queue.
+        ended_jobs: a scheduler's jobs that have left its queue.
     """
     try:
-        return _look(listed, is_commanded, gone)
+        return _look(listed, is_commanded, ended_jobs)
     except Exception as error:
         message = f"cannot be read: {type(error).__name__}: {one_line(error)}"
         return Line(
@@ -242,25 +249,39 @@ def look(listed: Listed, is_commanded: bool = False, gone: Collection[str] = ())
         )  # fmt: skip
 
 
-def _look(listed: Listed, is_commanded: bool, gone: Collection[str]) -> Line:
+def _look(listed: Listed, is_commanded: bool, ended_jobs: Collection[str]) -> Line:
     folder = listed.folder
     state = state_of(folder)
     outcome = outcome_of(folder, state)
-    claim = claims.read_claim(folder) if state.name != "done" else None
-    if claim is not None and claim.job in gone and not claim.is_held(listed.study):
+    claim = None
+    if state.name != "done":
+        claim = claims.read_claim(folder)
+    if claim is not None and claim.job in ended_jobs and not claim.is_held(listed.study):
         claim = None
-    name, message = state.name, outcome["message"]
+    name = state.name
+    message = outcome["message"]
     if name == "not started":
         name, message = _not_started(listed, claim, is_commanded)
-    status = Run(folder).last_status() if name != "done" else {}
-    done, total, left = None, None, None
+    message = message or listed.note
+    usd = outcome["usd"]
+    figures = outcome["figures"]
+    status: dict[str, Any] = {}
+    progress = Progress()
     if name not in ("done", *OPEN):
-        done, total, left = (_training if listed.stage == "train" else _evaluation)(folder)
-    stage = _stage_under_way(folder) if name == "running" else None
-    if stage is not None:
-        done, total, left = stage.done, stage.total or total, stage.left_s
-        message = f"{stage.words} {message}".strip()
-    log = claim.log if claim is not None and claim.log else listed.log
+        status = Run(folder).last_status()
+        progress = _progress(folder, listed.stage, is_running=name == "running")
+        usd = usd if usd is not None else _spent(folder)
+        figures = figures or _running_figures(folder, listed.stage)
+    if progress.doing:
+        message = f"{progress.doing} {message}".strip()
+    last_lines: tuple[str, ...] = ()
+    if name in BROKEN:
+        last_lines = tuple(str(line) for line in status.get("last_lines", [])[-LAST:])
+    job = listed.job
+    log = listed.log
+    if claim is not None:
+        job = claim.job or job
+        log = claim.log or log
     if log is None and name in BROKEN and (folder / "logs").is_dir():
         log = str(folder / "logs")
     return Line(
@@ -268,18 +289,19 @@ def _look(listed: Listed, is_commanded: bool, gone: Collection[str]) -> Line:
         stage=listed.stage,
         run=listed.run,
         state=name,
-        done=done,
-        total=total,
-        left_s=left if name == "running" else None,
+        done=progress.done,
+        total=progress.total,
+        left_s=progress.left_s if name == "running" else None,
         elapsed_s=_elapsed(folder, name, status, outcome["seconds"]),
         seen_s=_seen(folder, name),
         attempts=outcome["attempts"],
-        job=claim.job if claim is not None and claim.job else listed.job,
-        usd=outcome["usd"] if outcome["usd"] is not None or name in ("done", *OPEN) else _spent(folder),
-        figures=outcome["figures"] or _running_figures(folder, listed.stage, name),
+        job=job,
+        usd=usd,
+        figures=figures,
+        doing=progress.doing,
         message=message,
         log=log,
-        last_lines=tuple(str(line) for line in status.get("last_lines", [])[-LAST:]) if name in BROKEN else (),
+        last_lines=last_lines,
         expected_s=listed.expected_s,
     )
 
@@ -296,7 +318,7 @@ def _not_started(listed: Listed, claim: claims.Claim | None, is_commanded: bool)
 
 
 def _elapsed(folder: Path, state: str, status: dict[str, Any], seconds: float | None) -> float | None:
-    """Seconds that a run has taken over all attempts."""
+    """Return the seconds that a run has taken over all attempts."""
     if state == "done" or state in OPEN:
         return seconds
     before = float(status.get("seconds") or 0.0)
@@ -306,11 +328,12 @@ def _elapsed(folder: Path, state: str, status: dict[str, Any], seconds: float | 
 
 
 def _seen(folder: Path, state: str) -> float | None:
-    """Seconds since a run's last sign of life: its lock's touch, its last row, or how it ended."""
+    """Return the seconds since a run's last sign of life: its lock's touch, its last row, or how it ended."""
     if state in OPEN:
         return None
-    names = ("done.json",) if state == "done" else ("status.json", "metrics.jsonl", "answers.jsonl")
-    paths = [folder / name for name in names]
+    paths = [folder / name for name in ("status.json", "metrics.jsonl", "answers.jsonl")]
+    if state == "done":
+        paths = [folder / "done.json"]
     if state in ("running", "killed"):
         paths.append(folder.with_name(f"{folder.name}.lock"))
     times = []
@@ -321,66 +344,88 @@ def _seen(folder: Path, state: str) -> float | None:
             continue
     if not times:
         return None
-    now = clock(folder) if state == "running" else time.time()
+    now = time.time()
+    if state == "running":
+        now = clock(folder)
     return max(0.0, now - max(times))
 
 
-def _training(folder: Path) -> tuple[int | None, int | None, float | None]:
-    """Steps done, steps in all, seconds left at the speed of the last steps."""
-    rows = list(_tail(folder / "metrics.jsonl"))
-    if not rows:
-        return None, None, None
-    recent = [row["seconds"] for row in rows[-RECENT:]]
-    last = rows[-1]
-    return last["step"], last["steps"], (last["steps"] - last["step"]) * sum(recent) / len(recent)
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is that has begun; None if that is not known."""
+
+    done: int | None = None  # steps, or answers
+    total: int | None = None
+    left_s: float | None = None
+    doing: str = ""  # the stage under way
 
 
-def _evaluation(folder: Path) -> tuple[int | None, int | None, float | None]:
-    """Answers made, answers asked for, seconds left at the speed since this attempt began."""
+def _progress(folder: Path, stage: str, is_running: bool) -> Progress:
+    progress = _evaluation_progress(folder)
+    if stage == "train":
+        progress = _training_progress(folder)
+    under_way = None
+    if is_running:
+        under_way = _stage_under_way(folder)
+    if under_way is None:
+        return progress
+    return replace(under_way, total=under_way.total or progress.total)
+
+
+def _training_progress(folder: Path) -> Progress:
+    """Read the steps done, the steps in all, and the seconds left at the speed of the last steps."""
+    steps = list(_tail(folder / "metrics.jsonl"))
+    if not steps:
+        return Progress()
+    seconds = [step["seconds"] for step in steps[-RECENT:]]
+    done = steps[-1]["step"]
+    total = steps[-1]["steps"]
+    return Progress(done, total, (total - done) * sum(seconds) / len(seconds))
+
+
+def _evaluation_progress(folder: Path) -> Progress:
+    """Count the answers made and asked for, and the seconds left at the speed since this attempt began."""
     try:
         samples = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("samples", 1)
         began = (folder / "status.json").stat().st_mtime
     except (OSError, ValueError):
-        return None, None, None
-    done, total = _lines(folder / "answers.jsonl"), _lines(folder / "prompts.jsonl") * samples
+        return Progress()
+    done = _lines(folder / "answers.jsonl")
+    total = _lines(folder / "prompts.jsonl") * samples
     if not total:
-        return None, None, None
+        return Progress()
+    if not done:
+        return Progress(done, total)
     passed = clock(folder) - began
-    return done, total, (total - done) * passed / done if done else None
+    return Progress(done, total, (total - done) * passed / done)
 
 
-@dataclass(frozen=True)
-class _Stage:
-    """How far the stage under way is, inside a batch or a step too."""
-
-    words: str
-    done: int
-    total: int | None
-    left_s: float | None
-
-
-def _stage_under_way(folder: Path) -> _Stage | None:
-    """Read what a running command keeps in `progress.json`; None between two stages."""
+def _stage_under_way(folder: Path) -> Progress | None:
+    """Read what a running command keeps in `progress.json`, inside a batch or a step too; None between two stages."""
     try:
         row = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-        return _Stage(str(row["stage"]), int(row["done"]), row["total"], row["left_s"])
+        return Progress(int(row["done"]), row["total"], row["left_s"], str(row["stage"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _running_figures(folder: Path, stage: str, state: str) -> dict[str, float] | None:
-    """The loss of the last step, of a training that is not done."""
-    if stage != "train" or state in ("done", *OPEN):
+def _running_figures(folder: Path, stage: str) -> dict[str, float] | None:
+    """Read the loss of the last step, of a training that is not done."""
+    if stage != "train":
         return None
     losses = [row["loss"] for row in _tail(folder / "metrics.jsonl") if isinstance(row.get("loss"), float)]
-    return {"loss": round(losses[-1], 4)} if losses else None
+    if not losses:
+        return None
+    return {"loss": round(losses[-1], 4)}
 
 
 def _spent(folder: Path) -> float | None:
-    """Dollars of the grades so far, while a run is under way."""
+    """Add up the dollars of the grades so far, while a run is under way."""
     costs = [row.get("cost_usd") for row in _tail(folder / "grades.jsonl", whole=True)]
     known = [cost for cost in costs if cost]
-    return round(sum(known), 4) if known else None
+    if not known:
+        return None
+    return round(sum(known), 4)
 
 
 def _lines(path: Path) -> int:
@@ -392,15 +437,19 @@ def _lines(path: Path) -> int:
 
 
 def _tail(path: Path, whole: bool = False) -> Iterator[dict[str, Any]]:
-    """The last rows of a file that may be written to right now; a torn line is left out."""
+    """Yield the last rows of a file that may be written to right now; a torn line is left out."""
     try:
         with path.open("rb") as stream:
             size = stream.seek(0, 2)
-            cut = 0 if whole else max(0, size - TAIL_BYTES)
+            cut = max(0, size - TAIL_BYTES)
+            if whole:
+                cut = 0
             stream.seek(cut)
-            lines = stream.read().split(b"\n")[1 if cut else 0 : -1]
+            lines = stream.read().split(b"\n")[:-1]
     except OSError:
         return
+    if cut:
+        lines = lines[1:]  # its beginning was not read
     for line in lines:
         try:
             row = json.loads(line)
@@ -410,25 +459,26 @@ def _tail(path: Path, whole: bool = False) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def as_json(found: Sequence[Overview]) -> dict[str, Any]:
+def as_json(overviews: Sequence[Overview]) -> dict[str, Any]:
     """Return the studies and their runs for machines."""
     studies = [
         {
-            "study": item.study,
-            "runs": len(item.lines),
-            "done": item.count("done"),
-            "running": item.count("running"),
-            "waiting": item.count("waiting", "queued", "starting"),
-            "not_started": item.count("not started"),
-            "broken": item.count(*BROKEN),
-            "left_s": item.left_s,
-            "usd": item.usd,
-            "commands": item.commands,
-            "command": item.command,
+            "study": seen.study,
+            "runs": len(seen.lines),
+            "done": seen.count("done"),
+            "running": seen.count("running"),
+            "waiting": seen.count("waiting", "queued", "starting"),
+            "not_started": seen.count("not started"),
+            "broken": seen.count(*BROKEN),
+            "left_s": seen.left_s,
+            "usd": seen.usd,
+            "commands": seen.commands,
+            "command": seen.command,
         }
-        for item in found
+        for seen in overviews
     ]
-    return {"studies": studies, "runs": [asdict(line) for item in found for line in item.lines]}
+    lines = [line for seen in overviews for line in seen.lines]
+    return {"studies": studies, "runs": [asdict(line) for line in lines]}
 
 
 def broken(lines: Iterable[Line]) -> list[Line]:
