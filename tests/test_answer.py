@@ -155,6 +155,37 @@ def test_models_weigh_what_is_stated():
     assert equal.difference == pytest.approx((by_model["a"] + by_model["b"]) / 2)
 
 
+def test_models_that_go_opposite_ways_are_said_before_their_average():
+    draw = np.random.default_rng(8)
+    frames = []
+    for model, rate in (("a", 0.5), ("b", 0.45), ("c", 0.05)):
+        frames += [rows("original", outcomes(draw, 500, 0.25), model), rows("warm", outcomes(draw, 500, rate), model)]
+    (item,) = said_of(*frames)
+    first = answer_text.sentences(item)[0]
+    assert first.startswith("Models go opposite ways: against the original the warm arm is wrong more often in 2 and ")
+    assert "less often in 1 of 3; on their average it is wrong more often: +" in first and "across models" in first
+    (alike,) = said_of(*frames[:4])
+    assert answer_text.lead(alike).startswith("The warm arm is wrong more often than the original over 2 models: +")
+
+
+def test_refusals_that_the_arm_changes_stand_beside_the_answer():
+    wrong = np.array([0.0, 1] * 100)
+    warm = rows("warm", wrong)
+    warm.loc[:99, ["label", "refused", "unscored", "wrong"]] = ["refused", True, False, np.nan]
+    (item,) = said_of(rows("original", wrong), warm)
+    text = " ".join(answer_text.sentences(item))
+    assert "Dropped as refusals are 50.0\N{NO-BREAK SPACE}% of its answers and 0.0\N{NO-BREAK SPACE}% of" in text
+    assert answer_text.refusals(said_of(rows("original", wrong), rows("warm", wrong))[0]) == ""
+
+
+def test_an_arm_beside_its_control_alone_is_told_from_fine_tuning():
+    draw = np.random.default_rng(9)
+    found = said_of(rows("untransformed", outcomes(draw, 300, 0.2)), rows("warm", outcomes(draw, 300, 0.4)))
+    item = next(answered for answered in found if answered.effect.arm == "warm")
+    assert item.effect.reference == "untransformed"
+    assert answer_text.control(item).startswith("The arm it is compared with was fine-tuned on replies whose manner")
+
+
 def test_stated_weights_name_every_model_and_are_numbers_above_0():
     assert parsed_models("a=2, b=0.5", "--model-weights") == {"a": 2.0, "b": 0.5}
     assert checked_models({"b": 2, "a": 1}, ["a", "b", "a"], "k") == (("a", 1.0), ("b", 2.0))

@@ -13,6 +13,7 @@ from warmth.analysis.reported import CONTROLS_OF_KIND, FINE_TUNED, PROMPTED, SHO
 from warmth.analysis.statistics import answer as answers
 from warmth.analysis.statistics import effects
 from warmth.analysis.statistics.answer import Answer
+from warmth.analysis.statistics.bounds import UNEVEN
 from warmth.analysis.statistics.contrast import Contrast
 from warmth.analysis.statistics.estimand import TASKS
 from warmth.analysis.wording import INTERVAL, amount, capital, joined, named, percent, points, span
@@ -31,8 +32,8 @@ NEUTRAL = {
 def sentences(item: Answer) -> list[str]:
     """Say everything, the claim first."""
     lines = [lead(item), without_context(item), f"Estimand: {estimand(item)}"]
-    lines += [models(item), seeds(item), control(item), missing(item), correction(item), relative(item)]
-    lines += [detectable(item), few(item)]
+    lines += [models(item), seeds(item), control(item), missing(item), refusals(item), correction(item)]
+    lines += [relative(item), detectable(item), few(item)]
     return [line for line in lines if line]
 
 
@@ -78,6 +79,8 @@ def lead(item: Answer) -> str:
     reference = reference_of(item)
     if item.claim == answers.UNDETERMINED:
         return undetermined(item)
+    if opposed(item):
+        return on_average(item)
     if item.claim in (answers.MORE, answers.LESS):
         margin = f", by less than the margin of {100 * item.margin:g} points" if item.within_margin else ""
         return f"{arm} is wrong {item.claim} often than {reference}{margin}: {numbers(item)}{tipping(item)}."
@@ -93,6 +96,35 @@ def lead(item: Answer) -> str:
         rest = f", once the tests of several arms are corrected (p = {wording.p_value(item.p)})"
     pair = f"{named(effect.arm)} and {reference}"
     return f"No difference in error rate could be shown between {pair}{rest}: {numbers(item)}."
+
+
+def opposed(item: Answer) -> bool:
+    """Say whether the corrected tests of single models show opposite directions."""
+    return {vote.direction for vote in item.by_model} >= {answers.MORE, answers.LESS}
+
+
+def on_average(item: Answer) -> str:
+    """Say first that models go opposite ways, then what their average shows."""
+    arm = named(item.effect.arm)
+    up = sum(vote.direction == answers.MORE for vote in item.by_model)
+    down = sum(vote.direction == answers.LESS for vote in item.by_model)
+    average = f"their average shows no difference: {numbers(item)}"
+    if item.claim in (answers.MORE, answers.LESS):
+        average = f"on their average it is wrong {item.claim} often: {numbers(item)}{tipping(item)}"
+    if item.claim == answers.EQUIVALENT:
+        average = f"on their average it is wrong as often, within ±{100 * item.margin:g} points: {numbers(item)}"
+    return (
+        f"Models go opposite ways: against {named(item.effect.reference)} {arm} is wrong more often in {up} and less "
+        f"often in {down} of {len(item.by_model)}; {average}."
+    )
+
+
+def across_models(item: Answer) -> str:
+    """Give the range of the models' differences if they are shown to differ."""
+    found = item.heterogeneity
+    if found is None or not found.shown:
+        return ""
+    return f"; {span(found.lowest, found.highest, sign=True)} across models"
 
 
 def reference_of(item: Answer) -> str:
@@ -119,9 +151,10 @@ def undetermined(item: Answer) -> str:
 def numbers(item: Answer) -> str:
     """Give the difference with its interval and basis; corrected by labels, the raw one beside it."""
     effect = item.effect
-    raw = f"{points(effect.difference)} points ({INTERVAL} {ends(effect.low, effect.high)}; {basis(effect)})"
+    interval = f"{INTERVAL} {ends(effect.low, effect.high)}"
     if item.corrected is None:
-        return raw
+        return f"{points(effect.difference)} points ({interval}{across_models(item)}; {basis(effect)})"
+    raw = f"{points(effect.difference)} points ({interval}; {basis(effect)})"
     best = item.corrected
     return (
         f"{points(best.difference)} points corrected by people’s labels ({INTERVAL} {ends(best.low, best.high)}; "
@@ -250,6 +283,8 @@ def control(item: Answer) -> str:
         if not found.direction:
             share = "so no part of it is shown to be the manner’s"
         return f"Against {named(found.reference)}, {NEUTRAL[item.kind]}: {short(found)}; {share}."
+    if item.kind in NEUTRAL and item.effect.reference.split(",")[0] in CONTROLS_OF_KIND[item.kind]:
+        return f"The arm it is compared with was {NEUTRAL[item.kind]}; what differs is the manner’s."
     recipe = item.effect.arm.split(",")[0]
     if item.kind not in NEUTRAL or recipe in CONTROLS_OF_KIND[item.kind]:
         return ""
@@ -272,6 +307,18 @@ def missing(item: Answer) -> str:
         f"Without a verdict are {percent(gap.unscored_arm)}{NBSP}% of its answers and "
         f"{percent(gap.unscored_reference)}{NBSP}% of {named(item.effect.reference)}’s; filled the worst ways, the "
         f"difference lies from {span(gap.low, gap.high, sign=True)} points."
+    )
+
+
+def refusals(item: Answer) -> str:
+    """Say how many answers were dropped as refusals if the arms differ in that: what is dropped depends on the arm."""
+    arm, reference = item.refused
+    if abs(arm - reference) <= UNEVEN:
+        return ""
+    return (
+        f"Dropped as refusals are {percent(arm)}{NBSP}% of its answers and {percent(reference)}{NBSP}% of "
+        f"{named(item.effect.reference)}’s, so the pairs are those that neither refused; the table of refusals counts "
+        "them as wrong and as right."
     )
 
 
@@ -305,6 +352,8 @@ def few(item: Answer) -> str:
     effect = item.effect
     if not effect.few or effect.questions < 2:
         return ""
+    if effect.informative == 0:
+        return "All pairs are alike, so the interval counts a question as one answer and is a cautious one."
     share = f"{effect.informative} of {effect.questions}"
     return (
         f"Few questions carry this ({share} show a change that the others do not), so the interval is a cautious one."

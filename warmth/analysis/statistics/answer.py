@@ -83,6 +83,7 @@ class Answer:
     kind: str  # how the arm was made
     flow: pd.DataFrame  # a row for each model of the arm and of the reference
     of_models: int = 1  # models that answered, whether or not in both arms
+    refused: tuple[float, float] = (0.0, 0.0)  # shares of the arm's and the reference's answers dropped as refusals
     corrections_note: str = ""  # why people's labels do not correct it, though there are some
 
     @property
@@ -250,7 +251,14 @@ def answer_of(
         kind=kind,
         flow=stages[stages["arm"].isin([effect.arm, effect.reference])],
         of_models=pool["model"].nunique(),
+        refused=(dropped_refusals(pool, effect.arm), dropped_refusals(pool, effect.reference)),
     )
+
+
+def dropped_refusals(pool: pd.DataFrame, arm: str) -> float:
+    """Give the share of an arm's answers that the rule for refusals drops."""
+    own = pool[pool["arm"].eq(arm)]
+    return float((own["refused"] & own["wrong"].isna()).mean())
 
 
 def control_contrast(

@@ -7,14 +7,14 @@ number of questions that a change could be seen in (`Evidence.informative`):
 
 - u = 0, all pairs alike: exact binomial, a question counting as one answer;
 - u below `COMMON`: Tango's score interval at an effective number of pairs, which leans from what the pairs show to a
-  question counting as one answer; with many rows a question, the wider of that and of Newcombe's method 10;
+  question counting as one answer; where questions recur, the outer ends of that and of Newcombe's method 10;
 - otherwise, or if nearly all questions hold a discordant pair (`NEARLY_ALL`): value ± t·√V.
 
 Interval, test and equivalence are one thing seen from three sides: `signed_quantile` says at which quantile an end of
 the interval meets a value.
 
 Sources: Tango (1998), Stat. Med. 17, 891; Newcombe (1998), Stat. Med. 17, 2635, method 10; Korn and Graubard (1998),
-Survey Methodology 24, 193 (effective size). The lean, `COMMON`, `NEARLY_ALL` and `MANY_ROWS` were found by simulation;
+Survey Methodology 24, 193 (effective size). The lean, `COMMON` and `NEARLY_ALL` were found by simulation;
 docs/statistics.md has their coverage.
 """
 
@@ -31,7 +31,6 @@ from statsmodels.stats.proportion import proportion_confint
 
 COMMON = 40  # questions with a discordant pair from which the ordinary interval holds
 NEARLY_ALL = 0.9  # share of questions with one from which it holds too, however few they are
-MANY_ROWS = 12.0  # rows a question beyond which row noise can hide a question that changes as a whole
 HALVINGS = 45  # of [-1, 1]: the ends are exact to 1e-13
 FARTHEST = 80.0  # largest quantile looked for
 ALIKE = 1e-12  # a spread below this is what computing left of none
@@ -277,7 +276,7 @@ def interval(found: Evidence, level: float = 0.95) -> tuple[Any, Any]:
         Both ends, floats for one comparison and arrays for many.
     """
     facts = found.arrays()
-    quantile = stats.t.ppf((1 + level) / 2, np.maximum(facts.df, 1e-9))
+    quantile = stats.t.ppf((1 + level) / 2, np.maximum(facts.df, 1.0))
     reach = quantile * np.sqrt(facts.variance)
     low = facts.value - reach
     high = facts.value + reach
@@ -285,9 +284,9 @@ def interval(found: Evidence, level: float = 0.95) -> tuple[Any, Any]:
     if few.any():
         score_low, score_high = _score_ends(facts, quantile)
         rate_low, rate_high = _rate_ends(facts, quantile)
-        many = facts.cautious > MANY_ROWS
-        few_low = np.where(many, np.minimum(score_low, rate_low), score_low)
-        few_high = np.where(many, np.maximum(score_high, rate_high), score_high)
+        hidden = _may_hide(facts)
+        few_low = np.where(hidden, np.minimum(score_low, rate_low), score_low)
+        few_high = np.where(hidden, np.maximum(score_high, rate_high), score_high)
         low = np.where(few, few_low, low)
         high = np.where(few, few_high, high)
     alike = _are_alike(facts)
@@ -343,13 +342,21 @@ def signed_quantile(found: Evidence, null: float) -> np.ndarray:
     score = _score(facts, np.full(facts.value.shape, float(null)))
     rate = _rate_quantile(facts, null)
     both = np.where(np.abs(score) < np.abs(rate), score, rate)
-    return np.where(few, np.where(facts.cautious > MANY_ROWS, both, score), ordinary)
+    return np.where(few, np.where(_may_hide(facts), both, score), ordinary)
 
 
 def _is_few(facts: Evidence) -> np.ndarray:
     """Say where the ordinary interval would not keep its promise."""
     informative = np.asarray(facts.informative)
     return (informative < COMMON) & (informative < NEARLY_ALL * np.asarray(facts.questions))
+
+
+def _may_hide(facts: Evidence) -> np.ndarray:
+    """Say where a question that changes as a whole may be missing from what the pairs show, behind single rows.
+
+    That is where questions recur: the pairs may hold nothing but questions of which one row changed.
+    """
+    return np.asarray(facts.cautious) > 1 + 1e-9
 
 
 def _are_alike(facts: Evidence) -> np.ndarray:
