@@ -256,6 +256,8 @@ def test_a_direction_that_verdicts_could_turn_is_said_with_its_tipping_point_or_
     assert item.missing.spans_zero and not item.missing.uneven and item.missing.tipping_points > 25
     first = answer_text.lead(item)
     assert item.claim == answer.MORE and "is wrong more often" in first
+    assert item.missing.reach_low < item.missing.low < item.missing.high < item.missing.reach_high
+    assert "on these questions and, other questions allowed for, from −" in answer_text.missing(item)
     assert f"would have to be wrong {item.missing.tipping_points:.0f} points more often than scored ones" in first
     warm[np.flatnonzero(~np.isnan(warm))[:60]] = np.nan  # the arm lacks 6 points more
     (item,) = said_of(rows("original", original), rows("warm", warm))

@@ -13,7 +13,7 @@ from warmth.analysis.reported import CONTROLS_OF_KIND, FINE_TUNED, PROMPTED, SHO
 from warmth.analysis.statistics import answer as answers
 from warmth.analysis.statistics import effects
 from warmth.analysis.statistics.answer import Answer
-from warmth.analysis.statistics.bounds import UNEVEN
+from warmth.analysis.statistics.bounds import UNEVEN, Missing
 from warmth.analysis.statistics.contrast import Contrast
 from warmth.analysis.statistics.estimand import TASKS
 from warmth.analysis.wording import INTERVAL, amount, capital, joined, named, percent, points, span
@@ -189,7 +189,8 @@ def tipping(item: Answer) -> str:
     if gap.unscored_arm + gap.unscored_reference == 0:
         return ""
     if not gap.spans_zero:
-        return f"; whatever the unscored answers are, {span(gap.low, gap.high, sign=True)} points"
+        worst = f"; whatever the unscored answers are, {span(gap.low, gap.high, sign=True)} points on these questions"
+        return worst + (beyond(gap) if gap.uneven and gap.reach_low < 0 < gap.reach_high else "")
     better = item.effect.arm if item.effect.difference < 0 else item.effect.reference
     return (
         f"; to turn the sign, unscored answers of {named(better)} would have to be wrong "
@@ -306,8 +307,14 @@ def missing(item: Answer) -> str:
     return (
         f"Without a verdict are {percent(gap.unscored_arm)}{NBSP}% of its answers and "
         f"{percent(gap.unscored_reference)}{NBSP}% of {named(item.effect.reference)}’s; filled the worst ways, the "
-        f"difference lies from {span(gap.low, gap.high, sign=True)} points."
+        f"difference lies from {span(gap.low, gap.high, sign=True)} points on these questions{beyond(gap)}."
     )
+
+
+def beyond(gap: Missing) -> str:
+    """Say how far the bounds reach if other questions could have been asked."""
+    reach = span(gap.reach_low, gap.reach_high, sign=True)
+    return f" and, other questions allowed for, from {reach}" if reach else ""
 
 
 def refusals(item: Answer) -> str:

@@ -1,5 +1,7 @@
 """What missing verdicts could do to a difference: the worst they can, and how far they would have to go for it.
 
+The bounds hold the difference on the very questions asked; `reach_low` and `reach_high` allow for others.
+
 A pair is in the bounds if both answers are there and either has a verdict or lacks one. What is dropped by a stated
 rule (refusals, as the study does) or was never to be scored (a task that needs a judge) is no missing verdict: it is
 counted in the flow (`flow.py`) and left out here.
@@ -41,6 +43,8 @@ class Missing:
     unscored_reference: float
     uneven_p: float  # that the two shares are the same
     pairs: int
+    reach_low: float = math.nan  # lower end of the 95 % interval of `low`: other questions could have been asked
+    reach_high: float = math.nan  # upper end of that of `high`
 
     @property
     def spans_zero(self) -> bool:
@@ -78,8 +82,10 @@ def missing(pairs: pd.DataFrame, weights: Weights = EQUAL) -> Missing | None:
     reference = pairs["wrong_reference"].to_numpy(float)
     no_arm = np.isnan(arm)
     no_reference = np.isnan(reference)
-    low = rows.mean(np.where(no_arm, 0.0, arm)) - rows.mean(np.where(no_reference, 1.0, reference))
-    high = rows.mean(np.where(no_arm, 1.0, arm)) - rows.mean(np.where(no_reference, 0.0, reference))
+    lowest = rare.evidence(np.where(no_arm, 0.0, arm), np.where(no_reference, 1.0, reference), rows)
+    highest = rare.evidence(np.where(no_arm, 1.0, arm), np.where(no_reference, 0.0, reference), rows)
+    low = lowest.value
+    high = highest.value
     tipping = None
     if low < 0 < high:
         tipping = tipping_points(arm, reference, rows)
@@ -91,6 +97,8 @@ def missing(pairs: pd.DataFrame, weights: Weights = EQUAL) -> Missing | None:
         unscored_reference=rows.mean(no_reference),
         uneven_p=_uneven_p(no_arm, no_reference, rows),
         pairs=len(pairs),
+        reach_low=rare.interval(lowest)[0],
+        reach_high=rare.interval(highest)[1],
     )
 
 
