@@ -7,14 +7,16 @@ number of questions that a change could be seen in (`Evidence.informative`):
 
 - u = 0, all pairs alike: exact binomial, a question counting as one answer;
 - u below `COMMON`: Tango's score interval at an effective number of pairs, which leans from what the pairs show to a
-  question counting as one answer; where questions recur, the outer ends of that and of Newcombe's method 10;
+  question counting as one answer; with more than `MANY_ROWS` rows a question, or u below `FEW_SEEN` where questions
+  recur, the outer ends of that and of Newcombe's method 10;
 - otherwise, or if nearly all questions hold a discordant pair (`NEARLY_ALL`): value ± t·√V.
 
 Interval, test and equivalence are one thing seen from three sides: `signed_quantile` says at which quantile an end of
 the interval meets a value.
 
 Sources: Tango (1998), Stat. Med. 17, 891; Newcombe (1998), Stat. Med. 17, 2635, method 10; Korn and Graubard (1998),
-Survey Methodology 24, 193 (effective size). The lean, `COMMON` and `NEARLY_ALL` were found by simulation;
+Survey Methodology 24, 193 (effective size). The lean, `COMMON`, `NEARLY_ALL`, `MANY_ROWS` and
+`FEW_SEEN` were found by simulation;
 docs/statistics.md has their coverage.
 """
 
@@ -30,6 +32,8 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 COMMON = 40  # questions with a discordant pair from which the ordinary interval holds
+MANY_ROWS = 8.0  # rows a question beyond which row noise can hide a question that changes as a whole
+FEW_SEEN = 15  # questions that a change could be seen in below which it can with any rows a question
 NEARLY_ALL = 0.9  # share of questions with one from which it holds too, however few they are
 HALVINGS = 45  # of [-1, 1]: the ends are exact to 1e-13
 FARTHEST = 80.0  # largest quantile looked for
@@ -354,9 +358,11 @@ def _is_few(facts: Evidence) -> np.ndarray:
 def _may_hide(facts: Evidence) -> np.ndarray:
     """Say where a question that changes as a whole may be missing from what the pairs show, behind single rows.
 
-    That is where questions recur: the pairs may hold nothing but questions of which one row changed.
+    That is with many rows a question, or few questions that show a change, if questions recur at all.
     """
-    return np.asarray(facts.cautious) > 1 + 1e-9
+    cautious = np.asarray(facts.cautious)
+    recurs = cautious > 1 + 1e-9
+    return (cautious > MANY_ROWS) | (recurs & (np.asarray(facts.informative) < FEW_SEEN))
 
 
 def _are_alike(facts: Evidence) -> np.ndarray:
