@@ -40,6 +40,17 @@ def test_the_time_left_is_forecast_from_speed_not_from_loading(monkeypatch):
         assert meter.left_s() == pytest.approx(80)  # one a second, though 320 s have passed for 20
 
 
+def test_a_stage_s_seconds_are_those_of_its_work(monkeypatch):
+    clock = Clock(monkeypatch, progress)
+    monkeypatch.setattr(Meter, "_follow", lambda self: None)
+    with Meter("answers", "answers", 10) as meter:
+        clock.now += 200  # a model is loaded
+        look(0, 0)
+        clock.now += 5
+        meter.add(10)
+    assert meter.seconds == pytest.approx(5)
+
+
 def test_a_line_comes_while_a_batch_is_made_and_its_numbers_move(monkeypatch, capsys, tmp_path):
     clock = Clock(monkeypatch, progress)
     monkeypatch.setattr(Meter, "_follow", lambda self: None)

@@ -59,6 +59,7 @@ def decode(
     done: set[int] = set()
     order = torch.tensor(live, device=batch.device)
     draws = sampler.draws(len(prompts), max(limits), batch.device)[order]
+    look(0, 0)  # the model is loaded, the work begins
     logits = batch.read()
     for position in range(max(limits)):
         chosen = sampler.choose(logits, draws[:, position])

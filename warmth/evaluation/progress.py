@@ -30,7 +30,10 @@ LOOK_S = 1.0  # between two looks of the thread that keeps the bar and the file 
 
 
 class Meter:
-    """Counts items of one stage. Use as a context manager; `seconds` and `done` are the stage's speed afterwards."""
+    """Counts items of one stage. Use as a context manager; `seconds` and `done` are the stage's speed afterwards.
+
+    Speed is what plans learn from, so the time before the first batch began, in which a model is loaded, is left out.
+    """
 
     def __init__(self, label: str, unit: str, total: int, folder: Path | None = None):
         """`folder` is the run's, where `progress.json` is kept while the stage lasts."""
@@ -41,6 +44,7 @@ class Meter:
         self._note = ""
         self._under_way = 0  # items of the batch under way that are finished
         self._tokens = 0  # that the batch under way has made
+        self._loaded_s: float | None = None  # when the first batch began; None: nobody said
         self._first_s: float | None = None  # when the first items were done: loading and the first batch are no speed
         self._first_done = 0
         self._ended = threading.Event()
@@ -69,7 +73,7 @@ class Meter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.seconds = time.monotonic() - self._start
+        self.seconds = time.monotonic() - self._start - (self._loaded_s or 0.0)
         self._ended.set()
         self._thread.join(timeout=LOOK_S)
         _meters.remove(self)
@@ -99,6 +103,8 @@ class Meter:
     def look(self, finished: int, tokens: int) -> None:
         """Note how far the batch under way is: items of it that are finished, and tokens that it has made."""
         with self._changes:
+            if self._loaded_s is None:
+                self._loaded_s = time.monotonic() - self._start
             self._under_way, self._tokens = finished, tokens
 
     def left_s(self) -> float | None:
@@ -108,7 +114,7 @@ class Meter:
         if self._first_s is not None and seen > self._first_done:
             speed = (seen - self._first_done) / max(passed - self._first_s, 1e-9)
         elif seen:
-            speed = seen / max(passed, 1e-9)
+            speed = seen / max(passed - (self._loaded_s or 0.0), 1e-9)
         else:
             return None
         return max(0, self.total - seen) / speed
@@ -121,7 +127,7 @@ class Meter:
         if self._tokens:
             parts.append(f"{self._tokens} tokens in this batch")
         elif seen:
-            parts.append(f"{seen / passed:.1f} {self.unit}/s")
+            parts.append(f"{seen / max(passed - (self._loaded_s or 0.0), 1e-9):.1f} {self.unit}/s")
         if self._note:
             parts.append(self._note)
         left = self.left_s()

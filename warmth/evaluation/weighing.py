@@ -18,6 +18,7 @@ from torch import Tensor
 from warmth.evaluation.cache import cache_for, reserved
 from warmth.evaluation.likelihood import device_of
 from warmth.evaluation.prefill import Tree, shared, tree_of, with_last
+from warmth.evaluation.progress import look
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -70,6 +71,7 @@ def reply_log_probs(
     Yields:
         by position in `weighings`, a sum for each of its replies; pass by pass.
     """
+    look(0, 0)  # the model is loaded, the work begins
     nodes = nodes or nodes_at_once(model)
     plain = reads_trees(model)
     for part in parts(weighings, nodes, shared_beginnings=plain):
