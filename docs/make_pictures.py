@@ -5,6 +5,7 @@ Terminal output becomes SVG by Rich; the page is photographed by a headless Chro
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -31,7 +32,7 @@ def terminal(name: str, shown: str, words: list[str], lines: int) -> None:
     """
     env = {**os.environ, "COLUMNS": str(COLUMNS), "FORCE_COLOR": "1"}
     done = subprocess.run(words, capture_output=True, text=True, env=env, check=True)
-    console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"))
+    console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print(f"[bold]$ {shown}[/bold]", highlight=False)
     for line in done.stdout.splitlines()[:lines]:
         console.print(Text.from_ansi(line.rstrip()), soft_wrap=False, overflow="ellipsis", no_wrap=True)
@@ -62,7 +63,8 @@ def main() -> None:
     study, report = sys.argv[1:3]
     PICTURES.mkdir(exist_ok=True)
     warmth = [sys.executable, "-m", "warmth.cli"]
-    terminal("report", "warmth report multirun/demo --out reports/demo", [*warmth, "report", study, "--out", report], 40)
+    shown = "warmth report multirun/demo --out reports/demo"
+    terminal("report", shown, [*warmth, "report", study, "--out", report], 40)
     terminal("show", "warmth show trivia_150 multirun/demo", [*warmth, "show", "trivia_150", study], 40)
     output, _, name = study.rpartition("/")
     terminal("status", "warmth status demo", [*warmth, "status", name, "--output", output, "--once"], 30)

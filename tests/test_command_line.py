@@ -14,8 +14,9 @@ from warmth.command_line import (
     refuse_sweep_keys,
 )
 from warmth.digest import ROOT
+from warmth.entries import OWN_FOLDER
 from warmth.errors import UserError
-from warmth.help import GROUPS
+from warmth.help import GROUPS, page
 
 
 def test_flags_are_read_wherever_they_stand():
@@ -105,3 +106,28 @@ def test_a_flag_that_would_do_nothing_is_refused(flag, says):
 def test_a_group_of_the_other_command_is_named_as_such():
     with pytest.raises(UserError, match=r"task=\[mmlu\] chooses for evaluate.py; the groups of train.py are: model"):
         refuse_other_groups(["task=[mmlu]"], "train", GROUPS["train"], {*GROUPS["train"], *GROUPS["evaluate"]})
+
+
+def test_the_help_lists_entries_of_the_users_own_folder_whatever_their_names(tmp_path, monkeypatch):
+    for name, text in (
+        ("recipe/curt.yaml", "# My own arm.\nname: curt\n"),
+        ("experiment/ours.yaml", "# Ours, both.\n"),
+        ("experiment/mine_evaluate.yaml", "seed: 1\n"),
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setenv(OWN_FOLDER, str(tmp_path))
+    shown = page("train")
+    assert "    curt                    My own arm." in shown and "    ours " in shown and "mine_evaluate" not in shown
+    assert "    mine_evaluate" in page("evaluate")
+
+
+@pytest.mark.parametrize("columns", ["60", "100"])
+def test_no_line_of_the_help_is_cut_or_wider_than_the_terminal_unless_a_word_is(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = page("evaluate").splitlines()
+    assert not [line for line in lines if line.endswith("…")]
+    start = lines.index("  model")
+    end = next(number for number, line in enumerate(lines) if line.startswith("Keys, "))
+    too_wide = [line for line in lines[start:end] if len(line) > int(columns)]
+    assert [line for line in too_wide if len(line.split()) > 2] == []  # one word that cannot be broken

@@ -107,8 +107,16 @@ def chosen_entries(name: str, group: str) -> list[Path]:
     """List the files of the entries that a command may choose from, those of the user's own folder too."""
     files = list(entry_files(group).values())
     if group == "experiment":
-        files = [path for path in files if path.stem.endswith(f"_{name}")]
+        files = [path for path in files if is_for(name, path)]
     return [path for path in files if (group, path.stem) != ("recipe", "lora")]  # inherited, not chosen
+
+
+def is_for(name: str, experiment: Path) -> bool:
+    """Tell whether an experiment belongs to a command: by its suffix; one of the user's own may have none."""
+    other = "evaluate" if name == "train" else "train"
+    if experiment.is_relative_to(ROOT / "conf"):
+        return experiment.stem.endswith(f"_{name}")
+    return not experiment.stem.endswith(f"_{other}")
 
 
 def _meaning(text: str) -> str:
