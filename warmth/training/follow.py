@@ -95,7 +95,8 @@ class Progress:
         row = self.rows[-1]
         parts = [f"step {row['step']}/{row['steps']}", self.note(row)]
         if row["step"] == row["steps"]:
-            return f"  {' · '.join(parts)}"
+            waited = time.monotonic() - self.last_step
+            return f"  {' · '.join(parts)}" if waited < 1 else f"  keeping and checking the adapter, {duration(waited)}"
         left = self.left_s()
         return f"  {' · '.join([*parts, *([under_way] if under_way else []), f'{duration(left or 0)} left'])}"
 
