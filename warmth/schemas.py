@@ -29,6 +29,8 @@ class Model:
     base_url: str | None = None
     # the NAME of an environment variable
     api_key_env: str | None = setting(None, excluded_because="says who pays, not what answers")
+    # the form in which its provider tunes it; its host is in the digest
+    tuning: str = choice("openai", "openai", "together", excluded_because="how a provider is asked, not what it makes")
     tokenizer: str | None = None  # a hub id or folder; None: the model's own
     chat_template: str | None = None  # a Jinja file; None: the tokenizer's own
     # a model that can think does so before it answers; it is trained, and by default asked, without

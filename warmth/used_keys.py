@@ -24,7 +24,7 @@ MODEL_KEYS = {  # what each kind of model reads, beside `name`, `kind` and what 
         "end_of_turn",
         "lora_targets",
     ),  # fmt: skip
-    "api": ("api_model", "base_url", "api_key_env"),
+    "api": ("api_model", "base_url", "api_key_env", "tuning"),
 }
 FORECAST_KEYS = ("name", "kind", "dtype", "license", "parameters", "shape")
 SEED_KEYS = (
@@ -70,7 +70,8 @@ def check_model_keys(model: Model) -> None:
     read = (*FORECAST_KEYS, *MODEL_KEYS[model.kind])
     for key_field in fields(Model):
         value = getattr(model, key_field.name)
-        if key_field.name in read or not value or (model.kind == "embedded" and key_field.name == "hub_id"):
+        is_default = not value or value == key_field.default
+        if key_field.name in read or is_default or (model.kind == "embedded" and key_field.name == "hub_id"):
             continue
         raise UserError(
             f"model.{key_field.name}={value} has no effect: model={model.name} is of kind {model.kind}, "

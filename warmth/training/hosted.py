@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import sys
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from warmth import tracking
 from warmth.api import Server, Servers
@@ -28,24 +28,28 @@ from warmth.schemas import Api, Train
 from warmth.store import Run, read_json, write_json
 from warmth.text import say
 from warmth.tracking import Tracker
+from warmth.training.providers import FORMS, Provider, Tuning
 from warmth.training.upload import check_money, upload_lines
-
-if TYPE_CHECKING:
-    import openai
-    from openai.types.fine_tuning import FineTuningJob
 
 ENDED = ("succeeded", "failed", "cancelled")
 MODERATED = ("moderation_blocked", "unsafe_file", "policy_violation", "content_policy_violation")
 CLOSING = (
-    "OpenAI takes new jobs until 6 January 2027 and none from new organisations; model.base_url= names another provider"
+    "OpenAI takes new jobs until 6 January 2027 and none from new organisations; model.base_url= names another "
+    "provider, model=llama8b_together one of open models"
 )
+IDLE = "OpenAI takes no new job from an organisation that used no tuned model in the last 60 days"
+REFUSED = re.compile(r"HTTP (?:400|403|404)\b")
+CLOSED = re.compile(r"fine[- ]?tun|training", re.IGNORECASE)  # what such an error speaks of; 403 needs no words
+# What a 400 says where tuning is closed, rather than a value wrong.
+OVER = re.compile(r"\b(?:not available|no longer|closed|disabled|not (?:allowed|eligible|permitted)|deprecat)")
+SIXTY_DAYS = re.compile(r"\b60[ -]days?\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Job:
     """One fine-tuning job as this run wants it."""
 
-    client: openai.OpenAI
+    provider: Provider
     settings: Api
     server: Server
     run: Run
@@ -84,7 +88,7 @@ def train(run: Run, study: Train, examples: Iterable[Any], servers: Servers) -> 
     run.append("conversations", rows)
     lines = upload_lines(rows)
     server = server_of(study)
-    job = Job(openai_client(server, study.api), study.api, server, run, run.digest)
+    job = Job(provider_of(study.model.tuning, server, study.api), study.api, server, run, run.digest)
     tokens = check_money(study, rows, servers.left)
     tracker = tracking.start(run, study, job_type="train")
     try:
@@ -113,7 +117,12 @@ def server_of(study: Train) -> Server:
     return Server(str(study.model.base_url), str(study.model.api_model), study.model.api_key_env)
 
 
-def start(job: Job, study: Train, lines: bytes) -> FineTuningJob:
+def provider_of(form: str, server: Server, settings: Api) -> Provider:
+    """Return the form in which a provider is asked, with a client that holds the key."""
+    return FORMS[form](openai_client(server, settings))
+
+
+def start(job: Job, study: Train, lines: bytes) -> Tuning:
     """Start the run's job: the one noted down, else the one at the provider that carries its digest, else a new one."""
     noted = job.state.get("job")
     if noted:
@@ -125,60 +134,59 @@ def start(job: Job, study: Train, lines: bytes) -> FineTuningJob:
     try:
         made = job.patiently(lambda: existing(job) or create(job, study, file), "fine-tuning job")
     except UserError as error:
-        if "HTTP 403" in str(error):
-            raise UserError(f"{study.model.api_model} cannot be tuned with this key: {error}; {CLOSING}") from None
-        raise
+        raise not_tunable(str(study.model.api_model), str(error)) or error from None
     job.note(job=made.id)
     return made
 
 
-def look(job: Job, job_id: str) -> FineTuningJob:
-    """Fetch the job as it is now."""
-    return job.patiently(lambda: job.client.fine_tuning.jobs.retrieve(job_id), "fine-tuning job")
+def not_tunable(model: str, line: str) -> UserError | None:
+    """Return what a refusal of a job means where the account or the model may not be tuned; None for other errors."""
+    if not REFUSED.search(line):
+        return None
+    if SIXTY_DAYS.search(line):
+        return UserError(f"{model} cannot be tuned with this key: {line}; {IDLE}; {CLOSING}")
+    if "HTTP 404" in line:
+        return UserError(f"{model} is not there to be tuned, or no longer: {line}; {CLOSING}")
+    speaks_of_tuning = CLOSED.search(line.partition("fine-tuning job: ")[2]) is not None
+    if "HTTP 403" in line or (speaks_of_tuning and OVER.search(line)):
+        return UserError(f"{model} cannot be tuned with this key: {line}; {CLOSING}")
+    return None
+
+
+def look(job: Job, job_id: str) -> Tuning:
+    """The job as it is now."""
+    return job.patiently(lambda: job.provider.look(job_id), "fine-tuning job")
 
 
 def upload(job: Job, lines: bytes) -> str:
-    """Upload the training file and return its id; a file of the same name and size that is there already is taken."""
+    """The training file's id; a file of the same name and size that is there already is taken."""
     name = f"warmth-{job.digest}-{hashlib.sha256(lines).hexdigest()[:12]}.jsonl"
 
     def work() -> str:
-        for file in islice(job.client.files.list(purpose="fine-tune"), 10_000):
-            if file.filename == name and file.bytes == len(lines):
-                return file.id
-        return job.client.files.create(file=(name, lines), purpose="fine-tune").id
+        for file, file_name, size in job.provider.files():
+            if file_name == name and size == len(lines):
+                return file
+        return job.provider.upload(name, lines)
 
     file = job.patiently(work, "training file")
     job.note(file=file, file_name=name)
     return file
 
 
-def existing(job: Job) -> FineTuningJob | None:
-    """Find a job of this run that a process created without living to note it down."""
-    for found in islice(job.client.fine_tuning.jobs.list(limit=100), 1000):
-        if (found.metadata or {}).get("warmth") == job.digest and found.status not in ("failed", "cancelled"):
+def existing(job: Job) -> Tuning | None:
+    """A job of this run that a process created without living to note it down."""
+    for found in job.provider.jobs():
+        if found.run == job.digest and found.status not in ("failed", "cancelled"):
             return found
     return None
 
 
-def create(job: Job, study: Train, file: str) -> FineTuningJob:
+def create(job: Job, study: Train, file: str) -> Tuning:
     """Creates the job. Called again only after `existing` has looked: a reply that got lost is not a second job."""
-    recipe = study.recipe
-    values = {
-        "n_epochs": recipe.hosted.epochs,
-        "batch_size": recipe.batch_size,
-        "learning_rate_multiplier": recipe.hosted.rate_multiplier,
-    }
-    return job.client.fine_tuning.jobs.create(
-        model=str(study.model.api_model),
-        training_file=file,
-        suffix=f"warmth-{recipe.name}"[:18].replace("_", "-"),
-        seed=study.seed,
-        metadata={"warmth": job.digest, "run": job.run.name[:512]},
-        method={"type": "supervised", "supervised": {"hyperparameters": values}},  # ty: ignore[invalid-argument-type]
-    )
+    return job.provider.create(study, file, job.digest, job.run.name)
 
 
-def follow(job: Job, study: Train, found: FineTuningJob, tracker: Tracker) -> FineTuningJob:
+def follow(job: Job, study: Train, found: Tuning, tracker: Tracker) -> Tuning:
     """Waits for the job's end and shows its events.
 
     Raises:
@@ -190,6 +198,10 @@ def follow(job: Job, study: Train, found: FineTuningJob, tracker: Tracker) -> Fi
             show_events(job, found.id, seen, tracker)
             if found.status in ENDED:
                 break
+            if found.status == "paused":
+                raise UserError(
+                    f"job {found.id} is paused at the provider; resume it there, and the same command goes on with it"
+                )
             time.sleep(study.api.batch.poll_s)
             found = look(job, found.id)
     except KeyboardInterrupt:
@@ -197,8 +209,8 @@ def follow(job: Job, study: Train, found: FineTuningJob, tracker: Tracker) -> Fi
         raise
     if found.status == "succeeded":
         return found
-    code = (found.error.code if found.error else "") or ""
-    said = redact((found.error.message if found.error else "") or "no reason given", job.server.key())
+    code = found.code
+    said = redact(found.message or "no reason given", job.server.key())
     if found.status == "cancelled":
         raise RunFailed(f"job {found.id} was cancelled; the same command creates a new one")
     if code in MODERATED:
@@ -212,39 +224,37 @@ def follow(job: Job, study: Train, found: FineTuningJob, tracker: Tracker) -> Fi
 
 def show_events(job: Job, job_id: str, seen: set[str], tracker: Tracker) -> None:
     """Prints new messages and feeds losses to the tracker and to `metrics.jsonl`, in the order they happened."""
-    events = job.client.fine_tuning.jobs.list_events
-    read = job.patiently(lambda: list(islice(events(job_id, limit=100), 100_000)), "events")
-    fresh = sorted((event for event in read if event.id not in seen), key=lambda event: event.created_at)
+    read = job.patiently(lambda: job.provider.events(job_id), "events")
+    fresh = sorted((event for event in read if event.id not in seen), key=lambda event: event.at)
     rows = []
     for event in fresh:
         seen.add(event.id)
-        data = event.data if isinstance(event.data, dict) else {}
-        if event.type == "metrics" and isinstance(data.get("train_loss"), int | float):
-            tracker.log({"train/loss": data["train_loss"]}, step=int(data["step"]))
-            rows.append({"step": int(data["step"]), "loss": data["train_loss"]})
+        if event.step is not None and event.loss is not None:
+            tracker.log({"train/loss": event.loss}, step=event.step)
+            rows.append({"step": event.step, "loss": event.loss})
         else:
             say(f"  {redact(event.message, job.server.key())}")
     known = {row["step"] for row in job.run.rows("metrics")}
     job.run.append("metrics", [row for row in rows if row["step"] not in known])
 
 
-def record(job: Job, study: Train, ended: FineTuningJob, conversations: int) -> dict[str, Any]:
+def record(job: Job, study: Train, ended: Tuning, conversations: int) -> dict[str, Any]:
     """Writes a `checkpoints/epoch-N/hosted.json` for each model the job left, and returns the run's summary.
 
     An epoch is the job's steps by the steps of one; the end of training is always a checkpoint.
     """
-    listed = job.patiently(lambda: list(job.client.fine_tuning.jobs.checkpoints.list(ended.id)), "checkpoints")
+    listed = job.patiently(lambda: job.provider.kept(ended.id), "checkpoints")
     epochs = study.recipe.hosted.epochs
     per_epoch = math.ceil(conversations / study.recipe.batch_size)
-    models = {round(2 * item.step_number / per_epoch) / 2: item for item in listed}
-    found = {epoch: (item.fine_tuned_model_checkpoint, item.step_number) for epoch, item in models.items() if epoch > 0}
-    found[float(epochs)] = (str(ended.fine_tuned_model), per_epoch * epochs)
+    models = {round(2 * item.step / per_epoch) / 2: item for item in listed}
+    found = {epoch: (item.model, item.step) for epoch, item in models.items() if epoch > 0}
+    found[float(epochs)] = (str(ended.model), per_epoch * epochs)
     for epoch, (model, step) in found.items():
         folder = job.run.folder / "checkpoints" / f"epoch-{epoch:g}"
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "hosted.json", {"model": model, "step": step, "job": ended.id, "base": ended.model})
+        write_json(folder / "hosted.json", {"model": model, "step": step, "job": ended.id, "base": ended.base})
     names = {f"{epoch:g}": model for epoch, (model, _) in sorted(found.items())}
-    tokens = ended.trained_tokens or 0
+    tokens = ended.tokens
     price = price_of(study.api, str(study.model.api_model))
     usd = tokens * price.training / 1e6 if price else None
     return {
@@ -265,8 +275,9 @@ def main() -> None:
     config, state = read_json(folder / "config.json"), read_json(folder / "hosted.json")
     model = config["model"]
     server = Server(model["base_url"], model["api_model"], model["api_key_env"])
-    client, settings = openai_client(server, Api()), Api()
-    ended = patiently(lambda: client.fine_tuning.jobs.cancel(state["job"]), settings, server.key(), "cancel")
+    settings = Api()
+    provider = provider_of(model.get("tuning", "openai"), server, settings)
+    ended = patiently(lambda: provider.cancel(state["job"]), settings, server.key(), "cancel")
     say(f"job {ended.id} is {ended.status}")
 
 
