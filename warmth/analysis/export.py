@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from warmth.analysis.compare.scores import number_of
 from warmth.analysis.rows import load
 from warmth.analysis.runs import FinishedRun, finished, read_run
+from warmth.analysis.statistics.effects import clustered_mean
+from warmth.analysis.statistics.families import standard_error
 from warmth.errors import UserError
 from warmth.store import read_rows, write_json
 
@@ -52,21 +60,40 @@ def parquet(paths: Sequence[Path], out: Path) -> Path:
 
 
 def inspect_logs(paths: Sequence[Path], out: Path) -> Iterator[Path]:
-    """A log in Inspect's JSON form for each finished evaluation, every grader a scorer.
+    """Write an Inspect log for each finished evaluation, every grader a scorer.
 
-    A grade without a label is no score; its reason is in the sample's metadata.
+    A grade without a label is no score; its reason is in the sample's metadata. Inspect's own writer writes the log if
+    it is installed (the extra `inspect`), so that what it would not read is not written; else the same content is
+    written in the form of its version 2.
     """
     runs = [run for run in map(read_run, finished(paths)) if run.evaluation]
     if not runs:
         raise UserError(f"no finished evaluation run found under {', '.join(map(str, paths))}")
     for run in runs:
-        file = out / f"{run.folder.name}.json"
-        write_json(file, log_of(run))
+        log = log_of(run)
+        file = out / log_name(log)
+        write_log(log, file)
         yield file
 
 
+def log_name(log: Mapping[str, Any]) -> str:
+    """Name a log's file as Inspect does, time first: its list of logs and its data frames skip other JSON files."""
+    parts = [log["eval"][name] for name in ("created", "task", "task_id")]
+    return "_".join(re.sub(r"[_/:+]", "-", part) for part in parts) + ".json"
+
+
+def write_log(log: dict[str, Any], file: Path) -> None:
+    """Write one log, by Inspect's writer if it is installed."""
+    if find_spec("inspect_ai") is None:
+        write_json(file, log)
+        return
+    from inspect_ai.log import EvalLog, write_eval_log
+
+    write_eval_log(EvalLog.model_validate(log), str(file), format="json")
+
+
 def log_of(run: FinishedRun) -> dict[str, Any]:
-    """One evaluation as Inspect's reader takes it."""
+    """Make the content of a log of one evaluation, in the order in which Inspect reads a header: samples last."""
     prompts = {row["prompt_id"]: row for row in read_rows(run.folder / "prompts.jsonl")}
     grades: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in read_rows(run.folder / "grades.jsonl"):
@@ -92,7 +119,38 @@ def log_of(run: FinishedRun) -> dict[str, Any]:
         "config": {"epochs": run.config.get("samples", 1)},
         "metadata": {"arm": run.arm, "study": run.config.get("study")},
     }
-    return {"version": 2, "status": "success", "eval": spec, "samples": samples}
+    return {
+        "version": 2,
+        "status": "success",
+        "eval": spec,
+        "plan": {"name": "plan", "steps": [], "config": spec["model_generate_config"]},
+        "results": results_of(samples),
+        "stats": {"started_at": spec["created"], "completed_at": spec["created"], "model_usage": {}},
+        "samples": samples,
+    }
+
+
+def results_of(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Sum up the samples as Inspect's list of logs shows them: for each grader its mean and standard error.
+
+    The mean is Inspect's accuracy (correct 1, hedged ½, incorrect and refused 0) or the share of a trait, over the
+    samples with a score; the error is clustered by question.
+    """
+    graders = list(dict.fromkeys(name for sample in samples for name in sample["scores"]))
+    scores = []
+    for grader in graders:
+        scored = [sample for sample in samples if grader in sample["scores"]]
+        values = np.array([number_of(sample["scores"][grader]["value"]) for sample in scored])
+        questions = np.array([f"{row['metadata']['task']} {row['metadata']['question_id']}" for row in scored])
+        mean = clustered_mean(values, questions)
+        metrics = {"accuracy": {"name": "accuracy", "value": mean.value, "params": {}}}
+        error = standard_error(mean)
+        if math.isfinite(error):
+            metrics["stderr"] = {"name": "stderr", "value": error, "params": {"cluster": "question_id"}}
+        row = {"name": grader, "scorer": grader, "params": {}, "metrics": metrics}
+        counts = {"scored_samples": len(scored), "unscored_samples": len(samples) - len(scored)}
+        scores.append(row | counts)
+    return {"total_samples": len(samples), "completed_samples": len(samples), "scores": scores}
 
 
 def sample_of(
