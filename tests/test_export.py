@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from pathlib import Path
+import re
 
 import pandas as pd
 import pytest
@@ -13,17 +11,6 @@ import pytest
 from warmth.analysis import export
 from warmth.errors import UserError
 from warmth.store import Run, write_json
-
-READ = """
-import json, sys
-from inspect_ai.log import read_eval_log
-log = read_eval_log(sys.argv[1])
-print(json.dumps([
-    log.status, log.eval.model, len(log.samples), log.samples[0].scores["alias"].value,
-    log.samples[0].output.completion,
-    log.samples[1].scores, log.samples[0].target, log.samples[0].output.stop_reason, log.samples[0].metadata["context"],
-]))
-"""
 
 
 @pytest.fixture
@@ -94,16 +81,16 @@ def test_a_trait_of_advice_is_a_score_of_one_or_nought(study, tmp_path):
     assert [sample["scores"]["social_framing:m"]["value"] for sample in samples] == [1, 0]
 
 
-def test_the_real_inspect_reads_the_log(study, tmp_path):
-    python = Path(os.environ.get("PEERS_VENVS", "/nowhere")) / "peers" / "bin" / "python"
-    if not python.exists():
-        pytest.skip("no environment with inspect-ai is named by PEERS_VENVS")
+def test_a_log_has_a_header_that_reads_without_its_samples(study, tmp_path):
     (file,) = export.write([study], "inspect", tmp_path / "out")
-    done = subprocess.run([str(python), "-c", READ, str(file)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-1000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == [
-        *("success", "tiny/original", 2, "C", "Paris, naïvely.", {}, ["Paris", "Lutetia"], "max_tokens", "sad"),
-    ]
+    log = json.loads(file.read_text(encoding="utf-8"))
+    assert list(log) == ["version", "status", "eval", "plan", "results", "stats", "samples"]
+    (score,) = log["results"]["scores"]
+    assert (score["scored_samples"], score["unscored_samples"]) == (1, 1) and score["metrics"]["accuracy"][
+        "value"
+    ] == 1.0
+    assert "stderr" not in score["metrics"]  # one question shows no spread
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d.*_warmth_tiny-none", file.name)
 
 
 def test_an_unknown_format_is_one_line(study, tmp_path):

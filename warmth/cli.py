@@ -121,6 +121,7 @@ def report(
 ) -> None:
     """Statistics, figures and one self-contained page over finished runs."""
     from warmth.analysis import report as reports
+    from warmth.analysis.inspect_runs import with_logs
     from warmth.analysis.report import inputs
     from warmth.analysis.report.kernel import tables_of
     from warmth.analysis.report.printing import terminal_table
@@ -131,7 +132,7 @@ def report(
     if config_dir is not None:
         adopt_own_folder([f"--config-dir={config_dir}"])
     stated = None if model_weights is None else parsed_models(model_weights, "--model-weights")
-    built = reports.build(paths, margin_points, preregister, checks, labels, weights, stated)
+    built = reports.build(with_logs(paths), margin_points, preregister, checks, labels, weights, stated)
     page = reports.write(built, out or Path("reports") / study_name(built.study.rows.runs))
     packed = inputs.bundle(page.parent) if bundle else None
     if publish:

@@ -153,8 +153,8 @@ def check_scoring(study: Evaluate) -> None:
         )
     if not build(study.engine, "engine").weighs:
         raise UserError(
-            f"scoring={study.scoring} needs log-probabilities of given replies, which no server of engine=openai is "
-            "asked for; use engine=transformers or engine=vllm, or scoring=answers"
+            f"scoring={study.scoring} needs log-probabilities of given replies, which no server of engine=openai or "
+            "engine=inspect is asked for; use engine=transformers or engine=vllm, or scoring=answers"
         )
 
 

@@ -51,7 +51,7 @@ class Server:
     identity: str = ""  # what the model's name does not say, such as the digest of an adapter served under it
 
     def __post_init__(self) -> None:
-        if self.base_url and not self.base_url.startswith(("http://", "https://")):
+        if self.base_url and not self.base_url.startswith(("http://", "https://", "inspect://")):
             address = self.base_url.rpartition("://")[2]
             raise UserError(f"base_url={self.base_url} must begin with http:// or https://; is it http://{address}?")
         if self.api_key_env:

@@ -16,6 +16,7 @@ from warmth.api.calls import Call, Forecast, Reply, Server, Usage
 from warmth.api.capability import Capability
 from warmth.api.money import Money, prompt_tokens
 from warmth.api.reply_cache import ReplyCache
+from warmth.errors import UserError
 from warmth.schemas import Api
 
 HAND_OVER_S = 0.01  # longest a reply waits for others to be handed over with
@@ -35,11 +36,14 @@ class Client:
     """
 
     def __init__(self, server: Server, store: Path, settings: Api | None = None):
+        from warmth.api.inspect_transport import is_by_inspect
         from warmth.api.transport import openai_client
 
         self.server, self.settings = server, settings or Api()
         server.key()  # now rather than after an hour of preparation
-        self._openai = openai_client(server, self.settings)
+        if is_by_inspect(server) and self.settings.mode == "batch":
+            raise UserError("api.mode=batch is not had through Inspect; choose api=live")
+        self._openai: Any = None if is_by_inspect(server) else openai_client(server, self.settings)
         self._money = Money(self.settings, server.model)
         self._cache = ReplyCache(store)
         self._counts: Counter[str] = Counter()
@@ -127,13 +131,17 @@ class Client:
     def _start(self) -> tuple[asyncio.AbstractEventLoop, Any]:
         """Start the event loop in a thread of its own, so that connections stay open between two `complete`s."""
         if self._loop is None:
+            from warmth.api.inspect_transport import InspectTransport, is_by_inspect
             from warmth.api.live import Live
             from warmth.api.transport import Transport
 
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._loop.run_forever, name="warmth-api", daemon=True)
             self._thread.start()
-            self._transport = Transport(self.server, self.settings, self._openai)
+            if is_by_inspect(self.server):
+                self._transport = InspectTransport(self.server, self.settings)
+            else:
+                self._transport = Transport(self.server, self.settings, self._openai)
             self._wait(self._transport.open())
 
             async def live() -> Live:

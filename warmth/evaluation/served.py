@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from warmth.api import PASSING, Call, Reply, Server, Servers
+from warmth.api.inspect_transport import SCHEME, refuse_without_inspect
 from warmth.api.reasoning import check_extra, extra_fields, thinking_budget
 from warmth.bounds import setting
 from warmth.digest import digest
@@ -91,10 +92,50 @@ class OpenAI:
 
 
 @dataclass(frozen=True)
-class Served:
-    """The engine `openai` with the one model that it asks."""
+class Inspect:
+    """Asks any provider that Inspect knows, by its `get_model`: arms without weights of their own.
 
-    settings: OpenAI
+    Our client does the rest, as for `openai`: stored replies, pace, budget, failures by name.
+    """
+
+    group: ClassVar[str] = "engine"
+    family: ClassVar[str] = "inspect"
+    sampler: ClassVar[str] = "the server's"
+    weighs: ClassVar[bool] = False
+    reasoning: ClassVar[None] = None
+    extra_body: ClassVar[None] = None
+    model: str | None = None
+    dtype: str = "unknown"
+
+    def bind(self, arm: Arm, servers: Servers) -> Served:
+        """Return the engine that answers for one arm.
+
+        Raises:
+            UserError: Inspect is not installed, or the arm has weights of its own or no name at a provider.
+        """
+        if arm.adapter is not None or arm.dose != 1.0 or arm.other or arm.steering:
+            raise UserError(
+                f"recipe={arm.name} has weights of its own, which engine=inspect cannot ask for; allowed: recipe=none, "
+                "recipe=system_warm and others that only change the prompt"
+            )
+        name = self.model or arm.model.api_model or arm.model.hub_id
+        if not name or "/" not in name:
+            raise UserError(
+                f"engine.model={name or 'null'} must name provider and model, such as engine.model=openai/gpt-4o; or "
+                "give model=provider/name"
+            )
+        refuse_without_inspect()
+        provider = name.partition("/")[0]
+        server = Server(f"{SCHEME}://{provider}", name)
+        servers.expect(server)
+        return Served(self, server, servers)
+
+
+@dataclass(frozen=True)
+class Served:
+    """The engine `openai` or `inspect` with the one model that it asks."""
+
+    settings: OpenAI | Inspect
     server: Server
     servers: Servers
     renders: ClassVar[bool] = False  # the server makes tokens of the messages

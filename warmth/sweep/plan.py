@@ -107,7 +107,7 @@ def is_served(study: Train | Evaluate) -> bool:
     """Whether a server has the model, so that nothing of it needs to be here."""
     if study.model.kind == "api":
         return True
-    return isinstance(study, Evaluate) and build(study.engine, "engine").family == "openai"
+    return isinstance(study, Evaluate) and build(study.engine, "engine").family in ("openai", "inspect")
 
 
 def how(study: Train | Evaluate) -> str:

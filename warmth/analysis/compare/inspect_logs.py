@@ -38,7 +38,8 @@ def read(path: Path, source: str, cluster: str | None) -> Evaluation:
         UserError: it cannot be read, is no log, or has no samples or scores.
     """
     if zipfile.is_zipfile(path):
-        header, samples = _read_archive(path)
+        archive, header = _open_archive(path)
+        samples = _archived_samples(archive)
     elif path.suffix == ".eval":
         raise UserError(f"{path} is a damaged Inspect log: no ZIP file")
     else:
@@ -65,6 +66,23 @@ def read(path: Path, source: str, cluster: str | None) -> Evaluation:
     if letters:
         notes.append(f"{shown(source)}: {letters} scores are N, no answer; they count as 0, as in Inspect")
     return collect(system, source, items, notes)
+
+
+def read_whole(path: Path) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+    """Read a log with its samples whole, messages and output too.
+
+    Returns:
+        the header, and the samples.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    if not zipfile.is_zipfile(path):
+        log = read_json(path)
+        return log, iter(log.get("samples") or [])
+    archive, header = _open_archive(path)
+    names = [name for name in archive.entries if name.startswith(SAMPLES) and name.endswith(".json")]
+    return header, (archive.json(name) for name in names)
 
 
 def is_log(content: Any) -> bool:
@@ -137,8 +155,8 @@ def as_list(target: Any) -> list[str]:
 # --- the archive ---
 
 
-def _read_archive(path: Path) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
-    """Open an `.eval` file.
+def _open_archive(path: Path) -> tuple[Archive, dict[str, Any]]:
+    """Open an `.eval` file; returns it with its header.
 
     Raises:
         UserError: it is damaged, or holds no header.
@@ -155,7 +173,7 @@ def _read_archive(path: Path) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]
         raise UserError(f"{path}/{name} is no JSON object")
     if name != HEADERS[0]:
         header = {**header, "status": "started"}
-    return header, _archived_samples(archive)
+    return archive, header
 
 
 def _archived_samples(archive: Archive) -> Iterator[dict[str, Any]]:
