@@ -65,7 +65,7 @@ def test_an_evaluation_without_a_single_verdict_is_not_scored_and_says_why(tmp_p
     answers = [answer_row("Iron.", number) for number in range(3)]
     none = [(f"a{number}", "alias", None, "needs_judge") for number in range(3)]
     run = run_of(tmp_path, answers, none)
-    with pytest.raises(NotScored, match=r"none of 3 answers has a verdict \(needs_judge 3\); the rules cannot know"):
+    with pytest.raises(NotScored, match=r"none of 3 answers has a verdict \(needs_judge 3\); no judge was chosen"):
         failures.refuse_unscored(run, {"t": "alias"})
     run.append("grades", [{"answer_id": "a1", "grader": "judge:m", "label": "correct", "reason": ""}])
     with pytest.raises(NotScored):

@@ -43,7 +43,10 @@ REASONS: Mapping[str, str] = {
     "names_neither": "the answer asserts neither the right nor the wrong answer",
     "partial": "the answer gives a part of the right answer",
     "denied": "the answer denies an answer and asserts none",
-    "needs_judge": "the rules cannot know and no judge was chosen",
+    "needs_judge": (
+        'no judge was chosen, and no rule is known to be accurate on this task: add "grader=[judge]", or '
+        '"grader=[alias]" if you trust that rule'
+    ),
 }
 
 PHRASES = ROOT / "prompts" / "refusal_phrases_v1.txt"

@@ -100,18 +100,18 @@ def restated(text: Spelled, question: str) -> Iterator[str]:
             share = len(claim.stems & stems(clause)) / len(claim.stems)
             ends_alike = clause.split()[-1][:STEM] == claim.last
             if share >= 2 / 3 or (share >= 1 / 2 and ends_alike):
-                said = said_by(clause, claim, question)
-                if said:
-                    yield said
+                verdict = verdict_of(clause, claim, question)
+                if verdict:
+                    yield verdict
 
 
-def said_by(clause: str, claim: Claim, question: str) -> str | None:
+def verdict_of(clause: str, claim: Claim, question: str) -> str | None:
     """Return yes or no for a clause that repeats a claim, None if it is not clear what its negations deny."""
     negations = count_negations(clause, question)
     if negations == 0:
         return "yes"
     words = clause.split()
-    begin = next(place for place, word in enumerate(words) if word[:STEM] in claim.stems)
+    begin = next(index for index, word in enumerate(words) if word[:STEM] in claim.stems)
     is_within = NEGATIONS.isdisjoint(words[: max(0, begin - 1)])  # "bats are not blind", "not blind"
     is_tied = negations == 1 and "that" in words[: begin + 1]
     return "no" if is_within or is_tied else None
@@ -124,11 +124,11 @@ def bare(text: Spelled, question: str) -> Iterator[str]:
     claim = claim_of(question)
     for sentence in text.sentences:
         clauses = [clause.strip() for clause in sentence.strip(" ,").split(COMMA)]
-        for place, clause in enumerate(clauses):
+        for index, clause in enumerate(clauses):
             if clause not in BARE:
                 continue
-            after = " ".join(clauses[place + 1 :])
-            is_alone = place == 0 and len(after.split()) <= ASIDE
-            is_last = place > 0 and not after
+            after = " ".join(clauses[index + 1 :])
+            is_alone = index == 0 and len(after.split()) <= ASIDE
+            is_last = index > 0 and not after
             if is_alone or is_last or claim.stems & stems(after):
                 yield BARE[clause]
