@@ -7,6 +7,7 @@ Beside them a bare Hydra app with its stock sweeper and as many empty jobs.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -23,6 +24,10 @@ AXES = ["recipe=warm,cold,paraphrase,untransformed", "seed=range(0,25)"]  # 100 
 MANY = [
     "model=smollm2,llama8b,mistral_small,qwen32b,llama70b", "recipe=warm,cold,paraphrase,untransformed,warm_honest",
     "seed=range(0,20)", "recipe.strength=0.5,1.0",
+]  # fmt: skip
+CHAINED = [
+    "model=llama8b", "recipe=warm,cold,paraphrase,untransformed", "seed=range(0,50)", "hardware=h100",
+    "evaluate=paper_evaluate",
 ]  # fmt: skip
 EMPTY = """
 from warmth import entry
@@ -62,6 +67,27 @@ def finish(arguments: list[str]) -> None:
             run.finish({"loss": 1.0})
 
 
+def many_runs(study: Path, number: int) -> None:
+    """Leaves so many finished runs of half an evaluation's size, and the list of their sweep."""
+    from warmth.store import Run
+    from warmth.sweep import joblist
+
+    cell = {"task": "t", "belief": "none", "n": 500, "scored": 490, "errors": 100, "error_rate": 0.2}
+    cells = [{**cell, "context": str(context)} for context in range(60)]
+    rows = []
+    for seed in range(number):
+        run = Run(study / "evaluate" / f"m-warm-s{seed}-{seed:012x}")
+        run.folder.mkdir(parents=True)
+        for name in ("answers", "grades", "prompts", "replies", "warmth"):
+            run.append(name, [{"row": 1}])
+        run.finish({"cells": cells, "warmth": {"mean": 0.1}, "servers": [{"usd": 1.0}]})
+        rows.append({"stage": "evaluate", "run": run.name, "expected_s": 60.0})
+    folder = study / joblist.FOLDER
+    folder.mkdir()
+    head = {"command": "evaluate.py -m", "launcher": "", "at_once": 1, "started": 0.0}
+    (folder / "0.json").write_text(json.dumps({**head, "runs": rows}), encoding="utf-8")
+
+
 def seconds(command: list[str], output: str, code: int = 0) -> tuple[float, float]:
     """Wall time and processor time of a whole process: the latter hardly depends on what else the machine does.
 
@@ -87,10 +113,15 @@ def main() -> None:
         finish([*where, *AXES])
         again = min(seconds(["train.py", "-m", *where, *AXES], output) for _ in range(3))
         planned = seconds(["train.py", "-m", *where, *MANY, "plan=true"], output)
+        chained = seconds(["train.py", "-m", f"output={output}/chained", "logger=none", *CHAINED, "plan=true"], output)
+        many_runs(Path(output) / "status" / "big", 2000)
+        status = seconds(["-m", "warmth.cli", "status", "--output", f"{output}/status"], output)
         alone = min(seconds([str(empty), f"output={output}/{n}", "logger=wandb"], output) for n in range(3))
         rows += [
             {"case": "the finished sweep of 100 runs again", "s": again[0], "CPU s": again[1]},
             {"case": "1,000 runs composed and planned", "s": planned[0], "CPU s": planned[1]},
+            {"case": "200 trainings planned with their evaluations", "s": chained[0], "CPU s": chained[1]},
+            {"case": "warmth status of 2,000 run folders", "s": status[0], "CPU s": status[1]},
             {"case": "one run without work, W&B offline", "s": alone[0], "CPU s": alone[1]},
         ]
         if (PEERS / "hydra_bare.py").exists():

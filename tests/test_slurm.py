@@ -167,7 +167,14 @@ def test_two_equal_commands_and_an_evaluation_that_waits_in_the_queue(cluster, t
     second = train(rates, "recipe.epochs=8")
     model = [f"model.path={tiny_model_folder}", "model.name=tiny", "logger=none", f"output={tmp_path}"]
     same = ["data.per_type=2", "recipe.epochs=8", "recipe.checkpoints=[]", "recipe.learning_rate=2e-3", "gates=warn"]
-    few = ["limit=1", "warmth.prompts=0", "condition=[unmodified]", "beliefs=[none]", "sampling.max_new_tokens=4"]
+    few = [
+        "checkpoint=8",
+        "limit=1",
+        "warmth.prompts=0",
+        "condition=[unmodified]",
+        "beliefs=[none]",
+        "sampling.max_new_tokens=4",
+    ]
     argv = [sys.executable, "evaluate.py", "-m", *model, *same, *few, "engine.dtype=float32"]
     evaluation = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     errors = [command.communicate(timeout=600)[1] for command in (first, second, evaluation)]

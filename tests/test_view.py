@@ -82,6 +82,17 @@ def test_words_of_failures_are_shown_and_not_obeyed(study):
     assert "\x07" not in said and "\x1b" not in said
 
 
+def test_a_watched_table_fits_the_terminal_however_much_broke(study):
+    for number in range(20):
+        folder = study / "s" / "train" / f"m-cold-s{number}-{number:012x}"
+        folder.mkdir()
+        Run(folder).status("failed", "out of memory " * 20)
+    lines = [line.plain for line in table.render(view.overviews(study), 80, most=24)]
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80
+    assert any("m-warm-s0" in line and "running" in line for line in lines)
+    assert "more that broke" in lines[-1] and "log:" not in "".join(lines)
+
+
 def write_list(study, rows, **more):
     head = {"command": "train.py -m seed=0", "launcher": "x", "at_once": 2, "started": 1.0, **more}
     (study / "sweeps").mkdir(parents=True, exist_ok=True)

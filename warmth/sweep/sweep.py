@@ -124,7 +124,7 @@ class Sweep:
             launch(launcher, backlog)
         if backlog.failures.reached and backlog.left:
             for job in backlog.left:
-                job.note = job.note or f"not started: {backlog.failures.reason}"
+                job.note = job.note or backlog.failures.reason
             say(f"{len(backlog.left)} jobs are not started: {backlog.failures.reason}")
 
     @contextmanager

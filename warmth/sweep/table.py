@@ -18,6 +18,7 @@ from warmth.sweep.view import BROKEN, OPEN, Line, Overview, broken, overviews, r
 from warmth.text import line as line_of
 
 GAP = "  "
+LOG = "  log: "
 STAGE = {"train": "train", "evaluate": "eval"}
 WIDE = 160  # columns of a file or pipe, which has none of its own
 NARROWEST = 12  # columns of a run's name
@@ -46,12 +47,23 @@ def _body(study: Overview, width: int, most: int | None) -> Iterator[Text]:
     shown = list(study.lines)
     left_out = 0
     if most is not None:
+        words = cropped(words, width, max(2, most // 3))
         room = max(3, most - len(words) - 5)
         shown, left_out = nearest(shown, room)
     yield from rows(shown, width)
     if left_out:
         yield Text(f"… and {left_out} more", style="dim")
     yield from words
+
+
+def cropped(words: Sequence[Text], width: int, room: int) -> list[Text]:
+    """Cut what broke to a line each, and to so many lines; logs are left out."""
+    lines = [text for text in words if not text.plain.startswith(LOG)]
+    for text in lines:
+        text.truncate(width, overflow="ellipsis")
+    if len(lines) <= room:
+        return lines
+    return [*lines[: room - 1], Text(f"… and {len(lines) - room + 1} more that broke", style="dim")]
 
 
 def nearest(lines: Sequence[Line], room: int) -> tuple[list[Line], int]:
@@ -223,7 +235,7 @@ def failures(lines: Sequence[Line]) -> Iterator[Text]:
             words += f": {line_of(reason)}"
         yield Text(words)
         if line.log:
-            yield Text(f"  log: {line_of(line.log)}", style="dim")
+            yield Text(f"{LOG}{line_of(line.log)}", style="dim")
 
 
 def follow(output: Path, study: str | None, every_s: float, console: Any) -> None:

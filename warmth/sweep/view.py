@@ -361,6 +361,7 @@ class Progress:
 
 
 def _progress(folder: Path, stage: str, is_running: bool) -> Progress:
+    """Say how far a run is: what it keeps of its stage under way, else what its rows say."""
     progress = _evaluation_progress(folder)
     if stage == "train":
         progress = _training_progress(folder)
