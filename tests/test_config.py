@@ -187,3 +187,15 @@ def test_unknown_schema_keys_list_what_exists():
 def test_the_name_of_a_recipe_is_not_part_of_its_identity():
     study = train()
     assert training_digest(replace(study, recipe=replace(study.recipe, name="other"))) == training_digest(study)
+
+
+def test_stated_weights_of_models_are_numbers_above_0_by_model():
+    assert evaluate("analysis.model_weights={llama8b:1,qwen32b:2.5}").analysis.model_weights["qwen32b"] == 2.5
+    assert evaluate().analysis.model_weights is None
+    for given, message in (
+        ("{a:0}", "analysis.model_weights.a=0 must be above 0"),
+        ("{a:x}", "analysis.model_weights.a=x must be above 0"),
+        ("3", "analysis.model_weights=3 must be numbers by model"),
+    ):
+        with pytest.raises(UserError, match=message):
+            evaluate(f"analysis.model_weights={given}")

@@ -94,6 +94,11 @@ def check(config: Any) -> None:
         config.likelihood.beliefs = list(choices("likelihood.beliefs", config.likelihood.beliefs, BELIEFS))
         config.dose, config.checkpoint = numbers("dose", config.dose), numbers("checkpoint", config.checkpoint)
         config.gates = gates(config.gates)
+        stated = config.analysis.model_weights
+        if stated is not None and not isinstance(stated, dict):
+            raise UserError(
+                f"analysis.model_weights={stated} must be numbers by model, such as {{llama8b:1,qwen32b:2}}"
+            )
         if config.shard is not None and not re.fullmatch(r"[1-9]\d*/[1-9]\d*", config.shard):
             raise UserError(f"shard={config.shard} must be PART/ALL, such as 1/4")
         if not config.task:

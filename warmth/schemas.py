@@ -282,8 +282,8 @@ class Analysis:
 
     margin_points: float = number(above=0, at_most=100)  # a smaller difference in error is none in practice
     weights: str = choice("tasks", "tasks", "rows")  # what weighs one where tasks are pooled: tasks, or rows
-    # model → weight where models are pooled; {}: one each
-    model_weights: dict[str, float] = number(dict, above=0)
+    # model → weight where models are pooled, None: one each; Any, because OmegaConf merges no dictionary into None
+    model_weights: Any = number(None, above=0)
     hedged: str = choice("wrong", "wrong", "right", "dropped")  # wrong, right or dropped
     # wrong, right or dropped, where refusing is not itself the right answer
     refused: str = choice("dropped", "wrong", "right", "dropped")

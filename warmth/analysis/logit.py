@@ -48,27 +48,27 @@ class Grouped:
 
     @property
     def clusters(self) -> int:
-        """G."""
+        """Count the clusters, G."""
         return int(self.cluster.max()) + 1
 
     @property
     def rows(self) -> int:
-        """Rows before summing."""
+        """Count the rows before summing."""
         return int(self.n.sum())
 
     @property
     def large(self) -> bool:
-        """Whether a cluster is left out by one Newton step, rather than by a refit."""
+        """Say whether a cluster is left out by one Newton step, rather than by a refit."""
         return self.clusters * self.design.size > REFITS
 
     @cached_property
     def totals(self) -> tuple[np.ndarray, np.ndarray]:
-        """(P,) rows and (P,) wrong of each pattern over all clusters."""
+        """Sum (P,) rows and (P,) wrong of each pattern over all clusters."""
         size = len(self.design)
         return np.bincount(self.pattern, self.n, size), np.bincount(self.pattern, self.wrong, size)
 
     def by_cluster(self, values: np.ndarray) -> sparse.csr_array:
-        """(M,) values as a sparse (G, P) matrix."""
+        """Arrange (M,) values as a sparse (G, P) matrix."""
         shape = (self.clusters, len(self.design))
         return sparse.csr_array((values.astype(float), (self.cluster, self.pattern)), shape=shape)
 
@@ -138,7 +138,7 @@ def fit(data: Grouped) -> Fit:
 def fit_many(
     design: np.ndarray, n: np.ndarray, wrong: np.ndarray, start: np.ndarray, firth: bool = False
 ) -> np.ndarray:
-    """Logistic regressions that share a design and differ in their counts, all at once.
+    """Fit logistic regressions that share a design and differ in their counts, all at once.
 
     Firth's estimate maximises the likelihood times √det(information); its score is Σ x·(y - n·p + h·(1/2 - p)) with the
     leverages h, and it is finite whatever the data.
@@ -260,40 +260,44 @@ def patterns_by_outcome(data: Grouped) -> tuple[np.ndarray, np.ndarray]:
 
 
 def jackknife(data: Grouped, beta: np.ndarray) -> np.ndarray:
-    """(G, k) Firth's estimate without each cluster in turn, started from the estimate over all."""
+    """Fit Firth's estimate without each cluster in turn, started from the estimate over all: (G, k)."""
     n, wrong = data.totals
-    rows = max(1, CHUNK // len(data.design))
-    size, without = data.clusters, []
-    counts, errors = data.by_cluster(data.n), data.by_cluster(data.wrong)
-    for at in range(0, size, rows):
-        part = slice(at, min(at + rows, size))
-        without.append(fit_many(data.design, n - counts[part].toarray(), wrong - errors[part].toarray(), beta, True))
-    return np.concatenate(without)
+    counts = data.by_cluster(data.n)
+    errors = data.by_cluster(data.wrong)
+    at_once = max(1, CHUNK // len(data.design))
+    refits = []
+    for start in range(0, data.clusters, at_once):
+        left_out = slice(start, min(start + at_once, data.clusters))
+        remaining = n - counts[left_out].toarray()
+        remaining_wrong = wrong - errors[left_out].toarray()
+        refits.append(fit_many(data.design, remaining, remaining_wrong, beta, firth=True))
+    return np.concatenate(refits)
 
 
 def jackknife_step(data: Grouped, beta: np.ndarray) -> np.ndarray:
-    """(G, k) `jackknife` by one Newton step from the estimate over all: b - (I - I_g)⁻¹ s_g, leverages held.
+    """Approximate `jackknife` by one Newton step from the estimate over all: b - (I - I_g)⁻¹ s_g, leverages held.
 
     I_g and s_g are the cluster's information and its score in Firth's equations. Time and memory grow with the rows,
     not with their square; a direction that one cluster alone informs is left as it is (pseudo-inverse).
 
     Source: Pregibon (1981), Annals of Statistics 9, 705, for clusters in place of rows.
     """
-    design, n = data.design, data.totals[0]
+    design = data.design
+    n = data.totals[0]
     rates = expit(design @ beta)
-    each = rates * (1 - rates)  # of one row
-    information = design.T @ (design * (n * each)[:, None])
-    leverage = each * np.einsum("pk,pk->p", design @ np.linalg.pinv(information, hermitian=True), design)
+    row_variance = rates * (1 - rates)
+    information = design.T @ (design * (n * row_variance)[:, None])
+    leverage = row_variance * np.einsum("pk,pk->p", design @ np.linalg.pinv(information, hermitian=True), design)
     residual = data.wrong + data.n * (leverage * (0.5 - rates) - rates)[data.pattern]
     scores = data.by_cluster(residual) @ design
-    weights = data.by_cluster(data.n * each[data.pattern])
-    own = np.stack([weights @ (design * column[:, None]) for column in design.T], axis=1)
-    steps = np.linalg.pinv(information - own, hermitian=True) @ scores[:, :, None]
+    weights = data.by_cluster(data.n * row_variance[data.pattern])
+    of_cluster = np.stack([weights @ (design * column[:, None]) for column in design.T], axis=1)
+    steps = np.linalg.pinv(information - of_cluster, hermitian=True) @ scores[:, :, None]
     return np.clip(beta - steps[:, :, 0], -30, 30)
 
 
 def bootstrap(fitted: Fit, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Refits with clusters drawn anew.
+    """Refit with clusters drawn anew.
 
     Returns:
         (draws, k) estimates and (draws, P) rows of each pattern in each draw.
@@ -305,22 +309,21 @@ def bootstrap(fitted: Fit, draws: int, seed: int) -> tuple[np.ndarray, np.ndarra
 
 
 def independent_columns(design: np.ndarray, weights: np.ndarray) -> list[int]:
-    """Columns that no earlier ones make up; the others cannot be estimated beside them."""
+    """List the columns that no earlier ones make up; the others cannot be estimated beside them."""
     scaled = design / np.maximum(np.sqrt((weights[:, None] * design**2).sum(0)), 1e-300)
     gram = scaled.T @ (scaled * weights[:, None])
-    kept: list[int] = []
+    independent: list[int] = []
     for column in range(gram.shape[0]):
-        rest = gram[column, column]
-        if kept:
-            cross = gram[kept, column]
-            rest = rest - cross @ np.linalg.solve(gram[np.ix_(kept, kept)], cross)
-        if rest > 1e-9:
-            kept.append(column)
-    return kept
+        unexplained = gram[column, column]
+        if independent:
+            cross = gram[independent, column]
+            unexplained = unexplained - cross @ np.linalg.solve(gram[np.ix_(independent, independent)], cross)
+        if unexplained > 1e-9:
+            independent.append(column)
+    return independent
 
 
 def subset(data: Grouped, columns: Sequence[int]) -> Grouped:
-    """The same rows with some of the terms."""
-    keep = list(columns)
-    names = tuple(data.names[column] for column in keep)
-    return Grouped(names, data.design[:, keep], data.cluster, data.pattern, data.n, data.wrong)
+    """Leave out all terms but some."""
+    names = tuple(data.names[column] for column in columns)
+    return Grouped(names, data.design[:, list(columns)], data.cluster, data.pattern, data.n, data.wrong)
