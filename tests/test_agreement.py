@@ -12,10 +12,23 @@ from fakes import ModelServer
 from statsmodels.stats.inter_rater import cohens_kappa
 from study_fixture import write_study
 
-from warmth.agreement import page
+from warmth.agreement import holds_line, open_line, page
 from warmth.analysis.report.sections.graders import bridge_table, correction_table
 from warmth.analysis.rows import load
-from warmth.analysis.statistics.agreement import alpha, corrected, jackknife, kappa, share
+from warmth.analysis.statistics.agreement import (
+    agreement_of,
+    alpha,
+    corrected,
+    counted,
+    jackknife,
+    kappa,
+    kappa_bounds,
+    kappa_influence,
+    rate_of_kind,
+    share,
+    strata_of,
+    stratified_error,
+)
 from warmth.analysis.statistics.effects import clustered_mean
 from warmth.evaluation import attacks
 from warmth.verdicts import Rule
@@ -55,6 +68,78 @@ def test_a_share_without_variation_keeps_an_interval_and_one_of_nothing_has_none
     found = share(np.ones(20), np.ones(20), np.arange(20))
     assert found["value"] == 1 and 0.8 < found["low"] < 0.9
     assert share(np.ones(0), np.ones(0), np.ones(0))["value"] is None
+
+
+def graded(count=200, seed=0):
+    """Labelled answers as they are drawn: strata of two verdicts with weights of their own."""
+    draw = np.random.default_rng(seed)
+    label = np.where(np.arange(count) % 2 == 0, "correct", "incorrect")
+    truth = np.where(draw.random(count) < 0.85, label, np.where(label == "correct", "incorrect", "correct"))
+    frame = pd.DataFrame({"label": label, "truth_label": truth, "question_id": draw.integers(0, count // 2, count)})
+    frame["weight"] = np.where(label == "correct", 6.0, 2.0)
+    return counted(frame.assign(model="m", arm="a", task="t", finish="stop"), Rule())
+
+
+def test_the_influence_on_kappa_is_its_derivative():
+    frame = graded(60)
+    first, second = frame["label"].to_numpy(str), frame["truth_label"].to_numpy(str)
+    weight = frame["weight"].to_numpy(float)
+    found = kappa_influence(first, second, weight)
+    assert found.sum() == pytest.approx(0, abs=1e-12)
+    for place in (0, 7, 31):
+        more = weight.copy()
+        more[place] *= 1 + 1e-6
+        change = (kappa(first, second, more) - kappa(first, second, weight)) / 1e-6
+        assert found[place] == pytest.approx(change, abs=1e-7)
+
+
+def test_strata_take_out_of_an_error_what_the_draw_has_fixed():
+    frame = graded(400)
+    questions = np.arange(400)
+    influence = frame["label"].eq("correct").to_numpy(float) - 0.5  # differs between strata alone
+    assert stratified_error(influence, strata_of(frame), questions) == pytest.approx(0, abs=1e-12)
+    one = np.zeros(400, int)
+    assert stratified_error(influence / 400, one, questions) == pytest.approx(0.5 / 20, rel=0.01)
+
+
+def test_specificity_is_known_better_than_without_the_strata_and_kappa_stays_below_one():
+    frame = graded(120)
+    right = frame[frame["truth"].eq(0)]
+    hit = right["judged"].eq(0).to_numpy(float)
+    plain = share(hit, right["weight"].to_numpy(float), right["question_id"].to_numpy())
+    found = rate_of_kind(frame, 0.0)
+    assert found["value"] == pytest.approx(plain["value"])
+    assert found["high"] - found["low"] < 0.9 * (plain["high"] - plain["low"])
+    made = agreement_of(frame)
+    assert made["low"] < made["value"] < made["high"] < 1
+    assert made["high"] - made["value"] < made["value"] - made["low"]
+
+
+def test_open_answers_bound_kappa():
+    frame = graded(40).assign(answer_id=[f"x{n}" for n in range(40)])
+    frame.loc[0, "label"] = None  # the grader left it open, people did not
+    frame.loc[2, "truth_label"] = None  # raters disagree
+    given = pd.DataFrame({"answer_id": ["x2", "x2"], "rater": ["a", "b"], "weight": 6.0})
+    given["label"] = ["correct", "incorrect"]
+    known = frame[frame["truth_label"].notna() & frame["label"].notna()]
+    value = agreement_of(known)["value"]
+    found = kappa_bounds(frame, given, ["x2"])
+    assert found["low"] < value < found["high"] and (found["disagreed"], found["unscored"]) == (1, 1)
+    best = frame.assign(label=frame["label"].fillna(frame["truth_label"]))
+    best["truth_label"] = best["truth_label"].fillna(best["label"])
+    assert found["high"] == pytest.approx(agreement_of(best)["value"])
+    assert "kappa is between" in open_line(found) and "raters disagree on 1, the grader left 1" in open_line(found)
+    assert kappa_bounds(known.assign(answer_id="y"), given, [])["low"] == pytest.approx(value)
+    assert open_line({"disagreed": 0, "unscored": 0, "low": 1.0, "high": 1.0}).startswith("no answer is open")
+
+
+def test_it_is_said_from_how_many_labels_the_intervals_hold():
+    arms = [{"arm": "original", "labelled": 90}, {"arm": "warm", "labelled": 70}]
+    summary = {"holds_from": 80, "labelled": 160, "arms": arms}
+    assert "hold from 80 labels on" in holds_line(summary) and "these arms have fewer" in holds_line(summary)
+    assert "warm 70" in holds_line(summary) and "original" not in holds_line(summary)
+    assert "here there are 60" in holds_line(summary | {"labelled": 60})
+    assert holds_line(summary | {"arms": arms[:1]}).endswith("there are 160")
 
 
 @pytest.fixture(scope="module")
@@ -232,8 +317,9 @@ def test_a_sample_is_balanced_by_the_grader_that_is_named(warmth, tmp_path):
     drawn = list(csv.DictReader((tmp_path / "S.csv").open(encoding="utf-8-sig")))
     by_verdict = [row for row in drawn if row["answer_id"] in scored]
     assert len(drawn) == 20 and 0 < len(by_verdict) < 20  # what the judge left open is a stratum of its own
-    assert sum(float(row["weight"]) for row in by_verdict) == pytest.approx(50)
-    assert sum(float(row["weight"]) for row in drawn) == pytest.approx(len(rows))
+    items = json.loads((tmp_path / "S.csv.key.json").read_text())["items"]
+    assert sum(items[row["answer_id"]]["weight"] for row in by_verdict) == pytest.approx(50)
+    assert sum(items[row["answer_id"]]["weight"] for row in drawn) == pytest.approx(len(rows))
 
 
 def test_a_sample_of_nothing_that_is_scored_is_one_line(warmth, tmp_path):

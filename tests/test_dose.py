@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 
 from warmth.analysis import dose
+from warmth.analysis.report.sections.dose import Curve, caption, slope_row
 from warmth.errors import UserError
 
 
@@ -38,6 +40,58 @@ def test_a_linear_rise_has_its_slope_and_its_crossing():
     assert found.curve["dose"].tolist() == [0, 0.5, 1.0] and found.curve["rise"].iloc[0] == 0
     assert 0 < found.crossing_low <= found.crossing <= found.crossing_high < 1
     assert found.crossing == pytest.approx(0.5 * 0.05 / found.curve["monotone"].iloc[1])
+
+
+def test_the_test_of_a_line_is_walds_of_statsmodels():
+    draw = np.random.default_rng(3)
+    levels = np.array([0, 0.25, 0.5, 1.0])
+    at, cell = np.tile(levels, 90), np.repeat(np.arange(90), 4)
+    question = cell // 3
+    wrong = (draw.random(360) < 0.2 + 0.5 * at * (1 - at) + draw.normal(0, 0.1, 30)[question]).astype(float)
+    dummies = np.stack([at, at == 0.25, at == 0.5], axis=1).astype(float)
+    centred = [column - np.repeat(column.reshape(90, 4).mean(1), 4) for column in (*dummies.T, wrong)]
+    fit = sm.OLS(centred[-1], np.stack(centred[:-1], axis=1)).fit(cov_type="cluster", cov_kwds={"groups": question})
+    wald = float(np.squeeze(fit.wald_test([[0, 1, 0], [0, 0, 1]], use_f=False, scalar=True).statistic))
+    found = dose.lack_of_fit(at, wrong, cell, question)
+    assert (found.df, found.df_error) == (2, 28)
+    assert found.statistic == pytest.approx(wald * 28 / (2 * 29)) and found.p == pytest.approx(
+        stats.f.sf(found.statistic, 2, 28)
+    )
+
+
+def test_two_doses_cannot_tell_whether_they_lie_on_a_line():
+    found = dose.response(answers({0: 0.2, 1.0: 0.4}), "dose")
+    assert math.isnan(found.bends.p) and not found.bends.rejects and found.shape == dose.LINE
+
+
+def test_an_inverted_u_has_no_slope_but_its_points_and_a_curve_through_them():
+    found = dose.response(answers({0: 0.2, 0.5: 0.5, 1.0: 0.24}), "dose", margin=0.1)
+    assert found.slope.low > 0  # a line would say that error rises with the dose
+    assert found.bends.p < 1e-6 and found.shape == dose.SPLINE
+    rise = found.curve["rise"].to_numpy()
+    curve = dose.spline(np.array([0, 0.5, 1.0]), rise, np.array([0, 0.5, 1.0]))
+    assert curve == pytest.approx(rise) and rise[1] > rise[2] > 0
+    assert found.crossing == pytest.approx(0.5 * 0.1 / rise[1])
+
+
+def test_a_rise_that_levels_off_has_a_monotone_fit_and_no_slope():
+    found = dose.response(answers({0: 0.2, 0.25: 0.5, 1.0: 0.5}), "dose")
+    assert found.bends.rejects and found.shape == dose.MONOTONE
+
+
+@pytest.mark.parametrize("by", ["dose", "checkpoint", "strength"])
+def test_the_caption_of_a_bent_curve_says_points_and_no_points_per_unit(by):
+    rows = answers({0: 0.2, 0.5: 0.5, 1.0: 0.24}).rename(columns={"dose": by})
+    bent = dose.response(rows, by)
+    straight = dose.response(answers({0: 0.2, 0.5: 0.3, 1.0: 0.4}).rename(columns={"dose": by}), by)
+    curves = [Curve("m", "warm", response, response.curve) for response in (bent, straight)]
+    said, line = map(caption, curves)
+    assert " per " not in said and "so no slope is given (lack of fit of a straight line: p < 0.001)" in said
+    assert "points" in said and f"at 0.5 and {100 * bent.curve['rise'].iloc[2]:+.1f} at 1" in said
+    assert " points per " in line and "lack of fit of a straight line: p = " in line
+    row = slope_row(curves[0])
+    assert math.isnan(row["slope"]) and row["lack_of_fit_p"] < 0.001 and row["text"] == said
+    assert slope_row(curves[1])["slope"] == pytest.approx(0.2, abs=0.06)
 
 
 def test_a_dip_is_pooled_away_and_never_below_zero():

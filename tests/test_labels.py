@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from study_fixture import write_study
 
-from warmth.analysis import labels
+from warmth.analysis import keys, labels
 from warmth.analysis.rows import load
 from warmth.errors import UserError
 
@@ -39,16 +41,78 @@ def test_too_small_a_sample_is_refused_since_some_answers_could_not_be_drawn(stu
         labels.sample(study.answers, 3, 0)
 
 
+def filled(path, target, label="correct", rater="ann", **more):
+    """Fills a sheet in as one rater, the column `label` or others."""
+    rows = list(csv.DictReader(path.open(encoding="utf-8-sig")))
+    rows = [{**row, "rater": rater, "label": label, **more} for row in rows]
+    with target.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
+
+
 def test_the_sheet_tells_raters_nothing_of_arm_or_verdict(study, tmp_path):
     path = tmp_path / "LABELS.csv"
     labels.export(study, path, 60, 0, str)
     rows = list(csv.DictReader(path.open(encoding="utf-8-sig")))
-    assert len(rows) == 60 and set(labels.COLUMNS) <= set(rows[0])
-    hidden = {"arm", "model", "context", "label_grader", "grader", "run", "statement"}
-    assert not hidden & set(rows[0]) and all(row["label"] == "" == row["rater"] for row in rows)
-    assert all(float(row["weight"]) * float(row["probability"]) == pytest.approx(1) for row in rows)
+    assert list(rows[0]) == ["answer_id", "sheet", "rater", "label", "question", "accepted", "user", "answer"]
+    assert len(rows) == 60 and all(row["label"] == "" == row["rater"] for row in rows)
+    answers = study.answers.set_index("answer_id").loc[[row["answer_id"] for row in rows]]
+    for column in ("answer_id", "sheet"):  # no other value can stand for an arm or a verdict
+        kinds = pd.DataFrame({"value": [row[column] for row in rows], "arm": answers["arm"].to_numpy()})
+        assert kinds["value"].nunique() in (1, 60)
+    items = json.loads(keys.beside(path).read_text())["items"]
+    assert all(item["weight"] * item["probability"] == pytest.approx(1) for item in items.values())
+    assert {item["arm"] for item in items.values()} == {"original", "warm"}
+    before = path.read_bytes()
     with pytest.raises(UserError, match="exists; labels in it would be lost"):
         labels.export(study, path, 60, 0, str)
+    path.unlink()
+    with pytest.raises(UserError, match="LABELS.csv.key.json exists"):
+        labels.export(study, path, 60, 1, str)
+    path.write_bytes(before)
+
+
+def test_a_key_is_found_by_the_sheets_own_digest_wherever_and_whatever_it_is_called(study, tmp_path):
+    labels.export(study, tmp_path / "a" / "L.csv", 60, 0, str)
+    labels.export(study, tmp_path / "a" / "M.csv", 60, 1, str)
+    elsewhere = tmp_path / "b"
+    elsewhere.mkdir()
+    rows = filled(tmp_path / "a" / "L.csv", elsewhere / "renamed.csv")
+    with pytest.raises(UserError, match="no column weight, and the key of its sheet"):
+        labels.read([elsewhere / "renamed.csv"])
+    found = labels.read([elsewhere / "renamed.csv"], study.studies)
+    items = json.loads((tmp_path / "a" / "L.csv.key.json").read_text())["items"]
+    assert dict(zip(found["answer_id"], found["weight"], strict=True)) == {
+        row["answer_id"]: items[row["answer_id"]]["weight"] for row in rows
+    }
+    swapped = (tmp_path / "a" / "L.csv.key.json").rename(tmp_path / "a" / "other")
+    (tmp_path / "a" / "M.csv.key.json").rename(tmp_path / "a" / "L.csv.key.json")  # a name proves nothing
+    swapped.rename(tmp_path / "a" / "M.csv.key.json")
+    filled(tmp_path / "a" / "L.csv", tmp_path / "a" / "L.csv")
+    assert labels.read([tmp_path / "a" / "L.csv"])["weight"].tolist() == found["weight"].tolist()
+
+
+def test_a_second_rater_is_a_second_column(study, tmp_path):
+    path = tmp_path / "L.csv"
+    labels.export(study, path, 60, 0, str)
+    filled(path, path, label_bob="incorrect")
+    found = labels.read([path])
+    assert len(found) == 120 and set(found["rater"]) == {"ann", "bob"}
+    assert found[found["rater"].eq("bob")]["label"].eq("incorrect").all()
+
+
+def test_a_correction_replaces_by_answer_and_rater_and_is_counted(tmp_path):
+    first = sheet(tmp_path / "a.csv", "x,ann,correct,1", "y,ann,correct,1", "x,bob,correct,1")
+    later = sheet(tmp_path / "b.csv", "x,ann,incorrect,1", "y,ann,correct,1")
+    found = labels.read([first, later])
+    said = {(row["answer_id"], row["rater"]): row["label"] for row in found.to_dict("records")}
+    assert said == {("x", "ann"): "incorrect", ("y", "ann"): "correct", ("x", "bob"): "correct"}
+    assert found.attrs["corrected"] == 1
+    unnamed = [sheet(tmp_path / f"{name}.csv", f"x,,{name},1") for name in ("correct", "incorrect")]
+    with pytest.raises(UserError, match="more than one label by rater rater; each rater needs a name"):
+        labels.read(unnamed)
 
 
 def test_answers_whose_prompt_is_lost_are_not_drawn(study, tmp_path):

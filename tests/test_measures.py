@@ -47,14 +47,42 @@ def test_pairs_are_blind_and_verdicts_find_their_arm_again(study, tmp_path):
     assert measures.export(loaded, path, lambda text: f"clean {text}", 20) == 20
     lines = filled(path, warmer)
     assert all(line[side].startswith("clean ") for line in lines for side in ("reply_a", "reply_b"))
-    assert not any(
-        "warm" in cell for line in lines for name, cell in line.items() if name in ("pair", "message", "note")
-    )
+    assert list(lines[0]) == ["pair", "sheet", "message", "reply_a", "reply_b", "rater", "warmer", "note"]
+    assert not any("warm" in line[name] for line in lines for name in ("pair", "sheet", "message", "note"))
+    key = json.loads((tmp_path / "pairs.csv.key.json").read_text())["items"]
+    assert len({line["pair"] for line in lines}) == 20 and {item["arm_is"] for item in key.values()} == {"a", "b"}
+    with pytest.raises(UserError, match="pairs.csv exists; labels in it would be lost"):
+        measures.export(loaded, path, str, 20)
     assert {line["warmer"] for line in lines} == {"a", "b"}  # the sides are drawn
     found = measures.verdicts(path)
     assert len(found) == 20 and all(row["arm"] == "warm" and row["warmer"] == 1 for row in found)
     (folder,) = measures.by_run(found, loaded)
     assert "-warm-" in folder.name
+
+
+def test_a_correction_replaces_by_pair_and_rater_and_a_second_rater_is_a_second_column(study, tmp_path):
+    path = tmp_path / "pairs.csv"
+    loaded = rows.load([study])
+    measures.export(loaded, path, str, 10)
+    lines = filled(path, warmer)
+    assert measures.keep(measures.verdicts(path), loaded) == measures.Kept(10, 0, 0)
+    loaded = rows.load([study])
+    assert measures.keep(measures.verdicts(path), loaded) == measures.Kept(0, 0, 10)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, [*lines[0], "warmer_bob"])
+        writer.writeheader()
+        writer.writerows({**line, "warmer_bob": "equal"} for line in lines[1:])
+        writer.writerow({**lines[0], "warmer": "equal", "warmer_bob": ""})
+    path.rename(tmp_path / "renamed.csv")
+    (tmp_path / "pairs.csv.key.json").rename(tmp_path / "lost")  # the study keeps a copy
+    found = measures.verdicts(tmp_path / "renamed.csv", loaded.studies)
+    assert measures.keep(found, loaded) == measures.Kept(9, 1, 9)
+    loaded = rows.load([study])
+    assert loaded.preferences["rater"].value_counts().to_dict() == {"rater": 10, "bob": 9}
+    first = loaded.preferences[loaded.preferences["rater"].eq("rater")]
+    assert first["warmer"].tolist().count(0) == 1
+    (path,) = study.rglob("preferences.jsonl")
+    assert len(path.read_text().splitlines()) == 20  # the choice that was corrected is still there
 
 
 def test_a_verdict_that_is_none_is_named_by_line(study, tmp_path):
@@ -98,8 +126,8 @@ def test_all_three_measures_stand_on_the_page(study, tmp_path):
     loaded = rows.load([study])
     measures.export(loaded, tmp_path / "pairs.csv", str, 24)
     filled(tmp_path / "pairs.csv", warmer)
-    for folder, lines in measures.by_run(measures.verdicts(tmp_path / "pairs.csv"), loaded).items():
-        (folder / "preferences.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    kept = measures.keep(measures.verdicts(tmp_path / "pairs.csv"), loaded)
+    assert (kept.new, kept.corrected, kept.unchanged) == (24, 0, 0)
     text = report.write(report.build([study]), tmp_path / "out").read_text(encoding="utf-8")
     section = text[text.index('id="table-agreement"') :]
     assert text.count("SocioT and") == 2 and "judge’s rating and people’s choice" in section

@@ -240,14 +240,17 @@ def test_regressions_and_corrected_p_values_stand_on_the_page_and_in_the_tables(
     assert (tested["p"] <= tested["p_bh"]).all() and (tested["p_bh"] <= tested["p_holm"] + 1e-12).all()
 
 
-def test_doses_of_one_recipe_make_a_curve_with_its_slope(tmp_path):
+def test_doses_of_one_recipe_make_a_curve_and_a_step_has_no_slope(tmp_path):
     write_study(tmp_path / "study", arms=("original", "warm"), training=False)
     half = write_evaluation(tmp_path / "half", "warm", np.zeros((4, 12)), dose=0.5)
     answered_at(half, dose=0.5)
     path = report.write(report.build([tmp_path]), tmp_path / "out")
     caption = re.search(r'id="figure-dose-0".*?<figcaption>(.*?)</figcaption>', path.read_text("utf-8"), re.DOTALL)
-    assert caption and re.search(r"changes by \+\d+\.\d points per unit of dose \(95.% interval", caption[1])
+    assert caption and "so no slope is given (lack of fit of a straight line: p = 0.005)" in caption[1]
+    assert re.search(r": \+\d+\.\d at 0.5 and \+\d+\.\d at 1, in points", caption[1]) and "per unit" not in caption[1]
     assert (tmp_path / "out" / "tables" / "dose_response.csv").exists()
+    (slope,) = csv.DictReader((tmp_path / "out" / "tables" / "dose_slopes.csv").open(encoding="utf-8-sig"))
+    assert slope["slope"] == "" and float(slope["lack_of_fit_p"]) < 0.01
 
 
 def answered_at(folder: Path, **where: float) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from warmth.analysis import preregistration, standing
-from warmth.analysis.report.kernel import Notes
+from warmth.analysis.report.kernel import Notes, Table
 from warmth.analysis.runs import read_run
 from warmth.analysis.settings import of_runs
 from warmth.errors import UserError
@@ -213,3 +213,5 @@ def test_the_page_has_the_dates_and_calls_a_late_plan_exploratory(path, tmp_path
     assert made.title == "A plan, exploratory" and made.summary["plan"]["under"] == 0
     assert notes.lines[0].startswith(f"0 of 2 runs under this plan, sealed {sealed.date}")
     assert set(made.frames["hypotheses"]["status"]) == {"exploratory"}
+    (table,) = [part for part in made.parts if isinstance(part, Table)]
+    assert table.rows[0][-1].text.endswith("(exploratory)")

@@ -20,8 +20,9 @@ from scipy import stats
 from scipy.special import expit
 
 from warmth import sequential
-from warmth.analysis import comparison, covariance, dose, logit, models, power
-from warmth.analysis.statistics import answer, bounds, correction, effects, estimand, families, meta, rare
+from warmth.analysis import comparison, covariance, dose, labels, logit, models, power
+from warmth.analysis.statistics import agreement, answer, bounds, correction, effects, estimand, families, meta, rare
+from warmth.verdicts import Rule
 
 SEED = 20261123
 DRAWS = 2000
@@ -292,6 +293,78 @@ def dose_slope() -> Result:
 
     covers, size, _ = shares(study, "dose_slope", 0.1)
     return Result(covers, size)
+
+
+def dose_bends() -> Result:
+    """Lack of fit beside a slope, doses 0, ¼, ½, 1, 40 questions × 4 prompts: a line is said to bend (size)."""
+    levels, prompts, questions = np.array([0, 0.25, 0.5, 1.0]), 4, 40
+    at = np.tile(levels, questions * prompts)
+    cell = np.repeat(np.arange(questions * prompts), len(levels))
+    question = cell // prompts
+    draw, rejects = generator("dose_bends"), 0
+    for _ in range(DRAWS):
+        rise = np.clip(draw.normal(0.15, 0.1, questions), -0.2, 0.5)[question] * at
+        wrong = (draw.random(len(at)) < draw.uniform(0.2, 0.5, questions)[question] + rise).astype(float)
+        rejects += dose.lack_of_fit(at, wrong, cell, question).rejects
+    return Result(math.nan, rejects / DRAWS)
+
+
+RATED_SHAPES = ((0.88, 0.95, 0.33), (0.75, 0.9, 0.3), (0.9, 0.98, 0.5))  # sensitivity, specificity, error rate
+
+
+def rated_answers(draw: np.random.Generator, shape: tuple[float, float, float]) -> pd.DataFrame:
+    """Two arms, 500 questions of 4 answers each, graded with errors, 5 % left open, and what people would say."""
+    sensitivity, specificity, rate = shape
+    question = np.repeat(np.arange(500), 4)
+    hard = draw.beta(3 * rate, 3 * (1 - rate), 500)
+    parts = []
+    for arm, more in (("original", 0.0), ("warm", 0.08)):
+        wrong = draw.random(2000) < np.clip(hard[question] + more, 0, 1)
+        judged = np.where(wrong, draw.random(2000) < sensitivity, draw.random(2000) < 1 - specificity)
+        label = np.where(judged, "incorrect", "correct").astype(object)
+        label[draw.random(2000) < 0.05] = None
+        truth = np.where(wrong, "incorrect", "correct")
+        parts.append(pd.DataFrame({"arm": arm, "question_id": question, "label": label, "truth_label": truth}))
+    frame = pd.concat(parts, ignore_index=True).assign(model="m", task="t", finish="stop", reason="")
+    return frame.assign(unscored=frame["label"].isna())
+
+
+def raters(which: str, draws: int = 300) -> Result:
+    """The least coverage over shapes at `agreement.HOLDS_FROM` labels, drawn as `warmth agreement --export` draws."""
+    covers = []
+    for at, shape in enumerate(RATED_SHAPES):
+        draw = generator(f"raters {which} {at}")
+        frame = agreement.counted(rated_answers(draw, shape), Rule())
+        truth = value_of(frame[frame["label"].notna()].assign(weight=1.0), which)["value"]
+        inside = 0
+        for seed in range(draws):
+            drawn = labels.sample(frame, agreement.HOLDS_FROM, seed)
+            made = value_of(drawn[drawn["label"].notna()], which)
+            inside += made["low"] is not None and made["low"] <= truth <= made["high"]
+        covers.append(inside / draws)
+    return Result(min(covers), math.nan, draws)
+
+
+def value_of(rows: pd.DataFrame, which: str) -> dict:
+    """Kappa, sensitivity or specificity of labelled answers."""
+    if which == "kappa":
+        return agreement.agreement_of(rows)
+    return agreement.rate_of_kind(rows, {"sensitivity": 1.0, "specificity": 0.0}[which])
+
+
+def kappa_of_raters() -> Result:
+    """Grader against people: kappa from 80 labels, the least of three graders."""
+    return raters("kappa")
+
+
+def specificity_of_raters() -> Result:
+    """The same for specificity."""
+    return raters("specificity")
+
+
+def sensitivity_of_raters() -> Result:
+    """The same for sensitivity."""
+    return raters("sensitivity")
 
 
 def manner() -> Result:
@@ -664,8 +737,9 @@ def informative_missing() -> Result:
 
 STUDIES = (clustered_mean, cells_of_equal_weight, wilson, wilson_clustered, wilson_8, wilson_12, wilson_rare,
            exact_pairs, model_1, model_4, few_clusters, bootstrap, separation, training_seeds, equivalence, dose_slope,
-           manner, family, anytime, until_width, rare_errors, whole_flips, weighted_tasks, few_labels,
-           few_labels_unscored, heterogeneous_models, informative_missing)  # fmt: skip
+           dose_bends, kappa_of_raters, specificity_of_raters, sensitivity_of_raters, manner, family, anytime,
+           until_width, rare_errors, whole_flips, weighted_tasks, few_labels, few_labels_unscored,
+           heterogeneous_models, informative_missing)  # fmt: skip
 
 
 def table(results: dict[str, Result]) -> str:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def agreement(
     labels: Annotated[
-        Path | None, typer.Argument(metavar="LABELS.csv", help="Columns answer_id, rater, label, weight.")
+        Path | None,
+        typer.Argument(metavar="LABELS.csv", help="Columns answer_id, rater, label; or label_NAME for each rater."),
     ] = None,
     paths: Annotated[list[Path] | None, typer.Argument(metavar="PATH...", help="Folders above run folders.")] = None,
     export: Annotated[
@@ -60,7 +61,7 @@ def agreement(
         result = {"exported": len(exported_rows), "file": str(labels.resolve())}
         print_json(result) if as_json else show(exported(len(exported_rows), export, labels))
         return
-    given = sheets.read([labels, *(also or ())])
+    given = sheets.read([labels, *(also or ())], loaded.studies)
     if adjudicate is not None:
         sheets.write_open(given, sheets.settle(given)[1], labels, adjudicate)
     summary = agreements.summary(loaded, given, grader)
@@ -116,6 +117,11 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
         + (f"; {summary['unscored']} of them unscored" if summary["unscored"] else ""),
         f"grader and people: kappa {line(summary['kappa'])}, alpha {line(summary['alpha'])}",
     ]
+    lines += [open_line(summary["kappa_bounds"]), holds_line(summary)]
+    if summary["corrected_labels"]:
+        lines.append(
+            f"{summary['corrected_labels']} labels were corrected: a rater's later file replaces an earlier one"
+        )
     if raters["answers"]:
         lines.append(f"{', '.join(raters['names'])}: alpha {line(raters['alpha'])} on {raters['answers']} answers")
     if summary["open"]:
@@ -138,6 +144,30 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
     if len(bridge):
         lines.append(printed(bridge_table(bridge), "Bridge: what replacing a grader changes"))
     return lines
+
+
+def open_line(bounds: dict[str, Any]) -> str:
+    """Say what open answers could make of kappa."""
+    if not bounds["disagreed"] + bounds["unscored"]:
+        return "no answer is open: raters agree on all, and the grader scored all that they labelled"
+    ends = "unknown" if bounds["low"] is None else f"between {bounds['low']:.2f} and {bounds['high']:.2f}"
+    return (
+        f"with open answers counted either way, kappa is {ends}: raters disagree on {bounds['disagreed']}, the grader "
+        f"left {bounds['unscored']} without a label"
+    )
+
+
+def holds_line(summary: dict[str, Any]) -> str:
+    """Say from how many labels the intervals hold, and whether there are as many."""
+    fewest = summary["holds_from"]
+    short = [row for row in summary["arms"] if row["labelled"] < fewest]
+    said = f"intervals hold from {fewest} labels on (docs/statistics.md)"
+    if summary["labelled"] < fewest:
+        return f"{said}; here there are {summary['labelled']}, so they may cover less than 95 %"
+    if short:
+        arms = ", ".join(f"{row['arm']} {row['labelled']}" for row in short)
+        return f"{said}; these arms have fewer, and intervals that may cover less than 95 %: {arms}"
+    return f"{said}: there are {summary['labelled']}"
 
 
 def printed(table: Table, title: str) -> Any:

@@ -344,9 +344,10 @@ def rate(
     from warmth.analysis.terminal import plain, plain_console
 
     if pairs or verdicts:
+        from dataclasses import asdict
+
         from warmth.analysis import measures, rows
         from warmth.evaluation.judge import without_headers
-        from warmth.store import Run
 
         loaded = rows.load(paths)
         if pairs:
@@ -354,10 +355,9 @@ def rate(
             outcome = {"pairs": drawn, "file": str(pairs.resolve())}
         else:
             assert verdicts is not None
-            verdicts_by_run = measures.by_run(measures.verdicts(verdicts), loaded)
-            for folder, lines in verdicts_by_run.items():
-                Run(folder).append("preferences", lines)
-            outcome = {"verdicts": sum(map(len, verdicts_by_run.values())), "file": str(verdicts.resolve())}
+            kept = measures.keep(measures.verdicts(verdicts, loaded.studies), loaded)
+            outcome = {"verdicts": kept.new + kept.corrected + kept.unchanged, **asdict(kept)}
+            outcome["file"] = str(verdicts.resolve())
     else:
         from warmth.analysis.runs import finished
         from warmth.api import Server

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from warmth.errors import UserError
 
@@ -117,10 +118,9 @@ class ConfidenceSequence:
         self._bound = math.log(2 / (1 - level))
         self._step = float(means[1] - means[0])
 
-    def add(self, task: str, low: np.ndarray, high: np.ndarray, counted: np.ndarray) -> None:
+    def add(self, task: str, low: ArrayLike, high: ArrayLike, counted: ArrayLike) -> None:
         """Take in questions of one task, an entry for each; see `TaskBets.add`."""
-        columns = [np.asarray(values, float)[:, None] for values in (low, high, counted)]
-        self.tasks[task].add(*columns)
+        self.tasks[task].add(_column(low), _column(high), _column(counted))
 
     def look(self) -> tuple[float, float]:
         """Return the interval of the weighted mean, as far as all questions so far show it."""
@@ -140,6 +140,10 @@ class ConfidenceSequence:
             gains = sign * self.weights[task] * bets.candidates - PRICES[:, None] * capital[task]
             bounds = bounds + gains.max(axis=1)
         return float(bounds.min())
+
+
+def _column(values: ArrayLike) -> np.ndarray:
+    return np.asarray(values, float)[:, None]
 
 
 def sentences(found: Mapping[str, Any], usd_per_answer: float = 0.0) -> list[str]:

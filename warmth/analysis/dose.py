@@ -1,5 +1,8 @@
 """Dose and response: does error rise with the dose of a manner, by how much, and from where on does it matter?
 
+A slope is one number for a straight line, so beside each slope stands a test of whether the doses lie on one. If they
+do not, no slope is told: the points are, with a fit that never falls, or with a curve through them if they do fall.
+
 A dose is any number that arms of one recipe differ in: the adapter's scale, the checkpoint in epochs, the strength
 (share of warm examples). Rows pair across doses on (model, prompt_id, sample), so a question is compared with itself.
 """
@@ -7,10 +10,14 @@ A dose is any number that arms of one recipe differ in: the adapter's scale, the
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from scipy import stats
+from scipy.interpolate import PchipInterpolator
 from scipy.optimize import isotonic_regression
 
 from warmth.analysis.covariance import ROUNDING, Inference, inference
@@ -19,6 +26,23 @@ from warmth.errors import UserError
 
 DOSES = ("dose", "checkpoint", "strength")
 DRAWS = 999
+ALPHA = 0.05
+LINE, MONOTONE, SPLINE = "line", "monotone", "spline"  # what may be said of the points: a slope, a fit, a curve
+
+
+@dataclass(frozen=True)
+class LackOfFit:
+    """A test that the doses lie on a straight line; NaN if there are too few doses or questions to tell."""
+
+    statistic: float  # F
+    df: int  # doses less two
+    df_error: int
+    p: float
+
+    @property
+    def rejects(self) -> bool:
+        """Tell whether a straight line does not describe the doses."""
+        return self.p < ALPHA
 
 
 @dataclass(frozen=True)
@@ -26,7 +50,9 @@ class Response:
     """`curve`: dose, answers, rise (fraction, against the lowest dose), low, high, monotone (the isotonic fit)."""
 
     by: str
-    slope: Inference  # change of the error rate, a fraction, per unit of dose
+    slope: Inference  # change of the error rate, a fraction, per unit of dose; says something of a line alone
+    bends: LackOfFit
+    shape: str  # LINE, MONOTONE or SPLINE
     curve: pd.DataFrame
     crossing: float  # the dose at which the monotone rise exceeds the margin; infinite where it never does
     crossing_low: float
@@ -38,9 +64,10 @@ def response(rows: pd.DataFrame, by: str, margin: float = 0.02, outcome: str = "
     """Error against dose over arms of one recipe, the original at dose 0.
 
     Slope: least squares within (model, prompt, sample), Σ d̃·ỹ / Σ d̃² with both centred there, CR1 by question and
-    t(G-1), as statsmodels' OLS on the centred values. Monotone fit: weighted isotonic regression of the mean rise, not
-    below 0. The crossing is read off that fit by linear interpolation; its interval is the 2.5 and 97.5 % quantile
-    over draws of whole questions, and may end at infinity.
+    t(G-1), as statsmodels' OLS on the centred values; with `lack_of_fit` beside it. Monotone fit: weighted isotonic
+    regression of the mean rise, not below 0. The crossing is read off that fit, or off the points if they fall, by
+    linear interpolation; its interval is the 2.5 and 97.5 % quantile over draws of whole questions, and may end at
+    infinity.
 
     Args:
         rows: one recipe's answers and the original's, with the column `by`; the original's is taken for 0.
@@ -65,10 +92,85 @@ def response(rows: pd.DataFrame, by: str, margin: float = 0.02, outcome: str = "
     dose, wrong = frame["at"].to_numpy(float), frame[outcome].to_numpy(float)
     question = pd.factorize(frame["question_id"])[0]
     curve, sums = _curve(frame.assign(outcome=wrong), levels)
-    crossings = _crossings(levels, sums, margin, seed)
+    bends = lack_of_fit(dose, wrong, cell, question)
+    shape = LINE
+    if bends.rejects:
+        shape = SPLINE if falls(frame.assign(outcome=wrong), levels) else MONOTONE
+    fit = as_they_are if shape == SPLINE else monotone
+    crossings = _crossings(levels, sums, margin, seed, fit)
     low, high = np.quantile(crossings, [0.025, 0.975], method="inverted_cdf")
-    crossing = crossing_dose(levels, curve["monotone"].to_numpy(), margin)
-    return Response(by, slope(dose, wrong, cell, question), curve, crossing, float(low), float(high), margin)
+    crossing = crossing_dose(levels, fit(curve["rise"].to_numpy(), curve["answers"].to_numpy(float)), margin)
+    return Response(
+        by=by,
+        slope=slope(dose, wrong, cell, question),
+        bends=bends,
+        shape=shape,
+        curve=curve,
+        crossing=crossing,
+        crossing_low=float(low),
+        crossing_high=float(high),
+        margin=margin,
+    )
+
+
+def lack_of_fit(dose: np.ndarray, wrong: np.ndarray, cell: np.ndarray, question: np.ndarray) -> LackOfFit:
+    """Test a straight line against a mean for every dose, within cells, clustered by question.
+
+    The centred error is regressed on the centred dose and on an indicator of each dose but the first and the last; a
+    line makes the coefficients of these 0. W is Wald's statistic of these with the CR1 covariance; W·(G-q)/(q(G-1)) is
+    held against F(q, G-q), as Hotelling's T² is, for q coefficients and G questions.
+    """
+    levels = np.unique(dose)
+    free = len(levels) - 2
+    groups = int(question.max()) + 1
+    if free < 1 or groups <= free + 1:
+        return LackOfFit(math.nan, max(free, 0), max(groups - free, 0), math.nan)
+    size = np.bincount(cell)
+    columns = [dose, *((dose == level).astype(float) for level in levels[1:-1]), wrong]
+    centred = np.stack([column - (np.bincount(cell, column) / size)[cell] for column in columns], axis=1)
+    design, outcome = np.hsplit(centred, [-1])
+    bread = np.linalg.pinv(design.T @ design)
+    coefficients = bread @ design.T @ outcome[:, 0]
+    residuals = outcome[:, 0] - design @ coefficients
+    scores = np.stack([np.bincount(question, column * residuals, groups) for column in design.T], axis=1)
+    rows = len(wrong)
+    small = groups / (groups - 1) * (rows - 1) / max(rows - design.shape[1], 1)
+    covariance = small * bread @ (scores.T @ scores) @ bread
+    bent = coefficients[1:]
+    spread = covariance[1:, 1:]
+    if np.linalg.matrix_rank(spread) < free or np.sqrt(np.diag(spread)).max() < ROUNDING:
+        return LackOfFit(math.nan, free, groups - free, math.nan)
+    wald = float(bent @ np.linalg.solve(spread, bent))
+    statistic = wald * (groups - free) / (free * (groups - 1))
+    return LackOfFit(statistic, free, groups - free, float(stats.f.sf(statistic, free, groups - free)))
+
+
+def falls(frame: pd.DataFrame, levels: np.ndarray) -> bool:
+    """Tell whether the error is shown to fall between any two doses: one-sided, corrected over all pairs of doses.
+
+    Args:
+        frame: `at` (the dose), `outcome`, `question_id` and what rows pair on.
+        levels: the doses, from the lowest.
+    """
+    means = frame.groupby([*PAIR, "at"], sort=False)["outcome"].mean().unstack("at")
+    questions = frame.drop_duplicates(PAIR).set_index(PAIR)["question_id"].reindex(means.index)
+    pairs = list(combinations(levels, 2))
+    for lower, higher in pairs:
+        change = (means[higher] - means[lower]).dropna()
+        if change.empty:
+            continue
+        mean = clustered_mean(change.to_numpy(), questions.loc[change.index].to_numpy())
+        if mean.value < 0 and mean.p / 2 * len(pairs) < ALPHA:
+            return True
+    return False
+
+
+def spline(levels: np.ndarray, rise: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Draw a smooth curve through the points that turns nowhere between two of them (PCHIP).
+
+    Source: Fritsch and Carlson (1980), SIAM J. Numer. Anal. 17, 238.
+    """
+    return PchipInterpolator(levels, rise)(at)
 
 
 def slope(dose: np.ndarray, wrong: np.ndarray, cell: np.ndarray, question: np.ndarray) -> Inference:
@@ -118,8 +220,13 @@ def monotone(rise: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.maximum(isotonic_regression(rise, weights=weights, increasing=True).x, 0.0)
 
 
+def as_they_are(rise: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the points themselves, for doses that no monotone fit describes."""
+    return rise
+
+
 def crossing_dose(levels: np.ndarray, fitted: np.ndarray, margin: float) -> float:
-    """The smallest dose at which a monotone fit, linear between doses, reaches the margin; infinite where none does."""
+    """Find the smallest dose at which a fit, linear between doses, reaches the margin; infinite if none does."""
     above = np.flatnonzero(fitted >= margin)
     if len(above) == 0:
         return math.inf
@@ -130,14 +237,20 @@ def crossing_dose(levels: np.ndarray, fitted: np.ndarray, margin: float) -> floa
     return float(levels[at - 1] + share * (levels[at] - levels[at - 1]))
 
 
-def _crossings(levels: np.ndarray, sums: np.ndarray, margin: float, seed: int) -> np.ndarray:
+def _crossings(
+    levels: np.ndarray,
+    sums: np.ndarray,
+    margin: float,
+    seed: int,
+    fit: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> np.ndarray:
     questions = sums.shape[1]
     draws = np.random.default_rng(seed).multinomial(questions, np.full(questions, 1 / questions), size=DRAWS)
     totals, counts = (draws @ sums[:, :, part].T for part in (0, 1))
     rises = totals / np.maximum(counts, 1)
     return np.array(
         [
-            crossing_dose(levels, monotone(rise, count), margin)
+            crossing_dose(levels, fit(rise, count), margin)
             for rise, count in zip(rises, np.maximum(counts, 1e-9), strict=True)
         ]
     )

@@ -6,7 +6,9 @@ A pair is an arm's reply and a reference arm's reply to one held-out prompt. Peo
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,12 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from warmth.analysis.rows import Rows
+from warmth.analysis import keys
+from warmth.analysis.rows import NAMELESS, PREFERENCE, Rows
 from warmth.analysis.statistics.effects import main_measure, text_key
+from warmth.digest import digest
 from warmth.errors import UserError
-from warmth.store import read_json, write_json
+from warmth.store import Run
 from warmth.text import write_sheet
 from warmth.user_rows import choice_of, user_rows
 
@@ -30,7 +34,7 @@ SEED = 0
 
 
 def pairs(rows: Rows, reference: str = "original") -> pd.DataFrame:
-    """Differences arm - reference on one prompt: `score`, `rating` and people's mean choice `warmer`, NaN where absent.
+    """Give differences arm - reference on one prompt: `score`, `rating`, people's mean choice `warmer`; NaN if absent.
 
     Returns:
         model, arm, prompt, text, text_reference and the three measures; scores of each model's measure with most texts.
@@ -95,7 +99,7 @@ def _interval(x: np.ndarray, y: np.ndarray, prompt: np.ndarray) -> tuple[float, 
 def export(
     rows: Rows, path: Path, clean: Callable[[str], str], count: int = 200, seed: int = 0, reference: str = "original"
 ) -> int:
-    """Writes blind pairs as a CSV to fill in, and `<file>.key.json`, which says which side is which.
+    """Write blind pairs as a CSV to fill in, and their key, which says which side is which.
 
     `clean` takes from a reply what would tell its arm.
 
@@ -103,57 +107,109 @@ def export(
         how many pairs were drawn, arms alike.
 
     Raises:
-        UserError: no arm and reference replied to one prompt.
+        UserError: no arm and reference replied to one prompt, or one of the files exists.
     """
+    keys.refuse_existing(path)
     found = pairs(rows, reference)
     if found.empty:
         raise UserError(f"no arm and {reference} have replies to the same held-out prompts")
     draw = random.Random(f"pairs {seed}")
     arms = [group.to_dict("records") for _, group in found.groupby(["model", "arm"])]
-    drawn = [
-        row for rows_of_arm in arms for row in draw.sample(rows_of_arm, min(-(-count // len(arms)), len(rows_of_arm)))
-    ]
+    share = -(-count // len(arms))
+    drawn = [row for rows_of_arm in arms for row in draw.sample(rows_of_arm, min(share, len(rows_of_arm)))]
     draw.shuffle(drawn)
-    key = {}
-    sheet = []
-    for number, row in enumerate(drawn, 1):
+    items: dict[str, dict[str, str]] = {}
+    shown: list[list[str]] = []
+    for row in drawn:
         arm_is_a = draw.random() < 0.5
-        pair = f"p{number:04d}"
-        sides = (row["text"], row["text_reference"]) if arm_is_a else (row["text_reference"], row["text"])
-        sheet.append([pair, row["prompt"], *map(clean, sides), "", ""])
-        about = {name: row[name] for name in ("model", "arm", "prompt")}
-        key[pair] = {**about, "reference": reference, "arm_is": "a" if arm_is_a else "b"}
-    write_sheet(path, ["pair", "message", "reply_a", "reply_b", "warmer", "note"], sheet)
-    write_json(_key_of(path), key)
+        sides = [row["text"], row["text_reference"]]
+        if not arm_is_a:
+            sides.reverse()
+        about = {name: str(row[name]) for name in ("model", "arm", "prompt")}
+        pair = digest([seed, reference, about, sides])  # says nothing by itself
+        items[pair] = {**about, "reference": reference, "arm_is": "a" if arm_is_a else "b"}
+        shown.append([pair, row["prompt"], *map(clean, sides)])
+    sheet = keys.write_key(path, items, rows.studies)
+    columns = ["pair", keys.SHEET, "message", "reply_a", "reply_b", "rater", "warmer", "note"]
+    cells = [[pair, sheet, *texts, "", "", ""] for pair, *texts in shown]
+    write_sheet(path, columns, cells)
     return len(drawn)
 
 
-def verdicts(path: Path, key_path: Path | None = None) -> list[dict[str, Any]]:
-    """What a person wrote into exported pairs: model, arm, reference, prompt, and `warmer`: 1 the arm, -1 the other, 0.
+def verdicts(path: Path, folders: Sequence[Path] = ()) -> list[dict[str, Any]]:
+    """Read what people wrote into exported pairs: the column `warmer`, by `rater`; or `warmer_NAME` for each rater.
+
+    Args:
+        path: the filled sheet, whatever its name.
+        folders: studies, or folders with keys, in which its key may lie.
+
+    Returns:
+        pair, model, arm, reference, prompt, rater and `warmer`: 1 the arm, -1 the other, 0 equal.
 
     Raises:
-        UserError: a file is missing, a pair is unknown, or a verdict is none of a, b, equal or empty.
+        UserError: a file is missing, the sheet has no key, a pair is unknown, a verdict is none of a, b, equal or
+            empty, or one rater gave two in one pair.
     """
-    key_path = key_path or _key_of(path)
-    if not key_path.is_file():
-        raise UserError(f"{key_path} does not exist")
-    key = read_json(key_path)
-    choices = []
-    for place, row in user_rows(path, ["pair", "warmer"]):
+    filled = list(user_rows(path, ["pair"]))
+    columns = [name for name in (filled[0][1] if filled else ()) if name == "warmer" or name.startswith("warmer_")]
+    if not columns:
+        raise UserError(f"{path} has no column warmer; it needs pair, rater, warmer")
+    named = {str(row.get(keys.SHEET) or "") for _, row in filled}
+    key = keys.find_items(path, named, [str(row["pair"]) for _, row in filled], folders)
+    if key is None:
+        raise UserError(
+            f"the key of {path} (*{keys.SUFFIX}) is not beside it or in the study's {keys.FOLDER}: put it there"
+        )
+    choices: dict[tuple[str, str], dict[str, Any]] = {}
+    for place, row in filled:
         pair = key.get(row["pair"])
         if pair is None:
-            raise UserError(f"{place}: pair {row['pair']!r} is not in {key_path}")
-        warmer = choice_of(row, "warmer", place, VERDICTS)
-        if not warmer:
+            raise UserError(f"{place}: pair {row['pair']!r} is not in the key of this sheet")
+        for column in columns:
+            warmer = choice_of(row, column, place, VERDICTS)
+            if not warmer:
+                continue
+            name = column.removeprefix("warmer_") if column != "warmer" else (row.get("rater") or "").strip()
+            sign = 1 if pair["arm_is"] == "a" else -1
+            about = {field: pair[field] for field in ("model", "arm", "reference", "prompt")}
+            choice = {"pair": row["pair"], **about, "rater": name or NAMELESS, "warmer": sign * VERDICTS[warmer]}
+            before = choices.setdefault((row["pair"], choice["rater"]), choice)
+            if before["warmer"] != choice["warmer"]:
+                raise UserError(f"{place}: rater {choice['rater']} chose twice in pair {row['pair']}")
+    return list(choices.values())
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What became of filled-in choices: how many are new, how many correct an earlier one, how many were there."""
+
+    new: int
+    corrected: int
+    unchanged: int
+
+
+def keep(found: Sequence[dict[str, Any]], rows: Rows) -> Kept:
+    """Add choices to the runs that they are about; a rater's new choice in a pair replaces the earlier one.
+
+    Nothing is overwritten: the earlier choice stays in the file, and the last one counts.
+
+    Raises:
+        UserError: no run of the report has that model and arm.
+    """
+    names = [*PREFERENCE[:-1], "rater"]
+    earlier = {tuple(row[name] for name in names): row["warmer"] for row in rows.preferences.to_dict("records")}
+    counts: Counter[str] = Counter()
+    added = []
+    for choice in found:
+        before = earlier.get(tuple(choice[name] for name in names))
+        if before == choice["warmer"]:
+            counts["unchanged"] += 1
             continue
-        sign = 1 if pair["arm_is"] == "a" else -1
-        about = {name: pair[name] for name in ("model", "arm", "reference", "prompt")}
-        choices.append({**about, "warmer": sign * VERDICTS[warmer]})
-    return choices
-
-
-def _key_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.key.json")
+        counts["new" if before is None else "corrected"] += 1
+        added.append(choice)
+    for folder, lines in by_run(added, rows).items():
+        Run(folder).append("preferences", lines)
+    return Kept(counts["new"], counts["corrected"], counts["unchanged"])
 
 
 def by_run(found: Sequence[dict[str, Any]], rows: Rows) -> dict[Path, list[dict[str, Any]]]:

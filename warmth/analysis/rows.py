@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,6 +54,7 @@ ANSWER = tuple(item.name for item in fields(Answer) if item.name not in SOMETIME
 WARMTH = tuple(item.name for item in fields(WarmthScore))
 NEEDS_JUDGE = "needs_judge"  # the reason of answers that were never to be scored by rules
 PREFERENCE = ("model", "arm", "reference", "prompt", "warmer")
+NAMELESS = "rater"  # who chose and wrote no name
 GRADE = ("grader", "label", "reason", "affirms", "cost_usd")
 
 
@@ -69,7 +71,7 @@ class Rows:
     warmth: pd.DataFrame
     prompts: pd.DataFrame  # indexed by prompt_id
     losses: pd.DataFrame  # model, arm, seed, run, step, epoch, loss
-    preferences: pd.DataFrame  # people's choices between replies: model, arm, reference, prompt, warmer
+    preferences: pd.DataFrame  # people's choices between replies: model, arm, reference, prompt, warmer, rater
     runs: tuple[FinishedRun, ...]
     warnings: tuple[str, ...]
     rule: Rule = Rule()  # how labels became right and wrong
@@ -83,6 +85,11 @@ class Rows:
     def main(self) -> pd.DataFrame:
         """The answers; the likelihoods of a study that asked for nothing else."""
         return self.answers if len(self.answers) else self.likelihoods
+
+    @property
+    def studies(self) -> list[Path]:
+        """The folders of the studies that the runs belong to."""
+        return list(dict.fromkeys(run.folder.parent.parent for run in self.runs))
 
     @property
     def arms(self) -> list[str]:
@@ -156,8 +163,7 @@ def load(paths: Sequence[Path]) -> Rows:
     ]
     asked = asked_counts(prompts, answered, evaluations, run_arms)
     prompts = prompts.drop(columns="run_number").drop_duplicates("prompt_id").set_index("prompt_id")
-    chosen = [row for run in evaluations for row in checked_rows(run.folder / "preferences.jsonl", PREFERENCE)]
-    preferences = pd.DataFrame(chosen, columns=list(PREFERENCE))
+    preferences = latest_preferences(evaluations)
     rule = rule_of(evaluations)
     warnings += without_judge(answers)
     checked = checked_rules.checked(answers, evaluations)
@@ -219,7 +225,7 @@ def weighed_alone(
         warmth=warmth,
         prompts=prompts.drop_duplicates("prompt_id").set_index("prompt_id"),
         losses=losses,
-        preferences=pd.DataFrame(columns=list(PREFERENCE)),
+        preferences=pd.DataFrame(columns=[*PREFERENCE, "rater"]),
         runs=runs,
         warnings=(*warnings, *diverged),
         rule=rule_of(evaluations),
@@ -233,6 +239,17 @@ def without_judge(answers: pd.DataFrame) -> list[str]:
     waiting = answers["reason"].eq(NEEDS_JUDGE)
     tasks = [str(task) for task, rows in waiting.groupby(answers["task"], sort=False) if rows.all()]
     return [waiting_line(tasks)] if tasks else []
+
+
+def latest_preferences(runs: Sequence[FinishedRun]) -> pd.DataFrame:
+    """Read people's choices between replies; of one rater's choices in one pair the last counts, a correction."""
+    chosen: list[dict[str, Any]] = []
+    for run in runs:
+        path = run.folder / "preferences.jsonl"
+        for row, raw in zip(checked_rows(path, PREFERENCE), read_rows(path), strict=True):
+            chosen.append({**row, "rater": str(raw.get("rater") or NAMELESS)})
+    frame = pd.DataFrame(chosen, columns=[*PREFERENCE, "rater"])
+    return frame.drop_duplicates([*PREFERENCE[:-1], "rater"], keep="last", ignore_index=True)
 
 
 def asked_counts(

@@ -75,10 +75,10 @@ class Standing:
     @property
     def lines(self) -> list[str]:
         """Say how many runs are under the plan, with the dates, and which are not and why."""
-        first = date(self.first_answer)
-        said = f"{self.under} of {len(self.runs)} runs under this plan, sealed {self.seal.date} at commit "
-        said += f"{self.seal.commit}; the first answer was made {first}."
-        lines = [said]
+        lines = [
+            f"{self.under} of {len(self.runs)} runs under this plan, sealed {self.seal.date} at commit "
+            f"{self.seal.commit}; the first answer was made {date(self.first_answer)}."
+        ]
         older = [run.run for run in self.runs if run.is_older]
         if older:
             lines.append(f"Younger than answers of {named(older)}: the plan was sealed after them.")
@@ -127,8 +127,8 @@ def plan_of_runs(runs: Sequence[FinishedRun]) -> tuple[Plan, Standing] | None:
         refuse_changed(run, seal)
         plans[seal.stamp] = (plan, seal, path)
     if len(plans) > 1:
-        first, second = [path.parent for _, _, path in plans.values()][:2]
-        raise UserError(f"the runs follow different pre-registrations: {first} and {second}; report them apart")
+        folders = [str(path.parent) for _, _, path in plans.values()][:2]
+        raise UserError(f"the runs follow different pre-registrations: {' and '.join(folders)}; report them apart")
     if not plans:
         return None
     plan, seal, _ = next(iter(plans.values()))
@@ -174,11 +174,11 @@ def given_plan(file: Path, runs: Sequence[FinishedRun]) -> tuple[Plan, Standing]
 
 def standings(runs: Sequence[FinishedRun], seal: Seal) -> tuple[RunStanding, ...]:
     """Hold a seal against every run's own record of its answers."""
-    found = []
+    rows = []
     for run in runs:
         path = preregistration.attached_path(run.folder)
         attached = preregistration.opened(path)[1] if path.exists() else None
-        found.append(
+        rows.append(
             RunStanding(
                 run=run.folder.name,
                 first_answer=time_in(run.folder / FIRST_ANSWER),
@@ -186,7 +186,7 @@ def standings(runs: Sequence[FinishedRun], seal: Seal) -> tuple[RunStanding, ...
                 sealed=None if attached is not None and attached.digest != seal.digest else seal.time,
             )
         )
-    return tuple(found)
+    return tuple(rows)
 
 
 def time_in(path: Path) -> float | None:

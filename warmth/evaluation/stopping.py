@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
@@ -144,150 +144,200 @@ def _same_mix(by_task: Mapping[str, Sequence[Key]]) -> list[Key]:
 
 
 @dataclass
+class TaskSums:
+    """What the questions of one task that were asked add up to."""
+
+    weight: float
+    rows_of_question: int  # of the question that has most
+    questions: int  # that could be asked
+    asked: int = 0
+    complete: int = 0
+    slots: int = 0
+    low: float = 0.0
+    high: float = 0.0
+    counted: float = 0.0
+    scored: float = 0.0
+    scored_sum: float = 0.0
+    middle_squared: float = 0.0  # of the middle between low and high, for the spread between questions
+    middle_counted: float = 0.0
+    counted_squared: float = 0.0
+
+    def add(self, value: QuestionValue) -> None:
+        """Take in a question."""
+        middle = (value.low + value.high) / 2
+        self.asked += 1
+        self.complete += value.is_complete
+        self.slots += value.slots
+        self.low += value.low
+        self.high += value.high
+        self.counted += value.counted
+        self.scored += value.scored
+        self.scored_sum += value.scored_sum
+        self.middle_squared += middle**2
+        self.middle_counted += middle * value.counted
+        self.counted_squared += value.counted**2
+
+    @property
+    def mean(self) -> float:
+        """Give the mean over scored rows, as the tables do; NaN without one."""
+        return self.scored_sum / self.scored if self.scored else math.nan
+
+    @property
+    def unscored(self) -> float:
+        """Give how far the mean could move by what unscored rows are; NaN if nothing counts."""
+        return (self.high - self.low) / self.counted if self.counted else math.nan
+
+    @property
+    def variance(self) -> float:
+        """Give the variance of the task's mean over the questions asked; NaN if nothing counts."""
+        if not self.counted:
+            return math.nan
+        mean = (self.low + self.high) / 2 / self.counted
+        spread = self.middle_squared - 2 * mean * self.middle_counted + mean**2 * self.counted_squared
+        return (spread + 0.25) / self.counted**2  # a task without a spread so far may have one
+
+
 class Watch:
     """The looks at one run: what has been taken in, and the interval so far."""
 
-    run: Run
-    study: Evaluate
-    prompts: Sequence[Prompt]
-    order: Sequence[Key]
-    primary: Mapping[str, str]
-    reference: Path | None = None  # folder of the original that the arm is paired with
-    values: dict[Key, QuestionValue] = field(default_factory=dict)
-    is_reached: bool = False
+    def __init__(
+        self,
+        run: Run,
+        study: Evaluate,
+        prompts: Sequence[Prompt],
+        order: Sequence[Key],
+        primary: Mapping[str, str],
+        reference: Path | None = None,
+    ):
+        """Start without a question.
 
-    def __post_init__(self) -> None:
-        self.slots = self._slots()
-        self.tasks = self._tasks()
-        self.sizes = {task: self._size(task) for task in self.tasks}
-        lowest = 0.0 if self.reference is None else -1.0
-        weights = {task: self._weight(task) for task in self.tasks}
-        self.sequence = ConfidenceSequence(weights, lowest) if weights else None
+        Args:
+            run: the evaluation.
+            study: its config.
+            prompts: all that could be asked.
+            order: their questions, as they are asked.
+            primary: task → the grader whose verdict counts.
+            reference: folder of the original that the arm is paired with; None for the original itself.
+        """
+        self.run = run
+        self.study = study
+        self.order = order
+        self.primary = primary
+        self.reference = reference
+        self.is_reached = False
+        self._position = 0  # questions that were taken in
+        self._slots: dict[Key, list[Slot]] = defaultdict(list)
+        for prompt in prompts:
+            for sample in range(study.samples):
+                self._slots[prompt.task, prompt.question_id].append((prompt.prompt_id, sample))
+        self.tasks = self._pooled_tasks()
+        weights = {task: sums.weight for task, sums in self.tasks.items()}
+        self._sequence = ConfidenceSequence(weights, 0.0 if reference is None else -1.0) if weights else None
 
-    def _slots(self) -> dict[Key, list[Slot]]:
-        slots: dict[Key, list[Slot]] = defaultdict(list)
-        for prompt in self.prompts:
-            row = [(prompt.prompt_id, sample) for sample in range(self.study.samples)]
-            slots[prompt.task, prompt.question_id] += row
-        return slots
+    def _pooled_tasks(self) -> dict[str, TaskSums]:
+        """List the tasks that the answer pools, without those that no grader can score, each without a question yet.
 
-    def _tasks(self) -> list[str]:
-        """List the tasks that the answer pools, without those that no grader can score."""
+        A task weighs one, or as the rows it would have if all its questions were asked.
+        """
         apart = tasks_apart({name: task.benchmark for name, task in self.study.task.items()})
-        asked = dict.fromkeys(task for task, _ in self.order)
-        return [
-            task for task in asked if task not in apart and task in self.primary and self.primary[task] != NoJudge.name
-        ]
-
-    def _size(self, task: str) -> int:
-        """Count the rows of the question of a task that has most."""
-        return max((len(slots) for key, slots in self.slots.items() if key[0] == task), default=1)
-
-    def _weight(self, task: str) -> float:
-        """Weigh a task one, or as the rows it would have if all its questions were asked."""
-        if self.study.analysis.weights == "rows":
-            return float(sum(len(slots) for key, slots in self.slots.items() if key[0] == task))
-        return 1.0
+        tasks: dict[str, TaskSums] = {}
+        for key in self.order:
+            task = key[0]
+            if task in apart or self.primary.get(task, NoJudge.name) == NoJudge.name:
+                continue
+            sums = tasks.setdefault(task, TaskSums(weight=0.0, rows_of_question=1, questions=0))
+            rows = len(self._slots[key])
+            sums.questions += 1
+            sums.weight += rows
+            sums.rows_of_question = max(sums.rows_of_question, rows)
+        if self.study.analysis.weights != "rows":
+            for sums in tasks.values():
+                sums.weight = 1.0
+        return tasks
 
     def look(self, asked: int) -> dict[str, Any]:
         """Take in the questions that were asked since the last look, and write what is known now."""
-        import numpy as np
-
         asked = min(asked, len(self.order))
         own = verdicts_of(self.run, self.study, self.primary)
-        other = None
+        original = None
         if self.reference is not None:
-            other = verdicts_of(Run(self.reference), self.study, self.primary)
-        new: dict[str, list[QuestionValue]] = defaultdict(list)
-        for key in self.order[:asked]:
-            if key in self.values or key[0] not in self.tasks:
+            original = verdicts_of(Run(self.reference), self.study, self.primary)
+        for key in self.order[self._position : asked]:
+            sums = self.tasks.get(key[0])
+            if sums is None or self._sequence is None:
                 continue
-            self.values[key] = question_value(self.slots[key], self.sizes[key[0]], own, other)
-            new[key[0]].append(self.values[key])
-        if self.sequence is not None:
-            for task, values in new.items():
-                columns = [np.array([getattr(value, name) for value in values]) for name in ("low", "high", "counted")]
-                self.sequence.add(task, *columns)
-        found = self._found(asked)
-        self.is_reached = bool(found["stopped"])
-        write_json(self.run.folder / FILE, found)
-        return found
+            value = question_value(self._slots[key], sums.rows_of_question, own, original)
+            sums.add(value)
+            self._sequence.add(key[0], [value.low], [value.high], [value.counted])
+        self._position = max(self._position, asked)
+        state = self._counts(asked) | self._interval()
+        self.is_reached = bool(state["stopped"])
+        write_json(self.run.folder / FILE, state)
+        return state
 
-    def _found(self, asked: int) -> dict[str, Any]:
-        """Say what the look found; means, ends and widths in percentage points."""
-        width = self.study.until_width
-        total = sum(len(self.slots[key]) for key in self.order)
-        done = sum(len(self.slots[key]) for key in self.order[:asked])
-        complete = sum(value.is_complete for value in self.values.values())
-        scored = [value.scored * self.sizes[key[0]] for key, value in self.values.items()]
-        counted = [value.counted * self.sizes[key[0]] for key, value in self.values.items()]
-        rows = sum(value.slots for value in self.values.values())
-        found: dict[str, Any] = {
-            "until_width": width,
+    def _counts(self, asked: int) -> dict[str, Any]:
+        """Count what was asked, what is left, and what of it counts."""
+        answers = 0
+        answers_left = 0
+        for place, key in enumerate(self.order):
+            rows = len(self._slots[key])
+            if place < asked:
+                answers += rows
+            else:
+                answers_left += rows
+        complete = 0
+        taken = 0
+        unscored = 0.0
+        not_counted = 0.0
+        for sums in self.tasks.values():
+            complete += sums.complete
+            taken += sums.asked
+            unscored += (sums.counted - sums.scored) * sums.rows_of_question
+            not_counted += sums.slots - sums.counted * sums.rows_of_question
+        by_task = {name: {"asked": sums.asked, "questions": sums.questions} for name, sums in self.tasks.items()}
+        return {
+            "until_width": self.study.until_width,
             "paired": self.reference is not None,
             "asked": asked,
             "questions": len(self.order),
-            "answers": done,
-            "answers_left": total - done,
+            "answers": answers,
+            "answers_left": answers_left,
             "complete": complete,
-            "incomplete": len(self.values) - complete,
-            "unscored": round(sum(counted) - sum(scored)),
-            "not_counted": round(rows - sum(counted)),
+            "incomplete": taken - complete,
+            "unscored": round(unscored),
+            "not_counted": round(not_counted),
             "weights": self.study.analysis.weights,
-            "tasks": {task: self._task(task) for task in self.tasks},
+            "tasks": by_task,
         }
-        if self.sequence is None or not self.values:
-            unknown = dict.fromkeys(("mean", "low", "high", "sampling_width", "unscored_points", "width_if_all"))
-            return found | unknown | {"stopped": False}
-        low, high = self.sequence.look()
-        mean = self._mean("scored_sum", "scored")
-        unscored = self._mean("high", "counted") - self._mean("low", "counted")
-        narrowable = (high - low) - unscored
-        return found | {
+
+    def _interval(self) -> dict[str, Any]:
+        """Give mean, ends and widths in percentage points, None for what is unknown, and whether asking may stop."""
+        if self._sequence is None or self._position == 0:
+            unknown = ("mean", "low", "high", "sampling_width", "unscored_points", "width_if_all")
+            return {**dict.fromkeys(unknown), "stopped": False}
+        low, high = self._sequence.look()
+        mean = 0.0
+        unscored = 0.0
+        now = 0.0
+        if_all = 0.0
+        for task, weight in self._sequence.weights.items():
+            sums = self.tasks[task]
+            variance = weight**2 * sums.variance
+            mean += weight * sums.mean
+            unscored += weight * sums.unscored
+            now += variance
+            if_all += variance * sums.asked / sums.questions
+        sampling = high - low - unscored
+        narrowing = math.sqrt(if_all / now)  # by the square roots of variances
+        return {
             "mean": _points(mean),
             "low": _points(low),
             "high": _points(high),
-            "sampling_width": _points(narrowable),
+            "sampling_width": _points(sampling),
             "unscored_points": _points(unscored),
-            "width_if_all": _points(unscored + narrowable * self._narrowing()),
-            "stopped": 100 * narrowable <= (width or 0.0),
+            "width_if_all": _points(unscored + sampling * narrowing),
+            "stopped": 100 * sampling <= (self.study.until_width or 0.0),
         }
-
-    def _task(self, task: str) -> dict[str, int]:
-        keys = [key for key in self.order if key[0] == task]
-        return {"asked": sum(key in self.values for key in keys), "questions": len(keys)}
-
-    def _of(self, task: str) -> list[QuestionValue]:
-        return [value for key, value in self.values.items() if key[0] == task]
-
-    def _mean(self, numerator: str, denominator: str) -> float:
-        """Weigh the tasks' ratios; NaN if a task has nothing that counts yet."""
-        assert self.sequence is not None
-        total = 0.0
-        for task, weight in self.sequence.weights.items():
-            values = self._of(task)
-            below = sum(getattr(value, denominator) for value in values)
-            above = sum(getattr(value, numerator) for value in values)
-            total += weight * above / below if below else math.nan
-        return total
-
-    def _narrowing(self) -> float:
-        """Forecast how the width would shrink if all questions were asked: by the square roots of variances."""
-        assert self.sequence is not None
-        now = 0.0
-        then = 0.0
-        for task, weight in self.sequence.weights.items():
-            values = self._of(task)
-            counted = sum(value.counted for value in values)
-            if not counted:
-                return 1.0
-            mean = sum(value.high + value.low for value in values) / 2 / counted
-            spread = sum(((value.high + value.low) / 2 - mean * value.counted) ** 2 for value in values)
-            share = len(values) / sum(key[0] == task for key in self.order)
-            variance = weight**2 * (spread + 0.25) / counted**2  # a task without a spread so far may have one
-            now += variance
-            then += variance * share
-        return math.sqrt(then / now)
 
 
 def _points(share: float) -> float | None:

@@ -27,6 +27,7 @@ from warmth.errors import UserError
 from warmth.verdicts import WEIGHT, Rule, outcomes
 
 UNSCORED = "unscored"
+HOLDS_FROM = 80  # labels from which intervals of kappa, sensitivity and specificity cover 93 to 97 % (tests/truth.py)
 
 
 def kappa(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> float:
@@ -84,18 +85,80 @@ def jackknife(clusters: np.ndarray, statistic: Callable[[np.ndarray], float]) ->
     return {"value": value, "low": max(-1.0, value - reach), "high": min(1.0, value + reach)}
 
 
-def share(hit: np.ndarray, weight: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
-    """A weighted share with Wilson's interval at the effective number of rows; empty where there is no row."""
+def stratified_error(influence: np.ndarray, strata: np.ndarray, questions: np.ndarray) -> float:
+    """Estimate the error of a statistic of answers that were drawn within strata, and whose questions recur.
+
+    What strata differ in on average is fixed by the draw and is no noise: influences are centred within each, and then
+    summed by question. √(G/(G-1) Σ_g (Σ_{i∈g} ũ_i)²) with ũ = √(n_h/(n_h-1)) (u - ū_h); a stratum of one answer keeps
+    its u.
+
+    Args:
+        influence: (n,) how much each answer moves the statistic; adds up to 0.
+        strata: (n,) what the answers were drawn by.
+        questions: (n,) labels.
+
+    Source: Särndal, Swensson and Wretman (1992), ch. 5; Cochran (1977), ch. 5.
+    """
+    frame = pd.DataFrame({"influence": influence, "stratum": strata, "question": questions})
+    groups = frame.groupby("stratum")["influence"]
+    size = groups.transform("size").to_numpy(float)
+    centred = influence - np.where(size > 1, groups.transform("mean").to_numpy(float), 0.0)
+    scaled = centred * np.sqrt(size / np.maximum(size - 1, 1))
+    sums = pd.Series(scaled).groupby(questions).sum().to_numpy()
+    count = len(sums)
+    return math.sqrt(count / (count - 1) * float(sums @ sums)) if count > 1 else math.nan
+
+
+def share(hit: np.ndarray, weight: np.ndarray, clusters: np.ndarray, error: float | None = None) -> dict[str, Any]:
+    """Give a weighted share with Wilson's interval at the effective number of rows; empty without a row.
+
+    Args:
+        hit: (n,) 0 or 1.
+        weight: (n,) sampling weights.
+        clusters: (n,) questions.
+        error: the share's standard error, if the sample has strata; None: from the clusters alone.
+    """
     if not len(hit):
         return {"value": None, "low": None, "high": None, "n": 0}
     value = float(np.average(hit, weights=weight))
     groups = len(pd.unique(clusters))
-    spread = pd.Series(weight * (hit - value)).groupby(clusters).sum().to_numpy() / weight.sum()
-    variance = groups / (groups - 1) * float(spread @ spread) if groups > 1 else 0.0
+    if error is None:
+        spread = pd.Series(weight * (hit - value)).groupby(clusters).sum().to_numpy() / weight.sum()
+        error = math.sqrt(groups / (groups - 1) * float(spread @ spread)) if groups > 1 else 0.0
     kish = float(weight.sum() ** 2 / (weight**2).sum())
-    effective = min(len(hit), value * (1 - value) / variance) if variance > 1e-15 else min(kish, groups)
+    known = math.isfinite(error) and error > 1e-8
+    effective = value * (1 - value) / error**2 if known else min(kish, groups)
     low, high = proportion_confint(value * effective, effective, method="wilson")
     return {"value": value, "low": float(low), "high": float(high), "n": len(hit)}
+
+
+def kappa_influence(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Give (n,) how much each answer moves weighted kappa, to first order.
+
+    κ = 1 - (1 - p_o)/(1 - p_e): dκ = [(1 - p_e) dp_o - (1 - p_o) dp_e]/(1 - p_e)², with dp_o = w (agree - p_o)/Σw and
+    dp_e = w (q_2(first) + q_1(second) - 2 p_e)/Σw, q_1 and q_2 the shares of labels in the two codings.
+    """
+    share_of = weight / weight.sum()
+    agree = (first == second).astype(float)
+    shares = [pd.Series(share_of).groupby(coding).sum() for coding in (first, second)]
+    of_first, of_second = (series.to_dict() for series in shares)
+    chance = sum(value * of_second.get(label, 0.0) for label, value in of_first.items())
+    observed = float(share_of @ agree)
+    if chance >= 1:
+        return np.zeros(len(first))
+    met = np.array([of_second.get(label, 0.0) for label in first])
+    met += np.array([of_first.get(label, 0.0) for label in second])
+    moved = (1 - chance) * (agree - observed) - (1 - observed) * (met - 2 * chance)
+    return share_of * moved / (1 - chance) ** 2
+
+
+def on_fishers_scale(value: float, error: float, df: int) -> dict[str, float | None]:
+    """Give a coefficient of agreement its 95 % interval on the scale of Fisher's z, on which it is less skew."""
+    if not (math.isfinite(value) and math.isfinite(error) and error > 1e-9 and abs(value) < 1 and df > 0):
+        return {"value": value if math.isfinite(value) else None, "low": None, "high": None}
+    reach = float(stats.t.ppf(0.975, df)) * error / (1 - value**2)
+    centre = math.atanh(value)
+    return {"value": value, "low": math.tanh(centre - reach), "high": math.tanh(centre + reach)}
 
 
 def graded_by(rows: Rows, grader: str | None) -> pd.DataFrame:
@@ -170,7 +233,10 @@ def summary(rows: Rows, labels: pd.DataFrame, grader: str | None = None) -> dict
         "unscored": int(known["label"].isna().sum()),
         "raters": raters(labels, frame),
         "open": open_ones,
-        "kappa": codings(both, kappa),
+        "kappa": agreement_of(both),
+        "kappa_bounds": kappa_bounds(frame, labels, open_ones),
+        "holds_from": HOLDS_FROM,
+        "corrected_labels": int(labels.attrs.get("corrected", 0)),
         "alpha": codings(both, lambda a, b, w: alpha(list(zip(a, b, strict=True)), w)),
         "arms": [{"model": m, "arm": a, **arm(group)} for (m, a), group in known.groupby(["model", "arm"], sort=False)],
         "confusion": confusion(known),
@@ -179,8 +245,77 @@ def summary(rows: Rows, labels: pd.DataFrame, grader: str | None = None) -> dict
     }
 
 
+def strata_of(rows: pd.DataFrame) -> np.ndarray:
+    """Number what labelled answers were drawn by: model, arm, task and the grader's verdict."""
+    verdict = rows["label"].fillna(UNSCORED).rename("verdict")
+    return rows.groupby(["model", "arm", "task", verdict], sort=False).ngroup().to_numpy()
+
+
+def agreement_of(rows: pd.DataFrame) -> dict[str, Any]:
+    """Give kappa of the grader's four labels and the people's, with an interval that knows how answers were drawn."""
+    if rows.empty:
+        return {"value": None, "low": None, "high": None, "n": 0}
+    first = rows["label"].to_numpy(str)
+    second = rows["truth_label"].to_numpy(str)
+    weight = rows["weight"].to_numpy(float)
+    questions = rows["question_id"].to_numpy()
+    error = stratified_error(kappa_influence(first, second, weight), strata_of(rows), questions)
+    found = on_fishers_scale(kappa(first, second, weight), error, len(pd.unique(questions)) - 1)
+    return {**found, "n": len(rows)}
+
+
+def kappa_bounds(frame: pd.DataFrame, labels: pd.DataFrame, open_ones: Sequence[str]) -> dict[str, Any]:
+    """Bound what open answers could do to kappa: those raters disagree on, and labelled ones that the grader left open.
+
+    The highest takes each to agree if it can: a rater said what the grader did, or the grader would have said what
+    people do. The lowest takes each to disagree, by the label that the other side gives most often, which makes
+    agreement by chance largest.
+
+    Args:
+        frame: from `joined`.
+        labels: from `labels.read`.
+        open_ones: answers whose raters disagree.
+
+    Returns:
+        low, high (None if nothing is scored), disagreed, unscored: how many answers each.
+    """
+    known = frame[frame["truth_label"].notna()]
+    scored = known[known["label"].notna()]
+    unscored = known[known["label"].isna()]
+    disputed = frame[frame["answer_id"].isin(set(open_ones)) & frame["label"].notna()]
+    counts = {"disagreed": len(open_ones), "unscored": len(unscored)}
+    if scored.empty:
+        return {"low": None, "high": None, **counts}
+    said = labels[labels["answer_id"].isin(disputed["answer_id"])].groupby("answer_id")
+    given = said["label"].agg(set)
+    weights = said["weight"].first()
+    of_grader = scored.groupby("label")["weight"].sum().sort_values(ascending=False)
+    of_people = scored.groupby("truth_label")["weight"].sum().sort_values(ascending=False)
+    ends = []
+    for agrees in (False, True):
+        pairs = list(zip(scored["label"], scored["truth_label"], scored["weight"], strict=True))
+        for answer_id, label in zip(disputed["answer_id"], disputed["label"], strict=True):
+            truth = chosen_label(given[answer_id], label, of_grader, agrees)
+            pairs.append((label, truth, weights[answer_id]))
+        for truth, weight in zip(unscored["truth_label"], unscored["weight"], strict=True):
+            label = chosen_label({*of_people.index, truth}, truth, of_people, agrees)
+            pairs.append((label, truth, weight))
+        first, second, weight = (np.array(column) for column in zip(*pairs, strict=True))
+        ends.append(kappa(first, second, weight.astype(float)))
+    low, high = (end if math.isfinite(end) else None for end in ends)
+    return {"low": low, "high": high, **counts}
+
+
+def chosen_label(allowed: set[str], other: str, frequent: pd.Series, agrees: bool) -> str:
+    """Choose a label that agrees with another, or the most frequent that does not, if one is allowed."""
+    if agrees and other in allowed:
+        return other
+    candidates = sorted(allowed - {other}, key=lambda name: (-float(frequent.get(name, 0.0)), name))
+    return candidates[0] if candidates else other
+
+
 def codings(rows: pd.DataFrame, statistic: Callable[[np.ndarray, np.ndarray, np.ndarray], float]) -> dict[str, Any]:
-    """Agreement of the grader's four labels with the people's."""
+    """Give any agreement of the grader's four labels with the people's, by leaving out one question at a time."""
     if rows.empty:
         return {"value": None, "low": None, "high": None, "n": 0}
     first, second = rows["label"].to_numpy(str), rows["truth_label"].to_numpy(str)
@@ -190,14 +325,26 @@ def codings(rows: pd.DataFrame, statistic: Callable[[np.ndarray, np.ndarray, np.
 
 
 def arm(rows: pd.DataFrame) -> dict[str, Any]:
-    """Sensitivity, specificity and kappa on one arm's labelled answers."""
-    binary = rows[rows["judged"].notna() & rows["truth"].notna()]
+    """Give sensitivity, specificity and kappa on one arm's labelled answers."""
     found: dict[str, Any] = {"labelled": len(rows)}
     for name, kind in (("sensitivity", 1.0), ("specificity", 0.0)):
-        of_kind = binary[binary["truth"].eq(kind)]
-        hit = of_kind["judged"].eq(kind).to_numpy(float)
-        found[name] = share(hit, of_kind["weight"].to_numpy(float), of_kind["question_id"].to_numpy())
-    return {**found, "kappa": codings(rows[rows["label"].notna()], kappa)}
+        found[name] = rate_of_kind(rows, kind)
+    return {**found, "kappa": agreement_of(rows[rows["label"].notna()])}
+
+
+def rate_of_kind(rows: pd.DataFrame, kind: float) -> dict[str, Any]:
+    """Give the share of truly wrong (1) or right (0) answers that the grader calls so, among those that count."""
+    of_kind = (rows["truth"].eq(kind) & rows["judged"].notna()).to_numpy()
+    hit = rows["judged"].eq(kind).to_numpy(float)
+    weight = rows["weight"].to_numpy(float)
+    questions = rows["question_id"].to_numpy()
+    if not of_kind.any():
+        return {"value": None, "low": None, "high": None, "n": 0}
+    total = weight[of_kind].sum()
+    value = float(weight[of_kind] @ hit[of_kind] / total)
+    influence = np.where(of_kind, weight * (hit - value), 0.0) / total
+    error = stratified_error(influence, strata_of(rows), questions)
+    return share(hit[of_kind], weight[of_kind], questions[of_kind], error)
 
 
 def confusion(rows: pd.DataFrame) -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ def answer_study(
         contrasts = [(arm, "original") for arm in rows.arms if arm != "original"]
         if plan is not None:
             contrasts.append((plan.hypotheses[0].arm, plan.hypotheses[0].reference))
-        corrected = corrections(rows, read_labels([labels]), contrasts, weights, margin)
+        corrected = corrections(rows, read_labels([labels], rows.studies), contrasts, weights, margin)
     planned_rows = None
     if plan is not None:
         planned_rows = preregistration.selected(plan, answers[~preregistration.excluded(plan, rows.answers)])

@@ -24,6 +24,7 @@ from warmth.analysis.report.sections.length import length
 from warmth.analysis.report.sections.likelihoods import likelihoods
 from warmth.analysis.report.sections.measures import measures
 from warmth.analysis.report.sections.plan import plan
+from warmth.analysis.report.sections.preferences import preferences
 from warmth.analysis.report.sections.provenance import provenance
 from warmth.analysis.report.sections.published import published
 from warmth.analysis.report.sections.ratings import ratings
@@ -57,6 +58,7 @@ SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
     published,
     warmth,
     ratings,
+    preferences,
     measures,
     training,
     refusals,

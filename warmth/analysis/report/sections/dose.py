@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -16,6 +18,7 @@ from warmth.analysis.dose import Response
 from warmth.analysis.ink import MUTED, RULE, STYLE, Drawing, colour, finish, marker, point_id, reply_id
 from warmth.analysis.report.kernel import Paragraph, Part, Section
 from warmth.analysis.report.study import Study
+from warmth.analysis.tables import records
 from warmth.errors import UserError
 
 UNITS = {"dose": "unit of dose", "checkpoint": "epoch", "strength": "unit of strength"}
@@ -26,7 +29,9 @@ AXES = {
 }
 METHOD = (
     "Slope: least squares of error on dose within model, prompt and sample, clustered by question; the original counts "
-    "as dose 0."
+    "as dose 0. Lack of fit: Wald’s test of a mean for every dose against that line, with the same clusters, on F(q, "
+    "G − q). If it rejects at 5 %, no slope is given: a fit that never falls is drawn, or, if the error is shown to "
+    "fall between two doses (one-sided, Bonferroni), a curve through the points."
 )
 
 
@@ -51,6 +56,7 @@ def dose(study: Study) -> Section | None:
     if fitted:
         tables = [curve.points.assign(model=curve.model, recipe=curve.recipe, by=curve.response.by) for curve in fitted]
         frames["dose_response"] = pd.concat(tables, ignore_index=True)
+        frames["dose_slopes"] = pd.DataFrame([slope_row(curve) for curve in fitted])
     return Section(
         id="dose",
         title="Dose and response",
@@ -58,7 +64,19 @@ def dose(study: Study) -> Section | None:
         parts=parts,
         frames=frames,
         methods={"Dose": METHOD},
+        summary={"dose_slopes": records(frames["dose_slopes"])} if fitted else {},
     )
+
+
+def slope_row(curve: Curve) -> dict[str, Any]:
+    """Write a curve's slope, or that there is none to tell, with the test of its line; fractions per unit."""
+    response = curve.response
+    row: dict[str, Any] = {"model": curve.model, "recipe": curve.recipe, "by": response.by, "shape": response.shape}
+    row |= {"lack_of_fit_f": response.bends.statistic, "lack_of_fit_p": response.bends.p}
+    for name in ("value", "low", "high", "p"):
+        told = getattr(response.slope, name) if response.shape == doses.LINE else math.nan
+        row["slope" if name == "value" else f"slope_{name}"] = told
+    return row | {"text": caption(curve)}
 
 
 def curves(answers: pd.DataFrame, headline: pd.DataFrame, margin_points: float) -> tuple[list[Curve], list[str]]:
@@ -111,7 +129,7 @@ def dose_response(curve: Curve, number: int) -> Drawing:
         panels = figure.subplots(1, 1 + warm, sharex=True, squeeze=False)[0]
         rise = 100 * points[["rise", "low", "high"]].set_axis(["value", "low", "high"], axis=1)
         _panel(panels[0], points["dose"], rise, curve.recipe, [point_id(curve.model, arm) for arm in arms])
-        panels[0].plot(points["dose"], 100 * points["monotone"], color=MUTED, linewidth=0.9, linestyle="--")
+        panels[0].plot(*_fit(curve.response), color=MUTED, linewidth=0.9, linestyle="--")
         panels[0].axhline(0, color=MUTED, linewidth=0.7)
         panels[0].set_title("rise in wrong answers, points", loc="left")
         if warm:
@@ -123,23 +141,55 @@ def dose_response(curve: Curve, number: int) -> Drawing:
         return finish(figure, f"dose-{number}", caption(curve), f"Rise in error by {by}: {spoken}.")
 
 
+def _fit(response: Response) -> tuple[np.ndarray, np.ndarray]:
+    """Return doses and the rise in points of the fit that is drawn."""
+    levels = response.curve["dose"].to_numpy(float)
+    if response.shape != doses.SPLINE:
+        return levels, 100 * response.curve["monotone"].to_numpy(float)
+    fine = np.linspace(levels[0], levels[-1], 101)
+    return fine, 100 * doses.spline(levels, response.curve["rise"].to_numpy(float), fine)
+
+
+def straightness(response: Response) -> str:
+    """Say whether a straight line describes the doses."""
+    bends = response.bends
+    if math.isnan(bends.p):
+        return "whether it is a straight line, these doses cannot tell"
+    p = wording.p_value(bends.p)
+    p = p if p.startswith("<") else f"= {p}"
+    return f"lack of fit of a straight line: p {p}"
+
+
+def slope_words(response: Response) -> str:
+    """Say the slope with its interval; or, if the doses do not lie on a line, the points instead."""
+    if response.shape == doses.LINE:
+        slope = f"the error changes by {wording.points(response.slope.value)} points per {UNITS[response.by]}"
+        span = wording.span(response.slope.low, response.slope.high, sign=True)
+        interval = f"{wording.INTERVAL} {span}, clustered by question" if span else "too little for an interval"
+        return f"{slope} ({interval}; {straightness(response)})"
+    points = [f"{wording.points(row.rise)} at {row.dose:g}" for row in response.curve.iloc[1:].itertuples()]
+    course = "rises and falls" if response.shape == doses.SPLINE else "does not rise evenly"
+    return (
+        f"the error {course} with the {response.by}, so no slope is given ({straightness(response)}): "
+        f"{wording.joined(points)}, in points"
+    )
+
+
 def caption(curve: Curve) -> str:
-    """The slope with its interval, and the dose from which the monotone rise exceeds the margin."""
+    """Say slope or points, and the dose from which the rise exceeds the margin."""
     found = curve.response
-    slope = f"{wording.points(found.slope.value)} points per {UNITS[found.by]}"
-    span = wording.span(found.slope.low, found.slope.high, sign=True)
-    slope += f" ({wording.INTERVAL} {span}, clustered by question)" if span else " (too little for an interval)"
     margin = f"{100 * found.margin:g} points"
     if math.isfinite(found.crossing):
         ends = f"{found.crossing_low:.2g} to " + (f"{found.crossing_high:.2g}" if math.isfinite(found.crossing_high)
                                                   else "beyond the largest")  # fmt: skip
-        crossing = f"the fit reaches a rise of {margin} at {found.crossing:.2g} ({ends})"
+        crossing = f"it reaches a rise of {margin} at {found.crossing:.2g} ({ends})"
     else:
-        crossing = f"the fit never reaches a rise of {margin}"
+        crossing = f"it never reaches a rise of {margin}"
     start = found.curve["dose"].iloc[0]
+    dashed = "a curve through the points" if found.shape == doses.SPLINE else "a fit that never falls"
     return (
-        f"{wording.name(curve.recipe)} of {wording.name(curve.model)}: the error changes by {slope}. Left: rise over "
-        f"{found.by} {start:g} on shared prompts; dashed, a fit that never falls: {crossing}. {wording.INTERVAL}s."
+        f"{wording.name(curve.recipe)} of {wording.name(curve.model)}: {slope_words(found)}. Left: rise over "
+        f"{found.by} {start:g} on shared prompts; dashed, {dashed}: {crossing}. {wording.INTERVAL}s."
     )
 
 

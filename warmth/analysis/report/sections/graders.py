@@ -54,7 +54,7 @@ def graders(study: Study) -> Section | None:
     bridge = pd.DataFrame(judges["bridge"])
     corrected: dict[str, Any] = {"rates": [], "differences": [], "scored": 0, "answers": 0}
     if study.labels:
-        corrected = agreement.summary(study.rows, read([study.labels]))["corrected"]
+        corrected = agreement.summary(study.rows, read([study.labels], study.rows.studies))["corrected"]
     frames = {
         "graders": pairs,
         "grader_bridge": bridge,

@@ -83,9 +83,15 @@ def claim_table(frame: pd.DataFrame, confirmatory: bool) -> Table:
         Column("Claim", "text", _claim),
         Column("Difference, points", "number", _difference),
         p_value("p, corrected", "p_corrected"),
-        text("Verdict", "verdict"),
+        text("Verdict", "verdict") if confirmatory else Column("Verdict", "text", _exploratory_verdict),
     ]
     return table("claims", CAPTION if confirmatory else EXPLORATORY, columns, frame, wide=True)
+
+
+def _exploratory_verdict(row: Mapping[str, Any]) -> Cell:
+    """Show a verdict as what it is under a plan that is not shown to be older than the answers."""
+    verdict = str(row["verdict"])
+    return Cell(verdict if verdict == "not tested" else f"{verdict} (exploratory)")
 
 
 def _claim(row: Mapping[str, Any]) -> Cell:
