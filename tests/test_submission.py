@@ -133,6 +133,24 @@ def test_a_job_of_an_earlier_command_is_followed_and_said_and_none_submitted_aga
     assert Run(earlier.runs[0]).done and made.most == 2
 
 
+def test_a_job_that_is_followed_can_be_followed_again(tmp_path):
+    (job,) = jobs(tmp_path, 1)
+    folder = job.runs[0]
+    with Command(tmp_path / "s" / "sweeps") as command:
+        claims.take(folder, command.path, lambda: claims.FREE)
+        claims.note_job(folder, "99_0", tmp_path / "log")
+    for _ in range(2):  # each command is interrupted: its claims stay with the scheduler's job
+        with Command(tmp_path / "s" / "sweeps") as command:
+            backlog = Backlog(jobs(tmp_path, 1), Failures(None), {tmp_path / "s": command.path}, is_queued=bool)
+            followed = backlog.take()
+            backlog.close()
+        assert followed is not None and (followed.number, followed.log) == ("99_0", tmp_path / "log")
+    with Command(tmp_path / "s" / "sweeps") as command:  # the job has left the queue: its run is free
+        backlog = Backlog(jobs(tmp_path, 1), Failures(None), {tmp_path / "s": command.path})
+        assert backlog.take().number is None
+        assert claims.read_claim(folder).job is None
+
+
 def test_a_refused_submission_gives_its_claims_back(cluster, tmp_path, monkeypatch):
     cluster([15] * 3)
 

@@ -267,7 +267,8 @@ class Slurm:
         try:
             submitted = executor.map_array(Carry(need.tasks), [job.argv for job in jobs])
         except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
-            raise UserError(f"Slurm refuses the jobs: {one_line(error)[:300]}") from error
+            names = f"{len(jobs)} jobs, {jobs[0].name} first"
+            raise UserError(f"Slurm refuses {names}: {one_line(error)[:300]}") from error
         ids = [str(job.job_id) for job in submitted]
         say(f"submitted {len(ids)} jobs as {ids[0]} to {ids[-1]}, {at_once} at once: {need}")
         return ids

@@ -100,7 +100,7 @@ class Overview:
             remaining.append(seconds)
         if not remaining:
             return 0.0
-        at_once = max(self.at_once, self.count("running"), 1)
+        at_once = max(self.at_once * self.commands, self.count("running", "starting"), 1)
         return max(sum(remaining) / at_once, max(remaining))
 
     def _seconds_taken(self) -> dict[str, float]:
