@@ -282,8 +282,8 @@ def _look(listed: Listed, is_commanded: bool, ended_jobs: Collection[str]) -> Li
     if claim is not None:
         job = claim.job or job
         log = claim.log or log
-    if log is None and name in BROKEN and (folder / "logs").is_dir():
-        log = str(folder / "logs")
+    if log is None and name in BROKEN:
+        log = _log_of(listed)
     return Line(
         study=listed.study.name,
         stage=listed.stage,
@@ -304,6 +304,14 @@ def _look(listed: Listed, is_commanded: bool, ended_jobs: Collection[str]) -> Li
         last_lines=last_lines,
         expected_s=listed.expected_s,
     )
+
+
+def _log_of(listed: Listed) -> str | None:
+    """Find the words of a run whose command has not written them down yet: those of its job, or of its ranks."""
+    for path in (listed.study / "logs" / f"{listed.run}.log", listed.folder / "logs"):
+        if path.exists():
+            return str(path)
+    return None
 
 
 def _not_started(listed: Listed, claim: claims.Claim | None, is_commanded: bool) -> tuple[str, str]:
