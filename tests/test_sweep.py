@@ -224,23 +224,30 @@ def test_an_evaluation_waits_for_its_own_training_alone(sweep, quick_looks):
     assert order == ["none", "warm", "demo"]
 
 
-def test_a_failed_training_fails_its_evaluation_and_the_others_go_on(sweep, quick_looks, capsys):
-    study = sweep("recipe=demo").jobs[0].study
-    (folder,) = TrainTask.folders(study)
-    training = Run(folder).open(study)
+def test_a_failed_training_fails_its_evaluation_and_the_others_go_on(sweep, quick_looks, monkeypatch, capsys):
+    monkeypatch.setattr("warmth.evaluation.arms.check_file", lambda folder: None)
+    studies = [sweep(f"recipe={recipe}").jobs[0].study for recipe in ("demo", "warm")]
+    failing, finishing = (Run(TrainTask.folders(study)[0]).open(study) for study in studies)
     started = []
 
-    class Failing(Carrier):
+    class Meeting(Carrier):
+        """While the original is evaluated, one training fails and the other ends."""
+
         def carry(self, job, backlog):
+            if not started:
+                failing.status("failed", "out of memory")
+                failing.close()
+                for epochs in studies[1].recipe.checkpoints:
+                    (finishing.folder / "checkpoints" / f"epoch-{epochs:g}").mkdir(parents=True)
+                finishing.finish({})
+                finishing.close()
             started.append(job.study.recipe.name)
             super().carry(job, backlog)
-            training.status("failed", "out of memory")
-            training.close()
 
-    said = run(sweep("recipe=demo,none", "stop_after_failures=1", task=EvaluateTask), Failing())
-    assert started == ["none"]
-    assert f"its training default/train/{folder.name} is failed: out of memory" in said
-    assert "1 of 2 done" in capsys.readouterr().err
+    said = run(sweep("recipe=demo,warm,none", "stop_after_failures=1", task=EvaluateTask), Meeting())
+    assert started == ["none", "warm"]
+    assert f"its training default/train/{failing.folder.name} is failed: out of memory" in said
+    assert "2 of 3 done" in capsys.readouterr().err
 
 
 def test_a_finished_evaluation_needs_no_folder_of_its_training(sweep, quick_looks, monkeypatch):
