@@ -87,8 +87,8 @@ def main() -> None:
 
 def carry_out(words: Sequence[str], place: str) -> None:
     """Run one command in a process of its own; end with its exit code if it fails."""
-    shown = [typed(words[0]), *words[1:]] if words[0] in ("train", "evaluate") else ["warmth", *words]
-    print(f"\n{place}  {' '.join(shown)}", flush=True)
+    typed_words = [typed(words[0]), *words[1:]] if words[0] in ("train", "evaluate") else ["warmth", *words]
+    print(f"\n{place}  {' '.join(typed_words)}", flush=True)
     code = subprocess.run([sys.executable, "-m", "warmth.cli", *words]).returncode
     if code:
         sys.exit(code)

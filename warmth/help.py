@@ -73,8 +73,8 @@ def page(name: str) -> str:
         for path in chosen_entries(name, group):
             meaning = _meaning(path.read_text("utf-8"))
             lines += wrapped(f"    {path.stem:<{NAME_WIDTH}} {meaning}", width, 5 + NAME_WIDTH)
-    rest = "Keys, KEY=VALUE; a chosen entry's keys as GROUP.KEY=VALUE (docs/reference.md has them all):"
-    lines += ["", *wrapped(rest, width), ""]
+    key_heading = "Keys, KEY=VALUE; a chosen entry's keys as GROUP.KEY=VALUE (docs/reference.md has them all):"
+    lines += ["", *wrapped(key_heading, width), ""]
     keys = _keys((ROOT / "conf" / f"{name}.yaml").read_text("utf-8"))
     for line in with_allowed(keys, SCHEMAS[name]):
         lines += wrapped_comment(f"  {line}", width)
@@ -148,8 +148,8 @@ def _keys(text: str) -> list[str]:
             blocks.append([])
         if blocks and line.strip():
             blocks[-1].append(line)
-    kept = [block for block in blocks if not block[0].startswith(("defaults:", "hydra:"))]
-    return joined([line for block in kept for line in block])
+    own_blocks = [block for block in blocks if not block[0].startswith(("defaults:", "hydra:"))]
+    return joined([line for block in own_blocks for line in block])
 
 
 def joined(lines: list[str]) -> list[str]:

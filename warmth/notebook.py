@@ -60,11 +60,11 @@ def report(*paths: PathLike, out: PathLike | None = None) -> Page:
     """
     from warmth.analysis import report as reports
 
-    made = reports.build(_paths(paths))
-    names = {str(run.config.get("study", "study")) for run in made.study.rows.runs}
+    built = reports.build(_paths(paths))
+    names = {str(run.config.get("study", "study")) for run in built.study.rows.runs}
     folder = Path(out) if out is not None else Path("reports") / (names.pop() if len(names) == 1 else "studies")
-    page = reports.write(made, folder)
-    return Page(page, reports.summary(made), made.frames)
+    page = reports.write(built, folder)
+    return Page(page, reports.summary(built), built.frames)
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ class Study:
         """
         from warmth.analysis.runs import finished
 
-        chosen = _paths(paths)
-        finished(chosen)
-        return cls(tuple(chosen))
+        folders = _paths(paths)
+        finished(folders)
+        return cls(tuple(folders))
 
     @cached_property
     def rows(self) -> Rows:

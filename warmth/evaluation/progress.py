@@ -109,25 +109,25 @@ class Meter:
 
     def left_s(self) -> float | None:
         """Forecast the seconds left from the speed since the first items were done; None until there is one."""
-        seen = min(self.total, self.done + self._under_way)
+        finished_items = min(self.total, self.done + self._under_way)
         passed = time.monotonic() - self._start
-        if self._first_s is not None and seen > self._first_done:
-            speed = (seen - self._first_done) / max(passed - self._first_s, 1e-9)
-        elif seen:
-            speed = seen / max(passed - (self._loaded_s or 0.0), 1e-9)
+        if self._first_s is not None and finished_items > self._first_done:
+            speed = (finished_items - self._first_done) / max(passed - self._first_s, 1e-9)
+        elif finished_items:
+            speed = finished_items / max(passed - (self._loaded_s or 0.0), 1e-9)
         else:
             return None
-        return max(0, self.total - seen) / speed
+        return max(0, self.total - finished_items) / speed
 
     def line(self) -> str:
         """Say in a line how far the stage is."""
-        seen = min(self.total, self.done + self._under_way)
+        finished_items = min(self.total, self.done + self._under_way)
         passed = max(time.monotonic() - self._start, 1e-9)
-        parts = [f"{seen}/{self.total} {self.unit}"]
+        parts = [f"{finished_items}/{self.total} {self.unit}"]
         if self._tokens:
             parts.append(f"{self._tokens} tokens in this batch")
-        elif seen:
-            parts.append(f"{seen / max(passed - (self._loaded_s or 0.0), 1e-9):.1f} {self.unit}/s")
+        elif finished_items:
+            parts.append(f"{finished_items / max(passed - (self._loaded_s or 0.0), 1e-9):.1f} {self.unit}/s")
         if self._note:
             parts.append(self._note)
         left = self.left_s()
@@ -139,12 +139,12 @@ class Meter:
             self._show()
 
     def _show(self) -> None:
-        seen = min(self.total, self.done + self._under_way)
+        finished_items = min(self.total, self.done + self._under_way)
         now = time.monotonic()
         if self._bar is not None:
-            speed = f"{seen / max(now - self._start, 1e-9):.1f} {self.unit}/s"
-            shown = ", ".join(part for part in (speed, self._note) if part)
-            self._bar.update(self._task, completed=seen, speed=shown)
+            speed = f"{finished_items / max(now - self._start, 1e-9):.1f} {self.unit}/s"
+            speed_text = ", ".join(part for part in (speed, self._note) if part)
+            self._bar.update(self._task, completed=finished_items, speed=speed_text)
         with self._changes:
             is_due = now - self._said >= EVERY_S
             if is_due:
@@ -152,14 +152,20 @@ class Meter:
         if is_due and not self._ended.is_set():
             if self._bar is None:
                 print(self.line(), file=sys.stderr, flush=True)
-            self._keep(seen)
+            self._keep(finished_items)
 
-    def _keep(self, seen: int) -> None:
+    def _keep(self, finished_items: int) -> None:
         if self._folder is None:
             return
-        row = {"stage": self.label, "done": seen, "total": self.total, "unit": self.unit, "left_s": self.left_s()}
+        row = {
+            "stage": self.label,
+            "done": finished_items,
+            "total": self.total,
+            "unit": self.unit,
+            "left_s": self.left_s(),
+        }
         try:
-            write_json(self._folder / PROGRESS, row | {"time": time.time()})
+            write_json(self._folder / PROGRESS, {**row, "time": time.time()})
         except OSError:
             pass  # a full disk: rows matter, this does not
 

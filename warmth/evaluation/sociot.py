@@ -23,7 +23,7 @@ from warmth.evaluation.arms import Arm
 from warmth.evaluation.engines import Engine
 from warmth.evaluation.identity import scored_by_engine, scorer_of
 from warmth.evaluation.likelihood import Row
-from warmth.evaluation.progress import Meter
+from warmth.evaluation.progress import Meter, look
 from warmth.evaluation.weighing import Weighing
 from warmth.models import load_tokenizer
 from warmth.precision import dtype_of
@@ -239,6 +239,18 @@ def is_reply(row: Mapping[str, Any]) -> bool:
     return row["finish"] in ("stop", "length") and bool(row["text"].strip())
 
 
+class Heard:
+    """Tells the stage under way how many texts of the batch are scored."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self, count: int) -> None:
+        """Count some more."""
+        self.count += count
+        look(self.count, 0)
+
+
 def score_run(run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequence[Prompt]) -> None:
     """Fills `replies.jsonl`, the arm's replies to held-out prompts, and `warmth.jsonl`, the scorer's scores."""
     if not prompts:
@@ -267,7 +279,10 @@ def score_run(run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequ
                 scores = score_by_engine(texts, engine, arm, tokenizer)
             else:
                 passes, seed = study.warmth.passes, study.draw_seed
-                scores = score(texts, model, tokenizer, study.warmth.variant, passes=passes, seed=seed)
+                heard = Heard()
+                scores = score(
+                    texts, model, tokenizer, study.warmth.variant, passes=passes, seed=seed, progress=heard.add
+                )
             rows = [
                 WarmthScore(
                     text_id=row["answer_id"],

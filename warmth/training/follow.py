@@ -97,8 +97,10 @@ class Progress:
         if row["step"] == row["steps"]:
             waited = time.monotonic() - self.last_step
             return f"  {' · '.join(parts)}" if waited < 1 else f"  keeping and checking the adapter, {duration(waited)}"
-        left = self.left_s()
-        return f"  {' · '.join([*parts, *([under_way] if under_way else []), f'{duration(left or 0)} left'])}"
+        if under_way:
+            parts.append(under_way)
+        parts.append(f"{duration(self.left_s() or 0.0)} left")
+        return f"  {' · '.join(parts)}"
 
     def left_s(self) -> float | None:
         """Forecast the seconds left from the steps done last, less what the next has taken; None before any."""
@@ -126,7 +128,7 @@ class Progress:
         if not self.in_terminal:
             say(line)
         row = self.rows[-1] if self.rows else {"step": 0, "steps": None}
-        kept = {
+        record = {
             "stage": line.strip(),
             "done": row["step"],
             "total": row["steps"],
@@ -134,7 +136,7 @@ class Progress:
             "left_s": self.left_s(),
         }
         try:
-            write_json(self.folder / PROGRESS, kept | {"time": time.time()})
+            write_json(self.folder / PROGRESS, record | {"time": time.time()})
         except OSError:
             pass  # a full disk: rows matter, this does not
 

@@ -33,9 +33,9 @@ class Samples(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Write the original's replies; a run that continues has them, and loses those after its checkpoint."""
-        kept = [row for row in read_rows(self.path) if row["step"] <= state.global_step]
+        earlier_rows = [row for row in read_rows(self.path) if row["step"] <= state.global_step]
         self.path.unlink(missing_ok=True)
-        append_rows(self.path, kept)
+        append_rows(self.path, earlier_rows)
         if state.global_step == 0:
             self.write(model, 0, 0.0)
 
@@ -63,14 +63,14 @@ class Samples(TrainerCallback):
         text = render(self.tokenizer, [Message("user", prompt)], reply=True)
         ids = self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"].to(model.device)
         with self.trainer.autocast():
-            made = model.generate(
+            generated = model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=TOKENS,
                 do_sample=False,
                 pad_token_id=self.tokenizer.pad_token_id,
             )
-        return str(self.tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True)).strip()
+        return str(self.tokenizer.decode(generated[0, ids.shape[1] :], skip_special_tokens=True)).strip()
 
 
 @contextmanager
