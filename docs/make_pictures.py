@@ -67,8 +67,8 @@ def main() -> None:
     terminal("report", shown, [*warmth, "report", study, "--out", report], 40)
     terminal("show", "warmth show trivia_150 multirun/demo", [*warmth, "show", "trivia_150", study], 40)
     output, _, name = study.rpartition("/")
-    terminal("status", "warmth status demo", [*warmth, "status", name, "--output", output, "--once"], 30)
-    photograph(Path(report) / "report.html", "page", 1280, 900)
+    terminal("status", "warmth status demo", [*warmth, "status", name, "--output", output], 30)
+    photograph(Path(report) / "report.html", "page", 1280, 1000)
 
 
 if __name__ == "__main__":
