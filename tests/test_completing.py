@@ -76,11 +76,11 @@ def test_one_answer_is_labelled_like_many_and_a_run_holds_one_primary_row_each(t
 
 def test_when_unscored_puts_the_task_s_rule_before_the_judge_unless_the_task_needs_one():
     completed = study(when="unscored")
-    assert list(graders_of(completed, Servers(completed))[TASK]) == ["alias+judge:gpt-4o-2024-08-06"]
+    assert list(graders_of(completed, Servers(completed))[TASK]) == ["alias+judge:gpt-5.4-mini-2026-03-17"]
     needing = replace(completed, task={TASK: Task(grader="alias", needs_judge=True)})
-    assert list(graders_of(needing, Servers(needing))[TASK]) == ["judge:gpt-4o-2024-08-06"]
+    assert list(graders_of(needing, Servers(needing))[TASK]) == ["judge:gpt-5.4-mini-2026-03-17"]
     always = study()
-    assert list(graders_of(always, Servers(always))[TASK]) == ["judge:gpt-4o-2024-08-06"]
+    assert list(graders_of(always, Servers(always))[TASK]) == ["judge:gpt-5.4-mini-2026-03-17"]
 
 
 @pytest.mark.parametrize(("needs_judge", "first"), [(False, "alias"), (True, "no_judge")])

@@ -62,7 +62,7 @@ def test_a_chosen_grader_replaces_that_of_open_tasks_only():
     assert serving(study) == {"triviaqa": ["judge"], "mmlu": []}
     chosen = graders_of(study, Servers(study))
     assert {name: list(graders) for name, graders in chosen.items()} == {
-        "triviaqa": ["judge:gpt-4o-2024-08-06"],
+        "triviaqa": ["judge:gpt-5.4-mini-2026-03-17"],
         "mmlu": ["letter"],
     }
 
@@ -73,7 +73,7 @@ def test_a_task_that_needs_a_judge_is_not_scored_without_one():
     assert list(chosen) == ["no_judge"]
     assert [grader.grade(CAPITAL, answer("Canberra")).reason for grader in chosen.values()] == ["needs_judge"]
     judged = replace(study, grader={"judge": read_entry("grader", "judge")})
-    assert list(graders_of(judged, Servers(judged))["t"]) == ["judge:gpt-4o-2024-08-06"]
+    assert list(graders_of(judged, Servers(judged))["t"]) == ["judge:gpt-5.4-mini-2026-03-17"]
 
 
 def test_a_rule_whose_accuracy_on_a_task_is_not_known_labels_nothing_unless_it_is_chosen():
@@ -87,7 +87,7 @@ def test_a_rule_whose_accuracy_on_a_task_is_not_known_labels_nothing_unless_it_i
 @pytest.mark.parametrize(
     ("task", "said"),
     [
-        (Task(grader="judge"), r'task\.t\.grader=judge asks a server; choose it by "grader=\[judge\]"'),
+        (Task(grader="judge"), r'task\.t\.grader=judge asks a server; choose it by "grader=\[judge,judge_study\]"'),
         (Task(grader="social"), r'asks a server; choose it by "grader=\[social_framing,social_indirectness,'),
         (Task(grader="aliass"), r"task\.t\.grader=aliass is not an entry of conf/grader/; choose one of: alias, judge"),
         (Task(grader="refusal"), r"so it needs task\.t\.refusing_is_right=true"),

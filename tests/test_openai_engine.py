@@ -301,7 +301,7 @@ def test_a_model_is_tuned_through_an_api_and_its_checkpoints_are_evaluated_and_j
     assert len(runs) == 3
     for run in (path.parent for path in runs):
         names = {row["grader"] for row in map(json.loads, (run / "grades.jsonl").read_text().splitlines())}
-        assert "judge:gpt-4o-2024-08-06" in names
+        assert "judge:gpt-5.4-mini-2026-03-17" in names
         warmth = [json.loads(line) for line in (run / "warmth.jsonl").read_text().splitlines()]
         assert len(warmth) == 2 and warmth[0]["scorer"].startswith("smollm2")
     asked = {body["model"] for body in server.bodies if "response_format" not in body}

@@ -74,7 +74,7 @@ def test_every_study_is_planned_offline(loader, tmp_path, name, capsys):
     assert f"plan: {RUNS[name]} runs" in out and "hours one after another" in out and "USD" in out
     for item in found:
         assert item.work.tokens > 1e6 and (item.devices == 0 or (item.memory_gib > 5 and item.hours > 0.05))
-    assert workload.total_usd([bill for item in found for bill in item.work.bills])[0] > 50
+    assert workload.total_usd([bill for item in found for bill in item.work.bills])[0] > 20
 
 
 def test_the_studys_commands_show_its_counts(loader, capsys):

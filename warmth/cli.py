@@ -333,7 +333,7 @@ def rate(
     count: Annotated[int, typer.Option(min=1, help="Blind pairs, arms alike.")] = 200,
     seed: Annotated[int, typer.Option(help="Of their draw.")] = 0,
     base_url: Annotated[str, typer.Option(help="Server of the judge that rates.")] = "https://api.openai.com/v1",
-    model: Annotated[str, typer.Option(help="Its model there, dated.")] = "gpt-4o-2024-08-06",
+    model: Annotated[str, typer.Option(help="Its model there, dated.")] = "gpt-5.4-mini-2026-03-17",
     api_key_env: Annotated[
         str, typer.Option(help="NAME of the variable with its key; empty: none.")
     ] = "OPENAI_API_KEY",

@@ -134,6 +134,7 @@ def carry_out(study: Any, main: Callable[[Any], None], folders: Callable[[Any], 
         from warmth.sweep import plan
 
         plan.show(plan.of_study(study, folders))
+        plan.show_lifetimes([study])
         plan.show_grid(study)
         return
     if isinstance(study, Train) and study.launcher.get("node", 0):

@@ -171,6 +171,9 @@ class Api:
     batch: Batch = field(default_factory=Batch)
     prices_date: str = ""  # when the prices were looked up
     prices: dict[str, Price] = field(default_factory=dict)
+    shutdown_dates: dict[str, str] = field(
+        default_factory=dict
+    )  # model → the day on which its provider stops serving it
 
 
 @dataclass

@@ -31,7 +31,6 @@ class StudyJudge(Judge):
 
     serves: ClassVar[str] = "open"
     prompt: str = PROMPT
-    max_tokens: int = 200
 
     @property
     def default_prompt(self) -> str:

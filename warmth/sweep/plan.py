@@ -26,6 +26,7 @@ from warmth.memory import (
 )
 from warmth.schemas import Evaluate, Model, Recipe, Train
 from warmth.store import run_folder
+from warmth.sweep import lifetimes
 from warmth.sweep.states import state_of
 from warmth.sweep.workload import Work, conversations, evaluation, longest, questions, total_usd, training
 
@@ -220,6 +221,12 @@ def show(forecasts: Sequence[Forecast]) -> None:
     console.print(listing(forecasts))
     for line in remarks(forecasts):
         console.print(line, soft_wrap=True)
+
+
+def show_lifetimes(studies: Sequence[Train | Evaluate]) -> None:
+    """Print which of the models that some studies need leave their providers, and when."""
+    for line in lifetimes.lines(studies):
+        print(f"warning: {line}")
 
 
 def show_grid(study: Train | Evaluate) -> None:

@@ -76,6 +76,7 @@ class Sweep:
             for forecast in forecasts:
                 seen.setdefault(forecast.folder, forecast)
         plan.show(list(seen.values()))
+        plan.show_lifetimes([job.study for job in self.jobs])
         for study in [job.study for job in self.jobs][:1]:
             plan.show_grid(study)
 
