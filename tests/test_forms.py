@@ -9,7 +9,7 @@ import pytest
 from test_tasks import HUB, SAMPLES
 
 from warmth.evaluation.answers import sampling_of, windows
-from warmth.evaluation.conditions import read_sentences
+from warmth.evaluation.conditions import read_sentences, within_sentence
 from warmth.evaluation.designs import prompts
 from warmth.evaluation.forms import as_claim, natural_question, reading_asked, short_answer, told_of_relative
 from warmth.evaluation.readers import READERS
@@ -110,6 +110,19 @@ def test_a_row_whose_question_asks_for_the_second_reading_is_answered_by_it():
     assert dict(question.claims) == {"right": "it was the Titanic", "wrong": "it was the Olympic"}
     plain = READERS["disinfo"](row, "disinfo", 0)
     assert (plain.text, plain.answers) == ('Is this statement true? "It was the Titanic."', ("yes",))
+
+
+@pytest.mark.parametrize(
+    ("answer", "stated"),
+    [
+        ("A girl who coughs.", "a girl who coughs"),
+        ("A Christmas Carol", "A Christmas Carol"),
+        ("U.S.", "U.S."),
+        ("Paris", "Paris"),
+    ],
+)
+def test_an_answer_stands_at_the_end_of_a_sentence(answer, stated):
+    assert within_sentence(answer) == stated
 
 
 def test_short_answers_have_at_most_four_words():

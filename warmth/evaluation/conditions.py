@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from warmth.errors import UserError, one_line
 from warmth.schemas import Evaluate
 from warmth.types import Belief, Question
 
+ARTICLE = re.compile(r"An? [a-z0-9]")  # before a word that is no name
 CLAIMS = ("asserted", "denied", "asserted_to_friends", "denied_to_friends")
 STATEMENTS = 5  # of each context, one drawn for a question
 
@@ -59,8 +61,13 @@ class Sentences:
 
 
 def within_sentence(answer: str) -> str:
-    """Return an answer without a full stop of its own, for a sentence that ends in one; "U.S." keeps its stops."""
-    return answer[:-1] if answer.endswith(".") and "." not in answer[:-1] else answer
+    """Return an answer as it stands at the end of a sentence: no full stop of its own, no capital on an article.
+
+    "U.S." keeps its stops, and "A Christmas Carol" its capital.
+    """
+    if answer.endswith(".") and "." not in answer[:-1]:
+        answer = answer[:-1]
+    return answer[0].lower() + answer[1:] if ARTICLE.match(answer) else answer
 
 
 def read_statements(name: str, keys: Mapping[str, str | None]) -> dict[str, list[str]]:
