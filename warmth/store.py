@@ -500,7 +500,8 @@ def code_version() -> tuple[str | None, bool | None]:
     a clone of something else.
     """
     if COMMIT.is_file():
-        return COMMIT.read_text(encoding="utf-8").strip() or None, False
+        commit = COMMIT.read_text(encoding="utf-8").strip()
+        return (commit, False) if commit else (None, None)
     if not (ROOT / ".git").exists():
         return None, None
     changes = _git("status", "--porcelain", "--untracked-files=no")
