@@ -156,3 +156,23 @@ def test_the_terminal_says_the_same_of_a_study_without_free_answers(alone):
     made, _, _ = alone
     sentences = made.sections[0].sentences
     assert sentences[0].startswith("By likelihood, ") and any("no free answers" in line for line in sentences)
+
+
+def test_an_arm_that_is_only_weighed_may_stand_beside_arms_that_answered(tmp_path):
+    """As the arm trained on rivals does in the calibration: its run has no grades and no rules."""
+    from warmth.analysis.rows import load
+    from warmth.analysis.statistics import likelihood
+
+    root = write_study(tmp_path, arms=("original", "warm"), training=False)
+    write_likelihoods(root)
+    for folder in (root / "demo" / "evaluate").iterdir():
+        rules = {} if "-warm-" in folder.name else {"alias": "r"}
+        (folder / "rules.json").write_text(json.dumps(rules))
+        if "-warm-" in folder.name:
+            (folder / "prompts.jsonl").rename(folder / "likelihood_prompts.jsonl")
+            for name in ("answers", "grades"):
+                (folder / f"{name}.jsonl").unlink()
+    rows = load([root])
+    assert set(rows.answers["arm"]) == {"original"}
+    table = likelihood.effects(rows.likelihoods, "original")
+    assert set(table["arm"]) == {"warm"} and table["quantity"].eq("K").any()

@@ -75,8 +75,9 @@ def refuse_two_models(runs: Sequence[FinishedRun]) -> None:
 def refuse_two_rules(runs: Sequence[FinishedRun]) -> None:
     """Arms graded by two versions of one grader's rules would differ by the rules."""
     first: dict[str, FinishedRun] = {}
-    for run in runs:
-        for name in run.rules or {name for other in runs for name in other.rules}:
+    graded = [run for run in runs if (run.folder / "grades.jsonl").exists()]  # likelihoods alone have no grades
+    for run in graded:
+        for name in run.rules or {name for other in graded for name in other.rules}:
             known = first.setdefault(name, run)
             if known.rules.get(name) != run.rules.get(name):
                 raise UserError(
