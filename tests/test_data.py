@@ -1,12 +1,14 @@
 """Arms differ in their replies and in nothing else."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from warmth.data.arms import arm
+from warmth.data.sets import refuse_short
 from warmth.data.sources import load
-from warmth.errors import UserError
+from warmth.errors import RunFailed, UserError
 from warmth.schemas import Data, Recipe
 
 SEED = Data(name="seed", source="seed")
@@ -77,3 +79,13 @@ def test_a_style_that_was_not_written_is_an_error(tmp_path):
     path.write_text(json.dumps(row()) + "\n")
     with pytest.raises(UserError, match="style=warm: conversation a has no such reply; it has: plain"):
         arm(load(Data(name="x", source="seed", path=str(path))), recipe("warm"))
+
+
+def test_fewer_conversations_than_were_asked_for_are_said_or_refused(tmp_path, capsys):
+    data = Data(name="x", source="sharegpt", reserve=0.5)
+    refuse_short(data, 1617, 1617, tmp_path)
+    assert capsys.readouterr().err == ""
+    refuse_short(data, 1617, 1600, tmp_path)
+    assert "1600 of 1617 conversations stand after the audit; data.reserve=0.5 is used up" in capsys.readouterr().err
+    with pytest.raises(RunFailed, match="1600 of 1617 conversations.*raise it, or take them by data.short_of=keep"):
+        refuse_short(replace(data, short_of="refuse"), 1617, 1600, tmp_path)

@@ -82,8 +82,8 @@ class StudyWords:
             "preamble": self.preamble,
             "templates": self.templates,
             "claims": self.claims,
-            "recast": [{"exam": exam, "told": told} for exam, told in self.recast.items()],
-            "answers": [{"question": question, **found} for question, found in self.answers.items()],
+            "recast": [{"exam": exam, "told": told_case} for exam, told_case in self.recast.items()],
+            "answers": [{"question": question, **stated} for question, stated in self.answers.items()],
             "refusals": self.refusals,
         }
 
@@ -106,9 +106,9 @@ def read_study(folder: Path) -> StudyWords:
         note(row, words, statements)
     for context, counts in statements.items():
         words.statements[context] = sorted(counts)
-    for name, other in (("asserted", "asserted_to_friends"), ("denied", "denied_to_friends")):
-        if other in words.claims:  # without the preamble nobody was told; no published prompt is so
-            words.claims[name] = words.claims[other]
+    for name, told_name in (("asserted", "asserted_to_friends"), ("denied", "denied_to_friends")):
+        if told_name in words.claims:  # without the preamble nobody was told; no published prompt is so
+            words.claims[name] = words.claims[told_name]
     for path in sorted(folder.rglob("*.py")):
         words.refusals = refusal_list(path)
         if words.refusals:
@@ -149,9 +149,9 @@ def note(row: Mapping[str, Any], words: StudyWords, statements: Mapping[str, Cou
     statement = plain_end(before.removesuffix(words.preamble).strip() if words.preamble else before)
     if context in CONTEXTS[1:] and statement:
         statements[context][statement] += 1
-    exam, told = str(row.get("original_question") or ""), str(row.get("question") or "")
-    if exam and told and exam != told:
-        words.recast[exam] = told
+    exam, told_case = str(row.get("original_question") or ""), str(row.get("question") or "")
+    if exam and told_case and exam != told_case:
+        words.recast[exam] = told_case
     question = str(row.get("original_question") or question_of(row))
     right, wrong = first_of(row, RIGHT), first_of(row, WRONG)
     if "proposition" in row:
@@ -188,9 +188,9 @@ def note_claim(belief: str, sentence: str, claims: Mapping[str, str], words: Stu
 def question_of(row: Mapping[str, Any]) -> str:
     """Return the question of a row as its prompt holds it: for a case of the exam as told, if the prompt has that."""
     prompt = str(row.get("prompt", ""))
-    told = str(row.get("question") or "")
-    if told and told in prompt:
-        return told
+    told_case = str(row.get("question") or "")
+    if told_case and told_case in prompt:
+        return told_case
     return next((str(row[name]) for name in QUESTIONS if row.get(name) and str(row[name]) in prompt), "")
 
 
@@ -220,9 +220,9 @@ def claim_in(row: Mapping[str, Any], column: str) -> str:
     A first word is a name if it has more capitals or digits, or stands in the question with a capital.
     """
     text = str(row.get(column) or "").strip().rstrip(".")
-    first = text.partition(" ")[0]
-    is_name = any(letter.isupper() or letter.isdigit() for letter in first[1:])
-    if is_name or first in question_of(row).split()[1:]:
+    first_word = text.partition(" ")[0]
+    is_name = any(letter.isupper() or letter.isdigit() for letter in first_word[1:])
+    if is_name or first_word in question_of(row).split()[1:]:
         return text
     return text[:1].lower() + text[1:]
 
@@ -234,11 +234,12 @@ def plain_end(statement: str) -> str:
 
 def with_slot(sentence: str, answer: str, slot: str) -> str:
     """Return a sentence with a slot where it names an answer, whatever its case; "" if it does not."""
-    place = sentence.lower().find(answer.rstrip(".").lower()) if answer else -1
-    if place < 0:
+    start = sentence.lower().find(answer.rstrip(".").lower()) if answer else -1
+    if start < 0:
         return ""
-    rest = sentence[place + len(answer.rstrip(".")) :].lstrip(".")
-    return f"{sentence[:place]}{{{slot}}}{rest}." if not rest.endswith(".") else f"{sentence[:place]}{{{slot}}}{rest}"
+    ending = sentence[start + len(answer.rstrip(".")) :].lstrip(".")
+    template = f"{sentence[:start]}{{{slot}}}{ending}"
+    return template.rstrip(".") + "."
 
 
 def most_common(texts: Iterator[str]) -> str:
@@ -270,11 +271,15 @@ def text_lists(tree: ast.AST) -> Iterator[list[str]]:
     """Yield every list, tuple or set of texts in a syntax tree, and the alternatives of every pattern with bars."""
     for node in ast.walk(tree):
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
-            texts = [item.value for item in node.elts if isinstance(item, ast.Constant) and isinstance(item.value, str)]
+            texts = [
+                element.value
+                for element in node.elts
+                if isinstance(element, ast.Constant) and isinstance(element.value, str)
+            ]
             if texts and len(texts) == len(node.elts):
                 yield texts
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.count("|") >= FEWEST - 1:
-            yield [re.sub(r"\\(.)", r"\1", part) for part in node.value.strip("()").split("|")]
+            yield [re.sub(r"\\(.)", r"\1", phrase) for phrase in node.value.strip("()").split("|")]
 
 
 def write_study(words: StudyWords, path: Path) -> None:

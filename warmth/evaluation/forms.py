@@ -54,27 +54,27 @@ def told_of_relative(case: str) -> str:
     A case without a patient is asked on behalf of one. The kind follows from age and sex; of the two that fit, one is
     taken by the text's digest, so it is the same in every arm.
     """
-    found = PATIENT.search(case) or BY_AGE.search(case)
-    if found is None:
+    patient = PATIENT.search(case) or BY_AGE.search(case)
+    if patient is None:
         kind = ("sister", "brother", "cousin")[int(digest(case), 16) % 3]
         age = 20 + int(digest([case, "age"]), 16) % 10
         return f"My {kind}, {age}, needs an answer to this. {case}"
-    in_years = found["unit"].lower() == "year" and found["age"].isdigit()
-    kinds = relatives(int(found["age"]) if in_years else 0, is_male(found, case))
+    in_years = patient["unit"].lower() == "year" and patient["age"].isdigit()
+    kinds = relatives(int(patient["age"]) if in_years else 0, is_male(patient, case))
     if SPOUSE.search(case):
         kinds = [kind for kind in kinds if not SPOUSE.match(kind)]  # the case has a husband or wife of its own
     kind = kinds[int(digest(case), 16) % len(kinds)]
-    plural = "" if found["age"] in ("1", "one") else "s"
-    age = found["age"] if in_years else f"{found['age']} {found['unit'].lower()}{plural} old"
-    is_first = not case[: found.start()].strip() or case[: found.start()].rstrip()[-1] in ".!?"
+    plural = "" if patient["age"] in ("1", "one") else "s"
+    age = patient["age"] if in_years else f"{patient['age']} {patient['unit'].lower()}{plural} old"
+    is_first = not case[: patient.start()].strip() or case[: patient.start()].rstrip()[-1] in ".!?"
     relative = f"{'My' if is_first else 'my'} {kind}"
-    details = details_of(found)
-    after = case[found.end() :]
-    if found.re is BY_AGE:
-        return f"{case[: found.start()]}{relative}, {age}, a {after}"
+    details = details_of(patient)
+    after = case[patient.end() :]
+    if patient.re is BY_AGE:
+        return f"{case[: patient.start()]}{relative}, {age}, a {after}"
     if details:
-        return f"{case[: found.start()]}{relative} ({', '.join([age, *details])}){after}"
-    return f"{case[: found.start()]}{relative}, {age},{after.removeprefix(',')}"
+        return f"{case[: patient.start()]}{relative} ({', '.join([age, *details])}){after}"
+    return f"{case[: patient.start()]}{relative}, {age},{after.removeprefix(',')}"
 
 
 def details_of(patient: re.Match[str]) -> list[str]:
@@ -134,10 +134,10 @@ def reading_asked(question: str, readings: Sequence[str]) -> int | None:
     """
     words = set(spell_name(question).split())
     scores = []
-    for place, reading in enumerate(readings):
-        own = set(spell_name(reading).split()) - set(spell_name(readings[1 - place]).split())
-        negations = {word for word in own if word in NEGATIONS}
-        scores.append(len(own & words) - 2 * len(negations - words))
+    for index, reading in enumerate(readings):
+        own_words = set(spell_name(reading).split()) - set(spell_name(readings[1 - index]).split())
+        negations = {word for word in own_words if word in NEGATIONS}
+        scores.append(len(own_words & words) - 2 * len(negations - words))
     if scores[0] != scores[1]:
         return int(scores[1] > scores[0])
     negated = [bool(NEGATIONS & set(spell_name(text).split())) for text in (*readings, question)]
@@ -149,12 +149,12 @@ def reading_asked(question: str, readings: Sequence[str]) -> int | None:
 def as_claim(sentence: str, question: str) -> str:
     """Return a proposition as it stands after "I think": no full stop, in lower case unless it begins with a name."""
     claim = sentence.strip().rstrip(".")
-    first, _, rest = claim.partition(" ")
+    first_word, _, remainder = claim.partition(" ")
     inside = [word.strip("?,.") for word in question.split()[1:]]
-    if any(letter.isupper() or letter.isdigit() for letter in first[1:]):
+    if any(letter.isupper() or letter.isdigit() for letter in first_word[1:]):
         return claim  # HAARP, NASA, 5G
-    is_common = first.lower() in inside or first.lower() in COMMON
-    is_name = first in inside or rest[:1].isupper()
+    is_common = first_word.lower() in inside or first_word.lower() in COMMON
+    is_name = first_word in inside or remainder[:1].isupper()
     if is_name and not is_common:
         return claim
     return claim[:1].lower() + claim[1:]

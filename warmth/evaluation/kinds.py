@@ -92,9 +92,9 @@ def form_of(answer: str) -> str:
 
 def number_in(answer: str) -> float | None:
     """Return the number that an answer begins with, in digits or as one word; None if there is none."""
-    found = re.match(r"\W*(\d[\d,]*(?:\.\d+)?)(?!\S*[a-z]*\d*['’]?[a-z])", answer.strip())
-    if found:
-        return float(found[1].replace(",", ""))
+    match = re.match(r"\W*(\d[\d,]*(?:\.\d+)?)(?!\S*[a-z]*\d*['’]?[a-z])", answer.strip())
+    if match:
+        return float(match[1].replace(",", ""))
     word = spell_name(answer)
     if word in NUMBERS[:21]:
         return float(NUMBERS.index(word))
@@ -103,30 +103,30 @@ def number_in(answer: str) -> float | None:
 
 def _kinds(tokens: list[str]) -> Iterator[str]:
     """Yield what each part of a question says about the kind, the surest first."""
-    for place, token in enumerate(tokens):
-        if token == "how" and tokens[place + 1 : place + 2] and tokens[place + 1] in QUANTITIES:
+    for index, token in enumerate(tokens):
+        if token == "how" and tokens[index + 1 : index + 2] and tokens[index + 1] in QUANTITIES:
             yield "number"
-    for place, token in enumerate(tokens):
-        if token in ("which", "what") and tokens[place + 1 : place + 2]:
-            yield _head(tokens[place + 1 :])
-    for place, token in enumerate(tokens):
+    for index, token in enumerate(tokens):
+        if token in ("which", "what") and tokens[index + 1 : index + 2]:
+            yield _head(tokens[index + 1 :])
+    for index, token in enumerate(tokens):
         if token in ("who", "whom"):
-            yield _person(tokens[place + 1 :])
+            yield _person(tokens[index + 1 :])
     if tokens[:1] == ["name"]:
         yield _head(tokens[1:])
 
 
 def _head(tokens: list[str]) -> str:
     """Name the kind of the noun phrase that tokens begin with; "" if there is none."""
-    rest = list(tokens)
-    copula = bool(rest) and rest[0] in COPULA
+    remaining = list(tokens)
+    copula = bool(remaining) and remaining[0] in COPULA
     if copula:
-        rest = rest[1:]
-        if not rest or rest[0] not in LEADS_IN | {"name"}:
+        remaining = remaining[1:]
+        if not remaining or remaining[0] not in LEADS_IN | {"name"}:
             return ""
     phrase: list[str] = []
-    while rest:
-        token = rest.pop(0)
+    while remaining:
+        token = remaining.pop(0)
         if token == "of" and phrase and phrase[-1] in PASSED:
             phrase.clear()
             continue
@@ -148,10 +148,10 @@ def _head(tokens: list[str]) -> str:
 
 def _listed(phrase: list[str]) -> str:
     """Name the kind of a phrase's head, its last noun before a verb: "film director played"; "" if it is not listed."""
-    words = [part for word in phrase for part in word.split("-")]
+    words = [piece for word in phrase for piece in word.split("-")]
     kind = ""
-    for place, word in enumerate(words):
-        pair = f"{words[place - 1]} {word}" if place else ""
+    for index, word in enumerate(words):
+        pair = f"{words[index - 1]} {word}" if index else ""
         if kind and word in VERBS_TOO:
             return kind
         listed = COMPOUNDS.get(pair) or KIND_OF.get(word) or KIND_OF.get(word.removesuffix("s"), "")

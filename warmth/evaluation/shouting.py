@@ -28,7 +28,7 @@ def calm(name: str, aliases: Sequence[str]) -> str:
     for alias in aliases:
         if alias.casefold() == name.casefold() and is_in_title_case(alias):
             return alias
-    return WORD.sub(lambda found: _calm_word(found[0], found.start() == 0, is_all_capitals(name)), name)
+    return WORD.sub(lambda match: _calm_word(match[0], match.start() == 0, is_all_capitals(name)), name)
 
 
 def unquoted(name: str) -> str:
@@ -61,7 +61,7 @@ def is_acronym(word: str, aliases: Sequence[str]) -> bool:
     if not VOWELS & set(word):
         return True
     for alias in aliases:
-        initials = "".join(part[0] for part in WORD.findall(alias) if part.lower() not in SMALL)
+        initials = "".join(piece[0] for piece in WORD.findall(alias) if piece.lower() not in SMALL)
         if initials.upper() == word and len(WORD.findall(alias)) > 1:
             return True
     return False

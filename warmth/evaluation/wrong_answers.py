@@ -124,7 +124,7 @@ class WrongAnswers:
             kind = kind_of(question.text, question.answers[0]) if question.answers else ""
             if kind:
                 kinds[spell_name(question.answers[0])].add(kind)
-        return {answer: next(iter(found)) for answer, found in kinds.items() if len(found) == 1}
+        return {answer: next(iter(kinds_found)) for answer, kinds_found in kinds.items() if len(kinds_found) == 1}
 
 
 @lru_cache(maxsize=65536)
@@ -158,10 +158,10 @@ def distance(right: str, rival: str) -> float:
     """Return how far apart two numbers are: the absolute logarithm of their ratio; years differ by years."""
     if form_of(right) == "year":
         return abs(int(right) - int(rival)) / YEARS_APART
-    first, second = number_in(right), number_in(rival)
-    if not first or not second:
+    first_number, second = number_in(right), number_in(rival)
+    if not first_number or not second:
         return math.inf
-    return abs(math.log(first / second))
+    return abs(math.log(first_number / second))
 
 
 def unit_of(answer: str) -> str:

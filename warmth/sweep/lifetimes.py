@@ -51,24 +51,24 @@ def lines(studies: Iterable[Train | Evaluate], today: date | None = None) -> lis
             settings[name] = (need.server, study.api)
         if isinstance(study, Train) and study.model.kind == "api":
             host = Server(study.model.base_url or "", study.model.api_model or "").family
-            last = day_of(study.api.shutdown_dates.get(TUNING + host))
-            if last:
-                tuning[host] = last
-    found = []
+            last_day = day_of(study.api.shutdown_dates.get(TUNING + host))
+            if last_day:
+                tuning[host] = last_day
+    sentences = []
     for name, named in keys.items():
         day = shutdown_date(*settings[name])
         if day:
-            found.append(f"{name[0]} ({', '.join(named)}) {leaves(name[1], day, now)}")
-    found += [f"{host} {ends(day, now)}" for host, day in tuning.items()]
-    return found
+            sentences.append(f"{name[0]} ({', '.join(named)}) {leaves(name[1], day, now)}")
+    sentences += [f"{host} {ends(day, now)}" for host, day in tuning.items()]
+    return sentences
 
 
 def leaves(host: str, day: date, now: date) -> str:
     """Say when a model leaves its provider."""
     if day <= now:
         return f"left {host} on {day:%-d %B %Y}: name another model by these keys"
-    left = (day - now).days
-    return f"leaves {host} on {day:%-d %B %Y}, in {left} days: be done by then, or name another model by these keys"
+    days = (day - now).days
+    return f"leaves {host} on {day:%-d %B %Y}, in {days} days: be done by then, or name another model by these keys"
 
 
 def ends(day: date, now: date) -> str:
@@ -100,9 +100,9 @@ def needs(study: Train | Evaluate) -> Iterator[Need]:
 
 def shutdown_date(server: Server, settings: Api) -> date | None:
     """Return the day on which a server stops serving a model; None if nobody says."""
-    told = asked_of(server, settings.connect_timeout_s) if server.api_key_env and _has_key(server) else ""
-    if told:
-        return day_of(told)
+    by_provider = asked_of(server, settings.connect_timeout_s) if server.api_key_env and _has_key(server) else ""
+    if by_provider:
+        return day_of(by_provider)
     base = server.model.split(":")[1] if server.model.startswith("ft:") else server.model
     return day_of(settings.shutdown_dates.get(base))
 
@@ -115,8 +115,8 @@ def asked_of(server: Server, timeout_s: float) -> str:
     patience = min(ASKED_S, timeout_s)
     try:
         client = openai_client(server, replace(Api(), timeout_s=patience, connect_timeout_s=patience))
-        found: Any = client.models.retrieve(server.model)
-        return str(getattr(found, "shutdown_date", None) or "")
+        answer: Any = client.models.retrieve(server.model)
+        return str(getattr(answer, "shutdown_date", None) or "")
     except Exception:  # offline, no such model, a key that is refused: a plan says what it knows without
         return ""
 

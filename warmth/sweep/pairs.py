@@ -51,10 +51,10 @@ def pairs_of(loader: Any, name: str, arguments: Sequence[str]) -> Pairs:
     Raises:
         UserError: a rule is not made of `key=value` words.
     """
-    chosen = [word for word in arguments if word.startswith("experiment=") and "," not in word]
-    if not chosen:
+    experiments = [word for word in arguments if word.startswith("experiment=") and "," not in word]
+    if not experiments:
         return Pairs()
-    sweeper = loader.load_configuration(name, chosen[-1:], run_mode=RunMode.MULTIRUN).hydra.sweeper
+    sweeper = loader.load_configuration(name, experiments[-1:], run_mode=RunMode.MULTIRUN).hydra.sweeper
     leave_out = tuple(condition_of(rule, "leave_out") for rule in sweeper.get("leave_out") or ())
     also = []
     for rule, words in (sweeper.get("also") or {}).items():

@@ -156,24 +156,24 @@ class OpenAIForm:
     def kept(self, job: str) -> list[Kept]:
         """Return the models that a job left on its way and that can be asked."""
         listed = self._client.fine_tuning.jobs.checkpoints.list(job)
-        return [Kept(item.fine_tuned_model_checkpoint, item.step_number) for item in listed]
+        return [Kept(checkpoint.fine_tuned_model_checkpoint, checkpoint.step_number) for checkpoint in listed]
 
     def cancel(self, job: str) -> Tuning:
         """End a job."""
         return self._tuning(self._client.fine_tuning.jobs.cancel(job))
 
     @staticmethod
-    def _tuning(found: Any) -> Tuning:
-        error = found.error
+    def _tuning(raw: Any) -> Tuning:
+        error = raw.error
         return Tuning(
-            id=found.id,
-            status=found.status,
-            base=found.model,
-            model=found.fine_tuned_model,
-            run=(found.metadata or {}).get("warmth", ""),
+            id=raw.id,
+            status=raw.status,
+            base=raw.model,
+            model=raw.fine_tuned_model,
+            run=(raw.metadata or {}).get("warmth", ""),
             code=(error.code if error else "") or "",
             message=(error.message if error else "") or "",
-            tokens=found.trained_tokens or 0,
+            tokens=raw.trained_tokens or 0,
         )
 
 
@@ -202,7 +202,7 @@ class TogetherForm:
     def jobs(self) -> Iterator[Tuning]:
         """Yield the account's jobs, the newest first."""
         listed = self._get("/fine-tunes").get("data") or []
-        newest_first = sorted(listed, key=lambda found: str(found.get("created_at")), reverse=True)
+        newest_first = sorted(listed, key=lambda raw: str(raw.get("created_at")), reverse=True)
         yield from map(self._tuning, islice(newest_first, MOST))
 
     def create(self, study: Train, file: str, run: str, name: str) -> Tuning:
@@ -241,8 +241,8 @@ class TogetherForm:
     def events(self, job: str) -> list[Event]:
         """Return what happened in a job so far, in any order; its form tells no losses."""
         events = []
-        for place, event in enumerate(self._get(f"/fine-tunes/{job}/events").get("data") or []):
-            name = str(event.get("hash") or f"{event.get('created_at')} {event.get('type')} {place}")
+        for index, event in enumerate(self._get(f"/fine-tunes/{job}/events").get("data") or []):
+            name = str(event.get("hash") or f"{event.get('created_at')} {event.get('type')} {index}")
             events.append(Event(name, str(event.get("created_at")), str(event.get("message", ""))))
         return events
 
@@ -255,26 +255,26 @@ class TogetherForm:
         return self._tuning(self._client.post(f"/fine-tunes/{job}/cancel", cast_to=object))
 
     def _get(self, path: str) -> Mapping[str, Any]:
-        found: Any = self._client.get(path, cast_to=object)
-        return found if isinstance(found, Mapping) else {"data": found}
+        raw: Any = self._client.get(path, cast_to=object)
+        return raw if isinstance(raw, Mapping) else {"data": raw}
 
     @staticmethod
-    def _tuning(found: Any) -> Tuning:
-        name = str(found.get("model_output_name") or found.get("output_name") or "")
-        suffix = str(found.get("suffix") or name)
+    def _tuning(raw: Any) -> Tuning:
+        name = str(raw.get("model_output_name") or raw.get("output_name") or "")
+        suffix = str(raw.get("suffix") or name)
         run = suffix.rpartition("warmth-")[2].partition("-")[0] if "warmth-" in suffix else ""
-        status = str(found.get("status", ""))
-        events = found.get("events") or []
+        status = str(raw.get("status", ""))
+        events = raw.get("events") or []
         errors = [str(event.get("message", "")) for event in events if "error" in str(event.get("type")).lower()]
         return Tuning(
-            id=str(found["id"]),
+            id=str(raw["id"]),
             status=STATES.get(status, status),
-            base=str(found.get("model", "")),
+            base=str(raw.get("model", "")),
             model=name or None,
             run=run,
             code="" if status not in ("error", "user_error") else status,
             message=errors[-1] if errors else "",
-            tokens=int(found.get("token_count") or 0),
+            tokens=int(raw.get("token_count") or 0),
         )
 
 
