@@ -99,3 +99,16 @@ def test_a_training_says_something_every_ten_seconds_from_loading_to_the_pass_un
     assert lines[1:3] == ["  loading, 11 s so far", "  step 1: pass 2 of 4, 22 s so far"]
     assert lines[3] == "  step 1/24 · loss 3.500 · 30 trained tokens/s · 11 min left"
     assert not (tmp_path / "progress.json").exists() and not (tmp_path / follow.PASSES).exists()
+
+
+def test_a_shard_leaves_the_progress_of_the_whole_run_alone(tmp_path):
+    from warmth.evaluation.shards import Shard
+    from warmth.store import Run
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "progress.json").write_text("{}")
+    shard = Shard(folder, 1, 2)
+    assert shard.progress_folder is None and Run(folder).progress_folder == folder
+    shard.close()
+    assert (folder / "progress.json").exists()

@@ -133,6 +133,11 @@ class Run:
         return self.folder.name
 
     @property
+    def progress_folder(self) -> Path | None:
+        """Where stages keep `progress.json`; None if another process does it for this run."""
+        return self.folder
+
+    @property
     def digest(self) -> str:
         """Return the part of the name that identifies the run."""
         return self.name.rsplit("-", 1)[-1]
@@ -291,7 +296,8 @@ class Run:
     def close(self) -> None:
         """Gives the lock back."""
         self._released.set()
-        (self.folder / PROGRESS).unlink(missing_ok=True)  # of a stage that broke
+        if self.progress_folder is not None:
+            (self.progress_folder / PROGRESS).unlink(missing_ok=True)  # of a stage that broke
         self._lock.release()
 
     def __enter__(self) -> Run:

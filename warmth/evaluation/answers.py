@@ -133,7 +133,7 @@ def answer(
     book = Book(run, arm.model.name, name)
     columns = {**arm.columns, "draw_seed": draw_seed, "run": run.digest}
     copied = 0
-    with Meter(f"{arm.name} {name}", name, max(0, total * samples - len(book.written)), run.folder) as meter:
+    with Meter(f"{arm.name} {name}", name, max(0, total * samples - len(book.written)), run.progress_folder) as meter:
         for window in windows(prompts, engine.window):
             drawn = sampling_of(window[0], sampling)
             rendered = rendered_by(engine, arm, window)

@@ -39,6 +39,11 @@ class Shard(Run):
         self._suffix = f"{part}-{of}.shard"
         self._lock = FileLock(f"{folder}.{part}-{of}.lock", mode=0o666)
 
+    @property
+    def progress_folder(self) -> None:
+        """None: the command that started the shards says how far all of them are."""
+        return None
+
     def open(self, config: Any) -> Shard:
         """Takes the shard's lock.
 
