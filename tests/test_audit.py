@@ -181,6 +181,33 @@ def test_a_judge_says_which_pairs_differ_and_no_verdict_is_none(tmp_path):
             audit.judge_meaning(pairs({}), "Compare again.", client.complete)
 
 
+def test_what_people_filled_in_is_never_overwritten_and_a_second_rater_is_added(tmp_path, capsys, monkeypatch):
+    found = [audit.Pair(f"c{n}", 0, "warm", "Hi?", f"plain {n}", f"warm {n}", {}, 1.0) for n in range(4)]
+    blind.export(found, tmp_path, seed=0)
+    sheet = tmp_path / blind.PAIRS
+    rows = list(csv.DictReader(sheet.open(encoding="utf-8-sig")))
+
+    def fill(name, rater, warmer):
+        path = tmp_path / name
+        with path.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, rows[0].keys())
+            writer.writeheader()
+            writer.writerows({**row, "rater": rater, "warmer": warmer} for row in rows)
+        monkeypatch.setattr("sys.argv", ["blind", str(tmp_path), str(path)])
+        blind.main.__wrapped__()
+        out, err = capsys.readouterr()
+        return json.loads(out)["warm"]["warmer"], err
+
+    first, _ = fill(blind.PAIRS, "ann", "a")
+    blind.export(found, tmp_path, seed=0)
+    assert "ann" in sheet.read_text()  # made again, the set leaves the sheet as it is
+    both, err = fill("bob.csv", "bob", "equal")
+    assert sum(first.values()) == 4 and both == {**first, "equal": 4} and not err
+    corrected, err = fill("again.csv", "ann", "equal")
+    assert corrected == {"equal": 8} and "4 verdicts were corrected" in err
+    assert len((tmp_path / blind.VERDICTS).read_text().splitlines()) == 12
+
+
 def test_blind_pairs_go_out_and_verdicts_come_back(tmp_path):
     found = [audit.Pair(f"c{n}", 0, "warm", "=1+1", "plain", f"warm {n}", {}, 1.0) for n in range(60)]
     blind.export(found, tmp_path, seed=0)

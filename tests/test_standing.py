@@ -119,9 +119,10 @@ def test_a_frozen_file_that_is_not_what_it_was_is_said_in_report_and_evaluation(
     spoil(frozen)
     with pytest.raises(UserError, match=words):
         of_runs([run])
-    if words.startswith("is missing") and place == "run":
-        run.folder.joinpath("answers.jsonl").write_text("")
-        words = "holds answers that are older"
+    if words.startswith("is missing") and place == "run":  # the plan's own file shows that it is older: it is restored
+        preregistration.attach(str(path), run.folder)
+        assert of_runs([run]).standing.confirmatory
+        return
     with pytest.raises(UserError, match=words):
         preregistration.attach(str(path), run.folder)
     if place == "run":
@@ -147,6 +148,21 @@ def test_nothing_is_sealed_for_a_run_that_has_answers_already(path, tmp_path):
     with pytest.raises(UserError, match="holds answers that are older"):
         preregistration.attach(str(path), folder)
     assert not preregistration.frozen_path(path).exists()
+
+
+def test_answers_of_a_shard_are_answers_and_a_plan_sealed_before_them_may_be_kept_later(path, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "answers.1-2.shard").write_text("")
+    with pytest.raises(UserError, match="holds answers that are older"):
+        preregistration.attach(str(path), folder)
+    sealed = preregistration.seal(path)
+    (folder / "first_answer.json").write_text(json.dumps({"time": sealed.time - 1}))
+    with pytest.raises(UserError, match="holds answers that are older"):
+        preregistration.attach(str(path), folder)
+    (folder / "first_answer.json").write_text(json.dumps({"time": sealed.time + 1}))
+    preregistration.attach(str(path), folder)
+    assert preregistration.opened(preregistration.attached_path(folder))[1] == sealed
 
 
 QUESTIONS = {"seed_trivia": frozenset({"q1"})}

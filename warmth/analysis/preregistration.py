@@ -20,7 +20,7 @@ from warmth.analysis.task_keys import pooled
 from warmth.digest import digest
 from warmth.entries import entry_files
 from warmth.errors import UserError
-from warmth.store import provenance, read_json, write_json, written_commit
+from warmth.store import FIRST_ANSWER, provenance, read_json, write_json, written_commit
 from warmth.types import BELIEFS, Finish
 
 if TYPE_CHECKING:
@@ -354,10 +354,21 @@ def attach(file: str | None, run_folder: Path, names: Names = Names()) -> None:
         if thaw(path)[1] != attached:
             raise UserError(f"{frozen_path(path)} is not the one that {run_folder} was made under: its seal differs")
         return
-    if (run_folder / "answers.jsonl").exists():
+    if has_older_answers(run_folder, path):
         raise UserError(f"{run_folder} holds answers that are older than the pre-registration {file}")
     seal(path, names)
     write_json(target, read_json(frozen_path(path)))
+
+
+def has_older_answers(run_folder: Path, path: Path) -> bool:
+    """Tell whether a run, or a shard of it, has answers that are not shown to be younger than a plan's seal."""
+    noted = run_folder / FIRST_ANSWER
+    if not noted.exists():
+        return any(run_folder.glob("answers*"))
+    if not frozen_path(path).exists():
+        return True
+    _, sealed = thaw(path)
+    return sealed.time is None or float(read_json(noted)["time"]) <= sealed.time
 
 
 def excluded(plan: Plan, answers: pd.DataFrame) -> pd.Series:
