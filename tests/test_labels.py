@@ -92,6 +92,8 @@ def test_a_key_is_found_by_the_sheets_own_digest_wherever_and_whatever_it_is_cal
     swapped.rename(tmp_path / "a" / "M.csv.key.json")
     filled(tmp_path / "a" / "L.csv", tmp_path / "a" / "L.csv")
     assert labels.read([tmp_path / "a" / "L.csv"])["weight"].tolist() == found["weight"].tolist()
+    assert labels.key_of(elsewhere / "renamed.csv", study.studies).parent.name == keys.FOLDER  # for a bundle
+    assert labels.key_of(sheet(tmp_path / "own.csv", "x,ann,correct,1")) is None
 
 
 def test_a_second_rater_is_a_second_column(study, tmp_path):

@@ -67,6 +67,12 @@ def write_key(sheet: Path, items: Mapping[str, Mapping[str, Any]], studies: Sequ
 def find_items(
     sheet: Path, named: Iterable[str], ids: Sequence[str], folders: Sequence[Path] = ()
 ) -> dict[str, dict[str, Any]] | None:
+    """Find what the items of a filled sheet are, see `find_key`; None if there is no key."""
+    path = find_key(sheet, named, ids, folders)
+    return None if path is None else read_json(path)["items"]
+
+
+def find_key(sheet: Path, named: Iterable[str], ids: Sequence[str], folders: Sequence[Path] = ()) -> Path | None:
     """Find the key of a filled sheet by the sheet's digest; None if there is none.
 
     Args:
@@ -82,7 +88,7 @@ def find_items(
     if len(digests) > 1:
         raise UserError(f"{sheet} has rows of several sheets ({', '.join(sorted(digests))}); keep each in its own file")
     sheet_id = digests.pop() if digests else sheet_digest(ids)
-    partial: list[dict[str, dict[str, Any]]] = []
+    partial: list[Path] = []
     for path in key_files(sheet, folders):
         key = read_json(path)
         items = key.get("items") if isinstance(key, dict) else None
@@ -91,9 +97,9 @@ def find_items(
         if sheet_digest(items) != key.get(SHEET):
             raise UserError(f"{path} was edited: its items are not those that its digest names")
         if key[SHEET] == sheet_id:
-            return items
+            return path
         if ids and set(ids) <= items.keys():
-            partial.append(items)
+            partial.append(path)
     return partial[0] if len(partial) == 1 else None
 
 

@@ -77,12 +77,9 @@ def read_file(path: Path, folders: Sequence[Path] = ()) -> pd.DataFrame:
         raise UserError(f"{path} has no column label; it needs {', '.join(COLUMNS[:3])}")
     if rows and "label" in rows[0][1] and "rater" not in rows[0][1]:
         raise UserError(f"{path} has no column rater; it needs {', '.join(COLUMNS[:3])}")
-    has_weights = bool(rows) and "weight" in rows[0][1]
     known: Mapping[str, Mapping[str, Any]] | None = None
-    if rows and not has_weights:
-        ids = [str(row.get("answer_id") or "").strip() for _, row in rows]
-        named = {str(row.get(keys.SHEET) or "") for _, row in rows}
-        known = keys.find_items(path, named, [name for name in ids if name], folders)
+    if rows and "weight" not in rows[0][1]:
+        known = keys.find_items(path, *sheet_and_ids(rows), folders)
         if known is None:
             raise UserError(
                 f"{path} has no column weight, and the key of its sheet (*{keys.SUFFIX}) is not beside it or in the "
@@ -103,6 +100,21 @@ def read_file(path: Path, folders: Sequence[Path] = ()) -> pd.DataFrame:
             f"of their own ({path})"
         )
     return labels.drop_duplicates(["answer_id", "rater"], ignore_index=True)
+
+
+def sheet_and_ids(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[set[str], list[str]]:
+    """Read the digests of sheets that rows name, and the ids of their answers."""
+    named = {str(row.get(keys.SHEET) or "") for _, row in rows}
+    ids = [str(row.get("answer_id") or "").strip() for _, row in rows]
+    return named, [name for name in ids if name]
+
+
+def key_of(path: Path, folders: Sequence[Path] = ()) -> Path | None:
+    """Find the file with the key of a filled sheet of labels; None if its weights are its own, or it has none."""
+    rows = list(user_rows(path, NEEDED[:1]))
+    if not rows or "weight" in rows[0][1]:
+        return None
+    return keys.find_key(path, *sheet_and_ids(rows), folders)
 
 
 def is_label_column(name: str) -> bool:

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import warmth
+from warmth.analysis.labels import key_of
 from warmth.analysis.preregistration import frozen_path
 from warmth.errors import UserError
 
@@ -188,9 +189,8 @@ def bundle(out: Path) -> Path:
                     source = out / content[name]
                     content[name] = f"inputs/{source.name}"
                     archive.write(source, content[name])
-                    frozen = frozen_path(source)
-                    if frozen.exists():
-                        archive.write(frozen, f"inputs/{frozen.name}")
+                    for beside in files_beside(name, source, studies_of(inputs, out)):
+                        archive.write(beside, f"inputs/{beside.name}")
             archive.writestr(INPUTS, json.dumps(content, indent=2, ensure_ascii=True) + "\n")
             for key in inputs.files:
                 number, _, name = key.partition("/")
@@ -200,6 +200,24 @@ def bundle(out: Path) -> Path:
     except OSError as error:
         raise UserError(f"{error.filename or file} cannot be packed: {error.strerror}") from error
     return file
+
+
+def files_beside(name: str, source: Path, studies: Sequence[Path]) -> list[Path]:
+    """List what has to be packed with a plan (its frozen copy) or with people's labels (the key of their sheet)."""
+    if name == "labels":
+        key = key_of(source, studies)
+        return [] if key is None else [key]
+    frozen = frozen_path(source)
+    return [frozen] if frozen.exists() else []
+
+
+def studies_of(inputs: Inputs, out: Path) -> list[Path]:
+    """List the folders of the studies that a report's runs belong to, in which keys of sheets lie."""
+    studies: dict[Path, None] = {}
+    for key in inputs.files:
+        number, _, name = key.partition("/")
+        studies[(out / inputs.places[int(number)] / name).parent.parent.parent] = None
+    return list(studies)
 
 
 def report_files(out: Path) -> list[Path]:
