@@ -4,7 +4,8 @@
 #   make calibrate what the instruments say of arms whose cost in truth is known, for the pages of this version
 #   make test      the tests
 #   make test-slow the tests that take longer, with a real model
-#   make test-release  what a release is checked with beside the tests: real files from the registry, fetched anew
+#   make test-release  what a release is checked with beside the tests: real files from the registry, fetched anew,
+#                  and forty runs by two commands under random kills (half an hour)
 #   make test-slurm  the tests through a Slurm of one node (root, slurm-wlm, munge)
 #   make check     lint, format, types, and which room imports which
 #   make docs      the documentation as a site in site/, built in an environment of its own (.venv-docs)
