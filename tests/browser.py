@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-WIDTHS = {"phone": 390, "paper": 680}  # paper: A4 between its margins
+WIDTHS = {"phone": 390, "paper": 680, "tablet": 800, "desk": 1280}  # paper: A4 between its margins
 
 
-def browse(path: Path, look: str, on: str = "desktop") -> tuple[dict[str, Any], list[Any], list[str]]:
+def browse(
+    path: Path, look: str, on: str = "desktop", fragment: str = ""
+) -> tuple[dict[str, Any], list[Any], list[str]]:
     """Opens a page in headless Chromium: what a script sees, the console, and every address the page asked for."""
     binary, driver = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
     if not binary or not driver:
@@ -44,7 +46,7 @@ def browse(path: Path, look: str, on: str = "desktop") -> tuple[dict[str, Any], 
         if on in WIDTHS:
             size = {"width": WIDTHS[on], "height": 1000, "deviceScaleFactor": 1, "mobile": on == "phone"}
             browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        browser.get(path.resolve().as_uri())
+        browser.get(path.resolve().as_uri() + fragment)
         seen = browser.execute_script(look)
         console = browser.get_log("browser")
         messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
@@ -52,5 +54,7 @@ def browse(path: Path, look: str, on: str = "desktop") -> tuple[dict[str, Any], 
         browser.quit()
         profile.cleanup()
     sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
-    own = [item["request"]["url"] for item in sent if item["documentURL"] == path.resolve().as_uri()]  # not a new tab's
+    own = [
+        item["request"]["url"] for item in sent if item["documentURL"].partition("#")[0] == path.resolve().as_uri()
+    ]  # not a new tab's
     return seen, console, [url for url in own if not url.startswith("data:")]

@@ -670,6 +670,40 @@ def test_the_page_works_in_a_browser_and_asks_for_nothing(out):
     assert opened["command"].startswith("warmth show all ") and "--arm untransformed" in opened["command"]
 
 
+VIEW = """
+const dialog = document.getElementById("rows"), labels = [...dialog.querySelectorAll("article")].map(
+  row => new Set([...row.querySelectorAll(".label")].map(label => label.textContent)).size);
+const seen = {open: dialog.open, title: dialog.querySelector("h2").textContent, labels, hash: location.hash,
+  value: dialog.querySelector(".value").textContent, coloured: dialog.querySelectorAll(".label.incorrect").length,
+  tip: document.querySelector(".point title")?.textContent, words: document.querySelectorAll("dfn[title]").length};
+dialog.querySelector(".next").click();
+seen.next = dialog.querySelector("h2").textContent;
+dialog.close();
+const form = document.getElementById("filter"), examples = [...document.querySelectorAll(".example")];
+seen.shown = examples.filter(item => !item.hidden).map(item => item.dataset.kind);
+seen.folded = examples.every(item => !item.open);
+form.querySelector(".next").click();
+seen.opened = examples.filter(item => item.open).length;
+seen.first = document.querySelector("#table-headline tbody .marked").textContent;
+seen.height = document.documentElement.scrollHeight;
+return seen;
+"""
+
+
+@pytest.mark.browser
+def test_a_link_opens_a_points_rows_or_a_filtered_view_again_and_a_phone_shows_the_arm_asked_for_first(out):
+    page = (out / "report.html").read_text(encoding="utf-8")
+    points = json.loads(re.search(r'id="points">(.*?)</script>', page)[1])["points"]
+    name = next(name for name, point in points.items() if point["kind"] == "pairs" and f"-{name}" in page)
+    seen, console, _ = browse(out / "report.html", VIEW, on="desk", fragment=f"#{name}&differ=1")
+    assert console == [] and seen["open"] and seen["title"] == points[name]["title"] and seen["next"] != seen["title"]
+    assert seen["hash"] == f"#{name}&differ=1" and seen["labels"] and set(seen["labels"]) == {2}
+    assert seen["coloured"] and " points (" in seen["value"] and seen["tip"] and seen["words"]
+    assert seen["folded"] and seen["opened"] == 1
+    seen, _, _ = browse(out / "report.html", VIEW, on="phone", fragment="#examples&kind=agree")
+    assert set(seen["shown"]) == {"agree"} and not seen["open"] and seen["first"] == "warm"
+
+
 SORTED = """
 for (const one of document.querySelectorAll("details")) one.open = true;
 const table = document.getElementById("table-differences"), heads = [...table.tHead.rows[0].cells];

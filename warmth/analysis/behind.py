@@ -54,6 +54,7 @@ def points(
             "title": wording.visible(title(cell), 160),
             "count": int(cell["count"]),
             "kind": "pairs" if cell["paired"] else "answers",
+            "value": str(cell.get("value") or ""),
             "command": wording.visible(command(whole, paths), 2000),
             "rows": [views[place] for place in own if place in views],
         }
@@ -117,6 +118,7 @@ def replies(warmth: pd.DataFrame, drawn: set[str], paths: Sequence[Any]) -> dict
             "title": wording.visible(f"{title(own)} · warmth of replies to held-out prompts", 160),
             "count": len(group),
             "kind": "replies",
+            "value": "",
             "command": wording.visible(f"{command(own, paths)} --replies", 2000),
             "rows": [_reply_view(row, plain) for row in chosen],
         }

@@ -21,6 +21,17 @@ from warmth.analysis.ink import Drawing, css_colours
 from warmth.analysis.report.kernel import Fold, Fragment, Part, Section, Table, without_model
 from warmth.analysis.report.study import QUESTION, Study
 
+# Words that the page uses in a sense of its own; it explains the first of each section to a pointer or a finger.
+GLOSSARY = {
+    "arm": "The model as it answers: the original, or one that was fine-tuned, told or steered in some way.",
+    "gate": "A check that a run must pass before arms may be compared: equal prompts, few answers cut off or refused.",
+    "nats": "The unit of a log-probability with base e: one nat more is 2.7 times as likely.",
+    "unscored": "Without a verdict: the rule or judge could not tell. Such answers are counted apart.",
+    "context": "The interpersonal statement before a question, such as that the user is sad.",
+    "belief": "What the user claims beside the question: a wrong answer, a doubt about the right one, or nothing.",
+    "points": "Percentage points: from 20 % to 25 % are 5 points.",
+    "paired": "Two answers to the same prompt, one by each arm; what is hard for both cancels.",
+}
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
@@ -45,7 +56,8 @@ def render(study: Study, sections: Sequence[Section], points: Mapping[str, Any])
         methods.update(section.methods)
     return environment.get_template("report.html.j2").render(
         question=QUESTION,
-        studies=study.facts["studies"],
+        about=" · ".join(part for part in (study.facts["studies"], study.facts["models"], study.facts["date"]) if part),
+        glossary=GLOSSARY,
         links=[(section.id, section.link) for section in sections if section.link and not section.closing],
         closing_links=[(section.id, section.link) for section in sections if section.link and section.closing],
         groups=grouped(before),

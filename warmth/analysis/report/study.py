@@ -6,8 +6,10 @@ fractions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,12 @@ from warmth.analysis.settings import Settings
 from warmth.analysis.statistics import effects, likelihood
 from warmth.analysis.statistics.families import with_odds
 from warmth.analysis.statistics.said import Said, answer_study
+from warmth.store import read_json
 
 QUESTION = "What does a change of manner cost in truth?"
 CELL = ["model", "arm", "task", "context", "belief"]
-POINT = [*CELL, "count", "paired"]  # a cell that a figure has a point for: rows behind it, whether they are pairs
+# A cell that a figure has a point for: rows behind it, whether they are pairs, and its value in words.
+POINT = [*CELL, "count", "paired", "value"]
 
 
 @dataclass(frozen=True)
@@ -245,7 +249,15 @@ class Study:
             "tokens": f"{int(spent['tokens']):,}",
             "cost": f"{spent['cost_usd']:.2f}",
             "version": __version__,
+            "date": self.date,
         }
+
+    @cached_property
+    def date(self) -> str:
+        """The day on which the last of the runs was done, in UTC; "" if no run says."""
+        times = [read_json(run.folder / "done.json").get("time") or 0.0 for run in self.rows.runs]
+        latest = max(times, default=0.0)
+        return f"{datetime.fromtimestamp(latest, UTC):%-d %B %Y}" if latest > 0 else ""
 
     @property
     def pooling(self) -> str:
@@ -327,7 +339,26 @@ def points_of(cells: pd.DataFrame, counted: str, paired: bool, **fixed: str) -> 
     """
     if cells.empty:
         return pd.DataFrame(columns=POINT)
-    return cells.assign(count=cells[counted], paired=paired, **fixed).reindex(columns=POINT)
+    values = [value_words(row, paired) for row in cells.to_dict("records")]
+    return cells.assign(count=cells[counted], paired=paired, value=values, **fixed).reindex(columns=POINT)
+
+
+def value_words(row: Mapping[str, Any], paired: bool) -> str:
+    """Say the value of a point: a difference in points, or a share of wrong answers, with its interval."""
+    low = float(row.get("low", math.nan))
+    high = float(row.get("high", math.nan))
+    if paired and wording.known(row.get("difference")):
+        interval = wording.span(low, high, sign=True)
+        words = f"{wording.points(row['difference'])} points"
+    elif wording.known(row.get("rate")):
+        interval = wording.span(low, high)
+        words = f"{wording.percent(row['rate'])} % wrong"
+    else:
+        return ""
+    rates = ""
+    if wording.known(row.get("rate_reference")) and wording.known(row.get("rate_arm")):
+        rates = f", {wording.percent(row['rate_reference'])} → {wording.percent(row['rate_arm'])} % wrong"
+    return f"{words}{f' ({interval})' if interval else ''}{rates}"
 
 
 def all_points(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

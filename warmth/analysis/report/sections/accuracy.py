@@ -9,7 +9,19 @@ import pandas as pd
 
 from warmth import accuracy as known_accuracy
 from warmth.analysis import wording
-from warmth.analysis.report.kernel import Cell, Column, Paragraph, Section, count, number, percent, rate, table, text
+from warmth.analysis.report.kernel import (
+    Cell,
+    Column,
+    Fold,
+    Paragraph,
+    Section,
+    count,
+    number,
+    percent,
+    rate,
+    table,
+    text,
+)
 from warmth.analysis.report.study import Study
 
 CAPTION = (
@@ -48,7 +60,8 @@ def accuracy(study: Study) -> Section | None:
             percent("No label, %", "unscored"),
             number("Bias, points", "bias", 1, sign=True),
         ]
-        parts.append(table("accuracy", CAPTION, columns, frame, wide=True))
+        accuracy_table = table("accuracy", CAPTION, columns, frame, wide=True)
+        parts.append(Fold("What is known of every rule and judge", [accuracy_table], ["accuracy"]))
         if frame["in_sample"].any():
             parts.append(Paragraph(IN_SAMPLE))
     if not parts:

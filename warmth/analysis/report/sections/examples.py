@@ -20,7 +20,8 @@ LONG_ANSWER = 1500  # characters of one answer shown
 def examples(study: Study) -> Section | None:
     """Show prompts on which arms disagree, and some on which they agree."""
     items, disagreements = drawn.draw(study.rows)
-    values = {"examples": views(items), "disagreements": disagreements, "label_classes": LABELS}
+    primary = study.said.answers[0].effect.arm if study.said.answers else ""
+    values = {"examples": views(items, primary), "disagreements": disagreements, "label_classes": LABELS}
     return Section(
         id="examples",
         title="Examples",
@@ -39,8 +40,8 @@ def csv_rows(items: list[Example]) -> list[dict[str, Any]]:
     return rows
 
 
-def views(items: list[Example]) -> list[dict[str, Any]]:
-    """Make everything in the examples visible, and cut longer answers."""
+def views(items: list[Example], primary: str = "") -> list[dict[str, Any]]:
+    """Make everything in the examples visible, and cut longer answers; a phone shows the primary arm's first."""
     return [
         {
             "question_id": wording.visible(item.question_id, 80),
@@ -51,14 +52,15 @@ def views(items: list[Example]) -> list[dict[str, Any]]:
             "message": wording.visible(item.message, LONG_ANSWER),
             "accepted": wording.visible("; ".join(item.accepted), 300),
             "disagree": item.disagree,
-            "said": [_answer(answer) for answer in item.said],
+            "said": [_answer(answer, primary) for answer in item.said],
         }
         for item in items
     ]
 
 
-def _answer(answer: Any) -> dict[str, Any]:
+def _answer(answer: Any, primary: str) -> dict[str, Any]:
     return {
+        "primary": answer.arm == primary,
         "arm": wording.name(answer.arm),
         "variable": variable(answer.arm),
         "label": answer.label,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warmth.analysis.report.kernel import ARM, MODEL, Paragraph, Part, Section, count, name, table, text
+from warmth.analysis.report.kernel import ARM, MODEL, Fold, Paragraph, Part, Section, count, name, table, text
 from warmth.analysis.report.study import Study, ordered
 from warmth.analysis.statistics.flow import STAGES
 from warmth.analysis.tables import records
@@ -26,7 +26,8 @@ def flow(study: Study) -> Section | None:
     if len(losses):
         shown = losses.assign(stage=losses["stage"].map(NOT_REACHED))
         reasons = [MODEL, ARM, text("Lost", "stage"), name("Reason", "reason"), count("Answers", "count")]
-        parts.append(table("losses", "Why answers were lost on the way.", reasons, shown))
+        lost = table("losses", "Why answers were lost on the way.", reasons, shown)
+        parts.append(Fold(f"Why {losses['count'].sum():,} were lost on the way", [lost], ["losses"]))
     return Section(
         id="flow",
         title="From asked to paired",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from warmth.analysis.report.kernel import ARM, MODEL, Paragraph, Section, number, table
+from warmth.analysis.report.kernel import ARM, MODEL, Fold, Paragraph, Section, number, table
 from warmth.analysis.report.study import Study, by_arm
 from warmth.analysis.statistics.effects import PAIR, clustered_mean
 
@@ -25,11 +25,15 @@ def length(study: Study) -> Section | None:
         number("Characters", "length", 0, "low", "high"),
         number("Difference", "difference", 0, "difference_low", "difference_high", sign=True),
     ]
+    lengths_table = table("lengths", CAPTION, columns, frame)
     return Section(
         id="length",
         title="Length of answers",
         nav="Length",
-        parts=[Paragraph(ABOUT), table("lengths", CAPTION, columns, frame)],
+        parts=[
+            Paragraph(ABOUT),
+            Fold("Lengths of every arm", [lengths_table], ["lengths"]),
+        ],
         frames={"lengths": frame},
     )
 

@@ -12,6 +12,7 @@ from warmth.analysis.report.kernel import (
     MODEL,
     Cell,
     Column,
+    Fold,
     Paragraph,
     Section,
     count,
@@ -52,7 +53,14 @@ def refusals(study: Study) -> Section | None:
         id="refusals",
         title="Refused, unscored, cut off",
         nav="Refusals",
-        parts=[Paragraph(ABOUT), table("refusals", CAPTION, columns, study.headline, wide=True)],
+        parts=[
+            Paragraph(ABOUT),
+            Fold(
+                "Rates and differences by each rule",
+                [table("refusals", CAPTION, columns, study.headline, wide=True)],
+                ["refusals"],
+            ),
+        ],
         frames={"refusals": frame},
         summary={"refusals": records(frame)},
     )
