@@ -29,6 +29,7 @@ from warmth.store import run_folder
 from warmth.sweep import lifetimes
 from warmth.sweep.states import state_of
 from warmth.sweep.workload import Work, conversations, evaluation, longest, questions, total_usd, training
+from warmth.text import duration
 
 if TYPE_CHECKING:
     from warmth.evaluation.grid import Grid
@@ -211,6 +212,11 @@ def disk_gib(study: Train | Evaluate, work: Work) -> float:
     return (rows + 4 * len(kept) * shape.adapter_parameters(recipe.rank, study.model.lora_targets)) / GIB
 
 
+def time_words(hours: float) -> str:
+    """Say a time in units that fit: seconds and minutes below an hour, else hours."""
+    return duration(3600 * hours) if hours < 1 else f"{hours:,.1f} hours"
+
+
 def show(forecasts: Sequence[Forecast]) -> None:
     """Prints a row for each run and their sums, on standard output."""
     from rich.console import Console
@@ -309,7 +315,7 @@ def listing(forecasts: Sequence[Forecast]) -> Any:
     result.add_column("run", overflow="fold")
     result.add_column("state", no_wrap=True)
     result.add_column("by", overflow="fold")
-    for name in ("devices", "GiB each", "steps", "answers", "weighed", "Mtokens", "hours", "USD", "GiB disk"):
+    for name in ("devices", "GiB each", "steps", "answers", "weighed", "Mtokens", "time", "USD", "GiB disk"):
         result.add_column(name, justify="right", no_wrap=True)
     several = len({item.folder.parts[-3:-2] for item in forecasts}) > 1
     paid: set[str] = set()  # what several runs share stands in the first one's row
@@ -326,7 +332,7 @@ def listing(forecasts: Sequence[Forecast]) -> Any:
             f"{item.work.items:,}" if item.work.kind == "generate" else "",
             f"{item.work.weighed:,}" if item.work.weighed else "",
             f"{item.work.tokens / 1e6:,.2f}",
-            "" if item.hours is None else f"{item.hours:,.2f}",
+            "" if item.hours is None else time_words(item.hours),
             "?" if unknown else f"{usd:,.2f}" if usd else "",
             f"{item.disk_gib:,.2f}",
         )
@@ -344,7 +350,7 @@ def remarks(forecasts: Sequence[Forecast]) -> list[str]:
         f"{sum(i.work.steps for i in left):,} steps, "
         f"{sum(i.work.items for i in left if i.work.kind == 'generate'):,} answers, "
         f"{sum(i.work.weighed for i in left):,} prompts whose replies are weighed, "
-        f"{hours:,.1f} hours one after another ({device_hours:,.1f} device hours), {usd:,.2f} USD, "
+        f"{time_words(hours)} one after another ({time_words(device_hours)} of devices), {usd:,.2f} USD, "
         f"{sum(i.disk_gib for i in left):,.1f} GiB on disk"
     ]
     once = {bill.key or str(n): bill for n, bill in enumerate(b for i in left for b in i.work.bills)}
