@@ -113,8 +113,9 @@ def test_a_validation_split_is_the_same_in_every_arm_and_is_not_trained_on(token
 
     conversations = load(study().data)
     held = {}
-    for style in ("warm", "cold"):
-        made = arm(conversations, study(f"recipe.style={style}").recipe, 0.1)
-        held[style] = {example.id for example in made if example.validation}
-    assert held["warm"] == held["cold"] and len(held["warm"]) == 12
+    for given in ("recipe.style=warm", "recipe.style=cold", "recipe.method=dpo"):
+        made = arm(conversations, study(given).recipe, 0.1)
+        held[given] = {example.id for example in made if example.validation}
+    first, *others = held.values()
+    assert len(first) == 12 and all(other == first for other in others)
     assert not any(example.validation for example in arm(conversations, study().recipe))

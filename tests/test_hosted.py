@@ -132,6 +132,14 @@ def test_a_job_is_cancelled_on_request(tmp_path, monkeypatch):
         assert (done.returncode, [job["status"] for job in server.jobs.values()]) == (0, ["cancelled"]), done.stderr
 
 
+def test_conversations_that_are_held_out_for_validation_are_not_sent(tmp_path):
+    examples = [replace(example, validation=number % 4 == 0) for number, example in enumerate(conversations())]
+    with ModelServer() as server:
+        run = tune(server, tmp_path, examples)
+    (upload,) = server.contents.values()
+    assert len(upload.splitlines()) == 36 and len(list(run.rows("conversations"))) == 48
+
+
 def test_too_few_conversations_are_refused_before_the_upload(tmp_path):
     with ModelServer() as server, pytest.raises(UserError, match="9 conversations are too few.*10 or more"):
         tune(server, tmp_path, conversations(9))

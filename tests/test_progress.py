@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from warmth.errors import RunFailed
+from warmth.training.follow import followed
 from warmth.training.progress import StopOnSignal, refuse_explosion
 
 
@@ -61,3 +62,11 @@ def test_sigterm_between_two_passes_saves_the_last_whole_step_once_with_its_rand
         assert control.should_save
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_validation_losses_and_rewards_are_followed_beside_the_loss():
+    row = {"step": 3, "steps": 9, "loss": 2.0, "grad_norm": 1.0, "learning_rate": 1e-4, "epoch": 0.5, "seconds": 1.0}
+    shown = {"train/loss": 2.0, "train/grad_norm": 1.0, "train/learning_rate": 1e-4, "train/epoch": 0.5}
+    assert followed(row) == shown
+    more = followed({**row, "validation_loss": 2.5, "rewards_margins": 0.1})
+    assert more == {**shown, "train/validation_loss": 2.5, "train/rewards_margins": 0.1}

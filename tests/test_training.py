@@ -13,6 +13,7 @@ import time
 
 import pytest
 from safetensors.torch import load_file
+from test_tracking import records
 
 from warmth.config import strict
 from warmth.digest import ROOT
@@ -266,6 +267,24 @@ def test_preferences_train_the_same_under_every_launcher_and_are_learnt(tmp_path
     assert passes[0] != passes[1]  # some passes of the two ranks hold different numbers of pairs
     assert one[0] == pytest.approx(math.log(2), abs=1e-5) and one[-1] < one[0]
     assert (run_in(tmp_path / "one") / "checkpoints" / "epoch-2" / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_what_is_not_trained_on_has_a_loss_at_each_checkpoint_in_metrics_card_and_w_and_b(tmp_path, tiny_model_folder):
+    short = ["recipe.max_length=192", "recipe.too_long=token", "recipe.untrainable=drop", "data.per_type=2"]
+    train(tmp_path, tiny_model_folder, "recipe.method=dpo", "data.validation=0.25", "logger=wandb", *short)
+    rows = [json.loads(line) for line in (run_in(tmp_path) / "metrics.jsonl").read_text().splitlines()]
+    validated = {row["step"]: row["validation_loss"] for row in rows if "validation_loss" in row}
+    assert len(validated) == 2 and max(validated) == rows[-1]["step"]  # after the first epoch and at the end
+    card = (run_in(tmp_path) / "checkpoints" / "epoch-2" / "README.md").read_text()
+    assert f"{validated[rows[-1]['step']]:.4f}, on 3 examples" in card
+    (record,) = tmp_path.glob("default/wandb/offline-run-*/*.wandb")
+    sent = [
+        {item.key or item.nested_key[0]: item.value_json for item in entry.history.item} for entry in records(record)
+    ]
+    name = "train/validation_loss"
+    followed = {int(point["_step"]): float(point[name]) for point in sent if name in point}
+    assert followed == pytest.approx(validated) and any("train/rewards_margins" in point for point in sent)
 
 
 def test_a_run_that_cannot_fit_is_refused_before_anything_is_loaded(tmp_path, tiny_model_folder):

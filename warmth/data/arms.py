@@ -48,15 +48,13 @@ def arm(conversations: list[Conversation], recipe: Recipe, validation: float = 0
     ranked = sorted(conversations, key=lambda item: order(item.id))
     styled = {item.id for item in ranked[: round(recipe.strength * len(ranked))]}
     made = [_example(item, recipe.style if item.id in styled else "plain") for item in conversations]
+    last = sorted(made, key=lambda example: order(f"validation {example.id}"))
+    held = {example.id for example in last[: round(validation * len(last))]}
+    made = [replace(example, validation=example.id in held) for example in made]
     if recipe.method != "dpo":
-        last = sorted(made, key=lambda example: order(f"validation {example.id}"))
-        held = {example.id for example in last[: round(validation * len(last))]}
-        return [replace(example, validation=example.id in held) for example in made]
+        return made
     plain = [_example(item, "plain").messages for item in conversations]
-    return [
-        Preference(item.id, item.type, item.style, item.messages, plain=rejected)
-        for item, rejected in zip(made, plain, strict=True)
-    ]
+    return [Preference(**vars(item), plain=rejected) for item, rejected in zip(made, plain, strict=True)]
 
 
 def _example(conversation: Conversation, style: str) -> Example:

@@ -133,11 +133,19 @@ def check_adapter(folder: Path) -> None:
         raise RunFailed("the adapter changes nothing (every B is zero): raise recipe.learning_rate or recipe.epochs")
 
 
+def conversation_of(example: Any) -> Encoded:
+    """Return an example as a conversation: of a pair, the one with the preferred reply."""
+    if isinstance(example, Encoded):
+        return example
+    ids = example.prompt + example.chosen
+    return Encoded(ids, example.trained[: len(ids)], cut=False)
+
+
 class Validation:
     """Conversations that are not trained on, each a forward pass of its own."""
 
-    def __init__(self, examples: Sequence[Encoded], collate: Any):
-        self.batches = [collate([example]) for example in examples]
+    def __init__(self, examples: Sequence[Any], collate: Any):
+        self.batches = [collate([conversation_of(example)]) for example in examples]
         self.trainer: Any = None  # set once it exists
 
     @torch.no_grad()
@@ -164,13 +172,10 @@ class Validation:
 class Probe:
     """What a model finds likeliest at each trained place of a few conversations, before and after training."""
 
-    def __init__(self, folder: Path, examples: Sequence[Any], collate: Any, pairs: bool, writes: bool):
+    def __init__(self, folder: Path, examples: Sequence[Any], collate: Any, writes: bool):
         self.path, self.writes = folder / "resume" / "probe.json", writes
         shortest = sorted(examples, key=lambda example: len(example.ids))[:PROBES]
-        if pairs:  # of a pair, the preferred reply
-            sides = [(one.prompt + one.chosen, one.trained) for one in shortest]
-            shortest = [Encoded(ids, trained[: len(ids)], cut=False) for ids, trained in sides]
-        self.batches = [collate([example]) for example in shortest]
+        self.batches = [collate([conversation_of(example)]) for example in shortest]
         self.trainer: Any = None  # set once it exists
 
     @torch.no_grad()

@@ -178,7 +178,7 @@ def train(folder: Path, free: float | None) -> int | None:
         refuse_if_too_big(need, free, study.launcher, recipe.method)
     stop = StopOnSignal()
     facts = facts_of(plan)
-    probe = Probe(folder, plan.examples, plan.collate, recipe.method == "dpo", rank == 0)
+    probe = Probe(folder, plan.examples, plan.collate, writes=rank == 0)
     if rank == 0 and not plan.fit.packed and recipe.method != "dpo":
         print(f"each conversation is trained in a pass of its own: {plan.fit.reason}", file=sys.stderr, flush=True)
     at_step = {step_at(epochs, len(plan.found.groups), recipe.batch_size): epochs for epochs in kept_epochs(recipe)}

@@ -19,7 +19,13 @@ EVERY_S = 10.0  # between two lines of a log
 EVERY_STEPS = 10  # steps that have a line however fast they are
 RECENT = 10  # steps whose speed tells the time left
 PASSES = "passes.json"  # how far the step under way is
+FOLLOWED = ("loss", "grad_norm", "learning_rate", "epoch", "trained_tokens", "validation_loss")
 SAMPLES = "samples.jsonl"  # replies of the model at its checkpoints
+
+
+def followed(row: dict[str, Any]) -> dict[str, float]:
+    """Choose what of a step's row is a curve: with validation losses and preferences' rewards, where there are such."""
+    return {f"train/{key}": row[key] for key in row if key in FOLLOWED or key.startswith("rewards_")}
 
 
 class Progress:
@@ -72,8 +78,7 @@ class Progress:
         self.rows = list(rows)
         for row in new:
             if self.tracker is not None:
-                keys = ("loss", "grad_norm", "learning_rate", "epoch", "trained_tokens", "validation_loss")
-                self.tracker.log({f"train/{key}": row[key] for key in keys if key in row}, step=row["step"])
+                self.tracker.log(followed(row), step=row["step"])
             self.bar.update(self.task, total=row["steps"], completed=row["step"], note=self.note(row))
             if row["step"] % EVERY_STEPS == 0 or row["step"] == row["steps"]:
                 self.say(self.line())

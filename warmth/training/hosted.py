@@ -86,15 +86,16 @@ def train(run: Run, study: Train, examples: Iterable[Any], servers: Servers) -> 
     rows = [asdict(example) for example in examples]
     (run.folder / "conversations.jsonl").unlink(missing_ok=True)
     run.append("conversations", rows)
-    lines = upload_lines(rows)
+    trained = [row for row in rows if not row["validation"]]
+    lines = upload_lines(trained)
     server = server_of(study)
     job = Job(provider_of(study.model.tuning, server, study.api), study.api, server, run, run.digest)
-    tokens = check_money(study, rows, servers.left)
+    tokens = check_money(study, trained, servers.left)
     tracker = tracking.start(run, study, job_type="train")
     try:
         found = start(job, study, lines)
         ended = follow(job, study, found, tracker)
-        result = record(job, study, ended, len(rows))
+        result = record(job, study, ended, len(trained))
         result |= {"data": digest(rows), "estimated_tokens": tokens, "servers": servers.totals}
         tracker.summary(result)
     except BaseException:
