@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -139,6 +140,10 @@ class Controls:
         aliased = self.pattern.sub(lambda match: self.aliases[match[0]], text)
         encoding = twin.encode(self.readable(aliased), add_special_tokens=False)
         return [ids.get(token, token) for token in encoding.ids], list(encoding.offsets)
+
+    def last_before(self, text: str, border: int) -> int:
+        """Find where the last control token of the template before a place begins; 0 if there is none."""
+        return max((text.rfind(name, 0, border) for name in self.names), default=0) if self.names else 0
 
     def twin(self) -> tuple[Tokenizer, dict[int, int]]:
         """Make a copy of the tokenizer that knows control tokens by their aliases alone, and a table of its ids."""
@@ -477,6 +482,21 @@ def _letters(text: str) -> str:
     return "".join(unicodedata.normalize("NFKC", text).split()).casefold()
 
 
+def _stands_by_itself(
+    controls: Controls, text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]], border: int
+) -> bool:
+    """Say whether a text has, up to a border, the tokens that the text before the border has by itself.
+
+    What stands before a control token changes nothing behind it, so mostly only the last few characters are tokenised.
+    """
+    start = controls.last_before(text, border)
+    first, last = (bisect_left(offsets, place, key=lambda pair: pair[0]) for place in (start, border))
+    if list(ids[first:last]) == controls.tokenise(text[start:border])[0]:
+        return True
+    whole = controls.tokenise(text[:border])[0]
+    return list(ids[: len(whole)]) == whole
+
+
 def _tokenise(controls: Controls, text: str, borders: Sequence[int]) -> tuple[list[int], list[tuple[int, int]]]:
     """Tokenise a rendered chat with a token border wherever a reply begins.
 
@@ -484,8 +504,7 @@ def _tokenise(controls: Controls, text: str, borders: Sequence[int]) -> tuple[li
     that merge differently when a word follows) would be trained but never asked for. Only then is the text cut there.
     """
     ids, offsets = controls.tokenise(text)
-    prefixes = [controls.tokenise(text[:border])[0] for border in borders]
-    if all(ids[: len(prefix)] == prefix for prefix in prefixes):
+    if all(_stands_by_itself(controls, text, ids, offsets, border) for border in borders):
         return ids, offsets
     ids, offsets = [], []
     edges = [0, *borders, len(text)]

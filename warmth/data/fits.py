@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from warmth.chat import Untrainable, encode
@@ -15,6 +16,7 @@ from warmth.errors import UserError, one_line
 from warmth.models import load_tokenizer
 from warmth.types import Conversation, Message
 
+MERGED = 4  # tokens of a turn that may merge with what a template writes around its texts
 ROOM = 1.5  # a rewritten first reply may be so much longer than the plain one
 
 
@@ -51,14 +53,27 @@ class Fits:
 
 def _turns_that_fit(tokenizer: Any, end: str, conversation: Conversation, style: str, tokens: int, most: int) -> int:
     """Count the first turns, `most` at most, that fit into so many tokens in one style."""
+    turns = [(turn.user, turn.replies.get(style, turn.replies["plain"])) for turn in conversation.turns[:most]]
     messages = _system(conversation)
-    for turn in conversation.turns[:most]:
-        messages += [Message("user", turn.user), Message("assistant", turn.replies.get(style, turn.replies["plain"]))]
+    for user, reply in turns:
+        messages += [Message("user", user), Message("assistant", reply)]
+    # one turn more than can fit, so that a cut is seen; a template that forgets turns may fit them all nevertheless
+    first = len(messages) - 2 * max(0, len(turns) - _could_fit(tokenizer, turns, tokens) - 1)
     try:
-        encoded = encode(tokenizer, messages, tokens, "assistant", end)
+        encoded = encode(tokenizer, messages[:first], tokens, "assistant", end)
+        if not encoded.cut and first < len(messages):
+            encoded = encode(tokenizer, messages, tokens, "assistant", end)
     except Untrainable:
         return 0
     return encoded.replies if encoded.cut else most
+
+
+def _could_fit(tokenizer: Any, turns: Sequence[tuple[str, str]], tokens: int) -> int:
+    """Count the first turns whose texts alone, each by itself, fit into so many tokens: of a whole chat no more fit."""
+    texts = [text for turn in turns for text in turn]
+    lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    sums = accumulate(first + second - MERGED for first, second in zip(lengths[::2], lengths[1::2], strict=True))
+    return sum(length <= tokens for length in sums)
 
 
 def _system(conversation: Conversation) -> list[Message]:
