@@ -75,4 +75,4 @@ def test_a_part_that_dies_or_hangs_costs_the_next_nothing(script, tmp_path, monk
 
 def test_an_unknown_part_names_the_known():
     code, _, words = bench("everything")
-    assert code == 1 and words.startswith("error: no part everything; there are: stages, passes, memory")
+    assert code == 1 and words.startswith("error: no part everything; there are: stages, passes, equal_answers")
