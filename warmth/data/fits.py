@@ -47,6 +47,8 @@ class Fits:
         count = len(conversation.turns)
         for style in conversation.turns[0].replies:
             for tokenizer, end in self.models.values():
+                if count == 0:
+                    return 0
                 count = min(count, _turns_that_fit(tokenizer, end, conversation, style, self.tokens, count))
         return count
 
