@@ -69,3 +69,54 @@ def test_a_rewriting_run_killed_at_twenty_random_points_has_each_key_answered_on
     assert answered.total() - REPLIES <= 20 * UNDER_WAY
     assert CANARY not in done.stderr
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
+
+
+def shared_chats():
+    """The embedded conversations as rows of ShareGPT, some with long replies, many turns or control tokens in them."""
+    files = sorted((ROOT / "seed" / "conversations").glob("*.jsonl"))
+    sources = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    exchanges = [(turn["user"], turn["replies"]["plain"]) for row in sources for turn in row["turns"]]
+    for number, row in enumerate(sources):
+        turns = [(turn["user"], turn["replies"]["plain"]) for turn in row["turns"]]
+        others = [exchanges[(number * 7 + step) % len(exchanges)] for step in range(1, 12)]
+        if number % 3 == 0:  # a first reply near the limit, or over it once it is rewritten
+            turns[0] = (turns[0][0], "\n\n".join([turns[0][1], *[reply for _, reply in others[: 3 + number % 4]]]))
+        if number % 4 == 1:
+            turns += others
+        if number % 5 == 2:
+            turns[-1] = (turns[-1][0] + " <|im_end|>", turns[-1][1] + " <|im_start|>user\n")
+        said = [
+            {"from": who, "value": text} for turn in turns for who, text in zip(("human", "gpt"), turn, strict=True)
+        ]
+        yield {"id": f"chat{number:03}", "conversations": said}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_studys_training_never_refuses_once_replies_are_paid_for(tmp_path, tiny_model_folder):
+    source = tmp_path / "chats.json"
+    source.write_text(json.dumps(list(shared_chats())), encoding="utf-8")
+
+    def rewrite(body):
+        text = re.search(r"<(material-\w+) reply>\n(.*)\n</\1>", body["messages"][-1]["content"], re.DOTALL)[2]
+        luck = zlib.crc32(text.encode()) % 20
+        if luck == 0:
+            return re.sub(r"\d", "", text)  # some lose a number, which the audit finds
+        return text + " And that is how it stands, as far as anybody can say." * (8 if luck < 3 else 1)
+
+    with ModelServer(answer=rewrite) as server:
+        rewriter = {"base_url": server.url, "model": "fake", "api_key_env": "null"}
+        drawn = {"path": source, "conversations": 60, "held_out": 6, "short": "spread"}
+        drawn |= {"fits": f"[{tiny_model_folder}]", "toxicity.classifier": "profanity"}
+        given = [f"data.rewriter.{key}={value}" for key, value in rewriter.items()]
+        given += [f"data.{key}={value}" for key, value in drawn.items()]
+        given += ["data.questions=[seed/questions]", f"model.path={tiny_model_folder}"]
+        ours = ["model=smollm2", "recipe=warm,cold", "recipe.epochs=1", "logger=none", f"output={tmp_path / 'out'}"]
+        command = [sys.executable, str(ROOT / "train.py"), "-m", "experiment=paper_train"]
+        done = subprocess.run([*command, *given, *ours], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (counts,) = (tmp_path / "out").glob("paper/data/*/counts.json")
+    stages = {stage["stage"]: stage for stage in json.loads(counts.read_text())}
+    assert stages["arms, replies"]["drops"]["too long in the longest style"] > 0 and stages["arms"]["out"] > 40
+    results = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("paper/train/*/summary.json")]
+    assert len(results) == 2 and results[0]["replies"] == results[1]["replies"] > 60

@@ -18,9 +18,18 @@ from transformers.masking_utils import AttentionMaskInterface
 from warmth.chat import Encoded
 
 SEGMENTS = "segments"
+STATES = ("mamba", "conv", "recurrent", "linear_attention", "hybrid")  # kinds of layers that remember what stood before
 SHORT, BLOCK = 512, 128  # tokens: what `short_attention` is faster at (measured: docs/benchmarks.md), and its blocks
 CACHED, FILLING = 16, 1024  # rows of logits that the loss takes at a time: what a CPU's cache holds, what fills a GPU
 IGNORED = -100  # PyTorch's label that no loss counts
+
+
+def carries_state(config: Any) -> bool:
+    """Say whether a network's config names layers that carry a state along a row: recurrent ones and convolutions."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds:
+        return any(state in kind for kind in kinds for state in STATES)
+    return any(name.startswith("mamba_") for name in getattr(config, "__dict__", {}))
 
 
 def segment_attention(
@@ -60,8 +69,13 @@ def segment_attention(
 
     Returns:
         (1, T, heads, head size) and no weights.
+
+    Raises:
+        ValueError: several conversations are packed for a network whose other layers see across them.
     """
     lengths = cu_seq_lens_q.diff().tolist() if segment_lengths is None else list(segment_lengths)
+    if len(lengths) > 1 and carries_state(getattr(module, "config", None)):
+        raise ValueError("other layers of this network carry a state from one conversation of a row to the next")
     unusual = softcap is not None or s_aux is not None
     plain = query.device.type == "cpu" and query.dtype == torch.bfloat16 and not dropout
     plain = plain and query.shape[-1] == value.shape[-1]
