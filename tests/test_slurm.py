@@ -74,7 +74,7 @@ def claims_in(tmp_path):
     return list(tmp_path.glob("default/train/*.claim"))
 
 
-def wait_for(condition, seconds=240):
+def wait_for(condition, seconds=600):
     until = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < until, "nothing happened"
