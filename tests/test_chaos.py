@@ -118,7 +118,8 @@ def test_forty_runs_by_two_equal_commands_under_random_kills_end_as_an_undisturb
     log = (tmp_path / "commands.log").open("wb")
 
     def start():
-        # Words go to a file, since a pipe that nobody reads would fill up. As many at once as in the undisturbed sweep: threads of a job decide how its sums are rounded.
+        # Words go to a file, since a pipe that nobody reads would fill up. As many jobs at once as in the undisturbed
+        # sweep: the threads of a job decide how its sums are rounded.
         return subprocess.Popen(command(wild, FORTY), cwd=ROOT, stdout=log, stderr=log)
 
     commands = [start(), start()]
