@@ -309,6 +309,7 @@ def dose_bends() -> Result:
     return Result(math.nan, rejects / DRAWS)
 
 
+RATED_LABELS = 80  # fewer than `agreement.HOLDS_FROM`
 RATED_SHAPES = ((0.88, 0.95, 0.33), (0.75, 0.9, 0.3), (0.9, 0.98, 0.5))  # sensitivity, specificity, error rate
 
 
@@ -330,7 +331,7 @@ def rated_answers(draw: np.random.Generator, shape: tuple[float, float, float]) 
 
 
 def raters(which: str, draws: int = 300) -> Result:
-    """The least coverage over shapes at `agreement.HOLDS_FROM` labels, drawn as `warmth agreement --export` draws."""
+    """The least coverage over shapes at `RATED_LABELS` labels, drawn as `warmth agreement --export` draws."""
     covers = []
     for at, shape in enumerate(RATED_SHAPES):
         draw = generator(f"raters {which} {at}")
@@ -338,7 +339,7 @@ def raters(which: str, draws: int = 300) -> Result:
         truth = value_of(frame[frame["label"].notna()].assign(weight=1.0), which)["value"]
         inside = 0
         for seed in range(draws):
-            drawn = labels.sample(frame, agreement.HOLDS_FROM, seed)
+            drawn = labels.sample(frame, RATED_LABELS, seed)
             made = value_of(drawn[drawn["label"].notna()], which)
             inside += made["low"] is not None and made["low"] <= truth <= made["high"]
         covers.append(inside / draws)
