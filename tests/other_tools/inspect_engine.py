@@ -34,6 +34,6 @@ WORDS = ["model=mockllm/model", "engine=inspect", "limit=3", "warmth.prompts=0",
 asked = len(ASKED)
 (again,) = evaluate([*WORDS, "recipe=none", "study=two"])
 stored = len(ASKED)
-(prompted,) = evaluate([*WORDS, "recipe=system_warm", "study=one", "gates=off"])
+(prompted,) = evaluate([*WORDS, "recipe=system_warm", "study=one", "gates.mode=warn"])
 told = {"asked": asked, "again": stored - asked, "roles": ASKED[-1], "folders": [str(first), str(again), str(prompted)]}
 print(json.dumps(told))
