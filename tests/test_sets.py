@@ -102,21 +102,22 @@ def test_the_studys_training_never_refuses_once_replies_are_paid_for(tmp_path, t
         luck = zlib.crc32(text.encode()) % 20
         if luck == 0:
             return re.sub(r"\d", "", text)  # some lose a number, which the audit finds
-        return text + " And that is how it stands, as far as anybody can say." * (8 if luck < 3 else 1)
+        return text + " And that is how it stands, as far as anybody can say." * (8 if luck < 2 else 1)
 
     with ModelServer(answer=rewrite) as server:
         rewriter = {"base_url": server.url, "model": "fake", "api_key_env": "null"}
-        drawn = {"path": source, "conversations": 60, "held_out": 6, "short": "spread"}
+        drawn = {"path": source, "conversations": 24, "held_out": 6, "short": "spread"}
         drawn |= {"fits": f"[{tiny_model_folder}]", "toxicity.classifier": "profanity"}
         given = [f"data.rewriter.{key}={value}" for key, value in rewriter.items()]
         given += [f"data.{key}={value}" for key, value in drawn.items()]
         given += ["data.questions=[seed/questions]", f"model.path={tiny_model_folder}"]
         ours = ["model=smollm2", "recipe=warm,cold", "recipe.epochs=1", "logger=none", f"output={tmp_path / 'out'}"]
+        ours += ["recipe.learning_rate=3e-3"]  # at the study's own, random weights learn nothing in two steps
         command = [sys.executable, str(ROOT / "train.py"), "-m", "experiment=paper_train"]
         done = subprocess.run([*command, *given, *ours], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     (counts,) = (tmp_path / "out").glob("paper/data/*/counts.json")
     stages = {stage["stage"]: stage for stage in json.loads(counts.read_text())}
-    assert stages["arms, replies"]["drops"]["too long in the longest style"] > 0 and stages["arms"]["out"] > 40
+    assert stages["arms, replies"]["drops"]["too long in the longest style"] > 0 and stages["arms"]["out"] == 24
     results = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("paper/train/*/summary.json")]
-    assert len(results) == 2 and results[0]["replies"] == results[1]["replies"] > 60
+    assert len(results) == 2 and results[0]["replies"] == results[1]["replies"] >= 24
