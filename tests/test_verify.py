@@ -56,6 +56,13 @@ def test_a_report_is_the_same_as_its_rows_give_it(written):
     assert one.rows == () and one.notes == () and one.compared > 1_000
 
 
+def test_a_published_seal_is_asked_of_every_run(written):
+    one = only(verification.verify(written / "reports" / "demo", "plan.yaml sealed at some time, seal 12ab"))
+    assert {(row.key, row.expected, row.found) for row in one.rows} == {("seal", "12ab", "no plan")} and len(
+        one.rows
+    ) == 2
+
+
 def test_a_bundle_is_verified_elsewhere_without_the_study(copy, tmp_path):
     bundle = tmp_path / "elsewhere" / "bundle.zip"
     bundle.parent.mkdir()

@@ -19,6 +19,10 @@ def verify(
             help="A bundle (bundle.zip of warmth report --bundle), a report's folder, or a study's folder.",
         ),
     ],
+    seal: Annotated[
+        str,
+        typer.Option(metavar="LINE", help="The line that warmth seal printed: every run must have been made under it."),
+    ] = "",
     config_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Your own folder, if the report has sections of it.")
     ] = None,
@@ -31,7 +35,7 @@ def verify(
 
     if config_dir is not None:
         adopt_own_folder([f"--config-dir={config_dir}"])
-    verified = verification.verify(target)
+    verified = verification.verify(target, seal)
     differs = any(one.rows for one in verified)
     if as_json:
         rows = [asdict(row) for one in verified for row in one.rows]

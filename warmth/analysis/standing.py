@@ -216,6 +216,8 @@ def seal_findings(runs: Sequence[FinishedRun], published: str = "") -> list[dict
         if not path.exists():
             if run.config.get("preregister"):
                 rows.append(finding(path, "plan", planned_file(run), "missing"))
+            elif published:
+                rows.append(finding(path, "seal", published.split()[-1], "no plan"))
             continue
         try:
             _, seal = preregistration.opened(path)

@@ -21,6 +21,7 @@ from typing import Any
 from warmth.analysis import report as reports
 from warmth.analysis.report import inputs as made_of
 from warmth.analysis.report.inputs import INPUTS, REPORT, Inputs
+from warmth.analysis.standing import seal_findings
 from warmth.entries import own_folder
 from warmth.errors import UserError
 
@@ -58,8 +59,12 @@ class Verification:
     notes: tuple[str, ...]
 
 
-def verify(target: Path) -> list[Verification]:
+def verify(target: Path, seal: str = "") -> list[Verification]:
     """Verify a bundle, a report's folder, or every report of a study's folder that is found.
+
+    Args:
+        target: the bundle or folder.
+        seal: the line that `warmth seal` printed, or its digest; "" if the plans' seals are not asked about.
 
     Raises:
         UserError: the target is none of these, or cannot be read.
@@ -69,17 +74,17 @@ def verify(target: Path) -> list[Verification]:
             folder = Path(scratch)
             made_of.unpack(target, folder)
             inputs = made_of.read(folder / INPUTS)
-            return [verify_report(inputs, folder, folder / REPORT, target.name)]
+            return [verify_report(inputs, folder, folder / REPORT, target.name, seal)]
     if not target.is_dir():
         raise UserError(f"{target} does not exist")
     if (target / INPUTS).exists():
-        return [verify_report(made_of.read(target / INPUTS), target, target, str(target))]
+        return [verify_report(made_of.read(target / INPUTS), target, target, str(target), seal)]
     if (target / "report.html").exists():
         raise UserError(f"{target} has no {INPUTS}, which says what the report was made of; write it anew")
     folders = reports_of(target)
     if not folders:
         raise UserError(f"no report of {target} was found in reports/; warmth report {target} writes one")
-    return [verify_report(made_of.read(folder / INPUTS), folder, folder, str(folder)) for folder in folders]
+    return [verify_report(made_of.read(folder / INPUTS), folder, folder, str(folder), seal) for folder in folders]
 
 
 def reports_of(study: Path) -> list[Path]:
@@ -93,7 +98,7 @@ def reports_of(study: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def verify_report(inputs: Inputs, base: Path, report: Path, name: str) -> Verification:
+def verify_report(inputs: Inputs, base: Path, report: Path, name: str, seal: str = "") -> Verification:
     """Rebuild a report and compare it.
 
     Args:
@@ -101,6 +106,7 @@ def verify_report(inputs: Inputs, base: Path, report: Path, name: str) -> Verifi
         base: the folder that the inputs' places are relative to.
         report: the folder of its files.
         name: of the report, for messages.
+        seal: see `verify`.
 
     Raises:
         UserError: its runs cannot be read, though none of their files has changed.
@@ -112,7 +118,7 @@ def verify_report(inputs: Inputs, base: Path, report: Path, name: str) -> Verifi
     with TemporaryDirectory() as scratch:
         rebuilt = Path(scratch)
         try:
-            rebuild(inputs, base, paths, rebuilt)
+            report_again = rebuild(inputs, base, paths, rebuilt)
         except UserError as error:
             if not rows:
                 raise
@@ -123,6 +129,10 @@ def verify_report(inputs: Inputs, base: Path, report: Path, name: str) -> Verifi
             differences, count = compare_files(file, report / place, place.as_posix())
             rows += differences
             compared += count
+    if seal:
+        runs = [run for run in report_again.study.rows.runs if run.evaluation]
+        rows += [Difference(**finding) for finding in seal_findings(runs, seal)]
+        compared += len(runs)
     return Verification(name, tuple(rows), compared, notes_of(inputs))
 
 
@@ -138,8 +148,8 @@ def refuse_outside(inputs: Inputs, own: Path | None) -> None:
         raise UserError(f"--config-dir={own} has no part in this report; leave it out")
 
 
-def rebuild(inputs: Inputs, base: Path, paths: Sequence[Path], out: Path) -> None:
-    """Write the report again, with the options it was made with."""
+def rebuild(inputs: Inputs, base: Path, paths: Sequence[Path], out: Path) -> reports.Report:
+    """Write the report again, with the options it was made with, and return it."""
     preregister = None if inputs.preregister is None else base / inputs.preregister
     labels = None if inputs.labels is None else base / inputs.labels
     report = reports.build(
@@ -153,6 +163,7 @@ def rebuild(inputs: Inputs, base: Path, paths: Sequence[Path], out: Path) -> Non
     )
     shown = replace(report.study, paths=tuple(map(Path, inputs.shown)))  # the page's commands name them
     reports.write_files(replace(report, study=shown), out)
+    return report
 
 
 def changed_files(inputs: Inputs, paths: Sequence[Path]) -> Iterator[Difference]:
