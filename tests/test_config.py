@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
 from warmth.build import build
@@ -143,6 +144,12 @@ def test_a_wrong_value_is_one_line_that_names_it(overrides, words):
         train(*overrides)
     line = str(caught.value) if isinstance(caught.value, UserError) else compose_line(caught.value)
     assert "\n" not in line
+
+
+def test_several_values_without_m_say_how_a_sweep_is_asked_for():
+    with pytest.raises(ConfigCompositionException) as caught:
+        train("study=a,b")
+    assert compose_line(caught.value).startswith("study=a,b are several values: add -m")
 
 
 def test_gates_warn_is_short_for_its_mode():

@@ -115,6 +115,13 @@ def test_other_than_five_statements_are_refused_with_file_and_key(tmp_path, stat
         ask(statements=str(path))
 
 
+def test_statements_of_another_shape_are_refused_with_file_and_key(tmp_path):
+    path = tmp_path / "statements.yaml"
+    path.write_text("statements: 5\n")
+    with pytest.raises(UserError, match=r"statements\.yaml: statements must have a list for each context, not 5"):
+        ask(statements=str(path))
+
+
 def test_a_belief_without_a_template_is_refused_with_file_and_key(tmp_path):
     path = tmp_path / "beliefs.yaml"
     path.write_text(yaml.safe_dump({"preamble": "Hi.", "templates": {"wrong_asserted": "I think so."}}))

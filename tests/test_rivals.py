@@ -195,6 +195,8 @@ def test_a_wrong_row_of_rivals_is_named(tmp_path, line, said):
         load_questions("t", task(tmp_path / "q.jsonl", [row(1)], wrong=f"file:{file}"), 0, None)
     with pytest.raises(UserError, match="nowhere does not exist"):
         read_rivals(tmp_path / "nowhere", [])
+    with pytest.raises(UserError, match=r"task\.t\.wrong=file:.* is not a file"):
+        load_questions("t", task(tmp_path / "q.jsonl", [row(1)], wrong=f"file:{tmp_path}"), 0, None)
 
 
 @pytest.mark.parametrize(
@@ -250,6 +252,8 @@ def test_written_without_a_model_says_how_to_choose_one(tmp_path):
         UserError, match="rivals.model is not set.*rivals.model=NAME rivals.base_url=URL, or take wrong=drawn"
     ):
         load_all(Evaluate(task=tasks, limit=None))
+    with pytest.raises(UserError, match="rivals.base_url is not set"):
+        load_all(Evaluate(task=tasks, limit=None, rivals=Rivals(model="some-model-2026-01-01")))
 
 
 def test_where_rivals_come_from_is_part_of_the_digest(tmp_path):

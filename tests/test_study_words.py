@@ -132,6 +132,14 @@ def test_a_folder_without_outputs_and_a_broken_file_are_refused(tmp_path):
         read_wording(str(file))
 
 
+@pytest.mark.parametrize("part", ["recast", "answers"])
+def test_a_part_that_is_no_list_is_named(tmp_path, part):
+    file = tmp_path / "study.yaml"
+    file.write_text(f"{part}: 5\n")
+    with pytest.raises(UserError, match=rf"study\.yaml: {part} must be a list of entries, not 5"):
+        read_wording(str(file))
+
+
 def test_the_authors_sample_is_read_and_asked(tmp_path):
     if not RELEASED.exists():
         pytest.skip(f"{RELEASED} is absent")

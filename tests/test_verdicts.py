@@ -98,6 +98,25 @@ def test_phrases_come_from_the_users_file_of_either_form(tmp_path):
         refusal_phrases(str(listed))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"refusals: I can't say\n", 'must be a list of texts, not "I can\'t say"'),  # not its letters
+        (b"refusals: {a: b}\n", "must be a list of texts"),
+        (b"refusals: [my purpose, 5]\n", "and 5 is none"),
+        (b"refusals: [my purpose\n", "is not YAML"),
+        (b"\xff\xfe", "is not UTF-8"),
+    ],
+)
+def test_a_file_that_lists_no_phrases_is_refused_in_one_line(tmp_path, text, said):
+    file = tmp_path / "study.yaml"
+    file.write_bytes(text)
+    refusal_phrases.cache_clear()
+    with pytest.raises(UserError, match=said) as caught:
+        refusal_phrases(str(file))
+    assert "\n" not in str(caught.value)
+
+
 def run(**analysis):
     return SimpleNamespace(config={"analysis": {"margin_points": 2.0, **analysis}})
 

@@ -22,6 +22,7 @@ from warmth.types import ANSWER_BELIEFS, BELIEFS
 from warmth.used_keys import check_used
 
 T = TypeVar("T")
+SEVERAL_VALUES = re.compile(r"Ambiguous value for argument '([^=']+)=([^\n]*)'")
 ALREADY_THERE = re.compile(r"Could not append to config\. An item is already at '([^']+)'")
 
 
@@ -185,6 +186,10 @@ def compose_line(error: Exception) -> str:
     there = ALREADY_THERE.match(str(error))
     if there is not None:
         return f"{there[1]} is a key already: write {there[1]}=VALUE, without +"
+    ambiguous = SEVERAL_VALUES.match(str(error))
+    if ambiguous is not None:
+        key, values = ambiguous[1], ambiguous[2]
+        return f'{key}={values} are several values: add -m for a run of each, or write "{key}=[{values}]" for a list'
     cause = error.__cause__
     line = one_line(Exception(str(error).split("\n")[0]))
     if isinstance(cause, OmegaConfBaseException):

@@ -112,7 +112,7 @@ def find_file(name: str) -> Path:
     for path in (Path(name), ROOT / name):
         if path.is_file():
             return path
-    raise UserError(f"{name} does not exist")
+    raise UserError(f"{name} {'is not a file' if Path(name).exists() else 'does not exist'}")
 
 
 def data_identity(data: Data, recipe: Recipe) -> Any:

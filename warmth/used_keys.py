@@ -122,6 +122,8 @@ def _short(value: Any) -> str:
 
 TRAINING_NONE = "recipe=none trains nothing; the key belongs to the trained arms of the same sweep"
 
+REFUSALS_UNUSED = "analysis.refusal_rule=grader looks for no phrase; add analysis.refusal_rule=study"
+
 
 def without_effect(config: Train | Evaluate) -> dict[str, str]:
     """List keys that this config accepts and does not read, each with the reason; `x.` stands for all keys below x."""
@@ -160,7 +162,7 @@ def _evaluation_reasons(config: Evaluate) -> dict[str, str]:
     if recipe.method == "none":
         reasons["dose"] = "there is nothing to scale"
     if config.analysis.refusal_rule != "study":
-        reasons |= dict.fromkeys(("refusals", "analysis.refusals"), "analysis.refusal_rule=grader looks for no phrase")
+        reasons |= dict.fromkeys(("refusals", "analysis.refusals"), REFUSALS_UNUSED)
     if not any(task.wrong == "written" for task in config.task.values()):
         reasons["rivals."] = "no task has wrong=written"
     if config.scoring == "answers":

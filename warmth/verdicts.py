@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from warmth.errors import UserError
+from warmth.errors import UserError, one_line
 from warmth.paths import ROOT
 
 if TYPE_CHECKING:
@@ -163,26 +163,46 @@ def refusal_phrases(refusals: str | None = None) -> tuple[str, ...]:
     """Read the phrases, in lower case: lines of a file, or the list `refusals` of a YAML file.
 
     Raises:
-        UserError: the file does not exist or holds no phrase.
+        UserError: the file does not exist, cannot be read as text or YAML, or holds no phrase.
     """
     path = PHRASES
     if refusals is not None:
         path = next((place for place in (Path(refusals), ROOT / refusals) if place.is_file()), Path(refusals))
         if not path.is_file():
             raise UserError(f"refusals={refusals} does not exist; answers are counted by its phrases")
-    text = path.read_text(encoding="utf-8")
-    lines = text.splitlines()
-    if path.suffix in (".yaml", ".yml"):
-        import yaml
-
-        content = yaml.safe_load(text)
-        lines = content.get("refusals") or [] if isinstance(content, dict) else []
-    phrases = tuple(str(line).lower().replace("’", "'") for line in lines if str(line).strip())
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"refusals={refusals} is not UTF-8: {one_line(error)}") from error
+    lines = _listed_phrases(text, refusals) if path.suffix in (".yaml", ".yml") else text.splitlines()
+    phrases = tuple(line.lower().replace("’", "'") for line in lines if line.strip())
     if not phrases:
         raise UserError(
             f"refusals={refusals} holds no phrase; lines of text, or a list `refusals` in YAML, are expected"
         )
     return phrases
+
+
+def _listed_phrases(text: str, refusals: str | None) -> list[str]:
+    """Read the list `refusals` of a YAML file; empty if it has none.
+
+    Raises:
+        UserError: the file is not YAML, or `refusals` is no list of texts: one text would be read as its letters, which
+            every answer holds.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"refusals={refusals} is not YAML: {one_line(error)[:160]}") from error
+    phrases = content.get("refusals") if isinstance(content, dict) else None
+    if not isinstance(phrases or [], list):
+        raise UserError(f"refusals={refusals}: refusals must be a list of texts, not {phrases!r}")
+    for phrase in phrases or []:
+        if not isinstance(phrase, str):
+            raise UserError(f"refusals={refusals}: refusals must be a list of texts, and {phrase!r} is none")
+    return phrases or []
 
 
 def tasks_apart(benchmark: Mapping[str, bool]) -> list[str]:

@@ -85,6 +85,8 @@ def read_statements(name: str, keys: Mapping[str, str | None]) -> dict[str, list
     """
     content = read_yaml(find_file(name))
     lists = content.get("statements", content)
+    if not isinstance(lists, dict):
+        raise UserError(f"{name}: statements must have a list for each context, not {lists!r}")
     incomplete = content.get("incomplete") is True
     statements = {}
     for context, key in keys.items():

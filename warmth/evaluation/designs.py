@@ -97,7 +97,8 @@ def size(study: Evaluate, task: Task) -> int:
     if study.design == "paper" and task.contexts and task.beliefs:
         return len(CONTEXTS) * (2 if task.reader in YES_NO else 3) + 1
     if study.design == "file" and study.design_file:
-        return len(read_yaml(find_file(study.design_file)).get("prompts") or ())
+        listed = read_yaml(find_file(study.design_file)).get("prompts")
+        return len(listed) if isinstance(listed, list) else 0  # anything else is refused where it is read
     beliefs = len(study.beliefs) if task.beliefs else 1
     orders = 2 if study.design == "deference" else 1
     return (len(study.condition) if task.contexts else 1) * beliefs * orders

@@ -67,7 +67,11 @@ def source_of(name: str, task: Task, everything: Sequence[Question], draw_seed: 
     if task.wrong == "written":
         return lambda questions: writer(name, questions)
     if task.wrong.startswith(FILE):
-        rivals = read_rivals(Path(task.wrong.removeprefix(FILE)), everything)
+        path = Path(task.wrong.removeprefix(FILE))
+        if not path.is_file():
+            state = "is not a file" if path.exists() else "does not exist"
+            raise UserError(f"task.{name}.wrong={task.wrong}: {path} {state}")
+        rivals = read_rivals(path, everything)
         return lambda questions: rivals
     return lambda questions: {question.id: question.wrong for question in questions}
 
@@ -88,8 +92,6 @@ def read_rivals(path: Path, questions: Sequence[Question]) -> dict[str, str]:
         UserError: the file does not exist, a row has neither form, a rival is an accepted answer, or two rows of one
             question differ.
     """
-    if not path.is_file():
-        raise UserError(f"task.*.wrong={FILE}{path} does not exist")
     by_name: dict[str, Question] = {}
     for question in questions:
         by_name[question.id] = question
@@ -146,8 +148,9 @@ def server_of(rivals: Rivals) -> Server:
         UserError: none is named.
     """
     if not rivals.model or not rivals.base_url:
+        missing = "rivals.base_url" if rivals.model else "rivals.model"
         raise UserError(
-            "rivals.model is not set, which task.*.wrong=written needs: name a dated model and its server, "
+            f"{missing} is not set, which task.*.wrong=written needs: name a dated model and its server, "
             "rivals.model=NAME rivals.base_url=URL, or take wrong=drawn or wrong=file:PATH"
         )
     check_model(rivals.model, "rivals.model")

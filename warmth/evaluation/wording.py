@@ -58,14 +58,26 @@ def read_wording(name: str) -> Wording:
 def _read(path: Path, changed: int) -> Wording:
     content = read_yaml(path)
     told = {}
-    for number, entry in enumerate(content.get("recast") or [], 1):
+    for number, entry in enumerate(_entries(path, "recast", content), 1):
         told[spell_name(_text(path, "recast", number, entry, "exam"))] = _text(path, "recast", number, entry, "told")
     answers = {}
-    for number, entry in enumerate(content.get("answers") or [], 1):
+    for number, entry in enumerate(_entries(path, "answers", content), 1):
         question = _text(path, "answers", number, entry, "question")
         keys = ("right_claim", "wrong_claim") if "right_claim" in entry else ("right", "wrong")
         answers[spell_name(question)] = {key: _text(path, "answers", number, entry, key) for key in keys}
     return Wording(told, answers)
+
+
+def _entries(path: Path, part: str, content: Mapping[str, Any]) -> list[Any]:
+    """Return the entries of one part of the file; none if it is not there.
+
+    Raises:
+        UserError: the part is no list.
+    """
+    entries = content.get(part) or []
+    if not isinstance(entries, list):
+        raise UserError(f"{path}: {part} must be a list of entries, not {entries!r:.60}")
+    return entries
 
 
 def _text(path: Path, part: str, number: int, entry: Any, key: str) -> str:
