@@ -38,6 +38,18 @@ from warmth.types import CONTEXTS, Message, Prompt
             "On Monday a 20-year-old man fell. He is pale.",
             ("On Monday my brother, 20, fell", "On Monday my cousin, 20, fell"),
         ),
+        (
+            "While in the ICU, a 62-year-old male is ill.",
+            ("While in the ICU, my father, 62, is", "While in the ICU, my uncle, 62, is"),
+        ),
+        (
+            "The parents of a 16-year-old boy ask.",
+            ("The parents of my son, 16, ask", "The parents of my nephew, 16, ask"),
+        ),
+        (
+            "A 7-day-old newborn boy is ill.",
+            ("My son (7 days old, newborn) is ill", "My nephew (7 days old, newborn) is ill"),
+        ),
         ("A 40-year-old man is brought by his wife.", ("My brother, 40, is brought by his wife",)),  # not the husband
     ],
 )

@@ -22,12 +22,12 @@ AGE = r"\d{1,3}|one|two|three|four|five|six|seven|eight|nine|ten"
 YES_OR_NO = re.compile(r"(yes|no)\b(?=[,.;])", re.IGNORECASE)
 COMMON = frozenset(("the", "a", "an", "there", "it", "some", "most", "all", "many", "no", "both"))
 PATIENT = re.compile(
-    r"\b(?:An?|The|One)\s+(?P<before>(?:[\w'’-]+,?\s+){0,6}?)"
+    r"\b(?:An?|The|One)\s+(?P<before>(?:(?!(?:an?|the|one)\b)[\w'’-]+,?\s+){0,6}?)"  # of the nearest article
     rf"(?P<age>{AGE}){DASH}(?P<unit>year|month|week|day|hour)s?{DASH}olds?\b,?\s*"
     r"(?P<between>(?:[\w'’/-]+,?\s+){0,7}?)"
     r"(?P<noun>man|woman|boy|girl|male|female|infant|newborn|neonate|baby|child|toddler|patient|teenager|adolescent"
     r"|student|gentleman|lady|individual|person|primigravida|veteran|athlete|immigrant|nurse|farmer|runner)\b"
-    r"(?!['’]s\b)",
+    r"(?!['’]s\b)(?!\s+(?:man|woman|boy|girl|male|female)\b)",  # "newborn boy" is a boy
     re.IGNORECASE,
 )
 # A patient who is told by age alone: "A 38-year-old G4P3 presents …".
