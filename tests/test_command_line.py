@@ -30,7 +30,7 @@ def test_flags_are_read_wherever_they_stand():
     [
         ("logger=null", "logger=none is the entry for nothing"),
         ("grader=null", '"grader=\\[\\]" leaves each task its own'),
-        ("engine=", "choose one of: openai, transformers, vllm"),
+        ("engine=", "choose one of: inspect, openai, transformers, vllm"),
         ("task=null", "choose one of: .*seed_trivia"),
         ("model=null", "choose one of: .*smollm2"),
         ("experiment=null", "leave it out for no experiment"),
@@ -113,6 +113,8 @@ def test_the_help_lists_entries_of_the_users_own_folder_whatever_their_names(tmp
         ("recipe/curt.yaml", "# My own arm.\nname: curt\n"),
         ("experiment/ours.yaml", "# Ours, both.\n"),
         ("experiment/mine_evaluate.yaml", "seed: 1\n"),
+        ("recipe/two_lines.yaml", "# One sentence that goes on\n# below its line. Another.\nname: two_lines\n"),
+        ("recipe/begun.yaml", "# Whole. The second is\n# not.\nname: begun\n"),
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -120,6 +122,9 @@ def test_the_help_lists_entries_of_the_users_own_folder_whatever_their_names(tmp
     shown = page("train")
     assert "    curt                    My own arm." in shown and "    ours " in shown and "mine_evaluate" not in shown
     assert "    mine_evaluate" in page("evaluate")
+    lines = [line.strip() for line in shown.splitlines()]
+    assert "two_lines               One sentence that goes on below its line." in lines
+    assert "begun                   Whole." in lines
 
 
 @pytest.mark.parametrize("columns", ["60", "100"])

@@ -119,13 +119,14 @@ def test_logs_that_inspect_wrote_count_letters_and_unscored_samples_as_inspect_d
 
 def test_right_and_wrong_have_the_interval_of_the_report():
     values, clusters = inspect_by_hand("includes")
+    logs = [samples_by_hand(GOLDEN / "inspect" / f"{name}.eval").values() for name in "ab"]
+    wrong_a, wrong_b = (np.array([1 - LETTERS[s["scores"]["includes"]["value"]] for s in log]) for log in logs)
+    pairs = pd.DataFrame({"wrong_arm": wrong_b, "wrong_reference": wrong_a, "question_id": clusters})
+    expected = effects.difference(pairs.assign(difference=wrong_b - wrong_a, task="t", model="m"))
     found = row_of(compare(*sorted((GOLDEN / "inspect").iterdir())), metric="includes")
-    arm = (values > 0).astype(float)
-    pairs = pd.DataFrame({"wrong_arm": arm, "wrong_reference": arm - values, "question_id": clusters})
-    pairs = pairs.assign(difference=values, task="t", model="m")
-    expected = effects.difference(pairs)
-    for name in ("difference", "low", "high", "p"):
-        assert found[name] == pytest.approx(expected[name]), name
+    assert found["difference"] == pytest.approx(values.mean()) == pytest.approx(-expected["difference"])
+    assert (found["low"], found["high"]) == pytest.approx((-expected["high"], -expected["low"]))
+    assert found["p"] == pytest.approx(expected["p"])
 
 
 def test_samples_that_lm_evaluation_harness_wrote_agree_with_a_hand_count():
@@ -330,6 +331,23 @@ def test_a_scorer_without_any_verdict_prints_not_scored_and_no_zero(tmp_path):
     assert differences.records(found)[0]["difference"] is None
     cells = page.terminal_table(found).rows[0]
     assert "not scored" in [cell.text for cell in cells]
+
+
+def test_a_metric_that_scored_nothing_in_one_evaluation_is_a_row_that_is_not_scored(tmp_path):
+    both = [{**sample(n, "C"), "scores": {"m": {"value": "C"}, "judge": {"value": n % 2}}} for n in range(4)]
+    failed = [{**sample(n, "C"), "scores": {"m": {"value": "C"}, "judge": {"value": None}}} for n in range(4)]
+    found = compare(inspect_json(tmp_path / "a.json", both), inspect_json(tmp_path / "b.json", failed))
+    row = row_of(found, metric="judge")
+    assert math.isnan(row["difference"]) and (row["items"], row["unscored_a"], row["unscored_b"]) == (0, 0, 4)
+    assert row["bounds"] == pytest.approx((-0.5, 0.5))
+
+
+def test_a_cluster_field_that_no_sample_has_is_refused_and_not_ignored(tmp_path):
+    paths = [csv(tmp_path / f"{name}.csv", "item,passage,score\n1,p,1\n2,p,0\n3,q,1\n") for name in "ab"]
+    assert compare(*paths, cluster="passage").rows["clusters"].tolist() == [2]
+    assert compare(*paths, cluster="none").rows["clusters"].tolist() == [3]
+    with pytest.raises(UserError, match="--cluster=pasage is a field of no sample"):
+        compare(*paths, cluster="pasage")
 
 
 def test_scores_outside_the_range_have_bounds_only_where_nothing_is_missing(tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.errors import ConfigCompositionException
+from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import OmegaConf
 
 from warmth.build import build
@@ -150,6 +150,14 @@ def test_several_values_without_m_say_how_a_sweep_is_asked_for():
     with pytest.raises(ConfigCompositionException) as caught:
         train("study=a,b")
     assert compose_line(caught.value).startswith("study=a,b are several values: add -m")
+
+
+@pytest.mark.parametrize("override", ["task=[medqa,triviaq]", "task=triviaq"])
+def test_an_unknown_entry_is_named_with_the_nearest_one_also_within_a_list(override):
+    with pytest.raises(MissingConfigException) as caught:
+        evaluate(override)
+    line = compose_line(caught.value)
+    assert line.startswith("task=triviaq is not an entry of conf/task/ (did you mean task=triviaqa?); choose one of: ")
 
 
 def test_gates_warn_is_short_for_its_mode():

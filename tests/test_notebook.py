@@ -30,6 +30,12 @@ def test_a_study_is_loaded_as_pandas_frames(study):
     assert len(loaded.warmth) and len(loaded.prompts)
 
 
+def test_a_notebook_completes_the_names_before_they_are_imported():
+    code = "import sys, warmth; print({*warmth.__all__} <= {*dir(warmth)}, 'pandas' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split() == ["True", "False"], done.stderr
+
+
 def test_a_report_has_its_page_its_tables_and_its_answer(study, tmp_path):
     page = warmth.Study.load(study).report(out=tmp_path / "page")
     assert page.path == tmp_path / "page" / "report.html" and page.path.exists()

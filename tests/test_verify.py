@@ -16,6 +16,7 @@ from warmth.analysis import verification
 from warmth.analysis.report import inputs
 from warmth.digest import ROOT
 from warmth.errors import UserError
+from warmth.verify import in_words
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,13 @@ def test_a_changed_verdict_is_found_in_the_rows_and_in_the_numbers(copy):
     assert any(row.file == "summary.json" for row in rows)
 
 
+def test_a_changed_row_is_not_said_to_be_given_by_the_rows():
+    of_run = verification.Difference("runs/0/x/grades.jsonl", "sha256", "aa", "bb")
+    of_report = verification.Difference("tables/x.csv", "row 1, p", "0.1", "0.2")
+    assert in_words(of_run) == "runs/0/x/grades.jsonl: sha256: expected aa, found bb"
+    assert in_words(of_report) == "tables/x.csv: row 1, p: the rows give 0.1, the report says 0.2"
+
+
 def test_a_study_finds_its_report_and_another_run_in_it_is_named(copy, monkeypatch, at_once):
     monkeypatch.chdir(copy)
     made = json.loads((copy / "reports" / "demo" / "inputs.json").read_text(encoding="utf-8"))
@@ -114,6 +122,16 @@ def test_a_study_finds_its_report_and_another_run_in_it_is_named(copy, monkeypat
     shutil.copytree(run, run.parent / "another")
     with_another = only(verification.verify(target)).rows
     assert any("another/" in row.file and row.expected == verification.MISSING for row in with_another)
+
+
+def test_a_report_whose_rows_are_not_there_is_one_line_and_no_list_of_differences(copy, tmp_path):
+    alone = tmp_path / "elsewhere" / "report"
+    shutil.copytree(copy / "reports" / "demo", alone)
+    with pytest.raises(UserError, match=r"cannot be verified: its rows are not at .*; warmth verify .*bundle\.zip has"):
+        verification.verify(alone)
+    (alone / "bundle.zip").unlink()
+    with pytest.raises(UserError, match="bring them, or verify its bundle"):
+        verification.verify(alone)
 
 
 def test_other_code_is_said_and_is_no_difference(copy, at_once):

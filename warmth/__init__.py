@@ -15,6 +15,11 @@ __version__ = "0.1.0"
 __all__ = ["Page", "Study", "__version__", "evaluate", "report", "train"]
 
 
+def __dir__() -> list[str]:
+    """List what a notebook completes after `warmth.`, though nothing of it is imported yet."""
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """Import what a notebook uses when it is first used: `warmth --help` need not wait for it."""
     if name not in __all__:

@@ -14,6 +14,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from warmth.bounds import check_allowed
 from warmth.build import build, nearest, omegaconf_line
 from warmth.dataset import check_data
+from warmth.entries import entry_files
 from warmth.errors import UserError, one_line
 from warmth.hardware import device
 from warmth.precision import settle
@@ -177,12 +178,13 @@ def check_names(config: Any) -> None:
 
 def compose_line(error: Exception) -> str:
     """Hydra's error as one line that names the key and what is allowed."""
-    if isinstance(error, MissingConfigException) and error.options:
+    if isinstance(error, MissingConfigException):
         group, _, entry = str(error.missing_cfg_file).rpartition("/")
-        options = sorted(error.options)
+        options = sorted(error.options or entry_files(group))  # Hydra names none for an entry of a list
         hint = nearest(entry, options)
         suggestion = f" (did you mean {group}={hint}?)" if hint else ""
-        return f"{group}={entry} is not an entry of conf/{group}/{suggestion}; choose one of: {', '.join(options)}"
+        if options:
+            return f"{group}={entry} is not an entry of conf/{group}/{suggestion}; choose one of: {', '.join(options)}"
     there = ALREADY_THERE.match(str(error))
     if there is not None:
         return f"{there[1]} is a key already: write {there[1]}=VALUE, without +"

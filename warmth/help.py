@@ -19,6 +19,7 @@ from warmth.schemas import Evaluate, Train
 WIDTH_OF_A_FILE = 120  # columns where the help goes to a file or a pipe
 MIN_WIDTH = 60
 NAME_WIDTH = 23
+SENTENCE_END = re.compile(r"[.?!](?=\s+[A-Z`]|$)")
 SCHEMAS = {"train": Train, "evaluate": Evaluate}
 
 HEAD = {
@@ -120,9 +121,21 @@ def is_for(name: str, experiment: Path) -> bool:
 
 
 def _meaning(text: str) -> str:
-    """Read the first sentence of a file's header comment; "" where there is none, as in an entry of the user's own."""
-    heads = [line for line in text.splitlines() if line.startswith("# ") and "@package" not in line]
-    return heads[0].lstrip("# ") if heads else ""
+    """Read the first line of a file's header comment, in whole sentences: what goes on below is left out or added.
+
+    Returns:
+        "" where there is no comment, as in an entry of the user's own.
+    """
+    lines = [line for line in text.splitlines() if line.startswith("# ") and "@package" not in line]
+    heads = [line.lstrip("# ").strip() for line in lines]
+    if not heads:
+        return ""
+    comment = " ".join(heads)
+    ends = [match.end() for match in SENTENCE_END.finditer(comment)]
+    if not ends:
+        return heads[0]
+    within_first_line = [end for end in ends if end <= len(heads[0])]
+    return comment[: within_first_line[-1] if within_first_line else ends[0]]
 
 
 def with_allowed(lines: list[str], schema: type) -> list[str]:

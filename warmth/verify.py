@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from warmth.text import print_json
+
+if TYPE_CHECKING:
+    from warmth.analysis.verification import Difference
+
+OF_REPORT = ("summary.json", "report.html", "tables/", "figures/")  # files whose numbers the rows give
 
 
 def verify(
@@ -45,10 +50,16 @@ def verify(
     console = plain_console()
     for one in verified:
         for row in one.rows:
-            words = f"{row.file}: {row.key}: the rows give {row.expected}, the report says {row.found}"
-            console.print(plain(words), soft_wrap=True)
+            console.print(plain(in_words(row)), soft_wrap=True)
         for note in one.notes:
             console.print(plain(f"note: {note}"), soft_wrap=True)
         verdict = f"{len(one.rows)} differences" if one.rows else "the same"
         console.print(plain(f"{one.report}: {one.compared:,} values compared: {verdict}"), soft_wrap=True)
     raise typer.Exit(int(differs))
+
+
+def in_words(row: Difference) -> str:
+    """Write a difference on one line: of the report what its rows give, of the runs what was expected and is there."""
+    if row.file.startswith(OF_REPORT):
+        return f"{row.file}: {row.key}: the rows give {row.expected}, the report says {row.found}"
+    return f"{row.file}: {row.key}: expected {row.expected}, found {row.found}"

@@ -112,6 +112,7 @@ def verify_report(inputs: Inputs, base: Path, report: Path, name: str, seal: str
         UserError: its runs cannot be read, though none of their files has changed.
     """
     paths = [base / place for place in inputs.places]
+    refuse_absent(paths, report, name)
     refuse_outside(inputs, own_folder())
     rows = list(changed_files(inputs, paths))
     compared = len(inputs.files)
@@ -134,6 +135,20 @@ def verify_report(inputs: Inputs, base: Path, report: Path, name: str, seal: str
         rows += [Difference(**finding) for finding in seal_findings(runs, seal)]
         compared += len(runs)
     return Verification(name, tuple(rows), compared, notes_of(inputs))
+
+
+def refuse_absent(paths: Sequence[Path], report: Path, name: str) -> None:
+    """Refuse a report whose rows are not where it says, as when its folder was copied alone: nothing can be compared.
+
+    Raises:
+        UserError: a folder of its rows is not there.
+    """
+    absent = next((path for path in paths if not path.exists()), None)
+    if absent is None:
+        return
+    bundle = report / made_of.BUNDLE
+    remedy = f"warmth verify {bundle} has them" if bundle.is_file() else "bring them, or verify its bundle"
+    raise UserError(f"{name} cannot be verified: its rows are not at {absent.resolve()}; {remedy}")
 
 
 def refuse_outside(inputs: Inputs, own: Path | None) -> None:

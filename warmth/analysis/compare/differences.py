@@ -84,7 +84,10 @@ def _rows_of(
     rows = []
     for task, pairs in matching.pairs.groupby("task", sort=False):
         task_b = b.items.loc[pairs["row_b"].iloc[0], "task"]
-        for name_a, name_b in _shared_metrics(a.metrics_of(str(task)), b.metrics_of(task_b), metrics):
+        scored = (a.metrics_of(str(task)), b.metrics_of(task_b))
+        for name_a, name_b in _shared_metrics(a, b, metrics):
+            if name_a not in scored[0] and name_b not in scored[1]:
+                continue  # a metric of another task
             scores_a = a.scores.loc[pairs["row_a"], name_a].to_numpy(float)
             scores_b = b.scores.loc[pairs["row_b"], name_b].to_numpy(float)
             row: dict[str, Any] = {"task": str(task), "metric": name_a if name_a == name_b else f"{name_a}={name_b}"}
@@ -96,8 +99,10 @@ def _rows_of(
     return rows
 
 
-def _shared_metrics(of_a: Sequence[str], of_b: Sequence[str], wanted: Sequence[str]) -> list[tuple[str, str]]:
-    """List the names under which either tool has a metric."""
+def _shared_metrics(a: Evaluation, b: Evaluation, wanted: Sequence[str]) -> list[tuple[str, str]]:
+    """List the names under which either tool has a metric, also one that scored no item."""
+    of_a = list(a.scores.columns)
+    of_b = list(b.scores.columns)
     if not wanted:
         return [(name, name) for name in of_a if name in of_b]
     shared = []

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from warmth.analysis.compare import inspect_logs, lighteval, lm_eval, sheets
+from warmth.analysis.compare.clusters import NONE
 from warmth.analysis.compare.files import read_json
 from warmth.analysis.compare.scores import Evaluation, Item, collect, shown
 from warmth.errors import UserError
@@ -36,6 +37,8 @@ def read_all(paths: Sequence[Path], cluster: str | None = None) -> list[Evaluati
     evaluations = [evaluation for path in paths for evaluation in read_path(path, cluster)]
     if len(evaluations) < 2:
         raise UserError(f"{paths[0]} holds one system, {shown(evaluations[0].system)}; name a second path to compare")
+    if cluster not in (None, NONE) and not any(evaluation.items["cluster"].notna().any() for evaluation in evaluations):
+        raise UserError(f"--cluster={cluster} is a field of no sample; name one that the logs have, or --cluster none")
     return named_apart(evaluations)
 
 
