@@ -342,6 +342,12 @@ def test_a_metric_that_scored_nothing_in_one_evaluation_is_a_row_that_is_not_sco
     assert row["bounds"] == pytest.approx((-0.5, 0.5))
 
 
+def test_a_number_beyond_any_float_is_no_score(tmp_path):
+    rows = [sample(n, 10**400 if n == 0 else 1) for n in range(3)]
+    (row,) = compare(*(inspect_json(tmp_path / f"{name}.json", rows) for name in "ab")).rows.to_dict("records")
+    assert (row["items"], row["unscored_a"], row["unscored_b"]) == (2, 1, 1)
+
+
 def test_a_cluster_field_that_no_sample_has_is_refused_and_not_ignored(tmp_path):
     paths = [csv(tmp_path / f"{name}.csv", "item,passage,score\n1,p,1\n2,p,0\n3,q,1\n") for name in "ab"]
     assert compare(*paths, cluster="passage").rows["clusters"].tolist() == [2]

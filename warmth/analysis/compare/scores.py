@@ -136,7 +136,10 @@ def number_of(value: Any) -> float:
     if value is None:
         return math.nan
     if isinstance(value, int | float):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number beyond any float
+            return math.nan
         return number if math.isfinite(number) else math.nan
     if not isinstance(value, str):
         raise ValueError(f"such as {line(json.dumps(value, default=str), 40)}")
