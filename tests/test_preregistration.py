@@ -1,4 +1,5 @@
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -158,3 +159,23 @@ def test_a_plan_that_cannot_be_read_is_one_line(path, text, words):
 def test_a_plan_never_frozen_is_no_plan(path):
     with pytest.raises(UserError, match="was not frozen before the answers"):
         preregistration.thaw(path)
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "message"),
+    [
+        ("[{name: H1, arm: null}]", "hypothesis 1: arm=None must be one name"),
+        ("[{name: H1, arm: [warm]}]", "must be one name"),
+        ("[{name: H1, arm: warm}, {name: H1, arm: cold}]", "hypothesis 2: name=H1 is another hypothesis's too"),
+        ("{H1: {name: H1, arm: warm}}", "must be a list"),
+        ("[warm]", "hypothesis 1=warm must name its keys"),
+        ("[{name: H1}]", "hypothesis 1 must state arm"),
+        ("[{name: H1, arms: warm}]", "unknown key arms; allowed: name, arm, reference, direction"),
+        ("[{name: H1, arm: warm, direction: up}]", "direction=up is not allowed"),
+    ],
+)
+def test_hypotheses_that_cannot_be_told_apart_or_read_are_refused(path, hypotheses, message):
+    path.write_text(f"hypotheses: {hypotheses}\nestimand: overall difference\n")
+    with pytest.raises(UserError, match=re.escape(message)):
+        preregistration.freeze(path)
+    assert not preregistration.frozen_path(path).exists()

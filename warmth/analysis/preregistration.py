@@ -110,15 +110,46 @@ def parse(body: Any, where: str) -> Plan:
         values: dict[str, Any] = {
             key: _names(value) if isinstance(value, list) or key in NAMES else value for key, value in body.items()
         }
-        values["hypotheses"] = tuple(Hypothesis(**item) for item in body["hypotheses"])
+        values["hypotheses"] = _hypotheses(body["hypotheses"], where)
         values["family"] = _columns(body, "family", FAMILY, where)
         values["exclusions"] = _columns(body, "exclusions", EXCLUSIONS, where)
-        for claim in values["hypotheses"]:
-            if claim.direction not in DIRECTIONS:
-                raise ValueError(f"direction={claim.direction} is not allowed; choose from: {', '.join(DIRECTIONS)}")
         return Plan(**values)
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: {error}") from error
+
+
+def _hypotheses(stated: Any, where: str) -> tuple[Hypothesis, ...]:
+    """Return the hypotheses of a plan, from plain values.
+
+    Raises:
+        UserError: they are no list of mappings, one lacks a key or has an unknown one, a value is no text, a direction
+            is unknown, or two have the same name: which one a line of the report is about could not be told.
+    """
+    if not isinstance(stated, list):
+        raise UserError(f"{where}: hypotheses={stated} must be a list, as [{{name: main, arm: warm}}]")
+    allowed = [key.name for key in fields(Hypothesis)]
+    claims: dict[str, Hypothesis] = {}
+    for number, entry in enumerate(stated, 1):
+        place = f"{where}: hypothesis {number}"
+        if not isinstance(entry, Mapping):
+            raise UserError(f"{place}={entry} must name its keys, as {{name: main, arm: warm}}")
+        for key, value in entry.items():
+            if key not in allowed:
+                raise UserError(f"{place}: unknown key {key}; allowed: {', '.join(allowed)}")
+            if not isinstance(value, str | int | float) or value == "":
+                raise UserError(f"{place}: {key}={value} must be one name, as text")
+        for key in ("name", "arm"):
+            if key not in entry:
+                raise UserError(f"{place} must state {key}")
+        claim = Hypothesis(**{key: str(value) for key, value in entry.items()})
+        if claim.direction not in DIRECTIONS:
+            raise UserError(
+                f"{place}: direction={claim.direction} is not allowed; choose from: {', '.join(DIRECTIONS)}"
+            )
+        if claim.name in claims:
+            raise UserError(f"{place}: name={claim.name} is another hypothesis's too; give each a name of its own")
+        claims[claim.name] = claim
+    return tuple(claims.values())
 
 
 def _is_margin(value: Any) -> bool:
