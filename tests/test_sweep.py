@@ -283,6 +283,23 @@ def test_a_training_on_the_list_of_a_living_command_is_waited_for(sweep, quick_l
     assert order == ["asked", 1, 1]
 
 
+def test_a_training_that_has_failed_in_a_living_command_refuses_no_other_evaluation(sweep, quick_looks):
+    waits = []
+
+    class Both(Carrier):
+        """The first training has failed, and the sweep is at its second, when evaluations of both are asked for."""
+
+        def carry(self, job, backlog):
+            if job.study.seed == 1:
+                evaluations = sweep("recipe=demo", "seed=0,1", task=EvaluateTask)
+                evaluations._find_runs()
+                waits.extend(len(job.waits_for) for job in evaluations.jobs)
+            super().carry(job, backlog)
+
+    assert "broke" in run(sweep("recipe=demo", "seed=0,1"), Both(failing=(0,)))
+    assert waits == [1, 1]
+
+
 def test_the_evaluations_that_follow_are_part_of_the_sweep(sweep, loader, monkeypatch):
     monkeypatch.setattr("warmth.sweep.jobs.is_complete", lambda study, folder: Run(folder).done)
     whole = sweep("recipe=demo,none", "seed=0,1", "evaluate=demo_evaluate")

@@ -80,14 +80,14 @@ def is_complete(study: Train | Evaluate, folder: Path) -> bool:
 
 
 def folders_of(
-    study: Train | Evaluate, folders: Callable[[Any], list[Path]], is_coming: Callable[[Path], bool]
+    study: Train | Evaluate, folders: Callable[[Any], list[Path]], has_maker: Callable[[Path], bool]
 ) -> tuple[list[Path], list[Path]]:
     """Find the run folders of a job, and the training runs it has to wait for.
 
     Args:
         study: its config.
         folders: says which run folders a config means.
-        is_coming: says whether somebody is making a training run, or will.
+        has_maker: says whether somebody is making a training run, will, or has just failed to.
 
     Raises:
         NotTrained: an adapter is missing and nobody is making it.
@@ -99,7 +99,7 @@ def folders_of(
     except NotTrained:
         assert isinstance(study, Evaluate)  # a training needs no adapter
         missing = [folder for folder in training_folders(study) if not Run(folder).done]
-        if not missing or not all(is_coming(folder) for folder in missing):
+        if not missing or not all(has_maker(folder) for folder in missing):
             raise
         return planned(study, folders), missing
 

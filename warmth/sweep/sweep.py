@@ -188,7 +188,7 @@ class Sweep:
         missing: dict[str, str] = {}  # what is missing → the first job that needs it
         for job in self.jobs:
             try:
-                job.folders, job.waits_for = folders_of(job.study, self.task.folders, is_coming)
+                job.folders, job.waits_for = folders_of(job.study, self.task.folders, has_maker)
                 for study in self._following(job):
                     job.follow += [(study, folder) for folder in plan.planned(study, evaluation_folders)]
             except NotTrained as error:
@@ -256,6 +256,14 @@ def is_coming(training: Path) -> bool:
     if claim is not None and claim.job and is_queued(claim.job):
         return True
     return state == "not started" and joblist.is_listed_by_living(training)
+
+
+def has_maker(training: Path) -> bool:
+    """Say whether a training run is coming, or has failed in a command that still runs.
+
+    The evaluation of one that has failed fails alone, whether it was asked for before the failure or after.
+    """
+    return is_coming(training) or joblist.is_listed_by_living(training)
 
 
 def evaluation_folders(study: Any) -> list[Path]:
