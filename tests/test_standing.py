@@ -69,7 +69,15 @@ def test_a_plan_that_some_runs_do_not_show_to_follow_is_exploratory(path, tmp_pa
     runs[1].folder.joinpath("done.json").write_text(json.dumps({"time": sealed.time + 99}))
     found = of_runs(runs).standing
     assert found.lines[0].startswith("1 of 2 runs under this plan")
-    assert "Not shown to be older than the answers of b." in found.lines and not found.confirmatory
+    assert "Not shown to be the plan, or older than the answers, of b." in found.lines and not found.confirmatory
+
+
+def test_a_run_made_without_the_plan_that_another_run_keeps_is_not_under_it(path, tmp_path):
+    sealed = preregistration.seal(path)
+    runs = [run_at(tmp_path, "a", sealed.time + 10, path), run_at(tmp_path, "b", sealed.time + 10)]
+    for found in (of_runs(runs).standing, of_runs(runs, preregister=path).standing):
+        assert found.lines[0].startswith("1 of 2 runs under this plan") and not found.confirmatory
+        assert "Not shown to be the plan, or older than the answers, of b." in found.lines
 
 
 def test_answers_copied_from_an_older_run_are_as_old_as_they_were(path, tmp_path):

@@ -27,7 +27,7 @@ class RunStanding:
     run: str
     first_answer: float | None  # None: not recorded
     last_answer: float | None  # no answer is younger; None: not recorded
-    sealed: float | None  # None: not known, or the run was made under another plan
+    sealed: float | None  # None: not known, or the run was made under another plan or none
 
     @property
     def is_under(self) -> bool:
@@ -84,7 +84,7 @@ class Standing:
             lines.append(f"Younger than answers of {named(older)}: the plan was sealed after them.")
         unknown = [run.run for run in self.runs if not run.is_older and not run.is_under]
         if unknown:
-            lines.append(f"Not shown to be older than the answers of {named(unknown)}.")
+            lines.append(f"Not shown to be the plan, or older than the answers, of {named(unknown)}.")
         if not self.confirmatory:
             lines.append("So every claim below is exploratory: the plan may have been written with answers in view.")
         return [*lines, *self.notes]
@@ -173,17 +173,24 @@ def given_plan(file: Path, runs: Sequence[FinishedRun]) -> tuple[Plan, Standing]
 
 
 def standings(runs: Sequence[FinishedRun], seal: Seal) -> tuple[RunStanding, ...]:
-    """Hold a seal against every run's own record of its answers."""
-    rows = []
+    """Hold a seal against every run's own record of its answers.
+
+    Once one run keeps a plan, a run without it was made outside the plan, however young its answers are.
+    """
+    kept: dict[Path, str] = {}
     for run in runs:
         path = preregistration.attached_path(run.folder)
-        attached = preregistration.opened(path)[1] if path.exists() else None
+        if path.exists():
+            kept[run.folder] = preregistration.opened(path)[1].digest
+    rows = []
+    for run in runs:
+        is_outside = bool(kept) and kept.get(run.folder) != seal.digest
         rows.append(
             RunStanding(
                 run=run.folder.name,
                 first_answer=time_in(run.folder / FIRST_ANSWER),
                 last_answer=time_in(run.folder / "done.json"),
-                sealed=None if attached is not None and attached.digest != seal.digest else seal.time,
+                sealed=None if is_outside else seal.time,
             )
         )
     return tuple(rows)
