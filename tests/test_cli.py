@@ -36,7 +36,9 @@ def test_publishing_without_a_key_records_offline_beside_the_runs(warmth, study,
     monkeypatch.setenv("WANDB_MODE", "offline")
     code, _, err = warmth("report", study, "--out", tmp_path / "out", "--publish")
     recorded = list((study / "demo" / "wandb").glob("offline-run-*-report-*/*.wandb"))
-    assert [line[:38] for line in err.splitlines() if "wandb" in line] == ["wandb: no report was published, record"]
+    recorded_line, published_line = [line for line in err.splitlines() if line.startswith("wandb: ")]
+    assert "recorded offline in " in recorded_line and "wandb sync " in recorded_line
+    assert published_line.startswith("wandb: no report was published, record")
     assert code == 0 and len(recorded) == 1 and recorded[0].stat().st_size > 10_000
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -378,14 +379,16 @@ def arms_line(forecasts: Sequence[Forecast]) -> list[str]:
 
 
 def unfit(forecasts: Sequence[Forecast]) -> Iterator[str]:
-    """Say what does not fit, once for each model, arm and reason: seeds of one arm need the same."""
-    runs: dict[tuple[str, tuple[str, str], str], list[str]] = {}
+    """Say what does not fit, once for each model, arm and reason; seeds of one arm differ in the figures alone."""
+    alike: dict[tuple[str, tuple[str, str], str], list[Forecast]] = {}
     for item in forecasts:
         if item.problem:
-            runs.setdefault((item.stage, item.arm, item.problem), []).append(item.run)
-    for (stage, (model, arm), problem), names in runs.items():
-        which = names[0] if len(names) == 1 else f"{len(names)} runs of model={model} recipe={arm} ({stage})"
-        yield f"does not fit: {which}: {problem}"
+            reason = re.sub(r"[\d.,]+", "#", item.problem)
+            alike.setdefault((item.stage, item.arm, reason), []).append(item)
+    for (stage, (model, arm), _), runs in alike.items():
+        largest = max(runs, key=lambda run: run.memory_gib or 0.0)
+        which = largest.run if len(runs) == 1 else f"{len(runs)} runs of model={model} recipe={arm} ({stage})"
+        yield f"does not fit: {which}: {largest.problem}"
 
 
 def of_study(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> list[Forecast]:
