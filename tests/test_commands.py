@@ -98,6 +98,8 @@ def test_a_verb_does_what_the_page_says_or_names_what_it_needs(page, line, clone
     words = words_of(line)[1:]
     if words[0] in ("train", "evaluate"):
         pytest.skip("the same as python train.py and evaluate.py, whose commands are accepted above")
+    if words[0] == "demo":
+        pytest.skip("twenty minutes; its flow is tested in tests/test_demo.py")
     options = [word for word in words[1:] if word.startswith("--")]
     help_of_verb = CliRunner().invoke(cli.app, [words[0], "--help"]).output
     assert help_of_verb, words[0]
