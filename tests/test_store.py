@@ -148,3 +148,9 @@ def test_damaged_rows_of_a_file_that_only_helps_are_skipped_and_named_once(tmp_p
     path.write_text('{"tflops": 1}\nnonsense\n[]\n{"other": 2}\n{"tflops": 3}\n')
     assert [row["tflops"] for row in read_helpful_rows(path, lambda row: row["tflops"] > 0)] == [1, 3]
     assert capsys.readouterr().err == f"{path} line 2: 3 damaged rows of this file are skipped\n"
+
+
+def test_lines_that_are_no_objects_are_passed_over():
+    from warmth.store import objects_in
+
+    assert list(objects_in([b'{"a": 1}', "", "[1]", '{"torn": ', b"\xff", '{"b": 2}'])) == [{"a": 1}, {"b": 2}]

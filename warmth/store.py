@@ -85,6 +85,17 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
+def objects_in(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects among lines; a line that is torn, no JSON or no object is passed over."""
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
 def read_helpful_rows(path: Path, is_whole: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
     """Read the rows of a JSONL file that only helps, such as speeds measured before: what is damaged is skipped.
 

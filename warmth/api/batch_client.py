@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from warmth.api.calls import Server
 from warmth.api.transport import patiently
 from warmth.schemas import Api
+from warmth.store import objects_in
 
 if TYPE_CHECKING:
     import openai
@@ -61,13 +61,7 @@ class BatchClient:
     def rows(self, batch: Batch) -> Iterator[dict[str, Any]]:
         """Yield the lines that came back, good and bad. One that is no JSON object did not come back."""
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
-            for line in self._fetch(file).splitlines():
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(row, dict):
-                    yield row
+            yield from objects_in(self._fetch(file).splitlines())
 
     def _fetch(self, file: str) -> bytes:
         return self._patiently(lambda: self._client.files.content(file).read(), "batch result")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from warmth.errors import UserError, one_line
-from warmth.store import PROGRESS, Run, clock
+from warmth.store import PROGRESS, Run, clock, objects_in
 from warmth.sweep import claims, joblist
 from warmth.sweep.commands import living
 from warmth.sweep.joblist import JobList, Listed
@@ -459,13 +459,7 @@ def _tail(path: Path, whole: bool = False) -> Iterator[dict[str, Any]]:
         return
     if cut:
         lines = lines[1:]  # its beginning was not read
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            yield row
+    yield from objects_in(lines)
 
 
 def as_json(overviews: Sequence[Overview]) -> dict[str, Any]:
