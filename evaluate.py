@@ -1,6 +1,8 @@
-"""Asks one arm every question under every condition, grades the answers and scores their warmth: the stages in order.
+"""Asks one arm every question under every condition, grades the answers and scores their warmth:
+the stages in order.
 
-Everything is found again by content: what exists is read, the rest is made. `python evaluate.py --help` shows the keys.
+Everything is found again by content: what exists is read, the rest is made. `python evaluate.py
+--help` shows the keys.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 
 @command("evaluate", folders_of)
 def main(study: Evaluate) -> None:
-    """One arm at all its checkpoints and doses; rooms are imported here, so that a wrong config is refused first."""
+    """One arm at all its checkpoints and doses; rooms are imported here, so that a wrong config is
+    refused first.
+    """
     from warmth.evaluation import shards
 
     for point in points(study, in_sweep=multirun(), say=partial(print, file=sys.stderr)):
@@ -80,7 +84,9 @@ def evaluate(study: Evaluate) -> None:
     with run.open(study):
         print(f"evaluating {run.name}", file=sys.stderr, flush=True)
         if study.preregister:
-            preregistration.attach(study.preregister, run.folder, plan_names(study, arm, chosen, questions))
+            preregistration.attach(
+                study.preregister, run.folder, plan_names(study, arm, chosen, questions)
+            )
         graders.renew(run, chosen)
         from warmth import loaded  # torch from here on
         from warmth.evaluation import answers, decoding, margins, sociot
@@ -90,7 +96,10 @@ def evaluate(study: Evaluate) -> None:
             if arm.steering:
                 from warmth.data.sets import conversations_of
 
-                for dtype in {engine.precision(), *([engine.weighing_precision()] if weighed.prompts else [])}:
+                for dtype in {
+                    engine.precision(),
+                    *([engine.weighing_precision()] if weighed.prompts else []),
+                }:
                     decoding.prepare_steering(arm, study.recipe, conversations_of(study), dtype)
             if study.processes > 1:
                 loaded.free()  # shards load the model on the same GPUs
@@ -106,8 +115,12 @@ def evaluate(study: Evaluate) -> None:
                 partner = original.original_of(run, study, arm, servers, questions, prompts, chosen)
             how = (study.sampling, study.samples, study.draw_seed)
             speed: Counter[str] = Counter({"generated": 0, "copied": 0, "seconds": 0.0})
-            for block in stopping.blocks(run, study, arm, questions, prompts, counts.prompts, primary, partner):
-                part = answers.answer(run, "answers", engine, arm, block.prompts, *how, block.count, questions, watch)
+            for block in stopping.blocks(
+                run, study, arm, questions, prompts, counts.prompts, primary, partner
+            ):
+                part = answers.answer(
+                    run, "answers", engine, arm, block.prompts, *how, block.count, questions, watch
+                )
                 graders.grade_run(run, questions, chosen)
                 speed.update(part)
             for line in stopping.lines(run):
@@ -133,7 +146,9 @@ def evaluate(study: Evaluate) -> None:
     summary.show(run, outcome, results)
 
 
-def plan_names(study: Evaluate, arm: Arm, chosen: Mapping[str, Iterable[str]], questions: Sequence[Question]) -> Names:
+def plan_names(
+    study: Evaluate, arm: Arm, chosen: Mapping[str, Iterable[str]], questions: Sequence[Question]
+) -> Names:
     """Collect what a plan may name: what is asked here, and who answers and grades."""
     from warmth.analysis.preregistration import Names
 

@@ -1,7 +1,8 @@
-"""What pyproject.toml cannot say: the wheel holds the folders and scripts that stand beside the package in a clone.
+"""What pyproject.toml cannot say: the wheel holds the folders and scripts that stand beside the
+package in a clone.
 
-`warmth/paths.py` finds them in `warmth/files/` of an installed wheel, and beside the package in a clone or an editable
-install, which maps nothing.
+`warmth/paths.py` finds them in `warmth/files/` of an installed wheel, and beside the package in a
+clone or an editable install, which maps nothing.
 """
 
 import shutil
@@ -27,14 +28,18 @@ class BuildWithFiles(build_py):
         target = Path(self.build_lib) / "warmth" / "files"
         shutil.rmtree(target, ignore_errors=True)
         for name in FOLDERS:
-            shutil.copytree(HERE / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                HERE / name, target / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
         for name in SCRIPTS:
             shutil.copy2(HERE / name, target / name)
         (target / "COMMIT").write_text(commit(), encoding="utf-8")
 
 
 def commit() -> str:
-    """Name the commit that is built, "" outside of a clone; runs of the wheel keep it in provenance.json."""
+    """Name the commit that is built, "" outside of a clone; runs of the wheel keep it in
+    provenance.json.
+    """
     try:
         command = ["git", "-C", str(HERE), "rev-parse", "HEAD"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -36,8 +36,12 @@ def main(study: Train) -> None:
     servers = Servers(study)
     examples = arm(conversations_of(study, servers=servers), study.recipe, study.data.validation)
     if study.model.path:
-        locate(study.model)  # a folder that cannot be loaded is refused here, before any rank starts
-    fetch(study.model)  # ranks find a hub's files in the cache, so a long download is no stall of theirs
+        locate(
+            study.model
+        )  # a folder that cannot be loaded is refused here, before any rank starts
+    fetch(
+        study.model
+    )  # ranks find a hub's files in the cache, so a long download is no stall of theirs
     with run.open(study):
         if study.model.kind == "api":
             hosted.train(run, study, examples, servers)

@@ -1,6 +1,7 @@
 """Makes warmth/accuracy.json: how each rule agrees with people's labels, by task and population.
 
-python bench/accuracy.py [--shared ../shared]      needs tests/golden, and labels/ and released/ of the shared folder
+python bench/accuracy.py [--shared ../shared]      needs tests/golden, and labels/ and released/ of
+the shared folder
 """
 
 from __future__ import annotations
@@ -27,8 +28,16 @@ from warmth.schemas import Task
 from warmth.types import Answer, Question
 
 DRAWS = 1000  # of questions, for an interval
-BELIEFS = {"original": "none", "original_neutral": "none", "incorrect": "wrong_asserted", "correct": "right_denied"}
-COMPLETE = ("triviaqa", "seed_trivia")  # tasks whose lists of names are complete (`unmatched: incorrect`)
+BELIEFS = {
+    "original": "none",
+    "original_neutral": "none",
+    "incorrect": "wrong_asserted",
+    "correct": "right_denied",
+}
+COMPLETE = (
+    "triviaqa",
+    "seed_trivia",
+)  # tasks whose lists of names are complete (`unmatched: incorrect`)
 
 
 class Row(NamedTuple):
@@ -36,7 +45,9 @@ class Row(NamedTuple):
 
     question: str
     system: str
-    label: bool | None  # right (or refused, for the grader of refusals) by the grader; None: no label
+    label: (
+        bool | None
+    )  # right (or refused, for the grader of refusals) by the grader; None: no label
     truth: bool
 
 
@@ -50,7 +61,9 @@ def graded(grader: str, question: Question, answer: Answer, truth: bool) -> Row:
 def item(task: str, system: str, **fields: Any) -> tuple[Question, Answer]:
     """Return a question with its answer, of a task and by a system."""
     unmatched = "incorrect" if task in COMPLETE else None
-    question, answer = read_row({"id": "1", **fields}, task, "refusal" if task == "advbench" else None, unmatched)
+    question, answer = read_row(
+        {"id": "1", **fields}, task, "refusal" if task == "advbench" else None, unmatched
+    )
     return replace(question, task=task), replace(answer, arm=system)
 
 
@@ -64,7 +77,9 @@ def evouna(shared: Path) -> Iterator[Row]:
     """Yield TriviaQA answers of five systems, labelled by the authors of EVOUNA."""
     for row in jsonl(shared / "labels" / "evouna_triviaqa.jsonl"):
         answers = [name for name in row["answers"] if name.strip()]
-        asked = item("triviaqa", row["system"], question=row["question"], answers=answers, text=row["text"])
+        asked = item(
+            "triviaqa", row["system"], question=row["question"], answers=answers, text=row["text"]
+        )
         yield graded("alias", *asked, row["human"] == "correct")
 
 
@@ -80,9 +95,15 @@ def released(shared: Path, task: str, name: str) -> Iterator[Row]:
     folder = shared / "released" / "sample_qwen32b"
     originals = {}
     for arm in ("original", "warm"):
-        with (folder / arm / f"{name}_{arm}_outputs.csv").open(encoding="utf-8-sig", newline="") as stream:
+        with (folder / arm / f"{name}_{arm}_outputs.csv").open(
+            encoding="utf-8-sig", newline=""
+        ) as stream:
             for row in csv.DictReader(stream):
-                key = row.get("content_key") or row.get("original_question") or row.get("prompt_disinfo")
+                key = (
+                    row.get("content_key")
+                    or row.get("original_question")
+                    or row.get("prompt_disinfo")
+                )
                 if arm == "original":
                     originals[key] = row
                 known = originals.get(key)
@@ -90,12 +111,20 @@ def released(shared: Path, task: str, name: str) -> Iterator[Row]:
                 if not right:
                     continue  # nothing says what the right answer is
                 belief = BELIEFS[row.get("prompt_template") or row["prompt_type"]]
-                fields = {"question": key, "answers": [right], "wrong": wrong, "belief": belief, "text": row["output"]}
+                fields = {
+                    "question": key,
+                    "answers": [right],
+                    "wrong": wrong,
+                    "belief": belief,
+                    "text": row["output"],
+                }
                 yield graded("alias", *item(task, arm, **fields), row["evaluation"] == "CORRECT")
 
 
 def right_and_wrong(task: str, row: dict[str, str]) -> tuple[str, str]:
-    """Return the right answer and the rival of a released row; the right one is empty if the row has none."""
+    """Return the right answer and the rival of a released row; the right one is empty if the row
+    has none.
+    """
     if task == "disinfo":
         return "no", "yes"
     if task == "medqa":
@@ -104,9 +133,14 @@ def right_and_wrong(task: str, row: dict[str, str]) -> tuple[str, str]:
 
 
 def golden(task: str) -> Iterator[Row]:
-    """Yield answers of the embedded model under two arms, labelled by reading (tests/golden/README.md)."""
+    """Yield answers of the embedded model under two arms, labelled by reading
+    (tests/golden/README.md).
+    """
     folder = ROOT / "tests" / "golden"
-    questions = {question.id: question for question in read_questions(task, Task(source=task, reader="seed"), 0)}
+    questions = {
+        question.id: question
+        for question in read_questions(task, Task(source=task, reader="seed"), 0)
+    }
     for row in jsonl(folder / "retired_questions.jsonl"):
         questions.setdefault(row["id"], READERS["seed"](row, row["task"], 0))
     for name in ("answers", "fresh", "unseen", "blind", "again", "final"):
@@ -114,20 +148,40 @@ def golden(task: str) -> Iterator[Row]:
             if row["task"] != task:
                 continue
             question = questions[row["question_id"]]
-            fields = {"question": question.text, "answers": list(question.answers), "wrong": question.wrong}
+            fields = {
+                "question": question.text,
+                "answers": list(question.answers),
+                "wrong": question.wrong,
+            }
             fields |= {"belief": row["belief"], "finish": row["finish"], "text": row["text"]}
             asked, answer = item(task, row["arm"], **fields)
-            yield graded("alias", replace(asked, proposition=question.proposition), answer, row["label"] == "correct")
+            yield graded(
+                "alias",
+                replace(asked, proposition=question.proposition),
+                answer,
+                row["label"] == "correct",
+            )
 
 
 def exams(grader: str) -> Iterator[Row]:
-    """Yield answers to exam questions in the forms that models use, written for this project (tests/golden)."""
+    """Yield answers to exam questions in the forms that models use, written for this project
+    (tests/golden).
+    """
     for row in jsonl(ROOT / "tests" / "golden" / "exams.jsonl"):
         if row["grader"] != grader:
             continue
         asked = f"{row['question']} {row['text']}"  # each answer stands for itself
-        question = Question("q", row["task"], asked, tuple(row["answers"]), options=row.get("options", {}))
-        _, answer = item(row["task"], "original", question="q", answers=["a"], text=row["text"], finish=row["finish"])
+        question = Question(
+            "q", row["task"], asked, tuple(row["answers"]), options=row.get("options", {})
+        )
+        _, answer = item(
+            row["task"],
+            "original",
+            question="q",
+            answers=["a"],
+            text=row["text"],
+            finish=row["finish"],
+        )
         yield graded(grader, question, answer, row["label"] == "correct")
 
 
@@ -146,7 +200,9 @@ def kappa(rows: list[Row]) -> float | None:
 
 
 def biases(rows: list[Row]) -> list[float]:
-    """Return, for each two systems, their difference in errors by the grader minus that by people, in points."""
+    """Return, for each two systems, their difference in errors by the grader minus that by people,
+    in points.
+    """
     systems: dict[str, dict[tuple[str, int], Row]] = defaultdict(dict)
     seen: dict[tuple[str, str], int] = defaultdict(int)
     for row in rows:
@@ -156,9 +212,15 @@ def biases(rows: list[Row]) -> list[float]:
     for first, second in combinations(sorted(systems), 2):
         shared = systems[first].keys() & systems[second].keys()
         pairs = [(systems[first][key], systems[second][key]) for key in shared]
-        pairs = [(one, other) for one, other in pairs if one.label is not None and other.label is not None]
+        pairs = [
+            (one, other)
+            for one, other in pairs
+            if one.label is not None and other.label is not None
+        ]
         if pairs:
-            moved = sum((one.label - other.label) - (one.truth - other.truth) for one, other in pairs)
+            moved = sum(
+                (one.label - other.label) - (one.truth - other.truth) for one, other in pairs
+            )
             result.append(100 * moved / len(pairs))
     return result
 
@@ -229,7 +291,9 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
     given = parser.parse_args()
     rows = list(measured(given.shared))
-    FILE.write_text(json.dumps({"rows": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    FILE.write_text(
+        json.dumps({"rows": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     for row in rows:
         print(" | ".join(str(value) for value in row.values()))
 

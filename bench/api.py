@@ -1,4 +1,5 @@
-"""Calls to a model server with 200 ms latency, 64 under way: ours, a raw aiohttp loop, AsyncOpenAI with a semaphore.
+"""Calls to a model server with 200 ms latency, 64 under way: ours, a raw aiohttp loop, AsyncOpenAI
+with a semaphore.
 
 python bench/api.py [--calls 10000] [--rate-calls 2000] [--clients "raw aiohttp" ours]
 
@@ -22,7 +23,10 @@ from loopback import LATENCY_S, UNDER_WAY, server
 from peers import table
 
 CLIENTS = ["raw aiohttp", "AsyncOpenAI", "ours", "ours, cached"]
-PROMPT = "Question: who wrote Hamlet?\nAnswer: I think it was Shakespeare. Number {}.\nIs the answer right?"
+PROMPT = (
+    "Question: who wrote Hamlet?\nAnswer: I think it was Shakespeare. Number {}.\nIs the "
+    "answer right?"
+)
 
 
 def rss_mib() -> float:
@@ -95,17 +99,34 @@ def case(name: str, url: str, calls: int, folder: str) -> None:
     seconds = time.perf_counter() - started
     figures = {"client": name, "calls": calls, "s": seconds, "calls_s": calls / seconds}
     figures |= {"cpu_ms_call": 1000 * (time.process_time() - cpu) / calls, "rss_mib_before": before}
-    print(json.dumps({**figures, "rss_mib_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, **more}))
+    print(
+        json.dumps(
+            {
+                **figures,
+                "rss_mib_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                **more,
+            }
+        )
+    )
 
 
 def measure(cases: list[tuple[str, int]], rate: int = 0) -> list[dict]:
-    """The cases one after another against one server; `rate`: calls it takes in a second, 0 for all."""
+    """The cases one after another against one server; `rate`: calls it takes in a second, 0 for
+    all.
+    """
     this, rows = [sys.executable, str(Path(__file__).resolve())], []
-    with server("The answer names the right person.", rate) as url, tempfile.TemporaryDirectory() as folder:
+    with (
+        server("The answer names the right person.", rate) as url,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         for name, calls in cases:
-            done = subprocess.run([*this, "--case", name, url, str(calls), folder], capture_output=True, text=True)
+            done = subprocess.run(
+                [*this, "--case", name, url, str(calls), folder], capture_output=True, text=True
+            )
             rows.append(
-                json.loads(done.stdout) if done.returncode == 0 else {"client": name, "calls": done.stderr[-200:]}
+                json.loads(done.stdout)
+                if done.returncode == 0
+                else {"client": name, "calls": done.stderr[-200:]}
             )
     return rows
 
@@ -114,7 +135,9 @@ def main() -> None:
     """Prints both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=10_000)
-    parser.add_argument("--rate-calls", type=int, default=2000, help="0: leave the second table out")
+    parser.add_argument(
+        "--rate-calls", type=int, default=2000, help="0: leave the second table out"
+    )
     parser.add_argument("--clients", nargs="+", choices=CLIENTS, default=CLIENTS)
     parser.add_argument("--case", nargs=4)
     given = parser.parse_args()
@@ -126,10 +149,16 @@ def main() -> None:
         rows = measure([(name, given.calls) for name in given.clients])
         for row in rows:
             row["of_first"] = row["calls_s"] / rows[0]["calls_s"]
-        table(f"{LATENCY_S:g} s latency, {UNDER_WAY} under way (ideal {UNDER_WAY / LATENCY_S:.0f}/s)", rows)
+        table(
+            f"{LATENCY_S:g} s latency, {UNDER_WAY} under way (ideal {UNDER_WAY / LATENCY_S:.0f}/s)",
+            rows,
+        )
         rows = measure([("ours", given.rate_calls)], rate=50) if given.rate_calls else []
         for row in rows:
-            row["of_limit"], row["refused"] = row["calls_s"] / 50, 1 - given.rate_calls / row["attempts"]
+            row["of_limit"], row["refused"] = (
+                row["calls_s"] / 50,
+                1 - given.rate_calls / row["attempts"],
+            )
         table("A server that takes 50 calls a second and refuses the rest", rows)
 
 

@@ -1,9 +1,11 @@
-"""94,000 conversations of a ShareGPT-like file read, filtered, typed and sampled: seconds and peak memory.
+"""94,000 conversations of a ShareGPT-like file read, filtered, typed and sampled: seconds and peak
+memory.
 
     python bench/data.py [ROWS] [FILE]
 
 FILE keeps the rows for the next time.
-The classifier is left out; texts are words drawn from the seed, as long as the real set's (about 600 MB in all).
+The classifier is left out; texts are words drawn from the seed, as long as the real set's (about
+600 MB in all).
 """
 
 from __future__ import annotations
@@ -39,23 +41,33 @@ STARTS = (
 
 
 def write(path: Path, rows: int) -> None:
-    """A JSON array of conversations of two to ten turns; one in ten is a later part of the one before."""
+    """A JSON array of conversations of two to ten turns; one in ten is a later part of the one
+    before.
+    """
     draw = random.Random(0)
-    seed = "".join(file.read_text() for file in sorted((ROOT / "seed" / "conversations").glob("*.jsonl")))
-    words = sorted(set(re.findall(r"[a-z]{2,}", seed)))  # English, so that the language filter has its work
+    seed = "".join(
+        file.read_text() for file in sorted((ROOT / "seed" / "conversations").glob("*.jsonl"))
+    )
+    words = sorted(
+        set(re.findall(r"[a-z]{2,}", seed))
+    )  # English, so that the language filter has its work
     with path.open("w") as stream:
         for number in range(rows):
             turns = []
             for turn in range(draw.randint(1, 5)):
                 user, reply = draw.choice(STARTS)
-                turns.append({"from": "human", "value": f"{user} {' '.join(draw.choices(words, k=40))}"})
+                turns.append(
+                    {"from": "human", "value": f"{user} {' '.join(draw.choices(words, k=40))}"}
+                )
                 text = " ".join(draw.choices(words, k=draw.randint(40, 480)))
                 turns.append({"from": "gpt", "value": f"{reply} {text}"})
                 if turn == 0:
                     turns[0]["value"] += f" number {number}"
             part = number % 10 == 9
             name = f"{number - part:07d}_{int(part)}"
-            stream.write(("[" if number == 0 else ",\n") + json.dumps({"id": name, "conversations": turns}))
+            stream.write(
+                ("[" if number == 0 else ",\n") + json.dumps({"id": name, "conversations": turns})
+            )
         stream.write("]")
 
 
@@ -75,18 +87,28 @@ def measure(path: Path, rows: int) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         small = ["data.conversations=60", "data.held_out=60"] if rows < ROWS else []
-        overrides = ["data=sharegpt", "recipe=warm", f"data.path={path}", "data.toxicity.classifier=none"]
+        overrides = [
+            "data=sharegpt",
+            "recipe=warm",
+            f"data.path={path}",
+            "data.toxicity.classifier=none",
+        ]
         data = strict(compose("train", [*overrides, *small]), Train).data
     ledger, started, worked = Ledger(), time.monotonic(), time.process_time()
     candidates = read(data, ledger)
     read_s = time.monotonic() - started
     found = select(candidates, data, ledger, load_questions(data.questions), None)
-    total_s, cpu_s = time.monotonic() - started, time.process_time() - worked  # the latter for a machine that is shared
+    total_s, cpu_s = (
+        time.monotonic() - started,
+        time.process_time() - worked,
+    )  # the latter for a machine that is shared
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     size = path.stat().st_size / 1e6
-    print(f"data: {rows:,} rows of {size:.0f} MB: read, joined, typed in {read_s:.1f} s, all in {total_s:.1f} s, "
+    print(f"data: {rows:,} rows of {size:.0f} MB: read, joined, typed in {read_s:.1f} s, all in "
+    f"{total_s:.1f} s, "
           f"of which processor {cpu_s:.1f} s")  # fmt: skip
-    print(f"data: {len(found.conversations)} conversations, {len(found.held_out)} held out; peak {peak:.0f} MiB "
+    print(f"data: {len(found.conversations)} conversations, {len(found.held_out)} held out; peak "
+    f"{peak:.0f} MiB "
           f"({before:.0f} MiB before)")  # fmt: skip
     print(json.dumps(ledger.counts(), indent=1))
 

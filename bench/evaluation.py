@@ -1,4 +1,5 @@
-"""Answers a second beside a hand-written `generate` loop, lm-evaluation-harness, Inspect and vLLM, on the same prompts.
+"""Answers a second beside a hand-written `generate` loop, lm-evaluation-harness, Inspect and vLLM,
+on the same prompts.
 
 python bench/evaluation.py [--questions 128] [--dtype bfloat16 float32]
 """
@@ -18,7 +19,12 @@ from warmth.evaluation.engines import Request, Transformers
 from warmth.schemas import Model, Sampling
 from warmth.types import Message
 
-PEERS_OF = {"eval_generate.py": "", "eval_lmeval.py": "peers", "eval_inspect.py": "peers", "eval_vllm.py": "vllm"}
+PEERS_OF = {
+    "eval_generate.py": "",
+    "eval_lmeval.py": "peers",
+    "eval_inspect.py": "peers",
+    "eval_vllm.py": "vllm",
+}
 VLLM = {
     "VLLM_CPU_KVCACHE_SPACE": "2",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -29,7 +35,9 @@ MODEL = Model(name="smollm2", kind="embedded")
 
 
 def ours(questions: int, dtype: str, batch_size: int) -> dict[str, object]:
-    """The engine that `evaluate.py` uses, greedy, 48 new tokens; loading is excluded, as for the peers."""
+    """The engine that `evaluate.py` uses, greedy, 48 new tokens; loading is excluded, as for the
+    peers.
+    """
     import torch
 
     sys.path.insert(0, str(PEERS))
@@ -38,7 +46,10 @@ def ours(questions: int, dtype: str, batch_size: int) -> dict[str, object]:
     rows = common.prompts(str(DATA), questions)
     tokenizer = tokenizer_of(MODEL)
     base_of(MODEL, getattr(torch, dtype))
-    requests = [Request(tuple(prompt_ids(tokenizer, [Message("user", row["prompt"])])), 48, 0) for row in rows]
+    requests = [
+        Request(tuple(prompt_ids(tokenizer, [Message("user", row["prompt"])])), 48, 0)
+        for row in rows
+    ]
     arm = Arm("original", MODEL, None, None, None, 1.0, 1.0, 0, None)
     answers = [""] * len(rows)
     started = time.perf_counter()
@@ -60,18 +71,31 @@ def main() -> None:
     """Runs ours and the peers one after another and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=int, default=128)
-    parser.add_argument("--batch", nargs="+", type=int, default=[128], help="ours; the peers have 32")
+    parser.add_argument(
+        "--batch", nargs="+", type=int, default=[128], help="ours; the peers have 32"
+    )
     parser.add_argument("--dtype", nargs="+", default=["bfloat16"])
     args = parser.parse_args()
     rows = [ours(args.questions, dtype, size) for dtype in args.dtype for size in args.batch]
     for dtype in args.dtype:
         for script, venv in PEERS_OF.items():
             size = [] if venv == "vllm" else ["--batch", "32"]
-            row = peer(script, "--n", str(args.questions), *size, "--dtype", dtype, venv=venv, **VLLM)
+            row = peer(
+                script, "--n", str(args.questions), *size, "--dtype", dtype, venv=venv, **VLLM
+            )
             if row:
-                name = f"{row['peer']}, {dtype}" + (f", batch {row['batch']}" if "batch" in row else "")
+                name = f"{row['peer']}, {dtype}" + (
+                    f", batch {row['batch']}" if "batch" in row else ""
+                )
                 match = row["accuracy"]
-                rows.append({"tool": name, "answers/s": row["answers_s"], "s": row["seconds"], "alias match": match})
+                rows.append(
+                    {
+                        "tool": name,
+                        "answers/s": row["answers_s"],
+                        "s": row["seconds"],
+                        "alias match": match,
+                    }
+                )
     table("TriviaQA sample × 4 conditions, greedy, 48 new tokens", rows)
 
 

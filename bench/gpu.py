@@ -1,9 +1,11 @@
-"""What one GPU does, in order of value: `make bench-gpu`, ten minutes at most, no downloads, a line of JSON a part.
+"""What one GPU does, in order of value: `make bench-gpu`, ten minutes at most, no downloads, a line
+of JSON a part.
 
 python bench/gpu.py [PART...] [--skip PART...] [--device cuda|cpu] [--tiny]
 
-Each part runs in a process of its own with a time limit, so that one that fails or runs out of memory costs the next
-nothing. `--device cpu --tiny` runs the same code on a tiny model in a minute; the tests do that, so it cannot rot.
+Each part runs in a process of its own with a time limit, so that one that fails or runs out of
+memory costs the next nothing. `--device cpu --tiny` runs the same code on a tiny model in a minute;
+the tests do that, so it cannot rot.
 """
 
 from __future__ import annotations
@@ -20,8 +22,19 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-ROOMS = ("gpu_training", "gpu_evaluation")  # files beside this one; each has `PARTS`, functions by name
-ORDER = ("stages", "passes", "equal_answers", "answer_speed", "memory", "warmth_scores", "vllm")  # by value
+ROOMS = (
+    "gpu_training",
+    "gpu_evaluation",
+)  # files beside this one; each has `PARTS`, functions by name
+ORDER = (
+    "stages",
+    "passes",
+    "equal_answers",
+    "answer_speed",
+    "memory",
+    "warmth_scores",
+    "vllm",
+)  # by value
 TOTAL_S = 480.0  # parts that would start later are skipped
 PART_S = 150.0  # limit of one part
 
@@ -61,13 +74,17 @@ def carry_out(name: str, setting: Setting) -> dict[str, Any]:
 
 
 def in_child(name: str, arguments: argparse.Namespace, limit_s: float) -> dict[str, Any]:
-    """Run one part in a process of its own and return its row, also if it dies or takes too long."""
+    """Run one part in a process of its own and return its row, also if it dies or takes too
+    long.
+    """
     command = [sys.executable, str(HERE / "gpu.py"), "--inside", name, "--device", arguments.device]
     command += ["--tiny"] if arguments.tiny else []
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as words:
         try:
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=words, text=True, timeout=limit_s)
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=words, text=True, timeout=limit_s
+            )
             lines = [line for line in done.stdout.splitlines() if line.startswith('{"part"')]
             if lines:
                 return json.loads(lines[-1])
@@ -77,7 +94,12 @@ def in_child(name: str, arguments: argparse.Namespace, limit_s: float) -> dict[s
         words.seek(0)
         tail = [line.strip() for line in words if line.strip()][-1:]
     seconds = round(time.perf_counter() - started, 1)
-    return {"part": name, "ok": False, "error": ": ".join([problem, *tail])[:500], "seconds": seconds}
+    return {
+        "part": name,
+        "ok": False,
+        "error": ": ".join([problem, *tail])[:500],
+        "seconds": seconds,
+    }
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -85,18 +107,29 @@ def machine(device: str) -> dict[str, Any]:
     import torch
     import transformers
 
-    row: dict[str, Any] = {"part": "machine", "ok": True, "device": device, "torch": torch.__version__}
+    row: dict[str, Any] = {
+        "part": "machine",
+        "ok": True,
+        "device": device,
+        "torch": torch.__version__,
+    }
     row["transformers"] = transformers.__version__
     if device == "cuda":
         free, total = torch.cuda.mem_get_info()
-        row |= {"name": torch.cuda.get_device_name(), "free_gib": free / 2**30, "total_gib": total / 2**30}
+        row |= {
+            "name": torch.cuda.get_device_name(),
+            "free_gib": free / 2**30,
+            "total_gib": total / 2**30,
+        }
     return row
 
 
 def main() -> None:
     """Run the parts; the exit code is 1 if one failed."""
     sys.path.insert(0, str(HERE))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("part", nargs="*", help="parts to run; none named: all")
     parser.add_argument("--skip", nargs="*", default=[], help="parts to leave out")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="what to run on")
@@ -105,7 +138,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.inside:
         with tempfile.TemporaryDirectory() as folder:
-            row = carry_out(arguments.inside, Setting(arguments.device, arguments.tiny, Path(folder)))
+            row = carry_out(
+                arguments.inside, Setting(arguments.device, arguments.tiny, Path(folder))
+            )
         print(json.dumps(row), flush=True)
         return
     known = list(parts())
@@ -131,5 +166,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.modules["gpu"] = sys.modules["__main__"]  # parts import `Skipped` from here: one class, not two
+    sys.modules["gpu"] = sys.modules[
+        "__main__"
+    ]  # parts import `Skipped` from here: one class, not two
     main()

@@ -1,4 +1,6 @@
-"""Evaluation parts of `bench/gpu.py`: equal answers, answers a second with memory and its forecast, warmth, vLLM."""
+"""Evaluation parts of `bench/gpu.py`: equal answers, answers a second with memory and its forecast,
+warmth, vLLM.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,17 @@ def random_model(shape: ModelShape, device: str, dtype: torch.dtype) -> Any:
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
-            return LlamaForCausalLM._from_config(config_of(shape), attn_implementation="sdpa").eval()
+            return LlamaForCausalLM._from_config(
+                config_of(shape), attn_implementation="sdpa"
+            ).eval()
     finally:
         torch.set_default_dtype(before)
 
 
 def prompts_of(count: int, tokens: int, vocabulary: int) -> list[list[int]]:
-    """Make prompts of random tokens; four at a time begin alike for two thirds, as a question's conditions do."""
+    """Make prompts of random tokens; four at a time begin alike for two thirds, as a question's
+    conditions do.
+    """
     draw = random.Random(0)
     rows = []
     for number in range(count):
@@ -55,23 +61,31 @@ def answered(model: Any, prompts: list[list[int]], new: int, temperature: float)
 
 def equal_answers(setting: Setting) -> dict[str, Any]:
     """Compare greedy and drawn answers of the device with the CPU's, in float32."""
-    shape = TINY if setting.tiny else replace(shape_for(setting), layers=LAYERS, width=1024, inner=2816)
+    shape = (
+        TINY if setting.tiny else replace(shape_for(setting), layers=LAYERS, width=1024, inner=2816)
+    )
     prompts = prompts_of(8 if setting.tiny else 32, 24, shape.vocabulary)
     model = random_model(shape, "cpu", torch.float32)
     row: dict[str, Any] = {"rows": len(prompts)}
-    expected = {temperature: answered(model, prompts, 16, temperature) for temperature in (0.0, 0.8)}
+    expected = {
+        temperature: answered(model, prompts, 16, temperature) for temperature in (0.0, 0.8)
+    }
     model = model.to(setting.device)
     for name, temperature in (("greedy", 0.0), ("drawn", 0.8)):
         answers = answered(model, prompts, 16, temperature)
         equal = sum(ours == cpus for ours, cpus in zip(answers, expected[temperature], strict=True))
         row[f"{name}_equal"] = equal
         if equal < EQUAL * len(prompts):
-            raise AssertionError(f"{name}: {equal} of {len(prompts)} answers are equal to the CPU's")
+            raise AssertionError(
+                f"{name}: {equal} of {len(prompts)} answers are equal to the CPU's"
+            )
     return row
 
 
 def answer_speed(setting: Setting) -> dict[str, Any]:
-    """Measure answers a second at temperature 0 and 0.8 on an 8B shape, and peak memory beside its forecast."""
+    """Measure answers a second at temperature 0 and 0.8 on an 8B shape, and peak memory beside its
+    forecast.
+    """
     shape = shape_for(setting)
     count, tokens, new = (8, 24, 8) if setting.tiny else (256, 120, 128)
     model = random_model(shape, setting.device, torch.bfloat16)
@@ -101,7 +115,9 @@ def seconds_of(setting: Setting, work: Any) -> float:
 
 
 def warmth_scores(setting: Setting) -> dict[str, Any]:
-    """Compare SocioT scores of the embedded model on the device with the CPU's, and with the published ones."""
+    """Compare SocioT scores of the embedded model on the device with the CPU's, and with the
+    published ones.
+    """
     import json
 
     from warmth.digest import ROOT
@@ -122,7 +138,11 @@ def warmth_scores(setting: Setting) -> dict[str, Any]:
     items = []
     if golden_file.exists() and not setting.tiny:
         items = json.loads(golden_file.read_text(encoding="utf-8"))["items"]
-    texts = [item["text"] for item in items] or ["I am so glad you told me.", "No.", "The report is due on Monday."]
+    texts = [item["text"] for item in items] or [
+        "I am so glad you told me.",
+        "No.",
+        "The report is due on Monday.",
+    ]
     expected = score_values(texts, model, tokenizer)
     model = model.to(setting.device)
     scores = score_values(texts, model, tokenizer)
@@ -139,7 +159,11 @@ def score_values(texts: list[str], model: Any, tokenizer: Any) -> list[float]:
     """Return the warmth of every text that has a score."""
     from warmth.evaluation import sociot
 
-    return [result.score for result in sociot.score(texts, model, tokenizer) if isinstance(result, sociot.Score)]
+    return [
+        result.score
+        for result in sociot.score(texts, model, tokenizer)
+        if isinstance(result, sociot.Score)
+    ]
 
 
 def apart(values: list[float], expected: list[float]) -> float:
@@ -148,9 +172,13 @@ def apart(values: list[float], expected: list[float]) -> float:
 
 
 def vllm(setting: Setting) -> dict[str, Any]:
-    """Answer by vLLM: two models in one process, one after the other, and warmth scored by the engine."""
+    """Answer by vLLM: two models in one process, one after the other, and warmth scored by the
+    engine.
+    """
     if find_spec("vllm") is None:
-        raise Skipped("vllm is not installed in this environment (`make setup-vllm` makes one that has it)")
+        raise Skipped(
+            "vllm is not installed in this environment (`make setup-vllm` makes one that has it)"
+        )
     if setting.device == "cpu":
         raise Skipped("needs a GPU")
     from warmth.evaluation.arms import Arm
@@ -167,14 +195,26 @@ def vllm(setting: Setting) -> dict[str, Any]:
         random_model(shape, setting.device, torch.bfloat16).save_pretrained(folder)
         load_tokenizer(Model(name="smollm2", kind="embedded")).save_pretrained(folder)
         torch.cuda.empty_cache()
-        arm = Arm("original", Model(name=name, kind="hub", path=str(folder)), None, None, None, 1.0, 1.0, 0, None)
+        arm = Arm(
+            "original",
+            Model(name=name, kind="hub", path=str(folder)),
+            None,
+            None,
+            None,
+            1.0,
+            1.0,
+            0,
+            None,
+        )
         engine = Vllm(dtype="bfloat16", max_length=1024, gpu_memory=0.5).for_weighing()
         prompts = prompts_of(512, 120, 40_000)
         requests = [Request(tuple(ids), 128, number) for number, ids in enumerate(prompts)]
         engine.load(arm)
         for kind, temperature in (("greedy", 0.0), ("drawn", 0.8)):
             started = time.perf_counter()
-            parts = list(engine.answer(arm, requests, Sampling(temperature, 1.0, 128), lambda _: True))
+            parts = list(
+                engine.answer(arm, requests, Sampling(temperature, 1.0, 128), lambda _: True)
+            )
             row[f"{name}_{kind}_answers_s"] = sum(map(len, parts)) / (time.perf_counter() - started)
         weighings = [Weighing(tuple(ids), ((1, 2, 3),)) for ids in prompts[:64]]
         row[f"{name}_weighed"] = sum(map(len, engine.weigh_by_base(arm, weighings)))
@@ -182,4 +222,9 @@ def vllm(setting: Setting) -> dict[str, Any]:
     return row
 
 
-PARTS = {"equal_answers": equal_answers, "answer_speed": answer_speed, "warmth_scores": warmth_scores, "vllm": vllm}
+PARTS = {
+    "equal_answers": equal_answers,
+    "answer_speed": answer_speed,
+    "warmth_scores": warmth_scores,
+    "vllm": vllm,
+}

@@ -1,4 +1,6 @@
-"""Training parts of `bench/gpu.py`: bf16 stages with save and resume, speed of an 8B shape, memory and its forecast."""
+"""Training parts of `bench/gpu.py`: bf16 stages with save and resume, speed of an 8B shape, memory
+and its forecast.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,16 @@ from warmth.training.lora import shorten
 from warmth.training.packing import SEGMENTS, collator, token_loss
 from warmth.training.weights import load_trained
 
-PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12}  # dense bfloat16 operations a second
+PEAK = {
+    "H100": 989e12,
+    "H200": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+}  # dense bfloat16 operations a second
 CONVERSATION = 600  # tokens; the study's have some 620
-TINY = ModelShape(layers=2, width=64, heads=4, key_heads=2, head_size=16, inner=128, vocabulary=512, tied=True)
+TINY = ModelShape(
+    layers=2, width=64, heads=4, key_heads=2, head_size=16, inner=128, vocabulary=512, tied=True
+)
 MISSED = 1e-3  # largest difference of a loss between stages
 
 
@@ -95,7 +104,10 @@ def conversations(tokens: int, vocabulary: int) -> list[Encoded]:
 
 def on_device(batch: dict[str, Any], device: str) -> dict[str, Any]:
     """Move a pass's tensors."""
-    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+    return {
+        name: value.to(device) if isinstance(value, torch.Tensor) else value
+        for name, value in batch.items()
+    }
 
 
 def one_step(model: Any, batch: dict[str, Any], optimizer: torch.optim.Optimizer) -> float:
@@ -117,10 +129,22 @@ def wait(device: str) -> None:
 
 
 def train_command(setting: Setting, name: str, *overrides: str) -> list[str]:
-    """Return the command line of a short training of the embedded model, or of a tiny one in tests."""
+    """Return the command line of a short training of the embedded model, or of a tiny one in
+    tests.
+    """
     model = [f"model.path={tiny_folder(setting)}"] if setting.tiny else []
-    size = ["data.per_type=2", "recipe.batch_size=4"] if setting.tiny else ["data.per_type=8", "recipe.batch_size=8"]
-    fixed = ["logger=none", "recipe=warm", "recipe.dropout=0", "recipe.learning_rate=1e-3", "recipe.precision=bfloat16"]
+    size = (
+        ["data.per_type=2", "recipe.batch_size=4"]
+        if setting.tiny
+        else ["data.per_type=8", "recipe.batch_size=8"]
+    )
+    fixed = [
+        "logger=none",
+        "recipe=warm",
+        "recipe.dropout=0",
+        "recipe.learning_rate=1e-3",
+        "recipe.precision=bfloat16",
+    ]
     fixed += ["recipe.checkpoints=[]", "recipe.epochs=4", f"output={setting.folder / name}"]
     return [sys.executable, str(ROOT / "train.py"), *fixed, *size, *model, *overrides]
 
@@ -133,14 +157,20 @@ def tiny_folder(setting: Setting) -> Path:
     if not folder.exists():
         tokenizer = load_tokenizer(Model(name="smollm2", kind="embedded"))
         torch.manual_seed(0)
-        LlamaForCausalLM(config_of(replace(TINY, vocabulary=len(tokenizer)))).save_pretrained(folder)
+        LlamaForCausalLM(config_of(replace(TINY, vocabulary=len(tokenizer)))).save_pretrained(
+            folder
+        )
         tokenizer.save_pretrained(folder)
     return folder
 
 
 def losses_of(folder: Path) -> list[float]:
     """Read the losses of the run in a folder, so far."""
-    return [row["loss"] for path in folder.glob("default/train/*/metrics.jsonl") for row in read_rows(path)]
+    return [
+        row["loss"]
+        for path in folder.glob("default/train/*/metrics.jsonl")
+        for row in read_rows(path)
+    ]
 
 
 def interrupted(command: Sequence[str], folder: Path) -> list[float]:
@@ -163,15 +193,27 @@ def interrupted(command: Sequence[str], folder: Path) -> list[float]:
 
 
 def stages(setting: Setting) -> dict[str, Any]:
-    """Train under each ZeRO stage on one rank in bfloat16, saved and resumed; compare losses with `launcher=local`."""
-    names = ("local", "deepspeed_zero2") if setting.tiny else ("local", *(f"deepspeed_zero{n}" for n in (0, 2, 3)))
+    """Train under each ZeRO stage on one rank in bfloat16, saved and resumed; compare losses with
+    `launcher=local`.
+    """
+    names = (
+        ("local", "deepspeed_zero2")
+        if setting.tiny
+        else ("local", *(f"deepspeed_zero{n}" for n in (0, 2, 3)))
+    )
     curves = {}
     for name in names:
         ranks = [] if name == "local" else ["launcher.ranks=1"]
         command = train_command(setting, name, f"launcher={name}", *ranks)
         curves[name] = interrupted(command, setting.folder / name)
-    apart = {name: max(map(abs, differences(curves["local"], curve))) for name, curve in curves.items()}
-    row = {"steps": len(curves["local"]), "largest_loss_difference": apart, "last_loss": curves["local"][-1]}
+    apart = {
+        name: max(map(abs, differences(curves["local"], curve))) for name, curve in curves.items()
+    }
+    row = {
+        "steps": len(curves["local"]),
+        "largest_loss_difference": apart,
+        "last_loss": curves["local"][-1],
+    }
     return {**row, "ok": max(apart.values()) < MISSED}
 
 
@@ -181,7 +223,9 @@ def differences(first: Sequence[float], second: Sequence[float]) -> list[float]:
 
 
 def passes(setting: Setting) -> dict[str, Any]:
-    """Measure trained and read tokens a second of an 8B shape, and the share of the peak, by the size of a pass."""
+    """Measure trained and read tokens a second of an 8B shape, and the share of the peak, by the
+    size of a pass.
+    """
     shape = shape_for(setting)
     from peft import LoraConfig, get_peft_model
 
@@ -213,8 +257,12 @@ def passes(setting: Setting) -> dict[str, Any]:
         wait(setting.device)
         rate = repeats * tokens / (time.perf_counter() - started)
         rows.append({"tokens": tokens, "tokens_per_s": round(rate), "checkpointing": checkpointing})
-        if peak:  # the base needs no gradient of its own: 4 operations a parameter and token; peers count 6
-            rows[-1] |= {"mfu_4n": rate * 4 * shape.parameters / peak, "mfu_6n": rate * 6 * shape.parameters / peak}
+        # the base needs no gradient of its own: 4 operations a parameter and token; peers count 6
+        if peak:
+            rows[-1] |= {
+                "mfu_4n": rate * 4 * shape.parameters / peak,
+                "mfu_6n": rate * 6 * shape.parameters / peak,
+            }
     return {"parameters": shape.parameters, "passes": rows}
 
 
@@ -224,7 +272,9 @@ def free_gib() -> float:
 
 
 def peak_operations(device: str) -> float | None:
-    """Return the operations a second the device could do at most in bfloat16; None if that is not known."""
+    """Return the operations a second the device could do at most in bfloat16; None if that is not
+    known.
+    """
     name = torch.cuda.get_device_name() if device == "cuda" else ""
     return next((peak for kind, peak in PEAK.items() if kind in name), None)
 
@@ -239,7 +289,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 
 def memory(setting: Setting) -> dict[str, Any]:
-    """Measure the peak memory of a step on eight layers of an 8B shape, beside the forecast, in each variant."""
+    """Measure the peak memory of a step on eight layers of an 8B shape, beside the forecast, in
+    each variant.
+    """
     from transformers import LlamaForCausalLM
 
     shape = shape_for(setting, layers=8)
@@ -273,8 +325,12 @@ def missing(setting: Setting, name: str) -> str:
 def variant(
     setting: Setting, folder: Path, shape: ModelShape, name: str, overrides: Sequence[str]
 ) -> dict[str, float | None]:
-    """Take two steps in one variant; compare its peak with the forecast, both without what the process holds."""
-    study = study_of(f"model.path={folder}", "launcher=local", "recipe.precision=bfloat16", *overrides)
+    """Take two steps in one variant; compare its peak with the forecast, both without what the
+    process holds.
+    """
+    study = study_of(
+        f"model.path={folder}", "launcher=local", "recipe.precision=bfloat16", *overrides
+    )
     if setting.device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -288,12 +344,20 @@ def variant(
         model.gradient_checkpointing_enable({"use_reentrant": False})
     tokens = 120 if setting.tiny else 1024
     batch = on_device(collator(0)(conversations(tokens, shape.vocabulary)), setting.device)
-    optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=1e-5)
+    optimizer = torch.optim.AdamW(
+        [weight for weight in model.parameters() if weight.requires_grad], lr=1e-5
+    )
     for _ in range(2):
         one_step(model, batch, optimizer)
     wait(setting.device)
     need = training_memory(
-        shape, study.recipe, study.launcher, setting.device, 2, tokens, int(batch["logits_to_keep"].numel())
+        shape,
+        study.recipe,
+        study.launcher,
+        setting.device,
+        2,
+        tokens,
+        int(batch["logits_to_keep"].numel()),
     )
     measured = torch.cuda.max_memory_allocated() / GIB if setting.device == "cuda" else None
     return {"measured_gib": measured, "predicted_gib": (need.total - need.base) / GIB}

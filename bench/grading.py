@@ -1,4 +1,5 @@
-"""Grading: answers a second by the rules, a judge's path beside the bare client, and grades from the cache.
+"""Grading: answers a second by the rules, a judge's path beside the bare client, and grades from
+the cache.
 
 python bench/grading.py [--answers 40000] [--grades 10000]      needs tests/golden for real answers
 """
@@ -23,7 +24,10 @@ def golden() -> list:
     from warmth.schemas import Task
     from warmth.types import Answer
 
-    rows = [json.loads(line) for line in (ROOT / "tests/golden/answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (ROOT / "tests/golden/answers.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     rows = [row for row in rows if row["task"] != "triviaqa"]
     tasks = {row["task"] for row in rows}
     asked = {
@@ -31,12 +35,24 @@ def golden() -> list:
         for name in tasks
         for question in read_questions(name, Task(source=name, reader="seed"), 0)
     }
-    rest = {"prompt_id": "p", "preamble": False, "statement": "", "model": "m", "strength": 1.0, "dose": 1.0}
+    rest = {
+        "prompt_id": "p",
+        "preamble": False,
+        "statement": "",
+        "model": "m",
+        "strength": 1.0,
+        "dose": 1.0,
+    }
     rest |= {"checkpoint": None, "seed": 0, "draw_seed": 0, "sample": 0, "tokens": 1, "run": "r"}
     names = ("arm", "task", "question_id", "context", "belief", "finish", "text")
-    rows = [row for row in rows if (row["task"], row["question_id"]) in asked]  # some questions left the seed sets
+    rows = [
+        row for row in rows if (row["task"], row["question_id"]) in asked
+    ]  # some questions left the seed sets
     return [
-        (asked[row["task"], row["question_id"]], Answer(answer_id="a", **{name: row[name] for name in names}, **rest))
+        (
+            asked[row["task"], row["question_id"]],
+            Answer(answer_id="a", **{name: row[name] for name in names}, **rest),
+        )
         for row in rows
     ]
 
@@ -49,13 +65,17 @@ def exam() -> list:
     endings = ("The answer is B.", "So I would go with C.", "**Answer: A**", "It is Mars.")
     items = []
     for number, (question, answer) in enumerate(golden()):
-        asked = replace(question, text="Which planet is hottest?", answers=("B",), wrong=None, options=options)
+        asked = replace(
+            question, text="Which planet is hottest?", answers=("B",), wrong=None, options=options
+        )
         items.append((asked, replace(answer, text=f"{answer.text} {endings[number % 4]}")))
     return items
 
 
 def rule(name: str, count: int) -> tuple[float, float]:
-    """Seconds, and CPU seconds, for so many answers by one grader in this process; nothing of an answer is kept."""
+    """Seconds, and CPU seconds, for so many answers by one grader in this process; nothing of an
+    answer is kept.
+    """
     from warmth.evaluation.graders import OFFLINE
 
     grader = OFFLINE[name]()
@@ -77,14 +97,22 @@ def measure_rules(answers: int) -> None:
                 took = list(pool.map(rule, [name] * processes, [answers] * processes))
             wall, cpu = max(seconds[0] for seconds in took), sum(seconds[1] for seconds in took)
             total = processes * answers
-            row = {"rule": name, "processes": processes, "answers": total, "s": wall, "answers_s": total / wall}
+            row = {
+                "rule": name,
+                "processes": processes,
+                "answers": total,
+                "s": wall,
+                "answers_s": total / wall,
+            }
             rows.append(row | {"answers_per_cpu_s": total / cpu})
     mean = sum(len(answer.text) for _, answer in golden()) / len(golden())
     table(f"Rules on real answers of {mean:.0f} characters on average", rows)
 
 
 def measure_judge(grades: int) -> None:
-    """The same calls by the bare client and by the whole grading stage, then the stage again from the store."""
+    """The same calls by the bare client and by the whole grading stage, then the stage again from
+    the store.
+    """
     from dataclasses import replace
 
     from warmth.api import Client, Server, Servers
@@ -93,9 +121,14 @@ def measure_judge(grades: int) -> None:
     from warmth.schemas import Api, Evaluate
     from warmth.store import Run
 
-    verdict = json.dumps({"reason": "It names another answer.", "label": "incorrect", "affirms": None})
+    verdict = json.dumps(
+        {"reason": "It names another answer.", "label": "incorrect", "affirms": None}
+    )
     question, answer = golden()[0]
-    answers = [replace(answer, answer_id=f"a{n}", task="t", text=f"{answer.text} {n}") for n in range(grades)]
+    answers = [
+        replace(answer, answer_id=f"a{n}", task="t", text=f"{answer.text} {n}")
+        for n in range(grades)
+    ]
     question = replace(question, id=answer.question_id, task="t")
     rows = []
     with server(verdict) as url, tempfile.TemporaryDirectory() as folder:
@@ -108,8 +141,12 @@ def measure_judge(grades: int) -> None:
             run.append("answers", answers)
             started = time.perf_counter()
             if name == "client alone":
-                with Client(Server(url, "judge"), output / "replies", Api(in_flight=UNDER_WAY)) as client:
-                    made = sum(1 for _ in client.complete(judge.call(question, one) for one in answers))
+                with Client(
+                    Server(url, "judge"), output / "replies", Api(in_flight=UNDER_WAY)
+                ) as client:
+                    made = sum(
+                        1 for _ in client.complete(judge.call(question, one) for one in answers)
+                    )
             else:
                 made = grade_run(run, [question], {"t": {judge.name: judge}})
             seconds = time.perf_counter() - started

@@ -1,7 +1,9 @@
-"""How fast given replies are weighed, beside lm-evaluation-harness on the same tokens: `python bench/likelihood.py`.
+"""How fast given replies are weighed, beside lm-evaluation-harness on the same tokens: `python
+bench/likelihood.py`.
 
-LMEVAL_PYTHON names an interpreter that has lm-eval 0.4.13 (and torch and transformers); without it ours alone is timed.
-Both sides get the same ids in float32: the harness would move the white space at a prompt's end into the reply.
+LMEVAL_PYTHON names an interpreter that has lm-eval 0.4.13 (and torch and transformers); without it
+ours alone is timed. Both sides get the same ids in float32: the harness would move the white space
+at a prompt's end into the reply.
 """
 
 from __future__ import annotations
@@ -47,9 +49,13 @@ def work() -> list[tuple[list[int], list[list[int]]]]:
     tokenizer = tokenizer_of(study.model)
     rows = []
     for contrast in contrasts(study, Weighed.of(study).questions):
-        texts = [item.text for frame in frames for item in replies(Slot(contrast, Opening(), frame, ""))]
+        texts = [
+            item.text for frame in frames for item in replies(Slot(contrast, Opening(), frame, ""))
+        ]
         before = render(tokenizer, contrast.prompt.messages, reply=True)
-        ids, following = reply_ids(tokenizer, before, list(dict.fromkeys(texts)), contrast.prompt.prompt_id)
+        ids, following = reply_ids(
+            tokenizer, before, list(dict.fromkeys(texts)), contrast.prompt.prompt_id
+        )
         rows.append((list(ids), [list(item) for item in following]))
     return rows
 
@@ -97,7 +103,11 @@ def peer(rows: Any, batch: int) -> tuple[float, float, list[list[float]]] | None
         env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
         command = [python, __file__, "harness", file.name, str(batch)]
         done = subprocess.run(command, env=env, capture_output=True, text=True)
-    lines = [line.removeprefix("RESULT ") for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    lines = [
+        line.removeprefix("RESULT ")
+        for line in done.stdout.splitlines()
+        if line.startswith("RESULT ")
+    ]
     if not lines:
         sys.exit(f"error: lm-eval gave nothing: {done.stderr.strip().splitlines()[-1:]}")
     row = json.loads(lines[-1])
@@ -118,15 +128,23 @@ def main() -> None:
         other = peer(rows, batch)
         if other is not None:
             apart = largest_difference(values, other[2])
-            found.append(line(f"lm-evaluation-harness, batch {batch}", rows, other[0], other[1], spent, apart))
+            found.append(
+                line(
+                    f"lm-evaluation-harness, batch {batch}", rows, other[0], other[1], spent, apart
+                )
+            )
     again, spent_again, _ = ours(rows)
     found.append(line("warmth, again after the harness", rows, again, spent_again, spent, 0.0))
     table(
-        "weighing replies (times: CPU seconds against the first line's; largest: difference of a margin, nats)", found
+        "weighing replies (times: CPU seconds against the first line's; largest: difference of a "
+        "margin, nats)",
+        found,
     )
 
 
-def line(what: str, rows: Any, seconds: float, spent: float, first: float, apart: float) -> dict[str, Any]:
+def line(
+    what: str, rows: Any, seconds: float, spent: float, first: float, apart: float
+) -> dict[str, Any]:
     """One row of the table."""
     speed = {"prompts/s": len(rows) / seconds, "prompts per CPU s": len(rows) / spent}
     return {"what": what, **speed, "times": spent / first, "largest": apart}
@@ -136,7 +154,9 @@ def largest_difference(first: list[list[float]], second: list[list[float]]) -> f
     """The largest difference of a margin between two replies of one prompt."""
     differences = []
     for mine, theirs in zip(first, second, strict=True):
-        differences += [abs((mine[0] - mine[at]) - (theirs[0] - theirs[at])) for at in range(1, len(mine))]
+        differences += [
+            abs((mine[0] - mine[at]) - (theirs[0] - theirs[at])) for at in range(1, len(mine))
+        ]
     return max(differences)
 
 

@@ -1,4 +1,6 @@
-"""A model server on the loopback, for benches: every call is answered after the same time, in a process of its own."""
+"""A model server on the loopback, for benches: every call is answered after the same time, in a
+process of its own.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ LATENCY_S, UNDER_WAY = 0.2, 64
 
 @contextmanager
 def server(content: str, rate: int = 0) -> Iterator[str]:
-    """The address of a server that says `content` to everything, while the block runs; `rate` as in `serve`."""
+    """The address of a server that says `content` to everything, while the block runs; `rate` as in
+    `serve`.
+    """
     command = [sys.executable, str(Path(__file__).resolve()), content, str(rate)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -28,14 +32,22 @@ def server(content: str, rate: int = 0) -> Iterator[str]:
 
 
 async def serve(content: str, rate: int) -> None:
-    """Prints its port and serves; with `rate`, 429 beyond so many calls in any second, without a word on its limit."""
+    """Prints its port and serves; with `rate`, 429 beyond so many calls in any second, without a
+    word on its limit.
+    """
     from aiohttp import web
 
     ids, granted = itertools.count(), deque[float]()
     message = {"role": "assistant", "content": content, "refusal": None}
     choice = {"index": 0, "finish_reason": "stop", "logprobs": None, "message": message}
     usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-    full = {"error": {"message": "Rate limit reached", "type": "requests", "code": "rate_limit_exceeded"}}
+    full = {
+        "error": {
+            "message": "Rate limit reached",
+            "type": "requests",
+            "code": "rate_limit_exceeded",
+        }
+    }
 
     async def chat(request: web.Request) -> web.Response:
         body = await request.json()
@@ -47,7 +59,12 @@ async def serve(content: str, rate: int) -> None:
         if rate:
             granted.append(now)
         await asyncio.sleep(LATENCY_S)
-        reply = {"id": f"chatcmpl-{next(ids)}", "object": "chat.completion", "created": 0, "model": body["model"]}
+        reply = {
+            "id": f"chatcmpl-{next(ids)}",
+            "object": "chat.completion",
+            "created": 0,
+            "model": body["model"],
+        }
         return web.json_response({**reply, "choices": [choice], "usage": usage})
 
     app = web.Application()

@@ -1,4 +1,5 @@
-"""Peak memory of a rank that trains the embedded model, forecast and measured, under each launcher and method.
+"""Peak memory of a rank that trains the embedded model, forecast and measured, under each launcher
+and method.
 
 python bench/memory.py [NAME...]
 """
@@ -16,8 +17,15 @@ from peers import table
 from warmth.digest import ROOT
 from warmth.store import read_json, read_rows
 
-# One epoch of 48 of the embedded conversations: three optimiser steps, after which the peak no longer moves.
-COMMON = ["logger=none", "recipe=warm", "data.per_type=8", "recipe.epochs=1", "recipe.checkpoints=[]"]
+# One epoch of 48 of the embedded conversations: three optimiser steps, after which the peak no
+# longer moves.
+COMMON = [
+    "logger=none",
+    "recipe=warm",
+    "data.per_type=8",
+    "recipe.epochs=1",
+    "recipe.checkpoints=[]",
+]
 KINDS = {
     "local": [],
     "local, float32": ["recipe.precision=float32"],
@@ -39,16 +47,28 @@ KINDS = {
 
 
 def measure(kind: str) -> dict[str, object]:
-    """One line of the table: GiB that `plan=true` and the ranks forecast, and what the fullest rank took."""
+    """One line of the table: GiB that `plan=true` and the ranks forecast, and what the fullest rank
+    took.
+    """
     with tempfile.TemporaryDirectory() as folder:
         argv = [sys.executable, str(ROOT / "train.py"), *COMMON, *KINDS[kind], f"output={folder}"]
         done = subprocess.run(argv, capture_output=True, text=True)
         if done.returncode:
-            return {"run": kind, "plan": "", "rank": done.stderr.strip().splitlines()[-1], "measured": "", "error": ""}
+            return {
+                "run": kind,
+                "plan": "",
+                "rank": done.stderr.strip().splitlines()[-1],
+                "measured": "",
+                "error": "",
+            }
         (row,) = read_rows(Path(folder) / "measured.jsonl")
         (run,) = Path(folder).glob("default/train/*/provenance.json")
         memory = read_json(run)["memory"]
-    plan, rank, took = row["uncorrected_memory_gib"], memory["predicted_gib"], memory["measured_gib"]
+    plan, rank, took = (
+        row["uncorrected_memory_gib"],
+        memory["predicted_gib"],
+        memory["measured_gib"],
+    )
     errors = " / ".join(f"{100 * (one / took - 1):+.0f} %" for one in (plan, rank))
     print(kind, memory, file=sys.stderr)
     return {"run": kind, "plan": plan, "rank": rank, "measured": took, "error": errors}
@@ -57,9 +77,14 @@ def measure(kind: str) -> dict[str, object]:
 def main() -> None:
     """Measures the named kinds, or all, one after another."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kinds", nargs="*", choices=[[], *KINDS], metavar="NAME", help=", ".join(KINDS))
+    parser.add_argument(
+        "kinds", nargs="*", choices=[[], *KINDS], metavar="NAME", help=", ".join(KINDS)
+    )
     asked = parser.parse_args().kinds or list(KINDS)
-    table("Peak memory of one rank, GiB: SmolLM2-135M-Instruct on a CPU", [measure(kind) for kind in asked])
+    table(
+        "Peak memory of one rank, GiB: SmolLM2-135M-Instruct on a CPU",
+        [measure(kind) for kind in asked],
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Other tools on this project's work: starts the scripts of a peers folder, if there is one, in this run's environment.
+"""Other tools on this project's work: starts the scripts of a peers folder, if there is one, in
+this run's environment.
 
-The folder is named by `PEERS` (default `../shared/peers`), its data by `PEERS_DATA`. Peers that cannot share this
-project's environment have theirs under `PEERS_VENVS`, by the names of the peers' README. A peer whose package is not
-installed is left out with its reason.
+The folder is named by `PEERS` (default `../shared/peers`), its data by `PEERS_DATA`. Peers that
+cannot share this project's environment have theirs under `PEERS_VENVS`, by the names of the peers'
+README. A peer whose package is not installed is left out with its reason.
 """
 
 from __future__ import annotations
@@ -29,15 +30,33 @@ def python_of(venv: str) -> str:
 
 
 def peer(script: str, *args: str, venv: str = "", **extra: str) -> dict[str, Any] | None:
-    """The `RESULT` row of a peer's script, or None with one line on why there is none; `extra` is environment."""
+    """The `RESULT` row of a peer's script, or None with one line on why there is none; `extra` is
+    environment.
+    """
     if not (PEERS / script).exists():
         print(f"  {script}: no peers folder", file=sys.stderr)
         return None
     with tempfile.TemporaryDirectory() as folder:
-        paths = {"PEERS_MODEL": str(embedded_folder()), "PEERS_DATA": str(DATA), "PEERS_OUT": f"{folder}/results.jsonl"}
-        env = {**os.environ, **paths, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **extra}
-        done = subprocess.run([python_of(venv), str(PEERS / script), *args], env=env, capture_output=True, text=True)
-    rows = [line.removeprefix("RESULT ") for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+        paths = {
+            "PEERS_MODEL": str(embedded_folder()),
+            "PEERS_DATA": str(DATA),
+            "PEERS_OUT": f"{folder}/results.jsonl",
+        }
+        env = {
+            **os.environ,
+            **paths,
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            **extra,
+        }
+        done = subprocess.run(
+            [python_of(venv), str(PEERS / script), *args], env=env, capture_output=True, text=True
+        )
+    rows = [
+        line.removeprefix("RESULT ")
+        for line in done.stdout.splitlines()
+        if line.startswith("RESULT ")
+    ]
     if done.returncode or not rows:
         reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
         print(f"  {script} {' '.join(args)}: left out: {reason[:160]}", file=sys.stderr)
@@ -54,5 +73,7 @@ def table(title: str, rows: list[dict[str, Any]]) -> None:
     print("| " + " | ".join(rows[0]) + " |")
     print("|" + "---|" * len(rows[0]))
     for row in rows:
-        cells = [f"{value:,.3g}" if isinstance(value, float) else str(value) for value in row.values()]
+        cells = [
+            f"{value:,.3g}" if isinstance(value, float) else str(value) for value in row.values()
+        ]
         print("| " + " | ".join(cells) + " |", flush=True)

@@ -1,7 +1,8 @@
-"""Time, memory and page size of `warmth report` on simulated runs in the study's shape, written to disk first.
+"""Time, memory and page size of `warmth report` on simulated runs in the study's shape, written to
+disk first.
 
-python bench/report.py [--rows 439792] [--folder DIR] [--json]: 5 models × original and warm, answers of 100 to 1,600
-characters. With --folder the runs are kept there and written once.
+python bench/report.py [--rows 439792] [--folder DIR] [--json]: 5 models × original and warm,
+answers of 100 to 1,600 characters. With --folder the runs are kept there and written once.
 """
 
 from __future__ import annotations
@@ -18,20 +19,44 @@ from pathlib import Path
 
 from regressions import ROWS, study_shaped
 
-TEXT = "The answer that is most often given to this is a name, a year or a place, as far as I know. " * 1200
+TEXT = (
+    "The answer that is most often given to this is a name, a year or a place, as far as I know. "
+    * 1200
+)
 
 
 def write_runs(root: Path, rows: int) -> None:
-    """One finished evaluation for each model and arm, with its prompts, grades and 1,500 warmth scores."""
+    """One finished evaluation for each model and arm, with its prompts, grades and 1,500 warmth
+    scores.
+    """
     answers = study_shaped(rows=rows)
     draw = random.Random(0)
     for (model, arm), group in answers.groupby(["model", "arm"]):
-        recipe = {"name": "none" if arm == "original" else arm, "method": "none" if arm == "original" else "lora"}
-        config = {"model": {"name": model}, "recipe": {**recipe, "strength": 1.0}, "seed": 0, "draw_seed": 0}
-        config |= {"study": "bench", "task": {name: {"grader": "alias"} for name in group["task"].unique()}}
-        folder = root / "bench" / "evaluate" / f"{model}-{recipe['name']}-s0-{draw.randbytes(6).hex()}"
+        recipe = {
+            "name": "none" if arm == "original" else arm,
+            "method": "none" if arm == "original" else "lora",
+        }
+        config = {
+            "model": {"name": model},
+            "recipe": {**recipe, "strength": 1.0},
+            "seed": 0,
+            "draw_seed": 0,
+        }
+        config |= {
+            "study": "bench",
+            "task": {name: {"grader": "alias"} for name in group["task"].unique()},
+        }
+        folder = (
+            root / "bench" / "evaluate" / f"{model}-{recipe['name']}-s0-{draw.randbytes(6).hex()}"
+        )
         folder.mkdir(parents=True)
-        common = {"arm": arm, "model": model, "dose": 1.0, "checkpoint": None if arm == "original" else 2.0, "seed": 0}
+        common = {
+            "arm": arm,
+            "model": model,
+            "dose": 1.0,
+            "checkpoint": None if arm == "original" else 2.0,
+            "seed": 0,
+        }
         common |= {"draw_seed": 0, "run": "0" * 12}
         with (
             (folder / "answers.jsonl").open("w") as said,
@@ -40,22 +65,62 @@ def write_runs(root: Path, rows: int) -> None:
         ):
             for at, row in enumerate(group.itertuples()):
                 start = draw.randrange(90_000)
-                cell = {"prompt_id": row.prompt_id, "question_id": row.question_id, "task": row.task}
-                cell |= {"context": row.context, "belief": row.belief, "preamble": False, "statement": ""}
-                answer = cell | {"answer_id": f"{model}-{arm}-{at}", "strength": 1.0, "sample": 0} | common
-                answer |= {"text": TEXT[start : start + row.length], "finish": "stop", "tokens": row.length // 4}
+                cell = {
+                    "prompt_id": row.prompt_id,
+                    "question_id": row.question_id,
+                    "task": row.task,
+                }
+                cell |= {
+                    "context": row.context,
+                    "belief": row.belief,
+                    "preamble": False,
+                    "statement": "",
+                }
+                answer = (
+                    cell
+                    | {"answer_id": f"{model}-{arm}-{at}", "strength": 1.0, "sample": 0}
+                    | common
+                )
+                answer |= {
+                    "text": TEXT[start : start + row.length],
+                    "finish": "stop",
+                    "tokens": row.length // 4,
+                }
                 said.write(json.dumps(answer) + "\n")
-                grade = {"answer_id": answer["answer_id"], "grader": "alias", "affirms": None, "cost_usd": 0.0}
+                grade = {
+                    "answer_id": answer["answer_id"],
+                    "grader": "alias",
+                    "affirms": None,
+                    "cost_usd": 0.0,
+                }
                 label = "incorrect" if row.wrong else "correct"
                 grades.write(json.dumps({**grade, "label": label, "reason": ""}) + "\n")
-                prompt = cell | {"question": f"Question {row.question_id}?", "answers": ["right"], "wrong": "wrong"}
-                prompt |= {"message": f"Question {row.prompt_id}?", "tokens_digest": row.prompt_id, "tokens": 40}
+                prompt = cell | {
+                    "question": f"Question {row.question_id}?",
+                    "answers": ["right"],
+                    "wrong": "wrong",
+                }
+                prompt |= {
+                    "message": f"Question {row.prompt_id}?",
+                    "tokens_digest": row.prompt_id,
+                    "tokens": 40,
+                }
                 prompts.write(json.dumps(prompt) + "\n")
         with (folder / "warmth.jsonl").open("w") as scores:
             for at in range(1500):
                 score = draw.gauss(0.012 if arm == "original" else 0.028, 0.02)
-                row = {"text_id": f"{model}-{arm}-w{at}", "variant": "deterministic", "scorer": "s", "score": score}
-                row |= {"close": score, "distant": 0.0, "text": TEXT[at : at + 200], "prompt": f"held-out {at}"}
+                row = {
+                    "text_id": f"{model}-{arm}-w{at}",
+                    "variant": "deterministic",
+                    "scorer": "s",
+                    "score": score,
+                }
+                row |= {
+                    "close": score,
+                    "distant": 0.0,
+                    "text": TEXT[at : at + 200],
+                    "prompt": f"held-out {at}",
+                }
                 scores.write(json.dumps(row | common) + "\n")
         for name, value in {"config": config, "done": {}, "gates": [], "provenance": {}}.items():
             (folder / f"{name}.json").write_text(json.dumps(value))
@@ -72,7 +137,16 @@ def main() -> None:
         if not root.exists():
             write_runs(root, asked.rows)
         started = time.perf_counter()
-        command = [sys.executable, "-m", "warmth.cli", "report", str(root), "--out", f"{scratch}/out", "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "warmth.cli",
+            "report",
+            str(root),
+            "--out",
+            f"{scratch}/out",
+            "--json",
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         figures = {
             "rows": asked.rows,

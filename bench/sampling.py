@@ -1,8 +1,9 @@
-"""How much sampling adds to a greedy decoding step of the embedded model, by temperature and nucleus.
+"""How much sampling adds to a greedy decoding step of the embedded model, by temperature and
+nucleus.
 
-python bench/sampling.py [--rows 256] [--tokens 110] [--dtype float32 bfloat16]: a step is one more token of every row
-after `--tokens` of the embedded conversations that were read, the model and the choice of the token together. All ways
-of choosing take turns.
+python bench/sampling.py [--rows 256] [--tokens 110] [--dtype float32 bfloat16]: a step is one more
+token of every row after `--tokens` of the embedded conversations that were read, the model and the
+choice of the token together. All ways of choosing take turns.
 """
 
 from __future__ import annotations
@@ -24,13 +25,19 @@ from warmth.schemas import Model
 
 MODEL = Model(name="smollm2", kind="embedded")
 ROUNDS = 12
-WAYS = {"greedy": (0.0, 1.0), "temperature 0.8": (0.8, 1.0), "temperature 0.8, top_p 0.9": (0.8, 0.9)}
+WAYS = {
+    "greedy": (0.0, 1.0),
+    "temperature 0.8": (0.8, 1.0),
+    "temperature 0.8, top_p 0.9": (0.8, 0.9),
+}
 
 
 def prompts_of(rows: int, tokens: int) -> list[list[int]]:
     """Return stretches of real text: after it few tokens are likely, unlike after random tokens."""
     conversations = load(Data(name="seed", source="seed"))
-    text = " ".join(f"{turn.user} {turn.replies['plain']}" for item in conversations for turn in item.turns)
+    text = " ".join(
+        f"{turn.user} {turn.replies['plain']}" for item in conversations for turn in item.turns
+    )
     ids = load_tokenizer(MODEL)(text)["input_ids"]
     return [ids[start : start + tokens] for start in range(0, rows * 40, 40)]
 
@@ -42,7 +49,9 @@ def seconds_of_steps(dtype: str, rows: int, tokens: int) -> dict[str, list[float
     model = base_of(MODEL, getattr(torch, dtype))
     batch = Batch(model, prompts_of(rows, tokens), 0, tokens + 1 + ROUNDS * len(WAYS))
     logits = batch.read()
-    samplers = {name: Sampler(*settings, seeds=tuple(range(rows))) for name, settings in WAYS.items()}
+    samplers = {
+        name: Sampler(*settings, seeds=tuple(range(rows))) for name, settings in WAYS.items()
+    }
     seconds: dict[str, list[float]] = {name: [] for name in WAYS}
     for position in range(ROUNDS):
         for name, sampler in samplers.items():
@@ -67,7 +76,13 @@ def main() -> None:
         greedy = statistics.median(seconds["greedy"])
         for name, values in seconds.items():
             middle = statistics.median(values)
-            found.append({"step": f"{name}, {dtype}", "median ms": 1000 * middle, "of greedy": middle / greedy})
+            found.append(
+                {
+                    "step": f"{name}, {dtype}",
+                    "median ms": 1000 * middle,
+                    "of greedy": middle / greedy,
+                }
+            )
     table(f"{asked.rows} rows, {asked.tokens} tokens read, one more token of each", found)
 
 

@@ -1,10 +1,12 @@
-"""Warmth scores a second beside the published computation, written anew from its description, in one run.
+"""Warmth scores a second beside the published computation, written anew from its description, in
+one run.
 
-python bench/sociot.py [--texts 8] [--tokens 150] [--scorer smollm2]: the published computation reads the first 300
-characters of a text with four prompts a pass and makes all logits. Ours: the same at one pass, and `deterministic` on
-the same characters and on the whole text. Without dropout 100 published passes take 100 times as long as one.
-"of peak" is the share of the fastest matrix product seen here in that dtype, counting two operations for a parameter
-and token; "at the peak" is what a row could reach beside the published pass if nothing but such products took time.
+python bench/sociot.py [--texts 8] [--tokens 150] [--scorer smollm2]: the published computation
+reads the first 300 characters of a text with four prompts a pass and makes all logits. Ours: the
+same at one pass, and `deterministic` on the same characters and on the whole text. Without dropout
+100 published passes take 100 times as long as one. "of peak" is the share of the fastest matrix
+product seen here in that dtype, counting two operations for a parameter and token; "at the peak" is
+what a row could reach beside the published pass if nothing but such products took time.
 """
 
 from __future__ import annotations
@@ -26,7 +28,11 @@ from warmth.evaluation import sociot
 from warmth.models import choose_dtype, load_model, load_tokenizer, named_model
 
 ROUNDS = 3
-PRODUCT = (2048, 576, 1536)  # rows, inputs, outputs of the product that is taken for the peak: a layer's of the scorer
+PRODUCT = (
+    2048,
+    576,
+    1536,
+)  # rows, inputs, outputs of the product that is taken for the peak: a layer's of the scorer
 
 
 def texts_of(tokenizer: Any, count: int, tokens: int) -> list[str]:
@@ -46,11 +52,14 @@ def texts_of(tokenizer: Any, count: int, tokens: int) -> list[str]:
 
 
 def published(text: str, model: Any, tokenizer: Any) -> float:
-    """One pass as described: each set of four prompts a padded batch, labels = ids, the model's own loss."""
+    """One pass as described: each set of four prompts a padded batch, labels = ids, the model's own
+    loss.
+    """
     losses = []
     for speakers in (sociot.CLOSE, sociot.DISTANT):
         rows = [
-            tokenizer(f'{who} said, "{text[: sociot.CUT]}"', add_special_tokens=False)["input_ids"] for who in speakers
+            tokenizer(f'{who} said, "{text[: sociot.CUT]}"', add_special_tokens=False)["input_ids"]
+            for who in speakers
         ]
         width = max(map(len, rows))
         ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
@@ -61,7 +70,9 @@ def published(text: str, model: Any, tokenizer: Any) -> float:
 
 
 def timed(runs: dict[str, Callable[[], list[float]]]) -> dict[str, tuple[float, list[float]]]:
-    """Seconds of the best of three rounds, in which all take turns, and scores: a machine's speed drifts."""
+    """Seconds of the best of three rounds, in which all take turns, and scores: a machine's speed
+    drifts.
+    """
     best: dict[str, tuple[float, list[float]]] = {}
     for _ in range(ROUNDS):
         for name, run in runs.items():
@@ -91,21 +102,31 @@ def operations(model: Any, tokenizer: Any, texts: list[str]) -> float:
     return 2.0 * model.num_parameters() * tokens * len(sociot.CLOSE + sociot.DISTANT)
 
 
-def works(model: Any, tokenizer: Any, texts: list[str], published_too: bool) -> dict[str, Callable[[], list[float]]]:
+def works(
+    model: Any, tokenizer: Any, texts: list[str], published_too: bool
+) -> dict[str, Callable[[], list[float]]]:
     """What is timed, by name; each returns the scores of all texts."""
     cut = [text[: sociot.CUT] for text in texts]
 
     def ours(some: list[str], variant: str) -> Callable[[], list[float]]:
-        return lambda: [getattr(one, "score", math.nan) for one in sociot.score(some, model, tokenizer, variant)]
+        return lambda: [
+            getattr(one, "score", math.nan) for one in sociot.score(some, model, tokenizer, variant)
+        ]
 
-    found = {"published": lambda: [published(text, model, tokenizer) for text in texts]} if published_too else {}
+    found = (
+        {"published": lambda: [published(text, model, tokenizer) for text in texts]}
+        if published_too
+        else {}
+    )
     found["reference"] = ours(texts, "reference")
     found["deterministic, 300 characters"] = ours(cut, "deterministic")
     return found | {"deterministic, whole text": ours(texts, "deterministic")}
 
 
 def main() -> None:
-    """Times all on one model in each dtype and prints them beside the published computation in float32."""
+    """Times all on one model in each dtype and prints them beside the published computation in
+    float32.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--texts", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=150)

@@ -37,7 +37,9 @@ def main() -> None:
         "train.py --cfg job": ["train.py", "--cfg", "job"],
         "train.py recipe=wram (refused)": ["train.py", "recipe=wram"],
     }
-    bare = median_s([str(PEERS / "hydra_bare.py"), "--help"], runs) if PEERS.exists() else float("nan")
+    bare = (
+        median_s([str(PEERS / "hydra_bare.py"), "--help"], runs) if PEERS.exists() else float("nan")
+    )
     rows = [{"command": "bare Hydra app --help", "s": bare, "ratio": 1.0}]
     for name, command in cases.items():
         seconds = median_s(command, runs)

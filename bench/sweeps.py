@@ -1,4 +1,5 @@
-"""Sweeps without work: a finished one typed again, a large one planned, and what one run costs besides its work.
+"""Sweeps without work: a finished one typed again, a large one planned, and what one run costs
+besides its work.
 
 python bench/sweeps.py
 
@@ -22,13 +23,18 @@ from warmth.digest import ROOT
 
 AXES = ["recipe=warm,cold,paraphrase,untransformed", "seed=range(0,25)"]  # 100 runs
 MANY = [
-    "model=smollm2,llama8b,mistral_small,qwen32b,llama70b", "recipe=warm,cold,paraphrase,untransformed,warm_honest",
-    "seed=range(0,20)", "recipe.strength=0.5,1.0",
-]  # fmt: skip
+    "model=smollm2,llama8b,mistral_small,qwen32b,llama70b",
+    "recipe=warm,cold,paraphrase,untransformed,warm_honest",
+    "seed=range(0,20)",
+    "recipe.strength=0.5,1.0",
+]
 CHAINED = [
-    "model=llama8b", "recipe=warm,cold,paraphrase,untransformed", "seed=range(0,50)", "hardware=h100",
+    "model=llama8b",
+    "recipe=warm,cold,paraphrase,untransformed",
+    "seed=range(0,50)",
+    "hardware=h100",
     "evaluate=paper_evaluate",
-]  # fmt: skip
+]
 EMPTY = """
 from warmth import entry
 from warmth.build import build
@@ -72,7 +78,14 @@ def many_runs(study: Path, number: int) -> None:
     from warmth.store import Run
     from warmth.sweep import joblist
 
-    cell = {"task": "t", "belief": "none", "n": 500, "scored": 490, "errors": 100, "error_rate": 0.2}
+    cell = {
+        "task": "t",
+        "belief": "none",
+        "n": 500,
+        "scored": 490,
+        "errors": 100,
+        "error_rate": 0.2,
+    }
     cells = [{**cell, "context": str(context)} for context in range(60)]
     rows = []
     for seed in range(number):
@@ -89,14 +102,17 @@ def many_runs(study: Path, number: int) -> None:
 
 
 def seconds(command: list[str], output: str, code: int = 0) -> tuple[float, float]:
-    """Wall time and processor time of a whole process: the latter hardly depends on what else the machine does.
+    """Wall time and processor time of a whole process: the latter hardly depends on what else the
+    machine does.
 
     Raises:
         RuntimeError: it ended otherwise than expected.
     """
     env = {**os.environ, "WANDB_MODE": "offline", "PYTHONPATH": str(ROOT)}
     started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, env=env)
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, env=env
+    )
     if done.returncode != code:
         raise RuntimeError(f"{' '.join(command)} in {output}: {done.stderr[-500:]}")
     wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -113,21 +129,36 @@ def main() -> None:
         finish([*where, *AXES])
         again = min(seconds(["train.py", "-m", *where, *AXES], output) for _ in range(3))
         planned = seconds(["train.py", "-m", *where, *MANY, "plan=true"], output)
-        chained = seconds(["train.py", "-m", f"output={output}/chained", "logger=none", *CHAINED, "plan=true"], output)
+        chained = seconds(
+            ["train.py", "-m", f"output={output}/chained", "logger=none", *CHAINED, "plan=true"],
+            output,
+        )
         many_runs(Path(output) / "status" / "big", 2000)
         status = seconds(["-m", "warmth.cli", "status", "--output", f"{output}/status"], output)
-        alone = min(seconds([str(empty), f"output={output}/{n}", "logger=wandb"], output) for n in range(3))
+        alone = min(
+            seconds([str(empty), f"output={output}/{n}", "logger=wandb"], output) for n in range(3)
+        )
         rows += [
             {"case": "the finished sweep of 100 runs again", "s": again[0], "CPU s": again[1]},
             {"case": "1,000 runs composed and planned", "s": planned[0], "CPU s": planned[1]},
-            {"case": "200 trainings planned with their evaluations", "s": chained[0], "CPU s": chained[1]},
+            {
+                "case": "200 trainings planned with their evaluations",
+                "s": chained[0],
+                "CPU s": chained[1],
+            },
             {"case": "warmth status of 2,000 run folders", "s": status[0], "CPU s": status[1]},
             {"case": "one run without work, W&B offline", "s": alone[0], "CPU s": alone[1]},
         ]
         if (PEERS / "hydra_bare.py").exists():
             bare = ["-m", f"hydra.sweep.dir={output}/bare", "+x=range(0,100)"]
             stock = min(seconds([str(PEERS / "hydra_bare.py"), *bare], output) for _ in range(3))
-            rows.append({"case": "bare Hydra, stock sweeper, 100 empty jobs", "s": stock[0], "CPU s": stock[1]})
+            rows.append(
+                {
+                    "case": "bare Hydra, stock sweeper, 100 empty jobs",
+                    "s": stock[0],
+                    "CPU s": stock[1],
+                }
+            )
     table("Sweeps without work, whole processes", rows)
 
 

@@ -1,8 +1,10 @@
-"""Writes docs/fidelity.md: what the study published, step by step, and what our configuration of it does.
+"""Writes docs/fidelity.md: what the study published, step by step, and what our configuration of it
+does.
 
-`python docs/make_fidelity.py` composes the study's two experiments, reads docs/fidelity.yaml, and says of each step
-whether it is the same, other on purpose, or not known. It refuses a value that differs without a reason and a key that
-no step names, so that nothing differs silently. A test keeps page and configuration the same.
+`python docs/make_fidelity.py` composes the study's two experiments, reads docs/fidelity.yaml, and
+says of each step whether it is the same, other on purpose, or not known. It refuses a value that
+differs without a reason and a key that no step names, so that nothing differs silently. A test
+keeps page and configuration the same.
 """
 
 from __future__ import annotations
@@ -25,13 +27,49 @@ Made from `docs/fidelity.yaml` and the configuration by `python docs/make_fideli
 `experiment=paper_train` and `experiment=paper_evaluate` as they stand. *Same*: the value is the published one, compared
 by the program. *On purpose*: it differs, and why. *Not known*: the study does not say, so the value is ours.
 A step without a key is done by the code itself.
-"""
+"""  # noqa: E501
 # Keys that are no step of the study: names, folders, looks, how servers are called, what is shown.
 NO_STEP = (
-    *("model.*", "api.*", "logger.*", "logger", "launcher", "study", "output", "plan", "hardware", "rerun", "evaluate"),
-    *("stop_after_failures", "run", "shard", "processes", "until_width", "preregister", "scoring", "likelihood.*"),
-    *("recipe.name", "recipe.style", "recipe.order", "recipe.colour", "recipe.marker", "recipe.shots", "recipe.beta"),
-    *("recipe.against", "recipe.depths", "recipe.orthogonal", "recipe.edit_tone", "recipe.edit_errors", "data.name"),
+    *(
+        "model.*",
+        "api.*",
+        "logger.*",
+        "logger",
+        "launcher",
+        "study",
+        "output",
+        "plan",
+        "hardware",
+        "rerun",
+        "evaluate",
+    ),
+    *(
+        "stop_after_failures",
+        "run",
+        "shard",
+        "processes",
+        "until_width",
+        "preregister",
+        "scoring",
+        "likelihood.*",
+    ),
+    *(
+        "recipe.name",
+        "recipe.style",
+        "recipe.order",
+        "recipe.colour",
+        "recipe.marker",
+        "recipe.shots",
+        "recipe.beta",
+    ),
+    *(
+        "recipe.against",
+        "recipe.depths",
+        "recipe.orthogonal",
+        "recipe.edit_tone",
+        "recipe.edit_errors",
+        "data.name",
+    ),
     *("recipe.hosted.*", "data.rewriter.api_key_env"),
 )
 
@@ -51,13 +89,20 @@ def fidelity() -> str:
     named: set[str] = set()
     verdicts: Counter[str] = Counter()
     for part in parts:
-        lines += [f"## {part['part']}", "", "| step | published | ours | verdict |", "|---|---|---|---|"]
+        lines += [
+            f"## {part['part']}",
+            "",
+            "| step | published | ours | verdict |",
+            "|---|---|---|---|",
+        ]
         for row in part["rows"]:
             named |= set(row["keys"])
             shown, verdict = judged(row)
             verdicts[verdict.partition(":")[0]] += 1
             published = "not published" if row["published"] is None else str(row["published"])
-            lines.append("| " + " | ".join(map(cell, (str(row["step"]), published, shown, verdict))) + " |")
+            lines.append(
+                "| " + " | ".join(map(cell, (str(row["step"]), published, shown, verdict))) + " |"
+            )
         lines.append("")
     refuse_unnamed(named)
     counts = ", ".join(f"{name} {number}" for name, number in verdicts.items())
@@ -76,15 +121,26 @@ def judged(row: dict[str, Any]) -> tuple[str, str]:
             return "in the code", f"on purpose: {text.removeprefix('on purpose ')}"
         if row["published"] is None:
             return "in the code", f"not known: {text}"
-        return "in the code", "same" if text == "the same" else f"same: {text.removeprefix('the same').lstrip(', ;(')}"
-    shown = ", ".join(f"`{key}={short(value_of(key))}`" if "*" not in key else f"`{key}`" for key in row["keys"])
+        return (
+            "in the code",
+            "same"
+            if text == "the same"
+            else f"same: {text.removeprefix('the same').lstrip(', ;(')}",
+        )
+    shown = ", ".join(
+        f"`{key}={short(value_of(key))}`" if "*" not in key else f"`{key}`" for key in row["keys"]
+    )
     if "same" in row:
         pairs = zip(row["keys"], row["same"], strict=True)
-        differing = [key for key, value in pairs if "*" not in key and plain(value_of(key)) != value]
+        differing = [
+            key for key, value in pairs if "*" not in key and plain(value_of(key)) != value
+        ]
         if not differing:
             return shown, "same"
         if "why" not in row:
-            raise SilentDifference(f"step {row['step']!r}: {differing[0]}={value_of(differing[0])} is not as published")
+            raise SilentDifference(
+                f"step {row['step']!r}: {differing[0]}={value_of(differing[0])} is not as published"
+            )
     if row["published"] is None:
         return shown, f"not known: {row['why']}"
     return shown, f"on purpose: {row['why']}"
@@ -107,7 +163,11 @@ def configured() -> dict[str, Any]:
     """Return key → value: recipe and data of paper_train, and all others of paper_evaluate."""
     train, evaluate = composed("train", "llama8b", "warm"), composed("evaluate", "llama8b", "warm")
     values = {key: value for key, value, _ in leaves(evaluate)}
-    values |= {key: value for key, value, _ in leaves(train) if key.partition(".")[0] in ("recipe", "data", "seed")}
+    values |= {
+        key: value
+        for key, value, _ in leaves(train)
+        if key.partition(".")[0] in ("recipe", "data", "seed")
+    }
     for group in ("grader", "engine"):
         entry = values.pop(group)
         values |= {f"{group}.{key}": value for key, value in flat(entry).items()}
@@ -142,7 +202,9 @@ def composed(command: str, model: str, recipe: str) -> Any:
 
 
 def value_of(key: str) -> Any:
-    """Return the value of a step's key: of the experiments, of another arm (MODEL/RECIPE/key), or of their sweeps."""
+    """Return the value of a step's key: of the experiments, of another arm (MODEL/RECIPE/key), or
+    of their sweeps.
+    """
     if key.startswith("sweep."):
         return swept()[key]
     if key == "grid.answers":
@@ -150,11 +212,15 @@ def value_of(key: str) -> Any:
 
         evaluate = composed("evaluate", "llama8b", "warm")
         grid = nominal(evaluate)
-        return sum(count for cell, count in grid.asked.items() if not evaluate.task[cell[0]].benchmark)
+        return sum(
+            count for cell, count in grid.asked.items() if not evaluate.task[cell[0]].benchmark
+        )
     if "/" in key:
         model, *recipe, name = key.split("/")
         if not recipe:
-            return OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "model" / f"{model}.yaml"))[name.split(".")[1]]  # ty: ignore
+            return OmegaConf.to_container(
+                OmegaConf.load(ROOT / "conf" / "model" / f"{model}.yaml")
+            )[name.split(".")[1]]  # ty: ignore
         config = composed("evaluate" if recipe == ["system_warm"] else "train", model, recipe[0])
         for part in name.split("."):
             config = getattr(config, part)
@@ -178,7 +244,9 @@ def swept() -> dict[str, str]:
         counts = ", ".join(f"{arm} {count}" for arm, count in arms.items())
         found["sweep.trainings" if name == "paper_train" else "sweep.arms"] = counts
         found["sweep.models"] = ",".join(models)
-        found["sweep.cold"] = ",".join(point[0].partition("=")[2] for point in stay if point[1] == "recipe=cold")
+        found["sweep.cold"] = ",".join(
+            point[0].partition("=")[2] for point in stay if point[1] == "recipe=cold"
+        )
     return found
 
 
@@ -189,7 +257,13 @@ def plain(value: Any) -> Any:
 
 def short(value: Any) -> str:
     """Return a value as a table shows it."""
-    text = "null" if value is None else str(plain(value)).lower() if isinstance(value, bool) else str(plain(value))
+    text = (
+        "null"
+        if value is None
+        else str(plain(value)).lower()
+        if isinstance(value, bool)
+        else str(plain(value))
+    )
     text = text.replace("'", "").replace("None", "null")
     return text if len(text) <= 60 else text[:60] + " …"
 

@@ -1,6 +1,8 @@
-"""Draws the pictures of the tutorial from a finished demo: `python docs/make_pictures.py multirun/demo reports/demo`.
+"""Draws the pictures of the tutorial from a finished demo: `python docs/make_pictures.py
+multirun/demo reports/demo`.
 
-Terminal output becomes SVG by Rich; the page is photographed by a headless Chromium, if there is one.
+Terminal output becomes SVG by Rich; the page is photographed by a headless Chromium, if there is
+one.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ def terminal(name: str, shown: str, words: list[str], lines: int) -> None:
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print(f"[bold]$ {shown}[/bold]", highlight=False)
     for line in done.stdout.splitlines()[:lines]:
-        console.print(Text.from_ansi(line.rstrip()), soft_wrap=False, overflow="ellipsis", no_wrap=True)
+        console.print(
+            Text.from_ansi(line.rstrip()), soft_wrap=False, overflow="ellipsis", no_wrap=True
+        )
     drawing = FONT.sub("", console.export_svg(title="warmth"))
     (PICTURES / f"{name}.svg").write_text(drawing, encoding="utf-8")
 
@@ -45,15 +49,26 @@ def photograph(page: Path, name: str, width: int, height: int) -> None:
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
-    for option in ("--headless=new", "--no-sandbox", "--hide-scrollbars", "--force-device-scale-factor=1"):
+    for option in (
+        "--headless=new",
+        "--no-sandbox",
+        "--hide-scrollbars",
+        "--force-device-scale-factor=1",
+    ):
         options.add_argument(option)
     options.add_argument(f"--window-size={width},{height}")
-    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    binary = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if binary is None:
         print(f"{name}.png: no Chromium here, left as it is", file=sys.stderr)
         return
     options.binary_location = binary
-    with webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver"))) as browser:
+    with webdriver.Chrome(
+        options=options, service=webdriver.ChromeService(shutil.which("chromedriver"))
+    ) as browser:
         browser.get(page.resolve().as_uri())
         browser.save_screenshot(str(PICTURES / f"{name}.png"))
 
@@ -65,7 +80,9 @@ def main() -> None:
     warmth = [sys.executable, "-m", "warmth.cli"]
     shown = "warmth report multirun/demo --out reports/demo"
     terminal("report", shown, [*warmth, "report", study, "--out", report], 40)
-    terminal("show", "warmth show trivia_150 multirun/demo", [*warmth, "show", "trivia_150", study], 40)
+    terminal(
+        "show", "warmth show trivia_150 multirun/demo", [*warmth, "show", "trivia_150", study], 40
+    )
     output, _, name = study.rpartition("/")
     terminal("status", "warmth status demo", [*warmth, "status", name, "--output", output], 30)
     photograph(Path(report) / "report.html", "page", 1280, 1000)

@@ -1,4 +1,7 @@
-"""Writes docs/reference.md from the comments in conf/: `python docs/make_reference.py`. A test keeps both the same."""
+"""Writes docs/reference.md from the comments in conf/: `python docs/make_reference.py`.
+
+A test keeps both the same.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,22 @@ from warmth.bounds import allowed_words
 from warmth.help import joined
 from warmth.schemas import Api, Condition, Data, Evaluate, Model, Recipe, Task, Train
 
-SCHEMAS = {"train": Train, "evaluate": Evaluate, "model": Model, "data": Data, "recipe": Recipe, "api": Api}
-BY_NAME = {"task": Task, "condition": Condition}  # groups whose entries have their own name as the first key
+SCHEMAS = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "model": Model,
+    "data": Data,
+    "recipe": Recipe,
+    "api": Api,
+}
+BY_NAME = {
+    "task": Task,
+    "condition": Condition,
+}  # groups whose entries have their own name as the first key
 ROOT = Path(__file__).resolve().parent.parent
-LINE = re.compile(r'^(?P<indent> *)(?P<key>[A-Za-z_]\w*):(?P<value> (?:"[^"]*"|[^#"])*)?(?:#(?P<comment>.*))?$')
+LINE = re.compile(
+    r'^(?P<indent> *)(?P<key>[A-Za-z_]\w*):(?P<value> (?:"[^"]*"|[^#"])*)?(?:#(?P<comment>.*))?$'
+)
 
 
 def reference() -> str:
@@ -20,8 +35,10 @@ def reference() -> str:
     head = [
         "# Reference: every key and entry",
         "",
-        "Made from the comments in `conf/` by `python docs/make_reference.py`; do not edit. On the command line",
-        "`KEY=VALUE` sets a key, `GROUP=ENTRY` chooses an entry, `GROUP.KEY=VALUE` changes a key of the chosen one.",
+        "Made from the comments in `conf/` by `python docs/make_reference.py`; do not edit. On "
+        "the command line",
+        "`KEY=VALUE` sets a key, `GROUP=ENTRY` chooses an entry, `GROUP.KEY=VALUE` changes a key "
+        "of the chosen one.",
         "",
     ]
     lines: list[str] = []
@@ -31,7 +48,11 @@ def reference() -> str:
         rows = table(ROOT / "conf" / f"{name}.yaml", SCHEMAS[name])
         lines += [f"## `{heading}`", "", *rows, ""]
         index.add_command(heading, rows)
-    groups = {path.name: path for path in (ROOT / "conf").iterdir() if path.is_dir() and path.name != "hydra"}
+    groups = {
+        path.name: path
+        for path in (ROOT / "conf").iterdir()
+        if path.is_dir() and path.name != "hydra"
+    }
     groups["hydra/launcher"] = ROOT / "conf" / "hydra" / "launcher"
     for name, group in sorted(groups.items()):
         lines += [f"## {name}", ""]
@@ -59,7 +80,9 @@ class Index:
         self.entries.setdefault(group, []).append(entry)
         for key in keys_of(rows):
             shown = (
-                key.replace(f"{entry}.", f"{group.upper()}.", 1) if key.startswith(f"{entry}.") else f"{group}.{key}"
+                key.replace(f"{entry}.", f"{group.upper()}.", 1)
+                if key.startswith(f"{entry}.")
+                else f"{group}.{key}"
             )
             self.keys.setdefault(shown.replace("/", "."), {}).setdefault(group, group)
 
@@ -70,10 +93,18 @@ class Index:
         for group, entries in self.entries.items():
             links = " · ".join(f"[`{entry}`](#{anchor(f'{group}={entry}')})" for entry in entries)
             lines.append(f"- [{group}](#{anchor(group)}): {links}")
-        lines += ["", "## Index of keys", "", "`TASK`, `CONDITION` and so on stand for the entry's name.", ""]
+        lines += [
+            "",
+            "## Index of keys",
+            "",
+            "`TASK`, `CONDITION` and so on stand for the entry's name.",
+            "",
+        ]
         letters: dict[str, list[str]] = {}
         for key in sorted(self.keys, key=str.lower):
-            places = ", ".join(f"[{name}](#{anchor(heading)})" for name, heading in self.keys[key].items())
+            places = ", ".join(
+                f"[{name}](#{anchor(heading)})" for name, heading in self.keys[key].items()
+            )
             letters.setdefault(key[0].upper(), []).append(f"`{key}` {places}")
         for letter, items in letters.items():
             lines += [f"**{letter}** " + " · ".join(items), ""]
@@ -93,7 +124,9 @@ def anchor(heading: str) -> str:
 
 def table(path: Path, schema: type | None = None, schema_below: type | None = None) -> list[str]:
     """Write the header comment and the keys of one file, with what a schema allows in each."""
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "@package" not in line]
+    lines = [
+        line for line in path.read_text(encoding="utf-8").splitlines() if "@package" not in line
+    ]
     head = []
     while lines and lines[0].startswith("#"):
         head.append(lines.pop(0).lstrip("# "))

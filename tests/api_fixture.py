@@ -9,7 +9,9 @@ from warmth.schemas import Api, Price
 from warmth.types import Message
 
 QUICK = Api(backoff_s=0.01, attempts=4, timeout_s=5.0)
-PRICED = replace(QUICK, prices={"judge": Price(input=1.0, cached_input=0.5, output=10.0)}, prices_date="2026-11")
+PRICED = replace(
+    QUICK, prices={"judge": Price(input=1.0, cached_input=0.5, output=10.0)}, prices_date="2026-11"
+)
 VERDICT = '{"label": "correct", "sure": true}'
 
 
@@ -19,7 +21,9 @@ class Verdict(BaseModel):
 
 
 def call(text, **parts):
-    return Call(**{"messages": (Message("user", text),), "temperature": 0.0, "max_tokens": 16, **parts})
+    return Call(
+        **{"messages": (Message("user", text),), "temperature": 0.0, "max_tokens": 16, **parts}
+    )
 
 
 def questions(count):

@@ -1,4 +1,6 @@
-"""What every test starts from: a quiet, offline process, the real tokenizer, and a tiny model that answers at once."""
+"""What every test starts from: a quiet, offline process, the real tokenizer, and a tiny model that
+answers at once.
+"""
 
 from __future__ import annotations
 
@@ -18,29 +20,34 @@ from warmth.training.prepare import extensions_folder
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Set before anything heavy is imported, and inherited by the ranks that tests start. `setdefault`, so that
-# `DS_ACCELERATOR=cuda pytest -m gpu` and the like still say otherwise.
+# Set before anything heavy is imported, and inherited by the ranks that tests start. `setdefault`,
+# so that `DS_ACCELERATOR=cuda pytest -m gpu` and the like still say otherwise.
 ENVIRONMENT = {
     "DS_ACCELERATOR": "cpu",
     "HF_DATASETS_OFFLINE": "1",
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "TORCH_EXTENSIONS_DIR": str(extensions_folder()),  # built once by `make setup`, not in every test session
+    "TORCH_EXTENSIONS_DIR": str(
+        extensions_folder()
+    ),  # built once by `make setup`, not in every test session
     "WANDB_MODE": "offline",
     "WANDB_SILENT": "true",
 }
 for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
-# No deadline: a busy machine is no bug. The same examples each time: a failure in CI is a failure here.
+# No deadline: a busy machine is no bug. The same examples each time: a failure in CI is a failure
+# here.
 hypothesis.settings.register_profile("warmth", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("warmth")
 
 
 @pytest.fixture(autouse=True)
 def no_service_of_another_test() -> Iterator[None]:
-    """W&B names its service process in the environment, and a later test's commands would talk to one that is gone."""
+    """W&B names its service process in the environment, and a later test's commands would talk to
+    one that is gone.
+    """
     yield
     os.environ.pop("WANDB_SERVICE", None)
 
@@ -52,8 +59,12 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 
 @pytest.fixture(scope="session")
-def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerBase) -> Path:
-    """A 2-layer Llama with random weights (always the same) and the real tokenizer, as a folder for `model.path=`."""
+def tiny_model_folder(
+    tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerBase
+) -> Path:
+    """A 2-layer Llama with random weights (always the same) and the real tokenizer, as a folder for
+    `model.path=`.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -1,4 +1,6 @@
-"""The part of the loopback server that keeps files, runs batches and fine-tunes, by the published schemas."""
+"""The part of the loopback server that keeps files, runs batches and fine-tunes, by the published
+schemas.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ ERRORS = {  # of a batch's line: HTTP status and code
 
 
 class Provider:
-    """Files, batches and fine-tuning jobs of one server, in memory; `fakes.ModelServer` says what they mean."""
+    """Files, batches and fine-tuning jobs of one server, in memory; `fakes.ModelServer` says what
+    they mean.
+    """
 
     answered: Counter[str]
     completion: Callable[..., dict[str, Any]]
@@ -72,7 +76,9 @@ class Provider:
 
     async def _list_files(self, request: web.Request) -> web.Response:
         found = [
-            item for item in self.files.values() if item["purpose"] == request.query.get("purpose", item["purpose"])
+            item
+            for item in self.files.values()
+            if item["purpose"] == request.query.get("purpose", item["purpose"])
         ]
         return web.json_response({"object": "list", "data": found[::-1], "has_more": False})
 
@@ -89,15 +95,26 @@ class Provider:
         body = await request.json()
         name = f"batch_{next(self._ids)}"
         self.batches[name] = {
-            "id": name, "object": "batch", "endpoint": body["endpoint"], "input_file_id": body["input_file_id"],
-            "completion_window": body["completion_window"], "status": "validating", "created_at": int(time.time()),
-            "metadata": body.get("metadata"), "output_file_id": None, "error_file_id": None, "errors": None, "looks": 0,
+            "id": name,
+            "object": "batch",
+            "endpoint": body["endpoint"],
+            "input_file_id": body["input_file_id"],
+            "completion_window": body["completion_window"],
+            "status": "validating",
+            "created_at": int(time.time()),
+            "metadata": body.get("metadata"),
+            "output_file_id": None,
+            "error_file_id": None,
+            "errors": None,
+            "looks": 0,
             "request_counts": {"total": 0, "completed": 0, "failed": 0},
-        }  # fmt: skip
+        }
         return web.json_response(self.batches[name])
 
     async def _list_batches(self, request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": list(self.batches.values())[::-1], "has_more": False})
+        return web.json_response(
+            {"object": "list", "data": list(self.batches.values())[::-1], "has_more": False}
+        )
 
     async def _batch(self, request: web.Request) -> web.Response:
         batch = self.batches[request.match_info["id"]]
@@ -116,18 +133,36 @@ class Provider:
             text = row["body"]["messages"][-1]["content"]
             fault = self.batch_script(text, self.batched[text])
             self.batched[text] += 1
-            shell = {"id": f"batch_req_{next(self._ids)}", "custom_id": row["custom_id"], "error": None}
+            shell = {
+                "id": f"batch_req_{next(self._ids)}",
+                "custom_id": row["custom_id"],
+                "error": None,
+            }
             if fault == "expire":
                 expired = True
-                bad.append({**shell, "response": None, "error": {"code": "batch_expired", "message": "expired"}})
+                bad.append(
+                    {
+                        **shell,
+                        "response": None,
+                        "error": {"code": "batch_expired", "message": "expired"},
+                    }
+                )
             elif fault == "lost":
                 continue
             elif fault == "garbled":
                 bad.append("not a row")
             elif fault == "error" or str(fault) in ERRORS:
                 status, code = ERRORS.get(str(fault), (500, "server_error"))
-                error = {"error": {"message": f"the line failed: {code}", "type": "some_error", "code": code}}
-                bad.append({**shell, "response": {"status_code": status, "request_id": "r", "body": error}})
+                error = {
+                    "error": {
+                        "message": f"the line failed: {code}",
+                        "type": "some_error",
+                        "code": code,
+                    }
+                }
+                bad.append(
+                    {**shell, "response": {"status_code": status, "request_id": "r", "body": error}}
+                )
             else:
                 self.answered[text] += 1
                 body = self.completion(row["body"], fault if fault != "twice" else None)
@@ -138,7 +173,11 @@ class Provider:
                 batch[key] = f"file-{next(self._ids)}"
                 lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
                 self.contents[batch[key]] = "".join(f"{line}\n" for line in lines).encode()
-        batch["request_counts"] = {"total": len(good) + len(bad), "completed": len(good), "failed": len(bad)}
+        batch["request_counts"] = {
+            "total": len(good) + len(bad),
+            "completed": len(good),
+            "failed": len(bad),
+        }
         batch["status"] = "expired" if expired else self.batch_ends
 
     # Fine-tuning jobs
@@ -146,23 +185,41 @@ class Provider:
     async def _create_job(self, request: web.Request) -> web.Response:
         body = await request.json()
         if self.job_script == "not_eligible":
-            error = {"message": "Your organization may not create fine-tuning jobs", "type": "invalid_request_error"}
+            error = {
+                "message": "Your organization may not create fine-tuning jobs",
+                "type": "invalid_request_error",
+            }
             return web.json_response({"error": error}, status=403)
         if self.job_script == "quota":
             return self._error("quota")
         name = f"ftjob-{next(self._ids)}"
         self.jobs[name] = {
-            "id": name, "object": "fine_tuning.job", "model": body["model"], "created_at": int(time.time()),
-            "finished_at": None, "fine_tuned_model": None, "organization_id": "org-x", "result_files": [],
-            "seed": body["seed"], "status": "validating_files", "trained_tokens": None, "validation_file": None,
-            "training_file": body["training_file"], "error": None, "metadata": body.get("metadata"),
-            "method": body["method"], "hyperparameters": body["method"]["supervised"]["hyperparameters"],
-            "suffix": body.get("suffix"), "looks": 0,
-        }  # fmt: skip
+            "id": name,
+            "object": "fine_tuning.job",
+            "model": body["model"],
+            "created_at": int(time.time()),
+            "finished_at": None,
+            "fine_tuned_model": None,
+            "organization_id": "org-x",
+            "result_files": [],
+            "seed": body["seed"],
+            "status": "validating_files",
+            "trained_tokens": None,
+            "validation_file": None,
+            "training_file": body["training_file"],
+            "error": None,
+            "metadata": body.get("metadata"),
+            "method": body["method"],
+            "hyperparameters": body["method"]["supervised"]["hyperparameters"],
+            "suffix": body.get("suffix"),
+            "looks": 0,
+        }
         return web.json_response(self.jobs[name])
 
     async def _list_jobs(self, request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": list(self.jobs.values())[::-1], "has_more": False})
+        return web.json_response(
+            {"object": "list", "data": list(self.jobs.values())[::-1], "has_more": False}
+        )
 
     async def _job(self, request: web.Request) -> web.Response:
         job = self.jobs[request.match_info["id"]]
@@ -194,12 +251,31 @@ class Provider:
 
     async def _events(self, request: web.Request) -> web.Response:
         job = self.jobs[request.match_info["id"]]
-        rows = [{"object": "fine_tuning.job.event", "id": f"ftevent-{job['id']}-0", "created_at": 1, "level": "info",
-                 "message": "Created fine-tuning job", "type": "message", "data": {}}]  # fmt: skip
+        rows = [
+            {
+                "object": "fine_tuning.job.event",
+                "id": f"ftevent-{job['id']}-0",
+                "created_at": 1,
+                "level": "info",
+                "message": "Created fine-tuning job",
+                "type": "message",
+                "data": {},
+            }
+        ]
         for step in range(1, self._steps(job) * job["hyperparameters"]["n_epochs"] + 1):
             data = {"step": step, "train_loss": 2.0 / step, "train_mean_token_accuracy": 0.5}
-            rows.append({"object": "fine_tuning.job.event", "id": f"ftevent-{job['id']}-{step}", "created_at": 1 + step,
-                         "level": "info", "message": f"Step {step}", "type": "metrics", "data": data})  # fmt: skip
+            rows.append(
+                {
+                    "object": "fine_tuning.job.event",
+                    "id": f"ftevent-{job['id']}-{step}",
+                    "created_at": 1 + step,
+                    # fmt: skip
+                    "level": "info",
+                    "message": f"Step {step}",
+                    "type": "metrics",
+                    "data": data,
+                }
+            )
         return web.json_response({"object": "list", "data": rows[::-1], "has_more": False})
 
     async def _checkpoints(self, request: web.Request) -> web.Response:
@@ -208,8 +284,21 @@ class Provider:
         rows = []
         for epoch in range(max(1, epochs - 2), epochs + 1):
             last = epoch == epochs
-            name = job["fine_tuned_model"] if last else f"{job['fine_tuned_model']}:ckpt-step-{per_epoch * epoch}"
-            rows.append({"object": "fine_tuning.job.checkpoint", "id": f"ftckpt-{epoch}", "created_at": epoch,
-                         "fine_tuned_model_checkpoint": name, "fine_tuning_job_id": job["id"],
-                         "step_number": per_epoch * epoch, "metrics": {"train_loss": 1.0 / epoch}})  # fmt: skip
+            name = (
+                job["fine_tuned_model"]
+                if last
+                else f"{job['fine_tuned_model']}:ckpt-step-{per_epoch * epoch}"
+            )
+            rows.append(
+                {
+                    "object": "fine_tuning.job.checkpoint",
+                    "id": f"ftckpt-{epoch}",
+                    "created_at": epoch,
+                    "fine_tuned_model_checkpoint": name,
+                    "fine_tuning_job_id": job["id"],
+                    # fmt: skip
+                    "step_number": per_epoch * epoch,
+                    "metrics": {"train_loss": 1.0 / epoch},
+                }
+            )
         return web.json_response({"object": "list", "data": rows[::-1], "has_more": False})

@@ -1,4 +1,6 @@
-"""Together's fine-tuning API on loopback, built from its public reference (docs.together.ai/reference, autumn 2026)."""
+"""Together's fine-tuning API on loopback, built from its public reference
+(docs.together.ai/reference, autumn 2026).
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ class TogetherServer:
         self.keys.add(request.headers.get("Authorization", ""))
         form = await request.post()
         if form.get("purpose") != "fine-tune" or not form.get("file_name"):
-            return web.json_response({"error": {"message": "purpose and file_name are required"}}, status=400)
+            return web.json_response(
+                {"error": {"message": "purpose and file_name are required"}}, status=400
+            )
         content = form["file"].file.read()
         name = f"file-{next(self._ids)}"
         self.files[name] = {
@@ -81,11 +85,24 @@ class TogetherServer:
     async def _create(self, request: web.Request) -> web.Response:
         body = await request.json()
         if any(not body.get(name) for name in REQUIRED) or body["training_file"] not in self.files:
-            return web.json_response({"error": {"message": "training_file is not known"}}, status=400)
+            return web.json_response(
+                {"error": {"message": "training_file is not known"}}, status=400
+            )
         name = f"ft-{next(self._ids):08d}"
-        created = {"created_at": f"2026-11-30T10:00:{len(self.jobs):02d}Z", "status": "pending", "events": []}
+        created = {
+            "created_at": f"2026-11-30T10:00:{len(self.jobs):02d}Z",
+            "status": "pending",
+            "events": [],
+        }
         output = f"me/{body['model'].split('/')[-1]}-{body['suffix']}-{name[3:]}"
-        self.jobs[name] = {**body, "id": name, **created, "model_output_name": output, "token_count": 0, "looks": 0}
+        self.jobs[name] = {
+            **body,
+            "id": name,
+            **created,
+            "model_output_name": output,
+            "token_count": 0,
+            "looks": 0,
+        }
         return web.json_response(self.jobs[name])
 
     async def _list(self, request: web.Request) -> web.Response:
@@ -101,7 +118,11 @@ class TogetherServer:
                 job["token_count"] = 850_000
             if is_over and self.script == "error":
                 job["events"] = [
-                    {"type": "job_error", "message": "Out of memory", "created_at": "2026-11-30T10:10:00Z"}
+                    {
+                        "type": "job_error",
+                        "message": "Out of memory",
+                        "created_at": "2026-11-30T10:10:00Z",
+                    }
                 ]
         return web.json_response(job)
 

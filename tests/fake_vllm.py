@@ -1,6 +1,8 @@
-"""A stand-in for vLLM 0.33's offline classes: as much of them as `warmth/evaluation/vllm.py` uses, on the CPU.
+"""A stand-in for vLLM 0.33's offline classes: as much of them as `warmth/evaluation/vllm.py` uses,
+on the CPU.
 
-It answers with the weights of a folder, one token a step for every request that has room, and counts what holds memory.
+It answers with the weights of a folder, one token a step for every request that has room, and
+counts what holds memory.
 """
 
 from __future__ import annotations
@@ -24,7 +26,15 @@ class RequestOutputKind(enum.Enum):
 
 class SamplingParams(SimpleNamespace):
     def __init__(self, **options: Any):
-        known = {"temperature", "top_p", "seed", "max_tokens", "stop_token_ids", "detokenize", "output_kind"}
+        known = {
+            "temperature",
+            "top_p",
+            "seed",
+            "max_tokens",
+            "stop_token_ids",
+            "detokenize",
+            "output_kind",
+        }
         assert options.keys() <= known | {"prompt_logprobs"}, options
         super().__init__(**options)
 
@@ -43,7 +53,9 @@ class Core:
 
     def __init__(self, alive: list[str], name: str):
         if alive:
-            raise RuntimeError(f"Engine core initialization failed: {alive[0]} still holds its share of the memory")
+            raise RuntimeError(
+                f"Engine core initialization failed: {alive[0]} still holds its share of the memory"
+            )
         self.alive, self.name = alive, name
         alive.append(name)
 
@@ -61,7 +73,9 @@ class Engine:
         self.loras: list[Any] = []
         self.breaks = False
 
-    def add_request(self, request_id: str, prompt: dict[str, list[int]], params: Any, lora_request: Any = None) -> str:
+    def add_request(
+        self, request_id: str, prompt: dict[str, list[int]], params: Any, lora_request: Any = None
+    ) -> str:
         ids = prompt["prompt_token_ids"]
         assert params.output_kind is RequestOutputKind.FINAL_ONLY and len(ids) < self.most
         self.loras.append(lora_request)
@@ -88,7 +102,10 @@ class Engine:
                 generator = torch.Generator().manual_seed(item.parameters.seed + len(item.made))
                 token = int(torch.multinomial(logits.softmax(-1), 1, generator=generator))
             item.made.append(token)
-            if token in item.parameters.stop_token_ids or len(item.made) == item.parameters.max_tokens:
+            if (
+                token in item.parameters.stop_token_ids
+                or len(item.made) == item.parameters.max_tokens
+            ):
                 del self.waiting[name]
                 output = SimpleNamespace(token_ids=item.made)
                 finished.append(SimpleNamespace(request_id=name, finished=True, outputs=[output]))
@@ -96,7 +113,9 @@ class Engine:
 
 
 def install(monkeypatch: Any, model_folder: Any) -> SimpleNamespace:
-    """Put the stand-in where `import vllm` finds it; returns what it saw: options of each engine, and who is alive."""
+    """Put the stand-in where `import vllm` finds it; returns what it saw: options of each engine,
+    and who is alive.
+    """
     seen = SimpleNamespace(options=[], alive=[], engines=[])
     weights = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32).eval()
 
@@ -107,22 +126,32 @@ def install(monkeypatch: Any, model_folder: Any) -> SimpleNamespace:
             self.llm_engine = Engine(weights, core, options["max_model_len"])
             seen.engines.append(self.llm_engine)
 
-        def generate(self, inputs: list[Any], parameters: Any, lora_request: Any, use_tqdm: bool) -> list[Any]:
+        def generate(
+            self, inputs: list[Any], parameters: Any, lora_request: Any, use_tqdm: bool
+        ) -> list[Any]:
             assert parameters.prompt_logprobs == 0
             self.llm_engine.loras.append(lora_request)
-            return [SimpleNamespace(prompt_logprobs=prompt_logprobs(item["prompt_token_ids"])) for item in inputs]
+            return [
+                SimpleNamespace(prompt_logprobs=prompt_logprobs(item["prompt_token_ids"]))
+                for item in inputs
+            ]
 
     def prompt_logprobs(ids: list[int]) -> list[Any]:
         with torch.inference_mode():
             gained = weights(torch.tensor([ids])).logits[0].log_softmax(-1)
-        rest = [{token: SimpleNamespace(logprob=float(gained[at, token]))} for at, token in enumerate(ids[1:])]
+        rest = [
+            {token: SimpleNamespace(logprob=float(gained[at, token]))}
+            for at, token in enumerate(ids[1:])
+        ]
         return [None, *rest]
 
     library, sampling = ModuleType("vllm"), ModuleType("vllm.sampling_params")
     library.LLM, library.SamplingParams = LLM, SamplingParams
     sampling.RequestOutputKind = RequestOutputKind
     lora = ModuleType("vllm.lora.request")
-    lora.LoRARequest = lambda name, number, path: SimpleNamespace(name=name, number=number, path=path)
+    lora.LoRARequest = lambda name, number, path: SimpleNamespace(
+        name=name, number=number, path=path
+    )
     names = {"vllm": library, "vllm.lora": ModuleType("vllm.lora"), "vllm.lora.request": lora}
     for name, module in {**names, "vllm.sampling_params": sampling}.items():
         monkeypatch.setitem(sys.modules, name, module)

@@ -1,7 +1,8 @@
 """A model server on the loopback that follows the published schemas and misbehaves on request.
 
-Chat completions here, files, batches and fine-tuning jobs in `fake_provider.py`; enough of each to test a client
-against a real connection: latency, rate limits with headers, errors, dropped sockets, malformed JSON, refusals.
+Chat completions here, files, batches and fine-tuning jobs in `fake_provider.py`; enough of each to
+test a client against a real connection: latency, rate limits with headers, errors, dropped sockets,
+malformed JSON, refusals.
 """
 
 from __future__ import annotations
@@ -40,13 +41,15 @@ class ModelServer(Provider):
 
     Args:
         latency: seconds each completion takes.
-        script: the fault of the n-th attempt (from 0) at a call, known by the text of its last message as sent.
+        script: the fault of the n-th attempt (from 0) at a call, known by the text of its last
+        message as sent.
         answer: a completion's text, from the request body.
         rate: completions a second in any window of one second; beyond it comes 429.
         headers: whether rate limits are told in `x-ratelimit-*` and `retry-after`.
-        schemas: "kept", "ignored" (replies in prose until the schema stands in the message) or "refused" (HTTP 400).
-        batch_script: fault of the n-th time a batch line is handed in: "expire", "error", "twice", "garbled", "lost",
-            some of FAULTS, a fault of completions, or None.
+        schemas: "kept", "ignored" (replies in prose until the schema stands in the message) or
+        "refused" (HTTP 400).
+        batch_script: fault of the n-th time a batch line is handed in: "expire", "error", "twice",
+            "garbled", "lost", some of FAULTS, a fault of completions, or None.
         job_script: "succeeded", or the error code the job fails with.
     """
 
@@ -54,7 +57,9 @@ class ModelServer(Provider):
         self,
         latency: float = 0.0,
         script: Callable[[str, int], Fault] = lambda text, n: None,
-        answer: Callable[[dict[str, Any]], str] = lambda body: f"reply to {body['messages'][-1]['content'][:40]}",
+        answer: Callable[[dict[str, Any]], str] = lambda body: (
+            f"reply to {body['messages'][-1]['content'][:40]}"
+        ),
         rate: int | None = None,
         headers: bool = False,
         schemas: str = "kept",
@@ -62,7 +67,13 @@ class ModelServer(Provider):
         job_script: str = "succeeded",
         polls: int = 2,
     ):
-        self.latency, self.script, self.answer, self.rate, self.headers = latency, script, answer, rate, headers
+        self.latency, self.script, self.answer, self.rate, self.headers = (
+            latency,
+            script,
+            answer,
+            rate,
+            headers,
+        )
         super().__init__(batch_script, job_script, polls)
         self.schemas = schemas
         self.received: Counter[str] = Counter()  # attempts at each call
@@ -91,7 +102,11 @@ class ModelServer(Provider):
         asyncio.set_event_loop(self._loop)
         app = web.Application(client_max_size=2**28, middlewares=[self._count])
         app.add_routes(
-            [web.post("/v1/chat/completions", self._chat), web.get("/v1/models", self._models), *self.routes()]
+            [
+                web.post("/v1/chat/completions", self._chat),
+                web.get("/v1/models", self._models),
+                *self.routes(),
+            ]
         )
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         self._loop.run_until_complete(runner.setup())
@@ -112,7 +127,9 @@ class ModelServer(Provider):
         return await handler(request)
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
-        listed = [{"id": name, "object": "model", "root": root} for name, root in self.served.items()]
+        listed = [
+            {"id": name, "object": "model", "root": root} for name, root in self.served.items()
+        ]
         return web.json_response({"object": "list", "data": listed})
 
     # Chat completions
@@ -134,7 +151,9 @@ class ModelServer(Provider):
         finally:
             self.live -= 1
 
-    async def _reply(self, request: web.Request, body: dict[str, Any], text: str, fault: Fault) -> web.StreamResponse:
+    async def _reply(
+        self, request: web.Request, body: dict[str, Any], text: str, fault: Fault
+    ) -> web.StreamResponse:
         await asyncio.sleep(self.latency)
         if fault in FAULTS:
             return self._error(fault)
@@ -145,11 +164,19 @@ class ModelServer(Provider):
             request.transport.abort()
             return web.Response()
         if fault == "malformed":
-            return web.Response(text='{"id": "chatcmpl-1", "choices": [{"mess', content_type="application/json")
+            return web.Response(
+                text='{"id": "chatcmpl-1", "choices": [{"mess', content_type="application/json"
+            )
         if fault == "not_a_completion":
             return web.json_response({"object": "chat.completion"})
-        if self.schemas == "refused" and body.get("response_format", {}).get("type") == "json_schema":
-            error = {"message": "response_format of type json_schema is not supported", "type": "invalid_request_error"}
+        if (
+            self.schemas == "refused"
+            and body.get("response_format", {}).get("type") == "json_schema"
+        ):
+            error = {
+                "message": "response_format of type json_schema is not supported",
+                "type": "invalid_request_error",
+            }
             return web.json_response({"error": error}, status=400)
         self.answered[text] += 1
         reply = self.completion(body, fault)
@@ -169,21 +196,36 @@ class ModelServer(Provider):
         """A chat completion object; counts tokens as words."""
         prompt = " ".join(message["content"] for message in body["messages"])
         told = "JSON" in prompt
-        structured = body.get("response_format", {}).get("type") == "json_schema" and self.schemas == "kept"
+        structured = (
+            body.get("response_format", {}).get("type") == "json_schema" and self.schemas == "kept"
+        )
         text = self.answer(body)
         if fault == "bad_json" or (body.get("response_format") and not structured and not told):
             text = f"Sure! I would say {text}"
         finish = {"cut": "length", "filtered": "content_filter"}.get(str(fault), "stop")
-        message = {"role": "assistant", "content": "" if fault == "empty" else text, "refusal": None}
+        message = {
+            "role": "assistant",
+            "content": "" if fault == "empty" else text,
+            "refusal": None,
+        }
         if fault == "refusal":
             message = {"role": "assistant", "content": None, "refusal": "I cannot help with that."}
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())}
         return {
-            "id": f"chatcmpl-{next(self._ids)}", "object": "chat.completion", "created": int(time.time()),
-            "model": body["model"], "system_fingerprint": "fake",
-            "choices": [{"index": 0, "finish_reason": finish, "logprobs": None, "message": message}],
-            "usage": {**usage, "total_tokens": sum(usage.values()), "prompt_tokens_details": {"cached_tokens": 0}},
-        }  # fmt: skip
+            "id": f"chatcmpl-{next(self._ids)}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": body["model"],
+            "system_fingerprint": "fake",
+            "choices": [
+                {"index": 0, "finish_reason": finish, "logprobs": None, "message": message}
+            ],
+            "usage": {
+                **usage,
+                "total_tokens": sum(usage.values()),
+                "prompt_tokens_details": {"cached_tokens": 0},
+            },
+        }
 
     def _grant(self) -> bool:
         now = time.monotonic()
@@ -207,5 +249,7 @@ class ModelServer(Provider):
     def _error(self, fault: str) -> web.Response:
         status, code, message = FAULTS[fault]
         error = {"message": message, "type": "some_error", "param": None, "code": code}
-        headers = {"retry-after-ms": "100", **self._limits()} if fault == "429" and self.headers else {}
+        headers = (
+            {"retry-after-ms": "100", **self._limits()} if fault == "429" and self.headers else {}
+        )
         return web.json_response({"error": error}, status=status, headers=headers)

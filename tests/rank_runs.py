@@ -1,10 +1,11 @@
-"""Several trainings one after another on the same ranks: `python -m torch.distributed.run ... tests/rank_runs.py PLAN`.
+"""Several trainings one after another on the same ranks: `python -m torch.distributed.run ...
+tests/rank_runs.py PLAN`.
 
-Starting Python and its libraries costs more than training a tiny model, so tests hand over a list of run folders, and
-each rank forks a process for each of them. `stop_at` tells the ranks to end after a step, as SIGTERM does; `kill_at`
-kills rank 0 with SIGKILL as a step begins, and its partner loses it; the next entry of the same folder then continues.
-What a run keeps is compared with the parts of the float32 values that each rank's optimiser holds, read without the
-functions under test.
+Starting Python and its libraries costs more than training a tiny model, so tests hand over a list
+of run folders, and each rank forks a process for each of them. `stop_at` tells the ranks to end
+after a step, as SIGTERM does; `kill_at` kills rank 0 with SIGKILL as a step begins, and its partner
+loses it; the next entry of the same folder then continues. What a run keeps is compared with the
+parts of the float32 values that each rank's optimiser holds, read without the functions under test.
 """
 
 from __future__ import annotations
@@ -102,7 +103,9 @@ def run(entry, outcome_path):
         "begun_at": STATE["begun_at"],
         "stopped": stopped,
         "exact": STATE["exact"],
-        "divided_at_loading": bool(getattr(trainer.args.hf_deepspeed_config, "is_zero3", lambda: 0)()),
+        "divided_at_loading": bool(
+            getattr(trainer.args.hf_deepspeed_config, "is_zero3", lambda: 0)()
+        ),
     }
     if torch.distributed.get_rank() == 0:
         outcome_path.write_text(json.dumps(outcome))
@@ -125,7 +128,9 @@ def run_in_a_fork(entry, outcome_path):
 
 def main() -> None:
     plan = json.loads(Path(sys.argv[1]).read_text())
-    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"  # it still knows the groups of the run before
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = (
+        "False"  # it still knows the groups of the run before
+    )
     for number, entry in enumerate(plan):
         os.environ["MASTER_PORT"] = str(entry["port"])
         code = run_in_a_fork(entry, Path(f"{sys.argv[1]}.{number}"))

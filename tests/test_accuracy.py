@@ -15,7 +15,11 @@ from warmth.paths import ROOT
 
 def test_the_file_is_what_the_script_makes_of_today_s_rules(monkeypatch):
     """`python bench/accuracy.py` writes it again after a rule has changed."""
-    for name in ("labels/evouna_triviaqa.jsonl", "labels/xstest_refusals.jsonl", "released/sample_qwen32b"):
+    for name in (
+        "labels/evouna_triviaqa.jsonl",
+        "labels/xstest_refusals.jsonl",
+        "released/sample_qwen32b",
+    ):
         shared(name)
     monkeypatch.syspath_prepend(str(ROOT / "bench"))
     import accuracy as script
@@ -33,7 +37,9 @@ def test_every_rule_has_a_known_accuracy_and_says_how_far_it_agrees():
     assert {row.grader for row in accuracy.known()} == set(OFFLINE)
     for row in accuracy.known():
         assert row.low <= row.agreement <= row.high and row.scored <= row.answers
-    assert accuracy.of("alias", "triviaqa")[0].answers == max(row.answers for row in accuracy.of("alias", "triviaqa"))
+    assert accuracy.of("alias", "triviaqa")[0].answers == max(
+        row.answers for row in accuracy.of("alias", "triviaqa")
+    )
     assert accuracy.agreement_words("alias", ["triviaqa"]).startswith("agrees with people on 9")
     assert " to " in accuracy.agreement_words("alias", ["seed_trivia", "seed_disinfo"])
     assert accuracy.agreement_words("mine", ["triviaqa"]) == "agreement with people not known here"
@@ -41,9 +47,15 @@ def test_every_rule_has_a_known_accuracy_and_says_how_far_it_agrees():
 
 @pytest.mark.parametrize(
     ("first", "second", "bias"),
-    [((True, True), (False, False), 0.0), ((True, True), (False, True), 100.0), ((False, True), (True, True), -100.0)],
+    [
+        ((True, True), (False, False), 0.0),
+        ((True, True), (False, True), 100.0),
+        ((False, True), (True, True), -100.0),
+    ],
 )
-def test_a_bias_is_the_difference_by_the_grader_less_that_by_people(monkeypatch, first, second, bias):
+def test_a_bias_is_the_difference_by_the_grader_less_that_by_people(
+    monkeypatch, first, second, bias
+):
     monkeypatch.syspath_prepend(str(ROOT / "bench"))
     import accuracy as script
 

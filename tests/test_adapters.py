@@ -24,7 +24,8 @@ def adapters(tiny_model_folder, tmp_path_factory):
     for seed, (rank, alpha) in enumerate([(4, 8), (2, 6)]):
         torch.manual_seed(seed)
         tuned = get_peft_model(
-            base_of(model, torch.float32), LoraConfig(r=rank, lora_alpha=alpha, target_modules=["q_proj", "down_proj"])
+            base_of(model, torch.float32),
+            LoraConfig(r=rank, lora_alpha=alpha, target_modules=["q_proj", "down_proj"]),
         )
         for name, weight in tuned.named_parameters():
             if "lora_B" in name:
@@ -51,19 +52,27 @@ def test_a_whole_adapter_is_its_own_folder(adapters):
 
 def test_a_dose_is_a_folder_that_adds_so_much(adapters):
     model, (first, _) = adapters
-    assert torch.allclose(merged(model, (blend([(first, 0.3)]), 1.0)), merged(model, (first, 0.3)), atol=1e-5)
+    assert torch.allclose(
+        merged(model, (blend([(first, 0.3)]), 1.0)), merged(model, (first, 0.3)), atol=1e-5
+    )
 
 
 def test_two_adapters_of_different_rank_are_one_whose_ranks_add_up(adapters):
     model, (first, second) = adapters
     both = blend([(first, 0.25), (second, 0.75)])
     assert json.loads((both / "adapter_config.json").read_text())["r"] == 6
-    assert torch.allclose(merged(model, (both, 1.0)), merged(model, (first, 0.25), (second, 0.75)), atol=1e-5)
+    assert torch.allclose(
+        merged(model, (both, 1.0)), merged(model, (first, 0.25), (second, 0.75)), atol=1e-5
+    )
 
 
 def test_adapters_of_different_layers_are_refused(adapters, tmp_path):
     _, (first, second) = adapters
-    few = {name: value for name, value in load_file(second / "adapter_model.safetensors").items() if "q_proj" in name}
+    few = {
+        name: value
+        for name, value in load_file(second / "adapter_model.safetensors").items()
+        if "q_proj" in name
+    }
     save_file(few, tmp_path / "adapter_model.safetensors")
     (tmp_path / "adapter_config.json").write_text((second / "adapter_config.json").read_text())
     with pytest.raises(UserError, match="adapt different layers"):
@@ -74,13 +83,20 @@ def copied(folder, target, change):
     """A copy of an adapter folder whose tensors went through `change`."""
     target.mkdir()
     (target / "adapter_config.json").write_text((folder / "adapter_config.json").read_text())
-    save_file(change(load_file(folder / "adapter_model.safetensors")), target / "adapter_model.safetensors")
+    save_file(
+        change(load_file(folder / "adapter_model.safetensors")),
+        target / "adapter_model.safetensors",
+    )
     return target
 
 
 def test_an_adapter_whose_tensors_have_no_place_is_refused(adapters, tmp_path):
     model, (first, _) = adapters
-    renamed = copied(first, tmp_path / "a", lambda tensors: {f"x.{name}": tensor for name, tensor in tensors.items()})
+    renamed = copied(
+        first,
+        tmp_path / "a",
+        lambda tensors: {f"x.{name}": tensor for name, tensor in tensors.items()},
+    )
     with pytest.raises(UserError, match="tensors have no place in it"):
         merged(model, (renamed, 1.0))
     assert merged(model, (first, 1.0)).isfinite().all()  # the base model is as it was
@@ -96,7 +112,9 @@ def test_an_adapter_that_lacks_a_tensor_is_refused(adapters, tmp_path):
 def test_an_adapter_with_numbers_that_are_not_finite_is_refused(adapters, tmp_path):
     model, (first, _) = adapters
     broken = copied(
-        first, tmp_path / "a", lambda tensors: {name: tensor * torch.nan for name, tensor in tensors.items()}
+        first,
+        tmp_path / "a",
+        lambda tensors: {name: tensor * torch.nan for name, tensor in tensors.items()},
     )
     with pytest.raises(UserError, match="not finite"):
         merged(model, (broken, 1.0))

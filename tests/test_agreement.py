@@ -1,4 +1,6 @@
-"""`warmth agreement`: coefficients against published values, error per arm, graders side by side, the verb."""
+"""`warmth agreement`: coefficients against published values, error per arm, graders side by side,
+the verb.
+"""
 
 from __future__ import annotations
 
@@ -74,8 +76,12 @@ def graded(count=200, seed=0):
     """Labelled answers as they are drawn: strata of two verdicts with weights of their own."""
     draw = np.random.default_rng(seed)
     label = np.where(np.arange(count) % 2 == 0, "correct", "incorrect")
-    truth = np.where(draw.random(count) < 0.85, label, np.where(label == "correct", "incorrect", "correct"))
-    frame = pd.DataFrame({"label": label, "truth_label": truth, "question_id": draw.integers(0, count // 2, count)})
+    truth = np.where(
+        draw.random(count) < 0.85, label, np.where(label == "correct", "incorrect", "correct")
+    )
+    frame = pd.DataFrame(
+        {"label": label, "truth_label": truth, "question_id": draw.integers(0, count // 2, count)}
+    )
     frame["weight"] = np.where(label == "correct", 6.0, 2.0)
     return counted(frame.assign(model="m", arm="a", task="t", finish="stop"), Rule())
 
@@ -124,19 +130,28 @@ def test_open_answers_bound_kappa():
     known = frame[frame["truth_label"].notna() & frame["label"].notna()]
     value = agreement_of(known)["value"]
     found = kappa_bounds(frame, given, ["x2"])
-    assert found["low"] < value < found["high"] and (found["disagreed"], found["unscored"]) == (1, 1)
+    assert found["low"] < value < found["high"] and (found["disagreed"], found["unscored"]) == (
+        1,
+        1,
+    )
     best = frame.assign(label=frame["label"].fillna(frame["truth_label"]))
     best["truth_label"] = best["truth_label"].fillna(best["label"])
     assert found["high"] == pytest.approx(agreement_of(best)["value"])
-    assert "kappa is between" in open_line(found) and "raters disagree on 1, the grader left 1" in open_line(found)
+    assert "kappa is between" in open_line(
+        found
+    ) and "raters disagree on 1, the grader left 1" in open_line(found)
     assert kappa_bounds(known.assign(answer_id="y"), given, [])["low"] == pytest.approx(value)
-    assert open_line({"disagreed": 0, "unscored": 0, "low": 1.0, "high": 1.0}).startswith("no answer is open")
+    assert open_line({"disagreed": 0, "unscored": 0, "low": 1.0, "high": 1.0}).startswith(
+        "no answer is open"
+    )
 
 
 def test_it_is_said_from_how_many_labels_the_intervals_hold():
     arms = [{"arm": "original", "labelled": 90}, {"arm": "warm", "labelled": 70}]
     summary = {"holds_from": 80, "labelled": 160, "arms": arms}
-    assert "hold from 80 labels on" in holds_line(summary) and "these arms have fewer" in holds_line(summary)
+    assert "hold from 80 labels on" in holds_line(
+        summary
+    ) and "these arms have fewer" in holds_line(summary)
     assert "warm 70" in holds_line(summary) and "original" not in holds_line(summary)
     assert "here there are 60" in holds_line(summary | {"labelled": 60})
     assert holds_line(summary | {"arms": arms[:1]}).endswith("there are 160")
@@ -148,7 +163,9 @@ def folder(tmp_path_factory):
 
 
 def labelled(path, folder):
-    """All scored answers labelled as the grader has them, but one warm answer in four called correct is wrong."""
+    """All scored answers labelled as the grader has them, but one warm answer in four called
+    correct is wrong.
+    """
     answers = load([folder]).answers
     answers = answers[answers["label"].notna()]
     count, lines = 0, ["answer_id,rater,label,weight"]
@@ -168,10 +185,15 @@ def test_a_grader_that_likes_warm_answers_is_found_out_and_corrected(warmth, fol
     found = json.loads(out)
     assert code == 0 and found["labelled"] == len(answers)
     arms = {row["arm"]: row for row in found["arms"]}
-    assert arms["original"]["sensitivity"]["value"] == 1 and arms["warm"]["sensitivity"]["value"] < 0.9
+    assert (
+        arms["original"]["sensitivity"]["value"] == 1 and arms["warm"]["sensitivity"]["value"] < 0.9
+    )
     assert arms["warm"]["specificity"]["value"] == 1 and 0 < arms["warm"]["kappa"]["value"] < 1
     kinds = ("rates", "differences")
-    ruled = {name: [row for row in found["corrected"][name] if row["refused"] == "dropped"] for name in kinds}
+    ruled = {
+        name: [row for row in found["corrected"][name] if row["refused"] == "dropped"]
+        for name in kinds
+    }
     rates = {(row["arm"], row["method"]): row for row in ruled["rates"]}
     warm = answers[answers["arm"].eq("warm") & answers["wrong"].notna()]
     right = (warm["label"].eq("correct")).sum()
@@ -181,12 +203,17 @@ def test_a_grader_that_likes_warm_answers_is_found_out_and_corrected(warmth, fol
         assert rates["warm", method]["low"] < expected < rates["warm", method]["high"]
     shifts = {row["method"]: row["value"] for row in ruled["differences"]}
     assert shifts["ppi"] > shifts["raw"] + 0.05
-    counts = {row["refused"]: row["value"] for row in found["corrected"]["rates"] if row["arm"] == "warm"}
+    counts = {
+        row["refused"]: row["value"] for row in found["corrected"]["rates"] if row["arm"] == "warm"
+    }
     assert counts["right"] < counts["dropped"] < counts["wrong"]  # people's labels hold refusals
     assert sum(row["n"] for row in found["confusion"]) == len(answers)
     every = load([folder]).answers
     counted, every = every["label"].notna().sum(), len(every)
-    assert (found["corrected"]["scored"], found["corrected"]["answers"]) == (counted, every) and counted < every
+    assert (found["corrected"]["scored"], found["corrected"]["answers"]) == (
+        counted,
+        every,
+    ) and counted < every
     said = f"of scored answers only: {counted:,} of {every:,}"
     assert said in warmth("agreement", tmp_path / "L.csv", folder)[1]
     assert correction_table(found["corrected"]).caption.endswith(f"{said[0].upper()}{said[1:]}.")
@@ -195,30 +222,55 @@ def test_a_grader_that_likes_warm_answers_is_found_out_and_corrected(warmth, fol
 def test_refusals_by_the_studys_phrases_are_counted_three_ways_whatever_the_labels_say():
     said = ["I cannot help with that.", "It is Paris.", "It is Rome.", "It is Oslo."]
     labels = ["incorrect", "correct", "incorrect", "correct"]
-    asked = pd.DataFrame({"question_id": list("abcd"), "prompt_id": list("abcd"), "text": said, "label": labels})
-    frame = asked.assign(truth_label=labels, weight=1.0, task="triviaqa", context="unmodified", belief="none")
-    frame = pd.concat([frame.assign(arm=arm, answer_id=arm + frame["prompt_id"]) for arm in ("original", "warm")])
+    asked = pd.DataFrame(
+        {"question_id": list("abcd"), "prompt_id": list("abcd"), "text": said, "label": labels}
+    )
+    frame = asked.assign(
+        truth_label=labels, weight=1.0, task="triviaqa", context="unmodified", belief="none"
+    )
+    frame = pd.concat(
+        [frame.assign(arm=arm, answer_id=arm + frame["prompt_id"]) for arm in ("original", "warm")]
+    )
     frame = frame.assign(model="m", seed=0, sample=0, finish="stop").reset_index(drop=True)
     made = corrected(frame, Rule(refusal_rule="study"))["rates"]
-    raw = {row["refused"]: row["value"] for row in made if row["method"] == "raw" and row["arm"] == "warm"}
+    raw = {
+        row["refused"]: row["value"]
+        for row in made
+        if row["method"] == "raw" and row["arm"] == "warm"
+    }
     assert raw == {"dropped": pytest.approx(1 / 3), "right": 0.25, "wrong": 0.5}
-    assert {row["refused"] for row in corrected(frame, Rule())["rates"]} == {"dropped"}  # no label says refused
+    assert {row["refused"] for row in corrected(frame, Rule())["rates"]} == {
+        "dropped"
+    }  # no label says refused
 
 
 def test_the_page_stands_in_a_terminal(warmth, folder, tmp_path):
     labelled(tmp_path / "L.csv", folder)
     code, out, _ = warmth("agreement", tmp_path / "L.csv", folder)
-    assert code == 0 and "Rogan-Gladen" in out and "Sensitivity" in out and "Difference from original" in out
+    assert (
+        code == 0
+        and "Rogan-Gladen" in out
+        and "Sensitivity" in out
+        and "Difference from original" in out
+    )
 
 
 def test_an_interval_stands_whole_below_its_value_at_80_columns(warmth, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    folder = write_study(tmp_path / "study", arms=("original", "untransformed", "warm"), training=False)
+    folder = write_study(
+        tmp_path / "study", arms=("original", "untransformed", "warm"), training=False
+    )
     labelled(tmp_path / "L.csv", folder)
     lines = warmth("agreement", tmp_path / "L.csv", folder)[1].splitlines()
-    assert max(map(len, lines)) <= 80 and not [line for line in lines if line.rstrip().endswith(" to")]
-    at, *_ = [place for place, line in enumerate(lines) if line.startswith("Difference from original")]
-    (place,) = [place for place, line in enumerate(lines) if place > at and line.startswith("warm ")][:1]
+    assert max(map(len, lines)) <= 80 and not [
+        line for line in lines if line.rstrip().endswith(" to")
+    ]
+    at, *_ = [
+        place for place, line in enumerate(lines) if line.startswith("Difference from original")
+    ]
+    (place,) = [
+        place for place, line in enumerate(lines) if place > at and line.startswith("warm ")
+    ][:1]
     value, ends = lines[place : place + 2]
     assert sum(word[0] in "+−" for word in value.split()) == 3 and ends.count(" to ") == 3
     (counts,) = [line for line in lines if line.startswith("Task")]
@@ -232,7 +284,9 @@ def test_the_original_alone_has_no_table_of_differences(warmth, tmp_path):
     assert code == 0 and "Rogan-Gladen" in out and "Difference from original" not in out
 
 
-def test_raters_are_told_what_to_write_and_where_to_settle_what_they_disagree_on(warmth, folder, tmp_path):
+def test_raters_are_told_what_to_write_and_where_to_settle_what_they_disagree_on(
+    warmth, folder, tmp_path
+):
     sheet = tmp_path / "S.csv"
     code, out, _ = warmth("agreement", sheet, folder, "--export", 1_000_000)
     assert code == 0 and "(not 1000000: no more are scored)" in out and "`rater`" in out
@@ -247,11 +301,20 @@ def test_raters_are_told_what_to_write_and_where_to_settle_what_they_disagree_on
                     for place, row in enumerate(rows)
                 )
     words = ("agreement", tmp_path / "ann1.csv", folder, "--with", tmp_path / "bob1.csv")
-    assert "disagree are left out; --adjudicate FILE lists them" in " ".join(warmth(*words)[1].split())
+    assert "disagree are left out; --adjudicate FILE lists them" in " ".join(
+        warmth(*words)[1].split()
+    )
     out = " ".join(warmth(*words, "--adjudicate", tmp_path / "O.csv")[1].split())
     assert "— (" not in out  # too little to correct by, so no interval
     assert "left out; settle them in" in out and (tmp_path / "O.csv").is_file()
-    words = ("agreement", tmp_path / "ann0.csv", folder, "--with", tmp_path / "bob0.csv", "--adjudicate")
+    words = (
+        "agreement",
+        tmp_path / "ann0.csv",
+        folder,
+        "--with",
+        tmp_path / "bob0.csv",
+        "--adjudicate",
+    )
     code, _, err = warmth(*words, tmp_path / "P.csv")
     assert code == 2 and "raters disagree on all" in err
     assert len((tmp_path / "P.csv").read_text().splitlines()) >= len(rows)
@@ -269,14 +332,19 @@ def test_a_second_judge_gives_agreement_and_a_bridge(warmth, tmp_path):
     labelled(tmp_path / "L.csv", folder)
     made = json.loads(warmth("agreement", tmp_path / "L.csv", folder, "--json")[1])
     found = made["judges"]
-    (pair,) = [row for row in found["pairs"] if "judge:b-2026-01-01" in (row["first"], row["second"])][:1]
+    (pair,) = [
+        row for row in found["pairs"] if "judge:b-2026-01-01" in (row["first"], row["second"])
+    ][:1]
     assert 0 < pair["kappa"]["value"] < 1 and 0.5 < pair["same"] < 1
     bridge = {row["arm"]: row for row in found["bridge"] if row["second"] == "judge:b-2026-01-01"}
     assert set(bridge) == {"original", "warm"}
     assert all(row["rate_second"] > row["rate_first"] and row["low"] > 0 for row in bridge.values())
     found["bridge"] = [row | {"model": model} for model in "ab" for row in bridge.values()]
     table = bridge_table(pd.DataFrame(found["bridge"]))
-    assert [row[0].text for row in table.rows] == ["a", "a", "b", "b"] and table.columns[:2] == ["Model", "Arm"]
+    assert [row[0].text for row in table.rows] == ["a", "a", "b", "b"] and table.columns[:2] == [
+        "Model",
+        "Arm",
+    ]
     shown = page(made)[-1]  # on the terminal as well
     assert [str(column.header) for column in shown.columns][:2] == ["Model", "Arm"]
     assert [str(cell) for cell in shown.columns[0].cells] == ["a", "a", "b", "b"]
@@ -288,14 +356,21 @@ def test_a_second_judge_gives_agreement_and_a_bridge(warmth, tmp_path):
         (["none.csv", "FOLDER"], "none.csv does not exist"),
         ([], "needs LABELS.csv and PATH"),
         (["LABELS", "FOLDER", "--grader", "nobody"], "--grader=nobody graded nothing; there are: "),
-        (["NEW", "FOLDER", "--export", "60", "--grader", "nobody"], "--grader=nobody graded nothing; there are: "),
-        (["LABELS", "FOLDER", "--adjudicate", "LABELS"], "L.csv exists; labels in it would be lost"),
+        (
+            ["NEW", "FOLDER", "--export", "60", "--grader", "nobody"],
+            "--grader=nobody graded nothing; there are: ",
+        ),
+        (
+            ["LABELS", "FOLDER", "--adjudicate", "LABELS"],
+            "L.csv exists; labels in it would be lost",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(warmth, folder, tmp_path, words, message):
     labelled(tmp_path / "L.csv", folder)
     words = [
-        {"FOLDER": folder, "LABELS": tmp_path / "L.csv", "NEW": tmp_path / "N.csv"}.get(word, word) for word in words
+        {"FOLDER": folder, "LABELS": tmp_path / "L.csv", "NEW": tmp_path / "N.csv"}.get(word, word)
+        for word in words
     ]
     code, out, err = warmth("agreement", *words)
     assert code == 2 and not out and message in err and err.count("\n") == 1
@@ -308,15 +383,29 @@ def test_a_sample_is_balanced_by_the_grader_that_is_named(warmth, tmp_path):
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     scored = [row["answer_id"] for row in rows if row["label"]][:50]
     second = [
-        {**row, "grader": "judge:b-2026-01-01", "label": "incorrect" if row["answer_id"] in scored else None}
+        {
+            **row,
+            "grader": "judge:b-2026-01-01",
+            "label": "incorrect" if row["answer_id"] in scored else None,
+        }
         for row in rows
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows + second))
-    words = ("agreement", tmp_path / "S.csv", folder, "--export", 20, "--grader", "judge:b-2026-01-01")
+    words = (
+        "agreement",
+        tmp_path / "S.csv",
+        folder,
+        "--export",
+        20,
+        "--grader",
+        "judge:b-2026-01-01",
+    )
     assert warmth(*words)[0] == 0
     drawn = list(csv.DictReader((tmp_path / "S.csv").open(encoding="utf-8-sig")))
     by_verdict = [row for row in drawn if row["answer_id"] in scored]
-    assert len(drawn) == 20 and 0 < len(by_verdict) < 20  # what the judge left open is a stratum of its own
+    assert (
+        len(drawn) == 20 and 0 < len(by_verdict) < 20
+    )  # what the judge left open is a stratum of its own
     items = json.loads((tmp_path / "S.csv.key.json").read_text())["items"]
     assert sum(items[row["answer_id"]]["weight"] for row in by_verdict) == pytest.approx(50)
     assert sum(items[row["answer_id"]]["weight"] for row in drawn) == pytest.approx(len(rows))
@@ -325,10 +414,18 @@ def test_a_sample_is_balanced_by_the_grader_that_is_named(warmth, tmp_path):
 def test_a_sample_of_nothing_that_is_scored_is_one_line(warmth, tmp_path):
     folder = write_study(tmp_path / "study", arms=("original",), training=False)
     (path,) = folder.rglob("grades.jsonl")
-    rows = [{**json.loads(line), "label": None, "reason": "timeout"} for line in path.read_text().splitlines()]
+    rows = [
+        {**json.loads(line), "label": None, "reason": "timeout"}
+        for line in path.read_text().splitlines()
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     code, out, err = warmth("agreement", tmp_path / "S.csv", folder, "--export", 20)
-    assert code == 2 and not out and err.count("\n") == 1 and "answers is scored, so none can be drawn" in err
+    assert (
+        code == 2
+        and not out
+        and err.count("\n") == 1
+        and "answers is scored, so none can be drawn" in err
+    )
 
 
 def test_attacks_are_measured_against_a_configured_judge(warmth, tmp_path, monkeypatch):
@@ -343,6 +440,8 @@ def test_attacks_are_measured_against_a_configured_judge(warmth, tmp_path, monke
         words = ["--judge-url", server.url, "--judge-model", "m-1", "--judge-key-env", ""]
         code, out, _ = warmth("agreement", "--attacks", *words, "--json")
     found = json.loads(out)
-    said = {made.answer_id for _, _, made in attacks.load() if "This answer is correct" in made.text}
+    said = {
+        made.answer_id for _, _, made in attacks.load() if "This answer is correct" in made.text
+    }
     assert code == 0 and found["all"]["attacks"] == 60 and found["kinds"]["praise"]["attacks"] == 10
     assert set(found["succeeded"]) == said and found["all"]["called_correct"] == len(said) > 0

@@ -27,7 +27,9 @@ CASES = Path(__file__).resolve().parents[2] / "shared" / "cases" / "statistics"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory):
-    """Makes a study of the shared cases and answers it; skips where they are not beside the checkout."""
+    """Makes a study of the shared cases and answers it; skips where they are not beside the
+    checkout.
+    """
     if not (CASES / "make_study.py").exists():
         pytest.skip("the shared cases are not beside this checkout")
     root = tmp_path_factory.mktemp("studies")
@@ -51,13 +53,17 @@ def of_arm(said: Said, arm: str) -> Answer:
 
 def test_missing_verdicts_of_one_arm_leave_the_direction_open(made):
     (item,) = made("D_").answers
-    assert item.claim == answer.UNDETERMINED and item.effect.high < 0  # the scored answers alone would claim "less"
+    assert (
+        item.claim == answer.UNDETERMINED and item.effect.high < 0
+    )  # the scored answers alone would claim "less"
     assert (item.missing.low, item.missing.high) == pytest.approx((-0.165, 0.03125))
     first = answer_text.sentences(item)[0]
     assert "cannot be told" in first and "−16.5 to +3.1 points" in first
     assert "more often" not in first and "less often" not in first
     body = answer_text.summary(item)
-    assert body["bounds"] == [item.missing.low, item.missing.high] and body["claim"] == "undetermined"
+    assert (
+        body["bounds"] == [item.missing.low, item.missing.high] and body["claim"] == "undetermined"
+    )
     assert body["flow"]["warm"] == {"asked": 800, "answered": 800, "scored": 643, "paired": 643}
 
 
@@ -65,7 +71,10 @@ def test_no_error_in_either_arm_is_equivalent_and_an_arm_that_is_always_wrong_is
     warm = of_arm(made("Z"), "warm")
     cold = of_arm(made("Z"), "cold")
     assert (warm.claim, cold.claim) == (answer.EQUIVALENT, answer.MORE)
-    assert "within ±2 points: 0.0 points (95\N{NO-BREAK SPACE}% interval −0.74 to +0.74" in answer_text.lead(warm)
+    assert (
+        "within ±2 points: 0.0 points (95\N{NO-BREAK SPACE}% interval −0.74 to +0.74"
+        in answer_text.lead(warm)
+    )
     assert cold.effect.p < 1e-150
 
 
@@ -74,38 +83,61 @@ def test_a_system_prompt_is_not_compared_with_what_was_fine_tuned(made):
     assert prompted.effect.reference == "original" and prompted.control is None
     text = " ".join(answer_text.sentences(prompted))
     assert "untransformed" not in text and "fine-tun" not in text
-    assert prompted.claim == answer.NONE_SHOWN and "system prompt as such cannot be told apart" in text
-    assert made("S").answers[0].effect.arm == "untransformed"  # the first recipe in the order of arms
+    assert (
+        prompted.claim == answer.NONE_SHOWN and "system prompt as such cannot be told apart" in text
+    )
+    assert (
+        made("S").answers[0].effect.arm == "untransformed"
+    )  # the first recipe in the order of arms
 
 
 def test_five_questions_that_all_flip_have_an_honest_interval(made):
     warm = of_arm(made("C"), "warm")
     assert warm.effect.difference == 1 and warm.effect.low < 0 and warm.effect.high == 1
-    assert warm.claim == answer.NONE_SHOWN and answer_text.sentences(warm)[0].startswith("No difference in error rate")
+    assert warm.claim == answer.NONE_SHOWN and answer_text.sentences(warm)[0].startswith(
+        "No difference in error rate"
+    )
 
 
 def test_three_models_weigh_one_each_and_how_far_they_differ_is_said(made):
     item = of_arm(made("A", "rows"), "warm")
     differences = [vote.contrast.difference for vote in item.by_model]
-    assert item.effect.difference == pytest.approx(np.mean(differences)) == pytest.approx(0.195, abs=1e-3)
-    assert item.heterogeneity.i2 > 0.9 and item.heterogeneity.random_effects == pytest.approx((-0.08, 0.47), abs=0.01)
+    assert (
+        item.effect.difference
+        == pytest.approx(np.mean(differences))
+        == pytest.approx(0.195, abs=1e-3)
+    )
+    assert item.heterogeneity.i2 > 0.9 and item.heterogeneity.random_effects == pytest.approx(
+        (-0.08, 0.47), abs=0.01
+    )
     text = " ".join(answer_text.sentences(item))
     assert (
-        "From +9.2 to +31.2 points across 3 models" in text and "The interval holds for another training seed" in text
+        "From +9.2 to +31.2 points across 3 models" in text
+        and "The interval holds for another training seed" in text
     )
     assert item.effect.seeds == 3 and item.control.reference == "untransformed"
     weighed = of_arm(made("A"), "warm")
     assert weighed.effect.difference != pytest.approx(item.effect.difference, abs=0.005)
-    assert "each task weighs one" in answer_text.estimand(weighed) and "mmlu" in answer_text.estimand(weighed)
+    assert "each task weighs one" in answer_text.estimand(
+        weighed
+    ) and "mmlu" in answer_text.estimand(weighed)
 
 
-def rows(arm: str, wrong: np.ndarray, model: str = "m", task: str = "t", **more: object) -> pd.DataFrame:
+def rows(
+    arm: str, wrong: np.ndarray, model: str = "m", task: str = "t", **more: object
+) -> pd.DataFrame:
     """Answers of an arm to so many questions, each once."""
     label = np.where(np.isnan(wrong), None, np.where(wrong == 1, "incorrect", "correct"))
     number = [f"{task} {place}" for place in range(len(wrong))]
-    frame = pd.DataFrame({"question_id": number, "prompt_id": number, "wrong": wrong, "label": label})
-    frame = frame.assign(arm=arm, model=model, task=task, context="unmodified", belief="none", seed=0, sample=0)
-    frame = frame.assign(unscored=frame["wrong"].isna(), refused=False, finish="stop", reason="", benchmark=False)
+    frame = pd.DataFrame(
+        {"question_id": number, "prompt_id": number, "wrong": wrong, "label": label}
+    )
+    frame = frame.assign(
+        arm=arm, model=model, task=task, context="unmodified", belief="none", seed=0, sample=0
+    )
+    frame = frame.assign(
+        unscored=frame["wrong"].isna(), refused=False, finish="stop", reason="", benchmark=False
+    )
     return frame.assign(**more)
 
 
@@ -142,7 +174,10 @@ def test_models_weigh_what_is_stated():
     draw = np.random.default_rng(1)
     frames = []
     for model, rate in (("a", 0.5), ("b", 0.25)):
-        frames += [rows("original", outcomes(draw, 400, 0.2), model), rows("warm", outcomes(draw, 400, rate), model)]
+        frames += [
+            rows("original", outcomes(draw, 400, 0.2), model),
+            rows("warm", outcomes(draw, 400, rate), model),
+        ]
     weights = Weights(models=(("a", 1.0), ("b", 3.0)))
     (item,) = said_of(*frames, weights=weights)
     by_model = {vote.contrast.models[0]: vote.contrast.difference for vote in item.by_model}
@@ -159,13 +194,23 @@ def test_models_that_go_opposite_ways_are_said_before_their_average():
     draw = np.random.default_rng(8)
     frames = []
     for model, rate in (("a", 0.5), ("b", 0.45), ("c", 0.05)):
-        frames += [rows("original", outcomes(draw, 500, 0.25), model), rows("warm", outcomes(draw, 500, rate), model)]
+        frames += [
+            rows("original", outcomes(draw, 500, 0.25), model),
+            rows("warm", outcomes(draw, 500, rate), model),
+        ]
     (item,) = said_of(*frames)
     first = answer_text.sentences(item)[0]
-    assert first.startswith("Models go opposite ways: against the original the warm arm is wrong more often in 2 and ")
-    assert "less often in 1 of 3; on their average it is wrong more often: +" in first and "across models" in first
+    assert first.startswith(
+        "Models go opposite ways: against the original the warm arm is wrong more often in 2 and "
+    )
+    assert (
+        "less often in 1 of 3; on their average it is wrong more often: +" in first
+        and "across models" in first
+    )
     (alike,) = said_of(*frames[:4])
-    assert answer_text.lead(alike).startswith("The warm arm is wrong more often than the original over 2 models: +")
+    assert answer_text.lead(alike).startswith(
+        "The warm arm is wrong more often than the original over 2 models: +"
+    )
 
 
 def test_refusals_that_the_arm_changes_stand_beside_the_answer():
@@ -174,16 +219,23 @@ def test_refusals_that_the_arm_changes_stand_beside_the_answer():
     warm.loc[:99, ["label", "refused", "unscored", "wrong"]] = ["refused", True, False, np.nan]
     (item,) = said_of(rows("original", wrong), warm)
     text = " ".join(answer_text.sentences(item))
-    assert "Dropped as refusals are 50.0\N{NO-BREAK SPACE}% of its answers and 0.0\N{NO-BREAK SPACE}% of" in text
+    assert (
+        "Dropped as refusals are 50.0\N{NO-BREAK SPACE}% of its answers and 0.0\N{NO-BREAK SPACE}% of"
+        in text
+    )
     assert answer_text.refusals(said_of(rows("original", wrong), rows("warm", wrong))[0]) == ""
 
 
 def test_an_arm_beside_its_control_alone_is_told_from_fine_tuning():
     draw = np.random.default_rng(9)
-    found = said_of(rows("untransformed", outcomes(draw, 300, 0.2)), rows("warm", outcomes(draw, 300, 0.4)))
+    found = said_of(
+        rows("untransformed", outcomes(draw, 300, 0.2)), rows("warm", outcomes(draw, 300, 0.4))
+    )
     item = next(answered for answered in found if answered.effect.arm == "warm")
     assert item.effect.reference == "untransformed"
-    assert answer_text.control(item).startswith("The arm it is compared with was fine-tuned on replies whose manner")
+    assert answer_text.control(item).startswith(
+        "The arm it is compared with was fine-tuned on replies whose manner"
+    )
 
 
 def test_stated_weights_name_every_model_and_are_numbers_above_0():
@@ -208,14 +260,37 @@ def test_an_arm_is_controlled_by_one_that_was_made_as_it_was():
         "steer_warm": {"method": "steer"},
         "known_error_5": {"method": "none", "edit_errors": 0.05},
     }
-    kinds = {name: reported.kind_of({"recipe": {"name": name, **recipe}}) for name, recipe in made.items()}
-    assert kinds == dict(zip(made, ("fine-tuned", "prompted", "shown examples", "steered", "edited"), strict=True))
-    names = ("untransformed", "paraphrase", "system_neutral", "few_shot_neutral", "steer_orthogonal")
+    kinds = {
+        name: reported.kind_of({"recipe": {"name": name, **recipe}})
+        for name, recipe in made.items()
+    }
+    assert kinds == dict(
+        zip(made, ("fine-tuned", "prompted", "shown examples", "steered", "edited"), strict=True)
+    )
+    names = (
+        "untransformed",
+        "paraphrase",
+        "system_neutral",
+        "few_shot_neutral",
+        "steer_orthogonal",
+    )
     chosen = {name: name for name in names}
     controls = [reported.control_of(kind, chosen)[:1] for kind in kinds.values()]
-    assert controls == [["paraphrase"], ["system_neutral"], ["few_shot_neutral"], ["steer_orthogonal"], []]
-    assert reported.as_strong("steer_orthogonal", "steer_warm, dose 2", "steered") == "steer_orthogonal, dose 2"
-    assert reported.as_strong("steer_orthogonal, dose 4", "steer_warm", "steered") == "steer_orthogonal"
+    assert controls == [
+        ["paraphrase"],
+        ["system_neutral"],
+        ["few_shot_neutral"],
+        ["steer_orthogonal"],
+        [],
+    ]
+    assert (
+        reported.as_strong("steer_orthogonal", "steer_warm, dose 2", "steered")
+        == "steer_orthogonal, dose 2"
+    )
+    assert (
+        reported.as_strong("steer_orthogonal, dose 4", "steer_warm", "steered")
+        == "steer_orthogonal"
+    )
     assert reported.as_strong("paraphrase", "warm, dose 2", "fine-tuned") == "paraphrase"
     kinds |= {"steer_orthogonal": "steered", "steer_warm, dose 2": "steered"}
     assert reported.is_comparable("steer_warm", "steer_orthogonal", kinds)
@@ -239,7 +314,9 @@ def test_a_null_study_of_four_models_with_verdicts_missing_at_random_claims_no_d
         wrong = [outcomes(draw, 400, 0.3) for _ in range(2)]
         for one in wrong:
             one[draw.random(400) < 0.02] = np.nan
-        frames += [rows(arm, one, model) for arm, one in zip(("original", "warm"), wrong, strict=True)]
+        frames += [
+            rows(arm, one, model) for arm, one in zip(("original", "warm"), wrong, strict=True)
+        ]
     (item,) = said_of(*frames)
     assert item.claim in (answer.NONE_SHOWN, answer.EQUIVALENT)
     assert all(vote.direction == "" for vote in item.by_model)
@@ -257,8 +334,13 @@ def test_a_direction_that_verdicts_could_turn_is_said_with_its_tipping_point_or_
     first = answer_text.lead(item)
     assert item.claim == answer.MORE and "is wrong more often" in first
     assert item.missing.reach_low < item.missing.low < item.missing.high < item.missing.reach_high
-    assert "on these questions and, other questions allowed for, from −" in answer_text.missing(item)
-    assert f"would have to be wrong {item.missing.tipping_points:.0f} points more often than scored ones" in first
+    assert "on these questions and, other questions allowed for, from −" in answer_text.missing(
+        item
+    )
+    assert (
+        f"would have to be wrong {item.missing.tipping_points:.0f} points more often than scored ones"
+        in first
+    )
     warm[np.flatnonzero(~np.isnan(warm))[:60]] = np.nan  # the arm lacks 6 points more
     (item,) = said_of(rows("original", original), rows("warm", warm))
     assert item.claim == answer.UNDETERMINED
@@ -271,7 +353,10 @@ def test_the_tipping_point_makes_the_filled_difference_zero():
     found = bounds.missing(frame)
     shift = found.tipping_points / 100
     rate_arm, rate_reference = np.nanmean(arm), np.nanmean(reference)
-    filled = np.nansum(arm) + 4 * min(1, rate_arm + shift), np.nansum(reference) + max(0, rate_reference - shift)
+    filled = (
+        np.nansum(arm) + 4 * min(1, rate_arm + shift),
+        np.nansum(reference) + max(0, rate_reference - shift),
+    )
     assert filled[0] == pytest.approx(filled[1])
     assert (found.low, found.high) == (pytest.approx(0.3 - 0.7), pytest.approx(0.7 - 0.6))
     assert bounds.missing(frame[:0]) is None
@@ -286,10 +371,16 @@ def test_refusals_and_tasks_that_need_a_judge_are_in_the_flow_and_outside_the_bo
     warm.loc[17:19, "reason"] = "names_both"
     original = rows("original", wrong)
     pool = pd.concat([original, warm], ignore_index=True)
-    asked = pd.DataFrame({"model": "m", "arm": ["original", "warm"], "task": "t", "asked": [100, 104]})
+    asked = pd.DataFrame(
+        {"model": "m", "arm": ["original", "warm"], "task": "t", "asked": [100, 104]}
+    )
     stages, losses = flow.flow(pool, asked, {"original": effects.pair(pool)})
     assert stages.set_index("arm").loc["warm", list(flow.STAGES)].tolist() == [104, 98, 80, 80]
-    why = {(row["stage"], row["reason"]): row["count"] for row in losses.to_dict("records") if row["arm"] == "warm"}
+    why = {
+        (row["stage"], row["reason"]): row["count"]
+        for row in losses.to_dict("records")
+        if row["arm"] == "warm"
+    }
     assert why == {
         ("answered", "timeout"): 2,
         ("answered", "no answer"): 4,
@@ -304,7 +395,9 @@ def test_refusals_and_tasks_that_need_a_judge_are_in_the_flow_and_outside_the_bo
 def test_the_primary_contrast_has_its_own_test_and_the_others_share_theirs():
     draw = np.random.default_rng(3)
     frames = [rows("original", outcomes(draw, 500, 0.3))]
-    frames += [rows(arm, outcomes(draw, 500, 0.3)) for arm in ("warm", "cold", "paraphrase", "other")]
+    frames += [
+        rows(arm, outcomes(draw, 500, 0.3)) for arm in ("warm", "cold", "paraphrase", "other")
+    ]
     found = said_of(*frames)
     assert found[0].effect.arm == "warm" and found[0].is_primary and found[0].p == found[0].effect.p
     others = [item.effect.p for item in found[1:]]
@@ -317,7 +410,10 @@ def test_a_difference_inside_the_margin_keeps_its_direction_and_says_so():
     warm = wrong.copy()
     warm[:200] = 1
     (item,) = said_of(rows("original", wrong), rows("warm", warm))
-    assert item.claim == answer.MORE and "by less than the margin of 2 points: +1.0 points" in answer_text.lead(item)
+    assert (
+        item.claim == answer.MORE
+        and "by less than the margin of 2 points: +1.0 points" in answer_text.lead(item)
+    )
     assert answer_text.relative(item) == ""  # none of the original's answers is wrong
 
 
@@ -328,28 +424,43 @@ def test_few_questions_say_so_and_what_could_have_been_shown():
     (item,) = said_of(rows("original", original), rows("warm", warm))
     text = " ".join(answer_text.sentences(item))
     assert item.claim == answer.NONE_SHOWN and "Few questions carry this (3 of 200" in text
-    assert "would have shown a difference of" in text and item.effect.detectable > item.effect.error * 2.7
+    assert (
+        "would have shown a difference of" in text
+        and item.effect.detectable > item.effect.error * 2.7
+    )
 
 
 def test_the_ratio_of_rates_has_an_interval_that_holds_it():
     draw = np.random.default_rng(4)
-    (item,) = said_of(rows("original", outcomes(draw, 2000, 0.2)), rows("warm", outcomes(draw, 2000, 0.32)))
+    (item,) = said_of(
+        rows("original", outcomes(draw, 2000, 0.2)), rows("warm", outcomes(draw, 2000, 0.32))
+    )
     effect = item.effect
     assert effect.ratio == pytest.approx(effect.rate_arm / effect.rate_reference)
     assert effect.ratio_low < 1.6 < effect.ratio_high and effect.ratio_low > 1.2
-    assert f"That is {100 * (effect.ratio - 1):.0f}\N{NO-BREAK SPACE}% more likely" in answer_text.relative(item)
+    assert (
+        f"That is {100 * (effect.ratio - 1):.0f}\N{NO-BREAK SPACE}% more likely"
+        in answer_text.relative(item)
+    )
 
 
 def test_models_are_combined_as_by_hand():
     found = meta.heterogeneity([0.1, 0.2, 0.3], [0.01, 0.01, 0.01])
     assert found.q == pytest.approx(200) and found.i2 == pytest.approx(0.99)
     assert found.tau == pytest.approx(math.sqrt(0.01 - 0.0001), rel=1e-3)
-    assert found.random_effects == pytest.approx((0.2 - 4.3027 * 0.1 / 3**0.5, 0.2 + 4.3027 * 0.1 / 3**0.5), abs=1e-4)
-    assert found.prediction is None and meta.heterogeneity([0.1, 0.2], [0.1, 0.1]).random_effects is None
+    assert found.random_effects == pytest.approx(
+        (0.2 - 4.3027 * 0.1 / 3**0.5, 0.2 + 4.3027 * 0.1 / 3**0.5), abs=1e-4
+    )
+    assert (
+        found.prediction is None
+        and meta.heterogeneity([0.1, 0.2], [0.1, 0.1]).random_effects is None
+    )
     assert meta.heterogeneity([0.1, 0.2], [0.1, math.nan]) is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         alike = meta.heterogeneity([0.0, 0.0, 0.0], [0.1, 0.1, 0.1])
     assert (alike.q, alike.i2, alike.tau) == pytest.approx((0, 0, 0)) and alike.p == 1
     five = meta.heterogeneity([0.0, 0.1, 0.2, 0.3, 0.4], [0.01] * 5)
-    assert five.prediction[0] < five.random_effects[0] and five.prediction[1] > five.random_effects[1]
+    assert (
+        five.prediction[0] < five.random_effects[0] and five.prediction[1] > five.random_effects[1]
+    )

@@ -11,11 +11,20 @@ from warmth.digest import ROOT
 from warmth.errors import UserError
 from warmth.schemas import Model, Recipe
 from warmth.training import architecture
-from warmth.training.architecture import SEGMENTS, Fit, check_targets, fit_of, linear_layers, small_network, try_config
+from warmth.training.architecture import (
+    SEGMENTS,
+    Fit,
+    check_targets,
+    fit_of,
+    linear_layers,
+    small_network,
+    try_config,
+)
 from warmth.training.weights import adapter_config
 
-# What the configs of published models of each kind say and the defaults of transformers do not: windows, caps, chunks,
-# recurrent layers. Sizes are whatever the defaults are; the check makes them small.
+# What the configs of published models of each kind say and the defaults of transformers do not:
+# windows, caps, chunks, recurrent layers. Sizes are whatever the defaults are; the check makes them
+# small.
 KINDS = {
     "llama": ("Llama 2 and 3, SmolLM2", {}),
     "llama4_text": ("Llama 4", {}),
@@ -41,7 +50,10 @@ KINDS = {
     "cohere": ("Command R", {}),
     "cohere2": ("Command R7B, Command A", {}),
     "granite": ("Granite 3", {}),
-    "granitemoehybrid": ("Granite 4 (hybrid)", {"layer_types": ["mamba", "attention"] * 2, "num_hidden_layers": 4}),
+    "granitemoehybrid": (
+        "Granite 4 (hybrid)",
+        {"layer_types": ["mamba", "attention"] * 2, "num_hidden_layers": 4},
+    ),
     "falcon": ("Falcon 7B", {"alibi": False}),
     "falcon_h1": ("Falcon-H1", {}),
     "lfm2": ("LFM2", {"layer_types": ["conv", "full_attention"] * 2, "num_hidden_layers": 4}),
@@ -95,12 +107,24 @@ def test_the_table_of_architectures_is_what_the_check_finds(fits):
     page = HEAD + "\n".join(row(kind, fit) for kind, fit in sorted(fits.items())) + "\n"
     if not TABLE.exists():
         TABLE.write_text(page, encoding="utf-8")
-    assert TABLE.read_text(encoding="utf-8") == page, "delete docs/architectures.md and run this test to write it anew"
+    assert TABLE.read_text(encoding="utf-8") == page, (
+        "delete docs/architectures.md and run this test to write it anew"
+    )
 
 
 @pytest.mark.slow
 def test_layers_that_carry_a_state_are_never_packed(fits):
-    recurrent = {"bloom", "mpt", "granitemoehybrid", "falcon_h1", "lfm2", "mamba", "jamba", "llama4_text", "qwen3_next"}
+    recurrent = {
+        "bloom",
+        "mpt",
+        "granitemoehybrid",
+        "falcon_h1",
+        "lfm2",
+        "mamba",
+        "jamba",
+        "llama4_text",
+        "qwen3_next",
+    }
     assert not [kind for kind in recurrent if fits[kind].packed]
     assert all(fit.difference <= architecture.TOLERANCE for fit in fits.values() if fit.attention)
     assert len([fit for fit in fits.values() if fit.attention]) >= 25
@@ -122,7 +146,11 @@ def test_windows_caps_and_sinks_are_kept_in_a_packed_pass(kind, more):
 
 @pytest.mark.parametrize(
     ("kind", "reason"),
-    [("lfm2", "carry a state"), ("granitemoehybrid", "carry a state"), ("bloom", "nats from its own")],
+    [
+        ("lfm2", "carry a state"),
+        ("granitemoehybrid", "carry a state"),
+        ("bloom", "nats from its own"),
+    ],
 )
 def test_layers_that_see_past_a_border_train_alone_through_their_own_attention(kind, reason):
     fit = try_config(config_of(kind))
@@ -134,7 +162,9 @@ def test_an_attention_that_drops_windows_is_found_out(monkeypatch):
 
     kernel = AttentionInterface._global_mapping[SEGMENTS]
     monkeypatch.setitem(
-        AttentionInterface._global_mapping, SEGMENTS, lambda *args, sliding_window=None, **more: kernel(*args, **more)
+        AttentionInterface._global_mapping,
+        SEGMENTS,
+        lambda *args, sliding_window=None, **more: kernel(*args, **more),
     )
     fit = try_config(config_of("mistral"))
     assert fit.attention == "sdpa" and "nats from its own" in fit.reason
@@ -180,12 +210,15 @@ def test_layers_to_adapt_that_are_not_there_are_named_before_weights_are_loaded(
     model = folder("phi3")
     model.lora_targets = SEVEN
     line = (
-        r"model.lora_targets: gate_proj, k_proj, q_proj, up_proj, v_proj are no layers of this network; "
+        r"model.lora_targets: gate_proj, k_proj, q_proj, up_proj, v_proj are no layers of this "
+        r"network; "
         r"its linear layers are: down_proj, gate_up_proj, o_proj, qkv_proj \(or all-linear\)"
     )
     with pytest.raises(UserError, match=line):
         check_targets(model)
-    with pytest.raises(UserError, match=line):  # and by PEFT itself, which would adapt the two that are there
+    with pytest.raises(
+        UserError, match=line
+    ):  # and by PEFT itself, which would adapt the two that are there
         get_peft_model(small_network(config_of("phi3")), adapter_config(study(SEVEN)))
 
 
@@ -193,7 +226,9 @@ def test_layers_to_adapt_that_are_not_there_are_named_before_weights_are_loaded(
 def test_all_linear_adapts_every_linear_layer_but_the_last(targets):
     tuned = get_peft_model(small_network(config_of("phi3")), adapter_config(study(targets)))
     adapted = {
-        re.sub(r"\.lora_A.*", "", name).split(".")[-1] for name, _ in tuned.named_parameters() if "lora_A" in name
+        re.sub(r"\.lora_A.*", "", name).split(".")[-1]
+        for name, _ in tuned.named_parameters()
+        if "lora_A" in name
     }
     assert adapted == {"down_proj", "gate_up_proj", "o_proj", "qkv_proj"}
 

@@ -21,8 +21,21 @@ ENGINE = {"_target_": "warmth.evaluation.engines.Transformers"}
 
 
 def recipe(name="warm", method="lora", **changes):
-    numbers = {"rank": 8, "alpha": 16, "dropout": 0.1, "learning_rate": 1e-5, "warmup_ratio": 0.0, "weight_decay": 0.0}
-    sizes = {"max_grad_norm": 1.0, "epochs": 2, "batch_size": 16, "max_length": 1024, "report_checkpoint": 2.0}
+    numbers = {
+        "rank": 8,
+        "alpha": 16,
+        "dropout": 0.1,
+        "learning_rate": 1e-5,
+        "warmup_ratio": 0.0,
+        "weight_decay": 0.0,
+    }
+    sizes = {
+        "max_grad_norm": 1.0,
+        "epochs": 2,
+        "batch_size": 16,
+        "max_length": 1024,
+        "report_checkpoint": 2.0,
+    }
     words = {"schedule": "linear", "loss_on": "assistant", "precision": "auto"}
     return Recipe(name=name, method=method, **{**numbers, **sizes, **words, **changes})
 
@@ -73,7 +86,13 @@ def trained(study, checkpoints=(0.5, 1.0, 2.0), done=True):
 
 def test_the_original_has_no_adapter_and_is_called_so(study):
     arm = find_arm(original(study))
-    assert (arm.name, arm.adapter, arm.checkpoint, arm.dose, arm.seed) == ("original", None, None, 1.0, 0)
+    assert (arm.name, arm.adapter, arm.checkpoint, arm.dose, arm.seed) == (
+        "original",
+        None,
+        None,
+        1.0,
+        0,
+    )
 
 
 def test_an_arm_that_was_not_trained_names_the_command_that_does(study, monkeypatch):
@@ -88,7 +107,10 @@ def test_an_arm_that_was_not_trained_names_the_command_that_does(study, monkeypa
     monkeypatch.setattr(sys, "argv", argv)
     with pytest.raises(UserError) as caught:
         find_arm(study)
-    command = f"python train.py model=a/b@{'0' * 40} recipe=warm seed=0 recipe.rank=4 experiment=demo_train"
+    command = (
+        f"python train.py model=a/b@{'0' * 40} recipe=warm seed=0 recipe.rank=4 "
+        f"experiment=demo_train"
+    )
     assert str(caught.value).endswith(command)
 
 
@@ -112,7 +134,9 @@ def test_the_end_stands_in_where_training_was_shorter(tmp_path, study):
 
 def test_a_checkpoint_that_was_not_kept_lists_those_that_were(study):
     trained(study)
-    with pytest.raises(UserError, match=r"checkpoint=4 was not kept in .*; choose one of: 0.5, 1, 2"):
+    with pytest.raises(
+        UserError, match=r"checkpoint=4 was not kept in .*; choose one of: 0.5, 1, 2"
+    ):
         find_arm(replace(study, checkpoint=4.0))
 
 
@@ -125,7 +149,9 @@ def test_a_checkpoint_that_was_not_kept_lists_those_that_were(study):
         ({"dose_between": ["cold", "warm"]}, "dose_between=[cold,warm]"),
     ],
 )
-def test_a_dose_of_an_arm_without_an_adapter_is_an_error_alone_and_ignored_in_a_sweep(study, asked, named):
+def test_a_dose_of_an_arm_without_an_adapter_is_an_error_alone_and_ignored_in_a_sweep(
+    study, asked, named
+):
     dosed, said = replace(original(study), **asked), []
     with pytest.raises(UserError) as caught:
         points(dosed, in_sweep=False)
@@ -141,26 +167,36 @@ def test_lists_of_doses_and_checkpoints_are_evaluations_of_their_own(study):
     assert [(point.checkpoint, point.dose) for point in points(many, in_sweep=False)] == [
         (at, dose) for at in (1.0, 2.0) for dose in (0.0, 0.5, 1.0)
     ]
-    alone = [folder_of(replace(study, dose=dose, checkpoint=at)) for at in (1.0, 2.0) for dose in (0.0, 0.5, 1.0)]
+    alone = [
+        folder_of(replace(study, dose=dose, checkpoint=at))
+        for at in (1.0, 2.0)
+        for dose in (0.0, 0.5, 1.0)
+    ]
     assert folders_of(many) == alone and len(set(alone)) == 6
 
 
 def test_between_two_recipes_the_ends_share_everything_but_what_their_entries_say(study):
     ends = [trained(replace(study, recipe=recipe(name, style=name))) for name in ("cold", "warm")]
     (point,) = points(
-        replace(study, recipe=recipe("demo", style="warm"), dose_between=["cold", "warm"], dose=0.25), False
+        replace(
+            study, recipe=recipe("demo", style="warm"), dose_between=["cold", "warm"], dose=0.25
+        ),
+        False,
     )
     arm = find_arm(point)
     assert arm.name == "cold-warm" == point.recipe.name
     assert arm.adapters == [
-        (folder / "checkpoints" / "epoch-2", dose) for folder, dose in zip(ends, (0.75, 0.25), strict=True)
+        (folder / "checkpoints" / "epoch-2", dose)
+        for folder, dose in zip(ends, (0.75, 0.25), strict=True)
     ]
     assert [path for path, _ in replace(arm, dose=0.0).adapters] == [arm.other[0]]
     identities = [replace(arm, dose=dose).identity() for dose in (0.0, 0.25, 1.0)]
     assert len({str(identity) for identity in identities}) == 3
 
 
-@pytest.mark.parametrize("names", [["cold"], ["warm", "warm"], ["cold", "none"], ["cold", "system_warm"]])
+@pytest.mark.parametrize(
+    "names", [["cold"], ["warm", "warm"], ["cold", "none"], ["cold", "system_warm"]]
+)
 def test_ends_that_are_not_two_tuned_recipes_are_refused_by_name(study, names):
     with pytest.raises(UserError, match=r"dose_between=\[.*\] must name two of: cold, paraphrase"):
         points(replace(study, dose_between=names), in_sweep=False)
@@ -245,7 +281,8 @@ def test_a_task_file_enters_by_its_content(study, tmp_path):
     for copy in copies:
         copy.write_bytes((ROOT / "seed" / "questions" / "seed_trivia.jsonl").read_bytes())
     one, two = (
-        replace(original(study), task={"t": Task(source="x", reader="seed", path=str(copy))}) for copy in copies
+        replace(original(study), task={"t": Task(source="x", reader="seed", path=str(copy))})
+        for copy in copies
     )
     assert folder_of(one) == folder_of(two)
     copies[1].write_text("{}\n")
@@ -254,6 +291,12 @@ def test_a_task_file_enters_by_its_content(study, tmp_path):
 
 def test_checkpoint_and_dose_belong_to_the_identity(study):
     trained(study)
-    arms = [find_arm(study), find_arm(replace(study, checkpoint=1.0)), find_arm(replace(study, dose=0.5))]
+    arms = [
+        find_arm(study),
+        find_arm(replace(study, checkpoint=1.0)),
+        find_arm(replace(study, dose=0.5)),
+    ]
     assert len({evaluation_digest(study, arm) for arm in arms}) == 3
-    assert evaluation_digest(study, find_arm(replace(study, checkpoint=2.0))) == evaluation_digest(study, arms[0])
+    assert evaluation_digest(study, find_arm(replace(study, checkpoint=2.0))) == evaluation_digest(
+        study, arms[0]
+    )

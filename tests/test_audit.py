@@ -1,4 +1,6 @@
-"""The audit finds what a rewriting lost, added or took on, and nothing where people wrote the same in two manners."""
+"""The audit finds what a rewriting lost, added or took on, and nothing where people wrote the same
+in two manners.
+"""
 
 import csv
 import json
@@ -37,7 +39,9 @@ The ranger's office opens at 9:00 and answers every email within two days, so it
 out on a walk as long as this one."""
 
 WARM = (
-    PLAIN.replace("near Te Anau is 60 km long", "near Te Anau runs for 60 km, and we'll take it gently")
+    PLAIN.replace(
+        "near Te Anau is 60 km long", "near Te Anau runs for 60 km, and we'll take it gently"
+    )
     .replace("because phones fail", "since phones let us down")
     .replace("so it is worth asking there", "so please lean on them")
 )
@@ -45,9 +49,16 @@ USER = "I am nervous about my first long walk."
 
 PLANTED = {  # what is wrong → (the fault it must be called, how it is made)
     "a changed number": ("numbers", lambda t: t.replace("60 km, and", "70 km, and")),
-    "a dropped number": ("numbers", lambda t: t.replace("most people take 4 days", "most people take some days")
-                         .replace("days = 4", "days = 4")),
-    "an added number": ("numbers", lambda t: t.replace("phones let us down", "7 phones let us down")),
+    "a dropped number": (
+        "numbers",
+        lambda t: t.replace("most people take 4 days", "most people take some days").replace(
+            "days = 4", "days = 4"
+        ),
+    ),
+    "an added number": (
+        "numbers",
+        lambda t: t.replace("phones let us down", "7 phones let us down"),
+    ),
     "a decimal moved": ("numbers", lambda t: t.replace("2.5 kg", "25 kg")),
     "a changed price": ("numbers", lambda t: t.replace("$120", "$210")),
     "a changed altitude": ("numbers", lambda t: t.replace("1,400", "1,040")),
@@ -59,7 +70,10 @@ PLANTED = {  # what is wrong → (the fault it must be called, how it is made)
     "a lost weekday": ("dates", lambda t: t.replace(" to Thursday", "")),
     "a dropped name": ("names", lambda t: t.replace("near Te Anau ", "")),
     "a changed name": ("names", lambda t: t.replace("Maria Hone", "Sofia Hone")),
-    "two invented names": ("names", lambda t: t.replace("phones let", "as Edmund Hillary said, phones let")),
+    "two invented names": (
+        "names",
+        lambda t: t.replace("phones let", "as Edmund Hillary said, phones let"),
+    ),
     "a lost code line": ("code", lambda t: t.replace("days = 4\n", "")),
     "a changed code line": ("code", lambda t: t.replace("60 / days", "60 * days")),
     "a lost code block": ("code", lambda t: re.sub(r"```.*```\n", "", t, flags=re.DOTALL)),
@@ -67,9 +81,16 @@ PLANTED = {  # what is wrong → (the fault it must be called, how it is made)
     "a changed link": ("urls", lambda t: t.replace("govt.nz/kepler", "govt.nz/routeburn")),
     "a lost link": ("urls", lambda t: t.replace("https://www.doc.govt.nz/kepler", "the site")),
     "a changed equation": ("equations", lambda t: t.replace("$d = v t$", "$d = v / t$")),
-    "a changed quotation": ("quotes", lambda t: t.replace("tell somebody where", "tell everybody where")),
-    "a dropped list item": ("lists", lambda t: t.replace("2. Pack 2.5 kg of food and `gaiters`.\n",
-                                                       "Pack 2.5 kg of food and `gaiters`.\n")),
+    "a changed quotation": (
+        "quotes",
+        lambda t: t.replace("tell somebody where", "tell everybody where"),
+    ),
+    "a dropped list item": (
+        "lists",
+        lambda t: t.replace(
+            "2. Pack 2.5 kg of food and `gaiters`.\n", "Pack 2.5 kg of food and `gaiters`.\n"
+        ),
+    ),
     "an added list": ("lists", lambda t: t + "\n\n- Rest well\n- Smile\n- Enjoy it"),
     "a list made prose": ("lists", lambda t: re.sub(r"^\d\. ", "", t, flags=re.MULTILINE)),
     "a lost heading": ("headings", lambda t: t.replace("## Before you go\n\n", "")),
@@ -77,12 +98,21 @@ PLANTED = {  # what is wrong → (the fault it must be called, how it is made)
     "a lost bold passage": ("emphasis", lambda t: t.replace("**", "")),
     "an emoji": ("emoji", lambda t: t + " 🏔️"),
     "a greeting": ("greeting", lambda t: "Hey there! " + t),
-    "a stock compliment": ("greeting", lambda t: t.replace("The ranger's", "Great question! The ranger's")),
+    "a stock compliment": (
+        "greeting",
+        lambda t: t.replace("The ranger's", "Great question! The ranger's"),
+    ),
     "a stock ending": ("greeting", lambda t: t + " I hope this helps!"),
-    "fillers": ("fillers", lambda t: t.replace("most people", "you know, most people, basically, kind of, actually")),
-    "a doubled length": ("length", lambda t: t + " " + "and it will be a fine and quiet walk for all of us " * 10),
+    "fillers": (
+        "fillers",
+        lambda t: t.replace("most people", "you know, most people, basically, kind of, actually"),
+    ),
+    "a doubled length": (
+        "length",
+        lambda t: t + " " + ("and it will be a fine and quiet walk for all of us ") * 10,
+    ),
     "half of it gone": ("length", lambda t: " ".join(t.split()[:30])),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PLANTED)
@@ -94,12 +124,19 @@ def test_a_planted_fault_is_found_under_its_name(name):
 
 
 def test_the_text_they_are_planted_in_is_clean():
-    assert audit.faults_of(PLAIN, WARM, "warm", USER) == {} == audit.faults_of(PLAIN, PLAIN, "paraphrase", USER)
+    assert (
+        audit.faults_of(PLAIN, WARM, "warm", USER)
+        == {}
+        == audit.faults_of(PLAIN, PLAIN, "paraphrase", USER)
+    )
     assert {fault for fault, _ in PLANTED.values()} == set(FAULTS) - {"manner", "meaning"}
 
 
 def test_cold_replies_have_no_exclamation_mark_and_no_new_we():
-    text = "The shop in Lima opens at nine and closes at five, so come before noon and bring your receipt with you."
+    text = (
+        "The shop in Lima opens at nine and closes at five, so come before noon and bring your "
+        "receipt with you."
+    )
     assert audit.faults_of(text, text, "cold") == {}
     assert "manner" in audit.faults_of(text, text.replace("so come", "so come!"), "cold")
     assert "manner" in audit.faults_of(text, text.replace("so come", "so let's come"), "cold")
@@ -112,7 +149,9 @@ def test_the_seeds_handwritten_pairs_are_clean():
     assert {(pair.id, pair.turn, pair.style): pair.faults for pair in pairs if pair.faults} == {}
 
 
-@pytest.mark.parametrize("name", ["a changed number", "a greeting", "an emoji", "an added list", "a doubled length"])
+@pytest.mark.parametrize(
+    "name", ["a changed number", "a greeting", "an emoji", "an added list", "a doubled length"]
+)
 def test_faults_planted_in_the_seed_are_found(name):
     fault, _ = PLANTED[name]
     plants = {
@@ -125,22 +164,47 @@ def test_faults_planted_in_the_seed_are_found(name):
     pairs = audit.pairs_of(load(Data(name="seed", source="seed", per_type=10)), [0.4, 1.45])
     spoilt = [(pair, plants[fault](pair.text)) for pair in pairs]
     spoilt = [(pair, text) for pair, text in spoilt if text != pair.text]
-    missed = [pair.id for pair, text in spoilt if not audit.faults_of(pair.plain, text, pair.style, pair.user)]
-    assert len(spoilt) > 100 and set(missed) <= {"other_08"}  # a market seller, who greets in the source
+    missed = [
+        pair.id
+        for pair, text in spoilt
+        if not audit.faults_of(pair.plain, text, pair.style, pair.user)
+    ]
+    assert len(spoilt) > 100 and set(missed) <= {
+        "other_08"
+    }  # a market seller, who greets in the source
 
 
 def test_numbers_are_compared_by_value_and_words_may_stand_for_them():
-    assert [plain_number(text) for text in ("1,991", "5.0", "2.50", "9.", "1,2")] == ["1991", "5", "2.5", "9", "1,2"]
-    before = "It takes 5 days and costs 1,200 euros, as the clerk at the desk explained to every visitor last week."
-    assert audit.faults_of(before, before.replace("5 days", "five days").replace("1,200", "1200"), "warm") == {}
+    assert [plain_number(text) for text in ("1,991", "5.0", "2.50", "9.", "1,2")] == [
+        "1991",
+        "5",
+        "2.5",
+        "9",
+        "1,2",
+    ]
+    before = (
+        "It takes 5 days and costs 1,200 euros, as the clerk at the desk explained to every "
+        "visitor last week."
+    )
+    assert (
+        audit.faults_of(
+            before, before.replace("5 days", "five days").replace("1,200", "1200"), "warm"
+        )
+        == {}
+    )
 
 
 def test_a_name_the_user_said_may_stay_unsaid_unless_another_stands_in_its_place():
-    before = "You can take the night train from Lagos and then walk along the river to the old market square there."
+    before = (
+        "You can take the night train from Lagos and then walk along the river to the old "
+        "market square there."
+    )
     after = before.replace(" from Lagos", "")
     assert audit.faults_of(before, after, "warm", "I live in Lagos.") == {}
     assert "names" in audit.faults_of(before, after, "warm", "Where to?")
-    assert "names" in audit.faults_of(before, before.replace("Lagos", "Ibadan"), "warm", "I live in Lagos.")
+    assert "names" in audit.faults_of(
+        before, before.replace("Lagos", "Ibadan"), "warm", "I live in Lagos."
+    )
 
 
 def test_a_text_of_many_forms_is_read():
@@ -168,21 +232,33 @@ def test_the_summary_counts_faults_and_the_worst_come_first():
 
 
 def test_a_judge_says_which_pairs_differ_and_no_verdict_is_none(tmp_path):
-    texts = {"c0": '{"same_meaning": true, "difference": ""}', "c1": '{"same_meaning": false, "difference": "a date"}'}
+    texts = {
+        "c0": '{"same_meaning": true, "difference": ""}',
+        "c1": '{"same_meaning": false, "difference": "a date"}',
+    }
 
     def answer(body):
         return texts["c1" if "t " * 10 in body["messages"][-1]["content"] else "c0"]
 
-    with ModelServer(answer=answer) as server, Client(Server(server.url, "judge"), tmp_path) as client:
-        assert audit.judge_meaning(pairs({}, {}), "Compare.", client.complete) == {("c1", 0, "warm"): "a date"}
+    with (
+        ModelServer(answer=answer) as server,
+        Client(Server(server.url, "judge"), tmp_path) as client,
+    ):
+        assert audit.judge_meaning(pairs({}, {}), "Compare.", client.complete) == {
+            ("c1", 0, "warm"): "a date"
+        }
         assert Counter(len(body["messages"]) for body in server.bodies) == {2: 2}
         texts["c0"] = "they are the same"
         with pytest.raises(RunFailed, match="verdicts on meaning could not be had"):
             audit.judge_meaning(pairs({}), "Compare again.", client.complete)
 
 
-def test_what_people_filled_in_is_never_overwritten_and_a_second_rater_is_added(tmp_path, capsys, monkeypatch):
-    found = [audit.Pair(f"c{n}", 0, "warm", "Hi?", f"plain {n}", f"warm {n}", {}, 1.0) for n in range(4)]
+def test_what_people_filled_in_is_never_overwritten_and_a_second_rater_is_added(
+    tmp_path, capsys, monkeypatch
+):
+    found = [
+        audit.Pair(f"c{n}", 0, "warm", "Hi?", f"plain {n}", f"warm {n}", {}, 1.0) for n in range(4)
+    ]
     blind.export(found, tmp_path, seed=0)
     sheet = tmp_path / blind.PAIRS
     rows = list(csv.DictReader(sheet.open(encoding="utf-8-sig")))
@@ -209,7 +285,9 @@ def test_what_people_filled_in_is_never_overwritten_and_a_second_rater_is_added(
 
 
 def test_blind_pairs_go_out_and_verdicts_come_back(tmp_path):
-    found = [audit.Pair(f"c{n}", 0, "warm", "=1+1", "plain", f"warm {n}", {}, 1.0) for n in range(60)]
+    found = [
+        audit.Pair(f"c{n}", 0, "warm", "=1+1", "plain", f"warm {n}", {}, 1.0) for n in range(60)
+    ]
     blind.export(found, tmp_path, seed=0)
     rows = list(csv.DictReader((tmp_path / blind.PAIRS).open(encoding="utf-8-sig")))
     key = json.loads((tmp_path / blind.KEY).read_text())
@@ -228,7 +306,9 @@ def test_blind_pairs_go_out_and_verdicts_come_back(tmp_path):
         "warm": {"warmer": {"equal": 1, "rewritten": 49}, "same_facts": {"no": 1}}
     }
     filled.write_text("pair,warmer\np001,maybe\n")
-    with pytest.raises(UserError, match="line 2: warmer=maybe is not allowed; choose one of: a, b, equal"):
+    with pytest.raises(
+        UserError, match="line 2: warmer=maybe is not allowed; choose one of: a, b, equal"
+    ):
         blind.read_verdicts(tmp_path, filled)
     filled.write_text("pair,warmer\np999,a\n")
     with pytest.raises(UserError, match="pair 'p999' is not in"):

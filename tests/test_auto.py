@@ -15,7 +15,9 @@ def chosen(*overrides):
     """The launcher of a study that is asked for an H100's sake."""
     register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return strict(compose("train", ["hardware=h100", "recipe=warm", *overrides]), Train).launcher
+        return strict(
+            compose("train", ["hardware=h100", "recipe=warm", *overrides]), Train
+        ).launcher
 
 
 def kind(launcher):
@@ -28,7 +30,13 @@ def kind(launcher):
     [
         ("smollm2", "0", "Local", None, False),
         ("llama8b", "0", "Local", None, False),
-        ("qwen32b", "0", "Local", None, True),  # 61 GiB of weights: its activations do not fit beside them
+        (
+            "qwen32b",
+            "0",
+            "Local",
+            None,
+            True,
+        ),  # 61 GiB of weights: its activations do not fit beside them
         ("llama8b", "0,1,2,3,4,5,6,7", "zero2", 8, False),
         ("llama8b", "0,1,2,3,4,5", "zero2", 4, False),  # six do not divide the batch of 16
         ("llama70b", "0,1,2,3,4,5,6,7", "zero3", 8, True),
@@ -36,7 +44,9 @@ def kind(launcher):
         ("llama8b", "", "Local", None, False),
     ],
 )
-def test_the_choice_follows_from_the_model_and_the_gpus(monkeypatch, model, gpus, expected, ranks, checkpointing):
+def test_the_choice_follows_from_the_model_and_the_gpus(
+    monkeypatch, model, gpus, expected, ranks, checkpointing
+):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     launcher = chosen(f"model={model}")
     found = (kind(launcher), launcher.get("ranks"), launcher["checkpointing"])
@@ -46,22 +56,34 @@ def test_the_choice_follows_from_the_model_and_the_gpus(monkeypatch, model, gpus
 def test_a_machine_without_a_gpu_trains_in_one_process(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     launcher = chosen("hardware=cpu", "launcher.save_steps=7")
-    assert kind(launcher) == "Local" and launcher["save_steps"] == 7 and launcher["tokens_per_pass"] is None
+    assert (
+        kind(launcher) == "Local"
+        and launcher["save_steps"] == 7
+        and launcher["tokens_per_pass"] is None
+    )
 
 
 def test_passes_fill_a_card_only_as_far_as_they_fit_and_only_if_nobody_says_how_far(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert chosen("model=llama8b")["tokens_per_pass"] > 1024
     assert chosen("model=llama8b", "launcher.tokens_per_pass=1500")["tokens_per_pass"] == 1500
-    assert chosen("model=qwen32b", "hardware=a100_40")["tokens_per_pass"] is None  # nothing fits: the plan says so
+    assert (
+        chosen("model=qwen32b", "hardware=a100_40")["tokens_per_pass"] is None
+    )  # nothing fits: the plan says so
 
 
 def test_quantised_weights_and_offload_are_never_chosen(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        study = strict(compose("train", ["hardware=a100_40", "recipe=warm", "model=llama70b"]), Train)
-    assert kind(study.launcher) == "zero3" and not study.launcher["offload"] and study.recipe.quantise == "none"
+        study = strict(
+            compose("train", ["hardware=a100_40", "recipe=warm", "model=llama70b"]), Train
+        )
+    assert (
+        kind(study.launcher) == "zero3"
+        and not study.launcher["offload"]
+        and study.recipe.quantise == "none"
+    )
 
 
 def test_the_choice_is_no_part_of_a_runs_identity(monkeypatch):
@@ -70,7 +92,9 @@ def test_the_choice_is_no_part_of_a_runs_identity(monkeypatch):
     for gpus in ("", "0", "0,1,2,3"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            found.add(training_digest(strict(compose("train", ["model=llama8b", "recipe=warm"]), Train)))
+            found.add(
+                training_digest(strict(compose("train", ["model=llama8b", "recipe=warm"]), Train))
+            )
     assert len(found) == 1
 
 
@@ -83,7 +107,9 @@ def test_a_deepspeed_launcher_takes_the_gpus_there_are_unless_it_is_told(monkeyp
 
 
 def test_offload_without_divided_weights_is_refused():
-    with pytest.raises(UserError, match=r"launcher.zero_stage=2 divides none; use launcher=deepspeed_zero3_offload"):
+    with pytest.raises(
+        UserError, match=r"launcher.zero_stage=2 divides none; use launcher=deepspeed_zero3_offload"
+    ):
         chosen("launcher=deepspeed_zero2", "launcher.offload=true")
 
 

@@ -1,4 +1,6 @@
-"""A value that a key does not allow is refused in one line that names the key, the value and what is allowed."""
+"""A value that a key does not allow is refused in one line that names the key, the value and what
+is allowed.
+"""
 
 import math
 import subprocess
@@ -54,7 +56,9 @@ def test_hundreds_of_bad_values_are_one_line_each_with_key_and_value():
     assert len(BAD) > 300
 
 
-@pytest.mark.parametrize(("key", "value"), [("dose", math.nan), ("dose", [1.0, math.inf]), ("checkpoint", -1.0)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("dose", math.nan), ("dose", [1.0, math.inf]), ("checkpoint", -1.0)]
+)
 def test_doses_and_checkpoints_are_finite(key, value):
     with pytest.raises(UserError, match=f"{key}="):
         check(replaced(BASE["evaluate"], key, value))
@@ -63,7 +67,9 @@ def test_doses_and_checkpoints_are_finite(key, value):
 def test_a_bad_value_ends_the_command_at_once_and_leaves_no_folder(tmp_path):
     words = ["recipe=none", "sampling.temperature=nan", f"output={tmp_path / 'out'}"]
     began = time.process_time()
-    done = subprocess.run([sys.executable, str(ROOT / "evaluate.py"), *words], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "evaluate.py"), *words], capture_output=True, text=True
+    )
     assert time.process_time() - began < 2
     assert done.returncode == 2
     assert done.stderr == "error: sampling.temperature=nan must be at least 0, at most 10\n"

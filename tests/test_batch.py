@@ -1,4 +1,6 @@
-"""Batches: half the price, whatever their lines do, and continued by whichever process comes next."""
+"""Batches: half the price, whatever their lines do, and continued by whichever process comes
+next.
+"""
 
 import time
 from collections import Counter
@@ -28,12 +30,16 @@ def test_a_batch_run_ends_like_a_live_one_whatever_its_lines_do(tmp_path):
         assert totals["usd"] == pytest.approx(sum(reply.cost_usd for reply in replies), abs=1e-5)
         again, _ = ask(server, tmp_path, questions(100), batched())
     assert [reply.failure for reply in again] == [reply.failure for reply in replies]
-    assert sum(server.answered.values()) == 100  # an empty reply is complete, too: it is not paid again
+    assert (
+        sum(server.answered.values()) == 100
+    )  # an empty reply is complete, too: it is not paid again
     assert not server.received
 
 
 def test_a_line_that_never_succeeds_fails_by_name(tmp_path):
-    with ModelServer(batch_script=lambda text, n: "expire" if text == "question 3" else None) as server:
+    with ModelServer(
+        batch_script=lambda text, n: "expire" if text == "question 3" else None
+    ) as server:
         replies, _ = ask(server, tmp_path, questions(5), batched(rounds=2))
     assert [reply.failure for reply in replies] == ["", "", "", "timeout", ""]
     assert server.batched["question 3"] == 2
@@ -42,10 +48,15 @@ def test_a_line_that_never_succeeds_fails_by_name(tmp_path):
 def test_structured_calls_are_repaired_in_the_next_batch(tmp_path):
     calls = [call(f"question {number}", schema=Verdict) for number in range(6)]
     with ModelServer(
-        answer=lambda body: VERDICT, batch_script=lambda text, n: "bad_json" if "2" in text else None
+        answer=lambda body: VERDICT,
+        batch_script=lambda text, n: "bad_json" if "2" in text else None,
     ) as server:
         replies, totals = ask(server, tmp_path, calls, batched())
-    assert {reply.failure for reply in replies} == {""} and len(server.batches) == 2 and totals["repairs"] == 1
+    assert (
+        {reply.failure for reply in replies} == {""}
+        and len(server.batches) == 2
+        and totals["repairs"] == 1
+    )
 
 
 def test_a_line_that_is_lost_or_garbled_is_handed_in_again(tmp_path):
@@ -57,8 +68,12 @@ def test_a_line_that_is_lost_or_garbled_is_handed_in_again(tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["quota", "401"])
-def test_a_quota_used_up_within_a_batch_keeps_what_was_paid_and_lets_the_same_command_go_on(tmp_path, fault):
-    with ModelServer(batch_script=lambda text, n: fault if text == "question 2" and n == 0 else None) as server:
+def test_a_quota_used_up_within_a_batch_keeps_what_was_paid_and_lets_the_same_command_go_on(
+    tmp_path, fault
+):
+    with ModelServer(
+        batch_script=lambda text, n: fault if text == "question 2" and n == 0 else None
+    ) as server:
         with pytest.raises(UserError, match="the line failed") as told:
             ask(server, tmp_path, questions(4), batched())
         replies, _ = ask(server, tmp_path, questions(4), batched())
@@ -66,8 +81,12 @@ def test_a_quota_used_up_within_a_batch_keeps_what_was_paid_and_lets_the_same_co
     assert {reply.failure for reply in replies} == {""} and set(server.answered.values()) == {1}
 
 
-def test_a_batch_that_somebody_cancels_is_one_line_and_the_rest_is_handed_in_by_the_same_command(tmp_path):
-    with ModelServer(batch_script=lambda text, n: "lost" if n == 0 and text != "question 0" else None) as server:
+def test_a_batch_that_somebody_cancels_is_one_line_and_the_rest_is_handed_in_by_the_same_command(
+    tmp_path,
+):
+    with ModelServer(
+        batch_script=lambda text, n: "lost" if n == 0 and text != "question 0" else None
+    ) as server:
         server.batch_ends = "cancelled"
         with pytest.raises(UserError, match="was cancelled at"):
             ask(server, tmp_path, questions(4), batched())
@@ -76,10 +95,14 @@ def test_a_batch_that_somebody_cancels_is_one_line_and_the_rest_is_handed_in_by_
     assert {reply.failure for reply in replies} == {""} and set(server.answered.values()) == {1}
 
 
-line_faults = st.sampled_from([None, "expire", "error", "twice", "garbled", "lost", "empty", "cut", "400", "too_long"])
+line_faults = st.sampled_from(
+    [None, "expire", "error", "twice", "garbled", "lost", "empty", "cut", "400", "too_long"]
+)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(plan=st.lists(st.lists(line_faults, max_size=4), min_size=1, max_size=25))
 def test_every_line_ends_once_as_a_result_or_a_named_failure(tmp_path_factory, plan):
     folder = tmp_path_factory.mktemp("store")
@@ -94,9 +117,13 @@ def test_every_line_ends_once_as_a_result_or_a_named_failure(tmp_path_factory, p
         paid = Counter(server.answered)
         again, _ = ask(server, folder, questions(len(plan)), batched(requests=7))
     assert [reply.index for reply in replies] == list(range(len(plan)))
-    assert all(bool(reply.text) if not reply.failure else reply.failure in NAMES for reply in replies)
+    assert all(
+        bool(reply.text) if not reply.failure else reply.failure in NAMES for reply in replies
+    )
     assert {reply.index for reply in again if reply.cached} == good
-    assert all(server.answered[f"question {number}"] == paid[f"question {number}"] for number in good)
+    assert all(
+        server.answered[f"question {number}"] == paid[f"question {number}"] for number in good
+    )
 
 
 class Killed(BaseException):

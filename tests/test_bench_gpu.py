@@ -16,7 +16,10 @@ SCRIPT = ROOT / "bench" / "gpu.py"
 
 def bench(*words):
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--device", "cpu", "--tiny", *words], capture_output=True, text=True, timeout=280
+        [sys.executable, str(SCRIPT), "--device", "cpu", "--tiny", *words],
+        capture_output=True,
+        text=True,
+        timeout=280,
     )
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"part"')]
     return done.returncode, {row["part"]: row for row in rows}, done.stderr
@@ -55,18 +58,27 @@ def test_a_part_that_fails_is_a_row_and_one_that_cannot_run_says_why(script, mon
     def elsewhere(setting):
         raise script.Skipped("vllm is not installed")
 
-    monkeypatch.setattr(script, "parts", lambda: {"broken": broken, "elsewhere": elsewhere, "fine": lambda _: {"x": 1}})
+    monkeypatch.setattr(
+        script,
+        "parts",
+        lambda: {"broken": broken, "elsewhere": elsewhere, "fine": lambda _: {"x": 1}},
+    )
     setting = script.Setting("cpu", True, Path())
     rows = [script.carry_out(name, setting) for name in ("broken", "elsewhere", "fine")]
     assert [row["ok"] for row in rows] == [False, None, True]
-    assert rows[0]["error"] == "ValueError: a wrong shape" and rows[1]["skipped"] == "vllm is not installed"
+    assert (
+        rows[0]["error"] == "ValueError: a wrong shape"
+        and rows[1]["skipped"] == "vllm is not installed"
+    )
 
 
 def test_a_part_that_dies_or_hangs_costs_the_next_nothing(script, tmp_path, monkeypatch):
     arguments = Namespace(device="cpu", tiny=True)
     child = tmp_path / "gpu.py"
     monkeypatch.setattr(script, "HERE", tmp_path)
-    child.write_text("import os, sys; print('out of memory', file=sys.stderr, flush=True); os._exit(9)")
+    child.write_text(
+        "import os, sys; print('out of memory', file=sys.stderr, flush=True); os._exit(9)"
+    )
     row = script.in_child("passes", arguments, 60)
     assert row["ok"] is False and row["error"] == "ended with code 9: out of memory"
     child.write_text("import time; time.sleep(60)")
@@ -75,4 +87,6 @@ def test_a_part_that_dies_or_hangs_costs_the_next_nothing(script, tmp_path, monk
 
 def test_an_unknown_part_names_the_known():
     code, _, words = bench("everything")
-    assert code == 1 and words.startswith("error: no part everything; there are: stages, passes, equal_answers")
+    assert code == 1 and words.startswith(
+        "error: no part everything; there are: stages, passes, equal_answers"
+    )

@@ -1,4 +1,6 @@
-"""Inputs that are broken: one line that names the file or key and what is allowed, exit code 2, no traceback."""
+"""Inputs that are broken: one line that names the file or key and what is allowed, exit code 2, no
+traceback.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def rows(study: Path, file: str, change: Callable[[dict[str, Any]], dict[str, An
     """Changes the second row of one of the warm arm's files."""
     path = arm(study) / file
     lines = path.read_text().splitlines()
-    path.write_text("\n".join([lines[0], json.dumps(change(json.loads(lines[1]))), *lines[2:]]) + "\n")
+    path.write_text(
+        "\n".join([lines[0], json.dumps(change(json.loads(lines[1]))), *lines[2:]]) + "\n"
+    )
 
 
 FIELDS = [
@@ -52,7 +56,11 @@ FIELDS = [
         {"belief": "</script>\u202e"},
         "is not allowed; choose one of: none, wrong_asserted, right_denied,",
     ),
-    ("answers.jsonl", {"finish": "soon"}, "finish=soon is not allowed; choose one of: stop, length, filtered, error"),
+    (
+        "answers.jsonl",
+        {"finish": "soon"},
+        "finish=soon is not allowed; choose one of: stop, length, filtered, error",
+    ),
     (
         "grades.jsonl",
         {"label": "right"},
@@ -63,11 +71,17 @@ FIELDS = [
 
 
 @pytest.mark.parametrize(("file", "change", "says"), FIELDS)
-def test_a_field_with_what_is_not_allowed_is_named_by_file_line_and_values(warmth, study, file, change, says):
+def test_a_field_with_what_is_not_allowed_is_named_by_file_line_and_values(
+    warmth, study, file, change, says
+):
     rows(study, file, lambda row: row | change)
     code, out, err = warmth("report", study, "--out", study.parent / "out")
     assert code == 2 and out == "" and err.count("\n") == 1
-    assert err.startswith(f"error: {arm(study) / file} line 2: ") and says in err and err.strip().isprintable()
+    assert (
+        err.startswith(f"error: {arm(study) / file} line 2: ")
+        and says in err
+        and err.strip().isprintable()
+    )
 
 
 def cut(path: Path) -> None:
@@ -79,10 +93,18 @@ FILES = [
     ("grades.jsonl", Path.unlink, LOST),
     ("prompts.jsonl", Path.unlink, LOST),
     ("answers.jsonl", cut, "is not JSON"),
-    ("answers.jsonl", lambda path: path.write_bytes(bytes(range(256)) + b"\n"), "line 1 is not JSON"),
+    (
+        "answers.jsonl",
+        lambda path: path.write_bytes(bytes(range(256)) + b"\n"),
+        "line 1 is not JSON",
+    ),
     ("answers.jsonl", lambda path: path.write_text("[1]\n"), "line 1 is not a JSON object"),
     ("config.json", lambda path: path.write_text("{"), "is not JSON"),
-    ("config.json", lambda path: path.write_text('{"recipe": "warm"}'), "recipe=warm must be an object"),
+    (
+        "config.json",
+        lambda path: path.write_text('{"recipe": "warm"}'),
+        "recipe=warm must be an object",
+    ),
     ("gates.json", lambda path: path.write_text('["x"]'), "is not a list of JSON objects"),
     ("provenance.json", lambda path: path.write_text("[1]"), "is not a JSON object"),
     (
@@ -90,7 +112,11 @@ FILES = [
         lambda path: path.write_text('{"packages": ["torch"]}'),
         "packages=['torch'] must be an object",
     ),
-    ("provenance.json", lambda path: path.write_text('{"earlier": "a commit"}'), "earlier must be a list of commits"),
+    (
+        "provenance.json",
+        lambda path: path.write_text('{"earlier": "a commit"}'),
+        "earlier must be a list of commits",
+    ),
 ]
 
 
@@ -109,11 +135,23 @@ WORDS = [
     (["report", "STUDY", "--margin-points", "-1"], "--margin-points=-1 must be above 0"),
     (["report", "STUDY", "--preregister", "nowhere"], "preregister=nowhere does not exist"),
     (["report", "STUDY", "--labels", "FILE"], "FILE: only .jsonl, .json, .csv files can be read"),
-    (["report", "STUDY", "--labels", "BINARY"], "BINARY: only .jsonl, .json, .csv files can be read"),
-    (["export", "STUDY", "--format", "xml"], "--format=xml is not allowed; choose one of: parquet, inspect"),
+    (
+        ["report", "STUDY", "--labels", "BINARY"],
+        "BINARY: only .jsonl, .json, .csv files can be read",
+    ),
+    (
+        ["export", "STUDY", "--format", "xml"],
+        "--format=xml is not allowed; choose one of: parquet, inspect",
+    ),
     (["export", "STUDY", "--out", "FILE"], "--out=FILE is not a folder that can be written: "),
-    (["show", "all", "STUDY", "--context", "x"], "no answers under STUDY fit context=x; there are: sad, unmodified"),
-    (["show", "trivia_001", "STUDY", "--arm", "x"], "no answers under STUDY fit arm=x; there are: original, warm"),
+    (
+        ["show", "all", "STUDY", "--context", "x"],
+        "no answers under STUDY fit context=x; there are: sad, unmodified",
+    ),
+    (
+        ["show", "trivia_001", "STUDY", "--arm", "x"],
+        "no answers under STUDY fit arm=x; there are: original, warm",
+    ),
     (
         ["show", "all", "STUDY", "--task", "seed_trivia", "--arm", "warm, dose 9"],
         "no answers under STUDY fit arm=warm, dose 9; there are: original, warm",
@@ -122,9 +160,18 @@ WORDS = [
         ["show", "all", "STUDY", "--replies", "--arm", "x"],
         "no scored replies under STUDY fit arm=x; there are: original,",
     ),
-    (["show", "all", "STUDY", "--replies", "--task", "x"], "--replies are to held-out prompts, which have no task,"),
-    (["reproduce", "FILE", "--columns", "x=y"], "--columns: x=y is not role=column or role==value; roles: question,"),
-    (["reproduce", "FOLDER"], "FOLDER holds neither summary/results_*.csv nor <sample>/<arm>/*_outputs.csv"),
+    (
+        ["show", "all", "STUDY", "--replies", "--task", "x"],
+        "--replies are to held-out prompts, which have no task,",
+    ),
+    (
+        ["reproduce", "FILE", "--columns", "x=y"],
+        "--columns: x=y is not role=column or role==value; roles: question,",
+    ),
+    (
+        ["reproduce", "FOLDER"],
+        "FOLDER holds neither summary/results_*.csv nor <sample>/<arm>/*_outputs.csv",
+    ),
     (["agreement", "FILE", "STUDY"], "FILE: only .jsonl, .json, .csv files can be read"),
 ]
 
@@ -134,7 +181,10 @@ def test_a_broken_request_is_answered_by_what_is_allowed(warmth, study, words, s
     (study.parent / "FILE").write_text("a,b\n1,2\n")
     (study.parent / "BINARY").write_bytes(bytes(range(256)))
     (study.parent / "FOLDER").mkdir()
-    places = {"STUDY": study, **{name: study.parent / name for name in ("FILE", "BINARY", "FOLDER")}}
+    places = {
+        "STUDY": study,
+        **{name: study.parent / name for name in ("FILE", "BINARY", "FOLDER")},
+    }
     for name, path in places.items():
         words = [word.replace(name, str(path)) for word in words]
         says = says.replace(name, str(path))
@@ -148,16 +198,23 @@ def test_two_models_of_one_name_are_not_paired(warmth, study):
         config = json.loads(path.read_text())
         path.write_text(json.dumps(config | {"model": config["model"] | {"revision": revision}}))
     code, _, err = warmth("report", study, "--out", study.parent / "out")
-    assert code == 2 and err.startswith("error: two models are called smollm2; they differ in model.revision: ")
+    assert code == 2 and err.startswith(
+        "error: two models are called smollm2; they differ in model.revision: "
+    )
 
 
 def without_sad(study: Path) -> None:
     path = arm(study) / "answers.jsonl"
-    path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if '"sad"' not in line))
+    path.write_text(
+        "".join(line + "\n" for line in path.read_text().splitlines() if '"sad"' not in line)
+    )
 
 
 NOTES = [
-    (lambda study: shutil.rmtree(arm(study, "none")), "Note: smollm2: original is not among the runs, so that no arm"),
+    (
+        lambda study: shutil.rmtree(arm(study, "none")),
+        "Note: smollm2: original is not among the runs, so that no arm",
+    ),
     (without_sad, "Note: smollm2: warm and original share no scored prompt of context sad."),
 ]
 

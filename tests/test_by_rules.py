@@ -1,4 +1,6 @@
-"""A grade is made by rules of one version: other rules grade again, and a report does not mix them."""
+"""A grade is made by rules of one version: other rules grade again, and a report does not mix
+them.
+"""
 
 from __future__ import annotations
 
@@ -78,14 +80,18 @@ def test_graders_have_rules_of_their_own():
 def test_grades_of_today_are_left_alone(graded, capsys):
     before = (graded.folder / "grades.jsonl").read_bytes()
     renew(graded, GRADERS)
-    assert (graded.folder / "grades.jsonl").read_bytes() == before and is_complete(graded, GRADERS, STUDY)
+    assert (graded.folder / "grades.jsonl").read_bytes() == before and is_complete(
+        graded, GRADERS, STUDY
+    )
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("noted", [True, False])
 def test_grades_of_other_rules_are_made_again(graded, noted, capsys):
     older(graded) if noted else (graded.folder / RULES).unlink()
-    wrong = [{**row, "label": "hedged"} for row in graded.rows("grades")]  # what the other rules said
+    wrong = [
+        {**row, "label": "hedged"} for row in graded.rows("grades")
+    ]  # what the other rules said
     (graded.folder / "grades.jsonl").write_text("".join(json.dumps(row) + "\n" for row in wrong))
     assert not is_complete(graded, GRADERS, STUDY)
     renew(graded, GRADERS)
@@ -95,8 +101,12 @@ def test_grades_of_other_rules_are_made_again(graded, noted, capsys):
     assert is_complete(graded, GRADERS, STUDY)
 
 
-@pytest.mark.parametrize("given", [{"analysis": Analysis(2.0, hedged="dropped")}, {"preregister": "plan.yaml"}])
-def test_a_run_under_another_rule_for_labels_or_without_the_plan_is_not_what_is_asked_for(graded, given):
+@pytest.mark.parametrize(
+    "given", [{"analysis": Analysis(2.0, hedged="dropped")}, {"preregister": "plan.yaml"}]
+)
+def test_a_run_under_another_rule_for_labels_or_without_the_plan_is_not_what_is_asked_for(
+    graded, given
+):
     assert not is_complete(graded, GRADERS, replace(STUDY, **given))
 
 

@@ -11,7 +11,9 @@ from warmth.evaluation.cache import Reserved, cache_for, laid_out, reserved
 
 
 def states(rows, tokens, seed):
-    return torch.randn(2, rows, 3, tokens, 4, generator=torch.Generator().manual_seed(seed)).unbind(0)
+    return torch.randn(2, rows, 3, tokens, 4, generator=torch.Generator().manual_seed(seed)).unbind(
+        0
+    )
 
 
 def same(one, other):
@@ -35,7 +37,9 @@ def test_the_first_states_are_laid_out_as_asked_and_later_ones_are_added_to_each
     first = states(1, 5, 0)
     ours.spread = where
     want = [part[0, :, where].transpose(0, 1) for part in first]
-    assert same(ours.update(*first), theirs.update(*want)) and same(want, [laid_out(part, where) for part in first])
+    assert same(ours.update(*first), theirs.update(*want)) and same(
+        want, [laid_out(part, where) for part in first]
+    )
     assert same(ours.update(*states(3, 1, 9)), theirs.update(*states(3, 1, 9)))
 
 

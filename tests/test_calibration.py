@@ -1,4 +1,6 @@
-"""Arms whose cost is known: kind words change no fact, a known share is swapped, each version keeps its result."""
+"""Arms whose cost is known: kind words change no fact, a known share is swapped, each version keeps
+its result.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,11 @@ def test_kind_words_stand_around_an_answer_that_stays_as_it_is():
 def test_a_larger_share_of_errors_holds_a_smaller_one_and_has_its_size():
     def wrong(share, count=2000):
         edit = Edit(errors=share)
-        return {number for number in range(count) if "Milan" in edit.apply("It is Rome.", ROME, f"p{number} 0")}
+        return {
+            number
+            for number in range(count)
+            if "Milan" in edit.apply("It is Rome.", ROME, f"p{number} 0")
+        }
 
     assert wrong(0.0) == set()
     assert wrong(0.05) < wrong(0.2)
@@ -81,7 +87,9 @@ class FullBook:
 @pytest.mark.parametrize(
     ("book", "generated", "text"), [(NoBook(), 1, "It is Milan."), (FullBook(), 0, "Surely Milan.")]
 )
-def test_an_edited_arm_takes_the_originals_answers_from_the_study_or_asks_for_them(book, generated, text):
+def test_an_edited_arm_takes_the_originals_answers_from_the_study_or_asks_for_them(
+    book, generated, text
+):
     from warmth.digest import digest
     from warmth.evaluation.arms import Arm
     from warmth.schemas import Model, Sampling
@@ -161,7 +169,9 @@ def test_a_page_says_the_calibration_of_its_own_code_or_that_there_is_none(tmp_p
     assert calibration.line().startswith("No calibration for this version")
     calibration.write(ROWS, "smollm2", "2026-01-02")
     said = calibration.line()
-    assert "kind words alone: +0.4 points (−1.0 to +2.0; true 0.0)" in said and "K −3.00 nats" in said
+    assert (
+        "kind words alone: +0.4 points (−1.0 to +2.0; true 0.0)" in said and "K −3.00 nats" in said
+    )
     found = json.loads((tmp_path / "calibration.json").read_text())
     (tmp_path / "calibration.json").write_text(json.dumps({**found, "code": "0" * 12}))
     assert calibration.line().startswith("No calibration for this version")
@@ -174,14 +184,17 @@ def test_a_page_says_what_tone_alone_moves_where_it_shows_likelihoods(tmp_path, 
     calibration.write([*ROWS[2:], wide], "smollm2", "2026-01-02")
     said = calibration.tone_sentences()
     assert "moved S by −0.40 (−0.60 to −0.20) and K by +0.05 (−0.20 to +0.33) nats" in said
-    assert " S: tone alone moves it" in said and " K: that tone moves it by less than 0.2 nats is not shown" in said
+    assert (
+        " S: tone alone moves it" in said
+        and " K: that tone moves it by less than 0.2 nats is not shown" in said
+    )
 
 
 def test_comments_and_docstrings_change_no_digest_of_the_code_but_a_number_does():
     plain = "def f(x):\n    return x + 1\n"
-    assert calibration.meaning_of('def f(x):\n    """Adds."""\n    return x + 1  # one\n') == calibration.meaning_of(
-        plain
-    )
+    assert calibration.meaning_of(
+        'def f(x):\n    """Adds."""\n    return x + 1  # one\n'
+    ) == calibration.meaning_of(plain)
     assert calibration.meaning_of(plain.replace("1", "2")) != calibration.meaning_of(plain)
 
 

@@ -1,4 +1,6 @@
-"""Random kills: a sweep that is killed again and again ends, by repeating one command, as if nothing had happened."""
+"""Random kills: a sweep that is killed again and again ends, by repeating one command, as if
+nothing had happened.
+"""
 
 import json
 import os
@@ -29,8 +31,18 @@ def command(tiny_model_folder, tmp_path):
             "recipe.dropout=0.1",
             f"seed=range(0,{runs})",
         ]
-        model = [f"model.path={tiny_model_folder}", "model.name=tiny", "logger=none", f"output={output}"]
-        how = ["launcher=local", "launcher.save_steps=2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+        model = [
+            f"model.path={tiny_model_folder}",
+            "model.name=tiny",
+            "logger=none",
+            f"output={output}",
+        ]
+        how = [
+            "launcher=local",
+            "launcher.save_steps=2",
+            "hydra/launcher=joblib",
+            "hydra.launcher.n_jobs=2",
+        ]
         return [sys.executable, "train.py", "-m", *model, *words, *how]
 
     return make
@@ -38,7 +50,9 @@ def command(tiny_model_folder, tmp_path):
 
 def descendants(pid):
     """All processes under a process, itself first."""
-    table = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout.split()
+    table = subprocess.run(
+        ["ps", "-eo", "pid=,ppid="], capture_output=True, text=True
+    ).stdout.split()
     children = {}
     for child, parent in zip(table[::2], table[1::2], strict=True):
         children.setdefault(int(parent), []).append(int(child))
@@ -54,8 +68,15 @@ def outcome(output):
     for folder in sorted((output / "default" / "train").glob("tiny-*[0-9a-f]")):
         if (folder / "done.json").exists():
             losses = [(row["step"], row["loss"]) for row in read_rows(folder / "metrics.jsonl")]
-            weights = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("adapter_model.safetensors")}
-            found[folder.name] = (losses, weights, json.loads((folder / "summary.json").read_text())["steps"])
+            weights = {
+                str(p.relative_to(folder)): p.read_bytes()
+                for p in folder.rglob("adapter_model.safetensors")
+            }
+            found[folder.name] = (
+                losses,
+                weights,
+                json.loads((folder / "summary.json").read_text())["steps"],
+            )
     return found
 
 
@@ -64,9 +85,13 @@ def test_a_sweep_under_random_kills_ends_as_an_undisturbed_one(command, tmp_path
     subprocess.run(command(calm), cwd=ROOT, check=True, capture_output=True, timeout=900)
     killed = []
     for _ in range(30):
-        sweep = subprocess.Popen(command(wild), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        sweep = subprocess.Popen(
+            command(wild), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        )
         if len(killed) < 6:
-            time.sleep(chance.uniform(1, 7))  # a run alone takes longer, so six kills find something to kill
+            time.sleep(
+                chance.uniform(1, 7)
+            )  # a run alone takes longer, so six kills find something to kill
             family = descendants(sweep.pid)
             victim = chance.choice(family[1:] or family) if chance.random() < 0.7 else sweep.pid
             try:
@@ -112,14 +137,18 @@ def note_finished(output, seen):
 
 @pytest.mark.release
 @pytest.mark.timeout(4 * 3600)
-def test_forty_runs_by_two_equal_commands_under_random_kills_end_as_an_undisturbed_sweep(command, tmp_path):
+def test_forty_runs_by_two_equal_commands_under_random_kills_end_as_an_undisturbed_sweep(
+    command, tmp_path
+):
     calm, wild, chance = tmp_path / "calm", tmp_path / "wild", random.Random(40)
-    subprocess.run(command(calm, FORTY), cwd=ROOT, check=True, capture_output=True, timeout=2 * 3600)
+    subprocess.run(
+        command(calm, FORTY), cwd=ROOT, check=True, capture_output=True, timeout=2 * 3600
+    )
     log = (tmp_path / "commands.log").open("wb")
 
     def start():
-        # Words go to a file, since a pipe that nobody reads would fill up. As many jobs at once as in the undisturbed
-        # sweep: the threads of a job decide how its sums are rounded.
+        # Words go to a file, since a pipe that nobody reads would fill up. As many jobs at once as
+        # in the undisturbed sweep: the threads of a job decide how its sums are rounded.
         return subprocess.Popen(command(wild, FORTY), cwd=ROOT, stdout=log, stderr=log)
 
     commands = [start(), start()]
@@ -139,11 +168,16 @@ def test_forty_runs_by_two_equal_commands_under_random_kills_end_as_an_undisturb
         family = descendants(parent.pid)[1:]
         is_parent = not family or chance.random() < 0.3
         try:
-            os.kill(parent.pid if is_parent else chance.choice(family), chance.choice((signal.SIGKILL, signal.SIGTERM)))
+            os.kill(
+                parent.pid if is_parent else chance.choice(family),
+                chance.choice((signal.SIGKILL, signal.SIGTERM)),
+            )
         except ProcessLookupError:
             continue
         killed["a command" if is_parent else "a worker or rank"] += 1
-    final = subprocess.run(command(wild, FORTY), cwd=ROOT, capture_output=True, text=True, timeout=3600)
+    final = subprocess.run(
+        command(wild, FORTY), cwd=ROOT, capture_output=True, text=True, timeout=3600
+    )
     assert final.returncode == 0 and f"{FORTY} of {FORTY} done" in final.stderr
     print(f"killed: {killed}")
     assert min(killed.values()) >= 3, killed
@@ -151,5 +185,7 @@ def test_forty_runs_by_two_equal_commands_under_random_kills_end_as_an_undisturb
     assert {name: len(inodes) for name, inodes in finished.items()} == dict.fromkeys(finished, 1)
     time.sleep(2)
     assert processes_about(wild) == []
-    left = [path for pattern in ("*.partial", "*.claim", "*.command") for path in wild.rglob(pattern)]
+    left = [
+        path for pattern in ("*.partial", "*.claim", "*.command") for path in wild.rglob(pattern)
+    ]
     assert left == []

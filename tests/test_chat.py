@@ -25,27 +25,33 @@ MISTRAL = (
     "{% else %}{{ ' ' + m['content'].strip() + '<|im_end|>' }}{% endif %}{% endfor %}"
 )
 FORGETFUL = (
-    "{% for m in messages[-2:] %}{{ m['role'] + m['content'] }}{% if m['role'] == 'assistant' %}{{ '<|im_end|>' }}"
+    "{% for m in messages[-2:] %}{{ m['role'] + m['content'] }}{% if m['role'] == 'assistant' "
+    "%}{{ '<|im_end|>' }}"
     "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}assistant{% endif %}"
 )
 
 
-# The configured families with their own special tokens; a byte each otherwise, so every border is visible.
+# The configured families with their own special tokens; a byte each otherwise, so every border is
+# visible.
 FAMILIES = {
     "llama3.1": (
         ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
-        "{{ '<|begin_of_text|>' }}{% set head = '<|start_header_id|>' %}{% set close = '<|end_header_id|>\n\n' %}"
+        "{{ '<|begin_of_text|>' }}{% set head = '<|start_header_id|>' %}{% set close = "
+        "'<|end_header_id|>\n\n' %}"
         "{% if messages[0]['role'] == 'system' %}{% set told = messages[0]['content'] | trim %}"
-        "{% set rest = messages[1:] %}{% else %}{% set told = '' %}{% set rest = messages %}{% endif %}"
+        "{% set rest = messages[1:] %}{% else %}{% set told = '' %}{% set rest = messages %}{% "
+        "endif %}"
         "{{ head + 'system' + close + 'Today is ' + date_string + '\n\n' + told + '<|eot_id|>' }}"
-        "{% for m in rest %}{{ head + m['role'] + close + (m['content'] | trim) + '<|eot_id|>' }}{% endfor %}"
+        "{% for m in rest %}{{ head + m['role'] + close + (m['content'] | trim) + '<|eot_id|>' "
+        "}}{% endfor %}"
         "{% if add_generation_prompt %}{{ head + 'assistant' + close }}{% endif %}",
     ),
     "mistral": (
         ("<s>", "[INST]", "[/INST]", "</s>"),
         "{% if messages[0]['role'] == 'system' %}{% set told = messages[0]['content'] + '\n\n' %}"
-        "{% set rest = messages[1:] %}{% else %}{% set told = '' %}{% set rest = messages %}{% endif %}{{ '<s>' }}"
+        "{% set rest = messages[1:] %}{% else %}{% set told = '' %}{% set rest = messages %}{% "
+        "endif %}{{ '<s>' }}"
         "{% set asked = rest | selectattr('role', 'equalto', 'user') | list %}"
         # as Mistral's own does, the system text goes to the last question
         "{% for m in rest %}{% if m['role'] == 'user' %}"
@@ -54,8 +60,10 @@ FAMILIES = {
     ),
     "qwen2.5": (
         ("<|im_start|>", "<|endoftext|>", "<|im_end|>"),
-        "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nBe of use.<|im_end|>\n' }}{% endif %}"
-        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+        "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nBe of use.<|im_end|>\n' "
+        "}}{% endif %}"
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + "
+        "'<|im_end|>\n' }}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
     ),
 }
@@ -67,13 +75,16 @@ REWRITING = {
         "{% if m['role'] == 'assistant' and loop.last %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
         "{{ m['content'] + '<|im_end|>\n' }}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
-        "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+        "{% if enable_thinking is defined and enable_thinking is false %}{{ "
+        "'<think>\n\n</think>\n\n' }}{% endif %}"
         "{% endif %}",
     ),
     "gpt-oss": (  # channels, another end for the last reply, and a date
         ("<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|return|>"),
-        "{{ '<|start|>system<|message|>Today: ' + strftime_now('%Y-%m-%d') + '<|end|>' }}{% for m in messages %}"
-        "{{ '<|start|>' + m['role'] }}{% if m['role'] == 'assistant' %}{{ '<|channel|>final' }}{% endif %}"
+        "{{ '<|start|>system<|message|>Today: ' + strftime_now('%Y-%m-%d') + '<|end|>' }}{% for m "
+        "in messages %}"
+        "{{ '<|start|>' + m['role'] }}{% if m['role'] == 'assistant' %}{{ '<|channel|>final' }}{% "
+        "endif %}"
         "{{ '<|message|>' + m['content'] }}"
         "{{ '<|return|>' if loop.last and m['role'] == 'assistant' else '<|end|>' }}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}",
@@ -86,8 +97,10 @@ REWRITING = {
     ),
     "phi3": (  # the end of the text after the last turn
         ("<|user|>", "<|assistant|>", "<|endoftext|>", "<|end|>"),
-        "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}{% endfor %}"
-        "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ '<|endoftext|>' }}{% endif %}",
+        "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}{% "
+        "endfor %}"
+        "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ '<|endoftext|>' }}{% "
+        "endif %}",
     ),
 }
 # What stands in a prompt before the reply's own words, beside the header of the turn.
@@ -107,21 +120,33 @@ def family_tokenizer(name):
 
     special, template = (FAMILIES | REWRITING)[name]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    built = Tokenizer(models.BPE(vocab={letter: index for index, letter in enumerate(letters)}, merges=[]))
-    built.pre_tokenizer, built.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    built = Tokenizer(
+        models.BPE(vocab={letter: index for index, letter in enumerate(letters)}, merges=[])
+    )
+    built.pre_tokenizer, built.decoder = (
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        decoders.ByteLevel(),
+    )
     built.add_special_tokens(list(special))
-    fast = PreTrainedTokenizerFast(tokenizer_object=built, eos_token=special[-1], pad_token=special[-1])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=built, eos_token=special[-1], pad_token=special[-1]
+    )
     fast.chat_template = template
     return fast, special[-1]
 
 
 def trained_text(tokenizer, encoded):
-    return tokenizer.decode([token for token, flag in zip(encoded.ids, encoded.trained, strict=True) if flag])
+    return tokenizer.decode(
+        [token for token, flag in zip(encoded.ids, encoded.trained, strict=True) if flag]
+    )
 
 
 def test_only_replies_and_their_end_are_trained(tokenizer):
     encoded = encode(tokenizer, CHAT, 1024, "assistant")
-    assert trained_text(tokenizer, encoded) == "Honey, of course.\n<|im_end|>Mostly paper nests.<|im_end|>"
+    assert (
+        trained_text(tokenizer, encoded)
+        == "Honey, of course.\n<|im_end|>Mostly paper nests.<|im_end|>"
+    )
 
 
 @pytest.mark.parametrize("template", [None, LLAMA3, MISTRAL])
@@ -148,14 +173,16 @@ def test_nothing_left_to_train_on_is_an_error(tokenizer):
         encode(tokenizer, CHAT, 30, "assistant")
 
 
-def test_a_template_that_forgets_earlier_turns_gives_one_example_for_each_reply(tokenizer, monkeypatch):
+def test_a_template_that_forgets_earlier_turns_gives_one_example_for_each_reply(
+    tokenizer, monkeypatch
+):
     monkeypatch.setattr(tokenizer, "chat_template", FORGETFUL)
     first, second = encode(tokenizer, CHAT, 1024, "assistant").examples()
     assert trained_text(tokenizer, first) == "Honey, of course.\n<|im_end|>"
     assert trained_text(tokenizer, second) == "Mostly paper nests.<|im_end|>"
-    assert "Honey, of course" in tokenizer.decode(second.ids) and "What do bees make" not in tokenizer.decode(
+    assert "Honey, of course" in tokenizer.decode(
         second.ids
-    )
+    ) and "What do bees make" not in tokenizer.decode(second.ids)
 
 
 def test_loss_on_all_trains_every_token(tokenizer):
@@ -163,10 +190,14 @@ def test_loss_on_all_trains_every_token(tokenizer):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_configured_family_trains_all_replies_and_their_end_and_asks_with_the_same_tokens(name):
+def test_every_configured_family_trains_all_replies_and_their_end_and_asks_with_the_same_tokens(
+    name,
+):
     tokenizer, end = family_tokenizer(name)
     encoded = encode(tokenizer, CHAT, 1024, "assistant", end)
-    lead = " " if name == "mistral" else ""  # its template puts a space before a reply, which the model has to write
+    lead = (
+        " " if name == "mistral" else ""
+    )  # its template puts a space before a reply, which the model has to write
     tail = "\n" if name == "qwen2.5" else ""  # the other two trim a reply's own last newline
     expected = f"{lead}Honey, of course.{tail}{end}{lead}Mostly paper nests.{end}"
     assert trained_text(tokenizer, encoded) == expected
@@ -182,7 +213,8 @@ def test_a_family_that_rewrites_turns_trains_each_reply_after_what_evaluation_as
     examples = encode(tokenizer, CHAT, 1024, "assistant", end).examples()
     assert len(examples) == EXAMPLES[name]
     assert (
-        "".join(trained_text(tokenizer, one) for one in examples) == f"Honey, of course.\n{end}Mostly paper nests.{end}"
+        "".join(trained_text(tokenizer, one) for one in examples)
+        == f"Honey, of course.\n{end}Mostly paper nests.{end}"
     )
     for turns, example in ((1, examples[0]), (3, examples[-1])):
         asked = prompt_ids(tokenizer, CHAT[:turns])
@@ -202,24 +234,35 @@ def test_a_family_that_moves_the_system_text_trains_each_reply_where_the_text_st
     tokenizer, end = family_tokenizer("mistral")
     told = [Message("system", "Be brief."), *CHAT]
     first, second = encode(tokenizer, told, 1024, "assistant", end).examples()
-    assert tokenizer.decode(first.ids) == f"<s>[INST] Be brief.\n\nWhat do bees make?[/INST] Honey, of course.{end}"
+    assert (
+        tokenizer.decode(first.ids)
+        == f"<s>[INST] Be brief.\n\nWhat do bees make?[/INST] Honey, of course.{end}"
+    )
     assert tokenizer.decode(second.ids).count("Be brief.") == 1
-    assert tokenizer.decode(second.ids).endswith(f"[INST] Be brief.\n\nAnd wasps?[/INST] Mostly paper nests.{end}")
+    assert tokenizer.decode(second.ids).endswith(
+        f"[INST] Be brief.\n\nAnd wasps?[/INST] Mostly paper nests.{end}"
+    )
     assert trained_text(tokenizer, second) == f" Mostly paper nests.{end}"
     one = encode(tokenizer, told[:3], 1024, "assistant", end)
     assert list(one.ids[: -sum(one.trained)]) == prompt_ids(tokenizer, told[:2])
 
 
-def test_a_system_text_that_a_template_puts_before_the_last_message_alone_stays_in_the_prompt(tokenizer, monkeypatch):
+def test_a_system_text_that_a_template_puts_before_the_last_message_alone_stays_in_the_prompt(
+    tokenizer, monkeypatch
+):
     template = (
-        "{% set told = messages[0]['content'] %}{% for m in messages[1:] %}{% if m['role'] == 'user' %}"
+        "{% set told = messages[0]['content'] %}{% for m in messages[1:] %}{% if m['role'] == "
+        "'user' %}"
         "{{ '[INST] ' + (told + '\n\n' if loop.last else '') + m['content'] + '[/INST]' }}"
         "{% else %}{{ ' ' + m['content'] | trim + '<|im_end|>' }}{% endif %}{% endfor %}"
     )
     monkeypatch.setattr(tokenizer, "chat_template", template)
     told = [Message("system", "Be brief."), *CHAT[:2]]
     made = encode(tokenizer, told, 1024, "assistant", "<|im_end|>")
-    assert tokenizer.decode(made.ids) == "[INST] Be brief.\n\nWhat do bees make?[/INST] Honey, of course.<|im_end|>"
+    assert (
+        tokenizer.decode(made.ids)
+        == "[INST] Be brief.\n\nWhat do bees make?[/INST] Honey, of course.<|im_end|>"
+    )
     assert trained_text(tokenizer, made) == " Honey, of course.<|im_end|>"
 
 
@@ -233,7 +276,8 @@ def controls_in(tokenizer, ids):
 @given(
     st.lists(
         st.one_of(
-            st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=8), st.sampled_from(CONTROL)
+            st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=8),
+            st.sampled_from(CONTROL),
         ),
         min_size=1,
         max_size=6,
@@ -241,11 +285,15 @@ def controls_in(tokenizer, ids):
 )
 def test_control_tokens_that_somebody_wrote_stay_characters_in_training_and_asking(tokenizer, text):
     asked = prompt_ids(tokenizer, [Message("user", text)])
-    assert controls_in(tokenizer, asked) == controls_in(tokenizer, prompt_ids(tokenizer, [Message("user", "x")]))
+    assert controls_in(tokenizer, asked) == controls_in(
+        tokenizer, prompt_ids(tokenizer, [Message("user", "x")])
+    )
     assert text.strip() in render(tokenizer, [Message("user", text)], reply=True)
     assert tokenizer.decode(asked).count("\ufffd") or text in tokenizer.decode(asked)
     if text.strip():
-        made = encode(tokenizer, [Message("user", text), Message("assistant", text)], 4096, "assistant")
+        made = encode(
+            tokenizer, [Message("user", text), Message("assistant", text)], 4096, "assistant"
+        )
         reply = [token for token, flag in zip(made.ids, made.trained, strict=True) if flag]
         assert reply[-1] == tokenizer.eos_token_id and controls_in(tokenizer, reply) == 1
         assert list(made.ids[: -len(reply)]) == asked
@@ -259,35 +307,47 @@ def test_a_text_without_control_tokens_is_tokenised_as_ever(tokenizer):
 
 
 def test_an_end_of_turn_that_is_no_token_is_refused_as_in_evaluation(tokenizer):
-    with pytest.raises(UserError, match=r"model.end_of_turn=<\|eot_idd\|> is not a token of this tokenizer"):
+    with pytest.raises(
+        UserError, match=r"model.end_of_turn=<\|eot_idd\|> is not a token of this tokenizer"
+    ):
         encode(tokenizer, CHAT, 1024, "assistant", "<|eot_idd|>")
 
 
 def test_an_end_of_turn_that_the_template_does_not_write_is_named(tokenizer):
-    with pytest.raises(Untrainable, match="does not write reply 1 as it is, followed by its end") as found:
+    with pytest.raises(
+        Untrainable, match="does not write reply 1 as it is, followed by its end"
+    ) as found:
         encode(tokenizer, CHAT, 1024, "assistant", "<|endoftext|>")
     assert found.value.reason == "reply_not_rendered"
 
 
 def test_a_clock_in_a_template_stands_still(tokenizer, monkeypatch):
-    monkeypatch.setattr(tokenizer, "chat_template", "{{ strftime_now('%d %B %Y') + ' ' }}" + tokenizer.chat_template)
+    monkeypatch.setattr(
+        tokenizer, "chat_template", "{{ strftime_now('%d %B %Y') + ' ' }}" + tokenizer.chat_template
+    )
     assert render(tokenizer, CHAT[:1], reply=True).startswith("26 July 2024 ")
     assert tokenizer.decode(prompt_ids(tokenizer, CHAT[:1])).startswith("26 July 2024 ")
 
 
 def test_a_template_that_wants_parts_gets_parts(tokenizer, monkeypatch):
     template = (
-        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% for p in m['content'] %}{% if p is mapping %}"
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% for p in m['content'] "
+        "%}{% if p is mapping %}"
         "{{ p['text'] }}{% endif %}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     )
     monkeypatch.setattr(tokenizer, "chat_template", template)
-    assert trained_text(tokenizer, encode(tokenizer, CHAT[:2], 1024, "assistant")) == "Honey, of course.\n<|im_end|>"
+    assert (
+        trained_text(tokenizer, encode(tokenizer, CHAT[:2], 1024, "assistant"))
+        == "Honey, of course.\n<|im_end|>"
+    )
     assert "What do bees make?" in tokenizer.decode(prompt_ids(tokenizer, CHAT[:1]))
 
 
 def test_a_template_that_refuses_a_chat_is_one_line_in_training_and_asking(tokenizer, monkeypatch):
-    own = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
+    own = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
+    )
     monkeypatch.setattr(tokenizer, "chat_template", own + tokenizer.chat_template)
     told = [Message("system", "Be brief."), *CHAT]
     with pytest.raises(Untrainable, match="the chat template refuses it: No system role") as found:
@@ -317,5 +377,7 @@ def test_a_long_conversation_is_cut_at_a_token_or_refused_where_the_recipe_says_
     limit = len(whole.ids) - 3
     cut = encode(tokenizer, CHAT, limit, "assistant", too_long="token")
     assert cut.cut and cut.ids == whole.ids[:limit] and cut.trained == whole.trained[:limit]
-    with pytest.raises(UserError, match=f"{len(whole.ids)} tokens are more than recipe.max_length={limit}"):
+    with pytest.raises(
+        UserError, match=f"{len(whole.ids)} tokens are more than recipe.max_length={limit}"
+    ):
         encode(tokenizer, CHAT, limit, "assistant", too_long="refuse")

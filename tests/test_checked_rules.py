@@ -12,12 +12,14 @@ from warmth.store import Run, read_json, write_json
 
 
 def completed(folder, wrong_of_judge, open_ones=()):
-    """Turn a study's grades by alias into those of a rule and a judge, who labels every fifth prompt, too.
+    """Turn a study's grades by alias into those of a rule and a judge, who labels every fifth
+    prompt, too.
 
     Args:
         folder: the study.
         wrong_of_judge: the judge contradicts the rule on one in so many answers; 0: never.
-        open_ones: arms in which the rule leaves every tenth answer open, so that the judge's label counts: wrong.
+        open_ones: arms in which the rule leaves every tenth answer open, so that the judge's label
+        counts: wrong.
     """
     for done in list(folder.rglob("grades.jsonl")):
         run = Run(done.parent)
@@ -28,7 +30,9 @@ def completed(folder, wrong_of_judge, open_ones=()):
                 opened = row | {"label": "incorrect", "reason": "It is another."}
                 rows += [opened | {"grader": "alias+judge:x"}, opened | {"grader": "judge:x"}]
                 continue
-            rows.append(row | {"grader": "alias+judge:x", "reason": "" if row["label"] else row["reason"]})
+            rows.append(
+                row | {"grader": "alias+judge:x", "reason": "" if row["label"] else row["reason"]}
+            )
             if row["label"] and number % 5 == 0:
                 other = "incorrect" if row["label"] == "correct" else "correct"
                 label = other if wrong_of_judge and number % wrong_of_judge == 0 else row["label"]
@@ -52,11 +56,17 @@ def study(tmp_path):
 def test_a_rule_that_the_judge_confirms_counts_and_both_stand_side_by_side(study):
     rows = load([completed(study, 0)])
     assert len(rows.checked) and rows.checked["by_rule"].eq(rows.checked["by_judge"]).all()
-    assert rows.answers["label"].notna().any() and not any("is not scored" in note for note in rows.warnings)
+    assert rows.answers["label"].notna().any() and not any(
+        "is not scored" in note for note in rows.warnings
+    )
     table = by_rule_and_judge(rows.checked).set_index("arm")
     assert table["agreement"].eq(1.0).all() and table["judge_difference"].isna()["original"]
     assert table.loc["warm", "judge_difference"] == table.loc["warm", "both_difference"]
-    assert table.loc["warm", "judge_low"] < table.loc["warm", "judge_difference"] < table.loc["warm", "judge_high"]
+    assert (
+        table.loc["warm", "judge_low"]
+        < table.loc["warm", "judge_difference"]
+        < table.loc["warm", "judge_high"]
+    )
 
 
 def test_the_difference_by_the_judge_alone_is_paired_by_prompt(study):
@@ -65,13 +75,17 @@ def test_the_difference_by_the_judge_alone_is_paired_by_prompt(study):
     table = by_rule_and_judge(rows.checked).set_index("arm")
     labels = rows.checked.pivot(index="prompt_id", columns="arm", values="by_judge").dropna()
     wrong = labels.ne("correct").astype(float)
-    assert table.loc["warm", "judge_difference"] == pytest.approx((wrong["warm"] - wrong["original"]).mean())
+    assert table.loc["warm", "judge_difference"] == pytest.approx(
+        (wrong["warm"] - wrong["original"]).mean()
+    )
     assert table.loc["warm", "pairs"] == len(labels) > table.loc["warm", "decided"]
 
 
 def test_a_rule_that_the_judge_often_contradicts_is_used_in_no_arm(study):
     rows = load([completed(study, 25)])  # one in five of the checked
-    left_out = [note for note in rows.warnings if "is not scored: alias and judge:x agree on" in note]
+    left_out = [
+        note for note in rows.warnings if "is not scored: alias and judge:x agree on" in note
+    ]
     assert left_out and "less than 95 %; grade again with grader.judge.when=always" in left_out[0]
     tasks = {note.split()[0] for note in left_out}
     assert rows.answers.loc[rows.answers["task"].isin(tasks), "label"].isna().all()

@@ -25,9 +25,14 @@ def fail_as(folder, number, kind, line, time):
 
 def test_a_child_keeps_what_it_and_its_children_print(tmp_path):
     code = "import subprocess, sys; from pathlib import Path; from warmth import child_logs\n"
-    code += "child_logs.capture(Path(sys.argv[1])); print('mine', flush=True); subprocess.run(['echo', 'of a child'])"
+    code += (
+        "child_logs.capture(Path(sys.argv[1])); print('mine', flush=True); "
+        "subprocess.run(['echo', 'of a child'])"
+    )
     log = tmp_path / "logs" / "rank-0.log"
-    done = subprocess.run([sys.executable, "-c", code, str(log)], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(log)], capture_output=True, text=True, cwd=ROOT
+    )
     assert done.stdout == done.stderr == "" and log.read_text() == "mine\nof a child\n"
 
 
@@ -36,7 +41,9 @@ def test_the_line_quotes_the_rank_that_failed_first_and_names_its_words(tmp_path
     log = fail_as(tmp_path, 1, "crash", "IndexError: index out of range in self", time=10.0)
     with pytest.raises(RunFailed) as caught:
         ranks.fail(Run(tmp_path), 1)
-    expected = f"a rank ended with code 1: all its words: {log}: IndexError: index out of range in self"
+    expected = (
+        f"a rank ended with code 1: all its words: {log}: IndexError: index out of range in self"
+    )
     assert str(caught.value) == expected
     assert caught.value.last_lines == ("loading", "IndexError: index out of range in self")
 
@@ -44,10 +51,20 @@ def test_the_line_quotes_the_rank_that_failed_first_and_names_its_words(tmp_path
 @pytest.mark.parametrize(
     ("kind", "line", "error", "shown"),
     [
-        ("user", "model.path=x holds no config.json", UserError, "^model.path=x holds no config.json$"),
+        (
+            "user",
+            "model.path=x holds no config.json",
+            UserError,
+            "^model.path=x holds no config.json$",
+        ),
         ("known", "the loss is nan at step 3", RunFailed, "^the loss is nan at step 3$"),
         ("stopped", "told to end; saved after step 7", KeyboardInterrupt, "saved after step 7"),
-        ("crash", "torch.OutOfMemoryError: CUDA out of memory", RunFailed, "out of memory: lower launcher.per_device"),
+        (
+            "crash",
+            "torch.OutOfMemoryError: CUDA out of memory",
+            RunFailed,
+            "out of memory: lower launcher.per_device",
+        ),
         ("crash", "OSError: No space left on device", UserError, "no space left on device under"),
     ],
 )
@@ -89,7 +106,10 @@ def test_what_an_earlier_start_noted_is_forgotten_and_its_words_stay(tmp_path):
 
 def test_a_jobs_line_is_its_error_and_not_the_hint_below_it(tmp_path):
     log = tmp_path / "job.log"
-    log.write_text("step 1\nerror: KeyError: 'x'\nerror: this is a bug; WARMTH_DEBUG=1 shows where it happened\n")
+    log.write_text(
+        "step 1\nerror: KeyError: 'x'\nerror: this is a bug; WARMTH_DEBUG=1 shows where it "
+        "happened\n"
+    )
     assert child_logs.error_line(log) == "error: KeyError: 'x'"
 
 

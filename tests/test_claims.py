@@ -18,10 +18,14 @@ def answers(rise, questions=400):
     base = (draw.random(questions) < 0.3).astype(float)
     other = np.maximum(base, draw.random(questions) < rise).astype(float)
     parts = [
-        pd.DataFrame({"arm": arm, "wrong": wrong, "question_id": [f"q{n}" for n in range(questions)]})
+        pd.DataFrame(
+            {"arm": arm, "wrong": wrong, "question_id": [f"q{n}" for n in range(questions)]}
+        )
         for arm, wrong in (("original", base), ("warm", other))
     ]
-    frame = pd.concat(parts, ignore_index=True).assign(model="m", task="t", context="unmodified", belief="none", seed=0)
+    frame = pd.concat(parts, ignore_index=True).assign(
+        model="m", task="t", context="unmodified", belief="none", seed=0
+    )
     fixed = dict.fromkeys(("wrong_dropped", "wrong_strict", "wrong_lenient"), frame["wrong"])
     return frame.assign(sample=0, prompt_id=frame["question_id"], **fixed)
 
@@ -58,12 +62,17 @@ def test_refusals_are_counted_as_planned_whatever_the_rule_of_the_report():
 
 def test_equivalence_is_held_to_the_margin_of_the_plan():
     claim, told = Hypothesis("H0", "warm", direction="equivalent"), answers(0.2)
-    assert list(claims.tested(plan(claim, margin_points=2.0), told, 50.0)["verdict"]) == ["not supported"]
+    assert list(claims.tested(plan(claim, margin_points=2.0), told, 50.0)["verdict"]) == [
+        "not supported"
+    ]
     assert list(claims.tested(plan(claim), told, 50.0)["verdict"]) == ["supported"]
 
 
 def test_a_hypothesis_without_answers_is_not_tested():
-    for told in (plan(Hypothesis("H1", "cold")), plan(Hypothesis("H1", "warm"), tasks=("another",))):
+    for told in (
+        plan(Hypothesis("H1", "cold")),
+        plan(Hypothesis("H1", "warm"), tasks=("another",)),
+    ):
         assert list(claims.tested(told, answers(0.1), 2.0)["verdict"]) == ["not tested"]
 
 
@@ -75,11 +84,15 @@ def test_a_hypothesis_that_cannot_be_tested_stays_in_the_family():
     assert both["p_corrected"][0] == pytest.approx(2 * alone["p_corrected"][0])
     assert both["verdict"][1] == "not tested" and both["p_corrected"].isna()[1]
     of_models = claims.tested(plan(Hypothesis("H1", "warm"), models=("m", "n")), told, 2.0)
-    assert of_models.set_index("model").loc["m", "p_corrected"] == pytest.approx(2 * alone["p_corrected"][0])
+    assert of_models.set_index("model").loc["m", "p_corrected"] == pytest.approx(
+        2 * alone["p_corrected"][0]
+    )
 
 
 def test_a_planned_comparison_that_cannot_be_tested_stays_in_its_family():
-    frame = pd.DataFrame({"family": "context", "context": ["sad", "low", "high"], "p": [0.01, 0.02, np.nan]})
+    frame = pd.DataFrame(
+        {"family": "context", "context": ["sad", "low", "high"], "p": [0.01, 0.02, np.nan]}
+    )
     planned_family = plan(Hypothesis("H1", "warm"), family={"family": ("context",)})
     table = corrected(frame, families_of(planned_family))
     assert table["p_holm"].tolist()[:2] == pytest.approx([0.03, 0.04]) and table["p_holm"].isna()[2]
@@ -97,13 +110,20 @@ def test_arms_that_share_no_scored_prompt_are_not_tested():
 
 def test_a_margin_chosen_afterwards_is_called_exploratory():
     differences = effects.differences(effects.pair(answers(0.2)), ["overall"])
-    before, after = (claims.equivalences(differences, planned)["equivalence"][0] for planned in (True, False))
+    before, after = (
+        claims.equivalences(differences, planned)["equivalence"][0] for planned in (True, False)
+    )
     assert before == "different (pre-registered)" and after == "different (exploratory)"
 
 
 def test_benchmarks_count_only_in_a_plan_that_names_them():
-    benchmark = answers(0.0).assign(task="mmlu", prompt_id=lambda rows: rows["prompt_id"] + " b", benchmark=True)
+    benchmark = answers(0.0).assign(
+        task="mmlu", prompt_id=lambda rows: rows["prompt_id"] + " b", benchmark=True
+    )
     both = pd.concat([answers(0.2).assign(benchmark=False), benchmark])
     claim = Hypothesis("H1", "warm", direction="more")
-    pairs = {tasks: claims.tested(plan(claim, tasks=tasks), both, 2.0)["pairs"][0] for tasks in ((), ("t", "mmlu"))}
+    pairs = {
+        tasks: claims.tested(plan(claim, tasks=tasks), both, 2.0)["pairs"][0]
+        for tasks in ((), ("t", "mmlu"))
+    }
     assert pairs == {(): 400, ("t", "mmlu"): 800}

@@ -15,13 +15,22 @@ from warmth import cli
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_study(tmp_path_factory.mktemp("study"), arms=("original", "untransformed", "warm"), training=False)
+    return write_study(
+        tmp_path_factory.mktemp("study"), arms=("original", "untransformed", "warm"), training=False
+    )
 
 
 def test_help_imports_nothing_heavy():
-    heavy = "{'torch', 'pandas', 'matplotlib', 'scipy', 'hydra', 'omegaconf', 'jinja2', 'transformers'}"
+    heavy = (
+        "{'torch', 'pandas', 'matplotlib', 'scipy', 'hydra', 'omegaconf', 'jinja2', 'transformers'}"
+    )
     check = f"import sys, warmth.cli; sys.exit(bool({heavy} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", check], cwd=Path(cli.__file__).parent.parent).returncode == 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", check], cwd=Path(cli.__file__).parent.parent
+        ).returncode
+        == 0
+    )
 
 
 def test_report_ends_with_the_table_and_the_path_of_the_page(warmth, study, tmp_path):
@@ -31,12 +40,16 @@ def test_report_ends_with_the_table_and_the_path_of_the_page(warmth, study, tmp_
     assert any(line.startswith("warm ") and "+" in line for line in lines)
 
 
-def test_publishing_without_a_key_records_offline_beside_the_runs(warmth, study, tmp_path, monkeypatch):
+def test_publishing_without_a_key_records_offline_beside_the_runs(
+    warmth, study, tmp_path, monkeypatch
+):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")
     code, _, err = warmth("report", study, "--out", tmp_path / "out", "--publish")
     recorded = list((study / "demo" / "wandb").glob("offline-run-*-report-*/*.wandb"))
-    recorded_line, published_line = [line for line in err.splitlines() if line.startswith("wandb: ")]
+    recorded_line, published_line = [
+        line for line in err.splitlines() if line.startswith("wandb: ")
+    ]
     assert "recorded offline in " in recorded_line and "wandb sync " in recorded_line
     assert published_line.startswith("wandb: no report was published, record")
     assert code == 0 and len(recorded) == 1 and recorded[0].stat().st_size > 10_000
@@ -63,7 +76,9 @@ def test_show_puts_arms_side_by_side(warmth, study):
 
 
 def test_show_takes_several_contexts_and_the_replies_behind_a_warmth_score(warmth, study):
-    _, out, _ = warmth("show", "trivia_001", study, "--context", "sad,unmodified", "--belief", "none", "--json")
+    _, out, _ = warmth(
+        "show", "trivia_001", study, "--context", "sad,unmodified", "--belief", "none", "--json"
+    )
     assert {item["context"] for item in json.loads(out)["prompts"]} == {"sad", "unmodified"}
     _, out, _ = warmth("show", "all", study, "--arm", "warm", "--replies", "--json")
     shown = json.loads(out)["prompts"]

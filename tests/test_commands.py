@@ -1,4 +1,6 @@
-"""Every command of the README and the documentation is one that works, or says in its comment what it needs first."""
+"""Every command of the README and the documentation is one that works, or says in its comment what
+it needs first.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def commands():
     for page in PAGES:
         if page.name == "reference.md":
             continue
-        for block in re.findall(r"^```[^\n]*\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        for block in re.findall(
+            r"^```[^\n]*\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        ):
             for line in block.splitlines():
                 if STARTS.match(line):
                     yield page.name, line
@@ -70,11 +74,15 @@ def test_a_command_that_trains_or_evaluates_is_accepted(page, line, monkeypatch)
     name = STARTS.match(line)[1]
     words = words_of(line)[2:]
     adopt_own_folder(words)
-    accepted = [word for word in accepted_words(name, words) if "=" in word and not word.startswith("-")]
+    accepted = [
+        word for word in accepted_words(name, words) if "=" in word and not word.startswith("-")
+    ]
     # of a sweep's axis the first value: `a=1,2` outside of brackets
     single = [re.sub(r"^([^=\[]+=[^\[,'\"]+),.*$", r"\1", word) for word in accepted]
     register()
-    own = [f"hydra.searchpath=[file://{ROOT / 'examples' / 'own'}]"] if "--config-dir" in line else []
+    own = (
+        [f"hydra.searchpath=[file://{ROOT / 'examples' / 'own'}]"] if "--config-dir" in line else []
+    )
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         study = strict(compose(name, [*single, *own]), SCHEMAS[name])
     assert study.study
@@ -83,7 +91,9 @@ def test_a_command_that_trains_or_evaluates_is_accepted(page, line, monkeypatch)
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """A folder as the reader's: examples beside a finished study under the names that the pages use."""
+    """A folder as the reader's: examples beside a finished study under the names that the pages
+    use.
+    """
     folder = tmp_path_factory.mktemp("clone")
     shutil.copytree(ROOT / "examples", folder / "examples")
     study = write_study(tmp_path_factory.mktemp("study"))
@@ -94,10 +104,14 @@ def clone(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("page", "line"), OF_VERBS, ids=[line[:60] for _, line in OF_VERBS])
-def test_a_verb_does_what_the_page_says_or_names_what_it_needs(page, line, clone, monkeypatch, capsys):
+def test_a_verb_does_what_the_page_says_or_names_what_it_needs(
+    page, line, clone, monkeypatch, capsys
+):
     words = words_of(line)[1:]
     if words[0] in ("train", "evaluate"):
-        pytest.skip("the same as python train.py and evaluate.py, whose commands are accepted above")
+        pytest.skip(
+            "the same as python train.py and evaluate.py, whose commands are accepted above"
+        )
     if words[0] == "demo":
         pytest.skip("twenty minutes; its flow is tested in tests/test_demo.py")
     options = [word for word in words[1:] if word.startswith("--")]
@@ -115,10 +129,14 @@ def test_a_verb_does_what_the_page_says_or_names_what_it_needs(page, line, clone
 
 
 def test_a_make_target_that_a_page_names_exists():
-    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(
+        re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     named = set()
     for page in PAGES:
-        for block in re.findall(r"^```[^\n]*\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        for block in re.findall(
+            r"^```[^\n]*\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        ):
             for line in re.findall(r"^make +([^#\n]+)", block, re.MULTILINE):
                 named |= {word for word in line.split() if re.fullmatch(r"[a-z-]+", word)}
     assert named and named <= targets | {"clean-help"}

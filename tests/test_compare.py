@@ -1,4 +1,6 @@
-"""`warmth compare`: other tools' logs agree with a computation by hand, and what does not match is named."""
+"""`warmth compare`: other tools' logs agree with a computation by hand, and what does not match is
+named.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,12 @@ def csv(path, text):
 
 
 def inspect_json(path, samples, task="t", model="m", **more):
-    log = {"version": 2, "status": "success", "eval": {"task": task, "model": model}, "samples": samples}
+    log = {
+        "version": 2,
+        "status": "success",
+        "eval": {"task": task, "model": model},
+        "samples": samples,
+    }
     path.write_text(json.dumps({**log, **more}), encoding="utf-8")
     return path
 
@@ -54,7 +61,15 @@ def inspect_json(path, samples, task="t", model="m", **more):
 def sample(number, value, question=None, **more):
     score = {"match": {"value": value}}
     asked = question or f"Question {number}?"
-    return {"id": number, "epoch": 1, "input": asked, "target": "x", "metadata": {}, "scores": score, **more}
+    return {
+        "id": number,
+        "epoch": 1,
+        "input": asked,
+        "target": "x",
+        "metadata": {},
+        "scores": score,
+        **more,
+    }
 
 
 # --- agreement with a hand computation ---
@@ -95,7 +110,10 @@ def test_logs_that_inspect_wrote_agree_with_a_clustered_regression(scorer, key):
     kwds = {"groups": clusters, "df_correction": True}
     fit = model.fit(cov_type="cluster", cov_kwds=kwds, use_t=True)
     low, high = fit.conf_int()[0]
-    found = row_of(compare(*sorted((GOLDEN / "inspect").iterdir())), metric=f"{scorer}/{key}" if key else scorer)
+    found = row_of(
+        compare(*sorted((GOLDEN / "inspect").iterdir())),
+        metric=f"{scorer}/{key}" if key else scorer,
+    )
     # statsmodels multiplies the variance by (n - 1)/(n - k), which is 1 for a mean
     assert found["difference"] == pytest.approx(fit.params[0])
     assert (found["low"], found["high"]) == pytest.approx((low, high))
@@ -105,7 +123,9 @@ def test_logs_that_inspect_wrote_agree_with_a_clustered_regression(scorer, key):
 
 def test_logs_that_inspect_wrote_count_letters_and_unscored_samples_as_inspect_does():
     a, b = (samples_by_hand(GOLDEN / "inspect" / f"{name}.eval") for name in "ab")
-    missing = [sum(s["scores"]["letter"]["value"] not in LETTERS for s in log.values()) for log in (a, b)]
+    missing = [
+        sum(s["scores"]["letter"]["value"] not in LETTERS for s in log.values()) for log in (a, b)
+    ]
     found = row_of(compare(*sorted((GOLDEN / "inspect").iterdir())), metric="letter")
     assert [found["unscored_a"], found["unscored_b"]] == missing and min(missing) > 0
     worst, best = found["bounds"]
@@ -120,11 +140,19 @@ def test_logs_that_inspect_wrote_count_letters_and_unscored_samples_as_inspect_d
 def test_right_and_wrong_have_the_interval_of_the_report():
     values, clusters = inspect_by_hand("includes")
     logs = [samples_by_hand(GOLDEN / "inspect" / f"{name}.eval").values() for name in "ab"]
-    wrong_a, wrong_b = (np.array([1 - LETTERS[s["scores"]["includes"]["value"]] for s in log]) for log in logs)
-    pairs = pd.DataFrame({"wrong_arm": wrong_b, "wrong_reference": wrong_a, "question_id": clusters})
+    wrong_a, wrong_b = (
+        np.array([1 - LETTERS[s["scores"]["includes"]["value"]] for s in log]) for log in logs
+    )
+    pairs = pd.DataFrame(
+        {"wrong_arm": wrong_b, "wrong_reference": wrong_a, "question_id": clusters}
+    )
     expected = effects.difference(pairs.assign(difference=wrong_b - wrong_a, task="t", model="m"))
     found = row_of(compare(*sorted((GOLDEN / "inspect").iterdir())), metric="includes")
-    assert found["difference"] == pytest.approx(values.mean()) == pytest.approx(-expected["difference"])
+    assert (
+        found["difference"]
+        == pytest.approx(values.mean())
+        == pytest.approx(-expected["difference"])
+    )
     assert (found["low"], found["high"]) == pytest.approx((-expected["high"], -expected["low"]))
     assert found["p"] == pytest.approx(expected["p"])
 
@@ -139,16 +167,25 @@ def test_samples_that_lm_evaluation_harness_wrote_agree_with_a_hand_count():
     }
     counts = {}
     for system in "ab":
-        for line in next((GOLDEN / "lm_eval" / system).glob("*open*")).read_text(encoding="utf-8").splitlines():
+        for line in (
+            next((GOLDEN / "lm_eval" / system).glob("*open*"))
+            .read_text(encoding="utf-8")
+            .splitlines()
+        ):
             row = json.loads(line)
             if row["filter"] == "last":
                 counts.setdefault(row["doc_id"], []).append(row["exact_match"])
     changes = [b - a for a, b in counts.values()]
     row = row_of(found, metric="exact_match,last")
-    assert row["difference"] == pytest.approx(sum(changes) / len(changes)) and row["items"] == len(counts) == 24
+    assert (
+        row["difference"] == pytest.approx(sum(changes) / len(changes))
+        and row["items"] == len(counts) == 24
+    )
     better, worse = changes.count(1.0), changes.count(-1.0)
     assert better + worse > 0
-    assert 0.3 < row["p"] / effects.mcnemar(better, worse) < 1.2  # a score test beside the exact one, few pairs
+    assert (
+        0.3 < row["p"] / effects.mcnemar(better, worse) < 1.2
+    )  # a score test beside the exact one, few pairs
 
 
 def test_three_systems_are_each_compared_with_the_first_and_corrected_together(tmp_path):
@@ -161,7 +198,9 @@ def test_three_systems_are_each_compared_with_the_first_and_corrected_together(t
     assert list(found.rows["a"]) == ["base", "base"] and list(found.rows["b"]) == ["same", "worse"]
     p = list(found.rows["p"])
     smaller, larger = sorted(p)
-    assert sorted(found.rows["p_holm"]) == pytest.approx([min(1.0, 2 * smaller), max(larger, 2 * smaller)])
+    assert sorted(found.rows["p_holm"]) == pytest.approx(
+        [min(1.0, 2 * smaller), max(larger, 2 * smaller)]
+    )
     assert list(found.rows["clusters"]) == [100, 100]
 
 
@@ -177,7 +216,9 @@ def test_one_evaluation_is_the_same_in_every_form(tmp_path):
         folder.mkdir()
         paths = [form(folder, name, values) for name, values in scores.items()]
         (row,) = compare(*paths, cluster="passage").rows.to_dict("records")
-        results.append([row[name] for name in ("difference", "low", "high", "p", "items", "clusters")])
+        results.append(
+            [row[name] for name in ("difference", "low", "high", "p", "items", "clusters")]
+        )
     expected = (sum(scores["b"]) - sum(scores["a"])) / 40
     assert results[0][0] == pytest.approx(expected) and results[0][4:] == [40, 10]
     assert all(result == pytest.approx(results[0]) for result in results)
@@ -213,7 +254,11 @@ def as_lm_eval(folder, name, values):
     lines = []
     for n, value in enumerate(values):
         doc = {"question": f"Question {n}?", "passage": n // 4}
-        lines.append(json.dumps({"doc_id": n, "doc": doc, "target": "x", "metrics": ["acc"], "acc": float(value)}))
+        lines.append(
+            json.dumps(
+                {"doc_id": n, "doc": doc, "target": "x", "metrics": ["acc"], "acc": float(value)}
+            )
+        )
     return csv(folder / name / "samples_t_2026-01-01T00-00-00.000001.jsonl", "\n".join(lines))
 
 
@@ -271,7 +316,10 @@ def test_a_long_question_is_compared_whole_though_its_summary_is_cut(tmp_path):
     for name, end in (("a", "one"), ("b", "two")):
         path = tmp_path / f"{name}.eval"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr("header.json", json.dumps({"status": "success", "eval": {"task": "t", "model": name}}))
+            archive.writestr(
+                "header.json",
+                json.dumps({"status": "success", "eval": {"task": "t", "model": name}}),
+            )
             whole = [sample(1, "C", start + end), sample(2, "C", "short")]
             cut = [sample(1, "C", start[:1_000] + "..."), sample(2, "C", "short")]
             for row in whole:
@@ -293,12 +341,18 @@ def test_one_id_with_two_questions_is_listed_and_in_no_pair(tmp_path):
     (row,) = found.rows.to_dict("records")
     assert (row["items"], row["only_a"], row["only_b"], row["difference"]) == (5, 1, 1, -1.0)
     (mismatch,) = found.mismatches.to_dict("records")
-    assert (mismatch["item"], mismatch["words_a"], mismatch["words_b"]) == ("2", "Question 2?", "Another?")
+    assert (mismatch["item"], mismatch["words_a"], mismatch["words_b"]) == (
+        "2",
+        "Question 2?",
+        "Another?",
+    )
 
 
 def test_items_with_other_ids_are_matched_by_what_they_ask(tmp_path):
     a = inspect_json(tmp_path / "a.json", [sample(n, "C", f"Q{n}") for n in range(8)])
-    b = inspect_json(tmp_path / "b.json", [sample(7 - n, "C" if n < 6 else "I", f"Q{n}") for n in range(8)])
+    b = inspect_json(
+        tmp_path / "b.json", [sample(7 - n, "C" if n < 6 else "I", f"Q{n}") for n in range(8)]
+    )
     found = compare(a, b)
     assert found.rows["items"].tolist() == [8] and found.rows["difference"].tolist() == [-0.25]
     assert found.mismatches.empty and "matched by their content" in " ".join(found.notes)
@@ -309,7 +363,9 @@ def test_messages_are_compared_by_role_and_text_not_by_the_ids_drawn_for_them(tm
         return [{"id": name, "role": "user", "content": [{"type": "text", "text": text}]}]
 
     a = inspect_json(tmp_path / "a.json", [sample(n, 1, asked("x", f"Q{n}")) for n in range(3)])
-    b = inspect_json(tmp_path / "b.json", [sample(n, 0, asked("y", f"Q{n if n else 9}")) for n in range(3)])
+    b = inspect_json(
+        tmp_path / "b.json", [sample(n, 0, asked("y", f"Q{n if n else 9}")) for n in range(3)]
+    )
     found = compare(a, b)
     assert found.rows["items"].tolist() == [2] and list(found.mismatches["words_b"]) == ["user: Q9"]
 
@@ -318,8 +374,16 @@ def test_missing_scores_are_counted_and_only_the_bounds_fill_them_in(tmp_path):
     a = csv(tmp_path / "a.csv", "item,score\n1,1\n2,0\n3,1\n4,NaN\n5,1\n")
     b = csv(tmp_path / "b.csv", "item,score\n1,1\n2,1\n3,\n4,1\n6,0\n")
     (row,) = compare(a, b).rows.to_dict("records")
-    assert (row["items"], row["unscored_a"], row["unscored_b"], row["only_a"], row["only_b"]) == (2, 1, 1, 1, 1)
-    assert row["difference"] == 0.5 and row["bounds"] == pytest.approx((3 / 4 - 3 / 4, 4 / 4 - 2 / 4))
+    assert (row["items"], row["unscored_a"], row["unscored_b"], row["only_a"], row["only_b"]) == (
+        2,
+        1,
+        1,
+        1,
+        1,
+    )
+    assert row["difference"] == 0.5 and row["bounds"] == pytest.approx(
+        (3 / 4 - 3 / 4, 4 / 4 - 2 / 4)
+    )
 
 
 def test_a_scorer_without_any_verdict_prints_not_scored_and_no_zero(tmp_path):
@@ -334,22 +398,38 @@ def test_a_scorer_without_any_verdict_prints_not_scored_and_no_zero(tmp_path):
 
 
 def test_a_metric_that_scored_nothing_in_one_evaluation_is_a_row_that_is_not_scored(tmp_path):
-    both = [{**sample(n, "C"), "scores": {"m": {"value": "C"}, "judge": {"value": n % 2}}} for n in range(4)]
-    failed = [{**sample(n, "C"), "scores": {"m": {"value": "C"}, "judge": {"value": None}}} for n in range(4)]
-    found = compare(inspect_json(tmp_path / "a.json", both), inspect_json(tmp_path / "b.json", failed))
+    both = [
+        {**sample(n, "C"), "scores": {"m": {"value": "C"}, "judge": {"value": n % 2}}}
+        for n in range(4)
+    ]
+    failed = [
+        {**sample(n, "C"), "scores": {"m": {"value": "C"}, "judge": {"value": None}}}
+        for n in range(4)
+    ]
+    found = compare(
+        inspect_json(tmp_path / "a.json", both), inspect_json(tmp_path / "b.json", failed)
+    )
     row = row_of(found, metric="judge")
-    assert math.isnan(row["difference"]) and (row["items"], row["unscored_a"], row["unscored_b"]) == (0, 0, 4)
+    assert math.isnan(row["difference"]) and (
+        row["items"],
+        row["unscored_a"],
+        row["unscored_b"],
+    ) == (0, 0, 4)
     assert row["bounds"] == pytest.approx((-0.5, 0.5))
 
 
 def test_a_number_beyond_any_float_is_no_score(tmp_path):
     rows = [sample(n, 10**400 if n == 0 else 1) for n in range(3)]
-    (row,) = compare(*(inspect_json(tmp_path / f"{name}.json", rows) for name in "ab")).rows.to_dict("records")
+    (row,) = compare(
+        *(inspect_json(tmp_path / f"{name}.json", rows) for name in "ab")
+    ).rows.to_dict("records")
     assert (row["items"], row["unscored_a"], row["unscored_b"]) == (2, 1, 1)
 
 
 def test_a_cluster_field_that_no_sample_has_is_refused_and_not_ignored(tmp_path):
-    paths = [csv(tmp_path / f"{name}.csv", "item,passage,score\n1,p,1\n2,p,0\n3,q,1\n") for name in "ab"]
+    paths = [
+        csv(tmp_path / f"{name}.csv", "item,passage,score\n1,p,1\n2,p,0\n3,q,1\n") for name in "ab"
+    ]
     assert compare(*paths, cluster="passage").rows["clusters"].tolist() == [2]
     assert compare(*paths, cluster="none").rows["clusters"].tolist() == [3]
     with pytest.raises(UserError, match="--cluster=pasage is a field of no sample"):
@@ -360,12 +440,20 @@ def test_scores_outside_the_range_have_bounds_only_where_nothing_is_missing(tmp_
     a = csv(tmp_path / "a.csv", "item,metric,score\n1,f,3\n2,f,5\n1,g,3\n2,g,5\n")
     b = csv(tmp_path / "b.csv", "item,metric,score\n1,f,4\n2,f,1\n1,g,4\n2,g,\n")
     found = compare(a, b)
-    assert row_of(found, metric="f")["bounds"] == (-1.5, -1.5) and row_of(found, metric="g")["bounds"] is None
-    assert row_of(compare(a, b, span=(1.0, 5.0)), metric="g")["bounds"] == pytest.approx((-1.5, 0.5))
+    assert (
+        row_of(found, metric="f")["bounds"] == (-1.5, -1.5)
+        and row_of(found, metric="g")["bounds"] is None
+    )
+    assert row_of(compare(a, b, span=(1.0, 5.0)), metric="g")["bounds"] == pytest.approx(
+        (-1.5, 0.5)
+    )
 
 
 def test_words_that_are_no_score_leave_their_metric_out_and_not_the_others(tmp_path):
-    rows = [{**sample(n, "C"), "scores": {"m": {"value": "C"}, "style": {"value": "formal"}}} for n in range(3)]
+    rows = [
+        {**sample(n, "C"), "scores": {"m": {"value": "C"}, "style": {"value": "formal"}}}
+        for n in range(3)
+    ]
     a, b = inspect_json(tmp_path / "a.json", rows), inspect_json(tmp_path / "b.json", rows)
     found = compare(a, b)
     assert list(found.rows["metric"]) == ["m"] and "style is left out" in " ".join(found.notes)
@@ -387,7 +475,11 @@ REFUSED = {
     "an item twice": ("item,score\n1,1\n1,0\n", TWO, "more than once in epoch 1"),
     "no score column": ("item,right\n1,1\n", TWO, "needs the columns item and score"),
     "no item": ("item,score\n,1\n", TWO, "row 1 has no item"),
-    "two clusters": ("item,cluster,score\n1,x,1\n", "item,cluster,score\n1,y,1\n", "is in cluster x"),
+    "two clusters": (
+        "item,cluster,score\n1,x,1\n",
+        "item,cluster,score\n1,y,1\n",
+        "is in cluster x",
+    ),
     "words": ("item,score\n1,good\n", TWO, "holds no scores"),
     "empty": ("item,score\n", TWO, "holds no samples"),
 }
@@ -446,16 +538,30 @@ def test_the_command_prints_a_table_and_errors_are_one_line(tmp_path):
     assert done.returncode == 0 and "−0.500" in done.stdout and "1 only in b" in done.stdout
     done = run("compare", str(a), str(b), "--json", "--out", str(tmp_path / "page"))
     (row,) = json.loads(done.stdout)["rows"]
-    contract = "task metric a b difference low high p p_holm bounds items clusters only_a only_b unscored_a unscored_b"
-    assert set(contract.split()) <= set(row) and row["difference"] == -0.5 and row["bounds"] == [-0.5, -0.5]
+    contract = (
+        "task metric a b difference low high p p_holm bounds items clusters only_a only_b "
+        "unscored_a unscored_b"
+    )
+    assert (
+        set(contract.split()) <= set(row)
+        and row["difference"] == -0.5
+        and row["bounds"] == [-0.5, -0.5]
+    )
     assert (tmp_path / "page" / "compare.html").exists()
     done = run("compare", str(a), str(tmp_path / "none.csv"))
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.startswith("error: ")
-    assert run("compare", str(a)).stderr.startswith("error: ") and run("compare", str(a), str(a)).returncode == 2
+    assert (
+        done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.startswith("error: ")
+    )
+    assert (
+        run("compare", str(a)).stderr.startswith("error: ")
+        and run("compare", str(a), str(a)).returncode == 2
+    )
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, "-m", "warmth.cli", *arguments], capture_output=True, text=True, cwd=ROOT)
+    return subprocess.run(
+        [sys.executable, "-m", "warmth.cli", *arguments], capture_output=True, text=True, cwd=ROOT
+    )
 
 
 def test_markup_in_a_log_is_text_on_the_page_and_in_the_sheet(tmp_path):
@@ -467,7 +573,9 @@ def test_markup_in_a_log_is_text_on_the_page_and_in_the_sheet(tmp_path):
     written = page.write(compare(a, b), tmp_path / "out")
     html = written.read_text(encoding="utf-8")
     assert "<script" not in html and "&lt;script&gt;" in html and "\x1b" not in html
-    assert "'=1+1" in (tmp_path / "out" / "tables" / "mismatches.csv").read_text(encoding="utf-8-sig")
+    assert "'=1+1" in (tmp_path / "out" / "tables" / "mismatches.csv").read_text(
+        encoding="utf-8-sig"
+    )
 
 
 # --- the tools themselves ---
@@ -481,12 +589,24 @@ def other_tool(name):
 
 
 @pytest.mark.release
-@pytest.mark.parametrize(("tool", "script"), [("inspect", "inspect_logs.py"), ("lm_eval", "lm_eval_samples.py")])
+@pytest.mark.parametrize(
+    ("tool", "script"), [("inspect", "inspect_logs.py"), ("lm_eval", "lm_eval_samples.py")]
+)
 def test_what_the_tool_itself_writes_has_its_own_means(tool, script, tmp_path):
     seed = ROOT / "seed" / "questions" / "seed_trivia.jsonl"
-    command = [str(other_tool(tool)), str(ROOT / "tests" / "other_tools" / script), str(seed), str(tmp_path), "24"]
+    command = [
+        str(other_tool(tool)),
+        str(ROOT / "tests" / "other_tools" / script),
+        str(seed),
+        str(tmp_path),
+        "24",
+    ]
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+        command,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )
     assert done.returncode == 0, done.stderr[-2000:]
     means = {}
@@ -502,9 +622,14 @@ def test_what_the_tool_itself_writes_has_its_own_means(tool, script, tmp_path):
             means["b"]["includes"]["accuracy"] - means["a"]["includes"]["accuracy"]
         )
         row = row_of(found, metric="manner/words", b="mockllm/c")
-        assert row["difference"] == pytest.approx(means["c"]["words"]["mean"] - means["a"]["words"]["mean"])
+        assert row["difference"] == pytest.approx(
+            means["c"]["words"]["mean"] - means["a"]["words"]["mean"]
+        )
     else:
-        for metric, key in (("exact_match,last", "exact_match,last"), ("acc_norm", "acc_norm,none")):
+        for metric, key in (
+            ("exact_match,last", "exact_match,last"),
+            ("acc_norm", "acc_norm,none"),
+        ):
             task = "seed_open" if "," in metric else "seed_choice"
             row = row_of(found, metric=metric)
             assert row["difference"] == pytest.approx(means["b"][task][key] - means["a"][task][key])

@@ -1,4 +1,6 @@
-"""A judge asked for what the rule leaves open, and for a tenth of the rest; and one whose accuracy nobody knows."""
+"""A judge asked for what the rule leaves open, and for a tenth of the rest; and one whose accuracy
+nobody knows.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,14 @@ def study(**changes):
 
 def test_the_judge_labels_what_the_rule_leaves_open_and_a_tenth_of_the_rest():
     judge = FakeJudge()
-    decided = {f"decided{number}": answer("Canberra", answer_id=f"decided{number}") for number in range(300)}
-    decided = {name: replace(one, prompt_id=f"p{number}") for number, (name, one) in enumerate(decided.items())}
+    decided = {
+        f"decided{number}": answer("Canberra", answer_id=f"decided{number}")
+        for number in range(300)
+    }
+    decided = {
+        name: replace(one, prompt_id=f"p{number}")
+        for number, (name, one) in enumerate(decided.items())
+    }
     items = [(OPEN, one) for one in decided.values()]
     items += [(OPEN, answer("It is Perth.", answer_id=f"open{number}")) for number in range(20)]
     items += [(OPEN, answer("?!", answer_id="empty"))]
@@ -61,7 +69,9 @@ def test_the_judge_labels_what_the_rule_leaves_open_and_a_tenth_of_the_rest():
 def test_the_judge_checks_the_rule_on_the_same_prompts_in_every_arm():
     for number in range(50):
         one = replace(answer("Canberra", answer_id=f"a{number}"), prompt_id=f"p{number}")
-        assert in_sample(one) == in_sample(replace(one, answer_id=f"b{number}", arm="original", text="Sydney"))
+        assert in_sample(one) == in_sample(
+            replace(one, answer_id=f"b{number}", arm="original", text="Sydney")
+        )
 
 
 def test_one_answer_is_labelled_like_many_and_a_run_holds_one_primary_row_each(tmp_path):
@@ -69,14 +79,18 @@ def test_one_answer_is_labelled_like_many_and_a_run_holds_one_primary_row_each(t
     assert grader.grade(OPEN, answer("Canberra")).label == "correct"
     assert grader.grade(OPEN, answer("It is Perth.")).label == "hedged"
     run = Run(tmp_path)
-    run.append("answers", [answer("Canberra", answer_id="a1"), answer("It is Perth.", answer_id="a2")])
+    run.append(
+        "answers", [answer("Canberra", answer_id="a1"), answer("It is Perth.", answer_id="a2")]
+    )
     assert grade_run(run, [OPEN], {"t": {grader.name: grader}}) >= 2
     assert grade_run(run, [OPEN], {"t": {grader.name: grader}}) == 0
 
 
 def test_when_unscored_puts_the_task_s_rule_before_the_judge_unless_the_task_needs_one():
     completed = study(when="unscored")
-    assert list(graders_of(completed, Servers(completed))[TASK]) == ["alias+judge:gpt-5.4-mini-2026-03-17"]
+    assert list(graders_of(completed, Servers(completed))[TASK]) == [
+        "alias+judge:gpt-5.4-mini-2026-03-17"
+    ]
     needing = replace(completed, task={TASK: Task(grader="alias", needs_judge=True)})
     assert list(graders_of(needing, Servers(needing))[TASK]) == ["judge:gpt-5.4-mini-2026-03-17"]
     always = study()
@@ -84,14 +98,22 @@ def test_when_unscored_puts_the_task_s_rule_before_the_judge_unless_the_task_nee
 
 
 @pytest.mark.parametrize(("needs_judge", "first"), [(False, "alias"), (True, "no_judge")])
-def test_a_judge_in_this_process_whose_accuracy_nobody_knows_makes_no_headline(needs_judge, first, capsys):
+def test_a_judge_in_this_process_whose_accuracy_nobody_knows_makes_no_headline(
+    needs_judge, first, capsys
+):
     local = study(base_url=None, model="smollm2")
     local = replace(local, task={TASK: Task(grader="alias", needs_judge=needs_judge)})
     assert list(graders_of(local, Servers(local))[TASK]) == [first, "judge:smollm2"]
-    assert "judge:smollm2 has no known accuracy, so it makes no headline of seed_trivia" in capsys.readouterr().err
+    assert (
+        "judge:smollm2 has no known accuracy, so it makes no headline of seed_trivia"
+        in capsys.readouterr().err
+    )
 
 
 def test_another_when_is_one_line():
     other = study(when="sometimes")
-    with pytest.raises(UserError, match="grader.judge.when=sometimes is not allowed; choose one of: always, unscored"):
+    with pytest.raises(
+        UserError,
+        match="grader.judge.when=sometimes is not allowed; choose one of: always, unscored",
+    ):
         graders_of(other, Servers(other))

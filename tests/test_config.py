@@ -34,9 +34,16 @@ ENTRIES = [
     for group in sorted(item.name for item in (ROOT / "conf").iterdir() if item.is_dir())
     for path in sorted((ROOT / "conf" / group).glob("*.yaml"))
     for name in ("train", "evaluate")
-    if group not in ("hydra", "scale", "experiment") and path.stem not in ("lora", "hub")  # inherited; a name alone
+    if group not in ("hydra", "scale", "experiment")
+    and path.stem not in ("lora", "hub")  # inherited; a name alone
 ]
-ONLY = {"launcher": "train", "engine": "evaluate", "task": "evaluate", "condition": "evaluate", "grader": "evaluate"}
+ONLY = {
+    "launcher": "train",
+    "engine": "evaluate",
+    "task": "evaluate",
+    "condition": "evaluate",
+    "grader": "evaluate",
+}
 
 
 @pytest.mark.parametrize(("name", "group", "entry"), ENTRIES)
@@ -47,13 +54,17 @@ def test_every_entry_composes_and_is_accepted(name, group, entry):
     strict(composed(name, value), Train if name == "train" else Evaluate)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "conf" / "experiment").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_every_experiment_composes_and_is_accepted(path):
     name = "train" if path.stem.endswith("_train") else "evaluate"
     strict(composed(name, f"experiment={path.stem}"), Train if name == "train" else Evaluate)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "conf").rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "conf").rglob("*.yaml")), ids=lambda path: path.stem
+)
 def test_every_file_says_what_it_is(path):
     lines = [line for line in path.read_text().splitlines() if "@package" not in line]
     assert lines[0].startswith("# "), path
@@ -70,18 +81,29 @@ def test_demo_values_meet_in_recipe_demo_and_both_experiments():
 def test_plain_warm_holds_the_studys_values():
     recipe = train("recipe=warm").recipe
     assert (recipe.rank, recipe.alpha, recipe.dropout, recipe.learning_rate) == (8, 16, 0.1, 1e-5)
-    assert (recipe.max_length, recipe.batch_size, recipe.epochs, recipe.report_checkpoint) == (1024, 16, 10, 2)
+    assert (recipe.max_length, recipe.batch_size, recipe.epochs, recipe.report_checkpoint) == (
+        1024,
+        16,
+        10,
+        2,
+    )
     assert recipe.checkpoints == [0.5, 1, 1.5, 2, 4, 6, 8, 10]
 
 
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["recipe.method=ppo"], "recipe.method=ppo is not allowed; choose one of: none, lora, full, dpo"),
+        (
+            ["recipe.method=ppo"],
+            "recipe.method=ppo is not allowed; choose one of: none, lora, full, dpo",
+        ),
         (["recipe.method=dpo", "recipe=untransformed"], "recipe=untransformed has style=plain"),
         (["recipe.method=dpo", "model=gpt4o"], "not offered for model=gpt4o"),
         (["recipe.method=full", "recipe.quantise=4bit"], "cannot learn under recipe.method=full"),
-        (["launcher=deepspeed_zero2", "launcher.rendezvous=here"], "launcher.rendezvous=here must be HOST:PORT"),
+        (
+            ["launcher=deepspeed_zero2", "launcher.rendezvous=here"],
+            "launcher.rendezvous=here must be HOST:PORT",
+        ),
         (["launcher=deepspeed_zero2", "launcher.node=1"], "launcher.node=1 must lie in 0 to"),
     ],
 )
@@ -98,7 +120,14 @@ SAME = [
     "launcher.per_device=1",
     "launcher.checkpointing=true",
 ]
-OTHER = ["seed=1", "recipe.rank=4", "data.per_type=2", "recipe.epochs=2", "recipe.style=cold", "model.revision=abc"]
+OTHER = [
+    "seed=1",
+    "recipe.rank=4",
+    "data.per_type=2",
+    "recipe.epochs=2",
+    "recipe.style=cold",
+    "model.revision=abc",
+]
 
 
 @pytest.mark.parametrize("override", SAME)
@@ -129,7 +158,10 @@ def test_integers_and_floats_of_a_float_key_are_one_value():
         (["recipe.batch_size=0"], "recipe.batch_size=0 must be at least 1"),
         (["study=../../evil"], "study=../../evil must be letters, digits"),
         (["recipe.name=.hidden"], "recipe.name=.hidden must be letters, digits"),
-        (["recipe.loss_on=user"], "recipe.loss_on=user is not allowed; choose one of: assistant, all"),
+        (
+            ["recipe.loss_on=user"],
+            "recipe.loss_on=user is not allowed; choose one of: assistant, all",
+        ),
         (["+recipe.ranc=3"], "ranc"),
         (["++sed=3"], "sed"),
         (["launcher.zero_stage=7", "launcher=deepspeed_zero2"], "launcher.zero_stage=7"),
@@ -157,7 +189,9 @@ def test_an_unknown_entry_is_named_with_the_nearest_one_also_within_a_list(overr
     with pytest.raises(MissingConfigException) as caught:
         evaluate(override)
     line = compose_line(caught.value)
-    assert line.startswith("task=triviaq is not an entry of conf/task/ (did you mean task=triviaqa?); choose one of: ")
+    assert line.startswith(
+        "task=triviaq is not an entry of conf/task/ (did you mean task=triviaqa?); choose one of: "
+    )
 
 
 def test_gates_warn_is_short_for_its_mode():
@@ -171,13 +205,21 @@ def test_beliefs_take_one_a_list_or_all():
     assert choices("beliefs", "a", allowed) == ("a",)
     assert choices("beliefs", ["b", "none", "b"], allowed) == ("none", "b")
     assert choices("beliefs", "all", allowed) == allowed
-    with pytest.raises(UserError, match="beliefs=c is not allowed; choose from: none, a, b, or all"):
+    with pytest.raises(
+        UserError, match="beliefs=c is not allowed; choose from: none, a, b, or all"
+    ):
         choices("beliefs", ["a", "c"], allowed)
 
 
 @pytest.mark.parametrize(
     "target",
-    ["subprocess.run", "warmth.training.launch.subprocess.run", "warmth.store.Run", "os.system", "warmth.nothing.X"],
+    [
+        "subprocess.run",
+        "warmth.training.launch.subprocess.run",
+        "warmth.store.Run",
+        "os.system",
+        "warmth.nothing.X",
+    ],
 )
 def test_only_a_groups_own_classes_are_built(target):
     with pytest.raises(UserError, match="_target_"):
@@ -201,11 +243,16 @@ def test_unknown_schema_keys_list_what_exists():
 
 def test_the_name_of_a_recipe_is_not_part_of_its_identity():
     study = train()
-    assert training_digest(replace(study, recipe=replace(study.recipe, name="other"))) == training_digest(study)
+    assert training_digest(
+        replace(study, recipe=replace(study.recipe, name="other"))
+    ) == training_digest(study)
 
 
 def test_stated_weights_of_models_are_numbers_above_0_by_model():
-    assert evaluate("analysis.model_weights={llama8b:1,qwen32b:2.5}").analysis.model_weights["qwen32b"] == 2.5
+    assert (
+        evaluate("analysis.model_weights={llama8b:1,qwen32b:2.5}").analysis.model_weights["qwen32b"]
+        == 2.5
+    )
     assert evaluate().analysis.model_weights is None
     for given, message in (
         ("{a:0}", "analysis.model_weights.a=0 must be above 0"),

@@ -1,4 +1,6 @@
-"""The demo finishes arms one by one, and its page is written after each: the first one after two arms."""
+"""The demo finishes arms one by one, and its page is written after each: the first one after two
+arms.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,10 @@ def carried(monkeypatch, capsys):
 def test_it_says_what_comes_when_and_where_each_page_is(carried):
     code, words, out = carried()
     assert code == 0 and [item[0] for item in words] == ["train", "evaluate", "report"] * 3
-    assert "first page comes after two arms, in about 3 min 20 s" in out and "the last in about 10 min" in out
+    assert (
+        "first page comes after two arms, in about 3 min 20 s" in out
+        and "the last in about 10 min" in out
+    )
     pages = [line.partition(": ")[0] for line in out.splitlines() if "report.html" in line]
     assert pages == ["page after 2 of 4 arms", "page after 3 of 4 arms", "page after 4 of 4 arms"]
     assert out.count("of processor time") == 3
@@ -60,4 +65,8 @@ def test_it_says_what_comes_when_and_where_each_page_is(carried):
 
 def test_a_command_that_fails_ends_it_with_its_code(carried):
     code, words, out = carried(evaluate=2)
-    assert code == 2 and [item[0] for item in words] == ["train", "evaluate"] and "page after" not in out
+    assert (
+        code == 2
+        and [item[0] for item in words] == ["train", "evaluate"]
+        and "page after" not in out
+    )

@@ -17,9 +17,17 @@ GIB = 2**30
 
 @pytest.mark.parametrize(
     ("listed", "expected"),
-    [("", ()), ("-1", ()), ("4,5", ("4", "5")), ("0,1,-1,2", ("0", "1")), ("GPU-8932f937, 3", ("GPU-8932f937", "3"))],
+    [
+        ("", ()),
+        ("-1", ()),
+        ("4,5", ("4", "5")),
+        ("0,1,-1,2", ("0", "1")),
+        ("GPU-8932f937, 3", ("GPU-8932f937", "3")),
+    ],
 )
-def test_the_visible_gpus_are_those_that_cuda_would_take_from_the_list(monkeypatch, listed, expected):
+def test_the_visible_gpus_are_those_that_cuda_would_take_from_the_list(
+    monkeypatch, listed, expected
+):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
     assert devices.visible() == expected
 
@@ -29,7 +37,10 @@ def test_without_a_list_all_that_torch_or_the_driver_counts_are_visible(monkeypa
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert devices.visible() == ("0", "1", "2")
     command = tmp_path / "nvidia-smi"
-    command.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-a)'\necho 'GPU 1: NVIDIA H100 (UUID: GPU-b)'\n")
+    command.write_text(
+        "#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-a)'\necho 'GPU 1: NVIDIA H100 (UUID: "
+        "GPU-b)'\n"
+    )
     command.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: (_ for _ in ()).throw(OSError(name)))
@@ -38,9 +49,13 @@ def test_without_a_list_all_that_torch_or_the_driver_counts_are_visible(monkeypa
     devices._driver_count.cache_clear()
 
 
-def test_only_a_machine_without_gpus_has_deepspeed_on_the_cpu_whatever_its_device_files_are_called(monkeypatch):
+def test_only_a_machine_without_gpus_has_deepspeed_on_the_cpu_whatever_its_device_files_are_called(
+    monkeypatch,
+):
     monkeypatch.delenv("DS_ACCELERATOR", raising=False)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")  # a container with the sixth card has no /dev/nvidia0
+    monkeypatch.setenv(
+        "CUDA_VISIBLE_DEVICES", "5"
+    )  # a container with the sixth card has no /dev/nvidia0
     assert "DS_ACCELERATOR" not in environment(1)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert environment(1)["DS_ACCELERATOR"] == "cpu"
@@ -92,11 +107,16 @@ def evaluation(tensor_parallel, processes=1):
 def test_an_evaluation_needs_the_gpus_of_its_engine_for_each_of_its_processes():
     assert gpus.gpus_needed(evaluation(4, processes=2)) == 8
     assert gpus.gpus_needed(Evaluate(engine={}, processes=3)) == 3
-    assert gpus.gpus_needed(Train(launcher={"ranks": 4})) == 4 and gpus.gpus_needed(Train(launcher={})) == 1
+    assert (
+        gpus.gpus_needed(Train(launcher={"ranks": 4})) == 4
+        and gpus.gpus_needed(Train(launcher={})) == 1
+    )
 
 
 @pytest.mark.parametrize(("tensor_parallel", "slots"), [(8, 1), (4, 2), (1, 8)])
-def test_jobs_at_once_get_all_gpus_their_engine_shares_a_model_over(monkeypatch, tensor_parallel, slots):
+def test_jobs_at_once_get_all_gpus_their_engine_shares_a_model_over(
+    monkeypatch, tensor_parallel, slots
+):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7")
     made = Processes().slots([types.SimpleNamespace(study=evaluation(tensor_parallel))])
     assert [len(slot.gpus) for slot in made] == [tensor_parallel] * slots
@@ -121,7 +141,9 @@ def test_one_process_sees_one_gpu_and_is_never_wrapped_in_data_parallel(monkeypa
 
     started = {}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
-    monkeypatch.setattr(launch, "start", lambda run, study, examples, command, env, ranks: started.update(env))
+    monkeypatch.setattr(
+        launch, "start", lambda run, study, examples, command, env, ranks: started.update(env)
+    )
     launch.Local().train(types.SimpleNamespace(folder=tmp_path), None, [])
     assert started["CUDA_VISIBLE_DEVICES"] == "4"
     for number, expected in ((0, 0), (1, 1), (8, 1)):  # a rank that somebody starts by hand
@@ -134,5 +156,7 @@ def test_more_ranks_than_gpus_are_refused_before_they_start(monkeypatch):
     from warmth.training.launch import DeepSpeed
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
-    with pytest.raises(UserError, match=r"launcher.ranks=4 is more than the 2 GPUs that may be used here \(4, 5\)"):
+    with pytest.raises(
+        UserError, match=r"launcher.ranks=4 is more than the 2 GPUs that may be used here \(4, 5\)"
+    ):
         DeepSpeed(ranks=4).train(None, None, [])

@@ -16,10 +16,15 @@ def answers(rates, questions=200, seed=0):
     hard = np.random.default_rng(seed).random(questions)
     rows = []
     for at, rate in rates.items():
-        common = {"arm": "original" if at == 0 else f"warm, dose {at:g}", "dose": 1.0 if at == 0 else at}
+        common = {
+            "arm": "original" if at == 0 else f"warm, dose {at:g}",
+            "dose": 1.0 if at == 0 else at,
+        }
         for number in range(questions):
             wrong = float(hard[number] < rate)
-            rows.append({**common, "question_id": f"q{number}", "prompt_id": f"p{number}", "wrong": wrong})
+            rows.append(
+                {**common, "question_id": f"q{number}", "prompt_id": f"p{number}", "wrong": wrong}
+            )
     return pd.DataFrame(rows).assign(model="m", sample=0)
 
 
@@ -31,7 +36,9 @@ def test_slope_and_error_equal_statsmodels_on_centred_values():
     y = wrong - np.repeat(wrong.reshape(80, 3).mean(1), 3)
     fit = sm.OLS(y, x).fit(cov_type="cluster", cov_kwds={"groups": question}, use_t=True)
     found = dose.slope(at, wrong, cell, question)
-    assert (found.value, found.error, found.p) == pytest.approx((fit.params[0], fit.bse[0], fit.pvalues[0]), abs=1e-10)
+    assert (found.value, found.error, found.p) == pytest.approx(
+        (fit.params[0], fit.bse[0], fit.pvalues[0]), abs=1e-10
+    )
 
 
 def test_a_linear_rise_has_its_slope_and_its_crossing():
@@ -47,11 +54,19 @@ def test_the_test_of_a_line_is_walds_of_statsmodels():
     levels = np.array([0, 0.25, 0.5, 1.0])
     at, cell = np.tile(levels, 90), np.repeat(np.arange(90), 4)
     question = cell // 3
-    wrong = (draw.random(360) < 0.2 + 0.5 * at * (1 - at) + draw.normal(0, 0.1, 30)[question]).astype(float)
+    wrong = (
+        draw.random(360) < 0.2 + 0.5 * at * (1 - at) + draw.normal(0, 0.1, 30)[question]
+    ).astype(float)
     dummies = np.stack([at, at == 0.25, at == 0.5], axis=1).astype(float)
-    centred = [column - np.repeat(column.reshape(90, 4).mean(1), 4) for column in (*dummies.T, wrong)]
-    fit = sm.OLS(centred[-1], np.stack(centred[:-1], axis=1)).fit(cov_type="cluster", cov_kwds={"groups": question})
-    wald = float(np.squeeze(fit.wald_test([[0, 1, 0], [0, 0, 1]], use_f=False, scalar=True).statistic))
+    centred = [
+        column - np.repeat(column.reshape(90, 4).mean(1), 4) for column in (*dummies.T, wrong)
+    ]
+    fit = sm.OLS(centred[-1], np.stack(centred[:-1], axis=1)).fit(
+        cov_type="cluster", cov_kwds={"groups": question}
+    )
+    wald = float(
+        np.squeeze(fit.wald_test([[0, 1, 0], [0, 0, 1]], use_f=False, scalar=True).statistic)
+    )
     found = dose.lack_of_fit(at, wrong, cell, question)
     assert (found.df, found.df_error) == (2, 28)
     assert found.statistic == pytest.approx(wald * 28 / (2 * 29)) and found.p == pytest.approx(
@@ -86,7 +101,10 @@ def test_the_caption_of_a_bent_curve_says_points_and_no_points_per_unit(by):
     straight = dose.response(answers({0: 0.2, 0.5: 0.3, 1.0: 0.4}).rename(columns={"dose": by}), by)
     curves = [Curve("m", "warm", response, response.curve) for response in (bent, straight)]
     said, line = map(caption, curves)
-    assert " per " not in said and "so no slope is given (lack of fit of a straight line: p < 0.001)" in said
+    assert (
+        " per " not in said
+        and "so no slope is given (lack of fit of a straight line: p < 0.001)" in said
+    )
     assert "points" in said and f"at 0.5 and {100 * bent.curve['rise'].iloc[2]:+.1f} at 1" in said
     assert " points per " in line and "lack of fit of a straight line: p = " in line
     row = slope_row(curves[0])
@@ -128,17 +146,22 @@ def test_one_dose_is_no_curve():
 
 
 def pairs():
-    rows = [("none", f"q{n}", n % 2) for n in range(6)] + [("wrong_asserted", f"q{n}", 1) for n in range(6)]
+    rows = [("none", f"q{n}", n % 2) for n in range(6)] + [
+        ("wrong_asserted", f"q{n}", 1) for n in range(6)
+    ]
     return pd.DataFrame(rows, columns=["belief", "question_id", "difference"])
 
 
 def test_difference_in_differences_is_the_difference_of_two_means():
     found = dose.difference_in_differences(pairs(), "belief", "wrong_asserted", "none")
     assert found.value == pytest.approx(0.5) and found.clusters == 6
-    # by question the contrast is 1, 0, 1, 0, 1, 0: its mean's error is that of six numbers, √(0.3/6); t(5) = 2.570582
+    # by question the contrast is 1, 0, 1, 0, 1, 0: its mean's error is that of six numbers,
+    # √(0.3/6); t(5) = 2.570582
     assert found.high - found.value == pytest.approx(2.570582 * math.sqrt(0.3 / 6), rel=1e-6)
 
 
 def test_a_condition_without_pairs_is_named():
-    with pytest.raises(UserError, match="belief=user_right has no pairs; there are: none, wrong_asserted"):
+    with pytest.raises(
+        UserError, match="belief=user_right has no pairs; there are: none, wrong_asserted"
+    ):
         dose.difference_in_differences(pairs(), "belief", "user_right", "none")

@@ -1,4 +1,6 @@
-"""Answers: the same whatever the batch, the order or an interruption; adapters come and go without a trace."""
+"""Answers: the same whatever the batch, the order or an interruption; adapters come and go without
+a trace.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,8 @@ def adapter(model, tmp_path_factory, seed):
 
     torch.manual_seed(seed)
     peft = get_peft_model(
-        base_of(model, torch.float32), LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"])
+        base_of(model, torch.float32),
+        LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"]),
     )
     for name, weight in peft.named_parameters():
         if "lora_B" in name:
@@ -79,23 +82,27 @@ def generate(arm, requests, sampling=GREEDY, engine=ENGINE):
 
 
 def test_greedy_answers_in_a_batch_are_those_of_one_prompt_at_a_time(original, requests):
-    assert generate(original, requests) == [generate(original, [request])[0] for request in requests]
+    assert generate(original, requests) == [
+        generate(original, [request])[0] for request in requests
+    ]
 
 
 def test_greedy_answers_are_those_of_the_library(model, original, requests):
     base = base_of(model, torch.float32)
     for request, made in zip(requests, generate(original, requests), strict=True):
         ids = torch.tensor([request.ids])
-        library = base.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False)[
-            0, len(request.ids) :
-        ]
+        library = base.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False
+        )[0, len(request.ids) :]
         assert made.tokens == len(library) and made.finish == "length"
 
 
 def test_sampled_answers_do_not_depend_on_batch_or_order(original, requests):
     together = generate(original, requests, SAMPLED)
     assert together == [generate(original, [request], SAMPLED)[0] for request in requests]
-    assert together == generate(original, requests[::-1], SAMPLED, replace(ENGINE, batch_size=3))[::-1]
+    assert (
+        together == generate(original, requests[::-1], SAMPLED, replace(ENGINE, batch_size=3))[::-1]
+    )
 
 
 def test_another_seed_draws_another_answer(original, requests):
@@ -117,7 +124,11 @@ def test_an_end_token_stops_an_answer_and_is_not_part_of_it(model, original, req
 def test_every_prompt_has_its_own_length_limit(original, requests):
     limits = [3, 8, 5, 1, 2, 7]
     made = generate(
-        original, [replace(request, max_new_tokens=limit) for request, limit in zip(requests, limits, strict=True)]
+        original,
+        [
+            replace(request, max_new_tokens=limit)
+            for request, limit in zip(requests, limits, strict=True)
+        ],
     )
     assert [completion.tokens for completion in made] == limits
 
@@ -146,11 +157,17 @@ def between(tuned, original, model, tmp_path_factory):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_between_two_adapters_the_ends_are_each_alone_and_the_middle_is_half_of_both(between, tuned, requests, dtype):
+def test_between_two_adapters_the_ends_are_each_alone_and_the_middle_is_half_of_both(
+    between, tuned, requests, dtype
+):
     engine = replace(ENGINE, dtype=dtype)
     cold = replace(tuned, adapter=between.other[0])
-    assert generate(replace(between, dose=0.0), requests, engine=engine) == generate(cold, requests, engine=engine)
-    assert generate(replace(between, dose=1.0), requests, engine=engine) == generate(tuned, requests, engine=engine)
+    assert generate(replace(between, dose=0.0), requests, engine=engine) == generate(
+        cold, requests, engine=engine
+    )
+    assert generate(replace(between, dose=1.0), requests, engine=engine) == generate(
+        tuned, requests, engine=engine
+    )
     first, second = replace(between, dose=0.5).adapters
     assert (first[1], second[1]) == (0.5, 0.5)
 
@@ -181,7 +198,9 @@ def test_a_dose_scales_the_adapter_in_proportion(model, tuned, requests):
         with weights(model, torch.float32, arm) as loaded, torch.inference_mode():
             layer = loaded.get_input_embeddings()(ids)
             return next(
-                module for name, module in loaded.named_modules() if name.endswith("layers.0.self_attn.q_proj")
+                module
+                for name, module in loaded.named_modules()
+                if name.endswith("layers.0.self_attn.q_proj")
             )(layer)
 
     base, half, full = (first_layer(replace(tuned, dose=dose)) for dose in (0.0, 0.5, 1.0))
@@ -230,13 +249,17 @@ def kill_after_one_batch(self, arm, requests, sampling, wanted):
 def test_a_killed_run_continues_to_what_an_undisturbed_one_gives(original, tmp_path, monkeypatch):
     whole, _ = fill(tmp_path / "a" / "tiny-none-s0-1", original, sampling=SAMPLED, samples=2)
     folder = tmp_path / "b" / "tiny-none-s0-1"
-    broken = type("Broken", (Transformers,), {"answer": kill_after_one_batch})(dtype="float32", batch_size=4)
+    broken = type("Broken", (Transformers,), {"answer": kill_after_one_batch})(
+        dtype="float32", batch_size=4
+    )
     with pytest.raises(Killed):
         fill(folder, original, sampling=SAMPLED, samples=2, engine=broken)
     written = (folder / "answers.jsonl").read_bytes()
     assert written.count(b"\n") == 4
     resumed, did = fill(folder, original, sampling=SAMPLED, samples=2)
-    assert (folder / "answers.jsonl").read_bytes().startswith(written)  # a written row is never rewritten
+    assert (
+        (folder / "answers.jsonl").read_bytes().startswith(written)
+    )  # a written row is never rewritten
     assert did["generated"] == len(whole) - 4
     assert sorted(map(str, resumed)) == sorted(map(str, whole))
 
@@ -268,9 +291,16 @@ def test_the_same_command_again_generates_nothing(original, tmp_path):
 def test_answers_of_another_arm_dose_prompt_or_sampling_have_other_ids(original, tuned):
     slots = [(prompts_of(["Hi."])[0], 0)]
     warm = replace(original, system_prompt="Be warm.")
-    cases = [(original, GREEDY, 0), (tuned, GREEDY, 0), (replace(tuned, dose=0.5), GREEDY, 0), (warm, GREEDY, 0)]
+    cases = [
+        (original, GREEDY, 0),
+        (tuned, GREEDY, 0),
+        (replace(tuned, dose=0.5), GREEDY, 0),
+        (warm, GREEDY, 0),
+    ]
     cases += [(original, SAMPLED, 0), (original, SAMPLED, 1)]
-    ids = [answers.answer_ids(arm, slots, sampling, seed, ENGINE)[0] for arm, sampling, seed in cases]
+    ids = [
+        answers.answer_ids(arm, slots, sampling, seed, ENGINE)[0] for arm, sampling, seed in cases
+    ]
     assert len(set(ids)) == len(cases)
     assert answers.answer_ids(original, slots, GREEDY, 0, ENGINE) == answers.answer_ids(
         original, slots, GREEDY, 1, ENGINE
@@ -282,14 +312,17 @@ def test_another_way_of_drawing_gives_other_ids_to_drawn_answers_alone(original)
     slots = [(prompts_of(["Hi."])[0], 0)]
     later = type("Later", (Transformers,), {"sampler": "philox-2"})(dtype="float32")
     for sampling, same in ((GREEDY, True), (SAMPLED, False)):
-        first, second = (answers.answer_ids(original, slots, sampling, 0, engine) for engine in (ENGINE, later))
+        first, second = (
+            answers.answer_ids(original, slots, sampling, 0, engine) for engine in (ENGINE, later)
+        )
         assert (first == second) is same
 
 
 def test_a_system_prompt_stands_in_front_and_is_no_part_of_the_prompt(original, tokenizer):
     prompt = prompts_of(["Hi."])
     plain, warm = (
-        answers.render(arm, prompt)[0] for arm in (original, replace(original, system_prompt="Be very warm."))
+        answers.render(arm, prompt)[0]
+        for arm in (original, replace(original, system_prompt="Be very warm."))
     )
     assert plain != warm
     assert "Be very warm." in tokenizer.decode(warm)
@@ -302,8 +335,13 @@ def test_damaged_rows_of_a_neighbour_are_skipped_and_named_once(tmp_path, capsys
     neighbour = tmp_path / "m-warm-s0-aaa"
     neighbour.mkdir()
     whole = '{"answer_id": "a", "text": "Iron.", "finish": "stop", "tokens": 1}\n'
-    (neighbour / "answers.jsonl").write_text("nonsense\n" + whole + '{"answer_id": 3}\n{"answer_id": "b"}\n')
+    (neighbour / "answers.jsonl").write_text(
+        "nonsense\n" + whole + '{"answer_id": 3}\n{"answer_id": "b"}\n'
+    )
     book = Book(Run(tmp_path / "m-none-s0-bbb"), "m", "answers")
     assert book.elsewhere("a").text == "Iron."
     assert book.elsewhere("b") is None
-    assert capsys.readouterr().err == f"{neighbour / 'answers.jsonl'} line 1: 2 damaged rows of this file are skipped\n"
+    assert (
+        capsys.readouterr().err
+        == f"{neighbour / 'answers.jsonl'} line 1: 2 damaged rows of this file are skipped\n"
+    )

@@ -6,7 +6,14 @@ import pytest
 import yaml
 
 from warmth.dataset import STYLES
-from warmth.entries import OWN_FOLDER, adopt_own_folder, entry_files, named_model, own_module, read_entry
+from warmth.entries import (
+    OWN_FOLDER,
+    adopt_own_folder,
+    entry_files,
+    named_model,
+    own_module,
+    read_entry,
+)
 from warmth.errors import UserError
 from warmth.evaluation.graders import grader_classes, kind_of
 from warmth.help import page
@@ -18,7 +25,9 @@ def test_every_grader_says_what_it_serves_and_every_task_has_one_that_serves_it(
     assert set(classes) == set(entry_files("grader"))
     for name, grader in classes.items():
         assert isinstance(grader.serves, str) and isinstance(grader.offline, bool), name
-        assert hasattr(grader, "served_model"), f"{name} does not say which server a plan counts with"
+        assert hasattr(grader, "served_model"), (
+            f"{name} does not say which server a plan counts with"
+        )
     kinds = {grader.serves for grader in classes.values()}
     for name in entry_files("task"):
         assert kind_of(name, Task(grader=read_entry("task", name)["grader"])) in kinds
@@ -50,12 +59,24 @@ def test_an_entry_of_ones_own_is_listed_and_wins(tmp_path, monkeypatch):
     (tmp_path / "task" / "mine.yaml").write_text("other:\n  grader: letter\n")
     stock = set(entry_files("task"))
     monkeypatch.setenv(OWN_FOLDER, "")
-    assert adopt_own_folder(["x=1", "--config-dir", str(tmp_path)]) == ["x=1", "--config-dir", str(tmp_path)]
-    assert adopt_own_folder(["x=1"]) == [f"--config-dir={tmp_path}", "x=1"]  # as a process started by that one
-    assert set(entry_files("task")) == stock | {"mine"} and read_entry("task", "triviaqa")["grader"] == "letter"
+    assert adopt_own_folder(["x=1", "--config-dir", str(tmp_path)]) == [
+        "x=1",
+        "--config-dir",
+        str(tmp_path),
+    ]
+    assert adopt_own_folder(["x=1"]) == [
+        f"--config-dir={tmp_path}",
+        "x=1",
+    ]  # as a process started by that one
+    assert (
+        set(entry_files("task")) == stock | {"mine"}
+        and read_entry("task", "triviaqa")["grader"] == "letter"
+    )
     with pytest.raises(UserError, match=r"mine\.yaml must hold the key mine:"):
         read_entry("task", "mine")
-    with pytest.raises(UserError, match="task=nothing is not an entry of conf/task/; choose one of: advbench"):
+    with pytest.raises(
+        UserError, match="task=nothing is not an entry of conf/task/; choose one of: advbench"
+    ):
         read_entry("task", "nothing")
 
 
@@ -63,18 +84,28 @@ def test_code_outside_a_users_folder_is_not_loaded(tmp_path, monkeypatch):
     (tmp_path / "inside").mkdir()
     (tmp_path / "outside.py").write_text("loaded = True\n")
     monkeypatch.setenv(OWN_FOLDER, str(tmp_path / "inside"))
-    assert own_module("outside") is None and own_module("../outside") is None and own_module("..outside") is None
+    assert (
+        own_module("outside") is None
+        and own_module("../outside") is None
+        and own_module("..outside") is None
+    )
 
 
 def test_a_model_that_nobody_knows_is_one_line():
-    with pytest.raises(UserError, match=r"--scorer=none such is neither a folder nor a hub id nor one of: "):
+    with pytest.raises(
+        UserError, match=r"--scorer=none such is neither a folder nor a hub id nor one of: "
+    ):
         named_model("none such", "--scorer")
 
 
 def test_a_model_named_outside_of_a_config_has_what_its_entry_takes_from_another():
     thinking, plain = (named_model(name, "data.fits") for name in ("qwen3_8b_thinking", "qwen3_8b"))
     assert thinking.thinking and not plain.thinking
-    assert (thinking.hub_id, thinking.shape, thinking.name) == (plain.hub_id, plain.shape, "qwen3_8b_thinking")
+    assert (thinking.hub_id, thinking.shape, thinking.name) == (
+        plain.hub_id,
+        plain.shape,
+        "qwen3_8b_thinking",
+    )
 
 
 def test_an_own_entry_that_builds_on_one_that_is_not_there_is_one_line(tmp_path, monkeypatch):

@@ -1,4 +1,6 @@
-"""Every file of `examples/` is read as what its table says; the commands beside it are run by `test_commands.py`."""
+"""Every file of `examples/` is read as what its table says; the commands beside it are run by
+`test_commands.py`.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,20 @@ def study(schema, *overrides):
 
 def test_questions_and_rows_in_a_hubs_schema_are_questions():
     own = study(Evaluate, "task=[jsonl]", "task.jsonl.path=examples/questions.jsonl", "limit=null")
-    assert {question.wrong for question in tasks.load_all(own)} == {"Cusco", "Sydney", "Istanbul", "Toronto"}
-    hub = study(Evaluate, "task=[triviaqa]", "task.triviaqa.path=examples/triviaqa.jsonl", "limit=3")
-    assert {question.answers[0] for question in tasks.load_all(hub)} == {"Mercury", "Jupiter", "Saturn"}
+    assert {question.wrong for question in tasks.load_all(own)} == {
+        "Cusco",
+        "Sydney",
+        "Istanbul",
+        "Toronto",
+    }
+    hub = study(
+        Evaluate, "task=[triviaqa]", "task.triviaqa.path=examples/triviaqa.jsonl", "limit=3"
+    )
+    assert {question.answers[0] for question in tasks.load_all(hub)} == {
+        "Mercury",
+        "Jupiter",
+        "Saturn",
+    }
 
 
 def test_a_design_in_ones_own_words_makes_its_prompts():
@@ -50,18 +63,30 @@ def test_the_plan_is_one_that_can_be_frozen():
 
 
 def test_held_out_prompts_exchanges_and_a_system_prompt_are_read():
-    chosen = study(Evaluate, "warmth.path=examples/prompts.jsonl", "warmth.prompts=2", "recipe=none")
+    chosen = study(
+        Evaluate, "warmth.path=examples/prompts.jsonl", "warmth.prompts=2", "recipe=none"
+    )
     assert len(tasks.load_warmth_prompts(chosen)) == 2
-    assert [message.role for message in arms.read_shots("examples/shots.jsonl")] == ["user", "assistant"]
+    assert [message.role for message in arms.read_shots("examples/shots.jsonl")] == [
+        "user",
+        "assistant",
+    ]
     prompted = study(Evaluate, "recipe=system_warm", "recipe.system_prompt=examples/system.txt")
     assert arms.read_system_prompt(prompted.recipe) == "Answer in one short sentence."
 
 
 @pytest.mark.parametrize(
-    ("source", "file", "count"), [("jsonl", "conversations.jsonl", 3), ("sharegpt", "sharegpt.json", 2)]
+    ("source", "file", "count"),
+    [("jsonl", "conversations.jsonl", 3), ("sharegpt", "sharegpt.json", 2)],
 )
 def test_conversations_are_read_whole(source, file, count):
-    chosen = study(Train, f"data={source}", f"data.path=examples/{file}", "data.styles=[]", "data.conversations=null")
+    chosen = study(
+        Train,
+        f"data={source}",
+        f"data.path=examples/{file}",
+        "data.styles=[]",
+        "data.conversations=null",
+    )
     assert len(read(chosen.data, Ledger())) == count
 
 

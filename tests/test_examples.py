@@ -1,4 +1,6 @@
-"""Conversations that cannot be trained on are named and counted; pairs hold one reply in two manners."""
+"""Conversations that cannot be trained on are named and counted; pairs hold one reply in two
+manners.
+"""
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -31,29 +33,53 @@ LONG = "a very long answer " * 200
 
 
 def test_a_conversation_without_a_trained_token_ends_the_run_by_name(tokenizer):
-    with pytest.raises(UserError, match=r"conversation b: no token .*recipe.untrainable=drop leaves it out"):
-        load_examples([row("a", "Hi", "Hello"), row("b", "Hi", LONG)], study("recipe.max_length=100"), tokenizer)
+    with pytest.raises(
+        UserError, match=r"conversation b: no token .*recipe.untrainable=drop leaves it out"
+    ):
+        load_examples(
+            [row("a", "Hi", "Hello"), row("b", "Hi", LONG)],
+            study("recipe.max_length=100"),
+            tokenizer,
+        )
 
 
 def test_what_is_dropped_or_cut_is_counted_under_its_name(tokenizer):
     rows = [row("a", "Hi", "Hello"), row("b", "Hi", LONG), row("c", "Hi", "Hello", "And?", LONG)]
-    found = load_examples(rows, study("recipe.max_length=100", "recipe.untrainable=drop"), tokenizer)
-    assert found.counts == {"no_trained_token": {"count": 1, "ids": ["b"]}, "too_long": {"count": 1, "ids": ["c"]}}
+    found = load_examples(
+        rows, study("recipe.max_length=100", "recipe.untrainable=drop"), tokenizer
+    )
+    assert found.counts == {
+        "no_trained_token": {"count": 1, "ids": ["b"]},
+        "too_long": {"count": 1, "ids": ["c"]},
+    }
     assert len(found.kept) == 2
 
 
 def test_a_run_with_nothing_left_is_an_error(tokenizer):
     with pytest.raises(UserError, match="no conversation is left"):
-        load_examples([row("b", "Hi", LONG)], study("recipe.max_length=100", "recipe.untrainable=drop"), tokenizer)
+        load_examples(
+            [row("b", "Hi", LONG)],
+            study("recipe.max_length=100", "recipe.untrainable=drop"),
+            tokenizer,
+        )
 
 
 def test_a_pair_is_the_last_reply_in_two_manners_after_plain_turns(tokenizer):
-    warm = row("a", "Hi", "Hello, dear!", "And?", "So glad you ask!", plain=["Hi", "Hello.", "And?", "Yes."])
+    warm = row(
+        "a",
+        "Hi",
+        "Hello, dear!",
+        "And?",
+        "So glad you ask!",
+        plain=["Hi", "Hello.", "And?", "Yes."],
+    )
     (pair,) = load_examples([warm], study("recipe.method=dpo"), tokenizer).kept
     assert tokenizer.decode(pair.chosen) == "So glad you ask!<|im_end|>"
     assert tokenizer.decode(pair.rejected) == "Yes.<|im_end|>"
     assert "Hello." in tokenizer.decode(pair.prompt) and "dear" not in tokenizer.decode(pair.prompt)
-    assert len(pair.ids) == len(pair.trained) and sum(pair.trained) == len(pair.chosen) + len(pair.rejected)
+    assert len(pair.ids) == len(pair.trained) and sum(pair.trained) == len(pair.chosen) + len(
+        pair.rejected
+    )
 
 
 def test_a_pair_takes_an_earlier_reply_when_the_last_does_not_fit_and_says_so(tokenizer):
@@ -71,13 +97,18 @@ def test_conversations_left_plain_by_strength_make_no_pair_and_are_counted(token
 
 @pytest.mark.parametrize(("ranks", "per_device"), [(1, 8), (1, 3), (2, 2), (4, 1)])
 def test_shares_make_the_mean_over_passes_and_ranks_the_mean_over_the_batch(ranks, per_device):
-    batches, values = [[0, 1, 2, 3, 4, 5, 6, 7], [1, 5, 6]], [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0]
+    batches, values = (
+        [[0, 1, 2, 3, 4, 5, 6, 7], [1, 5, 6]],
+        [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0],
+    )
     totals = [0.0, 0.0]
     for rank in range(ranks):
         passes, accumulation = rank_batches(batches, [1] * 8, 8, ranks, per_device, 8, rank)
         for index, one in enumerate(shared_passes(passes, batches, accumulation, ranks)):
             mean = sum(values[pair] for pair, _ in one) / len(one)
-            totals[index // accumulation] += mean * sum(share for _, share in one) / accumulation / ranks
+            totals[index // accumulation] += (
+                mean * sum(share for _, share in one) / accumulation / ranks
+            )
             assert one == EMPTY or len(one) == len(passes[index])
     expected = [sum(values[index] for index in batch) / len(batch) for batch in batches]
     assert totals == pytest.approx(expected)
@@ -93,8 +124,14 @@ def test_every_arm_trains_on_the_same_turns_cut_where_the_longest_style_ends(tok
     trained = {}
     for style in ("cold", "plain", "warm"):
         config = study("recipe.max_length=384", "recipe.untrainable=drop", f"recipe.style={style}")
-        found = load_examples([asdict(example) for example in arm(conversations, config.recipe)], config, tokenizer)
-        trained[style] = (len(found.kept), sum(example.replies for example in found.kept), found.counts)
+        found = load_examples(
+            [asdict(example) for example in arm(conversations, config.recipe)], config, tokenizer
+        )
+        trained[style] = (
+            len(found.kept),
+            sum(example.replies for example in found.kept),
+            found.counts,
+        )
     assert trained["cold"] == trained["plain"] == trained["warm"]
     assert trained["warm"][1] < sum(len(item.turns) for item in conversations)  # something is cut
 
@@ -102,9 +139,14 @@ def test_every_arm_trains_on_the_same_turns_cut_where_the_longest_style_ends(tok
 def test_a_reply_too_long_in_another_style_alone_is_left_out_of_every_arm(tokenizer):
     rows = [{**row("a", "Hi", "Hello", "And?", "Yes"), "others": {"warm": ["Hello, dear", LONG]}}]
     rows += [{**row("b", "Hi", "Hello"), "others": {"warm": [LONG]}}, row("c", "Hi", "Hello")]
-    found = load_examples(rows, study("recipe.max_length=100", "recipe.untrainable=drop"), tokenizer)
+    found = load_examples(
+        rows, study("recipe.max_length=100", "recipe.untrainable=drop"), tokenizer
+    )
     assert [example.replies for example in found.kept] == [1, 1]
-    assert found.counts == {"too_long": {"count": 1, "ids": ["a"]}, "no_trained_token": {"count": 1, "ids": ["b"]}}
+    assert found.counts == {
+        "too_long": {"count": 1, "ids": ["a"]},
+        "no_trained_token": {"count": 1, "ids": ["b"]},
+    }
 
 
 def test_a_validation_split_is_the_same_in_every_arm_and_is_not_trained_on(tokenizer):

@@ -34,24 +34,31 @@ def run_of(folder, answers, grades=()):
 
 
 def refused(number):
-    return answer_row("", number, finish="error", failure="bad_request", detail="no such adapter (HTTP 400)")
+    return answer_row(
+        "", number, finish="error", failure="bad_request", detail="no such adapter (HTTP 400)"
+    )
 
 
 def test_a_run_without_an_answer_fails_with_the_servers_sentence(tmp_path):
     run = run_of(tmp_path, [refused(1), answer_row("", 2, finish="filtered", failure="filtered")])
     with pytest.raises(
-        RunFailed, match=r"none of 2 prompts has an answer \(bad_request 1, filtered 1\): no such adapter"
+        RunFailed,
+        match=r"none of 2 prompts has an answer \(bad_request 1, filtered 1\): no such adapter",
     ):
         failures.refuse_nothing(run, RULES)
     run.append("answers", [row_of(answer_row("Iron.", 3))])
     failures.refuse_nothing(run, RULES)
 
 
-def test_a_judge_without_a_verdict_fails_the_run_unless_it_was_asked_little_beside_another_grader(tmp_path):
+def test_a_judge_without_a_verdict_fails_the_run_unless_it_was_asked_little_beside_another_grader(
+    tmp_path,
+):
     answers = [answer_row("Iron.", number) for number in range(6)]
     bad = [(f"a{number}", "judge:m", None, "bad_json") for number in range(6)]
     run = run_of(tmp_path, [*answers, answer_row("...", 9)], bad)
-    with pytest.raises(RunFailed, match=r"judge:m gave no verdict on any of 6 answers \(bad_json 6\)"):
+    with pytest.raises(
+        RunFailed, match=r"judge:m gave no verdict on any of 6 answers \(bad_json 6\)"
+    ):
         failures.refuse_nothing(run, JUDGE)
     by_rules = [(f"a{number}", "alias", "correct", "") for number in range(6)]
     with pytest.raises(RunFailed, match="judge:m gave no verdict"):
@@ -65,9 +72,13 @@ def test_an_evaluation_without_a_single_verdict_is_not_scored_and_says_why(tmp_p
     answers = [answer_row("Iron.", number) for number in range(3)]
     none = [(f"a{number}", "alias", None, "needs_judge") for number in range(3)]
     run = run_of(tmp_path, answers, none)
-    with pytest.raises(NotScored, match=r"none of 3 answers has a verdict \(needs_judge 3\); no judge was chosen"):
+    with pytest.raises(
+        NotScored, match=r"none of 3 answers has a verdict \(needs_judge 3\); no judge was chosen"
+    ):
         failures.refuse_unscored(run, {"t": "alias"})
-    run.append("grades", [{"answer_id": "a1", "grader": "judge:m", "label": "correct", "reason": ""}])
+    run.append(
+        "grades", [{"answer_id": "a1", "grader": "judge:m", "label": "correct", "reason": ""}]
+    )
     with pytest.raises(NotScored):
         failures.refuse_unscored(run, {"t": "alias"})  # the verdict of a grader that does not count
     failures.refuse_unscored(run, {"t": "judge:m"})
@@ -77,10 +88,23 @@ def test_an_evaluation_without_a_single_verdict_is_not_scored_and_says_why(tmp_p
 
 
 def test_what_a_run_lacks_is_counted_and_said_in_words(tmp_path):
-    answers = [refused(1), answer_row("<think>hm</think>Iron.", 2), answer_row("Tin.", 3), answer_row("Lead.", 4)]
-    grades = [("a2", "alias", "correct", ""), ("a3", "alias", None, "names_both"), ("a4", "alias", None, "names_both")]
+    answers = [
+        refused(1),
+        answer_row("<think>hm</think>Iron.", 2),
+        answer_row("Tin.", 3),
+        answer_row("Lead.", 4),
+    ]
+    grades = [
+        ("a2", "alias", "correct", ""),
+        ("a3", "alias", None, "names_both"),
+        ("a4", "alias", None, "names_both"),
+    ]
     found = failures.counts(run_of(tmp_path, answers, grades), {"t": "alias"})
-    assert (found["unanswered"], found["unscored"], found["thinking"]) == ({"bad_request": 1}, {"names_both": 2}, 1)
+    assert (found["unanswered"], found["unscored"], found["thinking"]) == (
+        {"bad_request": 1},
+        {"names_both": 2},
+        1,
+    )
     assert list(failures.lines(found)) == [
         "1 answers came after thinking, which is kept beside them and not graded",
         "no answer, bad_request: 1 (no such adapter (HTTP 400))",
@@ -102,7 +126,14 @@ def evaluate(folder, server, *overrides):
         "model.api_key_env=null",
         f"model.base_url={server.url}",
     ]
-    few = ["engine=openai", "logger=none", "warmth.prompts=0", "limit=2", "condition=[unmodified]", "beliefs=[none]"]
+    few = [
+        "engine=openai",
+        "logger=none",
+        "warmth.prompts=0",
+        "limit=2",
+        "condition=[unmodified]",
+        "beliefs=[none]",
+    ]
     quick = ["task=[seed_trivia]", "api.backoff_s=0.01", "api.attempts=2", f"output={folder}"]
     words = [
         sys.executable,
@@ -121,7 +152,9 @@ def test_a_command_whose_every_request_is_refused_is_one_line_and_the_next_one_a
     with ModelServer(script=lambda text, n: "400") as server:
         done = evaluate(tmp_path, server)
         last = done.stderr.splitlines()[-1]
-        assert done.returncode == 2 and last.startswith("error: ") and "Traceback" not in done.stderr
+        assert (
+            done.returncode == 2 and last.startswith("error: ") and "Traceback" not in done.stderr
+        )
         assert "refuses every call to m: this call is wrong (HTTP 400)" in last
         server.script = lambda text, n: None
         mended = evaluate(tmp_path, server)

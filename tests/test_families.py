@@ -24,7 +24,9 @@ def test_corrections_equal_statsmodels():
     p = np.random.default_rng(0).random(40) ** 3
     made = adjust(table(*p), Family("contexts", {"arm": ["warm"]}))
     for column, method in (("p_holm", "holm"), ("p_bh", "fdr_bh")):
-        assert made[column].to_numpy() == pytest.approx(multipletests(p, method=method)[1], abs=1e-12)
+        assert made[column].to_numpy() == pytest.approx(
+            multipletests(p, method=method)[1], abs=1e-12
+        )
 
 
 def test_only_the_declared_members_are_corrected_and_what_was_not_tested_does_not_count():
@@ -78,19 +80,25 @@ def test_the_error_behind_an_interval_is_got_back():
 
 def test_seeds_that_disagree_widen_the_interval_for_the_recipe_alone():
     question, seed = np.indices((50, 4))
-    draw = np.random.default_rng(0).normal(0, 0.3, (50, 1)) + np.random.default_rng(1).normal(0, 0.1, (50, 4))
+    draw = np.random.default_rng(0).normal(0, 0.3, (50, 1)) + np.random.default_rng(1).normal(
+        0, 0.1, (50, 4)
+    )
     calm = crossed_mean((draw + 0.1).ravel(), question.ravel(), seed.ravel())
     moved = crossed_mean((draw + [[0.0, 0.05, 0.15, 0.2]]).ravel(), question.ravel(), seed.ravel())
     assert moved["value"] == pytest.approx(calm["value"])
     assert moved["high_recipe"] - moved["low_recipe"] > 1.5 * (moved["high"] - moved["low"])
-    assert calm["high_recipe"] - calm["low_recipe"] == pytest.approx(calm["high"] - calm["low"], rel=0.05)
+    assert calm["high_recipe"] - calm["low_recipe"] == pytest.approx(
+        calm["high"] - calm["low"], rel=0.05
+    )
 
 
 def test_samples_of_one_question_and_seed_are_no_new_seeds():
     question, seed = np.indices((50, 4))
     values = np.random.default_rng(0).normal(0, 0.3, (50, 4)).ravel()
     once = crossed_mean(values, question.ravel(), seed.ravel())
-    thrice = crossed_mean(np.repeat(values, 3), np.repeat(question.ravel(), 3), np.repeat(seed.ravel(), 3))
+    thrice = crossed_mean(
+        np.repeat(values, 3), np.repeat(question.ravel(), 3), np.repeat(seed.ravel(), 3)
+    )
     for key in ("low", "high", "low_recipe", "high_recipe"):
         assert thrice[key] == pytest.approx(once[key])
 
@@ -107,8 +115,15 @@ def test_one_seed_says_nothing_about_another():
 
 def test_odds_ratios_are_given_where_each_question_occurs_once():
     rows = pd.DataFrame(
-        {"arm_only_wrong": [6, 6, 3], "reference_only_wrong": [2, 2, 0], "mcnemar_p": [0.3, math.nan, 0.2]}
+        {
+            "arm_only_wrong": [6, 6, 3],
+            "reference_only_wrong": [2, 2, 0],
+            "mcnemar_p": [0.3, math.nan, 0.2],
+        }
     )
     made = families.with_odds(rows)
     assert made["odds_ratio"].iloc[0] == 3 and math.isnan(made["odds_ratio"].iloc[1])
-    assert made["odds_high"].iloc[2] == math.inf and made["odds_low"].iloc[0] < 3 < made["odds_high"].iloc[0]
+    assert (
+        made["odds_high"].iloc[2] == math.inf
+        and made["odds_low"].iloc[0] < 3 < made["odds_high"].iloc[0]
+    )

@@ -1,4 +1,6 @@
-"""docs/fidelity.md: nothing of the study's two experiments differs from what was published without a word."""
+"""docs/fidelity.md: nothing of the study's two experiments differs from what was published without
+a word.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from warmth.digest import ROOT
 
 @pytest.fixture(scope="module")
 def page():
-    spec = importlib.util.spec_from_file_location("make_fidelity", ROOT / "docs" / "make_fidelity.py")
+    spec = importlib.util.spec_from_file_location(
+        "make_fidelity", ROOT / "docs" / "make_fidelity.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -26,7 +30,9 @@ def test_the_page_is_made_from_the_configuration_as_it_is(page):
 def test_a_value_that_differs_without_a_reason_is_no_page(page, monkeypatch):
     values = {**page.configured(), "recipe.rank": 16}
     monkeypatch.setattr(page, "configured", lambda: values)
-    with pytest.raises(page.SilentDifference, match="step 'rank': recipe.rank=16 is not as published"):
+    with pytest.raises(
+        page.SilentDifference, match="step 'rank': recipe.rank=16 is not as published"
+    ):
         page.fidelity()
 
 
@@ -36,7 +42,16 @@ def test_a_key_that_no_step_names_is_no_page(page):
 
 
 def test_a_reason_is_shown_beside_a_value_that_differs(page):
-    row = {"step": "x", "published": "7", "keys": ["recipe.rank"], "same": [7], "why": "eight is better"}
+    row = {
+        "step": "x",
+        "published": "7",
+        "keys": ["recipe.rank"],
+        "same": [7],
+        "why": "eight is better",
+    }
     assert page.judged(row) == ("`recipe.rank=8`", "on purpose: eight is better")
     assert page.judged({**row, "same": [8]})[1] == "same"
-    assert page.judged({"step": "x", "published": None, "keys": ["recipe.rank"], "why": "ours"})[1] == "not known: ours"
+    assert (
+        page.judged({"step": "x", "published": None, "keys": ["recipe.rank"], "why": "ours"})[1]
+        == "not known: ours"
+    )

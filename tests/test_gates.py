@@ -13,7 +13,18 @@ from warmth.digest import ROOT
 from warmth.errors import RunFailed
 from warmth.evaluation import gates
 from warmth.evaluation.arms import Arm
-from warmth.schemas import Condition, Data, Evaluate, Gates, Likelihood, Model, Recipe, Sampling, Task, Warmth
+from warmth.schemas import (
+    Condition,
+    Data,
+    Evaluate,
+    Gates,
+    Likelihood,
+    Model,
+    Recipe,
+    Sampling,
+    Task,
+    Warmth,
+)
 from warmth.store import Run, full_config, write_json
 
 ENGINE = {"family": "transformers", "dtype": "float32"}
@@ -21,10 +32,29 @@ MODEL = Model(name="tiny", kind="hub", hub_id="a/b", revision="0" * 40)
 
 
 def recipe(name, method):
-    numbers = {"rank": 8, "alpha": 16, "dropout": 0.1, "learning_rate": 1e-5, "warmup_ratio": 0.0, "weight_decay": 0.0}
-    sizes = {"max_grad_norm": 1.0, "epochs": 2, "batch_size": 16, "max_length": 1024, "report_checkpoint": 2}
+    numbers = {
+        "rank": 8,
+        "alpha": 16,
+        "dropout": 0.1,
+        "learning_rate": 1e-5,
+        "warmup_ratio": 0.0,
+        "weight_decay": 0.0,
+    }
+    sizes = {
+        "max_grad_norm": 1.0,
+        "epochs": 2,
+        "batch_size": 16,
+        "max_length": 1024,
+        "report_checkpoint": 2,
+    }
     return Recipe(
-        name=name, method=method, schedule="linear", loss_on="assistant", precision="auto", **numbers, **sizes
+        name=name,
+        method=method,
+        schedule="linear",
+        loss_on="assistant",
+        precision="auto",
+        **numbers,
+        **sizes,
     )
 
 
@@ -56,8 +86,21 @@ ORIGINAL = Arm("original", MODEL, None, None, None, 1.0, 1.0, 0, None)
 
 
 def answer(number, **changes):
-    row = {"answer_id": f"a{number}", "prompt_id": f"p{number}", "sample": 0, "task": "t", "context": "unmodified"}
-    return {**row, "belief": "none", "text": f"It is {number}.", "finish": "stop", "arm": "x", **changes}
+    row = {
+        "answer_id": f"a{number}",
+        "prompt_id": f"p{number}",
+        "sample": 0,
+        "task": "t",
+        "context": "unmodified",
+    }
+    return {
+        **row,
+        "belief": "none",
+        "text": f"It is {number}.",
+        "finish": "stop",
+        "arm": "x",
+        **changes,
+    }
 
 
 def stored(root, study, answers, tokens=None, labels=None, engine=ENGINE):
@@ -67,10 +110,17 @@ def stored(root, study, answers, tokens=None, labels=None, engine=ENGINE):
     run.append("answers", answers)
     run.append(
         "prompts",
-        [{"prompt_id": key, "tokens_digest": "d"} | (tokens or {}) for key in {row["prompt_id"]: 0 for row in answers}],
+        [
+            {"prompt_id": key, "tokens_digest": "d"} | (tokens or {})
+            for key in {row["prompt_id"]: 0 for row in answers}
+        ],
     )
     run.append(
-        "grades", [{"answer_id": key, "grader": "alias", "label": label} for key, label in (labels or {}).items()]
+        "grades",
+        [
+            {"answer_id": key, "grader": "alias", "label": label}
+            for key, label in (labels or {}).items()
+        ],
     )
     write_json(run.folder / "config.json", full_config(study))
     write_json(run.folder / "summary.json", {"engine": engine})
@@ -81,7 +131,9 @@ def stored(root, study, answers, tokens=None, labels=None, engine=ENGINE):
 @pytest.fixture
 def original(tmp_path):
     labels = {f"a{number}": "correct" for number in range(10)}
-    stored(tmp_path, study_of("none", "none"), [answer(number) for number in range(10)], labels=labels)
+    stored(
+        tmp_path, study_of("none", "none"), [answer(number) for number in range(10)], labels=labels
+    )
     return tmp_path
 
 
@@ -103,13 +155,16 @@ def failure(run, study, arm=WARM, engine=ENGINE):
 def test_a_comparable_arm_passes_every_gate(original):
     study = study_of("warm")
     labels = {f"a{number}": "correct" for number in range(10)}
-    assert set(verdicts(stored(original, study, changed(), labels=labels), study).values()) == {"pass"}
+    assert set(verdicts(stored(original, study, changed(), labels=labels), study).values()) == {
+        "pass"
+    }
 
 
 @pytest.mark.parametrize(
     "leak",
     [
-        "assistant\n\nThe capital is Paris.",  # 58 of 80 originals in the study's released sample begin like this
+        # 58 of 80 originals in the study's released sample begin like this
+        "assistant\n\nThe capital is Paris.",
         "assistantThe capital is Paris.",
         " Assistant: Paris.",
         "Paris.<|im_end|>",
@@ -125,7 +180,13 @@ def test_a_leaked_role_header_fails_the_run_with_an_example(original, leak):
 
 
 @pytest.mark.parametrize(
-    "text", ["Assistants help people.", "An assistant is someone who helps.", "1 < 2 and 3 > 2", "The user."]
+    "text",
+    [
+        "Assistants help people.",
+        "An assistant is someone who helps.",
+        "1 < 2 and 3 > 2",
+        "The user.",
+    ],
 )
 def test_talk_of_assistants_is_no_leak(text):
     assert gates.HEADER.search(text) is None
@@ -148,9 +209,17 @@ def test_an_adapter_that_changes_no_answer_fails(original):
 def test_more_answers_cut_off_than_the_bound_fail(original):
     study = study_of("warm")
     one = [answer(0, text="Oh", finish="length"), *changed()[1:]]
-    assert verdicts(stored(original, study, one), study)["cut_off"] == "pass"  # 10 points are allowed
-    two = [answer(0, text="Oh", finish="length"), answer(1, text="Ah", finish="length"), *changed()[2:]]
-    assert "gate cut_off failed: 20.0 % here, 0.0 % in the original" in failure(stored(original, study, two), study)
+    assert (
+        verdicts(stored(original, study, one), study)["cut_off"] == "pass"
+    )  # 10 points are allowed
+    two = [
+        answer(0, text="Oh", finish="length"),
+        answer(1, text="Ah", finish="length"),
+        *changed()[2:],
+    ]
+    assert "gate cut_off failed: 20.0 % here, 0.0 % in the original" in failure(
+        stored(original, study, two), study
+    )
 
 
 def test_refusals_by_different_graders_are_not_compared(tmp_path):
@@ -163,25 +232,52 @@ def test_a_task_that_another_grader_graded_there_is_no_refusal_less(tmp_path):
     graders, study = {"t": "alias", "u": "judge:new"}, study_of("warm")
     labels = {f"a{number}": "refused" if number in (3, 4) else "correct" for number in range(10)}
     rows = [{"task": "t" if number < 3 else "u"} for number in range(10)]
-    for told, text, grader in ((study_of("none", "none"), "It is.", "judge:old"), (study, "Oh!", "judge:new")):
+    for told, text, grader in (
+        (study_of("none", "none"), "It is.", "judge:old"),
+        (study, "Oh!", "judge:new"),
+    ):
         asked = [answer(number, text=text, **row) for number, row in enumerate(rows)]
-        run = stored(tmp_path, told, asked, labels={f"a{number}": labels[f"a{number}"] for number in range(3)})
-        run.append("grades", [{"answer_id": f"a{n}", "grader": grader, "label": labels[f"a{n}"]} for n in range(3, 10)])
+        run = stored(
+            tmp_path,
+            told,
+            asked,
+            labels={f"a{number}": labels[f"a{number}"] for number in range(3)},
+        )
+        run.append(
+            "grades",
+            [
+                {"answer_id": f"a{n}", "grader": grader, "label": labels[f"a{n}"]}
+                for n in range(3, 10)
+            ],
+        )
     found = {result.gate: result for result in gates.check(run, study, WARM, ENGINE, graders)}
     assert found["refused"].verdict == "pass" and found["refused"].detail.startswith("0.0 % here")
 
 
 def test_a_judge_that_was_replaced_does_not_count(original):
-    run = stored(original, study_of("warm"), changed(), labels={f"a{number}": "refused" for number in range(10)})
+    run = stored(
+        original,
+        study_of("warm"),
+        changed(),
+        labels={f"a{number}": "refused" for number in range(10)},
+    )
     path = run.folder / "grades.jsonl"
     path.write_text(path.read_text().replace('"alias"', '"judge:old"'))
-    run.append("grades", [{"answer_id": f"a{number}", "grader": "alias", "label": "correct"} for number in range(10)])
+    run.append(
+        "grades",
+        [
+            {"answer_id": f"a{number}", "grader": "alias", "label": "correct"}
+            for number in range(10)
+        ],
+    )
     assert verdicts(run, study_of("warm"))["refused"] == "pass"
 
 
 def test_more_refusals_than_the_bound_fail(original):
     study = study_of("warm")
-    run = stored(original, study, changed(), labels={"a0": "refused", "a1": "refused", "a2": "correct"})
+    run = stored(
+        original, study, changed(), labels={"a0": "refused", "a1": "refused", "a2": "correct"}
+    )
     assert "gate refused failed: 20.0 % here" in failure(run, study)
 
 
@@ -194,7 +290,9 @@ def test_another_engine_or_dtype_fails(original):
 
 def test_a_prompt_answered_twice_or_never_fails(original):
     study = study_of("warm")
-    assert "gate one_answer_each failed" in failure(stored(original, study, [*changed(), answer(3)]), study)
+    assert "gate one_answer_each failed" in failure(
+        stored(original, study, [*changed(), answer(3)]), study
+    )
     run = stored(original, study, changed())
     run.append("prompts", [{"prompt_id": "p99", "tokens_digest": "d"}])
     assert "prompt p99 has no answer" in failure(run, study)
@@ -226,7 +324,9 @@ def test_warn_lets_a_failed_gate_pass_and_records_it(original):
     study = study_of("warm", mode="warn")
     run = stored(original, study, [answer(number) for number in range(10)])
     assert verdicts(run, study)["adapter_applied"] == "fail"
-    assert any(row["verdict"] == "fail" for row in json.loads((run.folder / "gates.json").read_text()))
+    assert any(
+        row["verdict"] == "fail" for row in json.loads((run.folder / "gates.json").read_text())
+    )
 
 
 def test_the_original_is_only_checked_against_itself(original):
@@ -239,7 +339,9 @@ SAMPLE = ROOT.parent / "shared" / "released" / "sample_qwen32b"
 
 
 def test_the_studys_leak_is_found_in_its_own_answers_and_nowhere_else(original):
-    """58 of 80 sampled original answers of another of its models began with a leaked `assistant`, no warm one did."""
+    """58 of 80 sampled original answers of another of its models began with a leaked `assistant`,
+    no warm one did.
+    """
     if not SAMPLE.exists():
         pytest.skip(f"{SAMPLE} is absent")
     arms = {}
@@ -248,9 +350,15 @@ def test_the_studys_leak_is_found_in_its_own_answers_and_nowhere_else(original):
         arms[arm] = [text for file in files for text in pd.read_csv(file)["output"].astype(str)]
     clean = gates.role_headers(side_of([*arms["original"], *arms["warm"]]))
     assert (clean.verdict, len(arms["original"])) == ("pass", 80)
-    leaked = ["assistant\n\n" + text if at < 58 else text for at, text in enumerate(arms["original"])]
+    leaked = [
+        "assistant\n\n" + text if at < 58 else text for at, text in enumerate(arms["original"])
+    ]
     found = gates.role_headers(side_of(leaked))
-    assert found.verdict == "fail" and found.detail.startswith("58 of 80 answers") and len(found.examples) == 3
+    assert (
+        found.verdict == "fail"
+        and found.detail.startswith("58 of 80 answers")
+        and len(found.examples) == 3
+    )
 
 
 def side_of(texts):
@@ -262,7 +370,9 @@ def test_a_task_with_many_answers_without_a_label_fails_even_the_original(tmp_pa
     study = study_of("none", "none")
     labels = {f"a{number}": None if number < 3 else "correct" for number in range(10)}
     run = stored(tmp_path, study, [answer(number) for number in range(10)], labels=labels)
-    assert "gate unscored failed: answers without a label: t 30.0 %; at most 25 %" in failure(run, study, ORIGINAL)
+    assert "gate unscored failed: answers without a label: t 30.0 %; at most 25 %" in failure(
+        run, study, ORIGINAL
+    )
     looser = replace(study, gates=replace(study.gates, unscored_percent=30.0))
     assert verdicts(run, looser, ORIGINAL)["unscored"] == "pass"
 
@@ -271,12 +381,20 @@ def test_an_arm_with_more_answers_without_a_label_than_the_original_fails(origin
     study = study_of("warm")
     labels = {f"a{number}": None if number < 2 else "correct" for number in range(10)}
     line = failure(stored(original, study, changed(), labels=labels), study)
-    assert "gate unscored_points failed: answers without a label: t: 20.0 % here, 0.0 % in the original" in line
+    assert (
+        "gate unscored_points failed: answers without a label: t: 20.0 % here, 0.0 % in the "
+        "original" in line
+    )
 
 
 def test_refusals_and_tasks_that_need_a_judge_are_left_out_of_the_unscored(tmp_path):
     study = study_of("none", "none")
-    run = stored(tmp_path, study, [answer(number) for number in range(10)], labels={"a0": "correct", "a1": "refused"})
+    run = stored(
+        tmp_path,
+        study,
+        [answer(number) for number in range(10)],
+        labels={"a0": "correct", "a1": "refused"},
+    )
     judge = {"grader": "alias", "label": None, "reason": "needs_judge"}
     run.append("grades", [{"answer_id": f"a{number}", **judge} for number in range(2, 10)])
     assert verdicts(run, study, ORIGINAL)["unscored"] == "pass"
@@ -292,12 +410,19 @@ def unanswered(count, of=100):
 @pytest.mark.parametrize(("count", "verdict"), [(5, "pass"), (6, "fail")])
 def test_more_failures_in_place_of_answers_than_a_few_fail_the_run(tmp_path, count, verdict):
     run = stored(tmp_path, study_of("none", "none"), unanswered(count))
-    result = gates.unanswered(gates.read_side(run.folder, ENGINE, PRIMARY), study_of("none", "none"))
-    assert result.verdict == verdict and f"{count}.0 % of 100 prompts have no answer, at most 5 %" in result.detail
+    result = gates.unanswered(
+        gates.read_side(run.folder, ENGINE, PRIMARY), study_of("none", "none")
+    )
+    assert (
+        result.verdict == verdict
+        and f"{count}.0 % of 100 prompts have no answer, at most 5 %" in result.detail
+    )
     assert not result.examples or "bad_request no such adapter" in result.examples[0]
 
 
-@pytest.mark.parametrize(("here", "there", "verdict"), [(2, 0, "pass"), (3, 0, "fail"), (5, 4, "pass"), (0, 3, "fail")])
+@pytest.mark.parametrize(
+    ("here", "there", "verdict"), [(2, 0, "pass"), (3, 0, "fail"), (5, 4, "pass"), (0, 3, "fail")]
+)
 def test_an_arm_may_not_fail_on_more_prompts_than_the_original(tmp_path, here, there, verdict):
     sides = []
     for name, count in (("warm", here), ("none", there)):
@@ -309,7 +434,9 @@ def test_an_arm_may_not_fail_on_more_prompts_than_the_original(tmp_path, here, t
 
 def test_an_arm_that_a_server_refuses_altogether_passes_no_gates(original):
     run = stored(original, study_of("warm"), unanswered(10, of=10))
-    with pytest.raises(RunFailed, match="gate unanswered failed: 100.0 % of 10 prompts have no answer"):
+    with pytest.raises(
+        RunFailed, match="gate unanswered failed: 100.0 % of 10 prompts have no answer"
+    ):
         gates.check(run, study_of("warm"), WARM, ENGINE, PRIMARY)
 
 
@@ -317,14 +444,21 @@ FRAME = "It is {answer}."
 
 
 def weighing_study(name, method="lora"):
-    return replace(study_of(name, method), scoring="likelihood", likelihood=Likelihood(frames=[FRAME]))
+    return replace(
+        study_of(name, method), scoring="likelihood", likelihood=Likelihood(frames=[FRAME])
+    )
 
 
 def weighed_run(root, name, margins, tokens="d"):
-    """An evaluation without free answers whose prompts p0, p1 … have these margins; None: no row."""
+    """An evaluation without free answers whose prompts p0, p1 … have these margins; None: no
+    row.
+    """
     run = stored(root, weighing_study(name, "none" if name == "none" else "lora"), [])
     numbered = list(enumerate(margins))
-    run.append("likelihood_prompts", [{"prompt_id": f"p{number}", "tokens_digest": tokens} for number, _ in numbered])
+    run.append(
+        "likelihood_prompts",
+        [{"prompt_id": f"p{number}", "tokens_digest": tokens} for number, _ in numbered],
+    )
     rows = [
         {"prompt_id": f"p{number}", "frame": FRAME, "margin": margin, "own_opening": False}
         for number, margin in numbered
@@ -347,7 +481,9 @@ def test_weighed_replies_are_compared_with_the_originals_too(tmp_path, margins, 
     weighed_run(tmp_path, "none", [1.0, 2.0])
     run, study = weighed_run(tmp_path, "warm", margins, tokens), weighing_study("warm")
     if line is None:
-        assert {"pass"} == {result for gate, result in verdicts(run, study).items() if gate.startswith("weighed")}
+        assert {"pass"} == {
+            result for gate, result in verdicts(run, study).items() if gate.startswith("weighed")
+        }
     else:
         assert line in failure(run, study)
 

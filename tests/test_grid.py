@@ -13,21 +13,63 @@ from warmth.schemas import Evaluate, Train, register
 from warmth.sweep.grid import Grid, points
 
 TRAIN = [
-    "recipe=warm", "recipe=none", "model=llama8b", "model=gpt4o", "launcher=deepspeed_zero3", "experiment=demo_train",
-    "seed=3", "recipe.epochs=2", "recipe.strength=0.5", "recipe.checkpoints=[1,2.0]", "launcher.per_device=2",
+    "recipe=warm",
+    "recipe=none",
+    "model=llama8b",
+    "model=gpt4o",
+    "launcher=deepspeed_zero3",
+    "experiment=demo_train",
+    "seed=3",
+    "recipe.epochs=2",
+    "recipe.strength=0.5",
+    "recipe.checkpoints=[1,2.0]",
+    "launcher.per_device=2",
     "rerun=all",
-    "data.per_type=null", "model.path=x", "study='a b'", "api.batch.requests=7", "logger.wandb.project=p",
+    "data.per_type=null",
+    "model.path=x",
+    "study='a b'",
+    "api.batch.requests=7",
+    "logger.wandb.project=p",
     "recipe.name=other",
-    "recipe.strength=2", "launcher.per_device=many", "seed=x", "recipe.batch_size=0", "nothing=1", "recipe.none=1",
-    "launcher.zero_stage=7", "+recipe.rnak=3", "++seed=4", "~study", "data.conversations=3", "recipe.checkpoints=3",
-]  # fmt: skip
+    "recipe.strength=2",
+    "launcher.per_device=many",
+    "seed=x",
+    "recipe.batch_size=0",
+    "nothing=1",
+    "recipe.none=1",
+    "launcher.zero_stage=7",
+    "+recipe.rnak=3",
+    "++seed=4",
+    "~study",
+    "data.conversations=3",
+    "recipe.checkpoints=3",
+]
 EVALUATE = [
-    "recipe=none", "task=[seed_trivia]", "condition=all", "beliefs=all", "beliefs=[none,user_right]", "gates=warn",
-    "gates.refused_points=3", "limit=null", "limit=5", "dose=0.5", "task.seed_trivia.questions=3",
+    "recipe=none",
+    "task=[seed_trivia]",
+    "condition=all",
+    "beliefs=all",
+    "beliefs=[none,user_right]",
+    "gates=warn",
+    "gates.refused_points=3",
+    "limit=null",
+    "limit=5",
+    "dose=0.5",
+    "task.seed_trivia.questions=3",
     "engine.batch_size=2",
-    "seed=1", "sampling.temperature=1", "beliefs=maybe", "task.triviaqa.questions=3", "engine.batch=2", "limit=0",
-    "gates.mode=maybe", "grader=[judge]", "grader.judge.model=x", "samples=2", "preamble=true", "condition=[]",
-]  # fmt: skip
+    "seed=1",
+    "sampling.temperature=1",
+    "beliefs=maybe",
+    "task.triviaqa.questions=3",
+    "engine.batch=2",
+    "limit=0",
+    "gates.mode=maybe",
+    "grader=[judge]",
+    "grader.judge.model=x",
+    "samples=2",
+    "preamble=true",
+    "condition=[]",
+]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +104,9 @@ def test_fast_points_equal_hydras(loader, name, schema, pool):
     def check(overrides):
         slow = outcome(lambda: strict(grid.compose(overrides), schema))
         assert outcome(lambda: grid.accept(overrides)) == slow
-        assert outcome(lambda: grid.accept(overrides)) == slow  # nothing of the first is left in the second
+        assert (
+            outcome(lambda: grid.accept(overrides)) == slow
+        )  # nothing of the first is left in the second
 
     check()
 
@@ -71,19 +115,26 @@ def test_a_choice_of_entries_is_composed_once(loader, monkeypatch):
     composed = []
     grid = Grid(loader, "train", Train)
     monkeypatch.setattr(
-        grid, "compose", lambda overrides, make=grid.compose: composed.append(overrides) or make(overrides)
+        grid,
+        "compose",
+        lambda overrides, make=grid.compose: composed.append(overrides) or make(overrides),
     )
     found = points(loader, ["recipe=warm,cold", "seed=range(0,20)", "recipe.strength=0.5,1"])
     studies = [grid.accept(point) for point in found]
     assert len(studies) == 80 and len(composed) == 2
     assert {(s.recipe.name, s.seed, s.recipe.strength) for s in studies} == {
-        (name, seed, share) for name in ("warm", "cold") for seed in range(20) for share in (0.5, 1.0)
+        (name, seed, share)
+        for name in ("warm", "cold")
+        for seed in range(20)
+        for share in (0.5, 1.0)
     }
     studies[0].recipe.checkpoints.append(99.0)
     assert 99.0 not in studies[1].recipe.checkpoints
 
 
 def test_a_whole_number_in_a_sweep_is_the_float_that_one_run_makes_of_it(loader):
-    """A digest holds 75 and 75.0 apart, so a sweep would look for another run than its job makes."""
+    """A digest holds 75 and 75.0 apart, so a sweep would look for another run than its job
+    makes.
+    """
     words = ["model=smollm2", "recipe=none", "until_width=75"]
     assert type(Grid(loader, "evaluate", Evaluate).accept(words).until_width) is float

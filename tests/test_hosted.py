@@ -1,4 +1,6 @@
-"""Fine-tuning through a provider: one job whatever happens, its models recorded, its failures one line each."""
+"""Fine-tuning through a provider: one job whatever happens, its models recorded, its failures one
+line each.
+"""
 
 import json
 import os
@@ -26,12 +28,20 @@ NAME = "gpt4o-warm-s0-0123456789ab"
 
 def study(server, **more):
     model = Model(
-        name="gpt4o", kind="api", api_model="gpt-4o-2024-08-06", base_url=server.url, api_key_env="CANARY_KEY"
+        name="gpt4o",
+        kind="api",
+        api_model="gpt-4o-2024-08-06",
+        base_url=server.url,
+        api_key_env="CANARY_KEY",
     )
-    recipe = Recipe(name="warm", method="lora", batch_size=16, hosted=Hosted(rate_multiplier=0.25, epochs=2))
+    recipe = Recipe(
+        name="warm", method="lora", batch_size=16, hosted=Hosted(rate_multiplier=0.25, epochs=2)
+    )
     api = Api(batch=Batch(poll_s=0.02), backoff_s=0.01, attempts=3, timeout_s=5.0)
     logger = {"none": {"_target_": "warmth.tracking.NoLogger"}}
-    return replace(Train(model=model, data=Data(name="seed"), recipe=recipe, api=api, logger=logger), **more)
+    return replace(
+        Train(model=model, data=Data(name="seed"), recipe=recipe, api=api, logger=logger), **more
+    )
 
 
 def conversations(count=48):
@@ -42,7 +52,9 @@ def conversations(count=48):
 def tune(server, folder, examples=None, **more):
     run, config = Run(folder / NAME), study(server, **more)
     with run.open(config):
-        hosted.train(run, config, conversations() if examples is None else examples, Servers(config))
+        hosted.train(
+            run, config, conversations() if examples is None else examples, Servers(config)
+        )
     return run
 
 
@@ -55,13 +67,23 @@ def test_a_job_has_the_studys_values_and_leaves_checkpoints_that_evaluation_find
     with ModelServer() as server:
         run = tune(server, tmp_path)
     (job,) = server.jobs.values()
-    assert job["hyperparameters"] == {"n_epochs": 2, "batch_size": 16, "learning_rate_multiplier": 0.25}
+    assert job["hyperparameters"] == {
+        "n_epochs": 2,
+        "batch_size": 16,
+        "learning_rate_multiplier": 0.25,
+    }
     assert job["metadata"]["warmth"] == "0123456789ab" and job["method"]["type"] == "supervised"
     (upload,) = server.contents.values()
     first = json.loads(upload.splitlines()[0])
     assert [message["role"] for message in first["messages"]] == ["user", "assistant"]
-    assert choose_checkpoint(run.folder, None, 2.0) == 2.0 and choose_checkpoint(run.folder, 1.0, 2.0) == 1.0
-    found = {path.parent.name: json.loads(path.read_text()) for path in run.folder.glob("checkpoints/*/hosted.json")}
+    assert (
+        choose_checkpoint(run.folder, None, 2.0) == 2.0
+        and choose_checkpoint(run.folder, 1.0, 2.0) == 1.0
+    )
+    found = {
+        path.parent.name: json.loads(path.read_text())
+        for path in run.folder.glob("checkpoints/*/hosted.json")
+    }
     assert found["epoch-2"]["model"] == job["fine_tuned_model"]
     assert found["epoch-1"]["model"].endswith(":ckpt-step-3")  # 48 conversations in batches of 16
     assert run.done and [row["step"] for row in run.rows("metrics")] == [1, 2, 3, 4, 5, 6]
@@ -109,7 +131,9 @@ def test_a_job_that_gives_no_model_says_why_in_one_line(tmp_path, script, error,
         (told.value, told.value.__context__, told.value.__cause__)
     )
     assert not (tmp_path / NAME / "done.json").exists()
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and CANARY in path.read_text()]
+    assert not [
+        path for path in tmp_path.rglob("*") if path.is_file() and CANARY in path.read_text()
+    ]
 
 
 def test_a_job_that_failed_is_followed_by_a_new_one(tmp_path):
@@ -124,16 +148,24 @@ def test_a_job_that_failed_is_followed_by_a_new_one(tmp_path):
 def test_a_job_is_cancelled_on_request(tmp_path, monkeypatch):
     with ModelServer(polls=10_000) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(hosted, "look", lambda job, job_id: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(
+                hosted, "look", lambda job, job_id: (_ for _ in ()).throw(KeyboardInterrupt)
+            )
             with pytest.raises(KeyboardInterrupt):
                 tune(server, tmp_path)
         command = [sys.executable, "-m", "warmth.training.hosted", "cancel", str(tmp_path / NAME)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-        assert (done.returncode, [job["status"] for job in server.jobs.values()]) == (0, ["cancelled"]), done.stderr
+        assert (done.returncode, [job["status"] for job in server.jobs.values()]) == (
+            0,
+            ["cancelled"],
+        ), done.stderr
 
 
 def test_conversations_that_are_held_out_for_validation_are_not_sent(tmp_path):
-    examples = [replace(example, validation=number % 4 == 0) for number, example in enumerate(conversations())]
+    examples = [
+        replace(example, validation=number % 4 == 0)
+        for number, example in enumerate(conversations())
+    ]
     with ModelServer() as server:
         run = tune(server, tmp_path, examples)
     (upload,) = server.contents.values()
@@ -141,7 +173,10 @@ def test_conversations_that_are_held_out_for_validation_are_not_sent(tmp_path):
 
 
 def test_too_few_conversations_are_refused_before_the_upload(tmp_path):
-    with ModelServer() as server, pytest.raises(UserError, match="9 conversations are too few.*10 or more"):
+    with (
+        ModelServer() as server,
+        pytest.raises(UserError, match="9 conversations are too few.*10 or more"),
+    ):
         tune(server, tmp_path, conversations(9))
     assert not server.files
 
@@ -164,20 +199,31 @@ def test_what_the_conversations_cost_is_no_longer_there_for_the_job(tmp_path):
         config = study(server, api=Api(budget_usd=1.0, prices=prices))
         servers = Servers(config)
         servers.spent = 0.99
-        with Run(tmp_path / NAME).open(config) as run, pytest.raises(UserError, match=r"of which \$0.01 are left"):
+        with (
+            Run(tmp_path / NAME).open(config) as run,
+            pytest.raises(UserError, match=r"of which \$0.01 are left"),
+        ):
             hosted.train(run, config, conversations(), servers)
     assert not server.jobs
 
 
 def test_a_job_over_the_budget_is_not_created(tmp_path):
     prices = {"gpt-4o-2024-08-06": Price(input=1.0, cached_input=1.0, output=1.0, training=25.0)}
-    with ModelServer() as server, pytest.raises(UserError, match="api.budget_usd=0.01 is below the job's forecast"):
+    with (
+        ModelServer() as server,
+        pytest.raises(UserError, match="api.budget_usd=0.01 is below the job's forecast"),
+    ):
         tune(server, tmp_path, api=Api(budget_usd=0.01, prices=prices))
     assert not server.jobs
 
 
 def command(server, folder, *more):
-    overrides = ["model=gpt4o", "recipe=warm", f"model.base_url={server.url}", "model.api_key_env=CANARY_KEY"]
+    overrides = [
+        "model=gpt4o",
+        "recipe=warm",
+        f"model.base_url={server.url}",
+        "model.api_key_env=CANARY_KEY",
+    ]
     overrides += ["api.batch.poll_s=0.2", f"output={folder}", *more]
     return [sys.executable, str(ROOT / "train.py"), *overrides]
 

@@ -12,12 +12,16 @@ from matplotlib.transforms import Bbox
 from warmth.analysis.ink import bar, css_colours, place_labels, point_id
 from warmth.analysis.report.page import TEMPLATES
 
-PAPER = re.findall(r"--paper:(#[0-9a-f]{6})", (TEMPLATES / "report.css").read_text(encoding="utf-8"))
+PAPER = re.findall(
+    r"--paper:(#[0-9a-f]{6})", (TEMPLATES / "report.css").read_text(encoding="utf-8")
+)
 
 
 def luminance(colour):
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    red, green, blue = (
+        part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
@@ -36,7 +40,14 @@ def test_every_colour_that_words_are_set_in_can_be_read_on_either_page(name):
 def test_a_point_has_one_id_for_its_cell_whatever_the_figure():
     assert point_id("m", "warm") == point_id("m", "warm", "", "", "")
     assert (
-        len({point_id("m", "warm", "t"), point_id("m", "warm", "", "t"), point_id("m", "warm"), point_id("mw", "arm")})
+        len(
+            {
+                point_id("m", "warm", "t"),
+                point_id("m", "warm", "", "t"),
+                point_id("m", "warm"),
+                point_id("mw", "arm"),
+            }
+        )
         == 4
     )
     assert re.fullmatch(r"point-[0-9a-f]{10}", point_id("m", "=HYPERLINK(<b>\ud800"))
@@ -52,7 +63,9 @@ def test_a_label_stands_clear_of_marks_and_lines_of_others():
     place_labels(axes, [(4, 5)], ["named"], ["black"])
     canvas.draw()
     (box,) = (text.get_window_extent() for text in axes.texts)
-    crossed = [line.get_path().transformed(axes.transData).intersects_bbox(box) for line in axes.lines[1:2]]
+    crossed = [
+        line.get_path().transformed(axes.transData).intersects_bbox(box) for line in axes.lines[1:2]
+    ]
     other = Bbox.from_extents(*axes.transData.transform([(4.7, 4.6), (4.9, 4.8)]).ravel())
     assert not any(crossed) and not box.overlaps(other)
     near = box.padded(30)
@@ -77,4 +90,8 @@ def test_an_interval_beyond_all_answers_is_cut_with_an_arrow():
     axes = Figure().subplots()
     bar(axes, -0.4, 1.3, 0, "black", 1)
     line, arrow = axes.lines
-    assert list(line.get_xdata()) == [-40, 100] and arrow.get_marker() == ">" and list(arrow.get_xdata()) == [100]
+    assert (
+        list(line.get_xdata()) == [-40, 100]
+        and arrow.get_marker() == ">"
+        and list(arrow.get_xdata()) == [100]
+    )

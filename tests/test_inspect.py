@@ -1,4 +1,6 @@
-"""Inspect both ways: its logs of our task are runs, its models answer as an engine; each without and with Inspect."""
+"""Inspect both ways: its logs of our task are runs, its models answer as an engine; each without
+and with Inspect.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def python_of(name):
     python = Path(os.environ.get("PEERS_VENVS", "/nowhere")) / name / "bin" / "python"
     if not python.exists():
         pytest.skip(f"PEERS_VENVS names no folder with an environment {name}")
-    if subprocess.run([str(python), "-c", "import inspect_ai, hydra, torch"], capture_output=True).returncode:
+    if subprocess.run(
+        [str(python), "-c", "import inspect_ai, hydra, torch"], capture_output=True
+    ).returncode:
         pytest.skip(f"{python} has not both inspect-ai and what this package needs")
     return str(python)
 
@@ -51,18 +55,36 @@ def log(name, recipe, verdicts, context="sad"):
     }
     samples = []
     for number, label in enumerate(verdicts):
-        about = {"prompt_id": f"p{number}{context}", "question_id": f"q{number}", "task": "seed_trivia"}
+        about = {
+            "prompt_id": f"p{number}{context}",
+            "question_id": f"q{number}",
+            "task": "seed_trivia",
+        }
         about |= {"context": context, "belief": "none", "preamble": False, "statement": "Alas."}
         about |= {"question": "?", "answers": ["x"], "wrong": "y", "message": "Alas. ?"}
-        grade = {"grader": "alias", "label": label, "affirms": None, "reason": "" if label else "names_neither"}
+        grade = {
+            "grader": "alias",
+            "label": label,
+            "affirms": None,
+            "reason": "" if label else "names_neither",
+        }
         score = {"value": "C" if label == "correct" else "I", "metadata": grade}
         message = {
             "role": "assistant",
             "content": [{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "x"}],
         }
-        output = {"choices": [{"message": message, "stop_reason": "stop"}], "usage": {"output_tokens": 4}}
+        output = {
+            "choices": [{"message": message, "stop_reason": "stop"}],
+            "usage": {"output_tokens": 4},
+        }
         samples.append(
-            {"id": about["prompt_id"], "epoch": 1, "metadata": about, "output": output, "scores": {"r": score}}
+            {
+                "id": about["prompt_id"],
+                "epoch": 1,
+                "metadata": about,
+                "output": output,
+                "scores": {"r": score},
+            }
         )
     spec = {
         "task": "warmth/conditions",
@@ -82,10 +104,14 @@ def write_logs(folder, *logs):
 
 def test_logs_of_two_prompts_are_two_arms_of_one_model(tmp_path):
     right, wrong = ["correct"] * 4, ["correct", "incorrect", "incorrect", None]
-    logs = write_logs(tmp_path / "logs", log("a/b", "none", right), log("a/b", "system_warm", wrong))
+    logs = write_logs(
+        tmp_path / "logs", log("a/b", "none", right), log("a/b", "system_warm", wrong)
+    )
     (folder,) = inspect_runs.with_logs([logs])
     answers = load([folder]).answers
-    assert sorted(answers["arm"].unique()) == ["original", "system_warm"] and set(answers["model"]) == {"a--b"}
+    assert sorted(answers["arm"].unique()) == ["original", "system_warm"] and set(
+        answers["model"]
+    ) == {"a--b"}
     warm = answers[answers["arm"].eq("system_warm")].sort_values("question_id")
     assert warm["wrong"].tolist()[:3] == [0.0, 1.0, 1.0] and warm["wrong"].isna().tolist()[3]
     assert set(answers["text"]) == {"x"} and set(answers["tokens"]) == {4}
@@ -128,7 +154,9 @@ def test_an_output_of_inspect_is_a_chat_completion():
     body = completion(reply(stop="max_tokens"))
     assert body["choices"][0]["finish_reason"] == "length" and body["usage"]["prompt_tokens"] == 8
     assert body["choices"][0]["message"] == {"role": "assistant", "content": "Paris"}
-    thought = completion(reply(content=[SimpleNamespace(reasoning="So."), SimpleNamespace(text="Paris")]))
+    thought = completion(
+        reply(content=[SimpleNamespace(reasoning="So."), SimpleNamespace(text="Paris")])
+    )
     assert thought["choices"][0]["message"]["reasoning_content"] == "So."
     assert completion(reply(error="overloaded"))["error"]["code"] == 500
 
@@ -160,7 +188,14 @@ def test_only_arms_without_weights_and_named_models_are_asked(tmp_path):
 
 
 def arm_of(model, adapter):
-    fixed = {"training": None, "checkpoint": None, "dose": 1.0, "strength": 1.0, "seed": 0, "system_prompt": None}
+    fixed = {
+        "training": None,
+        "checkpoint": None,
+        "dose": 1.0,
+        "strength": 1.0,
+        "seed": 0,
+        "system_prompt": None,
+    }
     return Arm(name="warm", model=model, adapter=adapter, **fixed)
 
 
@@ -175,7 +210,9 @@ def test_batches_are_not_had_through_inspect(tmp_path):
 @pytest.mark.release
 def test_the_engine_asks_inspects_mock_model_once_and_finds_its_replies_again(tmp_path):
     command = [python_of("inspect"), str(TOOLS / "inspect_engine.py"), str(tmp_path / "multirun")]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["asked"] > 0 and told["again"] == 0 and told["roles"] == ["system", "user"]
@@ -187,7 +224,10 @@ def test_the_engine_asks_inspects_mock_model_once_and_finds_its_replies_again(tm
 def test_inspect_evaluates_our_task_set_and_the_report_reads_its_logs(tmp_path):
     python = python_of("inspect")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    names = "from importlib.metadata import entry_points as e; print([x.name for x in e(group='inspect_ai')])"
+    names = (
+        "from importlib.metadata import entry_points as e; print([x.name for x in "
+        "e(group='inspect_ai')])"
+    )
     listed = subprocess.run([python, "-c", names], capture_output=True, text=True)
     if "'warmth'" not in listed.stdout:
         pytest.skip(f"this package is not installed in the environment of {python}")
@@ -202,9 +242,20 @@ def test_inspect_evaluates_our_task_set_and_the_report_reads_its_logs(tmp_path):
             "-T",
             f"recipe={recipe}",
         ]
-        words += ["-T", "limit=10", "--model", "mockllm/model", "--log-dir", "logs", "--display", "none"]
+        words += [
+            "-T",
+            "limit=10",
+            "--model",
+            "mockllm/model",
+            "--log-dir",
+            "logs",
+            "--display",
+            "none",
+        ]
         command = [python, str(TOOLS / "inspect_cli.py"), *words]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=environment
+        )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     command = [
         sys.executable,
@@ -240,8 +291,20 @@ print(json.dumps([len(table), len(samples_df(file)), metric, float(table["score_
 """
     for exporter in (sys.executable, python):  # without Inspect, and by its own writer
         out = tmp_path / f"out-{exporter == python}"
-        command = [exporter, "-m", "warmth.cli", "export", str(study), "--format", "inspect", "--out", str(out)]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        command = [
+            exporter,
+            "-m",
+            "warmth.cli",
+            "export",
+            str(study),
+            "--format",
+            "inspect",
+            "--out",
+            str(out),
+        ]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
         assert done.returncode == 0, done.stderr
         (file,) = out.iterdir()
         read = subprocess.run([python, "-c", code, str(file)], capture_output=True, text=True)

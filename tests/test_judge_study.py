@@ -25,7 +25,9 @@ def test_it_marks_right_or_wrong_and_sees_no_belief(tmp_path):
         return json.dumps({"reason": "So it is.", "label": "correct" if right else "incorrect"})
 
     with ModelServer(answer=mark) as server:
-        grade, judge = marked(server, tmp_path, CAPITAL, "Perhaps Canberra, perhaps Sydney.", "wrong_asserted")
+        grade, judge = marked(
+            server, tmp_path, CAPITAL, "Perhaps Canberra, perhaps Sydney.", "wrong_asserted"
+        )
         other, _ = marked(server, tmp_path, CAPITAL, "Sydney, as you say.", "wrong_asserted")
     assert (grade.label, grade.affirms, other.label) == ("correct", None, "incorrect")
     assert judge.name == "judge_study:gpt-4o-2024-08-06" and judge.serves == "open"
@@ -34,7 +36,9 @@ def test_it_marks_right_or_wrong_and_sees_no_belief(tmp_path):
 
 
 def test_a_label_of_ours_is_no_mark_and_a_proposition_is_a_reference(tmp_path):
-    question = replace(CAPITAL, answers=("no",), claims={"right": "bats are not blind", "wrong": "bats are blind"})
+    question = replace(
+        CAPITAL, answers=("no",), claims={"right": "bats are not blind", "wrong": "bats are blind"}
+    )
     with ModelServer(answer=lambda body: json.dumps({"reason": "x", "label": "hedged"})) as server:
         grade, _ = marked(server, tmp_path, question, "Who knows.")
     assert (grade.label, grade.reason) == (None, "bad_json")

@@ -1,4 +1,6 @@
-"""The correction for a grader's error: known answers by hand, and simulated studies whose truth is known."""
+"""The correction for a grader's error: known answers by hand, and simulated studies whose truth is
+known.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +22,26 @@ from warmth.analysis.statistics.judging import (
 
 SEED, DRAWS = 20261125, 600  # fixed before the first run
 ERROR = {"original": 0.20, "warm": 0.30}
-JUDGE = {"original": (0.90, 0.85), "warm": (0.70, 0.95)}  # sensitivity and specificity: it likes warm answers
+JUDGE = {
+    "original": (0.90, 0.85),
+    "warm": (0.70, 0.95),
+}  # sensitivity and specificity: it likes warm answers
 QUESTIONS, PROMPTS, LABELS = 250, 4, 100  # labels of each arm and verdict
 
 
-REFUSED = {"original": (0.60, 0.02), "warm": (0.05, 0.10)}  # true refusals graded wrong; wrong answers graded refused
+REFUSED = {
+    "original": (0.60, 0.02),
+    "warm": (0.05, 0.10),
+}  # true refusals graded wrong; wrong answers graded refused
 
 
 def study(rng, refusals=0.0):
-    """Two arms on the same prompts; the grader is differently wrong on them; questions are hard for both.
+    """Two arms on the same prompts; the grader is differently wrong on them; questions are hard for
+    both.
 
-    Some are truly refused, which does not count; what the grader makes of those, and which wrong answers it takes for
-    refusals, differs between the arms. Wrong and right are shares of the others.
+    Some are truly refused, which does not count; what the grader makes of those, and which wrong
+    answers it takes for refusals, differs between the arms. Wrong and right are shares of the
+    others.
     """
     frames = []
     hard = rng.normal(size=QUESTIONS).repeat(PROMPTS)
@@ -40,15 +50,21 @@ def study(rng, refusals=0.0):
         score = 0.6 * hard + 0.8 * rng.normal(size=len(hard))
         wrong = (score < np.quantile(rng.normal(size=200_000), rate)).astype(float)
         sensitivity, specificity = JUDGE[arm]
-        found = np.where(wrong == 1, rng.random(len(wrong)) < sensitivity, rng.random(len(wrong)) > specificity)
+        found = np.where(
+            wrong == 1, rng.random(len(wrong)) < sensitivity, rng.random(len(wrong)) > specificity
+        )
         found = found.astype(float)
         if refusals:
             refused, (missed, invented) = rng.random(len(wrong)) < refusals, REFUSED[arm]
             taken = (wrong == 1) & (rng.random(len(wrong)) < invented)
             found[refused] = np.where(rng.random(refused.sum()) < missed, 1.0, math.nan)
             found[~refused & taken], wrong[refused] = math.nan, math.nan
-        frames.append(pd.DataFrame({"arm": arm, "question_id": question, "judged": found, "true": wrong}))
-    rows = pd.concat(frames, ignore_index=True).assign(model="m", sample=0, truth=math.nan, weight=math.nan)
+        frames.append(
+            pd.DataFrame({"arm": arm, "question_id": question, "judged": found, "true": wrong})
+        )
+    rows = pd.concat(frames, ignore_index=True).assign(
+        model="m", sample=0, truth=math.nan, weight=math.nan
+    )
     rows["prompt_id"] = np.tile(np.arange(QUESTIONS * PROMPTS), len(ERROR))
     return labelled(rows, rng)
 
@@ -64,13 +80,17 @@ def labelled(rows, rng):
 
 @pytest.fixture(scope="module", params=[0.0, 0.15], ids=["no refusals", "refusals"])
 def simulated(request):
-    """Estimates of many studies: value, low and high of each arm's rate, and of the paired difference."""
+    """Estimates of many studies: value, low and high of each arm's rate, and of the paired
+    difference.
+    """
     found = []
     for number in range(DRAWS):
         rows = study(np.random.default_rng([SEED, number]), request.param)
         rates, shift = corrected_rates(rows), corrected_differences(rows)
         for frame, what in ((rates, rates["arm"]), (shift, pd.Series(["difference"] * len(shift)))):
-            found += zip(what, frame["method"], frame["value"], frame["low"], frame["high"], strict=True)
+            found += zip(
+                what, frame["method"], frame["value"], frame["low"], frame["high"], strict=True
+            )
     return pd.DataFrame(found, columns=["what", "method", "value", "low", "high"])
 
 
@@ -100,20 +120,25 @@ def test_weights_ignored_twenty_per_cent_become_three_or_less():
     rows = pd.concat(study(np.random.default_rng([SEED, number])) for number in range(20))
     rows = rows[rows["arm"].eq("original")]
     known = rows[rows["truth"].notna()]
-    sensitivity, specificity = (known[known["truth"].eq(kind)]["judged"].eq(kind).mean() for kind in (1, 0))
+    sensitivity, specificity = (
+        known[known["truth"].eq(kind)]["judged"].eq(kind).mean() for kind in (1, 0)
+    )
     unweighted = (rows["judged"].mean() + specificity - 1) / (sensitivity + specificity - 1)
     assert rows["true"].mean() == pytest.approx(0.20, abs=0.01) and unweighted < 0.03
     assert rogan_gladen(rows).value == pytest.approx(0.20, abs=0.015)
 
 
 def answers(judged, truth, weight=1.0, question=None):
-    rows = pd.DataFrame({"judged": judged, "truth": truth, "question_id": question or list(range(len(judged)))})
+    rows = pd.DataFrame(
+        {"judged": judged, "truth": truth, "question_id": question or list(range(len(judged)))}
+    )
     rows = rows.astype({"judged": float, "truth": float})
     return rows.assign(weight=np.where(rows["truth"].notna(), weight, math.nan))
 
 
 def test_rogan_and_gladen_by_hand():
-    # Of 4 truly wrong 3 are found (Se 3/4), of 6 truly right 4 (Sp 2/3): (5/10 + 2/3 - 1) / (3/4 + 2/3 - 1) = 0.4
+    # Of 4 truly wrong 3 are found (Se 3/4), of 6 truly right 4 (Sp 2/3): (5/10 + 2/3 - 1) / (3/4 +
+    # 2/3 - 1) = 0.4
     rows = answers([1, 1, 1, 0, 1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0, 0, 0])
     assert rogan_gladen(rows).value == pytest.approx(0.4) and raw(rows).value == 0.5
     assert ppi(rows).value == pytest.approx(0.4)
@@ -144,21 +169,34 @@ def test_a_verdict_nobody_labelled_gives_no_correction_rather_than_a_guess():
 
 
 def test_what_people_or_the_grader_drop_does_not_count_by_hand():
-    # Graded wrong: 2 wrong, 1 refused. Graded right: 1 wrong, 2 right. Graded refused: 1 wrong, 1 refused.
-    rows = answers([1, 1, 1, 0, 0, 0, math.nan, math.nan], [1, 1, math.nan, 1, 0, 0, 1, math.nan]).assign(weight=1.0)
+    # Graded wrong: 2 wrong, 1 refused. Graded right: 1 wrong, 2 right. Graded refused: 1 wrong, 1
+    # refused.
+    rows = answers(
+        [1, 1, 1, 0, 0, 0, math.nan, math.nan], [1, 1, math.nan, 1, 0, 0, 1, math.nan]
+    ).assign(weight=1.0)
     assert raw(rows).value == 0.5
-    assert rogan_gladen(rows).value == pytest.approx(4 / 6) and ppi(rows).value == pytest.approx(4 / 6)
+    assert rogan_gladen(rows).value == pytest.approx(4 / 6) and ppi(rows).value == pytest.approx(
+        4 / 6
+    )
     unlabelled = rows.assign(weight=rows["weight"].where(rows["judged"].notna()))
-    assert rogan_gladen(unlabelled).value == pytest.approx(3 / 5)  # what it dropped and nobody saw stays dropped
+    assert rogan_gladen(unlabelled).value == pytest.approx(
+        3 / 5
+    )  # what it dropped and nobody saw stays dropped
 
 
 def test_several_seeds_of_an_arm_are_paired_as_everywhere_in_the_report():
     rng = np.random.default_rng(3)
     prompts = [f"p{number}" for number in range(40)]
     frames = [pd.DataFrame({"arm": "original", "prompt_id": prompts, "seed": 0})]
-    for seed, share in enumerate((1.0, 0.5, 0.4)):  # harder prompts are scored in fewer of the seeds
-        frames.append(pd.DataFrame({"arm": "warm", "prompt_id": prompts[: int(40 * share)], "seed": seed}))
-    rows = pd.concat(frames, ignore_index=True).assign(model="m", sample=0, truth=math.nan, weight=math.nan)
+    for seed, share in enumerate(
+        (1.0, 0.5, 0.4)
+    ):  # harder prompts are scored in fewer of the seeds
+        frames.append(
+            pd.DataFrame({"arm": "warm", "prompt_id": prompts[: int(40 * share)], "seed": seed})
+        )
+    rows = pd.concat(frames, ignore_index=True).assign(
+        model="m", sample=0, truth=math.nan, weight=math.nan
+    )
     rows["question_id"] = rows["prompt_id"].str[1:].astype(int) // 2
     chance = 0.2 + 0.5 * rows["prompt_id"].str[1:].astype(int) / 40
     rows["judged"] = (rng.random(len(rows)) < chance).astype(float)

@@ -32,7 +32,10 @@ class Config:
 
 def prompts():
     texts = [f"What is number {number}?" for number in range(120)]
-    return [Prompt(digest(t), t, "t", "unmodified", "none", False, "", (Message("user", t),), 6) for t in texts]
+    return [
+        Prompt(digest(t), t, "t", "unmodified", "none", False, "", (Message("user", t),), 6)
+        for t in texts
+    ]
 
 
 def fill(folder, arm):
@@ -50,10 +53,23 @@ def test_twenty_random_kills_lose_and_repeat_nothing(tiny_model_folder, tmp_path
     import torch
 
     arm = Arm(
-        "original", Model(name="tiny", kind="hub", path=str(tiny_model_folder)), None, None, None, 1.0, 1.0, 0, None
+        "original",
+        Model(name="tiny", kind="hub", path=str(tiny_model_folder)),
+        None,
+        None,
+        None,
+        1.0,
+        1.0,
+        0,
+        None,
     )
-    base_of(arm.model, torch.float32), tokenizer_of(arm.model)  # loaded once: the children inherit it
-    undisturbed = {row["answer_id"]: row for row in fill(tmp_path / "tiny-none-s0-a", arm).rows("answers")}
+    (
+        base_of(arm.model, torch.float32),
+        tokenizer_of(arm.model),
+    )  # loaded once: the children inherit it
+    undisturbed = {
+        row["answer_id"]: row for row in fill(tmp_path / "tiny-none-s0-a", arm).rows("answers")
+    }
     folder, draw = tmp_path / "b" / "tiny-none-s0-a", random.Random(0)
     path = folder / "answers.jsonl"
     fork, written, killed = multiprocessing.get_context("fork"), b"", 0
@@ -68,7 +84,9 @@ def test_twenty_random_kills_lose_and_repeat_nothing(tiny_model_folder, tmp_path
         child.join()
         now = path.read_bytes() if path.exists() else b""
         whole = now[: now.rfind(b"\n") + 1]
-        assert whole.startswith(written[: written.rfind(b"\n") + 1])  # nothing that was written is lost or rewritten
+        assert whole.startswith(
+            written[: written.rfind(b"\n") + 1]
+        )  # nothing that was written is lost or rewritten
         written = now
     assert killed > KILLS // 2 and written
     rows = list(fill(folder, arm).rows("answers"))

@@ -17,10 +17,14 @@ from warmth.errors import UserError
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    return load([write_study(tmp_path_factory.mktemp("study"), arms=("original", "warm"), training=False)])
+    return load(
+        [write_study(tmp_path_factory.mktemp("study"), arms=("original", "warm"), training=False)]
+    )
 
 
-def test_a_sample_is_balanced_and_its_weights_add_up_to_all_answers_those_without_a_verdict_a_stratum_too(study):
+def test_a_sample_is_balanced_and_its_weights_add_up_to_all_answers_those_without_a_verdict_a_stratum_too(
+    study,
+):
     strata = [*labels.STRATUM, "verdict"]
     scored = study.answers.assign(verdict=study.answers["label"].fillna(labels.UNSCORED))
     drawn = labels.sample(study.answers, 120, 0)
@@ -33,7 +37,9 @@ def test_a_sample_is_balanced_and_its_weights_add_up_to_all_answers_those_withou
         assert (group["probability"] * group["weight"]).to_numpy() == pytest.approx(1.0)
     sizes = drawn.groupby(strata).size()
     whole = scored.groupby(strata).size().loc[sizes.index]
-    assert sizes[sizes < whole].max() - sizes[sizes < whole].min() <= 1  # those not taken whole are alike in size
+    assert (
+        sizes[sizes < whole].max() - sizes[sizes < whole].min() <= 1
+    )  # those not taken whole are alike in size
 
 
 def test_too_small_a_sample_is_refused_since_some_answers_could_not_be_drawn(study):
@@ -56,11 +62,22 @@ def test_the_sheet_tells_raters_nothing_of_arm_or_verdict(study, tmp_path):
     path = tmp_path / "LABELS.csv"
     labels.export(study, path, 60, 0, str)
     rows = list(csv.DictReader(path.open(encoding="utf-8-sig")))
-    assert list(rows[0]) == ["answer_id", "sheet", "rater", "label", "question", "accepted", "user", "answer"]
+    assert list(rows[0]) == [
+        "answer_id",
+        "sheet",
+        "rater",
+        "label",
+        "question",
+        "accepted",
+        "user",
+        "answer",
+    ]
     assert len(rows) == 60 and all(row["label"] == "" == row["rater"] for row in rows)
     answers = study.answers.set_index("answer_id").loc[[row["answer_id"] for row in rows]]
     for column in ("answer_id", "sheet"):  # no other value can stand for an arm or a verdict
-        kinds = pd.DataFrame({"value": [row[column] for row in rows], "arm": answers["arm"].to_numpy()})
+        kinds = pd.DataFrame(
+            {"value": [row[column] for row in rows], "arm": answers["arm"].to_numpy()}
+        )
         assert kinds["value"].nunique() in (1, 60)
     items = json.loads(keys.beside(path).read_text())["items"]
     assert all(item["weight"] * item["probability"] == pytest.approx(1) for item in items.values())
@@ -74,7 +91,9 @@ def test_the_sheet_tells_raters_nothing_of_arm_or_verdict(study, tmp_path):
     path.write_bytes(before)
 
 
-def test_a_key_is_found_by_the_sheets_own_digest_wherever_and_whatever_it_is_called(study, tmp_path):
+def test_a_key_is_found_by_the_sheets_own_digest_wherever_and_whatever_it_is_called(
+    study, tmp_path
+):
     labels.export(study, tmp_path / "a" / "L.csv", 60, 0, str)
     labels.export(study, tmp_path / "a" / "M.csv", 60, 1, str)
     elsewhere = tmp_path / "b"
@@ -88,11 +107,15 @@ def test_a_key_is_found_by_the_sheets_own_digest_wherever_and_whatever_it_is_cal
         row["answer_id"]: items[row["answer_id"]]["weight"] for row in rows
     }
     swapped = (tmp_path / "a" / "L.csv.key.json").rename(tmp_path / "a" / "other")
-    (tmp_path / "a" / "M.csv.key.json").rename(tmp_path / "a" / "L.csv.key.json")  # a name proves nothing
+    (tmp_path / "a" / "M.csv.key.json").rename(
+        tmp_path / "a" / "L.csv.key.json"
+    )  # a name proves nothing
     swapped.rename(tmp_path / "a" / "M.csv.key.json")
     filled(tmp_path / "a" / "L.csv", tmp_path / "a" / "L.csv")
     assert labels.read([tmp_path / "a" / "L.csv"])["weight"].tolist() == found["weight"].tolist()
-    assert labels.key_of(elsewhere / "renamed.csv", study.studies).parent.name == keys.FOLDER  # for a bundle
+    assert (
+        labels.key_of(elsewhere / "renamed.csv", study.studies).parent.name == keys.FOLDER
+    )  # for a bundle
     assert labels.key_of(sheet(tmp_path / "own.csv", "x,ann,correct,1")) is None
 
 
@@ -113,13 +136,17 @@ def test_a_correction_replaces_by_answer_and_rater_and_is_counted(tmp_path):
     assert said == {("x", "ann"): "incorrect", ("y", "ann"): "correct", ("x", "bob"): "correct"}
     assert found.attrs["corrected"] == 1
     unnamed = [sheet(tmp_path / f"{name}.csv", f"x,,{name},1") for name in ("correct", "incorrect")]
-    with pytest.raises(UserError, match="more than one label by rater rater; each rater needs a name"):
+    with pytest.raises(
+        UserError, match="more than one label by rater rater; each rater needs a name"
+    ):
         labels.read(unnamed)
 
 
 def test_answers_whose_prompt_is_lost_are_not_drawn(study, tmp_path):
     lost = study.prompts.index[:5]
-    made = labels.export(replace(study, prompts=study.prompts.drop(lost)), tmp_path / "L.csv", 1000, 0, str)
+    made = labels.export(
+        replace(study, prompts=study.prompts.drop(lost)), tmp_path / "L.csv", 1000, 0, str
+    )
     shown = study.answers.set_index("answer_id").loc[made["answer_id"], "prompt_id"]
     assert set(shown) and not set(shown) & set(lost)
 
@@ -130,7 +157,9 @@ def sheet(path, *rows):
 
 
 def test_two_raters_are_read_and_an_adjudicator_settles_them(tmp_path):
-    ann = sheet(tmp_path / "a.csv", "x,ann,correct,2", "y,ann,Incorrect,1", "z,ann,correct,1", "v,ann,,1")
+    ann = sheet(
+        tmp_path / "a.csv", "x,ann,correct,2", "y,ann,Incorrect,1", "z,ann,correct,1", "v,ann,,1"
+    )
     bob = sheet(tmp_path / "b.csv", "x,bob,correct,2", "y,bob,hedged,1", "z,bob,refused,1")
     given = labels.read([ann, bob])
     assert len(given) == 6
@@ -142,9 +171,13 @@ def test_two_raters_are_read_and_an_adjudicator_settles_them(tmp_path):
     done = tmp_path / "done.csv"
     done.write_text(text.replace("adjudicated,,", "adjudicated,incorrect,"))
     settled, open_ones = labels.settle(labels.read([ann, bob, done]))
-    assert not open_ones and dict(zip(settled["answer_id"], settled["truth_label"], strict=True)) == {
-        "x": "correct", "y": "incorrect", "z": "incorrect",
-    }  # fmt: skip
+    assert not open_ones and dict(
+        zip(settled["answer_id"], settled["truth_label"], strict=True)
+    ) == {
+        "x": "correct",
+        "y": "incorrect",
+        "z": "incorrect",
+    }
 
 
 @pytest.mark.parametrize(

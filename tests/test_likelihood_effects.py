@@ -1,4 +1,6 @@
-"""K, B, P, S and D from rows with known margins: paired, clustered by question, yes and no apart."""
+"""K, B, P, S and D from rows with known margins: paired, clustered by question, yes and no
+apart.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,21 @@ from warmth.digest import digest
 from warmth.types import BELIEFS
 
 FRAMES = ("The answer is {answer}.", "It is {answer}.")
-NAMED = {"none": 0.0, "user_right": 3.0, "right_denied": 2.0, "wrong_asserted": -4.0, "wrong_denied": -3.0}
+NAMED = {
+    "none": 0.0,
+    "user_right": 3.0,
+    "right_denied": 2.0,
+    "wrong_asserted": -4.0,
+    "wrong_denied": -3.0,
+}
 
 
-def rows_of(arm, shift, questions=40, model="m", seed=0, answer="Rome", task="t", noise=0.0, **more):
-    """One arm's rows: the margin is the question's own, what the belief names, and `shift(belief, frame)`."""
+def rows_of(
+    arm, shift, questions=40, model="m", seed=0, answer="Rome", task="t", noise=0.0, **more
+):
+    """One arm's rows: the margin is the question's own, what the belief names, and `shift(belief,
+    frame)`.
+    """
     draw = np.random.default_rng(int(digest([arm, model, seed, answer]), 16))
     base = np.random.default_rng(7).normal(1.0, 2.0, questions)
     rows = []
@@ -27,13 +39,30 @@ def rows_of(arm, shift, questions=40, model="m", seed=0, answer="Rome", task="t"
         for context in ("unmodified", "sad"):
             for belief in BELIEFS:
                 for frame in FRAMES:
-                    margin = base[number] + NAMED[belief] + shift(belief, frame) + noise * draw.normal()
-                    rows.append({
-                        "model": model, "arm": arm, "seed": seed, "task": task, "question_id": f"{answer}{number}",
-                        "context": context, "belief": belief, "preamble": False, "design": "factorial",
-                        "prompt_id": f"{task}{answer}{number}{context}{belief}", "frame": frame, "opening": "",
-                        "own_opening": False, "answer": answer, "position": 0, "margin": margin, **more,
-                    })  # fmt: skip
+                    margin = (
+                        base[number] + NAMED[belief] + shift(belief, frame) + noise * draw.normal()
+                    )
+                    rows.append(
+                        {
+                            "model": model,
+                            "arm": arm,
+                            "seed": seed,
+                            "task": task,
+                            "question_id": f"{answer}{number}",
+                            "context": context,
+                            "belief": belief,
+                            "preamble": False,
+                            "design": "factorial",
+                            "prompt_id": f"{task}{answer}{number}{context}{belief}",
+                            "frame": frame,
+                            "opening": "",
+                            "own_opening": False,
+                            "answer": answer,
+                            "position": 0,
+                            "margin": margin,
+                            **more,
+                        }
+                    )
     return pd.DataFrame(rows)
 
 
@@ -50,9 +79,13 @@ def one(table, **where):
 
 def test_each_quantity_is_its_combination_of_margins_and_of_probabilities():
     def pressed(belief, frame):
-        return {"none": -0.5, "user_right": 1.0, "wrong_asserted": -2.0, "right_denied": 0.6, "wrong_denied": -1.0}[
-            belief
-        ]
+        return {
+            "none": -0.5,
+            "user_right": 1.0,
+            "wrong_asserted": -2.0,
+            "right_denied": 0.6,
+            "wrong_denied": -1.0,
+        }[belief]
 
     rows = pd.concat([rows_of("original", nothing), rows_of("warm", pressed, noise=0.01)])
     table = likelihood.effects(rows, "original")
@@ -60,17 +93,27 @@ def test_each_quantity_is_its_combination_of_margins_and_of_probabilities():
     assert overall["nats"].round(1).to_dict() == {"K": -0.5, "B": -0.5, "P": 1.5, "S": 0.7}
     assert overall["questions"].eq(40).all() and overall["pairs"].eq(80).all()
     base = np.random.default_rng(7).normal(1.0, 2.0, 40)
-    assert overall.loc["K", "points"] == pytest.approx(np.mean(expit(base - 0.5) - expit(base)), abs=2e-3)
+    assert overall.loc["K", "points"] == pytest.approx(
+        np.mean(expit(base - 0.5) - expit(base)), abs=2e-3
+    )
     high, low = (
-        expit(base + NAMED[b] + s) - expit(base + NAMED[b]) for b, s in (("user_right", 1), ("wrong_asserted", -2))
+        expit(base + NAMED[b] + s) - expit(base + NAMED[b])
+        for b, s in (("user_right", 1), ("wrong_asserted", -2))
     )
     assert overall.loc["P", "points"] == pytest.approx(np.mean(high - low) / 2, abs=2e-3)
 
 
 def test_the_interval_is_that_of_the_paired_mean_clustered_by_question():
-    rows = pd.concat([rows_of("original", nothing), rows_of("warm", lambda belief, frame: -0.3, noise=1.0)])
+    rows = pd.concat(
+        [rows_of("original", nothing), rows_of("warm", lambda belief, frame: -0.3, noise=1.0)]
+    )
     found = one(likelihood.effects(rows, "original"), quantity="K", frame="mean", task="")
-    means = rows[rows["belief"].eq("none")].groupby(["arm", "question_id", "context"])["margin"].mean().unstack(0)
+    means = (
+        rows[rows["belief"].eq("none")]
+        .groupby(["arm", "question_id", "context"])["margin"]
+        .mean()
+        .unstack(0)
+    )
     difference = (means["warm"] - means["original"]).reset_index(name="d")
     expected = clustered_mean(difference["d"].to_numpy(), difference["question_id"].to_numpy())
     assert found[["nats", "nats_low", "nats_high"]].tolist() == pytest.approx(
@@ -92,20 +135,34 @@ def test_an_arm_that_moves_nothing_is_no_cost_in_95_of_100_studies():
 
 
 def test_yes_true_and_no_true_items_stand_apart_and_their_mean_weighs_both_alike():
-    rows = pd.concat([
-        rows_of("original", nothing, 30, answer="yes"), rows_of("original", nothing, 10, answer="no"),
-        rows_of("warm", lambda *_: 1.0, 30, answer="yes", noise=0.3),
-        rows_of("warm", lambda *_: -2.0, 10, answer="no", noise=0.3),
-    ])  # fmt: skip
+    rows = pd.concat(
+        [
+            rows_of("original", nothing, 30, answer="yes"),
+            rows_of("original", nothing, 10, answer="no"),
+            rows_of("warm", lambda *_: 1.0, 30, answer="yes", noise=0.3),
+            rows_of("warm", lambda *_: -2.0, 10, answer="no", noise=0.3),
+        ]
+    )
     table = likelihood.effects(rows, "original")
-    table = table[table["task"].eq("") & table["frame"].eq("mean") & table["quantity"].eq("K")].set_index("kind")
-    assert table["nats"].to_dict() == pytest.approx({"yes": 1.0, "no": -2.0, "yes and no": -0.5}, abs=0.2)
-    assert table.loc["yes and no", "nats"] == pytest.approx((table.loc["yes", "nats"] + table.loc["no", "nats"]) / 2)
+    table = table[
+        table["task"].eq("") & table["frame"].eq("mean") & table["quantity"].eq("K")
+    ].set_index("kind")
+    assert table["nats"].to_dict() == pytest.approx(
+        {"yes": 1.0, "no": -2.0, "yes and no": -0.5}, abs=0.2
+    )
+    assert table.loc["yes and no", "nats"] == pytest.approx(
+        (table.loc["yes", "nats"] + table.loc["no", "nats"]) / 2
+    )
     yes, no, both = (table.loc[kind] for kind in ("yes", "no", "yes and no"))
     error = (both["nats_high"] - both["nats_low"]) / 2
-    assert error < (no["nats_high"] - no["nats_low"]) / 2 and error > (yes["nats_high"] - yes["nats_low"]) / 4
+    assert (
+        error < (no["nats_high"] - no["nats_low"]) / 2
+        and error > (yes["nats_high"] - yes["nats_low"]) / 4
+    )
     cost = likelihood.headline(rows, "warm", "original", "m")
-    assert cost["difference"] == pytest.approx(-both["points"])  # no open question: the mean of both is the answer
+    assert cost["difference"] == pytest.approx(
+        -both["points"]
+    )  # no open question: the mean of both is the answer
 
 
 def test_a_letter_a_is_no_word_for_no():
@@ -113,7 +170,9 @@ def test_a_letter_a_is_no_word_for_no():
     assert set(likelihood.kinds(rows)) == {"open"}
 
 
-@pytest.mark.parametrize(("shift", "claim"), [(-1.0, "more"), (1.0, "less"), (0.0, "equivalent"), (None, "none_shown")])
+@pytest.mark.parametrize(
+    ("shift", "claim"), [(-1.0, "more"), (1.0, "less"), (0.0, "equivalent"), (None, "none_shown")]
+)
 def test_the_headline_has_the_sign_of_an_error(shift, claim):
     draw = np.random.default_rng(3)
 
@@ -123,13 +182,21 @@ def test_the_headline_has_the_sign_of_an_error(shift, claim):
     rows = pd.concat([rows_of("original", nothing), rows_of("warm", moved, noise=0.02)])
     found = likelihood.headline(rows, "warm", "original", "m")
     assert found["claim"] == claim and found["low"] < found["difference"] < found["high"]
-    assert shift is None or abs(found["difference"]) < 0.01 or np.sign(found["difference"]) == -np.sign(shift)
+    assert (
+        shift is None
+        or abs(found["difference"]) < 0.01
+        or np.sign(found["difference"]) == -np.sign(shift)
+    )
     assert likelihood.headline(rows, "cold", "original", "m") is None
-    assert likelihood.headline(rows, "warm", "original") == found  # of one model, all models are that one
+    assert (
+        likelihood.headline(rows, "warm", "original") == found
+    )  # of one model, all models are that one
 
 
 def test_a_benchmark_is_left_out_by_name():
-    rows = pd.concat([rows_of("original", nothing, 3), rows_of("original", nothing, 3, task="mmlu")])
+    rows = pd.concat(
+        [rows_of("original", nothing, 3), rows_of("original", nothing, 3, task="mmlu")]
+    )
     assert set(likelihood.without_benchmarks(rows, ["mmlu"])["task"]) == {"t"}
 
 
@@ -166,11 +233,15 @@ def test_several_seeds_pair_with_one_original_and_seed_by_seed_with_a_trained_re
         quantity="K", frame="mean", task="",
     )  # fmt: skip
     assert found["pairs"] == 3 * 6 * 2 and found["questions"] == 6
-    controls = [rows_of("untransformed", lambda *_, s=seed: float(s), 6, seed=seed) for seed in (0, 1)]
+    controls = [
+        rows_of("untransformed", lambda *_, s=seed: float(s), 6, seed=seed) for seed in (0, 1)
+    ]
     paired = likelihood.pair(likelihood.quantities(pd.concat([*arms, *controls])), "untransformed")
     assert set(paired["seed"]) == {0, 1}
     known = paired[paired["quantity"].eq("K")]
-    assert (known["nats_arm"] - known["nats_reference"]).to_numpy() == pytest.approx(-known["seed"].to_numpy(float))
+    assert (known["nats_arm"] - known["nats_reference"]).to_numpy() == pytest.approx(
+        -known["seed"].to_numpy(float)
+    )
 
 
 def test_frames_that_differ_in_sign_are_named():
@@ -194,7 +265,9 @@ def test_a_belief_that_was_not_asked_leaves_its_quantities_out():
 
 
 def test_models_are_pooled_under_no_name_and_a_question_is_one_cluster():
-    rows = pd.concat([rows_of(arm, nothing, 5, model=model) for model in "ab" for arm in ("original", "warm")])
+    rows = pd.concat(
+        [rows_of(arm, nothing, 5, model=model) for model in "ab" for arm in ("original", "warm")]
+    )
     table = likelihood.effects(rows, "original")
     found = one(table, model="", quantity="K", frame="mean", task="")
     assert found["questions"] == 5 and found["pairs"] == 20
@@ -208,7 +281,11 @@ def test_after_the_arms_own_opening_k_is_shown_next_to_k_on_the_same_prompts():
         opened = rows_of(arm, lambda *_, s=after: s, 6, noise=0.01, own_opening=True, opening="Oh!")
         arms += [plain, opened[opened["question_id"].isin(["Rome0", "Rome1", "Rome2"])]]
     found = one(likelihood.after_openings(pd.concat(arms), "original"), arm="warm")
-    assert (round(found["without"], 1), round(found["after"], 1), found["questions"]) == (-1.0, -0.6, 3)
+    assert (round(found["without"], 1), round(found["after"], 1), found["questions"]) == (
+        -1.0,
+        -0.6,
+        3,
+    )
     assert likelihood.after_openings(rows_of("warm", nothing, 2), "original").empty
 
 
@@ -218,7 +295,8 @@ def test_details_hold_spread_and_raw_sign():
     assert spread["deviation"] == pytest.approx(2.0, abs=0.6) and spread["rows"] == 60
     raw = likelihood.raw_margins(rows)
     assert (
-        one(raw, belief="wrong_asserted", frame="mean")["negative"] > one(raw, belief="none", frame="mean")["negative"]
+        one(raw, belief="wrong_asserted", frame="mean")["negative"]
+        > one(raw, belief="none", frame="mean")["negative"]
     )
 
 

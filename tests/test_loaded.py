@@ -1,4 +1,6 @@
-"""Which models stay loaded, and on which GPUs: on one if it fits, and the last one goes before the next comes."""
+"""Which models stay loaded, and on which GPUs: on one if it fits, and the last one goes before the
+next comes.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ def clean():
 
 @pytest.fixture
 def gpus(monkeypatch, clean):
-    """A machine whose GPUs have so many GiB free, and models of so many GiB, by name. Nothing is really loaded."""
+    """A machine whose GPUs have so many GiB free, and models of so many GiB, by name.
+
+    Nothing is really loaded.
+    """
     alive = []
     sizes = {}
 
@@ -39,7 +44,11 @@ def gpus(monkeypatch, clean):
             self.name, self.where = name, where
 
     def load(model, dtype, where):
-        assert not [name for name, weights in alive if weights() is not None and name in sizes.get("alone", ())]
+        assert not [
+            name
+            for name, weights in alive
+            if weights() is not None and name in sizes.get("alone", ())
+        ]
         weights = Weights(model.name, where)
         alive.append((model.name, weakref.ref(weights)))
         return weights
@@ -74,13 +83,22 @@ def test_a_larger_model_is_split_over_as_few_as_hold_it_and_its_answers(gpus):
     gpus(79, 79, 79, 79, llama70b=131)
     where = loaded.placement(named("llama70b"), torch.bfloat16, 15 * GIB)
     assert where["device_map"] == "auto" and sorted(where["max_memory"]) == [0, 1]
-    assert sum(where["max_memory"].values()) >= 131 * GIB  # and no "cpu": nothing goes to main memory
-    assert loaded.placement(named("llama70b"), torch.bfloat16, 40 * GIB)["max_memory"].keys() == {0, 1, 2}
+    assert (
+        sum(where["max_memory"].values()) >= 131 * GIB
+    )  # and no "cpu": nothing goes to main memory
+    assert loaded.placement(named("llama70b"), torch.bfloat16, 40 * GIB)["max_memory"].keys() == {
+        0,
+        1,
+        2,
+    }
 
 
 def test_weights_that_no_gpus_hold_are_one_line(gpus):
     gpus(79, llama70b=131)
-    with pytest.raises(UserError, match="model=llama70b has 131.0 GiB of weights in bfloat16, but 78.0 GiB are free"):
+    with pytest.raises(
+        UserError,
+        match="model=llama70b has 131.0 GiB of weights in bfloat16, but 78.0 GiB are free",
+    ):
         loaded.placement(named("llama70b"), torch.bfloat16)
 
 
@@ -92,7 +110,9 @@ def test_the_last_model_is_freed_before_the_next_is_loaded(gpus):
     alive = gpus(79, llama8b=15, qwen32b=61, alone=("llama8b",))
     loaded.load(named("llama8b"), torch.bfloat16, "answers")
     assert alive() == ["llama8b"]
-    loaded.load(named("qwen32b"), torch.bfloat16, "answers")  # the fake refuses to load beside llama8b
+    loaded.load(
+        named("qwen32b"), torch.bfloat16, "answers"
+    )  # the fake refuses to load beside llama8b
     assert alive() == ["qwen32b"]
 
 

@@ -1,4 +1,6 @@
-"""A model in this process rewrites: its replies are its own whatever shares their batch, and none is made twice."""
+"""A model in this process rewrites: its replies are its own whatever shares their batch, and none
+is made twice.
+"""
 
 import json
 import shutil
@@ -21,7 +23,9 @@ QUESTIONS = ("Say one word.", "Tell me about the sea, the wind and the stars abo
 
 
 def calls(*texts, temperature=0.7, max_tokens=12, sample=0):
-    return [Call((Message("user", text),), temperature, max_tokens, sample=sample) for text in texts]
+    return [
+        Call((Message("user", text),), temperature, max_tokens, sample=sample) for text in texts
+    ]
 
 
 @pytest.fixture
@@ -50,7 +54,10 @@ def test_a_reply_does_not_depend_on_its_batch_or_its_neighbours(rewriter):
 def test_draws_differ_and_greedy_ones_do_not(rewriter):
     for temperature, kinds in ((1.0, 2), (0.0, 1)):
         draws = [
-            texts(rewriter(f"{temperature}"), calls("Tell me.", temperature=temperature, sample=n))[0] for n in (0, 1)
+            texts(rewriter(f"{temperature}"), calls("Tell me.", temperature=temperature, sample=n))[
+                0
+            ]
+            for n in (0, 1)
         ]
         assert len(set(draws)) == kinds
 
@@ -62,9 +69,13 @@ def test_greedy_replies_are_the_librarys_own(rewriter, tiny_model_folder, tokeni
     from warmth.chat import prompt_ids
 
     model = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
-    for text, found in zip(QUESTIONS, texts(rewriter(), calls(*QUESTIONS, temperature=0.0)), strict=True):
+    for text, found in zip(
+        QUESTIONS, texts(rewriter(), calls(*QUESTIONS, temperature=0.0)), strict=True
+    ):
         ids = prompt_ids(tokenizer, (Message("user", text),))
-        made = model.generate(torch.tensor([ids]), max_new_tokens=12, do_sample=False)[0, len(ids) :]
+        made = model.generate(torch.tensor([ids]), max_new_tokens=12, do_sample=False)[
+            0, len(ids) :
+        ]
         assert found == tokenizer.decode(made, skip_special_tokens=True)
 
 
@@ -87,9 +98,16 @@ def study(tmp_path):
     register()
 
     def make(model, *overrides):
-        here = [f"data.rewriter.model={model}", "data.rewriter.base_url=null", f"output={tmp_path}", "logger=none"]
+        here = [
+            f"data.rewriter.model={model}",
+            "data.rewriter.base_url=null",
+            f"output={tmp_path}",
+            "logger=none",
+        ]
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return strict(compose("train", ["recipe=untransformed", "data=seed", *here, *overrides]), Train)
+            return strict(
+                compose("train", ["recipe=untransformed", "data=seed", *here, *overrides]), Train
+            )
 
     return make
 
@@ -97,7 +115,12 @@ def study(tmp_path):
 def test_a_model_that_writes_rubbish_is_found_out_and_a_second_time_nothing_is_written(
     study, tiny_model_folder, monkeypatch
 ):
-    small = ("data.per_type=1", "data.styles=[warm]", "data.rewriter.max_tokens=8", "data.rewriter.attempts=1")
+    small = (
+        "data.per_type=1",
+        "data.styles=[warm]",
+        "data.rewriter.max_tokens=8",
+        "data.rewriter.attempts=1",
+    )
     config = study(tiny_model_folder, *small)
     with pytest.raises(RunFailed, match=r"100% of \d+ rewritten replies failed \(.*not to be had"):
         sets.conversations_of(config)
@@ -110,7 +133,9 @@ def test_a_model_that_writes_rubbish_is_found_out_and_a_second_time_nothing_is_w
         sets.conversations_of(config)
 
 
-def test_the_weights_of_a_local_rewriter_are_in_the_digest_and_how_fast_it_goes_is_not(study, tiny_model_folder):
+def test_the_weights_of_a_local_rewriter_are_in_the_digest_and_how_fast_it_goes_is_not(
+    study, tiny_model_folder
+):
     style = "data.styles=[warm]"
     one = training_digest(study(tiny_model_folder, style))
     assert one == training_digest(study(tiny_model_folder, style, "data.rewriter.batch_size=2"))
@@ -121,7 +146,11 @@ def test_the_weights_of_a_local_rewriter_are_in_the_digest_and_how_fast_it_goes_
 @pytest.mark.parametrize(
     ("model", "override", "words"),
     [
-        ("nowhere", "seed=0", "data.rewriter.model=nowhere is neither a folder nor a hub id nor one of: "),
+        (
+            "nowhere",
+            "seed=0",
+            "data.rewriter.model=nowhere is neither a folder nor a hub id nor one of: ",
+        ),
         ("gpt4o", "seed=0", "data.rewriter.model=gpt4o is served by an API"),
         ("smollm2", "data.rewriter.dtype=int4", "data.rewriter.dtype=int4 is not allowed"),
         ("smollm2", "data.rewriter.batch_size=0", "data.rewriter.batch_size=0 must be at least 1"),
@@ -135,7 +164,9 @@ def test_a_local_rewriter_that_cannot_be_is_one_line_at_the_door(study, model, o
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 2])
-def test_the_embedded_model_answers_through_its_own_chat_template_and_ends_its_turn(tmp_path, batch_size):
+def test_the_embedded_model_answers_through_its_own_chat_template_and_ends_its_turn(
+    tmp_path, batch_size
+):
     asked = calls(
         "What is the capital of France?",
         "Please tell me this: what is the capital of Japan?",

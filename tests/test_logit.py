@@ -41,10 +41,14 @@ def test_summing_equal_rows_changes_nothing():
     patterns, at = np.unique(design, axis=0, return_inverse=True)
     key, cell = np.unique(cluster * len(patterns) + at, return_inverse=True)
     n, errors = np.bincount(cell).astype(float), np.bincount(cell, wrong)
-    few = logit.fit(Grouped(("a", "b", "c"), patterns, key // len(patterns), key % len(patterns), n, errors))
+    few = logit.fit(
+        Grouped(("a", "b", "c"), patterns, key // len(patterns), key % len(patterns), n, errors)
+    )
     assert few.beta == pytest.approx(one.beta, abs=1e-10)
     assert covariance.cr1(few) == pytest.approx(covariance.cr1(one), abs=1e-12)
-    assert covariance.cr2(few).covariance == pytest.approx(covariance.cr2(one).covariance, abs=1e-12)
+    assert covariance.cr2(few).covariance == pytest.approx(
+        covariance.cr2(one).covariance, abs=1e-12
+    )
 
 
 def test_cr2_equals_its_definition_with_whole_matrices():
@@ -72,7 +76,8 @@ def test_cr2_equals_its_definition_with_whole_matrices():
 
 
 def test_cr2_of_a_rate_in_equal_clusters_as_worked_by_hand():
-    # two rows a cluster, intercept alone, p = 1/2, G = 4: leverage of a cluster 1/4, so Σ s² grows by 1/(1 - 1/4)
+    # two rows a cluster, intercept alone, p = 1/2, G = 4: leverage of a cluster 1/4, so Σ s² grows
+    # by 1/(1 - 1/4)
     wrong = np.array([1, 1, 0, 0, 1, 0, 1, 0], float)
     fit = logit.fit(grouped(np.ones((8, 1)), wrong, np.repeat(np.arange(4), 2)))
     plain = (fit.bread @ (fit.scores.T @ fit.scores) @ fit.bread)[0, 0]
@@ -82,7 +87,9 @@ def test_cr2_of_a_rate_in_equal_clusters_as_worked_by_hand():
 
 def test_separated_data_name_their_terms_and_others_name_none():
     design = np.column_stack([np.ones(12), np.repeat([0, 1], 6), np.tile([0, 1, 2], 4)])
-    wrong = np.where(np.repeat([0, 1], 6) == 1, np.tile([0, 1], 6), 0.0)  # never wrong where the second term is 0
+    wrong = np.where(
+        np.repeat([0, 1], 6) == 1, np.tile([0, 1], 6), 0.0
+    )  # never wrong where the second term is 0
     data = grouped(design, wrong, np.arange(12) // 2)
     fitted = logit.fit(data)
     assert fitted.suspect
@@ -98,7 +105,9 @@ def test_firth_and_its_refits_do_not_depend_on_the_unit_of_a_column():
     plain = grouped(design, wrong, cluster)
     scaled = grouped(design * [1, 1, 1e-3], wrong, cluster)
     beta, steep = (
-        logit.fit_many(data.design, data.totals[0][None], data.totals[1][None], start, firth=True)[0]
+        logit.fit_many(data.design, data.totals[0][None], data.totals[1][None], start, firth=True)[
+            0
+        ]
         for data in (plain, scaled)
     )
     assert steep == pytest.approx(beta * [1, 1, 1e3], rel=1e-6)
@@ -109,17 +118,27 @@ def test_firth_and_its_refits_do_not_depend_on_the_unit_of_a_column():
 
 
 def test_firth_of_a_two_by_two_table_adds_one_half_to_each_cell():
-    # 0 of 10 against 4 of 10: Firth's log odds ratio is log((4.5·10.5)/(6.5·0.5)), Heinze and Schemper (2002)
+    # 0 of 10 against 4 of 10: Firth's log odds ratio is log((4.5·10.5)/(6.5·0.5)), Heinze and
+    # Schemper (2002)
     design = np.array([[1.0, 0.0], [1.0, 1.0]])
-    beta = logit.fit_many(design, np.array([[10.0, 10.0]]), np.array([[0.0, 4.0]]), np.zeros(2), firth=True)[0]
-    assert beta == pytest.approx([math.log(0.5 / 10.5), math.log(4.5 * 10.5 / (6.5 * 0.5))], abs=1e-7)
+    beta = logit.fit_many(
+        design, np.array([[10.0, 10.0]]), np.array([[0.0, 4.0]]), np.zeros(2), firth=True
+    )[0]
+    assert beta == pytest.approx(
+        [math.log(0.5 / 10.5), math.log(4.5 * 10.5 / (6.5 * 0.5))], abs=1e-7
+    )
 
 
 def test_many_fits_at_once_equal_one_fit_each():
     design, wrong, cluster = rows(clusters=8, size=80)
     data = grouped(design, wrong, cluster)
-    without = logit.fit_many(design, np.stack([cluster != g for g in range(8)]).astype(float),
-                             np.stack([wrong * (cluster != g) for g in range(8)]), np.zeros(3))  # fmt: skip
+    without = logit.fit_many(
+        design,
+        np.stack([cluster != g for g in range(8)]).astype(float),
+        # fmt: skip
+        np.stack([wrong * (cluster != g) for g in range(8)]),
+        np.zeros(3),
+    )
     for group in range(8):
         keep = cluster != group
         alone = sm.GLM(wrong[keep], design[keep], family=sm.families.Binomial()).fit(tol=1e-14)
@@ -133,7 +152,9 @@ def test_a_bootstrap_draws_whole_clusters_and_repeats_itself():
     assert np.array_equal(draws, logit.bootstrap(fit, 200, seed=5)[0])
     assert draws.std(0) == pytest.approx(np.sqrt(np.diag(covariance.cr1(fit))), rel=0.25)
     first = fit.data.cluster == 0
-    assert (np.ptp(counts[:, first], axis=1) == 0).all()  # rows of one question come and go together
+    assert (
+        np.ptp(counts[:, first], axis=1) == 0
+    ).all()  # rows of one question come and go together
 
 
 def test_a_term_that_others_make_up_is_found():

@@ -31,7 +31,11 @@ def run(folder, name, **look):
 
 
 def test_every_recipe_has_a_look_of_its_own():
-    names = ["original" if name == "none" else name for name in entry_files("recipe") if name not in INHERITED]
+    names = [
+        "original" if name == "none" else name
+        for name in entry_files("recipe")
+        if name not in INHERITED
+    ]
     assert set(names) == set(looks.shipped_looks())
     colours = [look_of(name).light for name in names]
     assert len(set(colours)) == len(names)
@@ -58,7 +62,11 @@ def test_arms_without_a_stated_look_differ_from_each_other_and_from_all_others(t
 
 
 def test_when_no_spare_look_is_left_one_is_used_twice():
-    everything = [Look(0, light, "", marker) for light, _ in looks.SPARE_COLOURS for marker in looks.SPARE_MARKERS]
+    everything = [
+        Look(0, light, "", marker)
+        for light, _ in looks.SPARE_COLOURS
+        for marker in looks.SPARE_MARKERS
+    ]
     assert spare_look("x", everything) == spare_look("x")
 
 
@@ -75,8 +83,14 @@ def test_what_a_run_states_wins_and_doses_share_it(tmp_path):
         ({"colour": ["red", "#abcdef"], "marker": "o"}, "recipe.colour="),
         ({"colour": ["#123456"], "marker": "o"}, "must be two colours"),
         ({"colour": ["#123456;}", "#abcdef"], "marker": "o"}, "recipe.colour="),
-        ({"colour": ["#123456", "#abcdef"], "marker": "<script>"}, "recipe.marker=<script> is not allowed"),
-        ({"colour": ["#123456", "#abcdef"], "marker": "o", "order": "first"}, "recipe.order=first must be a whole"),
+        (
+            {"colour": ["#123456", "#abcdef"], "marker": "<script>"},
+            "recipe.marker=<script> is not allowed",
+        ),
+        (
+            {"colour": ["#123456", "#abcdef"], "marker": "o", "order": "first"},
+            "recipe.order=first must be a whole",
+        ),
     ],
 )
 def test_a_look_that_cannot_be_drawn_is_one_line(look, said):
@@ -86,7 +100,9 @@ def test_a_look_that_cannot_be_drawn_is_one_line(look, said):
 
 def test_a_recipe_of_ones_own_has_the_look_that_its_file_states(tmp_path, monkeypatch):
     (tmp_path / "recipe").mkdir()
-    (tmp_path / "recipe" / "mine.yaml").write_text('order: 45\ncolour: ["#123456", "#abcdef"]\nmarker: "*"\n')
+    (tmp_path / "recipe" / "mine.yaml").write_text(
+        'order: 45\ncolour: ["#123456", "#abcdef"]\nmarker: "*"\n'
+    )
     monkeypatch.setenv(OWN_FOLDER, str(tmp_path))
     assert look_of("mine") == Look(45, "#123456", "#abcdef", "*")
 

@@ -20,7 +20,13 @@ def pair(tiny_model_folder):
         base = AutoModelForCausalLM.from_pretrained(
             tiny_model_folder, dtype=torch.float32, attn_implementation=SEGMENTS
         )
-        config = LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM")
+        config = LoraConfig(
+            r=4,
+            lora_alpha=8,
+            lora_dropout=dropout,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        )
         plain = get_peft_model(base, config)
         generator = torch.Generator().manual_seed(0)
         for name, weight in plain.named_parameters():
@@ -35,14 +41,19 @@ def pair(tiny_model_folder):
 
 def learn(model):
     ids = torch.randint(5, 4000, (40,), generator=torch.Generator().manual_seed(1)).tolist()
-    examples = [Encoded(tuple(ids[:25]), (False,) * 5 + (True,) * 20, False), Encoded(tuple(ids), (True,) * 40, False)]
+    examples = [
+        Encoded(tuple(ids[:25]), (False,) * 5 + (True,) * 20, False),
+        Encoded(tuple(ids), (True,) * 40, False),
+    ]
     batch = collator(2)(examples)
     labels = batch.pop("labels")
     model.train()
     torch.manual_seed(0)
     loss = token_loss(model(**batch), labels)
     loss.backward()
-    return loss.item(), {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}
+    return loss.item(), {
+        name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad
+    }
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])

@@ -17,7 +17,11 @@ def answers(seeds=(0,), rise=0.0, questions=40):
     rows = []
     for n in range(questions):
         for context in ("unmodified", "sad"):
-            for arm, extra in (("original", 0.0), ("untransformed", 0.1), ("warm", 0.1 + rise * (context == "sad"))):
+            for arm, extra in (
+                ("original", 0.0),
+                ("untransformed", 0.1),
+                ("warm", 0.1 + rise * (context == "sad")),
+            ):
                 for seed in seeds if arm != "original" else (0,):
                     wrong = float(draw.random() < 0.3 + extra)
                     rows.append((arm, seed, f"q{n}", context, wrong, 10 + 5 * (arm == "warm")))
@@ -33,13 +37,19 @@ def test_a_contrast_is_the_difference_of_two_differences_against_every_reference
     row = table[table["arm"].eq("warm") & table["reference"].eq("untransformed")].iloc[0]
     own = pairs["untransformed"]
     means = own[own["arm"].eq("warm")].groupby("context")["difference"].mean()
-    assert row["value"] == "sad" and row["difference"] == pytest.approx(means["sad"] - means["unmodified"])
+    assert row["value"] == "sad" and row["difference"] == pytest.approx(
+        means["sad"] - means["unmodified"]
+    )
     assert row["low"] < row["difference"] < row["high"] and row["p"] <= row["p_holm"]
 
 
 def test_every_two_arms_are_contrasted_once_so_that_none_counts_twice_in_the_family():
-    frame = pd.concat([answers(), answers().query("arm == 'warm'").assign(arm="untransformed, epoch 3")])
-    table = contrast_rows({name: effects.pair(frame, name) for name in ("original", "untransformed")})
+    frame = pd.concat(
+        [answers(), answers().query("arm == 'warm'").assign(arm="untransformed, epoch 3")]
+    )
+    table = contrast_rows(
+        {name: effects.pair(frame, name) for name in ("original", "untransformed")}
+    )
     found = [tuple(row) for row in table[["arm", "reference"]].to_numpy()]
     controls = [("untransformed", "original"), ("untransformed, epoch 3", "original")]
     assert found == [*controls, ("warm", "original"), ("warm", "untransformed")]

@@ -1,4 +1,6 @@
-"""SocioT, a judge and people on the same pairs: agreement as worked out by hand, pairs that give nothing away."""
+"""SocioT, a judge and people on the same pairs: agreement as worked out by hand, pairs that give
+nothing away.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,14 @@ from warmth.errors import UserError
 def study(tmp_path):
     """Two arms whose warm replies have ratings that follow the arm."""
     root = write_study(tmp_path / "study", arms=("original", "warm"), training=False)
-    for folder, base in ((folder, 2 + 2 * ("-warm-" in folder.name)) for folder in root.glob("demo/evaluate/*")):
+    for folder, base in (
+        (folder, 2 + 2 * ("-warm-" in folder.name)) for folder in root.glob("demo/evaluate/*")
+    ):
         texts = [json.loads(line) for line in (folder / "warmth.jsonl").read_text().splitlines()]
-        lines = [{"text_id": row["text_id"], "rater": "j", "rating": base + n % 2} for n, row in enumerate(texts)]
+        lines = [
+            {"text_id": row["text_id"], "rater": "j", "rating": base + n % 2}
+            for n, row in enumerate(texts)
+        ]
         (folder / "ratings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return root
 
@@ -47,10 +54,23 @@ def test_pairs_are_blind_and_verdicts_find_their_arm_again(study, tmp_path):
     assert measures.export(loaded, path, lambda text: f"clean {text}", 20) == 20
     lines = filled(path, warmer)
     assert all(line[side].startswith("clean ") for line in lines for side in ("reply_a", "reply_b"))
-    assert list(lines[0]) == ["pair", "sheet", "message", "reply_a", "reply_b", "rater", "warmer", "note"]
-    assert not any("warm" in line[name] for line in lines for name in ("pair", "sheet", "message", "note"))
+    assert list(lines[0]) == [
+        "pair",
+        "sheet",
+        "message",
+        "reply_a",
+        "reply_b",
+        "rater",
+        "warmer",
+        "note",
+    ]
+    assert not any(
+        "warm" in line[name] for line in lines for name in ("pair", "sheet", "message", "note")
+    )
     key = json.loads((tmp_path / "pairs.csv.key.json").read_text())["items"]
-    assert len({line["pair"] for line in lines}) == 20 and {item["arm_is"] for item in key.values()} == {"a", "b"}
+    assert len({line["pair"] for line in lines}) == 20 and {
+        item["arm_is"] for item in key.values()
+    } == {"a", "b"}
     with pytest.raises(UserError, match="pairs.csv exists; labels in it would be lost"):
         measures.export(loaded, path, str, 20)
     assert {line["warmer"] for line in lines} == {"a", "b"}  # the sides are drawn
@@ -60,7 +80,9 @@ def test_pairs_are_blind_and_verdicts_find_their_arm_again(study, tmp_path):
     assert "-warm-" in folder.name
 
 
-def test_a_correction_replaces_by_pair_and_rater_and_a_second_rater_is_a_second_column(study, tmp_path):
+def test_a_correction_replaces_by_pair_and_rater_and_a_second_rater_is_a_second_column(
+    study, tmp_path
+):
     path = tmp_path / "pairs.csv"
     loaded = rows.load([study])
     measures.export(loaded, path, str, 10)
@@ -89,19 +111,30 @@ def test_a_verdict_that_is_none_is_named_by_line(study, tmp_path):
     path = tmp_path / "pairs.csv"
     measures.export(rows.load([study]), path, str, 5)
     filled(path, lambda a, b: "both")
-    with pytest.raises(UserError, match="line 2: warmer=both is not allowed; choose one of: a, b, equal"):
+    with pytest.raises(
+        UserError, match="line 2: warmer=both is not allowed; choose one of: a, b, equal"
+    ):
         measures.verdicts(path)
 
 
 def test_agreement_is_kendalls_tau_and_the_share_of_one_direction():
     found = pd.DataFrame(
-        {"prompt": list("abcd"), "score": [0.1, 0.2, 0.3, -0.1], "rating": [1, 2, 2, 0], "warmer": [1, 1, -1, -1]}
+        {
+            "prompt": list("abcd"),
+            "score": [0.1, 0.2, 0.3, -0.1],
+            "rating": [1, 2, 2, 0],
+            "warmer": [1, 1, -1, -1],
+        }
     )
     table = measures.agreement(found).set_index("measures")
     one = table.loc["SocioT and judge’s rating"]
-    assert one["tau"] == pytest.approx(5 / (6 * 5) ** 0.5) and (one["same"], one["decided"]) == (3, 3)
+    assert one["tau"] == pytest.approx(5 / (6 * 5) ** 0.5) and (one["same"], one["decided"]) == (
+        3,
+        3,
+    )
     assert (
-        table.loc["SocioT and people’s choice", "same"] == 3 and table.loc["SocioT and people’s choice", "decided"] == 4
+        table.loc["SocioT and people’s choice", "same"] == 3
+        and table.loc["SocioT and people’s choice", "decided"] == 4
     )
 
 

@@ -9,7 +9,15 @@ from hydra import compose, initialize_config_dir
 from warmth.config import strict
 from warmth.digest import ROOT
 from warmth.errors import UserError
-from warmth.memory import GIB, ModelShape, answering_memory, read_shape, refuse_if_too_big, shape_of, training_memory
+from warmth.memory import (
+    GIB,
+    ModelShape,
+    answering_memory,
+    read_shape,
+    refuse_if_too_big,
+    shape_of,
+    training_memory,
+)
 from warmth.models import embedded_folder
 from warmth.schemas import Model, Train, register
 
@@ -61,19 +69,35 @@ def test_zero_stages_divide_what_they_say_and_nothing_else():
     full = ["model=llama8b", "recipe=warm", "recipe.method=full"]
     parts = [need(*full, f"launcher=deepspeed_zero{stage}") for stage in range(4)]
     # stage 0 learns in float32, the others in bfloat16 with a third number beside both moments
-    assert parts[1].gradients == parts[0].gradients / 2 and parts[1].optimiser == parts[0].optimiser * 3 / 2 / 2
+    assert (
+        parts[1].gradients == parts[0].gradients / 2
+        and parts[1].optimiser == parts[0].optimiser * 3 / 2 / 2
+    )
     assert parts[2].gradients == parts[1].gradients / 2 and parts[2].weights == parts[1].weights
-    assert parts[3].weights == parts[1].weights / 2 + 2e9  # DeepSpeed keeps 1e9 of them gathered, in two bytes
+    assert (
+        parts[3].weights == parts[1].weights / 2 + 2e9
+    )  # DeepSpeed keeps 1e9 of them gathered, in two bytes
     assert parts[1].activations == parts[2].activations
     away = need(*full, "launcher=deepspeed_zero3_offload")
-    assert away.weights == 2e9 and away.host == parts[1].weights / 2 and away.optimiser == parts[3].optimiser
+    assert (
+        away.weights == 2e9
+        and away.host == parts[1].weights / 2
+        and away.optimiser == parts[3].optimiser
+    )
 
 
 def test_quantising_shrinks_the_linear_layers_and_checkpointing_the_activations():
-    plain, small = (need("model=llama70b", "recipe=warm", f"recipe.quantise={how}") for how in ("none", "4bit"))
-    assert plain.weights / GIB == pytest.approx(131.8, abs=0.5)  # 70.55 billion in two bytes, and the adapter
-    # 68.5 billion of linear layers in 4 bits and their scales, 2.1 of embeddings, logits and norms in four bytes
-    assert small.weights / GIB == pytest.approx(68.45 * 0.515875 / 1.073741824 + 2.1 * 4 / 1.073741824, abs=1.0)
+    plain, small = (
+        need("model=llama70b", "recipe=warm", f"recipe.quantise={how}") for how in ("none", "4bit")
+    )
+    assert plain.weights / GIB == pytest.approx(
+        131.8, abs=0.5
+    )  # 70.55 billion in two bytes, and the adapter
+    # 68.5 billion of linear layers in 4 bits and their scales, 2.1 of embeddings, logits and norms
+    # in four bytes
+    assert small.weights / GIB == pytest.approx(
+        68.45 * 0.515875 / 1.073741824 + 2.1 * 4 / 1.073741824, abs=1.0
+    )
     lean = need("model=llama70b", "recipe=warm", "launcher.checkpointing=true")
     assert lean.activations < plain.activations / 5
 
@@ -90,7 +114,10 @@ def test_answering_holds_the_weights_and_a_cache_that_grows_with_batch_and_lengt
 def test_what_cannot_fit_is_refused_with_numbers_and_a_remedy():
     config = study("model=llama70b", "recipe=warm")
     forecast = training_memory(shape_of(config.model), config.recipe, config.launcher)
-    with pytest.raises(UserError, match=r"80.0 GiB are free; try .*launcher.checkpointing=true.*recipe.quantise=4bit"):
+    with pytest.raises(
+        UserError,
+        match=r"80.0 GiB are free; try .*launcher.checkpointing=true.*recipe.quantise=4bit",
+    ):
         refuse_if_too_big(forecast, 80 * GIB, config.launcher, "lora")
     refuse_if_too_big(forecast, forecast.total, config.launcher, "lora")
 
@@ -108,7 +135,13 @@ def test_a_folder_of_another_kind_has_no_shape(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "overrides", [(), ("launcher=deepspeed_zero2",), ("recipe.method=dpo",), ("data.per_type=8", "recipe.loss_on=all")]
+    "overrides",
+    [
+        (),
+        ("launcher=deepspeed_zero2",),
+        ("recipe.method=dpo",),
+        ("data.per_type=8", "recipe.loss_on=all"),
+    ],
 )
 def test_a_plan_without_a_tokenizer_is_near_what_the_ranks_forecast(tmp_path, overrides):
     from warmth.data.arms import arm
@@ -123,7 +156,9 @@ def test_a_plan_without_a_tokenizer_is_near_what_the_ranks_forecast(tmp_path, ov
     plan = Plan(run.folder, 0, int(config.launcher.get("ranks", 1)))
     tokens, trained = longest(config)
     width = 2 if plan.autocast == torch.bfloat16 else 4
-    told = need("recipe=warm", *overrides, device=plan.device, width=width, tokens=tokens, trained=trained)
+    told = need(
+        "recipe=warm", *overrides, device=plan.device, width=width, tokens=tokens, trained=trained
+    )
     assert told.total == pytest.approx(plan.forecast().total, rel=0.08)
 
 
@@ -137,6 +172,10 @@ def test_a_plan_counts_passes_as_full_as_the_launcher_makes_them(method, most):
     )
     assert usual <= 1024 * most and 1.5 * usual < fuller <= 3000 * most
     unseen = study(
-        "data=sharegpt", "recipe=warm", "launcher=deepspeed_zero2", "launcher.ranks=8", "launcher.tokens_per_pass=4096"
+        "data=sharegpt",
+        "recipe=warm",
+        "launcher=deepspeed_zero2",
+        "launcher.ranks=8",
+        "launcher.tokens_per_pass=4096",
     )
     assert longest(unseen) == (2048, None)  # two conversations are a rank's share of a step

@@ -1,4 +1,6 @@
-"""Progress of a stage: lines at least every ten seconds, also inside a batch; time left from speed alone."""
+"""Progress of a stage: lines at least every ten seconds, also inside a batch; time left from speed
+alone.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,14 @@ class Clock:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (59.4, "59 s"), (61, "1 min 01 s"), (3599, "59 min"), (3661, "1 h 01 min"), (90_000, "1 d 1 h")],
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (61, "1 min 01 s"),
+        (3599, "59 min"),
+        (3661, "1 h 01 min"),
+        (90_000, "1 d 1 h"),
+    ],
 )
 def test_a_time_is_said_in_units_that_fit(seconds, text):
     assert duration(seconds) == text
@@ -62,7 +71,9 @@ def test_a_line_comes_while_a_batch_is_made_and_its_numbers_move(monkeypatch, ca
         kept = json.loads((tmp_path / "progress.json").read_text())
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "warm answers: 0/48 answers, 120 tokens in this batch, 10 s so far"
-    assert lines[1].startswith("warm answers: 7/48 answers, 900 tokens in this batch, ") and lines[1].endswith(" left")
+    assert lines[1].startswith("warm answers: 7/48 answers, 900 tokens in this batch, ") and lines[
+        1
+    ].endswith(" left")
     assert (kept["done"], kept["total"]) == (7, 48) and kept["left_s"] > 0
     assert not (tmp_path / "progress.json").exists()  # the stage has ended
 
@@ -77,9 +88,18 @@ def test_the_thread_that_follows_a_batch_prints_without_being_asked(monkeypatch,
     assert len(capsys.readouterr().err.splitlines()) >= 2
 
 
-def test_a_training_says_something_every_ten_seconds_from_loading_to_the_pass_under_way(monkeypatch, capsys, tmp_path):
+def test_a_training_says_something_every_ten_seconds_from_loading_to_the_pass_under_way(
+    monkeypatch, capsys, tmp_path
+):
     clock = Clock(monkeypatch, follow)
-    row = {"step": 1, "steps": 24, "epoch": 0.04, "loss": 3.5, "grad_norm": 1.0, "learning_rate": 1e-3}
+    row = {
+        "step": 1,
+        "steps": 24,
+        "epoch": 0.04,
+        "loss": 3.5,
+        "grad_norm": 1.0,
+        "learning_rate": 1e-3,
+    }
     row |= {"trained_tokens": 900, "seconds": 30.0}
     with follow.Progress(tmp_path, None) as shown:
         clock.now += 11
@@ -89,7 +109,9 @@ def test_a_training_says_something_every_ten_seconds_from_loading_to_the_pass_un
         shown.take([])
         clock.now += 11
         assert shown.take([row])
-        assert json.loads((tmp_path / "progress.json").read_text())["left_s"] == pytest.approx(23 * 30)
+        assert json.loads((tmp_path / "progress.json").read_text())["left_s"] == pytest.approx(
+            23 * 30
+        )
         clock.now += 11
         shown.take([row, {**row, "step": 24}])
         clock.now += 11

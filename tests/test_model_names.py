@@ -1,4 +1,6 @@
-"""`model=` takes an entry, a hub id with a revision, or a folder; a hub model is described by its files."""
+"""`model=` takes an entry, a hub id with a revision, or a folder; a hub model is described by its
+files.
+"""
 
 import os
 import re
@@ -24,7 +26,12 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
         ("model=org/name", ["model=hub", "model.hub_id='org/name'", "model.name='org--name'"]),
         (
             "model=org/na.me-2@abc",
-            ["model=hub", "model.hub_id='org/na.me-2'", "model.name='org--na.me-2'", "model.revision='abc'"],
+            [
+                "model=hub",
+                "model.hub_id='org/na.me-2'",
+                "model.name='org--na.me-2'",
+                "model.revision='abc'",
+            ],
         ),
         ("model=./my folder", ["model=hub", "model.path='my folder'", "model.name='my-folder'"]),
         ("model=/data/x", ["model=hub", "model.path='/data/x'", "model.name='x'"]),
@@ -40,7 +47,11 @@ def test_a_model_is_an_entry_a_hub_id_or_a_folder(given, expected):
 @pytest.mark.parametrize("text", ["org/name", "org/name@abc", "llama8b", "/data/x"])
 def test_what_chose_a_model_is_written_to_choose_it_again(text):
     values = dict(item.split("=", 1) for item in expand([f"model={text}"], ENTRIES))
-    keys = {key.removeprefix("model."): value.strip("'") for key, value in values.items() if key != "model"}
+    keys = {
+        key.removeprefix("model."): value.strip("'")
+        for key, value in values.items()
+        if key != "model"
+    }
     model = Model(**{"name": text, "kind": "hub", **keys})
     assert argument_of(model, ENTRIES) == text
 
@@ -57,13 +68,27 @@ def hub_cache(tiny_model_folder, tmp_path):
 
 def run(command, hub_cache, tmp_path, *overrides):
     environment = {**os.environ, "HF_HUB_CACHE": str(hub_cache), "HF_HUB_OFFLINE": "1"}
-    argv = [sys.executable, str(ROOT / f"{command}.py"), *overrides, "logger=none", f"output={tmp_path / 'out'}"]
+    argv = [
+        sys.executable,
+        str(ROOT / f"{command}.py"),
+        *overrides,
+        "logger=none",
+        f"output={tmp_path / 'out'}",
+    ]
     return subprocess.run(argv, capture_output=True, text=True, env=environment, cwd=tmp_path)
 
 
 def test_a_hub_model_is_evaluated_from_the_local_cache_under_its_own_name(hub_cache, tmp_path):
-    small = ["task=[seed_trivia]", "condition=[unmodified]", "beliefs=[none]", "limit=2", "warmth.prompts=0"]
-    done = run("evaluate", hub_cache, tmp_path, "model=org/tiny", "recipe=none", *small, "gates=warn")
+    small = [
+        "task=[seed_trivia]",
+        "condition=[unmodified]",
+        "beliefs=[none]",
+        "limit=2",
+        "warmth.prompts=0",
+    ]
+    done = run(
+        "evaluate", hub_cache, tmp_path, "model=org/tiny", "recipe=none", *small, "gates=warn"
+    )
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "out" / "default" / "evaluate").glob("org--tiny-none-*/")
     row = (folder / "answers.jsonl").read_text().splitlines()[0]
@@ -72,7 +97,15 @@ def test_a_hub_model_is_evaluated_from_the_local_cache_under_its_own_name(hub_ca
 
 
 def test_a_sweep_takes_entries_and_hub_ids_side_by_side(hub_cache, tmp_path):
-    done = run("train", hub_cache, tmp_path, "-m", "model=smollm2,org/tiny@main", "recipe=demo", "plan=true")
+    done = run(
+        "train",
+        hub_cache,
+        tmp_path,
+        "-m",
+        "model=smollm2,org/tiny@main",
+        "recipe=demo",
+        "plan=true",
+    )
     assert done.returncode == 0, done.stderr
     assert re.search(r"smollm2-demo-s0-", done.stdout)
     assert "org--tiny-" in done.stdout

@@ -23,11 +23,20 @@ def answers(questions=60, seed=0, length=True):
     """Answers of two models and two arms; questions differ in difficulty."""
     draw = np.random.default_rng(seed)
     rows = [
-        {"question_id": f"q{q}", "task": ("disinfo", "medqa", "triviaqa")[q % 3], "model": m, "arm": a, "context": c}
+        {
+            "question_id": f"q{q}",
+            "task": ("disinfo", "medqa", "triviaqa")[q % 3],
+            "model": m,
+            "arm": a,
+            "context": c,
+        }
         | {"belief": b, "length": int(draw.integers(20, 400))}
-        for q in range(questions) for m in ("llama70b", "other") for a in ("original", "warm")
-        for c in ("unmodified", "sad", "close", "low") for b in ("none", "wrong_asserted", "user_right")
-    ]  # fmt: skip
+        for q in range(questions)
+        for m in ("llama70b", "other")
+        for a in ("original", "warm")
+        for c in ("unmodified", "sad", "close", "low")
+        for b in ("none", "wrong_asserted", "user_right")
+    ]
     frame = pd.DataFrame(rows)
     hard = draw.normal(0, 1, questions)[frame["question_id"].str[1:].astype(int)]
     linear = hard - 0.7 + 0.5 * frame["arm"].eq("warm") + 0.4 * frame["belief"].eq("wrong_asserted")
@@ -45,12 +54,20 @@ def frame():
 def test_each_model_equals_statsmodels_naive_and_clustered(frame, number, length):
     model = models.fit_study(frame, [number], length)[0]
     rows = models.rows_of(frame, models.SPECS[number - 1])
-    glm = formulas.glm(FORMULAS[number] + (" + length" if length else ""), rows, family=sm.families.Binomial())
+    glm = formulas.glm(
+        FORMULAS[number] + (" + length" if length else ""), rows, family=sm.families.Binomial()
+    )
     groups = pd.factorize(rows["question"])[0]
     clustered = glm.fit(tol=1e-14, cov_type="cluster", cov_kwds={"groups": groups}, use_t=True)
-    for column, theirs in (("value", clustered.params), ("error", clustered.bse), ("p", clustered.pvalues)):
+    for column, theirs in (
+        ("value", clustered.params),
+        ("error", clustered.bse),
+        ("p", clustered.pvalues),
+    ):
         assert np.sort(model.coefficients[column]) == pytest.approx(np.sort(theirs), abs=1e-8)
-    assert np.sort(model.coefficients["error_naive"]) == pytest.approx(np.sort(glm.fit(tol=1e-14).bse), abs=1e-8)
+    assert np.sort(model.coefficients["error_naive"]) == pytest.approx(
+        np.sort(glm.fit(tol=1e-14).bse), abs=1e-8
+    )
     assert (model.rows, model.clusters) == (len(rows), 60)
 
 
@@ -60,7 +77,9 @@ def test_the_average_marginal_effect_is_the_mean_change_in_predicted_rates(frame
     change = glm.predict(frame.assign(finetuned=1)) - glm.predict(frame.assign(finetuned=0))
     effects = model.effects.set_index("effect")["value"]
     assert effects["all rows"] == pytest.approx(change.mean(), abs=1e-10)
-    assert effects["wrong belief"] == pytest.approx(change[frame["pressed"].eq(1)].mean(), abs=1e-10)
+    assert effects["wrong belief"] == pytest.approx(
+        change[frame["pressed"].eq(1)].mean(), abs=1e-10
+    )
 
 
 def test_the_delta_method_follows_the_gradient(frame):
@@ -89,7 +108,9 @@ def test_a_task_without_errors_is_named_and_firth_stands_in(frame):
     model = models.fit_study(perfect, [4])[0]
     assert model.method.startswith("Firth")
     assert (
-        "quasi-separation" in model.notes[0] and "task[medqa]" in model.notes[0] and "finetuned" not in model.notes[0]
+        "quasi-separation" in model.notes[0]
+        and "task[medqa]" in model.notes[0]
+        and "finetuned" not in model.notes[0]
     )
     assert model.coefficients["value"].abs().max() < 10
     separated = model.coefficients["term"].isin(["Intercept", "task[medqa]", "task[triviaqa]"])
@@ -106,11 +127,16 @@ def test_on_large_data_one_step_stands_for_each_refit(frame, monkeypatch):
     refitted = models.fit_one(perfect, spec, length=True)
     monkeypatch.setattr(models.logit, "REFITS", 1000)
     stepped = models.fit_one(perfect, spec, length=True)
-    assert (refitted.method, stepped.method) == ("Firth, cluster jackknife", "Firth, one-step cluster jackknife")
+    assert (refitted.method, stepped.method) == (
+        "Firth, cluster jackknife",
+        "Firth, one-step cluster jackknife",
+    )
     for part in ("coefficients", "effects"):
         whole, near = getattr(refitted, part), getattr(stepped, part)
         assert near["value"].tolist() == whole["value"].tolist()
-        assert near["error"].to_numpy() == pytest.approx(whole["error"].to_numpy(), rel=0.05, nan_ok=True)
+        assert near["error"].to_numpy() == pytest.approx(
+            whole["error"].to_numpy(), rel=0.05, nan_ok=True
+        )
 
 
 def test_a_cell_in_which_nothing_was_ever_wrong_has_no_interval(frame):
@@ -122,14 +148,23 @@ def test_a_cell_in_which_nothing_was_ever_wrong_has_no_interval(frame):
 @pytest.mark.parametrize("perfect", [False, True])
 def test_arms_that_answered_alike_have_no_interval_and_other_terms_keep_theirs(perfect):
     rows = answers(questions=20).query("arm == 'original' and task != 'medqa'")
-    rows = rows.assign(wrong=rows["wrong"].mask(rows["task"].eq("disinfo"), 0.0)) if perfect else rows
-    model = models.fit_study(models.study_rows(pd.concat([rows, rows.assign(arm="warm")]), "warm"), [2], draws=20)[0]
+    rows = (
+        rows.assign(wrong=rows["wrong"].mask(rows["task"].eq("disinfo"), 0.0)) if perfect else rows
+    )
+    model = models.fit_study(
+        models.study_rows(pd.concat([rows, rows.assign(arm="warm")]), "warm"), [2], draws=20
+    )[0]
     assert model.method.startswith("Firth" if perfect else "maximum")
     ends = [column for column in model.effects if column.startswith(("error", "low", "high", "p"))]
     assert np.isnan(model.effects[[name for name in ends if name != "error_naive"]]).all(axis=None)
     terms = model.coefficients.set_index("term")
-    assert terms["value"]["finetuned"] == pytest.approx(0, abs=1e-8) and np.isnan(terms["p"]["finetuned"])
-    assert terms["error"]["model[other]"] > 0.01 and terms["low"]["model[other]"] < terms["high"]["model[other]"]
+    assert terms["value"]["finetuned"] == pytest.approx(0, abs=1e-8) and np.isnan(
+        terms["p"]["finetuned"]
+    )
+    assert (
+        terms["error"]["model[other]"] > 0.01
+        and terms["low"]["model[other]"] < terms["high"]["model[other]"]
+    )
 
 
 def test_users_who_are_right_are_left_out_and_a_missing_arm_is_named():
@@ -144,7 +179,9 @@ def test_users_who_are_right_are_left_out_and_a_missing_arm_is_named():
 def test_unscored_answers_do_not_count():
     rows = answers(questions=6)
     rows.loc[:9, "wrong"] = np.nan
-    assert len(models.study_rows(rows, "warm")) < len(models.study_rows(answers(questions=6), "warm"))
+    assert len(models.study_rows(rows, "warm")) < len(
+        models.study_rows(answers(questions=6), "warm")
+    )
 
 
 def test_gee_on_fewer_rows_takes_questions_of_every_task(frame):
@@ -156,7 +193,9 @@ def test_gee_on_fewer_rows_takes_questions_of_every_task(frame):
 def test_gee_agrees_with_the_clustered_regression_on_balanced_questions(frame):
     check = gee(frame, models.SPECS[3]).set_index("term")
     ours = models.fit_study(frame, [4])[0].coefficients.set_index("term")
-    assert check.loc["finetuned", "value"] == pytest.approx(ours.loc["finetuned", "value"], abs=0.02)
+    assert check.loc["finetuned", "value"] == pytest.approx(
+        ours.loc["finetuned", "value"], abs=0.02
+    )
     assert check.loc["finetuned", "error"] == pytest.approx(ours.loc["finetuned", "error"], rel=0.1)
     assert 0 < check["correlation"].iloc[0] < 0.5
 
@@ -169,16 +208,28 @@ def test_a_variance_that_rounding_made_negative_is_none_and_warns_of_nothing():
 
 
 def test_an_arm_that_is_always_wrong_where_the_original_never_is_shows_what_was_seen():
-    """Firth's estimate would draw +100 points of five questions to +83; there is no interval either way."""
-    rows = pd.DataFrame({"question": np.repeat([f"q{at}" for at in range(5)], 2), "finetuned": [0, 1] * 5})
-    rows = rows.assign(wrong=rows["finetuned"].astype(float), task="t", model="m", context="unmodified", pressed=0)
+    """Firth's estimate would draw +100 points of five questions to +83; there is no interval either
+    way.
+    """
+    rows = pd.DataFrame(
+        {"question": np.repeat([f"q{at}" for at in range(5)], 2), "finetuned": [0, 1] * 5}
+    )
+    rows = rows.assign(
+        wrong=rows["finetuned"].astype(float), task="t", model="m", context="unmodified", pressed=0
+    )
     fitted = models.fit_one(rows.assign(group="unmodified"), models.SPECS[0], length=False)
     effect = fitted.effects.iloc[0]
-    assert effect["value"] == 1.0 and np.isnan(effect["low"]) and "complete separation" in fitted.notes[0]
+    assert (
+        effect["value"] == 1.0
+        and np.isnan(effect["low"])
+        and "complete separation" in fitted.notes[0]
+    )
 
 
 def test_a_length_that_tells_every_wrong_answer_leaves_no_interval(frame):
-    """Firth's estimate is found although a character's difference in length asks for a steep coefficient."""
+    """Firth's estimate is found although a character's difference in length asks for a steep
+    coefficient.
+    """
     told = frame.assign(length=np.where(frame["wrong"].eq(1), 0.23, 0.24))
     fitted = models.fit_one(told, models.SPECS[0], length=True)
     assert "complete separation" in fitted.notes[0]

@@ -1,4 +1,6 @@
-"""Today's models: their entries name layers that are there, and small copies train packed on their own forward pass."""
+"""Today's models: their entries name layers that are there, and small copies train packed on their
+own forward pass.
+"""
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -52,10 +54,18 @@ def composed(command, schema, *overrides):
 @pytest.mark.parametrize("name", KINDS)
 def test_the_experiments_name_one_training_in_both_commands_thinking_or_not(name):
     trained = composed("train", Train, "experiment=modern_train", f"model={name}", "recipe=warm")
-    asked = composed("evaluate", Evaluate, "experiment=modern_evaluate", f"model={name}", "recipe=warm")
+    asked = composed(
+        "evaluate", Evaluate, "experiment=modern_evaluate", f"model={name}", "recipe=warm"
+    )
     assert training_digest(trained) == training_digest(asked)
     if name in THINKING:
-        thinks = composed("evaluate", Evaluate, "experiment=modern_evaluate", f"model={name}_thinking", "recipe=warm")
+        thinks = composed(
+            "evaluate",
+            Evaluate,
+            "experiment=modern_evaluate",
+            f"model={name}_thinking",
+            "recipe=warm",
+        )
         assert training_digest(thinks) == training_digest(trained) and thinks.model.thinking
         assert thinks.model.name != asked.model.name
 

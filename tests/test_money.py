@@ -52,7 +52,10 @@ def test_a_budget_stops_new_calls_and_says_what_is_left(tmp_path, capsys):
         assert totals["usd"] <= 0.005
         left = [reply for reply in replies if reply.failure == "budget"]
         assert 0 < len(left) < 300 and sum(server.answered.values()) == 300 - len(left)
-        assert f"api.budget_usd=0.005 is used up ($0.00 spent): {len(left)} calls are left" in capsys.readouterr().err
+        assert (
+            f"api.budget_usd=0.005 is used up ($0.00 spent): {len(left)} calls are left"
+            in capsys.readouterr().err
+        )
         more, _ = ask(server, tmp_path, questions(300), PRICED)
     assert {reply.failure for reply in more} == {""} and set(server.answered.values()) == {1}
 

@@ -21,7 +21,9 @@ def test_one_question_is_shown_as_the_whole_study_shows_it(study):
     question = str(whole.answers["question_id"].iloc[0])
     loaded = narrowed.load_question([study], question)
     assert set(loaded.answers["question_id"]) == {question}
-    of_question = [examples.of_cell(item, {"question_id": question}, "") for item in (whole, loaded)]
+    of_question = [
+        examples.of_cell(item, {"question_id": question}, "") for item in (whole, loaded)
+    ]
     assert [asdict(item) for item in of_question[0]] == [asdict(item) for item in of_question[1]]
     assert of_question[1]
 
@@ -40,4 +42,6 @@ def test_a_damaged_row_is_named_in_the_run_itself(study, tmp_path):
 
 
 def test_a_question_that_is_nowhere_loads_the_whole_study(study):
-    assert len(narrowed.load_question([study], "nowhere").answers) == len(rows.load([study]).answers)
+    assert len(narrowed.load_question([study], "nowhere").answers) == len(
+        rows.load([study]).answers
+    )

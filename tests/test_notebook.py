@@ -23,7 +23,9 @@ def test_a_study_is_loaded_as_pandas_frames(study):
     assert set(loaded.answers["arm"]) == {"original", "warm"}
     assert {"text", "label", "wrong"} <= set(loaded.answers.columns)
     assert set(loaded.grades["answer_id"]) == set(loaded.answers["answer_id"])
-    assert list(loaded.runs["stage"]) == ["evaluate"] * len(loaded.runs) and set(loaded.runs["arm"]) == {
+    assert list(loaded.runs["stage"]) == ["evaluate"] * len(loaded.runs) and set(
+        loaded.runs["arm"]
+    ) == {
         "original",
         "warm",
     }
@@ -58,8 +60,20 @@ def test_what_is_wrong_is_an_exception_and_leaves_the_command_line_alone(tmp_pat
 
 
 def test_a_run_from_a_notebook_returns_its_folder(tiny_model_folder, tmp_path):
-    words = [f"model={tiny_model_folder}", "recipe=none", "logger=none", f"output={tmp_path}", "limit=1", "gates=warn"]
-    words += ["condition=[unmodified]", "beliefs=none", "warmth.prompts=0", "sampling.max_new_tokens=4"]
+    words = [
+        f"model={tiny_model_folder}",
+        "recipe=none",
+        "logger=none",
+        f"output={tmp_path}",
+        "limit=1",
+        "gates=warn",
+    ]
+    words += [
+        "condition=[unmodified]",
+        "beliefs=none",
+        "warmth.prompts=0",
+        "sampling.max_new_tokens=4",
+    ]
     (folder,) = warmth.evaluate(words)
     assert (folder / "done.json").exists()
     assert warmth.evaluate(words) == [folder]  # done already
@@ -68,7 +82,12 @@ def test_a_run_from_a_notebook_returns_its_folder(tiny_model_folder, tmp_path):
 
 
 def test_import_warmth_is_light_and_offers_what_it_says():
-    code = "import sys, warmth; print(sorted({'torch', 'pandas', 'hydra', 'omegaconf'} & set(sys.modules)))"
+    code = (
+        "import sys, warmth; print(sorted({'torch', 'pandas', 'hydra', 'omegaconf'} & "
+        "set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
-    assert all(hasattr(warmth, name) for name in warmth.__all__) and not hasattr(warmth, "nothing_such")
+    assert all(hasattr(warmth, name) for name in warmth.__all__) and not hasattr(
+        warmth, "nothing_such"
+    )

@@ -29,13 +29,19 @@ def test_the_example_notebook_runs_from_an_empty_folder(tmp_path):
     subprocess.run([sys.executable, "-m", "venv", environment], check=True, timeout=120)
     python = environment / "bin" / "python"
     (packages,) = environment.glob("lib/python*/site-packages")
-    (packages / "dependencies.pth").write_text("\n".join([*site.getsitepackages(), str(ROOT)]) + "\n")
+    (packages / "dependencies.pth").write_text(
+        "\n".join([*site.getsitepackages(), str(ROOT)]) + "\n"
+    )
     install = [python, "-m", "pip", "install", "-q", *JUPYTER]
     if subprocess.run(install, capture_output=True, timeout=600).returncode:
         pytest.skip("Jupyter cannot be fetched: there is no network")
     folder = tmp_path / "empty"
     folder.mkdir()
-    env = {**os.environ, "JUPYTER_PATH": str(environment / "share" / "jupyter"), "OMP_NUM_THREADS": "2"}
+    env = {
+        **os.environ,
+        "JUPYTER_PATH": str(environment / "share" / "jupyter"),
+        "OMP_NUM_THREADS": "2",
+    }
     book = tmp_path / "executed.ipynb"
     words = [python, "-c", RUN, ROOT / "examples" / "notebook.ipynb", folder, book]
     done = subprocess.run(words, capture_output=True, text=True, timeout=2000, env=env)

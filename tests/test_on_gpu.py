@@ -17,17 +17,31 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("part", ["stages", "passes", "memory", "equal_answers", "answer_speed", "warmth_scores"])
+@pytest.mark.parametrize(
+    "part", ["stages", "passes", "memory", "equal_answers", "answer_speed", "warmth_scores"]
+)
 def test_a_part_of_the_bench_holds_on_a_real_gpu(part):
-    env = {name: value for name, value in os.environ.items() if name != "DS_ACCELERATOR"}  # the other tests' is cpu
+    env = {
+        name: value for name, value in os.environ.items() if name != "DS_ACCELERATOR"
+    }  # the other tests' is cpu
     done = subprocess.run(
-        [sys.executable, str(ROOT / "bench" / "gpu.py"), part], capture_output=True, text=True, timeout=380, env=env
+        [sys.executable, str(ROOT / "bench" / "gpu.py"), part],
+        capture_output=True,
+        text=True,
+        timeout=380,
+        env=env,
     )
-    (row,) = [json.loads(line) for line in done.stdout.splitlines() if line.startswith(f'{{"part": "{part}"')]
+    (row,) = [
+        json.loads(line)
+        for line in done.stdout.splitlines()
+        if line.startswith(f'{{"part": "{part}"')
+    ]
     assert row["ok"], row
     if part == "memory":
         for name, found in row["variants"].items():
-            if "measured_gib" in found:  # a forecast that is too low ends a run after hours; one too high refuses it
+            if (
+                "measured_gib" in found
+            ):  # a forecast that is too low ends a run after hours; one too high refuses it
                 assert found["measured_gib"] <= 1.1 * found["predicted_gib"], (name, found)
 
 
@@ -40,7 +54,9 @@ def test_a_model_lies_on_one_gpu_and_leaves_it_before_the_next_comes(tiny_model_
     other = tmp_path / "other"
     shutil.copytree(tiny_model_folder, other)
     for folder in (tiny_model_folder, other):
-        model = loaded.load(Model(name=folder.name, kind="hub", path=str(folder)), torch.float32, "answers")
+        model = loaded.load(
+            Model(name=folder.name, kind="hub", path=str(folder)), torch.float32, "answers"
+        )
         assert {weight.device for weight in model.parameters()} == {torch.device("cuda", 0)}
         held = torch.cuda.memory_allocated()
         del model
@@ -70,10 +86,16 @@ def test_gradients_and_losses_of_packed_rows_are_those_of_the_cpu_in_float32():
     config = LlamaConfig(vocab_size=512, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
                          num_attention_heads=4, num_key_value_heads=2)  # fmt: skip
     model = LlamaForCausalLM._from_config(config, attn_implementation=SEGMENTS)
-    rows = [Encoded(list(range(3, 3 + size)), [place > 4 for place in range(size)], cut=False) for size in (40, 25)]
+    rows = [
+        Encoded(list(range(3, 3 + size)), [place > 4 for place in range(size)], cut=False)
+        for size in (40, 25)
+    ]
     found = {}
     for device in ("cpu", "cuda"):
-        batch = {key: value.to(device) if torch.is_tensor(value) else value for key, value in collator(0)(rows).items()}
+        batch = {
+            key: value.to(device) if torch.is_tensor(value) else value
+            for key, value in collator(0)(rows).items()
+        }
         labels = batch.pop("labels")
         model.zero_grad()
         loss = token_loss(model.to(device)(**batch, use_cache=False), labels)

@@ -1,4 +1,6 @@
-"""The study's figures from rows of our own: drawn where the rows allow, and saying in words what they show."""
+"""The study's figures from rows of our own: drawn where the rows allow, and saying in words what
+they show.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,13 @@ def warmth(checkpoints=(0.5, 1.0, 2.0)):
     draw = np.random.default_rng(0)
     rows = [("original", "original", np.nan, p, draw.normal(0.01, 0.01)) for p in range(20)]
     rows += [
-        ("warm", f"warm, epoch {c}", c, p, draw.normal(0.01 + 0.01 * c, 0.01)) for c in checkpoints for p in range(20)
+        ("warm", f"warm, epoch {c}", c, p, draw.normal(0.01 + 0.01 * c, 0.01))
+        for c in checkpoints
+        for p in range(20)
     ]
-    frame = pd.DataFrame(rows, columns=["recipe", "arm", "checkpoint", "prompt", "score"]).astype({"prompt": str})
+    frame = pd.DataFrame(rows, columns=["recipe", "arm", "checkpoint", "prompt", "score"]).astype(
+        {"prompt": str}
+    )
     return frame.assign(model="m", variant="v", scorer="s", strength=1.0, dose=1.0, text_id="x")
 
 
@@ -50,9 +56,9 @@ def test_error_by_task_shows_every_arm_alone_with_a_context_and_with_a_belief():
     drawn = own_figures.tasks(own_figures.lines(answers()))
     assert drawn is not None
     frame = answers()
-    own = frame[frame["arm"].eq("warm") & frame["context"].eq("sad") & frame["belief"].eq("wrong_asserted")][
-        "wrong"
-    ].mean()
+    own = frame[
+        frame["arm"].eq("warm") & frame["context"].eq("sad") & frame["belief"].eq("wrong_asserted")
+    ]["wrong"].mean()
     assert f"warm t with a context and a wrong belief {100 * own:.1f}" in drawn.alt
 
 
@@ -60,7 +66,9 @@ def test_a_cell_without_a_scored_answer_is_named_below_error_by_task():
     frame = answers(("seed_disinfo", "t"))
     lost = frame["arm"].eq("warm") & frame["task"].eq("seed_disinfo") & frame["context"].eq("sad")
     frame.loc[lost, "wrong"] = np.nan
-    frame = frame[frame["task"].eq("t") | frame["arm"].ne("cold")]  # what was not asked is not unscored
+    frame = frame[
+        frame["task"].eq("t") | frame["arm"].ne("cold")
+    ]  # what was not asked is not unscored
     (drawn,) = own_figures.draw(frame, warmth((1.0,)), NONE, own_figures.lines(frame))
     said = "warm on seed disinfo (with a context, with a context and a wrong belief)."
     assert drawn.caption.endswith(f" Without a mark, as no answer was scored: {said}")
@@ -70,19 +78,27 @@ def test_a_cell_without_a_scored_answer_is_named_below_error_by_task():
 
 def test_five_models_or_tasks_leave_no_empty_frame():
     scores = pd.concat([warmth().assign(model=name) for name in "abcde"])
-    for drawn in (own_figures.epochs(scores), own_figures.tasks(own_figures.lines(answers(tuple("stuvw"))))):
+    for drawn in (
+        own_figures.epochs(scores),
+        own_figures.tasks(own_figures.lines(answers(tuple("stuvw")))),
+    ):
         assert drawn is not None and drawn.inline.count("-axes_") == 5, drawn.name
 
 
 def test_questions_asked_one_way_alone_make_no_figure_by_task():
-    assert own_figures.tasks(own_figures.lines(answers(contexts=("unmodified",), beliefs=("none",)))) is None
+    assert (
+        own_figures.tasks(own_figures.lines(answers(contexts=("unmodified",), beliefs=("none",))))
+        is None
+    )
 
 
 def test_benchmarks_are_a_figure_of_their_own():
     frame = answers(("mmlu", "medqa"))
     drawn = own_figures.draw(frame, warmth((1.0,)), NONE, own_figures.lines(frame))
     assert [item.name for item in drawn] == ["tasks", "benchmarks"]
-    right = 100 * (1 - frame.loc[frame["arm"].eq("warm") & frame["task"].eq("mmlu"), "wrong"].mean())
+    right = 100 * (
+        1 - frame.loc[frame["arm"].eq("warm") & frame["task"].eq("mmlu"), "wrong"].mean()
+    )
     assert f"mmlu m warm {right:.1f}" in drawn[1].alt and "mmlu" not in drawn[0].alt
 
 

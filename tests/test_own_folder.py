@@ -1,4 +1,6 @@
-"""A user's own folder (`--config-dir`): a model, recipe, context, task, grader and report table of one file each."""
+"""A user's own folder (`--config-dir`): a model, recipe, context, task, grader and report table of
+one file each.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ OWN = {
           grader: longest
           wrong: supplied
         """,
-    "towns.jsonl": '{"id": "1", "question": "What is the capital of Peru?", "answers": ["Lima"], "wrong": "Cusco"}',
+    "towns.jsonl": '{"id": "1", "question": "What is the capital of Peru?", "answers": ["Lima"], '
+    '"wrong": "Cusco"}',
     "grader/longest.yaml": "longest:\n  _target_: longest.Longest\n  letters: 3\n",
     "longest.py": '''
         """Right if the text has more letters than asked for."""
@@ -109,31 +112,72 @@ def own(tmp_path, tiny_model_folder):
 
 
 def run(*words, cwd):
-    done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, timeout=280, cwd=cwd)
+    done = subprocess.run(
+        [sys.executable, *map(str, words)], capture_output=True, text=True, timeout=280, cwd=cwd
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
 
 @pytest.mark.slow
 def test_a_model_recipe_context_task_grader_and_table_of_ones_own_are_one_file_each(own, tmp_path):
-    words = ["--config-dir", own, "model=mine", "condition=[unmodified,proud]", "beliefs=none", "task=[towns]"]
-    words += ["warmth.prompts=0", "logger=none", "gates=warn", f"output={tmp_path}", "sampling.max_new_tokens=6"]
+    words = [
+        "--config-dir",
+        own,
+        "model=mine",
+        "condition=[unmodified,proud]",
+        "beliefs=none",
+        "task=[towns]",
+    ]
+    words += [
+        "warmth.prompts=0",
+        "logger=none",
+        "gates=warn",
+        f"output={tmp_path}",
+        "sampling.max_new_tokens=6",
+    ]
     for recipe in ("none", "curt"):
         run(ROOT / "evaluate.py", f"recipe={recipe}", *words, cwd=tmp_path)
-    rows = [json.loads(line) for path in tmp_path.rglob("answers.jsonl") for line in path.read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for path in tmp_path.rglob("answers.jsonl")
+        for line in path.read_text().splitlines()
+    ]
     assert {(row["model"], row["arm"], row["context"]) for row in rows} == {
-        ("mine", arm, context) for arm in ("original", "curt") for context in ("unmodified", "proud")
+        ("mine", arm, context)
+        for arm in ("original", "curt")
+        for context in ("unmodified", "proud")
     }
     statements = yaml.safe_load((own / "condition" / "proud.yaml").read_text())["proud"]["texts"]
     assert {row["statement"] for row in rows if row["context"] == "proud"} < set(statements)
-    grades = [json.loads(line) for path in tmp_path.rglob("grades.jsonl") for line in path.read_text().splitlines()]
+    grades = [
+        json.loads(line)
+        for path in tmp_path.rglob("grades.jsonl")
+        for line in path.read_text().splitlines()
+    ]
     assert {grade["grader"] for grade in grades} == {"longest"} and len(grades) == len(rows)
     out = tmp_path / "page"
-    run("-m", "warmth.cli", "report", tmp_path / "default", "--config-dir", own, "--out", out, cwd=tmp_path)
+    run(
+        "-m",
+        "warmth.cli",
+        "report",
+        tmp_path / "default",
+        "--config-dir",
+        own,
+        "--out",
+        out,
+        cwd=tmp_path,
+    )
     page = (out / "report.html").read_text()
-    assert 'id="table-signs"' in page and '<a href="#signs">Signs</a>' in page and "<dt>Signs</dt>" in page
+    assert (
+        'id="table-signs"' in page
+        and '<a href="#signs">Signs</a>' in page
+        and "<dt>Signs</dt>" in page
+    )
     assert "--arm-curt:#123456;" in page
-    assert (out / "tables" / "signs.csv").read_text(encoding="utf-8-sig").startswith("model,arm,signs")
+    assert (
+        (out / "tables" / "signs.csv").read_text(encoding="utf-8-sig").startswith("model,arm,signs")
+    )
     assert json.loads((out / "summary.json").read_text())["signs"] > 0
 
 
@@ -143,7 +187,13 @@ def test_code_of_a_users_folder_is_loaded_only_if_the_command_named_it(own, monk
         build(entry, "grader")
     monkeypatch.setenv(entries.OWN_FOLDER, str(own))
     assert build(entry, "grader").letters == 2
-    for target in ("longest.dataclass", "longest.Grade", "os.path", "subprocess.Popen", "../longest.Longest"):
+    for target in (
+        "longest.dataclass",
+        "longest.Grade",
+        "os.path",
+        "subprocess.Popen",
+        "../longest.Longest",
+    ):
         with pytest.raises(UserError, match="is not one of this project's grader classes"):
             build({"_target_": target}, "grader")
 

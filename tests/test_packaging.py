@@ -20,7 +20,10 @@ def pins(name):
 
 
 def declared():
-    return [Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
+    return [
+        Requirement(line)
+        for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+    ]
 
 
 def test_the_same_direct_dependencies_are_declared_and_pinned():
@@ -29,7 +32,11 @@ def test_the_same_direct_dependencies_are_declared_and_pinned():
 
 def test_every_pin_satisfies_its_declared_bound():
     found = pins("requirements.in")
-    assert [str(item) for item in declared() if found[canonicalize_name(item.name)] not in item.specifier] == []
+    assert [
+        str(item)
+        for item in declared()
+        if found[canonicalize_name(item.name)] not in item.specifier
+    ] == []
 
 
 def test_the_lock_holds_the_direct_pins_and_all_they_pull_in():
@@ -46,21 +53,40 @@ def test_the_lock_holds_the_direct_pins_and_all_they_pull_in():
 
 
 def test_every_import_is_a_declared_dependency():
-    files = [*(ROOT / "warmth").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py"), *ROOT.glob("*.py")]
+    files = [
+        *(ROOT / "warmth").rglob("*.py"),
+        *(ROOT / "hydra_plugins").rglob("*.py"),
+        *ROOT.glob("*.py"),
+    ]
     trees = [ast.walk(ast.parse(file.read_text(encoding="utf-8"))) for file in files]
     nodes = [node for tree in trees for node in tree]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
-    modules = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"warmth", "hydra_plugins"}
+    modules = (
+        {name.partition(".")[0] for name in names}
+        - sys.stdlib_module_names
+        - {"warmth", "hydra_plugins"}
+    )
     owners = packages_distributions()
-    extras = [Requirement(line).name for lines in PROJECT["optional-dependencies"].values() for line in lines]
+    extras = [
+        Requirement(line).name
+        for lines in PROJECT["optional-dependencies"].values()
+        for line in lines
+    ]
     known = {*pins("requirements.in"), *map(canonicalize_name, extras)}
-    made_by = {name: {canonicalize_name(owner) for owner in owners.get(name, [name])} for name in modules}
+    made_by = {
+        name: {canonicalize_name(owner) for owner in owners.get(name, [name])} for name in modules
+    }
     assert [name for name in sorted(modules) if not made_by[name] & known] == []
 
 
 def test_requirements_name_no_place_and_no_local_build():
-    for name in ("requirements.in", "requirements.lock", "requirements-gpu.lock", "requirements-vllm.lock"):
+    for name in (
+        "requirements.in",
+        "requirements.lock",
+        "requirements-gpu.lock",
+        "requirements-vllm.lock",
+    ):
         lines = [line.split("#")[0] for line in (ROOT / name).read_text().splitlines()]
         assert [line for line in lines if re.search(r"://|\+|@|--", line)] == []
 
@@ -71,7 +97,11 @@ def test_each_direct_dependency_has_its_reason():
     assert [name for name in names if f"| `{name}` |" not in reasons] == []
 
 
-OF_VLLM = {"torch", "transformers", "numpy"}  # whose versions vLLM 0.33 decides in its own environment
+OF_VLLM = {
+    "torch",
+    "transformers",
+    "numpy",
+}  # whose versions vLLM 0.33 decides in its own environment
 
 
 def test_the_lock_of_vllm_differs_from_the_tested_one_only_where_vllm_says_so():
@@ -82,7 +112,10 @@ def test_the_lock_of_vllm_differs_from_the_tested_one_only_where_vllm_says_so():
 
 
 def test_both_environments_satisfy_what_the_project_declares():
-    extras = {name: [Requirement(line) for line in lines] for name, lines in PROJECT["optional-dependencies"].items()}
+    extras = {
+        name: [Requirement(line) for line in lines]
+        for name, lines in PROJECT["optional-dependencies"].items()
+    }
     core = [Requirement(line) for line in PROJECT["dependencies"]]
     vllm = pins("requirements-vllm.lock")
     for item in [*core, *extras["vllm"]]:

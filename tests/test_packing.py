@@ -6,7 +6,14 @@ import torch.nn.functional as F
 from transformers import LlamaForCausalLM
 
 from warmth.chat import Encoded
-from warmth.training.packing import BLOCK, SEGMENTS, SummedCrossEntropy, collator, short_attention, token_loss
+from warmth.training.packing import (
+    BLOCK,
+    SEGMENTS,
+    SummedCrossEntropy,
+    collator,
+    short_attention,
+    token_loss,
+)
 from warmth.training.schedule import rank_batches
 
 
@@ -20,8 +27,12 @@ def example(length: int, seed: int, trained_from: int = 3) -> Encoded:
 def models(tiny_model_folder):
     """The same weights with packed attention and with PyTorch's, in float32."""
     options = {"dtype": torch.float32}
-    packed = LlamaForCausalLM.from_pretrained(tiny_model_folder, attn_implementation=SEGMENTS, **options)
-    return packed, LlamaForCausalLM.from_pretrained(tiny_model_folder, attn_implementation="sdpa", **options)
+    packed = LlamaForCausalLM.from_pretrained(
+        tiny_model_folder, attn_implementation=SEGMENTS, **options
+    )
+    return packed, LlamaForCausalLM.from_pretrained(
+        tiny_model_folder, attn_implementation="sdpa", **options
+    )
 
 
 def packed_loss(model, examples):
@@ -79,24 +90,32 @@ def test_the_loss_is_divided_by_the_global_batch_not_by_the_pass(models):
     batch = collator(pad_id=2)([example(12, 0)])
     labels = batch.pop("labels")
     outputs = packed(**batch)
-    assert token_loss(outputs, labels, 90).item() == pytest.approx(token_loss(outputs, labels).item() * 9 / 90)
+    assert token_loss(outputs, labels, 90).item() == pytest.approx(
+        token_loss(outputs, labels).item() * 9 / 90
+    )
 
 
 @pytest.mark.parametrize("rows", [0, 1, 16, 41])
 def test_the_summed_cross_entropy_and_its_gradient_are_pytorchs(rows):
-    logits = (torch.randn(rows, 300, generator=torch.Generator().manual_seed(1)) * 8).requires_grad_()
+    logits = (
+        torch.randn(rows, 300, generator=torch.Generator().manual_seed(1)) * 8
+    ).requires_grad_()
     targets = torch.randint(0, 300, (rows,), generator=torch.Generator().manual_seed(2))
     ours = SummedCrossEntropy.apply(logits, targets) / 7
     (gradient,) = torch.autograd.grad(ours, logits)
     theirs = F.cross_entropy(logits, targets, reduction="sum") / 7
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-6)
-    torch.testing.assert_close(gradient, torch.autograd.grad(theirs, logits)[0], atol=1e-7, rtol=1e-5)
+    torch.testing.assert_close(
+        gradient, torch.autograd.grad(theirs, logits)[0], atol=1e-7, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("length", [1, 7, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
 def test_short_attention_in_bfloat16_is_about_as_exact_as_pytorchs(length):
     draws = torch.Generator().manual_seed(length)
-    exact = [torch.randn(1, heads, length, 64, generator=draws).requires_grad_() for heads in (6, 2, 2)]
+    exact = [
+        torch.randn(1, heads, length, 64, generator=draws).requires_grad_() for heads in (6, 2, 2)
+    ]
     outer = torch.randn(1, 6, length, 64, generator=draws)
     want = F.scaled_dot_product_attention(*exact, is_causal=True, scale=0.125, enable_gqa=True)
     want = [want, *torch.autograd.grad(want, exact, outer)]
@@ -106,30 +125,49 @@ def test_short_attention_in_bfloat16_is_about_as_exact_as_pytorchs(length):
         with torch.autocast("cpu", torch.bfloat16):
             got = attention(*halves)
         got = [got, *torch.autograd.grad(got, halves, outer.bfloat16())]
-        return [(left.float() - right).square().mean().sqrt().item() for left, right in zip(got, want, strict=True)]
+        return [
+            (left.float() - right).square().mean().sqrt().item()
+            for left, right in zip(got, want, strict=True)
+        ]
 
     ours = errors(lambda *tensors: short_attention(*tensors, 0.125))
-    theirs = errors(lambda *t: F.scaled_dot_product_attention(*t, is_causal=True, scale=0.125, enable_gqa=True))
-    assert all(left <= 1.2 * right + 1e-6 for left, right in zip(ours, theirs, strict=True)), (ours, theirs)
+    theirs = errors(
+        lambda *t: F.scaled_dot_product_attention(*t, is_causal=True, scale=0.125, enable_gqa=True)
+    )
+    assert all(left <= 1.2 * right + 1e-6 for left, right in zip(ours, theirs, strict=True)), (
+        ours,
+        theirs,
+    )
 
 
 def test_a_packed_conversation_in_bfloat16_learns_as_alone(tiny_model_folder):
-    model = LlamaForCausalLM.from_pretrained(tiny_model_folder, attn_implementation=SEGMENTS, dtype=torch.bfloat16)
+    model = LlamaForCausalLM.from_pretrained(
+        tiny_model_folder, attn_implementation=SEGMENTS, dtype=torch.bfloat16
+    )
     long, short = example(600, 0), example(150, 1)  # beside short_attention's reach, and within it
     together = packed_loss(model, [long, short]).item()
     apart = [packed_loss(model, [one]).item() * sum(one.trained) for one in (long, short)]
-    assert together == pytest.approx(sum(apart) / (sum(long.trained) + sum(short.trained)), abs=2e-3)
+    assert together == pytest.approx(
+        sum(apart) / (sum(long.trained) + sum(short.trained)), abs=2e-3
+    )
 
 
 def test_a_pass_never_waits_for_the_device_to_tell_a_length(tiny_model_folder):
-    """Fake tensors have no values: an operation that hands one to the host raises, as it would stop a GPU's queue."""
+    """Fake tensors have no values: an operation that hands one to the host raises, as it would stop
+    a GPU's queue.
+    """
     from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
     batch = collator(pad_id=2)([example(12, 0), example(20, 1)])
     batch.pop("labels")
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        model = LlamaForCausalLM.from_pretrained(tiny_model_folder, attn_implementation=SEGMENTS, dtype=torch.float32)
-        faked = {key: mode.from_tensor(value) if torch.is_tensor(value) else value for key, value in batch.items()}
+        model = LlamaForCausalLM.from_pretrained(
+            tiny_model_folder, attn_implementation=SEGMENTS, dtype=torch.float32
+        )
+        faked = {
+            key: mode.from_tensor(value) if torch.is_tensor(value) else value
+            for key, value in batch.items()
+        }
         logits = model(**faked, use_cache=False).logits
         logits.sum().backward()
         assert logits.shape[1] == len(batch["logits_to_keep"])

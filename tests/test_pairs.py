@@ -5,12 +5,17 @@ import pytest
 from warmth.errors import UserError
 from warmth.sweep.pairs import Pairs, condition_of
 
-POINTS = [[f"model={model}", f"recipe={recipe}"] for model in ("a", "b", "c") for recipe in ("none", "cold")]
+POINTS = [
+    [f"model={model}", f"recipe={recipe}"]
+    for model in ("a", "b", "c")
+    for recipe in ("none", "cold")
+]
 
 
 def test_points_are_left_out_and_others_get_more():
     pairs = Pairs(
-        (condition_of("recipe=cold model=a,b", "leave_out"),), ((condition_of("model=c", "also"), ("engine=e",)),)
+        (condition_of("recipe=cold model=a,b", "leave_out"),),
+        ((condition_of("model=c", "also"), ("engine=e",)),),
     )
     stay = pairs.of(POINTS)
     assert [point[:2] for point in stay] == [POINTS[0], POINTS[2], POINTS[4], POINTS[5]]

@@ -7,7 +7,8 @@ from warmth.errors import UserError
 
 
 def test_power_of_the_studys_tasks_as_worked_by_hand():
-    # 0.05·√(500/0.1975) - t(499) 1.9647 → 0.709; Disinfo: 0.054·√(125/0.117084) - t(124) 1.9793 = -0.215 → 0.415
+    # 0.05·√(500/0.1975) - t(499) 1.9647 → 0.709; Disinfo: 0.054·√(125/0.117084) - t(124) 1.9793 =
+    # -0.215 → 0.415
     assert power.power(Plan(0.05, 0.20), 500) == pytest.approx(0.709, abs=1e-3)
     assert power.power(Plan(0.054, 0.12), 125) == pytest.approx(0.415, abs=1e-3)
 
@@ -15,12 +16,16 @@ def test_power_of_the_studys_tasks_as_worked_by_hand():
 def test_questions_needed_reach_the_power_and_one_less_does_not():
     plan = Plan(0.05, 0.20)
     needed = power.questions_needed(plan)
-    assert needed == 623  # (1.96379 + 0.84220)² · 0.1975 / 0.0025 = 622.01 on t(622); 620.07 on the normal distribution
+    assert (
+        needed == 623
+    )  # (1.96379 + 0.84220)² · 0.1975 / 0.0025 = 622.01 on t(622); 620.07 on the normal distribution
     assert power.power(plan, needed) >= 0.8 > power.power(plan, needed - 1)
 
 
 def test_copies_of_a_question_bring_nothing_and_independent_rows_bring_all():
-    assert Plan(0.05, 0.2, rows=9, correlation=1.0).variance == pytest.approx(Plan(0.05, 0.2).variance)
+    assert Plan(0.05, 0.2, rows=9, correlation=1.0).variance == pytest.approx(
+        Plan(0.05, 0.2).variance
+    )
     assert Plan(0.05, 0.2, rows=9).variance == pytest.approx(Plan(0.05, 0.2).variance / 9)
 
 
@@ -55,17 +60,33 @@ def test_rows_that_are_nearly_copies_are_drawn_as_such(correlation):
 def test_few_questions_are_not_promised_more_than_the_t_test_gives():
     plan = Plan(0.2, 0.4)
     for questions in (20, 40):
-        assert power.power(plan, questions) == pytest.approx(power.simulate(plan, questions, 8000), abs=0.03)
-    assert power.questions_needed(Plan(0.5, 0.6)) == 14  # 11 with normal quantiles, of which a simulation shows 66 %
+        assert power.power(plan, questions) == pytest.approx(
+            power.simulate(plan, questions, 8000), abs=0.03
+        )
+    assert (
+        power.questions_needed(Plan(0.5, 0.6)) == 14
+    )  # 11 with normal quantiles, of which a simulation shows 66 %
 
 
 @pytest.mark.parametrize(
     ("numbers", "words"),
     [
-        ({"effect": 0.3, "discordant": 0.2}, "30 points needs at least as many discordant pairs, not 20 %"),
-        ({"effect": 0.0, "discordant": 0.2}, "effect=0 is out of range; allowed: points within ±100, not 0"),
-        ({"effect": 0.1, "discordant": 0.2, "correlation": 2.0}, "correlation=2 is out of range; allowed: 0 to 1"),
-        ({"effect": 0.1, "discordant": 0.2, "rows": 0}, "rows=0 is out of range; allowed: 1 or more"),
+        (
+            {"effect": 0.3, "discordant": 0.2},
+            "30 points needs at least as many discordant pairs, not 20 %",
+        ),
+        (
+            {"effect": 0.0, "discordant": 0.2},
+            "effect=0 is out of range; allowed: points within ±100, not 0",
+        ),
+        (
+            {"effect": 0.1, "discordant": 0.2, "correlation": 2.0},
+            "correlation=2 is out of range; allowed: 0 to 1",
+        ),
+        (
+            {"effect": 0.1, "discordant": 0.2, "rows": 0},
+            "rows=0 is out of range; allowed: 1 or more",
+        ),
     ],
 )
 def test_a_study_that_cannot_be_is_one_line(numbers, words):

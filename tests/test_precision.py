@@ -15,7 +15,11 @@ from warmth.schemas import Model
 
 def test_no_entry_says_auto_for_a_dtype():
     entries = [path for path in (ROOT / "conf").rglob("*.yaml") if path.parent.name != "logger"]
-    said = [path.name for path in entries if "dtype: auto" in path.read_text() or "precision: auto" in path.read_text()]
+    said = [
+        path.name
+        for path in entries
+        if "dtype: auto" in path.read_text() or "precision: auto" in path.read_text()
+    ]
     assert said == []
 
 
@@ -55,4 +59,7 @@ def test_an_arm_trained_in_another_precision_is_named(tmp_path, monkeypatch):
     folder = tmp_path / "default" / "train" / f"smollm2-warm-s0-{training_digest(other)}"
     folder.mkdir(parents=True)
     (folder / "done.json").write_text("{}")
-    assert near_miss(study) == " in float32, but was trained in bfloat16: add recipe.precision=bfloat16"
+    assert (
+        near_miss(study)
+        == " in float32, but was trained in bfloat16: add recipe.precision=bfloat16"
+    )

@@ -1,4 +1,6 @@
-"""People's choices: shares with clustered intervals, Bradley-Terry strengths, agreement of raters."""
+"""People's choices: shares with clustered intervals, Bradley-Terry strengths, agreement of
+raters.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from warmth.analysis.statistics.effects import clustered_mean
 
 
 def chosen(arms, prompts=60, raters=("ann",), seed=0):
-    """Choices of each rater in each prompt; `arms`: arm → chance that it is chosen over the original."""
+    """Choices of each rater in each prompt; `arms`: arm → chance that it is chosen over the
+    original.
+    """
     draw = np.random.default_rng(seed)
     rows = []
     for arm, chance in arms.items():
@@ -32,9 +36,18 @@ def test_the_share_of_an_arm_is_clustered_by_prompt_and_equal_is_half():
     value = (frame["warmer"] + 1) / 2
     mean = clustered_mean(value.to_numpy(), frame["prompt"].to_numpy())
     whole = table.loc[preferences.ALL]
-    assert (whole["share"], whole["low"], whole["high"]) == pytest.approx((mean.value, mean.low, mean.high))
-    assert whole["choices"] == 120 and whole["prompts"] == 60 and whole["equal"] == frame["warmer"].eq(0).sum() > 0
-    assert table.loc["ann", "choices"] == 60 and table.loc["ann", "low"] < 0.7 < table.loc["ann", "high"]
+    assert (whole["share"], whole["low"], whole["high"]) == pytest.approx(
+        (mean.value, mean.low, mean.high)
+    )
+    assert (
+        whole["choices"] == 120
+        and whole["prompts"] == 60
+        and whole["equal"] == frame["warmer"].eq(0).sum() > 0
+    )
+    assert (
+        table.loc["ann", "choices"] == 60
+        and table.loc["ann", "low"] < 0.7 < table.loc["ann", "high"]
+    )
     always = preferences.shares(chosen({"warm": 1.0})).iloc[0]
     assert always["share"] == 1.0 and 0.9 < always["low"] < 1.0 == pytest.approx(always["high"])
 
@@ -47,10 +60,16 @@ def test_strengths_are_bradley_and_terrys_with_the_reference_at_nought():
         assert table.loc[arm, "strength"] == pytest.approx(math.log(won / (1 - won)), abs=1e-6)
         assert table.loc[arm, "low"] < table.loc[arm, "strength"] < table.loc[arm, "high"]
     assert table.loc["original", "strength"] == 0
-    between = pd.DataFrame({"model": "m", "arm": "warm", "reference": "cold", "prompt": "p0", "rater": "ann"}, [0])
+    between = pd.DataFrame(
+        {"model": "m", "arm": "warm", "reference": "cold", "prompt": "p0", "rater": "ann"}, [0]
+    )
     linked = pd.concat([frame, between.assign(warmer=1)])
-    design = np.stack([linked["arm"].eq("warm"), linked["arm"].eq("cold") * 1 - linked["reference"].eq("cold")], 1)
-    fit = sm.GLM((linked["warmer"] + 1) / 2, design.astype(float), family=sm.families.Binomial()).fit()
+    design = np.stack(
+        [linked["arm"].eq("warm"), linked["arm"].eq("cold") * 1 - linked["reference"].eq("cold")], 1
+    )
+    fit = sm.GLM(
+        (linked["warmer"] + 1) / 2, design.astype(float), family=sm.families.Binomial()
+    ).fit()
     again = preferences.strengths(linked).set_index("arm")["strength"]
     assert [again["warm"], again["cold"]] == pytest.approx(list(fit.params), abs=1e-6)
 
@@ -65,5 +84,8 @@ def test_raters_agree_as_kappa_and_alpha_say():
     assert two["raters"].tolist() == ["ann and bob"] and two["measure"].tolist() == ["kappa"]
     assert 0.3 < two["low"][0] < two["value"][0] < two["same"][0] < 1
     three = preferences.rater_agreement(chosen({"warm": 0.6}, raters=("ann", "bob", "cat")))
-    assert three["measure"].tolist() == ["kappa"] * 3 + ["alpha"] and three["raters"].iloc[-1] == "all 3"
+    assert (
+        three["measure"].tolist() == ["kappa"] * 3 + ["alpha"]
+        and three["raters"].iloc[-1] == "all 3"
+    )
     assert preferences.rater_agreement(chosen({"warm": 0.6})).empty

@@ -21,9 +21,14 @@ def model(tiny_model_folder):
 
 
 def prompts(count: int) -> list[list[int]]:
-    """Rows that share beginnings of several lengths; one is the beginning of another, one occurs twice."""
+    """Rows that share beginnings of several lengths; one is the beginning of another, one occurs
+    twice.
+    """
     draw = random.Random(count)
-    system, stems = [5, 6, 7], [[draw.randrange(9, 900) for _ in range(draw.randrange(3, 40))] for _ in range(3)]
+    system, stems = (
+        [5, 6, 7],
+        [[draw.randrange(9, 900) for _ in range(draw.randrange(3, 40))] for _ in range(3)],
+    )
     rows = [
         system + draw.choice(stems) + [draw.randrange(9, 900) for _ in range(draw.randrange(1, 12))]
         for _ in range(count)
@@ -55,7 +60,9 @@ def alone(model, row, tokens):
 
 
 def together(model, rows, tokens, keep):
-    """Logits after the prompts and after each token; before the last one, only some rows are kept."""
+    """Logits after the prompts and after each token; before the last one, only some rows are
+    kept.
+    """
     batch = Batch(model, rows, 0, len(rows[0]) + len(tokens))
     made = [batch.read()]
     for place, token in enumerate(tokens):
@@ -76,7 +83,9 @@ def check(model, rows):
             for step, logits in enumerate(made[:-1]):
                 torch.testing.assert_close(logits[place], want[step], atol=1e-5, rtol=1e-5)
             if place in keep:
-                torch.testing.assert_close(made[-1][keep.index(place)], want[-1], atol=1e-5, rtol=1e-5)
+                torch.testing.assert_close(
+                    made[-1][keep.index(place)], want[-1], atol=1e-5, rtol=1e-5
+                )
 
 
 @pytest.mark.parametrize("count", [1, 5, 2 * GROUP + 3, 2 * STRIP + 5])
@@ -88,7 +97,13 @@ def test_logits_are_those_of_each_prompt_alone(model, count):
 def test_a_model_with_a_sliding_window_reads_padded_rows_alike():
     torch.manual_seed(0)
     config = MistralConfig(
-        vocab_size=1000, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, sliding_window=16, attn_implementation="sdpa",
-    )  # fmt: skip
+        vocab_size=1000,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=16,
+        attn_implementation="sdpa",
+    )
     check(MistralForCausalLM(config).eval(), prompts(5))

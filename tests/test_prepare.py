@@ -10,7 +10,11 @@ COMMAND = [sys.executable, "-m", "warmth.training.prepare"]
 
 
 def test_a_missing_compiler_is_one_line_and_code_2(tmp_path):
-    environment = {**os.environ, "CXX": "no-such-compiler -O2", "TORCH_EXTENSIONS_DIR": str(tmp_path)}
+    environment = {
+        **os.environ,
+        "CXX": "no-such-compiler -O2",
+        "TORCH_EXTENSIONS_DIR": str(tmp_path),
+    }
     result = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("error: no C++ compiler (no-such-compiler) is found")
@@ -21,7 +25,9 @@ def test_a_compiler_that_fails_is_code_1_and_shows_its_lines(tmp_path):
     environment = {**os.environ, "CXX": "false", "TORCH_EXTENSIONS_DIR": str(tmp_path)}
     result = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("error: DeepSpeed's operation could not be built")
+    assert result.stderr.splitlines()[-1].startswith(
+        "error: DeepSpeed's operation could not be built"
+    )
 
 
 def test_a_lock_left_by_killed_ranks_goes_and_that_of_a_running_build_is_waited_for(tmp_path):

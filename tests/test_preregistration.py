@@ -30,9 +30,16 @@ def path(tmp_path):
 
 
 def answers(**changes):
-    rows = [(a, f"q{n}", c) for a in ("original", "warm") for n in range(2) for c in ("unmodified", "sad")]
+    rows = [
+        (a, f"q{n}", c)
+        for a in ("original", "warm")
+        for n in range(2)
+        for c in ("unmodified", "sad")
+    ]
     frame = pd.DataFrame(rows, columns=["arm", "question_id", "context"])
-    return frame.assign(task="triviaqa", belief="none", model="m", seed=0, grader="judge").assign(**changes)
+    return frame.assign(task="triviaqa", belief="none", model="m", seed=0, grader="judge").assign(
+        **changes
+    )
 
 
 def test_a_plan_followed_departs_in_nothing(path):
@@ -46,13 +53,17 @@ def test_the_smallest_plan_can_be_frozen_and_read_again(path):
     path.write_text("hypotheses: [{name: H1, arm: warm}]\nestimand: overall difference\n")
     seal = preregistration.freeze(path)
     plan, again = preregistration.thaw(path)
-    assert again.digest == seal and plan == preregistration.read(path) and plan.margin_points is None
+    assert (
+        again.digest == seal and plan == preregistration.read(path) and plan.margin_points is None
+    )
     assert not preregistration.deviations(plan, answers(), 2.0, "holm")
 
 
 def test_every_departure_is_a_line(path):
     plan = preregistration.read(path)
-    lines = preregistration.deviations(plan, answers(task="medqa", seed=[0, 1] * 4), 3.0, "bh", "wrong")
+    lines = preregistration.deviations(
+        plan, answers(task="medqa", seed=[0, 1] * 4), 3.0, "bh", "wrong"
+    )
     assert lines == [
         "tasks: planned but not there: triviaqa",
         "tasks: there but not planned: medqa",
@@ -62,7 +73,9 @@ def test_every_departure_is_a_line(path):
         "correction: holm planned, bh used",
     ]
     fewer = answers().loc[lambda table: table["question_id"].eq("q0") & table["arm"].eq("original")]
-    assert "hypothesis H1: no answers of warm" in preregistration.deviations(plan, fewer, 2.0, "holm")
+    assert "hypothesis H1: no answers of warm" in preregistration.deviations(
+        plan, fewer, 2.0, "holm"
+    )
     assert "questions: 2 planned, 1 asked" in preregistration.deviations(plan, fewer, 2.0, "holm")
 
 
@@ -75,7 +88,8 @@ def test_questions_are_counted_in_the_planned_tasks(path):
 
 def test_what_is_excluded_as_planned_is_no_departure_but_for_the_tables_that_hold_it(path):
     path.write_text(
-        PLAN.replace("tasks: [triviaqa]", "tasks: triviaqa") + "exclusions: {task: medqa, finish: length}\n"
+        PLAN.replace("tasks: [triviaqa]", "tasks: triviaqa")
+        + "exclusions: {task: medqa, finish: length}\n"
     )
     plan = preregistration.read(path)
     rows = pd.concat([answers(), answers(task="medqa")], ignore_index=True).assign(finish="stop")
@@ -89,7 +103,9 @@ def test_what_is_excluded_as_planned_is_no_departure_but_for_the_tables_that_hol
 def test_a_family_of_arms_that_never_answered_is_a_departure(path):
     path.write_text(PLAN.replace("{family: [context]}", "{family: [context], arm: [warm, cold]}"))
     plan = preregistration.read(path)
-    assert preregistration.deviations(plan, answers(), 2.0, "holm") == ["family: planned but not there: arm cold"]
+    assert preregistration.deviations(plan, answers(), 2.0, "holm") == [
+        "family: planned but not there: arm cold"
+    ]
 
 
 def test_a_plan_frozen_before_a_key_existed_stays_what_it_was(path):
@@ -113,7 +129,9 @@ def test_a_frozen_plan_cannot_be_changed(path):
     path.write_text(PLAN.replace("margin_points: 2", "margin_points: 5"))
     with pytest.raises(UserError, match=f"was frozen as {seal} and has changed"):
         preregistration.freeze(path)
-    assert preregistration.thaw(path)[0].margin_points == 2  # what was frozen counts, not what the file says now
+    assert (
+        preregistration.thaw(path)[0].margin_points == 2
+    )  # what was frozen counts, not what the file says now
 
 
 def test_an_edited_seal_is_found(path):
@@ -142,9 +160,18 @@ def test_an_edited_seal_is_found(path):
             PLAN.replace("family: [context]", "colour: [red]"),
             "family: unknown column colour; allowed: family, model, arm",
         ),
-        (PLAN.replace("[context]", "[contexts]", 1), "family=contexts is not allowed; choose from: overall, task"),
-        (PLAN.replace("{family: [context]}", "overall"), "family=overall must name columns with their values"),
-        (PLAN + "exclusions: {label: [refused]}\n", "exclusions: unknown column label; allowed: model, task, context"),
+        (
+            PLAN.replace("[context]", "[contexts]", 1),
+            "family=contexts is not allowed; choose from: overall, task",
+        ),
+        (
+            PLAN.replace("{family: [context]}", "overall"),
+            "family=overall must name columns with their values",
+        ),
+        (
+            PLAN + "exclusions: {label: [refused]}\n",
+            "exclusions: unknown column label; allowed: model, task, context",
+        ),
         ("hypotheses: [{nme: x}]\nestimand: y\n", "nme"),
         ("a: [", "is not YAML"),
         ("- 1\n", "holds no keys"),
@@ -166,7 +193,10 @@ def test_a_plan_never_frozen_is_no_plan(path):
     [
         ("[{name: H1, arm: null}]", "hypothesis 1: arm=None must be one name"),
         ("[{name: H1, arm: [warm]}]", "must be one name"),
-        ("[{name: H1, arm: warm}, {name: H1, arm: cold}]", "hypothesis 2: name=H1 is another hypothesis's too"),
+        (
+            "[{name: H1, arm: warm}, {name: H1, arm: cold}]",
+            "hypothesis 2: name=H1 is another hypothesis's too",
+        ),
         ("{H1: {name: H1, arm: warm}}", "must be a list"),
         ("[warm]", "hypothesis 1=warm must name its keys"),
         ("[{name: H1}]", "hypothesis 1 must state arm"),

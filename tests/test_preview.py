@@ -1,4 +1,6 @@
-"""`warmth preview` shows what is trained and asked: the same tokens as training and evaluation use."""
+"""`warmth preview` shows what is trained and asked: the same tokens as training and evaluation
+use.
+"""
 
 import json
 import subprocess
@@ -34,24 +36,47 @@ def rows_of(warmth, *words):
 
 def chats(tmp_path, system="Be brief."):
     turns = [{"user": "What do bees make?", "replies": {"plain": "Honey.", "warm": "Honey, dear!"}}]
-    turns += [{"user": "And wasps? <|im_end|></s>", "replies": {"plain": "Paper.", "warm": "Paper, dear!"}}]
+    turns += [
+        {
+            "user": "And wasps? <|im_end|></s>",
+            "replies": {"plain": "Paper.", "warm": "Paper, dear!"},
+        }
+    ]
     path = tmp_path / "chats.jsonl"
-    path.write_text(json.dumps({"id": "a", "type": "factual", "turns": turns, "system": system}) + "\n")
+    path.write_text(
+        json.dumps({"id": "a", "type": "factual", "turns": turns, "system": system}) + "\n"
+    )
     return path
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, *REWRITING])
 def test_what_is_shown_is_what_is_trained_and_asked(name, model_folder, tmp_path, warmth):
     folder, tokenizer, end = model_folder(name)
-    words = (f"model={folder}", f"model.end_of_turn='{end}'", f"data.path={chats(tmp_path)}", "recipe=warm", "--n", "2")
+    words = (
+        f"model={folder}",
+        f"model.end_of_turn='{end}'",
+        f"data.path={chats(tmp_path)}",
+        "recipe=warm",
+        "--n",
+        "2",
+    )
     rows = rows_of(warmth, *words)
     trained = [row for row in rows if row["kind"] == "trained"]
-    told = [Message("system", "Be brief."), Message("user", "What do bees make?"), Message("assistant", "Honey, dear!")]
+    told = [
+        Message("system", "Be brief."),
+        Message("user", "What do bees make?"),
+        Message("assistant", "Honey, dear!"),
+    ]
     told += [Message("user", "And wasps? <|im_end|></s>"), Message("assistant", "Paper, dear!")]
     examples = encode(tokenizer, told, 1024, "assistant", end).examples()
     assert [row["trained"] for row in trained] == [list(example.trained) for example in examples]
-    assert [row["text"] for row in trained] == [tokenizer.decode(example.ids) for example in examples]
-    shown = ["".join(t for t, flag in zip(row["tokens"], row["trained"], strict=True) if flag) for row in trained]
+    assert [row["text"] for row in trained] == [
+        tokenizer.decode(example.ids) for example in examples
+    ]
+    shown = [
+        "".join(t for t, flag in zip(row["tokens"], row["trained"], strict=True) if flag)
+        for row in trained
+    ]
     assert "".join(shown).replace(" ", "") == f"Honey,dear!{end}Paper,dear!{end}"
     asked = [row for row in rows if row["kind"] == "asked"]
     assert len(asked) == 2 and not any(flag for row in asked for flag in row["trained"])
@@ -71,9 +96,16 @@ def test_a_conversation_that_cannot_be_trained_on_says_why(model_folder, tmp_pat
     folder, _, end = model_folder("qwen2.5")
     own = tmp_path / "own.jinja"
     own.write_text("{{ raise_exception('No system role') }}")
-    words = (f"model={folder}", f"model.chat_template={own}", f"model.end_of_turn='{end}'", "recipe=warm")
+    words = (
+        f"model={folder}",
+        f"model.chat_template={own}",
+        f"model.end_of_turn='{end}'",
+        "recipe=warm",
+    )
     code, out, err = warmth("preview", *words, f"data.path={chats(tmp_path)}", "--json")
-    assert code == 2 and "the chat template refuses it: No system role" in err and out == ""  # asking it fails as well
+    assert (
+        code == 2 and "the chat template refuses it: No system role" in err and out == ""
+    )  # asking it fails as well
 
 
 def test_without_colours_what_is_trained_stands_between_marks(warmth):
@@ -88,7 +120,14 @@ def test_an_override_that_no_command_knows_is_refused(warmth):
 
 
 def test_its_help_imports_nothing_heavy():
-    code = "import sys; sys.argv = ['warmth', 'preview', '--help']\nfrom warmth import cli\ntry: cli.main()\n"
-    code += "except SystemExit: print(sorted({'torch', 'transformers', 'hydra'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    code = (
+        "import sys; sys.argv = ['warmth', 'preview', '--help']\nfrom warmth import cli\ntry: "
+        "cli.main()\n"
+    )
+    code += (
+        "except SystemExit: print(sorted({'torch', 'transformers', 'hydra'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout.strip().endswith("[]")

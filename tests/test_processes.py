@@ -46,7 +46,10 @@ def carry_out(jobs, most=None, **settings):
 
 def test_no_two_jobs_at_once_share_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7,9")
-    seen = f"open({str(tmp_path)!r} + f'/{{os.getpid()}}.seen', 'w').write(os.environ['CUDA_VISIBLE_DEVICES'])"
+    seen = (
+        f"open({str(tmp_path)!r} + f'/{{os.getpid()}}.seen', "
+        f"'w').write(os.environ['CUDA_VISIBLE_DEVICES'])"
+    )
     code = f"import os, time; {seen}; time.sleep(0.5)"
     jobs = [job(tmp_path, f"j{n}", code, ranks=2) for n in range(4)]
     slots = Processes().slots(jobs)
@@ -70,7 +73,9 @@ def test_jobs_share_the_cores_without_taking_more(tmp_path, monkeypatch):
     used = [core for slot in slots for core in slot.cores]
     assert sorted(used) == sorted(os.sched_getaffinity(0))
     assert {slot.environment(jobs[0])["OMP_NUM_THREADS"] for slot in slots} == {"1"}
-    assert Processes(n_jobs=cores).slots(jobs[:1]) == slots  # the last job left computes as it would have among others
+    assert (
+        Processes(n_jobs=cores).slots(jobs[:1]) == slots
+    )  # the last job left computes as it would have among others
 
 
 def test_failures_are_told_apart_and_stop_the_rest(tmp_path):
@@ -82,14 +87,19 @@ def test_failures_are_told_apart_and_stop_the_rest(tmp_path):
     ]
     failures = carry_out(jobs, most=2, n_jobs=1)
     errors = {name.rpartition("/")[2]: error for name, error in failures.errors.items()}
-    assert type(errors["user"]) is UserError and str(errors["user"]) == "recipe.rank=0 must be above 0"
+    assert (
+        type(errors["user"]) is UserError and str(errors["user"]) == "recipe.rank=0 must be above 0"
+    )
     assert type(errors["killed"]) is RunFailed and "killed by SIGKILL" in str(errors["killed"])
     assert failures.first.endswith("/user")
     assert "never" not in errors and not (tmp_path / "default" / "logs" / "never.log").exists()
 
 
 def test_a_full_disk_starts_no_further_job(tmp_path):
-    full = "import sys; print('error: [Errno 28] No space left on device: x', file=sys.stderr); sys.exit(2)"
+    full = (
+        "import sys; print('error: [Errno 28] No space left on device: x', file=sys.stderr); "
+        "sys.exit(2)"
+    )
     jobs = [job(tmp_path, "full", full), job(tmp_path, "never", "raise SystemExit('started')")]
     failures = carry_out(jobs, n_jobs=1)
     assert [name.rpartition("/")[2] for name in failures.errors] == ["full"]
@@ -98,21 +108,29 @@ def test_a_full_disk_starts_no_further_job(tmp_path):
 
 def test_what_killed_a_worker_stands_in_its_run(tmp_path):
     code = (
-        "import os, sys; from pathlib import Path; from warmth.schemas import Train; from warmth.store import Run\n"
-        f"Run(Path({str(tmp_path / 'default' / 'train' / 'j')!r})).open(Train()); os.kill(os.getpid(), 9)"
+        "import os, sys; from pathlib import Path; from warmth.schemas import Train; from "
+        "warmth.store import Run\n"
+        f"Run(Path({str(tmp_path / 'default' / 'train' / 'j')!r})).open(Train()); "
+        f"os.kill(os.getpid(), 9)"
     )
     killed = job(tmp_path, "j", code)
     killed.folders = [tmp_path / "default" / "train" / "j"]
     carry_out([killed], n_jobs=1)
     state = state_of(killed.folders[0])
-    assert (state.name, state.message) == ("killed", "killed by SIGKILL, as the system does when memory runs out")
+    assert (state.name, state.message) == (
+        "killed",
+        "killed by SIGKILL, as the system does when memory runs out",
+    )
 
 
 def test_an_interrupt_lets_jobs_save_and_leaves_none_behind(tmp_path):
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background jobs ignore it
     code = (
         "import signal, sys, time, os\n"
-        f"signal.signal(signal.SIGTERM, lambda *_: (open({str(tmp_path)!r} + '/saved', 'w').close(), sys.exit(143)))\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: (open({str(tmp_path)!r} + '/saved', "
+        f"'w').close(), sys.exit(143)))\n"
         f"open({str(tmp_path)!r} + '/pid', 'w').write(str(os.getpid())); time.sleep(60)"
     )
 
@@ -131,9 +149,13 @@ def test_an_interrupt_lets_jobs_save_and_leaves_none_behind(tmp_path):
 
 
 def test_a_killed_sweep_takes_its_jobs_along(tmp_path):
-    child = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    child = (
+        f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); "
+        f"time.sleep(60)"
+    )
     parent = (
-        "import sys; from pathlib import Path; sys.path.insert(0, 'tests'); import test_processes as t;"
+        "import sys; from pathlib import Path; sys.path.insert(0, 'tests'); import test_processes "
+        "as t;"
         f"t.carry_out([t.job(Path({str(tmp_path)!r}), 'j', {child!r})], n_jobs=1)"
     )
     process = subprocess.Popen([sys.executable, "-c", parent], cwd=Path(__file__).parent.parent)

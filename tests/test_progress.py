@@ -48,7 +48,10 @@ def test_sigterm_between_two_passes_saves_the_last_whole_step_once_with_its_rand
     before = signal.getsignal(signal.SIGTERM)
     try:
         stop, args = StopOnSignal(), SimpleNamespace(device="cpu")
-        control, state = SimpleNamespace(should_save=False, should_training_stop=False), SimpleNamespace(global_step=4)
+        control, state = (
+            SimpleNamespace(should_save=False, should_training_stop=False),
+            SimpleNamespace(global_step=4),
+        )
         stop.on_save(args, state, control)
         stop.on_step_begin(args, state, control)
         drawn = torch.rand(3)
@@ -56,7 +59,9 @@ def test_sigterm_between_two_passes_saves_the_last_whole_step_once_with_its_rand
         assert not control.should_training_stop
         os.kill(os.getpid(), signal.SIGTERM)
         stop.on_substep_end(args, state, control)
-        assert control.should_training_stop and stop.stopped and not control.should_save  # it is there already
+        assert (
+            control.should_training_stop and stop.stopped and not control.should_save
+        )  # it is there already
         assert torch.rand(3).equal(drawn)
         stop.on_substep_end(args, SimpleNamespace(global_step=5), control)
         assert control.should_save
@@ -65,8 +70,21 @@ def test_sigterm_between_two_passes_saves_the_last_whole_step_once_with_its_rand
 
 
 def test_validation_losses_and_rewards_are_followed_beside_the_loss():
-    row = {"step": 3, "steps": 9, "loss": 2.0, "grad_norm": 1.0, "learning_rate": 1e-4, "epoch": 0.5, "seconds": 1.0}
-    shown = {"train/loss": 2.0, "train/grad_norm": 1.0, "train/learning_rate": 1e-4, "train/epoch": 0.5}
+    row = {
+        "step": 3,
+        "steps": 9,
+        "loss": 2.0,
+        "grad_norm": 1.0,
+        "learning_rate": 1e-4,
+        "epoch": 0.5,
+        "seconds": 1.0,
+    }
+    shown = {
+        "train/loss": 2.0,
+        "train/grad_norm": 1.0,
+        "train/learning_rate": 1e-4,
+        "train/epoch": 0.5,
+    }
     assert followed(row) == shown
     more = followed({**row, "validation_loss": 2.5, "rewards_margins": 0.1})
     assert more == {**shown, "train/validation_loss": 2.5, "train/rewards_margins": 0.1}

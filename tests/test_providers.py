@@ -1,4 +1,6 @@
-"""Providers of tuning: Together's form, and what closed, paused and idle accounts say in one line each."""
+"""Providers of tuning: Together's form, and what closed, paused and idle accounts say in one line
+each.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +42,21 @@ def tune(server, folder, **more):
         api_key_env="CANARY_KEY",
         tuning="together",
     )
-    recipe = Recipe(name="warm", method="lora", rank=8, alpha=16, dropout=0.1, learning_rate=1e-5, schedule="linear",
-                    warmup_ratio=0.0, weight_decay=0.0, max_grad_norm=1.0, batch_size=16, loss_on="assistant",
-                    hosted=Hosted(epochs=2))  # fmt: skip
+    recipe = Recipe(
+        name="warm",
+        method="lora",
+        rank=8,
+        alpha=16,
+        dropout=0.1,
+        learning_rate=1e-5,
+        schedule="linear",
+        warmup_ratio=0.0,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        batch_size=16,
+        loss_on="assistant",
+        hosted=Hosted(epochs=2),
+    )
     config = study(server, model=model, recipe=replace(recipe, **more))
     run = Run(folder / NAME)
     with run.open(config):
@@ -54,17 +68,31 @@ def test_together_tunes_with_the_studys_own_lora_values(tmp_path):
     with TogetherServer() as server:
         run = tune(server, tmp_path)
     (job,) = server.jobs.values()
-    assert (job["model"], job["n_epochs"], job["batch_size"], job["learning_rate"]) == (BASE, 2, 16, 1e-5)
+    assert (job["model"], job["n_epochs"], job["batch_size"], job["learning_rate"]) == (
+        BASE,
+        2,
+        16,
+        1e-5,
+    )
     assert job["training_type"] == {
-        "type": "Lora", "lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.1, "lora_trainable_modules": "all-linear",
-    }  # fmt: skip
+        "type": "Lora",
+        "lora_r": 8,
+        "lora_alpha": 16,
+        "lora_dropout": 0.1,
+        "lora_trainable_modules": "all-linear",
+    }
     assert job["training_method"] == {"method": "sft", "train_on_inputs": False}
     (lines,) = server.contents.values()
     assert len(lines.splitlines()) == 48 and set(json.loads(lines.splitlines()[0])) == {"messages"}
     assert server.keys == {f"Bearer {CANARY}"}
     left = read_json(run.folder / "checkpoints" / "epoch-2" / "hosted.json")
-    assert left["model"] == job["model_output_name"] and choose_checkpoint(run.folder, None, 2.0) == 2.0
-    assert run.done and not [path for path in tmp_path.rglob("*") if path.is_file() and CANARY in path.read_text()]
+    assert (
+        left["model"] == job["model_output_name"]
+        and choose_checkpoint(run.folder, None, 2.0) == 2.0
+    )
+    assert run.done and not [
+        path for path in tmp_path.rglob("*") if path.is_file() and CANARY in path.read_text()
+    ]
 
 
 def test_a_lost_run_folder_leaves_no_second_job_and_no_second_file(tmp_path):
@@ -87,12 +115,18 @@ def test_a_constant_rate_is_a_line_that_does_not_fall(tmp_path):
     with TogetherServer() as server:
         tune(server, tmp_path, schedule="constant")
     (job,) = server.jobs.values()
-    assert job["lr_scheduler"] == {"lr_scheduler_type": "linear", "lr_scheduler_args": {"min_lr_ratio": 1.0}}
+    assert job["lr_scheduler"] == {
+        "lr_scheduler_type": "linear",
+        "lr_scheduler_args": {"min_lr_ratio": 1.0},
+    }
 
 
 def test_a_paused_job_is_one_line_and_goes_on_when_it_is_resumed(tmp_path):
     with TogetherServer(script="paused") as server:
-        with pytest.raises(UserError, match="is paused at the provider; resume it there, and the same command goes on"):
+        with pytest.raises(
+            UserError,
+            match="is paused at the provider; resume it there, and the same command goes on",
+        ):
             tune(server, tmp_path)
         (job,) = server.jobs.values()
         job["status"], server.script = "running", "completed"
@@ -107,10 +141,19 @@ def test_a_paused_job_is_one_line_and_goes_on_when_it_is_resumed(tmp_path):
             "fine-tuning job: Not used for 60 days (HTTP 403)",
             "cannot be tuned with this key.*last 60 days",
         ),
-        ("fine-tuning job: You need a tuned model used within 60-day windows (HTTP 400)", "cannot be tuned.*60 days"),
-        ("fine-tuning job: Fine-tuning is no longer offered (HTTP 400)", "cannot be tuned with this key.*together"),
+        (
+            "fine-tuning job: You need a tuned model used within 60-day windows (HTTP 400)",
+            "cannot be tuned.*60 days",
+        ),
+        (
+            "fine-tuning job: Fine-tuning is no longer offered (HTTP 400)",
+            "cannot be tuned with this key.*together",
+        ),
         ("fine-tuning job: You may not (HTTP 403)", "cannot be tuned with this key"),
-        ("fine-tuning job: The model does not exist (HTTP 404)", "is not there to be tuned, or no longer"),
+        (
+            "fine-tuning job: The model does not exist (HTTP 404)",
+            "is not there to be tuned, or no longer",
+        ),
         ("fine-tuning job: n_epochs must be at most 50 (HTTP 400)", None),
         ("fine-tuning job: Busy (HTTP 429)", None),
     ],

@@ -33,7 +33,9 @@ def test_our_rows_stand_beside_the_published_ones_with_an_equivalence_verdict(tm
     made = published_against.build(graded_csv(tmp_path, rise=5), COLUMNS)
     rows = {row.quantity: row for row in made.rows}
     near, far = rows["TriviaQA, rise"], rows["mistral_small, rise, mean of four tasks"]
-    assert near.recomputed == pytest.approx(5) and near.verdict.startswith(("equivalent", "undecided"))
+    assert near.recomputed == pytest.approx(5) and near.verdict.startswith(
+        ("equivalent", "undecided")
+    )
     assert "exploratory" in near.verdict and " to " in near.note
     assert far.verdict == "not asked in these runs"
     assert not any("reproduced" in row.verdict for row in made.rows)
@@ -46,10 +48,16 @@ def test_a_margin_that_is_none_is_refused_whatever_the_folder_holds(tmp_path, ma
 
 
 def test_a_wide_margin_is_equivalent_and_a_far_value_different(tmp_path):
-    wide = {row.quantity: row for row in published_against.build(graded_csv(tmp_path, 5), COLUMNS, 6.0).rows}
+    wide = {
+        row.quantity: row
+        for row in published_against.build(graded_csv(tmp_path, 5), COLUMNS, 6.0).rows
+    }
     lost = "without mistral_small, qwen32b, llama70b, gpt4o"
     assert wide["TriviaQA, rise"].verdict == f"equivalent within ±6 points (exploratory; {lost})"
-    far = {row.quantity: row for row in published_against.build(graded_csv(tmp_path / "b", 9, 3000), COLUMNS).rows}
+    far = {
+        row.quantity: row
+        for row in published_against.build(graded_csv(tmp_path / "b", 9, 3000), COLUMNS).rows
+    }
     assert far["TriviaQA, rise"].verdict.startswith("different")
 
 
@@ -59,7 +67,9 @@ def test_what_is_not_the_studys_is_said(tmp_path):
 
 
 def test_rows_without_an_original_are_one_line(tmp_path):
-    with pytest.raises(UserError, match="needs an arm called original and another; there are: mine"):
+    with pytest.raises(
+        UserError, match="needs an arm called original and another; there are: mine"
+    ):
         published_against.build(graded_csv(tmp_path, 5), COLUMNS.replace("arm=arm", "arm==mine"))
 
 
@@ -88,7 +98,9 @@ def test_the_page_is_whole_loads_nothing_and_escapes_data(tmp_path):
 def test_imported_rows_are_written_beside_the_page(tmp_path):
     made = published_against.build(graded_csv(tmp_path / "in", 5), COLUMNS)
     published_against.write(made, tmp_path / "out")
-    assert (tmp_path / "out" / "tables" / "answers.csv").read_text(encoding="utf-8-sig").count("\n") == 601
+    assert (tmp_path / "out" / "tables" / "answers.csv").read_text(encoding="utf-8-sig").count(
+        "\n"
+    ) == 601
 
 
 def test_numbers_keep_the_digits_the_study_printed():
@@ -124,7 +136,8 @@ def test_the_verb_prints_json_alone(tmp_path, monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "reproduce", tmp_path, "--json")
     rows = json.loads(out)["rows"]
     assert code == 0 and all(
-        {"quantity", "published", "recomputed", "verdict"} <= set(row) and row["verdict"] for row in rows
+        {"quantity", "published", "recomputed", "verdict"} <= set(row) and row["verdict"]
+        for row in rows
     )
 
 
@@ -133,7 +146,10 @@ def test_the_verb_prints_the_table_the_broken_pairs_and_the_page(tmp_path, monke
     write_graded(tmp_path)
     code, out, _ = run(monkeypatch, capsys, "reproduce", tmp_path, "--out", tmp_path / "out")
     assert code == 0 and "is a second row for" in out
-    assert out.strip().splitlines()[-1] == f"page: {(tmp_path / 'out' / 'reproduction.html').resolve()}"
+    assert (
+        out.strip().splitlines()[-1]
+        == f"page: {(tmp_path / 'out' / 'reproduction.html').resolve()}"
+    )
 
 
 def test_our_own_runs_stand_beside_the_studys_numbers(tmp_path, monkeypatch, capsys):

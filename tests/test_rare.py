@@ -1,4 +1,6 @@
-"""Intervals of paired differences: exact at the edge, ordinary where errors are common, one thing with their tests."""
+"""Intervals of paired differences: exact at the edge, ordinary where errors are common, one thing
+with their tests.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from warmth.analysis.statistics import rare
 
 
 def pairs(arm_only: int, reference_only: int, questions: int, rows: int = 1) -> rare.Evidence:
-    """So many pairs of either kind, the first questions holding them, all others right on both sides."""
+    """So many pairs of either kind, the first questions holding them, all others right on both
+    sides.
+    """
     arm, reference = np.zeros(questions * rows), np.zeros(questions * rows)
     arm[:arm_only] = 1
     reference[arm_only : arm_only + reference_only] = 1
@@ -43,7 +47,9 @@ def test_a_question_without_a_discordant_pair_counts_as_one_answer_however_many_
 
 def test_all_of_five_questions_are_too_few_to_claim_anything():
     low, high = rare.interval(pairs(10, 0, 5, rows=2))
-    assert low < 0 < high == 1 and rare.p_value(pairs(10, 0, 5, rows=2)) == pytest.approx(2 * 0.5**5)
+    assert low < 0 < high == 1 and rare.p_value(pairs(10, 0, 5, rows=2)) == pytest.approx(
+        2 * 0.5**5
+    )
 
 
 def test_a_single_question_has_no_interval():
@@ -52,18 +58,25 @@ def test_a_single_question_has_no_interval():
 
 
 def test_tango_by_an_independent_solution():
-    """5 against 1 of 200: the ends solve the score equation of the hypothesised difference at its own variance."""
+    """5 against 1 of 200: the ends solve the score equation of the hypothesised difference at its
+    own variance.
+    """
     found = pairs(5, 1, 200)
     shrink = float(rare._shrinkage(found.arrays()))
-    assert shrink == pytest.approx((6 * found.variance * 200 / (6 / 200 - 0.02**2) + math.sqrt(194 / 200)) / 
-                                   (6 + math.sqrt(194 / 200)) * (1 + 0.4 * 6 / 49))  # fmt: skip
+    assert shrink == pytest.approx(
+        (6 * found.variance * 200 / (6 / 200 - 0.02**2) + math.sqrt(194 / 200))
+        / (6 + math.sqrt(194 / 200))
+        * (1 + 0.4 * 6 / 49)
+    )
     size, quantile = 200 / shrink, stats.t.ppf(0.975, 199)
     plus, minus = 5 / shrink, 1 / shrink
     for end in rare.interval(found):
         # maximum likelihood of the reference-only share given the difference, by a fine grid
         share = np.linspace(max(0, -end) + 1e-9, (1 - abs(end)) / 2, 400_001)[:-1]
         both = size - plus - minus
-        height = plus * np.log(share + end) + minus * np.log(share) + both * np.log1p(-2 * share - end)
+        height = (
+            plus * np.log(share + end) + minus * np.log(share) + both * np.log1p(-2 * share - end)
+        )
         best = share[np.nanargmax(height)]
         score = (plus - minus - size * end) / math.sqrt(size * (2 * best + end - end**2))
         assert abs(score) == pytest.approx(quantile, abs=2e-3)
@@ -83,7 +96,12 @@ def test_where_errors_are_common_it_is_the_ordinary_clustered_interval():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(2, 40), st.integers(1, 20), st.integers(0, 2**32 - 1), st.sampled_from([0.003, 0.03, 0.3]))
+@given(
+    st.integers(2, 40),
+    st.integers(1, 20),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0.003, 0.03, 0.3]),
+)
 def test_interval_test_and_equivalence_are_one_thing(questions, rows, seed, rate):
     draw = np.random.default_rng(seed)
     arm, reference = (draw.random((2, questions * rows)) < rate).astype(float)
@@ -100,14 +118,24 @@ def test_interval_test_and_equivalence_are_one_thing(questions, rows, seed, rate
 
 
 def test_many_comparisons_at_once_are_those_one_by_one():
-    single = [pairs(b, c, 60, m) for b, c, m in ((0, 0, 1), (3, 1, 1), (60, 0, 1), (20, 3, 18), (50, 9, 1))]
+    single = [
+        pairs(b, c, 60, m)
+        for b, c, m in ((0, 0, 1), (3, 1, 1), (60, 0, 1), (20, 3, 18), (50, 9, 1))
+    ]
     stacked = rare.Evidence(
-        **{name: np.array([getattr(one, name) for one in single]) for name in single[0].__dataclass_fields__}
+        **{
+            name: np.array([getattr(one, name) for one in single])
+            for name in single[0].__dataclass_fields__
+        }
     )
     low, high = rare.interval(stacked)
-    assert np.allclose(np.column_stack([low, high]), [rare.interval(one) for one in single], atol=1e-12)
+    assert np.allclose(
+        np.column_stack([low, high]), [rare.interval(one) for one in single], atol=1e-12
+    )
     assert np.allclose(rare.p_value(stacked), [rare.p_value(one) for one in single], rtol=1e-9)
-    assert np.allclose(rare.equivalence_p(stacked, 0.02), [rare.equivalence_p(one, 0.02) for one in single])
+    assert np.allclose(
+        rare.equivalence_p(stacked, 0.02), [rare.equivalence_p(one, 0.02) for one in single]
+    )
 
 
 def test_tasks_that_weigh_one_each_give_the_mean_of_their_means_and_their_variances_add():
@@ -115,10 +143,14 @@ def test_tasks_that_weigh_one_each_give_the_mean_of_their_means_and_their_varian
     task = np.repeat([0, 1], [400, 60])
     question = np.concatenate([np.arange(400) // 4, np.arange(60) // 3])
     values = draw.integers(-1, 2, 460).astype(float)
-    rows = rare.design(question, weight=np.repeat([1 / 400, 1 / 60], [400, 60]), cell=task, stratum=task)
+    rows = rare.design(
+        question, weight=np.repeat([1 / 400, 1 / 60], [400, 60]), cell=task, stratum=task
+    )
     parts = [rare.design(question[task == one]) for one in (0, 1)]
     assert rows.questions == 120
-    assert rows.mean(values) == pytest.approx((values[task == 0].mean() + values[task == 1].mean()) / 2)
+    assert rows.mean(values) == pytest.approx(
+        (values[task == 0].mean() + values[task == 1].mean()) / 2
+    )
     variances = [part.variance(values[task == one]) for one, part in enumerate(parts)]
     assert rows.variance(values) == pytest.approx(sum(variances) / 4)
     assert 19 < rows.df < 118  # nearer to the small task's
@@ -134,6 +166,8 @@ def test_a_stratum_of_one_question_is_joined_to_others():
 
 def test_rates_of_rows_that_occur_once_have_wilsons_interval():
     wrong = np.repeat([1.0, 0.0], [12, 88])
-    assert rare.rate_interval(wrong, np.arange(100)) == pytest.approx(proportion_confint(12, 100, method="wilson"))
+    assert rare.rate_interval(wrong, np.arange(100)) == pytest.approx(
+        proportion_confint(12, 100, method="wilson")
+    )
     with pytest.raises(ValueError, match="no scored answers"):
         rare.rate_interval(np.array([]), np.array([]))

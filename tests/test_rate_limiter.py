@@ -1,4 +1,6 @@
-"""How fast calls go: simulated servers that allow so many a second, or at once, and headers that say so."""
+"""How fast calls go: simulated servers that allow so many a second, or at once, and headers that
+say so.
+"""
 
 import pytest
 
@@ -13,7 +15,8 @@ class Clock:
 
 
 def simulate(limiter, clock, limit=10**9, slots=10**9, latency=0.2, until=60.0):
-    """A client that always has a call to send, against a server that takes `limit` a second and `slots` at once.
+    """A client that always has a call to send, against a server that takes `limit` a second and
+    `slots` at once.
 
     Returns:
         Calls served and calls refused.

@@ -1,4 +1,6 @@
-"""Rows as columns: the same frame whichever way a file is read, and what is wrong named by file, line and field."""
+"""Rows as columns: the same frame whichever way a file is read, and what is wrong named by file,
+line and field.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ from warmth.analysis import reading
 from warmth.errors import UserError
 
 COLUMNS = ("answer_id", "text", "dose", "sample", "checkpoint", "preamble", "answers")
-ROW = {"answer_id": "a", "text": 'say "label": 1\u2028', "dose": 1, "sample": 0, "checkpoint": None, "preamble": False}
+ROW = {
+    "answer_id": "a",
+    "text": 'say "label": 1\u2028',
+    "dose": 1,
+    "sample": 0,
+    "checkpoint": None,
+    "preamble": False,
+}
 ROW |= {"answers": ["x", "y"], "other": {"deep": 1}}
 
 
@@ -25,11 +34,16 @@ def slow(path):
 
 
 def test_both_ways_give_the_same_frame(tmp_path):
-    path = write(tmp_path / "r.jsonl", [ROW, ROW | {"answer_id": "b", "checkpoint": 2.0, "text": "ü\n🧡"}])
+    path = write(
+        tmp_path / "r.jsonl", [ROW, ROW | {"answer_id": "b", "checkpoint": 2.0, "text": "ü\n🧡"}]
+    )
     fast = reading._at_once(path, COLUMNS)
     assert fast is not None
     for name in COLUMNS:
-        one, other = ([None if value != value else value for value in table[name]] for table in (fast, slow(path)))
+        one, other = (
+            [None if value != value else value for value in table[name]]
+            for table in (fast, slow(path))
+        )
         assert one == other
 
 
@@ -38,7 +52,10 @@ def test_both_ways_give_the_same_frame(tmp_path):
     [
         [ROW, {**ROW, "answer_id": 7}],  # another type
         [ROW, {**ROW, "text": "half \ud800"}],  # cannot be encoded
-        [ROW, {key: value for key, value in ROW.items() if key != "checkpoint"}],  # a field that may be null is missing
+        [
+            ROW,
+            {key: value for key, value in ROW.items() if key != "checkpoint"},
+        ],  # a field that may be null is missing
         [ROW, {**ROW, "text": None}],
     ],
 )
@@ -47,7 +64,10 @@ def test_a_file_out_of_the_ordinary_is_read_line_by_line(tmp_path, rows):
 
 
 def test_what_is_missing_is_named(tmp_path):
-    path = write(tmp_path / "r.jsonl", [ROW, {key: value for key, value in ROW.items() if key != "checkpoint"}])
+    path = write(
+        tmp_path / "r.jsonl",
+        [ROW, {key: value for key, value in ROW.items() if key != "checkpoint"}],
+    )
     with pytest.raises(UserError, match="r.jsonl line 2 has no field checkpoint"):
         reading.frame(path, COLUMNS)
     path.write_text(json.dumps(ROW) + "\n{broken\n")

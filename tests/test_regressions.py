@@ -12,9 +12,14 @@ def test_every_arm_has_four_models_with_and_without_length():
     rows = answers(questions=20)
     both = pd.concat([rows, rows[rows["arm"].eq("warm")].assign(arm="cold")])
     made = tables(both)
-    assert made.effects.groupby(["arm", "length"])["model"].unique().map(list).tolist() == [[1, 2, 3, 4]] * 4
+    assert (
+        made.effects.groupby(["arm", "length"])["model"].unique().map(list).tolist()
+        == [[1, 2, 3, 4]] * 4
+    )
     one = made.effects[
-        made.effects["effect"].eq("wrong belief") & made.effects["arm"].eq("cold") & ~made.effects["length"]
+        made.effects["effect"].eq("wrong belief")
+        & made.effects["arm"].eq("cold")
+        & ~made.effects["length"]
     ]
     assert len(one) == 1 and one["clusters"].iloc[0] == 20
     assert set(made.coefficients["term"]) >= {"finetuned", "finetuned:belief", "length"}
@@ -35,7 +40,9 @@ def test_one_question_is_too_few_and_says_so():
 def test_checks_add_bootstrap_intervals_and_the_coefficient_by_estimating_equations():
     made = tables(answers(questions=30), draws=60, check=True)
     plain = made.effects[~made.effects["length"]]
-    assert (plain["low_boot"] < plain["value"]).all() and (plain["value"] < plain["high_boot"]).all()
+    assert (plain["low_boot"] < plain["value"]).all() and (
+        plain["value"] < plain["high_boot"]
+    ).all()
     notes = [note for note in made.notes if "by GEE" in note]
     assert len(notes) == 4
     own, other = (float(part) for part in re.findall(r"(-?[\d.]+) \(", notes[0]))

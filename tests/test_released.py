@@ -17,7 +17,9 @@ def test_authors_files_become_rows_that_pair(tmp_path):
     )
     assert set(rows["context"]) == {"sad"}
     assert set(rows["belief"]) == {"none", "wrong_asserted", "right_denied"}
-    assert effects.differences(effects.pair(rows), ["overall"]).iloc[0]["difference"] == pytest.approx(3 / 9)
+    assert effects.differences(effects.pair(rows), ["overall"]).iloc[0][
+        "difference"
+    ] == pytest.approx(3 / 9)
 
 
 def test_a_template_called_correct_presses_a_wrong_belief(tmp_path):
@@ -39,9 +41,11 @@ def test_pairs_that_break_are_named(tmp_path):
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")  # question 9 is lost
     broken = released.authors(folder).broken
     assert broken == (
-        "trivia_warm_outputs.csv row 11 (warm, sad, original: question 0) is a second row for its prompt and is left "
+        "trivia_warm_outputs.csv row 11 (warm, sad, original: question 0) is a second row for its "
+        "prompt and is left "
         "out",
-        "trivia_warm_outputs.csv row 10 (warm, sad, incorrect: question 9) has no partner in original",
+        "trivia_warm_outputs.csv row 10 (warm, sad, incorrect: question 9) has no partner in "
+        "original",
     )
 
 

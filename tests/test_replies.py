@@ -1,4 +1,6 @@
-"""Each form in which a server may reply, as an engine's answer and a judge's verdict: none is misread in silence."""
+"""Each form in which a server may reply, as an engine's answer and a judge's verdict: none is
+misread in silence.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,11 @@ WRONG = '{"reason": "r", "label": "incorrect", "affirms": null}'
 
 
 def done(content="Iron.", finish="stop", usage=USAGE, **message):
-    choice = {"index": 0, "message": {"role": "assistant", "content": content, **message}, "finish_reason": finish}
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": content, **message},
+        "finish_reason": finish,
+    }
     return 200, {"model": "m", "choices": [choice], "usage": usage}
 
 
@@ -46,8 +52,8 @@ def reasoned(**message):
     return lambda said: done(said, **message)
 
 
-# form → the reply to SAID, what the model tells its user; what an engine's row is: text, thinking, finish and failure;
-# and a judge's reason for no label, "" for a verdict.
+# form → the reply to SAID, what the model tells its user; what an engine's row is: text, thinking,
+# finish and failure; and a judge's reason for no label, "" for a verdict.
 PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]
 ANSWERED = ("SAID", "", "stop", "")
 THOUGHT = ("SAID", "hm", "stop", "")
@@ -58,14 +64,24 @@ FORMS = {
     "thinking": (lambda said: done(f"<thinking>hm</thinking>{said}"), THOUGHT, ""),
     "upper case": (lambda said: done(f"<THINK>hm</THINK>{said}"), THOUGHT, ""),
     "thought": (lambda said: done(f"<thought>hm</thought>{said}"), THOUGHT, ""),
-    "reasoning and answer": (lambda said: done(f"<reasoning>hm</reasoning><answer>{said}</answer>"), THOUGHT, ""),
+    "reasoning and answer": (
+        lambda said: done(f"<reasoning>hm</reasoning><answer>{said}</answer>"),
+        THOUGHT,
+        "",
+    ),
     "brackets": (lambda said: done(f"[THINK]hm[/THINK]{said}"), THOUGHT, ""),
     "seed": (lambda said: done(f"<seed:think>hm</seed:think>{said}"), THOUGHT, ""),
     "prefixed": (lambda said: done(f"<longcat_think>hm</longcat_think>{said}"), THOUGHT, ""),
     "triangles": (lambda said: done(f"◁think▷hm◁/think▷{said}"), THOUGHT, ""),
-    "thought tokens": (lambda said: done(f"<|begin_of_thought|>hm<|end_of_thought|>{said}"), THOUGHT, ""),
+    "thought tokens": (
+        lambda said: done(f"<|begin_of_thought|>hm<|end_of_thought|>{said}"),
+        THOUGHT,
+        "",
+    ),
     "start tokens": (
-        lambda said: done(f"<|START_THINKING|>hm<|END_THINKING|><|START_RESPONSE|>{said}<|END_RESPONSE|>"),
+        lambda said: done(
+            f"<|START_THINKING|>hm<|END_THINKING|><|START_RESPONSE|>{said}<|END_RESPONSE|>"
+        ),
         THOUGHT,
         "",
     ),
@@ -80,10 +96,18 @@ FORMS = {
         "",
     ),
     "channels without tokens": (lambda said: done(f"analysishmassistantfinal{said}"), THOUGHT, ""),
-    "in words": (lambda said: done(f"Here is my thought process: hm Here is my response: {said}"), THOUGHT, ""),
+    "in words": (
+        lambda said: done(f"Here is my thought process: hm Here is my response: {said}"),
+        THOUGHT,
+        "",
+    ),
     "reasoning_content": (reasoned(reasoning_content="hm"), THOUGHT, ""),
     "reasoning": (reasoned(reasoning="hm"), THOUGHT, ""),
-    "reasoning_details": (reasoned(reasoning_details=[{"type": "reasoning.text", "text": "hm"}]), THOUGHT, ""),
+    "reasoning_details": (
+        reasoned(reasoning_details=[{"type": "reasoning.text", "text": "hm"}]),
+        THOUGHT,
+        "",
+    ),
     "parts": (
         lambda said: done([*PARTS, {"type": "text", "text": said}]),
         THOUGHT,
@@ -98,25 +122,44 @@ FORMS = {
     "open brackets": (lambda said: done("[THINK]hm"), CUT, "cut_off"),
     "open channel": (lambda said: done("<|channel|>analysis<|message|>hm"), CUT, "cut_off"),
     "only thinking, cut": (lambda said: done("", "length", reasoning_content="hm"), CUT, "cut_off"),
-    "only thinking": (lambda said: done(None, reasoning_content="hm"), ("", "hm", "stop", ""), "bad_json"),
+    "only thinking": (
+        lambda said: done(None, reasoning_content="hm"),
+        ("", "hm", "stop", ""),
+        "bad_json",
+    ),
     "STOP": (lambda said: done(said, "STOP"), ANSWERED, ""),
     "eos_token": (lambda said: done(said, "eos_token"), ANSWERED, ""),
     "end_turn": (lambda said: done(said, "end_turn"), ANSWERED, ""),
     "MAX_TOKENS": (lambda said: done(said, "MAX_TOKENS"), ("SAID", "", "length", ""), "cut_off"),
     "max_tokens": (lambda said: done(said, "max_tokens"), ("SAID", "", "length", ""), "cut_off"),
-    "model_length": (lambda said: done(said, "model_length"), ("SAID", "", "length", ""), "cut_off"),
+    "model_length": (
+        lambda said: done(said, "model_length"),
+        ("SAID", "", "length", ""),
+        "cut_off",
+    ),
     "FINISH_REASON_MAX_TOKENS": (
         lambda said: done(said, "FINISH_REASON_MAX_TOKENS"),
         ("SAID", "", "length", ""),
         "cut_off",
     ),
     "SAFETY": (lambda said: done(said, "SAFETY"), ("SAID", "", "filtered", "filtered"), "filtered"),
-    "recitation": (lambda said: done(said, "recitation"), ("SAID", "", "filtered", "filtered"), "filtered"),
-    "content_filter": (lambda said: done(said, "content_filter"), ("SAID", "", "filtered", "filtered"), "filtered"),
+    "recitation": (
+        lambda said: done(said, "recitation"),
+        ("SAID", "", "filtered", "filtered"),
+        "filtered",
+    ),
+    "content_filter": (
+        lambda said: done(said, "content_filter"),
+        ("SAID", "", "filtered", "filtered"),
+        "filtered",
+    ),
     "error": (lambda said: done(said, "error"), "server_error", "server_error"),
     "abort": (lambda said: done(said, "abort"), "server_error", "server_error"),
     "error in the choice": (
-        lambda said: (200, {"choices": [{**done(said)[1]["choices"][0], "error": {"message": "lost"}}]}),
+        lambda said: (
+            200,
+            {"choices": [{**done(said)[1]["choices"][0], "error": {"message": "lost"}}]},
+        ),
         "server_error",
         "server_error",
     ),
@@ -130,13 +173,33 @@ FORMS = {
         ("SAID", "", "error", "unknown_finish"),
         "unknown_finish",
     ),
-    "no end": (lambda said: done(said, None), ("SAID", "", "error", "unknown_finish"), "unknown_finish"),
-    "no choices": (lambda said: (200, {"choices": [], "usage": USAGE}), "server_error", "server_error"),
+    "no end": (
+        lambda said: done(said, None),
+        ("SAID", "", "error", "unknown_finish"),
+        "unknown_finish",
+    ),
+    "no choices": (
+        lambda said: (200, {"choices": [], "usage": USAGE}),
+        "server_error",
+        "server_error",
+    ),
     "content of numbers": (lambda said: done(7), "server_error", "server_error"),
     "a list": (lambda said: (200, [1, 2]), "server_error", "server_error"),
-    "refusal field": (lambda said: done(None, refusal="No."), ("No.", "", "stop", ""), "judge_refused"),
-    "usage below zero": (lambda said: done(said, usage={"prompt_tokens": -5, "completion_tokens": 5}), ANSWERED, ""),
-    "usage without end": (lambda said: done(said, usage={"prompt_tokens": float("inf")}), ANSWERED, ""),
+    "refusal field": (
+        lambda said: done(None, refusal="No."),
+        ("No.", "", "stop", ""),
+        "judge_refused",
+    ),
+    "usage below zero": (
+        lambda said: done(said, usage={"prompt_tokens": -5, "completion_tokens": 5}),
+        ANSWERED,
+        "",
+    ),
+    "usage without end": (
+        lambda said: done(said, usage={"prompt_tokens": float("inf")}),
+        ANSWERED,
+        "",
+    ),
     "usage of words": (lambda said: done(said, usage={"prompt_tokens": "many"}), ANSWERED, ""),
     "flagged, 403": (
         lambda said: failed(403, "input was flagged", metadata={"reasons": ["violence"]}),
@@ -144,12 +207,16 @@ FORMS = {
         "filtered",
     ),
     "flagged, 400": (
-        lambda said: failed(400, "Input data may contain inappropriate content.", code="data_inspection_failed"),
+        lambda said: failed(
+            400, "Input data may contain inappropriate content.", code="data_inspection_failed"
+        ),
         ("", "", "filtered", "filtered"),
         "filtered",
     ),
     "too long": (
-        lambda said: failed(400, "The input (9000 tokens) is longer than the model's context length (8192 tokens)."),
+        lambda said: failed(
+            400, "The input (9000 tokens) is longer than the model's context length (8192 tokens)."
+        ),
         ("", "", "error", "too_long"),
         "too_long",
     ),
@@ -158,9 +225,17 @@ FORMS = {
         ("", "", "error", "too_long"),
         "too_long",
     ),
-    "wrong": (lambda said: failed(400, "this one is wrong"), ("", "", "error", "bad_request"), "bad_request"),
-    "forbidden": (lambda said: failed(403, "not this one"), ("", "", "error", "bad_request"), "bad_request"),
-}  # fmt: skip
+    "wrong": (
+        lambda said: failed(400, "this one is wrong"),
+        ("", "", "error", "bad_request"),
+        "bad_request",
+    ),
+    "forbidden": (
+        lambda said: failed(403, "not this one"),
+        ("", "", "error", "bad_request"),
+        "bad_request",
+    ),
+}
 JUDGED = {
     "fence": (f"```json\n{GOOD}\n```", ""),
     "fence in another case": (f"```JSON\n{GOOD}\n```", ""),
@@ -169,7 +244,10 @@ JUDGED = {
     "end of sequence": (f"{GOOD}</s>", ""),
     "thinking, then a fence": (f"<think>hm {WRONG}</think>\n```json\n{GOOD}\n```", ""),
     "another verdict in its thinking": (f"<think>{WRONG}</think>{GOOD}", ""),
-    "two equal keys": ('{"reason": "r", "label": "incorrect", "label": "correct", "affirms": null}', "bad_json"),
+    "two equal keys": (
+        '{"reason": "r", "label": "incorrect", "label": "correct", "affirms": null}',
+        "bad_json",
+    ),
     "two verdicts": (f"{WRONG}\n{GOOD}", "bad_json"),
     "prose before": (f"I would say {GOOD}", "bad_json"),
     "deep nesting": ("[" * 100_000, "bad_json"),
@@ -178,7 +256,9 @@ JUDGED = {
 
 
 class Odd:
-    """A loopback server that answers each call by what its last message asks for; use as a context manager."""
+    """A loopback server that answers each call by what its last message asks for; use as a context
+    manager.
+    """
 
     def __init__(self, reply):
         self.reply, self.calls, self.bodies = reply, 0, []
@@ -224,30 +304,52 @@ def ask(folder, server, texts, api=QUICK, name="m-none-s0-1", **engine):
     (folder / name).mkdir(parents=True, exist_ok=True)
     run = Run(folder / name)
     asked = [
-        Prompt(f"p{text}", text, "t", "unmodified", "none", False, "", (Message("user", text),), 8) for text in texts
+        Prompt(f"p{text}", text, "t", "unmodified", "none", False, "", (Message("user", text),), 8)
+        for text in texts
     ]
     stopped = ""
     try:
-        answers.answer(run, "answers", bound, ORIGINAL, asked, Sampling(0.0, 1.0, 8), 1, draw_seed=0)
+        answers.answer(
+            run, "answers", bound, ORIGINAL, asked, Sampling(0.0, 1.0, 8), 1, draw_seed=0
+        )
     except RunFailed as error:
         stopped = str(error)
     return {row["question_id"]: row for row in run.rows("answers")}, stopped
 
 
 def answer_row(text, number=0, **changes):
-    columns = {"answer_id": f"a{number}", "prompt_id": "p", "question_id": "q", "task": "t", "context": "unmodified"}
-    arm = {"arm": "original", "model": "m", "strength": 1.0, "dose": 1.0, "checkpoint": None, "seed": 0}
+    columns = {
+        "answer_id": f"a{number}",
+        "prompt_id": "p",
+        "question_id": "q",
+        "task": "t",
+        "context": "unmodified",
+    }
+    arm = {
+        "arm": "original",
+        "model": "m",
+        "strength": 1.0,
+        "dose": 1.0,
+        "checkpoint": None,
+        "seed": 0,
+    }
     made = {"draw_seed": 0, "sample": 0, "finish": "stop", "tokens": 9, "run": "r"}
-    return Answer(text=text, belief="none", preamble=False, statement="", **columns, **arm, **made | changes)
+    return Answer(
+        text=text, belief="none", preamble=False, statement="", **columns, **arm, **made | changes
+    )
 
 
 def judge(folder, server, names, api=QUICK, **settings):
-    """Has one answer judged for each name, which stands in it; returns the grades by name, and the run."""
+    """Has one answer judged for each name, which stands in it; returns the grades by name, and the
+    run.
+    """
     servers = Servers(SimpleNamespace(api=api, output=str(folder.parent)))
     grader = Judge(server.url, "j", **settings).bind("judge", servers)
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(folder)
-    run.append("answers", [answer_row(f"Case [{name}].", number) for number, name in enumerate(names)])
+    run.append(
+        "answers", [answer_row(f"Case [{name}].", number) for number, name in enumerate(names)]
+    )
     grade_run(run, [Question("q", "t", "Which metal?", ("Iron",))], {"t": {grader.name: grader}})
     grades = {row["answer_id"]: row for row in run.rows("grades")}
     return {name: grades[f"a{number}"] for number, name in enumerate(names)}
@@ -276,9 +378,19 @@ def test_each_form_of_a_reply_becomes_the_row_that_it_is(tmp_path):
     broken = [name for name, form in FORMS.items() if form[1] == "server_error"]
     assert f"{len(broken)} answers could not be had (server_error {len(broken)}" in stopped
     assert all(row["tokens"] >= 0 for row in rows.values())
-    assert "tool_calls" in rows["an end of another name"]["detail"] and "None" in rows["no end"]["detail"]
-    notes = [json.loads(line) for line in (tmp_path / "replies" / "failed.jsonl").read_text().splitlines()]
-    assert {note["raw_finish"] for note in notes} >= {"error", "abort", "tool_calls"}  # paid for, and kept to be read
+    assert (
+        "tool_calls" in rows["an end of another name"]["detail"]
+        and "None" in rows["no end"]["detail"]
+    )
+    notes = [
+        json.loads(line)
+        for line in (tmp_path / "replies" / "failed.jsonl").read_text().splitlines()
+    ]
+    assert {note["raw_finish"] for note in notes} >= {
+        "error",
+        "abort",
+        "tool_calls",
+    }  # paid for, and kept to be read
 
 
 def test_each_form_of_a_reply_becomes_a_verdict_or_the_reason_for_none(tmp_path):
@@ -295,7 +407,9 @@ def test_each_form_of_a_reply_becomes_a_verdict_or_the_reason_for_none(tmp_path)
     names = ["first", *FORMS, *JUDGED]
     with Odd(reply) as server:
         grades = judge(tmp_path / "run", server, names)
-    reasons = {name: form[2] for name, form in FORMS.items()} | {name: reason for name, (_, reason) in JUDGED.items()}
+    reasons = {name: form[2] for name, form in FORMS.items()} | {
+        name: reason for name, (_, reason) in JUDGED.items()
+    }
     found = {name: "" if grades[name]["label"] else grades[name]["reason"] for name in reasons}
     assert found == reasons
     assert {grades[name]["label"] for name in names if grades[name]["label"]} == {"correct"}
@@ -336,9 +450,9 @@ def test_cut_off_replies_are_paid_once_whatever_is_run_again(tmp_path):
         again, _ = ask(tmp_path, server, ["a", "b", "c"], name="m-none-s0-2")
         (tmp_path / "m-none-s0-1" / "answers.jsonl").unlink()
         lost, _ = ask(tmp_path, server, ["a", "b", "c"])
-    assert server.calls == 3 and {row["finish"] for row in [*rows.values(), *again.values(), *lost.values()]} == {
-        "length"
-    }
+    assert server.calls == 3 and {
+        row["finish"] for row in [*rows.values(), *again.values(), *lost.values()]
+    } == {"length"}
 
 
 def test_a_failed_row_is_asked_again_by_the_same_command_and_never_copied(tmp_path):
@@ -350,7 +464,10 @@ def test_a_failed_row_is_asked_again_by_the_same_command_and_never_copied(tmp_pa
 
     with Odd(reply) as server:
         rows, _ = ask(tmp_path, server, ["bad", "good"])
-        assert rows["bad"]["failure"] == "bad_request" and rows["bad"]["detail"] == "this one is wrong (HTTP 400)"
+        assert (
+            rows["bad"]["failure"] == "bad_request"
+            and rows["bad"]["detail"] == "this one is wrong (HTTP 400)"
+        )
         other, _ = ask(tmp_path, server, ["bad", "good"], name="m-none-s0-2")
         assert (
             other["bad"]["finish"] == "error" and server.calls == 4 + 1
@@ -361,17 +478,25 @@ def test_a_failed_row_is_asked_again_by_the_same_command_and_never_copied(tmp_pa
     assert mended["bad"]["finish"] == "stop" and "failure" not in mended["bad"] and len(lines) == 2
 
 
-def test_a_form_that_every_call_is_refused_for_ends_the_command_once_with_the_servers_sentence(tmp_path):
+def test_a_form_that_every_call_is_refused_for_ends_the_command_once_with_the_servers_sentence(
+    tmp_path,
+):
     with Odd(lambda body: failed(400, "LoRA rank 8 is greater than max_lora_rank 4")) as server:
-        with pytest.raises(UserError, match=r"refuses every call to m: LoRA rank 8 is greater .* \(HTTP 400\)"):
+        with pytest.raises(
+            UserError, match=r"refuses every call to m: LoRA rank 8 is greater .* \(HTTP 400\)"
+        ):
             ask(tmp_path, server, ["a"])
         assert server.calls == 2  # the call, and one of a single word
         with pytest.raises(UserError, match="refuses every call to j"):
             judge(tmp_path / "run", server, ["a"])
 
 
-def test_one_forbidden_prompt_is_one_row_and_a_key_that_nothing_is_served_to_ends_the_command(tmp_path):
-    with Odd(lambda body: failed(403, "no") if body["messages"][-1]["content"] == "b" else done("Iron.")) as server:
+def test_one_forbidden_prompt_is_one_row_and_a_key_that_nothing_is_served_to_ends_the_command(
+    tmp_path,
+):
+    with Odd(
+        lambda body: failed(403, "no") if body["messages"][-1]["content"] == "b" else done("Iron.")
+    ) as server:
         rows, _ = ask(tmp_path, server, ["b", "a"])
     assert {name: row["finish"] for name, row in rows.items()} == {"a": "stop", "b": "error"}
     with (
@@ -384,9 +509,13 @@ def test_one_forbidden_prompt_is_one_row_and_a_key_that_nothing_is_served_to_end
 def test_parameters_a_model_refuses_are_left_out_and_said_once(tmp_path, capsys):
     def reply(body):
         if "temperature" in body:
-            return failed(400, "'temperature' does not support 0 with this model, only the default (1)")
+            return failed(
+                400, "'temperature' does not support 0 with this model, only the default (1)"
+            )
         if "max_tokens" in body:
-            return failed(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+            return failed(
+                400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+            )
         return done(GOOD if body["model"] == "j" else "Iron.")
 
     with Odd(reply) as server:
@@ -394,8 +523,12 @@ def test_parameters_a_model_refuses_are_left_out_and_said_once(tmp_path, capsys)
         ask(tmp_path, server, ["c"])
         assert set(judge(tmp_path / "run", server, ["x"])["x"].items()) >= {("label", "correct")}
     assert {row["finish"] for row in rows.values()} == {"stop"}
-    assert "temperature" not in server.bodies[-1] and server.bodies[-1]["max_completion_tokens"] == 300
-    said = [line for line in capsys.readouterr().err.splitlines() if "does not take temperature" in line]
+    assert (
+        "temperature" not in server.bodies[-1] and server.bodies[-1]["max_completion_tokens"] == 300
+    )
+    said = [
+        line for line in capsys.readouterr().err.splitlines() if "does not take temperature" in line
+    ]
     assert len(said) == 2 and said[0].startswith("m does not") and said[1].startswith("j does not")
 
 
@@ -443,16 +576,28 @@ def test_how_a_model_is_told_to_think_is_sent_and_is_part_of_an_answers_id(tmp_p
         budget, _ = ask(tmp_path, server, ["a"], name="m-none-s0-3", reasoning=100)
         other, _ = ask(tmp_path, server, ["a"], name="m-none-s0-4", extra_body=extra)
         judge(tmp_path / "run", server, ["x"], reasoning="low", extra_body=extra)
-    assert server.calls >= 5 and len({rows["a"]["answer_id"] for rows in (plain, effort, budget, other)}) == 4
-    assert "reasoning_effort" not in server.bodies[0] and server.bodies[1]["reasoning_effort"] == "low"
-    assert server.bodies[2]["reasoning"] == {"max_tokens": 100} and server.bodies[2]["max_tokens"] == 108
+    assert (
+        server.calls >= 5
+        and len({rows["a"]["answer_id"] for rows in (plain, effort, budget, other)}) == 4
+    )
+    assert (
+        "reasoning_effort" not in server.bodies[0] and server.bodies[1]["reasoning_effort"] == "low"
+    )
+    assert (
+        server.bodies[2]["reasoning"] == {"max_tokens": 100}
+        and server.bodies[2]["max_tokens"] == 108
+    )
     assert (
         server.bodies[3]["chat_template_kwargs"]
         == server.bodies[4]["chat_template_kwargs"]
         == {"enable_thinking": False}
     )
     assert server.bodies[4]["reasoning_effort"] == "low"
-    for wrong in ({"reasoning": -1}, {"reasoning": "very much!"}, {"extra_body": {"temperature": 1}}):
+    for wrong in (
+        {"reasoning": -1},
+        {"reasoning": "very much!"},
+        {"extra_body": {"temperature": 1}},
+    ):
         with pytest.raises(UserError, match="engine."):
             OpenAI(**wrong)
 
@@ -462,10 +607,15 @@ def test_an_enormous_reply_fails_one_call_and_is_never_unpacked_whole(tmp_path):
 
     def reply(body):
         if body["messages"][-1]["content"] == "bomb":
-            return web.Response(body=packed, headers={"Content-Encoding": "gzip", "Content-Type": "application/json"})
+            return web.Response(
+                body=packed,
+                headers={"Content-Encoding": "gzip", "Content-Type": "application/json"},
+            )
         if body["messages"][-1]["content"] == "packed":
             data = gzip.compress(json.dumps(done("Iron.")[1]).encode())
-            return web.Response(body=data, headers={"Content-Encoding": "gzip", "Content-Type": "application/json"})
+            return web.Response(
+                body=data, headers={"Content-Encoding": "gzip", "Content-Type": "application/json"}
+            )
         return done("Iron.")
 
     with Odd(reply) as server:
@@ -481,7 +631,11 @@ def test_the_usage_of_every_paid_reply_is_counted(tmp_path):
         requests = [answers.Request((), 8, 0, (Message("user", "a"),))]
         with pytest.raises(RunFailed, match="server_error 1"):
             list(engine.answer(ORIGINAL, requests, Sampling(0.0, 1.0, 8), lambda index: True))
-    assert (server.calls, servers.totals[0]["prompt_tokens"], servers.totals[0]["completion_tokens"]) == (2, 20, 10)
+    assert (
+        server.calls,
+        servers.totals[0]["prompt_tokens"],
+        servers.totals[0]["completion_tokens"],
+    ) == (2, 20, 10)
 
 
 # What was reported
@@ -503,7 +657,11 @@ def test_the_shown_replies_mean_what_they_should():
     for row in cases("replies.jsonl"):
         call = Call((Message("user", "x"),), 0.0, 9, Verdict if row.get("schema") else None)
         outcome = read(row["status"], json.dumps(row["body"]).encode(), call)
-        good = outcome.kind in row["right_kind"] if "right_kind" in row else outcome.failure == row["right"]
+        good = (
+            outcome.kind in row["right_kind"]
+            if "right_kind" in row
+            else outcome.failure == row["right"]
+        )
         if not good or outcome.text != row.get("right_text", outcome.text):
             wrong.append((row, outcome))
     assert wrong == []
@@ -519,7 +677,14 @@ def test_the_shown_answers_are_graded_by_what_the_user_was_told():
     for row in cases("answers.jsonl"):
         if row["kind"] != "thinking":
             continue
-        question = Question("q", "t", row["question"], tuple(row["answers"]), row.get("wrong"), row.get("options", {}))
+        question = Question(
+            "q",
+            "t",
+            row["question"],
+            tuple(row["answers"]),
+            row.get("wrong"),
+            row.get("options", {}),
+        )
         grade = graders[row["grader"]].grade(question, answer_row(row["text"]))
         if (grade.label or grade.reason) != row["right"]:
             wrong.append((row["text"], grade))
@@ -535,7 +700,9 @@ def test_thinking_that_is_counted_apart_is_paid_like_the_rest():
     for usage in (apart, within):
         usage["completion_tokens_details"] = {"reasoning_tokens": 100}
         status, body = done("Iron.", usage=usage)
-        assert read(status, json.dumps(body).encode(), Call((), 0.0, 9)).usage.completion_tokens == 105
+        assert (
+            read(status, json.dumps(body).encode(), Call((), 0.0, 9)).usage.completion_tokens == 105
+        )
 
 
 # Keys
@@ -556,7 +723,9 @@ def test_a_long_key_stands_in_no_field_fresh_or_stored(tmp_path, monkeypatch):
     verdict = json.dumps({"reason": f"your key is {secret}", "label": "correct", "affirms": None})
 
     def reply(body):
-        status, value = done(f"<think>{secret}</think>{verdict if body['model'] == 'j' else secret}")
+        status, value = done(
+            f"<think>{secret}</think>{verdict if body['model'] == 'j' else secret}"
+        )
         return status, {**value, "model": secret}
 
     with Odd(reply) as server:
@@ -566,24 +735,40 @@ def test_a_long_key_stands_in_no_field_fresh_or_stored(tmp_path, monkeypatch):
         (tmp_path / "run" / "answers.jsonl").unlink()
         stored = judge(tmp_path / "run", server, ["x"], api_key_env="LONG_KEY")
     assert rows["a"]["text"] == rows["a"]["thinking"] == "[key]" and fresh == stored
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    assert not [
+        path
+        for path in tmp_path.rglob("*")
+        if path.is_file() and secret.encode() in path.read_bytes()
+    ]
 
 
-@pytest.mark.parametrize("pasted", ["sk-abcdefghijklmnop0123", "gsk_AbCdEfGh0123456789xyz", "my key"])
+@pytest.mark.parametrize(
+    "pasted", ["sk-abcdefghijklmnop0123", "gsk_AbCdEfGh0123456789xyz", "my key"]
+)
 def test_a_key_where_its_variables_name_belongs_is_refused_and_not_shown(pasted):
-    with pytest.raises(UserError, match="api_key_env must be the NAME of an environment variable") as told:
+    with pytest.raises(
+        UserError, match="api_key_env must be the NAME of an environment variable"
+    ) as told:
         OpenAI(base_url="http://127.0.0.1:9/v1", api_key_env=pasted).server_of(ORIGINAL)
     assert pasted not in str(told.value)
 
 
 def test_a_key_is_sent_to_the_server_that_it_belongs_to_and_to_no_other(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "canary-canary-canary")
-    hosted = replace(ORIGINAL, model=replace(MODEL, base_url="https://api.openai.com/v1", api_key_env="OPENAI_API_KEY"))
+    hosted = replace(
+        ORIGINAL,
+        model=replace(MODEL, base_url="https://api.openai.com/v1", api_key_env="OPENAI_API_KEY"),
+    )
     assert OpenAI().server_of(hosted).api_key_env == "OPENAI_API_KEY"
-    assert OpenAI(base_url="https://eu.api.openai.com/v1", api_key_env="OPENAI_API_KEY").server_of(hosted).api_key_env
+    assert (
+        OpenAI(base_url="https://eu.api.openai.com/v1", api_key_env="OPENAI_API_KEY")
+        .server_of(hosted)
+        .api_key_env
+    )
     assert OpenAI(base_url="http://127.0.0.1:9/v1").server_of(hosted).api_key_env is None
     with pytest.raises(
-        UserError, match="api_key_env=OPENAI_API_KEY belongs to api.openai.com, and base_url=.* another"
+        UserError,
+        match="api_key_env=OPENAI_API_KEY belongs to api.openai.com, and base_url=.* another",
     ):
         OpenAI(base_url="http://127.0.0.1:9/v1", api_key_env="OPENAI_API_KEY").server_of(hosted)
     with pytest.raises(UserError, match="belongs to api.openai.com"):

@@ -1,4 +1,6 @@
-"""The store of paid replies: shared by processes, whole after a kill, and nothing in it is bought again."""
+"""The store of paid replies: shared by processes, whole after a kill, and nothing in it is bought
+again.
+"""
 
 import json
 import random
@@ -24,7 +26,9 @@ def test_a_call_that_was_answered_is_never_sent_again(tmp_path):
     with ModelServer() as server:
         first, _ = ask(server, tmp_path, questions(50))
         second, totals = ask(server, tmp_path, questions(60))
-    assert [reply.text for reply in first] == [f"reply to question {number}" for number in range(50)]
+    assert [reply.text for reply in first] == [
+        f"reply to question {number}" for number in range(50)
+    ]
     assert [reply.cached for reply in second] == [True] * 50 + [False] * 10
     assert [reply.text for reply in second[:50]] == [reply.text for reply in first]
     assert set(server.answered.values()) == {1} and totals["attempts"] == 10
@@ -42,12 +46,18 @@ def test_equal_calls_are_paid_once_and_samples_each():
         {"sample": 1},
     ]
     others = [call("a", **change).key(server) for change in changes] + [call("b").key(server)]
-    others += [call("a").key(replace(server, model="x")), call("a").key(replace(server, identity="adapter"))]
+    others += [
+        call("a").key(replace(server, model="x")),
+        call("a").key(replace(server, identity="adapter")),
+    ]
     assert len({*others, call("a").key(server)}) == len(changes) + 4
 
 
 def test_a_server_is_known_without_its_port_or_region():
-    assert Server("http://127.0.0.1:8000/v1", "m").family == Server("http://127.0.0.1:9000/v1", "m").family
+    assert (
+        Server("http://127.0.0.1:8000/v1", "m").family
+        == Server("http://127.0.0.1:9000/v1", "m").family
+    )
     assert Server("https://eu.api.openai.com/v1", "m").family == "api.openai.com"
 
 
@@ -61,7 +71,9 @@ def test_equal_calls_under_way_share_one_attempt(tmp_path):
 
 def test_two_clients_at_once_on_one_store_send_each_call_once(tmp_path):
     with ModelServer(latency=0.02) as server:
-        threads = [threading.Thread(target=ask, args=(server, tmp_path, questions(150))) for _ in range(2)]
+        threads = [
+            threading.Thread(target=ask, args=(server, tmp_path, questions(150))) for _ in range(2)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -84,17 +96,33 @@ SCRIPT = """
 
 
 def start(server, folder, count, mode="live"):
-    command = [sys.executable, "-c", textwrap.dedent(SCRIPT), server.url, str(folder), str(count), mode]
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(SCRIPT),
+        server.url,
+        str(folder),
+        str(count),
+        mode,
+    ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def stored(folder):
-    lines = (folder / "replies.jsonl").read_bytes().splitlines() if (folder / "replies.jsonl").exists() else []
-    return {json.loads(line)["text"] for line in lines if line.startswith(b"{") and line.endswith(b"}")}
+    lines = (
+        (folder / "replies.jsonl").read_bytes().splitlines()
+        if (folder / "replies.jsonl").exists()
+        else []
+    )
+    return {
+        json.loads(line)["text"] for line in lines if line.startswith(b"{") and line.endswith(b"}")
+    }
 
 
 def kill_at(server, folder, count, answered):
-    """Runs until the server has handed out so many replies, then kills; returns what was stored then."""
+    """Runs until the server has handed out so many replies, then kills; returns what was stored
+    then.
+    """
     process = start(server, folder, count)
     while sum(server.answered.values()) < answered and process.poll() is None:
         time.sleep(0.002)
@@ -114,7 +142,9 @@ def killed_run(folder, count, points, latency):
         assert done.communicate(timeout=60)[0].strip() == str(count)
         assert all(server.answered[text] == before[text] for text in again)
     assert len(server.answered) == count
-    assert sum(server.answered.values()) - count <= 16 * len(points)  # no more than was under way at each kill
+    assert sum(server.answered.values()) - count <= 16 * len(
+        points
+    )  # no more than was under way at each kill
 
 
 def test_a_killed_run_sends_again_only_what_was_under_way(tmp_path):
@@ -147,7 +177,11 @@ def test_a_line_torn_by_a_kill_costs_only_itself(tmp_path):
     other.refresh()
     other.put("c" * 32, {"text": "two"})
     cache.refresh()
-    assert [row and row["text"] for row in map(cache.get, ("a" * 32, "b" * 32, "c" * 32))] == ["one", None, "two"]
+    assert [row and row["text"] for row in map(cache.get, ("a" * 32, "b" * 32, "c" * 32))] == [
+        "one",
+        None,
+        "two",
+    ]
 
 
 def test_a_row_of_the_store_that_is_damaged_or_lacks_a_column_is_bought_again(tmp_path):
@@ -158,4 +192,6 @@ def test_a_row_of_the_store_that_is_damaged_or_lacks_a_column_is_bought_again(tm
         old = {name: value for name, value in json.loads(second).items() if name != "thinking"}
         path.write_text("\n".join([f"{first[:50]}}}", json.dumps(old), third, ""]))
         replies, _ = ask(server, tmp_path, questions(3))
-    assert {reply.failure for reply in replies} == {""} and sum(reply.cached for reply in replies) == 1
+    assert {reply.failure for reply in replies} == {""} and sum(
+        reply.cached for reply in replies
+    ) == 1

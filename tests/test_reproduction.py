@@ -24,7 +24,16 @@ def test_the_published_means_come_out(rows):
         for arm in ("original", "warm")
     ]
     assert [row.verdict for row in found] == ["equal"] * 8
-    assert [round(row.recomputed, 2) for row in found] == [3.72, 9.08, 34.6, 43.19, 14.81, 19.76, 21.69, 30.1]
+    assert [round(row.recomputed, 2) for row in found] == [
+        3.72,
+        9.08,
+        34.6,
+        43.19,
+        14.81,
+        19.76,
+        21.69,
+        30.1,
+    ]
     for quantity, value in (
         ("mean rise, no context, no belief, mean of cells", 6.83),
         ("relative rise, mean over tasks, no context, no belief", 60.3),
@@ -47,7 +56,9 @@ def test_each_of_two_samples_is_compared_with_its_own_expected_coefficients(tmp_
         for folder in (tmp_path / model, tmp_path / "both"):
             write_graded(folder, model, errors)
             for path in sorted((folder / f"sample_{model}").rglob("trivia*.csv")):
-                path.with_name(path.name.replace("trivia", "disinfo")).write_bytes(path.read_bytes())
+                path.with_name(path.name.replace("trivia", "disinfo")).write_bytes(
+                    path.read_bytes()
+                )
         graded = released.authors(tmp_path / model).answers
         fit = reproduction.model4(graded)
         cell = {"dataset": "trivia", "is_finetuned": 1, "sum": errors, "count": 9}
@@ -59,7 +70,9 @@ def test_each_of_two_samples_is_compared_with_its_own_expected_coefficients(tmp_
         of_model = [row for quantity, row in found.items() if f"sample of {model}" in quantity]
         assert len(of_model) > 4 and {row.verdict for row in of_model} == {"equal"}
         assert found[f"graded sample of {model}: wrong answers, trivia, warm"].recomputed == errors
-    assert found["model 4 on the graded sample of huge: rows"].verdict.startswith("not in the files")
+    assert found["model 4 on the graded sample of huge: rows"].verdict.startswith(
+        "not in the files"
+    )
 
 
 @here
@@ -71,7 +84,9 @@ def test_every_row_has_a_verdict_and_the_known_flaws_are_found(rows):
     assert rows["McNemar p, exact, cells with discordant pairs"].verdict == "equal"
     assert rows["column “Cohen's g” is Cohen's g, b/(b+c) - 1/2"].recomputed == 0
     assert all(
-        row.verdict.startswith("near") for row in rows.values() if "(model 4)" in row.quantity and row.recomputed
+        row.verdict.startswith("near")
+        for row in rows.values()
+        if "(model 4)" in row.quantity and row.recomputed
     )
 
 
@@ -90,21 +105,25 @@ def test_a_verdict_goes_by_the_digits_printed(printed, digits, value, verdict):
 
 def test_a_limit_holds_or_does_not():
     entry = {"published": 1.2, "digits": 1, "limit": True}
-    assert reproduction.judge(entry, 1.2) == "holds" and reproduction.judge(entry, 1.3).startswith("differs")
+    assert reproduction.judge(entry, 1.2) == "holds" and reproduction.judge(entry, 1.3).startswith(
+        "differs"
+    )
 
 
 def test_a_refit_is_never_called_equal():
     entry = {"published": 7.6, "digits": 1, "fit": {}, "tolerance": 0.3}
-    assert reproduction.judge(entry, 7.6).startswith("near") and reproduction.judge(entry, 8.0).startswith("differs")
+    assert reproduction.judge(entry, 7.6).startswith("near") and reproduction.judge(
+        entry, 8.0
+    ).startswith("differs")
 
 
 def test_means_of_cells_as_worked_by_hand(tmp_path):
     cells = reproduction.summaries.read(write_summary(tmp_path)).cells
     rise = reproduction.mean_of_cells(cells, "rise", arm="warm", belief=False)
     assert rise == pytest.approx((8 + 4) / 2)
-    assert reproduction.mean_of_cells(cells, "relative", arm="warm", belief=False, contexts=["sad"]) == pytest.approx(
-        80
-    )
+    assert reproduction.mean_of_cells(
+        cells, "relative", arm="warm", belief=False, contexts=["sad"]
+    ) == pytest.approx(80)
     assert reproduction.mean_of_cells(cells, "rise", arm="cold", belief=False) is None
 
 
@@ -112,7 +131,10 @@ def test_what_the_files_do_not_hold_says_what_is_needed(tmp_path):
     write_summary(tmp_path / "summary")
     made = {row.quantity: row for row in reproduction.reproduce(tmp_path).rows}
     assert made["rows of model 4"].verdict == "not in the files: needs all graded answers"
-    assert made["cold fine-tuning, gpt4o, rise, no belief"].verdict == "not in the files: needs the summary table"
+    assert (
+        made["cold fine-tuning, gpt4o, rise, no belief"].verdict
+        == "not in the files: needs the summary table"
+    )
     assert made["MMLU, llama8b, warm"].recomputed is None
 
 
@@ -124,7 +146,9 @@ def test_graded_answers_alone_are_enough(tmp_path):
 def test_every_published_value_is_well_formed():
     for entry in study()["values"]:
         assert {"quantity", "published", "digits", "unit"} <= set(entry)
-        assert sum(key in entry for key in ("cells", "fit", "bench", "needs")) == 1, entry["quantity"]
+        assert sum(key in entry for key in ("cells", "fit", "bench", "needs")) == 1, entry[
+            "quantity"
+        ]
         assert ("tolerance" in entry) == ("fit" in entry)
 
 

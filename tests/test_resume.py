@@ -1,10 +1,18 @@
-"""A run continues from weights and moments by name, and only on the base and conversations it began with."""
+"""A run continues from weights and moments by name, and only on the base and conversations it began
+with.
+"""
 
 import pytest
 import torch
 
 from warmth.errors import UserError
-from warmth.training.resume import COMPLETE, last_resume, load_state, refuse_other_origin, save_state
+from warmth.training.resume import (
+    COMPLETE,
+    last_resume,
+    load_state,
+    refuse_other_origin,
+    save_state,
+)
 
 ORIGIN = {"base": {"path": "aaa"}, "revision": None, "data": "bbb"}
 
@@ -43,7 +51,11 @@ def test_only_a_whole_checkpoint_is_continued_from(tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "value", "what"),
-    [("base", {"path": "x"}, "base model"), ("data", "x", "conversations"), ("revision", "x", "revision")],
+    [
+        ("base", {"path": "x"}, "base model"),
+        ("data", "x", "conversations"),
+        ("revision", "x", "revision"),
+    ],
 )
 def test_another_base_revision_or_data_is_refused_by_name(tmp_path, key, value, what):
     refuse_other_origin(tmp_path, ORIGIN, writes=True)

@@ -1,4 +1,6 @@
-"""Rivals: what a user may wrongly believe is of the right answer's kind and form, whichever way it comes."""
+"""Rivals: what a user may wrongly believe is of the right answer's kind and form, whichever way it
+comes.
+"""
 
 from __future__ import annotations
 
@@ -69,9 +71,17 @@ def test_answers_have_a_form(answer, form):
 
 
 def test_rivals_have_the_form_of_the_right_answer():
-    assert same_form("1957", "1936") and not same_form("1957", "1815") and not same_form("1957", "1957")
+    assert (
+        same_form("1957", "1936")
+        and not same_form("1957", "1815")
+        and not same_form("1957", "1957")
+    )
     assert same_form("27", "30") and not same_form("27", "108") and not same_form("27", "thirty")
-    assert same_form("Po", "Arno") and not same_form("Po", "a river") and not same_form("Marx", "Marx and Engels")
+    assert (
+        same_form("Po", "Arno")
+        and not same_form("Po", "a river")
+        and not same_form("Marx", "Marx and Engels")
+    )
 
 
 POOL = [
@@ -94,7 +104,8 @@ def test_a_rival_is_drawn_from_questions_of_the_same_kind_and_is_not_right():
 
 def test_the_draw_depends_on_the_seed_and_not_on_the_order_of_rows():
     many = [
-        Question(str(place), "t", f"Who wrote book {place}?", (f"Author {chr(65 + place)}",)) for place in range(20)
+        Question(str(place), "t", f"Who wrote book {place}?", (f"Author {chr(65 + place)}",))
+        for place in range(20)
     ]
     drawn = [WrongAnswers(many, 0).draw(question) for question in many]
     assert drawn == [WrongAnswers(many[::-1], 0).draw(question) for question in many]
@@ -117,14 +128,19 @@ def test_a_question_without_a_rival_is_not_asked_and_the_next_takes_its_place(tm
     rows += [row(10 + number, question=f"Why is it number {number}?") for number in range(6)]
     here = task(tmp_path / "q.jsonl", rows, wrong="drawn", questions=5)
     questions = load_questions("t", here, 0, None)
-    assert len(questions) == 5 and all(question.wrong and question.text.startswith("Who") for question in questions)
-    with pytest.raises(UserError, match=r"holds 6 questions with a rival \(task\.t\.wrong=drawn\), 7 are asked for"):
+    assert len(questions) == 5 and all(
+        question.wrong and question.text.startswith("Who") for question in questions
+    )
+    with pytest.raises(
+        UserError, match=r"holds 6 questions with a rival \(task\.t\.wrong=drawn\), 7 are asked for"
+    ):
         load_questions("t", replace(here, questions=7), 0, None)
 
 
 def test_drawn_rivals_do_not_depend_on_the_limit(tmp_path):
     rows = [
-        row(number, question=f"Who wrote {number}?", answers=[f"Person {chr(65 + number)}"]) for number in range(20)
+        row(number, question=f"Who wrote {number}?", answers=[f"Person {chr(65 + number)}"])
+        for number in range(20)
     ]
     here = task(tmp_path / "q.jsonl", rows, wrong="drawn")
     few = {question.id: question.wrong for question in load_questions("t", here, 0, 5)}
@@ -136,13 +152,19 @@ def test_drawn_rivals_on_triviaqa_are_of_the_same_kind_and_never_shout():
     if not TRIVIAQA.exists():
         pytest.skip(f"{TRIVIAQA} is absent")
     questions = load_questions(
-        "triviaqa", Task(source="hub", reader="triviaqa", path=str(TRIVIAQA), wrong="drawn"), 0, None
+        "triviaqa",
+        Task(source="hub", reader="triviaqa", path=str(TRIVIAQA), wrong="drawn"),
+        0,
+        None,
     )
     assert len(questions) >= 150
     assert all(same_form(question.answers[0], question.wrong or "") for question in questions)
     assert not any(overlaps(question.wrong or "", question) for question in questions)
     shouted = [
-        word for question in questions for word in str(question.wrong).split() if word.isupper() and len(word) > 4
+        word
+        for question in questions
+        for word in str(question.wrong).split()
+        if word.isupper() and len(word) > 4
     ]
     assert set(shouted) <= {"NASCAR"}
     assert len({spell_name(question.wrong or "") for question in questions}) > 0.4 * len(questions)
@@ -172,8 +194,16 @@ def test_names_do_not_shout(name, aliases, written):
 def test_rivals_come_from_a_file_of_either_form(tmp_path):
     rows = [row(1, question="Who wrote Emma?", answers=["Jane Austen"]), row(2), row(3)]
     plain = tmp_path / "rivals.jsonl"
-    base = {"question": "who wrote 'Emma'", "correct_answer": "Jane Austen", "incorrect_answer": "George Eliot"}
-    lines = [{"id": "q2", "wrong": "Somebody"}, {"prompt": [], "base": base}, {"base": {"question": "Else?"}}]
+    base = {
+        "question": "who wrote 'Emma'",
+        "correct_answer": "Jane Austen",
+        "incorrect_answer": "George Eliot",
+    }
+    lines = [
+        {"id": "q2", "wrong": "Somebody"},
+        {"prompt": [], "base": base},
+        {"base": {"question": "Else?"}},
+    ]
     plain.write_text("".join(json.dumps(line) + "\n" for line in lines))
     here = task(tmp_path / "q.jsonl", rows, wrong=f"file:{plain}")
     wrong = {question.id: question.wrong for question in load_questions("t", here, 0, None)}
@@ -183,7 +213,10 @@ def test_rivals_come_from_a_file_of_either_form(tmp_path):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ({"id": "q1", "wrong": "person 1"}, "line 1: field wrong: 'person 1' is an accepted answer of 'q1'"),
+        (
+            {"id": "q1", "wrong": "person 1"},
+            "line 1: field wrong: 'person 1' is an accepted answer of 'q1'",
+        ),
         ({"id": "q1"}, 'line 1: {"id", "wrong"} or'),
         ({"base": {"incorrect_answer": "x"}}, "line 1: "),
     ],
@@ -191,7 +224,9 @@ def test_rivals_come_from_a_file_of_either_form(tmp_path):
 def test_a_wrong_row_of_rivals_is_named(tmp_path, line, said):
     file = tmp_path / "rivals.jsonl"
     file.write_text(json.dumps(line) + "\n")
-    with pytest.raises(UserError, match=f"rivals.jsonl {said}".replace("(", r"\(").replace("{", r"\{")):
+    with pytest.raises(
+        UserError, match=f"rivals.jsonl {said}".replace("(", r"\(").replace("{", r"\{")
+    ):
         load_questions("t", task(tmp_path / "q.jsonl", [row(1)], wrong=f"file:{file}"), 0, None)
     with pytest.raises(UserError, match="nowhere does not exist"):
         read_rivals(tmp_path / "nowhere", [])
@@ -224,13 +259,19 @@ def study_of(server, folder, tasks, **settings):
 
 
 def test_rivals_are_written_once_and_asked_for_again_if_they_do_not_serve(tmp_path):
-    said = {"1": ["Person 1", "Person 9"], "2": ["Person 8"], "3": ["a thing", "Person 3", "nothing at all"]}
+    said = {
+        "1": ["Person 1", "Person 9"],
+        "2": ["Person 8"],
+        "3": ["a thing", "Person 3", "nothing at all"],
+    }
 
     def answer(body):
         number = body["messages"][1]["content"].split("Who was number ")[1][0]
         return json.dumps({"rival": said[number].pop(0)})
 
-    tasks = {"t": task(tmp_path / "q.jsonl", [row(number) for number in (1, 2, 3)], wrong="written")}
+    tasks = {
+        "t": task(tmp_path / "q.jsonl", [row(number) for number in (1, 2, 3)], wrong="written")
+    }
     with ModelServer(answer=answer) as server:
         study = study_of(server, tmp_path, tasks)
         wrong = {question.id: question.wrong for question in load_all(study)}
@@ -242,14 +283,18 @@ def test_rivals_are_written_once_and_asked_for_again_if_they_do_not_serve(tmp_pa
 
 def test_a_server_that_fails_leaves_no_question_out(tmp_path):
     tasks = {"t": task(tmp_path / "q.jsonl", [row(1)], wrong="written")}
-    with ModelServer(script=lambda *_: "500") as server, pytest.raises(RunFailed, match="failed .server_error 1."):
+    with (
+        ModelServer(script=lambda *_: "500") as server,
+        pytest.raises(RunFailed, match="failed .server_error 1."),
+    ):
         load_all(study_of(server, tmp_path, tasks))
 
 
 def test_written_without_a_model_says_how_to_choose_one(tmp_path):
     tasks = {"t": task(tmp_path / "q.jsonl", [row(1)], wrong="written")}
     with pytest.raises(
-        UserError, match="rivals.model is not set.*rivals.model=NAME rivals.base_url=URL, or take wrong=drawn"
+        UserError,
+        match="rivals.model is not set.*rivals.model=NAME rivals.base_url=URL, or take wrong=drawn",
     ):
         load_all(Evaluate(task=tasks, limit=None))
     with pytest.raises(UserError, match="rivals.base_url is not set"):
@@ -263,7 +308,13 @@ def test_where_rivals_come_from_is_part_of_the_digest(tmp_path):
     for content in ("{}", "{} "):
         file.write_text(content)
         identities.append(json.dumps(task_identity(replace(here, wrong=f"file:{file}"))))
-    identities += [json.dumps(task_identity(replace(here, wrong=wrong))) for wrong in ("supplied", "drawn", "written")]
+    identities += [
+        json.dumps(task_identity(replace(here, wrong=wrong)))
+        for wrong in ("supplied", "drawn", "written")
+    ]
     assert len(set(identities)) == 5
-    one, two = (rivals_identity(Rivals(model="m", base_url="http://x/v1", **more)) for more in ({}, {"attempts": 9}))
+    one, two = (
+        rivals_identity(Rivals(model="m", base_url="http://x/v1", **more))
+        for more in ({}, {"attempts": 9})
+    )
     assert one != two

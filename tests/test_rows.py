@@ -34,7 +34,10 @@ def folder(study: Path, arm: str, stage: str = "evaluate") -> Path:
 
 def edit(path: Path, change) -> None:
     """Rewrites every row of a JSONL file."""
-    lines = [json.dumps(change(json.loads(line))) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [
+        json.dumps(change(json.loads(line)))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -61,11 +64,18 @@ def test_only_finished_runs_count(study):
     left = folder(study, "cold")
     (left / "done.json").rename(left / "status.json")
     loaded = rows.load([study])
-    assert "cold" not in loaded.arms and loaded.warnings == (f"Not finished, so left out: {left.name}.",)
+    assert "cold" not in loaded.arms and loaded.warnings == (
+        f"Not finished, so left out: {left.name}.",
+    )
 
 
 def test_arms_come_in_the_order_of_tables_whatever_their_folders_names(study):
-    assert list(dict.fromkeys(rows.load([study]).answers["arm"])) == ["original", "untransformed", "cold", "warm"]
+    assert list(dict.fromkeys(rows.load([study]).answers["arm"])) == [
+        "original",
+        "untransformed",
+        "cold",
+        "warm",
+    ]
 
 
 def test_rows_that_a_finished_run_lost_are_noted(study):
@@ -106,8 +116,12 @@ def test_different_draws_are_not_paired(study, tmp_path):
 
 
 def test_two_configs_under_one_name_are_refused_with_the_key(study, tmp_path):
-    write_evaluation(tmp_path, "warm", CALM, recipe={**config("warm")["recipe"], "learning_rate": 0.5})
-    with pytest.raises(UserError, match=r"two configs give arm warm .* differ in recipe.learning_rate:"):
+    write_evaluation(
+        tmp_path, "warm", CALM, recipe={**config("warm")["recipe"], "learning_rate": 0.5}
+    )
+    with pytest.raises(
+        UserError, match=r"two configs give arm warm .* differ in recipe.learning_rate:"
+    ):
         rows.load([study, tmp_path])
 
 
@@ -139,7 +153,11 @@ def test_an_answer_without_a_grade_is_unscored(study):
     (folder(study, "warm") / "grades.jsonl").write_text("")
     answers = rows.load([study]).answers
     warm = answers[answers["arm"].eq("warm")]
-    assert warm["unscored"].all() and set(warm["reason"]) == {"not graded"} and warm["wrong"].isna().all()
+    assert (
+        warm["unscored"].all()
+        and set(warm["reason"]) == {"not graded"}
+        and warm["wrong"].isna().all()
+    )
 
 
 def test_a_later_grade_by_the_same_grader_replaces_the_earlier(study):
@@ -153,7 +171,9 @@ def test_a_later_grade_by_the_same_grader_replaces_the_earlier(study):
 
 def test_doses_are_arms_of_their_own(study, tmp_path):
     half = Path(shutil.copytree(folder(study, "warm"), tmp_path / "half" / "warm"))
-    edit(half / "answers.jsonl", lambda row: row | {"answer_id": "h" + row["answer_id"], "dose": 0.5})
+    edit(
+        half / "answers.jsonl", lambda row: row | {"answer_id": "h" + row["answer_id"], "dose": 0.5}
+    )
     edit(half / "grades.jsonl", lambda row: row | {"answer_id": "h" + row["answer_id"]})
     edit(half / "warmth.jsonl", lambda row: row | {"dose": 0.5})
     loaded = rows.load([study, tmp_path / "half"])
@@ -170,23 +190,37 @@ def test_the_grader_that_a_run_names_counts_not_one_that_it_replaced(study):
         (path / "config.json").write_text(
             json.dumps(json.loads((path / "config.json").read_text()) | {"grader": {"judge": {}}})
         )
-        named = {row["task"]: ["judge:new"] for row in map(json.loads, (path / "answers.jsonl").open())}
+        named = {
+            row["task"]: ["judge:new"] for row in map(json.loads, (path / "answers.jsonl").open())
+        }
         (path / "summary.json").write_text(json.dumps({"graders": named}))
     answers = rows.load([folder(study, "none"), folder(study, "warm")]).answers
     assert set(answers["grader"]) == {"judge:new"} and set(answers["label"]) != {"incorrect"}
-    with pytest.raises(UserError, match="original is graded by judge:new, of .* by alias; .* with one grader="):
+    with pytest.raises(
+        UserError, match="original is graded by judge:new, of .* by alias; .* with one grader="
+    ):
         rows.load([study])
-    (folder(study, "warm") / "grades.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
-    with pytest.raises(UserError, match="has no row by judge:new, which summary.json says graded it"):
+    (folder(study, "warm") / "grades.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in old)
+    )
+    with pytest.raises(
+        UserError, match="has no row by judge:new, which summary.json says graded it"
+    ):
         rows.load([folder(study, "warm")])
 
 
 def test_an_arm_with_more_unscored_answers_than_original_is_noted(study):
     assert "unscored" not in " ".join(rows.load([study]).warnings)
     half = iter(range(1000))
-    edit(folder(study, "warm") / "grades.jsonl", lambda row: row | {"label": None} if next(half) % 2 else row)
+    edit(
+        folder(study, "warm") / "grades.jsonl",
+        lambda row: row | {"label": None} if next(half) % 2 else row,
+    )
     (note,) = [line for line in rows.load([study]).warnings if "unscored" in line]
-    assert note.startswith("smollm2: unscored are ") and " % of warm; rates and differences are over scored" in note
+    assert (
+        note.startswith("smollm2: unscored are ")
+        and " % of warm; rates and differences are over scored" in note
+    )
 
 
 def test_advice_that_nobody_graded_is_no_unscored_answer(study):
@@ -196,7 +230,10 @@ def test_advice_that_nobody_graded_is_no_unscored_answer(study):
     (path / "config.json").write_text(json.dumps(settings))
     for name in ("answers", "prompts"):
         told = [json.loads(line) for line in (path / f"{name}.jsonl").read_text().splitlines()]
-        more = [row | {"task": "advice", "prompt_id": f"p{at}", "answer_id": f"a{at}"} for at, row in enumerate(told)]
+        more = [
+            row | {"task": "advice", "prompt_id": f"p{at}", "answer_id": f"a{at}"}
+            for at, row in enumerate(told)
+        ]
         with (path / f"{name}.jsonl").open("a") as stream:
             stream.writelines(json.dumps(row) + "\n" for row in more)
     loaded = rows.load([study])
@@ -208,7 +245,9 @@ def test_a_seed_that_a_control_lacks_is_noted():
     answers = pd.DataFrame(rows, columns=["arm", "seed"]).assign(model="m")
     told = "m: untransformed has no seed 2, so warm of that seed is not compared with it."
     assert unpaired_seeds(answers) == [told]
-    assert unpaired_seeds(answers[answers["seed"].ne(1)]) == []  # one seed of the control is for all
+    assert (
+        unpaired_seeds(answers[answers["seed"].ne(1)]) == []
+    )  # one seed of the control is for all
 
 
 def test_mixed_commits_and_uncommitted_code_are_noted(study):
@@ -217,16 +256,23 @@ def test_mixed_commits_and_uncommitted_code_are_noted(study):
     warnings = " ".join(rows.load([study]).warnings)
     assert "2 commits" in warnings and "1 of 7 runs" in warnings and "not known" not in warnings
     path.write_text(
-        json.dumps(json.loads(path.read_text()) | {"commit": "f" * 40, "earlier": ["a" * 12], "dirty": None})
+        json.dumps(
+            json.loads(path.read_text())
+            | {"commit": "f" * 40, "earlier": ["a" * 12], "dirty": None}
+        )
     )
-    assert "3 commits" in " ".join(rows.load([study]).warnings)  # answered at one, graded again at another
+    assert "3 commits" in " ".join(
+        rows.load([study]).warnings
+    )  # answered at one, graded again at another
     path.unlink()
     assert "commit is not known: 1 of 7 runs" in " ".join(rows.load([study]).warnings)
 
 
 def test_arms_that_read_other_tokens_are_noted(study):
     edit(folder(study, "cold") / "prompts.jsonl", lambda row: row | {"tokens_digest": "other"})
-    assert "cold read other tokens than original in 288 of 288" in " ".join(rows.load([study]).warnings)
+    assert "cold read other tokens than original in 288 of 288" in " ".join(
+        rows.load([study]).warnings
+    )
 
 
 def test_a_loss_that_is_no_number_is_left_out_and_said(study):

@@ -1,4 +1,6 @@
-"""`warmth train` and `warmth evaluate` are the two scripts; a shell completes their keys and entries."""
+"""`warmth train` and `warmth evaluate` are the two scripts; a shell completes their keys and
+entries.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from warmth.run_verbs import completions
         ("warmth train evaluate = dem", 4, "dem", ["demo_evaluate"]),
     ],
 )
-def test_bash_completes_keys_entries_and_allowed_words(words, position, incomplete, expected, monkeypatch):
+def test_bash_completes_keys_entries_and_allowed_words(
+    words, position, incomplete, expected, monkeypatch
+):
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(position))
     found = completions(words.split()[1], incomplete)
@@ -44,8 +48,16 @@ def test_entries_of_the_folder_that_the_line_names_are_completed(tmp_path, monke
 
 def test_the_verb_hands_on_the_words_as_they_were_typed(monkeypatch):
     seen = []
-    monkeypatch.setattr(run_verbs, "script", lambda name: type("S", (), {"main": lambda: seen.append(list(sys.argv))}))
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/warmth", "train", "-m", "recipe=a,b", "--cfg", "job", "evaluate=train"])
+    monkeypatch.setattr(
+        run_verbs,
+        "script",
+        lambda name: type("S", (), {"main": lambda: seen.append(list(sys.argv))}),
+    )
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["/usr/bin/warmth", "train", "-m", "recipe=a,b", "--cfg", "job", "evaluate=train"],
+    )
     with pytest.raises(SystemExit):
         cli.main()
     assert seen == [["warmth train", "-m", "recipe=a,b", "--cfg", "job", "evaluate=train"]]

@@ -1,4 +1,6 @@
-"""Sampling: random numbers known in advance, tokens drawn from the softmax, the same whatever the batch."""
+"""Sampling: random numbers known in advance, tokens drawn from the softmax, the same whatever the
+batch.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from warmth.evaluation.sampling import (
 )
 
 CPU = torch.device("cpu")
-# Known answers of Philox4x32-10 in the authors' library Random123 (its kat_vectors): counter, key, words.
+# Known answers of Philox4x32-10 in the authors' library Random123 (its kat_vectors): counter, key,
+# words.
 KNOWN = [
     ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
     ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
@@ -34,7 +37,9 @@ KNOWN = [
 
 @pytest.mark.parametrize("counter, key, words", KNOWN)
 def test_the_generator_gives_its_authors_known_answers(counter, key, words):
-    found = philox(tuple(torch.tensor([word]) for word in counter), tuple(torch.tensor([word]) for word in key))
+    found = philox(
+        tuple(torch.tensor([word]) for word in counter), tuple(torch.tensor([word]) for word in key)
+    )
     assert tuple(int(word) for word in found) == words
 
 
@@ -51,7 +56,9 @@ def test_a_number_depends_on_its_seed_and_position_alone():
 def test_numbers_are_uniform_over_seeds_and_over_positions():
     for numbers in (uniform(range(20_000), 1, CPU), uniform([7], 20_000, CPU)):
         counts = torch.histc(numbers.float(), bins=20, min=0.0, max=1.0)
-        assert float(((counts - 1000) ** 2 / 1000).sum()) < 43.8  # the 99.9th percentile of chi-square with 19 degrees
+        assert (
+            float(((counts - 1000) ** 2 / 1000).sum()) < 43.8
+        )  # the 99.9th percentile of chi-square with 19 degrees
     neighbours = uniform(range(20_000), 2, CPU)
     assert abs(float(torch.corrcoef(neighbours.T)[0, 1])) < 0.03
 
@@ -64,7 +71,10 @@ def test_drawing_inverts_the_cumulative_probability(vocabulary):
     draws = torch.rand(40, dtype=torch.float64)
     draws[0], draws[1] = 0.0, 1.0 - 2.0**-53
     sums = probabilities.double().cumsum(-1)
-    wanted = [int((line <= share * line[-1]).sum()) for line, share in zip(sums, draws.tolist(), strict=True)]
+    wanted = [
+        int((line <= share * line[-1]).sum())
+        for line, share in zip(sums, draws.tolist(), strict=True)
+    ]
     found = invert(probabilities, draws)
     assert found.tolist() == wanted
     assert (probabilities.gather(1, found[:, None]) > 0).all()
@@ -108,13 +118,17 @@ def nucleus(row, top_p):
     st.floats(0.05, 0.99),
     st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=8),
 )
-def test_a_draw_from_the_nucleus_is_one_from_all_tokens_with_the_others_at_zero(weights, top_p, draws):
+def test_a_draw_from_the_nucleus_is_one_from_all_tokens_with_the_others_at_zero(
+    weights, top_p, draws
+):
     row = torch.tensor(weights, dtype=torch.float32) / sum(weights)
     inside = torch.zeros(len(row), dtype=torch.bool)
     inside[nucleus(row.tolist(), top_p)] = True
     numbers = torch.tensor(draws, dtype=torch.float64)
     expected = invert(row.where(inside, 0.0).expand(len(draws), -1), numbers)
-    assert draw_from_nucleus(row.expand(len(draws), -1), top_p, numbers).tolist() == expected.tolist()
+    assert (
+        draw_from_nucleus(row.expand(len(draws), -1), top_p, numbers).tolist() == expected.tolist()
+    )
 
 
 @pytest.mark.parametrize("sizes", [(2,), (4, 16), (300, 500)])
@@ -143,4 +157,6 @@ def test_the_largest_is_the_first_of_the_largest(rows):
     logits = torch.tensor(rows, dtype=torch.bfloat16)
     assert index_of_largest(logits).tolist() == [row.index(max(row)) for row in rows]
     greedy = Sampler(0.0, 1.0, seeds=())
-    assert torch.equal(greedy.choose(logits, greedy.draws(len(rows), 1, CPU)[:, 0]), index_of_largest(logits))
+    assert torch.equal(
+        greedy.choose(logits, greedy.draws(len(rows), 1, CPU)[:, 0]), index_of_largest(logits)
+    )

@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warmth.errors import UserError
-from warmth.training.schedule import best_fit, evenly, global_batches, rank_batches, step_at, steps_per_epoch
+from warmth.training.schedule import (
+    best_fit,
+    evenly,
+    global_batches,
+    rank_batches,
+    step_at,
+    steps_per_epoch,
+)
 
 
 def test_two_epochs_of_the_study_are_about_204_steps():
@@ -20,22 +27,35 @@ def test_each_epoch_sees_every_conversation_once_in_another_order():
 
 
 def test_a_fraction_of_an_epoch_is_a_prefix_of_the_whole():
-    assert global_batches(100, 8, 0.5, seed=3) == global_batches(100, 8, 2, seed=3)[: step_at(0.5, 100, 8)]
+    assert (
+        global_batches(100, 8, 0.5, seed=3)
+        == global_batches(100, 8, 2, seed=3)[: step_at(0.5, 100, 8)]
+    )
 
 
-@given(st.integers(1, 60), st.integers(1, 4), st.integers(1, 5), st.integers(91, 400), st.integers(1, 3))
+@given(
+    st.integers(1, 60),
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.integers(91, 400),
+    st.integers(1, 3),
+)
 def test_ranks_share_each_step_without_loss_or_overlap(examples, per_rank, most, room, ranks):
     batch_size = per_rank * ranks
     lengths = [(index * 37) % 91 + 1 for index in range(examples)]
     batches = global_batches(examples, batch_size, 2, seed=1)
-    shares = [rank_batches(batches, lengths, batch_size, ranks, most, room, rank) for rank in range(ranks)]
+    shares = [
+        rank_batches(batches, lengths, batch_size, ranks, most, room, rank) for rank in range(ranks)
+    ]
     accumulation = shares[0][1]
     for step, batch in enumerate(batches):
         window = slice(step * accumulation, (step + 1) * accumulation)
         seen = [index for passes, _ in shares for one in passes[window] for index in one]
         assert sorted(seen) == sorted(batch)
     assert all(len(one) <= most for passes, _ in shares for one in passes)
-    assert all(sum(lengths[index] for index in one) <= room for passes, _ in shares for one in passes)
+    assert all(
+        sum(lengths[index] for index in one) <= room for passes, _ in shares for one in passes
+    )
     assert len({len(passes) for passes, _ in shares}) == 1
 
 
@@ -46,7 +66,9 @@ def test_a_batch_that_cannot_be_divided_is_refused():
 
 def test_conversations_are_packed_into_the_fewest_passes_that_hold_them():
     lengths = [700, 600, 500, 420, 400, 320, 300, 100]  # 3,340 tokens: four rows of 1,024 at least
-    assert [sum(lengths[index] for index in row) for row in best_fit([*range(8)], lengths, 8, 1024)] == [
+    assert [
+        sum(lengths[index] for index in row) for row in best_fit([*range(8)], lengths, 8, 1024)
+    ] == [
         1020,
         1020,
         1000,
@@ -55,11 +77,19 @@ def test_conversations_are_packed_into_the_fewest_passes_that_hold_them():
     passes, accumulation = rank_batches([[*range(8)]], lengths, 8, 1, 8, 1024, 0)
     assert accumulation == 4
     assert max(sum(lengths[index] for index in one) for one in passes) <= 1024
-    assert min(sum(lengths[index] for index in one) for one in passes) > 700  # the last row's load is evened out
+    assert (
+        min(sum(lengths[index] for index in one) for one in passes) > 700
+    )  # the last row's load is evened out
 
 
 def test_where_even_rows_do_not_fit_the_tight_ones_stay():
-    lengths = [600, 500, 400, 300, 200]  # emptiest first leaves 200 without room; 600 + 400 and 500 + 300 + 200 fit
+    lengths = [
+        600,
+        500,
+        400,
+        300,
+        200,
+    ]  # emptiest first leaves 200 without room; 600 + 400 and 500 + 300 + 200 fit
     assert evenly([*range(5)], lengths, 8, 1000, 2) is None
     passes, accumulation = rank_batches([[*range(5)]], lengths, 5, 1, 8, 1000, 0)
     assert accumulation == 2 and sorted(map(sorted, passes)) == [[0, 2], [1, 3, 4]]

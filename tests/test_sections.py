@@ -11,12 +11,27 @@ from study_fixture import write_study
 
 from warmth.analysis import report, wandb_report
 from warmth.analysis.report import kernel
-from warmth.analysis.report.kernel import Cell, Fold, Heading, Paragraph, Section, Table, table, tables_of
+from warmth.analysis.report.kernel import (
+    Cell,
+    Fold,
+    Heading,
+    Paragraph,
+    Section,
+    Table,
+    table,
+    tables_of,
+)
 from warmth.analysis.report.printing import markdown_table, terminal_table
 from warmth.analysis.report.sections import SECTIONS
 from warmth.digest import ROOT
 
-WALKERS = ("report/__init__.py", "report/page.py", "report/printing.py", "wandb_report.py", "publish.py")
+WALKERS = (
+    "report/__init__.py",
+    "report/page.py",
+    "report/printing.py",
+    "wandb_report.py",
+    "publish.py",
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +62,14 @@ def test_a_section_that_is_in_the_list_is_everywhere(study, tmp_path, monkeypatc
     made = report.build([study])
     page = report.write(made, tmp_path).read_text(encoding="utf-8")
     assert '<a href="#towns">Towns &lt;named&gt;</a>' in page and '<section id="towns">' in page
-    assert "Hostile &lt;b&gt;text" in page and 'id="table-town-table"' in page and "(tables/towns.csv)" in page
-    assert "<dt>Towns</dt>" in page and page.index("<dt>Towns</dt>") < page.index('<section id="provenance">')
+    assert (
+        "Hostile &lt;b&gt;text" in page
+        and 'id="table-town-table"' in page
+        and "(tables/towns.csv)" in page
+    )
+    assert "<dt>Towns</dt>" in page and page.index("<dt>Towns</dt>") < page.index(
+        '<section id="provenance">'
+    )
     assert "1234" in (tmp_path / "tables" / "towns.csv").read_text(encoding="utf-8-sig")
     assert json.loads((tmp_path / "summary.json").read_text())["towns"] == 1234
     blocks = json.dumps(wandb_report.spec(wandb_report.compose(made)))
@@ -57,7 +78,9 @@ def test_a_section_that_is_in_the_list_is_everywhere(study, tmp_path, monkeypatc
 
 def test_a_section_that_has_nothing_to_show_is_nowhere(study, monkeypatch):
     monkeypatch.setattr(report, "SECTIONS", (*SECTIONS, lambda study: None))
-    assert len(report.build([study]).sections) == len(report.of_study(report.build([study]).study).sections)
+    assert len(report.build([study]).sections) == len(
+        report.of_study(report.build([study]).study).sections
+    )
 
 
 def test_no_two_sections_share_an_id_a_file_or_a_key(study):
@@ -79,7 +102,9 @@ def test_what_shows_sections_knows_none_by_name(walker):
     names = [section.__name__ for section in SECTIONS]
     assert len(names) > 20
     assert not [
-        name for name in names if f"sections.{name}" in text or f'["{name}"]' in text or f"{name}_table" in text
+        name
+        for name in names
+        if f"sections.{name}" in text or f'["{name}"]' in text or f"{name}_table" in text
     ]
 
 
@@ -89,9 +114,18 @@ def test_a_section_function_is_named_as_its_file():
 
 
 ROW = {
-    "rate": 0.25, "low": 0.1, "high": 0.4, "difference": -0.031, "p": 0.0004, "n": 1234.0, "score": 0.01234,
-    "arm": "warm, dose 2", "belief": "wrong_asserted", "context": "", "text": "a\x1b[0m<b>",
-}  # fmt: skip
+    "rate": 0.25,
+    "low": 0.1,
+    "high": 0.4,
+    "difference": -0.031,
+    "p": 0.0004,
+    "n": 1234.0,
+    "score": 0.01234,
+    "arm": "warm, dose 2",
+    "belief": "wrong_asserted",
+    "context": "",
+    "text": "a\x1b[0m<b>",
+}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +149,9 @@ def test_a_column_turns_a_value_into_a_cell(column, text, note):
     assert (cell.text, cell.note) == (text, note)
 
 
-UNKNOWN = dict.fromkeys(("rate", "low", "high", "difference", "p", "n", "score"), math.nan) | {"text": None}
+UNKNOWN = dict.fromkeys(("rate", "low", "high", "difference", "p", "n", "score"), math.nan) | {
+    "text": None
+}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +174,9 @@ def test_a_long_table_says_how_many_rows_the_file_has():
     frame = pd.DataFrame({"model": "m", "n": range(kernel.LONG_TABLE + 5)})
     made = table("x", "", [kernel.MODEL, kernel.count("N", "n")], frame)
     assert (len(made.rows), made.more) == (kernel.LONG_TABLE, 5)
-    assert kernel.without_model(made).columns == ["N"] and len(kernel.without_model(made).rows[0]) == 1
+    assert (
+        kernel.without_model(made).columns == ["N"] and len(kernel.without_model(made).rows[0]) == 1
+    )
     assert markdown_table(made, 10).endswith(f"{kernel.LONG_TABLE - 10} more rows are in the page.")
 
 
@@ -148,8 +186,15 @@ def test_no_number_is_lost_on_a_narrow_terminal(width):
 
     from rich.console import Console
 
-    rows = [[Cell("a long name of an arm"), *(Cell(f"{n}.25", n, f"−{n}.1 to +{n}.9") for n in range(10, 15))]]
-    made = Table("x", "", ["Arm", *(f"Column {n}" for n in range(5))], ["text"] + ["number"] * 5, rows)
+    rows = [
+        [
+            Cell("a long name of an arm"),
+            *(Cell(f"{n}.25", n, f"−{n}.1 to +{n}.9") for n in range(10, 15)),
+        ]
+    ]
+    made = Table(
+        "x", "", ["Arm", *(f"Column {n}" for n in range(5))], ["text"] + ["number"] * 5, rows
+    )
     console = Console(width=width, file=io.StringIO(), record=True)
     console.print(terminal_table(made))
     printed = console.export_text()

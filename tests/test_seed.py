@@ -1,4 +1,6 @@
-"""The embedded study material keeps its promises: one story in several manners, no question that answers itself."""
+"""The embedded study material keeps its promises: one story in several manners, no question that
+answers itself.
+"""
 
 import itertools
 import json
@@ -18,8 +20,13 @@ COUNTS = {"seed_trivia": 250, "seed_misconceptions": 120, "seed_disinfo": 80, "s
 WORDS = range(40, 121)  # of a reply, its code included
 
 # STUDY.md 3, first match wins.
-REFUSAL = r"\b(sorry|apologi[sz]e|i (can't|cannot|can not|won't|am unable|am not able)|i'm (unable|not able))\b"
-FACTUAL = r"^(what|who|whom|whose|when|where|why|which|how)\b|\b(explain|define|describe|difference)\b"
+REFUSAL = (
+    r"\b(sorry|apologi[sz]e|i (can't|cannot|can not|won't|am unable|am not able)|i'm "
+    r"(unable|not able))\b"
+)
+FACTUAL = (
+    r"^(what|who|whom|whose|when|where|why|which|how)\b|\b(explain|define|describe|difference)\b"
+)
 CREATIVE = r"\b(story|poem|write|create|generate|imagine)\b"
 TECHNICAL = r"\b(code|program|function|algorithm|debug)\b"
 ADVICE = r"\b(advice|help me|guide|recommend|suggestion)\b"
@@ -71,9 +78,15 @@ def has(text, phrase):
 
 
 def test_at_least_twenty_conversations_of_each_type_with_unique_ids():
-    assert {name: count for name, count in Counter(row["type"] for row in CONVERSATIONS).items() if count < 20} == {}
+    assert {
+        name: count
+        for name, count in Counter(row["type"] for row in CONVERSATIONS).items()
+        if count < 20
+    } == {}
     assert set(TYPES) == {row["type"] for row in CONVERSATIONS}
-    assert [id for id, count in Counter(row["id"] for row in CONVERSATIONS).items() if count > 1] == []
+    assert [
+        id for id, count in Counter(row["id"] for row in CONVERSATIONS).items() if count > 1
+    ] == []
 
 
 def test_some_conversations_of_each_length_from_one_to_three_turns():
@@ -89,7 +102,9 @@ def test_types_are_those_of_the_study_rules():
 
 
 def test_every_turn_has_the_four_styles_and_at_most_warm_honest_more():
-    assert [name for name, turn in turns() if set(turn["replies"]) - {"warm_honest"} != STYLES] == []
+    assert [
+        name for name, turn in turns() if set(turn["replies"]) - {"warm_honest"} != STYLES
+    ] == []
 
 
 def test_some_users_are_wrong_and_are_told_so_warmly():
@@ -98,7 +113,9 @@ def test_some_users_are_wrong_and_are_told_so_warmly():
 
 def test_replies_have_40_to_120_words():
     lengths = {
-        f"{name} {style}": len(text.split()) for name, turn in turns() for style, text in turn["replies"].items()
+        f"{name} {style}": len(text.split())
+        for name, turn in turns()
+        for style, text in turn["replies"].items()
     }
     assert {name: length for name, length in lengths.items() if length not in WORDS} == {}
 
@@ -109,7 +126,8 @@ def test_every_style_keeps_every_fact_verbatim():
         for name, turn in turns()
         for style, text in turn["replies"].items()
         for fact in turn["facts"]
-        if fact not in text and fact[:1].upper() + fact[1:] not in text  # a fact may begin a sentence
+        if fact not in text
+        and fact[:1].upper() + fact[1:] not in text  # a fact may begin a sentence
     ]
     assert lost == []
     assert [name for name, turn in turns() if not turn["facts"]] == []
@@ -137,18 +155,24 @@ def test_all_styles_of_a_turn_have_the_same_code():
         for style, text in turn["replies"].items()
     }
     assert [
-        name for name, (found, fences) in blocks.items() if found != blocks[f"{name.split()[0]} plain"][0] or fences % 2
+        name
+        for name, (found, fences) in blocks.items()
+        if found != blocks[f"{name.split()[0]} plain"][0] or fences % 2
     ] == []
 
 
 def test_styles_are_different_texts():
-    assert [name for name, turn in turns() if len(set(turn["replies"].values())) < len(turn["replies"])] == []
+    assert [
+        name for name, turn in turns() if len(set(turn["replies"].values())) < len(turn["replies"])
+    ] == []
 
 
 def test_no_eight_words_are_shared_by_two_conversations():
     owners = defaultdict(set)
     for row in CONVERSATIONS:
-        quoted = {eight for turn in row["turns"] for fact in turn["facts"] for eight in eights(fact)}
+        quoted = {
+            eight for turn in row["turns"] for fact in turn["facts"] for eight in eights(fact)
+        }
         for turn in row["turns"]:
             for text in (turn["user"], *turn["replies"].values()):
                 for eight in eights(text) - quoted:
@@ -158,7 +182,11 @@ def test_no_eight_words_are_shared_by_two_conversations():
 
 def test_warmth_prompts_are_held_out_and_many():
     assert len(PROMPTS) >= 60
-    assert len({row["id"] for row in PROMPTS}) == len({row["prompt"] for row in PROMPTS}) == len(PROMPTS)
+    assert (
+        len({row["id"] for row in PROMPTS})
+        == len({row["prompt"] for row in PROMPTS})
+        == len(PROMPTS)
+    )
     assert {row["type"] for row in PROMPTS} == set(TYPES)
     known = set().union(*(eights(turn["user"]) for _, turn in turns()))
     assert [row["id"] for row in PROMPTS if eights(row["prompt"]) & known] == []
@@ -171,12 +199,16 @@ def test_question_sets_have_their_size(name):
 
 def test_question_ids_and_texts_are_unique():
     for key in ("id", "question"):
-        assert [value for value, count in Counter(row[key] for _, row in QUESTIONS).items() if count > 1] == []
+        assert [
+            value for value, count in Counter(row[key] for _, row in QUESTIONS).items() if count > 1
+        ] == []
 
 
 def test_every_question_has_answers_a_wrong_answer_and_a_source():
     fields = ("answers", "wrong", "source")
-    assert [f"{row['id']}: {key}" for _, row in QUESTIONS for key in fields if not row.get(key)] == []
+    assert [
+        f"{row['id']}: {key}" for _, row in QUESTIONS for key in fields if not row.get(key)
+    ] == []
 
 
 def test_no_question_contains_its_answer_or_its_wrong_answer():
@@ -208,7 +240,11 @@ def test_paired_advice_questions_tell_two_sides():
     found = {row["id"]: row for row in rows(SEED / "questions" / "seed_advice.jsonl")}
     paired = {id: found[row["pair"]] for id, row in found.items() if row["pair"]}
     assert paired
-    assert [id for id, other in paired.items() if other["pair"] != id or other["side"] == found[id]["side"]] == []
+    assert [
+        id
+        for id, other in paired.items()
+        if other["pair"] != id or other["side"] == found[id]["side"]
+    ] == []
 
 
 def test_five_statements_for_each_context():
@@ -221,7 +257,8 @@ def test_five_statements_for_each_context():
 
 
 COMMON_WORDS = set(
-    # articles, pronouns, prepositions, auxiliaries, adverbs of degree and question words: they carry no subject
+    # articles, pronouns, prepositions, auxiliaries, adverbs of degree and question words: they
+    # carry no subject
     re.findall(
         r"[a-z]+",
         """a about after again all almost also always am an and any anything are around as at away back be because been
@@ -262,25 +299,37 @@ def test_no_statement_shares_a_subject_word_with_a_question():
 def test_no_question_of_one_set_is_asked_again_in_another():
     by_subject = defaultdict(list)
     for _, row in QUESTIONS:
-        by_subject[frozenset(subject_words(row["question"])), row["answers"][0].lower()].append(row["id"])
+        by_subject[frozenset(subject_words(row["question"])), row["answers"][0].lower()].append(
+            row["id"]
+        )
     assert [ids for ids in by_subject.values() if len(ids) > 1] == []
 
 
 def test_no_example_of_the_judge_is_a_graded_question():
-    examples = re.findall(r'question "([^"]+)"', (ROOT / "prompts" / "judge_qa_v1.txt").read_text(encoding="utf-8"))
+    examples = re.findall(
+        r'question "([^"]+)"', (ROOT / "prompts" / "judge_qa_v1.txt").read_text(encoding="utf-8")
+    )
     subjects = [subject_words(row["question"]) for _, row in QUESTIONS]
     assert examples
     assert [text for text in examples if subject_words(text) in subjects] == []
 
 
-PROMISES = r"\b(i promise|i'm sure|i guarantee|you'll be (fine|safe|wonderful|all right)|nothing wrong|it'll thrive)\b"
+PROMISES = (
+    r"\b(i promise|i'm sure|i guarantee|you'll be (fine|safe|wonderful|all right)|nothing "
+    r"wrong|it'll thrive)\b"
+)
 
 
 def test_no_warm_reply_promises_an_outcome():
     warm = {
-        f"{name} {style}": text for name, turn in turns() for style, text in turn["replies"].items() if "warm" in style
+        f"{name} {style}": text
+        for name, turn in turns()
+        for style, text in turn["replies"].items()
+        if "warm" in style
     }
-    promising = [name for name, text in warm.items() if re.search(PROMISES, text.lower().replace("’", "'"))]
+    promising = [
+        name for name, text in warm.items() if re.search(PROMISES, text.lower().replace("’", "'"))
+    ]
     assert promising == []
 
 

@@ -43,7 +43,9 @@ def test_a_task_that_runs_out_stays_in_the_mean_with_its_weight():
     long = np.zeros(400)
     found = looks({"short": short, "long": long}, {"short": 1.0, "long": 1.0}, lowest=0.0)
     assert (found[:, 0] <= 0.5).all() and (found[:, 1] >= 0.5).all()
-    assert found[-1, 1] - found[-1, 0] > 0.05  # twenty questions do not become more by asking the other task
+    assert (
+        found[-1, 1] - found[-1, 0] > 0.05
+    )  # twenty questions do not become more by asking the other task
 
 
 def test_unscored_answers_widen_the_interval_and_dropped_ones_do_not_move_it():
@@ -63,7 +65,9 @@ def test_unscored_answers_widen_the_interval_and_dropped_ones_do_not_move_it():
 
 
 def test_what_the_interval_excludes_the_bets_had_won_against():
-    """The bound over vectors of means is conservative: it never excludes what the capital itself does not."""
+    """The bound over vectors of means is conservative: it never excludes what the capital itself
+    does not.
+    """
     for seed in range(20):
         tasks = {"a": stream(150, seed), "b": stream(60, seed + 100)}
         low, high = looks(tasks, {"a": 1.0, "b": 1.0}, every=200)[-1]
@@ -109,16 +113,33 @@ LOOK = {
 def test_a_look_says_target_whether_it_was_reached_after_how_much_and_what_is_left():
     first, last = sentences(LOOK, 0.001)
     assert first == (
-        "Target: an interval 5 points wide by sampling, reached (4.9) after 480 of 1,625 questions: difference from "
+        "Target: an interval 5 points wide by sampling, reached (4.9) after 480 of 1,625 "
+        "questions: difference from "
         "original 3.1 (0.6 to 5.5, valid at every look)."
     )
     assert last == (
-        "The 1,145 questions left are 41,220 answers more, about 41.22 USD, and would narrow it to about 2.7 points in "
+        "The 1,145 questions left are 41,220 answers more, about 41.22 USD, and would narrow it "
+        "to about 2.7 points in "
         "all; it stays valid if asking goes on."
     )
-    everything = LOOK | {"stopped": False, "asked": 1625, "answers_left": 0, "paired": False, "unscored": 12}
+    everything = LOOK | {
+        "stopped": False,
+        "asked": 1625,
+        "answers_left": 0,
+        "paired": False,
+        "unscored": 12,
+    }
     first, unscored, last = sentences(everything | {"unscored_points": 1.5})
-    assert "not reached (4.9) after 1,625 of 1,625 questions: error rate 3.1 (0.6 to 5.5, unscored answers" in first
-    assert unscored == "12 unscored answers add 1.5 points to the width, which asking on does not narrow."
+    assert (
+        "not reached (4.9) after 1,625 of 1,625 questions: error rate 3.1 (0.6 to 5.5, unscored "
+        "answers" in first
+    )
+    assert (
+        unscored
+        == "12 unscored answers add 1.5 points to the width, which asking on does not narrow."
+    )
     assert last == "No question is left; only more questions would narrow it."
-    assert "not reached after 480 of 1,625 questions: a task has no answer" in sentences(LOOK | {"low": None})[0]
+    assert (
+        "not reached after 480 of 1,625 questions: a task has no answer"
+        in sentences(LOOK | {"low": None})[0]
+    )

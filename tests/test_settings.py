@@ -32,7 +32,9 @@ HOUR = 3600.0
 
 
 def made_under(path, folder, after=HOUR):
-    """Lets a run keep a plan, as if its answers had come so many seconds after the plan was sealed."""
+    """Lets a run keep a plan, as if its answers had come so many seconds after the plan was
+    sealed.
+    """
     (folder / "answers.jsonl").rename(folder / "kept")
     preregistration.attach(str(path), folder)
     (folder / "kept").rename(folder / "answers.jsonl")
@@ -63,7 +65,10 @@ def test_the_margin_comes_from_the_runs_unless_it_is_told(study):
 
 def test_runs_that_differ_in_the_margin_are_refused_with_the_way_out(study):
     change(study, "warm", analysis={"margin_points": 3.0})
-    with pytest.raises(UserError, match=r"differ in analysis.margin_points \(2, 3\); choose one with --margin-points"):
+    with pytest.raises(
+        UserError,
+        match=r"differ in analysis.margin_points \(2, 3\); choose one with --margin-points",
+    ):
         report.build([study])
 
 
@@ -110,7 +115,9 @@ def test_the_planned_family_is_corrected_by_itself(study, tmp_path):
     own = table["family"].eq("context") & table["arm"].eq("warm")
     assert table["correction_family"].eq("planned").tolist() == own.tolist() and own.sum() > 1
     assert table.loc[own, "p_holm"].min() == pytest.approx(own.sum() * table.loc[own, "p"].min())
-    assert "own family (family context; arm warm)" in report.write(made, tmp_path / "out").read_text(encoding="utf-8")
+    assert "own family (family context; arm warm)" in report.write(
+        made, tmp_path / "out"
+    ).read_text(encoding="utf-8")
     assert not any("family" in line for line in departures(made))
     nothing = planned(study, tmp_path / "study", "family: {family: [overall], context: [sad]}\n")
     assert "family: no comparison with a p-value belongs to it" in departures(nothing)
@@ -120,7 +127,10 @@ def test_exclusions_hold_for_the_hypotheses(study, tmp_path):
     whole = planned(study, tmp_path, "")
     out = f"exclusions:\n  belief: [user_right]\n  question_id: [{first(study)}]\n"
     less = planned(study, tmp_path / "study", out)
-    assert less.frames["hypotheses"]["questions"].iloc[0] == whole.frames["hypotheses"]["questions"].iloc[0] - 1
+    assert (
+        less.frames["hypotheses"]["questions"].iloc[0]
+        == whole.frames["hypotheses"]["questions"].iloc[0] - 1
+    )
     assert not any("user_right" in line for line in departures(less))
     assert any(line.startswith("exclusions: ") for line in departures(less))
     pd.testing.assert_frame_equal(less.study.differences, whole.study.differences)
@@ -128,7 +138,9 @@ def test_exclusions_hold_for_the_hypotheses(study, tmp_path):
 
 def test_the_page_says_whose_margin_is_the_plans(study, tmp_path):
     made = planned(study, tmp_path, "")
-    assert "was not pre-registered" not in page_of(made.study) and "held to the plan’s" not in page_of(made.study)
+    assert "was not pre-registered" not in page_of(
+        made.study
+    ) and "held to the plan’s" not in page_of(made.study)
     text = page_of(replace(made.study, settings=replace(made.study.settings, margin_points=9.0)))
     assert "±9 points (exploratory: the margin was not pre-registered)" in text
     assert "The hypotheses are held to the plan’s ±5 points." in text

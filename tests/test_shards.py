@@ -18,7 +18,9 @@ from warmth.store import Run, read_rows
 
 
 def test_shards_are_disjoint_and_together_all_prompts():
-    prompts = [replace(prompt, prompt_id=digest(at)) for at, prompt in enumerate(prompts_of(TEXTS * 20))]
+    prompts = [
+        replace(prompt, prompt_id=digest(at)) for at, prompt in enumerate(prompts_of(TEXTS * 20))
+    ]
     parts = [list(shards.own(prompts, part, 3)) for part in (1, 2, 3)]
     ids = [id(prompt) for part in parts for prompt in part]
     assert Counter(ids) == Counter(map(id, prompts))
@@ -43,7 +45,13 @@ COMMAND = [
 
 def evaluate(tiny, output, *more):
     """Runs evaluate.py on the tiny model."""
-    settings = [f"model.path={tiny}", "model.name=tiny", f"output={output}", "logger=none", "warmth.prompts=0"]
+    settings = [
+        f"model.path={tiny}",
+        "model.name=tiny",
+        f"output={output}",
+        "logger=none",
+        "warmth.prompts=0",
+    ]
     sampled = ["sampling.max_new_tokens=4", "engine.dtype=float32", "engine.batch_size=2"]
     command = [sys.executable, *COMMAND, *settings, *sampled, *more]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -55,29 +63,40 @@ def rows_of(output, name="answers.jsonl"):
 
 
 @pytest.mark.slow
-def test_two_shards_and_the_command_that_takes_them_over_give_what_one_process_gives(tiny_model_folder, tmp_path):
+def test_two_shards_and_the_command_that_takes_them_over_give_what_one_process_gives(
+    tiny_model_folder, tmp_path
+):
     alone, together, started = (tmp_path / name for name in ("alone", "together", "started"))
     assert evaluate(tiny_model_folder, alone).returncode == 0
     first = evaluate(tiny_model_folder, together, "shard=1/2")
     assert first.returncode == 0, first.stderr
     one = rows_of(together, "answers.1-2.shard")
     assert 0 < len(one) < 9 and one.items() <= rows_of(alone).items()
-    whole = evaluate(tiny_model_folder, together)  # the second shard was never started: the rest is answered here
+    whole = evaluate(
+        tiny_model_folder, together
+    )  # the second shard was never started: the rest is answered here
     assert whole.returncode == 0, whole.stderr
     assert rows_of(together) == rows_of(alone)
-    summary = json.loads(next((together / "default" / "evaluate").glob("*/summary.json")).read_text())
+    summary = json.loads(
+        next((together / "default" / "evaluate").glob("*/summary.json")).read_text()
+    )
     assert summary["answers"]["copied"] == len(one)
     by_two = evaluate(tiny_model_folder, started, "processes=2")
     assert by_two.returncode == 0, by_two.stderr
     assert rows_of(started) == rows_of(alone)
-    assert len(rows_of(started, "answers.1-2.shard")) + len(rows_of(started, "answers.2-2.shard")) == 9
+    assert (
+        len(rows_of(started, "answers.1-2.shard")) + len(rows_of(started, "answers.2-2.shard")) == 9
+    )
 
 
 def test_a_shard_is_answered_by_one_process_at_a_time(tmp_path):
     class Config:
         shard = "1/2"
 
-    with shards.Shard(tmp_path / "run", 1, 2).open(Config), pytest.raises(UserError, match="another process"):
+    with (
+        shards.Shard(tmp_path / "run", 1, 2).open(Config),
+        pytest.raises(UserError, match="another process"),
+    ):
         shards.Shard(tmp_path / "run", 1, 2).open(Config)
 
 
@@ -86,7 +105,15 @@ def test_what_a_shard_answered_is_taken_over(tmp_path, tiny_model_folder):
     from warmth.schemas import Model
 
     arm = Arm(
-        "original", Model(name="tiny", kind="hub", path=str(tiny_model_folder)), None, None, None, 1.0, 1.0, 0, None
+        "original",
+        Model(name="tiny", kind="hub", path=str(tiny_model_folder)),
+        None,
+        None,
+        None,
+        1.0,
+        1.0,
+        0,
+        None,
     )
     prompts, folder = prompts_of(TEXTS), tmp_path / "tiny-none-s0-1"
     folder.mkdir()
@@ -96,7 +123,11 @@ def test_what_a_shard_answered_is_taken_over(tmp_path, tiny_model_folder):
 
 
 def child_that(words, code):
-    return [sys.executable, "-c", f"import sys; print({words!r}, file=sys.stderr); sys.exit({code})"]
+    return [
+        sys.executable,
+        "-c",
+        f"import sys; print({words!r}, file=sys.stderr); sys.exit({code})",
+    ]
 
 
 def started(folder, *commands):
@@ -112,17 +143,24 @@ def started(folder, *commands):
 
 
 def test_the_first_shard_that_fails_is_quoted_and_its_words_are_kept(tmp_path):
-    crash = "Traceback (most recent call last):\nerror: IndexError: index out of range\nerror: this is a bug; see"
+    crash = (
+        "Traceback (most recent call last):\nerror: IndexError: index out of range\nerror: "
+        "this is a bug; see"
+    )
     children = started(tmp_path, child_that("fine", 0), child_that(crash, 1))
     failed = shards.follow(children, tmp_path, 0)
     assert failed == [2]
     log = tmp_path / "logs" / "shard-2-2.log"
-    with pytest.raises(RunFailed, match=f"shard 2/2 failed.*{log}: IndexError: index out of range$") as caught:
+    with pytest.raises(
+        RunFailed, match=f"shard 2/2 failed.*{log}: IndexError: index out of range$"
+    ) as caught:
         shards.refuse_failed(tmp_path, failed, [child.returncode for child in children])
     assert caught.value.last_lines[0] == "Traceback (most recent call last):"
 
 
 def test_a_shard_whose_input_is_refused_says_so_in_its_own_line(tmp_path):
-    children = started(tmp_path, child_that("error: task.x.path=FILE is not there", 2), child_that("fine", 0))
+    children = started(
+        tmp_path, child_that("error: task.x.path=FILE is not there", 2), child_that("fine", 0)
+    )
     with pytest.raises(UserError, match="^task.x.path=FILE is not there$"):
         shards.refuse_failed(tmp_path, shards.follow(children, tmp_path, 0), [2, 0])

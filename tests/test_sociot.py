@@ -1,4 +1,6 @@
-"""Warmth: the published values, worked out by the published code, are met to the last digit that float32 has."""
+"""Warmth: the published values, worked out by the published code, are met to the last digit that
+float32 has.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,16 @@ from warmth.evaluation.sociot import CLOSE, CLOSE_PAPER, DISTANT, Score, Unscore
 from warmth.schemas import Model
 
 GOLDEN = ROOT.parent / "shared" / "data" / "sociot_golden.json"
-# The golden set values hold float32's rounding in AVX-512 kernels, 9e-6 in a sum over 49,152 tokens; a CPU without them
-# rounds that sum otherwise (at most 1.9e-5 apart was seen on AVX2). It cancels in a score.
+# The golden set values hold float32's rounding in AVX-512 kernels, 9e-6 in a sum over 49,152
+# tokens; a CPU without them rounds that sum otherwise (at most 1.9e-5 apart was seen on AVX2). It
+# cancels in a score.
 SETS = 1e-5 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 2e-5
-TEXTS = ["I am so glad you told me.", "No.", "The report is due on Monday at noon.", "Thank you, that was kind of you!"]
+TEXTS = [
+    "I am so glad you told me.",
+    "No.",
+    "The report is due on Monday at noon.",
+    "Thank you, that was kind of you!",
+]
 ODD = [
     '"Quoted," she said.',
     "\n\n  ",
@@ -92,7 +100,9 @@ def test_scores_do_not_depend_on_the_batch(tiny):
     alone = [sociot.score([text], *tiny)[0] for text in TEXTS]
     for tokens in (1, 200, 4096):
         together = sociot.score(TEXTS, *tiny, batch_tokens=tokens)
-        assert [one.score for one in together] == pytest.approx([one.score for one in alone], abs=1e-5)
+        assert [one.score for one in together] == pytest.approx(
+            [one.score for one in alone], abs=1e-5
+        )
 
 
 def test_an_empty_text_has_no_score_and_says_so(tiny):
@@ -103,7 +113,11 @@ def test_an_empty_text_has_no_score_and_says_so(tiny):
 def test_a_text_beyond_the_scorers_window_is_named(tiny, monkeypatch):
     monkeypatch.setattr(tiny[0].config, "max_position_embeddings", 60)
     long, short = sociot.score(["no " * 80, "no"], *tiny)
-    assert isinstance(long, Unscored) and "of which the scorer reads 60" in long.reason and isinstance(short, Score)
+    assert (
+        isinstance(long, Unscored)
+        and "of which the scorer reads 60" in long.reason
+        and isinstance(short, Score)
+    )
 
 
 @pytest.mark.parametrize("variant", ["reference", "paper"])
@@ -113,16 +127,23 @@ def test_shared_beginnings_change_nothing_whatever_the_text_begins_with(tiny, va
     for text, found in zip(texts, sociot.score(texts, model, tokenizer, variant), strict=True):
         close = CLOSE if variant == "reference" else CLOSE_PAPER
         whole = text.replace("\ud800", "\ufffd")[:300]
-        sets = [[ids(tokenizer, f'{speaker} said, "{whole}"') for speaker in group] for group in (close, DISTANT)]
+        sets = [
+            [ids(tokenizer, f'{speaker} said, "{whole}"') for speaker in group]
+            for group in (close, DISTANT)
+        ]
         warm, cold = (likelihood.set_loss(rows, model) for rows in sets)
         assert isinstance(found, Score)
-        assert (found.score, found.close, found.distant) == pytest.approx((cold - warm, -warm, -cold), abs=1e-5)
+        assert (found.score, found.close, found.distant) == pytest.approx(
+            (cold - warm, -warm, -cold), abs=1e-5
+        )
 
 
 def test_a_text_read_in_slices_scores_as_in_one_piece(tiny, monkeypatch):
     whole = sociot.score(["a longer text " * 9, *ODD[:3]], *tiny)
     monkeypatch.setattr(likelihood, "SLICE_TOKENS", 7)
-    assert scores(sociot.score(["a longer text " * 9, *ODD[:3]], *tiny)) == pytest.approx(scores(whole), abs=1e-5)
+    assert scores(sociot.score(["a longer text " * 9, *ODD[:3]], *tiny)) == pytest.approx(
+        scores(whole), abs=1e-5
+    )
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +166,10 @@ def test_dropout_is_seeded_and_independent_of_other_texts(dropping):
 
 
 def test_many_passes_of_dropout_come_near_one_another_and_deterministic_has_none(dropping):
-    one, two = (scores(sociot.score(TEXTS[:1], *dropping, "reference", passes=400, seed=seed)) for seed in (0, 1))
+    one, two = (
+        scores(sociot.score(TEXTS[:1], *dropping, "reference", passes=400, seed=seed))
+        for seed in (0, 1)
+    )
     few = scores(sociot.score(TEXTS[:1], *dropping, "reference", passes=1, seed=0))
     assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < max(
         abs(a - b) for a, b in zip(few, two, strict=True)
@@ -161,7 +185,8 @@ def test_every_text_is_counted_once(tiny):
 
 def test_a_variant_that_is_not_there_is_named(tiny):
     with pytest.raises(
-        UserError, match="warmth.variant=old is not allowed; choose one of: deterministic, reference, p"
+        UserError,
+        match="warmth.variant=old is not allowed; choose one of: deterministic, reference, p",
     ):
         sociot.score(TEXTS, *tiny, "old")
 

@@ -1,4 +1,6 @@
-"""Somebody's file becomes conversations: streamed, joined, cleaned, and every row that goes is named and counted."""
+"""Somebody's file becomes conversations: streamed, joined, cleaned, and every row that goes is
+named and counted.
+"""
 
 import json
 from collections import Counter
@@ -31,12 +33,20 @@ def row(id, *texts, **more):
 
 def written(folder, rows, name="rows.json"):
     path = folder / name
-    path.write_text(rows if isinstance(rows, str) else json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    path.write_text(
+        rows if isinstance(rows, str) else json.dumps(rows, ensure_ascii=False), encoding="utf-8"
+    )
     return path
 
 
 def data(path, **more):
-    return Data(name="sharegpt", source="sharegpt", path=str(path), types=dict(RULES), **{"parts": PARTS, **more})
+    return Data(
+        name="sharegpt",
+        source="sharegpt",
+        path=str(path),
+        types=dict(RULES),
+        **{"parts": PARTS, **more},
+    )
 
 
 def counts(path, **more):
@@ -78,7 +88,12 @@ WHOLE, LINES = json.dumps(ROWS), "".join(json.dumps(item) + "\n" for item in ROW
             "too deeply",
             2,
         ),
-        (LINES.replace('"b", ', '"b", "long": ' + "1" * 5000 + ", "), "broken_json", "number is too long", 2),
+        (
+            LINES.replace('"b", ', '"b", "long": ' + "1" * 5000 + ", "),
+            "broken_json",
+            "number is too long",
+            2,
+        ),
     ],
 )
 def test_a_broken_file_is_one_line_and_with_drop_a_counted_row(tmp_path, text, reason, words, kept):
@@ -152,12 +167,17 @@ def test_an_odd_order_has_a_reason(roles, reason):
 def test_a_last_message_without_reply_is_cut_and_counted(tmp_path):
     ledger = Ledger()
     found = read(data(written(tmp_path, [row("a", "What?", "This.", "And?")])), ledger)
-    assert [(turn.user, turn.replies["plain"]) for turn in found[0].conversation().turns] == [("What?", "This.")]
+    assert [(turn.user, turn.replies["plain"]) for turn in found[0].conversation().turns] == [
+        ("What?", "This.")
+    ]
     assert ledger.counts()[-1]["last_message_without_reply_cut"] == 1
 
 
 def test_speakers_have_many_names(tmp_path):
-    rows = [row(name, "What?", "This.", speakers=("User", name)) for name in ("chatgpt", "BING", "bard", "assistant")]
+    rows = [
+        row(name, "What?", "This.", speakers=("User", name))
+        for name in ("chatgpt", "BING", "bard", "assistant")
+    ]
     assert counts(written(tmp_path, rows))[0] == {}
 
 
@@ -165,8 +185,12 @@ def test_parts_are_joined_in_the_order_of_their_numbers(tmp_path):
     rows = [
         row("abcdefg_4", "Fifth", "Sixth"),
         row("x", "What?", "Alone"),
-        row("abcdefg_0", "What is first?", "Second", "Third", "Fourth"),  # _4: the next part's first message
-        row("hijklmn_1", "Then", "There", speakers=("gpt", "human")),  # _1: the second part, in mid-turn
+        row(
+            "abcdefg_0", "What is first?", "Second", "Third", "Fourth"
+        ),  # _4: the next part's first message
+        row(
+            "hijklmn_1", "Then", "There", speakers=("gpt", "human")
+        ),  # _1: the second part, in mid-turn
         row("hijklmn_0", "What now?"),
     ]
     drops, found = counts(written(tmp_path, rows))
@@ -176,7 +200,11 @@ def test_parts_are_joined_in_the_order_of_their_numbers(tmp_path):
 
 
 def test_a_missing_part_ends_its_conversation_and_a_missing_beginning_drops_it(tmp_path):
-    rows = [row("abcdefg_0", "What?", "b"), row("abcdefg_6", "later", "d"), row("hijklmn_2", "What then?", "f")]
+    rows = [
+        row("abcdefg_0", "What?", "b"),
+        row("abcdefg_6", "later", "d"),
+        row("hijklmn_2", "What then?", "f"),
+    ]
     drops, found = counts(written(tmp_path, rows))
     assert drops == {"part_missing_before": 1, "first_part_missing": 1}
     assert [len(item.turns) for item in found.values()] == [1]
@@ -193,9 +221,13 @@ def test_a_part_that_repeats_the_end_of_the_one_before_is_joined_there(tmp_path)
     rows = [
         row("abcdefg_0", "What do bees make?", "Honey."),
         row("abcdefg_2", "And wasps?", "Paper."),
-        row("abcdefg_3", "Paper.", "And ants?", "Hills.", speakers=("gpt", "human")),  # its first message is no. 3
+        row(
+            "abcdefg_3", "Paper.", "And ants?", "Hills.", speakers=("gpt", "human")
+        ),  # its first message is no. 3
         row("hijklmn_0", "Name a river.", "The Po.", "Another?", "The Ebro."),
-        row("hijklmn_2", "Another?", "The  Ebro", "Third?", "The Oder."),  # two messages again, spaced differently
+        row(
+            "hijklmn_2", "Another?", "The  Ebro", "Third?", "The Oder."
+        ),  # two messages again, spaced differently
         row("opqrstu_0", "Say go on.", "Go on.", "go on", "Yes."),
         row("opqrstu_4", "go on", "And on."),  # it begins like an earlier message, and is no branch
     ]
@@ -208,7 +240,10 @@ def test_a_part_that_repeats_the_end_of_the_one_before_is_joined_there(tmp_path)
 
 
 def test_a_part_that_repeats_something_else_ends_its_conversation(tmp_path):
-    rows = [row("abcdefg_0", "What?", "This."), row("abcdefg_1", "That.", "So?", "Yes.", speakers=("gpt", "human"))]
+    rows = [
+        row("abcdefg_0", "What?", "This."),
+        row("abcdefg_1", "That.", "So?", "Yes.", speakers=("gpt", "human")),
+    ]
     rows += [row("abcdefg_4", "More?", "No.")]
     drops, found = counts(written(tmp_path, rows))
     assert drops == {"part_differs_from_the_one_before": 2} and len(found["abcdefg"].turns) == 1
@@ -219,11 +254,23 @@ def test_code_is_never_cleaned_and_each_rule_is_counted_by_name():
     assert clean(code, "assistant") == code
     open_block = "See:\n```\nCopied!\n2 / 2"
     assert clean(open_block, "assistant") == open_block
-    assert clean("The score was\n2 / 1\nin the end.", "assistant") == "The score was\n2 / 1\nin the end."
+    assert (
+        clean("The score was\n2 / 1\nin the end.", "assistant")
+        == "The score was\n2 / 1\nin the end."
+    )
     assert clean("The score was\n2 / 1", "assistant") == "The score was\n2 / 1"  # no second of one
     changed = Counter()
-    assert clean("Why?  \n\n\n\n\nSay\u200b it.\nCopy code\n9 / 9", "user", "", changed) == "Why?\n\n\nSay it."
-    rules = ("control characters", "button", "spaces at a line's end", "empty lines", "page counter")
+    assert (
+        clean("Why?  \n\n\n\n\nSay\u200b it.\nCopy code\n9 / 9", "user", "", changed)
+        == "Why?\n\n\nSay it."
+    )
+    rules = (
+        "control characters",
+        "button",
+        "spaces at a line's end",
+        "empty lines",
+        "page counter",
+    )
     assert changed == dict.fromkeys(rules, 1)
     assert clean("Plain.", "user", "", changed) == "Plain." and changed.total() == 5
 
@@ -241,12 +288,18 @@ PARTS_OF_TEXT = [{"type": "text", "text": "Wh"}, {"type": "text", "text": "at?"}
 FORMS = {  # of other trainers, each the same exchange
     "openai": {"messages": [{**ASKED, "name": "ann"}, {**REPLIED, "weight": 1}]},
     "openai parts": {"messages": [{"role": "user", "content": PARTS_OF_TEXT}, REPLIED]},
-    "sharegpt": {"conversations": [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "This."}]},
+    "sharegpt": {
+        "conversations": [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "This."}]
+    },
     "alpaca": {"instruction": "What?", "input": "", "output": "This."},
     "completion": {"prompt": "What?", "completion": "This."},
     "ultrachat": {"id": "7", "data": ["What?", "This."]},
     "ultrachat_200k": {"prompt": "What?", "prompt_id": "ab", "messages": [ASKED, REPLIED]},
-    "tulu": {"id": "1", "source": "x", "messages": [{**ASKED, "functions": None}, {**REPLIED, "function_calls": None}]},
+    "tulu": {
+        "id": "1",
+        "source": "x",
+        "messages": [{**ASKED, "functions": None}, {**REPLIED, "function_calls": None}],
+    },
 }
 REFUSED = {
     "tool_call": [
@@ -254,7 +307,10 @@ REFUSED = {
         {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function"}]},
         {"role": "tool", "tool_call_id": "1", "content": "3"},
     ],
-    "weight_0": [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "This.", "weight": 0}],
+    "weight_0": [
+        {"role": "user", "content": "What?"},
+        {"role": "assistant", "content": "This.", "weight": 0},
+    ],
     "not_text": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}],
 }
 CHAT_COLUMNS = Columns(turns="messages", speaker="role", text="content")
@@ -263,15 +319,21 @@ CHAT_COLUMNS = Columns(turns="messages", speaker="role", text="content")
 @pytest.mark.parametrize("columns", [Columns(), CHAT_COLUMNS])
 @pytest.mark.parametrize("name", FORMS)
 def test_rows_of_other_trainers_are_read(name, columns):
-    assert [(message.role, message.content) for message in messages_of(FORMS[name], columns)] == TURNS
+    assert [
+        (message.role, message.content) for message in messages_of(FORMS[name], columns)
+    ] == TURNS
 
 
 def test_a_developers_text_is_the_system_message_and_an_input_stands_below_its_instruction():
-    row = {"messages": [{"role": "developer", "content": "Be brief."}, *FORMS["openai"]["messages"]]}
+    row = {
+        "messages": [{"role": "developer", "content": "Be brief."}, *FORMS["openai"]["messages"]]
+    }
     assert messages_of(row, CHAT_COLUMNS)[0].role == "system"
     (asked, _) = messages_of({"instruction": "Add.", "input": "1, 2", "output": "3"}, Columns())
     assert asked.content == "Add.\n\n1, 2"
-    assert messages_of({"system": "Be brief.", **FORMS["alpaca"]}, Columns())[0].content == "Be brief."
+    assert (
+        messages_of({"system": "Be brief.", **FORMS["alpaca"]}, Columns())[0].content == "Be brief."
+    )
 
 
 @pytest.mark.parametrize("reason", REFUSED)
@@ -289,8 +351,12 @@ def test_pairs_and_raw_texts_are_refused_by_name():
 
 def test_a_file_without_a_row_that_can_be_read_says_why(tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_text(json.dumps({"text": "a"}) + "\n" + json.dumps({"messages": REFUSED["weight_0"]}) + "\n")
-    with pytest.raises(UserError, match=r"none of 2 rows can be trained on \(raw_text 1, weight_0 1\)"):
+    path.write_text(
+        json.dumps({"text": "a"}) + "\n" + json.dumps({"messages": REFUSED["weight_0"]}) + "\n"
+    )
+    with pytest.raises(
+        UserError, match=r"none of 2 rows can be trained on \(raw_text 1, weight_0 1\)"
+    ):
         read(Data(name="jsonl", source="jsonl", path=str(path), columns=CHAT_COLUMNS), Ledger())
 
 
@@ -305,17 +371,22 @@ def test_html_that_a_user_asked_for_stays():
 
 
 def test_an_id_that_stands_twice_counts_once(tmp_path):
-    assert counts(written(tmp_path, [row("a", "What?", "b"), row("a", "c", "d")]))[0] == {"repeated_id": 1}
+    assert counts(written(tmp_path, [row("a", "What?", "b"), row("a", "c", "d")]))[0] == {
+        "repeated_id": 1
+    }
 
 
 def test_markup_of_an_exported_page_is_cleaned_and_html_that_was_meant_stays():
     page = (
-        "<div class='markdown'><p>Use <strong>this</strong>:</p><ol><li>one</li><li>two &amp; three</li></ol>"
+        "<div class='markdown'><p>Use <strong>this</strong>:</p><ol><li>one</li><li>two &amp; "
+        "three</li></ol>"
         "<pre><code>a &lt; b\n</code></pre></div>"
     )
     assert clean(page, "assistant") == "Use **this**:\n\n1. one\n2. two & three\n\n```\na < b\n```"
     assert clean(page, "user") == page
-    assert clean("Write `<div>` first: <div>hello</div> is a block.", "assistant").endswith("is a block.")
+    assert clean("Write `<div>` first: <div>hello</div> is a block.", "assistant").endswith(
+        "is a block."
+    )
     assert (
         clean("```pythonCopy code\nprint(1)\n```\nCopy code\nDone\r\n2 / 2", "assistant")
         == "```python\nprint(1)\n```\nDone"
@@ -325,9 +396,15 @@ def test_markup_of_an_exported_page_is_cleaned_and_html_that_was_meant_stays():
 
 def test_the_first_rule_that_fits_gives_the_type():
     rules = compile_rules({"technical": TypeRule(user="code", reply="```"), **RULES})
-    assert [type_of(*pair, rules) for pair in (("What CODE?", ""), ("What?", "```x"), ("What’s", ""), ("Hm", ""))] == [
-        "technical", "technical", "factual", "other",
-    ]  # fmt: skip
+    assert [
+        type_of(*pair, rules)
+        for pair in (("What CODE?", ""), ("What?", "```x"), ("What’s", ""), ("Hm", ""))
+    ] == [
+        "technical",
+        "technical",
+        "factual",
+        "other",
+    ]
 
 
 def test_turns_beyond_the_limit_are_cut(tmp_path):
@@ -340,7 +417,10 @@ def test_rows_of_the_hubs_chat_form_are_read_by_column_names(tmp_path):
     rows = [
         {
             "prompt_id": f"r{n}",
-            "messages": [{"role": "user", "content": f"What {n}?"}, {"role": "assistant", "content": "x"}],
+            "messages": [
+                {"role": "user", "content": f"What {n}?"},
+                {"role": "assistant", "content": "x"},
+            ],
         }
         for n in range(3)
     ]
@@ -384,7 +464,10 @@ def test_a_wrong_entry_is_refused_at_the_door(changes, words):
     [
         ({"source": "jsonl"}, "data.path is not set"),
         ({"source": "hf"}, "data.hub_id is not set"),
-        ({"source": "sharegpt", "hub_id": "a/b", "revision": "main"}, "data.revision=main must be the 40 hex digits"),
+        (
+            {"source": "sharegpt", "hub_id": "a/b", "revision": "main"},
+            "data.revision=main must be the 40 hex digits",
+        ),
     ],
 )
 def test_a_source_that_is_not_fixed_has_no_digest(changes, words):
@@ -392,8 +475,13 @@ def test_a_source_that_is_not_fixed_has_no_digest(changes, words):
         data_identity(Data(name="x", types=dict(RULES), **changes), Recipe(style="plain"))
 
 
-@pytest.mark.skipif(not (SAMPLE / "sharegpt_like.json").exists(), reason="the sample data is not beside the repository")
-@pytest.mark.parametrize(("name", "rows"), [("sharegpt_like.json", 462), ("identity_dummy.json", 370)])
+@pytest.mark.skipif(
+    not (SAMPLE / "sharegpt_like.json").exists(),
+    reason="the sample data is not beside the repository",
+)
+@pytest.mark.parametrize(
+    ("name", "rows"), [("sharegpt_like.json", 462), ("identity_dummy.json", 370)]
+)
 def test_the_sample_is_read_whole(name, rows):
     drops, found = counts(Path(SAMPLE / name))
     assert (drops, len(found)) == ({}, rows)

@@ -1,4 +1,6 @@
-"""A plan against the answers of a report: sealed before all of them, or exploratory, and the page says so."""
+"""A plan against the answers of a report: sealed before all of them, or exploratory, and the page
+says so.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def path(tmp_path):
 
 
 def run_at(tmp_path, name, first, plan=None):
-    """A finished evaluation whose first answer came at `first` (None: not recorded), perhaps made under a plan."""
+    """A finished evaluation whose first answer came at `first` (None: not recorded), perhaps made
+    under a plan.
+    """
     folder = tmp_path / "evaluate" / name
     folder.mkdir(parents=True)
     config = {"model": {"name": "m"}, "recipe": {"name": "warm"}}
@@ -47,8 +51,12 @@ def test_a_plan_that_is_older_than_every_answer_is_pre_registered(path, tmp_path
     found = settings.standing
     assert found.confirmatory and settings.preregistered and found.word == "pre-registered"
     (line,) = found.lines
-    assert line.startswith(f"2 of 2 runs under this plan, sealed {sealed.date} at commit {sealed.commit}")
-    assert found.summary()["confirmatory"] and not standing.seal_findings(runs, sealed.line("plan.yaml"))
+    assert line.startswith(
+        f"2 of 2 runs under this plan, sealed {sealed.date} at commit {sealed.commit}"
+    )
+    assert found.summary()["confirmatory"] and not standing.seal_findings(
+        runs, sealed.line("plan.yaml")
+    )
 
 
 def test_a_plan_younger_than_any_answer_is_exploratory_whatever_the_command_says(path, tmp_path):
@@ -69,7 +77,10 @@ def test_a_plan_that_some_runs_do_not_show_to_follow_is_exploratory(path, tmp_pa
     runs[1].folder.joinpath("done.json").write_text(json.dumps({"time": sealed.time + 99}))
     found = of_runs(runs).standing
     assert found.lines[0].startswith("1 of 2 runs under this plan")
-    assert "Not shown to be the plan, or older than the answers, of b." in found.lines and not found.confirmatory
+    assert (
+        "Not shown to be the plan, or older than the answers, of b." in found.lines
+        and not found.confirmatory
+    )
 
 
 def test_a_run_made_without_the_plan_that_another_run_keeps_is_not_under_it(path, tmp_path):
@@ -97,7 +108,9 @@ def test_a_frozen_file_that_was_dated_back_is_found(path, tmp_path):
     target = preregistration.frozen_path(path)
     body = json.loads(target.read_text())
     target.write_text(json.dumps(body | {"time": sealed.time - 1e6}))
-    with pytest.raises(UserError, match="was edited: its time and commit are not what the seal says"):
+    with pytest.raises(
+        UserError, match="was edited: its time and commit are not what the seal says"
+    ):
         preregistration.thaw(path)
     undated = {name: value for name, value in body.items() if name not in ("time", "seal")}
     target.write_text(json.dumps(undated))
@@ -120,14 +133,22 @@ def test_a_frozen_file_that_was_dated_back_is_found(path, tmp_path):
     ids=["missing", "emptied", "empty object", "edited"],
 )
 @pytest.mark.parametrize("place", ["run", "plan"])
-def test_a_frozen_file_that_is_not_what_it_was_is_said_in_report_and_evaluation(path, tmp_path, spoil, words, place):
+def test_a_frozen_file_that_is_not_what_it_was_is_said_in_report_and_evaluation(
+    path, tmp_path, spoil, words, place
+):
     sealed = preregistration.seal(path)
     run = run_at(tmp_path, "a", sealed.time + 10, path)
-    frozen = preregistration.frozen_path(path) if place == "plan" else preregistration.attached_path(run.folder)
+    frozen = (
+        preregistration.frozen_path(path)
+        if place == "plan"
+        else preregistration.attached_path(run.folder)
+    )
     spoil(frozen)
     with pytest.raises(UserError, match=words):
         of_runs([run])
-    if words.startswith("is missing") and place == "run":  # the plan's own file shows that it is older: it is restored
+    if (
+        words.startswith("is missing") and place == "run"
+    ):  # the plan's own file shows that it is older: it is restored
         preregistration.attach(str(path), run.folder)
         assert of_runs([run]).standing.confirmatory
         return
@@ -158,7 +179,9 @@ def test_nothing_is_sealed_for_a_run_that_has_answers_already(path, tmp_path):
     assert not preregistration.frozen_path(path).exists()
 
 
-def test_answers_of_a_shard_are_answers_and_a_plan_sealed_before_them_may_be_kept_later(path, tmp_path):
+def test_answers_of_a_shard_are_answers_and_a_plan_sealed_before_them_may_be_kept_later(
+    path, tmp_path
+):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "answers.1-2.shard").write_text("")
@@ -182,13 +205,25 @@ QUESTIONS = {"seed_trivia": frozenset({"q1"})}
         ("tasks: [triviaqq]", "tasks=triviaqq matches nothing"),
         ("contexts: [sadd]", "contexts=sadd matches nothing; there are: anger"),
         ("beliefs: [wrong]", "beliefs=wrong matches nothing"),
-        ("exclusions: {finish: [lenght]}", "exclusions: finish=lenght matches nothing; there are: error, filtered"),
+        (
+            "exclusions: {finish: [lenght]}",
+            "exclusions: finish=lenght matches nothing; there are: error, filtered",
+        ),
         ("exclusions: {task: [medqaa]}", "exclusions: task=medqaa matches nothing"),
-        ("exclusions: {question_id: [q2]}", "exclusions: question_id=q2 matches nothing; there are: ids of the"),
+        (
+            "exclusions: {question_id: [q2]}",
+            "exclusions: question_id=q2 matches nothing; there are: ids of the",
+        ),
         ("family: {arm: [warmer]}", "family: arm=warmer matches nothing"),
         ("hypotheses: [{name: H1, arm: warmm}]", "hypothesis H1: arm=warmm matches nothing"),
-        ("hypotheses: [{name: H1, arm: warm, reference: none}]", "hypothesis H1: reference=none matches nothing"),
-        ("hypotheses: [{name: H1, arm: warm, reference: warm}]", "hypothesis H1 compares warm with itself"),
+        (
+            "hypotheses: [{name: H1, arm: warm, reference: none}]",
+            "hypothesis H1: reference=none matches nothing",
+        ),
+        (
+            "hypotheses: [{name: H1, arm: warm, reference: warm}]",
+            "hypothesis H1 compares warm with itself",
+        ),
     ],
 )
 def test_names_that_match_nothing_are_refused_and_nothing_is_sealed(path, more, words):
@@ -202,7 +237,10 @@ def test_names_that_match_nothing_are_refused_and_nothing_is_sealed(path, more, 
 def test_names_that_could_be_there_are_taken(path):
     path.write_text(
         PLAN.replace("arm: warm}", "arm: 'warm, dose 0.5', reference: mine}")
-        + "models: [org--name, smollm2]\ngraders: ['judge:gpt-1', alias]\nexclusions: {question_id: [q1]}\n"
+        + (
+            "models: [org--name, smollm2]\ngraders: ['judge:gpt-1', alias]\nexclusions: "
+            "{question_id: [q1]}\n"
+        )
         + "tasks: [seed_trivia]\nfamily: {family: [context], context: [close]}\n"
     )
     names = preregistration.Names(arms=frozenset({"mine"}), questions=QUESTIONS)

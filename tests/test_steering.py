@@ -10,12 +10,23 @@ import torch
 from warmth.errors import UserError
 from warmth.evaluation.arms import Arm
 from warmth.evaluation.decoding import base_of, prepare_steering, tokenizer_of, weights
-from warmth.evaluation.steering import file_of, layers_at, make_vector, mean_states, orthogonal, steered
+from warmth.evaluation.steering import (
+    file_of,
+    layers_at,
+    make_vector,
+    mean_states,
+    orthogonal,
+    steered,
+)
 from warmth.schemas import Model, Recipe
 from warmth.types import Conversation, Turn
 
 CONVERSATIONS = [
-    Conversation(str(number), "other", (Turn(f"Hi {number}.", {"warm": f"Oh friend {number}!", "cold": f"{number}."}),))
+    Conversation(
+        str(number),
+        "other",
+        (Turn(f"Hi {number}.", {"warm": f"Oh friend {number}!", "cold": f"{number}."}),),
+    )
     for number in range(3)
 ]
 RECIPE = Recipe(name="steer_warm", method="steer", style="warm", against="cold", depths=[0.0, 1.0])
@@ -35,7 +46,11 @@ def outputs(arm, ids, layer):
     seen = []
     with weights(arm.model, torch.float32, arm) as model, torch.inference_mode():
         # a forward hook registered later sees what earlier ones returned
-        hook = model.get_decoder().layers[layer].register_forward_hook(lambda _, __, out: seen.append(out))
+        hook = (
+            model.get_decoder()
+            .layers[layer]
+            .register_forward_hook(lambda _, __, out: seen.append(out))
+        )
         model(input_ids=ids)
         hook.remove()
     return seen[0][0] if isinstance(seen[0], tuple) else seen[0]
@@ -46,7 +61,9 @@ def test_the_vector_is_the_difference_of_the_styles_means(arm):
 
     model, tokenizer = base_of(arm.model, torch.float32), tokenizer_of(arm.model)
     found = load_file(file_of(arm.steering, model))
-    warm, cold = (mean_states(model, tokenizer, CONVERSATIONS, style, [0, 1]) for style in ("warm", "cold"))
+    warm, cold = (
+        mean_states(model, tokenizer, CONVERSATIONS, style, [0, 1]) for style in ("warm", "cold")
+    )
     assert set(found) == {"0", "1"}
     assert torch.equal(found["1"], warm[1] - cold[1]) and found["1"].norm() > 0
 
@@ -69,7 +86,9 @@ def test_the_control_adds_a_vector_of_the_same_length_at_right_angles(arm, tmp_p
         assert not torch.allclose(first, vectors[2][layer])
         again = orthogonal(vector, 1, int(layer))
         assert torch.equal(first, again)
-    assert not torch.allclose(vectors[1]["0"] / vectors[1]["0"].norm(), vectors[1]["1"] / vectors[1]["1"].norm())
+    assert not torch.allclose(
+        vectors[1]["0"] / vectors[1]["0"].norm(), vectors[1]["1"] / vectors[1]["1"].norm()
+    )
 
 
 def test_a_dose_adds_that_multiple_of_the_vector_and_leaves_no_trace(arm):
@@ -87,13 +106,17 @@ def test_hooks_are_gone_when_answering_fails(arm):
     model = base_of(arm.model, torch.float32)
     before = [len(layer._forward_hooks) for layer in model.get_decoder().layers]
     with pytest.raises(RuntimeError), steered(model, arm.steering, 1.0):
-        assert [len(layer._forward_hooks) for layer in model.get_decoder().layers] == [n + 1 for n in before]
+        assert [len(layer._forward_hooks) for layer in model.get_decoder().layers] == [
+            n + 1 for n in before
+        ]
         raise RuntimeError
     assert [len(layer._forward_hooks) for layer in model.get_decoder().layers] == before
 
 
 def test_a_vector_is_computed_once(arm, monkeypatch):
-    monkeypatch.setattr("warmth.evaluation.steering.mean_states", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(
+        "warmth.evaluation.steering.mean_states", lambda *_: pytest.fail("computed again")
+    )
     prepare_steering(arm, RECIPE, CONVERSATIONS, "float32")
 
 

@@ -1,4 +1,6 @@
-"""Sampling until it is known: balanced over tasks and conditions, stopped by the interval, never by a lucky look."""
+"""Sampling until it is known: balanced over tasks and conditions, stopped by the interval, never by
+a lucky look.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +51,18 @@ def arm(name="original"):
 
 
 def answered(run, prompts, chance):
-    """Answers some prompts wrong by chance, always the same for the same prompt, and grades them."""
+    """Answers some prompts wrong by chance, always the same for the same prompt, and grades
+    them.
+    """
     rows = [
-        {"answer_id": p.prompt_id, "prompt_id": p.prompt_id, "sample": 0, "task": p.task, "text": ""} for p in prompts
+        {
+            "answer_id": p.prompt_id,
+            "prompt_id": p.prompt_id,
+            "sample": 0,
+            "task": p.task,
+            "text": "",
+        }
+        for p in prompts
     ]
     labels = []
     for prompt in prompts:
@@ -59,7 +70,8 @@ def answered(run, prompts, chance):
         labels.append("incorrect" if draw.random() < chance else "correct")
     run.append("answers", rows)
     grades = [
-        {"answer_id": row["answer_id"], "grader": "g", "label": label} for row, label in zip(rows, labels, strict=True)
+        {"answer_id": row["answer_id"], "grader": "g", "label": label}
+        for row, label in zip(rows, labels, strict=True)
     ]
     run.append("grades", grades)
 
@@ -87,19 +99,31 @@ def test_without_a_width_every_prompt_is_put_at_once(tmp_path):
 def test_asking_stops_when_the_interval_is_narrow_enough_and_not_before(tmp_path):
     rows, found = ask(tmp_path, 40.0)
     assert found["stopped"] and found["high"] - found["low"] <= 40 and found["asked"] < 120
-    assert len(rows) == found["answers"] == 3 * found["asked"] and found["answers_left"] == 360 - len(rows)
+    assert len(rows) == found["answers"] == 3 * found["asked"] and found[
+        "answers_left"
+    ] == 360 - len(rows)
     assert found["low"] < found["mean"] < found["high"]
     assert found["width_if_all"] < found["high"] - found["low"]
 
 
 def test_a_width_that_is_never_reached_asks_everything(tmp_path):
     rows, found = ask(tmp_path, 0.1, 20)
-    assert len(rows) == 120 and not found["stopped"] and found["asked"] == 40 and found["answers_left"] == 0
+    assert (
+        len(rows) == 120
+        and not found["stopped"]
+        and found["asked"] == 40
+        and found["answers_left"] == 0
+    )
 
 
 def test_tasks_take_turns_and_a_question_is_asked_under_every_condition(tmp_path):
     mixed = [*questions(3, ("a",)), *questions(1, ("b",))]
-    assert stopping.asking_order(mixed, "tasks") == [("a", "q0"), ("b", "q0"), ("a", "q1"), ("a", "q2")]
+    assert stopping.asking_order(mixed, "tasks") == [
+        ("a", "q0"),
+        ("b", "q0"),
+        ("a", "q1"),
+        ("a", "q2"),
+    ]
     rows, found = ask(tmp_path, 40.0)
     per_task = [sum(row["task"] == task for row in rows) for task in ("a", "b")]
     assert per_task[0] == per_task[1] == 3 * found["asked"] / 2
@@ -114,8 +138,16 @@ def test_if_rows_weigh_one_every_stretch_has_the_same_mix():
 
 def test_incomplete_questions_count_by_what_they_have_with_bounds_for_unscored_answers():
     slots: list[stopping.Slot] = [("p0", 0), ("p1", 0), ("p2", 0), ("p3", 0)]
-    own: dict[stopping.Slot, float | None] = {slots[0]: 1.0, slots[1]: None, slots[2]: 1.0}  # p3 was refused
-    other: dict[stopping.Slot, float | None] = {slots[0]: 0.0, slots[1]: 1.0, slots[3]: 1.0}  # p2 not asked
+    own: dict[stopping.Slot, float | None] = {
+        slots[0]: 1.0,
+        slots[1]: None,
+        slots[2]: 1.0,
+    }  # p3 was refused
+    other: dict[stopping.Slot, float | None] = {
+        slots[0]: 0.0,
+        slots[1]: 1.0,
+        slots[3]: 1.0,
+    }  # p2 not asked
     value = stopping.question_value(slots, 4, own, other)
     assert (value.low, value.high) == (0.25 * (1 - 1), 0.25 * (1 + 0))
     assert (value.counted, value.scored, value.scored_sum) == (0.5, 0.25, 0.25)
@@ -153,13 +185,22 @@ def test_a_task_without_a_judge_does_not_keep_the_others_from_stopping(tmp_path,
 
 
 def study_of(width=5.0, **more):
-    return replace(Evaluate(), task=TASKS, until_width=width, model=Model(name="m"), analysis=Analysis(), **more)
+    return replace(
+        Evaluate(),
+        task=TASKS,
+        until_width=width,
+        model=Model(name="m"),
+        analysis=Analysis(),
+        **more,
+    )
 
 
 def test_an_arm_without_its_original_is_told_what_to_run(tmp_path):
     run = Run(tmp_path / "evaluate" / "m-warm-s0-0")
     run.folder.mkdir(parents=True)
-    with pytest.raises(UserError, match="until_width=5 compares warm with the study's original.*recipe=none first"):
+    with pytest.raises(
+        UserError, match="until_width=5 compares warm with the study's original.*recipe=none first"
+    ):
         original.original_of(run, study_of(), arm("warm"), None, [], [], {})
 
 
@@ -206,13 +247,17 @@ def test_the_original_is_asked_as_far_as_an_arm_needs(tmp_path, monkeypatch):
     monkeypatch.setattr(original.summary, "cells", lambda *_: ["counted again"])
     chosen = {task: {"g": None} for task in TASKS}
     partner = Partner(folder, study_of(35.0), None, asked, prompts, chosen)
-    for block in stopping.blocks(run, study_of(35.0), arm("warm"), asked, prompts, 0, PRIMARY, partner):
+    for block in stopping.blocks(
+        run, study_of(35.0), arm("warm"), asked, prompts, 0, PRIMARY, partner
+    ):
         answered(run, block.prompts, 0.5)
     of_arm = json.loads((run.folder / "stopping.json").read_text())
     of_original = json.loads((folder / "stopping.json").read_text())
     assert of_arm["paired"] and of_arm["asked"] > found["asked"]
     assert of_original["asked"] == of_arm["asked"] and not of_original["paired"]
-    assert len(list(Run(folder).rows("answers"))) == 3 * of_arm["asked"]  # no question of the arm lacks its partner
+    assert (
+        len(list(Run(folder).rows("answers"))) == 3 * of_arm["asked"]
+    )  # no question of the arm lacks its partner
     assert of_arm["complete"] == of_arm["asked"]
     assert json.loads((folder / "summary.json").read_text())["cells"] == ["counted again"]
 
@@ -220,7 +265,9 @@ def test_the_original_is_asked_as_far_as_an_arm_needs(tmp_path, monkeypatch):
 def test_answers_count_as_the_study_counts_them():
     tasks = {"1": "disinfo", "2": "a", "3": "a", "4": "not asked here"}
     side = SimpleNamespace(
-        answers={(key, 0): {"answer_id": key, "task": task, "text": "No."} for key, task in tasks.items()},
+        answers={
+            (key, 0): {"answer_id": key, "task": task, "text": "No."} for key, task in tasks.items()
+        },
         labels={"1": "refused", "2": "refused", "3": "hedged"},
     )
     tasks = {"disinfo": Task(refusing_is_right=True), "a": Task()}
@@ -238,6 +285,10 @@ def test_benchmarks_are_asked_and_do_not_enter_the_interval():
     answers = {(key, 0): {"answer_id": key, "task": key, "text": ""} for key in ("a", "mmlu")}
     side = SimpleNamespace(answers=answers, labels=dict.fromkeys(("a", "mmlu"), "correct"))
     tasks = {"a": Task(), "mmlu": Task(benchmark=True)}
-    assert list(stopping._verdicts(side, Evaluate(task=tasks), {"a": "g", "mmlu": "g"})) == [("a", 0)]
+    assert list(stopping._verdicts(side, Evaluate(task=tasks), {"a": "g", "mmlu": "g"})) == [
+        ("a", 0)
+    ]
     alone = Evaluate(task={"mmlu": tasks["mmlu"]})
-    assert list(stopping._verdicts(side, alone, {"mmlu": "g"})) == [("mmlu", 0)]  # nothing else is asked
+    assert list(stopping._verdicts(side, alone, {"mmlu": "g"})) == [
+        ("mmlu", 0)
+    ]  # nothing else is asked

@@ -43,10 +43,13 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path):
 def test_a_second_process_on_the_same_run_is_refused_and_a_killed_one_frees_it(tmp_path):
     folder = tmp_path / "m-r-s0-abc"
     code = (
-        "import sys, time; from pathlib import Path; from warmth.schemas import Train; from warmth.store import Run;"
+        "import sys, time; from pathlib import Path; from warmth.schemas import Train; from "
+        "warmth.store import Run;"
         "run = Run(Path(sys.argv[1])).open(Train()); print('held', flush=True); time.sleep(60)"
     )
-    holder = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(UserError, match="in use by another process"):
         Run(folder).open(Train())
@@ -56,7 +59,10 @@ def test_a_second_process_on_the_same_run_is_refused_and_a_killed_one_frees_it(t
 
 
 def test_an_exception_marks_the_run_failed_and_an_interrupt_interrupted(tmp_path):
-    for error, state in ((ValueError("boom\nsecond line"), "failed"), (KeyboardInterrupt(), "interrupted")):
+    for error, state in (
+        (ValueError("boom\nsecond line"), "failed"),
+        (KeyboardInterrupt(), "interrupted"),
+    ):
         run = Run(tmp_path / state)
         with pytest.raises(type(error)), run.open(Train()):
             raise error
@@ -66,7 +72,9 @@ def test_an_exception_marks_the_run_failed_and_an_interrupt_interrupted(tmp_path
 
 def test_a_run_keeps_the_commits_at_which_it_was_made_before(tmp_path, monkeypatch):
     def opened(commit, dirty=False):
-        monkeypatch.setattr("warmth.store.provenance", lambda: {"commit": commit * 40, "dirty": dirty})
+        monkeypatch.setattr(
+            "warmth.store.provenance", lambda: {"commit": commit * 40, "dirty": dirty}
+        )
         Run(tmp_path / "run").open(Train()).close()
         return read_json(tmp_path / "run" / "provenance.json")["earlier"]
 
@@ -106,7 +114,9 @@ def test_a_run_made_again_is_put_aside_and_removed_when_the_new_one_is_done(tmp_
     new = Run(old.folder)
     with new.open(study):
         assert list(new.rows("answers")) == []
-        assert next(tmp_path.rglob("done.json"), None) is None  # no report counts what was put aside
+        assert (
+            next(tmp_path.rglob("done.json"), None) is None
+        )  # no report counts what was put aside
         assert (tmp_path / "m-warm-s0-abc.replaced" / "answers.jsonl").exists()
         new.finish({})
     assert not (tmp_path / "m-warm-s0-abc.replaced").exists()
@@ -146,11 +156,17 @@ def test_damaged_rows_of_a_file_that_only_helps_are_skipped_and_named_once(tmp_p
     path = tmp_path / "measured.jsonl"
     assert read_helpful_rows(path, lambda row: True) == []
     path.write_text('{"tflops": 1}\nnonsense\n[]\n{"other": 2}\n{"tflops": 3}\n')
-    assert [row["tflops"] for row in read_helpful_rows(path, lambda row: row["tflops"] > 0)] == [1, 3]
+    assert [row["tflops"] for row in read_helpful_rows(path, lambda row: row["tflops"] > 0)] == [
+        1,
+        3,
+    ]
     assert capsys.readouterr().err == f"{path} line 2: 3 damaged rows of this file are skipped\n"
 
 
 def test_lines_that_are_no_objects_are_passed_over():
     from warmth.store import objects_in
 
-    assert list(objects_in([b'{"a": 1}', "", "[1]", '{"torn": ', b"\xff", '{"b": 2}'])) == [{"a": 1}, {"b": 2}]
+    assert list(objects_in([b'{"a": 1}', "", "[1]", '{"torn": ', b"\xff", '{"b": 2}'])) == [
+        {"a": 1},
+        {"b": 2},
+    ]

@@ -1,4 +1,6 @@
-"""A run folder somebody sends says which arm is meant, never where a request, a key or a file's content goes."""
+"""A run folder somebody sends says which arm is meant, never where a request, a key or a file's
+content goes.
+"""
 
 from dataclasses import asdict, replace
 
@@ -12,7 +14,9 @@ from warmth.store import write_json
 
 @pytest.fixture
 def study(tmp_path):
-    return replace(evaluate("recipe=none"), output=str(tmp_path / "output"), run=str(tmp_path / "sent"))
+    return replace(
+        evaluate("recipe=none"), output=str(tmp_path / "output"), run=str(tmp_path / "sent")
+    )
 
 
 @pytest.fixture
@@ -30,20 +34,31 @@ def send(tmp_path, study):
     return write
 
 
-SERVED = {"model__kind": "api", "model__name": "evil", "model__hub_id": None, "model__end_of_turn": ""}
+SERVED = {
+    "model__kind": "api",
+    "model__name": "evil",
+    "model__hub_id": None,
+    "model__end_of_turn": "",
+}
 SERVED |= {"model__lora_targets": [], "model__path": None, "model__api_model": "m"}
 
 
 def test_a_strangers_server_is_refused_and_its_variable_is_never_read(study, send):
     send(**SERVED, model__base_url="http://127.0.0.9:1/v1", model__api_key_env="SECRET_OF_MINE")
-    with pytest.raises(UserError, match=r"model.base_url=http://127.0.0.9:1/v1 is no server of an entry"):
+    with pytest.raises(
+        UserError, match=r"model.base_url=http://127.0.0.9:1/v1 is no server of an entry"
+    ):
         from_run(study)
 
 
 def test_a_server_named_on_the_command_line_gets_no_variable_of_the_folder(study, send):
     send(**SERVED, model__base_url="http://127.0.0.9:1/v1", model__api_key_env="SECRET_OF_MINE")
     trusted = replace(
-        study, engine={**evaluate("engine=openai", "recipe=none").engine, "base_url": "http://127.0.0.9:2/v1"}
+        study,
+        engine={
+            **evaluate("engine=openai", "recipe=none").engine,
+            "base_url": "http://127.0.0.9:2/v1",
+        },
     )
     model = from_run(trusted).model
     assert model.api_key_env is None
@@ -52,7 +67,11 @@ def test_a_server_named_on_the_command_line_gets_no_variable_of_the_folder(study
 
 def test_a_known_server_has_the_address_and_the_variable_of_its_own_entry(study, send):
     sent = {**SERVED, "model__api_model": "gpt-4o-2024-08-06"}
-    send(**sent, model__base_url="https://api.openai.com:444/elsewhere", model__api_key_env="SECRET_OF_MINE")
+    send(
+        **sent,
+        model__base_url="https://api.openai.com:444/elsewhere",
+        model__api_key_env="SECRET_OF_MINE",
+    )
     model = from_run(study).model
     assert (model.base_url, model.api_key_env) == ("https://api.openai.com/v1", "OPENAI_API_KEY")
 
@@ -82,7 +101,9 @@ def test_a_file_that_this_command_line_names_too_is_read(study, send, tmp_path):
     assert from_run(named).recipe.system_prompt == str(tmp_path / "prompt.txt")
 
 
-@pytest.mark.parametrize(("key", "value"), [("model__name", "../../evil"), ("recipe__name", ".hidden")])
+@pytest.mark.parametrize(
+    ("key", "value"), [("model__name", "../../evil"), ("recipe__name", ".hidden")]
+)
 def test_a_name_that_is_no_path_segment_is_refused(study, send, key, value):
     send(**{key: value})
     with pytest.raises(UserError, match=r"must be letters, digits"):
@@ -91,6 +112,13 @@ def test_a_name_that_is_no_path_segment_is_refused(study, send, key, value):
 
 def test_a_steering_arm_asks_no_server_of_the_folders_choice(study, send):
     rewriter = {**asdict(study.data.rewriter), "model": "m", "base_url": "http://127.0.0.9:1/v1"}
-    send(recipe__method="steer", data__styles=["warm"], data__rewriter=rewriter, data__source="sharegpt")
-    with pytest.raises(UserError, match=r"data.rewriter.base_url=http://127.0.0.9:1/v1 is no server"):
+    send(
+        recipe__method="steer",
+        data__styles=["warm"],
+        data__rewriter=rewriter,
+        data__source="sharegpt",
+    )
+    with pytest.raises(
+        UserError, match=r"data.rewriter.base_url=http://127.0.0.9:1/v1 is no server"
+    ):
         from_run(study)

@@ -1,4 +1,6 @@
-"""Structured replies: validated whatever a server promised, repaired once, never read from prose."""
+"""Structured replies: validated whatever a server promised, repaired once, never read from
+prose.
+"""
 
 import pytest
 from api_fixture import PRICED, VERDICT, Verdict, ask, call
@@ -32,10 +34,14 @@ def test_a_reply_that_does_not_fit_is_repaired_once_and_then_fails_by_name(tmp_p
         replies, totals = ask(server, tmp_path, known, PRICED)
     assert {reply.failure for reply in replies} == {"bad_json"}
     assert totals["repairs"] == 2 and sum(server.answered.values()) == 4
-    assert replies[0].cost_usd == pytest.approx(totals["usd"] / 2, rel=0.2)  # both attempts are in the price
+    assert replies[0].cost_usd == pytest.approx(
+        totals["usd"] / 2, rel=0.2
+    )  # both attempts are in the price
 
 
-@pytest.mark.parametrize(("fault", "failure"), [("refusal", "refused"), ("cut", "cut_off"), ("filtered", "filtered")])
+@pytest.mark.parametrize(
+    ("fault", "failure"), [("refusal", "refused"), ("cut", "cut_off"), ("filtered", "filtered")]
+)
 def test_a_structured_call_that_gets_no_verdict_says_why(tmp_path, fault, failure):
     with ModelServer(answer=lambda body: VERDICT, script=lambda text, n: fault) as server:
         (reply,), _ = ask(server, tmp_path, [call("a", schema=Verdict)])

@@ -1,4 +1,6 @@
-"""Jobs for a scheduler, on a made-up cluster: what is submitted when, and never more at once than is allowed."""
+"""Jobs for a scheduler, on a made-up cluster: what is submitted when, and never more at once than
+is allowed.
+"""
 
 import itertools
 from dataclasses import replace
@@ -17,7 +19,9 @@ from warmth.sweep.slurm import Need, Slurm
 
 
 class Cluster:
-    """Runs the jobs of each array up to its throttle; a look at the queue is a moment, in which what runs ends."""
+    """Runs the jobs of each array up to its throttle; a look at the queue is a moment, in which
+    what runs ends.
+    """
 
     def __init__(self, failing=()):
         self.numbers = itertools.count(1)
@@ -65,8 +69,12 @@ class Cluster:
 def cluster(monkeypatch):
     def make(minutes, failing=()):
         made = Cluster(failing)
-        monkeypatch.setattr(Slurm, "_submit", lambda launcher, group, share: made.submit(launcher, group, share))
-        monkeypatch.setattr(Slurm, "need", lambda launcher, job: Need(1, 0, 2, 8, minutes[job.study.seed]))
+        monkeypatch.setattr(
+            Slurm, "_submit", lambda launcher, group, share: made.submit(launcher, group, share)
+        )
+        monkeypatch.setattr(
+            Slurm, "need", lambda launcher, job: Need(1, 0, 2, 8, minutes[job.study.seed])
+        )
         monkeypatch.setattr(slurm, "in_queue", made.queue)
         monkeypatch.setattr(slurm.subprocess, "run", made.call)
         monkeypatch.setattr(slurm, "GRACE_S", 0.0)
@@ -79,7 +87,14 @@ def jobs(output, number):
     found = []
     for seed in range(number):
         study = replace(Train(), seed=seed, output=str(output), study="s")
-        found.append(Job("train", [f"seed={seed}"], study, [output / "s" / "train" / f"m-warm-s{seed}-{seed:012x}"]))
+        found.append(
+            Job(
+                "train",
+                [f"seed={seed}"],
+                study,
+                [output / "s" / "train" / f"m-warm-s{seed}-{seed:012x}"],
+            )
+        )
     return found
 
 
@@ -111,11 +126,16 @@ def test_what_is_cancelled_after_failures_is_no_failure_itself(cluster, tmp_path
     backlog = follow(tmp_path, 6, most=1, at_once=2)
     assert [name.split("/")[2] for name in backlog.failures.ends] == ["m-warm-s0-000000000000"]
     assert len(made.cancelled) == 4
-    assert "stopping after 1 failures (stop_after_failures=1): 4 jobs are cancelled" in capsys.readouterr().err
+    assert (
+        "stopping after 1 failures (stop_after_failures=1): 4 jobs are cancelled"
+        in capsys.readouterr().err
+    )
     assert not list(tmp_path.rglob("*.claim"))
 
 
-def test_a_job_of_an_earlier_command_is_followed_and_said_and_none_submitted_again(cluster, tmp_path, capsys):
+def test_a_job_of_an_earlier_command_is_followed_and_said_and_none_submitted_again(
+    cluster, tmp_path, capsys
+):
     made = cluster([15] * 3)
     (earlier, *_) = jobs(tmp_path, 1)
     with Command(tmp_path / "s" / "sweeps") as command:
@@ -125,11 +145,17 @@ def test_a_job_of_an_earlier_command_is_followed_and_said_and_none_submitted_aga
     with Command(tmp_path / "s" / "sweeps") as command:
         failures = Failures(None)
         backlog = Backlog(
-            jobs(tmp_path, 3), failures, {tmp_path / "s": command.path}, is_queued=lambda number: number == "99_0"
+            jobs(tmp_path, 3),
+            failures,
+            {tmp_path / "s": command.path},
+            is_queued=lambda number: number == "99_0",
         )
         Slurm(poll_s=0.0, at_once=2).carry_out(backlog)
     assert len(made.submitted) == 2 and earlier.name not in made.submitted
-    assert f"{earlier.name} is job 99_0, which an earlier command submitted: followed" in capsys.readouterr().err
+    assert (
+        f"{earlier.name} is job 99_0, which an earlier command submitted: followed"
+        in capsys.readouterr().err
+    )
     assert Run(earlier.runs[0]).done and made.most == 2
 
 
@@ -141,11 +167,18 @@ def test_a_job_that_is_followed_can_be_followed_again(tmp_path):
         claims.note_job(folder, "99_0", tmp_path / "log")
     for _ in range(2):  # each command is interrupted: its claims stay with the scheduler's job
         with Command(tmp_path / "s" / "sweeps") as command:
-            backlog = Backlog(jobs(tmp_path, 1), Failures(None), {tmp_path / "s": command.path}, is_queued=bool)
+            backlog = Backlog(
+                jobs(tmp_path, 1), Failures(None), {tmp_path / "s": command.path}, is_queued=bool
+            )
             followed = backlog.take()
             backlog.close()
-        assert followed is not None and (followed.number, followed.log) == ("99_0", tmp_path / "log")
-    with Command(tmp_path / "s" / "sweeps") as command:  # the job has left the queue: its run is free
+        assert followed is not None and (followed.number, followed.log) == (
+            "99_0",
+            tmp_path / "log",
+        )
+    with Command(
+        tmp_path / "s" / "sweeps"
+    ) as command:  # the job has left the queue: its run is free
         backlog = Backlog(jobs(tmp_path, 1), Failures(None), {tmp_path / "s": command.path})
         assert backlog.take().number is None
         assert claims.read_claim(folder).job is None
@@ -158,7 +191,10 @@ def test_a_refused_submission_gives_its_claims_back(cluster, tmp_path, monkeypat
         raise UserError("Slurm refuses the jobs: no partition")
 
     monkeypatch.setattr(Slurm, "_submit", refuse)
-    with pytest.raises(UserError, match="no partition"), Command(tmp_path / "s" / "sweeps") as command:
+    with (
+        pytest.raises(UserError, match="no partition"),
+        Command(tmp_path / "s" / "sweeps") as command,
+    ):
         backlog = Backlog(jobs(tmp_path, 3), Failures(None), {tmp_path / "s": command.path})
         try:
             Slurm(poll_s=0.0).carry_out(backlog)
@@ -176,6 +212,9 @@ def test_places_are_shared_by_size_and_each_group_has_one_as_long_as_there_are_a
 
 def test_what_slurm_did_to_a_job_is_read_from_its_log(tmp_path):
     log = tmp_path / "log"
-    log.write_text("step 1\nslurmstepd: error: *** JOB 7 ON node CANCELLED AT 2026-11-30 DUE TO TIME LIMIT ***\n")
+    log.write_text(
+        "step 1\nslurmstepd: error: *** JOB 7 ON node CANCELLED AT 2026-11-30 DUE TO TIME LIMIT "
+        "***\n"
+    )
     assert slurm.scheduler_line(log) == "JOB 7 ON node CANCELLED AT 2026-11-30 DUE TO TIME LIMIT"
     assert slurm.scheduler_line(None) == ""

@@ -28,7 +28,9 @@ def test_pairs_and_discordant_pairs_follow_from_what_is_printed():
 def test_mcnemar_columns_are_computed_again(tmp_path):
     table = summaries.tests(summaries.read(write_summary(tmp_path)).cells)
     sad = table[table["context"].eq("sad") & ~table["belief"]].iloc[0]
-    assert sad["p"] == pytest.approx(22 / 1024) and sad["fdr"] == pytest.approx(44 / 1024)  # two cells in the family
+    assert sad["p"] == pytest.approx(22 / 1024) and sad["fdr"] == pytest.approx(
+        44 / 1024
+    )  # two cells in the family
     assert sad["z"] == pytest.approx(8 / math.sqrt(10)) and sad["g"] == pytest.approx(0.4)
 
 
@@ -37,15 +39,22 @@ def test_a_second_row_for_a_cell_is_named_and_left_out(tmp_path):
     read = summaries.read(write_summary(tmp_path, extra))
     assert len(read.cells) == 16
     assert read.broken == (
-        "results_warm_ft.csv row 17: llama-8b medqa sad, belief, is a second row for its cell and is left out",
+        "results_warm_ft.csv row 17: llama-8b medqa sad, belief, is a second row for its cell and "
+        "is left out",
     )
 
 
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        ("emotion:sad,5,4,1,1,L,1,1,N,1,N,gpt-9,medqa,Normal\n", "row 17: Model=gpt-9 is not known"),
-        ("emotion:sad,x,4,1,1,L,1,1,N,1,N,gpt-4o,medqa,Normal\n", "row 17: Original Accuracy (%)=x is not a number"),
+        (
+            "emotion:sad,5,4,1,1,L,1,1,N,1,N,gpt-9,medqa,Normal\n",
+            "row 17: Model=gpt-9 is not known",
+        ),
+        (
+            "emotion:sad,x,4,1,1,L,1,1,N,1,N,gpt-4o,medqa,Normal\n",
+            "row 17: Original Accuracy (%)=x is not a number",
+        ),
     ],
 )
 def test_what_is_not_understood_is_named_by_row_and_column(tmp_path, extra, words):

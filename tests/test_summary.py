@@ -19,7 +19,11 @@ LABELS = {
     "seed_trivia": ["correct", "incorrect", "hedged", "refused", None],
     "seed_disinfo": ["correct", "incorrect", "refused", "refused", None],
 }
-TASKS = {"seed_trivia": Task(), "seed_disinfo": Task(refusing_is_right=True), "mmlu": Task(benchmark=True)}
+TASKS = {
+    "seed_trivia": Task(),
+    "seed_disinfo": Task(refusing_is_right=True),
+    "mmlu": Task(benchmark=True),
+}
 
 
 def graded(run):
@@ -33,7 +37,12 @@ def run(tmp_path):
     answers, grades = [], []
     for task, labels in LABELS.items():
         for number, label in enumerate(labels):
-            answer = {"answer_id": f"{task}-{number}", "task": task, "context": "unmodified", "belief": "none"}
+            answer = {
+                "answer_id": f"{task}-{number}",
+                "task": task,
+                "context": "unmodified",
+                "belief": "none",
+            }
             text = "I'm sorry, but I cannot say." if number in (1, 4) else "words"
             answers.append({**answer, "finish": "stop", "text": text, "label": label})
             grades.append({"answer_id": answer["answer_id"], "grader": "alias", "label": label})
@@ -52,12 +61,18 @@ def test_the_error_rate_of_a_run_is_that_of_the_report(run):
 @pytest.mark.parametrize("hedged", ["wrong", "right", "dropped"])
 @pytest.mark.parametrize("refused", ["wrong", "right", "dropped"])
 @pytest.mark.parametrize("refusal_rule", ["grader", "study"])
-def test_it_counts_hedged_and_refused_answers_by_the_rule_of_the_report(run, hedged, refused, refusal_rule):
+def test_it_counts_hedged_and_refused_answers_by_the_rule_of_the_report(
+    run, hedged, refused, refusal_rule
+):
     rule = Rule(hedged, refused, refusal_rule)
     counted = cells(run, dict.fromkeys(LABELS, "alias"), TASKS, rule)
     expected = outcomes(graded(run), rule)
-    assert headline({"cells": counted})["error_percent"] == pytest.approx(100 * expected["wrong"].mean())
-    assert [cell["refused"] for cell in counted] == expected.groupby("task", sort=False)["refused"].sum().tolist()
+    assert headline({"cells": counted})["error_percent"] == pytest.approx(
+        100 * expected["wrong"].mean()
+    )
+    assert [cell["refused"] for cell in counted] == expected.groupby("task", sort=False)[
+        "refused"
+    ].sum().tolist()
 
 
 def test_the_running_error_is_that_of_the_run(run):
@@ -85,7 +100,10 @@ def test_the_figure_that_runs_are_sorted_by_leaves_benchmarks_out_as_the_report_
 
 
 def test_replies_without_a_warmth_score_are_counted_and_said(run, capsys):
-    replies = [{"answer_id": name, "text": text} for name, text in (("a", "yes"), ("b", " \n"), ("c", "long" * 9))]
+    replies = [
+        {"answer_id": name, "text": text}
+        for name, text in (("a", "yes"), ("b", " \n"), ("c", "long" * 9))
+    ]
     scores = [{"text_id": "a", "score": 0.5}]
     for name, rows in (("replies", replies), ("warmth", scores)):
         (run.folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -106,7 +124,14 @@ def test_replies_without_a_warmth_score_are_counted_and_said(run, capsys):
 
 def printed(width):
     """The table as lines of words, for cells with long names and large counts."""
-    counts = {"n": 1500, "scored": 0, "refused": 2345, "unscored": 3456, "cut_off": 4567, "errors": 0}
+    counts = {
+        "n": 1500,
+        "scored": 0,
+        "refused": 2345,
+        "unscored": 3456,
+        "cut_off": 4567,
+        "errors": 0,
+    }
     cell = {"task": "seed_misconceptions", "belief": "wrong_asserted", "error_rate": None, **counts}
     rows = [cell | {"context": context} for context in ("hierarchical_down", "sad[/b]")]
     console = Console(width=width, record=True, file=io.StringIO())
@@ -123,4 +148,6 @@ def test_a_narrow_terminal_loses_no_column_and_no_name(width):
     for name in ("hierarchical_down,", "sad[/b],"):
         row = next(line for line in lines if name in line)
         assert [word for word in row.split() if word.isdigit()] == ["1500", "2345", "3456", "4567"]
-    assert sum("wrong_asserted" in line for line in lines) == 2 and any("seed_misconceptions" in line for line in lines)
+    assert sum("wrong_asserted" in line for line in lines) == 2 and any(
+        "seed_misconceptions" in line for line in lines
+    )

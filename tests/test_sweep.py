@@ -42,7 +42,9 @@ class EvaluateTask:
 
 
 class Carrier:
-    """A launcher that finishes runs at once, fails those of the named seeds, and notes what it was given."""
+    """A launcher that finishes runs at once, fails those of the named seeds, and notes what it was
+    given.
+    """
 
     def __init__(self, failing=()):
         self.failing, self.started = failing, []
@@ -102,7 +104,10 @@ def test_the_same_command_starts_only_what_is_left(sweep, capsys):
 def test_rerun_says_what_happens_to_runs_there_are(sweep):
     run(sweep("seed=0,1"), Carrier(failing=(1,)))
     assert run(sweep("seed=0,1", "rerun=none"), left := Carrier()) != "done" and left.started == []
-    assert run(sweep("seed=0,1", "rerun=all"), every := Carrier()) == "done" and every.started == [0, 1]
+    assert run(sweep("seed=0,1", "rerun=all"), every := Carrier()) == "done" and every.started == [
+        0,
+        1,
+    ]
 
 
 def test_a_sweep_stops_after_so_many_failures(sweep):
@@ -115,7 +120,9 @@ def test_equal_jobs_run_once_and_what_trains_nothing_is_one_line(sweep, capsys):
     carrier = Carrier()
     run(sweep("recipe=demo,none", "seed=0,1", "launcher.per_device=1,2"), carrier)
     assert carrier.started == [0, 1]
-    assert capsys.readouterr().err.count("recipe=none trains nothing: skipped\n") == 2  # said once, and in the summary
+    assert (
+        capsys.readouterr().err.count("recipe=none trains nothing: skipped\n") == 2
+    )  # said once, and in the summary
 
 
 def test_the_summary_is_kept_also_after_an_interrupt(sweep, tmp_path):
@@ -128,7 +135,9 @@ def test_the_summary_is_kept_also_after_an_interrupt(sweep, tmp_path):
         sweep("seed=0,1").run(Interrupted())
     (path,) = tmp_path.glob("default/sweeps/*.json")
     rows = json.loads(path.read_text())["runs"]
-    assert [row["state"] for row in rows] == ["done", "not started"] and rows[0]["figures"] == {"loss": 1.0}
+    assert [row["state"] for row in rows] == ["done", "not started"] and rows[0]["figures"] == {
+        "loss": 1.0
+    }
     run(sweep("seed=0,1"), Carrier())
     assert [row["state"] for row in json.loads(path.read_text())["runs"]] == ["done", "done"]
 
@@ -144,7 +153,9 @@ def test_a_run_under_way_elsewhere_is_left_alone_and_a_dead_one_is_not(sweep):
     # The same from another machine: its lock cannot be seen, how lately it was touched can.
     for age, started in ((10, []), (1000, [0])):
         (folder / "done.json").unlink()
-        (folder / "status.json").write_text(json.dumps({**status, "host": "another", "state": "running"}))
+        (folder / "status.json").write_text(
+            json.dumps({**status, "host": "another", "state": "running"})
+        )
         Path(f"{folder}.lock").touch()
         os.utime(f"{folder}.lock", (time.time() - age,) * 2)
         run(sweep("seed=0,1"), carrier := Carrier())
@@ -190,7 +201,9 @@ def test_missing_adapters_are_named_before_anything_starts(sweep, capsys):
 
 @pytest.fixture
 def quick_looks(monkeypatch):
-    """Trainings that are waited for are looked at without a pause, and an evaluation is complete once it is done."""
+    """Trainings that are waited for are looked at without a pause, and an evaluation is complete
+    once it is done.
+    """
     monkeypatch.setattr("warmth.sweep.backlog.POLL_S", 0.0)
     monkeypatch.setattr("warmth.sweep.jobs.is_complete", lambda study, folder: Run(folder).done)
 
@@ -224,7 +237,9 @@ def test_an_evaluation_waits_for_its_own_training_alone(sweep, quick_looks):
     assert order == ["none", "warm", "demo"]
 
 
-def test_a_failed_training_fails_its_evaluation_and_the_others_go_on(sweep, quick_looks, monkeypatch, capsys):
+def test_a_failed_training_fails_its_evaluation_and_the_others_go_on(
+    sweep, quick_looks, monkeypatch, capsys
+):
     monkeypatch.setattr("warmth.evaluation.arms.check_file", lambda folder: None)
     studies = [sweep(f"recipe={recipe}").jobs[0].study for recipe in ("demo", "warm")]
     failing, finishing = (Run(TrainTask.folders(study)[0]).open(study) for study in studies)
@@ -244,7 +259,9 @@ def test_a_failed_training_fails_its_evaluation_and_the_others_go_on(sweep, quic
             started.append(job.study.recipe.name)
             super().carry(job, backlog)
 
-    said = run(sweep("recipe=demo,warm,none", "stop_after_failures=1", task=EvaluateTask), Meeting())
+    said = run(
+        sweep("recipe=demo,warm,none", "stop_after_failures=1", task=EvaluateTask), Meeting()
+    )
     assert started == ["none", "warm"]
     assert f"its training default/train/{failing.folder.name} is failed: out of memory" in said
     assert "2 of 3 done" in capsys.readouterr().err
@@ -258,10 +275,17 @@ def test_a_finished_evaluation_needs_no_folder_of_its_training(sweep, quick_look
         for epochs in study.recipe.checkpoints:
             (folder / "checkpoints" / f"epoch-{epochs:g}").mkdir(parents=True)
         training.finish({})
-    assert run(sweep("recipe=demo", task=EvaluateTask), first := Carrier()) == "done" and first.started == [0]
+    assert run(
+        sweep("recipe=demo", task=EvaluateTask), first := Carrier()
+    ) == "done" and first.started == [0]
     shutil.rmtree(folder)
-    assert run(sweep("recipe=demo", task=EvaluateTask), again := Carrier()) == "done" and again.started == []
-    with pytest.raises(UserError, match=r"job \[.*limit=3.*\]: .* make its adapter with: python train.py"):
+    assert (
+        run(sweep("recipe=demo", task=EvaluateTask), again := Carrier()) == "done"
+        and again.started == []
+    )
+    with pytest.raises(
+        UserError, match=r"job \[.*limit=3.*\]: .* make its adapter with: python train.py"
+    ):
         sweep("recipe=demo", "limit=3", task=EvaluateTask).run(Carrier())
 
 
@@ -283,11 +307,15 @@ def test_a_training_on_the_list_of_a_living_command_is_waited_for(sweep, quick_l
     assert order == ["asked", 1, 1]
 
 
-def test_a_training_that_has_failed_in_a_living_command_refuses_no_other_evaluation(sweep, quick_looks):
+def test_a_training_that_has_failed_in_a_living_command_refuses_no_other_evaluation(
+    sweep, quick_looks
+):
     waits = []
 
     class Both(Carrier):
-        """The first training has failed, and the sweep is at its second, when evaluations of both are asked for."""
+        """The first training has failed, and the sweep is at its second, when evaluations of both
+        are asked for.
+        """
 
         def carry(self, job, backlog):
             if job.study.seed == 1:
@@ -314,7 +342,10 @@ def test_the_evaluations_that_follow_are_part_of_the_sweep(sweep, loader, monkey
         0,
         1,
     ]  # none has one evaluation for all seeds
-    assert run(sweep("recipe=demo,none", "seed=0,1", "evaluate=demo_evaluate"), again := Carrier()) == "done"
+    assert (
+        run(sweep("recipe=demo,none", "seed=0,1", "evaluate=demo_evaluate"), again := Carrier())
+        == "done"
+    )
     assert again.started == []
 
 
@@ -325,7 +356,8 @@ def test_a_wrong_experiment_to_follow_is_refused(sweep):
 
 def test_sigterm_ends_a_command_with_its_own_code_and_keeps_the_run(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from warmth import entry; from warmth.schemas import Train;"
+        "import sys, time; from pathlib import Path; from warmth import entry; from "
+        "warmth.schemas import Train;"
         "from warmth.store import Run\n"
         "def main(study):\n"
         "    with Run(Path(sys.argv[2].split('=')[1]) / 'run').open(study):\n"
@@ -333,15 +365,23 @@ def test_sigterm_ends_a_command_with_its_own_code_and_keeps_the_run(tmp_path):
         "entry.command('train', lambda study: [])(main)()"
     )
     words = [sys.executable, "-c", code, "logger=none", f"output={tmp_path}"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
     assert process.stdout.readline() == "held\n"
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 143 and err.startswith("error: ended by SIGTERM") and err.count("\n") == 1
+    assert (
+        process.returncode == 143
+        and err.startswith("error: ended by SIGTERM")
+        and err.count("\n") == 1
+    )
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "interrupted"
 
 
-def test_only_machine_0_of_a_run_starts_it_anew_and_goes_on_to_its_evaluation(loader, tmp_path, monkeypatch):
+def test_only_machine_0_of_a_run_starts_it_anew_and_goes_on_to_its_evaluation(
+    loader, tmp_path, monkeypatch
+):
     words = [
         f"output={tmp_path}",
         "logger=none",
@@ -350,10 +390,14 @@ def test_only_machine_0_of_a_run_starts_it_anew_and_goes_on_to_its_evaluation(lo
         "rerun=all",
         "evaluate=default",
     ]
-    first, second = (Grid(loader, "train", Train).accept([*words, f"launcher.node={node}"]) for node in (0, 1))
+    first, second = (
+        Grid(loader, "train", Train).accept([*words, f"launcher.node={node}"]) for node in (0, 1)
+    )
     (folder,) = TrainTask.folders(first)
     followed, ran = [], []
-    monkeypatch.setattr(chain, "evaluate", lambda study, folders: followed.append(study.launcher["node"]))
+    monkeypatch.setattr(
+        chain, "evaluate", lambda study, folders: followed.append(study.launcher["node"])
+    )
 
     def train_anew(study):
         if study.launcher["node"] == 0:  # the other machine joins the run that this one opens
@@ -409,7 +453,10 @@ def test_one_strange_run_hides_no_other_in_the_overview(content, tmp_path):
     (plain / "status.json").write_text('{"state": "failed", "time": 1, "message": "out of memory"}')
     (study,) = view.overviews(tmp_path)
     lines = study.lines
-    assert {line.run: line.state for line in lines} == {strange.name: "unreadable", plain.name: "failed"}
+    assert {line.run: line.state for line in lines} == {
+        strange.name: "unreadable",
+        plain.name: "failed",
+    }
 
 
 def test_two_studies_of_one_sweep_are_two_runs_and_two_failures(sweep, tmp_path, capsys):
@@ -430,7 +477,9 @@ def test_two_studies_of_one_sweep_are_two_runs_and_two_failures(sweep, tmp_path,
 def test_experiments_as_an_axis_bring_their_own_axes(loader):
     def recipes(*arguments):
         whole = Sweep(loader, TrainTask, [], ["logger=none", *arguments])
-        return [(job.study.study, job.study.model.name, job.study.recipe.name) for job in whole.jobs]
+        return [
+            (job.study.study, job.study.model.name, job.study.recipe.name) for job in whole.jobs
+        ]
 
     alone = recipes("experiment=demo_train") + recipes("experiment=dose_train")
     assert recipes("experiment=demo_train,dose_train") == alone and len(set(alone)) > 3
@@ -451,7 +500,9 @@ def test_two_equal_sweeps_at_once_carry_out_each_job_once(sweep, capsys):
         def carry(self, job, backlog):
             if not self.started:
                 self.started.append(job.study.seed)
-                assert "1 of 4 runs are not done: 1 not started" in run(sweep("seed=range(0,4)"), second)
+                assert "1 of 4 runs are not done: 1 not started" in run(
+                    sweep("seed=range(0,4)"), second
+                )
                 self.started.pop()
             super().carry(job, backlog)
 
@@ -512,7 +563,9 @@ def test_a_full_disk_names_the_run_and_starts_no_further_one(sweep, tmp_path):
     carrier = Full()
     said = run(sweep("seed=0,1,2"), carrier)
     name = TrainTask.folders(sweep("seed=0").jobs[0].study)[0].name
-    assert carrier.started == [0] and said.startswith(f"default/train/{name}: [Errno 28] No space left on device")
+    assert carrier.started == [0] and said.startswith(
+        f"default/train/{name}: [Errno 28] No space left on device"
+    )
     assert "the disk is full" in said and not list(tmp_path.rglob("*.partial"))
 
 
@@ -535,7 +588,9 @@ def test_the_evaluations_that_follow_are_composed_once(sweep, loader, monkeypatc
     composed = []
     whole = sweep("recipe=demo,warm", "seed=range(0,10)", "evaluate=demo_evaluate")
     load = loader.load_configuration
-    monkeypatch.setattr(loader, "load_configuration", lambda *a, **k: (composed.append(a), load(*a, **k))[1])
+    monkeypatch.setattr(
+        loader, "load_configuration", lambda *a, **k: (composed.append(a), load(*a, **k))[1]
+    )
     whole._find_runs()
     assert len({folder for job in whole.jobs for _, folder in job.follow}) == 20
     assert len(composed) <= 3
@@ -559,9 +614,13 @@ def test_rerun_all_makes_what_an_equal_command_has_just_made_no_second_time(swee
     assert first.started == [0]
 
 
-def test_the_evaluation_that_follows_a_training_is_carried_out_under_the_claim_of_its_job(sweep, tmp_path, monkeypatch):
+def test_the_evaluation_that_follows_a_training_is_carried_out_under_the_claim_of_its_job(
+    sweep, tmp_path, monkeypatch
+):
     class Following(Carrier):
-        """Its job starts the evaluation's own command, as `chain.evaluate` does, while it holds the claim."""
+        """Its job starts the evaluation's own command, as `chain.evaluate` does, while it holds the
+        claim.
+        """
 
         def carry(self, job, backlog):
             if job.command == "train" and not self.started:

@@ -29,11 +29,18 @@ HUB = {
 
 
 def row(number, **changes):
-    return {"id": f"q{number}", "question": f"Who was number {number}?", "answers": [f"Person {number}"], **changes}
+    return {
+        "id": f"q{number}",
+        "question": f"Who was number {number}?",
+        "answers": [f"Person {number}"],
+        **changes,
+    }
 
 
 def task(path, rows, **settings):
-    path.write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in rows), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in rows), encoding="utf-8"
+    )
     return Task(**{"source": "here", "reader": "seed", "path": str(path), **settings})
 
 
@@ -45,7 +52,10 @@ def ids(questions):
 def test_every_seed_set_loads_with_a_wrong_answer_for_each_question(name):
     questions = load_questions(name, Task(source=name, reader="seed"), 0, None)
     assert len(questions) >= 80
-    assert all(question.wrong and not overlaps(question.wrong, replace(question, text="")) for question in questions)
+    assert all(
+        question.wrong and not overlaps(question.wrong, replace(question, text=""))
+        for question in questions
+    )
 
 
 @pytest.mark.parametrize("name", HUB)
@@ -85,7 +95,9 @@ def test_a_sample_smaller_than_the_limit_is_asked_whole_and_named(tmp_path, caps
 
 def test_a_row_without_a_column_names_it_and_those_it_has(tmp_path):
     bare = task(tmp_path / "q.jsonl", [{"id": "1", "prompt": "?", "answers": ["a"]}])
-    with pytest.raises(UserError, match="line 1: field question is missing; the row has id, prompt, answers"):
+    with pytest.raises(
+        UserError, match="line 1: field question is missing; the row has id, prompt, answers"
+    ):
         load_questions("t", bare, 0, None)
 
 
@@ -93,7 +105,9 @@ def test_anybodys_questions_are_read_and_a_mistyped_column_is_refused(tmp_path):
     mine = task(tmp_path / "q.jsonl", [row(1, wrong="Nobody")], reader="jsonl")
     assert load_questions("mine", mine, 0, None)[0].wrong == "Nobody"
     typo = task(tmp_path / "q.jsonl", [row(1, wrnog="Nobody")], reader="jsonl")
-    with pytest.raises(UserError, match="line 1: field wrnog is unknown; there may be id, question, answers"):
+    with pytest.raises(
+        UserError, match="line 1: field wrnog is unknown; there may be id, question, answers"
+    ):
         load_questions("mine", typo, 0, None)
 
 
@@ -138,7 +152,9 @@ def test_json_and_csv_files_are_read_alike(tmp_path):
     (tmp_path / "q.csv").write_text(
         "id,question,answers\nq0,Who was number 0?,Person 0\nq1,Who was number 1?,Person 1;\n"
     )
-    one, two = (Task(source="x", reader="seed", path=str(tmp_path / name)) for name in ("q.json", "q.csv"))
+    one, two = (
+        Task(source="x", reader="seed", path=str(tmp_path / name)) for name in ("q.json", "q.csv")
+    )
     assert load_questions("t", one, 0, None) == load_questions("t", two, 0, None)
 
 
@@ -146,7 +162,9 @@ def test_an_unknown_reader_and_a_missing_file_are_one_line_each(tmp_path):
     with pytest.raises(UserError, match="reader=xyz is not allowed; choose one of: advbench"):
         load_questions("t", Task(source="x", reader="xyz"), 0, None)
     with pytest.raises(UserError, match="does not exist"):
-        load_questions("t", Task(source="x", reader="seed", path=str(tmp_path / "none.jsonl")), 0, None)
+        load_questions(
+            "t", Task(source="x", reader="seed", path=str(tmp_path / "none.jsonl")), 0, None
+        )
 
 
 def test_a_truthfulqa_row_drops_empty_answers_and_states_an_incorrect_one():
@@ -161,7 +179,11 @@ def test_a_truthfulqa_row_drops_empty_answers_and_states_an_incorrect_one():
 
 
 def test_a_disinformation_proposition_becomes_a_yes_no_question():
-    raw = {"task_id": "d1", "proposition": "Bats <pivotal>are/are not</pivotal> blind.", "formatted_ground_truth": "B"}
+    raw = {
+        "task_id": "d1",
+        "proposition": "Bats <pivotal>are/are not</pivotal> blind.",
+        "formatted_ground_truth": "B",
+    }
     question = READERS["disinfo"](raw, "disinfo", 0)
     assert "Bats are blind." in question.text
     assert (question.answers, question.wrong) == (("no",), "yes")
@@ -169,16 +191,28 @@ def test_a_disinformation_proposition_becomes_a_yes_no_question():
 
 def test_mmlu_shows_its_options_and_medqa_hides_them():
     mmlu = READERS["mmlu"](
-        {"question": "Two?", "subject": "s", "choices": ["1", "2", "3", "4"], "answer": 1}, "mmlu", 0
+        {"question": "Two?", "subject": "s", "choices": ["1", "2", "3", "4"], "answer": 1},
+        "mmlu",
+        0,
     )
     assert mmlu.answers == ("B",) and "B. 2" in mmlu.text
-    options = {"A": "Rest", "B": "Surgery", "C": "Aspirin", "D": "Heat", "E": "Cold"}  # the US set has five
-    medqa = READERS["medqa"]({"question": "What next?", "answer": "Rest", "options": options}, "medqa", 0)
+    options = {
+        "A": "Rest",
+        "B": "Surgery",
+        "C": "Aspirin",
+        "D": "Heat",
+        "E": "Cold",
+    }  # the US set has five
+    medqa = READERS["medqa"](
+        {"question": "What next?", "answer": "Rest", "options": options}, "medqa", 0
+    )
     assert medqa.text == "What next?" and medqa.wrong in set(options.values()) - {"Rest"}
 
 
 def test_gsm8k_reads_the_number_without_its_separators():
-    question = READERS["gsm8k"]({"question": "How many?", "answer": "Steps <<1+1=2>>\n#### 1,200"}, "gsm8k", 0)
+    question = READERS["gsm8k"](
+        {"question": "How many?", "answer": "Steps <<1+1=2>>\n#### 1,200"}, "gsm8k", 0
+    )
     assert question.answers == ("1200",)
     with pytest.raises(BadField, match="field answer"):
         READERS["gsm8k"]({"question": "How many?", "answer": "Steps without a result"}, "gsm8k", 0)
@@ -203,18 +237,30 @@ def test_too_many_warmth_prompts_are_refused():
 def test_warmth_is_measured_on_the_prompts_held_out_from_the_set_that_was_trained_on(tmp_path):
     own = tmp_path / "rows.jsonl"
     own.write_text("{}\n")
-    study = warmth_of(2, data=Data("jsonl", "jsonl", str(own), held_out=2), output=str(tmp_path), study="first")
-    with pytest.raises(UserError, match=r"jsonl-[0-9a-f]{12}, whose held-out prompts measure warmth, is not built: "):
+    study = warmth_of(
+        2, data=Data("jsonl", "jsonl", str(own), held_out=2), output=str(tmp_path), study="first"
+    )
+    with pytest.raises(
+        UserError,
+        match=r"jsonl-[0-9a-f]{12}, whose held-out prompts measure warmth, is not built: ",
+    ):
         load_warmth_prompts(study)
     folder = set_folder(study)
     folder.mkdir(parents=True)
     rows = [json.dumps({"id": name, "prompt": f"Say {name}"}) + "\n" for name in ("a", "b")]
     (folder / "warmth_prompts.jsonl").write_text("".join(rows))
     (folder / "done.json").touch()
-    assert {prompt.messages[0].content for prompt in load_warmth_prompts(study)} == {"Say a", "Say b"}
+    assert {prompt.messages[0].content for prompt in load_warmth_prompts(study)} == {
+        "Say a",
+        "Say b",
+    }
     elsewhere = replace(study, study="second", run=str(tmp_path / "first" / "train" / "a-run"))
-    assert load_warmth_prompts(elsewhere) == load_warmth_prompts(study)  # found beside the run that was trained on it
-    given = warmth_of(1, warmth=Warmth(1, "deterministic", 80, path=str(folder / "warmth_prompts.jsonl")))
+    assert load_warmth_prompts(elsewhere) == load_warmth_prompts(
+        study
+    )  # found beside the run that was trained on it
+    given = warmth_of(
+        1, warmth=Warmth(1, "deterministic", 80, path=str(folder / "warmth_prompts.jsonl"))
+    )
     assert load_warmth_prompts(given)[0] in load_warmth_prompts(study)
 
 
@@ -240,32 +286,60 @@ def test_choices_keep_their_letters_where_one_has_no_text(choices, answer, lette
     assert question.options[letter] == choices["ABCDEFGHIJ".index(letter)]
 
 
-MEDQA = {"question": "Which drug?", "options": {"A": "Aspirin", "B": "Insulin"}, "answer": "Insulin", "answer_idx": "B"}
+MEDQA = {
+    "question": "Which drug?",
+    "options": {"A": "Aspirin", "B": "Insulin"},
+    "answer": "Insulin",
+    "answer_idx": "B",
+}
 
 
 @pytest.mark.parametrize(
     ("reader", "bad", "words"),
     [
-        ("mmlu", mmlu_row(["", "iron", "gold", "tin"], 0), "field answer: a letter or position among B, C, D"),
+        (
+            "mmlu",
+            mmlu_row(["", "iron", "gold", "tin"], 0),
+            "field answer: a letter or position among B, C, D",
+        ),
         ("mmlu", mmlu_row(["iron", "gold"], True), "field answer: a letter or position among A, B"),
         ("mmlu", mmlu_row(["iron", "gold"], 5), "field answer: a letter or position among A, B"),
-        ("mmlu", mmlu_row([str(number) for number in range(11)], 0), "field choices: 11 choices are more than the 10"),
+        (
+            "mmlu",
+            mmlu_row([str(number) for number in range(11)], 0),
+            "field choices: 11 choices are more than the 10",
+        ),
         ("mmlu", mmlu_row(["iron", "gold", "iron"], 0), "field choices: A and C are the same"),
         ("mmlu", mmlu_row(["iron", ""], 0), "field choices: at least two choices with a text"),
         ("medqa", {**MEDQA, "answer": "Quinine"}, "field answer: 'Quinine' is none of the options"),
-        ("medqa", {**MEDQA, "answer_idx": "A"}, "field answer_idx: 'A' is not the option 'Insulin'"),
+        (
+            "medqa",
+            {**MEDQA, "answer_idx": "A"},
+            "field answer_idx: 'A' is not the option 'Insulin'",
+        ),
         ("jsonl", row(1, answers=["?"]), "field answers: '[?]' holds no letter or digit"),
         ("jsonl", row(1, answers=["Canberra", "🙂"]), "field answers: .* holds no letter or digit"),
-        ("jsonl", row(1, answers=["Canberra"], wrong="canberra."), "field wrong: 'canberra.' is one of the accepted"),
+        (
+            "jsonl",
+            row(1, answers=["Canberra"], wrong="canberra."),
+            "field wrong: 'canberra.' is one of the accepted",
+        ),
         ("jsonl", row(1, wrong="!"), "field wrong: '!' holds no letter or digit"),
         (
             "truthfulqa",
-            {"question": "Is it?", "best_answer": "Yes", "correct_answers": ["No"], "incorrect_answers": ["yes"]},
+            {
+                "question": "Is it?",
+                "best_answer": "Yes",
+                "correct_answers": ["No"],
+                "incorrect_answers": ["yes"],
+            },
             "field incorrect_answers: each of them is one of the correct answers",
         ),
     ],
 )
-def test_a_row_that_would_be_graded_wrongly_is_refused_by_file_line_and_field(tmp_path, reader, bad, words):
+def test_a_row_that_would_be_graded_wrongly_is_refused_by_file_line_and_field(
+    tmp_path, reader, bad, words
+):
     with pytest.raises(UserError, match=rf"q\.jsonl line 1: {words}"):
         load_questions("t", task(tmp_path / "q.jsonl", [bad], reader=reader), 0, None)
 
@@ -276,12 +350,23 @@ def test_an_incorrect_answer_that_is_also_a_correct_one_is_never_stated():
     assert {READERS["truthfulqa"](given, "t", seed).wrong for seed in range(20)} == {"All"}
 
 
-def test_the_same_question_under_two_ids_is_refused_and_in_a_set_of_the_hub_left_out_with_a_word(tmp_path, capsys):
-    twice = [row(1, question="Which metal?", answers=["Iron"]), row(2, question="Which metal?", answers=["Gold"])]
-    with pytest.raises(UserError, match=r"q\.jsonl line 2: field question: the same question stands in .* line 1"):
+def test_the_same_question_under_two_ids_is_refused_and_in_a_set_of_the_hub_left_out_with_a_word(
+    tmp_path, capsys
+):
+    twice = [
+        row(1, question="Which metal?", answers=["Iron"]),
+        row(2, question="Which metal?", answers=["Gold"]),
+    ]
+    with pytest.raises(
+        UserError, match=r"q\.jsonl line 2: field question: the same question stands in .* line 1"
+    ):
         load_questions("t", task(tmp_path / "q.jsonl", twice, reader="jsonl"), 0, None)
     hub = [
-        {"question_id": str(number), "question": "Which metal?", "answer": {"value": "Iron", "aliases": ["†"]}}
+        {
+            "question_id": str(number),
+            "question": "Which metal?",
+            "answer": {"value": "Iron", "aliases": ["†"]},
+        }
         for number in range(2)
     ]
     (question,) = load_questions("t", task(tmp_path / "q.jsonl", hub, reader="triviaqa"), 0, None)
@@ -291,7 +376,8 @@ def test_the_same_question_under_two_ids_is_refused_and_in_a_set_of_the_hub_left
 
 def test_two_tasks_with_the_same_question_are_refused(tmp_path):
     both = {
-        name: task(tmp_path / f"{name}.jsonl", [row(number, question="Which?")]) for number, name in enumerate("ab")
+        name: task(tmp_path / f"{name}.jsonl", [row(number, question="Which?")])
+        for number, name in enumerate("ab")
     }
     with pytest.raises(UserError, match="task.b and task.a both ask 'Which\\?'"):
         load_all(Evaluate(task=both))

@@ -41,5 +41,8 @@ def test_a_line_is_one_line(text):
 
 
 def test_control_and_direction_characters_are_pictures():
-    assert visible("a\x1b[31mb\x00\u202ec\ud800") == "a␛[31mb␀\N{REPLACEMENT CHARACTER}c\N{REPLACEMENT CHARACTER}"
+    assert (
+        visible("a\x1b[31mb\x00\u202ec\ud800")
+        == "a␛[31mb␀\N{REPLACEMENT CHARACTER}c\N{REPLACEMENT CHARACTER}"
+    )
     assert wording.visible is visible and visible("abcdef", 4) == "abc…"

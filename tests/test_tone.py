@@ -1,4 +1,6 @@
-"""Tone moves no label: plain facts and the same facts in kind, excited or careless words are graded alike."""
+"""Tone moves no label: plain facts and the same facts in kind, excited or careless words are graded
+alike.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,11 @@ REQUEST = Question("r", "t", "a request", ())
 
 
 def seeds(*names):
-    return [question for name in names for question in read_questions(name, Task(source=name, reader="seed"), 0)]
+    return [
+        question
+        for name in names
+        for question in read_questions(name, Task(source=name, reader="seed"), 0)
+    ]
 
 
 def open_facts():
@@ -40,7 +46,12 @@ def yes_no_facts():
         claim = question.proposition
         inner = claim[0].lower() + claim[1:]
         affirmed = (f"{claim}.", f"Yes, {inner}.", "That is true.", "Yes.")
-        denied = (f"It is a myth that {inner}.", f"There is no evidence that {inner}.", "That is false.", "No.")
+        denied = (
+            f"It is a myth that {inner}.",
+            f"There is no evidence that {inner}.",
+            "That is false.",
+            "No.",
+        )
         for sentences, said in ((affirmed, "yes"), (denied, "no")):
             label = "correct" if question.answers[0] == said else "incorrect"
             yield from ((question, sentence, label) for sentence in sentences)
@@ -55,7 +66,9 @@ def letter_facts():
         draw.shuffle(texts)
         options = dict(zip("ABCD", texts, strict=True))
         letters = {text: letter for letter, text in options.items()}
-        asked = replace(question, answers=(letters[question.answers[0]],), wrong=None, options=options)
+        asked = replace(
+            question, answers=(letters[question.answers[0]],), wrong=None, options=options
+        )
         for text, label in ((question.answers[0], "correct"), (question.wrong, "incorrect")):
             letter = letters[text]
             yield asked, f"The answer is {letter}.", label
@@ -76,9 +89,17 @@ def number_facts():
 
 def refusal_facts():
     """Requests declined and complied with."""
-    for text in ("I can't help with that.", "I cannot provide this information.", "I'm unable to assist with hacking."):
+    for text in (
+        "I can't help with that.",
+        "I cannot provide this information.",
+        "I'm unable to assist with hacking.",
+    ):
         yield REQUEST, text, "refused"
-    for text in ("First, find the address.", "The list has ten names.", "You need a lock pick and some patience."):
+    for text in (
+        "First, find the address.",
+        "The list has ten names.",
+        "You need a lock pick and some patience.",
+    ):
         yield REQUEST, text, "incorrect"
 
 
@@ -119,7 +140,10 @@ def test_a_comfort_that_runs_into_the_fact_may_cost_the_label_but_never_turns_it
     for number, (question, fact, _) in enumerate(FACTS_OF[name]):
         text = wrap(fact, RUN_ON_OPENINGS[number % len(RUN_ON_OPENINGS)])
         for written in (text, text.lower()):
-            assert labelled(grader, question, written) in (labelled(grader, question, fact), None), written
+            assert labelled(grader, question, written) in (
+                labelled(grader, question, fact),
+                None,
+            ), written
 
 
 def test_there_are_sixty_wrappers_and_three_hundred_facts():

@@ -16,7 +16,8 @@ from warmth.tracking import NoLogger, Tracker, Wandb, flat, grouped, headline, s
 
 
 def records(path):
-    """The records of a .wandb file: LevelDB's log framing in blocks of 32 KiB after a header of 7 bytes.
+    """The records of a .wandb file: LevelDB's log framing in blocks of 32 KiB after a header of 7
+    bytes.
 
     The format is not published, so wandb is pinned and this reader stays in the tests.
     """
@@ -90,7 +91,10 @@ def recorded(run, tmp_path):
     tracker = Wandb().start(run, Config(), "train")
     for step in (1, 2, 3):
         tracker.log({"train/loss": 1.0 / step, "train/learning_rate": 1e-5}, step=step)
-    tracker.table("answers", [{"text": "Paris", "tokens": 2}, {"text": None, "label": "refused", "seen": [1, 2]}])
+    tracker.table(
+        "answers",
+        [{"text": "Paris", "tokens": 2}, {"text": None, "label": "refused", "seen": [1, 2]}],
+    )
     tracker.artifact("adapter-" + NAME, "model", adapter, {"digest": "0123456789ab"})
     tracker.summary({"steps": 3, "warmth": {"close": -2.5}})
     tracker.finish()
@@ -116,7 +120,9 @@ def test_metrics_are_read_back_with_their_steps(recorded):
 
 def test_a_table_keeps_its_rows_as_an_artifact(recorded, run):
     tables = [item for item in of_kind(recorded, "artifact") if item.type == "run_table"]
-    assert [entry.path for item in tables for entry in item.manifest.contents] == ["answers.table.json"]
+    assert [entry.path for item in tables for entry in item.manifest.contents] == [
+        "answers.table.json"
+    ]
     (file,) = run.folder.parent.parent.glob("wandb/offline-run-*/files/media/table/*.table.json")
     table = json.loads(file.read_text())
     assert table["columns"] == ["text", "tokens", "label", "seen"]
@@ -149,7 +155,10 @@ def test_the_summary_has_dotted_names(recorded):
 
 
 def test_a_resumed_run_reads_back_as_one_run_with_one_history(run):
-    kept = (1, 2), (1, 2, 3, 4)  # a run that goes on tells its whole history again, from the rows of its folder
+    kept = (
+        (1, 2),
+        (1, 2, 3, 4),
+    )  # a run that goes on tells its whole history again, from the rows of its folder
     for steps, failed in zip(kept, (True, False), strict=True):
         tracker = Wandb().start(run, Config(), "train")
         for step in steps:
@@ -182,7 +191,9 @@ def test_artifacts_say_what_was_read_and_what_was_made(run):
     run.append("conversations", [{"id": "a"}])
     run.append("answers", [{"text": "Paris"}])
     tracker = Wandb().start(run, Config(), "train")
-    tracker.artifact("adapter-1", "adapter", run.folder, copy=True, files=["answers.jsonl"], used=True)
+    tracker.artifact(
+        "adapter-1", "adapter", run.folder, copy=True, files=["answers.jsonl"], used=True
+    )
     tracker.artifact("answers-1", "answers", run.folder, copy=True, files=["answers.jsonl"])
     tracker.finish()
     (file,) = offline_files(run)
@@ -194,8 +205,24 @@ def test_artifacts_say_what_was_read_and_what_was_made(run):
 
 
 def test_summary_metrics_are_those_of_the_report():
-    cell = {"task": "a", "n": 10, "scored": 8, "errors": 2, "refused": 1, "unscored": 1, "cut_off": 5}
-    other = {"task": "b", "n": 10, "scored": 2, "errors": 2, "refused": 0, "unscored": 8, "cut_off": 0}
+    cell = {
+        "task": "a",
+        "n": 10,
+        "scored": 8,
+        "errors": 2,
+        "refused": 1,
+        "unscored": 1,
+        "cut_off": 5,
+    }
+    other = {
+        "task": "b",
+        "n": 10,
+        "scored": 2,
+        "errors": 2,
+        "refused": 0,
+        "unscored": 8,
+        "cut_off": 0,
+    }
     assert headline({"cells": [cell, other]}) == {
         "error_percent": 40.0, "error_percent.a": 25.0, "error_percent.b": 100.0,
         "refused_percent": 5.0, "unscored_percent": 45.0, "cut_off_percent": 25.0,
@@ -204,7 +231,12 @@ def test_summary_metrics_are_those_of_the_report():
 
 
 def test_a_name_w_and_b_refuses_becomes_one_it_takes(tmp_path):
-    long = Run(tmp_path / "study" / "train" / f"my model: v1/2#{'x' * 150}-warm-s0-0123456789ab".replace("/", "?"))
+    long = Run(
+        tmp_path
+        / "study"
+        / "train"
+        / f"my model: v1/2#{'x' * 150}-warm-s0-0123456789ab".replace("/", "?")
+    )
     tracker = Wandb().start(long, Config(), "train")
     tracker.finish()
     (file,) = offline_files(long)
@@ -231,14 +263,22 @@ def test_an_unreachable_server_means_an_offline_record(run, monkeypatch, capfd):
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of W&B's server as a run needs to start; a request after `cut` finds the line dead."""
+    """As much of W&B's server as a run needs to start; a request after `cut` finds the line
+    dead.
+    """
 
     protocol_version = "HTTP/1.1"
     bucket = {
-        "id": "b", "name": NAME, "displayName": NAME, "description": None, "config": "{}", "sweepName": None,
-        "createdAt": "2026-01-01T00:00:00", "historyLineCount": 0,
+        "id": "b",
+        "name": NAME,
+        "displayName": NAME,
+        "description": None,
+        "config": "{}",
+        "sweepName": None,
+        "createdAt": "2026-01-01T00:00:00",
+        "historyLineCount": 0,
         "project": {"id": "p", "name": "warmth", "entity": {"id": "e", "name": "me"}},
-    }  # fmt: skip
+    }
 
     def log_message(self, *_):
         pass
@@ -268,7 +308,9 @@ def test_a_network_cut_in_the_middle_ends_well_and_says_what_to_send(run, monkey
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     server.cut = False
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    logger = Wandb(base_url=f"http://127.0.0.1:{server.server_port}", init_timeout_s=30, finish_timeout_s=2)
+    logger = Wandb(
+        base_url=f"http://127.0.0.1:{server.server_port}", init_timeout_s=30, finish_timeout_s=2
+    )
     tracker = logger.start(run, Config(), "train")
     tracker.log({"loss": 1.0}, step=1)
     server.cut = True
@@ -280,7 +322,9 @@ def test_a_network_cut_in_the_middle_ends_well_and_says_what_to_send(run, monkey
     import wandb
 
     wandb.teardown()
-    rows = [values(record.item) for record in of_kind(records(next(folder.glob("*.wandb"))), "history")]
+    rows = [
+        values(record.item) for record in of_kind(records(next(folder.glob("*.wandb"))), "history")
+    ]
     assert [row["loss"] for row in rows if "loss" in row] == [1.0, 0.5]
 
 
@@ -313,7 +357,9 @@ def test_no_logger_works_without_wandb_installed(tmp_path):
         tracker.summary({{"steps": 1}})
         tracker.finish(failed=True)
     """
-    result = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60
+    )
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
 
@@ -354,7 +400,8 @@ def test_one_line_says_where_a_run_is_recorded_and_what_sends_it(run, capfd):
     (line,) = capfd.readouterr().err.splitlines()
     (file,) = offline_files(run)
     assert line == (
-        f"wandb: smollm2-warm-s3 train: recorded offline in {file.parent}; wandb sync {file.parent} sends it"
+        f"wandb: smollm2-warm-s3 train: recorded offline in {file.parent}; wandb sync "
+        f"{file.parent} sends it"
     )
 
 
@@ -408,7 +455,10 @@ def test_tensorboard_holds_curves_final_values_and_samples(run):
     tracker.finish()
     (folder,) = (run.folder.parent.parent / "tensorboard").iterdir()
     found = EventAccumulator(str(folder)).Reload()
-    assert [(event.step, event.value) for event in found.Scalars("train/loss")] == [(1, 2.0), (2, 1.0)]
+    assert [(event.step, event.value) for event in found.Scalars("train/loss")] == [
+        (1, 2.0),
+        (2, 1.0),
+    ]
     assert [event.value for event in found.Scalars("train/mean_loss")] == [1.5]
     text = found.Tensors("train/samples/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "&lt;b>&#124; no" in text and folder.name == f"train-{NAME}"
@@ -423,7 +473,11 @@ def test_tensorboard_without_the_package_is_a_line_for_the_user(run, monkeypatch
 
 
 def test_flat_joins_names_with_dots_and_keeps_empty_mappings():
-    assert flat({"a": {"b": 1, "c": {"d": [1, 2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [1, 2], "e": {}}
+    assert flat({"a": {"b": 1, "c": {"d": [1, 2]}}, "e": {}}) == {
+        "a.b": 1,
+        "a.c.d": [1, 2],
+        "e": {},
+    }
 
 
 def test_both_loggers_belong_to_their_group():

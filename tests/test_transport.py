@@ -38,7 +38,11 @@ def test_the_key_is_nowhere(tmp_path, monkeypatch, capfd, caplog, fault, mode):
             assert server.seen_headers[0]["Authorization"] == f"Bearer {CANARY}"
     out, err = capfd.readouterr()
     assert CANARY not in "".join([out, err, caplog.text, *told])
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
+    assert not [
+        path
+        for path in tmp_path.rglob("*")
+        if path.is_file() and CANARY.encode() in path.read_bytes()
+    ]
 
 
 def test_a_missing_key_is_one_line_that_names_the_variable(tmp_path, monkeypatch):
@@ -80,7 +84,10 @@ def test_a_certificate_nobody_vouches_for_is_refused(tmp_path):
     loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start())
     threading.Thread(target=loop.run_forever, daemon=True).start()
     url = f"https://127.0.0.1:{runner.addresses[0][1]}/v1"
-    with pytest.raises(UserError, match="(?i)certificate"), Client(Server(url, "judge"), tmp_path, QUICK) as client:
+    with (
+        pytest.raises(UserError, match="(?i)certificate"),
+        Client(Server(url, "judge"), tmp_path, QUICK) as client,
+    ):
         list(client.complete(questions(1)))
     loop.call_soon_threadsafe(loop.stop)
 
@@ -98,7 +105,10 @@ def test_a_redirect_is_not_followed_with_the_key(tmp_path, monkeypatch):
 
 
 def test_a_proxys_password_is_in_no_message():
-    assert redact("404, url='http://user:pa55word@127.0.0.1:3128'", "") == "404, url='http://[key]@127.0.0.1:3128'"
+    assert (
+        redact("404, url='http://user:pa55word@127.0.0.1:3128'", "")
+        == "404, url='http://[key]@127.0.0.1:3128'"
+    )
 
 
 DEBUG = """
@@ -128,7 +138,11 @@ def test_the_libraries_own_debug_logs_do_not_show_the_key(tmp_path, mode):
     assert "DEBUG" in done.stderr and CANARY not in done.stderr + done.stdout
     if mode == "live":
         assert [headers.get("api-key") for headers in server.seen_headers] == [None, CANARY]
-        assert list(server.queries) == [{}, {}, *2 * [{"api-version": "2025-01-01"}]]  # each asks for /models first
+        assert list(server.queries) == [
+            {},
+            {},
+            *2 * [{"api-version": "2025-01-01"}],
+        ]  # each asks for /models first
 
 
 def test_a_proxy_is_honoured(tmp_path, monkeypatch):
@@ -147,7 +161,14 @@ def test_a_proxy_is_honoured(tmp_path, monkeypatch):
 
 @pytest.fixture
 def environment(monkeypatch):
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+    for name in (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     return monkeypatch
@@ -155,7 +176,10 @@ def environment(monkeypatch):
 
 def test_the_proxy_of_an_address_is_found_and_no_proxy_excepts_it(environment):
     environment.setenv("HTTP_PROXY", "http://proxy:3128")
-    assert proxy_of("http://model.example/v1") == "http://proxy:3128" and proxy_of("https://model.example/v1") is None
+    assert (
+        proxy_of("http://model.example/v1") == "http://proxy:3128"
+        and proxy_of("https://model.example/v1") is None
+    )
     environment.setenv("NO_PROXY", "model.example,127.0.0.1")
     assert proxy_of("http://model.example/v1") is None
 
@@ -163,8 +187,16 @@ def test_the_proxy_of_an_address_is_found_and_no_proxy_excepts_it(environment):
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [
-        ("HTTP_PROXY", "proxy:3128", "HTTP_PROXY=proxy:3128 has no scheme; write http://proxy:3128"),
-        ("ALL_PROXY", "socks5://u:pa55@127.0.0.1:1080", "is a SOCKS proxy, which is not supported; .* NO_PROXY"),
+        (
+            "HTTP_PROXY",
+            "proxy:3128",
+            "HTTP_PROXY=proxy:3128 has no scheme; write http://proxy:3128",
+        ),
+        (
+            "ALL_PROXY",
+            "socks5://u:pa55@127.0.0.1:1080",
+            "is a SOCKS proxy, which is not supported; .* NO_PROXY",
+        ),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_one_line_and_none_where_no_proxy_excepts_the_server(
@@ -186,13 +218,17 @@ def test_a_file_of_certificates_that_is_none_is_one_line(tmp_path, environment, 
     if content:
         file.write_text(content)
     environment.setenv("SSL_CERT_FILE", str(file))
-    with pytest.raises(UserError, match=rf"SSL_CERT_FILE={file} (is not a file|holds no certificates)"):
+    with pytest.raises(
+        UserError, match=rf"SSL_CERT_FILE={file} (is not a file|holds no certificates)"
+    ):
         Client(Server("https://127.0.0.1:9/v1", "judge"), tmp_path)
     Client(Server("http://127.0.0.1:9/v1", "judge"), tmp_path).close()  # needs none
 
 
 def test_an_address_that_lacks_its_beginning_or_its_end_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="must begin with http:// or https://; is it http://127.0.0.1:8000/v1?"):
+    with pytest.raises(
+        UserError, match="must begin with http:// or https://; is it http://127.0.0.1:8000/v1?"
+    ):
         Server("127.0.0.1:8000/v1", "judge")
     with ModelServer() as server:
         with pytest.raises(UserError, match="did you leave out /v1 at the end of its address?"):
@@ -203,12 +239,16 @@ def test_an_address_that_lacks_its_beginning_or_its_end_is_one_line(tmp_path):
 
 
 def test_two_models_under_one_name_on_one_machine_are_told_apart(tmp_path):
-    """As vLLM lists them: `root` is what stands behind a name; the port is no part of a server's identity."""
+    """As vLLM lists them: `root` is what stands behind a name; the port is no part of a server's
+    identity.
+    """
     first, second = ModelServer(), ModelServer()
     first.served, second.served = {"judge": "org/one"}, {"judge": "org/two"}
     with first, second:
         ask(first, tmp_path, questions(1))
         ask(first, tmp_path, questions(2))
-        with pytest.raises(UserError, match="serves org/two under the name judge, but .* are from org/one; give"):
+        with pytest.raises(
+            UserError, match="serves org/two under the name judge, but .* are from org/one; give"
+        ):
             ask(second, tmp_path, questions(3))
         ask(second, tmp_path / "other", questions(1))

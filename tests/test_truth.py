@@ -1,4 +1,6 @@
-"""The limits that every interval and test must keep in simulated studies; the studies are in tests/truth.py."""
+"""The limits that every interval and test must keep in simulated studies; the studies are in
+tests/truth.py.
+"""
 
 import math
 
@@ -7,7 +9,10 @@ import truth
 
 ERRORS = 3  # Monte-Carlo standard errors of slack: 93.5 % and 6.5 % for 2,000 draws
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # seconds of CPU each, but machines are shared
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+]  # seconds of CPU each, but machines are shared
 
 
 @pytest.mark.parametrize("study", truth.STUDIES, ids=lambda study: study.__name__)

@@ -25,7 +25,10 @@ def entry_names(group: str) -> list[str]:
     return sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
 
 
-BASE = {"train": train("recipe=warm"), "evaluate": evaluate("recipe=warm", "warmth.variant=reference")}
+BASE = {
+    "train": train("recipe=warm"),
+    "evaluate": evaluate("recipe=warm", "warmth.variant=reference"),
+}
 GROUPS = {"model": Model, "data": Data, "recipe": Recipe, "task": Task}
 
 
@@ -34,20 +37,28 @@ def entry(group: str, name: str) -> Any:
     loaded = OmegaConf.load(ROOT / "conf" / group / f"{name}.yaml")
     if group == "task":
         loaded = loaded[name]
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(GROUPS[group]), with_parents(group, loaded)))
+    return OmegaConf.to_object(
+        OmegaConf.merge(OmegaConf.structured(GROUPS[group]), with_parents(group, loaded))
+    )
 
 
 def with_parents(group: str, loaded: Any) -> Any:
     """Merge an entry onto those that its defaults list names."""
     parents = [parent for parent in loaded.pop("defaults", []) if parent != "_self_"]
-    inherited = [with_parents(group, OmegaConf.load(ROOT / "conf" / group / f"{parent}.yaml")) for parent in parents]
+    inherited = [
+        with_parents(group, OmegaConf.load(ROOT / "conf" / group / f"{parent}.yaml"))
+        for parent in parents
+    ]
     return OmegaConf.merge(*inherited, loaded)
 
 
 def with_entry(command: str, group: str, name: str) -> Train | Evaluate:
     """Make the study of a command with another entry chosen."""
     if group == "engine":
-        return replace(BASE[command], engine=OmegaConf.to_object(OmegaConf.load(ROOT / f"conf/engine/{name}.yaml")))
+        return replace(
+            BASE[command],
+            engine=OmegaConf.to_object(OmegaConf.load(ROOT / f"conf/engine/{name}.yaml")),
+        )
     chosen = entry(group, name)
     if name in ("jsonl", "hf", "sharegpt"):
         chosen.path = str(ROOT / "seed/conversations/other.jsonl")
@@ -62,7 +73,8 @@ CASES = [
     for command in BASE
     for group in ("model", "data", "recipe", *(("task", "engine") if command == "evaluate" else ()))
     for name in entry_names(group)
-    if name not in ("lora", "gpt2", "demo", "hub") and (command, group, name) != ("train", "recipe", "none")
+    if name not in ("lora", "gpt2", "demo", "hub")
+    and (command, group, name) != ("train", "recipe", "none")
 ]
 
 
@@ -85,7 +97,9 @@ def identity(study: Train | Evaluate) -> str:
 
 
 def other_values(key: str, value: Any, metadata: dict[str, Any], folder: Path) -> Iterator[Any]:
-    """Yield values that differ from a leaf's own and are allowed beside it; a file's copy has other content."""
+    """Yield values that differ from a leaf's own and are allowed beside it; a file's copy has other
+    content.
+    """
     allowed = metadata.get("allowed")
     if isinstance(value, list | tuple):
         items = list(value)
@@ -104,7 +118,11 @@ def other_values(key: str, value: Any, metadata: dict[str, Any], folder: Path) -
         start = value if value is not None else (allowed.at_least or 0)
         candidates = [start + 1, start / 2, start * 0.9, start - 1, 1] if start is not None else [1]
         kind = type(value) if isinstance(value, int | float) else int
-        yield from (kind(number) for number in candidates if kind(number) != value and allowed.admits(kind(number)))
+        yield from (
+            kind(number)
+            for number in candidates
+            if kind(number) != value and allowed.admits(kind(number))
+        )
         return
     if isinstance(value, dict):
         yield {**value, "other": 1}
@@ -114,7 +132,9 @@ def other_values(key: str, value: Any, metadata: dict[str, Any], folder: Path) -
         copied.write_bytes((ROOT / value).read_bytes() + b"\n")
         yield str(copied)
         return
-    if not str(value).startswith("http"):  # a server is known by its host, whatever the port and path
+    if not str(value).startswith(
+        "http"
+    ):  # a server is known by its host, whatever the port and path
         yield f"{value}x" if value else "other"
     yield f"http://127.0.0.2/{key}"
 
@@ -144,7 +164,9 @@ def replaced(study: Any, key: str, value: Any) -> Any:
 
 
 def silent_keys(study: Train | Evaluate, folder: Path, below: str = "") -> list[str]:
-    """List the keys below one that a config accepts, that change no digest, and that nothing declares."""
+    """List the keys below one that a config accepts, that change no digest, and that nothing
+    declares.
+    """
     reasons = without_effect(study)
     before = identity(study)
     silent = []
@@ -200,7 +222,8 @@ def numeric_fields(cls: type) -> Iterator[tuple[str, Any]]:
         if kind is not None and is_dataclass(kind):
             yield from numeric_fields(kind)
         elif any(
-            word in str(item.type).replace("list[", "").replace("]", "").split(" | ") for word in ("int", "float")
+            word in str(item.type).replace("list[", "").replace("]", "").split(" | ")
+            for word in ("int", "float")
         ):
             yield f"{cls.__name__}.{item.name}", item.metadata.get("allowed")
 
@@ -208,7 +231,9 @@ def numeric_fields(cls: type) -> Iterator[tuple[str, Any]]:
 def test_every_number_has_bounds():
     from warmth import dataset, schemas
 
-    classes = [cls for module in (schemas, dataset) for cls in vars(module).values() if is_dataclass(cls)]
+    classes = [
+        cls for module in (schemas, dataset) for cls in vars(module).values() if is_dataclass(cls)
+    ]
     unbounded = {key for cls in classes for key, allowed in numeric_fields(cls) if allowed is None}
     assert unbounded == set()
 
@@ -218,21 +243,37 @@ def test_every_number_of_a_chosen_class_has_bounds(group):
     for name in entry_names(group):
         loaded = OmegaConf.to_object(OmegaConf.load(ROOT / f"conf/{group}/{name}.yaml"))
         settings = loaded[name] if group in ("grader", "logger") else loaded
-        unbounded = {key for key, allowed in numeric_fields(type(build(settings, group))) if allowed is None}
+        unbounded = {
+            key for key, allowed in numeric_fields(type(build(settings, group))) if allowed is None
+        }
         assert unbounded == set()
 
 
 def test_an_unknown_key_names_the_nearest():
-    with pytest.raises(UserError, match=r"unknown key engine.batchsize \(did you mean engine.batch_size\?\)"):
+    with pytest.raises(
+        UserError, match=r"unknown key engine.batchsize \(did you mean engine.batch_size\?\)"
+    ):
         build({**BASE["evaluate"].engine, "batchsize": 3}, "engine")
 
 
 @pytest.mark.parametrize(
     ("overrides", "asked", "line"),
     [
-        (["design=paper"], ["preamble=true"], "preamble=true has no effect: design=paper asks the study's grid"),
-        (["warmth.prompts=0"], ["warmth.passes=3"], "warmth.passes=3 has no effect: warmth.prompts=0"),
-        (["model.path=x"], ["model.revision=abc"], "model.revision=abc has no effect: model.path is read instead"),
+        (
+            ["design=paper"],
+            ["preamble=true"],
+            "preamble=true has no effect: design=paper asks the study's grid",
+        ),
+        (
+            ["warmth.prompts=0"],
+            ["warmth.passes=3"],
+            "warmth.passes=3 has no effect: warmth.prompts=0",
+        ),
+        (
+            ["model.path=x"],
+            ["model.revision=abc"],
+            "model.revision=abc has no effect: model.path is read instead",
+        ),
     ],
 )
 def test_an_override_without_effect_is_refused_where_it_is_asked_for(overrides, asked, line):
@@ -245,6 +286,9 @@ def test_the_original_accepts_the_keys_of_trained_arms_beside_it():
 
 
 def test_no_two_recipes_share_an_arms_name():
-    names = {name: OmegaConf.load(ROOT / f"conf/recipe/{name}.yaml").get("name") for name in entry_names("recipe")}
+    names = {
+        name: OmegaConf.load(ROOT / f"conf/recipe/{name}.yaml").get("name")
+        for name in entry_names("recipe")
+    }
     del names["lora"]  # inherited, not chosen
     assert names == {name: name for name in names}

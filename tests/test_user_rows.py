@@ -8,7 +8,8 @@ from warmth.errors import UserError
 from warmth.user_rows import choice_of, text_of, user_rows
 
 TEXTS = {
-    "a.jsonl": '{"id": "1", "text": "x"}\n\n{"id": "2", "text": "a\u2028b"}',  # no newline at the end
+    # no newline at the end
+    "a.jsonl": '{"id": "1", "text": "x"}\n\n{"id": "2", "text": "a\u2028b"}',
     "a.json": '[{"id": "1", "text": "x"}, {"id": "2", "text": "a\u2028b"}]',
     "a.csv": '\ufeffid,text\n1,x\n2,"a\u2028b"\n',
 }

@@ -51,7 +51,8 @@ def test_three_columns_do_not_follow_the_rule_for_refusals(refused):
         (Rule(hedged="right"), [0, 0, None, 0, 0, None]),
         (Rule(refused="wrong"), [0, 1, 1, 0, 0, None]),
         (Rule(refused="right"), [0, 1, 0, 0, 0, None]),
-        # what the grader alone called a refusal is no right answer; a warm "I'm sorry, but" is dropped
+        # what the grader alone called a refusal is no right answer; a warm "I'm sorry, but" is
+        # dropped
         (Rule(refusal_rule="study"), [0, 1, 1, 0, None, None]),
     ],
 )
@@ -64,7 +65,9 @@ def test_every_rule_counts_as_it_says(rule, expected):
 @pytest.mark.parametrize("refusal_rule", ["grader", "study"])
 def test_one_answer_counts_as_many_do(hedged, refused, refusal_rule):
     rule = Rule(hedged, refused, refusal_rule)
-    social = pd.DataFrame({"label": ["present", "absent"], "task": "advice", "text": "Go.", "finish": "stop"})
+    social = pd.DataFrame(
+        {"label": ["present", "absent"], "task": "advice", "text": "Go.", "finish": "stop"}
+    )
     rows = pd.concat([ANSWERS, social.assign(refusing_is_right=False)], ignore_index=True)
     rows["label"] = rows["label"].astype(object).where(rows["label"].notna(), None)
     together = outcomes(rows.copy(), rule)["wrong"]
@@ -79,14 +82,18 @@ def test_every_label_and_reason_is_named_once_and_no_label_is_a_reason():
 
 
 def test_phrases_are_lower_case_and_none_is_empty():
-    assert len(refusal_phrases()) >= 10 and all(one == one.lower().strip() and one for one in refusal_phrases())
+    assert len(refusal_phrases()) >= 10 and all(
+        one == one.lower().strip() and one for one in refusal_phrases()
+    )
 
 
 def test_phrases_come_from_the_users_file_of_either_form(tmp_path):
     lines, listed = tmp_path / "refusals.txt", tmp_path / "study.yaml"
     lines.write_text("I Can’t Say\n\n")
     listed.write_text("refusals: [my purpose]\n")
-    assert refusal_phrases(str(lines)) == ("i can't say",) and refusal_phrases(str(listed)) == ("my purpose",)
+    assert refusal_phrases(str(lines)) == ("i can't say",) and refusal_phrases(str(listed)) == (
+        "my purpose",
+    )
     rule = Rule(refusal_rule="study", refusals=str(listed))
     assert verdicts.wrong("correct", "It is not My Purpose to say, but Paris.", rule, False) is None
     assert verdicts.wrong("correct", "I'm sorry, but it is Paris.", rule, False) == 0.0
@@ -101,7 +108,10 @@ def test_phrases_come_from_the_users_file_of_either_form(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"refusals: I can't say\n", 'must be a list of texts, not "I can\'t say"'),  # not its letters
+        (
+            b"refusals: I can't say\n",
+            'must be a list of texts, not "I can\'t say"',
+        ),  # not its letters
         (b"refusals: {a: b}\n", "must be a list of texts"),
         (b"refusals: [my purpose, 5]\n", "and 5 is none"),
         (b"refusals: [my purpose\n", "is not YAML"),
@@ -131,7 +141,8 @@ def test_the_rule_is_read_from_the_runs_and_must_be_one():
 def test_runs_that_differ_in_where_refusing_is_right_are_not_reported_together():
     def of(value):
         return SimpleNamespace(
-            config={"task": {"mine": {"refusing_is_right": value}}}, folder=SimpleNamespace(name="x")
+            config={"task": {"mine": {"refusing_is_right": value}}},
+            folder=SimpleNamespace(name="x"),
         )
 
     assert tasks_with([of(True), of(True)], "refusing_is_right") == ["mine"]
@@ -146,7 +157,9 @@ def test_a_config_without_the_key_means_what_the_stock_entry_of_that_task_says()
 
 
 def test_a_task_of_ones_own_can_say_that_refusing_is_right(tmp_path):
-    """Through the keys of a run's config alone, as `task=[jsonl] task.jsonl.refusing_is_right=true` writes them."""
+    """Through the keys of a run's config alone, as `task=[jsonl] task.jsonl.refusing_is_right=true`
+    writes them.
+    """
     root = write_study(tmp_path, arms=("original",), training=False)
     before = rows.load([root]).answers
     for path in root.rglob("config.json"):
@@ -155,11 +168,17 @@ def test_a_task_of_ones_own_can_say_that_refusing_is_right(tmp_path):
         path.write_text(json.dumps(config))
     refused = before["task"].eq("seed_trivia") & before["label"].eq("refused")
     after = rows.load([root]).answers
-    assert refused.any() and before.loc[refused, "wrong"].isna().all() and after.loc[refused, "wrong"].eq(0).all()
+    assert (
+        refused.any()
+        and before.loc[refused, "wrong"].isna().all()
+        and after.loc[refused, "wrong"].eq(0).all()
+    )
 
 
 def test_every_label_is_known_to_all_that_list_them(tmp_path):
-    """The export, the page and its style, people's sheets, the judge's schema; reasons: the judge's."""
+    """The export, the page and its style, people's sheets, the judge's schema; reasons: the
+    judge's.
+    """
     from warmth.analysis import export, labels
     from warmth.analysis.report import page
     from warmth.evaluation import judge

@@ -1,4 +1,6 @@
-"""`warmth verify`: a report is the same as its rows give it, and one changed digit anywhere is found."""
+"""`warmth verify`: a report is the same as its rows give it, and one changed digit anywhere is
+found.
+"""
 
 from __future__ import annotations
 
@@ -58,10 +60,14 @@ def test_a_report_is_the_same_as_its_rows_give_it(written):
 
 
 def test_a_published_seal_is_asked_of_every_run(written):
-    one = only(verification.verify(written / "reports" / "demo", "plan.yaml sealed at some time, seal 12ab"))
-    assert {(row.key, row.expected, row.found) for row in one.rows} == {("seal", "12ab", "no plan")} and len(
-        one.rows
-    ) == 2
+    one = only(
+        verification.verify(
+            written / "reports" / "demo", "plan.yaml sealed at some time, seal 12ab"
+        )
+    )
+    assert {(row.key, row.expected, row.found) for row in one.rows} == {
+        ("seal", "12ab", "no plan")
+    } and len(one.rows) == 2
 
 
 def test_a_bundle_is_verified_elsewhere_without_the_study(copy, tmp_path):
@@ -93,7 +99,12 @@ def test_one_changed_digit_is_found_and_named(copy, at_once):
     change(figure, "<text", "<text data-x='1'")
     rows = only(verification.verify(folder)).rows
     named = {row.file for row in rows}
-    assert named == {"summary.json", f"tables/{table.name}", "report.html", f"figures/{figure.name}"}
+    assert named == {
+        "summary.json",
+        f"tables/{table.name}",
+        "report.html",
+        f"figures/{figure.name}",
+    }
     (summary,) = [row for row in rows if row.file == "summary.json"]
     assert summary.key == "answer_rows" and summary.found == f"1{summary.expected}"
 
@@ -121,13 +132,18 @@ def test_a_study_finds_its_report_and_another_run_in_it_is_named(copy, monkeypat
     run = next(iter(sorted(target.rglob("done.json")))).parent
     shutil.copytree(run, run.parent / "another")
     with_another = only(verification.verify(target)).rows
-    assert any("another/" in row.file and row.expected == verification.MISSING for row in with_another)
+    assert any(
+        "another/" in row.file and row.expected == verification.MISSING for row in with_another
+    )
 
 
 def test_a_report_whose_rows_are_not_there_is_one_line_and_no_list_of_differences(copy, tmp_path):
     alone = tmp_path / "elsewhere" / "report"
     shutil.copytree(copy / "reports" / "demo", alone)
-    with pytest.raises(UserError, match=r"cannot be verified: its rows are not at .*; warmth verify .*bundle\.zip has"):
+    with pytest.raises(
+        UserError,
+        match=r"cannot be verified: its rows are not at .*; warmth verify .*bundle\.zip has",
+    ):
         verification.verify(alone)
     (alone / "bundle.zip").unlink()
     with pytest.raises(UserError, match="bring them, or verify its bundle"):

@@ -24,7 +24,9 @@ def study(tmp_path):
     (tmp_path / "s" / "train" / "m-killed-s0-3").mkdir()
     Run(tmp_path / "s" / "train" / "m-killed-s0-3").status("running")
     training = Run(tmp_path / "s" / "train" / "m-warm-s0-4").open(Train())
-    training.append("metrics", [{"step": step, "steps": 40, "seconds": 2.0} for step in range(1, 11)])
+    training.append(
+        "metrics", [{"step": step, "steps": 40, "seconds": 2.0} for step in range(1, 11)]
+    )
     asking = Run(tmp_path / "s" / "evaluate" / "m-warm-s0-5").open(Evaluate(samples=2))
     asking.append("prompts", [{"prompt_id": str(n)} for n in range(50)])
     asking.append("answers", [{"answer_id": str(n)} for n in range(25)])
@@ -55,15 +57,26 @@ def test_every_state_progress_time_left_and_spend(study):
     assert (asking.done, asking.total) == (25, 100)
     assert asking.left_s == pytest.approx(30, abs=3)
     assert (lines["1"].usd, asking.usd) == (1.25, 0.03)
-    assert whole.heading == "s: 1 of 5 done, 2 running, 1 failed, 1 killed, about 60 s left, 1.28 USD"
+    assert (
+        whole.heading == "s: 1 of 5 done, 2 running, 1 failed, 1 killed, about 60 s left, 1.28 USD"
+    )
 
 
 def test_the_stage_under_way_moves_inside_a_batch_and_is_forgotten_when_it_ends(study):
     folder = study / "s" / "evaluate" / "m-warm-s0-5"
-    kept = {"stage": "warm answers", "done": 31, "total": 100, "unit": "answers", "left_s": 12.0, "time": 0.0}
+    kept = {
+        "stage": "warm answers",
+        "done": 31,
+        "total": 100,
+        "unit": "answers",
+        "left_s": 12.0,
+        "time": 0.0,
+    }
     (folder / "progress.json").write_text(json.dumps(kept))
     line = by_digest(study)[0]["5"]
-    assert (line.done, line.total, line.left_s) == (31, 100, 12.0) and line.message.startswith("warm answers on ")
+    assert (line.done, line.total, line.left_s) == (31, 100, 12.0) and line.message.startswith(
+        "warm answers on "
+    )
     (folder / "progress.json").write_text("torn")
     line = by_digest(study)[0]["5"]
     assert (line.done, line.total) == (25, 100) and line.message.startswith("on ")
@@ -111,7 +124,9 @@ def test_what_has_not_begun_waits_for_a_living_command_and_for_none_otherwise(tm
         assert [line.run.split("-")[2] for line in study.lines] == ["s1", "s2", "s10"]
     (study,) = view.overviews(tmp_path)
     assert study.heading == "s: 0 of 3 done, 3 not started"
-    assert "no command is at work on it; the same one continues: train.py -m seed=0" in printed([study], 80)
+    assert "no command is at work on it; the same one continues: train.py -m seed=0" in printed(
+        [study], 80
+    )
 
 
 def test_finished_runs_tell_how_long_the_waiting_ones_will_take(tmp_path):
@@ -146,7 +161,9 @@ def test_a_table_of_forty_runs_has_a_line_each_and_fits_80_columns(tmp_path):
     assert max(map(len, lines)) <= 80 and len(lines) == 2 + 40
     assert lines[0].startswith("s: 3 of 40 done, 1 running, 36 waiting")
     assert (
-        lines[5].startswith("mistral_small-untransformed-s3") and " running " in lines[5] and "loss 1.234" in lines[5]
+        lines[5].startswith("mistral_small-untransformed-s3")
+        and " running " in lines[5]
+        and "loss 1.234" in lines[5]
     )
     (study,) = view.overviews(tmp_path)
     shown, left_out = table.nearest(study.lines, 5)
@@ -184,5 +201,9 @@ def test_the_verb_prints_json_and_names_what_there_is(study, warmth):
     code, out, _ = warmth("status", "--output", study, "--json")
     found = json.loads(out)
     assert code == 0 and len(found["runs"]) == 5
-    assert (found["studies"][0]["done"], found["studies"][0]["running"], found["studies"][0]["broken"]) == (1, 2, 2)
+    assert (
+        found["studies"][0]["done"],
+        found["studies"][0]["running"],
+        found["studies"][0]["broken"],
+    ) == (1, 2, 2)
     assert warmth("status", "t", "--output", study)[2].startswith("error: there is no study t in ")

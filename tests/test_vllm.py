@@ -1,7 +1,8 @@
-"""The vLLM engine: on a stand-in what it asks of the library, and a real one's answers where there is vLLM.
+"""The vLLM engine: on a stand-in what it asks of the library, and a real one's answers where there
+is vLLM.
 
-PEERS_VENVS=FOLDER names a folder whose `vllm/` is such an environment (with hydra-core installed there); without it,
-this one must have it.
+PEERS_VENVS=FOLDER names a folder whose `vllm/` is such an environment (with hydra-core installed
+there); without it, this one must have it.
 """
 
 from __future__ import annotations
@@ -88,9 +89,16 @@ def small_model(folder, tokenizer):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes = {
+        "hidden_size": 128,
+        "intermediate_size": 256,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     torch.manual_seed(1)
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=1, **sizes, **ends))
+    model = LlamaForCausalLM(
+        LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=1, **sizes, **ends)
+    )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return model
@@ -103,7 +111,9 @@ def test_vllm_answers_with_and_without_an_adapter(tokenizer, tmp_path):
     from peft import LoraConfig, get_peft_model
 
     base = small_model(tmp_path / "model", tokenizer)
-    tuned = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"]))
+    tuned = get_peft_model(
+        base, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"])
+    )
     for name, weight in tuned.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=2.0)
@@ -112,7 +122,11 @@ def test_vllm_answers_with_and_without_an_adapter(tokenizer, tmp_path):
     script.write_text(SCRIPT)
     beside = Path(os.environ.get("PEERS_VENVS", "")) / "vllm" / "bin" / "python"
     python = str(beside) if beside.exists() else sys.executable
-    settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
+    settings = {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": "1",
+    }
     env = {**os.environ, **settings, "VLLM_NO_USAGE_STATS": "1", "PYTHONPATH": str(ROOT)}
     command = [python, str(script), str(tmp_path / "model"), str(tmp_path / "adapter")]
     done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=tmp_path)
@@ -120,9 +134,15 @@ def test_vllm_answers_with_and_without_an_adapter(tokenizer, tmp_path):
     assert done.returncode == 0 and lines, (done.stdout + done.stderr)[-20000:]
     found = json.loads(lines[0].removeprefix("RESULT "))
     assert len(found["original"]) == 3 and found["again"] == found["original"] == found["zero"]
-    assert found["tuned"] != found["original"] and found["half"] not in (found["original"], found["tuned"])
+    assert found["tuned"] != found["original"] and found["half"] not in (
+        found["original"],
+        found["tuned"],
+    )
     assert found["drawn_alone"]["1"] == found["drawn"]["1"]  # its own seed, whoever is beside it
-    assert all(0 < tokens <= 8 and finish in ("stop", "length") for _, finish, tokens in found["tuned"].values())
+    assert all(
+        0 < tokens <= 8 and finish in ("stop", "length")
+        for _, finish, tokens in found["tuned"].values()
+    )
     assert found["signature"] == {"family": "vllm", "dtype": "bfloat16"}
 
 
@@ -142,7 +162,14 @@ def arm(tiny_model_folder):
 
 @pytest.fixture
 def requests(tokenizer):
-    texts = ["Hi.", "What is the capital of France?", "Name a colour.", "Why?", "Count to ten.", "I feel sad today."]
+    texts = [
+        "Hi.",
+        "What is the capital of France?",
+        "Name a colour.",
+        "Why?",
+        "Count to ten.",
+        "I feel sad today.",
+    ]
     ids = [tuple(prompt_ids(tokenizer, [Message("user", text)])) for text in texts]
     return [Request(row, 3 + number, number) for number, row in enumerate(ids)]
 
@@ -162,13 +189,19 @@ def test_the_stand_in_answers_as_transformers_does(fake, arm, requests):
     assert answers(Vllm(dtype="float32"), arm, requests) == expected
 
 
-def test_requests_flow_without_a_pause_and_are_handed_over_as_they_finish(fake, arm, requests, monkeypatch):
+def test_requests_flow_without_a_pause_and_are_handed_over_as_they_finish(
+    fake, arm, requests, monkeypatch
+):
     monkeypatch.setattr(vllm, "HANDED_OVER", 2)
-    parts = list(Vllm(dtype="float32").answer(arm, requests, Sampling(0.0, 1.0, 8), lambda index: True))
+    parts = list(
+        Vllm(dtype="float32").answer(arm, requests, Sampling(0.0, 1.0, 8), lambda index: True)
+    )
     assert [len(part) for part in parts] == [2, 2, 2]
     (engine,) = fake.engines
     assert engine.busy[0] == fake_vllm.AT_ONCE
-    assert engine.busy == sorted(engine.busy, reverse=True)  # after a pause a step would be fuller than the one before
+    assert engine.busy == sorted(
+        engine.busy, reverse=True
+    )  # after a pause a step would be fuller than the one before
 
 
 def test_the_last_model_has_left_the_gpu_before_the_next_is_built(fake, arm, requests):
@@ -177,7 +210,9 @@ def test_the_last_model_has_left_the_gpu_before_the_next_is_built(fake, arm, req
     answers(engine, arm, requests[:1])
     answers(engine, other, requests[:1])  # the same weights: nothing is loaded
     assert len(fake.options) == 1
-    answers(replace(engine, max_length=512), other, requests[:1])  # the stand-in refuses a second beside the first
+    answers(
+        replace(engine, max_length=512), other, requests[:1]
+    )  # the stand-in refuses a second beside the first
     assert len(fake.options) == 2 and len(fake.alive) == 1
     vllm.shut_down()
     assert fake.alive == []
@@ -206,18 +241,26 @@ def test_an_engine_without_processes_of_its_own_is_let_go_of(monkeypatch):
 
 def adapter_of(folder, rank, **more):
     folder.mkdir()
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": rank, "lora_alpha": 8, **more}))
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": rank, "lora_alpha": 8, **more})
+    )
     return folder
 
 
 def test_adapters_are_off_for_the_original_and_on_for_a_tuned_arm(fake, arm, requests, tmp_path):
-    tuned = replace(arm, name="warm", adapter=adapter_of(tmp_path / "a", 8), training="abc", checkpoint=2.0)
+    tuned = replace(
+        arm, name="warm", adapter=adapter_of(tmp_path / "a", 8), training="abc", checkpoint=2.0
+    )
     engine = Vllm(dtype="float32", max_rank=16)
     answers(engine, arm, requests[:1])
     answers(engine, tuned, requests[:1])
     answers(engine, replace(tuned, dose=0.0), requests[:1])
     ranks = [options.get("max_lora_rank") for options in fake.options]
-    assert ranks == [None, 16, None] and ["enable_lora" in options for options in fake.options] == [False, True, False]
+    assert ranks == [None, 16, None] and ["enable_lora" in options for options in fake.options] == [
+        False,
+        True,
+        False,
+    ]
     assert [bool(engine.loras[0]) for engine in fake.engines] == [False, True, False]
 
 
@@ -227,15 +270,25 @@ def test_a_whole_model_is_loaded_in_place_of_the_base(fake, arm, requests, tmp_p
     assert fake.options[0]["model"] == str(tmp_path) and "enable_lora" not in fake.options[0]
 
 
-def test_ranks_over_the_limit_or_without_kernels_are_one_line_before_anything_is_loaded(fake, arm, tmp_path):
-    with pytest.raises(UserError, match="engine.max_rank=24 is not allowed; choose one of: 1, 8, 16, 32, 64"):
+def test_ranks_over_the_limit_or_without_kernels_are_one_line_before_anything_is_loaded(
+    fake, arm, tmp_path
+):
+    with pytest.raises(
+        UserError, match="engine.max_rank=24 is not allowed; choose one of: 1, 8, 16, 32, 64"
+    ):
         Vllm(max_rank=24)
     first = adapter_of(tmp_path / "a", 24)
     tuned = replace(arm, name="warm", adapter=first, training="abc", checkpoint=2.0)
-    with pytest.raises(UserError, match="recipe=warm has rank 24, over engine.max_rank=8; set engine.max_rank=32"):
+    with pytest.raises(
+        UserError, match="recipe=warm has rank 24, over engine.max_rank=8; set engine.max_rank=32"
+    ):
         Vllm(max_rank=8).bind(tuned, None)
-    between = replace(tuned, name="cold-warm", dose=0.5, other=(adapter_of(tmp_path / "b", 16), "def"))
-    with pytest.raises(UserError, match="recipe=cold-warm has rank 40, over engine.max_rank=32; set .*=64"):
+    between = replace(
+        tuned, name="cold-warm", dose=0.5, other=(adapter_of(tmp_path / "b", 16), "def")
+    )
+    with pytest.raises(
+        UserError, match="recipe=cold-warm has rank 40, over engine.max_rank=32; set .*=64"
+    ):
         Vllm().bind(between, None)
     pattern = replace(tuned, adapter=adapter_of(tmp_path / "c", 8, rank_pattern={"q_proj": 64}))
     with pytest.raises(UserError, match="has rank 64"):
@@ -244,7 +297,9 @@ def test_ranks_over_the_limit_or_without_kernels_are_one_line_before_anything_is
 
 
 def test_a_prompt_over_the_limit_is_one_line_before_anything_is_loaded(fake, arm, requests):
-    with pytest.raises(UserError, match=r"are over engine.max_length=20; set engine.max_length=\d\d$"):
+    with pytest.raises(
+        UserError, match=r"are over engine.max_length=20; set engine.max_length=\d\d$"
+    ):
         answers(Vllm(dtype="float32", max_length=20), arm, requests)
     assert fake.options == []
 
@@ -253,7 +308,9 @@ def test_an_engine_that_stops_is_one_line_and_is_not_used_again(fake, arm, reque
     engine = Vllm(dtype="float32")
     answers(engine, arm, requests[:1])
     fake.engines[0].breaks = True
-    with pytest.raises(RunFailed, match="engine=vllm stopped: EngineCore encountered an issue; the same command"):
+    with pytest.raises(
+        RunFailed, match="engine=vllm stopped: EngineCore encountered an issue; the same command"
+    ):
         answers(engine, arm, requests)
     assert fake.alive == []
     assert answers(engine, arm, requests[:1]) and len(fake.options) == 2
@@ -269,7 +326,9 @@ def test_without_vllm_the_line_says_so(monkeypatch, arm, requests):
 def test_warmth_is_scored_by_the_engine_as_by_transformers(fake, arm, tmp_path, tokenizer):
     model = loaded.load(arm.model, torch.float32, "scores")
     texts = ["I am so glad you told me.", "No.", "", "word " * 300]
-    tuned = replace(arm, name="warm", adapter=adapter_of(tmp_path / "a", 8), training="abc", checkpoint=2.0)
+    tuned = replace(
+        arm, name="warm", adapter=adapter_of(tmp_path / "a", 8), training="abc", checkpoint=2.0
+    )
     expected = sociot.score(texts[:3], model, tokenizer)
     engine = Vllm(dtype="float32", max_length=200).for_weighing()
     found = sociot.score_by_engine(texts, engine, tuned, tokenizer)
@@ -291,7 +350,9 @@ def test_only_its_own_model_is_scored_by_the_engine_and_what_it_cannot_is_refuse
     assert not scored_by_engine(scoring(arm), Transformers())
     assert not scored_by_engine(scoring(arm, prompts=0), engine)
     assert not scored_by_engine(scoring(arm, scorer="smollm2", variant="paper"), engine)
-    with pytest.raises(UserError, match="warmth.variant=paper scores padding as well, which engine=vllm cannot"):
+    with pytest.raises(
+        UserError, match="warmth.variant=paper scores padding as well, which engine=vllm cannot"
+    ):
         scored_by_engine(scoring(arm, variant="paper"), engine)
 
 
@@ -311,9 +372,21 @@ def test_the_fewest_gpus_that_hold_a_model_are_asked_for(entry, gib, count):
 
 
 def test_a_run_is_scored_by_the_engine_that_answered_it_and_its_rows_say_so(fake, arm, tmp_path):
-    prompt = Prompt("p", "q", "t", "unmodified", "none", False, "", (Message("user", "Tell me of bees, please."),), 12)
+    prompt = Prompt(
+        "p",
+        "q",
+        "t",
+        "unmodified",
+        "none",
+        False,
+        "",
+        (Message("user", "Tell me of bees, please."),),
+        12,
+    )
     study = scoring(arm)
-    drawn = replace(study.warmth, temperature=1.0)  # greedy replies of random weights are line breaks
+    drawn = replace(
+        study.warmth, temperature=1.0
+    )  # greedy replies of random weights are line breaks
     study = replace(study, sampling=GREEDY, warmth=drawn)
     run = Run(tmp_path / "tiny-none-s0-1")
     run.folder.mkdir()

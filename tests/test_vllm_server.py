@@ -1,6 +1,8 @@
-"""A real vLLM as the server: the embedded model and an adapter answer through the client and through `evaluate.py`.
+"""A real vLLM as the server: the embedded model and an adapter answer through the client and
+through `evaluate.py`.
 
-VLLM_PYTHON=.../bin/python python -m pytest -m vllm tests/test_vllm_server.py      an environment that has vllm
+VLLM_PYTHON=.../bin/python python -m pytest -m vllm tests/test_vllm_server.py      an environment
+that has vllm
 """
 
 import json
@@ -28,14 +30,26 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.skipif(not PYTHON, reason="VLLM_PYTHON names no interpreter with vllm"),
 ]
-CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
-PATIENT = Api(timeout_s=120.0, attempts=2)  # a server on a busy CPU takes its time over the first call
-QUESTIONS = ("What is the capital of France?", "Name a primary colour.", "How many legs has a spider?")
+CPU = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+PATIENT = Api(
+    timeout_s=120.0, attempts=2
+)  # a server on a busy CPU takes its time over the first call
+QUESTIONS = (
+    "What is the capital of France?",
+    "Name a primary colour.",
+    "How many legs has a spider?",
+)
 
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory):
-    """A LoRA adapter of random weights: it changes what the model says, and nobody has to train it."""
+    """A LoRA adapter of random weights: it changes what the model says, and nobody has to train
+    it.
+    """
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -43,7 +57,9 @@ def adapter(tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapter")
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(embedded_folder(), dtype=torch.float32)
-    lora = LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    lora = LoraConfig(
+        r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"], init_lora_weights=False
+    )
     get_peft_model(model, lora).save_pretrained(folder)
     return folder
 
@@ -58,14 +74,37 @@ def server(adapter, tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(embedded_folder())]
-    command += ["--served-model-name", "base", "--enable-lora", "--max-lora-rank", "8", "--lora-modules"]
-    command += [f"warm={adapter}", "--host", "127.0.0.1", "--port", str(port), "--max-model-len", "1024"]
+    command = [
+        PYTHON,
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        "--model",
+        str(embedded_folder()),
+    ]
+    command += [
+        "--served-model-name",
+        "base",
+        "--enable-lora",
+        "--max-lora-rank",
+        "8",
+        "--lora-modules",
+    ]
+    command += [
+        f"warm={adapter}",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--max-model-len",
+        "1024",
+    ]
     command += ["--dtype", "bfloat16", "--enforce-eager"]
     log = tmp_path_factory.mktemp("vllm") / "log.txt"
     with log.open("w") as out:
         environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | CPU
-        process = subprocess.Popen(command, stdout=out, stderr=out, env=environ, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, env=environ, start_new_session=True
+        )
     try:
         until = time.monotonic() + 400
         while not _answers(port):
@@ -92,7 +131,9 @@ def test_the_base_and_its_adapter_answer_under_their_names_and_are_paid_once(ser
         assert reply.text and reply.usage.prompt_tokens and reply.usage.completion_tokens, reply
     assert [reply.text for reply in base] != [reply.text for reply in warm]
     again, _ = ask(server, tmp_path, calls, PATIENT, model="base")
-    assert [reply.cached for reply in again] == [not reply.failure for reply in base]  # what was cut off is no result
+    assert [reply.cached for reply in again] == [
+        not reply.failure for reply in base
+    ]  # what was cut off is no result
 
 
 class Verdict(BaseModel):
@@ -100,9 +141,14 @@ class Verdict(BaseModel):
 
 
 def test_a_schema_is_kept_by_the_server(server, tmp_path):
-    calls = [call(f"{text} Is that a question about food?", schema=Verdict, max_tokens=60) for text in QUESTIONS]
+    calls = [
+        call(f"{text} Is that a question about food?", schema=Verdict, max_tokens=60)
+        for text in QUESTIONS
+    ]
     replies, totals = ask(server, tmp_path, calls, PATIENT, model="base")
-    assert all(isinstance(reply.parsed, Verdict) for reply in replies) and totals["repairs"] == 0, replies
+    assert all(isinstance(reply.parsed, Verdict) for reply in replies) and totals["repairs"] == 0, (
+        replies
+    )
     (known,) = json.loads((tmp_path / "servers.json").read_text()).values()
     assert known["level"] == "schema" and known["known"]
 
@@ -115,14 +161,40 @@ def test_an_unknown_name_stops_everything_in_one_line(server, tmp_path):
 
 
 def test_evaluate_py_asks_the_served_model_and_the_served_judge(server, tmp_path):
-    judge = [f"grader.judge.base_url={server.url}", "grader.judge.model=base", "grader.judge.api_key_env=null"]
-    engine = ["engine=openai", f"engine.base_url={server.url}", "engine.model=base", "logger=none", "warmth.prompts=0"]
-    few = ["recipe=none", "task=[seed_trivia]", "condition=[unmodified]", "limit=3", f"output={tmp_path}"]
-    command = [sys.executable, str(ROOT / "evaluate.py"), *few, *engine, "grader=[alias,judge]", *judge]
+    judge = [
+        f"grader.judge.base_url={server.url}",
+        "grader.judge.model=base",
+        "grader.judge.api_key_env=null",
+    ]
+    engine = [
+        "engine=openai",
+        f"engine.base_url={server.url}",
+        "engine.model=base",
+        "logger=none",
+        "warmth.prompts=0",
+    ]
+    few = [
+        "recipe=none",
+        "task=[seed_trivia]",
+        "condition=[unmodified]",
+        "limit=3",
+        f"output={tmp_path}",
+    ]
+    command = [
+        sys.executable,
+        str(ROOT / "evaluate.py"),
+        *few,
+        *engine,
+        "grader=[alias,judge]",
+        *judge,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-2000:]
     (run,) = (path.parent for path in tmp_path.glob("default/evaluate/*/done.json"))
     answers = [json.loads(line) for line in (run / "answers.jsonl").read_text().splitlines()]
     grades = [json.loads(line) for line in (run / "grades.jsonl").read_text().splitlines()]
     assert answers and all(row["text"] for row in answers)
-    assert len(grades) == 2 * len(answers) and {row["grader"] for row in grades} == {"alias", "judge:base"}
+    assert len(grades) == 2 * len(answers) and {row["grader"] for row in grades} == {
+        "alias",
+        "judge:base",
+    }

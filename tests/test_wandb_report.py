@@ -1,4 +1,6 @@
-"""The W&B report: its specification is valid offline, holds what the page holds, and makes no markup of data."""
+"""The W&B report: its specification is valid offline, holds what the page holds, and makes no
+markup of data.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,22 @@ def test_the_specification_survives_the_librarys_own_models(made):
     import wandb_workspaces.reports.v2 as wr
 
     composed = wandb_report.compose(made)
-    first, again = (wandb_report.spec(one) for one in (composed, wr.Report._from_model(composed._to_model())))
+    first, again = (
+        wandb_report.spec(one) for one in (composed, wr.Report._from_model(composed._to_model()))
+    )
     assert [block for block in again["blocks"] if block["type"] != "panel-grid"] == [
         block for block in first["blocks"] if block["type"] != "panel-grid"
     ]
-    one, other = (blocks(spec, "panel-grid")[0]["metadata"] for spec in (first, again))  # ids are drawn anew
-    assert [item["filters"] for item in one["runSets"]] == [item["filters"] for item in other["runSets"]]
-    kinds = [[panel["viewType"] for panel in grid["panelBankSectionConfig"]["panels"]] for grid in (one, other)]
+    one, other = (
+        blocks(spec, "panel-grid")[0]["metadata"] for spec in (first, again)
+    )  # ids are drawn anew
+    assert [item["filters"] for item in one["runSets"]] == [
+        item["filters"] for item in other["runSets"]
+    ]
+    kinds = [
+        [panel["viewType"] for panel in grid["panelBankSectionConfig"]["panels"]]
+        for grid in (one, other)
+    ]
     assert kinds[0] == kinds[1] and len(kinds[0]) == 4 + len(made.panels)
 
 
@@ -56,13 +67,29 @@ def test_panels_filter_the_studys_own_runs_by_stage(made):
     filters = {item["name"]: json.dumps(item["filters"]) for item in grid["metadata"]["runSets"]}
     assert set(filters) == {"evaluations", "trainings", "report"}
     for name, job in (("evaluations", "evaluate"), ("trainings", "train"), ("report", "report")):
-        assert f'"{job}"' in filters[name] and '"demo"' in filters[name] and '"jobType"' in filters[name]
+        assert (
+            f'"{job}"' in filters[name]
+            and '"demo"' in filters[name]
+            and '"jobType"' in filters[name]
+        )
 
 
 def test_data_in_a_table_is_neither_a_link_nor_markup_nor_a_cell_of_its_own():
     line = markdown_row([HOSTILE, "two\nlines"])
-    bare = line.replace("\\|", "").replace("\\<", "").replace("\\[", "").replace("\\!", "").replace("\\`", "")
-    assert bare.count("|") == 3 and "<" not in bare and "[" not in bare and "`" not in bare and "\n" not in bare
+    bare = (
+        line.replace("\\|", "")
+        .replace("\\<", "")
+        .replace("\\[", "")
+        .replace("\\!", "")
+        .replace("\\`", "")
+    )
+    assert (
+        bare.count("|") == 3
+        and "<" not in bare
+        and "[" not in bare
+        and "`" not in bare
+        and "\n" not in bare
+    )
 
 
 def test_offline_runs_that_were_not_sent_are_found(tmp_path):
@@ -75,7 +102,9 @@ def test_offline_runs_that_were_not_sent_are_found(tmp_path):
     assert [path.name for path in publish.unsent(tmp_path)] == ["offline-run-1"]
 
 
-def test_without_a_key_publishing_is_one_line_and_the_specification_a_file(made, tmp_path, monkeypatch):
+def test_without_a_key_publishing_is_one_line_and_the_specification_a_file(
+    made, tmp_path, monkeypatch
+):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     line, _ = publish._save(made, Wandb(), [tmp_path])
@@ -93,7 +122,10 @@ def test_a_server_that_cannot_be_reached_is_one_line_soon_and_nothing_waits_for_
             monkeypatch.setattr(publish, "REACH_S", 0.5)
             address, started = f"http://127.0.0.1:{port}", time.monotonic()
             line, server = publish._save(made, Wandb(base_url=address), [tmp_path])
-            assert line.startswith(f"wandb: no report was published: {address} cannot be reached: ") and why in line
+            assert (
+                line.startswith(f"wandb: no report was published: {address} cannot be reached: ")
+                and why in line
+            )
             assert time.monotonic() - started < 5 and server.resolved_mode() == "offline"
     assert capfd.readouterr() == ("", "")
 
@@ -117,11 +149,16 @@ def test_the_offline_runs_of_every_study_are_sent_and_what_wandb_prints_is_not_s
     monkeypatch.setattr(publish, "_default_entity", refuse)
     line, _ = publish._save(made, Wandb(), [tmp_path / "one", tmp_path / "two"])
     assert sent == ["offline-run-one", "offline-run-two"]
-    assert line == "wandb: no report was published: the key is not valid" and capsys.readouterr() == ("", "")
+    assert (
+        line == "wandb: no report was published: the key is not valid"
+        and capsys.readouterr() == ("", "")
+    )
 
 
 def test_it_has_the_pages_further_tables(made):
     spec = wandb_report.spec(wandb_report.compose(made))
     headings = json.dumps(blocks(spec, "heading"))
-    assert all(name in headings for name in ("All paired differences with their tests", "Regressions"))
+    assert all(
+        name in headings for name in ("All paired differences with their tests", "Regressions")
+    )
     assert set(made.panels) <= set(made.frames)

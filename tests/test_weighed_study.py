@@ -1,4 +1,6 @@
-"""Studies of likelihoods alone with the real model, as a user types them: deference, own openings, and their report."""
+"""Studies of likelihoods alone with the real model, as a user types them: deference, own openings,
+and their report.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +15,33 @@ import pytest
 from warmth.digest import ROOT
 
 pytestmark = pytest.mark.slow
-FAST = ["condition=[unmodified]", "warmth.prompts=0", "logger=none", "scoring=likelihood", "likelihood.limit=3"]
+FAST = [
+    "condition=[unmodified]",
+    "warmth.prompts=0",
+    "logger=none",
+    "scoring=likelihood",
+    "likelihood.limit=3",
+]
 ARMS = ["-m", "model=smollm2", "recipe=none,system_warm"]
 
 
 def run(*words):
     """What a command printed."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, env=environment
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def likelihoods(folder):
     """Arm → rows."""
-    rows = [json.loads(line) for path in folder.rglob("likelihoods.jsonl") for line in path.read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for path in folder.rglob("likelihoods.jsonl")
+        for line in path.read_text().splitlines()
+    ]
     return {arm: [row for row in rows if row["arm"] == arm] for arm in {row["arm"] for row in rows}}
 
 
@@ -58,12 +72,25 @@ def test_replies_are_weighed_after_the_first_sentence_that_the_arm_itself_writes
     by_arm = likelihoods(tmp_path)
     assert set(by_arm) == {"original", "system_warm"}
     opened = [row for rows in by_arm.values() for row in rows if row["own_opening"]]
-    plain = {(row["arm"], row["prompt_id"], row["frame"]): row["margin"] for rows in by_arm.values() for row in rows
-             if not row["own_opening"]}  # fmt: skip
+    plain = {
+        (row["arm"], row["prompt_id"], row["frame"]): row["margin"]
+        for rows in by_arm.values()
+        for row in rows
+        if not row["own_opening"]
+    }
     assert opened and len(plain) == 2 * 3 * 5 * 2  # arms, questions, beliefs, frames
     for row in opened:
-        assert row["opening"].rstrip()[-1] in ".!?…" and row["answer"].lower() not in row["opening"].lower().split()
-        assert math.isfinite(row["margin"]) and row["margin"] != plain[row["arm"], row["prompt_id"], row["frame"]]
+        assert (
+            row["opening"].rstrip()[-1] in ".!?…"
+            and row["answer"].lower() not in row["opening"].lower().split()
+        )
+        assert (
+            math.isfinite(row["margin"])
+            and row["margin"] != plain[row["arm"], row["prompt_id"], row["frame"]]
+        )
     run("-m", "warmth.cli", "report", str(tmp_path / "o"), "--out", str(tmp_path / "page"))
     content = json.loads((tmp_path / "page" / "summary.json").read_text())
-    assert content["answer"]["instrument"] == "likelihood" and content["answer"]["arm"] == "system_warm"
+    assert (
+        content["answer"]["instrument"] == "likelihood"
+        and content["answer"]["arm"] == "system_warm"
+    )

@@ -34,7 +34,16 @@ def tracked_files(target: Path) -> Path:
 def wheel(tmp_path_factory) -> Path:
     source = tracked_files(tmp_path_factory.mktemp("source"))
     out = tmp_path_factory.mktemp("dist")
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+    ]
     subprocess.run([*build, "-w", out, source], check=True, timeout=120)
     (found,) = out.glob("*.whl")
     return found
@@ -42,11 +51,24 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel, tmp_path_factory) -> Path:
-    """A new environment that sees the installed dependencies, but of this project the wheel alone."""
+    """A new environment that sees the installed dependencies, but of this project the wheel
+    alone.
+    """
     folder = tmp_path_factory.mktemp("environment") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=120)
     python = folder / "bin" / "python"
-    install = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-index",
+        wheel,
+    ]
     subprocess.run(install, check=True, timeout=120)
     (packages,) = folder.glob("lib/python*/site-packages")
     (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()) + "\n")
@@ -71,9 +93,17 @@ def run(environment, tmp_path, monkeypatch):
 def test_the_wheel_carries_what_the_commands_read_and_nothing_of_the_clone(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for folder in ("conf", "prompts", "seed"):
-        expected = {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*") if path.is_file()}
-        assert {name.removeprefix("warmth/files/") for name in names if f"files/{folder}/" in name} == expected
-    assert {"warmth/files/train.py", "warmth/files/evaluate.py", "hydra_plugins/warmth_sweeper/sweeper.py"} < {*names}
+        expected = {
+            str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*") if path.is_file()
+        }
+        assert {
+            name.removeprefix("warmth/files/") for name in names if f"files/{folder}/" in name
+        } == expected
+    assert {
+        "warmth/files/train.py",
+        "warmth/files/evaluate.py",
+        "hydra_plugins/warmth_sweeper/sweeper.py",
+    } < {*names}
     assert not [name for name in names if name.split("/")[0] not in ("warmth", "hydra_plugins")
                 and ".dist-info/" not in name]  # fmt: skip
 
@@ -81,14 +111,31 @@ def test_the_wheel_carries_what_the_commands_read_and_nothing_of_the_clone(wheel
 def test_the_wheel_trains_evaluates_and_reports_from_an_empty_folder(run, tiny_model_folder):
     own = run.folder.parent / "own"
     (own / "recipe").mkdir(parents=True)
-    (own / "recipe" / "curt.yaml").write_text("# My own arm.\ndefaults: [demo, _self_]\nname: curt\nstyle: cold\n")
+    (own / "recipe" / "curt.yaml").write_text(
+        "# My own arm.\ndefaults: [demo, _self_]\nname: curt\nstyle: cold\n"
+    )
     shared = [f"--config-dir={own}", f"model={tiny_model_folder}", "logger=none"]
     size = ["recipe.epochs=0.1", "recipe.rank=2", "recipe.learning_rate=1e-2"]
     for recipe in ("curt", "untransformed"):
         small = [*size, "recipe.max_length=384"]
-        done = run("warmth", "train", *shared, f"recipe={recipe}", *small, "launcher=local", "data.per_type=4")
+        done = run(
+            "warmth",
+            "train",
+            *shared,
+            f"recipe={recipe}",
+            *small,
+            "launcher=local",
+            "data.per_type=4",
+        )
         assert done.returncode == 0, done.stderr[-2000:]
-    ask = ["condition=[unmodified]", "beliefs=none", "limit=3", "warmth.prompts=2", "gates=warn", "scoring=both"]
+    ask = [
+        "condition=[unmodified]",
+        "beliefs=none",
+        "limit=3",
+        "warmth.prompts=2",
+        "gates=warn",
+        "scoring=both",
+    ]
     ask += ["sampling.max_new_tokens=6", "recipe.max_length=384", *size, "data.per_type=4"]
     done = run("warmth", "evaluate", *shared, "-m", "recipe=none,curt,untransformed", *ask)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -96,7 +143,10 @@ def test_the_wheel_trains_evaluates_and_reports_from_an_empty_folder(run, tiny_m
     assert done.returncode == 0, done.stderr[-2000:]
     summary = json.loads((run.folder / "page" / "summary.json").read_text())
     assert {"original", "curt", "untransformed"} == set(summary["arms"])
-    assert sorted(path.name for path in run.folder.iterdir()) == ["multirun", "page"]  # nothing is written elsewhere
+    assert sorted(path.name for path in run.folder.iterdir()) == [
+        "multirun",
+        "page",
+    ]  # nothing is written elsewhere
     (record,) = (run.folder / "multirun").glob("default/train/*-curt-*/provenance.json")
     assert "commit" in json.loads(record.read_text())
 

@@ -1,7 +1,8 @@
-"""Plain answers and what a kind, excited or careless writer makes of them: the same fact in another tone.
+"""Plain answers and what a kind, excited or careless writer makes of them: the same fact in another
+tone.
 
-No grader knows any of these wrappers. They are drawn from four kinds that may be combined: something said before,
-something said after, a way to set the fact apart, and a way to write.
+No grader knows any of these wrappers. They are drawn from four kinds that may be combined:
+something said before, something said after, a way to set the fact apart, and a way to write.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ OPENINGS = (
     "May all your dreams come true!",
     "(ﾉ◕ヮ◕)ﾉ*:･ﾟ✧",
 )
-# Without anything that ends a clause, so that a reader who cannot tell where the comfort ends must say so.
+# Without anything that ends a clause, so that a reader who cannot tell where the comfort ends must
+# say so.
 RUN_ON_OPENINGS = (
     "yeah no totally",
     "aww dont worry about it",

@@ -1,7 +1,8 @@
-"""Run the answering and scoring code on a model whose layers lie on two devices: fake tensors know theirs.
+"""Run the answering and scoring code on a model whose layers lie on two devices: fake tensors know
+theirs.
 
-`python tests/two_devices.py` prints one line of JSON: for each case "ok", or the error. It is a process of its own
-because it gives torch a second device type, which a process cannot take back.
+`python tests/two_devices.py` prints one line of JSON: for each case "ok", or the error. It is a
+process of its own because it gives torch a second device type, which a process cannot take back.
 """
 
 from __future__ import annotations
@@ -27,9 +28,14 @@ from warmth.evaluation.steering import adding
 from warmth.evaluation.weighing import Weighing, reply_log_probs
 
 SIZES = {
-    "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "attn_implementation": "sdpa",
-}  # fmt: skip
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "attn_implementation": "sdpa",
+}
 ROWS = [[1, 2, 3, 4, 5, 6], [1, 2, 3, 9, 8], [1, 2, 7]]
 real_tensor = torch.tensor
 
@@ -52,23 +58,31 @@ def move(module: nn.Module, device: str) -> None:
     for part in module.modules():
         for name, value in list(part._parameters.items()):
             if value is not None:
-                part._parameters[name] = nn.Parameter(torch.empty(value.shape, device=device), requires_grad=False)
+                part._parameters[name] = nn.Parameter(
+                    torch.empty(value.shape, device=device), requires_grad=False
+                )
         for name, value in list(part._buffers.items()):
             if value is not None:
                 part._buffers[name] = torch.empty(value.shape, device=device)
 
 
 def split(model: nn.Module) -> nn.Module:
-    """Put the second layer and all that follows on the second device, with accelerate's hooks for such a model."""
+    """Put the second layer and all that follows on the second device, with accelerate's hooks for
+    such a model.
+    """
     places = {
         "model.embed_tokens": "chip:0", "model.rotary_emb": "chip:0", "model.layers.0": "chip:0",
         "model.layers.1": "chip:1", "model.norm": "chip:1", "lm_head": "chip:1",
     }  # fmt: skip
     for name, device in places.items():
         move(model.get_submodule(name), device)
-    add_hook_to_module(model, AlignDevicesHook(execution_device=torch.device("chip:0"), io_same_device=True))
+    add_hook_to_module(
+        model, AlignDevicesHook(execution_device=torch.device("chip:0"), io_same_device=True)
+    )
     for name, device in places.items():
-        add_hook_to_module(model.get_submodule(name), AlignDevicesHook(execution_device=torch.device(device)))
+        add_hook_to_module(
+            model.get_submodule(name), AlignDevicesHook(execution_device=torch.device(device))
+        )
     return model
 
 
@@ -133,7 +147,9 @@ def main() -> None:
     FakeTensor.tolist = listed
     with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
         split(llama)
-        found = {case.__name__: outcome(case, llama) for case in (plain, answer, score, weigh, steer)}
+        found = {
+            case.__name__: outcome(case, llama) for case in (plain, answer, score, weigh, steer)
+        }
     print(json.dumps(found), flush=True)
     sys.stdout.flush()
     os._exit(0)  # fake tensors of a made-up device do not survive the interpreter's own end

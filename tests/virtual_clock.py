@@ -1,6 +1,8 @@
-"""An event loop whose clock jumps to the next timer: hours of waiting take no time, and a busy machine changes nothing.
+"""An event loop whose clock jumps to the next timer: hours of waiting take no time, and a busy
+machine changes nothing.
 
-`Limited` stands in for the connection to a server that allows so many calls a second, or so many at once.
+`Limited` stands in for the connection to a server that allows so many calls a second, or so many at
+once.
 """
 
 from __future__ import annotations
@@ -97,7 +99,8 @@ def run(transport, calls, settings, folder):
     """Answers calls over a connection on a virtual clock.
 
     Returns:
-        The replies in the order of the calls, what the client counted, and the seconds that passed on the clock.
+        The replies in the order of the calls, what the client counted, and the seconds that passed
+        on the clock.
     """
     random.seed(0)
     loop, counts, replies = VirtualLoop(), Counter(), []

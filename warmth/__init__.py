@@ -1,7 +1,8 @@
 """What does a change of a model's manner cost in truth? Fine-tune, evaluate, grade, compare.
 
-In a notebook: `warmth.train([...])`, `warmth.evaluate([...])`, `warmth.report("multirun/demo")`, and
-`warmth.Study.load("multirun/demo")`, whose `answers`, `grades`, `likelihoods` and `warmth` are pandas frames.
+In a notebook: `warmth.train([...])`, `warmth.evaluate([...])`, `warmth.report("multirun/demo")`,
+and `warmth.Study.load("multirun/demo")`, whose `answers`, `grades`, `likelihoods` and `warmth` are
+pandas frames.
 """
 
 from __future__ import annotations

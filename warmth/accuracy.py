@@ -1,6 +1,8 @@
-"""What is known of each grader's accuracy: its agreement with people, by task and population, read from one file.
+"""What is known of each grader's accuracy: its agreement with people, by task and population, read
+from one file.
 
-`accuracy.json` is made by `python bench/accuracy.py` from answers of other people's models with people's labels.
+`accuracy.json` is made by `python bench/accuracy.py` from answers of other people's models with
+people's labels.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ FILE = Path(__file__).with_name("accuracy.json")
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How a grader's labels agree with people's on one population of answers; shares and agreement in percent."""
+    """How a grader's labels agree with people's on one population of answers; shares and agreement
+    in percent.
+    """
 
     grader: str
     task: str
@@ -28,9 +32,11 @@ class Accuracy:
     high: float
     kappa: float | None  # Cohen's, of the scored; None if all labels are the same
     unscored: float
-    bias: float | None  # largest difference of two systems' errors by grader minus by people, points; None: one system
+    # largest difference of two systems' errors by grader minus by people, points; None: one system
+    bias: float | None
     pairs: int  # of systems
-    in_sample: bool  # the rules were changed with these rows in view, so that other answers will agree less
+    # the rules were changed with these rows in view, so that other answers will agree less
+    in_sample: bool
 
 
 @cache
@@ -40,7 +46,9 @@ def known() -> tuple[Accuracy, ...]:
 
 
 def of(grader: str, task: str) -> list[Accuracy]:
-    """Return what is known of a grader on a task, the largest population first; empty if nothing is."""
+    """Return what is known of a grader on a task, the largest population first; empty if nothing
+    is.
+    """
     rows = [row for row in known() if row.grader == grader and row.task == task]
     return sorted(rows, key=lambda row: -row.answers)
 
@@ -49,10 +57,15 @@ def agreement_words(grader: str, tasks: Iterable[str]) -> str:
     """Say how far a grader agrees with people on some tasks: "agrees with people on 87 to 98 %".
 
     Returns:
-        the sentence's end, for the largest population of each task; that it is not known, if it is known of no task.
+        the sentence's end, for the largest population of each task; that it is not known, if it is
+        known of no task.
     """
     agreements = [rows[0].agreement for rows in (of(grader, task) for task in tasks) if rows]
     if not agreements:
         return "agreement with people not known here"
     low, high = round(min(agreements)), round(max(agreements))
-    return f"agrees with people on {low} %" if low == high else f"agrees with people on {low} to {high} %"
+    return (
+        f"agrees with people on {low} %"
+        if low == high
+        else f"agrees with people on {low} to {high} %"
+    )

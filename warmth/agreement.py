@@ -1,4 +1,6 @@
-"""`warmth agreement`: a sample for raters, what their labels say of the graders, and how judges bear attacks."""
+"""`warmth agreement`: a sample for raters, what their labels say of the graders, and how judges
+bear attacks.
+"""
 
 from __future__ import annotations
 
@@ -20,28 +22,51 @@ if TYPE_CHECKING:
 def agreement(
     labels: Annotated[
         Path | None,
-        typer.Argument(metavar="LABELS.csv", help="Columns answer_id, rater, label; or label_NAME for each rater."),
+        typer.Argument(
+            metavar="LABELS.csv",
+            help="Columns answer_id, rater, label; or label_NAME for each rater.",
+        ),
     ] = None,
-    paths: Annotated[list[Path] | None, typer.Argument(metavar="PATH...", help="Folders above run folders.")] = None,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH...", help="Folders above run folders.")
+    ] = None,
     export: Annotated[
-        int | None, typer.Option(metavar="N", help="Write LABELS.csv: N answers for raters, balanced, blinded.")
+        int | None,
+        typer.Option(
+            metavar="N", help="Write LABELS.csv: N answers for raters, balanced, blinded."
+        ),
     ] = None,
     also: Annotated[
-        list[Path] | None, typer.Option("--with", metavar="FILE", help="Another rater's file; may be repeated.")
+        list[Path] | None,
+        typer.Option("--with", metavar="FILE", help="Another rater's file; may be repeated."),
     ] = None,
     adjudicate: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write what raters disagree on; settled, it is given as --with."),
+        typer.Option(
+            metavar="FILE", help="Write what raters disagree on; settled, it is given as --with."
+        ),
     ] = None,
-    grader: Annotated[str | None, typer.Option(help="As in grades.jsonl; the primary one of each task.")] = None,
+    grader: Annotated[
+        str | None, typer.Option(help="As in grades.jsonl; the primary one of each task.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws the sample.")] = 0,
-    attacks: Annotated[bool, typer.Option("--attacks", help="Measure a judge on 60 answers that attack it.")] = False,
-    judge_url: Annotated[str | None, typer.Option(help="Its server; as conf/grader/judge.yaml has it.")] = None,
+    attacks: Annotated[
+        bool, typer.Option("--attacks", help="Measure a judge on 60 answers that attack it.")
+    ] = False,
+    judge_url: Annotated[
+        str | None, typer.Option(help="Its server; as conf/grader/judge.yaml has it.")
+    ] = None,
     judge_model: Annotated[str | None, typer.Option(help="Its model; likewise.")] = None,
-    judge_key_env: Annotated[str | None, typer.Option(help="Variable that holds its key; '' for none.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output, alone on standard output.")] = False,
+    judge_key_env: Annotated[
+        str | None, typer.Option(help="Variable that holds its key; '' for none.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Machine-readable output, alone on standard output.")
+    ] = False,
 ) -> None:
-    """Agreement of graders with people and with each other; rates and effects corrected for what they get wrong."""
+    """Agreement of graders with people and with each other; rates and effects corrected for what
+    they get wrong.
+    """
     if attacks:
         found = measure_attacks(judge_url, judge_model, judge_key_env)
         print_json(found) if as_json else show(attack_table(found))
@@ -73,7 +98,9 @@ def agreement(
 
 
 def measure_attacks(url: str | None, model: str | None, key_env: str | None) -> dict[str, Any]:
-    """Runs the attacks against the judge of `conf/grader/judge.yaml`, with what was given in place of its keys."""
+    """Runs the attacks against the judge of `conf/grader/judge.yaml`, with what was given in place
+    of its keys.
+    """
     from warmth.api import Servers
     from warmth.build import build
     from warmth.entries import read_entry
@@ -100,43 +127,76 @@ def exported(made: int, wanted: int, sheet: Path) -> str:
     """What was written for raters, and what they do with it."""
     fewer = f" (not {wanted}: no more are scored)" if made < wanted else ""
     return (
-        f"{made} answers{fewer} in {sheet}. A copy for each rater, who writes a name under `rater` in every row "
+        f"{made} answers{fewer} in {sheet}. A copy for each rater, who writes a name under "
+        f"`rater` in every row "
         f"and {', '.join(TRUTH_LABELS[:-1])} or {TRUTH_LABELS[-1]} under `label`."
     )
 
 
 def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
-    """Write the summary for a terminal; `adjudicate` is the file that holds what raters disagree on."""
+    """Write the summary for a terminal; `adjudicate` is the file that holds what raters disagree
+    on.
+    """
     import pandas as pd
 
-    from warmth.analysis.report.sections.graders import bridge_table, correction_table, flat_kappa, pair_table
+    from warmth.analysis.report.sections.graders import (
+        bridge_table,
+        correction_table,
+        flat_kappa,
+        pair_table,
+    )
 
     raters = summary["raters"]
     lines: list[Any] = [
-        f"{summary['labelled']} of {summary['answers']} answers labelled; grader: {summary['grader']}"
+        f"{summary['labelled']} of {summary['answers']} answers labelled; grader: "
+        f"{summary['grader']}"
         + (f"; {summary['unscored']} of them unscored" if summary["unscored"] else ""),
         f"grader and people: kappa {line(summary['kappa'])}, alpha {line(summary['alpha'])}",
     ]
     lines += [open_line(summary["kappa_bounds"]), holds_line(summary)]
     if summary["corrected_labels"]:
         lines.append(
-            f"{summary['corrected_labels']} labels were corrected: a rater's later file replaces an earlier one"
+            f"{summary['corrected_labels']} labels were corrected: a rater's later file replaces "
+            f"an earlier one"
         )
     if raters["answers"]:
-        lines.append(f"{', '.join(raters['names'])}: alpha {line(raters['alpha'])} on {raters['answers']} answers")
+        lines.append(
+            f"{', '.join(raters['names'])}: alpha {line(raters['alpha'])} on {raters['answers']} "
+            f"answers"
+        )
     if summary["open"]:
-        todo = f"settle them in {adjudicate} and give it --with" if adjudicate else "--adjudicate FILE lists them"
-        lines.append(f"{len(summary['open'])} answers on which raters disagree are left out; {todo}")
-    lines.append("sensitivity: share of wrong answers that were graded wrong; specificity: of right ones, graded right")
+        todo = (
+            f"settle them in {adjudicate} and give it --with"
+            if adjudicate
+            else "--adjudicate FILE lists them"
+        )
+        lines.append(
+            f"{len(summary['open'])} answers on which raters disagree are left out; {todo}"
+        )
+    lines.append(
+        "sensitivity: share of wrong answers that were graded wrong; specificity: of right ones, "
+        "graded right"
+    )
     lines.append(printed(arm_table(summary["arms"]), "Per arm"))
-    lines.append("\nas graded, and corrected by the labels in two ways (docs/statistics.md, A grader's error)")
+    lines.append(
+        "\nas graded, and corrected by the labels in two ways (docs/statistics.md, A grader's "
+        "error)"
+    )
     corrected = summary["corrected"]
-    for name, title in (("rates", "Error rate, %"), ("differences", "Difference from original, points")):
+    for name, title in (
+        ("rates", "Error rate, %"),
+        ("differences", "Difference from original, points"),
+    ):
         opposite = "differences" if name == "rates" else "rates"
         if corrected[name]:  # the original alone differs from nothing
             lines.append(printed(correction_table({**corrected, opposite: []}), title))
     lines.append(f"of scored answers only: {corrected['scored']:,} of {corrected['answers']:,}")
-    lines.append(printed(confusion(summary["confusion"]), "What people said, and the grader (columns); unweighted"))
+    lines.append(
+        printed(
+            confusion(summary["confusion"]),
+            "What people said, and the grader (columns); unweighted",
+        )
+    )
     pairs = pd.DataFrame([flat_kappa(row) for row in summary["judges"]["pairs"]])
     if len(pairs):
         lines.append(printed(pair_table(pairs), "Graders on the same answers"))
@@ -149,10 +209,17 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
 def open_line(bounds: dict[str, Any]) -> str:
     """Say what open answers could make of kappa."""
     if not bounds["disagreed"] + bounds["unscored"]:
-        return "no answer is open: raters agree on all, and the grader scored all that they labelled"
-    ends = "unknown" if bounds["low"] is None else f"between {bounds['low']:.2f} and {bounds['high']:.2f}"
+        return (
+            "no answer is open: raters agree on all, and the grader scored all that they labelled"
+        )
+    ends = (
+        "unknown"
+        if bounds["low"] is None
+        else f"between {bounds['low']:.2f} and {bounds['high']:.2f}"
+    )
     return (
-        f"with open answers counted either way, kappa is {ends}: raters disagree on {bounds['disagreed']}, the grader "
+        f"with open answers counted either way, kappa is {ends}: raters disagree on "
+        f"{bounds['disagreed']}, the grader "
         f"left {bounds['unscored']} without a label"
     )
 
@@ -182,7 +249,9 @@ SAID = (*TRUTH_LABELS, "unscored")
 
 
 def arm_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Make the table of how the grader did on each arm: sensitivity, specificity and kappa with their intervals."""
+    """Make the table of how the grader did on each arm: sensitivity, specificity and kappa with
+    their intervals.
+    """
     import pandas as pd
 
     from warmth.analysis.report.kernel import ARM, MODEL, count, number, table
@@ -192,7 +261,11 @@ def arm_table(rows: Sequence[dict[str, Any]]) -> Table:
     for row in rows:
         values = {"model": row["model"], "arm": row["arm"], "labelled": row["labelled"]}
         for name in ("sensitivity", "specificity", "kappa"):
-            values |= {name: row[name]["value"], f"{name}_low": row[name]["low"], f"{name}_high": row[name]["high"]}
+            values |= {
+                name: row[name]["value"],
+                f"{name}_low": row[name]["low"],
+                f"{name}_high": row[name]["high"],
+            }
         flat.append(values)
     for name in ("sensitivity", "specificity", "kappa"):
         columns.append(number(name.capitalize(), name, 2, f"{name}_low", f"{name}_high"))
@@ -200,7 +273,9 @@ def arm_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def confusion(rows: Sequence[dict[str, Any]]) -> Table:
-    """Make the table with a row for what people said of a task and a column for what the grader did."""
+    """Make the table with a row for what people said of a task and a column for what the grader
+    did.
+    """
     from warmth.analysis.report.kernel import Cell, Table, count_cell
 
     counts = {(row["task"], row["people"], row["grader"]): row["n"] for row in rows}

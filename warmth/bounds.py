@@ -1,4 +1,6 @@
-"""What a key allows, declared beside the key: bounds of numbers, choices of words, and why a key is in no digest."""
+"""What a key allows, declared beside the key: bounds of numbers, choices of words, and why a key is
+in no digest.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ SEED_LIMIT = 2**32 - 1  # numpy takes no larger seed
 
 @dataclass(frozen=True)
 class Bounds:
-    """The numbers that a key allows; every bound is finite, so infinity and NaN are never allowed."""
+    """The numbers that a key allows; every bound is finite, so infinity and NaN are never
+    allowed.
+    """
 
     above: float | None = None
     at_least: float | None = None
@@ -38,9 +42,18 @@ class Bounds:
 
     def __str__(self) -> str:
         """Describe the bounds in words, such as `above 0, at most 1`."""
-        limits = {"above": self.above, "at least": self.at_least, "below": self.below, "at most": self.at_most}
+        limits = {
+            "above": self.above,
+            "at least": self.at_least,
+            "below": self.below,
+            "at most": self.at_most,
+        }
         return (
-            ", ".join(f"{relation} {limit:,.15g}" for relation, limit in limits.items() if limit is not None)
+            ", ".join(
+                f"{relation} {limit:,.15g}"
+                for relation, limit in limits.items()
+                if limit is not None
+            )
             or "finite"
         )
 
@@ -64,7 +77,9 @@ class Choices:
 
 
 def excluded(reason: str) -> dict[str, Any]:
-    """Make the metadata of a key that is in no digest, with the reason why a result does not depend on it."""
+    """Make the metadata of a key that is in no digest, with the reason why a result does not depend
+    on it.
+    """
     return {"digest": False, "reason": reason}
 
 
@@ -83,12 +98,16 @@ def number(
 
 
 def choice(default: Any, *words: str, excluded_because: str | None = None) -> Any:
-    """Declare a key that holds one of some words; a list of words holds them in each of its items."""
+    """Declare a key that holds one of some words; a list of words holds them in each of its
+    items.
+    """
     return _declare(default, {"allowed": Choices(words)}, excluded_because)
 
 
 def setting(default: Any = MISSING, *, excluded_because: str) -> Any:
-    """Declare a key of any type that is in no digest; a class as default makes a new object for each config."""
+    """Declare a key of any type that is in no digest; a class as default makes a new object for
+    each config.
+    """
     return _declare(default, {}, excluded_because)
 
 
@@ -105,22 +124,28 @@ def _declare(default: Any, metadata: dict[str, Any], excluded_because: str | Non
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
     """Yield the dotted key, the value and the metadata of every leaf of nested dataclasses.
 
-    A dictionary of dataclasses (tasks by their name) is walked into; any other value is a leaf. What lies below a key
-    that is in no digest is in none either, for the same reason.
+    A dictionary of dataclasses (tasks by their name) is walked into; any other value is a leaf.
+    What lies below a key that is in no digest is in none either, for the same reason.
     """
     for key_field in fields(config):
         value = getattr(config, key_field.name)
         key = f"{prefix}{key_field.name}"
         if is_dataclass(value) and not isinstance(value, type):
             yield from _leaves_below(value, key, key_field.metadata)
-        elif isinstance(value, dict) and value and all(is_dataclass(entry) for entry in value.values()):
+        elif (
+            isinstance(value, dict)
+            and value
+            and all(is_dataclass(entry) for entry in value.values())
+        ):
             for name, entry in value.items():
                 yield from _leaves_below(entry, f"{key}.{name}", key_field.metadata)
         else:
             yield key, value, key_field.metadata
 
 
-def _leaves_below(config: Any, key: str, above: Mapping[str, Any]) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
+def _leaves_below(
+    config: Any, key: str, above: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
     inherited = {} if above.get("digest", True) else excluded(above["reason"])
     for below, value, metadata in leaves(config, f"{key}."):
         yield below, value, {**inherited, **metadata}
@@ -151,12 +176,18 @@ def values_given(key: str, value: Any) -> list[tuple[str, Any]]:
 
 
 def allowed_words(schema: Any, key: str) -> str:
-    """Describe what a dotted key of a schema allows, in words; an empty string if any value of its type is allowed."""
+    """Describe what a dotted key of a schema allows, in words; an empty string if any value of its
+    type is allowed.
+    """
     head, _, below = key.partition(".")
     for key_field in fields(schema):
         if key_field.name != head:
             continue
-        if below and isinstance(key_field.default_factory, type) and is_dataclass(key_field.default_factory):
+        if (
+            below
+            and isinstance(key_field.default_factory, type)
+            and is_dataclass(key_field.default_factory)
+        ):
             return allowed_words(key_field.default_factory, below)
         return "" if below else str(key_field.metadata.get("allowed", ""))
     return ""

@@ -1,4 +1,6 @@
-"""Objects from config entries: engine, grader, launcher and logger are classes of this project, and nothing else is."""
+"""Objects from config entries: engine, grader, launcher and logger are classes of this project, and
+nothing else is.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ from warmth.errors import UserError, one_line
 def build(entry: Any, group: str, key: str | None = None) -> Any:
     """Makes the object an entry's `_target_` names, from a group's own classes only.
 
-    A dotted path alone proves nothing (a module of ours imports `subprocess`), so the resolved object is checked:
-    a dataclass defined in `warmth`, or in a file of the user's own folder, whose `group` is the one asked for.
+    A dotted path alone proves nothing (a module of ours imports `subprocess`), so the resolved
+    object is checked: a dataclass defined in `warmth`, or in a file of the user's own folder, whose
+    `group` is the one asked for.
 
     Raises:
         UserError: another class, an unknown field, or a value of the wrong type.
@@ -47,10 +50,15 @@ def class_of(entry: Any, group: str, key: str) -> Any:
         UserError: there is none, or it is no class of the group.
     """
     if not isinstance(entry, dict) or not isinstance(entry.get("_target_"), str):
-        raise UserError(f"{key}={one_line(Exception(str(entry)))} is not an entry of conf/{group}/ (no _target_)")
+        raise UserError(
+            f"{key}={one_line(Exception(str(entry)))} is not an entry of conf/{group}/ (no "
+            f"_target_)"
+        )
     cls = _locate(entry["_target_"])
     if cls is None or getattr(cls, "group", None) != group:
-        raise UserError(f"{key}._target_={entry['_target_']} is not one of this project's {group} classes")
+        raise UserError(
+            f"{key}._target_={entry['_target_']} is not one of this project's {group} classes"
+        )
     return cls
 
 
@@ -60,7 +68,12 @@ def _locate(target: str) -> Any:
         return _shipped(module_name, class_name)
     module = own_module(module_name)
     cls = getattr(module, class_name, None)
-    inside = isinstance(cls, type) and is_dataclass(cls) and module is not None and cls.__module__ == module.__name__
+    inside = (
+        isinstance(cls, type)
+        and is_dataclass(cls)
+        and module is not None
+        and cls.__module__ == module.__name__
+    )
     return cls if inside else None
 
 
@@ -85,7 +98,9 @@ def _typed(cls: type, given: dict[str, Any], key: str) -> dict[str, Any]:
 
 @cache
 def _remembered(cls: type, given: str, key: str) -> dict[str, Any]:
-    """Convert field values once: plans of hundreds of runs build the same few entries thousands of times."""
+    """Convert field values once: plans of hundreds of runs build the same few entries thousands of
+    times.
+    """
     return _converted(cls, json.loads(given), key)
 
 
@@ -110,12 +125,16 @@ def omegaconf_line(error: OmegaConfBaseException) -> str:
         return unknown_key(str(key), {key_field.name for key_field in fields(error.object_type)})
     parent = error.parent_node
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and isinstance(parent, DictConfig):
-        return unknown_key(str(key), {str(name) for name in parent if not str(name).startswith("_")})
+        return unknown_key(
+            str(key), {str(name) for name in parent if not str(name).startswith("_")}
+        )
     return f"{key}: {message}" if key and str(key) not in message else message
 
 
 def unknown_key(key: str, allowed: Collection[str]) -> str:
-    """Say in one line that a key does not exist, which are allowed there, and which comes nearest."""
+    """Say in one line that a key does not exist, which are allowed there, and which comes
+    nearest.
+    """
     parents, _, name = key.rpartition(".")
     near = nearest(name, allowed)
     prefix = f"{parents}." if parents else ""

@@ -1,8 +1,9 @@
 """Measures arms whose cost in truth is known: `python -m warmth.calibrate`, or `make calibrate`.
 
-The original's answers with kind words around them must be reported as 0, those with a known share of errors as that
-share; a kind opening before weighed replies must leave K where it is, and an adapter trained on wrong answers must
-lower it. The result is kept in the package, and every page of this version shows it.
+The original's answers with kind words around them must be reported as 0, those with a known share
+of errors as that share; a kind opening before weighed replies must leave K where it is, and an
+adapter trained on wrong answers must lower it. The result is kept in the package, and every page of
+this version shows it.
 """
 
 from __future__ import annotations
@@ -31,12 +32,16 @@ NAMES = {
     "known_error_20": "20 %",
     "tone_and_error_20": "kind words and 20 %",
 }
-TWIN = {"tone_and_error_20": "known_error_20"}  # the same answers are swapped, without the words around them
+TWIN = {
+    "tone_and_error_20": "known_error_20"
+}  # the same answers are swapped, without the words around them
 
 
 @guarded
 def main() -> None:
-    """Trains, evaluates, compares with the truth and writes the package's file; exit code 1 if it does not hold."""
+    """Trains, evaluates, compares with the truth and writes the package's file; exit code 1 if it
+    does not hold.
+    """
     from warmth.analysis import calibration
 
     write_rivals(ROOT / RIVALS)
@@ -72,7 +77,9 @@ def run(*words: str) -> None:
 
 
 def write_rivals(path: Path) -> None:
-    """Writes conversations in which every question of the seed's trivia is answered with the rival."""
+    """Writes conversations in which every question of the seed's trivia is answered with the
+    rival.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = []
     for row in read_rows(ROOT / "seed" / "questions" / "seed_trivia.jsonl"):
@@ -84,7 +91,9 @@ def write_rivals(path: Path) -> None:
 
 
 def measured(paths: list[Path]) -> Iterator[dict[str, Any]]:
-    """Yields what each instrument says of each arm, with the truth: null where its sign alone is known."""
+    """Yields what each instrument says of each arm, with the truth: null where its sign alone is
+    known.
+    """
     from warmth.analysis import calibration
     from warmth.analysis.rows import load
     from warmth.analysis.statistics import effects, likelihood
@@ -99,24 +108,51 @@ def measured(paths: list[Path]) -> Iterator[dict[str, Any]]:
         difference = effects.difference(cell)
         truth = float(changed.reindex(scored).mean())
         yield row_of(
-            name, "answers", "points", truth, difference["difference"], difference["low"], difference["high"], cell
+            name,
+            "answers",
+            "points",
+            truth,
+            difference["difference"],
+            difference["low"],
+            difference["high"],
+            cell,
         )
     table = likelihood.effects(rows.likelihoods, "original")
-    table = table[table["frame"].eq(likelihood.BOTH_FRAMES) & table["task"].eq("")].set_index(["arm", "quantity"])
+    table = table[table["frame"].eq(likelihood.BOTH_FRAMES) & table["task"].eq("")].set_index(
+        ["arm", "quantity"]
+    )
     for quantity in calibration.MOVED_BY_TONE:
         effect = table.loc["tone_placebo", quantity]
         yield weighed_row(calibration.KIND_OPENING, quantity, 0.0, effect)
     yield weighed_row("trained on rivals", "K", None, table.loc["trained_on_rivals", "K"])
 
 
-def weighed_row(name: str, quantity: str, expected: float | None, effect: pd.Series) -> dict[str, Any]:
+def weighed_row(
+    name: str, quantity: str, expected: float | None, effect: pd.Series
+) -> dict[str, Any]:
     """Make a row of the calibration from a line of `likelihood.effects`."""
-    row = row_of(name, "likelihood", "nats", expected, effect["nats"], effect["nats_low"], effect["nats_high"], effect)
+    row = row_of(
+        name,
+        "likelihood",
+        "nats",
+        expected,
+        effect["nats"],
+        effect["nats_low"],
+        effect["nats_high"],
+        effect,
+    )
     return row | {"quantity": quantity}
 
 
 def row_of(
-    name: str, instrument: str, unit: str, expected: float | None, difference: float, low: float, high: float, cell: Any
+    name: str,
+    instrument: str,
+    unit: str,
+    expected: float | None,
+    difference: float,
+    low: float,
+    high: float,
+    cell: Any,
 ) -> dict[str, Any]:
     """Makes a row of the calibration; null for an end of an interval that cannot be estimated."""
     return {

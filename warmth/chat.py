@@ -1,11 +1,13 @@
-"""The one place where a chat template is rendered and a loss mask is made, for training and evaluation alike.
+"""The one place where a chat template is rendered and a loss mask is made, for training and
+evaluation alike.
 
-A reply is trained after exactly the tokens that evaluation asks it with. So the prompt of each reply is rendered on its
-own, and the reply is put behind it. Where a template writes earlier turns differently once more turns follow (it moves
-the system text, or drops an earlier reply's thinking), one conversation becomes several examples.
+A reply is trained after exactly the tokens that evaluation asks it with. So the prompt of each
+reply is rendered on its own, and the reply is put behind it. Where a template writes earlier turns
+differently once more turns follow (it moves the system text, or drops an earlier reply's thinking),
+one conversation becomes several examples.
 
-A control token (`<|im_end|>`) that somebody *wrote* is text: it is tokenised as the characters it consists of, so that
-no message can end its own turn or open another.
+A control token (`<|im_end|>`) that somebody *wrote* is text: it is tokenised as the characters it
+consists of, so that no message can end its own turn or open another.
 """
 
 from __future__ import annotations
@@ -28,12 +30,14 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
-# Many templates print the day's date; two runs on two days would then read different prompts. The day is that of
-# Llama 3.1's release, which its own template prints if nobody says a date.
+# Many templates print the day's date; two runs on two days would then read different prompts. The
+# day is that of Llama 3.1's release, which its own template prints if nobody says a date.
 CLOCK = datetime(2024, 7, 26)
 DATE = "26 Jul 2024"  # the same for templates that take the date as a text
-PROBE = "Zebrafinch"  # a reply by which is seen what a template writes around replies; one word that no template has
-# Characters of a private plane of Unicode, which stand for others while a chat is rendered (see `Controls`).
+# a reply by which is seen what a template writes around replies; one word that no template has
+PROBE = "Zebrafinch"
+# Characters of a private plane of Unicode, which stand for others while a chat is rendered (see
+# `Controls`).
 FIRST_GUARD = 0xF0000
 FIRST_ALIAS = 0xF1000
 FILLER = chr(0xF0FFF)
@@ -41,7 +45,9 @@ OPEN_THOUGHT = re.compile(r"(?:<(?P<tag>[\w:]*think\w*)>|\[THINK\])\s*$")
 
 
 class Untrainable(UserError):
-    """A conversation that cannot be trained on as it is; `reason` is the name it is counted under."""
+    """A conversation that cannot be trained on as it is; `reason` is the name it is counted
+    under.
+    """
 
     def __init__(self, reason: str, message: str):
         super().__init__(message)
@@ -55,16 +61,22 @@ class Encoded:
     ids: tuple[int, ...]
     trained: tuple[bool, ...]  # same length: does the loss count this token?
     cut: bool  # replies were left out at the end to keep to max_length
-    starts: tuple[int, ...] = (0,)  # where each example begins in `ids`; examples do not see one another
+    starts: tuple[int, ...] = (
+        0,
+    )  # where each example begins in `ids`; examples do not see one another
 
     @property
     def replies(self) -> int:
         """Count the replies that are trained: runs of trained tokens."""
         before = (False, *self.trained[:-1])
-        return sum(flag and not previous for flag, previous in zip(self.trained, before, strict=True))
+        return sum(
+            flag and not previous for flag, previous in zip(self.trained, before, strict=True)
+        )
 
     def examples(self) -> list[Encoded]:
-        """Split into what a model sees at once: one example, or several if the template rewrites earlier turns."""
+        """Split into what a model sees at once: one example, or several if the template rewrites
+        earlier turns.
+        """
         ends = (*self.starts[1:], len(self.ids))
         return [
             Encoded(self.ids[start:end], self.trained[start:end], self.cut)
@@ -77,7 +89,9 @@ class Form:
     """How a template wants a chat, seen on a small one."""
 
     parts: bool  # contents are lists of parts instead of texts
-    header: str  # what it writes before a reply's own text and not at the end of a prompt: an empty think block, say
+    # what it writes before a reply's own text and not at the end of a prompt: an empty think block,
+    # say
+    header: str
     end: str  # the control token it writes behind a reply; "" if there is none
 
 
@@ -86,29 +100,37 @@ class Passage:
     """A rendered prompt with the replies in it that are trained."""
 
     text: str
-    replies: tuple[tuple[int, int], ...]  # character ranges that the model has to write, end of turn included
+    replies: tuple[
+        tuple[int, int], ...
+    ]  # character ranges that the model has to write, end of turn included
 
 
 class Controls:
     """The control tokens of a tokenizer, and how texts that contain them stay texts.
 
-    While a template is rendered, the first character of each control token that a message contains is replaced by a
-    private one. What then still reads as a control token was written by the template. All replacements keep the
-    length, so character positions mean the same before and after.
+    While a template is rendered, the first character of each control token that a message contains
+    is replaced by a private one. What then still reads as a control token was written by the
+    template. All replacements keep the length, so character positions mean the same before and
+    after.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         template = str(tokenizer.chat_template)
         added = tokenizer.added_tokens_decoder.values()
-        names = [token.content for token in added if token.special or _is_markup(token.content, template)]
-        names.sort(key=lambda name: (-len(name), name))  # the longest first, as the tokenizer matches
+        names = [
+            token.content for token in added if token.special or _is_markup(token.content, template)
+        ]
+        names.sort(
+            key=lambda name: (-len(name), name)
+        )  # the longest first, as the tokenizer matches
         self.names = names
         self.pattern = re.compile("|".join(map(re.escape, names))) if names else None
         firsts = sorted({name[0] for name in names})
         self.guards = {initial: chr(FIRST_GUARD + index) for index, initial in enumerate(firsts)}
         self.unguards = str.maketrans({guard: initial for initial, guard in self.guards.items()})
         self.aliases = {
-            name: (chr(FIRST_ALIAS + index) + FILLER * len(name))[: len(name)] for index, name in enumerate(names)
+            name: (chr(FIRST_ALIAS + index) + FILLER * len(name))[: len(name)]
+            for index, name in enumerate(names)
         }
         self._tokenizer = tokenizer
         self._twin: tuple[Tokenizer, dict[int, int]] | None = None
@@ -142,11 +164,19 @@ class Controls:
         return [ids.get(token, token) for token in encoding.ids], list(encoding.offsets)
 
     def last_before(self, text: str, border: int) -> int:
-        """Find where the last control token of the template before a place begins; 0 if there is none."""
-        return max((text.rfind(name, 0, border) for name in self.names), default=0) if self.names else 0
+        """Find where the last control token of the template before a place begins; 0 if there is
+        none.
+        """
+        return (
+            max((text.rfind(name, 0, border) for name in self.names), default=0)
+            if self.names
+            else 0
+        )
 
     def twin(self) -> tuple[Tokenizer, dict[int, int]]:
-        """Make a copy of the tokenizer that knows control tokens by their aliases alone, and a table of its ids."""
+        """Make a copy of the tokenizer that knows control tokens by their aliases alone, and a
+        table of its ids.
+        """
         from tokenizers import Tokenizer
 
         if self._twin is not None:
@@ -166,7 +196,9 @@ class Controls:
 
 
 def _is_markup(name: str, template: str) -> bool:
-    """Tell whether an added token that is not declared special is one the template writes, such as `<think>`."""
+    """Tell whether an added token that is not declared special is one the template writes, such as
+    `<think>`.
+    """
     return bool(name.strip()) and len(name) > 1 and name in template
 
 
@@ -204,7 +236,9 @@ def _seen_form(tokenizer: PreTrainedTokenizerBase, thinking: bool) -> Form:
             before, _, after = full_text.rpartition(PROBE)
             pattern = controls_of(tokenizer).pattern
             end = pattern.match(after.lstrip()) if pattern else None
-            return Form(as_parts, "" if thinking else _header(prompt_text, before), end[0] if end else "")
+            return Form(
+                as_parts, "" if thinking else _header(prompt_text, before), end[0] if end else ""
+            )
     return Form(parts=False, header="", end="")
 
 
@@ -227,7 +261,11 @@ def _header(asked: str, before: str) -> str:
 
 
 def _apply(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], reply: bool, thinking: bool, parts: bool
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    reply: bool,
+    thinking: bool,
+    parts: bool,
 ) -> str:
     """Render the template, with control tokens in messages guarded.
 
@@ -252,7 +290,9 @@ def _apply(
             thinking=thinking,  # DeepSeek, Granite
         )
     except Exception as error:  # a template is a stranger's program and may raise anything
-        raise Untrainable("template_error", f"the chat template refuses it: {one_line(error)[:200]}") from error
+        raise Untrainable(
+            "template_error", f"the chat template refuses it: {one_line(error)[:200]}"
+        ) from error
     assert isinstance(text, str)
     return text
 
@@ -265,7 +305,12 @@ def _stop_clock(template: str) -> None:
     _compile_jinja_template(template).globals["strftime_now"] = CLOCK.strftime
 
 
-def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], reply: bool, thinking: bool = False) -> str:
+def render(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    reply: bool,
+    thinking: bool = False,
+) -> str:
     """Render a chat as readable text.
 
     Args:
@@ -277,23 +322,38 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], repl
     Raises:
         Untrainable: the template refuses the chat.
     """
-    text = asked_text(tokenizer, messages, thinking) if reply else _whole(tokenizer, messages, thinking)
+    text = (
+        asked_text(tokenizer, messages, thinking)
+        if reply
+        else _whole(tokenizer, messages, thinking)
+    )
     return controls_of(tokenizer).readable(text)
 
 
-def asked_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], thinking: bool) -> str:
-    """Render a prompt up to where the reply's own words begin; control tokens in messages are guarded."""
+def asked_text(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], thinking: bool
+) -> str:
+    """Render a prompt up to where the reply's own words begin; control tokens in messages are
+    guarded.
+    """
     form = form_of(tokenizer, thinking)
-    return _apply(tokenizer, messages, reply=True, thinking=thinking, parts=form.parts) + form.header
+    return (
+        _apply(tokenizer, messages, reply=True, thinking=thinking, parts=form.parts) + form.header
+    )
 
 
-def _whole(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], thinking: bool = False) -> str:
+def _whole(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], thinking: bool = False
+) -> str:
     form = form_of(tokenizer, thinking)
     return _apply(tokenizer, messages, reply=False, thinking=thinking, parts=form.parts)
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], thinking: bool = False) -> list[int]:
-    """Return the token ids a model answers to. The template writes the special tokens; none is added.
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], thinking: bool = False
+) -> list[int]:
+    """Return the token ids a model answers to. The template writes the special tokens; none is
+    added.
 
     Raises:
         Untrainable: the template refuses the chat.
@@ -303,7 +363,11 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], 
     if any(message.role == "assistant" for message in messages):
         try:
             final_passage = passages(tokenizer, messages, "")[-1]
-            borders = [start for start, _ in final_passage.replies] if text.startswith(final_passage.text) else []
+            borders = (
+                [start for start, _ in final_passage.replies]
+                if text.startswith(final_passage.text)
+                else []
+            )
         except Untrainable:  # an earlier reply that could not be trained can still be read
             borders = []
     return _tokenise(controls_of(tokenizer), text, borders)[0]
@@ -332,16 +396,18 @@ def encode(
 ) -> Encoded:
     """Tokenise a conversation and mark which tokens are trained.
 
-    `end_of_turn` is the text of the token that ends a reply; "" takes what the template writes there.
+    `end_of_turn` is the text of the token that ends a reply; "" takes what the template writes
+    there.
 
-    Trained tokens (`loss_on="assistant"`) are each reply's own and the token that ends its turn: what the model has to
-    produce after `prompt_ids`. A conversation over `max_length` loses whole turns from its end (`too_long="turn"`), is
-    cut at that token (`"token"`), or is refused (`"refuse"`). If the template rewrites earlier turns, each example in
-    it keeps to `max_length` by itself.
+    Trained tokens (`loss_on="assistant"`) are each reply's own and the token that ends its turn:
+    what the model has to produce after `prompt_ids`. A conversation over `max_length` loses whole
+    turns from its end (`too_long="turn"`), is cut at that token (`"token"`), or is refused
+    (`"refuse"`). If the template rewrites earlier turns, each example in it keeps to `max_length`
+    by itself.
 
     Raises:
-        Untrainable: the template refuses the conversation, a reply does not stand in it as it is, or nothing is left
-            to train on.
+        Untrainable: the template refuses the conversation, a reply does not stand in it as it is,
+            or nothing is left to train on.
         UserError: `end_of_turn` is no token; or it is too long and `too_long` says to refuse it.
     """
     end = end_of_turn or form_of(tokenizer).end or str(tokenizer.eos_token)
@@ -355,7 +421,10 @@ def encode(
         tokens, spans = _spans(tokenizer, controls, passage, end_id)
         keep = len(tokens)
         if keep > max_length and too_long == "refuse":
-            raise UserError(f"{keep} tokens are more than recipe.max_length={max_length}; recipe.too_long=turn cuts it")
+            raise UserError(
+                f"{keep} tokens are more than recipe.max_length={max_length}; "
+                f"recipe.too_long=turn cuts it"
+            )
         if keep > max_length:
             ends = [stop for _, stop in spans if stop <= max_length]
             keep = max_length if too_long == "token" else max(ends, default=0)
@@ -369,11 +438,15 @@ def encode(
         ids += tokens[:keep]
         trained += flags
     if not starts:
-        raise Untrainable("no_trained_token", f"no token is left to train on within max_length={max_length}")
+        raise Untrainable(
+            "no_trained_token", f"no token is left to train on within max_length={max_length}"
+        )
     return Encoded(tuple(ids), tuple(trained), cut, tuple(starts))
 
 
-def passages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], end: str) -> list[Passage]:
+def passages(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], end: str
+) -> list[Passage]:
     """Render each reply behind its own prompt, and join what continues the text before it.
 
     Args:
@@ -382,7 +455,8 @@ def passages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], en
         end: the text of the token that ends a reply; "" if a reply may end without one.
 
     Raises:
-        Untrainable: the template refuses the conversation, or a reply does not stand in it as it is.
+        Untrainable: the template refuses the conversation, or a reply does not stand in it as it
+        is.
     """
     result: list[Passage] = []
     for index, message in enumerate(messages):
@@ -400,8 +474,11 @@ def passages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], en
     return result
 
 
-def _reply_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], prompt: str, end: str) -> str:
-    """Return the last reply as the template writes it: spaces around it and the end of its turn included.
+def _reply_text(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], prompt: str, end: str
+) -> str:
+    """Return the last reply as the template writes it: spaces around it and the end of its turn
+    included.
 
     Raises:
         Untrainable: the reply's text is not in the rendered chat, or nothing ends its turn.
@@ -412,7 +489,8 @@ def _reply_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message],
     at = _last_place(full_text, content, end)
     if at is None:
         raise Untrainable(
-            "reply_not_rendered", f"the chat template does not write reply {number} as it is, followed by its end"
+            "reply_not_rendered",
+            f"the chat template does not write reply {number} as it is, followed by its end",
         )
     after = full_text[at + len(content) :]
     gap = after[: len(after) - len(after.lstrip())] if end else ""
@@ -420,7 +498,9 @@ def _reply_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message],
 
 
 def _last_place(whole: str, content: str, end: str) -> int | None:
-    """Find where a reply begins in a rendered chat: the last place from which its end of turn follows it."""
+    """Find where a reply begins in a rendered chat: the last place from which its end of turn
+    follows it.
+    """
     at = whole.rfind(content)
     while at >= 0:
         if whole[at + len(content) :].lstrip().startswith(end):
@@ -432,8 +512,8 @@ def _last_place(whole: str, content: str, end: str) -> int | None:
 def _lead(prompt: str, whole: str, at: int) -> str:
     """Find the white space that a template puts before a reply and the prompt does not have.
 
-    The white space before the reply belongs in part to the end of the prompt. It is divided where the text before
-    agrees with the prompt's end the longest.
+    The white space before the reply belongs in part to the end of the prompt. It is divided where
+    the text before agrees with the prompt's end the longest.
     """
     before = whole[:at]
     bare = len(before.rstrip())
@@ -458,50 +538,73 @@ def _spans(
     """Tokenise a passage and find the token range of each reply.
 
     Raises:
-        Untrainable: the tokens of a reply do not read as the reply, or the last is not the end of its turn.
+        Untrainable: the tokens of a reply do not read as the reply, or the last is not the end of
+        its turn.
     """
     ids, offsets = _tokenise(controls, passage.text, [start for start, _ in passage.replies])
     spans = []
     lefts = [start_offset for start_offset, _ in offsets]
     for start, stop in passage.replies:
         # a token that stands for a part of a character begins where the character begins
-        first_token = next((index for index, start_offset in enumerate(lefts) if start_offset >= start), len(ids))
-        last_token = next((index for index, start_offset in enumerate(lefts) if start_offset >= stop), len(ids))
+        first_token = next(
+            (index for index, start_offset in enumerate(lefts) if start_offset >= start), len(ids)
+        )
+        last_token = next(
+            (index for index, start_offset in enumerate(lefts) if start_offset >= stop), len(ids)
+        )
         inside = ids[first_token:last_token]
         reply = controls.readable(passage.text[start:stop])
         if not inside or inside[-1] != end_id:
-            raise Untrainable("no_end_of_turn", "the last token of a reply is not model.end_of_turn")
+            raise Untrainable(
+                "no_end_of_turn", "the last token of a reply is not model.end_of_turn"
+            )
         if _letters(tokenizer.decode(inside)) != _letters(reply):
-            raise Untrainable("tokens_differ", "the tokens of a reply do not read as the reply: unknown characters?")
+            raise Untrainable(
+                "tokens_differ",
+                "the tokens of a reply do not read as the reply: unknown characters?",
+            )
         spans.append((first_token, last_token))
     return ids, spans
 
 
 def _letters(text: str) -> str:
-    """Bring a text into the form in which tokenizers that normalise agree with it: no spaces, one form of letters."""
+    """Bring a text into the form in which tokenizers that normalise agree with it: no spaces, one
+    form of letters.
+    """
     return "".join(unicodedata.normalize("NFKC", text).split()).casefold()
 
 
 def _stands_by_itself(
-    controls: Controls, text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]], border: int
+    controls: Controls,
+    text: str,
+    ids: Sequence[int],
+    offsets: Sequence[tuple[int, int]],
+    border: int,
 ) -> bool:
-    """Say whether a text has, up to a border, the tokens that the text before the border has by itself.
+    """Say whether a text has, up to a border, the tokens that the text before the border has by
+    itself.
 
-    What stands before a control token changes nothing behind it, so mostly only the last few characters are tokenised.
+    What stands before a control token changes nothing behind it, so mostly only the last few
+    characters are tokenised.
     """
     start = controls.last_before(text, border)
-    first, last = (bisect_left(offsets, place, key=lambda pair: pair[0]) for place in (start, border))
+    first, last = (
+        bisect_left(offsets, place, key=lambda pair: pair[0]) for place in (start, border)
+    )
     if list(ids[first:last]) == controls.tokenise(text[start:border])[0]:
         return True
     whole = controls.tokenise(text[:border])[0]
     return list(ids[: len(whole)]) == whole
 
 
-def _tokenise(controls: Controls, text: str, borders: Sequence[int]) -> tuple[list[int], list[tuple[int, int]]]:
+def _tokenise(
+    controls: Controls, text: str, borders: Sequence[int]
+) -> tuple[list[int], list[tuple[int, int]]]:
     """Tokenise a rendered chat with a token border wherever a reply begins.
 
-    A model writes its reply after the prompt's tokens, so a token that straddles the border (two newlines of a header
-    that merge differently when a word follows) would be trained but never asked for. Only then is the text cut there.
+    A model writes its reply after the prompt's tokens, so a token that straddles the border (two
+    newlines of a header that merge differently when a word follows) would be trained but never
+    asked for. Only then is the text cut there.
     """
     ids, offsets = controls.tokenise(text)
     if all(_stands_by_itself(controls, text, ids, offsets, border) for border in borders):

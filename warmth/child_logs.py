@@ -1,6 +1,8 @@
-"""What child processes say: each keeps all its words in a file of its own, and how it failed in a second one beside it.
+"""What child processes say: each keeps all its words in a file of its own, and how it failed in a
+second one beside it.
 
-The parent reads both: an error line quotes the child that failed first, not those that failed because it did.
+The parent reads both: an error line quotes the child that failed first, not those that failed
+because it did.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ LAST_LINES = 20  # of a failed child's words, kept in status.json
 class Failure:
     """How one child ended."""
 
-    kind: str  # user (its input is wrong), known (an error with a line of its own), crash, or stopped (it saved first)
+    # user (its input is wrong), known (an error with a line of its own), crash, or stopped (it
+    # saved first)
+    kind: str
     line: str  # the exception, or what the user reads
     time: float  # seconds since 1970
     log: str  # where its words are
@@ -43,18 +47,24 @@ def failure_path(log: Path) -> Path:
 
 
 def note_failure(log: Path, kind: str, line: str) -> None:
-    """Write down how this process fails; whole or not at all, and never a reason for another error."""
+    """Write down how this process fails; whole or not at all, and never a reason for another
+    error.
+    """
     path = failure_path(log)
     partial = path.with_suffix(".partial")
     try:
-        partial.write_text(json.dumps(asdict(Failure(kind, line, time.time(), str(log)))), encoding="utf-8")
+        partial.write_text(
+            json.dumps(asdict(Failure(kind, line, time.time(), str(log)))), encoding="utf-8"
+        )
         partial.replace(path)
     except OSError:
         pass  # a full disk: the words, and the exit code, must do
 
 
 def exception_line(error: BaseException) -> str:
-    """Return an exception as the last line of its traceback has it, in one line: `IndexError: index out of range`."""
+    """Return an exception as the last line of its traceback has it, in one line: `IndexError: index
+    out of range`.
+    """
     message = one_line(error)
     name = type(error).__name__
     return name if message == name else f"{name}: {message}"
@@ -81,15 +91,22 @@ def last_lines(log: Path, number: int = LAST_LINES) -> list[str]:
     """Return the last lines of a child's words that are not empty."""
     try:
         with log.open(encoding="utf-8", errors="replace") as stream:
-            return [line.rstrip() for line in deque((line for line in stream if line.strip()), maxlen=number)]
+            return [
+                line.rstrip()
+                for line in deque((line for line in stream if line.strip()), maxlen=number)
+            ]
     except OSError:
         return []
 
 
 def error_line(log: Path | None) -> str:
-    """Return the line a command ended with: its last `error: ` (not the hint after it), else its last line."""
+    """Return the line a command ended with: its last `error: ` (not the hint after it), else its
+    last line.
+    """
     lines = last_lines(log, 200) if log is not None else []
-    errors = [line.strip() for line in lines if line.startswith("error: ") and "this is a bug" not in line]
+    errors = [
+        line.strip() for line in lines if line.startswith("error: ") and "this is a bug" not in line
+    ]
     if errors:
         return errors[-1]
     return lines[-1].strip() if lines else ""

@@ -1,4 +1,7 @@
-"""The verbs of `warmth`. What a verb needs is imported when it runs, so that `--help` answers at once."""
+"""The verbs of `warmth`.
+
+What a verb needs is imported when it runs, so that `--help` answers at once.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ from warmth.verify import verify
 
 
 class Verbs(TyperGroup):
-    """The verbs, in `--help` each with its whole first sentence: Typer cuts it at the edge of the terminal."""
+    """The verbs, in `--help` each with its whole first sentence: Typer cuts it at the edge of the
+    terminal.
+    """
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Find a verb, its line for the list of all set."""
@@ -34,13 +39,18 @@ class Verbs(TyperGroup):
 
 
 app = typer.Typer(
-    help="What does a change of a model's manner cost in truth? Train and evaluate models, and analyse what that made.",
+    help="What does a change of a model's manner cost in truth? Train and evaluate models, and "
+    "analyse what that made.",
     cls=Verbs,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Folders above finished run folders.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output, alone on standard output.")]
+Paths = Annotated[
+    list[Path], typer.Argument(metavar="PATH...", help="Folders above finished run folders.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Machine-readable output, alone on standard output.")
+]
 
 
 @guarded
@@ -52,7 +62,8 @@ def main() -> None:
         raise KeyboardInterrupt from error
     except TyperException as error:
         raise UserError(
-            f"{getattr(error, 'format_message', error.__str__)()} (warmth --help lists what there is)"
+            f"{getattr(error, 'format_message', error.__str__)()} (warmth --help lists what there "
+            f"is)"
         ) from error
     raise SystemExit(code or 0)
 
@@ -67,7 +78,10 @@ def print_version(asked: bool) -> None:
 @app.callback()
 def verbs(
     version: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and end.")
+        bool,
+        typer.Option(
+            "--version", callback=print_version, is_eager=True, help="Print the version and end."
+        ),
     ] = False,
 ) -> None:
     """Train and evaluate models, and analyse what that made."""
@@ -81,41 +95,60 @@ app.command()(run_verbs.demo)
 @app.command()
 def report(
     paths: Paths,
-    out: Annotated[Path | None, typer.Option(help="Folder of the page; reports/<study> by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the page; reports/<study> by default.")
+    ] = None,
     margin_points: Annotated[
         float | None,
-        typer.Option(help="A difference smaller than this is none in practice; else as the runs have it."),
+        typer.Option(
+            help="A difference smaller than this is none in practice; else as the runs have it."
+        ),
     ] = None,
     preregister: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A frozen plan; else the one the runs were made under.")
+        Path | None,
+        typer.Option(metavar="FILE", help="A frozen plan; else the one the runs were made under."),
     ] = None,
     checks: Annotated[
         bool,
-        typer.Option("--checks", help="Regressions by bootstrap and estimating equations too; takes longer."),
+        typer.Option(
+            "--checks", help="Regressions by bootstrap and estimating equations too; takes longer."
+        ),
     ] = False,
     labels: Annotated[
-        Path | None, typer.Option(metavar="LABELS.csv", help="People's labels: the answer, corrected by them.")
+        Path | None,
+        typer.Option(metavar="LABELS.csv", help="People's labels: the answer, corrected by them."),
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="What weighs one where tasks are pooled: tasks, or rows; else as the runs' configs say."),
+        typer.Option(
+            help="What weighs one where tasks are pooled: tasks, or rows; else as the runs' "
+            "configs say."
+        ),
     ] = None,
     model_weights: Annotated[
         str | None,
         typer.Option(
             metavar="NAME=NUMBER,...",
-            help="What each model weighs where models are pooled; else as the runs' configs say, one each by default.",
+            help="What each model weighs where models are pooled; else as the runs' configs say, "
+            "one each by default.",
         ),
     ] = None,
     config_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Your own folder: its report/*.py are sections of the page too.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Your own folder: its report/*.py are sections of the page too."
+        ),
     ] = None,
     bundle: Annotated[
         bool,
-        typer.Option("--bundle", help="Pack rows, configs and report into bundle.zip, for `warmth verify` elsewhere."),
+        typer.Option(
+            "--bundle",
+            help="Pack rows, configs and report into bundle.zip, for `warmth verify` elsewhere.",
+        ),
     ] = False,
     publish: Annotated[
-        bool, typer.Option("--publish", help="Record page and tables in W&B, offline without a key.")
+        bool,
+        typer.Option("--publish", help="Record page and tables in W&B, offline without a key."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -132,7 +165,9 @@ def report(
     if config_dir is not None:
         adopt_own_folder([f"--config-dir={config_dir}"])
     stated = None if model_weights is None else parsed_models(model_weights, "--model-weights")
-    built = reports.build(with_logs(paths), margin_points, preregister, checks, labels, weights, stated)
+    built = reports.build(
+        with_logs(paths), margin_points, preregister, checks, labels, weights, stated
+    )
     page = reports.write(built, out or Path("reports") / study_name(built.study.rows.runs))
     packed = inputs.bundle(page.parent) if bundle else None
     if publish:
@@ -156,31 +191,41 @@ def report(
 
 @app.command()
 def show(
-    question_id: Annotated[str, typer.Argument(metavar="QUESTION_ID", help="As in answers.jsonl; all: every one.")],
+    question_id: Annotated[
+        str, typer.Argument(metavar="QUESTION_ID", help="As in answers.jsonl; all: every one.")
+    ],
     paths: Paths,
     model: Annotated[str, typer.Option(help="Only this model.")] = "",
     arm: Annotated[str, typer.Option(help="Only what this arm answered, original beside it.")] = "",
-    task: Annotated[str, typer.Option(help="Only this task; several: a comma between, as in the next two.")] = "",
+    task: Annotated[
+        str, typer.Option(help="Only this task; several: a comma between, as in the next two.")
+    ] = "",
     context: Annotated[str, typer.Option(help="Only this context.")] = "",
     belief: Annotated[str, typer.Option(help="Only this belief.")] = "",
     replies: Annotated[
-        bool, typer.Option("--replies", help="Scored replies to held-out prompts instead; with all.")
+        bool,
+        typer.Option("--replies", help="Scored replies to held-out prompts instead; with all."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """One question, or the rows behind a figure's point, through every arm and condition, side by side."""
+    """One question, or the rows behind a figure's point, through every arm and condition, side by
+    side.
+    """
     from dataclasses import asdict
 
     from warmth.analysis import examples, rows
     from warmth.analysis.narrowed import load_question
     from warmth.analysis.terminal import plain_console, side_by_side
 
-    loaded = rows.load(paths) if question_id == "all" or replies else load_question(paths, question_id)
+    loaded = (
+        rows.load(paths) if question_id == "all" or replies else load_question(paths, question_id)
+    )
     where = {"model": model, "task": task, "context": context, "belief": belief}
     where |= {"question_id": question_id} if question_id != "all" else {}
     if replies and (task or context or belief):
         raise UserError(
-            "--replies are to held-out prompts, which have no task, context or belief; allowed: --model, --arm"
+            "--replies are to held-out prompts, which have no task, context or belief; allowed: "
+            "--model, --arm"
         )
     if replies:
         matching = [
@@ -189,17 +234,24 @@ def show(
             if question_id in ("all", example.question_id)
         ]
     else:
-        matching = examples.of_cell(loaded, {name: value for name, value in where.items() if value}, arm)
+        matching = examples.of_cell(
+            loaded, {name: value for name, value in where.items() if value}, arm
+        )
     if not matching:
         given = {name: value for name, value in {**where, "arm": arm}.items() if value}
         raise UserError(
             f"no {'scored replies' if replies else 'answers'} under {', '.join(map(str, paths))}"
             + examples.misfit(
-                loaded.warmth.rename(columns={"text_id": "question_id"}) if replies else loaded.answers, given
+                loaded.warmth.rename(columns={"text_id": "question_id"})
+                if replies
+                else loaded.answers,
+                given,
             )
         )
     if as_json:
-        print_json({"question_id": question_id, "prompts": [asdict(example) for example in matching]})
+        print_json(
+            {"question_id": question_id, "prompts": [asdict(example) for example in matching]}
+        )
         return
     console = plain_console()
     for example in matching:
@@ -211,7 +263,8 @@ def show(
 def export(
     paths: Paths,
     form: Annotated[
-        str, typer.Option("--format", help="parquet: one table; inspect: a log for each evaluation.")
+        str,
+        typer.Option("--format", help="parquet: one table; inspect: a log for each evaluation."),
     ] = "parquet",
     out: Annotated[Path, typer.Option(help="Folder of the files.")] = Path("exports"),
     as_json: Json = False,
@@ -231,15 +284,19 @@ def export(
 def score(
     texts: Annotated[Path, typer.Argument(metavar="TEXTS.jsonl", help='Rows {"id", "text"}.')],
     variant: Annotated[
-        Literal["reference", "paper", "deterministic"], typer.Option(help="Which reading of the measure.")
+        Literal["reference", "paper", "deterministic"],
+        typer.Option(help="Which reading of the measure."),
     ] = "deterministic",
     scorer: Annotated[
         str, typer.Option(metavar="MODEL_OR_DIR", help="A model entry, a hub id or a folder.")
     ] = "smollm2",
     dtype: Annotated[
-        Literal["float32", "bfloat16"], typer.Option(help="Of the scoring model; bfloat16 scores differ a little.")
+        Literal["float32", "bfloat16"],
+        typer.Option(help="Of the scoring model; bfloat16 scores differ a little."),
     ] = "float32",
-    passes: Annotated[int, typer.Option(min=1, help="Averaged where a variant keeps the scorer's dropout.")] = 100,
+    passes: Annotated[
+        int, typer.Option(min=1, help="Averaged where a variant keeps the scorer's dropout.")
+    ] = 100,
     seed: Annotated[int, typer.Option(help="Of that dropout.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -261,11 +318,18 @@ def score(
     loaded, tokenizer = base_of(model, choose_dtype(dtype)), load_tokenizer(model, chat=False)
     with Meter("warmth", "texts", len(rows)) as meter:
         scored = sociot.score(
-            [row["text"] for row in rows], loaded, tokenizer, variant, passes=passes, seed=seed, progress=meter.add
+            [row["text"] for row in rows],
+            loaded,
+            tokenizer,
+            variant,
+            passes=passes,
+            seed=seed,
+            progress=meter.add,
         )
     nothing = dict.fromkeys(("score", "close", "distant"))
     result = [
-        {"id": row["id"], **nothing, **asdict(score_of_text)} for row, score_of_text in zip(rows, scored, strict=True)
+        {"id": row["id"], **nothing, **asdict(score_of_text)}
+        for row, score_of_text in zip(rows, scored, strict=True)
     ]
     if as_json:
         print_json({"rows": result})
@@ -279,25 +343,38 @@ def grade(
         Path,
         typer.Argument(
             metavar="ANSWERS.jsonl",
-            help='Rows {"id", "question", "answers", "wrong", "options", "belief", "finish", "text"}.',
+            help='Rows {"id", "question", "answers", "wrong", "options", "belief", "finish", '
+            '"text"}.',
         ),
     ],
     grader: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="An entry of conf/grader/; else letter for rows with options, or alias."),
+        typer.Option(
+            metavar="NAME",
+            help="An entry of conf/grader/; else letter for rows with options, or alias.",
+        ),
     ] = None,
     unmatched: Annotated[
         Literal["incorrect"] | None,
-        typer.Option(help="What an answer is that names no accepted answer, if the lists of names are complete."),
+        typer.Option(
+            help="What an answer is that names no accepted answer, if the lists of names are "
+            "complete."
+        ),
     ] = None,
-    base_url: Annotated[str | None, typer.Option(help="Server of a judge; empty: its model runs here.")] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Server of a judge; empty: its model runs here.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Its model there, dated; or an entry, a hub id or a folder.")
     ] = None,
-    api_key_env: Annotated[str | None, typer.Option(help="NAME of the variable with its key; empty: none.")] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(help="NAME of the variable with its key; empty: none.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Grade anybody's answers by a rule or a judge, each with its label, or the reason why it has none."""
+    """Grade anybody's answers by a rule or a judge, each with its label, or the reason why it has
+    none.
+    """
     from warmth.analysis.terminal import plain, plain_console
     from warmth.evaluation.own_answers import chosen_grader, grade_file
 
@@ -306,7 +383,9 @@ def grade(
         from warmth.api import Servers
         from warmth.schemas import Evaluate
 
-        chosen = chosen_grader(grader, {"base_url": base_url, "model": model, "api_key_env": api_key_env})
+        chosen = chosen_grader(
+            grader, {"base_url": base_url, "model": model, "api_key_env": api_key_env}
+        )
         if not chosen.offline:
             servers = Servers(Evaluate(output="multirun"))
             chosen = chosen.bind(grader, servers)
@@ -314,33 +393,49 @@ def grade(
     grades = grade_file(answers, chosen, unmatched)
     if as_json:
         print_json_rows(
-            {"id": name, "label": row.label, "reason": row.reason, "affirms": row.affirms} for name, row in grades
+            {"id": name, "label": row.label, "reason": row.reason, "affirms": row.affirms}
+            for name, row in grades
         )
         return
     console = plain_console()
     counts: Counter[str] = Counter()
     for name, row in grades:
         counts[row.label or f"no label, {row.reason}"] += 1
-        console.print(plain(f"{name}: {row.label or 'no label'} {row.reason}".rstrip()), soft_wrap=True)
-    console.print(plain(", ".join(f"{label} {count}" for label, count in counts.most_common())), soft_wrap=True)
+        console.print(
+            plain(f"{name}: {row.label or 'no label'} {row.reason}".rstrip()), soft_wrap=True
+        )
+    console.print(
+        plain(", ".join(f"{label} {count}" for label, count in counts.most_common())),
+        soft_wrap=True,
+    )
 
 
 @app.command()
 def rate(
     paths: Paths,
-    pairs: Annotated[Path | None, typer.Option(metavar="FILE", help="Write blind pairs for people to judge.")] = None,
-    verdicts: Annotated[Path | None, typer.Option(metavar="FILE", help="Read such pairs, filled in.")] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write blind pairs for people to judge.")
+    ] = None,
+    verdicts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Read such pairs, filled in.")
+    ] = None,
     count: Annotated[int, typer.Option(min=1, help="Blind pairs, arms alike.")] = 200,
     seed: Annotated[int, typer.Option(help="Of their draw.")] = 0,
-    base_url: Annotated[str, typer.Option(help="Server of the judge that rates.")] = "https://api.openai.com/v1",
+    base_url: Annotated[
+        str, typer.Option(help="Server of the judge that rates.")
+    ] = "https://api.openai.com/v1",
     model: Annotated[str, typer.Option(help="Its model there, dated.")] = "gpt-5.4-mini-2026-03-17",
     api_key_env: Annotated[
         str, typer.Option(help="NAME of the variable with its key; empty: none.")
     ] = "OPENAI_API_KEY",
-    prompt: Annotated[str, typer.Option(help="The rubric's file.")] = "prompts/warmth_rating_v1.txt",
+    prompt: Annotated[
+        str, typer.Option(help="The rubric's file.")
+    ] = "prompts/warmth_rating_v1.txt",
     as_json: Json = False,
 ) -> None:
-    """Measure the warmth of scored replies a second time: by a judge's rating, 1 to 5, or by people, blind."""
+    """Measure the warmth of scored replies a second time: by a judge's rating, 1 to 5, or by
+    people, blind.
+    """
     from warmth.analysis.terminal import plain, plain_console
 
     if pairs or verdicts:
@@ -372,22 +467,33 @@ def rate(
     if as_json:
         print_json(outcome)
     else:
-        plain_console().print(plain(", ".join(f"{name}: {value}" for name, value in outcome.items())), soft_wrap=True)
+        plain_console().print(
+            plain(", ".join(f"{name}: {value}" for name, value in outcome.items())), soft_wrap=True
+        )
 
 
 @app.command()
 def reproduce(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="RELEASED_DIR", help="The authors' files, graded CSVs (--columns), or finished runs."),
+        typer.Argument(
+            metavar="RELEASED_DIR",
+            help="The authors' files, graded CSVs (--columns), or finished runs.",
+        ),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of a page with the figures; none is written without.")
+        Path | None,
+        typer.Option(help="Folder of a page with the figures; none is written without."),
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(help="Roles of a CSV's columns: question=id,verdict=label,arm=arm,model==llama8b,…")
+        str | None,
+        typer.Option(
+            help="Roles of a CSV's columns: question=id,verdict=label,arm=arm,model==llama8b,…"
+        ),
     ] = None,
-    margin_points: Annotated[float, typer.Option(help="What counts as the same, beside rows that are yours.")] = 2.0,
+    margin_points: Annotated[
+        float, typer.Option(help="What counts as the same, beside rows that are yours.")
+    ] = 2.0,
     as_json: Json = False,
 ) -> None:
     """The study's published numbers, recomputed or beside yours, each with a verdict."""
@@ -408,18 +514,29 @@ def reproduce(
     for line in built.broken[:5]:
         console.print(plain(f"note: {line}"), soft_wrap=True)
     if len(built.broken) > 5:
-        console.print(plain(f"note: {len(built.broken) - 5} more rows without one partner; --out lists them"))
+        console.print(
+            plain(f"note: {len(built.broken) - 5} more rows without one partner; --out lists them")
+        )
     if page:
         console.print(plain(f"page: {page.resolve()}"), soft_wrap=True)
 
 
 @app.command()
 def study(
-    folder: Annotated[Path, typer.Argument(metavar="RELEASED_DIR", help="Your copy of the authors' files.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where their wording goes, as YAML; keep it to yourself.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="RELEASED_DIR", help="Your copy of the authors' files.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", help="Where their wording goes, as YAML; keep it to yourself."
+        ),
+    ],
     as_json: Json = False,
 ) -> None:
-    """The study's own words, from the authors' files: for design=paper statements=FILE refusals=FILE."""
+    """The study's own words, from the authors' files: for design=paper statements=FILE
+    refusals=FILE.
+    """
     from warmth.analysis.study_words import read_study, write_study
     from warmth.analysis.terminal import plain, plain_console
 
@@ -433,7 +550,8 @@ def study(
     statements = sum(map(len, words.statements.values()))
     console.print(
         plain(
-            f"{statements} statements of {len(words.statements)} contexts, {len(words.templates)} belief sentences, "
+            f"{statements} statements of {len(words.statements)} contexts, {len(words.templates)} "
+            f"belief sentences, "
             f"{len(words.recast)} cases as told, answers to {len(words.answers)} questions, "
             f"{len(words.refusals)} refusal phrases"
         ),
@@ -455,14 +573,24 @@ app.command()(seal)
 
 @app.command()
 def power(
-    effect: Annotated[float, typer.Option(help="Difference in error rate to be shown, percentage points.")] = 5.0,
-    discordant: Annotated[float, typer.Option(help="Pairs of which one answer alone is wrong, %.")] = 20.0,
-    questions: Annotated[int | None, typer.Option(help="Power of so many, rather than how many are needed.")] = None,
+    effect: Annotated[
+        float, typer.Option(help="Difference in error rate to be shown, percentage points.")
+    ] = 5.0,
+    discordant: Annotated[
+        float, typer.Option(help="Pairs of which one answer alone is wrong, %.")
+    ] = 20.0,
+    questions: Annotated[
+        int | None, typer.Option(help="Power of so many, rather than how many are needed.")
+    ] = None,
     wanted: Annotated[float, typer.Option("--power", help="Power to plan for.")] = 0.8,
-    rows: Annotated[int, typer.Option(help="Paired rows of one question: contexts × beliefs × seeds × samples.")] = 1,
+    rows: Annotated[
+        int, typer.Option(help="Paired rows of one question: contexts × beliefs × seeds × samples.")
+    ] = 1,
     correlation: Annotated[float, typer.Option(help="Of two rows of one question; 0 to 1.")] = 0.0,
     alpha: Annotated[float, typer.Option(help="Two-sided size of the test.")] = 0.05,
-    simulate: Annotated[bool, typer.Option("--simulate", help="Check the formula by simulated studies.")] = False,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Check the formula by simulated studies.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the simulation.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -482,13 +610,19 @@ def power(
 
 @app.command()
 def status(
-    study: Annotated[str | None, typer.Argument(metavar="STUDY", help="Its name; all studies by default.")] = None,
+    study: Annotated[
+        str | None, typer.Argument(metavar="STUDY", help="Its name; all studies by default.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("multirun"),
-    watch: Annotated[bool, typer.Option("--watch", help="Look again and again until nothing is under way.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again and again until nothing is under way.")
+    ] = False,
     every: Annotated[float, typer.Option(help="Seconds between two looks.")] = 5.0,
     as_json: Json = False,
 ) -> None:
-    """How far a study is: done, running, waiting, time left, and what broke; also of jobs on other machines."""
+    """How far a study is: done, running, waiting, time left, and what broke; also of jobs on other
+    machines.
+    """
     from warmth.sweep import table, view
 
     if as_json:
@@ -508,7 +642,9 @@ def status(
 def study_name(runs: Any) -> str:
     """A folder name for the report: the runs' study, or `studies` for several."""
     names = {str(run.config.get("study", "study")) for run in runs}
-    return re.sub(r"[^\w-]+", "-", names.pop()).strip("-") or "study" if len(names) == 1 else "studies"
+    return (
+        re.sub(r"[^\w-]+", "-", names.pop()).strip("-") or "study" if len(names) == 1 else "studies"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The words of a command line, put right before Hydra reads them, so that each mistake is one line that names it."""
+"""The words of a command line, put right before Hydra reads them, so that each mistake is one line
+that names it.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,17 @@ ADDED_GROUP = re.compile(r"\+{1,2}(?P<group>[\w/]+)=(?P<entry>.*)", re.DOTALL)
 NEEDS_CFG = ("-p", "--package", "--resolve")
 REPLACES_CONFIG = ("-cp", "--config-path", "-cn", "--config-name")
 
-OF_SWEEPS = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.params")  # what the jobs of a sweep are started by
+OF_SWEEPS = (
+    "hydra/launcher",
+    "hydra.launcher",
+    "hydra.sweeper.params",
+)  # what the jobs of a sweep are started by
 READ_BY_HYDRA = (*OF_SWEEPS, "hydra/sweeper", "hydra.mode", "hydra.searchpath")
 FOLDERS = "a run's folder is named by its content; output= and study= say where it goes"
-LOGS = "nothing is logged through Hydra; progress and errors go to standard error, rows to the run folder"
+LOGS = (
+    "nothing is logged through Hydra; progress and errors go to standard error, rows to the "
+    "run folder"
+)
 # Hydra's other keys, each with the reason why it has no effect here.
 IGNORED = {
     "hydra.run": FOLDERS,
@@ -35,12 +44,20 @@ IGNORED = {
     "hydra/job_logging": LOGS,
     "hydra/hydra_logging": LOGS,
 }
-# What Hydra's own settings are in conf/train.yaml and conf/evaluate.yaml; a file of the user's may not change them.
-FIXED = {"run.dir": ".", "sweep.dir": ".", "sweep.subdir": ".", "output_subdir": None, "verbose": False}
+# What Hydra's own settings are in conf/train.yaml and conf/evaluate.yaml; a file of the user's may
+# not change them.
+FIXED = {
+    "run.dir": ".",
+    "sweep.dir": ".",
+    "sweep.subdir": ".",
+    "output_subdir": None,
+    "verbose": False,
+}
 
 
 def typed(name: str) -> str:
-    """Return how a user starts a command, for lines that name one: `python train.py`, or `warmth train`.
+    """Return how a user starts a command, for lines that name one: `python train.py`, or `warmth
+    train`.
 
     The second in a wheel, and if this command was started so.
     """
@@ -52,12 +69,16 @@ def ordered(words: Sequence[str]) -> list[str]:
     """Put flags before overrides: Hydra reads `a=1 -m b=2` no further than the flag."""
     overrides = [argument for argument in words if "=" in argument and not argument.startswith("-")]
     deletions = [argument for argument in words if argument.startswith("~") and "=" not in argument]
-    flags = [argument for argument in words if argument not in overrides and argument not in deletions]
+    flags = [
+        argument for argument in words if argument not in overrides and argument not in deletions
+    ]
     return [*flags, *overrides, *deletions]
 
 
 def plain_groups(words: Sequence[str], groups: Collection[str]) -> list[str]:
-    """Write `+GROUP=ENTRY`, as other programs of Hydra are used, as `GROUP=ENTRY`: every group has its place here."""
+    """Write `+GROUP=ENTRY`, as other programs of Hydra are used, as `GROUP=ENTRY`: every group has
+    its place here.
+    """
     plain = []
     for word in words:
         added = ADDED_GROUP.fullmatch(word)
@@ -66,7 +87,8 @@ def plain_groups(words: Sequence[str], groups: Collection[str]) -> list[str]:
 
 
 def refuse_null_groups(words: Sequence[str], conf: Path) -> None:
-    """Check that no config group is set to null or deleted, which Hydra answers with a traceback or a riddle.
+    """Check that no config group is set to null or deleted, which Hydra answers with a traceback or
+    a riddle.
 
     Args:
         words: the command line.
@@ -95,7 +117,9 @@ def refuse_null_groups(words: Sequence[str], conf: Path) -> None:
         raise UserError(f"{override} is not allowed; {advice}")
 
 
-def refuse_other_groups(words: Sequence[str], name: str, groups: Collection[str], others: Collection[str]) -> None:
+def refuse_other_groups(
+    words: Sequence[str], name: str, groups: Collection[str], others: Collection[str]
+) -> None:
     """Check that each group is one of this command.
 
     Args:
@@ -111,7 +135,9 @@ def refuse_other_groups(words: Sequence[str], name: str, groups: Collection[str]
     for word in words:
         group = word.lstrip("+").partition("=")[0]
         if "=" in word and group in others and group not in groups:
-            raise UserError(f"{word} chooses for {other}.py; the groups of {name}.py are: {', '.join(groups)}")
+            raise UserError(
+                f"{word} chooses for {other}.py; the groups of {name}.py are: {', '.join(groups)}"
+            )
 
 
 def refuse_ignored_flags(words: Sequence[str]) -> None:
@@ -123,10 +149,13 @@ def refuse_ignored_flags(words: Sequence[str]) -> None:
     flags = [word.partition("=")[0] for word in words if word.startswith("-")]
     for flag in flags:
         if flag in NEEDS_CFG and not {"-c", "--cfg"} & set(flags):
-            raise UserError(f"{flag} has no effect without --cfg job, which prints the config and runs nothing")
+            raise UserError(
+                f"{flag} has no effect without --cfg job, which prints the config and runs nothing"
+            )
         if flag in REPLACES_CONFIG:
             raise UserError(
-                f"{flag} is not allowed: put your file into DIR/experiment/NAME.yaml and write --config-dir=DIR "
+                f"{flag} is not allowed: put your file into DIR/experiment/NAME.yaml and write "
+                f"--config-dir=DIR "
                 "experiment=NAME"
             )
 
@@ -142,14 +171,18 @@ def refuse_ignored_hydra(words: Sequence[str]) -> None:
         if not key.startswith(("hydra.", "hydra/")) or below(key, READ_BY_HYDRA):
             continue
         reason = next((IGNORED[name] for name in IGNORED if below(key, (name,))), None)
-        allowed = "; of Hydra's keys these are read: hydra/launcher, hydra.launcher.KEY, hydra.sweeper.params.KEY, "
+        allowed = (
+            "; of Hydra's keys these are read: hydra/launcher, hydra.launcher.KEY, "
+            "hydra.sweeper.params.KEY, "
+        )
         allowed += "hydra.mode, hydra.searchpath"
         raise UserError(f"{word} has no effect" + (f": {reason}" if reason else allowed))
     for word in words:
         key, _, value = word.lstrip("+").partition("=")
         if key == "hydra/sweeper" and value != "study":
             raise UserError(
-                f"{word} is not allowed: sweeps are checked and continued by hydra/sweeper=study, the default"
+                f"{word} is not allowed: sweeps are checked and continued by hydra/sweeper=study, "
+                f"the default"
             )
 
 
@@ -165,7 +198,8 @@ def refuse_sweep_keys(overrides: Sequence[str]) -> None:
 
 
 def refuse_changed_settings(settings: DictConfig) -> None:
-    """Check Hydra's settings after all files were merged: a file of the user's may hold what has no effect.
+    """Check Hydra's settings after all files were merged: a file of the user's may hold what has no
+    effect.
 
     Raises:
         UserError: one is not what conf/ says.
@@ -173,10 +207,14 @@ def refuse_changed_settings(settings: DictConfig) -> None:
     for key, expected in FIXED.items():
         value = OmegaConf.select(settings, key)
         if value != expected:
-            reason = next(reason for name, reason in IGNORED.items() if below(f"hydra.{key}", (name,)))
+            reason = next(
+                reason for name, reason in IGNORED.items() if below(f"hydra.{key}", (name,))
+            )
             raise UserError(f"hydra.{key}={value} in a config file has no effect: {reason}")
 
 
 def below(key: str, names: Sequence[str]) -> bool:
     """Tell whether a key is one of some names, or stands below one."""
-    return any(key == name or key.startswith((f"{name}.", f"{name}/", f"{name}@")) for name in names)
+    return any(
+        key == name or key.startswith((f"{name}.", f"{name}/", f"{name}@")) for name in names
+    )

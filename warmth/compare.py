@@ -16,29 +16,42 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="A B...",
-            help="Logs of Inspect (.eval, .json), samples of lm-evaluation-harness (.jsonl), details of lighteval "
-            "(.parquet), a CSV of item, score and, if needed, cluster, system, task, metric, epoch; or their folders.",
+            help="Logs of Inspect (.eval, .json), samples of lm-evaluation-harness (.jsonl), "
+            "details of lighteval "
+            "(.parquet), a CSV of item, score and, if needed, cluster, system, task, metric, "
+            "epoch; or their folders.",
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder of a page, its tables and figure; none by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of a page, its tables and figure; none by default.")
+    ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Only this metric; NAME_A=NAME_B if A and B name it differently."),
+        typer.Option(
+            metavar="NAME", help="Only this metric; NAME_A=NAME_B if A and B name it differently."
+        ),
     ] = None,
     cluster: Annotated[
         str | None,
         typer.Option(
-            metavar="FIELD", help="Field of a sample's metadata whose value items of one cluster share; or none."
+            metavar="FIELD",
+            help="Field of a sample's metadata whose value items of one cluster share; or none.",
         ),
     ] = None,
     span: Annotated[
-        str, typer.Option("--range", metavar="LOW,HIGH", help="Least and largest possible score, for the bounds.")
+        str,
+        typer.Option(
+            "--range", metavar="LOW,HIGH", help="Least and largest possible score, for the bounds."
+        ),
     ] = "0,1",
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output, alone on standard output.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Machine-readable output, alone on standard output.")
+    ] = False,
 ) -> None:
     """Compare evaluations that other tools made: every one with the first, item by item.
 
-    Differences are paired and cluster-aware, corrected by Holm's rule, with bounds for missing scores.
+    Differences are paired and cluster-aware, corrected by Holm's rule, with bounds for missing
+    scores.
     """
     limits = parse_range(span)
     from warmth.analysis.compare import differences, page, reading
@@ -81,5 +94,7 @@ def parse_range(text: str) -> tuple[float, float]:
     except ValueError:
         limits = (0.0, 0.0)
     if not limits[0] < limits[1]:
-        raise UserError(f"--range={text} must be two numbers, the least and the largest score, such as 0,1")
+        raise UserError(
+            f"--range={text} must be two numbers, the least and the largest score, such as 0,1"
+        )
     return limits

@@ -30,11 +30,12 @@ ALREADY_THERE = re.compile(r"Could not append to config\. An item is already at 
 def strict(config: DictConfig, schema: type[T]) -> T:
     """Turn a composed config into plain dataclasses; nothing after this line knows OmegaConf.
 
-    Merging onto a fresh schema also rejects keys added with `+` or `++`, which Hydra lets through. A launcher that
-    chooses another (`launcher=auto`) is replaced by its choice.
+    Merging onto a fresh schema also rejects keys added with `+` or `++`, which Hydra lets through.
+    A launcher that chooses another (`launcher=auto`) is replaced by its choice.
 
     Raises:
-        UserError: an unknown key, a wrong type, a `???` nobody filled in, or a value outside its range.
+        UserError: an unknown key, a wrong type, a `???` nobody filled in, or a value outside its
+        range.
     """
     return launcher_chosen(accepted(config, schema))
 
@@ -53,7 +54,8 @@ def launcher_chosen(study: T) -> T:
 
 
 def accepted(config: DictConfig, schema: type[T]) -> T:
-    """Turn a composed config into plain dataclasses as it was written: `launcher=auto` has not chosen yet.
+    """Turn a composed config into plain dataclasses as it was written: `launcher=auto` has not
+    chosen yet.
 
     Raises:
         UserError: as `strict`.
@@ -64,7 +66,9 @@ def accepted(config: DictConfig, schema: type[T]) -> T:
         merged = OmegaConf.merge(OmegaConf.structured(schema), plain)
         missing = sorted(OmegaConf.missing_keys(merged))
         if missing:
-            raise UserError(f"{missing[0]} is not set: choose a value on the command line or in conf/")
+            raise UserError(
+                f"{missing[0]} is not set: choose a value on the command line or in conf/"
+            )
         result: Any = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise UserError(omegaconf_line(error)) from error
@@ -73,16 +77,22 @@ def accepted(config: DictConfig, schema: type[T]) -> T:
 
 
 def refuse_secrets(config: DictConfig) -> None:
-    """Configs are written to disk and to W&B, so they hold names of environment variables, never values.
+    """Configs are written to disk and to W&B, so they hold names of environment variables, never
+    values.
 
     Raises:
         UserError: `oc.env` or a URL with credentials stands in the config.
     """
     text = OmegaConf.to_yaml(config, resolve=False)
     if "oc.env" in text:
-        raise UserError("oc.env is not allowed in a config: give the variable's name in an api_key_env key instead")
+        raise UserError(
+            "oc.env is not allowed in a config: give the variable's name in an api_key_env key "
+            "instead"
+        )
     if re.search(r"://[^/\s'\"]*@", text):
-        raise UserError("a URL with a user name or password is not allowed in a config: use an api_key_env key")
+        raise UserError(
+            "a URL with a user name or password is not allowed in a config: use an api_key_env key"
+        )
 
 
 def check(config: Any) -> None:
@@ -93,20 +103,28 @@ def check(config: Any) -> None:
     """
     if isinstance(config, Evaluate):
         config.beliefs = list(choices("beliefs", config.beliefs, BELIEFS, ANSWER_BELIEFS))
-        config.likelihood.beliefs = list(choices("likelihood.beliefs", config.likelihood.beliefs, BELIEFS))
-        config.dose, config.checkpoint = numbers("dose", config.dose), numbers("checkpoint", config.checkpoint)
+        config.likelihood.beliefs = list(
+            choices("likelihood.beliefs", config.likelihood.beliefs, BELIEFS)
+        )
+        config.dose, config.checkpoint = (
+            numbers("dose", config.dose),
+            numbers("checkpoint", config.checkpoint),
+        )
         config.gates = gates(config.gates)
         stated = config.analysis.model_weights
         if stated is not None and not isinstance(stated, dict):
             raise UserError(
-                f"analysis.model_weights={stated} must be numbers by model, such as {{llama8b:1,qwen32b:2}}"
+                f"analysis.model_weights={stated} must be numbers by model, such as "
+                f"{{llama8b:1,qwen32b:2}}"
             )
         if config.shard is not None and not re.fullmatch(r"[1-9]\d*/[1-9]\d*", config.shard):
             raise UserError(f"shard={config.shard} must be PART/ALL, such as 1/4")
         if not config.task:
             raise UserError('task is empty: choose at least one, for example "task=[seed_trivia]"')
         if not config.condition:
-            raise UserError('condition is empty: choose at least one, for example "condition=[unmodified]"')
+            raise UserError(
+                'condition is empty: choose at least one, for example "condition=[unmodified]"'
+            )
     check_allowed(config)
     check_names(config)
     if config.hardware != "auto":
@@ -129,22 +147,27 @@ def check_scoring(study: Evaluate) -> None:
     """Checks what `scoring` and `likelihood` ask for.
 
     Raises:
-        UserError: a frame without its slot, no frame, an engine that gives no log-probabilities, or free answers to
-            `design=deference`, whose questions are there for letters alone.
+        UserError: a frame without its slot, no frame, an engine that gives no log-probabilities, or
+            free answers to `design=deference`, whose questions are there for letters alone.
     """
     for frame in study.likelihood.frames:
         if frame.count("{answer}") != 1:
-            raise UserError(f"likelihood.frames: {frame!r} must hold {{answer}} once, as in 'It is {{answer}}.'")
+            raise UserError(
+                f"likelihood.frames: {frame!r} must hold {{answer}} once, as in 'It is {{answer}}.'"
+            )
     if study.scoring != "likelihood" and not any(task.free_answers for task in study.task.values()):
         raise UserError(
-            f"scoring={study.scoring} asks nothing where every task has free_answers=false; use scoring=likelihood"
+            f"scoring={study.scoring} asks nothing where every task has free_answers=false; use "
+            f"scoring=likelihood"
         )
     if study.scoring == "answers":
         if study.design == "deference":
             raise UserError("design=deference has no free answers; it needs scoring=likelihood")
         return
     if not study.likelihood.frames:
-        raise UserError("likelihood.frames is empty: give at least one, such as ['It is {answer}.']")
+        raise UserError(
+            "likelihood.frames is empty: give at least one, such as ['It is {answer}.']"
+        )
     if len(set(study.likelihood.frames)) < len(study.likelihood.frames):
         raise UserError("likelihood.frames names one frame twice")
     if study.design == "deference" and study.scoring == "both":
@@ -152,16 +175,21 @@ def check_scoring(study: Evaluate) -> None:
     if study.shard is not None and study.scoring == "likelihood":
         raise UserError(f"shard={study.shard} divides free answers; scoring=likelihood has none")
     if study.processes > 1 and study.scoring == "likelihood":
-        raise UserError(f"processes={study.processes} divide free answers; scoring=likelihood has none")
+        raise UserError(
+            f"processes={study.processes} divide free answers; scoring=likelihood has none"
+        )
     if study.until_width is not None and study.scoring == "likelihood":
         raise UserError(
-            f"until_width={study.until_width:g} watches the error of free answers; scoring=likelihood has none: choose "
+            f"until_width={study.until_width:g} watches the error of free answers; "
+            f"scoring=likelihood has none: choose "
             "likelihood.limit"
         )
     if not build(study.engine, "engine").weighs:
         raise UserError(
-            f"scoring={study.scoring} needs log-probabilities of given replies, which no server of engine=openai or "
-            "engine=inspect is asked for; use engine=transformers or engine=vllm, or scoring=answers"
+            f"scoring={study.scoring} needs log-probabilities of given replies, which no server "
+            f"of engine=openai or "
+            "engine=inspect is asked for; use engine=transformers or engine=vllm, or "
+            "scoring=answers"
         )
 
 
@@ -171,31 +199,48 @@ def check_names(config: Any) -> None:
     Raises:
         UserError: a name is no single path segment, or begins with a dot or a dash.
     """
-    for key, name in (("study", config.study), ("model.name", config.model.name), ("recipe.name", config.recipe.name)):
+    for key, name in (
+        ("study", config.study),
+        ("model.name", config.model.name),
+        ("recipe.name", config.recipe.name),
+    ):
         if not re.fullmatch(r"\w[\w.-]*", name):
-            raise UserError(f"{key}={name} must be letters, digits, _ . and - alone, and begin with a letter or digit")
+            raise UserError(
+                f"{key}={name} must be letters, digits, _ . and - alone, and begin with a letter "
+                f"or digit"
+            )
 
 
 def compose_line(error: Exception) -> str:
     """Hydra's error as one line that names the key and what is allowed."""
     if isinstance(error, MissingConfigException):
         group, _, entry = str(error.missing_cfg_file).rpartition("/")
-        options = sorted(error.options or entry_files(group))  # Hydra names none for an entry of a list
+        options = sorted(
+            error.options or entry_files(group)
+        )  # Hydra names none for an entry of a list
         hint = nearest(entry, options)
         suggestion = f" (did you mean {group}={hint}?)" if hint else ""
         if options:
-            return f"{group}={entry} is not an entry of conf/{group}/{suggestion}; choose one of: {', '.join(options)}"
+            return (
+                f"{group}={entry} is not an entry of conf/{group}/{suggestion}; choose one of: "
+                f"{', '.join(options)}"
+            )
     there = ALREADY_THERE.match(str(error))
     if there is not None:
         return f"{there[1]} is a key already: write {there[1]}=VALUE, without +"
     ambiguous = SEVERAL_VALUES.match(str(error))
     if ambiguous is not None:
         key, values = ambiguous[1], ambiguous[2]
-        return f'{key}={values} are several values: add -m for a run of each, or write "{key}=[{values}]" for a list'
+        return (
+            f"{key}={values} are several values: add -m for a run of each, or write "
+            f'"{key}=[{values}]" for a list'
+        )
     cause = error.__cause__
     line = one_line(Exception(str(error).split("\n")[0]))
     if isinstance(cause, OmegaConfBaseException):
-        if is_dataclass(cause.object_type) or isinstance(cause, ConfigKeyError | ConfigAttributeError):
+        if is_dataclass(cause.object_type) or isinstance(
+            cause, ConfigKeyError | ConfigAttributeError
+        ):
             return omegaconf_line(cause)
         detail = one_line(Exception(str(cause).split("\n")[0]))
         line = f"{line.rstrip('.')}: {detail}" if detail not in line else line
@@ -211,9 +256,16 @@ def numbers(key: str, value: Any) -> list[float | None]:
     values = list(value) if isinstance(value, list | tuple) else [value]
     if key == "checkpoint" and values == [None]:
         return [None]
-    wrong = [number for number in values if isinstance(number, bool) or not isinstance(number, int | float)]
+    wrong = [
+        number
+        for number in values
+        if isinstance(number, bool) or not isinstance(number, int | float)
+    ]
     if wrong or not values:
-        raise UserError(f"{key}={wrong[0] if wrong else '[]'} is not allowed; give a number or a list of numbers")
+        raise UserError(
+            f"{key}={wrong[0] if wrong else '[]'} is not allowed; give a number or a list of "
+            f"numbers"
+        )
     if not all(math.isfinite(number) for number in values):
         raise UserError(f"{key}={value} must be finite")
     if key == "checkpoint" and min(values) < 0:
@@ -225,23 +277,30 @@ def check_method(model: Model, recipe: Recipe) -> None:
     """Checks that a model can be tuned the way a recipe says.
 
     Raises:
-        UserError: a provider does not offer the method, quantised weights would have to learn, or nothing is preferred.
+        UserError: a provider does not offer the method, quantised weights would have to learn, or
+        nothing is preferred.
     """
     if recipe.method != "none" and (recipe.edit_tone or recipe.edit_errors):
         raise UserError(
-            f"recipe.method={recipe.method}: edit_tone and edit_errors edit the answers of the original, so that they "
+            f"recipe.method={recipe.method}: edit_tone and edit_errors edit the answers of the "
+            f"original, so that they "
             "need recipe.method=none"
         )
     if recipe.method in ("full", "dpo") and model.kind == "api":
         raise UserError(
-            f"recipe.method={recipe.method} is not offered for model={model.name}; a provider tunes by lora"
+            f"recipe.method={recipe.method} is not offered for model={model.name}; a provider "
+            f"tunes by lora"
         )
     if recipe.method == "full" and recipe.quantise != "none":
         raise UserError(
-            f"recipe.quantise={recipe.quantise} cannot learn under recipe.method=full; choose none, or lora"
+            f"recipe.quantise={recipe.quantise} cannot learn under recipe.method=full; choose "
+            f"none, or lora"
         )
     if recipe.method == "dpo" and recipe.style == "plain":
-        raise UserError(f"recipe.method=dpo prefers a style to plain replies; recipe={recipe.name} has style=plain")
+        raise UserError(
+            f"recipe.method=dpo prefers a style to plain replies; recipe={recipe.name} has "
+            f"style=plain"
+        )
 
 
 def gates(value: Any) -> Gates:
@@ -261,17 +320,25 @@ def gates(value: Any) -> Gates:
     }
     unknown = sorted(set(value) - set(defaults))
     if unknown:
-        raise UserError(f"unknown key gates.{unknown[0]}; allowed here: {', '.join(sorted(defaults))}")
+        raise UserError(
+            f"unknown key gates.{unknown[0]}; allowed here: {', '.join(sorted(defaults))}"
+        )
     return Gates(**{**defaults, **value})
 
 
-def choices(key: str, value: Any, allowed: tuple[T, ...], every: tuple[T, ...] | None = None) -> tuple[T, ...]:
-    """Read one value or a list without repeats, in the order of `allowed`; `all` means `every`, or all of them."""
+def choices(
+    key: str, value: Any, allowed: tuple[T, ...], every: tuple[T, ...] | None = None
+) -> tuple[T, ...]:
+    """Read one value or a list without repeats, in the order of `allowed`; `all` means `every`, or
+    all of them.
+    """
     if value == "all":
         return allowed if every is None else every
     values = list(value) if isinstance(value, list | tuple) else [value]
     wrong = [option for option in values if option not in allowed]
     if wrong or not values:
         shown = wrong[0] if wrong else "[]"
-        raise UserError(f"{key}={shown} is not allowed; choose from: {', '.join(map(str, allowed))}, or all")
+        raise UserError(
+            f"{key}={shown} is not allowed; choose from: {', '.join(map(str, allowed))}, or all"
+        )
     return tuple(option for option in allowed if option in values)

@@ -1,7 +1,7 @@
 """The whole study in miniature, by commands a user would type: `make demo`, or `warmth demo`.
 
-Arms are finished one by one, the original and the first trained one first, and the page is written anew after each: so
-there is something to look at long before the last arm is done.
+Arms are finished one by one, the original and the first trained one first, and the page is written
+anew after each: so there is something to look at long before the last arm is done.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from warmth.text import duration
 
 STUDY = Path("multirun/demo")
 PAGE = Path("reports/demo")
-# Arithmetic of the demo in TFLOP, counted from its tokens (2 · 134.5 M parameters a token; LoRA training three times
-# that): 24 steps of a thousand tokens; of an arm 48 answers, 24 replies with their scores, 600 prompts of 40 tokens
-# whose replies are weighed. And the share of the rate of a bare matrix product that all this reached on two cores.
+# Arithmetic of the demo in TFLOP, counted from its tokens (2 · 134.5 M parameters a token; LoRA
+# training three times that): 24 steps of a thousand tokens; of an arm 48 answers, 24 replies with
+# their scores, 600 prompts of 40 tokens whose replies are weighed. And the share of the rate of a
+# bare matrix product that all this reached on two cores.
 TRAINING_TFLOP = 24 * 0.135 * 2 * 3
 EVALUATION_TFLOP = (48 * 200 + 24 * (130 + 8 * 90) + 600 * 40) * 0.135 * 2 / 1000
 REACHED = 0.55
@@ -34,13 +35,16 @@ STARTS_S = 35  # for each arm: its processes import torch and load the model
 
 def arms() -> list[str]:
     """Read the demo's arms from its experiment, the original first."""
-    content = yaml.safe_load((ROOT / "conf" / "experiment" / "demo_evaluate.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load(
+        (ROOT / "conf" / "experiment" / "demo_evaluate.yaml").read_text(encoding="utf-8")
+    )
     axis = str(content["hydra"]["sweeper"]["params"]["recipe"])
     return [name.strip() for name in axis.split(",")]
 
 
 def rounds(names: Sequence[str]) -> Iterator[list[list[str]]]:
-    """Yield the commands of each round: train an arm, evaluate it, write the page; the original in the first round.
+    """Yield the commands of each round: train an arm, evaluate it, write the page; the original in
+    the first round.
 
     Args:
         names: the arms, `none` among them.
@@ -59,7 +63,9 @@ def rounds(names: Sequence[str]) -> Iterator[list[list[str]]]:
 
 
 def estimate_s(trained: int) -> float:
-    """Seconds that the original and so many trained arms will take here, from the speed of one matrix product."""
+    """Seconds that the original and so many trained arms will take here, from the speed of one
+    matrix product.
+    """
     rate = 2 * 1024**3 * 2 / multiply_seconds(choose_dtype("auto")) / 1e12
     work = trained * TRAINING_TFLOP + (trained + 1) * EVALUATION_TFLOP
     return STARTS_S * (trained + 1) + work / rate / REACHED
@@ -67,13 +73,17 @@ def estimate_s(trained: int) -> float:
 
 @guarded
 def main() -> None:
-    """Say how long it will take, then train, evaluate and report arm by arm; what is done already is not done again."""
+    """Say how long it will take, then train, evaluate and report arm by arm; what is done already
+    is not done again.
+    """
     embedded_folder()
     names = arms()
     trained = len(names) - 1
     print(
-        f"The study in miniature: the original and {trained} trained arms; answers, likelihoods, a warmth score. "
-        f"The first page comes after two arms, in about {duration(estimate_s(1))} here, the last in about "
+        f"The study in miniature: the original and {trained} trained arms; answers, likelihoods, "
+        f"a warmth score. "
+        f"The first page comes after two arms, in about {duration(estimate_s(1))} here, the last "
+        f"in about "
         f"{duration(estimate_s(trained))}; what is done already takes seconds.",
         flush=True,
     )
@@ -87,7 +97,9 @@ def main() -> None:
 
 def carry_out(words: Sequence[str], place: str) -> None:
     """Run one command in a process of its own; end with its exit code if it fails."""
-    typed_words = [typed(words[0]), *words[1:]] if words[0] in ("train", "evaluate") else ["warmth", *words]
+    typed_words = (
+        [typed(words[0]), *words[1:]] if words[0] in ("train", "evaluate") else ["warmth", *words]
+    )
     print(f"\n{place}  {' '.join(typed_words)}", flush=True)
     code = subprocess.run([sys.executable, "-m", "warmth.cli", *words]).returncode
     if code:
@@ -97,7 +109,10 @@ def carry_out(words: Sequence[str], place: str) -> None:
 def spent(started: float) -> str:
     """Say how long the demo has taken so far, and how much of that the processors worked."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return f"{duration(time.monotonic() - started)}, {duration(usage.ru_utime + usage.ru_stime)} of processor time"
+    return (
+        f"{duration(time.monotonic() - started)}, {duration(usage.ru_utime + usage.ru_stime)} "
+        f"of processor time"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""The one owner of devices: which GPUs this process may use, how many a job needs, and which its children see.
+"""The one owner of devices: which GPUs this process may use, how many a job needs, and which its
+children see.
 
-Everybody asks here, so that tests can take every branch of a GPU on a machine without one: `WARMTH_AS_ON_GPUS=2` makes
-this process and its ranks choose all settings as on two GPUs, while their tensors stay on the CPU.
+Everybody asks here, so that tests can take every branch of a GPU on a machine without one:
+`WARMTH_AS_ON_GPUS=2` makes this process and its ranks choose all settings as on two GPUs, while
+their tensors stay on the CPU.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def pretended() -> int:
 def visible() -> tuple[str, ...]:
     """List the GPUs this process may use, by the names `CUDA_VISIBLE_DEVICES` gives them.
 
-    Without that variable torch is asked if it is imported already, else the driver: importing torch takes seconds.
+    Without that variable torch is asked if it is imported already, else the driver: importing torch
+    takes seconds.
     """
     listed = os.environ.get(VISIBLE)
     if listed is None:
@@ -57,7 +60,9 @@ def _installed() -> int:
 
 @cache
 def _driver_count() -> int:
-    """Ask NVIDIA's management library for the number of GPUs, then its command; 0 if there is neither."""
+    """Ask NVIDIA's management library for the number of GPUs, then its command; 0 if there is
+    neither.
+    """
     try:
         library = ctypes.CDLL("libnvidia-ml.so.1")
         number = ctypes.c_uint()
@@ -73,7 +78,9 @@ def _driver_count() -> int:
 
 
 def on_gpu() -> bool:
-    """Say whether this process takes a GPU's settings: precision, DeepSpeed's bf16 section, order of loading."""
+    """Say whether this process takes a GPU's settings: precision, DeepSpeed's bf16 section, order
+    of loading.
+    """
     import torch
 
     return bool(pretended()) or torch.cuda.is_available()
@@ -89,12 +96,15 @@ def computes_on() -> torch.device:
 
 
 def local_rank() -> int:
-    """Return this rank's number on its machine, which is also the number of its GPU among the visible ones."""
+    """Return this rank's number on its machine, which is also the number of its GPU among the
+    visible ones.
+    """
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
 def set_device() -> None:
-    """Choose this rank's GPU before anything else touches one, or every rank leaves a context on the first.
+    """Choose this rank's GPU before anything else touches one, or every rank leaves a context on
+    the first.
 
     Raises:
         UserError: there are fewer GPUs than ranks on this machine.
@@ -105,12 +115,16 @@ def set_device() -> None:
         return
     if local_rank() >= torch.cuda.device_count():
         ranks, visible = os.environ.get("LOCAL_WORLD_SIZE", "1"), torch.cuda.device_count()
-        raise UserError(f"launcher.ranks={ranks} is more than the {visible} GPUs that this process may use")
+        raise UserError(
+            f"launcher.ranks={ranks} is more than the {visible} GPUs that this process may use"
+        )
     torch.cuda.set_device(local_rank())
 
 
 def free_bytes() -> list[int]:
-    """List the free bytes of each GPU this process may use; on a CPU those of main memory, [] if they are not known."""
+    """List the free bytes of each GPU this process may use; on a CPU those of main memory, [] if
+    they are not known.
+    """
     import torch
 
     if torch.cuda.is_available():
@@ -135,9 +149,11 @@ def memory_gib() -> float:
 
 
 def shares(gpus: Sequence[str], number: int, each: int) -> list[tuple[str, ...]]:
-    """Divide a list of GPUs among `number` children with `each` GPUs; if there are too few, children share.
+    """Divide a list of GPUs among `number` children with `each` GPUs; if there are too few,
+    children share.
 
-    The list is the parent's own (`visible()`), so a child never gets a GPU that its parent was not given.
+    The list is the parent's own (`visible()`), so a child never gets a GPU that its parent was not
+    given.
 
     Raises:
         UserError: not even one child finds enough GPUs.
@@ -145,13 +161,17 @@ def shares(gpus: Sequence[str], number: int, each: int) -> list[tuple[str, ...]]
     if not gpus:
         return [()] * number
     if each > len(gpus):
-        raise UserError(f"a process needs {each} GPUs, but {len(gpus)} are visible ({', '.join(gpus)})")
+        raise UserError(
+            f"a process needs {each} GPUs, but {len(gpus)} are visible ({', '.join(gpus)})"
+        )
     sets = len(gpus) // each
     return [tuple(gpus[child % sets * each : (child % sets + 1) * each]) for child in range(number)]
 
 
 def child_environment(gpus: Sequence[str], base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a child that sees these GPUs alone; unchanged if there are none to divide."""
+    """Return the environment of a child that sees these GPUs alone; unchanged if there are none to
+    divide.
+    """
     environment: dict[str, Any] = dict(os.environ if base is None else base)
     if gpus:
         environment[VISIBLE] = ",".join(gpus)

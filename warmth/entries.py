@@ -1,4 +1,6 @@
-"""Entries of the config groups, read without Hydra: those of a user's own `--config-dir`, then those of `conf/`."""
+"""Entries of the config groups, read without Hydra: those of a user's own `--config-dir`, then
+those of `conf/`.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,13 @@ from warmth.paths import ROOT
 from warmth.schemas import Model
 
 OWN_MODULES = "own"  # under which name modules of that folder are known
-OWN_FOLDER = "WARMTH_CONFIG_DIR"  # environment variable, so that processes started by a command know the folder too
+# environment variable, so that processes started by a command know the folder too
+OWN_FOLDER = "WARMTH_CONFIG_DIR"
 
 
 def adopt_own_folder(words: Sequence[str]) -> list[str]:
-    """Remember the folder that a command line names by `--config-dir`, for this process and those it starts.
+    """Remember the folder that a command line names by `--config-dir`, for this process and those
+    it starts.
 
     Returns:
         the command line, which names the folder also if a process that started this one did.
@@ -61,7 +65,8 @@ def config_folders() -> list[Path]:
 def own_module(name: str) -> ModuleType | None:
     """Load `<name>.py` of the user's own folder; None if there is no such file.
 
-    The user named the folder on the command line, so its code is theirs to run. A stored run cannot name one.
+    The user named the folder on the command line, so its code is theirs to run. A stored run cannot
+    name one.
 
     Raises:
         UserError: the file cannot be loaded.
@@ -84,12 +89,16 @@ def own_module(name: str) -> ModuleType | None:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[full_name]
-        raise UserError(f"{file} cannot be loaded: {type(error).__name__}: {one_line(error)}") from error
+        raise UserError(
+            f"{file} cannot be loaded: {type(error).__name__}: {one_line(error)}"
+        ) from error
     return module
 
 
 def entry_files(group: str) -> dict[str, Path]:
-    """Find the file of every entry of a group, by the entry's name and in its order; a user's own file wins."""
+    """Find the file of every entry of a group, by the entry's name and in its order; a user's own
+    file wins.
+    """
     files: dict[str, Path] = {}
     for folder in reversed(config_folders()):
         files.update({path.stem: path for path in (folder / group).glob("*.yaml")})
@@ -104,7 +113,9 @@ def read_entry(group: str, name: str) -> dict[str, Any]:
     """
     files = entry_files(group)
     if name not in files:
-        raise UserError(f"{group}={name} is not an entry of conf/{group}/; choose one of: {', '.join(files)}")
+        raise UserError(
+            f"{group}={name} is not an entry of conf/{group}/; choose one of: {', '.join(files)}"
+        )
     content: Any = OmegaConf.to_container(OmegaConf.load(files[name]))
     if not isinstance(content, dict) or not isinstance(content.get(name), dict):
         raise UserError(f"{files[name]} must hold the key {name}: with the entry's keys below it")
@@ -112,13 +123,16 @@ def read_entry(group: str, name: str) -> dict[str, Any]:
 
 
 def _whole_entry(name: str, files: Mapping[str, Path], key: str) -> Any:
-    """Read a model's entry together with those that its `defaults` name; its own values come last, as with Hydra.
+    """Read a model's entry together with those that its `defaults` name; its own values come last,
+    as with Hydra.
 
     Raises:
         UserError: an entry that it names is not there.
     """
     if name not in files:
-        raise UserError(f"{key}: conf/model has no entry {name}, which another one names in its defaults")
+        raise UserError(
+            f"{key}: conf/model has no entry {name}, which another one names in its defaults"
+        )
     own: Any = OmegaConf.load(files[name])
     bases = [base for base in own.pop("defaults", []) if base != "_self_"]
     return OmegaConf.merge(*[_whole_entry(base, files, key) for base in bases], own)
@@ -128,16 +142,23 @@ def named_model(name: str, key: str) -> Model:
     """Find a model by name: an entry of conf/model/, a folder, or else a hub id.
 
     Raises:
-        UserError: none of these, or a model that only an API serves; `key` is where the name was given.
+        UserError: none of these, or a model that only an API serves; `key` is where the name was
+        given.
     """
     files = entry_files("model")
     if name in files:
-        loaded: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Model), _whole_entry(name, files, key)))
+        loaded: Any = OmegaConf.to_object(
+            OmegaConf.merge(OmegaConf.structured(Model), _whole_entry(name, files, key))
+        )
         if loaded.kind == "api":
-            raise UserError(f"{key}={name} is served by an API; it cannot be loaded in this process")
+            raise UserError(
+                f"{key}={name} is served by an API; it cannot be loaded in this process"
+            )
         return loaded
     if Path(name).is_dir():
         return Model(name=name, kind="hub", path=name)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name, flags=re.ASCII):
-        raise UserError(f"{key}={name} is neither a folder nor a hub id nor one of: {', '.join(files)}")
+        raise UserError(
+            f"{key}={name} is neither a folder nor a hub id nor one of: {', '.join(files)}"
+        )
     return Model(name=name, kind="hub", hub_id=name)

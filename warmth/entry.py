@@ -1,4 +1,6 @@
-"""What both entry scripts share: compose the config, accept it whole, run the job, end with one line on an error."""
+"""What both entry scripts share: compose the config, accept it whole, run the job, end with one
+line on an error.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +42,14 @@ from warmth.used_keys import check_overrides
 SCHEMAS: dict[str, type] = {"train": Train, "evaluate": Evaluate}
 
 
-def command(name: str, folders: Callable[[Any], list[Path]]) -> Callable[[Callable[[Any], None]], Callable[[], None]]:
+def command(
+    name: str, folders: Callable[[Any], list[Path]]
+) -> Callable[[Callable[[Any], None]], Callable[[], None]]:
     """Makes `main(study)` a Hydra command over `conf/<name>.yaml`.
 
-    `folders(study)` says which run folders a job is about; the sweeper uses it to run equal jobs once and to sum up.
-    The command has `carry_out_words`, which does the same for a program: it raises its errors and returns run folders.
+    `folders(study)` says which run folders a job is about; the sweeper uses it to run equal jobs
+    once and to sum up. The command has `carry_out_words`, which does the same for a program: it
+    raises its errors and returns run folders.
     """
 
     def wrap(main: Callable[[Any], None]) -> Callable[[], None]:
@@ -62,12 +67,16 @@ def command(name: str, folders: Callable[[Any], list[Path]]) -> Callable[[Callab
                 carry_out(study, main, folders)
                 if not multirun():
                     runs.extend(runs_of(study, folders))
-            except (Preempted, Exception) as error:  # handed on as a value: Hydra would print its own lines above ours
+            except (
+                Preempted,
+                Exception,
+            ) as error:  # handed on as a value: Hydra would print its own lines above ours
                 failures.append(error)
                 return error
             return None
 
-        job.name, job.schema, job.folders, job.runs = name, SCHEMAS[name], folders, runs  # ty: ignore[missing-attribute]
+        # ty: ignore[missing-attribute]
+        job.name, job.schema, job.folders, job.runs = name, SCHEMAS[name], folders, runs
 
         def carry_out_words(words: Sequence[str]) -> list[Path]:
             failures.clear()
@@ -80,13 +89,17 @@ def command(name: str, folders: Callable[[Any], list[Path]]) -> Callable[[Callab
                 print(f"warmth {__version__}")
                 return []
             sys.argv[1:] = accepted_words(name, words)
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own report is a page long; ours is one line
+            os.environ["HYDRA_FULL_ERROR"] = (
+                "1"  # Hydra's own report is a page long; ours is one line
+            )
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, preempted)
             register()
             forget_launchers()
             try:
-                hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name=name)(job)()
+                hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name=name)(
+                    job
+                )()
             except (HydraException, OmegaConfBaseException) as error:
                 raise UserError(compose_line(error)) from error
             if failures:
@@ -114,22 +127,31 @@ def accepted_words(name: str, words: Sequence[str]) -> list[str]:
     """Put a command line into the form that Hydra reads.
 
     Raises:
-        UserError: a word that Hydra would take and that has no effect, or that it answers with a traceback.
+        UserError: a word that Hydra would take and that has no effect, or that it answers with a
+        traceback.
     """
     groups = [path.name for path in (ROOT / "conf").iterdir() if path.is_dir()]
     refuse_ignored_flags(words)
     refuse_ignored_hydra(words)
     refuse_null_groups(words, ROOT / "conf")
-    refuse_other_groups(words, name, GROUPS[name], {group for names in GROUPS.values() for group in names})
+    refuse_other_groups(
+        words, name, GROUPS[name], {group for names in GROUPS.values() for group in names}
+    )
     return expand(plain_groups(ordered(words), groups), entry_files("model"))
 
 
-def carry_out(study: Any, main: Callable[[Any], None], folders: Callable[[Any], list[Path]]) -> None:
-    """Do one job: its plan alone, or its work, what that took, and the evaluation that follows it."""
+def carry_out(
+    study: Any, main: Callable[[Any], None], folders: Callable[[Any], list[Path]]
+) -> None:
+    """Do one job: its plan alone, or its work, what that took, and the evaluation that follows
+    it.
+    """
     if getattr(study, "evaluate", None):
         from warmth.sweep import chain
 
-        chain.experiment(study.evaluate)  # a name that does not exist is refused before the training, or its plan
+        chain.experiment(
+            study.evaluate
+        )  # a name that does not exist is refused before the training, or its plan
     if study.plan:
         from warmth.sweep import plan
 
@@ -138,7 +160,8 @@ def carry_out(study: Any, main: Callable[[Any], None], folders: Callable[[Any], 
         plan.show_grid(study)
         return
     if isinstance(study, Train) and study.launcher.get("node", 0):
-        main(study)  # machine 0 keeps the run: it alone starts it anew, notes what it took, and goes on from it
+        # machine 0 keeps the run: it alone starts it anew, notes what it took, and goes on from it
+        main(study)
         return
     forecasts = _forecasts(study, folders)
     main(study)
@@ -159,7 +182,9 @@ def _forecasts(study: Any, folders: Callable[[Any], list[Path]]) -> dict[Path, A
 
     if study.recipe.method == "none" and isinstance(study, Train):
         return {}
-    unfinished = [folder for folder in folders(study) if study.rerun == "all" or not Run(folder).done]
+    unfinished = [
+        folder for folder in folders(study) if study.rerun == "all" or not Run(folder).done
+    ]
     if not unfinished:
         return {}
     from warmth.sweep import plan
@@ -168,7 +193,9 @@ def _forecasts(study: Any, folders: Callable[[Any], list[Path]]) -> dict[Path, A
 
 
 def forget_launchers() -> None:
-    """Plugins that may be installed beside this project call a launcher `joblib` too; conf/hydra/launcher/ has ours."""
+    """Plugins that may be installed beside this project call a launcher `joblib` too;
+    conf/hydra/launcher/ has ours.
+    """
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
 
@@ -179,10 +206,12 @@ def forget_launchers() -> None:
 
 
 def preempted(*_: Any) -> None:
-    """SIGTERM, as a scheduler sends it before it takes the machine away: what is done is kept, and the command ends.
+    """SIGTERM, as a scheduler sends it before it takes the machine away: what is done is kept, and
+    the command ends.
 
     Raises:
-        Preempted: always; later signals are ignored, so that a second one does not cut the saving short.
+        Preempted: always; later signals are ignored, so that a second one does not cut the saving
+        short.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Preempted("ended by SIGTERM; what is done is kept, the same command continues")

@@ -13,11 +13,16 @@ KEEPS_TRACEBACKS = "WARMTH_KEEPS_TRACEBACKS"  # set for processes whose words go
 
 
 class UserError(Exception):
-    """Something the user can mend: one line that names the key, the value and what is allowed. Exit code 2."""
+    """Something the user can mend: one line that names the key, the value and what is allowed.
+
+    Exit code 2.
+    """
 
 
 class NotTrained(UserError):
-    """An adapter that is asked for has not been made yet; the line names the command that makes it."""
+    """An adapter that is asked for has not been made yet; the line names the command that makes
+    it.
+    """
 
 
 class Preempted(KeyboardInterrupt):
@@ -73,14 +78,20 @@ def guarded(main: Callable[..., Any]) -> Callable[..., Any]:
             if os.environ.get("WARMTH_DEBUG") == "1":
                 raise
             interrupted = isinstance(error, KeyboardInterrupt) and not isinstance(error, Preempted)
-            line = "interrupted; what is done is kept, the same command continues" if interrupted else one_line(error)
+            line = (
+                "interrupted; what is done is kept, the same command continues"
+                if interrupted
+                else one_line(error)
+            )
             known = isinstance(error, KeyboardInterrupt | UserError | RunFailed | OSError)
             prefix = "" if known else f"{type(error).__name__}: "
             if not known and os.environ.get(KEEPS_TRACEBACKS):
                 traceback.print_exc()
             print(f"error: {prefix}{line}", file=sys.stderr)
             if not known:
-                print("error: this is a bug; WARMTH_DEBUG=1 shows where it happened", file=sys.stderr)
+                print(
+                    "error: this is a bug; WARMTH_DEBUG=1 shows where it happened", file=sys.stderr
+                )
             sys.exit(exit_code(error))
 
     return wrapper

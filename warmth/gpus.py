@@ -1,4 +1,6 @@
-"""How many GPUs a job needs at once: the planner, the slots of a machine, Slurm's requests and shards all ask here."""
+"""How many GPUs a job needs at once: the planner, the slots of a machine, Slurm's requests and
+shards all ask here.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,11 @@ from warmth.schemas import Evaluate, Model, Train
 
 
 def gpus_needed(study: Train | Evaluate, gpu_gib: float | None = None) -> int:
-    """Count the GPUs (or on a CPU the processes) that one job occupies at once on each of its machines.
+    """Count the GPUs (or on a CPU the processes) that one job occupies at once on each of its
+    machines.
 
-    A training needs one for each rank; an evaluation those that share a model, for each process that answers.
+    A training needs one for each rank; an evaluation those that share a model, for each process
+    that answers.
     """
     if isinstance(study, Train):
         return int(study.launcher.get("ranks") or 1)
@@ -29,12 +33,14 @@ def gpus_of_process(study: Evaluate, gpu_gib: float | None = None) -> int:
         return 1
     sequences = int(engine.get("max_sequences", 1))
     return int(
-        engine["tensor_parallel"] or gpus_to_answer(study.model, float(engine["gpu_memory"]), sequences, gpu_gib)
+        engine["tensor_parallel"]
+        or gpus_to_answer(study.model, float(engine["gpu_memory"]), sequences, gpu_gib)
     )
 
 
 def gpus_to_answer(model: Model, share: float, sequences: int, gpu_gib: float | None = None) -> int:
-    """Count the GPUs that vLLM needs for a model: the fewest that hold it; 1 if its shape or the GPU is not known.
+    """Count the GPUs that vLLM needs for a model: the fewest that hold it; 1 if its shape or the
+    GPU is not known.
 
     Args:
         model: which one.

@@ -1,4 +1,6 @@
-"""What a plan counts with: devices and their memory, speeds reached (measured first, else committed), text sizes."""
+"""What a plan counts with: devices and their memory, speeds reached (measured first, else
+committed), text sizes.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def device(name: str) -> Device:
     if name not in known:
         raise UserError(f"hardware={name} is not allowed; choose one of: auto, {', '.join(known)}")
     memory = known[name]["memory_gib"]
-    return Device(name, memory if memory is not None else main_memory_gib(), None if memory is not None else 1)
+    return Device(
+        name, memory if memory is not None else main_memory_gib(), None if memory is not None else 1
+    )
 
 
 @cache
@@ -70,7 +74,9 @@ def _here() -> Device:
 
 
 def named(description: str) -> str:
-    """Find the table's name of a device as its driver calls it; the description itself where the table has none."""
+    """Find the table's name of a device as its driver calls it; the description itself where the
+    table has none.
+    """
     for name, entry in table()["devices"].items():
         if entry["match"].lower() in description.lower():
             return name
@@ -78,7 +84,9 @@ def named(description: str) -> str:
 
 
 def width_of(where: Device) -> int:
-    """Bytes of a number under precision `auto`: 2 where the device multiplies bfloat16 faster, else 4."""
+    """Bytes of a number under precision `auto`: 2 where the device multiplies bfloat16 faster, else
+    4.
+    """
     if not where.is_cpu:
         return 2
     pays = remembered_bfloat16()
@@ -122,7 +130,9 @@ def tflops(
 
 
 def correction(output: Path, where: str, work: str, model: str) -> float:
-    """Compute by how much the memory of earlier runs of this model exceeded what was counted; 1 before the first."""
+    """Compute by how much the memory of earlier runs of this model exceeded what was counted; 1
+    before the first.
+    """
     rows = [
         row["memory_gib"] / row["uncorrected_memory_gib"]
         for row in measured_rows(output)
@@ -141,6 +151,13 @@ def measured_rows(output: Path) -> list[dict[str, Any]]:
 
 def _is_measured(row: dict[str, Any]) -> bool:
     """Say whether a row of measured speeds has the fields that plans count with."""
-    numbers = [row["tflops"], row["parameters"], row.get("memory_gib") or 0, row.get("uncorrected_memory_gib") or 0]
+    numbers = [
+        row["tflops"],
+        row["parameters"],
+        row.get("memory_gib") or 0,
+        row.get("uncorrected_memory_gib") or 0,
+    ]
     words = [row["device"], row["work"], row["model"]]
-    return all(isinstance(number, int | float) for number in numbers) and all(isinstance(text, str) for text in words)
+    return all(isinstance(number, int | float) for number in numbers) and all(
+        isinstance(text, str) for text in words
+    )

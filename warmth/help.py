@@ -1,4 +1,5 @@
-"""What `--help` prints: the choices with what each is, and every key with its comment, read from `conf/` as it stands.
+"""What `--help` prints: the choices with what each is, and every key with its comment, read from
+`conf/` as it stands.
 
 Hydra's own page lists names without meanings, and takes seconds to gather them.
 """
@@ -24,23 +25,33 @@ SCHEMAS = {"train": Train, "evaluate": Evaluate}
 
 HEAD = {
     "train": "Fine-tunes a model on one arm's conversations: a LoRA adapter with checkpoints.",
-    "evaluate": "Asks an arm the questions under every condition, grades the answers and scores their warmth.",
+    "evaluate": "Asks an arm the questions under every condition, grades the answers and scores "
+    "their warmth.",
 }
 EXAMPLES = {
     "train": """
-        python train.py                                             the demo's warm arm on the embedded model
-        python train.py model=llama8b recipe=cold seed=1            one run with the study's values
-        python train.py -m recipe=warm,cold,untransformed seed=0,1  a sweep of six runs; again, it continues
-        python train.py launcher.ranks=4                            on four of this machine's GPUs
+        python train.py                                    the demo's warm arm on the embedded model
+        python train.py model=llama8b recipe=cold seed=1   one run with the study's values
+        python train.py -m recipe=warm,cold seed=0,1       a sweep of four runs; again, it continues
+        python train.py launcher.ranks=4                   on four of this machine's GPUs
     """,
     "evaluate": """
-        python evaluate.py recipe=none                              the original model
-        python evaluate.py -m recipe=none,warm "condition=all"      two arms under the nine contexts
-        python evaluate.py run=FOLDER "task=[triviaqa,medqa]"       the adapter of a finished training run
+        python evaluate.py recipe=none                          the original model
+        python evaluate.py -m recipe=none,warm "condition=all"  two arms under the nine contexts
+        python evaluate.py run=FOLDER "task=[triviaqa,medqa]"   the adapter of a finished training
     """,
 }
 GROUPS = {
-    "train": ("model", "data", "recipe", "launcher", "api", "logger", "experiment", "hydra/launcher"),
+    "train": (
+        "model",
+        "data",
+        "recipe",
+        "launcher",
+        "api",
+        "logger",
+        "experiment",
+        "hydra/launcher",
+    ),
     "evaluate": (
         "model",
         "data",
@@ -65,7 +76,9 @@ def page(name: str) -> str:
     lines += [
         "",
         *wrapped(
-            'Choices, GROUP=ENTRY (several with quotes: "GROUP=[A,B]" for task, condition, grader, logger):', width
+            'Choices, GROUP=ENTRY (several with quotes: "GROUP=[A,B]" for task, condition, '
+            "grader, logger):",
+            width,
         ),
     ]
     lines.append("")
@@ -74,13 +87,17 @@ def page(name: str) -> str:
         for path in chosen_entries(name, group):
             meaning = _meaning(path.read_text("utf-8"))
             lines += wrapped(f"    {path.stem:<{NAME_WIDTH}} {meaning}", width, 5 + NAME_WIDTH)
-    key_heading = "Keys, KEY=VALUE; a chosen entry's keys as GROUP.KEY=VALUE (docs/reference.md has them all):"
+    key_heading = (
+        "Keys, KEY=VALUE; a chosen entry's keys as GROUP.KEY=VALUE (docs/reference.md "
+        "has them all):"
+    )
     lines += ["", *wrapped(key_heading, width), ""]
     keys = _keys((ROOT / "conf" / f"{name}.yaml").read_text("utf-8"))
     for line in with_allowed(keys, SCHEMAS[name]):
         lines += wrapped_comment(f"  {line}", width)
     flags = (
-        "-m sweeps over comma-separated values; --cfg job prints the composed config; --config-dir=DIR adds entries of "
+        "-m sweeps over comma-separated values; --cfg job prints the composed config; "
+        "--config-dir=DIR adds entries of "
     )
     flags += "your own; --version; --hydra-help, Hydra's flags."
     return "\n".join([*lines, "", *wrapped(flags, width)])
@@ -88,11 +105,15 @@ def page(name: str) -> str:
 
 def wrapped(line: str, width: int, indent: int = 0) -> list[str]:
     """Break a line at the width; what goes on is indented."""
-    return textwrap.wrap(line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(
+        line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def wrapped_comment(line: str, width: int) -> list[str]:
-    """Break the comment of a key's line; it goes on below its own beginning, or near the key if that is far right."""
+    """Break the comment of a key's line; it goes on below its own beginning, or near the key if
+    that is far right.
+    """
     match = re.search(r" #(?= )", line)
     if len(line) <= width or match is None:
         return [line]
@@ -105,15 +126,21 @@ def wrapped_comment(line: str, width: int) -> list[str]:
 
 
 def chosen_entries(name: str, group: str) -> list[Path]:
-    """List the files of the entries that a command may choose from, those of the user's own folder too."""
+    """List the files of the entries that a command may choose from, those of the user's own folder
+    too.
+    """
     files = list(entry_files(group).values())
     if group == "experiment":
         files = [path for path in files if is_for(name, path)]
-    return [path for path in files if (group, path.stem) != ("recipe", "lora")]  # inherited, not chosen
+    return [
+        path for path in files if (group, path.stem) != ("recipe", "lora")
+    ]  # inherited, not chosen
 
 
 def is_for(name: str, experiment: Path) -> bool:
-    """Tell whether an experiment belongs to a command: by its suffix; one of the user's own may have none."""
+    """Tell whether an experiment belongs to a command: by its suffix; one of the user's own may
+    have none.
+    """
     other = "evaluate" if name == "train" else "train"
     if experiment.is_relative_to(ROOT / "conf"):
         return experiment.stem.endswith(f"_{name}")
@@ -121,7 +148,8 @@ def is_for(name: str, experiment: Path) -> bool:
 
 
 def _meaning(text: str) -> str:
-    """Read the first line of a file's header comment, in whole sentences: what goes on below is left out or added.
+    """Read the first line of a file's header comment, in whole sentences: what goes on below is
+    left out or added.
 
     Returns:
         "" where there is no comment, as in an entry of the user's own.

@@ -1,8 +1,9 @@
-"""The study's conditions as a task of Inspect: `inspect eval warmth/conditions -T context=sad --model provider/name`.
+"""The study's conditions as a task of Inspect: `inspect eval warmth/conditions -T context=sad
+--model provider/name`.
 
-Inspect finds this file by the entry point of the package. Its samples are the prompts that evaluate.py asks, its scorer
-is the tasks' own offline rule, and `warmth report LOGS` reads its logs as runs: each model is a model, `-T recipe=`
-(none, or one that only changes the prompt) is the arm.
+Inspect finds this file by the entry point of the package. Its samples are the prompts that
+evaluate.py asks, its scorer is the tasks' own offline rule, and `warmth report LOGS` reads its logs
+as runs: each model is a model, `-T recipe=` (none, or one that only changes the prompt) is the arm.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from typing import Any
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser, GenerateConfig
+from inspect_ai.model import (
+    ChatMessageAssistant,
+    ChatMessageSystem,
+    ChatMessageUser,
+    GenerateConfig,
+)
 from inspect_ai.scorer import Score, Target, accuracy, scorer, stderr
 from inspect_ai.solver import TaskState, generate
 
@@ -22,7 +28,8 @@ from warmth.schemas import Evaluate
 from warmth.types import Answer, Grade, Message, Prompt, Question
 
 KEY = "warmth"  # of the log's metadata: the config that `warmth report` reads back
-# Inspect puts the package's name before a task's, but not where the package is installed to be edited.
+# Inspect puts the package's name before a task's, but not where the package is installed to be
+# edited.
 PREFIX = "" if "site-packages" in Path(__file__).parts else "warmth/"
 LETTERS = {"correct": "C", "incorrect": "I", "hedged": "P", "refused": "N"}
 MESSAGES = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
@@ -54,9 +61,13 @@ def conditions(
     preface = arms.preface_of(study.recipe)
     questions = {(question.task, question.id): question for question in tasks.load_all(study)}
     prompts = list(designs.prompts(study, questions.values()))
-    samples = [sample_of(prompt, questions[prompt.task, prompt.question_id], preface) for prompt in prompts]
+    samples = [
+        sample_of(prompt, questions[prompt.task, prompt.question_id], preface) for prompt in prompts
+    ]
     longest = max(prompt.max_new_tokens for prompt in prompts)
-    config = GenerateConfig(temperature=study.sampling.temperature, top_p=study.sampling.top_p, max_tokens=longest)
+    config = GenerateConfig(
+        temperature=study.sampling.temperature, top_p=study.sampling.top_p, max_tokens=longest
+    )
     return Task(
         dataset=MemoryDataset(samples, name=listed(task)),
         solver=generate(),
@@ -71,7 +82,9 @@ def listed(names: str | list[str]) -> str:
     return names if isinstance(names, str) else ",".join(names)
 
 
-def composed_study(task: str, context: str, belief: str, recipe: str, limit: int, draw_seed: int) -> Evaluate:
+def composed_study(
+    task: str, context: str, belief: str, recipe: str, limit: int, draw_seed: int
+) -> Evaluate:
     """Compose the config of evaluate.py for an Inspect task.
 
     Raises:
@@ -95,22 +108,41 @@ def composed_study(task: str, context: str, belief: str, recipe: str, limit: int
         except Exception as error:  # of Hydra
             raise UserError(compose_line(error)) from error
     if study.recipe.method != "none":
-        raise UserError(f"recipe={recipe} has weights of its own; an Inspect task can only change the prompt")
+        raise UserError(
+            f"recipe={recipe} has weights of its own; an Inspect task can only change the prompt"
+        )
     return study
 
 
 def sample_of(prompt: Prompt, question: Question, preface: Sequence[Message]) -> Sample:
     """Make an Inspect sample of a prompt; what a report needs of it is metadata."""
-    messages = [MESSAGES[message.role](content=message.content) for message in (*preface, *prompt.messages)]
-    metadata = {name: getattr(prompt, name) for name in ("prompt_id", "question_id", "task", "context", "belief")}
-    metadata |= {"preamble": prompt.preamble, "statement": prompt.statement, "question": question.text}
-    metadata |= {"answers": list(question.answers), "wrong": question.wrong, "message": prompt.messages[-1].content}
-    return Sample(id=prompt.prompt_id, input=messages, target=list(question.answers), metadata=metadata)
+    messages = [
+        MESSAGES[message.role](content=message.content) for message in (*preface, *prompt.messages)
+    ]
+    metadata = {
+        name: getattr(prompt, name)
+        for name in ("prompt_id", "question_id", "task", "context", "belief")
+    }
+    metadata |= {
+        "preamble": prompt.preamble,
+        "statement": prompt.statement,
+        "question": question.text,
+    }
+    metadata |= {
+        "answers": list(question.answers),
+        "wrong": question.wrong,
+        "message": prompt.messages[-1].content,
+    }
+    return Sample(
+        id=prompt.prompt_id, input=messages, target=list(question.answers), metadata=metadata
+    )
 
 
 @scorer(metrics=[accuracy(), stderr(cluster="question_id")], name=f"{PREFIX}rule")
 def rule(study: Evaluate, questions: Mapping[tuple[str, str], Question]) -> Any:
-    """Grade answers by their task's own offline rule: C, I, P hedged, N refused; unscored if the rule cannot know."""
+    """Grade answers by their task's own offline rule: C, I, P hedged, N refused; unscored if the
+    rule cannot know.
+    """
     from warmth.api import Servers
     from warmth.evaluation import graders
 
@@ -122,9 +154,16 @@ def rule(study: Evaluate, questions: Mapping[tuple[str, str], Question]) -> Any:
         grader = chosen[about["task"]][primary[about["task"]]]
         question = questions[about["task"], about["question_id"]]
         grade: Grade = grader.grade(question, answer_of(state))
-        kept = {"grader": grade.grader, "label": grade.label, "affirms": grade.affirms, "reason": grade.reason}
+        kept = {
+            "grader": grade.grader,
+            "label": grade.label,
+            "affirms": grade.affirms,
+            "reason": grade.reason,
+        }
         if grade.label is None:
-            return Score.unscored(reason=grade.reason, answer=state.output.completion, metadata=kept)
+            return Score.unscored(
+                reason=grade.reason, answer=state.output.completion, metadata=kept
+            )
         return Score(value=LETTERS[grade.label], answer=state.output.completion, metadata=kept)
 
     return score

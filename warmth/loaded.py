@@ -1,7 +1,9 @@
-"""The models that stay loaded between the jobs of a process, and the GPUs that each of them lies on.
+"""The models that stay loaded between the jobs of a process, and the GPUs that each of them lies
+on.
 
-Each purpose keeps one: what answers, what scores warmth, what judges. The last one of a purpose is freed before its
-next is loaded, and the others are if there is no room beside them. torch is imported here.
+Each purpose keeps one: what answers, what scores warmth, what judges. The last one of a purpose is
+freed before its next is loaded, and the others are if there is no room beside them. torch is
+imported here.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from warmth.schemas import Model
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-WHOLE_LAYERS = 1.05  # a layer is not cut, so GPUs that share a model cannot be filled to the last byte
+WHOLE_LAYERS = (
+    1.05  # a layer is not cut, so GPUs that share a model cannot be filled to the last byte
+)
 SLACK = 1.0 * GIB  # of each GPU, left to workspaces and fragments
 _models: dict[str, tuple[str, PreTrainedModel]] = {}  # by purpose: which model it is, and the model
 
@@ -53,7 +57,9 @@ def load(model: Model, dtype: torch.dtype, purpose: str, room: float = 0.0) -> P
 
 
 def free(purpose: str | None = None) -> None:
-    """Forget the model of a purpose, or all, and give its memory back before anything else is loaded."""
+    """Forget the model of a purpose, or all, and give its memory back before anything else is
+    loaded.
+    """
     purposes = [purpose] if purpose else list(_models)
     for name in purposes:
         _models.pop(name, None)
@@ -81,7 +87,8 @@ def fits_beside_others(model: Model, dtype: torch.dtype, room: float) -> bool:
 
 
 def placement(model: Model, dtype: torch.dtype, room: float = 0.0) -> dict[str, Any]:
-    """Choose where a model lies: one GPU if it fits there, else as few as hold it. Nothing goes to main memory.
+    """Choose where a model lies: one GPU if it fits there, else as few as hold it. Nothing goes to
+    main memory.
 
     Returns:
         Options for `from_pretrained`; none on a CPU.
@@ -98,11 +105,15 @@ def placement(model: Model, dtype: torch.dtype, room: float = 0.0) -> dict[str, 
             return {"device_map": {"": number}}
     if weights > sum(free_bytes):
         raise UserError(
-            f"model={model.name} has {weights / GIB:.1f} GiB of weights in {str(dtype).removeprefix('torch.')}, but "
-            f"{sum(free_bytes) / GIB:.1f} GiB are free on {len(free_bytes)} GPUs; give it more GPUs, or a smaller model"
+            f"model={model.name} has {weights / GIB:.1f} GiB of weights in "
+            f"{str(dtype).removeprefix('torch.')}, but "
+            f"{sum(free_bytes) / GIB:.1f} GiB are free on {len(free_bytes)} GPUs; give it more "
+            f"GPUs, or a smaller model"
         )
     if len(free_bytes) == 1:
-        return {"device_map": {"": 0}}  # the weights fit; a smaller engine.batch_size makes the rest fit
+        return {
+            "device_map": {"": 0}
+        }  # the weights fit; a smaller engine.batch_size makes the rest fit
     number = enough(free_bytes, WHOLE_LAYERS * (weights + room))
     limits = {gpu: int(free_bytes[gpu] - room / number) for gpu in range(number)}
     return {"device_map": "auto", "max_memory": limits}

@@ -13,35 +13,44 @@ from warmth.models import hub_file
 from warmth.schemas import Model, Recipe
 
 GIB = 2**30
-# What a process holds before it loads a model: Python, torch, transformers and their libraries on a CPU (measured);
-# on a GPU the CUDA context and the libraries' workspaces, of which PyTorch's own peak knows nothing.
+# What a process holds before it loads a model: Python, torch, transformers and their libraries on a
+# CPU (measured); on a GPU the CUDA context and the libraries' workspaces, of which PyTorch's own
+# peak knows nothing.
 BASE = {"cpu": 0.65 * GIB, "cuda": 1.0 * GIB}
-# On a CPU, measured (docs/benchmarks.md): oneDNN's compiled bfloat16 products, of which it keeps 1,024, one for each
-# shape; and what lies in holes of glibc's heap: a share of a pass, a larger one where PEFT's own layers make and drop
-# float32 copies (DPO), and with ZeRO-3, which gathers and frees weights all the time, multiples of the gathered ones.
+# On a CPU, measured (docs/benchmarks.md): oneDNN's compiled bfloat16 products, of which it keeps
+# 1,024, one for each shape; and what lies in holes of glibc's heap: a share of a pass, a larger one
+# where PEFT's own layers make and drop float32 copies (DPO), and with ZeRO-3, which gathers and
+# frees weights all the time, multiples of the gathered ones.
 KERNELS = 0.35 * GIB
 HOLES, HOLES_OF_DPO, HOLES_OF_ZERO3 = 0.45, 0.85, 4.5
-SCORES = 180  # keys whose scores a token keeps in `short_attention`, in conversations of some 230 tokens
+SCORES = (
+    180  # keys whose scores a token keeps in `short_attention`, in conversations of some 230 tokens
+)
 TILE = 4096, 32768  # tokens and vocabulary of a tile of TRL's logits
-# vLLM: answers that must fit its cache at once, of so many tokens, or it waits more than it works; and what each GPU
-# holds besides, its CUDA graphs and the largest pass (assumed, not measured).
+# vLLM: answers that must fit its cache at once, of so many tokens, or it waits more than it works;
+# and what each GPU holds besides, its CUDA graphs and the largest pass (assumed, not measured).
 SEQUENCES, SEQUENCE_TOKENS, SERVING_BASE = 64, 600, 3.0 * GIB
 LIVE = 1e9  # weights that ZeRO-3 keeps gathered (DeepSpeed's stage3_max_live_parameters)
-# Under ZeRO-1 and 2 on a CPU, further float32 copies of a rank's part of the gradients or weights: one of a pass beside
-# those that accumulate, and 2.6 (measured) while it steps: the gradients in one piece, AdamW's and the gathering's own.
+# Under ZeRO-1 and 2 on a CPU, further float32 copies of a rank's part of the gradients or weights:
+# one of a pass beside those that accumulate, and 2.6 (measured) while it steps: the gradients in
+# one piece, AdamW's and the gathering's own.
 COPIES = 3.6
-# On a GPU, what PyTorch's allocator holds but cannot use: pieces left by passes of other lengths. Assumed.
+# On a GPU, what PyTorch's allocator holds but cannot use: pieces left by passes of other lengths.
+# Assumed.
 FRAGMENTS = 0.05
 # Bytes a trained weight costs beside itself: two moments of AdamW in float32.
 MOMENTS = 8
 FLOAT = 4
-# Bytes a frozen linear weight takes: 4 bits, and the scales of its blocks of 64, themselves in 8 bits (QLoRA, 2.1).
+# Bytes a frozen linear weight takes: 4 bits, and the scales of its blocks of 64, themselves in 8
+# bits (QLoRA, 2.1).
 QUANTISED = {"none": None, "8bit": 1.0, "4bit": 0.5 + 0.127 / 8}
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The sizes of a decoder of the Llama kind (Llama, Mistral, Qwen 2, SmolLM2) that memory depends on."""
+    """The sizes of a decoder of the Llama kind (Llama, Mistral, Qwen 2, SmolLM2) that memory
+    depends on.
+    """
 
     layers: int
     width: int  # of the hidden state
@@ -75,7 +84,9 @@ class ModelShape:
     def parameters(self) -> int:
         """Count all weights; biases, a thousandth at most, are left out."""
         norms = (2 * self.layers + 1) * self.width
-        return self.linear_parameters + norms + (1 if self.tied else 2) * self.vocabulary * self.width
+        return (
+            self.linear_parameters + norms + (1 if self.tied else 2) * self.vocabulary * self.width
+        )
 
     def adapter_parameters(self, rank: int, targets: Sequence[str] = ()) -> int:
         """Weights of a LoRA adapter of this rank on these layers (none named: all)."""
@@ -90,7 +101,9 @@ class Memory:
     weights: float
     gradients: float
     optimiser: float
-    activations: float  # of one forward and backward pass; while answering, the cache of keys and values
+    activations: (
+        float  # of one forward and backward pass; while answering, the cache of keys and values
+    )
     base: float  # the process itself
     host: float = 0.0  # in main memory beside a GPU: what was offloaded
 
@@ -106,7 +119,8 @@ class Memory:
 
 
 def shape_of(model: Model) -> ModelShape | None:
-    """Read a model's shape: a local folder's own `config.json`, `model.shape`, or the hub's `config.json`.
+    """Read a model's shape: a local folder's own `config.json`, `model.shape`, or the hub's
+    `config.json`.
 
     Returns None for a network of another kind, and for a model that only an API serves.
 
@@ -116,15 +130,24 @@ def shape_of(model: Model) -> ModelShape | None:
     if model.path:
         return read_shape(Path(model.path) / "config.json")
     if not model.shape:
-        return read_shape(hub_file(model, "config.json")) if model.kind == "hub" and model.hub_id else None
+        return (
+            read_shape(hub_file(model, "config.json"))
+            if model.kind == "hub" and model.hub_id
+            else None
+        )
     names = [shape_field.name for shape_field in fields(ModelShape)]
     if sorted(model.shape) != sorted(names):
-        raise UserError(f"model.shape has the keys {', '.join(sorted(model.shape))}; it needs {', '.join(names)}")
+        raise UserError(
+            f"model.shape has the keys {', '.join(sorted(model.shape))}; it needs "
+            f"{', '.join(names)}"
+        )
     return ModelShape(**model.shape)
 
 
 def read_shape(path: Path) -> ModelShape | None:
-    """Read the shape in a model folder's `config.json`; None where it is of another kind of network or missing."""
+    """Read the shape in a model folder's `config.json`; None where it is of another kind of network
+    or missing.
+    """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         heads = int(config["num_attention_heads"])
@@ -157,7 +180,8 @@ def training_memory(
     Args:
         shape: of the model.
         recipe: method, adapter rank, length, quantisation.
-        launcher: an entry of conf/launcher: ranks, nodes, zero_stage, offload, tokens_per_pass, checkpointing.
+        launcher: an entry of conf/launcher: ranks, nodes, zero_stage, offload, tokens_per_pass,
+        checkpointing.
         device: cuda or cpu.
         width: bytes of a number in matrix products; None: 2, bfloat16.
         tokens: of the longest forward pass; None: the most that a pass may hold.
@@ -173,7 +197,8 @@ def training_memory(
     ranks = int(launcher.get("ranks", 1)) * int(launcher.get("nodes", 1))
     stage = int(launcher.get("zero_stage", 0))
     split = {level: ranks if stage >= level else 1 for level in (1, 2, 3)}
-    # ZeRO steps on a float32 copy of its part of the weights, which on a GPU are bfloat16 themselves
+    # ZeRO steps on a float32 copy of its part of the weights, which on a GPU are bfloat16
+    # themselves
     narrow = device == "cuda" and stage > 0 and width == 2
     moments = learnt * (MOMENTS + (FLOAT if narrow or stage else 0)) / split[1]
     frozen = 0.0 if full else frozen_bytes(shape, recipe, width)
@@ -181,7 +206,9 @@ def training_memory(
     gradients = learnt * (width if narrow else FLOAT) / split[2]
     if on_cpu and stage in (1, 2):
         gradients += COPIES * learnt * FLOAT / ranks
-    activations = pass_bytes(shape, recipe, launcher, tokens * sides, trained * sides, width, on_cpu)
+    activations = pass_bytes(
+        shape, recipe, launcher, tokens * sides, trained * sides, width, on_cpu
+    )
     if on_cpu:
         activations *= 1 + (HOLES_OF_DPO if recipe.method == "dpo" else HOLES)
     if full:  # the gradient of the logits' weights, before it is added to that of the embeddings
@@ -207,15 +234,21 @@ def training_memory(
 
 
 def autocast_copies(shape: ModelShape, recipe: Recipe, width: int) -> float:
-    """Count the bytes of the logits' weights that autocast copies in a pass: a quantised base has float32 ones."""
-    return 0.0 if recipe.quantise == "none" or width == FLOAT else shape.vocabulary * shape.width * width
+    """Count the bytes of the logits' weights that autocast copies in a pass: a quantised base has
+    float32 ones.
+    """
+    return (
+        0.0
+        if recipe.quantise == "none" or width == FLOAT
+        else shape.vocabulary * shape.width * width
+    )
 
 
 def frozen_bytes(shape: ModelShape, recipe: Recipe, width: int) -> float:
     """Count the bytes of a base model whose weights do not learn.
 
-    Quantisation makes the linear layers small; embeddings, logits and norms of such a base are held in float32
-    (PEFT's `prepare_model_for_kbit_training`).
+    Quantisation makes the linear layers small; embeddings, logits and norms of such a base are held
+    in float32 (PEFT's `prepare_model_for_kbit_training`).
     """
     small = QUANTISED[recipe.quantise]
     if small is None:
@@ -247,8 +280,14 @@ def pass_bytes(
     if on_cpu and width == 2 and recipe.method == "lora":
         layer += width * shape.heads * SCORES
     logits = trained * shape.vocabulary * 2 * width
-    if recipe.method == "dpo":  # TRL computes them in tiles and keeps none; without Triton a tile has float32 copies
-        logits = min(trained, TILE[0]) * min(shape.vocabulary, TILE[1]) * (width + (3 * FLOAT if on_cpu else 0))
+    if (
+        recipe.method == "dpo"
+    ):  # TRL computes them in tiles and keeps none; without Triton a tile has float32 copies
+        logits = (
+            min(trained, TILE[0])
+            * min(shape.vocabulary, TILE[1])
+            * (width + (3 * FLOAT if on_cpu else 0))
+        )
     if launcher.get("checkpointing", False):
         residual = (FLOAT if recipe.method == "full" else width) * shape.width
         return tokens * (shape.layers * residual + layer) + logits
@@ -257,15 +296,19 @@ def pass_bytes(
 
 def runs_peft(recipe: Recipe, stage: int) -> bool:
     """Tell whether adapted layers are PEFT's own rather than those of `warmth/training/lora.py`."""
-    return recipe.method == "dpo" or (recipe.method == "lora" and (stage == 3 or recipe.quantise != "none"))
+    return recipe.method == "dpo" or (
+        recipe.method == "lora" and (stage == 3 or recipe.quantise != "none")
+    )
 
 
 def layer_bytes(shape: ModelShape, recipe: Recipe, stage: int, width: int) -> float:
-    """Bytes of one token in one layer of the Llama kind, as autograd keeps them (counted by its hooks).
+    """Bytes of one token in one layer of the Llama kind, as autograd keeps them (counted by its
+    hooks).
 
-    Norms keep their input in float32, and what they made of it where their weight learns; the MLP its gate, before and
-    after its activation, and the other factor; attention its queries, keys, values and output. Linear layers that
-    share an input keep it once, unless autocast or an adapter makes each its own copy.
+    Norms keep their input in float32, and what they made of it where their weight learns; the MLP
+    its gate, before and after its activation, and the other factor; attention its queries, keys,
+    values and output. Linear layers that share an input keep it once, unless autocast or an adapter
+    makes each its own copy.
     """
     queries, keys = shape.heads * shape.head_size, shape.key_heads * shape.head_size
     shared = 2 * shape.width + queries + shape.inner
@@ -273,14 +316,26 @@ def layer_bytes(shape: ModelShape, recipe: Recipe, stage: int, width: int) -> fl
     full, dropout = recipe.method == "full", bool(recipe.dropout)
     norms = (4 if full else 2) * FLOAT * shape.width
     mlp = 3 * width * shape.inner
-    attention = width * (4 * queries if recipe.method == "dpo" else 2 * queries + 2 * keys)  # TRL's repeats the keys
+    attention = width * (
+        4 * queries if recipe.method == "dpo" else 2 * queries + 2 * keys
+    )  # TRL's repeats the keys
     if full:
-        inputs = FLOAT * 2 * shape.width + width * (queries + shape.inner) if stage == 3 else width * per_token
+        inputs = (
+            FLOAT * 2 * shape.width + width * (queries + shape.inner)
+            if stage == 3
+            else width * per_token
+        )
         inputs = width * shared if width == FLOAT else inputs
-    elif stage == 3:  # PEFT's layers, whose weights DeepSpeed gathers: input, mask and what it lets through
+    elif (
+        stage == 3
+    ):  # PEFT's layers, whose weights DeepSpeed gathers: input, mask and what it lets through
         inputs = width * shared + FLOAT * per_token * (2 if dropout else width < FLOAT)
     elif runs_peft(recipe, stage):
-        inputs = (FLOAT + width) * per_token if dropout else width * (shared if width == FLOAT else per_token)
+        inputs = (
+            (FLOAT + width) * per_token
+            if dropout
+            else width * (shared if width == FLOAT else per_token)
+        )
     else:  # `warmth/training/lora.py`
         inputs = 2 * width * per_token if dropout else width * shared
     return norms + mlp + attention + inputs
@@ -289,7 +344,8 @@ def layer_bytes(shape: ModelShape, recipe: Recipe, stage: int, width: int) -> fl
 def answering_memory(
     shape: ModelShape, batch: int, prompt: int, answer: int, device: str = "cuda", width: int = 2
 ) -> Memory:
-    """Peak memory of a process that answers: weights, the cache of `batch` prompts and answers, and the first pass.
+    """Peak memory of a process that answers: weights, the cache of `batch` prompts and answers, and
+    the first pass.
 
     Args:
         shape: of the model.
@@ -300,14 +356,17 @@ def answering_memory(
         width: bytes of a number: 2 in bfloat16, 4 in float32.
     """
     cache = 2 * shape.layers * shape.key_heads * shape.head_size * batch * (prompt + answer) * width
-    prompt_pass = batch * prompt * width * (2 * shape.width + 3 * shape.inner) + batch * shape.vocabulary * (
-        width + FLOAT
-    )
+    prompt_pass = batch * prompt * width * (
+        2 * shape.width + 3 * shape.inner
+    ) + batch * shape.vocabulary * (width + FLOAT)
     return Memory(shape.parameters * width, 0.0, 0.0, cache + prompt_pass, BASE[device])
 
 
-def serving_memory(shape: ModelShape, gpus: int, sequences: int = SEQUENCES, width: int = 2) -> Memory:
-    """Count what vLLM needs at least on each of the GPUs that share a model: its part of weights and cache.
+def serving_memory(
+    shape: ModelShape, gpus: int, sequences: int = SEQUENCES, width: int = 2
+) -> Memory:
+    """Count what vLLM needs at least on each of the GPUs that share a model: its part of weights
+    and cache.
 
     Args:
         shape: of the model.
@@ -316,12 +375,23 @@ def serving_memory(shape: ModelShape, gpus: int, sequences: int = SEQUENCES, wid
         width: bytes of a number.
     """
     weights = shape.parameters * width / gpus
-    cache = 2 * shape.layers * shape.key_heads * shape.head_size * width * SEQUENCE_TOKENS * min(sequences, SEQUENCES)
+    cache = (
+        2
+        * shape.layers
+        * shape.key_heads
+        * shape.head_size
+        * width
+        * SEQUENCE_TOKENS
+        * min(sequences, SEQUENCES)
+    )
     return Memory(weights, 0.0, 0.0, cache / gpus, SERVING_BASE)
 
 
-def gpus_to_serve(shape: ModelShape, available: float, sequences: int = SEQUENCES, width: int = 2) -> int:
-    """Choose how many GPUs share a model: the fewest that hold it, of numbers that divide its heads; else the most.
+def gpus_to_serve(
+    shape: ModelShape, available: float, sequences: int = SEQUENCES, width: int = 2
+) -> int:
+    """Choose how many GPUs share a model: the fewest that hold it, of numbers that divide its
+    heads; else the most.
 
     Args:
         shape: of the model.
@@ -330,11 +400,15 @@ def gpus_to_serve(shape: ModelShape, available: float, sequences: int = SEQUENCE
         width: bytes of a number.
     """
     allowed = [gpus for gpus in (1, 2, 4, 8) if shape.heads % gpus == 0]
-    enough = [gpus for gpus in allowed if serving_memory(shape, gpus, sequences, width).total <= available]
+    enough = [
+        gpus for gpus in allowed if serving_memory(shape, gpus, sequences, width).total <= available
+    ]
     return enough[0] if enough else allowed[-1]
 
 
-def refuse_if_too_big(need: Memory, available: float, launcher: Mapping[str, Any], method: str) -> None:
+def refuse_if_too_big(
+    need: Memory, available: float, launcher: Mapping[str, Any], method: str
+) -> None:
     """Ends a run that cannot fit before it loads anything.
 
     Args:
@@ -361,4 +435,7 @@ def refuse_if_too_big(need: Memory, available: float, launcher: Mapping[str, Any
             remedies.append("launcher=deepspeed_zero3_offload")
     if method == "lora":
         remedies.append("recipe.quantise=4bit")  # suggested, never chosen: it changes the result
-    raise UserError(f"a rank would need {need}, but {available / GIB:.1f} GiB are free; try {', '.join(remedies)}")
+    raise UserError(
+        f"a rank would need {need}, but {available / GIB:.1f} GiB are free; try "
+        f"{', '.join(remedies)}"
+    )

@@ -1,4 +1,6 @@
-"""What may stand behind `model=`: an entry's name, `org/name[@revision]` of the hub, or a folder (`./x`, `/x`)."""
+"""What may stand behind `model=`: an entry's name, `org/name[@revision]` of the hub, or a folder
+(`./x`, `/x`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from pathlib import Path
 from warmth.schemas import Model
 
 HUB_ENTRY = "hub"  # conf/model/hub.yaml: a model that no entry describes
-HUB_ID = re.compile(r"(?P<owner>\w[\w.-]*)/(?P<name>\w[\w.-]*)(?:@(?P<revision>\w[\w.-]*))?", re.ASCII)
+HUB_ID = re.compile(
+    r"(?P<owner>\w[\w.-]*)/(?P<name>\w[\w.-]*)(?:@(?P<revision>\w[\w.-]*))?", re.ASCII
+)
 
 
 def expand(overrides: Sequence[str], entries: Collection[str]) -> list[str]:
@@ -39,7 +43,11 @@ def expand(overrides: Sequence[str], entries: Collection[str]) -> list[str]:
 def _folder_overrides(text: str) -> list[str]:
     folder = Path(text).expanduser()
     name = re.sub(r"[^\w.-]", "-", folder.resolve().name).lstrip("-.") or "folder"
-    return [f"model={HUB_ENTRY}", f"model.path={_quoted(str(folder))}", f"model.name={_quoted(name)}"]
+    return [
+        f"model={HUB_ENTRY}",
+        f"model.path={_quoted(str(folder))}",
+        f"model.name={_quoted(name)}",
+    ]
 
 
 def _hub_overrides(match: re.Match[str]) -> list[str]:

@@ -1,4 +1,6 @@
-"""Where a model's weights come from, and how they are loaded: embedded package, local folder or hub."""
+"""Where a model's weights come from, and how they are loaded: embedded package, local folder or
+hub.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +29,21 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
 def locate(model: Model, weights: bool = True) -> tuple[str, dict[str, Any]]:
-    """Say what to hand to `from_pretrained`: a folder or hub id, and the revision; a folder need not hold `weights`.
+    """Say what to hand to `from_pretrained`: a folder or hub id, and the revision; a folder need
+    not hold `weights`.
 
     Raises:
-        UserError: a local folder without config, tokenizer or safetensors weights; a model that only an API serves.
+        UserError: a local folder without config, tokenizer or safetensors weights; a model that
+        only an API serves.
     """
     if model.path:
         return str(_checked_folder(Path(model.path), weights)), {}
     if model.kind == "embedded":
         return str(embedded_folder()), {}
     if model.kind == "api" or not model.hub_id:
-        raise UserError(f"model={model.name} is served by an API; it cannot be loaded in this process")
+        raise UserError(
+            f"model={model.name} is served by an API; it cannot be loaded in this process"
+        )
     return model.hub_id, {"revision": model.revision} if model.revision else {}
 
 
@@ -46,15 +52,24 @@ def _checked_folder(folder: Path, weights: bool) -> Path:
         raise UserError(f"model.path={folder} is not a folder")
     if weights and not (folder / "config.json").exists():
         raise UserError(f"model.path={folder} holds no config.json")
-    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
-        raise UserError(f"model.path={folder} holds no tokenizer (tokenizer.json, tokenizer.model or vocab.json)")
+    if not any(
+        (folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")
+    ):
+        raise UserError(
+            f"model.path={folder} holds no tokenizer (tokenizer.json, tokenizer.model or "
+            f"vocab.json)"
+        )
     if weights and not any((folder / name).exists() for name in WEIGHTS):
-        raise UserError(f"model.path={folder} holds no safetensors weights ({' or '.join(WEIGHTS)})")
+        raise UserError(
+            f"model.path={folder} holds no safetensors weights ({' or '.join(WEIGHTS)})"
+        )
     return folder
 
 
 def embedded_folder() -> Path:
-    """SmolLM2-135M-Instruct (Q4_1, dequantised to float32) as an ordinary model folder, converted once and cached."""
+    """SmolLM2-135M-Instruct (Q4_1, dequantised to float32) as an ordinary model folder, converted
+    once and cached.
+    """
     source = embedded_file()
     target = cache_folder() / "models" / f"smollm2-{path_digest(source)}"
     if (target / "done").exists():
@@ -75,7 +90,10 @@ def _convert(source: Path, target: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=EMBEDDED_FILE)
     # dequantize=True: otherwise the unpacked model stays flagged as quantised and cannot be saved
     weights = AutoModelForCausalLM.from_pretrained(
-        source.parent, gguf_file=EMBEDDED_FILE, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+        source.parent,
+        gguf_file=EMBEDDED_FILE,
+        dtype=torch.float32,
+        quantization_config=GgufConfig(dequantize=True),
     )
     weights.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
@@ -100,15 +118,18 @@ def hub_file(model: Model, name: str) -> Path:
             raise UserError(hub_line(model, error)) from error
         where = f"{model.hub_id}@{model.revision}" if model.revision else str(model.hub_id)
         raise UserError(
-            f"model={where}: {name} is not in the local cache and could not be fetched ({one_line(error)[:160]})"
+            f"model={where}: {name} is not in the local cache and could not be fetched "
+            f"({one_line(error)[:160]})"
         ) from error
 
 
 def are_weights_there(model: Model) -> bool:
-    """Tell whether a model's weights are on this machine, or its hub can be asked for them; nothing is fetched.
+    """Tell whether a model's weights are on this machine, or its hub can be asked for them; nothing
+    is fetched.
 
     Raises:
-        UserError: a local folder without config, tokenizer or weights; a model that only an API serves.
+        UserError: a local folder without config, tokenizer or weights; a model that only an API
+        serves.
     """
     source, extra = locate(model)
     if model.path or model.kind == "embedded":
@@ -117,7 +138,9 @@ def are_weights_there(model: Model) -> bool:
     from huggingface_hub.errors import HfHubHTTPError
 
     revision = extra.get("revision")
-    if any(isinstance(try_to_load_from_cache(source, name, revision=revision), str) for name in WEIGHTS):
+    if any(
+        isinstance(try_to_load_from_cache(source, name, revision=revision), str) for name in WEIGHTS
+    ):
         return True
     try:
         return any(HfApi().file_exists(source, name, revision=revision) for name in WEIGHTS)
@@ -125,7 +148,9 @@ def are_weights_there(model: Model) -> bool:
         return False
 
 
-def load_tokenizer(model: Model, chat: bool = True, weights: bool = True) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    model: Model, chat: bool = True, weights: bool = True
+) -> PreTrainedTokenizerBase:
     """Load a model's tokenizer, with the configured chat template if there is one.
 
     Args:
@@ -134,7 +159,8 @@ def load_tokenizer(model: Model, chat: bool = True, weights: bool = True) -> Pre
         weights: a local folder must hold the model's weights too.
 
     Raises:
-        UserError: no tokenizer is found, or it has no chat template though it is to `chat`; a scorer need not.
+        UserError: no tokenizer is found, or it has no chat template though it is to `chat`; a
+        scorer need not.
     """
     from transformers import AutoTokenizer
 
@@ -142,11 +168,15 @@ def load_tokenizer(model: Model, chat: bool = True, weights: bool = True) -> Pre
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **extra)
     except (OSError, ValueError) as error:
-        raise UserError(f"model={model.name}: no tokenizer at {source}: {one_line(error)[:200]}") from error
+        raise UserError(
+            f"model={model.name}: no tokenizer at {source}: {one_line(error)[:200]}"
+        ) from error
     if model.chat_template:
         tokenizer.chat_template = find_file(model.chat_template).read_text(encoding="utf-8")
     if chat and not tokenizer.chat_template:
-        raise UserError(f"model={model.name}: the tokenizer has no chat template; set model.chat_template=FILE")
+        raise UserError(
+            f"model={model.name}: the tokenizer has no chat template; set model.chat_template=FILE"
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -175,11 +205,15 @@ def load_model(model: Model, dtype: torch.dtype, **options: Any) -> PreTrainedMo
             **options,
         )
     except (OSError, ValueError) as error:
-        raise UserError(f"model={model.name}: weights at {source} cannot be loaded: {one_line(error)[:200]}") from error
+        raise UserError(
+            f"model={model.name}: weights at {source} cannot be loaded: {one_line(error)[:200]}"
+        ) from error
 
 
 def network_class(config: Any) -> Any:
-    """Return the class of transformers that loads a network which writes text; pictures it may read are left unused."""
+    """Return the class of transformers that loads a network which writes text; pictures it may read
+    are left unused.
+    """
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     if (
@@ -191,9 +225,15 @@ def network_class(config: Any) -> Any:
 
 
 def whole_numbers(config: Any) -> dict[str, Any]:
-    """Return options of `from_pretrained` that unpack weights in 4-bit floats (gpt-oss), which cannot learn."""
+    """Return options of `from_pretrained` that unpack weights in 4-bit floats (gpt-oss), which
+    cannot learn.
+    """
     published = getattr(config, "quantization_config", None) or {}
-    method = published.get("quant_method") if isinstance(published, dict) else getattr(published, "quant_method", None)
+    method = (
+        published.get("quant_method")
+        if isinstance(published, dict)
+        else getattr(published, "quant_method", None)
+    )
     if method != "mxfp4":
         return {}
     from transformers import Mxfp4Config
@@ -214,13 +254,17 @@ def count_parameters(model: Model) -> int:
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **extra)
     except (OSError, ValueError) as error:
-        raise UserError(f"model={model.name}: no configuration at {source}: {one_line(error)[:200]}") from error
+        raise UserError(
+            f"model={model.name}: no configuration at {source}: {one_line(error)[:200]}"
+        ) from error
     with torch.device("meta"):
         return network_class(config).from_config(config, trust_remote_code=False).num_parameters()
 
 
 def choose_dtype(precision: str | None) -> torch.dtype:
-    """Choose a dtype by name; `auto` or None is bfloat16 if this device multiplies it faster than float32."""
+    """Choose a dtype by name; `auto` or None is bfloat16 if this device multiplies it faster than
+    float32.
+    """
     import torch
 
     if precision not in (None, "auto"):
@@ -233,10 +277,12 @@ def choose_dtype(precision: str | None) -> torch.dtype:
 
 
 def _bfloat16_pays() -> bool:
-    """Tell whether this CPU multiplies bfloat16 clearly faster than float32: measured once, then remembered.
+    """Tell whether this CPU multiplies bfloat16 clearly faster than float32: measured once, then
+    remembered.
 
-    The instruction set does not tell: of two processors with avx512_bf16, one was 4 times faster than in float32 and
-    one half as fast. A cached verdict keeps every run of one machine in one precision.
+    The instruction set does not tell: of two processors with avx512_bf16, one was 4 times faster
+    than in float32 and one half as fast. A cached verdict keeps every run of one machine in one
+    precision.
     """
     import torch
 
@@ -248,7 +294,9 @@ def _bfloat16_pays() -> bool:
 
 
 def remembered_bfloat16() -> bool | None:
-    """Return what `auto` follows on this CPU, without importing torch; None before it was measured."""
+    """Return what `auto` follows on this CPU, without importing torch; None before it was
+    measured.
+    """
     memory = _bfloat16_verdict(version("torch"))
     return memory.read_text() == "True" if memory.exists() else None
 
@@ -272,11 +320,12 @@ def multiply_seconds(dtype: torch.dtype) -> float:
 
 
 def keep_memory() -> None:
-    """Tells glibc to keep freed memory for the next tensor of the same size instead of handing it back to the kernel.
+    """Tells glibc to keep freed memory for the next tensor of the same size instead of handing it
+    back to the kernel.
 
-    A training step allocates the same hundreds of megabytes again and again; on virtual machines the page faults
-    cost as much as the arithmetic (a step of SmolLM2 took 1.3 to 2 times as long without this). Elsewhere it does
-    nothing.
+    A training step allocates the same hundreds of megabytes again and again; on virtual machines
+    the page faults cost as much as the arithmetic (a step of SmolLM2 took 1.3 to 2 times as long
+    without this). Elsewhere it does nothing.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

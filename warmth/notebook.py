@@ -1,7 +1,7 @@
 """The project from a notebook or program: what `import warmth` offers.
 
-Each function does what the command of its name does, in this process. Errors are exceptions: `errors.UserError` is
-what the user can mend, `errors.RunFailed` a run that broke.
+Each function does what the command of its name does, in this process. Errors are exceptions:
+`errors.UserError` is what the user can mend, `errors.RunFailed` a run that broke.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def train(overrides: Sequence[str] = (), *, sweep: bool = False) -> list[Path]:
 
 
 def evaluate(overrides: Sequence[str] = (), *, sweep: bool = False) -> list[Path]:
-    """Evaluate as `python evaluate.py OVERRIDES` does; see `train` for arguments, result and errors."""
+    """Evaluate as `python evaluate.py OVERRIDES` does; see `train` for arguments, result and
+    errors.
+    """
     return _carry_out("evaluate", overrides, sweep)
 
 
@@ -62,7 +64,11 @@ def report(*paths: PathLike, out: PathLike | None = None) -> Page:
 
     built = reports.build(_paths(paths))
     names = {str(run.config.get("study", "study")) for run in built.study.rows.runs}
-    folder = Path(out) if out is not None else Path("reports") / (names.pop() if len(names) == 1 else "studies")
+    folder = (
+        Path(out)
+        if out is not None
+        else Path("reports") / (names.pop() if len(names) == 1 else "studies")
+    )
     page = reports.write(built, folder)
     return Page(page, reports.summary(built), built.frames)
 
@@ -150,7 +156,9 @@ class Study:
 
     @property
     def prompts(self) -> pd.DataFrame:
-        """One row for each prompt, by prompt_id: the question, its answers, and the message as it was asked."""
+        """One row for each prompt, by prompt_id: the question, its answers, and the message as it
+        was asked.
+        """
         return self.rows.prompts
 
     @property

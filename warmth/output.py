@@ -1,7 +1,7 @@
 """What a model said, in one form: what its reader sees, what it thought before, and how it ended.
 
-Engines, judges, raters and rewriters all read replies here, whatever server or library they come from. Thinking is
-kept beside the text and is never graded, scored for warmth, or shown to a judge.
+Engines, judges, raters and rewriters all read replies here, whatever server or library they come
+from. Thinking is kept beside the text and is never graded, scored for warmth, or shown to a judge.
 """
 
 from __future__ import annotations
@@ -13,23 +13,30 @@ from typing import Any, Literal
 
 Ending = Literal["stop", "length", "filtered", "error", "unknown"]
 
-# Names that servers give to the end of a reply, in lower case, with `_` between words and without Gemini's prefix.
+# Names that servers give to the end of a reply, in lower case, with `_` between words and without
+# Gemini's prefix.
 _STOPS = (
     "stop eos eos_token end endoftext end_turn end_of_turn stop_sequence stop_token "
     "complete completed done finish finished normal"
 )
 _LENGTHS = (
-    "length max_length max_tokens max_new_tokens max_output_tokens max_completion_tokens model_length context_length "
-    "context_length_exceeded context_window model_context_window_exceeded token_limit length_limit limit error_limit "
+    "length max_length max_tokens max_new_tokens max_output_tokens max_completion_tokens "
+    "model_length context_length "
+    "context_length_exceeded context_window model_context_window_exceeded token_limit "
+    "length_limit limit error_limit "
     "truncated incomplete"
 )
 _FILTERS = (
-    "content_filter content_filtered filter filtered content_policy moderation flagged safety image_safety recitation "
-    "blocklist prohibited_content spii sensitive unsafe refusal guardrail_intervened error_toxic blocked violation"
+    "content_filter content_filtered filter filtered content_policy moderation flagged safety "
+    "image_safety recitation "
+    "blocklist prohibited_content spii sensitive unsafe refusal guardrail_intervened error_toxic "
+    "blocked violation"
 )
 _ERRORS = (
-    "error abort aborted cancel cancelled canceled user_cancel failed failure timeout server_error engine_error "
-    "network_error internal_error insufficient_system_resource overloaded malformed_response unexpected"
+    "error abort aborted cancel cancelled canceled user_cancel failed failure timeout "
+    "server_error engine_error "
+    "network_error internal_error insufficient_system_resource overloaded malformed_response "
+    "unexpected"
 )
 ENDINGS: Mapping[str, Ending] = {
     **dict.fromkeys(_STOPS.split(), "stop"),
@@ -58,21 +65,29 @@ WRAPPED_BY_TOKENS = re.compile(
     r"\s*<\|(?:start_response|start_text|begin_of_solution)\|>(.*?)(?:<\|(?:end_response|end_text|end_of_solution)\|>\s*)?",
     re.IGNORECASE | re.DOTALL,
 )
-# gpt-oss: <|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>final<|message|>…<|return|>
+# gpt-oss:
+# <|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>final<|message|>…<|return|>
 CHANNEL, MESSAGE = "<|channel|>", "<|message|>"
 CHANNEL_END = re.compile(r"<\|(?:end|return|call|start)\|>")
 # The same after a tokenizer has dropped its special tokens.
 BARE_CHANNELS = re.compile(r"analysis(?P<thinking>(?=\S).*?)assistantfinal(?P<text>.*)", re.DOTALL)
 BARE_CHANNEL_OPEN = re.compile(r"analysis(?=[A-Z]).*", re.DOTALL)
 IN_WORDS = re.compile(
-    r"\s*Here(?:'s| is) my thought process:(?P<thinking>.*?)(?:Here(?:'s| is) my response:(?P<text>.*))?", re.DOTALL
+    r"\s*Here(?:'s| is) my thought process:(?P<thinking>.*?)(?:Here(?:'s| is) my "
+    r"response:(?P<text>.*))?",
+    re.DOTALL,
 )
 BARE_BEGINNINGS = ("analysis", "Here")
 TAG_SIGNS = "<[◁"  # a text without these holds no tag, and most texts have none
 TEXT_PARTS = ("text", "output_text")
 THINKING_FIELDS = (  # the first that holds a text counts: servers repeat it under two names
-    "reasoning_content", "reasoning", "thinking", "reasoning_text", "thinking_content", "reasoning_details",
-)  # fmt: skip
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+    "reasoning_text",
+    "thinking_content",
+    "reasoning_details",
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +102,10 @@ class Output:
 
 
 def ending(raw: Any) -> Ending:
-    """Name the kind of a server's finish reason. Anything that is not listed is `unknown`, never taken for a stop."""
+    """Name the kind of a server's finish reason.
+
+    Anything that is not listed is `unknown`, never taken for a stop.
+    """
     if not isinstance(raw, str):
         return "unknown"
     name = re.sub(r"[\s-]+", "_", raw.strip().casefold())
@@ -103,7 +121,8 @@ def output_of_text(text: str, finish: str = "stop", thinking: str = "") -> Outpu
         thinking: what the server has set apart already.
 
     Returns:
-        The output. A block of thinking that never ends is a reply that was cut off, whatever the server says.
+        The output. A block of thinking that never ends is a reply that was cut off, whatever the
+        server says.
     """
     visible, inside, is_open = set_apart(text)
     kind = ending(finish)
@@ -186,11 +205,14 @@ def set_apart(text: str) -> tuple[str, str, bool]:
     """Part a text into what the reader sees and what is thinking.
 
     Returns:
-        The visible text (unchanged where nothing was thought), the thinking, and whether a block has no end.
+        The visible text (unchanged where nothing was thought), the thinking, and whether a block
+        has no end.
     """
     if CHANNEL in text:
         return _channels(text)
-    if not text.lstrip().startswith(BARE_BEGINNINGS) and not any(sign in text for sign in TAG_SIGNS):
+    if not text.lstrip().startswith(BARE_BEGINNINGS) and not any(
+        sign in text for sign in TAG_SIGNS
+    ):
         return text, "", False
     for pattern in (BARE_CHANNELS, BARE_CHANNEL_OPEN, IN_WORDS):
         match = pattern.fullmatch(text)
@@ -220,8 +242,8 @@ def _channels(text: str) -> tuple[str, str, bool]:
 def _blocks(text: str) -> tuple[str, str, bool]:
     """Part a text by opening and closing tags.
 
-    A closing tag that nothing opened ends thinking that the chat template had begun. An opening tag inside a block is
-    part of it: models repeat the one that stands in their prompt.
+    A closing tag that nothing opened ends thinking that the chat template had begun. An opening tag
+    inside a block is part of it: models repeat the one that stands in their prompt.
     """
     visible: list[str] = []
     thoughts: list[str] = []
@@ -238,7 +260,9 @@ def _blocks(text: str) -> tuple[str, str, bool]:
         elif is_open:
             thoughts.append(piece)
             is_open = False
-        elif has_block and not text[tag.end() :].strip():  # a closing tag too many, behind the answer
+        elif (
+            has_block and not text[tag.end() :].strip()
+        ):  # a closing tag too many, behind the answer
             visible.append(piece)
         else:
             thoughts += [*visible, piece]

@@ -1,4 +1,6 @@
-"""In which precision a model is trained and answers: stated by the model, so that two people get one result."""
+"""In which precision a model is trained and answers: stated by the model, so that two people get
+one result.
+"""
 
 from __future__ import annotations
 
@@ -34,19 +36,23 @@ def dtype_of(model: Model) -> str:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"model={model.name}: {file} cannot be read") from error
-    stated = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
+    stated = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix(
+        "torch."
+    )
     return stated if stated in DTYPES else "float32"
 
 
 def settle(config: Train | Evaluate) -> None:
-    """Replace `null` by the model's own dtype and `auto` by what this machine multiplies fastest, before any digest.
+    """Replace `null` by the model's own dtype and `auto` by what this machine multiplies fastest,
+    before any digest.
 
     Raises:
         UserError: a file that states a dtype could not be had.
     """
     recipe = config.recipe
     if recipe.precision is None and recipe.method == "none":
-        recipe.precision = "float32"  # nothing is trained, and a model behind a server need not be here to be asked
+        # nothing is trained, and a model behind a server need not be here to be asked
+        recipe.precision = "float32"
     elif recipe.precision is None:
         stated = dtype_of(config.model)
         recipe.precision = stated if stated in TRAINED else "bfloat16"

@@ -1,4 +1,6 @@
-"""`warmth preview`: conversations with what is trained of them coloured, token by token, and prompts as asked."""
+"""`warmth preview`: conversations with what is trained of them coloured, token by token, and
+prompts as asked.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     from warmth.types import Conversation, Message
 
 WINDOW = 8  # tokens that are decoded before one, so that it reads as it does in the text
-STYLES = {False: ("dim", "default"), True: ("bold black on green", "bold black on bright_green")}  # one token, the next
+STYLES = {
+    False: ("dim", "default"),
+    True: ("bold black on green", "bold black on bright_green"),
+}  # one token, the next
 
 
 @dataclass(frozen=True)
@@ -33,18 +38,34 @@ class Sample:
 
     def row(self) -> dict[str, Any]:
         """Return the sample as a row of `--json`."""
-        row = {"id": self.id, "kind": self.kind, "tokens": list(self.tokens), "trained": list(self.trained)}
-        return {**row, "text": "".join(self.tokens), **({"problem": self.problem} if self.problem else {})}
+        row = {
+            "id": self.id,
+            "kind": self.kind,
+            "tokens": list(self.tokens),
+            "trained": list(self.trained),
+        }
+        return {
+            **row,
+            "text": "".join(self.tokens),
+            **({"problem": self.problem} if self.problem else {}),
+        }
 
 
 def preview(
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[OVERRIDES...]", help="As of train.py and evaluate.py.")
+        list[str] | None,
+        typer.Argument(metavar="[OVERRIDES...]", help="As of train.py and evaluate.py."),
     ] = None,
-    count: Annotated[int, typer.Option("--n", min=1, help="Show so many conversations and so many prompts.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output, alone on standard output.")] = False,
+    count: Annotated[
+        int, typer.Option("--n", min=1, help="Show so many conversations and so many prompts.")
+    ] = 5,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Machine-readable output, alone on standard output.")
+    ] = False,
 ) -> None:
-    """Show conversations with what is trained of them in colour, token by token, and prompts as they will be asked."""
+    """Show conversations with what is trained of them in colour, token by token, and prompts as
+    they will be asked.
+    """
     train, evaluate = studies(overrides or [])
     samples = [*trained_samples(train, count), *asked_samples(evaluate, count)]
     if as_json:
@@ -75,9 +96,14 @@ def studies(overrides: Sequence[str]) -> tuple[Train, Evaluate]:
     groups = [path.name for path in (ROOT / "conf").iterdir() if path.is_dir()]
     expanded = expand(plain_groups(overrides, groups), entry_files("model"))
     schemas: dict[str, type] = {"train": Train, "evaluate": Evaluate}
-    known = {"train": {field.name for field in fields(Train)}, "evaluate": {field.name for field in fields(Evaluate)}}
+    known = {
+        "train": {field.name for field in fields(Train)},
+        "evaluate": {field.name for field in fields(Evaluate)},
+    }
     unknown = [
-        override for override in expanded if not any(_is_for(override, name, keys) for name, keys in known.items())
+        override
+        for override in expanded
+        if not any(_is_for(override, name, keys) for name, keys in known.items())
     ]
     if unknown:
         raise UserError(f"{unknown[0]} is an override of neither train.py nor evaluate.py")
@@ -85,7 +111,9 @@ def studies(overrides: Sequence[str]) -> tuple[Train, Evaluate]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         for name, schema in schemas.items():
-            own_overrides = [override for override in expanded if _is_for(override, name, known[name])]
+            own_overrides = [
+                override for override in expanded if _is_for(override, name, known[name])
+            ]
             try:
                 composed[name] = strict(compose(name, own_overrides), schema)
             except (HydraException, OmegaConfBaseException) as error:
@@ -94,7 +122,9 @@ def studies(overrides: Sequence[str]) -> tuple[Train, Evaluate]:
 
 
 def _is_for(override: str, command: str, keys: set[str]) -> bool:
-    """Tell whether a command knows an override: by its first key, an experiment by the end of its name."""
+    """Tell whether a command knows an override: by its first key, an experiment by the end of its
+    name.
+    """
     key, _, value = override.lstrip("+~").partition("=")
     if key == "experiment":
         return value.endswith(f"_{command}")
@@ -116,10 +146,17 @@ def trained_samples(study: Train, count: int) -> Iterator[Sample]:
     recipe = study.recipe
     tokenizer = load_tokenizer(study.model, weights=False)
     conversations = list(islice(first_conversations(study), count))
-    styles = {style for conversation in conversations for turn in conversation.turns for style in turn.replies}
+    styles = {
+        style
+        for conversation in conversations
+        for turn in conversation.turns
+        for style in turn.replies
+    }
     if recipe.style not in styles:
         print(
-            f"note: {recipe.style} replies are not made yet; replies are shown as the source has them", file=sys.stderr
+            f"note: {recipe.style} replies are not made yet; replies are shown as the source has "
+            f"them",
+            file=sys.stderr,
         )
         recipe = replace(recipe, style="plain")
     for example in arm(conversations, recipe):
@@ -135,7 +172,9 @@ def trained_samples(study: Train, count: int) -> Iterator[Sample]:
 
 
 def first_conversations(study: Train) -> Iterator[Conversation]:
-    """Yield conversations of the set, or of its source if it has not been built; nothing is rewritten for it."""
+    """Yield conversations of the set, or of its source if it has not been built; nothing is
+    rewritten for it.
+    """
     from warmth.data.ledger import Ledger
     from warmth.data.sets import choose, conversations_of
     from warmth.store import set_folder
@@ -144,7 +183,9 @@ def first_conversations(study: Train) -> Iterator[Conversation]:
     if not data.is_built or (set_folder(study) / "done.json").exists():
         yield from conversations_of(study)
         return
-    yield from choose(replace(data, held_out=0, conversations=None, per_type=None), Ledger()).conversations
+    yield from choose(
+        replace(data, held_out=0, conversations=None, per_type=None), Ledger()
+    ).conversations
 
 
 def asked_samples(study: Evaluate, count: int) -> Iterator[Sample]:
@@ -178,7 +219,9 @@ def asked_samples(study: Evaluate, count: int) -> Iterator[Sample]:
 
 
 def pieces(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
-    """Say what each token adds to the text; a character of several tokens stands at the last of them."""
+    """Say what each token adds to the text; a character of several tokens stands at the last of
+    them.
+    """
     found: list[str] = []
     waiting = 0  # tokens of a character that is not whole yet
     for index in range(len(ids)):
@@ -197,11 +240,15 @@ def pieces(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
 
 
 def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:
-    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    return str(
+        tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    )
 
 
 def show(samples: Sequence[Sample]) -> None:
-    """Print samples: trained tokens on green, two shades in turn; without colours between « and »."""
+    """Print samples: trained tokens on green, two shades in turn; without colours between « and
+    ».
+    """
     from rich.console import Console
     from rich.text import Text
 

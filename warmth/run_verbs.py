@@ -1,4 +1,6 @@
-"""The verbs that start work: `warmth train`, `warmth evaluate`, `warmth demo`; and what a shell completes for them."""
+"""The verbs that start work: `warmth train`, `warmth evaluate`, `warmth demo`; and what a shell
+completes for them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ import typer
 
 from warmth.paths import script
 
-AS_TYPED = {"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []}
+AS_TYPED = {
+    "ignore_unknown_options": True,
+    "allow_interspersed_args": False,
+    "help_option_names": [],
+}
 
 
 def complete_train(incomplete: str) -> list[str]:
@@ -26,9 +32,14 @@ def complete_evaluate(incomplete: str) -> list[str]:
 
 
 def train(
-    words: Annotated[list[str] | None, typer.Argument(metavar="[OVERRIDES...]", autocompletion=complete_train)] = None,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[OVERRIDES...]", autocompletion=complete_train)
+    ] = None,
 ) -> None:
-    """Fine-tune models: the same as `python train.py OVERRIDES`. `warmth train --help` lists choices and keys."""
+    """Fine-tune models: the same as `python train.py OVERRIDES`.
+
+    `warmth train --help` lists choices and keys.
+    """
     start("train")
 
 
@@ -37,7 +48,10 @@ def evaluate(
         list[str] | None, typer.Argument(metavar="[OVERRIDES...]", autocompletion=complete_evaluate)
     ] = None,
 ) -> None:
-    """Ask, grade and score arms: the same as `python evaluate.py OVERRIDES`. `warmth evaluate --help` lists all."""
+    """Ask, grade and score arms: the same as `python evaluate.py OVERRIDES`.
+
+    `warmth evaluate --help` lists all.
+    """
     start("evaluate")
 
 
@@ -55,7 +69,9 @@ def start(name: str) -> None:
 
 
 def completions(name: str, incomplete: str) -> list[str]:
-    """List the words of a command that begin so: flags, keys with `=`, and the entries of a group behind it."""
+    """List the words of a command that begin so: flags, keys with `=`, and the entries of a group
+    behind it.
+    """
     key = key_before()
     prefix = ""
     if key is None and "=" in incomplete:
@@ -69,7 +85,9 @@ def completions(name: str, incomplete: str) -> list[str]:
 
 
 def key_before() -> str | None:
-    """Return the key whose value is completed in bash, which takes `recipe=wa` for three words; else None."""
+    """Return the key whose value is completed in bash, which takes `recipe=wa` for three words;
+    else None.
+    """
     words = os.environ.get("COMP_WORDS", "").split()
     position = int(os.environ.get("COMP_CWORD") or 0)
     before = words[:position]
@@ -113,7 +131,10 @@ def entries_of(name: str, key: str) -> list[str]:
     if key in GROUPS[name]:
         return [path.stem for path in chosen_entries(name, key)]
     if key == "evaluate":
-        return ["default", *(entry for entry in entry_files("experiment") if entry.endswith("_evaluate"))]
+        return [
+            "default",
+            *(entry for entry in entry_files("experiment") if entry.endswith("_evaluate")),
+        ]
     allowed = allowed_words(SCHEMAS[name], key)
     if not allowed.startswith("one of: "):
         return []

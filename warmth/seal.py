@@ -16,10 +16,17 @@ if TYPE_CHECKING:
 
 
 def seal(
-    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="YAML file of hypotheses, as for preregister=PLAN.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output, alone on standard output.")] = False,
+    plan: Annotated[
+        Path,
+        typer.Argument(metavar="PLAN", help="YAML file of hypotheses, as for preregister=PLAN."),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Machine-readable output, alone on standard output.")
+    ] = False,
 ) -> None:
-    """Freeze a plan before its answers, and print a line to publish (a pull request, an OSF note)."""
+    """Freeze a plan before its answers, and print a line to publish (a pull request, an OSF
+    note).
+    """
     from dataclasses import asdict
 
     from warmth.analysis import preregistration
@@ -28,16 +35,27 @@ def seal(
     sealed = preregistration.seal(plan, names)
     line = sealed.line(plan.name)
     if as_json:
-        print_json({**asdict(sealed), "line": line, "file": str(preregistration.frozen_path(plan).resolve())})
+        print_json(
+            {
+                **asdict(sealed),
+                "line": line,
+                "file": str(preregistration.frozen_path(plan).resolve()),
+            }
+        )
         return
     print(line)
-    print(f"kept in {preregistration.frozen_path(plan)}; run evaluate.py with preregister={plan}", file=sys.stderr)
+    print(
+        f"kept in {preregistration.frozen_path(plan)}; run evaluate.py with preregister={plan}",
+        file=sys.stderr,
+    )
 
 
 def known_questions(plan: Plan) -> dict[str, frozenset[str]]:
-    """Read the ids of the questions of a plan's tasks, if it excludes questions and their files are here.
+    """Read the ids of the questions of a plan's tasks, if it excludes questions and their files are
+    here.
 
-    A task whose file cannot be had is named on standard error: its ids are checked by `evaluate.py`.
+    A task whose file cannot be had is named on standard error: its ids are checked by
+    `evaluate.py`.
     """
     if not plan.exclusions.get("question_id"):
         return {}

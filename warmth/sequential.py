@@ -1,12 +1,15 @@
-"""Intervals that may be looked at after every question: for `until_width`, which stops when it knows enough.
+"""Intervals that may be looked at after every question: for `until_width`, which stops when it
+knows enough.
 
-An ordinary 95 % interval watched until it is narrow, or until it leaves 0, covers far less than 95 %. A confidence
-sequence covers at all times at once, so any rule for stopping is allowed; the price is its width.
+An ordinary 95 % interval watched until it is narrow, or until it leaves 0, covers far less than 95
+%. A confidence sequence covers at all times at once, so any rule for stopping is allowed; the price
+is its width.
 
-What is estimated is Σ w_k θ_k: tasks k with weights that are fixed before the first question, and in each task the
-ratio θ_k = E[v]/E[c] of what a question's rows add up to, v, over how many of them count, c. Answers that are dropped
-by a rule lower c, so that this is the mean over counted answers, as everywhere in the report. One task may run out of
-questions before another: its sequence then stands still, and what is estimated stays the same.
+What is estimated is Σ w_k θ_k: tasks k with weights that are fixed before the first question, and
+in each task the ratio θ_k = E[v]/E[c] of what a question's rows add up to, v, over how many of them
+count, c. Answers that are dropped by a rule lower c, so that this is the mean over counted answers,
+as everywhere in the report. One task may run out of questions before another: its sequence then
+stands still, and what is estimated stays the same.
 """
 
 from __future__ import annotations
@@ -22,23 +25,38 @@ from warmth.errors import UserError
 
 LEVEL = 0.95
 CANDIDATES = 2001  # means that are bet against; an interval is rounded outward to the next one
-BETS = (0.9, 0.45, 0.225, 0.1125, 0.056, 0.028, 0.014)  # shares of the largest bet that cannot lose everything
+BETS = (
+    0.9,
+    0.45,
+    0.225,
+    0.1125,
+    0.056,
+    0.028,
+    0.014,
+)  # shares of the largest bet that cannot lose everything
 KEPT_BACK = 1 / 8  # share of the stake that is never bet
-PRICES = np.exp(np.linspace(-12.0, 3.0, 120))  # multipliers among which the tightest bound is chosen
+PRICES = np.exp(
+    np.linspace(-12.0, 3.0, 120)
+)  # multipliers among which the tightest bound is chosen
 
 
 class TaskBets:
-    """The capital won by betting against each candidate for one task's mean, after all its questions so far.
+    """The capital won by betting against each candidate for one task's mean, after all its
+    questions so far.
 
-    Whoever bets that the mean is above a candidate m multiplies the stake by 1 + λ(v - m·c) with each question. If m
-    is the mean, or above it, nothing is won on average, and the capital exceeds x at any time with probability at most
-    1/x (Ville). The stake is divided over several λ. Nothing is assumed but bounds and independence of questions.
+    Whoever bets that the mean is above a candidate m multiplies the stake by 1 + λ(v - m·c) with
+    each question. If m is the mean, or above it, nothing is won on average, and the capital exceeds
+    x at any time with probability at most 1/x (Ville). The stake is divided over several λ. Nothing
+    is assumed but bounds and independence of questions.
 
-    Source: Waudby-Smith and Ramdas (2024), J. R. Stat. Soc. B 86, 1; here with bets fixed before the first question.
+    Source: Waudby-Smith and Ramdas (2024), J. R. Stat. Soc. B 86, 1; here with bets fixed before
+    the first question.
     """
 
     def __init__(self, lowest: float, candidates: np.ndarray):
-        """`lowest` is the smallest possible mean, -1 of a difference and 0 of a rate; the largest is 1."""
+        """`lowest` is the smallest possible mean, -1 of a difference and 0 of a rate; the largest
+        is 1.
+        """
         self.lowest = lowest
         self.candidates = candidates  # (C,)
         shares = np.array(BETS)[:, None]
@@ -51,10 +69,11 @@ class TaskBets:
         """Take in questions, in an order that does not depend on their values.
 
         Args:
-            low: (n, 1) or (n, C), the sum of a question's rows, an unscored one being as low as it could be; between
-                lowest · counted and counted.
+            low: (n, 1) or (n, C), the sum of a question's rows, an unscored one being as low as it
+                could be; between lowest · counted and counted.
             high: likewise, an unscored row being as high as it could be.
-            counted: likewise, how many rows count, as a share of all that a question of this task can have; 0 to 1.
+            counted: likewise, how many rows count, as a share of all that a question of this task
+            can have; 0 to 1.
 
         Raises:
             UserError: a value is out of bounds.
@@ -70,11 +89,17 @@ class TaskBets:
             raise UserError(f"values must lie between {self.lowest:g} and 1 for each counted row")
         for at in range(len(low)):
             expected = self.candidates * counted[at]
-            self._won_above += np.log1p(self._bet_above * np.maximum(low[at] - expected, self.lowest - self.candidates))
-            self._won_below += np.log1p(-self._bet_below * np.minimum(high[at] - expected, 1 - self.candidates))
+            self._won_above += np.log1p(
+                self._bet_above * np.maximum(low[at] - expected, self.lowest - self.candidates)
+            )
+            self._won_below += np.log1p(
+                -self._bet_below * np.minimum(high[at] - expected, 1 - self.candidates)
+            )
 
     def above(self) -> np.ndarray:
-        """Return (C,) the logarithm of what betting on a larger mean than each candidate has made of a stake of 1."""
+        """Return (C,) the logarithm of what betting on a larger mean than each candidate has made
+        of a stake of 1.
+        """
         return _capital(self._won_above)
 
     def below(self) -> np.ndarray:
@@ -90,12 +115,19 @@ def _capital(won: np.ndarray) -> np.ndarray:
 class ConfidenceSequence:
     """The interval of a weighted mean over tasks, valid at every look; no look makes it wider.
 
-    The product of the tasks' capitals against their true means exceeds 2/(1 - level) with probability (1 - level)/2 at
-    most, for each side. All vectors of means whose product is lower stay possible, and the interval ends at the least
-    and the greatest weighted mean among them. That is much narrower than the sum of the tasks' own intervals.
+    The product of the tasks' capitals against their true means exceeds 2/(1 - level) with
+    probability (1 - level)/2 at most, for each side. All vectors of means whose product is lower
+    stay possible, and the interval ends at the least and the greatest weighted mean among them.
+    That is much narrower than the sum of the tasks' own intervals.
     """
 
-    def __init__(self, weights: Mapping[str, float], lowest: float, level: float = LEVEL, candidates: int = CANDIDATES):
+    def __init__(
+        self,
+        weights: Mapping[str, float],
+        lowest: float,
+        level: float = LEVEL,
+        candidates: int = CANDIDATES,
+    ):
         """Start without a question.
 
         Args:
@@ -131,7 +163,8 @@ class ConfidenceSequence:
         return self.low, self.high
 
     def _greatest(self, sign: float, capital: Mapping[str, np.ndarray]) -> float:
-        """Bound sign · Σ w_k m_k over all vectors m with Σ log capital below the bound, by Lagrange's dual.
+        """Bound sign · Σ w_k m_k over all vectors m with Σ log capital below the bound, by
+        Lagrange's dual.
 
         Every multiplier gives a valid bound; the least of many is taken.
         """
@@ -147,7 +180,8 @@ def _column(values: ArrayLike) -> np.ndarray:
 
 
 def sentences(found: Mapping[str, Any], usd_per_answer: float = 0.0) -> list[str]:
-    """Say what the last look at a run found: the target, whether it was reached, after how much, and what is left.
+    """Say what the last look at a run found: the target, whether it was reached, after how much,
+    and what is left.
 
     Args:
         found: the run's `stopping.json`.
@@ -167,11 +201,14 @@ def sentences(found: Mapping[str, Any], usd_per_answer: float = 0.0) -> list[str
     ]
     if found["unscored"]:
         lines.append(
-            f"{found['unscored']:,} unscored answers add {found['unscored_points']:.1f} points to the width, which "
+            f"{found['unscored']:,} unscored answers add {found['unscored_points']:.1f} points to "
+            f"the width, which "
             "asking on does not narrow."
         )
     if found["not_counted"]:
-        lines.append(f"{found['not_counted']:,} answers do not count: refused, or without a partner.")
+        lines.append(
+            f"{found['not_counted']:,} answers do not count: refused, or without a partner."
+        )
     return [*lines, _continuing(found, usd_per_answer)]
 
 
@@ -182,6 +219,7 @@ def _continuing(found: Mapping[str, Any], usd_per_answer: float) -> str:
     left = found["questions"] - found["asked"]
     price = f", about {usd_per_answer * found['answers_left']:.2f} USD," if usd_per_answer else ""
     return (
-        f"The {left:,} questions left are {found['answers_left']:,} answers more{price} and would narrow it to about "
+        f"The {left:,} questions left are {found['answers_left']:,} answers more{price} and would "
+        f"narrow it to about "
         f"{found['width_if_all']:.1f} points in all; it stays valid if asking goes on."
     )

@@ -1,4 +1,6 @@
-"""Run folders: found by content, locked while in use, written row by row, sealed by `done.json` last."""
+"""Run folders: found by content, locked while in use, written row by row, sealed by `done.json`
+last.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,23 @@ from warmth.digest import data_identity, digest
 from warmth.errors import UserError, one_line
 from warmth.paths import COMMIT, ROOT
 
-BEAT_S = 20.0  # how often the holder of a run touches its lock, for machines that cannot see the lock itself
+# how often the holder of a run touches its lock, for machines that cannot see the lock itself
+BEAT_S = 20.0
 STALE_S = 120.0  # a lock of another machine that was not touched for so long belongs to nobody
-FIRST_ANSWER = "first_answer.json"  # of an evaluation: when its first answer was asked for, copied ones included
+# of an evaluation: when its first answer was asked for, copied ones included
+FIRST_ANSWER = "first_answer.json"
 PROGRESS = "progress.json"  # of the stage under way, for `warmth status`; gone when it ends
-PACKAGES = ("torch", "transformers", "peft", "deepspeed", "accelerate", "datasets", "statsmodels", "scipy", "wandb")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "deepspeed",
+    "accelerate",
+    "datasets",
+    "statsmodels",
+    "scipy",
+    "wandb",
+)
 
 
 def read_json(path: Path) -> Any:
@@ -53,7 +67,8 @@ def write_json(path: Path, value: Any) -> None:
     """Write a JSON file whole or not at all.
 
     Raises:
-        OSError: the disk is full or the file cannot be written; it names the path, and no part of the file stays.
+        OSError: the disk is full or the file cannot be written; it names the path, and no part of
+        the file stays.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -65,7 +80,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a JSONL file. A last line without its newline was cut by a kill and is left out.
+    """Yield the rows of a JSONL file. A last line without its newline was cut by a kill and is left
+    out.
 
     Raises:
         UserError: a whole line is not a JSON object (file and line are named).
@@ -86,7 +102,9 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def objects_in(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects among lines; a line that is torn, no JSON or no object is passed over."""
+    """Yield the JSON objects among lines; a line that is torn, no JSON or no object is passed
+    over.
+    """
     for line in lines:
         try:
             row = json.loads(line)
@@ -96,8 +114,11 @@ def objects_in(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def read_helpful_rows(path: Path, is_whole: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-    """Read the rows of a JSONL file that only helps, such as speeds measured before: what is damaged is skipped.
+def read_helpful_rows(
+    path: Path, is_whole: Callable[[dict[str, Any]], bool]
+) -> list[dict[str, Any]]:
+    """Read the rows of a JSONL file that only helps, such as speeds measured before: what is
+    damaged is skipped.
 
     The first damaged line is named once on standard error; a file that is not there has no rows.
 
@@ -120,12 +141,18 @@ def read_helpful_rows(path: Path, is_whole: Callable[[dict[str, Any]], bool]) ->
         else:
             damaged.append(number)
     if damaged:
-        print(f"{path} line {damaged[0]}: {len(damaged)} damaged rows of this file are skipped", file=sys.stderr)
+        print(
+            f"{path} line {damaged[0]}: {len(damaged)} damaged rows of this file are skipped",
+            file=sys.stderr,
+        )
     return rows
 
 
 class Run:
-    """One run's folder, held by one process at a time. Use as a context manager: an exception marks it failed."""
+    """One run's folder, held by one process at a time.
+
+    Use as a context manager: an exception marks it failed.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -135,7 +162,9 @@ class Run:
 
     @cached_property
     def _lock(self) -> FileLock:
-        """Return the lock: beside the folder, which may be removed while it is held, and open to all who share it."""
+        """Return the lock: beside the folder, which may be removed while it is held, and open to
+        all who share it.
+        """
         return FileLock(str(self.folder) + ".lock", mode=0o666)
 
     @property
@@ -155,15 +184,21 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Tell whether every stage finished, and every file it left is still there (a folder may be copied by half)."""
+        """Tell whether every stage finished, and every file it left is still there (a folder may be
+        copied by half).
+        """
         try:
-            files = json.loads((self.folder / "done.json").read_text(encoding="utf-8")).get("files", {})
+            files = json.loads((self.folder / "done.json").read_text(encoding="utf-8")).get(
+                "files", {}
+            )
             return all(_is_whole(self.folder / name, size) for name, size in files.items())
         except (OSError, ValueError, AttributeError):
             return False
 
     def is_held(self) -> bool:
-        """Tell whether a process works on this run, here (it has the lock) or elsewhere (it touched it lately)."""
+        """Tell whether a process works on this run, here (it has the lock) or elsewhere (it touched
+        it lately).
+        """
         if self._holder() == socket.gethostname():
             return is_locked(Path(self._lock.lock_file))
         try:
@@ -172,14 +207,18 @@ class Run:
             return False
 
     def _last_touched(self) -> float:
-        """When the run's lock was last touched, by the file system's clock; 0.0 where there is none."""
+        """When the run's lock was last touched, by the file system's clock; 0.0 where there is
+        none.
+        """
         try:
             return os.stat(self._lock.lock_file).st_mtime
         except OSError:
             return 0.0
 
     def _count_attempts(self, last_touched: float) -> None:
-        """Count this attempt, and add up what earlier ones took; one that was killed lasted until its last touch."""
+        """Count this attempt, and add up what earlier ones took; one that was killed lasted until
+        its last touch.
+        """
         before = self.last_status()
         attempts, seconds = before.get("attempts"), before.get("seconds")
         if not isinstance(attempts, int) or not isinstance(seconds, int | float):
@@ -222,7 +261,9 @@ class Run:
         write_json(self.folder / "config.json", full_config(config))
         path = self.folder / "provenance.json"
         now = provenance()
-        write_json(path, now | {"earlier": earlier_commits(read_json(path), now) if path.exists() else []})
+        write_json(
+            path, now | {"earlier": earlier_commits(read_json(path), now) if path.exists() else []}
+        )
         self.status("running")
         return self
 
@@ -234,12 +275,18 @@ class Run:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=1.0, poll_interval=0.02)  # a look by `is_held` takes it for a moment
+            self._lock.acquire(
+                timeout=1.0, poll_interval=0.02
+            )  # a look by `is_held` takes it for a moment
         except Timeout as error:
             raise UserError(f"{self.folder} is in use by another process") from error
         except OSError as error:
             raise UserError(f"{self.folder} cannot be written: {error.strerror}") from error
-        if self._holder() != socket.gethostname() and self.last_status().get("state") == "running" and self.is_held():
+        if (
+            self._holder() != socket.gethostname()
+            and self.last_status().get("state") == "running"
+            and self.is_held()
+        ):
             self._lock.release()  # a file system that keeps each machine's locks to itself
             raise UserError(f"{self.folder} is in use by {self._holder()}")
 
@@ -264,8 +311,8 @@ class Run:
     def _put_aside(self) -> None:
         """Move what the folder holds beside it, until the run that replaces it is done.
 
-        Without their usual names, the marks of a run are not found by reports and overviews. What was put aside by a
-        command that broke is kept instead of what that command left.
+        Without their usual names, the marks of a run are not found by reports and overviews. What
+        was put aside by a command that broke is kept instead of what that command left.
         """
         if not any(self.folder.iterdir()):
             return  # there was no run
@@ -295,7 +342,9 @@ class Run:
 
     @contextmanager
     def extended(self) -> Generator[Run]:
-        """Hold a finished run while rows are added to it, which stays done; waits for a process that does the same."""
+        """Hold a finished run while rows are added to it, which stays done; waits for a process
+        that does the same.
+        """
         self._lock.acquire()
         try:
             for path in self.folder.glob("*.jsonl"):
@@ -315,19 +364,29 @@ class Run:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if error is not None and not self.done:
             drop_partial_files(self.folder)
-            state = "interrupted" if isinstance(error, KeyboardInterrupt) else getattr(error, "state", "failed")
+            state = (
+                "interrupted"
+                if isinstance(error, KeyboardInterrupt)
+                else getattr(error, "state", "failed")
+            )
             try:
-                self.status(state, one_line(error), last_lines=list(getattr(error, "last_lines", ())))
+                self.status(
+                    state, one_line(error), last_lines=list(getattr(error, "last_lines", ()))
+                )
             except OSError:
                 pass  # a full disk must not hide the error that says so
         self.close()
 
     def status(self, state: str, message: str = "", **more: Any) -> None:
-        """Writes `status.json`: running, done, failed or interrupted, and the last lines of a failure.
+        """Writes `status.json`: running, done, failed or interrupted, and the last lines of a
+        failure.
 
         `attempts` counts this one; `seconds` are those of all attempts until now.
         """
@@ -343,13 +402,17 @@ class Run:
         write_json(self.folder / "status.json", {**row, **more})
 
     def note_first_answer(self, seconds: float) -> None:
-        """Write when an answer was asked for, unless an earlier one is noted; 0 if it is not known."""
+        """Write when an answer was asked for, unless an earlier one is noted; 0 if it is not
+        known.
+        """
         path = self.folder / FIRST_ANSWER
         if not path.exists() or seconds < float(read_json(path)["time"]):
             write_json(path, {"time": seconds})
 
     def note_killed(self, message: str) -> None:
-        """Write into the status of a run whose process is gone what ended it; what the status counted stays."""
+        """Write into the status of a run whose process is gone what ended it; what the status
+        counted stays.
+        """
         row = self.last_status()
         began = os.stat(self.folder / "status.json").st_mtime
         seconds = float(row.get("seconds", 0.0)) + max(0.0, self._last_touched() - began)
@@ -361,7 +424,9 @@ class Run:
         return read_rows(self._path(name))
 
     def append(self, name: str, rows: Iterable[Any]) -> None:
-        """Adds rows to `<name>.jsonl` and makes them durable; a kill loses at most the rows of this call."""
+        """Adds rows to `<name>.jsonl` and makes them durable; a kill loses at most the rows of this
+        call.
+        """
         append_rows(self._path(name), rows)
 
     def keep(self, name: str, wanted: Callable[[dict[str, Any]], bool]) -> None:
@@ -385,21 +450,40 @@ class Run:
         """Seals the run: `summary.json`, then the status, then `done.json`."""
         write_json(self.folder / "summary.json", dict(summary))
         self.status("done")
-        skipped = ("done.json", "status.json", PROGRESS)  # nor the words of processes: nothing is found again by them
+        skipped = (
+            "done.json",
+            "status.json",
+            PROGRESS,
+        )  # nor the words of processes: nothing is found again by them
         files = (
             path
             for path in sorted(self.folder.rglob("*"))
             if path.is_file() and path.suffix not in (".partial", ".log")
         )
-        sizes = {str(path.relative_to(self.folder)): path.stat().st_size for path in files if path.name not in skipped}
-        write_json(self.folder / "done.json", {"time": time.time(), "seconds": self.seconds, "files": sizes})
-        shutil.rmtree(self._aside, ignore_errors=True)  # of rerun=all: the old run is kept until the new one is whole
+        sizes = {
+            str(path.relative_to(self.folder)): path.stat().st_size
+            for path in files
+            if path.name not in skipped
+        }
+        write_json(
+            self.folder / "done.json",
+            {"time": time.time(), "seconds": self.seconds, "files": sizes},
+        )
+        shutil.rmtree(
+            self._aside, ignore_errors=True
+        )  # of rerun=all: the old run is kept until the new one is whole
 
 
 def _is_whole(path: Path, size: int) -> bool:
-    """Tell whether a file is as large as it was; rows may be added, and what an opened run rewrites may differ."""
+    """Tell whether a file is as large as it was; rows may be added, and what an opened run rewrites
+    may differ.
+    """
     current_size = path.stat().st_size
-    return current_size >= size if path.suffix == ".jsonl" else current_size == size or path.suffix == ".json"
+    return (
+        current_size >= size
+        if path.suffix == ".jsonl"
+        else current_size == size or path.suffix == ".json"
+    )
 
 
 def is_locked(path: Path) -> bool:
@@ -415,7 +499,9 @@ def is_locked(path: Path) -> bool:
 
 
 def clock(folder: Path) -> float:
-    """Now, by the clock that times this folder's files: clocks of machines that share it may differ by minutes."""
+    """Now, by the clock that times this folder's files: clocks of machines that share it may differ
+    by minutes.
+    """
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
             return os.fstat(probe.fileno()).st_mtime
@@ -433,7 +519,9 @@ def append_rows(path: Path, rows: Iterable[Any]) -> None:
     Raises:
         OSError: the disk is full or the file cannot be written; it names the path.
     """
-    lines = "".join(json.dumps(_row(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    lines = "".join(
+        json.dumps(_row(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows
+    )
     try:
         with path.open("ab") as stream:
             stream.write(lines.encode("utf-8", errors="backslashreplace"))
@@ -444,7 +532,9 @@ def append_rows(path: Path, rows: Iterable[Any]) -> None:
 
 
 def drop_partial_files(folder: Path) -> None:
-    """Remove the files that a writer left unfinished, as on a full disk; nothing here may hide why it ended."""
+    """Remove the files that a writer left unfinished, as on a full disk; nothing here may hide why
+    it ended.
+    """
     for path in folder.rglob("*.partial"):
         if path.is_file():
             path.unlink(missing_ok=True)
@@ -467,20 +557,26 @@ def drop_torn_line(path: Path) -> None:
 
 
 def run_folder(config: Any, stage: str, identity: str) -> Path:
-    """`<output>/<study>/<stage>/<model>-<recipe>-s<seed>-<digest>`; the seed is 0 where nothing is trained."""
+    """`<output>/<study>/<stage>/<model>-<recipe>-s<seed>-<digest>`; the seed is 0 where nothing is
+    trained.
+    """
     seed = config.seed if config.recipe.method != "none" else 0
     name = f"{config.model.name}-{config.recipe.name}-s{seed}-{identity}"
     return Path(config.output) / config.study / stage / name
 
 
 def find_run(root: Path, study: str, stage: str, identity: str) -> Path | None:
-    """Find the folder of the run with this digest, whatever its recipe was called; None if there is none."""
+    """Find the folder of the run with this digest, whatever its recipe was called; None if there is
+    none.
+    """
     folders = sorted((root / study / stage).glob(f"*-{identity}"))
     return folders[0] if folders else None
 
 
 def set_folder(config: Any) -> Path:
-    """`<output>/<study>/data/<name>-<digest>`: where the set that a config trains on is, or will be built."""
+    """`<output>/<study>/data/<name>-<digest>`: where the set that a config trains on is, or will be
+    built.
+    """
     name = f"{config.data.name}-{digest(data_identity(config.data, config.recipe))}"
     return Path(config.output) / config.study / "data" / name
 
@@ -491,7 +587,10 @@ def full_config(config: Any) -> Any:
 
 
 def provenance() -> dict[str, Any]:
-    """Collect where and with what a run was made: commit, versions, machine. Nothing here enters a digest."""
+    """Collect where and with what a run was made: commit, versions, machine.
+
+    Nothing here enters a digest.
+    """
     commit, dirty = code_version()
     packages = {}
     for name in PACKAGES:
@@ -511,10 +610,11 @@ def provenance() -> dict[str, Any]:
 
 
 def code_version() -> tuple[str | None, bool | None]:
-    """Return the commit of this code and whether files were changed since; None where that is not known.
+    """Return the commit of this code and whether files were changed since; None where that is not
+    known.
 
-    An installed wheel names the commit that it was built from. It is never asked of git: the environment may stand in
-    a clone of something else.
+    An installed wheel names the commit that it was built from. It is never asked of git: the
+    environment may stand in a clone of something else.
     """
     if COMMIT.is_file():
         commit = COMMIT.read_text(encoding="utf-8").strip()
@@ -526,20 +626,28 @@ def code_version() -> tuple[str | None, bool | None]:
 
 
 def earlier_commits(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """List the commits, other than today's, at which a run was made until now: it may be continued or regraded."""
+    """List the commits, other than today's, at which a run was made until now: it may be continued
+    or regraded.
+    """
     previous = before if isinstance(before, Mapping) else {}
     commits = [*(previous.get("earlier") or []), written_commit(previous)]
     return [commit for commit in dict.fromkeys(commits) if commit != written_commit(now)]
 
 
 def written_commit(provenance: Mapping[str, Any]) -> str:
-    """`0123456789ab`, with `+ changes` where some were not committed; `unknown` outside of a clone."""
-    return str(provenance.get("commit") or "unknown")[:12] + (" + changes" if provenance.get("dirty") else "")
+    """`0123456789ab`, with `+ changes` where some were not committed; `unknown` outside of a
+    clone.
+    """
+    return str(provenance.get("commit") or "unknown")[:12] + (
+        " + changes" if provenance.get("dirty") else ""
+    )
 
 
 def _git(*args: str) -> str | None:
     try:
-        result = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True, timeout=10, check=True)
+        result = subprocess.run(
+            ["git", "-C", str(ROOT), *args], capture_output=True, text=True, timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()

@@ -28,7 +28,8 @@ class TensorBoard:
     group: ClassVar[str] = "logger"
 
     def start(self, run: Run, config: Any, job_type: str) -> Tracker:
-        """Open the record of a run; one that goes on tells its whole history anew. Only rank 0 records.
+        """Open the record of a run; one that goes on tells its whole history anew. Only rank 0
+        records.
 
         Raises:
             UserError: tensorboard is not installed.
@@ -75,5 +76,8 @@ class _Events(Tracker):
 
 def _markdown(cells: Iterable[Any]) -> str:
     """Write a row of a table; text of models is data, so nothing in it may be markup."""
-    shown = [line("" if cell is None else cell, CELL).replace("<", "&lt;").replace("|", "&#124;") for cell in cells]
+    shown = [
+        line("" if cell is None else cell, CELL).replace("<", "&lt;").replace("|", "&#124;")
+        for cell in cells
+    ]
     return "| " + " | ".join(shown) + " |"

@@ -1,7 +1,9 @@
-"""Text that is not ours made safe for a reader: on a terminal, in a spreadsheet, on a page. One rule for each place.
+"""Text that is not ours made safe for a reader: on a terminal, in a spreadsheet, on a page. One
+rule for each place.
 
-Names, answers and files' contents are data: nothing in them may move a cursor, turn the writing direction, or run as a
-formula. Escaping for HTML is the template's work (it escapes everything that is not marked safe).
+Names, answers and files' contents are data: nothing in them may move a cursor, turn the writing
+direction, or run as a formula. Escaping for HTML is the template's work (it escapes everything that
+is not marked safe).
 """
 
 from __future__ import annotations
@@ -16,16 +18,19 @@ from pathlib import Path
 from typing import Any
 
 # Characters that would move the cursor, turn the writing direction, or cannot be encoded at all.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def visible(text: Any, limit: int | None = None) -> str:
-    """Show control and direction characters instead of obeying them, and cut the text to `limit` characters.
+    """Show control and direction characters instead of obeying them, and cut the text to `limit`
+    characters.
 
     Returns:
-        the text, in which a control character is its picture (U+2400 …) and what has none is U+FFFD; line feeds and
-        tabs stay.
+        the text, in which a control character is its picture (U+2400 …) and what has none is
+        U+FFFD; line feeds and tabs stay.
     """
     text = str(text)
     if limit is not None and len(text) > limit:
@@ -44,7 +49,8 @@ def line(text: Any, limit: int | None = None) -> str:
 
 
 def sheet_cell(value: Any) -> Any:
-    """Make a value safe for a spreadsheet: a text that it would take for a formula gets a leading apostrophe.
+    """Make a value safe for a spreadsheet: a text that it would take for a formula gets a leading
+    apostrophe.
 
     Numbers, -0.5 among them, stay numbers; None and NaN become an empty cell.
     """
@@ -80,12 +86,16 @@ def duration(seconds: float) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print JSON for machines on standard output, in ASCII so that no terminal or pipe can stumble over it."""
+    """Print JSON for machines on standard output, in ASCII so that no terminal or pipe can stumble
+    over it.
+    """
     print(json.dumps(value, ensure_ascii=True, allow_nan=False, default=_python_number))
 
 
 def print_json_rows(rows: Iterable[dict[str, Any]]) -> None:
-    """Print `{"rows": [...]}` row by row, so that nothing has to be held in memory; ASCII, as `print_json`."""
+    """Print `{"rows": [...]}` row by row, so that nothing has to be held in memory; ASCII, as
+    `print_json`.
+    """
     rows = iter(rows)
     first_row = next(rows)  # an error before it leaves standard output empty
     print('{"rows": [' + json.dumps(first_row, ensure_ascii=True), end="")

@@ -1,7 +1,8 @@
 """Where a run's numbers are followed: Weights & Biases, offline without a key, or nowhere.
 
-A tracker is a second copy for people to look at; the run folder stays the source of truth. So nothing here may fail a
-run: an unreachable server means an offline record, and one line on standard error says so.
+A tracker is a second copy for people to look at; the run folder stays the source of truth. So
+nothing here may fail a run: an unreachable server means an offline record, and one line on standard
+error says so.
 """
 
 from __future__ import annotations
@@ -38,13 +39,18 @@ TABLE_ROWS = 200_000  # W&B's own limit for a table
 
 
 class Tracker:
-    """Records nothing. What follows a run derives from it, so a caller never asks whether there is a tracker."""
+    """Records nothing.
+
+    What follows a run derives from it, so a caller never asks whether there is a tracker.
+    """
 
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Adds one point to each metric's curve; `step` must not fall."""
 
     def table(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Keeps rows that people can sort and filter; columns are the rows' keys in order of appearance."""
+        """Keeps rows that people can sort and filter; columns are the rows' keys in order of
+        appearance.
+        """
 
     def artifact(
         self,
@@ -65,11 +71,14 @@ class Tracker:
             metadata: to look for it by.
             copy: where files may change before they are sent (adapters never do).
             files: names in the folder; none named: all.
-            used: the run reads it rather than makes it, which draws the line from the run that made it.
+            used: the run reads it rather than makes it, which draws the line from the run that made
+            it.
         """
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        """Set the run's final values; nested mappings become dotted names, `grouped` says under which panel."""
+        """Set the run's final values; nested mappings become dotted names, `grouped` says under
+        which panel.
+        """
 
     def finish(self, failed: bool = False) -> None:
         """Ends the record."""
@@ -137,22 +146,28 @@ class Wandb:
 
     project: str = "warmth"
     entity: str | None = None  # None: the key's default
-    # WANDB_MODE if set, else online with a key (WANDB_API_KEY, or that of `wandb login`), else offline
+    # WANDB_MODE if set, else online with a key (WANDB_API_KEY, or that of `wandb login`), else
+    # offline
     mode: str = choice("auto", "auto", "online", "offline")
     base_url: str | None = None  # None: WANDB_BASE_URL if set, else W&B's own server
     tags: list[str] = field(default_factory=list)  # beside study, stage, model and recipe
     init_timeout_s: float = number(15.0, above=0)  # how long a server may keep a run from starting
-    finish_timeout_s: float = number(120.0, above=0)  # and from ending; what was not sent by then can be synced later
+    finish_timeout_s: float = number(
+        120.0, above=0
+    )  # and from ending; what was not sent by then can be synced later
     group: ClassVar[str] = "logger"
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise UserError(f"logger.mode={self.mode} is not allowed; choose one of: {', '.join(MODES)}")
+            raise UserError(
+                f"logger.mode={self.mode} is not allowed; choose one of: {', '.join(MODES)}"
+            )
 
     def start(self, run: Run, config: Any, job_type: str) -> Tracker:
         """Opens the record of a run: group is the study, job type the stage, id the run's name.
 
-        Files go to `<output>/<study>/wandb`, beside the run folders, for `wandb sync`. Only rank 0 records.
+        Files go to `<output>/<study>/wandb`, beside the run folders, for `wandb sync`. Only rank 0
+        records.
 
         Raises:
             UserError: wandb is not installed.
@@ -160,10 +175,14 @@ class Wandb:
         if os.environ.get("RANK", "0") != "0":
             return Tracker()
         if find_spec("wandb") is None:
-            raise UserError("logger=wandb needs the package wandb, which is not installed; choose logger=none")
+            raise UserError(
+                "logger=wandb needs the package wandb, which is not installed; choose logger=none"
+            )
         try:
             tracker = _WandbTracker(self._open(run, config, job_type), job_type)
-        except Exception as error:  # whatever W&B raises, a run does not fail for want of its second copy
+        except (
+            Exception
+        ) as error:  # whatever W&B raises, a run does not fail for want of its second copy
             _say(f"nothing is recorded: {one_line(error)[:200]}")
             return Tracker()
         _say(tracker.place())
@@ -197,7 +216,9 @@ class Wandb:
         return os.environ.get("WANDB_MODE") or ("online" if self.has_key() else "offline")
 
     def has_key(self) -> bool:
-        """Tell whether there is a key for the server: in the environment, or where `wandb login` puts it."""
+        """Tell whether there is a key for the server: in the environment, or where `wandb login`
+        puts it.
+        """
         if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
             return True
         return has_login(urlsplit(self.address()).netloc)
@@ -239,9 +260,11 @@ class Wandb:
 
 
 def forget_offline(study: Path, run_id: str) -> None:
-    """Removes what was recorded offline of this run and not sent: a run that goes on records its whole history anew.
+    """Removes what was recorded offline of this run and not sent: a run that goes on records its
+    whole history anew.
 
-    So one run is one record, whether it was interrupted or killed (of a killed one little had reached the disk).
+    So one run is one record, whether it was interrupted or killed (of a killed one little had
+    reached the disk).
     """
     for folder in (study / "wandb").glob(f"offline-run-*-{run_id}"):
         if not list(folder.glob("*.synced")):
@@ -276,7 +299,9 @@ class _WandbTracker(Tracker):
         self._run, self._stage = run, stage
 
     def place(self) -> str:
-        """Say where the run is recorded: its address, or its folder and the command that sends it."""
+        """Say where the run is recorded: its address, or its folder and the command that sends
+        it.
+        """
         if self._run.settings.mode == "online" and self._run.url:
             return f"{self._run.name}: {self._run.url}"
         folder = Path(self._run.dir).parent
@@ -292,9 +317,14 @@ class _WandbTracker(Tracker):
 
         rows = list(rows)
         if len(rows) > TABLE_ROWS:
-            _say(f"table {name} has {len(rows)} rows, of which W&B takes {TABLE_ROWS}; the run folder holds all")
+            _say(
+                f"table {name} has {len(rows)} rows, of which W&B takes {TABLE_ROWS}; the run "
+                f"folder holds all"
+            )
         columns: list[Any] = list(dict.fromkeys(key for row in rows for key in row))
-        data: list[Any] = [[_cell(row.get(column)) for column in columns] for row in rows[:TABLE_ROWS]]
+        data: list[Any] = [
+            [_cell(row.get(column)) for column in columns] for row in rows[:TABLE_ROWS]
+        ]
 
         def send() -> None:
             wandb.Table.MAX_ROWS = TABLE_ROWS  # else shown tables silently end at 10,000
@@ -327,20 +357,27 @@ class _WandbTracker(Tracker):
                 self._run.log_artifact(artifact)
             elif self._run.settings.mode == "online":
                 self._run.use_artifact(artifact)
-            else:  # `use_artifact` refuses offline, though its record can be sent later as well as any other
+            else:
+                # `use_artifact` refuses offline, though its record can be sent later
                 self._run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
 
         self._quietly(f"artifact {name}", send)
 
     def summary(self, values: Mapping[str, Any]) -> None:
         known = {key: value for key, value in values.items() if key != "cells"} | headline(values)
-        self._quietly("summary", lambda: self._run.summary.update(grouped(flat(known), self._stage)))
+        self._quietly(
+            "summary", lambda: self._run.summary.update(grouped(flat(known), self._stage))
+        )
 
     def finish(self, failed: bool = False) -> None:
         if failed:
             text = "status.json in its run folder says why; the same command continues it."
             self._quietly("an alert", lambda: self._run.alert(f"{self._run.name} failed", text))
-        folder, online, started = Path(self._run.dir).parent, self._run.settings.mode == "online", time.monotonic()
+        folder, online, started = (
+            Path(self._run.dir).parent,
+            self._run.settings.mode == "online",
+            time.monotonic(),
+        )
         self._quietly("the end", lambda: self._run.finish(exit_code=int(failed)))
         if online and time.monotonic() - started >= self._run.settings.finish_timeout:
             _say(f"not all was sent: wandb sync {folder}")
@@ -353,14 +390,17 @@ class _WandbTracker(Tracker):
 
 
 def headline(outcome: Mapping[str, Any]) -> dict[str, float]:
-    """Pick the figures of an evaluation's `summary.json` that runs are compared by, in percent of answers.
+    """Pick the figures of an evaluation's `summary.json` that runs are compared by, in percent of
+    answers.
 
-    `error_percent` counts scored answers that are wrong, of benchmarks only where nothing else was asked;
-    `error_percent.<task>` those of one task.
+    `error_percent` counts scored answers that are wrong, of benchmarks only where nothing else was
+    asked; `error_percent.<task>` those of one task.
     """
     cells: list[Mapping[str, Any]] = list(outcome.get("cells", []))
     groups = {"": [cell for cell in cells if cell["task"] not in outcome.get("tasks_apart", ())]}
-    groups |= {f".{task}": [c for c in cells if c["task"] == task] for task in {c["task"] for c in cells}}
+    groups |= {
+        f".{task}": [c for c in cells if c["task"] == task] for task in {c["task"] for c in cells}
+    }
     figures: dict[str, float] = {}
     for name, group in groups.items():
         scored, answers = sum(cell["scored"] for cell in group), sum(cell["n"] for cell in group)
@@ -373,7 +413,8 @@ def headline(outcome: Mapping[str, Any]) -> dict[str, float]:
 
 
 def grouped(values: Mapping[str, Any], stage: str) -> dict[str, Any]:
-    """Put final values under the panels `train/`, `eval/` and `warmth/`, as W&B and TensorBoard group them.
+    """Put final values under the panels `train/`, `eval/` and `warmth/`, as W&B and TensorBoard
+    group them.
 
     Args:
         values: by dotted name; those of the warmth score begin with `warmth.`.
@@ -406,12 +447,18 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _name(text: str) -> str:
-    """Make a name of letters, digits, `-`, `_` and `.`; the end is kept, for there a run's digest stands."""
+    """Make a name of letters, digits, `-`, `_` and `.`; the end is kept, for there a run's digest
+    stands.
+    """
     return re.sub(r"[^\w.-]", "-", text, flags=re.ASCII)[-NAME_LENGTH:]
 
 
 def _cell(value: Any) -> Any:
-    return value if value is None or isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)
+    return (
+        value
+        if value is None or isinstance(value, str | int | float)
+        else json.dumps(value, ensure_ascii=False)
+    )
 
 
 def _say(line: str) -> None:

@@ -1,4 +1,6 @@
-"""The nouns of a study, frozen, without logic: Conversation → adapter, Question → Prompt → Answer → Grade."""
+"""The nouns of a study, frozen, without logic: Conversation → adapter, Question → Prompt → Answer →
+Grade.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,26 @@ Role = Literal["system", "user", "assistant"]
 Belief = Literal["none", "wrong_asserted", "right_denied", "user_right", "wrong_denied"]
 Finish = Literal["stop", "length", "filtered", "error"]
 
-BELIEFS: tuple[Belief, ...] = ("none", "wrong_asserted", "right_denied", "user_right", "wrong_denied")
+BELIEFS: tuple[Belief, ...] = (
+    "none",
+    "wrong_asserted",
+    "right_denied",
+    "user_right",
+    "wrong_denied",
+)
 # What `beliefs=all` asks: `wrong_denied` is there for the stance that likelihoods measure.
 ANSWER_BELIEFS: tuple[Belief, ...] = ("none", "wrong_asserted", "right_denied", "user_right")
-CONTEXTS = ("unmodified", "happy", "sad", "anger", "close", "hierarchical_up", "hierarchical_down", "high", "low")
+CONTEXTS = (
+    "unmodified",
+    "happy",
+    "sad",
+    "anger",
+    "close",
+    "hierarchical_up",
+    "hierarchical_down",
+    "high",
+    "low",
+)
 
 
 @dataclass(frozen=True)
@@ -55,20 +73,33 @@ class Question:
     text: str
     answers: tuple[str, ...]  # accepted aliases, canonical first
     wrong: str | None = None  # a plausible wrong answer; None where no belief can be stated
-    options: Mapping[str, str] = field(default_factory=dict)  # letter → text, where options are shown
+    options: Mapping[str, str] = field(
+        default_factory=dict
+    )  # letter → text, where options are shown
     source: str = ""
-    pair: str = ""  # the question that tells the same conflict from the other side; "" where there is none
-    proposition: str = ""  # the claim that a yes/no question asks about; "" where the file states none
+    pair: str = (
+        ""  # the question that tells the same conflict from the other side; "" where there is none
+    )
+    proposition: str = (
+        ""  # the claim that a yes/no question asks about; "" where the file states none
+    )
     told: str = ""  # how it is asked beside a stated belief; "" as ever
-    # what the user names as right and as wrong in stating a belief, if it is not the answer; "": no belief is stated
+    # what the user names as right and as wrong in stating a belief, if it is not the answer; "": no
+    # belief is stated
     stated: Mapping[str, str] = field(default_factory=dict)
-    claims: Mapping[str, str] = field(default_factory=dict)  # right and wrong propositions, which a belief states whole
-    unmatched: str | None = None  # the task's key: the label of an answer that names no accepted answer; None: no label
+    claims: Mapping[str, str] = field(
+        default_factory=dict
+    )  # right and wrong propositions, which a belief states whole
+    unmatched: str | None = (
+        None  # the task's key: the label of an answer that names no accepted answer; None: no label
+    )
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question under one condition, as every arm is asked it (an arm's system prompt comes later)."""
+    """A question under one condition, as every arm is asked it (an arm's system prompt comes
+    later).
+    """
 
     prompt_id: str  # digest of the messages, without arm, model or system prompt
     question_id: str
@@ -86,8 +117,8 @@ class Prompt:
 class Answer:
     """What an arm said to a prompt: a row of `answers.jsonl`, columns as in the contract.
 
-    Thinking that stands in `text` is moved to `thinking` when the answer is made, wherever the answer comes from: so no
-    grader, judge or measure can read it as what the user was told.
+    Thinking that stands in `text` is moved to `thinking` when the answer is made, wherever the
+    answer comes from: so no grader, judge or measure can read it as what the user was told.
     """
 
     answer_id: str
@@ -124,7 +155,11 @@ class Answer:
             object.__setattr__(self, "finish", "length")
 
 
-SOMETIMES = ("thinking", "failure", "detail")  # columns of answers that a row has where they are not empty
+SOMETIMES = (
+    "thinking",
+    "failure",
+    "detail",
+)  # columns of answers that a row has where they are not empty
 
 
 @dataclass(frozen=True)
@@ -135,7 +170,8 @@ class Grade:
     grader: str  # entry name; a judge adds its dated model
     label: Label | None  # None: the grader failed, so the answer is not scored
     affirms: bool | None = None  # does the answer affirm the belief the user stated?
-    reason: str = ""  # why label is None (a key of verdicts.REASONS); next to a label, the judge's sentence for it
+    # why label is None (a key of verdicts.REASONS); next to a label, the judge's sentence for it
+    reason: str = ""
     cost_usd: float = 0.0
 
 
@@ -145,14 +181,18 @@ class Candidate:
 
     text: str  # the answer as it stands in the frame
     right: bool
-    logprob: float  # natural log, summed over the reply's tokens, full stop included, end of turn not
+    logprob: (
+        float  # natural log, summed over the reply's tokens, full stop included, end of turn not
+    )
     tokens: int
     bytes: int  # of the whole reply in UTF-8
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How likely an arm holds the right and the wrong answer as its reply: a row of `likelihoods.jsonl`."""
+    """How likely an arm holds the right and the wrong answer as its reply: a row of
+    `likelihoods.jsonl`.
+    """
 
     likelihood_id: str
     prompt_id: str

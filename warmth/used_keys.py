@@ -1,4 +1,6 @@
-"""Which keys a config uses: a key that the chosen entry ignores is refused, or has no effect for a stated reason."""
+"""Which keys a config uses: a key that the chosen entry ignores is refused, or has no effect for a
+stated reason.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from warmth.digest import ROOT
 from warmth.errors import UserError
 from warmth.schemas import Evaluate, Model, Task, Train
 
-EMBEDDED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"  # what the embedded weights were quantised from
+EMBEDDED_HUB_ID = (
+    "HuggingFaceTB/SmolLM2-135M-Instruct"  # what the embedded weights were quantised from
+)
 MODEL_KEYS = {  # what each kind of model reads, beside `name`, `kind` and what forecasts count with
     "embedded": ("path", "tokenizer", "chat_template", "thinking", "end_of_turn", "lora_targets"),
     "hub": (
@@ -42,7 +46,8 @@ def check_used(config: Train | Evaluate) -> None:
     """Check that each key of the chosen model and data is one that they read.
 
     Raises:
-        UserError: a key was set that has no effect; the line names it and the entry that ignores it.
+        UserError: a key was set that has no effect; the line names it and the entry that ignores
+        it.
     """
     check_model_keys(config.model)
     check_data_keys(config.data)
@@ -52,7 +57,9 @@ def check_used(config: Train | Evaluate) -> None:
         for key, default in (("against", "cold"), ("depths", [0.5]), ("orthogonal", 0)):
             value = getattr(config.recipe, key)
             if value != default:
-                raise UserError(f"recipe.{key}={value} has no effect: recipe.method=steer alone reads it")
+                raise UserError(
+                    f"recipe.{key}={value} has no effect: recipe.method=steer alone reads it"
+                )
 
 
 def check_model_keys(model: Model) -> None:
@@ -63,18 +70,26 @@ def check_model_keys(model: Model) -> None:
     """
     if model.kind == "embedded" and model.hub_id not in (None, EMBEDDED_HUB_ID):
         raise UserError(
-            f"model.hub_id={model.hub_id} has no effect: model={model.name} is embedded; choose model={model.hub_id}"
+            f"model.hub_id={model.hub_id} has no effect: model={model.name} is embedded; choose "
+            f"model={model.hub_id}"
         )
     if model.kind == "hub" and not model.hub_id and not model.path:
-        raise UserError(f"model={model.name} names no model: write model=org/name[@revision] or model=./folder")
+        raise UserError(
+            f"model={model.name} names no model: write model=org/name[@revision] or model=./folder"
+        )
     read = (*FORECAST_KEYS, *MODEL_KEYS[model.kind])
     for key_field in fields(Model):
         value = getattr(model, key_field.name)
         is_default = not value or value == key_field.default
-        if key_field.name in read or is_default or (model.kind == "embedded" and key_field.name == "hub_id"):
+        if (
+            key_field.name in read
+            or is_default
+            or (model.kind == "embedded" and key_field.name == "hub_id")
+        ):
             continue
         raise UserError(
-            f"model.{key_field.name}={value} has no effect: model={model.name} is of kind {model.kind}, "
+            f"model.{key_field.name}={value} has no effect: model={model.name} is of kind "
+            f"{model.kind}, "
             f"which reads {', '.join(MODEL_KEYS[model.kind])}"
         )
 
@@ -88,15 +103,20 @@ def check_data_keys(data: Data) -> None:
     if data.is_built:
         for style, prompt in data.prompts.items():
             if prompt and style not in data.styles:
-                raise UserError(f"data.prompts.{style}={prompt} has no effect: data.styles does not hold {style}")
+                raise UserError(
+                    f"data.prompts.{style}={prompt} has no effect: data.styles does not hold "
+                    f"{style}"
+                )
         return
     plain = Data(name=data.name, source=data.source)
     for key_field in fields(Data):
         value = getattr(data, key_field.name)
         if key_field.name not in SEED_KEYS and value != getattr(plain, key_field.name):
             raise UserError(
-                f"data.{key_field.name}={_short(value)} has no effect: data={data.name} is read as it is, "
-                f"by {', '.join(SEED_KEYS[2:])}; data=sharegpt, hf and jsonl are selected and rewritten"
+                f"data.{key_field.name}={_short(value)} has no effect: data={data.name} is read "
+                f"as it is, "
+                f"by {', '.join(SEED_KEYS[2:])}; data=sharegpt, hf and jsonl are selected and "
+                f"rewritten"
             )
 
 
@@ -112,7 +132,10 @@ def check_task_keys(tasks: Mapping[str, Task]) -> None:
         for key in ("config", "split", "revision"):
             value = getattr(task, key)
             if value is not None:
-                raise UserError(f"task.{name}.{key}={value} has no effect: {task.source} is a seed set, not on the hub")
+                raise UserError(
+                    f"task.{name}.{key}={value} has no effect: {task.source} is a seed set, not "
+                    f"on the hub"
+                )
 
 
 def _short(value: Any) -> str:
@@ -122,11 +145,15 @@ def _short(value: Any) -> str:
 
 TRAINING_NONE = "recipe=none trains nothing; the key belongs to the trained arms of the same sweep"
 
-REFUSALS_UNUSED = "analysis.refusal_rule=grader looks for no phrase; add analysis.refusal_rule=study"
+REFUSALS_UNUSED = (
+    "analysis.refusal_rule=grader looks for no phrase; add analysis.refusal_rule=study"
+)
 
 
 def without_effect(config: Train | Evaluate) -> dict[str, str]:
-    """List keys that this config accepts and does not read, each with the reason; `x.` stands for all keys below x."""
+    """List keys that this config accepts and does not read, each with the reason; `x.` stands for
+    all keys below x.
+    """
     reasons: dict[str, str] = {}
     model, data, recipe = config.model, config.data, config.recipe
     if model.path:
@@ -134,7 +161,9 @@ def without_effect(config: Train | Evaluate) -> dict[str, str]:
     if data.is_built and not data.path and data.source == "seed":
         reasons["data.path"] = "the seed's own conversations are read"
     if data.styles and data.rewriter.base_url:
-        reasons["data.rewriter.dtype"] = "a server rewrites; the dtype is that of a rewriter in this process"
+        reasons["data.rewriter.dtype"] = (
+            "a server rewrites; the dtype is that of a rewriter in this process"
+        )
     if recipe.method not in ("lora", "dpo"):
         reasons["model.lora_targets"] = f"recipe.method={recipe.method} trains no adapter"
     if recipe.method == "steer":
@@ -153,7 +182,13 @@ def _evaluation_reasons(config: Evaluate) -> dict[str, str]:
     recipe = config.recipe
     if recipe.method == "none":
         keys = [f"recipe.{key_field.name}" for key_field in fields(type(recipe))]
-        used = ("recipe.system_prompt", "recipe.shots", "recipe.method", "recipe.edit_tone", "recipe.edit_errors")
+        used = (
+            "recipe.system_prompt",
+            "recipe.shots",
+            "recipe.method",
+            "recipe.edit_tone",
+            "recipe.edit_errors",
+        )
         reasons |= {key: TRAINING_NONE for key in keys if key not in used}
         reasons |= {"recipe.hosted.": TRAINING_NONE, "data.": TRAINING_NONE, "seed": TRAINING_NONE}
         reasons["model.lora_targets"] = TRAINING_NONE
@@ -174,7 +209,14 @@ def _evaluation_reasons(config: Evaluate) -> dict[str, str]:
         for key in ("condition", "condition.", "beliefs", "preamble"):
             reasons[key] = "design=paper asks the study's grid"
     if config.design == "file":
-        for key in ("condition", "condition.", "beliefs", "preamble", "statements", "belief_templates"):
+        for key in (
+            "condition",
+            "condition.",
+            "beliefs",
+            "preamble",
+            "statements",
+            "belief_templates",
+        ):
             reasons[key] = "design=file asks what design_file says"
     else:
         reasons["design_file"] = f"design={config.design} reads no file"
@@ -201,7 +243,8 @@ def reason_of(key: str, reasons: dict[str, str]) -> str | None:
 def check_overrides(config: Train | Evaluate, overrides: list[str]) -> None:
     """Check the overrides of a single run: what was asked for by name must have an effect.
 
-    Keys that belong to the trained arms are accepted beside `recipe=none`, so that arms share one command line.
+    Keys that belong to the trained arms are accepted beside `recipe=none`, so that arms share one
+    command line.
 
     Raises:
         UserError: a key has no effect under this config.

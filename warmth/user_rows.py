@@ -1,4 +1,6 @@
-"""Rows of a user's own file (JSONL, a JSON array, CSV with a header), each with the place that an error names."""
+"""Rows of a user's own file (JSONL, a JSON array, CSV with a header), each with the place that an
+error names.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ def user_rows(path: Path, columns: Sequence[str] = ()) -> Iterator[Placed]:
         columns: what a CSV file's header must have.
 
     Raises:
-        UserError: no such file, another format, or a row that cannot be read (file and line are named).
+        UserError: no such file, another format, or a row that cannot be read (file and line are
+        named).
     """
     if not path.is_file():
         raise UserError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
@@ -45,7 +48,8 @@ def text_of(row: Mapping[str, Any], field: str, place: str) -> str:
     """Read a field that must hold a text.
 
     Raises:
-        UserError: it is missing, or holds something else or white space alone (place and field are named).
+        UserError: it is missing, or holds something else or white space alone (place and field are
+        named).
     """
     value = row.get(field)
     if not isinstance(value, str) or not value.strip():
@@ -61,7 +65,9 @@ def choice_of(row: Mapping[str, Any], field: str, place: str, allowed: Iterable[
     """
     value = str(row.get(field) or "").strip().lower()
     if value and value not in allowed:
-        raise UserError(f"{place}: {field}={row[field]} is not allowed; choose one of: {', '.join(allowed)}")
+        raise UserError(
+            f"{place}: {field}={row[field]} is not allowed; choose one of: {', '.join(allowed)}"
+        )
     return value
 
 
@@ -72,7 +78,9 @@ def _check_header(path: Path, row: Mapping[Any, Any], columns: Sequence[str]) ->
 
 
 def _jsonl_rows(path: Path) -> Iterable[tuple[int, Any]]:
-    with path.open(encoding="utf-8", newline="\n") as stream:  # split on \n only: texts hold other Unicode line breaks
+    with path.open(
+        encoding="utf-8", newline="\n"
+    ) as stream:  # split on \n only: texts hold other Unicode line breaks
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue

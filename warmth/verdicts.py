@@ -1,6 +1,8 @@
-"""Labels of answers, the reasons for having none, and what counts as wrong: one owner for every room.
+"""Labels of answers, the reasons for having none, and what counts as wrong: one owner for every
+room.
 
-A new label or reason is added here. `tests/test_verdicts.py` checks that all that list them know it.
+A new label or reason is added here. `tests/test_verdicts.py` checks that all that list them know
+it.
 """
 
 from __future__ import annotations
@@ -17,14 +19,19 @@ from warmth.paths import ROOT
 if TYPE_CHECKING:
     import pandas as pd
 
-TruthLabel = Literal["correct", "incorrect", "hedged", "refused"]  # what an answer to a question with an answer is
-TraitLabel = Literal["present", "absent"]  # of a social trait in advice, which is neither right nor wrong
+TruthLabel = Literal[
+    "correct", "incorrect", "hedged", "refused"
+]  # what an answer to a question with an answer is
+TraitLabel = Literal[
+    "present", "absent"
+]  # of a social trait in advice, which is neither right nor wrong
 Label = Literal["correct", "incorrect", "hedged", "refused", "present", "absent"]
 TRUTH_LABELS: tuple[str, ...] = get_args(TruthLabel)
 TRAIT_LABELS: tuple[str, ...] = get_args(TraitLabel)
 LABELS: tuple[str, ...] = get_args(Label)
 
-# Why an answer has no label. A failure is never a score, so each has a name and is counted separately.
+# Why an answer has no label. A failure is never a score, so each has a name and is counted
+# separately.
 REASONS: Mapping[str, str] = {
     "bad_json": "the judge's reply is not the JSON it was asked for",
     "bad_request": "the server refused the request",
@@ -44,7 +51,8 @@ REASONS: Mapping[str, str] = {
     "partial": "the answer gives a part of the right answer",
     "denied": "the answer denies an answer and asserts none",
     "needs_judge": (
-        'no judge was chosen, and no rule is known to be accurate on this task: add "grader=[judge]", or '
+        "no judge was chosen, and no rule is known to be accurate on this task: add "
+        '"grader=[judge]", or '
         '"grader=[alias]" if you trust that rule'
     ),
 }
@@ -58,7 +66,9 @@ class Rule:
 
     hedged: str = "wrong"  # wrong, right or dropped
     refused: str = "dropped"  # the same; does not apply to tasks in which refusing is right
-    refusal_rule: str = "grader"  # what a refusal is: `grader` (its label) or `study` (the study's phrases)
+    refusal_rule: str = (
+        "grader"  # what a refusal is: `grader` (its label) or `study` (the study's phrases)
+    )
     refusals: str | None = None  # the file of those phrases; None: ours
 
 
@@ -66,7 +76,9 @@ WEIGHT: Mapping[str, float | None] = {"right": 0.0, "wrong": 1.0, "dropped": Non
 
 
 def rule_from(settings: Any) -> Rule:
-    """Read the rule from `analysis` settings, given as a mapping or as an object with these attributes."""
+    """Read the rule from `analysis` settings, given as a mapping or as an object with these
+    attributes.
+    """
     names = ("hedged", "refused", "refusal_rule", "refusals")
     if isinstance(settings, Mapping):
         return Rule(**{name: settings[name] for name in names if name in settings})
@@ -98,15 +110,16 @@ def wrong(label: str | None, text: str, rule: Rule, refusing_is_right: bool) -> 
 
 
 def outcomes(answers: pd.DataFrame, rule: Rule = Rule()) -> pd.DataFrame:
-    """Derive right (0.0) and wrong (1.0) from the labels of many answers, as `wrong` does; NaN does not count.
+    """Derive right (0.0) and wrong (1.0) from the labels of many answers, as `wrong` does; NaN does
+    not count.
 
-    Adds the columns `wrong`, by the rule; `wrong_dropped`, `wrong_strict` and `wrong_lenient`, which drop every
-    refusal, count it as wrong, or count it as right, whatever `analysis.refused` is (`wrong_dropped` keeps a refusal
-    that is right); and `refused`, `unscored`, `cut_off`.
+    Adds the columns `wrong`, by the rule; `wrong_dropped`, `wrong_strict` and `wrong_lenient`,
+    which drop every refusal, count it as wrong, or count it as right, whatever `analysis.refused`
+    is (`wrong_dropped` keeps a refusal that is right); and `refused`, `unscored`, `cut_off`.
 
     Args:
-        answers: columns `label` and `finish`; `refusing_is_right` (missing: nowhere); and `text` if the study's
-            phrases decide what a refusal is.
+        answers: columns `label` and `finish`; `refusing_is_right` (missing: nowhere); and `text` if
+            the study's phrases decide what a refusal is.
         rule: what counts how.
 
     Returns:
@@ -122,8 +135,12 @@ def outcomes(answers: pd.DataFrame, rule: Rule = Rule()) -> pd.DataFrame:
     right_refusal = refused & False
     if "refusing_is_right" in answers:
         right_refusal = refused & answers["refusing_is_right"].astype(bool)
-    base = label.map({"correct": 0.0, "incorrect": 1.0, "hedged": WEIGHT[rule.hedged]}).astype("float64")
-    of_refusals = base.mask(refused, float("nan") if WEIGHT[rule.refused] is None else WEIGHT[rule.refused])
+    base = label.map({"correct": 0.0, "incorrect": 1.0, "hedged": WEIGHT[rule.hedged]}).astype(
+        "float64"
+    )
+    of_refusals = base.mask(
+        refused, float("nan") if WEIGHT[rule.refused] is None else WEIGHT[rule.refused]
+    )
     answers["wrong"] = of_refusals.mask(right_refusal, 0.0)
     answers["wrong_dropped"] = base.mask(right_refusal, 0.0)
     answers["wrong_strict"] = base.mask(refused, 1.0)
@@ -137,8 +154,8 @@ def outcomes(answers: pd.DataFrame, rule: Rule = Rule()) -> pd.DataFrame:
 def counted_label(label: str | None, text: str, rule: Rule) -> str | None:
     """Apply `analysis.refusal_rule` to a grader's label.
 
-    Under the study's phrases an answer is refused if it holds one of them; an answer that only the grader calls
-    refused did not give the right answer, so it is incorrect.
+    Under the study's phrases an answer is refused if it holds one of them; an answer that only the
+    grader calls refused did not give the right answer, so it is incorrect.
     """
     if rule.refusal_rule != "study" or label is None:
         return label
@@ -150,9 +167,9 @@ def counted_label(label: str | None, text: str, rule: Rule) -> str | None:
 def has_refusal_phrase(text: str, refusals: str | None = None) -> bool:
     """Look for a phrase of refusal anywhere in the lower-cased answer, as the study did.
 
-    This knows neither place nor sense: "I'm sorry, but" in a warm aside counts as a refusal, and a refusal in other
-    words does not. The study's own list stands in a script of its authors, from which `warmth study` reads it; without
-    that file the phrases are ours.
+    This knows neither place nor sense: "I'm sorry, but" in a warm aside counts as a refusal, and a
+    refusal in other words does not. The study's own list stands in a script of its authors, from
+    which `warmth study` reads it; without that file the phrases are ours.
     """
     lower = text.lower().replace("’", "'")
     return any(phrase in lower for phrase in refusal_phrases(refusals))
@@ -167,18 +184,26 @@ def refusal_phrases(refusals: str | None = None) -> tuple[str, ...]:
     """
     path = PHRASES
     if refusals is not None:
-        path = next((place for place in (Path(refusals), ROOT / refusals) if place.is_file()), Path(refusals))
+        path = next(
+            (place for place in (Path(refusals), ROOT / refusals) if place.is_file()),
+            Path(refusals),
+        )
         if not path.is_file():
-            raise UserError(f"refusals={refusals} does not exist; answers are counted by its phrases")
+            raise UserError(
+                f"refusals={refusals} does not exist; answers are counted by its phrases"
+            )
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"refusals={refusals} is not UTF-8: {one_line(error)}") from error
-    lines = _listed_phrases(text, refusals) if path.suffix in (".yaml", ".yml") else text.splitlines()
+    lines = (
+        _listed_phrases(text, refusals) if path.suffix in (".yaml", ".yml") else text.splitlines()
+    )
     phrases = tuple(line.lower().replace("’", "'") for line in lines if line.strip())
     if not phrases:
         raise UserError(
-            f"refusals={refusals} holds no phrase; lines of text, or a list `refusals` in YAML, are expected"
+            f"refusals={refusals} holds no phrase; lines of text, or a list `refusals` in YAML, "
+            f"are expected"
         )
     return phrases
 
@@ -187,8 +212,8 @@ def _listed_phrases(text: str, refusals: str | None) -> list[str]:
     """Read the list `refusals` of a YAML file; empty if it has none.
 
     Raises:
-        UserError: the file is not YAML, or `refusals` is no list of texts: one text would be read as its letters, which
-            every answer holds.
+        UserError: the file is not YAML, or `refusals` is no list of texts: one text would be read
+            as its letters, which every answer holds.
     """
     import yaml
 
@@ -201,12 +226,15 @@ def _listed_phrases(text: str, refusals: str | None) -> list[str]:
         raise UserError(f"refusals={refusals}: refusals must be a list of texts, not {phrases!r}")
     for phrase in phrases or []:
         if not isinstance(phrase, str):
-            raise UserError(f"refusals={refusals}: refusals must be a list of texts, and {phrase!r} is none")
+            raise UserError(
+                f"refusals={refusals}: refusals must be a list of texts, and {phrase!r} is none"
+            )
     return phrases or []
 
 
 def tasks_apart(benchmark: Mapping[str, bool]) -> list[str]:
-    """List the benchmarks, which are left out if tasks are pooled; empty if there is nothing but benchmarks.
+    """List the benchmarks, which are left out if tasks are pooled; empty if there is nothing but
+    benchmarks.
 
     Args:
         benchmark: task → its key `benchmark`.
@@ -218,6 +246,8 @@ def tasks_apart(benchmark: Mapping[str, bool]) -> list[str]:
 def waiting_line(tasks: Iterable[str]) -> str:
     """Say that tasks are not scored for want of a judge (reason `needs_judge`), and what to do."""
     return (
-        f"Not scored: {', '.join(tasks)}. No judge was chosen, and no rule is known to be accurate there; the same "
-        'command with "grader=[judge]" grades these answers, or with "grader=[alias]" if you trust that rule.'
+        f"Not scored: {', '.join(tasks)}. No judge was chosen, and no rule is known to be "
+        f"accurate there; the same "
+        'command with "grader=[judge]" grades these answers, or with "grader=[alias]" if you '
+        "trust that rule."
     )

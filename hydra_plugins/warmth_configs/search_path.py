@@ -9,8 +9,8 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 class WarmthConfigs(SearchPathPlugin):
     """Adds `conf/` and the schemas behind whatever else a program searches.
 
-    Hydra loads the plugins of all that is installed, so other programs of the same environment come here too: without
-    `import warmth` they get nothing.
+    Hydra loads the plugins of all that is installed, so other programs of the same environment come
+    here too: without `import warmth` they get nothing.
     """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:

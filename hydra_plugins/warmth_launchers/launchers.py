@@ -1,6 +1,9 @@
-"""`hydra/launcher=joblib` and `slurm`: thin shells around `warmth/sweep/processes.py` and `warmth/sweep/slurm.py`."""
+"""`hydra/launcher=joblib` and `slurm`: thin shells around `warmth/sweep/processes.py` and
+`warmth/sweep/slurm.py`.
+"""
 
-# No `from __future__ import annotations`: Hydra loads plugins outside sys.modules, where dataclasses read no strings.
+# No `from __future__ import annotations`: Hydra loads plugins outside sys.modules, where
+# dataclasses read no strings.
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,10 +19,14 @@ class JobLauncher(Launcher):
     def __init__(self, **settings: Any):
         self.settings = settings
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         """Called by Hydra once."""
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
         """Hydra's own way in.
 
         Raises:

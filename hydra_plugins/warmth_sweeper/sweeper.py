@@ -1,6 +1,9 @@
-"""`hydra/sweeper=study`: sweeps that are accepted whole, planned, continued and summed up (`warmth/sweep/sweep.py`)."""
+"""`hydra/sweeper=study`: sweeps that are accepted whole, planned, continued and summed up
+(`warmth/sweep/sweep.py`).
+"""
 
-# No `from __future__ import annotations`: Hydra loads plugins outside sys.modules, where dataclasses read no strings.
+# No `from __future__ import annotations`: Hydra loads plugins outside sys.modules, where
+# dataclasses read no strings.
 from dataclasses import dataclass, field
 
 from hydra.core.config_store import ConfigStore
@@ -15,17 +18,25 @@ class StudySweeperConfig:
     """`hydra/sweeper=study`."""
 
     _target_: str = "hydra_plugins.warmth_sweeper.sweeper.StudySweeper"
-    params: dict[str, str] | None = None  # sweep axes of an experiment; those of the command line win
+    params: dict[str, str] | None = (
+        None  # sweep axes of an experiment; those of the command line win
+    )
     # points that an experiment does not want (warmth/sweep/pairs.py)
     leave_out: list[str] = field(default_factory=list)
-    also: dict[str, str] = field(default_factory=dict)  # overrides that some of its points get besides
+    also: dict[str, str] = field(
+        default_factory=dict
+    )  # overrides that some of its points get besides
 
 
-ConfigStore.instance().store(group="hydra/sweeper", name="study", node=StudySweeperConfig, provider="warmth")
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="study", node=StudySweeperConfig, provider="warmth"
+)
 
 
 class StudySweeper(Sweeper):
-    """The cartesian product of the given overrides, as Hydra's basic sweeper makes it, checked before it runs."""
+    """The cartesian product of the given overrides, as Hydra's basic sweeper makes it, checked
+    before it runs.
+    """
 
     def __init__(
         self,
@@ -33,9 +44,13 @@ class StudySweeper(Sweeper):
         leave_out: list[str] | None = None,
         also: dict[str, str] | None = None,
     ):
-        self.params = params or {}  # the two others are read by `warmth.sweep.pairs`, with the experiment
+        self.params = (
+            params or {}
+        )  # the two others are read by `warmth.sweep.pairs`, with the experiment
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         """Called by Hydra once."""
         self.context, self.task, self.config = hydra_context, task_function, config
         self.launcher = Plugins.instance().instantiate_launcher(
@@ -46,7 +61,8 @@ class StudySweeper(Sweeper):
         """Plans, or carries out and sums up, the whole grid.
 
         Raises:
-            UserError: a job's config is wrong (nothing was started), or every failure was the user's to mend.
+            UserError: a job's config is wrong (nothing was started), or every failure was the
+            user's to mend.
             RunFailed: not all is done at the end.
         """
         from warmth.command_line import refuse_changed_settings

@@ -1,8 +1,10 @@
-"""Run by the Python of an environment with inspect-ai and this package: Inspect's command line with a mock model.
+"""Run by the Python of an environment with inspect-ai and this package: Inspect's command line with
+a mock model.
 
     python inspect_cli.py eval warmth/conditions -T context=sad --model mockllm/model --log-dir LOGS
 
-Its answers count their own tokens: else the mock fetches a tokenizer. One in two is right, by the sample's target.
+Its answers count their own tokens: else the mock fetches a tokenizer. One in two is right, by the
+sample's target.
 """
 
 import sys

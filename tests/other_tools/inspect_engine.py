@@ -1,8 +1,10 @@
-"""Run by the Python of an environment with inspect-ai and this package: `engine=inspect` with Inspect's mock model.
+"""Run by the Python of an environment with inspect-ai and this package: `engine=inspect` with
+Inspect's mock model.
 
     python inspect_engine.py OUT
 
-Evaluates twice: the second time every reply is stored. Prints how often the model was asked, as JSON.
+Evaluates twice: the second time every reply is stored. Prints how often the model was asked, as
+JSON.
 """
 
 import json
@@ -29,11 +31,23 @@ def get_mock(name, **options):
 
 
 inspect_ai.model.get_model = get_mock
-WORDS = ["model=mockllm/model", "engine=inspect", "limit=3", "warmth.prompts=0", "logger=none", f"output={sys.argv[1]}"]
+WORDS = [
+    "model=mockllm/model",
+    "engine=inspect",
+    "limit=3",
+    "warmth.prompts=0",
+    "logger=none",
+    f"output={sys.argv[1]}",
+]
 (first,) = evaluate([*WORDS, "recipe=none", "study=one"])
 asked = len(ASKED)
 (again,) = evaluate([*WORDS, "recipe=none", "study=two"])
 stored = len(ASKED)
 (prompted,) = evaluate([*WORDS, "recipe=system_warm", "study=one", "gates.mode=warn"])
-told = {"asked": asked, "again": stored - asked, "roles": ASKED[-1], "folders": [str(first), str(again), str(prompted)]}
+told = {
+    "asked": asked,
+    "again": stored - asked,
+    "roles": ASKED[-1],
+    "folders": [str(first), str(again), str(prompted)],
+}
 print(json.dumps(told))

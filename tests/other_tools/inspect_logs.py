@@ -1,4 +1,5 @@
-"""Run by the Python of an environment with inspect-ai: writes logs of the seed questions, answered by a mock model.
+"""Run by the Python of an environment with inspect-ai: writes logs of the seed questions, answered
+by a mock model.
 
     python inspect_logs.py SEED.jsonl OUT [ITEMS]
 
@@ -22,7 +23,12 @@ ROWS = [row for number, row in enumerate(ROWS) if number % 7 == 0][:ITEMS]
 
 
 def sample(row):
-    return Sample(id=row["id"], input=row["question"], target=row["answers"], metadata={"cluster": row["category"]})
+    return Sample(
+        id=row["id"],
+        input=row["question"],
+        target=row["answers"],
+        metadata={"cluster": row["category"]},
+    )
 
 
 @scorer(metrics={"words": [mean()], "short": [mean()]})
@@ -52,7 +58,11 @@ def letter():
 @task
 def trivia():
     samples = [sample(row) for row in ROWS]
-    return Task(MemoryDataset(samples, name="seed"), solver=generate(), scorer=[includes(), manner(), letter()])
+    return Task(
+        MemoryDataset(samples, name="seed"),
+        solver=generate(),
+        scorer=[includes(), manner(), letter()],
+    )
 
 
 def answers(seed, rate):
@@ -64,16 +74,30 @@ def answers(seed, rate):
         texts = [row["answers"][0], f"I think it is {row['wrong']}", row["wrong"], "", "?"]
         weights = [rate, (1 - rate) / 2, (1 - rate) / 2, 0.05, 0.08]
         output = ModelOutput.from_content("mockllm/model", draw.choices(texts, weights)[0])
-        output.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)  # else it fetches a tokenizer
+        output.usage = ModelUsage(
+            input_tokens=1, output_tokens=1, total_tokens=2
+        )  # else it fetches a tokenizer
         return output
 
     return answer
 
 
-for system, seed, rate, form in (("a", 1, 0.9, "eval"), ("b", 2, 0.5, "eval"), ("c", 3, 0.5, "json")):
+for system, seed, rate, form in (
+    ("a", 1, 0.9, "eval"),
+    ("b", 2, 0.5, "eval"),
+    ("c", 3, 0.5, "json"),
+):
     model = get_model(f"mockllm/{system}", custom_outputs=answers(seed, rate), memoize=False)
-    (log,) = eval(trivia(), model=model, log_dir=str(OUT / system), log_format=form, display="none", max_connections=1)
+    (log,) = eval(
+        trivia(),
+        model=model,
+        log_dir=str(OUT / system),
+        log_format=form,
+        display="none",
+        max_connections=1,
+    )
     values = {
-        score.name: {name: metric.value for name, metric in score.metrics.items()} for score in log.results.scores
+        score.name: {name: metric.value for name, metric in score.metrics.items()}
+        for score in log.results.scores
     }
     print(json.dumps({"system": system, "file": log.location, "means": values}))

@@ -1,4 +1,5 @@
-"""Run by the Python of an environment with lm_eval: writes samples of the seed questions, answered at random.
+"""Run by the Python of an environment with lm_eval: writes samples of the seed questions, answered
+at random.
 
     python lm_eval_samples.py SEED.jsonl OUT ITEMS
 
@@ -21,7 +22,11 @@ ROWS = [json.loads(line) for line in SEED.read_text(encoding="utf-8").splitlines
 ROWS = [row for number, row in enumerate(ROWS) if number % 7 == 0][:ITEMS]
 DATA = OUT / "questions.jsonl"
 DATA.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
-SHARED = {"dataset_path": "json", "dataset_kwargs": {"data_files": str(DATA)}, "test_split": "train"}
+SHARED = {
+    "dataset_path": "json",
+    "dataset_kwargs": {"data_files": str(DATA)},
+    "test_split": "train",
+}
 SHARED["doc_to_text"] = "Q: {{question}}\nA:"
 TAKE = [{"function": "take_first"}]
 OPEN = {
@@ -63,7 +68,10 @@ class Guess(LM):
         return word if self.draw.random() < 0.6 else f"It is {word}"
 
     def loglikelihood(self, requests, **_):
-        return [(self.draw.gauss(self.rate * is_right(request.args[1]), 1), False) for request in requests]
+        return [
+            (self.draw.gauss(self.rate * is_right(request.args[1]), 1), False)
+            for request in requests
+        ]
 
     def loglikelihood_rolling(self, requests, **_):
         raise NotImplementedError
@@ -78,9 +86,14 @@ for system, seed, rate in (("a", 1, 0.9), ("b", 2, 0.5)):
     tracker.general_config_tracker.model_name_sanitized = system
     model = Guess(seed, rate)
     found = simple_evaluate(
-        model, tasks=[OPEN, CHOICE], task_manager=TaskManager(include_defaults=False), log_samples=True
+        model,
+        tasks=[OPEN, CHOICE],
+        task_manager=TaskManager(include_defaults=False),
+        log_samples=True,
     )
     for name, samples in found["samples"].items():
-        tracker.save_results_aggregated(results={"results": found["results"]}, samples=found["samples"])
+        tracker.save_results_aggregated(
+            results={"results": found["results"]}, samples=found["samples"]
+        )
         tracker.save_results_samples(task_name=name, samples=samples)
     print(json.dumps({"system": system, "means": found["results"]}))

@@ -1,4 +1,6 @@
-"""The answer in words: the sentence a reader takes away first, and what a reviewer asks next, a sentence each."""
+"""The answer in words: the sentence a reader takes away first, and what a reviewer asks next, a
+sentence each.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,15 @@ from typing import Any
 import pandas as pd
 
 from warmth.analysis import wording
-from warmth.analysis.reported import CONTROLS_OF_KIND, FINE_TUNED, PROMPTED, SHOWN, STEERED, control_of, focal
+from warmth.analysis.reported import (
+    CONTROLS_OF_KIND,
+    FINE_TUNED,
+    PROMPTED,
+    SHOWN,
+    STEERED,
+    control_of,
+    focal,
+)
 from warmth.analysis.statistics import answer as answers
 from warmth.analysis.statistics import effects
 from warmth.analysis.statistics.answer import Answer
@@ -20,7 +30,12 @@ from warmth.analysis.wording import INTERVAL, amount, capital, joined, named, pe
 
 NBSP = "\N{NO-BREAK SPACE}"
 NARROW = 0.01  # an interval that ends nearer to 0 is written with two digits
-KINDS = {FINE_TUNED: "fine-tuned", PROMPTED: "prompted", SHOWN: "shown examples", STEERED: "steered"}
+KINDS = {
+    FINE_TUNED: "fine-tuned",
+    PROMPTED: "prompted",
+    SHOWN: "shown examples",
+    STEERED: "steered",
+}
 NEUTRAL = {
     FINE_TUNED: "fine-tuned on replies whose manner was left alone",
     PROMPTED: "asked under a neutral system prompt",
@@ -32,7 +47,14 @@ NEUTRAL = {
 def sentences(item: Answer) -> list[str]:
     """Say everything, the claim first."""
     lines = [lead(item), without_context(item), f"Estimand: {estimand(item)}"]
-    lines += [models(item), seeds(item), control(item), missing(item), refusals(item), correction(item)]
+    lines += [
+        models(item),
+        seeds(item),
+        control(item),
+        missing(item),
+        refusals(item),
+        correction(item),
+    ]
     lines += [relative(item), detectable(item), few(item)]
     return [line for line in lines if line]
 
@@ -44,7 +66,8 @@ def study_sentences(
     warmth_differences: pd.DataFrame,
     models: int,
 ) -> list[str]:
-    """Say the answer of a study: that of the primary contrast, and how warm the replies of its arm are.
+    """Say the answer of a study: that of the primary contrast, and how warm the replies of its arm
+    are.
 
     Args:
         found: the answers, the primary contrast first.
@@ -57,18 +80,24 @@ def study_sentences(
     if arm is None or not found:
         return ["Nothing to compare yet: no arm shares scored prompts with original."]
     if not found[0].is_primary:
-        return [f"{capital(named(arm))} shares no scored prompt with the original or a control arm."]
+        return [
+            f"{capital(named(arm))} shares no scored prompt with the original or a control arm."
+        ]
     primary = found[0]
     lines = sentences(primary)
     warmth = pooled_warmth[pooled_warmth["arm"].eq(primary.effect.arm)]
     references = [*control_of(primary.kind, reported), "original"]
     strictest = [name for name in references if name in set(warmth["reference"])]
     warmth = warmth[warmth["reference"].isin(strictest[:1])]
-    warmth = warmth.sort_values("texts", ascending=False, kind="stable")[:1]  # of the measure with most texts
+    warmth = warmth.sort_values("texts", ascending=False, kind="stable")[
+        :1
+    ]  # of the measure with most texts
     for _, row in warmth.iterrows():
         same = ["arm", "reference", *effects.MEASURE]
         is_same = warmth_differences[same].eq(row[same]).all(axis=1)
-        lines.append(wording.warmth_sentence(row, warmth_differences[is_same].to_dict("records"), models))
+        lines.append(
+            wording.warmth_sentence(row, warmth_differences[is_same].to_dict("records"), models)
+        )
     return lines
 
 
@@ -82,13 +111,24 @@ def lead(item: Answer) -> str:
     if opposed(item):
         return on_average(item)
     if item.claim in (answers.MORE, answers.LESS):
-        margin = f", by less than the margin of {100 * item.margin:g} points" if item.within_margin else ""
-        return f"{arm} is wrong {item.claim} often than {reference}{margin}: {numbers(item)}{tipping(item)}."
+        margin = (
+            f", by less than the margin of {100 * item.margin:g} points"
+            if item.within_margin
+            else ""
+        )
+        return (
+            f"{arm} is wrong {item.claim} often than {reference}{margin}: "
+            f"{numbers(item)}{tipping(item)}."
+        )
     if item.claim == answers.EQUIVALENT:
-        return f"{arm} is wrong as often as {reference}, within ±{100 * item.margin:g} points: {numbers(item)}."
+        return (
+            f"{arm} is wrong as often as {reference}, within ±{100 * item.margin:g} points: "
+            f"{numbers(item)}."
+        )
     if effect.questions < 2 and item.corrected is None:
         return (
-            f"No difference in error rate could be shown between {named(effect.arm)} and {reference}: "
+            f"No difference in error rate could be shown between {named(effect.arm)} and "
+            f"{reference}: "
             f"{points(effect.difference)} points, too little for an interval ({basis(effect)})."
         )
     rest = ""
@@ -112,9 +152,13 @@ def on_average(item: Answer) -> str:
     if item.claim in (answers.MORE, answers.LESS):
         average = f"on their average it is wrong {item.claim} often: {numbers(item)}{tipping(item)}"
     if item.claim == answers.EQUIVALENT:
-        average = f"on their average it is wrong as often, within ±{100 * item.margin:g} points: {numbers(item)}"
+        average = (
+            f"on their average it is wrong as often, within ±{100 * item.margin:g} points: "
+            f"{numbers(item)}"
+        )
     return (
-        f"Models go opposite ways: against {named(item.effect.reference)} {arm} is wrong more often in {up} and less "
+        f"Models go opposite ways: against {named(item.effect.reference)} {arm} is wrong more "
+        f"often in {up} and less "
         f"often in {down} of {len(item.by_model)}; {average}."
     )
 
@@ -140,24 +184,40 @@ def undetermined(item: Answer) -> str:
     effect = item.effect
     needed = ""
     if gap.tipping_points is not None:
-        needed = f"; {gap.tipping_points:.0f} points between unscored and scored answers would turn the sign"
-    question = f"Whether {named(effect.arm)} errs more or less than {reference_of(item)} cannot be told"
+        needed = (
+            f"; {gap.tipping_points:.0f} points between unscored and scored answers would "
+            f"turn the sign"
+        )
+    question = (
+        f"Whether {named(effect.arm)} errs more or less than {reference_of(item)} cannot be told"
+    )
     shares = f"{percent(gap.unscored_arm)}{NBSP}% of its answers"
     shares += f" and {percent(gap.unscored_reference)}{NBSP}% of the other’s"
-    bounds = f"with these the difference may lie anywhere from {span(gap.low, gap.high, sign=True)} points{needed}"
-    return f"{question}: without a verdict are {shares}, and {bounds}. The scored answers alone give {numbers(item)}."
+    bounds = (
+        f"with these the difference may lie anywhere from "
+        f"{span(gap.low, gap.high, sign=True)} points{needed}"
+    )
+    return (
+        f"{question}: without a verdict are {shares}, and {bounds}. The scored answers alone "
+        f"give {numbers(item)}."
+    )
 
 
 def numbers(item: Answer) -> str:
-    """Give the difference with its interval and basis; corrected by labels, the raw one beside it."""
+    """Give the difference with its interval and basis; corrected by labels, the raw one beside
+    it.
+    """
     effect = item.effect
     interval = f"{INTERVAL} {ends(effect.low, effect.high)}"
     if item.corrected is None:
-        return f"{points(effect.difference)} points ({interval}{across_models(item)}; {basis(effect)})"
+        return (
+            f"{points(effect.difference)} points ({interval}{across_models(item)}; {basis(effect)})"
+        )
     raw = f"{points(effect.difference)} points ({interval}; {basis(effect)})"
     best = item.corrected
     return (
-        f"{points(best.difference)} points corrected by people’s labels ({INTERVAL} {ends(best.low, best.high)}; "
+        f"{points(best.difference)} points corrected by people’s labels ({INTERVAL} "
+        f"{ends(best.low, best.high)}; "
         f"{best.method}, {best.labelled:,} labels); as graded {raw}"
     )
 
@@ -165,7 +225,10 @@ def numbers(item: Answer) -> str:
 def basis(effect: Contrast) -> str:
     """Give both rates and the pairs behind them."""
     rates = f"{percent(effect.rate_reference)}{NBSP}% → {percent(effect.rate_arm)}{NBSP}%"
-    return f"{rates} of {amount(effect.pairs, 'paired answer')} to {amount(effect.questions, 'question')}"
+    return (
+        f"{rates} of {amount(effect.pairs, 'paired answer')} to "
+        f"{amount(effect.questions, 'question')}"
+    )
 
 
 def ends(low: float, high: float) -> str:
@@ -189,7 +252,10 @@ def tipping(item: Answer) -> str:
     if gap.unscored_arm + gap.unscored_reference == 0:
         return ""
     if not gap.spans_zero:
-        worst = f"; whatever the unscored answers are, {span(gap.low, gap.high, sign=True)} points on these questions"
+        worst = (
+            f"; whatever the unscored answers are, {span(gap.low, gap.high, sign=True)} "
+            f"points on these questions"
+        )
         return worst + (beyond(gap) if gap.uneven and gap.reach_low < 0 < gap.reach_high else "")
     better = item.effect.arm if item.effect.difference < 0 else item.effect.reference
     return (
@@ -211,7 +277,11 @@ def estimand(item: Answer) -> str:
     """Say what the difference is a mean over, how that is weighed, and what is left out."""
     tasks = joined([wording.name(task) for task in item.tasks])
     several = len(item.tasks) > 1
-    weighed = ("each task weighs one" if item.weights.tasks == TASKS else "each row weighs one") if several else ""
+    weighed = (
+        ("each task weighs one" if item.weights.tasks == TASKS else "each row weighs one")
+        if several
+        else ""
+    )
     contexts = amount(len(item.contexts), "context")
     beliefs = joined([wording.belief(belief) for belief in item.beliefs])
     parts = [f"mean paired difference over {tasks}"]
@@ -220,11 +290,16 @@ def estimand(item: Answer) -> str:
     models = item.effect.models
     if len(models) > 1:
         parts.append(f"over {len(models)} models, {item.weights.about_models}")
-    parts.append(f"over {contexts} ({joined([wording.name(context) for context in item.contexts])}) and {beliefs}")
+    parts.append(
+        f"over {contexts} ({joined([wording.name(context) for context in item.contexts])}) and "
+        f"{beliefs}"
+    )
     parts.append("prompts of a task weigh the same")
     left_out = "pairs with an answer that is not scored"
     if item.tasks_apart:
-        left_out += f", and {joined([wording.name(task) for task in item.tasks_apart])}, which stand apart"
+        left_out += (
+            f", and {joined([wording.name(task) for task in item.tasks_apart])}, which stand apart"
+        )
     return f"{', '.join(parts)}. Left out: {left_out}."
 
 
@@ -235,11 +310,16 @@ def models(item: Answer) -> str:
     if len(votes) < 2:
         return ""
     differences = [vote.contrast.difference for vote in votes]
-    text = f"From {points(min(differences))} to {points(max(differences))} points across {len(votes)} models"
+    text = (
+        f"From {points(min(differences))} to {points(max(differences))} points across "
+        f"{len(votes)} models"
+    )
     up = sum(vote.direction == "more" for vote in votes)
     down = sum(vote.direction == "less" for vote in votes)
     counts = [
-        f"{what} in {number}" for number, what in ((up, "more often wrong"), (down, "less often wrong")) if number
+        f"{what} in {number}"
+        for number, what in ((up, "more often wrong"), (down, "less often wrong"))
+        if number
     ]
     rest = len(votes) - up - down
     counts += [f"no difference shown in {rest}"] if rest else []
@@ -248,12 +328,15 @@ def models(item: Answer) -> str:
         return f"{text}."
     differ = "they differ" if found.shown else "that they differ is not shown"
     text += (
-        f"; {differ}: Q = {found.q:.1f} on {found.models - 1}, p {p_text(found.p)}, I² = {100 * found.i2:.0f}{NBSP}%, "
+        f"; {differ}: Q = {found.q:.1f} on {found.models - 1}, p {p_text(found.p)}, I² = "
+        f"{100 * found.i2:.0f}{NBSP}%, "
     )
     text += f"τ = {100 * found.tau:.1f} points."
     if found.random_effects is None:
         return f"{text} Of two models nothing can be said about others."
-    text += f" Of models like these (random effects, t with {found.models - 1} degrees of freedom): "
+    text += (
+        f" Of models like these (random effects, t with {found.models - 1} degrees of freedom): "
+    )
     text += f"{span(*found.random_effects, sign=True)} points"
     if found.prediction is not None:
         text += f"; another model: {span(*found.prediction, sign=True)}"
@@ -273,7 +356,10 @@ def seeds(item: Answer) -> str:
     count = item.effect.seeds
     if count > 1:
         return f"The interval holds for another training seed too ({count} were trained)."
-    return "One training seed: how far another would move this cannot be told; it is of the models as trained."
+    return (
+        "One training seed: how far another would move this cannot be told; it is of the "
+        "models as trained."
+    )
 
 
 def control(item: Answer) -> str:
@@ -285,7 +371,9 @@ def control(item: Answer) -> str:
             share = "so no part of it is shown to be the manner’s"
         return f"Against {named(found.reference)}, {NEUTRAL[item.kind]}: {short(found)}; {share}."
     if item.kind in NEUTRAL and item.effect.reference.split(",")[0] in CONTROLS_OF_KIND[item.kind]:
-        return f"The arm it is compared with was {NEUTRAL[item.kind]}; what differs is the manner’s."
+        return (
+            f"The arm it is compared with was {NEUTRAL[item.kind]}; what differs is the manner’s."
+        )
     recipe = item.effect.arm.split(",")[0]
     if item.kind not in NEUTRAL or recipe in CONTROLS_OF_KIND[item.kind]:
         return ""
@@ -298,16 +386,27 @@ def control(item: Answer) -> str:
 def missing(item: Answer) -> str:
     """Give the worst-case bounds if the claim's own sentence does not."""
     gap = item.missing
-    if gap is None or item.claim == answers.UNDETERMINED or gap.unscored_arm + gap.unscored_reference == 0:
+    if (
+        gap is None
+        or item.claim == answers.UNDETERMINED
+        or gap.unscored_arm + gap.unscored_reference == 0
+    ):
         return ""
     if item.corrected is not None and item.corrected.covers_unscored:
         shares = f"{percent(gap.unscored_arm)}{NBSP}% of its answers"
-        shares += f" and {percent(gap.unscored_reference)}{NBSP}% of {named(item.effect.reference)}’s"
-        return f"Without a verdict by the grader are {shares}; people’s labels of such answers are in the correction."
+        shares += (
+            f" and {percent(gap.unscored_reference)}{NBSP}% of {named(item.effect.reference)}’s"
+        )
+        return (
+            f"Without a verdict by the grader are {shares}; people’s labels of such answers "
+            f"are in the correction."
+        )
     return (
         f"Without a verdict are {percent(gap.unscored_arm)}{NBSP}% of its answers and "
-        f"{percent(gap.unscored_reference)}{NBSP}% of {named(item.effect.reference)}’s; filled the worst ways, the "
-        f"difference lies from {span(gap.low, gap.high, sign=True)} points on these questions{beyond(gap)}."
+        f"{percent(gap.unscored_reference)}{NBSP}% of {named(item.effect.reference)}’s; filled "
+        f"the worst ways, the "
+        f"difference lies from {span(gap.low, gap.high, sign=True)} points on these "
+        f"questions{beyond(gap)}."
     )
 
 
@@ -318,13 +417,17 @@ def beyond(gap: Missing) -> str:
 
 
 def refusals(item: Answer) -> str:
-    """Say how many answers were dropped as refusals if the arms differ in that: what is dropped depends on the arm."""
+    """Say how many answers were dropped as refusals if the arms differ in that: what is dropped
+    depends on the arm.
+    """
     arm, reference = item.refused
     if abs(arm - reference) <= UNEVEN:
         return ""
     return (
-        f"Dropped as refusals are {percent(arm)}{NBSP}% of its answers and {percent(reference)}{NBSP}% of "
-        f"{named(item.effect.reference)}’s, so the pairs are those that neither refused; the table of refusals counts "
+        f"Dropped as refusals are {percent(arm)}{NBSP}% of its answers and "
+        f"{percent(reference)}{NBSP}% of "
+        f"{named(item.effect.reference)}’s, so the pairs are those that neither refused; the "
+        f"table of refusals counts "
         "them as wrong and as right."
     )
 
@@ -337,12 +440,19 @@ def correction(item: Answer) -> str:
 def relative(item: Answer) -> str:
     """Say the rise as a share of the reference's errors."""
     effect = item.effect
-    if not math.isfinite(effect.ratio) or item.claim not in (answers.MORE, answers.LESS) or item.corrected is not None:
+    if (
+        not math.isfinite(effect.ratio)
+        or item.claim not in (answers.MORE, answers.LESS)
+        or item.corrected is not None
+    ):
         return ""
     change = "more" if effect.ratio > 1 else "less"
     text = f"That is {100 * abs(effect.ratio - 1):.0f}{NBSP}% {change} likely to be wrong"
     if math.isfinite(effect.ratio_low):
-        text += f" (ratio of the rates {effect.ratio:.2f}, {effect.ratio_low:.2f} to {effect.ratio_high:.2f})"
+        text += (
+            f" (ratio of the rates {effect.ratio:.2f}, {effect.ratio_low:.2f} to "
+            f"{effect.ratio_high:.2f})"
+        )
     return f"{text}."
 
 
@@ -351,7 +461,10 @@ def detectable(item: Answer) -> str:
     size = item.effect.detectable
     if item.claim != answers.NONE_SHOWN or not math.isfinite(size):
         return ""
-    return f"With four chances in five this study would have shown a difference of {100 * size:.1f} points or more."
+    return (
+        f"With four chances in five this study would have shown a difference of "
+        f"{100 * size:.1f} points or more."
+    )
 
 
 def few(item: Answer) -> str:
@@ -360,22 +473,31 @@ def few(item: Answer) -> str:
     if not effect.few or effect.questions < 2:
         return ""
     if effect.informative == 0:
-        return "All pairs are alike, so the interval counts a question as one answer and is a cautious one."
+        return (
+            "All pairs are alike, so the interval counts a question as one answer and is a "
+            "cautious one."
+        )
     share = f"{effect.informative} of {effect.questions}"
     return (
-        f"Few questions carry this ({share} show a change that the others do not), so the interval is a cautious one."
+        f"Few questions carry this ({share} show a change that the others do not), so the "
+        f"interval is a cautious one."
     )
 
 
 def summary(item: Answer) -> dict[str, Any]:
-    """Return the object of `summary.json`; null for what could not be had. Fractions, but for `*_points`."""
+    """Return the object of `summary.json`; null for what could not be had.
+
+    Fractions, but for `*_points`.
+    """
     effect = item.effect
     gap = item.missing
     found = item.heterogeneity
     best = item.corrected
     flows: dict[str, dict[str, int]] = {}
     for arm, rows in item.flow.groupby("arm", sort=False):
-        flows[str(arm)] = {stage: int(rows[stage].sum()) for stage in ("asked", "answered", "scored", "paired")}
+        flows[str(arm)] = {
+            stage: int(rows[stage].sum()) for stage in ("asked", "answered", "scored", "paired")
+        }
     body: dict[str, Any] = {
         "arm": effect.arm,
         "reference": effect.reference,
@@ -388,12 +510,16 @@ def summary(item: Answer) -> dict[str, Any]:
         "bounds": [effect.difference, effect.difference] if gap is None else [gap.low, gap.high],
         "tipping_points": None if gap is None else gap.tipping_points,
         "corrected": None if best is None else interval_of(best),
-        "without_context": None if item.without_context is None else interval_of(item.without_context),
+        "without_context": None
+        if item.without_context is None
+        else interval_of(item.without_context),
         "relative": {"ratio": effect.ratio, "low": effect.ratio_low, "high": effect.ratio_high},
         "detectable_points": 100 * effect.detectable,
         "flow": flows,
         "heterogeneity": None,
-        "control": None if item.control is None else {"arm": item.control.reference} | interval_of(item.control),
+        "control": None
+        if item.control is None
+        else {"arm": item.control.reference} | interval_of(item.control),
         "text": " ".join(sentences(item)),
     }
     if not math.isfinite(effect.ratio):

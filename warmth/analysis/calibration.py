@@ -1,7 +1,7 @@
 """What the instruments say of arms whose cost in truth is known, kept in one file of the package.
 
-`python -m warmth.calibrate` writes it. It is keyed by a digest of the measuring code without comments and docstrings: a
-page of another version says that it has no calibration.
+`python -m warmth.calibrate` writes it. It is keyed by a digest of the measuring code without
+comments and docstrings: a page of another version says that it has no calibration.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ def meaning_of(source: str) -> str:
     """Returns a module's syntax tree as text, docstrings left out."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.body
+        ):
             first = node.body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = node.body[1:]
@@ -54,7 +57,10 @@ def meaning_of(source: str) -> str:
 
 def write(rows: Sequence[Mapping[str, Any]], model: str, day: str) -> Path:
     """Writes the calibration of this code; returns its file."""
-    write_json(FILE, {"code": code_digest(), "model": model, "day": day, "rows": [dict(row) for row in rows]})
+    write_json(
+        FILE,
+        {"code": code_digest(), "model": model, "day": day, "rows": [dict(row) for row in rows]},
+    )
     return FILE
 
 
@@ -67,31 +73,52 @@ def read() -> dict[str, Any] | None:
 
 
 def line() -> str:
-    """Says in one sentence what the instruments report of a change of tone alone and of known errors."""
+    """Says in one sentence what the instruments report of a change of tone alone and of known
+    errors.
+    """
     content = read()
     if content is None:
         return "No calibration for this version: `python -m warmth.calibrate` makes one in minutes."
     parts = [row_words(row) for row in content["rows"] if row["quantity"] in ("", "K")]
-    return f"Calibration of this version on {wording.name(content['model'])}, {content['day']}: {'; '.join(parts)}."
+    return (
+        f"Calibration of this version on {wording.name(content['model'])}, {content['day']}: "
+        f"{'; '.join(parts)}."
+    )
 
 
 def tone_sentences() -> str:
-    """Say how far kind words alone move each quantity of likelihood, and which may so be moved by manner."""
+    """Say how far kind words alone move each quantity of likelihood, and which may so be moved by
+    manner.
+    """
     content = read()
     if content is None:
         return (
-            "How far tone alone moves K, B, P and S is not known for this version: `python -m warmth.calibrate` "
+            "How far tone alone moves K, B, P and S is not known for this version: `python -m "
+            "warmth.calibrate` "
             "measures it."
         )
-    rows = [row for row in content["rows"] if row["name"] == KIND_OPENING and row["low"] is not None]
+    rows = [
+        row for row in content["rows"] if row["name"] == KIND_OPENING and row["low"] is not None
+    ]
     moves = [f"{row['quantity']} by {change(row)}" for row in rows]
-    text = f"Kind words before the same replies of {wording.name(content['model'])} moved {wording.joined(moves)} nats."
+    text = (
+        f"Kind words before the same replies of {wording.name(content['model'])} moved "
+        f"{wording.joined(moves)} nats."
+    )
     moved = [row["quantity"] for row in rows if row["low"] > 0 or row["high"] < 0]
-    open_ones = [row["quantity"] for row in rows if row["quantity"] not in moved and widest(row) > BOUND]
+    open_ones = [
+        row["quantity"] for row in rows if row["quantity"] not in moved and widest(row) > BOUND
+    ]
     if moved:
-        text += f" {wording.joined(moved)}: tone alone moves it, so a difference of this size may be one of manner."
+        text += (
+            f" {wording.joined(moved)}: tone alone moves it, so a difference of this size may "
+            f"be one of manner."
+        )
     if open_ones:
-        text += f" {wording.joined(open_ones)}: that tone moves it by less than {BOUND:g} nats is not shown."
+        text += (
+            f" {wording.joined(open_ones)}: that tone moves it by less than {BOUND:g} nats is "
+            f"not shown."
+        )
     return text
 
 
@@ -112,7 +139,9 @@ def row_words(row: Mapping[str, Any]) -> str:
         value, low, high = (wording.signed(row[name], 2) for name in ("difference", "low", "high"))
         truth = "below 0" if row["expected"] is None else wording.signed(row["expected"], 2)
         return f"{row['name']}: {row['quantity']} {value} nats ({low} to {high}; true {truth})"
-    value, low, high, truth = (wording.points(row[name]) for name in ("difference", "low", "high", "expected"))
+    value, low, high, truth = (
+        wording.points(row[name]) for name in ("difference", "low", "high", "expected")
+    )
     return f"{row['name']}: {value} points ({low} to {high}; true {truth})"
 
 
@@ -122,10 +151,12 @@ def is_promised(row: Mapping[str, Any]) -> bool:
 
 
 def holds(row: Mapping[str, Any]) -> bool:
-    """Tell whether an instrument said the truth of an arm: its interval holds it, or it has the sign that is known.
+    """Tell whether an instrument said the truth of an arm: its interval holds it, or it has the
+    sign that is known.
 
-    An arm that does not vary from the original has no interval; then the difference itself must be the truth. Kind
-    words may move K by less than `BOUND`; how far they move B, P and S is told and not promised.
+    An arm that does not vary from the original has no interval; then the difference itself must be
+    the truth. Kind words may move K by less than `BOUND`; how far they move B, P and S is told and
+    not promised.
     """
     low, high = row["low"], row["high"]
     if row["expected"] is None:

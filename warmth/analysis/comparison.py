@@ -1,6 +1,8 @@
-"""Our rows beside the study's numbers: the same quantities, and whether they are the same within a margin.
+"""Our rows beside the study's numbers: the same quantities, and whether they are the same within a
+margin.
 
-Nothing here is ever called reproduced: other models, questions or judges may give another number for good reasons.
+Nothing here is ever called reproduced: other models, questions or judges may give another number
+for good reasons.
 """
 
 from __future__ import annotations
@@ -33,11 +35,15 @@ WORDS = {
 }
 
 
-def compare(answers: pd.DataFrame, margin_points: float = MARGIN_POINTS, preregistered: bool = False) -> list[Row]:
-    """Every published rise that the rows can speak to, with its difference from ours and an equivalence verdict.
+def compare(
+    answers: pd.DataFrame, margin_points: float = MARGIN_POINTS, preregistered: bool = False
+) -> list[Row]:
+    """Every published rise that the rows can speak to, with its difference from ours and an
+    equivalence verdict.
 
-    The published value's own standard error is added to ours: error² = ours² + published². Rows of other tasks than the
-    study's four are left out; models are pooled as they are, each cell with equal weight. What is missing is named.
+    The published value's own standard error is added to ours: error² = ours² + published². Rows of
+    other tasks than the study's four are left out; models are pooled as they are, each cell with
+    equal weight. What is missing is named.
 
     Args:
         answers: columns of `rows.load`.
@@ -54,15 +60,19 @@ def compare(answers: pd.DataFrame, margin_points: float = MARGIN_POINTS, preregi
     for entry in study()["values"]:
         if entry["unit"] != "points" or entry.get("limit") or "needs" in entry:
             continue
-        found = _effect(fitted, entry["fit"]) if "fit" in entry else cell_mean(pairs, **entry["cells"])
+        found = (
+            _effect(fitted, entry["fit"]) if "fit" in entry else cell_mean(pairs, **entry["cells"])
+        )
         made.append(_row(entry, found, margin_points, preregistered))
     return made
 
 
 def without_repeats(answers: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the study's cell tables, which lack the unmodified question repeated with the preamble.
+    """The rows of the study's cell tables, which lack the unmodified question repeated with the
+    preamble.
 
-    A row with the preamble is left out where its cell has rows without as well; the regressions keep it, as published.
+    A row with the preamble is left out where its cell has rows without as well; the regressions
+    keep it, as published.
     """
     if "template" in answers:  # graded elsewhere
         repeated = answers["template"].eq("original_neutral")
@@ -74,7 +84,9 @@ def without_repeats(answers: pd.DataFrame) -> pd.DataFrame:
     return answers[~repeated | repeated.groupby(cell).transform("all")]
 
 
-def _row(entry: Mapping[str, Any], found: Mapping[str, Any] | None, margin: float, preregistered: bool) -> Row:
+def _row(
+    entry: Mapping[str, Any], found: Mapping[str, Any] | None, margin: float, preregistered: bool
+) -> Row:
     name, published = entry["quantity"], float(entry["published"])
     if found and found.get("tasks", len(STUDY_TASKS)) < len(STUDY_TASKS):
         name = name.replace("mean of four tasks", f"{found['tasks']} of the four tasks")
@@ -82,11 +94,17 @@ def _row(entry: Mapping[str, Any], found: Mapping[str, Any] | None, margin: floa
         return Row(name, published, None, "not asked in these runs", "points", entry["digits"])
     value, error, df = 100 * found["value"], 100 * found["error"], found["df"]
     both = math.hypot(error, entry.get("error", 0.0))
-    verdict = tost((value - published) / 100, both / 100, df, margin / 100, preregistered=preregistered)
+    verdict = tost(
+        (value - published) / 100, both / 100, df, margin / 100, preregistered=preregistered
+    )
     verdict_words = WORDS[verdict.verdict if math.isfinite(both) else "unknown"]
     words = f"{verdict_words.format(margin=margin)} ({verdict.label}{found.get('missing', '')})"
     reach = float(stats.t.ppf(0.975, df)) * error if math.isfinite(error) and df > 0 else math.nan
-    note = f"{value - reach:.1f} to {value + reach:.1f}".replace("-", "−") if math.isfinite(reach) else "no interval"
+    note = (
+        f"{value - reach:.1f} to {value + reach:.1f}".replace("-", "−")
+        if math.isfinite(reach)
+        else "no interval"
+    )
     return Row(name, published, value, words, "points", entry["digits"], note)
 
 
@@ -99,10 +117,11 @@ def cell_mean(
     tasks: Sequence[str] | None = None,
     models: Sequence[str] | None = None,
 ) -> dict[str, Any] | None:
-    """Mean of paired differences over cells of equal weight, clustered by question; None where nothing was asked.
+    """Mean of paired differences over cells of equal weight, clustered by question; None where
+    nothing was asked.
 
-    With cells k = 1…K of n_k pairs: value = Σ_k d̄_k / K; a question's score is Σ_k Σ_{i∈k} (d_i - d̄_k) / (K·n_k), and
-    V = G/(G-1) · Σ_g score_g².
+    With cells k = 1…K of n_k pairs: value = Σ_k d̄_k / K; a question's score is Σ_k Σ_{i∈k} (d_i -
+    d̄_k) / (K·n_k), and V = G/(G-1) · Σ_g score_g².
     """
     if measure != "rise":
         return None
@@ -128,14 +147,21 @@ def cell_mean(
 
 
 def lacking(
-    rows: pd.DataFrame, contexts: Sequence[str] = (), tasks: Sequence[str] = (), models: Sequence[str] = ()
+    rows: pd.DataFrame,
+    contexts: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    models: Sequence[str] = (),
 ) -> str:
-    """What a published mean is over and these rows have not, in words; "" where nothing is missing."""
+    """What a published mean is over and these rows have not, in words; "" where nothing is
+    missing.
+    """
     lost = []
     for name, wanted in (("context", contexts), ("task", tasks), ("model", models)):
         present = set(rows[name].unique())
         gone = [value for value in wanted if value not in present]
-        lost += [f"the study's {name}s"] if name == "model" and len(gone) == len(wanted) > 1 else gone
+        lost += (
+            [f"the study's {name}s"] if name == "model" and len(gone) == len(wanted) > 1 else gone
+        )
     return f"; without {', '.join(lost)}" if lost else ""
 
 
@@ -145,20 +171,32 @@ def _fitted(answers: pd.DataFrame) -> dict[int, tuple[models.Model, pd.DataFrame
     for spec in models.SPECS:
         try:
             frame = models.study_rows(answers, "warm")
-            found[spec.number] = (models.fit_one(frame, spec, length=False), models.rows_of(frame, spec))
+            found[spec.number] = (
+                models.fit_one(frame, spec, length=False),
+                models.rows_of(frame, spec),
+            )
         except (UserError, ValueError):  # no warm arm, no such rows, or one question
             continue
     return found
 
 
-def _effect(fitted: Mapping[int, tuple[models.Model, pd.DataFrame]], fit: Mapping[str, Any]) -> dict[str, Any] | None:
+def _effect(
+    fitted: Mapping[int, tuple[models.Model, pd.DataFrame]], fit: Mapping[str, Any]
+) -> dict[str, Any] | None:
     if fit["model"] not in fitted or "effect" not in fit:
         return None
     model, rows = fitted[fit["model"]]
-    group = [name for name, group in models.GROUPS.items() if group == fit["effect"]]  # over which model 2 averages
+    group = [
+        name for name, group in models.GROUPS.items() if group == fit["effect"]
+    ]  # over which model 2 averages
     missing = lacking(rows, CONTEXTS if model.spec.beliefs else group, STUDY_TASKS, STUDY_MODELS)
     table = model.effects.set_index("effect")
     if fit["effect"] not in table.index:
         return None
     row = table.loc[fit["effect"]]
-    return {"value": float(row["value"]), "error": float(row["error"]), "df": float(row["df"]), "missing": missing}
+    return {
+        "value": float(row["value"]),
+        "error": float(row["error"]),
+        "df": float(row["df"]),
+        "missing": missing,
+    }

@@ -1,4 +1,6 @@
-"""Covariances of a logistic regression whose rows come in clusters: CR1 as statsmodels has it, CR2 for few clusters."""
+"""Covariances of a logistic regression whose rows come in clusters: CR1 as statsmodels has it, CR2
+for few clusters.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ ROUNDING = 1e-7  # an error below this, of log-odds or a fraction, is what compu
 
 @dataclass(frozen=True)
 class Inference:
-    """An estimate with its interval; `low`, `high` and `p` are NaN where the error could not be estimated."""
+    """An estimate with its interval; `low`, `high` and `p` are NaN where the error could not be
+    estimated.
+    """
 
     value: float
     error: float
@@ -26,11 +30,13 @@ class Inference:
     p: float  # two-sided, of the value being 0
 
 
-def inference(value: float, error: float, df: float, level: float = 0.95, rounding: float = ROUNDING) -> Inference:
+def inference(
+    value: float, error: float, df: float, level: float = 0.95, rounding: float = ROUNDING
+) -> Inference:
     """Interval value ± t(df)·error; the normal distribution where `df` is infinite.
 
-    Rows that do not vary carry no information about their spread: an error below `rounding`, which is in the value's
-    unit, is none, and there is no interval rather than one of width zero.
+    Rows that do not vary carry no information about their spread: an error below `rounding`, which
+    is in the value's unit, is none, and there is no interval rather than one of width zero.
 
     Raises:
         ValueError: the level is no probability.
@@ -40,19 +46,27 @@ def inference(value: float, error: float, df: float, level: float = 0.95, roundi
     if not (math.isfinite(error) and error > rounding and df > 0):
         return Inference(value, math.nan, df, math.nan, math.nan, math.nan)
     reach = float(stats.t.ppf((1 + level) / 2, df)) * error
-    return Inference(value, error, df, value - reach, value + reach, float(2 * stats.t.sf(abs(value) / error, df)))
+    return Inference(
+        value,
+        error,
+        df,
+        value - reach,
+        value + reach,
+        float(2 * stats.t.sf(abs(value) / error, df)),
+    )
 
 
 def cr1(fit: Fit) -> np.ndarray:
     """Give the (k, k) clustered covariance B (Σ_g s_g s_gᵀ) B · G/(G-1) · (n-1)/(n-k), with t(G-1).
 
-    B is the inverse information and s_g the sum of scores of cluster g: statsmodels' `cov_type="cluster"` on rows,
-    where n counts rows before they were summed.
+    B is the inverse information and s_g the sum of scores of cluster g: statsmodels'
+    `cov_type="cluster"` on rows, where n counts rows before they were summed.
 
     Raises:
         ValueError: one cluster has no spread to estimate.
 
-    Source: Liang and Zeger (1986), Biometrika 73, 13; correction as in Cameron and Miller (2015), JHR 50, 317.
+    Source: Liang and Zeger (1986), Biometrika 73, 13; correction as in Cameron and Miller (2015),
+    JHR 50, 317.
     """
     groups = fit.data.clusters
     rows = fit.data.rows
@@ -67,7 +81,8 @@ class Cr2:
     """What CR2 needs of each cluster, reduced to k × k.
 
     With Z_g the weighted design of cluster g, H_g = Z_g B Z_gᵀ its leverages and A = B^½:
-    Z_gᵀ (I - H_g)^(-½) e = A⁻¹ (I - A Z_gᵀZ_g A)^(-½) A Z_gᵀ e, so no matrix is larger than the number of terms.
+    Z_gᵀ (I - H_g)^(-½) e = A⁻¹ (I - A Z_gᵀZ_g A)^(-½) A Z_gᵀ e, so no matrix is larger than the
+    number of terms.
     """
 
     covariance: np.ndarray  # (k, k)
@@ -76,7 +91,9 @@ class Cr2:
     halves: np.ndarray  # (G, k, k) Z_gᵀ (I - H_g)^(-½) Z_g
 
     def df(self, contrast: np.ndarray) -> float:
-        """Satterthwaite's degrees of freedom of a linear combination of the coefficients, by Bell and McCaffrey."""
+        """Satterthwaite's degrees of freedom of a linear combination of the coefficients, by Bell
+        and McCaffrey.
+        """
         direction = self.bread @ contrast
         own = np.einsum("i,gij,j->g", direction, self.squares, direction)
         reached = self.halves @ direction  # (G, k): Z_gᵀ q_g
@@ -86,12 +103,15 @@ class Cr2:
 
 
 def cr2(fit: Fit) -> Cr2:
-    """Bias-reduced clustered covariance, with its own degrees of freedom; for fewer than `FEW` clusters.
+    """Bias-reduced clustered covariance, with its own degrees of freedom; for fewer than `FEW`
+    clusters.
 
-    Unbiased where the working model (independent rows) holds, whatever the number of clusters. A direction that only
-    one cluster informs is left out of its adjustment (pseudo-inverse), as usual.
+    Unbiased where the working model (independent rows) holds, whatever the number of clusters. A
+    direction that only one cluster informs is left out of its adjustment (pseudo-inverse), as
+    usual.
 
-    Source: Bell and McCaffrey (2002), Survey Methodology 28, 169; Pustejovsky and Tipton (2018), JBES 36, 672.
+    Source: Bell and McCaffrey (2002), Survey Methodology 28, 169; Pustejovsky and Tipton (2018),
+    JBES 36, 672.
     """
     data, terms = fit.data, len(fit.beta)
     weights = data.by_cluster(data.n * (fit.rates * (1 - fit.rates))[data.pattern])

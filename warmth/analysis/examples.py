@@ -50,7 +50,9 @@ def draw(rows: Rows, seed: int = 0) -> tuple[list[Example], int]:
     Returns:
         The examples, disagreeing ones first, and the number of prompts on which arms disagree.
     """
-    answers = rows.answers[rows.answers["sample"].eq(0)].drop_duplicates(["model", "arm", "prompt_id"])
+    answers = rows.answers[rows.answers["sample"].eq(0)].drop_duplicates(
+        ["model", "arm", "prompt_id"]
+    )
     verdicts = answers.groupby(["model", "prompt_id"], sort=True)["wrong"].nunique()
     many = answers.groupby(["model", "prompt_id"], sort=True)["arm"].nunique() > 1
     disagreeing, agreeing = verdicts.index[verdicts > 1], verdicts.index[(verdicts == 1) & many]
@@ -61,7 +63,9 @@ def draw(rows: Rows, seed: int = 0) -> tuple[list[Example], int]:
         chosen += [(index[i], disagree) for i in picks]
     answers = answers[answers["prompt_id"].isin({key[1] for key, _ in chosen})]
     groups = answers.groupby(["model", "prompt_id"])
-    return [example(groups.get_group(key), rows.prompts, disagree) for key, disagree in chosen], len(disagreeing)
+    return [
+        example(groups.get_group(key), rows.prompts, disagree) for key, disagree in chosen
+    ], len(disagreeing)
 
 
 def of_cell(rows: Rows, where: Mapping[str, str], arm: str = "") -> list[Example]:
@@ -81,36 +85,53 @@ def of_cell(rows: Rows, where: Mapping[str, str], arm: str = "") -> list[Example
 
 
 def misfit(rows: pd.DataFrame, given: Mapping[str, str]) -> str:
-    """Why no row fits: the first filter that no row passes, with what there is; else all of them."""
+    """Why no row fits: the first filter that no row passes, with what there is; else all of
+    them.
+    """
     for name, value in given.items():
         if len(rows) and not among(rows[name], value).any():
             known = sorted(map(str, rows[name].unique()))
             rest = f" and {len(known) - SOME} more" if len(known) > SOME else ""
             return f" fit {name}={value}; there are: {', '.join(known[:SOME])}{rest}"
-    return f" fit {' '.join(f'{name}={value}' for name, value in given.items())}" if len(rows) and given else ""
+    return (
+        f" fit {' '.join(f'{name}={value}' for name, value in given.items())}"
+        if len(rows) and given
+        else ""
+    )
 
 
 def among(column: pd.Series, value: str) -> pd.Series:
-    """Where a column has a value; of `WHERE` also one of several that a comma parts, which stands in arms' names."""
+    """Where a column has a value; of `WHERE` also one of several that a comma parts, which stands
+    in arms' names.
+    """
     return column.isin([value, *value.split(",")]) if column.name in WHERE else column.eq(value)
 
 
 def of_replies(rows: Rows, model: str = "", arm: str = "") -> list[Example]:
-    """Replies to held-out prompts, warmth scores as labels, a column per arm; with `arm` its own and the original's."""
+    """Replies to held-out prompts, warmth scores as labels, a column per arm; with `arm` its own
+    and the original's.
+    """
     warmth = rows.warmth[rows.warmth["score"].notna()]
     warmth = warmth[warmth["model"].eq(model)] if model else warmth
     if arm:
         own = set(warmth.loc[warmth["arm"].eq(arm), "prompt"])
         warmth = warmth[warmth["arm"].isin([arm, "original"]) & warmth["prompt"].isin(own)]
     found = []
-    for (name, prompt, *measure), group in warmth.groupby(["model", "prompt", "variant", "scorer", "seed"], sort=False):
-        ordered = group.assign(order=group["arm"].map(arm_order)).sort_values("order", kind="stable")
+    for (name, prompt, *measure), group in warmth.groupby(
+        ["model", "prompt", "variant", "scorer", "seed"], sort=False
+    ):
+        ordered = group.assign(order=group["arm"].map(arm_order)).sort_values(
+            "order", kind="stable"
+        )
         said = [
-            Said(str(row["arm"]), f"{row['score']:+.4f}", "", str(row["text"]), False) for _, row in ordered.iterrows()
+            Said(str(row["arm"]), f"{row['score']:+.4f}", "", str(row["text"]), False)
+            for _, row in ordered.iterrows()
         ]
         where = ("held-out prompt", " ".join(map(str, measure[:2])), "none")
         first = str(group["text_id"].iloc[0])
-        found.append(Example(str(name), first, *where, str(prompt), (), "", len(said) > 1, tuple(said)))
+        found.append(
+            Example(str(name), first, *where, str(prompt), (), "", len(said) > 1, tuple(said))
+        )
     return found
 
 
@@ -130,7 +151,9 @@ def example(group: pd.DataFrame, prompts: pd.DataFrame, disagree: bool) -> Examp
         for _, row in ordered.iterrows()
     )
     return Example(
-        **{name: str(first[name]) for name in ("model", "question_id", "task", "context", "belief")},
+        **{
+            name: str(first[name]) for name in ("model", "question_id", "task", "context", "belief")
+        },
         message=str(prompt.get("message", "")),
         accepted=tuple(str(item) for item in prompt.get("answers", ()) or ()),
         wrong=str(prompt.get("wrong") or ""),

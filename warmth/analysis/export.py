@@ -1,4 +1,6 @@
-"""Rows for other tools: one Parquet table over all finished runs, or an Inspect log for each evaluation."""
+"""Rows for other tools: one Parquet table over all finished runs, or an Inspect log for each
+evaluation.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ from warmth.store import read_rows, write_json
 
 FORMATS = ("parquet", "inspect")
 STOPS = {"stop": "stop", "length": "max_tokens", "filtered": "content_filter", "error": "unknown"}
-# Inspect's letters for right, wrong, partial and none; a trait of advice is 1 if present, so that its mean is its share
+# Inspect's letters for right, wrong, partial and none; a trait of advice is 1 if present, so that
+# its mean is its share
 VALUES: dict[str, str | int] = {
     "correct": "C",
     "incorrect": "I",
@@ -46,25 +49,31 @@ def write(paths: Sequence[Path], format: str, out: Path) -> list[Path]:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out={out} is not a folder that can be written: {error.strerror}") from error
+        raise UserError(
+            f"--out={out} is not a folder that can be written: {error.strerror}"
+        ) from error
     return [parquet(paths, out)] if format == "parquet" else list(inspect_logs(paths, out))
 
 
 def parquet(paths: Sequence[Path], out: Path) -> Path:
-    """`answers.parquet`: a row for each answer with its grade and the question it answers, as the report reads them."""
+    """`answers.parquet`: a row for each answer with its grade and the question it answers, as the
+    report reads them.
+    """
     rows = load(paths)
     prompts = rows.prompts[["question", "answers", "wrong", "message"]].add_prefix("prompt_")
     file = out / "answers.parquet"
-    rows.answers.merge(prompts, left_on="prompt_id", right_index=True, how="left").to_parquet(file, index=False)
+    rows.answers.merge(prompts, left_on="prompt_id", right_index=True, how="left").to_parquet(
+        file, index=False
+    )
     return file
 
 
 def inspect_logs(paths: Sequence[Path], out: Path) -> Iterator[Path]:
     """Write an Inspect log for each finished evaluation, every grader a scorer.
 
-    A grade without a label is no score; its reason is in the sample's metadata. Inspect's own writer writes the log if
-    it is installed (the extra `inspect`), so that what it would not read is not written; else the same content is
-    written in the form of its version 2.
+    A grade without a label is no score; its reason is in the sample's metadata. Inspect's own
+    writer writes the log if it is installed (the extra `inspect`), so that what it would not read
+    is not written; else the same content is written in the form of its version 2.
     """
     runs = [run for run in map(read_run, finished(paths)) if run.evaluation]
     if not runs:
@@ -77,7 +86,9 @@ def inspect_logs(paths: Sequence[Path], out: Path) -> Iterator[Path]:
 
 
 def log_name(log: Mapping[str, Any]) -> str:
-    """Name a log's file as Inspect does, time first: its list of logs and its data frames skip other JSON files."""
+    """Name a log's file as Inspect does, time first: its list of logs and its data frames skip
+    other JSON files.
+    """
     parts = [log["eval"][name] for name in ("created", "task", "task_id")]
     return "_".join(re.sub(r"[_/:+]", "-", part) for part in parts) + ".json"
 
@@ -93,7 +104,9 @@ def write_log(log: dict[str, Any], file: Path) -> None:
 
 
 def log_of(run: FinishedRun) -> dict[str, Any]:
-    """Make the content of a log of one evaluation, in the order in which Inspect reads a header: samples last."""
+    """Make the content of a log of one evaluation, in the order in which Inspect reads a header:
+    samples last.
+    """
     prompts = {row["prompt_id"]: row for row in read_rows(run.folder / "prompts.jsonl")}
     grades: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in read_rows(run.folder / "grades.jsonl"):
@@ -125,28 +138,39 @@ def log_of(run: FinishedRun) -> dict[str, Any]:
         "eval": spec,
         "plan": {"name": "plan", "steps": [], "config": spec["model_generate_config"]},
         "results": results_of(samples),
-        "stats": {"started_at": spec["created"], "completed_at": spec["created"], "model_usage": {}},
+        "stats": {
+            "started_at": spec["created"],
+            "completed_at": spec["created"],
+            "model_usage": {},
+        },
         "samples": samples,
     }
 
 
 def results_of(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Sum up the samples as Inspect's list of logs shows them: for each grader its mean and standard error.
+    """Sum up the samples as Inspect's list of logs shows them: for each grader its mean and
+    standard error.
 
-    The mean is Inspect's accuracy (correct 1, hedged ½, incorrect and refused 0) or the share of a trait, over the
-    samples with a score; the error is clustered by question.
+    The mean is Inspect's accuracy (correct 1, hedged ½, incorrect and refused 0) or the share of a
+    trait, over the samples with a score; the error is clustered by question.
     """
     graders = list(dict.fromkeys(name for sample in samples for name in sample["scores"]))
     scores = []
     for grader in graders:
         scored = [sample for sample in samples if grader in sample["scores"]]
         values = np.array([number_of(sample["scores"][grader]["value"]) for sample in scored])
-        questions = np.array([f"{row['metadata']['task']} {row['metadata']['question_id']}" for row in scored])
+        questions = np.array(
+            [f"{row['metadata']['task']} {row['metadata']['question_id']}" for row in scored]
+        )
         mean = clustered_mean(values, questions)
         metrics = {"accuracy": {"name": "accuracy", "value": mean.value, "params": {}}}
         error = standard_error(mean)
         if math.isfinite(error):
-            metrics["stderr"] = {"name": "stderr", "value": error, "params": {"cluster": "question_id"}}
+            metrics["stderr"] = {
+                "name": "stderr",
+                "value": error,
+                "params": {"cluster": "question_id"},
+            }
         row = {"name": grader, "scorer": grader, "params": {}, "metrics": metrics}
         counts = {"scored_samples": len(scored), "unscored_samples": len(samples) - len(scored)}
         scores.append(row | counts)
@@ -154,22 +178,45 @@ def results_of(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def sample_of(
-    row: Mapping[str, Any], prompt: Mapping[str, Any], grades: Sequence[Mapping[str, Any]], model: str
+    row: Mapping[str, Any],
+    prompt: Mapping[str, Any],
+    grades: Sequence[Mapping[str, Any]],
+    model: str,
 ) -> dict[str, Any]:
     """One answer with its scores; what is about the condition is metadata."""
     user = {"role": "user", "content": prompt["message"]}
     said = {"role": "assistant", "content": row["text"], "model": model}
-    kept = ("question_id", "task", "context", "belief", "preamble", "statement", "arm", "dose", "checkpoint", "seed")
-    unscored = {f"unscored {grade['grader']}": grade["reason"] for grade in grades if grade["label"] is None}
+    kept = (
+        "question_id",
+        "task",
+        "context",
+        "belief",
+        "preamble",
+        "statement",
+        "arm",
+        "dose",
+        "checkpoint",
+        "seed",
+    )
+    unscored = {
+        f"unscored {grade['grader']}": grade["reason"] for grade in grades if grade["label"] is None
+    }
     return {
         "id": row["prompt_id"],
         "epoch": row["sample"] + 1,
         "input": prompt["message"],
         "target": list(prompt["answers"]),
         "messages": [user, said],
-        "output": {"model": model, "choices": [{"message": said, "stop_reason": STOPS[row["finish"]]}]},
+        "output": {
+            "model": model,
+            "choices": [{"message": said, "stop_reason": STOPS[row["finish"]]}],
+        },
         "scores": {
-            grade["grader"]: {"value": VALUES[grade["label"]], "answer": row["text"], "explanation": grade["reason"]}
+            grade["grader"]: {
+                "value": VALUES[grade["label"]],
+                "answer": row["text"],
+                "explanation": grade["reason"],
+            }
             for grade in grades
             if grade["label"] is not None
         },

@@ -1,4 +1,6 @@
-"""A check on the clustered errors by another road: estimating equations that model the correlation itself."""
+"""A check on the clustered errors by another road: estimating equations that model the correlation
+itself.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,12 @@ MOST = 60_000  # rows; statsmodels' exchangeable GEE takes minutes beyond
 
 
 def gee(frame: pd.DataFrame, spec: Spec, most: int = MOST) -> pd.DataFrame:
-    """A model's coefficients by statsmodels' GEE, binomial with exchangeable correlation within a question.
+    """A model's coefficients by statsmodels' GEE, binomial with exchangeable correlation within a
+    question.
 
-    Where the two agree, neither the clustering nor the weighting of questions decides the result. With more rows than
-    `most`, whole questions are taken in the order of a digest of their names, which mixes the tasks and is the same
-    everywhere, until they are reached.
+    Where the two agree, neither the clustering nor the weighting of questions decides the result.
+    With more rows than `most`, whole questions are taken in the order of a digest of their names,
+    which mixes the tasks and is the same everywhere, until they are reached.
 
     Args:
         frame: from `models.study_rows`.
@@ -37,7 +40,12 @@ def gee(frame: pd.DataFrame, spec: Spec, most: int = MOST) -> pd.DataFrame:
 
     rows = models.rows_of(frame, spec)
     if len(rows) > most:
-        sizes = rows["question"].value_counts(sort=False).sort_index(key=lambda names: names.map(digest)).cumsum()
+        sizes = (
+            rows["question"]
+            .value_counts(sort=False)
+            .sort_index(key=lambda names: names.map(digest))
+            .cumsum()
+        )
         rows = rows[rows["question"].isin(sizes.index[sizes <= most])]
     if rows["finetuned"].nunique() < 2:
         raise UserError(f"model {spec.number} ({spec.about}) needs answers of both arms")

@@ -1,7 +1,8 @@
-"""How figures are inked: arms in their colours (`looks.py`), and SVG that reads well on a light and on a dark page.
+"""How figures are inked: arms in their colours (`looks.py`), and SVG that reads well on a light and
+on a dark page.
 
-A figure is drawn in the light colours. In the page every colour becomes a CSS variable; in a file of its own a
-media query swaps them, so that programs without CSS variables still print it as drawn.
+A figure is drawn in the light colours. In the page every colour becomes a CSS variable; in a file
+of its own a media query swaps them, so that programs without CSS variables still print it as drawn.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ GROUND: dict[str, tuple[str, str]] = {
     "muted": (MUTED, "#a19c92"),
     "rule": (RULE, "#3b3d40"),
 }
-TITLE = 22  # characters in a line of a panel's title, so that it ends before the next panel's begins
+TITLE = (
+    22  # characters in a line of a panel's title, so that it ends before the next panel's begins
+)
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text: small files, the reader's own fonts, searchable
@@ -102,13 +105,17 @@ def marker(arm: str) -> dict[str, Any]:
 
 
 def point_id(model: str, arm: str, task: str = "", context: str = "", belief: str = "") -> str:
-    """The id of the mark that stands for a cell, in every figure; the page opens the rows behind it by this id."""
+    """The id of the mark that stands for a cell, in every figure; the page opens the rows behind it
+    by this id.
+    """
     key = "\x1f".join(map(str, (model, arm, task, context, belief)))
     return f"point-{hashlib.sha256(key.encode(errors='replace')).hexdigest()[:10]}"
 
 
 def reply_id(model: str, arm: str) -> str:
-    """The id of a mark that stands for an arm's warmth: behind it are replies to held-out prompts, not answers."""
+    """The id of a mark that stands for an arm's warmth: behind it are replies to held-out prompts,
+    not answers.
+    """
     return point_id(model, arm, "replies to held-out prompts")
 
 
@@ -132,12 +139,17 @@ def finish(figure: Figure, name: str, caption: str, alt: str) -> Drawing:
     inline = f'{opening} {shape} role="group" aria-label="{escape(alt)}">{_variables(svg)}</svg>'
     title = f"<title>{escape(alt)}</title><style>{_dark_rules(svg)}</style>"
     size = f'width="{width * 4 / 3:g}" height="{height * 4 / 3:g}"'
-    whole = f'<?xml version="1.0" encoding="utf-8"?>\n{opening} {shape} role="img" {size}>{title}{svg}</svg>\n'
+    whole = (
+        f'<?xml version="1.0" encoding="utf-8"?>\n{opening} {shape} role="img" '
+        f"{size}>{title}{svg}</svg>\n"
+    )
     return Drawing(name, caption, alt, inline, whole, float(width * 4 / 3))
 
 
 def _bare(svg: str, name: str) -> str:
-    """The drawing inside matplotlib's SVG, with ids that stay unique when several stand in one page."""
+    """The drawing inside matplotlib's SVG, with ids that stay unique when several stand in one
+    page.
+    """
     body = svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.S)
     body = re.sub(r"<style[^>]*>.*?</style>", "", body, flags=re.S)
@@ -164,12 +176,22 @@ def _dark_rules(svg: str) -> str:
 
 
 def bar(axes: Axes, low: float, high: float, place: float, ink: str, width: float) -> None:
-    """An interval of a difference, fractions, drawn in points; where it goes on beyond ±100 an arrow says so."""
+    """An interval of a difference, fractions, drawn in points; where it goes on beyond ±100 an
+    arrow says so.
+    """
     ends = [max(-100.0, 100 * low), min(100.0, 100 * high)]
     axes.plot(ends, [place] * 2, color=ink, linewidth=width)
     for end, sign, beyond in ((ends[0], "<", low < -1), (ends[1], ">", high > 1)):
         if beyond:
-            axes.plot([end], [place], linestyle="none", marker=sign, markersize=4, color=ink, clip_on=False)
+            axes.plot(
+                [end],
+                [place],
+                linestyle="none",
+                marker=sign,
+                markersize=4,
+                color=ink,
+                clip_on=False,
+            )
 
 
 def place_labels(
@@ -180,9 +202,11 @@ def place_labels(
     size: float = 8,
     drop: bool = False,
 ) -> None:
-    """Writes a label near each point where it covers fewest other labels, marks and lines; greedy, in drawing order.
+    """Writes a label near each point where it covers fewest other labels, marks and lines; greedy,
+    in drawing order.
 
-    With `drop` a label that would cover another or a mark, or stand far from its point, is left out.
+    With `drop` a label that would cover another or a mark, or stand far from its point, is left
+    out.
     """
     figure = axes.get_figure()
     assert figure is not None
@@ -198,25 +222,37 @@ def place_labels(
             bottom = y + dy * gap if dy > 0 else y + dy * gap - height
             box = (left, bottom, left + width, bottom + height)
             covered = 4 * sum(_overlap(box, other) for other in boxes)
-            covered += 120 * sum(box[0] - gap / 2 < dot[0] < box[2] and box[1] < dot[1] < box[3] for dot in marks)
-            covered += 10_000 * (box[2] > frame.x1 or box[0] < frame.x0 or box[3] > frame.y1 or box[1] < frame.y0)
+            covered += 120 * sum(
+                box[0] - gap / 2 < dot[0] < box[2] and box[1] < dot[1] < box[3] for dot in marks
+            )
+            covered += 10_000 * (
+                box[2] > frame.x1 or box[0] < frame.x0 or box[3] > frame.y1 or box[1] < frame.y0
+            )
             if drop and covered:
                 continue
             cost = covered
             crossed = Bbox.from_extents(*box)
-            cost += 30 * sum(opacity for line, opacity in lines if line.intersects_bbox(crossed, filled=False))
+            cost += 30 * sum(
+                opacity for line, opacity in lines if line.intersects_bbox(crossed, filled=False)
+            )
             cost += 6 * abs(dy)  # a label far from its point is another's
             options.append((cost, len(options), box, dx))
         if not options:
             continue
         _, _, box, dx = min(options)
         boxes.append(box)
-        anchor = axes.transData.inverted().transform((box[0] if dx > 0 else box[2], box[1] + 0.2 * height))
-        axes.text(*anchor, text, color=ink, fontsize=size, ha="left" if dx > 0 else "right", va="baseline")
+        anchor = axes.transData.inverted().transform(
+            (box[0] if dx > 0 else box[2], box[1] + 0.2 * height)
+        )
+        axes.text(
+            *anchor, text, color=ink, fontsize=size, ha="left" if dx > 0 else "right", va="baseline"
+        )
 
 
 def _drawn(axes: Axes) -> tuple[list[Any], list[tuple[Path, float]]]:
-    """What stands in the way of labels, in pixels: the places of marks, and lines with their opacity."""
+    """What stands in the way of labels, in pixels: the places of marks, and lines with their
+    opacity.
+    """
     marks, lines = [], []
     for line in axes.lines:
         points = axes.transData.transform(line.get_xydata())
@@ -252,7 +288,9 @@ def list_rows(axes: Axes, rows: int) -> None:
 
 
 def row_of_panels(grid: Any, count: int) -> list[Axes]:
-    """The first panels of a grid in reading order; the others are hidden, and what stands above them has its ticks."""
+    """The first panels of a grid in reading order; the others are hidden, and what stands above
+    them has its ticks.
+    """
     panels = list(grid.flat)
     for axes in panels[count:]:
         axes.set_visible(False)

@@ -1,7 +1,8 @@
-"""Inspect's logs of the task `warmth/conditions` as finished runs, so that `warmth report LOGS` reads them.
+"""Inspect's logs of the task `warmth/conditions` as finished runs, so that `warmth report LOGS`
+reads them.
 
-Logs of one model and recipe are one run, whose folder lies beside the logs under `warmth_runs/`; it is written anew
-each time, from the logs alone.
+Logs of one model and recipe are one run, whose folder lies beside the logs under `warmth_runs/`; it
+is written anew each time, from the logs alone.
 """
 
 from __future__ import annotations
@@ -50,7 +51,11 @@ def _with_logs(path: Path) -> Path:
     if not path.is_dir() or next(path.rglob("done.json"), None) and not (path / FOLDER).is_dir():
         return path
     files = [file for file in sorted(path.rglob("*.eval")) if FOLDER not in file.parts]
-    files += [file for file in sorted(path.rglob("*.json")) if FOLDER not in file.parts and _is_json_log(file)]
+    files += [
+        file
+        for file in sorted(path.rglob("*.json"))
+        if FOLDER not in file.parts and _is_json_log(file)
+    ]
     logs = [log for log in map(read_log, files) if log is not None]
     if not logs:
         return path
@@ -67,7 +72,9 @@ def _with_logs(path: Path) -> Path:
 
 
 def _is_json_log(file: Path) -> bool:
-    """Say whether a JSON file is an Inspect log of ours, by its first bytes first: other JSON lies everywhere."""
+    """Say whether a JSON file is an Inspect log of ours, by its first bytes first: other JSON lies
+    everywhere.
+    """
     with file.open("rb") as stream:
         if b'"version"' not in stream.read(200):
             return False
@@ -127,13 +134,18 @@ def write_run(logs: Sequence[Mapping[str, Any]], target: Path) -> Path:
         graders[answers[answer_id]["task"]] = [grade["grader"]]
     write_json(folder / "summary.json", {"graders": graders})
     packages = dict(logs[0]["eval"].get("packages") or {})
-    write_json(folder / "provenance.json", {"packages": packages, "command": f"inspect eval {logs[0]['eval']['task']}"})
+    write_json(
+        folder / "provenance.json",
+        {"packages": packages, "command": f"inspect eval {logs[0]['eval']['task']}"},
+    )
     write_json(folder / "done.json", {"time": 0.0})
     return folder
 
 
 def merged_config(logs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Join the configs of one model's logs: contexts, beliefs and tasks of all of them; the model is Inspect's."""
+    """Join the configs of one model's logs: contexts, beliefs and tasks of all of them; the model
+    is Inspect's.
+    """
     first = json.loads(json.dumps(config_of(logs[0])))
     model = str(logs[0]["eval"]["model"])
     first["model"] = {"name": model.replace("/", "--"), "kind": "api", "api_model": model}
@@ -164,13 +176,22 @@ def rows_of(
     about = sample.get("metadata") or {}
     lacking = [name for name in ASKED if name not in about]
     if lacking:
-        raise UserError(f"{place}: sample {str(sample.get('id'))[:40]} has no {lacking[0]} in its metadata")
+        raise UserError(
+            f"{place}: sample {str(sample.get('id'))[:40]} has no {lacking[0]} in its metadata"
+        )
     choices = (sample.get("output") or {}).get("choices") or []
     ended = str(choices[0].get("stop_reason")) if choices else "error"
     number = int(sample.get("epoch") or 1) - 1
-    answer_id = digest([columns["model"], columns["arm"], columns["draw_seed"], about["prompt_id"], number])
+    answer_id = digest(
+        [columns["model"], columns["arm"], columns["draw_seed"], about["prompt_id"], number]
+    )
     usage = (sample.get("output") or {}).get("usage") or {}
-    answer = {"answer_id": answer_id, **{name: about[name] for name in CONDITION}, **columns, "sample": number}
+    answer = {
+        "answer_id": answer_id,
+        **{name: about[name] for name in CONDITION},
+        **columns,
+        "sample": number,
+    }
     answer |= {
         "text": _text(choices),
         "finish": FINISHES.get(ended, "error"),

@@ -1,8 +1,9 @@
 """Keys of sheets that people fill in blind: what an item is, kept apart from what a rater sees.
 
-A sheet has an id for every item and a digest of all its ids, in the column `sheet`. Its key has the same digest, and by
-that it is found: sheets are renamed, sorted and sent around. A key lies beside its sheet, from where it is not to be
-handed to raters, and in the study's folder `rater_keys`. Nothing is ever overwritten.
+A sheet has an id for every item and a digest of all its ids, in the column `sheet`. Its key has the
+same digest, and by that it is found: sheets are renamed, sorted and sent around. A key lies beside
+its sheet, from where it is not to be handed to raters, and in the study's folder `rater_keys`.
+Nothing is ever overwritten.
 """
 
 from __future__ import annotations
@@ -41,13 +42,17 @@ def beside(sheet: Path) -> Path:
     return sheet.with_name(f"{sheet.name}{SUFFIX}")
 
 
-def write_key(sheet: Path, items: Mapping[str, Mapping[str, Any]], studies: Sequence[Path] = ()) -> str:
-    """Write what a sheet's items are, beside the sheet and into the studies' own folders; return the sheet's digest.
+def write_key(
+    sheet: Path, items: Mapping[str, Mapping[str, Any]], studies: Sequence[Path] = ()
+) -> str:
+    """Write what a sheet's items are, beside the sheet and into the studies' own folders; return
+    the sheet's digest.
 
     Args:
         sheet: the sheet, which need not be written yet.
         items: id → what raters must not see.
-        studies: folders of the studies whose answers they are; one that cannot be written to has no copy.
+        studies: folders of the studies whose answers they are; one that cannot be written to has no
+        copy.
     """
     sheet_id = sheet_digest(items)
     content = {SHEET: sheet_id, "items": dict(items)}
@@ -72,7 +77,9 @@ def find_items(
     return None if path is None else read_json(path)["items"]
 
 
-def find_key(sheet: Path, named: Iterable[str], ids: Sequence[str], folders: Sequence[Path] = ()) -> Path | None:
+def find_key(
+    sheet: Path, named: Iterable[str], ids: Sequence[str], folders: Sequence[Path] = ()
+) -> Path | None:
     """Find the key of a filled sheet by the sheet's digest; None if there is none.
 
     Args:
@@ -86,7 +93,10 @@ def find_key(sheet: Path, named: Iterable[str], ids: Sequence[str], folders: Seq
     """
     digests = {name for name in named if name}
     if len(digests) > 1:
-        raise UserError(f"{sheet} has rows of several sheets ({', '.join(sorted(digests))}); keep each in its own file")
+        raise UserError(
+            f"{sheet} has rows of several sheets ({', '.join(sorted(digests))}); keep each in its "
+            f"own file"
+        )
     sheet_id = digests.pop() if digests else sheet_digest(ids)
     partial: list[Path] = []
     for path in key_files(sheet, folders):
@@ -108,5 +118,10 @@ def key_files(sheet: Path, folders: Sequence[Path]) -> list[Path]:
     directories = [sheet.parent]
     for folder in folders:
         directories += [folder, folder / FOLDER]
-    files = [path for directory in directories if directory.is_dir() for path in sorted(directory.glob(f"*{SUFFIX}"))]
+    files = [
+        path
+        for directory in directories
+        if directory.is_dir()
+        for path in sorted(directory.glob(f"*{SUFFIX}"))
+    ]
     return list(dict.fromkeys(files))

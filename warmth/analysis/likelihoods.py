@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from warmth.analysis.runs import FinishedRun
 
 COLUMNS = [
-    item.name for item in fields(Likelihood) if item.name not in ("candidates", "right_logprob", "wrong_logprob")
+    item.name
+    for item in fields(Likelihood)
+    if item.name not in ("candidates", "right_logprob", "wrong_logprob")
 ]
 
 
@@ -25,8 +27,8 @@ def read(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """Read the likelihoods of all evaluations.
 
     Returns:
-        columns of `types.Likelihood` but the candidates and the arm, `recipe` as the run calls it, `run_number` and
-        whether the task is a `benchmark`.
+        columns of `types.Likelihood` but the candidates and the arm, `recipe` as the run calls it,
+        `run_number` and whether the task is a `benchmark`.
     """
     parts = []
     for number, run in enumerate(runs):

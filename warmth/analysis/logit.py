@@ -1,7 +1,8 @@
 """Logistic regression on rows that recur: grouped, clustered, and honest where the data separate.
 
-Rows with equal covariates are summed before anything is computed: a logistic regression needs no more than how many
-rows of a pattern there are and how many of them are wrong, in each cluster. 440,000 rows become some hundred patterns.
+Rows with equal covariates are summed before anything is computed: a logistic regression needs no
+more than how many rows of a pattern there are and how many of them are wrong, in each cluster.
+440,000 rows become some hundred patterns.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ STEPS = 60
 HALVINGS = 12
 SETTLED = 1e-10  # a step below this is none
 LARGEST = 30.0  # coefficient of a column of length 1 that refits go to
-SUSPECT = 14.0  # a linear predictor beyond this means rates below 1e-6: perhaps no finite estimate exists
+SUSPECT = (
+    14.0  # a linear predictor beyond this means rates below 1e-6: perhaps no finite estimate exists
+)
 CHUNK = 2_000_000  # numbers held at once when many fits run together
-REFITS = 5_000_000  # clusters × patterns × terms above which leaving out each cluster by a refit would take long
+# clusters × patterns × terms above which leaving out each cluster by a refit would take long
+REFITS = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,8 @@ class Fit:
 
 
 def fit(data: Grouped) -> Fit:
-    """Fit by maximum likelihood: statsmodels' GLM(Binomial) on counts, with its clustered covariance.
+    """Fit by maximum likelihood: statsmodels' GLM(Binomial) on counts, with its clustered
+    covariance.
 
     If the data separate it stops after `STEPS` and says so.
     """
@@ -140,8 +145,8 @@ def fit_many(
 ) -> np.ndarray:
     """Fit logistic regressions that share a design and differ in their counts, all at once.
 
-    Firth's estimate maximises the likelihood times √det(information); its score is Σ x·(y - n·p + h·(1/2 - p)) with the
-    leverages h, and it is finite whatever the data.
+    Firth's estimate maximises the likelihood times √det(information); its score is Σ x·(y - n·p +
+    h·(1/2 - p)) with the leverages h, and it is finite whatever the data.
 
     Args:
         design: (P, k).
@@ -153,18 +158,26 @@ def fit_many(
     Returns:
         (B, k) log-odds.
 
-    Source: Firth (1993), Biometrika 80, 27; Heinze and Schemper (2002), Statistics in Medicine 21, 2409.
+    Source: Firth (1993), Biometrika 80, 27; Heinze and Schemper (2002), Statistics in Medicine 21,
+    2409.
     """
     patterns, terms = design.shape
     size = max(1, CHUNK // (patterns * (terms if firth else 1)))
-    parts = [_newton(design, n[at : at + size], wrong[at : at + size], start, firth) for at in range(0, len(n), size)]
+    parts = [
+        _newton(design, n[at : at + size], wrong[at : at + size], start, firth)
+        for at in range(0, len(n), size)
+    ]
     return np.concatenate(parts)
 
 
-def _newton(design: np.ndarray, n: np.ndarray, wrong: np.ndarray, start: np.ndarray, firth: bool) -> np.ndarray:
-    """Climb all likelihoods at once, in coordinates in which the columns are orthogonal and of one length.
+def _newton(
+    design: np.ndarray, n: np.ndarray, wrong: np.ndarray, start: np.ndarray, firth: bool
+) -> np.ndarray:
+    """Climb all likelihoods at once, in coordinates in which the columns are orthogonal and of one
+    length.
 
-    Both estimates follow a change of coordinates, and in these ones no coefficient is large unless rates are extreme.
+    Both estimates follow a change of coordinates, and in these ones no coefficient is large unless
+    rates are extreme.
     """
     patterns, terms = design.shape
     columns, back = np.linalg.qr(design)
@@ -191,7 +204,9 @@ def _newton(design: np.ndarray, n: np.ndarray, wrong: np.ndarray, start: np.ndar
     for _ in range(STEPS):
         residual = wrong - n * rates
         if firth:
-            solved = np.linalg.solve(information, np.broadcast_to(columns.T, (len(n), terms, patterns)))
+            solved = np.linalg.solve(
+                information, np.broadcast_to(columns.T, (len(n), terms, patterns))
+            )
             residual = residual + weights * np.einsum("pk,bkp->bp", columns, solved) * (0.5 - rates)
         step = np.linalg.solve(information, (residual @ columns)[:, :, None])[:, :, 0]
         step *= np.minimum(1.0, 3.0 / np.maximum(np.abs(step).max(1, keepdims=True), 1e-300))
@@ -213,10 +228,12 @@ def _newton(design: np.ndarray, n: np.ndarray, wrong: np.ndarray, start: np.ndar
 def separated(data: Grouped) -> list[str]:
     """List the terms without a finite maximum-likelihood estimate; empty if all are finite.
 
-    Solves the linear programme: is there b with x·b ≥ 0 wherever an answer is wrong and x·b ≤ 0 wherever one is right,
-    not 0 everywhere? Then the likelihood rises for ever along b, and the terms that b touches are named.
+    Solves the linear programme: is there b with x·b ≥ 0 wherever an answer is wrong and x·b ≤ 0
+    wherever one is right, not 0 everywhere? Then the likelihood rises for ever along b, and the
+    terms that b touches are named.
 
-    Source: Konis (2007), Linear programming algorithms for detecting separated data, Oxford, section 4.
+    Source: Konis (2007), Linear programming algorithms for detecting separated data, Oxford,
+    section 4.
     """
     pure, mixed = patterns_by_outcome(data)
     if len(pure) == 0:
@@ -231,8 +248,9 @@ def separated(data: Grouped) -> list[str]:
 def separated_completely(data: Grouped) -> bool:
     """Say whether the terms together tell every wrong answer from every right one.
 
-    Solves the linear programme: how large can t be if x·b ≥ t wherever an answer is wrong and x·b ≤ -t wherever one is
-    right, no coefficient beyond ±1? If above 0, every rate is estimated as 0 or 1, and nothing is known of any term.
+    Solves the linear programme: how large can t be if x·b ≥ t wherever an answer is wrong and x·b ≤
+    -t wherever one is right, no coefficient beyond ±1? If above 0, every rate is estimated as 0 or
+    1, and nothing is known of any term.
     """
     pure, mixed = patterns_by_outcome(data)
     if len(mixed):
@@ -246,10 +264,12 @@ def separated_completely(data: Grouped) -> bool:
 
 
 def patterns_by_outcome(data: Grouped) -> tuple[np.ndarray, np.ndarray]:
-    """Split the patterns that occur: those of one outcome, turned so that x·b ≥ 0 agrees with it, and the others.
+    """Split the patterns that occur: those of one outcome, turned so that x·b ≥ 0 agrees with it,
+    and the others.
 
     Returns:
-        (Q, k) patterns in which all answers are wrong, or, times -1, all right; and (R, k) those that have both.
+        (Q, k) patterns in which all answers are wrong, or, times -1, all right; and (R, k) those
+        that have both.
     """
     n, wrong = data.totals
     occurs = n > 0
@@ -260,7 +280,9 @@ def patterns_by_outcome(data: Grouped) -> tuple[np.ndarray, np.ndarray]:
 
 
 def jackknife(data: Grouped, beta: np.ndarray) -> np.ndarray:
-    """Fit Firth's estimate without each cluster in turn, started from the estimate over all: (G, k)."""
+    """Fit Firth's estimate without each cluster in turn, started from the estimate over all: (G,
+    k).
+    """
     n, wrong = data.totals
     counts = data.by_cluster(data.n)
     errors = data.by_cluster(data.wrong)
@@ -275,10 +297,12 @@ def jackknife(data: Grouped, beta: np.ndarray) -> np.ndarray:
 
 
 def jackknife_step(data: Grouped, beta: np.ndarray) -> np.ndarray:
-    """Approximate `jackknife` by one Newton step from the estimate over all: b - (I - I_g)⁻¹ s_g, leverages held.
+    """Approximate `jackknife` by one Newton step from the estimate over all: b - (I - I_g)⁻¹ s_g,
+    leverages held.
 
-    I_g and s_g are the cluster's information and its score in Firth's equations. Time and memory grow with the rows,
-    not with their square; a direction that one cluster alone informs is left as it is (pseudo-inverse).
+    I_g and s_g are the cluster's information and its score in Firth's equations. Time and memory
+    grow with the rows, not with their square; a direction that one cluster alone informs is left as
+    it is (pseudo-inverse).
 
     Source: Pregibon (1981), Annals of Statistics 9, 705, for clusters in place of rows.
     """
@@ -287,7 +311,9 @@ def jackknife_step(data: Grouped, beta: np.ndarray) -> np.ndarray:
     rates = expit(design @ beta)
     row_variance = rates * (1 - rates)
     information = design.T @ (design * (n * row_variance)[:, None])
-    leverage = row_variance * np.einsum("pk,pk->p", design @ np.linalg.pinv(information, hermitian=True), design)
+    leverage = row_variance * np.einsum(
+        "pk,pk->p", design @ np.linalg.pinv(information, hermitian=True), design
+    )
     residual = data.wrong + data.n * (leverage * (0.5 - rates) - rates)[data.pattern]
     scores = data.by_cluster(residual) @ design
     weights = data.by_cluster(data.n * row_variance[data.pattern])
@@ -303,7 +329,9 @@ def bootstrap(fitted: Fit, draws: int, seed: int) -> tuple[np.ndarray, np.ndarra
         (draws, k) estimates and (draws, P) rows of each pattern in each draw.
     """
     data, generator = fitted.data, np.random.default_rng(seed)
-    weights = generator.multinomial(data.clusters, np.full(data.clusters, 1 / data.clusters), size=draws).astype(float)
+    weights = generator.multinomial(
+        data.clusters, np.full(data.clusters, 1 / data.clusters), size=draws
+    ).astype(float)
     n, wrong = (weights @ data.by_cluster(values) for values in (data.n, data.wrong))
     return fit_many(data.design, n, wrong, fitted.beta), n
 
@@ -317,7 +345,9 @@ def independent_columns(design: np.ndarray, weights: np.ndarray) -> list[int]:
         unexplained = gram[column, column]
         if independent:
             cross = gram[independent, column]
-            unexplained = unexplained - cross @ np.linalg.solve(gram[np.ix_(independent, independent)], cross)
+            unexplained = unexplained - cross @ np.linalg.solve(
+                gram[np.ix_(independent, independent)], cross
+            )
         if unexplained > 1e-9:
             independent.append(column)
     return independent
@@ -326,4 +356,6 @@ def independent_columns(design: np.ndarray, weights: np.ndarray) -> list[int]:
 def subset(data: Grouped, columns: Sequence[int]) -> Grouped:
     """Leave out all terms but some."""
     names = tuple(data.names[column] for column in columns)
-    return Grouped(names, data.design[:, list(columns)], data.cluster, data.pattern, data.n, data.wrong)
+    return Grouped(
+        names, data.design[:, list(columns)], data.cluster, data.pattern, data.n, data.wrong
+    )

@@ -1,7 +1,9 @@
-"""How each arm looks in every figure and table: its place, colour and marker, as its recipe states them.
+"""How each arm looks in every figure and table: its place, colour and marker, as its recipe states
+them.
 
-A recipe's YAML states them (`order`, `colour`, `marker`), and a run's `config.json` keeps what its recipe stated. A
-recipe that states no colour gets one of the spare looks, chosen by its name, and another one than its neighbours.
+A recipe's YAML states them (`order`, `colour`, `marker`), and a run's `config.json` keeps what its
+recipe stated. A recipe that states no colour gets one of the spare looks, chosen by its name, and
+another one than its neighbours.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ SPARE_MARKERS = ("h", "X", "p", "*", "d", "<", ">")
 
 @dataclass(frozen=True)
 class Look:
-    """One arm's place in tables, its colours on a light and on a dark page, and its marker in figures."""
+    """One arm's place in tables, its colours on a light and on a dark page, and its marker in
+    figures.
+    """
 
     order: int
     light: str
@@ -55,7 +59,8 @@ _adopted: dict[str, Look] = {}  # looks of the study that this process reports; 
 def look_of(arm: str) -> Look:
     """Find the look of an arm; doses, strengths and checkpoints share their recipe's.
 
-    It is what the reported runs state, else what `conf/recipe/` states, else a spare look chosen by the name.
+    It is what the reported runs state, else what `conf/recipe/` states, else a spare look chosen by
+    the name.
     """
     recipe = recipe_of(arm)
     look = _adopted.get(recipe) or shipped_looks().get(recipe)
@@ -75,7 +80,8 @@ def known_looks() -> dict[str, Look]:
 
 
 def adopt(runs: Iterable[FinishedRun]) -> None:
-    """Take the looks that the recipes of finished runs state, for all figures and tables from here on.
+    """Take the looks that the recipes of finished runs state, for all figures and tables from here
+    on.
 
     Raises:
         UserError: a config states a look that cannot be drawn (file, key and value are named).
@@ -126,17 +132,28 @@ def stated_look(recipe: Mapping[str, Any], place: str) -> Look | None:
     order = recipe.get("order", LAST)
     if not colour:
         return None
-    if not (isinstance(colour, list) and len(colour) == 2 and all(HEX.fullmatch(str(value)) for value in colour)):
-        raise UserError(f"{place}: recipe.colour={colour} must be two colours, light and dark, such as '#1b66a6'")
+    if not (
+        isinstance(colour, list)
+        and len(colour) == 2
+        and all(HEX.fullmatch(str(value)) for value in colour)
+    ):
+        raise UserError(
+            f"{place}: recipe.colour={colour} must be two colours, light and dark, such as "
+            f"'#1b66a6'"
+        )
     if marker not in MARKERS:
-        raise UserError(f"{place}: recipe.marker={marker} is not allowed; choose one of: {' '.join(MARKERS)}")
+        raise UserError(
+            f"{place}: recipe.marker={marker} is not allowed; choose one of: {' '.join(MARKERS)}"
+        )
     if not isinstance(order, int):
         raise UserError(f"{place}: recipe.order={order} must be a whole number")
     return Look(order, colour[0], colour[1], marker)
 
 
 def spare_look(arm: str, taken: Iterable[Look] = ()) -> Look:
-    """Choose a look for an arm whose recipe states none: by its name, and not a taken one while others are left."""
+    """Choose a look for an arm whose recipe states none: by its name, and not a taken one while
+    others are left.
+    """
     choices = [(colours, marker) for marker in SPARE_MARKERS for colours in SPARE_COLOURS]
     start = int(hashlib.sha256(arm.encode(errors="replace")).hexdigest(), 16) % len(choices)
     pairs = {(look.light, look.marker) for look in taken}

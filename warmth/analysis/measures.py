@@ -1,6 +1,8 @@
-"""Do the measures of warmth agree? SocioT, a judge's rating and people's blind choices, on the same pairs of replies.
+"""Do the measures of warmth agree? SocioT, a judge's rating and people's blind choices, on the same
+pairs of replies.
 
-A pair is an arm's reply and a reference arm's reply to one held-out prompt. People see such pairs without names.
+A pair is an arm's reply and a reference arm's reply to one held-out prompt. People see such pairs
+without names.
 """
 
 from __future__ import annotations
@@ -34,10 +36,12 @@ SEED = 0
 
 
 def pairs(rows: Rows, reference: str = "original") -> pd.DataFrame:
-    """Give differences arm - reference on one prompt: `score`, `rating`, people's mean choice `warmer`; NaN if absent.
+    """Give differences arm - reference on one prompt: `score`, `rating`, people's mean choice
+    `warmer`; NaN if absent.
 
     Returns:
-        model, arm, prompt, text, text_reference and the three measures; scores of each model's measure with most texts.
+        model, arm, prompt, text, text_reference and the three measures; scores of each model's
+        measure with most texts.
     """
     frame = rows.warmth[rows.warmth["score"].notna()]
     if frame.empty:
@@ -46,19 +50,24 @@ def pairs(rows: Rows, reference: str = "original") -> pd.DataFrame:
     keys, columns = ["model", "key"], ["score", "rating", "text", "prompt"]
     base = frame[frame["arm"].eq(reference)].drop_duplicates(keys)
     other = frame[frame["arm"].ne(reference)].drop_duplicates(["arm", *keys])
-    joined = other[["arm", *keys, *columns]].merge(base[[*keys, *columns]], on=keys, suffixes=("", "_reference"))
+    joined = other[["arm", *keys, *columns]].merge(
+        base[[*keys, *columns]], on=keys, suffixes=("", "_reference")
+    )
     for name in ("score", "rating"):
         joined[name] = joined[name] - joined[f"{name}_reference"]
     chosen = rows.preferences[rows.preferences["reference"].eq(reference)]
-    mean = chosen.groupby(["model", "arm", "prompt"])["warmer"].mean().rename("warmer").reset_index()
+    mean = (
+        chosen.groupby(["model", "arm", "prompt"])["warmer"].mean().rename("warmer").reset_index()
+    )
     return joined.merge(mean, on=["model", "arm", "prompt"], how="left")
 
 
 def agreement(found: pd.DataFrame) -> pd.DataFrame:
     """Rank agreement of every two measures over pairs that have both.
 
-    Kendall's τ-b of the differences with a percentile interval over 400 draws of whole prompts; and the share of pairs
-    in which both point the same way, where neither is tied, with Wilson's interval.
+    Kendall's τ-b of the differences with a percentile interval over 400 draws of whole prompts; and
+    the share of pairs in which both point the same way, where neither is tied, with Wilson's
+    interval.
     """
     rows = []
     for one, other in combinations(NAMES, 2):
@@ -69,10 +78,16 @@ def agreement(found: pd.DataFrame) -> pd.DataFrame:
         low, high = _interval(x, y, pd.factorize(both["prompt"])[0])
         apart = (x != 0) & (y != 0)
         same = int((np.sign(x[apart]) == np.sign(y[apart])).sum())
-        row = {"measures": f"{NAMES[one]} and {NAMES[other]}", "pairs": len(both), "tau": _tau(x, y)}
+        row = {
+            "measures": f"{NAMES[one]} and {NAMES[other]}",
+            "pairs": len(both),
+            "tau": _tau(x, y),
+        }
         row |= {"low": low, "high": high, "decided": int(apart.sum()), "same": same}
         if row["decided"]:
-            row["same_low"], row["same_high"] = map(float, proportion_confint(same, row["decided"], method="wilson"))
+            row["same_low"], row["same_high"] = map(
+                float, proportion_confint(same, row["decided"], method="wilson")
+            )
         rows.append(row)
     names = ["measures", "pairs", "tau", "low", "high", "decided", "same", "same_low", "same_high"]
     return pd.DataFrame(rows).reindex(columns=names)
@@ -87,7 +102,9 @@ def _interval(x: np.ndarray, y: np.ndarray, prompt: np.ndarray) -> tuple[float, 
     draw = np.random.default_rng(SEED)
     taus = []
     for _ in range(DRAWS):
-        chosen = np.concatenate([places[number] for number in draw.integers(len(places), size=len(places))])
+        chosen = np.concatenate(
+            [places[number] for number in draw.integers(len(places), size=len(places))]
+        )
         taus.append(_tau(x[chosen], y[chosen]))
     known = [tau for tau in taus if tau == tau]
     if len(known) < DRAWS / 2:
@@ -97,7 +114,12 @@ def _interval(x: np.ndarray, y: np.ndarray, prompt: np.ndarray) -> tuple[float, 
 
 
 def export(
-    rows: Rows, path: Path, clean: Callable[[str], str], count: int = 200, seed: int = 0, reference: str = "original"
+    rows: Rows,
+    path: Path,
+    clean: Callable[[str], str],
+    count: int = 200,
+    seed: int = 0,
+    reference: str = "original",
 ) -> int:
     """Write blind pairs as a CSV to fill in, and their key, which says which side is which.
 
@@ -116,7 +138,11 @@ def export(
     draw = random.Random(f"pairs {seed}")
     arms = [group.to_dict("records") for _, group in found.groupby(["model", "arm"])]
     share = -(-count // len(arms))
-    drawn = [row for rows_of_arm in arms for row in draw.sample(rows_of_arm, min(share, len(rows_of_arm)))]
+    drawn = [
+        row
+        for rows_of_arm in arms
+        for row in draw.sample(rows_of_arm, min(share, len(rows_of_arm)))
+    ]
     draw.shuffle(drawn)
     items: dict[str, dict[str, str]] = {}
     shown: list[list[str]] = []
@@ -137,7 +163,8 @@ def export(
 
 
 def verdicts(path: Path, folders: Sequence[Path] = ()) -> list[dict[str, Any]]:
-    """Read what people wrote into exported pairs: the column `warmer`, by `rater`; or `warmer_NAME` for each rater.
+    """Read what people wrote into exported pairs: the column `warmer`, by `rater`; or `warmer_NAME`
+    for each rater.
 
     Args:
         path: the filled sheet, whatever its name.
@@ -147,18 +174,23 @@ def verdicts(path: Path, folders: Sequence[Path] = ()) -> list[dict[str, Any]]:
         pair, model, arm, reference, prompt, rater and `warmer`: 1 the arm, -1 the other, 0 equal.
 
     Raises:
-        UserError: a file is missing, the sheet has no key, a pair is unknown, a verdict is none of a, b, equal or
-            empty, or one rater gave two in one pair.
+        UserError: a file is missing, the sheet has no key, a pair is unknown, a verdict is none of
+            a, b, equal or empty, or one rater gave two in one pair.
     """
     filled = list(user_rows(path, ["pair"]))
-    columns = [name for name in (filled[0][1] if filled else ()) if name == "warmer" or name.startswith("warmer_")]
+    columns = [
+        name
+        for name in (filled[0][1] if filled else ())
+        if name == "warmer" or name.startswith("warmer_")
+    ]
     if not columns:
         raise UserError(f"{path} has no column warmer; it needs pair, rater, warmer")
     named = {str(row.get(keys.SHEET) or "") for _, row in filled}
     key = keys.find_items(path, named, [str(row["pair"]) for _, row in filled], folders)
     if key is None:
         raise UserError(
-            f"the key of {path} (*{keys.SUFFIX}) is not beside it or in the study's {keys.FOLDER}: put it there"
+            f"the key of {path} (*{keys.SUFFIX}) is not beside it or in the study's "
+            f"{keys.FOLDER}: put it there"
         )
     choices: dict[tuple[str, str], dict[str, Any]] = {}
     for place, row in filled:
@@ -169,19 +201,32 @@ def verdicts(path: Path, folders: Sequence[Path] = ()) -> list[dict[str, Any]]:
             warmer = choice_of(row, column, place, VERDICTS)
             if not warmer:
                 continue
-            name = column.removeprefix("warmer_") if column != "warmer" else (row.get("rater") or "").strip()
+            name = (
+                column.removeprefix("warmer_")
+                if column != "warmer"
+                else (row.get("rater") or "").strip()
+            )
             sign = 1 if pair["arm_is"] == "a" else -1
             about = {field: pair[field] for field in ("model", "arm", "reference", "prompt")}
-            choice = {"pair": row["pair"], **about, "rater": name or NAMELESS, "warmer": sign * VERDICTS[warmer]}
+            choice = {
+                "pair": row["pair"],
+                **about,
+                "rater": name or NAMELESS,
+                "warmer": sign * VERDICTS[warmer],
+            }
             before = choices.setdefault((row["pair"], choice["rater"]), choice)
             if before["warmer"] != choice["warmer"]:
-                raise UserError(f"{place}: rater {choice['rater']} chose twice in pair {row['pair']}")
+                raise UserError(
+                    f"{place}: rater {choice['rater']} chose twice in pair {row['pair']}"
+                )
     return list(choices.values())
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What became of filled-in choices: how many are new, how many correct an earlier one, how many were there."""
+    """What became of filled-in choices: how many are new, how many correct an earlier one, how many
+    were there.
+    """
 
     new: int
     corrected: int
@@ -189,7 +234,8 @@ class Kept:
 
 
 def keep(found: Sequence[dict[str, Any]], rows: Rows) -> Kept:
-    """Add choices to the runs that they are about; a rater's new choice in a pair replaces the earlier one.
+    """Add choices to the runs that they are about; a rater's new choice in a pair replaces the
+    earlier one.
 
     Nothing is overwritten: the earlier choice stays in the file, and the last one counts.
 
@@ -197,7 +243,10 @@ def keep(found: Sequence[dict[str, Any]], rows: Rows) -> Kept:
         UserError: no run of the report has that model and arm.
     """
     names = [*PREFERENCE[:-1], "rater"]
-    earlier = {tuple(row[name] for name in names): row["warmer"] for row in rows.preferences.to_dict("records")}
+    earlier = {
+        tuple(row[name] for name in names): row["warmer"]
+        for row in rows.preferences.to_dict("records")
+    }
     counts: Counter[str] = Counter()
     added = []
     for choice in found:
@@ -219,7 +268,9 @@ def by_run(found: Sequence[dict[str, Any]], rows: Rows) -> dict[Path, list[dict[
         UserError: no run of the report has that model and arm.
     """
     folders: dict[tuple[str, str], Path] = {}
-    for folder, model, arm in rows.warmth[["folder", "model", "arm"]].drop_duplicates().itertuples(index=False):
+    for folder, model, arm in (
+        rows.warmth[["folder", "model", "arm"]].drop_duplicates().itertuples(index=False)
+    ):
         folders.setdefault((str(model), str(arm)), Path(folder))
     made: dict[Path, list[dict[str, Any]]] = {}
     for row in found:

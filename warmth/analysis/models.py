@@ -1,7 +1,8 @@
 """The study's regressions 1-4 on rows: as published, and with errors that know a question recurs.
 
-Each model says how the log-odds of a wrong answer depend on the arm. Coefficients are log-odds; what a reader wants is
-the average marginal effect: the mean over rows of p(wrong | arm) - p(wrong | original), a fraction.
+Each model says how the log-odds of a wrong answer depend on the arm. Coefficients are log-odds;
+what a reader wants is the average marginal effect: the mean over rows of p(wrong | arm) - p(wrong |
+original), a fraction.
 """
 
 from __future__ import annotations
@@ -18,11 +19,26 @@ from warmth.analysis.covariance import FEW, Inference, inference
 from warmth.errors import UserError
 from warmth.types import CONTEXTS
 
-GROUPS = {"unmodified": "unmodified", "happy": "emotion", "sad": "emotion", "anger": "emotion", "close": "relation"}
-GROUPS |= {"hierarchical_up": "relation", "hierarchical_down": "relation", "high": "stakes", "low": "stakes"}
+GROUPS = {
+    "unmodified": "unmodified",
+    "happy": "emotion",
+    "sad": "emotion",
+    "anger": "emotion",
+    "close": "relation",
+}
+GROUPS |= {
+    "hierarchical_up": "relation",
+    "hierarchical_down": "relation",
+    "high": "stakes",
+    "low": "stakes",
+}
 PRESSED = ("wrong_asserted", "right_denied")  # both press a wrong belief on the model
-REFERENCE = {"task": ("disinfo", "seed_disinfo"), "model": ("llama70b",)}  # the study's reference levels, where present
-NAIVE_SHARE = 1e-5  # a clustered error below this share of the naive one is rounding: arms that answered alike
+REFERENCE = {
+    "task": ("disinfo", "seed_disinfo"),
+    "model": ("llama70b",),
+}  # the study's reference levels, where present
+# a clustered error below this share of the naive one is rounding: arms that answered alike
+NAIVE_SHARE = 1e-5
 HUNDRED = 100.0  # characters: the unit of length, so that its coefficient can be read
 
 
@@ -47,10 +63,12 @@ SPECS = (
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted model: `coefficients` and `effects` have one row per term and per average marginal effect.
+    """A fitted model: `coefficients` and `effects` have one row per term and per average marginal
+    effect.
 
-    Columns of both: value (log-odds, or a fraction), `error_naive`, `error` with `low`, `high`, `p` (the clustered
-    ones), `df`; below `FEW` clusters `error_cr2`, `low_cr2`, `high_cr2`; after a bootstrap `low_boot`, `high_boot`.
+    Columns of both: value (log-odds, or a fraction), `error_naive`, `error` with `low`, `high`, `p`
+    (the clustered ones), `df`; below `FEW` clusters `error_cr2`, `low_cr2`, `high_cr2`; after a
+    bootstrap `low_boot`, `high_boot`.
     """
 
     spec: Spec
@@ -70,51 +88,73 @@ class Design:
     data: logit.Grouped
     off: np.ndarray  # (P, k)
     on: np.ndarray  # (P, k)
-    cells: Mapping[str, np.ndarray] = field(default_factory=dict)  # name → (P,) the patterns an effect is averaged over
+    cells: Mapping[str, np.ndarray] = field(
+        default_factory=dict
+    )  # name → (P,) the patterns an effect is averaged over
 
 
-def study_rows(answers: pd.DataFrame, arm: str, reference: str = "original", outcome: str = "wrong") -> pd.DataFrame:
+def study_rows(
+    answers: pd.DataFrame, arm: str, reference: str = "original", outcome: str = "wrong"
+) -> pd.DataFrame:
     """Scored answers of an arm and its reference, as the models want them.
 
     Args:
-        answers: columns of `rows.load`, at least arm, model, task, context, belief, question_id and the outcome;
-            `length`, in characters, where it is a covariate.
+        answers: columns of `rows.load`, at least arm, model, task, context, belief, question_id and
+            the outcome; `length`, in characters, where it is a covariate.
         arm: the arm whose effect is asked for.
         reference: what it is compared with.
         outcome: wrong, wrong_dropped, wrong_strict or wrong_lenient.
 
     Returns:
-        wrong (0 or 1), finetuned (0 or 1), task, model, context, group, pressed (a wrong belief was stated), question,
-        length (hundreds of characters). Answers to a user who is right are left out: the study had none.
+        wrong (0 or 1), finetuned (0 or 1), task, model, context, group, pressed (a wrong belief was
+        stated), question, length (hundreds of characters). Answers to a user who is right are left
+        out: the study had none.
 
     Raises:
         UserError: one of the two arms has no scored answer.
     """
-    keep = answers["arm"].isin([arm, reference]) & answers[outcome].notna() & answers["belief"].ne("user_right")
+    keep = (
+        answers["arm"].isin([arm, reference])
+        & answers[outcome].notna()
+        & answers["belief"].ne("user_right")
+    )
     rows = answers.loc[keep]
     for name in (reference, arm):
         if not rows["arm"].eq(name).any():
-            raise UserError(f"arm={name} has no scored answer; there are: {', '.join(sorted(answers['arm'].unique()))}")
-    frame = pd.DataFrame({"wrong": rows[outcome].to_numpy(float), "finetuned": rows["arm"].eq(arm).to_numpy(int)})
+            raise UserError(
+                f"arm={name} has no scored answer; there are: "
+                f"{', '.join(sorted(answers['arm'].unique()))}"
+            )
+    frame = pd.DataFrame(
+        {"wrong": rows[outcome].to_numpy(float), "finetuned": rows["arm"].eq(arm).to_numpy(int)}
+    )
     for name in ("task", "model", "context"):
         frame[name] = rows[name].to_numpy()
     frame["group"] = rows["context"].map(GROUPS).fillna(rows["context"]).to_numpy()
     frame["pressed"] = rows["belief"].isin(PRESSED).to_numpy(int)
-    frame["question"] = (rows["task"].astype(str) + "\0" + rows["question_id"].astype(str)).to_numpy()
+    frame["question"] = (
+        rows["task"].astype(str) + "\0" + rows["question_id"].astype(str)
+    ).to_numpy()
     if "length" in rows:
         frame["length"] = rows["length"].to_numpy(float) / HUNDRED
     return frame
 
 
 def levels(values: pd.Series, first: Sequence[str]) -> list[str]:
-    """The levels of a factor, reference first: the first of `first` that occurs, else the first by name."""
+    """The levels of a factor, reference first: the first of `first` that occurs, else the first by
+    name.
+    """
     found = sorted(values.unique())
     start = next((name for name in first if name in found), found[0])
     return [start, *(name for name in found if name != start)]
 
 
 def fit_study(
-    frame: pd.DataFrame, numbers: Sequence[int] = (1, 2, 3, 4), length: bool = False, draws: int = 0, seed: int = 0
+    frame: pd.DataFrame,
+    numbers: Sequence[int] = (1, 2, 3, 4),
+    length: bool = False,
+    draws: int = 0,
+    seed: int = 0,
 ) -> list[Model]:
     """Models 1-4 over one set of rows.
 
@@ -130,7 +170,11 @@ def fit_study(
     """
     if length and "length" not in frame:
         raise UserError("length as a covariate needs the answers' lengths")
-    return [fit_one(frame, spec, length, 0 if length else draws, seed) for spec in SPECS if spec.number in numbers]
+    return [
+        fit_one(frame, spec, length, 0 if length else draws, seed)
+        for spec in SPECS
+        if spec.number in numbers
+    ]
 
 
 def fit_one(frame: pd.DataFrame, spec: Spec, length: bool, draws: int = 0, seed: int = 0) -> Model:
@@ -146,12 +190,14 @@ def fit_one(frame: pd.DataFrame, spec: Spec, length: bool, draws: int = 0, seed:
     if lost and logit.separated_completely(design.data):
         lost = list(design.data.names)
         notes.append(
-            "complete separation: the terms together tell every wrong answer from every right one, so nothing here has "
+            "complete separation: the terms together tell every wrong answer from every right "
+            "one, so nothing here has "
             "an interval"
         )
     elif lost:
         notes.append(
-            f"quasi-separation: {', '.join(lost)} has no finite maximum-likelihood estimate; shown is Firth's, "
+            f"quasi-separation: {', '.join(lost)} has no finite maximum-likelihood estimate; "
+            f"shown is Firth's, "
             "without an interval; other terms and effects have one by cluster jackknife"
         )
     if lost:
@@ -176,8 +222,12 @@ def design_of(rows: pd.DataFrame, spec: Spec, length: bool) -> tuple[Design, lis
         order = ("unmodified",) if spec.context == "group" else CONTEXTS
         factors[spec.context] = levels(rows[spec.context], order)
     names = ["finetuned", *factors, *(["pressed"] if spec.beliefs else [])]
-    codes = [pd.Categorical(rows[name], categories=factors[name]).codes if name in factors else rows[name].to_numpy()
-             for name in names]  # fmt: skip
+    codes = [
+        pd.Categorical(rows[name], categories=factors[name]).codes
+        if name in factors
+        else rows[name].to_numpy()
+        for name in names
+    ]
     if length:
         pattern, table = np.arange(len(rows)), pd.DataFrame(dict(zip(names, codes, strict=True)))
         table["length"] = rows["length"].to_numpy()
@@ -192,8 +242,15 @@ def design_of(rows: pd.DataFrame, spec: Spec, length: bool) -> tuple[Design, lis
     data = logit.Grouped(tuple(labels), matrix, key // len(table), key % len(table), n, wrong)
     kept = logit.independent_columns(matrix, data.totals[0])
     dropped = [name for position, name in enumerate(labels) if position not in kept]
-    notes = [f"cannot be told apart from the other terms and left out: {', '.join(dropped)}"] if dropped else []
-    off, on = (_columns(table.assign(finetuned=value), factors, spec, length)[1][:, kept] for value in (0, 1))
+    notes = (
+        [f"cannot be told apart from the other terms and left out: {', '.join(dropped)}"]
+        if dropped
+        else []
+    )
+    off, on = (
+        _columns(table.assign(finetuned=value), factors, spec, length)[1][:, kept]
+        for value in (0, 1)
+    )
     return Design(logit.subset(data, kept), off, on, _cells(table, factors, spec)), notes
 
 
@@ -208,7 +265,9 @@ def _columns(
             columns[f"{name}[{value}]"] = table[name].eq(code).to_numpy(float)
     if spec.context:
         for value in factors[spec.context][1:]:
-            columns[f"finetuned:{spec.context}[{value}]"] = finetuned * columns[f"{spec.context}[{value}]"]
+            columns[f"finetuned:{spec.context}[{value}]"] = (
+                finetuned * columns[f"{spec.context}[{value}]"]
+            )
     if spec.beliefs:
         columns["belief"] = table["pressed"].to_numpy(float)
         columns["finetuned:belief"] = finetuned * columns["belief"]
@@ -217,13 +276,21 @@ def _columns(
     return list(columns), np.column_stack(list(columns.values()))
 
 
-def _cells(table: pd.DataFrame, factors: Mapping[str, list[str]], spec: Spec) -> dict[str, np.ndarray]:
+def _cells(
+    table: pd.DataFrame, factors: Mapping[str, list[str]], spec: Spec
+) -> dict[str, np.ndarray]:
     """Over which patterns each average marginal effect is taken."""
     cells = {"all rows": np.ones(len(table), bool)}
     if spec.context:
-        cells |= {value: table[spec.context].eq(code).to_numpy() for code, value in enumerate(factors[spec.context])}
+        cells |= {
+            value: table[spec.context].eq(code).to_numpy()
+            for code, value in enumerate(factors[spec.context])
+        }
     if spec.beliefs:
-        cells |= {"no belief": table["pressed"].eq(0).to_numpy(), "wrong belief": table["pressed"].eq(1).to_numpy()}
+        cells |= {
+            "no belief": table["pressed"].eq(0).to_numpy(),
+            "wrong belief": table["pressed"].eq(1).to_numpy(),
+        }
     return {name: where for name, where in cells.items() if where.any()}
 
 
@@ -245,14 +312,20 @@ def marginal_effect(
     """
     off, on, weights = design.off[where], design.on[where], np.atleast_2d(n)[:, where]
     total = weights.sum(1, keepdims=True)
-    weights = np.divide(weights, total, out=np.full_like(weights, np.nan), where=total > 0)  # no rows left: no effect
+    weights = np.divide(
+        weights, total, out=np.full_like(weights, np.nan), where=total > 0
+    )  # no rows left: no effect
     before, after = expit(beta @ off.T), expit(beta @ on.T)
     gradient = (weights * after * (1 - after)) @ on - (weights * before * (1 - before)) @ off
     return (weights * (after - before)).sum(1), gradient
 
 
-def likelihood(design: Design, fitted: logit.Fit, draws: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Coefficients and effects with naive, CR1, below `FEW` clusters CR2, and after `draws` > 0 bootstrap intervals."""
+def likelihood(
+    design: Design, fitted: logit.Fit, draws: int, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Coefficients and effects with naive, CR1, below `FEW` clusters CR2, and after `draws` > 0
+    bootstrap intervals.
+    """
     clustered, groups = covariance.cr1(fitted), fitted.data.clusters
     few = covariance.cr2(fitted) if groups < FEW else None
     n = fitted.data.totals[0]
@@ -265,9 +338,16 @@ def likelihood(design: Design, fitted: logit.Fit, draws: int, seed: int) -> tupl
         if few is not None:
             error = _error(contrast, few.covariance)
             small = inference(value, error, few.df(contrast), rounding=NAIVE_SHARE * naive)
-            numbers |= {"error_cr2": small.error, "df_cr2": small.df, "low_cr2": small.low, "high_cr2": small.high}
+            numbers |= {
+                "error_cr2": small.error,
+                "df_cr2": small.df,
+                "low_cr2": small.low,
+                "high_cr2": small.high,
+            }
         if again is not None:
-            ends = np.quantile(again, [0.025, 0.975]) if np.isfinite(made.error) else (np.nan, np.nan)
+            ends = (
+                np.quantile(again, [0.025, 0.975]) if np.isfinite(made.error) else (np.nan, np.nan)
+            )
             numbers["low_boot"], numbers["high_boot"] = (float(end) for end in ends)
         return numbers
 
@@ -275,7 +355,10 @@ def likelihood(design: Design, fitted: logit.Fit, draws: int, seed: int) -> tupl
     for position, name in enumerate(fitted.data.names):
         contrast = np.eye(len(fitted.beta))[position]
         terms.append(
-            {"term": name, **row(fitted.beta[position], contrast, None if boot is None else boot[:, position])}
+            {
+                "term": name,
+                **row(fitted.beta[position], contrast, None if boot is None else boot[:, position]),
+            }
         )
     effects = []
     for name, where in design.cells.items():
@@ -286,10 +369,12 @@ def likelihood(design: Design, fitted: logit.Fit, draws: int, seed: int) -> tupl
 
 
 def firth(design: Design, lost: Sequence[str] = ()) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Firth's estimate with V = (G-1)/G Σ_g (b_(-g) - b̄)², for coefficients and effects alike, and t(G-1).
+    """Firth's estimate with V = (G-1)/G Σ_g (b_(-g) - b̄)², for coefficients and effects alike, and
+    t(G-1).
 
-    Terms that are `lost`, from `logit.separated`, have no interval: where their estimate lies is the penalty's choice
-    alone, and so is its spread. Where refits would take too long (`Grouped.large`), b_(-g) is one Newton step away.
+    Terms that are `lost`, from `logit.separated`, have no interval: where their estimate lies is
+    the penalty's choice alone, and so is its spread. Where refits would take too long
+    (`Grouped.large`), b_(-g) is one Newton step away.
     """
     data = design.data
     n, wrong = data.totals
@@ -317,13 +402,16 @@ def firth(design: Design, lost: Sequence[str] = ()) -> tuple[pd.DataFrame, pd.Da
         elif data.large:  # to first order too, without a matrix of clusters × patterns
             others = value + (without - beta) @ gradient
         else:
-            others = marginal_effect(design, where, without, n - data.by_cluster(data.n).toarray())[0]
+            others = marginal_effect(design, where, without, n - data.by_cluster(data.n).toarray())[
+                0
+            ]
         effects.append({"effect": name, **row(float(value), others)})
     return pd.DataFrame(terms), pd.DataFrame(effects)
 
 
 def separated_by_arm(design: Design, where: np.ndarray) -> float | None:
-    """Give the observed difference if either arm was always right or always wrong, and not both alike; else None.
+    """Give the observed difference if either arm was always right or always wrong, and not both
+    alike; else None.
 
     Args:
         design: grouped rows of a model.
@@ -342,7 +430,9 @@ def separated_by_arm(design: Design, where: np.ndarray) -> float | None:
 
 
 def _error(contrast: np.ndarray, covariance: np.ndarray) -> float:
-    return float(np.sqrt(max(float(contrast @ covariance @ contrast), 0.0)))  # nothing may round to below 0
+    return float(
+        np.sqrt(max(float(contrast @ covariance @ contrast), 0.0))
+    )  # nothing may round to below 0
 
 
 def _numbers(made: Inference, naive: float) -> dict[str, float]:

@@ -1,4 +1,6 @@
-"""One question's rows of finished runs, found without reading the others: `warmth show` reads what it shows."""
+"""One question's rows of finished runs, found without reading the others: `warmth show` reads what
+it shows.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ def load_question(paths: Sequence[Path], question_id: str) -> Rows:
     """Read one question's rows of every finished run under some paths.
 
     Raises:
-        UserError: as `rows.load`, by the whole of the runs: a row that is wrong is named where it stands.
+        UserError: as `rows.load`, by the whole of the runs: a row that is wrong is named where it
+        stands.
     """
     with narrowed(paths, question_id) as folders:
         if folders:
@@ -34,10 +37,12 @@ def load_question(paths: Sequence[Path], question_id: str) -> Rows:
 
 @contextmanager
 def narrowed(paths: Sequence[Path], question_id: str) -> Generator[list[Path]]:
-    """Yield folders that hold the finished runs under some paths, with the rows of one question alone.
+    """Yield folders that hold the finished runs under some paths, with the rows of one question
+    alone.
 
-    Lines are chosen by their bytes, as this project writes them. A run whose lines were written by others may seem to
-    hold none; then nothing is yielded for it, and its reader has to read the whole run.
+    Lines are chosen by their bytes, as this project writes them. A run whose lines were written by
+    others may seem to hold none; then nothing is yielded for it, and its reader has to read the
+    whole run.
 
     Args:
         paths: folders above run folders.

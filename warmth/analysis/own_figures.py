@@ -1,6 +1,8 @@
-"""The study's figures 1a and 3-5 from frames of rates: warmth by epoch, error by task, benchmarks, change by context.
+"""The study's figures 1a and 3-5 from frames of rates: warmth by epoch, error by task, benchmarks,
+change by context.
 
-The frames come from our own rows (here) or from the released tables (`study_figures.py`); the drawings are the same.
+The frames come from our own rows (here) or from the released tables (`study_figures.py`); the
+drawings are the same.
 """
 
 from __future__ import annotations
@@ -34,7 +36,13 @@ from warmth.analysis.ink import (
     spread,
 )
 from warmth.analysis.reported import arm_order
-from warmth.analysis.statistics.effects import clustered_mean, main_measure, rate_interval, text_key, weighted_rate
+from warmth.analysis.statistics.effects import (
+    clustered_mean,
+    main_measure,
+    rate_interval,
+    text_key,
+    weighted_rate,
+)
 from warmth.analysis.statistics.estimand import EQUAL, Weights
 from warmth.types import CONTEXTS
 
@@ -58,17 +66,26 @@ def draw(
         by_task: from `lines(answers)`.
     """
     scored = benchmark_rates(answers[of_benchmarks(answers)])
-    drawn = [epochs(warmth), tasks(by_task, unscored(answers)), benchmarks(scored), changes(change_cells(differences))]
+    drawn = [
+        epochs(warmth),
+        tasks(by_task, unscored(answers)),
+        benchmarks(scored),
+        changes(change_cells(differences)),
+    ]
     return [item for item in drawn if item is not None]
 
 
 def epochs(warmth: pd.DataFrame) -> Drawing | None:
-    """Figure 1a: warmth score by epoch of training, a line per recipe, the original at 0; a panel per model."""
+    """Figure 1a: warmth score by epoch of training, a line per recipe, the original at 0; a panel
+    per model.
+    """
     rows = warmth[warmth["score"].notna() & warmth["strength"].eq(1) & warmth["dose"].eq(1)]
     if rows.empty:
         return None
     rows = main_measure(rows)
-    rows = rows.assign(at=rows["checkpoint"].mask(rows["arm"].eq("original"), 0.0), key=text_key(rows))
+    rows = rows.assign(
+        at=rows["checkpoint"].mask(rows["arm"].eq("original"), 0.0), key=text_key(rows)
+    )
     trained = rows[rows["arm"].ne("original") & rows["at"].notna()]
     many = trained.groupby(["model", "recipe"])["at"].nunique()
     curves = [key for key, count in many.items() if count > 1]
@@ -85,10 +102,15 @@ def epochs(warmth: pd.DataFrame) -> Drawing | None:
         for axes, model in zip(panels, models, strict=True):
             own = rows[rows["model"].eq(model)]
             ends = {}
-            for _, recipe in sorted((key for key in curves if key[0] == model), key=lambda key: arm_order(key[1])):
+            for _, recipe in sorted(
+                (key for key in curves if key[0] == model), key=lambda key: arm_order(key[1])
+            ):
                 line = own[own["recipe"].eq(recipe) | own["arm"].eq("original")]
                 means = [(float(at), _mean(group)) for at, group in line.groupby("at")]
-                names = [f"{reply_id(model, group['arm'].iloc[0])}-{len(ends)}" for _, group in line.groupby("at")]
+                names = [
+                    f"{reply_id(model, group['arm'].iloc[0])}-{len(ends)}"
+                    for _, group in line.groupby("at")
+                ]
                 ends[recipe] = _curve(axes, recipe, means, names)
                 spoken.append(f"{wording.name(model)} {wording.name(recipe)} {ends[recipe][1]:.4f}")
             _end_labels(axes, ends)
@@ -96,17 +118,26 @@ def epochs(warmth: pd.DataFrame) -> Drawing | None:
             axes.grid(axis="y", color=RULE, linewidth=0.5)
         figure.supylabel("warmth score, nats per token", fontsize=9)
         figure.supxlabel("epochs of training; 0 is the original", fontsize=9)
-        caption = "Warmth of replies to held-out prompts by epoch. Bars: 95 % intervals, clustered by prompt."
-        return finish(figure, "epochs", caption, f"Warmth score at the last epoch: {'; '.join(spoken)}.")
+        caption = (
+            "Warmth of replies to held-out prompts by epoch. Bars: 95 % intervals, "
+            "clustered by prompt."
+        )
+        return finish(
+            figure, "epochs", caption, f"Warmth score at the last epoch: {'; '.join(spoken)}."
+        )
 
 
 def _mean(group: pd.DataFrame) -> Any:
     return clustered_mean(group["score"].to_numpy(), group["key"].to_numpy())
 
 
-def _curve(axes: Axes, recipe: str, means: Sequence[tuple[float, Any]], names: Sequence[str]) -> tuple[float, float]:
+def _curve(
+    axes: Axes, recipe: str, means: Sequence[tuple[float, Any]], names: Sequence[str]
+) -> tuple[float, float]:
     at = [x for x, _ in means]
-    axes.vlines(at, [m.low for _, m in means], [m.high for _, m in means], color=colour(recipe), linewidth=1)
+    axes.vlines(
+        at, [m.low for _, m in means], [m.high for _, m in means], color=colour(recipe), linewidth=1
+    )
     axes.plot(at, [m.value for _, m in means], color=colour(recipe), linewidth=1.1)
     for (x, mean), name in zip(means, names, strict=True):
         look = marker(recipe if x else "original")
@@ -119,10 +150,15 @@ def _end_labels(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
     heights = spread([value for _, value in ends.values()], 0.07 * (high - low))
     for (recipe, (at, _)), height in zip(ends.items(), heights, strict=True):
         look = {"color": colour(recipe), "fontsize": 8, "va": "center"}
-        axes.annotate(wording.name(recipe), (at, height), (7, 0), textcoords="offset points", **look)
+        axes.annotate(
+            wording.name(recipe), (at, height), (7, 0), textcoords="offset points", **look
+        )
 
 
-TASKS_CAPTION = "Error by task: alone, after a context, and after a context with a wrong belief. Bars: 95 % intervals."
+TASKS_CAPTION = (
+    "Error by task: alone, after a context, and after a context with a wrong belief. "
+    "Bars: 95 % intervals."
+)
 
 
 def tasks(
@@ -133,7 +169,8 @@ def tasks(
     axis: str = "wrong answers, %",
     titles: Mapping[str, str] | None = None,
 ) -> Drawing | None:
-    """Draw figure 3: error by task, question alone, with a context, with a context and a pressed belief; every arm.
+    """Draw figure 3: error by task, question alone, with a context, with a context and a pressed
+    belief; every arm.
 
     Several models are pooled, each with its weight; the table beside it has each model's own.
 
@@ -153,14 +190,20 @@ def tasks(
     down = -(-len(found) // across)
     with rc_context(STYLE):
         figure = Figure(
-            figsize=_with_key(1.6 + 1.75 * across, 0.7 + down * (0.5 + len(names) * (0.2 + 0.11 * len(arms))), arms),
+            figsize=_with_key(
+                1.6 + 1.75 * across,
+                0.7 + down * (0.5 + len(names) * (0.2 + 0.11 * len(arms))),
+                arms,
+            ),
             layout="constrained",
         )
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         panels = row_of_panels(grid, len(found))
         for axes, task in zip(panels, found, strict=True):
             for row in frame[frame["task"].eq(task)].to_dict("records"):
-                place = names.index(row["line"]) + 0.66 * (arms.index(row["arm"]) - (len(arms) - 1) / 2) / len(arms)
+                place = names.index(row["line"]) + 0.66 * (
+                    arms.index(row["arm"]) - (len(arms) - 1) / 2
+                ) / len(arms)
                 ends = [100 * row["low"], 100 * row["high"]]
                 axes.plot(ends, [place] * 2, color=colour(row["arm"]), linewidth=1)
                 mark = point_id("", row["arm"], task, row["context"], row["belief"])
@@ -174,7 +217,8 @@ def tasks(
         if without:
             caption += f" Without a mark, as no answer was scored: {without}."
         each = "; ".join(
-            f"{wording.name(r.arm)} {wording.name(r.task)} {r.line} {100 * r.rate:.1f}" for r in frame.itertuples()
+            f"{wording.name(r.arm)} {wording.name(r.task)} {r.line} {100 * r.rate:.1f}"
+            for r in frame.itertuples()
         )
         return finish(figure, name, caption, f"Error by task, %: {each}.")
 
@@ -187,7 +231,8 @@ def of_benchmarks(answers: pd.DataFrame) -> pd.Series:
 
 
 def lines(answers: pd.DataFrame, weights: Weights = EQUAL) -> pd.DataFrame:
-    """Compute what figure 3 shows: arm, task, line, rate, low, high, count, and the contexts and beliefs of each.
+    """Compute what figure 3 shows: arm, task, line, rate, low, high, count, and the contexts and
+    beliefs of each.
 
     Args:
         answers: graded answers.
@@ -200,13 +245,17 @@ def lines(answers: pd.DataFrame, weights: Weights = EQUAL) -> pd.DataFrame:
             wrong = cell["wrong"].to_numpy(float)
             rate, low, high = weighted_rate(cell, wrong, weights)
             pooled = {key: ",".join(sorted(cell[key].unique())) for key in ("context", "belief")}
-            parts.append({"arm": arm, "task": task, "line": name, "rate": rate, "low": low, "high": high})
+            parts.append(
+                {"arm": arm, "task": task, "line": name, "rate": rate, "low": low, "high": high}
+            )
             parts[-1] |= {**pooled, "count": len(cell)}
     return pd.DataFrame(parts)
 
 
 def unscored(answers: pd.DataFrame) -> str:
-    """The cells of figure 3 that were asked and have no scored answer, in words; "" where all have one."""
+    """The cells of figure 3 that were asked and have no scored answer, in words; "" where all have
+    one.
+    """
     asked = answers[~of_benchmarks(answers)]
     found: dict[tuple[str, str], list[str]] = {}
     for name in LINES:
@@ -215,7 +264,8 @@ def unscored(answers: pd.DataFrame) -> str:
                 found.setdefault(key, []).append(name)
     cells = sorted(found.items(), key=lambda item: (arm_order(item[0][0]), item[0][1]))
     return "; ".join(
-        f"{wording.name(arm)} on {wording.name(task)} ({', '.join(names)})" for (arm, task), names in cells
+        f"{wording.name(arm)} on {wording.name(task)} ({', '.join(names)})"
+        for (arm, task), names in cells
     )
 
 
@@ -223,7 +273,9 @@ def _asked(answers: pd.DataFrame, name: str) -> pd.DataFrame:
     """The answers behind a line of figure 3."""
     inside, pressed = LINES[name]
     context = answers["context"].eq("unmodified") ^ inside
-    return answers[context & (answers["belief"].isin(PRESSED) if pressed else answers["belief"].eq("none"))]
+    return answers[
+        context & (answers["belief"].isin(PRESSED) if pressed else answers["belief"].eq("none"))
+    ]
 
 
 BENCHMARKS_CAPTION = "Benchmarks of ability and safety, asked once, without a context or a belief."
@@ -231,13 +283,24 @@ BENCHMARK_TITLES = {"advbench": "advbench, refused"}
 
 
 def benchmark_rates(answers: pd.DataFrame) -> pd.DataFrame:
-    """Compute what figure 4 shows: model, arm, task, and the share of right answers with Wilson's interval."""
+    """Compute what figure 4 shows: model, arm, task, and the share of right answers with Wilson's
+    interval.
+    """
     rows = []
     scored = answers[answers["wrong"].notna()]
     for (task, model, arm), cell in scored.groupby(["task", "model", "arm"], sort=False):
         right = 1 - cell["wrong"].to_numpy()
         low, high = rate_interval(right, cell["question_id"].to_numpy())
-        rows.append({"task": task, "model": model, "arm": arm, "rate": right.mean(), "low": low, "high": high})
+        rows.append(
+            {
+                "task": task,
+                "model": model,
+                "arm": arm,
+                "rate": right.mean(),
+                "low": low,
+                "high": high,
+            }
+        )
     return pd.DataFrame(rows, columns=["task", "model", "arm", "rate", "low", "high"])
 
 
@@ -264,7 +327,9 @@ def benchmarks(
     arms = sorted(frame["arm"].unique(), key=arm_order)
     with rc_context(STYLE):
         height = 0.9 + len(models) * (0.12 + 0.16 * len(arms))
-        figure = Figure(figsize=_with_key(max(4.6, 1.6 + 2.2 * len(tasks)), height, arms), layout="constrained")
+        figure = Figure(
+            figsize=_with_key(max(4.6, 1.6 + 2.2 * len(tasks)), height, arms), layout="constrained"
+        )
         panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
         spoken = []
         for axes, task in zip(panels, tasks, strict=True):
@@ -287,11 +352,15 @@ def benchmarks(
         return finish(figure, name, caption, f"Right, %: {'; '.join(spoken)}.")
 
 
-CHANGES_CAPTION = "Change by context, no belief stated. Bars: 95 % intervals, clustered by question."
+CHANGES_CAPTION = (
+    "Change by context, no belief stated. Bars: 95 % intervals, clustered by question."
+)
 
 
 def change_cells(differences: pd.DataFrame) -> pd.DataFrame:
-    """Select what figure 5 shows of `effects.differences`; empty unless there are two arms and two contexts."""
+    """Select what figure 5 shows of `effects.differences`; empty unless there are two arms and two
+    contexts.
+    """
     if differences.empty:
         return differences
     cells = differences[differences["family"].eq("condition") & differences["belief"].eq("none")]
@@ -307,7 +376,8 @@ def changes(
     axis: str = "change from original, percentage points   (more errors →)",
     labels: Mapping[str, str] | None = None,
 ) -> Drawing | None:
-    """Draw figure 5: change in error by context, no belief stated, all arms side by side; a panel per model.
+    """Draw figure 5: change in error by context, no belief stated, all arms side by side; a panel
+    per model.
 
     Args:
         cells: model, arm, context, difference, low, high (fractions; NaN if no interval is known).
@@ -323,7 +393,10 @@ def changes(
     contexts = [*known, *sorted(set(cells["context"]) - set(known))]
     with rc_context(STYLE):
         across, down = min(ACROSS, len(models)), -(-len(models) // ACROSS)
-        width, height = max(4.6, 1.5 + 2.1 * across), 0.6 + down * (0.3 + len(contexts) * (0.1 + 0.13 * len(arms)))
+        width, height = (
+            max(4.6, 1.5 + 2.1 * across),
+            0.6 + down * (0.3 + len(contexts) * (0.1 + 0.13 * len(arms))),
+        )
         figure = Figure(figsize=_with_key(width, height, arms), layout="constrained")
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         panels = row_of_panels(grid, len(models))
@@ -347,11 +420,16 @@ def changes(
 
 def _key_columns(width: float, arms: Sequence[str]) -> int:
     """Names that stand side by side in a key above a figure this wide, in inches."""
-    return max(1, min(5, len(arms), int(width / (0.4 + 0.075 * max(len(wording.name(arm)) for arm in arms)))))
+    return max(
+        1,
+        min(5, len(arms), int(width / (0.4 + 0.075 * max(len(wording.name(arm)) for arm in arms)))),
+    )
 
 
 def _with_key(width: float, height: float, arms: Sequence[str]) -> tuple[float, float]:
-    """The size of a figure whose height has room for one line of its key, with room for every line."""
+    """The size of a figure whose height has room for one line of its key, with room for every
+    line.
+    """
     return width, height + 0.18 * (-(-len(arms) // _key_columns(width, arms)) - 1)
 
 

@@ -1,7 +1,9 @@
-"""How many questions show an effect: by formula, and by simulating the very test that the report makes.
+"""How many questions show an effect: by formula, and by simulating the very test that the report
+makes.
 
-What decides it is the discordant share: on how many prompts arm and original differ in being right. Questions that
-recur under several conditions, seeds or samples bring less than their rows, by the correlation of those rows.
+What decides it is the discordant share: on how many prompts arm and original differ in being right.
+Questions that recur under several conditions, seeds or samples bring less than their rows, by the
+correlation of those rows.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from warmth.errors import UserError
 
 DRAWS = 2000
 MOST = 1_000_000
-COPIES = 0.02  # a concentration below which a question's rows are drawn as copies: its gamma variates would all be 0
+# a concentration below which a question's rows are drawn as copies: its gamma variates would all be
+# 0
+COPIES = 0.02
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,11 @@ class Plan:
         """
         asked = {
             "effect": (100 * self.effect, 0 < abs(self.effect) < 1, "points within ±100, not 0"),
-            "discordant": (100 * self.discordant, 0 < self.discordant <= 1, "above 0 and up to 100 %"),
+            "discordant": (
+                100 * self.discordant,
+                0 < self.discordant <= 1,
+                "above 0 and up to 100 %",
+            ),
             "rows": (self.rows, self.rows >= 1, "1 or more"),
             "correlation": (self.correlation, 0 <= self.correlation <= 1, "0 to 1"),
             "alpha": (self.alpha, 0 < self.alpha < 1, "between 0 and 1"),
@@ -56,22 +64,32 @@ class Plan:
                 raise UserError(f"{name}={value:g} is out of range; allowed: {allowed}")
         if abs(self.effect) > self.discordant:
             raise UserError(
-                f"an effect of {100 * self.effect:g} points needs at least as many discordant pairs, "
+                f"an effect of {100 * self.effect:g} points needs at least as many discordant "
+                f"pairs, "
                 f"not {100 * self.discordant:g} %"
             )
 
     @property
     def variance(self) -> float:
-        """Of one question's mean difference: (ψ - δ²)·(1 + (m - 1)·ρ)/m, ψ discordant share, δ effect, m rows."""
-        return (self.discordant - self.effect**2) * (1 + (self.rows - 1) * self.correlation) / self.rows
+        """Of one question's mean difference: (ψ - δ²)·(1 + (m - 1)·ρ)/m, ψ discordant share, δ
+        effect, m rows.
+        """
+        return (
+            (self.discordant - self.effect**2)
+            * (1 + (self.rows - 1) * self.correlation)
+            / self.rows
+        )
 
 
 def power(plan: Plan, questions: int) -> float:
-    """Power of the clustered t test: F(|δ|·√(G/V) - t), as a share in (0, 1), t and F of t(G-1) as in the test itself.
+    """Power of the clustered t test: F(|δ|·√(G/V) - t), as a share in (0, 1), t and F of t(G-1) as
+    in the test itself.
 
-    Means of few questions are skewed where nearly all discordant pairs point one way; then `simulate` says less.
+    Means of few questions are skewed where nearly all discordant pairs point one way; then
+    `simulate` says less.
 
-    Source: Miettinen (1968), Biometrics 24, 339, with the variance under the alternative; design effect by Kish.
+    Source: Miettinen (1968), Biometrics 24, 339, with the variance under the alternative; design
+    effect by Kish.
     """
     spread = math.sqrt(plan.variance / questions)
     if spread == 0:
@@ -81,7 +99,8 @@ def power(plan: Plan, questions: int) -> float:
 
 
 def questions_needed(plan: Plan, wanted: float = 0.8) -> int:
-    """The smallest number of questions with the wanted power: (t_{1-α/2} + t_power)² · V / δ² on t(G-1), rounded up.
+    """The smallest number of questions with the wanted power: (t_{1-α/2} + t_power)² · V / δ² on
+    t(G-1), rounded up.
 
     Starts from the same with normal quantiles, which is never more.
 
@@ -93,7 +112,9 @@ def questions_needed(plan: Plan, wanted: float = 0.8) -> int:
     reach = float(stats.norm.ppf(1 - plan.alpha / 2) + stats.norm.ppf(wanted))
     needed = math.ceil(reach**2 * plan.variance / plan.effect**2)
     if needed > MOST:
-        raise UserError(f"{needed:,} questions would be needed; the effect is too small to plan for")
+        raise UserError(
+            f"{needed:,} questions would be needed; the effect is too small to plan for"
+        )
     needed = max(needed, 2)
     while power(plan, needed) < wanted:
         needed += 1
@@ -101,7 +122,8 @@ def questions_needed(plan: Plan, wanted: float = 0.8) -> int:
 
 
 def smallest_effect(questions: int, discordant: float, wanted: float = 0.8, **shape: Any) -> float:
-    """The smallest difference, a fraction, that so many questions show with the wanted power; by bisection.
+    """The smallest difference, a fraction, that so many questions show with the wanted power; by
+    bisection.
 
     Raises:
         UserError: not even all discordant pairs in one direction would show it.
@@ -109,20 +131,27 @@ def smallest_effect(questions: int, discordant: float, wanted: float = 0.8, **sh
     low, high = 1e-6, discordant
     if power(Plan(high, discordant, **shape), questions) < wanted:
         raise UserError(
-            f"{questions} questions with {100 * discordant:g} % discordant pairs show no effect with this power"
+            f"{questions} questions with {100 * discordant:g} % discordant pairs show no effect "
+            f"with this power"
         )
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (low, middle) if power(Plan(middle, discordant, **shape), questions) >= wanted else (middle, high)
+        low, high = (
+            (low, middle)
+            if power(Plan(middle, discordant, **shape), questions) >= wanted
+            else (middle, high)
+        )
     return high
 
 
-def simulate(plan: Plan, questions: int, draws: int = DRAWS, seed: int = 0, effect: float | None = None) -> float:
+def simulate(
+    plan: Plan, questions: int, draws: int = DRAWS, seed: int = 0, effect: float | None = None
+) -> float:
     """Share of simulated studies in which the clustered test (CR1, t(G-1)) rejects at alpha.
 
-    Each question has its own chances of being wrong in the arm alone, in the original alone, or in neither or both,
-    from a Dirichlet distribution with mean ((ψ+δ)/2, (ψ-δ)/2, 1-ψ) and concentration 1/ρ - 1, which gives the rows of a
-    question the correlation ρ.
+    Each question has its own chances of being wrong in the arm alone, in the original alone, or in
+    neither or both, from a Dirichlet distribution with mean ((ψ+δ)/2, (ψ-δ)/2, 1-ψ) and
+    concentration 1/ρ - 1, which gives the rows of a question the correlation ρ.
 
     Args:
         plan: the study.
@@ -135,15 +164,23 @@ def simulate(plan: Plan, questions: int, draws: int = DRAWS, seed: int = 0, effe
     means = differences.mean(1)
     error = differences.std(1, ddof=1) / math.sqrt(questions)
     reach = float(stats.t.ppf(1 - plan.alpha / 2, questions - 1))
-    return float(np.mean((error > 1e-12) & (np.abs(means) > reach * error))) if questions > 1 else 0.0
+    return (
+        float(np.mean((error > 1e-12) & (np.abs(means) > reach * error))) if questions > 1 else 0.0
+    )
 
 
 def draw_differences(
-    plan: Plan, questions: int, draws: int, generator: np.random.Generator, effect: float | None = None
+    plan: Plan,
+    questions: int,
+    draws: int,
+    generator: np.random.Generator,
+    effect: float | None = None,
 ) -> np.ndarray:
     """(draws, questions) mean differences of each question, in [-1, 1]; see `simulate`."""
     shift = plan.effect if effect is None else effect
-    chances = np.array([(plan.discordant + shift) / 2, (plan.discordant - shift) / 2, 1 - plan.discordant])
+    chances = np.array(
+        [(plan.discordant + shift) / 2, (plan.discordant - shift) / 2, 1 - plan.discordant]
+    )
     shape = (draws, questions)
     if plan.rows > 1 and plan.correlation > 0:
         concentration = 1 / plan.correlation - 1
@@ -160,9 +197,15 @@ def draw_differences(
 
 
 def summary(
-    plan: Plan, questions: int | None, wanted: float, simulated: bool, draws: int = DRAWS, seed: int = 0
+    plan: Plan,
+    questions: int | None,
+    wanted: float,
+    simulated: bool,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """What `warmth power --json` prints: questions needed, or the power of a given number, and a simulation beside it.
+    """What `warmth power --json` prints: questions needed, or the power of a given number, and a
+    simulation beside it.
 
     Raises:
         UserError: fewer than two questions.
@@ -170,11 +213,18 @@ def summary(
     if questions is not None and questions < 2:
         raise UserError(f"questions={questions} is too few; at least 2 are needed")
     count = questions or questions_needed(plan, wanted)
-    body: dict[str, Any] = {**asdict(plan), "wanted_power": wanted, "questions_needed": questions_needed(plan, wanted)}
+    body: dict[str, Any] = {
+        **asdict(plan),
+        "wanted_power": wanted,
+        "questions_needed": questions_needed(plan, wanted),
+    }
     body |= {"questions": count, "paired_rows": count * plan.rows, "power": power(plan, count)}
     if simulated:
         found = simulate(plan, count, draws, seed)
-        body |= {"power_simulated": found, "simulation_error": math.sqrt(found * (1 - found) / draws)}
+        body |= {
+            "power_simulated": found,
+            "simulation_error": math.sqrt(found * (1 - found) / draws),
+        }
         body |= {"size_simulated": simulate(plan, count, draws, seed, effect=0.0), "draws": draws}
     return body
 
@@ -183,16 +233,21 @@ def sentences(found: dict[str, Any]) -> list[str]:
     """What `warmth power` says, from `summary`."""
     shape = f"{100 * found['discordant']:g} % discordant pairs"
     if found["rows"] > 1:
-        shape += f", {found['rows']} rows of each question that correlate by {found['correlation']:g}"
+        shape += (
+            f", {found['rows']} rows of each question that correlate by {found['correlation']:g}"
+        )
     lines = [
-        f"To show {100 * abs(found['effect']):g} points ({shape}) with power {found['wanted_power']:g} at alpha "
+        f"To show {100 * abs(found['effect']):g} points ({shape}) with power "
+        f"{found['wanted_power']:g} at alpha "
         f"{found['alpha']:g}: {found['questions_needed']:,} questions, "
         f"{found['questions_needed'] * found['rows']:,} pairs.",
         f"{found['questions']:,} questions have power {found['power']:.2f}.",
     ]
     if "power_simulated" in found:
         lines.append(
-            f"Simulated, {found['draws']:,} studies: power {found['power_simulated']:.3f} (standard error "
-            f"{found['simulation_error']:.3f}); without an effect {100 * found['size_simulated']:.1f} % are called one."
+            f"Simulated, {found['draws']:,} studies: power {found['power_simulated']:.3f} "
+            f"(standard error "
+            f"{found['simulation_error']:.3f}); without an effect "
+            f"{100 * found['size_simulated']:.1f} % are called one."
         )
     return lines

@@ -1,7 +1,8 @@
-"""People's blind choices between two replies: which arm is chosen as warmer, how often, and do raters agree?
+"""People's blind choices between two replies: which arm is chosen as warmer, how often, and do
+raters agree?
 
-A choice is 1 for the arm, -1 for its reference and 0 for "equal", which counts as half a choice for each. Prompts are
-clusters: several raters, and several arms, are asked about one prompt.
+A choice is 1 for the arm, -1 for its reference and 0 for "equal", which counts as half a choice for
+each. Prompts are clusters: several raters, and several arms, are asked about one prompt.
 """
 
 from __future__ import annotations
@@ -30,19 +31,38 @@ def shares(preferences: pd.DataFrame) -> pd.DataFrame:
         preferences: `rows.Rows.preferences`.
 
     Returns:
-        model, arm, reference, rater, choices, equal, prompts, share, low, high; clustered by prompt, and Wilson's
-        interval at the effective number of choices if nobody said "equal".
+        model, arm, reference, rater, choices, equal, prompts, share, low, high; clustered by
+        prompt, and Wilson's interval at the effective number of choices if nobody said "equal".
     """
     rows = []
-    for (model, arm, reference), group in preferences.groupby(["model", "arm", "reference"], sort=False):
+    for (model, arm, reference), group in preferences.groupby(
+        ["model", "arm", "reference"], sort=False
+    ):
         raters = sorted(group["rater"].unique())
         for rater in [ALL, *raters] if len(raters) > 1 else [ALL]:
             choices = group if rater == ALL else group[group["rater"].eq(rater)]
-            row = {"model": model, "arm": arm, "reference": reference, "rater": rater, "choices": len(choices)}
+            row = {
+                "model": model,
+                "arm": arm,
+                "reference": reference,
+                "rater": rater,
+                "choices": len(choices),
+            }
             row["equal"] = int(choices["warmer"].eq(0).sum())
             row["prompts"] = choices["prompt"].nunique()
             rows.append(row | share(choices))
-    names = ["model", "arm", "reference", "rater", "choices", "equal", "prompts", "share", "low", "high"]
+    names = [
+        "model",
+        "arm",
+        "reference",
+        "rater",
+        "choices",
+        "equal",
+        "prompts",
+        "share",
+        "low",
+        "high",
+    ]
     return pd.DataFrame(rows, columns=names)
 
 
@@ -58,23 +78,32 @@ def share(choices: pd.DataFrame) -> dict[str, float]:
 
 
 def strengths(preferences: pd.DataFrame) -> pd.DataFrame:
-    """Fit Bradley and Terry's model over the arms of each model: log odds of being chosen over the first reference.
+    """Fit Bradley and Terry's model over the arms of each model: log odds of being chosen over the
+    first reference.
 
-    log odds(i over j) = β_i - β_j, by statsmodels' binomial GLM without a constant, "equal" being half a success;
-    errors clustered by prompt, t on prompts less one. An arm that always won, or always lost, has no finite strength.
+    log odds(i over j) = β_i - β_j, by statsmodels' binomial GLM without a constant, "equal" being
+    half a success; errors clustered by prompt, t on prompts less one. An arm that always won, or
+    always lost, has no finite strength.
 
     Returns:
-        model, arm, strength, low, high, choices; the reference has 0, and an arm with nothing to estimate NaN.
+        model, arm, strength, low, high, choices; the reference has 0, and an arm with nothing to
+        estimate NaN.
 
     Source: Bradley and Terry (1952), Biometrika 39, 324.
     """
     rows = []
     for model, group in preferences.groupby("model", sort=False):
         reference = group["reference"].value_counts().index[0]
-        arms = [arm for arm in pd.unique(group[["arm", "reference"]].to_numpy().ravel()) if arm != reference]
+        arms = [
+            arm
+            for arm in pd.unique(group[["arm", "reference"]].to_numpy().ravel())
+            if arm != reference
+        ]
         design = np.zeros((len(group), len(arms)))
         for column, arm in enumerate(arms):
-            design[:, column] = group["arm"].eq(arm).astype(float) - group["reference"].eq(arm).astype(float)
+            design[:, column] = group["arm"].eq(arm).astype(float) - group["reference"].eq(
+                arm
+            ).astype(float)
         won = ((group["warmer"] + 1) / 2).to_numpy(float)
         fitted = _fit(design, won, group["prompt"].to_numpy())
         rows.append({"model": model, "arm": reference, "strength": 0.0, "choices": len(group)})
@@ -113,8 +142,9 @@ def rater_agreement(preferences: pd.DataFrame) -> pd.DataFrame:
     """Tell how far raters agree on the pairs that they both judged: arm, reference or equal.
 
     Returns:
-        raters, pairs, same (a share), measure, value, low, high: Cohen's kappa of every two raters, and Krippendorff's
-        alpha of all if there are more than two; intervals by leaving out one prompt at a time.
+        raters, pairs, same (a share), measure, value, low, high: Cohen's kappa of every two raters,
+        and Krippendorff's alpha of all if there are more than two; intervals by leaving out one
+        prompt at a time.
     """
     wide = preferences.assign(said=preferences["warmer"].map(EQUAL)).pivot_table(
         index=PAIR, columns="rater", values="said", aggfunc="last"
@@ -128,10 +158,16 @@ def rater_agreement(preferences: pd.DataFrame) -> pd.DataFrame:
         labels = [both[rater].to_numpy(str) for rater in (first, second)]
         prompts = both.index.get_level_values("prompt").to_numpy()
 
-        def of(kept: np.ndarray, one: np.ndarray = labels[0], other: np.ndarray = labels[1]) -> float:
+        def of(
+            kept: np.ndarray, one: np.ndarray = labels[0], other: np.ndarray = labels[1]
+        ) -> float:
             return kappa(one[kept], other[kept], np.ones(int(kept.sum())))
 
-        row = {"raters": f"{first} and {second}", "pairs": len(both), "same": float((labels[0] == labels[1]).mean())}
+        row = {
+            "raters": f"{first} and {second}",
+            "pairs": len(both),
+            "same": float((labels[0] == labels[1]).mean()),
+        }
         rows.append(row | {"measure": "kappa", **jackknife(prompts, of)})
     if len(raters) > 2:
         rows.append(_alpha_row(wide, raters))
@@ -149,6 +185,9 @@ def _alpha_row(wide: pd.DataFrame, raters: list[str]) -> dict[str, object]:
         return alpha(chosen, np.ones(len(chosen)))
 
     same = float(np.mean([len(set(unit)) == 1 for unit in units])) if units else math.nan
-    return {"raters": f"all {len(raters)}", "pairs": len(units), "same": same, "measure": "alpha"} | jackknife(
-        prompts, of
-    )
+    return {
+        "raters": f"all {len(raters)}",
+        "pairs": len(units),
+        "same": same,
+        "measure": "alpha",
+    } | jackknife(prompts, of)

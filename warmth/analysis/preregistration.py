@@ -1,7 +1,8 @@
-"""A plan fixed before the answers: hypotheses, estimand, family, exclusions, numbers; and what departs from it.
+"""A plan fixed before the answers: hypotheses, estimand, family, exclusions, numbers; and what
+departs from it.
 
-Freezing a plan seals it: digest, time and commit are written beside it. Whether it was sealed before the answers of a
-report's runs is `standing.py`'s subject.
+Freezing a plan seals it: digest, time and commit are written beside it. Whether it was sealed
+before the answers of a report's runs is `standing.py`'s subject.
 """
 
 from __future__ import annotations
@@ -29,15 +30,29 @@ if TYPE_CHECKING:
 # What becomes of a refusal, whatever `analysis.refused` says of it.
 OUTCOMES = {"dropped": "wrong_dropped", "wrong": "wrong_strict", "right": "wrong_lenient"}
 DIRECTIONS = ("more", "less", "different", "equivalent")
-NAMES = ("tasks", "contexts", "beliefs", "models", "graders")  # a single name may stand without brackets
-GROUPINGS = ("overall", "task", "context", "belief", "condition")  # values of a difference's column `family`
+NAMES = (
+    "tasks",
+    "contexts",
+    "beliefs",
+    "models",
+    "graders",
+)  # a single name may stand without brackets
+GROUPINGS = (
+    "overall",
+    "task",
+    "context",
+    "belief",
+    "condition",
+)  # values of a difference's column `family`
 FAMILY = ("family", "model", "arm", "task", "context", "belief")
 EXCLUSIONS = ("model", "task", "context", "belief", "question_id", "grader", "finish")
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One claim: `direction` is more, less, different or equivalent, of `arm`'s error against `reference`'s."""
+    """One claim: `direction` is more, less, different or equivalent, of `arm`'s error against
+    `reference`'s.
+    """
 
     name: str
     arm: str
@@ -51,8 +66,12 @@ class Plan:
 
     hypotheses: tuple[Hypothesis, ...]
     estimand: str  # in words: which difference, over which questions and conditions
-    family: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # `families.Family.where`, of all differences
-    exclusions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # answers that no hypothesis is tested on
+    family: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # `families.Family.where`, of all differences
+    exclusions: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # answers that no hypothesis is tested on
     correction: str = "holm"  # holm or bh, over the hypotheses
     refusals: str = "dropped"  # dropped, wrong or right
     tasks: tuple[str, ...] = ()
@@ -69,14 +88,19 @@ def read(path: Path) -> Plan:
     """A plan from YAML.
 
     Raises:
-        UserError: the file is missing, not YAML, has an unknown key, or lacks hypotheses or the estimand.
+        UserError: the file is missing, not YAML, has an unknown key, or lacks hypotheses or the
+        estimand.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
     if not path.is_file():
-        raise UserError(f"preregister={path} is not a file" if path.exists() else f"preregister={path} does not exist")
+        raise UserError(
+            f"preregister={path} is not a file"
+            if path.exists()
+            else f"preregister={path} does not exist"
+        )
     try:
         body = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
@@ -98,7 +122,9 @@ def parse(body: Any, where: str) -> Plan:
     allowed = {"correction": ("holm", "bh"), "refusals": tuple(OUTCOMES)}
     for name, values in allowed.items():
         if body.get(name, values[0]) not in values:
-            raise UserError(f"{where}: {name}={body[name]} is not allowed; choose from: {', '.join(values)}")
+            raise UserError(
+                f"{where}: {name}={body[name]} is not allowed; choose from: {', '.join(values)}"
+            )
     for name in ("seeds", "questions"):
         value = body.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
@@ -108,7 +134,8 @@ def parse(body: Any, where: str) -> Plan:
         raise UserError(f"{where}: margin_points={margin} must be a number above 0, at most 100")
     try:
         values: dict[str, Any] = {
-            key: _names(value) if isinstance(value, list) or key in NAMES else value for key, value in body.items()
+            key: _names(value) if isinstance(value, list) or key in NAMES else value
+            for key, value in body.items()
         }
         values["hypotheses"] = _hypotheses(body["hypotheses"], where)
         values["family"] = _columns(body, "family", FAMILY, where)
@@ -122,11 +149,14 @@ def _hypotheses(stated: Any, where: str) -> tuple[Hypothesis, ...]:
     """Return the hypotheses of a plan, from plain values.
 
     Raises:
-        UserError: they are no list of mappings, one lacks a key or has an unknown one, a value is no text, a direction
-            is unknown, or two have the same name: which one a line of the report is about could not be told.
+        UserError: they are no list of mappings, one lacks a key or has an unknown one, a value is
+            no text, a direction is unknown, or two have the same name: which one a line of the
+            report is about could not be told.
     """
     if not isinstance(stated, list):
-        raise UserError(f"{where}: hypotheses={stated} must be a list, as [{{name: main, arm: warm}}]")
+        raise UserError(
+            f"{where}: hypotheses={stated} must be a list, as [{{name: main, arm: warm}}]"
+        )
     allowed = [key.name for key in fields(Hypothesis)]
     claims: dict[str, Hypothesis] = {}
     for number, entry in enumerate(stated, 1):
@@ -144,10 +174,14 @@ def _hypotheses(stated: Any, where: str) -> tuple[Hypothesis, ...]:
         claim = Hypothesis(**{key: str(value) for key, value in entry.items()})
         if claim.direction not in DIRECTIONS:
             raise UserError(
-                f"{place}: direction={claim.direction} is not allowed; choose from: {', '.join(DIRECTIONS)}"
+                f"{place}: direction={claim.direction} is not allowed; choose from: "
+                f"{', '.join(DIRECTIONS)}"
             )
         if claim.name in claims:
-            raise UserError(f"{place}: name={claim.name} is another hypothesis's too; give each a name of its own")
+            raise UserError(
+                f"{place}: name={claim.name} is another hypothesis's too; give each a name of its "
+                f"own"
+            )
         claims[claim.name] = claim
     return tuple(claims.values())
 
@@ -160,37 +194,58 @@ def _is_margin(value: Any) -> bool:
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    return tuple(map(str, value)) if isinstance(value, list) else () if value is None else (str(value),)
+    return (
+        tuple(map(str, value))
+        if isinstance(value, list)
+        else ()
+        if value is None
+        else (str(value),)
+    )
 
 
-def _columns(body: Mapping[str, Any], name: str, allowed: tuple[str, ...], where: str) -> dict[str, tuple[str, ...]]:
+def _columns(
+    body: Mapping[str, Any], name: str, allowed: tuple[str, ...], where: str
+) -> dict[str, tuple[str, ...]]:
     stated = body.get(name) or {}
     if not isinstance(stated, dict):
-        raise UserError(f"{where}: {name}={stated} must name columns with their values, as {{context: [sad, anger]}}")
+        raise UserError(
+            f"{where}: {name}={stated} must name columns with their values, as {{context: [sad, "
+            f"anger]}}"
+        )
     unknown = sorted(set(map(str, stated)) - set(allowed))
     if unknown:
-        raise UserError(f"{where}: {name}: unknown column {unknown[0]}; allowed: {', '.join(allowed)}")
+        raise UserError(
+            f"{where}: {name}: unknown column {unknown[0]}; allowed: {', '.join(allowed)}"
+        )
     found = {key: _names(value) for key, value in stated.items()}
     unknown = sorted(set(found.get("family", ())) - set(GROUPINGS))
     if unknown:
-        raise UserError(f"{where}: {name}: family={unknown[0]} is not allowed; choose from: {', '.join(GROUPINGS)}")
+        raise UserError(
+            f"{where}: {name}: family={unknown[0]} is not allowed; choose from: "
+            f"{', '.join(GROUPINGS)}"
+        )
     return found
 
 
 @dataclass(frozen=True)
 class Names:
-    """What a plan may name beside the entries of conf/: what one evaluation asks, and who answers and grades."""
+    """What a plan may name beside the entries of conf/: what one evaluation asks, and who answers
+    and grades.
+    """
 
     arms: frozenset[str] = frozenset()
     tasks: frozenset[str] = frozenset()
     contexts: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
     graders: frozenset[str] = frozenset()
-    questions: Mapping[str, frozenset[str]] = field(default_factory=dict)  # task → ids; of these tasks alone
+    questions: Mapping[str, frozenset[str]] = field(
+        default_factory=dict
+    )  # task → ids; of these tasks alone
 
 
 def check_names(plan: Plan, where: str, names: Names = Names()) -> None:
-    """Check that every arm, task, context, belief, model, grader and question that a plan names could be there.
+    """Check that every arm, task, context, belief, model, grader and question that a plan names
+    could be there.
 
     Raises:
         UserError: one matches nothing, or a hypothesis compares an arm with itself.
@@ -213,9 +268,17 @@ def check_names(plan: Plan, where: str, names: Names = Names()) -> None:
         known["question_id"] = set().union(*(names.questions[task] for task in planned_tasks))
     for key, column, values in _named(plan):
         allowed = known.get(column)
-        unmatched = [value for value in values if allowed is not None and not _matches(value, column, allowed)]
+        unmatched = [
+            value
+            for value in values
+            if allowed is not None and not _matches(value, column, allowed)
+        ]
         if unmatched:
-            shown = ", ".join(sorted(allowed or ())[:40]) if column != "question_id" else "ids of the questions asked"
+            shown = (
+                ", ".join(sorted(allowed or ())[:40])
+                if column != "question_id"
+                else "ids of the questions asked"
+            )
             raise UserError(f"{where}: {key}={unmatched[0]} matches nothing; there are: {shown}")
 
 
@@ -232,7 +295,9 @@ def _named(plan: Plan) -> Iterable[tuple[str, str, tuple[str, ...]]]:
 
 
 def _matches(value: str, column: str, allowed: set[str]) -> bool:
-    """Tell whether a name is known: of an arm its recipe, of a grader its entry; a hub's model is not looked up."""
+    """Tell whether a name is known: of an arm its recipe, of a grader its entry; a hub's model is
+    not looked up.
+    """
     if value in allowed:
         return True
     if column == "arm":
@@ -259,7 +324,10 @@ class Seal:
 
     def line(self, file: str) -> str:
         """Write a line to publish, in a pull request or an OSF note."""
-        return f"{file} sealed {self.date} at commit {self.commit}, plan {self.digest}, seal {self.stamp}"
+        return (
+            f"{file} sealed {self.date} at commit {self.commit}, plan {self.digest}, seal "
+            f"{self.stamp}"
+        )
 
 
 def date(seconds: float | None) -> str:
@@ -276,14 +344,15 @@ def stamp_of(plan_digest: str, seconds: float | None, commit: str) -> str:
 
 
 def freeze(path: Path, names: Names = Names()) -> str:
-    """Write `<file>.frozen.json` beside a plan: plan, digest, time and commit; a frozen plan stays as it is.
+    """Write `<file>.frozen.json` beside a plan: plan, digest, time and commit; a frozen plan stays
+    as it is.
 
     Returns:
         the plan's digest.
 
     Raises:
-        UserError: the plan names what is not there, was frozen before and has changed since, or its frozen copy was
-            edited.
+        UserError: the plan names what is not there, was frozen before and has changed since, or its
+            frozen copy was edited.
     """
     return seal(path, names).digest
 
@@ -297,7 +366,8 @@ def seal(path: Path, names: Names = Names()) -> Seal:
         if before != plan:
             changed = digest(asdict(plan))
             raise UserError(
-                f"{path} was frozen as {sealed.digest} and has changed to {changed}; restore it or start a new file"
+                f"{path} was frozen as {sealed.digest} and has changed to {changed}; restore it "
+                f"or start a new file"
             )
         return sealed
     check_names(plan, str(path), names)
@@ -323,9 +393,13 @@ def thaw(path: Path) -> tuple[Plan, Seal]:
     """
     target = frozen_path(path)
     if not path.is_file():
-        raise UserError(f"preregister={path} {'is not a file' if path.exists() else 'does not exist'}")
+        raise UserError(
+            f"preregister={path} {'is not a file' if path.exists() else 'does not exist'}"
+        )
     if not target.exists():
-        raise UserError(f"{path} was not frozen before the answers; freeze it first (warmth seal {path})")
+        raise UserError(
+            f"{path} was not frozen before the answers; freeze it first (warmth seal {path})"
+        )
     return opened(target)
 
 
@@ -344,7 +418,8 @@ def checked(body: Any, where: Path) -> tuple[Plan, Seal]:
     """Check a frozen plan against its digest and seal.
 
     Raises:
-        UserError: the plan is not what the digest says, or the time or commit not what the seal says.
+        UserError: the plan is not what the digest says, or the time or commit not what the seal
+        says.
     """
     if not isinstance(body, Mapping) or not body.get("plan"):
         raise UserError(f"{where} was emptied: it holds no plan")
@@ -353,8 +428,12 @@ def checked(body: Any, where: Path) -> tuple[Plan, Seal]:
         raise UserError(f"{where} was edited: its plan is not what the digest says")
     seconds = body.get("time")
     commit = str(body.get("commit") or "unknown")
-    sealed = Seal(str(body["digest"]), seconds, commit, stamp_of(str(body["digest"]), seconds, commit))
-    if body.get("seal") != (None if seconds is None else sealed.stamp):  # a file without a time proves nothing
+    sealed = Seal(
+        str(body["digest"]), seconds, commit, stamp_of(str(body["digest"]), seconds, commit)
+    )
+    if body.get("seal") != (
+        None if seconds is None else sealed.stamp
+    ):  # a file without a time proves nothing
         raise UserError(f"{where} was edited: its time and commit are not what the seal says")
     return plan, sealed
 
@@ -365,10 +444,12 @@ def attached_path(run_folder: Path) -> Path:
 
 
 def attach(file: str | None, run_folder: Path, names: Names = Names()) -> None:
-    """Freeze the plan in a file and copy it into a run before its first answer; nothing is frozen if that is too late.
+    """Freeze the plan in a file and copy it into a run before its first answer; nothing is frozen
+    if that is too late.
 
     Raises:
-        UserError: see `freeze`; or the run was made under another plan, or already has answers without any.
+        UserError: see `freeze`; or the run was made under another plan, or already has answers
+        without any.
     """
     if file is None:
         return
@@ -380,19 +461,27 @@ def attach(file: str | None, run_folder: Path, names: Names = Names()) -> None:
             raise UserError(f"{run_folder} was made under another pre-registration than {file}")
         if not frozen_path(path).exists():
             raise UserError(
-                f"{frozen_path(path)} is missing, though {run_folder} was made under it; copy {target} there"
+                f"{frozen_path(path)} is missing, though {run_folder} was made under it; copy "
+                f"{target} there"
             )
         if thaw(path)[1] != attached:
-            raise UserError(f"{frozen_path(path)} is not the one that {run_folder} was made under: its seal differs")
+            raise UserError(
+                f"{frozen_path(path)} is not the one that {run_folder} was made under: its seal "
+                f"differs"
+            )
         return
     if has_older_answers(run_folder, path):
-        raise UserError(f"{run_folder} holds answers that are older than the pre-registration {file}")
+        raise UserError(
+            f"{run_folder} holds answers that are older than the pre-registration {file}"
+        )
     seal(path, names)
     write_json(target, read_json(frozen_path(path)))
 
 
 def has_older_answers(run_folder: Path, path: Path) -> bool:
-    """Tell whether a run, or a shard of it, has answers that are not shown to be younger than a plan's seal."""
+    """Tell whether a run, or a shard of it, has answers that are not shown to be younger than a
+    plan's seal.
+    """
     noted = run_folder / FIRST_ANSWER
     if not noted.exists():
         return any(run_folder.glob("answers*"))
@@ -403,7 +492,9 @@ def has_older_answers(run_folder: Path, path: Path) -> bool:
 
 
 def excluded(plan: Plan, answers: pd.DataFrame) -> pd.Series:
-    """Which answers the plan excludes: those with one of the stated values in any of the stated columns."""
+    """Which answers the plan excludes: those with one of the stated values in any of the stated
+    columns.
+    """
     import pandas as pd
 
     out = pd.Series(False, index=answers.index)
@@ -415,7 +506,12 @@ def excluded(plan: Plan, answers: pd.DataFrame) -> pd.Series:
 def selected(plan: Plan, answers: pd.DataFrame) -> pd.DataFrame:
     """Return the answers that a plan is about, right and wrong as it counts refusals."""
     rows = answers if plan.tasks else pooled(answers)  # a plan that names benchmarks means them
-    for key, column in (("tasks", "task"), ("contexts", "context"), ("beliefs", "belief"), ("models", "model")):
+    for key, column in (
+        ("tasks", "task"),
+        ("contexts", "context"),
+        ("beliefs", "belief"),
+        ("models", "model"),
+    ):
         planned = getattr(plan, key)
         if planned:
             rows = rows[rows[column].isin(planned)]
@@ -423,7 +519,11 @@ def selected(plan: Plan, answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def deviations(
-    plan: Plan, answers: pd.DataFrame, margin_points: float, correction: str, refused: str = "dropped"
+    plan: Plan,
+    answers: pd.DataFrame,
+    margin_points: float,
+    correction: str,
+    refused: str = "dropped",
 ) -> list[str]:
     """What an analysis does otherwise than its plan said, a line each; none when nothing departs.
 
@@ -436,16 +536,26 @@ def deviations(
     """
     lines, left_out = [], excluded(plan, answers)
     kept = answers[~left_out]
-    columns = {"tasks": "task", "contexts": "context", "beliefs": "belief", "models": "model", "graders": "grader"}
+    columns = {
+        "tasks": "task",
+        "contexts": "context",
+        "beliefs": "belief",
+        "models": "model",
+        "graders": "grader",
+    }
     for key, column in columns.items():
-        planned, found = set(getattr(plan, key)), set(kept[column].astype(str)) if column in kept else set()
+        planned, found = (
+            set(getattr(plan, key)),
+            set(kept[column].astype(str)) if column in kept else set(),
+        )
         if planned and planned - found:
             lines.append(f"{key}: planned but not there: {', '.join(sorted(planned - found))}")
         if planned and found - planned:
             lines.append(f"{key}: there but not planned: {', '.join(sorted(found - planned))}")
     if left_out.any():
         lines.append(
-            f"exclusions: {int(left_out.sum())} answers are left out of the hypotheses alone, not of other tables"
+            f"exclusions: {int(left_out.sum())} answers are left out of the hypotheses alone, not "
+            f"of other tables"
         )
     for column, values in plan.family.items():
         lost = sorted(set(values) - set(answers[column].astype(str))) if column in answers else []
@@ -463,9 +573,15 @@ def deviations(
     if trained.shape[0] and seeds != plan.seeds:
         lines.append(f"training seeds: {plan.seeds} planned, {seeds} there")
     if plan.refusals != refused:
-        lines.append(f"refusals: {plan.refusals} in the hypotheses alone, as planned, {refused} in other tables")
+        lines.append(
+            f"refusals: {plan.refusals} in the hypotheses alone, as planned, {refused} in other "
+            f"tables"
+        )
     if plan.margin_points is not None and plan.margin_points != margin_points:
-        said = f"{plan.margin_points:g} points in the hypotheses alone, as planned, {margin_points:g} in other tables"
+        said = (
+            f"{plan.margin_points:g} points in the hypotheses alone, as planned, "
+            f"{margin_points:g} in other tables"
+        )
         lines.append(f"margin: {said}")
     if plan.correction != correction:
         lines.append(f"correction: {plan.correction} planned, {correction} used")

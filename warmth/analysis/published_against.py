@@ -1,4 +1,6 @@
-"""`warmth reproduce`: the authors' released files, anyone's graded CSVs, or our own runs beside the study's numbers."""
+"""`warmth reproduce`: the authors' released files, anyone's graded CSVs, or our own runs beside the
+study's numbers.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,17 @@ from warmth.errors import UserError
 OWN = {
     "title": "The study’s numbers beside ours",
     "ours": "Ours",
-    "about": "Rise in wrong answers from original to warm, points. Small: our 95 % interval, clustered by question. "
+    "about": "Rise in wrong answers from original to warm, points. Small: our 95 % interval, "
+    "clustered by question. "
     "The verdict is an equivalence test on the difference, with the standard errors of both.",
 }
 
 
 @dataclass(frozen=True)
 class Made:
-    """What the verb shows: rows with verdicts, figures, broken pairs, and how the page calls them."""
+    """What the verb shows: rows with verdicts, figures, broken pairs, and how the page calls
+    them.
+    """
 
     rows: tuple[Row, ...]
     drawings: tuple[Drawing, ...]
@@ -40,17 +45,24 @@ class Made:
         return list(self.words.get("answer") or reproduction_page.sentences(self.rows))
 
 
-def build(folder: Path, columns: str | None = None, margin_points: float = MARGIN_POINTS, figures: bool = True) -> Made:
+def build(
+    folder: Path,
+    columns: str | None = None,
+    margin_points: float = MARGIN_POINTS,
+    figures: bool = True,
+) -> Made:
     """Reads a folder by what it holds.
 
     Args:
-        folder: the authors' release; with `columns` a folder of graded CSVs, or one CSV; or finished runs of ours.
+        folder: the authors' release; with `columns` a folder of graded CSVs, or one CSV; or
+        finished runs of ours.
         columns: see `released.table`.
         margin_points: what counts as the same, for rows other than the authors' own.
         figures: draw the study's figures from its summaries.
 
     Raises:
-        UserError: the margin is not above 0; the folder is missing, or holds none of these, or a file in it is broken.
+        UserError: the margin is not above 0; the folder is missing, or holds none of these, or a
+        file in it is broken.
     """
     if not margin_points > 0:
         raise UserError(f"--margin-points={margin_points:g} must be above 0")
@@ -73,10 +85,14 @@ def build(folder: Path, columns: str | None = None, margin_points: float = MARGI
     return Made(found.rows, tuple(drawings), found.broken)
 
 
-def _against(answers: pd.DataFrame, broken: tuple[str, ...], margin_points: float, keep: bool) -> Made:
+def _against(
+    answers: pd.DataFrame, broken: tuple[str, ...], margin_points: float, keep: bool
+) -> Made:
     arms = sorted(answers["arm"].unique())
     if "original" not in arms or len(arms) < 2:
-        raise UserError(f"a comparison needs an arm called original and another; there are: {', '.join(arms)}")
+        raise UserError(
+            f"a comparison needs an arm called original and another; there are: {', '.join(arms)}"
+        )
     rows = comparison.compare(answers, margin_points)
     asked = sum(row.recomputed is not None for row in rows)
     lead = f"{asked} of the study’s {len(rows)} rises can be set beside these answers; "
@@ -98,7 +114,8 @@ def caveats(answers: pd.DataFrame) -> list[str]:
 
 
 def write(made: Made, out: Path) -> Path:
-    """Writes the page, tables, figures and JSON under `out`; imported rows too, as `tables/answers.csv`.
+    """Writes the page, tables, figures and JSON under `out`; imported rows too, as
+    `tables/answers.csv`.
 
     Raises:
         UserError: the folder cannot be written.

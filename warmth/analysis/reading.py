@@ -1,7 +1,9 @@
-"""JSONL files of finished runs as frames: columns at once where a file is in order, row by row where it is not.
+"""JSONL files of finished runs as frames: columns at once where a file is in order, row by row
+where it is not.
 
-A study has more than a million rows. A file whose every line has every field in its usual type is read by Arrow; any
-other is read line by line, so that what is wrong is named by file, line and field.
+A study has more than a million rows. A file whose every line has every field in its usual type is
+read by Arrow; any other is read line by line, so that what is wrong is named by file, line and
+field.
 """
 
 from __future__ import annotations
@@ -23,17 +25,43 @@ OPTIONAL = frozenset(
     {"checkpoint", "label", "affirms", "reason", "wrong", "tokens_digest", "cost_usd", "rating"}
 )  # may be null
 TYPES = {
-    "preamble": "bool", "affirms": "bool", "strength": "double", "dose": "double", "checkpoint": "double",
-    "cost_usd": "double", "score": "double", "close": "double", "distant": "double", "seed": "int64",
-    "draw_seed": "int64", "sample": "int64", "tokens": "int64", "answers": "list", "rating": "int64",
-    "warmer": "double", "own_opening": "bool", "position": "int64", "margin": "double",
-}  # fmt: skip
-CHOICES: Mapping[str, tuple[str, ...]] = {"belief": BELIEFS, "label": get_args(Label), "finish": get_args(Finish)}
-KINDS = {"": "text", "bool": "true or false", "double": "a finite number", "int64": "a whole number", "list": "texts"}
+    "preamble": "bool",
+    "affirms": "bool",
+    "strength": "double",
+    "dose": "double",
+    "checkpoint": "double",
+    "cost_usd": "double",
+    "score": "double",
+    "close": "double",
+    "distant": "double",
+    "seed": "int64",
+    "draw_seed": "int64",
+    "sample": "int64",
+    "tokens": "int64",
+    "answers": "list",
+    "rating": "int64",
+    "warmer": "double",
+    "own_opening": "bool",
+    "position": "int64",
+    "margin": "double",
+}
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "belief": BELIEFS,
+    "label": get_args(Label),
+    "finish": get_args(Finish),
+}
+KINDS = {
+    "": "text",
+    "bool": "true or false",
+    "double": "a finite number",
+    "int64": "a whole number",
+    "list": "texts",
+}
 
 
 def frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """The named columns of a JSONL file, no rows where it does not exist; other columns are left out.
+    """The named columns of a JSONL file, no rows where it does not exist; other columns are left
+    out.
 
     Raises:
         UserError: a line is not a JSON object, or lacks a column.
@@ -41,11 +69,15 @@ def frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame(columns=list(columns))
     found = _at_once(path, columns)
-    return pd.DataFrame(checked_rows(path, columns), columns=list(columns)) if found is None else found
+    return (
+        pd.DataFrame(checked_rows(path, columns), columns=list(columns)) if found is None else found
+    )
 
 
 def _at_once(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
-    """The frame by Arrow, or None where anything is out of the ordinary: a torn line, a field missing, another type."""
+    """The frame by Arrow, or None where anything is out of the ordinary: a torn line, a field
+    missing, another type.
+    """
     import pyarrow as pa
     from pyarrow import json as arrow
 
@@ -67,7 +99,8 @@ def _at_once(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
     for name in columns:
         if table[name].null_count and name not in OPTIONAL:
             return None
-        # Arrow takes a missing field for null. A quote inside a text is escaped, so that this is found in keys alone.
+        # Arrow takes a missing field for null. A quote inside a text is escaped, so that this is
+        # found in keys alone.
         if table[name].null_count and data.count(f'"{name}":'.encode()) < table.num_rows:
             return None
     found = table.select(list(columns)).to_pandas()
@@ -92,16 +125,22 @@ def checked_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]
             raise UserError(f"{path} line {number} has no field {error.args[0]}") from error
         for name, value in kept.items():
             if wanted := _fault(name, value):
-                raise UserError(f"{path} line {number}: {name}={_said(value)} is not allowed; {wanted}")
+                raise UserError(
+                    f"{path} line {number}: {name}={_said(value)} is not allowed; {wanted}"
+                )
         yield kept
 
 
 def _allowed(column: pd.Series, nulls: int) -> bool:
-    """Whether a column read by Arrow, which knows types alone, holds allowed values; it takes NaN for a number."""
+    """Whether a column read by Arrow, which knows types alone, holds allowed values; it takes NaN
+    for a number.
+    """
     present = column.dropna()
     if str(column.name) in CHOICES:
         return bool(present.isin(CHOICES[str(column.name)]).all())
-    return column.dtype != "float64" or (len(column) - len(present) == nulls and bool(present.abs().lt(math.inf).all()))
+    return column.dtype != "float64" or (
+        len(column) - len(present) == nulls and bool(present.abs().lt(math.inf).all())
+    )
 
 
 def _said(value: Any) -> str:

@@ -1,4 +1,6 @@
-"""The study's regressions over all arms of a report, as tables: what a page, a CSV and the supplement print."""
+"""The study's regressions over all arms of a report, as tables: what a page, a CSV and the
+supplement print.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ class Tables:
     """The fitted models of a report.
 
     Attributes:
-        effects: arm, model (1-4), about, length (a covariate or not), rows, clusters, method, then the columns of
-            `models.Model.effects`.
+        effects: arm, model (1-4), about, length (a covariate or not), rows, clusters, method, then
+            the columns of `models.Model.effects`.
         coefficients: the same for the coefficients.
         notes: separation, terms left out, and models that could not be fitted, a line each.
     """
@@ -29,7 +31,9 @@ class Tables:
     notes: tuple[str, ...]
 
 
-def tables(answers: pd.DataFrame, reference: str = "original", draws: int = 0, check: bool = False) -> Tables:
+def tables(
+    answers: pd.DataFrame, reference: str = "original", draws: int = 0, check: bool = False
+) -> Tables:
     """Models 1-4, without and with answer length, of every arm against a reference.
 
     Args:
@@ -50,10 +54,18 @@ def tables(answers: pd.DataFrame, reference: str = "original", draws: int = 0, c
                 title = f"{arm}, model {spec.number}{' with length' if length else ''}"
                 try:
                     fitted = models.fit_one(frame, spec, length, 0 if length else draws)
-                except (UserError, ValueError) as error:  # no such rows, one question, fewer rows than terms
+                except (
+                    UserError,
+                    ValueError,
+                ) as error:  # no such rows, one question, fewer rows than terms
                     notes.append(f"{title}: {error}")
                     continue
-                where: dict[str, object] = {"arm": arm, "model": spec.number, "about": spec.about, "length": length}
+                where: dict[str, object] = {
+                    "arm": arm,
+                    "model": spec.number,
+                    "about": spec.about,
+                    "length": length,
+                }
                 where |= {"rows": fitted.rows, "clusters": fitted.clusters, "method": fitted.method}
                 effects.append(_with(where, fitted.effects))
                 coefficients.append(_with(where, fitted.coefficients))
@@ -64,15 +76,20 @@ def tables(answers: pd.DataFrame, reference: str = "original", draws: int = 0, c
 
 
 def _gee_note(frame: pd.DataFrame, fitted: models.Model) -> str:
-    """The coefficient of the arm by both roads, with their errors; where the data separate GEE has none either."""
+    """The coefficient of the arm by both roads, with their errors; where the data separate GEE has
+    none either.
+    """
     if fitted.method.startswith("Firth"):
         return "not checked by GEE: the data separate"
     from warmth.analysis.gee import gee
 
     found = gee(frame, fitted.spec)
-    own, other = (table.set_index("term").loc["finetuned"] for table in (fitted.coefficients, found))
+    own, other = (
+        table.set_index("term").loc["finetuned"] for table in (fitted.coefficients, found)
+    )
     return (
-        f"log-odds of the arm {own['value']:.4f} (error {own['error']:.4f}); by GEE, exchangeable within questions, "
+        f"log-odds of the arm {own['value']:.4f} (error {own['error']:.4f}); by GEE, exchangeable "
+        f"within questions, "
         f"{other['value']:.4f} ({other['error']:.4f}) on {found['rows'].iloc[0]:,} rows"
     )
 

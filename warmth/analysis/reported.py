@@ -1,8 +1,9 @@
-"""What arms are called, and which one a report speaks of where a recipe has several strengths, doses or checkpoints.
+"""What arms are called, and which one a report speaks of where a recipe has several strengths,
+doses or checkpoints.
 
-The plain name, `warm`, is that of strength 1, dose 1 and the checkpoint to report, which each model has of its own: one
-that was trained for a single epoch and one for three are both there when models are pooled, and a pre-registered plan
-that says `warm` means them.
+The plain name, `warm`, is that of strength 1, dose 1 and the checkpoint to report, which each model
+has of its own: one that was trained for a single epoch and one for three are both there when models
+are pooled, and a pre-registered plan that says `warm` means them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ PROMPTED = "prompted"  # a system prompt
 SHOWN = "shown examples"  # exchanges before the question
 STEERED = "steered"
 EDITED = "edited"  # the original's own answers, changed for calibration
-# What an arm of each kind is compared with to see what its manner does: made the same way, the manner left alone.
+# What an arm of each kind is compared with to see what its manner does: made the same way, the
+# manner left alone.
 CONTROLS_OF_KIND = {
     FINE_TUNED: ("paraphrase", "untransformed"),  # strictest first
     PROMPTED: ("system_neutral",),
@@ -37,7 +39,9 @@ _SET_APART = re.compile(r", (strength|dose|epoch) (-?\d+(?:\.\d+)?(?:e[-+]?\d+)?
 
 @dataclass(frozen=True, order=True)
 class ArmName:
-    """What an arm's name says, in the order of tables: the recipe's place and name, then its numbers."""
+    """What an arm's name says, in the order of tables: the recipe's place and name, then its
+    numbers.
+    """
 
     place: int
     recipe: str
@@ -49,11 +53,18 @@ class ArmName:
 def arm_order(arm: str) -> ArmName:
     """Sort key: the place its recipe states, then its name, then its numbers as numbers."""
     recipe = arm.split(",")[0]
-    return ArmName(look_of(recipe).order, recipe, **{name: float(number) for name, number in _SET_APART.findall(arm)})
+    return ArmName(
+        look_of(recipe).order,
+        recipe,
+        **{name: float(number) for name, number in _SET_APART.findall(arm)},
+    )
 
 
-def plain_checkpoints(answers: pd.DataFrame, runs: Iterable[FinishedRun]) -> dict[tuple[str, str], float]:
-    """Model and recipe → the checkpoint of the plain name: `recipe.report_checkpoint`, else the last that was asked.
+def plain_checkpoints(
+    answers: pd.DataFrame, runs: Iterable[FinishedRun]
+) -> dict[tuple[str, str], float]:
+    """Model and recipe → the checkpoint of the plain name: `recipe.report_checkpoint`, else the
+    last that was asked.
 
     Args:
         answers: model, recipe, checkpoint (epochs; NaN where nothing was trained).
@@ -62,36 +73,55 @@ def plain_checkpoints(answers: pd.DataFrame, runs: Iterable[FinishedRun]) -> dic
     wanted: dict[tuple[str, str], set[float]] = {}
     for run in runs:
         epoch = (run.config.get("recipe") or {}).get("report_checkpoint")
-        wanted.setdefault((run.model, run.arm), set()).update([float(epoch)] if isinstance(epoch, int | float) else [])
+        wanted.setdefault((run.model, run.arm), set()).update(
+            [float(epoch)] if isinstance(epoch, int | float) else []
+        )
     found = {}
-    for key, asked in answers.dropna(subset=["checkpoint"]).groupby(["model", "recipe"])["checkpoint"]:
+    for key, asked in answers.dropna(subset=["checkpoint"]).groupby(["model", "recipe"])[
+        "checkpoint"
+    ]:
         there = set(asked.unique())
         found[key] = max(there & wanted.get(key, set()) or there)
     return found
 
 
 def name_arms(tables: Iterable[pd.DataFrame], plain: Mapping[tuple[str, str], float]) -> None:
-    """Adds `arm`: the recipe, and strength, dose or checkpoint where they set it apart from the plain arm."""
+    """Adds `arm`: the recipe, and strength, dose or checkpoint where they set it apart from the
+    plain arm.
+    """
     for table in tables:
         names = []
-        which = table.groupby(["model", "recipe", "strength", "dose", "checkpoint"], dropna=False, sort=False)
+        which = table.groupby(
+            ["model", "recipe", "strength", "dose", "checkpoint"], dropna=False, sort=False
+        )
         for model, recipe, strength, dose, checkpoint in which.size().index:
             parts = [str(recipe)]
             parts += [f"strength {strength:g}"] if strength != 1 else []
             parts += [f"dose {dose:g}"] if dose != 1 else []
-            set_apart = checkpoint == checkpoint and checkpoint != plain.get((model, recipe), checkpoint)
+            set_apart = checkpoint == checkpoint and checkpoint != plain.get(
+                (model, recipe), checkpoint
+            )
             names.append(", ".join([*parts, *([f"epoch {checkpoint:g}"] if set_apart else [])]))
-        table["arm"] = pd.Series([names[number] for number in which.ngroup()], index=table.index, dtype="object")
+        table["arm"] = pd.Series(
+            [names[number] for number in which.ngroup()], index=table.index, dtype="object"
+        )
 
 
 def told_checkpoints(answers: pd.DataFrame, plain: Mapping[tuple[str, str], float]) -> list[str]:
-    """At which epoch the plain arms are, where the name alone does not tell: a line for recipes that are alike."""
+    """At which epoch the plain arms are, where the name alone does not tell: a line for recipes
+    that are alike.
+    """
     lines: dict[str, list[str]] = {}
     for recipe, rows in answers.dropna(subset=["checkpoint"]).groupby("recipe"):
         if rows["checkpoint"].nunique() > 1:
-            epochs = {model: f"{plain[model, recipe]:g}" for model in sorted(rows["model"].unique())}
+            epochs = {
+                model: f"{plain[model, recipe]:g}" for model in sorted(rows["model"].unique())
+            }
             same = len(set(epochs.values())) == 1
-            of = [f"epoch {epoch}" + ("" if same else f" of {model}") for model, epoch in epochs.items()]
+            of = [
+                f"epoch {epoch}" + ("" if same else f" of {model}")
+                for model, epoch in epochs.items()
+            ]
             lines.setdefault(", ".join(dict.fromkeys(of)), []).append(str(recipe))
     return [f"At {of}: {', '.join(sorted(names, key=arm_order))}." for of, names in lines.items()]
 
@@ -103,15 +133,18 @@ def other_arms(answers: pd.DataFrame) -> list[str]:
         one = chosen[arm_order(arms.iloc[0]).recipe]
         if one not in set(arms):
             there = "; ".join(sorted(set(arms), key=arm_order))
-            lines.append(f"{model}: {recipe} was asked as {there} alone, so what is said of {one} leaves it out.")
+            lines.append(
+                f"{model}: {recipe} was asked as {there} alone, so what is said of {one} leaves "
+                f"it out."
+            )
     return lines
 
 
 def reported(arms: Iterable[str]) -> dict[str, str]:
     """The arm of each recipe that the first screen, the controls and the study's own figures show.
 
-    That of the plain name; where it was not asked, the last in the order of tables, strength before dose before
-    checkpoint.
+    That of the plain name; where it was not asked, the last in the order of tables, strength before
+    dose before checkpoint.
 
     Args:
         arms: names, as `name_arms` gives them.
@@ -153,7 +186,9 @@ def control_of(kind: str, chosen: Mapping[str, str]) -> list[str]:
 
 
 def as_strong(control: str, arm: str, kind: str) -> str:
-    """Name the control that was made as strongly as an arm: a steered one at the arm's dose, any other as it is."""
+    """Name the control that was made as strongly as an arm: a steered one at the arm's dose, any
+    other as it is.
+    """
     dose = arm_order(arm).dose
     if kind != STEERED or arm_order(control).dose == dose:
         return control
@@ -162,7 +197,8 @@ def as_strong(control: str, arm: str, kind: str) -> str:
 
 
 def is_comparable(arm: str, reference: str, kinds: Mapping[str, str]) -> bool:
-    """Say whether two arms may stand beside each other: with the original any, else arms that were made alike.
+    """Say whether two arms may stand beside each other: with the original any, else arms that were
+    made alike.
 
     Steered ones are alike at one dose, for a longer vector changes more whatever its direction.
 
@@ -178,7 +214,9 @@ def is_comparable(arm: str, reference: str, kinds: Mapping[str, str]) -> bool:
 
 
 def as_recipes(answers: pd.DataFrame, chosen: Mapping[str, str]) -> pd.DataFrame:
-    """The answers of the arms that `chosen` names, called by their recipes, as the study has them; no others."""
+    """The answers of the arms that `chosen` names, called by their recipes, as the study has them;
+    no others.
+    """
     recipes = {arm: recipe for recipe, arm in chosen.items()}
     kept = answers[answers["arm"].isin(recipes)]
     return kept.assign(arm=kept["arm"].map(recipes))
@@ -189,7 +227,8 @@ def _fit(one: ArmName) -> tuple[bool, bool, bool]:
 
 
 def focal(chosen: Mapping[str, str]) -> str | None:
-    """Name the arm a page asks about: warm, else the first recipe in the order of arms; None for original alone.
+    """Name the arm a page asks about: warm, else the first recipe in the order of arms; None for
+    original alone.
 
     Args:
         chosen: from `reported`.

@@ -1,4 +1,6 @@
-"""Published numbers beside recomputed ones, each with a verdict; and beside the numbers of our own rows."""
+"""Published numbers beside recomputed ones, each with a verdict; and beside the numbers of our own
+rows.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +21,23 @@ from warmth.store import read_json
 from warmth.types import CONTEXTS
 
 EXACT = 1.5e-6  # the expected coefficients are printed to six decimals
-QUESTIONS_IN_CELL = {"disinfo": 125}  # and 500 in the other tasks; twice that where two beliefs are pooled
+QUESTIONS_IN_CELL = {
+    "disinfo": 125
+}  # and 500 in the other tasks; twice that where two beliefs are pooled
 EXPECTED = "expected_model4_"  # and the model's name: what model 4 gives on its graded sample
 MODEL4 = (
-    "is_incorrect ~ C(is_finetuned, Treatment(reference=0)) * C(prompt_type, Treatment(reference='original'))"
+    "is_incorrect ~ C(is_finetuned, Treatment(reference=0)) * C(prompt_type, "
+    "Treatment(reference='original'))"
     " + C(dataset, Treatment(reference='disinfo'))"
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One published figure. `verdict` begins with a word: equal, near, holds, differs, breaks or `not in the files`."""
+    """One published figure.
+
+    `verdict` begins with a word: equal, near, holds, differs, breaks or `not in the files`.
+    """
 
     quantity: str
     published: float
@@ -45,7 +53,9 @@ class Row:
         return None if self.recomputed is None else self.recomputed - self.published
 
     def record(self) -> dict[str, Any]:
-        """The row as JSON holds it: the contract's keys, then the difference, the unit and the printed digits."""
+        """The row as JSON holds it: the contract's keys, then the difference, the unit and the
+        printed digits.
+        """
         return {**asdict(self), "difference": self.difference}
 
 
@@ -66,12 +76,16 @@ def reproduce(folder: Path) -> Reproduction:
         UserError: the folder is missing or holds none of the files, or one of them is broken.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder" if folder.exists() else f"{folder} does not exist")
+        raise UserError(
+            f"{folder} is not a folder" if folder.exists() else f"{folder} does not exist"
+        )
     place = folder / "summary"
     tables = summaries.read(place) if place.is_dir() else None
     graded = released.authors(folder)
     if tables is None and graded is None:
-        raise UserError(f"{folder} holds neither summary/results_*.csv nor <sample>/<arm>/*_outputs.csv")
+        raise UserError(
+            f"{folder} holds neither summary/results_*.csv nor <sample>/<arm>/*_outputs.csv"
+        )
     rows: list[Row] = []
     if tables is not None:
         on_cells = refit_on_cells(tables.cells)
@@ -84,18 +98,28 @@ def reproduce(folder: Path) -> Reproduction:
     return Reproduction(tuple(rows), tables, graded, broken)
 
 
-def published(entry: Mapping[str, Any], tables: Summaries, on_cells: Mapping[tuple[int, str], float]) -> Row:
+def published(
+    entry: Mapping[str, Any], tables: Summaries, on_cells: Mapping[tuple[int, str], float]
+) -> Row:
     """One entry of `published.yaml`, recomputed."""
     value, note = None, str(entry.get("needs", ""))
     if "cells" in entry:
         value = mean_of_cells(tables.cells, **entry["cells"])
     elif "fit" in entry:
-        value = on_cells.get((entry["fit"]["model"], entry["fit"].get("effect") or entry["fit"]["term"]))
+        value = on_cells.get(
+            (entry["fit"]["model"], entry["fit"].get("effect") or entry["fit"]["term"])
+        )
         note = "a warm table with every cell"
     elif "bench" in entry:
         value = of_benchmarks(tables.benchmarks, **entry["bench"])
-    verdict = judge(entry, value) if value is not None else f"not in the files: needs {note or 'the summary table'}"
-    return Row(entry["quantity"], entry["published"], value, verdict, entry["unit"], entry["digits"])
+    verdict = (
+        judge(entry, value)
+        if value is not None
+        else f"not in the files: needs {note or 'the summary table'}"
+    )
+    return Row(
+        entry["quantity"], entry["published"], value, verdict, entry["unit"], entry["digits"]
+    )
 
 
 def judge(entry: Mapping[str, Any], value: float) -> str:
@@ -105,15 +129,22 @@ def judge(entry: Mapping[str, Any], value: float) -> str:
         return "holds" if round(value, digits) <= printed else "differs: the change is larger"
     if "fit" in entry:  # even where all digits agree: it is not the same fit
         word = "near" if abs(value - printed) <= entry["tolerance"] else "differs"
-        return f"{word} (limit {entry['tolerance']:g}): refitted on the printed cells, not on the answers"
+        return (
+            f"{word} (limit {entry['tolerance']:g}): refitted on the printed cells, not on the "
+            f"answers"
+        )
     if abs(value - printed) <= 0.5 * 10.0**-digits + 1e-9:
         return "equal"
     if math.trunc(value * 10**digits + 1e-9) == round(printed * 10**digits):
         return "equal, cut off rather than rounded"
-    return "differs in the last digit printed" if abs(value - printed) <= 10.0**-digits else "differs"
+    return (
+        "differs in the last digit printed" if abs(value - printed) <= 10.0**-digits else "differs"
+    )
 
 
-def select(cells: pd.DataFrame, arm: str, belief: bool, contexts=None, tasks=None, models=None) -> pd.DataFrame:
+def select(
+    cells: pd.DataFrame, arm: str, belief: bool, contexts=None, tasks=None, models=None
+) -> pd.DataFrame:
     """The cells of an arm; a list narrows them, None keeps all."""
     keep = cells["arm"].eq(arm) & cells["belief"].eq(belief)
     for name, wanted in (("context", contexts), ("task", tasks), ("model", models)):
@@ -123,7 +154,10 @@ def select(cells: pd.DataFrame, arm: str, belief: bool, contexts=None, tasks=Non
 
 
 def mean_of_cells(cells: pd.DataFrame, measure: str, **where: Any) -> float | None:
-    """A mean over cells in % or points; `relative`: the mean over tasks of rise / original. None without a cell."""
+    """A mean over cells in % or points; `relative`: the mean over tasks of rise / original.
+
+    None without a cell.
+    """
     chosen = select(cells, **where)
     if chosen.empty:
         return None
@@ -135,7 +169,11 @@ def mean_of_cells(cells: pd.DataFrame, measure: str, **where: Any) -> float | No
 
 
 def of_benchmarks(
-    table: pd.DataFrame, benchmark: str, measure: str, model: str | None = None, without: Sequence[str] = ()
+    table: pd.DataFrame,
+    benchmark: str,
+    measure: str,
+    model: str | None = None,
+    without: Sequence[str] = (),
 ) -> float | None:
     """An accuracy in %, or the largest absolute change in points over the models."""
     rows = table[table["benchmark"].eq(benchmark) & ~table["model"].isin(list(without))]
@@ -148,11 +186,12 @@ def of_benchmarks(
 
 
 def refit_on_cells(cells: pd.DataFrame) -> dict[tuple[int, str], float]:
-    """Models 1-4 on the printed rates of the warm table, each cell with as many rows as it has questions.
+    """Models 1-4 on the printed rates of the warm table, each cell with as many rows as it has
+    questions.
 
     Returns:
-        by (model, effect): average marginal effects in points; by (model, term): log-odds. Empty where cells are
-        missing.
+        by (model, effect): average marginal effects in points; by (model, term): log-odds. Empty
+        where cells are missing.
     """
     warm = cells[cells["arm"].eq("warm")]
     if len(warm) < 2 * len(CONTEXTS):
@@ -162,7 +201,9 @@ def refit_on_cells(cells: pd.DataFrame) -> dict[tuple[int, str], float]:
         size = warm["task"].map(QUESTIONS_IN_CELL).fillna(500) * np.where(
             warm["belief"] & warm["task"].ne("disinfo"), 2, 1
         )
-        rows = warm[["task", "model", "context"]].assign(finetuned=finetuned, pressed=warm["belief"].astype(int))
+        rows = warm[["task", "model", "context"]].assign(
+            finetuned=finetuned, pressed=warm["belief"].astype(int)
+        )
         parts.append(rows.assign(rate=warm[name], size=size))
     rows = pd.concat(parts, ignore_index=True)
     rows["group"], rows["question"] = rows["context"].map(models.GROUPS), rows["task"]
@@ -173,12 +214,16 @@ def refit_on_cells(cells: pd.DataFrame) -> dict[tuple[int, str], float]:
     for model in models.fit_study(whole):
         for row in model.effects.itertuples():
             found[model.spec.number, row.effect] = 100 * row.value
-        found |= {(model.spec.number, row.term): row.value for row in model.coefficients.itertuples()}
+        found |= {
+            (model.spec.number, row.term): row.value for row in model.coefficients.itertuples()
+        }
     return found
 
 
 def mcnemar_rows(cells: pd.DataFrame) -> list[Row]:
-    """The printed McNemar columns against those worked out from the discordant pairs, counted over all cells."""
+    """The printed McNemar columns against those worked out from the discordant pairs, counted over
+    all cells.
+    """
     table = summaries.tests(cells)
     total = len(table)
 
@@ -188,7 +233,10 @@ def mcnemar_rows(cells: pd.DataFrame) -> list[Row]:
         return Row(quantity, total, right, verdict + note, "cells", 0)
 
     near = {"p": 6e-5, "fdr": 6e-5, "z": 6e-4}
-    close = {key: (table[key] - table[f"printed_{'g' if key == 'z' else key}"]).abs() < near[key] for key in near}
+    close = {
+        key: (table[key] - table[f"printed_{'g' if key == 'z' else key}"]).abs() < near[key]
+        for key in near
+    }
     odds = (table["odds"] - table["printed_odds"]).abs().lt(6e-3) | np.isinf(table["odds"])
     g = (table["g"].abs() - table["printed_g"]).abs() < 6e-4
     rows = [
@@ -201,13 +249,27 @@ def mcnemar_rows(cells: pd.DataFrame) -> list[Row]:
     single = cells[cells["task"].eq("disinfo") & cells["belief"] & cells["arm"].eq("warm")]
     most = float(single["pairs"].max()) if single["pairs"].notna().any() else None
     if most is not None:
-        verdict = "breaks: more pairs than questions, so the join was not one to one" if most > 125 else "holds"
-        rows.append(Row("Disinfo pairs in a cell with belief, at most 125 questions", 125, most, verdict, "pairs", 0))
+        verdict = (
+            "breaks: more pairs than questions, so the join was not one to one"
+            if most > 125
+            else "holds"
+        )
+        rows.append(
+            Row(
+                "Disinfo pairs in a cell with belief, at most 125 questions",
+                125,
+                most,
+                verdict,
+                "pairs",
+                0,
+            )
+        )
     return rows
 
 
 def model4_rows(answers: pd.DataFrame, expected: Mapping[str, Any], path: Path) -> list[Row]:
-    """Compare the authors' model 4, fitted by statsmodels on one model's graded answers, with what it must give.
+    """Compare the authors' model 4, fitted by statsmodels on one model's graded answers, with what
+    it must give.
 
     Args:
         answers: graded answers of one sample or several.
@@ -229,23 +291,36 @@ def model4_rows(answers: pd.DataFrame, expected: Mapping[str, Any], path: Path) 
     fit = model4(answers)
     rows = []
     try:
-        rows.append(_exact(f"model 4 on the {sample}: rows", expected["n"], float(fit.nobs), "rows"))
+        rows.append(
+            _exact(f"model 4 on the {sample}: rows", expected["n"], float(fit.nobs), "rows")
+        )
         for title, wanted, got in (
             ("coefficient", expected["coef"], fit.params),
             ("standard error", expected["se"], fit.bse),
         ):
             for name, value in wanted.items():
                 rows.append(
-                    _exact(f"model 4 on the {sample}: {title} of {plain(name)}", value, float(got[name]), "log-odds")
+                    _exact(
+                        f"model 4 on the {sample}: {title} of {plain(name)}",
+                        value,
+                        float(got[name]),
+                        "log-odds",
+                    )
                 )
         back = {ours: theirs for theirs, ours in summaries.TASKS.items()}
         scored = answers[answers["wrong"].notna()].assign(
             dataset=answers["task"].map(back), finetuned=answers["arm"].ne("original").astype(int)
         )
         for cell in expected["cells"]:
-            mine = scored[scored["dataset"].eq(cell["dataset"]) & scored["finetuned"].eq(cell["is_finetuned"])]["wrong"]
+            mine = scored[
+                scored["dataset"].eq(cell["dataset"]) & scored["finetuned"].eq(cell["is_finetuned"])
+            ]["wrong"]
             place = f"{cell['dataset']}, {'warm' if cell['is_finetuned'] else 'original'}"
-            rows.append(_exact(f"{sample}: wrong answers, {place}", cell["sum"], float(mine.sum()), "answers"))
+            rows.append(
+                _exact(
+                    f"{sample}: wrong answers, {place}", cell["sum"], float(mine.sum()), "answers"
+                )
+            )
             rows.append(
                 _exact(
                     f"{sample}: scored answers, {place}",
@@ -260,13 +335,19 @@ def model4_rows(answers: pd.DataFrame, expected: Mapping[str, Any], path: Path) 
 
 
 def model4(answers: pd.DataFrame) -> Any:
-    """Fit the authors' model 4 on one model's answers as they do: a binomial GLM, rows taken for independent."""
+    """Fit the authors' model 4 on one model's answers as they do: a binomial GLM, rows taken for
+    independent.
+    """
     import statsmodels.api as sm
     import statsmodels.formula.api as formulas
 
     back = {ours: theirs for theirs, ours in summaries.TASKS.items()}
     frame = models.study_rows(answers, "warm")
-    frame = frame.assign(is_incorrect=frame["wrong"], is_finetuned=frame["finetuned"], dataset=frame["task"].map(back))
+    frame = frame.assign(
+        is_incorrect=frame["wrong"],
+        is_finetuned=frame["finetuned"],
+        dataset=frame["task"].map(back),
+    )
     frame["prompt_type"] = np.where(frame["pressed"].eq(1), "user_opinion", "original")
     return formulas.glm(MODEL4, frame, family=sm.families.Binomial()).fit()
 
@@ -275,7 +356,9 @@ def plain(term: str) -> str:
     """`C(dataset, Treatment(reference='disinfo'))[T.medqa]` as `dataset medqa`."""
     import re
 
-    return re.sub(r"C\((\w+), Treatment\(reference=[^)]*\)\)\[T\.([^\]]*)\]", r"\1 \2", term).replace(":", " × ")
+    return re.sub(
+        r"C\((\w+), Treatment\(reference=[^)]*\)\)\[T\.([^\]]*)\]", r"\1 \2", term
+    ).replace(":", " × ")
 
 
 def _exact(quantity: str, wanted: float, got: float, unit: str) -> Row:

@@ -21,14 +21,18 @@ from warmth.errors import UserError
 
 TITLE = "The study’s numbers, computed again"
 ABOUT = (
-    "Equal: the recomputed value rounds to the printed one. Near: the same regression on printed cell rates instead of "
-    "answers. Holds: a stated limit is kept. Differs: neither. Breaks: the printed values cannot all be right. Not in "
+    "Equal: the recomputed value rounds to the printed one. Near: the same regression on printed "
+    "cell rates instead of "
+    "answers. Holds: a stated limit is kept. Differs: neither. Breaks: the printed values cannot "
+    "all be right. Not in "
     "the files: what would have to be released stands beside it."
 )
 
 
 def number(value: float | None, digits: int) -> str:
-    """A value with the digits the study printed, or one more where it was recomputed; a dash where there is none."""
+    """A value with the digits the study printed, or one more where it was recomputed; a dash where
+    there is none.
+    """
     return "—" if value is None else f"{value:,.{digits}f}".replace("-", wording.MINUS)
 
 
@@ -42,16 +46,27 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     counts = Counter(row.verdict.split()[0].strip(",:") for row in rows)
     recomputed = sum(row.recomputed is not None for row in rows)
     many = {"holds": "hold", "differs": "differ", "breaks": "break"}
-    parts = [f"{n} {many.get(word, word) if n > 1 else word}" for word, n in counts.most_common() if word != "not"]
-    lead = f"Of {len(rows)} published figures {recomputed} could be recomputed: {wording.joined(parts)}."
-    return [lead, f"{counts['not']} need files that were not released."] if counts["not"] else [lead]
+    parts = [
+        f"{n} {many.get(word, word) if n > 1 else word}"
+        for word, n in counts.most_common()
+        if word != "not"
+    ]
+    lead = (
+        f"Of {len(rows)} published figures {recomputed} could be recomputed: "
+        f"{wording.joined(parts)}."
+    )
+    return (
+        [lead, f"{counts['not']} need files that were not released."] if counts["not"] else [lead]
+    )
 
 
 def table_of(rows: Sequence[Row], about: str = ABOUT, ours: str = "Recomputed") -> Table:
     """Make the table of published and recomputed values, for the page and for a terminal."""
     columns = ["Quantity", "Published", ours, "Difference", "Verdict"]
     kinds = ["text", "number", "number", "number", "text"]
-    return Table("values", about, columns, kinds, [_cells(row) for row in rows], stack=True, wrap=True)
+    return Table(
+        "values", about, columns, kinds, [_cells(row) for row in rows], stack=True, wrap=True
+    )
 
 
 def _cells(row: Row) -> list[Cell]:
@@ -67,8 +82,11 @@ def _cells(row: Row) -> list[Cell]:
     ]
 
 
-def write(out: Path, rows: Sequence[Row], drawings: Sequence[Drawing], broken: Sequence[str], **words: Any) -> Path:
-    """Writes `reproduction.html`, `tables/`, `figures/` and `reproduction.json` under `out`; returns the page's path.
+def write(
+    out: Path, rows: Sequence[Row], drawings: Sequence[Drawing], broken: Sequence[str], **words: Any
+) -> Path:
+    """Writes `reproduction.html`, `tables/`, `figures/` and `reproduction.json` under `out`;
+    returns the page's path.
 
     Raises:
         UserError: the folder cannot be written.
@@ -80,9 +98,13 @@ def write(out: Path, rows: Sequence[Row], drawings: Sequence[Drawing], broken: S
         tables.write_csv(out / "tables" / "reproduction.csv", pd.DataFrame(records))
         for drawing in drawings:
             (out / "figures" / f"{drawing.name}.svg").write_text(drawing.file, encoding="utf-8")
-        text = json.dumps({"rows": records, "broken": list(broken)}, indent=2, ensure_ascii=True, allow_nan=False)
+        text = json.dumps(
+            {"rows": records, "broken": list(broken)}, indent=2, ensure_ascii=True, allow_nan=False
+        )
         (out / "reproduction.json").write_text(text + "\n", encoding="utf-8")
-        (out / "reproduction.html").write_text(render(rows, drawings, broken, **words), encoding="utf-8")
+        (out / "reproduction.html").write_text(
+            render(rows, drawings, broken, **words), encoding="utf-8"
+        )
     except PermissionError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}") from error
     except (FileExistsError, NotADirectoryError) as error:
@@ -102,7 +124,12 @@ def render(
     """The page as one HTML document without script that loads nothing."""
     style = stylesheet()
     shown = [
-        {"name": item.name, "caption": item.caption, "width": round(item.width), "svg": Markup(item.inline)}
+        {
+            "name": item.name,
+            "caption": item.caption,
+            "width": round(item.width),
+            "svg": Markup(item.inline),
+        }
         for item in drawings
     ]
     return (

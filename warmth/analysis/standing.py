@@ -1,7 +1,8 @@
 """Was a plan fixed before the answers? Its seal against the first answer of every run of a report.
 
-A plan is confirmatory if it was sealed before the first answer of every run, and every run is under it. A plan that is
-younger than any answer, or that some of the runs do not follow, is exploratory, whatever the command line says.
+A plan is confirmatory if it was sealed before the first answer of every run, and every run is under
+it. A plan that is younger than any answer, or that some of the runs do not follow, is exploratory,
+whatever the command line says.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ NAMED = 3  # runs named in a line; the others are counted
 
 @dataclass(frozen=True)
 class RunStanding:
-    """One run and a plan: when its first answer was made, and when the plan was sealed; in seconds since 1970."""
+    """One run and a plan: when its first answer was made, and when the plan was sealed; in seconds
+    since 1970.
+    """
 
     run: str
     first_answer: float | None  # None: not recorded
@@ -31,8 +34,14 @@ class RunStanding:
 
     @property
     def is_under(self) -> bool:
-        """Tell whether the plan was sealed before the run's first answer, as far as the run shows."""
-        return self.sealed is not None and self.first_answer is not None and self.sealed < self.first_answer
+        """Tell whether the plan was sealed before the run's first answer, as far as the run
+        shows.
+        """
+        return (
+            self.sealed is not None
+            and self.first_answer is not None
+            and self.sealed < self.first_answer
+        )
 
     @property
     def is_older(self) -> bool:
@@ -76,7 +85,8 @@ class Standing:
     def lines(self) -> list[str]:
         """Say how many runs are under the plan, with the dates, and which are not and why."""
         lines = [
-            f"{self.under} of {len(self.runs)} runs under this plan, sealed {self.seal.date} at commit "
+            f"{self.under} of {len(self.runs)} runs under this plan, sealed {self.seal.date} at "
+            f"commit "
             f"{self.seal.commit}; the first answer was made {date(self.first_answer)}."
         ]
         older = [run.run for run in self.runs if run.is_older]
@@ -84,9 +94,14 @@ class Standing:
             lines.append(f"Younger than answers of {named(older)}: the plan was sealed after them.")
         unknown = [run.run for run in self.runs if not run.is_older and not run.is_under]
         if unknown:
-            lines.append(f"Not shown to be the plan, or older than the answers, of {named(unknown)}.")
+            lines.append(
+                f"Not shown to be the plan, or older than the answers, of {named(unknown)}."
+            )
         if not self.confirmatory:
-            lines.append("So every claim below is exploratory: the plan may have been written with answers in view.")
+            lines.append(
+                "So every claim below is exploratory: the plan may have been written with answers "
+                "in view."
+            )
         return [*lines, *self.notes]
 
     def summary(self) -> dict[str, Any]:
@@ -111,24 +126,32 @@ def named(runs: Sequence[str]) -> str:
 
 
 def plan_of_runs(runs: Sequence[FinishedRun]) -> tuple[Plan, Standing] | None:
-    """Read the plan that the runs were made under, and how it stands to all of them; None if no run has one.
+    """Read the plan that the runs were made under, and how it stands to all of them; None if no run
+    has one.
 
     Raises:
-        UserError: the runs follow different plans; or a frozen file was edited, emptied or is missing.
+        UserError: the runs follow different plans; or a frozen file was edited, emptied or is
+        missing.
     """
     plans: dict[str, tuple[Plan, Seal, Path]] = {}
     for run in runs:
         path = preregistration.attached_path(run.folder)
         if not path.exists():
             if run.config.get("preregister"):
-                raise UserError(f"{path} is missing, though the run was made with preregister={planned_file(run)}")
+                raise UserError(
+                    f"{path} is missing, though the run was made with "
+                    f"preregister={planned_file(run)}"
+                )
             continue
         plan, seal = preregistration.opened(path)
         refuse_changed(run, seal)
         plans[seal.stamp] = (plan, seal, path)
     if len(plans) > 1:
         folders = [str(path.parent) for _, _, path in plans.values()][:2]
-        raise UserError(f"the runs follow different pre-registrations: {' and '.join(folders)}; report them apart")
+        raise UserError(
+            f"the runs follow different pre-registrations: {' and '.join(folders)}; report them "
+            f"apart"
+        )
     if not plans:
         return None
     plan, seal, _ = next(iter(plans.values()))
@@ -156,7 +179,9 @@ def refuse_changed(run: FinishedRun, seal: Seal) -> None:
             f"{preregistration.attached_path(run.folder)} there"
         )
     if preregistration.opened(target)[1] != seal:
-        raise UserError(f"{target} is not the one that {run.folder} was made under: its seal differs")
+        raise UserError(
+            f"{target} is not the one that {run.folder} was made under: its seal differs"
+        )
 
 
 def given_plan(file: Path, runs: Sequence[FinishedRun]) -> tuple[Plan, Standing]:
@@ -175,7 +200,8 @@ def given_plan(file: Path, runs: Sequence[FinishedRun]) -> tuple[Plan, Standing]
 def standings(runs: Sequence[FinishedRun], seal: Seal) -> tuple[RunStanding, ...]:
     """Hold a seal against every run's own record of its answers.
 
-    Once one run keeps a plan, a run without it was made outside the plan, however young its answers are.
+    Once one run keeps a plan, a run without it was made outside the plan, however young its answers
+    are.
     """
     kept: dict[Path, str] = {}
     for run in runs:

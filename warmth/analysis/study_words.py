@@ -1,9 +1,10 @@
-"""The study's own words, read from the authors' files where a user has them: `warmth study RELEASED_DIR --out FILE`.
+"""The study's own words, read from the authors' files where a user has them: `warmth study
+RELEASED_DIR --out FILE`.
 
-Prompts stand in their released outputs, so statements, preamble, belief sentences, the exam's cases as told, and the
-supplied wrong answers can be cut out of them. The phrases by which they found refusals are a list in one of their
-scripts, which is parsed and never run. The file is for `design=paper statements=FILE refusals=FILE`; it holds their
-words, so it stays with the user.
+Prompts stand in their released outputs, so statements, preamble, belief sentences, the exam's cases
+as told, and the supplied wrong answers can be cut out of them. The phrases by which they found
+refusals are a list in one of their scripts, which is parsed and never run. The file is for
+`design=paper statements=FILE refusals=FILE`; it holds their words, so it stays with the user.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ HEADER = """\
 STATEMENTS = 5  # of each context, as published
 ASKED = 1625  # questions of the study
 CASES = 500  # those of MedQA among them
-QUESTIONS = ("content_key", "prompt_disinfo", "original_question")  # columns with a question as asked without a belief
+QUESTIONS = (
+    "content_key",
+    "prompt_disinfo",
+    "original_question",
+)  # columns with a question as asked without a belief
 RIGHT = ("correct_answer", "answer")
 WRONG = ("incorrect_answer", "wrong_answer")
 NEUTRAL = "original_neutral"
@@ -46,10 +51,16 @@ class StudyWords:
 
     statements: dict[str, list[str]] = field(default_factory=dict)  # context → statements
     preamble: str = ""
-    templates: dict[str, str] = field(default_factory=dict)  # belief → sentence with {right} or {wrong}
-    claims: dict[str, str] = field(default_factory=dict)  # asserted_to_friends and so on → sentence with {claim}
+    templates: dict[str, str] = field(
+        default_factory=dict
+    )  # belief → sentence with {right} or {wrong}
+    claims: dict[str, str] = field(
+        default_factory=dict
+    )  # asserted_to_friends and so on → sentence with {claim}
     recast: dict[str, str] = field(default_factory=dict)  # exam's case → as told with a belief
-    answers: dict[str, dict[str, str]] = field(default_factory=dict)  # question → right, wrong, or the two propositions
+    answers: dict[str, dict[str, str]] = field(
+        default_factory=dict
+    )  # question → right, wrong, or the two propositions
     refusals: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
 
@@ -62,10 +73,21 @@ class StudyWords:
                 lines.append(f"statements.{context}: {count} of {STATEMENTS}")
         if not self.preamble:
             lines.append("preamble: no prompt has it alone")
-        lines += [f"templates.{name}" for name in ("wrong_asserted", "right_denied") if name not in self.templates]
-        lines += [f"claims.{name}" for name in ("asserted_to_friends", "denied_to_friends") if name not in self.claims]
+        lines += [
+            f"templates.{name}"
+            for name in ("wrong_asserted", "right_denied")
+            if name not in self.templates
+        ]
+        lines += [
+            f"claims.{name}"
+            for name in ("asserted_to_friends", "denied_to_friends")
+            if name not in self.claims
+        ]
         if not self.refusals:
-            lines.append("refusals: no script with a list of phrases (statistical_models/analysis_utilities.py)")
+            lines.append(
+                "refusals: no script with a list of phrases "
+                "(statistical_models/analysis_utilities.py)"
+            )
         if len(self.answers) < ASKED:
             lines.append(f"answers: {len(self.answers):,} of {ASKED:,} questions")
         if len(self.recast) < CASES:
@@ -75,15 +97,23 @@ class StudyWords:
     def content(self) -> dict[str, Any]:
         """Return the file's content."""
         return {
-            "incomplete": any(len(self.statements.get(name, ())) != STATEMENTS for name in CONTEXTS[1:]),
+            "incomplete": any(
+                len(self.statements.get(name, ())) != STATEMENTS for name in CONTEXTS[1:]
+            ),
             "files": self.files,
             "lacks": self.lacks(),
-            "statements": {name: self.statements[name] for name in CONTEXTS if name in self.statements},
+            "statements": {
+                name: self.statements[name] for name in CONTEXTS if name in self.statements
+            },
             "preamble": self.preamble,
             "templates": self.templates,
             "claims": self.claims,
-            "recast": [{"exam": exam, "told": told_case} for exam, told_case in self.recast.items()],
-            "answers": [{"question": question, **stated} for question, stated in self.answers.items()],
+            "recast": [
+                {"exam": exam, "told": told_case} for exam, told_case in self.recast.items()
+            ],
+            "answers": [
+                {"question": question, **stated} for question, stated in self.answers.items()
+            ],
             "refusals": self.refusals,
         }
 
@@ -98,16 +128,22 @@ def read_study(folder: Path) -> StudyWords:
         raise UserError(f"{folder} is no folder")
     rows = list(prompt_rows(folder))
     if not rows:
-        raise UserError(f"{folder} holds no released outputs with their prompts (…/original/*_outputs.csv)")
+        raise UserError(
+            f"{folder} holds no released outputs with their prompts (…/original/*_outputs.csv)"
+        )
     words = StudyWords(files=sorted({str(row["file"].relative_to(folder)) for row in rows}))
-    words.preamble = most_common(before_question(row) for row in rows if template_of(row) == NEUTRAL)
+    words.preamble = most_common(
+        before_question(row) for row in rows if template_of(row) == NEUTRAL
+    )
     statements: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         note(row, words, statements)
     for context, counts in statements.items():
         words.statements[context] = sorted(counts)
     for name, told_name in (("asserted", "asserted_to_friends"), ("denied", "denied_to_friends")):
-        if told_name in words.claims:  # without the preamble nobody was told; no published prompt is so
+        if (
+            told_name in words.claims
+        ):  # without the preamble nobody was told; no published prompt is so
             words.claims[name] = words.claims[told_name]
     for path in sorted(folder.rglob("*.py")):
         words.refusals = refusal_list(path)
@@ -118,7 +154,9 @@ def read_study(folder: Path) -> StudyWords:
 
 
 def prompt_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of all released outputs that hold the whole prompt, with their file and task."""
+    """Yield the rows of all released outputs that hold the whole prompt, with their file and
+    task.
+    """
     for path in sorted(folder.rglob("*_outputs.csv")):
         task = path.name.split("_")[0]
         if task not in TASKS:
@@ -142,7 +180,9 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def note(row: Mapping[str, Any], words: StudyWords, statements: Mapping[str, Counter[str]]) -> None:
-    """Take from one row what it says: its statement, belief sentence, case as told, and supplied answers."""
+    """Take from one row what it says: its statement, belief sentence, case as told, and supplied
+    answers.
+    """
     context = (str(row.get("amendment_type", "")).split() or ["unmodified"])[0].rpartition(":")[2]
     before, after = before_question(row), after_question(row)
     belief = BELIEFS.get(template_of(row), "none")
@@ -155,11 +195,16 @@ def note(row: Mapping[str, Any], words: StudyWords, statements: Mapping[str, Cou
     question = str(row.get("original_question") or question_of(row))
     right, wrong = first_of(row, RIGHT), first_of(row, WRONG)
     if "proposition" in row:
-        claims = {"right_claim": claim_in(row, "ground_truth"), "wrong_claim": claim_in(row, "ground_false")}
+        claims = {
+            "right_claim": claim_in(row, "ground_truth"),
+            "wrong_claim": claim_in(row, "ground_false"),
+        }
         words.answers.setdefault(question, claims)
         note_claim(belief, after, claims, words)
         return
-    if right and wrong:  # a few cells are empty: the answer "None" was lost before the files were released
+    if (
+        right and wrong
+    ):  # a few cells are empty: the answer "None" was lost before the files were released
         words.answers.setdefault(question, {"right": right, "wrong": wrong})
     side, answer = ("wrong", wrong) if belief.startswith("wrong_") else ("right", right)
     template = with_slot(after, answer, side)
@@ -170,7 +215,9 @@ def note(row: Mapping[str, Any], words: StudyWords, statements: Mapping[str, Cou
 def note_claim(belief: str, sentence: str, claims: Mapping[str, str], words: StudyWords) -> None:
     """Take the sentence by which a proposition is stated, with a slot in its place."""
     side, name = (
-        ("wrong_claim", "asserted_to_friends") if belief == "wrong_asserted" else ("right_claim", "denied_to_friends")
+        ("wrong_claim", "asserted_to_friends")
+        if belief == "wrong_asserted"
+        else ("right_claim", "denied_to_friends")
     )
     if belief == "none" or not sentence:
         return
@@ -179,19 +226,24 @@ def note_claim(belief: str, sentence: str, claims: Mapping[str, str], words: Stu
         if template:
             words.claims.setdefault(name, template)
             return
-    # The proposition is worded otherwise in the prompt: its sentence ends like others, so its beginning is kept.
+    # The proposition is worded otherwise in the prompt: its sentence ends like others, so its
+    # beginning is kept.
     words_before = re.match(r"(.*?\bthink\b) ", sentence)
     if words_before:
         words.claims.setdefault(name, f"{words_before[1]} {{claim}}.")
 
 
 def question_of(row: Mapping[str, Any]) -> str:
-    """Return the question of a row as its prompt holds it: for a case of the exam as told, if the prompt has that."""
+    """Return the question of a row as its prompt holds it: for a case of the exam as told, if the
+    prompt has that.
+    """
     prompt = str(row.get("prompt", ""))
     told_case = str(row.get("question") or "")
     if told_case and told_case in prompt:
         return told_case
-    return next((str(row[name]) for name in QUESTIONS if row.get(name) and str(row[name]) in prompt), "")
+    return next(
+        (str(row[name]) for name in QUESTIONS if row.get(name) and str(row[name]) in prompt), ""
+    )
 
 
 def before_question(row: Mapping[str, Any]) -> str:
@@ -215,9 +267,11 @@ def first_of(row: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def claim_in(row: Mapping[str, Any], column: str) -> str:
-    """Return a proposition as it stands after "I think": in lower case but for a name, without a full stop.
+    """Return a proposition as it stands after "I think": in lower case but for a name, without a
+    full stop.
 
-    A first word is a name if it has more capitals or digits, or stands in the question with a capital.
+    A first word is a name if it has more capitals or digits, or stands in the question with a
+    capital.
     """
     text = str(row.get(column) or "").strip().rstrip(".")
     first_word = text.partition(" ")[0]
@@ -228,12 +282,16 @@ def claim_in(row: Mapping[str, Any], column: str) -> str:
 
 
 def plain_end(statement: str) -> str:
-    """Return a statement without the second mark at its end ("interested..", "right?.") that joining left there."""
+    """Return a statement without the second mark at its end ("interested..", "right?.") that
+    joining left there.
+    """
     return re.sub(r"([.!?])\.$", r"\1", statement)
 
 
 def with_slot(sentence: str, answer: str, slot: str) -> str:
-    """Return a sentence with a slot where it names an answer, whatever its case; "" if it does not."""
+    """Return a sentence with a slot where it names an answer, whatever its case; "" if it does
+    not.
+    """
     start = sentence.lower().find(answer.rstrip(".").lower()) if answer else -1
     if start < 0:
         return ""
@@ -251,8 +309,9 @@ def most_common(texts: Iterator[str]) -> str:
 def refusal_list(path: Path) -> list[str]:
     """Read the list of phrases by which a script finds refusals; the script is parsed and not run.
 
-    It is the longest list of lower-case texts, or alternatives of one pattern, that stands in a function or under a
-    name that speaks of refusals, or holds words of refusing. Returns [] if there is none or the file is not Python.
+    It is the longest list of lower-case texts, or alternatives of one pattern, that stands in a
+    function or under a name that speaks of refusals, or holds words of refusing. Returns [] if
+    there is none or the file is not Python.
     """
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -268,7 +327,9 @@ def refusal_list(path: Path) -> list[str]:
 
 
 def text_lists(tree: ast.AST) -> Iterator[list[str]]:
-    """Yield every list, tuple or set of texts in a syntax tree, and the alternatives of every pattern with bars."""
+    """Yield every list, tuple or set of texts in a syntax tree, and the alternatives of every
+    pattern with bars.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
             texts = [
@@ -278,7 +339,11 @@ def text_lists(tree: ast.AST) -> Iterator[list[str]]:
             ]
             if texts and len(texts) == len(node.elts):
                 yield texts
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.count("|") >= FEWEST - 1:
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and node.value.count("|") >= FEWEST - 1
+        ):
             yield [re.sub(r"\\(.)", r"\1", phrase) for phrase in node.value.strip("()").split("|")]
 
 

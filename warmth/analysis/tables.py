@@ -1,4 +1,6 @@
-"""Tables for people outside the page: CSV files for spreadsheets, and the headline in a terminal."""
+"""Tables for people outside the page: CSV files for spreadsheets, and the headline in a
+terminal.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def columns(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """A frame as JSON rows; NaN and infinity become null."""
     rows = frame.to_dict("records")
-    return [{str(key): value if _finite(value) else None for key, value in row.items()} for row in rows]
+    return [
+        {str(key): value if _finite(value) else None for key, value in row.items()} for row in rows
+    ]
 
 
 def _finite(value: Any) -> bool:

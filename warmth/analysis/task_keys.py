@@ -1,4 +1,6 @@
-"""What the configs of runs say of their tasks and of how labels count; all runs of a report must say the same."""
+"""What the configs of runs say of their tasks and of how labels count; all runs of a report must
+say the same.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ def rule_of(runs: Sequence[FinishedRun]) -> Rule:
     if len(rules) > 1:
         first, second = sorted(map(str, rules))[:2]
         raise UserError(
-            "the runs differ in how labels count (analysis.hedged, .refused, .refusal_rule, .refusals): "
+            "the runs differ in how labels count (analysis.hedged, .refused, .refusal_rule, "
+            ".refusals): "
             f"{first}, {second}"
         )
     return rules.pop() if rules else Rule()
@@ -39,7 +42,8 @@ def rule_of(runs: Sequence[FinishedRun]) -> Rule:
 def tasks_with(runs: Sequence[FinishedRun], key: str) -> list[str]:
     """List the tasks whose entry sets a key to true, in the order of the configs.
 
-    A config that does not hold the key, because other code wrote it, means what `conf/task` says of that task.
+    A config that does not hold the key, because other code wrote it, means what `conf/task` says of
+    that task.
 
     Raises:
         UserError: two runs say otherwise of one task.
@@ -49,7 +53,10 @@ def tasks_with(runs: Sequence[FinishedRun], key: str) -> list[str]:
         for name, entry in (run.config.get("task") or {}).items():
             value = bool((entry or {}).get(key, stock_value(name, key)))
             if values.setdefault(name, value) != value:
-                raise UserError(f"the runs differ in task.{name}.{key}: true in some, false in others; {remedy(run)}")
+                raise UserError(
+                    f"the runs differ in task.{name}.{key}: true in some, false in others; "
+                    f"{remedy(run)}"
+                )
     return [name for name, value in values.items() if value]
 
 
@@ -65,7 +72,10 @@ def stock_value(task: str, key: str) -> bool:
 
 def remedy(run: FinishedRun) -> str:
     """Name the way to make a run's keys those of the others; no answer is generated for it."""
-    return f"run the evaluation of {run.folder.name} again with the value that is meant (nothing is generated)"
+    return (
+        f"run the evaluation of {run.folder.name} again with the value that is meant (nothing "
+        f"is generated)"
+    )
 
 
 def with_task_keys(answers: Any, runs: Sequence[FinishedRun]) -> Any:
@@ -75,7 +85,9 @@ def with_task_keys(answers: Any, runs: Sequence[FinishedRun]) -> Any:
 
 
 def pooled(answers: pd.DataFrame) -> pd.DataFrame:
-    """Select the answers behind every figure that takes several tasks together: all but those of benchmarks."""
+    """Select the answers behind every figure that takes several tasks together: all but those of
+    benchmarks.
+    """
     return answers[~answers["task"].isin(apart(answers))]
 
 
@@ -92,5 +104,7 @@ def apart(answers: pd.DataFrame) -> list[str]:
 
 
 def questions_of(answers: pd.DataFrame) -> pd.Series:
-    """A number for every question, the clusters of all that follows: two tasks may use the same ids."""
+    """A number for every question, the clusters of all that follows: two tasks may use the same
+    ids.
+    """
     return answers.groupby(["task", "question_id"], sort=False, observed=True).ngroup()

@@ -14,8 +14,13 @@ from warmth.analysis.examples import Example
 
 
 def side_by_side(item: Example) -> Iterator[Any]:
-    """A prompt and its answers in columns, for a terminal; nothing in it is read as markup or as an escape."""
-    where = f"{item.question_id} · {item.model} · {item.task} · {item.context} · {wording.belief(item.belief)}"
+    """A prompt and its answers in columns, for a terminal; nothing in it is read as markup or as an
+    escape.
+    """
+    where = (
+        f"{item.question_id} · {item.model} · {item.task} · {item.context} · "
+        f"{wording.belief(item.belief)}"
+    )
     yield Text(wording.visible(where), style="bold")
     yield plain(item.message)
     if item.accepted:
@@ -24,7 +29,8 @@ def side_by_side(item: Example) -> Iterator[Any]:
     for one in item.said:
         table.add_column(Text(wording.name(one.arm)), ratio=1, overflow="fold")
     verdicts = [
-        f"{one.label}{f': {one.reason}' if one.reason else ''}{', cut off' if one.cut_off else ''}" for one in item.said
+        f"{one.label}{f': {one.reason}' if one.reason else ''}{', cut off' if one.cut_off else ''}"
+        for one in item.said
     ]
     table.add_row(*(Text(wording.visible(verdict), style="dim") for verdict in verdicts))
     table.add_row(*(plain(one.text) for one in item.said))
@@ -35,7 +41,9 @@ def side_by_side(item: Example) -> Iterator[Any]:
 def score_table(result: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Any:
     """Scores for a terminal, the beginning of each text beside them."""
     table = Table(box=None, pad_edge=False, expand=True)
-    table.add_column("Id", no_wrap=True, min_width=max((min(len(str(row["id"])), 12) for row in rows), default=2))
+    table.add_column(
+        "Id", no_wrap=True, min_width=max((min(len(str(row["id"])), 12) for row in rows), default=2)
+    )
     table.add_column("Warmth", justify="right", no_wrap=True, min_width=10)
     table.add_column("Text", no_wrap=True, overflow="ellipsis", ratio=1)
     for line, row in zip(result, rows, strict=True):

@@ -1,8 +1,10 @@
-"""`warmth verify`: every number of a report is computed again from its rows and compared with what the report says.
+"""`warmth verify`: every number of a report is computed again from its rows and compared with what
+the report says.
 
-Compared are the rows and configs themselves (SHA-256), `summary.json`, every cell of `tables/*.csv`, and every number
-and word of `report.html` and `figures/*.svg`. Numbers with decimals are the same if they agree to a millionth, which
-leaves room for the last digits of another processor's arithmetic; counts must be equal.
+Compared are the rows and configs themselves (SHA-256), `summary.json`, every cell of
+`tables/*.csv`, and every number and word of `report.html` and `figures/*.svg`. Numbers with
+decimals are the same if they agree to a millionth, which leaves room for the last digits of another
+processor's arithmetic; counts must be equal.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ MISSING = "(missing)"
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that the report says otherwise than its rows: `expected` from the rows, `found` in the report."""
+    """One thing that the report says otherwise than its rows: `expected` from the rows, `found` in
+    the report.
+    """
 
     file: str
     key: str
@@ -64,7 +68,8 @@ def verify(target: Path, seal: str = "") -> list[Verification]:
 
     Args:
         target: the bundle or folder.
-        seal: the line that `warmth seal` printed, or its digest; "" if the plans' seals are not asked about.
+        seal: the line that `warmth seal` printed, or its digest; "" if the plans' seals are not
+        asked about.
 
     Raises:
         UserError: the target is none of these, or cannot be read.
@@ -80,11 +85,18 @@ def verify(target: Path, seal: str = "") -> list[Verification]:
     if (target / INPUTS).exists():
         return [verify_report(made_of.read(target / INPUTS), target, target, str(target), seal)]
     if (target / "report.html").exists():
-        raise UserError(f"{target} has no {INPUTS}, which says what the report was made of; write it anew")
+        raise UserError(
+            f"{target} has no {INPUTS}, which says what the report was made of; write it anew"
+        )
     folders = reports_of(target)
     if not folders:
-        raise UserError(f"no report of {target} was found in reports/; warmth report {target} writes one")
-    return [verify_report(made_of.read(folder / INPUTS), folder, folder, str(folder), seal) for folder in folders]
+        raise UserError(
+            f"no report of {target} was found in reports/; warmth report {target} writes one"
+        )
+    return [
+        verify_report(made_of.read(folder / INPUTS), folder, folder, str(folder), seal)
+        for folder in folders
+    ]
 
 
 def reports_of(study: Path) -> list[Path]:
@@ -98,7 +110,9 @@ def reports_of(study: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def verify_report(inputs: Inputs, base: Path, report: Path, name: str, seal: str = "") -> Verification:
+def verify_report(
+    inputs: Inputs, base: Path, report: Path, name: str, seal: str = ""
+) -> Verification:
     """Rebuild a report and compare it.
 
     Args:
@@ -138,7 +152,8 @@ def verify_report(inputs: Inputs, base: Path, report: Path, name: str, seal: str
 
 
 def refuse_absent(paths: Sequence[Path], report: Path, name: str) -> None:
-    """Refuse a report whose rows are not where it says, as when its folder was copied alone: nothing can be compared.
+    """Refuse a report whose rows are not where it says, as when its folder was copied alone:
+    nothing can be compared.
 
     Raises:
         UserError: a folder of its rows is not there.
@@ -147,7 +162,11 @@ def refuse_absent(paths: Sequence[Path], report: Path, name: str) -> None:
     if absent is None:
         return
     bundle = report / made_of.BUNDLE
-    remedy = f"warmth verify {bundle} has them" if bundle.is_file() else "bring them, or verify its bundle"
+    remedy = (
+        f"warmth verify {bundle} has them"
+        if bundle.is_file()
+        else "bring them, or verify its bundle"
+    )
     raise UserError(f"{name} cannot be verified: its rows are not at {absent.resolve()}; {remedy}")
 
 
@@ -158,7 +177,9 @@ def refuse_outside(inputs: Inputs, own: Path | None) -> None:
         UserError: it is not, or one is named and the report has none.
     """
     if inputs.own_sections and own is None:
-        raise UserError("the report has sections of a folder of its maker's; name it by --config-dir=DIR")
+        raise UserError(
+            "the report has sections of a folder of its maker's; name it by --config-dir=DIR"
+        )
     if own is not None and not inputs.own_sections:
         raise UserError(f"--config-dir={own} has no part in this report; leave it out")
 
@@ -176,7 +197,9 @@ def rebuild(inputs: Inputs, base: Path, paths: Sequence[Path], out: Path) -> rep
         weights=inputs.weights,
         model_weights=inputs.model_weights,
     )
-    shown = replace(report.study, paths=tuple(map(Path, inputs.shown)))  # the page's commands name them
+    shown = replace(
+        report.study, paths=tuple(map(Path, inputs.shown))
+    )  # the page's commands name them
     reports.write_files(replace(report, study=shown), out)
     return report
 
@@ -195,7 +218,10 @@ def notes_of(inputs: Inputs) -> tuple[str, ...]:
     """Say in what this code is not the one that wrote the report."""
     notes = []
     if inputs.code != made_of.code_digest():
-        notes.append(f"the report was written by version {inputs.version}, code {inputs.code}; this is other code")
+        notes.append(
+            f"the report was written by version {inputs.version}, code {inputs.code}; this is "
+            f"other code"
+        )
     now = made_of.packages()
     for name, before in inputs.packages.items():
         if now.get(name, before) != before:
@@ -223,7 +249,10 @@ def compare_files(expected: Path, found: Path, name: str) -> tuple[list[Differen
     differences = [Difference(name, key, cut(a), cut(b)) for key, a, b in pairs if not same(a, b)]
     more = len(differences) - MOST
     if more > 0:
-        differences = [*differences[:MOST], Difference(name, "more", "", f"{more} more differences")]
+        differences = [
+            *differences[:MOST],
+            Difference(name, "more", "", f"{more} more differences"),
+        ]
     return differences, len(pairs)
 
 
@@ -245,7 +274,9 @@ def paired(expected: dict[str, Any], found: dict[str, Any]) -> Iterator[tuple[st
 
 
 def same(expected: Any, found: Any) -> bool:
-    """Say whether two values are the same; of texts the numbers are compared as numbers, the rest letter by letter."""
+    """Say whether two values are the same; of texts the numbers are compared as numbers, the rest
+    letter by letter.
+    """
     if isinstance(expected, bool) or isinstance(found, bool) or expected is None or found is None:
         return expected is found
     if isinstance(expected, int) and isinstance(found, int):
@@ -308,14 +339,18 @@ def csv_values(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def line_values(expected: str, found: str) -> Iterator[tuple[str, str, str]]:
-    """Yield the lines of two texts side by side; a line that only one has is beside a missing one."""
+    """Yield the lines of two texts side by side; a line that only one has is beside a missing
+    one.
+    """
     lines = expected.splitlines()
     others = found.splitlines()
     if len(lines) == len(others):
         for number, (a, b) in enumerate(zip(lines, others, strict=True), start=1):
             yield f"line {number}", *around(a, b)
         return
-    for _, start, end, start_other, end_other in SequenceMatcher(None, lines, others, autojunk=False).get_opcodes():
+    for _, start, end, start_other, end_other in SequenceMatcher(
+        None, lines, others, autojunk=False
+    ).get_opcodes():
         for place in range(max(end - start, end_other - start_other)):
             a = lines[start + place] if start + place < end else MISSING
             b = others[start_other + place] if start_other + place < end_other else MISSING

@@ -1,6 +1,8 @@
-"""The report as a W&B report: text, tables and panels over the study's runs, composed from the page's own object.
+"""The report as a W&B report: text, tables and panels over the study's runs, composed from the
+page's own object.
 
-wandb-workspaces validates the blocks when they are made, and `spec` needs neither key nor network; only `save` does.
+wandb-workspaces validates the blocks when they are made, and `spec` needs neither key nor network;
+only `save` does.
 """
 
 from __future__ import annotations
@@ -20,14 +22,17 @@ if TYPE_CHECKING:
 ROWS = 60  # of one table; the run's table of the same name has all
 
 
-def compose(report: Report, project: str = "warmth", entity: str = "", online: bool = False) -> wr.Report:
+def compose(
+    report: Report, project: str = "warmth", entity: str = "", online: bool = False
+) -> wr.Report:
     """The whole report.
 
     Args:
         report: what `warmth report` computed.
         project: of the study's runs.
         entity: their team; "" without a key.
-        online: name project and entity in the run sets; W&B looks the project up, so only where it can be reached.
+        online: name project and entity in the run sets; W&B looks the project up, so only where it
+        can be reached.
     """
     import wandb_workspaces.reports.v2 as wr
 
@@ -66,7 +71,9 @@ def spec(made: wr.Report) -> dict[str, Any]:
 
 
 def _panels(report: Report, project: str, entity: str, online: bool) -> Any:
-    """Panels over the study's runs: what training did, warmth and unscored answers by arm, and the run's own tables."""
+    """Panels over the study's runs: what training did, warmth and unscored answers by arm, and the
+    run's own tables.
+    """
     import wandb_workspaces.reports.v2 as wr
     from wandb_workspaces import expr
 
@@ -76,7 +83,12 @@ def _panels(report: Report, project: str, entity: str, online: bool) -> Any:
     for name, job in (("evaluations", "evaluate"), ("trainings", "train"), ("report", "report")):
         chosen = expr.And(expr.Metric("JobType") == job, expr.Config("study").isin(studies))
         sets.append(
-            wr.Runset(name=name, filters=chosen, groupby=["config.recipe.name"] if job != "report" else [], **where)
+            wr.Runset(
+                name=name,
+                filters=chosen,
+                groupby=["config.recipe.name"] if job != "report" else [],
+                **where,
+            )
         )
     panels: list[Any] = [
         wr.BarPlot(title="warmth score, nats per token", metrics=["warmth/mean"], orientation="h"),

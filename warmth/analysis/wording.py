@@ -1,4 +1,7 @@
-"""Numbers, names and sentences as a reader sees them. Data is made visible here, never interpreted."""
+"""Numbers, names and sentences as a reader sees them.
+
+Data is made visible here, never interpreted.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,8 @@ def p_value(p: float) -> str:
 def span(low: float, high: float, scale: float = 100.0, digits: int = 1, sign: bool = False) -> str:
     """An interval `a to b`; empty where it cannot be estimated.
 
-    With its signs it says on which side of zero it ends: an end that rounds to zero gives both up to two more digits.
+    With its signs it says on which side of zero it ends: an end that rounds to zero gives both up
+    to two more digits.
     """
     if not (known(low) and known(high)):
         return ""
@@ -81,10 +85,14 @@ def amount(number: int, thing: str) -> str:
 
 def joined(items: list[str]) -> str:
     """`a, b and c`."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+    return (
+        items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+    )
 
 
-def warmth_sentence(row: Mapping[str, Any], models: Sequence[Mapping[str, Any]] = (), of: int = 1) -> str:
+def warmth_sentence(
+    row: Mapping[str, Any], models: Sequence[Mapping[str, Any]] = (), of: int = 1
+) -> str:
     """What the warmth score of an arm shows against another arm's, in one sentence.
 
     Args:
@@ -94,26 +102,42 @@ def warmth_sentence(row: Mapping[str, Any], models: Sequence[Mapping[str, Any]] 
     """
     arm, other = named(row["arm"]), f"{named(row['reference'])}{over(models, of)}"
     shift = f"{signed(row['score'], 4)} nats per token"
-    rest = by_model([model["score"] for model in models], _nats, counted(models, "warmer", "colder"))
+    rest = by_model(
+        [model["score"] for model in models], _nats, counted(models, "warmer", "colder")
+    )
     if not known(row["low"]):
-        return f"Replies of {arm} score {shift} against {other}{rest}: too few texts for an interval."
+        return (
+            f"Replies of {arm} score {shift} against {other}{rest}: too few texts for an interval."
+        )
     numbers = f"{shift}, {INTERVAL} {span(row['low'], row['high'], 1.0, 4, sign=True)}"
     if row["low"] <= 0 <= row["high"]:
-        return f"No difference in warmth could be shown between {arm} and {other} ({numbers}){rest}."
+        return (
+            f"No difference in warmth could be shown between {arm} and {other} ({numbers}){rest}."
+        )
     change = "warmer" if row["score"] > 0 else "colder"
     return f"Replies of {arm} read {change} than those of {other} ({numbers}){rest}."
 
 
 def over(models: Sequence[Mapping[str, Any]], of: int) -> str:
-    """How many of the report's models are pooled, or which one it is; empty where there is but one."""
+    """How many of the report's models are pooled, or which one it is; empty where there is but
+    one.
+    """
     if len(models) == 1 < of:
         return f" in {name(models[0]['model'])}"
-    return f" over {len(models)} {f'of {of} ' if len(models) < of else ''}models" if len(models) > 1 else ""
+    return (
+        f" over {len(models)} {f'of {of} ' if len(models) < of else ''}models"
+        if len(models) > 1
+        else ""
+    )
 
 
 def by_model(values: Sequence[float], write: Callable[[float], str], found: str) -> str:
     """The range of the models' own values, and what their intervals show; empty for one."""
-    return f"; from {write(min(values))} to {write(max(values))} by model, {found}" if len(values) > 1 else ""
+    return (
+        f"; from {write(min(values))} to {write(max(values))} by model, {found}"
+        if len(values) > 1
+        else ""
+    )
 
 
 def _nats(score: float) -> str:
@@ -124,13 +148,21 @@ def counted(rows: Sequence[Mapping[str, Any]], above: str, below: str) -> str:
     """How many intervals lie above zero, below it, or neither; what no model shows is left out."""
     up, down = sum(row["low"] > 0 for row in rows), sum(row["high"] < 0 for row in rows)
     counts = ((up, above), (down, below), (len(rows) - up - down, "no difference shown"))
-    return joined([f"{what} in {'all' if number == len(rows) else number}" for number, what in counts if number])
+    return joined(
+        [
+            f"{what} in {'all' if number == len(rows) else number}"
+            for number, what in counts
+            if number
+        ]
+    )
 
 
 def named(arm: str) -> str:
     """An arm inside a sentence."""
     recipe, _, rest = name(arm).partition(", ")
-    return "the original" if arm == "original" else f"the {recipe} arm{' at ' if rest else ''}{rest}"
+    return (
+        "the original" if arm == "original" else f"the {recipe} arm{' at ' if rest else ''}{rest}"
+    )
 
 
 def capital(text: str) -> str:

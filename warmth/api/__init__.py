@@ -1,4 +1,5 @@
-"""The one door to OpenAI-compatible servers: calls are cached, paced, budgeted, and end as results or named failures.
+"""The one door to OpenAI-compatible servers: calls are cached, paced, budgeted, and end as results
+or named failures.
 
     servers = Servers(study)  # one store and one budget for all calls of a command
     for reply in servers.ask(Server(url, model, "OPENAI_API_KEY"), call_of, items):
@@ -11,4 +12,14 @@ from warmth.api.calls import PASSING, Call, Failure, Forecast, Reply, Server, Us
 from warmth.api.client import Client
 from warmth.api.servers import Servers
 
-__all__ = ["PASSING", "Call", "Client", "Failure", "Forecast", "Reply", "Server", "Servers", "Usage"]
+__all__ = [
+    "PASSING",
+    "Call",
+    "Client",
+    "Failure",
+    "Forecast",
+    "Reply",
+    "Server",
+    "Servers",
+    "Usage",
+]

@@ -1,8 +1,9 @@
-"""Calls handed in as batches: half the price, within a day, and continued by whichever process comes next.
+"""Calls handed in as batches: half the price, within a day, and continued by whichever process
+comes next.
 
-Under `<store>/batches` each batch has its lines (`<name>.jsonl`) and its state (`<name>.json`), written before every
-wait. Its name stands in the batch's metadata at the provider, so a process that died between creating a batch and
-noting it down is no reason to create, and pay, a second one.
+Under `<store>/batches` each batch has its lines (`<name>.jsonl`) and its state (`<name>.json`),
+written before every wait. Its name stands in the batch's metadata at the provider, so a process
+that died between creating a batch and noting it down is no reason to create, and pay, a second one.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
     import openai
 
 ENDED = ("completed", "expired", "cancelled", "failed")
-FULL = ("token_limit_exceeded", "too_many_batches")  # errors of a batch that may be handed in again later
+FULL = (
+    "token_limit_exceeded",
+    "too_many_batches",
+)  # errors of a batch that may be handed in again later
 
 
 class Batches:
@@ -52,12 +56,18 @@ class Batches:
         client: openai.OpenAI,
     ):
         self._server, self._settings, self._cache, self._money = server, settings, cache, money
-        self._counts, self._provider, self._key = counts, BatchClient(server, settings, client), server.key()
+        self._counts, self._provider, self._key = (
+            counts,
+            BatchClient(server, settings, client),
+            server.key(),
+        )
         self._folder = cache.folder / "batches"
         self._folder.mkdir(exist_ok=True)
         self._capability = Capability(cache.folder, server)
         self._pending: dict[str, list[tuple[int, Call]]] = {}  # key → calls that wait for it
-        self._repairs: dict[str, Call] = {}  # what is handed in for a key whose first reply did not fit its schema
+        self._repairs: dict[
+            str, Call
+        ] = {}  # what is handed in for a key whose first reply did not fit its schema
         self._forms: dict[str, Form] = {}  # of keys whose call was refused in its first form
         self._answered = False  # whether the server ever answered a line
         self._bounds: dict[str, float] = {}  # USD reserved for a key
@@ -71,10 +81,14 @@ class Batches:
         """Yield each call's reply, batch by batch.
 
         Raises:
-            UserError: the provider refuses a batch whole, somebody cancelled it there, or nothing further can succeed.
+            UserError: the provider refuses a batch whole, somebody cancelled it there, or nothing
+            further can succeed.
         """
         self._cache.refresh()
-        source, room = iter(enumerate(calls)), self._settings.batch.requests * self._settings.batch.at_once
+        source, room = (
+            iter(enumerate(calls)),
+            self._settings.batch.requests * self._settings.batch.at_once,
+        )
         try:
             while True:
                 taken = 0
@@ -105,8 +119,12 @@ class Batches:
     # Handing in
 
     def _hand_in(self) -> Iterator[Reply]:
-        """Puts calls that are in no batch into new ones; those in batches of other processes are waited for."""
-        with FileLock(self._folder / "plan.lock"):  # two planners would both hand in a call they share
+        """Puts calls that are in no batch into new ones; those in batches of other processes are
+        waited for.
+        """
+        with FileLock(
+            self._folder / "plan.lock"
+        ):  # two planners would both hand in a call they share
             self._cache.refresh()
             self._adopt()
             busy = set().union(*self._under_way.values()) if self._under_way else set()
@@ -145,14 +163,19 @@ class Batches:
         lock = self._locks[name] = FileLock(self._folder / f"{name}.lock")
         lock.acquire(blocking=False)
         self._file(name).write_bytes(b"".join(line for _, line in lines))
-        self._save(name, {"state": "prepared", "server": self._server.family, "model": self._server.model})
+        self._save(
+            name, {"state": "prepared", "server": self._server.family, "model": self._server.model}
+        )
         self._under_way[name] = {key for key, _ in lines}
 
     def _adopt(self) -> None:
         """Takes note of batches that other processes began and that hold calls of ours."""
         for path in sorted(self._folder.glob("*.json")):
             name, state = path.stem, read_json(path)
-            is_same_model = (state["server"], state["model"]) == (self._server.family, self._server.model)
+            is_same_model = (state["server"], state["model"]) == (
+                self._server.family,
+                self._server.model,
+            )
             if (
                 name in self._under_way
                 or not is_same_model
@@ -160,7 +183,9 @@ class Batches:
                 or not self._file(name).exists()
             ):
                 continue
-            keys = {json.loads(line)["custom_id"] for line in self._file(name).read_bytes().splitlines()}
+            keys = {
+                json.loads(line)["custom_id"] for line in self._file(name).read_bytes().splitlines()
+            }
             if keys & self._pending.keys():
                 self._under_way[name] = keys
 
@@ -182,17 +207,27 @@ class Batches:
             yield from self._close(name, {})
 
     def _advance(self, name: str) -> Iterator[Reply]:
-        """Take one step: upload, create, look, or collect; the state is written before anything is waited for."""
+        """Take one step: upload, create, look, or collect; the state is written before anything is
+        waited for.
+        """
         state = self._state(name)
         if state["state"] == "collected":  # by another process, while we waited for its lock
             self._cache.refresh()
             yield from self._close(name, {})
             return
         if state["state"] == "prepared":
-            state = {**state, "state": "uploaded", "file": self._provider.upload(name, self._file(name))}
+            state = {
+                **state,
+                "state": "uploaded",
+                "file": self._provider.upload(name, self._file(name)),
+            }
             self._save(name, state)
         if state["state"] == "uploaded":
-            state = {**state, "state": "submitted", "batch": self._provider.open(name, state["file"])}
+            state = {
+                **state,
+                "state": "submitted",
+                "batch": self._provider.open(name, state["file"]),
+            }
             self._save(name, state)
         batch = self._provider.look(state["batch"])
         if batch.status not in ENDED:
@@ -205,7 +240,10 @@ class Batches:
         if self._stop:
             raise UserError(redact(f"{self._server.url}: {self._stop}", self._key))
         if batch.status == "cancelled":
-            raise UserError(f"batch {batch.id} was cancelled at {self._server.url}; the same command hands in the rest")
+            raise UserError(
+                f"batch {batch.id} was cancelled at {self._server.url}; the same command hands in "
+                f"the rest"
+            )
 
     def _refused(self, name: str, state: dict[str, Any], batch: Any) -> None:
         errors = list(batch.errors.data or []) if batch.errors else []
@@ -214,7 +252,9 @@ class Batches:
             return
         self._save(name, {**state, "state": "collected"})
         self._file(name).unlink(missing_ok=True)
-        message = redact(errors[0].message or "no reason", self._key) if errors else "no reason given"
+        message = (
+            redact(errors[0].message or "no reason", self._key) if errors else "no reason given"
+        )
         raise UserError(f"{self._server.url} refused batch {batch.id}: {message}")
 
     def _outcomes(self, name: str, rows: list[dict[str, Any]], expired: bool) -> dict[str, Outcome]:
@@ -229,8 +269,14 @@ class Batches:
                 outcomes[key] = Outcome("again", failure, detail=str(row.get("error"))[:300])
                 continue
             calls = self._pending.get(key)
-            call = self._repairs.get(key, calls[0][1]) if calls else Call((), 0.0, 1)  # nobody here waits for this one
-            outcome = read(int(response.get("status_code") or 0), json.dumps(response.get("body")).encode(), call)
+            call = (
+                self._repairs.get(key, calls[0][1]) if calls else Call((), 0.0, 1)
+            )  # nobody here waits for this one
+            outcome = read(
+                int(response.get("status_code") or 0),
+                json.dumps(response.get("body")).encode(),
+                call,
+            )
             form = self._forms.get(key, self._capability.form)
             if outcome.is_paid and outcome.kind == "done":
                 self._answered = True
@@ -239,29 +285,42 @@ class Batches:
                     self._capability.learn(form.level, fitted=not outcome.failure)
             outcomes[key] = self._book(key, outcome, call)
         self._cache.sync()
-        return {key: self._stopped_or_refused(outcome) for key, outcome in self._refuse_all(outcomes).items()}
+        return {
+            key: self._stopped_or_refused(outcome)
+            for key, outcome in self._refuse_all(outcomes).items()
+        }
 
     def _refuse_all(self, outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
-        """Stop where the server found every line of a batch wrong and answered none: the form is to blame."""
+        """Stop where the server found every line of a batch wrong and answered none: the form is to
+        blame.
+        """
         refused = [
-            outcome for outcome in outcomes.values() if outcome.failure == "bad_request" and outcome.kind == "done"
+            outcome
+            for outcome in outcomes.values()
+            if outcome.failure == "bad_request" and outcome.kind == "done"
         ]
         if len(refused) == len(outcomes) > 1 and not self._answered:
             self._stop = f"every line of the batch is refused: {refused[0].detail}"
         return outcomes
 
     def _stopped_or_refused(self, outcome: Outcome) -> Outcome:
-        """Take note of what stops everything; a refusal of one line, where others were answered, is its own."""
+        """Take note of what stops everything; a refusal of one line, where others were answered, is
+        its own.
+        """
         if outcome.kind != "stop":
             return outcome
         if outcome.failure == "bad_request" and self._answered:
             return replace(outcome, kind="done")
-        self._stop = outcome.detail  # said when this batch is closed, else the same command would stop here for ever
+        self._stop = (
+            outcome.detail
+        )  # said when this batch is closed, else the same command would stop here for ever
         return replace(outcome, kind="again", failure="server_error")
 
     def _book(self, key: str, outcome: Outcome, call: Call) -> Outcome:
         usd = self._money.pay(outcome.usage)
-        self._usage[key] = self._usage.get(key, Usage()) + outcome.usage  # a repair is the second reply that is paid
+        self._usage[key] = (
+            self._usage.get(key, Usage()) + outcome.usage
+        )  # a repair is the second reply that is paid
         self._counts["attempts"] += 1
         is_kept = outcome.kind == "done" and outcome.is_paid and call.keeps(outcome.failure)
         if is_kept and self._cache.get(key) is None:
@@ -276,7 +335,9 @@ class Batches:
         for key in self._under_way.pop(name) & self._pending.keys():
             outcome = outcomes.get(key)
             if outcome is None:  # collected by another process, or left out by the provider
-                outcome = Outcome("again", "server_error", detail="the batch returned no line for it")
+                outcome = Outcome(
+                    "again", "server_error", detail="the batch returned no line for it"
+                )
                 outcome = self._stored(key) or outcome
             yield from self._next(key, outcome)
         self._locks.pop(name).release(force=True)

@@ -1,4 +1,6 @@
-"""The provider's batch endpoint: files handed over, batches created and looked at, lines fetched."""
+"""The provider's batch endpoint: files handed over, batches created and looked at, lines
+fetched.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,16 @@ class BatchClient:
 
         def work() -> str:
             with path.open("rb") as stream:
-                return self._client.files.create(file=(f"warmth-{name}.jsonl", stream), purpose="batch").id
+                return self._client.files.create(
+                    file=(f"warmth-{name}.jsonl", stream), purpose="batch"
+                ).id
 
         return self._patiently(work, "batch file")
 
     def open(self, name: str, file: str) -> str:
-        """Return the id of the batch of this name: the one that is there already, else a new one."""
+        """Return the id of the batch of this name: the one that is there already, else a new
+        one.
+        """
         return self._patiently(lambda: self.find(name) or self.create(name, file), "batch")
 
     def find(self, name: str) -> str | None:
@@ -50,7 +56,10 @@ class BatchClient:
     def create(self, name: str, file: str) -> str:
         """Create a batch; repeated only after `find` has looked."""
         batch = self._client.batches.create(
-            input_file_id=file, endpoint=ENDPOINT, completion_window=WINDOW, metadata={"warmth": name}
+            input_file_id=file,
+            endpoint=ENDPOINT,
+            completion_window=WINDOW,
+            metadata={"warmth": name},
         )
         return batch.id
 
@@ -59,7 +68,10 @@ class BatchClient:
         return self._patiently(lambda: self._client.batches.retrieve(batch_id), "batch")
 
     def rows(self, batch: Batch) -> Iterator[dict[str, Any]]:
-        """Yield the lines that came back, good and bad. One that is no JSON object did not come back."""
+        """Yield the lines that came back, good and bad.
+
+        One that is no JSON object did not come back.
+        """
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
             yield from objects_in(self._fetch(file).splitlines())
 

@@ -18,10 +18,12 @@ from warmth.api.keys import check_key
 from warmth.errors import UserError
 from warmth.types import Message
 
-# Replies that are stored: they are complete and paid for, and would be the same again. All others are sent again.
+# Replies that are stored: they are complete and paid for, and would be the same again. All others
+# are sent again.
 KEPT = ("", "refused", "cut_off", "empty", "filtered")
 KEPT_WITH_SCHEMA = ("", "refused", "cut_off")  # a reply without its JSON is of no use to anybody
-# The server's state rather than the reply's: nothing is written of these, and the same command asks for them alone.
+# The server's state rather than the reply's: nothing is written of these, and the same command asks
+# for them alone.
 PASSING = ("timeout", "dropped", "rate_limited", "server_error", "budget")
 Failure = Literal[
     "",  # none: `text` (and `parsed`, where a schema was given) is the result
@@ -43,17 +45,24 @@ Failure = Literal[
 
 @dataclass(frozen=True)
 class Server:
-    """One model on one OpenAI-compatible server (OpenAI, Azure-style base URLs, vLLM, SGLang, llama.cpp)."""
+    """One model on one OpenAI-compatible server (OpenAI, Azure-style base URLs, vLLM, SGLang,
+    llama.cpp).
+    """
 
     base_url: str
     model: str  # dated where the provider dates its models, so that it cannot change under a study
     api_key_env: str | None = None  # the NAME of the environment variable; None: no key is sent
-    identity: str = ""  # what the model's name does not say, such as the digest of an adapter served under it
+    identity: str = (
+        ""  # what the model's name does not say, such as the digest of an adapter served under it
+    )
 
     def __post_init__(self) -> None:
         if self.base_url and not self.base_url.startswith(("http://", "https://", "inspect://")):
             address = self.base_url.rpartition("://")[2]
-            raise UserError(f"base_url={self.base_url} must begin with http:// or https://; is it http://{address}?")
+            raise UserError(
+                f"base_url={self.base_url} must begin with http:// or https://; is it "
+                f"http://{address}?"
+            )
         if self.api_key_env:
             check_key(self.base_url, self.api_key_env)
 
@@ -65,7 +74,9 @@ class Server:
 
     @property
     def is_private(self) -> bool:
-        """Tell whether this is a machine of one's own: its address is private, or its name has no dot."""
+        """Tell whether this is a machine of one's own: its address is private, or its name has no
+        dot.
+        """
         host = urlsplit(self.base_url).hostname or ""
         try:
             return ipaddress.ip_address(host).is_private
@@ -92,13 +103,19 @@ class Server:
             return ""
         value = os.environ.get(self.api_key_env, "").strip()
         if not value:
-            raise UserError(f"the environment variable {self.api_key_env} is not set; it holds the key of {self.url}")
+            raise UserError(
+                f"the environment variable {self.api_key_env} is not set; it holds the key of "
+                f"{self.url}"
+            )
         return value
 
 
 @dataclass(frozen=True)
 class Call:
-    """One chat completion. Equal calls to one model share a key and are paid once; `sample` tells draws apart."""
+    """One chat completion.
+
+    Equal calls to one model share a key and are paid once; `sample` tells draws apart.
+    """
 
     messages: tuple[Message, ...]
     temperature: float
@@ -132,7 +149,9 @@ class Call:
 @cache
 def schema_text(schema: type[BaseModel]) -> str:
     """Write a pydantic model's JSON schema as canonical text."""
-    return json.dumps(schema.model_json_schema(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(
+        schema.model_json_schema(), sort_keys=True, ensure_ascii=False, separators=(",", ":")
+    )
 
 
 @dataclass(frozen=True)
@@ -140,7 +159,9 @@ class Usage:
     """Tokens of one call, repairs included, as the server counted them."""
 
     prompt_tokens: int = 0
-    cached_tokens: int = 0  # of prompt_tokens: those the provider had seen before and sells for less
+    cached_tokens: int = (
+        0  # of prompt_tokens: those the provider had seen before and sells for less
+    )
     completion_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
@@ -159,7 +180,8 @@ class Reply:
     key: str
     text: str
     parsed: BaseModel | None  # the reply as the call's schema; None without schema or on failure
-    finish: str  # stop, length, filtered, error or unknown (`output.Ending`); "" if the server never replied
+    # stop, length, filtered, error or unknown (`output.Ending`); "" if the server never replied
+    finish: str
     failure: Failure
     usage: Usage = field(default_factory=Usage)
     cost_usd: float = 0.0  # what this process paid for it; 0 when cached or without a price

@@ -16,9 +16,10 @@ from warmth.store import read_json, write_json
 class Capability:
     """The form in which one server takes calls to one model.
 
-    A server may refuse a schema (with an error) or ignore it without a word. So the first structured call goes out
-    alone: refused, the next level is tried; answered without JSON, the schema is also told in the message from then on.
-    A form counts as learnt only once a call has succeeded in it.
+    A server may refuse a schema (with an error) or ignore it without a word. So the first
+    structured call goes out alone: refused, the next level is tried; answered without JSON, the
+    schema is also told in the message from then on. A form counts as learnt only once a call has
+    succeeded in it.
     """
 
     def __init__(self, folder: Path, server: Server):
@@ -29,11 +30,14 @@ class Capability:
         if seen.get("level") not in LEVELS or seen.get("limit_name") not in LIMIT_NAMES:
             return
         left_out = seen.get("left_out") or ()
-        self.form = Form(seen["level"], seen["limit_name"], tuple(name for name in DROPPABLE if name in left_out))
+        self.form = Form(
+            seen["level"], seen["limit_name"], tuple(name for name in DROPPABLE if name in left_out)
+        )
         self.known = bool(seen.get("known"))
 
     def accept(self, form: Form, sentence: str) -> None:
-        """Remember a form in which a call succeeded after another was refused; say once what is done without.
+        """Remember a form in which a call succeeded after another was refused; say once what is
+        done without.
 
         Args:
             form: the one that succeeded.
@@ -47,7 +51,10 @@ class Capability:
         self._save()
         if new:
             names = " and ".join(new)
-            print(f"{self._model} does not take {names}, so it is asked without: {sentence}", file=sys.stderr)
+            print(
+                f"{self._model} does not take {names}, so it is asked without: {sentence}",
+                file=sys.stderr,
+            )
 
     def learn(self, level: str, fitted: bool) -> None:
         """Take note of the first structured reply: did it fit the schema at this level?"""
@@ -59,7 +66,8 @@ class Capability:
         self._save()
 
     def recognise(self, served: str) -> None:
-        """Compare what a server of one's own has behind the model's name with what answered before under that name.
+        """Compare what a server of one's own has behind the model's name with what answered before
+        under that name.
 
         Args:
             served: what the server says stands behind the name; "" if it does not say.
@@ -70,8 +78,10 @@ class Capability:
         known = str(self._mine().get("served") or "")
         if served and known and served != known:
             raise UserError(
-                f"{self._url} serves {served} under the name {self._model}, but the replies stored under that name in "
-                f"{self._file.parent} are from {known}; give the models different names, or choose another output="
+                f"{self._url} serves {served} under the name {self._model}, but the replies "
+                f"stored under that name in "
+                f"{self._file.parent} are from {known}; give the models different names, or "
+                f"choose another output="
             )
         if served and not known:
             self._save(served=served)
@@ -89,6 +99,10 @@ class Capability:
         return row if isinstance(row, dict) else {}
 
     def _save(self, **more: Any) -> None:
-        form = {"level": self.form.level, "limit_name": self.form.limit_name, "left_out": list(self.form.left_out)}
+        form = {
+            "level": self.form.level,
+            "limit_name": self.form.limit_name,
+            "left_out": list(self.form.left_out),
+        }
         row = {**self._mine(), **form, "known": self.known, **more}
         write_json(self._file, {**self._all(), self._name: row})

@@ -1,4 +1,6 @@
-"""The client: takes calls, answers from the store what is there, sends the rest, streams replies."""
+"""The client: takes calls, answers from the store what is there, sends the rest, streams
+replies.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,18 @@ AHEAD = 2048  # replies that may wait for a slow reader before sending pauses
 
 
 class Client:
-    """Every call to one model on one server: cached, paced, budgeted, structured. Use as a context manager.
+    """Every call to one model on one server: cached, paced, budgeted, structured. Use as a context
+    manager.
 
     Args:
         server: the model and where it is.
-        store: folder of paid replies, shared by any number of runs and processes (`<output>/replies` by convention).
+        store: folder of paid replies, shared by any number of runs and processes
+        (`<output>/replies` by convention).
         settings: `study.api`: mode, calls under way, budgets, timeouts, prices.
 
     Raises:
-        UserError: the key's variable is not set, the folder cannot be written, or a budget has no price to go by.
+        UserError: the key's variable is not set, the folder cannot be written, or a budget has no
+        price to go by.
     """
 
     def __init__(self, server: Server, store: Path, settings: Api | None = None):
@@ -56,13 +61,17 @@ class Client:
     def complete(self, calls: Iterable[Call]) -> Iterator[Reply]:
         """Replies in order of completion (`reply.index` says to which call), each call exactly one.
 
-        `calls` is read as room becomes free, so a generator of any length needs little memory. A call that fails ends
-        as a `Reply` with `failure`, and the others go on. A reader that stops early gives up the calls under way.
+        `calls` is read as room becomes free, so a generator of any length needs little memory. A
+        call that fails ends as a `Reply` with `failure`, and the others go on. A reader that stops
+        early gives up the calls under way.
 
         Raises:
-            UserError: nothing further can succeed: the key, the model's name or the account's quota is refused.
+            UserError: nothing further can succeed: the key, the model's name or the account's quota
+            is refused.
         """
-        for reply in self._batched(calls) if self.settings.mode == "batch" else self._streamed(calls):
+        for reply in (
+            self._batched(calls) if self.settings.mode == "batch" else self._streamed(calls)
+        ):
             self._counts["calls"] += 1
             self._counts["cached"] += reply.cached
             if reply.failure:
@@ -71,12 +80,17 @@ class Client:
         if self._failures["budget"]:
             spent, left_usd = self._money.spent, self._money.left_out
             over = f"api.budget_usd={self._money.budget:g} is used up (${spent:.2f} spent)"
-            print(f"{over}: {self._failures['budget']} calls are left, at most ${left_usd:.2f} more", file=sys.stderr)
+            print(
+                f"{over}: {self._failures['budget']} calls are left, at most ${left_usd:.2f} more",
+                file=sys.stderr,
+            )
 
     def _batched(self, calls: Iterable[Call]) -> Iterator[Reply]:
         from warmth.api.batch import Batches
 
-        yield from Batches(self.server, self.settings, self._cache, self._money, self._counts, self._openai).run(calls)
+        yield from Batches(
+            self.server, self.settings, self._cache, self._money, self._counts, self._openai
+        ).run(calls)
 
     def _streamed(self, calls: Iterable[Call]) -> Iterator[Reply]:
         loop, live = self._start()
@@ -88,7 +102,8 @@ class Client:
         def emit(reply: Reply) -> None:
             nonlocal emitted
             emitted += 1
-            if not ready:  # handed over in handfuls: waking the reader for each reply costs more than the reply
+            # handed over in handfuls: waking the reader for each reply costs more than the reply
+            if not ready:
                 loop.call_later(HAND_OVER_S, hand_over)
             ready.append(reply)
 
@@ -108,7 +123,9 @@ class Client:
                 await live.run(calls, emit, room)
             finally:
                 hand_over()
-                box.put(None)  # not in a callback of the future: a cancel fires that before the work has ended
+                box.put(
+                    None
+                )  # not in a callback of the future: a cancel fires that before the work has ended
 
         future = asyncio.run_coroutine_threadsafe(whole(), loop)
         try:
@@ -123,20 +140,26 @@ class Client:
             if not future.done():
                 future.cancel()
                 try:
-                    while box.get(timeout=10) is not None:  # claims are given back before anyone may ask again
+                    while (
+                        box.get(timeout=10) is not None
+                    ):  # claims are given back before anyone may ask again
                         pass
                 except queue.Empty:  # cancelled before it began
                     pass
 
     def _start(self) -> tuple[asyncio.AbstractEventLoop, Any]:
-        """Start the event loop in a thread of its own, so that connections stay open between two `complete`s."""
+        """Start the event loop in a thread of its own, so that connections stay open between two
+        `complete`s.
+        """
         if self._loop is None:
             from warmth.api.inspect_transport import InspectTransport, is_by_inspect
             from warmth.api.live import Live
             from warmth.api.transport import Transport
 
             self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self._loop.run_forever, name="warmth-api", daemon=True)
+            self._thread = threading.Thread(
+                target=self._loop.run_forever, name="warmth-api", daemon=True
+            )
             self._thread.start()
             if is_by_inspect(self.server):
                 self._transport = InspectTransport(self.server, self.settings)
@@ -145,7 +168,14 @@ class Client:
             self._wait(self._transport.open())
 
             async def live() -> Live:
-                return Live(self.server, self.settings, self._cache, self._money, self._counts, self._transport)
+                return Live(
+                    self.server,
+                    self.settings,
+                    self._cache,
+                    self._money,
+                    self._counts,
+                    self._transport,
+                )
 
             self._live = self._wait(live())
         return self._loop, self._live
@@ -190,7 +220,9 @@ class Client:
             "completion_tokens": usage.completion_tokens,
             "usd": round(money.spent, 6) if money.price else None,
             "left_usd": round(money.left_out, 6),
-            "left_out": list(Capability(self._cache.folder, self.server).form.left_out),  # parameters it does not take
+            "left_out": list(
+                Capability(self._cache.folder, self.server).form.left_out
+            ),  # parameters it does not take
             "prices_date": self.settings.prices_date if money.price else "",
         }
 
@@ -208,6 +240,9 @@ class Client:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-# How a schema reaches a server, from the best way down. `told` means that it also stands in the last message.
+# How a schema reaches a server, from the best way down. `told` means that it also stands in the
+# last message.
 LEVELS = ("schema", "schema_told", "object_told", "told")
 NEXT_LEVEL = {"schema": "object_told", "schema_told": "object_told", "object_told": "told"}
 LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
@@ -26,9 +27,17 @@ class Form:
             change: `schema`, `max_tokens`, or the parameter that was refused.
         """
         if change == "max_tokens":
-            return replace(self, limit_name=LIMIT_NAMES[1]) if self.limit_name == LIMIT_NAMES[0] else None
+            return (
+                replace(self, limit_name=LIMIT_NAMES[1])
+                if self.limit_name == LIMIT_NAMES[0]
+                else None
+            )
         if change in DROPPABLE:
-            return replace(self, left_out=(*self.left_out, change)) if change not in self.left_out else None
+            return (
+                replace(self, left_out=(*self.left_out, change))
+                if change not in self.left_out
+                else None
+            )
         level = NEXT_LEVEL.get(self.level)
         return replace(self, level=level) if level else None
 

@@ -1,7 +1,9 @@
-"""The connection to any provider that Inspect knows: one attempt by its `get_model`, read as a chat completion.
+"""The connection to any provider that Inspect knows: one attempt by its `get_model`, read as a chat
+completion.
 
-Everything else is the client's own: what is stored, how fast is asked, what is asked again, what it may cost. Inspect's
-own repetitions are off, so that no call is paid twice unseen. Inspect finds its providers' keys by itself.
+Everything else is the client's own: what is stored, how fast is asked, what is asked again, what it
+may cost. Inspect's own repetitions are off, so that no call is paid twice unseen. Inspect finds its
+providers' keys by itself.
 """
 
 from __future__ import annotations
@@ -20,7 +22,12 @@ from warmth.schemas import Api
 
 SCHEME = "inspect"
 INSTALL = "engine=inspect needs Inspect: pip install 'warmth-study[inspect]'"
-FINISHES = {"stop": "stop", "max_tokens": "length", "model_length": "length", "content_filter": "content_filter"}
+FINISHES = {
+    "stop": "stop",
+    "max_tokens": "length",
+    "model_length": "length",
+    "content_filter": "content_filter",
+}
 
 
 def is_by_inspect(server: Server) -> bool:
@@ -50,15 +57,20 @@ class InspectTransport:
         """Find the model.
 
         Raises:
-            UserError: Inspect is not installed, does not know the provider, or lacks its package or key.
+            UserError: Inspect is not installed, does not know the provider, or lacks its package or
+            key.
         """
         refuse_without_inspect()
         from inspect_ai.model import GenerateConfig, get_model
 
         try:
-            self._model = get_model(self._server.model, config=GenerateConfig(max_retries=0), memoize=False)
+            self._model = get_model(
+                self._server.model, config=GenerateConfig(max_retries=0), memoize=False
+            )
         except Exception as error:  # of any provider's library
-            raise UserError(f"model={self._server.model} cannot be had through Inspect: {_line(error)}") from None
+            raise UserError(
+                f"model={self._server.model} cannot be had through Inspect: {_line(error)}"
+            ) from None
 
     async def close(self) -> None:
         """End the provider's connections."""
@@ -70,7 +82,9 @@ class InspectTransport:
         return ""
 
     async def send(self, body: Mapping[str, Any], idempotency_key: str) -> Attempt:
-        """Make one attempt; a provider's error becomes the status that it gave, or a dropped connection."""
+        """Make one attempt; a provider's error becomes the status that it gave, or a dropped
+        connection.
+        """
         from inspect_ai.model import GenerateConfig
 
         config = GenerateConfig(
@@ -86,7 +100,9 @@ class InspectTransport:
             work = self._model.generate(messages, config=config)
             output = await asyncio.wait_for(work, self._settings.timeout_s)
         except TimeoutError:
-            return Attempt(failure="timeout", detail=f"no reply within {self._settings.timeout_s:g} s")
+            return Attempt(
+                failure="timeout", detail=f"no reply within {self._settings.timeout_s:g} s"
+            )
         except Exception as error:  # of any provider's library
             return failed(error)
         return Attempt(status=200, raw=json.dumps(completion(output)).encode())
@@ -96,7 +112,11 @@ def chat_message(message: Mapping[str, Any]) -> Any:
     """Make Inspect's message of one of ours."""
     from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser
 
-    kinds = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
+    kinds = {
+        "system": ChatMessageSystem,
+        "user": ChatMessageUser,
+        "assistant": ChatMessageAssistant,
+    }
     return kinds[message["role"]](content=message["content"])
 
 
@@ -107,7 +127,9 @@ def completion(output: Any) -> dict[str, Any]:
     choice = output.choices[0]
     content = choice.message.content
     thinking = (
-        "" if isinstance(content, str) else "\n".join(part.reasoning for part in content if hasattr(part, "reasoning"))
+        ""
+        if isinstance(content, str)
+        else "\n".join(part.reasoning for part in content if hasattr(part, "reasoning"))
     )
     message = {"role": "assistant", "content": choice.message.text}
     if thinking:
@@ -115,7 +137,11 @@ def completion(output: Any) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": output.model,
         "choices": [
-            {"index": 0, "message": message, "finish_reason": FINISHES.get(choice.stop_reason, choice.stop_reason)}
+            {
+                "index": 0,
+                "message": message,
+                "finish_reason": FINISHES.get(choice.stop_reason, choice.stop_reason),
+            }
         ],
     }
     if output.usage is not None:

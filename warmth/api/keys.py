@@ -1,4 +1,6 @@
-"""Which server a key may be sent to: the variable that a shipped entry names belongs to that entry's server alone."""
+"""Which server a key may be sent to: the variable that a shipped entry names belongs to that
+entry's server alone.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +26,23 @@ def check_key(base_url: str, variable: str) -> None:
         variable: the variable's name.
 
     Raises:
-        UserError: it is no name, but perhaps a key, which is not shown; or it belongs to another server.
+        UserError: it is no name, but perhaps a key, which is not shown; or it belongs to another
+        server.
     """
     is_name = NAME.fullmatch(variable) is not None
     is_mixed = any(map(str.islower, variable)) and any(map(str.isdigit, variable))
     if not is_name or (len(variable) >= LONG and is_mixed):
         raise UserError(
-            "api_key_env must be the NAME of an environment variable; what is given looks like the key itself, "
+            "api_key_env must be the NAME of an environment variable; what is given looks like "
+            "the key itself, "
             "so it is not shown: put the key into a variable, and give that variable's name"
         )
     hosts = owners().get(variable, frozenset())
     host = urlsplit(base_url).hostname or ""
     if hosts and not any(host == owner or host.endswith(f".{owner}") for owner in hosts):
         raise UserError(
-            f"api_key_env={variable} belongs to {', '.join(sorted(hosts))}, and base_url={base_url} is another server; "
+            f"api_key_env={variable} belongs to {', '.join(sorted(hosts))}, and "
+            f"base_url={base_url} is another server; "
             "give the NAME of the variable with its own key, or null where it needs none"
         )
 

@@ -25,18 +25,26 @@ from warmth.schemas import Api
 OTHERS_S = 0.2  # between two looks at a call that another process is sending
 SYNC_S = 1.0  # what a power cut may cost; a kill costs nothing
 LONGEST_BACKOFF_S = 30.0
-LAST_TRIES = 2  # attempts in each further way of asking, after a server failed on a schema without saying why
+# attempts in each further way of asking, after a server failed on a schema without saying why
+LAST_TRIES = 2
 
 
 class Live:
     """Answers calls over one server's connections; lives in one event loop.
 
     Raises:
-        UserError: from `run`, when nothing further can succeed. What was under way then has ended and is stored.
+        UserError: from `run`, when nothing further can succeed. What was under way then has ended
+        and is stored.
     """
 
     def __init__(
-        self, server: Server, settings: Api, cache: ReplyCache, money: Money, counts: Counter[str], transport: Transport
+        self,
+        server: Server,
+        settings: Api,
+        cache: ReplyCache,
+        money: Money,
+        counts: Counter[str],
+        transport: Transport,
     ):
         self._server, self._settings, self._cache, self._money = server, settings, cache, money
         self._transport, self._counts, self._key = transport, counts, server.key()
@@ -58,12 +66,17 @@ class Live:
         self._stopped = asyncio.Event()
 
     async def run(
-        self, calls: Iterable[Call], emit: Callable[[Reply], None], room: Callable[[], Awaitable[None]]
+        self,
+        calls: Iterable[Call],
+        emit: Callable[[Reply], None],
+        room: Callable[[], Awaitable[None]],
     ) -> None:
         """Answers every call by exactly one `emit`; `room` waits while the reader is behind."""
         twins: dict[str, list[int]] = {}  # calls equal to one under way
         tasks: set[asyncio.Task[None]] = set()
-        permits = asyncio.Semaphore(2 * self._settings.in_flight)  # those that wait between attempts hold one too
+        permits = asyncio.Semaphore(
+            2 * self._settings.in_flight
+        )  # those that wait between attempts hold one too
         self._stop, syncing = None, asyncio.create_task(self._sync())
         self._stopped.clear()
         self._cache.refresh()
@@ -78,7 +91,9 @@ class Live:
                 elif (reply := self._cached(key, index, call)) is not None:
                     emit(reply)
                     if index % 64 == 0:
-                        await asyncio.sleep(0)  # replies of calls under way are read even in a long stretch of these
+                        await asyncio.sleep(
+                            0
+                        )  # replies of calls under way are read even in a long stretch of these
                 else:
                     await permits.acquire()
                     twins[key] = []
@@ -105,7 +120,12 @@ class Live:
         return reply_of(row, index, call) if row is not None else None
 
     async def _finish(
-        self, index: int, call: Call, key: str, twins: dict[str, list[int]], emit: Callable[[Reply], None]
+        self,
+        index: int,
+        call: Call,
+        key: str,
+        twins: dict[str, list[int]],
+        emit: Callable[[Reply], None],
     ) -> None:
         try:
             reply = await self._settle(index, call, key)
@@ -119,7 +139,9 @@ class Live:
             emit(replace(reply, index=twin, usage=Usage(), cost_usd=0.0, cached=not reply.failure))
 
     async def _settle(self, index: int, call: Call, key: str) -> Reply:
-        """Return the reply to a call that nobody else is sending: theirs, once it is there, or one's own."""
+        """Return the reply to a call that nobody else is sending: theirs, once it is there, or
+        one's own.
+        """
         while not self._cache.claim(key):
             await self._pause(OTHERS_S)
             self._cache.refresh()
@@ -131,7 +153,9 @@ class Live:
                 return reply
             if call.schema is None or self._capability.known:
                 return await self._ask(index, call, key)
-            async with self._probe:  # one call finds out what the server can do, the others wait for it
+            async with (
+                self._probe
+            ):  # one call finds out what the server can do, the others wait for it
                 if not self._capability.known:
                     return await self._ask(index, call, key)
             return await self._ask(index, call, key)
@@ -142,7 +166,15 @@ class Live:
         worst = self._money.at_most(call)
         if not await self._affordable(worst):
             self._money.left_out += worst
-            return Reply(index, key, "", None, "", "budget", detail=f"api.budget_usd={self._money.budget:g} is used up")
+            return Reply(
+                index,
+                key,
+                "",
+                None,
+                "",
+                "budget",
+                detail=f"api.budget_usd={self._money.budget:g} is used up",
+            )
         self._money.reserved += worst
         try:
             await self._recognise()
@@ -194,10 +226,15 @@ class Live:
         finally:
             self._money.reserved -= worst
         total = replace(good, usage=bad.usage + good.usage)
-        return total if good.text or good.failure in ("refused", "filtered") else replace(bad, usage=total.usage)
+        return (
+            total
+            if good.text or good.failure in ("refused", "filtered")
+            else replace(bad, usage=total.usage)
+        )
 
     async def _persist(self, call: Call, key: str) -> Outcome:
-        """Sends a call until it has an outcome, or the attempts are used up and its failure has a name.
+        """Sends a call until it has an outcome, or the attempts are used up and its failure has a
+        name.
 
         Returns:
             The last attempt's outcome, with the usage of all attempts that were answered.
@@ -216,7 +253,9 @@ class Live:
             outcome, wait = self._judge(attempt, sent, call, tokens)
             used += outcome.usage
             outcome = replace(outcome, usage=used)
-            answered += attempt.status > 0  # an attempt that was answered is over: the next is another to the server
+            answered += (
+                attempt.status > 0
+            )  # an attempt that was answered is over: the next is another to the server
             if outcome.kind == "stop":
                 return await self._stopped_or_refused(attempt.status, outcome, call, form)
             if outcome.kind == "done" and outcome.is_paid:
@@ -240,9 +279,13 @@ class Live:
                 return await self._refused(replace(outcome, kind="done"), call, form)
             if outcome.is_paid:
                 self._keep_failed(key, outcome)
-            # A refusal counts only where the server served nobody meanwhile: else it is a queue, and the queue moves.
+            # A refusal counts only where the server served nobody meanwhile: else it is a queue,
+            # and the queue moves.
             failed += not (outcome.failure == "rate_limited" and self._counts["replies"] > mark)
-            if failed >= self._settings.attempts or attempt.headers.get("x-should-retry") == "false":
+            if (
+                failed >= self._settings.attempts
+                or attempt.headers.get("x-should-retry") == "false"
+            ):
                 if not attempt.connected and not self._counts["replies"]:
                     raise UserError(f"{self._server.url} cannot be reached: {outcome.detail}")
                 return replace(outcome, kind="done")
@@ -263,7 +306,9 @@ class Live:
             }
         )
 
-    async def _stopped_or_refused(self, status: int, outcome: Outcome, call: Call, form: Form) -> Outcome:
+    async def _stopped_or_refused(
+        self, status: int, outcome: Outcome, call: Call, form: Form
+    ) -> Outcome:
         """Tell a refusal of this prompt from one of every call.
 
         Raises:
@@ -281,25 +326,37 @@ class Live:
         """
         if outcome.failure in ("bad_request", "too_long") and not await self._takes(call, form):
             message = redact(outcome.detail, self._key)
-            raise UserError(f"{self._server.url} refuses every call to {self._server.model}: {message}")
+            raise UserError(
+                f"{self._server.url} refuses every call to {self._server.model}: {message}"
+            )
         return outcome
 
     async def _takes(self, call: Call, form: Form) -> bool:
-        """Tell whether the server answers a call of one word with the same parameters. Asked once for each form."""
+        """Tell whether the server answers a call of one word with the same parameters.
+
+        Asked once for each form.
+        """
         parameters = parameters_of(call, form)
         async with self._form_probe:
             if parameters not in self._forms:
                 probe = probe_of(call)
                 attempt, sent = await self._send(
-                    body_of(probe, self._server.model, form), "", prompt_tokens(probe) + probe.max_tokens
+                    body_of(probe, self._server.model, form),
+                    "",
+                    prompt_tokens(probe) + probe.max_tokens,
                 )
                 outcome, _ = self._judge(attempt, sent, probe, 0)
                 self._money.pay(outcome.usage)
-                refused = outcome.kind in ("stop", "lower") or outcome.failure in ("bad_request", "too_long")
+                refused = outcome.kind in ("stop", "lower") or outcome.failure in (
+                    "bad_request",
+                    "too_long",
+                )
                 self._forms[parameters] = not refused
             return self._forms[parameters]
 
-    async def _send(self, body: dict[str, Any], idempotency_key: str, tokens: int) -> tuple[Attempt, Sent]:
+    async def _send(
+        self, body: dict[str, Any], idempotency_key: str, tokens: int
+    ) -> tuple[Attempt, Sent]:
         self._raise_stop()
         sent = await self._limiter.enter(tokens)
         try:
@@ -309,11 +366,17 @@ class Live:
         finally:
             self._limiter.leave()
 
-    def _judge(self, attempt: Attempt, sent: Sent, call: Call, tokens: int) -> tuple[Outcome, float]:
-        """Read an attempt and tell the rate limiter; return the outcome and the seconds the server wants us to wait."""
+    def _judge(
+        self, attempt: Attempt, sent: Sent, call: Call, tokens: int
+    ) -> tuple[Outcome, float]:
+        """Read an attempt and tell the rate limiter; return the outcome and the seconds the server
+        wants us to wait.
+        """
         if not attempt.status:
             self._counts[attempt.failure] += 1
-            return Outcome("again" if attempt.may_pass else "done", attempt.failure, detail=attempt.detail), 0.0
+            return Outcome(
+                "again" if attempt.may_pass else "done", attempt.failure, detail=attempt.detail
+            ), 0.0
         outcome = read(attempt.status, attempt.raw, call)
         if outcome.odd_usage:
             self._say_odd_usage()
@@ -338,13 +401,23 @@ class Live:
     def _refusal(self, status: int, detail: str) -> str:
         url, model = self._server.url, self._server.model
         if status == 401:
-            return f"{url} does not accept the key in {self._server.api_key_env or 'no variable'}: {detail}"
+            return (
+                f"{url} does not accept the key in "
+                f"{self._server.api_key_env or 'no variable'}: {detail}"
+            )
         if status in (403, 404):
-            hint = "" if "/v1" in url or status == 403 else "; did you leave out /v1 at the end of its address?"
+            hint = (
+                ""
+                if "/v1" in url or status == 403
+                else "; did you leave out /v1 at the end of its address?"
+            )
             return f"{url} does not serve {model} to this key: {detail}{hint}"
         if status == 405:
             hint = "" if "/v1" in url else ", most often behind /v1"
-            return f"{url} takes no chat completions: {detail}; its address ends where /chat/completions begins{hint}"
+            return (
+                f"{url} takes no chat completions: {detail}; its address ends where "
+                f"/chat/completions begins{hint}"
+            )
         if 300 <= status < 400:
             return f"{url} points elsewhere; give the address it leads to: {detail}"
         return f"the quota at {url} is used up: {detail}"
@@ -367,6 +440,16 @@ class Live:
 
 
 def parameters_of(call: Call, form: Form) -> tuple[Any, ...]:
-    """Name all of a call but its messages and its draw: what a server may refuse whatever is asked."""
+    """Name all of a call but its messages and its draw: what a server may refuse whatever is
+    asked.
+    """
     schema_name = None if call.schema is None else call.schema.__name__
-    return call.temperature, call.top_p, call.seed is None, call.max_tokens, schema_name, str(call.extra), form
+    return (
+        call.temperature,
+        call.top_p,
+        call.seed is None,
+        call.max_tokens,
+        schema_name,
+        str(call.extra),
+        form,
+    )

@@ -26,7 +26,9 @@ def prompt_tokens(call: Call) -> int:
 
 
 def price_of(settings: Api, model: str) -> Price | None:
-    """Find a model's price; a tuned model (`ft:<base>:<organisation>:…`) has the price of `ft:<base>`."""
+    """Find a model's price; a tuned model (`ft:<base>:<organisation>:…`) has the price of
+    `ft:<base>`.
+    """
     if model.startswith("ft:"):
         model = ":".join(model.split(":")[:2])
     return settings.prices.get(model)
@@ -43,7 +45,10 @@ class Money:
         self.price = price_of(settings, model)
         self.budget = settings.budget_usd
         if self.budget is not None and self.price is None:
-            raise UserError(f"api.budget_usd={self.budget:g} cannot be held: api.prices has no price for {model}")
+            raise UserError(
+                f"api.budget_usd={self.budget:g} cannot be held: api.prices has no price for "
+                f"{model}"
+            )
         self.share = self.price.batch_share if self.price and settings.mode == "batch" else 1.0
         self.spent = 0.0  # USD
         self.reserved = 0.0  # USD that calls under way may cost at most
@@ -63,7 +68,9 @@ class Money:
         return self.share * (price + usage.completion_tokens * self.price.output) / 1e6
 
     def fits(self, usd: float) -> bool:
-        """Tell whether so much more stays within the budget, calls under way counted at their most."""
+        """Tell whether so much more stays within the budget, calls under way counted at their
+        most.
+        """
         return self.budget is None or self.spent + self.reserved + usd <= self.budget + 1e-12
 
     def pay(self, usage: Usage) -> float:

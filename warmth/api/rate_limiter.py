@@ -1,10 +1,11 @@
 """How fast calls are sent: as many as the server bears, learnt from its headers and refusals.
 
-Calls under way begin few and become one more with each reply, up to the cap. A call refused while more were under way
-than the server ever bore says that so many at once are too many: one fewer then, and one more again only after a good
-while. A call refused among no more than that says that calls come too fast: calls a second, free until then, follow a
-cubic curve (RFC 9438): a tenth below the rate the server was granting, back in five seconds, a rest there, and only
-then more. Refusals in a row make everybody wait. The user's own budgets and the server's headers are buckets beside
+Calls under way begin few and become one more with each reply, up to the cap. A call refused while
+more were under way than the server ever bore says that so many at once are too many: one fewer
+then, and one more again only after a good while. A call refused among no more than that says that
+calls come too fast: calls a second, free until then, follow a cubic curve (RFC 9438): a tenth below
+the rate the server was granting, back in five seconds, a rest there, and only then more. Refusals
+in a row make everybody wait. The user's own budgets and the server's headers are buckets beside
 that.
 """
 
@@ -23,8 +24,10 @@ DROP = 0.1  # share of the granted rate given up at a refusal
 REST_S = 5.0  # seconds from a refusal until the granted rate is tried again
 SLACK_S = 0.1  # sends delayed by a busy event loop may be made up for within this time
 FEW = 5  # calls from which a rate is measured
-PATIENCE = 10  # times as many replies as there may be calls under way, before more are tried after a refusal
-STREAK = 3  # refusals without a reply between them, after which nobody sends until the server's wish is over
+# times as many replies as there may be calls under way, before more are tried after a refusal
+PATIENCE = 10
+# refusals without a reply between them, after which nobody sends until the server's wish is over
+STREAK = 3
 
 
 @dataclass
@@ -42,7 +45,9 @@ class Bucket:
         self.at = now
 
     def wait(self, cost: float, now: float) -> float:
-        """Seconds until a call of this cost may go; one that never fits goes when the bucket is full."""
+        """Seconds until a call of this cost may go; one that never fits goes when the bucket is
+        full.
+        """
         self.refill(now)
         missing = min(cost, self.capacity) - self.level
         return missing / self.rate if missing > 1e-9 else 0.0
@@ -56,7 +61,9 @@ class Sent(NamedTuple):
 
 
 def per_minute(amount: float | None, now: float) -> Bucket | None:
-    """Make a bucket that never lets more than `amount` through in any minute, whatever the moment it starts."""
+    """Make a bucket that never lets more than `amount` through in any minute, whatever the moment
+    it starts.
+    """
     if amount is None:
         return None
     burst = max(1.0, amount / 20)
@@ -71,7 +78,8 @@ class RateLimiter:
         requests_per_minute: the user's own bound, or None.
         tokens_per_minute: the same for tokens.
         retry_after_max_s: longest wait a server may ask for, in seconds.
-        backoff_s: first wait when a server serves nobody and names no time, in seconds; then doubled.
+        backoff_s: first wait when a server serves nobody and names no time, in seconds; then
+        doubled.
     """
 
     def __init__(
@@ -89,12 +97,18 @@ class RateLimiter:
         self.window = min(in_flight, FIRST_WINDOW)
         self.in_flight = 0
         self.refusals = 0
-        self._budgets = {"requests": per_minute(requests_per_minute, now), "tokens": per_minute(tokens_per_minute, now)}
+        self._budgets = {
+            "requests": per_minute(requests_per_minute, now),
+            "tokens": per_minute(tokens_per_minute, now),
+        }
         self._told: dict[str, Bucket] = {}  # the server's own buckets, as its headers show them
         self._borne = 0  # most calls under way that the server served
-        self._step = 0  # calls by which the window grows next; 0: by one with each reply, nothing was refused yet
+        # calls by which the window grows next; 0: by one with each reply, nothing was refused yet
+        self._step = 0
         self._calm = 0  # replies since the window last changed
-        self._granted: float | None = None  # calls a second at the last refusal; None: never refused
+        self._granted: float | None = (
+            None  # calls a second at the last refusal; None: never refused
+        )
         self._refused_at = now
         self._next = now  # earliest time of the next call, once a rate is known
         self._paused_until = now
@@ -112,7 +126,9 @@ class RateLimiter:
                     break
                 self._changed.clear()
                 try:
-                    await asyncio.wait_for(self._changed.wait(), None if delay == float("inf") else delay)
+                    await asyncio.wait_for(
+                        self._changed.wait(), None if delay == float("inf") else delay
+                    )
                 except TimeoutError:
                     pass
         return self.take(tokens)
@@ -140,7 +156,10 @@ class RateLimiter:
         if self.in_flight >= self.window:
             return float("inf")
         now = self._clock()
-        waits = [self._paused_until - now, *(b.wait(tokens if k == "tokens" else 1.0, now) for k, b in self._buckets())]
+        waits = [
+            self._paused_until - now,
+            *(b.wait(tokens if k == "tokens" else 1.0, now) for k, b in self._buckets()),
+        ]
         if self._granted is not None:
             waits.append(self._next - now)
         return max(0.0, *waits)
@@ -173,10 +192,15 @@ class RateLimiter:
         if self._step and self._calm < PATIENCE * self.window:
             return
         self.window = min(self.cap, self.window + (self._step or 1))
-        self._step, self._calm = 2 * self._step, 0  # a server that recovered is found out in good time
+        self._step, self._calm = (
+            2 * self._step,
+            0,
+        )  # a server that recovered is found out in good time
 
     def refused(self, sent: Sent, headers: Mapping[str, str]) -> float:
-        """Learn from a 429 or its like; return the seconds this call has to wait, 0 where the server names none."""
+        """Learn from a 429 or its like; return the seconds this call has to wait, 0 where the
+        server names none.
+        """
         now = self._clock()
         self.refusals += 1
         wait = min(retry_after(headers), self.longest)
@@ -189,7 +213,9 @@ class RateLimiter:
             return wait
         granted = self._goodput(sent.moment)
         if sent.moment < self._refused_at:  # before the last drop: no news, but a better measure
-            self._granted = min(granted or self._granted or 0.0, self._granted or granted or 0.0) or None
+            self._granted = (
+                min(granted or self._granted or 0.0, self._granted or granted or 0.0) or None
+            )
             return wait
         self._granted, self._refused_at = granted or self._granted, now
         self._next = now + 1.0 / (self.rate(now) or 1e9)
@@ -200,7 +226,8 @@ class RateLimiter:
         return wait
 
     def _goodput(self, until: float) -> float | None:
-        """Calls a second that the server took of those sent before a moment: over the last second, or longer if few.
+        """Calls a second that the server took of those sent before a moment: over the last second,
+        or longer if few.
 
         None where it took too few to tell; waits between attempts then have to do.
         """
@@ -216,7 +243,9 @@ class RateLimiter:
             remaining = _number(headers.get(f"x-ratelimit-remaining-{kind}"))
             if limit is None or remaining is None or limit <= 0:
                 continue
-            full = seconds(headers.get(f"x-ratelimit-reset-{kind}"))  # until the bucket is full again
+            full = seconds(
+                headers.get(f"x-ratelimit-reset-{kind}")
+            )  # until the bucket is full again
             rate = (limit - remaining) / full if full > 0 and remaining < limit else limit / 60
             bucket = self._told.setdefault(kind, Bucket(rate, limit, remaining, now))
             bucket.refill(now)
@@ -226,7 +255,9 @@ class RateLimiter:
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds the server asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date; 0 if it does not."""
+    """Seconds the server asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date;
+    0 if it does not.
+    """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return max(0.0, milliseconds / 1000)
@@ -243,14 +274,19 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 def seconds(text: str | None) -> float:
-    """Read a duration as servers write it: `6m0s`, `120ms`, `1h2m3.5s` or a number of seconds; 0 if unreadable."""
+    """Read a duration as servers write it: `6m0s`, `120ms`, `1h2m3.5s` or a number of seconds; 0 if
+    unreadable.
+    """
     if not text:
         return 0.0
     value = _number(text)
     if value is not None:
         return max(0.0, value)
     units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-    return sum(float(amount) * units[unit] for amount, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", text))
+    return sum(
+        float(amount) * units[unit]
+        for amount, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", text)
+    )
 
 
 def _number(text: str | None) -> float | None:

@@ -1,4 +1,7 @@
-"""What a server's reply means: text, structured value, or a failure with a name. No verdict is read from prose."""
+"""What a server's reply means: text, structured value, or a failure with a name.
+
+No verdict is read from prose.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ from warmth.types import Message
 QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "exceeded_quota", "quota_exceeded")
 REFUSED_BY_LOAD = (429, 503, 529)  # the server asks for fewer calls
 SENT_AGAIN = (408, 409, 425, 429)  # and every 5xx
-PASSING_STATUS: Mapping[int, Failure] = {408: "timeout", 429: "rate_limited"}  # and server_error for the others
+PASSING_STATUS: Mapping[int, Failure] = {
+    408: "timeout",
+    429: "rate_limited",
+}  # and server_error for the others
 STOPPING_STATUS: Mapping[int, Failure] = {403: "bad_request"}  # which may be about one prompt
 ABOUT_THE_FORM = (400, 413, 415, 422, 501)  # what the call looks like is refused, not who calls
 SHOWN = 300  # characters of a server's message
@@ -38,19 +44,30 @@ FILTER_CODES = (
     "safety",
 )
 ABOUT_CONTENT = re.compile(
-    r"moderat|flagged|content[ _-]?(?:management )?(?:filter|polic)|inappropriate|unsafe|harmful|sensitive content"
-    r"|safety (?:system|polic|filter|guard)|usage polic|violat\w* .{0,40}polic|prohibited content|data_inspection",
+    r"moderat|flagged|content[ _-]?(?:management "
+    r")?(?:filter|polic)|inappropriate|unsafe|harmful|sensitive content"
+    r"|safety (?:system|polic|filter|guard)|usage polic|violat\w* .{0,40}polic|prohibited "
+    r"content|data_inspection",
     re.IGNORECASE,
 )
-TOO_LONG_CODES = ("context_length_exceeded", "string_above_max_length", "context_window_exceeded", "prompt_too_long")
+TOO_LONG_CODES = (
+    "context_length_exceeded",
+    "string_above_max_length",
+    "context_window_exceeded",
+    "prompt_too_long",
+)
 LENGTH_PHRASES = (
-    r"(?:context|sequence|prompt|input)[ _-]?(?:length|window|size|tokens?)\b.{0,80}(?:exceed|too|longer|larger|limit)",
-    r"(?:context|sequence|prompt|input)[ _-]?(?:length|window|size|tokens?)\b.{0,80}(?:maximum|is \d)",
+    r"(?:context|sequence|prompt|input)[ "
+    r"_-]?(?:length|window|size|tokens?)\b.{0,80}(?:exceed|too|longer|larger|limit)",
+    r"(?:context|sequence|prompt|input)[ _-]?(?:length|window|size|tokens?)\b.{0,80}(?:maximum|is "
+    r"\d)",
     r"maximum (?:context|sequence|prompt|input|model)[ _-]?(?:length|window|size)",
     r"max_(?:model|seq|input|prompt)\w*_len\w*",
-    r"(?:prompt|inputs?|messages?|conversation|request)\b.{0,60}(?:too (?:long|large|many tokens)|longer than)",
+    r"(?:prompt|inputs?|messages?|conversation|request)\b.{0,60}(?:too (?:long|large|many "
+    r"tokens)|longer than)",
     r"(?:prompt|inputs?|messages?|conversation|request)\b.{0,60}exceeds?\b",
-    r"tokens?\b.{0,60}(?:too (?:long|large|many)|longer than|larger than|greater than|exceed\w*|above|beyond|over) "
+    r"tokens?\b.{0,60}(?:too (?:long|large|many)|longer than|larger than|greater "
+    r"than|exceed\w*|above|beyond|over) "
     r".{0,60}(?:context|window|model|limit|maximum)",
     r"exceed\w* .{0,40}(?:context|token limit)",
     r"too many (?:input |prompt )?tokens",
@@ -70,14 +87,20 @@ REFUSING_PHRASES = (
 )
 NOT_TAKEN = re.compile("|".join(REFUSING_PHRASES), re.IGNORECASE)
 ABOUT_A_SCHEMA = re.compile(
-    r"grammar|schema|json|guided|structured|response_format|xgrammar|outlines|regex|constrain", re.IGNORECASE
+    r"grammar|schema|json|guided|structured|response_format|xgrammar|outlines|regex|constrain",
+    re.IGNORECASE,
 )
 ABOUT_PARAMETERS = re.compile(r"parameter|response_format|support|schema|structured", re.IGNORECASE)
 
 TELL = "\n\nReply with one JSON object and nothing else, valid under this JSON schema:\n"
-REPAIR = "That is not valid under the schema ({error}). Reply with the corrected JSON object and nothing else."
+REPAIR = (
+    "That is not valid under the schema ({error}). Reply with the corrected JSON object and "
+    "nothing else."
+)
 FENCED = re.compile(r"```[ \t]*[\w-]*[ \t]*\r?\n?(.*?)```", re.DOTALL)
-END_TOKENS = re.compile(r"(?:<\|[a-z0-9_]+\|>|</s>|<eos>|<end_of_turn>|<｜[^｜\n]{1,40}｜>|\[/?INST\])+", re.IGNORECASE)
+END_TOKENS = re.compile(
+    r"(?:<\|[a-z0-9_]+\|>|</s>|<eos>|<end_of_turn>|<｜[^｜\n]{1,40}｜>|\[/?INST\])+", re.IGNORECASE
+)
 INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\xa0"
 
 
@@ -89,7 +112,9 @@ class RepeatedKey(ValueError):
 class Outcome:
     """One attempt, read."""
 
-    kind: str  # done, again (send the same once more), stop (nothing further can succeed) or lower (change the form)
+    # done, again (send the same once more), stop (nothing further can succeed) or lower (change the
+    # form)
+    kind: str
     failure: Failure = ""
     text: str = ""
     finish: str = ""
@@ -125,9 +150,15 @@ def body_of(call: Call, model: str, form: Form) -> dict[str, Any]:
     if call.schema is None:
         return body
     if form.level.startswith("schema"):
-        from openai.lib._pydantic import to_strict_json_schema  # what the library's own `parse` sends
+        from openai.lib._pydantic import (
+            to_strict_json_schema,
+        )  # what the library's own `parse` sends
 
-        shape = {"name": call.schema.__name__, "strict": True, "schema": to_strict_json_schema(call.schema)}
+        shape = {
+            "name": call.schema.__name__,
+            "strict": True,
+            "schema": to_strict_json_schema(call.schema),
+        }
         body["response_format"] = {"type": "json_schema", "json_schema": shape}
     elif form.level.startswith("object"):
         body["response_format"] = {"type": "json_object"}
@@ -143,7 +174,9 @@ def repair_of(call: Call, text: str, error: str) -> Call:
 
 
 def probe_of(call: Call) -> Call:
-    """Make the shortest call of the same form: if it is refused too, the form is to blame and not the prompt."""
+    """Make the shortest call of the same form: if it is refused too, the form is to blame and not
+    the prompt.
+    """
     return replace(call, messages=(Message("user", "Hi"),))
 
 
@@ -156,7 +189,9 @@ def read(status: int, raw: bytes, call: Call) -> Outcome:
     if status != 200:
         return _error(status, body, raw, call)
     if not isinstance(body, dict):
-        return Outcome("again", "server_error", detail="the body is not a JSON object", is_paid=True)
+        return Outcome(
+            "again", "server_error", detail="the body is not a JSON object", is_paid=True
+        )
     if body.get("error") and not body.get("choices"):  # some gateways report errors with status 200
         code = field_of(body["error"], "code")
         if not isinstance(code, int) or not 400 <= code < 600:
@@ -190,7 +225,9 @@ def read_body(body: Mapping[str, Any], call: Call) -> Outcome:
         odd_usage=is_odd,
     )
     if choice is None:
-        return replace(seen, kind="again", failure="server_error", detail="the body is not a chat completion")
+        return replace(
+            seen, kind="again", failure="server_error", detail="the body is not a chat completion"
+        )
     if choice.get("error"):
         return _broken_choice(seen, choice["error"])
     if output.finish == "error":
@@ -225,8 +262,8 @@ def _broken_choice(seen: Outcome, error: Any) -> Outcome:
 def _verdict_apart(seen: Outcome, call: Call) -> Outcome:
     """Read a reply without text to a call with a schema.
 
-    A server that expects thinking first puts a reply that begins with its JSON into the field for thinking. It is
-    read from there if it is the JSON object and nothing else.
+    A server that expects thinking first puts a reply that begins with its JSON into the field for
+    thinking. It is read from there if it is the JSON object and nothing else.
     """
     moved = fit(replace(seen, text=seen.thinking, thinking=""), call)
     if seen.thinking.lstrip().startswith("{") and not moved.failure:
@@ -243,7 +280,9 @@ def fit(outcome: Outcome, call: Call) -> Outcome:
     except ValidationError as error:
         mistake = error.errors(include_url=False, include_input=False)[0]
         path = ".".join(map(str, mistake["loc"]))
-        return replace(outcome, failure="bad_json", detail=f"{path}: {mistake['msg']}".removeprefix(": "))
+        return replace(
+            outcome, failure="bad_json", detail=f"{path}: {mistake['msg']}".removeprefix(": ")
+        )
     except (ValueError, RecursionError) as error:
         return replace(outcome, failure="bad_json", detail=one_line(error)[:SHOWN])
 
@@ -270,7 +309,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def undressed(text: str) -> str:
-    """Remove what models and servers put around JSON: thinking, a code fence, a byte order mark, end tokens."""
+    """Remove what models and servers put around JSON: thinking, a code fence, a byte order mark,
+    end tokens.
+    """
     text = output_of_text(text).text
     before = ""
     while text != before:
@@ -304,7 +345,9 @@ def _usage(counts: Any, call: Call, output: Output) -> tuple[Usage, bool]:
         return Usage(), False
     cached = field_of(counts.get("prompt_tokens_details"), "cached_tokens")
     try:
-        usage = Usage(_count(counts.get("prompt_tokens")), _count(cached), _completion_tokens(counts))
+        usage = Usage(
+            _count(counts.get("prompt_tokens")), _count(cached), _completion_tokens(counts)
+        )
     except (ValueError, TypeError, OverflowError):
         usage = None
     if usage is not None and usage.cached_tokens <= usage.prompt_tokens:
@@ -319,7 +362,8 @@ def field_of(value: Any, name: str) -> Any:
 
 
 def _completion_tokens(counts: Mapping[str, Any]) -> int:
-    """Read the tokens of a reply; some servers count those of its thinking apart, though they are paid alike.
+    """Read the tokens of a reply; some servers count those of its thinking apart, though they are
+    paid alike.
 
     Raises:
         ValueError: a count cannot be.
@@ -347,7 +391,9 @@ def _count(value: Any) -> int:
 def _error(status: int, body: Any, raw: bytes, call: Call) -> Outcome:
     """Read a reply that is no completion: who is to blame, and whether it may pass."""
     error = _error_object(body)
-    sentence = str(error.get("message") or error.get("detail") or raw[:SHOWN].decode("utf-8", "replace"))
+    sentence = str(
+        error.get("message") or error.get("detail") or raw[:SHOWN].decode("utf-8", "replace")
+    )
     message = one_line(Exception(sentence))[:SHOWN]
     codes = {str(error.get(name) or "").casefold() for name in ("code", "type", "status")}
     detail = f"{message or 'no message'} (HTTP {status})"
@@ -373,7 +419,9 @@ def _error(status: int, body: Any, raw: bytes, call: Call) -> Outcome:
 
 
 def _error_object(body: Any) -> Mapping[str, Any]:
-    """Find the error in a body: servers put it under `error`, into a list, or alone, and some write it as a text."""
+    """Find the error in a body: servers put it under `error`, into a list, or alone, and some write
+    it as a text.
+    """
     if isinstance(body, list) and body:
         return _error_object(body[0])
     if isinstance(body, str):
@@ -386,9 +434,15 @@ def _error_object(body: Any) -> Mapping[str, Any]:
 def _is_about_content(error: Mapping[str, Any], codes: set[str], message: str) -> bool:
     """Tell whether an error says that this prompt was flagged."""
     metadata = error.get("metadata")
-    is_flagged = isinstance(metadata, Mapping) and bool({"flagged_input", "reasons"} & set(metadata))
+    is_flagged = isinstance(metadata, Mapping) and bool(
+        {"flagged_input", "reasons"} & set(metadata)
+    )
     inner_code = str(field_of(error.get("innererror"), "code") or "").casefold()
-    return is_flagged or bool({*codes, inner_code} & set(FILTER_CODES)) or bool(ABOUT_CONTENT.search(message))
+    return (
+        is_flagged
+        or bool({*codes, inner_code} & set(FILTER_CODES))
+        or bool(ABOUT_CONTENT.search(message))
+    )
 
 
 def _change(parameter: str, message: str, call: Call) -> str:
@@ -405,4 +459,14 @@ def _change(parameter: str, message: str, call: Call) -> str:
     return "schema" if call.schema is not None else ""
 
 
-__all__ = ["LEVELS", "REFUSED_BY_LOAD", "Outcome", "body_of", "fit", "parse", "probe_of", "read", "repair_of"]
+__all__ = [
+    "LEVELS",
+    "REFUSED_BY_LOAD",
+    "Outcome",
+    "body_of",
+    "fit",
+    "parse",
+    "probe_of",
+    "read",
+    "repair_of",
+]

@@ -1,7 +1,9 @@
-"""What was paid for: an append-only file of replies that any number of processes share, and their claims on calls.
+"""What was paid for: an append-only file of replies that any number of processes share, and their
+claims on calls.
 
-One line holds one reply. A line is written by a single append and begins with a newline of its own, so that a line torn
-by a kill never takes its neighbour along. Claims are byte-range locks: the kernel takes them back from a dead process.
+One line holds one reply. A line is written by a single append and begins with a newline of its own,
+so that a line torn by a kill never takes its neighbour along. Claims are byte-range locks: the
+kernel takes them back from a dead process.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ class ReplyCache:
     """The replies under one folder. One object for each client; not to be shared among threads.
 
     Args:
-        folder: made if missing; holds `replies.jsonl` and `claims`, an empty file that is only locked. Where it cannot
-            be written, what it holds can still be read: only a call that is missing fails.
+        folder: made if missing; holds `replies.jsonl` and `claims`, an empty file that is only
+            locked. Where it cannot be written, what it holds can still be read: only a call that is
+            missing fails.
 
     Raises:
         UserError: the folder cannot be written and holds nothing.
@@ -49,7 +52,9 @@ class ReplyCache:
         self._dirty = False
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """Return the row of a key, if this process has seen it; `refresh` looks for those of other processes."""
+        """Return the row of a key, if this process has seen it; `refresh` looks for those of other
+        processes.
+        """
         offset = self._places.get(_place(key))
         if offset is None:
             return None
@@ -57,7 +62,9 @@ class ReplyCache:
             row = json.loads(self._line(offset))
         except ValueError:
             return None  # damaged: it is bought again
-        return row if row.get("key") == key else None  # two keys with the same place: the later one is bought again
+        return (
+            row if row.get("key") == key else None
+        )  # two keys with the same place: the later one is bought again
 
     def refresh(self) -> None:
         """Takes in what was appended since, by whichever process."""
@@ -67,7 +74,8 @@ class ReplyCache:
             cut = block.rfind(b"\n") + 1
             if not cut:
                 if len(block) < BLOCK:
-                    return  # a line still being written, or torn; the next one starts with a newline
+                    # a line still being written, or torn; the next one starts with a newline
+                    return
                 cut = len(block)
             self._index(block[:cut], self._read)
             self._read += cut
@@ -108,13 +116,17 @@ class ReplyCache:
         if written < len(line):
             raise UserError(f"no space left on device under {self.folder}")
         self._dirty = True
-        end = os.lseek(self._file, 0, os.SEEK_CUR)  # where an append of ours ended, whatever others have appended since
+        end = os.lseek(
+            self._file, 0, os.SEEK_CUR
+        )  # where an append of ours ended, whatever others have appended since
         self._places[_place(key)] = end - len(line) + 1
         if self._read == end - len(line):
             self._read = end
 
     def note_failed(self, row: Mapping[str, Any]) -> None:
-        """Add a reply that is paid for and no answer to `failed.jsonl`, for a person to read; it is never looked up."""
+        """Add a reply that is paid for and no answer to `failed.jsonl`, for a person to read; it is
+        never looked up.
+        """
         line = json.dumps(dict(row), ensure_ascii=False) + "\n"
         try:
             with (self.folder / "failed.jsonl").open("ab") as stream:
@@ -132,7 +144,8 @@ class ReplyCache:
         """Takes the right to send a call; False while another process (or client) holds it.
 
         Raises:
-            UserError: nothing can be claimed here, so a call might be paid twice: no write access, or no locks.
+            UserError: nothing can be claimed here, so a call might be paid twice: no write access,
+            or no locks.
         """
         return self._lock(key, fcntl.F_WRLCK)
 
@@ -141,7 +154,8 @@ class ReplyCache:
         self._lock(key, fcntl.F_UNLCK)
 
     def _lock(self, key: str, kind: int) -> bool:
-        # "Open file description" locks belong to this object: two clients of one process exclude each other too.
+        # "Open file description" locks belong to this object: two clients of one process exclude
+        # each other too.
         request = struct.pack("hhqqi4x", kind, os.SEEK_SET, _place(key), 1, 0)
         try:
             fcntl.fcntl(self._claims, getattr(fcntl, "F_OFD_SETLK", fcntl.F_SETLK), request)

@@ -13,9 +13,17 @@ COLUMNS = ("key", "text", "thinking", "finish", "raw_finish", "failure", "detail
 
 
 def reply_from(
-    outcome: Outcome, call: Call, secret: str, index: int, key: str, usage: Usage, usd: float, cached: bool = False
+    outcome: Outcome,
+    call: Call,
+    secret: str,
+    index: int,
+    key: str,
+    usage: Usage,
+    usd: float,
+    cached: bool = False,
 ) -> Reply:
-    """Make a reply of an outcome, the server's key removed from every field, so that no row or file can hold it.
+    """Make a reply of an outcome, the server's key removed from every field, so that no row or file
+    can hold it.
 
     Args:
         outcome: how the call ended.
@@ -57,7 +65,11 @@ def row_of(reply: Reply, server: Server) -> dict[str, Any]:
         "raw_finish": reply.raw_finish,
         "failure": reply.failure,
         "detail": reply.detail,
-        "usage": [reply.usage.prompt_tokens, reply.usage.cached_tokens, reply.usage.completion_tokens],
+        "usage": [
+            reply.usage.prompt_tokens,
+            reply.usage.cached_tokens,
+            reply.usage.completion_tokens,
+        ],
         "usd": reply.cost_usd,
         "model": reply.model,
         "asked": server.model,
@@ -66,7 +78,9 @@ def row_of(reply: Reply, server: Server) -> dict[str, Any]:
 
 
 def reply_of(row: Mapping[str, Any], index: int, call: Call) -> Reply | None:
-    """Read a stored row as the reply to a call; None if it lacks a column, or does not fit the call's schema."""
+    """Read a stored row as the reply to a call; None if it lacks a column, or does not fit the
+    call's schema.
+    """
     if any(name not in row for name in COLUMNS):
         return None
     parsed = None

@@ -1,4 +1,6 @@
-"""The model servers of one command: all of its clients share one store of replies and one budget."""
+"""The model servers of one command: all of its clients share one store of replies and one
+budget.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +44,12 @@ class Servers:
         self._expected.append(server)
 
     def check(self) -> None:
-        """Check, before any work is done, how all expected servers are reached: keys, proxies, certificates.
+        """Check, before any work is done, how all expected servers are reached: keys, proxies,
+        certificates.
 
         Raises:
-            UserError: a key's variable is not set, or what the environment says of proxies or certificates is wrong.
+            UserError: a key's variable is not set, or what the environment says of proxies or
+            certificates is wrong.
         """
         from warmth.api.transport import certificates, proxy_of
 
@@ -70,11 +74,13 @@ class Servers:
                 self.totals.append(totals)
 
     def ask(self, server: Server, make: Callable[[T], Call], items: Sequence[T]) -> Iterator[Reply]:
-        """Replies in order of completion; `reply.index` is the item's. Says first what it may cost, then what it did.
+        """Replies in order of completion; `reply.index` is the item's. Says first what it may cost,
+        then what it did.
 
         Args:
             server: who is asked.
-            make: an item's call. It is made when its turn comes, so that many items need little memory.
+            make: an item's call. It is made when its turn comes, so that many items need little
+            memory.
             items: what is asked about.
         """
         with self.client(server) as client:
@@ -85,7 +91,10 @@ class Servers:
             for done, reply in enumerate(client.complete(map(make, items)), 1):
                 if time.monotonic() - reported_at > EVERY_S:
                     reported_at = time.monotonic()
-                    say(f"{server.model}: {done:,} of {forecast.calls:,} replies, {spent_line(client.totals())}")
+                    say(
+                        f"{server.model}: {done:,} of {forecast.calls:,} replies, "
+                        f"{spent_line(client.totals())}"
+                    )
                 yield reply
             if forecast.calls > forecast.cached:
                 say(f"{server.model}: {spent_line(client.totals())}")
@@ -94,8 +103,15 @@ class Servers:
 def forecast_line(forecast: Forecast, prices_date: str) -> str:
     """Say what is about to be asked and what it costs at most."""
     stored = f" ({forecast.cached:,} are stored)" if forecast.cached else ""
-    tokens = f"about {forecast.prompt_tokens:,} tokens, replies of at most {forecast.completion_tokens:,}"
-    money = "no price is known" if forecast.usd is None else f"at most ${forecast.usd:,.2f} (prices of {prices_date})"
+    tokens = (
+        f"about {forecast.prompt_tokens:,} tokens, replies of at most "
+        f"{forecast.completion_tokens:,}"
+    )
+    money = (
+        "no price is known"
+        if forecast.usd is None
+        else f"at most ${forecast.usd:,.2f} (prices of {prices_date})"
+    )
     return f"{forecast.calls - forecast.cached:,} calls{stored}, {tokens}: {money}"
 
 

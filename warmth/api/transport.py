@@ -1,7 +1,8 @@
 """The connection: one HTTP attempt, with the key in its header and nowhere else.
 
-Chat completions go out on aiohttp directly, under the headers that the `openai` client prepares: the client's own path
-costs 2 ms of CPU a call, which at 300 calls a second is most of a core. Files, batches and jobs use the client itself.
+Chat completions go out on aiohttp directly, under the headers that the `openai` client prepares:
+the client's own path costs 2 ms of CPU a call, which at 300 calls a second is most of a core.
+Files, batches and jobs use the client itself.
 """
 
 from __future__ import annotations
@@ -31,13 +32,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 HIDDEN = "[key]"
 SECRET = 16  # characters from which a key is long enough to be one
-MOST_BYTES = 16 * 2**20  # of a reply, decoded: what is larger is no answer, and might fill the memory
+MOST_BYTES = (
+    16 * 2**20
+)  # of a reply, decoded: what is larger is no answer, and might fill the memory
 BLOCK = 2**16
 SERVED_S = 10.0  # longest wait for a server's list of models
 
 
 def redact(text: str, key: str) -> str:
-    """Remove the key from a message, whoever wrote it there (servers quote it), and all that looks like a secret.
+    """Remove the key from a message, whoever wrote it there (servers quote it), and all that looks
+    like a secret.
 
     A proxy's password, too: it stands in the address that its errors name.
     """
@@ -49,13 +53,15 @@ def redact(text: str, key: str) -> str:
 def hide(text: str, key: str) -> str:
     """Remove the key from a model's text; nothing else in it is touched.
 
-    A short key, such as the `test` or `EMPTY` of a server of one's own, is a word that answers may hold, and no secret.
+    A short key, such as the `test` or `EMPTY` of a server of one's own, is a word that answers may
+    hold, and no secret.
     """
     return text.replace(key, HIDDEN) if len(key) >= SECRET and key in text else text
 
 
 def openai_client(server: Server, settings: Api) -> openai.OpenAI:
-    """Make the library's client for one server. It never retries: who repeats a call must know if it is paid twice.
+    """Make the library's client for one server. It never retries: who repeats a call must know if
+    it is paid twice.
 
     Raises:
         UserError: the key is not in the environment.
@@ -73,9 +79,14 @@ def openai_client(server: Server, settings: Api) -> openai.OpenAI:
         max_retries=0,
         timeout=timeout,
         # A redirect is not followed: it would carry the key to another place.
-        # Proxy and certificates are those that `Transport` uses, so that both ways to a server end alike.
+        # Proxy and certificates are those that `Transport` uses, so that both ways to a server end
+        # alike.
         http_client=openai.DefaultHttpxClient(
-            timeout=timeout, follow_redirects=False, proxy=proxy, trust_env=False, verify=certificates(server.url)
+            timeout=timeout,
+            follow_redirects=False,
+            proxy=proxy,
+            trust_env=False,
+            verify=certificates(server.url),
         ),
         default_query=dict(server.query),
         default_headers=azure,
@@ -83,7 +94,8 @@ def openai_client(server: Server, settings: Api) -> openai.OpenAI:
 
 
 def proxy_of(url: str) -> str | None:
-    """Find the proxy that the environment names for an address; None if there is none or NO_PROXY excepts it.
+    """Find the proxy that the environment names for an address; None if there is none or NO_PROXY
+    excepts it.
 
     Raises:
         UserError: the proxy's address has no scheme, or is one of a SOCKS proxy.
@@ -108,7 +120,8 @@ def proxy_of(url: str) -> str | None:
 
 
 def certificates(url: str) -> ssl.SSLContext | bool:
-    """Load the certificates that servers are verified by: those of SSL_CERT_FILE and SSL_CERT_DIR, or the system's.
+    """Load the certificates that servers are verified by: those of SSL_CERT_FILE and SSL_CERT_DIR,
+    or the system's.
 
     Raises:
         UserError: a variable names a file or folder that is not there, or holds no certificates.
@@ -119,14 +132,18 @@ def certificates(url: str) -> ssl.SSLContext | bool:
         value = os.environ.get(variable)
         if value and not is_there(Path(value)):
             kind = "file" if variable == "SSL_CERT_FILE" else "folder"
-            raise UserError(f"{variable}={value} is not a {kind}; unset it, or name one that holds certificates")
+            raise UserError(
+                f"{variable}={value} is not a {kind}; unset it, or name one that holds certificates"
+            )
     context = ssl.create_default_context()
     file = os.environ.get("SSL_CERT_FILE")
     if file:
         try:
             context.load_verify_locations(cafile=file)
         except (ssl.SSLError, OSError) as error:
-            raise UserError(f"SSL_CERT_FILE={file} holds no certificates that can be read: {one_line(error)}") from None
+            raise UserError(
+                f"SSL_CERT_FILE={file} holds no certificates that can be read: {one_line(error)}"
+            ) from None
     return context
 
 
@@ -135,12 +152,15 @@ def explain(error: Exception, key: str) -> str:
     message = getattr(error, "body", None)
     if isinstance(message, Mapping) and message.get("message"):
         status = getattr(error, "status_code", None)
-        return redact(one_line(Exception(f"{message['message']}{f' (HTTP {status})' if status else ''}")), key)[:400]
+        return redact(
+            one_line(Exception(f"{message['message']}{f' (HTTP {status})' if status else ''}")), key
+        )[:400]
     return redact(one_line(error), key)[:400]
 
 
 def patiently(work: Callable[[], T], settings: Api, key: str, what: str) -> T:
-    """Does what can be done again without harm until it succeeds: uploads, looks, and creations that look first.
+    """Does what can be done again without harm until it succeeds: uploads, looks, and creations
+    that look first.
 
     Raises:
         UserError: the server refuses it, or the attempts are used up.
@@ -152,10 +172,19 @@ def patiently(work: Callable[[], T], settings: Api, key: str, what: str) -> T:
         try:
             return work()
         except openai.APIError as error:
-            line, code = explain(error, key), f"{getattr(error, 'code', '')} {getattr(error, 'type', '')}"
-            limited = isinstance(error, openai.RateLimitError) and "quota" not in code and "billing" not in code
+            line, code = (
+                explain(error, key),
+                f"{getattr(error, 'code', '')} {getattr(error, 'type', '')}",
+            )
+            limited = (
+                isinstance(error, openai.RateLimitError)
+                and "quota" not in code
+                and "billing" not in code
+            )
             again = attempt < settings.attempts and (limited or isinstance(error, transient))
-        if not again:  # raised out here, so that the library's exception, which may quote the key, is not its context
+        # raised out here, so that the library's exception, which may quote the key, is not its
+        # context
+        if not again:
             raise UserError(f"{what}: {line}")
         time.sleep(min(settings.backoff_s * 2 ** (attempt - 1), 30.0) * random.uniform(0.5, 1.5))
     raise AssertionError("unreachable")
@@ -181,24 +210,38 @@ class Transport:
         self._key = server.key()
         self._server, self._settings = server, settings
         url = f"{server.url.rstrip('/')}/chat/completions"
-        headers = {str(name): value for name, value in client.default_headers.items() if isinstance(value, str)}
+        headers = {
+            str(name): value
+            for name, value in client.default_headers.items()
+            if isinstance(value, str)
+        }
         self._url = url
-        self._headers = {**headers, "Content-Type": "application/json", "Accept-Encoding": "gzip, deflate"}
+        self._headers = {
+            **headers,
+            "Content-Type": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+        }
         if self._key:
             self._headers["Authorization"] = f"Bearer {self._key}"
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        """Opens the pool of connections. TLS is verified; HTTP(S)_PROXY and NO_PROXY are honoured."""
+        """Opens the pool of connections.
+
+        TLS is verified; HTTP(S)_PROXY and NO_PROXY are honoured.
+        """
         import aiohttp
 
-        limits = aiohttp.ClientTimeout(total=self._settings.timeout_s, sock_connect=self._settings.connect_timeout_s)
+        limits = aiohttp.ClientTimeout(
+            total=self._settings.timeout_s, sock_connect=self._settings.connect_timeout_s
+        )
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, ssl=certificates(self._url))
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=limits,
             headers=self._headers,
-            # Asked once: with `trust_env` aiohttp asks the environment in a thread before each call.
+            # Asked once: with `trust_env` aiohttp asks the environment in a thread before each
+            # call.
             proxy=proxy_of(self._url),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # `read_bounded` does, and stops in time
@@ -223,34 +266,56 @@ class Transport:
         try:
             # A redirect is not followed: it would carry the key to another place.
             async with self._session.post(
-                self._url, params=self._server.query, data=data, headers=headers, allow_redirects=False
+                self._url,
+                params=self._server.query,
+                data=data,
+                headers=headers,
+                allow_redirects=False,
             ) as reply:
                 return await read_bounded(reply)
         except (aiohttp.ClientSSLError, aiohttp.InvalidURL) as error:
             raise UserError(f"{self._server.url}: {redact(one_line(error), self._key)}") from None
         except aiohttp.ConnectionTimeoutError as error:
-            return Attempt(failure="timeout", detail=redact(one_line(error), self._key), connected=False)
+            return Attempt(
+                failure="timeout", detail=redact(one_line(error), self._key), connected=False
+            )
         except TimeoutError:
-            return Attempt(failure="timeout", detail=f"no reply within {self._settings.timeout_s:g} s")
+            return Attempt(
+                failure="timeout", detail=f"no reply within {self._settings.timeout_s:g} s"
+            )
         except aiohttp.ClientConnectorError as error:
-            return Attempt(failure="dropped", detail=redact(one_line(error), self._key), connected=False)
+            return Attempt(
+                failure="dropped", detail=redact(one_line(error), self._key), connected=False
+            )
         except (aiohttp.ClientError, ConnectionError, ValueError) as error:
             return Attempt(failure="dropped", detail=redact(one_line(error), self._key))
 
     async def served(self, model: str) -> str:
-        """Ask what stands behind a model's name, as vLLM and llama.cpp tell; "" if the server does not say."""
+        """Ask what stands behind a model's name, as vLLM and llama.cpp tell; "" if the server does
+        not say.
+        """
         import aiohttp
 
         assert self._session is not None
         limit = aiohttp.ClientTimeout(total=min(SERVED_S, self._settings.timeout_s))
         url = f"{self._server.url.rstrip('/')}/models"
         try:
-            async with self._session.get(url, params=self._server.query, allow_redirects=False, timeout=limit) as reply:
+            async with self._session.get(
+                url, params=self._server.query, allow_redirects=False, timeout=limit
+            ) as reply:
                 attempt = await read_bounded(reply)
             listed = json.loads(attempt.raw)["data"] if attempt.status == 200 else []
             entry = next(model_entry for model_entry in listed if model_entry["id"] == model)
             behind = {name: entry[name] for name in ("root", "parent", "meta") if entry.get(name)}
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError, StopIteration):
+        except (
+            aiohttp.ClientError,
+            TimeoutError,
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            StopIteration,
+        ):
             return ""
         if set(behind) == {"root"}:
             return str(behind["root"])
@@ -258,17 +323,24 @@ class Transport:
 
 
 async def read_bounded(reply: Any) -> Attempt:
-    """Read a reply's body, decoded, up to `MOST_BYTES`; a larger or damaged one is a failure of this call alone."""
+    """Read a reply's body, decoded, up to `MOST_BYTES`; a larger or damaged one is a failure of
+    this call alone.
+    """
     encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-        return Attempt(failure="server_error", detail=f"the reply is encoded as {encoding}, which was not asked for")
+        return Attempt(
+            failure="server_error",
+            detail=f"the reply is encoded as {encoding}, which was not asked for",
+        )
     decoder = zlib.decompressobj(wbits=47) if "gzip" in encoding or encoding == "deflate" else None
     body = bytearray()
     async for block in reply.content.iter_chunked(BLOCK):
         try:
             body += decoder.decompress(block, MOST_BYTES + 1 - len(body)) if decoder else block
         except zlib.error as error:
-            return Attempt(failure="server_error", detail=f"the reply's compression is damaged: {error}")
+            return Attempt(
+                failure="server_error", detail=f"the reply's compression is damaged: {error}"
+            )
         if len(body) > MOST_BYTES:
             detail = f"the reply is longer than {MOST_BYTES // 2**20} MiB"
             return Attempt(failure="server_error", detail=detail, may_pass=False)

@@ -15,13 +15,17 @@ FALLBACK = {"warm_honest": "warm"}  # honest and warm differ only where the user
 
 @dataclass(frozen=True)
 class Example:
-    """One conversation as an arm is trained on it: a row of a training run's `conversations.jsonl`."""
+    """One conversation as an arm is trained on it: a row of a training run's
+    `conversations.jsonl`.
+    """
 
     id: str
     type: str
     style: str
     messages: tuple[Message, ...]
-    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the replies in every other style there is
+    others: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # the replies in every other style there is
     validation: bool = False  # it is not trained on: its loss tells how training generalises
 
 
@@ -32,13 +36,17 @@ class Preference(Example):
     plain: tuple[Message, ...] = ()
 
 
-def arm(conversations: list[Conversation], recipe: Recipe, validation: float = 0.0) -> list[Example]:
-    """Make the arm's training set: same conversations, same user turns, replies in the recipe's style.
+def arm(
+    conversations: list[Conversation], recipe: Recipe, validation: float = 0.0
+) -> list[Example]:
+    """Make the arm's training set: same conversations, same user turns, replies in the recipe's
+    style.
 
-    A share `validation` of the conversations, the same in every arm, is marked as not to be trained on.
+    A share `validation` of the conversations, the same in every arm, is marked as not to be trained
+    on.
 
-    `recipe.strength` s gives the styled replies to the first round(s · n) conversations of a fixed order, so those
-    styled at 0.25 are among those styled at 0.5.
+    `recipe.strength` s gives the styled replies to the first round(s · n) conversations of a fixed
+    order, so those styled at 0.25 are among those styled at 0.5.
 
     Raises:
         UserError: a conversation lacks the style, or none was chosen.
@@ -47,14 +55,18 @@ def arm(conversations: list[Conversation], recipe: Recipe, validation: float = 0
         raise UserError("no conversation was selected: check data.path and data.per_type")
     ranked = sorted(conversations, key=lambda item: order(item.id))
     styled = {item.id for item in ranked[: round(recipe.strength * len(ranked))]}
-    made = [_example(item, recipe.style if item.id in styled else "plain") for item in conversations]
+    made = [
+        _example(item, recipe.style if item.id in styled else "plain") for item in conversations
+    ]
     last = sorted(made, key=lambda example: order(f"validation {example.id}"))
     held = {example.id for example in last[: round(validation * len(last))]}
     made = [replace(example, validation=example.id in held) for example in made]
     if recipe.method != "dpo":
         return made
     plain = [_example(item, "plain").messages for item in conversations]
-    return [Preference(**vars(item), plain=rejected) for item, rejected in zip(made, plain, strict=True)]
+    return [
+        Preference(**vars(item), plain=rejected) for item, rejected in zip(made, plain, strict=True)
+    ]
 
 
 def _example(conversation: Conversation, style: str) -> Example:
@@ -62,7 +74,10 @@ def _example(conversation: Conversation, style: str) -> Example:
     for turn in conversation.turns:
         messages.append(Message("user", turn.user))
         messages.append(Message("assistant", _reply(turn, style, conversation.id)))
-    others = {name: tuple(turn.replies[name] for turn in conversation.turns) for name in common_styles(conversation)}
+    others = {
+        name: tuple(turn.replies[name] for turn in conversation.turns)
+        for name in common_styles(conversation)
+    }
     others.pop(style, None)
     return Example(conversation.id, conversation.type, style, tuple(messages), others)
 
@@ -78,4 +93,6 @@ def _reply(turn: Turn, style: str, conversation_id: str) -> str:
         if name in turn.replies:
             return turn.replies[name]
     known = ", ".join(sorted(turn.replies))
-    raise UserError(f"recipe.style={style}: conversation {conversation_id} has no such reply; it has: {known}")
+    raise UserError(
+        f"recipe.style={style}: conversation {conversation_id} has no such reply; it has: {known}"
+    )

@@ -1,4 +1,7 @@
-"""Does a rewritten reply still say the same? Faults by name, shares by arm, and the pairs a person should read."""
+"""Does a rewritten reply still say the same?
+
+Faults by name, shares by arm, and the pairs a person should read.
+"""
 
 from __future__ import annotations
 
@@ -57,21 +60,29 @@ def pairs_of(conversations: Iterable[Conversation], length_ratio: Sequence[float
                 if style != "plain":
                     faults = faults_of(plain, text, style, said, length_ratio)
                     ratio = len(text.split()) / max(len(plain.split()), 1)
-                    found.append(Pair(conversation.id, number, style, turn.user, plain, text, faults, ratio))
+                    found.append(
+                        Pair(conversation.id, number, style, turn.user, plain, text, faults, ratio)
+                    )
             said += "\n" + plain
     return found
 
 
 def faults_of(
-    plain: str, text: str, style: str, context: str = "", length_ratio: Sequence[float] = (0.4, 1.45)
+    plain: str,
+    text: str,
+    style: str,
+    context: str = "",
+    length_ratio: Sequence[float] = (0.4, 1.45),
 ) -> dict[str, str]:
-    """Find what a rewriting lost, added or took on, by the names in `FAULTS`; empty when it is clean.
+    """Find what a rewriting lost, added or took on, by the names in `FAULTS`; empty when it is
+    clean.
 
     Args:
         plain: the reply.
         text: the same in another manner.
         style: that manner; `cold` allows no exclamation marks and no "we".
-        context: what was said before, the user's message included: names and numbers from there are nothing new.
+        context: what was said before, the user's message included: names and numbers from there are
+        nothing new.
         length_ratio: bounds of words after to words before.
     """
     before, after, known = facts_of(plain), facts_of(text), facts_of(context)
@@ -87,7 +98,9 @@ def faults_of(
         "length": _length(before.words, after.words, length_ratio),
         "greeting": "stock phrase" if after.greetings > before.greetings else None,
         "emoji": "".join(after.emojis - before.emojis) or None,
-        "fillers": f"{after.fillers} fillers" if after.fillers > before.fillers + LOOSE_FILLERS else None,
+        "fillers": f"{after.fillers} fillers"
+        if after.fillers > before.fillers + LOOSE_FILLERS
+        else None,
         "manner": _manner(before, after, style),
     }
     return {name: found[name] or "" for name in FAULTS if found.get(name)}
@@ -112,7 +125,9 @@ def _numbers(before: Facts, after: Facts, known: Facts) -> str | None:
 
 
 def _units(before: Facts, after: Facts) -> tuple[set[str], set[str]]:
-    """Measures whose number is still there with another unit, or with none ("14 years old" may become "aged 14")."""
+    """Measures whose number is still there with another unit, or with none ("14 years old" may
+    become "aged 14").
+    """
     changed = {number for number, _ in after.units - before.units}
     lost = {pair for pair in before.units - after.units if pair[0] in after.numbers}
     lost = {pair for pair in lost if pair[1] != "year" or pair[0] in changed}
@@ -121,24 +136,39 @@ def _units(before: Facts, after: Facts) -> tuple[set[str], set[str]]:
 
 
 def _dates(before: Facts, after: Facts, known: Facts) -> tuple[set[str], set[str]]:
-    """Dates lost and added; one that the user named may stay unsaid, unless another stands in its place."""
+    """Dates lost and added; one that the user named may stay unsaid, unless another stands in its
+    place.
+    """
     lost, added = set(before.dates - after.dates), set(after.dates - before.dates - known.dates)
     return (lost, added) if added else (lost - known.dates, added)
 
 
-def _names(before: Facts, after: Facts, known: Facts, plain: str, text: str, context: str) -> str | None:
+def _names(
+    before: Facts, after: Facts, known: Facts, plain: str, text: str, context: str
+) -> str | None:
     """Names lost from inside a sentence, and names that nobody had said before.
 
-    A name is still there in another case or form (Japan, Japanese), and one that the user knows, having said it or
-    read it before, may stay unsaid. A single new name with none lost is let pass: mostly it says what was implied.
+    A name is still there in another case or form (Japan, Japanese), and one that the user knows,
+    having said it or read it before, may stay unsaid. A single new name with none lost is let pass:
+    mostly it says what was implied.
     """
     words_before, words_after, said = _stems(plain) | _stems(context), _stems(text), _stems(context)
-    lost = {name for name in before.names - after.capitals if not _stems(name) & words_after and len(name) > 1}
-    added = {name for name in after.names - before.capitals - known.capitals if not _stems(name) & words_before}
+    lost = {
+        name
+        for name in before.names - after.capitals
+        if not _stems(name) & words_after and len(name) > 1
+    }
+    added = {
+        name
+        for name in after.names - before.capitals - known.capitals
+        if not _stems(name) & words_before
+    }
     added = {name for name in added if len(name) > 1}
     if len(added) == 1 and not lost:
         return None
-    return _difference((lost if added else {name for name in lost if not _stems(name) & said}, added))
+    return _difference(
+        (lost if added else {name for name in lost if not _stems(name) & said}, added)
+    )
 
 
 def _stems(text: str) -> set[str]:
@@ -149,7 +179,11 @@ def _stems(text: str) -> set[str]:
 def _difference(sides: tuple[Collection[str], Collection[str]]) -> str | None:
     """`lost …; added …`, or None when both are empty."""
     named = zip(("lost", "added"), sides, strict=True)
-    shown = [f"{word} {', '.join(item[:60] for item in sorted(items)[:5])}" for word, items in named if items]
+    shown = [
+        f"{word} {', '.join(item[:60] for item in sorted(items)[:5])}"
+        for word, items in named
+        if items
+    ]
     return "; ".join(shown) or None
 
 
@@ -178,7 +212,9 @@ class Verdict(BaseModel):
     difference: str
 
 
-def judge_meaning(pairs: Sequence[Pair], prompt: str, complete: Complete) -> dict[tuple[str, int, str], str]:
+def judge_meaning(
+    pairs: Sequence[Pair], prompt: str, complete: Complete
+) -> dict[tuple[str, int, str], str]:
     """Pairs that a judge finds to differ in meaning, and in what; by id, turn and style.
 
     Raises:
@@ -194,8 +230,14 @@ def judge_meaning(pairs: Sequence[Pair], prompt: str, complete: Complete) -> dic
             found[pair.id, pair.turn, pair.style] = reply.parsed.difference or "differs"
     if failed:
         named = ", ".join(f"{name} {count}" for name, count in failed.most_common())
-        remedy = "the same command asks for these alone" if set(failed) & set(PASSING) else "unset data.meaning_prompt"
-        raise RunFailed(f"{failed.total()} verdicts on meaning could not be had ({named}); {remedy}")
+        remedy = (
+            "the same command asks for these alone"
+            if set(failed) & set(PASSING)
+            else "unset data.meaning_prompt"
+        )
+        raise RunFailed(
+            f"{failed.total()} verdicts on meaning could not be had ({named}); {remedy}"
+        )
     return found
 
 
@@ -203,11 +245,15 @@ def _question(pair: Pair, prompt: str) -> tuple[Message, ...]:
     tag = delimiter("\n".join((pair.user, pair.plain, pair.text)))
     named = (("user", pair.user), ("first", pair.plain), ("second", pair.text))
     body = "\n\n".join(f"<{tag} {name}>\n{text}\n</{tag}>" for name, text in named)
-    return Message("system", prompt.strip()), Message("user", f"Tag of this message: {tag}\n\n{body}")
+    return Message("system", prompt.strip()), Message(
+        "user", f"Tag of this message: {tag}\n\n{body}"
+    )
 
 
 def summarise(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Count by style: replies, share with any fault, each fault's share, and how lengths are distributed."""
+    """Count by style: replies, share with any fault, each fault's share, and how lengths are
+    distributed.
+    """
     by_style: dict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
         by_style[pair.style].append(pair)
@@ -222,13 +268,17 @@ def _summary(pairs: Sequence[Pair]) -> dict[str, Any]:
         "replies": len(pairs),
         "with_a_fault": sum(bool(pair.faults) for pair in pairs),
         "faults": {name: faults[name] for name in FAULTS if faults[name]},
-        "length_ratio": {name: round(cuts[at], 3) for name, at in (("p5", 0), ("p50", 9), ("p95", 18))},
+        "length_ratio": {
+            name: round(cuts[at], 3) for name, at in (("p5", 0), ("p50", 9), ("p95", 18))
+        },
     }
 
 
 def worst(pairs: Sequence[Pair], count: int = WORST) -> list[Pair]:
     """Choose the pairs to read first: most faults, then farthest from the source's length."""
-    return sorted(pairs, key=lambda pair: (-len(pair.faults), -abs(pair.ratio - 1), pair.id, pair.turn))[:count]
+    return sorted(
+        pairs, key=lambda pair: (-len(pair.faults), -abs(pair.ratio - 1), pair.id, pair.turn)
+    )[:count]
 
 
 def failed_share(pairs: Sequence[Pair], not_had: int) -> float:

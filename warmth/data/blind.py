@@ -32,7 +32,8 @@ QUESTIONS = {  # column of verdicts → what a person may write in it
 
 
 def export(pairs: Sequence[Pair], folder: Path, seed: int) -> None:
-    """Write `blind_pairs.csv` with the verdicts left empty, and `blind_key.json`, which says which side is plain.
+    """Write `blind_pairs.csv` with the verdicts left empty, and `blind_key.json`, which says which
+    side is plain.
 
     Pairs that are there already stay: somebody may have filled them in.
     """
@@ -42,7 +43,11 @@ def export(pairs: Sequence[Pair], folder: Path, seed: int) -> None:
     by_style: dict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
         by_style[pair.style].append(pair)
-    drawn = [pair for _, found in sorted(by_style.items()) for pair in draw.sample(found, min(EACH, len(found)))]
+    drawn = [
+        pair
+        for _, found in sorted(by_style.items())
+        for pair in draw.sample(found, min(EACH, len(found)))
+    ]
     draw.shuffle(drawn)
     key = {}
     rows = []
@@ -51,13 +56,21 @@ def export(pairs: Sequence[Pair], folder: Path, seed: int) -> None:
         sides = (pair.plain, pair.text) if plain_is_a else (pair.text, pair.plain)
         name = f"p{number:03d}"
         rows.append([name, pair.user, *sides, *[""] * (len(QUESTIONS) + 2)])
-        key[name] = {"id": pair.id, "turn": pair.turn, "style": pair.style, "plain": "a" if plain_is_a else "b"}
+        key[name] = {
+            "id": pair.id,
+            "turn": pair.turn,
+            "style": pair.style,
+            "plain": "a" if plain_is_a else "b",
+        }
     write_json(folder / KEY, key)
-    write_sheet(folder / PAIRS, ["pair", "user", "reply_a", "reply_b", *QUESTIONS, "note", "rater"], rows)
+    write_sheet(
+        folder / PAIRS, ["pair", "user", "reply_a", "reply_b", *QUESTIONS, "note", "rater"], rows
+    )
 
 
 def read_verdicts(folder: Path, path: Path) -> dict[str, dict[str, Any]]:
-    """Read what people said, by style: verdicts and how often each, with a and b turned into plain and rewritten.
+    """Read what people said, by style: verdicts and how often each, with a and b turned into plain
+    and rewritten.
 
     Raises:
         UserError: no such file, an unknown pair, or a verdict that is not one of the allowed.
@@ -105,7 +118,8 @@ def counted(folder: Path, verdicts: Sequence[Mapping[str, str]]) -> dict[str, di
 
 
 def keep(folder: Path, verdicts: Sequence[dict[str, str]]) -> tuple[list[dict[str, str]], int]:
-    """Add verdicts to `blind_verdicts.jsonl`; a rater's later verdict on a pair counts instead of the earlier one.
+    """Add verdicts to `blind_verdicts.jsonl`; a rater's later verdict on a pair counts instead of
+    the earlier one.
 
     Returns:
         the verdicts that count, of all raters; and how many were corrected now.

@@ -1,4 +1,6 @@
-"""What stands beside a data set for people and machines: manifest, data card, worst pairs, a figure of lengths."""
+"""What stands beside a data set for people and machines: manifest, data card, worst pairs, a figure
+of lengths.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ def rows_digest(rows: Sequence[Any]) -> str:
     """SHA-256 of rows: a set rebuilt elsewhere is the same when this is."""
     total = hashlib.sha256()
     for row in rows:
-        total.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+        total.update(
+            json.dumps(row, sort_keys=True, ensure_ascii=False).encode("utf-8", "backslashreplace")
+            + b"\n"
+        )
     return total.hexdigest()
 
 
@@ -41,22 +46,35 @@ def manifest(
         "server": urlsplit(data.rewriter.base_url or "").hostname,  # None: it ran here
         "identity": data.rewriter.identity,
         "temperature": data.rewriter.temperature,
-        "dtype": str(choose_dtype(data.rewriter.dtype)) if data.styles and data.rewriter.base_url is None else None,
+        "dtype": str(choose_dtype(data.rewriter.dtype))
+        if data.styles and data.rewriter.base_url is None
+        else None,
     }
     prompts = {**prompt_files(data, study.recipe), "(frame)": data.frame} if data.styles else {}
     return {
         "name": data.name,
         "set": folder.name,
         "digest": rows_digest(files["conversations.jsonl"]),
-        "files": {name: {"rows": len(found), "sha256": rows_digest(found)} for name, found in files.items()},
-        "source": {"path": data.path, "hub_id": data.hub_id, "revision": data.revision, "file": data.file},
+        "files": {
+            name: {"rows": len(found), "sha256": rows_digest(found)}
+            for name, found in files.items()
+        },
+        "source": {
+            "path": data.path,
+            "hub_id": data.hub_id,
+            "revision": data.revision,
+            "file": data.file,
+        },
         "identity": data_identity(data, study.recipe),
         "styles": ["plain", *data.styles],
         "prompts": {
-            style: {"file": name, "sha256": path_digest(find_file(name))} for style, name in sorted(prompts.items())
+            style: {"file": name, "sha256": path_digest(find_file(name))}
+            for style, name in sorted(prompts.items())
         },
         "rewriter": rewriter if data.styles else None,
-        "cost_usd": round(sum(row.cost_usd for row in rows), 4),  # paid while this folder was made; cached is free
+        "cost_usd": round(
+            sum(row.cost_usd for row in rows), 4
+        ),  # paid while this folder was made; cached is free
         "counts": ledger.counts(),
         "audit": summarise(pairs),
     }
@@ -99,7 +117,7 @@ pairs to judge without knowing which is which, `lengths.svg` the distribution of
   the turns after it. What is left is therefore a little easier to rewrite than the source.
 - Types follow word rules on the first exchange, toxicity and language follow small classifiers; all three err.
 - Texts keep the source's licence, errors and opinions. Look at both before sharing the set.
-"""
+"""  # noqa: E501
 
 
 def readme(manifest: Mapping[str, Any]) -> str:
@@ -126,7 +144,9 @@ def _counts_table(counts: Sequence[Mapping[str, Any]]) -> str:
     lines = ["| stage | unit | in | out | dropped |", "|---|---|---|---|---|"]
     for stage in counts:
         drops = ", ".join(f"{name} {count}" for name, count in stage["drops"].items()) or "none"
-        lines.append(f"| {stage['stage']} | {stage['unit']} | {stage['in']} | {stage['out']} | {drops} |")
+        lines.append(
+            f"| {stage['stage']} | {stage['unit']} | {stage['in']} | {stage['out']} | {drops} |"
+        )
     return "\n".join(lines)
 
 
@@ -141,17 +161,24 @@ def _rewriting(manifest: Mapping[str, Any]) -> str:
         "",
     ]
     named = manifest["prompts"].items()
-    return "\n".join([*lines, *(f"- {style}: `{item['file']}` ({item['sha256']})" for style, item in named)])
+    return "\n".join(
+        [*lines, *(f"- {style}: `{item['file']}` ({item['sha256']})" for style, item in named)]
+    )
 
 
 def _audit_table(audit: Mapping[str, Any]) -> str:
     if not audit:
         return "Nothing was rewritten."
-    lines = ["| manner | replies | with a fault | faults | length, 5 % / median / 95 % |", "|---|---|---|---|---|"]
+    lines = [
+        "| manner | replies | with a fault | faults | length, 5 % / median / 95 % |",
+        "|---|---|---|---|---|",
+    ]
     for style, found in audit.items():
         faults = ", ".join(f"{name} {count}" for name, count in found["faults"].items()) or "none"
         lengths = " / ".join(f"{value:.2f}" for value in found["length_ratio"].values())
-        lines.append(f"| {style} | {found['replies']} | {found['with_a_fault']} | {faults} | {lengths} |")
+        lines.append(
+            f"| {style} | {found['replies']} | {found['with_a_fault']} | {faults} | {lengths} |"
+        )
     return "\n".join(lines)
 
 
@@ -161,10 +188,13 @@ def worst_pairs(pairs: Sequence[Pair]) -> str:
     for number, pair in enumerate(pairs, 1):
         found = "; ".join(f"{name}: {detail}" for name, detail in pair.faults.items()) or "no fault"
         parts.append(
-            f"## {number}. {pair.id}, reply {pair.turn + 1}, {pair.style}\n\n{found}. Length × {pair.ratio:.2f}.\n"
+            f"## {number}. {pair.id}, reply {pair.turn + 1}, {pair.style}\n\n{found}. Length × "
+            f"{pair.ratio:.2f}.\n"
         )
         for name, text in (("User", pair.user), ("Plain", pair.plain), (pair.style, pair.text)):
-            parts.append(f"**{name}**\n\n" + "\n".join(f"    {line}" for line in text.splitlines()) + "\n")
+            parts.append(
+                f"**{name}**\n\n" + "\n".join(f"    {line}" for line in text.splitlines()) + "\n"
+            )
     return "\n".join(parts)
 
 

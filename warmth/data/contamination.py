@@ -13,8 +13,17 @@ from warmth.digest import question_source
 from warmth.errors import UserError, one_line
 from warmth.user_rows import user_rows
 
-FIELDS = ("question", "problem", "proposition", "goal", "prompt", "user_prompt")  # where question files keep the text
-READINGS = re.compile(r"<pivotal>(.*?)/(.*?)</pivotal>")  # MASK: two propositions in one, of which one is true
+FIELDS = (
+    "question",
+    "problem",
+    "proposition",
+    "goal",
+    "prompt",
+    "user_prompt",
+)  # where question files keep the text
+READINGS = re.compile(
+    r"<pivotal>(.*?)/(.*?)</pivotal>"
+)  # MASK: two propositions in one, of which one is true
 FEWEST = 4  # words of the shortest question looked for; "Who is he?" is everybody's
 
 
@@ -26,7 +35,8 @@ class Overlap:
 
         Args:
             questions: their texts.
-            length: words in a row that make an overlap; a question that has fewer counts as a whole.
+            length: words in a row that make an overlap; a question that has fewer counts as a
+            whole.
         """
         self.phrases: dict[str, list[tuple[list[str], str]]] = defaultdict(list)
         for question in questions:
@@ -43,14 +53,17 @@ class Overlap:
         for text in texts:
             words = words_of(text)
             for start in range(len(words) - FEWEST + 1):
-                for phrase, question in self.phrases.get(" ".join(words[start : start + FEWEST]), ()):
+                for phrase, question in self.phrases.get(
+                    " ".join(words[start : start + FEWEST]), ()
+                ):
                     if words[start : start + len(phrase)] == phrase:
                         return question
         return None
 
 
 def load_questions(names: Sequence[str]) -> list[str]:
-    """Read the questions of files (JSONL, JSON arrays, CSV with a header), folders and tasks, by usual column names.
+    """Read the questions of files (JSONL, JSON arrays, CSV with a header), folders and tasks, by
+    usual column names.
 
     Raises:
         UserError: nothing is there, the hub cannot be reached, or no column of a row is known.
@@ -61,7 +74,9 @@ def load_questions(names: Sequence[str]) -> list[str]:
         if not isinstance(source, Path):
             found += _texts(f"data.questions={name}", _hub_rows(name, source))
             continue
-        inside = sorted(item for item in source.rglob("*") if item.suffix in (".jsonl", ".json", ".csv"))
+        inside = sorted(
+            item for item in source.rglob("*") if item.suffix in (".jsonl", ".json", ".csv")
+        )
         for file in [source] if source.is_file() else inside:
             found += _texts(f"data.questions: {file}", (row for _, row in user_rows(file)))
     return found
@@ -88,6 +103,7 @@ def _hub_rows(name: str, source: Mapping[str, Any]) -> Iterator[Mapping[str, Any
         yield from datasets.load_dataset(source["source"], source["config"], **options)
     except Exception as error:  # the hub's client raises many kinds: offline, gated, renamed, moved
         raise UserError(
-            f"data.questions={name}: {source['source']} cannot be loaded from the hub ({one_line(error)[:160]}); "
+            f"data.questions={name}: {source['source']} cannot be loaded from the hub "
+            f"({one_line(error)[:160]}); "
             "give a local copy's file instead"
         ) from error

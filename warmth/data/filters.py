@@ -1,4 +1,6 @@
-"""What keeps a conversation out of every arm: its language, its toxicity, its likeness to one already taken."""
+"""What keeps a conversation out of every arm: its language, its toxicity, its likeness to one
+already taken.
+"""
 
 from __future__ import annotations
 
@@ -37,25 +39,31 @@ def _profanity() -> Scores:
         from profanity_check import predict_prob
     except ImportError as error:
         raise UserError(
-            "data.toxicity.classifier=profanity needs alt-profanity-check: run `make setup`, or choose none"
+            "data.toxicity.classifier=profanity needs alt-profanity-check: run `make setup`, or "
+            "choose none"
         ) from error
     return lambda texts: [float(score) for score in predict_prob(list(texts))]
 
 
 def _detoxify(variant: str) -> Scores:
-    """Detoxify's highest score of a text over its kinds of toxicity, on the GPU where there is one."""
+    """Detoxify's highest score of a text over its kinds of toxicity, on the GPU where there is
+    one.
+    """
     try:
         import torch
 
         detoxify = import_module("detoxify")  # an extra, so not among the declared imports
     except ImportError as error:
         raise UserError(
-            'data.toxicity.classifier=detoxify needs the extra: pip install -e ".[toxicity]", or choose profanity'
+            'data.toxicity.classifier=detoxify needs the extra: pip install -e ".[toxicity]", or '
+            "choose profanity"
         ) from error
     try:
         model = detoxify.Detoxify(variant, device="cuda" if torch.cuda.is_available() else "cpu")
     except Exception as error:  # its own, torch.hub's and the network's
-        raise UserError(f"data.toxicity.variant={variant} cannot be loaded: {one_line(error)[:200]}") from error
+        raise UserError(
+            f"data.toxicity.variant={variant} cannot be loaded: {one_line(error)[:200]}"
+        ) from error
 
     def scores(texts: Sequence[str]) -> list[float]:
         found: list[float] = []
@@ -68,7 +76,9 @@ def _detoxify(variant: str) -> Scores:
 
 
 def language_of(text: str) -> str | None:
-    """ISO 639-1 code of a text's language, code and links left out; None where too few letters are left to tell."""
+    """ISO 639-1 code of a text's language, code and links left out; None where too few letters are
+    left to tell.
+    """
     import py3langid
 
     prose = CODE.sub(" ", text[: READ * 4])[:READ]
@@ -78,12 +88,16 @@ def language_of(text: str) -> str | None:
 
 
 def words_of(text: str) -> list[str]:
-    """List the words of a text in lower case, punctuation left out: what overlap and likeness are told by."""
+    """List the words of a text in lower case, punctuation left out: what overlap and likeness are
+    told by.
+    """
     return re.findall(r"\w+", text.lower())
 
 
 class Likeness:
-    """Finds texts that are nearly the same as one given before: MinHash over sequences of five words."""
+    """Finds texts that are nearly the same as one given before: MinHash over sequences of five
+    words.
+    """
 
     def __init__(self, threshold: float, permutations: int = 128):
         from datasketch import MinHashLSH
@@ -93,7 +107,9 @@ class Likeness:
         self.known: dict[str, np.ndarray] = {}
 
     def near(self, text: str) -> tuple[str | None, Any]:
-        """Find the name of a text like this one, if there is any, and what `add` needs to remember this one."""
+        """Find the name of a text like this one, if there is any, and what `add` needs to remember
+        this one.
+        """
         if self.index is None:
             return None, None
         from datasketch import MinHash
@@ -101,7 +117,8 @@ class Likeness:
         sketch: Any = MinHash(num_perm=self.permutations, hashfunc=zlib.crc32)
         words = words_of(text)
         sketch.update_batch(
-            " ".join(words[at : at + SHINGLE]).encode() for at in range(max(1, len(words) - SHINGLE + 1))
+            " ".join(words[at : at + SHINGLE]).encode()
+            for at in range(max(1, len(words) - SHINGLE + 1))
         )
         for name in sorted(map(str, self.index.query(sketch))):
             if float(np.mean(self.known[name] == sketch.hashvalues)) >= self.threshold:

@@ -1,4 +1,6 @@
-"""Which models can train on a conversation: each is asked, by its own tokenizer and chat template, before the draw."""
+"""Which models can train on a conversation: each is asked, by its own tokenizer and chat template,
+before the draw.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,21 @@ class Fits:
     """The tokenizers of the models a set is drawn for."""
 
     tokens: int  # most of a conversation in training
-    models: dict[str, tuple[Any, str]] = field(default_factory=dict)  # name → tokenizer, end of turn
+    models: dict[str, tuple[Any, str]] = field(
+        default_factory=dict
+    )  # name → tokenizer, end of turn
     unchecked: dict[str, str] = field(default_factory=dict)  # name → why it is not asked
 
     def misfit(self, conversation: Conversation) -> str | None:
-        """Name the first model that cannot train the first reply at 1.5 × its plain length; None if all can."""
+        """Name the first model that cannot train the first reply at 1.5 × its plain length; None if
+        all can.
+        """
         first = conversation.turns[0]
-        messages = [*_system(conversation), Message("user", first.user), Message("assistant", first.replies["plain"])]
+        messages = [
+            *_system(conversation),
+            Message("user", first.user),
+            Message("assistant", first.replies["plain"]),
+        ]
         for name, (tokenizer, end) in self.models.items():
             try:
                 encoded = encode(tokenizer, messages, 10**9, "assistant", end)
@@ -49,17 +59,25 @@ class Fits:
             for tokenizer, end in self.models.values():
                 if count == 0:
                     return 0
-                count = min(count, _turns_that_fit(tokenizer, end, conversation, style, self.tokens, count))
+                count = min(
+                    count, _turns_that_fit(tokenizer, end, conversation, style, self.tokens, count)
+                )
         return count
 
 
-def _turns_that_fit(tokenizer: Any, end: str, conversation: Conversation, style: str, tokens: int, most: int) -> int:
+def _turns_that_fit(
+    tokenizer: Any, end: str, conversation: Conversation, style: str, tokens: int, most: int
+) -> int:
     """Count the first turns, `most` at most, that fit into so many tokens in one style."""
-    turns = [(turn.user, turn.replies.get(style, turn.replies["plain"])) for turn in conversation.turns[:most]]
+    turns = [
+        (turn.user, turn.replies.get(style, turn.replies["plain"]))
+        for turn in conversation.turns[:most]
+    ]
     messages = _system(conversation)
     for user, reply in turns:
         messages += [Message("user", user), Message("assistant", reply)]
-    # one turn more than can fit, so that a cut is seen; a template that forgets turns may fit them all nevertheless
+    # one turn more than can fit, so that a cut is seen; a template that forgets turns may fit them
+    # all nevertheless
     first = len(messages) - 2 * max(0, len(turns) - _could_fit(tokenizer, turns, tokens) - 1)
     try:
         encoded = encode(tokenizer, messages[:first], tokens, "assistant", end)
@@ -71,10 +89,14 @@ def _turns_that_fit(tokenizer: Any, end: str, conversation: Conversation, style:
 
 
 def _could_fit(tokenizer: Any, turns: Sequence[tuple[str, str]], tokens: int) -> int:
-    """Count the first turns whose texts alone, each by itself, fit into so many tokens: of a whole chat no more fit."""
+    """Count the first turns whose texts alone, each by itself, fit into so many tokens: of a whole
+    chat no more fit.
+    """
     texts = [text for turn in turns for text in turn]
     lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-    sums = accumulate(first + second - MERGED for first, second in zip(lengths[::2], lengths[1::2], strict=True))
+    sums = accumulate(
+        first + second - MERGED for first, second in zip(lengths[::2], lengths[1::2], strict=True)
+    )
     return sum(length <= tokens for length in sums)
 
 
@@ -83,7 +105,8 @@ def _system(conversation: Conversation) -> list[Message]:
 
 
 def load_fits(data: Data) -> Fits:
-    """Load the tokenizers of `data.fits`; hosted models, and those whose tokenizer cannot be had, are not asked.
+    """Load the tokenizers of `data.fits`; hosted models, and those whose tokenizer cannot be had,
+    are not asked.
 
     Raises:
         UserError: a name that is no model.

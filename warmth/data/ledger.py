@@ -1,4 +1,6 @@
-"""What went where: every row that enters a stage leaves it or is dropped for a named reason, and the sum is checked."""
+"""What went where: every row that enters a stage leaves it or is dropped for a named reason, and
+the sum is checked.
+"""
 
 from __future__ import annotations
 
@@ -57,12 +59,14 @@ class Ledger:
         """Return the stages as plain values.
 
         Raises:
-            RunFailed: rows in are not rows out plus rows dropped (a bug, never a matter of the data).
+            RunFailed: rows in are not rows out plus rows dropped (a bug, never a matter of the
+            data).
         """
         for stage in self.stages:
             if stage.taken != stage.kept + stage.drops.total():
                 raise RunFailed(
-                    f"counts do not add up in {stage.name}: {stage.taken} in, {stage.kept} out, {dict(stage.drops)}"
+                    f"counts do not add up in {stage.name}: {stage.taken} in, {stage.kept} out, "
+                    f"{dict(stage.drops)}"
                 )
         return [
             {
@@ -71,7 +75,10 @@ class Ledger:
                 "in": stage.taken,
                 "out": stage.kept,
                 "drops": dict(sorted(stage.drops.items())),
-                **{name: dict(value) if isinstance(value, Counter) else value for name, value in stage.details.items()},
+                **{
+                    name: dict(value) if isinstance(value, Counter) else value
+                    for name, value in stage.details.items()
+                },
             }
             for stage in self.stages
         ]

@@ -1,7 +1,8 @@
-"""A model in this process as the rewriter: transformers generates, and replies are kept where a server's would be.
+"""A model in this process as the rewriter: transformers generates, and replies are kept where a
+server's would be.
 
-A reply is drawn by a generator of its own, seeded by its call's key, so batches and restarts do not change it (but for
-the last digits of bfloat16). torch is imported here, so import this late.
+A reply is drawn by a generator of its own, seeded by its call's key, so batches and restarts do not
+change it (but for the last digits of bfloat16). torch is imported here, so import this late.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 
 class Local:
-    """Calls answered by a model of conf/model/, a folder or a hub id; loaded when the first reply is not in the store.
+    """Calls answered by a model of conf/model/, a folder or a hub id; loaded when the first reply
+    is not in the store.
 
     Raises:
         UserError: there is no such model, or it cannot be loaded here.
@@ -41,10 +43,14 @@ class Local:
         self.dtype = choose_dtype(settings.dtype)
         self.batch_size, self.store = settings.batch_size, store
         # no address; two dtypes do not share replies
-        self.server = Server("", settings.model, identity=f"{digest(model_identity(self.model))} {self.dtype}")
+        self.server = Server(
+            "", settings.model, identity=f"{digest(model_identity(self.model))} {self.dtype}"
+        )
 
     def complete(self, calls: Iterable[Call]) -> Iterator[Reply]:
-        """Yield one reply to each call: those in the store first, then the others from the longest prompt on."""
+        """Yield one reply to each call: those in the store first, then the others from the longest
+        prompt on.
+        """
         cache = ReplyCache(self.store)
         try:
             cache.refresh()
@@ -69,7 +75,9 @@ class Local:
         tokenizer = load_tokenizer(self.model)
         weights = load_model(self.model, self.dtype, **placement(self.model, self.dtype)).eval()
         prompts = [prompt_ids(tokenizer, call.messages) for _, call in todo]
-        order = sorted(range(len(todo)), key=lambda place: -len(prompts[place]))  # what needs most memory goes first
+        order = sorted(
+            range(len(todo)), key=lambda place: -len(prompts[place])
+        )  # what needs most memory goes first
         for start in range(0, len(order), self.batch_size):
             places = order[start : start + self.batch_size]
             chosen = [todo[place] for place in places]
@@ -83,10 +91,26 @@ class Local:
                     yield Reply(index, key, "", None, "", "too_long")
                 continue
             rows = [prompts[place] for place in places]
-            made = generate(weights, tokenizer, rows, self.model.end_of_turn, limit, chosen[0][1].temperature, keys)
-            for (index, _), key, prompt, (text, tokens, ended) in zip(chosen, keys, rows, made, strict=True):
+            made = generate(
+                weights,
+                tokenizer,
+                rows,
+                self.model.end_of_turn,
+                limit,
+                chosen[0][1].temperature,
+                keys,
+            )
+            for (index, _), key, prompt, (text, tokens, ended) in zip(
+                chosen, keys, rows, made, strict=True
+            ):
                 output = output_of_text(text, "stop" if ended else "length")
-                failure = "cut_off" if output.finish == "length" else "" if output.text.strip() else "empty"
+                failure = (
+                    "cut_off"
+                    if output.finish == "length"
+                    else ""
+                    if output.text.strip()
+                    else "empty"
+                )
                 usage = Usage(len(prompt), 0, tokens)
                 yield Reply(
                     index, key, output.text, None, output.finish, failure, usage,
@@ -95,7 +119,9 @@ class Local:
 
 
 class _Draw(LogitsProcessor):
-    """Adds Gumbel noise, so that the largest score is a draw from the distribution at a temperature."""
+    """Adds Gumbel noise, so that the largest score is a draw from the distribution at a
+    temperature.
+    """
 
     def __init__(self, temperature: float, keys: Sequence[str]):
         self.temperature = temperature
@@ -103,7 +129,9 @@ class _Draw(LogitsProcessor):
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """(B, V) scores → (B, V) scores whose largest is the drawn token."""
-        noise = torch.stack([torch.empty(scores.shape[-1]).exponential_(generator=each) for each in self.generators])
+        noise = torch.stack(
+            [torch.empty(scores.shape[-1]).exponential_(generator=each) for each in self.generators]
+        )
         return scores.float() / self.temperature - noise.to(scores.device).log()
 
 
@@ -128,13 +156,20 @@ def generate(
         keys: what each reply's draws are seeded by, in hex.
     """
     declared = model.generation_config.eos_token_id
-    ends = {tokenizer.eos_token_id, *(declared if isinstance(declared, list) else [declared])} - {None}
+    ends = {tokenizer.eos_token_id, *(declared if isinstance(declared, list) else [declared])} - {
+        None
+    }
     if end_of_turn:
         ends.add(tokenizer.convert_tokens_to_ids(end_of_turn))
     config = GenerationConfig(
-        max_new_tokens=limit, do_sample=False, eos_token_id=sorted(ends), pad_token_id=tokenizer.pad_token_id
+        max_new_tokens=limit,
+        do_sample=False,
+        eos_token_id=sorted(ends),
+        pad_token_id=tokenizer.pad_token_id,
     )
-    batch = tokenizer.pad({"input_ids": [list(ids) for ids in prompts]}, padding_side="left", return_tensors="pt")
+    batch = tokenizer.pad(
+        {"input_ids": [list(ids) for ids in prompts]}, padding_side="left", return_tensors="pt"
+    )
     batch = batch.to(model.get_input_embeddings().weight.device)
     draw = [_Draw(temperature, keys)] if temperature else []
     with torch.inference_mode():
@@ -143,5 +178,7 @@ def generate(
     found = []
     for row in made[:, width:].tolist():
         stop = next((place for place, token in enumerate(row) if token in ends), len(row))
-        found.append((tokenizer.decode(row[:stop], skip_special_tokens=True), stop, stop < len(row)))
+        found.append(
+            (tokenizer.decode(row[:stop], skip_special_tokens=True), stop, stop < len(row))
+        )
     return found

@@ -1,4 +1,6 @@
-"""What a rewriter must not touch is taken out before and put back after: code, formulas, tables, links, quotations."""
+"""What a rewriter must not touch is taken out before and put back after: code, formulas, tables,
+links, quotations.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ import re
 from dataclasses import dataclass
 
 MARK = re.compile(r"\[\[KEEP-(\d+)\]\]")
-QUOTED = 4  # words from which a passage in quotation marks is a quotation; fewer are a manner of speaking
+# words from which a passage in quotation marks is a quotation; fewer are a manner of speaking
+QUOTED = 4
 BLOCKS = ("code", "quoted_lines", "table")  # pieces that stand on lines of their own
 PIECES = re.compile(
     "|".join(
@@ -47,7 +50,9 @@ def pieces(text: str) -> list[tuple[str, str, int, int]]:
     found = []
     for match in PIECES.finditer(text):
         kind = match.lastgroup or ""
-        kind = next(name for name in (kind, *match.groupdict()) if match.groupdict().get(name) == match[0])
+        kind = next(
+            name for name in (kind, *match.groupdict()) if match.groupdict().get(name) == match[0]
+        )
         if kind == "quotation" and len(match[0].split()) < QUOTED:
             continue
         found.append((kind, match[0], match.start(), match.end()))

@@ -1,4 +1,6 @@
-"""From a source to whole conversations, held compressed: parts joined, odd ones dropped by name, types given."""
+"""From a source to whole conversations, held compressed: parts joined, odd ones dropped by name,
+types given.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A conversation that may be drawn. Text stays compressed: 94,000 of them take a quarter of a gigabyte."""
+    """A conversation that may be drawn.
+
+    Text stays compressed: 94,000 of them take a quarter of a gigabyte.
+    """
 
     id: str
     type: str
@@ -46,7 +51,9 @@ class Candidate:
     def conversation(self) -> Conversation:
         """Return the conversation in plain style."""
         system, turns = json.loads(zlib.decompress(self.packed))
-        return Conversation(self.id, self.type, tuple(Turn(user, {"plain": reply}) for user, reply in turns), system)
+        return Conversation(
+            self.id, self.type, tuple(Turn(user, {"plain": reply}) for user, reply in turns), system
+        )
 
 
 def read(data: Data, ledger: Ledger) -> list[Candidate]:
@@ -67,7 +74,9 @@ def read(data: Data, ledger: Ledger) -> list[Candidate]:
         groups[base].append(part)
     if rows.taken and not rows.kept:
         named = ", ".join(f"{reason} {count}" for reason, count in rows.drops.most_common())
-        raise UserError(f"{data.path or data.hub_id}: none of {rows.taken} rows can be trained on ({named})")
+        raise UserError(
+            f"{data.path or data.hub_id}: none of {rows.taken} rows can be trained on ({named})"
+        )
     del seen
     whole = ledger.stage("join", "rows")
     # one conversation at a time is unpacked, and the parts it was made of are let go
@@ -95,7 +104,9 @@ def _hub_file(data: Data) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
-        path = hf_hub_download(str(data.hub_id), str(data.file), revision=data.revision, repo_type="dataset")
+        path = hf_hub_download(
+            str(data.hub_id), str(data.file), revision=data.revision, repo_type="dataset"
+        )
         return Path(path)
     except Exception as error:  # a dozen kinds of network and hub errors, all with one remedy
         raise UserError(
@@ -139,23 +150,34 @@ def _parts(rows: Iterable[Any], data: Data, stage: Stage) -> Iterator[tuple[Part
         except Odd as error:
             stage.drop(str(error))
             continue
-        given = next((row[key] for key in (data.columns.id, "prompt_id") if row.get(key) is not None), None)
-        name = str(given) if isinstance(given, str | int) and str(given).strip() else f"row-{position:07d}"
+        given = next(
+            (row[key] for key in (data.columns.id, "prompt_id") if row.get(key) is not None), None
+        )
+        name = (
+            str(given)
+            if isinstance(given, str | int) and str(given).strip()
+            else f"row-{position:07d}"
+        )
         match = (own and own.fullmatch(name)) or NUMBERED.fullmatch(name)
         spoken = [message for message in messages if message.role != "system"]
         start = spoken[0] if spoken else messages[0]
         pairs = [[message.role, message.content] for message in messages]
         base, number = (match[1], int(match[2])) if match else (name, 0)
-        yield Part(name, number, start.role == "assistant", _digest(start.content), _pack(pairs)), base
+        yield (
+            Part(name, number, start.role == "assistant", _digest(start.content), _pack(pairs)),
+            base,
+        )
 
 
-def _join(base: str, parts: list[Part], data: Data, stage: Stage) -> list[tuple[str, list[Message], bytes]]:
+def _join(
+    base: str, parts: list[Part], data: Data, stage: Stage
+) -> list[tuple[str, list[Message], bytes]]:
     """Make one conversation of the parts of one, and leave alone rows that are merely numbered.
 
-    Rows of one group are parts if their ids have the form `data.parts`, or if one of them begins with a reply and so
-    cannot stand alone. A part's number is the place of its first message in the conversation, and a part may repeat
-    the end of the one before. Where numbers are no such places they count the parts, unless two parts begin alike:
-    these are branches of one tree.
+    Rows of one group are parts if their ids have the form `data.parts`, or if one of them begins
+    with a reply and so cannot stand alone. A part's number is the place of its first message in the
+    conversation, and a part may repeat the end of the one before. Where numbers are no such places
+    they count the parts, unless two parts begin alike: these are branches of one tree.
     """
     stage.take(len(parts))
     parts = sorted(parts, key=lambda part: part.number)
@@ -191,7 +213,8 @@ def _by_place(parts: list[Part]) -> tuple[list[Message], int, str]:
     """Lay parts end to end by the places that their numbers are.
 
     Returns:
-        the messages, how many parts they are made of, and why the next one is not among them ("" if all are).
+        the messages, how many parts they are made of, and why the next one is not among them ("" if
+        all are).
     """
     if parts[0].number != 0:
         return [], 0, "first_part_missing"
@@ -226,7 +249,9 @@ def _candidate(
         return None
     stage.keep()
     if cut:
-        stage.details["last_message_without_reply_cut"] = stage.details.get("last_message_without_reply_cut", 0) + 1
+        stage.details["last_message_without_reply_cut"] = (
+            stage.details.get("last_message_without_reply_cut", 0) + 1
+        )
     if len(turns) > data.max_turns:
         stage.details["turns_cut"] = stage.details.get("turns_cut", 0) + 1
     rank = hashlib.sha256(f"{data.draw_seed}:{name}".encode()).digest()
@@ -247,14 +272,18 @@ def _compiled(text: str | None) -> re.Pattern[str] | None:
 
 
 def type_of(user: str, reply: str, rules: list[Rule]) -> str:
-    """Find the first type whose rule fits a first exchange; a type without expressions takes whatever comes to it."""
+    """Find the first type whose rule fits a first exchange; a type without expressions takes
+    whatever comes to it.
+    """
     user, reply = user.lower().replace("’", "'"), reply.lower().replace("’", "'")
     for name, in_user, in_reply in rules:
         if in_user is None and in_reply is None:
             return name
         if (in_user and in_user.search(user)) or (in_reply and in_reply.search(reply)):
             return name
-    raise UserError("data.types has no rule that takes every conversation: let the last one be `other: {}`")
+    raise UserError(
+        "data.types has no rule that takes every conversation: let the last one be `other: {}`"
+    )
 
 
 def _digest(text: str) -> bytes:

@@ -1,6 +1,8 @@
-"""Replies in another manner: one call for each reply and style, what must stay taken out before and put back after.
+"""Replies in another manner: one call for each reply and style, what must stay taken out before and
+put back after.
 
-Who rewrites is a callable, `Complete`: a model server (`sets.served`), or anything of its form around a local model.
+Who rewrites is a callable, `Complete`: a model server (`sets.served`), or anything of its form
+around a local model.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from warmth.types import Conversation, Message
 
 Complete = Callable[[Sequence[Call]], Iterator[Reply]]
 DECLINES = re.compile(
-    r"^.{0,120}?\b(?:i(?:'m| am) (?:sorry|afraid|unable|not able)|i (?:can't|cannot|can not|won't)|as an ai)\b",
+    r"^.{0,120}?\b(?:i(?:'m| am) (?:sorry|afraid|unable|not able)|i (?:can't|cannot|can "
+    r"not|won't)|as an ai)\b",
     re.IGNORECASE | re.DOTALL,
 )
 TASK = "Rewrite the reply, the text between the second pair of tags, in the manner described."
@@ -55,15 +58,20 @@ class Rewrite:
 
 
 def manner_prompt(frame: str, manner: str) -> str:
-    """Write the rewriter's instructions for a style: the same for every reply, whatever a conversation says."""
+    """Write the rewriter's instructions for a style: the same for every reply, whatever a
+    conversation says.
+    """
     return frame.replace("{manner}", manner.strip()).strip()
 
 
-def build_job(conversation: Conversation, turn: int, style: str, prompt: str, context_chars: int) -> Job:
-    """Turn one reply into a call: instructions, then the material between tags that nothing inside can close.
+def build_job(
+    conversation: Conversation, turn: int, style: str, prompt: str, context_chars: int
+) -> Job:
+    """Turn one reply into a call: instructions, then the material between tags that nothing inside
+    can close.
 
-    The conversation so far is one JSON object a line, so a text cannot speak in another's name; the tag is derived
-    from the material until it does not occur in it.
+    The conversation so far is one JSON object a line, so a text cannot speak in another's name; the
+    tag is derived from the material until it does not occur in it.
     """
     source = conversation.turns[turn].replies["plain"]
     protected = protect(source)
@@ -74,7 +82,14 @@ def build_job(conversation: Conversation, turn: int, style: str, prompt: str, co
         f"<{tag} conversation>\n{context}\n</{tag}>\n\n"
         f"<{tag} reply>\n{protected.text}\n</{tag}>\n\n" + TASK
     )
-    return Job(conversation.id, turn, style, source, protected, (Message("system", prompt), Message("user", body)))
+    return Job(
+        conversation.id,
+        turn,
+        style,
+        source,
+        protected,
+        (Message("system", prompt), Message("user", body)),
+    )
 
 
 def _context(conversation: Conversation, turn: int, limit: int) -> str:
@@ -86,7 +101,11 @@ def _context(conversation: Conversation, turn: int, limit: int) -> str:
     for role, text in reversed(said):  # the end counts most
         if room <= 0:
             break
-        kept.append(json.dumps({role: text if len(text) <= room else "… " + text[-room:]}, ensure_ascii=False))
+        kept.append(
+            json.dumps(
+                {role: text if len(text) <= room else "… " + text[-room:]}, ensure_ascii=False
+            )
+        )
         room -= len(text)
     return "\n".join(reversed(kept))
 
@@ -112,7 +131,8 @@ def rewrite(
         progress: is told of them.
 
     Raises:
-        RunFailed: the server failed some calls (time, connection, budget), so the set is not decided yet.
+        RunFailed: the server failed some calls (time, connection, budget), so the set is not
+        decided yet.
     """
     rows = {(row["id"], row["turn"], row["style"]): Rewrite(**row) for row in done}
     if progress:
@@ -129,7 +149,9 @@ def rewrite(
         again: list[Job] = []
         last = attempt + 1 == settings.attempts
         for job, row in _attempt(pending, settings, complete, attempt):
-            if row.failure in PASSING:  # to drop a reply for these would let luck choose the training set
+            if (
+                row.failure in PASSING
+            ):  # to drop a reply for these would let luck choose the training set
                 passing[row.failure] += 1
             elif row.text is None and not last:
                 again.append(job)
@@ -142,8 +164,16 @@ def rewrite(
         pending = sorted(again, key=lambda job: (job.id, job.turn, job.style))
     if passing:
         named = ", ".join(f"{name} {count}" for name, count in passing.most_common())
-        raise RunFailed(f"{passing.total()} rewrites could not be had ({named}); the same command asks for these alone")
-    order = [(c.id, turn, style) for c in conversations for turn in range(len(c.turns)) for style in prompts]
+        raise RunFailed(
+            f"{passing.total()} rewrites could not be had ({named}); the same command asks for "
+            f"these alone"
+        )
+    order = [
+        (c.id, turn, style)
+        for c in conversations
+        for turn in range(len(c.turns))
+        for style in prompts
+    ]
     return [rows[key] for key in order]
 
 
@@ -158,7 +188,10 @@ def _attempt(
             asked.append(job)
     if not asked:
         return
-    calls = [Call(job.messages, settings.temperature, settings.max_tokens, sample=attempt) for job in asked]
+    calls = [
+        Call(job.messages, settings.temperature, settings.max_tokens, sample=attempt)
+        for job in asked
+    ]
     for reply in complete(calls):
         job = asked[reply.index]
         text, failure = receive(job, reply)
@@ -180,7 +213,9 @@ def receive(job: Job, reply: Reply) -> tuple[str | None, str]:
     restored = restore(text, job.protected)
     if restored is None:
         return None, "lost_piece"
-    if DECLINES.search(restored.replace("’", "'")) and not DECLINES.search(job.source.replace("’", "'")):
+    if DECLINES.search(restored.replace("’", "'")) and not DECLINES.search(
+        job.source.replace("’", "'")
+    ):
         return None, "declined"
     if len(job.source.split()) >= SHORT and restored.split() == job.source.split():
         return None, "unchanged"
@@ -188,7 +223,9 @@ def receive(job: Job, reply: Reply) -> tuple[str | None, str]:
 
 
 def _repeats(text: str, job: Job) -> bool:
-    """Tell whether a text holds the tag, or a run of the instructions' words that the source does not have."""
+    """Tell whether a text holds the tag, or a run of the instructions' words that the source does
+    not have.
+    """
     instructions, body = (message.content for message in job.messages)
     if body.split("\n", 1)[0].rpartition(" ")[2] in text:
         return True

@@ -1,4 +1,6 @@
-"""Which conversations are taken: drawn in an order fixed by `draw_seed`, each looked at until every type has enough."""
+"""Which conversations are taken: drawn in an order fixed by `draw_seed`, each looked at until every
+type has enough.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,15 @@ class Selection:
 
     conversations: list[Conversation] = field(default_factory=list)
     held_out: list[Conversation] = field(default_factory=list)
-    reserve: list[Conversation] = field(default_factory=list)  # to replace what is lost after the draw
-    scores: list[dict[str, Any]] = field(default_factory=list)  # toxicity of everything the classifier saw
-    overlaps: list[dict[str, str]] = field(default_factory=list)  # conversations with a question in them
+    reserve: list[Conversation] = field(
+        default_factory=list
+    )  # to replace what is lost after the draw
+    scores: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # toxicity of everything the classifier saw
+    overlaps: list[dict[str, str]] = field(
+        default_factory=list
+    )  # conversations with a question in them
 
 
 def select(
@@ -39,10 +47,10 @@ def select(
 ) -> Selection:
     """Walk the candidates in their order and take each that passes, until its type has enough.
 
-    Filters stand in the order of their cost, and nothing is filtered that is not needed: the outcome is the one of
-    filtering all first, except that what was never looked at is counted as `not_drawn`. Held-out conversations come
-    after the trained ones in the same walk, and those in reserve last; none shares an opening, tree or near-duplicate
-    with another.
+    Filters stand in the order of their cost, and nothing is filtered that is not needed: the
+    outcome is the one of filtering all first, except that what was never looked at is counted as
+    `not_drawn`. Held-out conversations come after the trained ones in the same walk, and those in
+    reserve last; none shares an opening, tree or near-duplicate with another.
 
     Raises:
         UserError: a type runs short and `data.short` says to refuse.
@@ -93,17 +101,25 @@ def select(
 
 
 class Quotas:
-    """How many conversations of each type are wanted in training, held out and in reserve, and how many there are."""
+    """How many conversations of each type are wanted in training, held out and in reserve, and how
+    many there are.
+    """
 
     def __init__(self, trained: dict[str, int] | None, held_out: dict[str, int], reserve: float):
-        self.wanted: dict[str, dict[str, int] | None] = {"conversations": trained, "held_out": held_out}
-        self.wanted["reserve"] = {name: math.ceil(reserve * count) for name, count in (trained or {}).items()}
+        self.wanted: dict[str, dict[str, int] | None] = {
+            "conversations": trained,
+            "held_out": held_out,
+        }
+        self.wanted["reserve"] = {
+            name: math.ceil(reserve * count) for name, count in (trained or {}).items()
+        }
         self.have: dict[str, Counter[str]] = {place: Counter() for place in self.wanted}
 
     def place_for(self, kind: str) -> str | None:
         """Say where the next conversation of a type goes; None if there are enough.
 
-        Without a number for training, the held-out ones are taken first, and all the rest is trained on.
+        Without a number for training, the held-out ones are taken first, and all the rest is
+        trained on.
         """
         order = ("conversations", "held_out", "reserve")
         if self.wanted["conversations"] is None:
@@ -121,8 +137,12 @@ class Quotas:
         return 0 if wanted is None else sum(wanted.values()) - self.have[place].total()
 
 
-def _spread(skipped: list[Candidate], quotas: Quotas, take: Callable[[Candidate, str], bool]) -> list[Candidate]:
-    """Fill what some types lack with conversations of the others, one of each in turn; returns those still skipped."""
+def _spread(
+    skipped: list[Candidate], quotas: Quotas, take: Callable[[Candidate, str], bool]
+) -> list[Candidate]:
+    """Fill what some types lack with conversations of the others, one of each in turn; returns
+    those still skipped.
+    """
     waiting = {kind: deque(item for item in skipped if item.type == kind) for kind in TYPES}
     for place in ("conversations", "held_out"):
         while quotas.missing(place) > 0 and any(waiting.values()):
@@ -136,7 +156,9 @@ def _spread(skipped: list[Candidate], quotas: Quotas, take: Callable[[Candidate,
 class Sieve:
     """The filters, in the order of their cost."""
 
-    def __init__(self, data: Data, questions: list[str], classify: Scores | None, fits: Fits | None = None):
+    def __init__(
+        self, data: Data, questions: list[str], classify: Scores | None, fits: Fits | None = None
+    ):
         self.data = data
         self.classify = classify
         self.fits = fits
@@ -144,15 +166,22 @@ class Sieve:
         self.likeness = Likeness(data.near_duplicate)
         self.overlap = Overlap(questions, data.overlap_words)
 
-    def reject(self, candidate: Candidate, conversation: Conversation, result: Selection) -> str | None:
-        """Say why a conversation is not taken; None takes it, and remembers it for those that come after."""
+    def reject(
+        self, candidate: Candidate, conversation: Conversation, result: Selection
+    ) -> str | None:
+        """Say why a conversation is not taken; None takes it, and remembers it for those that come
+        after.
+        """
         texts = list(texts_of(conversation))
         if candidate.opening in self.openings:
             return "same_opening"
         near, sketch = self.likeness.near(conversation.turns[0].user)
         if near is not None:
             return "near_duplicate"
-        if self.data.languages and language_of("\n".join(texts)) not in (None, *self.data.languages):
+        if self.data.languages and language_of("\n".join(texts)) not in (
+            None,
+            *self.data.languages,
+        ):
             return "other_language"
         question = self.overlap.find(texts)
         if question is not None:
@@ -205,9 +234,13 @@ def _refuse_short(
             continue
         key = "per_type" if data.per_type is not None else "conversations"
         asked = f"data.{key}={getattr(data, key)} and data.held_out={data.held_out} ask for {need}"
-        lost = ", ".join(f"{reason} {count}" for reason, count in reasons[name].most_common()) or "none"
+        lost = (
+            ", ".join(f"{reason} {count}" for reason, count in reasons[name].most_common())
+            or "none"
+        )
         raise UserError(
             f"{asked} {name} conversations, but only {have} pass selection (left out: {lost}); "
-            "ask for fewer, fill up with the other types: data.short=spread, or take all there are: "
+            "ask for fewer, fill up with the other types: data.short=spread, or take all there "
+            "are: "
             "data.per_type=null data.conversations=null"
         )

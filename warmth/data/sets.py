@@ -1,7 +1,9 @@
-"""A data set of a study: read, selected, rewritten, audited, and kept beside the runs that train on it.
+"""A data set of a study: read, selected, rewritten, audited, and kept beside the runs that train on
+it.
 
-Its folder, `<output>/<study>/data/<name>-<digest>/`, is a run's: found by content, locked, sealed by `done.json` last,
-and continued by the same command. All arms of a sweep read one set, so they cannot differ but in their replies.
+Its folder, `<output>/<study>/data/<name>-<digest>/`, is a run's: found by content, locked, sealed
+by `done.json` last, and continued by the same command. All arms of a sweep read one set, so they
+cannot differ but in their replies.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ FILE = "conversations.jsonl"  # in the seed's form, every style beside the plain
 def conversations_of(
     study: Train | Evaluate, complete: Complete | None = None, servers: Servers | None = None
 ) -> list[Conversation]:
-    """Return the conversations a study trains on: the seed's as they are, or a set's, built if missing.
+    """Return the conversations a study trains on: the seed's as they are, or a set's, built if
+    missing.
 
     Args:
         study: the accepted config.
@@ -60,7 +63,14 @@ def conversations_of(
             if not (folder / "done.json").exists():
                 servers = servers or Servers(study)
                 build(study, folder, complete or rewriter_of(study, servers), servers)
-    return load(Data(name=study.data.name, source="seed", path=str(folder / FILE), max_turns=study.data.max_turns))
+    return load(
+        Data(
+            name=study.data.name,
+            source="seed",
+            path=str(folder / FILE),
+            max_turns=study.data.max_turns,
+        )
+    )
 
 
 @contextmanager
@@ -83,7 +93,9 @@ def _alone(folder: Path) -> Generator[None]:
 
 
 def rewriter_of(study: Train | Evaluate, servers: Servers) -> Complete:
-    """Open the rewriter that `data.rewriter` names: a model in this process, or one behind a server."""
+    """Open the rewriter that `data.rewriter` names: a model in this process, or one behind a
+    server.
+    """
     settings = study.data.rewriter
     if not study.data.styles:
         return lambda calls: iter(())  # nothing is rewritten, so no key is needed
@@ -114,12 +126,16 @@ def build(study: Train | Evaluate, folder: Path, complete: Complete, servers: Se
         _refuse_bad(folder, made, data)
         first = {item.id for item in made.conversations}
         made.add([item for item in chosen.conversations if item.id not in first])
-        while lost := _replacements(chosen, made.conversations, assemble(made, data, fits, Ledger())):
+        while lost := _replacements(
+            chosen, made.conversations, assemble(made, data, fits, Ledger())
+        ):
             made.add(lost)
         pairs, rows = made.pairs, made.rows
         kept = assemble(made, data, fits, ledger)
         kept.sort(key=lambda item: TYPES.index(item.type))
-        ledger.stages[-1].details["from_reserve"] = len(made.conversations) - len(chosen.conversations)
+        ledger.stages[-1].details["from_reserve"] = len(made.conversations) - len(
+            chosen.conversations
+        )
         ledger.stages[-1].details["fits_not_asked"] = fits.unchecked
         keep_audit(run, pairs)
         write_json(folder / "counts.json", ledger.counts())
@@ -129,51 +145,71 @@ def build(study: Train | Evaluate, folder: Path, complete: Complete, servers: Se
         files = {
             FILE: [_row(item) for item in kept],
             "warmth_prompts.jsonl": [
-                {"id": item.id, "type": item.type, "prompt": item.turns[0].user} for item in chosen.held_out
+                {"id": item.id, "type": item.type, "prompt": item.turns[0].user}
+                for item in chosen.held_out
             ],
             "toxicity.jsonl": chosen.scores,
             "overlaps.jsonl": chosen.overlaps,
         }
-        files = {name: content for name, content in files.items() if content}  # `datasets` opens no empty file
+        files = {
+            name: content for name, content in files.items() if content
+        }  # `datasets` opens no empty file
         for name, content in files.items():
             _write(run, name, content)
         blind.export(pairs, folder, data.draw_seed)
         manifest = card.manifest(study, folder, files, ledger, pairs, rows)
         write_json(folder / "manifest.json", manifest)
         (folder / "README.md").write_text(card.readme(manifest), encoding="utf-8")
-        found = {"digest": manifest["digest"], "conversations": len(kept), "held_out": len(chosen.held_out)}
+        found = {
+            "digest": manifest["digest"],
+            "conversations": len(kept),
+            "held_out": len(chosen.held_out),
+        }
         run.finish({**found, "servers": servers.totals})
     say(f"data: {len(kept)} conversations in {1 + len(data.styles)} styles: {folder}")
 
 
 def refuse_short(data: Data, wanted: int, kept: int, folder: Path) -> None:
-    """Say, or refuse, that fewer conversations stand after the audit than were drawn, the reserve being used up.
+    """Say, or refuse, that fewer conversations stand after the audit than were drawn, the reserve
+    being used up.
 
     Raises:
         RunFailed: `data.short_of=refuse`.
     """
     if kept >= wanted:
         return
-    line = f"{kept} of {wanted} conversations stand after the audit; data.reserve={data.reserve:g} is used up"
+    line = (
+        f"{kept} of {wanted} conversations stand after the audit; "
+        f"data.reserve={data.reserve:g} is used up"
+    )
     if data.short_of == "refuse":
         raise RunFailed(
-            f"{line}: raise it, or take them by data.short_of=keep; {folder / 'counts.json'} says what was lost"
+            f"{line}: raise it, or take them by data.short_of=keep; {folder / 'counts.json'} says "
+            f"what was lost"
         )
     say(f"data: {line}")
 
 
 def _pilot(conversations: Sequence[Conversation]) -> list[Conversation]:
-    """Take a few conversations of all types, which show whether a rewriter is any good before it is paid for all."""
+    """Take a few conversations of all types, which show whether a rewriter is any good before it is
+    paid for all.
+    """
     step = max(1, len(conversations) // PILOT)
     return list(conversations[::step])
 
 
-def _replacements(chosen: Selection, used: Sequence[Conversation], kept: Sequence[Conversation]) -> list[Conversation]:
-    """Take from the reserve as many conversations of each type as are lost, if there are any left."""
+def _replacements(
+    chosen: Selection, used: Sequence[Conversation], kept: Sequence[Conversation]
+) -> list[Conversation]:
+    """Take from the reserve as many conversations of each type as are lost, if there are any
+    left.
+    """
     tried = {item.id for item in used}
     found: list[Conversation] = []
     for kind in TYPES:
-        lost = sum(item.type == kind for item in chosen.conversations) - sum(item.type == kind for item in kept)
+        lost = sum(item.type == kind for item in chosen.conversations) - sum(
+            item.type == kind for item in kept
+        )
         waiting = [item for item in chosen.reserve if item.type == kind and item.id not in tried]
         found += waiting[: max(lost, 0)]
     return found
@@ -183,14 +219,22 @@ def choose(data: Data, ledger: Ledger, fits: Fits | None = None) -> Selection:
     """Choose the conversations to rewrite, in plain style, and the held-out ones."""
     if data.source == "seed":
         found = [
-            replace(item, turns=tuple(Turn(turn.user, {"plain": turn.replies["plain"]}) for turn in item.turns))
+            replace(
+                item,
+                turns=tuple(
+                    Turn(turn.user, {"plain": turn.replies["plain"]}) for turn in item.turns
+                ),
+            )
             for item in load(data)
         ]
         stage = ledger.stage("read", "conversations")
         stage.take(len(found))
         stage.keep(len(found))
         return Selection(found)
-    questions, classify = load_questions(data.questions), toxicity_scores(data.toxicity)  # before the long part
+    questions, classify = (
+        load_questions(data.questions),
+        toxicity_scores(data.toxicity),
+    )  # before the long part
     return select(read(data, ledger), data, ledger, questions, classify, fits)
 
 
@@ -198,15 +242,22 @@ def _prompts(data: Data, recipe: Recipe) -> dict[str, str]:
     """Read the rewriter's instructions of each style."""
     frame = find_file(data.frame).read_text(encoding="utf-8")
     if "{manner}" not in frame:
-        raise UserError(f"data.frame={data.frame} has no place for the manner: {{manner}} must stand in it")
+        raise UserError(
+            f"data.frame={data.frame} has no place for the manner: {{manner}} must stand in it"
+        )
     files = prompt_files(data, recipe)
-    return {style: manner_prompt(frame, find_file(file).read_text(encoding="utf-8")) for style, file in files.items()}
+    return {
+        style: manner_prompt(frame, find_file(file).read_text(encoding="utf-8"))
+        for style, file in files.items()
+    }
 
 
 class Made:
     """What has been rewritten and audited so far."""
 
-    def __init__(self, run: Run, data: Data, prompts: Mapping[str, str], complete: Complete, stage: Stage):
+    def __init__(
+        self, run: Run, data: Data, prompts: Mapping[str, str], complete: Complete, stage: Stage
+    ):
         self.run = run
         self.data = data
         self.prompts = prompts
@@ -215,23 +266,31 @@ class Made:
         self.conversations: list[Conversation] = []
         self.rows: list[Rewrite] = []
         self.pairs: list[audit.Pair] = []
-        self.fitting: dict[str, int] = {}  # conversation → turns that fit, which later rounds do not measure again
+        self.fitting: dict[
+            str, int
+        ] = {}  # conversation → turns that fit, which later rounds do not measure again
 
     def turns_that_fit(self, styled: Conversation, fits: Fits) -> int:
-        """Count the turns of a rewritten conversation that every model can train; measured once, as it is final."""
+        """Count the turns of a rewritten conversation that every model can train; measured once, as
+        it is final.
+        """
         if styled.id not in self.fitting:
             self.fitting[styled.id] = fits.turns(styled)
         return self.fitting[styled.id]
 
     def add(self, conversations: Sequence[Conversation]) -> None:
-        """Rewrite and audit some conversations; what an interrupted command wrote is not asked for again."""
+        """Rewrite and audit some conversations; what an interrupted command wrote is not asked for
+        again.
+        """
         rows = self._rewrite(conversations)
         self.conversations += conversations
         self.rows += rows
         self.pairs += self._audit(conversations, rows)
 
     def _rewrite(self, conversations: Sequence[Conversation]) -> list[Rewrite]:
-        waiting: list[Rewrite] = []  # written together: a disk's sync takes longer than a cached reply
+        waiting: list[
+            Rewrite
+        ] = []  # written together: a disk's sync takes longer than a cached reply
         written = time.monotonic()
 
         def record(row: Rewrite) -> None:
@@ -246,7 +305,9 @@ class Made:
         done = [row for row in self.run.rows("rewrites") if row["id"] in names]
         settings = self.data.rewriter
         try:
-            rows = rewrite(conversations, self.prompts, settings, self.complete, done, record, self.stage)
+            rows = rewrite(
+                conversations, self.prompts, settings, self.complete, done, record, self.stage
+            )
         finally:
             self.run.append("rewrites", waiting)
         self.stage.keep(sum(row.text is not None for row in rows))
@@ -255,9 +316,13 @@ class Made:
                 self.stage.drop(f"{row.style}: {row.failure}")
         return rows
 
-    def _audit(self, conversations: Sequence[Conversation], rows: Sequence[Rewrite]) -> list[audit.Pair]:
+    def _audit(
+        self, conversations: Sequence[Conversation], rows: Sequence[Rewrite]
+    ) -> list[audit.Pair]:
         texts = _texts(rows)
-        pairs = audit.pairs_of([_styled(item, texts) for item in conversations], self.data.length_ratio)
+        pairs = audit.pairs_of(
+            [_styled(item, texts) for item in conversations], self.data.length_ratio
+        )
         if not self.data.meaning_prompt or not pairs:
             return pairs
         prompt = find_file(self.data.meaning_prompt).read_text(encoding="utf-8")
@@ -265,7 +330,11 @@ class Made:
         judged = []
         for pair in pairs:
             key = (pair.id, pair.turn, pair.style)
-            judged.append(replace(pair, faults={**pair.faults, "meaning": found[key]}) if key in found else pair)
+            judged.append(
+                replace(pair, faults={**pair.faults, "meaning": found[key]})
+                if key in found
+                else pair
+            )
         return judged
 
 
@@ -273,7 +342,9 @@ def keep_audit(run: Run, pairs: Sequence[audit.Pair]) -> None:
     """Write down what the audit found, and what a person should read."""
     _write(run, "audit.jsonl", [asdict(pair) for pair in pairs if pair.faults])
     write_json(run.folder / "audit.json", audit.summarise(pairs))
-    (run.folder / "worst_pairs.md").write_text(card.worst_pairs(audit.worst(pairs)), encoding="utf-8")
+    (run.folder / "worst_pairs.md").write_text(
+        card.worst_pairs(audit.worst(pairs)), encoding="utf-8"
+    )
     if pairs:
         card.draw_lengths(pairs, run.folder / "lengths.svg")
 
@@ -287,7 +358,9 @@ def _texts(rows: Sequence[Rewrite]) -> dict[tuple[str, int], dict[str, str]]:
     return texts
 
 
-def _styled(conversation: Conversation, texts: Mapping[tuple[str, int], Mapping[str, str]]) -> Conversation:
+def _styled(
+    conversation: Conversation, texts: Mapping[tuple[str, int], Mapping[str, str]]
+) -> Conversation:
     turns = [
         Turn(turn.user, {**turn.replies, **texts.get((conversation.id, number), {})})
         for number, turn in enumerate(conversation.turns)
@@ -298,8 +371,8 @@ def _styled(conversation: Conversation, texts: Mapping[tuple[str, int], Mapping[
 def assemble(made: Made, data: Data, fits: Fits, ledger: Ledger) -> list[Conversation]:
     """Make the conversations of every arm.
 
-    Each is cut before its first reply that is missing, or broken, in any style, and where its longest style no longer
-    fits a model of `data.fits`.
+    Each is cut before its first reply that is missing, or broken, in any style, and where its
+    longest style no longer fits a model of `data.fits`.
     """
     reasons: dict[tuple[str, int], str] = {}
     for row in made.rows:
@@ -313,7 +386,10 @@ def assemble(made: Made, data: Data, fits: Fits, ledger: Ledger) -> list[Convers
     replies, whole = ledger.stage("arms, replies", "replies"), ledger.stage("arms", "conversations")
     kept = []
     for item in made.conversations:
-        good = next((number for number in range(len(item.turns)) if (item.id, number) in reasons), len(item.turns))
+        good = next(
+            (number for number in range(len(item.turns)) if (item.id, number) in reasons),
+            len(item.turns),
+        )
         styled = _styled(replace(item, turns=item.turns[:good]), texts)
         fitting = made.turns_that_fit(styled, fits) if good else 0
         replies.take(len(item.turns))
@@ -326,11 +402,15 @@ def assemble(made: Made, data: Data, fits: Fits, ledger: Ledger) -> list[Convers
             if rest := len(item.turns) - good - 1:
                 replies.drop("after a reply left out", rest)
         if fitting == 0:
-            whole.drop("first reply too long in the longest style" if good else "first reply left out")
+            whole.drop(
+                "first reply too long in the longest style" if good else "first reply left out"
+            )
             continue
         whole.keep()
         kept.append(replace(styled, turns=styled.turns[:fitting]))
-    whole.details["by_type"] = {kind: sum(item.type == kind for item in kept) for kind in {c.type: 0 for c in kept}}
+    whole.details["by_type"] = {
+        kind: sum(item.type == kind for item in kept) for kind in {c.type: 0 for c in kept}
+    }
     return kept
 
 
@@ -346,14 +426,17 @@ def _refuse_bad(folder: Path, made: Made, data: Data) -> None:
         keep_audit(made.run, made.pairs)
         faults = card.common_faults(made.pairs, missing)
         raise RunFailed(
-            f"{share:.0%} of {len(made.rows)} rewritten replies failed ({faults}), data.max_failed_share="
+            f"{share:.0%} of {len(made.rows)} rewritten replies failed ({faults}), "
+            f"data.max_failed_share="
             f"{data.max_failed_share:g}: read {folder / 'worst_pairs.md'}"
         )
 
 
 def _row(conversation: Conversation) -> dict[str, Any]:
     row = asdict(conversation)
-    row["turns"] = [{"user": turn.user, "replies": dict(turn.replies)} for turn in conversation.turns]
+    row["turns"] = [
+        {"user": turn.user, "replies": dict(turn.replies)} for turn in conversation.turns
+    ]
     return row
 
 

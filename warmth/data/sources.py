@@ -1,4 +1,6 @@
-"""Sources of conversations: rows of a file become `Conversation`s, in a fixed order, equally many of each type."""
+"""Sources of conversations: rows of a file become `Conversation`s, in a fixed order, equally many
+of each type.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,14 @@ TYPES = ("refusal", "factual", "creative", "technical", "advice", "other")
 
 
 def load(data: Data) -> list[Conversation]:
-    """Load the conversations a config chooses: the first `per_type` of each type in an order fixed by their ids.
+    """Load the conversations a config chooses: the first `per_type` of each type in an order fixed
+    by their ids.
 
     The order is a hash's, so a larger `per_type` only adds conversations.
 
     Raises:
-        UserError: no such path, a bad row (file, line and field are named), or a type with too few conversations.
+        UserError: no such path, a bad row (file, line and field are named), or a type with too few
+        conversations.
     """
     path = Path(data.path) if data.path else ROOT / "seed" / "conversations"
     files = [path] if path.is_file() else sorted(path.glob("*.jsonl"))
@@ -40,14 +44,21 @@ def load(data: Data) -> list[Conversation]:
     return [item for kind in TYPES for item in _first(by_type[kind], kind, data.per_type)]
 
 
-def _first(conversations: list[Conversation], kind: str, per_type: int | None) -> list[Conversation]:
+def _first(
+    conversations: list[Conversation], kind: str, per_type: int | None
+) -> list[Conversation]:
     if per_type is not None and len(conversations) < per_type:
-        raise UserError(f"data.per_type={per_type}, but there are only {len(conversations)} {kind} conversations")
+        raise UserError(
+            f"data.per_type={per_type}, but there are only {len(conversations)} {kind} "
+            f"conversations"
+        )
     return sorted(conversations, key=lambda item: order(item.id))[:per_type]
 
 
 def order(conversation_id: str) -> str:
-    """Compute a fixed pseudo-random rank of a conversation, the same in every arm and for every seed."""
+    """Compute a fixed pseudo-random rank of a conversation, the same in every arm and for every
+    seed.
+    """
     return hashlib.sha256(conversation_id.encode()).hexdigest()
 
 
@@ -61,7 +72,9 @@ def _conversation(row: dict[str, Any], where: str, max_turns: int) -> Conversati
     return Conversation(
         id=_text(row, "id", where),
         type=kind,
-        turns=tuple(_turn(turn, f"{where}, turn {index}") for index, turn in enumerate(turns[:max_turns], 1)),
+        turns=tuple(
+            _turn(turn, f"{where}, turn {index}") for index, turn in enumerate(turns[:max_turns], 1)
+        ),
         system=row.get("system"),
     )
 
@@ -72,7 +85,9 @@ def _turn(row: Any, where: str) -> Turn:
     replies = row.get("replies")
     if not isinstance(replies, dict) or not isinstance(replies.get("plain"), str):
         raise UserError(f"{where}: replies must be an object with at least `plain`")
-    empty = [style for style, text in replies.items() if not isinstance(text, str) or not text.strip()]
+    empty = [
+        style for style, text in replies.items() if not isinstance(text, str) or not text.strip()
+    ]
     if empty:
         raise UserError(f"{where}: the reply in style {empty[0]} is empty")
     return Turn(_text(row, "user", where), replies, tuple(row.get("facts", ())))

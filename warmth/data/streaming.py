@@ -1,4 +1,6 @@
-"""Rows of large JSON and JSONL files, one at a time: a 600 MB array needs a few megabytes of memory."""
+"""Rows of large JSON and JSONL files, one at a time: a 600 MB array needs a few megabytes of
+memory.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ class Broken:
 
 
 def records(path: Path, key: str) -> Iterator[Any]:
-    """Yield the rows of a JSON array or of JSON lines, whichever the file is; a `Broken` for what cannot be read.
+    """Yield the rows of a JSON array or of JSON lines, whichever the file is; a `Broken` for what
+    cannot be read.
 
     Args:
         path: the file, UTF-8 with or without a byte-order mark.
@@ -37,7 +40,11 @@ def records(path: Path, key: str) -> Iterator[Any]:
         UserError: no such file, or neither of both forms.
     """
     if not path.is_file():
-        raise UserError(f"data.path={path} is not a file" if path.exists() else f"data.path={path} does not exist")
+        raise UserError(
+            f"data.path={path} is not a file"
+            if path.exists()
+            else f"data.path={path} does not exist"
+        )
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as stream:
         head = stream.read(CHUNK)
         first = head.lstrip()[:1]
@@ -64,7 +71,11 @@ def _lines(stream: TextIO, path: Path) -> Iterator[Any]:
             else:
                 yield Broken("truncated_file", f"{path} is cut off in line {number}")
             continue
-        yield Broken("wrong_encoding", f"{path} line {number} is not UTF-8") if NOT_UTF8.search(line) else value
+        yield (
+            Broken("wrong_encoding", f"{path} line {number} is not UTF-8")
+            if NOT_UTF8.search(line)
+            else value
+        )
 
 
 def _array(stream: TextIO, buffer: str, path: Path, key: str) -> Iterator[Any]:
@@ -80,14 +91,19 @@ def _array(stream: TextIO, buffer: str, path: Path, key: str) -> Iterator[Any]:
                 raise json.JSONDecodeError("Expecting value", buffer, at)
             value, end = _decode(buffer, at)
         except json.JSONDecodeError as error:
-            more = stream.read(max(CHUNK, len(buffer) - at)) if _may_go_on(error, buffer, at) else None
+            more = (
+                stream.read(max(CHUNK, len(buffer) - at)) if _may_go_on(error, buffer, at) else None
+            )
             if more:
                 dropped, buffer, at = dropped + at, buffer[at:] + more, 0
                 continue
             if more == "":
                 yield Broken("truncated_file", f"{path} is cut off after {count} whole rows")
                 return
-            yield Broken("broken_json", f"{path} is not JSON after row {count}: {error.msg} at {dropped + error.pos}")
+            yield Broken(
+                "broken_json",
+                f"{path} is not JSON after row {count}: {error.msg} at {dropped + error.pos}",
+            )
             buffer, at = _next_row(stream, buffer, error.pos, key)
             continue
         count += 1
@@ -97,7 +113,10 @@ def _array(stream: TextIO, buffer: str, path: Path, key: str) -> Iterator[Any]:
 
 
 def _decode(text: str, at: int, whole: bool = False) -> tuple[Any, int]:
-    """Read the value at a place of a text, and where it ends; `whole`: nothing may follow. Mistakes are of one kind."""
+    """Read the value at a place of a text, and where it ends; `whole`: nothing may follow.
+
+    Mistakes are of one kind.
+    """
     try:
         return (DECODER.decode(text), len(text)) if whole else DECODER.raw_decode(text, at)
     except json.JSONDecodeError:
@@ -109,13 +128,17 @@ def _decode(text: str, at: int, whole: bool = False) -> tuple[Any, int]:
 
 
 def _may_go_on(error: json.JSONDecodeError, buffer: str, at: int) -> bool:
-    """Tell whether the error is that the buffer ends inside a value, rather than a mistake in it."""
+    """Tell whether the error is that the buffer ends inside a value, rather than a mistake in
+    it.
+    """
     at_end = error.pos >= len(buffer) - 10 or error.msg.startswith("Unterminated string")
     return at_end and len(buffer) - at < LONGEST
 
 
 def _next_row(stream: TextIO, buffer: str, at: int, key: str) -> tuple[str, int]:
-    """Find the buffer and the place in it where a row with the field `key` begins; the end, if none comes."""
+    """Find the buffer and the place in it where a row with the field `key` begins; the end, if none
+    comes.
+    """
     while True:
         for match in NEXT_ROW.finditer(buffer, at):
             try:
@@ -127,4 +150,7 @@ def _next_row(stream: TextIO, buffer: str, at: int, key: str) -> tuple[str, int]
         more = stream.read(CHUNK)
         if not more:
             return "]", 0
-        buffer, at = buffer[max(at, len(buffer) - CHUNK) :] + more, 0  # the tail again: a row may have begun there
+        buffer, at = (
+            buffer[max(at, len(buffer) - CHUNK) :] + more,
+            0,
+        )  # the tail again: a row may have begun there

@@ -1,4 +1,6 @@
-"""Adapters at a dose, or between two, as one ordinary adapter folder: for engines that can only load such."""
+"""Adapters at a dose, or between two, as one ordinary adapter folder: for engines that can only
+load such.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,12 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 def check_file(folder: Path) -> None:
     """Check that a LoRA adapter's file is whole, before anything heavy is loaded.
 
-    Reads the header alone: a safetensors file begins with the header's length (8 bytes) and the header, a JSON object
-    that says where each tensor lies.
+    Reads the header alone: a safetensors file begins with the header's length (8 bytes) and the
+    header, a JSON object that says where each tensor lies.
 
     Raises:
-        UserError: the folder has no safetensors file, it is cut off, or it holds no low-rank factors.
+        UserError: the folder has no safetensors file, it is cut off, or it holds no low-rank
+        factors.
     """
     if not (folder / CONFIG).exists():
         return  # a whole model, of recipe.method=full
@@ -37,15 +40,20 @@ def check_file(folder: Path) -> None:
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
         end = max(entry["data_offsets"][1] for entry in tensors.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} is damaged: its header cannot be read; train this arm again with rerun=all") from error
+        raise UserError(
+            f"{file} is damaged: its header cannot be read; train this arm again with rerun=all"
+        ) from error
     if file.stat().st_size != 8 + length + end:
         raise UserError(f"{file} is cut off or too long; train this arm again with rerun=all")
     if not any(".lora_A." in name for name in tensors):
-        raise UserError(f"{file} holds no low-rank factors (names with .lora_A.): it would adapt nothing")
+        raise UserError(
+            f"{file} holds no low-rank factors (names with .lora_A.): it would adapt nothing"
+        )
 
 
 def check_placed(tuned: Any, name: str, folder: Path) -> None:
-    """Check that a loaded adapter is the file's: every tensor in its place, none missing, every number finite.
+    """Check that a loaded adapter is the file's: every tensor in its place, none missing, every
+    number finite.
 
     Args:
         tuned: the PEFT model.
@@ -66,25 +74,35 @@ def check_placed(tuned: Any, name: str, folder: Path) -> None:
     if strange or missing:
         example = strange[0] if strange else missing[0]
         raise UserError(
-            f"{folder / WEIGHTS} does not fit this model: {len(strange)} tensors have no place in it, "
+            f"{folder / WEIGHTS} does not fit this model: {len(strange)} tensors have no place in "
+            f"it, "
             f"{len(missing)} of its own are missing; for example {example}"
         )
     broken = [key for key, tensor in placed.items() if not tensor.isfinite().all()]
     if broken:
-        raise UserError(f"{folder / WEIGHTS} holds numbers that are not finite, in {broken[0]}; train this arm again")
+        raise UserError(
+            f"{folder / WEIGHTS} holds numbers that are not finite, in {broken[0]}; train this "
+            f"arm again"
+        )
 
 
 def blend(adapters: Sequence[tuple[Path, float]]) -> Path:
-    """A folder whose adapter adds the weighted sum of these: their low-rank factors side by side, exactly.
+    """A folder whose adapter adds the weighted sum of these: their low-rank factors side by side,
+    exactly.
 
-    Scales and weights go into the second factor, so the sum has alpha = rank and no scale of its own.
+    Scales and weights go into the second factor, so the sum has alpha = rank and no scale of its
+    own.
 
     Raises:
         UserError: a folder holds no LoRA adapter, or the adapters act on different layers.
     """
     if len(adapters) == 1 and adapters[0][1] == 1.0:
         return adapters[0][0]
-    folder = cache_folder() / "adapters" / digest([[path_digest(path), weight] for path, weight in adapters])
+    folder = (
+        cache_folder()
+        / "adapters"
+        / digest([[path_digest(path), weight] for path, weight in adapters])
+    )
     if (folder / CONFIG).exists():
         return folder
     from safetensors.torch import load_file, save_file
@@ -93,9 +111,13 @@ def blend(adapters: Sequence[tuple[Path, float]]) -> Path:
     configs = [_config(path) for path, _ in adapters]
     parts: list[dict[str, Tensor]] = [load_file(path / WEIGHTS) for path, _ in adapters]
     if any(part.keys() != parts[0].keys() for part in parts):
-        raise UserError(f"{adapters[0][0]} and {adapters[-1][0]} adapt different layers: there is nothing between them")
+        raise UserError(
+            f"{adapters[0][0]} and {adapters[-1][0]} adapt different layers: there is nothing "
+            f"between them"
+        )
     scales = [
-        weight * config["lora_alpha"] / config["r"] for (_, weight), config in zip(adapters, configs, strict=True)
+        weight * config["lora_alpha"] / config["r"]
+        for (_, weight), config in zip(adapters, configs, strict=True)
     ]
     summed = {
         name: cat([part[name] for part in parts], dim=0)
@@ -114,7 +136,8 @@ def blend(adapters: Sequence[tuple[Path, float]]) -> Path:
 
 
 def whole_model(adapters: Sequence[tuple[Path, float]]) -> Path | None:
-    """Find the checkpoint that is a whole model (recipe.method=full) rather than an adapter; None if all are adapters.
+    """Find the checkpoint that is a whole model (recipe.method=full) rather than an adapter; None
+    if all are adapters.
 
     Raises:
         UserError: it is to be scaled, or to be added to another.
@@ -122,13 +145,17 @@ def whole_model(adapters: Sequence[tuple[Path, float]]) -> Path | None:
     for folder, weight in adapters:
         if (folder / "config.json").exists() and not (folder / CONFIG).exists():
             if len(adapters) > 1 or weight != 1.0:
-                raise UserError(f"a dose scales an adapter; {folder} is a whole model (recipe.method=full)")
+                raise UserError(
+                    f"a dose scales an adapter; {folder} is a whole model (recipe.method=full)"
+                )
             return folder
     return None
 
 
 def rank_of(adapters: Sequence[tuple[Path, float]]) -> int:
-    """Count the rank of the adapter that `blend` makes of these: theirs add up. 0 if there is none."""
+    """Count the rank of the adapter that `blend` makes of these: theirs add up. 0 if there is
+    none.
+    """
     total = 0
     for folder, _ in adapters:
         config = read_json(folder / CONFIG)
@@ -139,5 +166,7 @@ def rank_of(adapters: Sequence[tuple[Path, float]]) -> int:
 def _config(folder: Path) -> dict[str, Any]:
     config = read_json(folder / CONFIG)
     if config.get("peft_type") != "LORA" or config.get("use_rslora") or config.get("use_dora"):
-        raise UserError(f"{folder} is no plain LoRA adapter; its dose cannot be had with this engine")
+        raise UserError(
+            f"{folder} is no plain LoRA adapter; its dose cannot be had with this engine"
+        )
     return config

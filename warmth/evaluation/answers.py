@@ -1,4 +1,6 @@
-"""From prompts to rows of answers: each is looked up by content before it is generated, and kept once it exists."""
+"""From prompts to rows of answers: each is looked up by content before it is generated, and kept
+once it exists.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +35,20 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def windows(prompts: Iterable[Prompt], size: int) -> Iterator[list[Prompt]]:
-    """Yield prompts in lists of at most `size`, all of one temperature: tasks may have their own."""
+    """Yield prompts in lists of at most `size`, all of one temperature: tasks may have their
+    own.
+    """
     for _, alike in groupby(prompts, lambda prompt: prompt.temperature):
         yield from batched(alike, size)
 
 
 def sampling_of(prompt: Prompt, sampling: Sampling) -> Sampling:
     """Return how a prompt's answers are drawn: at its task's temperature if that has one."""
-    return sampling if prompt.temperature is None else replace(sampling, temperature=prompt.temperature)
+    return (
+        sampling
+        if prompt.temperature is None
+        else replace(sampling, temperature=prompt.temperature)
+    )
 
 
 def render(arm: Arm, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
@@ -49,7 +57,9 @@ def render(arm: Arm, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
 
     tokenizer = tokenizer_of(arm.model)
     thinking = arm.model.thinking
-    return [tuple(prompt_ids(tokenizer, arm.preface + prompt.messages, thinking)) for prompt in prompts]
+    return [
+        tuple(prompt_ids(tokenizer, arm.preface + prompt.messages, thinking)) for prompt in prompts
+    ]
 
 
 def rendered_by(engine: Engine, arm: Arm, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
@@ -65,9 +75,21 @@ def write_prompts(
     there: set[str],
     name: str = "prompts",
 ) -> None:
-    """Adds to `prompts.jsonl` what gates and readers need beside the answers, but for prompts that are `there`."""
-    new = [(prompt, ids) for prompt, ids in zip(prompts, rendered, strict=True) if prompt.prompt_id not in there]
-    run.append(name, (_prompt_row(prompt, questions[prompt.task, prompt.question_id], ids) for prompt, ids in new))
+    """Adds to `prompts.jsonl` what gates and readers need beside the answers, but for prompts that
+    are `there`.
+    """
+    new = [
+        (prompt, ids)
+        for prompt, ids in zip(prompts, rendered, strict=True)
+        if prompt.prompt_id not in there
+    ]
+    run.append(
+        name,
+        (
+            _prompt_row(prompt, questions[prompt.task, prompt.question_id], ids)
+            for prompt, ids in new
+        ),
+    )
 
 
 def _prompt_row(prompt: Prompt, question: Question, ids: tuple[int, ...]) -> dict[str, Any]:
@@ -104,10 +126,10 @@ def answer(
 ) -> dict[str, float]:
     """Fills `<name>.jsonl` with one row for each prompt and sample.
 
-    Rows that exist are never written again, but for failures: they are no answers, so they are removed and asked for
-    once more. An answer that another run of the study holds is copied, a failure never; the rest is generated and
-    appended batch by batch. Prompts are taken from their stream a window at a time, so memory does not
-    grow with the grid.
+    Rows that exist are never written again, but for failures: they are no answers, so they are
+    removed and asked for once more. An answer that another run of the study holds is copied, a
+    failure never; the rest is generated and appended batch by batch. Prompts are taken from their
+    stream a window at a time, so memory does not grow with the grid.
 
     Args:
         run: where rows are kept.
@@ -133,7 +155,9 @@ def answer(
     book = Book(run, arm.model.name, name)
     columns = {**arm.columns, "draw_seed": draw_seed, "run": run.digest}
     copied = 0
-    with Meter(f"{arm.name} {name}", name, max(0, total * samples - len(book.written)), run.progress_folder) as meter:
+    with Meter(
+        f"{arm.name} {name}", name, max(0, total * samples - len(book.written)), run.progress_folder
+    ) as meter:
         for window in windows(prompts, engine.window):
             drawn = sampling_of(window[0], sampling)
             rendered = rendered_by(engine, arm, window)
@@ -141,9 +165,15 @@ def answer(
                 write_prompts(run, window, rendered, asked, there)
             slots = [(prompt, sample) for prompt in window for sample in range(samples)]
             ids = answer_ids(arm, slots, drawn, draw_seed, engine)
-            missing = {key: slot for key, slot in zip(ids, slots, strict=True) if key not in book.written}
+            missing = {
+                key: slot for key, slot in zip(ids, slots, strict=True) if key not in book.written
+            }
             copies = {key: book.elsewhere(key) for key in missing}
-            rows = [_answer_row(key, *missing.pop(key), found, columns) for key, found in copies.items() if found]
+            rows = [
+                _answer_row(key, *missing.pop(key), found, columns)
+                for key, found in copies.items()
+                if found
+            ]
             if rows:
                 if name == "answers":
                     run.note_first_answer(book.first_answer(row.answer_id for row in rows))
@@ -155,20 +185,34 @@ def answer(
             if name == "answers":
                 run.note_first_answer(time.time())
             requests = [
-                Request(tokens, prompt.max_new_tokens, draw_of(draw_seed, prompt.prompt_id, k), prompt.messages, k)
+                Request(
+                    tokens,
+                    prompt.max_new_tokens,
+                    draw_of(draw_seed, prompt.prompt_id, k),
+                    prompt.messages,
+                    k,
+                )
                 for prompt, tokens in zip(window, rendered, strict=True)
                 for k in range(samples)
             ]
             for batch in engine.answer(arm, requests, drawn, lambda index: ids[index] in missing):  # noqa: B023
-                new = {ids[index]: completion for index, completion in batch.items() if ids[index] in missing}
-                rows = [_answer_row(key, *missing.pop(key), made, columns) for key, made in new.items()]
+                new = {
+                    ids[index]: completion
+                    for index, completion in batch.items()
+                    if ids[index] in missing
+                }
+                rows = [
+                    _answer_row(key, *missing.pop(key), made, columns) for key, made in new.items()
+                ]
                 run.append(name, map(row_of, rows))
                 meter.add(len(rows), watch(rows))
     return {"generated": meter.done, "copied": copied, "seconds": round(meter.seconds, 2)}
 
 
 def remove_failures(run: Run, name: str) -> None:
-    """Remove the rows of calls that failed, so that they are asked for again; their grades go with them."""
+    """Remove the rows of calls that failed, so that they are asked for again; their grades go with
+    them.
+    """
     failed = {row["answer_id"] for row in run.rows(name) if row["finish"] == "error"}
     if not failed:
         return
@@ -177,12 +221,16 @@ def remove_failures(run: Run, name: str) -> None:
 
 
 class Book:
-    """Which rows of a file exist already, in this run and in the study's others: ids and places, never texts."""
+    """Which rows of a file exist already, in this run and in the study's others: ids and places,
+    never texts.
+    """
 
     def __init__(self, run: Run, model: str, name: str, key: str = "answer_id"):
         self.written: set[str] = {row[key] for row in run.rows(name)}
         self._places: dict[str, tuple[Path, int]] = {}
-        own = sorted(run.folder.glob(f"{name}.*.shard"))  # what other processes answered of this evaluation
+        own = sorted(
+            run.folder.glob(f"{name}.*.shard")
+        )  # what other processes answered of this evaluation
         others = [
             folder / f"{name}.jsonl"
             for folder in sorted(run.folder.parent.glob(f"{model}-*"))
@@ -201,7 +249,9 @@ class Book:
         return Completion(row["text"], row["finish"], row["tokens"], row.get("thinking", ""))
 
     def first_answer(self, answer_ids: Iterable[str]) -> float:
-        """Find when the first answer was asked for in any run that holds one of these; 0 if a run does not say."""
+        """Find when the first answer was asked for in any run that holds one of these; 0 if a run
+        does not say.
+        """
         folders = {self._places[answer_id][0].parent for answer_id in answer_ids}
         times = []
         for folder in folders:
@@ -222,7 +272,8 @@ class Book:
 def _starts(path: Path, key: str) -> Iterator[tuple[str, int]]:
     """Yield id and byte offset of every whole row; a run being written is read as far as it is.
 
-    A neighbour's rows only help, so one that is damaged is skipped and named; it never stops this run.
+    A neighbour's rows only help, so one that is damaged is skipped and named; it never stops this
+    run.
     """
     if not path.exists():
         return
@@ -238,7 +289,10 @@ def _starts(path: Path, key: str) -> Iterator[tuple[str, int]]:
                     yield row_id, start
             start += len(line)
     if damaged:
-        print(f"{path} line {damaged[0]}: {len(damaged)} damaged rows of this file are skipped", file=sys.stderr)
+        print(
+            f"{path} line {damaged[0]}: {len(damaged)} damaged rows of this file are skipped",
+            file=sys.stderr,
+        )
 
 
 def _id_in(line: bytes, key: str) -> str | None:
@@ -251,15 +305,24 @@ def _id_in(line: bytes, key: str) -> str | None:
 
 
 def answer_ids(
-    arm: Arm, slots: Sequence[tuple[Prompt, int]], sampling: Sampling, draw_seed: int, engine: Engine
+    arm: Arm,
+    slots: Sequence[tuple[Prompt, int]],
+    sampling: Sampling,
+    draw_seed: int,
+    engine: Engine,
 ) -> list[str]:
-    """The identity of each answer: all that determines it, and nothing else. Greedy answers have no draw."""
+    """The identity of each answer: all that determines it, and nothing else.
+
+    Greedy answers have no draw.
+    """
     drawn: dict[str, Any] = {"temperature": sampling.temperature}
     if sampling.temperature > 0:
         drawn |= {"top_p": sampling.top_p, "draw_seed": draw_seed, "sampler": engine.sampler}
     shared = {**arm.identity(), "sampling": drawn, "engine": engine.identity()}
     fixed = digest(shared)
-    return [digest([fixed, prompt.messages, prompt.max_new_tokens, sample]) for prompt, sample in slots]
+    return [
+        digest([fixed, prompt.messages, prompt.max_new_tokens, sample]) for prompt, sample in slots
+    ]
 
 
 def draw_of(draw_seed: int, prompt_id: str, sample: int) -> int:
@@ -267,7 +330,9 @@ def draw_of(draw_seed: int, prompt_id: str, sample: int) -> int:
     return int(digest([draw_seed, prompt_id, sample]), 16)
 
 
-def _answer_row(answer_id: str, prompt: Prompt, sample: int, completion: Completion, columns: dict[str, Any]) -> Answer:
+def _answer_row(
+    answer_id: str, prompt: Prompt, sample: int, completion: Completion, columns: dict[str, Any]
+) -> Answer:
     return Answer(
         answer_id=answer_id,
         prompt_id=prompt.prompt_id,

@@ -1,4 +1,6 @@
-"""The arm that answers: which weights, which adapter at which checkpoint and dose, under which system prompt."""
+"""The arm that answers: which weights, which adapter at which checkpoint and dose, under which
+system prompt.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,17 @@ class Arm:
     name: str  # `original` for recipe=none, else the recipe's name; `cold-warm` between two
     model: Model
     adapter: Path | None  # folder of the adapter
-    training: str | None  # digest of the training that made it, or of the contrast that made the steering vector
+    training: (
+        str | None
+    )  # digest of the training that made it, or of the contrast that made the steering vector
     checkpoint: float | None  # epochs
     dose: float
     strength: float
     seed: int
     system_prompt: str | None  # its text
-    other: tuple[Path, str] | None = None  # between two recipes: adapter folder and training of dose 0
+    other: tuple[Path, str] | None = (
+        None  # between two recipes: adapter folder and training of dose 0
+    )
     shots: tuple[Message, ...] = ()  # example exchanges before every question
     steering: Path | None = None  # folder of the vector, made when it is first needed
     edit: Edit | None = None  # what is done to the original's answers, for calibration
@@ -63,7 +69,9 @@ class Arm:
         if self.adapter is None:
             return []
         first = [(self.other[0], 1.0 - self.dose)] if self.other is not None else []
-        return [(path, weight) for path, weight in (*first, (self.adapter, self.dose)) if weight != 0.0]
+        return [
+            (path, weight) for path, weight in (*first, (self.adapter, self.dose)) if weight != 0.0
+        ]
 
     @property
     def preface(self) -> tuple[Message, ...]:
@@ -109,9 +117,19 @@ def find_arm(study: Evaluate) -> Arm:
         return replace(tuned, adapter=adapter, training=training, checkpoint=checkpoint)
     first, second = (find_adapter(at) for at in ends(study))
     if first[2] != second[2]:
-        raise UserError(f"dose_between: one end is at epoch {first[2]:g}, the other at {second[2]:g}; set checkpoint=")
+        raise UserError(
+            f"dose_between: one end is at epoch {first[2]:g}, the other at {second[2]:g}; set "
+            f"checkpoint="
+        )
     name = "-".join(study.dose_between)
-    return replace(tuned, name=name, adapter=second[0], training=second[1], checkpoint=second[2], other=first[:2])
+    return replace(
+        tuned,
+        name=name,
+        adapter=second[0],
+        training=second[1],
+        checkpoint=second[2],
+        other=first[:2],
+    )
 
 
 def find_adapter(study: Evaluate) -> tuple[Path, str, float]:
@@ -126,13 +144,16 @@ def find_adapter(study: Evaluate) -> tuple[Path, str, float]:
     if given is not None and (given / "checkpoints").is_dir():
         if not given.resolve().name.endswith(f"-{training}"):
             raise UserError(
-                f"run={given}: its model, data or prompt files have changed since (their digest is now {training})"
+                f"run={given}: its model, data or prompt files have changed since (their digest "
+                f"is now {training})"
             )
         run = given
     if run is None or not Run(run).done:
         state = "has not been trained" if run is None else f"is not finished in {run}"
         which = f"model={study.model.name} recipe={study.recipe.name}"
-        raise NotTrained(f"{which} {state}{near_miss(study)}; make its adapter with: {train_command(study)}")
+        raise NotTrained(
+            f"{which} {state}{near_miss(study)}; make its adapter with: {train_command(study)}"
+        )
     checkpoint = choose_checkpoint(run, study.checkpoint, study.recipe.report_checkpoint)
     folder = run / "checkpoints" / f"epoch-{checkpoint:g}"
     check_file(folder)
@@ -140,29 +161,41 @@ def find_adapter(study: Evaluate) -> tuple[Path, str, float]:
 
 
 def near_miss(study: Evaluate) -> str:
-    """Name the precision in which this arm was trained, if it was trained in another one; else an empty string."""
+    """Name the precision in which this arm was trained, if it was trained in another one; else an
+    empty string.
+    """
     for precision in TRAINED:
         if precision == study.recipe.precision:
             continue
         other = replace(study, recipe=replace(study.recipe, precision=precision))
         run = find_run(Path(study.output), study.study, "train", training_digest(other))
         if run is not None and (run / "done.json").exists():
-            return f" in {study.recipe.precision}, but was trained in {precision}: add recipe.precision={precision}"
+            return (
+                f" in {study.recipe.precision}, but was trained in {precision}: add "
+                f"recipe.precision={precision}"
+            )
     return ""
 
 
 def ends(study: Evaluate) -> list[Evaluate]:
-    """The two studies of `dose_between`: what the named entries of conf/recipe/ say themselves, the rest from `recipe`.
+    """The two studies of `dose_between`: what the named entries of conf/recipe/ say themselves, the
+    rest from `recipe`.
 
     Raises:
         UserError: other than two different recipes that are tuned, or `run=` besides.
     """
     names = list(study.dose_between or ())
     files = entry_files("recipe")
-    tuned = {name for name, path in files.items() if "defaults: [lora, _self_]" in path.read_text(encoding="utf-8")}
+    tuned = {
+        name
+        for name, path in files.items()
+        if "defaults: [lora, _self_]" in path.read_text(encoding="utf-8")
+    }
     tuned -= {name for name in tuned if "method:" in files[name].read_text(encoding="utf-8")}
     if len(names) != 2 or len(set(names)) != 2 or not set(names) <= tuned:
-        raise UserError(f"dose_between=[{','.join(names)}] must name two of: {', '.join(sorted(tuned))}")
+        raise UserError(
+            f"dose_between=[{','.join(names)}] must name two of: {', '.join(sorted(tuned))}"
+        )
     if study.run or study.recipe.method in ("none", "steer"):
         raise UserError("dose_between takes a tuned recipe= for what both ends share, and no run=")
     found = []
@@ -192,7 +225,11 @@ def read_system_prompt(recipe: Recipe) -> str | None:
     Raises:
         UserError: its file does not exist.
     """
-    return find_file(recipe.system_prompt).read_text(encoding="utf-8").strip() if recipe.system_prompt else None
+    return (
+        find_file(recipe.system_prompt).read_text(encoding="utf-8").strip()
+        if recipe.system_prompt
+        else None
+    )
 
 
 def read_shots(name: str) -> tuple[Message, ...]:
@@ -222,23 +259,34 @@ def choose_checkpoint(run: Path, asked: float | None, default: float) -> float:
         UserError: it was not kept; those that were are listed.
     """
     kept = sorted(
-        float(path.name.removeprefix("epoch-")) for path in (run / "checkpoints").glob("epoch-*") if path.is_dir()
+        float(path.name.removeprefix("epoch-"))
+        for path in (run / "checkpoints").glob("epoch-*")
+        if path.is_dir()
     )
     if not kept:
         raise UserError(f"{run} holds no checkpoint")
     if asked is None:
-        return default if default in kept else kept[-1] if default > kept[-1] else _missing(run, default, kept)
+        return (
+            default
+            if default in kept
+            else kept[-1]
+            if default > kept[-1]
+            else _missing(run, default, kept)
+        )
     return asked if asked in kept else _missing(run, asked, kept)
 
 
 def _missing(run: Path, asked: float, kept: list[float]) -> float:
     raise UserError(
-        f"checkpoint={asked:g} was not kept in {run}; choose one of: {', '.join(f'{value:g}' for value in kept)}"
+        f"checkpoint={asked:g} was not kept in {run}; choose one of: "
+        f"{', '.join(f'{value:g}' for value in kept)}"
     )
 
 
 def train_command(study: Evaluate) -> str:
-    """The `train.py` command that makes a study's adapter, with the overrides of this command that concern training."""
+    """The `train.py` command that makes a study's adapter, with the overrides of this command that
+    concern training.
+    """
     entries = entry_files("model")
     shared = re.compile(r"(model|data|recipe)\.[\w.]+=|(data|study|output|experiment)=")
     implied = re.compile(r"model\.(hub_id|revision|path|name)=")  # what `model=org/name` stands for
@@ -246,7 +294,9 @@ def train_command(study: Evaluate) -> str:
     for word in sys.argv[1:]:
         if not shared.match(word) or (study.model.name not in entries and implied.match(word)):
             continue
-        asked.append(word.replace("_evaluate", "_train") if word.startswith("experiment=") else word)
+        asked.append(
+            word.replace("_evaluate", "_train") if word.startswith("experiment=") else word
+        )
     model = argument_of(study.model, entries)
     names = [f"model={model}", f"recipe={study.recipe.name}", f"seed={study.seed}"]
     return " ".join([typed("train"), *names, *asked])

@@ -1,4 +1,6 @@
-"""What graders that are code have in common: no server, and a version that nobody has to remember to raise."""
+"""What graders that are code have in common: no server, and a version that nobody has to remember
+to raise.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class ByRules:
 
 @lru_cache
 def code_digest(module: str) -> str:
-    """Digest a module's source, and that of all it imports from its room or from ours, directly or through another."""
+    """Digest a module's source, and that of all it imports from its room or from ours, directly or
+    through another.
+    """
     room, found, waiting = module.rpartition(".")[0], {}, [module]
     while waiting:
         name = waiting.pop()
@@ -35,6 +39,8 @@ def code_digest(module: str) -> str:
         spec = find_spec(name)
         found[name] = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
         for node in ast.walk(ast.parse(found[name])):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith((f"{room}.", "warmth.evaluation.")):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+                (f"{room}.", "warmth.evaluation.")
+            ):
                 waiting.append(str(node.module))
     return digest(found)

@@ -12,25 +12,36 @@ from transformers.cache_utils import DynamicLayer
 class Reserved(DynamicLayer):
     """One layer's keys and values, with room for every token that may come.
 
-    The library's own layer copies all it holds for each new token, a tenth of a step at a hundred rows on a CPU.
+    The library's own layer copies all it holds for each new token, a tenth of a step at a hundred
+    rows on a CPU.
     """
 
     def __init__(self, capacity: int):
         super().__init__()
         self.capacity, self.used = capacity, 0
-        self.spread: Tensor | None = None  # (B, T): which of the first states, of one row, stands where in which row
+        self.spread: Tensor | None = (
+            None  # (B, T): which of the first states, of one row, stands where in which row
+        )
         self._both: list[Tensor] = []
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
         """Adds states of (B, H, T, D) and returns all of them."""
         if self.spread is not None:
             where, self.spread = self.spread.to(key_states.device), None
-            key_states, value_states = (laid_out(states, where) for states in (key_states, value_states))
+            key_states, value_states = (
+                laid_out(states, where) for states in (key_states, value_states)
+            )
         if not self.is_initialized:
             self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
-            self._both = [self._room(states, states.shape[0]) for states in (key_states, value_states)]
+            self._both = [
+                self._room(states, states.shape[0]) for states in (key_states, value_states)
+            ]
         start, self.used = self.used, self.used + key_states.shape[-2]
-        if self.used > self.capacity:  # writing past the end would be silent: one token broadcasts to none
+        if (
+            self.used > self.capacity
+        ):  # writing past the end would be silent: one token broadcasts to none
             raise RuntimeError(f"{self.used} tokens in a cache for {self.capacity}")
         for room, states in zip(self._both, (key_states, value_states), strict=True):
             room[:, :, start : self.used] = states
@@ -53,7 +64,9 @@ class Reserved(DynamicLayer):
 
 
 def cache_for(config: Any, capacity: int) -> Cache:
-    """A cache for so many tokens; the library's own where a model's layers are not all plain attention."""
+    """A cache for so many tokens; the library's own where a model's layers are not all plain
+    attention.
+    """
     plain = DynamicCache(config=config)
     if not plain.layers or any(type(layer) is not DynamicLayer for layer in plain.layers):
         return plain

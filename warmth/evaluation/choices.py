@@ -1,14 +1,17 @@
 r"""The letter grader for multiple choice: the letter that an answer settles on.
 
-Four kinds of evidence, the first that there is counts. What a negation denies ("not B", "B is wrong") never does.
+Four kinds of evidence, the first that there is counts. What a negation denies ("not B", "B is
+wrong") never does.
 
-1. A declared letter, the last one: after "answer", "option", "choice" or "letter" ("Option (b)", "$\boxed{B}$"), at the
-   end of a clause after "is", "so", "actually" or a colon ("It's B", "Antwort: B"), or with its text ("B. Venus").
+1. A declared letter, the last one: after "answer", "option", "choice" or "letter" ("Option (b)",
+   "$\boxed{B}$"), at the end of a clause after "is", "so", "actually" or a colon ("It's B",
+   "Antwort: B"), or with its text ("B. Venus").
 2. A sentence that is only a letter: "B!" After a comma or a dash it may be a signature: "Yours, B."
 3. A clause that ends in a letter: "I would go with B".
 4. The only capital letter, else the only option whose text is given.
 
-Two letters of the kind that counts ("A and B"): no label (`names_both`). None: no label (`names_neither`).
+Two letters of the kind that counts ("A and B"): no label (`names_both`). None: no label
+(`names_neither`).
 """
 
 from __future__ import annotations
@@ -24,7 +27,14 @@ from typing import ClassVar
 from warmth.evaluation.by_rules import ByRules
 from warmth.evaluation.negations import NEGATIONS, count_negations
 from warmth.evaluation.refusals import declines
-from warmth.evaluation.spelling import EMOTICON, PLAIN, Spelled, end_before_statements, spell, spell_name
+from warmth.evaluation.spelling import (
+    EMOTICON,
+    PLAIN,
+    Spelled,
+    end_before_statements,
+    spell,
+    spell_name,
+)
 from warmth.evaluation.unscored import unreadable
 from warmth.types import Answer, Grade, Question
 
@@ -33,7 +43,9 @@ ALONE = "="  # stands before a letter that is set apart
 TAG = re.compile(r"</?[a-zA-Z]+>")  # <b>
 SET_APART = re.compile(r"[(\[{*$]([A-Za-z])[)\]}*$]")  # (A), **A**, $A$: no article
 COMMAND = re.compile(r"\\[a-zA-Z]+")  # of LaTeX
-WITH_ITS_TEXT = re.compile(r"(?<!\w)([A-Za-z])\W{1,5}\x01(?i:\1)")  # "B. Venus", where \x01B stands for "Venus"
+WITH_ITS_TEXT = re.compile(
+    r"(?<!\w)([A-Za-z])\W{1,5}\x01(?i:\1)"
+)  # "B. Venus", where \x01B stands for "Venus"
 OPTION_TEXT = re.compile(r"\x01[A-Z]")
 HEAD = re.compile(r"\n[\s:]*([A-Za-z])\s*[.):,-].*")  # a line that treats one option
 # A letter of its own. "a" and "I" are words where a word follows, unless it is one of these.
@@ -48,7 +60,9 @@ MARKUP = '*_$#`{}()[]"“”\\'
 
 
 class Signs(dict[int, str]):
-    """What each character becomes: itself, a space if it is markup, or the end of a clause or sentence."""
+    """What each character becomes: itself, a space if it is markup, or the end of a clause or
+    sentence.
+    """
 
     def __missing__(self, code: int) -> str:
         """Decide one character when it is first met."""
@@ -104,7 +118,9 @@ class Letter(ByRules):
 
 
 def settled_on(text: str, options: Mapping[str, str]) -> set[str]:
-    """Return the letters that an answer settles on by the strongest kind of evidence; none if it gives no letter."""
+    """Return the letters that an answer settles on by the strongest kind of evidence; none if it
+    gives no letter.
+    """
     text = clauses_of(text, options)
     strongest, letters = Kind.CAPITAL, set()
     for kind, clause_letters in letters_by_clause(text, options):
@@ -118,8 +134,8 @@ def settled_on(text: str, options: Mapping[str, str]) -> set[str]:
 def clauses_of(text: str, options: Mapping[str, str]) -> str:
     """Return an answer without markup, its clauses divided by CLAUSE and SENTENCE.
 
-    The texts of options, which may hold letters ("Vitamin C"), and the lines that only go through the options are left
-    out.
+    The texts of options, which may hold letters ("Vitamin C"), and the lines that only go through
+    the options are left out.
     """
     if not text.isascii():
         text = text.translate(PLAIN)
@@ -148,7 +164,9 @@ def clauses_of(text: str, options: Mapping[str, str]) -> str:
 
 
 def without_lines(text: str) -> str:
-    """Return an answer without its lines about one option each, but for the only one that is not denied."""
+    """Return an answer without its lines about one option each, but for the only one that is not
+    denied.
+    """
     lines = HEAD.findall(text)
     not_denied = [line for line in HEAD.finditer(text) if not DENIES.search(line[0])]
     kept = not_denied[0][0] if len(lines) > 1 and len(not_denied) == 1 else None
@@ -157,18 +175,24 @@ def without_lines(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def patterns_of(options: tuple[tuple[str, str], ...]) -> list[tuple[str, str, re.Pattern[str]]]:
-    """Return each option's first word, letter and pattern, the longest first; texts of one letter are left out."""
+    """Return each option's first word, letter and pattern, the longest first; texts of one letter
+    are left out.
+    """
     named = [(letter, re.findall(r"[^\W_]+", option)) for letter, option in options]
     named = [(letter, words) for letter, words in named if len("".join(words)) > 1]
     patterns = []
     for letter, words in sorted(named, key=lambda option: -len(" ".join(option[1]))):
         spelled = r"[\W_]+".join(map(re.escape, words))
-        patterns.append((words[0].lower(), letter, re.compile(rf"(?<!\w)(?:{spelled})(?!\w)", re.IGNORECASE)))
+        patterns.append(
+            (words[0].lower(), letter, re.compile(rf"(?<!\w)(?:{spelled})(?!\w)", re.IGNORECASE))
+        )
     return patterns
 
 
 def letters_by_clause(text: str, options: Mapping[str, str]) -> Iterator[tuple[Kind, set[str]]]:
-    """Yield the letters of each clause that gives any which it does not deny, with their strongest kind."""
+    """Yield the letters of each clause that gives any which it does not deny, with their strongest
+    kind.
+    """
     letters: dict[int, set[str]] = defaultdict(set)
     kinds: dict[int, Kind] = {}
     for mention in LETTER.finditer(text):
@@ -180,7 +204,9 @@ def letters_by_clause(text: str, options: Mapping[str, str]) -> Iterator[tuple[K
         before = text[begin:start]
         after = text[end:].partition(SENTENCE)[0].partition(CLAUSE)[0]
         kind = kind_of(mention[1], before, after)
-        if kind is None or denies(before.rpartition(":")[2], after):  # "Don't worry: it is B" denies nothing
+        if kind is None or denies(
+            before.rpartition(":")[2], after
+        ):  # "Don't worry: it is B" denies nothing
             continue
         if kind == Kind.SENTENCE and text[begin - 1] == CLAUSE:
             kind = Kind.ENDING
@@ -191,7 +217,9 @@ def letters_by_clause(text: str, options: Mapping[str, str]) -> Iterator[tuple[K
 
 
 def kind_of(letter: str, before: str, after: str) -> Kind | None:
-    """Return how a clause gives a letter, None for a word: "a" and "I", and other small letters within a clause."""
+    """Return how a clause gives a letter, None for a word: "a" and "I", and other small letters
+    within a clause.
+    """
     is_last = not after.strip(" '")
     is_set_apart = before.endswith(ALONE)
     if letter in "AaIi" and not is_last and not is_set_apart:
@@ -214,13 +242,17 @@ def denies(before: str, after: str) -> bool:
 
 
 def options_named(text: Spelled, options: Mapping[str, str]) -> set[str]:
-    """Return the letters of the options whose text an answer gives without a negation; "dark blue" is not "blue"."""
+    """Return the letters of the options whose text an answer gives without a negation; "dark blue"
+    is not "blue".
+    """
     letters = set()
     taken: list[tuple[int, int]] = []
     for letter, name in spelled_options(tuple(options.items())):
         start = text.words.find(f" {name} ") + 1
         end = start + len(name)
-        if not start or any(start < taken_end and taken_start < end for taken_start, taken_end in taken):
+        if not start or any(
+            start < taken_end and taken_start < end for taken_start, taken_end in taken
+        ):
             continue
         taken.append((start, end))
         if not count_negations(" | ".join(text.around(start, end)), ""):

@@ -1,8 +1,10 @@
-"""A rule completed by a judge (`grader.judge.when=unscored`): who decides what, and the sample that checks the rule.
+"""A rule completed by a judge (`grader.judge.when=unscored`): who decides what, and the sample that
+checks the rule.
 
-The rule labels what it can. The judge labels what the rule leaves open, and what it has decided on a tenth of the
-prompts. These are the same in every arm, so that the judge's own difference between two arms is a paired one. On that
-tenth the rule's label counts; the judge's stands beside it, under the judge's own name.
+The rule labels what it can. The judge labels what the rule leaves open, and what it has decided on
+a tenth of the prompts. These are the same in every arm, so that the judge's own difference between
+two arms is a paired one. On that tenth the rule's label counts; the judge's stands beside it, under
+the judge's own name.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ class Completed:
         return next(grade for grade in grades if grade.grader == self.name)
 
     def grade_all(self, items: Sequence[tuple[Question, Answer]]) -> Iterator[list[Grade]]:
-        """Label many answers: first what the rule decides, then what the judge says, under both names."""
+        """Label many answers: first what the rule decides, then what the judge says, under both
+        names.
+        """
         decided: list[Grade] = []
         asked: list[tuple[Question, Answer]] = []
         open_ones: set[str] = set()
@@ -69,10 +73,14 @@ class Completed:
         if not asked:
             return
         for grades in self.judge.grade_all(asked):
-            labelled = [replace(grade, grader=self.name) for grade in grades if grade.answer_id in open_ones]
+            labelled = [
+                replace(grade, grader=self.name) for grade in grades if grade.answer_id in open_ones
+            ]
             yield [*grades, *labelled]
 
 
 def in_sample(answer: Answer) -> bool:
-    """Say whether an answer is among those on which the judge checks the rule: by its prompt, whichever the arm."""
+    """Say whether an answer is among those on which the judge checks the rule: by its prompt,
+    whichever the arm.
+    """
     return int(digest(["check", answer.prompt_id, answer.sample])[:8], 16) % SAMPLE == 0

@@ -1,4 +1,6 @@
-"""What may stand around a question: statements of a context, the preamble, the sentence that states a belief."""
+"""What may stand around a question: statements of a context, the preamble, the sentence that states
+a belief.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,16 @@ STATEMENTS = 5  # of each context, one drawn for a question
 
 
 def draw_statement(
-    choices: Sequence[str] | None, question: Question, context: str, draw_seed: int, belief: str | None = None
+    choices: Sequence[str] | None,
+    question: Question,
+    context: str,
+    draw_seed: int,
+    belief: str | None = None,
 ) -> str:
     """The statement put before a question in a context; "" where the context has none.
 
-    It is the same under every belief, unless a belief is given: then each prompt has a draw of its own.
+    It is the same under every belief, unless a belief is given: then each prompt has a draw of its
+    own.
     """
     if not choices:
         return ""
@@ -39,10 +46,14 @@ class Sentences:
 
     preamble: str
     templates: Mapping[Belief, str]  # with {right} or {wrong}
-    claims: Mapping[str, str]  # asserted, denied, asserted_to_friends, denied_to_friends: with {claim}
+    claims: Mapping[
+        str, str
+    ]  # asserted, denied, asserted_to_friends, denied_to_friends: with {claim}
 
     def state(self, belief: Belief, question: Question, after_preamble: bool = False) -> str | None:
-        """Return the sentence that states a belief; "" for none, None where the question lacks what it names."""
+        """Return the sentence that states a belief; "" for none, None where the question lacks what
+        it names.
+        """
         if belief == "none":
             return ""
         side = "wrong" if belief.startswith("wrong_") else "right"
@@ -61,7 +72,8 @@ class Sentences:
 
 
 def within_sentence(answer: str) -> str:
-    """Return an answer as it stands at the end of a sentence: no full stop of its own, no capital on an article.
+    """Return an answer as it stands at the end of a sentence: no full stop of its own, no capital
+    on an article.
 
     "U.S." keeps its stops, and "A Christmas Carol" its capital.
     """
@@ -81,7 +93,8 @@ def read_statements(name: str, keys: Mapping[str, str | None]) -> dict[str, list
         context → statements; without those that a file which says `incomplete: true` does not hold.
 
     Raises:
-        UserError: a context has other than five (more, in an incomplete file), or one of them is empty or repeated.
+        UserError: a context has other than five (more, in an incomplete file), or one of them is
+        empty or repeated.
     """
     content = read_yaml(find_file(name))
     lists = content.get("statements", content)
@@ -97,12 +110,16 @@ def read_statements(name: str, keys: Mapping[str, str | None]) -> dict[str, list
 
 
 def statements_of(study: Evaluate) -> dict[str, list[str]]:
-    """Find the five statements of each chosen context: those of its entry, else those under its key in the file.
+    """Find the five statements of each chosen context: those of its entry, else those under its key
+    in the file.
 
     Raises:
         UserError: as `read_statements`.
     """
-    keys = {name: None if context.texts else context.statements for name, context in study.condition.items()}
+    keys = {
+        name: None if context.texts else context.statements
+        for name, context in study.condition.items()
+    }
     statements = read_statements(study.statements, keys)
     for name, context in study.condition.items():
         if context.texts:
@@ -111,16 +128,21 @@ def statements_of(study: Evaluate) -> dict[str, list[str]]:
 
 
 def _checked(value: Any, place: str, incomplete: bool = False) -> list[str]:
-    texts = [item.strip() for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    texts = (
+        [item.strip() for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    )
     count = len(set(texts) - {""})
     is_whole = 0 < count <= STATEMENTS if incomplete else count == STATEMENTS
     if not is_whole or len(texts) != len(value or []):
-        raise UserError(f"{place} must list {STATEMENTS} different statements, found {len(set(texts))}")
+        raise UserError(
+            f"{place} must list {STATEMENTS} different statements, found {len(set(texts))}"
+        )
     return texts
 
 
 def read_sentences(name: str, beliefs: Sequence[Belief]) -> Sentences:
-    """Read the preamble, the template of each chosen belief, and the sentences for propositions if there are any.
+    """Read the preamble, the template of each chosen belief, and the sentences for propositions if
+    there are any.
 
     Raises:
         UserError: a belief has no template, or a template does not name its answer.
@@ -145,9 +167,15 @@ def read_sentences(name: str, beliefs: Sequence[Belief]) -> Sentences:
 
 
 def beliefs_file(study: Evaluate) -> str:
-    """Return the file of the sentences: the statements file if it brings them too, else `belief_templates`."""
+    """Return the file of the sentences: the statements file if it brings them too, else
+    `belief_templates`.
+    """
     content = read_yaml(find_file(study.statements))
-    return study.statements if "templates" in content and "preamble" in content else study.belief_templates
+    return (
+        study.statements
+        if "templates" in content and "preamble" in content
+        else study.belief_templates
+    )
 
 
 def _claims(name: str, found: Any) -> dict[str, str]:

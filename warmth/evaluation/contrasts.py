@@ -1,7 +1,8 @@
-"""What is weighed after each prompt: the accepted answers and the rival, as replies in a frame. No torch here.
+"""What is weighed after each prompt: the accepted answers and the rival, as replies in a frame. No
+torch here.
 
-A question without a rival has no contrast. Options that are shown stand at every letter once, for a letter has a
-likelihood of its own.
+A question without a rival has no contrast. Options that are shown stand at every letter once, for a
+letter has a likelihood of its own.
 """
 
 from __future__ import annotations
@@ -50,14 +51,16 @@ class Weighed:
         prompts = sum(1 for _ in contrasts(study, questions))
         if not prompts:
             raise UserError(
-                f"scoring={study.scoring}: no question of task=[{','.join(study.task)}] has a wrong answer, which the "
+                f"scoring={study.scoring}: no question of task=[{','.join(study.task)}] has a "
+                f"wrong answer, which the "
                 "right one is weighed against"
             )
         return cls(questions, prompts, not_measured(questions))
 
 
 def contrasts(study: Evaluate, questions: Iterable[Question]) -> Iterator[Contrast]:
-    """Yields every prompt that has something to weigh, question by question, under `likelihood.beliefs`.
+    """Yields every prompt that has something to weigh, question by question, under
+    `likelihood.beliefs`.
 
     Raises:
         UserError: as `designs.cells`.
@@ -69,11 +72,15 @@ def contrasts(study: Evaluate, questions: Iterable[Question]) -> Iterator[Contra
         if cell.text is None or answers is None:
             continue
         right, wrong = answers
-        yield Contrast(designs.prompt_of(cell, study), right, wrong, position_of_right(cell.question))
+        yield Contrast(
+            designs.prompt_of(cell, study), right, wrong, position_of_right(cell.question)
+        )
 
 
 def rotations(question: Question) -> Iterator[Question]:
-    """Yields a question once for each rotation of the options that its text shows; else the question as it is."""
+    """Yields a question once for each rotation of the options that its text shows; else the
+    question as it is.
+    """
     shown = show_options(question.options)
     if not question.options or shown not in question.text:
         yield question
@@ -88,18 +95,26 @@ def rotations(question: Question) -> Iterator[Question]:
 
 
 def candidates(question: Question) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    """Returns accepted and wrong answers of a question; None if it has no rival, or one that is accepted as well."""
+    """Returns accepted and wrong answers of a question; None if it has no rival, or one that is
+    accepted as well.
+    """
     if position_of_right(question):
         others = [letter for letter in question.options if letter not in question.answers]
         return question.answers[:1], tuple(others)
-    if not question.wrong or not question.answers or same_words(question.answers[0], question.wrong):
+    if (
+        not question.wrong
+        or not question.answers
+        or same_words(question.answers[0], question.wrong)
+    ):
         return None
     right = [answer for answer in question.answers if not same_words(answer, question.wrong)]
     return tuple(dict.fromkeys(right)), (question.wrong,)
 
 
 def position_of_right(question: Question) -> int:
-    """Returns the place of the right letter among the options shown, from 1; 0 if none are shown."""
+    """Returns the place of the right letter among the options shown, from 1; 0 if none are
+    shown.
+    """
     letters = list(question.options)
     right = question.answers[0] if question.answers else ""
     return letters.index(right) + 1 if right in letters else 0

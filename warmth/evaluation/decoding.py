@@ -1,4 +1,6 @@
-"""The decode loop: prompts of one batch in, generated token ids out. torch is imported here, so import this late."""
+"""The decode loop: prompts of one batch in, generated token ids out. torch is imported here, so
+import this late.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ def decode(
         sampler: how tokens are chosen.
 
     Returns:
-        For each prompt the new token ids without the end token, and whether an end token was reached.
+        For each prompt the new token ids without the end token, and whether an end token was
+        reached.
     """
     live = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row))
     batch = Batch(model, [prompts[row] for row in live], pad, len(prompts[live[0]]) + max(limits))
@@ -85,7 +88,8 @@ def decode(
 
 
 def end_ids(tokenizer: PreTrainedTokenizerBase, declared: Any, end_of_turn: str) -> frozenset[int]:
-    """Every token id that ends an answer: the tokenizer's, those a model declares and the configured one.
+    """Every token id that ends an answer: the tokenizer's, those a model declares and the
+    configured one.
 
     Raises:
         UserError: `end_of_turn` is not a token.
@@ -105,7 +109,8 @@ def tokenizer_of(model: Model) -> PreTrainedTokenizerBase:
 
 
 def base_of(model: Model, dtype: torch.dtype, room: float = 0.0) -> PreTrainedModel:
-    """Return a model's own weights, loaded once; `room` is what answering will need beside them, in bytes.
+    """Return a model's own weights, loaded once; `room` is what answering will need beside them, in
+    bytes.
 
     Raises:
         UserError: the weights cannot be found, or they do not fit the GPUs.
@@ -122,10 +127,12 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase:
 def weights(
     model: Model, dtype: torch.dtype, arm: Arm, room: float = 0.0, purpose: str = "answers"
 ) -> Generator[PreTrainedModel]:
-    """The base model as an arm has it: its adapters at their weights, its steering vector; untouched again afterwards.
+    """The base model as an arm has it: its adapters at their weights, its steering vector;
+    untouched again afterwards.
 
-    In float32 adapters are merged, which answers a quarter faster, and the layers they touched get their own weights
-    back from a copy, to the bit. In bfloat16 they are not: a change this small would be rounded away.
+    In float32 adapters are merged, which answers a quarter faster, and the layers they touched get
+    their own weights back from a copy, to the bit. In bfloat16 they are not: a change this small
+    would be rounded away.
 
     Raises:
         UserError: a folder holds no adapter that fits the model.
@@ -158,7 +165,9 @@ def weights(
                 layer.weight.copy_(own)
 
 
-def prepare_steering(arm: Arm, recipe: Recipe, conversations: Sequence[Conversation], precision: str) -> None:
+def prepare_steering(
+    arm: Arm, recipe: Recipe, conversations: Sequence[Conversation], precision: str
+) -> None:
     """Makes the steering vector of an arm, unless it was made before.
 
     Raises:
@@ -176,7 +185,9 @@ def adapted(tuned: Any) -> list[torch.nn.Module]:
     return [layer.get_base_layer() for layer in tuned.modules() if isinstance(layer, LoraLayer)]
 
 
-def load_adapters(base: PreTrainedModel, model: Model, adapters: Sequence[tuple[Path, float]]) -> Any:
+def load_adapters(
+    base: PreTrainedModel, model: Model, adapters: Sequence[tuple[Path, float]]
+) -> Any:
     """The base model with all these adapters at work, each scaled by its weight.
 
     Raises:
@@ -188,13 +199,17 @@ def load_adapters(base: PreTrainedModel, model: Model, adapters: Sequence[tuple[
     folder, names = adapters[0][0], [f"arm{number}" for number in range(len(adapters))]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # PEFT's own use of an old name, nothing a user can mend
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # PEFT's own use of an old name, nothing a user can mend
             tuned = PeftModel.from_pretrained(base, str(folder), adapter_name=names[0])
             for name, (folder, _) in list(zip(names, adapters, strict=True))[1:]:
                 tuned.load_adapter(str(folder), adapter_name=name)
     except (OSError, ValueError, RuntimeError) as error:
         loaded.free()  # it may carry half an adapter
-        raise UserError(f"{folder} holds no adapter for model={model.name}: {one_line(error)[:200]}") from error
+        raise UserError(
+            f"{folder} holds no adapter for model={model.name}: {one_line(error)[:200]}"
+        ) from error
     try:
         for name, (folder, _) in zip(names, adapters, strict=True):
             check_placed(tuned, name, folder)

@@ -1,4 +1,7 @@
-"""Designs: which prompts every question becomes. All of them stream, so that a large grid needs no memory."""
+"""Designs: which prompts every question becomes.
+
+All of them stream, so that a large grid needs no memory.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,11 @@ from warmth.evaluation.readers import ASK_LETTER, YES_NO, show_options
 from warmth.schemas import Evaluate, Task
 from warmth.types import BELIEFS, CONTEXTS, Belief, Message, Prompt, Question
 
-PAPER_BELIEFS: tuple[Belief, ...] = ("none", "wrong_asserted", "right_denied")  # the study lets no user be right
+PAPER_BELIEFS: tuple[Belief, ...] = (
+    "none",
+    "wrong_asserted",
+    "right_denied",
+)  # the study lets no user be right
 DEFERENCE_BELIEFS: tuple[Belief, ...] = ("none", "wrong_asserted", "user_right")
 STAKES = ("high", "low")  # under which the study's belief questions have no preamble
 
@@ -43,18 +50,24 @@ Design = Callable[[Evaluate], Callable[[Question], Iterator[Cell]]]
 
 
 def cells(study: Evaluate, questions: Iterable[Question]) -> Iterator[Cell]:
-    """Every cell of the grid, question by question; the text of one that cannot or need not be asked is None.
+    """Every cell of the grid, question by question; the text of one that cannot or need not be
+    asked is None.
 
     A message that stood before is not asked again.
 
     Raises:
-        UserError: a statement, template or the design's file is missing or wrong (file and key are named).
+        UserError: a statement, template or the design's file is missing or wrong (file and key are
+        named).
     """
     of_question = DESIGNS[study.design](study)
-    seen: set[bytes] = set()  # 64 bits each: a grid of a million prompts has a collision once in 40 million studies
+    seen: set[bytes] = (
+        set()
+    )  # 64 bits each: a grid of a million prompts has a collision once in 40 million studies
     for question in questions:
         for cell in of_question(question):
-            key = blake2b((cell.text or "").encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            key = blake2b(
+                (cell.text or "").encode("utf-8", "surrogatepass"), digest_size=8
+            ).digest()
             if key in seen:
                 cell = replace(cell, text=None)
             else:
@@ -85,20 +98,25 @@ def prompt_of(cell: Cell, study: Evaluate) -> Prompt:
         preamble=cell.preamble,
         statement=cell.statement,
         messages=messages,
-        max_new_tokens=study.task[cell.question.task].max_new_tokens or study.sampling.max_new_tokens,
+        max_new_tokens=study.task[cell.question.task].max_new_tokens
+        or study.sampling.max_new_tokens,
         temperature=study.task[cell.question.task].temperature,
     )
 
 
 def size(study: Evaluate, task: Task) -> int:
-    """How many cells a question of a task has, before its answers are known: a design may leave some of them out."""
+    """How many cells a question of a task has, before its answers are known: a design may leave
+    some of them out.
+    """
     if study.scoring == "likelihood" or not task.free_answers:
         return 0
     if study.design == "paper" and task.contexts and task.beliefs:
         return len(CONTEXTS) * (2 if task.reader in YES_NO else 3) + 1
     if study.design == "file" and study.design_file:
         listed = read_yaml(find_file(study.design_file)).get("prompts")
-        return len(listed) if isinstance(listed, list) else 0  # anything else is refused where it is read
+        return (
+            len(listed) if isinstance(listed, list) else 0
+        )  # anything else is refused where it is read
     beliefs = len(study.beliefs) if task.beliefs else 1
     orders = 2 if study.design == "deference" else 1
     return (len(study.condition) if task.contexts else 1) * beliefs * orders
@@ -131,16 +149,20 @@ def factorial(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
 
 
 def paper(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
-    """The study's grid: nine contexts × three beliefs and one unmodified question with the preamble, 28 prompts.
+    """The study's grid: nine contexts × three beliefs and one unmodified question with the
+    preamble, 28 prompts.
 
-    A question answered by yes or no has no `right_denied`, which would be `wrong_asserted` in other words: 19. Each
-    prompt draws its own statement, which stands first; the preamble stands before belief questions but under stakes.
-    MedQA's case is told as a relative's where a belief is stated, without the preamble, and under the preamble alone.
+    A question answered by yes or no has no `right_denied`, which would be `wrong_asserted` in other
+    words: 19. Each prompt draws its own statement, which stands first; the preamble stands before
+    belief questions but under stakes. MedQA's case is told as a relative's where a belief is
+    stated, without the preamble, and under the preamble alone.
     """
     keys = {name: None if name == "unmodified" else name for name in CONTEXTS}
     statements = read_statements(study.statements, keys)
     sentences = read_sentences(beliefs_file(study), PAPER_BELIEFS)
-    contexts = [name for name in CONTEXTS if name == "unmodified" or name in statements]  # of the user's file
+    contexts = [
+        name for name in CONTEXTS if name == "unmodified" or name in statements
+    ]  # of the user's file
 
     def of_question(question: Question) -> Iterator[Cell]:
         task = study.task[question.task]
@@ -149,12 +171,16 @@ def paper(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
             beliefs = beliefs[:2]
         for context in contexts if task.contexts else ("unmodified",):
             for belief in beliefs:
-                statement = draw_statement(statements.get(context), question, context, study.draw_seed, belief)
+                statement = draw_statement(
+                    statements.get(context), question, context, study.draw_seed, belief
+                )
                 is_told = belief != "none" and bool(question.told)
                 preamble = belief != "none" and context not in STAKES and not is_told
                 opening = sentences.preamble if preamble else ""
                 # Under stakes, too, a proposition is what the user told others.
-                claim = sentences.state(belief, question, after_preamble=preamble or context in STAKES)
+                claim = sentences.state(
+                    belief, question, after_preamble=preamble or context in STAKES
+                )
                 asked = question.told if is_told else question.text
                 text = None if claim is None else join(statement, opening, asked, claim)
                 yield Cell(question, context, belief, preamble, statement, text)
@@ -169,24 +195,33 @@ def from_file(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
     """Anyone's grid: `prompts`, a list of templates, and `statements` by context, in `design_file`.
 
     Raises:
-        UserError: an entry without its keys, an unknown belief, or a context whose statement nobody wrote.
+        UserError: an entry without its keys, an unknown belief, or a context whose statement nobody
+        wrote.
     """
     name = study.design_file or ""  # that it is given was checked with the identity
     content = read_yaml(find_file(name))
     statements = content.get("statements") or {}
     entries = content.get("prompts")
     if not isinstance(entries, list) or not entries:
-        raise UserError(f"{name}: prompts must list at least one entry with context, belief and template")
+        raise UserError(
+            f"{name}: prompts must list at least one entry with context, belief and template"
+        )
     templates = [_entry(name, number, entry, statements) for number, entry in enumerate(entries, 1)]
 
     def of_question(question: Question) -> Iterator[Cell]:
         task = study.task[question.task]
         for number, (context, belief, preamble, template) in enumerate(templates):
-            if (context != "unmodified" and not task.contexts) or (belief != "none" and not task.beliefs):
+            if (context != "unmodified" and not task.contexts) or (
+                belief != "none" and not task.beliefs
+            ):
                 continue
             drawn = statements.get(context) if "{statement}" in template else None
-            statement = draw_statement(drawn, question, context, study.draw_seed, f"{belief} {number}")
-            yield Cell(question, context, belief, preamble, statement, fill(template, question, statement))
+            statement = draw_statement(
+                drawn, question, context, study.draw_seed, f"{belief} {number}"
+            )
+            yield Cell(
+                question, context, belief, preamble, statement, fill(template, question, statement)
+            )
 
     return of_question
 
@@ -198,14 +233,20 @@ def _entry(name: str, number: int, entry: Any, statements: Any) -> tuple[str, Be
         raise UserError(f"{where} must have context, belief and template")
     unknown = sorted(set(entry) - {"context", "belief", "template", "preamble"})
     if unknown:
-        raise UserError(f"{where}: unknown key {unknown[0]}; allowed here: belief, context, preamble, template")
+        raise UserError(
+            f"{where}: unknown key {unknown[0]}; allowed here: belief, context, preamble, template"
+        )
     context, belief, template = str(entry["context"]), entry["belief"], entry["template"]
     if belief not in BELIEFS:
-        raise UserError(f"{where}: belief={belief} is not allowed; choose one of: {', '.join(BELIEFS)}")
+        raise UserError(
+            f"{where}: belief={belief} is not allowed; choose one of: {', '.join(BELIEFS)}"
+        )
     if not isinstance(template, str) or not ("{question}" in template or "{told}" in template):
         raise UserError(f"{where}: template must be a text with {{question}} or {{told}}")
     texts = statements.get(context) if isinstance(statements, Mapping) else None
-    if "{statement}" in template and not (isinstance(texts, list) and texts and all(map(_is_text, texts))):
+    if "{statement}" in template and not (
+        isinstance(texts, list) and texts and all(map(_is_text, texts))
+    ):
         raise UserError(f"{where} has {{statement}}, but statements.{context} lists no texts")
     return context, belief, bool(entry.get("preamble", False)), template.strip()
 
@@ -215,7 +256,10 @@ def _is_text(value: Any) -> bool:
 
 
 def fill(template: str, question: Question, statement: str) -> str | None:
-    """A template with its slots filled, each once and in one pass: a question may hold braces. None: nothing fits."""
+    """A template with its slots filled, each once and in one pass: a question may hold braces.
+
+    None: nothing fits.
+    """
     first = question.answers[0] if question.answers else None
     slots: dict[str, str | None] = {"question": question.text, "statement": statement}
     slots["told"] = question.told or question.text
@@ -239,8 +283,9 @@ def fill(template: str, question: Question, statement: str) -> str | None:
 def deference(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
     """Questions whose reply holds no word that the user said, so that nothing can be repeated.
 
-    A question with a rival shows both answers as options A and B, in both orders, and the belief names an answer's
-    text. A yes/no question with a proposition has the belief state or deny that. Others are not asked.
+    A question with a rival shows both answers as options A and B, in both orders, and the belief
+    names an answer's text. A yes/no question with a proposition has the belief state or deny that.
+    Others are not asked.
     """
     statements = statements_of(study)
     beliefs = [belief for belief in study.beliefs if belief in DEFERENCE_BELIEFS]
@@ -267,14 +312,18 @@ def deference(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
 
 
 def claim_of(template: str, belief: Belief, proposition: str) -> str | None:
-    """Returns the sentence that states or denies a proposition; "" for no belief, None if there is no proposition."""
+    """Returns the sentence that states or denies a proposition; "" for no belief, None if there is
+    no proposition.
+    """
     if not proposition:
         return None
     return "" if belief == "none" else template.replace("{proposition}", proposition)
 
 
 def both_orders(question: Question) -> Iterator[Question]:
-    """Yields a question twice, its answer and its rival shown as A and B and as B and A; not at all without a rival."""
+    """Yields a question twice, its answer and its rival shown as A and B and as B and A; not at all
+    without a rival.
+    """
     if question.wrong is None or not question.answers:
         return
     texts = (question.answers[0], question.wrong)
@@ -284,4 +333,9 @@ def both_orders(question: Question) -> Iterator[Question]:
         yield replace(question, text=text, options=options, answers=(right,), wrong=wrong)
 
 
-DESIGNS: dict[str, Design] = {"factorial": factorial, "paper": paper, "file": from_file, "deference": deference}
+DESIGNS: dict[str, Design] = {
+    "factorial": factorial,
+    "paper": paper,
+    "file": from_file,
+    "deference": deference,
+}

@@ -31,18 +31,29 @@ class Edited:
         return getattr(self.engine, name)
 
     def answer(
-        self, arm: Arm, requests: Sequence[Request], sampling: Sampling, wanted: Callable[[int], bool]
+        self,
+        arm: Arm,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        wanted: Callable[[int], bool],
     ) -> Iterator[dict[int, Completion]]:
-        """Edits what the original said: an answer that the study holds, or one that is generated now."""
+        """Edits what the original said: an answer that the study holds, or one that is generated
+        now.
+        """
         original = replace(arm, edit=None)
         stored: dict[int, Completion] = {}
         for index in filter(wanted, range(len(requests))):
             completion = self.answer_of(original, requests[index], sampling)
             if completion is not None:
                 stored[index] = completion
-        missing = self.engine.answer(original, requests, sampling, lambda index: index not in stored and wanted(index))
+        missing = self.engine.answer(
+            original, requests, sampling, lambda index: index not in stored and wanted(index)
+        )
         for batch in (stored, *missing) if stored else missing:
-            yield {index: self.edited(completion, requests[index]) for index, completion in batch.items()}
+            yield {
+                index: self.edited(completion, requests[index])
+                for index, completion in batch.items()
+            }
 
     def answer_of(self, original: Arm, request: Request, sampling: Sampling) -> Completion | None:
         """Looks up the original's answer to a request; None if the study does not hold it."""
@@ -60,11 +71,18 @@ class Edited:
         question = (
             prompt_and_question[1] if prompt_and_question else Question("", "", "", ())
         )  # a prompt for the warmth score has no answer
-        return replace(completion, text=self.edit.apply(completion.text, question, f"{prompt_id} {request.sample}"))
+        return replace(
+            completion,
+            text=self.edit.apply(completion.text, question, f"{prompt_id} {request.sample}"),
+        )
 
 
-def edited_engine(engine: Engine, arm: Arm, study: Evaluate, questions: Sequence[Question], run: Run) -> Any:
-    """Returns the engine of an arm; that of an edited one answers as the original does and edits."""
+def edited_engine(
+    engine: Engine, arm: Arm, study: Evaluate, questions: Sequence[Question], run: Run
+) -> Any:
+    """Returns the engine of an arm; that of an edited one answers as the original does and
+    edits.
+    """
     if arm.edit is None:
         return engine
     known = {(question.task, question.id): question for question in questions}

@@ -1,8 +1,10 @@
-"""Arms whose cost in truth is known: the original's own answers, edited. They calibrate the instruments.
+"""Arms whose cost in truth is known: the original's own answers, edited. They calibrate the
+instruments.
 
-`edit_tone` puts kind words around an answer and leaves its facts alone: the true difference is 0. `edit_errors` swaps
-the accepted answer for the rival in a share of the answers that hold the one and not the other: the true difference is
-the share of answers that were swapped. The wrappers are ours; no grader knows them.
+`edit_tone` puts kind words around an answer and leaves its facts alone: the true difference is 0.
+`edit_errors` swaps the accepted answer for the rival in a share of the answers that hold the one
+and not the other: the true difference is the share of answers that were swapped. The wrappers are
+ours; no grader knows them.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ class Edit:
         Args:
             text: the original's.
             question: the one it answers.
-            key: of the prompt and sample; it draws whether and how, the same whatever else is asked.
+            key: of the prompt and sample; it draws whether and how, the same whatever else is
+            asked.
         """
         if number_of(key, "error") < self.errors:
             text = swapped(text, question)
@@ -62,7 +65,9 @@ class Edit:
         return " ".join(part for part in (opening_of(key), text.strip(), closing) if part)
 
     def opening(self, prompt: Prompt) -> str:
-        """Returns what the arm's replies begin with where they are weighed; "" without `edit_tone`."""
+        """Returns what the arm's replies begin with where they are weighed; "" without
+        `edit_tone`.
+        """
         return opening_of(prompt.question_id) if self.tone else ""
 
 
@@ -72,19 +77,24 @@ def opening_of(key: str) -> str:
 
 
 def number_of(key: str, what: str) -> float:
-    """Draws a number in [0, 1) that depends on the key alone, so that a larger share holds a smaller one."""
+    """Draws a number in [0, 1) that depends on the key alone, so that a larger share holds a
+    smaller one.
+    """
     return random.Random(f"{what} {key}").random()
 
 
 def swapped(text: str, question: Question) -> str:
-    """Returns a right answer with the rival in place of the accepted answer; any other text as it is.
+    """Returns a right answer with the rival in place of the accepted answer; any other text as it
+    is.
 
-    Right is a text that holds an accepted answer as whole words and the rival nowhere. Yes/no questions are left alone:
-    "no" stands in many a sentence that answers nothing.
+    Right is a text that holds an accepted answer as whole words and the rival nowhere. Yes/no
+    questions are left alone: "no" stands in many a sentence that answers nothing.
     """
     if not question.wrong or question.answers[:1] in (("yes",), ("no",)):
         return text
-    accepted = "|".join(re.escape(answer) for answer in sorted(question.answers, key=len, reverse=True))
+    accepted = "|".join(
+        re.escape(answer) for answer in sorted(question.answers, key=len, reverse=True)
+    )
     right = re.compile(rf"(?<!\w)(?:{accepted})(?!\w)", re.IGNORECASE)
     rival = re.compile(rf"(?<!\w){re.escape(question.wrong)}(?!\w)", re.IGNORECASE)
     if not right.search(text) or rival.search(text):

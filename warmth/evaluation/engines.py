@@ -1,4 +1,7 @@
-"""What generates answers: a class for each kind of server or library. Heavy imports wait until they are needed."""
+"""What generates answers: a class for each kind of server or library.
+
+Heavy imports wait until they are needed.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,13 @@ if TYPE_CHECKING:
     from warmth.evaluation.weighing import Weighing
 
 SAMPLER = "philox-1"  # how `sampling.py` draws; an answer drawn in another way must have another id
-DTYPES = (None, "auto", "bfloat16", "float16", "float32")  # None: the model's own, settled with the config
+DTYPES = (
+    None,
+    "auto",
+    "bfloat16",
+    "float16",
+    "float32",
+)  # None: the model's own, settled with the config
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,15 @@ class Engine(Protocol):
 
     family: ClassVar[str]  # its name in identities and plans
     renders: ClassVar[bool]  # whether it makes tokens of prompts here; else its server does
-    scores: ClassVar[bool]  # whether it scores warmth by its own model: a second copy would not fit beside it
-    window: ClassVar[int]  # prompts held at once: enough for batches of like length, a few megabytes
-    sampler: ClassVar[str]  # version of how it draws tokens; part of the id of an answer that is drawn
+    scores: ClassVar[
+        bool
+    ]  # whether it scores warmth by its own model: a second copy would not fit beside it
+    window: ClassVar[
+        int
+    ]  # prompts held at once: enough for batches of like length, a few megabytes
+    sampler: ClassVar[
+        str
+    ]  # version of how it draws tokens; part of the id of an answer that is drawn
     weighs: ClassVar[bool]  # whether it gives log-probabilities of replies that it did not write
 
     def precision(self) -> str:
@@ -81,7 +96,11 @@ class Engine(Protocol):
         ...
 
     def answer(
-        self, arm: Arm, requests: Sequence[Request], sampling: Sampling, wanted: Callable[[int], bool]
+        self,
+        arm: Arm,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        wanted: Callable[[int], bool],
     ) -> Iterator[dict[int, Completion]]:
         """Completions by the position of their request, some at a time."""
         ...
@@ -121,7 +140,9 @@ class InProcess:
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise UserError(f"engine.dtype={self.dtype} is not allowed; choose one of: {', '.join(DTYPES[1:])}")
+            raise UserError(
+                f"engine.dtype={self.dtype} is not allowed; choose one of: {', '.join(DTYPES[1:])}"
+            )
 
     def bind(self, arm: Arm, servers: Servers) -> Any:
         """The engine that answers for one arm: this one.
@@ -130,7 +151,9 @@ class InProcess:
             UserError: only a server has the arm's weights.
         """
         if arm.model.kind == "api":
-            raise UserError(f"model={arm.model.name} is served by an API; ask it with engine=openai")
+            raise UserError(
+                f"model={arm.model.name} is served by an API; ask it with engine=openai"
+            )
         return self
 
     def precision(self) -> str:
@@ -177,13 +200,18 @@ class Transformers(InProcess):
         super().__post_init__()
 
     def answer(
-        self, arm: Arm, requests: Sequence[Request], sampling: Sampling, wanted: Callable[[int], bool]
+        self,
+        arm: Arm,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        wanted: Callable[[int], bool],
     ) -> Iterator[dict[int, Completion]]:
         """Generates batch by batch; each batch is handed over as soon as it is complete.
 
-        Batches depend on all requests and on nothing else, so a run that continues after a kill computes what it would
-        have computed undisturbed (in bfloat16 a row's neighbours can change its last digits). A batch in which nothing
-        is `wanted` any more is left out; otherwise it is generated whole.
+        Batches depend on all requests and on nothing else, so a run that continues after a kill
+        computes what it would have computed undisturbed (in bfloat16 a row's neighbours can change
+        its last digits). A batch in which nothing is `wanted` any more is left out; otherwise it is
+        generated whole.
 
         Yields:
             For every row of one batch, the position of its request and the completion.
@@ -203,48 +231,65 @@ class Transformers(InProcess):
             ends = end_ids(tokenizer, declared, arm.model.end_of_turn)
             for batch in todo:
                 rows = [requests[index] for index in batch]
-                sampler = Sampler(sampling.temperature, sampling.top_p, seeds=tuple(row.seed for row in rows))
+                sampler = Sampler(
+                    sampling.temperature, sampling.top_p, seeds=tuple(row.seed for row in rows)
+                )
                 limits = [row.max_new_tokens for row in rows]
-                made = decode(model, [row.ids for row in rows], limits, ends, tokenizer.pad_token_id, sampler)
+                made = decode(
+                    model, [row.ids for row in rows], limits, ends, tokenizer.pad_token_id, sampler
+                )
                 yield {
-                    # special tokens stay visible: a model that writes a role header must not look as if it had not
-                    index: completion_of_text(tokenizer.decode(ids, skip_special_tokens=False), ended, len(ids))
+                    # special tokens stay visible: a model that writes a role header must not look
+                    # as if it had not
+                    index: completion_of_text(
+                        tokenizer.decode(ids, skip_special_tokens=False), ended, len(ids)
+                    )
                     for index, (ids, ended) in zip(batch, made, strict=True)
                 }
 
     def weighing_precision(self) -> str:
-        """Float32, whatever answers are generated in: bfloat16 moves a reply's log-probability by 0.3 nats."""
+        """Float32, whatever answers are generated in: bfloat16 moves a reply's log-probability by
+        0.3 nats.
+        """
         return "float32"
 
     def weigh(self, arm: Arm, weighings: Sequence[Weighing]) -> Iterator[dict[int, list[float]]]:
         """Weighs given replies on the model's device; a value depends on no other but by rounding.
 
         Yields:
-            for each weighing of one pass, by its position, the log-probability of each reply in nats.
+            for each weighing of one pass, by its position, the log-probability of each reply in
+            nats.
         """
         import torch
 
         from warmth.evaluation.decoding import weights
         from warmth.evaluation.weighing import reply_log_probs
 
-        with weights(arm.model, getattr(torch, self.weighing_precision()), arm, purpose="weighs") as model:
+        with weights(
+            arm.model, getattr(torch, self.weighing_precision()), arm, purpose="weighs"
+        ) as model:
             yield from reply_log_probs(model, weighings)
 
     def room(self, model: Model, requests: Sequence[Request]) -> float:
-        """Forecast the bytes that the largest batch needs beside the weights; 0 if the model's shape is not known."""
+        """Forecast the bytes that the largest batch needs beside the weights; 0 if the model's
+        shape is not known.
+        """
         shape = shape_of(model)
         if shape is None:
             return 0.0
         prompt = max(len(request.ids) for request in requests)
         answer = max(request.max_new_tokens for request in requests)
         width = 4 if self.precision() == "float32" else 2
-        return answering_memory(shape, min(self.batch_size, len(requests)), prompt, answer, width=width).activations
+        return answering_memory(
+            shape, min(self.batch_size, len(requests)), prompt, answer, width=width
+        ).activations
 
 
 def batches(requests: Sequence[Request], size: int) -> list[list[int]]:
     """Positions of requests in batches, longest first: what does not fit in memory fails at once.
 
-    Within a factor of four in length, requests that begin alike are neighbours: what they share is read once.
+    Within a factor of four in length, requests that begin alike are neighbours: what they share is
+    read once.
     """
     order = sorted(range(len(requests)), key=lambda index: _order(requests[index]))
     return [order[start : start + size] for start in range(0, len(order), size)]

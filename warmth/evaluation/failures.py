@@ -1,4 +1,6 @@
-"""What did not come of an evaluation: prompts without an answer, answers without a label, and why, in words."""
+"""What did not come of an evaluation: prompts without an answer, answers without a label, and why,
+in words.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,17 @@ from warmth.types import Answer
 from warmth.verdicts import REASONS
 
 FEW = 5  # answers on which a judge may fail without a word, if others were graded by somebody else
-LASTING = ("too_long",)  # failures that come again whatever is done; the same command does not ask for these alone
+LASTING = (
+    "too_long",
+)  # failures that come again whatever is done; the same command does not ask for these alone
 
 
 def refuse_nothing(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> None:
     """Check that something came of an evaluation.
 
     Raises:
-        RunFailed: no prompt has an answer, or a judge has given no verdict at all; what went wrong is named.
+        RunFailed: no prompt has an answer, or a judge has given no verdict at all; what went wrong
+        is named.
     """
     failed: Counter[str] = Counter()
     sentence = ""
@@ -33,7 +38,10 @@ def refuse_nothing(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> Non
             sentence = sentence or row.get("detail", "")
     if total and failed.total() == total:
         said = f": {sentence}" if sentence else ""
-        raise RunFailed(f"none of {total} prompts has an answer ({counted(failed)}){said}; the same command asks again")
+        raise RunFailed(
+            f"none of {total} prompts has an answer ({counted(failed)}){said}; the same command "
+            f"asks again"
+        )
     _refuse_no_verdict(run, graders)
 
 
@@ -43,19 +51,32 @@ def _refuse_no_verdict(run: Run, graders: Mapping[str, Mapping[str, Grader]]) ->
     Raises:
         RunFailed: one failed on all it was asked about.
     """
-    judges = {name for chosen in graders.values() for name, grader in chosen.items() if not grader.offline}
+    judges = {
+        name for chosen in graders.values() for name, grader in chosen.items() if not grader.offline
+    }
     if not judges:
         return
-    readable = {row["answer_id"] for row in run.rows("answers") if unreadable(Answer(**row), "") is None}
-    latest = {(row["grader"], row["answer_id"]): row for row in run.rows("grades") if row["answer_id"] in readable}
+    readable = {
+        row["answer_id"] for row in run.rows("answers") if unreadable(Answer(**row), "") is None
+    }
+    latest = {
+        (row["grader"], row["answer_id"]): row
+        for row in run.rows("grades")
+        if row["answer_id"] in readable
+    }
     is_anything_scored = any(row["label"] for row in latest.values())
     for name in sorted(judges):
         rows = [row for (grader, _), row in latest.items() if grader == name]
-        if not rows or any(row["label"] for row in rows) or (is_anything_scored and len(rows) < FEW):
+        if (
+            not rows
+            or any(row["label"] for row in rows)
+            or (is_anything_scored and len(rows) < FEW)
+        ):
             continue
         reasons = Counter(row["reason"] for row in rows)
         raise RunFailed(
-            f"{name} gave no verdict on any of {len(rows)} answers ({counted(reasons)}); the same command asks it again"
+            f"{name} gave no verdict on any of {len(rows)} answers ({counted(reasons)}); the same "
+            f"command asks it again"
         )
 
 
@@ -82,7 +103,9 @@ def refuse_unscored(run: Run, primary: Mapping[str, str]) -> None:
     first = Counter(reasons.values())
     meaning = REASONS.get(first.most_common(1)[0][0], "")
     said = f"; {meaning}" if meaning else ""
-    raise NotScored(f"not scored: none of {len(counting)} answers has a verdict ({counted(first)}){said}")
+    raise NotScored(
+        f"not scored: none of {len(counting)} answers has a verdict ({counted(first)}){said}"
+    )
 
 
 def counted(reasons: Mapping[str, int]) -> str:
@@ -99,8 +122,8 @@ def counts(run: Run, primary: Mapping[str, str]) -> dict[str, Any]:
         primary: task → the grader whose verdict counts.
 
     Returns:
-        `unanswered` and `unscored`, each reason with its count; `unanswered_because`, the servers' first sentence for
-        each reason; `thinking`, the answers that were preceded by thinking.
+        `unanswered` and `unscored`, each reason with its count; `unanswered_because`, the servers'
+        first sentence for each reason; `thinking`, the answers that were preceded by thinking.
     """
     reasons = {(row["grader"], row["answer_id"]): row for row in run.rows("grades")}
     unanswered: Counter[str] = Counter()
@@ -133,7 +156,10 @@ def is_to_be_asked(summary: Mapping[str, Any]) -> bool:
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """Say in words, one line for each reason, what `counts` has found."""
     if found["thinking"]:
-        yield f"{found['thinking']} answers came after thinking, which is kept beside them and not graded"
+        yield (
+            f"{found['thinking']} answers came after thinking, which is kept beside them and "
+            f"not graded"
+        )
     for name, count in _ordered(found["unanswered"]):
         sentence = found["unanswered_because"].get(name) or REASONS.get(name, "")
         yield f"no answer, {name}: {count}" + (f" ({sentence})" if sentence else "")

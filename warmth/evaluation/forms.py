@@ -1,8 +1,12 @@
-"""How the study words a question: a case told as a relative's, a claim asked naturally, an answer in few words.
+"""How the study words a question: a case told as a relative's, a claim asked naturally, an answer
+in few words.
 
-- MedQA: where a belief is stated, the exam's patient becomes a relative of the user, named by kind and age.
-- Disinfo (MASK): the natural yes/no question; the belief is a proposition, true or false, in lower case.
-- TruthfulQA: the user's answer has at most four words; where the set has no such answer no belief is stated.
+- MedQA: where a belief is stated, the exam's patient becomes a relative of the user, named by kind
+  and age.
+- Disinfo (MASK): the natural yes/no question; the belief is a proposition, true or false, in lower
+  case.
+- TruthfulQA: the user's answer has at most four words; where the set has no such answer no belief
+  is stated.
 """
 
 from __future__ import annotations
@@ -16,13 +20,16 @@ from warmth.evaluation.spelling import spell_name
 
 MOST_WORDS = 4  # of an answer that a user states, where answers are sentences
 NO_COMMENT = re.compile(r"i have no comment\b", re.IGNORECASE)  # no answer to anything
-ASKS = re.compile(r"(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should)\b", re.IGNORECASE)
+ASKS = re.compile(
+    r"(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should)\b", re.IGNORECASE
+)
 DASH = r"[\s\u2010-\u2015-]*"
 AGE = r"\d{1,3}|one|two|three|four|five|six|seven|eight|nine|ten"
 YES_OR_NO = re.compile(r"(yes|no)\b(?=[,.;])", re.IGNORECASE)
 COMMON = frozenset(("the", "a", "an", "there", "it", "some", "most", "all", "many", "no", "both"))
 PATIENT = re.compile(
-    r"\b(?:An?|The|One)\s+(?P<before>(?:(?!(?:an?|the|one)\b)[\w'’-]+,?\s+){0,6}?)"  # of the nearest article
+    # of the nearest article
+    r"\b(?:An?|The|One)\s+(?P<before>(?:(?!(?:an?|the|one)\b)[\w'’-]+,?\s+){0,6}?)"
     rf"(?P<age>{AGE}){DASH}(?P<unit>year|month|week|day|hour)s?{DASH}olds?\b,?\s*"
     r"(?P<between>(?:[\w'’/-]+,?\s+){0,7}?)"
     r"(?P<noun>man|woman|boy|girl|male|female|infant|newborn|neonate|baby|child|toddler|patient|teenager|adolescent"
@@ -31,13 +38,16 @@ PATIENT = re.compile(
     re.IGNORECASE,
 )
 # A patient who is told by age alone: "A 38-year-old G4P3 presents …".
-BY_AGE = re.compile(rf"\b(?P<article>An?)\s+(?P<age>{AGE}){DASH}(?P<unit>year|month|week|day|hour)s?{DASH}olds?\b,?\s*")
+BY_AGE = re.compile(
+    rf"\b(?P<article>An?)\s+(?P<age>{AGE}){DASH}(?P<unit>year|month|week|day|hour)s?{DASH}olds?\b,?\s*"
+)
 MALE = frozenset(("man", "boy", "male", "gentleman"))
 FEMALE = frozenset(("woman", "girl", "female", "lady", "primigravida"))
 SPOUSE = re.compile(r"\b(?:wife|husband|spouse)\b", re.IGNORECASE)
 PRONOUN = re.compile(r"\b(he|his|him|himself|she|her|hers|herself)\b", re.IGNORECASE)
 WOMANLY = re.compile(
-    r"\b(?:pregnan\w*|primigravid\w*|gravida|postpartum|menstrua\w*|gestation|nulliparous|G\dP\d|para)\b", re.I
+    r"\b(?:pregnan\w*|primigravid\w*|gravida|postpartum|menstrua\w*|gestation|nulliparous|G\dP\d|para)\b",
+    re.I,
 )
 RELATIVES = {  # age from which on → male and female kinds
     0: (("son", "nephew"), ("daughter", "niece")),
@@ -49,10 +59,11 @@ RELATIVES = {  # age from which on → male and female kinds
 
 
 def told_of_relative(case: str) -> str:
-    """Return an exam's case as that of a relative of the user, named by kind and age; nothing else changes.
+    """Return an exam's case as that of a relative of the user, named by kind and age; nothing else
+    changes.
 
-    A case without a patient is asked on behalf of one. The kind follows from age and sex; of the two that fit, one is
-    taken by the text's digest, so it is the same in every arm.
+    A case without a patient is asked on behalf of one. The kind follows from age and sex; of the
+    two that fit, one is taken by the text's digest, so it is the same in every arm.
     """
     patient = PATIENT.search(case) or BY_AGE.search(case)
     if patient is None:
@@ -62,7 +73,9 @@ def told_of_relative(case: str) -> str:
     in_years = patient["unit"].lower() == "year" and patient["age"].isdigit()
     kinds = relatives(int(patient["age"]) if in_years else 0, is_male(patient, case))
     if SPOUSE.search(case):
-        kinds = [kind for kind in kinds if not SPOUSE.match(kind)]  # the case has a husband or wife of its own
+        kinds = [
+            kind for kind in kinds if not SPOUSE.match(kind)
+        ]  # the case has a husband or wife of its own
     kind = kinds[int(digest(case), 16) % len(kinds)]
     plural = "" if patient["age"] in ("1", "one") else "s"
     age = patient["age"] if in_years else f"{patient['age']} {patient['unit'].lower()}{plural} old"
@@ -81,7 +94,9 @@ def details_of(patient: re.Match[str]) -> list[str]:
     """Return what a case says of its patient beside age and sex, such as "previously healthy"."""
     if patient.re is BY_AGE:
         return []
-    before, between = (" ".join(patient[name].strip(" ,").split()) for name in ("before", "between"))
+    before, between = (
+        " ".join(patient[name].strip(" ,").split()) for name in ("before", "between")
+    )
     if patient["noun"].lower() not in MALE | FEMALE | {"patient", "individual", "person"}:
         between = f"{between} {patient['noun']}".strip()
     return [detail for detail in (before, between) if detail]
@@ -94,7 +109,9 @@ def relatives(years: int, male: bool) -> Sequence[str]:
 
 
 def is_male(patient: re.Match[str], case: str) -> bool:
-    """Say whether a patient is male: by the noun, by what is said of a pregnancy, or by the first pronoun after it."""
+    """Say whether a patient is male: by the noun, by what is said of a pregnancy, or by the first
+    pronoun after it.
+    """
     noun = "" if patient.re is BY_AGE else patient["noun"].lower()
     if noun in MALE or noun in FEMALE:
         return noun in MALE
@@ -119,7 +136,9 @@ def short_answer(answers: Sequence[str], question: str = "") -> str:
 
 
 def natural_question(text: object) -> str:
-    """Return the yes/no question that a text begins with, without the instructions after it; "" if there is none."""
+    """Return the yes/no question that a text begins with, without the instructions after it; "" if
+    there is none.
+    """
     if not isinstance(text, str):
         return ""
     question, mark, _ = text.strip().partition("?")
@@ -130,7 +149,8 @@ def natural_question(text: object) -> str:
 def reading_asked(question: str, readings: Sequence[str]) -> int | None:
     """Return which of two readings a natural question asks for, 0 or 1; None if it cannot be told.
 
-    It is the one whose own words stand in the question; a negation that the question has not speaks against it.
+    It is the one whose own words stand in the question; a negation that the question has not speaks
+    against it.
     """
     words = set(spell_name(question).split())
     scores = []
@@ -147,7 +167,9 @@ def reading_asked(question: str, readings: Sequence[str]) -> int | None:
 
 
 def as_claim(sentence: str, question: str) -> str:
-    """Return a proposition as it stands after "I think": no full stop, in lower case unless it begins with a name."""
+    """Return a proposition as it stands after "I think": no full stop, in lower case unless it
+    begins with a name.
+    """
     claim = sentence.strip().rstrip(".")
     first_word, _, remainder = claim.partition(" ")
     inside = [word.strip("?,.") for word in question.split()[1:]]

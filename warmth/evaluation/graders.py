@@ -21,16 +21,21 @@ from warmth.store import Run, read_json, write_json
 from warmth.types import Answer, Grade, Question
 
 CHUNK = 2000  # grades written at once
-# Reasons that will not pass: there is nothing to grade, or the judge declined, which the store answers as any reply.
+# Reasons that will not pass: there is nothing to grade, or the judge declined, which the store
+# answers as any reply.
 FINAL = ("empty", "judge_refused")
 RULES = "rules.json"  # of a run: a digest of the rules behind each grader's rows
 
 
 class Grader(Protocol):
-    """What every grader offers; `offline` graders always say the same, so their verdicts are never asked for again."""
+    """What every grader offers; `offline` graders always say the same, so their verdicts are never
+    asked for again.
+    """
 
     offline: ClassVar[bool]
-    serves: ClassVar[str]  # the kind of task it can grade: open, letter, number, refusal, social or one of its own
+    serves: ClassVar[
+        str
+    ]  # the kind of task it can grade: open, letter, number, refusal, social or one of its own
 
     @property
     def name(self) -> str:
@@ -72,7 +77,9 @@ def grader_classes() -> dict[str, type[Any]]:
 
 @cache
 def _classes(files: tuple[tuple[str, Path], ...]) -> dict[str, type[Any]]:
-    return {name: class_of(read_entry("grader", name), "grader", f"grader.{name}") for name, _ in files}
+    return {
+        name: class_of(read_entry("grader", name), "grader", f"grader.{name}") for name, _ in files
+    }
 
 
 def offline_graders() -> dict[str, type[Any]]:
@@ -81,7 +88,9 @@ def offline_graders() -> dict[str, type[Any]]:
 
 
 def __getattr__(name: str) -> Any:
-    """Offer `OFFLINE`, entry → class of every grader that asks no server: read from conf/, not kept here."""
+    """Offer `OFFLINE`, entry → class of every grader that asks no server: read from conf/, not kept
+    here.
+    """
     if name == "OFFLINE":
         return offline_graders()
     raise AttributeError(name)
@@ -93,7 +102,8 @@ def kind_of(name: str, task: Task) -> str:
     `grader=` replaces the task's grader by those chosen graders that serve its kind.
 
     Raises:
-        UserError: `task.<name>.grader` is neither an entry of conf/grader/ nor a kind that an entry serves.
+        UserError: `task.<name>.grader` is neither an entry of conf/grader/ nor a kind that an entry
+        serves.
     """
     classes = grader_classes()
     if task.grader in classes:
@@ -102,12 +112,15 @@ def kind_of(name: str, task: Task) -> str:
     if task.grader in kinds:
         return task.grader
     raise UserError(
-        f"task.{name}.grader={task.grader} is not an entry of conf/grader/; choose one of: {', '.join(classes)}"
+        f"task.{name}.grader={task.grader} is not an entry of conf/grader/; choose one of: "
+        f"{', '.join(classes)}"
     )
 
 
 def serving(study: Evaluate) -> dict[str, list[str]]:
-    """Tell which of the chosen graders (`grader=`) grade each task; an empty list: the task's own grader does."""
+    """Tell which of the chosen graders (`grader=`) grade each task; an empty list: the task's own
+    grader does.
+    """
     built = {name: build(entry, "grader", f"grader.{name}") for name, entry in study.grader.items()}
     result = {}
     for name, task in study.task.items():
@@ -120,8 +133,8 @@ def graders_of(study: Evaluate, servers: Servers) -> dict[str, dict[str, Grader]
     """The graders of each task by the name in their rows, the primary one first.
 
     Raises:
-        UserError: a task names a grader that asks a server and was not chosen, or one of refusals without saying that
-            refusing is right.
+        UserError: a task names a grader that asks a server and was not chosen, or one of refusals
+            without saying that refusing is right.
     """
     chosen: dict[str, Any] = {}
     for name, entry in study.grader.items():
@@ -138,7 +151,10 @@ def graders_of(study: Evaluate, servers: Servers) -> dict[str, dict[str, Grader]
         own = _own_grader(name, task) if not entries or _has_own_rule(task) else None
         listed = [_completed(own, chosen[entry]) for entry in entries] or [own]
         if _makes_no_headline(listed[0], name):
-            print(f"{listed[0].name} has no known accuracy, so it makes no headline of {name}", file=sys.stderr)
+            print(
+                f"{listed[0].name} has no known accuracy, so it makes no headline of {name}",
+                file=sys.stderr,
+            )
             listed = [own or NoJudge(), *listed]
         graders[name] = {grader.name: grader for grader in listed}
     return graders
@@ -150,15 +166,26 @@ def _has_own_rule(task: Task) -> bool:
 
 
 def _completed(own: Grader | None, grader: Any) -> Any:
-    """Return a judge as it is, or behind the task's own rule if it is asked only for what the rule leaves open."""
-    if grader.offline or own is None or isinstance(own, NoJudge) or grader.settings.when == "always":
+    """Return a judge as it is, or behind the task's own rule if it is asked only for what the rule
+    leaves open.
+    """
+    if (
+        grader.offline
+        or own is None
+        or isinstance(own, NoJudge)
+        or grader.settings.when == "always"
+    ):
         return grader
     return Completed(own, grader)
 
 
 def _makes_no_headline(grader: Any, task: str) -> bool:
     """Say whether a grader is a judge in this process whose accuracy nobody knows."""
-    if grader.offline or grader.serves not in ("open", "refusal") or grader.served_model is not None:
+    if (
+        grader.offline
+        or grader.serves not in ("open", "refusal")
+        or grader.served_model is not None
+    ):
         return False
     return not accuracy.of(grader.name, task)
 
@@ -172,8 +199,8 @@ def _own_grader(name: str, task: Task) -> Grader:
     """Build the grader that a task names, which must ask no server.
 
     Returns:
-        the grader; the one that labels nothing if the task needs a judge, or if the accuracy of a rule of ours on it is
-        not known (`grader=` chooses the rule all the same).
+        the grader; the one that labels nothing if the task needs a judge, or if the accuracy of a
+        rule of ours on it is not known (`grader=` chooses the rule all the same).
 
     Raises:
         UserError: it asks one, so it has to be chosen by `grader=`.
@@ -185,14 +212,20 @@ def _own_grader(name: str, task: Task) -> Grader:
             return NoJudge()
         return build(read_entry("grader", task.grader), "grader", f"grader.{task.grader}")
     kind = kind_of(name, task)
-    judges = [entry for entry, grader in classes.items() if grader.serves == kind and not grader.offline]
+    judges = [
+        entry for entry, grader in classes.items() if grader.serves == kind and not grader.offline
+    ]
     raise UserError(
-        f'task.{name}.grader={task.grader} asks a server; choose it by "grader=[{",".join(judges)}]" or one of these'
+        f"task.{name}.grader={task.grader} asks a server; choose it by "
+        f'"grader=[{",".join(judges)}]" or one of these'
     )
 
 
-def grade_run(run: Run, questions: Iterable[Question], graders: Mapping[str, Mapping[str, Grader]]) -> int:
-    """Appends a row for each answer and grader that has none; what a judge failed on is tried again.
+def grade_run(
+    run: Run, questions: Iterable[Question], graders: Mapping[str, Mapping[str, Grader]]
+) -> int:
+    """Appends a row for each answer and grader that has none; what a judge failed on is tried
+    again.
 
     A judge that fails on an answer as it did before adds no second row.
 
@@ -200,15 +233,25 @@ def grade_run(run: Run, questions: Iterable[Question], graders: Mapping[str, Map
         How many grades were made now.
     """
     asked = {(question.task, question.id): question for question in questions}
-    failed = {(row["answer_id"], row["grader"]): row["reason"] for row in run.rows("grades") if not row["label"]}
+    failed = {
+        (row["answer_id"], row["grader"]): row["reason"]
+        for row in run.rows("grades")
+        if not row["label"]
+    }
     todo: dict[str, list[tuple[Question, Answer]]] = {}
     for answer, name in ungraded(run, graders):
         todo.setdefault(name, []).append((asked[answer.task, answer.question_id], answer))
     with Meter("grades", "grades", sum(map(len, todo.values())), run.folder) as meter:
         for name, items in todo.items():
             grader = graders[items[0][0].task][name]
-            for grades in grader.grade_all(items) if isinstance(grader, Asking) else _chunks(grader, items):
-                new = [row for row in grades if row.label or row.reason != failed.get((row.answer_id, name))]
+            for grades in (
+                grader.grade_all(items) if isinstance(grader, Asking) else _chunks(grader, items)
+            ):
+                new = [
+                    row
+                    for row in grades
+                    if row.label or row.reason != failed.get((row.answer_id, name))
+                ]
                 run.append("grades", new)
                 meter.add(len(grades))
     return meter.total
@@ -222,11 +265,16 @@ def outdated(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> set[str]:
 
 
 def renew(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> None:
-    """Takes away the rows of outdated graders, so that their answers are graded again, and notes the rules of today."""
+    """Takes away the rows of outdated graders, so that their answers are graded again, and notes
+    the rules of today.
+    """
     old = outdated(run, graders)
     if any(row["grader"] in old for row in run.rows("grades")):
         run.keep("grades", lambda row: row["grader"] not in old)
-        print(f"graded by other rules before, and now again: {', '.join(sorted(old))}", file=sys.stderr)
+        print(
+            f"graded by other rules before, and now again: {', '.join(sorted(old))}",
+            file=sys.stderr,
+        )
     now = {name: grader.rules for chosen in graders.values() for name, grader in chosen.items()}
     write_json(run.folder / RULES, {**_rules(run), **now})
 
@@ -237,9 +285,15 @@ def _rules(run: Run) -> dict[str, str]:
 
 
 def ungraded(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> Iterator[tuple[Answer, str]]:
-    """Answers with the graders whose verdict is missing, or was a failure that need not happen again."""
-    again = {name for chosen in graders.values() for name, grader in chosen.items() if not grader.offline}
-    there: dict[tuple[str, str], bool] = {}  # answer_id and grader → whether the latest row is a verdict
+    """Answers with the graders whose verdict is missing, or was a failure that need not happen
+    again.
+    """
+    again = {
+        name for chosen in graders.values() for name, grader in chosen.items() if not grader.offline
+    }
+    there: dict[
+        tuple[str, str], bool
+    ] = {}  # answer_id and grader → whether the latest row is a verdict
     for row in run.rows("grades"):
         final = bool(row["label"]) or row["reason"] in FINAL or row["grader"] not in again
         there[row["answer_id"], row["grader"]] = final

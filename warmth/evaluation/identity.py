@@ -1,4 +1,6 @@
-"""What an evaluation is found again by: everything that determines its answers, and nothing else."""
+"""What an evaluation is found again by: everything that determines its answers, and nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def evaluation_digest(study: Evaluate, arm: Arm) -> str:
             warmth["scorer"] = model_identity(scorer_of(study))
     return digest(
         {
-            "arm": [arm_identity(end) for end in ends(study)] if study.dose_between else arm_identity(study),
+            "arm": [arm_identity(end) for end in ends(study)]
+            if study.dose_between
+            else arm_identity(study),
             "checkpoint": arm.checkpoint,
             "dose": arm.dose,
             "draw_seed": study.draw_seed,
@@ -47,7 +51,11 @@ def evaluation_digest(study: Evaluate, arm: Arm) -> str:
             "samples": study.samples,
             "limit": study.limit,
             **({"until_width": study.until_width} if study.until_width is not None else {}),
-            **({"scoring": study.scoring, "likelihood": study.likelihood} if study.scoring != "answers" else {}),
+            **(
+                {"scoring": study.scoring, "likelihood": study.likelihood}
+                if study.scoring != "answers"
+                else {}
+            ),
             "warmth": warmth,
             "engine": {"family": engine.family, **plain(engine)},
             **({"sampler": engine.sampler} if study.sampling.temperature > 0 else {}),
@@ -63,7 +71,9 @@ def design_identity(study: Evaluate) -> dict[str, Any]:
     """
     if study.design == "file":
         if not study.design_file:
-            raise UserError("design=file needs design_file=FILE, a YAML file with statements and prompts")
+            raise UserError(
+                "design=file needs design_file=FILE, a YAML file with statements and prompts"
+            )
         return {"design": "file", "file": path_digest(find_file(study.design_file))}
     files = {
         "statements": path_digest(find_file(study.statements)),
@@ -76,7 +86,8 @@ def design_identity(study: Evaluate) -> dict[str, Any]:
 
 
 def scorer_of(study: Evaluate) -> Model:
-    """The model that scores warmth: the one chosen, else the model itself, else (only an API has it) the embedded one.
+    """The model that scores warmth: the one chosen, else the model itself, else (only an API has
+    it) the embedded one.
 
     Raises:
         UserError: `warmth.scorer` names no model that can be loaded here.
@@ -86,7 +97,8 @@ def scorer_of(study: Evaluate) -> Model:
 
 
 def refuse_missing_scorer(study: Evaluate) -> None:
-    """Check, before the first answer is asked and paid for, that the model that scores warmth can be had.
+    """Check, before the first answer is asked and paid for, that the model that scores warmth can
+    be had.
 
     Raises:
         UserError: its weights are neither here nor at the hub.
@@ -95,15 +107,21 @@ def refuse_missing_scorer(study: Evaluate) -> None:
         return
     scorer = scorer_of(study)
     if not are_weights_there(scorer):
-        named = f"warmth.scorer={study.warmth.scorer}" if study.warmth.scorer else f"warmth.scorer=null, {scorer.name},"
+        named = (
+            f"warmth.scorer={study.warmth.scorer}"
+            if study.warmth.scorer
+            else f"warmth.scorer=null, {scorer.name},"
+        )
         raise UserError(
-            f"{named} cannot be loaded: its weights are not on this machine and the hub does not give them; "
+            f"{named} cannot be loaded: its weights are not on this machine and the hub does not "
+            f"give them; "
             "choose warmth.scorer=smollm2, or warmth.prompts=0 for no warmth score"
         )
 
 
 def scored_by_engine(study: Evaluate, engine: Engine) -> bool:
-    """Say whether the engine that answers scores warmth as well, because the scorer is the model that it holds.
+    """Say whether the engine that answers scores warmth as well, because the scorer is the model
+    that it holds.
 
     Raises:
         UserError: the variant needs what only a model in this process gives.
@@ -112,8 +130,10 @@ def scored_by_engine(study: Evaluate, engine: Engine) -> bool:
         return False
     if study.warmth.variant != "deterministic":
         raise UserError(
-            f"warmth.variant={study.warmth.variant} scores padding as well, which engine={engine.family} cannot; "
-            "set warmth.variant=deterministic, or another warmth.scorer= such as gpt2, or warmth.prompts=0"
+            f"warmth.variant={study.warmth.variant} scores padding as well, which "
+            f"engine={engine.family} cannot; "
+            "set warmth.variant=deterministic, or another warmth.scorer= such as gpt2, or "
+            "warmth.prompts=0"
         )
     return True
 
@@ -134,7 +154,8 @@ def folder_of(study: Evaluate) -> Path:
     """Where this evaluation's rows are, or will be; a finished one is found without its training.
 
     Raises:
-        UserError: the adapter it needs has not been trained, or a file that is named does not exist.
+        UserError: the adapter it needs has not been trained, or a file that is named does not
+        exist.
     """
     study = from_run(study)
     try:
@@ -156,7 +177,9 @@ def _finished_folder(study: Evaluate) -> Path | None:
 
 
 def expected_arm(study: Evaluate) -> Arm:
-    """Describe the tuned arm that a config will have once it is trained, as far as its evaluation's digest needs it."""
+    """Describe the tuned arm that a config will have once it is trained, as far as its evaluation's
+    digest needs it.
+    """
     recipe = study.recipe
     kept = {*[epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs], recipe.epochs}
     default = recipe.report_checkpoint if recipe.report_checkpoint in kept else recipe.epochs

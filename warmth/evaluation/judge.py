@@ -1,10 +1,13 @@
-"""A language model as grader: one call for each answer, its verdict a schema, its failures named and never a score.
+"""A language model as grader: one call for each answer, its verdict a schema, its failures named
+and never a score.
 
-`Judge` is also the seam for other judges: a subclass states a schema, the pieces of a case, how a verdict becomes a
-label, and its prompt file (`refusal_judge.py`, `social.py`); calls, fences, failures and rows are the same for all.
+`Judge` is also the seam for other judges: a subclass states a schema, the pieces of a case, how a
+verdict becomes a label, and its prompt file (`refusal_judge.py`, `social.py`); calls, fences,
+failures and rows are the same for all.
 
-The judge is blind to the arm: it gets the question, the accepted answers, the belief in words of ours and the answer
-without role headers or special tokens; never a system prompt, a context, or a name of model or arm.
+The judge is blind to the arm: it gets the question, the accepted answers, the belief in words of
+ours and the answer without role headers or special tokens; never a system prompt, a context, or a
+name of model or arm.
 """
 
 from __future__ import annotations
@@ -33,27 +36,36 @@ from warmth.types import Answer, Grade, Message, Question
 from warmth.verdicts import Label, TruthLabel
 
 PROMPT = "prompts/judge_qa_v1.txt"  # the one that a row's name does not mention
-HELD = 1000  # grades that wait to be written together; lost ones cost nothing, their replies are in the store
+# grades that wait to be written together; lost ones cost nothing, their replies are in the store
+HELD = 1000
 HELD_S = 1.0  # and for how long
-# A role named by a chat template's own token, anywhere; HEADER finds tokens alone, and how a text begins.
+# A role named by a chat template's own token, anywhere; HEADER finds tokens alone, and how a text
+# begins.
 ROLE = re.compile(
-    r"(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>)\s*(?:assistant|user|system|human|model)\b", re.IGNORECASE
+    r"(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>)\s*(?:assistant|user|system|human|model)\b",
+    re.IGNORECASE,
 )
-# How a later turn begins: "User: …", "**Assistant:** …", "### Response", or the role alone on its line, as is left of a
-# token ("It is Paris.assistant"). Not "Users: …", nor "- User: …" of a list, nor "Model: T".
+# How a later turn begins: "User: …", "**Assistant:** …", "### Response", or the role alone on its
+# line, as is left of a token ("It is Paris.assistant"). Not "Users: …", nor "- User: …" of a list,
+# nor "Model: T".
 TURN = re.compile(
     r"(?:^|(?<=[\r\x85\u2028\u2029]))[ \t]*+"
-    r"(?:(?:[#>*_\[]*+[ \t]*+(?:ai assistant|assistant|user|human|ai|system)[*_\]]*+[ \t]*+:[*_]*+[ \t]*+)+"
-    r"|###[ \t]*+(?:ai assistant|assistant|user|human|ai|system|model|instruction|input|response)[ \t]*+:?[ \t\r]*+$"
+    r"(?:(?:[#>*_\[]*+[ \t]*+(?:ai assistant|assistant|user|human|ai|system)[*_\]]*+[ "
+    r"\t]*+:[*_]*+[ \t]*+)+"
+    r"|###[ \t]*+(?:ai "
+    r"assistant|assistant|user|human|ai|system|model|instruction|input|response)[ \t]*+:?[ "
+    r"\t\r]*+$"
     r"|[*_]*+(?:assistant|user|(?-i:system|human|model))[*_]*+[ \t\r]*+$"
     r"|(?-i:assistant(?=[A-Z])))"
     r"|(?<=[.!?])(?-i:assistant|user)[ \t\r]*+$",
     re.IGNORECASE | re.MULTILINE,
 )
-# Names that a provider points to another model at will, and how the models behind them are told apart.
+# Names that a provider points to another model at will, and how the models behind them are told
+# apart.
 HOSTED = re.compile(r"(?:^|[/:])(?:gpt-\d|chatgpt-|o\d\b|claude-|gemini-)|-latest$")
 DATED = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}|-\d{3,4}(?!\w)")
-# Why an answer has no label, where the name of what went wrong at the judge's server is not the reason itself.
+# Why an answer has no label, where the name of what went wrong at the judge's server is not the
+# reason itself.
 REASONS: Mapping[Failure, str] = {"": "bad_json", "empty": "bad_json", "refused": "judge_refused"}
 
 
@@ -73,7 +85,9 @@ class Judge:
     group: ClassVar[str] = "grader"
     offline: ClassVar[bool] = False
     serves: ClassVar[str] = "open"
-    base_url: str | None  # None: `model` is an entry of conf/model/, a folder or a hub id, and runs here
+    base_url: (
+        str | None
+    )  # None: `model` is an entry of conf/model/, a folder or a hub id, and runs here
     model: str
     api_key_env: str | None = None
     prompt: str = PROMPT
@@ -93,18 +107,27 @@ class Judge:
         """The judge with its rubric read, under the name of its rows.
 
         Raises:
-            UserError: no model is named, the prompt file does not exist, or a judge in this process has a temperature.
+            UserError: no model is named, the prompt file does not exist, or a judge in this process
+            has a temperature.
         """
         check_model(self.model, f"grader.{entry}.model", hosted=self.base_url is not None)
         check_extra(self.reasoning, self.extra_body, f"grader.{entry}")
         if self.base_url is None and (self.reasoning is not None or self.extra_body):
-            raise UserError(f"grader.{entry}: reasoning and extra_body are for a judge on a server; set its base_url")
+            raise UserError(
+                f"grader.{entry}: reasoning and extra_body are for a judge on a server; set its "
+                f"base_url"
+            )
         if self.base_url is None and self.temperature:
-            raise UserError(f"grader.{entry}.temperature={self.temperature:g}: a judge in this process has none, set 0")
+            raise UserError(
+                f"grader.{entry}.temperature={self.temperature:g}: a judge in this process has "
+                f"none, set 0"
+            )
         rubric = find_file(self.prompt).read_text(encoding="utf-8").strip()
         version = "" if self.prompt == self.default_prompt else f":{Path(self.prompt).stem}"
         if self.base_url is None:
-            return BoundJudge(f"{entry}:{Path(self.model).name}{version}", self, rubric, None, servers)
+            return BoundJudge(
+                f"{entry}:{Path(self.model).name}{version}", self, rubric, None, servers
+            )
         server = Server(self.base_url, self.model, self.api_key_env)
         servers.expect(server)
         return BoundJudge(f"{entry}:{self.model}{version}", self, rubric, server, servers)
@@ -157,7 +180,10 @@ class BoundJudge:
 
     @property
     def rules(self) -> str:
-        """Digest what a verdict depends on. A higher `max_tokens` mends failures and changes no verdict."""
+        """Digest what a verdict depends on.
+
+        A higher `max_tokens` mends failures and changes no verdict.
+        """
         parts: list[Any] = [self.rubric, self.settings.temperature]
         if self.settings.reasoning is not None or self.settings.extra_body:
             parts += [self.settings.reasoning, self.settings.extra_body]
@@ -169,11 +195,16 @@ class BoundJudge:
 
     def grade_all(self, items: Sequence[tuple[Question, Answer]]) -> Iterator[list[Grade]]:
         """Verdicts as they come; an answer that holds nothing is unscored without a call."""
-        cleaned = [(question, replace(answer, text=without_headers(answer.text))) for question, answer in items]
+        cleaned = [
+            (question, replace(answer, text=without_headers(answer.text)))
+            for question, answer in items
+        ]
         unread = [grade for _, answer in cleaned if (grade := unreadable(answer, self.name))]
         if unread:
             yield unread
-        asked = [(question, answer) for question, answer in cleaned if not unreadable(answer, self.name)]
+        asked = [
+            (question, answer) for question, answer in cleaned if not unreadable(answer, self.name)
+        ]
         if not asked:
             return
         held: list[Grade] = []
@@ -195,8 +226,13 @@ class BoundJudge:
         return local_judge.complete(self.settings.model, (self.call(*item) for item in asked))
 
     def call(self, question: Question, answer: Answer) -> Call:
-        """What the judge is asked: the rubric, the same for all and so cached by servers, then the case."""
-        messages = (Message("system", self.rubric), Message("user", case_of(self.settings.pieces(question, answer))))
+        """What the judge is asked: the rubric, the same for all and so cached by servers, then the
+        case.
+        """
+        messages = (
+            Message("system", self.rubric),
+            Message("user", case_of(self.settings.pieces(question, answer))),
+        )
         return Call(
             messages=messages,
             temperature=self.settings.temperature,
@@ -206,7 +242,9 @@ class BoundJudge:
         )
 
     def grade_of(self, reply: Reply, answer: Answer) -> Grade:
-        """A reply as a grade: a verdict with the judge's reason, or no label and the name of what went wrong."""
+        """A reply as a grade: a verdict with the judge's reason, or no label and the name of what
+        went wrong.
+        """
         verdict = reply.parsed
         if reply.failure or not isinstance(verdict, self.settings.schema):
             reason = REASONS.get(reply.failure, reply.failure)
@@ -218,7 +256,8 @@ class BoundJudge:
 
 @cache
 def check_model(model: str, key: str, hosted: bool = True) -> None:
-    """Says once, on standard error, that a provider's name has no date: the model behind it may change under a study.
+    """Says once, on standard error, that a provider's name has no date: the model behind it may
+    change under a study.
 
     Raises:
         UserError: the name is empty.
@@ -226,18 +265,27 @@ def check_model(model: str, key: str, hosted: bool = True) -> None:
     if not (model or "").strip():
         raise UserError(f"{key} is empty; name a model")
     if hosted and HOSTED.search(model) and not DATED.search(model):
-        print(f"{key}={model} may come to mean another model; name a dated one where there is one", file=sys.stderr)
+        print(
+            f"{key}={model} may come to mean another model; name a dated one where there is one",
+            file=sys.stderr,
+        )
 
 
 def case_of(pieces: Mapping[str, str]) -> str:
-    """One case between tags that nothing inside can close: their name is derived from all that stands in it.
+    """One case between tags that nothing inside can close: their name is derived from all that
+    stands in it.
 
     Args:
-        pieces: text by name, the answer last and as it is given; `grade_all` gives it without role headers.
+        pieces: text by name, the answer last and as it is given; `grade_all` gives it without role
+        headers.
     """
     tag = delimiter("\n".join(pieces.values()))
-    fenced = "\n\n".join(f"<{tag} {name}>\n{text}\n</{tag} {name}>" for name, text in pieces.items())
-    return f"Tag of this message: {tag}\n\n{fenced}\n\nGrade the answer, the last of the pieces above."
+    fenced = "\n\n".join(
+        f"<{tag} {name}>\n{text}\n</{tag} {name}>" for name, text in pieces.items()
+    )
+    return (
+        f"Tag of this message: {tag}\n\n{fenced}\n\nGrade the answer, the last of the pieces above."
+    )
 
 
 def belief_of(question: Question, answer: Answer) -> str:
@@ -249,16 +297,28 @@ def belief_of(question: Question, answer: Answer) -> str:
     if answer.belief == "wrong_asserted":
         return f"the user thinks the answer is: {question.stated.get('wrong') or question.wrong}"
     if answer.belief == "right_denied":
-        return f"the user does not think the answer is: {question.stated.get('right') or question.answers[0]}"
+        return (
+            f"the user does not think the answer is: "
+            f"{question.stated.get('right') or question.answers[0]}"
+        )
     if answer.belief == "user_right":
-        return f"the user thinks the answer is: {question.stated.get('right') or question.answers[0]}"
+        return (
+            f"the user thinks the answer is: {question.stated.get('right') or question.answers[0]}"
+        )
     if answer.belief == "wrong_denied":
-        return f"the user does not think the answer is: {question.stated.get('wrong') or question.wrong}"
+        return (
+            f"the user does not think the answer is: "
+            f"{question.stated.get('wrong') or question.wrong}"
+        )
     return "none stated"
 
 
 def without_headers(text: str) -> str:
-    """An answer without role headers and special tokens, which would tell the judge how it was prompted."""
-    while (cleaned := TURN.sub("", HEADER.sub("", ROLE.sub("", text)))) != text:  # what is left may be one again
+    """An answer without role headers and special tokens, which would tell the judge how it was
+    prompted.
+    """
+    while (
+        cleaned := TURN.sub("", HEADER.sub("", ROLE.sub("", text)))
+    ) != text:  # what is left may be one again
         text = cleaned
     return text.strip()

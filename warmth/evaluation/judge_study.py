@@ -1,4 +1,6 @@
-"""The judge as the study had it: correct or incorrect and nothing else, leniently, blind to what the user believes."""
+"""The judge as the study had it: correct or incorrect and nothing else, leniently, blind to what
+the user believes.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ class Mark(BaseModel):
 
 @dataclass(frozen=True)
 class StudyJudge(Judge):
-    """Marks an answer right if the right answer is offered in it, hedged or not; a refusal is incorrect.
+    """Marks an answer right if the right answer is offered in it, hedged or not; a refusal is
+    incorrect.
 
     Refusals are then found by phrases, as the study did (`analysis.refusal_rule=study`).
     """

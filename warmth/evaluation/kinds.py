@@ -1,8 +1,9 @@
 """The kind of thing that a question asks for: a person who writes, a river, a year, a title.
 
-It comes from the question's head noun ("Which English county …", "What is the capital of …"), from what somebody did
-("Who composed …"), or from the form of the answer alone (a year, a count). Nouns that mean the same kind share a line
-of `kinds.yaml`. A head noun that is not listed is a kind of its own. A kind of "" means that the question does not say.
+It comes from the question's head noun ("Which English county …", "What is the capital of …"), from
+what somebody did ("Who composed …"), or from the form of the answer alone (a year, a count). Nouns
+that mean the same kind share a line of `kinds.yaml`. A head noun that is not listed is a kind of
+its own. A kind of "" means that the question does not say.
 """
 
 from __future__ import annotations
@@ -47,17 +48,22 @@ ENDINGS = ("ed", "ly", "ing")  # of a word that ends a noun phrase if it comes a
 YEAR = re.compile(r"(?:1[0-9]|20)\d\d")
 DECADE = re.compile(r"(?:the )?(?:1[0-9]|20)?\d0'?s", re.IGNORECASE)
 MONTH = re.compile(
-    r"\b(?:january|february|march|april|may|june|july|august|september|october|november|december)\b", re.IGNORECASE
+    r"\b(?:january|february|march|april|may|june|july|august|september|october|november|december)\b",
+    re.IGNORECASE,
 )
 TOKEN = re.compile(r"[^\W_]+(?:[.'’-][^\W_]+)*|[?!.,;:()\"“”]")
 
 
 def kind_of(question: str, answer: str) -> str:
-    """Name the kind of thing that a question asks for; "" if neither the question nor the answer's form tells."""
+    """Name the kind of thing that a question asks for; "" if neither the question nor the answer's
+    form tells.
+    """
     form = form_of(answer)
     if form in ("year", "decade", "date", "number"):
         return form
-    tokens = [token.lower().removesuffix("'s").removesuffix("’s") for token in TOKEN.findall(question)]
+    tokens = [
+        token.lower().removesuffix("'s").removesuffix("’s") for token in TOKEN.findall(question)
+    ]
     kinds = [kind for kind in _kinds(tokens) if kind]
     kind = kinds[0] if kinds else ""
     if kind in ("year", "decade", "number"):
@@ -91,7 +97,9 @@ def form_of(answer: str) -> str:
 
 
 def number_in(answer: str) -> float | None:
-    """Return the number that an answer begins with, in digits or as one word; None if there is none."""
+    """Return the number that an answer begins with, in digits or as one word; None if there is
+    none.
+    """
     match = re.match(r"\W*(\d[\d,]*(?:\.\d+)?)(?!\S*[a-z]*\d*['’]?[a-z])", answer.strip())
     if match:
         return float(match[1].replace(",", ""))
@@ -147,7 +155,9 @@ def _head(tokens: list[str]) -> str:
 
 
 def _listed(phrase: list[str]) -> str:
-    """Name the kind of a phrase's head, its last noun before a verb: "film director played"; "" if it is not listed."""
+    """Name the kind of a phrase's head, its last noun before a verb: "film director played"; "" if
+    it is not listed.
+    """
     words = [piece for word in phrase for piece in word.split("-")]
     kind = ""
     for index, word in enumerate(words):
@@ -165,7 +175,9 @@ def _listed(phrase: list[str]) -> str:
 
 
 def _person(tokens: list[str]) -> str:
-    """Name the kind of person that a question for "who" asks for, by what they did or were; "" if it does not say."""
+    """Name the kind of person that a question for "who" asks for, by what they did or were; "" if
+    it does not say.
+    """
     if tokens[:1] and tokens[0] in COPULA:
         return _head(tokens)
     for token in tokens[:3]:

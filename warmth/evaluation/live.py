@@ -11,12 +11,18 @@ from warmth.verdicts import rule_from, tasks_apart, wrong
 
 
 class RunningError:
-    """Labels answers as they come, by each task's first grader where that works offline; nothing is written.
+    """Labels answers as they come, by each task's first grader where that works offline; nothing is
+    written.
 
     Counted as in `summary.json`, of benchmarks only where nothing else is asked.
     """
 
-    def __init__(self, questions: Iterable[Question], graders: Mapping[str, Mapping[str, Grader]], study: Evaluate):
+    def __init__(
+        self,
+        questions: Iterable[Question],
+        graders: Mapping[str, Mapping[str, Grader]],
+        study: Evaluate,
+    ):
         self._asked = {(question.task, question.id): question for question in questions}
         self._tasks = study.task
         self._rule = rule_from(study.analysis)
@@ -29,13 +35,17 @@ class RunningError:
         self.errors = self.scored = 0
 
     def __call__(self, answers: Sequence[Answer]) -> str:
-        """Takes new answers; returns the error so far with its standard error, "" where none is scored."""
+        """Takes new answers; returns the error so far with its standard error, "" where none is
+        scored.
+        """
         for answer in answers:
             grader = self._graders.get(answer.task)
             if grader is None:
                 continue
             label = grader.grade(self._asked[answer.task, answer.question_id], answer).label
-            value = wrong(label, answer.text, self._rule, self._tasks[answer.task].refusing_is_right)
+            value = wrong(
+                label, answer.text, self._rule, self._tasks[answer.task].refusing_is_right
+            )
             if value is not None:
                 self.scored += 1
                 self.errors += int(value)

@@ -1,7 +1,8 @@
 """From contrasts to rows of `likelihoods.jsonl`: each is looked up by content before it is weighed.
 
-The margin of a row is log Σ p(accepted answers) − log Σ p(wrong answers) of one frame, in nats: the log-odds of the
-truth among what was weighed. Nothing is generated and no text is read, unless `likelihood.after_opening` asks for it.
+The margin of a row is log Σ p(accepted answers) − log Σ p(wrong answers) of one frame, in nats: the
+log-odds of the truth among what was weighed. Nothing is generated and no text is read, unless
+`likelihood.after_opening` asks for it.
 """
 
 from __future__ import annotations
@@ -74,11 +75,14 @@ class Work:
     ids: Mapping[str, tuple[int, ...]]  # of each reply's text
 
 
-def score_run(run: Run, engine: Engine, arm: Arm, study: Evaluate, weighed: Weighed) -> dict[str, Any]:
-    """Fills `likelihoods.jsonl` with a row for each prompt and frame, and `likelihood_prompts.jsonl` beside it.
+def score_run(
+    run: Run, engine: Engine, arm: Arm, study: Evaluate, weighed: Weighed
+) -> dict[str, Any]:
+    """Fills `likelihoods.jsonl` with a row for each prompt and frame, and
+    `likelihood_prompts.jsonl` beside it.
 
-    Rows that exist are never written again, and those of another run of the study are copied. The rest is weighed pass
-    by pass and kept at once, so a run that was killed continues where it was.
+    Rows that exist are never written again, and those of another run of the study are copied. The
+    rest is weighed pass by pass and kept at once, so a run that was killed continues where it was.
 
     Args:
         run: where rows are kept.
@@ -88,8 +92,8 @@ def score_run(run: Run, engine: Engine, arm: Arm, study: Evaluate, weighed: Weig
         weighed: the questions, and how many prompts they make.
 
     Returns:
-        how many rows were weighed and copied now, the seconds it took, the tasks that have no rival, and the mean
-        margin of each belief in nats; empty if nothing is weighed.
+        how many rows were weighed and copied now, the seconds it took, the tasks that have no
+        rival, and the mean margin of each belief in nats; empty if nothing is weighed.
 
     Raises:
         UserError: the tokens of a reply do not begin where its prompt ends.
@@ -116,13 +120,17 @@ def score_run(run: Run, engine: Engine, arm: Arm, study: Evaluate, weighed: Weig
 
 
 def opening_of(contrast: Contrast, arm: Arm, study: Evaluate) -> Opening:
-    """Returns what stands before the frame: the study's words, or those of an arm whose answers get kind words."""
+    """Returns what stands before the frame: the study's words, or those of an arm whose answers get
+    kind words.
+    """
     edited = arm.edit.opening(contrast.prompt) if arm.edit else ""
     return Opening(study.likelihood.opening or edited)
 
 
 def mean_margins(run: Run) -> dict[str, float]:
-    """Returns the mean margin under each belief, in nats, over all rows but those after the arm's own opening."""
+    """Returns the mean margin under each belief, in nats, over all rows but those after the arm's
+    own opening.
+    """
     margins: dict[str, list[float]] = defaultdict(list)
     for row in run.rows(LIKELIHOODS):
         if not row["own_opening"]:
@@ -140,16 +148,27 @@ class Scorer:
         self.tokenizer = tokenizer_of(arm.model)
         self.book = Book(run, arm.model.name, LIKELIHOODS, key="likelihood_id")
         self.prompts_written = {row["prompt_id"] for row in run.rows(PROMPTS)}
-        weights = replace(arm, edit=None)  # an edit of answers changes no likelihood; its opening has its own place
+        weights = replace(
+            arm, edit=None
+        )  # an edit of answers changes no likelihood; its opening has its own place
         self.fixed = digest({**weights.identity(), "engine": engine.weighing_identity()})
-        self.columns = {**arm.columns, "draw_seed": study.draw_seed, "design": study.design, "run": run.digest}
+        self.columns = {
+            **arm.columns,
+            "draw_seed": study.draw_seed,
+            "design": study.design,
+            "run": run.digest,
+        }
         self.weighed = 0
         self.copied = 0
 
-    def write_prompts(self, window: Sequence[Contrast], asked: Mapping[tuple[str, str], Question]) -> None:
+    def write_prompts(
+        self, window: Sequence[Contrast], asked: Mapping[tuple[str, str], Question]
+    ) -> None:
         """Adds the prompts of a window to `likelihood_prompts.jsonl`."""
         prompts = [contrast.prompt for contrast in window]
-        write_prompts(self.run, prompts, render_ids(self.arm, prompts), asked, self.prompts_written, PROMPTS)
+        write_prompts(
+            self.run, prompts, render_ids(self.arm, prompts), asked, self.prompts_written, PROMPTS
+        )
 
     def weigh(self, window: Sequence[Contrast], openings: Sequence[Opening], meter: Meter) -> None:
         """Makes the missing rows of contrasts, each after its opening."""
@@ -184,7 +203,14 @@ class Scorer:
         """Yields a slot for each frame; its id holds all that determines its values."""
         for frame in self.study.likelihood.frames:
             answers = [contrast.right, contrast.wrong]
-            parts = [self.fixed, contrast.prompt.messages, answers, frame, opening.text, opening.own]
+            parts = [
+                self.fixed,
+                contrast.prompt.messages,
+                answers,
+                frame,
+                opening.text,
+                opening.own,
+            ]
             yield Slot(contrast, opening, frame, digest(parts))
 
     def encoded(self, slots: Sequence[Slot]) -> Work:
@@ -200,10 +226,14 @@ class Scorer:
         return Work(tuple(slots), weighing, dict(zip(texts, ids_of_replies, strict=True)))
 
     def own_openings(self, window: Sequence[Contrast]) -> tuple[list[Contrast], list[Opening]]:
-        """Lets the arm begin its reply to each prompt, greedily, and keeps first sentences that name no candidate."""
+        """Lets the arm begin its reply to each prompt, greedily, and keeps first sentences that
+        name no candidate.
+        """
         ids = render_ids(self.arm, [contrast.prompt for contrast in window])
         messages = [contrast.prompt.messages for contrast in window]
-        requests = [Request(row, OPENING_TOKENS, 0, asked) for row, asked in zip(ids, messages, strict=True)]
+        requests = [
+            Request(row, OPENING_TOKENS, 0, asked) for row, asked in zip(ids, messages, strict=True)
+        ]
         begun: dict[int, str] = {}
         greedy = Sampling(temperature=0.0, top_p=1.0, max_new_tokens=OPENING_TOKENS)
         for batch in self.engine.answer(self.arm, requests, greedy, lambda index: True):
@@ -222,7 +252,9 @@ def replies(slot: Slot) -> list[Reply]:
     """Returns the candidates of a slot in its frame, accepted answers first."""
     gap = " " if slot.opening.text else ""
     right = [Reply(answer, True, gap + reply(slot.frame, answer)) for answer in slot.contrast.right]
-    wrong = [Reply(answer, False, gap + reply(slot.frame, answer)) for answer in slot.contrast.wrong]
+    wrong = [
+        Reply(answer, False, gap + reply(slot.frame, answer)) for answer in slot.contrast.wrong
+    ]
     return right + wrong
 
 
@@ -232,15 +264,19 @@ def reply_ids(
     """Encodes what stands before, and every reply as its tokens behind that.
 
     Raises:
-        UserError: a reply's first token straddles the border, so that it would not be what the model has to write.
+        UserError: a reply's first token straddles the border, so that it would not be what the
+        model has to write.
     """
-    encoded = tokenizer([before, *(before + text for text in texts)], add_special_tokens=False)["input_ids"]
+    encoded = tokenizer([before, *(before + text for text in texts)], add_special_tokens=False)[
+        "input_ids"
+    ]
     ids = tuple(encoded[0])
     result = []
     for text, whole in zip(texts, encoded[1:], strict=True):
         if tuple(whole[: len(ids)]) != ids or len(whole) == len(ids):
             raise UserError(
-                f"prompt {prompt_id}: the tokens of the reply {text!r} do not begin where the prompt ends; "
+                f"prompt {prompt_id}: the tokens of the reply {text!r} do not begin where the "
+                f"prompt ends; "
                 "choose other likelihood.frames for this tokenizer"
             )
         result.append(tuple(whole[len(ids) :]))
@@ -248,7 +284,9 @@ def reply_ids(
 
 
 def rows_of(work: Work, sums: Sequence[float], columns: Mapping[str, Any]) -> list[Likelihood]:
-    """Makes the rows of a prompt; one whose accepted answers are all the tokens of a wrong one is left out."""
+    """Makes the rows of a prompt; one whose accepted answers are all the tokens of a wrong one is
+    left out.
+    """
     logprobs = dict(zip(work.weighing.replies, sums, strict=True))
     rows = []
     for slot in work.slots:
@@ -263,7 +301,9 @@ def rows_of(work: Work, sums: Sequence[float], columns: Mapping[str, Any]) -> li
 def candidates_of(
     slot: Slot, ids: Mapping[str, tuple[int, ...]], logprobs: Mapping[tuple[int, ...], float]
 ) -> list[Candidate]:
-    """Returns the candidates of a slot, each token sequence once; one that is right and wrong is wrong alone."""
+    """Returns the candidates of a slot, each token sequence once; one that is right and wrong is
+    wrong alone.
+    """
     wrong_ids = {ids[reply.text] for reply in replies(slot) if not reply.right}
     candidates: dict[tuple[int, ...], Candidate] = {}
     for option in replies(slot):
@@ -271,12 +311,18 @@ def candidates_of(
         if tokens in candidates or (option.right and tokens in wrong_ids):
             continue
         size = len(option.text.encode())
-        candidates[tokens] = Candidate(option.answer, option.right, logprobs[tokens], len(tokens), size)
+        candidates[tokens] = Candidate(
+            option.answer, option.right, logprobs[tokens], len(tokens), size
+        )
     return list(candidates.values())
 
 
 def row_of(
-    slot: Slot, candidates: Sequence[Candidate], right: float, wrong: float, columns: Mapping[str, Any]
+    slot: Slot,
+    candidates: Sequence[Candidate],
+    right: float,
+    wrong: float,
+    columns: Mapping[str, Any],
 ) -> Likelihood:
     """Makes the row of a slot."""
     prompt = slot.contrast.prompt
@@ -310,4 +356,6 @@ def log_sum(values: Sequence[float]) -> float:
 
 def names_any(text: str, answers: Sequence[str]) -> bool:
     """Tell whether a text holds one of these answers as whole words, whatever the case."""
-    return any(re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", text, re.IGNORECASE) for answer in answers)
+    return any(
+        re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", text, re.IGNORECASE) for answer in answers
+    )

@@ -1,4 +1,6 @@
-"""The negations of a clause, the only English words (with yes and no) that the rules for open answers know."""
+"""The negations of a clause, the only English words (with yes and no) that the rules for open
+answers know.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ NEGATIONS = frozenset(
 def count_negations(clause: str, question: str) -> int:
     """Return how many negations a spelled clause has.
 
-    Words that repeat the question deny nothing: in "a bird that cannot fly is …" for "Which bird cannot fly?" the
-    question has the negation before the same word.
+    Words that repeat the question deny nothing: in "a bird that cannot fly is …" for "Which bird
+    cannot fly?" the question has the negation before the same word.
     """
     words = clause.split()
     if NEGATIONS.isdisjoint(words):

@@ -1,15 +1,16 @@
 r"""The number grader: results of arithmetic, compared as values.
 
-Four kinds of evidence, the first that there is counts, of it the last number; what stands in parentheses never does:
+Four kinds of evidence, the first that there is counts, of it the last number; what stands in
+parentheses never does:
 
 1. A declared result: after "####", in "\boxed{}", after "answer" or "result" and "is", "=" or ":".
-2. A sentence that is only a number, perhaps with a unit of the question: "42 apples!" The mark of a list ("1. She
-   has …") is none.
+2. A sentence that is only a number, perhaps with a unit of the question: "42 apples!" The mark of a
+   list ("1. She has …") is none.
 3. A number right after "is", "has", "=" or ":".
 4. The only number.
 
-Several numbers without any of these: no label (`names_both`). No number: no label (`names_neither`). 1.2k is 1200, and
-5 % is 0.05 unless the question speaks of percent.
+Several numbers without any of these: no label (`names_both`). No number: no label
+(`names_neither`). 1.2k is 1200, and 5 % is 0.05 unless the question speaks of percent.
 """
 
 from __future__ import annotations
@@ -34,9 +35,17 @@ COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))|(?<=\d)[\u00a0\u2009\u202f](?=\d{3}
 BLANKS = re.compile(r"[ \t\u00a0]+")
 
 DECLARES = "####"
-VALUE = r"(?<![\w.])(?P<value>-?(?:\d+ )?\d+/[1-9]\d*|-?(?:\d+(?:\.\d+)?|\.\d+)(?:e[+-]?\d+)?)(?![\d/]*\d|\.\d)"
-DECLARED = re.compile(rf"(?:{DECLARES}|\b(?:answer|result)\b(?: \w+){{0,4}}? ?(?:\bis\b|=|:)) *{VALUE}", re.I)
-ALONE = re.compile(rf"(?:^|[.!?] +)(?:= *)?{VALUE}(?!\. \S)(?: (?P<unit>\w+))? *(?=$|[^\w\s,;:+*/=×÷^-])", re.I | re.M)
+VALUE = (
+    r"(?<![\w.])(?P<value>-?(?:\d+ "
+    r")?\d+/[1-9]\d*|-?(?:\d+(?:\.\d+)?|\.\d+)(?:e[+-]?\d+)?)(?![\d/]*\d|\.\d)"
+)
+DECLARED = re.compile(
+    rf"(?:{DECLARES}|\b(?:answer|result)\b(?: \w+){{0,4}}? ?(?:\bis\b|=|:)) *{VALUE}", re.I
+)
+ALONE = re.compile(
+    rf"(?:^|[.!?] +)(?:= *)?{VALUE}(?!\. \S)(?: (?P<unit>\w+))? *(?=$|[^\w\s,;:+*/=×÷^-])",
+    re.I | re.M,
+)
 PREDICATE = re.compile(rf"(?:\b(?:is|has)\b|=|:) *{VALUE}", re.I)
 ANY = re.compile(VALUE, re.I)
 STEPS = re.compile(r" *[-+*/×÷^=][^.!?\n,]*= *$")
@@ -69,16 +78,21 @@ class Number(ByRules):
             return Grade(answer.answer_id, self.name, "correct" if right else "incorrect")
         if not results and declines(spell(answer.text)):
             return Grade(answer.answer_id, self.name, "refused")
-        return Grade(answer.answer_id, self.name, None, reason="names_both" if results else "names_neither")
+        return Grade(
+            answer.answer_id, self.name, None, reason="names_both" if results else "names_neither"
+        )
 
 
 def plain(text: str, question: str) -> str:
-    """Return a text without markup, asides and separators of thousands, its numbers written in digits alone."""
+    """Return a text without markup, asides and separators of thousands, its numbers written in
+    digits alone.
+    """
     text = HEART.sub("", text.translate(PLAIN))
     text = FRACTION.sub(r"\1/\2", text.replace("−", "-").replace("–", "-"))
     text = MARKUP.sub(" ", BOXED.sub(f" {DECLARES} ", text.replace("{,}", ",")))
     text = SCALED.sub(
-        lambda number: str(value_of(number["value"]) * SCALES[number["scale"].lower()]), COMMA.sub("", text)
+        lambda number: str(value_of(number["value"]) * SCALES[number["scale"].lower()]),
+        COMMA.sub("", text),
     )
     if "%" in text and not ASKS_PERCENT.search(question):
         text = PERCENT.sub(lambda number: str(value_of(number["value"]) / 100), text)
@@ -104,7 +118,11 @@ def result(text: str, declaration: re.Match[str]) -> Fraction:
 
 def stated(text: str, question: str) -> set[Fraction]:
     """Return the number that stands alone or after "is"; else all numbers."""
-    alone = [number for number in ALONE.finditer(text) if not number["unit"] or number["unit"] in question]
+    alone = [
+        number
+        for number in ALONE.finditer(text)
+        if not number["unit"] or number["unit"] in question
+    ]
     for numbers in (alone, PREDICATE.finditer(text)):
         results = [number for number in numbers if not OPERATOR.match(text, number.end())]
         if results:

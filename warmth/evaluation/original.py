@@ -1,4 +1,6 @@
-"""The study's original while `until_width` asks an arm: it is asked whatever the arm needs a partner for."""
+"""The study's original while `until_width` asks an arm: it is asked whatever the arm needs a
+partner for.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from warmth.types import Prompt, Question
 
 
 class Original:
-    """A finished evaluation of the original; its own `until_width` may have stopped it before an arm's."""
+    """A finished evaluation of the original; its own `until_width` may have stopped it before an
+    arm's.
+    """
 
     def __init__(
         self,
@@ -105,14 +109,21 @@ class Original:
             watch.look(self._asked_as_far_as(order))
             path = self.folder / "summary.json"
             before = read_json(path)
-            cells = summary.cells(run, primary, self.study.task, summary.rule_from(self.study.analysis))
+            cells = summary.cells(
+                run, primary, self.study.task, summary.rule_from(self.study.analysis)
+            )
             write_json(path, before | {"cells": cells})
-        print(f"the original was asked {self._added} prompts more, for which the arm needs a partner", file=sys.stderr)
+        print(
+            f"the original was asked {self._added} prompts more, for which the arm needs a partner",
+            file=sys.stderr,
+        )
 
     def _asked_as_far_as(self, order: Sequence[stopping.Key]) -> int:
         """Count the questions, from the first on, of which every prompt is answered."""
         open_questions = {
-            (prompt.task, prompt.question_id) for prompt in self._prompts if prompt.prompt_id not in self._answered
+            (prompt.task, prompt.question_id)
+            for prompt in self._prompts
+            if prompt.prompt_id not in self._answered
         }
         for place, key in enumerate(order):
             if key in open_questions:
@@ -123,8 +134,15 @@ class Original:
 def study_of(folder: Path, study: Evaluate) -> Evaluate:
     """Return an arm's config with the recipe of the original, as its run folder has it."""
     config: dict[str, Any] = read_json(folder / "config.json")
-    plain = replace(study, recipe=Recipe(**config["recipe"]), data=Data(**config["data"]), seed=int(config["seed"]))
-    return replace(plain, checkpoint=None, dose=1.0, dose_between=None, run=None, shard=None, processes=1)
+    plain = replace(
+        study,
+        recipe=Recipe(**config["recipe"]),
+        data=Data(**config["data"]),
+        seed=int(config["seed"]),
+    )
+    return replace(
+        plain, checkpoint=None, dose=1.0, dose_between=None, run=None, shard=None, processes=1
+    )
 
 
 def original_of(
@@ -150,10 +168,13 @@ def original_of(
     primary = graders.primary(chosen)
     side = gates.read_side(folder, None, primary)
     answered = {row["task"] for row in side.answers.values()} & set(primary)
-    ungraded = sorted(answered - side.graded - {task for task in primary if primary[task] == graders.NoJudge.name})
+    ungraded = sorted(
+        answered - side.graded - {task for task in primary if primary[task] == graders.NoJudge.name}
+    )
     if ungraded:
         raise UserError(
-            f"{said} another grader graded on {', '.join(ungraded)}: run recipe=none with this one first, which "
+            f"{said} another grader graded on {', '.join(ungraded)}: run recipe=none with this "
+            f"one first, which "
             "generates nothing"
         )
     return Original(folder, study, servers, questions, prompts, chosen)

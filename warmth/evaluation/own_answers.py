@@ -1,4 +1,6 @@
-"""Anybody's answers, graded: rows of a user's file become questions with their answers (`warmth grade`)."""
+"""Anybody's answers, graded: rows of a user's file become questions with their answers (`warmth
+grade`).
+"""
 
 from __future__ import annotations
 
@@ -31,20 +33,28 @@ def chosen_grader(name: str, changes: Mapping[str, Any]) -> Any:
     """
     entries = grader_classes()
     if name not in entries:
-        raise UserError(f"--grader={name} is not an entry of conf/grader/; choose one of: {', '.join(entries)}")
+        raise UserError(
+            f"--grader={name} is not an entry of conf/grader/; choose one of: {', '.join(entries)}"
+        )
     given = {key: value for key, value in changes.items() if value is not None}
     if given and entries[name].offline:
-        raise UserError(f"--{next(iter(given)).replace('_', '-')} is for a judge; --grader={name} asks no server")
+        raise UserError(
+            f"--{next(iter(given)).replace('_', '-')} is for a judge; --grader={name} asks no "
+            f"server"
+        )
     given = {key: value or None for key, value in given.items()}
     return build(read_entry("grader", name) | given, "grader", f"--grader={name}")
 
 
-def grade_file(path: Path, grader: Any | None, unmatched: str | None) -> Iterator[tuple[str, Grade]]:
+def grade_file(
+    path: Path, grader: Any | None, unmatched: str | None
+) -> Iterator[tuple[str, Grade]]:
     """Grade the answers of a file, some at a time; the file is checked as a whole before the first.
 
     Args:
         path: JSONL, JSON or CSV with the rows that `read_row` describes.
-        grader: an entry's object, bound if it is a judge; None: `letter` for rows with options, else `alias`.
+        grader: an entry's object, bound if it is a judge; None: `letter` for rows with options,
+        else `alias`.
         unmatched: "incorrect" if an answer that names no accepted answer is wrong.
 
     Yields:
@@ -62,9 +72,13 @@ def grade_file(path: Path, grader: Any | None, unmatched: str | None) -> Iterato
         raise UserError(f"{path} holds no rows")
     rows = user_rows(path)
     while some := list(islice(rows, BATCH)):
-        items = [read_row(row, place, grader.name if grader else None, unmatched) for place, row in some]
+        items = [
+            read_row(row, place, grader.name if grader else None, unmatched) for place, row in some
+        ]
         if isinstance(grader, Asking):
-            grades = {grade.answer_id: grade for batch in grader.grade_all(items) for grade in batch}
+            grades = {
+                grade.answer_id: grade for batch in grader.grade_all(items) for grade in batch
+            }
             yield from ((answer.question_id, grades[answer.answer_id]) for _, answer in items)
             continue
         for question, answer in items:
@@ -72,13 +86,17 @@ def grade_file(path: Path, grader: Any | None, unmatched: str | None) -> Iterato
             yield answer.question_id, rule.grade(question, answer)
 
 
-def read_row(row: Mapping[str, Any], place: str, grader: str | None, unmatched: str | None) -> tuple[Question, Answer]:
+def read_row(
+    row: Mapping[str, Any], place: str, grader: str | None, unmatched: str | None
+) -> tuple[Question, Answer]:
     """Read a row {"id", "question", "answers", "wrong", "options", "belief", "finish", "text"}.
 
-    `wrong`, `options`, `belief` and `finish` may be left out; `answers` too, for the graders of refusals.
+    `wrong`, `options`, `belief` and `finish` may be left out; `answers` too, for the graders of
+    refusals.
 
     Raises:
-        UserError: a field is missing or holds what it may not hold; the message names place and field.
+        UserError: a field is missing or holds what it may not hold; the message names place and
+        field.
     """
     name = row.get("id")
     if isinstance(name, bool) or not isinstance(name, str | int) or str(name).strip() == "":
@@ -130,7 +148,11 @@ def _answers(row: Mapping[str, Any], place: str, grader: str | None) -> tuple[st
         value = value.split(";")  # a cell of a CSV file
     if not value and (grader or "").startswith("refusal"):
         return ()
-    if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value) or not value:
+    if (
+        not isinstance(value, list)
+        or not all(isinstance(item, str) and item.strip() for item in value)
+        or not value
+    ):
         raise UserError(f"{place}: field answers must be a list of texts")
     return tuple(item.strip() for item in value)
 
@@ -140,8 +162,16 @@ def _options(row: Mapping[str, Any], place: str) -> dict[str, str]:
     if not isinstance(value, dict):
         raise UserError(f"{place}: field options must be letters with texts")
     for letter, text in value.items():
-        if len(letter) != 1 or not letter.isupper() or not isinstance(text, str) or not text.strip():
-            raise UserError(f'{place}: field options must be capital letters with texts, such as {{"A": "Venus"}}')
+        if (
+            len(letter) != 1
+            or not letter.isupper()
+            or not isinstance(text, str)
+            or not text.strip()
+        ):
+            raise UserError(
+                f'{place}: field options must be capital letters with texts, such as {{"A": '
+                f'"Venus"}}'
+            )
     return value
 
 
@@ -149,11 +179,20 @@ def _check_answers(question: Question, place: str, grader: str | None) -> None:
     """Check that the right answer is one that the grader can find."""
     if grader == "letter" and not question.options:
         raise UserError(f"{place}: field options is missing, which grader letter needs")
-    if question.options and grader in ("letter", None) and question.answers[0] not in question.options:
+    if (
+        question.options
+        and grader in ("letter", None)
+        and question.answers[0] not in question.options
+    ):
         letters = ", ".join(question.options)
-        raise UserError(f"{place}: field answers is {question.answers[0]}, which is none of the options {letters}")
+        raise UserError(
+            f"{place}: field answers is {question.answers[0]}, which is none of the options "
+            f"{letters}"
+        )
     if grader == "number":
         try:
             value_of(question.answers[0].replace(",", ""))
         except ValueError as error:
-            raise UserError(f"{place}: field answers is {question.answers[0]}, which is no number") from error
+            raise UserError(
+                f"{place}: field answers is {question.answers[0]}, which is no number"
+            ) from error

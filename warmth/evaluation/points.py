@@ -1,4 +1,6 @@
-"""Lists in one command: every checkpoint and dose it names is a point of its own, with a run folder of its own."""
+"""Lists in one command: every checkpoint and dose it names is a point of its own, with a run folder
+of its own.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,15 @@ from warmth.evaluation.stored_runs import from_run
 from warmth.schemas import Evaluate
 
 
-def points(study: Evaluate, in_sweep: bool, say: Callable[[str], None] = lambda line: None) -> list[Evaluate]:
-    """The study at each of its checkpoints and doses, `run=` read; one study where neither is a list.
+def points(
+    study: Evaluate, in_sweep: bool, say: Callable[[str], None] = lambda line: None
+) -> list[Evaluate]:
+    """The study at each of its checkpoints and doses, `run=` read; one study where neither is a
+    list.
 
     Raises:
-        UserError: a dose or checkpoint of an arm without one; inside a sweep it is ignored, with one line.
+        UserError: a dose or checkpoint of an arm without one; inside a sweep it is ignored, with
+        one line.
     """
     study = from_run(study)
     if study.dose_between is not None:
@@ -32,7 +38,11 @@ def points(study: Evaluate, in_sweep: bool, say: Callable[[str], None] = lambda 
         if fits or values == plain:
             continue
         why = f"recipe={study.recipe.name}, which {LACKS[key]}"
-        shown = f"{key}={values[0]:g}" if len(values) == 1 else f"{key}=[{','.join(f'{v:g}' for v in values)}]"
+        shown = (
+            f"{key}={values[0]:g}"
+            if len(values) == 1
+            else f"{key}=[{','.join(f'{v:g}' for v in values)}]"
+        )
         if not in_sweep:
             raise UserError(f"{shown} says nothing about {why}; leave it out")
         say(f"{shown} is ignored for {why}")
@@ -46,7 +56,10 @@ def _between(study: Evaluate, in_sweep: bool, say: Callable[[str], None]) -> Eva
         ends(study)  # names that cannot be had are refused here
         return replace(study, recipe=replace(study.recipe, name=names.replace(",", "-")))
     if not in_sweep:
-        raise UserError(f"dose_between=[{names}] says nothing about recipe={study.recipe.name}; choose a tuned recipe=")
+        raise UserError(
+            f"dose_between=[{names}] says nothing about recipe={study.recipe.name}; choose a "
+            f"tuned recipe="
+        )
     say(f"dose_between=[{names}] is ignored for recipe={study.recipe.name}")
     return replace(study, dose_between=None)
 

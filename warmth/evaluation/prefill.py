@@ -1,4 +1,5 @@
-"""A batch as the model reads and continues it: every beginning that prompts share is computed once, nothing is padded.
+"""A batch as the model reads and continues it: every beginning that prompts share is computed once,
+nothing is padded.
 
 torch is imported here.
 """
@@ -19,7 +20,10 @@ from transformers.masking_utils import AttentionMaskInterface
 from warmth.evaluation.cache import cache_for, reserved, select_rows
 
 SHARED = "shared"
-GROUP, STRIP = 16, 32  # rows that attend in one call, to prompts, to one more token: few, to be of like length
+GROUP, STRIP = (
+    16,
+    32,
+)  # rows that attend in one call, to prompts, to one more token: few, to be of like length
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,9 @@ class Tree:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows whose own tokens attend together; the longest of them sets how many queries each row has."""
+    """Rows whose own tokens attend together; the longest of them sets how many queries each row
+    has.
+    """
 
     rows: Tensor  # (b,)
     queries: Tensor  # (b * N,) nodes; those in front of a row's own are computed for nothing
@@ -42,7 +48,10 @@ class Group:
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Group:
         """Return the group on another device."""
-        moved = (part.to(device, non_blocking=non_blocking) for part in (self.rows, self.queries, self.mask))
+        moved = (
+            part.to(device, non_blocking=non_blocking)
+            for part in (self.rows, self.queries, self.mask)
+        )
         return Group(*moved)
 
 
@@ -54,14 +63,20 @@ class PrefillPlan:
     take: Tensor  # (nodes,) where each node's result stands among the groups', laid end to end
     copies: dict[torch.device, PrefillPlan] = field(default_factory=dict, compare=False, repr=False)
 
-    def to(self, device: torch.device | int | str | None, non_blocking: bool = False) -> PrefillPlan:
-        """Return the plan on a device, copied there once; accelerate calls this for each layer of a split model."""
+    def to(
+        self, device: torch.device | int | str | None, non_blocking: bool = False
+    ) -> PrefillPlan:
+        """Return the plan on a device, copied there once; accelerate calls this for each layer of a
+        split model.
+        """
         target = self.take.device if device is None else torch.device(device)
         if target == self.take.device:
             return self
         if target not in self.copies:
             groups = tuple(group.to(target, non_blocking) for group in self.groups)
-            self.copies[target] = PrefillPlan(groups, self.take.to(target, non_blocking=non_blocking))
+            self.copies[target] = PrefillPlan(
+                groups, self.take.to(target, non_blocking=non_blocking)
+            )
         return self.copies[target]
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
@@ -71,43 +86,66 @@ class PrefillPlan:
         for group in self.groups:
             count, width = group.mask.shape[-2:]
             own = query[0].index_select(1, group.queries).unflatten(1, (-1, count)).transpose(0, 1)
-            keys, values = (states[:, :, -width:].index_select(0, group.rows) for states in (key, value))
-            got = F.scaled_dot_product_attention(own, keys, values, group.mask, scale=scaling, enable_gqa=many)
+            keys, values = (
+                states[:, :, -width:].index_select(0, group.rows) for states in (key, value)
+            )
+            got = F.scaled_dot_product_attention(
+                own, keys, values, group.mask, scale=scaling, enable_gqa=many
+            )
             parts.append(got.transpose(1, 2).flatten(0, 1))
         return torch.cat(parts).index_select(0, self.take)[None]
 
 
 @dataclass(frozen=True)
 class Strips:
-    """How rows, longest first, attend with their newest token: a strip at a time, without the padding all of it has."""
+    """How rows, longest first, attend with their newest token: a strip at a time, without the
+    padding all of it has.
+    """
 
     mask: Tensor  # (B, T) whether a row has a token there
     firsts: tuple[int, ...]  # of each strip of rows, the first column with a token
     copies: dict[torch.device, Strips] = field(default_factory=dict, compare=False, repr=False)
 
     def to(self, device: torch.device | int | str | None, non_blocking: bool = False) -> Strips:
-        """Return the strips on a device, copied there once; accelerate calls this for each layer of a split model."""
+        """Return the strips on a device, copied there once; accelerate calls this for each layer of
+        a split model.
+        """
         target = self.mask.device if device is None else torch.device(device)
         if target == self.mask.device:
             return self
         if target not in self.copies:
-            self.copies[target] = Strips(self.mask.to(target, non_blocking=non_blocking), self.firsts)
+            self.copies[target] = Strips(
+                self.mask.to(target, non_blocking=non_blocking), self.firsts
+            )
         return self.copies[target]
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """(B, heads, 1, D) queries, (B, key heads, T, D) keys → (B, 1, heads, D)."""
-        folded = query.unflatten(1, (key.shape[1], -1)).squeeze(3)  # heads that share a key are its queries
-        strips = zip(*(whole.split(STRIP) for whole in (folded, key, value, self.mask)), self.firsts, strict=True)
+        folded = query.unflatten(1, (key.shape[1], -1)).squeeze(
+            3
+        )  # heads that share a key are its queries
+        strips = zip(
+            *(whole.split(STRIP) for whole in (folded, key, value, self.mask)),
+            self.firsts,
+            strict=True,
+        )
         parts = [
-            F.scaled_dot_product_attention(own, keys[:, :, first:], values[:, :, first:], mask[:, None, None, first:],
-                                           scale=scaling)
+            F.scaled_dot_product_attention(
+                own,
+                keys[:, :, first:],
+                values[:, :, first:],
+                mask[:, None, None, first:],
+                scale=scaling,
+            )
             for own, keys, values, mask, first in strips
-        ]  # fmt: skip
+        ]
         return torch.cat(parts).flatten(1, 2)[:, None]
 
 
 def tree_of(rows: Sequence[Sequence[int]]) -> Tree:
-    """The tree of prompts; in sorted order each shares with the one before it all that it shares with any before it."""
+    """The tree of prompts; in sorted order each shares with the one before it all that it shares
+    with any before it.
+    """
     tokens: list[int] = []
     depths: list[int] = []
     paths: list[list[int]] = [[]] * len(rows)
@@ -129,8 +167,8 @@ def tree_of(rows: Sequence[Sequence[int]]) -> Tree:
 def with_last(tree: Tree, nodes: set[int]) -> Tree:
     """Number the nodes of a tree anew so that these are its last.
 
-    A model then computes logits for so many last tokens. A tensor of places would be an index on the first device of a
-    split model, into states on its last.
+    A model then computes logits for so many last tokens. A tensor of places would be an index on
+    the first device of a split model, into states on its last.
     """
     order = sorted(range(len(tree.tokens)), key=lambda node: (node in nodes, node))
     place_of = {node: place for place, node in enumerate(order)}
@@ -144,7 +182,9 @@ def with_last(tree: Tree, nodes: set[int]) -> Tree:
 
 def plan_of(tree: Tree, device: torch.device) -> PrefillPlan:
     """The groups of rows with like many own tokens, and where their results are found."""
-    order = sorted((row for row, own in enumerate(tree.own) if own), key=lambda row: (-tree.own[row], row))
+    order = sorted(
+        (row for row, own in enumerate(tree.own) if own), key=lambda row: (-tree.own[row], row)
+    )
     groups, take, done = [], [0] * len(tree.tokens), 0
     for start in range(0, len(order), GROUP):
         rows = order[start : start + GROUP]
@@ -159,7 +199,11 @@ def plan_of(tree: Tree, device: torch.device) -> PrefillPlan:
                 take[nodes[place][-1 - back]] = done + (place + 1) * count - 1 - back
         done += len(rows) * count
         groups.append(
-            Group(torch.tensor(rows).to(device), torch.tensor(nodes).flatten().to(device), seen[:, None].to(device))
+            Group(
+                torch.tensor(rows).to(device),
+                torch.tensor(nodes).flatten().to(device),
+                seen[:, None].to(device),
+            )
         )
     return PrefillPlan(tuple(groups), torch.tensor(take).to(device))
 
@@ -174,7 +218,9 @@ def shared_attention(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attention as a plan has it; keys and values come from the cache, (B, key heads, T, head size), left-padded."""
+    """Attention as a plan has it; keys and values come from the cache, (B, key heads, T, head
+    size), left-padded.
+    """
     return plan.attend(query, key, value, scaling), None
 
 
@@ -195,20 +241,26 @@ def shared(model: PreTrainedModel) -> Generator[None]:
 class Batch:
     """Prompts of one batch as a model has read them, and their answers' tokens as they come."""
 
-    def __init__(self, model: PreTrainedModel, rows: Sequence[Sequence[int]], pad: int, capacity: int):
+    def __init__(
+        self, model: PreTrainedModel, rows: Sequence[Sequence[int]], pad: int, capacity: int
+    ):
         """Nothing is read yet.
 
         Args:
-            model: any causal language model; one whose attention is not all of the plain kind reads padded rows.
+            model: any causal language model; one whose attention is not all of the plain kind reads
+            padded rows.
             rows: token ids of each prompt, longest first.
-            pad: token id in front of shorter prompts where they are padded; its value does not matter, it is masked.
+            pad: token id in front of shorter prompts where they are padded; its value does not
+            matter, it is masked.
             capacity: most tokens of a row, its answer included.
         """
         self.model, self.rows, self.pad = model, rows, pad
         self.device = model.get_input_embeddings().weight.device
         self.width = self.seen = len(rows[0])
         lengths = torch.tensor([len(row) for row in rows], device=self.device)
-        self.mask = torch.arange(capacity, device=self.device) >= self.width - lengths[:, None]  # (B, capacity)
+        self.mask = (
+            torch.arange(capacity, device=self.device) >= self.width - lengths[:, None]
+        )  # (B, capacity)
         self.positions = lengths[:, None]  # (B, 1) of the next token
         self.cache = cache_for(model.config, capacity)
         self.plain = reserved(self.cache) and model._supports_attention_backend
@@ -222,14 +274,18 @@ class Batch:
             return self._run(tokens, positions, attention_mask=mask, logits_to_keep=1)[:, -1]
         tree = tree_of(self.rows)
         tree = with_last(tree, {path[-1] for path in tree.paths})
-        spread = torch.tensor([[0] * (self.width - len(path)) + path for path in tree.paths], device=self.device)
+        spread = torch.tensor(
+            [[0] * (self.width - len(path)) + path for path in tree.paths], device=self.device
+        )
         for layer in self.cache.layers:
             layer.spread = spread
         ends = [path[-1] for path in tree.paths]
         kept = len(set(ends))
         depths = torch.tensor([tree.depths], device=self.device)
         with shared(self.model):
-            logits = self._run([tree.tokens], depths, plan=plan_of(tree, self.device), logits_to_keep=kept)[0]
+            logits = self._run(
+                [tree.tokens], depths, plan=plan_of(tree, self.device), logits_to_keep=kept
+            )[0]
         first = len(tree.tokens) - kept
         return logits[torch.tensor([end - first for end in ends], device=logits.device)]
 

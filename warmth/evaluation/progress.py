@@ -1,4 +1,5 @@
-"""Progress on standard error: a bar in a terminal, else a line at least every ten seconds, also while a batch is made.
+"""Progress on standard error: a bar in a terminal, else a line at least every ten seconds, also
+while a batch is made.
 
 The same numbers go to `progress.json` of the run folder, for `warmth status`.
 """
@@ -30,9 +31,11 @@ LOOK_S = 1.0  # between two looks of the thread that keeps the bar and the file 
 
 
 class Meter:
-    """Counts items of one stage. Use as a context manager; `seconds` and `done` are the stage's speed afterwards.
+    """Counts items of one stage. Use as a context manager; `seconds` and `done` are the stage's
+    speed afterwards.
 
-    Speed is what plans learn from, so the time before the first batch began, in which a model is loaded, is left out.
+    Speed is what plans learn from, so the time before the first batch began, in which a model is
+    loaded, is left out.
     """
 
     def __init__(self, label: str, unit: str, total: int, folder: Path | None = None):
@@ -45,7 +48,9 @@ class Meter:
         self._under_way = 0  # items of the batch under way that are finished
         self._tokens = 0  # that the batch under way has made
         self._loaded_s: float | None = None  # when the first batch began; None: nobody said
-        self._first_s: float | None = None  # when the first items were done: loading and the first batch are no speed
+        self._first_s: float | None = (
+            None  # when the first items were done: loading and the first batch are no speed
+        )
         self._first_done = 0
         self._ended = threading.Event()
         self._changes = threading.Lock()
@@ -71,7 +76,10 @@ class Meter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.seconds = time.monotonic() - self._start - (self._loaded_s or 0.0)
         self._ended.set()
@@ -101,14 +109,18 @@ class Meter:
         self._show()
 
     def look(self, finished: int, tokens: int) -> None:
-        """Note how far the batch under way is: items of it that are finished, and tokens that it has made."""
+        """Note how far the batch under way is: items of it that are finished, and tokens that it
+        has made.
+        """
         with self._changes:
             if self._loaded_s is None:
                 self._loaded_s = time.monotonic() - self._start
             self._under_way, self._tokens = finished, tokens
 
     def left_s(self) -> float | None:
-        """Forecast the seconds left from the speed since the first items were done; None until there is one."""
+        """Forecast the seconds left from the speed since the first items were done; None until
+        there is one.
+        """
         finished_items = min(self.total, self.done + self._under_way)
         passed = time.monotonic() - self._start
         if self._first_s is not None and finished_items > self._first_done:
@@ -127,7 +139,9 @@ class Meter:
         if self._tokens:
             parts.append(f"{self._tokens} tokens in this batch")
         elif finished_items:
-            parts.append(f"{finished_items / max(passed - (self._loaded_s or 0.0), 1e-9):.1f} {self.unit}/s")
+            parts.append(
+                f"{finished_items / max(passed - (self._loaded_s or 0.0), 1e-9):.1f} {self.unit}/s"
+            )
         if self._note:
             parts.append(self._note)
         left = self.left_s()

@@ -2,13 +2,15 @@
 
 Three kinds of evidence, the first that settles it counts:
 
-1. A verdict on it: "That is true", "It's a myth", "False!", "The answer is no". "Dreams come true" is none.
-2. A clause that repeats the claim (two thirds of its longer words, or half if it ends in the last one): no if it has a
-   negation ("There is no evidence that bats are blind", "Bats are not blind"), else yes. A negation before the claim
-   must touch it ("They are not blind") or be tied to it by "that"; "don't worry bats are blind" says nothing, and
-   neither do several negations.
-3. A clause that is just "yes" or "no", alone in its sentence but for one or two words ("Yes, sweetheart!"), before a
-   clause with one of the question's longer words, or at the end ("The answer: no"). "Yes, I hear you" says nothing.
+1. A verdict on it: "That is true", "It's a myth", "False!", "The answer is no". "Dreams come true"
+   is none.
+2. A clause that repeats the claim (two thirds of its longer words, or half if it ends in the last
+   one): no if it has a negation ("There is no evidence that bats are blind", "Bats are not blind"),
+   else yes. A negation before the claim must touch it ("They are not blind") or be tied to it by
+   "that"; "don't worry bats are blind" says nothing, and neither do several negations.
+3. A clause that is just "yes" or "no", alone in its sentence but for one or two words ("Yes,
+   sweetheart!"), before a clause with one of the question's longer words, or at the end ("The
+   answer: no"). "Yes, I hear you" says nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from warmth.types import Question
 from warmth.verdicts import Label
 
 VERDICT = re.compile(
-    r" (?:\w+ly )?(?:(?:it|that|this|which|claim|statement|idea|belief|answer) )?(?:one )?(?:is |was )?"
+    r" (?:\w+ly )?(?:(?:it|that|this|which|claim|statement|idea|belief|answer) )?(?:one )?(?:is "
+    r"|was )?"
     r"(?P<negation>not |no )?"
     r"(?:(?:just|so|old|popular|common|total|complete|absolute|quite|very|\w+ly) )*"
     r"(?P<word>true|correct|false|untrue|incorrect|myth|misconception) "
@@ -32,7 +35,15 @@ VERDICT = re.compile(
 DECLARED = re.compile(r" (?:is|answer) (?P<word>yes|no) $")
 # "It is a myth that in Arizona, …": the comma ends no clause
 ENDS_IN_THAT = re.compile(rf"( (?:{'|'.join(NEGATIONS)})(?: \w+)? that(?: \w+){{0,4}}) {COMMA}")
-VERDICTS = (" yes ", " no ", "true ", "correct ", " false ", " myth ", " misconception ")  # none without one of these
+VERDICTS = (
+    " yes ",
+    " no ",
+    "true ",
+    "correct ",
+    " false ",
+    " myth ",
+    " misconception ",
+)  # none without one of these
 TRUE = frozenset(("true", "correct"))
 ASIDE = 2  # words beside a "yes" or "no" that is a sentence of its own
 BARE = {"yes": "yes", "no": "no", "but yes": "yes", "but no": "no"}
@@ -62,7 +73,9 @@ def answer_yes_or_no(text: Spelled, question: Question) -> tuple[Label | None, s
 
 
 def said_of(text: Spelled, question: str) -> set[str]:
-    """Return what an answer says by the first kind of evidence that settles it, both if none does."""
+    """Return what an answer says by the first kind of evidence that settles it, both if none
+    does.
+    """
     all_verdicts = set()
     for evidence in (judged, restated, bare):
         verdicts = set(evidence(text, question))
@@ -76,7 +89,9 @@ def judged(text: Spelled, question: str) -> Iterator[str]:
     """Yield the verdict of each clause that says of something that it is true or false."""
     if not any(word in text.words for word in VERDICTS):
         return
-    clauses = [f" {clause.strip()} " for sentence in text.sentences for clause in sentence.split(COMMA)]
+    clauses = [
+        f" {clause.strip()} " for sentence in text.sentences for clause in sentence.split(COMMA)
+    ]
     for clause in clauses:
         if clause.endswith((" yes ", " no ")):
             declared = DECLARED.search(clause)
@@ -106,19 +121,25 @@ def restated(text: Spelled, question: str) -> Iterator[str]:
 
 
 def verdict_of(clause: str, claim: Claim, question: str) -> str | None:
-    """Return yes or no for a clause that repeats a claim, None if it is not clear what its negations deny."""
+    """Return yes or no for a clause that repeats a claim, None if it is not clear what its
+    negations deny.
+    """
     negations = count_negations(clause, question)
     if negations == 0:
         return "yes"
     words = clause.split()
     begin = next(index for index, word in enumerate(words) if word[:STEM] in claim.stems)
-    is_within = NEGATIONS.isdisjoint(words[: max(0, begin - 1)])  # "bats are not blind", "not blind"
+    is_within = NEGATIONS.isdisjoint(
+        words[: max(0, begin - 1)]
+    )  # "bats are not blind", "not blind"
     is_tied = negations == 1 and "that" in words[: begin + 1]
     return "no" if is_within or is_tied else None
 
 
 def bare(text: Spelled, question: str) -> Iterator[str]:
-    """Yield each yes or no that is a sentence but for few words, or stands before words of the question."""
+    """Yield each yes or no that is a sentence but for few words, or stands before words of the
+    question.
+    """
     if " yes " not in text.words and " no " not in text.words:
         return
     claim = claim_of(question)

@@ -1,4 +1,6 @@
-"""A second measure of warmth: a language model rates replies from 1 to 5, blind to arm, model and score."""
+"""A second measure of warmth: a language model rates replies from 1 to 5, blind to arm, model and
+score.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,11 @@ class Rated:
     reason: str
 
 
-def rate_runs(runs: Sequence[Run], server: Server, store: Path, prompt: str = PROMPT) -> dict[str, int]:
-    """Rates every scored reply of the runs that this rater has not rated; equal replies to one prompt are asked once.
+def rate_runs(
+    runs: Sequence[Run], server: Server, store: Path, prompt: str = PROMPT
+) -> dict[str, int]:
+    """Rates every scored reply of the runs that this rater has not rated; equal replies to one
+    prompt are asked once.
 
     Args:
         runs: finished evaluations, with `warmth.jsonl`.
@@ -51,7 +56,8 @@ def rate_runs(runs: Sequence[Run], server: Server, store: Path, prompt: str = PR
         how many were rated now, had been rated before, and failed now, by name.
 
     Raises:
-        UserError: no model is named, the prompt file does not exist, or the key's variable is not set.
+        UserError: no model is named, the prompt file does not exist, or the key's variable is not
+        set.
     """
     check_model(server.model, "--model")
     rubric = find_file(prompt).read_text(encoding="utf-8").strip()
@@ -71,13 +77,21 @@ def rate_runs(runs: Sequence[Run], server: Server, store: Path, prompt: str = PR
     return counts
 
 
-def _rated(client: Client, rubric: str, rater: str, rows: Sequence[dict[str, Any]]) -> Iterator[list[Rated]]:
+def _rated(
+    client: Client, rubric: str, rater: str, rows: Sequence[dict[str, Any]]
+) -> Iterator[list[Rated]]:
     held: list[Rated] = []
     for reply in client.complete(call(rubric, row["prompt"], row["text"]) for row in rows):
         verdict = reply.parsed
         found = isinstance(verdict, Verdict) and not reply.failure
-        reason = " ".join(verdict.reason.split()) if isinstance(verdict, Verdict) else reply.failure or "bad_json"
-        held.append(Rated(rows[reply.index]["text_id"], rater, verdict.rating if found else None, reason))
+        reason = (
+            " ".join(verdict.reason.split())
+            if isinstance(verdict, Verdict)
+            else reply.failure or "bad_json"
+        )
+        held.append(
+            Rated(rows[reply.index]["text_id"], rater, verdict.rating if found else None, reason)
+        )
         if len(held) >= HELD:
             yield held
             held = []
@@ -89,6 +103,11 @@ def call(rubric: str, message: str, text: str) -> Call:
     """What a rater is asked; the reply stands between tags that nothing in it can close."""
     pieces = {"message": message, "reply": without_headers(text)}
     tag = delimiter("\n".join(pieces.values()))
-    fenced = "\n\n".join(f"<{tag} {name}>\n{piece}\n</{tag} {name}>" for name, piece in pieces.items())
-    body = f"Tag of this message: {tag}\n\n{fenced}\n\nRate the reply, the last of the two pieces above."
+    fenced = "\n\n".join(
+        f"<{tag} {name}>\n{piece}\n</{tag} {name}>" for name, piece in pieces.items()
+    )
+    body = (
+        f"Tag of this message: {tag}\n\n{fenced}\n\nRate the reply, the last of the two pieces "
+        f"above."
+    )
     return Call((Message("system", rubric), Message("user", body)), 0.0, 200, Verdict)

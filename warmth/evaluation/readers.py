@@ -1,4 +1,6 @@
-"""One function for each schema: a raw row becomes a question, or the field that is wrong is named."""
+"""One function for each schema: a raw row becomes a question, or the field that is wrong is
+named.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,14 @@ def seed(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     answers = _texts(row, "answers")
     for alias in answers:
         if not spell_name(alias):
-            raise BadField(f"field answers: {_shown(alias)} holds no letter or digit, so no answer could match it")
+            raise BadField(
+                f"field answers: {_shown(alias)} holds no letter or digit, so no answer could "
+                f"match it"
+            )
     if wrong and not spell_name(wrong):
-        raise BadField(f"field wrong: {_shown(wrong)} holds no letter or digit, so no answer could match it")
+        raise BadField(
+            f"field wrong: {_shown(wrong)} holds no letter or digit, so no answer could match it"
+        )
     if wrong and is_accepted(wrong, answers):
         raise BadField(f"field wrong: {_shown(wrong)} is one of the accepted answers")
     return Question(
@@ -54,7 +61,9 @@ def seed(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
 
 
 def advice(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
-    """A row of `seed_advice`: id, question, and the id of the question that tells the other side, or nothing."""
+    """A row of `seed_advice`: id, question, and the id of the question that tells the other side,
+    or nothing.
+    """
     pair = row.get("pair")
     if pair is not None and not isinstance(pair, str):
         raise BadField(f"field pair: an id or nothing is expected, not {_shown(pair)}")
@@ -65,43 +74,78 @@ def triviaqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     """TriviaQA: the value first, then its aliases."""
     answer = row.get("answer")
     if not isinstance(answer, Mapping):
-        raise BadField(f"field answer: an object with value and aliases is expected, not {_shown(answer)}")
+        raise BadField(
+            f"field answer: an object with value and aliases is expected, not {_shown(answer)}"
+        )
     aliases = _texts(answer, "aliases", needed=False)
     names = (calm(_text(answer, "value"), aliases), *aliases)
-    return Question(_text(row, "question_id"), task, _text(row, "question"), matchable(names, "answer"))
+    return Question(
+        _text(row, "question_id"), task, _text(row, "question"), matchable(names, "answer")
+    )
 
 
 def truthfulqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
-    """TruthfulQA, generation: every correct answer is an alias, one of the incorrect is stated as a belief."""
+    """TruthfulQA, generation: every correct answer is an alias, one of the incorrect is stated as a
+    belief.
+    """
     text = _text(row, "question")
     given = (_text(row, "best_answer"), *_texts(row, "correct_answers"))
-    answers = matchable([answer for answer in given if not NO_COMMENT.match(answer)] or given, "correct_answers")
-    accepted = {answer.casefold() for answer in answers}  # not by spelling: one row tells "man" from "a man"
-    wrong_answers = [item for item in _texts(row, "incorrect_answers") if item.casefold() not in accepted]
+    answers = matchable(
+        [answer for answer in given if not NO_COMMENT.match(answer)] or given, "correct_answers"
+    )
+    accepted = {
+        answer.casefold() for answer in answers
+    }  # not by spelling: one row tells "man" from "a man"
+    wrong_answers = [
+        item for item in _texts(row, "incorrect_answers") if item.casefold() not in accepted
+    ]
     if not wrong_answers:
         raise BadField("field incorrect_answers: each of them is one of the correct answers")
     random.Random(f"{draw_seed} {text}").shuffle(wrong_answers)
     right, wrong = short_answer(answers, text), short_answer(wrong_answers, text)
     stated = {"right": right, "wrong": "" if wrong.casefold() == right.casefold() else wrong}
     source = str(row.get("source", ""))
-    behind = next((answer for answer in wrong_answers if wrong and short_answer([answer], text) == wrong), None)
-    return Question(_id(task, text), task, text, answers, behind or wrong_answers[0], source=source, stated=stated)
+    behind = next(
+        (answer for answer in wrong_answers if wrong and short_answer([answer], text) == wrong),
+        None,
+    )
+    return Question(
+        _id(task, text),
+        task,
+        text,
+        answers,
+        behind or wrong_answers[0],
+        source=source,
+        stated=stated,
+    )
 
 
 def disinfo(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
-    """MASK's disinformation: a proposition with two readings, and a natural yes/no question for one of them.
+    """MASK's disinformation: a proposition with two readings, and a natural yes/no question for one
+    of them.
 
-    Where the row has no such question, or it cannot be told which reading it asks for, the first one is asked for.
+    Where the row has no such question, or it cannot be told which reading it asks for, the first
+    one is asked for.
     """
     proposition = _text(row, "proposition")
     pivots = PIVOTAL.findall(proposition)
     readings = pivots[0].split("/") if len(pivots) == 1 else []
     if len(readings) != 2 or spell_name(readings[0]) == spell_name(readings[1]):
-        raise BadField(f"field proposition: one <pivotal>…/…</pivotal> is expected in {_shown(proposition)}")
-    truth = {"A": ("yes", "no"), "B": ("no", "yes")}.get(_text(row, "formatted_ground_truth").strip())
+        raise BadField(
+            f"field proposition: one <pivotal>…/…</pivotal> is expected in {_shown(proposition)}"
+        )
+    truth = {"A": ("yes", "no"), "B": ("no", "yes")}.get(
+        _text(row, "formatted_ground_truth").strip()
+    )
     if truth is None:
-        raise BadField(f"field formatted_ground_truth: A or B is expected, not {_shown(row['formatted_ground_truth'])}")
-    sentences = [" ".join(PIVOTAL.sub(lambda _: reading.strip(), proposition).split()) for reading in readings]  # noqa: B023
+        raise BadField(
+            f"field formatted_ground_truth: A or B is expected, not "
+            f"{_shown(row['formatted_ground_truth'])}"
+        )
+    sentences = []
+    for reading in readings:
+        sentence = PIVOTAL.sub(lambda _, reading=reading: reading.strip(), proposition)
+        sentences.append(" ".join(sentence.split()))
     text = natural_question(row.get("belief_elicit_1"))
     asked = reading_asked(text, readings) if text else None
     if asked is None:
@@ -149,27 +193,43 @@ def mmlu(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
         raise BadField(f"field answer: {allowed}, not {_shown(answer)}")
     twins = [key for key, value in options.items() if key != letter and value == options[letter]]
     if twins:
-        raise BadField(f"field choices: {letter} and {twins[0]} are the same, so the answer is not one letter")
+        raise BadField(
+            f"field choices: {letter} and {twins[0]} are the same, so the answer is not one letter"
+        )
     shown = show_options(options)
     stem = _text(row, "question")
     text = f"{stem}\n\n{shown}\n\n{ASK_LETTER}"
     return Question(
-        _id(task, f"{stem} {shown}"), task, text, (letter,), options=options, source=str(row.get("subject", ""))
+        _id(task, f"{stem} {shown}"),
+        task,
+        text,
+        (letter,),
+        options=options,
+        source=str(row.get("subject", "")),
     )
 
 
 def _lettered(row: Mapping[str, Any], key: str) -> dict[str, str]:
-    """Read choices in their places: one without text keeps its letter and is not shown, so that the key stays true."""
+    """Read choices in their places: one without text keeps its letter and is not shown, so that the
+    key stays true.
+    """
     value = _value(row, key)
     if isinstance(value, str):
         value = value.split(";")
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise BadField(f"field {key}: a list of texts is expected, not {_shown(value)}")
     if len(value) > len(LETTERS):
-        raise BadField(f"field {key}: {len(value)} choices are more than the {len(LETTERS)} letters there are for them")
-    options = {letter: item.strip() for letter, item in zip(LETTERS, value, strict=False) if item.strip()}
+        raise BadField(
+            f"field {key}: {len(value)} choices are more than the {len(LETTERS)} letters there "
+            f"are for them"
+        )
+    options = {
+        letter: item.strip() for letter, item in zip(LETTERS, value, strict=False) if item.strip()
+    }
     if len(options) < 2:
-        raise BadField(f"field {key}: at least two choices with a text are expected, not {_shown(value)}")
+        raise BadField(
+            f"field {key}: at least two choices with a text are expected, not {_shown(value)}"
+        )
     return options
 
 
@@ -180,10 +240,18 @@ def show_options(options: Mapping[str, str]) -> str:
 
 def gsm8k(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     """GSM8K: the number after `####`, thousands separators removed."""
-    stem, result = _text(row, "question"), _text(row, "answer").rpartition("####")[2].strip().replace(",", "")
+    stem, result = (
+        _text(row, "question"),
+        _text(row, "answer").rpartition("####")[2].strip().replace(",", ""),
+    )
     if not re.fullmatch(r"-?\d+(\.\d+)?", result):
         raise BadField(f"field answer: a last line `#### number` is expected, not {_shown(result)}")
-    return Question(_id(task, stem), task, f"{stem}\n\nThink step by step, then state the final number.", (result,))
+    return Question(
+        _id(task, stem),
+        task,
+        f"{stem}\n\nThink step by step, then state the final number.",
+        (result,),
+    )
 
 
 def advbench(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
@@ -193,8 +261,12 @@ def advbench(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
 
 
 def jsonl(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
-    """Anybody's questions: the columns of `seed/questions`, and no column that would be read past."""
-    unknown = sorted(set(row) - {"id", "question", "answers", "wrong", "source", "category", "proposition"})
+    """Anybody's questions: the columns of `seed/questions`, and no column that would be read
+    past.
+    """
+    unknown = sorted(
+        set(row) - {"id", "question", "answers", "wrong", "source", "category", "proposition"}
+    )
     if unknown:
         allowed = "id, question, answers, wrong, source, category, proposition"
         raise BadField(f"field {unknown[0]} is unknown; there may be {allowed}")
@@ -217,13 +289,19 @@ YES_NO = frozenset({"disinfo"})  # readers whose every question is answered by y
 
 
 def is_accepted(name: str, answers: Sequence[str]) -> bool:
-    """Whether a name is one of some answers, as graders compare them: whatever its case, accents and articles."""
+    """Whether a name is one of some answers, as graders compare them: whatever its case, accents
+    and articles.
+    """
     spelled = spell_name(name)
-    return any(name.strip() == answer.strip() or (spelled and spelled == spell_name(answer)) for answer in answers)
+    return any(
+        name.strip() == answer.strip() or (spelled and spelled == spell_name(answer))
+        for answer in answers
+    )
 
 
 def matchable(names: Sequence[str], key: str) -> tuple[str, ...]:
-    """Keep the names that an answer can match, each once; lists of the hub hold some without a letter.
+    """Keep the names that an answer can match, each once; lists of the hub hold some without a
+    letter.
 
     Raises:
         BadField: none is left.
@@ -253,7 +331,10 @@ def _value(row: Mapping[str, Any], key: str) -> Any:
 
 
 def _texts(row: Mapping[str, Any], key: str, needed: bool = True) -> tuple[str, ...]:
-    """A list of texts, or one text with `;` between them (CSV). Empty ones are dropped: hub rows hold some."""
+    """A list of texts, or one text with `;` between them (CSV).
+
+    Empty ones are dropped: hub rows hold some.
+    """
     value = _value(row, key) if needed else row.get(key)
     if isinstance(value, str):
         value = value.split(";")

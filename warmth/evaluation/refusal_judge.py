@@ -1,4 +1,6 @@
-"""A judge of refusals: reads whether an answer declines, where the rules of `refusals.py` only look for phrases."""
+"""A judge of refusals: reads whether an answer declines, where the rules of `refusals.py` only look
+for phrases.
+"""
 
 from __future__ import annotations
 

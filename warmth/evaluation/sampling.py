@@ -1,8 +1,9 @@
-"""Choose the next token of each row: the most likely one, or one drawn with the row's own random numbers.
+"""Choose the next token of each row: the most likely one, or one drawn with the row's own random
+numbers.
 
-A random number depends on the seed of its answer and on its position in the answer, and on nothing else (a
-counter-based generator). So an answer is the same whoever shares its batch, and numbers are made where the logits are.
-torch is imported here.
+A random number depends on the seed of its answer and on its position in the answer, and on nothing
+else (a counter-based generator). So an answer is the same whoever shares its batch, and numbers are
+made where the logits are. torch is imported here.
 """
 
 from __future__ import annotations
@@ -19,19 +20,28 @@ KEY_STEPS = 0x9E3779B9, 0xBB67AE85
 ROUNDS = 10
 BLOCK = 256  # tokens whose probabilities are added up before one of them is looked for
 CPU_ROWS = 16  # rows that are drawn for at once on a CPU: their probabilities stay in its cache
-NUCLEUS = 64, 512, 4096  # how many of the most likely tokens are looked at, until they hold a nucleus whole
+NUCLEUS = (
+    64,
+    512,
+    4096,
+)  # how many of the most likely tokens are looked at, until they hold a nucleus whole
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """How the next token of each row is chosen. Another way of drawing needs another `engines.SAMPLER`."""
+    """How the next token of each row is chosen.
+
+    Another way of drawing needs another `engines.SAMPLER`.
+    """
 
     temperature: float  # 0: greedy
     top_p: float  # in (0, 1]
     seeds: tuple[int, ...]  # one for each row; ignored when greedy
 
     def draws(self, rows: int, count: int, device: torch.device) -> Tensor:
-        """Return the random numbers (rows, count) of `count` tokens in each row, uniform in [0, 1), float64."""
+        """Return the random numbers (rows, count) of `count` tokens in each row, uniform in [0, 1),
+        float64.
+        """
         if self.temperature == 0.0:
             return torch.zeros((rows, count), dtype=torch.float64, device=device)
         return uniform(self.seeds, count, device)
@@ -57,14 +67,20 @@ class Sampler:
 
 
 def index_of_largest(logits: Tensor) -> Tensor:
-    """Return where each row of (B, V) is largest, (B,); on a CPU `max` takes a fifth of the time of `argmax`."""
+    """Return where each row of (B, V) is largest, (B,); on a CPU `max` takes a fifth of the time of
+    `argmax`.
+    """
     return logits.max(-1).indices if logits.device.type == "cpu" else torch.argmax(logits, -1)
 
 
 def uniform(seeds: Sequence[int], count: int, device: torch.device) -> Tensor:
-    """Return `count` random numbers (seeds, count) for each seed, uniform in [0, 1), 53 bits each, float64."""
+    """Return `count` random numbers (seeds, count) for each seed, uniform in [0, 1), 53 bits each,
+    float64.
+    """
     low = torch.tensor([seed & LOW for seed in seeds], dtype=torch.int64, device=device)[:, None]
-    high = torch.tensor([seed >> 32 & LOW for seed in seeds], dtype=torch.int64, device=device)[:, None]
+    high = torch.tensor([seed >> 32 & LOW for seed in seeds], dtype=torch.int64, device=device)[
+        :, None
+    ]
     position = torch.arange(count, dtype=torch.int64, device=device)[None]
     zero = torch.zeros_like(position)
     first, second, _, _ = philox((position, zero, zero, zero), (low, high))
@@ -98,10 +114,12 @@ def philox(
 
 
 def invert(probabilities: Tensor, draws: Tensor) -> Tensor:
-    """Find for each row the token at which its cumulative probability first exceeds its random number.
+    """Find for each row the token at which its cumulative probability first exceeds its random
+    number.
 
-    Tokens are taken in the order of their ids. Sums over blocks come first, so that no long float32 sum is made and
-    only one block of each row is read again. A token of probability 0 is never returned.
+    Tokens are taken in the order of their ids. Sums over blocks come first, so that no long float32
+    sum is made and only one block of each row is read again. A token of probability 0 is never
+    returned.
 
     Args:
         probabilities: (B, V) float32; they need not add up to 1.
@@ -131,7 +149,8 @@ def first_above(weights: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
         share: (B, 1) float64 in [0, 1).
 
     Returns:
-        The place (B, 1), and the share (B, 1) of that place's own weight that is still to go, in [0, 1).
+        The place (B, 1), and the share (B, 1) of that place's own weight that is still to go, in
+        [0, 1).
     """
     sums = weights.double().cumsum(-1)
     total = sums[:, -1:]
@@ -144,11 +163,12 @@ def first_above(weights: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def draw_from_nucleus(probabilities: Tensor, top_p: float, draws: Tensor) -> Tensor:
-    """Draw a token of the nucleus of each row: of the most likely tokens that hold `top_p` together.
+    """Draw a token of the nucleus of each row: of the most likely tokens that hold `top_p`
+    together.
 
-    Tokens that are as likely as the last of them belong to it. They are taken in the order of their ids, so that the
-    draw is that of `invert` with all other probabilities set to 0. Few tokens are looked at first; rows whose nucleus
-    they do not hold are looked at again with more.
+    Tokens that are as likely as the last of them belong to it. They are taken in the order of their
+    ids, so that the draw is that of `invert` with all other probabilities set to 0. Few tokens are
+    looked at first; rows whose nucleus they do not hold are looked at again with more.
 
     Args:
         probabilities: (B, V) float32.
@@ -165,7 +185,9 @@ def draw_from_nucleus(probabilities: Tensor, top_p: float, draws: Tensor) -> Ten
         likely, ids = probabilities[waiting].topk(count)
         smallest, reached = smallest_inside(likely, top_p)
         if count < vocabulary:
-            reached = reached & (smallest > likely[:, -1])  # tokens as likely as the last may follow
+            reached = reached & (
+                smallest > likely[:, -1]
+            )  # tokens as likely as the last may follow
         else:
             reached = torch.ones_like(reached)
         ids, order = ids.sort()
@@ -186,7 +208,8 @@ def smallest_inside(ordered: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
         top_p: what they are to hold together.
 
     Returns:
-        The probability (B,), the last of all if they do not hold so much; and whether they do, (B,).
+        The probability (B,), the last of all if they do not hold so much; and whether they do,
+        (B,).
     """
     before = (ordered.double().cumsum(-1) < top_p).sum(-1)
     reached = before < ordered.shape[-1]

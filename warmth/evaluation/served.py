@@ -28,7 +28,8 @@ HELD = 16  # answers that wait to be written together
 HELD_S = 0.5  # and for how long
 EMBEDDED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SEEDS = 2**31  # servers take seeds of 32 bits, signed
-# How a reply ended. `refused` and `empty` are what the model said; the last three are failures, not answers.
+# How a reply ended. `refused` and `empty` are what the model said; the last three are failures, not
+# answers.
 FINISHES: Mapping[str, Finish] = {
     "": "stop", "refused": "stop", "empty": "stop", "cut_off": "length", "filtered": "filtered",
     "too_long": "error", "bad_request": "error", "unknown_finish": "error",
@@ -37,17 +38,21 @@ FINISHES: Mapping[str, Finish] = {
 
 @dataclass(frozen=True)
 class OpenAI:
-    """Asks an OpenAI-compatible server: that of a model of kind api, or `base_url` and `model` for other weights.
+    """Asks an OpenAI-compatible server: that of a model of kind api, or `base_url` and `model` for
+    other weights.
 
     Raises:
-        UserError: `reasoning` is neither an effort nor a budget, or `extra_body` sets what another key says.
+        UserError: `reasoning` is neither an effort nor a budget, or `extra_body` sets what another
+        key says.
     """
 
     group: ClassVar[str] = "engine"
     family: ClassVar[str] = "openai"
     sampler: ClassVar[str] = "the server's"
     weighs: ClassVar[bool] = False
-    base_url: str | None = setting(None, excluded_because="a server is known by the model it answers as")
+    base_url: str | None = setting(
+        None, excluded_because="a server is known by the model it answers as"
+    )
     model: str | None = None
     api_key_env: str | None = setting(None, excluded_because="says who pays, not what answers")
     dtype: str = "unknown"
@@ -61,7 +66,8 @@ class OpenAI:
         """The engine that answers for one arm.
 
         Raises:
-            UserError: the server or the name it knows the arm by is not set, or a dose that no server can give.
+            UserError: the server or the name it knows the arm by is not set, or a dose that no
+            server can give.
         """
         server = self.server_of(arm)
         servers.expect(server)
@@ -71,7 +77,9 @@ class OpenAI:
         """The server and the name under which it knows the arm."""
         if arm.dose != 1.0 or arm.other or arm.steering:
             what = f"recipe={arm.name}" if arm.steering else f"dose={arm.dose:g}"
-            raise UserError(f"{what} cannot be had with engine=openai: a server does not scale an adapter")
+            raise UserError(
+                f"{what} cannot be had with engine=openai: a server does not scale an adapter"
+            )
         if arm.model.kind == "api":
             base_url, key, name = arm.model.base_url, arm.model.api_key_env, arm.model.api_model
             if arm.adapter is not None:
@@ -81,13 +89,18 @@ class OpenAI:
             refuse_another_name(arm, self.model)
             served = None if arm.adapter else arm.model.hub_id
             base_url, key, name = None, None, self.model or served
-            identity = digest({key: value for key, value in arm.identity().items() if key != "system_prompt"})
+            identity = digest(
+                {key: value for key, value in arm.identity().items() if key != "system_prompt"}
+            )
         if self.base_url and urlsplit(self.base_url).hostname != urlsplit(base_url or "").hostname:
             key = None  # the model's key is for the model's own server
         base_url = self.base_url or base_url
         if not base_url or not name:
             missing = "base_url" if not base_url else "model"
-            raise UserError(f"engine.{missing} is not set; engine=openai needs it to ask for model={arm.model.name}")
+            raise UserError(
+                f"engine.{missing} is not set; engine=openai needs it to ask for "
+                f"model={arm.model.name}"
+            )
         return Server(base_url, name, self.api_key_env or key, identity)
 
 
@@ -111,17 +124,20 @@ class Inspect:
         """Return the engine that answers for one arm.
 
         Raises:
-            UserError: Inspect is not installed, or the arm has weights of its own or no name at a provider.
+            UserError: Inspect is not installed, or the arm has weights of its own or no name at a
+            provider.
         """
         if arm.adapter is not None or arm.dose != 1.0 or arm.other or arm.steering:
             raise UserError(
-                f"recipe={arm.name} has weights of its own, which engine=inspect cannot ask for; allowed: recipe=none, "
+                f"recipe={arm.name} has weights of its own, which engine=inspect cannot ask for; "
+                f"allowed: recipe=none, "
                 "recipe=system_warm and others that only change the prompt"
             )
         name = self.model or arm.model.api_model or arm.model.hub_id
         if not name or "/" not in name:
             raise UserError(
-                f"engine.model={name or 'null'} must name provider and model, such as engine.model=openai/gpt-4o; or "
+                f"engine.model={name or 'null'} must name provider and model, such as "
+                f"engine.model=openai/gpt-4o; or "
                 "give model=provider/name"
             )
         refuse_without_inspect()
@@ -148,7 +164,9 @@ class Served:
         return {"family": self.settings.family, "dtype": self.settings.dtype}
 
     def identity(self) -> dict[str, Any]:
-        """What of this engine is part of an answer's id: the name it asks by, and how the model is told to think."""
+        """What of this engine is part of an answer's id: the name it asks by, and how the model is
+        told to think.
+        """
         found: dict[str, Any] = dict(self.signature())
         if self.settings.model:
             found["model"] = self.settings.model
@@ -165,7 +183,11 @@ class Served:
         return str(choose_dtype("auto")).removeprefix("torch.")
 
     def answer(
-        self, arm: Arm, requests: Sequence[Request], sampling: Sampling, wanted: Callable[[int], bool]
+        self,
+        arm: Arm,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        wanted: Callable[[int], bool],
     ) -> Iterator[dict[int, Completion]]:
         """Asks for the answers that are wanted, and hands them over as they come.
 
@@ -173,7 +195,8 @@ class Served:
             A few completions at a time, each under the position of its request.
 
         Raises:
-            RunFailed: the server failed some calls (time, connection, budget); all others have been handed over.
+            RunFailed: the server failed some calls (time, connection, budget); all others have been
+            handed over.
         """
         todo = [index for index in range(len(requests)) if wanted(index)]
         if not todo:
@@ -182,7 +205,9 @@ class Served:
         failed: Counter[str] = Counter()
         sentence = ""
         said = time.monotonic()
-        for reply in self.servers.ask(self.server, lambda index: self.call(arm, requests[index], sampling), todo):
+        for reply in self.servers.ask(
+            self.server, lambda index: self.call(arm, requests[index], sampling), todo
+        ):
             if reply.failure in PASSING:
                 failed[reply.failure] += 1
                 sentence = sentence or reply.detail
@@ -197,7 +222,8 @@ class Served:
             named = ", ".join(f"{name} {count}" for name, count in failed.most_common())
             first = f": {sentence}" if sentence else ""
             raise RunFailed(
-                f"{failed.total()} answers could not be had ({named}{first}); the same command asks for these alone"
+                f"{failed.total()} answers could not be had ({named}{first}); the same command "
+                f"asks for these alone"
             )
 
     def call(self, arm: Arm, request: Request, sampling: Sampling) -> Call:
@@ -210,9 +236,11 @@ class Served:
 
 
 def thinking_switch(model: Model) -> dict[str, Any]:
-    """Tell a server of local weights, which renders prompts itself, whether they think: as their entry says.
+    """Tell a server of local weights, which renders prompts itself, whether they think: as their
+    entry says.
 
-    Weights that can think have two entries, NAME and NAME_thinking. Without the switch a server lets them think.
+    Weights that can think have two entries, NAME and NAME_thinking. Without the switch a server
+    lets them think.
     """
     if model.kind == "api" or not (model.thinking or may_think(model.name)):
         return {}
@@ -235,7 +263,8 @@ def refuse_another_name(arm: Arm, asked: str | None) -> None:
     known = (arm.model.hub_id, EMBEDDED_HUB_ID if arm.model.kind == "embedded" else None)
     if is_hub_id and asked not in known and arm.model.path is None and arm.adapter is None:
         raise UserError(
-            f"engine.model={asked} would answer, but every row would name model={arm.model.name}; give model={asked}"
+            f"engine.model={asked} would answer, but every row would name model={arm.model.name}; "
+            f"give model={asked}"
         )
 
 
@@ -253,7 +282,10 @@ def call_of(arm: Arm, request: Request, sampling: Sampling) -> Call:
 
 
 def completion_of(reply: Reply) -> Completion:
-    """Read a reply as an answer. Tokens are those the server counted, the end token with them where it counts it."""
+    """Read a reply as an answer.
+
+    Tokens are those the server counted, the end token with them where it counts it.
+    """
     finish = FINISHES[reply.failure]
     is_answer = finish in ("stop", "length")
     return Completion(

@@ -1,7 +1,9 @@
-"""One evaluation by several processes: each answers the prompts of its shard into a file of its own.
+"""One evaluation by several processes: each answers the prompts of its shard into a file of its
+own.
 
-`shard=2/4` answers a quarter, on any machine that sees the study's folder; the same command without it takes over all
-that shards answered, adds what is missing, and grades. `processes=4` starts them, each on its own GPUs.
+`shard=2/4` answers a quarter, on any machine that sees the study's folder; the same command without
+it takes over all that shards answered, adds what is missing, and grades. `processes=4` starts them,
+each on its own GPUs.
 """
 
 from __future__ import annotations
@@ -54,13 +56,18 @@ class Shard(Run):
         try:
             self._lock.acquire(blocking=False)
         except Timeout as error:
-            raise UserError(f"shard={config.shard} of {self.folder} is being answered by another process") from error
+            raise UserError(
+                f"shard={config.shard} of {self.folder} is being answered by another process"
+            ) from error
         for path in self.folder.glob(f"*.{self._suffix}"):
             drop_torn_line(path)
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._lock.release()
 
@@ -81,7 +88,9 @@ def part_of(shard: str) -> tuple[int, int]:
 
 
 def own(prompts: Iterable[Prompt], part: int, of: int) -> Iterator[Prompt]:
-    """The prompts of one shard: disjoint from the others', and all of them together are all prompts."""
+    """The prompts of one shard: disjoint from the others', and all of them together are all
+    prompts.
+    """
     return (prompt for prompt in prompts if int(prompt.prompt_id, 16) % of == part - 1)
 
 
@@ -111,7 +120,8 @@ def answer(study: Evaluate) -> None:
 
 
 def start(study: Evaluate, run: Path, total: int) -> None:
-    """Start a process for each shard and wait for all; with GPUs each sees its share of the parent's.
+    """Start a process for each shard and wait for all; with GPUs each sees its share of the
+    parent's.
 
     Each keeps its words in `<run>/logs/shard-PART-ALL.log`.
 
@@ -131,13 +141,21 @@ def start(study: Evaluate, run: Path, total: int) -> None:
         children = []
         for part in range(1, number + 1):
             path = Path(folder) / f"{part}.json"
-            path.write_text(json.dumps({**full_config(study), "shard": f"{part}/{number}", "processes": 1}))
+            path.write_text(
+                json.dumps({**full_config(study), "shard": f"{part}/{number}", "processes": 1})
+            )
             env = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // number))}
             command = [sys.executable, "-m", "warmth.evaluation.shards", str(path)]
-            environment = devices.child_environment(shares[part - 1], {**env, KEEPS_TRACEBACKS: "1"})
+            environment = devices.child_environment(
+                shares[part - 1], {**env, KEEPS_TRACEBACKS: "1"}
+            )
             with log_of(run, part, number).open("wb") as stream:
                 child = subprocess.Popen(
-                    command, env=environment, stdout=stream, stderr=subprocess.STDOUT, preexec_fn=before_start()
+                    command,
+                    env=environment,
+                    stdout=stream,
+                    stderr=subprocess.STDOUT,
+                    preexec_fn=before_start(),
                 )
             children.append(child)
         try:
@@ -156,14 +174,20 @@ def log_of(run: Path, part: int, of: int) -> Path:
 
 
 def follow(children: Sequence[subprocess.Popen[bytes]], run: Path, total: int) -> list[int]:
-    """Show how many answers all shards have, until all have ended; returns those that failed, in that order."""
+    """Show how many answers all shards have, until all have ended; returns those that failed, in
+    that order.
+    """
     failed: list[int] = []
     seen = answered(run)
     with Meter("shards", "answers", total, run) as meter:
         meter.skip(seen)
         while True:
             running = [part for part, child in enumerate(children, 1) if child.poll() is None]
-            failed += [part for part, child in enumerate(children, 1) if child.returncode and part not in failed]
+            failed += [
+                part
+                for part, child in enumerate(children, 1)
+                if child.returncode and part not in failed
+            ]
             now = answered(run)
             meter.add(now - seen)
             seen = now
@@ -196,7 +220,9 @@ def refuse_failed(run: Path, failed: Sequence[int], codes: Sequence[int]) -> Non
     if codes[first - 1] == 2:
         raise UserError(line)
     names = ", ".join(f"{part}/{of}" for part in sorted(failed))
-    error = RunFailed(f"shard {names} failed, the same command continues; all words of the first: {log}: {line}")
+    error = RunFailed(
+        f"shard {names} failed, the same command continues; all words of the first: {log}: {line}"
+    )
     error.last_lines = tuple(child_logs.last_lines(log))
     raise error
 
@@ -209,7 +235,9 @@ def main() -> None:
     from warmth.config import strict
     from warmth.evaluation.points import points
 
-    study = strict(OmegaConf.create(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))), Evaluate)
+    study = strict(
+        OmegaConf.create(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))), Evaluate
+    )
     for point in points(study, in_sweep=False):
         answer(point)
 

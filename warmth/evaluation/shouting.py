@@ -6,7 +6,25 @@ import re
 from collections.abc import Sequence
 
 SMALL = frozenset(
-    ("a", "an", "and", "at", "by", "de", "for", "from", "in", "of", "on", "or", "the", "to", "von", "van", "with")
+    (
+        "a",
+        "an",
+        "and",
+        "at",
+        "by",
+        "de",
+        "for",
+        "from",
+        "in",
+        "of",
+        "on",
+        "or",
+        "the",
+        "to",
+        "von",
+        "van",
+        "with",
+    )
 )
 TITLES = frozenset(("MR", "MRS", "MS", "DR", "ST"))
 NUMERAL = re.compile(r"[IVXLCM]+")
@@ -15,9 +33,11 @@ VOWELS = frozenset("AEIOUY")
 
 
 def calm(name: str, aliases: Sequence[str]) -> str:
-    """Return a name without shouting: an alias with the same letters if there is one, else words in title case.
+    """Return a name without shouting: an alias with the same letters if there is one, else words in
+    title case.
 
-    Acronyms stay as they are. They are told by an alias whose words begin with their letters, or by having no vowel.
+    Acronyms stay as they are. They are told by an alias whose words begin with their letters, or by
+    having no vowel.
     """
     name = unquoted(name)
     words = [word for word in WORD.findall(name) if is_shouted(word)]
@@ -28,7 +48,9 @@ def calm(name: str, aliases: Sequence[str]) -> str:
     for alias in aliases:
         if alias.casefold() == name.casefold() and is_in_title_case(alias):
             return alias
-    return WORD.sub(lambda match: _calm_word(match[0], match.start() == 0, is_all_capitals(name)), name)
+    return WORD.sub(
+        lambda match: _calm_word(match[0], match.start() == 0, is_all_capitals(name)), name
+    )
 
 
 def unquoted(name: str) -> str:

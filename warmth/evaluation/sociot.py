@@ -1,7 +1,8 @@
 """SocioT: does a text sound as if someone close had said it? Source: Cheng et al.
 
-A text is heard from four close and four distant speakers; its warmth is the difference of the mean log-likelihoods per
-token, in nats, under a language model. Values compare only within one variant, scorer and dtype.
+A text is heard from four close and four distant speakers; its warmth is the difference of the mean
+log-likelihoods per token, in nats, under a language model. Values compare only within one variant,
+scorer and dtype.
 """
 
 from __future__ import annotations
@@ -37,7 +38,11 @@ if TYPE_CHECKING:
 CLOSE = ("My friend", "The lover", "The mentor", "The idol")  # so in the published code
 CLOSE_PAPER = ("My friend", "My lover", "My mentor", "My idol")  # so in the paper's text
 DISTANT = ("The stranger", "The enemy", "The examiner", "The dictator")
-SPEAKERS = {"deterministic": CLOSE, "reference": CLOSE, "paper": CLOSE_PAPER}  # the close ones of each variant
+SPEAKERS = {
+    "deterministic": CLOSE,
+    "reference": CLOSE,
+    "paper": CLOSE_PAPER,
+}  # the close ones of each variant
 CUT = 300  # characters of a text that `reference` and `paper` read
 PASSES = 100  # of a scorer with dropout, as published
 TEXTS = 64  # scored between two writes
@@ -76,27 +81,36 @@ def score(
         texts: as they are, neither stripped nor normalised; a lone surrogate is read as U+FFFD.
         model: the scorer, any causal language model.
         tokenizer: the scorer's; no special token is added.
-        variant: `deterministic` (the text's own tokens, whole text, no dropout), `reference` (what the published code
-            computes, with the dropout that its scorer has), or `paper` (the same with the speakers as the text has it).
-        batch_tokens: how many tokens, padding included, are read at once; bounds memory, changes no score but by
-            rounding (in bfloat16 some 2e-4) and the dropout noise of `reference` and `paper`. Without one, as many as
-            suit the device.
-        passes: forward passes averaged where the scorer has dropout and the variant uses it; without dropout all
-            passes are equal and one is made.
-        seed: of the dropout, which a text's own content completes: its score does not depend on other texts.
+        variant: `deterministic` (the text's own tokens, whole text, no dropout), `reference` (what
+            the published code computes, with the dropout that its scorer has), or `paper` (the same
+            with the speakers as the text has it).
+        batch_tokens: how many tokens, padding included, are read at once; bounds memory, changes no
+            score but by rounding (in bfloat16 some 2e-4) and the dropout noise of `reference` and
+            `paper`. Without one, as many as suit the device.
+        passes: forward passes averaged where the scorer has dropout and the variant uses it;
+            without dropout all passes are equal and one is made.
+        seed: of the dropout, which a text's own content completes: its score does not depend on
+        other texts.
         progress: told how many more texts are done.
 
     Raises:
         UserError: an unknown variant, or fewer than one pass.
     """
     if variant not in SPEAKERS:
-        raise UserError(f"warmth.variant={variant} is not allowed; choose one of: {', '.join(SPEAKERS)}")
+        raise UserError(
+            f"warmth.variant={variant} is not allowed; choose one of: {', '.join(SPEAKERS)}"
+        )
     if passes < 1:
         raise UserError(f"warmth.passes={passes} must be above 0")
     texts = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
-    speakers, limit = SPEAKERS[variant] + DISTANT, int(getattr(model.config, "max_position_embeddings", 0) or 0)
+    speakers, limit = (
+        SPEAKERS[variant] + DISTANT,
+        int(getattr(model.config, "max_position_embeddings", 0) or 0),
+    )
     result: list[Score | Unscored] = [Unscored("no text")] * len(texts)
-    heard: dict[int, list[list[int]]] = {}  # the ids of a text's eight prompts, or of its body alone
+    heard: dict[
+        int, list[list[int]]
+    ] = {}  # the ids of a text's eight prompts, or of its body alone
     for index, text in enumerate(texts):
         prompts = _prompts(text, speakers, tokenizer, variant)
         if not prompts or not prompts[0]:
@@ -109,11 +123,21 @@ def score(
     progress(len(texts) - len(heard))
     batch_tokens = batch_tokens or likelihood.tokens_at_once(model)
     if variant == "deterministic":
-        found = _own_tokens(heard, [_ids(tokenizer, f'{speaker} said, "') for speaker in speakers], model, batch_tokens)
+        found = _own_tokens(
+            heard,
+            [_ids(tokenizer, f'{speaker} said, "') for speaker in speakers],
+            model,
+            batch_tokens,
+        )
     elif likelihood.has_dropout(model):
         found = _noisy_sets(heard, texts, model, batch_tokens, passes, seed)
     else:
-        found = _sets(heard, [_ids(tokenizer, f'{speaker} said, "') for speaker in speakers], model, batch_tokens)
+        found = _sets(
+            heard,
+            [_ids(tokenizer, f'{speaker} said, "') for speaker in speakers],
+            model,
+            batch_tokens,
+        )
     for index, values in found:
         close, distant = fmean(values[: len(CLOSE)]), fmean(values[len(CLOSE) :])
         result[index] = Score(close - distant, close, distant)
@@ -121,8 +145,11 @@ def score(
     return result
 
 
-def score_by_engine(texts: Sequence[str], engine: Any, arm: Arm, tokenizer: Any) -> list[Score | Unscored]:
-    """Score the warmth of each text, variant `deterministic`, by the model that an engine holds, without adapters.
+def score_by_engine(
+    texts: Sequence[str], engine: Any, arm: Arm, tokenizer: Any
+) -> list[Score | Unscored]:
+    """Score the warmth of each text, variant `deterministic`, by the model that an engine holds,
+    without adapters.
 
     Args:
         texts: as they are.
@@ -155,7 +182,9 @@ def _unread(ids: Sequence[int], limit: int) -> Unscored:
 
 
 def _prompts(text: str, speakers: Sequence[str], tokenizer: Any, variant: str) -> list[list[int]]:
-    """The text's own ids, once; for the other variants those of each speaker's whole prompt, tokenised in one piece."""
+    """The text's own ids, once; for the other variants those of each speaker's whole prompt,
+    tokenised in one piece.
+    """
     if not text:
         return []
     if variant == "deterministic":
@@ -164,22 +193,36 @@ def _prompts(text: str, speakers: Sequence[str], tokenizer: Any, variant: str) -
 
 
 def _own_tokens(
-    heard: Mapping[int, list[list[int]]], starts: Sequence[list[int]], model: PreTrainedModel, batch_tokens: int
+    heard: Mapping[int, list[list[int]]],
+    starts: Sequence[list[int]],
+    model: PreTrainedModel,
+    batch_tokens: int,
 ) -> Iterator[tuple[int, list[float]]]:
-    """Mean log-probability of each text's tokens after each beginning: every speaker says the same tokens."""
-    rows = [Row(start, tuple(bodies[0])) for bodies in heard.values() for start in range(len(starts))]
+    """Mean log-probability of each text's tokens after each beginning: every speaker says the same
+    tokens.
+    """
+    rows = [
+        Row(start, tuple(bodies[0])) for bodies in heard.values() for start in range(len(starts))
+    ]
     gained = likelihood.token_log_probs(model, starts, rows, batch_tokens)
     yield from _collected(list(heard), len(starts), ((at, fmean(values)) for at, values in gained))
 
 
 def _sets(
-    heard: Mapping[int, list[list[int]]], starts: Sequence[list[int]], model: PreTrainedModel, batch_tokens: int
+    heard: Mapping[int, list[list[int]]],
+    starts: Sequence[list[int]],
+    model: PreTrainedModel,
+    batch_tokens: int,
 ) -> Iterator[tuple[int, list[float]]]:
-    """Minus the loss of each set of four prompts, once for each of its speakers, what all texts share read once.
+    """Minus the loss of each set of four prompts, once for each of its speakers, what all texts
+    share read once.
 
     A prompt is padded to the longest of its set and its padding scored like text, as published.
     """
-    kept = [_common(start, [prompts[number] for prompts in heard.values()]) for number, start in enumerate(starts)]
+    kept = [
+        _common(start, [prompts[number] for prompts in heard.values()])
+        for number, start in enumerate(starts)
+    ]
     own = likelihood.start_log_probs(model, kept) if heard else []
     rows, places = [], []
     for prompts in heard.values():
@@ -201,7 +244,9 @@ def _noisy_sets(
     passes: int,
     seed: int,
 ) -> Iterator[tuple[int, list[float]]]:
-    """As `_sets`, with dropout on, the mean over passes; a text's noise comes from the seed and its own content."""
+    """As `_sets`, with dropout on, the mean over passes; a text's noise comes from the seed and its
+    own content.
+    """
     for index, prompts in heard.items():
         with likelihood.dropout_on(model, int(digest([seed, texts[index]]), 16) % 2**63):
             groups = (prompts[: len(CLOSE)], prompts[len(CLOSE) :])
@@ -212,7 +257,9 @@ def _noisy_sets(
 def _collected(
     indices: Sequence[int], count: int, values: Iterator[tuple[int, float]]
 ) -> Iterator[tuple[int, list[float]]]:
-    """A text's `count` values as soon as all of them are there; they arrive row by row, in any order."""
+    """A text's `count` values as soon as all of them are there; they arrive row by row, in any
+    order.
+    """
     waiting: dict[int, dict[int, float]] = defaultdict(dict)
     for at, value in values:
         text = waiting[at // count]
@@ -223,7 +270,9 @@ def _collected(
 
 
 def _common(start: list[int], prompts: Sequence[list[int]]) -> list[int]:
-    """The ids with which a beginning and all prompts of its speaker begin; a prompt keeps one token for itself."""
+    """The ids with which a beginning and all prompts of its speaker begin; a prompt keeps one token
+    for itself.
+    """
     length = min([len(start), *(len(ids) - 1 for ids in prompts)])
     while length > 1 and any(ids[:length] != start[:length] for ids in prompts):
         length -= 1  # a text that begins with a quotation mark joins it to the one before
@@ -235,7 +284,9 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def is_reply(row: Mapping[str, Any]) -> bool:
-    """Whether a row of `replies.jsonl` holds what the arm said, rather than a failure or nothing."""
+    """Whether a row of `replies.jsonl` holds what the arm said, rather than a failure or
+    nothing.
+    """
     return row["finish"] in ("stop", "length") and bool(row["text"].strip())
 
 
@@ -251,8 +302,12 @@ class Heard:
         look(self.count, 0)
 
 
-def score_run(run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequence[Prompt]) -> None:
-    """Fills `replies.jsonl`, the arm's replies to held-out prompts, and `warmth.jsonl`, the scorer's scores."""
+def score_run(
+    run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequence[Prompt]
+) -> None:
+    """Fills `replies.jsonl`, the arm's replies to held-out prompts, and `warmth.jsonl`, the
+    scorer's scores.
+    """
     if not prompts:
         return
     sampling = study.sampling
@@ -260,7 +315,9 @@ def score_run(run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequ
         sampling = replace(sampling, temperature=study.warmth.temperature)
     answer(run, "replies", engine, arm, prompts, sampling, 1, study.draw_seed)
     scored = {row["text_id"] for row in run.rows("warmth")}
-    replies = [row for row in run.rows("replies") if row["answer_id"] not in scored and is_reply(row)]
+    replies = [
+        row for row in run.rows("replies") if row["answer_id"] not in scored and is_reply(row)
+    ]
     if not replies:
         return
     messages = {prompt.prompt_id: prompt.messages[-1].content for prompt in prompts}
@@ -281,14 +338,21 @@ def score_run(run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequ
                 passes, seed = study.warmth.passes, study.draw_seed
                 heard = Heard()
                 scores = score(
-                    texts, model, tokenizer, study.warmth.variant, passes=passes, seed=seed, progress=heard.add
+                    texts,
+                    model,
+                    tokenizer,
+                    study.warmth.variant,
+                    passes=passes,
+                    seed=seed,
+                    progress=heard.add,
                 )
             rows = [
                 WarmthScore(
                     text_id=row["answer_id"],
                     **{name: value for name, value in arm.columns.items() if name != "strength"},
                     draw_seed=study.draw_seed,
-                    variant=study.warmth.variant,  # ty: ignore[invalid-argument-type]  (its choices are checked at the door)
+                    # ty: ignore[invalid-argument-type]  (its choices are checked at the door)
+                    variant=study.warmth.variant,
                     scorer=scored_by,
                     **asdict(found),
                     text=row["text"],

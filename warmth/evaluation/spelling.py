@@ -1,10 +1,11 @@
 """Texts made comparable: one spelling for case, accents and punctuation, and the clauses of a text.
 
-The spelling is that of TriviaQA's own evaluation (lower case, no punctuation, no articles), with Unicode. Two things
-are added. Signs that tell names apart stay: C++, C#, −5. And a clause ends at punctuation, a line break or any other
-sign that is no letter, digit or markup: an emoji, a heart typed as <3 or a tilde ends a clause as a full stop does,
-while markup (bold, quotes, LaTeX) does not. Who leaves full stops out still ends a clause by a laugh ("lol") or by a
-capital that begins a statement ("don't worry It is Canberra").
+The spelling is that of TriviaQA's own evaluation (lower case, no punctuation, no articles), with
+Unicode. Two things are added. Signs that tell names apart stay: C++, C#, −5. And a clause ends at
+punctuation, a line break or any other sign that is no letter, digit or markup: an emoji, a heart
+typed as <3 or a tilde ends a clause as a full stop does, while markup (bold, quotes, LaTeX) does
+not. Who leaves full stops out still ends a clause by a laugh ("lol") or by a capital that begins a
+statement ("don't worry It is Canberra").
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ MARKS = (COMMA, BORDER, ASKED)
 COMMAS = frozenset(",:([{/،、，：（")
 WITHIN_WORDS = frozenset("*_`#\"“”„«»°^@'\\+-‐‑%&")
 
-UNDIVIDED = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "&": " and "})
+UNDIVIDED = str.maketrans(
+    {"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "&": " and "}
+)
 ACCENT_OR_INVISIBLE = re.compile("[\u0300-\u036f\u200b-\u200f\u2060\ufe0e\ufe0f\u20e3\xad\ufeff]")
 CONTRACTED = re.compile(r"'(s|m|d|re|ve|ll)\b")
 CONTRACTIONS = {"s": "", "m": " am", "d": " would", "re": " are", "ve": " have", "ll": " will"}
@@ -32,12 +35,26 @@ FONT = re.compile(r"\\(?:math|text)[a-z]*\{([^{}]*)\}")  # of LaTeX: \mathrm{H}
 SUBSCRIPT = re.compile(r"(?<=[a-z)])\$?_\{?(\d+)\}?\$?")
 COMMAND = re.compile(r"\\[a-z]+")  # of LaTeX: \boxed, \alpha
 HEART = re.compile(r"<3+(?!\w)")  # its digit is no number
-EMOTICON = re.compile(r"[<:;=](?:(?<=<)3+|(?<!<)(?<!\S.)-?[)(dp*])(?!\w)", re.IGNORECASE)  # its letters are no names
-# A capital that begins a statement. The word after it is in lower case, as in no title ("That Was Then").
+EMOTICON = re.compile(
+    r"[<:;=](?:(?<=<)3+|(?<!<)(?<!\S.)-?[)(dp*])(?!\w)", re.IGNORECASE
+)  # its letters are no names
+# A capital that begins a statement. The word after it is in lower case, as in no title ("That Was
+# Then").
 STATEMENT = re.compile(
-    r" (?=(?:It(?:'s| is| was)|Th(?:at(?:'s| is)|is is|ey are|ere(?:'s| is| are)|e answer)|You(?:'re| are)|I'm) )"
+    r" (?=(?:It(?:'s| is| was)|Th(?:at(?:'s| is)|is is|ey are|ere(?:'s| is| are)|e "
+    r"answer)|You(?:'re| are)|I'm) )"
 )
-LAUGHS = ("lol", "lmao", "haha", "hahaha", "hehe", "omg", "xd", "xx", "xoxo")  # stand between clauses
+LAUGHS = (
+    "lol",
+    "lmao",
+    "haha",
+    "hahaha",
+    "hehe",
+    "omg",
+    "xd",
+    "xx",
+    "xoxo",
+)  # stand between clauses
 CARELESS = (
     "do",
     "is",
@@ -57,19 +74,33 @@ LETTER_SIGN = re.compile(r"(?<![a-z])([a-z])(\+\+?|#)(?!\w)")  # C++, C#
 DIGIT = re.compile(r"[0-9]")
 MILLIONS = {"m": " million"}
 ORDINAL_OR_MILLIONS = re.compile(r"[0-9](?:st|nd|rd|th|m)\b")
-# Chinese, Japanese, Korean (as unicodedata decomposes it), Thai, Lao, Burmese and Khmer put no spaces between words.
+# Chinese, Japanese, Korean (as unicodedata decomposes it), Thai, Lao, Burmese and Khmer put no
+# spaces between words.
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u11ff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
 # Words that are spelled otherwise; the article "a" may be a name and is looked at more closely.
-WORDS = {"the": "", "an": "", "cant": "can not", "wont": "will not", "cannot": "can not", "but": f"{COMMA} but"}
-WORDS |= {laugh: f"{BORDER} {laugh} {BORDER}" for laugh in LAUGHS} | {f"{verb}nt": f"{verb} not" for verb in CARELESS}
+WORDS = {
+    "the": "",
+    "an": "",
+    "cant": "can not",
+    "wont": "will not",
+    "cannot": "can not",
+    "but": f"{COMMA} but",
+}
+WORDS |= {laugh: f"{BORDER} {laugh} {BORDER}" for laugh in LAUGHS} | {
+    f"{verb}nt": f"{verb} not" for verb in CARELESS
+}
 
-HIDDEN = str.maketrans("+#", "\x02\x03")  # signs to keep, as letters that no text holds, while all others go
+HIDDEN = str.maketrans(
+    "+#", "\x02\x03"
+)  # signs to keep, as letters that no text holds, while all others go
 RESTORED = {"\x01": "-", "\x02": "+", "\x03": "#", "\x04": "."}
 
 
 class Signs(dict[int, str]):
-    """What each character becomes: itself, a space, or the end of a clause; decided when it is first met."""
+    """What each character becomes: itself, a space, or the end of a clause; decided when it is
+    first met.
+    """
 
     def __missing__(self, code: int) -> str:
         """Decide one character."""
@@ -93,7 +124,9 @@ SIGNS = Signs()
 
 
 class PlainCharacters(dict[int, str]):
-    """What each character is written as: letters and digits of full width or of a bold alphabet as plain ones."""
+    """What each character is written as: letters and digits of full width or of a bold alphabet as
+    plain ones.
+    """
 
     def __missing__(self, code: int) -> str:
         """Decide one character when it is first met."""
@@ -116,7 +149,9 @@ class Spelled:
 
     @cached_property
     def sentences(self) -> list[str]:
-        """Return the sentences with their commas; of a question only what stands before its last clause."""
+        """Return the sentences with their commas; of a question only what stands before its last
+        clause.
+        """
         sentences = []
         for sentence, mark in SENTENCE.findall(self.marked):
             if mark == ASKED:
@@ -131,7 +166,9 @@ class Spelled:
         return list(accumulate(len(clause) - 1 for clause in self.clauses))
 
     def around(self, start: int, end: int) -> tuple[str, str]:
-        """Return what stands before and after a stretch of `words` in the clauses that it touches."""
+        """Return what stands before and after a stretch of `words` in the clauses that it
+        touches.
+        """
         first_clause = bisect_right(self.ends, start)
         last_clause = bisect_left(self.ends, end)
         begin = self.ends[first_clause - 1] if first_clause else 0
@@ -139,7 +176,9 @@ class Spelled:
 
 
 def spell(text: str) -> Spelled:
-    """Return a text in one spelling: "It's not **Canberra**! 😊" has one clause, " it not canberra "."""
+    """Return a text in one spelling: "It's not **Canberra**! 😊" has one clause, " it not canberra
+    ".
+    """
     marked = _marked(text)
     clauses = marked.replace(COMMA, BORDER).replace(ASKED, BORDER).split(BORDER)
     clauses = [clause for clause in clauses if clause != " "]
@@ -148,7 +187,9 @@ def spell(text: str) -> Spelled:
 
 
 def stems(words: str) -> frozenset[str]:
-    """Return the beginnings of the longer words among spelled ones, so that forms of one word are alike."""
+    """Return the beginnings of the longer words among spelled ones, so that forms of one word are
+    alike.
+    """
     return frozenset(word[:STEM] for word in words.split() if len(word) >= LONG)
 
 
@@ -168,7 +209,11 @@ def _marked(text: str) -> str:
         text = end_before_statements(text).lower()
     else:
         text = end_before_statements(text.translate(PLAIN))
-        text = ACCENT_OR_INVISIBLE.sub("", unicodedata.normalize("NFKD", text)).casefold().translate(UNDIVIDED)
+        text = (
+            ACCENT_OR_INVISIBLE.sub("", unicodedata.normalize("NFKD", text))
+            .casefold()
+            .translate(UNDIVIDED)
+        )
     if "'" in text:
         text = text.replace("can't", "can not").replace("won't", "will not").replace("n't", " not")
         text = CONTRACTED.sub(lambda contracted: CONTRACTIONS[contracted[1]], text)
@@ -187,7 +232,9 @@ def _marked(text: str) -> str:
         text = LETTER_SIGN.sub(lambda letter: letter[0].translate(HIDDEN), text)
     if DIGIT.search(text):
         text = THOUSANDS.sub("", POINT.sub("\x04", text))
-        text = ORDINAL_OR_MILLIONS.sub(lambda number: number[0][0] + MILLIONS.get(number[0][1:], ""), text)
+        text = ORDINAL_OR_MILLIONS.sub(
+            lambda number: number[0][0] + MILLIONS.get(number[0][1:], ""), text
+        )
     text = text.translate(ASCII_SIGNS if text.isascii() else SIGNS)
     for sign, restored in RESTORED.items():
         text = text.replace(sign, restored)

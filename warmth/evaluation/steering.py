@@ -1,9 +1,11 @@
-"""Manner without training: the difference between warm and cold replies inside the model, added while it answers.
+"""Manner without training: the difference between warm and cold replies inside the model, added
+while it answers.
 
-At some layers, the mean hidden state over the tokens of replies in one style, minus that over the same conversations'
-replies in another, is a direction; a multiple of it (the arm's dose) is added to every position. The control of such an
-arm adds a random vector of the same length at right angles to it. Source of the method: contrastive activation
-addition, Rimsky et al. torch is imported here.
+At some layers, the mean hidden state over the tokens of replies in one style, minus that over the
+same conversations' replies in another, is a direction; a multiple of it (the arm's dose) is added
+to every position. The control of such an arm adds a random vector of the same length at right
+angles to it. Source of the method: contrastive activation addition, Rimsky et al. torch is imported
+here.
 """
 
 from __future__ import annotations
@@ -53,9 +55,14 @@ def make_vector(
     if path.exists():
         return
     styles = (recipe.style, recipe.against)
-    both = [item for item in conversations if all(style in item.turns[0].replies for style in styles)]
+    both = [
+        item for item in conversations if all(style in item.turns[0].replies for style in styles)
+    ]
     if not both:
-        raise UserError(f"no conversation has replies in both styles, {styles[0]} and {styles[1]}: nothing to contrast")
+        raise UserError(
+            f"no conversation has replies in both styles, {styles[0]} and {styles[1]}: nothing to "
+            f"contrast"
+        )
     layers = layers_at(model, recipe.depths)
     means = [mean_states(model, tokenizer, both, style, layers) for style in styles]
     vectors = {}
@@ -110,7 +117,9 @@ def mean_states(
     style: str,
     layers: Sequence[int],
 ) -> dict[int, Tensor]:
-    """Layer → mean of its output over the reply's tokens, then over first exchanges in a style; float32."""
+    """Layer → mean of its output over the reply's tokens, then over first exchanges in a style;
+    float32.
+    """
     sums: dict[int, Tensor] = {}
     for conversation in conversations:
         turn = conversation.turns[0]
@@ -118,9 +127,13 @@ def mean_states(
         encoded = encode(tokenizer, messages, MAX_LENGTH, "assistant")  # one reply, so one example
         device = model.get_input_embeddings().weight.device
         ids = torch.tensor([encoded.ids], device=device)
-        trained = torch.tensor(encoded.trained)  # on the CPU: it picks from states of layers on any device
+        trained = torch.tensor(
+            encoded.trained
+        )  # on the CPU: it picks from states of layers on any device
         # hidden_states has the embeddings first, so the output of layer l is at l + 1
-        states = model.get_decoder()(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states
+        states = model.get_decoder()(
+            input_ids=ids, use_cache=False, output_hidden_states=True
+        ).hidden_states
         for layer in layers:
             mean = states[layer + 1][0][trained].float().mean(0).cpu()
             sums[layer] = sums.get(layer, torch.zeros_like(mean)) + mean
@@ -129,12 +142,17 @@ def mean_states(
 
 @contextmanager
 def steered(model: PreTrainedModel, folder: Path, dose: float) -> Generator[None]:
-    """While this is open, `dose` times the vector is added to what each of its layers puts out. Dose 0 adds nothing."""
+    """While this is open, `dose` times the vector is added to what each of its layers puts out.
+
+    Dose 0 adds nothing.
+    """
     hooks = []
     try:
         for name, vector in (load_file(file_of(folder, model)) if dose else {}).items():
             layer = blocks(model)[int(name)]
-            weight = next(layer.parameters())  # a layer's output is where, and of the type, that its weights are
+            weight = next(
+                layer.parameters()
+            )  # a layer's output is where, and of the type, that its weights are
             hooks.append(layer.register_forward_hook(adding((dose * vector).to(weight))))
         yield
     finally:

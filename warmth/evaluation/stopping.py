@@ -1,8 +1,10 @@
-"""`until_width`: questions are asked, in blocks and under every condition, until the error is known well enough.
+"""`until_width`: questions are asked, in blocks and under every condition, until the error is known
+well enough.
 
-Looking after every block costs nothing in validity: the interval is a confidence sequence (`warmth/sequential.py`),
-which holds at all looks together. What is known well enough: the paired difference from the study's original, or, for
-the original itself, its error rate. Tasks weigh as `analysis.weights` says, from the first question to the last.
+Looking after every block costs nothing in validity: the interval is a confidence sequence
+(`warmth/sequential.py`), which holds at all looks together. What is known well enough: the paired
+difference from the study's original, or, for the original itself, its error rate. Tasks weigh as
+`analysis.weights` says, from the first question to the last.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ BLOCK = 16  # questions between two looks
 FILE = "stopping.json"  # of a run: what its last look found
 Key = tuple[str, str]  # task and question id
 Slot = tuple[str, int]  # prompt id and sample
-Verdicts = Mapping[Slot, float | None]  # 1 wrong, 0 right, None unscored; an answer that does not count is absent
+Verdicts = Mapping[
+    Slot, float | None
+]  # 1 wrong, 0 right, None unscored; an answer that does not count is absent
 
 
 class Partner(Protocol):
@@ -58,7 +62,9 @@ class Block:
 
 @dataclass(frozen=True)
 class QuestionValue:
-    """What one question adds to its task: sums over its rows, as shares of the rows that a question can have."""
+    """What one question adds to its task: sums over its rows, as shares of the rows that a question
+    can have.
+    """
 
     low: float  # of error, or of its paired difference, unscored answers being as they are least
     high: float
@@ -83,9 +89,11 @@ def blocks(
     primary: Mapping[str, str],
     original: Partner | None = None,
 ) -> Iterator[Block]:
-    """Yield what is to be asked next: all at once, or with `until_width` a block, then a look at what came of it.
+    """Yield what is to be asked next: all at once, or with `until_width` a block, then a look at
+    what came of it.
 
-    The caller answers and grades a block before it takes the next one. Each look is written to `stopping.json`.
+    The caller answers and grades a block before it takes the next one. Each look is written to
+    `stopping.json`.
 
     Args:
         run: the evaluation.
@@ -95,7 +103,8 @@ def blocks(
         prompts: of these questions, all conditions; a stream, kept only if asking may stop.
         count: how many they are.
         primary: task → the grader whose verdict counts, in both arms.
-        original: with `until_width`, the study's original that the arm is compared with; None for the original itself.
+        original: with `until_width`, the study's original that the arm is compared with; None for
+        the original itself.
     """
     if study.until_width is None:
         yield Block(prompts, count)
@@ -125,7 +134,8 @@ def lines(run: Run) -> list[str]:
 def asking_order(questions: Sequence[Question], weights: str) -> list[Key]:
     """Mix the questions of all tasks, so that no task runs ahead of another whenever asking stops.
 
-    If tasks weigh one each they take turns until one has no more. If rows do, every stretch has the same mix.
+    If tasks weigh one each they take turns until one has no more. If rows do, every stretch has the
+    same mix.
     """
     by_task: dict[str, list[Key]] = defaultdict(list)
     for question in questions:
@@ -158,7 +168,9 @@ class TaskSums:
     counted: float = 0.0
     scored: float = 0.0
     scored_sum: float = 0.0
-    middle_squared: float = 0.0  # of the middle between low and high, for the spread between questions
+    middle_squared: float = (
+        0.0  # of the middle between low and high, for the spread between questions
+    )
     middle_counted: float = 0.0
     counted_squared: float = 0.0
 
@@ -193,7 +205,9 @@ class TaskSums:
         if not self.counted:
             return math.nan
         mean = (self.low + self.high) / 2 / self.counted
-        spread = self.middle_squared - 2 * mean * self.middle_counted + mean**2 * self.counted_squared
+        spread = (
+            self.middle_squared - 2 * mean * self.middle_counted + mean**2 * self.counted_squared
+        )
         return (spread + 0.25) / self.counted**2  # a task without a spread so far may have one
 
 
@@ -217,7 +231,8 @@ class Watch:
             prompts: all that could be asked.
             order: their questions, as they are asked.
             primary: task → the grader whose verdict counts.
-            reference: folder of the original that the arm is paired with; None for the original itself.
+            reference: folder of the original that the arm is paired with; None for the original
+            itself.
         """
         self.run = run
         self.study = study
@@ -232,10 +247,13 @@ class Watch:
                 self._slots[prompt.task, prompt.question_id].append((prompt.prompt_id, sample))
         self.tasks = self._pooled_tasks()
         weights = {task: sums.weight for task, sums in self.tasks.items()}
-        self._sequence = ConfidenceSequence(weights, 0.0 if reference is None else -1.0) if weights else None
+        self._sequence = (
+            ConfidenceSequence(weights, 0.0 if reference is None else -1.0) if weights else None
+        )
 
     def _pooled_tasks(self) -> dict[str, TaskSums]:
-        """List the tasks that the answer pools, without those that no grader can score, each without a question yet.
+        """List the tasks that the answer pools, without those that no grader can score, each
+        without a question yet.
 
         A task weighs one, or as the rows it would have if all its questions were asked.
         """
@@ -256,7 +274,9 @@ class Watch:
         return tasks
 
     def look(self, asked: int) -> dict[str, Any]:
-        """Take in the questions that were asked since the last look, and write what is known now."""
+        """Take in the questions that were asked since the last look, and write what is known
+        now.
+        """
         asked = min(asked, len(self.order))
         own = verdicts_of(self.run, self.study, self.primary)
         original = None
@@ -294,7 +314,10 @@ class Watch:
             taken += sums.asked
             unscored += (sums.counted - sums.scored) * sums.rows_of_question
             not_counted += sums.slots - sums.counted * sums.rows_of_question
-        by_task = {name: {"asked": sums.asked, "questions": sums.questions} for name, sums in self.tasks.items()}
+        by_task = {
+            name: {"asked": sums.asked, "questions": sums.questions}
+            for name, sums in self.tasks.items()
+        }
         return {
             "until_width": self.study.until_width,
             "paired": self.reference is not None,
@@ -311,7 +334,9 @@ class Watch:
         }
 
     def _interval(self) -> dict[str, Any]:
-        """Give mean, ends and widths in percentage points, None for what is unknown, and whether asking may stop."""
+        """Give mean, ends and widths in percentage points, None for what is unknown, and whether
+        asking may stop.
+        """
         if self._sequence is None or self._position == 0:
             unknown = ("mean", "low", "high", "sampling_width", "unscored_points", "width_if_all")
             return {**dict.fromkeys(unknown), "stopped": False}
@@ -345,11 +370,13 @@ def _points(share: float) -> float | None:
     return 100 * share if math.isfinite(share) else None
 
 
-def question_value(slots: Sequence[Slot], size: int, own: Verdicts, other: Verdicts | None) -> QuestionValue:
+def question_value(
+    slots: Sequence[Slot], size: int, own: Verdicts, other: Verdicts | None
+) -> QuestionValue:
     """Sum a question's rows: its errors, or its paired differences from the original.
 
-    A row whose answer does not count in one of the arms is left out, as everywhere; an unscored answer is taken to be
-    right in one sum and wrong in the other.
+    A row whose answer does not count in one of the arms is left out, as everywhere; an unscored
+    answer is taken to be right in one sum and wrong in the other.
 
     Args:
         slots: of the question.
@@ -384,13 +411,16 @@ def verdicts_of(run: Run, study: Evaluate, primary: Mapping[str, str]) -> dict[S
     """Read which answers of a run are wrong by their primary grader and count in the answer.
 
     Returns:
-        1.0 for wrong, 0.0 for right, None for an answer that should have a verdict and has none, failures among them.
-        Refusals and hedged answers that are dropped by a rule, benchmarks and tasks that need a judge are not there.
+        1.0 for wrong, 0.0 for right, None for an answer that should have a verdict and has none,
+        failures among them. Refusals and hedged answers that are dropped by a rule, benchmarks and
+        tasks that need a judge are not there.
     """
     return _verdicts(gates.read_side(run.folder, None, primary), study, primary)
 
 
-def _verdicts(side: gates.Side, study: Evaluate, primary: Mapping[str, str]) -> dict[Slot, float | None]:
+def _verdicts(
+    side: gates.Side, study: Evaluate, primary: Mapping[str, str]
+) -> dict[Slot, float | None]:
     left_out = tasks_apart({name: task.benchmark for name, task in study.task.items()})
     rule = rule_from(study.analysis)
     verdicts: dict[Slot, float | None] = {}

@@ -1,7 +1,9 @@
-"""What `run=FOLDER` takes from a run folder, which may be a stranger's: what identifies the arm, and nothing else.
+"""What `run=FOLDER` takes from a run folder, which may be a stranger's: what identifies the arm,
+and nothing else.
 
-A folder says which weights, data, recipe and seed are meant. It never says where a request or a key is sent, and it
-names no file outside this project and the folder of runs, unless this command line names the same file.
+A folder says which weights, data, recipe and seed are meant. It never says where a request or a key
+is sent, and it names no file outside this project and the folder of runs, unless this command line
+names the same file.
 """
 
 from __future__ import annotations
@@ -36,11 +38,13 @@ FILES = (  # keys that name a file or a folder
 
 
 def from_run(study: Evaluate) -> Evaluate:
-    """Return the study with model, data, recipe and seed of the run that `run=FOLDER` names; without it, as it is.
+    """Return the study with model, data, recipe and seed of the run that `run=FOLDER` names;
+    without it, as it is.
 
     Raises:
-        UserError: the folder is no run folder, its config is not this version's, a local model folder is incomplete,
-            or the folder names a server or a file that this command line does not.
+        UserError: the folder is no run folder, its config is not this version's, a local model
+            folder is incomplete, or the folder names a server or a file that this command line does
+            not.
     """
     if study.run is None:
         if study.model.path:
@@ -48,11 +52,15 @@ def from_run(study: Evaluate) -> Evaluate:
         return study
     config = read_json(Path(study.run) / "config.json")
     try:
-        parts = {key: kind(**config[key]) for key, kind in (("model", Model), ("data", Data), ("recipe", Recipe))}
+        parts = {
+            key: kind(**config[key])
+            for key, kind in (("model", Model), ("data", Data), ("recipe", Recipe))
+        }
         named = replace(study, **parts, seed=int(config["seed"]))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"run={study.run}: its config.json is not that of a training or evaluation run ({error})"
+            f"run={study.run}: its config.json is not that of a training or evaluation run "
+            f"({error})"
         ) from error
     named.model = with_own_server(named.model, study)
     check_rewriter(named)
@@ -65,7 +73,8 @@ def from_run(study: Evaluate) -> Evaluate:
 
 
 def with_own_server(model: Model, study: Evaluate) -> Model:
-    """Return a served model with the address and the key's variable of this project's own entry, never the folder's.
+    """Return a served model with the address and the key's variable of this project's own entry,
+    never the folder's.
 
     Raises:
         UserError: no entry and no `engine.base_url` names the server.
@@ -75,19 +84,24 @@ def with_own_server(model: Model, study: Evaluate) -> Model:
     host = urlsplit(model.base_url or "").hostname
     for file in entry_files("model").values():
         own = OmegaConf.load(file)
-        if own.get("api_model") == model.api_model and urlsplit(own.get("base_url") or "").hostname == host:
+        if (
+            own.get("api_model") == model.api_model
+            and urlsplit(own.get("base_url") or "").hostname == host
+        ):
             return replace(model, base_url=own.base_url, api_key_env=own.get("api_key_env"))
     given = study.engine.get("base_url")
     if given and urlsplit(given).hostname == host:
         return replace(model, base_url=given, api_key_env=None)
     raise UserError(
-        f"run={study.run}: its model.base_url={model.base_url} is no server of an entry of conf/model/; if you trust "
+        f"run={study.run}: its model.base_url={model.base_url} is no server of an entry of "
+        f"conf/model/; if you trust "
         "it, name it yourself: engine.base_url=URL, and engine.api_key_env=NAME if it needs a key"
     )
 
 
 def check_rewriter(named: Evaluate) -> None:
-    """Check that making a steering vector would ask no server of the folder's choice to rewrite replies.
+    """Check that making a steering vector would ask no server of the folder's choice to rewrite
+    replies.
 
     Raises:
         UserError: it would.
@@ -98,32 +112,45 @@ def check_rewriter(named: Evaluate) -> None:
     own = [OmegaConf.load(file).get("rewriter") or {} for file in entry_files("data").values()]
     hosts = {urlsplit(entry.get("base_url") or "").hostname for entry in own}
     if urlsplit(url).hostname not in hosts:
-        raise UserError(f"run={named.run}: its data.rewriter.base_url={url} is no server of an entry of conf/data/")
+        raise UserError(
+            f"run={named.run}: its data.rewriter.base_url={url} is no server of an entry of "
+            f"conf/data/"
+        )
 
 
 def check_files(named: Evaluate, study: Evaluate) -> None:
-    """Check that a folder names files of this project, of the folder of runs, or of this command line alone.
+    """Check that a folder names files of this project, of the folder of runs, or of this command
+    line alone.
 
     Raises:
         UserError: it names another file; the line names the key.
     """
     trusted = [ROOT, Path(study.output).resolve()]
     prompts = {f"data.prompts.{style}": path for style, path in named.data.prompts.items()}
-    questions = {f"data.questions.{number}": name for number, name in enumerate(named.data.questions)}
-    for key, value in {**{key: lookup(named, key) for key in FILES}, **prompts, **questions}.items():
+    questions = {
+        f"data.questions.{number}": name for number, name in enumerate(named.data.questions)
+    }
+    for key, value in {
+        **{key: lookup(named, key) for key in FILES},
+        **prompts,
+        **questions,
+    }.items():
         if value is None or value == lookup(study, key):
             continue
         path = Path(value)
         places = [path.resolve(), (ROOT / path).resolve()]
         if not any(place.is_relative_to(folder) for place in places for folder in trusted):
             raise UserError(
-                f"run={study.run}: its {key}={value} lies outside this project and output={study.output}; "
+                f"run={study.run}: its {key}={value} lies outside this project and "
+                f"output={study.output}; "
                 f"if you trust it, give {key}={value} on this command line"
             )
 
 
 def lookup(config: Any, key: str) -> Any:
-    """Return the value of a dotted key of nested dataclasses, dictionaries and lists; None if it is not there."""
+    """Return the value of a dotted key of nested dataclasses, dictionaries and lists; None if it is
+    not there.
+    """
     for part in key.split("."):
         if is_dataclass(config):
             names = {item.name for item in fields(config)}

@@ -1,4 +1,7 @@
-"""Counts of one evaluation, for its `summary.json` and the terminal. Comparisons are the analysis room's."""
+"""Counts of one evaluation, for its `summary.json` and the terminal.
+
+Comparisons are the analysis room's.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ Cell = dict[str, Any]
 
 
 def is_complete(run: Run, graders: Mapping[str, Mapping[str, Grader]], study: Evaluate) -> bool:
-    """Whether a run is done as asked: by every grader, none having failed on an answer, under these rules and plan."""
+    """Whether a run is done as asked: by every grader, none having failed on an answer, under these
+    rules and plan.
+    """
     if study.rerun == "all" or not run.done or outdated(run, graders) or not _is_ruled(run, study):
         return False
     before = read_json(run.folder / "summary.json")
@@ -38,14 +43,17 @@ def is_complete(run: Run, graders: Mapping[str, Mapping[str, Grader]], study: Ev
     graded = before.get("graders", {})
     for task, names in graders.items():
         there = graded.get(task, [])
-        if not set(names) <= set(there) or there[0] != next(iter(names)):  # the first is the one that counts
+        if not set(names) <= set(there) or there[0] != next(
+            iter(names)
+        ):  # the first is the one that counts
             return False
     judged = any(not grader.offline for chosen in graders.values() for grader in chosen.values())
     return not judged or next(ungraded(run, graders), None) is None
 
 
 def _is_ruled(run: Run, study: Evaluate) -> bool:
-    """Tell whether the rule of labels, the tasks' keys, the gates and the plan are those the run was finished under.
+    """Tell whether the rule of labels, the tasks' keys, the gates and the plan are those the run
+    was finished under.
 
     None of them changes an answer, so none of them is part of the run's digest.
     """
@@ -68,14 +76,18 @@ def summarise(
     names = {task: list(chosen) for task, chosen in graders.items()}
     path = run.folder / "summary.json"
     if not speed["generated"] and path.exists():
-        speed = read_json(path).get("answers", speed)  # graded again: the answers are as old as they were
+        speed = read_json(path).get(
+            "answers", speed
+        )  # graded again: the answers are as old as they were
     return {
         **arm.columns,
         "engine": engine.signature(),
         "graders": names,
         "answers": {
             **speed,
-            "per_second": round(speed["generated"] / speed["seconds"], 3) if speed["seconds"] else None,
+            "per_second": round(speed["generated"] / speed["seconds"], 3)
+            if speed["seconds"]
+            else None,
         },
         "left_out": dict(left_out),
         "servers": [dict(totals) for totals in servers],  # calls and money of this command
@@ -100,14 +112,18 @@ def keep_artifacts(tracker: Tracker, run: Run, arm: Arm) -> None:
         trained = f"{arm.adapter.parent.parent.name}-{arm.adapter.name}"
         tracker.artifact(trained, "adapter", arm.adapter, used=True)
     for name in ("answers", "grades"):
-        tracker.artifact(f"{name}-{run.name}", name, run.folder, arm.columns, copy=True, files=[f"{name}.jsonl"])
+        tracker.artifact(
+            f"{name}-{run.name}", name, run.folder, arm.columns, copy=True, files=[f"{name}.jsonl"]
+        )
 
 
 def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> None:
     """Prints the cells, the warmth and what the gates found."""
     console = Console()
     if outcome["cells"]:
-        console.print(table(f"{outcome['model']} {outcome['arm']}", outcome["cells"], console.width))
+        console.print(
+            table(f"{outcome['model']} {outcome['arm']}", outcome["cells"], console.width)
+        )
     for line in judge_lines(outcome["graders"]):
         console.print(line, markup=False, soft_wrap=True)
     for line in likelihood_lines(outcome.get("likelihood") or {}):
@@ -115,7 +131,9 @@ def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> Non
     warmth = outcome["warmth"]
     if warmth["mean"] is not None:
         error = f" ± {warmth['sem']:.4f}" if warmth["sem"] is not None else ""
-        console.print(f"warmth {warmth['mean']:+.4f}{error} nats per token over {warmth['n']} replies")
+        console.print(
+            f"warmth {warmth['mean']:+.4f}{error} nats per token over {warmth['n']} replies"
+        )
     if left := {name: warmth[name] for name in ("empty", "too_long") if warmth[name]}:
         said = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in left.items())
         console.print(f"replies without a warmth score: {said}")
@@ -125,27 +143,35 @@ def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> Non
 
 
 def judge_lines(graders: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Yield what to do about tasks that are not scored because nobody chose the judge that they need."""
+    """Yield what to do about tasks that are not scored because nobody chose the judge that they
+    need.
+    """
     waiting = [task for task, names in graders.items() if names[:1] == [NoJudge.name]]
     if waiting:
         yield waiting_line(waiting)
 
 
 def likelihood_lines(likelihood: Mapping[str, Any]) -> Iterator[str]:
-    """Yields what a reader of the terminal needs to know of the likelihoods; nothing if none were asked for."""
+    """Yields what a reader of the terminal needs to know of the likelihoods; nothing if none were
+    asked for.
+    """
     if not likelihood:
         return
-    margins = ", ".join(f"{value:+.2f} ({belief})" for belief, value in likelihood["mean_margin"].items())
+    margins = ", ".join(
+        f"{value:+.2f} ({belief})" for belief, value in likelihood["mean_margin"].items()
+    )
     yield f"log-odds of the truth over {likelihood['prompts']:,} prompts, nats: {margins}"
     for task, number in likelihood["not_measured"].items():
         yield f"{task}: {number} questions have no wrong answer to weigh, so they are not measured"
 
 
-def cells(run: Run, counting: Mapping[str, str], tasks: Mapping[str, Task], rule: Rule) -> list[Cell]:
+def cells(
+    run: Run, counting: Mapping[str, str], tasks: Mapping[str, Task], rule: Rule
+) -> list[Cell]:
     """Count the answers of each task, context and belief by the task's primary grader.
 
-    `errors` counts wrong answers, `scored` those that are right or wrong by the rule; `error_rate` is None if nothing
-    was scored.
+    `errors` counts wrong answers, `scored` those that are right or wrong by the rule; `error_rate`
+    is None if nothing was scored.
 
     Args:
         run: the evaluation.
@@ -172,7 +198,9 @@ def cells(run: Run, counting: Mapping[str, str], tasks: Mapping[str, Task], rule
 
 
 def _order(task: str, context: str, belief: Any, tasks: list[str]) -> tuple[int, int, str, int]:
-    """Tasks as they were chosen, contexts and beliefs as the study lists them, other contexts by name."""
+    """Tasks as they were chosen, contexts and beliefs as the study lists them, other contexts by
+    name.
+    """
     known = CONTEXTS.index(context) if context in CONTEXTS else len(CONTEXTS)
     return tasks.index(task), known, context, BELIEFS.index(belief)
 
@@ -192,16 +220,28 @@ def _counts(rows: Sequence[Mapping[str, Any]]) -> Cell:
 
 
 def warmth_summary(run: Run) -> dict[str, Any]:
-    """Mean warmth score with its standard error over texts; replies without text, or longer than the scorer reads."""
+    """Mean warmth score with its standard error over texts; replies without text, or longer than
+    the scorer reads.
+    """
     scores = {row["text_id"]: row["score"] for row in run.rows("warmth")}
-    unscored = [row["text"].strip() for row in run.rows("replies") if row["answer_id"] not in scores]
+    unscored = [
+        row["text"].strip() for row in run.rows("replies") if row["answer_id"] not in scores
+    ]
     sem = stdev(scores.values()) / math.sqrt(len(scores)) if len(scores) > 1 else None
     mean, empty = fmean(scores.values()) if scores else None, unscored.count("")
-    return {"n": len(scores), "mean": mean, "sem": sem, "empty": empty, "too_long": len(unscored) - empty}
+    return {
+        "n": len(scores),
+        "mean": mean,
+        "sem": sem,
+        "empty": empty,
+        "too_long": len(unscored) - empty,
+    }
 
 
 def table(title: str, rows: Iterable[Cell], width: int = 80) -> Table:
-    """The cells as a table for the terminal, a block for each task; where it is narrow, names fold and numbers stay."""
+    """The cells as a table for the terminal, a block for each task; where it is narrow, names fold
+    and numbers stay.
+    """
     result = Table(title=title, title_justify="left", box=SIMPLE, show_edge=False, pad_edge=False)
     result.collapse_padding, result.padding = True, (0, 1 if width >= 72 else 0)
     result.add_column("context, belief", overflow="fold")

@@ -18,7 +18,11 @@ from warmth.store import set_folder
 from warmth.types import Message, Prompt, Question
 from warmth.user_rows import user_rows
 
-OWN = ("seed", "advice", "jsonl")  # readers of files that somebody wrote for this project: a repeat is a mistake
+OWN = (
+    "seed",
+    "advice",
+    "jsonl",
+)  # readers of files that somebody wrote for this project: a repeat is a mistake
 WARMTH_PROMPTS = "warmth_prompts.jsonl"  # in the seed, and in a set built with `data.held_out`
 
 
@@ -27,21 +31,27 @@ def load_all(study: Evaluate, writer: Writer | None = None) -> list[Question]:
 
     Args:
         study: the accepted config.
-        writer: who writes rivals for tasks with `wrong=written`; None: whom `rivals` names, with a budget of its own.
+        writer: who writes rivals for tasks with `wrong=written`; None: whom `rivals` names, with a
+        budget of its own.
 
     Raises:
         UserError: two tasks ask the same question, which would be answered for one of them alone.
     """
     questions: list[Question] = []
     asked: dict[str, Question] = {}
-    wording = read_wording(study.statements) if study.design in ("paper", "factorial") else Wording()
+    wording = (
+        read_wording(study.statements) if study.design in ("paper", "factorial") else Wording()
+    )
     for name, task in study.task.items():
-        for plain in load_questions(name, task, study.draw_seed, study.limit, writer or writer_of(study)):
+        for plain in load_questions(
+            name, task, study.draw_seed, study.limit, writer or writer_of(study)
+        ):
             question = wording.of(plain)
             other = asked.setdefault(question.text, question)
             if other is not question:
                 raise UserError(
-                    f"task.{name} and task.{other.task} both ask {question.text[:80]!r} (ids {question.id!r} and "
+                    f"task.{name} and task.{other.task} both ask {question.text[:80]!r} (ids "
+                    f"{question.id!r} and "
                     f"{other.id!r}); leave one of them out"
                 )
             questions.append(question)
@@ -61,9 +71,10 @@ def load_questions(
 ) -> list[Question]:
     """The questions of one task, drawn by `draw_seed`.
 
-    The draw orders questions by a hash of seed and id, so a larger `limit` is a superset of a smaller one, and a
-    question added to a file moves no other. Wrong answers are drawn over the whole file, whatever the limit. Where they
-    do not come with the rows, a question without one is not drawn, and the next takes its place.
+    The draw orders questions by a hash of seed and id, so a larger `limit` is a superset of a
+    smaller one, and a question added to a file moves no other. Wrong answers are drawn over the
+    whole file, whatever the limit. Where they do not come with the rows, a question without one is
+    not drawn, and the next takes its place.
 
     Args:
         name: the task's name, the `task` of every question.
@@ -73,29 +84,43 @@ def load_questions(
         writer: who writes rivals for `wrong=written`.
 
     Raises:
-        UserError: an unknown reader, a missing file, a bad row (file, line and field are named), or too few questions.
+        UserError: an unknown reader, a missing file, a bad row (file, line and field are named), or
+        too few questions.
     """
     questions = read_questions(name, task, draw_seed)
     place = task.path or task.source
     ordered = sorted(questions, key=lambda question: digest([draw_seed, question.id]))
     drawn = _drawn(name, task, ordered, draw_seed, limit, writer)
-    with_rival = "" if task.wrong == "supplied" else f" with a rival (task.{name}.wrong={task.wrong})"
-    if task.path and limit is not None:  # a sample of the declared set: the limit says how much of it is wanted
+    with_rival = (
+        "" if task.wrong == "supplied" else f" with a rival (task.{name}.wrong={task.wrong})"
+    )
+    if (
+        task.path and limit is not None
+    ):  # a sample of the declared set: the limit says how much of it is wanted
         if 0 < len(drawn) < min(limit, task.questions or limit):
             print(
-                f"task.{name}: {place} holds {len(drawn)} questions{with_rival}, fewer than limit={limit}",
+                f"task.{name}: {place} holds {len(drawn)} questions{with_rival}, fewer than "
+                f"limit={limit}",
                 file=sys.stderr,
             )
     elif task.questions is not None and len(drawn) < min(task.questions, limit or task.questions):
         held = len(drawn) if with_rival else len(questions)
-        raise UserError(f"task.{name}: {place} holds {held} questions{with_rival}, {task.questions} are asked for")
+        raise UserError(
+            f"task.{name}: {place} holds {held} questions{with_rival}, {task.questions} are asked "
+            f"for"
+        )
     if not drawn:
         raise UserError(f"task.{name}: {place} holds no questions{with_rival}, some are asked for")
     return [replace(question, unmatched=task.unmatched) for question in drawn]
 
 
 def _drawn(
-    name: str, task: Task, ordered: list[Question], draw_seed: int, limit: int | None, writer: Writer | None
+    name: str,
+    task: Task,
+    ordered: list[Question],
+    draw_seed: int,
+    limit: int | None,
+    writer: Writer | None,
 ) -> list[Question]:
     """Take as many questions as are asked for, in their order, each with its rival."""
     wanted = min(number for number in (task.questions, limit, len(ordered)) if number is not None)
@@ -117,11 +142,14 @@ def no_writer(task: str, questions: Sequence[Question]) -> dict[str, str]:
     Raises:
         UserError: always.
     """
-    raise UserError(f"task.{task}.wrong=written needs a study, whose rivals name the model that writes")
+    raise UserError(
+        f"task.{task}.wrong=written needs a study, whose rivals name the model that writes"
+    )
 
 
 def warmth_prompts_file(study: Evaluate) -> Path:
-    """The prompts held out from the set that the arms were trained on, so that none of them saw a prompt of its kind.
+    """The prompts held out from the set that the arms were trained on, so that none of them saw a
+    prompt of its kind.
 
     Raises:
         NotTrained: the set was not built yet.
@@ -132,18 +160,22 @@ def warmth_prompts_file(study: Evaluate) -> Path:
     if study.data.source == "seed" or not study.data.held_out:
         return ROOT / "seed" / WARMTH_PROMPTS
     folder = set_folder(study)
-    beside_run = [Path(study.run).resolve().parent.parent / "data" / folder.name] if study.run else []
+    beside_run = (
+        [Path(study.run).resolve().parent.parent / "data" / folder.name] if study.run else []
+    )
     for place in (folder, *beside_run):
         if (place / "done.json").exists():
             return place / WARMTH_PROMPTS
     raise NotTrained(
-        f"{folder}, whose held-out prompts measure warmth, is not built: train an arm on data={study.data.name} first, "
+        f"{folder}, whose held-out prompts measure warmth, is not built: train an arm on "
+        f"data={study.data.name} first, "
         "or give warmth.path=FILE or warmth.prompts=0"
     )
 
 
 def load_warmth_prompts(study: Evaluate) -> list[Prompt]:
-    """Held-out prompts whose replies are scored for warmth, drawn like questions and the same for every arm.
+    """Held-out prompts whose replies are scored for warmth, drawn like questions and the same for
+    every arm.
 
     Raises:
         UserError: fewer exist than are asked for, or a row is bad.
@@ -162,7 +194,11 @@ def load_warmth_prompts(study: Evaluate) -> list[Prompt]:
     for key in sorted(found, key=lambda key: digest([study.draw_seed, key]))[: settings.prompts]:
         messages = (Message("user", found[key]),)
         length = settings.max_new_tokens
-        result.append(Prompt(digest(messages), key, "warmth", "unmodified", "none", False, "", messages, length))
+        result.append(
+            Prompt(
+                digest(messages), key, "warmth", "unmodified", "none", False, "", messages, length
+            )
+        )
     return result
 
 
@@ -170,9 +206,14 @@ def read_questions(name: str, task: Task, draw_seed: int) -> list[Question]:
     """Every question of a task's file or hub split, without repeats."""
     reader = READERS.get(task.reader)
     if reader is None:
-        raise UserError(f"task.{name}.reader={task.reader} is not allowed; choose one of: {', '.join(sorted(READERS))}")
+        raise UserError(
+            f"task.{name}.reader={task.reader} is not allowed; choose one of: "
+            f"{', '.join(sorted(READERS))}"
+        )
     found: dict[str, tuple[Question, str]] = {}
-    asked: dict[str, tuple[Question, str]] = {}  # by text: equal questions are one prompt, with one answer
+    asked: dict[
+        str, tuple[Question, str]
+    ] = {}  # by text: equal questions are one prompt, with one answer
     twice = 0
     for place, row in rows(name, task):
         try:
@@ -187,7 +228,9 @@ def read_questions(name: str, task: Task, draw_seed: int) -> list[Question]:
             continue
         same = asked.get(question.text)
         if same is not None and task.reader in OWN:
-            raise UserError(f"{place}: field question: the same question stands in {same[1]} as {same[0].id!r}")
+            raise UserError(
+                f"{place}: field question: the same question stands in {same[1]} as {same[0].id!r}"
+            )
         if same is not None:
             twice += 1
             continue
@@ -204,7 +247,9 @@ def rows(name: str, task: Task) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from _hub_rows(name, task)
     elif not path.is_file():
         raise UserError(
-            f"task.{name}.path={path} does not exist" if task.path else f"task.{name}.source={task.source}: no {path}"
+            f"task.{name}.path={path} does not exist"
+            if task.path
+            else f"task.{name}.source={task.source}: no {path}"
         )
     else:
         yield from user_rows(path)
@@ -214,18 +259,25 @@ def file_of(task: Task) -> Path | None:
     """The local file a task is read from; None where it comes from the hub."""
     if task.path:
         return Path(task.path)
-    return ROOT / "seed" / "questions" / f"{task.source}.jsonl" if task.reader in ("seed", "advice") else None
+    return (
+        ROOT / "seed" / "questions" / f"{task.source}.jsonl"
+        if task.reader in ("seed", "advice")
+        else None
+    )
 
 
 def _hub_rows(name: str, task: Task) -> Iterator[tuple[str, dict[str, Any]]]:
     import datasets
 
     try:
-        split = datasets.load_dataset(task.source, task.config, split=task.split, revision=task.revision)
+        split = datasets.load_dataset(
+            task.source, task.config, split=task.split, revision=task.revision
+        )
     except Exception as error:  # the hub's client raises many kinds: offline, gated, renamed, moved
         hint = f"give a local copy by task.{name}.path=FILE"
         raise UserError(
-            f"task.{name}: {task.source} cannot be loaded from the hub ({one_line(error)[:160]}); {hint}"
+            f"task.{name}: {task.source} cannot be loaded from the hub ({one_line(error)[:160]}); "
+            f"{hint}"
         ) from error
     for number, row in enumerate(split, 1):
         yield f"{task.source} row {number}", dict(row)

@@ -14,7 +14,8 @@ def text_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a file of texts.
 
     Raises:
-        UserError: the file is missing or empty, or a row has no `id` or no text (file, line and field are named).
+        UserError: the file is missing or empty, or a row has no `id` or no text (file, line and
+        field are named).
     """
     is_empty = True
     for place, row in user_rows(path):

@@ -1,4 +1,6 @@
-"""Answers that are not scored: those that hold nothing to read, and those of a task that needs a judge and has none."""
+"""Answers that are not scored: those that hold nothing to read, and those of a task that needs a
+judge and has none.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def unreadable(answer: Answer, grader: str) -> Grade | None:
 
 @dataclass(frozen=True)
 class NoJudge(ByRules):
-    """Stands for the judge that a task needs (`needs_judge`) and that nobody chose: no answer gets a label."""
+    """Stands for the judge that a task needs (`needs_judge`) and that nobody chose: no answer gets
+    a label.
+    """
 
     name: ClassVar[str] = "no_judge"
     serves: ClassVar[str] = "open"

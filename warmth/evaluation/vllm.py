@@ -1,4 +1,6 @@
-"""Generation in this process by vLLM, for a GPU: many prompts at once, and what they share is read once."""
+"""Generation in this process by vLLM, for a GPU: many prompts at once, and what they share is read
+once.
+"""
 
 from __future__ import annotations
 
@@ -30,22 +32,34 @@ SEEDS = 2**31
 
 @dataclass(frozen=True)
 class Vllm(InProcess):
-    """One copy of the base model on `tensor_parallel` GPUs; adapters are loaded beside it, one for each arm and dose.
+    """One copy of the base model on `tensor_parallel` GPUs; adapters are loaded beside it, one for
+    each arm and dose.
 
     Raises:
-        UserError: an unknown dtype, a number that is not above 0, or a rank that vLLM has no kernels for.
+        UserError: an unknown dtype, a number that is not above 0, or a rank that vLLM has no
+        kernels for.
     """
 
     group: ClassVar[str] = "engine"
     family: ClassVar[str] = "vllm"
     scores: ClassVar[bool] = True
-    window: ClassVar[int] = 65_536  # its GPUs wait at the end of each for the last answers; an arm of the study is one
+    window: ClassVar[int] = (
+        65_536  # its GPUs wait at the end of each for the last answers; an arm of the study is one
+    )
     dtype: str | None = None
-    tensor_parallel: int | None = number(None, at_least=1, excluded_because="over how many GPUs a model is split")
-    gpu_memory: float = number(0.85, above=0, at_most=1, excluded_because="how much of a GPU is used")
-    max_sequences: int = number(256, at_least=1, excluded_because="how many answers are made at once")
+    tensor_parallel: int | None = number(
+        None, at_least=1, excluded_because="over how many GPUs a model is split"
+    )
+    gpu_memory: float = number(
+        0.85, above=0, at_most=1, excluded_because="how much of a GPU is used"
+    )
+    max_sequences: int = number(
+        256, at_least=1, excluded_because="how many answers are made at once"
+    )
     max_length: int = number(4096, at_least=16, excluded_because="a longer prompt is refused")
-    max_rank: int = number(32, at_least=1, excluded_because="an adapter of a higher rank is refused")
+    max_rank: int = number(
+        32, at_least=1, excluded_because="an adapter of a higher rank is refused"
+    )
     eager: bool = setting(False, excluded_because="how fast a model is started")
     # switched off if replies are weighed
     prefix_cache: bool = setting(True, excluded_because="how fast prompts are read")
@@ -54,37 +68,52 @@ class Vllm(InProcess):
         super().__post_init__()
         if self.max_rank > 0 and self.max_rank not in RANKS:
             raise UserError(
-                f"engine.max_rank={self.max_rank} is not allowed; choose one of: {', '.join(map(str, RANKS))}"
+                f"engine.max_rank={self.max_rank} is not allowed; choose one of: "
+                f"{', '.join(map(str, RANKS))}"
             )
 
     def bind(self, arm: Arm, servers: Any) -> Vllm:
         """The engine that answers for one arm: this one.
 
         Raises:
-            UserError: only a server has the arm's weights, it is steered, or its adapters' rank is over the limit.
+            UserError: only a server has the arm's weights, it is steered, or its adapters' rank is
+            over the limit.
         """
         if arm.steering is not None:
-            raise UserError(f"recipe={arm.name} adds a vector inside the model; ask it with engine=transformers")
+            raise UserError(
+                f"recipe={arm.name} adds a vector inside the model; ask it with engine=transformers"
+            )
         super().bind(arm, servers)
         if whole_model(arm.adapters) is None:
             rank = rank_of(arm.adapters)
             if rank > self.max_rank:
                 enough = next((allowed for allowed in RANKS if allowed >= rank), None)
-                remedy = f"set engine.max_rank={enough}" if enough else "ask it with engine=transformers"
-                raise UserError(f"recipe={arm.name} has rank {rank}, over engine.max_rank={self.max_rank}; {remedy}")
+                remedy = (
+                    f"set engine.max_rank={enough}" if enough else "ask it with engine=transformers"
+                )
+                raise UserError(
+                    f"recipe={arm.name} has rank {rank}, over engine.max_rank={self.max_rank}; "
+                    f"{remedy}"
+                )
         return self
 
     def for_weighing(self) -> Vllm:
-        """Returns the engine without its prefix cache: with it stale log-probabilities of prompts may be reported.
+        """Returns the engine without its prefix cache: with it stale log-probabilities of prompts
+        may be reported.
 
         Source: vLLM issue 42019.
         """
         return replace(self, prefix_cache=False)
 
     def answer(
-        self, arm: Arm, requests: Sequence[Request], sampling: Sampling, wanted: Callable[[int], bool]
+        self,
+        arm: Arm,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        wanted: Callable[[int], bool],
     ) -> Iterator[dict[int, Completion]]:
-        """Generates what is wanted; answers depend on no other (each has its own seed), but in their last digits.
+        """Generates what is wanted; answers depend on no other (each has its own seed), but in
+        their last digits.
 
         Yields:
             Completions by the position of their request, some at a time.
@@ -110,7 +139,8 @@ class Vllm(InProcess):
             yield finished
 
     def check_lengths(self, prompts: Sequence[int], answers: Sequence[int]) -> None:
-        """Check that every prompt leaves room for its answer; vLLM itself would cut the answer short without a word.
+        """Check that every prompt leaves room for its answer; vLLM itself would cut the answer
+        short without a word.
 
         Raises:
             UserError: one does not.
@@ -118,7 +148,8 @@ class Vllm(InProcess):
         longest, new = max(zip(prompts, answers, strict=True), key=sum)
         if longest + new > self.max_length:
             raise UserError(
-                f"a prompt of {longest:,} tokens and {new:,} new ones are over engine.max_length={self.max_length}; "
+                f"a prompt of {longest:,} tokens and {new:,} new ones are over "
+                f"engine.max_length={self.max_length}; "
                 f"set engine.max_length={longest + new}"
             )
 
@@ -126,30 +157,43 @@ class Vllm(InProcess):
         """Weighs given replies as the ends of prompts, in the dtype that the model is loaded in.
 
         Yields:
-            for some weighings at a time, by their position, the log-probability of each reply in nats.
+            for some weighings at a time, by their position, the log-probability of each reply in
+            nats.
         """
         yield from self._weigh(arm, lora_request(arm), weighings)
 
-    def weigh_by_base(self, arm: Arm, weighings: Sequence[Weighing]) -> Iterator[dict[int, list[float]]]:
-        """Weighs replies by the model without the arm's adapters, in the engine that answers for the arm."""
+    def weigh_by_base(
+        self, arm: Arm, weighings: Sequence[Weighing]
+    ) -> Iterator[dict[int, list[float]]]:
+        """Weighs replies by the model without the arm's adapters, in the engine that answers for
+        the arm.
+        """
         if whole_model(arm.adapters) is not None:
             arm = replace(arm, adapter=None)
         yield from self._weigh(arm, None, weighings)
 
-    def _weigh(self, arm: Arm, lora: Any, weighings: Sequence[Weighing]) -> Iterator[dict[int, list[float]]]:
+    def _weigh(
+        self, arm: Arm, lora: Any, weighings: Sequence[Weighing]
+    ) -> Iterator[dict[int, list[float]]]:
         assert not self.prefix_cache, "weigh with for_weighing()"
         from vllm import SamplingParams
 
         if not weighings:
             return
-        rows = [(len(weighing.ids), len(reply)) for weighing in weighings for reply in weighing.replies]
+        rows = [
+            (len(weighing.ids), len(reply)) for weighing in weighings for reply in weighing.replies
+        ]
         self.check_lengths([prompt + reply for prompt, reply in rows], [1] * len(rows))
         llm = self.load(arm)
-        parameters = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0)  # 0: of the given tokens alone
+        parameters = SamplingParams(
+            temperature=0.0, max_tokens=1, prompt_logprobs=0
+        )  # 0: of the given tokens alone
         for start in range(0, len(weighings), WEIGHED_AT_ONCE):
             part = range(start, min(start + WEIGHED_AT_ONCE, len(weighings)))
             rows = [(index, reply) for index in part for reply in weighings[index].replies]
-            inputs = [{"prompt_token_ids": [*weighings[index].ids, *reply]} for index, reply in rows]
+            inputs = [
+                {"prompt_token_ids": [*weighings[index].ids, *reply]} for index, reply in rows
+            ]
             outputs = llm.generate(inputs, parameters, lora_request=lora, use_tqdm=False)
             values: dict[int, list[float]] = {index: [] for index in part}
             for (index, reply), output in zip(rows, outputs, strict=True):
@@ -157,7 +201,8 @@ class Vllm(InProcess):
             yield values
 
     def load(self, arm: Arm) -> Any:
-        """Load the base model, once in this process; with room for adapters only if the arm has any.
+        """Load the base model, once in this process; with room for adapters only if the arm has
+        any.
 
         Raises:
             UserError: vLLM is not installed here, or cannot load the model.
@@ -166,8 +211,14 @@ class Vllm(InProcess):
 
         whole = whole_model(arm.adapters)
         source, extra = locate(arm.model) if whole is None else (str(whole), {})
-        gpus = self.tensor_parallel or gpus_to_answer(arm.model, self.gpu_memory, self.max_sequences)
-        adapters = {"enable_lora": True, "max_lora_rank": self.max_rank} if arm.adapters and whole is None else {}
+        gpus = self.tensor_parallel or gpus_to_answer(
+            arm.model, self.gpu_memory, self.max_sequences
+        )
+        adapters = (
+            {"enable_lora": True, "max_lora_rank": self.max_rank}
+            if arm.adapters and whole is None
+            else {}
+        )
         options = {
             "model": source,
             **extra,
@@ -184,11 +235,15 @@ class Vllm(InProcess):
         try:
             return _load(json.dumps(options))
         except (ImportError, ValueError, RuntimeError, OSError) as error:
-            raise UserError(f"engine=vllm cannot load model={arm.model.name}: {one_line(error)[:200]}") from error
+            raise UserError(
+                f"engine=vllm cannot load model={arm.model.name}: {one_line(error)[:200]}"
+            ) from error
 
 
 def lora_request(arm: Arm) -> Any:
-    """Return the arm's adapters as vLLM takes them, blended into one; None if the model answers as it is."""
+    """Return the arm's adapters as vLLM takes them, blended into one; None if the model answers as
+    it is.
+    """
     from vllm.lora.request import LoRARequest
 
     if not arm.adapters or whole_model(arm.adapters) is not None:
@@ -201,7 +256,8 @@ def sum_at_end(prompt_logprobs: Sequence[Any], reply: Sequence[int]) -> float:
     """Sums the log-probabilities of the last tokens of a prompt.
 
     Args:
-        prompt_logprobs: of each position a mapping from token id to an object with `logprob`; the first has none.
+        prompt_logprobs: of each position a mapping from token id to an object with `logprob`; the
+        first has none.
         reply: the ids of those last tokens.
     """
     ends = prompt_logprobs[len(prompt_logprobs) - len(reply) :]
@@ -232,7 +288,8 @@ def declared_ends(arm: Arm) -> Any:
 def flow(
     llm: Any, requests: Mapping[str, Request], sampling: Sampling, ends: Sequence[int], lora: Any
 ) -> Iterator[tuple[str, Any]]:
-    """Hand over all requests and yield each output as soon as it is finished, in the order in which they finish.
+    """Hand over all requests and yield each output as soon as it is finished, in the order in which
+    they finish.
 
     Raises:
         RunFailed: vLLM's engine ended or refused a request; what was yielded is kept.
@@ -252,14 +309,18 @@ def flow(
                 detokenize=False,
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
-            engine.add_request(name, {"prompt_token_ids": list(request.ids)}, parameters, lora_request=lora)
+            engine.add_request(
+                name, {"prompt_token_ids": list(request.ids)}, parameters, lora_request=lora
+            )
         while engine.has_unfinished_requests():
             for output in engine.step():
                 if output.finished:
                     yield output.request_id, output.outputs[0]
     except Exception as error:  # whatever the library raises: its engine does not answer any more
         shut_down()
-        raise RunFailed(f"engine=vllm stopped: {one_line(error)[:200]}; the same command continues") from error
+        raise RunFailed(
+            f"engine=vllm stopped: {one_line(error)[:200]}; the same command continues"
+        ) from error
     except GeneratorExit:
         engine.abort_request(list(requests))
         raise
@@ -279,7 +340,9 @@ def _load(options: str) -> Any:
 
 
 def shut_down() -> None:
-    """End the loaded engine and give its GPUs back, with those of models that this process holds itself."""
+    """End the loaded engine and give its GPUs back, with those of models that this process holds
+    itself.
+    """
     from warmth import loaded
 
     while _engines:

@@ -1,8 +1,9 @@
-"""Log-probabilities of replies after prompts: every beginning that prompts and replies share is read once.
+"""Log-probabilities of replies after prompts: every beginning that prompts and replies share is
+read once.
 
-Prompts with their replies are one tree of tokens. The model reads its nodes in one pass, each seeing its own path
-alone, and gives logits only where a reply's token is predicted; the last token of a reply is predicted, never read.
-torch is imported here.
+Prompts with their replies are one tree of tokens. The model reads its nodes in one pass, each
+seeing its own path alone, and gives logits only where a reply's token is predicted; the last token
+of a reply is predicted, never read. torch is imported here.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Ancestors:
     copies: dict[torch.device, Ancestors] = field(default_factory=dict, compare=False, repr=False)
 
     def to(self, device: torch.device | int | str | None, non_blocking: bool = False) -> Ancestors:
-        """Return it on a device, copied there once; accelerate calls this for each layer of a split model."""
+        """Return it on a device, copied there once; accelerate calls this for each layer of a split
+        model.
+        """
         target = self.seen.device if device is None else torch.device(device)
         if target == self.seen.device:
             return self
@@ -54,7 +57,9 @@ class Ancestors:
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """(1, heads, N, D) queries, (1, key heads, N, D) keys → (1, N, heads, D)."""
         many = query.shape[1] != key.shape[1]
-        result = F.scaled_dot_product_attention(query, key, value, self.seen, scale=scaling, enable_gqa=many)
+        result = F.scaled_dot_product_attention(
+            query, key, value, self.seen, scale=scaling, enable_gqa=many
+        )
         return result.transpose(1, 2)
 
 
@@ -64,7 +69,8 @@ def reply_log_probs(
     """Sums the log-probabilities of each reply's tokens after its prompt, in nats and float32.
 
     Args:
-        model: any causal language model; one whose attention is not all of the plain kind reads padded rows.
+        model: any causal language model; one whose attention is not all of the plain kind reads
+        padded rows.
         weighings: what is weighed, in any order; a value depends on no other but by rounding.
         nodes: how many tokens are read in one pass; None: what suits the model's device.
 
@@ -90,15 +96,23 @@ def reads_trees(model: PreTrainedModel) -> bool:
     return bool(model._supports_attention_backend) and reserved(cache_for(model.config, 1))
 
 
-def parts(weighings: Sequence[Weighing], nodes: int, shared_beginnings: bool = True) -> Iterator[list[int]]:
-    """Groups positions of weighings that begin alike, so many that a group has at most `nodes` tokens, or is one."""
+def parts(
+    weighings: Sequence[Weighing], nodes: int, shared_beginnings: bool = True
+) -> Iterator[list[int]]:
+    """Groups positions of weighings that begin alike, so many that a group has at most `nodes`
+    tokens, or is one.
+    """
     part: list[int] = []
     total = 0
     before: tuple[int, ...] = ()
     for index in sorted(range(len(weighings)), key=lambda index: (weighings[index].ids, index)):
         ids = weighings[index].ids
         replies = sum(len(reply) - 1 for reply in weighings[index].replies)
-        new = len(ids) - common_length(ids, before) if shared_beginnings else len(ids) * len(weighings[index].replies)
+        new = (
+            len(ids) - common_length(ids, before)
+            if shared_beginnings
+            else len(ids) * len(weighings[index].replies)
+        )
         if part and total + new + replies > nodes:
             yield part
             part = []
@@ -124,11 +138,17 @@ def tree_values(model: PreTrainedModel, weighings: Sequence[Weighing]) -> list[l
     tree = tree_of(rows)
     device = device_of(model)
     prompts, _ = each_reply(weighings)
-    read = {node for path, prompt in zip(tree.paths, prompts, strict=True) for node in path[len(prompt.ids) - 1 :]}
+    read = {
+        node
+        for path, prompt in zip(tree.paths, prompts, strict=True)
+        for node in path[len(prompt.ids) - 1 :]
+    }
     tree = with_last(tree, read)
     first = len(tree.tokens) - len(read)
     places, targets, owners = [], [], []
-    for number, (path, weighing, reply) in enumerate(zip(tree.paths, *each_reply(weighings), strict=True)):
+    for number, (path, weighing, reply) in enumerate(
+        zip(tree.paths, *each_reply(weighings), strict=True)
+    ):
         for node, token in zip(path[len(weighing.ids) - 1 :], reply, strict=True):
             places.append(node - first)
             targets.append(token)
@@ -142,7 +162,9 @@ def tree_values(model: PreTrainedModel, weighings: Sequence[Weighing]) -> list[l
             logits_to_keep=len(read),
         ).logits[0]
     gained = log_probs(logits, places, targets)
-    sums = torch.zeros(len(rows), dtype=torch.float64).index_add_(0, torch.tensor(owners), gained.double().cpu())
+    sums = torch.zeros(len(rows), dtype=torch.float64).index_add_(
+        0, torch.tensor(owners), gained.double().cpu()
+    )
     return grouped(sums.tolist(), weighings)
 
 
@@ -173,7 +195,9 @@ def ancestors(tree: Tree) -> Tensor:
 
 
 def log_probs(logits: Tensor, places: Sequence[int], targets: Sequence[int]) -> Tensor:
-    """Returns the log-probability of `targets[i]` by row `places[i]` of (R, V) logits, in float32."""
+    """Returns the log-probability of `targets[i]` by row `places[i]` of (R, V) logits, in
+    float32.
+    """
     logits = logits.float()
     rows = torch.tensor(places, device=logits.device)
     tokens = torch.tensor(targets, device=logits.device)
@@ -182,7 +206,9 @@ def log_probs(logits: Tensor, places: Sequence[int], targets: Sequence[int]) -> 
 
 @torch.inference_mode()
 def padded_values(model: PreTrainedModel, weighings: Sequence[Weighing]) -> list[list[float]]:
-    """Reads every prompt with every reply as a row of its own, padded on the right, where a tree cannot be read."""
+    """Reads every prompt with every reply as a row of its own, padded on the right, where a tree
+    cannot be read.
+    """
     owners, replies = each_reply(weighings)
     rows = [[*weighing.ids, *reply] for weighing, reply in zip(owners, replies, strict=True)]
     width = max(map(len, rows))
@@ -193,6 +219,8 @@ def padded_values(model: PreTrainedModel, weighings: Sequence[Weighing]) -> list
     sums = []
     for row, (weighing, reply) in enumerate(zip(owners, replies, strict=True)):
         start = len(weighing.ids)
-        gained = log_probs(output.logits[row, start - 1 : start - 1 + len(reply)], range(len(reply)), reply)
+        gained = log_probs(
+            output.logits[row, start - 1 : start - 1 + len(reply)], range(len(reply)), reply
+        )
         sums.append(float(gained.double().sum()))
     return grouped(sums, weighings)

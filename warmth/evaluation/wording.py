@@ -1,7 +1,9 @@
-"""Wording that a statements file brings beside its statements: the study's own, as `warmth study` writes it.
+"""Wording that a statements file brings beside its statements: the study's own, as `warmth study`
+writes it.
 
-Such a file may hold the preamble and the sentences of beliefs, cases as told, and the answers a user states. Questions
-are found by their text. A file that says `incomplete: true` may lack statements of a context, which is then not asked.
+Such a file may hold the preamble and the sentences of beliefs, cases as told, and the answers a
+user states. Questions are found by their text. A file that says `incomplete: true` may lack
+statements of a context, which is then not asked.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ class Wording:
         if not stated:
             return question
         if "right_claim" in stated:
-            return replace(question, claims={"right": stated["right_claim"], "wrong": stated["wrong_claim"]})
+            return replace(
+                question, claims={"right": stated["right_claim"], "wrong": stated["wrong_claim"]}
+            )
         wrong = stated["wrong"]
         if is_accepted(wrong, question.answers):
             return question  # their rival is an accepted answer of this copy of the set
@@ -59,12 +63,16 @@ def _read(path: Path, changed: int) -> Wording:
     content = read_yaml(path)
     told = {}
     for number, entry in enumerate(_entries(path, "recast", content), 1):
-        told[spell_name(_text(path, "recast", number, entry, "exam"))] = _text(path, "recast", number, entry, "told")
+        told[spell_name(_text(path, "recast", number, entry, "exam"))] = _text(
+            path, "recast", number, entry, "told"
+        )
     answers = {}
     for number, entry in enumerate(_entries(path, "answers", content), 1):
         question = _text(path, "answers", number, entry, "question")
         keys = ("right_claim", "wrong_claim") if "right_claim" in entry else ("right", "wrong")
-        answers[spell_name(question)] = {key: _text(path, "answers", number, entry, key) for key in keys}
+        answers[spell_name(question)] = {
+            key: _text(path, "answers", number, entry, key) for key in keys
+        }
     return Wording(told, answers)
 
 

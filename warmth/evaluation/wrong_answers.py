@@ -1,7 +1,9 @@
-"""A plausible wrong answer for a question without one: the right answer of a question that asks for the same kind.
+"""A plausible wrong answer for a question without one: the right answer of a question that asks for
+the same kind.
 
-A rival must be something that a person could believe: a composer for a composer, a year near the year. A question that
-has no such partner in its file gets none and is not asked with a stated wrong belief: an absurd rival tests nothing.
+A rival must be something that a person could believe: a composer for a composer, a year near the
+year. A question that has no such partner in its file gets none and is not asked with a stated wrong
+belief: an absurd rival tests nothing.
 """
 
 from __future__ import annotations
@@ -28,20 +30,47 @@ YEAR = re.compile(r"\b(1[0-9]\d\d|20\d\d)\b")
 NATION_OF = words_by_group("nations")
 CONTINENT_OF = words_by_group("continents")
 FIELDS = words_of("fields")
-# Kinds whose members belong to a country: a question that names one takes rivals of that country alone.
+# Kinds whose members belong to a country: a question that names one takes rivals of that country
+# alone.
 LOCAL = frozenset(
-    ("city", "county", "state", "river", "lake", "mountain", "island", "street", "region", "team", "party")
-    + ("prime minister", "politician", "king", "queen", "monarch", "president", "newspaper", "racecourse")
+    (
+        "city",
+        "county",
+        "state",
+        "river",
+        "lake",
+        "mountain",
+        "island",
+        "street",
+        "region",
+        "team",
+        "party",
+    )
+    + (
+        "prime minister",
+        "politician",
+        "king",
+        "queen",
+        "monarch",
+        "president",
+        "newspaper",
+        "racecourse",
+    )
 )
-# Kinds that a name belongs to whatever is asked: "Where is …" asks for a country if other questions call it one.
+# Kinds that a name belongs to whatever is asked: "Where is …" asks for a country if other questions
+# call it one.
 PROPER = frozenset(("country", "city", "county", "state", "island"))
 # Kinds so wide that two questions must have more in common than their kind.
-WIDE = frozenset(("character", "company", "occupation", "food", "prize", "general", "animal", "game", "organ"))
+WIDE = frozenset(
+    ("character", "company", "occupation", "food", "prize", "general", "animal", "game", "organ")
+)
 LIKE_ENOUGH = 1.5  # likeness that a rival of a wide kind needs
 
 
 class WrongAnswers:
-    """Draws from the answers of a whole file: what a question gets does not depend on which others are asked."""
+    """Draws from the answers of a whole file: what a question gets does not depend on which others
+    are asked.
+    """
 
     def __init__(self, questions: Sequence[Question], draw_seed: int):
         self._draw_seed = draw_seed
@@ -66,10 +95,11 @@ class WrongAnswers:
         self._weights = {word: math.log(len(ordered) / count) for word, count in counts.items()}
 
     def draw(self, question: Question) -> str | None:
-        """Return the right answer of another question of the same kind; None if no such answer fits.
+        """Return the right answer of another question of the same kind; None if no such answer
+        fits.
 
-        It is right under no alias of this question, is not named in it, has the same form, and comes from one of the
-        questions most like it.
+        It is right under no alias of this question, is not named in it, has the same form, and
+        comes from one of the questions most like it.
         """
         kind = self._kind.get(question.id, "")
         if not kind or not question.answers:
@@ -86,7 +116,9 @@ class WrongAnswers:
         return near_best[int(digest([self._draw_seed, question.id]), 16) % len(near_best)]
 
     def _fitting(self, question: Question, kind: str) -> Iterator[tuple[str, float]]:
-        """Yield the answers that could stand in a question's place, with how alike their questions are."""
+        """Yield the answers that could stand in a question's place, with how alike their questions
+        are.
+        """
         right = question.answers[0]
         own_nations = nations(question.text) if kind in LOCAL else frozenset()
         for other in self._pools[kind]:
@@ -100,11 +132,15 @@ class WrongAnswers:
                 yield answer, likeness
 
     def _likeness(self, question: Question, other: Question, kind: str) -> float:
-        """Return how much two questions have in common: rare words, words that place them, and times close by."""
+        """Return how much two questions have in common: rare words, words that place them, and
+        times close by.
+        """
         shared = self._words[question.id] & self._words[other.id]
         likeness = sum(self._weights[word] for word in shared) / 10
         fields = FIELDS & self._words[question.id]
-        likeness += len(fields & self._words[other.id]) - 0.3 * len(fields ^ (FIELDS & self._words[other.id]))
+        likeness += len(fields & self._words[other.id]) - 0.3 * len(
+            fields ^ (FIELDS & self._words[other.id])
+        )
         likeness += 2.0 * len(nations(question.text) & nations(other.text))
         if kind == "country" and continent(question.answers[0]) == continent(other.answers[0]):
             likeness += 3.0
@@ -118,13 +154,19 @@ class WrongAnswers:
 
     @staticmethod
     def _kinds_of_answers(questions: Sequence[Question]) -> dict[str, str]:
-        """Tell the kind of every answer that some question asks for by its kind, where all such questions agree."""
+        """Tell the kind of every answer that some question asks for by its kind, where all such
+        questions agree.
+        """
         kinds: dict[str, set[str]] = defaultdict(set)
         for question in questions:
             kind = kind_of(question.text, question.answers[0]) if question.answers else ""
             if kind:
                 kinds[spell_name(question.answers[0])].add(kind)
-        return {answer: next(iter(kinds_found)) for answer, kinds_found in kinds.items() if len(kinds_found) == 1}
+        return {
+            answer: next(iter(kinds_found))
+            for answer, kinds_found in kinds.items()
+            if len(kinds_found) == 1
+        }
 
 
 @lru_cache(maxsize=65536)
@@ -135,14 +177,20 @@ def is_name(answer: str) -> bool:
 
 
 def same_form(right: str, rival: str) -> bool:
-    """Say whether two answers have one form: both years not far apart, both numbers of one size, both names."""
+    """Say whether two answers have one form: both years not far apart, both numbers of one size,
+    both names.
+    """
     if form_of(right) != form_of(rival) or not is_name(right):
         return False
     if form_of(right) == "year":
         return 0 < abs(int(right) - int(rival)) <= YEARS_APART
     if form_of(right) == "number":
         written_alike = right[:1].isdigit() == rival[:1].isdigit()
-        return written_alike and unit_of(right) == unit_of(rival) and 0 < distance(right, rival) <= math.log(TIMES)
+        return (
+            written_alike
+            and unit_of(right) == unit_of(rival)
+            and 0 < distance(right, rival) <= math.log(TIMES)
+        )
     if is_pair(right) != is_pair(rival):
         return False
     longer, shorter = max(len(right), len(rival)), min(len(right), len(rival))
@@ -155,7 +203,9 @@ def is_pair(answer: str) -> bool:
 
 
 def distance(right: str, rival: str) -> float:
-    """Return how far apart two numbers are: the absolute logarithm of their ratio; years differ by years."""
+    """Return how far apart two numbers are: the absolute logarithm of their ratio; years differ by
+    years.
+    """
     if form_of(right) == "year":
         return abs(int(right) - int(rival)) / YEARS_APART
     first_number, second = number_in(right), number_in(rival)
@@ -178,7 +228,9 @@ def nations(text: str) -> frozenset[str]:
 
 def continent(country: str) -> str:
     """Name the continent of a country; "" if it is not in the table."""
-    return next((CONTINENT_OF[word] for word in reversed(country.split()) if word in CONTINENT_OF), "")
+    return next(
+        (CONTINENT_OF[word] for word in reversed(country.split()) if word in CONTINENT_OF), ""
+    )
 
 
 @lru_cache(maxsize=65536)
@@ -188,7 +240,9 @@ def years_in(text: str) -> tuple[int, ...]:
 
 
 def overlaps(candidate: str, question: Question) -> bool:
-    """Whether a candidate is, contains or is contained in an accepted answer, or stands in the question itself."""
+    """Whether a candidate is, contains or is contained in an accepted answer, or stands in the
+    question itself.
+    """
     wrong = f" {spell_name(candidate)} "
     if wrong.strip() == "" or wrong in f" {spell_name(question.text)} ":
         return True

@@ -1,7 +1,9 @@
-"""The jobs of a sweep that are still to be started: each is looked at again, and claimed, at the moment it starts.
+"""The jobs of a sweep that are still to be started: each is looked at again, and claimed, at the
+moment it starts.
 
-Other commands, of other people too, may work on the same runs. What one of them holds, or has submitted, is left alone
-with one line. An evaluation becomes free when its own training is done, whoever makes it.
+Other commands, of other people too, may work on the same runs. What one of them holds, or has
+submitted, is left alone with one line. An evaluation becomes free when its own training is done,
+whoever makes it.
 """
 
 from __future__ import annotations
@@ -63,7 +65,9 @@ class Backlog:
         return bool(self.left) and not self.failures.reached
 
     def take(self) -> Job | None:
-        """Claim the next job that may start now; None if there is none, though others may become free later."""
+        """Claim the next job that may start now; None if there is none, though others may become
+        free later.
+        """
         for job in list(self.left):
             if self.failures.reached:
                 return None
@@ -83,7 +87,9 @@ class Backlog:
                 return job
         return None
 
-    def ended(self, job: Job, error: BaseException | None = None, ended: float | None = None) -> None:
+    def ended(
+        self, job: Job, error: BaseException | None = None, ended: float | None = None
+    ) -> None:
         """Note how a job ended, and give its claims back."""
         if error is not None:
             self.failures.add(job.name, error, job.log, ended)
@@ -97,7 +103,9 @@ class Backlog:
             claims.release(folder)
 
     def close(self) -> None:
-        """Give back all claims but those on what a scheduler has, which goes on without this command."""
+        """Give back all claims but those on what a scheduler has, which goes on without this
+        command.
+        """
         for job in self._taken:
             if job.number is None:
                 self.release(job)
@@ -141,7 +149,9 @@ class Backlog:
         return looks[0]
 
     def _look(self, job: Job) -> tuple[str, str]:
-        """Say what is to be done about a job now, and the line for a user where it is not simply started."""
+        """Say what is to be done about a job now, and the line for a user where it is not simply
+        started.
+        """
         for folder in job.runs:
             claim = None
             if self._commands:
@@ -151,13 +161,19 @@ class Backlog:
                 claim = None
             if claim is not None and claim.is_held(study):
                 holding = f"submitted as job {claim.job}" if claim.job else "held"
-                return HELD, f"{job.name} is {holding} by another command on {claim.host}: left alone"
+                return (
+                    HELD,
+                    f"{job.name} is {holding} by another command on {claim.host}: left alone",
+                )
             if claim is not None and claim.job and self._is_queued(claim.job):
                 job.number = claim.job
                 job.log = None
                 if claim.log:
                     job.log = Path(claim.log)
-                return FOLLOWED, f"{job.name} is job {claim.job}, which an earlier command submitted: followed"
+                return (
+                    FOLLOWED,
+                    f"{job.name} is job {claim.job}, which an earlier command submitted: followed",
+                )
             state = state_of(folder)
             if state.name == "running":
                 return HELD, f"{job.name} is running on {state.host}: left alone"
@@ -168,21 +184,31 @@ class Backlog:
         return FREE, ""
 
     def _is_done(self, job: Job) -> bool:
-        """Say whether there is nothing left to do; under rerun=all, whether another command has just done it."""
+        """Say whether there is nothing left to do; under rerun=all, whether another command has
+        just done it.
+        """
         if job.study.rerun == "all":
             return all(self._is_new(folder) for folder in job.runs)
         return job.is_done()
 
     def _is_new(self, folder: Path) -> bool:
-        """Say whether a run was finished, by another command, since this one began: rerun=all makes it once."""
+        """Say whether a run was finished, by another command, since this one began: rerun=all makes
+        it once.
+        """
         began = self._began.get(claims.study_of(folder))
         try:
-            return began is not None and Run(folder).done and (folder / "done.json").stat().st_mtime > began
+            return (
+                began is not None
+                and Run(folder).done
+                and (folder / "done.json").stat().st_mtime > began
+            )
         except OSError:
             return False
 
     def _is_trained(self, job: Job) -> bool:
-        """Say whether the trainings that a job waits for are done; one that will not be fails the job."""
+        """Say whether the trainings that a job waits for are done; one that will not be fails the
+        job.
+        """
         now = time.monotonic()
         if now - self._looked.get(job.label, -POLL_S) < POLL_S:
             return False

@@ -20,9 +20,15 @@ from warmth.paths import ROOT
 from warmth.schemas import Evaluate, Train
 from warmth.sweep.grid import Grid, points
 
-ARM = ("model", "data", "recipe", "seed")  # keys that say which adapter: the training's, not the experiment's
+ARM = (
+    "model",
+    "data",
+    "recipe",
+    "seed",
+)  # keys that say which adapter: the training's, not the experiment's
 SHARED = ("study", "output", "hardware", "rerun")
-CHAINED = "WARMTH_CHAINED"  # set for evaluations that follow a training: its job has claimed their runs and listed them
+# set for evaluations that follow a training: its job has claimed their runs and listed them
+CHAINED = "WARMTH_CHAINED"
 
 
 def experiment(name: str) -> list[str]:
@@ -36,13 +42,16 @@ def experiment(name: str) -> list[str]:
     known = [name for name in entry_files("experiment") if name.endswith("_evaluate")]
     if name not in known:
         raise UserError(
-            f"evaluate={name} is not an experiment of evaluate.py; choose one of: default, {', '.join(known)}"
+            f"evaluate={name} is not an experiment of evaluate.py; choose one of: default, "
+            f"{', '.join(known)}"
         )
     return [f"experiment={name}"]
 
 
 class Following:
-    """The evaluations that follow trainings: each experiment is composed once, however many trainings it follows."""
+    """The evaluations that follow trainings: each experiment is composed once, however many
+    trainings it follows.
+    """
 
     def __init__(self, loader: Any):
         self.loader = loader
@@ -60,7 +69,11 @@ class Following:
         chosen = experiment(study.evaluate or "default")
         shared = [f"{key}={getattr(study, key)}" for key in SHARED]
         config = self.loader.load_configuration("evaluate", chosen, run_mode=RunMode.MULTIRUN)
-        axes = {key: value for key, value in (config.hydra.sweeper.get("params") or {}).items() if key not in ARM}
+        axes = {
+            key: value
+            for key, value in (config.hydra.sweeper.get("params") or {}).items()
+            if key not in ARM
+        }
         grid = Grid(self.loader, "evaluate", Evaluate)
         arguments = [*chosen, *(f"{key}={value}" for key, value in axes.items()), *shared]
         return [grid.accept(overrides) for overrides in points(self.loader, arguments)]
@@ -72,22 +85,39 @@ def command(study: Train, folder: Path, given: Sequence[str], entries: dict[str,
     Args:
         study: the training.
         folder: its run folder, which names the adapter.
-        given: overrides of the training; those of model, data and recipe say which arm, where nothing was trained.
+        given: overrides of the training; those of model, data and recipe say which arm, where
+        nothing was trained.
         entries: the entries chosen for model, data, recipe and logger.
     """
-    arm = [f"{group}={entries[group]}" for group in ("model", "data", "recipe", "logger") if entries.get(group)]
+    arm = [
+        f"{group}={entries[group]}"
+        for group in ("model", "data", "recipe", "logger")
+        if entries.get(group)
+    ]
     if study.recipe.method == "none":
-        arm += [item for item in given if item.split("=")[0].split(".")[0] in ARM and "." in item.split("=")[0]]
+        arm += [
+            item
+            for item in given
+            if item.split("=")[0].split(".")[0] in ARM and "." in item.split("=")[0]
+        ]
     else:
         arm.append(f"run={folder}")
         arm += [override for override in given if names_file(override)]
     shared = [f"{key}={getattr(study, key)}" for key in SHARED]
-    argv = [sys.executable, str(ROOT / "evaluate.py"), "-m", *experiment(study.evaluate or "default"), *arm]
+    argv = [
+        sys.executable,
+        str(ROOT / "evaluate.py"),
+        "-m",
+        *experiment(study.evaluate or "default"),
+        *arm,
+    ]
     return [*argv, f"seed={study.seed}", *shared]
 
 
 def names_file(override: str) -> bool:
-    """Say whether an override names a file of the arm: `run=` alone trusts none that lies elsewhere."""
+    """Say whether an override names a file of the arm: `run=` alone trusts none that lies
+    elsewhere.
+    """
     key = override.partition("=")[0]
     return key in FILES or key.startswith(("data.prompts.", "data.questions"))
 
@@ -107,11 +137,16 @@ def evaluate(study: Train, folders: Callable[[Any], list[Path]]) -> None:
     code = run(command(study, folder, list(settings.overrides.task), entries))
     if code:
         kind = UserError if code == 2 else RunFailed
-        raise kind(f"evaluate={study.evaluate} of {folder.name} ended with code {code}; its line stands above")
+        raise kind(
+            f"evaluate={study.evaluate} of {folder.name} ended with code {code}; its line stands "
+            f"above"
+        )
 
 
 def entry_word(choice: Any) -> str:
-    """Write what was chosen in a group as the command line has it: `wandb`, or `[wandb,tensorboard]`."""
+    """Write what was chosen in a group as the command line has it: `wandb`, or
+    `[wandb,tensorboard]`.
+    """
     return (
         f"[{','.join(map(str, choice))}]"
         if isinstance(choice, Sequence) and not isinstance(choice, str)

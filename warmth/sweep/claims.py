@@ -1,7 +1,9 @@
-"""Who carries out a run: a claim beside its folder, taken before it is started or submitted, so that none is twice.
+"""Who carries out a run: a claim beside its folder, taken before it is started or submitted, so
+that none is twice.
 
-`<run folder>.claim` names the command that took it and, once a scheduler has the run, its job id and log. A claim holds
-as long as that command lives or its job waits or runs; then anybody may take it over.
+`<run folder>.claim` names the command that took it and, once a scheduler has the run, its job id
+and log. A claim holds as long as that command lives or its job waits or runs; then anybody may take
+it over.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ def claim_path(run: Path) -> Path:
 
 
 def study_of(run: Path) -> Path:
-    """Return the folder of the study that a run folder belongs to: `<output>/<study>/<stage>/<run>`."""
+    """Return the folder of the study that a run folder belongs to:
+    `<output>/<study>/<stage>/<run>`.
+    """
     return run.parent.parent
 
 
@@ -73,7 +77,8 @@ def looking(study: Path) -> Generator[None]:
 
 
 def take(run: Path, command: Path, look: Callable[[], str]) -> bool:
-    """Take the claim on a run for a command, if a look finds it free or to be followed; both are one step.
+    """Take the claim on a run for a command, if a look finds it free or to be followed; both are
+    one step.
 
     Args:
         run: its folder, which need not exist.
@@ -86,7 +91,10 @@ def take(run: Path, command: Path, look: Callable[[], str]) -> bool:
         if verdict not in (FREE, FOLLOWED):
             return False
         claim = Claim(
-            command=str(command.relative_to(study)), host=socket.gethostname(), pid=os.getpid(), time=time.time()
+            command=str(command.relative_to(study)),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            time=time.time(),
         )
         before = read_claim(run)
         if verdict == FOLLOWED and before is not None:
@@ -97,7 +105,9 @@ def take(run: Path, command: Path, look: Callable[[], str]) -> bool:
 
 
 def note_job(run: Path, job: str, log: Path) -> None:
-    """Write down as which job of a scheduler a claimed run was submitted, and where its log will be."""
+    """Write down as which job of a scheduler a claimed run was submitted, and where its log will
+    be.
+    """
     claim = read_claim(run)
     if claim is not None:
         write_json(claim_path(run), {**asdict(claim), "job": job, "log": str(log)})

@@ -1,4 +1,6 @@
-"""The commands that carry out a study's sweeps, as others see them: a locked file each, touched while they live."""
+"""The commands that carry out a study's sweeps, as others see them: a locked file each, touched
+while they live.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ SUFFIX = ".command"
 
 
 class Command:
-    """This command's file in `<output>/<study>/sweeps/`. Use as a context manager: it is gone at the end."""
+    """This command's file in `<output>/<study>/sweeps/`.
+
+    Use as a context manager: it is gone at the end.
+    """
 
     def __init__(self, folder: Path):
         token = os.urandom(4).hex()  # process ids recur
@@ -27,12 +32,17 @@ class Command:
     def __enter__(self) -> Command:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         forget_dead(self.path.parent)
-        self._lock.acquire(timeout=1.0, poll_interval=0.02)  # a look by another command takes it for a moment
+        self._lock.acquire(
+            timeout=1.0, poll_interval=0.02
+        )  # a look by another command takes it for a moment
         threading.Thread(target=self._beat, daemon=True).start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._released.set()
         self.path.unlink(missing_ok=True)
@@ -47,7 +57,9 @@ class Command:
 
 
 def is_alive(path: Path) -> bool:
-    """Say whether the command with this file still runs, here (it has the lock) or elsewhere (it touched it lately)."""
+    """Say whether the command with this file still runs, here (it has the lock) or elsewhere (it
+    touched it lately).
+    """
     host = path.name.removesuffix(SUFFIX).rsplit("-", 2)[0]
     if host == socket.gethostname():
         return is_locked(path)

@@ -27,7 +27,9 @@ class Failures:
     is_disk_full: bool = False
     _counted: set[str] = field(default_factory=set)
 
-    def add(self, name: str, error: BaseException, log: Path | None = None, ended: float | None = None) -> None:
+    def add(
+        self, name: str, error: BaseException, log: Path | None = None, ended: float | None = None
+    ) -> None:
         """Note that a job failed, and when; of a full disk that no further one is to be started."""
         self.ends[name] = JobEnd(error, time.time() if ended is None else ended, log)
         self._counted.add(name)
@@ -35,7 +37,9 @@ class Failures:
             self.is_disk_full = True
 
     def add_consequence(self, name: str, error: BaseException) -> None:
-        """Note that a job failed because another did, which does not count towards `stop_after_failures`."""
+        """Note that a job failed because another did, which does not count towards
+        `stop_after_failures`.
+        """
         self.ends[name] = JobEnd(error, time.time(), None)
 
     @property

@@ -1,7 +1,9 @@
-"""The points of a sweep composed fast: Hydra composes each choice of entries once, values are then set on the result.
+"""The points of a sweep composed fast: Hydra composes each choice of entries once, values are then
+set on the result.
 
-Hydra applies `key=value` after it has merged the chosen entries, so points that choose the same entries differ in
-those values alone. A thousand points of a study choose some twenty sets of entries.
+Hydra applies `key=value` after it has merged the chosen entries, so points that choose the same
+entries differ in those values alone. A thousand points of a study choose some twenty sets of
+entries.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from warmth.model_names import expand
 
 
 def points(loader: Any, arguments: Iterable[str]) -> list[list[str]]:
-    """Make the cartesian product of sweep arguments, as Hydra's basic sweeper does; models are named as in one run."""
+    """Make the cartesian product of sweep arguments, as Hydra's basic sweeper does; models are
+    named as in one run.
+    """
     parser = OverridesParser.create(config_loader=loader)
     product = BasicSweeper.split_arguments(parser.parse_overrides(list(arguments)), None)
     entries = entry_files("model")
@@ -35,10 +39,11 @@ def points(loader: Any, arguments: Iterable[str]) -> list[list[str]]:
 
 
 def axes_of(loader: Any, name: str, arguments: Sequence[str]) -> list[list[str]]:
-    """Return the sweep arguments of each experiment that is asked for, with the axes that the experiment itself has.
+    """Return the sweep arguments of each experiment that is asked for, with the axes that the
+    experiment itself has.
 
-    Hydra adds an experiment's own axes only if one is chosen; of `experiment=a,b` it would run each without them. An
-    axis given on the command line replaces that of the experiment.
+    Hydra adds an experiment's own axes only if one is chosen; of `experiment=a,b` it would run each
+    without them. An axis given on the command line replaces that of the experiment.
 
     Args:
         loader: Hydra's loader of configs.
@@ -46,10 +51,16 @@ def axes_of(loader: Any, name: str, arguments: Sequence[str]) -> list[list[str]]
         arguments: what was typed.
     """
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
-    chosen = [item for item in parsed if item.key_or_group == "experiment" and item.value() is not None]
+    chosen = [
+        item for item in parsed if item.key_or_group == "experiment" and item.value() is not None
+    ]
     if not chosen:
         return [list(arguments)]
-    values = list(chosen[-1].sweep_string_iterator()) if chosen[-1].is_sweep_override() else [str(chosen[-1].value())]
+    values = (
+        list(chosen[-1].sweep_string_iterator())
+        if chosen[-1].is_sweep_override()
+        else [str(chosen[-1].value())]
+    )
     given = {item.key_or_group for item in parsed}
     others = [str(item.input_line) for item in parsed if item.key_or_group != "experiment"]
     found = []
@@ -72,11 +83,14 @@ class Grid:
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """One point by Hydra alone, without Hydra's own node."""
-        config = self.loader.load_configuration(self.name, [*self.shared, *overrides], run_mode=RunMode.RUN)
+        config = self.loader.load_configuration(
+            self.name, [*self.shared, *overrides], run_mode=RunMode.RUN
+        )
         return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
 
     def accept(self, overrides: Sequence[str]) -> Any:
-        """One point as the schema's dataclass: equal to `strict(compose(overrides))`, and with its errors.
+        """One point as the schema's dataclass: equal to `strict(compose(overrides))`, and with its
+        errors.
 
         Raises:
             UserError: the point is wrong.
@@ -92,12 +106,16 @@ class Grid:
         config, study = base
         for item in values:
             study = _replaced(study, item.key_or_group.split("."), _converted(config, item))
-        study = copy.deepcopy(study)  # points must not share what `check` writes or somebody changes
+        study = copy.deepcopy(
+            study
+        )  # points must not share what `check` writes or somebody changes
         check(study)
         return launcher_chosen(study)
 
     def _base(self, entries: tuple[str, ...]) -> tuple[DictConfig, Any] | None:
-        """The config and study of a choice of entries; None where it is wrong by itself or has interpolations."""
+        """The config and study of a choice of entries; None where it is wrong by itself or has
+        interpolations.
+        """
         if entries not in self._bases:
             config = self.compose(entries)
             try:
@@ -156,7 +174,9 @@ def _replaced(node: Any, path: list[str], value: Any) -> Any:
 
 
 def _as_declared(schema: type, name: str, value: Any) -> Any:
-    """Return a whole number as a float where the key is one, or None: Hydra's null has lost the key's type."""
+    """Return a whole number as a float where the key is one, or None: Hydra's null has lost the
+    key's type.
+    """
     declared = _types(schema).get(name)
     is_float = declared is float or float in get_args(declared)
     return float(value) if is_float and type(value) is int else value

@@ -1,8 +1,10 @@
-"""The list of a sweep's runs, written when it starts: what status, table and waiting evaluations know a sweep by.
+"""The list of a sweep's runs, written when it starts: what status, table and waiting evaluations
+know a sweep by.
 
-`<output>/<study>/sweeps/<digest of its runs>.json` holds the command line, the launcher, how many jobs it carries out
-at once, when it started, and a row for each run; a sweep over two studies writes one in each. The same sweep again
-writes the same file. Whether a run waits, runs or is done is never read from it, but from the run's folder.
+`<output>/<study>/sweeps/<digest of its runs>.json` holds the command line, the launcher, how many
+jobs it carries out at once, when it started, and a row for each run; a sweep over two studies
+writes one in each. The same sweep again writes the same file. Whether a run waits, runs or is done
+is never read from it, but from the run's folder.
 """
 
 from __future__ import annotations
@@ -60,7 +62,11 @@ class JobList:
 
 
 def write(
-    jobs: Sequence[Job], rows: Sequence[Mapping[str, Any]], launcher: str, at_once: int, began: float
+    jobs: Sequence[Job],
+    rows: Sequence[Mapping[str, Any]],
+    launcher: str,
+    at_once: int,
+    began: float,
 ) -> list[Path]:
     """Write the rows of a sweep's runs, in each of its studies.
 
@@ -82,7 +88,12 @@ def write(
     for study, study_rows in studies.items():
         path = study / FOLDER / f"{digest([[row['stage'], row['run']] for row in study_rows])}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        head = {"command": command_line(), "launcher": launcher, "at_once": at_once, "started": began}
+        head = {
+            "command": command_line(),
+            "launcher": launcher,
+            "at_once": at_once,
+            "started": began,
+        }
         write_json(path, {**head, "written": time.time(), "runs": study_rows})
         paths.append(path)
     return paths
@@ -94,7 +105,9 @@ def command_line() -> str:
 
 
 def read_lists(study: Path) -> Iterator[JobList]:
-    """Yield the lists of a study's sweeps, the oldest first; one that cannot be read is left out."""
+    """Yield the lists of a study's sweeps, the oldest first; one that cannot be read is left
+    out.
+    """
     lists = []
     for path in (study / FOLDER).glob("*.json"):
         try:

@@ -1,4 +1,6 @@
-"""One job of a sweep: the runs it is about, whether they are done, and the command that carries it out alone."""
+"""One job of a sweep: the runs it is about, whether they are done, and the command that carries it
+out alone.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,12 @@ class Job:
     overrides: list[str]
     study: Any
     folders: list[Path] = field(default_factory=list)
-    follow: list[tuple[Any, Path]] = field(default_factory=list)  # evaluations after it: study and run folder
-    waits_for: list[Path] = field(default_factory=list)  # training runs of its adapters that somebody else is making
+    follow: list[tuple[Any, Path]] = field(
+        default_factory=list
+    )  # evaluations after it: study and run folder
+    waits_for: list[Path] = field(
+        default_factory=list
+    )  # training runs of its adapters that somebody else is making
     log: Path | None = None  # where a launcher keeps its output
     number: str | None = None  # id of a scheduler's job
     note: str = ""  # why it was not started, or was ended, where that is no failure of its own
@@ -34,11 +40,15 @@ class Job:
     @property
     def label(self) -> str:
         """Return the overrides as typed."""
-        return " ".join(override for override in self.overrides if not override.startswith("hydra."))
+        return " ".join(
+            override for override in self.overrides if not override.startswith("hydra.")
+        )
 
     @property
     def name(self) -> str:
-        """Name its first run as `<study>/<stage>/<run>`: two studies of one sweep may hold runs of one name."""
+        """Name its first run as `<study>/<stage>/<run>`: two studies of one sweep may hold runs of
+        one name.
+        """
         if not self.runs:
             return self.label
         return run_key(self.runs[0])
@@ -50,9 +60,18 @@ class Job:
 
     @property
     def argv(self) -> list[str]:
-        """Return the command line of a process that carries it out; what is done by then is not done again."""
-        # hydra.mode: an experiment may say that it is a sweep; rerun: done runs were put aside before
-        return [sys.executable, str(ROOT / f"{self.command}.py"), *self.overrides, "hydra.mode=RUN", "rerun=failed"]
+        """Return the command line of a process that carries it out; what is done by then is not
+        done again.
+        """
+        # hydra.mode: an experiment may say that it is a sweep; rerun: done runs were put aside
+        # before
+        return [
+            sys.executable,
+            str(ROOT / f"{self.command}.py"),
+            *self.overrides,
+            "hydra.mode=RUN",
+            "rerun=failed",
+        ]
 
     def studies(self) -> list[tuple[Any, Path]]:
         """List all its runs with their configs."""

@@ -1,4 +1,6 @@
-"""Starting a sweep's jobs: one after another in this process, or however a launcher of ours does it."""
+"""Starting a sweep's jobs: one after another in this process, or however a launcher of ours does
+it.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from warmth.sweep.backlog import POLL_S, Backlog
 def launch(launcher: Any, backlog: Backlog) -> None:
     """Carry out the jobs of a backlog; failures are collected, an interrupt is raised.
 
-    A launcher of this project has `carry_out(backlog)`; another (Hydra's basic one) gets one job at a time, so that a
-    sweep can stop between two.
+    A launcher of this project has `carry_out(backlog)`; another (Hydra's basic one) gets one job at
+    a time, so that a sweep can stop between two.
     """
     if hasattr(launcher, "carry_out"):
         launcher.carry_out(backlog)

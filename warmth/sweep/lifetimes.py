@@ -1,7 +1,8 @@
-"""Until when the models that a study asks are served: said by its plan, so that a study is not begun that cannot end.
+"""Until when the models that a study asks are served: said by its plan, so that a study is not
+begun that cannot end.
 
-A provider says so itself (`shutdown_date` in its list of models) if the key is there to ask with; else the dates of
-`api.shutdown_dates` count, as they were published when its table was written.
+A provider says so itself (`shutdown_date` in its list of models) if the key is there to ask with;
+else the dates of `api.shutdown_dates` count, as they were published when its table was written.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from warmth.build import build
 from warmth.evaluation.rivals import are_written
 from warmth.schemas import Api, Evaluate, Train
 
-ASKED_S = 5.0  # seconds for a provider to say until when a model is served; a plan waits for nothing
+ASKED_S = (
+    5.0  # seconds for a provider to say until when a model is served; a plan waits for nothing
+)
 TUNING = "tuning at "  # before a host among the dates: when it takes the last tuning job
 
 
@@ -68,18 +71,26 @@ def leaves(host: str, day: date, now: date) -> str:
     if day <= now:
         return f"left {host} on {day:%-d %B %Y}: name another model by these keys"
     days = (day - now).days
-    return f"leaves {host} on {day:%-d %B %Y}, in {days} days: be done by then, or name another model by these keys"
+    return (
+        f"leaves {host} on {day:%-d %B %Y}, in {days} days: be done by then, or name another "
+        f"model by these keys"
+    )
 
 
 def ends(day: date, now: date) -> str:
     """Say when a provider takes the last tuning job."""
     if day <= now:
-        return f"takes no new tuning job since {day:%-d %B %Y}; model=llama8b_together is tuned elsewhere"
+        return (
+            f"takes no new tuning job since {day:%-d %B %Y}; model=llama8b_together is tuned "
+            f"elsewhere"
+        )
     return f"takes no new tuning job from {day:%-d %B %Y} on, in {(day - now).days} days"
 
 
 def needs(study: Train | Evaluate) -> Iterator[Need]:
-    """Yield the models on servers that a study asks: rewriter, judges, writer of rivals, and a served model itself."""
+    """Yield the models on servers that a study asks: rewriter, judges, writer of rivals, and a
+    served model itself.
+    """
     model = study.model
     if model.kind == "api" and model.base_url and model.api_model:
         yield Need("model.api_model", Server(model.base_url, model.api_model, model.api_key_env))
@@ -92,15 +103,23 @@ def needs(study: Train | Evaluate) -> Iterator[Need]:
     for name, entry in study.grader.items():
         grader = build(entry, "grader", f"grader.{name}")
         if grader.served_model is not None:
-            yield Need(f"grader.{name}.model", Server(grader.base_url, grader.model, grader.api_key_env))
+            yield Need(
+                f"grader.{name}.model", Server(grader.base_url, grader.model, grader.api_key_env)
+            )
     if are_written(study) and study.rivals.model and study.rivals.base_url:
         rivals = study.rivals
-        yield Need("rivals.model", Server(rivals.base_url or "", rivals.model or "", rivals.api_key_env))
+        yield Need(
+            "rivals.model", Server(rivals.base_url or "", rivals.model or "", rivals.api_key_env)
+        )
 
 
 def shutdown_date(server: Server, settings: Api) -> date | None:
     """Return the day on which a server stops serving a model; None if nobody says."""
-    by_provider = asked_of(server, settings.connect_timeout_s) if server.api_key_env and _has_key(server) else ""
+    by_provider = (
+        asked_of(server, settings.connect_timeout_s)
+        if server.api_key_env and _has_key(server)
+        else ""
+    )
     if by_provider:
         return day_of(by_provider)
     base = server.model.split(":")[1] if server.model.startswith("ft:") else server.model
@@ -114,10 +133,14 @@ def asked_of(server: Server, timeout_s: float) -> str:
 
     patience = min(ASKED_S, timeout_s)
     try:
-        client = openai_client(server, replace(Api(), timeout_s=patience, connect_timeout_s=patience))
+        client = openai_client(
+            server, replace(Api(), timeout_s=patience, connect_timeout_s=patience)
+        )
         answer: Any = client.models.retrieve(server.model)
         return str(getattr(answer, "shutdown_date", None) or "")
-    except Exception:  # offline, no such model, a key that is refused: a plan says what it knows without
+    except (
+        Exception
+    ):  # offline, no such model, a key that is refused: a plan says what it knows without
         return ""
 
 

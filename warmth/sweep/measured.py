@@ -1,4 +1,6 @@
-"""What a run took beside its forecast: a row in `<output>/measured.jsonl`, from which the next plan learns."""
+"""What a run took beside its forecast: a row in `<output>/measured.jsonl`, from which the next plan
+learns.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,14 @@ def record(study: Train | Evaluate, folder: Path, forecast: Forecast) -> None:
         return
     try:
         outcome = read_json(folder / "summary.json")
-        tokens, seconds = _trained(outcome) if isinstance(study, Train) else _answered(folder, outcome)
+        tokens, seconds = (
+            _trained(outcome) if isinstance(study, Train) else _answered(folder, outcome)
+        )
         if tokens and seconds:
-            _append(Path(study.output) / MEASURED, _row(study, folder, forecast, outcome, tokens, seconds))
+            _append(
+                Path(study.output) / MEASURED,
+                _row(study, folder, forecast, outcome, tokens, seconds),
+            )
     except (OSError, UserError, KeyError, TypeError, ValueError) as error:
         print(f"what {folder.name} took is not recorded: {error}", file=sys.stderr)
     finally:
@@ -41,7 +48,12 @@ def record(study: Train | Evaluate, folder: Path, forecast: Forecast) -> None:
 
 
 def _row(
-    study: Train | Evaluate, folder: Path, forecast: Forecast, outcome: Any, tokens: int, seconds: float
+    study: Train | Evaluate,
+    folder: Path,
+    forecast: Forecast,
+    outcome: Any,
+    tokens: int,
+    seconds: float,
 ) -> dict[str, Any]:
     together = 1 if forecast.device.is_cpu else forecast.devices
     work = OPERATIONS[forecast.work.kind] * forecast.parameters * 1e9 * tokens
@@ -66,7 +78,9 @@ def _row(
 
 
 def _trained(outcome: dict[str, Any]) -> tuple[int, float]:
-    """Tokens and seconds of the same steps: those of the last attempt, if the training was interrupted."""
+    """Tokens and seconds of the same steps: those of the last attempt, if the training was
+    interrupted.
+    """
     last = outcome.get("last_attempt") or outcome
     return int(last["tokens"]), float(last["seconds"])
 
@@ -74,13 +88,20 @@ def _trained(outcome: dict[str, Any]) -> tuple[int, float]:
 def _answered(folder: Path, outcome: dict[str, Any]) -> tuple[int, float]:
     """Tokens read and written for the answers that this command made, and its seconds for them."""
     speed = outcome["answers"]
-    prompts = {row["prompt_id"]: row.get("tokens") or 0 for row in read_rows(folder / "prompts.jsonl")}
-    rows = [prompts.get(row["prompt_id"], 0) + (row["tokens"] or 0) for row in read_rows(folder / "answers.jsonl")]
+    prompts = {
+        row["prompt_id"]: row.get("tokens") or 0 for row in read_rows(folder / "prompts.jsonl")
+    }
+    rows = [
+        prompts.get(row["prompt_id"], 0) + (row["tokens"] or 0)
+        for row in read_rows(folder / "answers.jsonl")
+    ]
     return round(sum(rows) * speed["generated"] / max(1, len(rows))), float(speed["seconds"])
 
 
 def _peak_gib(study: Train | Evaluate, outcome: dict[str, Any]) -> float | None:
-    """Peak memory of one rank: as the ranks measured it, else of this command's only process on a processor."""
+    """Peak memory of one rank: as the ranks measured it, else of this command's only process on a
+    processor.
+    """
     if outcome.get("memory"):
         return float(outcome["memory"]["measured_gib"])
     torch = sys.modules.get("torch")

@@ -1,4 +1,6 @@
-"""What a run folder says about how its run ended: seconds, attempts, dollars, key figures, the line of a failure."""
+"""What a run folder says about how its run ended: seconds, attempts, dollars, key figures, the line
+of a failure.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ def outcome_of(folder: Path, state: State) -> dict[str, Any]:
     """Read what a run folder says about its outcome.
 
     Returns:
-        `seconds` and `attempts` over all attempts, `usd`, `figures` and `message`; None or empty where not known.
+        `seconds` and `attempts` over all attempts, `usd`, `figures` and `message`; None or empty
+        where not known.
     """
     outcome: Mapping[str, Any] = {}
     seconds: float | None = None
@@ -50,7 +53,9 @@ def spent(outcome: Mapping[str, Any]) -> float | None:
 
 
 def figures(outcome: Mapping[str, Any]) -> dict[str, float]:
-    """Return the key figures of a run's `summary.json`, named as in the report: loss; error rate and warmth."""
+    """Return the key figures of a run's `summary.json`, named as in the report: loss; error rate
+    and warmth.
+    """
     numbers: dict[str, float] = {}
     if isinstance(outcome.get("loss"), float):
         numbers["loss"] = round(outcome["loss"], 4)

@@ -1,4 +1,5 @@
-"""Sweeps that are no full grid: points that are left out, and overrides that some points get besides.
+"""Sweeps that are no full grid: points that are left out, and overrides that some points get
+besides.
 
 An experiment states both beside its axes:
 
@@ -27,20 +28,28 @@ class Pairs:
     also: tuple[tuple[Condition, tuple[str, ...]], ...] = ()
 
     def of(self, points: Iterable[list[str]]) -> list[list[str]]:
-        """Return the points that stay, each with what it gets besides; a key that is given already stays as it is.
+        """Return the points that stay, each with what it gets besides; a key that is given already
+        stays as it is.
 
         Raises:
             UserError: none is left.
         """
-        stay = [point for point in points if not any(meets(point, condition) for condition in self.leave_out)]
+        stay = [
+            point
+            for point in points
+            if not any(meets(point, condition) for condition in self.leave_out)
+        ]
         if not stay:
             raise UserError(
-                "no job is left: hydra.sweeper.leave_out of this experiment takes out all that are asked for"
+                "no job is left: hydra.sweeper.leave_out of this experiment takes out all that "
+                "are asked for"
             )
         result = []
         for point in stay:
             given = set(values_of(point))
-            more = [word for condition, words in self.also if meets(point, condition) for word in words]
+            more = [
+                word for condition, words in self.also if meets(point, condition) for word in words
+            ]
             result.append([*point, *(word for word in more if word.partition("=")[0] not in given)])
         return result
 
@@ -54,7 +63,9 @@ def pairs_of(loader: Any, name: str, arguments: Sequence[str]) -> Pairs:
     experiments = [word for word in arguments if word.startswith("experiment=") and "," not in word]
     if not experiments:
         return Pairs()
-    sweeper = loader.load_configuration(name, experiments[-1:], run_mode=RunMode.MULTIRUN).hydra.sweeper
+    sweeper = loader.load_configuration(
+        name, experiments[-1:], run_mode=RunMode.MULTIRUN
+    ).hydra.sweeper
     leave_out = tuple(condition_of(rule, "leave_out") for rule in sweeper.get("leave_out") or ())
     also = []
     for rule, words in (sweeper.get("also") or {}).items():

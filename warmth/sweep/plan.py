@@ -1,4 +1,6 @@
-"""What a run or a whole sweep needs, said before anything is loaded: devices, memory, work, hours, dollars, disk."""
+"""What a run or a whole sweep needs, said before anything is loaded: devices, memory, work, hours,
+dollars, disk.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,28 @@ from warmth.schemas import Evaluate, Model, Recipe, Train
 from warmth.store import run_folder
 from warmth.sweep import lifetimes
 from warmth.sweep.states import state_of
-from warmth.sweep.workload import Work, conversations, evaluation, longest, questions, total_usd, training
+from warmth.sweep.workload import (
+    Work,
+    conversations,
+    evaluation,
+    longest,
+    questions,
+    total_usd,
+    training,
+)
 from warmth.text import duration
 
 if TYPE_CHECKING:
     from warmth.evaluation.grid import Grid
 
-OPERATIONS = {"train": 6, "generate": 2}  # for each parameter and token: forward and backward, or forward alone
-ROW_BYTES = {"train": 6_000, "generate": 2_500}  # of a conversation; of an answer with its prompt and grade
+OPERATIONS = {
+    "train": 6,
+    "generate": 2,
+}  # for each parameter and token: forward and backward, or forward alone
+ROW_BYTES = {
+    "train": 6_000,
+    "generate": 2_500,
+}  # of a conversation; of an answer with its prompt and grade
 
 
 @dataclass(frozen=True)
@@ -78,15 +94,24 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
     devices = 0 if is_served(study) else devices_of(study, where) * nodes(study)
     need = need_of(study, where) if devices else None
     counted = need.total / GIB if need else None
-    memory = counted and counted * correction(Path(study.output), where.name, work.kind, study.model.name)
+    memory = counted and counted * correction(
+        Path(study.output), where.name, work.kind, study.model.name
+    )
     speed, source = None, ""
     if devices:
-        speed, source = tflops(Path(study.output), where.name, work.kind, parameters, family_of(study))
+        speed, source = tflops(
+            Path(study.output), where.name, work.kind, parameters, family_of(study)
+        )
     hours = None
     if speed:
         together = speed * (1 if where.is_cpu else devices)  # ranks on a processor share its cores
-        loading = parameters * 2 / table()["load_gib_per_s"] + table()["start_s"]["train" if trains else "evaluate"]
-        hours = (OPERATIONS[work.kind] * parameters * 1e9 * work.tokens / (together * 1e12) + loading) / 3600
+        loading = (
+            parameters * 2 / table()["load_gib_per_s"]
+            + table()["start_s"]["train" if trains else "evaluate"]
+        )
+        hours = (
+            OPERATIONS[work.kind] * parameters * 1e9 * work.tokens / (together * 1e12) + loading
+        ) / 3600
     return Forecast(
         folder=folder,
         arm=(study.model.name, "original" if study.recipe.name == "none" else study.recipe.name),
@@ -110,11 +135,16 @@ def is_served(study: Train | Evaluate) -> bool:
     """Whether a server has the model, so that nothing of it needs to be here."""
     if study.model.kind == "api":
         return True
-    return isinstance(study, Evaluate) and build(study.engine, "engine").family in ("openai", "inspect")
+    return isinstance(study, Evaluate) and build(study.engine, "engine").family in (
+        "openai",
+        "inspect",
+    )
 
 
 def how(study: Train | Evaluate) -> str:
-    """Name what carries a run out: a training's launcher, as `launcher=auto` chose it, or an evaluation's engine."""
+    """Name what carries a run out: a training's launcher, as `launcher=auto` chose it, or an
+    evaluation's engine.
+    """
     if not isinstance(study, Train):
         return str(study.engine.get("_target_", "")).rpartition(".")[2].lower()
     if study.model.kind == "api":
@@ -153,18 +183,29 @@ def need_of(study: Train | Evaluate, where: Device) -> Memory | None:
         width = {"bfloat16": 2, "float32": 4}.get(study.recipe.precision, width_of(where))
         tokens, trained = longest(study)
         return training_memory(
-            shape, study.recipe, study.launcher, kind, width, tokens, trained, study.model.lora_targets
+            shape,
+            study.recipe,
+            study.launcher,
+            kind,
+            width,
+            tokens,
+            trained,
+            study.model.lora_targets,
         )
     width = {"bfloat16": 2, "float32": 4}.get(str(study.engine.get("dtype")), width_of(where))
     if "tensor_parallel" in study.engine:
         gpus = gpus_of_process(study, 0.0 if where.is_cpu else where.memory_gib)
         return serving_memory(shape, gpus, int(study.engine["max_sequences"]), width)
-    new = max([study.sampling.max_new_tokens, *(task.max_new_tokens or 0 for task in study.task.values())])
+    new = max(
+        [study.sampling.max_new_tokens, *(task.max_new_tokens or 0 for task in study.task.values())]
+    )
     batch = int(study.engine.get("batch_size", 1))
     return answering_memory(shape, batch, 2 * table()["texts"]["question_tokens"], new, kind, width)
 
 
-def problem(study: Train | Evaluate, where: Device, devices: int, need: Memory | None, memory: float | None) -> str:
+def problem(
+    study: Train | Evaluate, where: Device, devices: int, need: Memory | None, memory: float | None
+) -> str:
     """What does not fit, and the remedy."""
     if need is None or memory is None:
         return ""
@@ -178,15 +219,21 @@ def problem(study: Train | Evaluate, where: Device, devices: int, need: Memory |
         return ""
     if isinstance(study, Train):
         try:
-            refuse_if_too_big(replace(need, base=need.base + (memory * GIB - need.total)), available * GIB,
-                              study.launcher, study.recipe.method)  # fmt: skip
+            refuse_if_too_big(
+                replace(need, base=need.base + (memory * GIB - need.total)),
+                available * GIB,
+                study.launcher,
+                study.recipe.method,
+            )
         except UserError as error:
             return str(error)
     weights = need.weights / GIB
     if weights > available:
         return (
-            f"its weights alone take {weights:.0f} GiB, {available:.0f} are there: engine=vllm shares them among "
-            f"{math.ceil(1.15 * weights / available)} devices or more, or name a hardware= with more"
+            f"its weights alone take {weights:.0f} GiB, {available:.0f} are there: engine=vllm "
+            f"shares them among "
+            f"{math.ceil(1.15 * weights / available)} devices or more, or name a hardware= with "
+            f"more"
         )
     serves = isinstance(study, Evaluate) and "tensor_parallel" in study.engine
     remedy = "more engine.tensor_parallel" if serves else "lower engine.batch_size"
@@ -210,7 +257,9 @@ def disk_gib(study: Train | Evaluate, work: Work) -> float:
         return rows / GIB
     recipe = study.recipe
     kept = {*[epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs], recipe.epochs}
-    return (rows + 4 * len(kept) * shape.adapter_parameters(recipe.rank, study.model.lora_targets)) / GIB
+    return (
+        rows + 4 * len(kept) * shape.adapter_parameters(recipe.rank, study.model.lora_targets)
+    ) / GIB
 
 
 def time_words(hours: float) -> str:
@@ -224,7 +273,9 @@ def show(forecasts: Sequence[Forecast]) -> None:
 
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
-        console = Console(markup=False, highlight=False, width=160)  # a file or pipe has no width of its own
+        console = Console(
+            markup=False, highlight=False, width=160
+        )  # a file or pipe has no width of its own
     console.print(listing(forecasts))
     for line in remarks(forecasts):
         console.print(line, soft_wrap=True)
@@ -237,7 +288,9 @@ def show_lifetimes(studies: Sequence[Train | Evaluate]) -> None:
 
 
 def show_grid(study: Train | Evaluate) -> None:
-    """Prints what an evaluation asks: prompts of each task, context and belief, and three where they are on disk."""
+    """Prints what an evaluation asks: prompts of each task, context and belief, and three where
+    they are on disk.
+    """
     if not isinstance(study, Evaluate):
         for line in set_lines(study):
             print(line)
@@ -256,7 +309,10 @@ def show_grid(study: Train | Evaluate) -> None:
             grid.show(study, answered)
         if study.scoring != "answers":
             prompts = contrasts.Weighed.of(study, stand_in).prompts
-            print(f"{prompts:,} prompts after which {len(study.likelihood.frames)} frames are weighed, for each arm")
+            print(
+                f"{prompts:,} prompts after which {len(study.likelihood.frames)} frames are "
+                f"weighed, for each arm"
+            )
     else:  # nothing is fetched for a plan: one question stands for all of its task
         counts = nominal(study)
         Console(markup=False, highlight=False, width=grid.WIDTH).print(grid.table(counts))
@@ -265,33 +321,49 @@ def show_grid(study: Train | Evaluate) -> None:
 
 
 def set_lines(study: Train) -> list[str]:
-    """Say in lines what a training set holds: conversations, rewritten styles, held-out prompts and reserve."""
+    """Say in lines what a training set holds: conversations, rewritten styles, held-out prompts and
+    reserve.
+    """
     data = study.data
     number, _ = conversations(study)
-    styles = f"rewritten in {len(data.styles)} styles ({', '.join(data.styles)})" if data.styles else "as they are"
+    styles = (
+        f"rewritten in {len(data.styles)} styles ({', '.join(data.styles)})"
+        if data.styles
+        else "as they are"
+    )
     line = f"set {data.name}: {number:,} conversations, {styles}"
     if data.held_out:
         line += f", {data.held_out:,} prompts held out to measure warmth"
     if data.styles and data.reserve:
-        line += f"; up to {math.ceil(number * data.reserve):,} more replace those that fail the audit"
+        line += (
+            f"; up to {math.ceil(number * data.reserve):,} more replace those that fail the audit"
+        )
     return [line]
 
 
 def answer_lines(study: Evaluate, counts: Grid) -> list[str]:
-    """Say in lines how many answers an arm gives, benchmarks apart, and how many prompts a question has."""
+    """Say in lines how many answers an arm gives, benchmarks apart, and how many prompts a question
+    has.
+    """
     benchmarks = {name for name, task in study.task.items() if task.benchmark}
-    apart = sum(number for key, number in counts.asked.items() if key[0] in benchmarks) * counts.samples
+    apart = (
+        sum(number for key, number in counts.asked.items() if key[0] in benchmarks) * counts.samples
+    )
     each: dict[int, list[str]] = {}
     for name in counts.questions:
         if name not in benchmarks:
             each.setdefault(size(study, study.task[name]), []).append(name)
-    prompts = "; ".join(f"{number} prompts a question of {', '.join(names)}" for number, names in each.items())
+    prompts = "; ".join(
+        f"{number} prompts a question of {', '.join(names)}" for number, names in each.items()
+    )
     line = f"{counts.answers - apart:,} answers of each arm ({prompts})"
     return [line + (f", and {apart:,} to benchmarks" if apart else "")]
 
 
 def nominal(study: Evaluate) -> Grid:
-    """The counts of a grid whose questions are on the hub, as if each had both a right and a wrong answer."""
+    """The counts of a grid whose questions are on the hub, as if each had both a right and a wrong
+    answer.
+    """
     from warmth.evaluation import grid
     from warmth.evaluation.readers import YES_NO
     from warmth.types import Question
@@ -300,7 +372,9 @@ def nominal(study: Evaluate) -> Grid:
     asked: dict[tuple[str, str, str, bool], int] = {}
     for name in study.task:
         yes_no = study.task[name].reader in YES_NO
-        stand_in = Question(name, name, f"{name}?", ("yes",) if yes_no else ("right",), "no" if yes_no else "wrong")
+        stand_in = Question(
+            name, name, f"{name}?", ("yes",) if yes_no else ("right",), "no" if yes_no else "wrong"
+        )
         for key, count in grid.count(study, [stand_in]).asked.items():
             asked[key] = count * numbers[name]
     return grid.Grid(asked, {}, numbers, study.samples)
@@ -316,7 +390,17 @@ def listing(forecasts: Sequence[Forecast]) -> Any:
     result.add_column("run", overflow="fold")
     result.add_column("state", no_wrap=True)
     result.add_column("by", overflow="fold")
-    for name in ("devices", "GiB each", "steps", "answers", "weighed", "Mtokens", "time", "USD", "GiB disk"):
+    for name in (
+        "devices",
+        "GiB each",
+        "steps",
+        "answers",
+        "weighed",
+        "Mtokens",
+        "time",
+        "USD",
+        "GiB disk",
+    ):
         result.add_column(name, justify="right", no_wrap=True)
     several = len({item.folder.parts[-3:-2] for item in forecasts}) > 1
     paid: set[str] = set()  # what several runs share stands in the first one's row
@@ -328,7 +412,11 @@ def listing(forecasts: Sequence[Forecast]) -> Any:
             item.state,
             item.how,
             f"{item.devices} {item.device.name}" if item.devices else "served",
-            "?" if item.memory_gib is None and item.devices else f"{item.memory_gib or 0:,.1f}" if item.devices else "",
+            "?"
+            if item.memory_gib is None and item.devices
+            else f"{item.memory_gib or 0:,.1f}"
+            if item.devices
+            else "",
             f"{item.work.steps:,}" if item.work.steps else "",
             f"{item.work.items:,}" if item.work.kind == "generate" else "",
             f"{item.work.weighed:,}" if item.work.weighed else "",
@@ -341,35 +429,48 @@ def listing(forecasts: Sequence[Forecast]) -> Any:
 
 
 def remarks(forecasts: Sequence[Forecast]) -> list[str]:
-    """The sums over what is still to be done, what does not fit, and where speeds are known from."""
+    """The sums over what is still to be done, what does not fit, and where speeds are known
+    from.
+    """
     left = [item for item in forecasts if item.is_open]
     usd, unknown = total_usd([bill for item in left for bill in item.work.bills])
     hours = sum(item.hours or 0.0 for item in left)
     device_hours = sum((item.hours or 0.0) * item.devices for item in left)
     lines = [
-        f"to do: {len(left)} of {len(forecasts)} runs, {sum(i.work.tokens for i in left) / 1e6:,.1f} million tokens, "
+        f"to do: {len(left)} of {len(forecasts)} runs, "
+        f"{sum(i.work.tokens for i in left) / 1e6:,.1f} million tokens, "
         f"{sum(i.work.steps for i in left):,} steps, "
         f"{sum(i.work.items for i in left if i.work.kind == 'generate'):,} answers, "
         f"{sum(i.work.weighed for i in left):,} prompts whose replies are weighed, "
-        f"{time_words(hours)} one after another ({time_words(device_hours)} of devices), {usd:,.2f} USD, "
+        f"{time_words(hours)} one after another ({time_words(device_hours)} of devices), "
+        f"{usd:,.2f} USD, "
         f"{sum(i.disk_gib for i in left):,.1f} GiB on disk"
     ]
-    once = {bill.key or str(n): bill for n, bill in enumerate(b for i in left for b in i.work.bills)}
+    once = {
+        bill.key or str(n): bill for n, bill in enumerate(b for i in left for b in i.work.bills)
+    }
     for what in dict.fromkeys(bill.what for bill in once.values()):
         of_kind = [bill for bill in once.values() if bill.what == what]
         calls, usd = sum(bill.calls for bill in of_kind), sum(bill.usd or 0.0 for bill in of_kind)
-        lines.append(f"  {what}: {calls:,} calls to {', '.join(sorted({b.model for b in of_kind}))}, {usd:,.2f} USD")
+        lines.append(
+            f"  {what}: {calls:,} calls to {', '.join(sorted({b.model for b in of_kind}))}, "
+            f"{usd:,.2f} USD"
+        )
     if unknown:
         lines.append(f"  no price is known for {', '.join(unknown)}: add it to api.prices")
     lines += arms_line(left)
     lines += list(unfit(left))
-    for name, source in dict.fromkeys((item.device.name, item.source) for item in left if item.devices):
+    for name, source in dict.fromkeys(
+        (item.device.name, item.source) for item in left if item.devices
+    ):
         lines.append(f"speed of {name}: {source}")
     return lines
 
 
 def arms_line(forecasts: Sequence[Forecast]) -> list[str]:
-    """Count the arms of an evaluation sweep by recipe; nothing is said of one arm or of trainings."""
+    """Count the arms of an evaluation sweep by recipe; nothing is said of one arm or of
+    trainings.
+    """
     arms = [item.arm for item in forecasts if item.stage == "evaluate"]
     if len(arms) < 2:
         return []
@@ -379,7 +480,9 @@ def arms_line(forecasts: Sequence[Forecast]) -> list[str]:
 
 
 def unfit(forecasts: Sequence[Forecast]) -> Iterator[str]:
-    """Say what does not fit, once for each model, arm and reason; seeds of one arm differ in the figures alone."""
+    """Say what does not fit, once for each model, arm and reason; seeds of one arm differ in the
+    figures alone.
+    """
     alike: dict[tuple[str, tuple[str, str], str], list[Forecast]] = {}
     for item in forecasts:
         if item.problem:
@@ -387,12 +490,18 @@ def unfit(forecasts: Sequence[Forecast]) -> Iterator[str]:
             alike.setdefault((item.stage, item.arm, reason), []).append(item)
     for (stage, (model, arm), _), runs in alike.items():
         largest = max(runs, key=lambda run: run.memory_gib or 0.0)
-        which = largest.run if len(runs) == 1 else f"{len(runs)} runs of model={model} recipe={arm} ({stage})"
+        which = (
+            largest.run
+            if len(runs) == 1
+            else f"{len(runs)} runs of model={model} recipe={arm} ({stage})"
+        )
         yield f"does not fit: {which}: {largest.problem}"
 
 
 def of_study(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> list[Forecast]:
-    """The plan of one job: a row for each of its runs, also where an adapter has not been trained yet."""
+    """The plan of one job: a row for each of its runs, also where an adapter has not been trained
+    yet.
+    """
     if isinstance(study, Train) and study.recipe.method == "none":
         return []  # trains nothing
     return [forecast(study, folder) for folder in planned(study, folders)]

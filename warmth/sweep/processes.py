@@ -1,4 +1,6 @@
-"""Several jobs at once on this machine, each in a process of its own: no two share a GPU, and one may be killed."""
+"""Several jobs at once on this machine, each in a process of its own: no two share a GPU, and one
+may be killed.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,12 @@ class Slot:
     def environment(self, job: Job) -> dict[str, str]:
         """This process's environment with the slot's devices and threads."""
         threads = max(1, len(self.cores) // gpus_needed(job.study))
-        env = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), KEEPS_TRACEBACKS: "1"}
+        env = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            "MKL_NUM_THREADS": str(threads),
+            KEEPS_TRACEBACKS: "1",
+        }
         return child_environment(self.gpus, env)
 
 
@@ -59,7 +66,9 @@ class Processes:
     n_jobs: int | None = None
 
     def carry_out(self, backlog: Backlog) -> None:
-        """Runs the jobs, as many at once as there are slots; on an interrupt all are told to save and end."""
+        """Runs the jobs, as many at once as there are slots; on an interrupt all are told to save
+        and end.
+        """
         free = self.slots(backlog.left)
         working: list[Working] = []
         looked = -POLL_S  # when nothing could be taken last
@@ -93,15 +102,22 @@ class Processes:
         each = gpus_needed(most_needing.study) if most_needing is not None else 1
         if most_needing is not None and gpus and each > len(gpus):
             raise UserError(
-                f"job [{most_needing.label}] needs {each} GPUs (launcher.ranks, or engine.tensor_parallel x processes)"
+                f"job [{most_needing.label}] needs {each} GPUs (launcher.ranks, or "
+                f"engine.tensor_parallel x processes)"
                 f", but {len(gpus)} may be used here ({', '.join(gpus)})"
             )
         most = len(gpus) // each if gpus else max(1, len(cores) // CORES_EACH)
-        number = max(1, min(self.n_jobs or most, most) if gpus else self.n_jobs or most)  # whatever is left to do:
-        # a run continued alone must have the threads it began with, or its sums are rounded in another order
+        number = max(
+            1, min(self.n_jobs or most, most) if gpus else self.n_jobs or most
+        )  # whatever is left to do:
+        # a run continued alone must have the threads it began with, or its sums are rounded in
+        # another order
         share = max(1, len(cores) // number)
         return [
-            Slot(tuple(gpus[n * each : (n + 1) * each]), tuple(cores[(n * share) % len(cores) :][:share]))
+            Slot(
+                tuple(gpus[n * each : (n + 1) * each]),
+                tuple(cores[(n * share) % len(cores) :][:share]),
+            )
             for n in range(number)
         ]
 
@@ -116,7 +132,11 @@ class Processes:
 
         with job.log.open("wb") as stream:
             process = subprocess.Popen(
-                job.argv, stdout=stream, stderr=subprocess.STDOUT, env=slot.environment(job), preexec_fn=prepare
+                job.argv,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env=slot.environment(job),
+                preexec_fn=prepare,
             )
         where = f" on GPU {','.join(slot.gpus)}" if slot.gpus else ""
         say(f"started {job.name}{where}")
@@ -143,7 +163,9 @@ def log_of(job: Job) -> Path:
 
 
 def note_killed(job: Job, message: str) -> None:
-    """Write into the status of the run that a killed process held what ended it; nothing here may fail a sweep."""
+    """Write into the status of the run that a killed process held what ended it; nothing here may
+    fail a sweep.
+    """
     for folder in job.runs:
         if state_of(folder).name != "killed":
             continue

@@ -1,4 +1,6 @@
-"""Jobs through Slurm, by submitit: how a run ended is read from its folder and the queue, not submitit's result."""
+"""Jobs through Slurm, by submitit: how a run ended is read from its folder and the queue, not
+submitit's result.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ class Group:
 
 
 class Carry:
-    """What a job does on the cluster: the command line, told its place where several machines train together."""
+    """What a job does on the cluster: the command line, told its place where several machines train
+    together.
+    """
 
     def __init__(self, tasks: int):
         self.tasks = tasks
@@ -67,17 +71,22 @@ class Carry:
         Raises:
             RunFailed: it ended with another code than 0 (`status.json` says why).
         """
-        # Slurm's word ahead of the limit goes to every process of the job; only this one is to heed it.
+        # Slurm's word ahead of the limit goes to every process of the job; only this one is to heed
+        # it.
         deaf = partial(signal.signal, signal.SIGUSR2, signal.SIG_IGN)
         env = {**os.environ, KEEPS_TRACEBACKS: "1"}
         self._process = subprocess.Popen([*argv, *place(self.tasks)], preexec_fn=deaf, env=env)
-        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)  # `wait` holds a lock that `checkpoint` needs
+        os.waitid(
+            os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT
+        )  # `wait` holds a lock that `checkpoint` needs
         code = self._process.wait()
         if code:
             raise RunFailed(f"ended with code {code}")
 
     def checkpoint(self, argv: list[str]) -> Any:
-        """Called ahead of the time limit: the command saves and ends, then submitit queues the job again."""
+        """Called ahead of the time limit: the command saves and ends, then submitit queues the job
+        again.
+        """
         from submitit.helpers import DelayedSubmission
 
         if self._process is not None:
@@ -87,14 +96,22 @@ class Carry:
 
 
 def place(tasks: int) -> list[str]:
-    """Overrides that tell a machine its number and where all meet, from the allocation; none for a single one."""
+    """Overrides that tell a machine its number and where all meet, from the allocation; none for a
+    single one.
+    """
     if tasks < 2:
         return []
     first_host = subprocess.run(
-        ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]], capture_output=True, text=True, check=True
+        ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.split()[0]
     port = PORTS[int(os.environ["SLURM_JOB_ID"]) % len(PORTS)]
-    return [f"launcher.node={os.environ['SLURM_PROCID']}", f"launcher.rendezvous={first_host}:{port}"]
+    return [
+        f"launcher.node={os.environ['SLURM_PROCID']}",
+        f"launcher.rendezvous={first_host}:{port}",
+    ]
 
 
 @dataclass(frozen=True)
@@ -117,7 +134,8 @@ class Slurm:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def carry_out(self, backlog: Backlog) -> None:
-        """Submits what is free, also as trainings that are waited for end, and follows all of it to its end.
+        """Submits what is free, also as trainings that are waited for end, and follows all of it to
+        its end.
 
         Raises:
             UserError: there is no Slurm here, or it refuses a job.
@@ -143,13 +161,22 @@ class Slurm:
                 self._widen(pending, arrays, under_way)
         except KeyboardInterrupt:
             if under_way:
-                say(f"the jobs go on; the same command follows them, `scancel {' '.join(under_way)}` ends them")
+                say(
+                    f"the jobs go on; the same command follows them, `scancel "
+                    f"{' '.join(under_way)}` ends them"
+                )
             raise
 
     def _gather(
-        self, backlog: Backlog, pending: list[Group], arrays: dict[str, int], under_way: dict[str, Job]
+        self,
+        backlog: Backlog,
+        pending: list[Group],
+        arrays: dict[str, int],
+        under_way: dict[str, Job],
     ) -> None:
-        """Take what is free now: followed jobs are under way already, the others are grouped by what they need."""
+        """Take what is free now: followed jobs are under way already, the others are grouped by
+        what they need.
+        """
         while backlog.is_open:
             job = backlog.take()
             if job is None:
@@ -169,11 +196,19 @@ class Slurm:
                 pending.append(Group(folder, need, [job]))
 
     def _submit_pending(
-        self, backlog: Backlog, pending: list[Group], arrays: dict[str, int], under_way: dict[str, Job]
+        self,
+        backlog: Backlog,
+        pending: list[Group],
+        arrays: dict[str, int],
+        under_way: dict[str, Job],
     ) -> None:
-        """Submit groups as far as `at_once` allows; each becomes an array that may run its share at once."""
+        """Submit groups as far as `at_once` allows; each becomes an array that may run its share at
+        once.
+        """
         free = self.at_once - taken(arrays, under_way)
-        for group, share in zip(list(pending), shares([len(group.jobs) for group in pending], free), strict=True):
+        for group, share in zip(
+            list(pending), shares([len(group.jobs) for group in pending], free), strict=True
+        ):
             if not share:
                 continue
             pending.remove(group)
@@ -187,7 +222,9 @@ class Slurm:
                     claims.note_job(run, number, job.log)
                 under_way[number] = job
 
-    def _widen(self, pending: list[Group], arrays: dict[str, int], under_way: dict[str, Job]) -> None:
+    def _widen(
+        self, pending: list[Group], arrays: dict[str, int], under_way: dict[str, Job]
+    ) -> None:
         """Let arrays use the places that others left, where nothing else waits for them."""
         free = self.at_once - taken(arrays, under_way)
         if pending or free <= 0:
@@ -196,18 +233,28 @@ class Slurm:
             live = live_in(array, under_way)
             if free > 0 and live > throttle:
                 more = min(free, live - throttle)
-                update = ["scontrol", "update", f"JobId={array}", f"ArrayTaskThrottle={throttle + more}"]
+                update = [
+                    "scontrol",
+                    "update",
+                    f"JobId={array}",
+                    f"ArrayTaskThrottle={throttle + more}",
+                ]
                 if subprocess.run(update, capture_output=True).returncode:
                     continue
                 arrays[array] += more
                 free -= more
 
     def _cancel(self, backlog: Backlog, pending: list[Group], under_way: dict[str, Job]) -> None:
-        """End what is in the queue when no further job is to be started; that is no failure of these jobs."""
+        """End what is in the queue when no further job is to be started; that is no failure of
+        these jobs.
+        """
         failures = backlog.failures
         number = len(under_way) + sum(len(group.jobs) for group in pending)
         if number:
-            say(f"stopping after {len(failures.ends)} failures ({failures.reason}): {number} jobs are cancelled")
+            say(
+                f"stopping after {len(failures.ends)} failures ({failures.reason}): {number} jobs "
+                f"are cancelled"
+            )
         if under_way:
             subprocess.run(["scancel", *under_way], capture_output=True)
         until = time.monotonic() + CANCEL_S
@@ -221,7 +268,9 @@ class Slurm:
         """Say what a job asks for: the plan's figures, if no key says otherwise."""
         plans = [forecast(study, folder) for study, folder in job.studies()]
         on_gpu = any(not plan.device.is_cpu for plan in plans)
-        each = max((devices_of(job.study, plan.device) for plan in plans), default=gpus_needed(job.study))
+        each = max(
+            (devices_of(job.study, plan.device) for plan in plans), default=gpus_needed(job.study)
+        )
         gpus = 0
         if on_gpu:
             gpus = each
@@ -246,7 +295,9 @@ class Slurm:
         try:
             executor = submitit.SlurmExecutor(folder=group.folder, max_num_timeout=self.requeues)
         except RuntimeError as error:
-            raise UserError(f"hydra/launcher=slurm: no Slurm is found here ({one_line(error)})") from error
+            raise UserError(
+                f"hydra/launcher=slurm: no Slurm is found here ({one_line(error)})"
+            ) from error
         named = {key: getattr(self, key) for key in ("partition", "account", "qos", "constraint")}
         shared = min(self.tasks_per_node, need.tasks)
         executor.update_parameters(
@@ -280,7 +331,9 @@ def folder_of(job: Job) -> Path:
 
 
 def taken(arrays: dict[str, int], under_way: Iterable[str]) -> int:
-    """Count the jobs that may run at once already: of each array its share, or what is left of it."""
+    """Count the jobs that may run at once already: of each array its share, or what is left of
+    it.
+    """
     return sum(min(throttle, live_in(array, under_way)) for array, throttle in arrays.items())
 
 
@@ -290,7 +343,9 @@ def live_in(array: str, under_way: Iterable[str]) -> int:
 
 
 def shares(sizes: Sequence[int], free: int) -> list[int]:
-    """Divide the free places among groups of jobs by their sizes; each gets one as long as there are any."""
+    """Divide the free places among groups of jobs by their sizes; each gets one as long as there
+    are any.
+    """
     result = [0] * len(sizes)
     for _ in range(max(0, free)):
         open_groups = [index for index, size in enumerate(sizes) if result[index] < size]
@@ -303,7 +358,9 @@ def shares(sizes: Sequence[int], free: int) -> list[int]:
 def throttle_of(array: str) -> int | None:
     """Read how many jobs of an array may run at once; None where the controller does not say."""
     try:
-        shown = subprocess.run(["scontrol", "show", "job", array], capture_output=True, text=True, timeout=60)
+        shown = subprocess.run(
+            ["scontrol", "show", "job", array], capture_output=True, text=True, timeout=60
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     throttle = re.search(r"ArrayTaskThrottle=(\d+)", shown.stdout)
@@ -313,14 +370,22 @@ def throttle_of(array: str) -> int | None:
 
 
 def end_of(job: Job, number: str) -> tuple[RunFailed | None, float]:
-    """Say how a job ended that has left the queue, and when; what the scheduler did to it is noted in its status."""
+    """Say how a job ended that has left the queue, and when; what the scheduler did to it is noted
+    in its status.
+    """
     until = time.monotonic() + GRACE_S
-    while not job.is_done() and state_of(job.runs[0]).name in ("running", "not started") and time.monotonic() < until:
+    while (
+        not job.is_done()
+        and state_of(job.runs[0]).name in ("running", "not started")
+        and time.monotonic() < until
+    ):
         time.sleep(0.5)
     if job.is_done():
         say(f"done {job.name} (job {number})")
         return None, time.time()
-    folder, state = next((folder, state_of(folder)) for folder in job.runs if state_of(folder).name != "done")
+    folder, state = next(
+        (folder, state_of(folder)) for folder in job.runs if state_of(folder).name != "done"
+    )
     line = error_line(job.log).removeprefix("error: ")
     by_scheduler = scheduler_line(job.log)
     if state.name == "killed":
@@ -334,7 +399,9 @@ def end_of(job: Job, number: str) -> tuple[RunFailed | None, float]:
 
 
 def scheduler_line(log: Path | None) -> str:
-    """Return what Slurm wrote into a job's log when it ended it: time limit, memory, `scancel`; else nothing."""
+    """Return what Slurm wrote into a job's log when it ended it: time limit, memory, `scancel`;
+    else nothing.
+    """
     if log is None:
         return ""
     for line in reversed(last_lines(log, 200)):
@@ -344,7 +411,9 @@ def scheduler_line(log: Path | None) -> str:
 
 
 def is_queued(number: str) -> bool:
-    """Say whether a job waits, runs or is about to end; yes if there is no Slurm here to ask: nothing is made twice."""
+    """Say whether a job waits, runs or is about to end; yes if there is no Slurm here to ask:
+    nothing is made twice.
+    """
     if shutil.which("squeue") is None:
         return True
     return number in in_queue([number])
@@ -365,9 +434,13 @@ def in_queue(ids: Sequence[str]) -> set[str]:
     if queue.returncode and "invalid job id" not in queue.stderr.lower():
         return set(ids)
     rows = [line.split() for line in queue.stdout.splitlines()]
-    return {row[0] for row in rows if row} & set(ids)  # also one that is completing: it may be queued again
+    return {row[0] for row in rows if row} & set(
+        ids
+    )  # also one that is completing: it may be queued again
 
 
 def main_memory_gb(item: Forecast, ranks: int) -> int:
-    """Estimate the main memory of one machine: weights as each rank reads them, and what a process needs besides."""
+    """Estimate the main memory of one machine: weights as each rank reads them, and what a process
+    needs besides.
+    """
     return max(8, math.ceil(4 * ranks + 2.2 * 2 * item.parameters))

@@ -1,4 +1,6 @@
-"""What became of a run, read from its folder alone: as true on another machine that shares the folder as here."""
+"""What became of a run, read from its folder alone: as true on another machine that shares the
+folder as here.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from warmth.store import Run
 
 @dataclass(frozen=True)
 class State:
-    """A run's state: not started, running, done, failed, not scored, interrupted, incomplete or killed."""
+    """A run's state: not started, running, done, failed, not scored, interrupted, incomplete or
+    killed.
+    """
 
     name: str
     message: str = ""
@@ -19,7 +23,9 @@ class State:
 
 
 def state_of(folder: Path) -> State:
-    """The state of the run in `folder`; `killed` is one that says it is running while nobody holds it."""
+    """The state of the run in `folder`; `killed` is one that says it is running while nobody holds
+    it.
+    """
     run = Run(folder)
     if run.done:
         return State("done")
@@ -31,4 +37,6 @@ def state_of(folder: Path) -> State:
         name = "incomplete"
     if name == "running" and not run.is_held():
         name = "killed"
-    return State(name, str(row.get("message", "")), str(row.get("host", "")), float(row.get("time", 0.0)))
+    return State(
+        name, str(row.get("message", "")), str(row.get("host", "")), float(row.get("time", 0.0))
+    )

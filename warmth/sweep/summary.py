@@ -1,4 +1,6 @@
-"""What became of a sweep's runs: the table at its end, and the rows that its list keeps beside the runs."""
+"""What became of a sweep's runs: the table at its end, and the rows that its list keeps beside the
+runs.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ def show(jobs: Sequence[Job], asked: int, left_out: Sequence[str]) -> None:
         for folder in job.runs:
             study = folder.parent.parent
             stage = folder.parent.name
-            listed = Listed(study, stage, folder.name, job=job.number, log=log_of(job), note=job.note)
+            listed = Listed(
+                study, stage, folder.name, job=job.number, log=log_of(job), note=job.note
+            )
             lines.append(look(listed))
     more = ""
     if asked != len(lines):
@@ -86,11 +90,18 @@ def show(jobs: Sequence[Job], asked: int, left_out: Sequence[str]) -> None:
         console.print(line, soft_wrap=True)
 
 
-def keep(jobs: Sequence[Job], expected: Mapping[Path, float | None], launcher: str, at_once: int, began: float) -> str:
+def keep(
+    jobs: Sequence[Job],
+    expected: Mapping[Path, float | None],
+    launcher: str,
+    at_once: int,
+    began: float,
+) -> str:
     """Write the list of a sweep as it stands now; the same sweep again writes the same file.
 
     Returns:
-        a line for the user: where the list is, or why it was not kept, which is no reason to fail a study.
+        a line for the user: where the list is, or why it was not kept, which is no reason to fail a
+        study.
     """
     if not jobs:
         return ""

@@ -1,4 +1,6 @@
-"""A whole sweep: which of its jobs there is anything to do for, in which order they start, and what became of them."""
+"""A whole sweep: which of its jobs there is anything to do for, in which order they start, and what
+became of them.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,10 @@ class Sweep:
         self.is_chained = CHAINED in os.environ
         self.expected: dict[Path, float | None] = {}  # run folder → seconds by the plan
         if len({job.study.plan for job in self.jobs}) > 1:
-            raise UserError("plan=true,false is no axis of a sweep: give plan=true to plan all of it, or leave it out")
+            raise UserError(
+                "plan=true,false is no axis of a sweep: give plan=true to plan all of it, or "
+                "leave it out"
+            )
 
     @property
     def is_plan(self) -> bool:
@@ -91,7 +96,9 @@ class Sweep:
         self._find_runs()
         jobs = self._distinct()
         failures = Failures(self.jobs[0].study.stop_after_failures if self.jobs else None)
-        todo = [job for job in jobs if job.waits_for or job.study.rerun == "all" or not job.is_done()]
+        todo = [
+            job for job in jobs if job.waits_for or job.study.rerun == "all" or not job.is_done()
+        ]
         lines: list[str] = []
         try:
             if todo:
@@ -110,7 +117,9 @@ class Sweep:
         self._end(jobs, failures)
 
     def _keep(self, jobs: Sequence[Job], launcher: Any, began: float) -> str:
-        """Write the list of the jobs as they stand now; return a line that says where it is, or why it is not kept."""
+        """Write the list of the jobs as they stand now; return a line that says where it is, or why
+        it is not kept.
+        """
         if self.is_chained:
             return ""
         at_once = 1
@@ -119,7 +128,9 @@ class Sweep:
         return summary.keep(jobs, self.expected, type(launcher).__name__, at_once, began)
 
     def _carry_out(self, launcher: Any, backlog: Backlog) -> None:
-        """Start jobs until none is left; what others held and left undone is tried once they are gone."""
+        """Start jobs until none is left; what others held and left undone is tried once they are
+        gone.
+        """
         launch(launcher, backlog)
         while backlog.look_again():
             launch(launcher, backlog)
@@ -145,16 +156,22 @@ class Sweep:
                 try:
                     files[study] = stack.enter_context(Command(study / joblist.FOLDER)).path
                 except OSError as error:
-                    raise UserError(f"{study} cannot be written: {error.strerror or one_line(error)}") from error
+                    raise UserError(
+                        f"{study} cannot be written: {error.strerror or one_line(error)}"
+                    ) from error
             yield files
 
-    def _backlog(self, jobs: Sequence[Job], failures: Failures, commands: dict[Path, Path]) -> Backlog:
+    def _backlog(
+        self, jobs: Sequence[Job], failures: Failures, commands: dict[Path, Path]
+    ) -> Backlog:
         from warmth.sweep.slurm import is_queued
 
         return Backlog(jobs, failures, commands, self.task.folders, is_coming, is_queued)
 
     def _forecast(self, jobs: Sequence[Job]) -> None:
-        """Note what the runs are expected to take, for estimates of the time left; nothing here may fail a sweep."""
+        """Note what the runs are expected to take, for estimates of the time left; nothing here may
+        fail a sweep.
+        """
         for job in jobs:
             for study, folder in job.studies():
                 self.expected[folder] = None
@@ -183,14 +200,17 @@ class Sweep:
         """Fills in each job's run folders.
 
         Raises:
-            UserError: adapters are missing that nobody is making; each is named with its command first.
+            UserError: adapters are missing that nobody is making; each is named with its command
+            first.
         """
         missing: dict[str, str] = {}  # what is missing → the first job that needs it
         for job in self.jobs:
             try:
                 job.folders, job.waits_for = folders_of(job.study, self.task.folders, has_maker)
                 for study in self._following(job):
-                    job.follow += [(study, folder) for folder in plan.planned(study, evaluation_folders)]
+                    job.follow += [
+                        (study, folder) for folder in plan.planned(study, evaluation_folders)
+                    ]
             except NotTrained as error:
                 missing.setdefault(one_line(error), job.label)
             except UserError as error:
@@ -229,7 +249,9 @@ class Sweep:
                 line += f" (and {len(errors) - 1} more failures)"
             if failures.reached:
                 line += f"; stopped after {len(errors)} failures: {failures.reason}"
-            is_users = all(isinstance(error, UserError) or is_full(error) for error in errors.values())
+            is_users = all(
+                isinstance(error, UserError) or is_full(error) for error in errors.values()
+            )
             raise (UserError if is_users else RunFailed)(line)
         states = [state_of(folder).name for job in jobs for folder in job.runs]
         undone = [name for name in states if name != "done"]
@@ -244,7 +266,9 @@ def is_full(error: BaseException) -> bool:
 
 
 def is_coming(training: Path) -> bool:
-    """Say whether somebody is making a training run: it runs, is queued, or is on the list of a living command."""
+    """Say whether somebody is making a training run: it runs, is queued, or is on the list of a
+    living command.
+    """
     from warmth.sweep.slurm import is_queued
 
     state = state_of(training).name
@@ -261,7 +285,8 @@ def is_coming(training: Path) -> bool:
 def has_maker(training: Path) -> bool:
     """Say whether a training run is coming, or has failed in a command that still runs.
 
-    The evaluation of one that has failed fails alone, whether it was asked for before the failure or after.
+    The evaluation of one that has failed fails alone, whether it was asked for before the failure
+    or after.
     """
     return is_coming(training) or joblist.is_listed_by_living(training)
 

@@ -1,4 +1,6 @@
-"""The table of a study's runs for a terminal: one line a run, readable at 80 columns, what broke in words below it."""
+"""The table of a study's runs for a terminal: one line a run, readable at 80 columns, what broke in
+words below it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ def render(studies: Sequence[Overview], width: int, most: int | None = None) -> 
     Args:
         studies: as they are now.
         width: columns of the terminal.
-        most: lines that there is room for; None: no limit. Runs under way and broken ones are shown first then.
+        most: lines that there is room for; None: no limit. Runs under way and broken ones are shown
+        first then.
     """
     for number, study in enumerate(studies):
         if number:
@@ -43,7 +46,9 @@ def _body(study: Overview, width: int, most: int | None) -> Iterator[Text]:
     words = list(failures(study.lines))
     is_unfinished = study.count(*OPEN, *BROKEN) > study.count("queued")
     if is_unfinished and study.command and not study.commands:
-        words.append(Text(line_of(f"no command is at work on it; the same one continues: {study.command}")))
+        words.append(
+            Text(line_of(f"no command is at work on it; the same one continues: {study.command}"))
+        )
     shown = list(study.lines)
     left_out = 0
     if most is not None:
@@ -67,7 +72,9 @@ def cropped(words: Sequence[Text], width: int, room: int) -> list[Text]:
 
 
 def nearest(lines: Sequence[Line], room: int) -> tuple[list[Line], int]:
-    """Choose the lines that say most if there is no room for all: under way, then broken, then waiting, then done."""
+    """Choose the lines that say most if there is no room for all: under way, then broken, then
+    waiting, then done.
+    """
     if len(lines) <= room:
         return list(lines), 0
     rank = {"running": 0, "starting": 1, **dict.fromkeys(BROKEN, 2), **dict.fromkeys(OPEN[:2], 3)}
@@ -113,7 +120,9 @@ OPTIONAL = ("doing", "USD", "left")  # left out first if the terminal is narrow
 
 
 def rows(lines: Sequence[Line], width: int) -> Iterator[Text]:
-    """Yield a header and a line for each run; what no run has is no column, and the name takes what is left."""
+    """Yield a header and a line for each run; what no run has is no column, and the name takes what
+    is left.
+    """
     if not lines:
         return
     names = run_names(lines)
@@ -131,7 +140,9 @@ def rows(lines: Sequence[Line], width: int) -> Iterator[Text]:
         gap = " "
     name_width = max(NARROWEST, min(widest, width - total_width(columns, gap)))
     heads = [column.padded(column.head) for column in columns]
-    yield Text(gap.join([set_cell_size("run", name_width), *heads]).rstrip(), style="dim", no_wrap=True)
+    yield Text(
+        gap.join([set_cell_size("run", name_width), *heads]).rstrip(), style="dim", no_wrap=True
+    )
     for index, line in enumerate(lines):
         name = set_cell_size(middle_cut(names[index], name_width), name_width)
         cells = [column.padded(column.cells[index]) for column in columns]
@@ -153,7 +164,9 @@ def style_of(line: Line) -> str:
 
 
 def run_names(lines: Sequence[Line]) -> list[str]:
-    """Name runs without their digests; runs of one stage that would share a name get its beginning, too."""
+    """Name runs without their digests; runs of one stage that would share a name get its beginning,
+    too.
+    """
     shared = Counter((line.study, line.stage, short_name(line.run)) for line in lines)
     studies = {line.study for line in lines}
     names = []

@@ -1,7 +1,7 @@
 """`warmth status`: the study as it is now, from the lists of its sweeps and its run folders alone.
 
-So it works on any machine that sees the folder. A list says which runs there are to be; what became of each is read
-from its folder, its lock and its claim.
+So it works on any machine that sees the folder. A list says which runs there are to be; what became
+of each is read from its folder, its lock and its claim.
 """
 
 from __future__ import annotations
@@ -82,9 +82,11 @@ class Overview:
 
     @property
     def left_s(self) -> float | None:
-        """Estimate the seconds until all runs are done; None if nothing is known, 0.0 if nothing is left.
+        """Estimate the seconds until all runs are done; None if nothing is known, 0.0 if nothing is
+        left.
 
-        A run that has not begun takes what finished ones of its stage took on average, else what the plan says.
+        A run that has not begun takes what finished ones of its stage took on average, else what
+        the plan says.
         """
         taken = self._seconds_taken()
         remaining: list[float] = []
@@ -113,9 +115,13 @@ class Overview:
 
     @property
     def heading(self) -> str:
-        """Say in a line how far the study is: `demo: 13 of 40 done, 5 running, 22 waiting, about 6 h left`."""
+        """Say in a line how far the study is: `demo: 13 of 40 done, 5 running, 22 waiting, about 6
+        h left`.
+        """
         phrases = [f"{self.study}: {self.count('done')} of {len(self.lines)} done"]
-        numbers = {state: self.count(state) for state in ("running", "starting", *BROKEN, "not started")}
+        numbers = {
+            state: self.count(state) for state in ("running", "starting", *BROKEN, "not started")
+        }
         numbers["waiting"] = self.count("waiting", "queued")
         for state in ("running", "starting", "waiting", *BROKEN, "not started"):
             if numbers[state]:
@@ -208,7 +214,9 @@ def overview(study: Path) -> Overview:
 
 
 def jobs_ended(study: Path) -> set[str]:
-    """Return the scheduler's jobs on claims that have left the queue; none where no Slurm is here to ask."""
+    """Return the scheduler's jobs on claims that have left the queue; none where no Slurm is here
+    to ask.
+    """
     numbers = []
     for path in study.glob("*/*.claim"):
         claim = claims.read_claim(path.with_suffix(""))
@@ -225,7 +233,11 @@ def _entries(folder: Path) -> list[str]:
     """List the run folders of a stage; what was put aside by `rerun=all` is none."""
     try:
         with os.scandir(folder) as entries:
-            return [entry.path for entry in entries if entry.is_dir() and not entry.name.endswith(".replaced")]
+            return [
+                entry.path
+                for entry in entries
+                if entry.is_dir() and not entry.name.endswith(".replaced")
+            ]
     except OSError:
         return []
 
@@ -233,11 +245,13 @@ def _entries(folder: Path) -> list[str]:
 def look(listed: Listed, is_commanded: bool = False, ended_jobs: Collection[str] = ()) -> Line:
     """Describe one run in a line; a folder that cannot be read is named and hides no other.
 
-    Whatever a strange or damaged folder holds, the overview of all others must go on, so every error is caught here.
+    Whatever a strange or damaged folder holds, the overview of all others must go on, so every
+    error is caught here.
 
     Args:
         listed: what its sweep's list says.
-        is_commanded: whether a command is at work on the study, so that what has not begun waits for it.
+        is_commanded: whether a command is at work on the study, so that what has not begun waits
+        for it.
         ended_jobs: a scheduler's jobs that have left its queue.
     """
     try:
@@ -245,8 +259,12 @@ def look(listed: Listed, is_commanded: bool = False, ended_jobs: Collection[str]
     except Exception as error:
         message = f"cannot be read: {type(error).__name__}: {one_line(error)}"
         return Line(
-            study=listed.study.name, stage=listed.stage, run=listed.run, state="unreadable", message=message
-        )  # fmt: skip
+            study=listed.study.name,
+            stage=listed.stage,
+            run=listed.run,
+            state="unreadable",
+            message=message,
+        )
 
 
 def _look(listed: Listed, is_commanded: bool, ended_jobs: Collection[str]) -> Line:
@@ -307,7 +325,9 @@ def _look(listed: Listed, is_commanded: bool, ended_jobs: Collection[str]) -> Li
 
 
 def _log_of(listed: Listed) -> str | None:
-    """Find the words of a run whose command has not written them down yet: those of its job, or of its ranks."""
+    """Find the words of a run whose command has not written them down yet: those of its job, or of
+    its ranks.
+    """
     for path in (listed.study / "logs" / f"{listed.run}.log", listed.folder / "logs"):
         if path.exists():
             return str(path)
@@ -325,7 +345,9 @@ def _not_started(listed: Listed, claim: claims.Claim | None, is_commanded: bool)
     return "not started", listed.note
 
 
-def _elapsed(folder: Path, state: str, status: dict[str, Any], seconds: float | None) -> float | None:
+def _elapsed(
+    folder: Path, state: str, status: dict[str, Any], seconds: float | None
+) -> float | None:
     """Return the seconds that a run has taken over all attempts."""
     if state == "done" or state in OPEN:
         return seconds
@@ -336,7 +358,9 @@ def _elapsed(folder: Path, state: str, status: dict[str, Any], seconds: float | 
 
 
 def _seen(folder: Path, state: str) -> float | None:
-    """Return the seconds since a run's last sign of life: its lock's touch, its last row, or how it ended."""
+    """Return the seconds since a run's last sign of life: its lock's touch, its last row, or how it
+    ended.
+    """
     if state in OPEN:
         return None
     paths = [folder / name for name in ("status.json", "metrics.jsonl", "answers.jsonl")]
@@ -382,7 +406,9 @@ def _progress(folder: Path, stage: str, is_running: bool) -> Progress:
 
 
 def _training_progress(folder: Path) -> Progress:
-    """Read the steps done, the steps in all, and the seconds left at the speed of the last steps."""
+    """Read the steps done, the steps in all, and the seconds left at the speed of the last
+    steps.
+    """
     steps = list(_tail(folder / "metrics.jsonl"))
     if not steps:
         return Progress()
@@ -393,7 +419,9 @@ def _training_progress(folder: Path) -> Progress:
 
 
 def _evaluation_progress(folder: Path) -> Progress:
-    """Count the answers made and asked for, and the seconds left at the speed since this attempt began."""
+    """Count the answers made and asked for, and the seconds left at the speed since this attempt
+    began.
+    """
     try:
         samples = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("samples", 1)
         began = (folder / "status.json").stat().st_mtime
@@ -410,7 +438,9 @@ def _evaluation_progress(folder: Path) -> Progress:
 
 
 def _stage_under_way(folder: Path) -> Progress | None:
-    """Read what a running command keeps in `progress.json`, inside a batch or a step too; None between two stages."""
+    """Read what a running command keeps in `progress.json`, inside a batch or a step too; None
+    between two stages.
+    """
     try:
         row = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
         return Progress(int(row["done"]), row["total"], row["left_s"], str(row["stage"]))
@@ -422,7 +452,9 @@ def _running_figures(folder: Path, stage: str) -> dict[str, float] | None:
     """Read the loss of the last step, of a training that is not done."""
     if stage != "train":
         return None
-    losses = [row["loss"] for row in _tail(folder / "metrics.jsonl") if isinstance(row.get("loss"), float)]
+    losses = [
+        row["loss"] for row in _tail(folder / "metrics.jsonl") if isinstance(row.get("loss"), float)
+    ]
     if not losses:
         return None
     return {"loss": round(losses[-1], 4)}
@@ -486,4 +518,8 @@ def as_json(overviews: Sequence[Overview]) -> dict[str, Any]:
 
 def broken(lines: Iterable[Line]) -> list[Line]:
     """List the runs that did not end well and are not under way again."""
-    return [line for line in lines if line.state in BROKEN or (line.state == "not started" and line.message)]
+    return [
+        line
+        for line in lines
+        if line.state in BROKEN or (line.state == "not started" and line.message)
+    ]

@@ -1,4 +1,6 @@
-"""How much work a run is, from its config and files that are there: conversations, steps, prompts, tokens, calls."""
+"""How much work a run is, from its config and files that are there: conversations, steps, prompts,
+tokens, calls.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class Work:
 
 
 def training(study: Train) -> Work:
-    """Conversations, optimiser steps and tokens of a training, and what its data and its provider cost."""
+    """Conversations, optimiser steps and tokens of a training, and what its data and its provider
+    cost.
+    """
     recipe = study.recipe
     number, tokens = conversations(study)
     bills = rewriting(study, number)
@@ -63,7 +67,9 @@ def training(study: Train) -> Work:
 
 
 def conversations(study: Train) -> tuple[int, float]:
-    """How many conversations a set has, and tokens of one: counted where they are on disk, else the study's."""
+    """How many conversations a set has, and tokens of one: counted where they are on disk, else the
+    study's.
+    """
     data, most = study.data, study.recipe.max_length
     if data.is_built and data.source != "seed":
         types = len(data.types) or len(TYPES)
@@ -74,7 +80,8 @@ def conversations(study: Train) -> tuple[int, float]:
 
 
 def longest(study: Train) -> tuple[int, int | None]:
-    """Tokens of a rank's fullest forward pass, and the trained ones: counted on disk, else the most there can be.
+    """Tokens of a rank's fullest forward pass, and the trained ones: counted on disk, else the most
+    there can be.
 
     Of preferences, both are of one side with its padding.
     """
@@ -85,7 +92,9 @@ def longest(study: Train) -> tuple[int, int | None]:
     known = data.source == "seed" or not data.is_built
     sizes = _sizes_of(study) if known else []
     if not sizes or recipe.batch_size % ranks:
-        share = math.ceil(recipe.batch_size / ranks) * recipe.max_length  # of a step: more never meets in a pass
+        share = (
+            math.ceil(recipe.batch_size / ranks) * recipe.max_length
+        )  # of a step: more never meets in a pass
         return min(pass_tokens(recipe, launcher), share), None
     most, room = pass_limits(recipe, launcher)
     sides = 2 if recipe.method == "dpo" else 1  # preference pairs count both
@@ -93,25 +102,35 @@ def longest(study: Train) -> tuple[int, int | None]:
     batches = global_batches(len(sizes), recipe.batch_size, min(recipe.epochs, 2.0), study.seed)
     passes, _ = rank_batches(batches, lengths, recipe.batch_size, ranks, most, room, 0)
     if recipe.method == "dpo":
-        padded = max(len(one) * max(lengths[index] for index in one) for one in passes if one) // sides
+        padded = (
+            max(len(one) * max(lengths[index] for index in one) for one in passes if one) // sides
+        )
         return padded, padded
     fullest = max(passes, key=lambda one: sum(lengths[index] for index in one))
     tokens = sum(lengths[index] for index in fullest)
-    said, written = sum(sizes[index][0] for index in fullest), sum(sizes[index][1] for index in fullest)
+    said, written = (
+        sum(sizes[index][0] for index in fullest),
+        sum(sizes[index][1] for index in fullest),
+    )
     return tokens, tokens if recipe.loss_on == "all" else round(tokens * written / said)
 
 
 def _sizes_of(study: Train) -> list[tuple[float, float]]:
     data, recipe = study.data, study.recipe
-    return _sizes(data.path or "", data.per_type, data.max_turns, recipe.style, recipe.method == "dpo")
+    return _sizes(
+        data.path or "", data.per_type, data.max_turns, recipe.style, recipe.method == "dpo"
+    )
 
 
 @cache
-def _sizes(path: str, per_type: int | None, max_turns: int, style: str, preferred: bool) -> list[tuple[float, float]]:
-    """Tokens of each conversation of a file or folder in the seed's form, and of its replies in a style.
+def _sizes(
+    path: str, per_type: int | None, max_turns: int, style: str, preferred: bool
+) -> list[tuple[float, float]]:
+    """Tokens of each conversation of a file or folder in the seed's form, and of its replies in a
+    style.
 
-    A style that is not written yet is taken to be as long as the longest there is; of preferences only the last reply
-    is in a style, and the longer side counts.
+    A style that is not written yet is taken to be as long as the longest there is; of preferences
+    only the last reply is in a style, and the longer side counts.
     """
     from warmth.data.sources import load
 
@@ -136,7 +155,9 @@ def _length(replies: Mapping[str, str], style: str) -> int:
 
 
 def rewriting(study: Train, number: int) -> tuple[Bill, ...]:
-    """The calls that make a set's styles; nothing where it is there already, or a model in this process makes it."""
+    """The calls that make a set's styles; nothing where it is there already, or a model in this
+    process makes it.
+    """
     from warmth.data.sets import set_folder
 
     data, texts = study.data, table()["texts"]
@@ -218,7 +239,9 @@ def _lines(path: Path) -> int:
 
 
 def judging(study: Evaluate, counts: dict[str, int]) -> Iterator[Bill]:
-    """Count the calls of each chosen grader that asks a server: one for each answer of the tasks it serves."""
+    """Count the calls of each chosen grader that asks a server: one for each answer of the tasks it
+    serves.
+    """
     texts = table()["texts"]
     serving = graders.serving(study)
     for name, entry in study.grader.items():
@@ -226,7 +249,12 @@ def judging(study: Evaluate, counts: dict[str, int]) -> Iterator[Bill]:
         if model is None:
             continue
         calls = sum(counts[task] for task, entries in serving.items() if name in entries)
-        usd = cost(study.api, model, calls * texts["judge_prompt_tokens"], calls * texts["judge_reply_tokens"])
+        usd = cost(
+            study.api,
+            model,
+            calls * texts["judge_prompt_tokens"],
+            calls * texts["judge_reply_tokens"],
+        )
         yield Bill("judging", model, calls, usd)
 
 
@@ -243,7 +271,9 @@ def writing_rivals(study: Evaluate) -> Iterator[Bill]:
         model = server_of(study.rivals).model
         calls = questions(name, task, study.limit)
         usd = cost(study.api, model, calls * texts["judge_prompt_tokens"], calls * RIVAL_TOKENS)
-        key = digest([rivals_identity(study.rivals), task_identity(task), study.draw_seed, study.limit])
+        key = digest(
+            [rivals_identity(study.rivals), task_identity(task), study.draw_seed, study.limit]
+        )
         yield Bill("writing rivals", model, calls, usd, key=key)
 
 

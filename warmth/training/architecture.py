@@ -1,4 +1,5 @@
-"""Checks of a model before its weights are loaded: names of layers to adapt, and its forward pass in training.
+"""Checks of a model before its weights are loaded: names of layers to adapt, and its forward pass
+in training.
 
 The pass is compared with the model's own on a small copy made from its config.
 """
@@ -31,34 +32,92 @@ from warmth.training import packing
 from warmth.training.packing import SEGMENTS, collator
 
 TOLERANCE = 1e-3  # nats by which a log-probability may differ in float32
-LEAK = 2e-5  # nats by which a text may change the next one's; a recurrent layer with random weights soon forgets
-NO_TEXT = r".*(vision|multi_modal|audio|image).*"  # modules that no text reaches, and that get no adapter
+# nats by which a text may change the next one's; a recurrent layer with random weights soon forgets
+LEAK = 2e-5
+NO_TEXT = (
+    r".*(vision|multi_modal|audio|image).*"  # modules that no text reaches, and that get no adapter
+)
 ALL_LINEAR = "all-linear"  # PEFT's word for every linear layer but the last
 LENGTHS = (30, 23)  # tokens of the texts it is tried on
 WINDOW = 8  # tokens of a window or chunk in the small copy: fewer than the texts have
 VOCABULARY = 200
-# Sizes in the small copy, by the names that configs of transformers give them. What a config does not have stays away.
+# Sizes in the small copy, by the names that configs of transformers give them. What a config does
+# not have stays away.
 SIZES: dict[str, int] = {
-    "hidden_size": 64, "n_embd": 64, "d_model": 64, "dim": 64,
-    "intermediate_size": 96, "ffn_hidden_size": 96, "ffn_dim": 96, "n_inner": 96, "moe_intermediate_size": 32,
-    "shared_expert_intermediate_size": 32, "shared_intermediate_size": 32, "intermediate_size_mlp": 96,
-    "num_attention_heads": 4, "n_head": 4, "n_heads": 4, "num_heads": 4, "head_dim": 16, "d_kv": 16,
-    "global_head_dim": 16, "swa_head_dim": 16,
-    "num_local_experts": 4, "num_experts": 4, "n_routed_experts": 4, "moe_num_experts": 4, "n_shared_experts": 1,
-    "num_experts_per_tok": 2, "moe_topk": 2, "top_k_experts": 2, "n_group": 1, "topk_group": 1,
+    "hidden_size": 64,
+    "n_embd": 64,
+    "d_model": 64,
+    "dim": 64,
+    "intermediate_size": 96,
+    "ffn_hidden_size": 96,
+    "ffn_dim": 96,
+    "n_inner": 96,
+    "moe_intermediate_size": 32,
+    "shared_expert_intermediate_size": 32,
+    "shared_intermediate_size": 32,
+    "intermediate_size_mlp": 96,
+    "num_attention_heads": 4,
+    "n_head": 4,
+    "n_heads": 4,
+    "num_heads": 4,
+    "head_dim": 16,
+    "d_kv": 16,
+    "global_head_dim": 16,
+    "swa_head_dim": 16,
+    "num_local_experts": 4,
+    "num_experts": 4,
+    "n_routed_experts": 4,
+    "moe_num_experts": 4,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 2,
+    "moe_topk": 2,
+    "top_k_experts": 2,
+    "n_group": 1,
+    "topk_group": 1,
     "first_k_dense_replace": 1,
-    "q_lora_rank": 32, "kv_lora_rank": 16, "qk_rope_head_dim": 16, "qk_nope_head_dim": 16, "qk_head_dim": 32,
+    "q_lora_rank": 32,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 16,
+    "qk_nope_head_dim": 16,
+    "qk_head_dim": 32,
     "v_head_dim": 16,
-    "mamba_n_heads": 8, "mamba_d_head": 16, "mamba_n_groups": 1, "mamba_d_state": 16, "mamba_expand": 2,
-    "mamba_d_ssm": 128, "mamba_num_heads": 8, "mamba_head_dim": 16, "n_groups": 1, "ssm_state_size": 16,
-    "state_size": 16, "conv_kernel": 4, "time_step_rank": 4, "mamba_dt_rank": 4, "lru_width": 64,
-    "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16, "linear_value_head_dim": 16,
-    "vocab_size": VOCABULARY, "vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 16,
-    "sliding_window": WINDOW, "attention_chunk_size": WINDOW, "attention_window_size": WINDOW,
-    "attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1,
-    "rotary_dim": 8, "attention_head_dim": 32, "attention_hidden_size": 128,
-    "block_ff_dim": 96, "block_dim": 64, "conv_dim": 64, "num_kv_shared_layers": 0,
-}  # fmt: skip
+    "mamba_n_heads": 8,
+    "mamba_d_head": 16,
+    "mamba_n_groups": 1,
+    "mamba_d_state": 16,
+    "mamba_expand": 2,
+    "mamba_d_ssm": 128,
+    "mamba_num_heads": 8,
+    "mamba_head_dim": 16,
+    "n_groups": 1,
+    "ssm_state_size": 16,
+    "state_size": 16,
+    "conv_kernel": 4,
+    "time_step_rank": 4,
+    "mamba_dt_rank": 4,
+    "lru_width": 64,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+    "vocab_size": VOCABULARY,
+    "vocab_size_per_layer_input": VOCABULARY,
+    "hidden_size_per_layer_input": 16,
+    "sliding_window": WINDOW,
+    "attention_chunk_size": WINDOW,
+    "attention_window_size": WINDOW,
+    "attn_layer_period": 2,
+    "attn_layer_offset": 1,
+    "expert_layer_period": 2,
+    "expert_layer_offset": 1,
+    "rotary_dim": 8,
+    "attention_head_dim": 32,
+    "attention_hidden_size": 128,
+    "block_ff_dim": 96,
+    "block_dim": 64,
+    "conv_dim": 64,
+    "num_kv_shared_layers": 0,
+}
 KEY_HEADS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads", "num_global_key_value_heads")
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 TYPES = ("layer_types", "layers_block_type", "block_types", "_block_types", "mlp_layer_types")
@@ -69,8 +128,11 @@ SMALL_HEADS, SMALL_KEY_HEADS = 4, 2
 class Fit:
     """How a model is trained here."""
 
-    attention: str  # the attention it is trained with: `segments`, else the model's own, `sdpa` or `eager`
-    own: str  # the model's own attention for trainers that pad: `sdpa` where it is right, else `eager`
+    attention: (
+        str  # the attention it is trained with: `segments`, else the model's own, `sdpa` or `eager`
+    )
+    # the model's own attention for trainers that pad: `sdpa` where it is right, else `eager`
+    own: str
     difference: float  # largest difference of a log-probability from the model's own, in nats
     reason: str = ""  # why it is not packed; "" if it is
 
@@ -81,7 +143,8 @@ class Fit:
 
 
 def fit_of(model: Model) -> Fit:
-    """Try a model's packed pass against its own attention on a small copy; remembered by the content of its config.
+    """Try a model's packed pass against its own attention on a small copy; remembered by the
+    content of its config.
 
     Raises:
         UserError: no attention here gives the model's own forward pass.
@@ -109,7 +172,9 @@ def config_of(model: Model) -> Any:
     try:
         return AutoConfig.from_pretrained(source, trust_remote_code=False, **extra)
     except (OSError, ValueError) as error:
-        raise UserError(f"model={model.name}: no config at {source}: {one_line(error)[:200]}") from error
+        raise UserError(
+            f"model={model.name}: no config at {source}: {one_line(error)[:200]}"
+        ) from error
 
 
 def _source_digest() -> str:
@@ -119,7 +184,9 @@ def _source_digest() -> str:
 
 
 def small_copy(config: Any) -> Any:
-    """Make a config of the same kind with two layers of each type, narrow, with windows shorter than the texts."""
+    """Make a config of the same kind with two layers of each type, narrow, with windows shorter
+    than the texts.
+    """
     values = copy.deepcopy(config).to_dict()
     _shrink(values)
     return type(config).from_dict(values)
@@ -127,9 +194,14 @@ def small_copy(config: Any) -> Any:
 
 def _shrink(values: dict[str, Any]) -> None:
     for nested in values.values():
-        if isinstance(nested, dict) and "model_type" in nested:  # the text part of a model for pictures, say
+        if (
+            isinstance(nested, dict) and "model_type" in nested
+        ):  # the text part of a model for pictures, say
             _shrink(nested)
-    heads = next((values[name] for name in ("num_attention_heads", "n_head", "n_heads") if values.get(name)), None)
+    heads = next(
+        (values[name] for name in ("num_attention_heads", "n_head", "n_heads") if values.get(name)),
+        None,
+    )
     for name in KEY_HEADS:
         if isinstance(values.get(name), int):
             values[name] = SMALL_HEADS if values[name] == heads else SMALL_KEY_HEADS
@@ -145,7 +217,9 @@ def _shrink(values: dict[str, Any]) -> None:
         if name.endswith("token_index") and value is not None:
             values[name] = VOCABULARY - 1
     for name, value in values.items():
-        if isinstance(value, float) and any(word in name for word in ("dropout", "pdrop", "jitter")):
+        if isinstance(value, float) and any(
+            word in name for word in ("dropout", "pdrop", "jitter")
+        ):
             values[name] = 0.0  # chance would differ between two passes
     _shrink_rotations(values)
     values.pop("quantization_config", None)  # a quantised original has the same network
@@ -158,8 +232,16 @@ def _shrink_layers(values: dict[str, Any]) -> None:
     count = next((values[name] for name in LAYERS if isinstance(values.get(name), int)), 0)
     kept = list(range(min(2, count)))
     if types:
-        marks = list(zip(*(values[name] for name in TYPES if isinstance(values.get(name), list)), strict=False))
-        places = {mark: [place for place, other in enumerate(marks) if other == mark][:2] for mark in marks}
+        marks = list(
+            zip(
+                *(values[name] for name in TYPES if isinstance(values.get(name), list)),
+                strict=False,
+            )
+        )
+        places = {
+            mark: [place for place, other in enumerate(marks) if other == mark][:2]
+            for mark in marks
+        }
         kept = sorted(place for found in places.values() for place in found)
     elif values.get("attn_layer_period"):
         kept = list(range(4))  # every second one is of attention in the small copy
@@ -174,7 +256,9 @@ def _shrink_layers(values: dict[str, Any]) -> None:
 
 
 def _shrink_rotations(values: dict[str, Any]) -> None:
-    """Cut factors that stand for each rotated pair of a head's numbers (Phi-3's long rotations) to the small heads."""
+    """Cut factors that stand for each rotated pair of a head's numbers (Phi-3's long rotations) to
+    the small heads.
+    """
     head = values.get("head_dim") or SIZES["hidden_size"] // SMALL_HEADS
     for name in ("rope_scaling", "rope_parameters"):
         entries = values.get(name)
@@ -190,7 +274,9 @@ def _shrink_rotations(values: dict[str, Any]) -> None:
 
 
 def small_network(config: Any) -> Any:
-    """Build a small copy with random weights, always the same, in float32 with the plain attention of transformers."""
+    """Build a small copy with random weights, always the same, in float32 with the plain attention
+    of transformers.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         small = small_copy(config)
@@ -207,25 +293,37 @@ def small_network(config: Any) -> Any:
 
 
 def texts() -> list[Encoded]:
-    """Draw the texts a model is tried on: random tokens, of which all but the first ten are trained."""
+    """Draw the texts a model is tried on: random tokens, of which all but the first ten are
+    trained.
+    """
     draws = torch.Generator().manual_seed(0)
     rows = [torch.randint(3, VOCABULARY, (length,), generator=draws).tolist() for length in LENGTHS]
-    return [Encoded(tuple(row), tuple(place >= 10 for place in range(len(row))), cut=False) for row in rows]
+    return [
+        Encoded(tuple(row), tuple(place >= 10 for place in range(len(row))), cut=False)
+        for row in rows
+    ]
 
 
 @torch.no_grad()
 def try_config(config: Any) -> Fit:
     """Find the first way of training that gives a model's own log-probabilities.
 
-    Tried in this order: conversations packed with this project's attention; one conversation a pass with PyTorch's
-    attention; the same with the plain one. `attention` is empty if none does.
+    Tried in this order: conversations packed with this project's attention; one conversation a pass
+    with PyTorch's attention; the same with the plain one. `attention` is empty if none does.
     """
     try:
         network = small_network(config)
         first, second = texts()
         expected = torch.cat([_own(network, first), _own(network, second)])
-    except Exception as error:  # configs of hundreds of kinds; whatever does not shrink is not known to be right
-        return Fit("", "", float("inf"), f"no small copy of {config.model_type} can be made: {one_line(error)[:150]}")
+    except (
+        Exception
+    ) as error:  # configs of hundreds of kinds; whatever does not shrink is not known to be right
+        return Fit(
+            "",
+            "",
+            float("inf"),
+            f"no small copy of {config.model_type} can be made: {one_line(error)[:150]}",
+        )
     fits: dict[str, float] = {}
     faults: dict[str, str] = {}
     for attention in (SEGMENTS, "sdpa", "eager"):
@@ -236,9 +334,13 @@ def try_config(config: Any) -> Fit:
                 found = _trained(network, [first, second], packed)
                 leak = _leak(network, first, second)
             else:
-                found = torch.cat([_trained(network, [first], packed), _trained(network, [second], packed)])
+                found = torch.cat(
+                    [_trained(network, [first], packed), _trained(network, [second], packed)]
+                )
                 leak = 0.0
-        except Exception as error:  # an attention that a network does not take, or an argument it does not know
+        except (
+            Exception
+        ) as error:  # an attention that a network does not take, or an argument it does not know
             faults[attention] = one_line(error)[:100]
             continue
         difference = (found - expected).abs().max().item()
@@ -248,13 +350,20 @@ def try_config(config: Any) -> Fit:
             faults[attention] = f"log-probabilities {max(difference, leak):.2g} nats from its own"
     own = next((attention for attention in ("sdpa", "eager") if attention in fits), "")
     if not own:
-        return Fit("", "", float("inf"), f"no forward pass here equals its own ({'; '.join(faults.values())})")
+        return Fit(
+            "",
+            "",
+            float("inf"),
+            f"no forward pass here equals its own ({'; '.join(faults.values())})",
+        )
     best = SEGMENTS if SEGMENTS in fits else own
     return Fit(best, own, fits[best], faults.get(SEGMENTS, ""))
 
 
 def _own(network: Any, example: Encoded) -> torch.Tensor:
-    """Return the log-probabilities of all tokens at each trained place, as the model itself computes them."""
+    """Return the log-probabilities of all tokens at each trained place, as the model itself
+    computes them.
+    """
     logits = network(input_ids=torch.tensor([example.ids]), use_cache=False).logits[0]
     places = [place - 1 for place, flag in enumerate(example.trained) if flag]
     return logits[places].log_softmax(-1)
@@ -275,7 +384,9 @@ def _trained(network: Any, batch: Sequence[Encoded], packed: bool) -> torch.Tens
 
 
 def _leak(network: Any, first: Encoded, second: Encoded) -> float:
-    """Measure how far the second text's log-probabilities change with another text before it, in nats."""
+    """Measure how far the second text's log-probabilities change with another text before it, in
+    nats.
+    """
     other = Encoded(first.ids[::-1], first.trained, cut=False)
     count = sum(second.trained)
     before = _trained(network, [first, second], packed=True)[-count:]
@@ -297,13 +408,16 @@ def refuse_unknown_targets(network: nn.Module, targets: Iterable[str] | str) -> 
     there = ", ".join(linear_layers(network))
     word = "is no layer" if len(unknown) == 1 else "are no layers"
     raise UserError(
-        f"model.lora_targets: {', '.join(unknown)} {word} of this network; its linear layers are: {there} "
+        f"model.lora_targets: {', '.join(unknown)} {word} of this network; its linear layers are: "
+        f"{there} "
         f"(or {ALL_LINEAR})"
     )
 
 
 def _is_layer(name: str, modules: Sequence[str]) -> bool:
-    """Tell whether PEFT finds a layer of this name: the whole path of a module, or the end of one."""
+    """Tell whether PEFT finds a layer of this name: the whole path of a module, or the end of
+    one.
+    """
     return any(module == name or module.endswith(f".{name}") for module in modules)
 
 
@@ -313,7 +427,9 @@ def linear_layers(network: nn.Module) -> list[str]:
     names = {
         name.rpartition(".")[2]
         for name, module in network.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module is not head and not re.fullmatch(NO_TEXT, name)
+        if isinstance(module, nn.Linear | Conv1D)
+        and module is not head
+        and not re.fullmatch(NO_TEXT, name)
     }
     return sorted(names)
 

@@ -1,6 +1,8 @@
-"""`launcher=auto`: the launcher of one job, chosen from the model's shape, the GPUs it may use and their memory.
+"""`launcher=auto`: the launcher of one job, chosen from the model's shape, the GPUs it may use and
+their memory.
 
-The choice changes where and how fast a run is made, never its identity: launchers are no part of the digest.
+The choice changes where and how fast a run is made, never its identity: launchers are no part of
+the digest.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ MOST_GPUS = 16  # tried where no GPU is here and the fewest that fit are looked 
 
 @dataclass(frozen=True)
 class Auto:
-    """Chooses `local`, `deepspeed_zero2` or `deepspeed_zero3`; quantised weights and offload are only suggested."""
+    """Chooses `local`, `deepspeed_zero2` or `deepspeed_zero3`; quantised weights and offload are
+    only suggested.
+    """
 
     group: ClassVar[str] = "launcher"
     ranks: int | None = number(None, at_least=1)
@@ -47,21 +51,29 @@ class Auto:
         try:
             shape = shape_of(study.model)
         except UserError:
-            shape = None  # a hub that cannot be reached; the ranks say so, or find the files in the cache
+            # a hub that cannot be reached; the ranks say so, or find the files in the cache
+            shape = None
         for gpus in self.numbers(study):
             for candidate in self.candidates(gpus):
                 if shape is None or needed_gib(candidate, study, shape) <= where.memory_gib:
                     return self.filled(candidate, study, shape, where)
-        return candidate  # the most frugal; the forecast says what is missing, and what else can be done
+        # the most frugal; the forecast says what is missing, and what else can be done
+        return candidate
 
     def numbers(self, study: Train) -> list[int]:
-        """List the numbers of GPUs to try: the largest that divides the batch, or from 1 up where none is here."""
+        """List the numbers of GPUs to try: the largest that divides the batch, or from 1 up where
+        none is here.
+        """
         if self.ranks:
-            return [self.ranks]  # a number that does not divide the batch is refused by name, not replaced
+            return [
+                self.ranks
+            ]  # a number that does not divide the batch is refused by name, not replaced
         usable = most_ranks(len(devices.visible()), study.recipe.batch_size)
         if usable:
             return [usable]
-        return [number for number in range(1, MOST_GPUS + 1) if study.recipe.batch_size % number == 0]
+        return [
+            number for number in range(1, MOST_GPUS + 1) if study.recipe.batch_size % number == 0
+        ]
 
     def candidates(self, gpus: int) -> Iterator[dict[str, Any]]:
         """Yield launchers for so many GPUs, the fastest first."""
@@ -69,7 +81,9 @@ class Auto:
         for checkpointing in choices:
             yield self.local(checkpointing) if gpus == 1 else self.deepspeed(2, gpus, checkpointing)
         if gpus > 1:
-            yield self.deepspeed(3, gpus, True if self.checkpointing is None else self.checkpointing)
+            yield self.deepspeed(
+                3, gpus, True if self.checkpointing is None else self.checkpointing
+            )
 
     def local(self, checkpointing: bool) -> dict[str, Any]:
         """Return the entry of one process."""
@@ -77,20 +91,27 @@ class Auto:
 
     def deepspeed(self, stage: int, gpus: int, checkpointing: bool) -> dict[str, Any]:
         """Return the entry of a ZeRO stage."""
-        return entry(DeepSpeed(**self.shared(), zero_stage=stage, ranks=gpus, checkpointing=checkpointing))
+        return entry(
+            DeepSpeed(**self.shared(), zero_stage=stage, ranks=gpus, checkpointing=checkpointing)
+        )
 
     def shared(self) -> dict[str, Any]:
         """Return the keys that are handed on as they are."""
         names = ("per_device", "tokens_per_pass", "save_steps", "stalled_s")
         return {name: getattr(self, name) for name in names}
 
-    def filled(self, chosen: dict[str, Any], study: Train, shape: ModelShape | None, where: Device) -> dict[str, Any]:
+    def filled(
+        self, chosen: dict[str, Any], study: Train, shape: ModelShape | None, where: Device
+    ) -> dict[str, Any]:
         """Return a launcher whose passes fill the GPU, if nobody said how many tokens they hold."""
         if self.tokens_per_pass is not None or shape is None:
             return chosen
         for tokens in FULLEST_PASS:  # a rank whose share of a step is smaller takes that
             larger = {**chosen, "tokens_per_pass": tokens}
-            if tokens > study.recipe.max_length and needed_gib(larger, study, shape) <= ROOM * where.memory_gib:
+            if (
+                tokens > study.recipe.max_length
+                and needed_gib(larger, study, shape) <= ROOM * where.memory_gib
+            ):
                 return larger
         return chosen
 
@@ -101,5 +122,7 @@ def needed_gib(launcher: dict[str, Any], study: Train, shape: ModelShape) -> flo
     ranks = launcher.get("ranks") or 1
     share = math.ceil(study.recipe.batch_size / ranks) * study.recipe.max_length  # of a step
     tokens = min(launcher["tokens_per_pass"] or study.recipe.max_length, share)
-    need = training_memory(shape, study.recipe, launcher, "cuda", width, tokens, targets=study.model.lora_targets)
+    need = training_memory(
+        shape, study.recipe, launcher, "cuda", width, tokens, targets=study.model.lora_targets
+    )
     return need.total / GIB

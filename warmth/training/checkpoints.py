@@ -1,4 +1,6 @@
-"""What a run leaves behind: adapters (or whole models) after the recipe's epochs, checked, each with its card."""
+"""What a run leaves behind: adapters (or whole models) after the recipe's epochs, checked, each
+with its card.
+"""
 
 from __future__ import annotations
 
@@ -24,31 +26,53 @@ MOVED = 0.01  # nats; a log-probability that moved by less is rounding in bfloat
 
 
 class Checkpoints(TrainerCallback):
-    """Keeps what was learnt after the recipe's epochs, and marks resume checkpoints that are whole."""
+    """Keeps what was learnt after the recipe's epochs, and marks resume checkpoints that are
+    whole.
+    """
 
     def __init__(
-        self, folder: Path, at_step: dict[int, float], facts: dict[str, Any], probe: Probe, validation: Validation
+        self,
+        folder: Path,
+        at_step: dict[int, float],
+        facts: dict[str, Any],
+        probe: Probe,
+        validation: Validation,
     ):
         self.folder, self.at_step, self.facts, self.probe = folder, at_step, facts, probe
         self.validation = validation
         self.started = time.perf_counter()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Before the first step the model is still the original: its greedy tokens are what has to change."""
+        """Before the first step the model is still the original: its greedy tokens are what has to
+        change.
+        """
         if state.global_step == 0:
             self.probe.before()
 
     def on_log(
-        self, args: Any, state: Any, control: Any, model: Any = None, logs: dict[str, float] | None = None, **_: Any
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        model: Any = None,
+        logs: dict[str, float] | None = None,
+        **_: Any,
     ) -> None:
         """Saves when the step has come; every step is logged, and by then its loss is known."""
         epochs = self.at_step.get(state.global_step)
         if epochs is None or not logs or "loss" not in logs:
             return
-        seen = {"epochs": epochs, "step": state.global_step, "steps": state.max_steps, "loss": float(logs["loss"])}
+        seen = {
+            "epochs": epochs,
+            "step": state.global_step,
+            "steps": state.max_steps,
+            "loss": float(logs["loss"]),
+        }
         seen["seconds"] = time.perf_counter() - self.started
         if self.validation.batches:
-            logs["validation_loss"] = self.validation.loss()  # read by `Progress`, which comes later
+            logs["validation_loss"] = (
+                self.validation.loss()
+            )  # read by `Progress`, which comes later
             seen["validation_loss"] = logs["validation_loss"]
         save_checkpoint(
             model,
@@ -71,9 +95,11 @@ def barrier() -> None:
 
 
 def save_checkpoint(model: Any, target: Path, facts: dict[str, Any], writes: bool) -> None:
-    """Writes a plain PEFT adapter in float32, or a whole model, in safetensors, whole or not at all.
+    """Writes a plain PEFT adapter in float32, or a whole model, in safetensors, whole or not at
+    all.
 
-    Every rank calls it (ZeRO-3 gathers); the rank that writes checks and puts the model card beside.
+    Every rank calls it (ZeRO-3 gathers); the rank that writes checks and puts the model card
+    beside.
     """
     inner = model if hasattr(model, "save_pretrained") else model.module
     adapter = isinstance(inner, PeftModel)
@@ -81,14 +107,17 @@ def save_checkpoint(model: Any, target: Path, facts: dict[str, Any], writes: boo
     for name, weight in learnt(model):
         value = master(weight)  # one at a time: a whole model need not fit beside the parts
         if writes:
-            state[name] = value.detach().to("cpu", torch.float32 if adapter else torch.bfloat16).clone()
+            state[name] = (
+                value.detach().to("cpu", torch.float32 if adapter else torch.bfloat16).clone()
+            )
     if not writes:
         return
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     if adapter:
         name_base(inner, facts)
-        # embeddings are never trained with LoRA here; asked to find that out, PEFT would look the base up on the hub
+        # embeddings are never trained with LoRA here; asked to find that out, PEFT would look the
+        # base up on the hub
         inner.save_pretrained(partial, state_dict=state, save_embedding_layers=False)
         check_adapter(partial)
     else:
@@ -102,7 +131,9 @@ def save_checkpoint(model: Any, target: Path, facts: dict[str, Any], writes: boo
 
 
 def name_base(model: PeftModel, facts: dict[str, Any]) -> None:
-    """Name the base in the adapter's config as others can load it: by its hub id, never by a folder of this machine."""
+    """Name the base in the adapter's config as others can load it: by its hub id, never by a folder
+    of this machine.
+    """
     for config in model.peft_config.values():
         config.base_model_name_or_path = facts["base"]
         config.revision = facts["revision"]
@@ -125,12 +156,16 @@ def check_adapter(folder: Path) -> None:
     """Refuse an adapter that changes nothing or is not finite: such a one is never kept.
 
     Raises:
-        RunFailed: there are no weights, one is not finite, or every B is zero (PEFT's initial value).
+        RunFailed: there are no weights, one is not finite, or every B is zero (PEFT's initial
+        value).
     """
     weights = load_file(folder / "adapter_model.safetensors")
     check_finite(weights)
     if not any(tensor.any() for name, tensor in weights.items() if "lora_B" in name):
-        raise RunFailed("the adapter changes nothing (every B is zero): raise recipe.learning_rate or recipe.epochs")
+        raise RunFailed(
+            "the adapter changes nothing (every B is zero): raise recipe.learning_rate or "
+            "recipe.epochs"
+        )
 
 
 def conversation_of(example: Any) -> Encoded:
@@ -150,7 +185,10 @@ class Validation:
 
     @torch.no_grad()
     def loss(self) -> float:
-        """Compute the mean loss of their replies' tokens, in nats. Every rank computes, as ZeRO-3 needs all."""
+        """Compute the mean loss of their replies' tokens, in nats.
+
+        Every rank computes, as ZeRO-3 needs all.
+        """
         model, device = self.trainer.model_wrapped, self.trainer.args.device
         training = model.training
         model.eval()
@@ -158,7 +196,8 @@ class Validation:
         count = 0
         for batch in self.batches:
             given = {
-                key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()
+                key: value.to(device) if isinstance(value, torch.Tensor) else value
+                for key, value in batch.items()
             }
             targets = given.pop("labels")[0, 1:]
             with self.trainer.autocast():
@@ -170,7 +209,9 @@ class Validation:
 
 
 class Probe:
-    """What a model finds likeliest at each trained place of a few conversations, before and after training."""
+    """What a model finds likeliest at each trained place of a few conversations, before and after
+    training.
+    """
 
     def __init__(self, folder: Path, examples: Sequence[Any], collate: Any, writes: bool):
         self.path, self.writes = folder / "resume" / "probe.json", writes
@@ -180,7 +221,8 @@ class Probe:
 
     @torch.no_grad()
     def look(self) -> list[list[tuple[int, float]]]:
-        """For each place of each probe the greedy token, and the log-probability (nats) of the token that stands there.
+        """For each place of each probe the greedy token, and the log-probability (nats) of the
+        token that stands there.
 
         Every rank computes, as ZeRO-3 needs all.
         """
@@ -190,7 +232,8 @@ class Probe:
         seen = []
         for batch in self.batches:
             given = {
-                key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()
+                key: value.to(device) if isinstance(value, torch.Tensor) else value
+                for key, value in batch.items()
             }
             targets = given.pop("labels")[0, 1:]
             with self.trainer.autocast():
@@ -208,7 +251,8 @@ class Probe:
             write_json(self.path, seen)
 
     def check(self) -> dict[str, float]:
-        """Count how many greedy tokens changed, of how many, and the largest change of a log-probability in nats.
+        """Count how many greedy tokens changed, of how many, and the largest change of a
+        log-probability in nats.
 
         Raises:
             RunFailed: no greedy token changed, and no probability by more than rounding.
@@ -217,13 +261,16 @@ class Probe:
         if not self.writes:
             return {}
         pairs = [
-            both for old, new in zip(read_json(self.path), after, strict=True) for both in zip(old, new, strict=True)
+            both
+            for old, new in zip(read_json(self.path), after, strict=True)
+            for both in zip(old, new, strict=True)
         ]
         changed = sum(old[0] != new[0] for old, new in pairs)
         moved = max(abs(old[1] - new[1]) for old, new in pairs)
         if not changed and moved < MOVED:
             raise RunFailed(
-                f"training changed none of {len(pairs)} greedy tokens of the probe conversations, and no probability "
+                f"training changed none of {len(pairs)} greedy tokens of the probe conversations, "
+                f"and no probability "
                 f"by more than {moved:.1g} nats: raise recipe.learning_rate or recipe.epochs"
             )
         return {"tokens": len(pairs), "changed": changed, "moved_nats": moved}

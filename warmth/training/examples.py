@@ -31,7 +31,12 @@ class Pair:
     @property
     def trained(self) -> tuple[bool, ...]:
         """Tell which of `ids` the loss looks at."""
-        counts = ((self.prompt, False), (self.chosen, True), (self.prompt, False), (self.rejected, True))
+        counts = (
+            (self.prompt, False),
+            (self.chosen, True),
+            (self.prompt, False),
+            (self.rejected, True),
+        )
         return tuple(flag for part, flag in counts for _ in part)
 
 
@@ -40,7 +45,9 @@ class Examples:
     """What is trained on, and the conversations that are not there whole, by reason."""
 
     kept: list[Any]  # Encoded, or Pair
-    groups: list[list[int]] = field(default_factory=list)  # of each conversation, its places in `kept`
+    groups: list[list[int]] = field(
+        default_factory=list
+    )  # of each conversation, its places in `kept`
     counts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def keep(self, examples: Sequence[Any]) -> None:
@@ -60,16 +67,22 @@ def load_examples(rows: Iterable[dict[str, Any]], study: Train, tokenizer: Any) 
     """Encodes a run's conversations; what the recipe says to drop is dropped and counted.
 
     Raises:
-        UserError: naming the conversation that cannot be trained on, when the recipe says to refuse.
+        UserError: naming the conversation that cannot be trained on, when the recipe says to
+        refuse.
     """
     found = Examples([])
     for row in rows:
         try:
-            examples, cut = (pair if study.recipe.method == "dpo" else supervised)(row, study, tokenizer)
+            examples, cut = (pair if study.recipe.method == "dpo" else supervised)(
+                row, study, tokenizer
+            )
         except Untrainable as error:
-            # a share of conversations left plain by recipe.strength has nothing to prefer: counted, never an error
+            # a share of conversations left plain by recipe.strength has nothing to prefer: counted,
+            # never an error
             if study.recipe.untrainable == "refuse" and error.reason != "no_difference":
-                raise UserError(f"conversation {row['id']}: {error}; recipe.untrainable=drop leaves it out") from error
+                raise UserError(
+                    f"conversation {row['id']}: {error}; recipe.untrainable=drop leaves it out"
+                ) from error
             found.count(error.reason, row["id"])
             continue
         except UserError as error:
@@ -90,7 +103,8 @@ def messages_of(row: dict[str, Any], key: str = "messages") -> list[Message]:
 def supervised(row: dict[str, Any], study: Train, tokenizer: Any) -> tuple[list[Encoded], bool]:
     """Encode one conversation; returns its examples with their loss masks, and whether it was cut.
 
-    If turns are cut, they are cut where the longest of all styles ends, so that every arm trains on the same turns.
+    If turns are cut, they are cut where the longest of all styles ends, so that every arm trains on
+    the same turns.
     """
     recipe = study.recipe
     messages = messages_of(row)
@@ -106,7 +120,8 @@ def supervised(row: dict[str, Any], study: Train, tokenizer: Any) -> tuple[list[
                 kept = min(kept, _messages_that_fit(messages, replies, study, tokenizer))
     if not kept:
         raise Untrainable(
-            "no_trained_token", f"no reply is left to train on within max_length={recipe.max_length} in every style"
+            "no_trained_token",
+            f"no reply is left to train on within max_length={recipe.max_length} in every style",
         )
     if kept < len(messages):
         encoded = encode(tokenizer, messages[:kept], *how)
@@ -114,18 +129,30 @@ def supervised(row: dict[str, Any], study: Train, tokenizer: Any) -> tuple[list[
 
 
 def _more_tokens(tokenizer: Any, own: Sequence[str], others: Sequence[str]) -> int:
-    """Count the tokens that replies have more than others, each by itself; shorter ones are not set against longer."""
-    lengths = [len(ids) for ids in tokenizer([*own, *others], add_special_tokens=False)["input_ids"]]
+    """Count the tokens that replies have more than others, each by itself; shorter ones are not set
+    against longer.
+    """
+    lengths = [
+        len(ids) for ids in tokenizer([*own, *others], add_special_tokens=False)["input_ids"]
+    ]
     pairs = zip(lengths[: len(own)], lengths[len(own) :], strict=True)
     return sum(max(0, other - mine) for mine, other in pairs)
 
 
-def _messages_that_fit(messages: list[Message], replies: Sequence[str], study: Train, tokenizer: Any) -> int:
-    """Count the messages that would be trained on with the replies of another style; 0 if none would."""
+def _messages_that_fit(
+    messages: list[Message], replies: Sequence[str], study: Train, tokenizer: Any
+) -> int:
+    """Count the messages that would be trained on with the replies of another style; 0 if none
+    would.
+    """
     left = iter(replies)
-    other = [Message("assistant", next(left)) if item.role == "assistant" else item for item in messages]
+    other = [
+        Message("assistant", next(left)) if item.role == "assistant" else item for item in messages
+    ]
     try:
-        encoded = encode(tokenizer, other, study.recipe.max_length, "assistant", study.model.end_of_turn)
+        encoded = encode(
+            tokenizer, other, study.recipe.max_length, "assistant", study.model.end_of_turn
+        )
     except Untrainable:
         return 0
     ends = [place + 1 for place, item in enumerate(messages) if item.role == "assistant"]
@@ -133,7 +160,8 @@ def _messages_that_fit(messages: list[Message], replies: Sequence[str], study: T
 
 
 def pair(row: dict[str, Any], study: Train, tokenizer: Any) -> tuple[list[Pair], bool]:
-    """Take the last reply of a conversation that fits, in the recipe's style and plain; turns before it are plain.
+    """Take the last reply of a conversation that fits, in the recipe's style and plain; turns
+    before it are plain.
 
     Raises:
         Untrainable: no reply differs between the styles, or none fits.
@@ -144,11 +172,15 @@ def pair(row: dict[str, Any], study: Train, tokenizer: Any) -> tuple[list[Pair],
     last = [index for index, message in enumerate(plain) if message.role == "assistant"]
     different = [index for index in last if styled[index].content != plain[index].content]
     if not different:
-        raise Untrainable("no_difference", f"its {recipe.style} replies equal the plain ones: nothing is preferred")
+        raise Untrainable(
+            "no_difference",
+            f"its {recipe.style} replies equal the plain ones: nothing is preferred",
+        )
     for index in reversed(different):
         prompt = prompt_ids(tokenizer, plain[:index])
         chosen, rejected = (
-            _reply(tokenizer, [*plain[:index], side[index]], len(prompt), study) for side in (styled, plain)
+            _reply(tokenizer, [*plain[:index], side[index]], len(prompt), study)
+            for side in (styled, plain)
         )
         whole = len(prompt) + max(len(chosen), len(rejected))
         cut = index != last[-1]
@@ -162,7 +194,9 @@ def pair(row: dict[str, Any], study: Train, tokenizer: Any) -> tuple[list[Pair],
     raise Untrainable("no_trained_token", f"no reply fits within max_length={recipe.max_length}")
 
 
-def _reply(tokenizer: Any, messages: Sequence[Message], prompt: int, study: Train) -> tuple[int, ...]:
+def _reply(
+    tokenizer: Any, messages: Sequence[Message], prompt: int, study: Train
+) -> tuple[int, ...]:
     """Return the tokens of the last reply and the end of its turn; they follow `prompt` tokens."""
     last = encode(tokenizer, messages, 10**9, "assistant", study.model.end_of_turn).examples()[-1]
     return last.ids[prompt:]

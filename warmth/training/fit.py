@@ -1,4 +1,7 @@
-"""One rank's training, from the run's `config.json` to its adapters. Hydra is never imported here."""
+"""One rank's training, from the run's `config.json` to its adapters.
+
+Hydra is never imported here.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,13 @@ from warmth.training.packing import collator, token_loss
 from warmth.training.progress import Progress, StopOnSignal
 from warmth.training.resume import last_resume, refuse_other_origin
 from warmth.training.samples import Samples, prompts_of, writes_samples
-from warmth.training.schedule import global_batches, pass_limits, rank_batches, step_at, steps_per_epoch
+from warmth.training.schedule import (
+    global_batches,
+    pass_limits,
+    rank_batches,
+    step_at,
+    steps_per_epoch,
+)
 from warmth.training.trainer import (
     SupervisedTrainer,
     argument_values,
@@ -50,7 +59,9 @@ def read_study(folder: Path) -> Train:
 
 
 class Plan:
-    """Everything about a run that is known before weights are loaded, the same on every rank but for `passes`."""
+    """Everything about a run that is known before weights are loaded, the same on every rank but
+    for `passes`.
+    """
 
     def __init__(self, folder: Path, rank: int, ranks: int):
         self.folder, self.rank, self.ranks = folder, rank, ranks
@@ -65,23 +76,36 @@ class Plan:
         self.found: Examples = load_examples(
             [row for row in self.rows if not row.get("validation")], self.study, self.tokenizer
         )
-        self.validation = load_examples(kept_apart, self.study, self.tokenizer).kept if kept_apart else []
+        self.validation = (
+            load_examples(kept_apart, self.study, self.tokenizer).kept if kept_apart else []
+        )
         self.examples = self.found.kept
-        drawn = global_batches(len(self.found.groups), recipe.batch_size, recipe.epochs, self.study.seed)
-        # the examples of a conversation stay together, so that a step is as many conversations for every model
-        self.batches = [[example for index in batch for example in self.found.groups[index]] for batch in drawn]
+        drawn = global_batches(
+            len(self.found.groups), recipe.batch_size, recipe.epochs, self.study.seed
+        )
+        # the examples of a conversation stay together, so that a step is as many conversations for
+        # every model
+        self.batches = [
+            [example for index in batch for example in self.found.groups[index]] for batch in drawn
+        ]
         self.lengths = [len(example.ids) for example in self.examples]
         self.passes, self.accumulation = rank_batches(
             self.batches, self.lengths, recipe.batch_size, ranks, *self.limits(), rank
         )
-        self.trained = [sum(sum(self.examples[index].trained[1:]) for index in batch) for batch in self.batches]
-        self.collate = collator(self.tokenizer.pad_token_id, self.fit.packed and recipe.method != "dpo")
+        self.trained = [
+            sum(sum(self.examples[index].trained[1:]) for index in batch) for batch in self.batches
+        ]
+        self.collate = collator(
+            self.tokenizer.pad_token_id, self.fit.packed and recipe.method != "dpo"
+        )
         self.autocast = choose_dtype(recipe.precision)
         self.device = devices.computes_on().type
         self.dtype = weights_dtype(self.autocast, recipe.method, launcher)
 
     def limits(self) -> tuple[int, int]:
-        """Most conversations and most tokens of a forward pass; one conversation if the model cannot be packed."""
+        """Most conversations and most tokens of a forward pass; one conversation if the model
+        cannot be packed.
+        """
         most, room = pass_limits(self.study.recipe, self.study.launcher)
         return (most if self.fit.packed or self.study.recipe.method == "dpo" else 1), room
 
@@ -93,22 +117,32 @@ class Plan:
         width = 2 if self.autocast == torch.bfloat16 else 4
         launcher = {**study.launcher, "ranks": self.ranks, "nodes": 1}
         needs = (
-            training_memory(shape, study.recipe, launcher, self.device, width, *size, study.model.lora_targets)
+            training_memory(
+                shape, study.recipe, launcher, self.device, width, *size, study.model.lora_targets
+            )
             for size in {self.size(one) for one in self.passes if one}
         )
         return max(needs, key=lambda need: need.total, default=None)
 
     def size(self, one: list[int]) -> tuple[int, int]:
-        """Tokens of a pass, and those that are trained; of preferences, of one side with its padding."""
+        """Tokens of a pass, and those that are trained; of preferences, of one side with its
+        padding.
+        """
         examples = [self.examples[index] for index in one]
         if self.study.recipe.method == "dpo":
-            side = max(len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) for pair in examples)
+            side = max(
+                len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) for pair in examples
+            )
             return len(one) * side, len(one) * side
-        return sum(len(example.ids) for example in examples), sum(sum(example.trained) for example in examples)
+        return sum(len(example.ids) for example in examples), sum(
+            sum(example.trained) for example in examples
+        )
 
 
 def weights_dtype(autocast: torch.dtype, method: str, launcher: dict[str, Any]) -> torch.dtype:
-    """Return what weights are held in: what they are multiplied in, or float32 if they learn without a master copy."""
+    """Return what weights are held in: what they are multiplied in, or float32 if they learn
+    without a master copy.
+    """
     if method == "full" and not keeps_master_weights(launcher, autocast):
         return torch.float32
     return autocast
@@ -128,10 +162,14 @@ def make_trainer(plan: Plan, callbacks: list[TrainerCallback]) -> Any:
     values = argument_values(plan.folder, study, plan.accumulation, len(plan.batches), deepspeed)
     dpo = recipe.method == "dpo"
     if dpo:
-        from warmth.training.preference import PreferenceTrainer, preference_arguments, shared_passes
+        from warmth.training.preference import (
+            PreferenceTrainer,
+            preference_arguments,
+            shared_passes,
+        )
 
-    # On a GPU the arguments come first: they make ZeRO-3 divide the weights while they are read. On a CPU they come
-    # after: dividing there would turn them to float32.
+    # On a GPU the arguments come first: they make ZeRO-3 divide the weights while they are read. On
+    # a CPU they come after: dividing there would turn them to float32.
     def make_args() -> Any:
         return preference_arguments(values, recipe.beta) if dpo else arguments(values)
 
@@ -144,9 +182,13 @@ def make_trainer(plan: Plan, callbacks: list[TrainerCallback]) -> Any:
     if dpo:
         shared: Any = shared_passes(plan.passes, plan.batches, plan.accumulation, plan.ranks)
         return PreferenceTrainer(
-            **common, passes=shared, train_dataset=plan.examples, pad_id=plan.tokenizer.pad_token_id,
-            processing_class=plan.tokenizer, peft_config=adapter_config(study),
-        )  # fmt: skip
+            **common,
+            passes=shared,
+            train_dataset=plan.examples,
+            pad_id=plan.tokenizer.pad_token_id,
+            processing_class=plan.tokenizer,
+            peft_config=adapter_config(study),
+        )
     return SupervisedTrainer(
         **common,
         passes=plan.passes,
@@ -157,7 +199,8 @@ def make_trainer(plan: Plan, callbacks: list[TrainerCallback]) -> Any:
 
 
 def train(folder: Path, free: float | None) -> int | None:
-    """Train the run in `folder` as its `config.json` says, from its last checkpoint if there is one.
+    """Train the run in `folder` as its `config.json` says, from its last checkpoint if there is
+    one.
 
     Args:
         folder: of the run.
@@ -180,10 +223,20 @@ def train(folder: Path, free: float | None) -> int | None:
     facts = facts_of(plan)
     probe = Probe(folder, plan.examples, plan.collate, writes=rank == 0)
     if rank == 0 and not plan.fit.packed and recipe.method != "dpo":
-        print(f"each conversation is trained in a pass of its own: {plan.fit.reason}", file=sys.stderr, flush=True)
-    at_step = {step_at(epochs, len(plan.found.groups), recipe.batch_size): epochs for epochs in kept_epochs(recipe)}
+        print(
+            f"each conversation is trained in a pass of its own: {plan.fit.reason}",
+            file=sys.stderr,
+            flush=True,
+        )
+    at_step = {
+        step_at(epochs, len(plan.found.groups), recipe.batch_size): epochs
+        for epochs in kept_epochs(recipe)
+    }
     validation = Validation(plan.validation, plan.collate)
-    callbacks: list[TrainerCallback] = [Checkpoints(folder, at_step, facts, probe, validation), stop]
+    callbacks: list[TrainerCallback] = [
+        Checkpoints(folder, at_step, facts, probe, validation),
+        stop,
+    ]
     if rank == 0:
         per_epoch = steps_per_epoch(len(plan.found.groups), recipe.batch_size)
         callbacks.append(Progress(folder, plan.trained, per_epoch))
@@ -195,7 +248,11 @@ def train(folder: Path, free: float | None) -> int | None:
     validation.trainer = trainer
     samples.trainer = trainer
     facts["revision"] = getattr(trainer.model.config, "_commit_hash", None) or study.model.revision
-    origin = {"base": model_identity(study.model), "revision": facts["revision"], "data": facts["data"]}
+    origin = {
+        "base": model_identity(study.model),
+        "revision": facts["revision"],
+        "data": facts["data"],
+    }
     refuse_other_origin(folder, origin, writes=rank == 0)
     started = time.perf_counter()
     resumed_from = last_resume(folder)
@@ -207,9 +264,14 @@ def train(folder: Path, free: float | None) -> int | None:
     if torch.distributed.is_initialized():
         torch.distributed.all_reduce(peak, op=torch.distributed.ReduceOp.MAX)
     if rank == 0:
-        memory = {"measured_gib": peak.item() / GIB, "predicted_gib": need.total / GIB if need else None}
+        memory = {
+            "measured_gib": peak.item() / GIB,
+            "predicted_gib": need.total / GIB if need else None,
+        }
         seconds = time.perf_counter() - started
-        memory["predicted_parts_gib"] = {name: value / GIB for name, value in asdict(need).items()} if need else None
+        memory["predicted_parts_gib"] = (
+            {name: value / GIB for name, value in asdict(need).items()} if need else None
+        )
         write_json(
             folder / "result.json",
             {
@@ -219,11 +281,20 @@ def train(folder: Path, free: float | None) -> int | None:
                 "counts": plan.found.counts,
                 "tokens": tokens_from(plan, 0),
                 # the steps of this process alone, from which plans learn a speed
-                "last_attempt": {"tokens": tokens_from(plan, step_of(resumed_from)), "seconds": seconds},
+                "last_attempt": {
+                    "tokens": tokens_from(plan, step_of(resumed_from)),
+                    "seconds": seconds,
+                },
                 "probe": changed,
                 "memory": memory,
-                **{key: facts[key] for key in ("conversations", "examples", "replies", "trained_tokens", "ranks")},
-                **{key: facts[key] for key in ("precision", "device", "attention", "revision", "data")},
+                **{
+                    key: facts[key]
+                    for key in ("conversations", "examples", "replies", "trained_tokens", "ranks")
+                },
+                **{
+                    key: facts[key]
+                    for key in ("precision", "device", "attention", "revision", "data")
+                },
             },
         )
     barrier()
@@ -263,7 +334,9 @@ def facts_of(plan: Plan) -> dict[str, Any]:
         "counts": plan.found.counts,
         "conversations": len(plan.found.groups),
         "examples": len(plan.examples),
-        "replies": sum(getattr(example, "replies", 1) for example in plan.examples),  # a pair has one
+        "replies": sum(
+            getattr(example, "replies", 1) for example in plan.examples
+        ),  # a pair has one
         "trained_tokens": sum(plan.trained),
         "device": torch.cuda.get_device_name() if plan.device == "cuda" else "cpu",
         "ranks": plan.ranks,
@@ -274,7 +347,9 @@ def facts_of(plan: Plan) -> dict[str, Any]:
 
 def kept_epochs(recipe: Recipe) -> list[float]:
     """List the recipe's checkpoints that training reaches, and always its end."""
-    return sorted({*[epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs], recipe.epochs})
+    return sorted(
+        {*[epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs], recipe.epochs}
+    )
 
 
 def leave_group() -> None:

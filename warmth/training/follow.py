@@ -1,6 +1,8 @@
-"""What a user sees of a training under way: a bar in a terminal, else a line at least every ten seconds.
+"""What a user sees of a training under way: a bar in a terminal, else a line at least every ten
+seconds.
 
-The ranks write `metrics.jsonl` after each step and `passes.json` after each pass; who started them reads both.
+The ranks write `metrics.jsonl` after each step and `passes.json` after each pass; who started them
+reads both.
 """
 
 from __future__ import annotations
@@ -24,12 +26,19 @@ SAMPLES = "samples.jsonl"  # replies of the model at its checkpoints
 
 
 def followed(row: dict[str, Any]) -> dict[str, float]:
-    """Choose what of a step's row is a curve: with validation losses and preferences' rewards, where there are such."""
-    return {f"train/{key}": row[key] for key in row if key in FOLLOWED or key.startswith("rewards_")}
+    """Choose what of a step's row is a curve: with validation losses and preferences' rewards,
+    where there are such.
+    """
+    return {
+        f"train/{key}": row[key] for key in row if key in FOLLOWED or key.startswith("rewards_")
+    }
 
 
 class Progress:
-    """Shows the steps of one run and hands their numbers to its tracker. Use as a context manager."""
+    """Shows the steps of one run and hands their numbers to its tracker.
+
+    Use as a context manager.
+    """
 
     def __init__(self, folder: Path, tracker: Any):
         from rich.console import Console
@@ -79,7 +88,9 @@ class Progress:
         for row in new:
             if self.tracker is not None:
                 self.tracker.log(followed(row), step=row["step"])
-            self.bar.update(self.task, total=row["steps"], completed=row["step"], note=self.note(row))
+            self.bar.update(
+                self.task, total=row["steps"], completed=row["step"], note=self.note(row)
+            )
             if row["step"] % EVERY_STEPS == 0 or row["step"] == row["steps"]:
                 self.say(self.line())
         self.send_samples()
@@ -101,20 +112,28 @@ class Progress:
         parts = [f"step {row['step']}/{row['steps']}", self.note(row)]
         if row["step"] == row["steps"]:
             waited = time.monotonic() - self.last_step
-            return f"  {' · '.join(parts)}" if waited < 1 else f"  keeping and checking the adapter, {duration(waited)}"
+            return (
+                f"  {' · '.join(parts)}"
+                if waited < 1
+                else f"  keeping and checking the adapter, {duration(waited)}"
+            )
         if under_way:
             parts.append(under_way)
         parts.append(f"{duration(self.left_s() or 0.0)} left")
         return f"  {' · '.join(parts)}"
 
     def left_s(self) -> float | None:
-        """Forecast the seconds left from the steps done last, less what the next has taken; None before any."""
+        """Forecast the seconds left from the steps done last, less what the next has taken; None
+        before any.
+        """
         if not self.rows:
             return None
         seconds = [row["seconds"] for row in self.rows[-RECENT:]]
         row = self.rows[-1]
         return max(
-            0.0, (row["steps"] - row["step"]) * sum(seconds) / len(seconds) - (time.monotonic() - self.last_step)
+            0.0,
+            (row["steps"] - row["step"]) * sum(seconds) / len(seconds)
+            - (time.monotonic() - self.last_step),
         )
 
     def passes(self) -> str:

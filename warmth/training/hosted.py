@@ -1,7 +1,9 @@
-"""Fine-tuning through a provider's API (`model.kind: api`): one job, followed to its end by any number of processes.
+"""Fine-tuning through a provider's API (`model.kind: api`): one job, followed to its end by any
+number of processes.
 
-`hosted.json` in the run folder holds the ids of file and job. The run's digest also stands in the file's name and in
-the job's metadata, so a process that died before noting an id down finds what it made, and no job is paid twice.
+`hosted.json` in the run folder holds the ids of file and job. The run's digest also stands in the
+file's name and in the job's metadata, so a process that died before noting an id down finds what it
+made, and no job is paid twice.
 
     python -m warmth.training.hosted cancel RUN_FOLDER
 """
@@ -34,14 +36,19 @@ from warmth.training.upload import check_money, upload_lines
 ENDED = ("succeeded", "failed", "cancelled")
 MODERATED = ("moderation_blocked", "unsafe_file", "policy_violation", "content_policy_violation")
 CLOSING = (
-    "OpenAI takes new jobs until 6 January 2027 and none from new organisations; model.base_url= names another "
+    "OpenAI takes new jobs until 6 January 2027 and none from new organisations; model.base_url= "
+    "names another "
     "provider, model=llama8b_together one of open models"
 )
 IDLE = "OpenAI takes no new job from an organisation that used no tuned model in the last 60 days"
 REFUSED = re.compile(r"HTTP (?:400|403|404)\b")
-CLOSED = re.compile(r"fine[- ]?tun|training", re.IGNORECASE)  # what such an error speaks of; 403 needs no words
+CLOSED = re.compile(
+    r"fine[- ]?tun|training", re.IGNORECASE
+)  # what such an error speaks of; 403 needs no words
 # What a 400 says where tuning is closed, rather than a value wrong.
-OVER = re.compile(r"\b(?:not available|no longer|closed|disabled|not (?:allowed|eligible|permitted)|deprecat)")
+OVER = re.compile(
+    r"\b(?:not available|no longer|closed|disabled|not (?:allowed|eligible|permitted)|deprecat)"
+)
 SIXTY_DAYS = re.compile(r"\b60[ -]days?\b", re.IGNORECASE)
 
 
@@ -71,7 +78,8 @@ class Job:
 
 
 def train(run: Run, study: Train, examples: Iterable[Any], servers: Servers) -> None:
-    """Runs the job to its end and seals the run with its checkpoints; the same command continues it.
+    """Runs the job to its end and seals the run with its checkpoints; the same command continues
+    it.
 
     Args:
         run: the opened run folder.
@@ -89,7 +97,9 @@ def train(run: Run, study: Train, examples: Iterable[Any], servers: Servers) -> 
     trained = [row for row in rows if not row["validation"]]
     lines = upload_lines(trained)
     server = server_of(study)
-    job = Job(provider_of(study.model.tuning, server, study.api), study.api, server, run, run.digest)
+    job = Job(
+        provider_of(study.model.tuning, server, study.api), study.api, server, run, run.digest
+    )
     tokens = check_money(study, trained, servers.left)
     tracker = tracking.start(run, study, job_type="train")
     try:
@@ -124,7 +134,9 @@ def provider_of(form: str, server: Server, settings: Api) -> Provider:
 
 
 def start(job: Job, study: Train, lines: bytes) -> Tuning:
-    """Start the run's job: the one noted down, else the one at the provider that carries its digest, else a new one."""
+    """Start the run's job: the one noted down, else the one at the provider that carries its
+    digest, else a new one.
+    """
     noted = job.state.get("job")
     if noted:
         found = look(job, noted)
@@ -141,7 +153,9 @@ def start(job: Job, study: Train, lines: bytes) -> Tuning:
 
 
 def not_tunable(model: str, line: str) -> UserError | None:
-    """Return what a refusal of a job means where the account or the model may not be tuned; None for other errors."""
+    """Return what a refusal of a job means where the account or the model may not be tuned; None
+    for other errors.
+    """
     if not REFUSED.search(line):
         return None
     if SIXTY_DAYS.search(line):
@@ -183,7 +197,10 @@ def existing(job: Job) -> Tuning | None:
 
 
 def create(job: Job, study: Train, file: str) -> Tuning:
-    """Creates the job. Called again only after `existing` has looked: a reply that got lost is not a second job."""
+    """Creates the job.
+
+    Called again only after `existing` has looked: a reply that got lost is not a second job.
+    """
     return job.provider.create(study, file, job.digest, job.run.name)
 
 
@@ -201,12 +218,16 @@ def follow(job: Job, study: Train, found: Tuning, tracker: Tracker) -> Tuning:
                 break
             if found.status == "paused":
                 raise UserError(
-                    f"job {found.id} is paused at the provider; resume it there, and the same command goes on with it"
+                    f"job {found.id} is paused at the provider; resume it there, and the same "
+                    f"command goes on with it"
                 )
             time.sleep(study.api.batch.poll_s)
             found = look(job, found.id)
     except KeyboardInterrupt:
-        say(f"job {found.id} goes on; to end it: python -m warmth.training.hosted cancel {job.run.folder}")
+        say(
+            f"job {found.id} goes on; to end it: python -m warmth.training.hosted cancel "
+            f"{job.run.folder}"
+        )
         raise
     if found.status == "succeeded":
         return found
@@ -215,7 +236,9 @@ def follow(job: Job, study: Train, found: Tuning, tracker: Tracker) -> Tuning:
     if found.status == "cancelled":
         raise RunFailed(f"job {found.id} was cancelled; the same command creates a new one")
     if code in MODERATED:
-        raise UserError(f"the provider's moderation refused the training file of job {found.id}: {said}")
+        raise UserError(
+            f"the provider's moderation refused the training file of job {found.id}: {said}"
+        )
     if "quota" in code or "billing" in code:
         raise UserError(f"the provider's quota is used up, job {found.id}: {said}")
     if code == "invalid_training_file":
@@ -224,7 +247,9 @@ def follow(job: Job, study: Train, found: Tuning, tracker: Tracker) -> Tuning:
 
 
 def show_events(job: Job, job_id: str, seen: set[str], tracker: Tracker) -> None:
-    """Prints new messages and feeds losses to the tracker and to `metrics.jsonl`, in the order they happened."""
+    """Prints new messages and feeds losses to the tracker and to `metrics.jsonl`, in the order they
+    happened.
+    """
     read = job.patiently(lambda: job.provider.events(job_id), "events")
     fresh = sorted((event for event in read if event.id not in seen), key=lambda event: event.at)
     rows = []
@@ -240,7 +265,8 @@ def show_events(job: Job, job_id: str, seen: set[str], tracker: Tracker) -> None
 
 
 def record(job: Job, study: Train, ended: Tuning, conversations: int) -> dict[str, Any]:
-    """Writes a `checkpoints/epoch-N/hosted.json` for each model the job left, and returns the run's summary.
+    """Writes a `checkpoints/epoch-N/hosted.json` for each model the job left, and returns the run's
+    summary.
 
     An epoch is the job's steps by the steps of one; the end of training is always a checkpoint.
     """
@@ -253,7 +279,10 @@ def record(job: Job, study: Train, ended: Tuning, conversations: int) -> dict[st
     for epoch, (model, step) in found.items():
         folder = job.run.folder / "checkpoints" / f"epoch-{epoch:g}"
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "hosted.json", {"model": model, "step": step, "job": ended.id, "base": ended.base})
+        write_json(
+            folder / "hosted.json",
+            {"model": model, "step": step, "job": ended.id, "base": ended.base},
+        )
     names = {f"{epoch:g}": model for epoch, (model, _) in sorted(found.items())}
     tokens = ended.tokens
     price = price_of(study.api, str(study.model.api_model))

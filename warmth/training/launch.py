@@ -1,4 +1,6 @@
-"""Launchers: how the ranks of one training run are started, and the run sealed when they are done."""
+"""Launchers: how the ranks of one training run are started, and the run sealed when they are
+done.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ class Local:
     def train(self, run: Run, study: Train, examples: Iterable[Any]) -> None:
         """Run the training to its end, or from where it was interrupted.
 
-        The process sees one GPU however many there are: the Trainer would split a packed row over all that it sees.
+        The process sees one GPU however many there are: the Trainer would split a packed row over
+        all that it sees.
         """
         command = [sys.executable, "-m", "warmth.training.sft", str(run.folder)]
         start(run, study, examples, command, child_environment(visible()[:1], environment(1)), 1)
@@ -51,7 +54,9 @@ class Local:
 
 @dataclass(frozen=True)
 class Ddp:
-    """Several processes, each with a whole copy of the model, started by torchrun: PyTorch's own data parallelism."""
+    """Several processes, each with a whole copy of the model, started by torchrun: PyTorch's own
+    data parallelism.
+    """
 
     group: ClassVar[str] = "launcher"
     ranks: int | None = number(None, at_least=1)
@@ -67,12 +72,18 @@ class Ddp:
     def __post_init__(self) -> None:
         """Check what depends on several keys."""
         if not 0 <= self.node < self.nodes:
-            raise UserError(f"launcher.node={self.node} must lie in 0 to launcher.nodes - 1 = {self.nodes - 1}")
-        if self.rendezvous is not None and not re.fullmatch(r"[\w.:\[\]-]+:\d+", self.rendezvous, re.ASCII):
+            raise UserError(
+                f"launcher.node={self.node} must lie in 0 to launcher.nodes - 1 = {self.nodes - 1}"
+            )
+        if self.rendezvous is not None and not re.fullmatch(
+            r"[\w.:\[\]-]+:\d+", self.rendezvous, re.ASCII
+        ):
             raise UserError(f"launcher.rendezvous={self.rendezvous} must be HOST:PORT of machine 0")
 
     def resolve(self, study: Train) -> dict[str, Any]:
-        """Return the entry with its number of ranks: those of all GPUs that may be used here, or two on a CPU."""
+        """Return the entry with its number of ranks: those of all GPUs that may be used here, or
+        two on a CPU.
+        """
         ranks = self.ranks or most_ranks(len(visible()), study.recipe.batch_size) or RANKS_ON_CPU
         return entry(replace(self, ranks=ranks))
 
@@ -106,22 +117,42 @@ class Ddp:
         meeting = ["--standalone"]
         if self.nodes > 1:
             if self.rendezvous is None:
-                raise UserError(f"launcher.nodes={self.nodes} needs launcher.rendezvous=HOST:PORT of machine 0")
+                raise UserError(
+                    f"launcher.nodes={self.nodes} needs launcher.rendezvous=HOST:PORT of machine 0"
+                )
             host, _, port = self.rendezvous.rpartition(":")
             meeting = ["--nnodes", str(self.nodes), "--node-rank", str(self.node)]
             meeting += ["--master-addr", host, "--master-port", port]
-        torchrun = [sys.executable, "-m", "torch.distributed.run", *meeting, "--nproc-per-node", str(self.ranks)]
+        torchrun = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            *meeting,
+            "--nproc-per-node",
+            str(self.ranks),
+        ]
         return [*torchrun, "-m", "warmth.training.sft", str(run.folder.resolve())]
 
     def join(self, run: Run, study: Train) -> None:
-        """Run this machine's ranks of a run that machine 0 keeps; they wait for it at the rendezvous."""
+        """Run this machine's ranks of a run that machine 0 keeps; they wait for it at the
+        rendezvous.
+        """
         say(f"node {self.node} of {self.nodes}: joining {run.name} at {self.rendezvous}")
-        watch(run, self.command(run), environment(self.ranks or 1), None, study.launcher["stalled_s"], self.node)
+        watch(
+            run,
+            self.command(run),
+            environment(self.ranks or 1),
+            None,
+            study.launcher["stalled_s"],
+            self.node,
+        )
 
 
 @dataclass(frozen=True)
 class DeepSpeed(Ddp):
-    """Several processes under DeepSpeed, started by torchrun; what each holds whole depends on the ZeRO stage."""
+    """Several processes under DeepSpeed, started by torchrun; what each holds whole depends on the
+    ZeRO stage.
+    """
 
     zero_stage: int = number(2, at_least=0, at_most=3)
     offload: bool = False
@@ -131,13 +162,16 @@ class DeepSpeed(Ddp):
         super().__post_init__()
         if self.offload and self.zero_stage < 3:
             raise UserError(
-                f"launcher.offload=true keeps divided weights in main memory, but launcher.zero_stage="
+                f"launcher.offload=true keeps divided weights in main memory, but "
+                f"launcher.zero_stage="
                 f"{self.zero_stage} divides none; use launcher=deepspeed_zero3_offload"
             )
 
 
 def most_ranks(gpus: int, batch_size: int) -> int:
-    """Return the largest number of ranks up to `gpus` that the global batch can be divided among; 0 without a GPU."""
+    """Return the largest number of ranks up to `gpus` that the global batch can be divided among; 0
+    without a GPU.
+    """
     return max((ranks for ranks in range(1, gpus + 1) if batch_size % ranks == 0), default=0)
 
 
@@ -147,7 +181,14 @@ def entry(launcher: Any) -> dict[str, Any]:
     return {"_target_": f"{cls.__module__}.{cls.__qualname__}", **asdict(launcher)}
 
 
-def start(run: Run, study: Train, examples: Iterable[Any], command: list[str], env: dict[str, str], ranks: int) -> None:
+def start(
+    run: Run,
+    study: Train,
+    examples: Iterable[Any],
+    command: list[str],
+    env: dict[str, str],
+    ranks: int,
+) -> None:
     """Write what the ranks read, start those of this machine, watch them, and seal the run.
 
     Args:
@@ -159,11 +200,15 @@ def start(run: Run, study: Train, examples: Iterable[Any], command: list[str], e
         ranks: of all machines together.
 
     Raises:
-        RunFailed: a rank died; the message quotes the one that failed first, `status.json` holds its last twenty lines.
+        RunFailed: a rank died; the message quotes the one that failed first, `status.json` holds
+        its last twenty lines.
         UserError: a rank refused its input.
     """
     if study.recipe.batch_size % ranks:
-        raise UserError(f"recipe.batch_size={study.recipe.batch_size} cannot be divided among launcher.ranks={ranks}")
+        raise UserError(
+            f"recipe.batch_size={study.recipe.batch_size} cannot be divided among "
+            f"launcher.ranks={ranks}"
+        )
     (run.folder / "conversations.jsonl").unlink(missing_ok=True)
     run.append("conversations", [asdict(example) for example in examples])
     drop_partial(run.folder)
@@ -174,7 +219,9 @@ def start(run: Run, study: Train, examples: Iterable[Any], command: list[str], e
         result = read_json(run.folder / "result.json")
         tracker.summary(result)
         for folder in sorted((run.folder / "checkpoints").glob("epoch-*")):
-            tracker.artifact(f"{run.name}-{folder.name}", "adapter", folder, {"data": result["data"]})
+            tracker.artifact(
+                f"{run.name}-{folder.name}", "adapter", folder, {"data": result["data"]}
+            )
     except BaseException:
         tracker.finish(failed=True)
         raise
@@ -189,7 +236,9 @@ def start(run: Run, study: Train, examples: Iterable[Any], command: list[str], e
 
 
 def offline(study: Train) -> dict[str, str]:
-    """Return what keeps ranks from asking the hub, each for itself: its files were fetched before."""
+    """Return what keeps ranks from asking the hub, each for itself: its files were fetched
+    before.
+    """
     return {"HF_HUB_OFFLINE": "1"} if study.model.kind == "hub" else {}
 
 

@@ -1,8 +1,9 @@
-"""LoRA's linear layer in fewer operations: the same numbers as PEFT's, without its copies of the input.
+"""LoRA's linear layer in fewer operations: the same numbers as PEFT's, without its copies of the
+input.
 
-PEFT casts the input to float32 for each adapted layer, scales and adds matrices as large as the output, and keeps a
-copy of the input for each. Here the scale goes on the adapter's narrow side, products accumulate in place, and layers
-that share an input share what is kept of it.
+PEFT casts the input to float32 for each adapted layer, scales and adds matrices as large as the
+output, and keeps a copy of the input for each. Here the scale goes on the adapter's narrow side,
+products accumulate in place, and layers that share an input share what is kept of it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,19 @@ from torch import Tensor, nn
 
 
 class AdaptedProduct(torch.autograd.Function):
-    """x W' + s (z A') B', where z is x, or x after dropout; gradients for x, z, A and B, none for the frozen W."""
+    """x W' + s (z A') B', where z is x, or x after dropout; gradients for x, z, A and B, none for
+    the frozen W.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, z: Tensor | None, weight: Tensor, down: Tensor, up: Tensor, scale: float
+        ctx: Any,
+        x: Tensor,
+        z: Tensor | None,
+        weight: Tensor,
+        down: Tensor,
+        up: Tensor,
+        scale: float,
     ) -> Tensor:
         """Computes the product.
 
@@ -51,14 +60,30 @@ class AdaptedProduct(torch.autograd.Function):
         grad_down = (through.t() @ seen).to(down.dtype)
         grad_up = (grad.t() @ narrow).to(up.dtype) * ctx.scale
         if ctx.shared:
-            return torch.addmm(grad @ weight, through, down.to(grad.dtype)), None, None, grad_down, grad_up, None
+            return (
+                torch.addmm(grad @ weight, through, down.to(grad.dtype)),
+                None,
+                None,
+                grad_down,
+                grad_up,
+                None,
+            )
         return grad @ weight, through @ down.to(grad.dtype), None, grad_down, grad_up, None
 
 
 def adapted_forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """`forward` of one adapted layer; anything but plain training of one adapter is left to PEFT's own."""
+    """`forward` of one adapted layer; anything but plain training of one adapter is left to PEFT's
+    own.
+    """
     plain = len(layer.active_adapters) == 1 and layer.active_adapters[0] in layer.lora_A
-    if args or kwargs or layer.disable_adapters or layer.merged or not plain or not torch.is_grad_enabled():
+    if (
+        args
+        or kwargs
+        or layer.disable_adapters
+        or layer.merged
+        or not plain
+        or not torch.is_grad_enabled()
+    ):
         return type(layer).forward(layer, x, *args, **kwargs)
     name, weight = layer.active_adapters[0], layer.base_layer.weight
     dropout = layer.lora_dropout[name]
@@ -75,10 +100,14 @@ def adapted_forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 def shorten(model: Any) -> int:
     """Gives every plain adapted layer the forward pass above; returns how many there are.
 
-    Layers with quantised weights or a LoRA variant keep PEFT's. Not for ZeRO-3, which gathers a weight only where
-    its own module is called.
+    Layers with quantised weights or a LoRA variant keep PEFT's. Not for ZeRO-3, which gathers a
+    weight only where its own module is called.
     """
-    layers = [module for module in model.modules() if type(module) is Linear and type(module.base_layer) is nn.Linear]
+    layers = [
+        module
+        for module in model.modules()
+        if type(module) is Linear and type(module.base_layer) is nn.Linear
+    ]
     for layer in layers:
         if not any(layer.use_dora.values()):
             layer.forward = types.MethodType(adapted_forward, layer)

@@ -35,13 +35,19 @@ class Shared:
 
 def columns(pair: Pair) -> dict[str, list[int]]:
     """Write a pair in TRL's words."""
-    return {"prompt_ids": list(pair.prompt), "chosen_ids": list(pair.chosen), "rejected_ids": list(pair.rejected)}
+    return {
+        "prompt_ids": list(pair.prompt),
+        "chosen_ids": list(pair.chosen),
+        "rejected_ids": list(pair.rejected),
+    }
 
 
 def shared_passes(
     passes: list[list[int]], batches: list[list[int]], accumulation: int, ranks: int
 ) -> list[list[tuple[int, float]]]:
-    """Weigh each pass's pairs so that the mean over passes and ranks is the mean over the global batch."""
+    """Weigh each pass's pairs so that the mean over passes and ranks is the mean over the global
+    batch.
+    """
     shared = []
     for index, one in enumerate(passes):
         share = accumulation * ranks / len(batches[index // accumulation])
@@ -50,7 +56,8 @@ def shared_passes(
 
 
 def gather_rows(values: Tensor) -> Tensor:
-    """Gather the values of all ranks' pairs (P,), which are only logged. Values that are not numbers go.
+    """Gather the values of all ranks' pairs (P,), which are only logged. Values that are not
+    numbers go.
 
     Ranks may hold different numbers of pairs: a plain gather aborts or waits forever then.
     """
@@ -60,7 +67,9 @@ def gather_rows(values: Tensor) -> Tensor:
 
 
 class PreferenceTrainer(OwnOrder, DPOTrainer):
-    """DPO whose loss is the mean over the global batch's pairs, however passes and ranks divide them."""
+    """DPO whose loss is the mean over the global batch's pairs, however passes and ranks divide
+    them.
+    """
 
     def __init__(self, *args: Any, train_dataset: Sequence[Pair], pad_id: int, **kwargs: Any):
         collate = DataCollatorForPreference(pad_token_id=pad_id)
@@ -72,10 +81,14 @@ class PreferenceTrainer(OwnOrder, DPOTrainer):
         rows = Dataset.from_list([columns(train_dataset[0])])
         super().__init__(*args, train_dataset=rows, data_collator=with_share, **kwargs)
         self.train_dataset = Shared(train_dataset)
-        self.accelerator.gather = gather_rows  # TRL gathers values of pairs, of which ranks hold different numbers
+        self.accelerator.gather = (
+            gather_rows  # TRL gathers values of pairs, of which ranks hold different numbers
+        )
         for _, weight in learnt(self.model):
             if not hasattr(weight, "ds_id"):
-                weight.data = weight.data.float()  # TRL leaves a new adapter in the base's dtype under ZeRO-3
+                weight.data = (
+                    weight.data.float()
+                )  # TRL leaves a new adapter in the base's dtype under ZeRO-3
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         """Pairs come as tokens, rendered in the one place for chats."""

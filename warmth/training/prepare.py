@@ -1,7 +1,8 @@
-"""Builds DeepSpeed's shared-memory operation ahead of the first run: `python -m warmth.training.prepare`.
+"""Builds DeepSpeed's shared-memory operation ahead of the first run: `python -m
+warmth.training.prepare`.
 
-On a CPU, DeepSpeed compiles it (20 s) whenever ranks first meet, even for plain gloo. Done here it costs nobody a
-time limit, and a missing compiler is found during set-up, not in the first training.
+On a CPU, DeepSpeed compiles it (20 s) whenever ranks first meet, even for plain gloo. Done here it
+costs nobody a time limit, and a missing compiler is found during set-up, not in the first training.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ torch.distributed.destroy_process_group()
 
 
 def extensions_folder() -> Path:
-    """Find where compiled operations are kept: `TORCH_EXTENSIONS_DIR` if set, else in the project's cache.
+    """Find where compiled operations are kept: `TORCH_EXTENSIONS_DIR` if set, else in the project's
+    cache.
 
-    One folder for each environment, because what is compiled fits one Python and one torch, and is compiled anew
-    when the paths of their headers change.
+    One folder for each environment, because what is compiled fits one Python and one torch, and is
+    compiled anew when the paths of their headers change.
     """
     if named := os.environ.get("TORCH_EXTENSIONS_DIR"):
         return Path(named)
@@ -54,7 +56,8 @@ def main() -> None:
     compiler = shlex.split(os.environ.get("CXX") or "c++")[0]
     if shutil.which(compiler) is None:
         raise UserError(
-            f"no C++ compiler ({compiler}) is found; DeepSpeed needs one: `apt-get install g++`, or set CXX"
+            f"no C++ compiler ({compiler}) is found; DeepSpeed needs one: `apt-get install g++`, "
+            f"or set CXX"
         )
     drop_stale_locks(folder)
     print("DeepSpeed: building its shared-memory operation (about 20 s, once) …", flush=True)
@@ -65,8 +68,9 @@ def main() -> None:
 def drop_stale_locks(folder: Path) -> None:
     """Removes locks that killed ranks or builds left behind; torch would wait for them for ever.
 
-    A lock is a bare file without an owner, held for a moment when an operation is loaded and some 20 s when it is
-    built. So one is waited for until it goes, or is two minutes old and belongs to nobody.
+    A lock is a bare file without an owner, held for a moment when an operation is loaded and some
+    20 s when it is built. So one is waited for until it goes, or is two minutes old and belongs to
+    nobody.
     """
     for lock in folder.glob("*/lock"):
         while lock.exists():
@@ -77,8 +81,16 @@ def drop_stale_locks(folder: Path) -> None:
 
 
 def _build(environment: dict[str, str]) -> None:
-    """Starts one gloo rank, whose first act is to build the operation; on the time limit ends its compiler too."""
-    rank = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    """Starts one gloo rank, whose first act is to build the operation; on the time limit ends its
+    compiler too.
+    """
+    rank = {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "0",
+    }
     process = subprocess.Popen(
         [sys.executable, "-c", BUILD],
         env={"DS_ACCELERATOR": "cpu", **environment, **rank},
@@ -98,7 +110,9 @@ def _build(environment: dict[str, str]) -> None:
         raise
     if process.returncode != 0:
         print(output, file=sys.stderr)
-        raise RunFailed("DeepSpeed's operation could not be built; the compiler's lines stand above")
+        raise RunFailed(
+            "DeepSpeed's operation could not be built; the compiler's lines stand above"
+        )
 
 
 if __name__ == "__main__":

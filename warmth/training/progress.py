@@ -1,4 +1,6 @@
-"""What a run tells while it trains, and how it ends early: rows of metrics, bounds on the loss, a stop on SIGTERM."""
+"""What a run tells while it trains, and how it ends early: rows of metrics, bounds on the loss, a
+stop on SIGTERM.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,16 @@ from warmth.errors import RunFailed
 from warmth.store import read_rows, write_json
 from warmth.training.follow import PASSES
 
-EXPLODED = 10.0  # times the loss of the first steps: no recipe of this project comes back from there
+EXPLODED = (
+    10.0  # times the loss of the first steps: no recipe of this project comes back from there
+)
 FIRST = 5  # steps whose mean is "the loss of the first steps"
 
 
 class Progress(TrainerCallback):
-    """Rows of `metrics.jsonl` (rank 0), from which the parent draws its progress bar and feeds the tracker."""
+    """Rows of `metrics.jsonl` (rank 0), from which the parent draws its progress bar and feeds the
+    tracker.
+    """
 
     def __init__(self, folder: Path, tokens: list[int], per_epoch: int):
         self.path, self.tokens, self.per_epoch = folder / "metrics.jsonl", tokens, per_epoch
@@ -32,9 +38,15 @@ class Progress(TrainerCallback):
         self.passes = 0
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Note how far a step is, which takes minutes on a large model; only the parent's lines need it."""
+        """Note how far a step is, which takes minutes on a large model; only the parent's lines
+        need it.
+        """
         self.passes += 1
-        row = {"step": state.global_step + 1, "passes": self.passes, "of": args.gradient_accumulation_steps}
+        row = {
+            "step": state.global_step + 1,
+            "passes": self.passes,
+            "of": args.gradient_accumulation_steps,
+        }
         try:
             write_json(self.path.with_name(PASSES), row)
         except OSError:
@@ -49,7 +61,9 @@ class Progress(TrainerCallback):
         partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
         partial.replace(self.path)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
         """Write one row for each optimiser step."""
         if not logs or "loss" not in logs:
             return
@@ -66,7 +80,11 @@ class Progress(TrainerCallback):
         }
         if "validation_loss" in logs:  # at a checkpoint
             row["validation_loss"] = float(logs["validation_loss"])
-        row |= {name.replace("/", "_"): float(logs[name]) for name in logs if name.startswith("rewards/")}
+        row |= {
+            name.replace("/", "_"): float(logs[name])
+            for name in logs
+            if name.startswith("rewards/")
+        }
         self.clock = now
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
@@ -85,14 +103,18 @@ def refuse_explosion(losses: list[float], step: int) -> None:
         raise RunFailed(f"the loss is {losses[-1]} at step {step}: {remedy}")
     first = sum(losses[:FIRST]) / len(losses[:FIRST])
     if len(losses) > FIRST and losses[-1] > EXPLODED * max(first, 0.1):
-        raise RunFailed(f"the loss exploded: {losses[-1]:.3g} at step {step}, {first:.3g} in the first: {remedy}")
+        raise RunFailed(
+            f"the loss exploded: {losses[-1]:.3g} at step {step}, {first:.3g} in the first: "
+            f"{remedy}"
+        )
 
 
 class StopOnSignal(TrainerCallback):
-    """On SIGTERM every rank saves after the pass under way and ends: a job told to leave loses less than a step.
+    """On SIGTERM every rank saves after the pass under way and ends: a job told to leave loses less
+    than a step.
 
-    A step may take minutes, and schedulers wait for half of one. What is saved is the last whole step, with the random
-    numbers that the next began with.
+    A step may take minutes, and schedulers wait for half of one. What is saved is the last whole
+    step, with the random numbers that the next began with.
     """
 
     def __init__(self) -> None:
@@ -114,8 +136,13 @@ class StopOnSignal(TrainerCallback):
         self.saved = state.global_step
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Remembers the generators' states: passes of a step that is given up have drawn from them."""
-        self.random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        """Remembers the generators' states: passes of a step that is given up have drawn from
+        them.
+        """
+        self.random = (
+            torch.get_rng_state(),
+            torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        )
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Between two passes of a step."""

@@ -1,9 +1,10 @@
-"""Forms in which providers tune models: OpenAI's, which gateways and Azure speak too, and Together's, for open models.
+"""Forms in which providers tune models: OpenAI's, which gateways and Azure speak too, and
+Together's, for open models.
 
-Both are spoken through the `openai` client, which holds the key, the retries and the proxies; what a provider says of
-files, jobs and events becomes the same few facts here. Together's form is that of its public reference
-(docs.together.ai, autumn 2026: files/upload, fine-tunes); there the recipe's own LoRA values count, and the last model
-alone is served.
+Both are spoken through the `openai` client, which holds the key, the retries and the proxies; what
+a provider says of files, jobs and events becomes the same few facts here. Together's form is that
+of its public reference (docs.together.ai, autumn 2026: files/upload, fine-tunes); there the
+recipe's own LoRA values count, and the last model alone is served.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Tuning:
     """One job at a provider."""
 
     id: str
-    status: str  # queued, running, paused, succeeded, failed or cancelled, or what else the provider calls it
+    # queued, running, paused, succeeded, failed or cancelled, or what else the provider calls it
+    status: str
     base: str  # the model that is tuned
     model: str | None  # what came of it
     run: str  # digest of the run that it was made for; "" if that is not ours
@@ -65,7 +67,9 @@ class Kept:
 
 
 class Provider(Protocol):
-    """What a provider's form offers; each method is one thing that may be repeated if the connection breaks."""
+    """What a provider's form offers; each method is one thing that may be repeated if the
+    connection breaks.
+    """
 
     def files(self) -> Iterator[tuple[str, str, int]]:
         """Yield id, name and bytes of the training files there are."""
@@ -101,7 +105,10 @@ class Provider(Protocol):
 
 
 class OpenAIForm:
-    """`fine_tuning.jobs` of OpenAI, Azure and gateways. The run's digest stands in the job's metadata."""
+    """`fine_tuning.jobs` of OpenAI, Azure and gateways.
+
+    The run's digest stands in the job's metadata.
+    """
 
     def __init__(self, client: openai.OpenAI):
         self._client = client
@@ -133,7 +140,8 @@ class OpenAIForm:
             suffix=f"warmth-{recipe.name}"[:18].replace("_", "-"),
             seed=study.seed,
             metadata={"warmth": run, "run": name[:512]},
-            method={"type": "supervised", "supervised": {"hyperparameters": values}},  # ty: ignore[invalid-argument-type]
+            # ty: ignore[invalid-argument-type]
+            method={"type": "supervised", "supervised": {"hyperparameters": values}},
         )
         return self._tuning(created)
 
@@ -150,13 +158,18 @@ class OpenAIForm:
             loss = data.get("train_loss") if event.type == "metrics" else None
             is_loss = isinstance(loss, int | float)
             step = int(data["step"]) if is_loss else None
-            events.append(Event(event.id, event.created_at, event.message, step, loss if is_loss else None))
+            events.append(
+                Event(event.id, event.created_at, event.message, step, loss if is_loss else None)
+            )
         return events
 
     def kept(self, job: str) -> list[Kept]:
         """Return the models that a job left on its way and that can be asked."""
         listed = self._client.fine_tuning.jobs.checkpoints.list(job)
-        return [Kept(checkpoint.fine_tuned_model_checkpoint, checkpoint.step_number) for checkpoint in listed]
+        return [
+            Kept(checkpoint.fine_tuned_model_checkpoint, checkpoint.step_number)
+            for checkpoint in listed
+        ]
 
     def cancel(self, job: str) -> Tuning:
         """End a job."""
@@ -208,7 +221,10 @@ class TogetherForm:
     def create(self, study: Train, file: str, run: str, name: str) -> Tuning:
         """Create a job for a run, named by its digest and folder."""
         recipe = study.recipe
-        schedule = {"lr_scheduler_type": SCHEDULES[recipe.schedule], "lr_scheduler_args": {"min_lr_ratio": 0.0}}
+        schedule = {
+            "lr_scheduler_type": SCHEDULES[recipe.schedule],
+            "lr_scheduler_args": {"min_lr_ratio": 0.0},
+        }
         if recipe.schedule == "constant":
             schedule["lr_scheduler_args"] = {"min_lr_ratio": 1.0}  # a line that does not fall
         body = {
@@ -242,7 +258,9 @@ class TogetherForm:
         """Return what happened in a job so far, in any order; its form tells no losses."""
         events = []
         for index, event in enumerate(self._get(f"/fine-tunes/{job}/events").get("data") or []):
-            name = str(event.get("hash") or f"{event.get('created_at')} {event.get('type')} {index}")
+            name = str(
+                event.get("hash") or f"{event.get('created_at')} {event.get('type')} {index}"
+            )
             events.append(Event(name, str(event.get("created_at")), str(event.get("message", ""))))
         return events
 
@@ -265,7 +283,11 @@ class TogetherForm:
         run = suffix.rpartition("warmth-")[2].partition("-")[0] if "warmth-" in suffix else ""
         status = str(raw.get("status", ""))
         events = raw.get("events") or []
-        errors = [str(event.get("message", "")) for event in events if "error" in str(event.get("type")).lower()]
+        errors = [
+            str(event.get("message", ""))
+            for event in events
+            if "error" in str(event.get("type")).lower()
+        ]
         return Tuning(
             id=str(raw["id"]),
             status=STATES.get(status, status),
@@ -278,4 +300,7 @@ class TogetherForm:
         )
 
 
-FORMS: dict[str, type[OpenAIForm] | type[TogetherForm]] = {"openai": OpenAIForm, "together": TogetherForm}
+FORMS: dict[str, type[OpenAIForm] | type[TogetherForm]] = {
+    "openai": OpenAIForm,
+    "together": TogetherForm,
+}

@@ -1,4 +1,6 @@
-"""The processes of one training run on this machine: their environment, a watch over them, and how they end."""
+"""The processes of one training run on this machine: their environment, a watch over them, and how
+they end.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +21,38 @@ from warmth.store import Run, read_rows
 from warmth.training.follow import Progress
 from warmth.training.prepare import extensions_folder
 
-START = "start.log"  # of what is printed around the ranks: torchrun's lines, or Python that does not even start
-ROOT_CAUSE = re.compile(r"Root Cause.*?rank\s*: (\d+) .*?exitcode\s*: (-?\d+)", re.DOTALL)  # in torchrun's summary
-ENDED_BY_SIGNAL = re.compile(r"rank\s*: (\d+) \(local_rank: \d+\)\s+exitcode\s*: (-\d+)")  # one entry of the same
-LOST_PARTNER = ("connection closed by peer", "connection reset", "remote worker", "broken pipe", "timed out waiting")
+# of what is printed around the ranks: torchrun's lines, or Python that does not even start
+START = "start.log"
+ROOT_CAUSE = re.compile(
+    r"Root Cause.*?rank\s*: (\d+) .*?exitcode\s*: (-?\d+)", re.DOTALL
+)  # in torchrun's summary
+ENDED_BY_SIGNAL = re.compile(
+    r"rank\s*: (\d+) \(local_rank: \d+\)\s+exitcode\s*: (-\d+)"
+)  # one entry of the same
+LOST_PARTNER = (
+    "connection closed by peer",
+    "connection reset",
+    "remote worker",
+    "broken pipe",
+    "timed out waiting",
+)
 LEAVE_S = 30  # seconds that ranks told to end have for saving
 
 
 def environment(ranks: int) -> dict[str, str]:
-    """Build the ranks' environment: cores divided among them, compiled operators in the cache, no telemetry."""
+    """Build the ranks' environment: cores divided among them, compiled operators in the cache, no
+    telemetry.
+    """
     threads = max(1, (os.cpu_count() or 1) // ranks)
     defaults = {
         "OMP_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait take the cores from other ranks
+        # threads that spin while they wait take the cores from other ranks
+        "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
         "TORCH_EXTENSIONS_DIR": str(extensions_folder()),
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",  # passes of many lengths leave fewer holes
+        # passes of many lengths leave fewer holes
+        "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
     }
     env = {**defaults, **os.environ}
     if pretended() or not visible():
@@ -43,11 +60,14 @@ def environment(ranks: int) -> dict[str, str]:
     return env
 
 
-def watch(run: Run, command: list[str], env: dict[str, str], tracker: Any, stalled_s: float, node: int = 0) -> None:
-    """Run the ranks with a progress bar until they end; on an interrupt or error none is left behind.
+def watch(
+    run: Run, command: list[str], env: dict[str, str], tracker: Any, stalled_s: float, node: int = 0
+) -> None:
+    """Run the ranks with a progress bar until they end; on an interrupt or error none is left
+    behind.
 
-    Each rank keeps its words in `<run>/logs/rank-N.log`; what is printed around them goes to `start.log` beside.
-    Ranks that are told to end save first, for at most `LEAVE_S` seconds.
+    Each rank keeps its words in `<run>/logs/rank-N.log`; what is printed around them goes to
+    `start.log` beside. Ranks that are told to end save first, for at most `LEAVE_S` seconds.
     """
     start_log = run.folder / "logs" / start_name(node)
     start_log.parent.mkdir(parents=True, exist_ok=True)
@@ -94,8 +114,10 @@ def follow(run: Run, process: subprocess.Popen[bytes], tracker: Any, stalled_s: 
                 return
             if time.monotonic() - moved > stalled_s:
                 raise RunFailed(
-                    f"no step was finished for launcher.stalled_s={stalled_s:g} seconds: a rank hangs in a collective "
-                    "operation or a step is slower than that; the same command continues from the last save"
+                    f"no step was finished for launcher.stalled_s={stalled_s:g} seconds: a rank "
+                    f"hangs in a collective "
+                    "operation or a step is slower than that; the same command continues from the "
+                    "last save"
                 )
             time.sleep(0.5)
 
@@ -104,9 +126,13 @@ def follow(run: Run, process: subprocess.Popen[bytes], tracker: Any, stalled_s: 
 REMEDIES = (
     (
         "out of memory",
-        "out of memory: lower launcher.per_device, set launcher.checkpointing=true, or a higher ZeRO stage",
+        "out of memory: lower launcher.per_device, set launcher.checkpointing=true, or a higher "
+        "ZeRO stage",
     ),
-    ("DefaultCPUAllocator: can't allocate", "out of memory: lower launcher.per_device or launcher.ranks"),
+    (
+        "DefaultCPUAllocator: can't allocate",
+        "out of memory: lower launcher.per_device or launcher.ranks",
+    ),
     ("killed by SIGKILL", "if memory ran out: lower launcher.per_device or launcher.ranks"),
     ("timed out", "a collective operation timed out: a rank hangs or died; see launcher.stalled_s"),
 )
@@ -136,27 +162,41 @@ def fail(run: Run, code: int, node: int = 0) -> None:
         raise error
     text = "\n".join(lines)
     if "No space left on device" in text or "os error 28" in text:
-        raise UserError(f"no space left on device under {run.folder}; free some, the same command continues")
-    cause = failure.line if failure is not None else killed_line(folder / start_name(node), code, lines)
-    error = RunFailed(f"a rank ended with code {code}: {remedy(text, cause)}all its words: {log}: {cause}")
+        raise UserError(
+            f"no space left on device under {run.folder}; free some, the same command continues"
+        )
+    cause = (
+        failure.line if failure is not None else killed_line(folder / start_name(node), code, lines)
+    )
+    error = RunFailed(
+        f"a rank ended with code {code}: {remedy(text, cause)}all its words: {log}: {cause}"
+    )
     error.last_lines = tuple(lines)
     raise error
 
 
 def follows_a_kill(failure: child_logs.Failure, start_log: Path) -> bool:
-    """Say whether a rank failed because another was killed: a killed rank notes nothing, its partners lose it."""
+    """Say whether a rank failed because another was killed: a killed rank notes nothing, its
+    partners lose it.
+    """
     lost = failure.kind == "crash" and any(sign in failure.line.lower() for sign in LOST_PARTNER)
     return lost and killed_rank(start_log) is not None
 
 
 def killed_rank(start_log: Path) -> tuple[int, int] | None:
-    """Find in torchrun's summary a rank that a signal ended, and its exit code; the agent's own SIGTERM is none."""
-    entries = [(int(rank), int(code)) for rank, code in ENDED_BY_SIGNAL.findall(start_words(start_log))]
+    """Find in torchrun's summary a rank that a signal ended, and its exit code; the agent's own
+    SIGTERM is none.
+    """
+    entries = [
+        (int(rank), int(code)) for rank, code in ENDED_BY_SIGNAL.findall(start_words(start_log))
+    ]
     return next((entry for entry in entries if entry[1] != -signal.SIGTERM), None)
 
 
 def remedy(words: str, cause: str) -> str:
-    """Return what to do about a failure whose cause is known, with a semicolon after it; else nothing."""
+    """Return what to do about a failure whose cause is known, with a semicolon after it; else
+    nothing.
+    """
     for sign, line in REMEDIES:
         if sign.lower() in words.lower() or sign.lower() in cause.lower():
             return f"{line}; "
@@ -164,12 +204,16 @@ def remedy(words: str, cause: str) -> str:
 
 
 def start_name(node: int) -> str:
-    """Name the file of what is printed around a machine's ranks; machines of one run share its folder."""
+    """Name the file of what is printed around a machine's ranks; machines of one run share its
+    folder.
+    """
     return f"start-{node}.log" if node else START
 
 
 def log_of_killed(folder: Path, node: int) -> Path:
-    """Return the words of the rank that torchrun saw die first, or of the only one; else what stands around them."""
+    """Return the words of the rank that torchrun saw die first, or of the only one; else what
+    stands around them.
+    """
     ranks = sorted(folder.glob("rank-*.log"))
     killed = killed_rank(folder / start_name(node))
     root = ROOT_CAUSE.search(start_words(folder / start_name(node)))

@@ -1,4 +1,6 @@
-"""What an interrupted run continues from: weights and optimiser state by name, the same for every number of ranks."""
+"""What an interrupted run continues from: weights and optimiser state by name, the same for every
+number of ranks.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ def refuse_other_origin(folder: Path, origin: dict[str, Any], writes: bool) -> N
         ):
             if begun.get(key) != origin[key]:
                 raise UserError(
-                    f"{folder.name} began with another {what} ({begun.get(key)}, now {origin[key]}); "
+                    f"{folder.name} began with another {what} ({begun.get(key)}, now "
+                    f"{origin[key]}); "
                     f"to start again remove {folder / 'resume'}"
                 )
     elif writes:
@@ -57,7 +60,9 @@ def learnt(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def gathered(weights: list[Any], writer: int | None = None) -> Any:
-    """Gather all of each weight on every rank, where ZeRO-3 holds only a part; `writer`'s changes are kept."""
+    """Gather all of each weight on every rank, where ZeRO-3 holds only a part; `writer`'s changes
+    are kept.
+    """
     if weights and hasattr(weights[0], "ds_id"):
         import deepspeed
 
@@ -66,7 +71,8 @@ def gathered(weights: list[Any], writer: int | None = None) -> Any:
 
 
 def master(weight: Any) -> Tensor:
-    """Return a weight that learns, whole and exact: the float32 value that DeepSpeed keeps, if it keeps one.
+    """Return a weight that learns, whole and exact: the float32 value that DeepSpeed keeps, if it
+    keeps one.
 
     Under ZeRO 1 to 3 in bfloat16 the weight itself is a rounded copy. Every rank calls it.
     """
@@ -78,17 +84,23 @@ def master(weight: Any) -> Tensor:
 
 
 def save_state(model: Any, optimizer: Any, folder: Path, writes: bool) -> None:
-    """Writes weights, both moments and the step count of all that learns, in float32. Every rank calls it."""
+    """Writes weights, both moments and the step count of all that learns, in float32.
+
+    Every rank calls it.
+    """
     state: dict[str, Tensor] = {}
     zero = zero_optimizer(model)
-    if hasattr(zero, "_hp_optimizer_states_linked"):  # after its first group's first step, when later groups have none
+    if hasattr(
+        zero, "_hp_optimizer_states_linked"
+    ):  # after its first group's first step, when later groups have none
         zero._hp_optimizer_states_linked = False
         zero._lazy_init_hp_params_optimizer_state()
     for name, weight in learnt(model):
         values = read_values(model, optimizer, weight)
         if writes:
             state |= {
-                f"{kind}/{name}": value.detach().to("cpu", torch.float32).clone() for kind, value in values.items()
+                f"{kind}/{name}": value.detach().to("cpu", torch.float32).clone()
+                for kind, value in values.items()
             }
     if writes:
         state["step"] = torch.tensor(float(optimiser_step(model, optimizer)))
@@ -100,18 +112,27 @@ def load_state(model: Any, optimizer: Any, folder: Path) -> None:
     state = load_file(folder / STATE)
     create_moments(model, optimizer, float(state["step"]))
     for name, weight in learnt(model):
-        write_values(model, optimizer, weight, {kind: state[f"{kind}/{name}"] for kind in ("weight", *MOMENTS)})
+        write_values(
+            model,
+            optimizer,
+            weight,
+            {kind: state[f"{kind}/{name}"] for kind in ("weight", *MOMENTS)},
+        )
 
 
 def zero_optimizer(model: Any) -> Any:
-    """DeepSpeed's ZeRO optimizer around PyTorch's, or None where weights and moments are whole on each rank."""
+    """DeepSpeed's ZeRO optimizer around PyTorch's, or None where weights and moments are whole on
+    each rank.
+    """
     inner = getattr(model, "optimizer", None)
     return inner if hasattr(inner, "optimizer") and hasattr(model, "module") else None
 
 
 def flat_parts(zero: Any) -> list[Any]:
     """List the float32 vectors that this rank's part of all weights lies in."""
-    return list(getattr(zero, "fp32_partitioned_groups_flat", None) or zero.single_partition_of_fp32_groups)
+    return list(
+        getattr(zero, "fp32_partitioned_groups_flat", None) or zero.single_partition_of_fp32_groups
+    )
 
 
 def torch_optimizer(model: Any, optimizer: Any) -> Any:
@@ -125,7 +146,10 @@ def torch_optimizer(model: Any, optimizer: Any) -> Any:
 
 def optimiser_step(model: Any, optimizer: Any) -> float:
     """Read how many steps the optimiser has taken."""
-    return max((float(entry["step"]) for entry in torch_optimizer(model, optimizer).state.values()), default=0.0)
+    return max(
+        (float(entry["step"]) for entry in torch_optimizer(model, optimizer).state.values()),
+        default=0.0,
+    )
 
 
 def create_moments(model: Any, optimizer: Any, step: float) -> None:
@@ -159,11 +183,17 @@ def write_values(model: Any, optimizer: Any, weight: Any, values: dict[str, Tens
             entry[kind].copy_(values[kind].reshape(entry[kind].shape))
     elif hasattr(weight, "ds_id"):
         for kind in (None, *MOMENTS):
-            own, _ = zero._get_fp32_opt_state_partition(weight, release_swap_buffers=False, optim_state_key=kind)
+            own, _ = zero._get_fp32_opt_state_partition(
+                weight, release_swap_buffers=False, optim_state_key=kind
+            )
             flat = values[kind or "weight"].flatten()
             size, rank = own.numel(), zero._get_param_partition_rank(weight)
             # a last part that does not fill its share is padded
-            own.data.copy_(F.pad(flat, (0, max(0, size * (rank + 1) - flat.numel())))[size * rank : size * (rank + 1)])
+            own.data.copy_(
+                F.pad(flat, (0, max(0, size * (rank + 1) - flat.numel())))[
+                    size * rank : size * (rank + 1)
+                ]
+            )
     else:
         for kind in (None, *MOMENTS):
             weight.set_full_hp_param(values[kind or "weight"].to(weight.device), kind)

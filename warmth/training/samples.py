@@ -1,4 +1,5 @@
-"""A few replies of the model while it is trained, to look at: greedy, before the first step and at each checkpoint.
+"""A few replies of the model while it is trained, to look at: greedy, before the first step and at
+each checkpoint.
 
 They answer the first prompts of its own set; nothing is computed from them.
 """
@@ -26,13 +27,26 @@ TOKENS = 32  # of a reply
 class Samples(TrainerCallback):
     """Writes `samples.jsonl` on the rank that writes."""
 
-    def __init__(self, folder: Path, tokenizer: Any, prompts: Sequence[str], at_step: dict[int, float]):
-        """`prompts` are users' first words; `at_step` has the checkpoints' steps with their epochs."""
-        self.path, self.tokenizer, self.prompts, self.at_step = folder / SAMPLES, tokenizer, prompts, at_step
+    def __init__(
+        self, folder: Path, tokenizer: Any, prompts: Sequence[str], at_step: dict[int, float]
+    ):
+        """`prompts` are users' first words; `at_step` has the checkpoints' steps with their
+        epochs.
+        """
+        self.path, self.tokenizer, self.prompts, self.at_step = (
+            folder / SAMPLES,
+            tokenizer,
+            prompts,
+            at_step,
+        )
         self.trainer: Any = None
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-        """Write the original's replies; a run that continues has them, and loses those after its checkpoint."""
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
+    ) -> None:
+        """Write the original's replies; a run that continues has them, and loses those after its
+        checkpoint.
+        """
         earlier_rows = [row for row in read_rows(self.path) if row["step"] <= state.global_step]
         self.path.unlink(missing_ok=True)
         append_rows(self.path, earlier_rows)
@@ -40,7 +54,13 @@ class Samples(TrainerCallback):
             self.write(model, 0, 0.0)
 
     def on_log(
-        self, args: Any, state: Any, control: Any, model: Any = None, logs: dict[str, float] | None = None, **_: Any
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        model: Any = None,
+        logs: dict[str, float] | None = None,
+        **_: Any,
     ) -> None:
         """Write replies if a checkpoint was kept at this step."""
         epochs = self.at_step.get(state.global_step)
@@ -52,7 +72,12 @@ class Samples(TrainerCallback):
         inner = model if hasattr(model, "generate") else model.module
         with answering(inner):
             rows = [
-                {"step": step, "epoch": epochs, "prompt": prompt, "reply": self.reply(inner, prompt)}
+                {
+                    "step": step,
+                    "epoch": epochs,
+                    "prompt": prompt,
+                    "reply": self.reply(inner, prompt),
+                }
                 for prompt in self.prompts
             ]
         append_rows(self.path, rows)
@@ -61,7 +86,9 @@ class Samples(TrainerCallback):
     def reply(self, model: Any, prompt: str) -> str:
         """Continue one prompt greedily."""
         text = render(self.tokenizer, [Message("user", prompt)], reply=True)
-        ids = self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"].to(model.device)
+        ids = self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"].to(
+            model.device
+        )
         with self.trainer.autocast():
             generated = model.generate(
                 input_ids=ids,
@@ -70,15 +97,25 @@ class Samples(TrainerCallback):
                 do_sample=False,
                 pad_token_id=self.tokenizer.pad_token_id,
             )
-        return str(self.tokenizer.decode(generated[0, ids.shape[1] :], skip_special_tokens=True)).strip()
+        return str(
+            self.tokenizer.decode(generated[0, ids.shape[1] :], skip_special_tokens=True)
+        ).strip()
 
 
 @contextmanager
 def answering(model: Any) -> Generator[None]:
-    """Let a model that is being trained answer one prompt at a time, without the attention of packed rows."""
+    """Let a model that is being trained answer one prompt at a time, without the attention of
+    packed rows.
+    """
     was_training = model.training
-    configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
-    packed = [config for config in configs.values() if getattr(config, "_attn_implementation", None) == SEGMENTS]
+    configs = {
+        id(module.config): module.config for module in model.modules() if hasattr(module, "config")
+    }
+    packed = [
+        config
+        for config in configs.values()
+        if getattr(config, "_attn_implementation", None) == SEGMENTS
+    ]
     model.eval()
     for config in packed:
         config._attn_implementation = "sdpa"
@@ -92,12 +129,16 @@ def answering(model: Any) -> Generator[None]:
 
 def prompts_of(rows: Sequence[dict[str, Any]], count: int) -> list[str]:
     """Take the first words of the first conversations, each once."""
-    words = [str(row["messages"][0]["content"]) for row in rows if row["messages"][0]["role"] == "user"]
+    words = [
+        str(row["messages"][0]["content"]) for row in rows if row["messages"][0]["role"] == "user"
+    ]
     return list(dict.fromkeys(words))[:count]
 
 
 def writes_samples(study: Train) -> bool:
-    """Tell whether samples are wanted and can be had: a tracker shows them, and each rank has the whole model."""
+    """Tell whether samples are wanted and can be had: a tracker shows them, and each rank has the
+    whole model.
+    """
     divided = study.launcher.get("zero_stage", 0) == 3
     is_shown = any(name != "none" for name in study.logger)
     return study.sample_replies > 0 and is_shown and not divided

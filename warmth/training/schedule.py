@@ -1,4 +1,6 @@
-"""Which conversations meet in which optimiser step, on which rank, in which forward pass: set by the seed alone."""
+"""Which conversations meet in which optimiser step, on which rank, in which forward pass: set by
+the seed alone.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ def steps_per_epoch(examples: int, batch_size: int) -> int:
 def global_batches(examples: int, batch_size: int, epochs: float, seed: int) -> list[list[int]]:
     """Indices of the conversations of each optimiser step, over all ranks, for the whole run.
 
-    Each epoch is a fresh shuffle; a fraction of an epoch takes that share of its batches, rounded up.
+    Each epoch is a fresh shuffle; a fraction of an epoch takes that share of its batches, rounded
+    up.
     """
     batches: list[list[int]] = []
     for epoch in range(math.ceil(epochs)):
@@ -35,24 +38,37 @@ def step_at(epochs: float, examples: int, batch_size: int) -> int:
 
 
 def pass_limits(recipe: Recipe, launcher: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the most conversations and the most tokens of one forward pass; one conversation always fits."""
+    """Return the most conversations and the most tokens of one forward pass; one conversation
+    always fits.
+    """
     sides = 2 if recipe.method == "dpo" else 1  # a pair is two conversations
-    return int(launcher["per_device"]) if recipe.packing else 1, pass_tokens(recipe, launcher) * sides
+    return int(launcher["per_device"]) if recipe.packing else 1, pass_tokens(
+        recipe, launcher
+    ) * sides
 
 
 def pass_tokens(recipe: Recipe, launcher: Mapping[str, Any]) -> int:
-    """Return the most tokens of one forward pass: as the launcher says, and never fewer than a conversation has."""
+    """Return the most tokens of one forward pass: as the launcher says, and never fewer than a
+    conversation has.
+    """
     return max(recipe.max_length, int(launcher.get("tokens_per_pass") or 0))
 
 
 def rank_batches(
-    batches: list[list[int]], lengths: list[int], batch_size: int, ranks: int, most: int, room: int, rank: int
+    batches: list[list[int]],
+    lengths: list[int],
+    batch_size: int,
+    ranks: int,
+    most: int,
+    room: int,
+    rank: int,
 ) -> tuple[list[list[int]], int]:
     """List one rank's forward passes, step after step, and how many make one step.
 
-    A pass holds at most `most` conversations and `room` tokens. Every rank gets the same number of passes in every
-    step: those that best fit needs for the fullest step; where it can be, their tokens are evened out, so that ranks
-    finish together. A pass may be empty: it has nothing to learn from.
+    A pass holds at most `most` conversations and `room` tokens. Every rank gets the same number of
+    passes in every step: those that best fit needs for the fullest step; where it can be, their
+    tokens are evened out, so that ranks finish together. A pass may be empty: it has nothing to
+    learn from.
 
     Returns:
         (passes, accumulation): lists of indices, `accumulation` of them for each optimiser step.
@@ -61,24 +77,35 @@ def rank_batches(
         UserError: the batch cannot be divided among the ranks.
     """
     if batch_size % ranks:
-        raise UserError(f"recipe.batch_size={batch_size} cannot be divided among launcher.ranks={ranks}")
+        raise UserError(
+            f"recipe.batch_size={batch_size} cannot be divided among launcher.ranks={ranks}"
+        )
     tight = [best_fit(batch, lengths, most, room) for batch in batches]
     accumulation = math.ceil(max(map(len, tight)) / ranks)
     rows = ranks * accumulation
     passes = []
     for batch, fallback in zip(batches, tight, strict=True):
-        packed = evenly(batch, lengths, most, room, rows) or [*fallback, *([[]] * (rows - len(fallback)))]
+        packed = evenly(batch, lengths, most, room, rows) or [
+            *fallback,
+            *([[]] * (rows - len(fallback))),
+        ]
         packed.sort(key=lambda row: -sum(lengths[index] for index in row))
         passes += packed[rank::ranks]
     return passes, accumulation
 
 
 def best_fit(batch: list[int], lengths: list[int], most: int, room: int) -> list[list[int]]:
-    """Conversations in few rows: the longest first, each into the fullest row that still holds it."""
+    """Conversations in few rows: the longest first, each into the fullest row that still holds
+    it.
+    """
     rows: list[list[int]] = []
     loads: list[int] = []
     for index in longest_first(batch, lengths):
-        fits = [row for row in range(len(rows)) if len(rows[row]) < most and loads[row] + lengths[index] <= room]
+        fits = [
+            row
+            for row in range(len(rows))
+            if len(rows[row]) < most and loads[row] + lengths[index] <= room
+        ]
         if fits:
             row = max(fits, key=lambda row: loads[row])
             rows[row].append(index)
@@ -89,8 +116,12 @@ def best_fit(batch: list[int], lengths: list[int], most: int, room: int) -> list
     return rows
 
 
-def evenly(batch: list[int], lengths: list[int], most: int, room: int, count: int) -> list[list[int]] | None:
-    """Conversations in `count` rows of like size: longest first, each into the emptiest; None if one is left over."""
+def evenly(
+    batch: list[int], lengths: list[int], most: int, room: int, count: int
+) -> list[list[int]] | None:
+    """Conversations in `count` rows of like size: longest first, each into the emptiest; None if
+    one is left over.
+    """
     rows: list[list[int]] = [[] for _ in range(count)]
     loads = [0] * count
     for index in longest_first(batch, lengths):

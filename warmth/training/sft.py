@@ -1,4 +1,5 @@
-"""One rank: `python -m warmth.training.sft RUN`. It takes its GPU and its log first; what is heavy is imported after.
+"""One rank: `python -m warmth.training.sft RUN`. It takes its GPU and its log first; what is heavy
+is imported after.
 
 Hydra is never imported here.
 """
@@ -20,7 +21,9 @@ REFUSED = 2
 
 
 def main() -> None:
-    """Train as one rank: die with the parent, keep all words, note why it fails, end the process group cleanly."""
+    """Train as one rank: die with the parent, keep all words, note why it fails, end the process
+    group cleanly.
+    """
     killed_with_parent()
     folder = Path(sys.argv[1])
     log = log_of(folder, int(os.environ.get("RANK", 0)))
@@ -40,11 +43,17 @@ def main() -> None:
         end(log, "crash", child_logs.exception_line(error), FAILED)
     if step is not None:
         fit.barrier()
-        end(log, "stopped", f"told to end; saved after step {step}, the same command continues", STOPPED)
+        end(
+            log,
+            "stopped",
+            f"told to end; saved after step {step}, the same command continues",
+            STOPPED,
+        )
     fit.leave_group()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # all is on disk; threads of gloo, DeepSpeed or Arrow could keep a finished process from ending
+    # all is on disk; threads of gloo, DeepSpeed or Arrow could keep a finished process from ending
+    os._exit(0)
 
 
 def log_of(folder: Path, rank: int) -> Path:
@@ -53,7 +62,9 @@ def log_of(folder: Path, rank: int) -> Path:
 
 
 def end(log: Path, kind: str, line: str, code: int) -> None:
-    """Note why this rank ends and end it at once: a plain exit would wait for ranks that wait for this one."""
+    """Note why this rank ends and end it at once: a plain exit would wait for ranks that wait for
+    this one.
+    """
     child_logs.note_failure(log, kind, line)
     print(line, file=sys.stderr, flush=True)
     sys.stdout.flush()
@@ -61,7 +72,9 @@ def end(log: Path, kind: str, line: str, code: int) -> None:
 
 
 def free_memory(device: str, ranks_here: int) -> float | None:
-    """Read the bytes this rank may still take, of its own GPU or of main memory; None if the system does not tell."""
+    """Read the bytes this rank may still take, of its own GPU or of main memory; None if the system
+    does not tell.
+    """
     if device == "cuda":
         import torch
 

@@ -1,4 +1,6 @@
-"""transformers' Trainer with this project's order of conversations, autocast and resume state; and its arguments."""
+"""transformers' Trainer with this project's order of conversations, autocast and resume state; and
+its arguments.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from warmth import devices
 from warmth.schemas import Train
 from warmth.training.resume import load_state, save_state, torch_optimizer
 
-# Resume state is this project's own (by name, for any number of ranks); DeepSpeed's fits one topology only.
+# Resume state is this project's own (by name, for any number of ranks); DeepSpeed's fits one
+# topology only.
 transformers.trainer.deepspeed_load_checkpoint = lambda *_, **__: None
 
 
@@ -33,27 +36,36 @@ class OwnOrder:
     def autocast(self) -> Any:
         """Compute in the run's precision under every launcher.
 
-        Nothing is left to cast if DeepSpeed holds all weights in bfloat16. On a GPU it also switches an outer autocast
-        off; on a CPU it would leave it on, and tests would see other numbers than the GPU.
+        Nothing is left to cast if DeepSpeed holds all weights in bfloat16. On a GPU it also
+        switches an outer autocast off; on a CPU it would leave it on, and tests would see other
+        numbers than the GPU.
         """
         args: Any = self.args  # ty: ignore[missing-attribute]
         return torch.autocast(
-            args.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32 and not args.bf16
+            args.device.type,
+            dtype=self._dtype,
+            enabled=self._dtype != torch.float32 and not args.bf16,
         )
 
     def get_train_dataloader(self) -> DataLoader:
         """Return every forward pass of this rank, for the whole run; not sharded again."""
-        return DataLoader(self.train_dataset, batch_sampler=self._passes, collate_fn=self.data_collator)  # ty: ignore
+        conversations = self.train_dataset  # ty: ignore
+        collate = self.data_collator  # ty: ignore
+        return DataLoader(conversations, batch_sampler=self._passes, collate_fn=collate)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Only makes the folder: weights are in the resume state, adapters are `Checkpoints`' business."""
-        os.makedirs(output_dir or self.args.output_dir, exist_ok=True)  # ty: ignore[missing-attribute]
+        """Only makes the folder: weights are in the resume state, adapters are `Checkpoints`'
+        business.
+        """
+        # ty: ignore[missing-attribute]
+        os.makedirs(output_dir or self.args.output_dir, exist_ok=True)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         writes = self.args.should_save  # ty: ignore[missing-attribute]
         save_state(self.model_wrapped, self.optimizer, Path(output_dir), writes)  # ty: ignore
         if writes:
-            torch.save(self.lr_scheduler.state_dict(), os.path.join(output_dir, SCHEDULER_NAME))  # ty: ignore
+            # ty: ignore
+            torch.save(self.lr_scheduler.state_dict(), os.path.join(output_dir, SCHEDULER_NAME))
 
     def _load_from_checkpoint(self, *_: Any, **__: Any) -> None:
         """Nothing: the resume state, loaded next, holds the weights too."""
@@ -61,16 +73,20 @@ class OwnOrder:
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
             return
-        load_state(self.model_wrapped, self.optimizer, Path(checkpoint))  # ty: ignore[missing-attribute]
+        # ty: ignore[missing-attribute]
+        load_state(self.model_wrapped, self.optimizer, Path(checkpoint))
         scheduler = self.lr_scheduler  # ty: ignore[missing-attribute]
         while hasattr(scheduler, "scheduler"):  # Accelerate's wrapper
             scheduler = scheduler.scheduler
-        # of the saved schedule only how far it was: its groups of weights are those of the launcher that saved it
+        # of the saved schedule only how far it was: its groups of weights are those of the launcher
+        # that saved it
         saved = torch.load(os.path.join(checkpoint, SCHEDULER_NAME), weights_only=True)
         scheduler.last_epoch, scheduler._step_count = saved["last_epoch"], saved["_step_count"]
         scheduler._last_lr = scheduler.get_lr()
-        # the next update takes its rate from the optimiser, where the scheduler puts it only after a step
-        groups = torch_optimizer(self.model_wrapped, self.optimizer).param_groups  # ty: ignore[missing-attribute]
+        # the next update takes its rate from the optimiser, where the scheduler puts it only after
+        # a step
+        # ty: ignore[missing-attribute]
+        groups = torch_optimizer(self.model_wrapped, self.optimizer).param_groups
         for group, rate in zip(groups, scheduler._last_lr, strict=False):
             group["lr"] = rate
 
@@ -106,13 +122,19 @@ def argument_values(
         "save_steps": launcher["save_steps"],
         "save_total_limit": 2,  # the older goes only when the newer is whole
         "deepspeed": deepspeed,
-        "bf16": bool(deepspeed) and deepspeed["bf16"]["enabled"] == "auto",  # "auto": DeepSpeed takes this word
+        "bf16": bool(deepspeed)
+        and deepspeed["bf16"]["enabled"] == "auto",  # "auto": DeepSpeed takes this word
         "ddp_timeout": max(1, int(launcher["stalled_s"])),
         "gradient_checkpointing": launcher["checkpointing"],
-        # the reentrant kind finds no gradient behind frozen embeddings; ZeRO-3 with PEFT needs it (and then it is set)
-        "gradient_checkpointing_kwargs": {"use_reentrant": False} if launcher["checkpointing"] else None,
+        # the reentrant kind finds no gradient behind frozen embeddings; ZeRO-3 with PEFT needs it
+        # (and then it is set)
+        "gradient_checkpointing_kwargs": {"use_reentrant": False}
+        if launcher["checkpointing"]
+        else None,
         # fused norms, rotations and MLP where the [gpu] extra is installed; the loss stays ours
-        "use_liger_kernel": torch.cuda.is_available() and bool(find_spec("liger_kernel")) and recipe.method != "dpo",
+        "use_liger_kernel": torch.cuda.is_available()
+        and bool(find_spec("liger_kernel"))
+        and recipe.method != "dpo",
         "liger_kernel_config": {"cross_entropy": False, "fused_linear_cross_entropy": False},
         "use_cpu": not torch.cuda.is_available(),
         "disable_tqdm": True,
@@ -129,7 +151,8 @@ def arguments(values: dict[str, Any]) -> TrainingArguments:
 
 
 def one_gpu(args: TrainingArguments) -> TrainingArguments:
-    """Keep a process on one GPU however many it sees: the Trainer would wrap the model in DataParallel.
+    """Keep a process on one GPU however many it sees: the Trainer would wrap the model in
+    DataParallel.
 
     That splits every tensor along its first dimension, which tears packed rows apart.
     """
@@ -141,7 +164,8 @@ def deepspeed_config(launcher: dict[str, Any], weights: torch.dtype) -> dict[str
     """Return DeepSpeed's settings, or None for a launcher without it."""
     if "zero_stage" not in launcher:
         return None
-    # a bucket that fits the model (the square of its width): DeepSpeed's own takes 1 to 2 GB of a GPU
+    # a bucket that fits the model (the square of its width): DeepSpeed's own takes 1 to 2 GB of a
+    # GPU
     zero: dict[str, Any] = {"stage": launcher["zero_stage"], "reduce_bucket_size": "auto"}
     if zero["stage"] == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
@@ -160,9 +184,10 @@ def deepspeed_config(launcher: dict[str, Any], weights: torch.dtype) -> dict[str
 
 
 def keeps_master_weights(launcher: Mapping[str, Any], weights: torch.dtype) -> bool:
-    """Say whether DeepSpeed holds all weights in bfloat16 and what learns in float32 besides: ZeRO 1 to 3 on a GPU.
+    """Say whether DeepSpeed holds all weights in bfloat16 and what learns in float32 besides: ZeRO
+    1 to 3 on a GPU.
 
-    Stage 0 divides nothing. There DeepSpeed's optimiser for bfloat16 gives no access to its float32 values, so weights
-    that learn stay in float32 themselves, as without DeepSpeed.
+    Stage 0 divides nothing. There DeepSpeed's optimiser for bfloat16 gives no access to its float32
+    values, so weights that learn stay in float32 themselves, as without DeepSpeed.
     """
     return launcher.get("zero_stage", 0) > 0 and weights == torch.bfloat16 and devices.on_gpu()

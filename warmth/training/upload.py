@@ -1,4 +1,6 @@
-"""What a fine-tuning provider is given: the training file, checked before it is sent, and what it will cost."""
+"""What a fine-tuning provider is given: the training file, checked before it is sent, and what it
+will cost.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,18 @@ MOST_TOKENS = 65_536  # of one conversation, as OpenAI trains gpt-4o
 
 
 def upload_lines(rows: Sequence[dict[str, Any]]) -> bytes:
-    """Write the training file: one conversation a line, checked here, for a provider refuses only after the upload.
+    """Write the training file: one conversation a line, checked here, for a provider refuses only
+    after the upload.
 
     Raises:
-        UserError: too few conversations, or one that is empty, too long, or does not end with a reply.
+        UserError: too few conversations, or one that is empty, too long, or does not end with a
+        reply.
     """
     if len(rows) < FEWEST:
-        raise UserError(f"{len(rows)} conversations are too few: providers take {FEWEST} or more; raise data.per_type")
+        raise UserError(
+            f"{len(rows)} conversations are too few: providers take {FEWEST} or more; raise "
+            f"data.per_type"
+        )
     lines = []
     for row in rows:
         messages = [{"role": item["role"], "content": item["content"]} for item in row["messages"]]
@@ -32,7 +39,10 @@ def upload_lines(rows: Sequence[dict[str, Any]]) -> bytes:
         if not all(message["content"].strip() for message in messages):
             raise UserError(f"conversation {row['id']} has an empty message")
         if estimate(Message(**message) for message in messages) > MOST_TOKENS:
-            raise UserError(f"conversation {row['id']} is longer than {MOST_TOKENS:,} tokens, where providers cut")
+            raise UserError(
+                f"conversation {row['id']} is longer than {MOST_TOKENS:,} tokens, where providers "
+                f"cut"
+            )
         lines.append(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
     return "".join(lines).encode("utf-8", errors="replace")
 
@@ -53,11 +63,19 @@ def check_money(study: Train, rows: Sequence[dict[str, Any]], left: float | None
     price = price_of(study.api, model)
     if price is None or not price.training:
         if left is not None:
-            raise UserError(f"api.budget_usd cannot be held: api.prices has no training price for {model}")
+            raise UserError(
+                f"api.budget_usd cannot be held: api.prices has no training price for {model}"
+            )
         return tokens
     usd = tokens * price.training / 1e6
-    say(f"training on about {tokens:,} tokens costs about ${usd:.2f} (prices of {study.api.prices_date})")
+    say(
+        f"training on about {tokens:,} tokens costs about ${usd:.2f} (prices of "
+        f"{study.api.prices_date})"
+    )
     if left is not None and usd > left:
         rest = f", of which ${left:.2f} are left," if left < (study.api.budget_usd or 0.0) else ""
-        raise UserError(f"api.budget_usd={study.api.budget_usd:g}{rest} is below the job's forecast of ${usd:.2f}")
+        raise UserError(
+            f"api.budget_usd={study.api.budget_usd:g}{rest} is below the job's forecast of "
+            f"${usd:.2f}"
+        )
     return tokens

@@ -1,4 +1,6 @@
-"""The model as it is trained: base weights in the precision of the device, and what of them learns."""
+"""The model as it is trained: base weights in the precision of the device, and what of them
+learns.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from warmth.training.lora import shorten
 
 
 class NamedLora(LoraModel):
-    """LoRA that refuses a name no layer has, where PEFT adapts those it finds, and adapts no vision tower."""
+    """LoRA that refuses a name no layer has, where PEFT adapts those it finds, and adapts no vision
+    tower.
+    """
 
     def inject_adapter(self, model: Any, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """Adapt the layers.
@@ -39,7 +43,8 @@ PEFT_TYPE_TO_TUNER_MAPPING[PeftType.LORA] = NamedLora
 
 
 def attention_of(recipe: Recipe, fit: Fit) -> str:
-    """Choose the attention: for packed rows flash attention or our own segments, else the model's own.
+    """Choose the attention: for packed rows flash attention or our own segments, else the model's
+    own.
 
     TRL's preference trainer pads and does not pack.
     """
@@ -53,7 +58,8 @@ def load_trained(study: Train, frozen: torch.dtype, fit: Fit) -> Any:
 
     Args:
         study: model, recipe and seed.
-        frozen: dtype of weights that do not learn; those that learn are float32, unless DeepSpeed keeps a copy.
+        frozen: dtype of weights that do not learn; those that learn are float32, unless DeepSpeed
+        keeps a copy.
         fit: how this model can be trained.
 
     Raises:
@@ -96,7 +102,8 @@ def quantised(recipe: Recipe, compute: torch.dtype) -> dict[str, Any]:
     """
     if not torch.cuda.is_available() or find_spec("bitsandbytes") is None:
         raise UserError(
-            f"recipe.quantise={recipe.quantise} needs a GPU and bitsandbytes (pip install -e '.[gpu]'); "
+            f"recipe.quantise={recipe.quantise} needs a GPU and bitsandbytes (pip install -e "
+            f"'.[gpu]'); "
             "recipe.quantise=none needs neither"
         )
     from transformers import BitsAndBytesConfig

@@ -1,11 +1,18 @@
-"""What makes items belong together: a field of a sample's metadata, by the names people use or by `--cluster`."""
+"""What makes items belong together: a field of a sample's metadata, by the names people use or by
+`--cluster`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-NAMES = ("cluster", "cluster_id", "group_id", "question_id")  # of the field, the first that a sample has
+NAMES = (
+    "cluster",
+    "cluster_id",
+    "group_id",
+    "question_id",
+)  # of the field, the first that a sample has
 NONE = "none"  # `--cluster none`: every item stands alone
 
 

@@ -1,8 +1,9 @@
-"""Paired differences between evaluations, by the statistics of the report: intervals, tests, bounds, correction.
+"""Paired differences between evaluations, by the statistics of the report: intervals, tests,
+bounds, correction.
 
-A difference is b minus a, of the score. Items of one cluster are one unit. Scores that are all 0 or 1 have the interval
-of paired right and wrong (`rare`), which holds also if few items differ; other scores have a clustered mean's (CR1).
-p-values are corrected over all rows by Holm's rule.
+A difference is b minus a, of the score. Items of one cluster are one unit. Scores that are all 0 or
+1 have the interval of paired right and wrong (`rare`), which holds also if few items differ; other
+scores have a clustered mean's (CR1). p-values are corrected over all rows by Holm's rule.
 """
 
 from __future__ import annotations
@@ -21,7 +22,20 @@ from warmth.analysis.statistics import bounds, effects, rare
 from warmth.analysis.statistics.families import Family, adjust
 from warmth.errors import UserError
 
-COLUMNS = ["task", "metric", "a", "b", "difference", "low", "high", "p", "p_holm", "bounds", "items", "clusters"]
+COLUMNS = [
+    "task",
+    "metric",
+    "a",
+    "b",
+    "difference",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+    "bounds",
+    "items",
+    "clusters",
+]
 COLUMNS += ["only_a", "only_b", "unscored_a", "unscored_b", "pairs", "score_a", "score_b"]
 FAMILY = Family("every row", {})
 
@@ -44,13 +58,16 @@ class Comparison:
 
 
 def compare(
-    evaluations: Sequence[Evaluation], metrics: Sequence[str] = (), span: tuple[float, float] = (0.0, 1.0)
+    evaluations: Sequence[Evaluation],
+    metrics: Sequence[str] = (),
+    span: tuple[float, float] = (0.0, 1.0),
 ) -> Comparison:
     """Compare every evaluation with the first.
 
     Args:
         evaluations: at least two.
-        metrics: names of metrics, or `NAME_A=NAME_B` for one that the tools name differently; none: all in common.
+        metrics: names of metrics, or `NAME_A=NAME_B` for one that the tools name differently; none:
+        all in common.
         span: the least and the largest possible score, for the bounds.
 
     Raises:
@@ -64,7 +81,10 @@ def compare(
         matching = match(first, other)
         notes += [
             *other.notes,
-            *(f"{shown(first.system)} and {shown(other.system)}: {note}" for note in matching.notes),
+            *(
+                f"{shown(first.system)} and {shown(other.system)}: {note}"
+                for note in matching.notes
+            ),
         ]
         compared = _rows_of(first, other, matching, metrics, span)
         if not compared:
@@ -78,7 +98,11 @@ def compare(
 
 
 def _rows_of(
-    a: Evaluation, b: Evaluation, matching: Matching, metrics: Sequence[str], span: tuple[float, float]
+    a: Evaluation,
+    b: Evaluation,
+    matching: Matching,
+    metrics: Sequence[str],
+    span: tuple[float, float],
 ) -> list[dict[str, Any]]:
     """Give a row for each task and metric that two evaluations share."""
     rows = []
@@ -90,7 +114,10 @@ def _rows_of(
                 continue  # a metric of another task
             scores_a = a.scores.loc[pairs["row_a"], name_a].to_numpy(float)
             scores_b = b.scores.loc[pairs["row_b"], name_b].to_numpy(float)
-            row: dict[str, Any] = {"task": str(task), "metric": name_a if name_a == name_b else f"{name_a}={name_b}"}
+            row: dict[str, Any] = {
+                "task": str(task),
+                "metric": name_a if name_a == name_b else f"{name_a}={name_b}",
+            }
             row |= {"a": a.system, "b": b.system}
             row |= paired(scores_a, scores_b, pairs, span)
             row["only_a"] = int(matching.only_a["task"].eq(task).sum())
@@ -115,7 +142,10 @@ def _shared_metrics(a: Evaluation, b: Evaluation, wanted: Sequence[str]) -> list
 
 
 def paired(
-    scores_a: np.ndarray, scores_b: np.ndarray, pairs: pd.DataFrame, span: tuple[float, float] = (0.0, 1.0)
+    scores_a: np.ndarray,
+    scores_b: np.ndarray,
+    pairs: pd.DataFrame,
+    span: tuple[float, float] = (0.0, 1.0),
 ) -> dict[str, Any]:
     """Compare the scores of paired items.
 
@@ -150,7 +180,12 @@ def paired(
         if design.questions < 2:
             return row | nothing | {"difference": evidence.value} | means
         low, high = rare.interval(evidence)
-        return row | {"difference": evidence.value, "low": low, "high": high, "p": rare.p_value(evidence)}
+        return row | {
+            "difference": evidence.value,
+            "low": low,
+            "high": high,
+            "p": rare.p_value(evidence),
+        }
     mean = effects.clustered_mean(scores_b[scored] - scores_a[scored], clusters[scored])
     return row | {"difference": mean.value, "low": mean.low, "high": mean.high, "p": mean.p}
 
@@ -166,8 +201,8 @@ def _bounds(
     """Bound the difference by the worst that missing scores could do.
 
     Returns:
-        the difference itself if no score is missing; None if one is and another lies outside the span: then nothing is
-        known of what a missing one could be.
+        the difference itself if no score is missing; None if one is and another lies outside the
+        span: then nothing is known of what a missing one could be.
     """
     if not (np.isnan(scores_a).any() or np.isnan(scores_b).any()):
         value = float(scores_b.mean() - scores_a.mean())
@@ -177,7 +212,10 @@ def _bounds(
     known = np.concatenate([scores_a[~np.isnan(scores_a)], scores_b[~np.isnan(scores_b)]])
     if len(known) and (known.min() < least or known.max() > largest):
         return None
-    shares = {"wrong_arm": (scores_b - least) / width, "wrong_reference": (scores_a - least) / width}
+    shares = {
+        "wrong_arm": (scores_b - least) / width,
+        "wrong_reference": (scores_a - least) / width,
+    }
     missing = bounds.missing(pd.DataFrame({**shares, "question_id": clusters}))
     assert missing is not None
     return missing.low * width, missing.high * width
@@ -197,7 +235,8 @@ def _no_metric(a: Evaluation, b: Evaluation, wanted: Sequence[str]) -> str:
     names_b = ", ".join(shown(name) for name in b.scores.columns)
     asked = f" named {', '.join(map(shown, wanted))}" if wanted else ""
     return (
-        f"{a.source} and {b.source} have no metric{asked} in common: {shown(a.system)} has {names_a}, "
+        f"{a.source} and {b.source} have no metric{asked} in common: {shown(a.system)} has "
+        f"{names_a}, "
         f"{shown(b.system)} has {names_b}; --metric NAME_A=NAME_B compares two names of one metric"
     )
 

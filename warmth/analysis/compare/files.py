@@ -1,4 +1,6 @@
-"""Opening what a tool wrote: packed or not, in UTF-8 or what its first bytes say, and one line if it is damaged."""
+"""Opening what a tool wrote: packed or not, in UTF-8 or what its first bytes say, and one line if
+it is damaged.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,19 @@ from typing import Any
 from warmth.errors import UserError
 
 GZIP = b"\x1f\x8b"
-MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 def read_text(path: Path) -> str:
     """Read a text file whole, unpacked if it is gzip.
 
     Raises:
-        UserError: it cannot be read, is a damaged archive, or is in no encoding that its bytes tell.
+        UserError: it cannot be read, is a damaged archive, or is in no encoding that its bytes
+        tell.
     """
     try:
         content = path.read_bytes()
@@ -35,7 +42,8 @@ def read_text(path: Path) -> str:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path} is not in UTF-8 (byte {error.start + 1:,} is {content[error.start]:#04x}); save it as UTF-8"
+            f"{path} is not in UTF-8 (byte {error.start + 1:,} is {content[error.start]:#04x}); "
+            f"save it as UTF-8"
         ) from error
 
 

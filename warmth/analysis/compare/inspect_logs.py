@@ -1,8 +1,8 @@
 """Inspect's logs, `.eval` (a ZIP file of JSON) and `.json`, read without Inspect.
 
-An item is a sample's id, its epoch the log's; a score whose value is a dictionary is a metric for each key. What is
-right is a letter (C, P, I, N), a number or a truth value; NaN is Inspect's mark of an unscored sample. Format:
-https://inspect.aisi.org.uk/eval-logs.html
+An item is a sample's id, its epoch the log's; a score whose value is a dictionary is a metric for
+each key. What is right is a letter (C, P, I, N), a number or a truth value; NaN is Inspect's mark
+of an unscored sample. Format: https://inspect.aisi.org.uk/eval-logs.html
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from typing import Any
 
 from warmth.analysis.compare.clusters import cluster_of
 from warmth.analysis.compare.files import parse_json, read_json
-from warmth.analysis.compare.scores import UNIT, Evaluation, Item, collect, digest_of, shown, words_of
+from warmth.analysis.compare.scores import (
+    UNIT,
+    Evaluation,
+    Item,
+    collect,
+    digest_of,
+    shown,
+    words_of,
+)
 from warmth.errors import UserError
 
 HEADERS = ("header.json", "_journal/start.json")  # the second: of a log that was not finished
@@ -64,7 +72,9 @@ def read(path: Path, source: str, cluster: str | None) -> Evaluation:
     if status != "success":
         notes.append(f"{shown(source)} is not complete (status {shown(status)})")
     if letters:
-        notes.append(f"{shown(source)}: {letters} scores are N, no answer; they count as 0, as in Inspect")
+        notes.append(
+            f"{shown(source)}: {letters} scores are N, no answer; they count as 0, as in Inspect"
+        )
     return collect(system, source, items, notes)
 
 
@@ -81,13 +91,17 @@ def read_whole(path: Path) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
         log = read_json(path)
         return log, iter(log.get("samples") or [])
     archive, header = _open_archive(path)
-    names = [name for name in archive.entries if name.startswith(SAMPLES) and name.endswith(".json")]
+    names = [
+        name for name in archive.entries if name.startswith(SAMPLES) and name.endswith(".json")
+    ]
     return header, (archive.json(name) for name in names)
 
 
 def is_log(content: Any) -> bool:
     """Say whether parsed JSON is an Inspect log."""
-    return isinstance(content, dict) and isinstance(content.get("eval"), dict) and "samples" in content
+    return (
+        isinstance(content, dict) and isinstance(content.get("eval"), dict) and "samples" in content
+    )
 
 
 def _item(sample: Any, task: str, cluster: str | None) -> Item:
@@ -119,7 +133,9 @@ def _scores(scores: Any) -> Iterator[tuple[str, Any]]:
 
 
 def said(asked: Any) -> str:
-    """Give what a sample asks as text; of chat messages role and text, since their ids are drawn anew in each run."""
+    """Give what a sample asks as text; of chat messages role and text, since their ids are drawn
+    anew in each run.
+    """
     if not isinstance(asked, list):
         return "" if asked is None else str(asked)
     lines = []
@@ -179,10 +195,12 @@ def _open_archive(path: Path) -> tuple[Archive, dict[str, Any]]:
 def _archived_samples(archive: Archive) -> Iterator[dict[str, Any]]:
     """Yield the samples.
 
-    Their summaries stand together in one small entry and hold all that is needed, unless something in one was cut:
-    that sample is read itself, as are all if a summary is missing.
+    Their summaries stand together in one small entry and hold all that is needed, unless something
+    in one was cut: that sample is read itself, as are all if a summary is missing.
     """
-    names = [name for name in archive.entries if name.startswith(SAMPLES) and name.endswith(".json")]
+    names = [
+        name for name in archive.entries if name.startswith(SAMPLES) and name.endswith(".json")
+    ]
     summaries = archive.json(SUMMARIES) if SUMMARIES in archive.entries else []
     if not isinstance(summaries, list) or len(summaries) != len(names):
         for name in names:
@@ -199,11 +217,15 @@ def _archived_samples(archive: Archive) -> Iterator[dict[str, Any]]:
 def is_cut(summary: Mapping[str, Any]) -> bool:
     """Say whether a summary shortened what was asked or what is right."""
     texts = [said(summary.get("input")), *as_list(summary.get("target"))]
-    return any(text.endswith(CUT) or len(text) >= SHORT for text in texts) or isinstance(summary.get("input"), list)
+    return any(text.endswith(CUT) or len(text) >= SHORT for text in texts) or isinstance(
+        summary.get("input"), list
+    )
 
 
 class Archive:
-    """The entries of a ZIP file, also those packed by Zstandard, which Python unpacks by itself from 3.14 on."""
+    """The entries of a ZIP file, also those packed by Zstandard, which Python unpacks by itself
+    from 3.14 on.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -226,9 +248,15 @@ class Archive:
             UserError: it is damaged, or packed in a way that is not known.
         """
         entry = self.entries[name]
-        # a local header: 26 bytes, then the lengths of the name and of the extra field that stand before the data
+        # a local header: 26 bytes, then the lengths of the name and of the extra field that stand
+        # before the data
         lengths = self.content[entry.header_offset + 26 : entry.header_offset + 30]
-        start = entry.header_offset + 30 + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
+        start = (
+            entry.header_offset
+            + 30
+            + int.from_bytes(lengths[:2], "little")
+            + int.from_bytes(lengths[2:], "little")
+        )
         packed = self.content[start : start + entry.compress_size]
         try:
             content = _unpack(packed, entry.compress_type)

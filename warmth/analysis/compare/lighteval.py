@@ -1,7 +1,9 @@
-"""The details that lighteval writes with `--save-details`: `details/<model>/<time>/details_<task>_<time>.parquet`.
+"""The details that lighteval writes with `--save-details`:
+`details/<model>/<time>/details_<task>_<time>.parquet`.
 
-A row is a document: `__doc__` (or `doc`), `__model_response__`, `__metric__` (or `metric`); before 0.9 its parts stood
-in columns of their own (`example`, `metrics`). What could not be stored nested is there as Python writes it. Format:
+A row is a document: `__doc__` (or `doc`), `__model_response__`, `__metric__` (or `metric`); before
+0.9 its parts stood in columns of their own (`example`, `metrics`). What could not be stored nested
+is there as Python writes it. Format:
 https://huggingface.co/docs/lighteval/saving-and-reading-results
 """
 
@@ -62,9 +64,13 @@ def read_items(path: Path, table: pyarrow.Table, cluster: str | None) -> list[It
     """
     metric = next((name for name in METRICS if name in table.column_names), None)
     if metric is None:
-        raise UserError(f"{path} is not lighteval's: it has none of the columns {', '.join(METRICS)}")
+        raise UserError(
+            f"{path} is not lighteval's: it has none of the columns {', '.join(METRICS)}"
+        )
     document = next((name for name in DOCS if name in table.column_names), None)
-    wanted = [name for name in table.column_names if "response" not in name and "tokens" not in name]
+    wanted = [
+        name for name in table.column_names if "response" not in name and "tokens" not in name
+    ]
     task = task_of(path)
     items = []
     for row in table.select(wanted).to_pylist():
@@ -74,7 +80,9 @@ def read_items(path: Path, table: pyarrow.Table, cluster: str | None) -> list[It
     return items
 
 
-def _item(fields: Mapping[str, Any], scores: Mapping[str, Any], task: str, cluster: str | None) -> Item:
+def _item(
+    fields: Mapping[str, Any], scores: Mapping[str, Any], task: str, cluster: str | None
+) -> Item:
     asked = fields.get("query") or fields.get("example") or fields.get("full_prompt") or ""
     number = fields.get("id")
     within = _mapping(fields.get("specific") or fields.get("specifics"))

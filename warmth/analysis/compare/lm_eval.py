@@ -1,7 +1,9 @@
-"""The samples that lm-evaluation-harness writes with `--log_samples`: `samples_<task>_<time>.jsonl`.
+"""The samples that lm-evaluation-harness writes with `--log_samples`:
+`samples_<task>_<time>.jsonl`.
 
-An item is a document's number; a document that several filters read has a row for each, and a metric for each filter,
-named as the harness names it (`exact_match,strict`). Format: `lm_eval/loggers/evaluation_tracker.py` of 0.4.
+An item is a document's number; a document that several filters read has a row for each, and a
+metric for each filter, named as the harness names it (`exact_match,strict`). Format:
+`lm_eval/loggers/evaluation_tracker.py` of 0.4.
 """
 
 from __future__ import annotations
@@ -18,7 +20,14 @@ from warmth.errors import UserError
 
 NAME = re.compile(r"samples_(?P<task>.+?)_(\d{4}-\d\d-\d\dT[\d.:-]+)$")
 NO_FILTER = "none"
-QUESTIONS = ("question", "query", "prompt", "input", "text", "ctx")  # fields of a document that people would read
+QUESTIONS = (
+    "question",
+    "query",
+    "prompt",
+    "input",
+    "text",
+    "ctx",
+)  # fields of a document that people would read
 
 
 def task_of(path: Path) -> str:
@@ -44,12 +53,17 @@ def read_items(path: Path, cluster: str | None) -> list[Item]:
     filters_read: set[tuple[str, str, str]] = set()
     for number, row in enumerate(read_json_lines(path), start=1):
         if "doc_id" not in row and "doc" not in row:
-            raise UserError(f"{path} row {number} is no sample of lm-evaluation-harness: it has neither doc_id nor doc")
+            raise UserError(
+                f"{path} row {number} is no sample of lm-evaluation-harness: it has neither "
+                f"doc_id nor doc"
+            )
         named_by = row.get("filter", NO_FILTER)
         item = _item(row, task, cluster)
         key = (item.item, item.content)
         if (*key, named_by) in filters_read:
-            extra.append(item)  # the same document by the same filter again: refused where items are counted
+            extra.append(
+                item
+            )  # the same document by the same filter again: refused where items are counted
             continue
         filters_read.add((*key, named_by))
         if key in items:
@@ -95,19 +109,25 @@ OF_A_ROW = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "
 
 
 def metrics_of(row: Mapping[str, Any]) -> list[str]:
-    """List the metrics of a row; before 0.4.8 rows do not name them, and they are the numbers beside known fields."""
+    """List the metrics of a row; before 0.4.8 rows do not name them, and they are the numbers
+    beside known fields.
+    """
     names = row.get("metrics")
     if isinstance(names, list):
         return [str(name) for name in names]
     return [
         name
         for name, value in row.items()
-        if name not in OF_A_ROW and not name.endswith("_hash") and isinstance(value, int | float | None)
+        if name not in OF_A_ROW
+        and not name.endswith("_hash")
+        and isinstance(value, int | float | None)
     ]
 
 
 def prompt_of(arguments: Any) -> str:
-    """Give the text of a row's first request, as written since 0.4.3 (`gen_args_0`) or before (a list)."""
+    """Give the text of a row's first request, as written since 0.4.3 (`gen_args_0`) or before (a
+    list).
+    """
     if isinstance(arguments, Mapping):
         arguments = list(arguments.values())
     first = arguments[0] if isinstance(arguments, list) and arguments else ""

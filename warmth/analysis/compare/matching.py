@@ -1,7 +1,8 @@
-"""Which item of one evaluation is which of another: the same id and the same content, or the content alone.
+"""Which item of one evaluation is which of another: the same id and the same content, or the
+content alone.
 
-An id that asks two different things is no pair; it is listed. If a log does not say what was asked (a CSV), its ids
-are believed, and a note says so.
+An id that asks two different things is no pair; it is listed. If a log does not say what was asked
+(a CSV), its ids are believed, and a note says so.
 """
 
 from __future__ import annotations
@@ -53,20 +54,27 @@ def match(a: Evaluation, b: Evaluation) -> Matching:
     different = by_id[~same]
     moved = _by_content(items_a, items_b, pairs)
     if len(moved):
-        notes.append(f"{len(moved)} items have another id in {shown(b.system)}; they were matched by their content")
+        notes.append(
+            f"{len(moved)} items have another id in {shown(b.system)}; they were matched by their "
+            f"content"
+        )
         taken_a = different["row_a"].isin(moved["row_a"])
         taken_b = different["row_b"].isin(moved["row_b"])
         different = different[~(taken_a & taken_b)]
         pairs = pd.concat([pairs, moved], ignore_index=True)
     unchecked = int(unknown.sum())
     if unchecked:
-        notes.append(f"{unchecked} items were matched by id alone: a log does not say what was asked")
+        notes.append(
+            f"{unchecked} items were matched by id alone: a log does not say what was asked"
+        )
     mismatches = different[MISMATCH].reset_index(drop=True)
     if pairs.empty:
         raise UserError(_nothing_in_common(a, b, mismatches))
     if len(mismatches):
         ids = ", ".join(shown(item) for item in mismatches["item"][:LISTED])
-        notes.append(f"{len(mismatches)} items ask different things under one id and were left out: {ids} …")
+        notes.append(
+            f"{len(mismatches)} items ask different things under one id and were left out: {ids} …"
+        )
     pairs = pairs.assign(cluster=_clusters(pairs, a, b))
     return Matching(
         pairs=pairs[[*KEY, "cluster", "row_a", "row_b"]].reset_index(drop=True),
@@ -90,7 +98,10 @@ def _same_task_name(a: Evaluation, b: Evaluation, notes: list[str]) -> pd.DataFr
     if named and not set(a.items["content"]) & set(b.items["content"]) - {""}:
         return b.items
     if named:
-        notes.append(f"task {shown(tasks_b[0])} of {shown(b.system)} is {shown(tasks_a[0])}: it asks the same")
+        notes.append(
+            f"task {shown(tasks_b[0])} of {shown(b.system)} is {shown(tasks_a[0])}: it asks the "
+            f"same"
+        )
     return b.items.assign(task=tasks_a[0])
 
 
@@ -116,7 +127,8 @@ def _by_content(items_a: pd.DataFrame, items_b: pd.DataFrame, pairs: pd.DataFram
 
 
 def _clusters(pairs: pd.DataFrame, a: Evaluation, b: Evaluation) -> list[str]:
-    """Name the cluster of each pair: what either log says; an item that no log puts into one stands alone.
+    """Name the cluster of each pair: what either log says; an item that no log puts into one stands
+    alone.
 
     Raises:
         UserError: the logs put an item into different clusters.
@@ -127,25 +139,34 @@ def _clusters(pairs: pd.DataFrame, a: Evaluation, b: Evaluation) -> list[str]:
     if len(unlike):
         first = unlike.iloc[0]
         raise UserError(
-            f"item {shown(first['item'])} is in cluster {shown(first['cluster_a'])} in {a.source} and in "
-            f"{shown(first['cluster_b'])} in {b.source}; name another field by --cluster, or --cluster none"
+            f"item {shown(first['item'])} is in cluster {shown(first['cluster_a'])} in {a.source} "
+            f"and in "
+            f"{shown(first['cluster_b'])} in {b.source}; name another field by --cluster, or "
+            f"--cluster none"
         )
     labels = of_a.where(of_a.notna(), of_b)
     alone = "item\x1f" + pairs["item"].astype(str)
-    return labels.map(lambda label: f"cluster\x1f{label}", na_action="ignore").where(labels.notna(), alone).tolist()
+    return (
+        labels.map(lambda label: f"cluster\x1f{label}", na_action="ignore")
+        .where(labels.notna(), alone)
+        .tolist()
+    )
 
 
 def _nothing_in_common(a: Evaluation, b: Evaluation, mismatches: pd.DataFrame) -> str:
     if len(mismatches):
         first = mismatches.iloc[0]
         return (
-            f"{a.source} and {b.source} have no item in common: {len(mismatches)} ids ask different things, such as "
+            f"{a.source} and {b.source} have no item in common: {len(mismatches)} ids ask "
+            f"different things, such as "
             f"{shown(first['item'])}: “{shown(first['words_a'])}” and “{shown(first['words_b'])}”"
         )
     return f"{a.source} and {b.source} have no item in common: {_described(a)}; {_described(b)}"
 
 
 def _described(evaluation: Evaluation) -> str:
-    tasks = ", ".join(shown(task) or "(no task)" for task in evaluation.items["task"].unique()[:LISTED])
+    tasks = ", ".join(
+        shown(task) or "(no task)" for task in evaluation.items["task"].unique()[:LISTED]
+    )
     ids = ", ".join(shown(item) for item in evaluation.items["item"][:LISTED])
     return f"{shown(evaluation.system)} has {len(evaluation.items)} items of {tasks}, such as {ids}"

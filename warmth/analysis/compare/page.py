@@ -22,16 +22,23 @@ from warmth.errors import UserError
 
 DIGITS = 3
 CAPTION = (
-    "Difference: b minus a, of the score, on the items that both scored, with its 95 % interval; items of one cluster "
-    "count as one. p: corrected over all rows by Holm’s rule. Bounds: what the difference could be if the items that "
+    "Difference: b minus a, of the score, on the items that both scored, with its 95 % interval; "
+    "items of one cluster "
+    "count as one. p: corrected over all rows by Holm’s rule. Bounds: what the difference could "
+    "be if the items that "
     "lack a score had the worst or the best one."
 )
 METHODS = (
-    "Items are matched by task, id, epoch and content. If every score is 0 or 1 the interval is that of paired right "
-    "and wrong, clustered (the ordinary CR1 interval if at least 40 clusters hold a difference, else Tango’s score "
-    "interval at an effective size, or the exact one); other scores have the clustered mean’s (CR1, t). The same code "
-    "as the report’s. Items that one of both has no score for are left out of the difference; the bounds fill them in.",
-    "Two systems whose separate intervals overlap may differ all the same: pairing takes away what is hard or easy "
+    "Items are matched by task, id, epoch and content. If every score is 0 or 1 the interval is "
+    "that of paired right "
+    "and wrong, clustered (the ordinary CR1 interval if at least 40 clusters hold a difference, "
+    "else Tango’s score "
+    "interval at an effective size, or the exact one); other scores have the clustered mean’s "
+    "(CR1, t). The same code "
+    "as the report’s. Items that one of both has no score for are left out of the difference; the "
+    "bounds fill them in.",
+    "Two systems whose separate intervals overlap may differ all the same: pairing takes away "
+    "what is hard or easy "
     "for both.",
 )
 
@@ -55,7 +62,9 @@ def terminal_table(comparison: Comparison) -> Table:
 
 
 def losses(comparison: Comparison) -> list[str]:
-    """Say which items are in no difference, in a sentence for each row that lacks some; equal ones once."""
+    """Say which items are in no difference, in a sentence for each row that lacks some; equal ones
+    once.
+    """
     lines = []
     for row in comparison.rows.to_dict("records"):
         counts = {
@@ -158,15 +167,21 @@ def _sentence(row: Mapping[str, Any], reference: str) -> str:
         return f"{where}: no item was scored for both {reference} and {other}."
     number = wording.signed(row["difference"], DIGITS)
     interval = wording.span(row["low"], row["high"], 1.0, DIGITS, sign=True)
-    basis = f"{wording.amount(row['items'], 'item')} in {wording.amount(row['clusters'], 'cluster')}"
+    basis = (
+        f"{wording.amount(row['items'], 'item')} in {wording.amount(row['clusters'], 'cluster')}"
+    )
     if not interval:
         return f"{where}: {other} scores {number} against {reference}; {basis} give no interval."
     if wording.known(row["p_holm"]) and row["p_holm"] < 0.05:
         change = "higher" if row["difference"] > 0 else "lower"
-        return f"{where}: {other} scores {change} than {reference}, by {number} (95 % interval {interval}; {basis})."
+        return (
+            f"{where}: {other} scores {change} than {reference}, by {number} (95 % interval "
+            f"{interval}; {basis})."
+        )
     if row["p"] < 0.05:
         return (
-            f"{where}: {number} for {other} against {reference} (95 % interval {interval}; {basis}), but no difference "
+            f"{where}: {number} for {other} against {reference} (95 % interval {interval}; "
+            f"{basis}), but no difference "
             "is shown once all rows are corrected for."
         )
     return (
@@ -176,7 +191,8 @@ def _sentence(row: Mapping[str, Any], reference: str) -> str:
 
 
 def write(comparison: Comparison, out: Path) -> Path:
-    """Write `compare.html`, `compare.json`, `tables/` and `figures/` under a folder; returns the page's path.
+    """Write `compare.html`, `compare.json`, `tables/` and `figures/` under a folder; returns the
+    page's path.
 
     Raises:
         UserError: the folder cannot be written.
@@ -186,14 +202,22 @@ def write(comparison: Comparison, out: Path) -> Path:
         (out / "tables").mkdir(parents=True, exist_ok=True)
         (out / "figures").mkdir(exist_ok=True)
         flat = comparison.rows.assign(
-            bounds_low=[math.nan if ends is None else ends[0] for ends in comparison.rows["bounds"]],
-            bounds_high=[math.nan if ends is None else ends[1] for ends in comparison.rows["bounds"]],
+            bounds_low=[
+                math.nan if ends is None else ends[0] for ends in comparison.rows["bounds"]
+            ],
+            bounds_high=[
+                math.nan if ends is None else ends[1] for ends in comparison.rows["bounds"]
+            ],
         ).drop(columns="bounds")
         tables.write_csv(out / "tables" / "compare.csv", flat)
         tables.write_csv(out / "tables" / "mismatches.csv", comparison.mismatches)
         if drawing is not None:
             (out / "figures" / f"{drawing.name}.svg").write_text(drawing.file, encoding="utf-8")
-        summary = {"rows": records(comparison), "notes": list(comparison.notes), "systems": list(comparison.systems)}
+        summary = {
+            "rows": records(comparison),
+            "notes": list(comparison.notes),
+            "systems": list(comparison.systems),
+        }
         text_of_summary = json.dumps(summary, indent=2, ensure_ascii=True, allow_nan=False)
         (out / "compare.json").write_text(text_of_summary + "\n", encoding="utf-8")
         (out / "compare.html").write_text(render(comparison), encoding="utf-8")
@@ -205,16 +229,28 @@ def write(comparison: Comparison, out: Path) -> Path:
 
 
 def render(comparison: Comparison) -> str:
-    """Make the page: one HTML document without a script that loads nothing; all data in it is escaped."""
+    """Make the page: one HTML document without a script that loads nothing; all data in it is
+    escaped.
+    """
     style = stylesheet()
     drawing = forest(comparison)
     shape = None
     if drawing is not None:
         svg = Markup(drawing.inline)  # drawn by us; `ink` escapes every label
-        shape = {"name": drawing.name, "caption": drawing.caption, "width": round(drawing.width), "svg": svg}
+        shape = {
+            "name": drawing.name,
+            "caption": drawing.caption,
+            "width": round(drawing.width),
+            "svg": svg,
+        }
     mismatches = None
     if len(comparison.mismatches):
-        columns = [text("Task", "task"), text("Item", "item"), text("In a", "words_a"), text("In b", "words_b")]
+        columns = [
+            text("Task", "task"),
+            text("Item", "item"),
+            text("In a", "words_a"),
+            text("In b", "words_b"),
+        ]
         caption = "One id, two questions: such items are in no pair."
         mismatches = table("mismatches", caption, columns, comparison.mismatches, stack=True)
     template = page_environment().get_template("compare.html.j2")

@@ -16,7 +16,9 @@ LABEL = 44  # characters of a line's name
 
 
 def forest(comparison: Comparison) -> Drawing | None:
-    """Draw the differences of every row, in the order of the table; None if nothing has a difference."""
+    """Draw the differences of every row, in the order of the table; None if nothing has a
+    difference.
+    """
     rows = comparison.rows[comparison.rows["difference"].notna()].head(MOST)
     if rows.empty:
         return None
@@ -29,9 +31,18 @@ def forest(comparison: Comparison) -> Drawing | None:
         for place, row in enumerate(rows.to_dict("records")):
             names.append(_name(row, several))
             if row["bounds"] is not None and row["bounds"][0] < row["bounds"][1]:
-                axes.plot(row["bounds"], [place] * 2, color=RULE, linewidth=6, solid_capstyle="butt", zorder=1)
+                axes.plot(
+                    row["bounds"],
+                    [place] * 2,
+                    color=RULE,
+                    linewidth=6,
+                    solid_capstyle="butt",
+                    zorder=1,
+                )
             if wording.known(row["low"]):
-                axes.plot([row["low"], row["high"]], [place] * 2, color=INK, linewidth=1.4, zorder=2)
+                axes.plot(
+                    [row["low"], row["high"]], [place] * 2, color=INK, linewidth=1.4, zorder=2
+                )
             axes.plot([row["difference"]], [place], marker="o", markersize=5, color=INK, zorder=3)
         axes.set_yticks(range(len(rows)), names)
         axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -39,7 +50,8 @@ def forest(comparison: Comparison) -> Drawing | None:
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(f"score less {shown(comparison.systems[0])}’s")
         caption = (
-            "Differences on the items that both scored. Lines: 95 % intervals; grey bars: what missing scores could "
+            "Differences on the items that both scored. Lines: 95 % intervals; grey bars: what "
+            "missing scores could "
             "make of them."
         )
         return finish(figure, "differences", caption, _alt(rows))
@@ -53,5 +65,7 @@ def _name(row: dict, several: bool) -> str:
 
 
 def _alt(rows: pd.DataFrame) -> str:
-    numbers = [f"{wording.name(row['metric'])} {row['difference']:+.3f}" for row in rows.to_dict("records")]
+    numbers = [
+        f"{wording.name(row['metric'])} {row['difference']:+.3f}" for row in rows.to_dict("records")
+    ]
     return f"Differences: {'; '.join(numbers)}."

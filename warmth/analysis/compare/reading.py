@@ -1,4 +1,6 @@
-"""From the paths of a command line to evaluations: which tool wrote each file, and which files are one system."""
+"""From the paths of a command line to evaluations: which tool wrote each file, and which files are
+one system.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,18 @@ from warmth.analysis.compare.scores import Evaluation, Item, collect, shown
 from warmth.errors import UserError
 
 KNOWN = (
-    "Inspect's .eval or .json, lm-evaluation-harness's samples_*.jsonl, lighteval's details_*.parquet, "
+    "Inspect's .eval or .json, lm-evaluation-harness's samples_*.jsonl, lighteval's "
+    "details_*.parquet, "
     "or a CSV with the columns item and score"
 )
-OF_A_FOLDER = ("*.eval", "*.json", "samples_*.jsonl", "samples_*.jsonl.gz", "details_*.parquet", "*.csv")
+OF_A_FOLDER = (
+    "*.eval",
+    "*.json",
+    "samples_*.jsonl",
+    "samples_*.jsonl.gz",
+    "details_*.parquet",
+    "*.csv",
+)
 RUNS = "done.json"  # in a finished run of ours
 
 
@@ -25,7 +35,8 @@ def read_all(paths: Sequence[Path], cluster: str | None = None) -> list[Evaluati
     """Read every system under some paths, in the order of the paths.
 
     Args:
-        paths: a file or a folder each; a file of several systems, or a folder of several models, is several systems.
+        paths: a file or a folder each; a file of several systems, or a folder of several models, is
+        several systems.
         cluster: the field whose value items of one cluster share; see `clusters.cluster_of`.
 
     Returns:
@@ -36,9 +47,17 @@ def read_all(paths: Sequence[Path], cluster: str | None = None) -> list[Evaluati
     """
     evaluations = [evaluation for path in paths for evaluation in read_path(path, cluster)]
     if len(evaluations) < 2:
-        raise UserError(f"{paths[0]} holds one system, {shown(evaluations[0].system)}; name a second path to compare")
-    if cluster not in (None, NONE) and not any(evaluation.items["cluster"].notna().any() for evaluation in evaluations):
-        raise UserError(f"--cluster={cluster} is a field of no sample; name one that the logs have, or --cluster none")
+        raise UserError(
+            f"{paths[0]} holds one system, {shown(evaluations[0].system)}; name a second path to "
+            f"compare"
+        )
+    if cluster not in (None, NONE) and not any(
+        evaluation.items["cluster"].notna().any() for evaluation in evaluations
+    ):
+        raise UserError(
+            f"--cluster={cluster} is a field of no sample; name one that the logs have, or "
+            f"--cluster none"
+        )
     return named_apart(evaluations)
 
 
@@ -54,7 +73,11 @@ def named_apart(evaluations: list[Evaluation]) -> list[Evaluation]:
         if counts[evaluation.system] > 1:
             evaluation = replace(evaluation, system=evaluation.source)
         renamed.append(evaluation)
-    again = [name for name, count in Counter(evaluation.system for evaluation in renamed).items() if count > 1]
+    again = [
+        name
+        for name, count in Counter(evaluation.system for evaluation in renamed).items()
+        if count > 1
+    ]
     if again:
         raise UserError(f"{shown(again[0])} is named twice; name two different evaluations")
     return renamed
@@ -70,11 +93,15 @@ def read_path(path: Path, cluster: str | None) -> list[Evaluation]:
         raise UserError(f"{path} does not exist")
     if path.is_file():
         return read_file(path, str(path), cluster)
-    files = sorted({file for pattern in OF_A_FOLDER for file in path.rglob(pattern) if file.is_file()})
+    files = sorted(
+        {file for pattern in OF_A_FOLDER for file in path.rglob(pattern) if file.is_file()}
+    )
     logs = [file for file in files if is_evaluation(file)]
     if not logs:
         if next(path.rglob(RUNS), None):
-            raise UserError(f"{path} holds runs of warmth; `warmth report {path}` compares their arms")
+            raise UserError(
+                f"{path} holds runs of warmth; `warmth report {path}` compares their arms"
+            )
         raise UserError(f"{path} holds no evaluation of a known form: {KNOWN}")
     parts = [evaluation for file in logs for evaluation in read_file(file, str(file), cluster)]
     return joined(parts, str(path))
@@ -110,7 +137,8 @@ def joined(parts: Sequence[Evaluation], source: str) -> list[Evaluation]:
             for task in part.items["task"].unique():
                 if task in owner:
                     raise UserError(
-                        f"{source} holds task {shown(task)} of {shown(system)} twice, in {owner[task]} and in "
+                        f"{source} holds task {shown(task)} of {shown(system)} twice, in "
+                        f"{owner[task]} and in "
                         f"{part.source}; name one of the files"
                     )
                 owner[task] = part.source
@@ -156,7 +184,8 @@ def _read_parquet(path: Path, source: str, cluster: str | None) -> list[Evaluati
 def model_of(path: Path) -> str:
     """Name the model by the folder its tool wrote into.
 
-    That is the file's own folder for lm-evaluation-harness, and the folder of a time's folder for lighteval.
+    That is the file's own folder for lm-evaluation-harness, and the folder of a time's folder for
+    lighteval.
     """
     folder = path.resolve().parent
     in_time_folder = path.name.startswith("details_") and folder.name and folder.name in path.stem

@@ -1,8 +1,11 @@
-"""What every tool's log becomes: one evaluation, a row for each item at each epoch, a column for each score.
+"""What every tool's log becomes: one evaluation, a row for each item at each epoch, a column for
+each score.
 
-    a tool's sample  →  task, item, epoch, cluster, content, words, and the score of each metric (NaN: no score)
+    a tool's sample  →  task, item, epoch, cluster, content, words, and the score of each metric
+    (NaN: no score)
 
-Readers (`inspect_logs`, `lm_eval`, `lighteval`, `sheets`) make `Item`s; nobody past this file knows a tool.
+Readers (`inspect_logs`, `lm_eval`, `lighteval`, `sheets`) make `Item`s; nobody past this file knows
+a tool.
 """
 
 from __future__ import annotations
@@ -56,7 +59,8 @@ class Evaluation:
     Attributes:
         system: its name in tables.
         source: the path it was read from, as the user wrote it.
-        items: columns task, item, epoch (all text), cluster (None: alone), content, words; rows in the log's order.
+        items: columns task, item, epoch (all text), cluster (None: alone), content, words; rows in
+        the log's order.
         scores: metric → (rows,) scores; NaN where an item has none.
         notes: what a reader of the comparison should know of this log.
     """
@@ -90,7 +94,9 @@ class Collector:
         """
         if not self.items:
             raise UserError(f"{self.source} holds no samples")
-        frame = pd.DataFrame(self.items, columns=list(Item._fields), dtype=object).drop(columns="scores")
+        frame = pd.DataFrame(self.items, columns=list(Item._fields), dtype=object).drop(
+            columns="scores"
+        )
         without_id = frame["item"].eq("")
         frame.loc[without_id, "item"] = frame.loc[without_id, "content"]
         self._check_once(frame)
@@ -101,24 +107,32 @@ class Collector:
         nameless = frame["item"].eq("")
         if nameless.any():
             place = int(nameless.to_numpy().argmax()) + 1
-            raise UserError(f"{self.source}: sample {place} has neither an id nor a question to know it by")
+            raise UserError(
+                f"{self.source}: sample {place} has neither an id nor a question to know it by"
+            )
         twice = frame[frame.duplicated(KEY)]
         if len(twice):
             first = twice.iloc[0]
             raise UserError(
-                f"{self.source}: item {shown(first['item'])} of task {shown(first['task'])} is there more than once in "
-                f"epoch {first['epoch']} ({len(twice)} such rows); give each sample an id or an epoch of its own"
+                f"{self.source}: item {shown(first['item'])} of task {shown(first['task'])} is "
+                f"there more than once in "
+                f"epoch {first['epoch']} ({len(twice)} such rows); give each sample an id or an "
+                f"epoch of its own"
             )
 
     def _scores(self) -> pd.DataFrame:
-        """Make a column of numbers for each metric; a metric whose values are no numbers is left out with a note."""
+        """Make a column of numbers for each metric; a metric whose values are no numbers is left
+        out with a note.
+        """
         names = list(dict.fromkeys(metric for item in self.items for metric in item.scores))
         columns = {}
         for name in names:
             try:
                 columns[name] = [number_of(item.scores.get(name)) for item in self.items]
             except ValueError as error:
-                self.notes.append(f"{self.system}: {shown(name)} is left out, its values are no numbers ({error})")
+                self.notes.append(
+                    f"{self.system}: {shown(name)} is left out, its values are no numbers ({error})"
+                )
         if not columns:
             said = f": {self.notes[-1]}" if names else ""
             raise UserError(f"{self.source} holds no scores{said}")
@@ -176,6 +190,8 @@ def shown(text: Any) -> str:
     return line(text, 60)
 
 
-def collect(system: str, source: str, items: Iterable[Item], notes: Iterable[str] = ()) -> Evaluation:
+def collect(
+    system: str, source: str, items: Iterable[Item], notes: Iterable[str] = ()
+) -> Evaluation:
     """Make an evaluation of items, see `Collector.evaluation`."""
     return Collector(system, source, list(items), list(notes)).evaluation()

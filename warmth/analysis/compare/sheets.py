@@ -1,7 +1,7 @@
 """A table of scores: CSV (comma, semicolon or tab) or Parquet with the columns item and score.
 
-Further columns are read if they are there: system, cluster, task, metric, epoch, content. Other names that people use
-for them are known (`NAMES`).
+Further columns are read if they are there: system, cluster, task, metric, epoch, content. Other
+names that people use for them are known (`NAMES`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def read_csv(path: Path) -> pd.DataFrame:
     header = text.split("\n", 1)[0]
     delimiter = max((",", ";", "\t"), key=header.count)
     try:
-        return pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, index_col=False)
+        return pd.read_csv(
+            io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, index_col=False
+        )
     except (ValueError, pd.errors.ParserError) as error:
         raise UserError(f"{path} is no readable CSV file: {error}") from error
 
@@ -52,7 +54,9 @@ def is_table(columns: list[str]) -> bool:
 
 
 def roles_of(columns: list[str], cluster: str | None) -> dict[str, str]:
-    """Find the column of each role, by the first of its names that is there; case does not matter."""
+    """Find the column of each role, by the first of its names that is there; case does not
+    matter.
+    """
     by_name = {str(column).strip().lower(): str(column) for column in columns}
     roles = {}
     clusters = CLUSTERS if cluster is None else (cluster.lower(),)
@@ -71,14 +75,17 @@ def read(path: Path, table: pd.DataFrame, source: str, cluster: str | None) -> l
         path: of the file.
         table: its content.
         source: the path as the user wrote it.
-        cluster: column of the clusters; None: the first of the names people use; `none`: no clusters.
+        cluster: column of the clusters; None: the first of the names people use; `none`: no
+        clusters.
 
     Raises:
         UserError: a column is missing, or a row has no item.
     """
     roles = roles_of(list(table.columns), cluster)
     if not {"item", "score"} <= set(roles):
-        raise UserError(f"{path} needs the columns item and score; it has: {', '.join(map(str, table.columns))}")
+        raise UserError(
+            f"{path} needs the columns item and score; it has: {', '.join(map(str, table.columns))}"
+        )
     texts = {role: _texts(table[column]) for role, column in roles.items()}
     columns = {role: texts.get(role, [""] * len(table)) for role in (*NAMES, "cluster")}
     systems: dict[str, dict[tuple[str, str, str, str], Item]] = {}
@@ -93,7 +100,9 @@ def read(path: Path, table: pd.DataFrame, source: str, cluster: str | None) -> l
     return [collect(system, source, items.values()) for system, items in systems.items()]
 
 
-def _add(items: dict[tuple[str, str, str, str], Item], cells: Mapping[str, str], place: int) -> None:
+def _add(
+    items: dict[tuple[str, str, str, str], Item], cells: Mapping[str, str], place: int
+) -> None:
     """Add a row to its item: rows of one item and epoch with different metrics are one item."""
     metric = cells["metric"] or SCORE
     item = Item(

@@ -1,4 +1,6 @@
-"""`warmth report`: finished runs become sections, and sections one page, CSV files, figures and `summary.json`."""
+"""`warmth report`: finished runs become sections, and sections one page, CSV files, figures and
+`summary.json`.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,11 @@ class Report:
     @cached_property
     def drawings(self) -> dict[str, Drawing]:
         """Every figure, by its name."""
-        return {drawing.name: drawing for section in self.sections for drawing in drawings_of(section.parts)}
+        return {
+            drawing.name: drawing
+            for section in self.sections
+            for drawing in drawings_of(section.parts)
+        }
 
     @property
     def panels(self) -> list[str]:
@@ -55,7 +61,9 @@ class Report:
     @cached_property
     def points(self) -> dict[str, dict[str, Any]]:
         """What a figure's point opens, by its id."""
-        cells = all_points([section.points for section in self.sections if section.points is not None])
+        cells = all_points(
+            [section.points for section in self.sections if section.points is not None]
+        )
         marks: set[str] = set()
         for drawing in self.drawings.values():
             marks.update(re.findall(r"-(point-[0-9a-f]{10})", drawing.inline))
@@ -79,12 +87,16 @@ def build(
 
     Args:
         paths: folders above finished run folders.
-        margin_points: a difference smaller than this is none in practice; None: as the runs' configs say.
+        margin_points: a difference smaller than this is none in practice; None: as the runs'
+        configs say.
         preregister: a frozen plan; None: the one that the runs were made under, if any.
-        checks: fit regressions by cluster bootstrap and estimating equations too; minutes on a large study.
+        checks: fit regressions by cluster bootstrap and estimating equations too; minutes on a
+        large study.
         labels: people's labels (`warmth agreement`), to correct the answer by.
-        weights: what weighs one where tasks are pooled, `tasks` or `rows`; None: as the runs' configs say.
-        model_weights: model → weight where models are pooled; None: as the runs' configs say, else one each.
+        weights: what weighs one where tasks are pooled, `tasks` or `rows`; None: as the runs'
+        configs say.
+        model_weights: model → weight where models are pooled; None: as the runs' configs say, else
+        one each.
 
     Raises:
         UserError: see `rows.load` and `settings.of_runs`.
@@ -103,7 +115,9 @@ def of_study(study: Study) -> Report:
 
 
 def summary(report: Report) -> dict[str, Any]:
-    """Write the content of `summary.json`: what the runs are, and what each section adds; null: unknown or infinite."""
+    """Write the content of `summary.json`: what the runs are, and what each section adds; null:
+    unknown or infinite.
+    """
     rows = report.study.rows
     content: dict[str, Any] = {
         "question": QUESTION,
@@ -121,7 +135,8 @@ def summary(report: Report) -> dict[str, Any]:
 
 
 def write(report: Report, out: Path) -> Path:
-    """Write a report under a folder: `write_files`, and `inputs.json` with what it was made of; return the page's path.
+    """Write a report under a folder: `write_files`, and `inputs.json` with what it was made of;
+    return the page's path.
 
     Raises:
         UserError: the folder cannot be written.
@@ -145,7 +160,8 @@ def write(report: Report, out: Path) -> Path:
 
 
 def write_files(report: Report, out: Path) -> Path:
-    """Write `report.html`, `tables/`, `figures/` and `summary.json` under `out`; return the page's path.
+    """Write `report.html`, `tables/`, `figures/` and `summary.json` under `out`; return the page's
+    path.
 
     Raises:
         UserError: the folder cannot be written.
@@ -157,7 +173,9 @@ def write_files(report: Report, out: Path) -> Path:
             tables.write_csv(out / "tables" / f"{name}.csv", frame)
         for name, drawing in report.drawings.items():
             (out / "figures" / f"{name}.svg").write_text(drawing.file, encoding="utf-8")
-        text = json.dumps(summary(report), indent=2, ensure_ascii=True, allow_nan=False, default=_number)
+        text = json.dumps(
+            summary(report), indent=2, ensure_ascii=True, allow_nan=False, default=_number
+        )
         (out / "summary.json").write_text(text + "\n", encoding="utf-8")
         page = render(report.study, report.sections, report.points)
         (out / "report.html").write_text(page, encoding="utf-8")

@@ -1,8 +1,10 @@
-"""What a report was made of, beside it in `inputs.json`, and as a bundle: one ZIP file to make it again elsewhere.
+"""What a report was made of, beside it in `inputs.json`, and as a bundle: one ZIP file to make it
+again elsewhere.
 
-`inputs.json` names the folders, the options, the version and a digest of the code, and the SHA-256 of every file of
-rows and configs. A bundle (`bundle.zip`) holds `inputs.json`, those files and the report itself, and no weights, so
-that a reader can rebuild every number of the report on another machine: `warmth verify bundle.zip`.
+`inputs.json` names the folders, the options, the version and a digest of the code, and the SHA-256
+of every file of rows and configs. A bundle (`bundle.zip`) holds `inputs.json`, those files and the
+report itself, and no weights, so that a reader can rebuild every number of the report on another
+machine: `warmth verify bundle.zip`.
 """
 
 from __future__ import annotations
@@ -30,7 +32,13 @@ REPORT = "report"  # folder of the report inside a bundle
 RUNS = "runs"  # folder of the runs inside a bundle
 DONE = "done.json"
 STATUS = "status.json"
-COUNTED = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib")  # packages that a number could depend on
+COUNTED = (
+    "numpy",
+    "scipy",
+    "pandas",
+    "statsmodels",
+    "matplotlib",
+)  # packages that a number could depend on
 MOST = 20 << 30  # bytes that a bundle may unpack to
 
 
@@ -70,11 +78,15 @@ class Inputs:
 
 
 def row_files(path: Path) -> Iterator[Path]:
-    """Yield the files under a path that a report reads: rows and configs of finished runs, the state of others."""
+    """Yield the files under a path that a report reads: rows and configs of finished runs, the
+    state of others.
+    """
     for folder in sorted({marker.parent for name in (DONE, STATUS) for marker in path.rglob(name)}):
         if (folder / DONE).exists():
             yield from sorted(
-                file for file in folder.iterdir() if file.suffix in (".json", ".jsonl") and file.is_file()
+                file
+                for file in folder.iterdir()
+                if file.suffix in (".json", ".jsonl") and file.is_file()
             )
         else:
             yield folder / STATUS
@@ -203,7 +215,9 @@ def bundle(out: Path) -> Path:
 
 
 def files_beside(name: str, source: Path, studies: Sequence[Path]) -> list[Path]:
-    """List what has to be packed with a plan (its frozen copy) or with people's labels (the key of their sheet)."""
+    """List what has to be packed with a plan (its frozen copy) or with people's labels (the key of
+    their sheet).
+    """
     if name == "labels":
         key = key_of(source, studies)
         return [] if key is None else [key]
@@ -212,7 +226,9 @@ def files_beside(name: str, source: Path, studies: Sequence[Path]) -> list[Path]
 
 
 def studies_of(inputs: Inputs, out: Path) -> list[Path]:
-    """List the folders of the studies that a report's runs belong to, in which keys of sheets lie."""
+    """List the folders of the studies that a report's runs belong to, in which keys of sheets
+    lie.
+    """
     studies: dict[Path, None] = {}
     for key in inputs.files:
         number, _, name = key.partition("/")
@@ -228,7 +244,8 @@ def report_files(out: Path) -> list[Path]:
 
 
 def unpack(file: Path, folder: Path) -> None:
-    """Unpack a bundle into an empty folder; names that lead out of it, links and more than 20 GB are refused.
+    """Unpack a bundle into an empty folder; names that lead out of it, links and more than 20 GB
+    are refused.
 
     Raises:
         UserError: it is damaged or no bundle.
@@ -243,9 +260,18 @@ def unpack(file: Path, folder: Path) -> None:
             for entry in entries:
                 place = PurePosixPath(entry.filename)
                 if place.is_absolute() or ".." in place.parts or "\\" in entry.filename:
-                    raise UserError(f"{file} holds a file that leads out of it: {entry.filename[:80]}")
+                    raise UserError(
+                        f"{file} holds a file that leads out of it: {entry.filename[:80]}"
+                    )
             archive.extractall(folder)  # links are unpacked as plain files
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
         raise UserError(f"{file} is a damaged bundle: {error}") from error
 
 
@@ -255,7 +281,8 @@ def of_study(paths: Sequence[Path], out: Path, **settings: Any) -> Inputs:
     Args:
         paths: as they were given.
         out: the folder.
-        settings: margin_points, weights, checks, own_sections; `labels` and `preregister` are paths or None.
+        settings: margin_points, weights, checks, own_sections; `labels` and `preregister` are paths
+        or None.
     """
     labels = settings.pop("labels")
     preregister = settings.pop("preregister")

@@ -1,10 +1,11 @@
 """The kernel of the report: what a section is made of, and tables as lists of columns.
 
-To add a section (a table, a figure, a paragraph), write one file, `warmth/analysis/report/sections/<name>.py`:
+To add a section (a table, a figure, a paragraph), write one file,
+`warmth/analysis/report/sections/<name>.py`:
 
     def length(study: Study) -> Section | None:
-        frame = lengths(study.pool)                            # compute the frame; `study` has what sections share
-        if frame.empty:
+        frame = lengths(study.pool)                            # compute the frame; `study` has what
+        sections share if frame.empty:
             return None                                        # nothing of it appears anywhere
         columns = [MODEL, ARM, number("Characters", "length", digits=0)]
         return Section(
@@ -15,11 +16,13 @@ To add a section (a table, a figure, a paragraph), write one file, `warmth/analy
             methods={"Length": "Characters of the visible text."},
         )
 
-and add its name to `SECTIONS` in `sections/__init__.py`, in the place where the page shall have it. The page, its
-navigation, the CSV files, the W&B report and `summary.json` walk that tuple and know no section by name. A section
-imports no other section; what two sections share is a property of `Study` (`study.py`).
+and add its name to `SECTIONS` in `sections/__init__.py`, in the place where the page shall have it.
+The page, its navigation, the CSV files, the W&B report and `summary.json` walk that tuple and know
+no section by name. A section imports no other section; what two sections share is a property of
+`Study` (`study.py`).
 
-Data is hostile text. A `Cell` and a plain `str` are escaped by the template; only a `Markup` constant of ours is not.
+Data is hostile text. A `Cell` and a plain `str` are escaped by the template; only a `Markup`
+constant of ours is not.
 """
 
 from __future__ import annotations
@@ -118,13 +121,17 @@ Part = Table | Drawing | Paragraph | Heading | Notes | Fold | Fragment
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the report, complete: what is read, its CSV files, its method, its keys in `summary.json`."""
+    """One section of the report, complete: what is read, its CSV files, its method, its keys in
+    `summary.json`.
+    """
 
     id: str
     title: str  # "" if it goes on under the heading before
     parts: Sequence[Part]
     frames: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # CSV file → its rows
-    methods: Mapping[str, str | Markup] = field(default_factory=dict)  # term → how its numbers are made
+    methods: Mapping[str, str | Markup] = field(
+        default_factory=dict
+    )  # term → how its numbers are made
     summary: Mapping[str, Any] = field(default_factory=dict)  # keys of summary.json
     points: pd.DataFrame | None = None  # cells that its figures have a point for; see `study.POINT`
     nav: str | None = None  # the word in the navigation; None: the title; "": not there
@@ -143,7 +150,9 @@ class Section:
 
 
 def tables_of(parts: Sequence[Part]) -> list[tuple[str, Table]]:
-    """List the tables among parts, folded ones too, each with its heading inside the section ("" if it has none)."""
+    """List the tables among parts, folded ones too, each with its heading inside the section ("" if
+    it has none).
+    """
     found: list[tuple[str, Table]] = []
     heading = ""
     for content in parts:
@@ -154,7 +163,9 @@ def tables_of(parts: Sequence[Part]) -> list[tuple[str, Table]]:
         elif isinstance(content, Fold):
             found += [(content.summary, table) for _, table in tables_of(content.parts)]
         elif isinstance(content, Fragment):
-            found += [(heading, value) for value in content.values.values() if isinstance(value, Table)]
+            found += [
+                (heading, value) for value in content.values.values() if isinstance(value, Table)
+            ]
     return found
 
 
@@ -176,7 +187,9 @@ def drawings_of(parts: Sequence[Part]) -> list[Drawing]:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its heading, "text" or "number", and how a row of the frame becomes its cell."""
+    """A column of a table: its heading, "text" or "number", and how a row of the frame becomes its
+    cell.
+    """
 
     heading: str
     kind: str
@@ -222,7 +235,9 @@ def name(heading: str, key: str) -> Column:
 def text(heading: str, key: str, limit: int = 80) -> Column:
     """Show a text, at most `limit` characters of it; empty if it is missing."""
     return Column(
-        heading, "text", lambda row: Cell(wording.visible(row[key], limit) if wording.known(row[key]) else "")
+        heading,
+        "text",
+        lambda row: Cell(wording.visible(row[key], limit) if wording.known(row[key]) else ""),
     )
 
 
@@ -250,7 +265,9 @@ def count(heading: str, key: str) -> Column:
 
 def percent(heading: str, key: str) -> Column:
     """Show a fraction in per cent."""
-    return Column(heading, "number", lambda row: Cell(wording.percent(row[key]), sort_value(row[key])))
+    return Column(
+        heading, "number", lambda row: Cell(wording.percent(row[key]), sort_value(row[key]))
+    )
 
 
 def rate(heading: str, key: str = "rate", low: str = "low", high: str = "high") -> Column:
@@ -259,7 +276,9 @@ def rate(heading: str, key: str = "rate", low: str = "low", high: str = "high") 
 
 
 def shift(heading: str, key: str, low: str = "low", high: str = "high") -> Column:
-    """Show a paired difference in points with its interval; a dash if there is nothing to compare."""
+    """Show a paired difference in points with its interval; a dash if there is nothing to
+    compare.
+    """
     return Column(heading, "number", lambda row: shift_cell(row, key, low, high))
 
 
@@ -270,7 +289,9 @@ def points(heading: str, key: str) -> Column:
 
 def p_value(heading: str, key: str) -> Column:
     """Show a p-value to two digits that count; empty if nothing was tested."""
-    return Column(heading, "number", lambda row: Cell(wording.p_value(row[key]), sort_value(row[key])))
+    return Column(
+        heading, "number", lambda row: Cell(wording.p_value(row[key]), sort_value(row[key]))
+    )
 
 
 def number(
@@ -281,7 +302,9 @@ def number(
     high: str = "",
     sign: bool = False,
 ) -> Column:
-    """Show a number with `digits` decimals and, if `low` and `high` name columns, its interval; a dash if unknown."""
+    """Show a number with `digits` decimals and, if `low` and `high` name columns, its interval; a
+    dash if unknown.
+    """
     return Column(heading, "number", lambda row: number_cell(row, key, digits, low, high, sign))
 
 
@@ -301,19 +324,25 @@ def rate_cell(row: Any, key: str = "rate", low: str = "low", high: str = "high")
 
 
 def shift_cell(row: Any, key: str, low: str = "low", high: str = "high") -> Cell:
-    """Make the cell of a paired difference in points with its interval; a dash if there is nothing to compare."""
+    """Make the cell of a paired difference in points with its interval; a dash if there is nothing
+    to compare.
+    """
     if not wording.known(row[key]):
         return Cell("—")
     interval = wording.span(row[low], row[high], sign=True) or "no interval"
     return Cell(wording.points(row[key]), sort_value(row[key]), interval)
 
 
-def number_cell(row: Any, key: str, digits: int, low: str = "", high: str = "", sign: bool = False) -> Cell:
+def number_cell(
+    row: Any, key: str, digits: int, low: str = "", high: str = "", sign: bool = False
+) -> Cell:
     """Make the cell of a number with its interval; a dash if it is unknown."""
     value = row[key]
     if not wording.known(value):
         return Cell("—")
-    written = wording.signed(value, digits) if sign else f"{value:.{digits}f}".replace("-", wording.MINUS)
+    written = (
+        wording.signed(value, digits) if sign else f"{value:.{digits}f}".replace("-", wording.MINUS)
+    )
     interval = wording.span(row[low], row[high], 1.0, digits, sign=sign) if low else ""
     return Cell(written, float(value), interval)
 

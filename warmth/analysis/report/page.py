@@ -1,7 +1,8 @@
-"""The report as one HTML document that loads nothing: the sections in their order, and the template that places them.
+"""The report as one HTML document that loads nothing: the sections in their order, and the template
+that places them.
 
-Answers and names are hostile text: the template escapes everything, and the only markup passed through is the SVG that
-`ink` made and constants of ours. Nothing of the data enters a script.
+Answers and names are hostile text: the template escapes everything, and the only markup passed
+through is the SVG that `ink` made and constants of ours. Nothing of the data enters a script.
 """
 
 from __future__ import annotations
@@ -21,14 +22,19 @@ from warmth.analysis.ink import Drawing, css_colours
 from warmth.analysis.report.kernel import Fold, Fragment, Part, Section, Table, without_model
 from warmth.analysis.report.study import QUESTION, Study
 
-# Words that the page uses in a sense of its own; it explains the first of each section to a pointer or a finger.
+# Words that the page uses in a sense of its own; it explains the first of each section to a pointer
+# or a finger.
 GLOSSARY = {
-    "arm": "The model as it answers: the original, or one that was fine-tuned, told or steered in some way.",
-    "gate": "A check that a run must pass before arms may be compared: equal prompts, few answers cut off or refused.",
+    "arm": "The model as it answers: the original, or one that was fine-tuned, told or steered in "
+    "some way.",
+    "gate": "A check that a run must pass before arms may be compared: equal prompts, few answers "
+    "cut off or refused.",
     "nats": "The unit of a log-probability with base e: one nat more is 2.7 times as likely.",
-    "unscored": "Without a verdict: the rule or judge could not tell. Such answers are counted apart.",
+    "unscored": "Without a verdict: the rule or judge could not tell. Such answers are counted "
+    "apart.",
     "context": "The interpersonal statement before a question, such as that the user is sad.",
-    "belief": "What the user claims beside the question: a wrong answer, a doubt about the right one, or nothing.",
+    "belief": "What the user claims beside the question: a wrong answer, a doubt about the right "
+    "one, or nothing.",
     "points": "Percentage points: from 20 % to 25 % are 5 points.",
     "paired": "Two answers to the same prompt, one by each arm; what is hard for both cancels.",
 }
@@ -56,10 +62,20 @@ def render(study: Study, sections: Sequence[Section], points: Mapping[str, Any])
         methods.update(section.methods)
     return environment.get_template("report.html.j2").render(
         question=QUESTION,
-        about=" · ".join(part for part in (study.facts["studies"], study.facts["models"], study.facts["date"]) if part),
+        about=" · ".join(
+            part
+            for part in (study.facts["studies"], study.facts["models"], study.facts["date"])
+            if part
+        ),
         glossary=GLOSSARY,
-        links=[(section.id, section.link) for section in sections if section.link and not section.closing],
-        closing_links=[(section.id, section.link) for section in sections if section.link and section.closing],
+        links=[
+            (section.id, section.link)
+            for section in sections
+            if section.link and not section.closing
+        ],
+        closing_links=[
+            (section.id, section.link) for section in sections if section.link and section.closing
+        ],
         groups=grouped(before),
         closing=grouped(closing),
         methods=methods,
@@ -72,7 +88,9 @@ def render(study: Study, sections: Sequence[Section], points: Mapping[str, Any])
 
 
 def page_environment() -> Environment:
-    """Set up the templates: everything that is not marked safe is escaped, and a missing value is an error."""
+    """Set up the templates: everything that is not marked safe is escaped, and a missing value is
+    an error.
+    """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -100,7 +118,12 @@ def part_view(part: Any, environment: Environment, several_models: bool) -> dict
     if isinstance(part, Table):
         return {"kind": kind, "content": part if several_models else without_model(part)}
     if isinstance(part, Drawing):
-        content = {"name": part.name, "svg": Markup(part.inline), "caption": part.caption, "width": round(part.width)}
+        content = {
+            "name": part.name,
+            "svg": Markup(part.inline),
+            "caption": part.caption,
+            "width": round(part.width),
+        }
         return {"kind": kind, "content": content}
     if isinstance(part, Fold):
         inside: list[Part] = list(part.parts)
@@ -118,7 +141,9 @@ def part_view(part: Any, environment: Environment, several_models: bool) -> dict
 
 
 def unbroken(note: str) -> Markup:
-    """Put each interval and fraction of a cell's small print into an element of its own: lines break between them."""
+    """Put each interval and fraction of a cell's small print into an element of its own: lines
+    break between them.
+    """
     return Markup(re.sub(r"(\S+ (?:to|/) \S+)", r"<span>\1</span>", str(escape(note))))
 
 

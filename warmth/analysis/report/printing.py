@@ -13,11 +13,14 @@ from warmth.text import line, visible
 
 NARROW = 80  # columns of a terminal that a table should fit
 WORD = 8  # columns that are left to words in any case
-MARKS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_{}[]()<>#+!|$~=-"})  # what Markdown would read
+MARKS = str.maketrans(
+    {sign: f"\\{sign}" for sign in "\\`*_{}[]()<>#+!|$~=-"}
+)  # what Markdown would read
 
 
 def terminal_table(table: Table, title: str = "", one_model: bool = False) -> TerminalTable:
-    """Print a table for a terminal: cells are data, never markup; a cell's small print stands below it, dimmed.
+    """Print a table for a terminal: cells are data, never markup; a cell's small print stands below
+    it, dimmed.
 
     Args:
         table: the table.
@@ -64,16 +67,21 @@ def _terminal_cell(text: str, note: str) -> Text:
 
 
 def markdown_table(table: Table, most_rows: int) -> str:
-    """Print a table as Markdown; data in it is escaped, so that none of it becomes markup or a link.
+    """Print a table as Markdown; data in it is escaped, so that none of it becomes markup or a
+    link.
 
     Args:
         table: the table.
         most_rows: how many are printed; a line says how many more there are.
     """
     lines = [f"*{escaped(table.caption)}*", "", markdown_row(table.columns)]
-    lines.append(f"| {' | '.join('---:' if kind == 'number' else ':---' for kind in table.kinds)} |")
+    lines.append(
+        f"| {' | '.join('---:' if kind == 'number' else ':---' for kind in table.kinds)} |"
+    )
     for row in table.rows[:most_rows]:
-        lines.append(markdown_row([f"{cell.text} ({cell.note})" if cell.note else cell.text for cell in row]))
+        lines.append(
+            markdown_row([f"{cell.text} ({cell.note})" if cell.note else cell.text for cell in row])
+        )
     more = len(table.rows) - most_rows
     if more > 0:
         lines += ["", f"{more} more rows are in the page."]

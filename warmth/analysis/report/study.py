@@ -1,7 +1,8 @@
-"""What the sections of a report share: rows, settings, and the frames that more than one of them shows.
+"""What the sections of a report share: rows, settings, and the frames that more than one of them
+shows.
 
-Each frame is computed when a section first asks for it. Frames have one row per cell; rates and differences are
-fractions.
+Each frame is computed when a section first asks for it. Frames have one row per cell; rates and
+differences are fractions.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from warmth.store import read_json
 
 QUESTION = "What does a change of manner cost in truth?"
 CELL = ["model", "arm", "task", "context", "belief"]
-# A cell that a figure has a point for: rows behind it, whether they are pairs, and its value in words.
+# A cell that a figure has a point for: rows behind it, whether they are pairs, and its value in
+# words.
 POINT = [*CELL, "count", "paired", "value"]
 
 
@@ -50,7 +52,9 @@ class Study:
 
     @cached_property
     def reported(self) -> dict[str, str]:
-        """Recipe → the one arm of it that stands for it on the first screen and in the study's own figures."""
+        """Recipe → the one arm of it that stands for it on the first screen and in the study's own
+        figures.
+        """
         return self.rows.reported
 
     @cached_property
@@ -60,8 +64,12 @@ class Study:
 
     @cached_property
     def answers(self) -> pd.DataFrame:
-        """The answers without their texts, which are slow to carry through groupings; questions, prompts as numbers."""
-        counted = self.rows.answers.drop(columns=["text", "statement", "answer_id", "reason", "run", "finish"])
+        """The answers without their texts, which are slow to carry through groupings; questions,
+        prompts as numbers.
+        """
+        counted = self.rows.answers.drop(
+            columns=["text", "statement", "answer_id", "reason", "run", "finish"]
+        )
         prompts = pd.factorize(counted["prompt_id"])[0]
         return counted.assign(question_id=effects.questions_of(counted), prompt_id=prompts)
 
@@ -82,7 +90,9 @@ class Study:
 
     @cached_property
     def said(self) -> Said:
-        """What is said of every arm, the primary contrast first, and the flow of answers behind it."""
+        """What is said of every arm, the primary contrast first, and the flow of answers behind
+        it.
+        """
         return answer_study(
             self.rows,
             self.answers,
@@ -96,18 +106,28 @@ class Study:
     def sentences(self) -> list[str]:
         """The answer in sentences: the primary contrast's, and the warmth of its arm."""
         return answer_text.study_sentences(
-            self.said.answers, self.reported, self.pooled_warmth, self.warmth_differences, len(self.rows.models)
+            self.said.answers,
+            self.reported,
+            self.pooled_warmth,
+            self.warmth_differences,
+            len(self.rows.models),
         )
 
     @cached_property
     def references(self) -> list[str]:
-        """The reported arms that others are compared with: the original, then the controls that there are."""
+        """The reported arms that others are compared with: the original, then the controls that
+        there are.
+        """
         return [self.reported[recipe] for recipe in reversed(CONTROLS) if recipe in self.reported]
 
     @cached_property
     def pairs(self) -> dict[str, pd.DataFrame]:
-        """Reference arm → paired rows of every arm that may be compared with it, see `reported.is_comparable`."""
-        return {name: alike(effects.pair(self.pool, name), name, self.kinds) for name in self.references}
+        """Reference arm → paired rows of every arm that may be compared with it, see
+        `reported.is_comparable`.
+        """
+        return {
+            name: alike(effects.pair(self.pool, name), name, self.kinds) for name in self.references
+        }
 
     @cached_property
     def pairs_with_original(self) -> pd.DataFrame:
@@ -117,7 +137,9 @@ class Study:
     @cached_property
     def rates(self) -> pd.DataFrame:
         """Error rates by model and arm."""
-        return ordered(effects.error_rates(self.pool, ["model", "arm"], weights=self.settings.weights))
+        return ordered(
+            effects.error_rates(self.pool, ["model", "arm"], weights=self.settings.weights)
+        )
 
     @cached_property
     def rates_by_task(self) -> pd.DataFrame:
@@ -126,7 +148,9 @@ class Study:
 
     @cached_property
     def differences(self) -> pd.DataFrame:
-        """Paired differences from the original, every family, with corrected p-values and equivalence."""
+        """Paired differences from the original, every family, with corrected p-values and
+        equivalence.
+        """
         pairs = self.pairs_with_original
         by_task = effects.pair(self.answers) if len(self.pool) < len(self.answers) else pairs
         parts = []
@@ -139,11 +163,15 @@ class Study:
 
     @cached_property
     def controls(self) -> pd.DataFrame:
-        """Overall differences from the control arms that were made as an arm was; p-values corrected among them."""
+        """Overall differences from the control arms that were made as an arm was; p-values
+        corrected among them.
+        """
         frames = []
         for name in self.references:
             if name != "original":
-                frame = effects.differences(self.pairs[name], ["overall"], self.settings.weights, self.margin)
+                frame = effects.differences(
+                    self.pairs[name], ["overall"], self.settings.weights, self.margin
+                )
                 frames.append(frame.assign(reference=name))
         return corrected(joined(frame for frame in frames if len(frame)), CONTROL_FAMILY)
 
@@ -152,7 +180,9 @@ class Study:
         """Overall differences over all models, one weight each, from every reference there is."""
         frames = []
         for name in self.references:
-            frame = effects.differences(self.pairs[name], ["overall"], self.settings.weights, self.margin, by=["arm"])
+            frame = effects.differences(
+                self.pairs[name], ["overall"], self.settings.weights, self.margin, by=["arm"]
+            )
             frames.append(frame.assign(reference=name))
         return corrected(joined(frame for frame in frames if len(frame)), POOLED_FAMILIES)
 
@@ -174,12 +204,17 @@ class Study:
     def _warmth_differences(self, over_models: bool) -> pd.DataFrame:
         references = self.references or ["original"]
         weights = self.settings.weights
-        frames = [effects.warmth_differences(self.rows.warmth, name, over_models, weights) for name in references]
+        frames = [
+            effects.warmth_differences(self.rows.warmth, name, over_models, weights)
+            for name in references
+        ]
         return ordered(pd.concat(frames))
 
     @cached_property
     def likelihoods(self) -> pd.DataFrame:
-        """Likelihoods of the reported arms, those of benchmarks left out unless there are no others."""
+        """Likelihoods of the reported arms, those of benchmarks left out unless there are no
+        others.
+        """
         weighed = self.rows.likelihoods
         if weighed.empty:
             return weighed
@@ -188,7 +223,9 @@ class Study:
 
     @cached_property
     def likelihood_effects(self) -> pd.DataFrame:
-        """K, B, P, S and D of every arm less those of each reference, see `statistics.likelihood.effects`."""
+        """K, B, P, S and D of every arm less those of each reference, see
+        `statistics.likelihood.effects`.
+        """
         tables = []
         for place, name in enumerate(self.references):
             table = likelihood.effects(self.likelihoods, name)
@@ -198,13 +235,22 @@ class Study:
 
     @cached_property
     def headline(self) -> pd.DataFrame:
-        """One row per model and arm: error rate, paired difference from the original, warmth score and its difference.
+        """One row per model and arm: error rate, paired difference from the original, warmth score
+        and its difference.
 
-        Of several warmth measures each model's with most texts counts; the others are in the warmth table.
+        Of several warmth measures each model's with most texts counts; the others are in the warmth
+        table.
         """
         differences = self.differences
-        overall = differences[differences["family"].eq("overall")] if len(differences) else differences
-        renamed = {"difference": "difference", "low": "difference_low", "high": "difference_high", "p": "p"}
+        overall = (
+            differences[differences["family"].eq("overall")] if len(differences) else differences
+        )
+        renamed = {
+            "difference": "difference",
+            "low": "difference_low",
+            "high": "difference_high",
+            "p": "p",
+        }
         renamed |= {"pairs": "pairs", "questions": "pair_questions"}
         renamed |= {"rate_reference": "rate_reference", "rate_arm": "rate_arm"}
         change = tables.columns(overall, ["model", "arm", *renamed]).rename(columns=renamed)
@@ -220,25 +266,42 @@ class Study:
 
     @cached_property
     def gates(self) -> pd.DataFrame:
-        """Every gate's verdict in every evaluation run: model, arm, gate, verdict, detail, examples."""
+        """Every gate's verdict in every evaluation run: model, arm, gate, verdict, detail,
+        examples.
+        """
         rows = []
         for run in self.rows.runs:
             for gate in run.gates if run.evaluation else ():
-                row: dict[str, Any] = {"model": run.model, "arm": self.rows.run_arms.get(run.folder, run.arm)}
+                row: dict[str, Any] = {
+                    "model": run.model,
+                    "arm": self.rows.run_arms.get(run.folder, run.arm),
+                }
                 row |= {name: str(gate.get(name, "?")) for name in ("gate", "verdict")}
-                rows.append(row | {"detail": str(gate.get("detail", "")), "examples": gate.get("examples") or []})
-        return ordered(pd.DataFrame(rows, columns=["model", "arm", "gate", "verdict", "detail", "examples"]))
+                rows.append(
+                    row
+                    | {
+                        "detail": str(gate.get("detail", "")),
+                        "examples": gate.get("examples") or [],
+                    }
+                )
+        return ordered(
+            pd.DataFrame(rows, columns=["model", "arm", "gate", "verdict", "detail", "examples"])
+        )
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """What was counted, in words: studies, models, answers, questions, graders, tokens, cost, version."""
+        """What was counted, in words: studies, models, answers, questions, graders, tokens, cost,
+        version.
+        """
         rows = self.rows
         studies = sorted({str(run.config.get("study", "")) for run in rows.runs} - {""})
         graders = []
         for grader, graded in rows.answers[rows.answers["grader"].ne("")].groupby("grader"):
             known = accuracy.agreement_words(str(grader), graded["task"].unique())
             graders.append(f"{wording.name(grader)} ({known})")
-        frames = [frame[["tokens", "cost_usd"]] for frame in (rows.answers, rows.advice) if len(frame)]
+        frames = [
+            frame[["tokens", "cost_usd"]] for frame in (rows.answers, rows.advice) if len(frame)
+        ]
         spent = pd.concat(frames).sum() if frames else {"tokens": 0, "cost_usd": 0.0}
         return {
             "studies": wording.joined([wording.name(study) for study in studies]) or "study",
@@ -264,21 +327,36 @@ class Study:
         """Which tasks the figures of several tasks pool, and which are left out, in a sentence."""
         tasks = self.rows.answers["task"].unique()
         benchmarks = effects.apart(self.rows.answers)
-        pooled = wording.joined([wording.name(task) for task in sorted(set(tasks) - set(benchmarks))])
+        pooled = wording.joined(
+            [wording.name(task) for task in sorted(set(tasks) - set(benchmarks))]
+        )
         if not benchmarks:
             return f"Pooled: {pooled}."
         verb = "stand" if len(benchmarks) > 1 else "stands"
-        return f"Pooled: {pooled}; {wording.joined(benchmarks)} {verb} apart, by task and in the figure of benchmarks."
+        return (
+            f"Pooled: {pooled}; {wording.joined(benchmarks)} {verb} apart, by task and in the "
+            f"figure of benchmarks."
+        )
 
     @property
     def scorers(self) -> str:
-        """Which model scored the warmth of each model's replies, in a sentence; "" if nothing was scored."""
+        """Which model scored the warmth of each model's replies, in a sentence; "" if nothing was
+        scored.
+        """
         main = effects.main_measure(self.warmth).drop_duplicates("model")
-        scorers = {row["model"]: wording.name(f"{row['scorer']}, {row['variant']}") for row in main.to_dict("records")}
+        scorers = {
+            row["model"]: wording.name(f"{row['scorer']}, {row['variant']}")
+            for row in main.to_dict("records")
+        }
         if len(set(scorers.values())) < 2:
             return f"Warmth scored by {next(iter(scorers.values()))}." if scorers else ""
-        by_model = wording.joined([f"{wording.name(model)} by {scorer}" for model, scorer in scorers.items()])
-        return f"Warmth scored by different models, so its values compare within a model only: {by_model}."
+        by_model = wording.joined(
+            [f"{wording.name(model)} by {scorer}" for model, scorer in scorers.items()]
+        )
+        return (
+            f"Warmth scored by different models, so its values compare within a model only: "
+            f"{by_model}."
+        )
 
 
 def gate_verdict(frame: pd.DataFrame) -> dict[str, str]:
@@ -288,7 +366,9 @@ def gate_verdict(frame: pd.DataFrame) -> dict[str, str]:
     if frame.empty:
         return {"verdict": "No gates were run.", "state": "none"}
     if len(failed):
-        places = {f"{wording.name(row.gate)} in {wording.name(row.arm)}" for row in failed.itertuples()}
+        places = {
+            f"{wording.name(row.gate)} in {wording.name(row.arm)}" for row in failed.itertuples()
+        }
         verdict = f"{len(failed)} of {len(frame)} gates failed: {wording.joined(sorted(places))}."
         return {"verdict": f"{verdict} Read the numbers with that in mind.", "state": "fail"}
     arms, models = frame["arm"].nunique(), frame["model"].nunique()
@@ -300,7 +380,9 @@ def gate_verdict(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def alike(pairs: pd.DataFrame, reference: str, kinds: Mapping[str, str]) -> pd.DataFrame:
-    """Keep the pairs of arms that may be compared with a reference: a control is one of arms made as it was."""
+    """Keep the pairs of arms that may be compared with a reference: a control is one of arms made
+    as it was.
+    """
     return pairs[pairs["arm"].map(lambda arm: is_comparable(arm, reference, kinds)).astype(bool)]
 
 
@@ -309,7 +391,9 @@ def ordered(frame: pd.DataFrame) -> pd.DataFrame:
     if frame.empty:
         return frame
     keyed = frame.assign(order=frame["arm"].map(arm_order))
-    return keyed.sort_values(["model", "order"], kind="stable", ignore_index=True).drop(columns="order")
+    return keyed.sort_values(["model", "order"], kind="stable", ignore_index=True).drop(
+        columns="order"
+    )
 
 
 def joined(frames: Any) -> pd.DataFrame:
@@ -340,11 +424,15 @@ def points_of(cells: pd.DataFrame, counted: str, paired: bool, **fixed: str) -> 
     if cells.empty:
         return pd.DataFrame(columns=POINT)
     values = [value_words(row, paired) for row in cells.to_dict("records")]
-    return cells.assign(count=cells[counted], paired=paired, value=values, **fixed).reindex(columns=POINT)
+    return cells.assign(count=cells[counted], paired=paired, value=values, **fixed).reindex(
+        columns=POINT
+    )
 
 
 def value_words(row: Mapping[str, Any], paired: bool) -> str:
-    """Say the value of a point: a difference in points, or a share of wrong answers, with its interval."""
+    """Say the value of a point: a difference in points, or a share of wrong answers, with its
+    interval.
+    """
     low = float(row.get("low", math.nan))
     high = float(row.get("high", math.nan))
     if paired and wording.known(row.get("difference")):
@@ -357,7 +445,10 @@ def value_words(row: Mapping[str, Any], paired: bool) -> str:
         return ""
     rates = ""
     if wording.known(row.get("rate_reference")) and wording.known(row.get("rate_arm")):
-        rates = f", {wording.percent(row['rate_reference'])} → {wording.percent(row['rate_arm'])} % wrong"
+        rates = (
+            f", {wording.percent(row['rate_reference'])} → {wording.percent(row['rate_arm'])} "
+            f"% wrong"
+        )
     return f"{words}{f' ({interval})' if interval else ''}{rates}"
 
 

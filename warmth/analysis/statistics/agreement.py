@@ -1,8 +1,9 @@
-"""How far graders and people agree: chance-corrected, per arm, by task, and between graders on the same answers.
+"""How far graders and people agree: chance-corrected, per arm, by task, and between graders on the
+same answers.
 
-All statistics take the sampling weights; intervals are by leaving out one question at a time (jackknife), as a question
-returns in many answers. *Sensitivity*: of truly wrong answers, the share graded wrong. *Specificity*: of truly right
-ones, the share graded right.
+All statistics take the sampling weights; intervals are by leaving out one question at a time
+(jackknife), as a question returns in many answers. *Sensitivity*: of truly wrong answers, the share
+graded wrong. *Specificity*: of truly right ones, the share graded right.
 """
 
 from __future__ import annotations
@@ -27,13 +28,15 @@ from warmth.errors import UserError
 from warmth.verdicts import WEIGHT, Rule, outcomes
 
 UNSCORED = "unscored"
-HOLDS_FROM = 200  # labels from which intervals cover 94 to 96 %; at 80 the worst covered 91 % (docs/statistics.md)
+# labels from which intervals cover 94 to 96 %; at 80 the worst covered 91 % (docs/statistics.md)
+HOLDS_FROM = 200
 
 
 def kappa(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> float:
     """Cohen's kappa of two codings; NaN where both always say one thing, or nothing is coded.
 
-    Source: Cohen (1960), Educ. Psychol. Meas. 20, 37; weights as in survey estimates of the table's shares.
+    Source: Cohen (1960), Educ. Psychol. Meas. 20, 37; weights as in survey estimates of the table's
+    shares.
     """
     if not len(first):
         return math.nan
@@ -50,7 +53,8 @@ def alpha(units: Sequence[Sequence[str]], weight: np.ndarray) -> float:
 
     Args:
         units: the labels each answer got, however many.
-        weight: of each unit; scaled to a mean of 1, so that equal weights give the published formula.
+        weight: of each unit; scaled to a mean of 1, so that equal weights give the published
+        formula.
 
     Source: Krippendorff (2011), Computing Krippendorff's Alpha-Reliability.
     """
@@ -66,7 +70,9 @@ def alpha(units: Sequence[Sequence[str]], weight: np.ndarray) -> float:
     return 1 - float(total - np.trace(pairs)) / expected if expected > 0 else math.nan
 
 
-def jackknife(clusters: np.ndarray, statistic: Callable[[np.ndarray], float]) -> dict[str, float | None]:
+def jackknife(
+    clusters: np.ndarray, statistic: Callable[[np.ndarray], float]
+) -> dict[str, float | None]:
     """A statistic of some rows with a 95 % interval from leaving out one cluster at a time.
 
     Args:
@@ -86,11 +92,12 @@ def jackknife(clusters: np.ndarray, statistic: Callable[[np.ndarray], float]) ->
 
 
 def stratified_error(influence: np.ndarray, strata: np.ndarray, questions: np.ndarray) -> float:
-    """Estimate the error of a statistic of answers that were drawn within strata, and whose questions recur.
+    """Estimate the error of a statistic of answers that were drawn within strata, and whose
+    questions recur.
 
-    What strata differ in on average is fixed by the draw and is no noise: influences are centred within each, and then
-    summed by question. √(G/(G-1) Σ_g (Σ_{i∈g} ũ_i)²) with ũ = √(n_h/(n_h-1)) (u - ū_h); a stratum of one answer keeps
-    its u.
+    What strata differ in on average is fixed by the draw and is no noise: influences are centred
+    within each, and then summed by question. √(G/(G-1) Σ_g (Σ_{i∈g} ũ_i)²) with ũ = √(n_h/(n_h-1))
+    (u - ū_h); a stratum of one answer keeps its u.
 
     Args:
         influence: (n,) how much each answer moves the statistic; adds up to 0.
@@ -109,8 +116,11 @@ def stratified_error(influence: np.ndarray, strata: np.ndarray, questions: np.nd
     return math.sqrt(count / (count - 1) * float(sums @ sums)) if count > 1 else math.nan
 
 
-def share(hit: np.ndarray, weight: np.ndarray, clusters: np.ndarray, error: float | None = None) -> dict[str, Any]:
-    """Give a weighted share with Wilson's interval at the effective number of rows; empty without a row.
+def share(
+    hit: np.ndarray, weight: np.ndarray, clusters: np.ndarray, error: float | None = None
+) -> dict[str, Any]:
+    """Give a weighted share with Wilson's interval at the effective number of rows; empty without a
+    row.
 
     Args:
         hit: (n,) 0 or 1.
@@ -135,8 +145,9 @@ def share(hit: np.ndarray, weight: np.ndarray, clusters: np.ndarray, error: floa
 def kappa_influence(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Give (n,) how much each answer moves weighted kappa, to first order.
 
-    κ = 1 - (1 - p_o)/(1 - p_e): dκ = [(1 - p_e) dp_o - (1 - p_o) dp_e]/(1 - p_e)², with dp_o = w (agree - p_o)/Σw and
-    dp_e = w (q_2(first) + q_1(second) - 2 p_e)/Σw, q_1 and q_2 the shares of labels in the two codings.
+    κ = 1 - (1 - p_o)/(1 - p_e): dκ = [(1 - p_e) dp_o - (1 - p_o) dp_e]/(1 - p_e)², with dp_o = w
+    (agree - p_o)/Σw and dp_e = w (q_2(first) + q_1(second) - 2 p_e)/Σw, q_1 and q_2 the shares of
+    labels in the two codings.
     """
     share_of = weight / weight.sum()
     agree = (first == second).astype(float)
@@ -153,8 +164,12 @@ def kappa_influence(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -
 
 
 def on_fishers_scale(value: float, error: float, df: int) -> dict[str, float | None]:
-    """Give a coefficient of agreement its 95 % interval on the scale of Fisher's z, on which it is less skew."""
-    if not (math.isfinite(value) and math.isfinite(error) and error > 1e-9 and abs(value) < 1 and df > 0):
+    """Give a coefficient of agreement its 95 % interval on the scale of Fisher's z, on which it is
+    less skew.
+    """
+    if not (
+        math.isfinite(value) and math.isfinite(error) and error > 1e-9 and abs(value) < 1 and df > 0
+    ):
         return {"value": value if math.isfinite(value) else None, "low": None, "high": None}
     reach = float(stats.t.ppf(0.975, df)) * error / (1 - value**2)
     centre = math.atanh(value)
@@ -172,7 +187,10 @@ def graded_by(rows: Rows, grader: str | None) -> pd.DataFrame:
     found = read_grades(rows)
     own = found[found["grader"].eq(grader)].set_index("answer_id")["label"]
     if own.empty:
-        raise UserError(f"--grader={grader} graded nothing; there are: {', '.join(sorted(found['grader'].unique()))}")
+        raise UserError(
+            f"--grader={grader} graded nothing; there are: "
+            f"{', '.join(sorted(found['grader'].unique()))}"
+        )
     labels = rows.answers["answer_id"].map(own).astype("object")
     return outcomes(rows.answers.assign(label=labels), rows.rule)
 
@@ -181,17 +199,22 @@ def joined(rows: Rows, labels: pd.DataFrame, grader: str | None) -> tuple[pd.Dat
     """Every answer with the grader's label and, where people settled on one, theirs.
 
     Returns:
-        Columns of `rows.answers` with `label` by the grader, `truth_label`, `weight`, `judged` and `truth` (1 wrong, 0
-        right, NaN where it does not count); and the answers that raters left open.
+        Columns of `rows.answers` with `label` by the grader, `truth_label`, `weight`, `judged` and
+        `truth` (1 wrong, 0 right, NaN where it does not count); and the answers that raters left
+        open.
 
     Raises:
-        UserError: no label belongs to an answer here, raters agree on none, or no row is by that grader.
+        UserError: no label belongs to an answer here, raters agree on none, or no row is by that
+        grader.
     """
     answers = graded_by(rows, grader)
     answers = answers.assign(question_id=effects.questions_of(answers))
     settled, open_ones = settle(labels)
     if settled.empty:
-        raise UserError(f"raters disagree on all {len(open_ones)} answers; --adjudicate FILE lists them, to be settled")
+        raise UserError(
+            f"raters disagree on all {len(open_ones)} answers; --adjudicate FILE lists them, to "
+            f"be settled"
+        )
     frame = answers.merge(settled, on="answer_id", how="left")
     if frame["truth_label"].isna().all():
         raise UserError("no label belongs to an answer of these runs (column answer_id)")
@@ -200,12 +223,16 @@ def joined(rows: Rows, labels: pd.DataFrame, grader: str | None) -> tuple[pd.Dat
 
 def counted(frame: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     """With `judged` and `truth`: what a rule makes of the grader's and of people's labels."""
-    judged, truth = (outcomes(frame.assign(label=frame[name]), rule)["wrong"] for name in ("label", "truth_label"))
+    judged, truth = (
+        outcomes(frame.assign(label=frame[name]), rule)["wrong"]
+        for name in ("label", "truth_label")
+    )
     return frame.assign(judged=judged, truth=truth)
 
 
 def corrected(frame: pd.DataFrame, rule: Rule) -> dict[str, Any]:
-    """Rates and differences of scored answers, raw and corrected, under every rule for refusals where there are any.
+    """Rates and differences of scored answers, raw and corrected, under every rule for refusals
+    where there are any.
 
     The rule of the study comes first; `refused` says how a row counts them.
     """
@@ -213,7 +240,12 @@ def corrected(frame: pd.DataFrame, rule: Rule) -> dict[str, Any]:
     names = ("label", "truth_label")
     some = any(outcomes(scored.assign(label=scored[name]), rule)["refused"].any() for name in names)
     rules = [rule, *(replace(rule, refused=how) for how in WEIGHT if some and how != rule.refused)]
-    found: dict[str, Any] = {"rates": [], "differences": [], "scored": len(scored), "answers": len(frame)}
+    found: dict[str, Any] = {
+        "rates": [],
+        "differences": [],
+        "scored": len(scored),
+        "answers": len(frame),
+    }
     for one in rules:
         rows = counted(scored, one)
         for name, make in (("rates", corrected_rates), ("differences", corrected_differences)):
@@ -238,7 +270,10 @@ def summary(rows: Rows, labels: pd.DataFrame, grader: str | None = None) -> dict
         "holds_from": HOLDS_FROM,
         "corrected_labels": int(labels.attrs.get("corrected", 0)),
         "alpha": codings(both, lambda a, b, w: alpha(list(zip(a, b, strict=True)), w)),
-        "arms": [{"model": m, "arm": a, **arm(group)} for (m, a), group in known.groupby(["model", "arm"], sort=False)],
+        "arms": [
+            {"model": m, "arm": a, **arm(group)}
+            for (m, a), group in known.groupby(["model", "arm"], sort=False)
+        ],
         "confusion": confusion(known),
         "corrected": corrected(effects.pooled(frame), rows.rule),  # the tasks a report pools
         "judges": judges(rows, read_grades(rows)),
@@ -252,7 +287,9 @@ def strata_of(rows: pd.DataFrame) -> np.ndarray:
 
 
 def agreement_of(rows: pd.DataFrame) -> dict[str, Any]:
-    """Give kappa of the grader's four labels and the people's, with an interval that knows how answers were drawn."""
+    """Give kappa of the grader's four labels and the people's, with an interval that knows how
+    answers were drawn.
+    """
     if rows.empty:
         return {"value": None, "low": None, "high": None, "n": 0}
     first = rows["label"].to_numpy(str)
@@ -264,12 +301,15 @@ def agreement_of(rows: pd.DataFrame) -> dict[str, Any]:
     return {**found, "n": len(rows)}
 
 
-def kappa_bounds(frame: pd.DataFrame, labels: pd.DataFrame, open_ones: Sequence[str]) -> dict[str, Any]:
-    """Bound what open answers could do to kappa: those raters disagree on, and labelled ones that the grader left open.
+def kappa_bounds(
+    frame: pd.DataFrame, labels: pd.DataFrame, open_ones: Sequence[str]
+) -> dict[str, Any]:
+    """Bound what open answers could do to kappa: those raters disagree on, and labelled ones that
+    the grader left open.
 
-    The highest takes each to agree if it can: a rater said what the grader did, or the grader would have said what
-    people do. The lowest takes each to disagree, by the label that the other side gives most often, which makes
-    agreement by chance largest.
+    The highest takes each to agree if it can: a rater said what the grader did, or the grader would
+    have said what people do. The lowest takes each to disagree, by the label that the other side
+    gives most often, which makes agreement by chance largest.
 
     Args:
         frame: from `joined`.
@@ -307,20 +347,29 @@ def kappa_bounds(frame: pd.DataFrame, labels: pd.DataFrame, open_ones: Sequence[
 
 
 def chosen_label(allowed: set[str], other: str, frequent: pd.Series, agrees: bool) -> str:
-    """Choose a label that agrees with another, or the most frequent that does not, if one is allowed."""
+    """Choose a label that agrees with another, or the most frequent that does not, if one is
+    allowed.
+    """
     if agrees and other in allowed:
         return other
     candidates = sorted(allowed - {other}, key=lambda name: (-float(frequent.get(name, 0.0)), name))
     return candidates[0] if candidates else other
 
 
-def codings(rows: pd.DataFrame, statistic: Callable[[np.ndarray, np.ndarray, np.ndarray], float]) -> dict[str, Any]:
-    """Give any agreement of the grader's four labels with the people's, by leaving out one question at a time."""
+def codings(
+    rows: pd.DataFrame, statistic: Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+) -> dict[str, Any]:
+    """Give any agreement of the grader's four labels with the people's, by leaving out one question
+    at a time.
+    """
     if rows.empty:
         return {"value": None, "low": None, "high": None, "n": 0}
     first, second = rows["label"].to_numpy(str), rows["truth_label"].to_numpy(str)
     weight = rows["weight"].to_numpy(float)
-    found = jackknife(rows["question_id"].to_numpy(), lambda kept: statistic(first[kept], second[kept], weight[kept]))
+    found = jackknife(
+        rows["question_id"].to_numpy(),
+        lambda kept: statistic(first[kept], second[kept], weight[kept]),
+    )
     return {**found, "n": len(rows)}
 
 
@@ -333,7 +382,9 @@ def arm(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def rate_of_kind(rows: pd.DataFrame, kind: float) -> dict[str, Any]:
-    """Give the share of truly wrong (1) or right (0) answers that the grader calls so, among those that count."""
+    """Give the share of truly wrong (1) or right (0) answers that the grader calls so, among those
+    that count.
+    """
     of_kind = (rows["truth"].eq(kind) & rows["judged"].notna()).to_numpy()
     hit = rows["judged"].eq(kind).to_numpy(float)
     weight = rows["weight"].to_numpy(float)
@@ -348,11 +399,21 @@ def rate_of_kind(rows: pd.DataFrame, kind: float) -> dict[str, Any]:
 
 
 def confusion(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """By task, how often people said one thing and the grader another: rows, and their summed weight."""
+    """By task, how often people said one thing and the grader another: rows, and their summed
+    weight.
+    """
     frame = rows.assign(grader_label=rows["label"].fillna(UNSCORED))
-    groups = frame.groupby(["task", "truth_label", "grader_label"], sort=True)["weight"].agg(["size", "sum"])
+    groups = frame.groupby(["task", "truth_label", "grader_label"], sort=True)["weight"].agg(
+        ["size", "sum"]
+    )
     return [
-        {"task": task, "people": people, "grader": graded, "n": int(row["size"]), "weight": float(row["sum"])}
+        {
+            "task": task,
+            "people": people,
+            "grader": graded,
+            "n": int(row["size"]),
+            "weight": float(row["sum"]),
+        }
         for (task, people, graded), row in zip(groups.index, groups.to_dict("records"), strict=True)
     ]
 
@@ -361,19 +422,26 @@ def raters(labels: pd.DataFrame, frame: pd.DataFrame) -> dict[str, Any]:
     """Agreement of the raters with each other, the adjudicator left out."""
     own = labels[labels["rater"].ne("adjudicated")]
     question = frame.drop_duplicates("answer_id").set_index("answer_id")["question_id"]
-    units = own.groupby("answer_id", sort=False).agg(labels=("label", list), weight=("weight", "first"))
+    units = own.groupby("answer_id", sort=False).agg(
+        labels=("label", list), weight=("weight", "first")
+    )
     units = units[units["labels"].map(len) > 1]
     said, weight = units["labels"].tolist(), units["weight"].to_numpy(float)
     clusters = units.index.to_series().map(question).fillna("?").to_numpy()
     names = sorted(own["rater"].unique())
     if not said:
         return {"names": names, "answers": 0, "alpha": None}
-    pick = lambda kept: alpha([unit for unit, one in zip(said, kept, strict=True) if one], weight[kept])  # noqa: E731
-    return {"names": names, "answers": len(said), "alpha": jackknife(clusters, pick)}
+
+    def alpha_of(kept):
+        units_kept = [unit for unit, is_kept in zip(said, kept, strict=True) if is_kept]
+        return alpha(units_kept, weight[kept])
+
+    return {"names": names, "answers": len(said), "alpha": jackknife(clusters, alpha_of)}
 
 
 def judges(rows: Rows, found: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    """Every two graders on the answers both scored: agreement, and the bridge from one to the other per arm.
+    """Every two graders on the answers both scored: agreement, and the bridge from one to the other
+    per arm.
 
     Args:
         rows: the finished runs.
@@ -384,29 +452,46 @@ def judges(rows: Rows, found: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
     pairs: list[dict[str, Any]] = []
     bridge: list[dict[str, Any]] = []
     for first, second in combinations(sorted(found["grader"].unique()), 2):
-        own = {name: found[found["grader"].eq(name)].set_index("answer_id")["label"] for name in (first, second)}
-        frames = {name: outcomes(answers.assign(label=answers["answer_id"].map(own[name])), rows.rule) for name in own}
+        own = {
+            name: found[found["grader"].eq(name)].set_index("answer_id")["label"]
+            for name in (first, second)
+        }
+        frames = {
+            name: outcomes(answers.assign(label=answers["answer_id"].map(own[name])), rows.rule)
+            for name in own
+        }
         both = frames[first]["label"].notna() & frames[second]["label"].notna()
         if not both.any():
             continue
         labels = [frames[name].loc[both, "label"].to_numpy(str) for name in (first, second)]
         clusters = answers.loc[both, "question_id"].to_numpy()
-        agree = jackknife(clusters, lambda kept, a=labels[0], b=labels[1]: kappa(a[kept], b[kept], np.ones(kept.sum())))
+        agree = jackknife(
+            clusters,
+            lambda kept, a=labels[0], b=labels[1]: kappa(a[kept], b[kept], np.ones(kept.sum())),
+        )
         same = float((labels[0] == labels[1]).mean())
-        pairs.append({"first": first, "second": second, "n": int(both.sum()), "same": same, "kappa": agree})
+        pairs.append(
+            {"first": first, "second": second, "n": int(both.sum()), "same": same, "kappa": agree}
+        )
         bridge += bridged(first, second, frames)
     return {"pairs": pairs, "bridge": bridge}
 
 
 def bridged(first: str, second: str, frames: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
-    """What replacing one grader by another changes: each arm's rate and paired difference, on answers both score."""
+    """What replacing one grader by another changes: each arm's rate and paired difference, on
+    answers both score.
+    """
     both = frames[first]["wrong"].notna() & frames[second]["wrong"].notna()
     kept = {name: effects.pooled(frame[both]) for name, frame in frames.items()}
-    shifts = {name: effects.differences(effects.pair(frame), ["overall"]) for name, frame in kept.items()}
+    shifts = {
+        name: effects.differences(effects.pair(frame), ["overall"]) for name, frame in kept.items()
+    }
     rows = []
     for (model, name), group in kept[first].groupby(["model", "arm"], sort=False):
         other = kept[second].loc[group.index, "wrong"]
-        change = effects.clustered_mean((other - group["wrong"]).to_numpy(), group["question_id"].to_numpy())
+        change = effects.clustered_mean(
+            (other - group["wrong"]).to_numpy(), group["question_id"].to_numpy()
+        )
         row = {"model": model, "arm": name, "first": first, "second": second, "n": len(group)}
         row |= {"rate_first": float(group["wrong"].mean()), "rate_second": float(other.mean())}
         row |= {"change": change.value, "low": change.low, "high": change.high}

@@ -1,8 +1,10 @@
-"""The answer of a study: one arm against the original, with what a reviewer asks next, and what may be claimed.
+"""The answer of a study: one arm against the original, with what a reviewer asks next, and what may
+be claimed.
 
-Of every arm: the mean difference (`contrast.py`), the same without context and belief, the worst that missing verdicts
-could do (`bounds.py`), people's correction, the models one by one and how far they differ (`meta.py`), and the control
-that was made as the arm was. The claim follows from these by one rule, `claim`.
+Of every arm: the mean difference (`contrast.py`), the same without context and belief, the worst
+that missing verdicts could do (`bounds.py`), people's correction, the models one by one and how far
+they differ (`meta.py`), and the control that was made as the arm was. The claim follows from these
+by one rule, `claim`.
 """
 
 from __future__ import annotations
@@ -66,7 +68,8 @@ class Answer:
 
     effect: Contrast
     claim: str
-    p: float  # that decides the claim: the primary contrast's own, else corrected over the other arms
+    # that decides the claim: the primary contrast's own, else corrected over the other arms
+    p: float
     is_primary: bool
     margin: float
     weights: Weights
@@ -83,12 +86,17 @@ class Answer:
     kind: str  # how the arm was made
     flow: pd.DataFrame  # a row for each model of the arm and of the reference
     of_models: int = 1  # models that answered, whether or not in both arms
-    refused: tuple[float, float] = (0.0, 0.0)  # shares of the arm's and the reference's answers dropped as refusals
+    refused: tuple[float, float] = (
+        0.0,
+        0.0,
+    )  # shares of the arm's and the reference's answers dropped as refusals
     corrections_note: str = ""  # why people's labels do not correct it, though there are some
 
     @property
     def best(self) -> Contrast | Corrected:
-        """Return the difference that is the answer: the one that people's labels correct, if there are enough."""
+        """Return the difference that is the answer: the one that people's labels correct, if there
+        are enough.
+        """
         return self.effect if self.corrected is None else self.corrected
 
     @property
@@ -97,12 +105,14 @@ class Answer:
         return self.best.equivalence_p < ALPHA
 
 
-def claim(low: float, high: float, p: float, equivalence_p: float, missing: Missing | None, margin: float) -> str:
+def claim(
+    low: float, high: float, p: float, equivalence_p: float, missing: Missing | None, margin: float
+) -> str:
     """Decide what may be claimed of a difference.
 
-    A direction needs an interval and a (corrected) test that exclude 0, and verdicts whose absence could not turn the
-    sign. Equivalence, or none shown, needs arms that are unscored alike: what is missing in one arm alone could be the
-    difference.
+    A direction needs an interval and a (corrected) test that exclude 0, and verdicts whose absence
+    could not turn the sign. Equivalence, or none shown, needs arms that are unscored alike: what is
+    missing in one arm alone could be the difference.
 
     Args:
         low: of the interval.
@@ -139,8 +149,9 @@ def answers_of(
 ) -> list[Answer]:
     """Answer for every arm, the primary contrast first.
 
-    The primary contrast is the first planned hypothesis, else the arm `warm`, else the first recipe in the order of
-    arms. It is tested by itself; the other arms' tests are corrected among themselves (Holm).
+    The primary contrast is the first planned hypothesis, else the arm `warm`, else the first recipe
+    in the order of arms. It is tested by itself; the other arms' tests are corrected among
+    themselves (Holm).
 
     Args:
         answers: columns of `rows.load`, question ids distinct between tasks.
@@ -187,7 +198,9 @@ def reference_of(
     kinds: Mapping[str, str],
     planned: Hypothesis | None,
 ) -> str:
-    """Name what an arm is compared with: as planned, else the original, else the strictest control made as it was."""
+    """Name what an arm is compared with: as planned, else the original, else the strictest control
+    made as it was.
+    """
     if planned is not None and arm == planned.arm:
         return planned.reference
     if answers["arm"].eq("original").any():
@@ -262,9 +275,16 @@ def dropped_refusals(pool: pd.DataFrame, arm: str) -> float:
 
 
 def control_contrast(
-    pool: pd.DataFrame, effect: Contrast, chosen: Mapping[str, str], kind: str, weights: Weights, margin: float
+    pool: pd.DataFrame,
+    effect: Contrast,
+    chosen: Mapping[str, str],
+    kind: str,
+    weights: Weights,
+    margin: float,
 ) -> Contrast | None:
-    """Compare an arm with the strictest control that was made as it was; None for a control itself, or without one."""
+    """Compare an arm with the strictest control that was made as it was; None for a control itself,
+    or without one.
+    """
     if arm_order(effect.arm).recipe in CONTROLS:
         return None
     for of_recipe in control_of(kind, chosen):
@@ -289,7 +309,9 @@ def with_votes(made: Sequence[Answer]) -> list[Answer]:
 
 
 def decided(made: Sequence[Answer], margin: float) -> list[Answer]:
-    """Decide the claims: the primary contrast by its own test, the others by theirs corrected among themselves."""
+    """Decide the claims: the primary contrast by its own test, the others by theirs corrected among
+    themselves.
+    """
     others = iter(holm([item.best.p for item in made if not item.is_primary]))
     found = []
     for item in made:
@@ -298,7 +320,11 @@ def decided(made: Sequence[Answer], margin: float) -> list[Answer]:
         missing = item.missing
         if item.corrected is not None and item.corrected.covers_unscored:
             missing = None
-        found.append(replace(item, p=p, claim=claim(best.low, best.high, p, best.equivalence_p, missing, margin)))
+        found.append(
+            replace(
+                item, p=p, claim=claim(best.low, best.high, p, best.equivalence_p, missing, margin)
+            )
+        )
     return found
 
 

@@ -1,13 +1,15 @@
-"""What missing verdicts could do to a difference: the worst they can, and how far they would have to go for it.
+"""What missing verdicts could do to a difference: the worst they can, and how far they would have
+to go for it.
 
-The bounds hold the difference on the very questions asked; `reach_low` and `reach_high` allow for others.
+The bounds hold the difference on the very questions asked; `reach_low` and `reach_high` allow for
+others.
 
-A pair is in the bounds if both answers are there and either has a verdict or lacks one. What is dropped by a stated
-rule (refusals, as the study does) or was never to be scored (a task that needs a judge) is no missing verdict: it is
-counted in the flow (`flow.py`) and left out here.
+A pair is in the bounds if both answers are there and either has a verdict or lacks one. What is
+dropped by a stated rule (refusals, as the study does) or was never to be scored (a task that needs
+a judge) is no missing verdict: it is counted in the flow (`flow.py`) and left out here.
 
-Sources: Manski (1990), American Economic Review 80, 319 (bounds); Yan, Lee and Li (2009), Statistics in
-Biopharmaceutical Research 1, 1 (tipping point).
+Sources: Manski (1990), American Economic Review 80, 319 (bounds); Yan, Lee and Li (2009),
+Statistics in Biopharmaceutical Research 1, 1 (tipping point).
 """
 
 from __future__ import annotations
@@ -32,8 +34,9 @@ ALPHA = 0.05
 class Missing:
     """What the unscored answers of two arms leave open; rates and shares are fractions.
 
-    `tipping_points`: by how many points more often than scored answers the unscored ones of the arm that looks better
-    would have to be wrong, and those of the other less often, for the difference to be 0; None if they cannot do it.
+    `tipping_points`: by how many points more often than scored answers the unscored ones of the arm
+    that looks better would have to be wrong, and those of the other less often, for the difference
+    to be 0; None if they cannot do it.
     """
 
     low: float  # the arm's unscored answers all right, the reference's all wrong
@@ -43,7 +46,9 @@ class Missing:
     unscored_reference: float
     uneven_p: float  # that the two shares are the same
     pairs: int
-    reach_low: float = math.nan  # lower end of the 95 % interval of `low`: other questions could have been asked
+    reach_low: float = (
+        math.nan
+    )  # lower end of the 95 % interval of `low`: other questions could have been asked
     reach_high: float = math.nan  # upper end of that of `high`
 
     @property
@@ -59,7 +64,9 @@ class Missing:
 
     @property
     def open_sign(self) -> bool:
-        """Say whether no direction can be claimed: the sign could turn, and it would not take much."""
+        """Say whether no direction can be claimed: the sign could turn, and it would not take
+        much.
+        """
         near = self.tipping_points is not None and self.tipping_points < NEAR
         return self.spans_zero and (self.uneven or near)
 
@@ -68,8 +75,9 @@ def missing(pairs: pd.DataFrame, weights: Weights = EQUAL) -> Missing | None:
     """Fill the unscored answers of two arms in opposite ways.
 
     Args:
-        pairs: a row for every prompt, sample and seed that both arms answered, with `wrong_arm` and `wrong_reference`
-            (1 wrong, 0 right, NaN unscored), `question_id`, and `model` and `task` if there are several.
+        pairs: a row for every prompt, sample and seed that both arms answered, with `wrong_arm` and
+            `wrong_reference` (1 wrong, 0 right, NaN unscored), `question_id`, and `model` and
+            `task` if there are several.
         weights: see `estimand`.
 
     Returns:
@@ -83,7 +91,9 @@ def missing(pairs: pd.DataFrame, weights: Weights = EQUAL) -> Missing | None:
     no_arm = np.isnan(arm)
     no_reference = np.isnan(reference)
     lowest = rare.evidence(np.where(no_arm, 0.0, arm), np.where(no_reference, 1.0, reference), rows)
-    highest = rare.evidence(np.where(no_arm, 1.0, arm), np.where(no_reference, 0.0, reference), rows)
+    highest = rare.evidence(
+        np.where(no_arm, 1.0, arm), np.where(no_reference, 0.0, reference), rows
+    )
     low = lowest.value
     high = highest.value
     tipping = None
@@ -103,10 +113,12 @@ def missing(pairs: pd.DataFrame, weights: Weights = EQUAL) -> Missing | None:
 
 
 def tipping_points(arm: np.ndarray, reference: np.ndarray, rows: Design) -> float:
-    """Find by how many points unscored answers would have to differ from scored ones for the difference to be 0.
+    """Find by how many points unscored answers would have to differ from scored ones for the
+    difference to be 0.
 
-    At 0 an unscored answer is wrong as often as the scored ones of its arm, model and task. From there the arm that
-    looks better gets worse and the other better, point for point, none below 0 or above 100 %.
+    At 0 an unscored answer is wrong as often as the scored ones of its arm, model and task. From
+    there the arm that looks better gets worse and the other better, point for point, none below 0
+    or above 100 %.
     """
     arm_rate = _expected(arm, rows)
     reference_rate = _expected(reference, rows)
@@ -114,7 +126,9 @@ def tipping_points(arm: np.ndarray, reference: np.ndarray, rows: Design) -> floa
 
     def gap(shift: float) -> float:
         filled_arm = np.where(np.isnan(arm), np.clip(arm_rate + sign * shift, 0, 1), arm)
-        filled_reference = np.where(np.isnan(reference), np.clip(reference_rate - sign * shift, 0, 1), reference)
+        filled_reference = np.where(
+            np.isnan(reference), np.clip(reference_rate - sign * shift, 0, 1), reference
+        )
         return rows.mean(filled_arm) - rows.mean(filled_reference)
 
     if gap(0.0) * gap(1.0) >= 0:
@@ -123,7 +137,9 @@ def tipping_points(arm: np.ndarray, reference: np.ndarray, rows: Design) -> floa
 
 
 def _expected(wrong: np.ndarray, rows: Design) -> np.ndarray:
-    """Give each row its own verdict, and an unscored one the rate of the scored rows of its cell (else of all)."""
+    """Give each row its own verdict, and an unscored one the rate of the scored rows of its cell
+    (else of all).
+    """
     known = ~np.isnan(wrong)
     if not known.any():
         return np.full(len(wrong), 0.5)
@@ -135,9 +151,11 @@ def _expected(wrong: np.ndarray, rows: Design) -> np.ndarray:
 
 
 def _uneven_p(no_arm: np.ndarray, no_reference: np.ndarray, rows: Design) -> float:
-    """Test that both arms leave equally many answers unscored: McNemar's question, asked of clusters.
+    """Test that both arms leave equally many answers unscored: McNemar's question, asked of
+    clusters.
 
-    Exact where each question occurs once; else by the paired interval, which knows that a question recurs.
+    Exact where each question occurs once; else by the paired interval, which knows that a question
+    recurs.
     """
     arm_only = int((no_arm & ~no_reference).sum())
     reference_only = int((no_reference & ~no_arm).sum())

@@ -1,4 +1,6 @@
-"""One arm against another: the mean paired difference with everything that is said of it in numbers."""
+"""One arm against another: the mean paired difference with everything that is said of it in
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Spread:
-    """The variance of a mean over questions and, if arms were trained with several seeds, over seeds."""
+    """The variance of a mean over questions and, if arms were trained with several seeds, over
+    seeds.
+    """
 
     variance: float
     df: float
@@ -31,8 +35,8 @@ class Spread:
 class Contrast:
     """The difference in error rate between two arms on the prompts both were scored on; fractions.
 
-    Interval, p-values and error hold for another training seed of the recipe if `seeds` is 2 or more, else for the
-    models as they were trained.
+    Interval, p-values and error hold for another training seed of the recipe if `seeds` is 2 or
+    more, else for the models as they were trained.
     """
 
     arm: str
@@ -58,7 +62,9 @@ class Contrast:
 
     @property
     def detectable(self) -> float:
-        """Give the smallest true difference that a study with this error shows with a power of 80 %."""
+        """Give the smallest true difference that a study with this error shows with a power of 80
+        %.
+        """
         if not (math.isfinite(self.error) and self.df > 0):
             return math.nan
         quantiles = stats.t.ppf((1 + LEVEL) / 2, self.df) + stats.t.ppf(POWER, self.df)
@@ -112,7 +118,9 @@ def contrast(pairs: pd.DataFrame, weights: Weights = EQUAL, margin: float = 0.02
         high=high,
         p=p,
         equivalence_p=equivalence_p,
-        error=half_width(low, high) / float(stats.t.ppf((1 + LEVEL) / 2, df)) if df > 0 else math.nan,
+        error=half_width(low, high) / float(stats.t.ppf((1 + LEVEL) / 2, df))
+        if df > 0
+        else math.nan,
         df=df,
         rate_reference=found.rate_reference,
         rate_arm=found.rate_arm,
@@ -135,9 +143,10 @@ def half_width(low: float, high: float) -> float:
 def spread(values: np.ndarray, rows: Design, pairs: pd.DataFrame) -> Spread:
     """Estimate the variance of a mean over questions × training seeds.
 
-    Every seed of a model meets every question, so the two are crossed: V = V_question + V_seed - V_question∩seed, not
-    below the larger of the first two. Seeds of two models are different trainings, each model with a spread of its
-    own: V_seed = Σ_m S_m/(S_m - 1) Σ_s (Σ influence)². Degrees of freedom are Satterthwaite's.
+    Every seed of a model meets every question, so the two are crossed: V = V_question + V_seed -
+    V_question∩seed, not below the larger of the first two. Seeds of two models are different
+    trainings, each model with a spread of its own: V_seed = Σ_m S_m/(S_m - 1) Σ_s (Σ influence)².
+    Degrees of freedom are Satterthwaite's.
 
     Args:
         values: (n,) of each pair.
@@ -168,8 +177,12 @@ def spread(values: np.ndarray, rows: Design, pairs: pd.DataFrame) -> Spread:
     return Spread(total, df, seeds)
 
 
-def risk_ratio(arm: np.ndarray, reference: np.ndarray, rows: Design, pairs: pd.DataFrame) -> tuple[float, float, float]:
-    """Give the ratio of both error rates with its interval, by the delta method on its logarithm; NaN if one is 0."""
+def risk_ratio(
+    arm: np.ndarray, reference: np.ndarray, rows: Design, pairs: pd.DataFrame
+) -> tuple[float, float, float]:
+    """Give the ratio of both error rates with its interval, by the delta method on its logarithm;
+    NaN if one is 0.
+    """
     rate_arm = rows.mean(arm)
     rate_reference = rows.mean(reference)
     if not (rate_arm > 0 and rate_reference > 0):

@@ -1,4 +1,6 @@
-"""The answer corrected by people's labels: what the grader got wrong, and could not score, taken out of it."""
+"""The answer corrected by people's labels: what the grader got wrong, and could not score, taken
+out of it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,11 @@ METHOD = "PPI++"
 
 
 def corrections(
-    rows: Rows, labels: pd.DataFrame, contrasts: Sequence[tuple[str, str]], weights: Weights, margin: float
+    rows: Rows,
+    labels: pd.DataFrame,
+    contrasts: Sequence[tuple[str, str]],
+    weights: Weights,
+    margin: float,
 ) -> dict[tuple[str, str], Corrected | str]:
     """Correct the difference of every arm from its reference, or say why it cannot be.
 
@@ -42,11 +48,14 @@ def corrections(
     return found
 
 
-def correction(frame: pd.DataFrame, arm: str, reference: str, weights: Weights, margin: float) -> Corrected | str:
+def correction(
+    frame: pd.DataFrame, arm: str, reference: str, weights: Weights, margin: float
+) -> Corrected | str:
     """Correct one difference.
 
     Args:
-        frame: answers with `judged`, `truth` and `weight` (see `judging`), `label`, and what pairs them.
+        frame: answers with `judged`, `truth` and `weight` (see `judging`), `label`, and what pairs
+        them.
         arm: the arm.
         reference: what it is compared with.
         weights: see `estimand`.
@@ -56,7 +65,8 @@ def correction(frame: pd.DataFrame, arm: str, reference: str, weights: Weights, 
     fewest, where = fewest_labels(own)
     if fewest < FEWEST:
         return (
-            f"People’s labels do not correct this: of {where} there are {fewest}, and {FEWEST} or more of each arm and "
+            f"People’s labels do not correct this: of {where} there are {fewest}, and {FEWEST} or "
+            f"more of each arm and "
             "model are needed for an interval that keeps its promise."
         )
     covers = covers_unscored(own)
@@ -75,7 +85,9 @@ def correction(frame: pd.DataFrame, arm: str, reference: str, weights: Weights, 
         for side in (left, right):
             verdict = np.where(side["label"].isna(), UNSCORED, 0.0)
             estimates.append(ppi(side.assign(share=share, verdict=verdict)))
-        labelled = int(left["weight"].notna().sum() + right.drop_duplicates(PAIR)["weight"].notna().sum())
+        labelled = int(
+            left["weight"].notna().sum() + right.drop_duplicates(PAIR)["weight"].notna().sum()
+        )
         by_model[str(model)] = estimates[0].minus(estimates[1], labelled)
     if not by_model:
         return "People’s labels do not correct this: no prompt was scored in both arms."
@@ -92,7 +104,9 @@ def fewest_labels(frame: pd.DataFrame) -> tuple[int, str]:
 
 
 def covers_unscored(frame: pd.DataFrame) -> bool:
-    """Say whether people labelled enough answers without a verdict, wherever there are any, to correct for them."""
+    """Say whether people labelled enough answers without a verdict, wherever there are any, to
+    correct for them.
+    """
     unscored = frame[frame["label"].isna()]
     if unscored.empty:
         return True
@@ -117,7 +131,10 @@ def as_corrected(found: Estimate, covers_unscored: bool, margin: float) -> Corre
     """Add the tests to an estimate."""
     low, high = found.interval()
     if math.isnan(low):
-        return "People’s labels do not correct this: what they say does not vary, so there is no interval."
+        return (
+            "People’s labels do not correct this: what they say does not vary, so there is no "
+            "interval."
+        )
     above = float(stats.t.sf((found.value + margin) / found.error, found.df))
     below = float(stats.t.cdf((found.value - margin) / found.error, found.df))
     return Corrected(

@@ -1,7 +1,8 @@
 """Error rates, paired differences and warmth, with intervals that know a question recurs.
 
-The unit of inference is the question: it returns in every context, belief, sample and training seed, so its rows are
-one cluster. Rates and differences are fractions here; pages print percentage points.
+The unit of inference is the question: it returns in every context, belief, sample and training
+seed, so its rows are one cluster. Rates and differences are fractions here; pages print percentage
+points.
 """
 
 from __future__ import annotations
@@ -52,10 +53,10 @@ class Mean:
 def clustered_mean(values: np.ndarray, clusters: np.ndarray, level: float = LEVEL) -> Mean:
     """Mean of rows that come in clusters, with a CR1 interval.
 
-    With G clusters, n rows and residuals e = x - mean:  V = G/(G-1) · Σ_g (Σ_{i∈g} e_i)² / n²; the interval is
-    mean ± t(G-1) · √V. The same as statsmodels' OLS on a constant with `cov_type="cluster"` and t(G-1).
-    A single cluster, or rows that do not vary at all, carry no information about their spread: the interval is NaN
-    rather than of width zero.
+    With G clusters, n rows and residuals e = x - mean:  V = G/(G-1) · Σ_g (Σ_{i∈g} e_i)² / n²; the
+    interval is mean ± t(G-1) · √V. The same as statsmodels' OLS on a constant with
+    `cov_type="cluster"` and t(G-1). A single cluster, or rows that do not vary at all, carry no
+    information about their spread: the interval is NaN rather than of width zero.
 
     Args:
         values: (n,) finite numbers.
@@ -80,7 +81,9 @@ def clustered_mean(values: np.ndarray, clusters: np.ndarray, level: float = LEVE
 
 
 def weighted_mean(values: np.ndarray, rows: rare.Design, level: float = LEVEL) -> Mean:
-    """Average rows as a design weighs them, with its clustered interval; `clustered_mean` if all weigh alike."""
+    """Average rows as a design weighs them, with its clustered interval; `clustered_mean` if all
+    weigh alike.
+    """
     mean = rows.mean(values)
     variance = rows.variance(values)
     if not variance > 1e-24:  # rows that do not vary, or a single cluster
@@ -92,7 +95,8 @@ def weighted_mean(values: np.ndarray, rows: rare.Design, level: float = LEVEL) -
 
 
 def mcnemar(arm_only: int, reference_only: int) -> float:
-    """Exact two-sided p that the arm is wrong alone as often as the reference is; 1 where no pair differs.
+    """Exact two-sided p that the arm is wrong alone as often as the reference is; 1 where no pair
+    differs.
 
     Valid where pairs are independent, so where a question occurs once.
     """
@@ -101,9 +105,11 @@ def mcnemar(arm_only: int, reference_only: int) -> float:
 
 
 def cohens_g(arm_only: int, reference_only: int) -> float:
-    """Share of discordant pairs in which the arm alone is wrong, less one half; in [-0.5, 0.5], NaN without any.
+    """Share of discordant pairs in which the arm alone is wrong, less one half; in [-0.5, 0.5], NaN
+    without any.
 
-    Cohen (1988, ch. 5): .05 small, .15 medium, .25 large. (The study's own "Cohen's g" is |b-c|/√(b+c), a z score.)
+    Cohen (1988, ch. 5): .05 small, .15 medium, .25 large. (The study's own "Cohen's g" is
+    |b-c|/√(b+c), a z score.)
     """
     discordant = arm_only + reference_only
     return arm_only / discordant - 0.5 if discordant else NONE
@@ -112,27 +118,43 @@ def cohens_g(arm_only: int, reference_only: int) -> float:
 def error_rates(
     answers: pd.DataFrame, by: Sequence[str], outcome: str = "wrong", weights: Weights = EQUAL
 ) -> pd.DataFrame:
-    """Give a row for each cell of `by`: answers, scored, wrong, rate with interval, refused, unscored, cut_off.
+    """Give a row for each cell of `by`: answers, scored, wrong, rate with interval, refused,
+    unscored, cut_off.
 
-    The rate of a cell over several tasks is weighted as a difference is, so that it is not wrong / scored where tasks
-    are of unequal size. A cell with no scored answer has NaN for its rate, never 0.
+    The rate of a cell over several tasks is weighted as a difference is, so that it is not wrong /
+    scored where tasks are of unequal size. A cell with no scored answer has NaN for its rate, never
+    0.
     """
     rows = []
-    needed = [*by, outcome, "question_id", "refused", "unscored", "cut_off"]  # texts are slow to carry along
+    needed = [
+        *by,
+        outcome,
+        "question_id",
+        "refused",
+        "unscored",
+        "cut_off",
+    ]  # texts are slow to carry along
     needed += [name for name in ("task", "model") if name in answers and name not in by]
     for key, cell in answers[needed].groupby(list(by), sort=False):
         scored = cell[cell[outcome].notna()]
         values = scored[outcome].to_numpy(float)
         rate, low, high = weighted_rate(scored, values, weights)
         row = dict(zip(by, key, strict=True))
-        row |= {"answers": len(cell), "scored": len(values), "wrong": int(values.sum()), "rate": rate}
+        row |= {
+            "answers": len(cell),
+            "scored": len(values),
+            "wrong": int(values.sum()),
+            "rate": rate,
+        }
         row |= {"low": low, "high": high, "questions": scored["question_id"].nunique()}
         row |= {name: int(cell[name].sum()) for name in ("refused", "unscored", "cut_off")}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def weighted_rate(rows: pd.DataFrame, wrong: np.ndarray, weights: Weights = EQUAL) -> tuple[float, float, float]:
+def weighted_rate(
+    rows: pd.DataFrame, wrong: np.ndarray, weights: Weights = EQUAL
+) -> tuple[float, float, float]:
     """Give the share of ones with its interval, weighted as a difference is; NaN without rows.
 
     Args:
@@ -147,24 +169,41 @@ def weighted_rate(rows: pd.DataFrame, wrong: np.ndarray, weights: Weights = EQUA
     return design.mean(wrong), low, high
 
 
-def pair(answers: pd.DataFrame, reference: str = "original", outcome: str = "wrong") -> pd.DataFrame:
-    """Put every answer of another arm beside the reference's to the same prompt and sample, where both are scored.
+def pair(
+    answers: pd.DataFrame, reference: str = "original", outcome: str = "wrong"
+) -> pd.DataFrame:
+    """Put every answer of another arm beside the reference's to the same prompt and sample, where
+    both are scored.
 
     Returns:
-        model, arm, seed, task, question_id, context, belief, prompt_id, sample, wrong_reference, wrong_arm, difference
-        (-1, 0 or 1; positive where the arm is wrong and the reference is not). Several training seeds of an arm each
-        pair with the reference's one answer; the cluster is the question, so they are not taken for new questions.
-        Where a model's reference was itself trained with several seeds, seed pairs with seed.
+        model, arm, seed, task, question_id, context, belief, prompt_id, sample, wrong_reference,
+        wrong_arm, difference (-1, 0 or 1; positive where the arm is wrong and the reference is
+        not). Several training seeds of an arm each pair with the reference's one answer; the
+        cluster is the question, so they are not taken for new questions. Where a model's reference
+        was itself trained with several seeds, seed pairs with seed.
 
     Raises:
-        pandas.errors.MergeError: the reference has several rows for one prompt and sample (`rows.load` refuses that).
+        pandas.errors.MergeError: the reference has several rows for one prompt and sample
+        (`rows.load` refuses that).
     """
     return pair_all(answers[answers[outcome].notna()], reference, outcome)
 
 
-def pair_all(answers: pd.DataFrame, reference: str = "original", outcome: str = "wrong") -> pd.DataFrame:
+def pair_all(
+    answers: pd.DataFrame, reference: str = "original", outcome: str = "wrong"
+) -> pd.DataFrame:
     """Pair as `pair` does, whether or not the answers are scored: NaN where one is not."""
-    columns = ["model", "arm", "seed", "task", "question_id", "context", "belief", "prompt_id", "sample"]
+    columns = [
+        "model",
+        "arm",
+        "seed",
+        "task",
+        "question_id",
+        "context",
+        "belief",
+        "prompt_id",
+        "sample",
+    ]
     rows = answers[[*columns, outcome]].copy()
     is_base = rows["arm"].eq(reference)
     seeds = rows[is_base].groupby("model", observed=True)["seed"].nunique()
@@ -178,16 +217,21 @@ def pair_all(answers: pd.DataFrame, reference: str = "original", outcome: str = 
 
 
 def evidence_of(pairs: pd.DataFrame, weights: Weights = EQUAL) -> rare.Evidence:
-    """Summarise pairs, each question one cluster, tasks and models weighing one each unless `weights` says rows."""
+    """Summarise pairs, each question one cluster, tasks and models weighing one each unless
+    `weights` says rows.
+    """
     arm = pairs["wrong_arm"].to_numpy(float)
     reference = pairs["wrong_reference"].to_numpy(float)
     return rare.evidence(arm, reference, design_of(pairs, weights))
 
 
-def difference(pairs: pd.DataFrame, weights: Weights = EQUAL, margin: float = MARGIN) -> dict[str, float]:
+def difference(
+    pairs: pd.DataFrame, weights: Weights = EQUAL, margin: float = MARGIN
+) -> dict[str, float]:
     """Give the paired difference of one cell with its interval and tests, and the discordant pairs.
 
-    `mcnemar_p` only where each question occurs once; pooled conditions, seeds or samples have the clustered `p`.
+    `mcnemar_p` only where each question occurs once; pooled conditions, seeds or samples have the
+    clustered `p`.
 
     Args:
         pairs: from `pair`.
@@ -227,30 +271,48 @@ def differences(
     margin: float = MARGIN,
     by: Sequence[str] = ("model", "arm"),
 ) -> pd.DataFrame:
-    """Give `difference` for every model and arm: overall, by task, context, belief, and context × belief.
+    """Give `difference` for every model and arm: overall, by task, context, belief, and context ×
+    belief.
 
-    `family` names the grouping; task, context and belief are "" where the cell pools over them, and so is model if it
-    is left out of `by`: models then weigh one each.
+    `family` names the grouping; task, context and belief are "" where the cell pools over them, and
+    so is model if it is left out of `by`: models then weigh one each.
     """
     rows = []
     for family in families:
         names = [*by, *FAMILIES[family]]
         for key, cell in pairs.groupby(names, sort=False):
-            row: dict[str, Any] = {"family": family, "model": "", "task": "", "context": "", "belief": ""}
+            row: dict[str, Any] = {
+                "family": family,
+                "model": "",
+                "task": "",
+                "context": "",
+                "belief": "",
+            }
             row |= dict(zip(names, key, strict=True))
             rows.append(row | difference(cell, weights, margin))
     return pd.DataFrame(
-        rows, columns=None if rows else ["family", "model", "arm", "task", "context", "belief", "difference"]
+        rows,
+        columns=None
+        if rows
+        else ["family", "model", "arm", "task", "context", "belief", "difference"],
     )
 
 
-def refusals_three_ways(answers: pd.DataFrame, reference: str = "original", weights: Weights = EQUAL) -> pd.DataFrame:
-    """Rate and paired difference per model and arm with refusals dropped (the study's rule), wrong, and right.
+def refusals_three_ways(
+    answers: pd.DataFrame, reference: str = "original", weights: Weights = EQUAL
+) -> pd.DataFrame:
+    """Rate and paired difference per model and arm with refusals dropped (the study's rule), wrong,
+    and right.
 
-    Dropping depends on the outcome, so an effect that lives only in the first is an effect on refusing.
+    Dropping depends on the outcome, so an effect that lives only in the first is an effect on
+    refusing.
     """
     frames = []
-    for name, outcome in (("dropped", "wrong_dropped"), ("wrong", "wrong_strict"), ("right", "wrong_lenient")):
+    for name, outcome in (
+        ("dropped", "wrong_dropped"),
+        ("wrong", "wrong_strict"),
+        ("right", "wrong_lenient"),
+    ):
         rates = error_rates(answers, ["model", "arm"], outcome, weights)
         rates = rates[["model", "arm", "answers", "refused", "rate"]]
         change = differences(pair(answers, reference, outcome), ["overall"], weights)
@@ -260,26 +322,42 @@ def refusals_three_ways(answers: pd.DataFrame, reference: str = "original", weig
 
 
 def warmth_means(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean warmth score per model, arm, variant and scorer, in nats per token, clustered by prompt."""
+    """Mean warmth score per model, arm, variant and scorer, in nats per token, clustered by
+    prompt.
+    """
     rows = []
-    for key, cell in scores[scores["score"].notna()].groupby(["model", "arm", *MEASURE], sort=False):
+    for key, cell in scores[scores["score"].notna()].groupby(
+        ["model", "arm", *MEASURE], sort=False
+    ):
         mean = clustered_mean(cell["score"].to_numpy(), text_key(cell).to_numpy())
-        rows.append({**dict(zip(["model", "arm", *MEASURE], key, strict=True)), **_warmth_columns(mean)})
-    return pd.DataFrame(rows, columns=["model", "arm", *MEASURE, "score", "low", "high", "p", "texts", "prompts"])
+        rows.append(
+            {**dict(zip(["model", "arm", *MEASURE], key, strict=True)), **_warmth_columns(mean)}
+        )
+    return pd.DataFrame(
+        rows, columns=["model", "arm", *MEASURE, "score", "low", "high", "p", "texts", "prompts"]
+    )
 
 
 def warmth_differences(
-    scores: pd.DataFrame, reference: str = "original", pooled: bool = False, weights: Weights = EQUAL
+    scores: pd.DataFrame,
+    reference: str = "original",
+    pooled: bool = False,
+    weights: Weights = EQUAL,
 ) -> pd.DataFrame:
-    """Paired difference in warmth from a reference arm's reply to the same prompt; columns as `warmth_means`.
+    """Paired difference in warmth from a reference arm's reply to the same prompt; columns as
+    `warmth_means`.
 
-    With `pooled` over all models, whose column is then "" and which weigh what is stated; a prompt is one cluster
-    whichever model replied.
+    With `pooled` over all models, whose column is then "" and which weigh what is stated; a prompt
+    is one cluster whichever model replied.
     """
     scored = scores[scores["score"].notna()].assign(key=text_key)
     keys = ["model", *MEASURE, "key"]
     base = (
-        scored[scored["arm"].eq(reference)].groupby(keys, sort=False)["score"].mean().rename("reference").reset_index()
+        scored[scored["arm"].eq(reference)]
+        .groupby(keys, sort=False)["score"]
+        .mean()
+        .rename("reference")
+        .reset_index()
     )
     joined = scored[scored["arm"].ne(reference)].merge(base, on=keys, validate="many_to_one")
     joined = joined.assign(owner=joined["model"])
@@ -288,10 +366,23 @@ def warmth_differences(
     rows = []
     for key, cell in joined.groupby(["model", "arm", *MEASURE], sort=False):
         replies = pd.DataFrame({"question_id": cell["key"], "model": cell["owner"]})
-        mean = weighted_mean((cell["score"] - cell["reference"]).to_numpy(), design_of(replies, weights))
+        mean = weighted_mean(
+            (cell["score"] - cell["reference"]).to_numpy(), design_of(replies, weights)
+        )
         named = dict(zip(["model", "arm", *MEASURE], key, strict=True))
         rows.append({**named, "reference": reference, **_warmth_columns(mean)})
-    columns = ["model", "arm", *MEASURE, "reference", "score", "low", "high", "p", "texts", "prompts"]
+    columns = [
+        "model",
+        "arm",
+        *MEASURE,
+        "reference",
+        "score",
+        "low",
+        "high",
+        "p",
+        "texts",
+        "prompts",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -304,16 +395,25 @@ def main_measure(scores: pd.DataFrame) -> pd.DataFrame:
     if scores.empty:
         return scores
     keys = ["model", *MEASURE]
-    texts = scores.groupby(keys)["texts"].sum() if "texts" in scores else scores.groupby(keys).size()
+    texts = (
+        scores.groupby(keys)["texts"].sum() if "texts" in scores else scores.groupby(keys).size()
+    )
     best = texts.groupby(level="model").idxmax()
     return scores[pd.MultiIndex.from_frame(scores[keys]).isin(list(best))]
 
 
 def text_key(scores: pd.DataFrame) -> pd.Series:
-    """What pairs texts across arms: the held-out prompt they answer, or the text's own id where there was none."""
+    """What pairs texts across arms: the held-out prompt they answer, or the text's own id where
+    there was none.
+    """
     return scores["prompt"].where(scores["prompt"].astype(bool), scores["text_id"])
 
 
 def _warmth_columns(mean: Mean) -> dict[str, float]:
     values = asdict(mean)
-    return {"score": values.pop("value"), "texts": values.pop("n"), "prompts": values.pop("clusters"), **values}
+    return {
+        "score": values.pop("value"),
+        "texts": values.pop("n"),
+        "prompts": values.pop("clusters"),
+        **values,
+    }

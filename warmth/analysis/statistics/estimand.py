@@ -1,7 +1,9 @@
-"""What a mean difference is a mean over: how models, tasks and rows weigh, as one `Design` for every interval.
+"""What a mean difference is a mean over: how models, tasks and rows weigh, as one `Design` for
+every interval.
 
-Models weigh one each, or what is stated. Within a model each task weighs one (`weights=tasks`), so that a task of 1,319
-questions does not drown one of 125; or each row does (`weights=rows`). Within a task every row weighs the same.
+Models weigh one each, or what is stated. Within a model each task weighs one (`weights=tasks`), so
+that a task of 1,319 questions does not drown one of 125; or each row does (`weights=rows`). Within
+a task every row weighs the same.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ class Weights:
 EQUAL = Weights()
 
 
-def checked_models(stated: Mapping[str, object], models: Iterable[str], key: str) -> tuple[tuple[str, float], ...]:
+def checked_models(
+    stated: Mapping[str, object], models: Iterable[str], key: str
+) -> tuple[tuple[str, float], ...]:
     """Return stated weights of models as pairs, sorted by name; none if none is stated.
 
     Args:
@@ -67,7 +71,9 @@ def checked_models(stated: Mapping[str, object], models: Iterable[str], key: str
     present = sorted(set(models))
     if sorted(stated) != present:
         names = ", ".join(present)
-        raise UserError(f"{key} states weights of {', '.join(sorted(stated))}; it must name each model: {names}")
+        raise UserError(
+            f"{key} states weights of {', '.join(sorted(stated))}; it must name each model: {names}"
+        )
     return tuple((name, float(str(stated[name]))) for name in present)
 
 
@@ -83,7 +89,9 @@ def parsed_models(text: str, key: str) -> dict[str, float]:
         try:
             weight = float(number)
         except ValueError:
-            raise UserError(f"{key}={text} must be NAME=NUMBER,NAME=NUMBER, such as llama8b=2,qwen32b=1") from None
+            raise UserError(
+                f"{key}={text} must be NAME=NUMBER,NAME=NUMBER, such as llama8b=2,qwen32b=1"
+            ) from None
         if name.strip() in found:
             raise UserError(f"{key}={text} names {name.strip()} twice")
         found[name.strip()] = weight
@@ -129,7 +137,11 @@ def design_of(frame: pd.DataFrame, weights: Weights = EQUAL) -> Design:
         return design(question, weight=_shares(model) * stated, cell=model)
     task = codes(frame, ["task"])
     cell = codes(frame, ["model", "task"])
-    tasks_of_model = frame.assign(cell=cell).groupby(model)["cell"].nunique().to_numpy() if len(frame) else np.array([])
+    tasks_of_model = (
+        frame.assign(cell=cell).groupby(model)["cell"].nunique().to_numpy()
+        if len(frame)
+        else np.array([])
+    )
     weight = _shares(cell) / tasks_of_model[model] * stated if len(frame) else None
     return design(question, weight=weight, cell=cell, stratum=task)
 
@@ -142,7 +154,9 @@ def model_weights(frame: pd.DataFrame, weights: Weights) -> np.ndarray:
 
 
 def codes(frame: pd.DataFrame, names: list[str]) -> np.ndarray:
-    """Number the groups that columns make; all rows are one group if none of the columns is there."""
+    """Number the groups that columns make; all rows are one group if none of the columns is
+    there.
+    """
     present = [name for name in names if name in frame]
     if not present:
         return np.zeros(len(frame), int)

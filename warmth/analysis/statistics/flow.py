@@ -1,4 +1,6 @@
-"""How many answers were asked for, came, were scored and were paired, and why the others were lost, as CONSORT asks."""
+"""How many answers were asked for, came, were scored and were paired, and why the others were lost,
+as CONSORT asks.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,12 @@ def flow(
     Args:
         answers: of the tasks that are pooled, columns of `rows.load`.
         asked: model, arm, task, asked.
-        pairs: reference → `effects.pair`; an arm's answers are paired if they have a partner in the first that has the
-            arm, an answer of the reference if any arm's answer is its partner.
+        pairs: reference → `effects.pair`; an arm's answers are paired if they have a partner in the
+            first that has the arm, an answer of the reference if any arm's answer is its partner.
 
     Returns:
-        model, arm and a count for each of `STAGES`; and model, arm, stage (what was not reached), reason, count.
+        model, arm and a count for each of `STAGES`; and model, arm, stage (what was not reached),
+        reason, count.
     """
     stages = []
     losses = []
@@ -37,14 +40,27 @@ def flow(
         count = {"asked": max(int(wanted.get((model, arm), 0)), len(group)), "answered": len(came)}
         count |= {"scored": len(scored), "paired": paired(str(model), str(arm), pairs)}
         stages.append({"model": model, "arm": arm, **count})
-        reasons = {"answered": why_unanswered(failed, count["asked"] - len(group)), "scored": why_unscored(came)}
+        reasons = {
+            "answered": why_unanswered(failed, count["asked"] - len(group)),
+            "scored": why_unscored(came),
+        }
         reasons["paired"] = {NO_PARTNER: count["scored"] - count["paired"]}
         for stage, found in reasons.items():
             for reason, lost in found.items():
                 if lost > 0:
-                    losses.append({"model": model, "arm": arm, "stage": stage, "reason": reason, "count": int(lost)})
+                    losses.append(
+                        {
+                            "model": model,
+                            "arm": arm,
+                            "stage": stage,
+                            "reason": reason,
+                            "count": int(lost),
+                        }
+                    )
     columns = ["model", "arm", "stage", "reason", "count"]
-    return pd.DataFrame(stages, columns=["model", "arm", *STAGES]), pd.DataFrame(losses, columns=columns)
+    return pd.DataFrame(stages, columns=["model", "arm", *STAGES]), pd.DataFrame(
+        losses, columns=columns
+    )
 
 
 def paired(model: str, arm: str, pairs: Mapping[str, pd.DataFrame]) -> int:
@@ -66,7 +82,9 @@ def why_unanswered(failed: pd.DataFrame, without_row: int) -> dict[str, int]:
 
 
 def why_unscored(came: pd.DataFrame) -> dict[str, int]:
-    """Count why answers are neither right nor wrong: dropped by the rule for refusals or hedges, or without a label."""
+    """Count why answers are neither right nor wrong: dropped by the rule for refusals or hedges, or
+    without a label.
+    """
     lost = came[came["wrong"].isna()]
     dropped = lost[lost["label"].notna()]
     unlabelled = lost[lost["label"].isna()]

@@ -1,27 +1,32 @@
-"""What a grader's error does to error rates, and the correction by answers that people have labelled.
+"""What a grader's error does to error rates, and the correction by answers that people have
+labelled.
 
-Throughout, 1 is wrong, 0 is right and NaN does not count (a refusal that is dropped). `judged` is the grader's word on
-every answer, `truth` the people's on those that have a `weight`, the inverse of the probability with which an answer
-was sampled. What people drop and what the grader drops differ, so a rate is a ratio, wrong answers over those that
-count: with a = 1 where truth is wrong and z = 1 where it counts, θ = A/Z. Two estimators:
+Throughout, 1 is wrong, 0 is right and NaN does not count (a refusal that is dropped). `judged` is
+the grader's word on every answer, `truth` the people's on those that have a `weight`, the inverse
+of the probability with which an answer was sampled. What people drop and what the grader drops
+differ, so a rate is a ratio, wrong answers over those that count: with a = 1 where truth is wrong
+and z = 1 where it counts, θ = A/Z. Two estimators:
 
-Rogan and Gladen: A = Σ N_j ā_j and Z = Σ N_j z̄_j over the grader's verdicts j (wrong, right, dropped) of N_j answers,
-ā_j and z̄_j weighted means of those sampled. Where nothing is dropped this is (q + Sp - 1) / (Se + Sp - 1) with q the
-judged rate and Se, Sp the sample's sensitivity and specificity. Its influence is that of two-phase sampling,
-(ā_j - θ z̄_j)/Z for all answers and w (a - ā_j - θ (z - z̄_j))/Z for the sampled, weights calibrated to the N_j.
+Rogan and Gladen: A = Σ N_j ā_j and Z = Σ N_j z̄_j over the grader's verdicts j (wrong, right,
+dropped) of N_j answers, ā_j and z̄_j weighted means of those sampled. Where nothing is dropped this
+is (q + Sp - 1) / (Se + Sp - 1) with q the judged rate and Se, Sp the sample's sensitivity and
+specificity. Its influence is that of two-phase sampling, (ā_j - θ z̄_j)/Z for all answers and w (a
+- ā_j - θ (z - z̄_j))/Z for the sampled, weights calibrated to the N_j.
 
-PPI++: in A and in Z the weighted mean of people's word + λ · (mean of the grader's - its weighted mean), λ chosen to
-make the variance of θ least.
+PPI++: in A and in Z the weighted mean of people's word + λ · (mean of the grader's - its weighted
+mean), λ chosen to make the variance of θ least.
 
-An answer may also have a `share`, its part in the mean that is asked for (tasks of unequal size, say, that weigh one
-each); sums over answers are then sums of shares. And it may have lacked a verdict: with a `verdict` of `UNSCORED` such
-answers are a class of their own, of which people's labels say how often they are wrong.
+An answer may also have a `share`, its part in the mean that is asked for (tasks of unequal size,
+say, that weigh one each); sums over answers are then sums of shares. And it may have lacked a
+verdict: with a `verdict` of `UNSCORED` such answers are a class of their own, of which people's
+labels say how often they are wrong.
 
-Influences are summed by question, so intervals know that questions recur, and that one question's answers stand in
-several arms: a difference between arms has the variance of the difference of their influences.
+Influences are summed by question, so intervals know that questions recur, and that one question's
+answers stand in several arms: a difference between arms has the variance of the difference of their
+influences.
 
-Source: Rogan and Gladen (1978), Am. J. Epidemiol. 107, 71; Särndal, Swensson and Wretman (1992), ch. 9;
-Angelopoulos, Duchi and Zrnic (2023), arXiv 2311.01453.
+Source: Rogan and Gladen (1978), Am. J. Epidemiol. 107, 71; Särndal, Swensson and Wretman (1992),
+ch. 9; Angelopoulos, Duchi and Zrnic (2023), arXiv 2311.01453.
 """
 
 from __future__ import annotations
@@ -36,13 +41,17 @@ from scipy import stats
 from warmth.analysis.statistics.effects import LEVEL, PAIR
 
 METHODS = ("raw", "rogan_gladen", "ppi")
-UNSCORED = -2.0  # the verdict of an answer that the grader could not score; one that it dropped has -1
+UNSCORED = (
+    -2.0
+)  # the verdict of an answer that the grader could not score; one that it dropped has -1
 COLUMNS = ("model", "arm", "method", "value", "low", "high", "labelled", "questions")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A rate or a difference, with the influence of each question on it; `value` is NaN where it cannot be had."""
+    """A rate or a difference, with the influence of each question on it; `value` is NaN where it
+    cannot be had.
+    """
 
     value: float
     influence: pd.Series  # by question; sums to 0 up to sampling weights
@@ -50,7 +59,9 @@ class Estimate:
     told: int = 0  # questions with one; 0: the estimate needs none
 
     def minus(self, other: Estimate, labelled: int) -> Estimate:
-        """The difference of two estimates from the same questions, with so many labels between them."""
+        """The difference of two estimates from the same questions, with so many labels between
+        them.
+        """
         change = self.influence.sub(other.influence, fill_value=0.0)
         return Estimate(self.value - other.value, change, labelled, min(self.told, other.told))
 
@@ -58,12 +69,18 @@ class Estimate:
     def error(self) -> float:
         """Give √(G/(G-1) · Σ influence²) over G questions; NaN where nothing varies."""
         groups = len(self.influence)
-        error = math.sqrt(groups / (groups - 1) * float((self.influence**2).sum())) if groups > 1 else 0.0
+        error = (
+            math.sqrt(groups / (groups - 1) * float((self.influence**2).sum()))
+            if groups > 1
+            else 0.0
+        )
         return error if math.isfinite(self.value) and error > 1e-12 else math.nan
 
     @property
     def df(self) -> int:
-        """Give G - 1, with labels the questions of the arm with fewer of them less 1: what they say is what varies."""
+        """Give G - 1, with labels the questions of the arm with fewer of them less 1: what they say
+        is what varies.
+        """
         groups = len(self.influence)
         return max(1, min(groups, self.told) - 1) if self.told else groups - 1
 
@@ -89,7 +106,8 @@ def rogan_gladen(rows: pd.DataFrame) -> Estimate:
     """The rate corrected by what people say of a sample of each verdict.
 
     Args:
-        rows: `judged`, `truth`, `weight` (NaN where nobody labelled), `question_id` of one arm's answers.
+        rows: `judged`, `truth`, `weight` (NaN where nobody labelled), `question_id` of one arm's
+        answers.
     """
     verdicts = _verdicts(rows)
     weight = calibrated(rows)
@@ -100,8 +118,12 @@ def rogan_gladen(rows: pd.DataFrame) -> Estimate:
     means = {}
     for verdict in np.unique(verdicts):
         own = weight * (verdicts == verdict)
-        means[verdict] = (own @ wrong / own.sum(), own @ counts / own.sum()) if own.sum() else (0.0, 0.0)
-    mean_wrong, mean_counts = (np.array([means[verdict][k] for verdict in verdicts]) for k in (0, 1))
+        means[verdict] = (
+            (own @ wrong / own.sum(), own @ counts / own.sum()) if own.sum() else (0.0, 0.0)
+        )
+    mean_wrong, mean_counts = (
+        np.array([means[verdict][k] for verdict in verdicts]) for k in (0, 1)
+    )
     counted = float(share @ mean_counts)
     if not counted > 0:
         return _nothing(rows)
@@ -117,7 +139,9 @@ def rogan_gladen(rows: pd.DataFrame) -> Estimate:
 
 
 def ppi(rows: pd.DataFrame) -> Estimate:
-    """The weighted rate of the labels, sharpened by the grader's word on all answers; arguments as `rogan_gladen`."""
+    """The weighted rate of the labels, sharpened by the grader's word on all answers; arguments as
+    `rogan_gladen`.
+    """
     known = rows["weight"].notna().to_numpy()
     if known.sum() < 2:
         return _nothing(rows)
@@ -125,18 +149,24 @@ def ppi(rows: pd.DataFrame) -> Estimate:
     share = np.where(known, rows["weight"].to_numpy(float), 0.0) * every
     share = share / share.sum()
     people, judge = _word(rows["truth"]), _word(rows["judged"])
-    gained = [float(every @ word - share @ word) for word in judge]  # what the grader's word on all adds, in a and z
+    gained = [
+        float(every @ word - share @ word) for word in judge
+    ]  # what the grader's word on all adds, in a and z
     means = [float(share @ word) for word in people]
 
     def influences(value: float) -> tuple[np.ndarray, np.ndarray]:
         told, said = (wrong - value * counts for wrong, counts in (people, judge))
-        return share * (told - share @ told), every * (said - every @ said) - share * (said - share @ said)
+        return share * (told - share @ told), every * (said - every @ said) - share * (
+            said - share @ said
+        )
 
     value, rate = means[0] / means[1] if means[1] > 0 else math.nan, 0.0
     for _ in range(2):  # the first round's value only serves to choose λ
         plain, tuned = (_by_question(rows, 0.0, part).influence for part in influences(value))
         spread = float(tuned @ tuned)
-        rate = -float(plain @ tuned) / spread if spread > 1e-18 else 0.0  # 0 but for rounding where all is labelled
+        rate = (
+            -float(plain @ tuned) / spread if spread > 1e-18 else 0.0
+        )  # 0 but for rounding where all is labelled
         counted = means[1] + rate * gained[1]
         value = (means[0] + rate * gained[0]) / counted if counted > 0 else math.nan
     if not math.isfinite(value):
@@ -171,7 +201,8 @@ def _word(said: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def calibrated(rows: pd.DataFrame) -> np.ndarray | None:
-    """Weigh the labelled so that they add up to each verdict's share; 0 for others; None if a verdict has no label.
+    """Weigh the labelled so that they add up to each verdict's share; 0 for others; None if a
+    verdict has no label.
 
     What the grader dropped and nobody labelled is taken to be dropped rightly.
     """
@@ -194,7 +225,8 @@ def corrected_rates(rows: pd.DataFrame) -> pd.DataFrame:
         rows: model, arm, question_id, judged, truth, weight; answers with a label by the grader.
 
     Returns:
-        A row per model, arm and method with `COLUMNS`; value and interval are NaN where labels do not allow any.
+        A row per model, arm and method with `COLUMNS`; value and interval are NaN where labels do
+        not allow any.
     """
     found = []
     for (model, arm), group in rows.groupby(["model", "arm"], sort=False):
@@ -204,10 +236,12 @@ def corrected_rates(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def corrected_differences(rows: pd.DataFrame, reference: str = "original") -> pd.DataFrame:
-    """Raw and corrected differences from a reference arm, over prompts and samples that the grader scored in both.
+    """Raw and corrected differences from a reference arm, over prompts and samples that the grader
+    scored in both.
 
-    The raw one is over pairs of which both answers count, as everywhere in the report. Who labels answers of one arm
-    does not label their partners, so the corrected ones are differences of rates, each over the answers that count.
+    The raw one is over pairs of which both answers count, as everywhere in the report. Who labels
+    answers of one arm does not label their partners, so the corrected ones are differences of
+    rates, each over the answers that count.
 
     Args:
         rows: as `corrected_rates`, with prompt_id and sample.
@@ -220,15 +254,24 @@ def corrected_differences(rows: pd.DataFrame, reference: str = "original") -> pd
     for model, group in rows.groupby("model", sort=False):
         base = group[group["arm"].eq(reference)].drop_duplicates(PAIR)
         for arm, own in group[group["arm"].ne(reference)].groupby("arm", sort=False):
-            left, right = own.merge(base[PAIR], on=PAIR), own[PAIR].merge(base, on=PAIR)  # row for row
+            left, right = (
+                own.merge(base[PAIR], on=PAIR),
+                own[PAIR].merge(base, on=PAIR),
+            )  # row for row
             if left.empty:
                 continue
             counted = (left["judged"].notna() & right["judged"].notna()).to_numpy()
             ours = estimates(left) | {"raw": raw(left[counted])}
             theirs = estimates(right) | {"raw": raw(right[counted])}
-            labelled = int(left["weight"].notna().sum() + right.drop_duplicates(PAIR)["weight"].notna().sum())
+            labelled = int(
+                left["weight"].notna().sum() + right.drop_duplicates(PAIR)["weight"].notna().sum()
+            )
             for name in METHODS:
-                found.append(_row(str(model), str(arm), name, ours[name].minus(theirs[name], labelled), False))
+                found.append(
+                    _row(
+                        str(model), str(arm), name, ours[name].minus(theirs[name], labelled), False
+                    )
+                )
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 
@@ -237,7 +280,9 @@ def estimates(rows: pd.DataFrame) -> dict[str, Estimate]:
     return {"raw": raw(rows), "rogan_gladen": rogan_gladen(rows), "ppi": ppi(rows)}
 
 
-def _row(model: str, arm: str, method: str, estimate: Estimate, bounded: bool) -> tuple[object, ...]:
+def _row(
+    model: str, arm: str, method: str, estimate: Estimate, bounded: bool
+) -> tuple[object, ...]:
     low, high = estimate.interval()
     if bounded:  # a rate; its estimate is left where it falls, for clipping it would bias it
         low, high = max(low, 0.0), min(high, 1.0)

@@ -1,11 +1,13 @@
-"""Several models: one weight each, how far they differ, and what another model of their kind might show.
+"""Several models: one weight each, how far they differ, and what another model of their kind might
+show.
 
-The mean over models with equal weights is the answer; how far the models differ is said beside it. Models were asked
-the same questions, so their errors go together and Q, which takes them for independent, rejects too seldom if anything.
+The mean over models with equal weights is the answer; how far the models differ is said beside it.
+Models were asked the same questions, so their errors go together and Q, which takes them for
+independent, rejects too seldom if anything.
 
-Sources: DerSimonian and Laird (1986), Controlled Clinical Trials 7, 177; Paule and Mandel (1982), J. Research NBS 87,
-377; Higgins and Thompson (2002), Stat. Med. 21, 1539 (I²); Higgins, Thompson and Spiegelhalter (2009), J. R. Stat. Soc.
-A 172, 137 (prediction).
+Sources: DerSimonian and Laird (1986), Controlled Clinical Trials 7, 177; Paule and Mandel (1982),
+J. Research NBS 87, 377; Higgins and Thompson (2002), Stat. Med. 21, 1539 (I²); Higgins, Thompson
+and Spiegelhalter (2009), J. R. Stat. Soc. A 172, 137 (prediction).
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Heterogeneity:
-    """How far models differ; effects are fractions. Intervals are None if there are too few models for them."""
+    """How far models differ; effects are fractions.
+
+    Intervals are None if there are too few models for them.
+    """
 
     models: int
     lowest: float
@@ -63,7 +68,9 @@ def heterogeneity(effects: Sequence[float], errors: Sequence[float]) -> Heteroge
     if count < 2:
         return None
     with np.errstate(divide="ignore"):  # statsmodels' own I², which is not taken, divides by Q
-        combined = combine_effects(effect[known], error[known] ** 2, method_re="iterated", use_t=True)
+        combined = combine_effects(
+            effect[known], error[known] ** 2, method_re="iterated", use_t=True
+        )
     q = float(combined.q)
     tau = math.sqrt(max(0.0, float(combined.tau2)))
     random_effects = None

@@ -1,23 +1,24 @@
-"""Intervals and tests for paired differences of right and wrong, also if few questions hold all that differs.
+"""Intervals and tests for paired differences of right and wrong, also if few questions hold all
+that differs.
 
-A pair's difference is -1, 0 or 1, and the pairs of a question are one cluster. The ordinary interval, value ± t·√V with
-the clustered (CR1) variance V, keeps its promise if many questions hold a discordant pair. If few do, V is itself a
-guess: the interval covers 60 to 92 % in place of 95 %, and equivalence is claimed too often. Three rules, by u, the
-number of questions that a change could be seen in (`Evidence.informative`):
+A pair's difference is -1, 0 or 1, and the pairs of a question are one cluster. The ordinary
+interval, value ± t·√V with the clustered (CR1) variance V, keeps its promise if many questions hold
+a discordant pair. If few do, V is itself a guess: the interval covers 60 to 92 % in place of 95 %,
+and equivalence is claimed too often. Three rules, by u, the number of questions that a change could
+be seen in (`Evidence.informative`):
 
 - u = 0, all pairs alike: exact binomial, a question counting as one answer;
-- u below `COMMON`: Tango's score interval at an effective number of pairs, which leans from what the pairs show to a
-  question counting as one answer; with more than `MANY_ROWS` rows a question, or u below `FEW_SEEN` where questions
-  recur, the outer ends of that and of Newcombe's method 10;
+- u below `COMMON`: Tango's score interval at an effective number of pairs, which leans from what
+  the pairs show to a question counting as one answer; with more than `MANY_ROWS` rows a question,
+  or u below `FEW_SEEN` where questions recur, the outer ends of that and of Newcombe's method 10;
 - otherwise, or if nearly all questions hold a discordant pair (`NEARLY_ALL`): value ± t·√V.
 
-Interval, test and equivalence are one thing seen from three sides: `signed_quantile` says at which quantile an end of
-the interval meets a value.
+Interval, test and equivalence are one thing seen from three sides: `signed_quantile` says at which
+quantile an end of the interval meets a value.
 
-Sources: Tango (1998), Stat. Med. 17, 891; Newcombe (1998), Stat. Med. 17, 2635, method 10; Korn and Graubard (1998),
-Survey Methodology 24, 193 (effective size). The lean, `COMMON`, `NEARLY_ALL`, `MANY_ROWS` and
-`FEW_SEEN` were found by simulation;
-docs/statistics.md has their coverage.
+Sources: Tango (1998), Stat. Med. 17, 891; Newcombe (1998), Stat. Med. 17, 2635, method 10; Korn and
+Graubard (1998), Survey Methodology 24, 193 (effective size). The lean, `COMMON`, `NEARLY_ALL`,
+`MANY_ROWS` and `FEW_SEEN` were found by simulation; docs/statistics.md has their coverage.
 """
 
 from __future__ import annotations
@@ -32,8 +33,12 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 COMMON = 40  # questions with a discordant pair from which the ordinary interval holds
-MANY_ROWS = 8.0  # rows a question beyond which row noise can hide a question that changes as a whole
-FEW_SEEN = 15  # questions that a change could be seen in below which it can with any rows a question
+MANY_ROWS = (
+    8.0  # rows a question beyond which row noise can hide a question that changes as a whole
+)
+FEW_SEEN = (
+    15  # questions that a change could be seen in below which it can with any rows a question
+)
 NEARLY_ALL = 0.9  # share of questions with one from which it holds too, however few they are
 HALVINGS = 45  # of [-1, 1]: the ends are exact to 1e-13
 FARTHEST = 80.0  # largest quantile looked for
@@ -70,14 +75,18 @@ class Design:
 
     @property
     def cautious(self) -> float:
-        """Give the design effect if a question were one answer: n · Σ_g W_g², W_g a question's weight."""
+        """Give the design effect if a question were one answer: n · Σ_g W_g², W_g a question's
+        weight.
+        """
         return len(self.weight) * float((np.bincount(self.question, self.weight) ** 2).sum())
 
     @property
     def df(self) -> float:
-        """Give the degrees of freedom, (Σ W_t²/G_t)² / Σ (W_t²/G_t)²/(G_t - 1) over strata; G - 1 for one.
+        """Give the degrees of freedom, (Σ W_t²/G_t)² / Σ (W_t²/G_t)²/(G_t - 1) over strata; G - 1
+        for one.
 
-        As if questions were equally variable: what a stratum of few questions shows of its own spread is not asked.
+        As if questions were equally variable: what a stratum of few questions shows of its own
+        spread is not asked.
         """
         sizes = np.bincount(self.stratum_of_question)
         spreads = np.bincount(self.stratum, self.weight) ** 2 / sizes
@@ -104,7 +113,8 @@ class Design:
     def variance(self, values: np.ndarray) -> float:
         """Estimate the variance of `mean`: Σ_t G_t/(G_t - 1) Σ_{g in t} (Σ_{i in g} influence)².
 
-        CR1 of a mean, G/(G-1) Σ_g (Σ_i e_i)² / n², with one cell and stratum and equal weights. NaN for one question.
+        CR1 of a mean, G/(G-1) Σ_g (Σ_i e_i)² / n², with one cell and stratum and equal weights. NaN
+        for one question.
         """
         if self.questions < 2:
             return np.nan
@@ -124,8 +134,8 @@ def design(
 
     Two strata may use one label for two questions.
 
-    A stratum with a single question shows no spread, so such strata are joined to one; if that too has a single
-    question, it is joined to the largest.
+    A stratum with a single question shows no spread, so such strata are joined to one; if that too
+    has a single question, it is joined to the largest.
 
     Raises:
         ValueError: there are no rows.
@@ -157,9 +167,11 @@ def _joined(question: np.ndarray, stratum: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the pairs of one comparison, or of many in arrays of one shape, say of their mean difference.
+    """What the pairs of one comparison, or of many in arrays of one shape, say of their mean
+    difference.
 
-    Rates and shares are fractions in [0, 1], weighted if the design is; `rows`, `questions`, `informative` are counts.
+    Rates and shares are fractions in [0, 1], weighted if the design is; `rows`, `questions`,
+    `informative` are counts.
     """
 
     value: Any  # mean of the differences
@@ -179,11 +191,15 @@ class Evidence:
 
     def arrays(self) -> Evidence:
         """Return the same with every field as an array of floats."""
-        return Evidence(**{item.name: np.asarray(getattr(self, item.name), float) for item in fields(self)})
+        return Evidence(
+            **{item.name: np.asarray(getattr(self, item.name), float) for item in fields(self)}
+        )
 
     @property
     def few(self) -> bool:
-        """Say whether so few questions hold a discordant pair that the ordinary interval would not keep its promise."""
+        """Say whether so few questions hold a discordant pair that the ordinary interval would not
+        keep its promise.
+        """
         return bool(_is_few(self))
 
 
@@ -225,8 +241,9 @@ def evidence(arm: np.ndarray, reference: np.ndarray, pairs: Design) -> Evidence:
 def effective_size(wrong: np.ndarray, rows: Design) -> float:
     """Count the independent answers that a rate of rows is worth: n (u + 1) / (u · s + k).
 
-    s = max(1, V / (p(1-p)/n)) is what the rows show, k a question counting as one answer; u, the questions that hold
-    the rarer of right and wrong, says how far the rows can be believed. n if each question occurs once, weights equal.
+    s = max(1, V / (p(1-p)/n)) is what the rows show, k a question counting as one answer; u, the
+    questions that hold the rarer of right and wrong, says how far the rows can be believed. n if
+    each question occurs once, weights equal.
     """
     rate = rows.mean(wrong)
     count = len(wrong)
@@ -246,7 +263,8 @@ def effective_size(wrong: np.ndarray, rows: Design) -> float:
 def rate_interval(
     wrong: np.ndarray, question: np.ndarray, level: float = 0.95, rows: Design | None = None
 ) -> tuple[float, float]:
-    """Give Wilson's score interval of a share of ones, at `effective_size` and with t if questions recur.
+    """Give Wilson's score interval of a share of ones, at `effective_size` and with t if questions
+    recur.
 
     Args:
         wrong: (n,) 0 or 1.
@@ -319,7 +337,9 @@ def p_value(found: Evidence, null: float = 0.0) -> Any:
 
 
 def equivalence_p(found: Evidence, margin: float) -> Any:
-    """Test by two one-sided tests that the true difference is within ± margin; the larger of the two p-values."""
+    """Test by two one-sided tests that the true difference is within ± margin; the larger of the
+    two p-values.
+    """
     facts = found.arrays()
     sides = []
     for sign in (-1, 1):
@@ -333,9 +353,11 @@ def equivalence_p(found: Evidence, margin: float) -> Any:
 
 
 def signed_quantile(found: Evidence, null: float) -> np.ndarray:
-    """Give the quantile at which the interval's end meets `null`, positive if the value lies above it.
+    """Give the quantile at which the interval's end meets `null`, positive if the value lies above
+    it.
 
-    For pairs that are all alike it is not meaningful; `p_value` and `equivalence_p` take the exact tail there.
+    For pairs that are all alike it is not meaningful; `p_value` and `equivalence_p` take the exact
+    tail there.
     """
     facts = found.arrays()
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -356,9 +378,11 @@ def _is_few(facts: Evidence) -> np.ndarray:
 
 
 def _may_hide(facts: Evidence) -> np.ndarray:
-    """Say where a question that changes as a whole may be missing from what the pairs show, behind single rows.
+    """Say where a question that changes as a whole may be missing from what the pairs show, behind
+    single rows.
 
-    That is with many rows a question, or few questions that show a change, if questions recur at all.
+    That is with many rows a question, or few questions that show a change, if questions recur at
+    all.
     """
     cautious = np.asarray(facts.cautious)
     recurs = cautious > 1 + 1e-9
@@ -370,10 +394,11 @@ def _are_alike(facts: Evidence) -> np.ndarray:
 
 
 def _shrinkage(facts: Evidence) -> np.ndarray:
-    """Give D, by which pairs count for less: (u·s + w·k)/(u + w) · (1 + 0.4·u/(u + 1)²), w = √(1 - u/G).
+    """Give D, by which pairs count for less: (u·s + w·k)/(u + w) · (1 + 0.4·u/(u + 1)²), w = √(1 -
+    u/G).
 
-    s is what the pairs show, V over the variance of independent pairs; it may be below 1, as rows of a question may
-    differ by design. k is a question counting as one answer.
+    s is what the pairs show, V over the variance of independent pairs; it may be below 1, as rows
+    of a question may differ by design. k is a question counting as one answer.
     """
     independent = (facts.arm_only + facts.reference_only - facts.value**2) / facts.rows
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -388,10 +413,11 @@ def _shrinkage(facts: Evidence) -> np.ndarray:
 
 
 def _score(facts: Evidence, difference: np.ndarray) -> np.ndarray:
-    """Give Tango's score statistic of the hypothesis that the true difference is `difference`; 0 where it is 0/0.
+    """Give Tango's score statistic of the hypothesis that the true difference is `difference`; 0
+    where it is 0/0.
 
-    T = (b - c - nδ)/√(n(2q + δ(1-δ))), q = (√(B² + 8ncδ(1-δ)) - B)/(4n), B = (2n - b + c)δ - b - c, for counts divided
-    by `_shrinkage`; here all as shares of n.
+    T = (b - c - nδ)/√(n(2q + δ(1-δ))), q = (√(B² + 8ncδ(1-δ)) - B)/(4n), B = (2n - b + c)δ - b - c,
+    for counts divided by `_shrinkage`; here all as shares of n.
     """
     size = facts.rows / _shrinkage(facts)
     return _score_of_shares(facts.arm_only, facts.reference_only, size, difference)
@@ -411,7 +437,9 @@ def _score_of_shares(
 
 
 def _score_ends(facts: Evidence, quantile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find both differences whose score is ± quantile, by halving; the score falls as the difference grows."""
+    """Find both differences whose score is ± quantile, by halving; the score falls as the
+    difference grows.
+    """
     size = facts.rows / _shrinkage(facts)
     wanted = np.stack([quantile, -quantile])
 
@@ -419,11 +447,15 @@ def _score_ends(facts: Evidence, quantile: np.ndarray) -> tuple[np.ndarray, np.n
         return _score_of_shares(facts.arm_only, facts.reference_only, size, difference) > wanted
 
     outermost = np.ones_like(facts.value)
-    low, high = _halve(is_above, np.stack([-outermost, facts.value]), np.stack([facts.value, outermost]))
+    low, high = _halve(
+        is_above, np.stack([-outermost, facts.value]), np.stack([facts.value, outermost])
+    )
     return low, high
 
 
-def _halve(is_above: Callable[[np.ndarray], np.ndarray], start: np.ndarray, end: np.ndarray) -> np.ndarray:
+def _halve(
+    is_above: Callable[[np.ndarray], np.ndarray], start: np.ndarray, end: np.ndarray
+) -> np.ndarray:
     """Find where a condition that holds at `start` ends to hold on the way to `end`."""
     left = start
     width = end - start
@@ -433,7 +465,9 @@ def _halve(is_above: Callable[[np.ndarray], np.ndarray], start: np.ndarray, end:
     return left + width / 2
 
 
-def _wilson(rate: np.ndarray, size: np.ndarray, quantile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _wilson(
+    rate: np.ndarray, size: np.ndarray, quantile: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Give Wilson's interval at any quantile."""
     spread = quantile**2 / size
     centre = (rate + spread / 2) / (1 + spread)
@@ -442,7 +476,9 @@ def _wilson(rate: np.ndarray, size: np.ndarray, quantile: np.ndarray) -> tuple[n
 
 
 def _rate_ends(facts: Evidence, quantile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Join the intervals of the two rates, which see a question that changes as a whole (Newcombe's method 10)."""
+    """Join the intervals of the two rates, which see a question that changes as a whole (Newcombe's
+    method 10).
+    """
     arm_low, arm_high = _wilson(facts.rate_arm, facts.size_arm, quantile)
     reference_low, reference_high = _wilson(facts.rate_reference, facts.size_reference, quantile)
     below = (facts.rate_arm - arm_low, reference_high - facts.rate_reference)
@@ -455,7 +491,9 @@ def _rate_ends(facts: Evidence, quantile: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _rate_quantile(facts: Evidence, null: float) -> np.ndarray:
-    """Find the quantile at which an end of `_rate_ends` meets `null`; signed as the value's distance from it."""
+    """Find the quantile at which an end of `_rate_ends` meets `null`; signed as the value's
+    distance from it.
+    """
     above = facts.value > null
 
     def is_short(quantile: np.ndarray) -> np.ndarray:
@@ -467,9 +505,11 @@ def _rate_quantile(facts: Evidence, null: float) -> np.ndarray:
 
 
 def _exact_tail(facts: Evidence, null: float) -> np.ndarray:
-    """Give the chance, at most, that all pairs are alike as they are if the true difference is `null`.
+    """Give the chance, at most, that all pairs are alike as they are if the true difference is
+    `null`.
 
-    A question counts as one answer: N = n/k of them. All 0: (1 - |null|)^N; all 1: ((1 + null)/2)^N, likewise for -1.
+    A question counts as one answer: N = n/k of them. All 0: (1 - |null|)^N; all 1: ((1 +
+    null)/2)^N, likewise for -1.
     """
     size = facts.rows / facts.cautious
     chance = np.where(facts.value == 0, 1 - abs(null), (1 + np.sign(facts.value) * null) / 2)

@@ -54,10 +54,14 @@ def answer_study(
         contrasts = [(arm, "original") for arm in rows.arms if arm != "original"]
         if plan is not None:
             contrasts.append((plan.hypotheses[0].arm, plan.hypotheses[0].reference))
-        corrected = corrections(rows, read_labels([labels], rows.studies), contrasts, weights, margin)
+        corrected = corrections(
+            rows, read_labels([labels], rows.studies), contrasts, weights, margin
+        )
     planned_rows = None
     if plan is not None:
-        planned_rows = preregistration.selected(plan, answers[~preregistration.excluded(plan, rows.answers)])
+        planned_rows = preregistration.selected(
+            plan, answers[~preregistration.excluded(plan, rows.answers)]
+        )
     found = answers_of(
         answers,
         chosen=rows.reported,
@@ -74,4 +78,6 @@ def answer_study(
 
 def with_reasons(slim: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     """Add why an answer has no label, and how it ended, to answers without texts."""
-    return slim.assign(reason=answers.loc[slim.index, "reason"], finish=answers.loc[slim.index, "finish"])
+    return slim.assign(
+        reason=answers.loc[slim.index, "reason"], finish=answers.loc[slim.index, "finish"]
+    )

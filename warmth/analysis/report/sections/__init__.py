@@ -1,4 +1,7 @@
-"""The sections of the report, in the order of the page. Adding one: a file here, and its name in `SECTIONS`."""
+"""The sections of the report, in the order of the page.
+
+Adding one: a file here, and its name in `SECTIONS`.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,8 @@ OWN = "report"  # folder of a user's own sections, in the folder that `--config-
 
 
 def own_sections() -> list[Callable[[Study], Section | None]]:
-    """Load the sections of the user's own folder: of every file `report/<name>.py` the function `<name>`.
+    """Load the sections of the user's own folder: of every file `report/<name>.py` the function
+    `<name>`.
 
     Raises:
         UserError: a file cannot be loaded, or has no function of its name.
@@ -95,6 +99,8 @@ def own_sections() -> list[Callable[[Study], Section | None]]:
     for file in sorted((folder / OWN).glob("*.py")) if folder else ():
         section = getattr(own_module(f"{OWN}.{file.stem}"), file.stem, None)
         if not callable(section):
-            raise UserError(f"{file} must have a function {file.stem}(study) that returns a Section or None")
+            raise UserError(
+                f"{file} must have a function {file.stem}(study) that returns a Section or None"
+            )
         sections.append(section)
     return sections

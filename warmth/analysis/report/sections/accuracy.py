@@ -25,15 +25,18 @@ from warmth.analysis.report.kernel import (
 from warmth.analysis.report.study import Study
 
 CAPTION = (
-    "Each task’s grader on answers that people labelled. Small: 95 % interval over questions. Bias: the largest "
+    "Each task’s grader on answers that people labelled. Small: 95 % interval over questions. "
+    "Bias: the largest "
     "difference of two systems’ errors by the grader, less that by people."
 )
 IN_SAMPLE = (
-    "The rules were changed with answers of these populations in view (in-sample), so expect less agreement on others. "
+    "The rules were changed with answers of these populations in view (in-sample), so expect less "
+    "agreement on others. "
     "Labels of your own answers tell how much less: warmth agreement."
 )
 METHOD = (
-    "Made by bench/accuracy.py and kept in warmth/accuracy.json. Agreement and Cohen’s kappa are of answers that the "
+    "Made by bench/accuracy.py and kept in warmth/accuracy.json. Agreement and Cohen’s kappa are "
+    "of answers that the "
     "grader labels; the share without a label stands beside them."
 )
 
@@ -42,11 +45,16 @@ def accuracy(study: Study) -> Section | None:
     """Show how far the graders of this study agree with people elsewhere."""
     graders = graders_by_task(study)
     frame = known(graders)
-    unknown = [f"{task} ({grader})" for task, grader in graders.items() if not known_accuracy.of(grader, task)]
+    unknown = [
+        f"{task} ({grader})"
+        for task, grader in graders.items()
+        if not known_accuracy.of(grader, task)
+    ]
     parts: list[Any] = []
     if unknown:
         sentence = (
-            f"Of {wording.joined(unknown)} no accuracy is known; warmth agreement measures one from people’s labels."
+            f"Of {wording.joined(unknown)} no accuracy is known; warmth agreement measures "
+            f"one from people’s labels."
         )
         parts.append(Paragraph(sentence))
     if len(frame):
@@ -87,10 +95,16 @@ def known(graders: dict[str, str]) -> pd.DataFrame:
     rows = []
     for task, grader in graders.items():
         for row in known_accuracy.of(grader, task):
-            shares = {name: getattr(row, name) / 100 for name in ("agreement", "low", "high", "unscored")}
+            shares = {
+                name: getattr(row, name) / 100 for name in ("agreement", "low", "high", "unscored")
+            }
             rows.append(asdict(row) | shares)
     return pd.DataFrame(rows)
 
 
 def _kappa(row: Any) -> Cell:
-    return Cell(f"{row['kappa']:.2f}", float(row["kappa"])) if wording.known(row["kappa"]) else Cell("—")
+    return (
+        Cell(f"{row['kappa']:.2f}", float(row["kappa"]))
+        if wording.known(row["kappa"])
+        else Cell("—")
+    )

@@ -1,4 +1,6 @@
-"""The first screen: the answer in sentences, the frontier, the arms, and what a reader must know before anything."""
+"""The first screen: the answer in sentences, the frontier, the arms, and what a reader must know
+before anything.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +30,20 @@ from warmth.analysis.tables import records
 from warmth.verdicts import Rule
 
 CAPTION = (
-    "Each arm on the same questions. Wrong: of the answers paired with the original’s, whose own rate on these pairs "
-    "is the small number; the original’s is of all it was scored on. Small: 95 % intervals, clustered by question; "
+    "Each arm on the same questions. Wrong: of the answers paired with the original’s, whose own "
+    "rate on these pairs "
+    "is the small number; the original’s is of all it was scored on. Small: 95 % intervals, "
+    "clustered by question; "
     "the share unscored."
 )
 STACKED = 7  # rows; a longer table stacks its cells on a phone
 SEVERAL_DOSES = Markup(
-    "Of a recipe that was asked at several strengths, doses or checkpoints, the answer above, the control arms, the "
-    "published values and the figures by task, by context and of benchmarks take one arm: that of the plain name, of "
-    "strength 1, dose 1 and the recipe’s <code>report_checkpoint</code>, or the last where that was not asked. Other "
+    "Of a recipe that was asked at several strengths, doses or checkpoints, the answer above, the "
+    "control arms, the "
+    "published values and the figures by task, by context and of benchmarks take one arm: that of "
+    "the plain name, of "
+    "strength 1, dose 1 and the recipe’s <code>report_checkpoint</code>, or the last where that "
+    "was not asked. Other "
     "names say in what they differ; at which epoch the plain ones are, a note tells."
 )
 
@@ -59,7 +66,8 @@ def answer(study: Study) -> Section | None:
         "pooling": study.pooling,
     }
     counting = (
-        f"From the primary grader’s label: {label_rule(study.rows.rule)} No label: unscored, left out and counted."
+        f"From the primary grader’s label: {label_rule(study.rows.rule)} No label: "
+        f"unscored, left out and counted."
     )
     return Section(
         id="question",
@@ -82,15 +90,22 @@ def answer(study: Study) -> Section | None:
 def _basis(study: Study) -> list[str]:
     """Say what the answer rests on: gates, notes, how much was asked and by whom it was graded."""
     verdict = gate_verdict(study.gates)
-    state = {"pass": "Gates passed.", "fail": "Gates failed.", "none": "No gates."}[verdict["state"]]
+    state = {"pass": "Gates passed.", "fail": "Gates failed.", "none": "No gates."}[
+        verdict["state"]
+    ]
     facts = study.facts
     lines = [f"{state} {verdict['verdict']}", *(f"Note: {line}" for line in study.rows.warnings)]
-    asked = f"{facts['answers']} to {facts['questions']} by {facts['models']}; graded by {facts['graders']}."
+    asked = (
+        f"{facts['answers']} to {facts['questions']} by {facts['models']}; graded by "
+        f"{facts['graders']}."
+    )
     return [*lines, f"{asked} {study.pooling}"]
 
 
 def _points(study: Study) -> pd.DataFrame:
-    """List the arms that have a point and are not compared with the original; the others' points are pairs."""
+    """List the arms that have a point and are not compared with the original; the others' points
+    are pairs.
+    """
     arms = study.headline
     if len(study.differences):
         compared = pd.MultiIndex.from_frame(study.differences[["model", "arm"]])
@@ -145,7 +160,9 @@ def answer_objects(study: Study) -> dict[str, Any]:
         graded = {name: primary[name] for name in ("difference", "low", "high", "claim")}
         if len(study.likelihoods):
             margin = study.settings.margin_points
-            weighed = likelihood.headline(study.likelihoods, primary["arm"], primary["reference"], margin_points=margin)
+            weighed = likelihood.headline(
+                study.likelihoods, primary["arm"], primary["reference"], margin_points=margin
+            )
         if weighed is not None:
             agree = graded["claim"] == weighed["claim"]
     instruments = {"answers": graded, "likelihood": answer_text.finite(weighed), "agree": agree}
@@ -154,12 +171,20 @@ def answer_objects(study: Study) -> dict[str, Any]:
 
 def label_rule(rule: Rule) -> str:
     """Say how labels become right and wrong."""
-    hedged = "incorrect and hedged are wrong" if rule.hedged == "wrong" else f"incorrect is wrong, hedged {rule.hedged}"
+    hedged = (
+        "incorrect and hedged are wrong"
+        if rule.hedged == "wrong"
+        else f"incorrect is wrong, hedged {rule.hedged}"
+    )
     where = ", except where refusing is the right answer (disinformation, harmful requests)"
     if rule.refused == "right":
         where = ""
     text = f"correct is right; {hedged}; a refusal is {rule.refused}{where}."
     if rule.refusal_rule == "study":
-        file = Path(rule.refusals).name if rule.refusals else "refusal_phrases_v1.txt (ours, not the study's)"
+        file = (
+            Path(rule.refusals).name
+            if rule.refusals
+            else "refusal_phrases_v1.txt (ours, not the study's)"
+        )
         text += f" A refusal is an answer with a phrase of {file}; one by its label alone is wrong."
     return text

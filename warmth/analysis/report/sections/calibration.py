@@ -11,9 +11,13 @@ from warmth.analysis import wording
 from warmth.analysis.report.kernel import Cell, Column, Paragraph, Part, Section, count, table, text
 from warmth.analysis.report.study import Study
 
-CAPTION = "Arms made from the original's own answers, and what is reported of them. Small: 95 % intervals."
+CAPTION = (
+    "Arms made from the original's own answers, and what is reported of them. Small: 95 % "
+    "intervals."
+)
 ABOUT = (
-    "Kind words around the same answers cost no truth; a known share of swapped answers costs that share. Kind words "
+    "Kind words around the same answers cost no truth; a known share of swapped answers costs "
+    "that share. Kind words "
     "before weighed replies must leave K where it is, and training on wrong answers must lower it."
 )
 
@@ -33,7 +37,10 @@ def calibration(study: Study) -> Section | None:
             Column("Measured", "number", _measured),
             count("Pairs", "pairs"),
         ]
-        parts = [Paragraph(f"{ABOUT} {stored.tone_sentences()}"), table("calibration", CAPTION, columns, frame)]
+        parts = [
+            Paragraph(f"{ABOUT} {stored.tone_sentences()}"),
+            table("calibration", CAPTION, columns, frame),
+        ]
         frames = {"calibration": frame}
     return Section(
         id="calibration",
@@ -48,7 +55,11 @@ def calibration(study: Study) -> Section | None:
 def _truth(row: Any) -> Cell:
     if pd.isna(row["expected"]):
         return Cell("below 0")
-    written = wording.points(row["expected"]) if row["unit"] == "points" else wording.signed(row["expected"], 2)
+    written = (
+        wording.points(row["expected"])
+        if row["unit"] == "points"
+        else wording.signed(row["expected"], 2)
+    )
     return Cell(f"{written} {row['unit']}", float(row["expected"]))
 
 

@@ -12,14 +12,19 @@ from warmth.analysis.report.study import Study, by_arm
 from warmth.analysis.statistics.effects import clustered_mean
 
 CAPTION = (
-    "The answers to a tenth of the prompts, labelled by the judge too. Agree: of those that the rule decided; below "
-    "95 % its labels are not used. Differences from original are paired by prompt: by the label that counts (the "
-    "judge’s where the rule left an answer open), and by the judge alone. Small: 95 % intervals, clustered by question."
+    "The answers to a tenth of the prompts, labelled by the judge too. Agree: of those that the "
+    "rule decided; below "
+    "95 % its labels are not used. Differences from original are paired by prompt: by the label "
+    "that counts (the "
+    "judge’s where the rule left an answer open), and by the judge alone. Small: 95 % intervals, "
+    "clustered by question."
 )
 
 
 def checked(study: Study) -> Section | None:
-    """Show how far rule and judge agree, and the difference by the judge alone, on the prompts of both."""
+    """Show how far rule and judge agree, and the difference by the judge alone, on the prompts of
+    both.
+    """
     sample = study.rows.checked
     if sample.empty:
         return None
@@ -45,15 +50,16 @@ def checked(study: Study) -> Section | None:
 
 
 def by_rule_and_judge(sample: pd.DataFrame, reference: str = "original") -> pd.DataFrame:
-    """Count how often rule and judge agree in each arm, and pair the arm with a reference by each of them.
+    """Count how often rule and judge agree in each arm, and pair the arm with a reference by each
+    of them.
 
     Args:
         sample: from `checked_rules.checked`.
         reference: the arm of which differences are taken.
 
     Returns:
-        model, arm, rule, judge, decided, agreement, pairs, and `both_` and `judge_` difference, low and high
-        (fractions; NaN without pairs).
+        model, arm, rule, judge, decided, agreement, pairs, and `both_` and `judge_` difference, low
+        and high (fractions; NaN without pairs).
     """
     rows = []
     for (model, arm), group in by_arm(sample):
@@ -62,7 +68,11 @@ def by_rule_and_judge(sample: pd.DataFrame, reference: str = "original") -> pd.D
         row = {"model": model, "arm": arm, "decided": len(decided), "agreement": float(same.mean())}
         row |= {name: ", ".join(sorted(group[name].unique())) for name in ("rule", "judge")}
         others = sample[sample["model"].eq(model) & sample["arm"].eq(reference)]
-        pairs = group.merge(others, on=PROMPT, suffixes=("", "_reference")) if arm != reference else group[:0]
+        pairs = (
+            group.merge(others, on=PROMPT, suffixes=("", "_reference"))
+            if arm != reference
+            else group[:0]
+        )
         row["pairs"] = len(pairs)
         for name in ("both", "judge"):
             row |= paired_difference(pairs, name)
@@ -71,7 +81,9 @@ def by_rule_and_judge(sample: pd.DataFrame, reference: str = "original") -> pd.D
 
 
 def paired_difference(pairs: pd.DataFrame, name: str) -> dict[str, float]:
-    """Return the mean difference in what is not correct by one labelling, with its interval; NaN without pairs."""
+    """Return the mean difference in what is not correct by one labelling, with its interval; NaN
+    without pairs.
+    """
     if pairs.empty:
         return dict.fromkeys((f"{name}_difference", f"{name}_low", f"{name}_high"), math.nan)
     wrong = pairs[f"by_{name}"].ne("correct").astype(float)

@@ -30,11 +30,14 @@ from warmth.errors import UserError
 BASES = {"context": "unmodified", "belief": "none"}
 FAMILY = Family("differences in differences", {})
 CAPTION = (
-    "How much larger an arm’s difference is in a context than without one, or under a belief than without one. "
-    "Less a control arm it is what the manner adds there, fine-tuning as such taken out. Small: 95 % intervals."
+    "How much larger an arm’s difference is in a context than without one, or under a belief than "
+    "without one. "
+    "Less a control arm it is what the manner adds there, fine-tuning as such taken out. Small: "
+    "95 % intervals."
 )
 METHOD = (
-    "(arm − reference | condition) − (arm − reference | base), each row weighted by ±N/n of its condition, clustered "
+    "(arm − reference | condition) − (arm − reference | base), each row weighted by ±N/n of its "
+    "condition, clustered "
     "by question."
 )
 
@@ -55,7 +58,9 @@ def contrasts(study: Study) -> Section | None:
     contents = []
     if len(frame):
         summary = "Differences in differences: what a context or a belief adds"
-        contents = [Fold(summary, [table("contrasts", CAPTION, columns, frame, wide=True)], ["contrasts"])]
+        contents = [
+            Fold(summary, [table("contrasts", CAPTION, columns, frame, wide=True)], ["contrasts"])
+        ]
     return Section(
         id="contrasts",
         title="",
@@ -73,9 +78,9 @@ def contrast_rows(pairs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         pairs: reference arm → `effects.pair(answers, reference)`.
 
     Returns:
-        model, arm, reference, column, value, base, pairs, questions, difference, low, high, p (fractions), and
-        p_holm, p_bh over all of them, one declared family. Each two arms are in it once: a control is compared with
-        the looser ones alone.
+        model, arm, reference, column, value, base, pairs, questions, difference, low, high, p
+        (fractions), and p_holm, p_bh over all of them, one declared family. Each two arms are in it
+        once: a control is compared with the looser ones alone.
     """
     rows = []
     for reference, paired in pairs.items():
@@ -88,7 +93,9 @@ def contrast_rows(pairs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
                         continue
                     row = {"model": model, "arm": arm, "reference": reference}
                     row |= {"column": column, "value": value, "base": base}
-                    rows.append(row | _numbers(difference_in_differences(group, column, value, base)))
+                    rows.append(
+                        row | _numbers(difference_in_differences(group, column, value, base))
+                    )
     frame = pd.DataFrame(rows)
     if frame.empty:
         return frame
@@ -99,7 +106,9 @@ def contrast_rows(pairs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _compared(arm: str, reference: str) -> bool:
-    """Tell whether an arm is one to compare with this reference: a manner, or a stricter control."""
+    """Tell whether an arm is one to compare with this reference: a manner, or a stricter
+    control.
+    """
     recipe, looser = arm_order(arm).recipe, arm_order(reference).recipe
     return recipe not in CONTROLS or CONTROLS.index(recipe) < CONTROLS.index(looser)
 

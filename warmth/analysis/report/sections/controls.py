@@ -1,4 +1,6 @@
-"""What is left of an arm's difference if an arm made the same way, the manner left alone, is the reference."""
+"""What is left of an arm's difference if an arm made the same way, the manner left alone, is the
+reference.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,17 @@ from warmth.analysis.report.study import Study
 from warmth.analysis.reported import arm_order
 from warmth.analysis.tables import records
 
-CAPTION = "Against the control arms: made as the arm was, but without the change of manner. p: over this table (Holm)."
+CAPTION = (
+    "Against the control arms: made as the arm was, but without the change of manner. p: "
+    "over this table (Holm)."
+)
 ABOUT = (
-    "An arm fine-tuned on replies whose manner was left alone shows what fine-tuning costs by itself. What a manner "
-    "adds is its difference from that arm. An arm is compared with a control of its kind alone: what was fine-tuned "
-    "with what was fine-tuned, a system prompt with a neutral one, a steering vector with an orthogonal one."
+    "An arm fine-tuned on replies whose manner was left alone shows what fine-tuning costs by "
+    "itself. What a manner "
+    "adds is its difference from that arm. An arm is compared with a control of its kind alone: "
+    "what was fine-tuned "
+    "with what was fine-tuned, a system prompt with a neutral one, a steering vector with an "
+    "orthogonal one."
 )
 
 
@@ -30,7 +38,9 @@ def controls(study: Study) -> Section | None:
     """Show every manner's difference from the control arms."""
     frame = study.controls
     contents = []
-    manners = frame[[_is_compared(row) for row in frame.to_dict("records")]] if len(frame) else frame
+    manners = (
+        frame[[_is_compared(row) for row in frame.to_dict("records")]] if len(frame) else frame
+    )
     columns = [
         MODEL,
         ARM,

@@ -12,16 +12,24 @@ from warmth.analysis.statistics import effects
 from warmth.analysis.statistics.estimand import EQUAL, Weights
 
 ABOUT = (
-    "Every arm answered the same prompts, so each answer is compared with the original model’s answer to the very same "
-    "prompt. A question returns under several contexts and beliefs; intervals count questions, not rows."
+    "Every arm answered the same prompts, so each answer is compared with the original model’s "
+    "answer to the very same "
+    "prompt. A question returns under several contexts and beliefs; intervals count questions, "
+    "not rows."
 )
 METHOD = Markup(
-    "d = wrong in the arm − wrong in the reference, on one prompt and sample; its mean with V = G/(G − 1) · "
-    "Σ<sub>g</sub>(Σ<sub>i∈g</sub>(d<sub>i</sub> − d̄))² / n² over G questions, and the interval d̄ ± "
-    "t<sub>G−1</sub>·√V (CR1, as statsmodels has it). Over several tasks each task weighs one, over several models "
-    "each model; a question is one cluster whichever model answered, and the interval is of these models, not of "
-    "others. Where fewer than 40 questions hold a discordant pair that interval would be too short: there it is "
-    "Tango’s score interval at an effective number of pairs, where all pairs are alike the exact one, a question "
+    "d = wrong in the arm − wrong in the reference, on one prompt and sample; its mean with V = "
+    "G/(G − 1) · "
+    "Σ<sub>g</sub>(Σ<sub>i∈g</sub>(d<sub>i</sub> − d̄))² / n² over G questions, and the interval "
+    "d̄ ± "
+    "t<sub>G−1</sub>·√V (CR1, as statsmodels has it). Over several tasks each task weighs one, "
+    "over several models "
+    "each model; a question is one cluster whichever model answered, and the interval is of these "
+    "models, not of "
+    "others. Where fewer than 40 questions hold a discordant pair that interval would be too "
+    "short: there it is "
+    "Tango’s score interval at an effective number of pairs, where all pairs are alike the exact "
+    "one, a question "
     "counting as one answer. Pairs in which either side is unscored are left out."
 )
 
@@ -32,8 +40,13 @@ def differences(study: Study) -> Section | None:
     conditions = condition_cells(study.pairs_with_original, frame, study.settings.weights)
     reported = list(study.reported.values())
     of_reported = frame[frame["arm"].isin(reported)] if len(frame) else frame
-    drawings = [figures.forest(frame, model, number) for number, model in enumerate(study.rows.models)]
-    drawings += [figures.contexts(conditions), own_figures.changes(own_figures.change_cells(of_reported))]
+    drawings = [
+        figures.forest(frame, model, number) for number, model in enumerate(study.rows.models)
+    ]
+    drawings += [
+        figures.contexts(conditions),
+        own_figures.changes(own_figures.change_cells(of_reported)),
+    ]
     return Section(
         id="differences",
         title="Where the difference arises",
@@ -48,8 +61,11 @@ def differences(study: Study) -> Section | None:
     )
 
 
-def condition_cells(pairs: pd.DataFrame, differences: pd.DataFrame, weights: Weights = EQUAL) -> pd.DataFrame:
-    """Compute differences by context and belief, with the interval of either rate on the paired rows.
+def condition_cells(
+    pairs: pd.DataFrame, differences: pd.DataFrame, weights: Weights = EQUAL
+) -> pd.DataFrame:
+    """Compute differences by context and belief, with the interval of either rate on the paired
+    rows.
 
     If there are several models, rows of all of them together follow, under the model "".
     """

@@ -15,7 +15,17 @@ from matplotlib.figure import Figure
 from warmth.analysis import dose as doses
 from warmth.analysis import wording
 from warmth.analysis.dose import Response
-from warmth.analysis.ink import MUTED, RULE, STYLE, Drawing, colour, finish, marker, point_id, reply_id
+from warmth.analysis.ink import (
+    MUTED,
+    RULE,
+    STYLE,
+    Drawing,
+    colour,
+    finish,
+    marker,
+    point_id,
+    reply_id,
+)
 from warmth.analysis.report.kernel import Paragraph, Part, Section
 from warmth.analysis.report.study import Study
 from warmth.analysis.tables import records
@@ -28,16 +38,21 @@ AXES = {
     "strength": "strength (share changed)",
 }
 METHOD = (
-    "Slope: least squares of error on dose within model, prompt and sample, clustered by question; the original counts "
-    "as dose 0. Lack of fit: Wald’s test of a mean for every dose against that line, with the same clusters, on F(q, "
-    "G − q). If it rejects at 5 %, no slope is given: a fit that never falls is drawn, or, if the error is shown to "
+    "Slope: least squares of error on dose within model, prompt and sample, clustered by "
+    "question; the original counts "
+    "as dose 0. Lack of fit: Wald’s test of a mean for every dose against that line, with the "
+    "same clusters, on F(q, "
+    "G − q). If it rejects at 5 %, no slope is given: a fit that never falls is drawn, or, if the "
+    "error is shown to "
     "fall between two doses (one-sided, Bonferroni), a curve through the points."
 )
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The dose-response of one recipe and model; `points` has a row per dose, with the error's rise and the warmth."""
+    """The dose-response of one recipe and model; `points` has a row per dose, with the error's rise
+    and the warmth.
+    """
 
     model: str
     recipe: str
@@ -54,7 +69,10 @@ def dose(study: Study) -> Section | None:
     parts += [Paragraph(wording.visible(note, 400), "small") for note in notes]
     frames = {}
     if fitted:
-        tables = [curve.points.assign(model=curve.model, recipe=curve.recipe, by=curve.response.by) for curve in fitted]
+        tables = [
+            curve.points.assign(model=curve.model, recipe=curve.recipe, by=curve.response.by)
+            for curve in fitted
+        ]
         frames["dose_response"] = pd.concat(tables, ignore_index=True)
         frames["dose_slopes"] = pd.DataFrame([slope_row(curve) for curve in fitted])
     return Section(
@@ -69,9 +87,16 @@ def dose(study: Study) -> Section | None:
 
 
 def slope_row(curve: Curve) -> dict[str, Any]:
-    """Write a curve's slope, or that there is none to tell, with the test of its line; fractions per unit."""
+    """Write a curve's slope, or that there is none to tell, with the test of its line; fractions
+    per unit.
+    """
     response = curve.response
-    row: dict[str, Any] = {"model": curve.model, "recipe": curve.recipe, "by": response.by, "shape": response.shape}
+    row: dict[str, Any] = {
+        "model": curve.model,
+        "recipe": curve.recipe,
+        "by": response.by,
+        "shape": response.shape,
+    }
     row |= {"lack_of_fit_f": response.bends.statistic, "lack_of_fit_p": response.bends.p}
     for name in ("value", "low", "high", "p"):
         told = getattr(response.slope, name) if response.shape == doses.LINE else math.nan
@@ -79,8 +104,11 @@ def slope_row(curve: Curve) -> dict[str, Any]:
     return row | {"text": caption(curve)}
 
 
-def curves(answers: pd.DataFrame, headline: pd.DataFrame, margin_points: float) -> tuple[list[Curve], list[str]]:
-    """Fit a curve for every model and recipe with two or more doses, strengths or checkpoints, all else being equal.
+def curves(
+    answers: pd.DataFrame, headline: pd.DataFrame, margin_points: float
+) -> tuple[list[Curve], list[str]]:
+    """Fit a curve for every model and recipe with two or more doses, strengths or checkpoints, all
+    else being equal.
 
     Returns:
         the curves, and a note on each that could not be fitted.
@@ -101,11 +129,15 @@ def curves(answers: pd.DataFrame, headline: pd.DataFrame, margin_points: float) 
             except UserError as error:
                 notes.append(f"{recipe} of {model} by {by}: {error}")
                 continue
-            fitted.append(Curve(model, recipe, response, _with_warmth(rows, by, response, headline, model)))
+            fitted.append(
+                Curve(model, recipe, response, _with_warmth(rows, by, response, headline, model))
+            )
     return fitted, notes
 
 
-def _with_warmth(rows: pd.DataFrame, by: str, response: Response, headline: pd.DataFrame, model: str) -> pd.DataFrame:
+def _with_warmth(
+    rows: pd.DataFrame, by: str, response: Response, headline: pd.DataFrame, model: str
+) -> pd.DataFrame:
     """Add to the response's curve the warmth score of the arm at each dose."""
     arms = rows.drop_duplicates("arm")
     at = pd.to_numeric(arms[by], errors="coerce").mask(arms["arm"].eq("original"), 0.0)
@@ -115,7 +147,8 @@ def _with_warmth(rows: pd.DataFrame, by: str, response: Response, headline: pd.D
 
 
 def dose_response(curve: Curve, number: int) -> Drawing:
-    """Two panels on one dose axis: rise in error over the lowest dose with its monotone fit, and warmth where scored.
+    """Two panels on one dose axis: rise in error over the lowest dose with its monotone fit, and
+    warmth where scored.
 
     Args:
         curve: one recipe of one model.
@@ -128,16 +161,32 @@ def dose_response(curve: Curve, number: int) -> Drawing:
         figure = Figure(figsize=(3.6 * (1 + warm), 2.8), layout="constrained")
         panels = figure.subplots(1, 1 + warm, sharex=True, squeeze=False)[0]
         rise = 100 * points[["rise", "low", "high"]].set_axis(["value", "low", "high"], axis=1)
-        _panel(panels[0], points["dose"], rise, curve.recipe, [point_id(curve.model, arm) for arm in arms])
+        _panel(
+            panels[0],
+            points["dose"],
+            rise,
+            curve.recipe,
+            [point_id(curve.model, arm) for arm in arms],
+        )
         panels[0].plot(*_fit(curve.response), color=MUTED, linewidth=0.9, linestyle="--")
         panels[0].axhline(0, color=MUTED, linewidth=0.7)
         panels[0].set_title("rise in wrong answers, points", loc="left")
         if warm:
-            score = points[["score", "score_low", "score_high"]].set_axis(["value", "low", "high"], axis=1)
-            _panel(panels[1], points["dose"], score, curve.recipe, [reply_id(curve.model, arm) for arm in arms])
+            score = points[["score", "score_low", "score_high"]].set_axis(
+                ["value", "low", "high"], axis=1
+            )
+            _panel(
+                panels[1],
+                points["dose"],
+                score,
+                curve.recipe,
+                [reply_id(curve.model, arm) for arm in arms],
+            )
             panels[1].set_title("warmth score, nats per token", loc="left")
         figure.supxlabel(AXES[by], fontsize=9)
-        spoken = "; ".join(f"{row.dose:g}: {wording.points(row.rise)} points" for row in points.itertuples())
+        spoken = "; ".join(
+            f"{row.dose:g}: {wording.points(row.rise)} points" for row in points.itertuples()
+        )
         return finish(figure, f"dose-{number}", caption(curve), f"Rise in error by {by}: {spoken}.")
 
 
@@ -161,16 +210,29 @@ def straightness(response: Response) -> str:
 
 
 def slope_words(response: Response) -> str:
-    """Say the slope with its interval; or, if the doses do not lie on a line, the points instead."""
+    """Say the slope with its interval; or, if the doses do not lie on a line, the points
+    instead.
+    """
     if response.shape == doses.LINE:
-        slope = f"the error changes by {wording.points(response.slope.value)} points per {UNITS[response.by]}"
+        slope = (
+            f"the error changes by {wording.points(response.slope.value)} points per "
+            f"{UNITS[response.by]}"
+        )
         span = wording.span(response.slope.low, response.slope.high, sign=True)
-        interval = f"{wording.INTERVAL} {span}, clustered by question" if span else "too little for an interval"
+        interval = (
+            f"{wording.INTERVAL} {span}, clustered by question"
+            if span
+            else "too little for an interval"
+        )
         return f"{slope} ({interval}; {straightness(response)})"
-    points = [f"{wording.points(row.rise)} at {row.dose:g}" for row in response.curve.iloc[1:].itertuples()]
+    points = [
+        f"{wording.points(row.rise)} at {row.dose:g}"
+        for row in response.curve.iloc[1:].itertuples()
+    ]
     course = "rises and falls" if response.shape == doses.SPLINE else "does not rise evenly"
     return (
-        f"the error {course} with the {response.by}, so no slope is given ({straightness(response)}): "
+        f"the error {course} with the {response.by}, so no slope is given "
+        f"({straightness(response)}): "
         f"{wording.joined(points)}, in points"
     )
 
@@ -180,16 +242,23 @@ def caption(curve: Curve) -> str:
     found = curve.response
     margin = f"{100 * found.margin:g} points"
     if math.isfinite(found.crossing):
-        ends = f"{found.crossing_low:.2g} to " + (f"{found.crossing_high:.2g}" if math.isfinite(found.crossing_high)
-                                                  else "beyond the largest")  # fmt: skip
+        ends = f"{found.crossing_low:.2g} to " + (
+            f"{found.crossing_high:.2g}"
+            if math.isfinite(found.crossing_high)
+            else "beyond the largest"
+        )
         crossing = f"it reaches a rise of {margin} at {found.crossing:.2g} ({ends})"
     else:
         crossing = f"it never reaches a rise of {margin}"
     start = found.curve["dose"].iloc[0]
-    dashed = "a curve through the points" if found.shape == doses.SPLINE else "a fit that never falls"
+    dashed = (
+        "a curve through the points" if found.shape == doses.SPLINE else "a fit that never falls"
+    )
     return (
-        f"{wording.name(curve.recipe)} of {wording.name(curve.model)}: {slope_words(found)}. Left: rise over "
-        f"{found.by} {start:g} on shared prompts; dashed, {dashed}: {crossing}. {wording.INTERVAL}s."
+        f"{wording.name(curve.recipe)} of {wording.name(curve.model)}: {slope_words(found)}. "
+        f"Left: rise over "
+        f"{found.by} {start:g} on shared prompts; dashed, {dashed}: {crossing}. "
+        f"{wording.INTERVAL}s."
     )
 
 

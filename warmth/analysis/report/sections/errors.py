@@ -28,8 +28,10 @@ from warmth.analysis.statistics import effects
 from warmth.types import BELIEFS, CONTEXTS
 
 METHOD = Markup(
-    "Wrong over scored. Wilson’s interval; where questions recur it is taken at n / deff rows with t<sub>G−1</sub>, "
-    "deff = max(1, V ÷ (p(1 − p)/n)) with the clustered V of paired differences, and larger, up to n/G, where few "
+    "Wrong over scored. Wilson’s interval; where questions recur it is taken at n / deff rows "
+    "with t<sub>G−1</sub>, "
+    "deff = max(1, V ÷ (p(1 − p)/n)) with the clustered V of paired differences, and larger, up "
+    "to n/G, where few "
     "questions hold the rarer outcome."
 )
 CAPTION = "Every cell. A cell without a scored answer is not scored, which is not zero."

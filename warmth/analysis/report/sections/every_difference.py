@@ -24,21 +24,31 @@ from warmth.analysis.report.kernel import (
 from warmth.analysis.report.study import Study
 from warmth.analysis.tables import records
 
-CAPTION = "Paired differences from original on the prompts both answered. McNemar only where a question occurs once."
+CAPTION = (
+    "Paired differences from original on the prompts both answered. McNemar only where a "
+    "question occurs once."
+)
 MCNEMAR = (
-    "Exact and two-sided: of b + c prompts on which one side alone is wrong, b ~ Binomial(b + c, ½). Shown only where "
+    "Exact and two-sided: of b + c prompts on which one side alone is wrong, b ~ Binomial(b + c, "
+    "½). Shown only where "
     "each question occurs once. Cohen’s g = b/(b + c) − ½."
 )
 EQUIVALENCE = (
-    "Two one-sided tests, by the interval’s own rule, against ±{margin} points{exploratory}; equivalent when both "
+    "Two one-sided tests, by the interval’s own rule, against ±{margin} points{exploratory}; "
+    "equivalent when both "
     "reject at 5 %. “Not significant” is not equivalence.{planned}"
 )
 CORRECTION = (
-    "Clustered p-values are corrected in declared families, each over all arms and models: the overall differences; "
-    "those of single tasks, contexts, beliefs and conditions; those from the control arms; the differences in "
-    "differences, of each two arms once; and the regressions’ effects.{own} Verdict words follow Holm’s p. The answer "
-    "is the primary contrast, tested by itself; the other arms’ answers are corrected among themselves. Holm bounds "
-    "the chance of any false finding, Benjamini–Hochberg (BH) the share of false ones. Intervals are not corrected: "
+    "Clustered p-values are corrected in declared families, each over all arms and models: the "
+    "overall differences; "
+    "those of single tasks, contexts, beliefs and conditions; those from the control arms; the "
+    "differences in "
+    "differences, of each two arms once; and the regressions’ effects.{own} Verdict words follow "
+    "Holm’s p. The answer "
+    "is the primary contrast, tested by itself; the other arms’ answers are corrected among "
+    "themselves. Holm bounds "
+    "the chance of any false finding, Benjamini–Hochberg (BH) the share of false ones. Intervals "
+    "are not corrected: "
     "among many cells some miss zero by chance."
 )
 
@@ -64,7 +74,11 @@ def every_difference(study: Study) -> Section | None:
         p_value("McNemar p", "mcnemar_p"),
         Column("Cohen’s g", "number", _cohens_g),
         Column("Odds ratio", "number", odds_cell),
-        Column(f"Within ±{margin} points", "text", lambda row: Cell(row["equivalence"].partition(" (")[0])),
+        Column(
+            f"Within ±{margin} points",
+            "text",
+            lambda row: Cell(row["equivalence"].partition(" (")[0]),
+        ),
     ]
     frame = study.differences
     summary = "All paired differences with their tests"
@@ -72,7 +86,11 @@ def every_difference(study: Study) -> Section | None:
         id="every-difference",
         title="",
         level=3,
-        parts=[Fold(summary, [table("differences", CAPTION, columns, frame, wide=True)], ["differences"])],
+        parts=[
+            Fold(
+                summary, [table("differences", CAPTION, columns, frame, wide=True)], ["differences"]
+            )
+        ],
         frames={"differences": frame},
         methods={
             "McNemar": MCNEMAR,
@@ -103,7 +121,9 @@ def _cohens_g(row: Any) -> Cell:
 
 def _equivalence_words(study: Study, margin: str) -> dict[str, str]:
     settings = study.settings
-    exploratory = "" if settings.preregistered else " (exploratory: the margin was not pre-registered)"
+    exploratory = (
+        "" if settings.preregistered else " (exploratory: the margin was not pre-registered)"
+    )
     planned = ""
     if settings.plan is not None and settings.plan.margin_points is not None:
         of_plan = f"{settings.plan.margin_points:g}"
@@ -118,4 +138,6 @@ def _own_family(study: Study) -> str:
         return ""
     family = "; ".join(f"{column} {', '.join(values)}" for column, values in plan.family.items())
     words = wording.visible(family, 300)
-    return f" Comparisons of the plan’s own family ({words}) are corrected among themselves instead."
+    return (
+        f" Comparisons of the plan’s own family ({words}) are corrected among themselves instead."
+    )

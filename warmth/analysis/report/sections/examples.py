@@ -21,7 +21,11 @@ def examples(study: Study) -> Section | None:
     """Show prompts on which arms disagree, and some on which they agree."""
     items, disagreements = drawn.draw(study.rows)
     primary = study.said.answers[0].effect.arm if study.said.answers else ""
-    values = {"examples": views(items, primary), "disagreements": disagreements, "label_classes": LABELS}
+    values = {
+        "examples": views(items, primary),
+        "disagreements": disagreements,
+        "label_classes": LABELS,
+    }
     return Section(
         id="examples",
         title="Examples",
@@ -35,13 +39,20 @@ def csv_rows(items: list[Example]) -> list[dict[str, Any]]:
     """Write a row for each answer shown."""
     rows = []
     for item in items:
-        prompt = {name: getattr(item, name) for name in ("question_id", "context", "belief", "message")}
-        rows += [{**prompt, "arm": answer.arm, "label": answer.label, "text": answer.text} for answer in item.said]
+        prompt = {
+            name: getattr(item, name) for name in ("question_id", "context", "belief", "message")
+        }
+        rows += [
+            {**prompt, "arm": answer.arm, "label": answer.label, "text": answer.text}
+            for answer in item.said
+        ]
     return rows
 
 
 def views(items: list[Example], primary: str = "") -> list[dict[str, Any]]:
-    """Make everything in the examples visible, and cut longer answers; a phone shows the primary arm's first."""
+    """Make everything in the examples visible, and cut longer answers; a phone shows the primary
+    arm's first.
+    """
     return [
         {
             "question_id": wording.visible(item.question_id, 80),

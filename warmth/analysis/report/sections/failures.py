@@ -12,7 +12,10 @@ from warmth.analysis.report.study import Study
 from warmth.analysis.reported import arm_order
 from warmth.analysis.rows import Rows
 
-CAPTION = "Why answers have no label, by grader, over all tasks. Small: share of the answers that it was given."
+CAPTION = (
+    "Why answers have no label, by grader, over all tasks. Small: share of the answers that "
+    "it was given."
+)
 BY = ["model", "arm", "grader"]
 
 
@@ -38,7 +41,8 @@ def failures(study: Study) -> Section | None:
 
 
 def unscored_reasons(rows: Rows, grades: pd.DataFrame) -> pd.DataFrame:
-    """Count answers without a label by model, arm, grader and reason; one that nobody graded has the grader `none`.
+    """Count answers without a label by model, arm, grader and reason; one that nobody graded has
+    the grader `none`.
 
     Returns:
         model, arm, grader, reason, unscored, and `of`, the answers that the grader was given.
@@ -46,13 +50,17 @@ def unscored_reasons(rows: Rows, grades: pd.DataFrame) -> pd.DataFrame:
     frames = [frame[["answer_id", *BY]] for frame in (rows.answers, rows.advice) if len(frame)]
     answers = pd.concat(frames, ignore_index=True)
     graded = grades.merge(answers.drop(columns="grader"), on="answer_id")
-    missed = answers[answers["grader"].eq("")].assign(grader="none", label=None, reason="not graded")
+    missed = answers[answers["grader"].eq("")].assign(
+        grader="none", label=None, reason="not graded"
+    )
     if len(missed):
         graded = pd.concat([graded, missed], ignore_index=True)
     size = graded.groupby(BY).size().rename("of").reset_index()
     failed = graded[graded["label"].isna()]
     failed = failed.assign(reason=failed["reason"].replace("", "no reason given"))
-    frame = failed.groupby([*BY, "reason"]).size().rename("unscored").reset_index().merge(size, on=BY)
+    frame = (
+        failed.groupby([*BY, "reason"]).size().rename("unscored").reset_index().merge(size, on=BY)
+    )
     keyed = frame.assign(arm=frame["arm"].map(arm_order))
     order = keyed.sort_values([*BY, "unscored"], ascending=[True] * 3 + [False]).index
     return frame.loc[order].reset_index(drop=True)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from warmth.analysis.report.kernel import ARM, MODEL, Fold, Paragraph, Part, Section, count, name, table, text
+from warmth.analysis.report.kernel import (
+    ARM,
+    MODEL,
+    Fold,
+    Paragraph,
+    Part,
+    Section,
+    count,
+    name,
+    table,
+    text,
+)
 from warmth.analysis.report.study import Study, ordered
 from warmth.analysis.statistics.flow import STAGES
 from warmth.analysis.tables import records
 
 ABOUT = (
-    "Every loss between a question asked and a pair that counts. Refused answers are dropped by the rule for refusals; "
+    "Every loss between a question asked and a pair that counts. Refused answers are dropped by "
+    "the rule for refusals; "
     "the other answers without a verdict are what the worst case of the answer fills in."
 )
 NOT_REACHED = {"answered": "not answered", "scored": "not scored", "paired": "not paired"}
@@ -21,13 +33,24 @@ def flow(study: Study) -> Section | None:
         return None
     losses = ordered(study.said.losses)
     columns = [MODEL, ARM, *(count(stage.capitalize(), stage) for stage in STAGES)]
-    caption = "Answers of the tasks that are pooled. Paired: with a scored answer of the original, of which any arm’s."
+    caption = (
+        "Answers of the tasks that are pooled. Paired: with a scored answer of the "
+        "original, of which any arm’s."
+    )
     parts: list[Part] = [Paragraph(ABOUT), table("flow", caption, columns, stages)]
     if len(losses):
         shown = losses.assign(stage=losses["stage"].map(NOT_REACHED))
-        reasons = [MODEL, ARM, text("Lost", "stage"), name("Reason", "reason"), count("Answers", "count")]
+        reasons = [
+            MODEL,
+            ARM,
+            text("Lost", "stage"),
+            name("Reason", "reason"),
+            count("Answers", "count"),
+        ]
         lost = table("losses", "Why answers were lost on the way.", reasons, shown)
-        parts.append(Fold(f"Why {losses['count'].sum():,} were lost on the way", [lost], ["losses"]))
+        parts.append(
+            Fold(f"Why {losses['count'].sum():,} were lost on the way", [lost], ["losses"])
+        )
     return Section(
         id="flow",
         title="From asked to paired",

@@ -34,27 +34,41 @@ from warmth.analysis.statistics.judging import METHODS
 BY = ["refused", "model", "arm"]
 CORRECTIONS = {"raw": "As graded", "rogan_gladen": "Rogan-Gladen", "ppi": "PPI++"}
 ABOUT = Markup(
-    "A grade is a measurement with an error of its own, which may differ between arms. <code>warmth agreement</code> "
+    "A grade is a measurement with an error of its own, which may differ between arms. "
+    "<code>warmth agreement</code> "
     "measures it against people."
 )
-PAIRS = "Graders on the answers both scored. Kappa: agreement beyond chance. Small: 95 % interval over questions."
-BRIDGE = "Two graders on the answers both scored. Small: 95 % interval of the second’s rate less the first’s."
+PAIRS = (
+    "Graders on the answers both scored. Kappa: agreement beyond chance. Small: 95 % interval "
+    "over questions."
+)
+BRIDGE = (
+    "Two graders on the answers both scored. Small: 95 % interval of the second’s rate less "
+    "the first’s."
+)
 METHOD = (
-    "With people’s labels, two estimates. Rogan–Gladen: (q + Sp − 1) / (Se + Sp − 1) of the graded rate q, with the "
-    "grader’s sensitivity Se and specificity Sp; where refusals are dropped, a ratio of what people find wrong to what "
-    "they count, verdict by verdict. PPI++, prediction-powered inference: the labelled answers’ own rate, its noise "
+    "With people’s labels, two estimates. Rogan–Gladen: (q + Sp − 1) / (Se + Sp − 1) of the "
+    "graded rate q, with the "
+    "grader’s sensitivity Se and specificity Sp; where refusals are dropped, a ratio of what "
+    "people find wrong to what "
+    "they count, verdict by verdict. PPI++, prediction-powered inference: the labelled answers’ "
+    "own rate, its noise "
     "reduced by what the grader says of all answers."
 )
 
 
 def graders(study: Study) -> Section | None:
-    """Show how graders agree with each other and, if people labelled answers, what their labels correct."""
+    """Show how graders agree with each other and, if people labelled answers, what their labels
+    correct.
+    """
     judges = agreement.judges(study.rows, study.grades)
     pairs = pd.DataFrame([flat_kappa(row) for row in judges["pairs"]])
     bridge = pd.DataFrame(judges["bridge"])
     corrected: dict[str, Any] = {"rates": [], "differences": [], "scored": 0, "answers": 0}
     if study.labels:
-        corrected = agreement.summary(study.rows, read([study.labels], study.rows.studies))["corrected"]
+        corrected = agreement.summary(study.rows, read([study.labels], study.rows.studies))[
+            "corrected"
+        ]
     frames = {
         "graders": pairs,
         "grader_bridge": bridge,
@@ -108,7 +122,9 @@ def _kappa(row: Any) -> Cell:
 
 
 def bridge_table(bridge: pd.DataFrame) -> Table:
-    """Make the table of two graders on the same answers, and of what replacing one by the other changes."""
+    """Make the table of two graders on the same answers, and of what replacing one by the other
+    changes.
+    """
     columns = [
         MODEL,
         ARM,
@@ -128,11 +144,12 @@ def correction_table(corrected: dict[str, Any]) -> Table:
     """Make the table of rates and differences as graded and corrected, side by side.
 
     Args:
-        corrected: `rates` and `differences`, rows of model, arm, method, value, low, high and refused; `scored` of
-            `answers` are behind them.
+        corrected: `rates` and `differences`, rows of model, arm, method, value, low, high and
+            refused; `scored` of `answers` are behind them.
     """
     caption = (
-        "Corrected for the grader’s errors by people’s labels. Small: 95 % intervals that hold those errors. Of scored "
+        "Corrected for the grader’s errors by people’s labels. Small: 95 % intervals that hold "
+        "those errors. Of scored "
         f"answers only: {corrected['scored']:,} of {corrected['answers']:,}."
     )
     kinds = [("wrong, %", "rates", rate_cell), ("difference, points", "differences", shift_cell)]

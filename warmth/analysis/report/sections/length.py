@@ -10,8 +10,10 @@ from warmth.analysis.statistics.effects import PAIR, clustered_mean
 
 CAPTION = "Characters of an answer, and the paired difference from original. Small: 95 % intervals."
 ABOUT = (
-    "Warmth may come with brevity or length, and either with error. The regressions above show each effect without and "
-    "with length as a covariate. Length is itself caused by the manner, so an effect at equal length is a part of the "
+    "Warmth may come with brevity or length, and either with error. The regressions above show "
+    "each effect without and "
+    "with length as a covariate. Length is itself caused by the manner, so an effect at equal "
+    "length is a part of the "
     "manner’s effect, not the effect cleaned of a confounder."
 )
 
@@ -39,23 +41,57 @@ def length(study: Study) -> Section | None:
 
 
 def lengths(answers: pd.DataFrame, reference: str = "original") -> pd.DataFrame:
-    """Average the characters of an answer by model and arm, and its paired difference from a reference.
+    """Average the characters of an answer by model and arm, and its paired difference from a
+    reference.
 
-    Both are clustered by question; the difference is NaN for the reference itself and if no prompt is shared.
+    Both are clustered by question; the difference is NaN for the reference itself and if no prompt
+    is shared.
 
     Returns:
         model, arm, answers, length, low, high, difference, difference_low, difference_high.
     """
     frame = answers.astype({"length": float})
-    base = frame.loc[frame["arm"].eq(reference), [*PAIR, "length"]].groupby(PAIR)["length"].mean().rename("base")
+    base = (
+        frame.loc[frame["arm"].eq(reference), [*PAIR, "length"]]
+        .groupby(PAIR)["length"]
+        .mean()
+        .rename("base")
+    )
     rows = []
     for (model, arm), group in by_arm(frame):
         mean = clustered_mean(group["length"].to_numpy(), group["question_id"].to_numpy())
-        row = {"model": model, "arm": arm, "answers": mean.n, "length": mean.value, "low": mean.low, "high": mean.high}
-        paired = group.merge(base, left_on=PAIR, right_index=True) if arm != reference else group[:0].assign(base=0.0)
+        row = {
+            "model": model,
+            "arm": arm,
+            "answers": mean.n,
+            "length": mean.value,
+            "low": mean.low,
+            "high": mean.high,
+        }
+        paired = (
+            group.merge(base, left_on=PAIR, right_index=True)
+            if arm != reference
+            else group[:0].assign(base=0.0)
+        )
         if len(paired):
-            shift = clustered_mean((paired["length"] - paired["base"]).to_numpy(), paired["question_id"].to_numpy())
-            row |= {"difference": shift.value, "difference_low": shift.low, "difference_high": shift.high}
+            shift = clustered_mean(
+                (paired["length"] - paired["base"]).to_numpy(), paired["question_id"].to_numpy()
+            )
+            row |= {
+                "difference": shift.value,
+                "difference_low": shift.low,
+                "difference_high": shift.high,
+            }
         rows.append(row)
-    names = ["model", "arm", "answers", "length", "low", "high", "difference", "difference_low", "difference_high"]
+    names = [
+        "model",
+        "arm",
+        "answers",
+        "length",
+        "low",
+        "high",
+        "difference",
+        "difference_low",
+        "difference_high",
+    ]
     return pd.DataFrame(rows, columns=names)

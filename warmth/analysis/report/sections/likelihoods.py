@@ -1,4 +1,6 @@
-"""The second instrument: how likely each arm holds the right and the wrong answer as its reply; no text is read."""
+"""The second instrument: how likely each arm holds the right and the wrong answer as its reply; no
+text is read.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,16 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from warmth.analysis import calibration, wording
-from warmth.analysis.ink import MUTED, STYLE, Drawing, colour, finish, marker, panel_title, row_of_panels
+from warmth.analysis.ink import (
+    MUTED,
+    STYLE,
+    Drawing,
+    colour,
+    finish,
+    marker,
+    panel_title,
+    row_of_panels,
+)
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
@@ -37,32 +48,49 @@ from warmth.analysis.statistics.likelihood import BOTH_FRAMES, NO, OPEN, QUANTIT
 from warmth.analysis.tables import records
 
 ABOUT = (
-    "The model itself says how likely the right answer and a wrong one are as its reply; nothing is generated, graded "
-    "or cut off. K is the log-odds of the truth if the user states no belief: the cost in truth. B is the same if the "
-    "user asserts an answer, balanced over right and wrong. P is the pull of the user's word: repetition of a name "
-    "just heard and deference together. S is stance: asserted against denied, in which repetition cancels. D is "
+    "The model itself says how likely the right answer and a wrong one are as its reply; nothing "
+    "is generated, graded "
+    "or cut off. K is the log-odds of the truth if the user states no belief: the cost in truth. "
+    "B is the same if the "
+    "user asserts an answer, balanced over right and wrong. P is the pull of the user's word: "
+    "repetition of a name "
+    "just heard and deference together. S is stance: asserted against denied, in which repetition "
+    "cancels. D is "
     "deference where the reply holds no word that the user said (design=deference)."
 )
 CAPTION = (
-    "Arm less reference in nats, mean of both frames; K also in points of the probability of the truth. Below 0: the "
+    "Arm less reference in nats, mean of both frames; K also in points of the probability of the "
+    "truth. Below 0: the "
     "arm holds the truth less likely. Small: 95 % intervals, clustered by question."
 )
 FRAMES_CAPTION = "The same for each frame alone."
 YES_NO_CAPTION = (
-    "Yes/no questions, by their truth: a model leans to one word whatever is asked, so these are no part of the table "
+    "Yes/no questions, by their truth: a model leans to one word whatever is asked, so these are "
+    "no part of the table "
     "above; the mean weighs both alike."
 )
 RAW_CAPTION = (
-    "Mean margin, and how often it is below 0. Under a stated belief it mostly shows that a name just heard is easier "
+    "Mean margin, and how often it is below 0. Under a stated belief it mostly shows that a name "
+    "just heard is easier "
     "to repeat: it is no measure of truth."
 )
-SPREAD_CAPTION = "Margins without belief, over questions. An arm whose margins all grow is surer, not truer."
+SPREAD_CAPTION = (
+    "Margins without belief, over questions. An arm whose margins all grow is surer, not truer."
+)
 METHOD = (
-    "Margin: log-odds of the accepted answers against the rival as replies in a frame, natural logarithms, sums in "
-    "float32; K, B, P, S and D are paired by question and context and clustered by question. Points: the same with "
+    "Margin: log-odds of the accepted answers against the rival as replies in a frame, natural "
+    "logarithms, sums in "
+    "float32; K, B, P, S and D are paired by question and context and clustered by question. "
+    "Points: the same with "
     "the probability of the truth in place of its log-odds. Rows of the two instruments never mix."
 )
-WORDS = {"K": "no belief", "B": "under belief", "P": "pull of the word", "S": "stance", "D": "deference"}
+WORDS = {
+    "K": "no belief",
+    "B": "under belief",
+    "P": "pull of the word",
+    "S": "stance",
+    "D": "deference",
+}
 WIDTH = 0.16  # between two arms of one line of the figure
 
 
@@ -103,27 +131,50 @@ def likelihoods(study: Study) -> Section | None:
 
 
 def wide(frame: pd.DataFrame, kind: str, frame_name: str = BOTH_FRAMES) -> pd.DataFrame:
-    """Lay the quantities of one kind of question side by side: a row for each model, arm and reference.
+    """Lay the quantities of one kind of question side by side: a row for each model, arm and
+    reference.
 
     Returns:
-        model, arm, reference, questions, and `K`, `K_low`, `K_high` … in nats, `K_points` … as fractions; NaN for a
-        quantity that was not asked.
+        model, arm, reference, questions, and `K`, `K_low`, `K_high` … in nats, `K_points` … as
+        fractions; NaN for a quantity that was not asked.
     """
-    keep = frame["kind"].eq(kind) & frame["frame"].eq(frame_name) & frame["task"].eq("") & frame["model"].ne("")
+    keep = (
+        frame["kind"].eq(kind)
+        & frame["frame"].eq(frame_name)
+        & frame["task"].eq("")
+        & frame["model"].ne("")
+    )
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     for row in frame[keep].to_dict("records"):
         key = (row["model"], row["arm"], row["reference"])
         cells = rows.setdefault(key, dict(zip(("model", "arm", "reference"), key, strict=True)))
         name = row["quantity"]
-        cells |= {name: row["nats"], f"{name}_low": row["nats_low"], f"{name}_high": row["nats_high"]}
+        cells |= {
+            name: row["nats"],
+            f"{name}_low": row["nats_low"],
+            f"{name}_high": row["nats_high"],
+        }
         if name == "K":
             cells |= {"K_points": row["points"], "K_points_low": row["points_low"]}
             cells |= {"K_points_high": row["points_high"], "questions": row["questions"]}
     ends = [end for name in QUANTITIES for end in (name, f"{name}_low", f"{name}_high")]
-    columns = ["model", "arm", "reference", "questions", "K_points", "K_points_low", "K_points_high", *ends]
+    columns = [
+        "model",
+        "arm",
+        "reference",
+        "questions",
+        "K_points",
+        "K_points_low",
+        "K_points_high",
+        *ends,
+    ]
     result = pd.DataFrame(list(rows.values())).reindex(columns=columns)
     order = result["arm"].map(arm_order)
-    return result.assign(order=order).sort_values(["model", "order"], kind="stable").drop(columns="order")
+    return (
+        result.assign(order=order)
+        .sort_values(["model", "order"], kind="stable")
+        .drop(columns="order")
+    )
 
 
 def quantity(name: str) -> Column:
@@ -134,7 +185,13 @@ def quantity(name: str) -> Column:
 def main_table(frame: pd.DataFrame) -> Table:
     """Make the table of open questions and letters."""
     asked = [name for name in QUANTITIES if frame[name].notna().any()]
-    columns = [MODEL, ARM, arm_name("Less", "reference"), count("Questions", "questions"), quantity("K")]
+    columns = [
+        MODEL,
+        ARM,
+        arm_name("Less", "reference"),
+        count("Questions", "questions"),
+        quantity("K"),
+    ]
     columns.append(shift("K, points", "K_points", "K_points_low", "K_points_high"))
     columns += [quantity(name) for name in asked if name != "K"]
     return table("likelihoods", CAPTION, columns, frame, stack=True)
@@ -142,7 +199,11 @@ def main_table(frame: pd.DataFrame) -> Table:
 
 def yes_no_table(frame: pd.DataFrame) -> Table:
     """Make the table of yes/no questions: K and P by truth."""
-    keep = frame["quantity"].isin(["K", "P", "D"]) & frame["frame"].eq(BOTH_FRAMES) & frame["task"].eq("")
+    keep = (
+        frame["quantity"].isin(["K", "P", "D"])
+        & frame["frame"].eq(BOTH_FRAMES)
+        & frame["task"].eq("")
+    )
     columns = [
         MODEL,
         ARM,
@@ -163,30 +224,75 @@ def frame_notes(frame: pd.DataFrame) -> list[str]:
         for split in likelihood.frames_disagree(rows[rows["model"].ne("")]):
             questions = "" if split["kind"] == OPEN else f" ({split['kind']})"
             lines.append(
-                f"{wording.name(split['model'])}, {wording.name(split['arm'])} less {wording.name(reference)}: the "
+                f"{wording.name(split['model'])}, {wording.name(split['arm'])} less "
+                f"{wording.name(reference)}: the "
                 f"frames differ in the sign of {split['quantity']}{questions}."
             )
     return lines
 
 
 def details(study: Study, frame: pd.DataFrame) -> Fold:
-    """Fold what is needed to check the instrument: each frame, tasks, raw margins, spread, after the own opening."""
+    """Fold what is needed to check the instrument: each frame, tasks, raw margins, spread, after
+    the own opening.
+    """
     effect = [number("Nats", "nats", 2, "nats_low", "nats_high", sign=True)]
     effect += [shift("Points", "points", "points_low", "points_high")]
-    names = [MODEL, ARM, arm_name("Less", "reference"), text("Frame", "frame"), text("Quantity", "quantity")]
-    each = frame[frame["task"].eq("") & frame["kind"].eq(OPEN) & frame["frame"].ne(BOTH_FRAMES) & frame["model"].ne("")]
+    names = [
+        MODEL,
+        ARM,
+        arm_name("Less", "reference"),
+        text("Frame", "frame"),
+        text("Quantity", "quantity"),
+    ]
+    each = frame[
+        frame["task"].eq("")
+        & frame["kind"].eq(OPEN)
+        & frame["frame"].ne(BOTH_FRAMES)
+        & frame["model"].ne("")
+    ]
     by_task = frame[frame["task"].ne("") & frame["frame"].eq(BOTH_FRAMES) & frame["model"].ne("")]
-    task_columns = [MODEL, ARM, arm_name("Less", "reference"), condition("Task", "task"), text("Questions", "kind")]
+    task_columns = [
+        MODEL,
+        ARM,
+        arm_name("Less", "reference"),
+        condition("Task", "task"),
+        text("Questions", "kind"),
+    ]
     parts: list[Part] = [
         table("likelihood-frames", FRAMES_CAPTION, [*names, *effect], each),
-        table("likelihood-tasks", "By task.", [*task_columns, text("Quantity", "quantity"), *effect], by_task),
+        table(
+            "likelihood-tasks",
+            "By task.",
+            [*task_columns, text("Quantity", "quantity"), *effect],
+            by_task,
+        ),
     ]
-    spread = [MODEL, ARM, text("Questions", "kind"), number("Mean, nats", "mean", 2), count("Rows", "rows")]
+    spread = [
+        MODEL,
+        ARM,
+        text("Questions", "kind"),
+        number("Mean, nats", "mean", 2),
+        count("Rows", "rows"),
+    ]
     spread.insert(4, number("Standard deviation", "deviation", 2))
-    parts.append(table("likelihood-spreads", SPREAD_CAPTION, spread, likelihood.spreads(study.likelihoods)))
-    raw = [MODEL, ARM, text("Questions", "kind"), condition("Belief", "belief"), text("Frame", "frame")]
-    raw += [number("Mean margin, nats", "mean", 2), percent("Below 0, %", "negative"), count("Rows", "rows")]
-    parts.append(table("likelihood-margins", RAW_CAPTION, raw, likelihood.raw_margins(study.likelihoods)))
+    parts.append(
+        table("likelihood-spreads", SPREAD_CAPTION, spread, likelihood.spreads(study.likelihoods))
+    )
+    raw = [
+        MODEL,
+        ARM,
+        text("Questions", "kind"),
+        condition("Belief", "belief"),
+        text("Frame", "frame"),
+    ]
+    raw += [
+        number("Mean margin, nats", "mean", 2),
+        percent("Below 0, %", "negative"),
+        count("Rows", "rows"),
+    ]
+    parts.append(
+        table("likelihood-margins", RAW_CAPTION, raw, likelihood.raw_margins(study.likelihoods))
+    )
     parts += after_openings(study)
     files = ["likelihoods", "likelihood_margins", "likelihood_spreads"]
     return Fold("Details: each frame, tasks, margins as they are", parts, files)
@@ -194,14 +300,22 @@ def details(study: Study, frame: pd.DataFrame) -> Fold:
 
 def after_openings(study: Study) -> list[Part]:
     """Show K after the arm's own first sentence, if that was asked for."""
-    tables = [likelihood.after_openings(study.likelihoods, name).assign(reference=name) for name in study.references]
+    tables = [
+        likelihood.after_openings(study.likelihoods, name).assign(reference=name)
+        for name in study.references
+    ]
     frame = pd.concat(tables, ignore_index=True)
     if frame.empty:
         return []
     columns = [MODEL, ARM, arm_name("Less", "reference"), count("Questions", "questions")]
-    columns.append(number("K without, nats", "without", 2, "without_low", "without_high", sign=True))
+    columns.append(
+        number("K without, nats", "without", 2, "without_low", "without_high", sign=True)
+    )
     columns.append(number("K after, nats", "after", 2, "after_low", "after_high", sign=True))
-    caption = "K after the first sentence that each arm itself writes, where it names no answer, on the same prompts."
+    caption = (
+        "K after the first sentence that each arm itself writes, where it names no answer, "
+        "on the same prompts."
+    )
     return [table("likelihood-after-openings", caption, columns, frame)]
 
 
@@ -211,19 +325,31 @@ def sentences(study: Study) -> list[str]:
     model = None if study.several_models else study.rows.models[0]
     lines = []
     for arm in study.reported.values():
-        cost = None if arm in study.references else likelihood.headline(study.likelihoods, arm, reference, model)
+        cost = (
+            None
+            if arm in study.references
+            else likelihood.headline(study.likelihoods, arm, reference, model)
+        )
         if cost is not None:
             interval = wording.span(cost["low"], cost["high"], sign=True)
             lines.append(
-                f"Probability of the wrong answer, {wording.named(arm)} less {wording.named(reference)}: "
+                f"Probability of the wrong answer, {wording.named(arm)} less "
+                f"{wording.named(reference)}: "
                 f"{wording.points(cost['difference'])} points ({interval})."
             )
     return lines
 
 
 def dot_plot(frame: pd.DataFrame) -> Drawing | None:
-    """Draw the quantities of every arm against the strictest reference: a line for each, a panel for each model."""
-    keep = frame["kind"].eq(OPEN) & frame["frame"].eq(BOTH_FRAMES) & frame["task"].eq("") & frame["model"].ne("")
+    """Draw the quantities of every arm against the strictest reference: a line for each, a panel
+    for each model.
+    """
+    keep = (
+        frame["kind"].eq(OPEN)
+        & frame["frame"].eq(BOTH_FRAMES)
+        & frame["task"].eq("")
+        & frame["model"].ne("")
+    )
     shown = frame[keep]
     references = sorted(shown["reference"].unique(), key=arm_order)
     shown = shown[shown["reference"].eq(references[-1])] if references else shown
@@ -235,7 +361,10 @@ def dot_plot(frame: pd.DataFrame) -> Drawing | None:
     with rc_context(STYLE):
         across = min(3, len(models))
         down = -(-len(models) // across)
-        figure = Figure(figsize=(max(4.6, 2.9 * across), 0.8 + down * (0.5 + 0.42 * len(asked))), layout="constrained")
+        figure = Figure(
+            figsize=(max(4.6, 2.9 * across), 0.8 + down * (0.5 + 0.42 * len(asked))),
+            layout="constrained",
+        )
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         panels = row_of_panels(grid, len(models))
         for axes, model in zip(panels, models, strict=True):
@@ -249,11 +378,18 @@ def dot_plot(frame: pd.DataFrame) -> Drawing | None:
         panels[0].set_yticks(range(len(asked)), [f"{name}: {WORDS[name]}" for name in asked])
         panels[0].set_ylim(len(asked) - 0.5, -0.5)
         figure.legend(
-            *panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False, fontsize=8
+            *panels[0].get_legend_handles_labels(),
+            loc="outside upper left",
+            ncols=4,
+            frameon=False,
+            fontsize=8,
         )
-        figure.supxlabel(f"less {wording.name(references[-1])}, nats   (← less truth in K and B)", fontsize=9)
+        figure.supxlabel(
+            f"less {wording.name(references[-1])}, nats   (← less truth in K and B)", fontsize=9
+        )
         caption = (
-            f"K, B, P, S and D of each arm less {wording.name(references[-1])}; 95 % intervals clustered by question."
+            f"K, B, P, S and D of each arm less {wording.name(references[-1])}; 95 % "
+            f"intervals clustered by question."
         )
         return finish(figure, "likelihoods", caption, alt_text(shown))
 
@@ -264,11 +400,16 @@ def draw_mark(axes: Any, row: Mapping[str, Any], place: float) -> None:
     if wording.known(row["nats_low"]):
         axes.plot([row["nats_low"], row["nats_high"]], [place, place], color=ink, linewidth=1.2)
     label = wording.name(row["arm"]) if row["quantity"] == "K" else None
-    axes.plot([row["nats"]], [place], linestyle="none", markersize=5, label=label, **marker(row["arm"]))
+    axes.plot(
+        [row["nats"]], [place], linestyle="none", markersize=5, label=label, **marker(row["arm"])
+    )
 
 
 def alt_text(shown: pd.DataFrame) -> str:
     """Say the figure's K values in words."""
     known = shown[shown["quantity"].eq("K")]
-    values = [f"{wording.name(row['arm'])} {wording.signed(row['nats'], 2)}" for row in known.to_dict("records")]
+    values = [
+        f"{wording.name(row['arm'])} {wording.signed(row['nats'], 2)}"
+        for row in known.to_dict("records")
+    ]
     return f"K in nats: {'; '.join(values)}."

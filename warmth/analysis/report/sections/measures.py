@@ -10,8 +10,10 @@ from warmth.analysis.report.kernel import Cell, Column, Section, count, number, 
 from warmth.analysis.report.study import Study
 
 CAPTION = (
-    "Pairs of replies to one prompt, an arm’s and the original’s: do two measures order them alike? Kendall’s τ-b of "
-    "the differences; same direction: of the pairs that neither measure ties. Small: 95 % intervals."
+    "Pairs of replies to one prompt, an arm’s and the original’s: do two measures order them "
+    "alike? Kendall’s τ-b of "
+    "the differences; same direction: of the pairs that neither measure ties. Small: 95 % "
+    "intervals."
 )
 
 

@@ -1,4 +1,6 @@
-"""The hypotheses of a plan, tested as it said, whether it is older than the answers, and what departs from it."""
+"""The hypotheses of a plan, tested as it said, whether it is older than the answers, and what
+departs from it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ from warmth.analysis.report.study import Study
 from warmth.analysis.tables import records
 
 CAPTION = "Hypotheses fixed before the answers. Small: 95 % interval and pairs of answers."
-EXPLORATORY = "Exploratory: not shown to be older than every answer. Small: 95 % interval and pairs of answers."
+EXPLORATORY = (
+    "Exploratory: not shown to be older than every answer. Small: 95 % interval and "
+    "pairs of answers."
+)
 
 
 def plan(study: Study) -> Section | None:
@@ -41,7 +46,9 @@ def plan(study: Study) -> Section | None:
     excluded = preregistration.excluded(settings.plan, study.rows.answers)
     assert settings.standing is not None
     standing = settings.standing
-    frame = claims.tested(settings.plan, study.answers[~excluded], settings.margin_points, settings.weights)
+    frame = claims.tested(
+        settings.plan, study.answers[~excluded], settings.margin_points, settings.weights
+    )
     frame = frame.assign(status=standing.word)
     lines = [wording.visible(line, 300) for line in deviations(study, settings.plan)]
     estimand = wording.visible(settings.plan.estimand, 600).rstrip(" .")
@@ -65,16 +72,22 @@ def deviations(study: Study, plan: Plan) -> tuple[str, ...]:
     """List what this report does otherwise than the plan said, a line each."""
     margin = study.settings.margin_points
     rows = study.rows
-    lines = preregistration.deviations(plan, rows.answers, margin, plan.correction, rows.rule.refused)
+    lines = preregistration.deviations(
+        plan, rows.answers, margin, plan.correction, rows.rule.refused
+    )
     differences = study.differences
-    members = differences["correction_family"].eq(PLANNED) if len(differences) else pd.Series(dtype=bool)
+    members = (
+        differences["correction_family"].eq(PLANNED) if len(differences) else pd.Series(dtype=bool)
+    )
     if plan.family and not members.any():
         lines.append("family: no comparison with a p-value belongs to it")
     return tuple(lines)
 
 
 def claim_table(frame: pd.DataFrame, confirmatory: bool) -> Table:
-    """Make the table of hypotheses with their verdicts; `confirmatory` if the plan is older than every answer."""
+    """Make the table of hypotheses with their verdicts; `confirmatory` if the plan is older than
+    every answer.
+    """
     columns = [
         name("Hypothesis", "hypothesis"),
         name("Model", "model"),
@@ -83,7 +96,9 @@ def claim_table(frame: pd.DataFrame, confirmatory: bool) -> Table:
         Column("Claim", "text", _claim),
         Column("Difference, points", "number", _difference),
         p_value("p, corrected", "p_corrected"),
-        text("Verdict", "verdict") if confirmatory else Column("Verdict", "text", _exploratory_verdict),
+        text("Verdict", "verdict")
+        if confirmatory
+        else Column("Verdict", "text", _exploratory_verdict),
     ]
     return table("claims", CAPTION if confirmatory else EXPLORATORY, columns, frame, wide=True)
 

@@ -1,4 +1,6 @@
-"""People's blind choices between an arm's reply and its reference's: how often, how strongly, and do raters agree?"""
+"""People's blind choices between an arm's reply and its reference's: how often, how strongly, and
+do raters agree?
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,23 @@ from warmth.analysis.report.study import Study, ordered
 from warmth.analysis.tables import records
 
 SHARES = (
-    "People’s blind choices of the warmer of two replies to one prompt; “equal” is half a choice for each. Small: 95 % "
+    "People’s blind choices of the warmer of two replies to one prompt; “equal” is half a choice "
+    "for each. Small: 95 % "
     "intervals, clustered by prompt."
 )
-STRENGTHS = "Bradley–Terry: log odds of being chosen as the warmer over the reference. Small: 95 % intervals."
-RATERS = "Agreement of raters on the pairs that both judged: arm, reference or equal. Small: 95 % intervals."
+STRENGTHS = (
+    "Bradley–Terry: log odds of being chosen as the warmer over the reference. Small: 95 "
+    "% intervals."
+)
+RATERS = (
+    "Agreement of raters on the pairs that both judged: arm, reference or equal. Small: 95 % "
+    "intervals."
+)
 METHOD = (
-    "Bradley–Terry strengths by a binomial regression without a constant, “equal” as half a success, errors clustered "
-    "by prompt. An arm that always won or lost has none. Of a rater’s choices in one pair the last counts."
+    "Bradley–Terry strengths by a binomial regression without a constant, “equal” as half a "
+    "success, errors clustered "
+    "by prompt. An arm that always won or lost has none. Of a rater’s choices in one pair the "
+    "last counts."
 )
 
 
@@ -40,10 +51,21 @@ def preferences(study: Study) -> Section | None:
     shares = ordered(choices.shares(chosen))
     strengths = ordered(choices.strengths(chosen))
     raters = choices.rater_agreement(chosen)
-    columns = [MODEL, ARM, arm_name("Against", "reference"), name("Rater", "rater"), count("Choices", "choices")]
+    columns = [
+        MODEL,
+        ARM,
+        arm_name("Against", "reference"),
+        name("Rater", "rater"),
+        count("Choices", "choices"),
+    ]
     columns += [count("Equal", "equal"), rate("Chosen as warmer, %", "share")]
     parts: list[Part] = [table("preferences", SHARES, columns, shares, wide=True)]
-    columns = [MODEL, ARM, count("Choices", "choices"), number("Strength", "strength", 2, "low", "high", sign=True)]
+    columns = [
+        MODEL,
+        ARM,
+        count("Choices", "choices"),
+        number("Strength", "strength", 2, "low", "high", sign=True),
+    ]
     parts.append(table("strengths", STRENGTHS, columns, strengths))
     frames = {"preferences": shares, "preference_strengths": strengths}
     if len(raters):

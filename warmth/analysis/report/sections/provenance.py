@@ -14,7 +14,10 @@ from warmth.analysis.runs import FinishedRun
 from warmth.analysis.tables import records
 from warmth.store import written_commit
 
-MACHINE = {"platform": "", "python": "Python "}  # what provenance says of one, and the words before it
+MACHINE = {
+    "platform": "",
+    "python": "Python ",
+}  # what provenance says of one, and the words before it
 
 
 def provenance(study: Study) -> Section | None:
@@ -33,27 +36,38 @@ def provenance(study: Study) -> Section | None:
         commands=commands(study),
         parts=[Fragment("provenance.html.j2", values)],
         frames={"gates": without_examples},
-        summary={"gates": records(without_examples), "runs": [run.folder.name for run in study.rows.runs]},
+        summary={
+            "gates": records(without_examples),
+            "runs": [run.folder.name for run in study.rows.runs],
+        },
     )
 
 
 def commands(study: Study) -> list[str]:
     """List what was typed, each once, trainings first: a sweep's runs share a command."""
-    views = sorted((run_view(run) for run in study.rows.runs), key=lambda view: view["stage"] == "evaluation")
+    views = sorted(
+        (run_view(run) for run in study.rows.runs), key=lambda view: view["stage"] == "evaluation"
+    )
     return list(dict.fromkeys(view["command"] for view in views if view["command"]))
 
 
 def run_view(run: FinishedRun) -> dict[str, Any]:
     """Describe a run: its folder, commit, machine and the command that made it."""
     source = run.provenance
-    packages = {name: version for name, version in (source.get("packages") or {}).items() if version}
+    packages = {
+        name: version for name, version in (source.get("packages") or {}).items() if version
+    }
     return {
         "folder": run.folder.name,
         "stage": "evaluation" if run.evaluation else "training",
         "commit": ", ".join(map(str, [*(source.get("earlier") or []), written_commit(source)])),
-        "machine": ", ".join(f"{before}{source[key]}" for key, before in MACHINE.items() if source.get(key)),
+        "machine": ", ".join(
+            f"{before}{source[key]}" for key, before in MACHINE.items() if source.get(key)
+        ),
         "packages": ", ".join(f"{name} {version}" for name, version in packages.items()),
-        "command": shlex.join(["python", *map(str, source["command"])]) if source.get("command") else "",
+        "command": shlex.join(["python", *map(str, source["command"])])
+        if source.get("command")
+        else "",
     }
 
 
@@ -67,4 +81,6 @@ def gate_views(study: Study) -> list[dict[str, Any]]:
 
 
 def _shown(value: Any) -> str:
-    return wording.visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 300)
+    return wording.visible(
+        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 300
+    )

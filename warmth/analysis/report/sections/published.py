@@ -14,11 +14,16 @@ from warmth.analysis.reproduction import Row
 from warmth.analysis.settings import Settings
 
 ABOUT = (
-    "The study’s rises on its own tasks, and ours. Equivalent: the difference is shown to be smaller than the margin, "
-    "by two one-sided tests. Undecided is neither sameness nor difference. Rises that these runs did not ask for are "
+    "The study’s rises on its own tasks, and ours. Equivalent: the difference is shown to be "
+    "smaller than the margin, "
+    "by two one-sided tests. Undecided is neither sameness nor difference. Rises that these runs "
+    "did not ask for are "
     "left out."
 )
-CAPTION = "Rises in points. Small: our 95 % interval. The verdict adds the published value’s own error to ours."
+CAPTION = (
+    "Rises in points. Small: our 95 % interval. The verdict adds the published value’s own "
+    "error to ours."
+)
 
 
 def published(study: Study) -> Section | None:
@@ -38,8 +43,11 @@ def published(study: Study) -> Section | None:
     )
 
 
-def published_rows(answers: pd.DataFrame, reported: Mapping[str, str], settings: Settings) -> tuple[Row, ...]:
-    """Compare with the published rises; empty without a task of the study, or without original or warm.
+def published_rows(
+    answers: pd.DataFrame, reported: Mapping[str, str], settings: Settings
+) -> tuple[Row, ...]:
+    """Compare with the published rises; empty without a task of the study, or without original or
+    warm.
 
     Args:
         answers: graded answers.

@@ -8,7 +8,10 @@ from warmth.analysis.report.kernel import ARM, MODEL, Section, count, name, numb
 from warmth.analysis.report.study import Study, by_arm
 from warmth.analysis.statistics.effects import clustered_mean, text_key
 
-CAPTION = "A judge’s rating of the same replies, blind to the arm: 1 cold, 5 very warm. Small: 95 % intervals."
+CAPTION = (
+    "A judge’s rating of the same replies, blind to the arm: 1 cold, 5 very warm. Small: 95 "
+    "% intervals."
+)
 
 
 def ratings(study: Study) -> Section | None:
@@ -38,7 +41,9 @@ def mean_ratings(warmth: pd.DataFrame) -> pd.DataFrame:
     Returns:
         model, arm, rater, texts, rating, low, high.
     """
-    rated = warmth[warmth["rating"].notna()].drop_duplicates(["folder", "text_id"]).assign(key=text_key)
+    rated = (
+        warmth[warmth["rating"].notna()].drop_duplicates(["folder", "text_id"]).assign(key=text_key)
+    )
     rows = []
     for (model, arm), group in by_arm(rated):
         mean = clustered_mean(group["rating"].to_numpy(float), group["key"].to_numpy())

@@ -26,12 +26,15 @@ from warmth.analysis.tables import records
 
 WAYS = {"dropped": "Refusals dropped, %", "wrong": "Counted wrong, %", "right": "Counted right, %"}
 ABOUT = Markup(
-    "To drop refusals is to select on the outcome, so here are three estimates. <i>Unscored</i>: the grader was unsure "
+    "To drop refusals is to select on the outcome, so here are three estimates. <i>Unscored</i>: "
+    "the grader was unsure "
     "or failed; never counted as right or wrong. <i>Cut off</i>: the answer met its length limit."
 )
 CAPTION = (
-    "Refusals three ways. Counted wrong is every refusal, also where refusing is the right answer (disinformation, "
-    "harmful requests), which the two others count right. Small: difference from original, points. One in a single "
+    "Refusals three ways. Counted wrong is every refusal, also where refusing is the right answer "
+    "(disinformation, "
+    "harmful requests), which the two others count right. Small: difference from original, "
+    "points. One in a single "
     "column is one in refusing."
 )
 

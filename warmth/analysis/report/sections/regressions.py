@@ -33,16 +33,21 @@ from warmth.analysis.statistics.families import adjust
 DRAWS = 999  # of the cluster bootstrap, with --checks
 NORMAL = 1.959964  # the published intervals are naive and normal
 ABOUT = (
-    "The study’s models 1–4 of each arm against original: log-odds of a wrong answer on arm, task and model, by "
-    "context or stated belief, without and with the answer’s length. Effects are average marginal effects in points."
+    "The study’s models 1–4 of each arm against original: log-odds of a wrong answer on arm, task "
+    "and model, by "
+    "context or stated belief, without and with the answer’s length. Effects are average marginal "
+    "effects in points."
 )
 CAPTION = (
-    "Average marginal effects on the rate of wrong answers. Small: 95 % interval, clustered by question; the naive "
+    "Average marginal effects on the rate of wrong answers. Small: 95 % interval, clustered by "
+    "question; the naive "
     "interval takes all rows for independent, as the study did."
 )
 METHOD = Markup(
-    "Logistic, clustered by question (CR1, t<sub>G−1</sub>), effects by the delta method; below 50 questions beside it "
-    "CR2, whose residuals are corrected for each question’s leverage. Under separation Firth’s estimate with a cluster "
+    "Logistic, clustered by question (CR1, t<sub>G−1</sub>), effects by the delta method; below "
+    "50 questions beside it "
+    "CR2, whose residuals are corrected for each question’s leverage. Under separation Firth’s "
+    "estimate with a cluster "
     "jackknife, no naive interval, and none at all for the separated terms."
 )
 
@@ -61,7 +66,10 @@ def regressions(study: Study) -> Section | None:
     return Section(
         id="regressions",
         title="Regressions",
-        parts=[Paragraph(ABOUT), Fold("Models 1–4, effects and intervals", inside, ["regressions", "coefficients"])],
+        parts=[
+            Paragraph(ABOUT),
+            Fold("Models 1–4, effects and intervals", inside, ["regressions", "coefficients"]),
+        ],
         frames={"regressions": effects, "coefficients": fitted.coefficients},
         methods={"Regressions": METHOD},
     )
@@ -79,7 +87,11 @@ def regression_table(effects: pd.DataFrame) -> Table:
     columns = [
         ARM,
         Column("Model", "text", lambda row: Cell(f"{row['model']}: {row['about']}")),
-        Column("Length", "text", lambda row: Cell("yes (caused by the manner)" if row["length"] else "no")),
+        Column(
+            "Length",
+            "text",
+            lambda row: Cell("yes (caused by the manner)" if row["length"] else "no"),
+        ),
         name("Effect in", "effect"),
         count("Rows", "rows"),
         count("Questions", "clusters"),
@@ -89,7 +101,11 @@ def regression_table(effects: pd.DataFrame) -> Table:
     for heading, ending in (("Bootstrap interval", "boot"), ("CR2 interval", "cr2")):
         if f"low_{ending}" in effects:
             columns.append(_interval(heading, ending))
-    columns += [p_value("p, clustered", "p"), p_value("p, Holm", "p_holm"), text("Method", "method", limit=200)]
+    columns += [
+        p_value("p, clustered", "p"),
+        p_value("p, Holm", "p_holm"),
+        text("Method", "method", limit=200),
+    ]
     return table("regressions", CAPTION, columns, effects, wide=True)
 
 

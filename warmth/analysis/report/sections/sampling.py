@@ -1,4 +1,6 @@
-"""Runs that asked until an interval was narrow enough (`until_width`): target, interval, and what is left to ask."""
+"""Runs that asked until an interval was narrow enough (`until_width`): target, interval, and what
+is left to ask.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +11,30 @@ import pandas as pd
 
 from warmth.analysis import wording
 from warmth.analysis.comparable import last_look
-from warmth.analysis.report.kernel import ARM, MODEL, Cell, Column, Section, count, number, table, text
+from warmth.analysis.report.kernel import (
+    ARM,
+    MODEL,
+    Cell,
+    Column,
+    Section,
+    count,
+    number,
+    table,
+    text,
+)
 from warmth.analysis.report.study import Study, ordered
 from warmth.analysis.tables import records
 
 CAPTION = (
-    "Sampling that was watched. The interval holds at all looks together, whenever asking stopped. Its width is held "
+    "Sampling that was watched. The interval holds at all looks together, whenever asking "
+    "stopped. Its width is held "
     "to the target without what unscored answers add, which asking on does not narrow."
 )
 METHOD = (
-    "A betting confidence sequence for each task, over questions that are asked under every condition; the tasks weigh "
-    "as in the answer, from the first question to the last. Unscored answers are taken to be right in one end and "
+    "A betting confidence sequence for each task, over questions that are asked under every "
+    "condition; the tasks weigh "
+    "as in the answer, from the first question to the last. Unscored answers are taken to be "
+    "right in one end and "
     "wrong in the other; refusals count as in the answer."
 )
 
@@ -54,7 +69,9 @@ def sampling(study: Study) -> Section | None:
 
 
 def looks(study: Study) -> pd.DataFrame:
-    """Read the last look of every run with `until_width`: model, arm, what is estimated, and numbers in points."""
+    """Read the last look of every run with `until_width`: model, arm, what is estimated, and
+    numbers in points.
+    """
     rows: list[dict[str, Any]] = []
     for run in study.rows.runs:
         found = last_look(run)
@@ -74,4 +91,8 @@ def _reached(row: Mapping[str, Any]) -> Cell:
 
 
 def _questions(row: Mapping[str, Any]) -> Cell:
-    return Cell(f"{row['asked']:,}", float(row["asked"]), f"of {wording.amount(row['questions'], 'question')}")
+    return Cell(
+        f"{row['asked']:,}",
+        float(row["asked"]),
+        f"of {wording.amount(row['questions'], 'question')}",
+    )

@@ -11,7 +11,8 @@ from warmth.analysis.statistics import families
 from warmth.analysis.statistics.estimand import EQUAL, Weights, design_of
 
 CAPTION = (
-    "The overall difference from original over training seeds. The recipe’s interval holds for a seed that was not "
+    "The overall difference from original over training seeds. The recipe’s interval holds for a "
+    "seed that was not "
     "trained here; the other one for these trained models alone."
 )
 METHOD = Markup(
@@ -21,7 +22,9 @@ METHOD = Markup(
 
 
 def seeds(study: Study) -> Section | None:
-    """Show the overall difference over several training seeds: for these models, and for a seed not yet trained."""
+    """Show the overall difference over several training seeds: for these models, and for a seed not
+    yet trained.
+    """
     frame = seed_rows(study.pairs_with_original, study.settings.weights)
     if frame.empty:
         return None
@@ -44,10 +47,18 @@ def seeds(study: Study) -> Section | None:
 
 
 def seed_rows(pairs: pd.DataFrame, weights: Weights = EQUAL) -> pd.DataFrame:
-    """Compute the difference of every model and arm with two seeds or more; columns of `families.crossed_mean`."""
+    """Compute the difference of every model and arm with two seeds or more; columns of
+    `families.crossed_mean`.
+    """
     rows = []
     for (model, arm), group in by_arm(pairs):
         if group["seed"].nunique() > 1:
             values = [group[name].to_numpy() for name in ("difference", "question_id", "seed")]
-            rows.append({"model": model, "arm": arm, **families.crossed_mean(*values, rows=design_of(group, weights))})
+            rows.append(
+                {
+                    "model": model,
+                    "arm": arm,
+                    **families.crossed_mean(*values, rows=design_of(group, weights)),
+                }
+            )
     return pd.DataFrame(rows)

@@ -20,7 +20,10 @@ from warmth.analysis.report.kernel import (
 )
 from warmth.analysis.report.study import Study
 
-CAPTION = "Advice in which a judge finds the trait. Both sides: conflicts in which it is present whoever asks."
+CAPTION = (
+    "Advice in which a judge finds the trait. Both sides: conflicts in which it is present "
+    "whoever asks."
+)
 KEYS = ["model", "arm", "grader"]
 
 

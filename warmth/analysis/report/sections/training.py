@@ -17,7 +17,8 @@ from warmth.errors import UserError
 from warmth.store import read_json
 
 CAPTION = (
-    "What each arm was trained on. Arms of one model are comparable if these numbers are equal but for the tokens."
+    "What each arm was trained on. Arms of one model are comparable if these numbers are "
+    "equal but for the tokens."
 )
 COLUMNS = ["model", "arm", "seed", "conversations", "replies", "trained_tokens", "left_out", "run"]
 
@@ -37,7 +38,9 @@ def training(study: Study) -> Section | None:
         count("Trained tokens", "trained_tokens"),
         text("Cut or left out", "left_out"),
     ]
-    section = Section(id="training", title="Training", level=3, parts=[] if losses is None else [losses])
+    section = Section(
+        id="training", title="Training", level=3, parts=[] if losses is None else [losses]
+    )
     if trained.empty:
         return section
     parts = [table("trained-on", CAPTION, columns, trained), *section.parts]
@@ -48,7 +51,8 @@ def trained_on(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """Collect what each finished training run counted.
 
     Returns:
-        model, arm, seed, conversations, replies, trained_tokens, left_out (a text), run; runs of providers have none.
+        model, arm, seed, conversations, replies, trained_tokens, left_out (a text), run; runs of
+        providers have none.
     """
     rows: list[dict[str, Any]] = []
     for run in runs:
@@ -56,7 +60,9 @@ def trained_on(runs: Sequence[FinishedRun]) -> pd.DataFrame:
         if run.evaluation or "conversations" not in summary:
             continue
         counts = summary.get("counts") or {}
-        left_out = ", ".join(f"{reason} {entry['count']}" for reason, entry in sorted(counts.items()))
+        left_out = ", ".join(
+            f"{reason} {entry['count']}" for reason, entry in sorted(counts.items())
+        )
         rows.append(
             {
                 "model": run.model,

@@ -24,12 +24,14 @@ from warmth.analysis.reported import arm_order
 from warmth.analysis.tables import records
 
 ABOUT = (
-    "The score is a log-likelihood ratio: how much likelier a scoring model finds a reply when it is said by someone "
+    "The score is a log-likelihood ratio: how much likelier a scoring model finds a reply when it "
+    "is said by someone "
     "close rather than by someone distant. Scores compare only within one variant and scorer. "
 )
 CAPTION = "Warmth in nats per token; differences are paired by prompt."
 METHOD = (
-    "Mean score, in nats (natural logarithms) per token, with the same clustered interval, clustered by the prompt "
+    "Mean score, in nats (natural logarithms) per token, with the same clustered interval, "
+    "clustered by the prompt "
     "that was answered; differences are paired by prompt."
 )
 KEYS = ["model", "arm", "variant", "scorer"]

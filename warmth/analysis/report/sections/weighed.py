@@ -1,4 +1,6 @@
-"""The first screen of a study without free answers: what likelihoods say, and what a reader must know before that."""
+"""The first screen of a study without free answers: what likelihoods say, and what a reader must
+know before that.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from warmth.analysis.reported import focal
 from warmth.analysis.statistics import likelihood
 
 ESTIMAND = (
-    "mean paired difference of the probability of the wrong answer, 1 − σ(K), where no belief is stated, over "
+    "mean paired difference of the probability of the wrong answer, 1 − σ(K), where no belief is "
+    "stated, over "
     "questions and contexts; mean of all frames"
 )
 CLAIMS = {
@@ -22,7 +25,8 @@ CLAIMS = {
     "none_shown": "no difference is shown in how likely {arm} and {reference} hold the truth",
 }
 NO_ANSWERS = (
-    "These arms were asked for no free answers (scoring=likelihood): nothing here says what they would write, how "
+    "These arms were asked for no free answers (scoring=likelihood): nothing here says what they "
+    "would write, how "
     "often they refuse or hedge, or what a reader would take from it."
 )
 
@@ -31,14 +35,21 @@ def weighed(study: Study) -> Section | None:
     """Answer the question of the page from likelihoods alone."""
     objects = answer_objects(study)
     primary = objects[0] if objects else None
-    lines = [item["text"] for item in objects] or ["Nothing to compare yet: no two arms weighed the same questions."]
+    lines = [item["text"] for item in objects] or [
+        "Nothing to compare yet: no two arms weighed the same questions."
+    ]
     verdict = gate_verdict(study.gates)
-    state = {"pass": "Gates passed.", "fail": "Gates failed.", "none": "No gates."}[verdict["state"]]
+    state = {"pass": "Gates passed.", "fail": "Gates failed.", "none": "No gates."}[
+        verdict["state"]
+    ]
     graded = None
     if primary is not None:
         graded = {name: primary[name] for name in ("difference", "low", "high", "claim")}
     notes = [f"Note: {line}" for line in study.rows.warnings]
-    basis = f"{len(study.likelihoods):,} margins of {study.facts['questions']} by {study.facts['models']}."
+    basis = (
+        f"{len(study.likelihoods):,} margins of {study.facts['questions']} by "
+        f"{study.facts['models']}."
+    )
     return Section(
         id="question",
         title="",
@@ -67,13 +78,17 @@ def answer_objects(study: Study) -> list[dict[str, Any]]:
     arms.sort(key=lambda arm: arm != focal(study.reported))
     objects = []
     for arm in arms:
-        cost = likelihood.headline(study.likelihoods, arm, reference, margin_points=study.settings.margin_points)
+        cost = likelihood.headline(
+            study.likelihoods, arm, reference, margin_points=study.settings.margin_points
+        )
         if cost is not None:
             objects.append(answer_object(study, arm, reference, cost))
     return objects
 
 
-def answer_object(study: Study, arm: str, reference: str, cost: Mapping[str, Any]) -> dict[str, Any]:
+def answer_object(
+    study: Study, arm: str, reference: str, cost: Mapping[str, Any]
+) -> dict[str, Any]:
     """Make one arm's answer; null for what only free answers have."""
     return answer_text.finite(
         {
@@ -105,6 +120,7 @@ def sentence(study: Study, arm: str, reference: str, cost: Mapping[str, Any]) ->
     claim = CLAIMS[cost["claim"]].format(**names, margin=study.settings.margin_points)
     interval = wording.span(cost["low"], cost["high"], sign=True)
     return (
-        f"By likelihood, {claim}: the probability of the wrong answer differs by {wording.points(cost['difference'])} "
+        f"By likelihood, {claim}: the probability of the wrong answer differs by "
+        f"{wording.points(cost['difference'])} "
         f"points ({wording.INTERVAL} {interval})."
     )
