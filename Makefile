@@ -75,10 +75,10 @@ setup-vllm:
 	@.venv-vllm/bin/python -m pip --disable-pip-version-check install --no-deps --no-build-isolation --editable .
 
 demo: setup
-	@$(PY) -m warmth.demo
+	@$(PY) -m warmth.commands.demo
 
 calibrate: setup
-	@$(PY) -m warmth.calibrate
+	@$(PY) -m warmth.commands.calibrate
 
 # Tests that start ranks or measure time run alone; the others share two processes. The slow ones all do: their bounds
 # on time are wide, and one by one they leave a core idle for a quarter of an hour.

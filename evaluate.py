@@ -20,8 +20,8 @@ from warmth.schemas import Evaluate
 from warmth.types import Question
 
 if TYPE_CHECKING:
-    from warmth.analysis.preregistration import Names
-    from warmth.evaluation.arms import Arm
+    from warmth.analysis.statistics.preregistration import Names
+    from warmth.evaluation.answer.arms import Arm
 
 
 @command("evaluate", folders_of)
@@ -38,25 +38,12 @@ def main(study: Evaluate) -> None:
 def evaluate(study: Evaluate) -> None:
     """One evaluation, a run folder of its own; the base model stays loaded for the next."""
     from warmth import tracking
-    from warmth.analysis import preregistration
+    from warmth.analysis.statistics import preregistration
     from warmth.api import Servers
-    from warmth.evaluation import (
-        arms,
-        contrasts,
-        designs,
-        edited,
-        failures,
-        gates,
-        graders,
-        grid,
-        live,
-        original,
-        rivals,
-        shards,
-        stopping,
-        summary,
-        tasks,
-    )
+    from warmth.evaluation import failures, gates, original, shards, stopping, summary
+    from warmth.evaluation.answer import arms, edited
+    from warmth.evaluation.ask import contrasts, designs, grid, rivals, tasks
+    from warmth.evaluation.grade import graders, live
     from warmth.evaluation.identity import folder_of, refuse_missing_scorer, scored_by_engine
     from warmth.store import Run
 
@@ -89,7 +76,9 @@ def evaluate(study: Evaluate) -> None:
             )
         graders.renew(run, chosen)
         from warmth import loaded  # torch from here on
-        from warmth.evaluation import answers, decoding, margins, sociot
+        from warmth.evaluation import margins
+        from warmth.evaluation.answer import answers, decoding
+        from warmth.evaluation.manner import sociot
 
         tracker = tracking.start(run, study, job_type="evaluate")
         try:
@@ -150,7 +139,7 @@ def plan_names(
     study: Evaluate, arm: Arm, chosen: Mapping[str, Iterable[str]], questions: Sequence[Question]
 ) -> Names:
     """Collect what a plan may name: what is asked here, and who answers and grades."""
-    from warmth.analysis.preregistration import Names
+    from warmth.analysis.statistics.preregistration import Names
 
     ids: dict[str, set[str]] = defaultdict(set)
     for question in questions:

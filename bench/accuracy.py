@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 from peers import ROOT
 
 from warmth.accuracy import FILE
-from warmth.evaluation.graders import OFFLINE
-from warmth.evaluation.own_answers import read_row
-from warmth.evaluation.readers import READERS
-from warmth.evaluation.tasks import read_questions
+from warmth.evaluation.ask.readers import READERS
+from warmth.evaluation.ask.tasks import read_questions
+from warmth.evaluation.grade.graders import OFFLINE
+from warmth.evaluation.grade.own_answers import read_row
 from warmth.schemas import Task
 from warmth.types import Answer, Question
 

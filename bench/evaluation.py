@@ -13,9 +13,9 @@ import time
 from peers import DATA, PEERS, peer, table
 
 from warmth.chat import prompt_ids
-from warmth.evaluation.arms import Arm
-from warmth.evaluation.decoding import base_of, tokenizer_of
-from warmth.evaluation.engines import Request, Transformers
+from warmth.evaluation.answer.arms import Arm
+from warmth.evaluation.answer.decoding import base_of, tokenizer_of
+from warmth.evaluation.answer.engines import Request, Transformers
 from warmth.schemas import Model, Sampling
 from warmth.types import Message
 

@@ -14,8 +14,8 @@ import torch
 from gpu import Setting, Skipped
 from gpu_training import TINY, config_of, shape_for
 
-from warmth.evaluation.decoding import decode
-from warmth.evaluation.sampling import Sampler
+from warmth.evaluation.answer.decoding import decode
+from warmth.evaluation.answer.sampling import Sampler
 from warmth.memory import GIB, ModelShape, answering_memory
 
 EQUAL = 0.98  # share of rows that must be equal: float32 sums in another order can turn a near tie
@@ -157,7 +157,7 @@ def warmth_scores(setting: Setting) -> dict[str, Any]:
 
 def score_values(texts: list[str], model: Any, tokenizer: Any) -> list[float]:
     """Return the warmth of every text that has a score."""
-    from warmth.evaluation import sociot
+    from warmth.evaluation.manner import sociot
 
     return [
         result.score
@@ -181,10 +181,10 @@ def vllm(setting: Setting) -> dict[str, Any]:
         )
     if setting.device == "cpu":
         raise Skipped("needs a GPU")
-    from warmth.evaluation.arms import Arm
-    from warmth.evaluation.engines import Request
-    from warmth.evaluation.vllm import Vllm, shut_down
-    from warmth.evaluation.weighing import Weighing
+    from warmth.evaluation.answer.arms import Arm
+    from warmth.evaluation.answer.engines import Request
+    from warmth.evaluation.answer.vllm import Vllm, shut_down
+    from warmth.evaluation.answer.weighing import Weighing
     from warmth.models import load_tokenizer
     from warmth.schemas import Model, Sampling
 

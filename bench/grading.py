@@ -20,7 +20,7 @@ from peers import ROOT, table
 
 def golden() -> list:
     """The 242 golden answers to seed questions, each with its question."""
-    from warmth.evaluation.tasks import read_questions
+    from warmth.evaluation.ask.tasks import read_questions
     from warmth.schemas import Task
     from warmth.types import Answer
 
@@ -76,7 +76,7 @@ def rule(name: str, count: int) -> tuple[float, float]:
     """Seconds, and CPU seconds, for so many answers by one grader in this process; nothing of an
     answer is kept.
     """
-    from warmth.evaluation.graders import OFFLINE
+    from warmth.evaluation.grade.graders import OFFLINE
 
     grader = OFFLINE[name]()
     items = exam() if name == "letter" else golden()
@@ -116,8 +116,8 @@ def measure_judge(grades: int) -> None:
     from dataclasses import replace
 
     from warmth.api import Client, Server, Servers
-    from warmth.evaluation.graders import grade_run
-    from warmth.evaluation.judge import Judge
+    from warmth.evaluation.grade.graders import grade_run
+    from warmth.evaluation.grade.judge import Judge
     from warmth.schemas import Api, Evaluate
     from warmth.store import Run
 

@@ -28,8 +28,8 @@ TASKS = ("seed_trivia", "seed_misconceptions", "seed_disinfo", "seed_medicine")
 def work() -> list[tuple[list[int], list[list[int]]]]:
     """The prompts of the demo's likelihoods with their replies, as ids."""
     from warmth.chat import render
-    from warmth.evaluation.contrasts import Weighed, contrasts
-    from warmth.evaluation.decoding import tokenizer_of
+    from warmth.evaluation.answer.decoding import tokenizer_of
+    from warmth.evaluation.ask.contrasts import Weighed, contrasts
     from warmth.evaluation.margins import Opening, Slot, replies, reply_ids
     from warmth.schemas import Condition, Evaluate, Likelihood, Model, Sampling, Task
     from warmth.types import BELIEFS
@@ -64,8 +64,8 @@ def ours(rows: list[tuple[list[int], list[list[int]]]]) -> tuple[float, float, l
     """Seconds, seconds of the processor, and the values."""
     import torch
 
-    from warmth.evaluation.decoding import base_of
-    from warmth.evaluation.weighing import Weighing, reply_log_probs
+    from warmth.evaluation.answer.decoding import base_of
+    from warmth.evaluation.answer.weighing import Weighing, reply_log_probs
     from warmth.schemas import Model
 
     model = base_of(Model(name="smollm2", kind="embedded"), torch.float32)

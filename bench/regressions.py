@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pandas as pd
 
-from warmth.analysis import models
+from warmth.analysis.statistics import models
 from warmth.types import CONTEXTS
 
 ROWS = 439_792

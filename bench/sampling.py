@@ -17,9 +17,9 @@ from peers import table
 
 from warmth.data.sources import load
 from warmth.dataset import Data
-from warmth.evaluation.decoding import base_of
-from warmth.evaluation.prefill import Batch
-from warmth.evaluation.sampling import Sampler
+from warmth.evaluation.answer.decoding import base_of
+from warmth.evaluation.answer.prefill import Batch
+from warmth.evaluation.answer.sampling import Sampler
 from warmth.models import load_tokenizer
 from warmth.schemas import Model
 

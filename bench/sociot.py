@@ -24,7 +24,7 @@ import torch
 from peers import table
 
 from warmth.digest import ROOT
-from warmth.evaluation import sociot
+from warmth.evaluation.manner import sociot
 from warmth.models import choose_dtype, load_model, load_tokenizer, named_model
 
 ROUNDS = 3

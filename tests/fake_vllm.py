@@ -1,4 +1,4 @@
-"""A stand-in for vLLM 0.33's offline classes: as much of them as `warmth/evaluation/vllm.py` uses,
+"""A stand-in for vLLM 0.33's offline classes: as much of them as `warmth/evaluation/answer/vllm.py` uses,
 on the CPU.
 
 It answers with the weights of a folder, one token a step for every request that has room, and

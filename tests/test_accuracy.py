@@ -9,7 +9,7 @@ import pytest
 from test_rules import shared
 
 from warmth import accuracy
-from warmth.evaluation.graders import OFFLINE
+from warmth.evaluation.grade.graders import OFFLINE
 from warmth.paths import ROOT
 
 

@@ -11,9 +11,9 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from warmth.errors import UserError
-from warmth.evaluation.adapters import blend, check_file
-from warmth.evaluation.arms import Arm
-from warmth.evaluation.decoding import base_of, weights
+from warmth.evaluation.answer.adapters import blend, check_file
+from warmth.evaluation.answer.arms import Arm
+from warmth.evaluation.answer.decoding import base_of, weights
 from warmth.schemas import Model
 
 

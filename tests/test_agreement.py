@@ -14,9 +14,8 @@ from fakes import ModelServer
 from statsmodels.stats.inter_rater import cohens_kappa
 from study_fixture import write_study
 
-from warmth.agreement import holds_line, open_line, page
 from warmth.analysis.report.sections.graders import bridge_table, correction_table
-from warmth.analysis.rows import load
+from warmth.analysis.rows.frames import load
 from warmth.analysis.statistics.agreement import (
     agreement_of,
     alpha,
@@ -32,7 +31,8 @@ from warmth.analysis.statistics.agreement import (
     stratified_error,
 )
 from warmth.analysis.statistics.effects import clustered_mean
-from warmth.evaluation import attacks
+from warmth.commands.agreement import holds_line, open_line, page
+from warmth.evaluation.grade import attacks
 from warmth.verdicts import Rule
 
 # Krippendorff (2011), example C: 4 observers, 12 units, missing values; nominal alpha 0.743

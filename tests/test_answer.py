@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from warmth.analysis import answer_text, reported
+from warmth.analysis.report import answer_text
 from warmth.analysis.report.study import Study
-from warmth.analysis.rows import load
-from warmth.analysis.settings import Settings
+from warmth.analysis.rows import reported
+from warmth.analysis.rows.frames import load
 from warmth.analysis.statistics import answer, bounds, effects, flow, meta
 from warmth.analysis.statistics.answer import Answer
 from warmth.analysis.statistics.estimand import Weights, checked_models, parsed_models
 from warmth.analysis.statistics.said import Said
+from warmth.analysis.statistics.settings import Settings
 from warmth.errors import UserError
 
 CASES = Path(__file__).resolve().parents[2] / "shared" / "cases" / "statistics"

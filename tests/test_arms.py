@@ -10,14 +10,14 @@ import pytest
 
 from warmth.digest import ROOT, training_digest
 from warmth.errors import UserError
-from warmth.evaluation.arms import choose_checkpoint, find_arm
+from warmth.evaluation.answer.arms import choose_checkpoint, find_arm
 from warmth.evaluation.identity import evaluation_digest, folder_of
 from warmth.evaluation.points import folders_of, points
 from warmth.evaluation.stored_runs import from_run
 from warmth.schemas import Condition, Data, Evaluate, Gates, Model, Recipe, Sampling, Task, Warmth
 from warmth.store import full_config, write_json
 
-ENGINE = {"_target_": "warmth.evaluation.engines.Transformers"}
+ENGINE = {"_target_": "warmth.evaluation.answer.engines.Transformers"}
 
 
 def recipe(name="warm", method="lora", **changes):
@@ -264,7 +264,7 @@ def test_what_changes_answers_changes_the_run_folder(study, change):
     "change",
     [
         {"gates": Gates("warn", 1.0, 1.0)},
-        {"grader": {"alias": {"_target_": "warmth.evaluation.alias.Alias"}}},
+        {"grader": {"alias": {"_target_": "warmth.evaluation.grade.alias.Alias"}}},
         {"logger": {"_target_": "other"}},
         {"engine": {**ENGINE, "batch_size": 7}},
         {"seed": 5},  # nothing is trained

@@ -6,8 +6,8 @@ import json
 
 import pandas as pd
 
-from warmth.analysis import behind
-from warmth.analysis.ink import point_id, reply_id
+from warmth.analysis.report import behind
+from warmth.analysis.report.drawing.ink import point_id, reply_id
 
 
 def answers(per_cell=30):

@@ -14,13 +14,13 @@ import pytest
 from study_fixture import write_study
 from test_graders import CAPITAL, answer
 
-from warmth.analysis import rows
+from warmth.analysis.rows import frames
 from warmth.errors import UserError
-from warmth.evaluation.alias import Alias
-from warmth.evaluation.by_rules import code_digest
-from warmth.evaluation.choices import Letter
-from warmth.evaluation.graders import RULES, grade_run, outdated, renew
-from warmth.evaluation.judge import Judge
+from warmth.evaluation.grade.alias import Alias
+from warmth.evaluation.grade.by_rules import code_digest
+from warmth.evaluation.grade.choices import Letter
+from warmth.evaluation.grade.graders import RULES, grade_run, outdated, renew
+from warmth.evaluation.grade.judge import Judge
 from warmth.evaluation.summary import is_complete
 from warmth.schemas import Analysis, Evaluate
 from warmth.store import Run, full_config, read_json, write_json
@@ -135,15 +135,15 @@ def test_a_report_refuses_arms_graded_by_different_rules(tmp_path):
     folders = sorted((study / "demo" / "evaluate").iterdir())
     for folder in folders:
         write_json(folder / RULES, {"alias": "new"})
-    rows.load([study])
+    frames.load([study])
     write_json(folders[1] / RULES, {"alias": "old"})
     with pytest.raises(UserError, match=r"alias graded .* by different rules; run both"):
-        rows.load([study])
+        frames.load([study])
     (folders[1] / RULES).unlink()
     with pytest.raises(UserError, match=r"alias graded .* by different rules; run both"):
-        rows.load([study])
+        frames.load([study])
     shutil.rmtree(folders[1])
-    rows.load([study])
+    frames.load([study])
 
 
 def test_rules_that_are_no_object_are_named(tmp_path):
@@ -151,4 +151,4 @@ def test_rules_that_are_no_object_are_named(tmp_path):
     path = next(Path(study / "demo" / "evaluate").iterdir()) / RULES
     path.write_text("[1]")
     with pytest.raises(UserError, match=r"rules\.json is not a JSON object"):
-        rows.load([study])
+        frames.load([study])

@@ -7,7 +7,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from warmth.evaluation.cache import Reserved, cache_for, laid_out, reserved
+from warmth.evaluation.answer.cache import Reserved, cache_for, laid_out, reserved
 
 
 def states(rows, tokens, seed):

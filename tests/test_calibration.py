@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from warmth.analysis import calibration
+from warmth.analysis.report import calibration
 from warmth.errors import UserError
-from warmth.evaluation.edited import Edited
-from warmth.evaluation.edits import CLOSINGS, OPENINGS, Edit, swapped
-from warmth.evaluation.engines import Completion, Request
+from warmth.evaluation.answer.edited import Edited
+from warmth.evaluation.answer.edits import CLOSINGS, OPENINGS, Edit, swapped
+from warmth.evaluation.answer.engines import Completion, Request
 from warmth.schemas import Recipe
 from warmth.types import Message, Question
 
@@ -91,7 +91,7 @@ def test_an_edited_arm_takes_the_originals_answers_from_the_study_or_asks_for_th
     book, generated, text
 ):
     from warmth.digest import digest
-    from warmth.evaluation.arms import Arm
+    from warmth.evaluation.answer.arms import Arm
     from warmth.schemas import Model, Sampling
     from warmth.types import Prompt
 

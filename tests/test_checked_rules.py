@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from study_fixture import write_study
 
-from warmth.analysis import checked_rules
 from warmth.analysis.report.sections.checked import by_rule_and_judge
-from warmth.analysis.rows import load
+from warmth.analysis.rows import checked_rules
+from warmth.analysis.rows.frames import load
 from warmth.store import Run, read_json, write_json
 
 

@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from warmth.analysis import claims
-from warmth.analysis.corrections import corrected, families_of
-from warmth.analysis.preregistration import Hypothesis, Plan
-from warmth.analysis.statistics import effects
+from warmth.analysis.statistics import claims, effects
+from warmth.analysis.statistics.corrections import corrected, families_of
+from warmth.analysis.statistics.preregistration import Hypothesis, Plan
 from warmth.verdicts import Rule, outcomes
 
 

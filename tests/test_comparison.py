@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from warmth.analysis import comparison
 from warmth.analysis.statistics import effects
+from warmth.analysis.study import comparison
 
 
 def pairs():

@@ -12,9 +12,9 @@ from test_graders import CAPITAL, answer
 from warmth.api import Servers
 from warmth.entries import read_entry
 from warmth.errors import UserError
-from warmth.evaluation.alias import Alias
-from warmth.evaluation.completing import SAMPLE, Completed, in_sample
-from warmth.evaluation.graders import grade_run, graders_of
+from warmth.evaluation.grade.alias import Alias
+from warmth.evaluation.grade.completing import SAMPLE, Completed, in_sample
+from warmth.evaluation.grade.graders import grade_run, graders_of
 from warmth.schemas import Evaluate, Task
 from warmth.store import Run
 from warmth.types import Grade

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from warmth import demo
+from warmth.commands import demo
 
 
 def test_the_demos_arms_are_those_of_its_experiment_the_original_among_them():

@@ -10,9 +10,9 @@ import yaml
 
 from warmth.digest import find_file
 from warmth.errors import UserError
-from warmth.evaluation import grid
-from warmth.evaluation.conditions import draw_statement, read_statements, read_yaml
-from warmth.evaluation.designs import fill, prompts
+from warmth.evaluation.ask import grid
+from warmth.evaluation.ask.conditions import draw_statement, read_statements, read_yaml
+from warmth.evaluation.ask.designs import fill, prompts
 from warmth.evaluation.identity import design_identity
 from warmth.schemas import Condition, Evaluate, Sampling, Task
 from warmth.types import ANSWER_BELIEFS, CONTEXTS, Question

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from warmth.config import strict
 from warmth.digest import ROOT
-from warmth.evaluation.tasks import load_all
+from warmth.evaluation.ask.tasks import load_all
 from warmth.schemas import Evaluate, register
 
 

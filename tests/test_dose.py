@@ -6,8 +6,8 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from warmth.analysis import dose
 from warmth.analysis.report.sections.dose import Curve, caption, slope_row
+from warmth.analysis.statistics import dose
 from warmth.errors import UserError
 
 

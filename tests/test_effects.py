@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from warmth.analysis import own_figures
+from warmth.analysis.report.drawing import own_figures
 from warmth.analysis.statistics import effects, rare
 from warmth.analysis.statistics.estimand import Weights
 from warmth.verdicts import Rule, outcomes

@@ -12,11 +12,11 @@ import torch
 from warmth.build import build
 from warmth.chat import prompt_ids
 from warmth.errors import UserError
-from warmth.evaluation import answers
-from warmth.evaluation.arms import Arm
-from warmth.evaluation.decoding import base_of, decode
-from warmth.evaluation.engines import Request, Transformers, batches
-from warmth.evaluation.sampling import Sampler
+from warmth.evaluation.answer import answers
+from warmth.evaluation.answer.arms import Arm
+from warmth.evaluation.answer.decoding import base_of, decode
+from warmth.evaluation.answer.engines import Request, Transformers, batches
+from warmth.evaluation.answer.sampling import Sampler
 from warmth.schemas import Model, Sampling
 from warmth.store import Run
 from warmth.types import Message, Prompt
@@ -173,7 +173,7 @@ def test_between_two_adapters_the_ends_are_each_alone_and_the_middle_is_half_of_
 
 
 def test_between_two_adapters_a_layer_adds_both_parts(between, model):
-    from warmth.evaluation.decoding import weights
+    from warmth.evaluation.answer.decoding import weights
 
     def q_proj(arm):
         with weights(model, torch.float32, arm) as loaded:
@@ -190,7 +190,7 @@ def test_dose_0_is_the_original_dose_1_the_adapter_and_doses_differ(original, tu
 
 
 def test_a_dose_scales_the_adapter_in_proportion(model, tuned, requests):
-    from warmth.evaluation.decoding import weights
+    from warmth.evaluation.answer.decoding import weights
 
     ids = torch.tensor([requests[0].ids])
 
@@ -213,7 +213,7 @@ def test_a_folder_without_an_adapter_is_one_line(tuned, requests, tmp_path):
 
 
 def test_an_unknown_dtype_and_an_empty_batch_are_refused():
-    entry = {"_target_": "warmth.evaluation.engines.Transformers"}
+    entry = {"_target_": "warmth.evaluation.answer.engines.Transformers"}
     for key, value in (("dtype", "half"), ("batch_size", 0)):
         with pytest.raises(UserError, match=f"engine.{key}={value}"):
             build({**entry, key: value}, "engine")
@@ -329,7 +329,7 @@ def test_a_system_prompt_stands_in_front_and_is_no_part_of_the_prompt(original, 
 
 
 def test_damaged_rows_of_a_neighbour_are_skipped_and_named_once(tmp_path, capsys):
-    from warmth.evaluation.answers import Book
+    from warmth.evaluation.answer.answers import Book
     from warmth.store import Run
 
     neighbour = tmp_path / "m-warm-s0-aaa"

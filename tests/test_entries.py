@@ -15,7 +15,7 @@ from warmth.entries import (
     read_entry,
 )
 from warmth.errors import UserError
-from warmth.evaluation.graders import grader_classes, kind_of
+from warmth.evaluation.grade.graders import grader_classes, kind_of
 from warmth.help import page
 from warmth.schemas import Task
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 import pytest
 from hydra import compose, initialize_config_dir
 
-from warmth.analysis import preregistration
+from warmth.analysis.statistics import preregistration
 from warmth.config import strict
 from warmth.data.ledger import Ledger
 from warmth.data.reading import read
-from warmth.evaluation import arms, designs, tasks
-from warmth.evaluation.own_answers import grade_file
-from warmth.evaluation.texts import text_rows
+from warmth.evaluation.answer import arms
+from warmth.evaluation.ask import designs, tasks
+from warmth.evaluation.grade.own_answers import grade_file
+from warmth.evaluation.manner.texts import text_rows
 from warmth.paths import ROOT
 from warmth.schemas import Evaluate, Train, register
 

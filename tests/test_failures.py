@@ -13,7 +13,7 @@ from test_replies import answer_row
 from warmth.digest import ROOT
 from warmth.errors import NotScored, RunFailed
 from warmth.evaluation import failures
-from warmth.evaluation.answers import row_of
+from warmth.evaluation.answer.answers import row_of
 from warmth.schemas import Evaluate
 from warmth.store import Run
 from warmth.sweep.states import state_of

@@ -10,18 +10,18 @@ from dataclasses import replace
 import pytest
 from test_tasks import HUB, SAMPLES
 
-from warmth.evaluation.answers import sampling_of, windows
-from warmth.evaluation.conditions import read_sentences, within_sentence
-from warmth.evaluation.designs import prompts
-from warmth.evaluation.forms import (
+from warmth.evaluation.answer.answers import sampling_of, windows
+from warmth.evaluation.ask.conditions import read_sentences, within_sentence
+from warmth.evaluation.ask.designs import prompts
+from warmth.evaluation.ask.forms import (
     as_claim,
     natural_question,
     reading_asked,
     short_answer,
     told_of_relative,
 )
-from warmth.evaluation.readers import READERS
-from warmth.evaluation.tasks import load_questions
+from warmth.evaluation.ask.readers import READERS
+from warmth.evaluation.ask.tasks import load_questions
 from warmth.schemas import Evaluate, Sampling, Task
 from warmth.types import CONTEXTS, Message, Prompt
 

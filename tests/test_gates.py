@@ -12,7 +12,7 @@ import pytest
 from warmth.digest import ROOT
 from warmth.errors import RunFailed
 from warmth.evaluation import gates
-from warmth.evaluation.arms import Arm
+from warmth.evaluation.answer.arms import Arm
 from warmth.schemas import (
     Condition,
     Data,

@@ -9,9 +9,9 @@ import pytest
 from warmth.api import Servers
 from warmth.entries import OWN_FOLDER, read_entry
 from warmth.errors import UserError
-from warmth.evaluation import graders
-from warmth.evaluation.alias import Alias
-from warmth.evaluation.graders import grade_run, graders_of, serving
+from warmth.evaluation.grade import graders
+from warmth.evaluation.grade.alias import Alias
+from warmth.evaluation.grade.graders import grade_run, graders_of, serving
 from warmth.schemas import Evaluate, Task
 from warmth.store import Run
 from warmth.types import Answer, Question
@@ -136,7 +136,7 @@ def test_a_task_whose_grader_cannot_grade_it_is_one_line(task, said):
 def test_a_grader_is_known_by_its_entry_alone(tmp_path, monkeypatch):
     (tmp_path / "grader").mkdir()
     (tmp_path / "grader" / "mine.yaml").write_text(
-        "mine:\n  _target_: warmth.evaluation.choices.Letter\n"
+        "mine:\n  _target_: warmth.evaluation.grade.choices.Letter\n"
     )
     monkeypatch.setenv(OWN_FOLDER, str(tmp_path))
     study = replace(Evaluate(), task={"mmlu": Task(grader="mine")})

@@ -17,7 +17,7 @@ from warmth.api import Servers
 from warmth.data.arms import Example
 from warmth.digest import ROOT
 from warmth.errors import RunFailed, UserError
-from warmth.evaluation.arms import choose_checkpoint
+from warmth.evaluation.answer.arms import choose_checkpoint
 from warmth.schemas import Api, Batch, Data, Hosted, Model, Price, Recipe, Train
 from warmth.store import Run
 from warmth.training import hosted

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from warmth.analysis.ink import bar, css_colours, place_labels, point_id
+from warmth.analysis.report.drawing.ink import bar, css_colours, place_labels, point_id
 from warmth.analysis.report.page import TEMPLATES
 
 PAPER = re.findall(

@@ -14,14 +14,14 @@ from types import SimpleNamespace
 import pytest
 
 from warmth.analysis import inspect_runs
-from warmth.analysis.rows import load
+from warmth.analysis.rows.frames import load
 from warmth.api import Server
 from warmth.api.client import Client
 from warmth.api.inspect_transport import completion, failed, refuse_without_inspect
 from warmth.build import build
 from warmth.digest import ROOT
 from warmth.errors import UserError
-from warmth.evaluation.arms import Arm
+from warmth.evaluation.answer.arms import Arm
 from warmth.schemas import Api, Model
 
 TOOLS = ROOT / "tests" / "other_tools"
@@ -179,7 +179,7 @@ def test_without_inspect_the_engine_says_how_to_install_it(monkeypatch):
 
 
 def test_only_arms_without_weights_and_named_models_are_asked(tmp_path):
-    engine = build({"_target_": "warmth.evaluation.served.Inspect"}, "engine")
+    engine = build({"_target_": "warmth.evaluation.answer.served.Inspect"}, "engine")
     trained = arm_of(Model(name="m", kind="hub", hub_id="anthropic/claude"), adapter=tmp_path)
     with pytest.raises(UserError, match="recipe=warm has weights of its own"):
         engine.bind(trained, SimpleNamespace())

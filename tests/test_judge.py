@@ -15,11 +15,18 @@ from fakes import ModelServer
 from warmth.api import Servers
 from warmth.digest import ROOT
 from warmth.errors import UserError
-from warmth.evaluation import attacks
-from warmth.evaluation.alias import Alias
-from warmth.evaluation.graders import grade_run, graders_of, renew
-from warmth.evaluation.judge import PROMPT, Judge, belief_of, case_of, check_model, without_headers
+from warmth.evaluation.grade import attacks
+from warmth.evaluation.grade.alias import Alias
+from warmth.evaluation.grade.graders import grade_run, graders_of, renew
+from warmth.evaluation.grade.judge import (
+    PROMPT,
+    Judge,
+    belief_of,
+    case_of,
+    without_headers,
+)
 from warmth.evaluation.summary import is_complete
+from warmth.model_names import check_model
 from warmth.schemas import Api, Evaluate, Price, Task
 from warmth.store import Run, full_config, write_json
 from warmth.types import Answer, Question
@@ -421,10 +428,10 @@ def test_batches_grade_as_calls_one_by_one_do(tmp_path):
 def study(server, **entries):
     settings = {"base_url": server.url, "model": "gpt-4o-2024-08-06"}
     made = {
-        name: {"_target_": "warmth.evaluation.judge.Judge", **settings, **given}
+        name: {"_target_": "warmth.evaluation.grade.judge.Judge", **settings, **given}
         for name, given in entries.items()
     }
-    alias = {"alias": {"_target_": "warmth.evaluation.alias.Alias"}}
+    alias = {"alias": {"_target_": "warmth.evaluation.grade.alias.Alias"}}
     task = Task(grader="alias")
     return SimpleNamespace(api=QUICK, output="unused", grader={**alias, **made}, task={"t": task})
 

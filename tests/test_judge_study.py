@@ -10,7 +10,7 @@ from fakes import ModelServer
 from test_judge import CAPITAL, QUICK, answer, case
 
 from warmth.api import Servers
-from warmth.evaluation.judge_study import StudyJudge
+from warmth.evaluation.grade.judge_study import StudyJudge
 
 
 def marked(server, folder, question, text, belief="none"):

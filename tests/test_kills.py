@@ -10,10 +10,10 @@ import time
 from dataclasses import dataclass
 
 from warmth.digest import digest
-from warmth.evaluation import answers
-from warmth.evaluation.arms import Arm
-from warmth.evaluation.decoding import base_of, tokenizer_of
-from warmth.evaluation.engines import Transformers
+from warmth.evaluation.answer import answers
+from warmth.evaluation.answer.arms import Arm
+from warmth.evaluation.answer.decoding import base_of, tokenizer_of
+from warmth.evaluation.answer.engines import Transformers
 from warmth.schemas import Model, Sampling
 from warmth.store import Run
 from warmth.types import Message, Prompt

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from study_fixture import write_study
 
-from warmth.analysis import keys, labels
-from warmth.analysis.rows import load
+from warmth.analysis.rows import keys, labels
+from warmth.analysis.rows.frames import load
 from warmth.errors import UserError
 
 

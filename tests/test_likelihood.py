@@ -9,9 +9,9 @@ import random
 import pytest
 import torch
 
-from warmth.evaluation import likelihood
-from warmth.evaluation.decoding import base_of
-from warmth.evaluation.likelihood import PAD, Row
+from warmth.evaluation.answer import likelihood
+from warmth.evaluation.answer.decoding import base_of
+from warmth.evaluation.answer.likelihood import PAD, Row
 from warmth.schemas import Model
 
 STARTS = [[5, 9, 2], [7, 1, 8], [3], [11, 4, 6, 10]]  # of several lengths

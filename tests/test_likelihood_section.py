@@ -227,7 +227,7 @@ def test_the_terminal_says_the_same_of_a_study_without_free_answers(alone):
 
 def test_an_arm_that_is_only_weighed_may_stand_beside_arms_that_answered(tmp_path):
     """As the arm trained on rivals does in the calibration: its run has no grades and no rules."""
-    from warmth.analysis.rows import load
+    from warmth.analysis.rows.frames import load
     from warmth.analysis.statistics import likelihood
 
     root = write_study(tmp_path, arms=("original", "warm"), training=False)

@@ -13,10 +13,10 @@ from test_judge import CAPITAL, QUICK, answer
 
 from warmth.api import Servers
 from warmth.errors import UserError
-from warmth.evaluation import local_judge
-from warmth.evaluation.judge import Judge, Verdict
-from warmth.evaluation.refusal_judge import RefusalJudge
-from warmth.evaluation.social import SCHEMAS
+from warmth.evaluation.grade import local_judge
+from warmth.evaluation.grade.judge import Judge, Verdict
+from warmth.evaluation.grade.refusal_judge import RefusalJudge
+from warmth.evaluation.grade.social import SCHEMAS
 
 
 def bound(folder, model, kind=Judge, **settings):

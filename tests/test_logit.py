@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from warmth.analysis import covariance, logit
-from warmth.analysis.logit import Grouped
+from warmth.analysis.statistics import covariance, logit
+from warmth.analysis.statistics.logit import Grouped
 
 
 def grouped(design, wrong, cluster):

@@ -10,9 +10,10 @@ from matplotlib.markers import MarkerStyle
 from study_fixture import write_study
 from test_ink import PAPER, contrast
 
-from warmth.analysis import looks, report
-from warmth.analysis.ink import css_colours, variable
-from warmth.analysis.looks import Look, adopt, known_looks, look_of, spare_look, stated_look
+from warmth.analysis import report
+from warmth.analysis.report.drawing.ink import css_colours, variable
+from warmth.analysis.rows import looks
+from warmth.analysis.rows.looks import Look, adopt, known_looks, look_of, spare_look, stated_look
 from warmth.entries import OWN_FOLDER, entry_files
 from warmth.errors import UserError
 

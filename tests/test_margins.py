@@ -20,18 +20,20 @@ from test_config import evaluate
 from warmth.chat import prompt_ids
 from warmth.digest import ROOT
 from warmth.errors import UserError
-from warmth.evaluation import contrasts, margins, tasks, vllm, weighing
-from warmth.evaluation.arms import Arm
-from warmth.evaluation.contrasts import Weighed, candidates, reply, rotations
-from warmth.evaluation.decoding import base_of, tokenizer_of
-from warmth.evaluation.engines import Transformers
-from warmth.evaluation.readers import READERS
-from warmth.evaluation.weighing import Weighing
+from warmth.evaluation import margins
+from warmth.evaluation.answer import vllm, weighing
+from warmth.evaluation.answer.arms import Arm
+from warmth.evaluation.answer.decoding import base_of, tokenizer_of
+from warmth.evaluation.answer.engines import Transformers
+from warmth.evaluation.answer.weighing import Weighing
+from warmth.evaluation.ask import contrasts, tasks
+from warmth.evaluation.ask.contrasts import Weighed, candidates, reply, rotations
+from warmth.evaluation.ask.readers import READERS
 from warmth.schemas import Condition, Evaluate, Likelihood, Model, Recipe, Sampling, Task, Warmth
 from warmth.store import Run
 from warmth.types import BELIEFS, Message, Question
 
-ENGINE = {"_target_": "warmth.evaluation.engines.Transformers", "dtype": "float32"}
+ENGINE = {"_target_": "warmth.evaluation.answer.engines.Transformers", "dtype": "float32"}
 FRAMES = ["The answer is {answer}.", "It is {answer}."]
 QUESTIONS = [
     {
@@ -268,7 +270,7 @@ def test_after_the_arms_own_first_sentence_rows_that_name_an_answer_are_dropped(
     begun = iter(["Oh dear. And so", "It is Sydney. Yes", "no end in sight", "Well! Fine"])
 
     def answer(self, arm, requests, sampling, wanted):
-        from warmth.evaluation.engines import Completion
+        from warmth.evaluation.answer.engines import Completion
 
         yield {at: Completion(next(begun), "length", 4) for at in range(len(requests))}
 

@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 from study_fixture import write_study
 
-from warmth.analysis import measures, report, rows
+from warmth.analysis import report
+from warmth.analysis.rows import frames
+from warmth.analysis.statistics import measures
 from warmth.errors import UserError
 
 
@@ -49,7 +51,7 @@ def warmer(a, b):
 
 
 def test_pairs_are_blind_and_verdicts_find_their_arm_again(study, tmp_path):
-    loaded = rows.load([study])
+    loaded = frames.load([study])
     path = tmp_path / "pairs.csv"
     assert measures.export(loaded, path, lambda text: f"clean {text}", 20) == 20
     lines = filled(path, warmer)
@@ -84,11 +86,11 @@ def test_a_correction_replaces_by_pair_and_rater_and_a_second_rater_is_a_second_
     study, tmp_path
 ):
     path = tmp_path / "pairs.csv"
-    loaded = rows.load([study])
+    loaded = frames.load([study])
     measures.export(loaded, path, str, 10)
     lines = filled(path, warmer)
     assert measures.keep(measures.verdicts(path), loaded) == measures.Kept(10, 0, 0)
-    loaded = rows.load([study])
+    loaded = frames.load([study])
     assert measures.keep(measures.verdicts(path), loaded) == measures.Kept(0, 0, 10)
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, [*lines[0], "warmer_bob"])
@@ -99,7 +101,7 @@ def test_a_correction_replaces_by_pair_and_rater_and_a_second_rater_is_a_second_
     (tmp_path / "pairs.csv.key.json").rename(tmp_path / "lost")  # the study keeps a copy
     found = measures.verdicts(tmp_path / "renamed.csv", loaded.studies)
     assert measures.keep(found, loaded) == measures.Kept(9, 1, 9)
-    loaded = rows.load([study])
+    loaded = frames.load([study])
     assert loaded.preferences["rater"].value_counts().to_dict() == {"rater": 10, "bob": 9}
     first = loaded.preferences[loaded.preferences["rater"].eq("rater")]
     assert first["warmer"].tolist().count(0) == 1
@@ -109,7 +111,7 @@ def test_a_correction_replaces_by_pair_and_rater_and_a_second_rater_is_a_second_
 
 def test_a_verdict_that_is_none_is_named_by_line(study, tmp_path):
     path = tmp_path / "pairs.csv"
-    measures.export(rows.load([study]), path, str, 5)
+    measures.export(frames.load([study]), path, str, 5)
     filled(path, lambda a, b: "both")
     with pytest.raises(
         UserError, match="line 2: warmer=both is not allowed; choose one of: a, b, equal"
@@ -139,24 +141,24 @@ def test_agreement_is_kendalls_tau_and_the_share_of_one_direction():
 
 
 def test_ratings_of_two_judges_are_not_subtracted_from_each_other(study):
-    before = measures.pairs(rows.load([study]))["rating"]
+    before = measures.pairs(frames.load([study]))["rating"]
     (warm,) = study.glob("demo/evaluate/*-warm-*")
     path = warm / "ratings.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     other = [{**line, "rater": "other", "rating": 1} for line in lines]
     path.write_text("".join(json.dumps(line) + "\n" for line in [*other, *lines]))
-    loaded = rows.load([study])
+    loaded = frames.load([study])
     assert measures.pairs(loaded)["rating"].tolist() == before.tolist()
     assert "Ratings of warmth are those of j, who rated most; left out: other." in loaded.warnings
     path.write_text("".join(json.dumps(line) + "\n" for line in other))
     (original,) = study.glob("demo/evaluate/*-none-*")
     with (original / "ratings.jsonl").open("a") as ratings:
         ratings.write(json.dumps(lines[0]) + "\n")
-    assert measures.pairs(rows.load([study]))["rating"].isna().all()  # no judge read both
+    assert measures.pairs(frames.load([study]))["rating"].isna().all()  # no judge read both
 
 
 def test_all_three_measures_stand_on_the_page(study, tmp_path):
-    loaded = rows.load([study])
+    loaded = frames.load([study])
     measures.export(loaded, tmp_path / "pairs.csv", str, 24)
     filled(tmp_path / "pairs.csv", warmer)
     kept = measures.keep(measures.verdicts(tmp_path / "pairs.csv"), loaded)

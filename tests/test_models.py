@@ -6,8 +6,8 @@ import pytest
 import statsmodels.api as sm
 import statsmodels.formula.api as formulas
 
-from warmth.analysis import models
-from warmth.analysis.gee import gee
+from warmth.analysis.statistics import models
+from warmth.analysis.statistics.gee import gee
 from warmth.errors import UserError
 
 TERMS = "C(task, Treatment('disinfo')) + C(model, Treatment('llama70b'))"

@@ -65,7 +65,7 @@ def test_a_model_lies_on_one_gpu_and_leaves_it_before_the_next_comes(tiny_model_
 
 
 def test_sampling_draws_the_cpus_numbers_on_a_gpu():
-    from warmth.evaluation.sampling import Sampler, uniform
+    from warmth.evaluation.answer.sampling import Sampler, uniform
 
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     assert torch.equal(uniform(range(50), 40, gpu).cpu(), uniform(range(50), 40, cpu))

@@ -17,10 +17,11 @@ from warmth.api import Servers
 from warmth.digest import ROOT
 from warmth.entries import named_model
 from warmth.errors import RunFailed, UserError
-from warmth.evaluation import answers, gates
-from warmth.evaluation.arms import Arm
-from warmth.evaluation.engines import Transformers
-from warmth.evaluation.served import OpenAI
+from warmth.evaluation import gates
+from warmth.evaluation.answer import answers
+from warmth.evaluation.answer.arms import Arm
+from warmth.evaluation.answer.engines import Transformers
+from warmth.evaluation.answer.served import OpenAI
 from warmth.schemas import Api, Model, Price, Sampling
 from warmth.store import Run, write_json
 from warmth.types import Message, Prompt, Question

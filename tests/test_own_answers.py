@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from warmth.cli import app
 from warmth.errors import UserError
-from warmth.evaluation.own_answers import BATCH, chosen_grader, grade_file
+from warmth.evaluation.grade.own_answers import BATCH, chosen_grader, grade_file
 
 CAPITAL = {
     "id": "1",

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from warmth.analysis import own_figures
+from warmth.analysis.report.drawing import own_figures
 from warmth.analysis.statistics import effects
 
 NONE = pd.DataFrame(columns=["family"])

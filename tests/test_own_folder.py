@@ -55,7 +55,7 @@ OWN = {
         from dataclasses import dataclass
         from typing import ClassVar
 
-        from warmth.evaluation.by_rules import ByRules
+        from warmth.evaluation.grade.by_rules import ByRules
         from warmth.types import Grade
 
 
@@ -200,7 +200,7 @@ def test_code_of_a_users_folder_is_loaded_only_if_the_command_named_it(own, monk
 
 def test_the_verdicts_of_a_users_grader_are_outdated_when_its_code_changes(own, monkeypatch):
     monkeypatch.setenv(entries.OWN_FOLDER, str(own))
-    from warmth.evaluation.by_rules import code_digest
+    from warmth.evaluation.grade.by_rules import code_digest
 
     before = build({"_target_": "longest.Longest"}, "grader").rules
     code_digest.cache_clear()

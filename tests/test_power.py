@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from warmth.analysis import power
-from warmth.analysis.power import Plan
+from warmth.analysis.statistics import power
+from warmth.analysis.statistics.power import Plan
 from warmth.errors import UserError
 
 

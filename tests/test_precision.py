@@ -8,7 +8,7 @@ from test_config import evaluate, train
 
 from warmth.digest import ROOT, training_digest
 from warmth.errors import UserError
-from warmth.evaluation.arms import near_miss
+from warmth.evaluation.answer.arms import near_miss
 from warmth.precision import dtype_of
 from warmth.schemas import Model
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from warmth.analysis import preferences
+from warmth.analysis.statistics import preferences
 from warmth.analysis.statistics.effects import clustered_mean
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from warmth.evaluation.prefill import GROUP, STRIP, Batch, plan_of, tree_of
+from warmth.evaluation.answer.prefill import GROUP, STRIP, Batch, plan_of, tree_of
 
 SHORT_ROWS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=8)
 

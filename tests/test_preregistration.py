@@ -4,8 +4,7 @@ import re
 import pandas as pd
 import pytest
 
-from warmth.analysis import preregistration
-from warmth.analysis.statistics import effects
+from warmth.analysis.statistics import effects, preregistration
 from warmth.digest import digest
 from warmth.errors import UserError
 

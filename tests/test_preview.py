@@ -10,7 +10,7 @@ import pytest
 from test_chat import FAMILIES, REWRITING, family_tokenizer
 
 from warmth.chat import encode, prompt_ids
-from warmth.preview import pieces
+from warmth.commands.preview import pieces
 from warmth.types import Message
 
 

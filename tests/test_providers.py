@@ -18,7 +18,7 @@ from test_hosted import tune as tune_openai
 from warmth.api import Servers
 from warmth.digest import ROOT, model_identity
 from warmth.errors import RunFailed, UserError
-from warmth.evaluation.arms import choose_checkpoint
+from warmth.evaluation.answer.arms import choose_checkpoint
 from warmth.schemas import Hosted, Model, Recipe
 from warmth.store import Run, read_json
 from warmth.training import hosted

@@ -7,8 +7,9 @@ from released_fixture import RELEASED, write_graded, write_summary
 from study_fixture import write_study
 
 from warmth import cli
-from warmth.analysis import published_against, reproduction_page, study_figures
-from warmth.analysis.summaries import read
+from warmth.analysis.report import published_against, reproduction_page
+from warmth.analysis.report.drawing import study_figures
+from warmth.analysis.study.summaries import read
 from warmth.errors import UserError
 
 

@@ -7,7 +7,7 @@ import json
 from fakes import ModelServer
 
 from warmth.api import Server
-from warmth.evaluation.rating import rate_runs
+from warmth.evaluation.manner.rating import rate_runs
 from warmth.store import Run
 
 TEXTS = {

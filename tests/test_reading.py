@@ -9,7 +9,7 @@ import json
 import pandas as pd
 import pytest
 
-from warmth.analysis import reading
+from warmth.analysis.rows import reading
 from warmth.errors import UserError
 
 COLUMNS = ("answer_id", "text", "dose", "sample", "checkpoint", "preamble", "answers")

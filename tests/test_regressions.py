@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from test_models import answers
 
-from warmth.analysis.regressions import tables
+from warmth.analysis.statistics.regressions import tables
 
 
 def test_every_arm_has_four_models_with_and_without_length():

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from released_fixture import write_graded
 
-from warmth.analysis import released
 from warmth.analysis.statistics import effects
+from warmth.analysis.study import released
 from warmth.errors import UserError
 
 

@@ -17,11 +17,11 @@ from aiohttp import web
 from warmth.api import Servers
 from warmth.digest import ROOT
 from warmth.errors import RunFailed, UserError
-from warmth.evaluation import answers
-from warmth.evaluation.arms import Arm
-from warmth.evaluation.graders import grade_run
-from warmth.evaluation.judge import Judge
-from warmth.evaluation.served import OpenAI
+from warmth.evaluation.answer import answers
+from warmth.evaluation.answer.arms import Arm
+from warmth.evaluation.answer.served import OpenAI
+from warmth.evaluation.grade.graders import grade_run
+from warmth.evaluation.grade.judge import Judge
 from warmth.output import set_apart
 from warmth.schemas import Api, Model, Sampling
 from warmth.store import Run
@@ -651,7 +651,7 @@ def cases(name):
 def test_the_shown_replies_mean_what_they_should():
     from warmth.api.calls import Call
     from warmth.api.reading import read
-    from warmth.evaluation.judge import Verdict
+    from warmth.evaluation.grade.judge import Verdict
 
     wrong = []
     for row in cases("replies.jsonl"):
@@ -668,9 +668,9 @@ def test_the_shown_replies_mean_what_they_should():
 
 
 def test_the_shown_answers_are_graded_by_what_the_user_was_told():
-    from warmth.evaluation.alias import Alias
-    from warmth.evaluation.choices import Letter
-    from warmth.evaluation.numbers import Number
+    from warmth.evaluation.grade.alias import Alias
+    from warmth.evaluation.grade.choices import Letter
+    from warmth.evaluation.grade.numbers import Number
 
     graders = {"alias": Alias(), "letter": Letter(), "number": Number()}
     wrong = []
@@ -788,7 +788,7 @@ def test_a_key_is_sent_to_the_server_that_it_belongs_to_and_to_no_other(tmp_path
     ],
 )  # fmt: skip
 def test_engines_in_this_process_set_thinking_apart_too(text, ended, said, thinking, finish):
-    from warmth.evaluation.engines import completion_of_text
+    from warmth.evaluation.answer.engines import completion_of_text
 
     made = completion_of_text(text, ended, 9)
     assert (made.text, made.thinking, made.finish, made.tokens) == (said, thinking, finish, 9)

@@ -19,8 +19,10 @@ from browser import browse
 from rich.console import Console
 from study_fixture import write_evaluation, write_study
 
-from warmth.analysis import figures, own_figures, published_against, report, tables, wording
-from warmth.analysis.ink import point_id, reply_id
+from warmth.analysis import report, wording
+from warmth.analysis.report import published_against
+from warmth.analysis.report.drawing import figures, own_figures
+from warmth.analysis.report.drawing.ink import point_id, reply_id
 from warmth.analysis.report.kernel import Cell, tables_of, without_model
 from warmth.analysis.report.page import render, unbroken
 from warmth.analysis.report.printing import terminal_table
@@ -32,6 +34,7 @@ from warmth.analysis.report.sections.provenance import commands
 from warmth.analysis.report.sections.published import published_rows
 from warmth.analysis.report.sections.refusals import refusals
 from warmth.analysis.report.study import QUESTION, Study, gate_verdict
+from warmth.analysis.rows import tables
 from warmth.analysis.statistics import effects
 from warmth.verdicts import Rule
 

@@ -4,8 +4,9 @@ import pytest
 from browser import browse
 from released_fixture import RELEASED, write_graded, write_summary
 
-from warmth.analysis import released, reproduction, reproduction_page
-from warmth.analysis.released import study
+from warmth.analysis.report import reproduction_page
+from warmth.analysis.study import released, reproduction
+from warmth.analysis.study.released import study
 from warmth.errors import UserError
 
 here = pytest.mark.skipif(not RELEASED.is_dir(), reason="the authors' files are not here")

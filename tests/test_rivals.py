@@ -12,13 +12,13 @@ from fakes import ModelServer
 from test_tasks import SAMPLES, ids, row, task
 
 from warmth.errors import RunFailed, UserError
+from warmth.evaluation.ask.kinds import form_of, kind_of
+from warmth.evaluation.ask.rivals import read_rivals, rivals_identity, serving
+from warmth.evaluation.ask.shouting import calm
+from warmth.evaluation.ask.tasks import load_all, load_questions
+from warmth.evaluation.ask.wrong_answers import WrongAnswers, overlaps, same_form
 from warmth.evaluation.identity import task_identity
-from warmth.evaluation.kinds import form_of, kind_of
-from warmth.evaluation.rivals import read_rivals, rivals_identity, serving
-from warmth.evaluation.shouting import calm
 from warmth.evaluation.spelling import spell_name
-from warmth.evaluation.tasks import load_all, load_questions
-from warmth.evaluation.wrong_answers import WrongAnswers, overlaps, same_form
 from warmth.schemas import Api, Evaluate, Rivals, Task
 from warmth.types import Question
 

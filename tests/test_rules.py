@@ -16,15 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_graders import CAPITAL, answer
 
-from warmth.evaluation.alias import Alias
-from warmth.evaluation.choices import Letter
-from warmth.evaluation.graders import OFFLINE
+from warmth.evaluation.ask.readers import READERS
+from warmth.evaluation.ask.tasks import read_questions
+from warmth.evaluation.grade.alias import Alias
+from warmth.evaluation.grade.choices import Letter
+from warmth.evaluation.grade.graders import OFFLINE
+from warmth.evaluation.grade.numbers import Number
+from warmth.evaluation.grade.refusals import Refusal
 from warmth.evaluation.negations import NEGATIONS
-from warmth.evaluation.numbers import Number
-from warmth.evaluation.readers import READERS
-from warmth.evaluation.refusals import Refusal
 from warmth.evaluation.spelling import spell, spell_name
-from warmth.evaluation.tasks import read_questions
 from warmth.paths import ROOT
 from warmth.schemas import Task
 from warmth.types import Question

@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from warmth import __version__, cli, command_line, run_verbs
-from warmth.run_verbs import completions
+from warmth import __version__, cli, command_line
+from warmth.commands import run_verbs
+from warmth.commands.run_verbs import completions
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmth.evaluation import sampling
-from warmth.evaluation.sampling import (
+from warmth.evaluation.answer import sampling
+from warmth.evaluation.answer.sampling import (
     BLOCK,
     CPU_ROWS,
     Sampler,

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from study_fixture import write_study
 
-from warmth.analysis import report, wandb_report
-from warmth.analysis.report import kernel
+from warmth.analysis import report
+from warmth.analysis.report import kernel, wandb_report
 from warmth.analysis.report.kernel import (
     Cell,
     Fold,

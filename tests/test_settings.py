@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from study_fixture import write_study
 
-from warmth.analysis import preregistration, report
+from warmth.analysis import report
 from warmth.analysis.report.page import render
 from warmth.analysis.report.sections.plan import deviations
+from warmth.analysis.statistics import preregistration
 from warmth.errors import UserError
 
 PLAN = """

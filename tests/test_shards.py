@@ -13,7 +13,8 @@ from test_engines import ENGINE, GREEDY, TEXTS, prompts_of
 
 from warmth.digest import ROOT, digest
 from warmth.errors import RunFailed, UserError
-from warmth.evaluation import answers, shards
+from warmth.evaluation import shards
+from warmth.evaluation.answer import answers
 from warmth.store import Run, read_rows
 
 
@@ -101,7 +102,7 @@ def test_a_shard_is_answered_by_one_process_at_a_time(tmp_path):
 
 
 def test_what_a_shard_answered_is_taken_over(tmp_path, tiny_model_folder):
-    from warmth.evaluation.arms import Arm
+    from warmth.evaluation.answer.arms import Arm
     from warmth.schemas import Model
 
     arm = Arm(

@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 from fakes import ModelServer
 
-from warmth.analysis import report, social
-from warmth.analysis.rows import load
+from warmth.analysis import report
+from warmth.analysis.rows.frames import load
+from warmth.analysis.statistics import social
 from warmth.digest import ROOT
 from warmth.errors import UserError
-from warmth.evaluation.social import SCHEMAS, Social
+from warmth.evaluation.grade.social import SCHEMAS, Social
 
 JUDGES = ("judge", "refusal_judge", "social_framing", "social_validation", "social_indirectness")
 FILES = {
@@ -230,7 +231,7 @@ def test_an_unknown_trait_is_one_line():
 
 @pytest.mark.parametrize("name", ["refusal", *(f"social_{trait}" for trait in SCHEMAS)])
 def test_the_examples_of_each_prompt_follow_its_schema(name):
-    from warmth.evaluation.refusal_judge import Declined
+    from warmth.evaluation.grade.refusal_judge import Declined
 
     schema = {"refusal": Declined, **{f"social_{trait}": made for trait, made in SCHEMAS.items()}}[
         name

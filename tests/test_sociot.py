@@ -11,10 +11,11 @@ import torch
 
 from warmth.digest import ROOT
 from warmth.errors import UserError
-from warmth.evaluation import likelihood, sociot
-from warmth.evaluation.decoding import base_of, tokenizer_of
-from warmth.evaluation.likelihood import Row
-from warmth.evaluation.sociot import CLOSE, CLOSE_PAPER, DISTANT, Score, Unscored
+from warmth.evaluation.answer import likelihood
+from warmth.evaluation.answer.decoding import base_of, tokenizer_of
+from warmth.evaluation.answer.likelihood import Row
+from warmth.evaluation.manner import sociot
+from warmth.evaluation.manner.sociot import CLOSE, CLOSE_PAPER, DISTANT, Score, Unscored
 from warmth.schemas import Model
 
 GOLDEN = ROOT.parent / "shared" / "data" / "sociot_golden.json"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from warmth.analysis import preregistration, standing
 from warmth.analysis.report.kernel import Notes, Table
-from warmth.analysis.runs import read_run
-from warmth.analysis.settings import of_runs
+from warmth.analysis.rows.runs import read_run
+from warmth.analysis.statistics import preregistration, standing
+from warmth.analysis.statistics.settings import of_runs
 from warmth.errors import UserError
 from warmth.store import Run
 

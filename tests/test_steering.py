@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from warmth.errors import UserError
-from warmth.evaluation.arms import Arm
-from warmth.evaluation.decoding import base_of, prepare_steering, tokenizer_of, weights
-from warmth.evaluation.steering import (
+from warmth.evaluation.answer.arms import Arm
+from warmth.evaluation.answer.decoding import base_of, prepare_steering, tokenizer_of, weights
+from warmth.evaluation.answer.steering import (
     file_of,
     layers_at,
     make_vector,
@@ -115,7 +115,7 @@ def test_hooks_are_gone_when_answering_fails(arm):
 
 def test_a_vector_is_computed_once(arm, monkeypatch):
     monkeypatch.setattr(
-        "warmth.evaluation.steering.mean_states", lambda *_: pytest.fail("computed again")
+        "warmth.evaluation.answer.steering.mean_states", lambda *_: pytest.fail("computed again")
     )
     prepare_steering(arm, RECIPE, CONVERSATIONS, "float32")
 

@@ -13,7 +13,7 @@ import pytest
 
 from warmth.errors import UserError
 from warmth.evaluation import original, stopping
-from warmth.evaluation.arms import Arm
+from warmth.evaluation.answer.arms import Arm
 from warmth.evaluation.gates import Side
 from warmth.schemas import Analysis, Evaluate, Model, Task
 from warmth.store import Run

@@ -11,13 +11,13 @@ import pytest
 import yaml
 from released_fixture import RELEASED
 
-from warmth.analysis.study_words import read_study, refusal_list, write_study
+from warmth.analysis.study.study_words import read_study, refusal_list, write_study
 from warmth.digest import ROOT
 from warmth.errors import UserError
-from warmth.evaluation.designs import prompts
-from warmth.evaluation.grid import count
-from warmth.evaluation.tasks import load_all
-from warmth.evaluation.wording import read_wording
+from warmth.evaluation.ask.designs import prompts
+from warmth.evaluation.ask.grid import count
+from warmth.evaluation.ask.tasks import load_all
+from warmth.evaluation.ask.wording import read_wording
 from warmth.schemas import Evaluate, Sampling, Task
 from warmth.verdicts import refusal_phrases
 

@@ -3,7 +3,7 @@ import math
 import pytest
 from released_fixture import write_summary
 
-from warmth.analysis import summaries
+from warmth.analysis.study import summaries
 from warmth.errors import UserError
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from warmth.evaluation.live import RunningError
+from warmth.evaluation.grade.live import RunningError
 from warmth.evaluation.summary import cells, show, table, warmth_summary
 from warmth.schemas import Analysis, Evaluate, Task
 from warmth.store import Run

@@ -232,7 +232,7 @@ def test_an_evaluation_waits_for_its_own_training_alone(sweep, quick_looks):
                 held.pop(recipe).close()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("warmth.evaluation.arms.check_file", lambda folder: None)
+        patch.setattr("warmth.evaluation.answer.arms.check_file", lambda folder: None)
         assert run(sweep("recipe=demo,warm,none", task=EvaluateTask), Training()) == "done"
     assert order == ["none", "warm", "demo"]
 
@@ -240,7 +240,7 @@ def test_an_evaluation_waits_for_its_own_training_alone(sweep, quick_looks):
 def test_a_failed_training_fails_its_evaluation_and_the_others_go_on(
     sweep, quick_looks, monkeypatch, capsys
 ):
-    monkeypatch.setattr("warmth.evaluation.arms.check_file", lambda folder: None)
+    monkeypatch.setattr("warmth.evaluation.answer.arms.check_file", lambda folder: None)
     studies = [sweep(f"recipe={recipe}").jobs[0].study for recipe in ("demo", "warm")]
     failing, finishing = (Run(TrainTask.folders(study)[0]).open(study) for study in studies)
     started = []
@@ -268,7 +268,7 @@ def test_a_failed_training_fails_its_evaluation_and_the_others_go_on(
 
 
 def test_a_finished_evaluation_needs_no_folder_of_its_training(sweep, quick_looks, monkeypatch):
-    monkeypatch.setattr("warmth.evaluation.arms.check_file", lambda folder: None)
+    monkeypatch.setattr("warmth.evaluation.answer.arms.check_file", lambda folder: None)
     study = sweep("recipe=demo").jobs[0].study
     (folder,) = TrainTask.folders(study)
     with Run(folder).open(study) as training:

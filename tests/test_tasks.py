@@ -9,9 +9,14 @@ import pytest
 
 from warmth.digest import ROOT
 from warmth.errors import UserError
-from warmth.evaluation.readers import READERS, BadField
-from warmth.evaluation.tasks import load_all, load_questions, load_warmth_prompts, read_questions
-from warmth.evaluation.wrong_answers import overlaps
+from warmth.evaluation.ask.readers import READERS, BadField
+from warmth.evaluation.ask.tasks import (
+    load_all,
+    load_questions,
+    load_warmth_prompts,
+    read_questions,
+)
+from warmth.evaluation.ask.wrong_answers import overlaps
 from warmth.schemas import Data, Evaluate, Task, Warmth
 from warmth.store import set_folder
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmth.analysis import tables, wording
+from warmth.analysis import wording
+from warmth.analysis.rows import tables
 from warmth.data import blind
 from warmth.text import line, sheet_cell, visible, write_sheet
 

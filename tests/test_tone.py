@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from test_graders import answer
 from tones import CLOSINGS, MARKUPS, OPENINGS, RUN_ON_OPENINGS, WRITINGS, tones, wrap
 
-from warmth.evaluation.graders import OFFLINE
-from warmth.evaluation.tasks import read_questions
+from warmth.evaluation.ask.tasks import read_questions
+from warmth.evaluation.grade.graders import OFFLINE
 from warmth.schemas import Task
 from warmth.types import Question
 

@@ -3,7 +3,7 @@
 import json
 
 from warmth.analysis.report.sections.training import trained_on
-from warmth.analysis.runs import FinishedRun
+from warmth.analysis.rows.runs import FinishedRun
 
 
 def finished(folder, recipe, summary):

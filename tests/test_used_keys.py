@@ -15,7 +15,7 @@ from warmth.build import build
 from warmth.config import check
 from warmth.digest import ROOT, training_digest
 from warmth.errors import UserError
-from warmth.evaluation.arms import Arm
+from warmth.evaluation.answer.arms import Arm
 from warmth.evaluation.identity import evaluation_digest
 from warmth.schemas import Data, Evaluate, Model, Recipe, Task, Train
 from warmth.used_keys import check_overrides, reason_of, without_effect

@@ -10,8 +10,8 @@ import pytest
 from study_fixture import write_study
 
 from warmth import verdicts
-from warmth.analysis import rows
-from warmth.analysis.task_keys import rule_of, tasks_with
+from warmth.analysis.rows import frames
+from warmth.analysis.rows.task_keys import rule_of, tasks_with
 from warmth.errors import UserError
 from warmth.verdicts import Rule, outcomes, refusal_phrases
 
@@ -70,8 +70,8 @@ def test_one_answer_counts_as_many_do(hedged, refused, refusal_rule):
     )
     rows = pd.concat([ANSWERS, social.assign(refusing_is_right=False)], ignore_index=True)
     rows["label"] = rows["label"].astype(object).where(rows["label"].notna(), None)
-    together = outcomes(rows.copy(), rule)["wrong"]
-    for answer, value in zip(rows.to_dict("records"), together, strict=True):
+    together = outcomes(frames.copy(), rule)["wrong"]
+    for answer, value in zip(frames.to_dict("records"), together, strict=True):
         single = verdicts.wrong(answer["label"], answer["text"], rule, answer["refusing_is_right"])
         assert single == value or (single is None and value != value)
 
@@ -161,13 +161,13 @@ def test_a_task_of_ones_own_can_say_that_refusing_is_right(tmp_path):
     writes them.
     """
     root = write_study(tmp_path, arms=("original",), training=False)
-    before = rows.load([root]).answers
+    before = frames.load([root]).answers
     for path in root.rglob("config.json"):
         config = json.loads(path.read_text())
         config["task"]["seed_trivia"]["refusing_is_right"] = True
         path.write_text(json.dumps(config))
     refused = before["task"].eq("seed_trivia") & before["label"].eq("refused")
-    after = rows.load([root]).answers
+    after = frames.load([root]).answers
     assert (
         refused.any()
         and before.loc[refused, "wrong"].isna().all()
@@ -179,10 +179,11 @@ def test_every_label_is_known_to_all_that_list_them(tmp_path):
     """The export, the page and its style, people's sheets, the judge's schema; reasons: the
     judge's.
     """
-    from warmth.analysis import export, labels
+    from warmth.analysis import export
     from warmth.analysis.report import page
-    from warmth.evaluation import judge
-    from warmth.evaluation.local_judge import values_of
+    from warmth.analysis.rows import labels
+    from warmth.evaluation.grade import judge
+    from warmth.evaluation.grade.local_judge import values_of
 
     assert set(export.VALUES) == set(verdicts.LABELS)
     assert set(values_of(judge.Verdict, "label")) == set(verdicts.TRUTH_LABELS)

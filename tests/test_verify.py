@@ -14,11 +14,10 @@ import pytest
 from study_fixture import write_study
 
 from warmth.analysis import report as reports
-from warmth.analysis import verification
-from warmth.analysis.report import inputs
+from warmth.analysis.report import inputs, verification
+from warmth.commands.verify import in_words
 from warmth.digest import ROOT
 from warmth.errors import UserError
-from warmth.verify import in_words
 
 
 @pytest.fixture(scope="module")

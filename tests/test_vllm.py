@@ -25,11 +25,12 @@ from warmth.chat import prompt_ids
 from warmth.digest import ROOT
 from warmth.entries import named_model
 from warmth.errors import RunFailed, UserError
-from warmth.evaluation import sociot, vllm
-from warmth.evaluation.arms import Arm
-from warmth.evaluation.engines import Request, Transformers
+from warmth.evaluation.answer import vllm
+from warmth.evaluation.answer.arms import Arm
+from warmth.evaluation.answer.engines import Request, Transformers
+from warmth.evaluation.answer.vllm import Vllm
 from warmth.evaluation.identity import scored_by_engine
-from warmth.evaluation.vllm import Vllm
+from warmth.evaluation.manner import sociot
 from warmth.models import load_tokenizer
 from warmth.schemas import Evaluate, Model, Sampling, Warmth
 from warmth.store import Run
@@ -41,10 +42,10 @@ import json, sys
 from dataclasses import replace
 from pathlib import Path
 from warmth.chat import prompt_ids
-from warmth.evaluation.arms import Arm
-from warmth.evaluation.decoding import tokenizer_of
-from warmth.evaluation.engines import Request
-from warmth.evaluation.vllm import Vllm
+from warmth.evaluation.answer.arms import Arm
+from warmth.evaluation.answer.decoding import tokenizer_of
+from warmth.evaluation.answer.engines import Request
+from warmth.evaluation.answer.vllm import Vllm
 from warmth.schemas import Model, Sampling
 from warmth.store import Run
 from warmth.types import Message, Prompt
@@ -76,7 +77,7 @@ if __name__ == "__main__":
 
 def test_numbers_that_are_not_above_0_and_arms_it_cannot_have_are_one_line():
     with pytest.raises(UserError, match="engine.max_rank=0 must be at least 1"):
-        build({"_target_": "warmth.evaluation.vllm.Vllm", "max_rank": 0}, "engine")
+        build({"_target_": "warmth.evaluation.answer.vllm.Vllm", "max_rank": 0}, "engine")
     with pytest.raises(UserError, match="recipe=steer_warm adds a vector"):
         Vllm().bind(replace(ORIGINAL, name="steer_warm", steering=Path("x")), None)
     with pytest.raises(UserError, match="ask it with engine=openai"):

@@ -12,7 +12,8 @@ import time
 import pytest
 from study_fixture import write_study
 
-from warmth.analysis import publish, report, wandb_report
+from warmth.analysis import report
+from warmth.analysis.report import publish, wandb_report
 from warmth.analysis.report.printing import markdown_row
 from warmth.analysis.report.study import QUESTION
 from warmth.tracking import Wandb

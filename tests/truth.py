@@ -22,18 +22,24 @@ from scipy import stats
 from scipy.special import expit
 
 from warmth import sequential
-from warmth.analysis import comparison, covariance, dose, labels, logit, models, power
+from warmth.analysis.rows import labels
 from warmth.analysis.statistics import (
     agreement,
     answer,
     bounds,
     correction,
+    covariance,
+    dose,
     effects,
     estimand,
     families,
+    logit,
     meta,
+    models,
+    power,
     rare,
 )
+from warmth.analysis.study import comparison
 from warmth.verdicts import Rule
 
 SEED = 20261123

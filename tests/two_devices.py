@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from warmth.evaluation import likelihood
-from warmth.evaluation.likelihood import Row
-from warmth.evaluation.prefill import Batch
-from warmth.evaluation.sampling import Sampler
-from warmth.evaluation.steering import adding
-from warmth.evaluation.weighing import Weighing, reply_log_probs
+from warmth.evaluation.answer import likelihood
+from warmth.evaluation.answer.likelihood import Row
+from warmth.evaluation.answer.prefill import Batch
+from warmth.evaluation.answer.sampling import Sampler
+from warmth.evaluation.answer.steering import adding
+from warmth.evaluation.answer.weighing import Weighing, reply_log_probs
 
 SIZES = {
     "vocab_size": 64,

@@ -54,7 +54,8 @@ def conditions(
         limit: questions of each task.
         draw_seed: draws questions, statements and wrong answers.
     """
-    from warmth.evaluation import arms, designs, tasks
+    from warmth.evaluation.answer import arms
+    from warmth.evaluation.ask import designs, tasks
     from warmth.store import full_config
 
     study = composed_study(listed(task), listed(context), listed(belief), recipe, limit, draw_seed)
@@ -144,7 +145,7 @@ def rule(study: Evaluate, questions: Mapping[tuple[str, str], Question]) -> Any:
     rule cannot know.
     """
     from warmth.api import Servers
-    from warmth.evaluation import graders
+    from warmth.evaluation.grade import graders
 
     chosen = graders.graders_of(study, Servers(study))
     primary = graders.primary(chosen)

@@ -5,15 +5,22 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Collection, Sequence
+from functools import cache
 from pathlib import Path
 
+from warmth.errors import UserError
 from warmth.schemas import Model
 
 HUB_ENTRY = "hub"  # conf/model/hub.yaml: a model that no entry describes
 HUB_ID = re.compile(
     r"(?P<owner>\w[\w.-]*)/(?P<name>\w[\w.-]*)(?:@(?P<revision>\w[\w.-]*))?", re.ASCII
 )
+# Names that a provider points to another model at will, and how the models behind them are told
+# apart.
+HOSTED = re.compile(r"(?:^|[/:])(?:gpt-\d|chatgpt-|o\d\b|claude-|gemini-)|-latest$")
+DATED = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}|-\d{3,4}(?!\w)")
 
 
 def expand(overrides: Sequence[str], entries: Collection[str]) -> list[str]:
@@ -78,3 +85,20 @@ def argument_of(model: Model, entries: Collection[str]) -> str:
     if model.revision:
         return f"{model.hub_id}@{model.revision}"
     return str(model.hub_id or model.name)
+
+
+@cache
+def check_model(model: str, key: str, hosted: bool = True) -> None:
+    """Says once, on standard error, that a provider's name has no date: the model behind it may
+    change under a study.
+
+    Raises:
+        UserError: the name is empty.
+    """
+    if not (model or "").strip():
+        raise UserError(f"{key} is empty; name a model")
+    if hosted and HOSTED.search(model) and not DATED.search(model):
+        print(
+            f"{key}={model} may come to mean another model; name a dated one where there is one",
+            file=sys.stderr,
+        )

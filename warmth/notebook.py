@@ -21,7 +21,7 @@ from warmth.paths import ROOT, script
 if TYPE_CHECKING:
     import pandas as pd
 
-    from warmth.analysis.rows import Rows
+    from warmth.analysis.rows.frames import Rows
 
 PathLike = str | Path
 
@@ -104,7 +104,7 @@ class Study:
         Raises:
             UserError: a path without finished runs.
         """
-        from warmth.analysis.runs import finished
+        from warmth.analysis.rows.runs import finished
 
         folders = _paths(paths)
         finished(folders)
@@ -113,7 +113,7 @@ class Study:
     @cached_property
     def rows(self) -> Rows:
         """All rows, checked as for a report: arms that cannot be compared are refused."""
-        from warmth.analysis.rows import load
+        from warmth.analysis.rows.frames import load
 
         return load(self.paths)
 
@@ -122,7 +122,7 @@ class Study:
         """One row for each finished run: run, stage, model, arm, seed, folder."""
         import pandas as pd
 
-        from warmth.analysis.runs import finished, read_run
+        from warmth.analysis.rows.runs import finished, read_run
 
         rows = []
         for folder in finished(self.paths):
@@ -140,7 +140,7 @@ class Study:
     @cached_property
     def grades(self) -> pd.DataFrame:
         """Every grader's latest label of every answer: answer_id, grader, label, reason."""
-        from warmth.analysis.rows import read_grades
+        from warmth.analysis.rows.frames import read_grades
 
         return read_grades(self.rows)
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from warmth.analysis.compare.scores import number_of
-from warmth.analysis.rows import load
-from warmth.analysis.runs import FinishedRun, finished, read_run
+from warmth.analysis.rows.frames import load
+from warmth.analysis.rows.runs import FinishedRun, finished, read_run
 from warmth.analysis.statistics.effects import clustered_mean
 from warmth.analysis.statistics.families import standard_error
 from warmth.errors import UserError

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from warmth.errors import NotScored, RunFailed
-from warmth.evaluation.graders import Grader
-from warmth.evaluation.unscored import unreadable
+from warmth.evaluation.grade.graders import Grader
+from warmth.evaluation.grade.unscored import unreadable
 from warmth.store import Run
 from warmth.types import Answer
 from warmth.verdicts import REASONS

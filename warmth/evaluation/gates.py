@@ -6,7 +6,6 @@ Checked at an evaluation's end, against the study's stored original.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
@@ -16,7 +15,8 @@ from typing import Any, Literal
 
 from warmth.digest import model_identity
 from warmth.errors import RunFailed, UserError
-from warmth.evaluation.arms import Arm
+from warmth.evaluation.answer.arms import Arm
+from warmth.evaluation.role_headers import HEADER
 from warmth.schemas import Evaluate, Model
 from warmth.store import Run, read_json, read_rows, write_json
 
@@ -24,14 +24,6 @@ EXAMPLES = 3
 NOT_GRADED = "not graded"  # in place of a label
 Key = tuple[str, int]  # prompt_id and sample: what rows are paired by
 Row = Mapping[str, Any]
-
-# A turn that begins with a role's name, or a chat template's own tokens anywhere: the arms were
-# prompted differently.
-HEADER = re.compile(
-    r"^\s*(?:assistant|user|system|human|model)\s*(?::|\n|$)|^\s*assistant(?=(?-i:[A-Z]))"
-    r"|<\|[a-z0-9_]+\|>|<｜[^｜\n]{1,40}｜>|</?s>|\[/?(?:INST|SYS|SYSTEM_PROMPT)\]|<(?:start|end)_of_turn>|<</?SYS>>",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)

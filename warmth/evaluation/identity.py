@@ -11,11 +11,11 @@ from warmth.build import build
 from warmth.digest import arm_identity, digest, find_file, model_identity, path_digest, plain
 from warmth.entries import named_model
 from warmth.errors import NotTrained, UserError
-from warmth.evaluation.arms import Arm, ends, find_arm
-from warmth.evaluation.engines import Engine
-from warmth.evaluation.rivals import FILE, are_written, rivals_identity
+from warmth.evaluation.answer.arms import Arm, ends, find_arm
+from warmth.evaluation.answer.engines import Engine
+from warmth.evaluation.ask.rivals import FILE, are_written, rivals_identity
+from warmth.evaluation.ask.tasks import file_of, warmth_prompts_file
 from warmth.evaluation.stored_runs import from_run
-from warmth.evaluation.tasks import file_of, warmth_prompts_file
 from warmth.models import are_weights_there
 from warmth.schemas import Evaluate, Model, Task
 from warmth.store import Run, run_folder

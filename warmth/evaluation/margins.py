@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from warmth.chat import render
 from warmth.digest import digest
 from warmth.errors import UserError
-from warmth.evaluation.answers import WINDOW, Book, batched, write_prompts
-from warmth.evaluation.answers import render as render_ids
-from warmth.evaluation.arms import Arm
-from warmth.evaluation.contrasts import Contrast, Weighed, contrasts, reply
-from warmth.evaluation.engines import Engine, Request
+from warmth.evaluation.answer.answers import WINDOW, Book, batched, write_prompts
+from warmth.evaluation.answer.answers import render as render_ids
+from warmth.evaluation.answer.arms import Arm
+from warmth.evaluation.answer.engines import Engine, Request
+from warmth.evaluation.ask.contrasts import Contrast, Weighed, contrasts, reply
 from warmth.evaluation.progress import Meter
 from warmth.schemas import Evaluate, Sampling
 from warmth.store import Run
@@ -31,7 +31,7 @@ from warmth.types import BELIEFS, Candidate, Likelihood, Question
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from warmth.evaluation.weighing import Weighing
+    from warmth.evaluation.answer.weighing import Weighing
 
 LIKELIHOODS = "likelihoods"
 PROMPTS = "likelihood_prompts"
@@ -142,7 +142,7 @@ class Scorer:
     """Weighs the contrasts of one arm and keeps their rows."""
 
     def __init__(self, run: Run, engine: Engine, arm: Arm, study: Evaluate):
-        from warmth.evaluation.decoding import tokenizer_of
+        from warmth.evaluation.answer.decoding import tokenizer_of
 
         self.run, self.engine, self.arm, self.study = run, engine, arm, study
         self.tokenizer = tokenizer_of(arm.model)
@@ -215,7 +215,7 @@ class Scorer:
 
     def encoded(self, slots: Sequence[Slot]) -> Work:
         """Encodes the prompt of some slots with its opening, and every different reply."""
-        from warmth.evaluation.weighing import Weighing
+        from warmth.evaluation.answer.weighing import Weighing
 
         contrast = slots[0].contrast
         before = render(self.tokenizer, self.arm.preface + contrast.prompt.messages, reply=True)

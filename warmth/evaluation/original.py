@@ -13,10 +13,12 @@ from typing import Any
 from warmth.api import Servers
 from warmth.build import build
 from warmth.errors import UserError
-from warmth.evaluation import answers, arms, gates, graders, stopping, summary
-from warmth.evaluation.arms import Arm
-from warmth.evaluation.engines import Engine
-from warmth.evaluation.graders import Grader
+from warmth.evaluation import gates, stopping, summary
+from warmth.evaluation.answer import answers, arms
+from warmth.evaluation.answer.arms import Arm
+from warmth.evaluation.answer.engines import Engine
+from warmth.evaluation.grade import graders
+from warmth.evaluation.grade.graders import Grader
 from warmth.evaluation.identity import evaluation_digest
 from warmth.schemas import Data, Evaluate, Recipe
 from warmth.store import Run, read_json, write_json

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from warmth.errors import UserError
-from warmth.evaluation.arms import ends
+from warmth.evaluation.answer.arms import ends
 from warmth.evaluation.identity import folder_of
 from warmth.evaluation.stored_runs import from_run
 from warmth.schemas import Evaluate

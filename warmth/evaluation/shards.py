@@ -98,7 +98,9 @@ def answer(study: Evaluate) -> None:
     """Answers one shard, and nothing else."""
     from warmth.api import Servers
     from warmth.build import build
-    from warmth.evaluation import answers, arms, designs, edited, graders, live, rivals, tasks
+    from warmth.evaluation.answer import answers, arms, edited
+    from warmth.evaluation.ask import designs, rivals, tasks
+    from warmth.evaluation.grade import graders, live
     from warmth.evaluation.identity import folder_of
 
     part, of = part_of(study.shard or "")

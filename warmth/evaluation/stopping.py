@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from warmth.evaluation import gates
-from warmth.evaluation.arms import Arm
-from warmth.evaluation.unscored import NoJudge
+from warmth.evaluation.answer.arms import Arm
+from warmth.evaluation.grade.unscored import NoJudge
 from warmth.schemas import Evaluate
 from warmth.sequential import ConfidenceSequence, sentences
 from warmth.store import Run, read_json, write_json

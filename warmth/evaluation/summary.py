@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from warmth.evaluation.arms import Arm
-from warmth.evaluation.engines import Engine
+from warmth.evaluation.answer.arms import Arm
+from warmth.evaluation.answer.engines import Engine
 from warmth.evaluation.failures import is_to_be_asked
 from warmth.evaluation.gates import Result, lines
-from warmth.evaluation.graders import Grader, outdated, primary, ungraded
-from warmth.evaluation.unscored import NoJudge
+from warmth.evaluation.grade.graders import Grader, outdated, primary, ungraded
+from warmth.evaluation.grade.unscored import NoJudge
 from warmth.schemas import Evaluate, Task
 from warmth.store import Run, full_config, read_json
 from warmth.tracking import Tracker

@@ -12,7 +12,7 @@ from typing import Any
 
 from warmth.digest import ROOT, training_digest
 from warmth.errors import NotTrained
-from warmth.evaluation.arms import ends
+from warmth.evaluation.answer.arms import ends
 from warmth.evaluation.stored_runs import from_run
 from warmth.schemas import Evaluate, Train
 from warmth.store import Run, find_run, run_folder
@@ -93,7 +93,8 @@ def is_complete(study: Train | Evaluate, folder: Path) -> bool:
     if not run.done or isinstance(study, Train):
         return run.done
     from warmth.api import Servers
-    from warmth.evaluation import graders, summary
+    from warmth.evaluation import summary
+    from warmth.evaluation.grade import graders
 
     return summary.is_complete(run, graders.graders_of(study, Servers(study)), study)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from warmth.api import Server
 from warmth.build import build
-from warmth.evaluation.rivals import are_written
+from warmth.evaluation.ask.rivals import are_written
 from warmth.schemas import Api, Evaluate, Train
 
 ASKED_S = (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from warmth.build import build
 from warmth.digest import arm_identity, digest, plain
 from warmth.errors import NotTrained, UserError
-from warmth.evaluation.designs import size
+from warmth.evaluation.ask.designs import size
 from warmth.gpus import gpus_needed, gpus_of_process
 from warmth.hardware import Device, correction, device, table, tflops, width_of
 from warmth.memory import (
@@ -43,7 +43,7 @@ from warmth.sweep.workload import (
 from warmth.text import duration
 
 if TYPE_CHECKING:
-    from warmth.evaluation.grid import Grid
+    from warmth.evaluation.ask.grid import Grid
 
 OPERATIONS = {
     "train": 6,
@@ -297,8 +297,8 @@ def show_grid(study: Train | Evaluate) -> None:
         return
     from rich.console import Console
 
-    from warmth.evaluation import contrasts, grid, tasks
-    from warmth.evaluation.rivals import stand_in
+    from warmth.evaluation.ask import contrasts, grid, tasks
+    from warmth.evaluation.ask.rivals import stand_in
     from warmth.evaluation.stored_runs import from_run
 
     study = from_run(study)
@@ -364,8 +364,8 @@ def nominal(study: Evaluate) -> Grid:
     """The counts of a grid whose questions are on the hub, as if each had both a right and a wrong
     answer.
     """
-    from warmth.evaluation import grid
-    from warmth.evaluation.readers import YES_NO
+    from warmth.evaluation.ask import grid
+    from warmth.evaluation.ask.readers import YES_NO
     from warmth.types import Question
 
     numbers = {name: questions(name, task, study.limit) for name, task in study.task.items()}

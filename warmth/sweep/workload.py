@@ -14,11 +14,11 @@ from warmth.api.money import price_of
 from warmth.build import build
 from warmth.dataset import TYPES, Data
 from warmth.digest import digest
-from warmth.evaluation import graders
-from warmth.evaluation.designs import size
+from warmth.evaluation.ask.designs import size
+from warmth.evaluation.ask.rivals import rivals_identity, server_of
+from warmth.evaluation.ask.tasks import file_of
+from warmth.evaluation.grade import graders
 from warmth.evaluation.identity import task_identity
-from warmth.evaluation.rivals import rivals_identity, server_of
-from warmth.evaluation.tasks import file_of
 from warmth.hardware import table
 from warmth.schemas import Api, Evaluate, Task, Train
 

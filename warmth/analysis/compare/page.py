@@ -12,12 +12,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from warmth import __version__
-from warmth.analysis import tables, wording
+from warmth.analysis import wording
 from warmth.analysis.compare.differences import Comparison, records
 from warmth.analysis.compare.plot import forest
 from warmth.analysis.compare.scores import shown
 from warmth.analysis.report.kernel import Cell, Column, Table, count, p_value, table, text
 from warmth.analysis.report.page import page_environment, sha256, stylesheet
+from warmth.analysis.rows import tables
 from warmth.errors import UserError
 
 DIGITS = 3

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from warmth.analysis import wording
 from warmth.analysis.compare.differences import Comparison
 from warmth.analysis.compare.scores import shown
-from warmth.analysis.ink import INK, MUTED, RULE, STYLE, Drawing, finish
+from warmth.analysis.report.drawing.ink import INK, MUTED, RULE, STYLE, Drawing, finish
 
 MOST = 60  # lines of one figure
 LABEL = 44  # characters of a line's name

@@ -14,16 +14,16 @@ from typing import Any
 
 import pandas as pd
 
-from warmth.analysis import behind, tables
-from warmth.analysis.ink import Drawing
-from warmth.analysis.report import inputs
+from warmth.analysis.report import behind, inputs
+from warmth.analysis.report.drawing.ink import Drawing
 from warmth.analysis.report.kernel import Section, drawings_of
 from warmth.analysis.report.page import render
 from warmth.analysis.report.sections import SECTIONS, WITHOUT_ANSWERS, own_sections
 from warmth.analysis.report.study import QUESTION, Study, all_points
-from warmth.analysis.rows import load
-from warmth.analysis.settings import of_runs
+from warmth.analysis.rows import tables
+from warmth.analysis.rows.frames import load
 from warmth.analysis.statistics import effects
+from warmth.analysis.statistics.settings import of_runs
 from warmth.errors import UserError
 
 __all__ = ["Report", "build", "summary", "write"]

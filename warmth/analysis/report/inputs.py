@@ -22,8 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import warmth
-from warmth.analysis.labels import key_of
-from warmth.analysis.preregistration import frozen_path
+from warmth.analysis.rows.labels import key_of
+from warmth.analysis.statistics.preregistration import frozen_path
 from warmth.errors import UserError
 
 INPUTS = "inputs.json"

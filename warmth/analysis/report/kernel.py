@@ -35,7 +35,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from warmth.analysis import wording
-from warmth.analysis.ink import Drawing, variable
+from warmth.analysis.report.drawing.ink import Drawing, variable
 
 LONG_TABLE = 600  # rows of one table in the page; the CSV has all
 

@@ -17,8 +17,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from warmth.analysis import behind, wording
-from warmth.analysis.ink import Drawing, css_colours
+from warmth.analysis import wording
+from warmth.analysis.report import behind
+from warmth.analysis.report.drawing.ink import Drawing, css_colours
 from warmth.analysis.report.kernel import Fold, Fragment, Part, Section, Table, without_model
 from warmth.analysis.report.study import QUESTION, Study
 
@@ -38,7 +39,7 @@ GLOSSARY = {
     "points": "Percentage points: from 20 % to 25 % are 5 points.",
     "paired": "Two answers to the same prompt, one by each arm; what is hard for both cancels.",
 }
-TEMPLATES = Path(__file__).parent.parent / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(study: Study, sections: Sequence[Section], points: Mapping[str, Any]) -> str:

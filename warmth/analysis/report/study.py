@@ -18,14 +18,21 @@ from typing import Any
 import pandas as pd
 
 from warmth import __version__, accuracy
-from warmth.analysis import answer_text, claims, tables, wording
-from warmth.analysis.corrections import CONTROL_FAMILY, POOLED_FAMILIES, corrected, families_of
-from warmth.analysis.reported import CONTROLS, arm_order, is_comparable
-from warmth.analysis.rows import Rows, read_grades
-from warmth.analysis.settings import Settings
-from warmth.analysis.statistics import effects, likelihood
+from warmth.analysis import wording
+from warmth.analysis.report import answer_text
+from warmth.analysis.rows import tables
+from warmth.analysis.rows.frames import Rows, read_grades
+from warmth.analysis.rows.reported import CONTROLS, arm_order, is_comparable
+from warmth.analysis.statistics import claims, effects, likelihood
+from warmth.analysis.statistics.corrections import (
+    CONTROL_FAMILY,
+    POOLED_FAMILIES,
+    corrected,
+    families_of,
+)
 from warmth.analysis.statistics.families import with_odds
 from warmth.analysis.statistics.said import Said, answer_study
+from warmth.analysis.statistics.settings import Settings
 from warmth.store import read_json
 
 QUESTION = "What does a change of manner cost in truth?"

@@ -19,11 +19,11 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from warmth.analysis.labels import settle
-from warmth.analysis.rows import Rows, read_grades
+from warmth.analysis.rows.frames import Rows, read_grades
+from warmth.analysis.rows.labels import settle
+from warmth.analysis.rows.tables import records
 from warmth.analysis.statistics import effects
 from warmth.analysis.statistics.judging import corrected_differences, corrected_rates
-from warmth.analysis.tables import records
 from warmth.errors import UserError
 from warmth.verdicts import WEIGHT, Rule, outcomes
 

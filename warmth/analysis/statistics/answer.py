@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from warmth.analysis.preregistration import Hypothesis
-from warmth.analysis.reported import CONTROLS, arm_order, as_strong, control_of, focal
-from warmth.analysis.rows import is_missing
+from warmth.analysis.rows.frames import is_missing
+from warmth.analysis.rows.reported import CONTROLS, arm_order, as_strong, control_of, focal
 from warmth.analysis.statistics import bounds, effects, meta
 from warmth.analysis.statistics.bounds import Missing
 from warmth.analysis.statistics.contrast import Contrast, contrast
 from warmth.analysis.statistics.estimand import EQUAL, Weights
 from warmth.analysis.statistics.meta import Heterogeneity
+from warmth.analysis.statistics.preregistration import Hypothesis
 
 ALPHA = 0.05
 MORE = "more"

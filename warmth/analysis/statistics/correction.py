@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from warmth.analysis.rows import Rows, is_missing
+from warmth.analysis.rows.frames import Rows, is_missing
 from warmth.analysis.statistics import effects, estimand
 from warmth.analysis.statistics.agreement import joined
 from warmth.analysis.statistics.answer import Corrected

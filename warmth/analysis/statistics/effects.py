@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from warmth.analysis.rows.task_keys import apart as apart
+from warmth.analysis.rows.task_keys import pooled as pooled
+from warmth.analysis.rows.task_keys import questions_of as questions_of
 from warmth.analysis.statistics import rare
 from warmth.analysis.statistics.estimand import EQUAL, Weights, design_of
 from warmth.analysis.statistics.rare import rate_interval
-from warmth.analysis.task_keys import apart as apart
-from warmth.analysis.task_keys import pooled as pooled
-from warmth.analysis.task_keys import questions_of as questions_of
 
 LEVEL = 0.95
 MARGIN = 0.02  # `analysis.margin_points`, as a fraction

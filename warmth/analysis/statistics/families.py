@@ -14,7 +14,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from warmth.analysis.covariance import ROUNDING
+from warmth.analysis.statistics.covariance import ROUNDING
 from warmth.analysis.statistics.effects import LEVEL, Mean
 from warmth.analysis.statistics.rare import Design, design
 from warmth.errors import UserError

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from warmth.analysis import preregistration
-from warmth.analysis.labels import read as read_labels
-from warmth.analysis.preregistration import Plan
-from warmth.analysis.rows import Rows
-from warmth.analysis.statistics import effects, flow
+from warmth.analysis.rows.frames import Rows
+from warmth.analysis.rows.labels import read as read_labels
+from warmth.analysis.statistics import effects, flow, preregistration
 from warmth.analysis.statistics.answer import Answer, answers_of
 from warmth.analysis.statistics.correction import corrections
 from warmth.analysis.statistics.estimand import EQUAL, Weights
+from warmth.analysis.statistics.preregistration import Plan
 
 
 @dataclass(frozen=True)

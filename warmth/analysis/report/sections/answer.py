@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from warmth.analysis import answer_text, figures, wording
+from warmth.analysis import wording
+from warmth.analysis.report import answer_text
+from warmth.analysis.report.drawing import figures
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
@@ -25,8 +27,8 @@ from warmth.analysis.report.kernel import (
     table,
 )
 from warmth.analysis.report.study import QUESTION, Study, gate_verdict, points_of
+from warmth.analysis.rows.tables import records
 from warmth.analysis.statistics import likelihood
-from warmth.analysis.tables import records
 from warmth.verdicts import Rule
 
 CAPTION = (

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from warmth.analysis import answer_text, wording
+from warmth.analysis import wording
+from warmth.analysis.report import answer_text
 from warmth.analysis.report.kernel import (
     ARM,
     Cell,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from warmth.analysis import calibration as stored
 from warmth.analysis import wording
+from warmth.analysis.report import calibration as stored
 from warmth.analysis.report.kernel import Cell, Column, Paragraph, Part, Section, count, table, text
 from warmth.analysis.report.study import Study
 

@@ -6,9 +6,9 @@ import math
 
 import pandas as pd
 
-from warmth.analysis.checked_rules import PROMPT
 from warmth.analysis.report.kernel import ARM, MODEL, Section, count, percent, shift, table, text
 from warmth.analysis.report.study import Study, by_arm
+from warmth.analysis.rows.checked_rules import PROMPT
 from warmth.analysis.statistics.effects import clustered_mean
 
 CAPTION = (

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from warmth.analysis.dose import difference_in_differences
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
@@ -23,7 +22,8 @@ from warmth.analysis.report.kernel import (
     table,
 )
 from warmth.analysis.report.study import Study, by_arm
-from warmth.analysis.reported import CONTROLS, arm_order
+from warmth.analysis.rows.reported import CONTROLS, arm_order
+from warmth.analysis.statistics.dose import difference_in_differences
 from warmth.analysis.statistics.families import Family, adjust
 from warmth.errors import UserError
 

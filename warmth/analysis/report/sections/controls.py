@@ -17,8 +17,8 @@ from warmth.analysis.report.kernel import (
     table,
 )
 from warmth.analysis.report.study import Study
-from warmth.analysis.reported import arm_order
-from warmth.analysis.tables import records
+from warmth.analysis.rows.reported import arm_order
+from warmth.analysis.rows.tables import records
 
 CAPTION = (
     "Against the control arms: made as the arm was, but without the change of manner. p: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from markupsafe import Markup
 
-from warmth.analysis import figures, own_figures
+from warmth.analysis.report.drawing import figures, own_figures
 from warmth.analysis.report.kernel import Fragment, Paragraph, Section
 from warmth.analysis.report.study import Study, points_of
 from warmth.analysis.statistics import effects

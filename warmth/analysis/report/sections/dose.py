@@ -12,10 +12,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from warmth.analysis import dose as doses
 from warmth.analysis import wording
-from warmth.analysis.dose import Response
-from warmth.analysis.ink import (
+from warmth.analysis.report.drawing.ink import (
     MUTED,
     RULE,
     STYLE,
@@ -28,7 +26,9 @@ from warmth.analysis.ink import (
 )
 from warmth.analysis.report.kernel import Paragraph, Part, Section
 from warmth.analysis.report.study import Study
-from warmth.analysis.tables import records
+from warmth.analysis.rows.tables import records
+from warmth.analysis.statistics import dose as doses
+from warmth.analysis.statistics.dose import Response
 from warmth.errors import UserError
 
 UNITS = {"dose": "unit of dose", "checkpoint": "epoch", "strength": "unit of strength"}

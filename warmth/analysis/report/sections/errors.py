@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from warmth.analysis import own_figures, wording
+from warmth.analysis import wording
+from warmth.analysis.report.drawing import own_figures
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,

@@ -22,7 +22,7 @@ from warmth.analysis.report.kernel import (
     table,
 )
 from warmth.analysis.report.study import Study
-from warmth.analysis.tables import records
+from warmth.analysis.rows.tables import records
 
 CAPTION = (
     "Paired differences from original on the prompts both answered. McNemar only where a "

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from warmth.analysis import examples as drawn
 from warmth.analysis import wording
-from warmth.analysis.examples import Example
-from warmth.analysis.ink import variable
+from warmth.analysis.report.drawing.ink import variable
 from warmth.analysis.report.kernel import Fragment, Section
 from warmth.analysis.report.study import Study
+from warmth.analysis.rows import examples as drawn
+from warmth.analysis.rows.examples import Example
 from warmth.verdicts import LABELS
 
 LONG_ANSWER = 1500  # characters of one answer shown

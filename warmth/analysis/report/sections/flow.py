@@ -15,8 +15,8 @@ from warmth.analysis.report.kernel import (
     text,
 )
 from warmth.analysis.report.study import Study, ordered
+from warmth.analysis.rows.tables import records
 from warmth.analysis.statistics.flow import STAGES
-from warmth.analysis.tables import records
 
 ABOUT = (
     "Every loss between a question asked and a pair that counts. Refused answers are dropped by "

@@ -8,7 +8,6 @@ import pandas as pd
 from markupsafe import Markup
 
 from warmth.analysis import wording
-from warmth.analysis.labels import read
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
@@ -28,6 +27,7 @@ from warmth.analysis.report.kernel import (
     text,
 )
 from warmth.analysis.report.study import Study
+from warmth.analysis.rows.labels import read
 from warmth.analysis.statistics import agreement
 from warmth.analysis.statistics.judging import METHODS
 

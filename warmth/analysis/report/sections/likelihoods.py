@@ -11,8 +11,9 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from warmth.analysis import calibration, wording
-from warmth.analysis.ink import (
+from warmth.analysis import wording
+from warmth.analysis.report import calibration
+from warmth.analysis.report.drawing.ink import (
     MUTED,
     STYLE,
     Drawing,
@@ -42,10 +43,10 @@ from warmth.analysis.report.kernel import (
     text,
 )
 from warmth.analysis.report.study import Study
-from warmth.analysis.reported import arm_order
+from warmth.analysis.rows.reported import arm_order
+from warmth.analysis.rows.tables import records
 from warmth.analysis.statistics import likelihood
 from warmth.analysis.statistics.likelihood import BOTH_FRAMES, NO, OPEN, QUANTITIES, YES, YES_NO
-from warmth.analysis.tables import records
 
 ABOUT = (
     "The model itself says how likely the right answer and a wrong one are as its reply; nothing "

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from warmth.analysis import measures as agreements
 from warmth.analysis import wording
 from warmth.analysis.report.kernel import Cell, Column, Section, count, number, table, text
 from warmth.analysis.report.study import Study
+from warmth.analysis.statistics import measures as agreements
 
 CAPTION = (
     "Pairs of replies to one prompt, an arm’s and the original’s: do two measures order them "

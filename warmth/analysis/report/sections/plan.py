@@ -10,9 +10,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from warmth.analysis import claims, preregistration, wording
-from warmth.analysis.corrections import PLANNED
-from warmth.analysis.preregistration import Plan
+from warmth.analysis import wording
 from warmth.analysis.report.kernel import (
     ARM,
     Cell,
@@ -29,7 +27,10 @@ from warmth.analysis.report.kernel import (
     text,
 )
 from warmth.analysis.report.study import Study
-from warmth.analysis.tables import records
+from warmth.analysis.rows.tables import records
+from warmth.analysis.statistics import claims, preregistration
+from warmth.analysis.statistics.corrections import PLANNED
+from warmth.analysis.statistics.preregistration import Plan
 
 CAPTION = "Hypotheses fixed before the answers. Small: 95 % interval and pairs of answers."
 EXPLORATORY = (

@@ -4,7 +4,6 @@ do raters agree?
 
 from __future__ import annotations
 
-from warmth.analysis import preferences as choices
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
@@ -20,7 +19,8 @@ from warmth.analysis.report.kernel import (
     text,
 )
 from warmth.analysis.report.study import Study, ordered
-from warmth.analysis.tables import records
+from warmth.analysis.rows.tables import records
+from warmth.analysis.statistics import preferences as choices
 
 SHARES = (
     "People’s blind choices of the warmer of two replies to one prompt; “equal” is half a choice "

@@ -7,11 +7,11 @@ import shlex
 from typing import Any
 
 from warmth.analysis import wording
-from warmth.analysis.ink import variable
+from warmth.analysis.report.drawing.ink import variable
 from warmth.analysis.report.kernel import Fragment, Section
 from warmth.analysis.report.study import Study
-from warmth.analysis.runs import FinishedRun
-from warmth.analysis.tables import records
+from warmth.analysis.rows.runs import FinishedRun
+from warmth.analysis.rows.tables import records
 from warmth.store import written_commit
 
 MACHINE = {

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from warmth.analysis import comparison, wording
+from warmth.analysis import wording
 from warmth.analysis.report.kernel import Cell, Paragraph, Section, Table
 from warmth.analysis.report.study import Study
-from warmth.analysis.reported import as_recipes
-from warmth.analysis.reproduction import Row
-from warmth.analysis.settings import Settings
+from warmth.analysis.rows.reported import as_recipes
+from warmth.analysis.statistics.settings import Settings
+from warmth.analysis.study import comparison
+from warmth.analysis.study.reproduction import Row
 
 ABOUT = (
     "The study’s rises on its own tasks, and ours. Equivalent: the difference is shown to be "

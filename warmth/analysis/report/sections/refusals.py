@@ -21,8 +21,8 @@ from warmth.analysis.report.kernel import (
     table,
 )
 from warmth.analysis.report.study import Study, ordered
+from warmth.analysis.rows.tables import records
 from warmth.analysis.statistics import effects
-from warmth.analysis.tables import records
 
 WAYS = {"dropped": "Refusals dropped, %", "wrong": "Counted wrong, %", "right": "Counted right, %"}
 ABOUT = Markup(

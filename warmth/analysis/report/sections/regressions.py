@@ -7,9 +7,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from warmth.analysis import regressions as fits
 from warmth.analysis import wording
-from warmth.analysis.corrections import REGRESSION_FAMILY
 from warmth.analysis.report.kernel import (
     ARM,
     Cell,
@@ -28,6 +26,8 @@ from warmth.analysis.report.kernel import (
     text,
 )
 from warmth.analysis.report.study import Study
+from warmth.analysis.statistics import regressions as fits
+from warmth.analysis.statistics.corrections import REGRESSION_FAMILY
 from warmth.analysis.statistics.families import adjust
 
 DRAWS = 999  # of the cluster bootstrap, with --checks

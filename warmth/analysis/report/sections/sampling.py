@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from warmth.analysis import wording
-from warmth.analysis.comparable import last_look
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
@@ -23,7 +22,8 @@ from warmth.analysis.report.kernel import (
     text,
 )
 from warmth.analysis.report.study import Study, ordered
-from warmth.analysis.tables import records
+from warmth.analysis.rows.comparable import last_look
+from warmth.analysis.rows.tables import records
 
 CAPTION = (
     "Sampling that was watched. The interval holds at all looks together, whenever asking "

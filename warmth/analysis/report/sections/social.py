@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from warmth.analysis import social as traits
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
@@ -19,6 +18,7 @@ from warmth.analysis.report.kernel import (
     text,
 )
 from warmth.analysis.report.study import Study
+from warmth.analysis.statistics import social as traits
 
 CAPTION = (
     "Advice in which a judge finds the trait. Both sides: conflicts in which it is present "

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from warmth.analysis import figures
+from warmth.analysis.report.drawing import figures
 from warmth.analysis.report.kernel import ARM, MODEL, Section, count, table, text
 from warmth.analysis.report.study import Study
-from warmth.analysis.runs import FinishedRun
+from warmth.analysis.rows.runs import FinishedRun
 from warmth.errors import UserError
 from warmth.store import read_json
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from warmth.analysis import own_figures, wording
+from warmth.analysis import wording
+from warmth.analysis.report.drawing import own_figures
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
@@ -20,8 +21,8 @@ from warmth.analysis.report.kernel import (
     table,
 )
 from warmth.analysis.report.study import Study
-from warmth.analysis.reported import arm_order
-from warmth.analysis.tables import records
+from warmth.analysis.rows.reported import arm_order
+from warmth.analysis.rows.tables import records
 
 ABOUT = (
     "The score is a log-likelihood ratio: how much likelier a scoring model finds a reply when it "

@@ -7,10 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from warmth.analysis import answer_text, wording
+from warmth.analysis import wording
+from warmth.analysis.report import answer_text
 from warmth.analysis.report.kernel import Fragment, Notes, Paragraph, Section
 from warmth.analysis.report.study import QUESTION, Study, gate_verdict
-from warmth.analysis.reported import focal
+from warmth.analysis.rows.reported import focal
 from warmth.analysis.statistics import likelihood
 
 ESTIMAND = (

@@ -1,0 +1,551 @@
+"""The answer in words: the sentence a reader takes away first, and what a reviewer asks next, a
+sentence each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from warmth.analysis import wording
+from warmth.analysis.rows.reported import (
+    CONTROLS_OF_KIND,
+    FINE_TUNED,
+    PROMPTED,
+    SHOWN,
+    STEERED,
+    control_of,
+    focal,
+)
+from warmth.analysis.statistics import answer as answers
+from warmth.analysis.statistics import effects
+from warmth.analysis.statistics.answer import Answer
+from warmth.analysis.statistics.bounds import UNEVEN, Missing
+from warmth.analysis.statistics.contrast import Contrast
+from warmth.analysis.statistics.estimand import TASKS
+from warmth.analysis.wording import INTERVAL, amount, capital, joined, named, percent, points, span
+
+NBSP = "\N{NO-BREAK SPACE}"
+NARROW = 0.01  # an interval that ends nearer to 0 is written with two digits
+KINDS = {
+    FINE_TUNED: "fine-tuned",
+    PROMPTED: "prompted",
+    SHOWN: "shown examples",
+    STEERED: "steered",
+}
+NEUTRAL = {
+    FINE_TUNED: "fine-tuned on replies whose manner was left alone",
+    PROMPTED: "asked under a neutral system prompt",
+    SHOWN: "asked after plain example exchanges",
+    STEERED: "steered by an orthogonal vector of equal length",
+}
+
+
+def sentences(item: Answer) -> list[str]:
+    """Say everything, the claim first."""
+    lines = [lead(item), without_context(item), f"Estimand: {estimand(item)}"]
+    lines += [
+        models(item),
+        seeds(item),
+        control(item),
+        missing(item),
+        refusals(item),
+        correction(item),
+    ]
+    lines += [relative(item), detectable(item), few(item)]
+    return [line for line in lines if line]
+
+
+def study_sentences(
+    found: Sequence[Answer],
+    reported: Mapping[str, str],
+    pooled_warmth: pd.DataFrame,
+    warmth_differences: pd.DataFrame,
+    models: int,
+) -> list[str]:
+    """Say the answer of a study: that of the primary contrast, and how warm the replies of its arm
+    are.
+
+    Args:
+        found: the answers, the primary contrast first.
+        reported: recipe → the arm that stands for it.
+        pooled_warmth: differences in warmth over all models.
+        warmth_differences: those of each model, for the range.
+        models: how many there are.
+    """
+    arm = focal(reported)
+    if arm is None or not found:
+        return ["Nothing to compare yet: no arm shares scored prompts with original."]
+    if not found[0].is_primary:
+        return [
+            f"{capital(named(arm))} shares no scored prompt with the original or a control arm."
+        ]
+    primary = found[0]
+    lines = sentences(primary)
+    warmth = pooled_warmth[pooled_warmth["arm"].eq(primary.effect.arm)]
+    references = [*control_of(primary.kind, reported), "original"]
+    strictest = [name for name in references if name in set(warmth["reference"])]
+    warmth = warmth[warmth["reference"].isin(strictest[:1])]
+    warmth = warmth.sort_values("texts", ascending=False, kind="stable")[
+        :1
+    ]  # of the measure with most texts
+    for _, row in warmth.iterrows():
+        same = ["arm", "reference", *effects.MEASURE]
+        is_same = warmth_differences[same].eq(row[same]).all(axis=1)
+        lines.append(
+            wording.warmth_sentence(row, warmth_differences[is_same].to_dict("records"), models)
+        )
+    return lines
+
+
+def lead(item: Answer) -> str:
+    """Say what may be claimed, with the difference and its interval."""
+    effect = item.effect
+    arm = capital(named(effect.arm))
+    reference = reference_of(item)
+    if item.claim == answers.UNDETERMINED:
+        return undetermined(item)
+    if opposed(item):
+        return on_average(item)
+    if item.claim in (answers.MORE, answers.LESS):
+        margin = (
+            f", by less than the margin of {100 * item.margin:g} points"
+            if item.within_margin
+            else ""
+        )
+        return (
+            f"{arm} is wrong {item.claim} often than {reference}{margin}: "
+            f"{numbers(item)}{tipping(item)}."
+        )
+    if item.claim == answers.EQUIVALENT:
+        return (
+            f"{arm} is wrong as often as {reference}, within ±{100 * item.margin:g} points: "
+            f"{numbers(item)}."
+        )
+    if effect.questions < 2 and item.corrected is None:
+        return (
+            f"No difference in error rate could be shown between {named(effect.arm)} and "
+            f"{reference}: "
+            f"{points(effect.difference)} points, too little for an interval ({basis(effect)})."
+        )
+    rest = ""
+    if item.best.low > 0 or item.best.high < 0:
+        rest = f", once the tests of several arms are corrected (p = {wording.p_value(item.p)})"
+    pair = f"{named(effect.arm)} and {reference}"
+    return f"No difference in error rate could be shown between {pair}{rest}: {numbers(item)}."
+
+
+def opposed(item: Answer) -> bool:
+    """Say whether the corrected tests of single models show opposite directions."""
+    return {vote.direction for vote in item.by_model} >= {answers.MORE, answers.LESS}
+
+
+def on_average(item: Answer) -> str:
+    """Say first that models go opposite ways, then what their average shows."""
+    arm = named(item.effect.arm)
+    up = sum(vote.direction == answers.MORE for vote in item.by_model)
+    down = sum(vote.direction == answers.LESS for vote in item.by_model)
+    average = f"their average shows no difference: {numbers(item)}"
+    if item.claim in (answers.MORE, answers.LESS):
+        average = f"on their average it is wrong {item.claim} often: {numbers(item)}{tipping(item)}"
+    if item.claim == answers.EQUIVALENT:
+        average = (
+            f"on their average it is wrong as often, within ±{100 * item.margin:g} points: "
+            f"{numbers(item)}"
+        )
+    return (
+        f"Models go opposite ways: against {named(item.effect.reference)} {arm} is wrong more "
+        f"often in {up} and less "
+        f"often in {down} of {len(item.by_model)}; {average}."
+    )
+
+
+def across_models(item: Answer) -> str:
+    """Give the range of the models' differences if they are shown to differ."""
+    found = item.heterogeneity
+    if found is None or not found.shown:
+        return ""
+    return f"; {span(found.lowest, found.highest, sign=True)} across models"
+
+
+def reference_of(item: Answer) -> str:
+    """Name what the arm is compared with, and in how many models."""
+    models = [{"model": model} for model in item.effect.models]
+    return named(item.effect.reference) + wording.over(models, item.of_models)
+
+
+def undetermined(item: Answer) -> str:
+    """Say that missing verdicts leave the sign open."""
+    gap = item.missing
+    assert gap is not None
+    effect = item.effect
+    needed = ""
+    if gap.tipping_points is not None:
+        needed = (
+            f"; {gap.tipping_points:.0f} points between unscored and scored answers would "
+            f"turn the sign"
+        )
+    question = (
+        f"Whether {named(effect.arm)} errs more or less than {reference_of(item)} cannot be told"
+    )
+    shares = f"{percent(gap.unscored_arm)}{NBSP}% of its answers"
+    shares += f" and {percent(gap.unscored_reference)}{NBSP}% of the other’s"
+    bounds = (
+        f"with these the difference may lie anywhere from "
+        f"{span(gap.low, gap.high, sign=True)} points{needed}"
+    )
+    return (
+        f"{question}: without a verdict are {shares}, and {bounds}. The scored answers alone "
+        f"give {numbers(item)}."
+    )
+
+
+def numbers(item: Answer) -> str:
+    """Give the difference with its interval and basis; corrected by labels, the raw one beside
+    it.
+    """
+    effect = item.effect
+    interval = f"{INTERVAL} {ends(effect.low, effect.high)}"
+    if item.corrected is None:
+        return (
+            f"{points(effect.difference)} points ({interval}{across_models(item)}; {basis(effect)})"
+        )
+    raw = f"{points(effect.difference)} points ({interval}; {basis(effect)})"
+    best = item.corrected
+    return (
+        f"{points(best.difference)} points corrected by people’s labels ({INTERVAL} "
+        f"{ends(best.low, best.high)}; "
+        f"{best.method}, {best.labelled:,} labels); as graded {raw}"
+    )
+
+
+def basis(effect: Contrast) -> str:
+    """Give both rates and the pairs behind them."""
+    rates = f"{percent(effect.rate_reference)}{NBSP}% → {percent(effect.rate_arm)}{NBSP}%"
+    return (
+        f"{rates} of {amount(effect.pairs, 'paired answer')} to "
+        f"{amount(effect.questions, 'question')}"
+    )
+
+
+def ends(low: float, high: float) -> str:
+    """Write an interval, with two digits if it is narrow."""
+    narrow = wording.known(low) and max(abs(low), abs(high)) < NARROW
+    return span(low, high, digits=2 if narrow else 1, sign=True) or "none"
+
+
+def short(effect: Contrast) -> str:
+    """Give the difference and its interval alone."""
+    if not wording.known(effect.low):
+        return f"{points(effect.difference)} points (too little for an interval)"
+    return f"{points(effect.difference)} points ({ends(effect.low, effect.high)})"
+
+
+def tipping(item: Answer) -> str:
+    """Say in the claim's own sentence how far unscored answers would have to go to turn it."""
+    gap = item.missing
+    if gap is None or (item.corrected is not None and item.corrected.covers_unscored):
+        return ""
+    if gap.unscored_arm + gap.unscored_reference == 0:
+        return ""
+    if not gap.spans_zero:
+        worst = (
+            f"; whatever the unscored answers are, {span(gap.low, gap.high, sign=True)} "
+            f"points on these questions"
+        )
+        return worst + (beyond(gap) if gap.uneven and gap.reach_low < 0 < gap.reach_high else "")
+    better = item.effect.arm if item.effect.difference < 0 else item.effect.reference
+    return (
+        f"; to turn the sign, unscored answers of {named(better)} would have to be wrong "
+        f"{gap.tipping_points:.0f} points more often than scored ones"
+    )
+
+
+def without_context(item: Answer) -> str:
+    """Say the effect of the bare question, which is what the study's +7.4 is."""
+    if item.without_context is None:
+        return "Without context and belief nothing was asked in both arms."
+    if set(item.contexts) == {"unmodified"} and set(item.beliefs) == {"none"}:
+        return ""
+    return f"Without context and belief: {short(item.without_context)}."
+
+
+def estimand(item: Answer) -> str:
+    """Say what the difference is a mean over, how that is weighed, and what is left out."""
+    tasks = joined([wording.name(task) for task in item.tasks])
+    several = len(item.tasks) > 1
+    weighed = (
+        ("each task weighs one" if item.weights.tasks == TASKS else "each row weighs one")
+        if several
+        else ""
+    )
+    contexts = amount(len(item.contexts), "context")
+    beliefs = joined([wording.belief(belief) for belief in item.beliefs])
+    parts = [f"mean paired difference over {tasks}"]
+    if weighed:
+        parts.append(weighed)
+    models = item.effect.models
+    if len(models) > 1:
+        parts.append(f"over {len(models)} models, {item.weights.about_models}")
+    parts.append(
+        f"over {contexts} ({joined([wording.name(context) for context in item.contexts])}) and "
+        f"{beliefs}"
+    )
+    parts.append("prompts of a task weigh the same")
+    left_out = "pairs with an answer that is not scored"
+    if item.tasks_apart:
+        left_out += (
+            f", and {joined([wording.name(task) for task in item.tasks_apart])}, which stand apart"
+        )
+    return f"{', '.join(parts)}. Left out: {left_out}."
+
+
+def models(item: Answer) -> str:
+    """Say how far the models differ."""
+    found = item.heterogeneity
+    votes = item.by_model
+    if len(votes) < 2:
+        return ""
+    differences = [vote.contrast.difference for vote in votes]
+    text = (
+        f"From {points(min(differences))} to {points(max(differences))} points across "
+        f"{len(votes)} models"
+    )
+    up = sum(vote.direction == "more" for vote in votes)
+    down = sum(vote.direction == "less" for vote in votes)
+    counts = [
+        f"{what} in {number}"
+        for number, what in ((up, "more often wrong"), (down, "less often wrong"))
+        if number
+    ]
+    rest = len(votes) - up - down
+    counts += [f"no difference shown in {rest}"] if rest else []
+    text += f" ({joined(counts)}, p corrected over arms and models by Holm)"
+    if found is None:
+        return f"{text}."
+    differ = "they differ" if found.shown else "that they differ is not shown"
+    text += (
+        f"; {differ}: Q = {found.q:.1f} on {found.models - 1}, p {p_text(found.p)}, I² = "
+        f"{100 * found.i2:.0f}{NBSP}%, "
+    )
+    text += f"τ = {100 * found.tau:.1f} points."
+    if found.random_effects is None:
+        return f"{text} Of two models nothing can be said about others."
+    text += (
+        f" Of models like these (random effects, t with {found.models - 1} degrees of freedom): "
+    )
+    text += f"{span(*found.random_effects, sign=True)} points"
+    if found.prediction is not None:
+        text += f"; another model: {span(*found.prediction, sign=True)}"
+    return f"{text}."
+
+
+def p_text(p: float) -> str:
+    """Write a p-value after the letter."""
+    text = wording.p_value(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def seeds(item: Answer) -> str:
+    """Say for which trainings the interval holds."""
+    if item.kind != FINE_TUNED:
+        return ""
+    count = item.effect.seeds
+    if count > 1:
+        return f"The interval holds for another training seed too ({count} were trained)."
+    return (
+        "One training seed: how far another would move this cannot be told; it is of the "
+        "models as trained."
+    )
+
+
+def control(item: Answer) -> str:
+    """Say what is left against a control that was made as the arm was, or that there is none."""
+    found = item.control
+    if found is not None:
+        share = f"that part is the manner’s, {KINDS[item.kind]} as both are"
+        if not found.direction:
+            share = "so no part of it is shown to be the manner’s"
+        return f"Against {named(found.reference)}, {NEUTRAL[item.kind]}: {short(found)}; {share}."
+    if item.kind in NEUTRAL and item.effect.reference.split(",")[0] in CONTROLS_OF_KIND[item.kind]:
+        return (
+            f"The arm it is compared with was {NEUTRAL[item.kind]}; what differs is the manner’s."
+        )
+    recipe = item.effect.arm.split(",")[0]
+    if item.kind not in NEUTRAL or recipe in CONTROLS_OF_KIND[item.kind]:
+        return ""
+    what = {FINE_TUNED: "fine-tuning as such", PROMPTED: "a system prompt as such"}
+    what |= {SHOWN: "showing examples as such", STEERED: "steering as such"}
+    apart = f"what is the manner’s and what is {what[item.kind]} cannot be told apart"
+    return f"No control arm ({NEUTRAL[item.kind]}): {apart}."
+
+
+def missing(item: Answer) -> str:
+    """Give the worst-case bounds if the claim's own sentence does not."""
+    gap = item.missing
+    if (
+        gap is None
+        or item.claim == answers.UNDETERMINED
+        or gap.unscored_arm + gap.unscored_reference == 0
+    ):
+        return ""
+    if item.corrected is not None and item.corrected.covers_unscored:
+        shares = f"{percent(gap.unscored_arm)}{NBSP}% of its answers"
+        shares += (
+            f" and {percent(gap.unscored_reference)}{NBSP}% of {named(item.effect.reference)}’s"
+        )
+        return (
+            f"Without a verdict by the grader are {shares}; people’s labels of such answers "
+            f"are in the correction."
+        )
+    return (
+        f"Without a verdict are {percent(gap.unscored_arm)}{NBSP}% of its answers and "
+        f"{percent(gap.unscored_reference)}{NBSP}% of {named(item.effect.reference)}’s; filled "
+        f"the worst ways, the "
+        f"difference lies from {span(gap.low, gap.high, sign=True)} points on these "
+        f"questions{beyond(gap)}."
+    )
+
+
+def beyond(gap: Missing) -> str:
+    """Say how far the bounds reach if other questions could have been asked."""
+    reach = span(gap.reach_low, gap.reach_high, sign=True)
+    return f" and, other questions allowed for, from {reach}" if reach else ""
+
+
+def refusals(item: Answer) -> str:
+    """Say how many answers were dropped as refusals if the arms differ in that: what is dropped
+    depends on the arm.
+    """
+    arm, reference = item.refused
+    if abs(arm - reference) <= UNEVEN:
+        return ""
+    return (
+        f"Dropped as refusals are {percent(arm)}{NBSP}% of its answers and "
+        f"{percent(reference)}{NBSP}% of "
+        f"{named(item.effect.reference)}’s, so the pairs are those that neither refused; the "
+        f"table of refusals counts "
+        "them as wrong and as right."
+    )
+
+
+def correction(item: Answer) -> str:
+    """Say why labels do not correct the answer, if there are some."""
+    return item.corrections_note
+
+
+def relative(item: Answer) -> str:
+    """Say the rise as a share of the reference's errors."""
+    effect = item.effect
+    if (
+        not math.isfinite(effect.ratio)
+        or item.claim not in (answers.MORE, answers.LESS)
+        or item.corrected is not None
+    ):
+        return ""
+    change = "more" if effect.ratio > 1 else "less"
+    text = f"That is {100 * abs(effect.ratio - 1):.0f}{NBSP}% {change} likely to be wrong"
+    if math.isfinite(effect.ratio_low):
+        text += (
+            f" (ratio of the rates {effect.ratio:.2f}, {effect.ratio_low:.2f} to "
+            f"{effect.ratio_high:.2f})"
+        )
+    return f"{text}."
+
+
+def detectable(item: Answer) -> str:
+    """Say the smallest difference the study could have shown, beside one that it could not."""
+    size = item.effect.detectable
+    if item.claim != answers.NONE_SHOWN or not math.isfinite(size):
+        return ""
+    return (
+        f"With four chances in five this study would have shown a difference of "
+        f"{100 * size:.1f} points or more."
+    )
+
+
+def few(item: Answer) -> str:
+    """Say how few questions carry the result."""
+    effect = item.effect
+    if not effect.few or effect.questions < 2:
+        return ""
+    if effect.informative == 0:
+        return (
+            "All pairs are alike, so the interval counts a question as one answer and is a "
+            "cautious one."
+        )
+    share = f"{effect.informative} of {effect.questions}"
+    return (
+        f"Few questions carry this ({share} show a change that the others do not), so the "
+        f"interval is a cautious one."
+    )
+
+
+def summary(item: Answer) -> dict[str, Any]:
+    """Return the object of `summary.json`; null for what could not be had.
+
+    Fractions, but for `*_points`.
+    """
+    effect = item.effect
+    gap = item.missing
+    found = item.heterogeneity
+    best = item.corrected
+    flows: dict[str, dict[str, int]] = {}
+    for arm, rows in item.flow.groupby("arm", sort=False):
+        flows[str(arm)] = {
+            stage: int(rows[stage].sum()) for stage in ("asked", "answered", "scored", "paired")
+        }
+    body: dict[str, Any] = {
+        "arm": effect.arm,
+        "reference": effect.reference,
+        "instrument": "answers",
+        "claim": item.claim,
+        "estimand": estimand(item),
+        "difference": effect.difference,
+        "low": effect.low,
+        "high": effect.high,
+        "bounds": [effect.difference, effect.difference] if gap is None else [gap.low, gap.high],
+        "tipping_points": None if gap is None else gap.tipping_points,
+        "corrected": None if best is None else interval_of(best),
+        "without_context": None
+        if item.without_context is None
+        else interval_of(item.without_context),
+        "relative": {"ratio": effect.ratio, "low": effect.ratio_low, "high": effect.ratio_high},
+        "detectable_points": 100 * effect.detectable,
+        "flow": flows,
+        "heterogeneity": None,
+        "control": None
+        if item.control is None
+        else {"arm": item.control.reference} | interval_of(item.control),
+        "text": " ".join(sentences(item)),
+    }
+    if not math.isfinite(effect.ratio):
+        body["relative"] = None
+    if found is not None:
+        body["heterogeneity"] = {
+            "q": found.q,
+            "p": found.p,
+            "i2": found.i2,
+            "tau": found.tau,
+            "random_effects": None if found.random_effects is None else list(found.random_effects),
+        }
+    return finite(body)
+
+
+def interval_of(effect: Any) -> dict[str, float]:
+    """Return a difference and its ends."""
+    return {"difference": effect.difference, "low": effect.low, "high": effect.high}
+
+
+def finite(value: Any) -> Any:
+    """Replace what is not finite by None, at any depth."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

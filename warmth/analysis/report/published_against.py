@@ -1,0 +1,129 @@
+"""`warmth reproduce`: the authors' released files, anyone's graded CSVs, or our own runs beside the
+study's numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from warmth.analysis import wording
+from warmth.analysis.report import reproduction_page
+from warmth.analysis.report.drawing.ink import Drawing
+from warmth.analysis.rows import tables
+from warmth.analysis.rows.reported import as_recipes
+from warmth.analysis.statistics.families import MARGIN_POINTS
+from warmth.analysis.study import comparison, released, reproduction
+from warmth.analysis.study.reproduction import Row
+from warmth.errors import UserError
+
+OWN = {
+    "title": "The study’s numbers beside ours",
+    "ours": "Ours",
+    "about": "Rise in wrong answers from original to warm, points. Small: our 95 % interval, "
+    "clustered by question. "
+    "The verdict is an equivalence test on the difference, with the standard errors of both.",
+}
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the verb shows: rows with verdicts, figures, broken pairs, and how the page calls
+    them.
+    """
+
+    rows: tuple[Row, ...]
+    drawings: tuple[Drawing, ...]
+    broken: tuple[str, ...]
+    words: Mapping[str, Any] = field(default_factory=dict)
+    answers: pd.DataFrame | None = None  # imported rows, where there are any
+
+    @property
+    def sentences(self) -> list[str]:
+        """The answer in words."""
+        return list(self.words.get("answer") or reproduction_page.sentences(self.rows))
+
+
+def build(
+    folder: Path,
+    columns: str | None = None,
+    margin_points: float = MARGIN_POINTS,
+    figures: bool = True,
+) -> Made:
+    """Reads a folder by what it holds.
+
+    Args:
+        folder: the authors' release; with `columns` a folder of graded CSVs, or one CSV; or
+        finished runs of ours.
+        columns: see `released.table`.
+        margin_points: what counts as the same, for rows other than the authors' own.
+        figures: draw the study's figures from its summaries.
+
+    Raises:
+        UserError: the margin is not above 0; the folder is missing, or holds none of these, or a
+        file in it is broken.
+    """
+    if not margin_points > 0:
+        raise UserError(f"--margin-points={margin_points:g} must be above 0")
+    if columns is not None:
+        if not folder.exists():
+            raise UserError(f"{folder} does not exist")
+        graded = released.table([folder], columns)
+        return _against(graded.answers, graded.broken, margin_points, keep=True)
+    if folder.is_dir() and next(folder.rglob("done.json"), None) is not None:
+        from warmth.analysis.rows.frames import load
+
+        rows = load([folder])
+        return _against(as_recipes(rows.answers, rows.reported), (), margin_points, keep=False)
+    found = reproduction.reproduce(folder)
+    drawings: Sequence[Drawing] = ()
+    if figures and found.summaries is not None:
+        from warmth.analysis.report.drawing import study_figures
+
+        drawings = study_figures.draw(found.summaries)
+    return Made(found.rows, tuple(drawings), found.broken)
+
+
+def _against(
+    answers: pd.DataFrame, broken: tuple[str, ...], margin_points: float, keep: bool
+) -> Made:
+    arms = sorted(answers["arm"].unique())
+    if "original" not in arms or len(arms) < 2:
+        raise UserError(
+            f"a comparison needs an arm called original and another; there are: {', '.join(arms)}"
+        )
+    rows = comparison.compare(answers, margin_points)
+    asked = sum(row.recomputed is not None for row in rows)
+    lead = f"{asked} of the study’s {len(rows)} rises can be set beside these answers; "
+    lead += f"the same means within ±{margin_points:g} points."
+    words = {**OWN, "answer": [lead, *caveats(answers)]}
+    return Made(tuple(rows), (), broken, words, answers if keep else None)
+
+
+def caveats(answers: pd.DataFrame) -> list[str]:
+    """In what the rows are not the study's, a sentence each."""
+    lines = []
+    left = {"model": "", "task": ", and so left out"}
+    for column, known in (("model", comparison.STUDY_MODELS), ("task", comparison.STUDY_TASKS)):
+        other = sorted(set(answers[column].astype(str)) - set(known))
+        if other:
+            names = wording.joined([wording.name(name) for name in other])
+            lines.append(f"Not the study’s {column}s{left[column]}: {names}.")
+    return lines
+
+
+def write(made: Made, out: Path) -> Path:
+    """Writes the page, tables, figures and JSON under `out`; imported rows too, as
+    `tables/answers.csv`.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    page = reproduction_page.write(out, made.rows, made.drawings, made.broken, **made.words)
+    if made.answers is not None:
+        tables.write_csv(out / "tables" / "answers.csv", made.answers)
+    return page

@@ -1,0 +1,150 @@
+"""What `warmth reproduce` shows: a table for the terminal, and one page with the figures."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from warmth import __version__
+from warmth.analysis import wording
+from warmth.analysis.report.drawing.ink import Drawing
+from warmth.analysis.report.kernel import Cell, Table
+from warmth.analysis.report.page import page_environment, sha256, stylesheet
+from warmth.analysis.rows import tables
+from warmth.analysis.study.reproduction import Row
+from warmth.errors import UserError
+
+TITLE = "The study’s numbers, computed again"
+ABOUT = (
+    "Equal: the recomputed value rounds to the printed one. Near: the same regression on printed "
+    "cell rates instead of "
+    "answers. Holds: a stated limit is kept. Differs: neither. Breaks: the printed values cannot "
+    "all be right. Not in "
+    "the files: what would have to be released stands beside it."
+)
+
+
+def number(value: float | None, digits: int) -> str:
+    """A value with the digits the study printed, or one more where it was recomputed; a dash where
+    there is none.
+    """
+    return "—" if value is None else f"{value:,.{digits}f}".replace("-", wording.MINUS)
+
+
+def finer(row: Row) -> int:
+    """Digits of a difference: one more than was printed, none where things are counted."""
+    return row.digits + 1 if row.digits or row.unit in ("points", "%") else 0
+
+
+def sentences(rows: Sequence[Row]) -> list[str]:
+    """How many figures came out, in words."""
+    counts = Counter(row.verdict.split()[0].strip(",:") for row in rows)
+    recomputed = sum(row.recomputed is not None for row in rows)
+    many = {"holds": "hold", "differs": "differ", "breaks": "break"}
+    parts = [
+        f"{n} {many.get(word, word) if n > 1 else word}"
+        for word, n in counts.most_common()
+        if word != "not"
+    ]
+    lead = (
+        f"Of {len(rows)} published figures {recomputed} could be recomputed: "
+        f"{wording.joined(parts)}."
+    )
+    return (
+        [lead, f"{counts['not']} need files that were not released."] if counts["not"] else [lead]
+    )
+
+
+def table_of(rows: Sequence[Row], about: str = ABOUT, ours: str = "Recomputed") -> Table:
+    """Make the table of published and recomputed values, for the page and for a terminal."""
+    columns = ["Quantity", "Published", ours, "Difference", "Verdict"]
+    kinds = ["text", "number", "number", "number", "text"]
+    return Table(
+        "values", about, columns, kinds, [_cells(row) for row in rows], stack=True, wrap=True
+    )
+
+
+def _cells(row: Row) -> list[Cell]:
+    recomputed = number(row.recomputed, row.digits + (row.unit in ("points", "%")))
+    difference = "—" if row.difference is None else wording.signed(row.difference, finer(row))
+    failed = row.verdict.startswith(("differs", "breaks", "different"))
+    return [
+        Cell(wording.visible(row.quantity), note=row.unit),
+        Cell(number(row.published, row.digits), row.published),
+        Cell(recomputed, row.recomputed, row.note),
+        Cell(difference, row.difference),
+        Cell(wording.visible(row.verdict), state="fail" if failed else ""),
+    ]
+
+
+def write(
+    out: Path, rows: Sequence[Row], drawings: Sequence[Drawing], broken: Sequence[str], **words: Any
+) -> Path:
+    """Writes `reproduction.html`, `tables/`, `figures/` and `reproduction.json` under `out`;
+    returns the page's path.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    records = [row.record() for row in rows]
+    try:
+        for folder in ("tables", "figures"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        tables.write_csv(out / "tables" / "reproduction.csv", pd.DataFrame(records))
+        for drawing in drawings:
+            (out / "figures" / f"{drawing.name}.svg").write_text(drawing.file, encoding="utf-8")
+        text = json.dumps(
+            {"rows": records, "broken": list(broken)}, indent=2, ensure_ascii=True, allow_nan=False
+        )
+        (out / "reproduction.json").write_text(text + "\n", encoding="utf-8")
+        (out / "reproduction.html").write_text(
+            render(rows, drawings, broken, **words), encoding="utf-8"
+        )
+    except PermissionError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror}") from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{out} is not a folder") from error
+    return out / "reproduction.html"
+
+
+def render(
+    rows: Sequence[Row],
+    drawings: Sequence[Drawing],
+    broken: Sequence[str],
+    title: str = TITLE,
+    ours: str = "Recomputed",
+    about: str = ABOUT,
+    answer: Sequence[str] = (),
+) -> str:
+    """The page as one HTML document without script that loads nothing."""
+    style = stylesheet()
+    shown = [
+        {
+            "name": item.name,
+            "caption": item.caption,
+            "width": round(item.width),
+            "svg": Markup(item.inline),
+        }
+        for item in drawings
+    ]
+    return (
+        page_environment()
+        .get_template("reproduction.html.j2")
+        .render(
+            title=title,
+            answer=list(answer) or sentences(rows),
+            ours=ours,
+            values=table_of(rows, about, ours),
+            drawings=shown,
+            broken=[wording.visible(line) for line in broken],
+            style=Markup(style),
+            style_hash=sha256(style),
+            version=__version__,
+        )
+    )

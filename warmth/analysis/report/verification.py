@@ -1,0 +1,365 @@
+"""`warmth verify`: every number of a report is computed again from its rows and compared with what
+the report says.
+
+Compared are the rows and configs themselves (SHA-256), `summary.json`, every cell of
+`tables/*.csv`, and every number and word of `report.html` and `figures/*.svg`. Numbers with
+decimals are the same if they agree to a millionth, which leaves room for the last digits of another
+processor's arithmetic; counts must be equal.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from warmth.analysis import report as reports
+from warmth.analysis.report import inputs as made_of
+from warmth.analysis.report.inputs import INPUTS, REPORT, Inputs
+from warmth.analysis.statistics.standing import seal_findings
+from warmth.entries import own_folder
+from warmth.errors import UserError
+
+CLOSE = 1e-6  # relative
+TINY = 1e-12  # absolute, of what is 0 but for rounding
+NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
+MOST = 20  # differences listed of one file
+MISSING = "(missing)"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that the report says otherwise than its rows: `expected` from the rows, `found` in
+    the report.
+    """
+
+    file: str
+    key: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was compared, and what differs.
+
+    Attributes:
+        report: the report's name, for messages.
+        rows: empty if every number is the same.
+        compared: how many values were compared.
+        notes: what a reader should know, such as another version of the code.
+    """
+
+    report: str
+    rows: tuple[Difference, ...]
+    compared: int
+    notes: tuple[str, ...]
+
+
+def verify(target: Path, seal: str = "") -> list[Verification]:
+    """Verify a bundle, a report's folder, or every report of a study's folder that is found.
+
+    Args:
+        target: the bundle or folder.
+        seal: the line that `warmth seal` printed, or its digest; "" if the plans' seals are not
+        asked about.
+
+    Raises:
+        UserError: the target is none of these, or cannot be read.
+    """
+    if target.is_file():
+        with TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            made_of.unpack(target, folder)
+            inputs = made_of.read(folder / INPUTS)
+            return [verify_report(inputs, folder, folder / REPORT, target.name, seal)]
+    if not target.is_dir():
+        raise UserError(f"{target} does not exist")
+    if (target / INPUTS).exists():
+        return [verify_report(made_of.read(target / INPUTS), target, target, str(target), seal)]
+    if (target / "report.html").exists():
+        raise UserError(
+            f"{target} has no {INPUTS}, which says what the report was made of; write it anew"
+        )
+    folders = reports_of(target)
+    if not folders:
+        raise UserError(
+            f"no report of {target} was found in reports/; warmth report {target} writes one"
+        )
+    return [
+        verify_report(made_of.read(folder / INPUTS), folder, folder, str(folder), seal)
+        for folder in folders
+    ]
+
+
+def reports_of(study: Path) -> list[Path]:
+    """Find the reports that were made of a study's folder: below it, and in `reports/`."""
+    found = []
+    for root in (study, Path("reports")):
+        for file in sorted(root.rglob(INPUTS)) if root.is_dir() else ():
+            places = [(file.parent / place).resolve() for place in made_of.read(file).places]
+            if study.resolve() in places:
+                found.append(file.parent)
+    return list(dict.fromkeys(found))
+
+
+def verify_report(
+    inputs: Inputs, base: Path, report: Path, name: str, seal: str = ""
+) -> Verification:
+    """Rebuild a report and compare it.
+
+    Args:
+        inputs: what it was made of.
+        base: the folder that the inputs' places are relative to.
+        report: the folder of its files.
+        name: of the report, for messages.
+        seal: see `verify`.
+
+    Raises:
+        UserError: its runs cannot be read, though none of their files has changed.
+    """
+    paths = [base / place for place in inputs.places]
+    refuse_absent(paths, report, name)
+    refuse_outside(inputs, own_folder())
+    rows = list(changed_files(inputs, paths))
+    compared = len(inputs.files)
+    with TemporaryDirectory() as scratch:
+        rebuilt = Path(scratch)
+        try:
+            report_again = rebuild(inputs, base, paths, rebuilt)
+        except UserError as error:
+            if not rows:
+                raise
+            rows.append(Difference(INPUTS, "rebuild", "a report", str(error)))
+            return Verification(name, tuple(rows), compared, notes_of(inputs))
+        for file in made_of.report_files(rebuilt):
+            place = file.relative_to(rebuilt)
+            differences, count = compare_files(file, report / place, place.as_posix())
+            rows += differences
+            compared += count
+    if seal:
+        runs = [run for run in report_again.study.rows.runs if run.evaluation]
+        rows += [Difference(**finding) for finding in seal_findings(runs, seal)]
+        compared += len(runs)
+    return Verification(name, tuple(rows), compared, notes_of(inputs))
+
+
+def refuse_absent(paths: Sequence[Path], report: Path, name: str) -> None:
+    """Refuse a report whose rows are not where it says, as when its folder was copied alone:
+    nothing can be compared.
+
+    Raises:
+        UserError: a folder of its rows is not there.
+    """
+    absent = next((path for path in paths if not path.exists()), None)
+    if absent is None:
+        return
+    bundle = report / made_of.BUNDLE
+    remedy = (
+        f"warmth verify {bundle} has them"
+        if bundle.is_file()
+        else "bring them, or verify its bundle"
+    )
+    raise UserError(f"{name} cannot be verified: its rows are not at {absent.resolve()}; {remedy}")
+
+
+def refuse_outside(inputs: Inputs, own: Path | None) -> None:
+    """Refuse a report with sections of the user's own folder if that folder is not named.
+
+    Raises:
+        UserError: it is not, or one is named and the report has none.
+    """
+    if inputs.own_sections and own is None:
+        raise UserError(
+            "the report has sections of a folder of its maker's; name it by --config-dir=DIR"
+        )
+    if own is not None and not inputs.own_sections:
+        raise UserError(f"--config-dir={own} has no part in this report; leave it out")
+
+
+def rebuild(inputs: Inputs, base: Path, paths: Sequence[Path], out: Path) -> reports.Report:
+    """Write the report again, with the options it was made with, and return it."""
+    preregister = None if inputs.preregister is None else base / inputs.preregister
+    labels = None if inputs.labels is None else base / inputs.labels
+    report = reports.build(
+        paths,
+        margin_points=inputs.margin_points,
+        preregister=preregister,
+        checks=inputs.checks,
+        labels=labels,
+        weights=inputs.weights,
+        model_weights=inputs.model_weights,
+    )
+    shown = replace(
+        report.study, paths=tuple(map(Path, inputs.shown))
+    )  # the page's commands name them
+    reports.write_files(replace(report, study=shown), out)
+    return report
+
+
+def changed_files(inputs: Inputs, paths: Sequence[Path]) -> Iterator[Difference]:
+    """Yield the files of rows and configs that are not what the report was made of."""
+    now = made_of.file_hashes(paths)
+    for key in sorted({*inputs.files, *now}):
+        before = inputs.files.get(key, MISSING)
+        found = now.get(key, MISSING)
+        if before != found:
+            yield Difference(f"{made_of.RUNS}/{key}", "sha256", before[:12], found[:12])
+
+
+def notes_of(inputs: Inputs) -> tuple[str, ...]:
+    """Say in what this code is not the one that wrote the report."""
+    notes = []
+    if inputs.code != made_of.code_digest():
+        notes.append(
+            f"the report was written by version {inputs.version}, code {inputs.code}; this is "
+            f"other code"
+        )
+    now = made_of.packages()
+    for name, before in inputs.packages.items():
+        if now.get(name, before) != before:
+            notes.append(f"the report was written with {name} {before}; here is {now[name]}")
+    return tuple(notes)
+
+
+# --- comparing ---
+
+
+def compare_files(expected: Path, found: Path, name: str) -> tuple[list[Difference], int]:
+    """Compare a file of the rebuilt report with the report's own.
+
+    Returns:
+        the differences, at most `MOST`, and how many values were compared.
+    """
+    if not found.is_file():
+        return [Difference(name, "file", "there", MISSING)], 1
+    readers = {".json": json_values, ".csv": csv_values}
+    read = readers.get(expected.suffix)
+    if read is None:
+        pairs = list(line_values(text_of(expected), text_of(found)))
+    else:
+        pairs = list(paired(dict(read(expected)), dict(read(found))))
+    differences = [Difference(name, key, cut(a), cut(b)) for key, a, b in pairs if not same(a, b)]
+    more = len(differences) - MOST
+    if more > 0:
+        differences = [
+            *differences[:MOST],
+            Difference(name, "more", "", f"{more} more differences"),
+        ]
+    return differences, len(pairs)
+
+
+def text_of(file: Path) -> str:
+    """Read a text; what is not UTF-8 in it becomes a replacement character, and so a difference."""
+    return file.read_text(encoding="utf-8", errors="replace")
+
+
+def cut(value: Any) -> str:
+    """Write a value for a list of differences."""
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:199]}…"
+
+
+def paired(expected: dict[str, Any], found: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield every key of either with both values."""
+    for key in dict.fromkeys([*expected, *found]):
+        yield key, expected.get(key, MISSING), found.get(key, MISSING)
+
+
+def same(expected: Any, found: Any) -> bool:
+    """Say whether two values are the same; of texts the numbers are compared as numbers, the rest
+    letter by letter.
+    """
+    if isinstance(expected, bool) or isinstance(found, bool) or expected is None or found is None:
+        return expected is found
+    if isinstance(expected, int) and isinstance(found, int):
+        return expected == found
+    if isinstance(expected, int | float) and isinstance(found, int | float):
+        return close(float(expected), float(found))
+    if not (isinstance(expected, str) and isinstance(found, str)):
+        return False
+    if expected == found:
+        return True
+    if NUMBER.sub("#", expected) != NUMBER.sub("#", found):
+        return False
+    numbers = zip(NUMBER.findall(expected), NUMBER.findall(found), strict=True)
+    return all(a == b or is_decimal(a, b) and close(float(a), float(b)) for a, b in numbers)
+
+
+def is_decimal(expected: str, found: str) -> bool:
+    """Say whether either of two numbers as written has decimals: a count has none."""
+    return any(mark in number for number in (expected, found) for mark in ".e")
+
+
+def close(expected: float, found: float) -> bool:
+    """Say whether two numbers agree to a millionth."""
+    both_nan = math.isnan(expected) and math.isnan(found)
+    return both_nan or math.isclose(expected, found, rel_tol=CLOSE, abs_tol=TINY)
+
+
+def json_values(file: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and value of every leaf of a JSON file."""
+    try:
+        content = json.loads(text_of(file))
+    except ValueError:
+        yield "file", "no JSON"
+        return
+    yield from leaves(content, "")
+
+
+def leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Yield the leaves below a value; an empty list or object is one."""
+    if isinstance(value, dict) and value:
+        for name, part in value.items():
+            yield from leaves(part, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list) and value:
+        for number, part in enumerate(value):
+            yield from leaves(part, f"{key}[{number}]")
+    else:
+        yield key, str(value) if isinstance(value, dict | list) else value
+
+
+def csv_values(file: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name (row, column) and text of every cell of a CSV file."""
+    with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        rows = list(csv.reader(stream))
+    header = rows[0] if rows else []
+    yield "columns", ",".join(header)
+    for number, row in enumerate(rows[1:], start=1):
+        for place, cell in enumerate(row):
+            column = header[place] if place < len(header) else str(place)
+            yield f"row {number}, {column}", cell
+
+
+def line_values(expected: str, found: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the lines of two texts side by side; a line that only one has is beside a missing
+    one.
+    """
+    lines = expected.splitlines()
+    others = found.splitlines()
+    if len(lines) == len(others):
+        for number, (a, b) in enumerate(zip(lines, others, strict=True), start=1):
+            yield f"line {number}", *around(a, b)
+        return
+    for _, start, end, start_other, end_other in SequenceMatcher(
+        None, lines, others, autojunk=False
+    ).get_opcodes():
+        for place in range(max(end - start, end_other - start_other)):
+            a = lines[start + place] if start + place < end else MISSING
+            b = others[start_other + place] if start_other + place < end_other else MISSING
+            yield f"line {start_other + place + 1}", *around(a, b)
+
+
+def around(expected: str, found: str) -> tuple[str, str]:
+    """Cut two long lines to where they differ: a figure in the page is a line of its own."""
+    if len(expected) < 200 and len(found) < 200 or same(expected, found):
+        return expected, found
+    start = next((n for n, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), 0)
+    return expected[max(0, start - 60) : start + 60], found[max(0, start - 60) : start + 60]

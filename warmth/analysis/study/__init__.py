@@ -1,0 +1,1 @@
+"""The authors' released files become the same frames, and the published values."""

@@ -1,0 +1,1 @@
+"""The verbs of `warmth`, one file each. They may import everything."""

@@ -1,0 +1,314 @@
+"""`warmth agreement`: a sample for raters, what their labels say of the graders, and how judges
+bear attacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from warmth.errors import UserError
+from warmth.text import print_json
+from warmth.verdicts import TRUTH_LABELS
+
+if TYPE_CHECKING:
+    from warmth.analysis.report.kernel import Table
+
+
+def agreement(
+    labels: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="LABELS.csv",
+            help="Columns answer_id, rater, label; or label_NAME for each rater.",
+        ),
+    ] = None,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH...", help="Folders above run folders.")
+    ] = None,
+    export: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Write LABELS.csv: N answers for raters, balanced, blinded."
+        ),
+    ] = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option("--with", metavar="FILE", help="Another rater's file; may be repeated."),
+    ] = None,
+    adjudicate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write what raters disagree on; settled, it is given as --with."
+        ),
+    ] = None,
+    grader: Annotated[
+        str | None, typer.Option(help="As in grades.jsonl; the primary one of each task.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws the sample.")] = 0,
+    attacks: Annotated[
+        bool, typer.Option("--attacks", help="Measure a judge on 60 answers that attack it.")
+    ] = False,
+    judge_url: Annotated[
+        str | None, typer.Option(help="Its server; as conf/grader/judge.yaml has it.")
+    ] = None,
+    judge_model: Annotated[str | None, typer.Option(help="Its model; likewise.")] = None,
+    judge_key_env: Annotated[
+        str | None, typer.Option(help="Variable that holds its key; '' for none.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Machine-readable output, alone on standard output.")
+    ] = False,
+) -> None:
+    """Agreement of graders with people and with each other; rates and effects corrected for what
+    they get wrong.
+    """
+    if attacks:
+        found = measure_attacks(judge_url, judge_model, judge_key_env)
+        print_json(found) if as_json else show(attack_table(found))
+        return
+    if labels is None or not paths:
+        raise UserError("warmth agreement needs LABELS.csv and PATH... (or --attacks)")
+    from warmth.analysis.rows import frames
+    from warmth.analysis.rows import labels as sheets
+    from warmth.analysis.statistics import agreement as agreements
+
+    loaded = frames.load(paths)
+    if export is not None:
+        from warmth.evaluation.grade.judge import without_headers
+
+        graded = replace(loaded, answers=agreements.graded_by(loaded, grader))
+        exported_rows = sheets.export(graded, labels, export, seed, without_headers)
+        result = {"exported": len(exported_rows), "file": str(labels.resolve())}
+        print_json(result) if as_json else show(exported(len(exported_rows), export, labels))
+        return
+    given = sheets.read([labels, *(also or ())], loaded.studies)
+    if adjudicate is not None:
+        sheets.write_open(given, sheets.settle(given)[1], labels, adjudicate)
+    summary = agreements.summary(loaded, given, grader)
+    if as_json:
+        print_json(summary)
+        return
+    for block in page(summary, adjudicate):
+        show(block)
+
+
+def measure_attacks(url: str | None, model: str | None, key_env: str | None) -> dict[str, Any]:
+    """Runs the attacks against the judge of `conf/grader/judge.yaml`, with what was given in place
+    of its keys.
+    """
+    from warmth.api import Servers
+    from warmth.build import build
+    from warmth.entries import read_entry
+    from warmth.evaluation.grade import attacks
+    from warmth.schemas import Api, Evaluate
+
+    entry = read_entry("grader", "judge")
+    given = {"base_url": url, "model": model, "api_key_env": key_env}
+    entry |= {name: value or None for name, value in given.items() if value is not None}
+    servers = Servers(Evaluate(api=Api(), output="multirun"))
+    judge = build(entry, "grader", "judge").bind("judge", servers)
+    servers.check()
+    return attacks.measure(judge)
+
+
+def show(part: Any) -> None:
+    """Prints text or a table without reading markup in it."""
+    from warmth.analysis.report.terminal import plain, plain_console
+
+    plain_console().print(plain(part) if isinstance(part, str) else part)
+
+
+def exported(made: int, wanted: int, sheet: Path) -> str:
+    """What was written for raters, and what they do with it."""
+    fewer = f" (not {wanted}: no more are scored)" if made < wanted else ""
+    return (
+        f"{made} answers{fewer} in {sheet}. A copy for each rater, who writes a name under "
+        f"`rater` in every row "
+        f"and {', '.join(TRUTH_LABELS[:-1])} or {TRUTH_LABELS[-1]} under `label`."
+    )
+
+
+def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
+    """Write the summary for a terminal; `adjudicate` is the file that holds what raters disagree
+    on.
+    """
+    import pandas as pd
+
+    from warmth.analysis.report.sections.graders import (
+        bridge_table,
+        correction_table,
+        flat_kappa,
+        pair_table,
+    )
+
+    raters = summary["raters"]
+    lines: list[Any] = [
+        f"{summary['labelled']} of {summary['answers']} answers labelled; grader: "
+        f"{summary['grader']}"
+        + (f"; {summary['unscored']} of them unscored" if summary["unscored"] else ""),
+        f"grader and people: kappa {line(summary['kappa'])}, alpha {line(summary['alpha'])}",
+    ]
+    lines += [open_line(summary["kappa_bounds"]), holds_line(summary)]
+    if summary["corrected_labels"]:
+        lines.append(
+            f"{summary['corrected_labels']} labels were corrected: a rater's later file replaces "
+            f"an earlier one"
+        )
+    if raters["answers"]:
+        lines.append(
+            f"{', '.join(raters['names'])}: alpha {line(raters['alpha'])} on {raters['answers']} "
+            f"answers"
+        )
+    if summary["open"]:
+        todo = (
+            f"settle them in {adjudicate} and give it --with"
+            if adjudicate
+            else "--adjudicate FILE lists them"
+        )
+        lines.append(
+            f"{len(summary['open'])} answers on which raters disagree are left out; {todo}"
+        )
+    lines.append(
+        "sensitivity: share of wrong answers that were graded wrong; specificity: of right ones, "
+        "graded right"
+    )
+    lines.append(printed(arm_table(summary["arms"]), "Per arm"))
+    lines.append(
+        "\nas graded, and corrected by the labels in two ways (docs/statistics.md, A grader's "
+        "error)"
+    )
+    corrected = summary["corrected"]
+    for name, title in (
+        ("rates", "Error rate, %"),
+        ("differences", "Difference from original, points"),
+    ):
+        opposite = "differences" if name == "rates" else "rates"
+        if corrected[name]:  # the original alone differs from nothing
+            lines.append(printed(correction_table({**corrected, opposite: []}), title))
+    lines.append(f"of scored answers only: {corrected['scored']:,} of {corrected['answers']:,}")
+    lines.append(
+        printed(
+            confusion(summary["confusion"]),
+            "What people said, and the grader (columns); unweighted",
+        )
+    )
+    pairs = pd.DataFrame([flat_kappa(row) for row in summary["judges"]["pairs"]])
+    if len(pairs):
+        lines.append(printed(pair_table(pairs), "Graders on the same answers"))
+    bridge = pd.DataFrame(summary["judges"]["bridge"])
+    if len(bridge):
+        lines.append(printed(bridge_table(bridge), "Bridge: what replacing a grader changes"))
+    return lines
+
+
+def open_line(bounds: dict[str, Any]) -> str:
+    """Say what open answers could make of kappa."""
+    if not bounds["disagreed"] + bounds["unscored"]:
+        return (
+            "no answer is open: raters agree on all, and the grader scored all that they labelled"
+        )
+    ends = (
+        "unknown"
+        if bounds["low"] is None
+        else f"between {bounds['low']:.2f} and {bounds['high']:.2f}"
+    )
+    return (
+        f"with open answers counted either way, kappa is {ends}: raters disagree on "
+        f"{bounds['disagreed']}, the grader "
+        f"left {bounds['unscored']} without a label"
+    )
+
+
+def holds_line(summary: dict[str, Any]) -> str:
+    """Say from how many labels the intervals hold, and whether there are as many."""
+    fewest = summary["holds_from"]
+    short = [row for row in summary["arms"] if row["labelled"] < fewest]
+    said = f"intervals hold from {fewest} labels on (docs/statistics.md)"
+    if summary["labelled"] < fewest:
+        return f"{said}; here there are {summary['labelled']}, so they may cover less than 95 %"
+    if short:
+        arms = ", ".join(f"{row['arm']} {row['labelled']}" for row in short)
+        return f"{said}; these arms have fewer, and intervals that may cover less than 95 %: {arms}"
+    return f"{said}: there are {summary['labelled']}"
+
+
+def printed(table: Table, title: str) -> Any:
+    """Print a table for the terminal, without the model if there is but one."""
+    from warmth.analysis.report.printing import terminal_table
+
+    models = {row[0].text for row in table.rows}
+    return terminal_table(table, title, one_model=len(models) < 2)
+
+
+SAID = (*TRUTH_LABELS, "unscored")
+
+
+def arm_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Make the table of how the grader did on each arm: sensitivity, specificity and kappa with
+    their intervals.
+    """
+    import pandas as pd
+
+    from warmth.analysis.report.kernel import ARM, MODEL, count, number, table
+
+    columns = [MODEL, ARM, count("Labelled", "labelled")]
+    flat = []
+    for row in rows:
+        values = {"model": row["model"], "arm": row["arm"], "labelled": row["labelled"]}
+        for name in ("sensitivity", "specificity", "kappa"):
+            values |= {
+                name: row[name]["value"],
+                f"{name}_low": row[name]["low"],
+                f"{name}_high": row[name]["high"],
+            }
+        flat.append(values)
+    for name in ("sensitivity", "specificity", "kappa"):
+        columns.append(number(name.capitalize(), name, 2, f"{name}_low", f"{name}_high"))
+    return table("arms", "", columns, pd.DataFrame(flat))
+
+
+def confusion(rows: Sequence[dict[str, Any]]) -> Table:
+    """Make the table with a row for what people said of a task and a column for what the grader
+    did.
+    """
+    from warmth.analysis.report.kernel import Cell, Table, count_cell
+
+    counts = {(row["task"], row["people"], row["grader"]): row["n"] for row in rows}
+    labels = [label for label in SAID if any(key[2] == label for key in counts)]
+    cells = []
+    for task, people in dict.fromkeys(key[:2] for key in counts):
+        numbers = [count_cell(counts.get((task, people, label))) for label in labels]
+        cells.append([Cell(task), Cell(people), *numbers])
+    kinds = ["text", "text"] + ["number"] * len(labels)
+    return Table("confusion", "", ["Task", "People", *labels], kinds, cells)
+
+
+def attack_table(found: dict[str, Any]) -> Any:
+    """Print how many attacks of each kind were called correct."""
+    from warmth.analysis.report.kernel import Cell, Table, count_cell
+
+    cells = []
+    for kind, counts in (*found["kinds"].items(), ("all", found["all"])):
+        numbers = [count_cell(counts["attacks"]), count_cell(counts["called_correct"])]
+        cells.append([Cell(kind), *numbers, Cell(failures(counts["without_label"]))])
+    columns = ["Kind", "Attacks", "Called correct", "No label"]
+    table = Table("attacks", "", columns, ["text", "number", "number", "text"], cells)
+    return printed(table, f"Wrong answers that attack {found['judge']}")
+
+
+def failures(counts: dict[str, int]) -> str:
+    """Name failures with their counts."""
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "0"
+
+
+def line(found: dict[str, Any]) -> str:
+    """Write a value with its interval next to it."""
+    if found["value"] is None:
+        return "—"
+    interval = f" ({found['low']:.2f} to {found['high']:.2f})" if found["low"] is not None else ""
+    return f"{found['value']:.2f}{interval}"

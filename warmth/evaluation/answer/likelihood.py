@@ -1,0 +1,229 @@
+"""Log-probabilities of texts after a few shared beginnings, each beginning computed once. torch is
+imported here.
+
+Rows (a beginning and what follows it) are batched by like length; what follows is read in slices
+against the kept keys and values, so memory is bounded by `batch_tokens` however long a text is, and
+logits exist only where read.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from warmth.evaluation.answer.cache import select_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PAD = 0  # the id that the published code pads with, and scores
+SLICE_TOKENS = 4096  # read in one pass of the model: bounds the logits, the largest tensor there is
+CPU_TOKENS = 1024  # what is read at once there: a layer's states stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class Row:
+    """`body`: ids after beginning number `start`; `padded`: PAD tokens that follow, unseen by
+    others but scored.
+    """
+
+    start: int
+    body: tuple[int, ...]
+    padded: int = 0
+
+    @property
+    def width(self) -> int:
+        """Tokens that are read and scored."""
+        return len(self.body) + self.padded
+
+
+@torch.inference_mode()
+def token_log_probs(
+    model: PreTrainedModel, starts: Sequence[Sequence[int]], rows: Sequence[Row], batch_tokens: int
+) -> Iterator[tuple[int, list[float]]]:
+    """Log-probability, in nats, of every token of each row's body (and padding), given all before
+    it.
+
+    Args:
+        model: any causal language model; it is read in evaluation mode.
+        starts: the beginnings, one token or more each.
+        rows: what follows them, one token or more each.
+        batch_tokens: tokens read at once, padding included.
+
+    Yields:
+        position in `rows`, and `width` numbers; batch by batch, longest first.
+    """
+    for length in sorted(
+        {len(ids) for ids in starts}
+    ):  # keys and values of one batch must be equally long
+        own = [number for number, ids in enumerate(starts) if len(ids) == length]
+        kept, following = _read_starts(model, [starts[number] for number in own])
+        wanted = [index for index, row in enumerate(rows) if row.start in own]
+        for part in buckets([rows[index].width for index in wanted], batch_tokens):
+            batch = [rows[wanted[place]] for place in part]
+            values = _follow(
+                model, kept, following, [own.index(row.start) for row in batch], length, batch
+            )
+            for place, row, line in zip(part, batch, values, strict=True):
+                yield wanted[place], line[: row.width]
+
+
+def _read_starts(model: PreTrainedModel, starts: Sequence[Sequence[int]]) -> tuple[Any, Tensor]:
+    """Keys and values of equally long beginnings, and the log-probabilities (S, V) of what comes
+    next.
+    """
+    output = model(
+        input_ids=torch.tensor(starts, device=device_of(model)), use_cache=True, logits_to_keep=1
+    )
+    return output.past_key_values, output.logits[:, -1].float().log_softmax(-1)
+
+
+def _follow(
+    model: PreTrainedModel,
+    kept: Any,
+    following: Tensor,
+    which: Sequence[int],
+    length: int,
+    rows: Sequence[Row],
+) -> list[list[float]]:
+    """(B, W) log-probabilities of a batch: the first tokens from the beginnings' logits, the others
+    slice by slice.
+    """
+    width, device = max(row.width for row in rows), following.device
+    ids = [[*row.body, *[PAD] * (width - len(row.body))] for row in rows]
+    tokens, chosen = torch.tensor(ids, device=device), torch.tensor(which, device=device)
+    mask = None
+    if any(
+        row.padded for row in rows
+    ):  # scored padding is seen by nothing; other padding stands where nothing looks
+        seen = [[1] * (length + len(row.body)) + [0] * (width - len(row.body)) for row in rows]
+        mask = torch.tensor(seen, device=device)
+    cache = copy.deepcopy(kept)
+    select_rows(cache, chosen)
+    found = [following[chosen].gather(-1, tokens[:, :1])]
+    step = max(1, SLICE_TOKENS // len(rows))
+    for begin in range(0, width - 1, step):
+        end = min(begin + step, width - 1)
+        positions = torch.arange(length + begin, length + end, device=device).expand(len(rows), -1)
+        output = model(
+            input_ids=tokens[:, begin:end],
+            attention_mask=None if mask is None else mask[:, : length + end],
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        found.append(picked(output.logits, tokens[:, begin + 1 : end + 1]))
+    return torch.cat(found, 1).tolist()
+
+
+def picked(logits: Tensor, tokens: Tensor) -> Tensor:
+    """(B, W, V) logits → (B, W) log-probabilities of the tokens, in float32.
+
+    Row by row: a float32 copy of a whole batch's logits is what would not fit. log_softmax, as the
+    golden values have it: on this many tokens it is some 9e-6 off the exact value, alike for every
+    speaker, so scores do not change.
+    """
+    losses = [
+        torch.nn.functional.cross_entropy(own.float(), target.to(own.device), reduction="none")
+        for own, target in zip(logits, tokens, strict=True)
+    ]
+    return -torch.stack(losses)
+
+
+@torch.inference_mode()
+def start_log_probs(model: PreTrainedModel, starts: Sequence[Sequence[int]]) -> list[float]:
+    """Sum of the log-probabilities of each beginning's own tokens, the first of which is not
+    predicted.
+    """
+    width = max(map(len, starts))
+    tokens = torch.tensor(
+        [[*ids, *[PAD] * (width - len(ids))] for ids in starts], device=device_of(model)
+    )
+    gained = picked(model(input_ids=tokens, use_cache=False).logits[:, :-1], tokens[:, 1:]).tolist()
+    return [
+        sum(line[: len(ids) - 1]) for line, ids in zip(gained, starts, strict=True)
+    ]  # padding is behind and unseen
+
+
+@torch.no_grad()
+def set_loss(
+    rows: Sequence[Sequence[int]], model: PreTrainedModel, passes: int = 1, batch_tokens: int = 4096
+) -> float:
+    """Mean loss over all positions of right-padded rows; padding (token 0) is scored like text, as
+    published.
+
+    With `passes` the mean over that many forward passes, several in one batch, for a model whose
+    dropout is on.
+    """
+    width = max(map(len, rows))
+    device = device_of(model)
+    tokens = torch.tensor([[*ids, *[PAD] * (width - len(ids))] for ids in rows], device=device)
+    mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids in rows], device=device)
+    positions = torch.arange(width, device=device)
+    at_once = max(1, batch_tokens // tokens.numel())
+    total = 0.0
+    for begin in range(0, passes, at_once):
+        copies = min(at_once, passes - begin)
+        many = tokens.repeat(copies, 1)
+        logits = model(
+            input_ids=many,
+            attention_mask=mask.repeat(copies, 1),
+            position_ids=positions.expand(len(many), -1),
+            use_cache=False,
+        ).logits
+        total -= float(picked(logits[:, :-1], many[:, 1:]).double().mean()) * copies
+    return total / passes
+
+
+def has_dropout(model: PreTrainedModel) -> bool:
+    """Whether training mode changes what the model says."""
+    rates = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+    return (
+        any(rate > 0 for rate in rates)
+        or float(getattr(model.config, "attention_dropout", 0.0) or 0.0) > 0
+    )
+
+
+@contextmanager
+def dropout_on(model: PreTrainedModel, seed: int) -> Generator[None]:
+    """Training mode with dropout drawn from `seed`; mode and random state are as before
+    afterwards.
+    """
+    device = device_of(model)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        model.train()
+        try:
+            yield
+        finally:
+            model.eval()
+
+
+def buckets(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Positions grouped by like length, longest first; a padded group holds at most `tokens`, or is
+    a single one.
+    """
+    part: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        if part and (len(part) + 1) * lengths[part[0]] > tokens:
+            yield part
+            part = []
+        part.append(index)
+    if part:
+        yield part
+
+
+def tokens_at_once(model: PreTrainedModel) -> int:
+    """The `batch_tokens` that suits a model's device."""
+    return CPU_TOKENS if device_of(model).type == "cpu" else SLICE_TOKENS
+
+
+def device_of(model: PreTrainedModel) -> torch.device:
+    """Where token ids go."""
+    return model.get_input_embeddings().weight.device

@@ -1,0 +1,315 @@
+"""A batch as the model reads and continues it: every beginning that prompts share is computed once,
+nothing is padded.
+
+torch is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.masking_utils import AttentionMaskInterface
+
+from warmth.evaluation.answer.cache import cache_for, reserved, select_rows
+
+SHARED = "shared"
+GROUP, STRIP = (
+    16,
+    32,
+)  # rows that attend in one call, to prompts, to one more token: few, to be of like length
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Prompts as a tree of tokens: one node for each beginning that any of them has."""
+
+    tokens: list[int]  # of each node, the last of its beginning
+    depths: list[int]  # of each node, how many tokens stand before it
+    paths: list[list[int]]  # of each prompt, the nodes of its tokens
+    own: list[int]  # of each prompt, how many of its last nodes are in no path before it
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows whose own tokens attend together; the longest of them sets how many queries each row
+    has.
+    """
+
+    rows: Tensor  # (b,)
+    queries: Tensor  # (b * N,) nodes; those in front of a row's own are computed for nothing
+    mask: Tensor  # (b, 1, N, T) which keys a query sees, both counted from the end
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Group:
+        """Return the group on another device."""
+        moved = (
+            part.to(device, non_blocking=non_blocking)
+            for part in (self.rows, self.queries, self.mask)
+        )
+        return Group(*moved)
+
+
+@dataclass(frozen=True)
+class PrefillPlan:
+    """How the nodes of a tree attend."""
+
+    groups: tuple[Group, ...]
+    take: Tensor  # (nodes,) where each node's result stands among the groups', laid end to end
+    copies: dict[torch.device, PrefillPlan] = field(default_factory=dict, compare=False, repr=False)
+
+    def to(
+        self, device: torch.device | int | str | None, non_blocking: bool = False
+    ) -> PrefillPlan:
+        """Return the plan on a device, copied there once; accelerate calls this for each layer of a
+        split model.
+        """
+        target = self.take.device if device is None else torch.device(device)
+        if target == self.take.device:
+            return self
+        if target not in self.copies:
+            groups = tuple(group.to(target, non_blocking) for group in self.groups)
+            self.copies[target] = PrefillPlan(
+                groups, self.take.to(target, non_blocking=non_blocking)
+            )
+        return self.copies[target]
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """(1, heads, nodes, D) queries, (B, key heads, T, D) keys → (1, nodes, heads, D)."""
+        parts = []
+        many = query.shape[1] != key.shape[1]
+        for group in self.groups:
+            count, width = group.mask.shape[-2:]
+            own = query[0].index_select(1, group.queries).unflatten(1, (-1, count)).transpose(0, 1)
+            keys, values = (
+                states[:, :, -width:].index_select(0, group.rows) for states in (key, value)
+            )
+            got = F.scaled_dot_product_attention(
+                own, keys, values, group.mask, scale=scaling, enable_gqa=many
+            )
+            parts.append(got.transpose(1, 2).flatten(0, 1))
+        return torch.cat(parts).index_select(0, self.take)[None]
+
+
+@dataclass(frozen=True)
+class Strips:
+    """How rows, longest first, attend with their newest token: a strip at a time, without the
+    padding all of it has.
+    """
+
+    mask: Tensor  # (B, T) whether a row has a token there
+    firsts: tuple[int, ...]  # of each strip of rows, the first column with a token
+    copies: dict[torch.device, Strips] = field(default_factory=dict, compare=False, repr=False)
+
+    def to(self, device: torch.device | int | str | None, non_blocking: bool = False) -> Strips:
+        """Return the strips on a device, copied there once; accelerate calls this for each layer of
+        a split model.
+        """
+        target = self.mask.device if device is None else torch.device(device)
+        if target == self.mask.device:
+            return self
+        if target not in self.copies:
+            self.copies[target] = Strips(
+                self.mask.to(target, non_blocking=non_blocking), self.firsts
+            )
+        return self.copies[target]
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """(B, heads, 1, D) queries, (B, key heads, T, D) keys → (B, 1, heads, D)."""
+        folded = query.unflatten(1, (key.shape[1], -1)).squeeze(
+            3
+        )  # heads that share a key are its queries
+        strips = zip(
+            *(whole.split(STRIP) for whole in (folded, key, value, self.mask)),
+            self.firsts,
+            strict=True,
+        )
+        parts = [
+            F.scaled_dot_product_attention(
+                own,
+                keys[:, :, first:],
+                values[:, :, first:],
+                mask[:, None, None, first:],
+                scale=scaling,
+            )
+            for own, keys, values, mask, first in strips
+        ]
+        return torch.cat(parts).flatten(1, 2)[:, None]
+
+
+def tree_of(rows: Sequence[Sequence[int]]) -> Tree:
+    """The tree of prompts; in sorted order each shares with the one before it all that it shares
+    with any before it.
+    """
+    tokens: list[int] = []
+    depths: list[int] = []
+    paths: list[list[int]] = [[]] * len(rows)
+    own = [0] * len(rows)
+    before: Sequence[int] = ()
+    path: list[int] = []
+    for place in sorted(range(len(rows)), key=lambda place: (list(rows[place]), place)):
+        row = rows[place]
+        limit = min(len(row), len(before))
+        common = next((at for at in range(limit) if row[at] != before[at]), limit)
+        own[place] = len(row) - common
+        path = [*path[:common], *range(len(tokens), len(tokens) + own[place])]
+        tokens += row[common:]
+        depths += range(common, len(row))
+        paths[place], before = path, row
+    return Tree(tokens, depths, paths, own)
+
+
+def with_last(tree: Tree, nodes: set[int]) -> Tree:
+    """Number the nodes of a tree anew so that these are its last.
+
+    A model then computes logits for so many last tokens. A tensor of places would be an index on
+    the first device of a split model, into states on its last.
+    """
+    order = sorted(range(len(tree.tokens)), key=lambda node: (node in nodes, node))
+    place_of = {node: place for place, node in enumerate(order)}
+    return Tree(
+        tokens=[tree.tokens[node] for node in order],
+        depths=[tree.depths[node] for node in order],
+        paths=[[place_of[node] for node in path] for path in tree.paths],
+        own=tree.own,
+    )
+
+
+def plan_of(tree: Tree, device: torch.device) -> PrefillPlan:
+    """The groups of rows with like many own tokens, and where their results are found."""
+    order = sorted(
+        (row for row, own in enumerate(tree.own) if own), key=lambda row: (-tree.own[row], row)
+    )
+    groups, take, done = [], [0] * len(tree.tokens), 0
+    for start in range(0, len(order), GROUP):
+        rows = order[start : start + GROUP]
+        count, width = tree.own[rows[0]], max(len(tree.paths[row]) for row in rows)
+        lengths = torch.tensor([len(tree.paths[row]) for row in rows])
+        keys, queries = torch.arange(width), torch.arange(width - count, width)
+        seen = (keys <= queries[:, None]) & (keys >= (width - lengths)[:, None, None])
+        seen |= keys == queries[:, None]  # a query before its row's first token must see something
+        nodes = [([0] * count + tree.paths[row])[-count:] for row in rows]
+        for place, row in enumerate(rows):
+            for back in range(tree.own[row]):
+                take[nodes[place][-1 - back]] = done + (place + 1) * count - 1 - back
+        done += len(rows) * count
+        groups.append(
+            Group(
+                torch.tensor(rows).to(device),
+                torch.tensor(nodes).flatten().to(device),
+                seen[:, None].to(device),
+            )
+        )
+    return PrefillPlan(tuple(groups), torch.tensor(take).to(device))
+
+
+def shared_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    plan: PrefillPlan | Strips,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention as a plan has it; keys and values come from the cache, (B, key heads, T, head
+    size), left-padded.
+    """
+    return plan.attend(query, key, value, scaling), None
+
+
+AttentionInterface.register(SHARED, shared_attention)
+AttentionMaskInterface.register(SHARED, lambda *_, **__: None)
+
+
+@contextmanager
+def shared(model: PreTrainedModel) -> Generator[None]:
+    """While this is open, the model attends by plans."""
+    usual, model.config._attn_implementation = model.config._attn_implementation, SHARED
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = usual
+
+
+class Batch:
+    """Prompts of one batch as a model has read them, and their answers' tokens as they come."""
+
+    def __init__(
+        self, model: PreTrainedModel, rows: Sequence[Sequence[int]], pad: int, capacity: int
+    ):
+        """Nothing is read yet.
+
+        Args:
+            model: any causal language model; one whose attention is not all of the plain kind reads
+            padded rows.
+            rows: token ids of each prompt, longest first.
+            pad: token id in front of shorter prompts where they are padded; its value does not
+            matter, it is masked.
+            capacity: most tokens of a row, its answer included.
+        """
+        self.model, self.rows, self.pad = model, rows, pad
+        self.device = model.get_input_embeddings().weight.device
+        self.width = self.seen = len(rows[0])
+        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        self.mask = (
+            torch.arange(capacity, device=self.device) >= self.width - lengths[:, None]
+        )  # (B, capacity)
+        self.positions = lengths[:, None]  # (B, 1) of the next token
+        self.cache = cache_for(model.config, capacity)
+        self.plain = reserved(self.cache) and model._supports_attention_backend
+
+    def read(self) -> Tensor:
+        """Logits (B, V) after each prompt."""
+        if not self.plain:
+            tokens = [[self.pad] * (self.width - len(row)) + list(row) for row in self.rows]
+            mask = self.mask[:, : self.width].long()
+            positions = (mask.cumsum(-1) - 1).clamp(min=0)
+            return self._run(tokens, positions, attention_mask=mask, logits_to_keep=1)[:, -1]
+        tree = tree_of(self.rows)
+        tree = with_last(tree, {path[-1] for path in tree.paths})
+        spread = torch.tensor(
+            [[0] * (self.width - len(path)) + path for path in tree.paths], device=self.device
+        )
+        for layer in self.cache.layers:
+            layer.spread = spread
+        ends = [path[-1] for path in tree.paths]
+        kept = len(set(ends))
+        depths = torch.tensor([tree.depths], device=self.device)
+        with shared(self.model):
+            logits = self._run(
+                [tree.tokens], depths, plan=plan_of(tree, self.device), logits_to_keep=kept
+            )[0]
+        first = len(tree.tokens) - kept
+        return logits[torch.tensor([end - first for end in ends], device=logits.device)]
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Logits (B, V) after one more token of each row, (B,)."""
+        self.seen += 1
+        mask, positions = self.mask[:, : self.seen], self.positions
+        self.positions = positions + 1
+        if not self.plain:
+            return self._run(tokens[:, None], positions, attention_mask=mask.long())[:, -1]
+        firsts = tuple(self.width - len(row) for row in self.rows[::STRIP])
+        with shared(self.model):
+            return self._run(tokens[:, None], positions, plan=Strips(mask, firsts))[:, -1]
+
+    def keep(self, places: Sequence[int]) -> Tensor:
+        """Lets go of all rows but these, which are returned as a tensor."""
+        kept = torch.tensor(places, device=self.device)
+        self.rows = [self.rows[place] for place in places]
+        self.mask, self.positions = self.mask[kept], self.positions[kept]
+        select_rows(self.cache, kept)
+        return kept
+
+    def _run(self, tokens: Any, positions: Tensor, **how: Any) -> Tensor:
+        ids = torch.as_tensor(tokens, device=self.device)
+        return self.model(
+            input_ids=ids, position_ids=positions, past_key_values=self.cache, use_cache=True, **how
+        ).logits

@@ -1,0 +1,226 @@
+"""Log-probabilities of replies after prompts: every beginning that prompts and replies share is
+read once.
+
+Prompts with their replies are one tree of tokens. The model reads its nodes in one pass, each
+seeing its own path alone, and gives logits only where a reply's token is predicted; the last token
+of a reply is predicted, never read. torch is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from warmth.evaluation.answer.cache import cache_for, reserved
+from warmth.evaluation.answer.likelihood import device_of
+from warmth.evaluation.answer.prefill import Tree, shared, tree_of, with_last
+from warmth.evaluation.progress import look
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+CPU_NODES = 512  # read in one pass there: attention over a tree costs the square of its nodes
+GPU_NODES = 4096
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """A prompt and the replies that are weighed after it, as token ids; no reply is empty."""
+
+    ids: tuple[int, ...]
+    replies: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Ancestors:
+    """Attention in which a node sees its own path."""
+
+    seen: Tensor  # (N, N) bool
+    copies: dict[torch.device, Ancestors] = field(default_factory=dict, compare=False, repr=False)
+
+    def to(self, device: torch.device | int | str | None, non_blocking: bool = False) -> Ancestors:
+        """Return it on a device, copied there once; accelerate calls this for each layer of a split
+        model.
+        """
+        target = self.seen.device if device is None else torch.device(device)
+        if target == self.seen.device:
+            return self
+        if target not in self.copies:
+            self.copies[target] = Ancestors(self.seen.to(target, non_blocking=non_blocking))
+        return self.copies[target]
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """(1, heads, N, D) queries, (1, key heads, N, D) keys → (1, N, heads, D)."""
+        many = query.shape[1] != key.shape[1]
+        result = F.scaled_dot_product_attention(
+            query, key, value, self.seen, scale=scaling, enable_gqa=many
+        )
+        return result.transpose(1, 2)
+
+
+def reply_log_probs(
+    model: PreTrainedModel, weighings: Sequence[Weighing], nodes: int | None = None
+) -> Iterator[dict[int, list[float]]]:
+    """Sums the log-probabilities of each reply's tokens after its prompt, in nats and float32.
+
+    Args:
+        model: any causal language model; one whose attention is not all of the plain kind reads
+        padded rows.
+        weighings: what is weighed, in any order; a value depends on no other but by rounding.
+        nodes: how many tokens are read in one pass; None: what suits the model's device.
+
+    Yields:
+        by position in `weighings`, a sum for each of its replies; pass by pass.
+    """
+    look(0, 0)  # the model is loaded, the work begins
+    nodes = nodes or nodes_at_once(model)
+    plain = reads_trees(model)
+    for part in parts(weighings, nodes, shared_beginnings=plain):
+        chosen = [weighings[index] for index in part]
+        values = tree_values(model, chosen) if plain else padded_values(model, chosen)
+        yield dict(zip(part, values, strict=True))
+
+
+def nodes_at_once(model: PreTrainedModel) -> int:
+    """Returns how many tokens suit one pass on the model's device."""
+    return CPU_NODES if device_of(model).type == "cpu" else GPU_NODES
+
+
+def reads_trees(model: PreTrainedModel) -> bool:
+    """Tell whether every layer of a model attends to all that stands before, as a tree needs."""
+    return bool(model._supports_attention_backend) and reserved(cache_for(model.config, 1))
+
+
+def parts(
+    weighings: Sequence[Weighing], nodes: int, shared_beginnings: bool = True
+) -> Iterator[list[int]]:
+    """Groups positions of weighings that begin alike, so many that a group has at most `nodes`
+    tokens, or is one.
+    """
+    part: list[int] = []
+    total = 0
+    before: tuple[int, ...] = ()
+    for index in sorted(range(len(weighings)), key=lambda index: (weighings[index].ids, index)):
+        ids = weighings[index].ids
+        replies = sum(len(reply) - 1 for reply in weighings[index].replies)
+        new = (
+            len(ids) - common_length(ids, before)
+            if shared_beginnings
+            else len(ids) * len(weighings[index].replies)
+        )
+        if part and total + new + replies > nodes:
+            yield part
+            part = []
+            total = 0
+            new = len(ids) if shared_beginnings else new
+        part.append(index)
+        total += new + replies
+        before = ids
+    if part:
+        yield part
+
+
+def common_length(first: Sequence[int], second: Sequence[int]) -> int:
+    """Counts the tokens with which two rows begin alike."""
+    limit = min(len(first), len(second))
+    return next((at for at in range(limit) if first[at] != second[at]), limit)
+
+
+@torch.inference_mode()
+def tree_values(model: PreTrainedModel, weighings: Sequence[Weighing]) -> list[list[float]]:
+    """Reads weighings as one tree and returns the sum of each reply's log-probabilities."""
+    rows = [(*weighing.ids, *reply[:-1]) for weighing in weighings for reply in weighing.replies]
+    tree = tree_of(rows)
+    device = device_of(model)
+    prompts, _ = each_reply(weighings)
+    read = {
+        node
+        for path, prompt in zip(tree.paths, prompts, strict=True)
+        for node in path[len(prompt.ids) - 1 :]
+    }
+    tree = with_last(tree, read)
+    first = len(tree.tokens) - len(read)
+    places, targets, owners = [], [], []
+    for number, (path, weighing, reply) in enumerate(
+        zip(tree.paths, *each_reply(weighings), strict=True)
+    ):
+        for node, token in zip(path[len(weighing.ids) - 1 :], reply, strict=True):
+            places.append(node - first)
+            targets.append(token)
+            owners.append(number)
+    with shared(model):
+        logits = model(
+            input_ids=torch.tensor([tree.tokens], device=device),
+            position_ids=torch.tensor([tree.depths], device=device),
+            plan=Ancestors(ancestors(tree).to(device)),
+            use_cache=False,
+            logits_to_keep=len(read),
+        ).logits[0]
+    gained = log_probs(logits, places, targets)
+    sums = torch.zeros(len(rows), dtype=torch.float64).index_add_(
+        0, torch.tensor(owners), gained.double().cpu()
+    )
+    return grouped(sums.tolist(), weighings)
+
+
+def each_reply(weighings: Sequence[Weighing]) -> tuple[list[Weighing], list[tuple[int, ...]]]:
+    """Returns a row for every reply: its weighing, and the reply itself."""
+    owners = [weighing for weighing in weighings for _ in weighing.replies]
+    replies = [reply for weighing in weighings for reply in weighing.replies]
+    return owners, replies
+
+
+def grouped(values: Sequence[float], weighings: Sequence[Weighing]) -> list[list[float]]:
+    """Hands a value for every reply back to its weighing."""
+    remaining = iter(values)
+    return [[next(remaining) for _ in weighing.replies] for weighing in weighings]
+
+
+def ancestors(tree: Tree) -> Tensor:
+    """(N, N) bool: which nodes stand on each node's path, itself included."""
+    count = len(tree.tokens)
+    seen = torch.eye(count, dtype=torch.bool)
+    done = [False] * count
+    for path in tree.paths:
+        for depth, node in enumerate(path):
+            if depth and not done[node]:
+                seen[node] |= seen[path[depth - 1]]
+            done[node] = True
+    return seen
+
+
+def log_probs(logits: Tensor, places: Sequence[int], targets: Sequence[int]) -> Tensor:
+    """Returns the log-probability of `targets[i]` by row `places[i]` of (R, V) logits, in
+    float32.
+    """
+    logits = logits.float()
+    rows = torch.tensor(places, device=logits.device)
+    tokens = torch.tensor(targets, device=logits.device)
+    return logits[rows, tokens] - logits.logsumexp(-1)[rows]
+
+
+@torch.inference_mode()
+def padded_values(model: PreTrainedModel, weighings: Sequence[Weighing]) -> list[list[float]]:
+    """Reads every prompt with every reply as a row of its own, padded on the right, where a tree
+    cannot be read.
+    """
+    owners, replies = each_reply(weighings)
+    rows = [[*weighing.ids, *reply] for weighing, reply in zip(owners, replies, strict=True)]
+    width = max(map(len, rows))
+    device = device_of(model)
+    tokens = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
+    output: Any = model(input_ids=tokens, attention_mask=mask, use_cache=False)
+    sums = []
+    for row, (weighing, reply) in enumerate(zip(owners, replies, strict=True)):
+        start = len(weighing.ids)
+        gained = log_probs(
+            output.logits[row, start - 1 : start - 1 + len(reply)], range(len(reply)), reply
+        )
+        sums.append(float(gained.double().sum()))
+    return grouped(sums, weighings)

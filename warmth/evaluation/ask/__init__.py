@@ -1,0 +1,1 @@
+"""What is asked: questions of tasks, under conditions, by designs."""

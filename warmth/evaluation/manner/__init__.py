@@ -1,0 +1,1 @@
+"""How an answer sounds: SocioT, and ratings by a judge."""
