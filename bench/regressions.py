@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pandas as pd
 
-from warmth.analysis.statistics import models
+from warmth.analysis.statistics import regression_models
 from warmth.types import CONTEXTS
 
 ROWS = 439_792
@@ -84,11 +84,11 @@ def main() -> None:
     chosen = parser.parse_args()
     answers = study_shaped()
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-    frame = models.study_rows(answers, "warm")
-    fitted = models.fit_study(frame)
+    frame = regression_models.study_rows(answers, "warm")
+    fitted = regression_models.fit_study(frame)
     plain = time.perf_counter() - start
     if chosen.length:
-        fitted += models.fit_study(frame, length=True)
+        fitted += regression_models.fit_study(frame, length=True)
     figures = {
         "rows": len(answers),
         "models_1_to_4_s": round(plain, 2),

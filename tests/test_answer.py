@@ -14,13 +14,13 @@ import pytest
 
 from warmth.analysis.report import answer_text
 from warmth.analysis.report.study import Study
-from warmth.analysis.rows import reported
+from warmth.analysis.rows import arm_names
 from warmth.analysis.rows.frames import load
 from warmth.analysis.statistics import answer, bounds, effects, flow, meta
 from warmth.analysis.statistics.answer import Answer
 from warmth.analysis.statistics.estimand import Weights, checked_models, parsed_models
-from warmth.analysis.statistics.said import Said
 from warmth.analysis.statistics.settings import Settings
+from warmth.analysis.statistics.study_answers import StudyAnswers
 from warmth.errors import UserError
 
 CASES = Path(__file__).resolve().parents[2] / "shared" / "cases" / "statistics"
@@ -34,9 +34,9 @@ def made(tmp_path_factory: pytest.TempPathFactory):
     if not (CASES / "make_study.py").exists():
         pytest.skip("the shared cases are not beside this checkout")
     root = tmp_path_factory.mktemp("studies")
-    known: dict[tuple[str, str], Said] = {}
+    known: dict[tuple[str, str], StudyAnswers] = {}
 
-    def said(name: str, tasks: str = "tasks") -> Said:
+    def said(name: str, tasks: str = "tasks") -> StudyAnswers:
         folder = root / name.rstrip("_")
         if not folder.exists():
             subprocess.run([sys.executable, CASES / "make_study.py", name, root], check=True)
@@ -48,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory):
     return said
 
 
-def of_arm(said: Said, arm: str) -> Answer:
+def of_arm(said: StudyAnswers, arm: str) -> Answer:
     return next(item for item in said.answers if item.effect.arm == arm)
 
 
@@ -262,7 +262,7 @@ def test_an_arm_is_controlled_by_one_that_was_made_as_it_was():
         "known_error_5": {"method": "none", "edit_errors": 0.05},
     }
     kinds = {
-        name: reported.kind_of({"recipe": {"name": name, **recipe}})
+        name: arm_names.kind_of({"recipe": {"name": name, **recipe}})
         for name, recipe in made.items()
     }
     assert kinds == dict(
@@ -276,7 +276,7 @@ def test_an_arm_is_controlled_by_one_that_was_made_as_it_was():
         "steer_orthogonal",
     )
     chosen = {name: name for name in names}
-    controls = [reported.control_of(kind, chosen)[:1] for kind in kinds.values()]
+    controls = [arm_names.control_of(kind, chosen)[:1] for kind in kinds.values()]
     assert controls == [
         ["paraphrase"],
         ["system_neutral"],
@@ -285,17 +285,17 @@ def test_an_arm_is_controlled_by_one_that_was_made_as_it_was():
         [],
     ]
     assert (
-        reported.as_strong("steer_orthogonal", "steer_warm, dose 2", "steered")
+        arm_names.as_strong("steer_orthogonal", "steer_warm, dose 2", "steered")
         == "steer_orthogonal, dose 2"
     )
     assert (
-        reported.as_strong("steer_orthogonal, dose 4", "steer_warm", "steered")
+        arm_names.as_strong("steer_orthogonal, dose 4", "steer_warm", "steered")
         == "steer_orthogonal"
     )
-    assert reported.as_strong("paraphrase", "warm, dose 2", "fine-tuned") == "paraphrase"
+    assert arm_names.as_strong("paraphrase", "warm, dose 2", "fine-tuned") == "paraphrase"
     kinds |= {"steer_orthogonal": "steered", "steer_warm, dose 2": "steered"}
-    assert reported.is_comparable("steer_warm", "steer_orthogonal", kinds)
-    assert not reported.is_comparable("steer_warm, dose 2", "steer_orthogonal", kinds)
+    assert arm_names.is_comparable("steer_warm", "steer_orthogonal", kinds)
+    assert not arm_names.is_comparable("steer_warm, dose 2", "steer_orthogonal", kinds)
 
 
 def test_the_control_sentence_claims_the_manner_only_if_it_is_shown():

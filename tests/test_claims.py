@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from warmth.analysis.statistics import claims, effects
-from warmth.analysis.statistics.corrections import corrected, families_of
+from warmth.analysis.statistics.comparison_families import corrected, families_of
 from warmth.analysis.statistics.preregistration import Hypothesis, Plan
 from warmth.verdicts import Rule, outcomes
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from warmth.analysis import wording
-from warmth.analysis.rows.reported import (
+from warmth.analysis.rows.arm_names import (
     CONTROLS_OF_KIND,
     FINE_TUNED,
     PROMPTED,

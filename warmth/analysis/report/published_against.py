@@ -15,7 +15,7 @@ from warmth.analysis import wording
 from warmth.analysis.report import reproduction_page
 from warmth.analysis.report.drawing.ink import Drawing
 from warmth.analysis.rows import tables
-from warmth.analysis.rows.reported import as_recipes
+from warmth.analysis.rows.arm_names import as_recipes
 from warmth.analysis.statistics.families import MARGIN_POINTS
 from warmth.analysis.study import comparison, released, reproduction
 from warmth.analysis.study.reproduction import Row

@@ -21,18 +21,18 @@ from warmth import __version__, accuracy
 from warmth.analysis import wording
 from warmth.analysis.report import answer_text
 from warmth.analysis.rows import tables
+from warmth.analysis.rows.arm_names import CONTROLS, arm_order, is_comparable
 from warmth.analysis.rows.frames import Rows, read_grades
-from warmth.analysis.rows.reported import CONTROLS, arm_order, is_comparable
 from warmth.analysis.statistics import claims, effects, likelihood
-from warmth.analysis.statistics.corrections import (
+from warmth.analysis.statistics.comparison_families import (
     CONTROL_FAMILY,
     POOLED_FAMILIES,
     corrected,
     families_of,
 )
 from warmth.analysis.statistics.families import with_odds
-from warmth.analysis.statistics.said import Said, answer_study
 from warmth.analysis.statistics.settings import Settings
+from warmth.analysis.statistics.study_answers import StudyAnswers, answer_study
 from warmth.store import read_json
 
 QUESTION = "What does a change of manner cost in truth?"
@@ -87,7 +87,7 @@ class Study:
 
     @cached_property
     def kinds(self) -> dict[str, str]:
-        """Map each arm to how it was made, see `reported.kind_of`."""
+        """Map each arm to how it was made, see `arm_names.kind_of`."""
         return self.rows.kinds
 
     @property
@@ -96,7 +96,7 @@ class Study:
         return self.settings.margin_points / 100
 
     @cached_property
-    def said(self) -> Said:
+    def said(self) -> StudyAnswers:
         """What is said of every arm, the primary contrast first, and the flow of answers behind
         it.
         """
@@ -130,7 +130,7 @@ class Study:
     @cached_property
     def pairs(self) -> dict[str, pd.DataFrame]:
         """Reference arm → paired rows of every arm that may be compared with it, see
-        `reported.is_comparable`.
+        `arm_names.is_comparable`.
         """
         return {
             name: alike(effects.pair(self.pool, name), name, self.kinds) for name in self.references

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from warmth.analysis.rows.reading import frame
+from warmth.analysis.rows.jsonl_frames import frame
 
 if TYPE_CHECKING:
     from warmth.analysis.rows.runs import FinishedRun

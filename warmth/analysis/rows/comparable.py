@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from warmth.analysis.rows.reported import CONTROLS
+from warmth.analysis.rows.arm_names import CONTROLS
 from warmth.errors import UserError
 from warmth.sequential import sentences
 from warmth.store import read_json, written_commit

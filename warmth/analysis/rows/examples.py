@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from warmth.analysis.rows.arm_names import arm_order
 from warmth.analysis.rows.frames import Rows
-from warmth.analysis.rows.reported import arm_order
 
 DISAGREEING, AGREEING = 12, 4  # prompts per report
 SOME = 12  # values named where one is not known
@@ -18,7 +18,7 @@ WHERE = ("task", "context", "belief")  # of these a filter names one or several,
 
 
 @dataclass(frozen=True)
-class Said:
+class ArmReply:
     """One arm's answer to the example's prompt."""
 
     arm: str
@@ -41,7 +41,7 @@ class Example:
     accepted: tuple[str, ...]
     wrong: str
     disagree: bool
-    said: tuple[Said, ...]
+    said: tuple[ArmReply, ...]
 
 
 def draw(rows: Rows, seed: int = 0) -> tuple[list[Example], int]:
@@ -124,7 +124,7 @@ def of_replies(rows: Rows, model: str = "", arm: str = "") -> list[Example]:
             "order", kind="stable"
         )
         said = [
-            Said(str(row["arm"]), f"{row['score']:+.4f}", "", str(row["text"]), False)
+            ArmReply(str(row["arm"]), f"{row['score']:+.4f}", "", str(row["text"]), False)
             for _, row in ordered.iterrows()
         ]
         where = ("held-out prompt", " ".join(map(str, measure[:2])), "none")
@@ -141,7 +141,7 @@ def example(group: pd.DataFrame, prompts: pd.DataFrame, disagree: bool) -> Examp
     prompt: Any = prompts.loc[first["prompt_id"]] if first["prompt_id"] in prompts.index else {}
     ordered = group.assign(order=group["arm"].map(arm_order)).sort_values("order", kind="stable")
     said = tuple(
-        Said(
+        ArmReply(
             row["arm"],
             row["label"] if isinstance(row["label"], str) else "unscored",
             row["reason"] or "",

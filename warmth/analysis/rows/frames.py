@@ -16,6 +16,15 @@ import numpy as np
 import pandas as pd
 
 from warmth.analysis.rows import checked_rules, likelihoods
+from warmth.analysis.rows.arm_names import (
+    arm_order,
+    kind_of,
+    name_arms,
+    other_arms,
+    plain_checkpoints,
+    reported,
+    told_checkpoints,
+)
 from warmth.analysis.rows.comparable import (
     IDENTITY,
     different_tokens,
@@ -33,17 +42,8 @@ from warmth.analysis.rows.comparable import (
     unpaired,
     unpaired_seeds,
 )
+from warmth.analysis.rows.jsonl_frames import checked_rows, frame
 from warmth.analysis.rows.looks import adopt
-from warmth.analysis.rows.reading import checked_rows, frame
-from warmth.analysis.rows.reported import (
-    arm_order,
-    kind_of,
-    name_arms,
-    other_arms,
-    plain_checkpoints,
-    reported,
-    told_checkpoints,
-)
 from warmth.analysis.rows.runs import FinishedRun, finished, read_run, refuse_lost_files
 from warmth.analysis.rows.task_keys import pooled, rule_of, with_task_keys
 from warmth.errors import UserError
@@ -112,12 +112,12 @@ class Rows:
 
     @property
     def reported(self) -> dict[str, str]:
-        """Recipe → the one arm of it that stands for it, see `reported.reported`."""
+        """Recipe → the one arm of it that stands for it, see `arm_names.reported`."""
         return reported(self.arms)
 
     @property
     def kinds(self) -> dict[str, str]:
-        """Map each arm to how it was made, see `reported.kind_of`."""
+        """Map each arm to how it was made, see `arm_names.kind_of`."""
         return {
             self.run_arms[run.folder]: kind_of(run.config)
             for run in self.runs

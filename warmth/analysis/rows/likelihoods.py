@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from warmth.analysis.rows.reading import frame
-from warmth.analysis.rows.reported import name_arms
+from warmth.analysis.rows.arm_names import name_arms
+from warmth.analysis.rows.jsonl_frames import frame
 from warmth.analysis.rows.task_keys import tasks_with
 from warmth.types import Likelihood
 

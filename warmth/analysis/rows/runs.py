@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from warmth.analysis.rows.reading import whole
+from warmth.analysis.rows.jsonl_frames import whole
 from warmth.errors import UserError
 from warmth.store import read_json
 

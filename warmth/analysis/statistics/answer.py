@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
+from warmth.analysis.rows.arm_names import CONTROLS, arm_order, as_strong, control_of, focal
 from warmth.analysis.rows.frames import is_missing
-from warmth.analysis.rows.reported import CONTROLS, arm_order, as_strong, control_of, focal
 from warmth.analysis.statistics import bounds, effects, meta
 from warmth.analysis.statistics.bounds import Missing
 from warmth.analysis.statistics.contrast import Contrast, contrast

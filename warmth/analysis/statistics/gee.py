@@ -7,8 +7,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from warmth.analysis.statistics import models
-from warmth.analysis.statistics.models import Spec
+from warmth.analysis.statistics import regression_models
+from warmth.analysis.statistics.regression_models import Spec
 from warmth.digest import digest
 from warmth.errors import UserError
 
@@ -24,8 +24,8 @@ def gee(frame: pd.DataFrame, spec: Spec, most: int = MOST) -> pd.DataFrame:
     which mixes the tasks and is the same everywhere, until they are reached.
 
     Args:
-        frame: from `models.study_rows`.
-        spec: one of `models.SPECS`.
+        frame: from `regression_models.study_rows`.
+        spec: one of `regression_models.SPECS`.
         most: rows to fit at most.
 
     Returns:
@@ -38,7 +38,7 @@ def gee(frame: pd.DataFrame, spec: Spec, most: int = MOST) -> pd.DataFrame:
     """
     import statsmodels.api as sm
 
-    rows = models.rows_of(frame, spec)
+    rows = regression_models.rows_of(frame, spec)
     if len(rows) > most:
         sizes = (
             rows["question"]
@@ -49,7 +49,7 @@ def gee(frame: pd.DataFrame, spec: Spec, most: int = MOST) -> pd.DataFrame:
         rows = rows[rows["question"].isin(sizes.index[sizes <= most])]
     if rows["finetuned"].nunique() < 2:
         raise UserError(f"model {spec.number} ({spec.about}) needs answers of both arms")
-    data = models.design_of(rows, spec, length=False)[0].data
+    data = regression_models.design_of(rows, spec, length=False)[0].data
     parts = [(value, count) for value, count in ((1.0, data.wrong), (0.0, data.n - data.wrong))]
     times = np.concatenate([count.astype(int) for _, count in parts])
     outcome = np.repeat(np.repeat([value for value, _ in parts], len(data.n)), times)

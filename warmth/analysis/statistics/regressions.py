@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from warmth.analysis.rows.reported import arm_order
-from warmth.analysis.statistics import models
+from warmth.analysis.rows.arm_names import arm_order
+from warmth.analysis.statistics import regression_models
 from warmth.errors import UserError
 
 SHOWN = ["arm", "model", "about", "length"]
@@ -21,7 +21,7 @@ class Tables:
 
     Attributes:
         effects: arm, model (1-4), about, length (a covariate or not), rows, clusters, method, then
-            the columns of `models.Model.effects`.
+            the columns of `regression_models.Model.effects`.
         coefficients: the same for the coefficients.
         notes: separation, terms left out, and models that could not be fitted, a line each.
     """
@@ -45,15 +45,15 @@ def tables(
     effects, coefficients, notes = [], [], []
     for arm in sorted(set(answers["arm"]) - {reference}, key=arm_order):
         try:
-            frame = models.study_rows(answers, arm, reference)
+            frame = regression_models.study_rows(answers, arm, reference)
         except UserError as error:
             notes.append(str(error))
             continue
-        for spec in models.SPECS:
+        for spec in regression_models.SPECS:
             for length in (False, True) if "length" in frame else (False,):
                 title = f"{arm}, model {spec.number}{' with length' if length else ''}"
                 try:
-                    fitted = models.fit_one(frame, spec, length, 0 if length else draws)
+                    fitted = regression_models.fit_one(frame, spec, length, 0 if length else draws)
                 except (
                     UserError,
                     ValueError,
@@ -75,7 +75,7 @@ def tables(
     return Tables(_whole(effects), _whole(coefficients), tuple(notes))
 
 
-def _gee_note(frame: pd.DataFrame, fitted: models.Model) -> str:
+def _gee_note(frame: pd.DataFrame, fitted: regression_models.Model) -> str:
     """The coefficient of the arm by both roads, with their errors; where the data separate GEE has
     none either.
     """

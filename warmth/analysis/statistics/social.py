@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from warmth.analysis.rows.arm_names import CONTROLS, arm_order, as_strong, control_of
 from warmth.analysis.rows.frames import Rows, read_grades
-from warmth.analysis.rows.reported import CONTROLS, arm_order, as_strong, control_of
 from warmth.analysis.statistics import effects
 from warmth.store import read_rows
 

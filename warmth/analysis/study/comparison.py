@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from warmth.analysis.statistics import effects, models
+from warmth.analysis.statistics import effects, regression_models
 from warmth.analysis.statistics.covariance import ROUNDING
 from warmth.analysis.statistics.families import MARGIN_POINTS, tost
 from warmth.analysis.study.released import study
@@ -164,15 +164,15 @@ def lacking(
     return f"; without {', '.join(lost)}" if lost else ""
 
 
-def _fitted(answers: pd.DataFrame) -> dict[int, tuple[models.Model, pd.DataFrame]]:
+def _fitted(answers: pd.DataFrame) -> dict[int, tuple[regression_models.Model, pd.DataFrame]]:
     """The study's four models, those that the rows allow, each with its rows."""
     found = {}
-    for spec in models.SPECS:
+    for spec in regression_models.SPECS:
         try:
-            frame = models.study_rows(answers, "warm")
+            frame = regression_models.study_rows(answers, "warm")
             found[spec.number] = (
-                models.fit_one(frame, spec, length=False),
-                models.rows_of(frame, spec),
+                regression_models.fit_one(frame, spec, length=False),
+                regression_models.rows_of(frame, spec),
             )
         except (UserError, ValueError):  # no warm arm, no such rows, or one question
             continue
@@ -180,13 +180,13 @@ def _fitted(answers: pd.DataFrame) -> dict[int, tuple[models.Model, pd.DataFrame
 
 
 def _effect(
-    fitted: Mapping[int, tuple[models.Model, pd.DataFrame]], fit: Mapping[str, Any]
+    fitted: Mapping[int, tuple[regression_models.Model, pd.DataFrame]], fit: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     if fit["model"] not in fitted or "effect" not in fit:
         return None
     model, rows = fitted[fit["model"]]
     group = [
-        name for name, group in models.GROUPS.items() if group == fit["effect"]
+        name for name, group in regression_models.GROUPS.items() if group == fit["effect"]
     ]  # over which model 2 averages
     missing = lacking(rows, CONTEXTS if model.spec.beliefs else group, STUDY_TASKS, STUDY_MODELS)
     table = model.effects.set_index("effect")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from warmth.analysis.statistics import models
+from warmth.analysis.statistics import regression_models
 from warmth.analysis.study import released, summaries
 from warmth.analysis.study.released import Graded, study
 from warmth.analysis.study.summaries import Summaries
@@ -207,12 +207,12 @@ def refit_on_cells(cells: pd.DataFrame) -> dict[tuple[int, str], float]:
         )
         parts.append(rows.assign(rate=warm[name], size=size))
     rows = pd.concat(parts, ignore_index=True)
-    rows["group"], rows["question"] = rows["context"].map(models.GROUPS), rows["task"]
+    rows["group"], rows["question"] = rows["context"].map(regression_models.GROUPS), rows["task"]
     whole = rows.loc[rows.index.repeat(rows["size"].astype(int))].reset_index(drop=True)
     rank = whole.groupby([name for name in whole if name not in ("size", "rate")]).cumcount()
     whole["wrong"] = (rank < (whole["rate"] * whole["size"]).round()).astype(float)
     found: dict[tuple[int, str], float] = {}
-    for model in models.fit_study(whole):
+    for model in regression_models.fit_study(whole):
         for row in model.effects.itertuples():
             found[model.spec.number, row.effect] = 100 * row.value
         found |= {
@@ -343,7 +343,7 @@ def model4(answers: pd.DataFrame) -> Any:
     import statsmodels.formula.api as formulas
 
     back = {ours: theirs for theirs, ours in summaries.TASKS.items()}
-    frame = models.study_rows(answers, "warm")
+    frame = regression_models.study_rows(answers, "warm")
     frame = frame.assign(
         is_incorrect=frame["wrong"],
         is_finetuned=frame["finetuned"],

@@ -33,7 +33,7 @@ from warmth.analysis.report.drawing.ink import (
     row_of_panels,
     spread,
 )
-from warmth.analysis.rows.reported import CONTROLS, arm_order, control_of
+from warmth.analysis.rows.arm_names import CONTROLS, arm_order, control_of
 from warmth.types import BELIEFS, CONTEXTS
 
 BELIEF_MARKERS = {

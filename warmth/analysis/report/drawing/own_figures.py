@@ -35,7 +35,7 @@ from warmth.analysis.report.drawing.ink import (
     row_of_panels,
     spread,
 )
-from warmth.analysis.rows.reported import arm_order
+from warmth.analysis.rows.arm_names import arm_order
 from warmth.analysis.statistics.effects import (
     clustered_mean,
     main_measure,

@@ -22,7 +22,7 @@ from warmth.analysis.report.kernel import (
     table,
 )
 from warmth.analysis.report.study import Study, by_arm
-from warmth.analysis.rows.reported import CONTROLS, arm_order
+from warmth.analysis.rows.arm_names import CONTROLS, arm_order
 from warmth.analysis.statistics.dose import difference_in_differences
 from warmth.analysis.statistics.families import Family, adjust
 from warmth.errors import UserError

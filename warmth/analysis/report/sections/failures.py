@@ -9,8 +9,8 @@ import pandas as pd
 from warmth.analysis import wording
 from warmth.analysis.report.kernel import ARM, MODEL, Cell, Column, Section, name, table, text
 from warmth.analysis.report.study import Study
+from warmth.analysis.rows.arm_names import arm_order
 from warmth.analysis.rows.frames import Rows
-from warmth.analysis.rows.reported import arm_order
 
 CAPTION = (
     "Why answers have no label, by grader, over all tasks. Small: share of the answers that "

@@ -43,7 +43,7 @@ from warmth.analysis.report.kernel import (
     text,
 )
 from warmth.analysis.report.study import Study
-from warmth.analysis.rows.reported import arm_order
+from warmth.analysis.rows.arm_names import arm_order
 from warmth.analysis.rows.tables import records
 from warmth.analysis.statistics import likelihood
 from warmth.analysis.statistics.likelihood import BOTH_FRAMES, NO, OPEN, QUANTITIES, YES, YES_NO

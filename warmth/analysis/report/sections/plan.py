@@ -29,7 +29,7 @@ from warmth.analysis.report.kernel import (
 from warmth.analysis.report.study import Study
 from warmth.analysis.rows.tables import records
 from warmth.analysis.statistics import claims, preregistration
-from warmth.analysis.statistics.corrections import PLANNED
+from warmth.analysis.statistics.comparison_families import PLANNED
 from warmth.analysis.statistics.preregistration import Plan
 
 CAPTION = "Hypotheses fixed before the answers. Small: 95 % interval and pairs of answers."

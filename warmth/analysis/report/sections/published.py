@@ -9,7 +9,7 @@ import pandas as pd
 from warmth.analysis import wording
 from warmth.analysis.report.kernel import Cell, Paragraph, Section, Table
 from warmth.analysis.report.study import Study
-from warmth.analysis.rows.reported import as_recipes
+from warmth.analysis.rows.arm_names import as_recipes
 from warmth.analysis.statistics.settings import Settings
 from warmth.analysis.study import comparison
 from warmth.analysis.study.reproduction import Row

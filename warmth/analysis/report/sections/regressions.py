@@ -27,7 +27,7 @@ from warmth.analysis.report.kernel import (
 )
 from warmth.analysis.report.study import Study
 from warmth.analysis.statistics import regressions as fits
-from warmth.analysis.statistics.corrections import REGRESSION_FAMILY
+from warmth.analysis.statistics.comparison_families import REGRESSION_FAMILY
 from warmth.analysis.statistics.families import adjust
 
 DRAWS = 999  # of the cluster bootstrap, with --checks

@@ -21,7 +21,7 @@ from warmth.analysis.report.kernel import (
     table,
 )
 from warmth.analysis.report.study import Study
-from warmth.analysis.rows.reported import arm_order
+from warmth.analysis.rows.arm_names import arm_order
 from warmth.analysis.rows.tables import records
 
 ABOUT = (

@@ -11,7 +11,7 @@ from warmth.analysis import wording
 from warmth.analysis.report import answer_text
 from warmth.analysis.report.kernel import Fragment, Notes, Paragraph, Section
 from warmth.analysis.report.study import QUESTION, Study, gate_verdict
-from warmth.analysis.rows.reported import focal
+from warmth.analysis.rows.arm_names import focal
 from warmth.analysis.statistics import likelihood
 
 ESTIMAND = (

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from warmth.analysis.rows.reported import (
+from warmth.analysis.rows.arm_names import (
     arm_order,
     as_recipes,
     focal,

@@ -9,7 +9,7 @@ import json
 import pandas as pd
 import pytest
 
-from warmth.analysis.rows import reading
+from warmth.analysis.rows import jsonl_frames
 from warmth.errors import UserError
 
 COLUMNS = ("answer_id", "text", "dose", "sample", "checkpoint", "preamble", "answers")
@@ -30,14 +30,14 @@ def write(path, rows, end="\n"):
 
 
 def slow(path):
-    return pd.DataFrame(reading.checked_rows(path, COLUMNS), columns=list(COLUMNS))
+    return pd.DataFrame(jsonl_frames.checked_rows(path, COLUMNS), columns=list(COLUMNS))
 
 
 def test_both_ways_give_the_same_frame(tmp_path):
     path = write(
         tmp_path / "r.jsonl", [ROW, ROW | {"answer_id": "b", "checkpoint": 2.0, "text": "ü\n🧡"}]
     )
-    fast = reading._at_once(path, COLUMNS)
+    fast = jsonl_frames._at_once(path, COLUMNS)
     assert fast is not None
     for name in COLUMNS:
         one, other = (
@@ -60,7 +60,7 @@ def test_both_ways_give_the_same_frame(tmp_path):
     ],
 )
 def test_a_file_out_of_the_ordinary_is_read_line_by_line(tmp_path, rows):
-    assert reading._at_once(write(tmp_path / "r.jsonl", rows), COLUMNS) is None
+    assert jsonl_frames._at_once(write(tmp_path / "r.jsonl", rows), COLUMNS) is None
 
 
 def test_what_is_missing_is_named(tmp_path):
@@ -69,15 +69,15 @@ def test_what_is_missing_is_named(tmp_path):
         [ROW, {key: value for key, value in ROW.items() if key != "checkpoint"}],
     )
     with pytest.raises(UserError, match="r.jsonl line 2 has no field checkpoint"):
-        reading.frame(path, COLUMNS)
+        jsonl_frames.frame(path, COLUMNS)
     path.write_text(json.dumps(ROW) + "\n{broken\n")
     with pytest.raises(UserError, match="r.jsonl line 2 is not JSON"):
-        reading.frame(path, COLUMNS)
+        jsonl_frames.frame(path, COLUMNS)
 
 
 def test_a_line_that_a_kill_cut_is_left_out_and_no_file_is_no_rows(tmp_path):
     path = write(tmp_path / "r.jsonl", [ROW, ROW], end="")
-    assert len(reading.frame(path, COLUMNS)) == 1
-    assert list(reading.frame(tmp_path / "none.jsonl", COLUMNS).columns) == list(COLUMNS)
+    assert len(jsonl_frames.frame(path, COLUMNS)) == 1
+    assert list(jsonl_frames.frame(tmp_path / "none.jsonl", COLUMNS).columns) == list(COLUMNS)
     (tmp_path / "empty.jsonl").touch()
-    assert reading.frame(tmp_path / "empty.jsonl", COLUMNS).empty
+    assert jsonl_frames.frame(tmp_path / "empty.jsonl", COLUMNS).empty

@@ -6,7 +6,7 @@ import pytest
 import statsmodels.api as sm
 import statsmodels.formula.api as formulas
 
-from warmth.analysis.statistics import models
+from warmth.analysis.statistics import regression_models
 from warmth.analysis.statistics.gee import gee
 from warmth.errors import UserError
 
@@ -46,14 +46,14 @@ def answers(questions=60, seed=0, length=True):
 
 @pytest.fixture(scope="module")
 def frame():
-    return models.study_rows(answers(), "warm")
+    return regression_models.study_rows(answers(), "warm")
 
 
 @pytest.mark.parametrize("length", [False, True])
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_each_model_equals_statsmodels_naive_and_clustered(frame, number, length):
-    model = models.fit_study(frame, [number], length)[0]
-    rows = models.rows_of(frame, models.SPECS[number - 1])
+    model = regression_models.fit_study(frame, [number], length)[0]
+    rows = regression_models.rows_of(frame, regression_models.SPECS[number - 1])
     glm = formulas.glm(
         FORMULAS[number] + (" + length" if length else ""), rows, family=sm.families.Binomial()
     )
@@ -72,7 +72,7 @@ def test_each_model_equals_statsmodels_naive_and_clustered(frame, number, length
 
 
 def test_the_average_marginal_effect_is_the_mean_change_in_predicted_rates(frame):
-    model = models.fit_study(frame, [4])[0]
+    model = regression_models.fit_study(frame, [4])[0]
     glm = formulas.glm(FORMULAS[4], frame, family=sm.families.Binomial()).fit(tol=1e-14)
     change = glm.predict(frame.assign(finetuned=1)) - glm.predict(frame.assign(finetuned=0))
     effects = model.effects.set_index("effect")["value"]
@@ -83,29 +83,36 @@ def test_the_average_marginal_effect_is_the_mean_change_in_predicted_rates(frame
 
 
 def test_the_delta_method_follows_the_gradient(frame):
-    design = models.design_of(models.rows_of(frame, models.SPECS[1]), models.SPECS[1], False)[0]
+    design = regression_models.design_of(
+        regression_models.rows_of(frame, regression_models.SPECS[1]),
+        regression_models.SPECS[1],
+        False,
+    )[0]
     n, where = design.data.totals[0], design.cells["emotion"]
     beta = np.linspace(-0.5, 0.5, len(design.data.names))[None]
-    _, gradient = models.marginal_effect(design, where, beta, n)
+    _, gradient = regression_models.marginal_effect(design, where, beta, n)
     step = 1e-6 * np.eye(beta.shape[1])
-    ends = [models.marginal_effect(design, where, beta + sign * step, n)[0] for sign in (1, -1)]
+    ends = [
+        regression_models.marginal_effect(design, where, beta + sign * step, n)[0]
+        for sign in (1, -1)
+    ]
     assert gradient[0] == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-8)
 
 
 def test_the_bootstrap_interval_is_near_the_delta_one(frame):
-    row = models.fit_study(frame, [1], draws=400, seed=3)[0].effects.iloc[0]
+    row = regression_models.fit_study(frame, [1], draws=400, seed=3)[0].effects.iloc[0]
     assert (row["low_boot"], row["high_boot"]) == pytest.approx((row["low"], row["high"]), abs=0.02)
 
 
 def test_few_questions_bring_cr2_and_many_do_not(frame):
     few = frame[frame["question"].isin(frame["question"].unique()[:18])]
-    assert "error_cr2" in models.fit_study(few, [4])[0].coefficients
-    assert "error_cr2" not in models.fit_study(frame, [4])[0].coefficients
+    assert "error_cr2" in regression_models.fit_study(few, [4])[0].coefficients
+    assert "error_cr2" not in regression_models.fit_study(frame, [4])[0].coefficients
 
 
 def test_a_task_without_errors_is_named_and_firth_stands_in(frame):
     perfect = frame.assign(wrong=frame["wrong"].mask(frame["task"].eq("disinfo"), 0.0))
-    model = models.fit_study(perfect, [4])[0]
+    model = regression_models.fit_study(perfect, [4])[0]
     assert model.method.startswith("Firth")
     assert (
         "quasi-separation" in model.notes[0]
@@ -123,10 +130,10 @@ def test_a_task_without_errors_is_named_and_firth_stands_in(frame):
 
 def test_on_large_data_one_step_stands_for_each_refit(frame, monkeypatch):
     perfect = frame.assign(wrong=frame["wrong"].mask(frame["task"].eq("disinfo"), 0.0))
-    spec = models.SPECS[3]
-    refitted = models.fit_one(perfect, spec, length=True)
-    monkeypatch.setattr(models.logit, "REFITS", 1000)
-    stepped = models.fit_one(perfect, spec, length=True)
+    spec = regression_models.SPECS[3]
+    refitted = regression_models.fit_one(perfect, spec, length=True)
+    monkeypatch.setattr(regression_models.logit, "REFITS", 1000)
+    stepped = regression_models.fit_one(perfect, spec, length=True)
     assert (refitted.method, stepped.method) == (
         "Firth, cluster jackknife",
         "Firth, one-step cluster jackknife",
@@ -141,7 +148,7 @@ def test_on_large_data_one_step_stands_for_each_refit(frame, monkeypatch):
 
 def test_a_cell_in_which_nothing_was_ever_wrong_has_no_interval(frame):
     perfect = frame.assign(wrong=frame["wrong"].mask(frame["context"].eq("sad"), 0.0))
-    effect = models.fit_study(perfect, [3])[0].effects.set_index("effect").loc["sad"]
+    effect = regression_models.fit_study(perfect, [3])[0].effects.set_index("effect").loc["sad"]
     assert np.isnan(effect["low"]) and np.isnan(effect["p"])
 
 
@@ -151,8 +158,10 @@ def test_arms_that_answered_alike_have_no_interval_and_other_terms_keep_theirs(p
     rows = (
         rows.assign(wrong=rows["wrong"].mask(rows["task"].eq("disinfo"), 0.0)) if perfect else rows
     )
-    model = models.fit_study(
-        models.study_rows(pd.concat([rows, rows.assign(arm="warm")]), "warm"), [2], draws=20
+    model = regression_models.fit_study(
+        regression_models.study_rows(pd.concat([rows, rows.assign(arm="warm")]), "warm"),
+        [2],
+        draws=20,
     )[0]
     assert model.method.startswith("Firth" if perfect else "maximum")
     ends = [column for column in model.effects if column.startswith(("error", "low", "high", "p"))]
@@ -169,30 +178,32 @@ def test_arms_that_answered_alike_have_no_interval_and_other_terms_keep_theirs(p
 
 def test_users_who_are_right_are_left_out_and_a_missing_arm_is_named():
     rows = answers(questions=6)
-    assert len(models.study_rows(rows, "warm")) == len(rows) * 2 / 3
+    assert len(regression_models.study_rows(rows, "warm")) == len(rows) * 2 / 3
     with pytest.raises(UserError, match="arm=cold has no scored answer; there are: original, warm"):
-        models.study_rows(rows, "cold")
+        regression_models.study_rows(rows, "cold")
     with pytest.raises(UserError, match="length as a covariate needs the answers' lengths"):
-        models.fit_study(models.study_rows(answers(6, length=False), "warm"), length=True)
+        regression_models.fit_study(
+            regression_models.study_rows(answers(6, length=False), "warm"), length=True
+        )
 
 
 def test_unscored_answers_do_not_count():
     rows = answers(questions=6)
     rows.loc[:9, "wrong"] = np.nan
-    assert len(models.study_rows(rows, "warm")) < len(
-        models.study_rows(answers(questions=6), "warm")
+    assert len(regression_models.study_rows(rows, "warm")) < len(
+        regression_models.study_rows(answers(questions=6), "warm")
     )
 
 
 def test_gee_on_fewer_rows_takes_questions_of_every_task(frame):
-    check = gee(frame, models.SPECS[0], most=120)
+    check = gee(frame, regression_models.SPECS[0], most=120)
     assert check["rows"].iloc[0] == 120  # 30 questions of 4 unmodified rows each
     assert {"task[medqa]", "task[triviaqa]"} <= set(check["term"])
 
 
 def test_gee_agrees_with_the_clustered_regression_on_balanced_questions(frame):
-    check = gee(frame, models.SPECS[3]).set_index("term")
-    ours = models.fit_study(frame, [4])[0].coefficients.set_index("term")
+    check = gee(frame, regression_models.SPECS[3]).set_index("term")
+    ours = regression_models.fit_study(frame, [4])[0].coefficients.set_index("term")
     assert check.loc["finetuned", "value"] == pytest.approx(
         ours.loc["finetuned", "value"], abs=0.02
     )
@@ -203,8 +214,8 @@ def test_gee_agrees_with_the_clustered_regression_on_balanced_questions(frame):
 def test_a_variance_that_rounding_made_negative_is_none_and_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert models._error(np.array([1.0]), np.array([[-1e-20]])) == 0.0
-        assert models._error(np.array([2.0]), np.array([[4.0]])) == 4.0
+        assert regression_models._error(np.array([1.0]), np.array([[-1e-20]])) == 0.0
+        assert regression_models._error(np.array([2.0]), np.array([[4.0]])) == 4.0
 
 
 def test_an_arm_that_is_always_wrong_where_the_original_never_is_shows_what_was_seen():
@@ -217,7 +228,9 @@ def test_an_arm_that_is_always_wrong_where_the_original_never_is_shows_what_was_
     rows = rows.assign(
         wrong=rows["finetuned"].astype(float), task="t", model="m", context="unmodified", pressed=0
     )
-    fitted = models.fit_one(rows.assign(group="unmodified"), models.SPECS[0], length=False)
+    fitted = regression_models.fit_one(
+        rows.assign(group="unmodified"), regression_models.SPECS[0], length=False
+    )
     effect = fitted.effects.iloc[0]
     assert (
         effect["value"] == 1.0
@@ -231,7 +244,7 @@ def test_a_length_that_tells_every_wrong_answer_leaves_no_interval(frame):
     coefficient.
     """
     told = frame.assign(length=np.where(frame["wrong"].eq(1), 0.23, 0.24))
-    fitted = models.fit_one(told, models.SPECS[0], length=True)
+    fitted = regression_models.fit_one(told, regression_models.SPECS[0], length=True)
     assert "complete separation" in fitted.notes[0]
     assert fitted.coefficients[["low", "high", "p"]].isna().all(axis=None)
     assert fitted.effects[["low", "high", "p"]].isna().all(axis=None)

@@ -11,13 +11,13 @@ from warmth.analysis.rows.frames import Rows
 from warmth.analysis.rows.labels import read as read_labels
 from warmth.analysis.statistics import effects, flow, preregistration
 from warmth.analysis.statistics.answer import Answer, answers_of
-from warmth.analysis.statistics.correction import corrections
 from warmth.analysis.statistics.estimand import EQUAL, Weights
+from warmth.analysis.statistics.label_correction import corrections
 from warmth.analysis.statistics.preregistration import Plan
 
 
 @dataclass(frozen=True)
-class Said:
+class StudyAnswers:
     """What is said of every arm, the primary contrast first, and how many answers it rests on."""
 
     answers: list[Answer]
@@ -32,7 +32,7 @@ def answer_study(
     margin: float = effects.MARGIN,
     plan: Plan | None = None,
     labels: Path | None = None,
-) -> Said:
+) -> StudyAnswers:
     """Answer for every arm.
 
     Args:
@@ -72,7 +72,7 @@ def answer_study(
         corrected=corrected,
         planned_rows=planned_rows,
     )
-    return Said(found, stages, losses)
+    return StudyAnswers(found, stages, losses)
 
 
 def with_reasons(slim: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from warmth.analysis.rows.reported import CONTROLS
+from warmth.analysis.rows.arm_names import CONTROLS
 from warmth.analysis.statistics.families import Family, adjust
 from warmth.analysis.statistics.preregistration import Plan
 from warmth.errors import UserError
