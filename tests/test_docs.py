@@ -1,6 +1,8 @@
 """What the pages say is what the program does."""
 
+import html
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -26,6 +28,16 @@ def test_the_reference_is_made_from_the_configuration_as_it_is():
     assert (
         "all nine contexts and three beliefs whatever condition=" in module.reference()
     )  # a comment of several lines
+
+
+def test_the_picture_of_the_house_is_drawn_from_the_imports_as_they_are():
+    spec = importlib.util.spec_from_file_location("make_house", ROOT / "docs" / "make_house.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    drawn = re.search(r"<dc:title>(.*?)</dc:title>", module.PICTURE.read_text(encoding="utf-8"))
+    assert json.loads(html.unescape(drawn.group(1))) == module.imports(), (
+        "run `python docs/make_house.py`"
+    )
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate"])
