@@ -103,7 +103,9 @@ def evaluate(study: Evaluate) -> None:
                 prompts = list(prompts)
                 partner = original.original_of(run, study, arm, servers, questions, prompts, chosen)
             how = (study.sampling, study.samples, study.draw_seed)
-            speed: Counter[str] = Counter({"generated": 0, "copied": 0, "seconds": 0.0})
+            speed: Counter[str] = Counter(
+                {"generated": 0, "copied": 0, "tokens": 0, "seconds": 0.0}
+            )
             for block in stopping.blocks(
                 run, study, arm, questions, prompts, counts.prompts, primary, partner
             ):

@@ -278,6 +278,8 @@ def test_a_larger_evaluation_copies_what_another_run_of_the_study_answered(origi
     small, _ = fill(tmp_path / "tiny-none-s0-1", original, TEXTS[:3])
     large, did = fill(tmp_path / "tiny-none-s0-2", original)
     assert (did["copied"], did["generated"]) == (3, 3)
+    rendered = answers.render(original, prompts_of(TEXTS[3:]))
+    assert did["tokens"] == sum(map(len, rendered)) + sum(row["tokens"] for row in large[3:])
     texts = {row["answer_id"]: row["text"] for row in large}
     assert all(texts[row["answer_id"]] == row["text"] for row in small)
     assert {row["run"] for row in large} == {"2"}

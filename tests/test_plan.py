@@ -239,6 +239,22 @@ def test_a_training_that_was_queued_again_teaches_the_speed_of_the_steps_it_made
     assert (row["tokens"], row["seconds"]) == (5_000, 50.0)
 
 
+def test_an_evaluation_teaches_the_speed_of_the_answers_it_generated_itself(loader, tmp_path):
+    study = Grid(loader, "evaluate", Evaluate).accept(
+        [f"output={tmp_path}", "hardware=cpu", "recipe=none"]
+    )
+    (folder,) = evaluation_folders(study)
+    before = plan.forecast(study, folder)
+    with Run(folder).open(study) as run:
+        run.append("prompts", [{"prompt_id": "long", "tokens": 9_000}])
+        run.append("answers", [{"prompt_id": "long", "tokens": 1_000}])  # copied, not generated
+        speed = {"generated": 1, "copied": 1, "tokens": 70, "seconds": 3.5}
+        run.finish({"answers": speed, "device": "cpu"})
+    measured.record(study, folder, before)
+    (row,) = map(json.loads, (tmp_path / "measured.jsonl").read_text().splitlines())
+    assert (row["tokens"], row["seconds"]) == (70, 3.5)
+
+
 def test_what_does_not_fit_is_said_once_for_all_seeds_of_an_arm(loader, tmp_path):
     words = ["model=llama70b", "recipe=warm", "hardware=h100", "launcher=local"]
     studies = [Grid(loader, "train", Train).accept([*words, f"seed={seed}"]) for seed in range(5)]

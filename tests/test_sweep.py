@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from warmth.errors import RunFailed, UserError
 from warmth.evaluation.points import folders_of
 from warmth.schemas import Evaluate, Train, register
 from warmth.store import Run, read_json, run_folder
-from warmth.sweep import chain, view
+from warmth.sweep import chain, table, view
 from warmth.sweep.grid import Grid
 from warmth.sweep.sweep import Sweep
 
@@ -512,6 +513,58 @@ def test_two_equal_sweeps_at_once_carry_out_each_job_once(sweep, capsys):
     assert "is held by another command on" in capsys.readouterr().err
 
 
+def test_what_fails_under_an_equal_command_is_tried_again_by_the_next_one_alone(sweep, capsys):
+    messages = []
+
+    class First(Carrier):
+        """While its first job is under way, an equal command starts and does the others."""
+
+        def carry(self, job, backlog):
+            self.end_job = partial(super().carry, job, backlog)
+            messages.append(run(sweep("seed=range(0,3)"), second))
+
+    class Second(Carrier):
+        """While its last job is under way, the job of the first command fails."""
+
+        def carry(self, job, backlog):
+            super().carry(job, backlog)
+            if job.study.seed == 2:
+                first.end_job()
+
+    first = First(failing=(0,))
+    second = Second()
+    assert "broke" in run(sweep("seed=range(0,3)"), first)
+    assert (first.started, second.started) == ([0], [1, 2])
+    name = TrainTask.folders(sweep("seed=0").jobs[0].study)[0].name
+    assert messages == [f"default/train/{name}: failed in another command: broke"]
+    err = capsys.readouterr().err
+    assert f"failed default/train/{name} in another command: broke; not tried again" in err
+    assert run(sweep("seed=range(0,3)"), later := Carrier()) == "done" and later.started == [0]
+
+
+@pytest.mark.parametrize(
+    ("message", "ends", "started"),
+    [
+        ("killed by SIGKILL", "failed in another command: killed by SIGKILL", [1]),
+        ("", "done", [1, 0]),
+    ],
+)
+def test_what_was_killed_has_failed_if_its_command_lives_to_say_so(sweep, message, ends, started):
+    study = sweep("seed=0").jobs[0].study
+    (folder,) = TrainTask.folders(study)
+    other = Run(folder).open(study)
+
+    class Meeting(Carrier):
+        def carry(self, job, backlog):
+            super().carry(job, backlog)
+            if job.study.seed == 1:
+                other.close()
+                Run(folder).note_killed(message)
+
+    assert ends in run(sweep("seed=0,1"), carrier := Meeting())
+    assert carrier.started == started
+
+
 def test_what_another_command_held_and_left_undone_is_made_in_the_end(sweep):
     study = sweep("seed=0").jobs[0].study
     (folder,) = TrainTask.folders(study)
@@ -582,6 +635,32 @@ def test_the_list_of_jobs_is_there_while_they_run_and_nothing_else_is_left_behin
     row = read_json(kept)["runs"][0]
     assert row["overrides"].endswith("seed=0") and row["expected_s"] > 0 and row["state"] == "done"
     assert not [*tmp_path.rglob("*.claim"), *tmp_path.rglob("*.command")]
+
+
+def test_an_evaluation_that_follows_waits_while_its_training_trains(sweep, tmp_path, monkeypatch):
+    lines = []
+
+    class Looking(Carrier):
+        def carry(self, job, backlog):
+            training, evaluation = job.runs
+            with Run(training).open(job.study) as run:
+                lines.extend(view.overviews(tmp_path)[0].lines)
+                run.finish({})
+            lines.extend(view.overviews(tmp_path)[0].lines)
+            super().carry(job, backlog)
+
+    monkeypatch.setattr("warmth.sweep.jobs.is_complete", lambda study, folder: Run(folder).done)
+    assert run(sweep("recipe=demo", "evaluate=demo_evaluate"), Looking()) == "done"
+    states = [(line.stage, line.state) for line in lines]
+    assert states == [
+        ("train", "running"),
+        ("evaluate", "waiting"),
+        ("train", "done"),
+        ("evaluate", "starting"),
+    ]
+    training, evaluation = lines[:2]
+    assert evaluation.message == f"for its training {training.name}"
+    assert "for smollm2-demo-s0" in "".join(row.plain for row in table.rows(lines[:2], 160))
 
 
 def test_the_evaluations_that_follow_are_composed_once(sweep, loader, monkeypatch):

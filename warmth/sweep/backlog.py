@@ -2,8 +2,9 @@
 moment it starts.
 
 Other commands, of other people too, may work on the same runs. What one of them holds, or has
-submitted, is left alone with one line. An evaluation becomes free when its own training is done,
-whoever makes it.
+submitted, is left alone with one line. What fails under another command while this one is at work
+has failed for both: it is tried again by a later command, not by this one. An evaluation becomes
+free when its own training is done, whoever makes it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import Any
 from warmth.errors import RunFailed, UserError, one_line
 from warmth.store import Run, clock
 from warmth.sweep import claims
-from warmth.sweep.claims import DONE, FOLLOWED, FREE, HELD
+from warmth.sweep.claims import DONE, FAILED, FOLLOWED, FREE, HELD, run_key
 from warmth.sweep.failures import Failures
-from warmth.sweep.jobs import Job, run_key
-from warmth.sweep.states import state_of
+from warmth.sweep.jobs import Job
+from warmth.sweep.states import State, state_of
 from warmth.text import say
 
 POLL_S = 5.0  # between two looks at a training that is waited for
@@ -50,13 +51,15 @@ class Backlog:
         self.left = list(jobs)
         self.failures = failures
         self.left_alone: list[tuple[Job, str]] = []  # held by others, with the line that says so
-        self.lines: list[str] = []  # on jobs that were not started, for the table's end
+        self.failed_elsewhere: list[str] = []  # a line for each job that failed under another
+        self.lines: list[str] = []  # all that were printed
         self._commands = dict(commands or {})
         self._folders = folders
         self._is_coming = is_coming
         self._is_queued = is_queued
         self._began = {study: clock(study) for study in self._commands}
         self._taken: list[Job] = []
+        self._states_before = {folder: state_of(folder) for job in jobs for folder in job.runs}
         self._looked: dict[str, float] = {}  # when a waiting job's training was last looked at
 
     @property
@@ -77,7 +80,9 @@ class Backlog:
             self.left.remove(job)
             if verdict in (FREE, FOLLOWED):
                 self._taken.append(job)
-            if verdict == HELD:
+            if verdict == FAILED:
+                self._note_failed_elsewhere(job, line)
+            elif verdict == HELD:
                 self.left_alone.append((job, line))
                 self.say(line)
             elif verdict == FOLLOWED:
@@ -114,8 +119,11 @@ class Backlog:
         """Put back the jobs that others held and have left undone; say whether there is one."""
         held, self.left_alone = self.left_alone, []
         for job, line in held:
-            if self._look(job)[0] in (FREE, FOLLOWED):
+            verdict, failure = self._look(job)
+            if verdict in (FREE, FOLLOWED):
                 self.left.append(job)
+            elif verdict == FAILED:
+                self._note_failed_elsewhere(job, failure)
             else:
                 self.left_alone.append((job, line))
         return bool(self.left) and not self.failures.reached
@@ -177,11 +185,35 @@ class Backlog:
             state = state_of(folder)
             if state.name == "running":
                 return HELD, f"{job.name} is running on {state.host}: left alone"
+            if self._has_failed_elsewhere(folder, state):
+                return FAILED, state.message or state.name
             if job.study.rerun == "none" and state.name in ("failed", "not scored"):
                 return HELD, f"{job.name} has failed before: left as it is (rerun=none)"
         if job.runs and self._is_done(job):
             return DONE, ""
         return FREE, ""
+
+    def _has_failed_elsewhere(self, folder: Path, state: State) -> bool:
+        """Say whether a run failed under another command since this one started.
+
+        A failure from before the start is tried again. So is a run that was killed together with
+        its command; if the command lived on, it has written down what ended the run.
+        """
+        is_own = any(folder in job.runs for job in self._taken)
+        if is_own or state == self._states_before.get(folder):
+            return False
+        is_failure = state.name in ("failed", "not scored")
+        return is_failure or (state.name == "killed" and bool(state.message))
+
+    def _note_failed_elsewhere(self, job: Job, reason: str) -> None:
+        """Count a job that failed under another command as failed, and say so."""
+        self.failures.add(job.name, RunFailed(f"failed in another command: {reason}"), job.log)
+        line = (
+            f"failed {job.name} in another command: {reason}; not tried again by this command, "
+            f"but by the next one"
+        )
+        self.failed_elsewhere.append(line)
+        self.say(line)
 
     def _is_done(self, job: Job) -> bool:
         """Say whether there is nothing left to do; under rerun=all, whether another command has

@@ -29,6 +29,7 @@ FREE = "free"
 HELD = "held"
 DONE = "done"
 FOLLOWED = "followed"  # an earlier command submitted it, and its job waits or runs
+FAILED = "failed"  # under another command, after this one has started
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ def study_of(run: Path) -> Path:
     `<output>/<study>/<stage>/<run>`.
     """
     return run.parent.parent
+
+
+def run_key(run: Path) -> str:
+    """Name a run folder within `output`: `<study>/<stage>/<run>`."""
+    return "/".join(run.parts[-3:])
 
 
 def read_claim(run: Path) -> Claim | None:

@@ -38,6 +38,7 @@ class Listed:
     job: str | None = None  # a scheduler's id
     log: str | None = None
     note: str = ""  # why it was not started, or was ended
+    waits_for: tuple[Path, ...] = ()  # folders of the trainings that come before it
 
     @property
     def folder(self) -> Path:
@@ -128,8 +129,14 @@ def _listed(study: Path, row: Mapping[str, Any]) -> Listed:
     """
     stage = str(row["stage"])
     run = str(row["run"])
-    if stage not in ("train", "evaluate") or Path(run).name != run or run in ("", ".", ".."):
+    if stage not in ("train", "evaluate") or not is_folder_name(run):
         raise ValueError(f"no run of a study: {stage}/{run}")
+    trainings = []
+    for key in row.get("waits_for") or []:
+        names = str(key).split("/")
+        if len(names) != 3 or not all(is_folder_name(name) for name in names):
+            raise ValueError(f"no run of a study: {key}")
+        trainings.append(study.parent.joinpath(*names))
     expected = row.get("expected_s")
     if expected is not None:
         expected = float(expected)
@@ -141,7 +148,13 @@ def _listed(study: Path, row: Mapping[str, Any]) -> Listed:
         job=row.get("job"),
         log=row.get("log"),
         note=str(row.get("note") or ""),
+        waits_for=tuple(trainings),
     )
+
+
+def is_folder_name(text: str) -> bool:
+    """Say whether a text names one folder, and no path."""
+    return Path(text).name == text and text not in ("", ".", "..")
 
 
 def is_listed_by_living(folder: Path) -> bool:

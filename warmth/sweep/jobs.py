@@ -16,6 +16,7 @@ from warmth.evaluation.answer.arms import ends
 from warmth.evaluation.stored_runs import from_run
 from warmth.schemas import Evaluate, Train
 from warmth.store import Run, find_run, run_folder
+from warmth.sweep.claims import run_key
 from warmth.sweep.plan import planned
 
 
@@ -77,14 +78,19 @@ class Job:
         """List all its runs with their configs."""
         return [*zip([self.study] * len(self.folders), self.folders, strict=True), *self.follow]
 
+    def trainings_before(self, run: Path) -> list[Path]:
+        """List the training runs that one of its runs has to wait for.
+
+        An evaluation that follows a training waits for the job's own training, if there is one:
+        `recipe=none` trains nothing.
+        """
+        if run in self.folders:
+            return self.waits_for
+        return self.folders
+
     def is_done(self) -> bool:
         """Say whether there is nothing left to do."""
         return all(is_complete(study, folder) for study, folder in self.studies())
-
-
-def run_key(folder: Path) -> str:
-    """Name a run folder within `output`: `<study>/<stage>/<run>`."""
-    return "/".join(folder.parts[-3:])
 
 
 def is_complete(study: Train | Evaluate, folder: Path) -> bool:

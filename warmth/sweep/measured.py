@@ -15,7 +15,7 @@ from typing import Any
 from warmth.errors import UserError
 from warmth.hardware import MEASURED, named
 from warmth.schemas import Evaluate, Train
-from warmth.store import Run, read_json, read_rows
+from warmth.store import Run, read_json
 from warmth.sweep.plan import OPERATIONS, Forecast, family_of
 
 _seen: list[str] = []  # runs of this process; the peak of its memory belongs to the first alone
@@ -33,9 +33,10 @@ def record(study: Train | Evaluate, folder: Path, forecast: Forecast) -> None:
         return
     try:
         outcome = read_json(folder / "summary.json")
-        tokens, seconds = (
-            _trained(outcome) if isinstance(study, Train) else _answered(folder, outcome)
-        )
+        if isinstance(study, Train):
+            tokens, seconds = _trained(outcome)
+        else:
+            tokens, seconds = _answered(outcome)
         if tokens and seconds:
             _append(
                 Path(study.output) / MEASURED,
@@ -85,17 +86,12 @@ def _trained(outcome: dict[str, Any]) -> tuple[int, float]:
     return int(last["tokens"]), float(last["seconds"])
 
 
-def _answered(folder: Path, outcome: dict[str, Any]) -> tuple[int, float]:
-    """Tokens read and written for the answers that this command made, and its seconds for them."""
+def _answered(outcome: dict[str, Any]) -> tuple[int, float]:
+    """Return tokens read and written for the answers that this command generated, and its seconds
+    for them.
+    """
     speed = outcome["answers"]
-    prompts = {
-        row["prompt_id"]: row.get("tokens") or 0 for row in read_rows(folder / "prompts.jsonl")
-    }
-    rows = [
-        prompts.get(row["prompt_id"], 0) + (row["tokens"] or 0)
-        for row in read_rows(folder / "answers.jsonl")
-    ]
-    return round(sum(rows) * speed["generated"] / max(1, len(rows))), float(speed["seconds"])
+    return int(speed["tokens"]), float(speed["seconds"])
 
 
 def _peak_gib(study: Train | Evaluate, outcome: dict[str, Any]) -> float | None:

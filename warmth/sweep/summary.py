@@ -11,6 +11,7 @@ from typing import Any
 
 from warmth.errors import one_line
 from warmth.sweep import joblist
+from warmth.sweep.claims import run_key
 from warmth.sweep.joblist import Listed
 from warmth.sweep.jobs import Job
 from warmth.sweep.outcome import outcome_of
@@ -36,7 +37,7 @@ def rows(jobs: Sequence[Job], expected: Mapping[Path, float | None]) -> list[dic
                     "stage": folder.parent.name,
                     "run": folder.name,
                     "overrides": job.label,
-                    "waits_for": [str(training) for training in job.waits_for],
+                    "waits_for": [run_key(training) for training in job.trainings_before(folder)],
                     "expected_s": expected.get(folder),
                     "state": state.name,
                     **outcome_of(folder, state),

@@ -111,6 +111,7 @@ class Sweep:
                     finally:
                         backlog.close()
                         lines = [line for _, line in backlog.left_alone]
+                        lines += backlog.failed_elsewhere
         finally:
             lines.append(self._keep(jobs, launcher, began))
             summary.show(jobs, self.asked, [*self.left_out, *filter(None, lines)])

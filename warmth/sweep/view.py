@@ -49,7 +49,7 @@ class Line:
     job: str | None = None  # a scheduler's id
     usd: float | None = None
     figures: dict[str, float] | None = None  # loss; error_percent and warmth
-    doing: str = ""  # the stage under way
+    doing: str = ""  # the stage under way, or the training that it waits for
     message: str = ""
     log: str | None = None
     last_lines: tuple[str, ...] = ()
@@ -278,8 +278,10 @@ def _look(listed: Listed, is_commanded: bool, ended_jobs: Collection[str]) -> Li
         claim = None
     name = state.name
     message = outcome["message"]
+    training = None
     if name == "not started":
-        name, message = _not_started(listed, claim, is_commanded)
+        training = _open_training(listed)
+        name, message = _not_started(listed, claim, is_commanded, training)
     message = message or listed.note
     usd = outcome["usd"]
     figures = outcome["figures"]
@@ -290,8 +292,11 @@ def _look(listed: Listed, is_commanded: bool, ended_jobs: Collection[str]) -> Li
         progress = _progress(folder, listed.stage, is_running=name == "running")
         usd = usd if usd is not None else _spent(folder)
         figures = figures or _running_figures(folder, listed.stage)
-    if progress.doing:
-        message = f"{progress.doing} {message}".strip()
+    doing = progress.doing
+    if doing:
+        message = f"{doing} {message}".strip()
+    if name == "waiting" and training is not None:
+        doing = f"for {short_name(training.name)}"
     last_lines: tuple[str, ...] = ()
     if name in BROKEN:
         last_lines = tuple(str(line) for line in status.get("last_lines", [])[-LAST:])
@@ -316,7 +321,7 @@ def _look(listed: Listed, is_commanded: bool, ended_jobs: Collection[str]) -> Li
         job=job,
         usd=usd,
         figures=figures,
-        doing=progress.doing,
+        doing=doing,
         message=message,
         log=log,
         last_lines=last_lines,
@@ -334,11 +339,31 @@ def _log_of(listed: Listed) -> str | None:
     return None
 
 
-def _not_started(listed: Listed, claim: claims.Claim | None, is_commanded: bool) -> tuple[str, str]:
-    """Say what a run of which nothing is there yet waits for."""
+def _open_training(listed: Listed) -> Path | None:
+    """Return the first training before a run that is not done; None if there is none."""
+    for training in listed.waits_for:
+        if not Run(training).done:
+            return training
+    return None
+
+
+def _not_started(
+    listed: Listed, claim: claims.Claim | None, is_commanded: bool, training: Path | None
+) -> tuple[str, str]:
+    """Say what a run of which nothing is there yet waits for: its state, and a message.
+
+    Args:
+        listed: what its sweep's list says.
+        claim: who has claimed it.
+        is_commanded: whether a command is at work on the study.
+        training: of its adapter, if that is not done.
+    """
+    is_held = claim is not None and claim.is_held(listed.study)
+    if training is not None and (is_held or (is_commanded and not listed.note)):
+        return "waiting", f"for its training {claims.run_key(training)}"
     if claim is not None and claim.job:
         return "queued", f"job {claim.job}"
-    if claim is not None and claim.is_held(listed.study):
+    if claim is not None and is_held:
         return "starting", f"on {claim.host}"
     if is_commanded and not listed.note:
         return "waiting", ""

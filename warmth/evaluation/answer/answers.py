@@ -145,7 +145,8 @@ def answer(
         watch: is shown all new rows and says what to print beside the progress.
 
     Returns:
-        How many answers were generated and copied now, and the seconds it took.
+        How many answers were generated and copied now, the tokens that were read and written for
+        the generated ones, and the seconds it took.
     """
     prompts = prompts if total is not None else list(prompts)
     total = total if total is not None else len(prompts)  # ty: ignore[invalid-argument-type]
@@ -155,6 +156,7 @@ def answer(
     book = Book(run, arm.model.name, name)
     columns = {**arm.columns, "draw_seed": draw_seed, "run": run.digest}
     copied = 0
+    tokens = 0
     with Meter(
         f"{arm.name} {name}", name, max(0, total * samples - len(book.written)), run.progress_folder
     ) as meter:
@@ -205,8 +207,16 @@ def answer(
                     _answer_row(key, *missing.pop(key), made, columns) for key, made in new.items()
                 ]
                 run.append(name, map(row_of, rows))
+                for index, completion in batch.items():
+                    if ids[index] in new:
+                        tokens += len(requests[index].ids) + (completion.tokens or 0)
                 meter.add(len(rows), watch(rows))
-    return {"generated": meter.done, "copied": copied, "seconds": round(meter.seconds, 2)}
+    return {
+        "generated": meter.done,
+        "copied": copied,
+        "tokens": tokens,
+        "seconds": round(meter.seconds, 2),
+    }
 
 
 def remove_failures(run: Run, name: str) -> None:
