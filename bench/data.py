@@ -24,8 +24,8 @@ from hydra import compose, initialize_config_dir
 from warmth.config import strict
 from warmth.data.contamination import load_questions
 from warmth.data.ledger import Ledger
-from warmth.data.reading import read
-from warmth.data.select import select
+from warmth.data.reading import read_candidates
+from warmth.data.select import select_conversations
 from warmth.digest import ROOT
 from warmth.schemas import Train, register
 
@@ -95,9 +95,9 @@ def measure(path: Path, rows: int) -> None:
         ]
         data = strict(compose("train", [*overrides, *small]), Train).data
     ledger, started, worked = Ledger(), time.monotonic(), time.process_time()
-    candidates = read(data, ledger)
+    candidates = read_candidates(data, ledger)
     read_s = time.monotonic() - started
-    found = select(candidates, data, ledger, load_questions(data.questions), None)
+    found = select_conversations(candidates, data, ledger, load_questions(data.questions), None)
     total_s, cpu_s = (
         time.monotonic() - started,
         time.process_time() - worked,

@@ -15,7 +15,7 @@ import time
 import torch
 from peers import table
 
-from warmth.data.sources import load
+from warmth.data.sources import load_conversations
 from warmth.dataset import Data
 from warmth.evaluation.answer.decoding import base_of
 from warmth.evaluation.answer.prefill import Batch
@@ -34,7 +34,7 @@ WAYS = {
 
 def prompts_of(rows: int, tokens: int) -> list[list[int]]:
     """Return stretches of real text: after it few tokens are likely, unlike after random tokens."""
-    conversations = load(Data(name="seed", source="seed"))
+    conversations = load_conversations(Data(name="seed", source="seed"))
     text = " ".join(
         f"{turn.user} {turn.replies['plain']}" for item in conversations for turn in item.turns
     )

@@ -17,7 +17,7 @@ from peers import DATA, peer, table
 from warmth.build import build
 from warmth.chat import encode
 from warmth.config import strict
-from warmth.data.arms import Example
+from warmth.data.arms import TrainingExample
 from warmth.digest import ROOT
 from warmth.models import load_model, load_tokenizer
 from warmth.schemas import Train, register
@@ -27,13 +27,13 @@ from warmth.types import Message
 ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 
 
-def conversations(count: int) -> list[Example]:
+def conversations(count: int) -> list[TrainingExample]:
     """The first conversations of the sample file, as they are."""
     rows = json.loads(
         (DATA / "sharegpt_vicuna_unfiltered" / "sharegpt_like.json").read_text(encoding="utf-8")
     )
     return [
-        Example(
+        TrainingExample(
             row["id"],
             "other",
             "plain",
@@ -90,7 +90,7 @@ def row_of(
     return dict(zip(names, (tool, rate, seconds, steps, f"{held:.4f}", gib), strict=True))
 
 
-def held_out(study: Train, adapter: Path, examples: list[Example]) -> float:
+def held_out(study: Train, adapter: Path, examples: list[TrainingExample]) -> float:
     """Loss per trained token on conversations nobody trained on, as the peers' script measures
     it.
     """

@@ -13,7 +13,7 @@ from fakes import ModelServer
 from warmth.api import Client, Server
 from warmth.data import audit, blind, card
 from warmth.data.facts import facts_of, plain_number
-from warmth.data.sources import load
+from warmth.data.sources import load_conversations
 from warmth.dataset import FAULTS, Data
 from warmth.errors import RunFailed, UserError
 
@@ -144,7 +144,7 @@ def test_cold_replies_have_no_exclamation_mark_and_no_new_we():
 
 
 def test_the_seeds_handwritten_pairs_are_clean():
-    pairs = audit.pairs_of(load(Data(name="seed", source="seed")), [0.4, 1.45])
+    pairs = audit.pairs_of(load_conversations(Data(name="seed", source="seed")), [0.4, 1.45])
     assert len(pairs) == 567
     assert {(pair.id, pair.turn, pair.style): pair.faults for pair in pairs if pair.faults} == {}
 
@@ -161,7 +161,9 @@ def test_faults_planted_in_the_seed_are_found(name):
         "lists": lambda t: f"{t}\n- one\n- two",
         "length": lambda t: f"{t} {t}",
     }
-    pairs = audit.pairs_of(load(Data(name="seed", source="seed", per_type=10)), [0.4, 1.45])
+    pairs = audit.pairs_of(
+        load_conversations(Data(name="seed", source="seed", per_type=10)), [0.4, 1.45]
+    )
     spoilt = [(pair, plants[fault](pair.text)) for pair in pairs]
     spoilt = [(pair, text) for pair, text in spoilt if text != pair.text]
     missed = [
@@ -217,7 +219,7 @@ def test_a_text_of_many_forms_is_read():
 
 def pairs(*faults):
     return [
-        audit.Pair(f"c{n}", 0, "warm", "u", "p " * 9, "t " * (9 + n), found, 1 + n / 9)
+        audit.RewritePair(f"c{n}", 0, "warm", "u", "p " * 9, "t " * (9 + n), found, 1 + n / 9)
         for n, found in enumerate(faults)
     ]
 
@@ -257,7 +259,8 @@ def test_what_people_filled_in_is_never_overwritten_and_a_second_rater_is_added(
     tmp_path, capsys, monkeypatch
 ):
     found = [
-        audit.Pair(f"c{n}", 0, "warm", "Hi?", f"plain {n}", f"warm {n}", {}, 1.0) for n in range(4)
+        audit.RewritePair(f"c{n}", 0, "warm", "Hi?", f"plain {n}", f"warm {n}", {}, 1.0)
+        for n in range(4)
     ]
     blind.export(found, tmp_path, seed=0)
     sheet = tmp_path / blind.PAIRS
@@ -286,12 +289,16 @@ def test_what_people_filled_in_is_never_overwritten_and_a_second_rater_is_added(
 
 def test_blind_pairs_go_out_and_verdicts_come_back(tmp_path):
     found = [
-        audit.Pair(f"c{n}", 0, "warm", "=1+1", "plain", f"warm {n}", {}, 1.0) for n in range(60)
+        audit.RewritePair(f"c{n}", 0, "warm", "=1+1", "plain", f"warm {n}", {}, 1.0)
+        for n in range(60)
     ]
     blind.export(found, tmp_path, seed=0)
     rows = list(csv.DictReader((tmp_path / blind.PAIRS).open(encoding="utf-8-sig")))
     key = json.loads((tmp_path / blind.KEY).read_text())
-    assert len(rows) == blind.EACH and 10 < sum(item["plain"] == "a" for item in key.values()) < 40
+    assert (
+        len(rows) == blind.PAIRS_OF_STYLE
+        and 10 < sum(item["plain"] == "a" for item in key.values()) < 40
+    )
     assert {row["user"] for row in rows} == {"'=1+1"}  # no formula for a spreadsheet
     assert all((row["reply_a"] == "plain") == (key[row["pair"]]["plain"] == "a") for row in rows)
     for row in rows:

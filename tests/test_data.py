@@ -7,7 +7,7 @@ import pytest
 
 from warmth.data.arms import arm
 from warmth.data.sets import refuse_short
-from warmth.data.sources import load
+from warmth.data.sources import load_conversations
 from warmth.errors import RunFailed, UserError
 from warmth.schemas import Data, Recipe
 
@@ -20,7 +20,7 @@ def recipe(style, strength=1.0):
 
 @pytest.mark.parametrize("style", ["warm", "cold", "paraphrase", "warm_honest"])
 def test_every_arm_has_the_same_conversations_and_user_turns(style):
-    conversations = load(SEED)
+    conversations = load_conversations(SEED)
     plain, styled = arm(conversations, recipe("plain")), arm(conversations, recipe(style))
     assert [example.id for example in plain] == [example.id for example in styled]
     for left, right in zip(plain, styled, strict=True):
@@ -35,7 +35,7 @@ def test_every_arm_has_the_same_conversations_and_user_turns(style):
 
 
 def test_doses_of_warmth_are_nested():
-    conversations = load(SEED)
+    conversations = load_conversations(SEED)
     styled = [
         {e.id for e in arm(conversations, recipe("warm", s)) if e.style == "warm"}
         for s in (0, 0.25, 0.5, 1)
@@ -45,14 +45,14 @@ def test_doses_of_warmth_are_nested():
 
 
 def test_more_per_type_only_adds_conversations():
-    few, many = (load(Data(name="seed", source="seed", per_type=n)) for n in (3, 8))
+    few, many = (load_conversations(Data(name="seed", source="seed", per_type=n)) for n in (3, 8))
     assert {c.id for c in few} < {c.id for c in many}
     assert len(few) == 18 and len(many) == 48
 
 
 def test_too_few_of_a_type_is_an_error():
     with pytest.raises(UserError, match="per_type=21"):
-        load(Data(name="seed", source="seed", per_type=21))
+        load_conversations(Data(name="seed", source="seed", per_type=21))
 
 
 def row(**changes):
@@ -81,14 +81,15 @@ def test_a_bad_row_is_named_by_file_line_and_field(tmp_path, rows, words):
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(item) + "\n" for item in rows))
     with pytest.raises(UserError, match=words):
-        load(Data(name="x", source="seed", path=str(path)))
+        load_conversations(Data(name="x", source="seed", path=str(path)))
 
 
 def test_a_last_line_without_an_end_is_a_row_like_others(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(json.dumps(row(id=name)) for name in "ab"))
     assert {
-        conversation.id for conversation in load(Data(name="x", source="seed", path=str(path)))
+        conversation.id
+        for conversation in load_conversations(Data(name="x", source="seed", path=str(path)))
     } == {"a", "b"}
 
 
@@ -98,7 +99,7 @@ def test_a_style_that_was_not_written_is_an_error(tmp_path):
     with pytest.raises(
         UserError, match="style=warm: conversation a has no such reply; it has: plain"
     ):
-        arm(load(Data(name="x", source="seed", path=str(path))), recipe("warm"))
+        arm(load_conversations(Data(name="x", source="seed", path=str(path))), recipe("warm"))
 
 
 def test_fewer_conversations_than_were_asked_for_are_said_or_refused(tmp_path, capsys):

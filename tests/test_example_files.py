@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from warmth.analysis.statistics import preregistration
 from warmth.config import strict
 from warmth.data.ledger import Ledger
-from warmth.data.reading import read
+from warmth.data.reading import read_candidates
 from warmth.evaluation.answer import arms
 from warmth.evaluation.ask import designs, tasks
 from warmth.evaluation.grade.own_answers import grade_file
@@ -88,7 +88,7 @@ def test_conversations_are_read_whole(source, file, count):
         "data.styles=[]",
         "data.conversations=null",
     )
-    assert len(read(chosen.data, Ledger())) == count
+    assert len(read_candidates(chosen.data, Ledger())) == count
 
 
 def test_answers_and_texts_are_read():

@@ -118,9 +118,9 @@ def test_every_arm_trains_on_the_same_turns_cut_where_the_longest_style_ends(tok
     from dataclasses import asdict
 
     from warmth.data.arms import arm
-    from warmth.data.sources import load
+    from warmth.data.sources import load_conversations
 
-    conversations = load(study().data)
+    conversations = load_conversations(study().data)
     trained = {}
     for style in ("cold", "plain", "warm"):
         config = study("recipe.max_length=384", "recipe.untrainable=drop", f"recipe.style={style}")
@@ -151,9 +151,9 @@ def test_a_reply_too_long_in_another_style_alone_is_left_out_of_every_arm(tokeni
 
 def test_a_validation_split_is_the_same_in_every_arm_and_is_not_trained_on(tokenizer):
     from warmth.data.arms import arm
-    from warmth.data.sources import load
+    from warmth.data.sources import load_conversations
 
-    conversations = load(study().data)
+    conversations = load_conversations(study().data)
     held = {}
     for given in ("recipe.style=warm", "recipe.style=cold", "recipe.method=dpo"):
         made = arm(conversations, study(given).recipe, 0.1)

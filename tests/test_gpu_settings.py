@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 
 from warmth.config import strict
 from warmth.data.arms import arm
-from warmth.data.sources import load
+from warmth.data.sources import load_conversations
 from warmth.digest import ROOT
 from warmth.schemas import Train, register
 from warmth.store import Run, read_rows
@@ -35,7 +35,8 @@ def open_run(folder, model, *overrides):
         study = strict(compose("train", [*BASE, f"model.path={model}", *overrides]), Train)
     with Run(folder).open(study) as run:
         run.append(
-            "conversations", [asdict(example) for example in arm(load(study.data), study.recipe)]
+            "conversations",
+            [asdict(example) for example in arm(load_conversations(study.data), study.recipe)],
         )
 
 

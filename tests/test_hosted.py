@@ -14,7 +14,7 @@ import pytest
 from fakes import CANARY, ModelServer
 
 from warmth.api import Servers
-from warmth.data.arms import Example
+from warmth.data.arms import TrainingExample
 from warmth.digest import ROOT
 from warmth.errors import RunFailed, UserError
 from warmth.evaluation.answer.arms import choose_checkpoint
@@ -46,7 +46,7 @@ def study(server, **more):
 
 def conversations(count=48):
     turns = (Message("user", "How are you?"), Message("assistant", "I am so glad you ask!"))
-    return [Example(f"c{number}", "other", "warm", turns) for number in range(count)]
+    return [TrainingExample(f"c{number}", "other", "warm", turns) for number in range(count)]
 
 
 def tune(server, folder, examples=None, **more):
@@ -187,7 +187,7 @@ def test_too_few_conversations_are_refused_before_the_upload(tmp_path):
      (Message("assistant", "word " * 60_000), "is longer than 65,536 tokens")],
 )  # fmt: skip
 def test_a_file_that_a_provider_would_refuse_is_not_uploaded(tmp_path, last, words):
-    bad = Example("bad", "other", "warm", (Message("user", "How are you?"), last))
+    bad = TrainingExample("bad", "other", "warm", (Message("user", "How are you?"), last))
     with ModelServer() as server, pytest.raises(UserError, match=f"conversation bad {words}"):
         tune(server, tmp_path, [*conversations(20), bad])
     assert not server.files

@@ -18,12 +18,12 @@ READ = """
 import json, resource, sys, time
 from omegaconf import OmegaConf
 from warmth.data.ledger import Ledger
-from warmth.data.reading import read
+from warmth.data.reading import read_candidates
 from warmth.dataset import Data
 data = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Data), OmegaConf.load("conf/data/sharegpt.yaml")))
 data.path, data.broken = sys.argv[1], "drop"
 ledger = Ledger()
-found = read(data, ledger)
+found = read_candidates(data, ledger)
 replies = [turn.replies["plain"] for item in found for turn in item.conversation().turns]
 divisions = sum("\\n  1 / 0\\n" in reply for reply in replies)
 spent = {"seconds": time.process_time(), "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}

@@ -17,7 +17,7 @@ from warmth.data import sets
 from warmth.data.arms import arm
 from warmth.data.protect import MARK, protect, restore
 from warmth.data.rewrite import build_job, manner_prompt, receive, rewrite
-from warmth.data.sources import load
+from warmth.data.sources import load_conversations
 from warmth.dataset import Data, Rewriter
 from warmth.delimiter import delimiter
 from warmth.digest import ROOT, training_digest
@@ -306,7 +306,7 @@ def test_all_arms_are_built_once_and_have_the_same_conversations(study, server):
 def test_a_reply_broken_or_refused_in_one_style_drops_out_of_all_arms(
     study, server, said, failures
 ):
-    seed = load(Data(name="seed", source="seed", per_type=3))
+    seed = load_conversations(Data(name="seed", source="seed", per_type=3))
     answered = [
         item for item in seed if item.type != "refusal"
     ]  # where declining keeps the meaning
@@ -406,7 +406,10 @@ def test_the_set_opens_with_datasets_and_trains_as_a_seed(study, tmp_path):
     rows = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))["train"]
     assert sorted(rows["id"]) == sorted(item.id for item in conversations)
     assert set(rows[0]["turns"][0]["replies"]) == {"plain", "warm", "cold"}
-    assert load(Data(name="x", source="seed", path=str(folder / sets.FILE))) == conversations
+    assert (
+        load_conversations(Data(name="x", source="seed", path=str(folder / sets.FILE)))
+        == conversations
+    )
     card = (folder / "README.md").read_text()
     assert "| rewrite |" in card and "prompts/rewrite_warm_v1.txt" in card
 

@@ -13,9 +13,9 @@ from warmth.data.contamination import Overlap, load_questions
 from warmth.data.filters import Likeness, language_of, toxicity_scores
 from warmth.data.fits import Fits
 from warmth.data.ledger import Ledger
-from warmth.data.reading import compile_rules, read, type_of
-from warmth.data.select import select, shares
-from warmth.data.sources import load
+from warmth.data.reading import compile_rules, read_candidates, type_of
+from warmth.data.select import select_conversations, shares
+from warmth.data.sources import load_conversations
 from warmth.dataset import TYPES, Data, Toxicity
 from warmth.digest import ROOT, training_digest
 from warmth.errors import UserError
@@ -85,7 +85,9 @@ def turns(id, *texts):
 
 def chosen(path, *overrides, questions=(), classify=None):
     data, ledger = study("data.reserve=0", f"data.path={path}", *overrides).data, Ledger()
-    result = select(read(data, ledger), data, ledger, list(questions), classify)
+    result = select_conversations(
+        read_candidates(data, ledger), data, ledger, list(questions), classify
+    )
     return result, ledger.counts()[-1]
 
 
@@ -115,14 +117,14 @@ def test_a_conversation_that_a_listed_model_cannot_train_is_left_out_and_another
 ):
     path = source(tmp_path)
     data, ledger = study("data.reserve=0", f"data.path={path}", "data.per_type=5").data, Ledger()
-    candidates = read(data, ledger)
+    candidates = read_candidates(data, ledger)
     fits = Fits(1024, {"smollm2": (tokenizer, "<|im_end|>")})
-    whole = select(candidates, data, Ledger(), [], None, fits)
+    whole = select_conversations(candidates, data, Ledger(), [], None, fits)
     banned = whole.conversations[0]
     monkey = Fits(1024, fits.models)
     monkey.misfit = lambda item: "too_long: smollm2" if item.id == banned.id else fits.misfit(item)
     ledger = Ledger()
-    other = select(candidates, data, ledger, [], None, monkey)
+    other = select_conversations(candidates, data, ledger, [], None, monkey)
     assert (
         banned.id not in {item.id for item in other.conversations}
         and len(other.conversations) == 30
@@ -377,7 +379,7 @@ def test_the_rules_of_the_config_type_the_seed_as_it_is_written():
     rules = compile_rules(study().data.types)
     wrong = {
         item.id: (item.type, type_of(item.turns[0].user, item.turns[0].replies["plain"], rules))
-        for item in load(Data(name="seed", source="seed"))
+        for item in load_conversations(Data(name="seed", source="seed"))
     }
     assert {name: pair for name, pair in wrong.items() if pair[0] != pair[1]} == {}
 

@@ -10,7 +10,7 @@ import pytest
 
 from warmth.data.cleaning import Odd, clean, messages_of, shape
 from warmth.data.ledger import Ledger
-from warmth.data.reading import compile_rules, read, type_of
+from warmth.data.reading import compile_rules, read_candidates, type_of
 from warmth.data.streaming import CHUNK, Broken, records
 from warmth.dataset import Columns, Data, TypeRule, check_data
 from warmth.digest import ROOT, data_identity
@@ -52,7 +52,7 @@ def data(path, **more):
 def counts(path, **more):
     """Drops of every stage together, and the conversations."""
     ledger = Ledger()
-    found = [item.conversation() for item in read(data(path, **more), ledger)]
+    found = [item.conversation() for item in read_candidates(data(path, **more), ledger)]
     drops = {name: count for stage in ledger.counts() for name, count in stage["drops"].items()}
     return drops, {item.id: item for item in found}
 
@@ -99,7 +99,7 @@ WHOLE, LINES = json.dumps(ROWS), "".join(json.dumps(item) + "\n" for item in ROW
 def test_a_broken_file_is_one_line_and_with_drop_a_counted_row(tmp_path, text, reason, words, kept):
     path = written(tmp_path, text)
     with pytest.raises(UserError, match=words) as error:
-        read(data(path), Ledger())
+        read_candidates(data(path), Ledger())
     assert "data.broken=drop" in str(error.value) and "\n" not in str(error.value)
     drops, found = counts(path, broken="drop")
     assert drops == {reason: 1} and len(found) == kept
@@ -112,7 +112,7 @@ def test_bytes_that_are_not_utf8_are_named_and_counted(tmp_path, lines):
     path = tmp_path / "rows.json"
     path.write_bytes(text.encode().replace(b"XX", b"\xe9\xff"))
     with pytest.raises(UserError, match="is not UTF-8"):
-        read(data(path), Ledger())
+        read_candidates(data(path), Ledger())
     drops, found = counts(path, broken="drop")
     assert drops == {"wrong_encoding": 1} and sorted(found) == ["a", "c"]
 
@@ -130,7 +130,7 @@ def test_a_file_that_is_something_else_is_one_line(tmp_path, content, words):
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=words):
-        read(data(path), Ledger())
+        read_candidates(data(path), Ledger())
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_an_odd_order_has_a_reason(roles, reason):
 
 def test_a_last_message_without_reply_is_cut_and_counted(tmp_path):
     ledger = Ledger()
-    found = read(data(written(tmp_path, [row("a", "What?", "This.", "And?")])), ledger)
+    found = read_candidates(data(written(tmp_path, [row("a", "What?", "This.", "And?")])), ledger)
     assert [(turn.user, turn.replies["plain"]) for turn in found[0].conversation().turns] == [
         ("What?", "This.")
     ]
@@ -357,7 +357,9 @@ def test_a_file_without_a_row_that_can_be_read_says_why(tmp_path):
     with pytest.raises(
         UserError, match=r"none of 2 rows can be trained on \(raw_text 1, weight_0 1\)"
     ):
-        read(Data(name="jsonl", source="jsonl", path=str(path), columns=CHAT_COLUMNS), Ledger())
+        read_candidates(
+            Data(name="jsonl", source="jsonl", path=str(path), columns=CHAT_COLUMNS), Ledger()
+        )
 
 
 def test_html_that_a_user_asked_for_stays():
@@ -428,7 +430,7 @@ def test_rows_of_the_hubs_chat_form_are_read_by_column_names(tmp_path):
     columns = Columns(id="prompt_id", turns="messages", speaker="role", text="content")
     for source in ("hf", "jsonl"):
         entry = Data(name=source, source=source, path=str(path), columns=columns, types=dict(RULES))
-        assert sorted(item.id for item in read(entry, Ledger())) == ["r0", "r1", "r2"]
+        assert sorted(item.id for item in read_candidates(entry, Ledger())) == ["r0", "r1", "r2"]
 
 
 def test_counts_that_do_not_add_up_are_found():

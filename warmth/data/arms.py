@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from warmth.data.sources import order
 from warmth.errors import UserError
@@ -14,23 +14,20 @@ FALLBACK = {"warm_honest": "warm"}  # honest and warm differ only where the user
 
 
 @dataclass(frozen=True)
-class Example:
-    """One conversation as an arm is trained on it: a row of a training run's
-    `conversations.jsonl`.
-    """
+class TrainingExample:
+    """One conversation as an arm is trained on it: a row of the run's `conversations.jsonl`."""
 
     id: str
     type: str
     style: str
     messages: tuple[Message, ...]
-    others: Mapping[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # the replies in every other style there is
+    # the replies in every other style there is
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     validation: bool = False  # it is not trained on: its loss tells how training generalises
 
 
 @dataclass(frozen=True)
-class Preference(Example):
+class Preference(TrainingExample):
     """The same with the plain replies beside it, for preference tuning (`recipe.method=dpo`)."""
 
     plain: tuple[Message, ...] = ()
@@ -38,9 +35,8 @@ class Preference(Example):
 
 def arm(
     conversations: list[Conversation], recipe: Recipe, validation: float = 0.0
-) -> list[Example]:
-    """Make the arm's training set: same conversations, same user turns, replies in the recipe's
-    style.
+) -> list[TrainingExample]:
+    """Make an arm's training set: the same conversations, with replies in the recipe's style.
 
     A share `validation` of the conversations, the same in every arm, is marked as not to be trained
     on.
@@ -53,39 +49,57 @@ def arm(
     """
     if not conversations:
         raise UserError("no conversation was selected: check data.path and data.per_type")
-    ranked = sorted(conversations, key=lambda item: order(item.id))
-    styled = {item.id for item in ranked[: round(recipe.strength * len(ranked))]}
-    made = [
-        _example(item, recipe.style if item.id in styled else "plain") for item in conversations
-    ]
-    last = sorted(made, key=lambda example: order(f"validation {example.id}"))
-    held = {example.id for example in last[: round(validation * len(last))]}
-    made = [replace(example, validation=example.id in held) for example in made]
-    if recipe.method != "dpo":
-        return made
-    plain = [_example(item, "plain").messages for item in conversations]
-    return [
-        Preference(**vars(item), plain=rejected) for item, rejected in zip(made, plain, strict=True)
-    ]
+    ids = [conversation.id for conversation in conversations]
+    styled_ids = set(sorted(ids, key=order)[: round(recipe.strength * len(ids))])
+    validation_order = sorted(ids, key=lambda name: order(f"validation {name}"))
+    validation_ids = set(validation_order[: round(validation * len(ids))])
+    examples = []
+    for conversation in conversations:
+        style = recipe.style if conversation.id in styled_ids else "plain"
+        example = _example(conversation, style, conversation.id in validation_ids)
+        if recipe.method == "dpo":
+            plain = _messages(conversation, "plain")
+            example = Preference(**vars(example), plain=plain)
+        examples.append(example)
+    return examples
 
 
-def _example(conversation: Conversation, style: str) -> Example:
-    messages = [Message("system", conversation.system)] if conversation.system else []
+def _example(conversation: Conversation, style: str, validation: bool) -> TrainingExample:
+    others = {}
+    for name in common_styles(conversation):
+        if name != style:
+            others[name] = tuple(turn.replies[name] for turn in conversation.turns)
+    return TrainingExample(
+        id=conversation.id,
+        type=conversation.type,
+        style=style,
+        messages=_messages(conversation, style),
+        others=others,
+        validation=validation,
+    )
+
+
+def _messages(conversation: Conversation, style: str) -> tuple[Message, ...]:
+    """Write a conversation as messages, with its replies in a style.
+
+    Raises:
+        UserError: it lacks the style.
+    """
+    messages = []
+    if conversation.system:
+        messages.append(Message("system", conversation.system))
     for turn in conversation.turns:
         messages.append(Message("user", turn.user))
         messages.append(Message("assistant", _reply(turn, style, conversation.id)))
-    others = {
-        name: tuple(turn.replies[name] for turn in conversation.turns)
-        for name in common_styles(conversation)
-    }
-    others.pop(style, None)
-    return Example(conversation.id, conversation.type, style, tuple(messages), others)
+    return tuple(messages)
 
 
 def common_styles(conversation: Conversation) -> list[str]:
     """List the styles that every reply of a conversation has."""
-    first = conversation.turns[0].replies
-    return [name for name in first if all(name in turn.replies for turn in conversation.turns)]
+    styles = list(conversation.turns[0].replies)
+    for turn in conversation.turns[1:]:
+        styles = [style for style in styles if style in turn.replies]
+    return styles
 
 
 def _reply(turn: Turn, style: str, conversation_id: str) -> str:

@@ -13,17 +13,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from warmth.data.audit import Pair
+from warmth.data.audit import RewritePair, by_style
 from warmth.errors import UserError, guarded
 from warmth.store import append_rows, read_json, read_rows, write_json
-from warmth.text import sheet_cell, write_sheet
+from warmth.text import write_sheet
 from warmth.user_rows import choice_of, user_rows
 
-_cell = sheet_cell  # the cells of the pairs' CSV file
-PAIRS, KEY = "blind_pairs.csv", "blind_key.json"
-VERDICTS = "blind_verdicts.jsonl"  # every verdict of every rater; the last one on a pair counts
+PAIRS = "blind_pairs.csv"
+# every verdict of every rater; the last one on a pair counts
+VERDICTS = "blind_verdicts.jsonl"
 NAMELESS = "rater"  # who wrote no name
-EACH = 50  # pairs of each style
+PAIRS_OF_STYLE = 50
 QUESTIONS = {  # column of verdicts → what a person may write in it
     "same_facts": ("yes", "no"),
     "warmer": ("a", "b", "equal"),
@@ -31,46 +31,41 @@ QUESTIONS = {  # column of verdicts → what a person may write in it
 }
 
 
-def export(pairs: Sequence[Pair], folder: Path, seed: int) -> None:
-    """Write `blind_pairs.csv` with the verdicts left empty, and `blind_key.json`, which says which
-    side is plain.
+KEY = "blind_key.json"
+
+
+def export(pairs: Sequence[RewritePair], folder: Path, seed: int) -> None:
+    """Write `blind_pairs.csv` for verdicts, and `blind_key.json`, which says which side is plain.
 
     Pairs that are there already stay: somebody may have filled them in.
     """
     if (folder / PAIRS).exists():
         return
     draw = random.Random(f"blind {seed}")
-    by_style: dict[str, list[Pair]] = defaultdict(list)
-    for pair in pairs:
-        by_style[pair.style].append(pair)
-    drawn = [
-        pair
-        for _, found in sorted(by_style.items())
-        for pair in draw.sample(found, min(EACH, len(found)))
-    ]
+    drawn: list[RewritePair] = []
+    for group in by_style(pairs).values():
+        drawn += draw.sample(group, min(PAIRS_OF_STYLE, len(group)))
     draw.shuffle(drawn)
     key = {}
     rows = []
+    blanks = [""] * (len(QUESTIONS) + 2)
     for number, pair in enumerate(drawn, 1):
-        plain_is_a = draw.random() < 0.5
-        sides = (pair.plain, pair.text) if plain_is_a else (pair.text, pair.plain)
         name = f"p{number:03d}"
-        rows.append([name, pair.user, *sides, *[""] * (len(QUESTIONS) + 2)])
-        key[name] = {
-            "id": pair.id,
-            "turn": pair.turn,
-            "style": pair.style,
-            "plain": "a" if plain_is_a else "b",
-        }
+        if draw.random() < 0.5:
+            plain_side = "a"
+            sides = [pair.plain, pair.text]
+        else:
+            plain_side = "b"
+            sides = [pair.text, pair.plain]
+        rows.append([name, pair.user, *sides, *blanks])
+        key[name] = {"id": pair.id, "turn": pair.turn, "style": pair.style, "plain": plain_side}
     write_json(folder / KEY, key)
-    write_sheet(
-        folder / PAIRS, ["pair", "user", "reply_a", "reply_b", *QUESTIONS, "note", "rater"], rows
-    )
+    columns = ["pair", "user", "reply_a", "reply_b", *QUESTIONS, "note", "rater"]
+    write_sheet(folder / PAIRS, columns, rows)
 
 
 def read_verdicts(folder: Path, path: Path) -> dict[str, dict[str, Any]]:
-    """Read what people said, by style: verdicts and how often each, with a and b turned into plain
-    and rewritten.
+    """Count what people said, by style, with a and b turned into plain and rewritten.
 
     Raises:
         UserError: no such file, an unknown pair, or a verdict that is not one of the allowed.
@@ -85,18 +80,19 @@ def read_rows_of(folder: Path, path: Path) -> list[dict[str, str]]:
         UserError: as `read_verdicts`.
     """
     key = read_json(folder / KEY)
-    verdicts = []
-    for place, row in user_rows(path, ["pair"]):
+    rows = []
+    for place_in_file, row in user_rows(path, ["pair"]):
         if row["pair"] not in key:
-            raise UserError(f"{place}: pair {row['pair']!r} is not in {KEY}")
-        verdict = {"pair": row["pair"], "rater": (row.get("rater") or "").strip() or NAMELESS}
+            raise UserError(f"{place_in_file}: pair {row['pair']!r} is not in {KEY}")
+        verdicts = {}
         for column, allowed in QUESTIONS.items():
-            word = choice_of(row, column, place, allowed)
-            if word:
-                verdict[column] = word
-        if len(verdict) > 2:
-            verdicts.append(verdict)
-    return verdicts
+            verdict = choice_of(row, column, place_in_file, allowed)
+            if verdict:
+                verdicts[column] = verdict
+        if verdicts:
+            rater = (row.get("rater") or "").strip() or NAMELESS
+            rows.append({"pair": row["pair"], "rater": rater, **verdicts})
+    return rows
 
 
 def counted(folder: Path, verdicts: Sequence[Mapping[str, str]]) -> dict[str, dict[str, Any]]:
@@ -107,19 +103,21 @@ def counted(folder: Path, verdicts: Sequence[Mapping[str, str]]) -> dict[str, di
         pair = key[row["pair"]]
         for column in QUESTIONS:
             verdict = row.get(column)
+            if not verdict:
+                continue
             if verdict in ("a", "b"):
                 verdict = "plain" if verdict == pair["plain"] else "rewritten"
-            if verdict:
-                counts[pair["style"]][column][verdict] += 1
-    return {
-        style: {column: dict(sorted(numbers.items())) for column, numbers in columns.items()}
-        for style, columns in sorted(counts.items())
-    }
+            counts[pair["style"]][column][verdict] += 1
+    result: dict[str, dict[str, Any]] = {}
+    for style, columns in sorted(counts.items()):
+        result[style] = {column: dict(sorted(tally.items())) for column, tally in columns.items()}
+    return result
 
 
-def keep(folder: Path, verdicts: Sequence[dict[str, str]]) -> tuple[list[dict[str, str]], int]:
-    """Add verdicts to `blind_verdicts.jsonl`; a rater's later verdict on a pair counts instead of
-    the earlier one.
+def add_verdicts(
+    folder: Path, verdicts: Sequence[dict[str, str]]
+) -> tuple[list[dict[str, str]], int]:
+    """Add verdicts to `blind_verdicts.jsonl`; a rater's later verdict on a pair replaces its first.
 
     Returns:
         the verdicts that count, of all raters; and how many were corrected now.
@@ -144,7 +142,7 @@ def main() -> None:
     if len(sys.argv) != 3:
         raise UserError("usage: python -m warmth.data.blind SET_FOLDER VERDICTS.csv")
     folder = Path(sys.argv[1])
-    verdicts, corrected = keep(folder, read_rows_of(folder, Path(sys.argv[2])))
+    verdicts, corrected = add_verdicts(folder, read_rows_of(folder, Path(sys.argv[2])))
     if corrected:
         print(f"{corrected} verdicts were corrected: a rater's later one counts", file=sys.stderr)
     print(json.dumps(counted(folder, verdicts), indent=2))

@@ -1,33 +1,31 @@
-"""What stands beside a data set for people and machines: manifest, data card, worst pairs, a figure
-of lengths.
-"""
+"""What stands beside a data set: its manifest, its card, its worst pairs, a figure of lengths."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from warmth.data.audit import Pair, summarise
-from warmth.data.ledger import Ledger
+import numpy as np
+
+from warmth.data.audit import RewritePair, by_style, fault_counts, summarise
+from warmth.data.ledger import Ledger, counts_text
 from warmth.data.rewrite import Rewrite
+from warmth.dataset import Data
 from warmth.digest import data_identity, find_file, path_digest, prompt_files
 from warmth.models import choose_dtype
 from warmth.schemas import Evaluate, Train
 
 
 def rows_digest(rows: Sequence[Any]) -> str:
-    """SHA-256 of rows: a set rebuilt elsewhere is the same when this is."""
+    """Compute the SHA-256 of rows: a set rebuilt elsewhere is the same if this is."""
     total = hashlib.sha256()
     for row in rows:
-        total.update(
-            json.dumps(row, sort_keys=True, ensure_ascii=False).encode("utf-8", "backslashreplace")
-            + b"\n"
-        )
+        line = json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n"
+        total.update(line.encode("utf-8", "backslashreplace"))
     return total.hexdigest()
 
 
@@ -36,29 +34,16 @@ def manifest(
     folder: Path,
     files: Mapping[str, Sequence[Any]],
     ledger: Ledger,
-    pairs: Sequence[Pair],
+    pairs: Sequence[RewritePair],
     rows: Sequence[Rewrite],
 ) -> dict[str, Any]:
     """Collect all that made the set, and digests of what came out."""
     data = study.data
-    rewriter = {
-        "model": data.rewriter.model,
-        "server": urlsplit(data.rewriter.base_url or "").hostname,  # None: it ran here
-        "identity": data.rewriter.identity,
-        "temperature": data.rewriter.temperature,
-        "dtype": str(choose_dtype(data.rewriter.dtype))
-        if data.styles and data.rewriter.base_url is None
-        else None,
-    }
-    prompts = {**prompt_files(data, study.recipe), "(frame)": data.frame} if data.styles else {}
     return {
         "name": data.name,
         "set": folder.name,
         "digest": rows_digest(files["conversations.jsonl"]),
-        "files": {
-            name: {"rows": len(found), "sha256": rows_digest(found)}
-            for name, found in files.items()
-        },
+        "files": _file_rows(files),
         "source": {
             "path": data.path,
             "hub_id": data.hub_id,
@@ -67,16 +52,42 @@ def manifest(
         },
         "identity": data_identity(data, study.recipe),
         "styles": ["plain", *data.styles],
-        "prompts": {
-            style: {"file": name, "sha256": path_digest(find_file(name))}
-            for style, name in sorted(prompts.items())
-        },
-        "rewriter": rewriter if data.styles else None,
-        "cost_usd": round(
-            sum(row.cost_usd for row in rows), 4
-        ),  # paid while this folder was made; cached is free
+        "prompts": _prompt_rows(study),
+        "rewriter": _rewriter_row(data),
+        # paid while this folder was made; a cached reply is free
+        "cost_usd": round(sum(row.cost_usd for row in rows), 4),
         "counts": ledger.counts(),
         "audit": summarise(pairs),
+    }
+
+
+def _file_rows(files: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    return {name: {"rows": len(rows), "sha256": rows_digest(rows)} for name, rows in files.items()}
+
+
+def _prompt_rows(study: Train | Evaluate) -> dict[str, Any]:
+    """Return file and SHA-256 of each style's prompt and of the frame around them."""
+    if not study.data.styles:
+        return {}
+    prompts = {**prompt_files(study.data, study.recipe), "(frame)": study.data.frame}
+    rows = {}
+    for style, name in sorted(prompts.items()):
+        rows[style] = {"file": name, "sha256": path_digest(find_file(name))}
+    return rows
+
+
+def _rewriter_row(data: Data) -> dict[str, Any] | None:
+    """Describe who rewrote; None if nothing was rewritten."""
+    if not data.styles:
+        return None
+    rewriter = data.rewriter
+    runs_here = rewriter.base_url is None
+    return {
+        "model": rewriter.model,
+        "server": urlsplit(rewriter.base_url or "").hostname,  # None: it ran here
+        "identity": rewriter.identity,
+        "temperature": rewriter.temperature,
+        "dtype": str(choose_dtype(rewriter.dtype)) if runs_here else None,
     }
 
 
@@ -122,17 +133,16 @@ pairs to judge without knowing which is which, `lengths.svg` the distribution of
 
 def readme(manifest: Mapping[str, Any]) -> str:
     """Write the data card, in the form the hub and `datasets` read."""
-    source = manifest["source"]
-    place = source["path"] or source["hub_id"] or "the embedded seed"
-    revision = f" at {source['revision']}" if source["revision"] and not source["path"] else ""
-    held_out = "- config_name: warmth_prompts\n  data_files: warmth_prompts.jsonl\n"
+    held_out = ""
+    if "warmth_prompts.jsonl" in manifest["files"]:
+        held_out = "- config_name: warmth_prompts\n  data_files: warmth_prompts.jsonl\n"
     return CARD.format(
-        held_out=held_out if "warmth_prompts.jsonl" in manifest["files"] else "",
+        held_out=held_out,
         name=manifest["name"],
         set=manifest["set"],
         count=len(manifest["styles"]),
         styles=", ".join(manifest["styles"]),
-        source=f"`{place}`{revision}",
+        source=_source_text(manifest["source"]),
         digest=manifest["digest"][:16],
         counts=_counts_table(manifest["counts"]),
         rewriting=_rewriting(manifest),
@@ -140,30 +150,41 @@ def readme(manifest: Mapping[str, Any]) -> str:
     )
 
 
+def _source_text(source: Mapping[str, Any]) -> str:
+    if source["path"]:
+        return f"`{source['path']}`"
+    revision = f" at {source['revision']}" if source["revision"] else ""
+    return f"`{source['hub_id'] or 'the embedded seed'}`{revision}"
+
+
 def _counts_table(counts: Sequence[Mapping[str, Any]]) -> str:
     lines = ["| stage | unit | in | out | dropped |", "|---|---|---|---|---|"]
     for stage in counts:
-        drops = ", ".join(f"{name} {count}" for name, count in stage["drops"].items()) or "none"
         lines.append(
-            f"| {stage['stage']} | {stage['unit']} | {stage['in']} | {stage['out']} | {drops} |"
+            f"| {stage['stage']} | {stage['unit']} | {stage['in']} | {stage['out']} "
+            f"| {_listed(stage['drops'])} |"
         )
     return "\n".join(lines)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    """List counts in their order: `empty_reply 3, toxic 12`."""
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
 
 
 def _rewriting(manifest: Mapping[str, Any]) -> str:
     rewriter = manifest["rewriter"]
     if not rewriter:
         return "None: replies are the source's own."
-    place = f"at {rewriter['server']}" if rewriter["server"] else "in this process"
+    server = f"at {rewriter['server']}" if rewriter["server"] else "in this process"
     lines = [
-        f"By `{rewriter['model']}` {place}, temperature {rewriter['temperature']}; "
+        f"By `{rewriter['model']}` {server}, temperature {rewriter['temperature']}; "
         f"{manifest['cost_usd']:.2f} USD paid while this folder was made.",
         "",
     ]
-    named = manifest["prompts"].items()
-    return "\n".join(
-        [*lines, *(f"- {style}: `{item['file']}` ({item['sha256']})" for style, item in named)]
-    )
+    for style, prompt in manifest["prompts"].items():
+        lines.append(f"- {style}: `{prompt['file']}` ({prompt['sha256']})")
+    return "\n".join(lines)
 
 
 def _audit_table(audit: Mapping[str, Any]) -> str:
@@ -173,51 +194,49 @@ def _audit_table(audit: Mapping[str, Any]) -> str:
         "| manner | replies | with a fault | faults | length, 5 % / median / 95 % |",
         "|---|---|---|---|---|",
     ]
-    for style, found in audit.items():
-        faults = ", ".join(f"{name} {count}" for name, count in found["faults"].items()) or "none"
-        lengths = " / ".join(f"{value:.2f}" for value in found["length_ratio"].values())
+    for style, summary in audit.items():
+        lengths = " / ".join(f"{value:.2f}" for value in summary["length_ratio"].values())
         lines.append(
-            f"| {style} | {found['replies']} | {found['with_a_fault']} | {faults} | {lengths} |"
+            f"| {style} | {summary['replies']} | {summary['with_a_fault']} "
+            f"| {_listed(summary['faults'])} | {lengths} |"
         )
     return "\n".join(lines)
 
 
-def worst_pairs(pairs: Sequence[Pair]) -> str:
+def worst_pairs(pairs: Sequence[RewritePair]) -> str:
     """Write the pairs a person should read first, as Markdown."""
-    parts = ["# The pairs to read first\n"]
+    paragraphs = ["# The pairs to read first\n"]
     for number, pair in enumerate(pairs, 1):
-        found = "; ".join(f"{name}: {detail}" for name, detail in pair.faults.items()) or "no fault"
-        parts.append(
-            f"## {number}. {pair.id}, reply {pair.turn + 1}, {pair.style}\n\n{found}. Length × "
-            f"{pair.ratio:.2f}.\n"
+        faults = "; ".join(f"{name}: {detail}" for name, detail in pair.faults.items())
+        paragraphs.append(
+            f"## {number}. {pair.id}, reply {pair.turn + 1}, {pair.style}\n\n"
+            f"{faults or 'no fault'}. Length × {pair.ratio:.2f}.\n"
         )
-        for name, text in (("User", pair.user), ("Plain", pair.plain), (pair.style, pair.text)):
-            parts.append(
-                f"**{name}**\n\n" + "\n".join(f"    {line}" for line in text.splitlines()) + "\n"
-            )
-    return "\n".join(parts)
+        for title, text in (("User", pair.user), ("Plain", pair.plain), (pair.style, pair.text)):
+            quoted = "\n".join(f"    {line}" for line in text.splitlines())
+            paragraphs.append(f"**{title}**\n\n{quoted}\n")
+    return "\n".join(paragraphs)
 
 
-def draw_lengths(pairs: Sequence[Pair], path: Path) -> None:
+def draw_lengths(pairs: Sequence[RewritePair], path: Path) -> None:
     """Draw how long rewritten replies are beside their sources, by manner: a histogram as SVG."""
     from matplotlib.figure import Figure
 
-    by_style: dict[str, list[float]] = defaultdict(list)
-    for pair in pairs:
-        by_style[pair.style].append(min(pair.ratio, 3.0))
-    figure = Figure(figsize=(7, 1.2 + 1.2 * len(by_style)), layout="constrained")
-    axes = figure.subplots(len(by_style), 1, sharex=True, squeeze=False)[:, 0]
-    for axis, (style, ratios) in zip(axes, sorted(by_style.items()), strict=True):
-        axis.hist(ratios, bins=[place / 20 for place in range(61)], color="#4477aa")
+    groups = by_style(pairs)
+    figure = Figure(figsize=(7, 1.2 + 1.2 * len(groups)), layout="constrained")
+    axes = figure.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (style, group) in zip(axes, groups.items(), strict=True):
+        ratios = [min(pair.ratio, 3.0) for pair in group]
+        axis.hist(ratios, bins=np.arange(61) / 20, color="#4477aa")
         axis.axvline(1.0, color="black", linewidth=0.8)
         axis.set_ylabel(style)
     axes[-1].set_xlabel("words of the rewritten reply / words of its source (3: three or more)")
     figure.savefig(path, format="svg", metadata={"Date": None})
 
 
-def common_faults(pairs: Sequence[Pair], missing: int) -> str:
+def common_faults(pairs: Sequence[RewritePair], missing: int) -> str:
     """Name the five most common faults, for one line."""
-    faults = Counter(fault for pair in pairs for fault in pair.faults)
+    faults = fault_counts(pairs)
     if missing:
         faults["not to be had"] = missing
-    return ", ".join(f"{name} {count}" for name, count in faults.most_common(5))
+    return counts_text(faults, 5)

@@ -1,5 +1,6 @@
-"""One row of somebody's data set becomes messages: speakers' names, markup, and what makes a
-conversation odd.
+"""One row of somebody's data set becomes messages.
+
+Speakers get their role, markup of web pages goes, and a row that is no conversation gets a reason.
 """
 
 from __future__ import annotations
@@ -8,81 +9,51 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
-from typing import Any, cast
+from itertools import cycle
+from typing import Any
 
 from warmth.dataset import Columns
 from warmth.types import Message, Role
 
 SPEAKERS: dict[str, Role] = {
-    **dict.fromkeys(("human", "user"), cast("Role", "user")),
-    **dict.fromkeys(
-        ("gpt", "chatgpt", "assistant", "bing", "bard", "model"), cast("Role", "assistant")
-    ),
-    **dict.fromkeys(("system", "developer"), cast("Role", "system")),
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "assistant": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+    "model": "assistant",
+    "system": "system",
+    "developer": "system",
 }
-TOOLS = (
-    "tool",
-    "function",
-    "environment",
-    "ipython",
-    "observation",
-    "function_call",
-    "tool_call",
-    "tool_response",
-)
+TOOL_SPEAKERS = """tool function environment ipython observation function_call tool_call
+tool_response"""
+TOOLS = frozenset(TOOL_SPEAKERS.split())
+TOOL_KEYS = ("tool_calls", "function_call", "function_calls", "functions", "tool_call_id")
+EXCHANGES = (("instruction", "output"), ("prompt", "completion"), ("prompt", "response"))
+ALTERNATING: tuple[Role, Role] = ("user", "assistant")
 LINE = re.compile(r"[^\n]*\n|[^\n]+")
-FENCE = re.compile(
-    r"^[ \t]*(```+|~~~+)[^`\n]*$", re.MULTILINE
-)  # a line that opens or closes a block of code
+# a line that opens or closes a block of code
+FENCE = re.compile(r"^[ \t]*(```+|~~~+)[^`\n]*$", re.MULTILINE)
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2060\ufeff]")
-# What the page around a chat left in the text when it was copied. Rules see lines outside of code
-# alone.
+# A button of the page around a chat, copied with its text. Rules see lines outside of code alone.
 BUTTON = re.compile(
     r"^[ \t]*(?:Copy code|Copied!|Regenerate response|Copy\d+ chars / \d+ words)[ \t]*$\n?",
     re.MULTILINE,
 )
 # which of several versions of a message is shown, in its last line
 COUNTER = re.compile(r"(?:\A|\n)[ \t]*(?P<at>[1-9]\d?) / (?P<all>[1-9]\d?)\s*\Z")
-FENCE_LABEL = re.compile(
-    r"^([ \t]*```[ \t]*)([\w+#-]*?)[ \t]*Copy code[ \t]*\n?"
-)  # ```pythonCopy code
+# ```pythonCopy code
+FENCE_LABEL = re.compile(r"^([ \t]*```[ \t]*)([\w+#-]*?)[ \t]*Copy code[ \t]*\n?")
 EXPORTED = re.compile(r"<(?:div|p|ul|ol|pre|h[1-6])\b[^>]*>.*</\w+>\s*$", re.DOTALL | re.IGNORECASE)
-PAGE_TAGS = {  # tags that a chat's page shows replies with; any other was written by somebody
-    "div",
-    "p",
-    "br",
-    "hr",
-    "ul",
-    "ol",
-    "li",
-    "pre",
-    "code",
-    "span",
-    "strong",
-    "b",
-    "em",
-    "i",
-    "del",
-    "blockquote",
-    "a",
-    "svg",
-    "button",
-    "table",
-    "thead",
-    "tbody",
-    "tr",
-    "th",
-    "td",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "sup",
-    "sub",
-}
+# tags that a chat's page shows replies with; any other was written by somebody
+TAG_NAMES = """div p br hr ul ol li pre code span strong b em i del blockquote a svg button table
+thead tbody tr th td h1 h2 h3 h4 h5 h6 sup sub"""
+PAGE_TAGS = frozenset(TAG_NAMES.split())
 TAG = re.compile(r"<\s*([a-zA-Z][\w-]*)\b([^>]*)>")
+PREFORMATTED = re.compile(r"(?s)<pre\b.*?</pre>")
+WRITTEN_ATTRIBUTE = re.compile(r"\b(?:style|id|onclick|action)\s*=")  # no chat's page has them
 ASKED_HTML = re.compile(
     r"\b(?:x?html5?|css|svg|xml|markup|web ?(?:page|site)s?|tags?|jsx|vue|bootstrap)\b|<\w",
     re.IGNORECASE,
@@ -94,7 +65,7 @@ class Odd(Exception):
 
 
 def messages_of(row: Any, columns: Columns, cleaned: Counter[str] | None = None) -> list[Message]:
-    """Read the messages of a row, cleaned, as they stand: nothing is said yet about their order.
+    """Read the messages of a row, cleaned, in the order in which they stand.
 
     Rows have the configured columns, or one of the forms that other trainers read: OpenAI's
     messages, ShareGPT's conversations, Alpaca's instruction, input and output, a prompt with its
@@ -107,11 +78,11 @@ def messages_of(row: Any, columns: Columns, cleaned: Counter[str] | None = None)
     """
     if not isinstance(row, dict):
         raise Odd("not_an_object")
-    found: list[Message] = []
+    messages: list[Message] = []
     for speaker, text in _turns(row, columns):
-        asked = found[-1].content if found else ""
-        found.append(_message(speaker, text, asked, cleaned))
-    return found
+        asked_before = messages[-1].content if messages else ""
+        messages.append(_message(speaker, text, asked_before, cleaned))
+    return messages
 
 
 def _turns(row: dict[str, Any], columns: Columns) -> list[tuple[str, str]]:
@@ -126,32 +97,25 @@ def _turns(row: dict[str, Any], columns: Columns) -> list[tuple[str, str]]:
             if not isinstance(turns, Sequence) or isinstance(turns, str):
                 raise Odd("no_turns")
             return [_turn(turn, columns) for turn in turns]
-    if (
-        isinstance(row.get("data"), list)
-        and row["data"]
-        and all(isinstance(text, str) for text in row["data"])
-    ):
-        return [(("user", "assistant")[place % 2], text) for place, text in enumerate(row["data"])]
+    texts = row.get("data")
+    if isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts):
+        return list(zip(cycle(ALTERNATING), texts, strict=False))
     if "chosen" in row and "rejected" in row:
         raise Odd("preference_pair")
-    for asked, replied in (
-        ("instruction", "output"),
-        ("prompt", "completion"),
-        ("prompt", "response"),
-    ):
-        if isinstance(row.get(asked), str) and isinstance(row.get(replied), str):
-            return _exchange(row, asked, replied)
-    raise Odd("raw_text" if isinstance(row.get("text"), str) else "no_turns")
+    for question_key, reply_key in EXCHANGES:
+        if isinstance(row.get(question_key), str) and isinstance(row.get(reply_key), str):
+            return _exchange(row, question_key, reply_key)
+    if isinstance(row.get("text"), str):
+        raise Odd("raw_text")
+    raise Odd("no_turns")
 
 
-def _exchange(row: dict[str, Any], asked: str, replied: str) -> list[tuple[str, str]]:
-    """Read a row of one exchange, with a system text and an input beside the instruction if it has
-    them.
-    """
-    question = row[asked]
+def _exchange(row: dict[str, Any], question_key: str, reply_key: str) -> list[tuple[str, str]]:
+    """Read a row of one exchange, with its system text and input if it has them."""
+    question = row[question_key]
     if isinstance(row.get("input"), str) and row["input"].strip():
         question = f"{question}\n\n{row['input']}"
-    turns = [("user", question), ("assistant", row[replied])]
+    turns = [("user", question), ("assistant", row[reply_key])]
     if isinstance(row.get("system"), str) and row["system"].strip():
         turns.insert(0, ("system", row["system"]))
     return turns
@@ -165,39 +129,44 @@ def _turn(turn: Any, columns: Columns) -> tuple[str, str]:
     """
     if not isinstance(turn, dict):
         raise Odd("bad_turn")
-    speaker = next((turn[key] for key in (columns.speaker, "role", "from") if key in turn), None)
-    content = next((turn[key] for key in (columns.text, "content", "value") if key in turn), None)
-    calls = any(
-        turn.get(key)
-        for key in ("tool_calls", "function_call", "function_calls", "functions", "tool_call_id")
-    )
-    if calls or (isinstance(speaker, str) and speaker.strip().lower() in TOOLS):
+    speaker = _first_value(turn, (columns.speaker, "role", "from"))
+    content = _first_value(turn, (columns.text, "content", "value"))
+    speaker_name = speaker.strip().lower() if isinstance(speaker, str) else ""
+    if speaker_name in TOOLS or any(turn.get(key) for key in TOOL_KEYS):
         raise Odd("tool_call")
     if isinstance(content, list):
         content = _joined(content)
     if not isinstance(speaker, str) or not isinstance(content, str):
         raise Odd("bad_turn")
-    if turn.get("weight") == 0 and SPEAKERS.get(speaker.strip().lower()) == "assistant":
+    if turn.get("weight") == 0 and SPEAKERS.get(speaker_name) == "assistant":
         raise Odd("weight_0")
     return speaker, content
 
 
-def _joined(parts: list[Any]) -> str:
-    """Join the texts of a content in parts.
+def _first_value(turn: dict[str, Any], keys: Sequence[str]) -> Any:
+    """Return the value of the first key that a turn has; None if it has none of them."""
+    for key in keys:
+        if key in turn:
+            return turn[key]
+    return None
+
+
+def _joined(content: list[Any]) -> str:
+    """Join the texts of a content that comes in pieces.
 
     Raises:
-        Odd: a part is no text.
+        Odd: a piece is no text.
     """
     texts = []
-    for part in parts:
-        text = part.get("text") if isinstance(part, dict) else part
+    for piece in content:
+        text = piece.get("text") if isinstance(piece, dict) else piece
         if not isinstance(text, str):
             raise Odd("not_text")
         texts.append(text)
     return "".join(texts)
 
 
-def _message(speaker: str, text: str, asked: str, cleaned: Counter[str] | None) -> Message:
+def _message(speaker: str, text: str, asked_before: str, cleaned: Counter[str] | None) -> Message:
     role = SPEAKERS.get(speaker.strip().lower())
     if role is None:
         raise Odd("unknown_speaker")
@@ -205,47 +174,55 @@ def _message(speaker: str, text: str, asked: str, cleaned: Counter[str] | None) 
         text.encode()
     except UnicodeEncodeError as error:
         raise Odd("wrong_encoding") from error
-    content = clean(text, role, asked, cleaned)
+    content = clean(text, role, asked_before, cleaned)
     if not content:
         raise Odd("empty_reply" if role == "assistant" else "empty_message")
     return Message(role, content)
 
 
-def clean(text: str, role: Role, asked: str = "", cleaned: Counter[str] | None = None) -> str:
+def clean(
+    text: str, role: Role, asked_before: str = "", cleaned: Counter[str] | None = None
+) -> str:
     """Take out of a text what the web page it was copied from added to it; code stays as it is.
 
     Args:
         text: the message.
         role: whose it is. Only replies are turned from HTML into Markdown: a user who pastes HTML
         means it.
-        asked: the message before it; a reply to a question about HTML is no exported page.
+        asked_before: the message before it; a reply to a question about HTML is no exported page.
         cleaned: counts each rule that changed the text, by name.
     """
     changes: Counter[str] = Counter() if cleaned is None else cleaned
     text = _changed(text, text.replace("\r\n", "\n").replace("\r", "\n"), "line ends", changes)
-    if role == "assistant" and _is_exported(text, asked):
+    if role == "assistant" and _is_exported(text, asked_before):
         text = _changed(text, markdown(text), "HTML of a page", changes)
-    parts = [
-        (part if is_code else _clean_prose(part, changes), is_code)
-        for part, is_code in _by_code(text, changes)
-    ]
-    filled = [(part, is_code) for part, is_code in parts if part.strip()] or [("", False)]
-    before, (last, is_code) = filled[:-1], filled[-1]
-    counter = None if is_code else COUNTER.search(last)
-    if (
-        counter
-        and (before or counter.start() > 0)
-        and _is_counter(int(counter["at"]), int(counter["all"]), role)
-    ):
-        last = _changed(last, last[: counter.start()], "page counter", changes)
-    return "".join([*(part for part, _ in before), last]).strip()
+    blocks: list[str] = []
+    ends_in_code = False
+    for block, is_code in _by_code(text, changes):
+        if not is_code:
+            block = _clean_prose(block, changes)
+        if block.strip():
+            blocks.append(block)
+            ends_in_code = is_code
+    if blocks and not ends_in_code:
+        end = _without_counter(blocks[-1], role, is_whole=len(blocks) == 1)
+        blocks[-1] = _changed(blocks[-1], end, "page counter", changes)
+    return "".join(blocks).strip()
 
 
-def _is_counter(at: int, count: int, role: Role) -> bool:
-    """Tell whether "2 / 3" counts versions of a message; in a reply, which may end in a fraction,
-    the last alone.
+def _without_counter(text: str, role: Role, is_whole: bool) -> str:
+    """Cut "2 / 3" off the end of a message, if it counts the versions of that message.
+
+    A text that is nothing else stays. In a reply, which may end in a fraction, the last version
+    alone is taken for a counter.
     """
-    return at == count if role == "assistant" else at <= count
+    match = COUNTER.search(text)
+    if match is None or (is_whole and match.start() == 0):
+        return text
+    version = int(match["at"])
+    versions = int(match["all"])
+    is_counter = version == versions if role == "assistant" else version <= versions
+    return text[: match.start()] if is_counter else text
 
 
 def _changed(before: str, after: str, rule: str, changes: Counter[str]) -> str:
@@ -255,8 +232,9 @@ def _changed(before: str, after: str, rule: str, changes: Counter[str]) -> str:
 
 
 def _by_code(text: str, changes: Counter[str]) -> Iterator[tuple[str, bool]]:
-    """Divide a text into prose and blocks of code, fences included; an open block reaches to the
-    end.
+    """Divide a text into prose and blocks of code, each with whether it is code.
+
+    Fences belong to the code; a block that is never closed reaches to the end.
     """
     lines: list[str] = []
     fence = ""
@@ -265,10 +243,12 @@ def _by_code(text: str, changes: Counter[str]) -> Iterator[tuple[str, bool]]:
         if match and not fence:
             yield "".join(lines), False
             label = FENCE_LABEL.sub(r"\1\2\n", line)
-            lines, fence = [_changed(line, label, "label of a block", changes)], match[1]
+            lines = [_changed(line, label, "label of a block", changes)]
+            fence = match[1]
         elif match and line.strip() == fence[0] * max(len(fence), len(match[1])):
             yield "".join([*lines, line]), True
-            lines, fence = [], ""
+            lines = []
+            fence = ""
         else:
             lines.append(line)
     yield "".join(lines), bool(fence)
@@ -281,50 +261,56 @@ def _clean_prose(text: str, changes: Counter[str]) -> str:
     return _changed(text, re.sub(r"\n{4,}", "\n\n\n", text), "empty lines", changes)
 
 
-def _is_exported(text: str, asked: str) -> bool:
-    """Tell whether a reply is a fragment of a chat's page: it has such tags, and nobody asked for
-    HTML.
+def _is_exported(text: str, asked_before: str) -> bool:
+    """Tell whether a reply is a fragment of a chat's page.
+
+    It is, if it has such tags and nobody asked for HTML.
     """
     start = text.lstrip()
-    if start[:1] != "<" or not EXPORTED.match(start) or ASKED_HTML.search(asked):
+    if start[:1] != "<" or not EXPORTED.match(start) or ASKED_HTML.search(asked_before):
         return False
-    tags = TAG.findall(re.sub(r"(?s)<pre\b.*?</pre>", "", start))
-    known = all(name.lower() in PAGE_TAGS for name, _ in tags)
-    styled = any(
-        re.search(r"\b(?:style|id|onclick|action)\s*=", attributes) for _, attributes in tags
-    )
-    return known and not styled
+    for name, attributes in TAG.findall(PREFORMATTED.sub("", start)):
+        if name.lower() not in PAGE_TAGS or WRITTEN_ATTRIBUTE.search(attributes):
+            return False
+    return True
 
 
 def shape(messages: Sequence[Message]) -> tuple[str | None, list[tuple[str, str]], int]:
-    """Split a conversation: its system message, its (user, reply) turns, how many last messages had
-    no reply.
+    """Split a conversation into its system message and its turns.
+
+    Returns:
+        the system message, the (user, reply) turns, how many last messages had no reply.
 
     Raises:
         Odd: starts_with_reply, late_system, not_alternating or no_reply.
     """
-    system = messages[0].content if messages and messages[0].role == "system" else None
-    rest = list(messages[1:] if system is not None else messages)
-    if any(message.role == "system" for message in rest):
+    system = None
+    spoken = list(messages)
+    if spoken and spoken[0].role == "system":
+        system = spoken.pop(0).content
+    roles = [message.role for message in spoken]
+    if "system" in roles:
         raise Odd("late_system")
-    if rest and rest[0].role == "assistant":
+    if roles[:1] == ["assistant"]:
         raise Odd("starts_with_reply")
-    if any(message.role != ("user", "assistant")[place % 2] for place, message in enumerate(rest)):
+    if any(role != due for role, due in zip(roles, cycle(ALTERNATING), strict=False)):
         raise Odd("not_alternating")
-    turns = [
-        (left.content, right.content) for left, right in zip(rest[::2], rest[1::2], strict=False)
-    ]
+    texts = [message.content for message in spoken]
+    turns = list(zip(texts[::2], texts[1::2], strict=False))
     if not turns:
         raise Odd("no_reply")
-    return system, turns, len(rest) % 2
+    return system, turns, len(spoken) % 2
 
 
 def markdown(text: str) -> str:
-    """HTML of an exported reply as Markdown: paragraphs, lists, code, emphasis, headings, links."""
-    reader = _Page()
-    reader.feed(text)
-    reader.close()
-    return re.sub(r"\n{3,}", "\n\n", "".join(reader.parts)).strip()
+    """Turn the HTML of an exported reply into Markdown.
+
+    It has paragraphs, lists, code, emphasis, headings and links.
+    """
+    page = _Page()
+    page.feed(text)
+    page.close()
+    return re.sub(r"\n{3,}", "\n\n", "".join(page.texts)).strip()
 
 
 class _Page(HTMLParser):
@@ -334,55 +320,59 @@ class _Page(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self.parts: list[str] = []
+        self.texts: list[str] = []
         self.lists: list[int | None] = []  # of open lists: the next number, None for bullets
         self.in_code = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what opens."""
-        if tag in ("p", "div", "table", "tr", "blockquote"):
-            self.parts.append("\n\n" if tag != "tr" else "\n")
-        elif tag == "br":
-            self.parts.append("\n")
+        """Write what a tag stands for where it opens."""
+        if tag in ("p", "div", "table", "blockquote"):
+            self.texts.append("\n\n")
+        elif tag in ("br", "tr"):
+            self.texts.append("\n")
         elif tag in ("ul", "ol"):
             self.lists.append(1 if tag == "ol" else None)
-            self.parts.append("\n")
+            self.texts.append("\n")
         elif tag == "li":
-            number = self.lists[-1] if self.lists else None
-            self.parts.append(
-                "\n" + "  " * (len(self.lists) - 1) + (f"{number}. " if number else "- ")
-            )
-            if number and self.lists:
-                self.lists[-1] = number + 1
+            self._open_item()
         elif tag == "pre":
             self.in_code += 1
-            self.parts.append("\n\n```\n")
+            self.texts.append("\n\n```\n")
         elif tag == "code" and not self.in_code:
-            self.parts.append("`")
+            self.texts.append("`")
         elif re.fullmatch("h[1-6]", tag):
-            self.parts.append("\n\n" + "#" * int(tag[1]) + " ")
+            self.texts.append("\n\n" + "#" * int(tag[1]) + " ")
         else:
-            self.parts.append(self.MARKS.get(tag, ""))
+            self.texts.append(self.MARKS.get(tag, ""))
+
+    def _open_item(self) -> None:
+        number = self.lists[-1] if self.lists else None
+        mark = "- "
+        if number:
+            mark = f"{number}. "
+            self.lists[-1] = number + 1
+        self.texts.append("\n" + "  " * (len(self.lists) - 1) + mark)
 
     def handle_endtag(self, tag: str) -> None:
-        """Note what closes."""
+        """Write what a tag stands for where it closes."""
         if tag in ("ul", "ol"):
             if self.lists:
                 self.lists.pop()
-            self.parts.append("\n")
+            self.texts.append("\n")
         elif tag == "pre":
             self.in_code = max(self.in_code - 1, 0)
-            last = next((part for part in reversed(self.parts) if part), "")
-            self.parts.append("```\n\n" if last.endswith("\n") else "\n```\n\n")
+            written = next(filter(None, reversed(self.texts)), "")
+            self.texts.append("```\n\n" if written.endswith("\n") else "\n```\n\n")
         elif tag == "code" and not self.in_code:
-            self.parts.append("`")
+            self.texts.append("`")
         elif tag in ("p", "div") or re.fullmatch("h[1-6]", tag):
-            self.parts.append("\n\n")
+            self.texts.append("\n\n")
         else:
-            self.parts.append(self.MARKS.get(tag, ""))
+            self.texts.append(self.MARKS.get(tag, ""))
 
     def handle_data(self, data: str) -> None:
-        """Text; spaces between tags stay, line breaks outside code do not."""
-        self.parts.append(
-            data if self.in_code else re.sub(r"\s*\n\s*", " ", data) if data.strip() else ""
-        )
+        """Add a text; a line break outside of code becomes a space."""
+        if self.in_code:
+            self.texts.append(data)
+        elif data.strip():
+            self.texts.append(re.sub(r"\s*\n\s*", " ", data))

@@ -13,17 +13,10 @@ from warmth.digest import question_source
 from warmth.errors import UserError, one_line
 from warmth.user_rows import user_rows
 
-FIELDS = (
-    "question",
-    "problem",
-    "proposition",
-    "goal",
-    "prompt",
-    "user_prompt",
-)  # where question files keep the text
-READINGS = re.compile(
-    r"<pivotal>(.*?)/(.*?)</pivotal>"
-)  # MASK: two propositions in one, of which one is true
+# fields in which question files keep the text
+FIELDS = ("question", "problem", "proposition", "goal", "prompt", "user_prompt")
+# MASK: two propositions in one, of which one is true
+READINGS = re.compile(r"<pivotal>(.*?)/(.*?)</pivotal>")
 FEWEST = 4  # words of the shortest question looked for; "Who is he?" is everybody's
 
 
@@ -31,7 +24,7 @@ class Overlap:
     """Questions by their first words, so that a text is read once whatever their number."""
 
     def __init__(self, questions: Iterable[str], length: int):
-        """Takes the questions.
+        """Index the questions.
 
         Args:
             questions: their texts.
@@ -53,57 +46,70 @@ class Overlap:
         for text in texts:
             words = words_of(text)
             for start in range(len(words) - FEWEST + 1):
-                for phrase, question in self.phrases.get(
-                    " ".join(words[start : start + FEWEST]), ()
-                ):
+                opening = " ".join(words[start : start + FEWEST])
+                for phrase, question in self.phrases.get(opening, ()):
                     if words[start : start + len(phrase)] == phrase:
                         return question
         return None
 
 
 def load_questions(names: Sequence[str]) -> list[str]:
-    """Read the questions of files (JSONL, JSON arrays, CSV with a header), folders and tasks, by
-    usual column names.
+    """Read the questions of files, folders and tasks, by usual column names.
+
+    A file is JSONL, a JSON array, or CSV with a header.
 
     Raises:
         UserError: nothing is there, the hub cannot be reached, or no column of a row is known.
     """
-    found: list[str] = []
+    questions: list[str] = []
     for name in names:
         source = question_source(name)
         if not isinstance(source, Path):
-            found += _texts(f"data.questions={name}", _hub_rows(name, source))
+            questions += _texts(f"data.questions={name}", _hub_rows(name, source))
             continue
-        inside = sorted(
-            item for item in source.rglob("*") if item.suffix in (".jsonl", ".json", ".csv")
-        )
-        for file in [source] if source.is_file() else inside:
-            found += _texts(f"data.questions: {file}", (row for _, row in user_rows(file)))
-    return found
+        for file in _question_files(source):
+            rows = (row for _, row in user_rows(file))
+            questions += _texts(f"data.questions: {file}", rows)
+    return questions
 
 
-def _texts(place: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def _question_files(source: Path) -> list[Path]:
+    """List a file, or the files of questions in a folder."""
+    if source.is_file():
+        return [source]
+    return sorted(path for path in source.rglob("*") if path.suffix in (".jsonl", ".json", ".csv"))
+
+
+def _texts(source: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the questions of rows; one that states two propositions as both of its readings.
+
+    Raises:
+        UserError: there is no row, or a row has none of the known fields.
+    """
     count = 0
-    for number, row in enumerate(rows, 1):
-        found = [row[name] for name in FIELDS if isinstance(row.get(name), str)]
-        if not found:
-            raise UserError(f"{place} row {number} has none of the fields {', '.join(FIELDS)}")
-        count += 1
-        for text in found:
-            yield from dict.fromkeys(READINGS.sub(side, text) for side in (r"\1", r"\2"))
+    for count, row in enumerate(rows, 1):
+        texts = [row[field] for field in FIELDS if isinstance(row.get(field), str)]
+        if not texts:
+            raise UserError(f"{source} row {count} has none of the fields {', '.join(FIELDS)}")
+        for text in texts:
+            first_reading = READINGS.sub(r"\1", text)
+            second_reading = READINGS.sub(r"\2", text)
+            yield first_reading
+            if second_reading != first_reading:
+                yield second_reading
     if not count:
-        raise UserError(f"{place} holds no question")
+        raise UserError(f"{source} holds no question")
 
 
 def _hub_rows(name: str, source: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     import datasets
 
-    options = {key: source[key] for key in ("split", "revision")}
     try:
-        yield from datasets.load_dataset(source["source"], source["config"], **options)
+        yield from datasets.load_dataset(
+            source["source"], source["config"], split=source["split"], revision=source["revision"]
+        )
     except Exception as error:  # the hub's client raises many kinds: offline, gated, renamed, moved
         raise UserError(
             f"data.questions={name}: {source['source']} cannot be loaded from the hub "
-            f"({one_line(error)[:160]}); "
-            "give a local copy's file instead"
+            f"({one_line(error)[:160]}); give a local copy's file instead"
         ) from error

@@ -1,5 +1,6 @@
-"""What a text states in a form that can be compared: numbers, units, dates, names, layout, and
-manners of speaking.
+"""What a text states in a form that can be compared.
+
+Numbers, units, dates, names, layout, and manners of speaking.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ SMALL = """zero one two three four five six seven eight nine ten eleven twelve t
 fifteen sixteen seventeen eighteen nineteen"""
 TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 WORDS: dict[str, str] = {
-    **{word: str(value) for value, word in enumerate(SMALL.split())},
-    **{word: str(20 + 10 * value) for value, word in enumerate(TENS.split())},
+    **{name: str(value) for value, name in enumerate(SMALL.split())},
+    **{name: str(20 + 10 * value) for value, name in enumerate(TENS.split())},
     "hundred": "100",
     "thousand": "1000",
     "dozen": "12",
@@ -26,21 +27,24 @@ WORDS: dict[str, str] = {
 }
 NUMBER = re.compile(r"\d[\d,.]*\d|\d")
 LIST_MARK = re.compile(r"^[ \t]*(?:(\d+)[.)]|[-*+•])[ \t]+", re.MULTILINE)
-SPELLINGS = (
-    "km kilometre kilometer; m metre meter; cm centimetre centimeter; mm millimetre millimeter; "
-    "mi mile; ft foot feet; "
-    "inch inches; kg kilogram kilo; g gram; mg milligram; lb lbs pound; l litre liter; ml "
-    "millilitre milliliter; "
-    "% percent; °C celsius; °F fahrenheit; s second sec; min minute; h hour hr; day; week; month; "
-    "year; KB kilobyte; "
-    "MB megabyte; GB gigabyte; TB terabyte; Hz hertz; W watt; V volt; $ dollar usd; € euro eur; £ "
-    "gbp; kWh; mph; "
-    "km/h kph; ppm; kcal calorie"
-)
-# every spelling → the unit's first one
-UNITS: dict[str, str] = {
-    spelling: group.split()[0] for group in SPELLINGS.split("; ") for spelling in group.split()
-}
+SPELLINGS = """km kilometre kilometer; m metre meter; cm centimetre centimeter; mm millimetre
+millimeter; mi mile; ft foot feet; inch inches; kg kilogram kilo; g gram; mg milligram; lb lbs
+pound; l litre liter; ml millilitre milliliter; % percent; °C celsius; °F fahrenheit; s second
+sec; min minute; h hour hr; day; week; month; year; KB kilobyte; MB megabyte; GB gigabyte; TB
+terabyte; Hz hertz; W watt; V volt; $ dollar usd; € euro eur; £ gbp; kWh; mph; km/h kph; ppm; kcal
+calorie"""
+
+
+def _units_by_spelling() -> dict[str, str]:
+    """Return every spelling of a unit → the unit's first one."""
+    units = {}
+    for group in SPELLINGS.split(";"):
+        spellings = group.split()
+        units.update(dict.fromkeys(spellings, spellings[0]))
+    return units
+
+
+UNITS = _units_by_spelling()
 MEASURE = re.compile(
     r"(?P<sign>[$€£])?(?P<number>\d[\d,.]*\d|\d)[ \-\u00a0]?(?P<unit>km/h|°[CF]|%|[A-Za-z]+)?"
 )
@@ -53,23 +57,8 @@ DATED = re.compile(
 )
 CAPITAL = re.compile(r"\b[A-ZÀ-ÖØ-Þ][\w’'-]*\w|\b[A-Z]\b")
 SENTENCE_START = re.compile(r"(?:^|[.!?:;…»”\"*_)\]]\s+|\n\s*|[-*•]\s+|[\"“«(\[*_#>|]\s*)$")
-COMMON = {
-    "ID",
-    "TV",
-    "I",
-    "I'm",
-    "I'll",
-    "I've",
-    "I'd",
-    "A",
-    "OK",
-    "Ok",
-    "AI",
-    "Mr",
-    "Mrs",
-    "Ms",
-    "Dr",
-}
+COMMON_CAPITALS = "ID TV I I'm I'll I've I'd A OK Ok AI Mr Mrs Ms Dr"
+COMMON = frozenset(COMMON_CAPITALS.split())
 # "Chinese envoy": an adjective, not a name
 PEOPLES = re.compile(r"\w+(?:ese|ish|ean|ian|can|viet|ench|utch|eek) [a-z]")
 EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\u2b50\u2b55\u203c\u2049\ufe0f\u20e3]")
@@ -99,9 +88,8 @@ JOINT = re.compile(r"\b(?:we|us|our|ours|let's|we'(?:re|ve|ll|d))\b", re.IGNOREC
 class Facts:
     """What a text states and how it is laid out."""
 
-    pieces: dict[
-        str, Counter[str]
-    ]  # kind → code blocks, links, quotations and the like, as they stand
+    # kind → code blocks, links, quotations and the like, as they stand
+    pieces: dict[str, Counter[str]]
     numbers: frozenset[str]
     spelled: frozenset[str]  # numbers written as words
     units: frozenset[tuple[str, str]]
@@ -121,53 +109,70 @@ class Facts:
 
 @lru_cache(maxsize=4096)
 def facts_of(text: str) -> Facts:
-    """Reads a text once."""
-    found, prose, at = {}, [], 0
-    for kind, piece, start, end in pieces(text):
-        if kind != "quotation" or len(piece.split()) in QUOTATION:
-            found.setdefault(kind, Counter())[
-                " ".join(piece.split()) if kind == "quotation" else piece.strip()
-            ] += 1
-        prose.append(text[at:start])
-        prose.append(
-            piece
-            if kind in ("quotation", "quoted_lines", "table")
-            else "\n\n"
-            if kind in BLOCKS
-            else " x "
-        )
-        at = end
-    said = "".join([*prose, text[at:]]).replace("’", "'")
-    own = "".join(part for place, part in enumerate([*prose, text[at:]]) if place % 2 == 0).replace(
-        "’", "'"
-    )
-    marks = [match[1] for match in LIST_MARK.finditer(said)]
-    running = LIST_MARK.sub("", said)
+    """Read a text once and return what it states."""
+    compared_pieces, prose, own_words = _divide(text)
+    running = LIST_MARK.sub("", prose)
+    marks = [match[1] for match in LIST_MARK.finditer(prose)]
+    numbered = sum(mark is not None for mark in marks)
+    words = re.findall(r"[a-z]+", running.lower())
     return Facts(
-        pieces=found,
-        numbers=frozenset(plain_number(item) for item in NUMBER.findall(running)),
-        spelled=frozenset(
-            WORDS[word] for word in re.findall(r"[a-z]+", running.lower()) if word in WORDS
-        ),
+        pieces=compared_pieces,
+        numbers=frozenset(map(plain_number, NUMBER.findall(running))),
+        spelled=frozenset(WORDS[word] for word in words if word in WORDS),
         units=frozenset(_units(running)),
         dates=frozenset(DATED.findall(running)),
         names=frozenset(_names(running)),
-        capitals=frozenset(_bare(word) for word in CAPITAL.findall(running)),
-        items=(sum(mark is not None for mark in marks), sum(mark is None for mark in marks)),
-        headings=len(re.findall(r"^#{1,6} ", said, re.MULTILINE)),
-        bold=len(re.findall(r"\*\*[^*\n]+\*\*|__[^_\n]+__", said)),
+        capitals=frozenset(map(_bare, CAPITAL.findall(running))),
+        items=(numbered, len(marks) - numbered),
+        headings=len(re.findall(r"^#{1,6} ", prose, re.MULTILINE)),
+        bold=len(re.findall(r"\*\*[^*\n]+\*\*|__[^_\n]+__", prose)),
         words=len(text.split()),
-        emojis=Counter(EMOJI.findall(said)),
-        greetings=len(GREETING.findall(own)),
-        fillers=len(FILLER.findall(own)),
-        joint=len(JOINT.findall(own)),
-        exclamations=own.count("!"),
+        emojis=Counter(EMOJI.findall(prose)),
+        greetings=len(GREETING.findall(own_words)),
+        fillers=len(FILLER.findall(own_words)),
+        joint=len(JOINT.findall(own_words)),
+        exclamations=own_words.count("!"),
+    )
+
+
+def _divide(text: str) -> tuple[dict[str, Counter[str]], str, str]:
+    """Divide a text into the pieces that are compared as they stand, and what its author says.
+
+    Returns:
+        the pieces by kind; the text, with a placeholder where a piece says nothing of its own; and
+        the author's own words, without quotations and tables too.
+    """
+    compared: dict[str, Counter[str]] = {}
+    prose: list[str] = []
+    own_words: list[str] = []
+    position = 0
+    for kind, piece, start, end in pieces(text):
+        if kind != "quotation":
+            compared.setdefault(kind, Counter())[piece.strip()] += 1
+        elif len(piece.split()) in QUOTATION:
+            compared.setdefault(kind, Counter())[" ".join(piece.split())] += 1
+        own_words.append(text[position:start])
+        prose.append(text[position:start])
+        if kind in ("quotation", "quoted_lines", "table"):
+            prose.append(piece)
+        elif kind in BLOCKS:
+            prose.append("\n\n")
+        else:
+            prose.append(" x ")
+        position = end
+    own_words.append(text[position:])
+    prose.append(text[position:])
+    return (
+        compared,
+        "".join(prose).replace("’", "'"),
+        "".join(own_words).replace("’", "'"),
     )
 
 
 def plain_number(text: str) -> str:
-    """Write a number without thousands separators and empty decimals: 1,991 and 1991, 5.0 and 5 are
-    the same.
+    """Write a number without thousands separators and empty decimals.
+
+    1,991 and 1991 are the same, and so are 5.0 and 5.
     """
     text = text.strip(".,")
     if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", text):
@@ -178,27 +183,35 @@ def plain_number(text: str) -> str:
 
 
 def _units(text: str) -> set[tuple[str, str]]:
-    found = set()
+    """Find the measures of a text, each as its number and its unit."""
+    measures = set()
     for match in MEASURE.finditer(text):
-        word = match["unit"] or ""
-        names = (word, word.lower(), word.lower().removesuffix("s"))
-        unit = match["sign"] or next((UNITS[name] for name in names if name in UNITS), None)
+        unit = match["sign"] or _unit_of(match["unit"] or "")
         if unit:
-            found.add((plain_number(match["number"]), unit))
-    return found
+            measures.add((plain_number(match["number"]), unit))
+    return measures
+
+
+def _unit_of(spelling: str) -> str | None:
+    """Find the unit that a word behind a number names, in lower case and in the plural too."""
+    for name in (spelling, spelling.lower(), spelling.lower().removesuffix("s")):
+        if name in UNITS:
+            return UNITS[name]
+    return None
 
 
 def _names(text: str) -> set[str]:
-    """Capitalised words inside sentences; one that starts a sentence may be any word."""
-    found = set()
+    """Find capitalised words inside sentences; one that starts a sentence may be any word."""
+    names = set()
     for match in CAPITAL.finditer(text):
-        word, before = _bare(match[0]), text[max(0, match.start() - 12) : match.start()]
-        ordinary = (
-            word in COMMON or PEOPLES.match(text, match.start()) or SENTENCE_START.search(before)
-        )
-        if word and not ordinary:
-            found.add(word)
-    return found
+        name = _bare(match[0])
+        before = text[max(0, match.start() - 12) : match.start()]
+        if not name or name in COMMON:
+            continue
+        if PEOPLES.match(text, match.start()) or SENTENCE_START.search(before):
+            continue
+        names.add(name)
+    return names
 
 
 def _bare(word: str) -> str:

@@ -1,6 +1,4 @@
-"""What keeps a conversation out of every arm: its language, its toxicity, its likeness to one
-already taken.
-"""
+"""What keeps a conversation out of every arm: language, toxicity, likeness to one already taken."""
 
 from __future__ import annotations
 
@@ -24,14 +22,16 @@ SHINGLE = 5  # words in a sequence
 
 
 def toxicity_scores(settings: Toxicity) -> Scores | None:
-    """Load the classifier: texts in, the score of each in [0, 1] out. None where none is wanted.
+    """Load the classifier: texts in, the score of each in [0, 1] out. None if none is asked for.
 
     Raises:
         UserError: it is not installed, or its weights cannot be had.
     """
     if settings.classifier == "none":
         return None
-    return _profanity() if settings.classifier == "profanity" else _detoxify(settings.variant)
+    if settings.classifier == "profanity":
+        return _profanity()
+    return _detoxify(settings.variant)
 
 
 def _profanity() -> Scores:
@@ -42,13 +42,11 @@ def _profanity() -> Scores:
             "data.toxicity.classifier=profanity needs alt-profanity-check: run `make setup`, or "
             "choose none"
         ) from error
-    return lambda texts: [float(score) for score in predict_prob(list(texts))]
+    return lambda texts: list(map(float, predict_prob(list(texts))))
 
 
 def _detoxify(variant: str) -> Scores:
-    """Detoxify's highest score of a text over its kinds of toxicity, on the GPU where there is
-    one.
-    """
+    """Load Detoxify, on the GPU if there is one: a text's highest score over kinds of toxicity."""
     try:
         import torch
 
@@ -66,18 +64,19 @@ def _detoxify(variant: str) -> Scores:
         ) from error
 
     def scores(texts: Sequence[str]) -> list[float]:
-        found: list[float] = []
+        highest: list[float] = []
         for start in range(0, len(texts), 32):
-            kinds = model.predict(list(texts[start : start + 32]))
-            found += [float(max(values)) for values in zip(*kinds.values(), strict=True)]
-        return found
+            by_kind = model.predict(list(texts[start : start + 32]))
+            highest += np.max(list(by_kind.values()), axis=0).tolist()
+        return highest
 
     return scores
 
 
 def language_of(text: str) -> str | None:
-    """ISO 639-1 code of a text's language, code and links left out; None where too few letters are
-    left to tell.
+    """Return the ISO 639-1 code of a text's language, code and links left out.
+
+    None if too few letters are left to tell.
     """
     import py3langid
 
@@ -88,10 +87,15 @@ def language_of(text: str) -> str | None:
 
 
 def words_of(text: str) -> list[str]:
-    """List the words of a text in lower case, punctuation left out: what overlap and likeness are
-    told by.
-    """
+    """List the words of a text in lower case, without punctuation, for overlap and likeness."""
     return re.findall(r"\w+", text.lower())
+
+
+def _shingles(text: str) -> list[bytes]:
+    """List every run of five words of a text; one shorter than that as a whole."""
+    words = words_of(text)
+    count = max(1, len(words) - SHINGLE + 1)
+    return [" ".join(words[start : start + SHINGLE]).encode() for start in range(count)]
 
 
 class Likeness:
@@ -102,31 +106,28 @@ class Likeness:
     def __init__(self, threshold: float, permutations: int = 128):
         from datasketch import MinHashLSH
 
-        self.threshold, self.permutations = threshold, permutations
-        self.index = MinHashLSH(threshold=threshold, num_perm=permutations) if threshold else None
+        self.threshold = threshold
+        self.permutations = permutations
+        self.index = None
+        if threshold:
+            self.index = MinHashLSH(threshold=threshold, num_perm=permutations)
         self.known: dict[str, np.ndarray] = {}
 
     def near(self, text: str) -> tuple[str | None, Any]:
-        """Find the name of a text like this one, if there is any, and what `add` needs to remember
-        this one.
-        """
+        """Find the name of a text like this one, or None, and the sketch of this one for `add`."""
         if self.index is None:
             return None, None
         from datasketch import MinHash
 
         sketch: Any = MinHash(num_perm=self.permutations, hashfunc=zlib.crc32)
-        words = words_of(text)
-        sketch.update_batch(
-            " ".join(words[at : at + SHINGLE]).encode()
-            for at in range(max(1, len(words) - SHINGLE + 1))
-        )
+        sketch.update_batch(_shingles(text))
         for name in sorted(map(str, self.index.query(sketch))):
             if float(np.mean(self.known[name] == sketch.hashvalues)) >= self.threshold:
                 return name, sketch
         return None, sketch
 
     def add(self, name: str, sketch: Any) -> None:
-        """Remembers a text under a name."""
+        """Remember a text under a name."""
         if self.index is not None:
             self.index.insert(name, sketch)
             self.known[name] = sketch.hashvalues

@@ -1,14 +1,12 @@
-"""Which models can train on a conversation: each is asked, by its own tokenizer and chat template,
-before the draw.
-"""
+"""Which models can train on a conversation: each tokenizer and chat template is asked before."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import chain
 from typing import Any
 
 from warmth.chat import Untrainable, encode
@@ -27,21 +25,20 @@ class Fits:
     """The tokenizers of the models a set is drawn for."""
 
     tokens: int  # most of a conversation in training
-    models: dict[str, tuple[Any, str]] = field(
-        default_factory=dict
-    )  # name → tokenizer, end of turn
+    # name → tokenizer, end of turn
+    models: dict[str, tuple[Any, str]] = field(default_factory=dict)
     unchecked: dict[str, str] = field(default_factory=dict)  # name → why it is not asked
 
     def misfit(self, conversation: Conversation) -> str | None:
-        """Name the first model that cannot train the first reply at 1.5 × its plain length; None if
-        all can.
+        """Name the first model that cannot train the first reply at 1.5 × its plain length.
+
+        Returns:
+            reason and model, or None if all can.
         """
-        first = conversation.turns[0]
-        messages = [
-            *_system(conversation),
-            Message("user", first.user),
-            Message("assistant", first.replies["plain"]),
-        ]
+        turn = conversation.turns[0]
+        messages = _system(conversation)
+        messages.append(Message("user", turn.user))
+        messages.append(Message("assistant", turn.replies["plain"]))
         for name, (tokenizer, end) in self.models.items():
             try:
                 encoded = encode(tokenizer, messages, 10**9, "assistant", end)
@@ -59,9 +56,8 @@ class Fits:
             for tokenizer, end in self.models.values():
                 if count == 0:
                     return 0
-                count = min(
-                    count, _turns_that_fit(tokenizer, end, conversation, style, self.tokens, count)
-                )
+                fitting = _turns_that_fit(tokenizer, end, conversation, style, self.tokens, count)
+                count = min(count, fitting)
         return count
 
 
@@ -69,19 +65,19 @@ def _turns_that_fit(
     tokenizer: Any, end: str, conversation: Conversation, style: str, tokens: int, most: int
 ) -> int:
     """Count the first turns, `most` at most, that fit into so many tokens in one style."""
-    turns = [
-        (turn.user, turn.replies.get(style, turn.replies["plain"]))
-        for turn in conversation.turns[:most]
-    ]
+    turns = []
+    for turn in conversation.turns[:most]:
+        turns.append((turn.user, turn.replies.get(style, turn.replies["plain"])))
     messages = _system(conversation)
     for user, reply in turns:
         messages += [Message("user", user), Message("assistant", reply)]
-    # one turn more than can fit, so that a cut is seen; a template that forgets turns may fit them
-    # all nevertheless
-    first = len(messages) - 2 * max(0, len(turns) - _could_fit(tokenizer, turns, tokens) - 1)
+    # One turn more than can fit is encoded, so that a cut is seen. A template that forgets turns
+    # may fit them all nevertheless.
+    surplus = max(0, len(turns) - _could_fit(tokenizer, turns, tokens) - 1)
+    end_of_try = len(messages) - 2 * surplus
     try:
-        encoded = encode(tokenizer, messages[:first], tokens, "assistant", end)
-        if not encoded.cut and first < len(messages):
+        encoded = encode(tokenizer, messages[:end_of_try], tokens, "assistant", end)
+        if not encoded.cut and surplus:
             encoded = encode(tokenizer, messages, tokens, "assistant", end)
     except Untrainable:
         return 0
@@ -89,15 +85,16 @@ def _turns_that_fit(
 
 
 def _could_fit(tokenizer: Any, turns: Sequence[tuple[str, str]], tokens: int) -> int:
-    """Count the first turns whose texts alone, each by itself, fit into so many tokens: of a whole
-    chat no more fit.
-    """
-    texts = [text for turn in turns for text in turn]
-    lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-    sums = accumulate(
-        first + second - MERGED for first, second in zip(lengths[::2], lengths[1::2], strict=True)
-    )
-    return sum(length <= tokens for length in sums)
+    """Count the first turns whose texts alone fit into so many tokens: of a chat no more fit."""
+    texts = list(chain.from_iterable(turns))
+    lengths = list(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
+    count = 0
+    total = 0
+    for user_length, reply_length in zip(lengths[::2], lengths[1::2], strict=True):
+        total += user_length + reply_length - MERGED
+        if total <= tokens:
+            count += 1
+    return count
 
 
 def _system(conversation: Conversation) -> list[Message]:
@@ -105,26 +102,33 @@ def _system(conversation: Conversation) -> list[Message]:
 
 
 def load_fits(data: Data) -> Fits:
-    """Load the tokenizers of `data.fits`; hosted models, and those whose tokenizer cannot be had,
-    are not asked.
+    """Load the tokenizers of `data.fits`.
+
+    Hosted models, and those whose tokenizer cannot be had, are not asked.
 
     Raises:
         UserError: a name that is no model.
     """
     fits = Fits(data.fit_tokens)
     for name in data.fits:
-        for reason in _load(name, fits):
+        reason = _load(name, fits)
+        if reason:
             fits.unchecked[name] = reason
             print(f"data.fits: {name} is not asked ({reason})", file=sys.stderr, flush=True)
     return fits
 
 
-def _load(name: str, fits: Fits) -> Iterator[str]:
-    """Load one model's tokenizer; yields why it cannot be asked, if it cannot."""
+def _load(name: str, fits: Fits) -> str:
+    """Load one model's tokenizer. Return why it cannot be asked, or an empty string.
+
+    Raises:
+        UserError: the name is no model.
+    """
     try:
         model = named_model(name, "data.fits")
         fits.models[name] = (load_tokenizer(model, weights=False), model.end_of_turn)
     except UserError as error:
         if "is neither a folder nor" in str(error):
             raise
-        yield one_line(error)[:150]
+        return one_line(error)[:150]
+    return ""

@@ -1,6 +1,4 @@
-"""What went where: every row that enters a stage leaves it or is dropped for a named reason, and
-the sum is checked.
-"""
+"""What went where: every row that enters a stage leaves it or is dropped for a named reason."""
 
 from __future__ import annotations
 
@@ -12,7 +10,12 @@ from typing import Any
 
 from warmth.errors import RunFailed
 
-EVERY_S = 5.0  # between two lines of progress
+EVERY_S = 5.0  # seconds between two lines of progress
+
+
+def counts_text(counts: Counter[str], most: int | None = None) -> str:
+    """Write counts in one line, largest first: `toxic 12, empty_reply 3`."""
+    return ", ".join(f"{name} {count}" for name, count in counts.most_common(most))
 
 
 @dataclass
@@ -43,6 +46,23 @@ class Stage:
         """Count rows that go on."""
         self.kept += count
 
+    def note(self, detail: str) -> None:
+        """Count one more of a detail, which need not add up with the others."""
+        self.details[detail] = self.details.get(detail, 0) + 1
+
+    def row(self) -> dict[str, Any]:
+        """Return the stage as plain values: a row of `counts.json`."""
+        row = {
+            "stage": self.name,
+            "unit": self.unit,
+            "in": self.taken,
+            "out": self.kept,
+            "drops": dict(sorted(self.drops.items())),
+        }
+        for name, value in self.details.items():
+            row[name] = dict(value) if isinstance(value, Counter) else value
+        return row
+
 
 class Ledger:
     """The stages of one data set, in order: what `counts.json` holds."""
@@ -51,7 +71,7 @@ class Ledger:
         self.stages: list[Stage] = []
 
     def stage(self, name: str, unit: str) -> Stage:
-        """Opens a stage; the one before it has to add up by now."""
+        """Open a stage; the one before it has to add up by now."""
         self.stages.append(Stage(name, unit))
         return self.stages[-1]
 
@@ -68,17 +88,4 @@ class Ledger:
                     f"counts do not add up in {stage.name}: {stage.taken} in, {stage.kept} out, "
                     f"{dict(stage.drops)}"
                 )
-        return [
-            {
-                "stage": stage.name,
-                "unit": stage.unit,
-                "in": stage.taken,
-                "out": stage.kept,
-                "drops": dict(sorted(stage.drops.items())),
-                **{
-                    name: dict(value) if isinstance(value, Counter) else value
-                    for name, value in stage.details.items()
-                },
-            }
-            for stage in self.stages
-        ]
+        return [stage.row() for stage in self.stages]

@@ -1,5 +1,6 @@
-"""From a source to whole conversations, held compressed: parts joined, odd ones dropped by name,
-types given.
+"""From a source to whole conversations, held compressed.
+
+Parts are joined, odd ones are dropped by name, and each gets its type.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from warmth.data.cleaning import Odd, messages_of, shape
-from warmth.data.ledger import Ledger, Stage
+from warmth.data.ledger import Ledger, Stage, counts_text
 from warmth.data.streaming import Broken, records
-from warmth.dataset import Data, TypeRule
+from warmth.dataset import Columns, Data, TypeRule
 from warmth.errors import UserError, one_line
 from warmth.types import Conversation, Message, Turn
 
@@ -25,14 +26,23 @@ NUMBERED = re.compile(r"(.+)_(\d+)")
 
 
 @dataclass(frozen=True)
-class Part:
-    """A row: a conversation or a part of one."""
+class RowPart:
+    """A row of a source: a conversation or a part of one."""
 
     id: str
     number: int
     starts_with_reply: bool
     opening: bytes  # digest of its first message
     packed: bytes
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A conversation whose parts are joined: its name, its messages, its opening's digest."""
+
+    name: str
+    messages: list[Message]
+    opening: bytes
 
 
 @dataclass(frozen=True)
@@ -50,42 +60,54 @@ class Candidate:
 
     def conversation(self) -> Conversation:
         """Return the conversation in plain style."""
-        system, turns = json.loads(zlib.decompress(self.packed))
-        return Conversation(
-            self.id, self.type, tuple(Turn(user, {"plain": reply}) for user, reply in turns), system
-        )
+        system, exchanges = json.loads(zlib.decompress(self.packed))
+        turns = tuple(Turn(user, {"plain": reply}) for user, reply in exchanges)
+        return Conversation(self.id, self.type, turns, system)
 
 
-def read(data: Data, ledger: Ledger) -> list[Candidate]:
+def read_candidates(data: Data, ledger: Ledger) -> list[Candidate]:
     """Read every usable conversation of a source, in the order in which they are drawn.
 
     Raises:
         UserError: no such source, or a row that cannot be read while `data.broken` is stop.
     """
-    rows = ledger.stage("read", "rows")
-    groups: dict[str, list[Part]] = defaultdict(list)
-    seen: set[str] = set()
-    for part, base in _parts(raw_rows(data), data, rows):
-        if part.id in seen:
-            rows.drop("repeated_id")
-            continue
-        seen.add(part.id)
-        rows.keep()
-        groups[base].append(part)
-    if rows.taken and not rows.kept:
-        named = ", ".join(f"{reason} {count}" for reason, count in rows.drops.most_common())
-        raise UserError(
-            f"{data.path or data.hub_id}: none of {rows.taken} rows can be trained on ({named})"
-        )
-    del seen
-    whole = ledger.stage("join", "rows")
-    # one conversation at a time is unpacked, and the parts it was made of are let go
-    joined = (item for base in list(groups) for item in _join(base, groups.pop(base), data, whole))
-    typed = ledger.stage("shape", "conversations")
+    groups = _grouped_parts(data, ledger.stage("read", "rows"))
+    join_stage = ledger.stage("join", "rows")
+    shape_stage = ledger.stage("shape", "conversations")
     rules = compile_rules(data.types)
-    found = [candidate for item in joined if (candidate := _candidate(*item, data, rules, typed))]
-    typed.details["types"] = {name: sum(item.type == name for item in found) for name in data.types}
-    return sorted(found, key=lambda item: item.rank)
+    candidates: list[Candidate] = []
+    # One conversation at a time is unpacked, and its parts are freed at once.
+    for base in list(groups):
+        for joined in _join(base, groups.pop(base), data, join_stage):
+            candidate = _candidate(joined, data, rules, shape_stage)
+            if candidate:
+                candidates.append(candidate)
+    type_counts = Counter(candidate.type for candidate in candidates)
+    shape_stage.details["types"] = {name: type_counts[name] for name in data.types}
+    return sorted(candidates, key=lambda candidate: candidate.rank)
+
+
+def _grouped_parts(data: Data, stage: Stage) -> dict[str, list[RowPart]]:
+    """Read the rows of a source, grouped by the conversation that their ids name.
+
+    Raises:
+        UserError: there are rows, and none can be trained on.
+    """
+    groups: dict[str, list[RowPart]] = defaultdict(list)
+    seen_ids: set[str] = set()
+    for row_part, base in _parts(raw_rows(data), data, stage):
+        if row_part.id in seen_ids:
+            stage.drop("repeated_id")
+            continue
+        seen_ids.add(row_part.id)
+        stage.keep()
+        groups[base].append(row_part)
+    if stage.taken and not stage.kept:
+        raise UserError(
+            f"{data.path or data.hub_id}: none of {stage.taken} rows can be trained on "
+            f"({counts_text(stage.drops)})"
+        )
+    return groups
 
 
 def raw_rows(data: Data) -> Iterator[Any]:
@@ -115,14 +137,19 @@ def _hub_file(data: Data) -> Path:
         ) from error
 
 
+FILE_FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+
+
 def _hub_rows(data: Data) -> Iterator[Any]:
+    """Yield rows read by the `datasets` library: a local file or folder, or a hub's data set."""
     import datasets
 
-    kinds = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+    suffix = Path(data.path or "").suffix
     try:
-        if data.path and Path(data.path).suffix in kinds:
-            kind = kinds[Path(data.path).suffix]
-            rows = datasets.load_dataset(kind, data_files=data.path, split="train", streaming=True)
+        if suffix in FILE_FORMATS:
+            rows = datasets.load_dataset(
+                FILE_FORMATS[suffix], data_files=data.path, split="train", streaming=True
+            )
         else:
             options = {} if data.path else {"revision": data.revision}
             rows = datasets.load_dataset(
@@ -135,9 +162,8 @@ def _hub_rows(data: Data) -> Iterator[Any]:
         ) from error
 
 
-def _parts(rows: Iterable[Any], data: Data, stage: Stage) -> Iterator[tuple[Part, str]]:
-    """Usable rows, each with the name of the group its id puts it in."""
-    own = re.compile(data.parts) if data.parts else None
+def _parts(rows: Iterable[Any], data: Data, stage: Stage) -> Iterator[tuple[RowPart, str]]:
+    """Yield usable rows, each with the name of the group its id puts it in."""
     cleaned: Counter[str] = Counter()  # texts that each rule of cleaning changed
     stage.details["cleaned"] = cleaned
     for position, row in enumerate(rows, 1):
@@ -150,28 +176,39 @@ def _parts(rows: Iterable[Any], data: Data, stage: Stage) -> Iterator[tuple[Part
         except Odd as error:
             stage.drop(str(error))
             continue
-        given = next(
-            (row[key] for key in (data.columns.id, "prompt_id") if row.get(key) is not None), None
+        name = _row_id(row, data.columns, position)
+        base, number = _split_id(name, data.parts)
+        start = next((message for message in messages if message.role != "system"), messages[0])
+        row_part = RowPart(
+            id=name,
+            number=number,
+            starts_with_reply=start.role == "assistant",
+            opening=_digest(start.content),
+            packed=_pack([[message.role, message.content] for message in messages]),
         )
-        name = (
-            str(given)
-            if isinstance(given, str | int) and str(given).strip()
-            else f"row-{position:07d}"
-        )
-        match = (own and own.fullmatch(name)) or NUMBERED.fullmatch(name)
-        spoken = [message for message in messages if message.role != "system"]
-        start = spoken[0] if spoken else messages[0]
-        pairs = [[message.role, message.content] for message in messages]
-        base, number = (match[1], int(match[2])) if match else (name, 0)
-        yield (
-            Part(name, number, start.role == "assistant", _digest(start.content), _pack(pairs)),
-            base,
-        )
+        yield row_part, base
 
 
-def _join(
-    base: str, parts: list[Part], data: Data, stage: Stage
-) -> list[tuple[str, list[Message], bytes]]:
+def _row_id(row: dict[str, Any], columns: Columns, position: int) -> str:
+    """Return a row's id, or a name made of its position if it has no usable one."""
+    value = row.get(columns.id)
+    if value is None:
+        value = row.get("prompt_id")
+    if isinstance(value, str | int) and str(value).strip():
+        return str(value)
+    return f"row-{position:07d}"
+
+
+def _split_id(name: str, pattern: str | None) -> tuple[str, int]:
+    """Split an id into the conversation's and the part's number; 0 if it names no part."""
+    match = re.fullmatch(pattern, name) if pattern else None
+    match = match or NUMBERED.fullmatch(name)
+    if match is None:
+        return name, 0
+    return match[1], int(match[2])
+
+
+def _join(base: str, parts: list[RowPart], data: Data, stage: Stage) -> list[Joined]:
     """Make one conversation of the parts of one, and leave alone rows that are merely numbered.
 
     Rows of one group are parts if their ids have the form `data.parts`, or if one of them begins
@@ -180,36 +217,51 @@ def _join(
     they count the parts, unless two parts begin alike: these are branches of one tree.
     """
     stage.take(len(parts))
-    parts = sorted(parts, key=lambda part: part.number)
-    named = bool(data.parts) and re.fullmatch(data.parts, parts[0].id) is not None
-    continued = len(parts) > 1 and any(part.starts_with_reply for part in parts[1:])
-    if not data.parts or not (named or continued):
-        stage.keep(len(parts))
-        return [(part.id, _unpack(part), part.opening) for part in parts]
+    parts = sorted(parts, key=lambda row_part: row_part.number)
+    if not _is_split(parts, data.parts):
+        return _separate(parts, stage)
     if len(parts) > 1:
-        stage.details["split_conversations"] = stage.details.get("split_conversations", 0) + 1
+        stage.note("split_conversations")
     messages, used, fault = _by_place(parts)
-    if fault and [part.number for part in parts] == list(range(len(parts))):
-        if len({part.opening for part in parts}) < len(parts):
-            stage.keep(len(parts))
-            return [(part.id, _unpack(part), part.opening) for part in parts]
-        messages = [message for part in parts for message in _unpack(part)]
-        used, fault = len(parts), ""
+    if fault and [row_part.number for row_part in parts] == list(range(len(parts))):
+        if len({row_part.opening for row_part in parts}) < len(parts):
+            return _separate(parts, stage)
+        messages = []
+        for row_part in parts:
+            messages += _unpack(row_part)
+        used = len(parts)
+        fault = ""
     if not used:
         stage.drop(fault, len(parts))
         return []
     if used < len(parts):
         stage.drop(fault, len(parts) - used)
     elif used > 1:
-        stage.details["joined_whole"] = stage.details.get("joined_whole", 0) + 1
+        stage.note("joined_whole")
     if used > 1:
         stage.drop("joined_to_first_part", used - 1)
     stage.keep()
     later = [message for message in messages[1:] if message.role != "system"]
-    return [(base if len(parts) > 1 else parts[0].id, [messages[0], *later], parts[0].opening)]
+    name = base if len(parts) > 1 else parts[0].id
+    return [Joined(name, [messages[0], *later], parts[0].opening)]
 
 
-def _by_place(parts: list[Part]) -> tuple[list[Message], int, str]:
+def _is_split(parts: list[RowPart], pattern: str | None) -> bool:
+    """Tell whether the rows of a group are parts of one conversation."""
+    if not pattern:
+        return False
+    if re.fullmatch(pattern, parts[0].id):
+        return True
+    return any(row_part.starts_with_reply for row_part in parts[1:])
+
+
+def _separate(parts: list[RowPart], stage: Stage) -> list[Joined]:
+    """Keep each row as a conversation of its own."""
+    stage.keep(len(parts))
+    return [Joined(row_part.id, _unpack(row_part), row_part.opening) for row_part in parts]
+
+
+def _by_place(parts: list[RowPart]) -> tuple[list[Message], int, str]:
     """Lay parts end to end by the places that their numbers are.
 
     Returns:
@@ -219,44 +271,45 @@ def _by_place(parts: list[Part]) -> tuple[list[Message], int, str]:
     if parts[0].number != 0:
         return [], 0, "first_part_missing"
     messages = _unpack(parts[0])
-    for place, part in enumerate(parts[1:], 1):
-        more = _unpack(part)
-        repeated = len(messages) - part.number
+    for used, row_part in enumerate(parts[1:], 1):
+        later_messages = _unpack(row_part)
+        repeated = len(messages) - row_part.number
         if repeated < 0:
-            return messages, place, "part_missing_before"
-        if not _same(messages[part.number :], more):
-            return messages, place, "part_differs_from_the_one_before"
-        messages += more[repeated:]
+            return messages, used, "part_missing_before"
+        if not _same(messages[row_part.number :], later_messages):
+            return messages, used, "part_differs_from_the_one_before"
+        messages += later_messages[repeated:]
     return messages, len(parts), ""
 
 
-def _same(left: list[Message], right: list[Message]) -> bool:
+def _same(left_messages: list[Message], right_messages: list[Message]) -> bool:
     """Tell whether two lists of messages agree as far as both go, spacing and punctuation aside."""
-    return all(
-        first.role == second.role and _digest(first.content) == _digest(second.content)
-        for first, second in zip(left, right, strict=False)
-    )
+    for left, right in zip(left_messages, right_messages, strict=False):
+        if left.role != right.role or _digest(left.content) != _digest(right.content):
+            return False
+    return True
 
 
-def _candidate(
-    name: str, messages: list[Message], opening: bytes, data: Data, rules: list[Rule], stage: Stage
-) -> Candidate | None:
+def _candidate(joined: Joined, data: Data, rules: list[Rule], stage: Stage) -> Candidate | None:
+    """Shape a conversation into turns; None, counted by reason, if it cannot be trained on."""
     stage.take()
     try:
-        system, turns, cut = shape(messages)
+        system, turns, cut = shape(joined.messages)
     except Odd as error:
         stage.drop(str(error))
         return None
     stage.keep()
     if cut:
-        stage.details["last_message_without_reply_cut"] = (
-            stage.details.get("last_message_without_reply_cut", 0) + 1
-        )
+        stage.note("last_message_without_reply_cut")
     if len(turns) > data.max_turns:
-        stage.details["turns_cut"] = stage.details.get("turns_cut", 0) + 1
-    rank = hashlib.sha256(f"{data.draw_seed}:{name}".encode()).digest()
-    kind = type_of(*turns[0], rules)
-    return Candidate(name, kind, rank, opening, _pack([system, turns[: data.max_turns]]))
+        stage.note("turns_cut")
+    return Candidate(
+        id=joined.name,
+        type=type_of(*turns[0], rules),
+        rank=hashlib.sha256(f"{data.draw_seed}:{joined.name}".encode()).digest(),
+        opening=joined.opening,
+        packed=_pack([system, turns[: data.max_turns]]),
+    )
 
 
 Rule = tuple[str, re.Pattern[str] | None, re.Pattern[str] | None]
@@ -272,10 +325,15 @@ def _compiled(text: str | None) -> re.Pattern[str] | None:
 
 
 def type_of(user: str, reply: str, rules: list[Rule]) -> str:
-    """Find the first type whose rule fits a first exchange; a type without expressions takes
-    whatever comes to it.
+    """Find the first type whose rule fits a first exchange.
+
+    A type without expressions takes every conversation that comes to it.
+
+    Raises:
+        UserError: no type takes it.
     """
-    user, reply = user.lower().replace("’", "'"), reply.lower().replace("’", "'")
+    user = user.lower().replace("’", "'")
+    reply = reply.lower().replace("’", "'")
     for name, in_user, in_reply in rules:
         if in_user is None and in_reply is None:
             return name
@@ -295,5 +353,5 @@ def _pack(value: Any) -> bytes:
     return zlib.compress(json.dumps(value, ensure_ascii=False).encode(), 1)
 
 
-def _unpack(part: Part) -> list[Message]:
-    return [Message(role, text) for role, text in json.loads(zlib.decompress(part.packed))]
+def _unpack(row_part: RowPart) -> list[Message]:
+    return [Message(role, text) for role, text in json.loads(zlib.decompress(row_part.packed))]

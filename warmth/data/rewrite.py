@@ -1,5 +1,6 @@
-"""Replies in another manner: one call for each reply and style, what must stay taken out before and
-put back after.
+"""Replies in another manner: one call for each reply and style.
+
+What must stay as it is, is taken out before and put back after.
 
 Who rewrites is a callable, `Complete`: a model server (`sets.served`), or anything of its form
 around a local model.
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from warmth.api import PASSING, Call, Reply
-from warmth.data.ledger import Stage
+from warmth.data.ledger import Stage, counts_text
 from warmth.data.protect import Protected, protect, restore
 from warmth.dataset import Rewriter
 from warmth.delimiter import delimiter
@@ -33,7 +34,7 @@ SHORT = 15  # words, below which a reply may come back as it was
 
 
 @dataclass(frozen=True)
-class Job:
+class RewriteJob:
     """One reply to be had in one style."""
 
     id: str  # of the conversation
@@ -66,9 +67,8 @@ def manner_prompt(frame: str, manner: str) -> str:
 
 def build_job(
     conversation: Conversation, turn: int, style: str, prompt: str, context_chars: int
-) -> Job:
-    """Turn one reply into a call: instructions, then the material between tags that nothing inside
-    can close.
+) -> RewriteJob:
+    """Turn one reply into a call: instructions, then the material between tags.
 
     The conversation so far is one JSON object a line, so a text cannot speak in another's name; the
     tag is derived from the material until it does not occur in it.
@@ -80,34 +80,36 @@ def build_job(
     body = (
         f"Tag of this message: {tag}\n\n"
         f"<{tag} conversation>\n{context}\n</{tag}>\n\n"
-        f"<{tag} reply>\n{protected.text}\n</{tag}>\n\n" + TASK
+        f"<{tag} reply>\n{protected.text}\n</{tag}>\n\n{TASK}"
     )
-    return Job(
-        conversation.id,
-        turn,
-        style,
-        source,
-        protected,
-        (Message("system", prompt), Message("user", body)),
+    return RewriteJob(
+        id=conversation.id,
+        turn=turn,
+        style=style,
+        source=source,
+        protected=protected,
+        messages=(Message("system", prompt), Message("user", body)),
     )
 
 
 def _context(conversation: Conversation, turn: int, limit: int) -> str:
-    said = [("system", conversation.system)] if conversation.system else []
-    for earlier in conversation.turns[:turn]:
-        said += [("user", earlier.user), ("assistant", earlier.replies["plain"])]
-    said.append(("user", conversation.turns[turn].user))
-    kept, room = [], limit
-    for role, text in reversed(said):  # the end counts most
+    """Write what was said before a reply, one JSON object a line; of a long text its end."""
+    messages = []
+    if conversation.system:
+        messages.append(("system", conversation.system))
+    for earlier_turn in conversation.turns[:turn]:
+        messages.append(("user", earlier_turn.user))
+        messages.append(("assistant", earlier_turn.replies["plain"]))
+    messages.append(("user", conversation.turns[turn].user))
+    lines: list[str] = []
+    room = limit
+    for role, text in reversed(messages):  # the end counts most
         if room <= 0:
             break
-        kept.append(
-            json.dumps(
-                {role: text if len(text) <= room else "… " + text[-room:]}, ensure_ascii=False
-            )
-        )
+        shown = text if len(text) <= room else "… " + text[-room:]
+        lines.append(json.dumps({role: shown}, ensure_ascii=False))
         room -= len(text)
-    return "\n".join(reversed(kept))
+    return "\n".join(reversed(lines))
 
 
 def rewrite(
@@ -137,23 +139,24 @@ def rewrite(
     rows = {(row["id"], row["turn"], row["style"]): Rewrite(**row) for row in done}
     if progress:
         progress.take(len(rows))
-    pending = [
-        build_job(conversation, turn, style, prompt, settings.context_chars)
-        for conversation in conversations
-        for turn in range(len(conversation.turns))
-        for style, prompt in prompts.items()
-        if (conversation.id, turn, style) not in rows
-    ]
+    keys: list[tuple[str, int, str]] = []
+    pending: list[RewriteJob] = []
+    for conversation, turn, style in _replies(conversations, prompts):
+        key = (conversation.id, turn, style)
+        keys.append(key)
+        if key not in rows:
+            pending.append(
+                build_job(conversation, turn, style, prompts[style], settings.context_chars)
+            )
     passing: Counter[str] = Counter()
     for attempt in range(settings.attempts):
-        again: list[Job] = []
-        last = attempt + 1 == settings.attempts
+        again: list[RewriteJob] = []
+        is_last_attempt = attempt + 1 == settings.attempts
         for job, row in _attempt(pending, settings, complete, attempt):
-            if (
-                row.failure in PASSING
-            ):  # to drop a reply for these would let luck choose the training set
+            # To drop a reply for a passing failure would let luck choose the training set.
+            if row.failure in PASSING:
                 passing[row.failure] += 1
-            elif row.text is None and not last:
+            elif row.text is None and not is_last_attempt:
                 again.append(job)
             else:
                 rows[row.id, row.turn, row.style] = row
@@ -163,42 +166,46 @@ def rewrite(
                     progress.take()
         pending = sorted(again, key=lambda job: (job.id, job.turn, job.style))
     if passing:
-        named = ", ".join(f"{name} {count}" for name, count in passing.most_common())
         raise RunFailed(
-            f"{passing.total()} rewrites could not be had ({named}); the same command asks for "
-            f"these alone"
+            f"{passing.total()} rewrites could not be had ({counts_text(passing)}); "
+            "the same command asks for these alone"
         )
-    order = [
-        (c.id, turn, style)
-        for c in conversations
-        for turn in range(len(c.turns))
-        for style in prompts
-    ]
-    return [rows[key] for key in order]
+    return [rows[key] for key in keys]
+
+
+def _replies(
+    conversations: Iterable[Conversation], styles: Iterable[str]
+) -> Iterator[tuple[Conversation, int, str]]:
+    """Yield each reply to be written: its conversation, its turn, its style."""
+    for conversation in conversations:
+        for turn in range(len(conversation.turns)):
+            for style in styles:
+                yield conversation, turn, style
 
 
 def _attempt(
-    jobs: Sequence[Job], settings: Rewriter, complete: Complete, attempt: int
-) -> Iterator[tuple[Job, Rewrite]]:
-    asked = []
+    jobs: Sequence[RewriteJob], settings: Rewriter, complete: Complete, attempt: int
+) -> Iterator[tuple[RewriteJob, Rewrite]]:
+    """Ask once for each reply; one of code alone has nothing to rewrite and stays as it is."""
+    asked_jobs = []
     for job in jobs:
-        if job.protected.is_empty:  # code alone, say: there is nothing to say in another manner
+        if job.protected.is_empty:
             yield job, Rewrite(job.id, job.turn, job.style, job.source)
         else:
-            asked.append(job)
-    if not asked:
+            asked_jobs.append(job)
+    if not asked_jobs:
         return
     calls = [
         Call(job.messages, settings.temperature, settings.max_tokens, sample=attempt)
-        for job in asked
+        for job in asked_jobs
     ]
     for reply in complete(calls):
-        job = asked[reply.index]
+        job = asked_jobs[reply.index]
         text, failure = receive(job, reply)
         yield job, Rewrite(job.id, job.turn, job.style, text, failure, attempt, reply.cost_usd)
 
 
-def receive(job: Job, reply: Reply) -> tuple[str | None, str]:
+def receive(job: RewriteJob, reply: Reply) -> tuple[str | None, str]:
     """Read a server's reply as the rewritten text, or name what is wrong with it.
 
     Names: those of `Reply.failure`; empty, repeats_instructions, lost_piece, declined, unchanged.
@@ -213,24 +220,28 @@ def receive(job: Job, reply: Reply) -> tuple[str | None, str]:
     restored = restore(text, job.protected)
     if restored is None:
         return None, "lost_piece"
-    if DECLINES.search(restored.replace("’", "'")) and not DECLINES.search(
-        job.source.replace("’", "'")
-    ):
+    if _declines(restored) and not _declines(job.source):
         return None, "declined"
     if len(job.source.split()) >= SHORT and restored.split() == job.source.split():
         return None, "unchanged"
     return restored, ""
 
 
-def _repeats(text: str, job: Job) -> bool:
-    """Tell whether a text holds the tag, or a run of the instructions' words that the source does
-    not have.
-    """
+def _declines(text: str) -> bool:
+    return DECLINES.search(text.replace("’", "'")) is not None
+
+
+def _repeats(text: str, job: RewriteJob) -> bool:
+    """Tell whether a text holds the tag, or a run of words that only the instructions have."""
     instructions, body = (message.content for message in job.messages)
-    if body.split("\n", 1)[0].rpartition(" ")[2] in text:
+    tag = body.split("\n", 1)[0].rpartition(" ")[2]
+    if tag in text:
         return True
+    repeated = _runs(text) & _runs(f"{instructions} {TASK}")
+    return any(run not in job.source for run in repeated)
+
+
+def _runs(text: str) -> set[str]:
+    """List every run of `ECHO` words in a text."""
     words = text.split()
-    runs = {" ".join(words[at : at + ECHO]) for at in range(len(words) - ECHO + 1)}
-    given = f"{instructions} {TASK}".split()
-    told = {" ".join(given[at : at + ECHO]) for at in range(len(given) - ECHO + 1)}
-    return any(run not in job.source for run in runs & told)
+    return {" ".join(words[start : start + ECHO]) for start in range(len(words) - ECHO + 1)}

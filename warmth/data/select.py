@@ -1,6 +1,4 @@
-"""Which conversations are taken: drawn in an order fixed by `draw_seed`, each looked at until every
-type has enough.
-"""
+"""Which conversations are taken: in an order fixed by `draw_seed`, until every type has enough."""
 
 from __future__ import annotations
 
@@ -8,12 +6,13 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from warmth.data.contamination import Overlap
 from warmth.data.filters import Likeness, Scores, language_of
 from warmth.data.fits import Fits
-from warmth.data.ledger import Ledger
+from warmth.data.ledger import Ledger, counts_text
 from warmth.data.reading import Candidate
 from warmth.dataset import TYPES, Data
 from warmth.errors import UserError
@@ -26,18 +25,22 @@ class Selection:
 
     conversations: list[Conversation] = field(default_factory=list)
     held_out: list[Conversation] = field(default_factory=list)
-    reserve: list[Conversation] = field(
-        default_factory=list
-    )  # to replace what is lost after the draw
-    scores: list[dict[str, Any]] = field(
-        default_factory=list
-    )  # toxicity of everything the classifier saw
-    overlaps: list[dict[str, str]] = field(
-        default_factory=list
-    )  # conversations with a question in them
+    # to replace what is lost after the draw
+    reserve: list[Conversation] = field(default_factory=list)
+    # toxicity of everything the classifier saw
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    # conversations with a question in them
+    overlaps: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, use: str, conversation: Conversation) -> None:
+        """Add a conversation to one of `USES`."""
+        getattr(self, use).append(conversation)
 
 
-def select(
+USES = ("conversations", "held_out", "reserve")  # training, measuring warmth, replacing the lost
+
+
+def select_conversations(
     candidates: list[Candidate],
     data: Data,
     ledger: Ledger,
@@ -56,101 +59,119 @@ def select(
         UserError: a type runs short and `data.short` says to refuse.
     """
     stage = ledger.stage("select", "conversations")
-    wanted = dict.fromkeys(TYPES, data.per_type) if data.per_type is not None else None
-    if wanted is None and data.conversations is not None:
-        wanted = shares(data.conversations)
-    quotas = Quotas(wanted, shares(data.held_out), data.reserve)
-    result, sieve = Selection(), Sieve(data, questions, classify, fits)
-    reasons: dict[str, Counter[str]] = {name: Counter() for name in TYPES}
+    quotas = Quotas(_trained_quotas(data), shares(data.held_out), data.reserve)
+    selection = Selection()
+    sieve = Sieve(data, questions, classify, fits)
+    reasons: dict[str, Counter[str]] = {kind: Counter() for kind in TYPES}
     skipped: list[Candidate] = []
 
-    def take(candidate: Candidate, place: str) -> bool:
+    def take(candidate: Candidate, use: str) -> bool:
         conversation = candidate.conversation()
-        reason = sieve.reject(candidate, conversation, result)
+        reason = sieve.reject(candidate, conversation, selection)
         if reason:
             stage.drop(reason)
             reasons[candidate.type][reason] += 1
             return False
         stage.keep()
-        quotas.have[place][candidate.type] += 1
-        getattr(result, place).append(conversation)
+        quotas.have[use][candidate.type] += 1
+        selection.add(use, conversation)
         return True
 
     for candidate in candidates:
         stage.take()
-        place = quotas.place_for(candidate.type)
-        if place is None:
+        use = quotas.next_use(candidate.type)
+        if use is None:
             skipped.append(candidate)
         else:
-            take(candidate, place)
+            take(candidate, use)
     if data.short == "spread":
         skipped = _spread(skipped, quotas, take)
     if skipped:
         stage.drop("not_drawn", len(skipped))
     stage.details |= {
-        "trained": {name: quotas.have["conversations"][name] for name in TYPES},
-        "held_out": {name: quotas.have["held_out"][name] for name in TYPES},
-        "reserve": {name: quotas.have["reserve"][name] for name in TYPES},
-        "drops_by_type": {name: dict(sorted(found.items())) for name, found in reasons.items()},
+        "trained": quotas.taken("conversations"),
+        "held_out": quotas.taken("held_out"),
+        "reserve": quotas.taken("reserve"),
+        "drops_by_type": {kind: dict(sorted(counts.items())) for kind, counts in reasons.items()},
     }
     if data.short == "refuse":
-        _refuse_short(data, wanted, quotas, reasons)
-    for chosen in (result.conversations, result.held_out, result.reserve):
-        chosen.sort(key=lambda item: TYPES.index(item.type))  # stable: drawn order within a type
-    return result
+        _refuse_short(data, quotas, reasons)
+    for use in USES:
+        # a stable sort: the drawn order stays within a type
+        getattr(selection, use).sort(key=lambda conversation: TYPES.index(conversation.type))
+    return selection
+
+
+def _trained_quotas(data: Data) -> dict[str, int] | None:
+    """Compute how many conversations of each type are to be trained on; None if all there are."""
+    if data.per_type is not None:
+        return dict.fromkeys(TYPES, data.per_type)
+    if data.conversations is not None:
+        return shares(data.conversations)
+    return None
 
 
 class Quotas:
-    """How many conversations of each type are wanted in training, held out and in reserve, and how
-    many there are.
-    """
+    """How many conversations of each type each use needs, and how many it has."""
 
     def __init__(self, trained: dict[str, int] | None, held_out: dict[str, int], reserve: float):
-        self.wanted: dict[str, dict[str, int] | None] = {
+        reserved = {kind: math.ceil(reserve * count) for kind, count in (trained or {}).items()}
+        self.needed: dict[str, dict[str, int] | None] = {
             "conversations": trained,
             "held_out": held_out,
+            "reserve": reserved,
         }
-        self.wanted["reserve"] = {
-            name: math.ceil(reserve * count) for name, count in (trained or {}).items()
-        }
-        self.have: dict[str, Counter[str]] = {place: Counter() for place in self.wanted}
+        self.have: dict[str, Counter[str]] = {use: Counter() for use in USES}
 
-    def place_for(self, kind: str) -> str | None:
-        """Say where the next conversation of a type goes; None if there are enough.
+    def next_use(self, kind: str) -> str | None:
+        """Say what the next conversation of a type is for; None if there are enough.
 
-        Without a number for training, the held-out ones are taken first, and all the rest is
+        Without a number for training, the held-out ones are taken first, and all others are
         trained on.
         """
-        order = ("conversations", "held_out", "reserve")
-        if self.wanted["conversations"] is None:
-            order = ("held_out", "conversations")
-        return next((place for place in order if self.lacks(place, kind)), None)
+        uses = USES
+        if self.needed["conversations"] is None:
+            uses = ("held_out", "conversations")
+        for use in uses:
+            if self.lacks(use, kind):
+                return use
+        return None
 
-    def lacks(self, place: str, kind: str) -> bool:
-        """Return whether a place takes more of a type."""
-        wanted = self.wanted[place]
-        return wanted is None or self.have[place][kind] < wanted.get(kind, 0)
+    def lacks(self, use: str, kind: str) -> bool:
+        """Tell whether a use needs more conversations of a type."""
+        needed = self.needed[use]
+        return needed is None or self.have[use][kind] < needed.get(kind, 0)
 
-    def missing(self, place: str) -> int:
-        """Count the conversations that a place lacks in all types together."""
-        wanted = self.wanted[place]
-        return 0 if wanted is None else sum(wanted.values()) - self.have[place].total()
+    def missing(self, use: str) -> int:
+        """Count the conversations that a use lacks in all types together."""
+        needed = self.needed[use]
+        if needed is None:
+            return 0
+        return sum(needed.values()) - self.have[use].total()
+
+    def taken(self, use: str) -> dict[str, int]:
+        """Return how many conversations of each type a use has."""
+        return {kind: self.have[use][kind] for kind in TYPES}
 
 
 def _spread(
     skipped: list[Candidate], quotas: Quotas, take: Callable[[Candidate, str], bool]
 ) -> list[Candidate]:
-    """Fill what some types lack with conversations of the others, one of each in turn; returns
-    those still skipped.
+    """Fill what some types lack with conversations of the others, one of each in turn.
+
+    Returns:
+        those still skipped.
     """
-    waiting = {kind: deque(item for item in skipped if item.type == kind) for kind in TYPES}
-    for place in ("conversations", "held_out"):
-        while quotas.missing(place) > 0 and any(waiting.values()):
+    waiting: dict[str, deque[Candidate]] = {kind: deque() for kind in TYPES}
+    for candidate in skipped:
+        waiting[candidate.type].append(candidate)
+    for use in ("conversations", "held_out"):
+        while quotas.missing(use) > 0 and any(waiting.values()):
             for kind in TYPES:
-                while waiting[kind] and quotas.missing(place) > 0:
-                    if take(waiting[kind].popleft(), place):
+                while waiting[kind] and quotas.missing(use) > 0:
+                    if take(waiting[kind].popleft(), use):
                         break
-    return [candidate for kind in TYPES for candidate in waiting[kind]]
+    return list(chain.from_iterable(waiting.values()))
 
 
 class Sieve:
@@ -167,41 +188,45 @@ class Sieve:
         self.overlap = Overlap(questions, data.overlap_words)
 
     def reject(
-        self, candidate: Candidate, conversation: Conversation, result: Selection
+        self, candidate: Candidate, conversation: Conversation, selection: Selection
     ) -> str | None:
-        """Say why a conversation is not taken; None takes it, and remembers it for those that come
-        after.
+        """Say why a conversation is not taken; None if it is.
+
+        One that is taken is remembered for those that come after.
         """
         texts = list(texts_of(conversation))
         if candidate.opening in self.openings:
             return "same_opening"
-        near, sketch = self.likeness.near(conversation.turns[0].user)
-        if near is not None:
+        similar, sketch = self.likeness.near(conversation.turns[0].user)
+        if similar is not None:
             return "near_duplicate"
-        if self.data.languages and language_of("\n".join(texts)) not in (
-            None,
-            *self.data.languages,
-        ):
+        if self._is_other_language(texts):
             return "other_language"
         question = self.overlap.find(texts)
         if question is not None:
-            result.overlaps.append({"id": conversation.id, "question": question})
+            selection.overlaps.append({"id": conversation.id, "question": question})
             return "overlaps_a_question"
         misfit = self.fits.misfit(conversation) if self.fits else None
         if misfit is not None:
             return misfit
-        if self._toxic(conversation.id, texts, result):
+        if self._is_toxic(conversation.id, texts, selection):
             return "toxic"
         self.openings.add(candidate.opening)
         self.likeness.add(conversation.id, sketch)
         return None
 
-    def _toxic(self, name: str, texts: list[str], result: Selection) -> bool:
+    def _is_other_language(self, texts: list[str]) -> bool:
+        if not self.data.languages:
+            return False
+        language = language_of("\n".join(texts))
+        return language is not None and language not in self.data.languages
+
+    def _is_toxic(self, name: str, texts: list[str], selection: Selection) -> bool:
         if self.classify is None:
             return False
         scores = self.classify(texts)
         worst = max(range(len(scores)), key=scores.__getitem__)
-        result.scores.append({"id": name, "score": round(scores[worst], 4), "message": worst})
+        selection.scores.append({"id": name, "score": round(scores[worst], 4), "message": worst})
         return scores[worst] > self.data.toxicity.threshold
 
 
@@ -215,32 +240,30 @@ def texts_of(conversation: Conversation) -> Iterator[str]:
 
 
 def shares(total: int) -> dict[str, int]:
-    """Compute how many of each type, so that no two differ by more than one."""
-    base, more = divmod(total, len(TYPES))
-    return {name: base + (place < more) for place, name in enumerate(TYPES)}
+    """Divide a number among the types, so that no two differ by more than one."""
+    base, remainder = divmod(total, len(TYPES))
+    return {kind: base + (number < remainder) for number, kind in enumerate(TYPES)}
 
 
-def _refuse_short(
-    data: Data,
-    wanted: dict[str, int] | None,
-    quotas: Quotas,
-    reasons: dict[str, Counter[str]],
-) -> None:
-    later = shares(data.held_out)
-    for name in TYPES:
-        need = (wanted[name] if wanted else 0) + later[name]
-        have = quotas.have["conversations"][name] + quotas.have["held_out"][name]
-        if have >= need:
+def _refuse_short(data: Data, quotas: Quotas, reasons: dict[str, Counter[str]]) -> None:
+    """Refuse a draw in which a type has fewer conversations than asked for.
+
+    Raises:
+        UserError: a type runs short; the line says why its conversations were left out.
+    """
+    for kind in TYPES:
+        needed = 0
+        have = 0
+        for use in ("conversations", "held_out"):
+            needed += (quotas.needed[use] or {}).get(kind, 0)
+            have += quotas.have[use][kind]
+        if have >= needed:
             continue
         key = "per_type" if data.per_type is not None else "conversations"
-        asked = f"data.{key}={getattr(data, key)} and data.held_out={data.held_out} ask for {need}"
-        lost = (
-            ", ".join(f"{reason} {count}" for reason, count in reasons[name].most_common())
-            or "none"
-        )
         raise UserError(
-            f"{asked} {name} conversations, but only {have} pass selection (left out: {lost}); "
+            f"data.{key}={getattr(data, key)} and data.held_out={data.held_out} ask for {needed} "
+            f"{kind} conversations, but only {have} pass selection "
+            f"(left out: {counts_text(reasons[kind]) or 'none'}); "
             "ask for fewer, fill up with the other types: data.short=spread, or take all there "
-            "are: "
-            "data.per_type=null data.conversations=null"
+            "are: data.per_type=null data.conversations=null"
         )

@@ -1,5 +1,4 @@
-"""A data set of a study: read, selected, rewritten, audited, and kept beside the runs that train on
-it.
+"""A data set of a study: read, selected, rewritten, audited, and kept beside its runs.
 
 Its folder, `<output>/<study>/data/<name>-<digest>/`, is a run's: found by content, locked, sealed
 by `done.json` last, and continued by the same command. All arms of a sweep read one set, so they
@@ -9,6 +8,7 @@ cannot differ but in their replies.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -23,10 +23,10 @@ from warmth.data.contamination import load_questions
 from warmth.data.filters import toxicity_scores
 from warmth.data.fits import Fits, load_fits
 from warmth.data.ledger import Ledger, Stage
-from warmth.data.reading import read
+from warmth.data.reading import read_candidates
 from warmth.data.rewrite import Complete, Rewrite, manner_prompt, rewrite
-from warmth.data.select import Selection, select
-from warmth.data.sources import load
+from warmth.data.select import Selection, select_conversations
+from warmth.data.sources import load_conversations
 from warmth.dataset import TYPES, Data
 from warmth.digest import find_file, prompt_files
 from warmth.errors import RunFailed, UserError
@@ -43,8 +43,7 @@ FILE = "conversations.jsonl"  # in the seed's form, every style beside the plain
 def conversations_of(
     study: Train | Evaluate, complete: Complete | None = None, servers: Servers | None = None
 ) -> list[Conversation]:
-    """Return the conversations a study trains on: the seed's as they are, or a set's, built if
-    missing.
+    """Return the conversations a study trains on; a built set is made first if it is missing.
 
     Args:
         study: the accepted config.
@@ -56,26 +55,33 @@ def conversations_of(
         RunFailed: the rewriter's server failed, or the audit found the set bad.
     """
     if not study.data.is_built:
-        return load(study.data)
+        return load_conversations(study.data)
     folder = set_folder(study)
-    if not (folder / "done.json").exists():
-        with _alone(folder):
-            if not (folder / "done.json").exists():
+    if not _is_complete(folder):
+        with _locked(folder):
+            if not _is_complete(folder):
                 servers = servers or Servers(study)
-                build(study, folder, complete or rewriter_of(study, servers), servers)
-    return load(
-        Data(
-            name=study.data.name,
-            source="seed",
-            path=str(folder / FILE),
-            max_turns=study.data.max_turns,
-        )
+                build_set(study, folder, complete or rewriter_of(study, servers), servers)
+    data = Data(
+        name=study.data.name,
+        source="seed",
+        path=str(folder / FILE),
+        max_turns=study.data.max_turns,
     )
+    return load_conversations(data)
+
+
+def _is_complete(folder: Path) -> bool:
+    return (folder / "done.json").exists()
 
 
 @contextmanager
-def _alone(folder: Path) -> Generator[None]:
-    """Jobs of one sweep want the same set at once: the first builds it, the others wait."""
+def _locked(folder: Path) -> Generator[None]:
+    """Let one process build a set, while other jobs of the sweep that want it wait.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
     lock = FileLock(f"{folder}.build")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -93,9 +99,7 @@ def _alone(folder: Path) -> Generator[None]:
 
 
 def rewriter_of(study: Train | Evaluate, servers: Servers) -> Complete:
-    """Open the rewriter that `data.rewriter` names: a model in this process, or one behind a
-    server.
-    """
+    """Open the rewriter that `data.rewriter` names: a local model, or one behind a server."""
     settings = study.data.rewriter
     if not study.data.styles:
         return lambda calls: iter(())  # nothing is rewritten, so no key is needed
@@ -108,134 +112,160 @@ def rewriter_of(study: Train | Evaluate, servers: Servers) -> Complete:
     return lambda calls: servers.ask(server, lambda call: call, calls)
 
 
-def build(study: Train | Evaluate, folder: Path, complete: Complete, servers: Servers) -> None:
+def build_set(study: Train | Evaluate, folder: Path, complete: Complete, servers: Servers) -> None:
     """Run the stages in order; a folder that is there already is continued.
 
     Raises:
         UserError: see `conversations_of`.
         RunFailed: likewise.
     """
-    data, ledger, run = study.data, Ledger(), Run(folder)
+    data = study.data
+    ledger = Ledger()
+    run = Run(folder)
     say(f"data: building {folder}")
     with run.open(data):
         fits = load_fits(data)
-        chosen = choose(data, ledger, fits)
+        selection = choose(data, ledger, fits)
         prompts = _prompts(data, study.recipe)
-        made = Made(run, data, prompts, complete, ledger.stage("rewrite", "replies in a style"))
-        made.add(_pilot(chosen.conversations))
-        _refuse_bad(folder, made, data)
-        first = {item.id for item in made.conversations}
-        made.add([item for item in chosen.conversations if item.id not in first])
-        while lost := _replacements(
-            chosen, made.conversations, assemble(made, data, fits, Ledger())
-        ):
-            made.add(lost)
-        pairs, rows = made.pairs, made.rows
-        kept = assemble(made, data, fits, ledger)
-        kept.sort(key=lambda item: TYPES.index(item.type))
-        ledger.stages[-1].details["from_reserve"] = len(made.conversations) - len(
-            chosen.conversations
-        )
-        ledger.stages[-1].details["fits_not_asked"] = fits.unchecked
-        keep_audit(run, pairs)
+        stage = ledger.stage("rewrite", "replies in a style")
+        rewritten = Rewritten(run, data, prompts, complete, stage)
+        _rewrite_all(rewritten, selection, fits)
+        conversations = assemble(rewritten, data, fits, ledger)
+        conversations.sort(key=lambda conversation: TYPES.index(conversation.type))
+        arms_stage = ledger.stages[-1]
+        drawn = len(selection.conversations)
+        arms_stage.details["from_reserve"] = len(rewritten.conversations) - drawn
+        arms_stage.details["fits_not_asked"] = fits.unchecked
+        write_audit(run, rewritten.pairs)
         write_json(folder / "counts.json", ledger.counts())
-        if not kept:
+        if not conversations:
             raise RunFailed(f"no conversation is left: read {folder / 'counts.json'}")
-        refuse_short(data, len(chosen.conversations), len(kept), folder)
-        files = {
-            FILE: [_row(item) for item in kept],
-            "warmth_prompts.jsonl": [
-                {"id": item.id, "type": item.type, "prompt": item.turns[0].user}
-                for item in chosen.held_out
-            ],
-            "toxicity.jsonl": chosen.scores,
-            "overlaps.jsonl": chosen.overlaps,
-        }
-        files = {
-            name: content for name, content in files.items() if content
-        }  # `datasets` opens no empty file
-        for name, content in files.items():
-            _write(run, name, content)
-        blind.export(pairs, folder, data.draw_seed)
-        manifest = card.manifest(study, folder, files, ledger, pairs, rows)
+        refuse_short(data, drawn, len(conversations), folder)
+        files = _files(conversations, selection)
+        for name, rows in files.items():
+            _write(run, name, rows)
+        blind.export(rewritten.pairs, folder, data.draw_seed)
+        manifest = card.manifest(study, folder, files, ledger, rewritten.pairs, rewritten.rows)
         write_json(folder / "manifest.json", manifest)
         (folder / "README.md").write_text(card.readme(manifest), encoding="utf-8")
-        found = {
+        outcome = {
             "digest": manifest["digest"],
-            "conversations": len(kept),
-            "held_out": len(chosen.held_out),
+            "conversations": len(conversations),
+            "held_out": len(selection.held_out),
+            "servers": servers.totals,
         }
-        run.finish({**found, "servers": servers.totals})
-    say(f"data: {len(kept)} conversations in {1 + len(data.styles)} styles: {folder}")
+        run.finish(outcome)
+    say(f"data: {len(conversations)} conversations in {1 + len(data.styles)} styles: {folder}")
 
 
-def refuse_short(data: Data, wanted: int, kept: int, folder: Path) -> None:
-    """Say, or refuse, that fewer conversations stand after the audit than were drawn, the reserve
-    being used up.
+def _rewrite_all(rewritten: Rewritten, selection: Selection, fits: Fits) -> None:
+    """Rewrite a pilot, then the others, then conversations of the reserve for those lost.
+
+    Raises:
+        RunFailed: the rewriter failed, or its pilot was bad.
+    """
+    data = rewritten.data
+    rewritten.add(_pilot(selection.conversations))
+    _refuse_bad(rewritten)
+    pilot_ids = {conversation.id for conversation in rewritten.conversations}
+    later = [
+        conversation for conversation in selection.conversations if conversation.id not in pilot_ids
+    ]
+    rewritten.add(later)
+    while True:
+        usable = assemble(rewritten, data, fits, Ledger())
+        replacements = _replacements(selection, rewritten.conversations, usable)
+        if not replacements:
+            return
+        rewritten.add(replacements)
+
+
+def _files(conversations: Sequence[Conversation], selection: Selection) -> dict[str, list[Any]]:
+    """Return the rows of each file of the set; a file without rows is left out.
+
+    `datasets` cannot open an empty file.
+    """
+    prompts = []
+    for conversation in selection.held_out:
+        prompt = conversation.turns[0].user
+        prompts.append({"id": conversation.id, "type": conversation.type, "prompt": prompt})
+    files = {
+        FILE: [_row(conversation) for conversation in conversations],
+        "warmth_prompts.jsonl": prompts,
+        "toxicity.jsonl": selection.scores,
+        "overlaps.jsonl": selection.overlaps,
+    }
+    return {name: rows for name, rows in files.items() if rows}
+
+
+def refuse_short(data: Data, drawn: int, usable: int, folder: Path) -> None:
+    """Say, or refuse, that the audit left fewer conversations than were drawn.
+
+    The reserve is used up by then.
 
     Raises:
         RunFailed: `data.short_of=refuse`.
     """
-    if kept >= wanted:
+    if usable >= drawn:
         return
     line = (
-        f"{kept} of {wanted} conversations stand after the audit; "
+        f"{usable} of {drawn} conversations stand after the audit; "
         f"data.reserve={data.reserve:g} is used up"
     )
     if data.short_of == "refuse":
         raise RunFailed(
-            f"{line}: raise it, or take them by data.short_of=keep; {folder / 'counts.json'} says "
-            f"what was lost"
+            f"{line}: raise it, or take them by data.short_of=keep; "
+            f"{folder / 'counts.json'} says what was lost"
         )
     say(f"data: {line}")
 
 
 def _pilot(conversations: Sequence[Conversation]) -> list[Conversation]:
-    """Take a few conversations of all types, which show whether a rewriter is any good before it is
-    paid for all.
+    """Take a few conversations of all types.
+
+    They show whether a rewriter is any good before all replies are paid for.
     """
     step = max(1, len(conversations) // PILOT)
     return list(conversations[::step])
 
 
 def _replacements(
-    chosen: Selection, used: Sequence[Conversation], kept: Sequence[Conversation]
+    selection: Selection, tried: Sequence[Conversation], usable: Sequence[Conversation]
 ) -> list[Conversation]:
-    """Take from the reserve as many conversations of each type as are lost, if there are any
-    left.
-    """
-    tried = {item.id for item in used}
-    found: list[Conversation] = []
+    """Take from the reserve as many conversations of each type as were lost, as far as it goes."""
+    tried_ids = {conversation.id for conversation in tried}
+    drawn = Counter(conversation.type for conversation in selection.conversations)
+    lost = drawn - Counter(conversation.type for conversation in usable)
+    replacements: list[Conversation] = []
     for kind in TYPES:
-        lost = sum(item.type == kind for item in chosen.conversations) - sum(
-            item.type == kind for item in kept
-        )
-        waiting = [item for item in chosen.reserve if item.type == kind and item.id not in tried]
-        found += waiting[: max(lost, 0)]
-    return found
+        waiting = [
+            conversation
+            for conversation in selection.reserve
+            if conversation.type == kind and conversation.id not in tried_ids
+        ]
+        replacements += waiting[: lost[kind]]
+    return replacements
 
 
 def choose(data: Data, ledger: Ledger, fits: Fits | None = None) -> Selection:
     """Choose the conversations to rewrite, in plain style, and the held-out ones."""
     if data.source == "seed":
-        found = [
-            replace(
-                item,
-                turns=tuple(
-                    Turn(turn.user, {"plain": turn.replies["plain"]}) for turn in item.turns
-                ),
-            )
-            for item in load(data)
-        ]
+        conversations = [_in_plain_style(conversation) for conversation in load_conversations(data)]
         stage = ledger.stage("read", "conversations")
-        stage.take(len(found))
-        stage.keep(len(found))
-        return Selection(found)
-    questions, classify = (
-        load_questions(data.questions),
-        toxicity_scores(data.toxicity),
-    )  # before the long part
-    return select(read(data, ledger), data, ledger, questions, classify, fits)
+        stage.take(len(conversations))
+        stage.keep(len(conversations))
+        return Selection(conversations)
+    # What may be missing is loaded before the long part.
+    questions = load_questions(data.questions)
+    classify = toxicity_scores(data.toxicity)
+    candidates = read_candidates(data, ledger)
+    return select_conversations(candidates, data, ledger, questions, classify, fits)
+
+
+def _in_plain_style(conversation: Conversation) -> Conversation:
+    """Leave out the replies in every other style; they will be written anew."""
+    turns = [Turn(turn.user, {"plain": turn.replies["plain"]}) for turn in conversation.turns]
+    return replace(conversation, turns=tuple(turns))
 
 
 def _prompts(data: Data, recipe: Recipe) -> dict[str, str]:
@@ -245,14 +275,14 @@ def _prompts(data: Data, recipe: Recipe) -> dict[str, str]:
         raise UserError(
             f"data.frame={data.frame} has no place for the manner: {{manner}} must stand in it"
         )
-    files = prompt_files(data, recipe)
-    return {
-        style: manner_prompt(frame, find_file(file).read_text(encoding="utf-8"))
-        for style, file in files.items()
-    }
+    prompts = {}
+    for style, file in prompt_files(data, recipe).items():
+        manner = find_file(file).read_text(encoding="utf-8")
+        prompts[style] = manner_prompt(frame, manner)
+    return prompts
 
 
-class Made:
+class Rewritten:
     """What has been rewritten and audited so far."""
 
     def __init__(
@@ -265,22 +295,23 @@ class Made:
         self.stage = stage
         self.conversations: list[Conversation] = []
         self.rows: list[Rewrite] = []
-        self.pairs: list[audit.Pair] = []
-        self.fitting: dict[
-            str, int
-        ] = {}  # conversation → turns that fit, which later rounds do not measure again
+        self.pairs: list[audit.RewritePair] = []
+        # conversation → turns that fit, which later rounds do not measure again
+        self.fitting: dict[str, int] = {}
 
     def turns_that_fit(self, styled: Conversation, fits: Fits) -> int:
-        """Count the turns of a rewritten conversation that every model can train; measured once, as
-        it is final.
+        """Count the turns of a rewritten conversation that every model can train.
+
+        They are measured once: a rewritten conversation does not change.
         """
         if styled.id not in self.fitting:
             self.fitting[styled.id] = fits.turns(styled)
         return self.fitting[styled.id]
 
     def add(self, conversations: Sequence[Conversation]) -> None:
-        """Rewrite and audit some conversations; what an interrupted command wrote is not asked for
-        again.
+        """Rewrite and audit some conversations.
+
+        What an interrupted command has written is not asked for again.
         """
         rows = self._rewrite(conversations)
         self.conversations += conversations
@@ -288,9 +319,8 @@ class Made:
         self.pairs += self._audit(conversations, rows)
 
     def _rewrite(self, conversations: Sequence[Conversation]) -> list[Rewrite]:
-        waiting: list[
-            Rewrite
-        ] = []  # written together: a disk's sync takes longer than a cached reply
+        # Rows are written together: a disk's sync takes longer than a cached reply.
+        waiting: list[Rewrite] = []
         written = time.monotonic()
 
         def record(row: Rewrite) -> None:
@@ -301,8 +331,8 @@ class Made:
                 waiting.clear()
                 written = time.monotonic()
 
-        names = {item.id for item in conversations}
-        done = [row for row in self.run.rows("rewrites") if row["id"] in names]
+        ids = {conversation.id for conversation in conversations}
+        done = [row for row in self.run.rows("rewrites") if row["id"] in ids]
         settings = self.data.rewriter
         try:
             rows = rewrite(
@@ -310,41 +340,38 @@ class Made:
             )
         finally:
             self.run.append("rewrites", waiting)
-        self.stage.keep(sum(row.text is not None for row in rows))
         for row in rows:
             if row.text is None:
                 self.stage.drop(f"{row.style}: {row.failure}")
+            else:
+                self.stage.keep()
         return rows
 
     def _audit(
         self, conversations: Sequence[Conversation], rows: Sequence[Rewrite]
-    ) -> list[audit.Pair]:
+    ) -> list[audit.RewritePair]:
         texts = _texts(rows)
-        pairs = audit.pairs_of(
-            [_styled(item, texts) for item in conversations], self.data.length_ratio
-        )
+        styled = [_styled(conversation, texts) for conversation in conversations]
+        pairs = audit.pairs_of(styled, self.data.length_ratio)
         if not self.data.meaning_prompt or not pairs:
             return pairs
         prompt = find_file(self.data.meaning_prompt).read_text(encoding="utf-8")
-        found = audit.judge_meaning(pairs, prompt, self.complete)
+        differences = audit.judge_meaning(pairs, prompt, self.complete)
         judged = []
         for pair in pairs:
-            key = (pair.id, pair.turn, pair.style)
-            judged.append(
-                replace(pair, faults={**pair.faults, "meaning": found[key]})
-                if key in found
-                else pair
-            )
+            difference = differences.get((pair.id, pair.turn, pair.style))
+            if difference is not None:
+                pair = replace(pair, faults={**pair.faults, "meaning": difference})
+            judged.append(pair)
         return judged
 
 
-def keep_audit(run: Run, pairs: Sequence[audit.Pair]) -> None:
+def write_audit(run: Run, pairs: Sequence[audit.RewritePair]) -> None:
     """Write down what the audit found, and what a person should read."""
     _write(run, "audit.jsonl", [asdict(pair) for pair in pairs if pair.faults])
     write_json(run.folder / "audit.json", audit.summarise(pairs))
-    (run.folder / "worst_pairs.md").write_text(
-        card.worst_pairs(audit.worst(pairs)), encoding="utf-8"
-    )
+    worst_pairs = card.worst_pairs(audit.worst(pairs))
+    (run.folder / "worst_pairs.md").write_text(worst_pairs, encoding="utf-8")
     if pairs:
         card.draw_lengths(pairs, run.folder / "lengths.svg")
 
@@ -361,83 +388,96 @@ def _texts(rows: Sequence[Rewrite]) -> dict[tuple[str, int], dict[str, str]]:
 def _styled(
     conversation: Conversation, texts: Mapping[tuple[str, int], Mapping[str, str]]
 ) -> Conversation:
-    turns = [
-        Turn(turn.user, {**turn.replies, **texts.get((conversation.id, number), {})})
-        for number, turn in enumerate(conversation.turns)
-    ]
+    """Add the rewritten texts to the replies of a conversation."""
+    turns = []
+    for number, turn in enumerate(conversation.turns):
+        rewritten = texts.get((conversation.id, number), {})
+        turns.append(Turn(turn.user, {**turn.replies, **rewritten}))
     return replace(conversation, turns=tuple(turns))
 
 
-def assemble(made: Made, data: Data, fits: Fits, ledger: Ledger) -> list[Conversation]:
+def assemble(rewritten: Rewritten, data: Data, fits: Fits, ledger: Ledger) -> list[Conversation]:
     """Make the conversations of every arm.
 
     Each is cut before its first reply that is missing, or broken, in any style, and where its
     longest style no longer fits a model of `data.fits`.
     """
+    reasons = _unusable_replies(rewritten, data.drop_faults)
+    texts = _texts(rewritten.rows)
+    reply_stage = ledger.stage("arms, replies", "replies")
+    conversation_stage = ledger.stage("arms", "conversations")
+    usable = []
+    for conversation in rewritten.conversations:
+        turns = len(conversation.turns)
+        good = 0
+        while good < turns and (conversation.id, good) not in reasons:
+            good += 1
+        styled = _styled(replace(conversation, turns=conversation.turns[:good]), texts)
+        fitting = rewritten.turns_that_fit(styled, fits) if good else 0
+        reply_stage.take(turns)
+        reply_stage.keep(fitting)
+        if fitting < good:
+            reply_stage.drop("too long in the longest style", good - fitting)
+        if good < turns:
+            reply_stage.drop(reasons[conversation.id, good])
+        if good + 1 < turns:
+            reply_stage.drop("after a reply left out", turns - good - 1)
+        conversation_stage.take()
+        if fitting > 0:
+            conversation_stage.keep()
+            usable.append(replace(styled, turns=styled.turns[:fitting]))
+        elif good > 0:
+            conversation_stage.drop("first reply too long in the longest style")
+        else:
+            conversation_stage.drop("first reply left out")
+    types = Counter(conversation.type for conversation in usable)
+    conversation_stage.details["by_type"] = dict(types)
+    return usable
+
+
+def _unusable_replies(
+    rewritten: Rewritten, drop_faults: Sequence[str]
+) -> dict[tuple[str, int], str]:
+    """Say why replies are left out, by conversation and turn: not rewritten, or a fault."""
     reasons: dict[tuple[str, int], str] = {}
-    for row in made.rows:
+    for row in rewritten.rows:
         if row.text is None:
             reasons.setdefault((row.id, row.turn), f"{row.style}: {row.failure}")
-    for pair in made.pairs:
-        fault = next((name for name in pair.faults if name in data.drop_faults), None)
-        if fault:
-            reasons.setdefault((pair.id, pair.turn), f"{pair.style}: audit found {fault}")
-    texts = _texts(made.rows)
-    replies, whole = ledger.stage("arms, replies", "replies"), ledger.stage("arms", "conversations")
-    kept = []
-    for item in made.conversations:
-        good = next(
-            (number for number in range(len(item.turns)) if (item.id, number) in reasons),
-            len(item.turns),
-        )
-        styled = _styled(replace(item, turns=item.turns[:good]), texts)
-        fitting = made.turns_that_fit(styled, fits) if good else 0
-        replies.take(len(item.turns))
-        replies.keep(fitting)
-        whole.take()
-        if fitting < good:
-            replies.drop("too long in the longest style", good - fitting)
-        if good < len(item.turns):
-            replies.drop(reasons[item.id, good])
-            if rest := len(item.turns) - good - 1:
-                replies.drop("after a reply left out", rest)
-        if fitting == 0:
-            whole.drop(
-                "first reply too long in the longest style" if good else "first reply left out"
-            )
-            continue
-        whole.keep()
-        kept.append(replace(styled, turns=styled.turns[:fitting]))
-    whole.details["by_type"] = {
-        kind: sum(item.type == kind for item in kept) for kind in {c.type: 0 for c in kept}
-    }
-    return kept
+    for pair in rewritten.pairs:
+        for fault in pair.faults:
+            if fault in drop_faults:
+                reasons.setdefault((pair.id, pair.turn), f"{pair.style}: audit found {fault}")
+    return reasons
 
 
-def _refuse_bad(folder: Path, made: Made, data: Data) -> None:
+def _refuse_bad(rewritten: Rewritten) -> None:
     """Refuse a rewriter by its first replies, before the others are paid for.
 
     Raises:
         RunFailed: more of them failed than `data.max_failed_share`.
     """
-    missing = sum(row.text is None for row in made.rows)
-    share = audit.failed_share(made.pairs, missing)
-    if share > data.max_failed_share:
-        keep_audit(made.run, made.pairs)
-        faults = card.common_faults(made.pairs, missing)
+    limit = rewritten.data.max_failed_share
+    missing = sum(row.text is None for row in rewritten.rows)
+    share = audit.failed_share(rewritten.pairs, missing)
+    if share > limit:
+        write_audit(rewritten.run, rewritten.pairs)
+        faults = card.common_faults(rewritten.pairs, missing)
         raise RunFailed(
-            f"{share:.0%} of {len(made.rows)} rewritten replies failed ({faults}), "
-            f"data.max_failed_share="
-            f"{data.max_failed_share:g}: read {folder / 'worst_pairs.md'}"
+            f"{share:.0%} of {len(rewritten.rows)} rewritten replies failed ({faults}), "
+            f"data.max_failed_share={limit:g}: read {rewritten.run.folder / 'worst_pairs.md'}"
         )
 
 
 def _row(conversation: Conversation) -> dict[str, Any]:
-    row = asdict(conversation)
-    row["turns"] = [
-        {"user": turn.user, "replies": dict(turn.replies)} for turn in conversation.turns
-    ]
-    return row
+    """Return a conversation as a row in the seed's form."""
+    return {
+        "id": conversation.id,
+        "type": conversation.type,
+        "turns": [
+            {"user": turn.user, "replies": dict(turn.replies)} for turn in conversation.turns
+        ],
+        "system": conversation.system,
+    }
 
 
 def _write(run: Run, name: str, rows: Iterable[Any]) -> None:

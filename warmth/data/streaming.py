@@ -1,6 +1,4 @@
-"""Rows of large JSON and JSONL files, one at a time: a 600 MB array needs a few megabytes of
-memory.
-"""
+"""Rows of large JSON and JSONL files, one at a time: 600 MB need a few megabytes of memory."""
 
 from __future__ import annotations
 
@@ -29,8 +27,7 @@ class Broken:
 
 
 def records(path: Path, key: str) -> Iterator[Any]:
-    """Yield the rows of a JSON array or of JSON lines, whichever the file is; a `Broken` for what
-    cannot be read.
+    """Yield the rows of a JSON array or of JSON lines; a `Broken` for what cannot be read.
 
     Args:
         path: the file, UTF-8 with or without a byte-order mark.
@@ -39,21 +36,19 @@ def records(path: Path, key: str) -> Iterator[Any]:
     Raises:
         UserError: no such file, or neither of both forms.
     """
+    if not path.exists():
+        raise UserError(f"data.path={path} does not exist")
     if not path.is_file():
-        raise UserError(
-            f"data.path={path} is not a file"
-            if path.exists()
-            else f"data.path={path} does not exist"
-        )
+        raise UserError(f"data.path={path} is not a file")
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as stream:
         head = stream.read(CHUNK)
-        first = head.lstrip()[:1]
-        if first == "[":
+        start = head.lstrip()[:1]
+        if start == "[":
             yield from _array(stream, head, path, key)
-        elif first == "{":
+        elif start == "{":
             stream.seek(0)
             yield from _lines(stream, path)
-        elif NOT_UTF8.match(first) or "\0" in head[:64]:
+        elif NOT_UTF8.match(start) or "\0" in head[:64]:
             raise UserError(f"{path} is not UTF-8 text (UTF-16 or a compressed file?)")
         else:
             raise UserError(f"{path} is neither a JSON array nor JSON lines")
@@ -71,16 +66,17 @@ def _lines(stream: TextIO, path: Path) -> Iterator[Any]:
             else:
                 yield Broken("truncated_file", f"{path} is cut off in line {number}")
             continue
-        yield (
-            Broken("wrong_encoding", f"{path} line {number} is not UTF-8")
-            if NOT_UTF8.search(line)
-            else value
-        )
+        if NOT_UTF8.search(line):
+            yield Broken("wrong_encoding", f"{path} line {number} is not UTF-8")
+        else:
+            yield value
 
 
 def _array(stream: TextIO, buffer: str, path: Path, key: str) -> Iterator[Any]:
-    """Decodes value after value from a sliding buffer; what lies before `at` is done with."""
-    at, count, dropped = buffer.index("[") + 1, 0, 0
+    """Decode value after value from a sliding buffer; what lies before `at` is done with."""
+    at = buffer.index("[") + 1
+    count = 0
+    dropped = 0  # characters that have left the buffer
     while True:
         while buffer[at : at + 1].isspace() or buffer.startswith(",", at):
             at += 1
@@ -91,15 +87,15 @@ def _array(stream: TextIO, buffer: str, path: Path, key: str) -> Iterator[Any]:
                 raise json.JSONDecodeError("Expecting value", buffer, at)
             value, end = _decode(buffer, at)
         except json.JSONDecodeError as error:
-            more = (
-                stream.read(max(CHUNK, len(buffer) - at)) if _may_go_on(error, buffer, at) else None
-            )
-            if more:
-                dropped, buffer, at = dropped + at, buffer[at:] + more, 0
+            if _may_go_on(error, buffer, at):
+                more = stream.read(max(CHUNK, len(buffer) - at))
+                if not more:
+                    yield Broken("truncated_file", f"{path} is cut off after {count} whole rows")
+                    return
+                dropped += at
+                buffer = buffer[at:] + more
+                at = 0
                 continue
-            if more == "":
-                yield Broken("truncated_file", f"{path} is cut off after {count} whole rows")
-                return
             yield Broken(
                 "broken_json",
                 f"{path} is not JSON after row {count}: {error.msg} at {dropped + error.pos}",
@@ -107,18 +103,23 @@ def _array(stream: TextIO, buffer: str, path: Path, key: str) -> Iterator[Any]:
             buffer, at = _next_row(stream, buffer, error.pos, key)
             continue
         count += 1
-        wrong = not buffer.isascii() and NOT_UTF8.search(buffer, at, end)
-        yield Broken("wrong_encoding", f"{path} row {count} is not UTF-8") if wrong else value
+        if not buffer.isascii() and NOT_UTF8.search(buffer, at, end):
+            yield Broken("wrong_encoding", f"{path} row {count} is not UTF-8")
+        else:
+            yield value
         at = end
 
 
 def _decode(text: str, at: int, whole: bool = False) -> tuple[Any, int]:
     """Read the value at a place of a text, and where it ends; `whole`: nothing may follow.
 
-    Mistakes are of one kind.
+    Raises:
+        JSONDecodeError: whatever the mistake is.
     """
     try:
-        return (DECODER.decode(text), len(text)) if whole else DECODER.raw_decode(text, at)
+        if whole:
+            return DECODER.decode(text), len(text)
+        return DECODER.raw_decode(text, at)
     except json.JSONDecodeError:
         raise
     except RecursionError as error:
@@ -128,16 +129,16 @@ def _decode(text: str, at: int, whole: bool = False) -> tuple[Any, int]:
 
 
 def _may_go_on(error: json.JSONDecodeError, buffer: str, at: int) -> bool:
-    """Tell whether the error is that the buffer ends inside a value, rather than a mistake in
-    it.
-    """
+    """Tell whether the buffer merely ends inside a value, rather than holds a mistake."""
     at_end = error.pos >= len(buffer) - 10 or error.msg.startswith("Unterminated string")
     return at_end and len(buffer) - at < LONGEST
 
 
 def _next_row(stream: TextIO, buffer: str, at: int, key: str) -> tuple[str, int]:
-    """Find the buffer and the place in it where a row with the field `key` begins; the end, if none
-    comes.
+    """Find where the next row with the field `key` begins.
+
+    Returns:
+        the buffer and the place in it; an end of the array if there is no such row.
     """
     while True:
         for match in NEXT_ROW.finditer(buffer, at):
@@ -150,7 +151,6 @@ def _next_row(stream: TextIO, buffer: str, at: int, key: str) -> tuple[str, int]
         more = stream.read(CHUNK)
         if not more:
             return "]", 0
-        buffer, at = (
-            buffer[max(at, len(buffer) - CHUNK) :] + more,
-            0,
-        )  # the tail again: a row may have begun there
+        # The buffer's tail is looked at again: a row may have begun there.
+        buffer = buffer[max(at, len(buffer) - CHUNK) :] + more
+        at = 0

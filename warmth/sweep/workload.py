@@ -132,12 +132,14 @@ def _sizes(
     A style that is not written yet is taken to be as long as the longest there is; of preferences
     only the last reply is in a style, and the longer side counts.
     """
-    from warmth.data.sources import load
+    from warmth.data.sources import load_conversations
 
     if path and not Path(path).exists():
         return []
     texts, found = table()["texts"], []
-    for conversation in load(Data(path=path or None, per_type=per_type, max_turns=max_turns)):
+    for conversation in load_conversations(
+        Data(path=path or None, per_type=per_type, max_turns=max_turns)
+    ):
         replies = [_length(turn.replies, style) for turn in conversation.turns]
         if preferred:
             plain = [_length(turn.replies, "plain") for turn in conversation.turns]
