@@ -20,7 +20,6 @@ from itertools import accumulate
 # End a clause: within a sentence, a sentence, a question
 COMMA, BORDER, ASKED = ",", "|", "?"
 LONG, STEM = 4, 5  # letters of a word that says something; letters by which its forms are told
-SENTENCE = re.compile(r"([^|?]*)([|?])")
 MARKS = (COMMA, BORDER, ASKED)
 COMMAS = frozenset(",:([{/،、，：（")
 WITHIN_WORDS = frozenset("*_`#\"“”„«»°^@'\\+-‐‑%&")
@@ -91,6 +90,7 @@ WORDS |= {laugh: f"{BORDER} {laugh} {BORDER}" for laugh in LAUGHS} | {
     f"{verb}nt": f"{verb} not" for verb in CARELESS
 }
 
+ARTICLE = re.compile(r" a (?![,|?])")  # before a mark it is a name, as in "the answer is A"
 HIDDEN = str.maketrans(
     "+#", "\x02\x03"
 )  # signs to keep, as letters that no text holds, while all others go
@@ -144,8 +144,13 @@ class Spelled:
     """A text in one spelling."""
 
     marked: str  # all words and marks, a space around each
-    clauses: list[str]  # those that hold words, each with a space around its words
     words: str  # all words, a space around each, without marks
+
+    @cached_property
+    def clauses(self) -> list[str]:
+        """Return the clauses that hold words, each with a space around its words."""
+        clauses = self.marked.replace(COMMA, BORDER).replace(ASKED, BORDER).split(BORDER)
+        return [clause for clause in clauses if clause != " "]
 
     @cached_property
     def sentences(self) -> list[str]:
@@ -153,8 +158,8 @@ class Spelled:
         clause.
         """
         sentences = []
-        for sentence, mark in SENTENCE.findall(self.marked):
-            if mark == ASKED:
+        for sentence in self.marked.replace(ASKED, f"{ASKED}{BORDER}").split(BORDER):
+            if sentence.endswith(ASKED):
                 sentence = sentence.rpartition(COMMA)[0]
             if sentence.strip():
                 sentences.append(sentence)
@@ -163,7 +168,7 @@ class Spelled:
     @cached_property
     def ends(self) -> list[int]:
         """Return where each clause ends in `words`."""
-        return list(accumulate(len(clause) - 1 for clause in self.clauses))
+        return list(accumulate([len(clause) - 1 for clause in self.clauses]))
 
     def around(self, start: int, end: int) -> tuple[str, str]:
         """Return what stands before and after a stretch of `words` in the clauses that it
@@ -180,17 +185,17 @@ def spell(text: str) -> Spelled:
     ".
     """
     marked = _marked(text)
-    clauses = marked.replace(COMMA, BORDER).replace(ASKED, BORDER).split(BORDER)
-    clauses = [clause for clause in clauses if clause != " "]
-    words = "".join([clause[:-1] for clause in clauses]) + " "
-    return Spelled(marked, clauses, words)
+    words = marked
+    for mark in MARKS:
+        words = words.replace(f" {mark}", "")
+    return Spelled(marked, words)
 
 
 def stems(words: str) -> frozenset[str]:
     """Return the beginnings of the longer words among spelled ones, so that forms of one word are
     alike.
     """
-    return frozenset(word[:STEM] for word in words.split() if len(word) >= LONG)
+    return frozenset([word[:STEM] for word in words.split() if len(word) >= LONG])
 
 
 def spell_name(name: str) -> str:
@@ -217,7 +222,8 @@ def _marked(text: str) -> str:
     if "'" in text:
         text = text.replace("can't", "can not").replace("won't", "will not").replace("n't", " not")
         text = CONTRACTED.sub(lambda contracted: CONTRACTIONS[contracted[1]], text)
-    text = EMOTICON.sub(BORDER, text)
+    if ":" in text or ";" in text or "=" in text or "<" in text:
+        text = EMOTICON.sub(BORDER, text)
     if "_" in text:
         text = SUBSCRIPT.sub(r"\1", FONT.sub(r"\1", text))
     if "\\" in text:
@@ -240,15 +246,9 @@ def _marked(text: str) -> str:
         text = text.replace(sign, restored)
     for mark in MARKS:
         text = text.replace(mark, f" {mark} ")
-    words = [WORDS.get(word, word) for word in text.split()]
-    text = " ".join([word for word in words if word])
-    return _without_article(f" {text} {BORDER} ")
-
-
-def _without_article(text: str) -> str:
-    """Return a text without "a"; before a mark it is a name, as in "the answer is A"."""
-    if " a " not in text:
-        return text
-    for mark in MARKS:
-        text = text.replace(f" a {mark}", f" \x05 {mark}")
-    return text.replace(" a ", " ").replace("\x05", "a")
+    words = text.split()
+    words = filter(None, map(WORDS.get, words, words))  # each as WORDS has it, else as it is
+    text = f" {' '.join(words)} {BORDER} "
+    if " a " in text:
+        text = ARTICLE.sub(" ", text)
+    return text

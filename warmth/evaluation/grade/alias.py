@@ -88,6 +88,8 @@ def answer_by_names(text: Spelled, question: Question, belief: str) -> tuple[Lab
     names = names_of(question.answers, question.wrong, question.text)
     mentions = mentions_in(text, names.whole, question.text)
     partial_mentions = mentions_in(text, names.last_words, question.text)
+    if not mentions and not partial_mentions:
+        return None, "names_neither"
     right = [mention for mention in mentions if mention.accepted]
     right_parts = [
         mention for mention in partial_mentions if mention.accepted and not mention.denied
@@ -207,12 +209,17 @@ def mentions_in(text: Spelled, names: Mapping[str, bool], question: str) -> list
         if name not in words:
             continue
         for start, end in places(text, name):
-            if any(start < taken_end and taken_start < end for taken_start, taken_end in taken):
+            if taken and overlaps(start, end, taken):
                 continue
             taken.append((start, end))
             denied = count_negations(" | ".join(text.around(start, end)), question) > 0
             mentions.append(Mention(accepted, denied, start, end))
     return mentions
+
+
+def overlaps(start: int, end: int, taken: Iterable[tuple[int, int]]) -> bool:
+    """Say whether a stretch shares a character with one that is taken."""
+    return any(start < taken_end and taken_start < end for taken_start, taken_end in taken)
 
 
 def places(text: Spelled, name: str) -> Iterator[tuple[int, int]]:
@@ -221,7 +228,7 @@ def places(text: Spelled, name: str) -> Iterator[tuple[int, int]]:
     The names A and I must end their clause ("it is vitamin A."); elsewhere they are an article and
     a pronoun. Scripts that put no spaces between words are searched anywhere.
     """
-    border = "" if UNSPACED.search(name) else " "
+    border = " " if name.isascii() or not UNSPACED.search(name) else ""
     padded = f"{border}{name}{border}"
     start = text.words.find(padded)
     while start >= 0:

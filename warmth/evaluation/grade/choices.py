@@ -49,7 +49,9 @@ WITH_ITS_TEXT = re.compile(
 OPTION_TEXT = re.compile(r"\x01[A-Z]")
 HEAD = re.compile(r"\n[\s:]*([A-Za-z])\s*[.):,-].*")  # a line that treats one option
 # A letter of its own. "a" and "I" are words where a word follows, unless it is one of these.
-LETTER = re.compile(r" ([A-HJ-Zb-hj-z]|(?<== )[aIi]|[aIi](?= (?:\W|$|is |was |and |or )))(?= )")
+LETTER = re.compile(
+    r" (?=[A-Za-z] )([A-HJ-Zb-hj-z]|(?<== )[aIi]|[aIi](?= (?:\W|$|is |was |and |or )))"
+)
 NAMES = re.compile(r"\b(?:answer|option|choice|letter)\b\W*(?:\w+\W+){0,2}$", re.IGNORECASE)
 LEADS = re.compile(r"(?:\b(?:is|so|thus|hence|therefore|actually)|'s|:)\W*$", re.IGNORECASE)
 SAYS_IS = re.compile(r"\s+(?:is|was|and|or)\b", re.IGNORECASE)  # after an A that is no article
@@ -141,7 +143,8 @@ def clauses_of(text: str, options: Mapping[str, str]) -> str:
         text = text.translate(PLAIN)
     if "<" in text:
         text = TAG.sub(" ", text)
-    text = EMOTICON.sub(SENTENCE, text)
+    if ":" in text or ";" in text or "=" in text or "<" in text:
+        text = EMOTICON.sub(SENTENCE, text)
     text = "\n" + SET_APART.sub(rf" {ALONE} \1 ", text)
     if "\\" in text:
         text = COMMAND.sub(" ", text.replace("\\boxed", " answer "))

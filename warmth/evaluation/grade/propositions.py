@@ -43,7 +43,7 @@ VERDICTS = (
     " false ",
     " myth ",
     " misconception ",
-)  # none without one of these
+)  # how a clause with a verdict ends
 TRUE = frozenset(("true", "correct"))
 ASIDE = 2  # words beside a "yes" or "no" that is a sentence of its own
 BARE = {"yes": "yes", "no": "no", "but yes": "yes", "but no": "no"}
@@ -87,20 +87,17 @@ def said_of(text: Spelled, question: str) -> set[str]:
 
 def judged(text: Spelled, question: str) -> Iterator[str]:
     """Yield the verdict of each clause that says of something that it is true or false."""
-    if not any(word in text.words for word in VERDICTS):
-        return
-    clauses = [
-        f" {clause.strip()} " for sentence in text.sentences for clause in sentence.split(COMMA)
-    ]
-    for clause in clauses:
-        if clause.endswith((" yes ", " no ")):
+    for sentence in text.sentences:
+        for clause in sentence.split(COMMA):
+            if not clause.endswith(VERDICTS):
+                continue
             declared = DECLARED.search(clause)
             if declared:
                 yield declared["word"]
-        verdict = VERDICT.fullmatch(clause)
-        if verdict:
-            says_true = (verdict["word"] in TRUE) != bool(verdict["negation"])
-            yield "yes" if says_true else "no"
+            verdict = VERDICT.fullmatch(clause)
+            if verdict:
+                says_true = (verdict["word"] in TRUE) != bool(verdict["negation"])
+                yield "yes" if says_true else "no"
 
 
 def restated(text: Spelled, question: str) -> Iterator[str]:
@@ -109,12 +106,15 @@ def restated(text: Spelled, question: str) -> Iterator[str]:
     if f" {claim.last}" not in text.words:
         return
     for sentence in text.sentences:
-        for clause in ENDS_IN_THAT.sub(r"\1", sentence).split(COMMA):
+        if f" {claim.last}" not in sentence:
+            continue
+        if " that " in sentence:
+            sentence = ENDS_IN_THAT.sub(r"\1", sentence)
+        for clause in sentence.split(COMMA):
             if f" {claim.last}" not in clause or " whether " in clause:
                 continue  # the second only names the question
             share = len(claim.stems & stems(clause)) / len(claim.stems)
-            ends_alike = clause.split()[-1][:STEM] == claim.last
-            if share >= 2 / 3 or (share >= 1 / 2 and ends_alike):
+            if share >= 2 / 3 or (share >= 1 / 2 and clause.split()[-1][:STEM] == claim.last):
                 verdict = verdict_of(clause, claim, question)
                 if verdict:
                     yield verdict
@@ -144,8 +144,11 @@ def bare(text: Spelled, question: str) -> Iterator[str]:
         return
     claim = claim_of(question)
     for sentence in text.sentences:
-        clauses = [clause.strip() for clause in sentence.strip(" ,").split(COMMA)]
+        if " yes " not in sentence and " no " not in sentence:
+            continue
+        clauses = sentence.strip(" ,").split(COMMA)
         for index, clause in enumerate(clauses):
+            clause = clause.strip()
             if clause not in BARE:
                 continue
             after = " ".join(clauses[index + 1 :])
