@@ -4,7 +4,9 @@ named.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import io
 import json
 import math
 import os
@@ -12,6 +14,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -21,6 +24,7 @@ import pytest
 import statsmodels.api
 import zstandard
 
+from warmth import cli
 from warmth.analysis.compare import differences, page, reading
 from warmth.analysis.statistics import effects
 from warmth.digest import ROOT
@@ -310,6 +314,59 @@ def test_an_item_of_several_epochs_is_one_cluster(tmp_path):
     assert (row["pairs"], row["items"], row["clusters"]) == (30, 10, 10)
 
 
+def epochs_of(path, scores):
+    """Write a log whose items have as many epochs as they have scores."""
+    rows = []
+    for number, values in enumerate(scores):
+        for epoch, value in enumerate(values, start=1):
+            rows.append(sample(number, value, epoch=epoch))
+    return inspect_json(path, rows, model=path.stem)
+
+
+def test_one_epoch_against_three_compares_means_over_an_items_epochs(tmp_path):
+    draw = np.random.default_rng(3)
+    once = draw.integers(0, 2, (60, 1)).tolist()
+    thrice = draw.integers(0, 2, (60, 3)).tolist()
+    paths = [epochs_of(tmp_path / "a.json", once), epochs_of(tmp_path / "b.json", thrice)]
+    found = compare(*paths)
+    (row,) = found.rows.to_dict("records")
+    assert row["difference"] == pytest.approx(np.mean(thrice) - np.mean(once))
+    assert row["bounds"] == pytest.approx((row["difference"], row["difference"]))
+    assert (row["items"], row["clusters"], row["only_a"], row["only_b"]) == (60, 60, 0, 0)
+    changes = np.mean(thrice, axis=1) - np.mean(once, axis=1)
+    by_hand = effects.clustered_mean(changes, np.arange(60))
+    assert (row["low"], row["high"]) == pytest.approx((by_hand.low, by_hand.high), abs=0.02)
+    (note,) = found.notes
+    assert "a has 1 epoch of each item and b 3 epochs of each item" in note
+    assert "the mean over an item’s epochs" in page.render(found, None)
+
+
+def test_an_item_weighs_the_same_however_many_epochs_it_has(tmp_path):
+    a = epochs_of(tmp_path / "a.json", [[0.5], [0.25, 0.75], [0.5]])
+    b = epochs_of(tmp_path / "b.json", [[1.5] * 5, [0.5], [0.5, None]])
+    found = compare(a, b, span=(0.0, 2.0))
+    (row,) = found.rows.to_dict("records")
+    assert row["difference"] == pytest.approx((1 + 0 + 0) / 3)
+    assert (row["unscored_a"], row["unscored_b"], row["items"]) == (0, 1, 3)
+    # the missing epoch is half of its item: it could be 0 or 2
+    assert row["bounds"] == pytest.approx(((1 - 0.25) / 3, (1 + 0.75) / 3))
+    assert "1 to 2 epochs of each item" in found.notes[0]
+
+
+def test_epochs_that_only_one_log_has_of_some_items_are_not_lost(tmp_path):
+    a = epochs_of(tmp_path / "a.json", [[1, 0], [1]])
+    b = epochs_of(tmp_path / "b.json", [[1, 0], [1, 0]])
+    (row,) = compare(a, b).rows.to_dict("records")
+    assert row["difference"] == pytest.approx((0 - 0.5) / 2) and row["only_b"] == 0
+
+
+def test_decimal_commas_and_other_names_of_the_score_are_read(tmp_path):
+    a = csv(tmp_path / "a.csv", "id;Accuracy\n1;0,5\n2;1\n3;0,125\n")
+    b = csv(tmp_path / "b.csv", 'item,correct\n1,"0,75"\n2,"1,0"\n3,"0,125"\n')
+    (row,) = compare(a, b).rows.to_dict("records")
+    assert row["difference"] == pytest.approx(0.25 / 3) and row["items"] == 3
+
+
 def test_a_long_question_is_compared_whole_though_its_summary_is_cut(tmp_path):
     start = "x" * 2_000
     paths = []
@@ -355,7 +412,7 @@ def test_items_with_other_ids_are_matched_by_what_they_ask(tmp_path):
     )
     found = compare(a, b)
     assert found.rows["items"].tolist() == [8] and found.rows["difference"].tolist() == [-0.25]
-    assert found.mismatches.empty and "matched by their content" in " ".join(found.notes)
+    assert found.mismatches.empty and "matched by content" in " ".join(found.notes)
 
 
 def test_messages_are_compared_by_role_and_text_not_by_the_ids_drawn_for_them(tmp_path):
@@ -473,7 +530,14 @@ TWO = "item,score\n1,1\n2,0\n"
 REFUSED = {
     "no common item": (TWO, "item,score\n8,1\n9,0\n", "no item in common"),
     "an item twice": ("item,score\n1,1\n1,0\n", TWO, "more than once in epoch 1"),
-    "no score column": ("item,right\n1,1\n", TWO, "needs the columns item and score"),
+    "no score column": (
+        "item,right\n1,1\n",
+        TWO,
+        r"needs the columns item and score \(known names: item, .*; score, .*acc.*it has: item, rig",
+    ),
+    "two score columns": ("item,acc,correct\n1,1,1\n", TWO, "could be the score: correct, acc"),
+    "thousands": ("item;score\n1;1,234\n", TWO, "1,234 could be a thousand or a decimal"),
+    "two marks": ("item;score\n1;1,5\n2;0.5\n", TWO, "has commas and points in its numbers"),
     "no item": ("item,score\n,1\n", TWO, "row 1 has no item"),
     "two clusters": (
         "item,cluster,score\n1,x,1\n",
@@ -525,6 +589,37 @@ def test_an_item_without_id_or_epoch_is_refused_if_it_is_there_twice(tmp_path):
         compare(a, GOLDEN / "inspect" / "b.eval")
 
 
+def test_a_message_without_a_task_names_none(tmp_path):
+    a = csv(tmp_path / "a.csv", "item,score\n1,1\n1,0\n")
+    with pytest.raises(
+        UserError, match=r"item 1 is there more than once in epoch 1 \(1 such row\)"
+    ):
+        compare(a, csv(tmp_path / "b.csv", TWO))
+    lone = csv(tmp_path / "c.csv", "item,score\n9,1\n")
+    with pytest.raises(UserError, match=r"c has 1 item, such as 9; b has 2 items, such as 1, 2$"):
+        compare(lone, csv(tmp_path / "b.csv", TWO))
+
+
+def test_items_of_equal_text_say_by_what_they_differ(tmp_path):
+    for name, doc_hash in (("a", "x1"), ("b", "x2")):
+        row = {"doc_id": 0, "doc": {"question": "Same?"}, "doc_hash": doc_hash, "acc": 1.0}
+        (tmp_path / name).mkdir()
+        csv(tmp_path / name / "samples_t_2026-01-01T00-00-00.000001.jsonl", json.dumps(row))
+    with pytest.raises(
+        UserError, match="1 id with different content.*both ask “Same.”,.*: doc_has"
+    ):
+        compare(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.parametrize("folder", ["file/x", "/proc/nothing/x"])
+def test_a_folder_that_cannot_be_written_is_one_line(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    paths = [str(csv(tmp_path / f"{name}.csv", TWO)) for name in "ab"]
+    done = run("compare", *paths, "--out", str(tmp_path / folder))
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: --out=")
+
+
 def test_a_folder_with_one_task_twice_names_both_files(tmp_path):
     for name in ("x", "y"):
         inspect_json(tmp_path / f"{name}.json", [sample(1, "C")])
@@ -559,8 +654,18 @@ def test_the_command_prints_a_table_and_errors_are_one_line(tmp_path):
 
 
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "warmth.cli", *arguments], capture_output=True, text=True, cwd=ROOT
+    """Run the command in this process, which takes less time than a new one."""
+    out = io.StringIO()
+    err = io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["warmth", *arguments]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        cli.main()
+    return subprocess.CompletedProcess(
+        arguments, ended.value.code or 0, out.getvalue(), err.getvalue()
     )
 
 

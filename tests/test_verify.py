@@ -4,24 +4,39 @@ found.
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
-import subprocess
-import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 from study_fixture import write_study
+from typer.testing import CliRunner
 
+from warmth import entries
 from warmth.analysis import report as reports
 from warmth.analysis.report import inputs, verification
+from warmth.analysis.report.sections import answer, differences, every_difference
+from warmth.analysis.rows import labels
+from warmth.analysis.rows.frames import load
+from warmth.analysis.statistics import preregistration
+from warmth.cli import app
 from warmth.commands.verify import in_words
-from warmth.digest import ROOT
 from warmth.errors import UserError
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_sections():
+    """A table, a figure and the answer are enough to compare; a whole report takes longer."""
+    with pytest.MonkeyPatch.context() as patch:
+        few = (answer, differences, every_difference)
+        patch.setattr(reports, "SECTIONS", few)
+        yield
+
+
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(tmp_path_factory, few_sections):
     """A small study and its report with a bundle."""
     root = tmp_path_factory.mktemp("verify")
     study = write_study(root / "multirun", arms=("original", "warm"))
@@ -177,18 +192,112 @@ def test_what_is_no_bundle_is_one_line(name, content, words, tmp_path):
         verification.verify(path)
 
 
-def test_a_folder_without_a_report_says_how_to_write_one(written, tmp_path, monkeypatch):
+def test_the_folder_above_a_study_and_one_inside_it_find_its_report(copy, monkeypatch, at_once):
+    (copy / "multirun").rename(copy / "runs")
+    study = copy / "multirun" / "demo"
+    study.parent.mkdir()
+    (copy / "runs").rename(study)
+    inside = next(study.rglob("done.json")).parent.relative_to(copy)
+    file = copy / "reports" / "demo" / "inputs.json"
+    change(file, '"../../multirun"', '"../../multirun/demo"')
+    monkeypatch.chdir(copy)
+    for target in ("multirun", "multirun/demo", inside, "reports"):
+        assert only(verification.verify(Path(target))).report == "reports/demo", target
+    monkeypatch.chdir(copy.parent)  # reports/ beside the runs, not where the command runs
+    assert only(verification.verify(study)).rows == ()
+
+
+def test_a_folder_of_other_runs_names_the_report_that_there_is(copy, monkeypatch):
+    monkeypatch.chdir(copy)
+    (copy / "others").mkdir()
+    with pytest.raises(UserError) as error:
+        verification.verify(Path("others"))
+    message = str(error.value)
+    assert "no report was made of its runs" in message and "\n" not in message
+    assert "warmth verify reports/demo" in message and "warmth report others writes one" in message
+
+
+def test_a_folder_without_a_report_says_how_to_write_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="warmth report .* writes one"):
-        verification.verify(written / "multirun")
+    (tmp_path / "a" / "b" / "c" / "runs").mkdir(parents=True)
+    with pytest.raises(UserError, match="name the report.s folder or bundle; warmth report .* wri"):
+        verification.verify(tmp_path / "a" / "b" / "c" / "runs")
 
 
 def test_the_command_ends_with_0_or_1(copy):
     folder = copy / "reports" / "demo"
-    command = [sys.executable, "-m", "warmth.cli", "verify", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0 and "values compared: the same" in done.stdout, done.stderr
+    done = CliRunner().invoke(app, ["verify", str(folder)])
+    assert done.exit_code == 0 and "values compared: the same" in done.output, done.output
     change(folder / "summary.json", '"answer_rows": ', '"answer_rows": 1')
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, cwd=ROOT)
+    done = CliRunner().invoke(app, ["verify", str(folder)])
+    assert done.exit_code == 1 and "values compared: 1 difference\n" in done.output
+    done = CliRunner().invoke(app, ["verify", str(folder), "--json"])
     (row,) = json.loads(done.stdout)["rows"]
-    assert done.returncode == 1 and set(row) == {"file", "key", "expected", "found"}
+    assert done.exit_code == 1 and set(row) == {"file", "key", "expected", "found"}
+
+
+# --- a bundle of everything that a report can be made of ---
+
+PLAN = "hypotheses: [{name: H1, arm: warm}]\nestimand: overall difference\n"
+OWN_SECTION = """
+\"\"\"How many answers there are.\"\"\"
+from warmth.analysis.report.kernel import Paragraph, Section
+
+
+def counted(study):
+    text = f"Answers in all: {len(study.rows.answers)}."
+    return Section(id="counted", title="Counted", parts=[Paragraph(text)])
+"""
+
+
+@pytest.fixture
+def everything(tmp_path, monkeypatch):
+    """A report with a frozen plan, people's labels and a section of the user's own, as a bundle."""
+    study = write_study(tmp_path / "multirun", arms=("original", "warm"), training=False)
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(PLAN)
+    preregistration.freeze(plan)
+    own = tmp_path / "own"
+    (own / "report").mkdir(parents=True)
+    (own / "report" / "counted.py").write_text(OWN_SECTION)
+    sheet = tmp_path / "labels.csv"
+    write_labels(study, sheet)
+    monkeypatch.setenv(entries.OWN_FOLDER, str(own))
+    out = tmp_path / "report"
+    command = ["report", str(study), "--out", str(out), "--bundle", f"--config-dir={own}"]
+    done = CliRunner().invoke(app, [*command, f"--labels={sheet}", f"--preregister={plan}"])
+    assert done.exit_code == 0, done.output
+    return out / "bundle.zip", own, tmp_path
+
+
+def write_labels(study, sheet):
+    """Draw a sheet, and give every answer in it the label of its grader."""
+    rows = load([study])
+    labels.export(rows, sheet, 60, 0, str)
+    known = rows.answers.set_index("answer_id")["label"]
+    drawn = list(csv.DictReader(sheet.open(encoding="utf-8-sig")))
+    for row in drawn:
+        row["rater"] = "ann"
+        row["label"] = known.get(row["answer_id"]) or "correct"
+    with sheet.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, drawn[0])
+        writer.writeheader()
+        writer.writerows(drawn)
+
+
+def test_a_bundle_with_a_frozen_plan_labels_and_own_sections_is_verified_elsewhere(everything):
+    bundle, own, folder = everything
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    moved = elsewhere / "bundle.zip"
+    shutil.move(bundle, moved)
+    shutil.rmtree(folder / "multirun")
+    for name in ("plan.yaml", "labels.csv"):
+        (folder / name).unlink()
+    done = CliRunner().invoke(app, ["verify", str(moved), f"--config-dir={own}"])
+    assert done.exit_code == 0 and "the same" in done.output, done.output
+    with zipfile.ZipFile(moved) as archive:
+        content = json.loads(archive.read("inputs.json"))
+        assert b"Answers in all" in archive.read("report/report.html")
+        assert len([name for name in archive.namelist() if name.startswith("inputs/")]) == 4
+    assert content["labels"] == "inputs/labels.csv" and content["own_sections"] is True

@@ -17,31 +17,35 @@ def compare(
         typer.Argument(
             metavar="A B...",
             help="Logs of Inspect (.eval, .json), samples of lm-evaluation-harness (.jsonl), "
-            "details of lighteval "
-            "(.parquet), a CSV of item, score and, if needed, cluster, system, task, metric, "
-            "epoch; or their folders.",
+            "details of lighteval (.parquet), a CSV of item, score and, if needed, cluster, "
+            "system, task, metric, epoch; or their folders.",
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of a page, its tables and figure; none by default.")
+        Path | None,
+        typer.Option(help="Folder for a page with tables and a figure; not written by default."),
     ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="Only this metric; NAME_A=NAME_B if A and B name it differently."
+            metavar="NAME",
+            help="Compare this metric alone; NAME_A=NAME_B if A and B name it differently.",
         ),
     ] = None,
     cluster: Annotated[
         str | None,
         typer.Option(
             metavar="FIELD",
-            help="Field of a sample's metadata whose value items of one cluster share; or none.",
+            help="Metadata field whose value the items of one cluster share; none: every item "
+            "stands alone.",
         ),
     ] = None,
     span: Annotated[
         str,
         typer.Option(
-            "--range", metavar="LOW,HIGH", help="Least and largest possible score, for the bounds."
+            "--range",
+            metavar="LOW,HIGH",
+            help="Least and largest possible score; the bounds fill missing scores with them.",
         ),
     ] = "0,1",
     as_json: Annotated[

@@ -1,9 +1,10 @@
 """Paired differences between evaluations, by the statistics of the report: intervals, tests,
 bounds, correction.
 
-A difference is b minus a, of the score. Items of one cluster are one unit. Scores that are all 0 or
-1 have the interval of paired right and wrong (`rare`), which holds also if few items differ; other
-scores have a clustered mean's (CR1). p-values are corrected over all rows by Holm's rule.
+A difference is b minus a, of the score. Items of one cluster are one unit, and an item weighs the
+same however many epochs it has. Scores that are all 0 or 1 have the interval of paired right and
+wrong (`rare`), which holds also if few items differ; other scores have a clustered mean's (CR1).
+p-values are corrected over all rows by Holm's rule.
 """
 
 from __future__ import annotations
@@ -18,25 +19,14 @@ import pandas as pd
 
 from warmth.analysis.compare.matching import Matching, match
 from warmth.analysis.compare.scores import Evaluation, shown
-from warmth.analysis.statistics import bounds, effects, rare
+from warmth.analysis.statistics import effects, rare
 from warmth.analysis.statistics.families import Family, adjust
 from warmth.errors import UserError
 
-COLUMNS = [
-    "task",
-    "metric",
-    "a",
-    "b",
-    "difference",
-    "low",
-    "high",
-    "p",
-    "p_holm",
-    "bounds",
-    "items",
-    "clusters",
-]
-COLUMNS += ["only_a", "only_b", "unscored_a", "unscored_b", "pairs", "score_a", "score_b"]
+COLUMNS = ["task", "metric", "a", "b", "difference", "low", "high", "p", "p_holm", "bounds"]
+COLUMNS += ["items", "clusters", "only_a", "only_b", "unscored_a", "unscored_b"]
+COLUMNS += ["pairs", "score_a", "score_b"]
+NUMBERS = ("difference", "low", "high", "p", "score_a", "score_b")
 FAMILY = Family("every row", {})
 
 
@@ -73,28 +63,25 @@ def compare(
     Raises:
         UserError: two evaluations have no item, or no metric, in common.
     """
-    first = evaluations[0]
-    notes = list(first.notes)
+    reference = evaluations[0]
+    notes = list(reference.notes)
     rows: list[dict[str, Any]] = []
     mismatches = []
-    for other in evaluations[1:]:
-        matching = match(first, other)
-        notes += [
-            *other.notes,
-            *(
-                f"{shown(first.system)} and {shown(other.system)}: {note}"
-                for note in matching.notes
-            ),
-        ]
-        compared = _rows_of(first, other, matching, metrics, span)
+    for evaluation in evaluations[1:]:
+        matching = match(reference, evaluation)
+        notes += evaluation.notes
+        for note in matching.notes:
+            notes.append(f"{shown(reference.system)} and {shown(evaluation.system)}: {note}")
+        compared = _rows_of(reference, evaluation, matching, metrics, span)
         if not compared:
-            raise UserError(_no_metric(first, other, metrics))
+            raise UserError(_no_metric(reference, evaluation, metrics))
         rows += compared
-        mismatches.append(matching.mismatches.assign(a=first.system, b=other.system))
-    table = _corrected(pd.DataFrame(rows, columns=COLUMNS[:8] + COLUMNS[9:]))
-    listed = pd.concat(mismatches, ignore_index=True)
+        mismatches.append(matching.mismatches.assign(a=reference.system, b=evaluation.system))
+    uncorrected = [column for column in COLUMNS if column != "p_holm"]
+    table = _corrected(pd.DataFrame(rows, columns=uncorrected))
+    all_mismatches = pd.concat(mismatches, ignore_index=True)
     systems = tuple(evaluation.system for evaluation in evaluations)
-    return Comparison(table, listed, tuple(dict.fromkeys(notes)), systems)
+    return Comparison(table, all_mismatches, tuple(dict.fromkeys(notes)), systems)
 
 
 def _rows_of(
@@ -108,17 +95,15 @@ def _rows_of(
     rows = []
     for task, pairs in matching.pairs.groupby("task", sort=False):
         task_b = b.items.loc[pairs["row_b"].iloc[0], "task"]
-        scored = (a.metrics_of(str(task)), b.metrics_of(task_b))
+        scored_a = a.metrics_of(str(task))
+        scored_b = b.metrics_of(task_b)
         for name_a, name_b in _shared_metrics(a, b, metrics):
-            if name_a not in scored[0] and name_b not in scored[1]:
+            if name_a not in scored_a and name_b not in scored_b:
                 continue  # a metric of another task
             scores_a = a.scores.loc[pairs["row_a"], name_a].to_numpy(float)
             scores_b = b.scores.loc[pairs["row_b"], name_b].to_numpy(float)
-            row: dict[str, Any] = {
-                "task": str(task),
-                "metric": name_a if name_a == name_b else f"{name_a}={name_b}",
-            }
-            row |= {"a": a.system, "b": b.system}
+            row: dict[str, Any] = {"task": str(task), "a": a.system, "b": b.system}
+            row["metric"] = name_a if name_a == name_b else f"{name_a}={name_b}"
             row |= paired(scores_a, scores_b, pairs, span)
             row["only_a"] = int(matching.only_a["task"].eq(task).sum())
             row["only_b"] = int(matching.only_b["task"].eq(task).sum())
@@ -135,7 +120,8 @@ def _shared_metrics(a: Evaluation, b: Evaluation, wanted: Sequence[str]) -> list
     shared = []
     for words in wanted:
         name_a, equals, name_b = words.partition("=")
-        name_b = name_b if equals else name_a
+        if not equals:
+            name_b = name_a
         if name_a in of_a and name_b in of_b:
             shared.append((name_a, name_b))
     return shared
@@ -152,42 +138,48 @@ def paired(
     Args:
         scores_a: (n,) NaN if there is none.
         scores_b: likewise, of the same items.
-        pairs: (n,) rows with `item` and `cluster`.
+        pairs: (n,) rows with `item`, `cluster`, `row_a` and `row_b`, of one task.
         span: the least and the largest possible score.
 
     Returns:
-        the columns of a row that are about numbers; NaN where nothing can be said.
+        the columns of a row that are about numbers; NaN if nothing can be said.
     """
-    scored = ~np.isnan(scores_a) & ~np.isnan(scores_b)
-    items = pairs["item"].to_numpy()
-    clusters = pairs["cluster"].to_numpy()
+    is_scored = ~np.isnan(scores_a) & ~np.isnan(scores_b)
+    scored_pairs = pairs[is_scored]
     row: dict[str, Any] = {
-        "unscored_a": int(np.isnan(scores_a).sum()),
-        "unscored_b": int(np.isnan(scores_b).sum()),
-        "bounds": _bounds(scores_a, scores_b, clusters, span),
-        "pairs": int(scored.sum()),
-        "items": len(pd.unique(items[scored])),
-        "clusters": len(pd.unique(clusters[scored])),
+        "unscored_a": pairs.loc[np.isnan(scores_a), "row_a"].nunique(),
+        "unscored_b": pairs.loc[np.isnan(scores_b), "row_b"].nunique(),
+        "bounds": _bounds(scores_a, scores_b, design_of(pairs), span),
+        "pairs": len(scored_pairs),
+        "items": scored_pairs["item"].nunique(),
+        "clusters": scored_pairs["cluster"].nunique(),
     }
-    nothing = dict.fromkeys(("difference", "low", "high", "p", "score_a", "score_b"), math.nan)
-    if not scored.any():
-        return row | nothing
-    means = {"score_a": float(scores_a[scored].mean()), "score_b": float(scores_b[scored].mean())}
-    row |= means
-    if is_right_or_wrong(scores_a[scored]) and is_right_or_wrong(scores_b[scored]):
-        design = rare.design(clusters[scored])
-        evidence = rare.evidence(scores_b[scored], scores_a[scored], design)
-        if design.questions < 2:
-            return row | nothing | {"difference": evidence.value} | means
-        low, high = rare.interval(evidence)
-        return row | {
-            "difference": evidence.value,
-            "low": low,
-            "high": high,
-            "p": rare.p_value(evidence),
-        }
-    mean = effects.clustered_mean(scores_b[scored] - scores_a[scored], clusters[scored])
+    row |= dict.fromkeys(NUMBERS, math.nan)
+    if scored_pairs.empty:
+        return row
+    scored_a = scores_a[is_scored]
+    scored_b = scores_b[is_scored]
+    design = design_of(scored_pairs)
+    row["score_a"] = design.mean(scored_a)
+    row["score_b"] = design.mean(scored_b)
+    if is_right_or_wrong(scored_a) and is_right_or_wrong(scored_b):
+        evidence = rare.evidence(scored_b, scored_a, design)
+        row["difference"] = evidence.value
+        if design.questions > 1:
+            row["low"], row["high"] = rare.interval(evidence)
+            row["p"] = rare.p_value(evidence)
+        return row
+    mean = effects.weighted_mean(scored_b - scored_a, design)
     return row | {"difference": mean.value, "low": mean.low, "high": mean.high, "p": mean.p}
+
+
+def design_of(pairs: pd.DataFrame) -> rare.Design:
+    """Weigh each item the same, however many epochs it has, and cluster the rows."""
+    pairs_of_item = pairs.groupby("item", sort=False)["item"].transform("size")
+    clusters = pairs["cluster"].to_numpy()
+    if pairs_of_item.eq(1).all():
+        return rare.design(clusters)
+    return rare.design(clusters, weight=1.0 / pairs_of_item.to_numpy(float))
 
 
 def is_right_or_wrong(scores: np.ndarray) -> bool:
@@ -196,7 +188,7 @@ def is_right_or_wrong(scores: np.ndarray) -> bool:
 
 
 def _bounds(
-    scores_a: np.ndarray, scores_b: np.ndarray, clusters: np.ndarray, span: tuple[float, float]
+    scores_a: np.ndarray, scores_b: np.ndarray, design: rare.Design, span: tuple[float, float]
 ) -> tuple[float, float] | None:
     """Bound the difference by the worst that missing scores could do.
 
@@ -204,21 +196,16 @@ def _bounds(
         the difference itself if no score is missing; None if one is and another lies outside the
         span: then nothing is known of what a missing one could be.
     """
-    if not (np.isnan(scores_a).any() or np.isnan(scores_b).any()):
-        value = float(scores_b.mean() - scores_a.mean())
-        return value, value
+    is_missing_a = np.isnan(scores_a)
+    is_missing_b = np.isnan(scores_b)
     least, largest = span
-    width = largest - least
-    known = np.concatenate([scores_a[~np.isnan(scores_a)], scores_b[~np.isnan(scores_b)]])
-    if len(known) and (known.min() < least or known.max() > largest):
-        return None
-    shares = {
-        "wrong_arm": (scores_b - least) / width,
-        "wrong_reference": (scores_a - least) / width,
-    }
-    missing = bounds.missing(pd.DataFrame({**shares, "question_id": clusters}))
-    assert missing is not None
-    return missing.low * width, missing.high * width
+    if is_missing_a.any() or is_missing_b.any():
+        known = np.concatenate([scores_a[~is_missing_a], scores_b[~is_missing_b]])
+        if len(known) and (known.min() < least or known.max() > largest):
+            return None
+    lowest = np.where(is_missing_b, least, scores_b) - np.where(is_missing_a, largest, scores_a)
+    highest = np.where(is_missing_b, largest, scores_b) - np.where(is_missing_a, least, scores_a)
+    return design.mean(lowest), design.mean(highest)
 
 
 def _corrected(table: pd.DataFrame) -> pd.DataFrame:
@@ -231,13 +218,14 @@ def _corrected(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _no_metric(a: Evaluation, b: Evaluation, wanted: Sequence[str]) -> str:
-    names_a = ", ".join(shown(name) for name in a.scores.columns)
-    names_b = ", ".join(shown(name) for name in b.scores.columns)
-    asked = f" named {', '.join(map(shown, wanted))}" if wanted else ""
+    """Say that two evaluations share no metric, or none of those the user named."""
+    names_a = ", ".join(map(shown, a.scores.columns))
+    names_b = ", ".join(map(shown, b.scores.columns))
+    named = f" named {', '.join(map(shown, wanted))}" if wanted else ""
     return (
-        f"{a.source} and {b.source} have no metric{asked} in common: {shown(a.system)} has "
-        f"{names_a}, "
-        f"{shown(b.system)} has {names_b}; --metric NAME_A=NAME_B compares two names of one metric"
+        f"{a.source} and {b.source} have no metric{named} in common: {shown(a.system)} has "
+        f"{names_a}, {shown(b.system)} has {names_b}; --metric NAME_A=NAME_B compares two names of "
+        f"one metric"
     )
 
 
@@ -245,13 +233,15 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
     """Give the rows for JSON, NaN as None and bounds as a list."""
     rows = []
     for row in comparison.rows.to_dict("records"):
-        record = {}
-        for name, value in row.items():
-            if name == "bounds":
-                record[name] = None if value is None else list(value)
-            elif isinstance(value, float) and math.isnan(value):
-                record[name] = None
-            else:
-                record[name] = value
+        record = {str(name): _json_value(value) for name, value in row.items()}
         rows.append(record)
     return rows
+
+
+def _json_value(value: Any) -> Any:
+    """Turn a cell into what JSON can say: NaN into None, a pair into a list."""
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value

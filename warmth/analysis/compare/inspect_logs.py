@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from warmth.analysis.compare.scores import (
     Evaluation,
     Item,
     collect,
-    digest_of,
+    content_of,
     shown,
     words_of,
 )
+from warmth.analysis.wording import amount
 from warmth.errors import UserError
 
 HEADERS = ("header.json", "_journal/start.json")  # the second: of a log that was not finished
@@ -58,24 +59,26 @@ def read(path: Path, source: str, cluster: str | None) -> Evaluation:
         samples = iter(log.get("samples") or [])
     about = header.get("eval") or {}
     task = str(about.get("task") or "")
-    items = []
-    letters = 0
-    for sample in samples:
-        item = _item(sample, task, cluster)
-        letters += sum(value == "N" for value in item.scores.values())
-        items.append(item)
+    items = [_item(sample, task, cluster) for sample in samples]
     if not items:
         raise UserError(f"{path} holds no samples")
     system = str(about.get("model") or path.stem)
+    return collect(system, source, items, _notes(header, items, source))
+
+
+def _notes(header: Mapping[str, Any], items: Sequence[Item], source: str) -> list[str]:
+    """Say what a reader should know of a log: that it is not complete, that scores are N."""
     notes = []
     status = header.get("status", "success")
     if status != "success":
         notes.append(f"{shown(source)} is not complete (status {shown(status)})")
-    if letters:
-        notes.append(
-            f"{shown(source)}: {letters} scores are N, no answer; they count as 0, as in Inspect"
-        )
-    return collect(system, source, items, notes)
+    without_answer = 0
+    for item in items:
+        without_answer += list(item.scores.values()).count("N")
+    if without_answer:
+        count = amount(without_answer, "score")
+        notes.append(f"{shown(source)}: {count} N (no answer), counted as 0, as in Inspect")
+    return notes
 
 
 def read_whole(path: Path) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
@@ -91,10 +94,7 @@ def read_whole(path: Path) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
         log = read_json(path)
         return log, iter(log.get("samples") or [])
     archive, header = _open_archive(path)
-    names = [
-        name for name in archive.entries if name.startswith(SAMPLES) and name.endswith(".json")
-    ]
-    return header, (archive.json(name) for name in names)
+    return header, map(archive.json, archive.samples())
 
 
 def is_log(content: Any) -> bool:
@@ -107,14 +107,18 @@ def is_log(content: Any) -> bool:
 def _item(sample: Any, task: str, cluster: str | None) -> Item:
     if not isinstance(sample, dict):
         raise UserError(f"task {shown(task)}: a sample is no JSON object")
-    asked = said(sample.get("input"))
+    question = text_of(sample.get("input"))
     return Item(
         task=task,
         item="" if sample.get("id") is None else str(sample["id"]),
         epoch=str(sample.get("epoch") or UNIT),
         cluster=cluster_of(sample.get("metadata"), cluster),
-        content=digest_of(asked, sample.get("choices"), as_list(sample.get("target"))),
-        words=words_of(asked),
+        content=content_of(
+            question=question,
+            choices=sample.get("choices"),
+            target=as_list(sample.get("target")),
+        ),
+        words=words_of(question),
         scores=dict(_scores(sample.get("scores"))),
     )
 
@@ -126,20 +130,20 @@ def _scores(scores: Any) -> Iterator[tuple[str, Any]]:
     for scorer, score in scores.items():
         value = score.get("value") if isinstance(score, Mapping) else score
         if isinstance(value, Mapping):
-            for key, part in value.items():
-                yield f"{scorer}/{key}", part
+            for key, number in value.items():
+                yield f"{scorer}/{key}", number
         else:
             yield str(scorer), value
 
 
-def said(asked: Any) -> str:
+def text_of(question: Any) -> str:
     """Give what a sample asks as text; of chat messages role and text, since their ids are drawn
     anew in each run.
     """
-    if not isinstance(asked, list):
-        return "" if asked is None else str(asked)
+    if not isinstance(question, list):
+        return "" if question is None else str(question)
     lines = []
-    for message in asked:
+    for message in question:
         if isinstance(message, Mapping):
             lines.append(f"{message.get('role', '')}: {_text(message.get('content'))}")
         else:
@@ -151,21 +155,23 @@ def _text(content: Any) -> str:
     """Give the text of a message's content; of a picture or a sound its reference."""
     if not isinstance(content, list):
         return str(content)
-    parts = []
-    for part in content:
-        if isinstance(part, Mapping):
-            kind = str(part.get("type", ""))
-            parts.append(str(part.get(kind, part.get("text", ""))))
+    lines = []
+    for block in content:
+        if isinstance(block, Mapping):
+            kind = str(block.get("type", ""))
+            lines.append(str(block.get(kind, block.get("text", ""))))
         else:
-            parts.append(str(part))
-    return "\n".join(parts)
+            lines.append(str(block))
+    return "\n".join(lines)
 
 
 def as_list(target: Any) -> list[str]:
     """Give what is right as a list, which one text and a list of one text both are."""
     if target is None or target == "":
         return []
-    return [str(value) for value in target] if isinstance(target, list) else [str(target)]
+    if isinstance(target, list):
+        return [str(value) for value in target]
+    return [str(target)]
 
 
 # --- the archive ---
@@ -198,9 +204,7 @@ def _archived_samples(archive: Archive) -> Iterator[dict[str, Any]]:
     Their summaries stand together in one small entry and hold all that is needed, unless something
     in one was cut: that sample is read itself, as are all if a summary is missing.
     """
-    names = [
-        name for name in archive.entries if name.startswith(SAMPLES) and name.endswith(".json")
-    ]
+    names = archive.samples()
     summaries = archive.json(SUMMARIES) if SUMMARIES in archive.entries else []
     if not isinstance(summaries, list) or len(summaries) != len(names):
         for name in names:
@@ -216,10 +220,11 @@ def _archived_samples(archive: Archive) -> Iterator[dict[str, Any]]:
 
 def is_cut(summary: Mapping[str, Any]) -> bool:
     """Say whether a summary shortened what was asked or what is right."""
-    texts = [said(summary.get("input")), *as_list(summary.get("target"))]
-    return any(text.endswith(CUT) or len(text) >= SHORT for text in texts) or isinstance(
-        summary.get("input"), list
-    )
+    question = summary.get("input")
+    if isinstance(question, list):
+        return True
+    texts = [text_of(question), *as_list(summary.get("target"))]
+    return any(text.endswith(CUT) or len(text) >= SHORT for text in texts)
 
 
 class Archive:
@@ -232,6 +237,14 @@ class Archive:
         self.content = path.read_bytes()
         with zipfile.ZipFile(path) as archive:
             self.entries = {entry.filename: entry for entry in archive.infolist()}
+
+    def samples(self) -> list[str]:
+        """List the names of the samples' entries."""
+        names = []
+        for name in self.entries:
+            if name.startswith(SAMPLES) and name.endswith(".json"):
+                names.append(name)
+        return names
 
     def json(self, name: str) -> Any:
         """Read an entry as JSON.
@@ -250,13 +263,10 @@ class Archive:
         entry = self.entries[name]
         # a local header: 26 bytes, then the lengths of the name and of the extra field that stand
         # before the data
-        lengths = self.content[entry.header_offset + 26 : entry.header_offset + 30]
-        start = (
-            entry.header_offset
-            + 30
-            + int.from_bytes(lengths[:2], "little")
-            + int.from_bytes(lengths[2:], "little")
-        )
+        lengths_at = entry.header_offset + 26
+        name_length = int.from_bytes(self.content[lengths_at : lengths_at + 2], "little")
+        extra_length = int.from_bytes(self.content[lengths_at + 2 : lengths_at + 4], "little")
+        start = lengths_at + 4 + name_length + extra_length
         packed = self.content[start : start + entry.compress_size]
         try:
             content = _unpack(packed, entry.compress_type)
@@ -282,12 +292,12 @@ def _unpack(packed: bytes, method: int) -> bytes:
         raise ValueError(f"packed by method {method}, which is not known")
     import zstandard
 
-    parts = []
+    content = bytearray()
     try:
         while packed:  # an entry of more than 200 MB has several frames
             frame = zstandard.ZstdDecompressor().decompressobj()
-            parts.append(frame.decompress(packed))
+            content += frame.decompress(packed)
             packed = frame.unused_data
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error
-    return b"".join(parts)
+    return bytes(content)

@@ -19,7 +19,7 @@ import pyarrow
 import pyarrow.parquet
 
 from warmth.analysis.compare.clusters import cluster_of
-from warmth.analysis.compare.scores import UNIT, Item, digest_of, words_of
+from warmth.analysis.compare.scores import UNIT, Item, content_of, words_of
 from warmth.errors import UserError
 
 NAME = re.compile(r"details_(?P<task>.+?)_(\d{4}-\d\d-\d\dT[\d.:-]+)$")
@@ -68,12 +68,13 @@ def read_items(path: Path, table: pyarrow.Table, cluster: str | None) -> list[It
             f"{path} is not lighteval's: it has none of the columns {', '.join(METRICS)}"
         )
     document = next((name for name in DOCS if name in table.column_names), None)
-    wanted = [
-        name for name in table.column_names if "response" not in name and "tokens" not in name
-    ]
+    needed = []  # not the columns of replies and tokens, which are large
+    for name in table.column_names:
+        if "response" not in name and "tokens" not in name:
+            needed.append(name)
     task = task_of(path)
     items = []
-    for row in table.select(wanted).to_pylist():
+    for row in table.select(needed).to_pylist():
         fields = _mapping(row.get(document)) if document else row
         scores = _mapping(row[metric])
         items.append(_item(fields, scores, task, cluster))
@@ -83,7 +84,7 @@ def read_items(path: Path, table: pyarrow.Table, cluster: str | None) -> list[It
 def _item(
     fields: Mapping[str, Any], scores: Mapping[str, Any], task: str, cluster: str | None
 ) -> Item:
-    asked = fields.get("query") or fields.get("example") or fields.get("full_prompt") or ""
+    question = str(fields.get("query") or fields.get("example") or fields.get("full_prompt") or "")
     number = fields.get("id")
     within = _mapping(fields.get("specific") or fields.get("specifics"))
     return Item(
@@ -91,8 +92,8 @@ def _item(
         item="" if number is None else str(number),
         epoch=str(UNIT),
         cluster=cluster_of({**within, **fields}, cluster),
-        content=digest_of(str(asked), *(fields.get(name) for name in RIGHT)),
-        words=words_of(asked),
+        content=content_of(question=question, **{name: fields.get(name) for name in RIGHT}),
+        words=words_of(question),
         scores=scores,
     )
 

@@ -15,19 +15,13 @@ from typing import Any
 
 from warmth.analysis.compare.clusters import cluster_of
 from warmth.analysis.compare.files import read_json_lines
-from warmth.analysis.compare.scores import UNIT, Item, digest_of, words_of
+from warmth.analysis.compare.scores import UNIT, Item, content_of, words_of
 from warmth.errors import UserError
 
 NAME = re.compile(r"samples_(?P<task>.+?)_(\d{4}-\d\d-\d\dT[\d.:-]+)$")
 NO_FILTER = "none"
-QUESTIONS = (
-    "question",
-    "query",
-    "prompt",
-    "input",
-    "text",
-    "ctx",
-)  # fields of a document that people would read
+# fields of a document that people would read
+QUESTIONS = ("question", "query", "prompt", "input", "text", "ctx")
 
 
 def task_of(path: Path) -> str:
@@ -49,7 +43,7 @@ def read_items(path: Path, cluster: str | None) -> list[Item]:
     """
     task = task_of(path)
     items: dict[tuple[str, str], Item] = {}
-    extra: list[Item] = []
+    repeated: list[Item] = []
     filters_read: set[tuple[str, str, str]] = set()
     for number, row in enumerate(read_json_lines(path), start=1):
         if "doc_id" not in row and "doc" not in row:
@@ -57,50 +51,51 @@ def read_items(path: Path, cluster: str | None) -> list[Item]:
                 f"{path} row {number} is no sample of lm-evaluation-harness: it has neither "
                 f"doc_id nor doc"
             )
-        named_by = row.get("filter", NO_FILTER)
+        filter_name = row.get("filter", NO_FILTER)
         item = _item(row, task, cluster)
         key = (item.item, item.content)
-        if (*key, named_by) in filters_read:
-            extra.append(
-                item
-            )  # the same document by the same filter again: refused where items are counted
+        if (*key, filter_name) in filters_read:
+            # the same document by the same filter again: refused where items are counted
+            repeated.append(item)
             continue
-        filters_read.add((*key, named_by))
+        filters_read.add((*key, filter_name))
         if key in items:
-            scores = {**items[key].scores, **item.scores}
-            item = Item(task, item.item, item.epoch, item.cluster, item.content, item.words, scores)
+            item = item._replace(scores={**items[key].scores, **item.scores})
         items[key] = item
-    return [*items.values(), *extra]
+    return [*items.values(), *repeated]
 
 
 def _item(row: Mapping[str, Any], task: str, cluster: str | None) -> Item:
     doc = row.get("doc")
     fields = doc if isinstance(doc, Mapping) else {}
-    asked = next((fields[name] for name in QUESTIONS if name in fields), None)
+    question = next((fields[name] for name in QUESTIONS if name in fields), None)
     prompt = prompt_of(row.get("arguments"))
-    hashes = [row.get("doc_hash"), row.get("target_hash")]
-    known = doc if doc not in (None, {}, "") else prompt
-    if not known and not any(hashes):
-        content = digest_of(row.get("prompt_hash"))
-    else:
-        content = digest_of(known, row.get("target"), *hashes)
+    document = doc if doc not in (None, {}, "") else prompt
+    content = content_of(
+        document=document,
+        target=row.get("target"),
+        doc_hash=row.get("doc_hash"),
+        target_hash=row.get("target_hash"),
+    )
+    if not document and not row.get("doc_hash") and not row.get("target_hash"):
+        content = content_of(prompt_hash=row.get("prompt_hash"))
     return Item(
         task=task,
         item="" if row.get("doc_id") is None else str(row["doc_id"]),
         epoch=str(UNIT),
         cluster=cluster_of(fields, cluster),
         content=content,
-        words=words_of(asked if asked is not None else prompt or doc or ""),
+        words=words_of(question if question is not None else prompt or doc or ""),
         scores=_scores(row),
     )
 
 
 def _scores(row: Mapping[str, Any]) -> dict[str, Any]:
     """Give the value of each metric that a row names; a filter's name is part of the metric's."""
-    named_by = row.get("filter", NO_FILTER)
+    filter_name = row.get("filter", NO_FILTER)
     scores = {}
     for metric in metrics_of(row):
-        name = metric if named_by == NO_FILTER else f"{metric},{named_by}"
+        name = metric if filter_name == NO_FILTER else f"{metric},{filter_name}"
         scores[name] = row.get(metric)
     return scores
 
@@ -112,16 +107,15 @@ def metrics_of(row: Mapping[str, Any]) -> list[str]:
     """List the metrics of a row; before 0.4.8 rows do not name them, and they are the numbers
     beside known fields.
     """
-    names = row.get("metrics")
-    if isinstance(names, list):
-        return [str(name) for name in names]
-    return [
-        name
-        for name, value in row.items()
-        if name not in OF_A_ROW
-        and not name.endswith("_hash")
-        and isinstance(value, int | float | None)
-    ]
+    named = row.get("metrics")
+    if isinstance(named, list):
+        return [str(name) for name in named]
+    metrics = []
+    for name, value in row.items():
+        is_known_field = name in OF_A_ROW or name.endswith("_hash")
+        if not is_known_field and isinstance(value, int | float | None):
+            metrics.append(name)
+    return metrics
 
 
 def prompt_of(arguments: Any) -> str:
@@ -130,9 +124,9 @@ def prompt_of(arguments: Any) -> str:
     """
     if isinstance(arguments, Mapping):
         arguments = list(arguments.values())
-    first = arguments[0] if isinstance(arguments, list) and arguments else ""
-    if isinstance(first, Mapping):
-        first = list(first.values())
-    if isinstance(first, list):
-        first = first[0] if first else ""
-    return str(first)
+    request = arguments[0] if isinstance(arguments, list) and arguments else ""
+    if isinstance(request, Mapping):
+        request = list(request.values())
+    if isinstance(request, list):
+        request = request[0] if request else ""
+    return str(request)

@@ -2,16 +2,19 @@
 content alone.
 
 An id that asks two different things is no pair; it is listed. If a log does not say what was asked
-(a CSV), its ids are believed, and a note says so.
+(a CSV), its ids are believed, and a note says so. If the two asked their items in different epochs,
+every epoch of an item in one log is paired with every epoch of it in the other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 
-from warmth.analysis.compare.scores import KEY, Evaluation, shown
+from warmth.analysis import wording
+from warmth.analysis.compare.scores import KEY, Evaluation, differing_fields, shown
 from warmth.errors import UserError
 
 SIDES = ("a", "b")
@@ -24,7 +27,7 @@ class Matching:
     """The items of two evaluations side by side.
 
     Attributes:
-        pairs: task, item, epoch, cluster, row_a, row_b: places in the items of either.
+        pairs: task, item, cluster, row_a, row_b: places in the items of either.
         mismatches: one id, two contents: task, item, epoch, words_a, words_b.
         only_a: (n,) places of items without a partner, those of mismatches too.
         only_b: likewise.
@@ -44,45 +47,78 @@ def match(a: Evaluation, b: Evaluation) -> Matching:
     Raises:
         UserError: no item is in both, or an item's cluster differs.
     """
-    notes = []
+    notes: list[str] = []
     items_a = a.items
     items_b = _same_task_name(a, b, notes)
-    by_id = _merged(items_a, items_b, KEY)
-    unknown = by_id["content_a"].eq("") | by_id["content_b"].eq("")
-    same = unknown | by_id["content_a"].eq(by_id["content_b"])
-    pairs = by_id[same]
-    different = by_id[~same]
-    moved = _by_content(items_a, items_b, pairs)
+    key = ["task", "item"]
+    if has_same_epochs(items_a, items_b):
+        key = KEY
+    else:
+        notes.append(_about_epochs(a, b))
+    by_id = _merged(items_a, items_b, key)
+    is_unknown = by_id["content_a"].eq("") | by_id["content_b"].eq("")
+    is_same = is_unknown | by_id["content_a"].eq(by_id["content_b"])
+    pairs = by_id[is_same]
+    different = by_id[~is_same]
+    moved = _by_content(items_a, items_b, pairs, key)
     if len(moved):
-        notes.append(
-            f"{len(moved)} items have another id in {shown(b.system)}; they were matched by their "
-            f"content"
-        )
-        taken_a = different["row_a"].isin(moved["row_a"])
-        taken_b = different["row_b"].isin(moved["row_b"])
-        different = different[~(taken_a & taken_b)]
+        count = wording.amount(moved["item"].nunique(), "item")
+        notes.append(f"{count} matched by content: the id is another in {shown(b.system)}")
+        is_moved_a = different["row_a"].isin(moved["row_a"])
+        is_moved_b = different["row_b"].isin(moved["row_b"])
+        different = different[~(is_moved_a & is_moved_b)]
         pairs = pd.concat([pairs, moved], ignore_index=True)
-    unchecked = int(unknown.sum())
-    if unchecked:
-        notes.append(
-            f"{unchecked} items were matched by id alone: a log does not say what was asked"
-        )
-    mismatches = different[MISMATCH].reset_index(drop=True)
+    if is_unknown.any():
+        count = wording.amount(by_id.loc[is_unknown, "item"].nunique(), "item")
+        notes.append(f"{count} matched by id alone: a log does not say what was asked")
     if pairs.empty:
-        raise UserError(_nothing_in_common(a, b, mismatches))
+        raise UserError(_nothing_in_common(a, b, different))
+    mismatches = different[MISMATCH].reset_index(drop=True)
     if len(mismatches):
-        ids = ", ".join(shown(item) for item in mismatches["item"][:LISTED])
-        notes.append(
-            f"{len(mismatches)} items ask different things under one id and were left out: {ids} …"
-        )
+        count = wording.amount(mismatches["item"].nunique(), "item")
+        ids = _listed(mismatches["item"].unique())
+        notes.append(f"{count} left out, with different content under one id: {ids}")
     pairs = pairs.assign(cluster=_clusters(pairs, a, b))
     return Matching(
-        pairs=pairs[[*KEY, "cluster", "row_a", "row_b"]].reset_index(drop=True),
+        pairs=pairs[["task", "item", "cluster", "row_a", "row_b"]].reset_index(drop=True),
         mismatches=mismatches,
         only_a=items_a[~items_a.index.isin(pairs["row_a"])],
         only_b=items_b[~items_b.index.isin(pairs["row_b"])],
         notes=tuple(notes),
     )
+
+
+def has_same_epochs(items_a: pd.DataFrame, items_b: pd.DataFrame) -> bool:
+    """Say whether all items of two evaluations that are in both have the same epochs in both."""
+    epochs_a = set(items_a["epoch"].unique())
+    epochs_b = set(items_b["epoch"].unique())
+    if epochs_a != epochs_b:
+        return False
+    if len(epochs_a) == 1:
+        return True
+    keys_a = pd.MultiIndex.from_frame(items_a[["task", "item"]])
+    keys_b = pd.MultiIndex.from_frame(items_b[["task", "item"]])
+    common_a = items_a.loc[keys_a.isin(keys_b), KEY]
+    common_b = items_b.loc[keys_b.isin(keys_a), KEY]
+    return set(common_a.itertuples(index=False)) == set(common_b.itertuples(index=False))
+
+
+def _about_epochs(a: Evaluation, b: Evaluation) -> str:
+    """Say how items of unlike epochs are compared."""
+    return (
+        f"{shown(a.system)} has {_epochs_of(a)} and {shown(b.system)} {_epochs_of(b)}: compared is "
+        f"the mean over an item’s epochs, and an item is one cluster"
+    )
+
+
+def _epochs_of(evaluation: Evaluation) -> str:
+    """Say how many epochs the items of an evaluation have: `3 epochs of each item`."""
+    counts = evaluation.items.groupby(["task", "item"], sort=False).size()
+    fewest = int(counts.min())
+    most = int(counts.max())
+    if fewest == most:
+        return f"{wording.amount(fewest, 'epoch')} of each item"
+    return f"{fewest} to {most} epochs of each item"
 
 
 def _same_task_name(a: Evaluation, b: Evaluation, notes: list[str]) -> pd.DataFrame:
@@ -94,10 +130,10 @@ def _same_task_name(a: Evaluation, b: Evaluation, notes: list[str]) -> pd.DataFr
     tasks_b = b.items["task"].unique()
     if len(tasks_a) != 1 or len(tasks_b) != 1 or tasks_a[0] == tasks_b[0]:
         return b.items
-    named = bool(tasks_a[0] and tasks_b[0])
-    if named and not set(a.items["content"]) & set(b.items["content"]) - {""}:
+    both_named = bool(tasks_a[0] and tasks_b[0])
+    if both_named and not set(a.items["content"]) & set(b.items["content"]) - {""}:
         return b.items
-    if named:
+    if both_named:
         notes.append(
             f"task {shown(tasks_b[0])} of {shown(b.system)} is {shown(tasks_a[0])}: it asks the "
             f"same"
@@ -105,25 +141,27 @@ def _same_task_name(a: Evaluation, b: Evaluation, notes: list[str]) -> pd.DataFr
     return b.items.assign(task=tasks_a[0])
 
 
-def _merged(items_a: pd.DataFrame, items_b: pd.DataFrame, on: list[str]) -> pd.DataFrame:
+def _merged(items_a: pd.DataFrame, items_b: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     """Put rows of two evaluations side by side that agree in some columns."""
     left = items_a.assign(row_a=items_a.index)
     right = items_b.assign(row_b=items_b.index)
-    merged = left.merge(right, on=on, suffixes=("_a", "_b"))
+    merged = left.merge(right, on=key, suffixes=("_a", "_b"))
     for name in KEY:
         if name not in merged:
             merged[name] = merged[f"{name}_a"]
     return merged
 
 
-def _by_content(items_a: pd.DataFrame, items_b: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Pair what is left by content, if the content is there once on either side."""
+def _by_content(
+    items_a: pd.DataFrame, items_b: pd.DataFrame, pairs: pd.DataFrame, key: list[str]
+) -> pd.DataFrame:
+    """Pair the remaining items by content, if the content is there once on either side."""
     left = items_a[~items_a.index.isin(pairs["row_a"]) & items_a["content"].ne("")]
     right = items_b[~items_b.index.isin(pairs["row_b"]) & items_b["content"].ne("")]
-    key = ["task", "content", "epoch"]
-    left = left[~left.duplicated(key, keep=False)]
-    right = right[~right.duplicated(key, keep=False)]
-    return _merged(left, right, key)
+    identity = ["task", "content", "epoch"]
+    left = left[~left.duplicated(identity, keep=False)]
+    right = right[~right.duplicated(identity, keep=False)]
+    return _merged(left, right, ["content" if name == "item" else name for name in key])
 
 
 def _clusters(pairs: pd.DataFrame, a: Evaluation, b: Evaluation) -> list[str]:
@@ -137,36 +175,50 @@ def _clusters(pairs: pd.DataFrame, a: Evaluation, b: Evaluation) -> list[str]:
     of_b = pairs["cluster_b"]
     unlike = pairs[of_a.notna() & of_b.notna() & of_a.ne(of_b)]
     if len(unlike):
-        first = unlike.iloc[0]
+        example = unlike.iloc[0]
         raise UserError(
-            f"item {shown(first['item'])} is in cluster {shown(first['cluster_a'])} in {a.source} "
-            f"and in "
-            f"{shown(first['cluster_b'])} in {b.source}; name another field by --cluster, or "
-            f"--cluster none"
+            f"item {shown(example['item'])} is in cluster {shown(example['cluster_a'])} in "
+            f"{a.source} and in {shown(example['cluster_b'])} in {b.source}; name another field by "
+            f"--cluster, or --cluster none"
         )
     labels = of_a.where(of_a.notna(), of_b)
+    named = "cluster\x1f" + labels.astype(str)
     alone = "item\x1f" + pairs["item"].astype(str)
-    return (
-        labels.map(lambda label: f"cluster\x1f{label}", na_action="ignore")
-        .where(labels.notna(), alone)
-        .tolist()
-    )
+    return named.where(labels.notna(), alone).tolist()
 
 
-def _nothing_in_common(a: Evaluation, b: Evaluation, mismatches: pd.DataFrame) -> str:
-    if len(mismatches):
-        first = mismatches.iloc[0]
+def _nothing_in_common(a: Evaluation, b: Evaluation, different: pd.DataFrame) -> str:
+    """Say why no item of two evaluations could be paired."""
+    sources = f"{a.source} and {b.source} have no item in common"
+    if different.empty:
+        return f"{sources}: {_described(a)}; {_described(b)}"
+    count = wording.amount(different["item"].nunique(), "id")
+    example = different.iloc[0]
+    item = shown(example["item"])
+    if example["words_a"] == example["words_b"]:
+        names = wording.joined(differing_fields(example["content_a"], example["content_b"]))
+        words = shown(example["words_a"])
         return (
-            f"{a.source} and {b.source} have no item in common: {len(mismatches)} ids ask "
-            f"different things, such as "
-            f"{shown(first['item'])}: “{shown(first['words_a'])}” and “{shown(first['words_b'])}”"
+            f"{sources}: {count} with different content, such as {item}: both ask “{words}”, but "
+            f"not the same is: {names}"
         )
-    return f"{a.source} and {b.source} have no item in common: {_described(a)}; {_described(b)}"
+    return (
+        f"{sources}: {count} with different content, such as {item}: "
+        f"“{shown(example['words_a'])}” and “{shown(example['words_b'])}”"
+    )
 
 
 def _described(evaluation: Evaluation) -> str:
-    tasks = ", ".join(
-        shown(task) or "(no task)" for task in evaluation.items["task"].unique()[:LISTED]
-    )
-    ids = ", ".join(shown(item) for item in evaluation.items["item"][:LISTED])
-    return f"{shown(evaluation.system)} has {len(evaluation.items)} items of {tasks}, such as {ids}"
+    """Say how many items an evaluation has, of which tasks, and a few of their ids."""
+    tasks = _listed(evaluation.items["task"].unique())
+    ids = _listed(evaluation.items["item"].unique())
+    count = wording.amount(len(evaluation.items), "item")
+    of_tasks = f" of {tasks}" if tasks else ""
+    return f"{shown(evaluation.system)} has {count}{of_tasks}, such as {ids}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Quote the first names, with `…` if there are more; empty ones are left out."""
+    known = [shown(name) for name in names if name]
+    more = ["…"] if len(known) > LISTED else []
+    return ", ".join(known[:LISTED] + more)

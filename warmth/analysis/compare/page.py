@@ -16,6 +16,7 @@ from warmth.analysis import wording
 from warmth.analysis.compare.differences import Comparison, records
 from warmth.analysis.compare.plot import forest
 from warmth.analysis.compare.scores import shown
+from warmth.analysis.report.drawing.ink import Drawing
 from warmth.analysis.report.kernel import Cell, Column, Table, count, p_value, table, text
 from warmth.analysis.report.page import page_environment, sha256, stylesheet
 from warmth.analysis.rows import tables
@@ -24,23 +25,21 @@ from warmth.errors import UserError
 DIGITS = 3
 CAPTION = (
     "Difference: b minus a, of the score, on the items that both scored, with its 95 % interval; "
-    "items of one cluster "
-    "count as one. p: corrected over all rows by Holm’s rule. Bounds: what the difference could "
-    "be if the items that "
-    "lack a score had the worst or the best one."
+    "items of one cluster count as one. p: corrected over all rows by Holm’s rule. Bounds: what "
+    "the difference could be if the items that lack a score had the worst or the best one."
 )
 METHODS = (
-    "Items are matched by task, id, epoch and content. If every score is 0 or 1 the interval is "
-    "that of paired right "
-    "and wrong, clustered (the ordinary CR1 interval if at least 40 clusters hold a difference, "
-    "else Tango’s score "
-    "interval at an effective size, or the exact one); other scores have the clustered mean’s "
-    "(CR1, t). The same code "
-    "as the report’s. Items that one of both has no score for are left out of the difference; the "
-    "bounds fill them in.",
+    "Items are matched by task, id, epoch and content. If the two have different epochs of an "
+    "item, every epoch of the one is paired with every epoch of the other: compared is the mean "
+    "over an item’s epochs. An item weighs the same however many epochs it has, and its epochs are "
+    "one cluster.",
+    "If every score is 0 or 1 the interval is that of paired right and wrong, clustered (the "
+    "ordinary CR1 interval if at least 40 clusters hold a difference, else Tango’s score interval "
+    "at an effective size, or the exact one); other scores have the clustered mean’s (CR1, t). The "
+    "same code as the report’s. Items that one of both has no score for are left out of the "
+    "difference; the bounds fill them in.",
     "Two systems whose separate intervals overlap may differ all the same: pairing takes away "
-    "what is hard or easy "
-    "for both.",
+    "what is hard or easy for both.",
 )
 
 
@@ -74,9 +73,9 @@ def losses(comparison: Comparison) -> list[str]:
             f"without a score in {shown(row['a'])}": row["unscored_a"],
             f"without a score in {shown(row['b'])}": row["unscored_b"],
         }
-        parts = [f"{number:,} {where}" for where, number in counts.items() if number]
-        if parts:
-            lines.append(f"{_where(row)}: {wording.joined(parts)}")
+        phrases = [f"{number:,} {where}" for where, number in counts.items() if number]
+        if phrases:
+            lines.append(f"{_where(row)}: {wording.joined(phrases)}")
     return list(dict.fromkeys(lines))
 
 
@@ -84,8 +83,8 @@ def _names(comparison: Comparison) -> list[Column]:
     columns = [text("Task", "task"), text("Metric", "metric")]
     if len(comparison.systems) > 2:
         columns.append(text("b", "b", 40))
-    kept = [column for column in columns if not _says_nothing(column, comparison.rows)]
-    return kept or [text("Metric", "metric")]
+    varied = [column for column in columns if not _says_nothing(column, comparison.rows)]
+    return varied or [text("Metric", "metric")]
 
 
 def _numbers() -> list[Column]:
@@ -96,7 +95,7 @@ def _items_column() -> Column:
     def cell(row: Mapping[str, Any]) -> Cell:
         note = ""
         if row["clusters"] < row["items"]:
-            note = f"{wording.amount(row['clusters'], 'cluster')}"
+            note = wording.amount(row["clusters"], "cluster")
         return Cell(f"{row['items']:,}", row["items"], note)
 
     return Column("Items", "number", cell)
@@ -150,10 +149,8 @@ def _bounds_column() -> Column:
 def sentences(comparison: Comparison) -> list[str]:
     """Say what is shown, a sentence for each row, the shown differences first."""
     reference = shown(comparison.systems[0])
-    lines = []
-    for row in comparison.rows.sort_values("p_holm", kind="stable").to_dict("records"):
-        lines.append(_sentence(row, reference))
-    return lines
+    rows = comparison.rows.sort_values("p_holm", kind="stable").to_dict("records")
+    return [_sentence(row, reference) for row in rows]
 
 
 def _where(row: Mapping[str, Any]) -> str:
@@ -162,31 +159,33 @@ def _where(row: Mapping[str, Any]) -> str:
 
 
 def _sentence(row: Mapping[str, Any], reference: str) -> str:
+    """Say what a row shows of a system against the reference."""
     where = _where(row)
-    other = shown(row["b"])
+    system = shown(row["b"])
     if not wording.known(row["difference"]):
-        return f"{where}: no item was scored for both {reference} and {other}."
+        return f"{where}: no item was scored for both {reference} and {system}."
     number = wording.signed(row["difference"], DIGITS)
     interval = wording.span(row["low"], row["high"], 1.0, DIGITS, sign=True)
-    basis = (
-        f"{wording.amount(row['items'], 'item')} in {wording.amount(row['clusters'], 'cluster')}"
-    )
+    items = wording.amount(row["items"], "item")
+    basis = f"{items} in {wording.amount(row['clusters'], 'cluster')}"
     if not interval:
-        return f"{where}: {other} scores {number} against {reference}; {basis} give no interval."
+        return (
+            f"{where}: {system} scores {number} against {reference}; no interval can be had from "
+            f"{basis}."
+        )
     if wording.known(row["p_holm"]) and row["p_holm"] < 0.05:
         change = "higher" if row["difference"] > 0 else "lower"
         return (
-            f"{where}: {other} scores {change} than {reference}, by {number} (95 % interval "
+            f"{where}: {system} scores {change} than {reference}, by {number} (95 % interval "
             f"{interval}; {basis})."
         )
     if row["p"] < 0.05:
         return (
-            f"{where}: {number} for {other} against {reference} (95 % interval {interval}; "
-            f"{basis}), but no difference "
-            "is shown once all rows are corrected for."
+            f"{where}: {number} for {system} against {reference} (95 % interval {interval}; "
+            f"{basis}), but no difference is shown once all rows are corrected for."
         )
     return (
-        f"{where}: no difference could be shown between {other} and {reference} "
+        f"{where}: no difference could be shown between {system} and {reference} "
         f"({number}, 95 % interval {interval}; {basis})."
     )
 
@@ -199,71 +198,75 @@ def write(comparison: Comparison, out: Path) -> Path:
         UserError: the folder cannot be written.
     """
     drawing = forest(comparison)
+    summary = {
+        "rows": records(comparison),
+        "notes": list(comparison.notes),
+        "systems": list(comparison.systems),
+    }
+    text_of_summary = json.dumps(summary, indent=2, ensure_ascii=True, allow_nan=False)
     try:
         (out / "tables").mkdir(parents=True, exist_ok=True)
         (out / "figures").mkdir(exist_ok=True)
-        flat = comparison.rows.assign(
-            bounds_low=[
-                math.nan if ends is None else ends[0] for ends in comparison.rows["bounds"]
-            ],
-            bounds_high=[
-                math.nan if ends is None else ends[1] for ends in comparison.rows["bounds"]
-            ],
-        ).drop(columns="bounds")
-        tables.write_csv(out / "tables" / "compare.csv", flat)
+        tables.write_csv(out / "tables" / "compare.csv", _sheet(comparison.rows))
         tables.write_csv(out / "tables" / "mismatches.csv", comparison.mismatches)
         if drawing is not None:
             (out / "figures" / f"{drawing.name}.svg").write_text(drawing.file, encoding="utf-8")
-        summary = {
-            "rows": records(comparison),
-            "notes": list(comparison.notes),
-            "systems": list(comparison.systems),
-        }
-        text_of_summary = json.dumps(summary, indent=2, ensure_ascii=True, allow_nan=False)
         (out / "compare.json").write_text(text_of_summary + "\n", encoding="utf-8")
-        (out / "compare.html").write_text(render(comparison), encoding="utf-8")
-    except PermissionError as error:
-        raise UserError(f"--out={out} cannot be written: {error.strerror}") from error
+        (out / "compare.html").write_text(render(comparison, drawing), encoding="utf-8")
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(f"--out={out} is not a folder") from error
+    except OSError as error:
+        raise UserError(f"--out={out} cannot be written: {error.strerror or error}") from error
     return out / "compare.html"
 
 
-def render(comparison: Comparison) -> str:
+def _sheet(rows: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows with the two bounds in columns of their own."""
+    lows = []
+    highs = []
+    for ends in rows["bounds"]:
+        low, high = (math.nan, math.nan) if ends is None else ends
+        lows.append(low)
+        highs.append(high)
+    return rows.assign(bounds_low=lows, bounds_high=highs).drop(columns="bounds")
+
+
+def render(comparison: Comparison, drawing: Drawing | None) -> str:
     """Make the page: one HTML document without a script that loads nothing; all data in it is
     escaped.
     """
     style = stylesheet()
-    drawing = forest(comparison)
-    shape = None
-    if drawing is not None:
-        svg = Markup(drawing.inline)  # drawn by us; `ink` escapes every label
-        shape = {
-            "name": drawing.name,
-            "caption": drawing.caption,
-            "width": round(drawing.width),
-            "svg": svg,
-        }
-    mismatches = None
-    if len(comparison.mismatches):
-        columns = [
-            text("Task", "task"),
-            text("Item", "item"),
-            text("In a", "words_a"),
-            text("In b", "words_b"),
-        ]
-        caption = "One id, two questions: such items are in no pair."
-        mismatches = table("mismatches", caption, columns, comparison.mismatches, stack=True)
+    notes = [wording.visible(note) for note in [*losses(comparison), *comparison.notes]]
     template = page_environment().get_template("compare.html.j2")
     return template.render(
         systems=[shown(name) for name in comparison.systems],
         answer=sentences(comparison),
         values=table_of(comparison),
-        drawing_of_differences=shape,
-        mismatches=mismatches,
-        notes=[wording.visible(note) for note in [*losses(comparison), *comparison.notes]],
+        drawing_of_differences=None if drawing is None else _shape(drawing),
+        mismatches=_mismatches(comparison),
+        notes=notes,
         methods=METHODS,
         style=Markup(style),
         style_hash=sha256(style),
         version=__version__,
     )
+
+
+def _shape(drawing: Drawing) -> dict[str, Any]:
+    """Give a figure to the template."""
+    return {
+        "name": drawing.name,
+        "caption": drawing.caption,
+        "width": round(drawing.width),
+        "svg": Markup(drawing.inline),  # drawn by us; `ink` escapes every label
+    }
+
+
+def _mismatches(comparison: Comparison) -> Table | None:
+    """List the items that ask two things; None if there are none."""
+    if comparison.mismatches.empty:
+        return None
+    columns = [text("Task", "task"), text("Item", "item")]
+    columns += [text("In a", "words_a"), text("In b", "words_b")]
+    caption = "One id, different content: such items are in no pair."
+    return table("mismatches", caption, columns, comparison.mismatches, stack=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from warmth.analysis import wording
@@ -30,20 +34,7 @@ def forest(comparison: Comparison) -> Drawing | None:
         names = []
         for place, row in enumerate(rows.to_dict("records")):
             names.append(_name(row, several))
-            if row["bounds"] is not None and row["bounds"][0] < row["bounds"][1]:
-                axes.plot(
-                    row["bounds"],
-                    [place] * 2,
-                    color=RULE,
-                    linewidth=6,
-                    solid_capstyle="butt",
-                    zorder=1,
-                )
-            if wording.known(row["low"]):
-                axes.plot(
-                    [row["low"], row["high"]], [place] * 2, color=INK, linewidth=1.4, zorder=2
-                )
-            axes.plot([row["difference"]], [place], marker="o", markersize=5, color=INK, zorder=3)
+            _draw(axes, place, row)
         axes.set_yticks(range(len(rows)), names)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
@@ -51,21 +42,33 @@ def forest(comparison: Comparison) -> Drawing | None:
         axes.set_xlabel(f"score less {shown(comparison.systems[0])}’s")
         caption = (
             "Differences on the items that both scored. Lines: 95 % intervals; grey bars: what "
-            "missing scores could "
-            "make of them."
+            "missing scores could make of them."
         )
         return finish(figure, "differences", caption, _alt(rows))
 
 
-def _name(row: dict, several: bool) -> str:
-    parts = [row["task"], row["metric"]]
+def _draw(axes: Axes, place: int, row: Mapping[str, Any]) -> None:
+    """Draw one difference with its interval and its bounds."""
+    heights = [place, place]
+    if row["bounds"] is not None and row["bounds"][0] < row["bounds"][1]:
+        style = {"color": RULE, "linewidth": 6, "solid_capstyle": "butt", "zorder": 1}
+        axes.plot(row["bounds"], heights, **style)
+    if wording.known(row["low"]):
+        axes.plot([row["low"], row["high"]], heights, color=INK, linewidth=1.4, zorder=2)
+    axes.plot([row["difference"]], [place], marker="o", markersize=5, color=INK, zorder=3)
+
+
+def _name(row: Mapping[str, Any], several: bool) -> str:
+    """Name a line by its task and metric, and by its system if there are several."""
+    names = [row["task"], row["metric"]]
     if several:
-        parts.append(row["b"])
-    return wording.visible(", ".join(part for part in parts if part), LABEL)
+        names.append(row["b"])
+    return wording.visible(", ".join(filter(None, names)), LABEL)
 
 
 def _alt(rows: pd.DataFrame) -> str:
-    numbers = [
-        f"{wording.name(row['metric'])} {row['difference']:+.3f}" for row in rows.to_dict("records")
-    ]
+    """Say the differences in words, for readers who do not see the figure."""
+    numbers = []
+    for row in rows.to_dict("records"):
+        numbers.append(f"{wording.name(row['metric'])} {row['difference']:+.3f}")
     return f"Differences: {'; '.join(numbers)}."

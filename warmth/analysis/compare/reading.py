@@ -5,7 +5,7 @@ one system.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +17,7 @@ from warmth.errors import UserError
 
 KNOWN = (
     "Inspect's .eval or .json, lm-evaluation-harness's samples_*.jsonl, lighteval's "
-    "details_*.parquet, "
-    "or a CSV with the columns item and score"
+    "details_*.parquet, or a CSV with the columns item and score"
 )
 OF_A_FOLDER = (
     "*.eval",
@@ -45,20 +44,25 @@ def read_all(paths: Sequence[Path], cluster: str | None = None) -> list[Evaluati
     Raises:
         UserError: a path cannot be read, or there are fewer than two systems.
     """
-    evaluations = [evaluation for path in paths for evaluation in read_path(path, cluster)]
+    evaluations: list[Evaluation] = []
+    for path in paths:
+        evaluations += read_path(path, cluster)
     if len(evaluations) < 2:
         raise UserError(
             f"{paths[0]} holds one system, {shown(evaluations[0].system)}; name a second path to "
             f"compare"
         )
-    if cluster not in (None, NONE) and not any(
-        evaluation.items["cluster"].notna().any() for evaluation in evaluations
-    ):
+    if cluster not in (None, NONE) and not any(map(has_clusters, evaluations)):
         raise UserError(
             f"--cluster={cluster} is a field of no sample; name one that the logs have, or "
             f"--cluster none"
         )
     return named_apart(evaluations)
+
+
+def has_clusters(evaluation: Evaluation) -> bool:
+    """Say whether at least one item belongs to a cluster."""
+    return bool(evaluation.items["cluster"].notna().any())
 
 
 def named_apart(evaluations: list[Evaluation]) -> list[Evaluation]:
@@ -69,17 +73,13 @@ def named_apart(evaluations: list[Evaluation]) -> list[Evaluation]:
     """
     counts = Counter(evaluation.system for evaluation in evaluations)
     renamed = []
+    names = set()
     for evaluation in evaluations:
-        if counts[evaluation.system] > 1:
-            evaluation = replace(evaluation, system=evaluation.source)
-        renamed.append(evaluation)
-    again = [
-        name
-        for name, count in Counter(evaluation.system for evaluation in renamed).items()
-        if count > 1
-    ]
-    if again:
-        raise UserError(f"{shown(again[0])} is named twice; name two different evaluations")
+        name = evaluation.system if counts[evaluation.system] == 1 else evaluation.source
+        if name in names:
+            raise UserError(f"{shown(name)} is named twice; name two different evaluations")
+        names.add(name)
+        renamed.append(replace(evaluation, system=name))
     return renamed
 
 
@@ -93,18 +93,20 @@ def read_path(path: Path, cluster: str | None) -> list[Evaluation]:
         raise UserError(f"{path} does not exist")
     if path.is_file():
         return read_file(path, str(path), cluster)
-    files = sorted(
-        {file for pattern in OF_A_FOLDER for file in path.rglob(pattern) if file.is_file()}
-    )
-    logs = [file for file in files if is_evaluation(file)]
+    files: set[Path] = set()
+    for pattern in OF_A_FOLDER:
+        files.update(path.rglob(pattern))
+    logs = [file for file in sorted(files) if file.is_file() and is_evaluation(file)]
     if not logs:
         if next(path.rglob(RUNS), None):
             raise UserError(
                 f"{path} holds runs of warmth; `warmth report {path}` compares their arms"
             )
         raise UserError(f"{path} holds no evaluation of a known form: {KNOWN}")
-    parts = [evaluation for file in logs for evaluation in read_file(file, str(file), cluster)]
-    return joined(parts, str(path))
+    evaluations: list[Evaluation] = []
+    for file in logs:
+        evaluations += read_file(file, str(file), cluster)
+    return joined(evaluations, str(path))
 
 
 def is_evaluation(file: Path) -> bool:
@@ -121,38 +123,41 @@ def is_evaluation(file: Path) -> bool:
     return True
 
 
-def joined(parts: Sequence[Evaluation], source: str) -> list[Evaluation]:
+def joined(evaluations: Sequence[Evaluation], source: str) -> list[Evaluation]:
     """Put the files of one system together: each has other tasks.
 
     Raises:
         UserError: two files of one system have a task in common.
     """
-    by_system: dict[str, list[Evaluation]] = {}
-    for part in parts:
-        by_system.setdefault(part.system, []).append(part)
-    evaluations = []
-    for system, own_parts in by_system.items():
-        owner: dict[str, str] = {}
-        for part in own_parts:
-            for task in part.items["task"].unique():
-                if task in owner:
-                    raise UserError(
-                        f"{source} holds task {shown(task)} of {shown(system)} twice, in "
-                        f"{owner[task]} and in "
-                        f"{part.source}; name one of the files"
-                    )
-                owner[task] = part.source
-        evaluations.append(_one(own_parts, system, source))
-    return evaluations
+    files_by_system: dict[str, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        files_by_system.setdefault(evaluation.system, []).append(evaluation)
+    return [_one(files, system, source) for system, files in files_by_system.items()]
 
 
-def _one(parts: Sequence[Evaluation], system: str, source: str) -> Evaluation:
+def _one(files: Sequence[Evaluation], system: str, source: str) -> Evaluation:
+    """Put the files of a system together.
+
+    Raises:
+        UserError: two have a task in common.
+    """
     import pandas as pd
 
-    items = pd.concat([part.items for part in parts], ignore_index=True)
-    scores = pd.concat([part.scores for part in parts], ignore_index=True)
-    notes = tuple(note for part in parts for note in part.notes)
-    return Evaluation(system, source, items, scores, notes)
+    file_of_task: dict[str, str] = {}
+    notes: list[str] = []
+    for file in files:
+        notes += file.notes
+        for task in file.items["task"].unique():
+            if task in file_of_task:
+                named = f"task {shown(task)} of {shown(system)}" if task else shown(system)
+                raise UserError(
+                    f"{source} holds {named} twice, in {file_of_task[task]} and in {file.source}; "
+                    f"name one of the files"
+                )
+            file_of_task[task] = file.source
+    items = pd.concat([file.items for file in files], ignore_index=True)
+    scores = pd.concat([file.scores for file in files], ignore_index=True)
+    return Evaluation(system, source, items, scores, tuple(notes))
 
 
 def read_file(path: Path, source: str, cluster: str | None) -> list[Evaluation]:
@@ -188,11 +193,7 @@ def model_of(path: Path) -> str:
     lighteval.
     """
     folder = path.resolve().parent
-    in_time_folder = path.name.startswith("details_") and folder.name and folder.name in path.stem
-    owner = folder.parent if in_time_folder else folder
-    return owner.name or path.stem
-
-
-def sources(evaluations: Sequence[Evaluation]) -> Mapping[str, str]:
-    """Give the path of each system."""
-    return {evaluation.system: evaluation.source for evaluation in evaluations}
+    is_time = path.name.startswith("details_") and folder.name and folder.name in path.stem
+    if is_time:
+        folder = folder.parent
+    return folder.name or path.stem

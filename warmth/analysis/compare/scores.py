@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from warmth.analysis.wording import amount
 from warmth.errors import UserError
 from warmth.text import line
 
@@ -38,7 +39,8 @@ class Item(NamedTuple):
     Attributes:
         item: its id as text; "" if the tool gives none, so that its content must identify it.
         cluster: what it shares with other items, such as a passage; None: it stands alone.
-        content: digest of what was asked and what is right; "" if the log does not say.
+        content: digests of what was asked and what is right, see `content_of`; "" if the log does
+        not say.
         words: the beginning of its question, for people.
         scores: metric → value as the tool wrote it.
     """
@@ -106,18 +108,18 @@ class Collector:
     def _check_once(self, frame: pd.DataFrame) -> None:
         nameless = frame["item"].eq("")
         if nameless.any():
-            place = int(nameless.to_numpy().argmax()) + 1
+            number = int(nameless.to_numpy().argmax()) + 1
             raise UserError(
-                f"{self.source}: sample {place} has neither an id nor a question to know it by"
+                f"{self.source}: sample {number} has neither an id nor a question to know it by"
             )
         twice = frame[frame.duplicated(KEY)]
         if len(twice):
-            first = twice.iloc[0]
+            example = twice.iloc[0]
+            task = f" of task {shown(example['task'])}" if example["task"] else ""
             raise UserError(
-                f"{self.source}: item {shown(first['item'])} of task {shown(first['task'])} is "
-                f"there more than once in "
-                f"epoch {first['epoch']} ({len(twice)} such rows); give each sample an id or an "
-                f"epoch of its own"
+                f"{self.source}: item {shown(example['item'])}{task} is there more than once in "
+                f"epoch {example['epoch']} ({amount(len(twice), 'such row')}); give each sample an "
+                f"id or an epoch of its own"
             )
 
     def _scores(self) -> pd.DataFrame:
@@ -134,8 +136,8 @@ class Collector:
                     f"{self.system}: {shown(name)} is left out, its values are no numbers ({error})"
                 )
         if not columns:
-            said = f": {self.notes[-1]}" if names else ""
-            raise UserError(f"{self.source} holds no scores{said}")
+            reason = f": {self.notes[-1]}" if names else ""
+            raise UserError(f"{self.source} holds no scores{reason}")
         return pd.DataFrame(columns, dtype=float)
 
 
@@ -172,12 +174,28 @@ def number_of(value: Any) -> float:
     return number if math.isfinite(number) else math.nan
 
 
-def digest_of(*parts: Any) -> str:
-    """Digest what was asked and what is right; "" if nothing of it is known."""
-    if all(part in (None, "", [], {}) for part in parts):
-        return ""
-    text = CANONICAL.encode(parts)
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+def content_of(**fields: Any) -> str:
+    """Digest what was asked and what is right, so that two logs can be compared field by field.
+
+    Args:
+        fields: name for people → value; what is empty is left out.
+
+    Returns:
+        `name=digest` of each field, joined by spaces; "" if nothing is known.
+    """
+    digests = []
+    for name, value in fields.items():
+        if value not in (None, "", [], {}):
+            text = CANONICAL.encode(value)
+            digest = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+            digests.append(f"{name}={digest}")
+    return " ".join(digests)
+
+
+def differing_fields(content_a: str, content_b: str) -> list[str]:
+    """List the fields by which two contents differ, also those that only one log has."""
+    different = set(content_a.split()) ^ set(content_b.split())
+    return sorted({digest.partition("=")[0] for digest in different})
 
 
 def words_of(text: Any) -> str:

@@ -24,6 +24,7 @@ from warmth.analysis import report as reports
 from warmth.analysis.report import inputs as made_of
 from warmth.analysis.report.inputs import INPUTS, REPORT, Inputs
 from warmth.analysis.statistics.standing import seal_findings
+from warmth.analysis.wording import amount
 from warmth.entries import own_folder
 from warmth.errors import UserError
 
@@ -32,6 +33,8 @@ TINY = 1e-12  # absolute, of what is 0 but for rounding
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
 MOST = 20  # differences listed of one file
 MISSING = "(missing)"
+REPORTS = "reports"  # where `warmth report` writes by default
+NEAR = 3  # folders above a study's in which `reports/` is looked for
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Verification:
 
 
 def verify(target: Path, seal: str = "") -> list[Verification]:
-    """Verify a bundle, a report's folder, or every report of a study's folder that is found.
+    """Verify a bundle, a report's folder, or every report that was made of a folder's runs.
 
     Args:
         target: the bundle or folder.
@@ -90,24 +93,58 @@ def verify(target: Path, seal: str = "") -> list[Verification]:
         )
     folders = reports_of(target)
     if not folders:
-        raise UserError(
-            f"no report of {target} was found in reports/; warmth report {target} writes one"
-        )
+        raise UserError(no_report(target))
     return [
         verify_report(made_of.read(folder / INPUTS), folder, folder, str(folder), seal)
         for folder in folders
     ]
 
 
-def reports_of(study: Path) -> list[Path]:
-    """Find the reports that were made of a study's folder: below it, and in `reports/`."""
-    found = []
-    for root in (study, Path("reports")):
-        for file in sorted(root.rglob(INPUTS)) if root.is_dir() else ():
-            places = [(file.parent / place).resolve() for place in made_of.read(file).places]
-            if study.resolve() in places:
-                found.append(file.parent)
-    return list(dict.fromkeys(found))
+def reports_of(folder: Path) -> list[Path]:
+    """Find the reports below a folder, and those elsewhere that were made of it, of a folder below
+    it or of one above it.
+    """
+    resolved = folder.resolve()
+    reports = []
+    for report in written_reports(folder):
+        if report.resolve().is_relative_to(resolved):
+            reports.append(report)
+            continue
+        for place in made_of.read(report / INPUTS).places:
+            rows = (report / place).resolve()
+            if rows.is_relative_to(resolved) or resolved.is_relative_to(rows):
+                reports.append(report)
+                break
+    return reports
+
+
+def written_reports(folder: Path) -> list[Path]:
+    """List the folders of all reports below a folder, in the `reports/` beside it or above it, and
+    in the `reports/` where the command runs.
+    """
+    roots = [folder, Path(REPORTS)]
+    roots += [parent / REPORTS for parent in folder.resolve().parents[:NEAR]]
+    reports: dict[Path, Path] = {}  # the place on disk → the path as a user would write it
+    for root in roots:
+        for file in sorted(root.rglob(INPUTS)):
+            reports.setdefault(file.parent.resolve(), file.parent)
+    return list(reports.values())
+
+
+def no_report(folder: Path) -> str:
+    """Say that no report was made of a folder's runs, and what to do."""
+    reports = written_reports(folder)
+    if not reports:
+        return (
+            f"{folder}: no report was found below it or in {REPORTS}/; name the report's folder or "
+            f"bundle; warmth report {folder} writes one"
+        )
+    report = reports[0]
+    rows = ", ".join(made_of.read(report / INPUTS).shown)
+    return (
+        f"{folder}: no report was made of its runs; {report} is made of {rows} and verified by "
+        f"warmth verify {report}; warmth report {folder} writes one"
+    )
 
 
 def verify_report(
@@ -251,7 +288,7 @@ def compare_files(expected: Path, found: Path, name: str) -> tuple[list[Differen
     if more > 0:
         differences = [
             *differences[:MOST],
-            Difference(name, "more", "", f"{more} more differences"),
+            Difference(name, "more", "", amount(more, "more difference")),
         ]
     return differences, len(pairs)
 
