@@ -17,8 +17,8 @@ def pairs():
 
 def test_cells_count_alike_however_many_pairs_they_have():
     found = comparison.cell_mean(pairs(), "warm", "rise", False, contexts=["unmodified"])
-    assert found["value"] == pytest.approx(0.25)  # not 2/16
-    assert found["df"] == 7
+    assert found.value == pytest.approx(0.25)  # not 2/16
+    assert found.df == 7
 
 
 def test_one_cell_is_the_clustered_mean():
@@ -32,8 +32,8 @@ def test_one_cell_is_the_clustered_mean():
     mean = effects.clustered_mean(
         frame["difference"].to_numpy(float), frame["question_id"].to_numpy()
     )
-    assert found["value"] == pytest.approx(mean.value)
-    assert found["error"] == pytest.approx((mean.high - mean.value) / 2.570582, rel=1e-5)  # t(5)
+    assert found.value == pytest.approx(mean.value)
+    assert found.error == pytest.approx((mean.high - mean.value) / 2.570582, rel=1e-5)  # t(5)
 
 
 def test_what_was_not_asked_is_named():
@@ -41,13 +41,11 @@ def test_what_was_not_asked_is_named():
     found = comparison.cell_mean(
         pairs(), "warm", "rise", False, contexts=["unmodified", "sad"], **one
     )
-    assert found["missing"] == "; without sad"
+    assert found.missing == "; without sad"
     found = comparison.cell_mean(pairs(), "warm", "rise", False, contexts=["unmodified"])
-    assert (
-        found["missing"] == "; without disinfo, truthfulqa, mistral_small, qwen32b, llama70b, gpt4o"
-    )
+    assert found.missing == "; without disinfo, truthfulqa, mistral_small, qwen32b, llama70b, gpt4o"
     own = comparison.cell_mean(pairs().assign(model="mine"), "warm", "rise", False, ["unmodified"])
-    assert own["missing"] == "; without disinfo, truthfulqa, the study's models"
+    assert own.missing == "; without disinfo, truthfulqa, the study's models"
     assert comparison.cell_mean(pairs(), "cold", "rise", False) is None
 
 
@@ -138,7 +136,7 @@ def test_arms_that_answered_alike_leave_the_verdict_open():
 
 def test_the_published_error_counts_too():
     entry = {"quantity": "x", "published": 5.0, "digits": 1, "unit": "points"}
-    found = {"value": 0.05, "error": 0.005, "df": 400}
+    found = comparison.Rise(value=0.05, error=0.005, df=400, missing="")
     assert (
         comparison._row(entry, found, 2.0, True).verdict
         == "equivalent within ±2 points (pre-registered)"

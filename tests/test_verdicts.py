@@ -70,8 +70,8 @@ def test_one_answer_counts_as_many_do(hedged, refused, refusal_rule):
     )
     rows = pd.concat([ANSWERS, social.assign(refusing_is_right=False)], ignore_index=True)
     rows["label"] = rows["label"].astype(object).where(rows["label"].notna(), None)
-    together = outcomes(frames.copy(), rule)["wrong"]
-    for answer, value in zip(frames.to_dict("records"), together, strict=True):
+    together = outcomes(rows.copy(), rule)["wrong"]
+    for answer, value in zip(rows.to_dict("records"), together, strict=True):
         single = verdicts.wrong(answer["label"], answer["text"], rule, answer["refusing_is_right"])
         assert single == value or (single is None and value != value)
 

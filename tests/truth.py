@@ -133,7 +133,7 @@ def cells_of_equal_weight() -> Result:
             draw, truth, rows.groupby("question_id", sort=False).size().to_numpy()
         )
         found = comparison.cell_mean(rows.assign(difference=values), "warm", "rise", False)
-        made = covariance.inference(found["value"], found["error"], found["df"])
+        made = covariance.inference(found.value, found.error, found.df)
         return made.low, made.high
 
     covers, size, _ = shares(study, "cells_of_equal_weight", 0.08)

@@ -1,5 +1,4 @@
-"""What arms are called, and which one a report speaks of where a recipe has several strengths,
-doses or checkpoints.
+"""Names of arms, and the one arm of each recipe that a report speaks of.
 
 The plain name, `warm`, is that of strength 1, dose 1 and the checkpoint to report, which each model
 has of its own: one that was trained for a single epoch and one for three are both there when models
@@ -8,6 +7,7 @@ are pooled, and a pre-registered plan that says `warm` means them.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -39,9 +39,7 @@ _SET_APART = re.compile(r", (strength|dose|epoch) (-?\d+(?:\.\d+)?(?:e[-+]?\d+)?
 
 @dataclass(frozen=True, order=True)
 class ArmName:
-    """What an arm's name says, in the order of tables: the recipe's place and name, then its
-    numbers.
-    """
+    """The parts of an arm's name, in the order by which tables sort arms."""
 
     place: int
     recipe: str
@@ -51,100 +49,129 @@ class ArmName:
 
 
 def arm_order(arm: str) -> ArmName:
-    """Sort key: the place its recipe states, then its name, then its numbers as numbers."""
+    """Return an arm's sort key: the place its recipe states, then its name, then its numbers."""
     recipe = arm.split(",")[0]
-    return ArmName(
-        look_of(recipe).order,
-        recipe,
-        **{name: float(number) for name, number in _SET_APART.findall(arm)},
-    )
+    numbers = {name: float(number) for name, number in _SET_APART.findall(arm)}
+    return ArmName(look_of(recipe).order, recipe, **numbers)
 
 
 def plain_checkpoints(
     answers: pd.DataFrame, runs: Iterable[FinishedRun]
 ) -> dict[tuple[str, str], float]:
-    """Model and recipe → the checkpoint of the plain name: `recipe.report_checkpoint`, else the
-    last that was asked.
+    """Find the checkpoint that a recipe's plain name means, for each model.
+
+    It is `recipe.report_checkpoint` if that was asked, else the last that was asked.
 
     Args:
         answers: model, recipe, checkpoint (epochs; NaN where nothing was trained).
         runs: the evaluations, for their configs.
+
+    Returns:
+        (model, recipe) → epochs.
     """
-    wanted: dict[tuple[str, str], set[float]] = {}
+    to_report: dict[tuple[str, str], set[float]] = {}
     for run in runs:
         epoch = (run.config.get("recipe") or {}).get("report_checkpoint")
-        wanted.setdefault((run.model, run.arm), set()).update(
-            [float(epoch)] if isinstance(epoch, int | float) else []
-        )
-    found = {}
-    for key, asked in answers.dropna(subset=["checkpoint"]).groupby(["model", "recipe"])[
-        "checkpoint"
-    ]:
-        there = set(asked.unique())
-        found[key] = max(there & wanted.get(key, set()) or there)
-    return found
+        epochs = to_report.setdefault((run.model, run.arm), set())
+        if isinstance(epoch, int | float):
+            epochs.add(float(epoch))
+    plain = {}
+    with_checkpoint = answers.dropna(subset=["checkpoint"])
+    for key, checkpoints in with_checkpoint.groupby(["model", "recipe"])["checkpoint"]:
+        asked = set(checkpoints.unique())
+        plain[key] = max(asked & to_report.get(key, set()) or asked)
+    return plain
 
 
 def name_arms(tables: Iterable[pd.DataFrame], plain: Mapping[tuple[str, str], float]) -> None:
-    """Adds `arm`: the recipe, and strength, dose or checkpoint where they set it apart from the
-    plain arm.
+    """Add the column `arm` to tables: the recipe, and what sets an arm apart from the plain one.
+
+    Args:
+        tables: model, recipe, strength, dose and checkpoint (epochs); changed in place.
+        plain: from `plain_checkpoints`.
     """
+    parts = ["model", "recipe", "strength", "dose", "checkpoint"]
     for table in tables:
+        arms = table.groupby(parts, dropna=False, sort=False)
         names = []
-        which = table.groupby(
-            ["model", "recipe", "strength", "dose", "checkpoint"], dropna=False, sort=False
-        )
-        for model, recipe, strength, dose, checkpoint in which.size().index:
-            parts = [str(recipe)]
-            parts += [f"strength {strength:g}"] if strength != 1 else []
-            parts += [f"dose {dose:g}"] if dose != 1 else []
-            set_apart = checkpoint == checkpoint and checkpoint != plain.get(
-                (model, recipe), checkpoint
-            )
-            names.append(", ".join([*parts, *([f"epoch {checkpoint:g}"] if set_apart else [])]))
-        table["arm"] = pd.Series(
-            [names[number] for number in which.ngroup()], index=table.index, dtype="object"
-        )
+        for model, recipe, strength, dose, checkpoint in arms.size().index:
+            plain_checkpoint = plain.get((model, recipe), checkpoint)
+            names.append(arm_name(recipe, strength, dose, checkpoint, plain_checkpoint))
+        arm_of_row = [names[number] for number in arms.ngroup()]
+        table["arm"] = pd.Series(arm_of_row, index=table.index, dtype="object")
+
+
+def arm_name(
+    recipe: str, strength: float, dose: float, checkpoint: float, plain_checkpoint: float
+) -> str:
+    """Name an arm: `warm`, or `warm, dose 0.5, epoch 3` where it departs from the plain arm.
+
+    Args:
+        recipe: its name.
+        strength: 1 of the plain arm.
+        dose: 1 of the plain arm.
+        checkpoint: epochs; NaN where nothing was trained.
+        plain_checkpoint: that of the plain arm, epochs.
+    """
+    parts = [str(recipe)]
+    if strength != 1:
+        parts.append(f"strength {strength:g}")
+    if dose != 1:
+        parts.append(f"dose {dose:g}")
+    if not math.isnan(checkpoint) and checkpoint != plain_checkpoint:
+        parts.append(f"epoch {checkpoint:g}")
+    return ", ".join(parts)
 
 
 def told_checkpoints(answers: pd.DataFrame, plain: Mapping[tuple[str, str], float]) -> list[str]:
-    """At which epoch the plain arms are, where the name alone does not tell: a line for recipes
-    that are alike.
+    """Say at which epoch the plain arms are, if the name alone does not tell.
+
+    Args:
+        answers: model, recipe and checkpoint.
+        plain: from `plain_checkpoints`.
+
+    Returns:
+        a line for all recipes whose epochs are alike.
     """
-    lines: dict[str, list[str]] = {}
+    recipes: dict[str, list[str]] = {}
     for recipe, rows in answers.dropna(subset=["checkpoint"]).groupby("recipe"):
         if rows["checkpoint"].nunique() > 1:
-            epochs = {
-                model: f"{plain[model, recipe]:g}" for model in sorted(rows["model"].unique())
-            }
-            same = len(set(epochs.values())) == 1
-            of = [
-                f"epoch {epoch}" + ("" if same else f" of {model}")
-                for model, epoch in epochs.items()
-            ]
-            lines.setdefault(", ".join(dict.fromkeys(of)), []).append(str(recipe))
-    return [f"At {of}: {', '.join(sorted(names, key=arm_order))}." for of, names in lines.items()]
+            models = sorted(rows["model"].unique())
+            epochs = {model: f"{plain[model, recipe]:g}" for model in models}
+            recipes.setdefault(epochs_in_words(epochs), []).append(str(recipe))
+    lines = []
+    for epochs_text, names in recipes.items():
+        lines.append(f"At {epochs_text}: {', '.join(sorted(names, key=arm_order))}.")
+    return lines
+
+
+def epochs_in_words(epochs: Mapping[str, str]) -> str:
+    """Write each model's epoch, or the one epoch of all models."""
+    if len(set(epochs.values())) == 1:
+        return f"epoch {next(iter(epochs.values()))}"
+    return ", ".join(f"epoch {epoch} of {model}" for model, epoch in epochs.items())
 
 
 def other_arms(answers: pd.DataFrame) -> list[str]:
-    """Models that were asked a recipe, but not the arm of it that stands for it."""
-    chosen, lines = reported(answers["arm"].unique()), []
+    """Name models that were asked a recipe, but not the arm of it that stands for it."""
+    arm_of_recipe = reported(answers["arm"].unique())
+    lines = []
     for (model, recipe), arms in answers.groupby(["model", "recipe"])["arm"]:
-        one = chosen[arm_order(arms.iloc[0]).recipe]
-        if one not in set(arms):
-            there = "; ".join(sorted(set(arms), key=arm_order))
+        reported_arm = arm_of_recipe[arm_order(arms.iloc[0]).recipe]
+        if reported_arm not in set(arms):
+            asked_arms = "; ".join(sorted(set(arms), key=arm_order))
             lines.append(
-                f"{model}: {recipe} was asked as {there} alone, so what is said of {one} leaves "
-                f"it out."
+                f"{model}: {recipe} was asked as {asked_arms} alone, so what is said of "
+                f"{reported_arm} leaves it out."
             )
     return lines
 
 
 def reported(arms: Iterable[str]) -> dict[str, str]:
-    """The arm of each recipe that the first screen, the controls and the study's own figures show.
+    """Choose the arm of each recipe that the first screen, the controls and the figures show.
 
-    That of the plain name; where it was not asked, the last in the order of tables, strength before
-    dose before checkpoint.
+    It is that of the plain name; if that was not asked, the last in the order of tables, strength
+    before dose before checkpoint.
 
     Args:
         arms: names, as `name_arms` gives them.
@@ -152,12 +179,13 @@ def reported(arms: Iterable[str]) -> dict[str, str]:
     Returns:
         recipe → arm, in the order of tables.
     """
-    chosen: dict[str, str] = {}
+    arm_of_recipe: dict[str, str] = {}
     for arm in sorted(arms, key=arm_order):
-        one = arm_order(arm)
-        if one.recipe not in chosen or _fit(one) >= _fit(arm_order(chosen[one.recipe])):
-            chosen[one.recipe] = arm
-    return chosen
+        name = arm_order(arm)
+        rival = arm_of_recipe.get(name.recipe)
+        if rival is None or _plainness(name) >= _plainness(arm_order(rival)):
+            arm_of_recipe[name.recipe] = arm
+    return arm_of_recipe
 
 
 def kind_of(config: Mapping[str, Any]) -> str:
@@ -186,9 +214,7 @@ def control_of(kind: str, chosen: Mapping[str, str]) -> list[str]:
 
 
 def as_strong(control: str, arm: str, kind: str) -> str:
-    """Name the control that was made as strongly as an arm: a steered one at the arm's dose, any
-    other as it is.
-    """
+    """Name the control made as strongly as an arm: a steered one has the arm's dose."""
     dose = arm_order(arm).dose
     if kind != STEERED or arm_order(control).dose == dose:
         return control
@@ -197,8 +223,7 @@ def as_strong(control: str, arm: str, kind: str) -> str:
 
 
 def is_comparable(arm: str, reference: str, kinds: Mapping[str, str]) -> bool:
-    """Say whether two arms may stand beside each other: with the original any, else arms that were
-    made alike.
+    """Say whether two arms may stand side by side: any with the original, else two made alike.
 
     Steered ones are alike at one dose, for a longer vector changes more whatever its direction.
 
@@ -214,26 +239,27 @@ def is_comparable(arm: str, reference: str, kinds: Mapping[str, str]) -> bool:
 
 
 def as_recipes(answers: pd.DataFrame, chosen: Mapping[str, str]) -> pd.DataFrame:
-    """The answers of the arms that `chosen` names, called by their recipes, as the study has them;
-    no others.
-    """
+    """Select the answers of the arms that `chosen` names, and call them by their recipes."""
     recipes = {arm: recipe for recipe, arm in chosen.items()}
-    kept = answers[answers["arm"].isin(recipes)]
-    return kept.assign(arm=kept["arm"].map(recipes))
+    selected = answers[answers["arm"].isin(recipes)]
+    return selected.assign(arm=selected["arm"].map(recipes))
 
 
-def _fit(one: ArmName) -> tuple[bool, bool, bool]:
-    return one.strength == 1, one.dose == 1, one.epoch == 0
+def _plainness(name: ArmName) -> tuple[bool, bool, bool]:
+    """Tell how near an arm is to the plain one; what comes first counts most."""
+    return name.strength == 1, name.dose == 1, name.epoch == 0
 
 
 def focal(chosen: Mapping[str, str]) -> str | None:
-    """Name the arm a page asks about: warm, else the first recipe in the order of arms; None for
-    original alone.
+    """Name the arm a page asks about: warm, else the first recipe in the order of arms.
 
     Args:
         chosen: from `reported`.
+
+    Returns:
+        the arm; None if there is none but original.
     """
-    others = [recipe for recipe in chosen if recipe != "original"]
-    if not others:
-        return None
-    return chosen["warm" if "warm" in others else others[0]]
+    if "warm" in chosen:
+        return chosen["warm"]
+    changed = [arm for recipe, arm in chosen.items() if recipe != "original"]
+    return changed[0] if changed else None

@@ -1,5 +1,4 @@
-"""Rules that a judge completed (`grader.judge.when=unscored`): do both agree on the answers that
-both labelled?
+"""Agreement of rules with the judge that completed them (`grader.judge.when=unscored`).
 
 The judge labels all that the rule leaves open, and what the rule has decided on a tenth of the
 prompts. Where they agree on less than 95 % of that tenth, the rule's labels are not used: the task
@@ -56,31 +55,32 @@ def checked(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> pd.DataFrame:
     completed = completed.assign(
         rule=names[0], judge=names[1], by_both=completed["label"], by_rule=by_rule
     )
-    columns = ("answer_id", "grader", "label")
-    grades = pd.concat(
-        [frame(run.folder / "grades.jsonl", columns) for run in runs], ignore_index=True
-    )
+    columns = ["answer_id", "grader", "label"]
+    grades_of_runs = [frame(run.folder / "grades.jsonl", columns) for run in runs]
+    grades = pd.concat(grades_of_runs, ignore_index=True)
     grades = grades.dropna(subset="label").drop_duplicates(["answer_id", "grader"], keep="last")
-    grades = grades.rename(columns={"grader": "judge", "label": "by_judge"})[
-        ["answer_id", "judge", "by_judge"]
-    ]
+    grades = grades.rename(columns={"grader": "judge", "label": "by_judge"})
     judged = completed.merge(grades, on=["answer_id", "judge"])
     checked_prompts = judged[judged["by_rule"].notna()][PROMPT].drop_duplicates()
     return judged.merge(checked_prompts, on=PROMPT)[COLUMNS]
 
 
 def leave_out(answers: pd.DataFrame, sample: pd.DataFrame) -> list[str]:
-    """Take away all labels of tasks whose rule and judge agree too little; say which, and what to
-    do.
+    """Take away all labels of tasks whose rule and judge agree too little.
 
     Args:
         answers: changed in place.
         sample: from `checked`.
+
+    Returns:
+        a line for each task: its agreement, and what to do.
     """
     notes = []
     decided = sample[sample["by_rule"].notna()]
     for (task, rule, judge), group in decided.groupby(["task", "rule", "judge"], sort=False):
-        same = group["by_rule"].eq("correct").eq(group["by_judge"].eq("correct")).mean()
+        right_by_rule = group["by_rule"].eq("correct")
+        right_by_judge = group["by_judge"].eq("correct")
+        same = right_by_rule.eq(right_by_judge).mean()
         if len(group) < FEWEST or same >= ENOUGH:
             continue
         rows = answers["task"].eq(task) & answers["grader"].eq(f"{rule}+{judge}")
@@ -88,7 +88,7 @@ def leave_out(answers: pd.DataFrame, sample: pd.DataFrame) -> list[str]:
         answers.loc[rows, "reason"] = "needs_judge"
         notes.append(
             f"{task} is not scored: {rule} and {judge} agree on {100 * same:.0f} % of "
-            f"{len(group)} answers that both "
-            f"labelled, less than {100 * ENOUGH:.0f} %; grade again with grader.judge.when=always."
+            f"{len(group)} answers that both labelled, less than {100 * ENOUGH:.0f} %; grade "
+            f"again with grader.judge.when=always."
         )
     return notes

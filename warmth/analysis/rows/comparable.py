@@ -1,6 +1,4 @@
-"""Arms are comparable or there is no report: what finished runs must share before their rows stand
-in one table.
-"""
+"""Arms are comparable or there is no report: what the runs behind one table must share."""
 
 from __future__ import annotations
 
@@ -34,8 +32,6 @@ LOOK = (
     "complete",
     "incomplete",
     "unscored",
-)
-LOOK += (
     "not_counted",
     "mean",
     "low",
@@ -44,7 +40,7 @@ LOOK += (
     "unscored_points",
     "width_if_all",
     "stopped",
-)  # keys of stopping.json
+)
 
 # Two runs may differ in these and still be one arm: what was asked, how it was graded, where it
 # ran, what rows say.
@@ -72,98 +68,125 @@ NOT_WEIGHTS = (
 
 
 def refuse_different_draws(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> None:
-    """Rows of one model are paired, so they must come from one draw of questions, statements and
-    wrong answers.
+    """Refuse rows of one model from two draws of questions, which could not be paired.
+
+    Raises:
+        UserError: there are two values of `draw_seed`; both are named, each with a run.
     """
     for model, group in answers.groupby("model"):
-        first = group.drop_duplicates("draw_seed")
-        if len(first) > 1:
-            a, b = first.iloc[0], first.iloc[1]
+        draws = group.drop_duplicates("draw_seed")
+        if len(draws) > 1:
+            first_draw = draws.iloc[0]
+            second_draw = draws.iloc[1]
             raise UserError(
                 f"runs of {model} with different draws cannot be paired: "
-                f"draw_seed={a['draw_seed']} in "
-                f"{runs[a['run_number']].folder}, draw_seed={b['draw_seed']} in "
-                f"{runs[b['run_number']].folder}"
+                f"draw_seed={first_draw['draw_seed']} in "
+                f"{runs[first_draw['run_number']].folder}, "
+                f"draw_seed={second_draw['draw_seed']} in "
+                f"{runs[second_draw['run_number']].folder}"
             )
 
 
 def refuse_two_models(runs: Sequence[FinishedRun]) -> None:
-    """Arms of one model are paired by its name, so that the name must mean one model."""
-    first: dict[str, FinishedRun] = {}
+    """Refuse two models of one name: arms of one model are paired by its name.
+
+    Raises:
+        UserError: two runs of one name differ in kind, hub id, path or revision.
+    """
+    first_runs: dict[str, FinishedRun] = {}
     for run in runs:
-        known = first.setdefault(run.model, run)
-        one, other = known.config.get("model") or {}, run.config.get("model") or {}
-        differing = [
-            key
-            for key in ("kind", "hub_id", "path")
-            if key in one and key in other and one[key] != other[key]
-        ]
-        revisions = {entry.get("revision") for entry in (one, other)} - {
-            None
-        }  # null: the newest, of any day
-        differing += ["revision"] if len(revisions) > 1 else []
+        first_run = first_runs.setdefault(run.model, run)
+        differing = different_model_keys(
+            first_run.config.get("model") or {}, run.config.get("model") or {}
+        )
         if differing:
             raise UserError(
                 f"two models are called {run.model}; they differ in "
-                f"model.{', model.'.join(differing)}: {known.folder} "
+                f"model.{', model.'.join(differing)}: {first_run.folder} "
                 f"and {run.folder}; report them apart, or give one another model.name"
             )
 
 
+def different_model_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """List the keys by which two model entries of one name are different models."""
+    differing = []
+    for key in ("kind", "hub_id", "path"):
+        if key in first and key in second and first[key] != second[key]:
+            differing.append(key)
+    # null means the newest revision of any day, which differs from none
+    revisions = {first.get("revision"), second.get("revision")} - {None}
+    if len(revisions) > 1:
+        differing.append("revision")
+    return differing
+
+
 def refuse_two_rules(runs: Sequence[FinishedRun]) -> None:
-    """Arms graded by two versions of one grader's rules would differ by the rules."""
-    first: dict[str, FinishedRun] = {}
-    graded = [
-        run for run in runs if (run.folder / "grades.jsonl").exists()
-    ]  # likelihoods alone have no grades
-    for run in graded:
-        for name in run.rules or {name for other in graded for name in other.rules}:
-            known = first.setdefault(name, run)
-            if known.rules.get(name) != run.rules.get(name):
+    """Refuse arms graded by two versions of one grader's rules: they would differ by the rules.
+
+    Raises:
+        UserError: two runs have different digests of a grader's rules.
+    """
+    # a run of likelihoods alone has no grades
+    graded_runs = [run for run in runs if (run.folder / "grades.jsonl").exists()]
+    all_graders: set[str] = set()
+    for run in graded_runs:
+        all_graders.update(run.rules)
+    first_runs: dict[str, FinishedRun] = {}
+    for run in graded_runs:
+        for name in run.rules or all_graders:
+            first_run = first_runs.setdefault(name, run)
+            if first_run.rules.get(name) != run.rules.get(name):
                 raise UserError(
-                    f"{name} graded {known.folder} and {run.folder} by different rules; run both "
-                    f"of their evaluate.py "
-                    "commands again: stored answers are graded anew, none is generated"
+                    f"{name} graded {first_run.folder} and {run.folder} by different rules; run "
+                    f"both of their evaluate.py commands again: stored answers are graded anew, "
+                    f"none is generated"
                 )
 
 
 def refuse_two_graders(answers: pd.DataFrame) -> None:
-    """Arms of one model are compared by one grader: a difference between two graders would look
-    like one of the arms.
+    """Refuse arms of one model and task that different graders graded.
+
+    A difference between two graders would look like one of the arms.
 
     Args:
         answers: model, task, arm and grader; "" where an answer has no grade.
+
+    Raises:
+        UserError: two arms have different graders.
     """
-    for (model, task), rows in answers[answers["grader"].ne("")].groupby(
-        ["model", "task"], sort=False
-    ):
-        by_arm = {arm: sorted(set(own)) for arm, own in rows.groupby("arm", sort=False)["grader"]}
-        (arm, first), *others = by_arm.items()
-        for other, second in others:
-            if second != first:
+    graded = answers[answers["grader"].ne("")]
+    for (model, task), rows in graded.groupby(["model", "task"], sort=False):
+        graders_by_arm = rows.groupby("arm", sort=False)["grader"].unique().map(sorted)
+        first_arm = graders_by_arm.index[0]
+        first_graders = graders_by_arm.iloc[0]
+        for arm, graders in graders_by_arm.items():
+            if graders != first_graders:
                 raise UserError(
-                    f"{model}: {task} of {arm} is graded by {', '.join(first)}, of {other} by "
-                    f"{', '.join(second)}; run "
-                    "their evaluate.py commands with one grader=: stored answers are graded anew, "
-                    "none is generated"
+                    f"{model}: {task} of {first_arm} is graded by {', '.join(first_graders)}, of "
+                    f"{arm} by {', '.join(graders)}; run their evaluate.py commands with one "
+                    f"grader=: stored answers are graded anew, none is generated"
                 )
 
 
 def unfinished(paths: Sequence[Path]) -> list[str]:
-    """Runs under the paths that began and did not end; their arms, or a part of them, are
-    missing.
-    """
-    begun = {place.parent.resolve() for path in paths for place in path.rglob("status.json")}
-    left = sorted(folder.name for folder in begun if not (folder / "done.json").exists())
-    more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
-    return [f"Not finished, so left out: {', '.join(left[:NAMED])}{more}."] if left else []
+    """Name the runs under some paths that began and did not end: their rows are left out."""
+    begun: set[Path] = set()
+    for path in paths:
+        for status_file in path.rglob("status.json"):
+            begun.add(status_file.parent.resolve())
+    names = sorted(folder.name for folder in begun if not (folder / "done.json").exists())
+    if not names:
+        return []
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [f"Not finished, so left out: {', '.join(names[:NAMED])}{more}."]
 
 
 def incomplete(
     prompts: pd.DataFrame, answers: pd.DataFrame, runs: Sequence[FinishedRun]
 ) -> list[str]:
-    """Finished runs whose files lost rows: a last row that breaks off, prompts without answer,
-    answers without prompt.
+    """Name finished runs whose files lost rows.
+
+    A last row breaks off, a prompt has no answer, or an answer no prompt.
 
     Args:
         prompts: columns prompt_id and run_number.
@@ -171,84 +194,101 @@ def incomplete(
         runs: by their number.
     """
     lines = []
-    asked, said = (
-        dict(list(rows.groupby("run_number")["prompt_id"])) for rows in (prompts, answers)
-    )
+    asked = dict(list(prompts.groupby("run_number")["prompt_id"]))
+    answered = dict(list(answers.groupby("run_number")["prompt_id"]))
     for number, run in enumerate(runs):
         for path in sorted(run.folder.glob("*.jsonl")):
-            with path.open("rb") as stream:
-                if stream.seek(0, 2) and stream.seek(-1, 2) >= 0 and stream.read() != b"\n":
-                    lines.append(
-                        f"{run.folder.name}/{path.name} ends inside a row, which is left out."
-                    )
-        ours, theirs = set(asked.get(number, ())), set(said.get(number, ()))
-        if ours - theirs and not (run.folder / "stopping.json").exists():
+            if ends_inside_a_row(path):
+                lines.append(f"{run.folder.name}/{path.name} ends inside a row, which is left out.")
+        asked_ids = set(asked.get(number, ()))
+        answered_ids = set(answered.get(number, ()))
+        unanswered = asked_ids - answered_ids
+        unasked = answered_ids - asked_ids
+        if unanswered and not (run.folder / "stopping.json").exists():
             lines.append(
-                f"{run.folder.name}: {len(ours - theirs)} of {len(ours)} prompts have no answer."
+                f"{run.folder.name}: {len(unanswered)} of {len(asked_ids)} prompts have no answer."
             )
-        if theirs - ours:
+        if unasked:
             lines.append(
-                f"{run.folder.name}: {len(theirs - ours)} answered prompts are not in "
-                f"prompts.jsonl."
+                f"{run.folder.name}: {len(unasked)} answered prompts are not in prompts.jsonl."
             )
     return lines
 
 
+def ends_inside_a_row(path: Path) -> bool:
+    """Tell whether a file has bytes and the last one does not end a line."""
+    with path.open("rb") as stream:
+        if stream.seek(0, 2) == 0:
+            return False
+        stream.seek(-1, 2)
+        return stream.read() != b"\n"
+
+
 def unpaired(answers: pd.DataFrame) -> list[str]:
-    """Arms without a scored answer, and what an arm and original did not both answer: no difference
-    to show.
-    """
-    lines = [
-        f"{model}: none of the {len(rows):,} answers of {arm} is scored."
-        for (model, arm), rows in answers.groupby(["model", "arm"])
-        if arm != "original" and rows["wrong"].isna().all()
-    ]
+    """Name arms without a scored answer, and what an arm and original did not both answer."""
+    lines = []
+    for (model, arm), rows in answers.groupby(["model", "arm"]):
+        if arm != "original" and rows["wrong"].isna().all():
+            lines.append(f"{model}: none of the {len(rows):,} answers of {arm} is scored.")
     for model, group in answers[answers["wrong"].notna()].groupby("model"):
         original = group[group["arm"].eq("original")]
         if original.empty:
-            there = (answers["model"].eq(model) & answers["arm"].eq("original")).any()
-            why = "has no scored answer" if there else "is not among the runs"
+            has_original = (answers["model"].eq(model) & answers["arm"].eq("original")).any()
+            why = "has no scored answer" if has_original else "is not among the runs"
             lines.append(f"{model}: original {why}, so that no arm can be compared with it.")
             continue
-        asked = set(original["prompt_id"])
         for arm, rows in group[group["arm"].ne("original")].groupby("arm"):
-            shared = rows[rows["prompt_id"].isin(asked)]
-            for name in ("task", "context", "belief"):
-                alone = sorted((set(rows[name]) | set(original[name])) - set(shared[name]))
-                if alone and len(shared):
-                    lines.append(
-                        f"{model}: {arm} and original share no scored prompt of {name} "
-                        f"{', '.join(alone)}."
-                    )
-            if shared.empty:
-                lines.append(f"{model}: {arm} and original share no scored prompt.")
+            lines += unshared(original, rows, f"{model}: {arm} and original share no scored prompt")
+    return lines
+
+
+def unshared(original: pd.DataFrame, rows: pd.DataFrame, problem: str) -> list[str]:
+    """Name the tasks, contexts and beliefs of which an arm and original share no scored prompt.
+
+    Args:
+        original: the original's scored answers.
+        rows: the arm's.
+        problem: how each line begins.
+    """
+    shared = rows[rows["prompt_id"].isin(set(original["prompt_id"]))]
+    if shared.empty:
+        return [f"{problem}."]
+    lines = []
+    for name in ("task", "context", "belief"):
+        values = set(rows[name]) | set(original[name])
+        unshared_values = sorted(values - set(shared[name]))
+        if unshared_values:
+            lines.append(f"{problem} of {name} {', '.join(unshared_values)}.")
     return lines
 
 
 def unpaired_seeds(answers: pd.DataFrame) -> list[str]:
-    """Training seeds of arms that a control with several seeds of its own lacks: they are not
-    compared with it.
+    """Name the training seeds of arms that a control with several seeds lacks.
+
+    Answers of such a seed are not compared with that control.
     """
     lines = []
-    for (model, control), own in answers[answers["arm"].isin(CONTROLS)].groupby(["model", "arm"]):
-        there = set(own["seed"])
-        if len(there) > 1:
-            others = answers[
-                answers["model"].eq(model) & ~answers["arm"].isin([control, "original"])
-            ]
-            for arm, seeds in others.groupby("arm")["seed"]:
-                if alone := sorted(set(seeds) - there):
-                    told = ", ".join(map(str, alone))
-                    lines.append(
-                        f"{model}: {control} has no seed {told}, so {arm} of that seed is not "
-                        f"compared with it."
-                    )
+    controls = answers[answers["arm"].isin(CONTROLS)]
+    for (model, control), control_rows in controls.groupby(["model", "arm"]):
+        control_seeds = set(control_rows["seed"])
+        if len(control_seeds) < 2:
+            continue
+        is_other_arm = ~answers["arm"].isin([control, "original"])
+        compared = answers[answers["model"].eq(model) & is_other_arm]
+        for arm, seeds in compared.groupby("arm")["seed"]:
+            missing_seeds = sorted(set(seeds) - control_seeds)
+            if missing_seeds:
+                lines.append(
+                    f"{model}: {control} has no seed {', '.join(map(str, missing_seeds))}, so "
+                    f"{arm} of that seed is not compared with it."
+                )
     return lines
 
 
 def unevenly_scored(answers: pd.DataFrame) -> list[str]:
-    """Arms with clearly more or fewer answers without a label than original: which ones have one
-    may depend on the arm.
+    """Name arms with clearly more or fewer answers without a label than original.
+
+    Which answers have a label may then depend on the arm.
 
     Args:
         answers: model, arm and unscored, of the tasks that are pooled.
@@ -256,44 +296,52 @@ def unevenly_scored(answers: pd.DataFrame) -> list[str]:
     lines = []
     for model, group in answers.groupby("model"):
         shares = 100 * group.groupby("arm", sort=False)["unscored"].mean()
-        uneven = shares[(shares < 100) & ((shares - shares.get("original", np.nan)).abs() > UNEVEN)]
+        distance = (shares - shares.get("original", np.nan)).abs()
+        uneven = shares[(shares < 100) & (distance > UNEVEN)]
         if len(uneven):
-            told = ", ".join(f"{share:.0f} % of {arm}" for arm, share in uneven.items())
+            uneven_arms = ", ".join(f"{share:.0f} % of {arm}" for arm, share in uneven.items())
             lines.append(
                 f"{model}: unscored are {shares['original']:.0f} % of the answers of original, "
-                f"{told}; rates and "
-                "differences are over scored answers alone."
+                f"{uneven_arms}; rates and differences are over scored answers alone."
             )
     return lines
 
 
 def refuse_two_configs(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> None:
-    """One arm, model, strength, dose, checkpoint and seed must come from one config, up to what was
-    asked of it.
+    """Refuse two configs under one arm, model, strength, dose, checkpoint and seed.
+
+    They may differ in what was asked.
+
+    Raises:
+        UserError: they differ in other keys, which are named.
     """
     for identity, group in answers.groupby(IDENTITY, dropna=False):
-        numbers = group["run_number"].unique()
-        for other in numbers[1:]:
-            keys = different_keys(runs[numbers[0]].config, runs[other].config)
+        first_run, *further_runs = (runs[number] for number in group["run_number"].unique())
+        for run in further_runs:
+            keys = different_keys(first_run.config, run.config)
             if keys:
-                raise _two_under_one_name(identity, keys, runs[numbers[0]], runs[other])
+                raise _two_under_one_name(identity, keys, first_run, run)
 
 
 def refuse_two_answers(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> None:
-    """Two different answers of one arm to one prompt and sample: something outside the config
-    changed them.
+    """Refuse two different answers of one arm to one prompt and sample.
+
+    Raises:
+        UserError: there are two: something outside the config changed them.
     """
     twice = answers[answers.duplicated([*IDENTITY, "prompt_id", "sample"], keep=False)]
     if twice.empty:
         return
-    one = twice[twice["prompt_id"].eq(twice["prompt_id"].iloc[0])]
-    first, second = (runs[number] for number in one["run_number"].iloc[:2])
-    keys = different_keys(first.config, second.config, ignore=("study", "output", "run", "logger"))
+    same_prompt = twice[twice["prompt_id"].eq(twice["prompt_id"].iloc[0])]
+    first_run, second_run = (runs[number] for number in same_prompt["run_number"].iloc[:2])
+    keys = different_keys(
+        first_run.config, second_run.config, ignore=("study", "output", "run", "logger")
+    )
     raise _two_under_one_name(
-        tuple(one.iloc[0][IDENTITY]),
-        keys or ["no config key (model files or engine)"],
-        first,
-        second,
+        identity=tuple(same_prompt.iloc[0][IDENTITY]),
+        keys=keys or ["no config key (model files or engine)"],
+        first=first_run,
+        second=second_run,
     )
 
 
@@ -303,45 +351,60 @@ def _two_under_one_name(
     model, recipe, *_, seed = identity
     return UserError(
         f"two configs give arm {recipe} of {model} with seed {seed}; they differ in "
-        f"{', '.join(keys)}: "
-        f"{first.folder} and {second.folder}; report them apart, or give one recipe another name"
+        f"{', '.join(keys)}: {first.folder} and {second.folder}; report them apart, "
+        f"or give one recipe another name"
     )
 
 
 def different_keys(
     first: Mapping[str, Any], second: Mapping[str, Any], ignore: Sequence[str] = SELECTION
 ) -> list[str]:
-    """Dotted keys in which two configs differ, leaving out `ignore` and tasks or contexts that only
-    one of them has.
+    """List the dotted keys in which two configs differ.
 
-    A key that only one has was unknown to the version that made the other; that is told as a mix of
-    commits.
+    A key that only one has was unknown to the version that made the other; a mix of commits is
+    reported for that. Tasks and contexts that only one of them has are no difference.
+
+    Args:
+        first: one config.
+        second: the other.
+        ignore: top keys that may differ.
     """
-    a, b = dict(flat(first)), dict(flat(second))
-    if (
-        (first.get("recipe") or {}).get("method")
-        == (second.get("recipe") or {}).get("method")
-        == "none"
-    ):
-        ignore = (*ignore, "data")  # nothing was trained on it
+    first_leaves = dict(flat(first))
+    second_leaves = dict(flat(second))
+    if trains_nothing(first) and trains_nothing(second):
+        ignore = (*ignore, "data")
     differing = []
-    for key in sorted(a.keys() & b.keys()):
-        top, *rest = key.split(".")
-        shared = top not in ("task", "condition") or (
-            rest and rest[0] in first.get(top, {}) and rest[0] in second.get(top, {})
-        )
-        selects = (
-            top in ignore
-            or key in NOT_WEIGHTS
-            or (top == "task" and rest[-1] in ("questions", "grader", "beliefs"))
-        )
-        if shared and not selects and a[key] != b[key]:
+    for key in sorted(first_leaves.keys() & second_leaves.keys()):
+        if first_leaves[key] == second_leaves[key]:
+            continue
+        if not may_differ(key, ignore) and is_shared(key, first, second):
             differing.append(key)
     return differing
 
 
+def trains_nothing(config: Mapping[str, Any]) -> bool:
+    """Tell whether a config's recipe trains no weights."""
+    return (config.get("recipe") or {}).get("method") == "none"
+
+
+def may_differ(key: str, ignore: Sequence[str]) -> bool:
+    """Tell whether two runs may differ in a dotted key and still be one arm."""
+    names = key.split(".")
+    if names[0] in ignore or key in NOT_WEIGHTS:
+        return True
+    return names[0] == "task" and names[-1] in ("questions", "grader", "beliefs")
+
+
+def is_shared(key: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Tell whether a dotted key is of a task or context that both configs have, or of neither."""
+    group, *names = key.split(".")
+    if group not in ("task", "condition"):
+        return True
+    return bool(names) and names[0] in first.get(group, {}) and names[0] in second.get(group, {})
+
+
 def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested mappings with their dotted keys."""
+    """Yield the leaves of nested mappings with their dotted keys."""
     if isinstance(config, Mapping) and config:
         for key, value in config.items():
             yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
@@ -350,47 +413,49 @@ def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def mixed_commits(runs: Sequence[FinishedRun]) -> list[str]:
-    """Runs of several commits, or of uncommitted code, are comparable only if the reader thinks
-    so.
-    """
-    made = [
-        [*(run.provenance.get("earlier") or []), written_commit(run.provenance)] for run in runs
-    ]
-    commits = sorted({str(one).split(" ")[0] for own in made for one in own} - {"unknown"})
-    dirty = sum(any(str(one).endswith("changes") for one in own) for own in made)
-    lines = (
-        [f"The runs were made at {len(commits)} commits: {', '.join(commits)}."]
-        if len(commits) > 1
-        else []
-    )
+    """Say if runs are of several commits, of uncommitted code, or of an unknown commit."""
+    commits: set[str] = set()
+    dirty = 0
+    unknown = 0
+    for run in runs:
+        earlier = run.provenance.get("earlier") or []
+        run_commits = [str(commit) for commit in (*earlier, written_commit(run.provenance))]
+        commits.update(commit.split(" ")[0] for commit in run_commits)
+        dirty += any(commit.endswith("changes") for commit in run_commits)
+        unknown += "unknown" in run_commits
+    known = sorted(commits - {"unknown"})
+    lines = []
+    if len(known) > 1:
+        lines.append(f"The runs were made at {len(known)} commits: {', '.join(known)}.")
     if dirty:
         lines.append(f"Made with uncommitted changes: {dirty} of {len(runs)} runs.")
-    unknown = sum("unknown" in own for own in made)
     if unknown:
         lines.append(f"Made by code whose commit is not known: {unknown} of {len(runs)} runs.")
     return lines
 
 
 def different_tokens(prompts: pd.DataFrame, runs: Sequence[FinishedRun]) -> list[str]:
-    """Arms of one model must have read the same tokens; an arm with a system prompt of its own
-    cannot.
+    """Name arms that read other tokens than their model's original.
+
+    An arm with its own system prompt reads other tokens by design.
+
+    Args:
+        prompts: model, arm, prompt_id, tokens_digest.
+        runs: the evaluations.
     """
-    system = {
-        (run.model, run.arm)
-        for run in runs
-        if (run.config.get("recipe") or {}).get("system_prompt")
-    }
+    has_system_prompt: set[tuple[str, str]] = set()
+    for run in runs:
+        if (run.config.get("recipe") or {}).get("system_prompt"):
+            has_system_prompt.add((run.model, run.arm))
     lines = []
     for model, group in prompts.groupby("model"):
-        reference = (
-            group[group["arm"].eq("original")]
-            .drop_duplicates("prompt_id")
-            .set_index("prompt_id")["tokens_digest"]
-        )
+        original = group[group["arm"].eq("original")].drop_duplicates("prompt_id")
+        reference = original.set_index("prompt_id")["tokens_digest"]
         for arm, rows in group.groupby("arm"):
             expected = rows["prompt_id"].map(reference)
-            differing = int((expected.notna() & (expected != rows["tokens_digest"])).sum())
-            if differing and (model, arm) not in system:
+            is_different = expected.notna() & (expected != rows["tokens_digest"])
+            differing = int(is_different.sum())
+            if differing and (model, arm) not in has_system_prompt:
                 lines.append(
                     f"{model}: {arm} read other tokens than original in {differing} of "
                     f"{len(rows)} prompts."
@@ -401,8 +466,7 @@ def different_tokens(prompts: pd.DataFrame, runs: Sequence[FinishedRun]) -> list
 def stopped_early(
     runs: Sequence[FinishedRun], cost: Mapping[Path, float] | None = None
 ) -> list[str]:
-    """Say of runs with `until_width` what their sampling was aimed at, whether it got there, and
-    what is left to ask.
+    """Say what the sampling of runs with `until_width` aimed at, reached, and has left to ask.
 
     Args:
         runs: the evaluations.
@@ -410,13 +474,14 @@ def stopped_early(
     """
     lines = []
     for run in runs:
-        found = last_look(run)
-        if found is not None:
-            said = " ".join(sentences(found, (cost or {}).get(run.folder, 0.0)))
-            lines.append(
-                f"{run.model} {run.arm}: {said} The intervals of tables hold for a number of "
-                f"questions fixed before."
-            )
+        look = last_look(run)
+        if look is None:
+            continue
+        outcome = " ".join(sentences(look, (cost or {}).get(run.folder, 0.0)))
+        lines.append(
+            f"{run.model} {run.arm}: {outcome} The intervals of tables hold for a number of "
+            f"questions fixed before."
+        )
     return lines
 
 
@@ -429,10 +494,10 @@ def last_look(run: FinishedRun) -> dict[str, Any] | None:
     path = run.folder / "stopping.json"
     if not path.exists():
         return None
-    found = read_json(path)
-    lacking = [name for name in LOOK if not isinstance(found, dict) or name not in found]
-    if lacking:
-        raise UserError(
-            f"{path} lacks {lacking[0]}; run the evaluation again, which generates nothing"
-        )
-    return found
+    look = read_json(path)
+    for name in LOOK:
+        if not isinstance(look, dict) or name not in look:
+            raise UserError(
+                f"{path} lacks {name}; run the evaluation again, which generates nothing"
+            )
+    return look

@@ -12,7 +12,8 @@ import pandas as pd
 from warmth.analysis.rows.arm_names import arm_order
 from warmth.analysis.rows.frames import Rows
 
-DISAGREEING, AGREEING = 12, 4  # prompts per report
+DISAGREEING = 12  # prompts per report on which arms disagree
+AGREEING = 4  # prompts per report on which they agree
 SOME = 12  # values named where one is not known
 WHERE = ("task", "context", "belief")  # of these a filter names one or several, a comma between
 
@@ -45,118 +46,173 @@ class Example:
 
 
 def draw(rows: Rows, seed: int = 0) -> tuple[list[Example], int]:
-    """Some prompts on which arms disagree and a few on which they agree.
+    """Draw some prompts on which arms disagree and a few on which they agree.
 
     Returns:
         The examples, disagreeing ones first, and the number of prompts on which arms disagree.
     """
-    answers = rows.answers[rows.answers["sample"].eq(0)].drop_duplicates(
-        ["model", "arm", "prompt_id"]
-    )
-    verdicts = answers.groupby(["model", "prompt_id"], sort=True)["wrong"].nunique()
-    many = answers.groupby(["model", "prompt_id"], sort=True)["arm"].nunique() > 1
-    disagreeing, agreeing = verdicts.index[verdicts > 1], verdicts.index[(verdicts == 1) & many]
+    answers = rows.answers[rows.answers["sample"].eq(0)]
+    answers = answers.drop_duplicates(["model", "arm", "prompt_id"])
+    prompts = answers.groupby(["model", "prompt_id"], sort=True)
+    verdicts = prompts["wrong"].nunique()
+    several_arms = prompts["arm"].nunique() > 1
+    disagreeing = verdicts.index[verdicts > 1]
+    agreeing = verdicts.index[(verdicts == 1) & several_arms]
     rng = np.random.default_rng(seed)
-    chosen: list[tuple[Any, bool]] = []
-    for index, count, disagree in ((disagreeing, DISAGREEING, True), (agreeing, AGREEING, False)):
-        picks = rng.permutation(len(index))[:count]
-        chosen += [(index[i], disagree) for i in picks]
-    answers = answers[answers["prompt_id"].isin({key[1] for key, _ in chosen})]
-    groups = answers.groupby(["model", "prompt_id"])
-    return [
-        example(groups.get_group(key), rows.prompts, disagree) for key, disagree in chosen
-    ], len(disagreeing)
+    drawn_disagreeing = disagreeing[rng.permutation(len(disagreeing))[:DISAGREEING]]
+    drawn_agreeing = agreeing[rng.permutation(len(agreeing))[:AGREEING]]
+    prompt_ids = {*drawn_disagreeing.get_level_values(1), *drawn_agreeing.get_level_values(1)}
+    groups = answers[answers["prompt_id"].isin(prompt_ids)].groupby(["model", "prompt_id"])
+    examples = []
+    for key in drawn_disagreeing:
+        examples.append(example(groups.get_group(key), rows.prompts, disagree=True))
+    for key in drawn_agreeing:
+        examples.append(example(groups.get_group(key), rows.prompts, disagree=False))
+    return examples, len(disagreeing)
 
 
 def of_cell(rows: Rows, where: Mapping[str, str], arm: str = "") -> list[Example]:
-    """Every prompt whose columns have these values, in the order of rows; empty when none has.
+    """Find every prompt whose columns have these values, in the order of rows.
 
-    A value is one, or of `WHERE` several with a comma between.
-    With `arm` only prompts that it answered, its answers and the original's alone.
+    Args:
+        rows: the finished runs.
+        where: column → value; of the columns `WHERE` several values with a comma between.
+        arm: only prompts that it answered, with its answers and the original's; "" for all arms.
     """
     answers = rows.answers
     for column, value in where.items():
         answers = answers[among(answers[column], value)]
     if arm:
-        own = set(answers.loc[answers["arm"].eq(arm), "prompt_id"])
-        answers = answers[answers["arm"].isin([arm, "original"]) & answers["prompt_id"].isin(own)]
-    groups = answers.groupby(["model", "prompt_id", "sample"], sort=False)
-    return [example(group, rows.prompts, group["wrong"].nunique() > 1) for _, group in groups]
+        answers = beside_original(answers, arm, "prompt_id")
+    examples = []
+    for _, group in answers.groupby(["model", "prompt_id", "sample"], sort=False):
+        examples.append(example(group, rows.prompts, disagree=group["wrong"].nunique() > 1))
+    return examples
+
+
+def beside_original(rows: pd.DataFrame, arm: str, prompt: str) -> pd.DataFrame:
+    """Select the rows of an arm and of the original on the prompts that the arm answered.
+
+    Args:
+        rows: `arm` and the prompt's column.
+        arm: the arm.
+        prompt: name of that column.
+    """
+    answered = set(rows.loc[rows["arm"].eq(arm), prompt])
+    return rows[rows["arm"].isin([arm, "original"]) & rows[prompt].isin(answered)]
 
 
 def misfit(rows: pd.DataFrame, given: Mapping[str, str]) -> str:
-    """Why no row fits: the first filter that no row passes, with what there is; else all of
-    them.
+    """Say why no row fits: the first filter that no row passes, else all filters.
+
+    Args:
+        rows: what was filtered.
+        given: column → the value that was asked for.
+
+    Returns:
+        the end of a sentence that begins with "no rows".
     """
+    if rows.empty or not given:
+        return ""
     for name, value in given.items():
-        if len(rows) and not among(rows[name], value).any():
-            known = sorted(map(str, rows[name].unique()))
-            rest = f" and {len(known) - SOME} more" if len(known) > SOME else ""
-            return f" fit {name}={value}; there are: {', '.join(known[:SOME])}{rest}"
-    return (
-        f" fit {' '.join(f'{name}={value}' for name, value in given.items())}"
-        if len(rows) and given
-        else ""
-    )
+        if among(rows[name], value).any():
+            continue
+        known = sorted(map(str, rows[name].unique()))
+        more = f" and {len(known) - SOME} more" if len(known) > SOME else ""
+        return f" fit {name}={value}; there are: {', '.join(known[:SOME])}{more}"
+    return f" fit {' '.join(f'{name}={value}' for name, value in given.items())}"
 
 
 def among(column: pd.Series, value: str) -> pd.Series:
-    """Where a column has a value; of `WHERE` also one of several that a comma parts, which stands
-    in arms' names.
+    """Mark where a column has a value; of the columns `WHERE`, one of several between commas.
+
+    An arm's name may have a comma itself.
     """
-    return column.isin([value, *value.split(",")]) if column.name in WHERE else column.eq(value)
+    if column.name in WHERE:
+        return column.isin([value, *value.split(",")])
+    return column.eq(value)
 
 
 def of_replies(rows: Rows, model: str = "", arm: str = "") -> list[Example]:
-    """Replies to held-out prompts, warmth scores as labels, a column per arm; with `arm` its own
-    and the original's.
+    """List replies to held-out prompts, a column per arm, with warmth scores (nats) as labels.
+
+    Args:
+        rows: the finished runs.
+        model: the model's name; "" for all.
+        arm: its replies and the original's alone; "" for all arms.
     """
     warmth = rows.warmth[rows.warmth["score"].notna()]
-    warmth = warmth[warmth["model"].eq(model)] if model else warmth
+    if model:
+        warmth = warmth[warmth["model"].eq(model)]
     if arm:
-        own = set(warmth.loc[warmth["arm"].eq(arm), "prompt"])
-        warmth = warmth[warmth["arm"].isin([arm, "original"]) & warmth["prompt"].isin(own)]
-    found = []
-    for (name, prompt, *measure), group in warmth.groupby(
-        ["model", "prompt", "variant", "scorer", "seed"], sort=False
-    ):
-        ordered = group.assign(order=group["arm"].map(arm_order)).sort_values(
-            "order", kind="stable"
+        warmth = beside_original(warmth, arm, "prompt")
+    examples = []
+    reply_to = ["model", "prompt", "variant", "scorer", "seed"]
+    for (name, prompt, variant, scorer, _), group in warmth.groupby(reply_to, sort=False):
+        replies = []
+        for row in in_order(group):
+            replies.append(
+                ArmReply(
+                    arm=str(row["arm"]),
+                    label=f"{row['score']:+.4f}",
+                    reason="",
+                    text=str(row["text"]),
+                    cut_off=False,
+                )
+            )
+        examples.append(
+            Example(
+                model=str(name),
+                question_id=str(group["text_id"].iloc[0]),
+                task="held-out prompt",
+                context=f"{variant} {scorer}",
+                belief="none",
+                message=str(prompt),
+                accepted=(),
+                wrong="",
+                disagree=len(replies) > 1,
+                said=tuple(replies),
+            )
         )
-        said = [
-            ArmReply(str(row["arm"]), f"{row['score']:+.4f}", "", str(row["text"]), False)
-            for _, row in ordered.iterrows()
-        ]
-        where = ("held-out prompt", " ".join(map(str, measure[:2])), "none")
-        first = str(group["text_id"].iloc[0])
-        found.append(
-            Example(str(name), first, *where, str(prompt), (), "", len(said) > 1, tuple(said))
-        )
-    return found
+    return examples
+
+
+def in_order(group: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a group in the order of arms."""
+    places = group["arm"].map(arm_order)
+    return group.assign(order=places).sort_values("order", kind="stable").to_dict("records")
 
 
 def example(group: pd.DataFrame, prompts: pd.DataFrame, disagree: bool) -> Example:
-    """The rows of one prompt, a column per arm."""
-    first = group.iloc[0]
-    prompt: Any = prompts.loc[first["prompt_id"]] if first["prompt_id"] in prompts.index else {}
-    ordered = group.assign(order=group["arm"].map(arm_order)).sort_values("order", kind="stable")
-    said = tuple(
-        ArmReply(
-            row["arm"],
-            row["label"] if isinstance(row["label"], str) else "unscored",
-            row["reason"] or "",
-            str(row["text"]),
-            row["cut_off"],
+    """Collect the answers to one prompt, a column per arm.
+
+    Args:
+        group: the prompt's rows of `Rows.answers`.
+        prompts: `Rows.prompts`; a prompt that it lacks is shown without its message.
+        disagree: whether the arms disagree.
+    """
+    row = group.iloc[0]
+    prompt: Any = prompts.loc[row["prompt_id"]] if row["prompt_id"] in prompts.index else {}
+    replies = []
+    for answer in in_order(group):
+        replies.append(
+            ArmReply(
+                arm=answer["arm"],
+                label=answer["label"] if isinstance(answer["label"], str) else "unscored",
+                reason=answer["reason"] or "",
+                text=str(answer["text"]),
+                cut_off=answer["cut_off"],
+            )
         )
-        for _, row in ordered.iterrows()
-    )
     return Example(
-        **{
-            name: str(first[name]) for name in ("model", "question_id", "task", "context", "belief")
-        },
+        model=str(row["model"]),
+        question_id=str(row["question_id"]),
+        task=str(row["task"]),
+        context=str(row["context"]),
+        belief=str(row["belief"]),
         message=str(prompt.get("message", "")),
-        accepted=tuple(str(item) for item in prompt.get("answers", ()) or ()),
+        accepted=tuple(map(str, prompt.get("answers", ()) or ())),
         wrong=str(prompt.get("wrong") or ""),
         disagree=disagree,
-        said=said,
+        said=tuple(replies),
     )

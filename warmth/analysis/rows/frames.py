@@ -1,5 +1,4 @@
-"""Finished runs as tables: one row for each answer with its primary grade, warmth score, or
-training step.
+"""Finished runs as tables: one row for each graded answer, warmth score or training step.
 
 Rows pair across arms on (model, prompt_id, sample). What would make two arms incomparable is an
 error here, before any number is computed: different draws, or two configs that go by one name.
@@ -51,8 +50,8 @@ from warmth.store import read_rows
 from warmth.types import SOMETIMES, Answer, WarmthScore
 from warmth.verdicts import Rule, outcomes, waiting_line
 
-ANSWER = tuple(item.name for item in fields(Answer) if item.name not in SOMETIMES)
-WARMTH = tuple(item.name for item in fields(WarmthScore))
+ANSWER = tuple(column.name for column in fields(Answer) if column.name not in SOMETIMES)
+WARMTH = tuple(column.name for column in fields(WarmthScore))
 NEEDS_JUDGE = "needs_judge"  # the reason of answers that were never to be scored by rules
 PREFERENCE = ("model", "arm", "reference", "prompt", "warmer")
 NAMELESS = "rater"  # who chose and wrote no name
@@ -73,65 +72,59 @@ class Rows:
     warmth: pd.DataFrame
     prompts: pd.DataFrame  # indexed by prompt_id
     losses: pd.DataFrame  # model, arm, seed, run, step, epoch, loss
-    preferences: (
-        pd.DataFrame
-    )  # people's choices between replies: model, arm, reference, prompt, warmer, rater
+    # people's choices between replies: model, arm, reference, prompt, warmer, rater
+    preferences: pd.DataFrame
     runs: tuple[FinishedRun, ...]
     warnings: tuple[str, ...]
     rule: Rule = Rule()  # how labels became right and wrong
-    advice: pd.DataFrame = field(
-        default_factory=pd.DataFrame
-    )  # answers without right and wrong, columns as `answers`
-    run_arms: Mapping[Path, str] = field(
-        default_factory=dict
-    )  # an evaluation's folder → its arm, as `answers` name it
-    likelihoods: pd.DataFrame = field(
-        default_factory=pd.DataFrame
-    )  # see `likelihoods.read`; never mixed with answers
-    checked: pd.DataFrame = field(
-        default_factory=pd.DataFrame
-    )  # see `checked_rules`: labelled by a rule and a judge
-    asked: pd.DataFrame = field(
-        default_factory=pd.DataFrame
-    )  # model, arm, task, asked: how many answers were wanted
+    # answers without right and wrong, columns as `answers`
+    advice: pd.DataFrame = field(default_factory=pd.DataFrame)
+    # an evaluation's folder → its arm, as `answers` name it
+    run_arms: Mapping[Path, str] = field(default_factory=dict)
+    # see `likelihoods.read`; never mixed with answers
+    likelihoods: pd.DataFrame = field(default_factory=pd.DataFrame)
+    # see `checked_rules`: labelled by a rule and a judge
+    checked: pd.DataFrame = field(default_factory=pd.DataFrame)
+    # model, arm, task, asked: how many answers were wanted
+    asked: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def main(self) -> pd.DataFrame:
-        """The answers; the likelihoods of a study that asked for nothing else."""
+        """Return the answers, or the likelihoods of a study that asked for nothing else."""
         return self.answers if len(self.answers) else self.likelihoods
 
     @property
     def studies(self) -> list[Path]:
-        """The folders of the studies that the runs belong to."""
+        """List the folders of the studies that the runs belong to."""
         return list(dict.fromkeys(run.folder.parent.parent for run in self.runs))
 
     @property
     def arms(self) -> list[str]:
-        """Every arm that answered, or whose replies were weighed, in the order of tables."""
+        """List every arm with answers or likelihoods, in the order of tables."""
         return sorted(self.main["arm"].unique(), key=arm_order)
 
     @property
     def reported(self) -> dict[str, str]:
-        """Recipe → the one arm of it that stands for it, see `arm_names.reported`."""
+        """Map each recipe to the arm that stands for it, see `arm_names.reported`."""
         return reported(self.arms)
 
     @property
     def kinds(self) -> dict[str, str]:
         """Map each arm to how it was made, see `arm_names.kind_of`."""
-        return {
-            self.run_arms[run.folder]: kind_of(run.config)
-            for run in self.runs
-            if run.folder in self.run_arms
-        }
+        kinds = {}
+        for run in self.runs:
+            if run.folder in self.run_arms:
+                kinds[self.run_arms[run.folder]] = kind_of(run.config)
+        return kinds
 
     @property
     def models(self) -> list[str]:
-        """Every model that answered, or whose replies were weighed, by name."""
+        """List every model with answers or likelihoods, by name."""
         return sorted(self.main["model"].unique())
 
 
 def load(paths: Sequence[Path]) -> Rows:
-    """Reads every finished run under `paths`.
+    """Read every finished run under `paths`.
 
     Raises:
         UserError: a path without a finished run; a file that is lost; a row without a field, or
@@ -141,101 +134,99 @@ def load(paths: Sequence[Path]) -> Rows:
     """
     runs = tuple(read_run(folder) for folder in finished(paths))
     adopt(runs)
-    evaluations = sorted(
-        (run for run in runs if run.evaluation), key=lambda run: (run.model, arm_order(run.arm))
-    )
+    evaluations = [run for run in runs if run.evaluation]
+    evaluations.sort(key=lambda run: (run.model, arm_order(run.arm)))
     refuse_lost_files(runs)
     refuse_two_models(evaluations)
     refuse_two_rules(evaluations)
+    path_names = ", ".join(map(str, paths))
     if not evaluations:
-        raise UserError(f"no finished evaluation run found under {', '.join(map(str, paths))}")
-    answers = pd.concat(
-        [graded(run, number) for number, run in enumerate(evaluations)], ignore_index=True
-    )
-    weighed = likelihoods.read(evaluations)
-    if answers.empty and len(weighed):
-        return weighed_alone(paths, runs, evaluations, answers, weighed)
-    if answers.empty:
-        raise UserError(
-            f"the finished runs under {', '.join(map(str, paths))} hold neither answers nor "
-            f"likelihoods"
-        )
-    refuse_different_draws(answers, evaluations)
-    refuse_two_configs(answers, evaluations)
-    prompts = [prompt_rows(run).assign(run_number=number) for number, run in enumerate(evaluations)]
-    prompts = pd.concat(prompts, ignore_index=True)
-    warnings = [*unfinished(paths), *incomplete(prompts, answers, evaluations)]
-    answered = {int(number): ids for number, ids in answers.groupby("run_number")["prompt_id"]}
-    first = answers.drop_duplicates("run_number").set_index("answer_id")["run_number"]
-    answers = answers.drop_duplicates("answer_id", ignore_index=True)
-    refuse_two_answers(answers, evaluations)
-    ratings = pd.concat([rating_rows(run) for run in evaluations], ignore_index=True)
-    rater, *unused = ratings["rater"].value_counts().index if len(ratings) else [""]
-    if unused:
-        warnings.append(
-            f"Ratings of warmth are those of {rater}, who rated most; left out: "
-            f"{', '.join(unused)}."
-        )
-    ratings = ratings[ratings["rater"].eq(rater)]
-    warmth = pd.concat([warmth_rows(run, ratings) for run in evaluations], ignore_index=True)
-    warmth = warmth.drop_duplicates([*IDENTITY, "text_id", "variant", "scorer"])
-    plain = plain_checkpoints(answers, evaluations)
-    name_arms([answers, warmth], plain)
-    refuse_two_graders(answers)
-    arms = answers.set_index("answer_id")["arm"]
-    run_arms = {evaluations[number].folder: str(arms[answer]) for answer, number in first.items()}
-    warnings += [*told_checkpoints(answers, plain), *other_arms(answers)]
-    warnings += [
-        *mixed_commits(runs),
-        *different_tokens(prompts, evaluations),
-        *stopped_early(evaluations, mean_costs(answers, evaluations)),
-    ]
-    asked = asked_counts(prompts, answered, evaluations, run_arms)
-    prompts = prompts.drop(columns="run_number").drop_duplicates("prompt_id").set_index("prompt_id")
-    preferences = latest_preferences(evaluations)
-    rule = rule_of(evaluations)
-    warnings += without_judge(answers)
-    checked = checked_rules.checked(answers, evaluations)
-    warnings += checked_rules.leave_out(answers, checked)
-    answers = outcomes(with_task_keys(answers, evaluations), rule)
-    free = answers["task"].isin(advice_tasks(evaluations))
-    if free.all():
-        raise UserError(
-            "the runs hold advice alone, which is neither right nor wrong; ask a task with "
-            "answers as well"
-        )
-    answers, advice = answers[~free].reset_index(drop=True), answers[free].reset_index(drop=True)
-    warnings += [
-        *unpaired(answers),
-        *unpaired_seeds(answers),
-        *unevenly_scored(pooled(answers)),
-    ]
-    losses, diverged = finite_losses(loss_rows(runs))
-    notes = (*warnings, *diverged)
-    weighed = likelihoods.once(weighed, plain)
-    return Rows(
-        answers,
-        warmth,
-        prompts,
-        losses,
-        preferences,
-        runs,
-        notes,
-        rule,
-        advice,
-        run_arms,
-        weighed,
-        checked,
-        asked,
-    )
+        raise UserError(f"no finished evaluation run found under {path_names}")
+    graded_runs = [graded(run, number) for number, run in enumerate(evaluations)]
+    answers = pd.concat(graded_runs, ignore_index=True)
+    likelihood_rows = likelihoods.read(evaluations)
+    if len(answers):
+        return load_answers(paths, runs, evaluations, answers, likelihood_rows)
+    if len(likelihood_rows):
+        return load_likelihoods(paths, runs, evaluations, answers, likelihood_rows)
+    raise UserError(f"the finished runs under {path_names} hold neither answers nor likelihoods")
 
 
-def weighed_alone(
+def load_answers(
     paths: Sequence[Path],
     runs: tuple[FinishedRun, ...],
     evaluations: Sequence[FinishedRun],
     answers: pd.DataFrame,
-    weighed: pd.DataFrame,
+    likelihood_rows: pd.DataFrame,
+) -> Rows:
+    """Make the rows of a study that has answers.
+
+    Args:
+        paths: that the report was asked for.
+        runs: all finished ones.
+        evaluations: those of them that are evaluations.
+        answers: from `graded`, of all evaluations; `run_number` counts in `evaluations`.
+        likelihood_rows: from `likelihoods.read`.
+
+    Raises:
+        UserError: as `load`.
+    """
+    refuse_different_draws(answers, evaluations)
+    refuse_two_configs(answers, evaluations)
+    prompts = numbered_prompts(evaluations)
+    warnings = [*unfinished(paths), *incomplete(prompts, answers, evaluations)]
+    answered = {int(number): ids for number, ids in answers.groupby("run_number")["prompt_id"]}
+    one_answer = answers.drop_duplicates("run_number").set_index("answer_id")["run_number"]
+    answers = answers.drop_duplicates("answer_id", ignore_index=True)
+    refuse_two_answers(answers, evaluations)
+    warmth, rater_notes = rated_warmth(evaluations)
+    warnings += rater_notes
+    plain = plain_checkpoints(answers, evaluations)
+    name_arms([answers, warmth], plain)
+    refuse_two_graders(answers)
+    run_arms = arms_of_runs(one_answer, answers.set_index("answer_id")["arm"], evaluations)
+    warnings += told_checkpoints(answers, plain)
+    warnings += other_arms(answers)
+    warnings += mixed_commits(runs)
+    warnings += different_tokens(prompts, evaluations)
+    warnings += stopped_early(evaluations, mean_costs(answers, evaluations))
+    asked = asked_counts(prompts, answered, evaluations, run_arms)
+    warnings += without_judge(answers)
+    checked = checked_rules.checked(answers, evaluations)
+    warnings += checked_rules.leave_out(answers, checked)
+    rule = rule_of(evaluations)
+    answers, advice = split_advice(
+        outcomes(with_task_keys(answers, evaluations), rule), evaluations
+    )
+    warnings += unpaired(answers)
+    warnings += unpaired_seeds(answers)
+    warnings += unevenly_scored(pooled(answers))
+    losses, diverged = finite_losses(loss_rows(runs))
+    return Rows(
+        answers=answers,
+        warmth=warmth,
+        prompts=prompts.drop(columns="run_number")
+        .drop_duplicates("prompt_id")
+        .set_index("prompt_id"),
+        losses=losses,
+        preferences=latest_preferences(evaluations),
+        runs=runs,
+        warnings=(*warnings, *diverged),
+        rule=rule,
+        advice=advice,
+        run_arms=run_arms,
+        likelihoods=likelihoods.once(likelihood_rows, plain),
+        checked=checked,
+        asked=asked,
+    )
+
+
+def load_likelihoods(
+    paths: Sequence[Path],
+    runs: tuple[FinishedRun, ...],
+    evaluations: Sequence[FinishedRun],
+    answers: pd.DataFrame,
+    likelihood_rows: pd.DataFrame,
 ) -> Rows:
     """Make the rows of a study whose arms were asked for likelihoods alone (`scoring=likelihood`).
 
@@ -244,69 +235,122 @@ def weighed_alone(
         runs: all finished ones.
         evaluations: those of them that are evaluations.
         answers: without a row, for its columns.
-        weighed: from `likelihoods.read`.
+        likelihood_rows: from `likelihoods.read`.
 
     Raises:
         UserError: as `load`.
     """
-    refuse_different_draws(weighed, evaluations)
-    refuse_two_configs(weighed, evaluations)
-    plain = plain_checkpoints(weighed, evaluations)
-    ratings = pd.concat([rating_rows(run) for run in evaluations], ignore_index=True)
-    warmth = pd.concat([warmth_rows(run, ratings) for run in evaluations], ignore_index=True)
-    warmth = warmth.drop_duplicates([*IDENTITY, "text_id", "variant", "scorer"])
+    refuse_different_draws(likelihood_rows, evaluations)
+    refuse_two_configs(likelihood_rows, evaluations)
+    plain = plain_checkpoints(likelihood_rows, evaluations)
+    warmth, rater_notes = rated_warmth(evaluations)
     name_arms([answers, warmth], plain)
-    rows = likelihoods.once(weighed, plain)
-    first = weighed.drop_duplicates("run_number").set_index("likelihood_id")["run_number"]
-    arms = rows.set_index("likelihood_id")["arm"]
-    run_arms = {
-        evaluations[number].folder: str(arms[likelihood]) for likelihood, number in first.items()
-    }
-    prompts = pd.concat(
-        [prompt_rows(run, "likelihood_prompts") for run in evaluations], ignore_index=True
+    rows = likelihoods.once(likelihood_rows, plain)
+    one_likelihood = likelihood_rows.drop_duplicates("run_number").set_index("likelihood_id")
+    run_arms = arms_of_runs(
+        one_likelihood["run_number"], rows.set_index("likelihood_id")["arm"], evaluations
     )
-    warnings = [
-        *unfinished(paths),
-        *told_checkpoints(rows, plain),
-        *other_arms(rows),
-        *mixed_commits(runs),
-    ]
+    prompts = numbered_prompts(evaluations, "likelihood_prompts").drop(columns="run_number")
+    warnings = [*unfinished(paths), *rater_notes]
+    warnings += told_checkpoints(rows, plain)
+    warnings += other_arms(rows)
+    warnings += mixed_commits(runs)
     warnings += different_tokens(prompts, evaluations)
     losses, diverged = finite_losses(loss_rows(runs))
+    rule = rule_of(evaluations)
     return Rows(
-        answers=outcomes(with_task_keys(answers, evaluations), rule_of(evaluations)),
+        answers=outcomes(with_task_keys(answers, evaluations), rule),
         warmth=warmth,
         prompts=prompts.drop_duplicates("prompt_id").set_index("prompt_id"),
         losses=losses,
         preferences=pd.DataFrame(columns=[*PREFERENCE, "rater"]),
         runs=runs,
         warnings=(*warnings, *diverged),
-        rule=rule_of(evaluations),
+        rule=rule,
         run_arms=run_arms,
         likelihoods=rows,
     )
 
 
-def without_judge(answers: pd.DataFrame) -> list[str]:
-    """Say which tasks are not scored because they need a judge and have none; no line if there is
-    no such task.
+def numbered_prompts(runs: Sequence[FinishedRun], name: str = "prompts") -> pd.DataFrame:
+    """Read the prompts of all runs, see `prompt_rows`, with each run's place as `run_number`."""
+    frames = []
+    for number, run in enumerate(runs):
+        frames.append(prompt_rows(run, name).assign(run_number=number))
+    return pd.concat(frames, ignore_index=True)
+
+
+def rated_warmth(runs: Sequence[FinishedRun]) -> tuple[pd.DataFrame, list[str]]:
+    """Read the warmth scores of all runs with the ratings of the rater who rated most.
+
+    Returns:
+        columns of `warmth_rows`, each text and measure once; a line if other raters are left out.
     """
-    waiting = answers["reason"].eq(NEEDS_JUDGE)
-    tasks = [str(task) for task, rows in waiting.groupby(answers["task"], sort=False) if rows.all()]
+    ratings = pd.concat([rating_rows(run) for run in runs], ignore_index=True)
+    notes = []
+    if len(ratings):
+        rater, *unused = ratings["rater"].value_counts().index
+        ratings = ratings[ratings["rater"].eq(rater)]
+        if unused:
+            notes.append(
+                f"Ratings of warmth are those of {rater}, who rated most; left out: "
+                f"{', '.join(unused)}."
+            )
+    warmth = pd.concat([warmth_rows(run, ratings) for run in runs], ignore_index=True)
+    return warmth.drop_duplicates([*IDENTITY, "text_id", "variant", "scorer"]), notes
+
+
+def arms_of_runs(
+    one_row: pd.Series, arms: pd.Series, runs: Sequence[FinishedRun]
+) -> dict[Path, str]:
+    """Map each run's folder to its arm.
+
+    Args:
+        one_row: id of one row of each run → the run's place in `runs`.
+        arms: id of a row → the arm.
+        runs: the evaluations.
+    """
+    run_arms = {}
+    for row_id, number in one_row.items():
+        run_arms[runs[number].folder] = str(arms[row_id])
+    return run_arms
+
+
+def split_advice(
+    answers: pd.DataFrame, runs: Sequence[FinishedRun]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Part the answers that are right or wrong from advice, which is neither.
+
+    Raises:
+        UserError: there is advice alone.
+    """
+    is_advice = answers["task"].isin(advice_tasks(runs))
+    if is_advice.all():
+        raise UserError(
+            "the runs hold advice alone, which is neither right nor wrong; ask a task with "
+            "answers as well"
+        )
+    graded_answers = answers[~is_advice].reset_index(drop=True)
+    return graded_answers, answers[is_advice].reset_index(drop=True)
+
+
+def without_judge(answers: pd.DataFrame) -> list[str]:
+    """Say which tasks are not scored because they need a judge and have none; else no line."""
+    waiting = answers["reason"].eq(NEEDS_JUDGE).groupby(answers["task"], sort=False).all()
+    tasks = [str(task) for task in waiting.index[waiting]]
     return [waiting_line(tasks)] if tasks else []
 
 
 def latest_preferences(runs: Sequence[FinishedRun]) -> pd.DataFrame:
-    """Read people's choices between replies; of one rater's choices in one pair the last counts, a
-    correction.
-    """
-    chosen: list[dict[str, Any]] = []
+    """Read people's choices between replies; the last choice of one rater in one pair counts."""
+    choices: list[dict[str, Any]] = []
     for run in runs:
         path = run.folder / "preferences.jsonl"
         for row, raw in zip(checked_rows(path, PREFERENCE), read_rows(path), strict=True):
-            chosen.append({**row, "rater": str(raw.get("rater") or NAMELESS)})
-    frame = pd.DataFrame(chosen, columns=[*PREFERENCE, "rater"])
-    return frame.drop_duplicates([*PREFERENCE[:-1], "rater"], keep="last", ignore_index=True)
+            choices.append({**row, "rater": str(raw.get("rater") or NAMELESS)})
+    preferences = pd.DataFrame(choices, columns=[*PREFERENCE, "rater"])
+    pair = [*PREFERENCE[:-1], "rater"]
+    return preferences.drop_duplicates(pair, keep="last", ignore_index=True)
 
 
 def asked_counts(
@@ -315,8 +359,9 @@ def asked_counts(
     runs: Sequence[FinishedRun],
     arms: Mapping[Path, str],
 ) -> pd.DataFrame:
-    """Count the answers that each arm was asked for, by task; what two runs of one arm asked counts
-    once.
+    """Count the answers that each arm was asked for, by task.
+
+    What two runs of one arm asked counts once.
 
     Args:
         prompts: `prompt_rows` of all runs, with `run_number`.
@@ -328,27 +373,28 @@ def asked_counts(
     Returns:
         model, arm, task, asked.
     """
-    parts = []
+    asked_of_runs = []
     for number, group in prompts.groupby("run_number"):
         run = runs[int(number)]
         if run.folder not in arms:  # every answer is another run's, too
             continue
         if (run.folder / "stopping.json").exists():
             group = group[group["prompt_id"].isin(answered[number])]
-        part = group[["prompt_id", "task"]].drop_duplicates("prompt_id")
-        samples = int(run.config.get("samples") or 1)
-        parts.append(
-            part.assign(
-                model=run.model, arm=arms[run.folder], seed=run.config.get("seed", 0), asked=samples
+        asked_prompts = group[["prompt_id", "task"]].drop_duplicates("prompt_id")
+        asked_of_runs.append(
+            asked_prompts.assign(
+                model=run.model,
+                arm=arms[run.folder],
+                seed=run.config.get("seed", 0),
+                asked=int(run.config.get("samples") or 1),
             )
         )
-    if not parts:
+    if not asked_of_runs:
         return pd.DataFrame(columns=["model", "arm", "task", "asked"])
-    each = pd.concat(parts, ignore_index=True)
-    each = each.groupby(["model", "arm", "seed", "prompt_id", "task"], as_index=False, sort=False)[
-        "asked"
-    ].max()
-    return each.groupby(["model", "arm", "task"], as_index=False, sort=False)["asked"].sum()
+    prompt = ["model", "arm", "seed", "prompt_id", "task"]
+    asked = pd.concat(asked_of_runs, ignore_index=True)
+    asked = asked.groupby(prompt, as_index=False, sort=False)["asked"].max()
+    return asked.groupby(["model", "arm", "task"], as_index=False, sort=False)["asked"].sum()
 
 
 def mean_costs(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> dict[Path, float]:
@@ -358,30 +404,38 @@ def mean_costs(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> dict[Path,
 
 
 def advice_tasks(runs: Sequence[FinishedRun]) -> set[str]:
-    """Tasks whose questions have no known answer."""
-    tasks = [item for run in runs for item in (run.config.get("task") or {}).items()]
-    return {name for name, task in tasks if (task or {}).get("reader") == "advice"}
+    """List the tasks whose questions have no known answer."""
+    tasks: set[str] = set()
+    for run in runs:
+        for name, entry in (run.config.get("task") or {}).items():
+            if (entry or {}).get("reader") == "advice":
+                tasks.add(name)
+    return tasks
 
 
 def read_grades(rows: Rows) -> pd.DataFrame:
-    """Every grader's latest label of every answer: answer_id, grader, label, reason."""
+    """Read every grader's latest label of every answer: answer_id, grader, label, reason."""
     columns = ["answer_id", "grader", "label", "reason"]
-    found = [
-        frame(run.folder / "grades.jsonl", columns)[columns] for run in rows.runs if run.evaluation
-    ]
-    grades = pd.concat(found, ignore_index=True).drop_duplicates(
-        ["answer_id", "grader"], keep="last"
-    )
-    return grades.assign(label=grades["label"].astype(object).where(grades["label"].notna(), None))
+    grades_of_runs = []
+    for run in rows.runs:
+        if run.evaluation:
+            grades_of_runs.append(frame(run.folder / "grades.jsonl", columns)[columns])
+    grades = pd.concat(grades_of_runs, ignore_index=True)
+    grades = grades.drop_duplicates(["answer_id", "grader"], keep="last")
+    return grades.assign(label=none_if_missing(grades["label"]))
+
+
+def none_if_missing(column: pd.Series) -> pd.Series:
+    """Return a column of objects with None for every missing value."""
+    return column.astype(object).where(column.notna(), None)
 
 
 def graded(run: FinishedRun, number: int) -> pd.DataFrame:
-    """Read a run's answers, each with its primary grade; without a grade it is unscored for the
-    reason `not graded`.
+    """Read a run's answers, each with its primary grade.
 
-    Primary is what the run's summary names first for the task: a judge that was replaced still has
-    its rows in the file. Two grades by one grader: the later one counts. `cost_usd` is what all
-    grades of the answer cost.
+    An answer without a grade is unscored for the reason `not graded`. Primary is what the run's
+    summary names first for the task: a judge that was replaced still has its rows in the file. Of
+    two grades by one grader the later one counts. `cost_usd` is what all grades of the answer cost.
 
     Raises:
         UserError: the grader that the summary names has no row.
@@ -394,19 +448,18 @@ def graded(run: FinishedRun, number: int) -> pd.DataFrame:
     grades = grades.drop_duplicates(["answer_id", "grader"], keep="last")
     primary = {task: names[0] for task, names in run.graders.items() if names}
     primary_of_answer = dict(zip(answers["answer_id"], answers["task"].map(primary), strict=True))
-    wanted = grades["answer_id"].map(primary_of_answer)
-    lost = sorted(set(wanted.dropna()) - set(grades["grader"]))
-    if lost:
+    primary_grader = grades["answer_id"].map(primary_of_answer)
+    missing_graders = sorted(set(primary_grader.dropna()) - set(grades["grader"]))
+    if missing_graders:
         raise UserError(
-            f"{run.folder / 'grades.jsonl'} has no row by {lost[0]}, which summary.json says "
-            f"graded it"
+            f"{run.folder / 'grades.jsonl'} has no row by {missing_graders[0]}, which summary.json "
+            f"says graded it"
         )
-    grades = grades[grades["grader"].eq(wanted) | wanted.isna()].drop_duplicates(
-        "answer_id", keep="last"
-    )
+    grades = grades[grades["grader"].eq(primary_grader) | primary_grader.isna()]
+    grades = grades.drop_duplicates("answer_id", keep="last")
     joined = answers.merge(grades, on="answer_id", how="left", validate="many_to_one")
     ungraded = joined["grader"].isna()
-    joined["label"] = joined["label"].astype(object).where(joined["label"].notna(), None)
+    joined["label"] = none_if_missing(joined["label"])
     joined["reason"] = joined["reason"].astype(object).where(~ungraded, "not graded").fillna("")
     joined["grader"] = joined["grader"].astype(object).where(~ungraded, "")
     joined["cost_usd"] = joined["answer_id"].map(paid).fillna(0.0)
@@ -415,8 +468,10 @@ def graded(run: FinishedRun, number: int) -> pd.DataFrame:
 
 
 def rating_rows(run: FinishedRun) -> pd.DataFrame:
-    """A run's ratings of warmth, each rater's latest of a text: folder, text_id, rater, rating (1
-    to 5; NaN: none).
+    """Read a run's ratings of warmth, each rater's latest of a text.
+
+    Returns:
+        folder, text_id, rater, rating (1 to 5; NaN: none).
     """
     rated = frame(run.folder / "ratings.jsonl", ("text_id", "rater", "rating"))
     rated = rated.drop_duplicates(["text_id", "rater"], keep="last")
@@ -426,9 +481,7 @@ def rating_rows(run: FinishedRun) -> pd.DataFrame:
 
 
 def warmth_rows(run: FinishedRun, ratings: pd.DataFrame) -> pd.DataFrame:
-    """A run's warmth scores with one rater's ratings of the same texts; empty when none were
-    taken.
-    """
+    """Read a run's warmth scores with one rater's ratings of the same texts, if any."""
     scores = frame(run.folder / "warmth.jsonl", WARMTH).rename(columns={"arm": "recipe"})
     scores["strength"] = float((run.config.get("recipe") or {}).get("strength") or 1.0)
     for name in ("checkpoint", "score"):
@@ -438,52 +491,44 @@ def warmth_rows(run: FinishedRun, ratings: pd.DataFrame) -> pd.DataFrame:
 
 
 def prompt_rows(run: FinishedRun, name: str = "prompts") -> pd.DataFrame:
-    """Read a run's prompts, with the run's arm and model; `likelihood_prompts` are those before
-    weighed replies.
+    """Read a run's prompts, with the run's arm and model.
+
+    Args:
+        run: the evaluation.
+        name: of the file; `likelihood_prompts` has those before replies whose likelihood is read.
     """
     columns = ["prompt_id", "task", "question", "answers", "wrong", "message", "tokens_digest"]
     return frame(run.folder / f"{name}.jsonl", columns).assign(model=run.model, arm=run.arm)
 
 
 def loss_rows(runs: Sequence[FinishedRun]) -> pd.DataFrame:
-    """Training loss of every finished training run."""
+    """Read the training loss of every finished training run."""
     columns = ["model", "arm", "seed", "run", "step", "epoch", "loss"]
-    rows = []
+    losses = []
     for run in runs:
         if run.evaluation:
             continue
-        seed = run.config.get("seed", 0)
+        source = (run.model, run.arm, run.config.get("seed", 0), run.folder.name)
         for row in read_rows(run.folder / "metrics.jsonl"):
-            if isinstance(row.get("loss"), int | float) and isinstance(
-                row.get("epoch"), int | float
-            ):
-                rows.append(
-                    (
-                        run.model,
-                        run.arm,
-                        seed,
-                        run.folder.name,
-                        row.get("step"),
-                        row["epoch"],
-                        row["loss"],
-                    )
-                )
-    return pd.DataFrame(rows, columns=columns)
+            loss = row.get("loss")
+            epoch = row.get("epoch")
+            if isinstance(loss, int | float) and isinstance(epoch, int | float):
+                losses.append((*source, row.get("step"), epoch, loss))
+    return pd.DataFrame(losses, columns=columns)
 
 
 def finite_losses(losses: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The losses that can be drawn, and a note on each run that has others."""
+    """Keep the losses that can be drawn, and note each run that has others."""
     finite = np.isfinite(losses[["epoch", "loss"]].astype(float)).all(axis=1)
-    lost = losses[~finite].groupby("run").size()
-    notes = [
-        f"{run}: {count} losses in metrics.jsonl are not finite; left out"
-        for run, count in lost.items()
-    ]
+    notes = []
+    for run, count in losses[~finite].groupby("run").size().items():
+        notes.append(f"{run}: {count} losses in metrics.jsonl are not finite; left out")
     return losses[finite], notes
 
 
 def is_missing(answers: pd.DataFrame) -> pd.Series:
-    """Tell which answers lack a verdict that they should have: not refused, not failed, not waiting
-    for a judge.
+    """Tell which answers lack a verdict that they should have.
+
+    Those that were refused, failed or wait for a judge are not among them.
     """
     return answers["unscored"] & answers["finish"].ne("error") & answers["reason"].ne(NEEDS_JUDGE)

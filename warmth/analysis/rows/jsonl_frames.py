@@ -1,5 +1,4 @@
-"""JSONL files of finished runs as frames: columns at once where a file is in order, row by row
-where it is not.
+"""JSONL files of finished runs as frames, checked.
 
 A study has more than a million rows. A file whose every line has every field in its usual type is
 read by Arrow; any other is read line by line, so that what is wrong is named by file, line and
@@ -21,9 +20,10 @@ from warmth.store import read_rows
 from warmth.types import BELIEFS, Finish, Label
 
 BLOCK = 1 << 26  # bytes that Arrow parses at once: above the longest line there may be
+# may be null
 OPTIONAL = frozenset(
     {"checkpoint", "label", "affirms", "reason", "wrong", "tokens_digest", "cost_usd", "rating"}
-)  # may be null
+)
 TYPES = {
     "preamble": "bool",
     "affirms": "bool",
@@ -60,23 +60,23 @@ KINDS = {
 
 
 def frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """The named columns of a JSONL file, no rows where it does not exist; other columns are left
-    out.
+    """Read the named columns of a JSONL file; no rows if it does not exist.
 
     Raises:
         UserError: a line is not a JSON object, or lacks a column.
     """
     if not path.exists():
         return pd.DataFrame(columns=list(columns))
-    found = _at_once(path, columns)
-    return (
-        pd.DataFrame(checked_rows(path, columns), columns=list(columns)) if found is None else found
-    )
+    parsed = _at_once(path, columns)
+    if parsed is None:
+        return pd.DataFrame(checked_rows(path, columns), columns=list(columns))
+    return parsed
 
 
 def _at_once(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
-    """The frame by Arrow, or None where anything is out of the ordinary: a torn line, a field
-    missing, another type.
+    """Read the frame by Arrow; None if anything is unusual.
+
+    A torn line, a missing field or another type is unusual.
     """
     import pyarrow as pa
     from pyarrow import json as arrow
@@ -103,74 +103,81 @@ def _at_once(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
         # found in keys alone.
         if table[name].null_count and data.count(f'"{name}":'.encode()) < table.num_rows:
             return None
-    found = table.select(list(columns)).to_pandas()
-    if not all(_allowed(found[name], table[name].null_count) for name in columns):
-        return None
+    parsed = table.select(list(columns)).to_pandas()
     for name in columns:
+        if not _allowed(parsed[name], table[name].null_count):
+            return None
         if TYPES.get(name) == "list":
-            found[name] = pd.Series([list(item) for item in found[name]], dtype=object)
-    return found
+            parsed[name] = pd.Series(list(map(list, parsed[name])), dtype=object)
+    return parsed
 
 
 def checked_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Rows of a JSONL file that have every column; other columns are left out.
+    """Yield the rows of a JSONL file; other columns than the named ones are left out.
 
     Raises:
         UserError: a row lacks a column, or has in it what is not allowed there.
     """
     for number, row in enumerate(read_rows(path), 1):
         try:
-            kept = {name: whole(row[name]) for name in columns}
+            values = {name: encodable(row[name]) for name in columns}
         except KeyError as error:
             raise UserError(f"{path} line {number} has no field {error.args[0]}") from error
-        for name, value in kept.items():
-            if wanted := _fault(name, value):
-                raise UserError(
-                    f"{path} line {number}: {name}={_said(value)} is not allowed; {wanted}"
-                )
-        yield kept
+        for name, value in values.items():
+            fault = _fault(name, value)
+            if fault:
+                shown = "null" if value is None else str(value)[:60]
+                raise UserError(f"{path} line {number}: {name}={shown} is not allowed; {fault}")
+        yield values
 
 
 def _allowed(column: pd.Series, nulls: int) -> bool:
-    """Whether a column read by Arrow, which knows types alone, holds allowed values; it takes NaN
-    for a number.
+    """Tell whether a column read by Arrow, which knows types alone, holds allowed values.
+
+    Arrow takes NaN for a number.
     """
     present = column.dropna()
     if str(column.name) in CHOICES:
         return bool(present.isin(CHOICES[str(column.name)]).all())
-    return column.dtype != "float64" or (
-        len(column) - len(present) == nulls and bool(present.abs().lt(math.inf).all())
-    )
-
-
-def _said(value: Any) -> str:
-    return "null" if value is None else str(value)[:60]
+    if column.dtype != "float64":
+        return True
+    return len(column) - len(present) == nulls and bool(present.abs().lt(math.inf).all())
 
 
 def _fault(name: str, value: Any) -> str:
-    """What a field must be, where it is not."""
+    """Say what a field must be; "" if it is that."""
     kind = TYPES.get(name, "")
+    must_be = f"it must be {KINDS[kind]}"
     if value is None:
-        return "" if name in OPTIONAL else f"it must be {KINDS[kind]}"
+        return "" if name in OPTIONAL else must_be
     if name in CHOICES:
-        return "" if value in CHOICES[name] else f"choose one of: {', '.join(CHOICES[name])}"
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    fits = {
-        "": isinstance(value, str),
-        "bool": isinstance(value, bool),
-        "double": number,
-        "int64": number and value == int(value),
-        "list": isinstance(value, list) and all(isinstance(item, str) for item in value),
-    }
-    return "" if fits[kind] else f"it must be {KINDS[kind]}"
+        choices = CHOICES[name]
+        return "" if value in choices else f"choose one of: {', '.join(choices)}"
+    return "" if _is_of_kind(value, kind) else must_be
 
 
-def whole(value: Any) -> Any:
-    """A value whose text can be encoded: a lone surrogate, which JSON can write, becomes U+FFFD."""
+def _is_of_kind(value: Any, kind: str) -> bool:
+    """Tell whether a JSON value is of one of `KINDS`."""
+    if kind == "":
+        return isinstance(value, str)
+    if kind == "bool":
+        return isinstance(value, bool)
+    if kind == "list":
+        return isinstance(value, list) and all(isinstance(text, str) for text in value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return False
+    return kind == "double" or value == int(value)
+
+
+def encodable(value: Any) -> Any:
+    """Return a value whose text can be encoded.
+
+    A lone surrogate, which JSON can write, becomes U+FFFD.
+    """
     if isinstance(value, list):
-        return [whole(item) for item in value]
+        return list(map(encodable, value))
     if isinstance(value, dict):
-        return {whole(key): whole(item) for key, item in value.items()}
+        return {encodable(key): encodable(entry) for key, entry in value.items()}
     if not isinstance(value, str) or value.isascii():
         return value
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

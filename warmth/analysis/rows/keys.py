@@ -45,14 +45,16 @@ def beside(sheet: Path) -> Path:
 def write_key(
     sheet: Path, items: Mapping[str, Mapping[str, Any]], studies: Sequence[Path] = ()
 ) -> str:
-    """Write what a sheet's items are, beside the sheet and into the studies' own folders; return
-    the sheet's digest.
+    """Write what a sheet's items are, beside the sheet and into the studies' own folders.
 
     Args:
         sheet: the sheet, which need not be written yet.
         items: id → what raters must not see.
         studies: folders of the studies whose answers they are; one that cannot be written to has no
         copy.
+
+    Returns:
+        the sheet's digest.
     """
     sheet_id = sheet_digest(items)
     content = {SHEET: sheet_id, "items": dict(items)}
@@ -118,10 +120,8 @@ def key_files(sheet: Path, folders: Sequence[Path]) -> list[Path]:
     directories = [sheet.parent]
     for folder in folders:
         directories += [folder, folder / FOLDER]
-    files = [
-        path
-        for directory in directories
-        if directory.is_dir()
-        for path in sorted(directory.glob(f"*{SUFFIX}"))
-    ]
-    return list(dict.fromkeys(files))
+    files: dict[Path, None] = {}
+    for directory in directories:
+        if directory.is_dir():
+            files.update(dict.fromkeys(sorted(directory.glob(f"*{SUFFIX}"))))
+    return list(files)

@@ -1,5 +1,4 @@
-"""Labels by people: a blinded sample whose weights are in a key, raters' files read back,
-disagreements settled.
+"""Labels by people: a blind sheet and its key, raters' files read back, disagreements settled.
 
 A rater's labels are in the column `label`, by the name in `rater`; or in a column of their own,
 `label_NAME`.
@@ -31,8 +30,9 @@ BELIEF = {
     "none": "",
     "wrong_asserted": "thinks it is {wrong}",
     "right_denied": "does not think it is {right}",
+    "user_right": "thinks it is {right}",
+    "wrong_denied": "does not think it is {wrong}",
 }
-BELIEF |= {"user_right": "thinks it is {right}", "wrong_denied": "does not think it is {wrong}"}
 
 
 def read(paths: Sequence[Path], folders: Sequence[Path] = ()) -> pd.DataFrame:
@@ -53,8 +53,7 @@ def read(paths: Sequence[Path], folders: Sequence[Path] = ()) -> pd.DataFrame:
             that is no positive number or of which nothing is known, two labels of one rater for one
             answer in one file, or two weights of one answer.
     """
-    parts = [read_file(path, folders) for path in paths]
-    labels = pd.concat(parts, ignore_index=True)
+    labels = pd.concat([read_file(path, folders) for path in paths], ignore_index=True)
     files = ", ".join(map(str, paths))
     weights = labels[["answer_id", "weight"]].drop_duplicates()
     twice = weights[weights["answer_id"].duplicated()]
@@ -68,11 +67,9 @@ def read(paths: Sequence[Path], folders: Sequence[Path] = ()) -> pd.DataFrame:
     distinct = labels.drop_duplicates([*pair, "label"])
     nameless = distinct[distinct["rater"].eq(NAMELESS) & distinct.duplicated(pair)]
     if len(nameless):
-        first = nameless["answer_id"].iloc[0]
         raise UserError(
-            f"answer {first} has more than one label by rater {NAMELESS}; each rater needs a name "
-            f"of their own "
-            f"({files})"
+            f"answer {nameless['answer_id'].iloc[0]} has more than one label by rater {NAMELESS}; "
+            f"each rater needs a name of their own ({files})"
         )
     latest = labels.drop_duplicates(pair, keep="last", ignore_index=True)
     latest.attrs["corrected"] = len(distinct) - len(latest)
@@ -82,49 +79,51 @@ def read(paths: Sequence[Path], folders: Sequence[Path] = ()) -> pd.DataFrame:
 def read_file(path: Path, folders: Sequence[Path] = ()) -> pd.DataFrame:
     """Read one rater's file, or one with a column for each rater; see `read`."""
     rows = list(user_rows(path, NEEDED[:1]))
-    if rows and not any(is_label_column(str(name)) for name in rows[0][1]):
+    columns = rows[0][1].keys() if rows else COLUMNS
+    if not any(is_label_column(str(name)) for name in columns):
         raise UserError(f"{path} has no column label; it needs {', '.join(COLUMNS[:3])}")
-    if rows and "label" in rows[0][1] and "rater" not in rows[0][1]:
+    if "label" in columns and "rater" not in columns:
         raise UserError(f"{path} has no column rater; it needs {', '.join(COLUMNS[:3])}")
-    known: Mapping[str, Mapping[str, Any]] | None = None
-    if rows and "weight" not in rows[0][1]:
-        known = keys.find_items(path, *sheet_and_ids(rows), folders)
-        if known is None:
+    items: Mapping[str, Mapping[str, Any]] | None = None
+    if "weight" not in columns:
+        items = keys.find_items(path, *sheet_and_ids(rows), folders)
+        if items is None:
             raise UserError(
                 f"{path} has no column weight, and the key of its sheet (*{keys.SUFFIX}) is not "
-                f"beside it or in the "
-                f"study's {keys.FOLDER}: put it there, or add the column (1 if all answers were "
-                f"labelled)"
+                f"beside it or in the study's {keys.FOLDER}: put it there, or add the column "
+                f"(1 if all answers were labelled)"
             )
-    given: list[tuple[str, str, str, float]] = []
+    records: list[tuple[str, str, str, float]] = []
     for place, row in rows:
         for rater, label in labels_of(row, place):
             answer_id = answer_of(row, label, place)
-            given.append((answer_id, rater, label, weight_of(row, answer_id, place, known)))
-    labels = pd.DataFrame(given, columns=list(COLUMNS))
-    twice = labels.drop_duplicates(["answer_id", "rater", "label"])
-    twice = twice[twice.duplicated(["answer_id", "rater"])]
-    if len(twice):
-        first = twice.iloc[0]
+            records.append((answer_id, rater, label, weight_of(row, answer_id, place, items)))
+    labels = pd.DataFrame(records, columns=list(COLUMNS))
+    distinct = labels.drop_duplicates(["answer_id", "rater", "label"])
+    contradictory = distinct[distinct.duplicated(["answer_id", "rater"])]
+    if len(contradictory):
+        answer_id, rater = contradictory.iloc[0][["answer_id", "rater"]]
         raise UserError(
-            f"answer {first['answer_id']} has more than one label by rater {first['rater']}; each "
-            f"rater needs a name "
-            f"of their own ({path})"
+            f"answer {answer_id} has more than one label by rater {rater}; each rater needs a "
+            f"name of their own ({path})"
         )
     return labels.drop_duplicates(["answer_id", "rater"], ignore_index=True)
 
 
 def sheet_and_ids(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[set[str], list[str]]:
     """Read the digests of sheets that rows name, and the ids of their answers."""
-    named = {str(row.get(keys.SHEET) or "") for _, row in rows}
-    ids = [str(row.get("answer_id") or "").strip() for _, row in rows]
-    return named, [name for name in ids if name]
+    digests: set[str] = set()
+    answer_ids: list[str] = []
+    for _, row in rows:
+        digests.add(str(row.get(keys.SHEET) or ""))
+        answer_id = str(row.get("answer_id") or "").strip()
+        if answer_id:
+            answer_ids.append(answer_id)
+    return digests, answer_ids
 
 
 def key_of(path: Path, folders: Sequence[Path] = ()) -> Path | None:
-    """Find the file with the key of a filled sheet of labels; None if its weights are its own, or
-    it has none.
-    """
+    """Find the key of a filled sheet of labels; None if it has none, or its own weights."""
     rows = list(user_rows(path, NEEDED[:1]))
     if not rows or "weight" in rows[0][1]:
         return None
@@ -142,20 +141,18 @@ def labels_of(row: Mapping[str, Any], place: str) -> Iterator[tuple[str, str]]:
         if not is_label_column(str(column)):
             continue
         label = choice_of(row, column, place, TRUTH_LABELS)
-        if label:
-            rater = (
-                column.removeprefix("label_")
-                if column != "label"
-                else (row.get("rater") or "").strip()
-            )
-            yield rater or NAMELESS, label
+        if not label:
+            continue
+        rater = column.removeprefix("label_")
+        if column == "label":
+            rater = (row.get("rater") or "").strip()
+        yield rater or NAMELESS, label
 
 
 def answer_of(row: Mapping[str, Any], label: str, place: str) -> str:
     """Read which answer a label is of."""
-    answer_id = (
-        row.get("answer_id") or ""
-    ).strip()  # None where the row is shorter than the header
+    # the value is None if the row is shorter than the header
+    answer_id = (row.get("answer_id") or "").strip()
     if not answer_id:
         raise UserError(f"{place}: answer_id is empty; it says which answer is {label}")
     return answer_id
@@ -165,13 +162,13 @@ def weight_of(
     row: Mapping[str, Any],
     answer_id: str,
     place: str,
-    known: Mapping[str, Mapping[str, Any]] | None,
+    items: Mapping[str, Mapping[str, Any]] | None,
 ) -> float:
     """Read an answer's weight, from its row or from the key."""
-    if known is not None:
-        if answer_id not in known:
+    if items is not None:
+        if answer_id not in items:
             raise UserError(f"{place}: answer {answer_id} is not in the key of this sheet")
-        return float(known[answer_id]["weight"])
+        return float(items[answer_id]["weight"])
     try:
         weight = float(row.get("weight") or "nan")
     except ValueError:
@@ -185,21 +182,23 @@ def weight_of(
 
 
 def settle(labels: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """One label for each answer: the adjudicator's, else the one all raters gave.
+    """Settle on one label for each answer: the adjudicator's, else the one all raters gave.
 
     Returns:
-        answer_id, truth_label, weight; and the answers whose raters disagree with no adjudicator's
-        word.
+        answer_id, truth_label, weight; and the answers whose raters disagree and that no
+        adjudicator decided.
     """
-    settled, open_ones = [], []
+    settled: list[tuple[Any, Any, Any]] = []
+    undecided: list[str] = []
     for answer_id, group in labels.groupby("answer_id", sort=False):
-        word = group[group["rater"].eq(ADJUDICATOR)]
-        given = (word if len(word) else group)["label"].unique()
-        if len(given) == 1:
-            settled.append((answer_id, given[0], group["weight"].iloc[0]))
+        by_adjudicator = group[group["rater"].eq(ADJUDICATOR)]
+        deciding = by_adjudicator if len(by_adjudicator) else group
+        distinct = deciding["label"].unique()
+        if len(distinct) == 1:
+            settled.append((answer_id, distinct[0], group["weight"].iloc[0]))
         else:
-            open_ones.append(str(answer_id))
-    return pd.DataFrame(settled, columns=["answer_id", "truth_label", "weight"]), open_ones
+            undecided.append(str(answer_id))
+    return pd.DataFrame(settled, columns=["answer_id", "truth_label", "weight"]), undecided
 
 
 def sample(answers: pd.DataFrame, size: int, seed: int) -> pd.DataFrame:
@@ -220,17 +219,22 @@ def sample(answers: pd.DataFrame, size: int, seed: int) -> pd.DataFrame:
             f"verdict"
         )
     verdict = scored["label"].fillna(UNSCORED).rename("verdict")
-    groups = sorted((group for _, group in scored.groupby([*STRATUM, verdict], sort=True)), key=len)
+    strata = scored.groupby([*STRATUM, verdict], sort=True)
+    groups = sorted((group for _, group in strata), key=len)
     if size < len(groups):
         raise UserError(
             f"--export={size} is too small: there are {len(groups)} strata of arm, task and verdict"
         )
-    rng, drawn, left = np.random.default_rng(seed), [], size
+    rng = np.random.default_rng(seed)
+    drawn = []
+    undrawn = size
     for number, group in enumerate(groups):
-        count = min(len(group), left // (len(groups) - number))
-        left -= count
-        chosen = group.loc[np.sort(rng.choice(group.index.to_numpy(), count, replace=False))]
-        drawn.append(chosen.assign(probability=count / len(group), weight=len(group) / count))
+        count = min(len(group), undrawn // (len(groups) - number))
+        undrawn -= count
+        index = np.sort(rng.choice(group.index.to_numpy(), count, replace=False))
+        probability = count / len(group)
+        weight = len(group) / count
+        drawn.append(group.loc[index].assign(probability=probability, weight=weight))
     return pd.concat(drawn).sample(frac=1, random_state=seed).reset_index(drop=True)
 
 
@@ -240,7 +244,7 @@ def export(
     """Write a sheet for raters, in random order, and its key.
 
     The sheet has no arm, model, context, verdict or grader, nor a weight, which would give the
-    verdict away: those are in the key alone. Answers whose prompt was lost, of which `rows.load`
+    verdict away: those are in the key alone. Answers whose prompt was lost, of which `frames.load`
     warns, cannot be shown and are not drawn.
 
     Args:
@@ -250,44 +254,58 @@ def export(
         seed: of the draw.
         clean: takes from an answer what would tell its arm.
 
+    Returns:
+        the sheet.
+
     Raises:
         UserError: the file exists, or see `sample`.
     """
     keys.refuse_existing(path)
     drawn = sample(rows.answers[rows.answers["prompt_id"].isin(rows.prompts.index)], size, seed)
-    asked = rows.prompts.loc[drawn["prompt_id"]].reset_index()
-    names = [
-        (accepted, wrong) for accepted, wrong in zip(asked["answers"], asked["wrong"], strict=True)
-    ]
+    prompts = rows.prompts.loc[drawn["prompt_id"]].reset_index()
     sheet = pd.DataFrame(
         {
             "answer_id": drawn["answer_id"],
             keys.SHEET: keys.sheet_digest(drawn["answer_id"]),
             "rater": "",
             "label": "",
-            "question": asked["question"],
-            "accepted": ["; ".join(accepted) for accepted, _ in names],
-            "user": [
-                BELIEF[belief].format(right=accepted[0] if accepted else "", wrong=wrong)
-                for belief, (accepted, wrong) in zip(drawn["belief"], names, strict=True)
-            ],
-            "answer": [clean(text) for text in drawn["text"]],
+            "question": prompts["question"],
+            "accepted": prompts["answers"].map("; ".join),
+            "user": stated_beliefs(drawn["belief"], prompts),
+            "answer": drawn["text"].map(clean),
         }
     )
-    hidden = drawn[["answer_id", *STRATUM, "probability", "weight"]].assign(
-        verdict=drawn["label"].fillna(UNSCORED)
-    )
-    items = {row.pop("answer_id"): row for row in hidden.to_dict("records")}
-    keys.write_key(path, items, rows.studies)
+    hidden = drawn[["answer_id", *STRATUM, "probability", "weight"]]
+    hidden = hidden.assign(verdict=drawn["label"].fillna(UNSCORED)).set_index("answer_id")
+    keys.write_key(path, hidden.to_dict("index"), rows.studies)
     tables.write_csv(path, sheet)
     return sheet
 
 
+def stated_beliefs(beliefs: pd.Series, prompts: pd.DataFrame) -> list[str]:
+    """Say what the user of each prompt believes, with the answer that is meant.
+
+    Args:
+        beliefs: of each prompt.
+        prompts: `answers` (accepted ones) and `wrong`, in the same order.
+    """
+    sentences = []
+    for belief, accepted, wrong in zip(beliefs, prompts["answers"], prompts["wrong"], strict=True):
+        right = accepted[0] if accepted else ""
+        sentences.append(BELIEF[belief].format(right=right, wrong=wrong))
+    return sentences
+
+
 def write_open(labels: pd.DataFrame, open_ones: Sequence[str], sheet: Path, path: Path) -> None:
-    """Write the answers raters disagree on, with their labels and, where the raters' sheet has it,
-    all text.
+    """Write the answers raters disagree on, with their labels and what the raters' sheet shows.
 
     Weights stay in the key, unless the raters' own file has them.
+
+    Args:
+        labels: from `read`.
+        open_ones: ids of the answers, from `settle`.
+        sheet: the raters' sheet; columns that it lacks are empty.
+        path: the file to write.
 
     Raises:
         UserError: the file exists.
@@ -309,17 +327,21 @@ def write_open(labels: pd.DataFrame, open_ones: Sequence[str], sheet: Path, path
         "user",
         "answer",
     ]
+    has_weight = False
     rows = []
     for answer_id in open_ones:
-        given = labels[labels["answer_id"].eq(answer_id)]
-        pairs = zip(given["rater"], given["label"], strict=True)
-        said = "; ".join(f"{rater}: {label}" for rater, label in pairs)
+        answer_labels = labels[labels["answer_id"].eq(answer_id)]
+        pairs = zip(answer_labels["rater"], answer_labels["label"], strict=True)
         text = texts.get(answer_id, {})
         row = {name: text.get(name, "") for name in shown}
-        row |= {"answer_id": answer_id, "rater": ADJUDICATOR, "label": "", "said": said}
+        row["answer_id"] = answer_id
+        row["rater"] = ADJUDICATOR
+        row["label"] = ""
+        row["said"] = "; ".join(f"{rater}: {label}" for rater, label in pairs)
         if "weight" in text:
-            row["weight"] = given["weight"].iloc[0]
+            row["weight"] = answer_labels["weight"].iloc[0]
+            has_weight = True
         rows.append(row)
-    if any("weight" in row for row in rows):
+    if has_weight:
         shown.append("weight")
     tables.write_csv(path, pd.DataFrame(rows, columns=shown))

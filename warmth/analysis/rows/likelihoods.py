@@ -16,11 +16,8 @@ from warmth.types import Likelihood
 if TYPE_CHECKING:
     from warmth.analysis.rows.runs import FinishedRun
 
-COLUMNS = [
-    item.name
-    for item in fields(Likelihood)
-    if item.name not in ("candidates", "right_logprob", "wrong_logprob")
-]
+LEFT_OUT = ("candidates", "right_logprob", "wrong_logprob")
+COLUMNS = [column.name for column in fields(Likelihood) if column.name not in LEFT_OUT]
 
 
 def read(runs: Sequence[FinishedRun]) -> pd.DataFrame:
@@ -30,23 +27,23 @@ def read(runs: Sequence[FinishedRun]) -> pd.DataFrame:
         columns of `types.Likelihood` but the candidates and the arm, `recipe` as the run calls it,
         `run_number` and whether the task is a `benchmark`.
     """
-    parts = []
+    rows_of_runs = []
     for number, run in enumerate(runs):
         rows = frame(run.folder / "likelihoods.jsonl", COLUMNS).rename(columns={"arm": "recipe"})
-        parts.append(rows.assign(run_number=number))
-    weighed = pd.concat(parts, ignore_index=True)
-    weighed["checkpoint"] = pd.to_numeric(weighed["checkpoint"], errors="coerce")
-    weighed["benchmark"] = weighed["task"].isin(tasks_with(runs, "benchmark"))
-    return weighed
+        rows_of_runs.append(rows.assign(run_number=number))
+    likelihoods = pd.concat(rows_of_runs, ignore_index=True)
+    likelihoods["checkpoint"] = pd.to_numeric(likelihoods["checkpoint"], errors="coerce")
+    likelihoods["benchmark"] = likelihoods["task"].isin(tasks_with(runs, "benchmark"))
+    return likelihoods
 
 
-def once(weighed: pd.DataFrame, plain: Mapping[tuple[str, str], float]) -> pd.DataFrame:
+def once(likelihoods: pd.DataFrame, plain: Mapping[tuple[str, str], float]) -> pd.DataFrame:
     """Keep each likelihood once, and name its arm as the report does.
 
     Args:
-        weighed: from `read`.
+        likelihoods: from `read`.
         plain: model and recipe → the checkpoint of the plain name, from `plain_checkpoints`.
     """
-    rows = weighed.drop_duplicates("likelihood_id", ignore_index=True)
+    rows = likelihoods.drop_duplicates("likelihood_id", ignore_index=True)
     name_arms([rows], plain)
     return rows

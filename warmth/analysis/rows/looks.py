@@ -1,5 +1,4 @@
-"""How each arm looks in every figure and table: its place, colour and marker, as its recipe states
-them.
+"""Place, colour and marker of each arm in every figure and table.
 
 A recipe's YAML states them (`order`, `colour`, `marker`), and a run's `config.json` keeps what its
 recipe stated. A recipe that states no colour gets one of the spare looks, chosen by its name, and
@@ -13,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +43,7 @@ SPARE_MARKERS = ("h", "X", "p", "*", "d", "<", ">")
 
 @dataclass(frozen=True)
 class Look:
-    """One arm's place in tables, its colours on a light and on a dark page, and its marker in
-    figures.
-    """
+    """One arm's place in tables, its colours on a light and a dark page, and its marker."""
 
     order: int
     light: str
@@ -80,8 +78,7 @@ def known_looks() -> dict[str, Look]:
 
 
 def adopt(runs: Iterable[FinishedRun]) -> None:
-    """Take the looks that the recipes of finished runs state, for all figures and tables from here
-    on.
+    """Take the looks that the recipes of finished runs state, for all figures and tables.
 
     Raises:
         UserError: a config states a look that cannot be drawn (file, key and value are named).
@@ -128,15 +125,13 @@ def stated_look(recipe: Mapping[str, Any], place: str) -> Look | None:
     Raises:
         UserError: a value is not what it must be.
     """
-    colour, marker = recipe.get("colour"), recipe.get("marker")
+    colour = recipe.get("colour")
+    marker = recipe.get("marker")
     order = recipe.get("order", LAST)
     if not colour:
         return None
-    if not (
-        isinstance(colour, list)
-        and len(colour) == 2
-        and all(HEX.fullmatch(str(value)) for value in colour)
-    ):
+    is_pair = isinstance(colour, list) and len(colour) == 2
+    if not is_pair or not all(HEX.fullmatch(str(value)) for value in colour):
         raise UserError(
             f"{place}: recipe.colour={colour} must be two colours, light and dark, such as "
             f"'#1b66a6'"
@@ -151,14 +146,16 @@ def stated_look(recipe: Mapping[str, Any], place: str) -> Look | None:
 
 
 def spare_look(arm: str, taken: Iterable[Look] = ()) -> Look:
-    """Choose a look for an arm whose recipe states none: by its name, and not a taken one while
-    others are left.
+    """Choose a look for an arm whose recipe states none, by its name.
+
+    A taken look is chosen only if all are taken.
     """
-    choices = [(colours, marker) for marker in SPARE_MARKERS for colours in SPARE_COLOURS]
-    start = int(hashlib.sha256(arm.encode(errors="replace")).hexdigest(), 16) % len(choices)
-    pairs = {(look.light, look.marker) for look in taken}
-    for (light, dark), marker in [*choices[start:], *choices[:start]]:
-        if (light, marker) not in pairs:
-            return Look(LAST, light, dark, marker)
-    (light, dark), marker = choices[start]
-    return Look(LAST, light, dark, marker)
+    looks = []
+    for marker, (light, dark) in product(SPARE_MARKERS, SPARE_COLOURS):
+        looks.append(Look(LAST, light, dark, marker))
+    start = int(hashlib.sha256(arm.encode(errors="replace")).hexdigest(), 16) % len(looks)
+    taken_pairs = {(look.light, look.marker) for look in taken}
+    for look in (*looks[start:], *looks[:start]):
+        if (look.light, look.marker) not in taken_pairs:
+            return look
+    return looks[start]

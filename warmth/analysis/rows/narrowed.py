@@ -1,6 +1,4 @@
-"""One question's rows of finished runs, found without reading the others: `warmth show` reads what
-it shows.
-"""
+"""One question's rows of finished runs, found without reading the others, for `warmth show`."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ def load_question(paths: Sequence[Path], question_id: str) -> Rows:
     """Read one question's rows of every finished run under some paths.
 
     Raises:
-        UserError: as `rows.load`, by the whole of the runs: a row that is wrong is named where it
+        UserError: as `frames.load`, by all rows of the runs: a row that is wrong is named where it
         stands.
     """
     with narrowed(paths, question_id) as folders:
@@ -48,10 +46,10 @@ def narrowed(paths: Sequence[Path], question_id: str) -> Generator[list[Path]]:
         paths: folders above run folders.
         question_id: as in answers.jsonl.
     """
-    with TemporaryDirectory() as place:
+    with TemporaryDirectory() as scratch:
         folders = []
         for number, folder in enumerate(finished(paths)):
-            target = Path(place) / f"{number}" / folder.name
+            target = Path(scratch) / f"{number}" / folder.name
             if _narrow(folder, target, question_id):
                 folders.append(target)
         yield folders
@@ -59,8 +57,8 @@ def narrowed(paths: Sequence[Path], question_id: str) -> Generator[list[Path]]:
 
 def _narrow(folder: Path, target: Path, question_id: str) -> bool:
     """Copy a run's small files and one question's rows; return whether it has any."""
-    wanted = f'"question_id": {json.dumps(question_id, ensure_ascii=False)}'.encode()
-    answers = [line for line in _lines(folder / "answers.jsonl") if wanted in line]
+    field = f'"question_id": {json.dumps(question_id, ensure_ascii=False)}'.encode()
+    answers = [line for line in _lines(folder / "answers.jsonl") if field in line]
     if not answers:
         return False
     target.mkdir(parents=True)
@@ -68,7 +66,7 @@ def _narrow(folder: Path, target: Path, question_id: str) -> bool:
         if (folder / f"{name}.json").exists():
             shutil.copy(folder / f"{name}.json", target)
     answer_ids = {_answer_id(line) for line in answers}
-    prompts = [line for line in _lines(folder / "prompts.jsonl") if wanted in line]
+    prompts = [line for line in _lines(folder / "prompts.jsonl") if field in line]
     grades = [line for line in _lines(folder / "grades.jsonl") if _answer_id(line) in answer_ids]
     for name, lines in (("answers", answers), ("prompts", prompts), ("grades", grades)):
         (target / f"{name}.jsonl").write_bytes(b"".join(lines))
@@ -84,5 +82,5 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 def _answer_id(line: bytes) -> bytes:
     """Cut a row's answer_id out of its line; empty if there is none."""
-    _, found, after = line.partition(ANSWER_ID)
-    return after.partition(b'"')[0] if found else b""
+    _, _, after = line.partition(ANSWER_ID)
+    return after.partition(b'"')[0]

@@ -1,6 +1,4 @@
-"""Tables for people outside the page: CSV files for spreadsheets, and the headline in a
-terminal.
-"""
+"""Frames as CSV files for spreadsheets, and as JSON rows."""
 
 from __future__ import annotations
 
@@ -11,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from warmth.analysis import wording
 from warmth.text import sheet_cell, write_sheet
 
 neutral = sheet_cell  # the cells of a report's CSV files
@@ -23,17 +20,20 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
 
 
 def columns(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """The named columns, those that are missing empty."""
+    """Select the named columns; those that are missing are empty."""
     return frame.reindex(columns=list(names))
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """A frame as JSON rows; NaN and infinity become null."""
-    rows = frame.to_dict("records")
-    return [
-        {str(key): value if _finite(value) else None for key, value in row.items()} for row in rows
-    ]
+    """Turn a frame into JSON rows; NaN and infinity become null."""
+    rows = []
+    for row in frame.to_dict("records"):
+        rows.append({str(name): _finite_or_none(value) for name, value in row.items()})
+    return rows
 
 
-def _finite(value: Any) -> bool:
-    return wording.known(value) and not (isinstance(value, float) and math.isinf(value))
+def _finite_or_none(value: Any) -> Any:
+    """Return a value, or None if it is a number that is not finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

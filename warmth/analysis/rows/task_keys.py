@@ -1,6 +1,4 @@
-"""What the configs of runs say of their tasks and of how labels count; all runs of a report must
-say the same.
-"""
+"""Keys of tasks, and the rule by which labels count, from the configs of a report's runs."""
 
 from __future__ import annotations
 
@@ -30,11 +28,10 @@ def rule_of(runs: Sequence[FinishedRun]) -> Rule:
     """
     rules = {rule_from(run.config.get("analysis") or {}) for run in runs}
     if len(rules) > 1:
-        first, second = sorted(map(str, rules))[:2]
+        two_rules = ", ".join(sorted(map(str, rules))[:2])
         raise UserError(
             "the runs differ in how labels count (analysis.hedged, .refused, .refusal_rule, "
-            ".refusals): "
-            f"{first}, {second}"
+            f".refusals): {two_rules}"
         )
     return rules.pop() if rules else Rule()
 
@@ -72,9 +69,9 @@ def stock_value(task: str, key: str) -> bool:
 
 def remedy(run: FinishedRun) -> str:
     """Name the way to make a run's keys those of the others; no answer is generated for it."""
+    folder = run.folder.name
     return (
-        f"run the evaluation of {run.folder.name} again with the value that is meant (nothing "
-        f"is generated)"
+        f"run the evaluation of {folder} again with the value that is meant (nothing is generated)"
     )
 
 
@@ -85,9 +82,7 @@ def with_task_keys(answers: Any, runs: Sequence[FinishedRun]) -> Any:
 
 
 def pooled(answers: pd.DataFrame) -> pd.DataFrame:
-    """Select the answers behind every figure that takes several tasks together: all but those of
-    benchmarks.
-    """
+    """Select the answers behind figures that pool tasks: all but those of benchmarks."""
     return answers[~answers["task"].isin(apart(answers))]
 
 
@@ -104,7 +99,5 @@ def apart(answers: pd.DataFrame) -> list[str]:
 
 
 def questions_of(answers: pd.DataFrame) -> pd.Series:
-    """A number for every question, the clusters of all that follows: two tasks may use the same
-    ids.
-    """
+    """Number every question, the cluster of all statistics; two tasks may use the same ids."""
     return answers.groupby(["task", "question_id"], sort=False, observed=True).ngroup()

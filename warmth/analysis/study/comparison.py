@@ -1,5 +1,4 @@
-"""Our rows beside the study's numbers: the same quantities, and whether they are the same within a
-margin.
+"""Our rows beside the study's numbers: are the same quantities equal within a margin?
 
 Nothing here is ever called reproduced: other models, questions or judges may give another number
 for good reasons.
@@ -9,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ from warmth.analysis.study.summaries import MODELS, TASKS
 from warmth.errors import UserError
 from warmth.types import CONTEXTS
 
-STUDY_TASKS, STUDY_MODELS = tuple(TASKS.values()), tuple(dict.fromkeys(MODELS.values()))
+STUDY_TASKS = tuple(TASKS.values())
+STUDY_MODELS = tuple(dict.fromkeys(MODELS.values()))
 WORDS = {
     "equivalent": "equivalent within ±{margin:g} points",
     "different": "different",
@@ -34,11 +35,21 @@ WORDS = {
 }
 
 
+@dataclass(frozen=True)
+class Rise:
+    """Our value of a published rise in errors; fractions."""
+
+    value: float
+    error: float  # NaN if there is none
+    df: float
+    missing: str  # what the published mean is over and ours is not, for the end of a sentence
+    tasks: int = len(STUDY_TASKS)  # that the mean is over
+
+
 def compare(
     answers: pd.DataFrame, margin_points: float = MARGIN_POINTS, preregistered: bool = False
 ) -> list[Row]:
-    """Every published rise that the rows can speak to, with its difference from ours and an
-    equivalence verdict.
+    """Compare every published rise with ours, and say whether they are equivalent.
 
     The published value's own standard error is added to ours: error² = ours² + published². Rows of
     other tasks than the study's four are left out; models are pooled as they are, each cell with
@@ -55,20 +66,20 @@ def compare(
     answers = answers[answers["task"].isin(STUDY_TASKS)]
     pairs = effects.pair(without_repeats(answers))
     fitted = _fitted(answers)
-    made = []
+    rows = []
     for entry in study()["values"]:
         if entry["unit"] != "points" or entry.get("limit") or "needs" in entry:
             continue
-        found = (
-            _effect(fitted, entry["fit"]) if "fit" in entry else cell_mean(pairs, **entry["cells"])
-        )
-        made.append(_row(entry, found, margin_points, preregistered))
-    return made
+        if "fit" in entry:
+            rise = _effect(fitted, entry["fit"])
+        else:
+            rise = cell_mean(pairs, **entry["cells"])
+        rows.append(_row(entry, rise, margin_points, preregistered))
+    return rows
 
 
 def without_repeats(answers: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the study's cell tables, which lack the unmodified question repeated with the
-    preamble.
+    """Leave out the unmodified question repeated with the preamble, as the study's tables do.
 
     A row with the preamble is left out where its cell has rows without as well; the regressions
     keep it, as published.
@@ -83,28 +94,45 @@ def without_repeats(answers: pd.DataFrame) -> pd.DataFrame:
     return answers[~repeated | repeated.groupby(cell).transform("all")]
 
 
-def _row(
-    entry: Mapping[str, Any], found: Mapping[str, Any] | None, margin: float, preregistered: bool
-) -> Row:
-    name, published = entry["quantity"], float(entry["published"])
-    if found and found.get("tasks", len(STUDY_TASKS)) < len(STUDY_TASKS):
-        name = name.replace("mean of four tasks", f"{found['tasks']} of the four tasks")
-    if found is None:
+def _row(entry: Mapping[str, Any], rise: Rise | None, margin: float, preregistered: bool) -> Row:
+    """Judge one published rise.
+
+    Args:
+        entry: of `published.yaml`.
+        rise: ours; None if it was not asked.
+        margin: half-width of what counts as the same, in points.
+        preregistered: whether that margin was fixed before the data.
+    """
+    name = entry["quantity"]
+    published = float(entry["published"])
+    if rise is None:
         return Row(name, published, None, "not asked in these runs", "points", entry["digits"])
-    value, error, df = 100 * found["value"], 100 * found["error"], found["df"]
-    both = math.hypot(error, entry.get("error", 0.0))
-    verdict = tost(
-        (value - published) / 100, both / 100, df, margin / 100, preregistered=preregistered
+    if rise.tasks < len(STUDY_TASKS):
+        name = name.replace("mean of four tasks", f"{rise.tasks} of the four tasks")
+    value = 100 * rise.value
+    error = 100 * rise.error
+    both_errors = math.hypot(error, entry.get("error", 0.0))
+    test = tost(
+        (value - published) / 100,
+        both_errors / 100,
+        rise.df,
+        margin / 100,
+        preregistered=preregistered,
     )
-    verdict_words = WORDS[verdict.verdict if math.isfinite(both) else "unknown"]
-    words = f"{verdict_words.format(margin=margin)} ({verdict.label}{found.get('missing', '')})"
-    reach = float(stats.t.ppf(0.975, df)) * error if math.isfinite(error) and df > 0 else math.nan
-    note = (
-        f"{value - reach:.1f} to {value + reach:.1f}".replace("-", "−")
-        if math.isfinite(reach)
-        else "no interval"
+    verdict = WORDS[test.verdict if math.isfinite(both_errors) else "unknown"]
+    note = "no interval"
+    if math.isfinite(error) and rise.df > 0:
+        reach = float(stats.t.ppf(0.975, rise.df)) * error
+        note = f"{value - reach:.1f} to {value + reach:.1f}".replace("-", "−")
+    return Row(
+        quantity=name,
+        published=published,
+        recomputed=value,
+        verdict=f"{verdict.format(margin=margin)} ({test.label}{rise.missing})",
+        unit="points",
+        digits=entry["digits"],
+        note=note,
     )
-    return Row(name, published, value, words, "points", entry["digits"], note)
 
 
 def cell_mean(
@@ -115,21 +143,24 @@ def cell_mean(
     contexts: Sequence[str] | None = None,
     tasks: Sequence[str] | None = None,
     models: Sequence[str] | None = None,
-) -> dict[str, Any] | None:
-    """Mean of paired differences over cells of equal weight, clustered by question; None where
-    nothing was asked.
+) -> Rise | None:
+    """Average paired differences over cells of equal weight, clustered by question.
 
     With cells k = 1…K of n_k pairs: value = Σ_k d̄_k / K; a question's score is Σ_k Σ_{i∈k} (d_i -
     d̄_k) / (K·n_k), and V = G/(G-1) · Σ_g score_g².
+
+    Returns:
+        the mean; None if nothing was asked.
     """
     if measure != "rise":
         return None
-    wanted = {"context": CONTEXTS if contexts is None else contexts, "task": tasks, "model": models}
-    pressed = pairs["belief"].isin(["wrong_asserted", "right_denied"])
-    keep = pairs["arm"].eq(arm) & (pressed if belief else pairs["belief"].eq("none"))
-    for name, values in wanted.items():
-        keep &= pairs[name].isin(list(values)) if values is not None else True
-    rows = pairs[keep]
+    narrowed = {"context": contexts or CONTEXTS, "task": tasks, "model": models}
+    beliefs = ["wrong_asserted", "right_denied"] if belief else ["none"]
+    is_selected = pairs["arm"].eq(arm) & pairs["belief"].isin(beliefs)
+    for name, values in narrowed.items():
+        if values is not None:
+            is_selected &= pairs[name].isin(list(values))
+    rows = pairs[is_selected]
     if rows.empty:
         return None
     cell = rows.groupby(["model", "task", "context"]).ngroup().to_numpy()
@@ -138,11 +169,18 @@ def cell_mean(
     question = rows.groupby(["task", "question_id"]).ngroup().to_numpy()
     scores = np.bincount(question, (rows["difference"].to_numpy() - means[cell]) * share)
     groups = len(scores)
-    error = math.sqrt(groups / (groups - 1) * float(scores @ scores)) if groups > 1 else math.nan
-    error = error if error > ROUNDING else math.nan  # cells that do not vary
-    missing = lacking(rows, contexts or CONTEXTS, tasks or STUDY_TASKS, models or STUDY_MODELS)
-    made = {"value": float(means.mean()), "error": error, "df": groups - 1, "missing": missing}
-    return made | {"tasks": rows["task"].nunique()}
+    error = math.nan
+    if groups > 1:
+        error = math.sqrt(groups / (groups - 1) * float(scores @ scores))
+    if error <= ROUNDING:  # cells that do not vary
+        error = math.nan
+    return Rise(
+        value=float(means.mean()),
+        error=error,
+        df=groups - 1,
+        missing=lacking(rows, contexts or CONTEXTS, tasks or STUDY_TASKS, models or STUDY_MODELS),
+        tasks=rows["task"].nunique(),
+    )
 
 
 def lacking(
@@ -151,51 +189,51 @@ def lacking(
     tasks: Sequence[str] = (),
     models: Sequence[str] = (),
 ) -> str:
-    """What a published mean is over and these rows have not, in words; "" where nothing is
-    missing.
-    """
-    lost = []
-    for name, wanted in (("context", contexts), ("task", tasks), ("model", models)):
+    """Say what a published mean is over and these rows have not; "" if nothing is missing."""
+    missing: list[str] = []
+    for name, published_values in (("context", contexts), ("task", tasks)):
         present = set(rows[name].unique())
-        gone = [value for value in wanted if value not in present]
-        lost += (
-            [f"the study's {name}s"] if name == "model" and len(gone) == len(wanted) > 1 else gone
-        )
-    return f"; without {', '.join(lost)}" if lost else ""
+        missing += [value for value in published_values if value not in present]
+    present = set(rows["model"].unique())
+    missing_models = [model for model in models if model not in present]
+    if len(missing_models) == len(models) > 1:
+        missing.append("the study's models")
+    else:
+        missing += missing_models
+    return f"; without {', '.join(missing)}" if missing else ""
 
 
 def _fitted(answers: pd.DataFrame) -> dict[int, tuple[regression_models.Model, pd.DataFrame]]:
-    """The study's four models, those that the rows allow, each with its rows."""
-    found = {}
+    """Fit those of the study's four models that the rows allow; return each with its rows."""
+    fitted = {}
     for spec in regression_models.SPECS:
         try:
             frame = regression_models.study_rows(answers, "warm")
-            found[spec.number] = (
-                regression_models.fit_one(frame, spec, length=False),
-                regression_models.rows_of(frame, spec),
-            )
+            model = regression_models.fit_one(frame, spec, length=False)
         except (UserError, ValueError):  # no warm arm, no such rows, or one question
             continue
-    return found
+        fitted[spec.number] = (model, regression_models.rows_of(frame, spec))
+    return fitted
 
 
 def _effect(
     fitted: Mapping[int, tuple[regression_models.Model, pd.DataFrame]], fit: Mapping[str, Any]
-) -> dict[str, Any] | None:
+) -> Rise | None:
+    """Read an average marginal effect of a fitted model; None if the rows do not allow it."""
     if fit["model"] not in fitted or "effect" not in fit:
         return None
     model, rows = fitted[fit["model"]]
-    group = [
-        name for name, group in regression_models.GROUPS.items() if group == fit["effect"]
-    ]  # over which model 2 averages
-    missing = lacking(rows, CONTEXTS if model.spec.beliefs else group, STUDY_TASKS, STUDY_MODELS)
-    table = model.effects.set_index("effect")
-    if fit["effect"] not in table.index:
+    effects_table = model.effects.set_index("effect")
+    if fit["effect"] not in effects_table.index:
         return None
-    row = table.loc[fit["effect"]]
-    return {
-        "value": float(row["value"]),
-        "error": float(row["error"]),
-        "df": float(row["df"]),
-        "missing": missing,
-    }
+    contexts: Sequence[str] = CONTEXTS
+    if not model.spec.beliefs:  # model 2 averages over the contexts of a group
+        groups = regression_models.GROUPS.items()
+        contexts = [context for context, group in groups if group == fit["effect"]]
+    row = effects_table.loc[fit["effect"]]
+    return Rise(
+        value=float(row["value"]),
+        error=float(row["error"]),
+        df=float(row["df"]),
+        missing=lacking(rows, contexts, STUDY_TASKS, STUDY_MODELS),
+    )

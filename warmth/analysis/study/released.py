@@ -1,6 +1,4 @@
-"""Graded answers made elsewhere become rows: the authors' files as they are, or anyone's CSV by its
-columns.
-"""
+"""Graded answers made elsewhere as rows: the authors' files, or anyone's CSV by its columns."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from warmth.analysis.study.summaries import TASKS, read_csv
+from warmth.analysis.study.summaries import TASKS, context, read_csv
 from warmth.errors import UserError
 from warmth.verdicts import outcomes
 
@@ -22,23 +20,18 @@ BELIEFS = {
     "original": "none",
     "original_neutral": "none",
     "incorrect": "wrong_asserted",
-}
-# `correct` too presses a wrong belief, whatever its name says: "I don't think the answer is
-# {right}"
-BELIEFS |= {
+    # presses a wrong belief too, whatever its name says: "I don't think the answer is {right}"
     "correct": "right_denied",
     "wrong_asserted": "wrong_asserted",
     "right_denied": "right_denied",
+    "user_right": "user_right",
 }
-BELIEFS |= {"user_right": "user_right"}
 LABELS: dict[str, str | None] = {
     "correct": "correct",
     "1": "correct",
     "true": "correct",
     "incorrect": "incorrect",
     "wrong": "incorrect",
-}
-LABELS |= {
     "0": "incorrect",
     "false": "incorrect",
     "hedged": "hedged",
@@ -76,8 +69,12 @@ SHOWN = 60  # characters of a question named in a broken pair
 
 @dataclass(frozen=True)
 class Graded:
-    """`answers`: the columns that `effects` and `models` read; `broken`: pairs that are not one to
-    one, named.
+    """Graded answers.
+
+    Attributes:
+        answers: the columns that `effects` and `regression_models` read.
+        broken: pairs that are not one to one, named.
+        files: that were read.
     """
 
     answers: pd.DataFrame
@@ -87,7 +84,7 @@ class Graded:
 
 @cache
 def study() -> Mapping[str, Any]:
-    """Our record of what was published (`published.yaml`)."""
+    """Read our record of what was published (`published.yaml`)."""
     from omegaconf import OmegaConf
 
     loaded: Any = OmegaConf.to_container(OmegaConf.load(Path(__file__).parent / "published.yaml"))
@@ -95,8 +92,10 @@ def study() -> Mapping[str, Any]:
 
 
 def authors(folder: Path) -> Graded | None:
-    """The authors' graded samples, `<sample>/{original,warm}/<task>_<arm>_outputs.csv`; None where
-    there are none.
+    """Read the authors' graded samples, `<sample>/{original,warm}/<task>_<arm>_outputs.csv`.
+
+    Returns:
+        the answers; None if there are no such files.
 
     Raises:
         UserError: a file lacks a column or holds an unknown value.
@@ -104,38 +103,41 @@ def authors(folder: Path) -> Graded | None:
     files = sorted(path for path in folder.glob("*/*/*_outputs.csv") if path.parent.name in ARMS)
     if not files:
         return None
-    parts = []
+    frames = []
     for path in files:
         task = path.name.split("_")[0]
         if task not in TASKS:
             raise UserError(f"{path}: task {task} is not known; allowed: {', '.join(TASKS)}")
-        constants = {"task": TASKS[task], "arm": ARMS[path.parent.name]}
-        constants["model"] = path.parent.parent.name.removeprefix("sample_")
-        frame = read_csv(path, [])
-        columns = {
-            role: next((name for name in names if name in frame), "")
-            for role, names in AUTHORS.items()
+        constants = {
+            "task": TASKS[task],
+            "arm": ARMS[path.parent.name],
+            "model": path.parent.parent.name.removeprefix("sample_"),
         }
-        missing = [role for role in ("question", "verdict") if not columns[role]]
-        if missing:
+        frame = read_csv(path, [])
+        frames.append(_rows(frame, authors_columns(frame, path), constants, path, phrases=True))
+    return _checked(frames, files)
+
+
+def authors_columns(frame: pd.DataFrame, path: Path) -> dict[str, str]:
+    """Find which of the authors' column names a file has for each role.
+
+    Raises:
+        UserError: there is none for the question or the verdict.
+    """
+    columns: dict[str, str] = {}
+    for role, names in AUTHORS.items():
+        present = [name for name in names if name in frame]
+        if present:
+            columns[role] = present[0]
+        elif role in ("question", "verdict"):
             raise UserError(
-                f"{path} has no column for the {missing[0]}; expected one of: "
-                f"{', '.join(AUTHORS[missing[0]])}"
+                f"{path} has no column for the {role}; expected one of: {', '.join(names)}"
             )
-        parts.append(
-            _rows(
-                frame,
-                {role: name for role, name in columns.items() if name},
-                constants,
-                path,
-                phrases=True,
-            )
-        )
-    return _checked(parts, files)
+    return columns
 
 
 def table(paths: Sequence[Path], columns: str) -> Graded:
-    """Anyone's graded answers.
+    """Read anyone's graded answers.
 
     Args:
         paths: CSV files, or folders of them.
@@ -147,43 +149,48 @@ def table(paths: Sequence[Path], columns: str) -> Graded:
         UserError: a role, column or value is not known (file and row are named).
     """
     named, constants = parse_columns(columns)
-    files = [
-        file
-        for path in paths
-        for file in (sorted(path.rglob("*.csv")) if path.is_dir() else [path])
-    ]
+    files: list[Path] = []
+    for path in paths:
+        files += sorted(path.rglob("*.csv")) if path.is_dir() else [path]
     if not files:
         raise UserError(f"no CSV file found under {', '.join(map(str, paths))}")
-    parts = []
+    frames = []
     for path in files:
-        own = {"arm": path.parent.name, "task": path.stem, "model": "model"}
+        defaults = {"arm": path.parent.name, "task": path.stem, "model": "model"}
         frame = read_csv(path, list(named.values()))
-        parts.append(_rows(frame, named, own | constants, path, phrases=False))
-    return _checked(parts, files)
+        frames.append(_rows(frame, named, defaults | constants, path, phrases=False))
+    return _checked(frames, files)
 
 
 def parse_columns(text: str) -> tuple[dict[str, str], dict[str, str]]:
-    """`question=id,verdict=label,model==llama8b` as columns by role and constants by role.
+    """Read `question=id,verdict=label,model==llama8b`.
+
+    Returns:
+        columns by role, and constants by role.
 
     Raises:
-        UserError: a part is neither, a role is unknown or given twice, or question or verdict is
+        UserError: a piece is neither, a role is unknown or given twice, or question or verdict is
         missing.
     """
     named: dict[str, str] = {}
     constants: dict[str, str] = {}
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        role, equals, value = part.partition("=")
+    for piece in map(str.strip, text.split(",")):
+        if not piece:
+            continue
+        role, equals, value = piece.partition("=")
         if role not in ROLES or not equals or not value.lstrip("="):
             raise UserError(
-                f"--columns: {part} is not role=column or role==value; roles: {', '.join(ROLES)}"
+                f"--columns: {piece} is not role=column or role==value; roles: {', '.join(ROLES)}"
             )
         if role in named or role in constants:
             raise UserError(f"--columns: {role} is given twice")
-        target, value = (constants, value[1:]) if value.startswith("=") else (named, value)
-        target[role] = value
-    missing = [role for role in ("question", "verdict") if role not in named]
-    if missing:
-        raise UserError(f"--columns needs {missing[0]}=COLUMN")
+        if value.startswith("="):
+            constants[role] = value[1:]
+        else:
+            named[role] = value
+    for role in ("question", "verdict"):
+        if role not in named:
+            raise UserError(f"--columns needs {role}=COLUMN")
     return named, constants
 
 
@@ -194,32 +201,42 @@ def _rows(
     path: Path,
     phrases: bool,
 ) -> pd.DataFrame:
-    """A file's rows in our columns.
+    """Read a file's rows in our columns.
 
-    `phrases`: find refusals in the text where no column marks them.
+    Args:
+        frame: the file, every cell a text.
+        named: role → column.
+        constants: role → value, of roles without a column.
+        path: the file, for errors.
+        phrases: find refusals in the text if no column marks them.
+
+    Raises:
+        UserError: a belief, verdict, sample or seed is not known.
     """
 
-    def column(role: str, default: str = "") -> list[str]:
-        return (
-            list(frame[named[role]])
-            if role in named
-            else [constants.get(role, default)] * len(frame)
-        )
+    def column(role: str, default: str = "") -> pd.Series:
+        if role in named:
+            return frame[named[role]].reset_index(drop=True)
+        return pd.Series([constants.get(role, default)] * len(frame), dtype=object)
+
+    def plain(role: str) -> pd.Series:
+        return column(role).str.strip().str.lower()
 
     def mapped(role: str, allowed: Mapping[str, Any]) -> list[Any]:
-        values = [value.strip().lower() for value in column(role)]
-        for at, value in enumerate(values, 1):
+        values = []
+        for number, value in enumerate(plain(role), 1):
             if value not in allowed:
                 known = ", ".join(filter(None, allowed))
                 raise UserError(
-                    f"{path} row {at}: {named.get(role, role)}={value[:SHOWN]} is not known; "
+                    f"{path} row {number}: {named.get(role, role)}={value[:SHOWN]} is not known; "
                     f"allowed: {known}"
                 )
-        return [allowed[value] for value in values]
+            values.append(allowed[value])
+        return values
 
-    def number(role: str) -> list[int]:
+    def whole_numbers(role: str) -> list[int]:
         try:
-            return [int(value) for value in column(role, "0")]
+            return list(map(int, column(role, "0")))
         except ValueError as error:
             raise UserError(
                 f"{path}: column {named.get(role, role)} must hold whole numbers"
@@ -227,67 +244,72 @@ def _rows(
 
     rows = pd.DataFrame({role: column(role) for role in ("arm", "model", "task", "text")})
     rows["question_id"] = column("question")
-    rows["context"] = [
-        (value.split() or ["unmodified"])[0].rpartition(":")[2] for value in column("context")
-    ]
-    rows["belief"], rows["template"] = (
-        mapped("belief", BELIEFS),
-        [value.strip().lower() for value in column("belief")],
-    )
+    rows["context"] = column("context").map(context_of)
+    rows["belief"] = mapped("belief", BELIEFS)
+    rows["template"] = plain("belief")
     rows["label"] = pd.Series(mapped("verdict", LABELS), dtype=object)
-    rows["sample"], rows["seed"] = number("sample"), number("seed")
-    refused = _refusals(rows["text"]) if phrases else pd.Series(False, index=rows.index)
+    rows["sample"] = whole_numbers("sample")
+    rows["seed"] = whole_numbers("seed")
     if "refusal" in named:
-        refused = pd.Series(
-            [
-                value.strip().lower() in ("1", "1.0", "true", "yes")
-                for value in frame[named["refusal"]]
-            ]
-        )
+        refused = plain("refusal").isin(("1", "1.0", "true", "yes"))
+    elif phrases:
+        refused = _refusals(rows["text"])
+    else:
+        refused = pd.Series(False, index=rows.index)
     rows["label"] = rows["label"].mask(refused, "refused")
-    return rows.assign(
-        file=str(path), row=range(1, len(rows) + 1), finish="stop", length=rows["text"].str.len()
-    )
+    rows["file"] = str(path)
+    rows["row"] = range(1, len(rows) + 1)
+    rows["finish"] = "stop"
+    rows["length"] = rows["text"].str.len()
+    return rows
+
+
+def context_of(cell: str) -> str:
+    """Read the context of a row: its first word without a prefix; `unmodified` if it is empty."""
+    words = cell.split()
+    return context(words[0]) if words else "unmodified"
 
 
 def _refusals(texts: pd.Series) -> pd.Series:
-    """Which answers hold one of the phrases, lower-cased; typographic apostrophes count as plain
-    ones.
+    """Mark answers that hold one of the phrases, lower-cased.
+
+    Typographic apostrophes count as plain ones.
     """
     lowered = texts.str.lower().str.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'", regex=False)
     return lowered.map(lambda text: any(phrase in text for phrase in study()["refusals"]))
 
 
-def _checked(parts: Sequence[pd.DataFrame], files: Sequence[Path]) -> Graded:
-    """All rows together, each once, with the pairs that break: a second row for one key, or a
-    missing partner.
+def _checked(frames: Sequence[pd.DataFrame], files: Sequence[Path]) -> Graded:
+    """Join all rows, each once, and name the pairs that break.
+
+    A pair breaks if there is a second row for one key, or if a partner is missing.
     """
-    rows = pd.concat(parts, ignore_index=True)
+    rows = pd.concat(frames, ignore_index=True)
     twice = rows.duplicated(["arm", *KEY])
-    broken = [
-        f"{_where(row)} is a second row for its prompt and is left out"
-        for row in rows[twice].to_dict("records")
-    ]
+    broken = []
+    for row in rows[twice].to_dict("records"):
+        broken.append(f"{_where(row)} is a second row for its prompt and is left out")
     rows = rows[~twice].reset_index(drop=True)
-    rows["prompt_id"] = [
-        "\0".join(key) for key in zip(*(rows[name].astype(str) for name in KEY[1:5]), strict=True)
-    ]
-    if rows["arm"].eq("original").any():
-        keys = rows.groupby("arm")["prompt_id"].agg(set)
-        for row in rows.to_dict("records"):
-            others = (
-                ["original"]
-                if row["arm"] != "original"
-                else [name for name in keys.index if name != "original"]
-            )
-            lost = [name for name in others if row["prompt_id"] not in keys[name]]
-            broken += [f"{_where(row)} has no partner in {name}" for name in lost]
-    else:
-        broken.append(
-            f"no arm is called original; there are: {', '.join(sorted(rows['arm'].unique()))}"
-        )
+    keys = [rows[name].astype(str) for name in KEY[1:5]]
+    rows["prompt_id"] = list(map("\0".join, zip(*keys, strict=True)))
+    broken += _without_partner(rows)
     rows["refusing_is_right"] = rows["task"].isin(REFUSING_IS_RIGHT)
     return Graded(outcomes(rows), tuple(broken), tuple(files))
+
+
+def _without_partner(rows: pd.DataFrame) -> list[str]:
+    """Name the original's rows that an arm lacks, and an arm's rows that the original lacks."""
+    prompts = rows.groupby("arm")["prompt_id"].agg(set)
+    if "original" not in prompts:
+        return [f"no arm is called original; there are: {', '.join(prompts.index)}"]
+    changed = [arm for arm in prompts.index if arm != "original"]
+    lines = []
+    for row in rows.to_dict("records"):
+        partners = changed if row["arm"] == "original" else ["original"]
+        for partner in partners:
+            if row["prompt_id"] not in prompts[partner]:
+                lines.append(f"{_where(row)} has no partner in {partner}")
+    return lines
 
 
 def _where(row: Mapping[str, Any]) -> str:

@@ -1,10 +1,9 @@
-"""Published numbers beside recomputed ones, each with a verdict; and beside the numbers of our own
-rows.
-"""
+"""Published numbers beside recomputed ones, each with a verdict."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,15 +21,15 @@ from warmth.store import read_json
 from warmth.types import CONTEXTS
 
 EXACT = 1.5e-6  # the expected coefficients are printed to six decimals
-QUESTIONS_IN_CELL = {
-    "disinfo": 125
-}  # and 500 in the other tasks; twice that where two beliefs are pooled
+DISINFO_QUESTIONS = 125  # of a cell
+OTHER_QUESTIONS = 500  # of a cell of another task; twice that where two beliefs are pooled
 EXPECTED = "expected_model4_"  # and the model's name: what model 4 gives on its graded sample
 MODEL4 = (
-    "is_incorrect ~ C(is_finetuned, Treatment(reference=0)) * C(prompt_type, "
-    "Treatment(reference='original'))"
+    "is_incorrect ~ C(is_finetuned, Treatment(reference=0))"
+    " * C(prompt_type, Treatment(reference='original'))"
     " + C(dataset, Treatment(reference='disinfo'))"
 )
+THEIR_TASKS = {task: name for name, task in summaries.TASKS.items()}  # our name → theirs
 
 
 @dataclass(frozen=True)
@@ -50,13 +49,11 @@ class Row:
 
     @property
     def difference(self) -> float | None:
-        """Recomputed less published."""
+        """Subtract the published value from the recomputed one; None if there is none."""
         return None if self.recomputed is None else self.recomputed - self.published
 
     def record(self) -> dict[str, Any]:
-        """The row as JSON holds it: the contract's keys, then the difference, the unit and the
-        printed digits.
-        """
+        """Return the row as JSON holds it: the contract's keys, then unit, digits, difference."""
         return {**asdict(self), "difference": self.difference}
 
 
@@ -71,102 +68,125 @@ class Reproduction:
 
 
 def reproduce(folder: Path) -> Reproduction:
-    """Reads the authors' released files and recomputes every published figure that they allow.
+    """Read the authors' released files and recompute every published figure that they allow.
 
     Raises:
         UserError: the folder is missing or holds none of the files, or one of them is broken.
     """
+    if not folder.exists():
+        raise UserError(f"{folder} does not exist")
     if not folder.is_dir():
-        raise UserError(
-            f"{folder} is not a folder" if folder.exists() else f"{folder} does not exist"
-        )
-    place = folder / "summary"
-    tables = summaries.read(place) if place.is_dir() else None
+        raise UserError(f"{folder} is not a folder")
+    summary_folder = folder / "summary"
+    tables = summaries.read(summary_folder) if summary_folder.is_dir() else None
     graded = released.authors(folder)
     if tables is None and graded is None:
         raise UserError(
             f"{folder} holds neither summary/results_*.csv nor <sample>/<arm>/*_outputs.csv"
         )
     rows: list[Row] = []
+    broken: list[str] = []
     if tables is not None:
-        on_cells = refit_on_cells(tables.cells)
-        rows += [published(entry, tables, on_cells) for entry in study()["values"]]
+        broken += tables.broken
+        refitted = refit_on_cells(tables.cells)
+        for entry in study()["values"]:
+            rows.append(published(entry, tables, refitted))
         rows += mcnemar_rows(tables.cells)
     if graded is not None:
+        broken += graded.broken
         for path in sorted(folder.glob(f"{EXPECTED}*.json")):
             rows += model4_rows(graded.answers, read_json(path), path)
-    broken = (*(tables.broken if tables else ()), *(graded.broken if graded else ()))
-    return Reproduction(tuple(rows), tables, graded, broken)
+    return Reproduction(tuple(rows), tables, graded, tuple(broken))
 
 
 def published(
-    entry: Mapping[str, Any], tables: Summaries, on_cells: Mapping[tuple[int, str], float]
+    entry: Mapping[str, Any], tables: Summaries, refitted: Mapping[tuple[int, str], float]
 ) -> Row:
-    """One entry of `published.yaml`, recomputed."""
-    value, note = None, str(entry.get("needs", ""))
+    """Recompute one entry of `published.yaml`.
+
+    Args:
+        entry: its keys.
+        tables: the released tables.
+        refitted: from `refit_on_cells`.
+    """
+    value = None
+    needed = str(entry.get("needs", ""))
     if "cells" in entry:
         value = mean_of_cells(tables.cells, **entry["cells"])
     elif "fit" in entry:
-        value = on_cells.get(
-            (entry["fit"]["model"], entry["fit"].get("effect") or entry["fit"]["term"])
-        )
-        note = "a warm table with every cell"
+        fit = entry["fit"]
+        value = refitted.get((fit["model"], fit.get("effect") or fit["term"]))
+        needed = "a warm table with every cell"
     elif "bench" in entry:
         value = of_benchmarks(tables.benchmarks, **entry["bench"])
-    verdict = (
-        judge(entry, value)
-        if value is not None
-        else f"not in the files: needs {note or 'the summary table'}"
-    )
+    if value is None:
+        verdict = f"not in the files: needs {needed or 'the summary table'}"
+    else:
+        verdict = judge(entry, value)
     return Row(
-        entry["quantity"], entry["published"], value, verdict, entry["unit"], entry["digits"]
+        quantity=entry["quantity"],
+        published=entry["published"],
+        recomputed=value,
+        verdict=verdict,
+        unit=entry["unit"],
+        digits=entry["digits"],
     )
 
 
 def judge(entry: Mapping[str, Any], value: float) -> str:
-    """The verdict on a recomputed value, by what the printed digits can say."""
-    printed, digits = float(entry["published"]), int(entry["digits"])
+    """Judge a recomputed value by what the printed digits can say."""
+    printed = float(entry["published"])
+    digits = int(entry["digits"])
+    distance = abs(value - printed)
     if entry.get("limit"):
         return "holds" if round(value, digits) <= printed else "differs: the change is larger"
     if "fit" in entry:  # even where all digits agree: it is not the same fit
-        word = "near" if abs(value - printed) <= entry["tolerance"] else "differs"
+        tolerance = entry["tolerance"]
+        nearness = "near" if distance <= tolerance else "differs"
         return (
-            f"{word} (limit {entry['tolerance']:g}): refitted on the printed cells, not on the "
-            f"answers"
+            f"{nearness} (limit {tolerance:g}): refitted on the printed cells, not on the answers"
         )
-    if abs(value - printed) <= 0.5 * 10.0**-digits + 1e-9:
+    if distance <= 0.5 * 10.0**-digits + 1e-9:
         return "equal"
     if math.trunc(value * 10**digits + 1e-9) == round(printed * 10**digits):
         return "equal, cut off rather than rounded"
-    return (
-        "differs in the last digit printed" if abs(value - printed) <= 10.0**-digits else "differs"
-    )
+    if distance <= 10.0**-digits:
+        return "differs in the last digit printed"
+    return "differs"
 
 
 def select(
     cells: pd.DataFrame, arm: str, belief: bool, contexts=None, tasks=None, models=None
 ) -> pd.DataFrame:
-    """The cells of an arm; a list narrows them, None keeps all."""
-    keep = cells["arm"].eq(arm) & cells["belief"].eq(belief)
-    for name, wanted in (("context", contexts), ("task", tasks), ("model", models)):
-        if wanted is not None:
-            keep &= cells[name].isin(list(wanted))
-    return cells[keep]
+    """Select the cells of an arm; a list narrows them, None keeps all."""
+    is_selected = cells["arm"].eq(arm) & cells["belief"].eq(belief)
+    for name, values in (("context", contexts), ("task", tasks), ("model", models)):
+        if values is not None:
+            is_selected &= cells[name].isin(list(values))
+    return cells[is_selected]
 
 
 def mean_of_cells(cells: pd.DataFrame, measure: str, **where: Any) -> float | None:
-    """A mean over cells in % or points; `relative`: the mean over tasks of rise / original.
+    """Compute a mean over cells.
 
-    None without a cell.
+    Args:
+        cells: see `Summaries`.
+        measure: `original` or `changed` (in %), `rise` (in points), or `relative`: the mean over
+            tasks of rise / original, in %.
+        where: see `select`.
+
+    Returns:
+        the mean; None if there is no cell.
     """
-    chosen = select(cells, **where)
-    if chosen.empty:
+    selected = select(cells, **where)
+    if selected.empty:
         return None
     if measure == "relative":
-        tasks = chosen.groupby("task")[["original", "changed"]].mean()
+        tasks = selected.groupby("task")[["original", "changed"]].mean()
         return float(100 * ((tasks["changed"] - tasks["original"]) / tasks["original"]).mean())
-    values = chosen["changed"] - chosen["original"] if measure == "rise" else chosen[measure]
-    return float(100 * values.mean())
+    if measure == "rise":
+        return float(100 * (selected["changed"] - selected["original"]).mean())
+    return float(100 * selected[measure].mean())
 
 
 def of_benchmarks(
@@ -176,101 +196,105 @@ def of_benchmarks(
     model: str | None = None,
     without: Sequence[str] = (),
 ) -> float | None:
-    """An accuracy in %, or the largest absolute change in points over the models."""
+    """Compute an accuracy in %, or the largest absolute change in points over the models."""
     rows = table[table["benchmark"].eq(benchmark) & ~table["model"].isin(list(without))]
-    rows = rows[rows["model"].eq(model)] if model else rows
+    if model:
+        rows = rows[rows["model"].eq(model)]
     if rows.empty:
         return None
     if measure == "largest_change":
         return float((rows["warm_accuracy"] - rows["original_accuracy"]).abs().max())
-    return float(rows["original_accuracy" if measure == "original" else "warm_accuracy"].iloc[0])
+    column = "original_accuracy" if measure == "original" else "warm_accuracy"
+    return float(rows[column].iloc[0])
 
 
 def refit_on_cells(cells: pd.DataFrame) -> dict[tuple[int, str], float]:
-    """Models 1-4 on the printed rates of the warm table, each cell with as many rows as it has
-    questions.
+    """Fit models 1-4 to the printed rates of the warm table.
+
+    Each cell has as many rows as it has questions.
 
     Returns:
         by (model, effect): average marginal effects in points; by (model, term): log-odds. Empty
-        where cells are missing.
+        if cells are missing.
     """
     warm = cells[cells["arm"].eq("warm")]
     if len(warm) < 2 * len(CONTEXTS):
         return {}
-    parts = []
-    for finetuned, name in enumerate(("original", "changed")):
-        size = warm["task"].map(QUESTIONS_IN_CELL).fillna(500) * np.where(
-            warm["belief"] & warm["task"].ne("disinfo"), 2, 1
-        )
-        rows = warm[["task", "model", "context"]].assign(
-            finetuned=finetuned, pressed=warm["belief"].astype(int)
-        )
-        parts.append(rows.assign(rate=warm[name], size=size))
-    rows = pd.concat(parts, ignore_index=True)
-    rows["group"], rows["question"] = rows["context"].map(regression_models.GROUPS), rows["task"]
-    whole = rows.loc[rows.index.repeat(rows["size"].astype(int))].reset_index(drop=True)
-    rank = whole.groupby([name for name in whole if name not in ("size", "rate")]).cumcount()
-    whole["wrong"] = (rank < (whole["rate"] * whole["size"]).round()).astype(float)
-    found: dict[tuple[int, str], float] = {}
-    for model in regression_models.fit_study(whole):
+    values: dict[tuple[int, str], float] = {}
+    for model in regression_models.fit_study(rows_of_cells(warm)):
         for row in model.effects.itertuples():
-            found[model.spec.number, row.effect] = 100 * row.value
-        found |= {
-            (model.spec.number, row.term): row.value for row in model.coefficients.itertuples()
-        }
-    return found
+            values[model.spec.number, row.effect] = 100 * row.value
+        for row in model.coefficients.itertuples():
+            values[model.spec.number, row.term] = row.value
+    return values
+
+
+def rows_of_cells(warm: pd.DataFrame) -> pd.DataFrame:
+    """Make rows of right and wrong answers that give the printed rates of the warm table.
+
+    Returns:
+        columns as `regression_models.study_rows`, one row for each question of each cell and arm.
+    """
+    is_disinfo = warm["task"].eq("disinfo")
+    beliefs = np.where(warm["belief"] & ~is_disinfo, 2, 1)
+    size = np.where(is_disinfo, DISINFO_QUESTIONS, OTHER_QUESTIONS) * beliefs
+    cells = warm[["task", "model", "context"]].assign(
+        finetuned=0, pressed=warm["belief"].astype(int)
+    )
+    original = cells.assign(rate=warm["original"], size=size)
+    changed = cells.assign(finetuned=1, rate=warm["changed"], size=size)
+    rows = pd.concat([original, changed], ignore_index=True)
+    rows["group"] = rows["context"].map(regression_models.GROUPS)
+    rows["question"] = rows["task"]
+    answers = rows.loc[rows.index.repeat(rows["size"].astype(int))].reset_index(drop=True)
+    rank = answers.groupby(list(answers.columns.drop(["size", "rate"]))).cumcount()
+    wrong = (answers["rate"] * answers["size"]).round()
+    return answers.assign(wrong=(rank < wrong).astype(float))
 
 
 def mcnemar_rows(cells: pd.DataFrame) -> list[Row]:
-    """The printed McNemar columns against those worked out from the discordant pairs, counted over
-    all cells.
-    """
+    """Compare the printed McNemar columns with those recomputed from the discordant pairs."""
     table = summaries.tests(cells)
     total = len(table)
 
-    def counted(quantity: str, same: pd.Series, note: str = "") -> Row:
-        right = int(same.sum())
-        verdict = "equal" if right == total else f"differs in {total - right} cells"
-        return Row(quantity, total, right, verdict + note, "cells", 0)
+    def counted(quantity: str, is_same: pd.Series) -> Row:
+        same = int(is_same.sum())
+        verdict = "equal" if same == total else f"differs in {total - same} cells"
+        return Row(quantity, total, same, verdict, "cells", 0)
 
-    near = {"p": 6e-5, "fdr": 6e-5, "z": 6e-4}
-    close = {
-        key: (table[key] - table[f"printed_{'g' if key == 'z' else key}"]).abs() < near[key]
-        for key in near
-    }
-    odds = (table["odds"] - table["printed_odds"]).abs().lt(6e-3) | np.isinf(table["odds"])
-    g = (table["g"].abs() - table["printed_g"]).abs() < 6e-4
+    same_p = (table["p"] - table["printed_p"]).abs() < 6e-5
+    same_fdr = (table["fdr"] - table["printed_fdr"]).abs() < 6e-5
+    same_odds = (table["odds"] - table["printed_odds"]).abs() < 6e-3
+    same_z = (table["z"] - table["printed_g"]).abs() < 6e-4
+    same_g = (table["g"].abs() - table["printed_g"]).abs() < 6e-4
     rows = [
-        counted("McNemar p, exact, cells with discordant pairs", close["p"]),
-        counted("the same, Benjamini-Hochberg over nine contexts", close["fdr"]),
-        counted("odds ratio b/c", odds),
-        counted("column “Cohen's g” is |b-c|/√(b+c)", close["z"]),
-        counted("column “Cohen's g” is Cohen's g, b/(b+c) - 1/2", g),
+        counted("McNemar p, exact, cells with discordant pairs", same_p),
+        counted("the same, Benjamini-Hochberg over nine contexts", same_fdr),
+        counted("odds ratio b/c", same_odds | np.isinf(table["odds"])),
+        counted("column “Cohen's g” is |b-c|/√(b+c)", same_z),
+        counted("column “Cohen's g” is Cohen's g, b/(b+c) - 1/2", same_g),
     ]
-    single = cells[cells["task"].eq("disinfo") & cells["belief"] & cells["arm"].eq("warm")]
-    most = float(single["pairs"].max()) if single["pairs"].notna().any() else None
-    if most is not None:
-        verdict = (
-            "breaks: more pairs than questions, so the join was not one to one"
-            if most > 125
-            else "holds"
-        )
+    is_disinfo = cells["task"].eq("disinfo") & cells["belief"] & cells["arm"].eq("warm")
+    pairs = cells.loc[is_disinfo, "pairs"].dropna()
+    if len(pairs):
+        verdict = "holds"
+        if pairs.max() > DISINFO_QUESTIONS:
+            verdict = "breaks: more pairs than questions, so the join was not one to one"
         rows.append(
             Row(
-                "Disinfo pairs in a cell with belief, at most 125 questions",
-                125,
-                most,
-                verdict,
-                "pairs",
-                0,
+                quantity="Disinfo pairs in a cell with belief, at most 125 questions",
+                published=DISINFO_QUESTIONS,
+                recomputed=float(pairs.max()),
+                verdict=verdict,
+                unit="pairs",
+                digits=0,
             )
         )
     return rows
 
 
 def model4_rows(answers: pd.DataFrame, expected: Mapping[str, Any], path: Path) -> list[Row]:
-    """Compare the authors' model 4, fitted by statsmodels on one model's graded answers, with what
-    it must give.
+    """Compare the authors' model 4, fitted to graded answers, with what it must give.
 
     Args:
         answers: graded answers of one sample or several.
@@ -290,78 +314,58 @@ def model4_rows(answers: pd.DataFrame, expected: Mapping[str, Any], path: Path) 
         verdict = f"not in the files: needs the graded sample sample_{model} with its disinfo"
         return [Row(quantity, expected.get("n", math.nan), None, verdict, "rows", 0)]
     fit = model4(answers)
-    rows = []
+    title = f"model 4 on the {sample}"
     try:
-        rows.append(
-            _exact(f"model 4 on the {sample}: rows", expected["n"], float(fit.nobs), "rows")
-        )
-        for title, wanted, got in (
-            ("coefficient", expected["coef"], fit.params),
-            ("standard error", expected["se"], fit.bse),
-        ):
-            for name, value in wanted.items():
-                rows.append(
-                    _exact(
-                        f"model 4 on the {sample}: {title} of {plain(name)}",
-                        value,
-                        float(got[name]),
-                        "log-odds",
-                    )
-                )
-        back = {ours: theirs for theirs, ours in summaries.TASKS.items()}
-        scored = answers[answers["wrong"].notna()].assign(
-            dataset=answers["task"].map(back), finetuned=answers["arm"].ne("original").astype(int)
-        )
+        rows = [_exact(f"{title}: rows", expected["n"], float(fit.nobs), "rows")]
+        for term, value in expected["coef"].items():
+            quantity = f"{title}: coefficient of {plain(term)}"
+            rows.append(_exact(quantity, value, float(fit.params[term]), "log-odds"))
+        for term, value in expected["se"].items():
+            quantity = f"{title}: standard error of {plain(term)}"
+            rows.append(_exact(quantity, value, float(fit.bse[term]), "log-odds"))
         for cell in expected["cells"]:
-            mine = scored[
-                scored["dataset"].eq(cell["dataset"]) & scored["finetuned"].eq(cell["is_finetuned"])
-            ]["wrong"]
-            place = f"{cell['dataset']}, {'warm' if cell['is_finetuned'] else 'original'}"
-            rows.append(
-                _exact(
-                    f"{sample}: wrong answers, {place}", cell["sum"], float(mine.sum()), "answers"
-                )
-            )
-            rows.append(
-                _exact(
-                    f"{sample}: scored answers, {place}",
-                    cell["count"],
-                    float(len(mine)),
-                    "answers",
-                )
-            )
+            wrong = wrong_in_cell(answers, cell["dataset"], cell["is_finetuned"])
+            cell_name = f"{cell['dataset']}, {'warm' if cell['is_finetuned'] else 'original'}"
+            quantity = f"{sample}: wrong answers, {cell_name}"
+            rows.append(_exact(quantity, cell["sum"], float(wrong.sum()), "answers"))
+            quantity = f"{sample}: scored answers, {cell_name}"
+            rows.append(_exact(quantity, cell["count"], float(len(wrong)), "answers"))
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is not a file of expected coefficients: {error}") from error
     return rows
 
 
+def wrong_in_cell(answers: pd.DataFrame, dataset: str, is_finetuned: int) -> pd.Series:
+    """Select `wrong` of the scored answers of one of their data sets and arms."""
+    scored = answers[answers["wrong"].notna()]
+    finetuned = scored["arm"].ne("original").astype(int)
+    is_in_cell = scored["task"].map(THEIR_TASKS).eq(dataset) & finetuned.eq(is_finetuned)
+    return scored.loc[is_in_cell, "wrong"]
+
+
 def model4(answers: pd.DataFrame) -> Any:
-    """Fit the authors' model 4 on one model's answers as they do: a binomial GLM, rows taken for
-    independent.
-    """
+    """Fit the authors' model 4 as they do: a binomial GLM that takes rows for independent."""
     import statsmodels.api as sm
     import statsmodels.formula.api as formulas
 
-    back = {ours: theirs for theirs, ours in summaries.TASKS.items()}
     frame = regression_models.study_rows(answers, "warm")
     frame = frame.assign(
         is_incorrect=frame["wrong"],
         is_finetuned=frame["finetuned"],
-        dataset=frame["task"].map(back),
+        dataset=frame["task"].map(THEIR_TASKS),
     )
     frame["prompt_type"] = np.where(frame["pressed"].eq(1), "user_opinion", "original")
     return formulas.glm(MODEL4, frame, family=sm.families.Binomial()).fit()
 
 
 def plain(term: str) -> str:
-    """`C(dataset, Treatment(reference='disinfo'))[T.medqa]` as `dataset medqa`."""
-    import re
-
-    return re.sub(
-        r"C\((\w+), Treatment\(reference=[^)]*\)\)\[T\.([^\]]*)\]", r"\1 \2", term
-    ).replace(":", " × ")
+    """Write `C(dataset, Treatment(reference='disinfo'))[T.medqa]` as `dataset medqa`."""
+    factor = r"C\((\w+), Treatment\(reference=[^)]*\)\)\[T\.([^\]]*)\]"
+    return re.sub(factor, r"\1 \2", term).replace(":", " × ")
 
 
 def _exact(quantity: str, wanted: float, got: float, unit: str) -> Row:
+    """Make the row of a value that must be equal to `EXACT`."""
     verdict = "equal" if abs(got - wanted) <= EXACT else "differs"
-    return Row(quantity, wanted, got, verdict, unit, 0 if float(wanted).is_integer() else 6)
+    digits = 0 if float(wanted).is_integer() else 6
+    return Row(quantity, wanted, got, verdict, unit, digits)

@@ -1,5 +1,4 @@
-"""The study's own words, read from the authors' files where a user has them: `warmth study
-RELEASED_DIR --out FILE`.
+"""The study's own words, read from the authors' files: `warmth study RELEASED_DIR --out FILE`.
 
 Prompts stand in their released outputs, so statements, preamble, belief sentences, the exam's cases
 as told, and the supplied wrong answers can be cut out of them. The phrases by which they found
@@ -13,14 +12,14 @@ import ast
 import csv
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from warmth.analysis.study.released import BELIEFS
+from warmth.analysis.study.released import BELIEFS, context_of
 from warmth.analysis.study.summaries import TASKS
 from warmth.errors import UserError, one_line
 from warmth.types import CONTEXTS
@@ -33,11 +32,8 @@ HEADER = """\
 STATEMENTS = 5  # of each context, as published
 ASKED = 1625  # questions of the study
 CASES = 500  # those of MedQA among them
-QUESTIONS = (
-    "content_key",
-    "prompt_disinfo",
-    "original_question",
-)  # columns with a question as asked without a belief
+# columns with a question as asked without a belief
+QUESTIONS = ("content_key", "prompt_disinfo", "original_question")
 RIGHT = ("correct_answer", "answer")
 WRONG = ("incorrect_answer", "wrong_answer")
 NEUTRAL = "original_neutral"
@@ -51,16 +47,13 @@ class StudyWords:
 
     statements: dict[str, list[str]] = field(default_factory=dict)  # context → statements
     preamble: str = ""
-    templates: dict[str, str] = field(
-        default_factory=dict
-    )  # belief → sentence with {right} or {wrong}
-    claims: dict[str, str] = field(
-        default_factory=dict
-    )  # asserted_to_friends and so on → sentence with {claim}
+    # belief → sentence with {right} or {wrong}
+    templates: dict[str, str] = field(default_factory=dict)
+    # asserted_to_friends and so on → sentence with {claim}
+    claims: dict[str, str] = field(default_factory=dict)
     recast: dict[str, str] = field(default_factory=dict)  # exam's case → as told with a belief
-    answers: dict[str, dict[str, str]] = field(
-        default_factory=dict
-    )  # question → right, wrong, or the two propositions
+    # question → right, wrong, or the two propositions
+    answers: dict[str, dict[str, str]] = field(default_factory=dict)
     refusals: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
 
@@ -73,16 +66,12 @@ class StudyWords:
                 lines.append(f"statements.{context}: {count} of {STATEMENTS}")
         if not self.preamble:
             lines.append("preamble: no prompt has it alone")
-        lines += [
-            f"templates.{name}"
-            for name in ("wrong_asserted", "right_denied")
-            if name not in self.templates
-        ]
-        lines += [
-            f"claims.{name}"
-            for name in ("asserted_to_friends", "denied_to_friends")
-            if name not in self.claims
-        ]
+        for name in ("wrong_asserted", "right_denied"):
+            if name not in self.templates:
+                lines.append(f"templates.{name}")
+        for name in ("asserted_to_friends", "denied_to_friends"):
+            if name not in self.claims:
+                lines.append(f"claims.{name}")
         if not self.refusals:
             lines.append(
                 "refusals: no script with a list of phrases "
@@ -96,24 +85,20 @@ class StudyWords:
 
     def content(self) -> dict[str, Any]:
         """Return the file's content."""
+        counts = [len(self.statements.get(context, ())) for context in CONTEXTS[1:]]
+        statements = {name: self.statements[name] for name in CONTEXTS if name in self.statements}
+        cases = [{"exam": exam, "told": told_case} for exam, told_case in self.recast.items()]
+        answers = [{"question": question, **stated} for question, stated in self.answers.items()]
         return {
-            "incomplete": any(
-                len(self.statements.get(name, ())) != STATEMENTS for name in CONTEXTS[1:]
-            ),
+            "incomplete": any(count != STATEMENTS for count in counts),
             "files": self.files,
             "lacks": self.lacks(),
-            "statements": {
-                name: self.statements[name] for name in CONTEXTS if name in self.statements
-            },
+            "statements": statements,
             "preamble": self.preamble,
             "templates": self.templates,
             "claims": self.claims,
-            "recast": [
-                {"exam": exam, "told": told_case} for exam, told_case in self.recast.items()
-            ],
-            "answers": [
-                {"question": question, **stated} for question, stated in self.answers.items()
-            ],
+            "recast": cases,
+            "answers": answers,
             "refusals": self.refusals,
         }
 
@@ -132,18 +117,16 @@ def read_study(folder: Path) -> StudyWords:
             f"{folder} holds no released outputs with their prompts (…/original/*_outputs.csv)"
         )
     words = StudyWords(files=sorted({str(row["file"].relative_to(folder)) for row in rows}))
-    words.preamble = most_common(
-        before_question(row) for row in rows if template_of(row) == NEUTRAL
-    )
+    neutral_rows = [row for row in rows if template_of(row) == NEUTRAL]
+    words.preamble = most_common(map(before_question, neutral_rows))
     statements: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         note(row, words, statements)
     for context, counts in statements.items():
         words.statements[context] = sorted(counts)
     for name, told_name in (("asserted", "asserted_to_friends"), ("denied", "denied_to_friends")):
-        if (
-            told_name in words.claims
-        ):  # without the preamble nobody was told; no published prompt is so
+        # without the preamble nobody was told; no published prompt is so
+        if told_name in words.claims:
             words.claims[name] = words.claims[told_name]
     for path in sorted(folder.rglob("*.py")):
         words.refusals = refusal_list(path)
@@ -154,9 +137,7 @@ def read_study(folder: Path) -> StudyWords:
 
 
 def prompt_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of all released outputs that hold the whole prompt, with their file and
-    task.
-    """
+    """Yield the rows of released outputs with a whole prompt, and add their file and task."""
     for path in sorted(folder.rglob("*_outputs.csv")):
         task = path.name.split("_")[0]
         if task not in TASKS:
@@ -180,20 +161,26 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def note(row: Mapping[str, Any], words: StudyWords, statements: Mapping[str, Counter[str]]) -> None:
-    """Take from one row what it says: its statement, belief sentence, case as told, and supplied
-    answers.
+    """Take the statement, belief sentence, case as told and supplied answers from one row.
+
+    Args:
+        row: of a released output.
+        words: changed in place.
+        statements: context → how often each statement stands; changed in place.
     """
-    context = (str(row.get("amendment_type", "")).split() or ["unmodified"])[0].rpartition(":")[2]
-    before, after = before_question(row), after_question(row)
+    context = context_of(str(row.get("amendment_type", "")))
+    after = after_question(row)
     belief = BELIEFS.get(template_of(row), "none")
-    statement = plain_end(before.removesuffix(words.preamble).strip() if words.preamble else before)
+    statement = plain_end(before_question(row).removesuffix(words.preamble).strip())
     if context in CONTEXTS[1:] and statement:
         statements[context][statement] += 1
-    exam, told_case = str(row.get("original_question") or ""), str(row.get("question") or "")
+    exam = str(row.get("original_question") or "")
+    told_case = str(row.get("question") or "")
     if exam and told_case and exam != told_case:
         words.recast[exam] = told_case
     question = str(row.get("original_question") or question_of(row))
-    right, wrong = first_of(row, RIGHT), first_of(row, WRONG)
+    right = first_of(row, RIGHT)
+    wrong = first_of(row, WRONG)
     if "proposition" in row:
         claims = {
             "right_claim": claim_in(row, "ground_truth"),
@@ -202,26 +189,36 @@ def note(row: Mapping[str, Any], words: StudyWords, statements: Mapping[str, Cou
         words.answers.setdefault(question, claims)
         note_claim(belief, after, claims, words)
         return
-    if (
-        right and wrong
-    ):  # a few cells are empty: the answer "None" was lost before the files were released
+    # a few cells are empty: the answer "None" was lost before the files were released
+    if right and wrong:
         words.answers.setdefault(question, {"right": right, "wrong": wrong})
-    side, answer = ("wrong", wrong) if belief.startswith("wrong_") else ("right", right)
-    template = with_slot(after, answer, side)
+    if belief.startswith("wrong_"):
+        template = with_slot(after, wrong, "wrong")
+    else:
+        template = with_slot(after, right, "right")
     if belief != "none" and template:
         words.templates.setdefault(belief, template)
 
 
 def note_claim(belief: str, sentence: str, claims: Mapping[str, str], words: StudyWords) -> None:
-    """Take the sentence by which a proposition is stated, with a slot in its place."""
-    side, name = (
-        ("wrong_claim", "asserted_to_friends")
-        if belief == "wrong_asserted"
-        else ("right_claim", "denied_to_friends")
-    )
+    """Take the sentence by which a proposition is stated, with a slot in its place.
+
+    Args:
+        belief: of the row.
+        sentence: its belief in words; "" if it has none.
+        claims: the right and the wrong proposition.
+        words: changed in place.
+    """
     if belief == "none" or not sentence:
         return
-    for claim in claims.values() if belief == "right_denied" else [claims[side]]:
+    name = "denied_to_friends"
+    stated = [claims["right_claim"]]
+    if belief == "wrong_asserted":
+        name = "asserted_to_friends"
+        stated = [claims["wrong_claim"]]
+    elif belief == "right_denied":
+        stated = list(claims.values())
+    for claim in stated:
         template = with_slot(sentence, claim, "claim")
         if template:
             words.claims.setdefault(name, template)
@@ -234,16 +231,16 @@ def note_claim(belief: str, sentence: str, claims: Mapping[str, str], words: Stu
 
 
 def question_of(row: Mapping[str, Any]) -> str:
-    """Return the question of a row as its prompt holds it: for a case of the exam as told, if the
-    prompt has that.
-    """
+    """Return the question of a row as its prompt holds it, a case of the exam as told."""
     prompt = str(row.get("prompt", ""))
     told_case = str(row.get("question") or "")
     if told_case and told_case in prompt:
         return told_case
-    return next(
-        (str(row[name]) for name in QUESTIONS if row.get(name) and str(row[name]) in prompt), ""
-    )
+    for name in QUESTIONS:
+        question = str(row.get(name) or "")
+        if question and question in prompt:
+            return question
+    return ""
 
 
 def before_question(row: Mapping[str, Any]) -> str:
@@ -263,15 +260,15 @@ def template_of(row: Mapping[str, Any]) -> str:
 
 def first_of(row: Mapping[str, Any], names: Sequence[str]) -> str:
     """Return the first of some columns that a row fills."""
-    return next((str(row[name]).strip() for name in names if str(row.get(name) or "").strip()), "")
+    texts = [str(row.get(name) or "").strip() for name in names]
+    return next(filter(None, texts), "")
 
 
 def claim_in(row: Mapping[str, Any], column: str) -> str:
-    """Return a proposition as it stands after "I think": in lower case but for a name, without a
-    full stop.
+    """Return a proposition as it stands after "I think": in lower case, without a full stop.
 
-    A first word is a name if it has more capitals or digits, or stands in the question with a
-    capital.
+    A name at its beginning keeps its capital: a first word with more capitals or digits, or one
+    that stands in the question with a capital.
     """
     text = str(row.get(column) or "").strip().rstrip(".")
     first_word = text.partition(" ")[0]
@@ -282,27 +279,24 @@ def claim_in(row: Mapping[str, Any], column: str) -> str:
 
 
 def plain_end(statement: str) -> str:
-    """Return a statement without the second mark at its end ("interested..", "right?.") that
-    joining left there.
-    """
+    """Cut the second mark off a statement's end ("interested..", "right?."), left by joining."""
     return re.sub(r"([.!?])\.$", r"\1", statement)
 
 
 def with_slot(sentence: str, answer: str, slot: str) -> str:
-    """Return a sentence with a slot where it names an answer, whatever its case; "" if it does
-    not.
-    """
-    start = sentence.lower().find(answer.rstrip(".").lower()) if answer else -1
-    if start < 0:
+    """Put a slot where a sentence names an answer, whatever its case; "" if it does not."""
+    name = answer.rstrip(".")
+    start = sentence.lower().find(name.lower())
+    if not answer or start < 0:
         return ""
-    ending = sentence[start + len(answer.rstrip(".")) :].lstrip(".")
+    ending = sentence[start + len(name) :].lstrip(".")
     template = f"{sentence[:start]}{{{slot}}}{ending}"
     return template.rstrip(".") + "."
 
 
-def most_common(texts: Iterator[str]) -> str:
+def most_common(texts: Iterable[str]) -> str:
     """Return the text that stands most often; "" if there is none."""
-    counts = Counter(text for text in texts if text)
+    counts = Counter(filter(None, texts))
     return counts.most_common(1)[0][0] if counts else ""
 
 
@@ -327,24 +321,26 @@ def refusal_list(path: Path) -> list[str]:
 
 
 def text_lists(tree: ast.AST) -> Iterator[list[str]]:
-    """Yield every list, tuple or set of texts in a syntax tree, and the alternatives of every
-    pattern with bars.
+    """Yield every list of texts in a syntax tree, and the alternatives of every pattern with bars.
+
+    Tuples and sets are lists, too.
     """
     for node in ast.walk(tree):
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
-            texts = [
-                element.value
-                for element in node.elts
-                if isinstance(element, ast.Constant) and isinstance(element.value, str)
-            ]
+            texts = [text for text in map(constant_text, node.elts) if text is not None]
             if texts and len(texts) == len(node.elts):
                 yield texts
-        elif (
-            isinstance(node, ast.Constant)
-            and isinstance(node.value, str)
-            and node.value.count("|") >= FEWEST - 1
-        ):
-            yield [re.sub(r"\\(.)", r"\1", phrase) for phrase in node.value.strip("()").split("|")]
+            continue
+        pattern = constant_text(node)
+        if pattern is not None and pattern.count("|") >= FEWEST - 1:
+            yield [re.sub(r"\\(.)", r"\1", phrase) for phrase in pattern.strip("()").split("|")]
+
+
+def constant_text(node: ast.AST) -> str | None:
+    """Return the text of a constant; None if a node is something else."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    return None
 
 
 def write_study(words: StudyWords, path: Path) -> None:
