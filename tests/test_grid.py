@@ -111,6 +111,15 @@ def test_fast_points_equal_hydras(loader, name, schema, pool):
     check()
 
 
+def test_keys_at_the_top_keep_their_types(loader):
+    grid = Grid(loader, "train", Train)
+    assert grid.accept(["study=3"]).study == "3"
+    for wrong in ("seed=x", "seed=1.5", "plan=7.5"):
+        slow = outcome(lambda: strict(grid.compose([wrong]), Train))  # noqa: B023
+        assert outcome(lambda: grid.accept([wrong])) == slow  # noqa: B023
+        assert "could not be converted" in slow or "not a valid" in slow
+
+
 def test_a_choice_of_entries_is_composed_once(loader, monkeypatch):
     composed = []
     grid = Grid(loader, "train", Train)

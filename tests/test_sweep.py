@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
@@ -22,6 +23,7 @@ from warmth.evaluation.points import folders_of
 from warmth.schemas import Evaluate, Train, register
 from warmth.store import Run, read_json, run_folder
 from warmth.sweep import chain, table, view
+from warmth.sweep.claims import Claim, claim_path
 from warmth.sweep.grid import Grid
 from warmth.sweep.sweep import Sweep
 
@@ -635,6 +637,20 @@ def test_the_list_of_jobs_is_there_while_they_run_and_nothing_else_is_left_behin
     row = read_json(kept)["runs"][0]
     assert row["overrides"].endswith("seed=0") and row["expected_s"] > 0 and row["state"] == "done"
     assert not [*tmp_path.rglob("*.claim"), *tmp_path.rglob("*.command")]
+
+
+def test_a_claim_that_a_killed_command_left_on_a_finished_run_is_removed(sweep, tmp_path):
+    run(sweep("seed=0"), Carrier())
+    (folder,) = TrainTask.folders(sweep("seed=0").jobs[0].study)
+    claim = Claim("sweeps/host-1-0.command", host="host", pid=1, time=0.0)
+    claim_path(folder).write_text(json.dumps(asdict(claim)))
+    living = Claim(f"sweeps/{os.uname().nodename}-1-0.command", host="host", pid=1, time=0.0)
+    with FileLock(str(tmp_path / "default" / living.command)):
+        assert run(sweep("seed=0"), Carrier()) == "done"
+        assert not list(tmp_path.rglob("*.claim"))
+        claim_path(folder).write_text(json.dumps(asdict(living)))
+        assert run(sweep("seed=0"), Carrier()) == "done"
+        assert list(tmp_path.rglob("*.claim")) == [claim_path(folder)]
 
 
 def test_an_evaluation_that_follows_waits_while_its_training_trains(sweep, tmp_path, monkeypatch):

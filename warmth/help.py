@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 
 from warmth.bounds import allowed_words
-from warmth.command_line import typed
+from warmth.command_line import other_command, typed
 from warmth.entries import entry_files
 from warmth.paths import ROOT
 from warmth.schemas import Evaluate, Train
@@ -66,6 +66,16 @@ GROUPS = {
         "hydra/launcher",
     ),
 }
+KEY_HEADING = (
+    "Keys, KEY=VALUE; a chosen entry's keys as GROUP.KEY=VALUE (docs/reference.md has them all):"
+)
+CHOICE_HEADING = (
+    'Choices, GROUP=ENTRY (several with quotes: "GROUP=[A,B]" for task, condition, grader, logger):'
+)
+FLAGS = (
+    "-m sweeps over comma-separated values; --cfg job prints the composed config; "
+    "--config-dir=DIR adds entries of your own; --version; --hydra-help, Hydra's flags."
+)
 
 
 def page(name: str) -> str:
@@ -73,34 +83,17 @@ def page(name: str) -> str:
     width = max(MIN_WIDTH, shutil.get_terminal_size((WIDTH_OF_A_FILE, 24)).columns)
     examples = textwrap.dedent(EXAMPLES[name]).strip("\n").replace(f"python {name}.py", typed(name))
     lines = [HEAD[name], "", "Examples:", textwrap.indent(examples, "  ")]
-    lines += [
-        "",
-        *wrapped(
-            'Choices, GROUP=ENTRY (several with quotes: "GROUP=[A,B]" for task, condition, '
-            "grader, logger):",
-            width,
-        ),
-    ]
-    lines.append("")
+    lines += ["", *wrapped(CHOICE_HEADING, width), ""]
     for group in GROUPS[name]:
         lines.append(f"  {group}")
         for path in chosen_entries(name, group):
             meaning = _meaning(path.read_text("utf-8"))
             lines += wrapped(f"    {path.stem:<{NAME_WIDTH}} {meaning}", width, 5 + NAME_WIDTH)
-    key_heading = (
-        "Keys, KEY=VALUE; a chosen entry's keys as GROUP.KEY=VALUE (docs/reference.md "
-        "has them all):"
-    )
-    lines += ["", *wrapped(key_heading, width), ""]
+    lines += ["", *wrapped(KEY_HEADING, width), ""]
     keys = _keys((ROOT / "conf" / f"{name}.yaml").read_text("utf-8"))
     for line in with_allowed(keys, SCHEMAS[name]):
         lines += wrapped_comment(f"  {line}", width)
-    flags = (
-        "-m sweeps over comma-separated values; --cfg job prints the composed config; "
-        "--config-dir=DIR adds entries of "
-    )
-    flags += "your own; --version; --hydra-help, Hydra's flags."
-    return "\n".join([*lines, "", *wrapped(flags, width)])
+    return "\n".join([*lines, "", *wrapped(FLAGS, width)])
 
 
 def wrapped(line: str, width: int, indent: int = 0) -> list[str]:
@@ -119,32 +112,32 @@ def wrapped_comment(line: str, width: int) -> list[str]:
         return [line]
     column = min(match.start() + 1, width // 2)
     comment = textwrap.wrap(line[match.end() :].strip(), width - column - 2, break_long_words=False)
+    broken = [" " * column + f"# {text}" for text in comment]
     if column < match.start() + 1:  # the value alone fills half of the line
-        return [line[: match.start()].rstrip(), *(" " * column + f"# {part}" for part in comment)]
-    first = f"{line[:column]}# {comment[0]}"
-    return [first, *(" " * column + f"# {part}" for part in comment[1:])]
+        return [line[: match.start()].rstrip(), *broken]
+    return [line[:column] + broken[0].lstrip(), *broken[1:]]
 
 
 def chosen_entries(name: str, group: str) -> list[Path]:
     """List the files of the entries that a command may choose from, those of the user's own folder
     too.
     """
-    files = list(entry_files(group).values())
-    if group == "experiment":
-        files = [path for path in files if is_for(name, path)]
-    return [
-        path for path in files if (group, path.stem) != ("recipe", "lora")
-    ]  # inherited, not chosen
+    paths = []
+    for path in entry_files(group).values():
+        is_inherited = (group, path.stem) == ("recipe", "lora")
+        is_foreign = group == "experiment" and not is_for(name, path)
+        if not is_inherited and not is_foreign:
+            paths.append(path)
+    return paths
 
 
 def is_for(name: str, experiment: Path) -> bool:
     """Tell whether an experiment belongs to a command: by its suffix; one of the user's own may
     have none.
     """
-    other = "evaluate" if name == "train" else "train"
     if experiment.is_relative_to(ROOT / "conf"):
         return experiment.stem.endswith(f"_{name}")
-    return not experiment.stem.endswith(f"_{other}")
+    return not experiment.stem.endswith(f"_{other_command(name)}")
 
 
 def _meaning(text: str) -> str:
@@ -154,16 +147,20 @@ def _meaning(text: str) -> str:
     Returns:
         "" where there is no comment, as in an entry of the user's own.
     """
-    lines = [line for line in text.splitlines() if line.startswith("# ") and "@package" not in line]
-    heads = [line.lstrip("# ").strip() for line in lines]
+    heads = []
+    for line in text.splitlines():
+        if line.startswith("# ") and "@package" not in line:
+            heads.append(line.lstrip("# ").strip())
     if not heads:
         return ""
     comment = " ".join(heads)
-    ends = [match.end() for match in SENTENCE_END.finditer(comment)]
-    if not ends:
+    end = None
+    for match in SENTENCE_END.finditer(comment):
+        if end is None or match.end() <= len(heads[0]):
+            end = match.end()
+    if end is None:
         return heads[0]
-    within_first_line = [end for end in ends if end <= len(heads[0])]
-    return comment[: within_first_line[-1] if within_first_line else ends[0]]
+    return comment[:end]
 
 
 def with_allowed(lines: list[str], schema: type) -> list[str]:
@@ -183,14 +180,14 @@ def with_allowed(lines: list[str], schema: type) -> list[str]:
 
 def _keys(text: str) -> list[str]:
     """List the lines of the command's own keys: no defaults list, no settings of Hydra."""
-    blocks: list[list[str]] = []
+    lines: list[str] = []
+    is_own = False
     for line in text.splitlines():
         if line and not line.startswith((" ", "#")):
-            blocks.append([])
-        if blocks and line.strip():
-            blocks[-1].append(line)
-    own_blocks = [block for block in blocks if not block[0].startswith(("defaults:", "hydra:"))]
-    return joined([line for block in own_blocks for line in block])
+            is_own = not line.startswith(("defaults:", "hydra:"))
+        if is_own and line.strip():
+            lines.append(line)
+    return joined(lines)
 
 
 def joined(lines: list[str]) -> list[str]:

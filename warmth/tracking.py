@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
@@ -45,10 +46,10 @@ class Tracker:
     """
 
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Adds one point to each metric's curve; `step` must not fall."""
+        """Add one point to each metric's curve; `step` must not fall."""
 
     def table(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Keeps rows that people can sort and filter; columns are the rows' keys in order of
+        """Keep rows that people can sort and filter; columns are the rows' keys in order of
         appearance.
         """
 
@@ -62,7 +63,7 @@ class Tracker:
         files: Sequence[str] = (),
         used: bool = False,
     ) -> None:
-        """Keeps the files of a folder.
+        """Keep the files of a folder.
 
         Args:
             name: what another run calls it too; equal content is one version.
@@ -81,7 +82,7 @@ class Tracker:
         """
 
     def finish(self, failed: bool = False) -> None:
-        """Ends the record."""
+        """End the record."""
 
 
 class Trackers(Tracker):
@@ -97,9 +98,9 @@ class Trackers(Tracker):
 
     def table(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Keep rows in all."""
-        kept = list(rows)
+        rows = list(rows)
         for tracker in self.trackers:
-            tracker.table(name, kept)
+            tracker.table(name, rows)
 
     def artifact(self, *args: Any, **kwargs: Any) -> None:
         """Keep the files of a folder in all."""
@@ -126,7 +127,9 @@ def start(run: Run, config: Any, job_type: str) -> Tracker:
     trackers = []
     for name, entry in config.logger.items():
         trackers.append(build(entry, "logger", f"logger.{name}").start(run, config, job_type))
-    return trackers[0] if len(trackers) == 1 else Trackers(trackers)
+    if len(trackers) == 1:
+        return trackers[0]
+    return Trackers(trackers)
 
 
 @dataclass(frozen=True)
@@ -152,9 +155,8 @@ class Wandb:
     base_url: str | None = None  # None: WANDB_BASE_URL if set, else W&B's own server
     tags: list[str] = field(default_factory=list)  # beside study, stage, model and recipe
     init_timeout_s: float = number(15.0, above=0)  # how long a server may keep a run from starting
-    finish_timeout_s: float = number(
-        120.0, above=0
-    )  # and from ending; what was not sent by then can be synced later
+    # and from ending; what was not sent by then can be synced later
+    finish_timeout_s: float = number(120.0, above=0)
     group: ClassVar[str] = "logger"
 
     def __post_init__(self) -> None:
@@ -164,7 +166,7 @@ class Wandb:
             )
 
     def start(self, run: Run, config: Any, job_type: str) -> Tracker:
-        """Opens the record of a run: group is the study, job type the stage, id the run's name.
+        """Open the record of a run: group is the study, job type the stage, id the run's name.
 
         Files go to `<output>/<study>/wandb`, beside the run folders, for `wandb sync`. Only rank 0
         records.
@@ -180,9 +182,8 @@ class Wandb:
             )
         try:
             tracker = _WandbTracker(self._open(run, config, job_type), job_type)
-        except (
-            Exception
-        ) as error:  # whatever W&B raises, a run does not fail for want of its second copy
+        except Exception as error:
+            # whatever W&B raises, a run does not fail for want of its second copy
             _say(f"nothing is recorded: {one_line(error)[:200]}")
             return Tracker()
         _say(tracker.place())
@@ -210,10 +211,15 @@ class Wandb:
         return self.base_url or os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
 
     def resolved_mode(self) -> str:
-        """`online` or `offline` (or what WANDB_MODE says)."""
+        """Return `online` or `offline` (or what WANDB_MODE says)."""
         if self.mode != "auto":
             return self.mode
-        return os.environ.get("WANDB_MODE") or ("online" if self.has_key() else "offline")
+        mode = os.environ.get("WANDB_MODE")
+        if mode:
+            return mode
+        if self.has_key():
+            return "online"
+        return "offline"
 
     def has_key(self) -> bool:
         """Tell whether there is a key for the server: in the environment, or where `wandb login`
@@ -224,9 +230,8 @@ class Wandb:
         return has_login(urlsplit(self.address()).netloc)
 
     def _init(self, run: Run, config: Any, job_type: str, mode: str) -> wandb.Run:
-        os.environ.setdefault(
-            "WANDB_DISABLE_WEAVE", "true"
-        )  # else it advertises another product wherever it sees openai
+        # else it advertises another product wherever it sees openai
+        os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")
         import wandb
 
         study = run.folder.parent.parent
@@ -260,7 +265,7 @@ class Wandb:
 
 
 def forget_offline(study: Path, run_id: str) -> None:
-    """Removes what was recorded offline of this run and not sent: a run that goes on records its
+    """Remove what was recorded offline of this run and not sent: a run that goes on records its
     whole history anew.
 
     So one run is one record, whether it was interrupted or killed (of a killed one little had
@@ -273,9 +278,10 @@ def forget_offline(study: Path, run_id: str) -> None:
 
 def has_login(server: str) -> bool:
     """Tell whether `wandb login` left a key for a server; the key itself is W&B's to read."""
-    places = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]
-    for place in filter(None, places):
-        path = Path(place).expanduser()
+    for name in (os.environ.get("NETRC"), "~/.netrc", "~/_netrc"):
+        if not name:
+            continue
+        path = Path(name).expanduser()
         if not path.exists():
             continue
         try:
@@ -287,16 +293,18 @@ def has_login(server: str) -> bool:
 
 def tags_of(study: str, stage: str, config: Any, own: Sequence[str]) -> list[str]:
     """List a run's tags, each once and no longer than W&B takes."""
-    names = [study, stage]
-    for part in ("model", "recipe"):
-        name = getattr(getattr(config, part, None), "name", None)
-        names += [name] if name else []
-    return [tag[:TAG_LENGTH] for tag in dict.fromkeys([*names, *own]) if tag]
+    tags = [study, stage]
+    for group in ("model", "recipe"):
+        name = getattr(getattr(config, group, None), "name", None)
+        if name:
+            tags.append(name)
+    return [tag[:TAG_LENGTH] for tag in dict.fromkeys([*tags, *own]) if tag]
 
 
 class _WandbTracker(Tracker):
     def __init__(self, run: wandb.Run, stage: str):
-        self._run, self._stage = run, stage
+        self._run = run
+        self._stage = stage
 
     def place(self) -> str:
         """Say where the run is recorded: its address, or its folder and the command that sends
@@ -321,10 +329,10 @@ class _WandbTracker(Tracker):
                 f"table {name} has {len(rows)} rows, of which W&B takes {TABLE_ROWS}; the run "
                 f"folder holds all"
             )
-        columns: list[Any] = list(dict.fromkeys(key for row in rows for key in row))
-        data: list[Any] = [
-            [_cell(row.get(column)) for column in columns] for row in rows[:TABLE_ROWS]
-        ]
+        columns: list[Any] = list(dict.fromkeys(chain.from_iterable(rows)))
+        data: list[Any] = []
+        for row in rows[:TABLE_ROWS]:
+            data.append([_cell(row.get(column)) for column in columns])
 
         def send() -> None:
             wandb.Table.MAX_ROWS = TABLE_ROWS  # else shown tables silently end at 10,000
@@ -345,9 +353,12 @@ class _WandbTracker(Tracker):
     ) -> None:
         import wandb
 
+        policy: Any = "immutable"
+        if copy:
+            policy = "mutable"
+
         def send() -> None:
             artifact = wandb.Artifact(_name(name), type=type, metadata=dict(metadata or {}))
-            policy: Any = "mutable" if copy else "immutable"
             for file in files:
                 artifact.add_file(str(folder / file), policy=policy, skip_cache=True)
             if not files:
@@ -364,22 +375,20 @@ class _WandbTracker(Tracker):
         self._quietly(f"artifact {name}", send)
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        known = {key: value for key, value in values.items() if key != "cells"} | headline(values)
-        self._quietly(
-            "summary", lambda: self._run.summary.update(grouped(flat(known), self._stage))
-        )
+        figures = {key: value for key, value in values.items() if key != "cells"}
+        figures |= headline(values)
+        panels = grouped(flat(figures), self._stage)
+        self._quietly("summary", lambda: self._run.summary.update(panels))
 
     def finish(self, failed: bool = False) -> None:
         if failed:
             text = "status.json in its run folder says why; the same command continues it."
             self._quietly("an alert", lambda: self._run.alert(f"{self._run.name} failed", text))
-        folder, online, started = (
-            Path(self._run.dir).parent,
-            self._run.settings.mode == "online",
-            time.monotonic(),
-        )
+        folder = Path(self._run.dir).parent
+        is_online = self._run.settings.mode == "online"
+        started = time.monotonic()
         self._quietly("the end", lambda: self._run.finish(exit_code=int(failed)))
-        if online and time.monotonic() - started >= self._run.settings.finish_timeout:
+        if is_online and time.monotonic() - started >= self._run.settings.finish_timeout:
             _say(f"not all was sent: wandb sync {folder}")
 
     def _quietly(self, what: str, send: Callable[[], Any]) -> None:
@@ -397,19 +406,32 @@ def headline(outcome: Mapping[str, Any]) -> dict[str, float]:
     asked; `error_percent.<task>` those of one task.
     """
     cells: list[Mapping[str, Any]] = list(outcome.get("cells", []))
-    groups = {"": [cell for cell in cells if cell["task"] not in outcome.get("tasks_apart", ())]}
-    groups |= {
-        f".{task}": [c for c in cells if c["task"] == task] for task in {c["task"] for c in cells}
-    }
-    figures: dict[str, float] = {}
-    for name, group in groups.items():
-        scored, answers = sum(cell["scored"] for cell in group), sum(cell["n"] for cell in group)
-        if scored:
-            figures[f"error_percent{name}"] = 100 * sum(cell["errors"] for cell in group) / scored
-        if answers and not name:
-            for key in ("refused", "unscored", "cut_off"):
-                figures[f"{key}_percent"] = 100 * sum(cell[key] for cell in group) / answers
+    pooled = [cell for cell in cells if cell["task"] not in outcome.get("tasks_apart", ())]
+    figures = error_figure("error_percent", pooled)
+    answers = sum(cell["n"] for cell in pooled)
+    if answers:
+        for key in ("refused", "unscored", "cut_off"):
+            figures[f"{key}_percent"] = 100 * sum(cell[key] for cell in pooled) / answers
+    by_task: dict[str, list[Mapping[str, Any]]] = {}
+    for cell in cells:
+        by_task.setdefault(cell["task"], []).append(cell)
+    for task, task_cells in by_task.items():
+        figures |= error_figure(f"error_percent.{task}", task_cells)
     return figures
+
+
+def error_figure(name: str, cells: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Compute the error rate of some cells in percent of scored answers; empty if none is
+    scored.
+    """
+    scored = 0
+    errors = 0
+    for cell in cells:
+        scored += cell["scored"]
+        errors += cell["errors"]
+    if not scored:
+        return {}
+    return {name: 100 * errors / scored}
 
 
 def grouped(values: Mapping[str, Any], stage: str) -> dict[str, Any]:
@@ -420,9 +442,10 @@ def grouped(values: Mapping[str, Any], stage: str) -> dict[str, Any]:
         values: by dotted name; those of the warmth score begin with `warmth.`.
         stage: train, evaluate or report; a report's values stay as they are.
     """
-    if stage not in ("train", "evaluate"):
+    panels = {"train": "train", "evaluate": "eval"}
+    if stage not in panels:
         return dict(values)
-    panel = "train" if stage == "train" else "eval"
+    panel = panels[stage]
     named: dict[str, Any] = {}
     for name, value in values.items():
         if name.startswith("warmth."):
@@ -435,7 +458,7 @@ def grouped(values: Mapping[str, Any], stage: str) -> dict[str, Any]:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one with dotted keys, which W&B can filter and group by."""
+    """Write nested mappings as one with dotted keys, which W&B can filter and group by."""
     result: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -454,11 +477,9 @@ def _name(text: str) -> str:
 
 
 def _cell(value: Any) -> Any:
-    return (
-        value
-        if value is None or isinstance(value, str | int | float)
-        else json.dumps(value, ensure_ascii=False)
-    )
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _say(line: str) -> None:

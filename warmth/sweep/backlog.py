@@ -38,7 +38,7 @@ class Backlog:
         is_coming: Callable[[Path], bool] = lambda folder: False,
         is_queued: Callable[[str], bool] = lambda number: False,
     ):
-        """Nothing is looked at yet.
+        """Take the jobs; nothing is looked at yet.
 
         Args:
             jobs: distinct, in the order in which they start.
@@ -59,12 +59,15 @@ class Backlog:
         self._is_queued = is_queued
         self._began = {study: clock(study) for study in self._commands}
         self._taken: list[Job] = []
-        self._states_before = {folder: state_of(folder) for job in jobs for folder in job.runs}
+        self._states_before: dict[Path, State] = {}
+        for job in jobs:
+            for folder in job.runs:
+                self._states_before[folder] = state_of(folder)
         self._looked: dict[str, float] = {}  # when a waiting job's training was last looked at
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a job left that may be started, now or later."""
+        """Say whether there is a job left that may be started, now or later."""
         return bool(self.left) and not self.failures.reached
 
     def take(self) -> Job | None:
@@ -100,6 +103,11 @@ class Backlog:
             self.failures.add(job.name, error, job.log, ended)
         self.release(job)
 
+    def lines_at_the_end(self) -> list[str]:
+        """Return the lines on jobs that other commands hold, or failed at, for the table's end."""
+        lines = [line for _, line in self.left_alone]
+        return lines + self.failed_elsewhere
+
     def release(self, job: Job) -> None:
         """Give the claims on a job's runs back."""
         if not self._commands:
@@ -117,7 +125,8 @@ class Backlog:
 
     def look_again(self) -> bool:
         """Put back the jobs that others held and have left undone; say whether there is one."""
-        held, self.left_alone = self.left_alone, []
+        held = self.left_alone
+        self.left_alone = []
         for job, line in held:
             verdict, failure = self._look(job)
             if verdict in (FREE, FOLLOWED):
@@ -168,20 +177,20 @@ class Backlog:
             if claim is not None and study / claim.command == self._commands.get(study):
                 claim = None
             if claim is not None and claim.is_held(study):
-                holding = f"submitted as job {claim.job}" if claim.job else "held"
-                return (
-                    HELD,
-                    f"{job.name} is {holding} by another command on {claim.host}: left alone",
-                )
+                holding = "held"
+                if claim.job:
+                    holding = f"submitted as job {claim.job}"
+                line = f"{job.name} is {holding} by another command on {claim.host}: left alone"
+                return HELD, line
             if claim is not None and claim.job and self._is_queued(claim.job):
                 job.number = claim.job
                 job.log = None
                 if claim.log:
                     job.log = Path(claim.log)
-                return (
-                    FOLLOWED,
-                    f"{job.name} is job {claim.job}, which an earlier command submitted: followed",
+                line = (
+                    f"{job.name} is job {claim.job}, which an earlier command submitted: followed"
                 )
+                return FOLLOWED, line
             state = state_of(folder)
             if state.name == "running":
                 return HELD, f"{job.name} is running on {state.host}: left alone"
@@ -253,11 +262,14 @@ class Backlog:
             if self._is_coming(training):
                 self.say(f"{job.name}: waiting for its training {run_key(training)}")
                 return False
-            why = f": {state.message}" if state.message else ""
-            self._give_up(job, RunFailed(f"its training {run_key(training)} is {state.name}{why}"))
+            line = f"its training {run_key(training)} is {state.name}"
+            if state.message:
+                line += f": {state.message}"
+            self._give_up(job, RunFailed(line))
             return False
         try:
-            job.folders = self._folders(job.study) if self._folders else job.folders
+            if self._folders is not None:
+                job.folders = self._folders(job.study)
         except UserError as error:
             self._give_up(job, error)
             return False

@@ -20,12 +20,8 @@ from warmth.paths import ROOT
 from warmth.schemas import Evaluate, Train
 from warmth.sweep.grid import Grid, points
 
-ARM = (
-    "model",
-    "data",
-    "recipe",
-    "seed",
-)  # keys that say which adapter: the training's, not the experiment's
+# keys that say which adapter: the training's, not the experiment's
+ARM = ("model", "data", "recipe", "seed")
 SHARED = ("study", "output", "hardware", "rerun")
 # set for evaluations that follow a training: its job has claimed their runs and listed them
 CHAINED = "WARMTH_CHAINED"
@@ -59,28 +55,31 @@ class Following:
 
     def studies(self, study: Train) -> list[Evaluate]:
         """List the evaluations that follow a training, without running it."""
-        key = (study.evaluate, *(getattr(study, name) for name in SHARED))
+        shared = tuple(getattr(study, name) for name in SHARED)
+        key = (study.evaluate, *shared)
         if key not in self._composed:
             self._composed[key] = self._compose(study)
         arm = {name: getattr(study, name) for name in ARM}
         return [replace(evaluation, **arm) for evaluation in self._composed[key]]
 
     def _compose(self, study: Train) -> list[Evaluate]:
-        chosen = experiment(study.evaluate or "default")
-        shared = [f"{key}={getattr(study, key)}" for key in SHARED]
-        config = self.loader.load_configuration("evaluate", chosen, run_mode=RunMode.MULTIRUN)
-        axes = {
-            key: value
-            for key, value in (config.hydra.sweeper.get("params") or {}).items()
-            if key not in ARM
-        }
+        arguments = experiment(study.evaluate or "default")
+        config = self.loader.load_configuration("evaluate", arguments, run_mode=RunMode.MULTIRUN)
+        for key, value in (config.hydra.sweeper.get("params") or {}).items():
+            if key not in ARM:
+                arguments.append(f"{key}={value}")
+        arguments += shared_overrides(study)
         grid = Grid(self.loader, "evaluate", Evaluate)
-        arguments = [*chosen, *(f"{key}={value}" for key, value in axes.items()), *shared]
         return [grid.accept(overrides) for overrides in points(self.loader, arguments)]
 
 
+def shared_overrides(study: Train) -> list[str]:
+    """Return the overrides that a training and the evaluations after it share."""
+    return [f"{key}={getattr(study, key)}" for key in SHARED]
+
+
 def command(study: Train, folder: Path, given: Sequence[str], entries: dict[str, str]) -> list[str]:
-    """The command line of the evaluations.
+    """Return the command line of the evaluations.
 
     Args:
         study: the training.
@@ -89,29 +88,23 @@ def command(study: Train, folder: Path, given: Sequence[str], entries: dict[str,
         nothing was trained.
         entries: the entries chosen for model, data, recipe and logger.
     """
-    arm = [
-        f"{group}={entries[group]}"
-        for group in ("model", "data", "recipe", "logger")
-        if entries.get(group)
-    ]
+    words = [sys.executable, str(ROOT / "evaluate.py"), "-m"]
+    words += experiment(study.evaluate or "default")
+    for group in ("model", "data", "recipe", "logger"):
+        if entries.get(group):
+            words.append(f"{group}={entries[group]}")
     if study.recipe.method == "none":
-        arm += [
-            item
-            for item in given
-            if item.split("=")[0].split(".")[0] in ARM and "." in item.split("=")[0]
-        ]
+        words += [override for override in given if is_value_of_arm(override)]
     else:
-        arm.append(f"run={folder}")
-        arm += [override for override in given if names_file(override)]
-    shared = [f"{key}={getattr(study, key)}" for key in SHARED]
-    argv = [
-        sys.executable,
-        str(ROOT / "evaluate.py"),
-        "-m",
-        *experiment(study.evaluate or "default"),
-        *arm,
-    ]
-    return [*argv, f"seed={study.seed}", *shared]
+        words.append(f"run={folder}")
+        words += [override for override in given if names_file(override)]
+    return [*words, f"seed={study.seed}", *shared_overrides(study)]
+
+
+def is_value_of_arm(override: str) -> bool:
+    """Say whether an override sets a value inside model, data or recipe."""
+    group, dot, _ = override.partition("=")[0].partition(".")
+    return bool(dot) and group in ARM
 
 
 def names_file(override: str) -> bool:
@@ -123,7 +116,7 @@ def names_file(override: str) -> bool:
 
 
 def evaluate(study: Train, folders: Callable[[Any], list[Path]]) -> None:
-    """Runs the evaluations after a training, in a process of their own.
+    """Run the evaluations after a training, in a process of their own.
 
     Raises:
         UserError: its input was refused.
@@ -132,30 +125,30 @@ def evaluate(study: Train, folders: Callable[[Any], list[Path]]) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     settings = HydraConfig.get()
-    entries = {key: entry_word(value) for key, value in settings.runtime.choices.items()}
+    entries = {key: entry_text(value) for key, value in settings.runtime.choices.items()}
     (folder,) = folders(study)
     code = run(command(study, folder, list(settings.overrides.task), entries))
-    if code:
-        kind = UserError if code == 2 else RunFailed
-        raise kind(
-            f"evaluate={study.evaluate} of {folder.name} ended with code {code}; its line stands "
-            f"above"
-        )
+    if not code:
+        return
+    line = (
+        f"evaluate={study.evaluate} of {folder.name} ended with code {code}; its line stands above"
+    )
+    if code == 2:
+        raise UserError(line)
+    raise RunFailed(line)
 
 
-def entry_word(choice: Any) -> str:
+def entry_text(choice: Any) -> str:
     """Write what was chosen in a group as the command line has it: `wandb`, or
     `[wandb,tensorboard]`.
     """
-    return (
-        f"[{','.join(map(str, choice))}]"
-        if isinstance(choice, Sequence) and not isinstance(choice, str)
-        else str(choice)
-    )
+    if isinstance(choice, Sequence) and not isinstance(choice, str):
+        return f"[{','.join(map(str, choice))}]"
+    return str(choice)
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs a command to its end; an interrupt or SIGTERM goes on to it, and it is waited for."""
+    """Run a command to its end; an interrupt or SIGTERM goes on to it, and it is waited for."""
     process = subprocess.Popen(argv, preexec_fn=before_start(), env={**os.environ, CHAINED: "1"})
     try:
         return process.wait()

@@ -12,14 +12,14 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
 
-from warmth.store import write_json
+from warmth.store import Run, write_json
 from warmth.sweep.commands import is_alive
 
 LOCK = "claims.lock"  # in a study's `sweeps` folder: one command at a time looks and takes
@@ -122,3 +122,24 @@ def note_job(run: Path, job: str, log: Path) -> None:
 def release(run: Path) -> None:
     """Give the claim on a run back."""
     claim_path(run).unlink(missing_ok=True)
+
+
+def forget_finished(runs: Iterable[Path]) -> None:
+    """Remove claims on finished runs that commands left which were killed before they gave them
+    back; nothing here may fail a sweep.
+    """
+    for run in runs:
+        if not is_left_over(run):
+            continue
+        try:
+            with looking(study_of(run)):
+                if is_left_over(run):
+                    release(run)
+        except OSError:
+            pass  # a disk that cannot be written
+
+
+def is_left_over(run: Path) -> bool:
+    """Say whether a run is done and has a claim that no living command holds."""
+    claim = read_claim(run)
+    return claim is not None and not claim.is_held(study_of(run)) and Run(run).done

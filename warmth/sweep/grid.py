@@ -20,7 +20,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from warmth.config import accepted, check, launcher_chosen, strict
 from warmth.entries import entry_files
@@ -51,25 +51,26 @@ def axes_of(loader: Any, name: str, arguments: Sequence[str]) -> list[list[str]]
         arguments: what was typed.
     """
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
-    chosen = [
-        item for item in parsed if item.key_or_group == "experiment" and item.value() is not None
-    ]
-    if not chosen:
+    experiment: Override | None = None
+    other_arguments = []
+    for override in parsed:
+        if override.key_or_group != "experiment":
+            other_arguments.append(str(override.input_line))
+        elif override.value() is not None:
+            experiment = override
+    if experiment is None:
         return [list(arguments)]
-    values = (
-        list(chosen[-1].sweep_string_iterator())
-        if chosen[-1].is_sweep_override()
-        else [str(chosen[-1].value())]
-    )
-    given = {item.key_or_group for item in parsed}
-    others = [str(item.input_line) for item in parsed if item.key_or_group != "experiment"]
-    found = []
-    for value in values:
+    names = [str(experiment.value())]
+    if experiment.is_sweep_override():
+        names = list(experiment.sweep_string_iterator())
+    typed_keys = {override.key_or_group for override in parsed}
+    result = []
+    for value in names:
         config = loader.load_configuration(name, [f"experiment={value}"], run_mode=RunMode.MULTIRUN)
         params = config.hydra.sweeper.get("params") or {}
-        axes = [f"{key}={axis}" for key, axis in params.items() if key not in given]
-        found.append([f"experiment={value}", *axes, *others])
-    return found
+        axes = [f"{key}={axis}" for key, axis in params.items() if key not in typed_keys]
+        result.append([f"experiment={value}", *axes, *other_arguments])
+    return result
 
 
 class Grid:
@@ -77,109 +78,142 @@ class Grid:
 
     def __init__(self, loader: Any, name: str, schema: type, shared: Sequence[str] = ()):
         """`shared` are Hydra's own overrides, the same for every point."""
-        self.loader, self.name, self.schema, self.shared = loader, name, schema, list(shared)
-        self.parser, self._groups = OverridesParser.create(), set(loader.list_groups(""))
+        self.loader = loader
+        self.name = name
+        self.schema = schema
+        self.shared = list(shared)
+        self.parser = OverridesParser.create()
+        self._groups = set(loader.list_groups(""))
         self._bases: dict[tuple[str, ...], tuple[DictConfig, Any] | None] = {}
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """One point by Hydra alone, without Hydra's own node."""
+        """Compose one point by Hydra alone, without Hydra's own node."""
         config = self.loader.load_configuration(
             self.name, [*self.shared, *overrides], run_mode=RunMode.RUN
         )
-        return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        # not `masked_copy`: the keys at the top would lose their types
+        with read_write(config), open_dict(config):
+            del config["hydra"]
+        return config
 
     def accept(self, overrides: Sequence[str]) -> Any:
-        """One point as the schema's dataclass: equal to `strict(compose(overrides))`, and with its
-        errors.
+        """Return one point as the schema's dataclass: equal to `strict(compose(overrides))`, and
+        with its errors.
 
         Raises:
             UserError: the point is wrong.
             HydraException, OmegaConfBaseException: Hydra refuses it while composing.
         """
-        parsed = self.parser.parse_overrides(list(overrides))
-        values = [item for item in parsed if self._is_value(item)]
-        entries = tuple(str(item.input_line) for item in parsed if not self._is_value(item))
-        keys = {item.key_or_group for item in values}
-        base = self._base(entries) if values and len(keys) == len(values) else None
+        values: list[Override] = []
+        entries: list[str] = []
+        for override in self.parser.parse_overrides(list(overrides)):
+            if self._is_value(override):
+                values.append(override)
+            else:
+                entries.append(str(override.input_line))
+        keys = {override.key_or_group for override in values}
+        base = None
+        if values and len(keys) == len(values):
+            base = self._base(tuple(entries))
         if base is None or not all(_is_leaf(base[1], key) for key in keys):
             return strict(self.compose(overrides), self.schema)
         config, study = base
-        for item in values:
-            study = _replaced(study, item.key_or_group.split("."), _converted(config, item))
-        study = copy.deepcopy(
-            study
-        )  # points must not share what `check` writes or somebody changes
+        for override in values:
+            path = override.key_or_group.split(".")
+            study = _replaced(study, path, _converted(config, override))
+        # points must not share what `check` writes or somebody changes
+        study = copy.deepcopy(study)
         check(study)
         return launcher_chosen(study)
 
     def _base(self, entries: tuple[str, ...]) -> tuple[DictConfig, Any] | None:
-        """The config and study of a choice of entries; None where it is wrong by itself or has
+        """Return the config and study of a choice of entries; None if it is wrong by itself or has
         interpolations.
         """
         if entries not in self._bases:
+            self._bases[entries] = None
             config = self.compose(entries)
-            try:
-                ties = "${" in OmegaConf.to_yaml(config, resolve=False)
-                self._bases[entries] = None if ties else (config, accepted(config, self.schema))
-            except UserError:
-                self._bases[entries] = None
+            if "${" not in OmegaConf.to_yaml(config, resolve=False):
+                try:
+                    self._bases[entries] = (config, accepted(config, self.schema))
+                except UserError:
+                    pass  # the point as a whole says what is wrong
         return self._bases[entries]
 
-    def _is_value(self, item: Override) -> bool:
-        """Whether an override sets a value rather than choosing an entry, adding or deleting."""
+    def _is_value(self, override: Override) -> bool:
+        """Say whether an override sets a value rather than choosing an entry, adding or
+        deleting.
+        """
         return (
-            item.type == OverrideType.CHANGE
-            and item.package is None
-            and item.key_or_group not in self._groups
-            and "/" not in item.key_or_group
-            and not item.is_hydra_override()
+            override.type == OverrideType.CHANGE
+            and override.package is None
+            and override.key_or_group not in self._groups
+            and "/" not in override.key_or_group
+            and not override.is_hydra_override()
         )
 
 
-def _converted(config: DictConfig, item: Override) -> Any:
-    """A value as the typed config takes it, which is then as it was before.
+def _converted(config: DictConfig, override: Override) -> Any:
+    """Return a value as the typed config takes it, which is then as it was before.
 
     Raises:
         OmegaConfBaseException: the key's type refuses it.
     """
-    key = item.key_or_group
+    key = override.key_or_group
     before = OmegaConf.select(config, key)
     try:
-        ConfigLoaderImpl._apply_overrides_to_config([item], config)
+        ConfigLoaderImpl._apply_overrides_to_config([override], config)
         after = OmegaConf.select(config, key)
-        return OmegaConf.to_container(after, resolve=True) if OmegaConf.is_config(after) else after
+        if OmegaConf.is_config(after):
+            return OmegaConf.to_container(after, resolve=True)
+        return after
     finally:
         OmegaConf.update(config, key, before, merge=False)
 
 
 def _is_leaf(study: Any, key: str) -> bool:
-    """Whether `key` names one value, or a list of them, that is there already."""
-    for part in key.split("."):
-        inside = study if isinstance(study, dict) else vars(study) if is_dataclass(study) else {}
-        if part not in inside:
+    """Say whether `key` names one value, or a list of them, that is there already."""
+    node = study
+    for name in key.split("."):
+        inside: dict[str, Any] = {}
+        if isinstance(node, dict):
+            inside = node
+        elif is_dataclass(node):
+            inside = vars(node)
+        if name not in inside:
             return False
-        study = inside[part]
-    return not isinstance(study, dict) and not is_dataclass(study)
+        node = inside[name]
+    return not isinstance(node, dict) and not is_dataclass(node)
 
 
 def _replaced(node: Any, path: list[str], value: Any) -> Any:
-    """A dataclass or dictionary with one value replaced; what lies beside the path is shared."""
-    old = node[path[0]] if isinstance(node, dict) else getattr(node, path[0])
-    new = _replaced(old, path[1:], value) if path[1:] else value
+    """Return a dataclass or dictionary with one value replaced; what lies beside the path is
+    shared.
+    """
+    name, *deeper = path
     if isinstance(node, dict):
-        return {**node, path[0]: new}
-    made = copy.copy(node)  # not `replace`: it would run `__post_init__` on what is built already
-    setattr(made, path[0], new if path[1:] else _as_declared(type(node), path[0], new))
-    return made
+        new = value
+        if deeper:
+            new = _replaced(node[name], deeper, value)
+        return {**node, name: new}
+    # not `replace`: it would run `__post_init__` on what is built already
+    changed = copy.copy(node)
+    if deeper:
+        setattr(changed, name, _replaced(getattr(node, name), deeper, value))
+    else:
+        setattr(changed, name, _as_declared(type(node), name, value))
+    return changed
 
 
 def _as_declared(schema: type, name: str, value: Any) -> Any:
-    """Return a whole number as a float where the key is one, or None: Hydra's null has lost the
-    key's type.
+    """Return a whole number as a float if the key is one, or None: Hydra's null has lost the key's
+    type.
     """
     declared = _types(schema).get(name)
     is_float = declared is float or float in get_args(declared)
-    return float(value) if is_float and type(value) is int else value
+    if is_float and type(value) is int:
+        return float(value)
+    return value
 
 
 @cache

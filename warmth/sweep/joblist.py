@@ -82,12 +82,14 @@ def write(
         OSError: the folder cannot be written.
     """
     studies: dict[Path, list[Mapping[str, Any]]] = {}
-    folders = [folder for job in jobs for folder in job.runs]
-    for folder, row in zip(folders, rows, strict=True):
-        studies.setdefault(folder.parent.parent, []).append(row)
+    remaining_rows = iter(rows)
+    for job in jobs:
+        for folder in job.runs:
+            studies.setdefault(folder.parent.parent, []).append(next(remaining_rows))
     paths = []
     for study, study_rows in studies.items():
-        path = study / FOLDER / f"{digest([[row['stage'], row['run']] for row in study_rows])}.json"
+        identity = digest([[row["stage"], row["run"]] for row in study_rows])
+        path = study / FOLDER / f"{identity}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         head = {
             "command": command_line(),
@@ -162,4 +164,7 @@ def is_listed_by_living(folder: Path) -> bool:
     study = folder.parent.parent
     if not living(study / FOLDER):
         return False
-    return any(listed.folder == folder for sweep in read_lists(study) for listed in sweep.runs)
+    listed_folders: set[Path] = set()
+    for sweep in read_lists(study):
+        listed_folders.update(listed.folder for listed in sweep.runs)
+    return folder in listed_folders

@@ -28,12 +28,10 @@ class Job:
     overrides: list[str]
     study: Any
     folders: list[Path] = field(default_factory=list)
-    follow: list[tuple[Any, Path]] = field(
-        default_factory=list
-    )  # evaluations after it: study and run folder
-    waits_for: list[Path] = field(
-        default_factory=list
-    )  # training runs of its adapters that somebody else is making
+    # evaluations after it: study and run folder
+    follow: list[tuple[Any, Path]] = field(default_factory=list)
+    # training runs of its adapters that somebody else is making
+    waits_for: list[Path] = field(default_factory=list)
     log: Path | None = None  # where a launcher keeps its output
     number: str | None = None  # id of a scheduler's job
     note: str = ""  # why it was not started, or was ended, where that is no failure of its own
@@ -41,9 +39,8 @@ class Job:
     @property
     def label(self) -> str:
         """Return the overrides as typed."""
-        return " ".join(
-            override for override in self.overrides if not override.startswith("hydra.")
-        )
+        typed = [override for override in self.overrides if not override.startswith("hydra.")]
+        return " ".join(typed)
 
     @property
     def name(self) -> str:
@@ -64,8 +61,8 @@ class Job:
         """Return the command line of a process that carries it out; what is done by then is not
         done again.
         """
-        # hydra.mode: an experiment may say that it is a sweep; rerun: done runs were put aside
-        # before
+        # hydra.mode: an experiment may say that it is a sweep
+        # rerun: done runs were put aside before
         return [
             sys.executable,
             str(ROOT / f"{self.command}.py"),
@@ -76,7 +73,7 @@ class Job:
 
     def studies(self) -> list[tuple[Any, Path]]:
         """List all its runs with their configs."""
-        return [*zip([self.study] * len(self.folders), self.folders, strict=True), *self.follow]
+        return [(self.study, folder) for folder in self.folders] + self.follow
 
     def trainings_before(self, run: Path) -> list[Path]:
         """List the training runs that one of its runs has to wait for.

@@ -36,7 +36,7 @@ def launch(launcher: Any, backlog: Backlog) -> None:
 
 
 def error_of(code: int, last_line: str) -> BaseException | None:
-    """How a job's process ended, as the exception it would have been here."""
+    """Return how a job's process ended, as the exception it would have been here."""
     line = last_line.removeprefix("error: ")
     if code == 0:
         return None
@@ -44,11 +44,13 @@ def error_of(code: int, last_line: str) -> BaseException | None:
         return Preempted(line or "ended by SIGTERM")
     if code < 0:
         return RunFailed(killed_by(-code))
-    return UserError(line) if code == 2 else RunFailed(line or f"ended with code {code}")
+    if code == 2:
+        return UserError(line)
+    return RunFailed(line or f"ended with code {code}")
 
 
 def killed_by(number: int) -> str:
     """Say in words which signal ended a process, and what usually sends it."""
-    name = signal.Signals(number).name
-    why = ", as the system does when memory runs out" if number == signal.SIGKILL else ""
-    return f"killed by {name}{why}"
+    if number == signal.SIGKILL:
+        return "killed by SIGKILL, as the system does when memory runs out"
+    return f"killed by {signal.Signals(number).name}"

@@ -20,9 +20,8 @@ from warmth.build import build
 from warmth.evaluation.ask.rivals import are_written
 from warmth.schemas import Api, Evaluate, Train
 
-ASKED_S = (
-    5.0  # seconds for a provider to say until when a model is served; a plan waits for nothing
-)
+# for a provider to say until when a model is served; a plan waits for nothing
+ASKED_S = 5.0
 TUNING = "tuning at "  # before a host among the dates: when it takes the last tuning job
 
 
@@ -115,14 +114,13 @@ def needs(study: Train | Evaluate) -> Iterator[Need]:
 
 def shutdown_date(server: Server, settings: Api) -> date | None:
     """Return the day on which a server stops serving a model; None if nobody says."""
-    by_provider = (
-        asked_of(server, settings.connect_timeout_s)
-        if server.api_key_env and _has_key(server)
-        else ""
-    )
-    if by_provider:
-        return day_of(by_provider)
-    base = server.model.split(":")[1] if server.model.startswith("ft:") else server.model
+    if server.api_key_env and _has_key(server):
+        by_provider = asked_of(server, settings.connect_timeout_s)
+        if by_provider:
+            return day_of(by_provider)
+    base = server.model
+    if base.startswith("ft:"):
+        base = base.split(":")[1]
     return day_of(settings.shutdown_dates.get(base))
 
 
@@ -138,9 +136,8 @@ def asked_of(server: Server, timeout_s: float) -> str:
         )
         answer: Any = client.models.retrieve(server.model)
         return str(getattr(answer, "shutdown_date", None) or "")
-    except (
-        Exception
-    ):  # offline, no such model, a key that is refused: a plan says what it knows without
+    except Exception:
+        # offline, no such model, a key that is refused: a plan says what it knows without
         return ""
 
 

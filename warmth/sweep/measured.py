@@ -22,7 +22,7 @@ _seen: list[str] = []  # runs of this process; the peak of its memory belongs to
 
 
 def record(study: Train | Evaluate, folder: Path, forecast: Forecast) -> None:
-    """Adds a row for a run that this command finished. Nothing here may fail a run.
+    """Add a row for a run that this command finished. Nothing here may fail a run.
 
     Args:
         study: its config.
@@ -56,8 +56,13 @@ def _row(
     tokens: int,
     seconds: float,
 ) -> dict[str, Any]:
-    together = 1 if forecast.device.is_cpu else forecast.devices
-    work = OPERATIONS[forecast.work.kind] * forecast.parameters * 1e9 * tokens
+    devices = forecast.devices
+    if forecast.device.is_cpu:
+        devices = 1  # ranks share its cores
+    predicted_seconds = None
+    if forecast.hours is not None:
+        predicted_seconds = round(forecast.hours * 3600, 1)
+    operations = OPERATIONS[forecast.work.kind] * forecast.parameters * 1e9 * tokens
     return {
         "time": time.time(),
         "run": folder.name,
@@ -70,8 +75,8 @@ def _row(
         "tokens": tokens,
         "predicted_tokens": forecast.work.tokens,
         "seconds": seconds,
-        "predicted_seconds": None if forecast.hours is None else round(forecast.hours * 3600, 1),
-        "tflops": work / seconds / 1e12 / together,
+        "predicted_seconds": predicted_seconds,
+        "tflops": operations / seconds / 1e12 / devices,
         "memory_gib": _peak_gib(study, outcome),
         "predicted_memory_gib": forecast.memory_gib,
         "uncorrected_memory_gib": forecast.counted_gib,
@@ -79,11 +84,11 @@ def _row(
 
 
 def _trained(outcome: dict[str, Any]) -> tuple[int, float]:
-    """Tokens and seconds of the same steps: those of the last attempt, if the training was
+    """Return tokens and seconds of the same steps: those of the last attempt, if the training was
     interrupted.
     """
-    last = outcome.get("last_attempt") or outcome
-    return int(last["tokens"]), float(last["seconds"])
+    attempt = outcome.get("last_attempt") or outcome
+    return int(attempt["tokens"]), float(attempt["seconds"])
 
 
 def _answered(outcome: dict[str, Any]) -> tuple[int, float]:
@@ -95,8 +100,8 @@ def _answered(outcome: dict[str, Any]) -> tuple[int, float]:
 
 
 def _peak_gib(study: Train | Evaluate, outcome: dict[str, Any]) -> float | None:
-    """Peak memory of one rank: as the ranks measured it, else of this command's only process on a
-    processor.
+    """Return the peak memory of one rank in GiB: as the ranks measured it, else of this command's
+    only process on a processor.
     """
     if outcome.get("memory"):
         return float(outcome["memory"]["measured_gib"])
@@ -105,12 +110,14 @@ def _peak_gib(study: Train | Evaluate, outcome: dict[str, Any]) -> float | None:
         return torch.cuda.max_memory_allocated() / 1024**3
     if _seen or outcome.get("device", "cpu") != "cpu":
         return None
-    who = resource.RUSAGE_CHILDREN if isinstance(study, Train) else resource.RUSAGE_SELF
+    who = resource.RUSAGE_SELF
+    if isinstance(study, Train):
+        who = resource.RUSAGE_CHILDREN
     return resource.getrusage(who).ru_maxrss / 1024**2
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
-    """One line, in one write, so that jobs at the same time do not mix theirs."""
+    """Append one line, in one write, so that jobs at the same time do not mix theirs."""
     data = (json.dumps(row) + "\n").encode()
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:

@@ -67,7 +67,7 @@ def figures(outcome: Mapping[str, Any]) -> dict[str, float]:
     return numbers
 
 
-def duration(seconds: float | None) -> str:
+def elapsed_text(seconds: float | None) -> str:
     """Write seconds as people read them: `3:12`, `1:02:03`, `3d 04h`."""
     if seconds is None:
         return ""

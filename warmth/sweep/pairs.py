@@ -34,23 +34,21 @@ class Pairs:
         Raises:
             UserError: none is left.
         """
-        stay = [
-            point
-            for point in points
-            if not any(meets(point, condition) for condition in self.leave_out)
-        ]
-        if not stay:
+        result = []
+        for point in points:
+            if any(meets(point, condition) for condition in self.leave_out):
+                continue
+            typed_keys = set(values_of(point))
+            extended = list(point)
+            for condition, overrides in self.also:
+                if meets(point, condition):
+                    extended += [text for text in overrides if key_of(text) not in typed_keys]
+            result.append(extended)
+        if not result:
             raise UserError(
                 "no job is left: hydra.sweeper.leave_out of this experiment takes out all that "
                 "are asked for"
             )
-        result = []
-        for point in stay:
-            given = set(values_of(point))
-            more = [
-                word for condition, words in self.also if meets(point, condition) for word in words
-            ]
-            result.append([*point, *(word for word in more if word.partition("=")[0] not in given)])
         return result
 
 
@@ -60,16 +58,15 @@ def pairs_of(loader: Any, name: str, arguments: Sequence[str]) -> Pairs:
     Raises:
         UserError: a rule is not made of `key=value` words.
     """
-    experiments = [word for word in arguments if word.startswith("experiment=") and "," not in word]
+    experiments = [text for text in arguments if key_of(text) == "experiment" and "," not in text]
     if not experiments:
         return Pairs()
-    sweeper = loader.load_configuration(
-        name, experiments[-1:], run_mode=RunMode.MULTIRUN
-    ).hydra.sweeper
+    config = loader.load_configuration(name, experiments[-1:], run_mode=RunMode.MULTIRUN)
+    sweeper = config.hydra.sweeper
     leave_out = tuple(condition_of(rule, "leave_out") for rule in sweeper.get("leave_out") or ())
     also = []
-    for rule, words in (sweeper.get("also") or {}).items():
-        also.append((condition_of(str(rule), "also"), tuple(str(words).split())))
+    for rule, overrides in (sweeper.get("also") or {}).items():
+        also.append((condition_of(str(rule), "also"), tuple(str(overrides).split())))
     return Pairs(leave_out, tuple(also))
 
 
@@ -80,10 +77,10 @@ def condition_of(rule: str, key: str) -> Condition:
         UserError: a word has no value.
     """
     condition = {}
-    for word in rule.split():
-        name, equals, values = word.partition("=")
+    for pair in rule.split():
+        name, equals, values = pair.partition("=")
         if not equals or not values:
-            raise UserError(f"hydra.sweeper.{key}: {word} is not key=value")
+            raise UserError(f"hydra.sweeper.{key}: {pair} is not key=value")
         condition[name] = frozenset(values.split(","))
     return condition
 
@@ -96,4 +93,13 @@ def meets(point: Sequence[str], condition: Condition) -> bool:
 
 def values_of(point: Sequence[str]) -> dict[str, str]:
     """Return the last value of each key among some overrides."""
-    return {word.partition("=")[0]: word.partition("=")[2] for word in point}
+    values = {}
+    for override in point:
+        key, _, value = override.partition("=")
+        values[key] = value
+    return values
+
+
+def key_of(override: str) -> str:
+    """Return the key that an override sets."""
+    return override.partition("=")[0]

@@ -16,6 +16,7 @@ from warmth.build import build
 from warmth.digest import arm_identity, digest, plain
 from warmth.errors import NotTrained, UserError
 from warmth.evaluation.ask.designs import size
+from warmth.evaluation.ask.tasks import file_of
 from warmth.gpus import gpus_needed, gpus_of_process
 from warmth.hardware import Device, correction, device, table, tflops, width_of
 from warmth.memory import (
@@ -27,15 +28,17 @@ from warmth.memory import (
     shape_of,
     training_memory,
 )
-from warmth.schemas import Evaluate, Model, Recipe, Train
+from warmth.schemas import Evaluate, Model, Recipe, Task, Train
 from warmth.store import run_folder
 from warmth.sweep import lifetimes
 from warmth.sweep.states import state_of
 from warmth.sweep.workload import (
+    Bill,
     Work,
     conversations,
     evaluation,
     longest,
+    paid_once,
     questions,
     total_usd,
     training,
@@ -45,19 +48,15 @@ from warmth.text import duration
 if TYPE_CHECKING:
     from warmth.evaluation.ask.grid import Grid
 
-OPERATIONS = {
-    "train": 6,
-    "generate": 2,
-}  # for each parameter and token: forward and backward, or forward alone
-ROW_BYTES = {
-    "train": 6_000,
-    "generate": 2_500,
-}  # of a conversation; of an answer with its prompt and grade
+# for each parameter and token: forward and backward, or forward alone
+OPERATIONS = {"train": 6, "generate": 2}
+# of a conversation; of an answer with its prompt and grade
+ROW_BYTES = {"train": 6_000, "generate": 2_500}
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """One run's needs."""
+    """Hold what one run needs."""
 
     folder: Path  # which names the run: runs of two studies may have one name
     arm: tuple[str, str]  # model and recipe
@@ -77,45 +76,54 @@ class Forecast:
 
     @property
     def run(self) -> str:
-        """The run folder's name."""
+        """Return the run folder's name."""
         return self.folder.name
 
     @property
     def is_open(self) -> bool:
-        """Whether there is anything left to do."""
+        """Say whether there is anything left to do."""
         return self.state != "done"
 
 
 def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
-    """What one run needs."""
-    trains = isinstance(study, Train)
-    work = training(study) if isinstance(study, Train) else evaluation(study)
-    where, parameters = device(study.hardware), parameters_of(study)
-    devices = 0 if is_served(study) else devices_of(study, where) * nodes(study)
-    need = need_of(study, where) if devices else None
-    counted = need.total / GIB if need else None
-    memory = counted and counted * correction(
-        Path(study.output), where.name, work.kind, study.model.name
-    )
-    speed, source = None, ""
-    if devices:
-        speed, source = tflops(
-            Path(study.output), where.name, work.kind, parameters, family_of(study)
-        )
+    """Say what one run needs."""
+    if isinstance(study, Train):
+        stage = "train"
+        work = training(study)
+    else:
+        stage = "evaluate"
+        work = evaluation(study)
+    output = Path(study.output)
+    where = device(study.hardware)
+    parameters = parameters_of(study)
+    devices = 0
+    need = None
+    speed = None
+    source = ""
+    if not is_served(study):
+        devices = devices_of(study, where) * nodes(study)
+        need = need_of(study, where)
+        speed, source = tflops(output, where.name, work.kind, parameters, family_of(study))
+    counted = None
+    memory = None
+    if need is not None:
+        counted = need.total / GIB
+        memory = counted * correction(output, where.name, work.kind, study.model.name)
     hours = None
     if speed:
-        together = speed * (1 if where.is_cpu else devices)  # ranks on a processor share its cores
-        loading = (
-            parameters * 2 / table()["load_gib_per_s"]
-            + table()["start_s"]["train" if trains else "evaluate"]
-        )
-        hours = (
-            OPERATIONS[work.kind] * parameters * 1e9 * work.tokens / (together * 1e12) + loading
-        ) / 3600
+        together = speed * devices
+        if where.is_cpu:
+            together = speed  # ranks on a processor share its cores
+        operations = OPERATIONS[work.kind] * parameters * 1e9 * work.tokens
+        loading_s = parameters * 2 / table()["load_gib_per_s"] + table()["start_s"][stage]
+        hours = (operations / (together * 1e12) + loading_s) / 3600
+    arm = study.recipe.name
+    if arm == "none":
+        arm = "original"
     return Forecast(
         folder=folder,
-        arm=(study.model.name, "original" if study.recipe.name == "none" else study.recipe.name),
-        stage="train" if trains else "evaluate",
+        arm=(study.model.name, arm),
+        stage=stage,
         state=state_of(folder).name,
         work=work,
         device=where,
@@ -132,13 +140,11 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
 
 
 def is_served(study: Train | Evaluate) -> bool:
-    """Whether a server has the model, so that nothing of it needs to be here."""
+    """Say whether a server has the model, so that nothing of it needs to be here."""
     if study.model.kind == "api":
         return True
-    return isinstance(study, Evaluate) and build(study.engine, "engine").family in (
-        "openai",
-        "inspect",
-    )
+    served_families = ("openai", "inspect")
+    return isinstance(study, Evaluate) and build(study.engine, "engine").family in served_families
 
 
 def how(study: Train | Evaluate) -> str:
@@ -150,37 +156,57 @@ def how(study: Train | Evaluate) -> str:
     if study.model.kind == "api":
         return "provider"
     launcher = study.launcher
-    name = str(launcher.get("_target_", "")).rpartition(".")[2].lower()
+    words = str(launcher.get("_target_", "")).rpartition(".")[2].lower()
     if "zero_stage" in launcher:
-        name = f"zero{launcher['zero_stage']}" + (" offload" if launcher.get("offload") else "")
+        words = f"zero{launcher['zero_stage']}"
+        if launcher.get("offload"):
+            words += " offload"
     if launcher.get("tokens_per_pass"):
-        name += f", passes of {launcher['tokens_per_pass']} tokens"
-    return name + (", checkpointing" if launcher.get("checkpointing") else "")
+        words += f", passes of {launcher['tokens_per_pass']} tokens"
+    if launcher.get("checkpointing"):
+        words += ", checkpointing"
+    return words
 
 
 def devices_of(study: Train | Evaluate, where: Device) -> int:
     """Count the devices that one job occupies at once on each of its machines."""
-    return gpus_needed(study, 0.0 if where.is_cpu else where.memory_gib)
+    return gpus_needed(study, gpu_gib(where))
+
+
+def gpu_gib(where: Device) -> float:
+    """Return the memory of one GPU in GiB; 0 on a processor."""
+    if where.is_cpu:
+        return 0.0
+    return where.memory_gib
 
 
 def family_of(study: Train | Evaluate) -> str | None:
     """Name what generates, since engines differ in speed; None for a training."""
-    return None if isinstance(study, Train) else build(study.engine, "engine").family
+    if isinstance(study, Train):
+        return None
+    return build(study.engine, "engine").family
 
 
 def nodes(study: Train | Evaluate) -> int:
-    """Machines that one run is spread over."""
-    return int(study.launcher.get("nodes", 1)) if isinstance(study, Train) else 1
+    """Count the machines that one run is spread over."""
+    if isinstance(study, Train):
+        return int(study.launcher.get("nodes", 1))
+    return 1
 
 
 def need_of(study: Train | Evaluate, where: Device) -> Memory | None:
-    """Memory of one rank; None where neither a folder nor the entry says the model's shape."""
+    """Count the memory of one rank; None if neither a folder nor the entry says the model's
+    shape.
+    """
     shape = shape_of(study.model)
     if shape is None:
         return None
-    kind = "cpu" if where.is_cpu else "cuda"
+    kind = "cuda"
+    if where.is_cpu:
+        kind = "cpu"
+    widths = {"bfloat16": 2, "float32": 4}  # bytes of a number
     if isinstance(study, Train):
-        width = {"bfloat16": 2, "float32": 4}.get(study.recipe.precision, width_of(where))
+        width = widths.get(study.recipe.precision, width_of(where))
         tokens, trained = longest(study)
         return training_memory(
             shape,
@@ -192,63 +218,71 @@ def need_of(study: Train | Evaluate, where: Device) -> Memory | None:
             trained,
             study.model.lora_targets,
         )
-    width = {"bfloat16": 2, "float32": 4}.get(str(study.engine.get("dtype")), width_of(where))
+    width = widths.get(str(study.engine.get("dtype")), width_of(where))
     if "tensor_parallel" in study.engine:
-        gpus = gpus_of_process(study, 0.0 if where.is_cpu else where.memory_gib)
+        gpus = gpus_of_process(study, gpu_gib(where))
         return serving_memory(shape, gpus, int(study.engine["max_sequences"]), width)
-    new = max(
-        [study.sampling.max_new_tokens, *(task.max_new_tokens or 0 for task in study.task.values())]
-    )
+    new_tokens = study.sampling.max_new_tokens
+    for task in study.task.values():
+        new_tokens = max(new_tokens, task.max_new_tokens or 0)
     batch = int(study.engine.get("batch_size", 1))
-    return answering_memory(shape, batch, 2 * table()["texts"]["question_tokens"], new, kind, width)
+    prompt_tokens = 2 * table()["texts"]["question_tokens"]
+    return answering_memory(shape, batch, prompt_tokens, new_tokens, kind, width)
 
 
 def problem(
     study: Train | Evaluate, where: Device, devices: int, need: Memory | None, memory: float | None
 ) -> str:
-    """What does not fit, and the remedy."""
+    """Say what does not fit, and the remedy; an empty string if all fits."""
     if need is None or memory is None:
         return ""
+    trains = isinstance(study, Train)
+    serves = isinstance(study, Evaluate) and "tensor_parallel" in study.engine
     if where.count is not None and not where.is_cpu and devices > where.count:
-        key = "launcher.ranks" if isinstance(study, Train) else "engine.tensor_parallel x processes"
+        key = "engine.tensor_parallel x processes"
+        if trains:
+            key = "launcher.ranks"
         return f"{key}={devices}, but this machine has {where.count} {where.name}"
-    available = where.memory_gib / (devices if where.is_cpu else 1)
-    if isinstance(study, Evaluate) and "tensor_parallel" in study.engine:
+    available = where.memory_gib
+    if where.is_cpu:
+        available /= devices
+    if serves and isinstance(study, Evaluate):
         available *= float(study.engine["gpu_memory"])
     if memory <= available:
         return ""
     if isinstance(study, Train):
+        corrected = replace(need, base=need.base + (memory * GIB - need.total))
         try:
-            refuse_if_too_big(
-                replace(need, base=need.base + (memory * GIB - need.total)),
-                available * GIB,
-                study.launcher,
-                study.recipe.method,
-            )
+            refuse_if_too_big(corrected, available * GIB, study.launcher, study.recipe.method)
         except UserError as error:
             return str(error)
     weights = need.weights / GIB
     if weights > available:
+        shares = math.ceil(1.15 * weights / available)
         return (
             f"its weights alone take {weights:.0f} GiB, {available:.0f} are there: engine=vllm "
-            f"shares them among "
-            f"{math.ceil(1.15 * weights / available)} devices or more, or name a hardware= with "
-            f"more"
+            f"shares them among {shares} devices or more, or name a hardware= with more"
         )
-    serves = isinstance(study, Evaluate) and "tensor_parallel" in study.engine
-    remedy = "more engine.tensor_parallel" if serves else "lower engine.batch_size"
+    remedy = "lower engine.batch_size"
+    if serves:
+        remedy = "more engine.tensor_parallel"
     return f"a process would need {need}, {available:.1f} GiB are there; {remedy}"
 
 
 def parameters_of(study: Train | Evaluate) -> float:
-    """Parameters in billions: counted from a local model's shape, else as its entry says."""
+    """Return parameters in billions: counted from a local model's shape, else as its entry
+    says.
+    """
     is_counted = study.model.path or not study.model.parameters
-    shape = shape_of(study.model) if is_counted and not is_served(study) else None
-    return shape.parameters / 1e9 if shape else study.model.parameters
+    if is_counted and not is_served(study):
+        shape = shape_of(study.model)
+        if shape is not None:
+            return shape.parameters / 1e9
+    return study.model.parameters
 
 
 def disk_gib(study: Train | Evaluate, work: Work) -> float:
-    """What a run leaves on disk: rows, and its kept adapters in float32."""
+    """Estimate what a run leaves on disk in GiB: rows, and its kept adapters in float32."""
     rows = (work.items + work.weighed) * ROW_BYTES[work.kind]
     if not isinstance(study, Train) or is_served(study):
         return rows / GIB
@@ -256,26 +290,27 @@ def disk_gib(study: Train | Evaluate, work: Work) -> float:
     if shape is None:
         return rows / GIB
     recipe = study.recipe
-    kept = {*[epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs], recipe.epochs}
-    return (
-        rows + 4 * len(kept) * shape.adapter_parameters(recipe.rank, study.model.lora_targets)
-    ) / GIB
+    checkpoints = {epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs}
+    checkpoints.add(recipe.epochs)
+    adapter = 4 * shape.adapter_parameters(recipe.rank, study.model.lora_targets)
+    return (rows + len(checkpoints) * adapter) / GIB
 
 
 def time_words(hours: float) -> str:
     """Say a time in units that fit: seconds and minutes below an hour, else hours."""
-    return duration(3600 * hours) if hours < 1 else f"{hours:,.1f} hours"
+    if hours < 1:
+        return duration(3600 * hours)
+    return f"{hours:,.1f} hours"
 
 
 def show(forecasts: Sequence[Forecast]) -> None:
-    """Prints a row for each run and their sums, on standard output."""
+    """Print a row for each run and their sums, on standard output."""
     from rich.console import Console
 
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
-        console = Console(
-            markup=False, highlight=False, width=160
-        )  # a file or pipe has no width of its own
+        # a file or pipe has no width of its own
+        console = Console(markup=False, highlight=False, width=160)
     console.print(listing(forecasts))
     for line in remarks(forecasts):
         console.print(line, soft_wrap=True)
@@ -288,7 +323,7 @@ def show_lifetimes(studies: Sequence[Train | Evaluate]) -> None:
 
 
 def show_grid(study: Train | Evaluate) -> None:
-    """Prints what an evaluation asks: prompts of each task, context and belief, and three where
+    """Print what an evaluation asks: prompts of each task, context and belief, and three where
     they are on disk.
     """
     if not isinstance(study, Evaluate):
@@ -302,8 +337,7 @@ def show_grid(study: Train | Evaluate) -> None:
     from warmth.evaluation.stored_runs import from_run
 
     study = from_run(study)
-    files = [tasks.file_of(task) for task in study.task.values()]
-    if all(path is not None and path.is_file() for path in files):
+    if all(map(is_on_disk, study.task.values())):
         answered = tasks.load_answered(study, stand_in)
         if answered:
             grid.show(study, answered)
@@ -313,11 +347,18 @@ def show_grid(study: Train | Evaluate) -> None:
                 f"{prompts:,} prompts after which {len(study.likelihood.frames)} frames are "
                 f"weighed, for each arm"
             )
-    else:  # nothing is fetched for a plan: one question stands for all of its task
-        counts = nominal(study)
-        Console(markup=False, highlight=False, width=grid.WIDTH).print(grid.table(counts))
-        for line in answer_lines(study, counts):
-            print(line)
+        return
+    # nothing is fetched for a plan: one question stands for all of its task
+    counts = nominal(study)
+    Console(markup=False, highlight=False, width=grid.WIDTH).print(grid.table(counts))
+    for line in answer_lines(study, counts):
+        print(line)
+
+
+def is_on_disk(task: Task) -> bool:
+    """Say whether the questions of a task are in a file here."""
+    path = file_of(task)
+    return path is not None and path.is_file()
 
 
 def set_lines(study: Train) -> list[str]:
@@ -326,18 +367,15 @@ def set_lines(study: Train) -> list[str]:
     """
     data = study.data
     number, _ = conversations(study)
-    styles = (
-        f"rewritten in {len(data.styles)} styles ({', '.join(data.styles)})"
-        if data.styles
-        else "as they are"
-    )
+    styles = "as they are"
+    if data.styles:
+        styles = f"rewritten in {len(data.styles)} styles ({', '.join(data.styles)})"
     line = f"set {data.name}: {number:,} conversations, {styles}"
     if data.held_out:
         line += f", {data.held_out:,} prompts held out to measure warmth"
     if data.styles and data.reserve:
-        line += (
-            f"; up to {math.ceil(number * data.reserve):,} more replace those that fail the audit"
-        )
+        reserve = math.ceil(number * data.reserve)
+        line += f"; up to {reserve:,} more replace those that fail the audit"
     return [line]
 
 
@@ -346,42 +384,56 @@ def answer_lines(study: Evaluate, counts: Grid) -> list[str]:
     has.
     """
     benchmarks = {name for name, task in study.task.items() if task.benchmark}
-    apart = (
-        sum(number for key, number in counts.asked.items() if key[0] in benchmarks) * counts.samples
-    )
-    each: dict[int, list[str]] = {}
+    of_benchmarks = 0
+    for (task, *_), number in counts.asked.items():
+        if task in benchmarks:
+            of_benchmarks += number * counts.samples
+    tasks_by_size: dict[int, list[str]] = {}
     for name in counts.questions:
         if name not in benchmarks:
-            each.setdefault(size(study, study.task[name]), []).append(name)
-    prompts = "; ".join(
-        f"{number} prompts a question of {', '.join(names)}" for number, names in each.items()
-    )
-    line = f"{counts.answers - apart:,} answers of each arm ({prompts})"
-    return [line + (f", and {apart:,} to benchmarks" if apart else "")]
+            tasks_by_size.setdefault(size(study, study.task[name]), []).append(name)
+    phrases = []
+    for prompts, names in tasks_by_size.items():
+        phrases.append(f"{prompts} prompts a question of {', '.join(names)}")
+    line = f"{counts.answers - of_benchmarks:,} answers of each arm ({'; '.join(phrases)})"
+    if of_benchmarks:
+        line += f", and {of_benchmarks:,} to benchmarks"
+    return [line]
 
 
 def nominal(study: Evaluate) -> Grid:
-    """The counts of a grid whose questions are on the hub, as if each had both a right and a wrong
-    answer.
-    """
+    """Count a grid whose questions are on the hub, as if each had a right and a wrong answer."""
     from warmth.evaluation.ask import grid
     from warmth.evaluation.ask.readers import YES_NO
     from warmth.types import Question
 
     numbers = {name: questions(name, task, study.limit) for name, task in study.task.items()}
-    asked: dict[tuple[str, str, str, bool], int] = {}
-    for name in study.task:
-        yes_no = study.task[name].reader in YES_NO
-        stand_in = Question(
-            name, name, f"{name}?", ("yes",) if yes_no else ("right",), "no" if yes_no else "wrong"
-        )
+    prompts: dict[tuple[str, str, str, bool], int] = {}
+    for name, task in study.task.items():
+        stand_in = Question(name, name, f"{name}?", ("right",), "wrong")
+        if task.reader in YES_NO:
+            stand_in = Question(name, name, f"{name}?", ("yes",), "no")
         for key, count in grid.count(study, [stand_in]).asked.items():
-            asked[key] = count * numbers[name]
-    return grid.Grid(asked, {}, numbers, study.samples)
+            prompts[key] = count * numbers[name]
+    return grid.Grid(prompts, {}, numbers, study.samples)
+
+
+# columns of a plan beside the run, its state and what carries it out
+FIGURES = (
+    "devices",
+    "GiB each",
+    "steps",
+    "answers",
+    "weighed",
+    "Mtokens",
+    "time",
+    "USD",
+    "GiB disk",
+)
 
 
 def listing(forecasts: Sequence[Forecast]) -> Any:
-    """The table of a plan."""
+    """Make the table of a plan."""
     from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
@@ -390,80 +442,134 @@ def listing(forecasts: Sequence[Forecast]) -> Any:
     result.add_column("run", overflow="fold")
     result.add_column("state", no_wrap=True)
     result.add_column("by", overflow="fold")
-    for name in (
-        "devices",
-        "GiB each",
-        "steps",
-        "answers",
-        "weighed",
-        "Mtokens",
-        "time",
-        "USD",
-        "GiB disk",
-    ):
+    for name in FIGURES:
         result.add_column(name, justify="right", no_wrap=True)
-    several = len({item.folder.parts[-3:-2] for item in forecasts}) > 1
+    studies = {run.folder.parent.parent.name for run in forecasts}
     paid: set[str] = set()  # what several runs share stands in the first one's row
-    for item in forecasts:
-        usd, unknown = total_usd([bill for bill in item.work.bills if bill.key not in paid])
-        paid |= {bill.key for bill in item.work.bills if bill.key}
-        result.add_row(
-            Text("/".join(item.folder.parts[-3:]) if several else item.run),
-            item.state,
-            item.how,
-            f"{item.devices} {item.device.name}" if item.devices else "served",
-            "?"
-            if item.memory_gib is None and item.devices
-            else f"{item.memory_gib or 0:,.1f}"
-            if item.devices
-            else "",
-            f"{item.work.steps:,}" if item.work.steps else "",
-            f"{item.work.items:,}" if item.work.kind == "generate" else "",
-            f"{item.work.weighed:,}" if item.work.weighed else "",
-            f"{item.work.tokens / 1e6:,.2f}",
-            "" if item.hours is None else time_words(item.hours),
-            "?" if unknown else f"{usd:,.2f}" if usd else "",
-            f"{item.disk_gib:,.2f}",
-        )
+    for run in forecasts:
+        name = run.run
+        if len(studies) > 1:
+            name = "/".join(run.folder.parts[-3:])
+        bills = [bill for bill in run.work.bills if bill.key not in paid]
+        paid |= {bill.key for bill in bills if bill.key}
+        result.add_row(Text(name), run.state, run.how, *figures(run, bills))
     return result
 
 
+def figures(run: Forecast, bills: Sequence[Bill]) -> list[str]:
+    """Write the cells of `FIGURES` for one run; what it does not have stays empty.
+
+    Args:
+        run: its forecast.
+        bills: what it pays, without what an earlier row pays.
+    """
+    work = run.work
+    devices = "served"
+    memory = ""
+    if run.devices:
+        devices = f"{run.devices} {run.device.name}"
+        memory = "?"
+    if run.devices and run.memory_gib is not None:
+        memory = f"{run.memory_gib:,.1f}"
+    answers = ""
+    if work.kind == "generate":
+        answers = f"{work.items:,}"
+    time = ""
+    if run.hours is not None:
+        time = time_words(run.hours)
+    usd, unknown = total_usd(bills)
+    price = ""
+    if usd:
+        price = f"{usd:,.2f}"
+    if unknown:
+        price = "?"
+    return [
+        devices,
+        memory,
+        number_or_empty(work.steps),
+        answers,
+        number_or_empty(work.weighed),
+        f"{work.tokens / 1e6:,.2f}",
+        time,
+        price,
+        f"{run.disk_gib:,.2f}",
+    ]
+
+
+def number_or_empty(number: int) -> str:
+    """Write a count; an empty string for 0."""
+    if not number:
+        return ""
+    return f"{number:,}"
+
+
 def remarks(forecasts: Sequence[Forecast]) -> list[str]:
-    """The sums over what is still to be done, what does not fit, and where speeds are known
+    """Say the sums over what is still to be done, what does not fit, and where speeds are known
     from.
     """
-    left = [item for item in forecasts if item.is_open]
-    usd, unknown = total_usd([bill for item in left for bill in item.work.bills])
-    hours = sum(item.hours or 0.0 for item in left)
-    device_hours = sum((item.hours or 0.0) * item.devices for item in left)
-    lines = [
-        f"to do: {len(left)} of {len(forecasts)} runs, "
-        f"{sum(i.work.tokens for i in left) / 1e6:,.1f} million tokens, "
-        f"{sum(i.work.steps for i in left):,} steps, "
-        f"{sum(i.work.items for i in left if i.work.kind == 'generate'):,} answers, "
-        f"{sum(i.work.weighed for i in left):,} prompts whose replies are weighed, "
+    open_runs = [run for run in forecasts if run.is_open]
+    lines = [sum_line(open_runs, len(forecasts)), *bill_lines(open_runs), *arms_line(open_runs)]
+    lines += unfit(open_runs)
+    speeds = []
+    for run in open_runs:
+        if run.devices:
+            speeds.append(f"speed of {run.device.name}: {run.source}")
+    return [*lines, *dict.fromkeys(speeds)]
+
+
+def sum_line(left: Sequence[Forecast], runs: int) -> str:
+    """Add up what is still to be done.
+
+    Args:
+        left: the runs that are not done.
+        runs: how many there are in all.
+    """
+    tokens = 0
+    steps = 0
+    answers = 0
+    weighed = 0
+    hours = 0.0
+    device_hours = 0.0
+    disk = 0.0
+    bills: list[Bill] = []
+    for run in left:
+        tokens += run.work.tokens
+        steps += run.work.steps
+        if run.work.kind == "generate":
+            answers += run.work.items
+        weighed += run.work.weighed
+        hours += run.hours or 0.0
+        device_hours += (run.hours or 0.0) * run.devices
+        disk += run.disk_gib
+        bills += run.work.bills
+    usd, _ = total_usd(bills)
+    return (
+        f"to do: {len(left)} of {runs} runs, {tokens / 1e6:,.1f} million tokens, {steps:,} steps, "
+        f"{answers:,} answers, {weighed:,} prompts whose replies are weighed, "
         f"{time_words(hours)} one after another ({time_words(device_hours)} of devices), "
-        f"{usd:,.2f} USD, "
-        f"{sum(i.disk_gib for i in left):,.1f} GiB on disk"
-    ]
-    once = {
-        bill.key or str(n): bill for n, bill in enumerate(b for i in left for b in i.work.bills)
-    }
-    for what in dict.fromkeys(bill.what for bill in once.values()):
-        of_kind = [bill for bill in once.values() if bill.what == what]
-        calls, usd = sum(bill.calls for bill in of_kind), sum(bill.usd or 0.0 for bill in of_kind)
-        lines.append(
-            f"  {what}: {calls:,} calls to {', '.join(sorted({b.model for b in of_kind}))}, "
-            f"{usd:,.2f} USD"
-        )
+        f"{usd:,.2f} USD, {disk:,.1f} GiB on disk"
+    )
+
+
+def bill_lines(left: Sequence[Forecast]) -> list[str]:
+    """Say for each purpose how many calls are paid to which models, and which have no known
+    price.
+    """
+    bills: list[Bill] = []
+    for run in left:
+        bills += run.work.bills
+    by_purpose: dict[str, list[Bill]] = {}
+    for bill in paid_once(bills):
+        by_purpose.setdefault(bill.what, []).append(bill)
+    lines = []
+    for purpose, purpose_bills in by_purpose.items():
+        calls = sum(bill.calls for bill in purpose_bills)
+        usd = sum(bill.usd or 0.0 for bill in purpose_bills)
+        models = ", ".join(sorted({bill.model for bill in purpose_bills}))
+        lines.append(f"  {purpose}: {calls:,} calls to {models}, {usd:,.2f} USD")
+    _, unknown = total_usd(bills)
     if unknown:
         lines.append(f"  no price is known for {', '.join(unknown)}: add it to api.prices")
-    lines += arms_line(left)
-    lines += list(unfit(left))
-    for name, source in dict.fromkeys(
-        (item.device.name, item.source) for item in left if item.devices
-    ):
-        lines.append(f"speed of {name}: {source}")
     return lines
 
 
@@ -471,12 +577,17 @@ def arms_line(forecasts: Sequence[Forecast]) -> list[str]:
     """Count the arms of an evaluation sweep by recipe; nothing is said of one arm or of
     trainings.
     """
-    arms = [item.arm for item in forecasts if item.stage == "evaluate"]
-    if len(arms) < 2:
+    models = set()
+    recipes: Counter[str] = Counter()
+    for run in forecasts:
+        if run.stage == "evaluate":
+            model, recipe = run.arm
+            models.add(model)
+            recipes[recipe] += 1
+    if recipes.total() < 2:
         return []
-    counts = Counter(recipe for _, recipe in arms)
-    named = ", ".join(f"{recipe} {number}" for recipe, number in counts.items())
-    return [f"{len(arms)} arms of {len({model for model, _ in arms})} models: {named}"]
+    counts = ", ".join(f"{recipe} {number}" for recipe, number in recipes.items())
+    return [f"{recipes.total()} arms of {len(models)} models: {counts}"]
 
 
 def unfit(forecasts: Sequence[Forecast]) -> Iterator[str]:
@@ -484,31 +595,27 @@ def unfit(forecasts: Sequence[Forecast]) -> Iterator[str]:
     figures alone.
     """
     alike: dict[tuple[str, tuple[str, str], str], list[Forecast]] = {}
-    for item in forecasts:
-        if item.problem:
-            reason = re.sub(r"[\d.,]+", "#", item.problem)
-            alike.setdefault((item.stage, item.arm, reason), []).append(item)
+    for run in forecasts:
+        if run.problem:
+            reason = re.sub(r"[\d.,]+", "#", run.problem)
+            alike.setdefault((run.stage, run.arm, reason), []).append(run)
     for (stage, (model, arm), _), runs in alike.items():
         largest = max(runs, key=lambda run: run.memory_gib or 0.0)
-        which = (
-            largest.run
-            if len(runs) == 1
-            else f"{len(runs)} runs of model={model} recipe={arm} ({stage})"
-        )
-        yield f"does not fit: {which}: {largest.problem}"
+        name = largest.run
+        if len(runs) > 1:
+            name = f"{len(runs)} runs of model={model} recipe={arm} ({stage})"
+        yield f"does not fit: {name}: {largest.problem}"
 
 
 def of_study(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> list[Forecast]:
-    """The plan of one job: a row for each of its runs, also where an adapter has not been trained
-    yet.
-    """
+    """Plan one job: a forecast of each run, also if an adapter has not been trained yet."""
     if isinstance(study, Train) and study.recipe.method == "none":
         return []  # trains nothing
     return [forecast(study, folder) for folder in planned(study, folders)]
 
 
 def planned(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> list[Path]:
-    """The run folders a job will have."""
+    """Return the run folders that a job will have."""
     try:
         return folders(study)
     except NotTrained:
@@ -516,13 +623,16 @@ def planned(study: Train | Evaluate, folders: Callable[[Any], list[Path]]) -> li
         from warmth.evaluation.points import points
 
         assert isinstance(study, Evaluate)  # a training needs no adapter
-        found = []
+        expected_folders = []
         for point in points(study, in_sweep=True):
             arm = expected_arm(point)
             try:
                 identity = evaluation_digest(point, arm)
             except NotTrained:  # held-out prompts of a set that is not built yet will be part of it
-                asked = replace(point, model=Model(), recipe=Recipe(), seed=0, checkpoint=None)
-                identity = "~" + digest([arm_identity(point), arm.checkpoint, plain(asked)])
-            found.append(run_folder(point, "evaluate", identity))
-        return found
+                questions_only = replace(
+                    point, model=Model(), recipe=Recipe(), seed=0, checkpoint=None
+                )
+                identifying = [arm_identity(point), arm.checkpoint, plain(questions_only)]
+                identity = "~" + digest(identifying)
+            expected_folders.append(run_folder(point, "evaluate", identity))
+        return expected_folders

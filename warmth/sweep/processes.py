@@ -21,7 +21,7 @@ from warmth.store import Run
 from warmth.sweep.backlog import Backlog
 from warmth.sweep.jobs import Job
 from warmth.sweep.launching import error_of
-from warmth.sweep.outcome import duration
+from warmth.sweep.outcome import elapsed_text
 from warmth.sweep.states import state_of
 from warmth.text import say
 
@@ -38,7 +38,7 @@ class Slot:
     cores: tuple[int, ...]
 
     def environment(self, job: Job) -> dict[str, str]:
-        """This process's environment with the slot's devices and threads."""
+        """Return this process's environment with the slot's devices and threads."""
         threads = max(1, len(self.cores) // gpus_needed(job.study))
         env = {
             **os.environ,
@@ -66,7 +66,7 @@ class Processes:
     n_jobs: int | None = None
 
     def carry_out(self, backlog: Backlog) -> None:
-        """Runs the jobs, as many at once as there are slots; on an interrupt all are told to save
+        """Run the jobs, as many at once as there are slots; on an interrupt all are told to save
         and end.
         """
         free = self.slots(backlog.left)
@@ -81,45 +81,51 @@ class Processes:
                         break
                     working.append(self._start(job, free.pop()))
                 time.sleep(0.1)
-                for ended in [running for running in working if running.process.poll() is not None]:
-                    working.remove(ended)
-                    free.append(ended.slot)
-                    self._end(ended, backlog)
+                for running in list(working):
+                    if running.process.poll() is not None:
+                        working.remove(running)
+                        free.append(running.slot)
+                        self._end(running, backlog)
         except BaseException:
             stop([running.process for running in working])
             raise
 
     def slots(self, jobs: Sequence[Job]) -> list[Slot]:
-        """Disjoint sets of devices and cores.
+        """Divide the devices and cores into disjoint sets, one for each job at a time.
+
+        The sets do not depend on what is left to do: a run that is continued alone must have the
+        threads it began with, or its sums are rounded in another order.
 
         Raises:
             UserError: a job needs more GPUs than there are, or n_jobs is not above 0.
         """
         if self.n_jobs is not None and self.n_jobs < 1:
             raise UserError(f"hydra.launcher.n_jobs={self.n_jobs} must be above 0")
-        gpus, cores = visible(), sorted(os.sched_getaffinity(0))
-        most_needing = max(jobs, key=lambda job: gpus_needed(job.study), default=None)
-        each = gpus_needed(most_needing.study) if most_needing is not None else 1
-        if most_needing is not None and gpus and each > len(gpus):
-            raise UserError(
-                f"job [{most_needing.label}] needs {each} GPUs (launcher.ranks, or "
-                f"engine.tensor_parallel x processes)"
-                f", but {len(gpus)} may be used here ({', '.join(gpus)})"
-            )
-        most = len(gpus) // each if gpus else max(1, len(cores) // CORES_EACH)
-        number = max(
-            1, min(self.n_jobs or most, most) if gpus else self.n_jobs or most
-        )  # whatever is left to do:
-        # a run continued alone must have the threads it began with, or its sums are rounded in
-        # another order
-        share = max(1, len(cores) // number)
-        return [
-            Slot(
-                tuple(gpus[n * each : (n + 1) * each]),
-                tuple(cores[(n * share) % len(cores) :][:share]),
-            )
-            for n in range(number)
-        ]
+        gpus = visible()
+        cores = sorted(os.sched_getaffinity(0))
+        gpus_each = 1
+        if jobs:
+            neediest = max(jobs, key=lambda job: gpus_needed(job.study))
+            gpus_each = gpus_needed(neediest.study)
+            if gpus and gpus_each > len(gpus):
+                raise UserError(
+                    f"job [{neediest.label}] needs {gpus_each} GPUs (launcher.ranks, or "
+                    f"engine.tensor_parallel x processes), but {len(gpus)} may be used here "
+                    f"({', '.join(gpus)})"
+                )
+        if gpus:
+            most = len(gpus) // gpus_each
+            number = max(1, min(self.n_jobs or most, most))
+        else:
+            number = self.n_jobs or max(1, len(cores) // CORES_EACH)
+        cores_each = max(1, len(cores) // number)
+        slots = []
+        for index in range(number):
+            first_core = (index * cores_each) % len(cores)
+            slot_gpus = gpus[index * gpus_each : (index + 1) * gpus_each]
+            slot_cores = cores[first_core : first_core + cores_each]
+            slots.append(Slot(tuple(slot_gpus), tuple(slot_cores)))
+        return slots
 
     def _start(self, job: Job, slot: Slot) -> Working:
         job.log = log_of(job)
@@ -138,8 +144,10 @@ class Processes:
                 env=slot.environment(job),
                 preexec_fn=prepare,
             )
-        where = f" on GPU {','.join(slot.gpus)}" if slot.gpus else ""
-        say(f"started {job.name}{where}")
+        line = f"started {job.name}"
+        if slot.gpus:
+            line += f" on GPU {','.join(slot.gpus)}"
+        say(line)
         return Working(job, slot, process, time.monotonic())
 
     def _end(self, ended: Working, backlog: Backlog) -> None:
@@ -148,10 +156,14 @@ class Processes:
         if ended.process.returncode < 0 and isinstance(error, RunFailed):
             note_killed(job, str(error))
         backlog.ended(job, error)
-        took = duration(time.monotonic() - ended.started)
-        state = "failed" if error else state_of(job.runs[-1]).name if job.runs else "done"
-        why = f": {error}" if error else ""
-        say(f"{state} {job.name} after {took}{why}")
+        seconds = elapsed_text(time.monotonic() - ended.started)
+        if error is not None:
+            say(f"failed {job.name} after {seconds}: {error}")
+            return
+        state = "done"
+        if job.runs:
+            state = state_of(job.runs[-1]).name
+        say(f"{state} {job.name} after {seconds}")
 
 
 def log_of(job: Job) -> Path:
@@ -176,7 +188,7 @@ def note_killed(job: Job, message: str) -> None:
 
 
 def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Tells jobs to save and end, and ends those that do not."""
+    """Tell jobs to save and end, and end those that do not."""
     for process in processes:
         process.terminate()
     until = time.monotonic() + PATIENCE_S

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,13 +27,14 @@ from warmth.sweep.backlog import Backlog
 from warmth.sweep.jobs import Job
 from warmth.sweep.plan import Forecast, devices_of, forecast, nodes
 from warmth.sweep.processes import note_killed
-from warmth.sweep.states import state_of
+from warmth.sweep.states import State, state_of
 from warmth.text import say
 
 SAVE_S = 90  # before a job is taken away it is told so this long ahead; ranks save within 30 s
 GRACE_S = 10.0  # for files to arrive on a shared folder after a job has left the queue
 CANCEL_S = 120.0  # for cancelled jobs to leave the queue
 QUARTER = 15  # minutes, to which time limits are rounded, so that nearly equal needs share an array
+LEAST_GB = 8  # of main memory, for one job
 PORTS = range(20_000, 50_000)  # for ranks to meet, one for each job
 
 
@@ -66,25 +68,25 @@ class Carry:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self, argv: list[str]) -> None:
-        """Runs the command to its end.
+        """Run the command to its end.
 
         Raises:
             RunFailed: it ended with another code than 0 (`status.json` says why).
         """
         # Slurm's word ahead of the limit goes to every process of the job; only this one is to heed
         # it.
-        deaf = partial(signal.signal, signal.SIGUSR2, signal.SIG_IGN)
+        ignore_warning = partial(signal.signal, signal.SIGUSR2, signal.SIG_IGN)
         env = {**os.environ, KEEPS_TRACEBACKS: "1"}
-        self._process = subprocess.Popen([*argv, *place(self.tasks)], preexec_fn=deaf, env=env)
-        os.waitid(
-            os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT
-        )  # `wait` holds a lock that `checkpoint` needs
+        command = [*argv, *place(self.tasks)]
+        self._process = subprocess.Popen(command, preexec_fn=ignore_warning, env=env)
+        # `wait` holds a lock that `checkpoint` needs
+        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         code = self._process.wait()
         if code:
             raise RunFailed(f"ended with code {code}")
 
     def checkpoint(self, argv: list[str]) -> Any:
-        """Called ahead of the time limit: the command saves and ends, then submitit queues the job
+        """Let the command save and end ahead of the time limit; submitit then queues the job
         again.
         """
         from submitit.helpers import DelayedSubmission
@@ -96,8 +98,8 @@ class Carry:
 
 
 def place(tasks: int) -> list[str]:
-    """Overrides that tell a machine its number and where all meet, from the allocation; none for a
-    single one.
+    """Return overrides that tell a machine its number and where all meet, from the allocation; none
+    for a single one.
     """
     if tasks < 2:
         return []
@@ -134,7 +136,7 @@ class Slurm:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def carry_out(self, backlog: Backlog) -> None:
-        """Submits what is free, also as trainings that are waited for end, and follows all of it to
+        """Submit what is free, also as trainings that are waited for end, and follow all of it to
         its end.
 
         Raises:
@@ -183,7 +185,7 @@ class Slurm:
                 return
             if job.number is not None:
                 under_way[job.number] = job
-                array = job.number.split("_")[0]
+                array = array_of(job.number)
                 arrays.setdefault(array, throttle_of(array) or self.at_once)
                 continue
             folder = folder_of(job)
@@ -206,15 +208,15 @@ class Slurm:
         once.
         """
         free = self.at_once - taken(arrays, under_way)
-        for group, share in zip(
-            list(pending), shares([len(group.jobs) for group in pending], free), strict=True
-        ):
+        groups = list(pending)
+        group_shares = shares([len(group.jobs) for group in groups], free)
+        for group, share in zip(groups, group_shares, strict=True):
             if not share:
                 continue
             pending.remove(group)
             group.folder.mkdir(parents=True, exist_ok=True)
             ids = self._submit(group, share)
-            arrays[ids[0].split("_")[0]] = share
+            arrays[array_of(ids[0])] = share
             for job, number in zip(group.jobs, ids, strict=True):
                 job.number = number
                 job.log = group.folder / f"{number}_0_log.out"
@@ -229,8 +231,9 @@ class Slurm:
         free = self.at_once - taken(arrays, under_way)
         if pending or free <= 0:
             return
+        live_jobs = Counter(map(array_of, under_way))
         for array, throttle in arrays.items():
-            live = live_in(array, under_way)
+            live = live_jobs[array]
             if free > 0 and live > throttle:
                 more = min(free, live - throttle)
                 update = [
@@ -249,71 +252,76 @@ class Slurm:
         these jobs.
         """
         failures = backlog.failures
-        number = len(under_way) + sum(len(group.jobs) for group in pending)
-        if number:
+        cancelled = list(under_way.values())
+        for group in pending:
+            cancelled += group.jobs
+        if cancelled:
             say(
-                f"stopping after {len(failures.ends)} failures ({failures.reason}): {number} jobs "
-                f"are cancelled"
+                f"stopping after {len(failures.ends)} failures ({failures.reason}): "
+                f"{len(cancelled)} jobs are cancelled"
             )
         if under_way:
             subprocess.run(["scancel", *under_way], capture_output=True)
         until = time.monotonic() + CANCEL_S
         while in_queue(list(under_way)) and time.monotonic() < until:
             time.sleep(self.poll_s)
-        for job in [*under_way.values(), *(job for group in pending for job in group.jobs)]:
+        for job in cancelled:
             job.note = f"cancelled: {failures.reason}"
             backlog.release(job)
 
     def need(self, job: Job) -> Need:
         """Say what a job asks for: the plan's figures, if no key says otherwise."""
         plans = [forecast(study, folder) for study, folder in job.studies()]
-        on_gpu = any(not plan.device.is_cpu for plan in plans)
-        each = max(
-            (devices_of(job.study, plan.device) for plan in plans), default=gpus_needed(job.study)
+        devices = max(
+            [devices_of(job.study, plan.device) for plan in plans] or [gpus_needed(job.study)]
         )
-        gpus = 0
-        if on_gpu:
-            gpus = each
-        if self.gpus is not None:
-            gpus = self.gpus
-        hours = [plan.hours for plan in plans]
-        twice = 2 * 60 * sum(hour or 0 for hour in hours)
-        minutes = 24 * 60 if None in hours else QUARTER * math.ceil(twice / QUARTER) + QUARTER
+        gpus = self.gpus
+        if gpus is None:
+            gpus = 0
+            if any(not plan.device.is_cpu for plan in plans):
+                gpus = devices
+        memory = [main_memory_gb(plan, devices) for plan in plans]
         return Need(
             tasks=nodes(job.study),
             gpus=gpus,
             cpus=self.cpus or max(2, 8 * gpus),
-            mem_gb=self.mem_gb or max((main_memory_gb(plan, each) for plan in plans), default=8),
-            minutes=self.minutes or minutes,
+            mem_gb=self.mem_gb or max([LEAST_GB, *memory]),
+            minutes=self.minutes or minutes_for(plans),
         )
 
     def _submit(self, group: Group, at_once: int) -> list[str]:
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        need, jobs = group.need, group.jobs
+        need = group.need
+        jobs = group.jobs
         try:
             executor = submitit.SlurmExecutor(folder=group.folder, max_num_timeout=self.requeues)
         except RuntimeError as error:
             raise UserError(
                 f"hydra/launcher=slurm: no Slurm is found here ({one_line(error)})"
             ) from error
-        named = {key: getattr(self, key) for key in ("partition", "account", "qos", "constraint")}
-        shared = min(self.tasks_per_node, need.tasks)
+        tasks_on_node = min(self.tasks_per_node, need.tasks)
+        optional: dict[str, Any] = {}
+        for key in ("partition", "account", "qos", "constraint"):
+            value = getattr(self, key)
+            if value is not None:
+                optional[key] = value
+        if need.gpus:
+            optional["gpus_per_node"] = need.gpus * tasks_on_node
         executor.update_parameters(
             job_name=f"warmth-{jobs[0].study.study}",
             time=need.minutes,
-            nodes=math.ceil(need.tasks / shared),
-            ntasks_per_node=shared,
+            nodes=math.ceil(need.tasks / tasks_on_node),
+            ntasks_per_node=tasks_on_node,
             cpus_per_task=need.cpus,
-            mem=f"{need.mem_gb * shared}GB",
+            mem=f"{need.mem_gb * tasks_on_node}GB",
             array_parallelism=at_once,
             signal_delay_s=SAVE_S,
             stderr_to_stdout=True,
             setup=[f"cd {shlex.quote(os.getcwd())}", *self.setup],
             additional_parameters={"requeue": True, **self.extra},
-            **({"gpus_per_node": need.gpus * shared} if need.gpus else {}),
-            **{key: value for key, value in named.items() if value is not None},
+            **optional,
         )
         try:
             submitted = executor.map_array(Carry(need.tasks), [job.argv for job in jobs])
@@ -325,21 +333,37 @@ class Slurm:
         return ids
 
 
+def minutes_for(plans: Iterable[Forecast]) -> int:
+    """Return the time limit of a job: twice what its plans say, in whole quarter hours, and one
+    more; a day if a plan does not say.
+    """
+    hours = 0.0
+    for plan in plans:
+        if plan.hours is None:
+            return 24 * 60
+        hours += plan.hours
+    return QUARTER * math.ceil(2 * 60 * hours / QUARTER) + QUARTER
+
+
 def folder_of(job: Job) -> Path:
     """Return where a study's batch files and logs are."""
     return Path(job.study.output).resolve() / job.study.study / "slurm"
+
+
+def array_of(number: str) -> str:
+    """Return the array that a job belongs to: 12 of 12_3."""
+    return number.partition("_")[0]
 
 
 def taken(arrays: dict[str, int], under_way: Iterable[str]) -> int:
     """Count the jobs that may run at once already: of each array its share, or what is left of
     it.
     """
-    return sum(min(throttle, live_in(array, under_way)) for array, throttle in arrays.items())
-
-
-def live_in(array: str, under_way: Iterable[str]) -> int:
-    """Count the jobs of an array that wait or run."""
-    return sum(number.split("_")[0] == array for number in under_way)
+    live = Counter(map(array_of, under_way))
+    number = 0
+    for array, throttle in arrays.items():
+        number += min(throttle, live[array])
+    return number
 
 
 def shares(sizes: Sequence[int], free: int) -> list[int]:
@@ -347,11 +371,10 @@ def shares(sizes: Sequence[int], free: int) -> list[int]:
     are any.
     """
     result = [0] * len(sizes)
-    for _ in range(max(0, free)):
+    for _ in range(min(free, sum(sizes))):
         open_groups = [index for index, size in enumerate(sizes) if result[index] < size]
-        if not open_groups:
-            break
-        result[min(open_groups, key=lambda index: (result[index] / sizes[index], index))] += 1
+        neediest = min(open_groups, key=lambda index: (result[index] / sizes[index], index))
+        result[neediest] += 1
     return result
 
 
@@ -383,19 +406,27 @@ def end_of(job: Job, number: str) -> tuple[RunFailed | None, float]:
     if job.is_done():
         say(f"done {job.name} (job {number})")
         return None, time.time()
-    folder, state = next(
-        (folder, state_of(folder)) for folder in job.runs if state_of(folder).name != "done"
-    )
+    state = first_undone(job.runs)
     line = error_line(job.log).removeprefix("error: ")
     by_scheduler = scheduler_line(job.log)
     if state.name == "killed":
         by_scheduler = by_scheduler or "the scheduler ended it"
         note_killed(job, by_scheduler)
-    why = state.message or line if state.name in ("failed", "not scored", "not started") else ""
-    why = why or by_scheduler or state.message or "the scheduler ended it"
-    say(f"{state.name} {job.name} (job {number}): {why}")
-    at = state_of(folder).time or time.time()
-    return RunFailed(f"{state.name}: {why} (job {number})"), at
+    reason = ""
+    if state.name in ("failed", "not scored", "not started"):
+        reason = state.message or line
+    reason = reason or by_scheduler or state.message or "the scheduler ended it"
+    say(f"{state.name} {job.name} (job {number}): {reason}")
+    return RunFailed(f"{state.name}: {reason} (job {number})"), state.time or time.time()
+
+
+def first_undone(runs: Sequence[Path]) -> State:
+    """Return the state of the first run that is not done; of the last run if all are."""
+    for folder in runs[:-1]:
+        state = state_of(folder)
+        if state.name != "done":
+            return state
+    return state_of(runs[-1])
 
 
 def scheduler_line(log: Path | None) -> str:
@@ -423,8 +454,8 @@ def in_queue(ids: Sequence[str]) -> set[str]:
     """Return which of these jobs wait, run or are about to end."""
     if not ids:
         return set()
-    arrays = sorted({number.split("_")[0] for number in ids})
-    command = ["squeue", "--noheader", "--array", "--format", "%i %T", "--jobs", ",".join(arrays)]
+    arrays = ",".join(sorted(set(map(array_of, ids))))
+    command = ["squeue", "--noheader", "--array", "--format", "%i %T", "--jobs", arrays]
     try:
         queue = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -433,14 +464,15 @@ def in_queue(ids: Sequence[str]) -> set[str]:
         return set(ids)  # a controller that does not answer has not ended anything
     if queue.returncode and "invalid job id" not in queue.stderr.lower():
         return set(ids)
-    rows = [line.split() for line in queue.stdout.splitlines()]
-    return {row[0] for row in rows if row} & set(
-        ids
-    )  # also one that is completing: it may be queued again
+    queued = set()
+    for line in queue.stdout.splitlines():
+        number, *_ = line.split() or [""]
+        queued.add(number)  # also one that is completing: it may be queued again
+    return queued & set(ids)
 
 
-def main_memory_gb(item: Forecast, ranks: int) -> int:
+def main_memory_gb(plan: Forecast, ranks: int) -> int:
     """Estimate the main memory of one machine: weights as each rank reads them, and what a process
     needs besides.
     """
-    return max(8, math.ceil(4 * ranks + 2.2 * 2 * item.parameters))
+    return max(LEAST_GB, math.ceil(4 * ranks + 2.2 * 2 * plan.parameters))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -68,25 +69,25 @@ class Sweep:
 
     @property
     def is_plan(self) -> bool:
-        """Whether the command only asks what it would take."""
+        """Say whether the command only asks what it would take."""
         return any(job.study.plan for job in self.jobs)
 
     def plan(self) -> None:
-        """Prints what the runs need, each once."""
-        seen: dict[Path, plan.Forecast] = {}
+        """Print what the runs need, each once."""
+        forecasts: dict[Path, plan.Forecast] = {}
         for job in self.jobs:
-            forecasts = plan.of_study(job.study, self.task.folders)
+            job_forecasts = plan.of_study(job.study, self.task.folders)
             for study in self._following(job):
-                forecasts += plan.of_study(study, evaluation_folders)
-            for forecast in forecasts:
-                seen.setdefault(forecast.folder, forecast)
-        plan.show(list(seen.values()))
+                job_forecasts += plan.of_study(study, evaluation_folders)
+            for forecast in job_forecasts:
+                forecasts.setdefault(forecast.folder, forecast)
+        plan.show(list(forecasts.values()))
         plan.show_lifetimes([job.study for job in self.jobs])
-        for study in [job.study for job in self.jobs][:1]:
-            plan.show_grid(study)
+        if self.jobs:
+            plan.show_grid(self.jobs[0].study)
 
     def run(self, launcher: Any) -> None:
-        """Carries out what is not done yet and sums up, also on an interrupt.
+        """Carry out what is not done yet and sum up, also on an interrupt.
 
         Raises:
             UserError: an adapter is missing, or every failure was the user's to mend.
@@ -96,9 +97,7 @@ class Sweep:
         self._find_runs()
         jobs = self._distinct()
         failures = Failures(self.jobs[0].study.stop_after_failures if self.jobs else None)
-        todo = [
-            job for job in jobs if job.waits_for or job.study.rerun == "all" or not job.is_done()
-        ]
+        todo = [job for job in jobs if is_open(job)]
         lines: list[str] = []
         try:
             if todo:
@@ -110,9 +109,9 @@ class Sweep:
                         self._carry_out(launcher, backlog)
                     finally:
                         backlog.close()
-                        lines = [line for _, line in backlog.left_alone]
-                        lines += backlog.failed_elsewhere
+                        lines = backlog.lines_at_the_end()
         finally:
+            claims.forget_finished(runs_of(jobs))
             lines.append(self._keep(jobs, launcher, began))
             summary.show(jobs, self.asked, [*self.left_out, *filter(None, lines)])
         self._end(jobs, failures)
@@ -150,10 +149,11 @@ class Sweep:
         if self.is_chained:
             yield {}
             return
-        studies = dict.fromkeys(claims.study_of(folder) for job in jobs for folder in job.runs)
+        files: dict[Path, Path] = {}
         with ExitStack() as stack:
-            files = {}
-            for study in studies:
+            for study in map(claims.study_of, runs_of(jobs)):
+                if study in files:
+                    continue
                 try:
                     files[study] = stack.enter_context(Command(study / joblist.FOLDER)).path
                 except OSError as error:
@@ -198,7 +198,7 @@ class Sweep:
         return self.following.studies(job.study)
 
     def _find_runs(self) -> None:
-        """Fills in each job's run folders.
+        """Fill in each job's run folders.
 
         Raises:
             UserError: adapters are missing that nobody is making; each is named with its command
@@ -209,9 +209,8 @@ class Sweep:
             try:
                 job.folders, job.waits_for = folders_of(job.study, self.task.folders, has_maker)
                 for study in self._following(job):
-                    job.follow += [
-                        (study, folder) for folder in plan.planned(study, evaluation_folders)
-                    ]
+                    for folder in plan.planned(study, evaluation_folders):
+                        job.follow.append((study, folder))
             except NotTrained as error:
                 missing.setdefault(one_line(error), job.label)
             except UserError as error:
@@ -239,31 +238,51 @@ class Sweep:
             say(line)
 
     def _end(self, jobs: Sequence[Job], failures: Failures) -> None:
-        """Says by an exception, and so by the exit code, that not all is done."""
-        errors = failures.errors
+        """Say by an exception, and so by the exit code, that not all is done."""
         if failures.first is not None:
-            end = failures.ends[failures.first]
-            line = f"{failures.first}: {one_line(end.error).removeprefix(f'{failures.first}: ')}"
-            if end.log is not None:
-                line += f" (log: {end.log})"
-            if len(errors) > 1:
-                line += f" (and {len(errors) - 1} more failures)"
-            if failures.reached:
-                line += f"; stopped after {len(errors)} failures: {failures.reason}"
-            is_users = all(
-                isinstance(error, UserError) or is_full(error) for error in errors.values()
-            )
-            raise (UserError if is_users else RunFailed)(line)
-        states = [state_of(folder).name for job in jobs for folder in job.runs]
-        undone = [name for name in states if name != "done"]
+            line = failure_line(failures, failures.first)
+            if all(map(is_users, failures.errors.values())):
+                raise UserError(line)
+            raise RunFailed(line)
+        counts = Counter(state_of(folder).name for folder in runs_of(jobs))
+        runs = counts.total()
+        undone = runs - counts.pop("done", 0)
         if undone:
-            counts = ", ".join(f"{undone.count(name)} {name}" for name in dict.fromkeys(undone))
-            raise RunFailed(f"{len(undone)} of {len(states)} runs are not done: {counts}")
+            phrases = ", ".join(f"{number} {name}" for name, number in counts.items())
+            raise RunFailed(f"{undone} of {runs} runs are not done: {phrases}")
 
 
-def is_full(error: BaseException) -> bool:
-    """Say whether an error is that of a full disk, which is the user's to mend."""
-    return isinstance(error, OSError) and error.errno == errno.ENOSPC
+def is_open(job: Job) -> bool:
+    """Say whether there may be something left to do for a job."""
+    return bool(job.waits_for) or job.study.rerun == "all" or not job.is_done()
+
+
+def runs_of(jobs: Sequence[Job]) -> list[Path]:
+    """List the run folders of some jobs."""
+    folders = []
+    for job in jobs:
+        folders += job.runs
+    return folders
+
+
+def failure_line(failures: Failures, first: str) -> str:
+    """Say which run failed first, where its log is, and how many more failed."""
+    end = failures.ends[first]
+    line = f"{first}: {one_line(end.error).removeprefix(f'{first}: ')}"
+    number = len(failures.ends)
+    if end.log is not None:
+        line += f" (log: {end.log})"
+    if number > 1:
+        line += f" (and {number - 1} more failures)"
+    if failures.reached:
+        line += f"; stopped after {number} failures: {failures.reason}"
+    return line
+
+
+def is_users(error: BaseException) -> bool:
+    """Say whether an error is the user's to mend: refused input, or a full disk."""
+    is_full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    return is_full or isinstance(error, UserError)
 
 
 def is_coming(training: Path) -> bool:
@@ -293,7 +312,7 @@ def has_maker(training: Path) -> bool:
 
 
 def evaluation_folders(study: Any) -> list[Path]:
-    """Run folders of an evaluation."""
+    """Return the run folders of an evaluation."""
     from warmth.evaluation.points import folders_of
 
     return folders_of(study)

@@ -15,7 +15,7 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from warmth.sweep.outcome import duration
+from warmth.sweep.outcome import elapsed_text
 from warmth.sweep.view import BROKEN, OPEN, Line, Overview, broken, overviews, rough, short_name
 from warmth.text import line as line_of
 
@@ -93,7 +93,7 @@ class Column:
     @cached_property
     def width(self) -> int:
         """Return the columns of the terminal that it takes."""
-        return max(cell_len(text) for text in (self.head, *self.cells))
+        return max(map(cell_len, (self.head, *self.cells)))
 
     def padded(self, text: str) -> str:
         """Write a cell, or the head, in the column's width."""
@@ -108,7 +108,7 @@ COLUMNS: tuple[tuple[str, Callable[[Line], str], bool], ...] = (
     ("state", lambda line: line.state, False),
     ("%", lambda line: percent(line), True),
     ("figures", lambda line: figures(line), False),
-    ("time", lambda line: duration(line.elapsed_s), True),
+    ("time", lambda line: elapsed_text(line.elapsed_s), True),
     ("left", lambda line: time_left(line), True),
     ("seen", lambda line: age(line.seen_s), True),
     ("tries", lambda line: attempts(line), True),
@@ -126,12 +126,8 @@ def rows(lines: Sequence[Line], width: int) -> Iterator[Text]:
     if not lines:
         return
     names = run_names(lines)
-    columns = []
-    for head, write, is_right in COLUMNS:
-        cells = tuple(line_of(write(line)) for line in lines)
-        if any(cells):
-            columns.append(Column(head, cells, is_right))
-    widest = max(cell_len(name) for name in ("run", *names))
+    columns = filled_columns(lines)
+    widest = max(map(cell_len, ("run", *names)))
     for head in OPTIONAL:
         if widest + total_width(columns, GAP) > width:
             columns = [column for column in columns if column.head != head]
@@ -147,6 +143,16 @@ def rows(lines: Sequence[Line], width: int) -> Iterator[Text]:
         name = set_cell_size(middle_cut(names[index], name_width), name_width)
         cells = [column.padded(column.cells[index]) for column in columns]
         yield Text(gap.join([name, *cells]).rstrip(), style=style_of(line), no_wrap=True)
+
+
+def filled_columns(lines: Sequence[Line]) -> list[Column]:
+    """Return the columns in which any run has a cell."""
+    columns = []
+    for head, write, is_right in COLUMNS:
+        cells = tuple(line_of(write(line)) for line in lines)
+        if any(cells):
+            columns.append(Column(head, cells, is_right))
+    return columns
 
 
 def total_width(columns: Sequence[Column], gap: str) -> int:
@@ -168,13 +174,13 @@ def run_names(lines: Sequence[Line]) -> list[str]:
     too.
     """
     shared = Counter((line.study, line.stage, short_name(line.run)) for line in lines)
-    studies = {line.study for line in lines}
+    is_one_study = len({line.study for line in lines}) == 1
     names = []
     for line in lines:
         name = short_name(line.run)
         if shared[line.study, line.stage, name] > 1:
             name += "-" + line.run.rpartition("-")[2][:4]
-        if len(studies) > 1:
+        if not is_one_study:
             name = f"{line.study}/{name}"
         names.append(line_of(name))
     return names
@@ -251,6 +257,11 @@ def failures(lines: Sequence[Line]) -> Iterator[Text]:
             yield Text(f"{LOG}{line_of(line.log)}", style="dim")
 
 
+def is_moving(study: Overview) -> bool:
+    """Say whether anything of a study is under way, or waits in a queue."""
+    return bool(study.commands or study.count("running", "starting", "queued"))
+
+
 def follow(output: Path, study: str | None, every_s: float, console: Any) -> None:
     """Show the table anew until nothing is under way or waits, or until an interrupt."""
     from rich.console import Group
@@ -261,7 +272,7 @@ def follow(output: Path, study: str | None, every_s: float, console: Any) -> Non
 
     studies = overviews(output, study)
     with Live(picture(studies), console=console, auto_refresh=False, screen=False) as live:
-        while any(seen.commands or seen.count("running", "starting", "queued") for seen in studies):
+        while any(map(is_moving, studies)):
             time.sleep(every_s)
             studies = overviews(output, study)
             live.update(picture(studies), refresh=True)

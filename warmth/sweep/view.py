@@ -14,6 +14,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from warmth.errors import UserError, one_line
@@ -107,11 +108,15 @@ class Overview:
 
     def _seconds_taken(self) -> dict[str, float]:
         """Return the mean seconds of the finished runs of each stage that has any."""
-        seconds: dict[str, list[float]] = {}
-        for line in self.lines:
-            if line.state == "done" and line.elapsed_s is not None:
-                seconds.setdefault(line.stage, []).append(line.elapsed_s)
-        return {stage: sum(values) / len(values) for stage, values in seconds.items()}
+        means: dict[str, float] = {}
+        for stage in STAGES:
+            seconds = []
+            for line in self.lines:
+                if line.stage == stage and line.state == "done" and line.elapsed_s is not None:
+                    seconds.append(line.elapsed_s)
+            if seconds:
+                means[stage] = fmean(seconds)
+        return means
 
     @property
     def heading(self) -> str:
@@ -119,13 +124,12 @@ class Overview:
         h left`.
         """
         phrases = [f"{self.study}: {self.count('done')} of {len(self.lines)} done"]
-        numbers = {
-            state: self.count(state) for state in ("running", "starting", *BROKEN, "not started")
-        }
-        numbers["waiting"] = self.count("waiting", "queued")
         for state in ("running", "starting", "waiting", *BROKEN, "not started"):
-            if numbers[state]:
-                phrases.append(f"{numbers[state]} {state}")
+            number = self.count(state)
+            if state == "waiting":
+                number += self.count("queued")
+            if number:
+                phrases.append(f"{number} {state}")
         is_moving = self.commands or self.count("running", "queued")
         left_s = self.left_s
         if is_moving and left_s:
@@ -174,8 +178,11 @@ def overviews(output: Path, study: str | None = None) -> list[Overview]:
     folders = study_folders(output)
     if study is not None:
         folders = [output / study]
-    studies = [overview(folder) for folder in folders]
-    studies = [seen for seen in studies if seen.lines]
+    studies = []
+    for folder in folders:
+        seen = overview(folder)
+        if seen.lines:
+            studies.append(seen)
     if not studies:
         raise UserError(f"no run was started in {output / (study or '')} yet")
     return studies
@@ -183,15 +190,21 @@ def overviews(output: Path, study: str | None = None) -> list[Overview]:
 
 def study_folders(output: Path) -> list[Path]:
     """List the folders of studies: those with runs, or with a sweep that has begun."""
-    names = (*STAGES, joblist.FOLDER)
-    folders = {path.parent for name in names for path in output.glob(f"*/{name}") if path.is_dir()}
+    folders = set()
+    for name in (*STAGES, joblist.FOLDER):
+        for path in output.glob(f"*/{name}"):
+            if path.is_dir():
+                folders.add(path.parent)
     return sorted(folders, key=lambda path: natural(path.name))
 
 
 def overview(study: Path) -> Overview:
     """Look at the runs of one study: those on its lists, and those there are."""
     lists = list(joblist.read_lists(study))
-    listed = {run.folder: run for sweep in lists for run in sweep.runs}
+    listed: dict[Path, Listed] = {}
+    for sweep in lists:
+        for run in sweep.runs:
+            listed[run.folder] = run
     for stage in STAGES:
         for entry in _entries(study / stage):
             folder = Path(entry)
@@ -290,16 +303,20 @@ def _look(listed: Listed, is_commanded: bool, ended_jobs: Collection[str]) -> Li
     if name not in ("done", *OPEN):
         status = Run(folder).last_status()
         progress = _progress(folder, listed.stage, is_running=name == "running")
-        usd = usd if usd is not None else _spent(folder)
+        if usd is None:
+            usd = _spent(folder)
         figures = figures or _running_figures(folder, listed.stage)
     doing = progress.doing
     if doing:
         message = f"{doing} {message}".strip()
     if name == "waiting" and training is not None:
         doing = f"for {short_name(training.name)}"
+    left_s = None
+    if name == "running":
+        left_s = progress.left_s
     last_lines: tuple[str, ...] = ()
     if name in BROKEN:
-        last_lines = tuple(str(line) for line in status.get("last_lines", [])[-LAST:])
+        last_lines = tuple(map(str, status.get("last_lines", [])[-LAST:]))
     job = listed.job
     log = listed.log
     if claim is not None:
@@ -314,7 +331,7 @@ def _look(listed: Listed, is_commanded: bool, ended_jobs: Collection[str]) -> Li
         state=name,
         done=progress.done,
         total=progress.total,
-        left_s=progress.left_s if name == "running" else None,
+        left_s=left_s,
         elapsed_s=_elapsed(folder, name, status, outcome["seconds"]),
         seen_s=_seen(folder, name),
         attempts=outcome["attempts"],
@@ -388,7 +405,7 @@ def _seen(folder: Path, state: str) -> float | None:
     """
     if state in OPEN:
         return None
-    paths = [folder / name for name in ("status.json", "metrics.jsonl", "answers.jsonl")]
+    paths = [folder / "status.json", folder / "metrics.jsonl", folder / "answers.jsonl"]
     if state == "done":
         paths = [folder / "done.json"]
     if state in ("running", "killed"):
@@ -437,10 +454,10 @@ def _training_progress(folder: Path) -> Progress:
     steps = list(_tail(folder / "metrics.jsonl"))
     if not steps:
         return Progress()
-    seconds = [step["seconds"] for step in steps[-RECENT:]]
+    mean_s = fmean(step["seconds"] for step in steps[-RECENT:])
     done = steps[-1]["step"]
     total = steps[-1]["steps"]
-    return Progress(done, total, (total - done) * sum(seconds) / len(seconds))
+    return Progress(done, total, (total - done) * mean_s)
 
 
 def _evaluation_progress(folder: Path) -> Progress:
@@ -477,21 +494,20 @@ def _running_figures(folder: Path, stage: str) -> dict[str, float] | None:
     """Read the loss of the last step, of a training that is not done."""
     if stage != "train":
         return None
-    losses = [
-        row["loss"] for row in _tail(folder / "metrics.jsonl") if isinstance(row.get("loss"), float)
-    ]
-    if not losses:
-        return None
-    return {"loss": round(losses[-1], 4)}
+    for row in reversed(list(_tail(folder / "metrics.jsonl"))):
+        if isinstance(row.get("loss"), float):
+            return {"loss": round(row["loss"], 4)}
+    return None
 
 
 def _spent(folder: Path) -> float | None:
     """Add up the dollars of the grades so far, while a run is under way."""
-    costs = [row.get("cost_usd") for row in _tail(folder / "grades.jsonl", whole=True)]
-    known = [cost for cost in costs if cost]
-    if not known:
+    usd = 0.0
+    for row in _tail(folder / "grades.jsonl", whole=True):
+        usd += row.get("cost_usd") or 0.0
+    if not usd:
         return None
-    return round(sum(known), 4)
+    return round(usd, 4)
 
 
 def _lines(path: Path) -> int:
@@ -521,30 +537,35 @@ def _tail(path: Path, whole: bool = False) -> Iterator[dict[str, Any]]:
 
 def as_json(overviews: Sequence[Overview]) -> dict[str, Any]:
     """Return the studies and their runs for machines."""
-    studies = [
-        {
-            "study": seen.study,
-            "runs": len(seen.lines),
-            "done": seen.count("done"),
-            "running": seen.count("running"),
-            "waiting": seen.count("waiting", "queued", "starting"),
-            "not_started": seen.count("not started"),
-            "broken": seen.count(*BROKEN),
-            "left_s": seen.left_s,
-            "usd": seen.usd,
-            "commands": seen.commands,
-            "command": seen.command,
-        }
-        for seen in overviews
-    ]
-    lines = [line for seen in overviews for line in seen.lines]
-    return {"studies": studies, "runs": [asdict(line) for line in lines]}
+    studies = [study_row(seen) for seen in overviews]
+    runs: list[dict[str, Any]] = []
+    for seen in overviews:
+        runs += map(asdict, seen.lines)
+    return {"studies": studies, "runs": runs}
+
+
+def study_row(seen: Overview) -> dict[str, Any]:
+    """Return how far one study is, for machines."""
+    return {
+        "study": seen.study,
+        "runs": len(seen.lines),
+        "done": seen.count("done"),
+        "running": seen.count("running"),
+        "waiting": seen.count("waiting", "queued", "starting"),
+        "not_started": seen.count("not started"),
+        "broken": seen.count(*BROKEN),
+        "left_s": seen.left_s,
+        "usd": seen.usd,
+        "commands": seen.commands,
+        "command": seen.command,
+    }
 
 
 def broken(lines: Iterable[Line]) -> list[Line]:
     """List the runs that did not end well and are not under way again."""
-    return [
-        line
-        for line in lines
-        if line.state in BROKEN or (line.state == "not started" and line.message)
-    ]
+    return [line for line in lines if is_broken(line)]
+
+
+def is_broken(line: Line) -> bool:
+    """Say whether a run did not end well, or was left out for a reason that is said."""
+    return line.state in BROKEN or (line.state == "not started" and bool(line.message))
