@@ -177,8 +177,9 @@ def questions_digest(name: str) -> str:
 
 def prompt_digests(data: Data, recipe: Recipe) -> dict[str, str]:
     """Digest the prompt files of a rewriting, by the style or role they serve."""
-    files = prompt_files(data, recipe)
-    files |= {"(frame)": data.frame, "(meaning)": data.meaning_prompt}
+    files: dict[str, str | None] = {**prompt_files(data, recipe)}
+    files["(frame)"] = data.frame
+    files["(meaning)"] = data.meaning_prompt
     return {name: path_digest(find_file(file)) for name, file in files.items() if file}
 
 
