@@ -3,7 +3,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from test_models import answers
+from test_regression_models import answers
 
 from warmth.analysis.statistics.regressions import tables
 
