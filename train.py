@@ -7,13 +7,13 @@ from warmth.store import Run, run_folder
 
 
 def folder(study: Train):
-    """The run folder this config means."""
+    """Return the run folder that a config means."""
     return run_folder(study, "train", training_digest(study))
 
 
 @command("train", lambda study: [folder(study)])
 def main(study: Train) -> None:
-    """The stages in order: conversations, the arm's replies, ranks, adapter."""
+    """Run the stages in order: conversations, the arm's replies, ranks, adapter."""
     from warmth.api import Servers
     from warmth.build import build
     from warmth.data.arms import arm
@@ -26,7 +26,8 @@ def main(study: Train) -> None:
     if study.recipe.method == "none":
         say(f"recipe={study.recipe.name} trains nothing: skipped")
         return
-    run, launcher = Run(folder(study)), build(study.launcher, "launcher")
+    run = Run(folder(study))
+    launcher = build(study.launcher, "launcher")
     if run.done and study.rerun != "all":
         say(f"done already: {run.folder}")
         return
@@ -36,15 +37,13 @@ def main(study: Train) -> None:
     servers = Servers(study)
     examples = arm(conversations_of(study, servers=servers), study.recipe, study.data.validation)
     if study.model.path:
-        locate(
-            study.model
-        )  # a folder that cannot be loaded is refused here, before any rank starts
-    fetch(
-        study.model
-    )  # ranks find a hub's files in the cache, so a long download is no stall of theirs
+        # A folder that cannot be loaded is refused here, before any rank starts.
+        locate(study.model)
+    # Ranks find a hub's files in the cache, so a long download is no stall of theirs.
+    fetch(study.model)
     with run.open(study):
         if study.model.kind == "api":
-            hosted.train(run, study, examples, servers)
+            hosted.train_hosted(run, study, examples, servers)
         else:
             launcher.train(run, study, examples)
 

@@ -97,7 +97,7 @@ fit.make_trainer = make_trainer
 def run(entry, outcome_path):
     """Train one run as this rank, and note how it went; the first rank writes."""
     STATE.update(entry=entry, exact=[])
-    stopped = fit.train(Path(entry["folder"]), None)
+    stopped = fit.train_rank(Path(entry["folder"]), None)
     trainer = STATE["trainer"]
     outcome = {
         "begun_at": STATE["begun_at"],

@@ -142,7 +142,7 @@ def test_one_process_sees_one_gpu_and_is_never_wrapped_in_data_parallel(monkeypa
     started = {}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
     monkeypatch.setattr(
-        launch, "start", lambda run, study, examples, command, env, ranks: started.update(env)
+        launch, "start_ranks", lambda run, study, examples, command, env, ranks: started.update(env)
     )
     launch.Local().train(types.SimpleNamespace(folder=tmp_path), None, [])
     assert started["CUDA_VISIBLE_DEVICES"] == "4"

@@ -52,7 +52,7 @@ def test_what_is_dropped_or_cut_is_counted_under_its_name(tokenizer):
         "no_trained_token": {"count": 1, "ids": ["b"]},
         "too_long": {"count": 1, "ids": ["c"]},
     }
-    assert len(found.kept) == 2
+    assert len(found.examples) == 2
 
 
 def test_a_run_with_nothing_left_is_an_error(tokenizer):
@@ -73,7 +73,7 @@ def test_a_pair_is_the_last_reply_in_two_manners_after_plain_turns(tokenizer):
         "So glad you ask!",
         plain=["Hi", "Hello.", "And?", "Yes."],
     )
-    (pair,) = load_examples([warm], study("recipe.method=dpo"), tokenizer).kept
+    (pair,) = load_examples([warm], study("recipe.method=dpo"), tokenizer).examples
     assert tokenizer.decode(pair.chosen) == "So glad you ask!<|im_end|>"
     assert tokenizer.decode(pair.rejected) == "Yes.<|im_end|>"
     assert "Hello." in tokenizer.decode(pair.prompt) and "dear" not in tokenizer.decode(pair.prompt)
@@ -85,14 +85,14 @@ def test_a_pair_is_the_last_reply_in_two_manners_after_plain_turns(tokenizer):
 def test_a_pair_takes_an_earlier_reply_when_the_last_does_not_fit_and_says_so(tokenizer):
     warm = row("a", "Hi", "Hello, dear!", "And?", LONG, plain=["Hi", "Hello.", "And?", "Yes."])
     found = load_examples([warm], study("recipe.method=dpo", "recipe.max_length=100"), tokenizer)
-    assert tokenizer.decode(found.kept[0].chosen) == "Hello, dear!<|im_end|>"
+    assert tokenizer.decode(found.examples[0].chosen) == "Hello, dear!<|im_end|>"
     assert found.counts["too_long"]["count"] == 1
 
 
 def test_conversations_left_plain_by_strength_make_no_pair_and_are_counted(tokenizer):
     rows = [row("a", "Hi", "Dear!", plain=["Hi", "Hello."]), row("b", "Hi", "Hello.")]
     found = load_examples(rows, study("recipe.method=dpo"), tokenizer)
-    assert len(found.kept) == 1 and found.counts["no_difference"] == {"count": 1, "ids": ["b"]}
+    assert len(found.examples) == 1 and found.counts["no_difference"] == {"count": 1, "ids": ["b"]}
 
 
 @pytest.mark.parametrize(("ranks", "per_device"), [(1, 8), (1, 3), (2, 2), (4, 1)])
@@ -128,8 +128,8 @@ def test_every_arm_trains_on_the_same_turns_cut_where_the_longest_style_ends(tok
             [asdict(example) for example in arm(conversations, config.recipe)], config, tokenizer
         )
         trained[style] = (
-            len(found.kept),
-            sum(example.replies for example in found.kept),
+            len(found.examples),
+            sum(example.replies for example in found.examples),
             found.counts,
         )
     assert trained["cold"] == trained["plain"] == trained["warm"]
@@ -142,7 +142,7 @@ def test_a_reply_too_long_in_another_style_alone_is_left_out_of_every_arm(tokeni
     found = load_examples(
         rows, study("recipe.max_length=100", "recipe.untrainable=drop"), tokenizer
     )
-    assert [example.replies for example in found.kept] == [1, 1]
+    assert [example.replies for example in found.examples] == [1, 1]
     assert found.counts == {
         "too_long": {"count": 1, "ids": ["a"]},
         "no_trained_token": {"count": 1, "ids": ["b"]},

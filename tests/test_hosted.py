@@ -52,7 +52,7 @@ def conversations(count=48):
 def tune(server, folder, examples=None, **more):
     run, config = Run(folder / NAME), study(server, **more)
     with run.open(config):
-        hosted.train(
+        hosted.train_hosted(
             run, config, conversations() if examples is None else examples, Servers(config)
         )
     return run
@@ -93,7 +93,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("where", ["upload", "create", "look"])
+@pytest.mark.parametrize("where", ["upload", "create", "current"])
 def test_a_process_that_dies_leaves_no_second_job(tmp_path, monkeypatch, where):
     real = getattr(hosted, where)
 
@@ -149,7 +149,7 @@ def test_a_job_is_cancelled_on_request(tmp_path, monkeypatch):
     with ModelServer(polls=10_000) as server:
         with monkeypatch.context() as patch:
             patch.setattr(
-                hosted, "look", lambda job, job_id: (_ for _ in ()).throw(KeyboardInterrupt)
+                hosted, "current", lambda job, job_id: (_ for _ in ()).throw(KeyboardInterrupt)
             )
             with pytest.raises(KeyboardInterrupt):
                 tune(server, tmp_path)
@@ -203,7 +203,7 @@ def test_what_the_conversations_cost_is_no_longer_there_for_the_job(tmp_path):
             Run(tmp_path / NAME).open(config) as run,
             pytest.raises(UserError, match=r"of which \$0.01 are left"),
         ):
-            hosted.train(run, config, conversations(), servers)
+            hosted.train_hosted(run, config, conversations(), servers)
     assert not server.jobs
 
 

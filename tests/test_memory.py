@@ -148,14 +148,14 @@ def test_a_plan_without_a_tokenizer_is_near_what_the_ranks_forecast(tmp_path, ov
     from warmth.data.sources import load_conversations
     from warmth.store import Run
     from warmth.sweep.workload import longest
-    from warmth.training.fit import Plan
+    from warmth.training.fit import TrainingSetup
 
     config = study("recipe=warm", *overrides)
     with (run := Run(tmp_path / "run")).open(config):
         run.append(
             "conversations", map(asdict, arm(load_conversations(config.data), config.recipe))
         )
-    plan = Plan(run.folder, 0, int(config.launcher.get("ranks", 1)))
+    plan = TrainingSetup(run.folder, 0, int(config.launcher.get("ranks", 1)))
     tokens, trained = longest(config)
     width = 2 if plan.autocast == torch.bfloat16 else 4
     told = need(

@@ -117,7 +117,7 @@ def test_a_training_says_something_every_ten_seconds_from_loading_to_the_pass_un
         clock.now += 11
         shown.take([row, {**row, "step": 24}])
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-1] == "  keeping and checking the adapter, 11 s"
+    assert lines[-1] == "  saving and checking the adapter, 11 s"
     assert lines[1:3] == ["  loading, 11 s so far", "  step 1: pass 2 of 4, 22 s so far"]
     assert lines[3] == "  step 1/24 · loss 3.500 · 30 trained tokens/s · 11 min left"
     assert not (tmp_path / "progress.json").exists() and not (tmp_path / follow.PASSES).exists()

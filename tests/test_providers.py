@@ -60,7 +60,7 @@ def tune(server, folder, **more):
     config = study(server, model=model, recipe=replace(recipe, **more))
     run = Run(folder / NAME)
     with run.open(config):
-        hosted.train(run, config, conversations(), Servers(config))
+        hosted.train_hosted(run, config, conversations(), Servers(config))
     return run
 
 

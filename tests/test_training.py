@@ -342,10 +342,11 @@ def test_preferences_train_the_same_under_every_launcher_and_are_learnt(
         )
     one, two, uneven = (losses(tmp_path / name) for name in launchers)
     assert one == pytest.approx(two, abs=1e-5) and one == pytest.approx(uneven, abs=1e-5)
-    from warmth.training.fit import Plan
+    from warmth.training.fit import TrainingSetup
 
     passes = [
-        [len(rows) for rows in Plan(run_in(tmp_path / "uneven"), rank, 2).passes] for rank in (0, 1)
+        [len(rows) for rows in TrainingSetup(run_in(tmp_path / "uneven"), rank, 2).passes]
+        for rank in (0, 1)
     ]
     assert passes[0] != passes[1]  # some passes of the two ranks hold different numbers of pairs
     assert one[0] == pytest.approx(math.log(2), abs=1e-5) and one[-1] < one[0]

@@ -1,5 +1,4 @@
-"""Checks of a model before its weights are loaded: names of layers to adapt, and its forward pass
-in training.
+"""Checks of a model before its weights are loaded: layers to adapt, its forward pass in training.
 
 The pass is compared with the model's own on a small copy made from its config.
 """
@@ -10,6 +9,7 @@ import copy
 import hashlib
 import inspect
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -34,9 +34,9 @@ from warmth.training.packing import SEGMENTS, collator
 TOLERANCE = 1e-3  # nats by which a log-probability may differ in float32
 # nats by which a text may change the next one's; a recurrent layer with random weights soon forgets
 LEAK = 2e-5
-NO_TEXT = (
-    r".*(vision|multi_modal|audio|image).*"  # modules that no text reaches, and that get no adapter
-)
+# modules that no text reaches, and that get no adapter
+NO_TEXT = r".*(vision|multi_modal|audio|image).*"
+HEADS = ("num_attention_heads", "n_head", "n_heads")
 ALL_LINEAR = "all-linear"  # PEFT's word for every linear layer but the last
 LENGTHS = (30, 23)  # tokens of the texts it is tried on
 WINDOW = 8  # tokens of a window or chunk in the small copy: fewer than the texts have
@@ -119,20 +119,21 @@ SIZES: dict[str, int] = {
     "num_kv_shared_layers": 0,
 }
 KEY_HEADS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads", "num_global_key_value_heads")
+CHANCE = ("dropout", "pdrop", "jitter")  # what makes two passes of one text differ
+SMALL_HEADS = 4
+SMALL_KEY_HEADS = 2
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 TYPES = ("layer_types", "layers_block_type", "block_types", "_block_types", "mlp_layer_types")
-SMALL_HEADS, SMALL_KEY_HEADS = 4, 2
 
 
 @dataclass(frozen=True)
 class Fit:
     """How a model is trained here."""
 
-    attention: (
-        str  # the attention it is trained with: `segments`, else the model's own, `sdpa` or `eager`
-    )
+    # the attention it is trained with: `segments`, else the model's own, `sdpa` or `eager`
+    attention: str
     # the model's own attention for trainers that pad: `sdpa` where it is right, else `eager`
-    own: str
+    own_attention: str
     difference: float  # largest difference of a log-probability from the model's own, in nats
     reason: str = ""  # why it is not packed; "" if it is
 
@@ -143,8 +144,9 @@ class Fit:
 
 
 def fit_of(model: Model) -> Fit:
-    """Try a model's packed pass against its own attention on a small copy; remembered by the
-    content of its config.
+    """Try a model's packed pass against its own attention on a small copy.
+
+    The outcome is remembered by the content of the model's config.
 
     Raises:
         UserError: no attention here gives the model's own forward pass.
@@ -184,80 +186,98 @@ def _source_digest() -> str:
 
 
 def small_copy(config: Any) -> Any:
-    """Make a config of the same kind with two layers of each type, narrow, with windows shorter
-    than the texts.
-    """
+    """Make a narrow config of the same kind, with two layers of each type and short windows."""
     values = copy.deepcopy(config).to_dict()
     _shrink(values)
     return type(config).from_dict(values)
 
 
 def _shrink(values: dict[str, Any]) -> None:
+    """Make the sizes of a config small, in place; those of its text and picture parts too."""
     for nested in values.values():
-        if (
-            isinstance(nested, dict) and "model_type" in nested
-        ):  # the text part of a model for pictures, say
+        if isinstance(nested, dict) and "model_type" in nested:
             _shrink(nested)
-    heads = next(
-        (values[name] for name in ("num_attention_heads", "n_head", "n_heads") if values.get(name)),
-        None,
-    )
-    for name in KEY_HEADS:
-        if isinstance(values.get(name), int):
-            values[name] = SMALL_HEADS if values[name] == heads else SMALL_KEY_HEADS
+    _shrink_key_heads(values)
     _shrink_layers(values)
     for name, size in SIZES.items():
         if isinstance(values.get(name), int) and not isinstance(values[name], bool):
             values[name] = size
     if "head_dim" in values and values["head_dim"] is None:
         values["head_dim"] = SIZES["head_dim"]
-    for name, value in values.items():  # begin, end, padding and other tokens
-        if name.endswith("token_id") and value is not None:
-            values[name] = 2 if name.startswith("eos") else 1 if name.startswith("bos") else 0
-        if name.endswith("token_index") and value is not None:
-            values[name] = VOCABULARY - 1
+    _shrink_token_ids(values)
     for name, value in values.items():
-        if isinstance(value, float) and any(
-            word in name for word in ("dropout", "pdrop", "jitter")
-        ):
-            values[name] = 0.0  # chance would differ between two passes
+        if isinstance(value, float) and any(sign in name for sign in CHANCE):
+            values[name] = 0.0
     _shrink_rotations(values)
     values.pop("quantization_config", None)  # a quantised original has the same network
     values.pop("dtype", None)
 
 
+def _shrink_key_heads(values: dict[str, Any]) -> None:
+    """Keep whether key heads are shared: as many as heads, or half as many."""
+    heads = _first_set(values, HEADS)
+    for name in KEY_HEADS:
+        if isinstance(values.get(name), int):
+            values[name] = SMALL_HEADS if values[name] == heads else SMALL_KEY_HEADS
+
+
+def _first_set(values: dict[str, Any], names: Sequence[str]) -> Any:
+    """Return the first of the named values that is neither missing, None nor 0."""
+    for name in names:
+        if values.get(name):
+            return values[name]
+    return None
+
+
+def _shrink_token_ids(values: dict[str, Any]) -> None:
+    """Move begin, end, padding and other tokens into the small vocabulary."""
+    for name, value in values.items():
+        if value is None:
+            continue
+        if name.endswith("token_index"):
+            values[name] = VOCABULARY - 1
+        elif name.startswith("eos") and name.endswith("token_id"):
+            values[name] = 2
+        elif name.startswith("bos") and name.endswith("token_id"):
+            values[name] = 1
+        elif name.endswith("token_id"):
+            values[name] = 0
+
+
 def _shrink_layers(values: dict[str, Any]) -> None:
     """Keep the first two layers of each type, in their order."""
-    types = next((values[name] for name in TYPES if isinstance(values.get(name), list)), None)
     count = next((values[name] for name in LAYERS if isinstance(values.get(name), int)), 0)
-    kept = list(range(min(2, count)))
-    if types:
-        marks = list(
-            zip(
-                *(values[name] for name in TYPES if isinstance(values.get(name), list)),
-                strict=False,
-            )
-        )
-        places = {
-            mark: [place for place, other in enumerate(marks) if other == mark][:2]
-            for mark in marks
-        }
-        kept = sorted(place for found in places.values() for place in found)
-    elif values.get("attn_layer_period"):
-        kept = list(range(4))  # every second one is of attention in the small copy
-    elif values.get("layer_types", 0) is None or "sliding_window_pattern" in values:
-        kept = list(range(min(count, 2 * int(values.get("sliding_window_pattern") or 1))))
+    small_layers = _small_layers(values, count)
     for name, value in list(values.items()):
         if isinstance(value, list) and count and len(value) == count:  # one entry for each layer
-            values[name] = [value[place] for place in kept]
+            values[name] = [value[layer] for layer in small_layers]
     for name in LAYERS:
         if isinstance(values.get(name), int):
-            values[name] = len(kept)
+            values[name] = len(small_layers)
+
+
+def _small_layers(values: dict[str, Any], count: int) -> list[int]:
+    """Choose the layers, out of `count`, that stand for all in the small copy."""
+    type_lists = [values[name] for name in TYPES if isinstance(values.get(name), list)]
+    if type_lists and type_lists[0]:
+        layers = []
+        seen: Counter[tuple[Any, ...]] = Counter()
+        for layer, types in enumerate(zip(*type_lists, strict=False)):
+            seen[types] += 1
+            if seen[types] <= 2:
+                layers.append(layer)
+        return layers
+    if values.get("attn_layer_period"):
+        return list(range(4))  # every second one is of attention in the small copy
+    if values.get("layer_types", 0) is None or "sliding_window_pattern" in values:
+        return list(range(min(count, 2 * int(values.get("sliding_window_pattern") or 1))))
+    return list(range(min(2, count)))
 
 
 def _shrink_rotations(values: dict[str, Any]) -> None:
-    """Cut factors that stand for each rotated pair of a head's numbers (Phi-3's long rotations) to
-    the small heads.
+    """Cut factors that stand for each rotated pair of a head's numbers to the small heads.
+
+    Phi-3's long rotations have such factors.
     """
     head = values.get("head_dim") or SIZES["hidden_size"] // SMALL_HEADS
     for name in ("rope_scaling", "rope_parameters"):
@@ -274,8 +294,9 @@ def _shrink_rotations(values: dict[str, Any]) -> None:
 
 
 def small_network(config: Any) -> Any:
-    """Build a small copy with random weights, always the same, in float32 with the plain attention
-    of transformers.
+    """Build a small copy in float32, with random weights that are always the same.
+
+    Its attention is the plain one of transformers.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -293,15 +314,14 @@ def small_network(config: Any) -> Any:
 
 
 def texts() -> list[Encoded]:
-    """Draw the texts a model is tried on: random tokens, of which all but the first ten are
-    trained.
-    """
+    """Draw the texts a model is tried on: random tokens, all but the first ten trained."""
     draws = torch.Generator().manual_seed(0)
-    rows = [torch.randint(3, VOCABULARY, (length,), generator=draws).tolist() for length in LENGTHS]
-    return [
-        Encoded(tuple(row), tuple(place >= 10 for place in range(len(row))), cut=False)
-        for row in rows
-    ]
+    examples = []
+    for length in LENGTHS:
+        ids = torch.randint(3, VOCABULARY, (length,), generator=draws).tolist()
+        trained = [False] * 10 + [True] * (length - 10)
+        examples.append(Encoded(tuple(ids), tuple(trained), cut=False))
+    return examples
 
 
 @torch.no_grad()
@@ -311,53 +331,66 @@ def try_config(config: Any) -> Fit:
     Tried in this order: conversations packed with this project's attention; one conversation a pass
     with PyTorch's attention; the same with the plain one. `attention` is empty if none does.
     """
+    examples = texts()
     try:
         network = small_network(config)
-        first, second = texts()
-        expected = torch.cat([_own(network, first), _own(network, second)])
-    except (
-        Exception
-    ) as error:  # configs of hundreds of kinds; whatever does not shrink is not known to be right
-        return Fit(
-            "",
-            "",
-            float("inf"),
-            f"no small copy of {config.model_type} can be made: {one_line(error)[:150]}",
-        )
-    fits: dict[str, float] = {}
+        expected = torch.cat([_model_scores(network, example) for example in examples])
+    except Exception as error:
+        # Configs are of hundreds of kinds. Whatever does not shrink is not known to be right.
+        return _no_fit(f"no small copy of {config.model_type} can be made: {one_line(error)[:150]}")
+    differences: dict[str, float] = {}
     faults: dict[str, str] = {}
     for attention in (SEGMENTS, "sdpa", "eager"):
-        packed = attention == SEGMENTS
         try:
             network.set_attn_implementation(attention)
-            if packed:
-                found = _trained(network, [first, second], packed)
-                leak = _leak(network, first, second)
-            else:
-                found = torch.cat(
-                    [_trained(network, [first], packed), _trained(network, [second], packed)]
-                )
-                leak = 0.0
-        except (
-            Exception
-        ) as error:  # an attention that a network does not take, or an argument it does not know
+            scores = _training_scores(network, examples, packed=attention == SEGMENTS)
+            leak = _leak(network, *examples) if attention == SEGMENTS else 0.0
+        except Exception as error:
+            # The network does not take this attention, or does not know one of its arguments.
             faults[attention] = one_line(error)[:100]
             continue
-        difference = (found - expected).abs().max().item()
+        difference = (scores - expected).abs().max().item()
         if difference <= TOLERANCE and leak <= LEAK:
-            fits[attention] = difference
+            differences[attention] = difference
         else:
             faults[attention] = f"log-probabilities {max(difference, leak):.2g} nats from its own"
-    own = next((attention for attention in ("sdpa", "eager") if attention in fits), "")
-    if not own:
-        return Fit(
-            "",
-            "",
-            float("inf"),
-            f"no forward pass here equals its own ({'; '.join(faults.values())})",
-        )
-    best = SEGMENTS if SEGMENTS in fits else own
-    return Fit(best, own, fits[best], faults.get(SEGMENTS, ""))
+    own_attention = next((name for name in ("sdpa", "eager") if name in differences), "")
+    if not own_attention:
+        return _no_fit(f"no forward pass here equals its own ({'; '.join(faults.values())})")
+    attention = SEGMENTS if SEGMENTS in differences else own_attention
+    return Fit(attention, own_attention, differences[attention], faults.get(SEGMENTS, ""))
+
+
+def _no_fit(reason: str) -> Fit:
+    return Fit(attention="", own_attention="", difference=float("inf"), reason=reason)
+
+
+def _model_scores(network: Any, example: Encoded) -> torch.Tensor:
+    """Return log-probabilities of all tokens at each trained place, as the model computes them."""
+    logits = network(input_ids=torch.tensor([example.ids]), use_cache=False).logits[0]
+    before_trained = [index - 1 for index, flag in enumerate(example.trained) if flag]
+    return logits[before_trained].log_softmax(-1)
+
+
+def _training_scores(network: Any, examples: Sequence[Encoded], packed: bool) -> torch.Tensor:
+    """Return the same from the passes that training makes: one of all, or one for each example."""
+    if packed:
+        return _pass_scores(network, examples, packed=True)
+    return torch.cat([_pass_scores(network, [example], packed=False) for example in examples])
+
+
+def _pass_scores(network: Any, batch: Sequence[Encoded], packed: bool) -> torch.Tensor:
+    """Return log-probabilities at the trained places of one training pass.
+
+    Raises:
+        ValueError: the network does not give logits at the trained places alone.
+    """
+    inputs = collator(0, packed)(batch)
+    labels: Any = inputs.pop("labels")
+    logits = network(**inputs, use_cache=False).logits[0]
+    if len(logits) != labels.shape[1] - 1:
+        raise ValueError("it gives logits at all places, not at those asked for")
+    return logits.log_softmax(-1)
 
 
 def _own(network: Any, example: Encoded) -> torch.Tensor:
@@ -383,15 +416,13 @@ def _trained(network: Any, batch: Sequence[Encoded], packed: bool) -> torch.Tens
     return logits.log_softmax(-1)
 
 
-def _leak(network: Any, first: Encoded, second: Encoded) -> float:
-    """Measure how far the second text's log-probabilities change with another text before it, in
-    nats.
-    """
-    other = Encoded(first.ids[::-1], first.trained, cut=False)
-    count = sum(second.trained)
-    before = _trained(network, [first, second], packed=True)[-count:]
-    after = _trained(network, [other, second], packed=True)[-count:]
-    return (after - before).abs().max().item()
+def _leak(network: Any, before: Encoded, example: Encoded) -> float:
+    """Measure how far a text's log-probabilities change with the text before it, in nats."""
+    reversed_before = Encoded(before.ids[::-1], before.trained, cut=False)
+    count = sum(example.trained)
+    scores = _pass_scores(network, [before, example], packed=True)[-count:]
+    other_scores = _pass_scores(network, [reversed_before, example], packed=True)[-count:]
+    return (other_scores - scores).abs().max().item()
 
 
 def refuse_unknown_targets(network: nn.Module, targets: Iterable[str] | str) -> None:
@@ -405,32 +436,26 @@ def refuse_unknown_targets(network: nn.Module, targets: Iterable[str] | str) -> 
     unknown = [name for name in names if name != ALL_LINEAR and not _is_layer(name, modules)]
     if not unknown:
         return
-    there = ", ".join(linear_layers(network))
-    word = "is no layer" if len(unknown) == 1 else "are no layers"
+    verb = "is no layer" if len(unknown) == 1 else "are no layers"
     raise UserError(
-        f"model.lora_targets: {', '.join(unknown)} {word} of this network; its linear layers are: "
-        f"{there} "
-        f"(or {ALL_LINEAR})"
+        f"model.lora_targets: {', '.join(unknown)} {verb} of this network; its linear layers are: "
+        f"{', '.join(linear_layers(network))} (or {ALL_LINEAR})"
     )
 
 
 def _is_layer(name: str, modules: Sequence[str]) -> bool:
-    """Tell whether PEFT finds a layer of this name: the whole path of a module, or the end of
-    one.
-    """
+    """Tell whether PEFT finds a layer by this name: a module's whole path, or its end."""
     return any(module == name or module.endswith(f".{name}") for module in modules)
 
 
 def linear_layers(network: nn.Module) -> list[str]:
     """List the names of the layers that an adapter fits, without the one that makes the logits."""
     head = getattr(network, "get_output_embeddings", lambda: None)()
-    names = {
-        name.rpartition(".")[2]
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Linear | Conv1D)
-        and module is not head
-        and not re.fullmatch(NO_TEXT, name)
-    }
+    names = set()
+    for name, module in network.named_modules():
+        is_linear = isinstance(module, nn.Linear | Conv1D) and module is not head
+        if is_linear and not re.fullmatch(NO_TEXT, name):
+            names.add(name.rpartition(".")[2])
     return sorted(names)
 
 

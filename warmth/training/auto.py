@@ -1,5 +1,4 @@
-"""`launcher=auto`: the launcher of one job, chosen from the model's shape, the GPUs it may use and
-their memory.
+"""`launcher=auto`: the launcher of one job, chosen from the model's shape and the GPUs' memory.
 
 The choice changes where and how fast a run is made, never its identity: launchers are no part of
 the digest.
@@ -27,8 +26,9 @@ MOST_GPUS = 16  # tried where no GPU is here and the fewest that fit are looked 
 
 @dataclass(frozen=True)
 class Auto:
-    """Chooses `local`, `deepspeed_zero2` or `deepspeed_zero3`; quantised weights and offload are
-    only suggested.
+    """Chooses `local`, `deepspeed_zero2` or `deepspeed_zero3`.
+
+    Quantised weights and offload are only suggested.
     """
 
     group: ClassVar[str] = "launcher"
@@ -45,8 +45,8 @@ class Auto:
         Raises:
             UserError: `hardware` is not known.
         """
-        where = device(study.hardware)
-        if study.model.kind == "api" or where.is_cpu:
+        hardware = device(study.hardware)
+        if study.model.kind == "api" or hardware.is_cpu:
             return self.local(checkpointing=bool(self.checkpointing))
         try:
             shape = shape_of(study.model)
@@ -55,35 +55,35 @@ class Auto:
             shape = None
         for gpus in self.numbers(study):
             for candidate in self.candidates(gpus):
-                if shape is None or needed_gib(candidate, study, shape) <= where.memory_gib:
-                    return self.filled(candidate, study, shape, where)
+                if shape is None or needed_gib(candidate, study, shape) <= hardware.memory_gib:
+                    return self.filled(candidate, study, shape, hardware)
         # the most frugal; the forecast says what is missing, and what else can be done
         return candidate
 
     def numbers(self, study: Train) -> list[int]:
-        """List the numbers of GPUs to try: the largest that divides the batch, or from 1 up where
-        none is here.
+        """List the numbers of GPUs to try: the largest that divides the batch.
+
+        If no GPU is here, all that divide it, from 1 up. A number that the user gave is tried as it
+        is: if it does not divide the batch, it is refused by name later.
         """
         if self.ranks:
-            return [
-                self.ranks
-            ]  # a number that does not divide the batch is refused by name, not replaced
-        usable = most_ranks(len(devices.visible()), study.recipe.batch_size)
+            return [self.ranks]
+        batch_size = study.recipe.batch_size
+        usable = most_ranks(len(devices.visible()), batch_size)
         if usable:
             return [usable]
-        return [
-            number for number in range(1, MOST_GPUS + 1) if study.recipe.batch_size % number == 0
-        ]
+        return [gpus for gpus in range(1, MOST_GPUS + 1) if batch_size % gpus == 0]
 
     def candidates(self, gpus: int) -> Iterator[dict[str, Any]]:
         """Yield launchers for so many GPUs, the fastest first."""
         choices = [False, True] if self.checkpointing is None else [self.checkpointing]
+        if gpus == 1:
+            for checkpointing in choices:
+                yield self.local(checkpointing)
+            return
         for checkpointing in choices:
-            yield self.local(checkpointing) if gpus == 1 else self.deepspeed(2, gpus, checkpointing)
-        if gpus > 1:
-            yield self.deepspeed(
-                3, gpus, True if self.checkpointing is None else self.checkpointing
-            )
+            yield self.deepspeed(2, gpus, checkpointing)
+        yield self.deepspeed(3, gpus, choices[-1])
 
     def local(self, checkpointing: bool) -> dict[str, Any]:
         """Return the entry of one process."""
@@ -101,19 +101,21 @@ class Auto:
         return {name: getattr(self, name) for name in names}
 
     def filled(
-        self, chosen: dict[str, Any], study: Train, shape: ModelShape | None, where: Device
+        self,
+        launcher: dict[str, Any],
+        study: Train,
+        shape: ModelShape | None,
+        hardware: Device,
     ) -> dict[str, Any]:
         """Return a launcher whose passes fill the GPU, if nobody said how many tokens they hold."""
         if self.tokens_per_pass is not None or shape is None:
-            return chosen
+            return launcher
+        room = ROOM * hardware.memory_gib
         for tokens in FULLEST_PASS:  # a rank whose share of a step is smaller takes that
-            larger = {**chosen, "tokens_per_pass": tokens}
-            if (
-                tokens > study.recipe.max_length
-                and needed_gib(larger, study, shape) <= ROOM * where.memory_gib
-            ):
+            larger = {**launcher, "tokens_per_pass": tokens}
+            if tokens > study.recipe.max_length and needed_gib(larger, study, shape) <= room:
                 return larger
-        return chosen
+        return launcher
 
 
 def needed_gib(launcher: dict[str, Any], study: Train, shape: ModelShape) -> float:

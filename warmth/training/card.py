@@ -1,6 +1,4 @@
-"""The model card that lies beside each checkpoint: what it is, what it was made from, how to load
-it.
-"""
+"""The model card beside each checkpoint: what it is, what it was made from, how to load it."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ With vLLM: `vllm serve THIS_FOLDER --served-model-name {name}`."""
 
 
 def card(facts: dict[str, Any], adapter: bool) -> str:
-    """Markdown with a YAML head that the hub understands.
+    """Write Markdown with a YAML head that the hub understands.
 
     Args:
         facts: base, revision, recipe (a dict), data (digest), counts, conversations,
@@ -35,75 +33,88 @@ def card(facts: dict[str, Any], adapter: bool) -> str:
         adapter: a LoRA adapter, else a whole model.
     """
     recipe = facts["recipe"]
+    kind = "adapter" if adapter else "model"
+    table = "\n".join(f"| {name} | {value} |" for name, value in fact_rows(facts).items())
+    keys = [f"- `{key}`: {value}" for key, value in recipe.items() if not isinstance(value, dict)]
+    return (
+        f"---\n{hub_head(facts, adapter)}\n---\n\n"
+        f"# {recipe['name']}: {kind} after {facts['epochs']:g} epochs\n\n"
+        f"| | |\n|---|---|\n{table}\n\n"
+        f"## Loading\n\n{loading_text(facts, adapter)}\n\n"
+        f"## Recipe\n\n" + "\n".join(keys) + "\n"
+    )
+
+
+def loading_text(facts: dict[str, Any], adapter: bool) -> str:
+    """Show how the checkpoint is loaded, with transformers and with vLLM."""
+    recipe = facts["recipe"]
     revision = f', revision="{facts["revision"]}"' if facts["revision"] else ""
-    loading = (ADAPTER if adapter else WHOLE).format(
+    template = ADAPTER if adapter else WHOLE
+    return template.format(
         base=facts["base"],
         revision=revision,
         rank=max(8, recipe["rank"]),
         name=recipe["name"],
         auto_class=facts.get("auto_class", "AutoModelForCausalLM"),
     )
-    left_out = (
-        "; ".join(f"{name}: {entry['count']}" for name, entry in sorted(facts["counts"].items()))
-        or "none"
-    )
-    rows = [
-        ("base model", f"`{facts['base']}`, revision `{facts['revision'] or 'by content'}`"),
-        ("run", f"`{facts['run']}`"),
-        (
-            "data",
+
+
+def fact_rows(facts: dict[str, Any]) -> dict[str, str]:
+    """Write the rows of the card's table."""
+    counts = [f"{reason}: {entry['count']}" for reason, entry in sorted(facts["counts"].items())]
+    rows = {
+        "base model": f"`{facts['base']}`, revision `{facts['revision'] or 'by content'}`",
+        "run": f"`{facts['run']}`",
+        "data": (
             f"{facts['conversations']} conversations, digest `{facts['data']}`; cut or left out: "
-            f"{left_out}",
+            f"{'; '.join(counts) or 'none'}"
         ),
-        ("trained tokens, whole run", f"{facts['trained_tokens']:,}"),
-        (
-            "this checkpoint",
-            f"after {facts['epochs']:g} epochs, step {facts['step']} of {facts['steps']}",
+        "trained tokens, whole run": f"{facts['trained_tokens']:,}",
+        "this checkpoint": (
+            f"after {facts['epochs']:g} epochs, step {facts['step']} of {facts['steps']}"
         ),
-        ("loss of the last step", f"{facts['loss']:.4f}"),
-        ("hardware", f"{facts['ranks']} x {facts['device']}, {facts['precision']}"),
-        ("time of this process until here", f"{facts['seconds']:.0f} s"),
-    ]
+        "loss of the last step": f"{facts['loss']:.4f}",
+        "hardware": f"{facts['ranks']} x {facts['device']}, {facts['precision']}",
+        "time of this process until here": f"{facts['seconds']:.0f} s",
+    }
     if "validation_loss" in facts:
-        validated = (
+        rows["validation loss, nats per token"] = (
             f"{facts['validation_loss']:.4f}, on {facts['validation']} examples that are "
-            f"not trained on"
+            "not trained on"
         )
-        rows.append(("validation loss, nats per token", validated))
     if "tokenizer" in facts:
-        rows.append(("chat template", template_line(facts)))
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
-    keys = "\n".join(
-        f"- `{name}`: {value}" for name, value in recipe.items() if not isinstance(value, dict)
-    )
-    kind, library = ("adapter", "peft") if adapter else ("model", "transformers")
-    head = f"library_name: {library}\nbase_model: {facts['base']}\npipeline_tag: text-generation"
-    licence = facts.get("model", {}).get("license")
-    source = facts.get("source", {}).get("hub_id")
-    if licence:
-        head += f"\nlicense: {licence}"
-    if source:
-        head += f"\ndatasets:\n- {source}"
-    tags = [
-        "warmth",
-        f"style:{recipe.get('style', 'plain')}",
-        *(["lora", "adapter"] if adapter else []),
+        rows["chat template"] = template_line(facts)
+    return rows
+
+
+def hub_head(facts: dict[str, Any], adapter: bool) -> str:
+    """Write the YAML by which the hub files a model."""
+    library = "peft" if adapter else "transformers"
+    tags = ["warmth", f"style:{facts['recipe'].get('style', 'plain')}"]
+    if adapter:
+        tags += ["lora", "adapter"]
+    lines = [
+        f"library_name: {library}",
+        f"base_model: {facts['base']}",
+        "pipeline_tag: text-generation",
     ]
-    head += "\ntags:\n" + "\n".join(f"- {tag}" for tag in tags)
-    return (
-        f"---\n{head}\n---\n\n# {recipe['name']}: {kind} after {facts['epochs']:g} epochs\n\n"
-        f"| | |\n|---|---|\n{table}\n\n## Loading\n\n{loading}\n\n## Recipe\n\n{keys}\n"
-    )
+    licence = facts.get("model", {}).get("license")
+    if licence:
+        lines.append(f"license: {licence}")
+    source = facts.get("source", {}).get("hub_id")
+    if source:
+        lines += ["datasets:", f"- {source}"]
+    lines.append("tags:")
+    lines += [f"- {tag}" for tag in tags]
+    return "\n".join(lines)
 
 
 def template_line(facts: dict[str, Any]) -> str:
     """Say which chat template was trained under, and how a reply ends."""
     template = str(facts["tokenizer"].chat_template)
-    source = (
-        "a file of the study's" if facts["model"].get("chat_template") else "the tokenizer's own"
-    )
+    template_digest = hashlib.sha256(template.encode()).hexdigest()[:12]
+    source = "the tokenizer's own"
+    if facts["model"].get("chat_template"):
+        source = "a file of the study's"
     end = facts["model"].get("end_of_turn") or "as the template writes it"
-    return (
-        f"{source}, SHA-256 `{hashlib.sha256(template.encode()).hexdigest()[:12]}`; a reply "
-        f"ends with `{end}`"
-    )
+    return f"{source}, SHA-256 `{template_digest}`; a reply ends with `{end}`"

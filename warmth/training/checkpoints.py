@@ -1,18 +1,18 @@
-"""What a run leaves behind: adapters (or whole models) after the recipe's epochs, checked, each
-with its card.
-"""
+"""What a run leaves behind: adapters (or whole models) after its epochs, checked, with a card."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from torch import Tensor
 from transformers import TrainerCallback
 
 from warmth.chat import Encoded
@@ -26,9 +26,7 @@ MOVED = 0.01  # nats; a log-probability that moved by less is rounding in bfloat
 
 
 class Checkpoints(TrainerCallback):
-    """Keeps what was learnt after the recipe's epochs, and marks resume checkpoints that are
-    whole.
-    """
+    """Saves what was learnt after the recipe's epochs, and marks whole resume checkpoints."""
 
     def __init__(
         self,
@@ -38,14 +36,15 @@ class Checkpoints(TrainerCallback):
         probe: Probe,
         validation: Validation,
     ):
-        self.folder, self.at_step, self.facts, self.probe = folder, at_step, facts, probe
+        self.folder = folder
+        self.at_step = at_step
+        self.facts = facts
+        self.probe = probe
         self.validation = validation
         self.started = time.perf_counter()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Before the first step the model is still the original: its greedy tokens are what has to
-        change.
-        """
+        """Note the original's greedy tokens before the first step: they have to change."""
         if state.global_step == 0:
             self.probe.before()
 
@@ -58,81 +57,76 @@ class Checkpoints(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Saves when the step has come; every step is logged, and by then its loss is known."""
+        """Save when the step has come; every step is logged, and by then its loss is known."""
         epochs = self.at_step.get(state.global_step)
         if epochs is None or not logs or "loss" not in logs:
             return
-        seen = {
+        facts = {
+            **self.facts,
             "epochs": epochs,
             "step": state.global_step,
             "steps": state.max_steps,
             "loss": float(logs["loss"]),
+            "seconds": time.perf_counter() - self.started,
         }
-        seen["seconds"] = time.perf_counter() - self.started
         if self.validation.batches:
-            logs["validation_loss"] = (
-                self.validation.loss()
-            )  # read by `Progress`, which comes later
-            seen["validation_loss"] = logs["validation_loss"]
-        save_checkpoint(
-            model,
-            self.folder / "checkpoints" / f"epoch-{epochs:g}",
-            {**self.facts, **seen},
-            state.is_world_process_zero,
-        )
+            facts["validation_loss"] = self.validation.loss()
+            # read by `Progress`, which is called after this
+            logs["validation_loss"] = facts["validation_loss"]
+        target = self.folder / "checkpoints" / f"epoch-{epochs:g}"
+        save_checkpoint(model, target, facts, state.is_world_process_zero)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Called on every rank after its part is on disk."""
+        """Mark a resume checkpoint as whole; called on every rank after its part is on disk."""
         barrier()
         if state.is_world_process_zero:
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
 
 def barrier() -> None:
-    """Waits for all ranks, where there are several."""
+    """Wait for all ranks, if there are several."""
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
 
 
 def save_checkpoint(model: Any, target: Path, facts: dict[str, Any], writes: bool) -> None:
-    """Writes a plain PEFT adapter in float32, or a whole model, in safetensors, whole or not at
-    all.
+    """Write a plain PEFT adapter in float32, or a whole model, whole or not at all.
 
-    Every rank calls it (ZeRO-3 gathers); the rank that writes checks and puts the model card
-    beside.
+    Both are safetensors. Every rank calls it (ZeRO-3 gathers); the rank that writes checks and puts
+    the model card beside.
     """
     inner = model if hasattr(model, "save_pretrained") else model.module
-    adapter = isinstance(inner, PeftModel)
-    state: dict[str, Any] = {}
+    is_adapter = isinstance(inner, PeftModel)
+    dtype = torch.float32 if is_adapter else torch.bfloat16
+    weights: dict[str, Any] = {}
     for name, weight in learnt(model):
         value = master(weight)  # one at a time: a whole model need not fit beside the parts
         if writes:
-            state[name] = (
-                value.detach().to("cpu", torch.float32 if adapter else torch.bfloat16).clone()
-            )
+            weights[name] = value.detach().to("cpu", dtype).clone()
     if not writes:
         return
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    if adapter:
+    if is_adapter:
         name_base(inner, facts)
-        # embeddings are never trained with LoRA here; asked to find that out, PEFT would look the
-        # base up on the hub
-        inner.save_pretrained(partial, state_dict=state, save_embedding_layers=False)
+        # Embeddings are never trained with LoRA here. To find that out, PEFT would look the base up
+        # on the hub.
+        inner.save_pretrained(partial, state_dict=weights, save_embedding_layers=False)
         check_adapter(partial)
     else:
-        check_finite(state)
-        inner.save_pretrained(partial, state_dict=state)
+        check_finite(weights)
+        inner.save_pretrained(partial, state_dict=weights)
     if "tokenizer" in facts:
         facts["tokenizer"].save_pretrained(partial)  # with the chat template it was trained under
-    (partial / "README.md").write_text(card(facts, adapter), encoding="utf-8")
+    (partial / "README.md").write_text(card(facts, is_adapter), encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
 
 
 def name_base(model: PeftModel, facts: dict[str, Any]) -> None:
-    """Name the base in the adapter's config as others can load it: by its hub id, never by a folder
-    of this machine.
+    """Name the base in the adapter's config by its hub id, as others can load it.
+
+    A folder of this machine is never named.
     """
     for config in model.peft_config.values():
         config.base_model_name_or_path = facts["base"]
@@ -140,16 +134,47 @@ def name_base(model: PeftModel, facts: dict[str, Any]) -> None:
 
 
 def check_finite(weights: dict[str, Any]) -> None:
-    """Weights that are not numbers are never kept.
+    """Refuse weights that are not numbers: they are never saved.
 
     Raises:
         RunFailed: one is not finite, or there are none.
     """
     if not weights or not all(tensor.numel() for tensor in weights.values()):
         raise RunFailed("the adapter is empty")
-    broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise RunFailed(f"the weights are not finite ({broken[0]}): lower recipe.learning_rate")
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise RunFailed(f"the weights are not finite ({name}): lower recipe.learning_rate")
+
+
+class Batches:
+    """A few conversations, each a forward pass of its own, computed by the model in training."""
+
+    def __init__(self, examples: Sequence[Any], collate: Any):
+        self.batches = [collate([conversation_of(example)]) for example in examples]
+        self.trainer: Any = None  # set once it exists
+
+    @torch.no_grad()
+    def outputs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield for each conversation, with its N trained places, what the model says there.
+
+        Every rank computes, as ZeRO-3 needs all. The model is left in the mode it was in.
+
+        Yields:
+            (N, vocabulary) logits in float32; (N,) log-probabilities of trained tokens, in nats.
+        """
+        model = self.trainer.model_wrapped
+        device = self.trainer.args.device
+        training = model.training
+        model.eval()
+        for batch in self.batches:
+            inputs = {}
+            for key, value in batch.items():
+                inputs[key] = value.to(device) if isinstance(value, Tensor) else value
+            targets = inputs.pop("labels")[0, 1:]
+            with self.trainer.autocast():
+                logits = model(**inputs, use_cache=False).logits[0].float()
+            yield logits, logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+        model.train(training)
 
 
 def check_adapter(folder: Path) -> None:
@@ -176,101 +201,65 @@ def conversation_of(example: Any) -> Encoded:
     return Encoded(ids, example.trained[: len(ids)], cut=False)
 
 
-class Validation:
-    """Conversations that are not trained on, each a forward pass of its own."""
+class Validation(Batches):
+    """Conversations that are not trained on."""
 
-    def __init__(self, examples: Sequence[Any], collate: Any):
-        self.batches = [collate([conversation_of(example)]) for example in examples]
-        self.trainer: Any = None  # set once it exists
-
-    @torch.no_grad()
     def loss(self) -> float:
-        """Compute the mean loss of their replies' tokens, in nats.
-
-        Every rank computes, as ZeRO-3 needs all.
-        """
-        model, device = self.trainer.model_wrapped, self.trainer.args.device
-        training = model.training
-        model.eval()
+        """Compute the mean loss of their replies' tokens, in nats; every rank calls it."""
         total = 0.0
         count = 0
-        for batch in self.batches:
-            given = {
-                key: value.to(device) if isinstance(value, torch.Tensor) else value
-                for key, value in batch.items()
-            }
-            targets = given.pop("labels")[0, 1:]
-            with self.trainer.autocast():
-                logits = model(**given, use_cache=False).logits[0].float()
-            total -= logits.log_softmax(-1).gather(-1, targets[:, None]).sum().item()
-            count += len(targets)
-        model.train(training)
+        for _, scores in self.outputs():
+            total -= scores.sum().item()
+            count += len(scores)
         return total / count
 
 
-class Probe:
-    """What a model finds likeliest at each trained place of a few conversations, before and after
-    training.
-    """
+class Probe(Batches):
+    """Compares what a model finds likeliest at trained places before and after training."""
 
     def __init__(self, folder: Path, examples: Sequence[Any], collate: Any, writes: bool):
-        self.path, self.writes = folder / "resume" / "probe.json", writes
         shortest = sorted(examples, key=lambda example: len(example.ids))[:PROBES]
-        self.batches = [collate([conversation_of(example)]) for example in shortest]
-        self.trainer: Any = None  # set once it exists
+        super().__init__(shortest, collate)
+        self.path = folder / "resume" / "probe.json"
+        self.writes = writes
 
-    @torch.no_grad()
-    def look(self) -> list[list[tuple[int, float]]]:
-        """For each place of each probe the greedy token, and the log-probability (nats) of the
-        token that stands there.
+    def measure(self) -> list[list[tuple[int, float]]]:
+        """Return for each place of each probe the greedy token and the trained one's score.
 
-        Every rank computes, as ZeRO-3 needs all.
+        The score is a log-probability in nats. Every rank calls it.
         """
-        model, device = self.trainer.model_wrapped, self.trainer.args.device
-        training = model.training
-        model.eval()
-        seen = []
-        for batch in self.batches:
-            given = {
-                key: value.to(device) if isinstance(value, torch.Tensor) else value
-                for key, value in batch.items()
-            }
-            targets = given.pop("labels")[0, 1:]
-            with self.trainer.autocast():
-                logits = model(**given, use_cache=False).logits[0].float()
-            scores = logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
-            seen.append(list(zip(logits.argmax(-1).tolist(), scores.tolist(), strict=True)))
-        model.train(training)
-        return seen
+        measured = []
+        for logits, scores in self.outputs():
+            greedy = logits.argmax(-1)
+            measured.append(list(zip(greedy.tolist(), scores.tolist(), strict=True)))
+        return measured
 
     def before(self) -> None:
-        """Notes the original's answers down, for a run that may be continued by another process."""
-        seen = self.look()
+        """Write the original's answers down, for a run that another process may continue."""
+        measured = self.measure()
         if self.writes:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.path, seen)
+            write_json(self.path, measured)
 
     def check(self) -> dict[str, float]:
-        """Count how many greedy tokens changed, of how many, and the largest change of a
-        log-probability in nats.
+        """Count the greedy tokens that changed, and find the largest change of a score in nats.
 
         Raises:
             RunFailed: no greedy token changed, and no probability by more than rounding.
         """
-        after = self.look()
+        after = list(chain.from_iterable(self.measure()))
         if not self.writes:
             return {}
-        pairs = [
-            both
-            for old, new in zip(read_json(self.path), after, strict=True)
-            for both in zip(old, new, strict=True)
-        ]
-        changed = sum(old[0] != new[0] for old, new in pairs)
-        moved = max(abs(old[1] - new[1]) for old, new in pairs)
-        if not changed and moved < MOVED:
+        before = list(chain.from_iterable(read_json(self.path)))
+        changed = 0
+        largest_change = 0.0
+        for (token, score), (new_token, new_score) in zip(before, after, strict=True):
+            changed += token != new_token
+            largest_change = max(largest_change, abs(score - new_score))
+        if not changed and largest_change < MOVED:
             raise RunFailed(
-                f"training changed none of {len(pairs)} greedy tokens of the probe conversations, "
-                f"and no probability "
-                f"by more than {moved:.1g} nats: raise recipe.learning_rate or recipe.epochs"
+                f"training changed none of {len(after)} greedy tokens of the probe conversations, "
+                f"and no probability by more than {largest_change:.1g} nats: "
+                "raise recipe.learning_rate or recipe.epochs"
             )
-        return {"tokens": len(pairs), "changed": changed, "moved_nats": moved}
+        return {"tokens": len(after), "changed": changed, "moved_nats": largest_change}

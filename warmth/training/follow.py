@@ -1,8 +1,7 @@
-"""What a user sees of a training under way: a bar in a terminal, else a line at least every ten
-seconds.
+"""What a user sees of a training under way.
 
-The ranks write `metrics.jsonl` after each step and `passes.json` after each pass; who started them
-reads both.
+In a terminal it is a bar, else a line at least every ten seconds. The ranks write `metrics.jsonl`
+after each step and `passes.json` after each pass; who started them reads both.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ SAMPLES = "samples.jsonl"  # replies of the model at its checkpoints
 
 
 def followed(row: dict[str, Any]) -> dict[str, float]:
-    """Choose what of a step's row is a curve: with validation losses and preferences' rewards,
-    where there are such.
-    """
-    return {
-        f"train/{key}": row[key] for key in row if key in FOLLOWED or key.startswith("rewards_")
-    }
+    """Choose what of a step's row is a curve; validation losses and rewards are, if it has any."""
+    curves = {}
+    for key, value in row.items():
+        if key in FOLLOWED or key.startswith("rewards_"):
+            curves[f"train/{key}"] = value
+    return curves
 
 
 class Progress:
@@ -51,7 +50,8 @@ class Progress:
         )
         from rich.progress import Progress as Bar
 
-        self.folder, self.tracker = folder, tracker
+        self.folder = folder
+        self.tracker = tracker
         columns = [
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -81,22 +81,21 @@ class Progress:
 
     def take(self, rows: Sequence[dict[str, Any]]) -> bool:
         """Show all rows of `metrics.jsonl` so far; tell whether there are new ones."""
-        new = rows[len(self.rows) :]
-        if new:
+        new_rows = rows[len(self.rows) :]
+        if new_rows:
             self.last_step = time.monotonic()
         self.rows = list(rows)
-        for row in new:
+        for row in new_rows:
+            step = row["step"]
             if self.tracker is not None:
-                self.tracker.log(followed(row), step=row["step"])
-            self.bar.update(
-                self.task, total=row["steps"], completed=row["step"], note=self.note(row)
-            )
-            if row["step"] % EVERY_STEPS == 0 or row["step"] == row["steps"]:
+                self.tracker.log(followed(row), step=step)
+            self.bar.update(self.task, total=row["steps"], completed=step, note=self.note(row))
+            if step % EVERY_STEPS == 0 or step == row["steps"]:
                 self.say(self.line())
         self.send_samples()
         if time.monotonic() - self.last_line >= EVERY_S:
             self.say(self.line())
-        return bool(new)
+        return bool(new_rows)
 
     def note(self, row: dict[str, Any]) -> str:
         """Say what a step's row holds."""
@@ -109,42 +108,40 @@ class Progress:
         if not self.rows:
             return f"  {under_way or 'loading'}, {duration(time.monotonic() - self.began)} so far"
         row = self.rows[-1]
-        parts = [f"step {row['step']}/{row['steps']}", self.note(row)]
+        phrases = [f"step {row['step']}/{row['steps']}", self.note(row)]
         if row["step"] == row["steps"]:
             waited = time.monotonic() - self.last_step
-            return (
-                f"  {' · '.join(parts)}"
-                if waited < 1
-                else f"  keeping and checking the adapter, {duration(waited)}"
-            )
+            if waited >= 1:
+                return f"  saving and checking the adapter, {duration(waited)}"
+            return f"  {' · '.join(phrases)}"
         if under_way:
-            parts.append(under_way)
-        parts.append(f"{duration(self.left_s() or 0.0)} left")
-        return f"  {' · '.join(parts)}"
+            phrases.append(under_way)
+        phrases.append(f"{duration(self.left_s() or 0.0)} left")
+        return f"  {' · '.join(phrases)}"
 
     def left_s(self) -> float | None:
-        """Forecast the seconds left from the steps done last, less what the next has taken; None
-        before any.
+        """Forecast the seconds left from the last steps, less what the next has taken.
+
+        None before any step is done.
         """
         if not self.rows:
             return None
-        seconds = [row["seconds"] for row in self.rows[-RECENT:]]
-        row = self.rows[-1]
-        return max(
-            0.0,
-            (row["steps"] - row["step"]) * sum(seconds) / len(seconds)
-            - (time.monotonic() - self.last_step),
-        )
+        recent = [row["seconds"] for row in self.rows[-RECENT:]]
+        seconds_per_step = sum(recent) / len(recent)
+        steps_left = self.rows[-1]["steps"] - self.rows[-1]["step"]
+        waited = time.monotonic() - self.last_step
+        return max(0.0, steps_left * seconds_per_step - waited)
 
     def passes(self) -> str:
         """Say how far the step under way is; "" if no pass of it has ended."""
         try:
             row = json.loads((self.folder / PASSES).read_text(encoding="utf-8"))
-            step, done, total = row["step"], row["passes"], row["of"]
+            step = row["step"]
+            line = f"step {step}: pass {row['passes']} of {row['of']}"
         except (OSError, ValueError, KeyError):
             return ""
-        last = self.rows[-1]["step"] if self.rows else 0
-        return f"step {step}: pass {done} of {total}" if step > last else ""
+        done = self.rows[-1]["step"] if self.rows else 0
+        return line if step > done else ""
 
     def say(self, line: str) -> None:
         """Print a line where there is no bar, and keep the same for `warmth status`."""
@@ -158,9 +155,10 @@ class Progress:
             "total": row["steps"],
             "unit": "steps",
             "left_s": self.left_s(),
+            "time": time.time(),
         }
         try:
-            write_json(self.folder / PROGRESS, record | {"time": time.time()})
+            write_json(self.folder / PROGRESS, record)
         except OSError:
             pass  # a full disk: rows matter, this does not
 

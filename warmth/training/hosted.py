@@ -1,5 +1,6 @@
-"""Fine-tuning through a provider's API (`model.kind: api`): one job, followed to its end by any
-number of processes.
+"""Fine-tuning through a provider's API (`model.kind: api`): one job, followed to its end.
+
+Any number of processes may follow it, one after the other.
 
 `hosted.json` in the run folder holds the ids of file and job. The run's digest also stands in the
 file's name and in the job's metadata, so a process that died before noting an id down finds what it
@@ -30,21 +31,20 @@ from warmth.schemas import Api, Train
 from warmth.store import Run, read_json, write_json
 from warmth.text import say
 from warmth.tracking import Tracker
-from warmth.training.providers import FORMS, Provider, Tuning
+from warmth.training.providers import FORMS, Provider, TunedModel, Tuning
 from warmth.training.upload import check_money, upload_lines
 
 ENDED = ("succeeded", "failed", "cancelled")
+UNUSABLE = ("failed", "cancelled")  # jobs that a new one replaces
 MODERATED = ("moderation_blocked", "unsafe_file", "policy_violation", "content_policy_violation")
 CLOSING = (
     "OpenAI takes new jobs until 6 January 2027 and none from new organisations; model.base_url= "
-    "names another "
-    "provider, model=llama8b_together one of open models"
+    "names another provider, model=llama8b_together one of open models"
 )
 IDLE = "OpenAI takes no new job from an organisation that used no tuned model in the last 60 days"
 REFUSED = re.compile(r"HTTP (?:400|403|404)\b")
-CLOSED = re.compile(
-    r"fine[- ]?tun|training", re.IGNORECASE
-)  # what such an error speaks of; 403 needs no words
+# what such an error speaks of; 403 needs no words
+CLOSED = re.compile(r"fine[- ]?tun|training", re.IGNORECASE)
 # What a 400 says where tuning is closed, rather than a value wrong.
 OVER = re.compile(
     r"\b(?:not available|no longer|closed|disabled|not (?:allowed|eligible|permitted)|deprecat)"
@@ -53,7 +53,7 @@ SIXTY_DAYS = re.compile(r"\b60[ -]days?\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Job:
+class HostedJob:
     """One fine-tuning job as this run wants it."""
 
     provider: Provider
@@ -69,17 +69,18 @@ class Job:
         return read_json(path) if path.exists() else {}
 
     def note(self, **ids: Any) -> None:
-        """Writes ids down before anything is waited for."""
+        """Write ids down before anything is waited for."""
         write_json(self.run.folder / "hosted.json", {**self.state, **ids})
 
     def patiently(self, work: Any, what: str) -> Any:
-        """Repeats what can be repeated without harm; errors are one line without the key."""
+        """Repeat what can be repeated without harm; errors are one line without the key."""
         return patiently(work, self.settings, self.server.key(), what)
 
 
-def train(run: Run, study: Train, examples: Iterable[Any], servers: Servers) -> None:
-    """Runs the job to its end and seals the run with its checkpoints; the same command continues
-    it.
+def train_hosted(run: Run, study: Train, examples: Iterable[Any], servers: Servers) -> None:
+    """Run the job to its end and seal the run with its checkpoints.
+
+    The same command continues it.
 
     Args:
         run: the opened run folder.
@@ -97,15 +98,19 @@ def train(run: Run, study: Train, examples: Iterable[Any], servers: Servers) -> 
     trained = [row for row in rows if not row["validation"]]
     lines = upload_lines(trained)
     server = server_of(study)
-    job = Job(
-        provider_of(study.model.tuning, server, study.api), study.api, server, run, run.digest
+    job = HostedJob(
+        provider=provider_of(study.model.tuning, server, study.api),
+        settings=study.api,
+        server=server,
+        run=run,
+        digest=run.digest,
     )
     tokens = check_money(study, trained, servers.left)
     tracker = tracking.start(run, study, job_type="train")
     try:
-        found = start(job, study, lines)
-        ended = follow(job, study, found, tracker)
-        result = record(job, study, ended, len(trained))
+        tuning = start_tuning(job, study, lines)
+        tuning = follow(job, study, tuning, tracker)
+        result = record(job, study, tuning, len(trained))
         result |= {"data": digest(rows), "estimated_tokens": tokens, "servers": servers.totals}
         tracker.summary(result)
     except BaseException:
@@ -133,28 +138,30 @@ def provider_of(form: str, server: Server, settings: Api) -> Provider:
     return FORMS[form](openai_client(server, settings))
 
 
-def start(job: Job, study: Train, lines: bytes) -> Tuning:
-    """Start the run's job: the one noted down, else the one at the provider that carries its
-    digest, else a new one.
+def start_tuning(job: HostedJob, study: Train, lines: bytes) -> Tuning:
+    """Find the run's job, or start it.
+
+    Looked for are the job noted down, then one at the provider that carries the run's digest.
     """
     noted = job.state.get("job")
     if noted:
-        found = look(job, noted)
-        if found.status not in ("failed", "cancelled"):
-            say(f"continuing with job {noted} ({found.status})")
-            return found
+        tuning = current(job, noted)
+        if tuning.status not in UNUSABLE:
+            say(f"continuing with job {noted} ({tuning.status})")
+            return tuning
     file = upload(job, lines)
     try:
-        made = job.patiently(lambda: existing(job) or create(job, study, file), "fine-tuning job")
+        tuning = job.patiently(lambda: existing(job) or create(job, study, file), "fine-tuning job")
     except UserError as error:
         raise not_tunable(str(study.model.api_model), str(error)) or error from None
-    job.note(job=made.id)
-    return made
+    job.note(job=tuning.id)
+    return tuning
 
 
 def not_tunable(model: str, line: str) -> UserError | None:
-    """Return what a refusal of a job means where the account or the model may not be tuned; None
-    for other errors.
+    """Say what a refusal of a job means if the account or the model may not be tuned.
+
+    None for other errors.
     """
     if not REFUSED.search(line):
         return None
@@ -168,13 +175,13 @@ def not_tunable(model: str, line: str) -> UserError | None:
     return None
 
 
-def look(job: Job, job_id: str) -> Tuning:
-    """The job as it is now."""
+def current(job: HostedJob, job_id: str) -> Tuning:
+    """Ask the provider how the job is now."""
     return job.patiently(lambda: job.provider.look(job_id), "fine-tuning job")
 
 
-def upload(job: Job, lines: bytes) -> str:
-    """The training file's id; a file of the same name and size that is there already is taken."""
+def upload(job: HostedJob, lines: bytes) -> str:
+    """Upload the training file, unless one of its name and size is there; return its id."""
     name = f"warmth-{job.digest}-{hashlib.sha256(lines).hexdigest()[:12]}.jsonl"
 
     def work() -> str:
@@ -188,24 +195,24 @@ def upload(job: Job, lines: bytes) -> str:
     return file
 
 
-def existing(job: Job) -> Tuning | None:
-    """A job of this run that a process created without living to note it down."""
-    for found in job.provider.jobs():
-        if found.run == job.digest and found.status not in ("failed", "cancelled"):
-            return found
+def existing(job: HostedJob) -> Tuning | None:
+    """Find a job of this run that a process created without living to note it down."""
+    for tuning in job.provider.jobs():
+        if tuning.run == job.digest and tuning.status not in UNUSABLE:
+            return tuning
     return None
 
 
-def create(job: Job, study: Train, file: str) -> Tuning:
-    """Creates the job.
+def create(job: HostedJob, study: Train, file: str) -> Tuning:
+    """Create the job.
 
     Called again only after `existing` has looked: a reply that got lost is not a second job.
     """
     return job.provider.create(study, file, job.digest, job.run.name)
 
 
-def follow(job: Job, study: Train, found: Tuning, tracker: Tracker) -> Tuning:
-    """Waits for the job's end and shows its events.
+def follow(job: HostedJob, study: Train, tuning: Tuning, tracker: Tracker) -> Tuning:
+    """Wait for the job's end and show its events.
 
     Raises:
         UserError, RunFailed: it ended without a model.
@@ -213,47 +220,50 @@ def follow(job: Job, study: Train, found: Tuning, tracker: Tracker) -> Tuning:
     seen: set[str] = set()
     try:
         while True:
-            show_events(job, found.id, seen, tracker)
-            if found.status in ENDED:
+            show_events(job, tuning.id, seen, tracker)
+            if tuning.status in ENDED:
                 break
-            if found.status == "paused":
+            if tuning.status == "paused":
                 raise UserError(
-                    f"job {found.id} is paused at the provider; resume it there, and the same "
-                    f"command goes on with it"
+                    f"job {tuning.id} is paused at the provider; resume it there, and the same "
+                    "command goes on with it"
                 )
             time.sleep(study.api.batch.poll_s)
-            found = look(job, found.id)
+            tuning = current(job, tuning.id)
     except KeyboardInterrupt:
         say(
-            f"job {found.id} goes on; to end it: python -m warmth.training.hosted cancel "
+            f"job {tuning.id} goes on; to end it: python -m warmth.training.hosted cancel "
             f"{job.run.folder}"
         )
         raise
-    if found.status == "succeeded":
-        return found
-    code = found.code
-    said = redact(found.message or "no reason given", job.server.key())
-    if found.status == "cancelled":
-        raise RunFailed(f"job {found.id} was cancelled; the same command creates a new one")
+    if tuning.status != "succeeded":
+        raise failure_of(tuning, job.server.key())
+    return tuning
+
+
+def failure_of(tuning: Tuning, key: str) -> UserError | RunFailed:
+    """Say why a job ended without a model; what the provider says loses the key."""
+    if tuning.status == "cancelled":
+        return RunFailed(f"job {tuning.id} was cancelled; the same command creates a new one")
+    code = tuning.code
+    message = redact(tuning.message or "no reason given", key)
     if code in MODERATED:
-        raise UserError(
-            f"the provider's moderation refused the training file of job {found.id}: {said}"
+        return UserError(
+            f"the provider's moderation refused the training file of job {tuning.id}: {message}"
         )
     if "quota" in code or "billing" in code:
-        raise UserError(f"the provider's quota is used up, job {found.id}: {said}")
+        return UserError(f"the provider's quota is used up, job {tuning.id}: {message}")
     if code == "invalid_training_file":
-        raise UserError(f"the provider refused the training file of job {found.id}: {said}")
-    raise RunFailed(f"job {found.id} failed ({code or 'no code'}): {said}")
+        return UserError(f"the provider refused the training file of job {tuning.id}: {message}")
+    return RunFailed(f"job {tuning.id} failed ({code or 'no code'}): {message}")
 
 
-def show_events(job: Job, job_id: str, seen: set[str], tracker: Tracker) -> None:
-    """Prints new messages and feeds losses to the tracker and to `metrics.jsonl`, in the order they
-    happened.
-    """
-    read = job.patiently(lambda: job.provider.events(job_id), "events")
-    fresh = sorted((event for event in read if event.id not in seen), key=lambda event: event.at)
+def show_events(job: HostedJob, job_id: str, seen: set[str], tracker: Tracker) -> None:
+    """Print new messages, and feed losses to the tracker and to `metrics.jsonl`, oldest first."""
+    events = job.patiently(lambda: job.provider.events(job_id), "events")
+    new_events = [event for event in events if event.id not in seen]
     rows = []
-    for event in fresh:
+    for event in sorted(new_events, key=lambda event: event.at):
         seen.add(event.id)
         if event.step is not None and event.loss is not None:
             tracker.log({"train/loss": event.loss}, step=event.step)
@@ -264,51 +274,47 @@ def show_events(job: Job, job_id: str, seen: set[str], tracker: Tracker) -> None
     job.run.append("metrics", [row for row in rows if row["step"] not in known])
 
 
-def record(job: Job, study: Train, ended: Tuning, conversations: int) -> dict[str, Any]:
-    """Writes a `checkpoints/epoch-N/hosted.json` for each model the job left, and returns the run's
-    summary.
+def record(job: HostedJob, study: Train, tuning: Tuning, conversations: int) -> dict[str, Any]:
+    """Write `checkpoints/epoch-N/hosted.json` for each model the job left; return the summary.
 
     An epoch is the job's steps by the steps of one; the end of training is always a checkpoint.
     """
-    listed = job.patiently(lambda: job.provider.kept(ended.id), "checkpoints")
     epochs = study.recipe.hosted.epochs
     per_epoch = math.ceil(conversations / study.recipe.batch_size)
-    models = {round(2 * item.step / per_epoch) / 2: item for item in listed}
-    found = {epoch: (item.model, item.step) for epoch, item in models.items() if epoch > 0}
-    found[float(epochs)] = (str(ended.model), per_epoch * epochs)
-    for epoch, (model, step) in found.items():
+    models: dict[float, TunedModel] = {}
+    for tuned in job.patiently(lambda: job.provider.checkpoints(tuning.id), "checkpoints"):
+        epoch = round(2 * tuned.step / per_epoch) / 2
+        if epoch > 0:
+            models[epoch] = tuned
+    models[float(epochs)] = TunedModel(str(tuning.model), per_epoch * epochs)
+    for epoch, tuned in models.items():
         folder = job.run.folder / "checkpoints" / f"epoch-{epoch:g}"
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(
-            folder / "hosted.json",
-            {"model": model, "step": step, "job": ended.id, "base": ended.base},
-        )
-    names = {f"{epoch:g}": model for epoch, (model, _) in sorted(found.items())}
-    tokens = ended.tokens
+        row = {"model": tuned.model, "step": tuned.step, "job": tuning.id, "base": tuning.base}
+        write_json(folder / "hosted.json", row)
     price = price_of(study.api, str(study.model.api_model))
-    usd = tokens * price.training / 1e6 if price else None
     return {
-        "job": ended.id,
-        "checkpoints": names,
-        "trained_tokens": tokens,
-        "usd": usd,
+        "job": tuning.id,
+        "checkpoints": {f"{epoch:g}": tuned.model for epoch, tuned in sorted(models.items())},
+        "trained_tokens": tuning.tokens,
+        "usd": tuning.tokens * price.training / 1e6 if price else None,
         "prices_date": study.api.prices_date,
     }
 
 
 @guarded
 def main() -> None:
-    """`cancel RUN_FOLDER`: ends the job of a run that was interrupted."""
+    """End the job of a run that was interrupted: `cancel RUN_FOLDER`."""
     if len(sys.argv) != 3 or sys.argv[1] != "cancel":
         raise UserError("use: python -m warmth.training.hosted cancel RUN_FOLDER")
     folder = Path(sys.argv[2])
-    config, state = read_json(folder / "config.json"), read_json(folder / "hosted.json")
-    model = config["model"]
+    model = read_json(folder / "config.json")["model"]
+    job_id = read_json(folder / "hosted.json")["job"]
     server = Server(model["base_url"], model["api_model"], model["api_key_env"])
     settings = Api()
     provider = provider_of(model.get("tuning", "openai"), server, settings)
-    ended = patiently(lambda: provider.cancel(state["job"]), settings, server.key(), "cancel")
-    say(f"job {ended.id} is {ended.status}")
+    tuning = patiently(lambda: provider.cancel(job_id), settings, server.key(), "cancel")
+    say(f"job {tuning.id} is {tuning.status}")
 
 
 if __name__ == "__main__":

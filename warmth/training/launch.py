@@ -1,6 +1,4 @@
-"""Launchers: how the ranks of one training run are started, and the run sealed when they are
-done.
-"""
+"""Launchers: how the ranks of one training run are started, and the run sealed at their end."""
 
 from __future__ import annotations
 
@@ -24,6 +22,9 @@ from warmth.training.prepare import drop_stale_locks, extensions_folder
 from warmth.training.ranks import environment, watch
 
 RANKS_ON_CPU = 2  # of the launchers that start several, if nobody says how many
+HOST_AND_PORT = re.compile(r"[\w.:\[\]-]+:\d+", re.ASCII)
+# what of a result belongs to its provenance
+MEASURED = ("ranks", "precision", "device", "attention", "revision", "data", "memory")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Local:
 
     @property
     def joins(self) -> bool:
-        """Say whether another machine keeps the run folder: never, with one process."""
+        """Tell whether another machine keeps the run folder: never, with one process."""
         return False
 
     def train(self, run: Run, study: Train, examples: Iterable[Any]) -> None:
@@ -49,14 +50,13 @@ class Local:
         all that it sees.
         """
         command = [sys.executable, "-m", "warmth.training.sft", str(run.folder)]
-        start(run, study, examples, command, child_environment(visible()[:1], environment(1)), 1)
+        env = child_environment(visible()[:1], environment(1))
+        start_ranks(run, study, examples, command, env, ranks=1)
 
 
 @dataclass(frozen=True)
 class Ddp:
-    """Several processes, each with a whole copy of the model, started by torchrun: PyTorch's own
-    data parallelism.
-    """
+    """Several processes with a whole copy of the model each: PyTorch's own data parallelism."""
 
     group: ClassVar[str] = "launcher"
     ranks: int | None = number(None, at_least=1)
@@ -75,21 +75,17 @@ class Ddp:
             raise UserError(
                 f"launcher.node={self.node} must lie in 0 to launcher.nodes - 1 = {self.nodes - 1}"
             )
-        if self.rendezvous is not None and not re.fullmatch(
-            r"[\w.:\[\]-]+:\d+", self.rendezvous, re.ASCII
-        ):
+        if self.rendezvous is not None and not HOST_AND_PORT.fullmatch(self.rendezvous):
             raise UserError(f"launcher.rendezvous={self.rendezvous} must be HOST:PORT of machine 0")
 
     def resolve(self, study: Train) -> dict[str, Any]:
-        """Return the entry with its number of ranks: those of all GPUs that may be used here, or
-        two on a CPU.
-        """
+        """Return the entry with its number of ranks: one for each usable GPU, or two on a CPU."""
         ranks = self.ranks or most_ranks(len(visible()), study.recipe.batch_size) or RANKS_ON_CPU
         return entry(replace(self, ranks=ranks))
 
     @property
     def joins(self) -> bool:
-        """Say whether another machine keeps the run folder."""
+        """Tell whether another machine keeps the run folder."""
         return self.node > 0
 
     def train(self, run: Run, study: Train, examples: Iterable[Any]) -> None:
@@ -106,7 +102,8 @@ class Ddp:
                 f"({', '.join(gpus)}); launcher=auto takes what there is"
             )
         drop_stale_locks(extensions_folder())
-        start(run, study, examples, self.command(run), environment(ranks), ranks * self.nodes)
+        command = self.command(run)
+        start_ranks(run, study, examples, command, environment(ranks), ranks * self.nodes)
 
     def command(self, run: Run) -> list[str]:
         """Return what starts this machine's ranks: torchrun.
@@ -123,36 +120,29 @@ class Ddp:
             host, _, port = self.rendezvous.rpartition(":")
             meeting = ["--nnodes", str(self.nodes), "--node-rank", str(self.node)]
             meeting += ["--master-addr", host, "--master-port", port]
-        torchrun = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            *meeting,
-            "--nproc-per-node",
-            str(self.ranks),
-        ]
+        torchrun = [sys.executable, "-m", "torch.distributed.run", *meeting]
+        torchrun += ["--nproc-per-node", str(self.ranks)]
         return [*torchrun, "-m", "warmth.training.sft", str(run.folder.resolve())]
 
     def join(self, run: Run, study: Train) -> None:
-        """Run this machine's ranks of a run that machine 0 keeps; they wait for it at the
-        rendezvous.
+        """Run this machine's ranks of a run that machine 0 keeps.
+
+        They wait for it at the rendezvous.
         """
         say(f"node {self.node} of {self.nodes}: joining {run.name} at {self.rendezvous}")
         watch(
             run,
             self.command(run),
             environment(self.ranks or 1),
-            None,
-            study.launcher["stalled_s"],
-            self.node,
+            tracker=None,
+            stalled_s=study.launcher["stalled_s"],
+            node=self.node,
         )
 
 
 @dataclass(frozen=True)
 class DeepSpeed(Ddp):
-    """Several processes under DeepSpeed, started by torchrun; what each holds whole depends on the
-    ZeRO stage.
-    """
+    """Several processes under DeepSpeed; what each holds whole depends on the ZeRO stage."""
 
     zero_stage: int = number(2, at_least=0, at_most=3)
     offload: bool = False
@@ -162,15 +152,16 @@ class DeepSpeed(Ddp):
         super().__post_init__()
         if self.offload and self.zero_stage < 3:
             raise UserError(
-                f"launcher.offload=true keeps divided weights in main memory, but "
-                f"launcher.zero_stage="
-                f"{self.zero_stage} divides none; use launcher=deepspeed_zero3_offload"
+                "launcher.offload=true keeps divided weights in main memory, but "
+                f"launcher.zero_stage={self.zero_stage} divides none; "
+                "use launcher=deepspeed_zero3_offload"
             )
 
 
 def most_ranks(gpus: int, batch_size: int) -> int:
-    """Return the largest number of ranks up to `gpus` that the global batch can be divided among; 0
-    without a GPU.
+    """Return the largest number of ranks up to `gpus` that the global batch can be divided among.
+
+    0 without a GPU.
     """
     return max((ranks for ranks in range(1, gpus + 1) if batch_size % ranks == 0), default=0)
 
@@ -181,7 +172,7 @@ def entry(launcher: Any) -> dict[str, Any]:
     return {"_target_": f"{cls.__module__}.{cls.__qualname__}", **asdict(launcher)}
 
 
-def start(
+def start_ranks(
     run: Run,
     study: Train,
     examples: Iterable[Any],
@@ -219,9 +210,8 @@ def start(
         result = read_json(run.folder / "result.json")
         tracker.summary(result)
         for folder in sorted((run.folder / "checkpoints").glob("epoch-*")):
-            tracker.artifact(
-                f"{run.name}-{folder.name}", "adapter", folder, {"data": result["data"]}
-            )
+            name = f"{run.name}-{folder.name}"
+            tracker.artifact(name, "adapter", folder, {"data": result["data"]})
     except BaseException:
         tracker.finish(failed=True)
         raise
@@ -229,20 +219,21 @@ def start(
     shutil.rmtree(run.folder / "resume", ignore_errors=True)
     (run.folder / "result.json").unlink()
     provenance = read_json(run.folder / "provenance.json")
-    seen = ("ranks", "precision", "device", "attention", "revision", "data", "memory")
-    write_json(run.folder / "provenance.json", {**provenance, **{key: result[key] for key in seen}})
+    for key in MEASURED:
+        provenance[key] = result[key]
+    write_json(run.folder / "provenance.json", provenance)
     run.finish(result)
     say(f"done: {run.folder}")
 
 
 def offline(study: Train) -> dict[str, str]:
-    """Return what keeps ranks from asking the hub, each for itself: its files were fetched
-    before.
-    """
-    return {"HF_HUB_OFFLINE": "1"} if study.model.kind == "hub" else {}
+    """Return what keeps each rank from asking the hub: its files were fetched before."""
+    if study.model.kind != "hub":
+        return {}
+    return {"HF_HUB_OFFLINE": "1"}
 
 
 def drop_partial(folder: Path) -> None:
-    """Removes checkpoints that a kill left half-written; they never had a checkpoint's name."""
+    """Remove checkpoints that a kill left half-written; they never had a checkpoint's name."""
     for path in (folder / "checkpoints").glob("*.partial"):
         shutil.rmtree(path, ignore_errors=True)

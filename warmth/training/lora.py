@@ -1,5 +1,4 @@
-"""LoRA's linear layer in fewer operations: the same numbers as PEFT's, without its copies of the
-input.
+"""LoRA's linear layer in fewer operations: PEFT's numbers, without its copies of the input.
 
 PEFT casts the input to float32 for each adapted layer, scales and adds matrices as large as the
 output, and keeps a copy of the input for each. Here the scale goes on the adapter's narrow side,
@@ -17,8 +16,9 @@ from torch import Tensor, nn
 
 
 class AdaptedProduct(torch.autograd.Function):
-    """x W' + s (z A') B', where z is x, or x after dropout; gradients for x, z, A and B, none for
-    the frozen W.
+    """Computes x W' + s (z A') B', where z is x, or x after dropout.
+
+    It has gradients for x, z, A and B, and none for the frozen W.
     """
 
     @staticmethod
@@ -31,7 +31,7 @@ class AdaptedProduct(torch.autograd.Function):
         up: Tensor,
         scale: float,
     ) -> Tensor:
-        """Computes the product.
+        """Compute the product.
 
         Args:
             ctx: PyTorch's.
@@ -48,48 +48,40 @@ class AdaptedProduct(torch.autograd.Function):
         seen = x if z is None else z
         narrow = seen @ down.to(seen.dtype).t()
         ctx.save_for_backward(seen, narrow, weight, down, up)
-        ctx.scale, ctx.shared = scale, z is None
+        ctx.scale = scale
+        ctx.shared = z is None
         return torch.addmm(x @ weight.t(), narrow, up.to(x.dtype).t(), alpha=scale)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> Any:
-        """Gradients in the order of `forward`'s arguments."""
+        """Return the gradients in the order of `forward`'s arguments."""
         seen, narrow, weight, down, up = ctx.saved_tensors
         (grad,) = outer
         through = (grad @ up.to(grad.dtype)) * ctx.scale
         grad_down = (through.t() @ seen).to(down.dtype)
         grad_up = (grad.t() @ narrow).to(up.dtype) * ctx.scale
+        grad_x = grad @ weight
         if ctx.shared:
-            return (
-                torch.addmm(grad @ weight, through, down.to(grad.dtype)),
-                None,
-                None,
-                grad_down,
-                grad_up,
-                None,
-            )
-        return grad @ weight, through @ down.to(grad.dtype), None, grad_down, grad_up, None
+            grad_x = torch.addmm(grad_x, through, down.to(grad.dtype))
+            return grad_x, None, None, grad_down, grad_up, None
+        grad_z = through @ down.to(grad.dtype)
+        return grad_x, grad_z, None, grad_down, grad_up, None
 
 
 def adapted_forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """`forward` of one adapted layer; anything but plain training of one adapter is left to PEFT's
-    own.
+    """Compute `forward` of one adapted layer.
+
+    Anything but plain training of one adapter is left to PEFT's own.
     """
-    plain = len(layer.active_adapters) == 1 and layer.active_adapters[0] in layer.lora_A
-    if (
-        args
-        or kwargs
-        or layer.disable_adapters
-        or layer.merged
-        or not plain
-        or not torch.is_grad_enabled()
-    ):
+    if args or kwargs or not _is_plain(layer):
         return type(layer).forward(layer, x, *args, **kwargs)
-    name, weight = layer.active_adapters[0], layer.base_layer.weight
+    name = layer.active_adapters[0]
+    weight = layer.base_layer.weight
+    down = layer.lora_A[name].weight
+    up = layer.lora_B[name].weight
     dropout = layer.lora_dropout[name]
     flat = x.reshape(-1, x.shape[-1]).to(weight.dtype)
     dropped = None if isinstance(dropout, nn.Identity) else dropout(flat)
-    down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
     with torch.autocast(x.device.type, enabled=False):
         out = AdaptedProduct.apply(flat, dropped, weight, down, up, layer.scaling[name])
     if layer.base_layer.bias is not None:
@@ -97,18 +89,24 @@ def adapted_forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return out.view(*x.shape[:-1], -1)
 
 
+def _is_plain(layer: Any) -> bool:
+    """Tell whether a layer has one active adapter and is trained."""
+    if layer.disable_adapters or layer.merged or not torch.is_grad_enabled():
+        return False
+    return len(layer.active_adapters) == 1 and layer.active_adapters[0] in layer.lora_A
+
+
 def shorten(model: Any) -> int:
-    """Gives every plain adapted layer the forward pass above; returns how many there are.
+    """Give every plain adapted layer the forward pass above; return how many there are.
 
     Layers with quantised weights or a LoRA variant keep PEFT's. Not for ZeRO-3, which gathers a
     weight only where its own module is called.
     """
-    layers = [
-        module
-        for module in model.modules()
-        if type(module) is Linear and type(module.base_layer) is nn.Linear
-    ]
-    for layer in layers:
-        if not any(layer.use_dora.values()):
-            layer.forward = types.MethodType(adapted_forward, layer)
-    return len(layers)
+    count = 0
+    for module in model.modules():
+        if type(module) is not Linear or type(module.base_layer) is not nn.Linear:
+            continue
+        count += 1
+        if not any(module.use_dora.values()):
+            module.forward = types.MethodType(adapted_forward, module)
+    return count

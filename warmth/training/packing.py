@@ -8,6 +8,7 @@ with PyTorch's own kernel on any device.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate, chain
 from typing import Any
 
 import torch
@@ -19,27 +20,19 @@ from transformers.masking_utils import AttentionMaskInterface
 from warmth.chat import Encoded
 
 SEGMENTS = "segments"
-STATES = (
-    "mamba",
-    "conv",
-    "recurrent",
-    "linear_attention",
-    "hybrid",
-)  # kinds of layers that remember what stood before
-SHORT, BLOCK = (
-    512,
-    128,
-)  # tokens: what `short_attention` is faster at (measured: docs/benchmarks.md), and its blocks
-CACHED, FILLING = (
-    16,
-    1024,
-)  # rows of logits that the loss takes at a time: what a CPU's cache holds, what fills a GPU
+# kinds of layers that remember what stood before
+STATES = ("mamba", "conv", "recurrent", "linear_attention", "hybrid")
+SHORT = 512  # tokens up to which `short_attention` is faster (measured: docs/benchmarks.md)
+BLOCK = 128  # queries that it takes at a time
+CACHED = 16  # rows of logits that the loss takes at a time on a CPU: what its cache holds
+FILLING = 1024  # the same on a GPU: what fills it
 IGNORED = -100  # PyTorch's label that no loss counts
 
 
 def carries_state(config: Any) -> bool:
-    """Say whether a network's config names layers that carry a state along a row: recurrent ones
-    and convolutions.
+    """Tell whether a network's config names layers that carry a state along a row.
+
+    Recurrent layers and convolutions do.
     """
     kinds = getattr(config, "layer_types", None)
     if kinds:
@@ -96,47 +89,50 @@ def segment_attention(
         raise ValueError(
             "other layers of this network carry a state from one conversation of a row to the next"
         )
-    unusual = softcap is not None or s_aux is not None
-    plain = query.device.type == "cpu" and query.dtype == torch.bfloat16 and not dropout
-    plain = plain and query.shape[-1] == value.shape[-1]
+    is_unusual = softcap is not None or s_aux is not None
+    is_bfloat16_on_cpu = query.device.type == "cpu" and query.dtype == torch.bfloat16
+    suits_short = is_bfloat16_on_cpu and not dropout and query.shape[-1] == value.shape[-1]
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    # split, not slices: the gradient of each slice is a whole tensor of zeros that is filled and
-    # added
+    # `split`, not slices: the gradient of each slice is a whole tensor of zeros that is filled and
+    # added.
     segments = zip(
         query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True
     )
-    parts = []
+    outputs = []
     for q, k, v in segments:
         length = q.shape[2]
-        window = sliding_window if sliding_window is not None and length > sliding_window else None
-        if unusual:
-            parts.append(unusual_attention(q, k, v, scale, dropout, window, softcap, s_aux))
-        elif plain and length <= SHORT and window is None:
-            parts.append(short_attention(q, k, v, scale))
+        window = sliding_window
+        if window is not None and length <= window:
+            window = None
+        if is_unusual:
+            output = unusual_attention(q, k, v, scale, dropout, window, softcap, s_aux)
+        elif suits_short and length <= SHORT and window is None:
+            output = short_attention(q, k, v, scale)
         else:
-            seen = None if window is None else seen_keys(length, window, q.device)
-            grouped = q.shape[1] != k.shape[1]
-            parts.append(
-                F.scaled_dot_product_attention(
-                    q,
-                    k,
-                    v,
-                    seen,
-                    dropout_p=dropout,
-                    is_causal=seen is None,
-                    scale=scale,
-                    enable_gqa=grouped,
-                )
+            mask = None if window is None else seen_keys(length, window, q.device)
+            output = F.scaled_dot_product_attention(
+                q,
+                k,
+                v,
+                mask,
+                dropout_p=dropout,
+                is_causal=mask is None,
+                scale=scale,
+                enable_gqa=q.shape[1] != k.shape[1],
             )
-    return torch.cat(parts, dim=2).transpose(1, 2), None
+        outputs.append(output)
+    return torch.cat(outputs, dim=2).transpose(1, 2), None
 
 
 def seen_keys(length: int, window: int | None, device: torch.device) -> Tensor:
-    """Say which keys each query sees: (length, length) booleans, True if the key is not later and
-    within the window.
+    """Return which keys each query sees: (length, length) booleans.
+
+    A query sees keys that are not later than itself and within the window.
     """
     seen = torch.ones(length, length, dtype=torch.bool, device=device).tril_()
-    return seen if window is None else seen.triu_(1 - window)
+    if window is None:
+        return seen
+    return seen.triu_(1 - window)
 
 
 def unusual_attention(
@@ -149,10 +145,10 @@ def unusual_attention(
     softcap: float | None,
     sinks: Tensor | None,
 ) -> Tensor:
-    """Compute causal attention of one conversation with what PyTorch's own does not have: soft caps
-    and sinks.
+    """Compute causal attention of one conversation with soft caps and sinks.
 
-    Shapes as in `segment_attention`; scores and their softmax are float32.
+    PyTorch's own has neither. Shapes as in `segment_attention`; scores and their softmax are
+    float32.
     """
     repeats = query.shape[1] // key.shape[1]
     keys = key.repeat_interleave(repeats, dim=1)
@@ -171,28 +167,32 @@ def unusual_attention(
 
 @torch.autocast("cpu", enabled=False)  # which would do the product of the scores in bfloat16
 def short_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    """Causal attention of one short conversation by plain products: faster than the fused one in
-    bfloat16 on a CPU.
+    """Compute causal attention of one short conversation by plain products.
 
-    Shapes as in `segment_attention`. Scores and their softmax are float32; queries go in blocks,
-    each against the keys up to its end, and heads that share a key in one product.
+    On a CPU in bfloat16 this is faster than the fused kernel. Shapes as in `segment_attention`.
+    Scores and their softmax are float32; queries go in blocks, each against the keys up to its end,
+    and heads that share a key in one product.
     """
     _, heads, length, size = query.shape
     groups = key.shape[1]
-    keys, values = key[0].float(), value[0]
-    parts = []
+    keys = key[0].float()
+    values = value[0]
+    outputs = []
+    start = 0
     for block in query[0].view(groups, heads // groups, length, size).split(BLOCK, 2):
-        start, rows = sum(part.shape[2] for part in parts), block.shape[2]
+        rows = block.shape[2]
         stop = start + rows
-        hidden = (
-            torch.full((rows, stop), -torch.inf).triu_(start + 1).repeat(heads // groups, 1)[None]
-        )
+        hidden = torch.full((rows, stop), -torch.inf).triu_(start + 1)
         scores = torch.baddbmm(
-            hidden, block.flatten(1, 2).float(), keys[:, :stop].transpose(1, 2), alpha=scale
+            hidden.repeat(heads // groups, 1)[None],
+            block.flatten(1, 2).float(),
+            keys[:, :stop].transpose(1, 2),
+            alpha=scale,
         )
         weights = scores.softmax(-1).to(value.dtype)
-        parts.append(torch.bmm(weights, values[:, :stop]).view(groups, -1, rows, size))
-    return torch.cat(parts, 2).view(1, heads, length, size)
+        outputs.append(torch.bmm(weights, values[:, :stop]).view(groups, -1, rows, size))
+        start = stop
+    return torch.cat(outputs, 2).view(1, heads, length, size)
 
 
 AttentionInterface.register(SEGMENTS, segment_attention)
@@ -200,14 +200,14 @@ AttentionMaskInterface.register(SEGMENTS, lambda *_, **__: None)
 
 
 def collator(pad_id: int, packed: bool = True) -> Callable[[Sequence[Encoded]], dict[str, Any]]:
-    """Make one forward pass of a list of conversations (of one padding token if the list is empty).
+    """Make a function that lays a list of conversations out as one forward pass.
 
-    Without `packed` the list has one conversation at most, and the model's own attention gets what
-    it always gets.
+    An empty list becomes one padding token. Without `packed` the list has one conversation at most,
+    and the model's own attention gets what it always gets.
     """
 
     def collate(examples: Sequence[Encoded]) -> dict[str, Any]:
-        """Packs conversations into one row.
+        """Pack conversations into one row.
 
         Returns:
             input_ids, position_ids (1, T); cu_seq_lens_q, cu_seq_lens_k (conversations + 1,) int32;
@@ -215,16 +215,15 @@ def collator(pad_id: int, packed: bool = True) -> Callable[[Sequence[Encoded]], 
             (S,) positions whose next token is trained; labels (1, 1 + S) a filler, then those
             tokens.
         """
-        rows = [list(example.ids) for example in examples] or [[pad_id]]
-        lengths = [len(row) for row in rows]
-        edges = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
-        ids = torch.tensor([token for row in rows for token in row])
-        trained = torch.tensor(
-            [flag for example in examples for flag in example.trained] or [False]
-        )
+        rows = [example.ids for example in examples] or [(pad_id,)]
+        flags = [example.trained for example in examples] or [(False,)]
+        lengths = list(map(len, rows))
+        edges = torch.tensor(list(accumulate(lengths, initial=0)), dtype=torch.int32)
+        ids = torch.tensor(list(chain.from_iterable(rows)))
+        trained = torch.tensor(list(chain.from_iterable(flags)))
         trained[edges[:-1].long()] = False  # nothing predicts the first token of a conversation
         targets = trained.nonzero(as_tuple=True)[0]
-        # the Trainer counts labels from the second on, as if they still had to be shifted
+        # The Trainer counts labels from the second on, as if they still had to be shifted.
         labels = torch.cat([torch.tensor([IGNORED]), ids[targets]])[None]
         if not packed:
             return {"input_ids": ids[None], "logits_to_keep": targets - 1, "labels": labels}
@@ -244,16 +243,15 @@ def collator(pad_id: int, packed: bool = True) -> Callable[[Sequence[Encoded]], 
 
 
 class SummedCrossEntropy(torch.autograd.Function):
-    """Cross-entropy of many rows over a vocabulary, summed, without a float32 copy of all logits or
-    of their softmax.
+    """Sums the cross-entropy of many rows over a vocabulary, without a float32 copy of all logits.
 
-    The same numbers as PyTorch's in float32: a few rows at a time, which stay in the cache, and of
-    the forward pass only each row's normaliser is kept.
+    The numbers are PyTorch's in float32. A few rows are taken at a time, which stay in the cache,
+    and of the forward pass only each row's normaliser is stored.
     """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
-        """Computes the sum.
+        """Compute the sum.
 
         Args:
             ctx: PyTorch's.
@@ -263,20 +261,25 @@ class SummedCrossEntropy(torch.autograd.Function):
         Returns:
             () in float32, in nats.
         """
-        total = torch.cat(
-            [part.float().logsumexp(-1) for part in logits.split(rows_at_once(logits))]
-        )
-        ctx.save_for_backward(logits, targets, total)
-        return (total - logits.gather(-1, targets[:, None])[:, 0].float()).sum()
+        blocks = logits.split(rows_at_once(logits))
+        normalisers = torch.cat([block.float().logsumexp(-1) for block in blocks])
+        ctx.save_for_backward(logits, targets, normalisers)
+        return (normalisers - logits.gather(-1, targets[:, None])[:, 0].float()).sum()
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> Any:
         """Return the gradient for the logits, in their dtype."""
-        logits, targets, total = ctx.saved_tensors
+        logits, targets, normalisers = ctx.saved_tensors
         grad = torch.empty_like(logits)
-        parts = (tensor.split(rows_at_once(grad)) for tensor in (logits, targets, total, grad))
-        for part, right, normaliser, out in zip(*parts, strict=True):
-            share = (part.float() - normaliser[:, None]).exp_()
+        count = rows_at_once(grad)
+        for block, right, normaliser, out in zip(
+            logits.split(count),
+            targets.split(count),
+            normalisers.split(count),
+            grad.split(count),
+            strict=True,
+        ):
+            share = (block.float() - normaliser[:, None]).exp_()
             share.scatter_add_(-1, right[:, None], share.new_full((len(right), 1), -1.0))
             out.copy_(share.mul_(outer[0]))
         return grad, None
@@ -290,14 +293,16 @@ def rows_at_once(logits: Tensor) -> int:
 def token_loss(
     outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None
 ) -> Tensor:
-    """Cross-entropy summed over the pass's trained tokens, divided by the global batch's: (), in
-    nats per token.
+    """Compute the cross-entropy of a pass's trained tokens over the global batch's number of them.
 
     Logits come at the trained positions only (`logits_to_keep`), so nothing is computed for the
     others.
+
+    Returns:
+        () in nats per token.
     """
     targets = labels[:, 1:].flatten()
     total = SummedCrossEntropy.apply(outputs.logits.flatten(0, 1), targets)
-    return total / (
-        num_items_in_batch if num_items_in_batch is not None else max(targets.numel(), 1)
-    )
+    if num_items_in_batch is None:
+        num_items_in_batch = max(targets.numel(), 1)
+    return total / num_items_in_batch

@@ -1,5 +1,4 @@
-"""Builds DeepSpeed's shared-memory operation ahead of the first run: `python -m
-warmth.training.prepare`.
+"""Building DeepSpeed's operation ahead of the first run: `python -m warmth.training.prepare`.
 
 On a CPU, DeepSpeed compiles it (20 s) whenever ranks first meet, even for plain gloo. Done here it
 costs nobody a time limit, and a missing compiler is found during set-up, not in the first training.
@@ -31,8 +30,7 @@ torch.distributed.destroy_process_group()
 
 
 def extensions_folder() -> Path:
-    """Find where compiled operations are kept: `TORCH_EXTENSIONS_DIR` if set, else in the project's
-    cache.
+    """Find where compiled operations are stored: `TORCH_EXTENSIONS_DIR`, else the project's cache.
 
     One folder for each environment, because what is compiled fits one Python and one torch, and is
     compiled anew when the paths of their headers change.
@@ -44,7 +42,7 @@ def extensions_folder() -> Path:
 
 @guarded
 def main() -> None:
-    """Compiles the operation unless it is there already.
+    """Compile the operation unless it is there already.
 
     Raises:
         UserError: there is no C++ compiler.
@@ -57,7 +55,7 @@ def main() -> None:
     if shutil.which(compiler) is None:
         raise UserError(
             f"no C++ compiler ({compiler}) is found; DeepSpeed needs one: `apt-get install g++`, "
-            f"or set CXX"
+            "or set CXX"
         )
     drop_stale_locks(folder)
     print("DeepSpeed: building its shared-memory operation (about 20 s, once) …", flush=True)
@@ -66,7 +64,7 @@ def main() -> None:
 
 
 def drop_stale_locks(folder: Path) -> None:
-    """Removes locks that killed ranks or builds left behind; torch would wait for them for ever.
+    """Remove locks that killed ranks or builds left behind; torch would wait for them for ever.
 
     A lock is a bare file without an owner, held for a moment when an operation is loaded and some
     20 s when it is built. So one is waited for until it goes, or is two minutes old and belongs to
@@ -81,8 +79,9 @@ def drop_stale_locks(folder: Path) -> None:
 
 
 def _build(environment: dict[str, str]) -> None:
-    """Starts one gloo rank, whose first act is to build the operation; on the time limit ends its
-    compiler too.
+    """Start one gloo rank, whose first act is to build the operation.
+
+    If it takes too long, its compiler is ended too.
     """
     rank = {
         "RANK": "0",

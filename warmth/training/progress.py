@@ -1,5 +1,6 @@
-"""What a run tells while it trains, and how it ends early: rows of metrics, bounds on the loss, a
-stop on SIGTERM.
+"""What a run tells while it trains, and how it ends early.
+
+Rows of metrics, bounds on the loss, a stop on SIGTERM.
 """
 
 from __future__ import annotations
@@ -18,19 +19,18 @@ from warmth.errors import RunFailed
 from warmth.store import read_rows, write_json
 from warmth.training.follow import PASSES
 
-EXPLODED = (
-    10.0  # times the loss of the first steps: no recipe of this project comes back from there
-)
+# times the loss of the first steps: no recipe of this project comes back from there
+EXPLODED = 10.0
 FIRST = 5  # steps whose mean is "the loss of the first steps"
 
 
 class Progress(TrainerCallback):
-    """Rows of `metrics.jsonl` (rank 0), from which the parent draws its progress bar and feeds the
-    tracker.
-    """
+    """Writes `metrics.jsonl` (rank 0), which the parent shows and hands to the tracker."""
 
     def __init__(self, folder: Path, tokens: list[int], per_epoch: int):
-        self.path, self.tokens, self.per_epoch = folder / "metrics.jsonl", tokens, per_epoch
+        self.path = folder / "metrics.jsonl"
+        self.tokens = tokens
+        self.per_epoch = per_epoch
         self.losses: list[float] = []
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -38,8 +38,9 @@ class Progress(TrainerCallback):
         self.passes = 0
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Note how far a step is, which takes minutes on a large model; only the parent's lines
-        need it.
+        """Note how far a step is, which takes minutes on a large model.
+
+        Only the parent's lines need it.
         """
         self.passes += 1
         row = {
@@ -55,10 +56,10 @@ class Progress(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Drop the rows after the checkpoint: a resumed run repeats their steps."""
         self.clock = time.perf_counter()
-        kept = [row for row in read_rows(self.path) if row["step"] <= state.global_step]
-        self.losses = [row["loss"] for row in kept]
+        rows = [row for row in read_rows(self.path) if row["step"] <= state.global_step]
+        self.losses = [row["loss"] for row in rows]
         partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         partial.replace(self.path)
 
     def on_log(
@@ -67,7 +68,8 @@ class Progress(TrainerCallback):
         """Write one row for each optimiser step."""
         if not logs or "loss" not in logs:
             return
-        now, step = time.perf_counter(), state.global_step
+        now = time.perf_counter()
+        step = state.global_step
         row = {
             "step": step,
             "steps": state.max_steps,
@@ -80,11 +82,9 @@ class Progress(TrainerCallback):
         }
         if "validation_loss" in logs:  # at a checkpoint
             row["validation_loss"] = float(logs["validation_loss"])
-        row |= {
-            name.replace("/", "_"): float(logs[name])
-            for name in logs
-            if name.startswith("rewards/")
-        }
+        for name, value in logs.items():
+            if name.startswith("rewards/"):
+                row[name.replace("/", "_")] = float(value)
         self.clock = now
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
@@ -93,32 +93,34 @@ class Progress(TrainerCallback):
 
 
 def refuse_explosion(losses: list[float], step: int) -> None:
-    """Ends a run whose loss left all bounds.
+    """End a run whose loss left all bounds.
 
     Raises:
         RunFailed: the loss is not finite, or far above that of the first steps.
     """
     remedy = "lower recipe.learning_rate, or recipe.precision=float32"
-    if not math.isfinite(losses[-1]):
-        raise RunFailed(f"the loss is {losses[-1]} at step {step}: {remedy}")
-    first = sum(losses[:FIRST]) / len(losses[:FIRST])
-    if len(losses) > FIRST and losses[-1] > EXPLODED * max(first, 0.1):
+    loss = losses[-1]
+    if not math.isfinite(loss):
+        raise RunFailed(f"the loss is {loss} at step {step}: {remedy}")
+    first_losses = losses[:FIRST]
+    first_mean = sum(first_losses) / len(first_losses)
+    if len(losses) > FIRST and loss > EXPLODED * max(first_mean, 0.1):
         raise RunFailed(
-            f"the loss exploded: {losses[-1]:.3g} at step {step}, {first:.3g} in the first: "
-            f"{remedy}"
+            f"the loss exploded: {loss:.3g} at step {step}, {first_mean:.3g} in the first: {remedy}"
         )
 
 
 class StopOnSignal(TrainerCallback):
-    """On SIGTERM every rank saves after the pass under way and ends: a job told to leave loses less
-    than a step.
+    """On SIGTERM, saves after the pass under way and ends, on every rank.
 
-    A step may take minutes, and schedulers wait for half of one. What is saved is the last whole
-    step, with the random numbers that the next began with.
+    So a job told to leave loses less than a step. A step may take minutes, and schedulers wait for
+    half of one. What is saved is the last whole step, with the random numbers that the next began
+    with.
     """
 
     def __init__(self) -> None:
-        self.asked = self.stopped = False
+        self.asked = False
+        self.stopped = False
         self.saved = 0  # step of the newest save
         self.random: tuple[torch.Tensor, list[torch.Tensor]] | None = None
         signal.signal(signal.SIGTERM, self.ask)
@@ -132,28 +134,25 @@ class StopOnSignal(TrainerCallback):
         self.saved = state.global_step
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Remembers the newest save."""
+        """Remember the newest save."""
         self.saved = state.global_step
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Remembers the generators' states: passes of a step that is given up have drawn from
-        them.
-        """
-        self.random = (
-            torch.get_rng_state(),
-            torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        )
+        """Remember the random states: passes of a step that is given up have drawn from them."""
+        cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        self.random = (torch.get_rng_state(), cuda_states)
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Between two passes of a step."""
+        """Leave between two passes of a step, if told to."""
         if self.agreed(args):
             if self.random is not None:
-                torch.set_rng_state(self.random[0])
-                torch.cuda.set_rng_state_all(self.random[1])
+                cpu_state, cuda_states = self.random
+                torch.set_rng_state(cpu_state)
+                torch.cuda.set_rng_state_all(cuda_states)
             self.leave(control, saves=state.global_step > self.saved)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Between two steps."""
+        """Leave between two steps, if told to."""
         if self.agreed(args) and state.global_step < state.max_steps:
             self.leave(control, saves=True)
 
@@ -165,6 +164,7 @@ class StopOnSignal(TrainerCallback):
         return bool(asked.item())
 
     def leave(self, control: Any, saves: bool) -> None:
-        """Tells the Trainer to end."""
-        self.stopped = control.should_training_stop = True
+        """Tell the Trainer to end."""
+        self.stopped = True
+        control.should_training_stop = True
         control.should_save = saves

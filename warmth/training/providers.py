@@ -1,10 +1,10 @@
-"""Forms in which providers tune models: OpenAI's, which gateways and Azure speak too, and
-Together's, for open models.
+"""Forms in which providers tune models: OpenAI's and Together's.
 
-Both are spoken through the `openai` client, which holds the key, the retries and the proxies; what
-a provider says of files, jobs and events becomes the same few facts here. Together's form is that
-of its public reference (docs.together.ai, autumn 2026: files/upload, fine-tunes); there the
-recipe's own LoRA values count, and the last model alone is served.
+Gateways and Azure speak OpenAI's form too; Together's is for open models. Both are spoken through
+the `openai` client, which holds the key, the retries and the proxies; what a provider says of
+files, jobs and events becomes the same few facts here. Together's form is that of its public
+reference (docs.together.ai, autumn 2026: files/upload, fine-tunes); there the recipe's own LoRA
+values count, and the last model alone is served.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Kept:
+class TunedModel:
     """A model that a job left on its way."""
 
     model: str
@@ -67,9 +67,7 @@ class Kept:
 
 
 class Provider(Protocol):
-    """What a provider's form offers; each method is one thing that may be repeated if the
-    connection breaks.
-    """
+    """What a provider's form offers; each method may be repeated if the connection breaks."""
 
     def files(self) -> Iterator[tuple[str, str, int]]:
         """Yield id, name and bytes of the training files there are."""
@@ -95,7 +93,7 @@ class Provider(Protocol):
         """Return what happened in a job so far, in any order."""
         ...
 
-    def kept(self, job: str) -> list[Kept]:
+    def checkpoints(self, job: str) -> list[TunedModel]:
         """Return the models that a job left on its way and that can be asked."""
         ...
 
@@ -140,8 +138,7 @@ class OpenAIForm:
             suffix=f"warmth-{recipe.name}"[:18].replace("_", "-"),
             seed=study.seed,
             metadata={"warmth": run, "run": name[:512]},
-            # ty: ignore[invalid-argument-type]
-            method={"type": "supervised", "supervised": {"hyperparameters": values}},
+            method={"type": "supervised", "supervised": {"hyperparameters": values}},  # ty: ignore
         )
         return self._tuning(created)
 
@@ -152,24 +149,23 @@ class OpenAIForm:
     def events(self, job: str) -> list[Event]:
         """Return what happened in a job so far, in any order."""
         listed = islice(self._client.fine_tuning.jobs.list_events(job, limit=100), 100_000)
-        events = []
-        for event in listed:
-            data = event.data if isinstance(event.data, dict) else {}
-            loss = data.get("train_loss") if event.type == "metrics" else None
-            is_loss = isinstance(loss, int | float)
-            step = int(data["step"]) if is_loss else None
-            events.append(
-                Event(event.id, event.created_at, event.message, step, loss if is_loss else None)
-            )
-        return events
+        return list(map(self._event, listed))
 
-    def kept(self, job: str) -> list[Kept]:
+    @staticmethod
+    def _event(raw: Any) -> Event:
+        data = raw.data if isinstance(raw.data, dict) else {}
+        loss = data.get("train_loss")
+        if raw.type != "metrics" or not isinstance(loss, int | float):
+            return Event(raw.id, raw.created_at, raw.message)
+        return Event(raw.id, raw.created_at, raw.message, int(data["step"]), loss)
+
+    def checkpoints(self, job: str) -> list[TunedModel]:
         """Return the models that a job left on its way and that can be asked."""
-        listed = self._client.fine_tuning.jobs.checkpoints.list(job)
-        return [
-            Kept(checkpoint.fine_tuned_model_checkpoint, checkpoint.step_number)
-            for checkpoint in listed
-        ]
+        models = []
+        for checkpoint in self._client.fine_tuning.jobs.checkpoints.list(job):
+            model = checkpoint.fine_tuned_model_checkpoint
+            models.append(TunedModel(model, checkpoint.step_number))
+        return models
 
     def cancel(self, job: str) -> Tuning:
         """End a job."""
@@ -221,12 +217,7 @@ class TogetherForm:
     def create(self, study: Train, file: str, run: str, name: str) -> Tuning:
         """Create a job for a run, named by its digest and folder."""
         recipe = study.recipe
-        schedule = {
-            "lr_scheduler_type": SCHEDULES[recipe.schedule],
-            "lr_scheduler_args": {"min_lr_ratio": 0.0},
-        }
-        if recipe.schedule == "constant":
-            schedule["lr_scheduler_args"] = {"min_lr_ratio": 1.0}  # a line that does not fall
+        lowest_rate = 1.0 if recipe.schedule == "constant" else 0.0  # 1: a line that does not fall
         body = {
             "model": study.model.api_model,
             "training_file": file,
@@ -234,7 +225,10 @@ class TogetherForm:
             "n_checkpoints": 1,
             "batch_size": recipe.batch_size,
             "learning_rate": recipe.learning_rate,
-            "lr_scheduler": schedule,
+            "lr_scheduler": {
+                "lr_scheduler_type": SCHEDULES[recipe.schedule],
+                "lr_scheduler_args": {"min_lr_ratio": lowest_rate},
+            },
             "warmup_ratio": recipe.warmup_ratio,
             "max_grad_norm": recipe.max_grad_norm,
             "weight_decay": recipe.weight_decay,
@@ -258,13 +252,12 @@ class TogetherForm:
         """Return what happened in a job so far, in any order; its form tells no losses."""
         events = []
         for index, event in enumerate(self._get(f"/fine-tunes/{job}/events").get("data") or []):
-            name = str(
-                event.get("hash") or f"{event.get('created_at')} {event.get('type')} {index}"
-            )
-            events.append(Event(name, str(event.get("created_at")), str(event.get("message", ""))))
+            created_at = str(event.get("created_at"))
+            name = str(event.get("hash") or f"{created_at} {event.get('type')} {index}")
+            events.append(Event(name, created_at, str(event.get("message", ""))))
         return events
 
-    def kept(self, job: str) -> list[Kept]:
+    def checkpoints(self, job: str) -> list[TunedModel]:
         """Return nothing: checkpoints can be fetched, but only the last model is served."""
         return []
 
@@ -280,22 +273,22 @@ class TogetherForm:
     def _tuning(raw: Any) -> Tuning:
         name = str(raw.get("model_output_name") or raw.get("output_name") or "")
         suffix = str(raw.get("suffix") or name)
-        run = suffix.rpartition("warmth-")[2].partition("-")[0] if "warmth-" in suffix else ""
+        run = ""
+        if "warmth-" in suffix:
+            run = suffix.rpartition("warmth-")[2].partition("-")[0]
         status = str(raw.get("status", ""))
-        events = raw.get("events") or []
-        errors = [
-            str(event.get("message", ""))
-            for event in events
-            if "error" in str(event.get("type")).lower()
-        ]
+        error = ""
+        for event in raw.get("events") or []:
+            if "error" in str(event.get("type")).lower():
+                error = str(event.get("message", ""))
         return Tuning(
             id=str(raw["id"]),
             status=STATES.get(status, status),
             base=str(raw.get("model", "")),
             model=name or None,
             run=run,
-            code="" if status not in ("error", "user_error") else status,
-            message=errors[-1] if errors else "",
+            code=status if status in ("error", "user_error") else "",
+            message=error,
             tokens=int(raw.get("token_count") or 0),
         )
 

@@ -1,6 +1,4 @@
-"""The processes of one training run on this machine: their environment, a watch over them, and how
-they end.
-"""
+"""The processes of one training run on this machine: how they start, are watched, and end."""
 
 from __future__ import annotations
 
@@ -23,12 +21,9 @@ from warmth.training.prepare import extensions_folder
 
 # of what is printed around the ranks: torchrun's lines, or Python that does not even start
 START = "start.log"
-ROOT_CAUSE = re.compile(
-    r"Root Cause.*?rank\s*: (\d+) .*?exitcode\s*: (-?\d+)", re.DOTALL
-)  # in torchrun's summary
-ENDED_BY_SIGNAL = re.compile(
-    r"rank\s*: (\d+) \(local_rank: \d+\)\s+exitcode\s*: (-\d+)"
-)  # one entry of the same
+# Both in torchrun's summary: the rank it saw fail first, and a rank that a signal ended.
+ROOT_CAUSE = re.compile(r"Root Cause.*?rank\s*: (\d+) .*?exitcode\s*: (-?\d+)", re.DOTALL)
+ENDED_BY_SIGNAL = re.compile(r"rank\s*: (\d+) \(local_rank: \d+\)\s+exitcode\s*: (-\d+)")
 LOST_PARTNER = (
     "connection closed by peer",
     "connection reset",
@@ -40,8 +35,9 @@ LEAVE_S = 30  # seconds that ranks told to end have for saving
 
 
 def environment(ranks: int) -> dict[str, str]:
-    """Build the ranks' environment: cores divided among them, compiled operators in the cache, no
-    telemetry.
+    """Build the ranks' environment.
+
+    Cores are divided among them, compiled operators lie in the cache, and nothing is reported.
     """
     threads = max(1, (os.cpu_count() or 1) // ranks)
     defaults = {
@@ -63,8 +59,7 @@ def environment(ranks: int) -> dict[str, str]:
 def watch(
     run: Run, command: list[str], env: dict[str, str], tracker: Any, stalled_s: float, node: int = 0
 ) -> None:
-    """Run the ranks with a progress bar until they end; on an interrupt or error none is left
-    behind.
+    """Run the ranks and show their progress until they end; on an error none is left behind.
 
     Each rank keeps its words in `<run>/logs/rank-N.log`; what is printed around them goes to
     `start.log` beside. Ranks that are told to end save first, for at most `LEAVE_S` seconds.
@@ -115,9 +110,8 @@ def follow(run: Run, process: subprocess.Popen[bytes], tracker: Any, stalled_s: 
             if time.monotonic() - moved > stalled_s:
                 raise RunFailed(
                     f"no step was finished for launcher.stalled_s={stalled_s:g} seconds: a rank "
-                    f"hangs in a collective "
-                    "operation or a step is slower than that; the same command continues from the "
-                    "last save"
+                    "hangs in a collective operation or a step is slower than that; the same "
+                    "command continues from the last save"
                 )
             time.sleep(0.5)
 
@@ -147,55 +141,64 @@ def fail(run: Run, code: int, node: int = 0) -> None:
         KeyboardInterrupt: the ranks were told to leave; they saved first.
     """
     folder = run.folder / "logs"
+    start_log = folder / start_name(node)
     failure = child_logs.first_failure(sorted(folder.glob("rank-*.log")))
-    if failure is not None and follows_a_kill(failure, folder / start_name(node)):
-        failure = None
-    if failure is not None and failure.kind == "stopped":
-        raise KeyboardInterrupt(failure.line)
-    if failure is not None and failure.kind == "user":
-        raise UserError(failure.line)
-    log = Path(failure.log) if failure is not None else log_of_killed(folder, node)
-    lines = child_logs.last_lines(log)
-    if failure is not None and failure.kind == "known":
-        error = RunFailed(failure.line)
-        error.last_lines = tuple(lines)
-        raise error
+    if failure is None or follows_a_kill(failure, start_log):
+        log = log_of_killed(folder, node)
+        lines = child_logs.last_lines(log)
+        cause = killed_line(start_log, code, lines)
+    else:
+        if failure.kind == "stopped":
+            raise KeyboardInterrupt(failure.line)
+        if failure.kind == "user":
+            raise UserError(failure.line)
+        log = Path(failure.log)
+        lines = child_logs.last_lines(log)
+        if failure.kind == "known":
+            raise failed(failure.line, lines)
+        cause = failure.line
     text = "\n".join(lines)
     if "No space left on device" in text or "os error 28" in text:
         raise UserError(
             f"no space left on device under {run.folder}; free some, the same command continues"
         )
-    cause = (
-        failure.line if failure is not None else killed_line(folder / start_name(node), code, lines)
+    raise failed(
+        f"a rank ended with code {code}: {remedy(text, cause)}all its words: {log}: {cause}", lines
     )
-    error = RunFailed(
-        f"a rank ended with code {code}: {remedy(text, cause)}all its words: {log}: {cause}"
-    )
+
+
+def failed(line: str, lines: list[str]) -> RunFailed:
+    """Make the error of a rank from its line and its log's last lines."""
+    error = RunFailed(line)
     error.last_lines = tuple(lines)
-    raise error
+    return error
 
 
 def follows_a_kill(failure: child_logs.Failure, start_log: Path) -> bool:
-    """Say whether a rank failed because another was killed: a killed rank notes nothing, its
-    partners lose it.
+    """Tell whether a rank failed because another was killed.
+
+    A killed rank notes nothing, and its partners lose it.
     """
-    lost = failure.kind == "crash" and any(sign in failure.line.lower() for sign in LOST_PARTNER)
-    return lost and killed_rank(start_log) is not None
+    line = failure.line.lower()
+    lost_partner = failure.kind == "crash" and any(sign in line for sign in LOST_PARTNER)
+    return lost_partner and killed_rank(start_log) is not None
 
 
 def killed_rank(start_log: Path) -> tuple[int, int] | None:
-    """Find in torchrun's summary a rank that a signal ended, and its exit code; the agent's own
-    SIGTERM is none.
+    """Find in torchrun's summary a rank that a signal ended, and its exit code.
+
+    Ranks that torchrun itself ended, by SIGTERM, do not count.
     """
-    entries = [
-        (int(rank), int(code)) for rank, code in ENDED_BY_SIGNAL.findall(start_words(start_log))
-    ]
-    return next((entry for entry in entries if entry[1] != -signal.SIGTERM), None)
+    for rank, code in ENDED_BY_SIGNAL.findall(start_words(start_log)):
+        if int(code) != -signal.SIGTERM:
+            return int(rank), int(code)
+    return None
 
 
 def remedy(words: str, cause: str) -> str:
-    """Return what to do about a failure whose cause is known, with a semicolon after it; else
-    nothing.
+    """Say what to do about a failure of a known cause, followed by a semicolon.
+
+    An empty string if the cause is not known.
     """
     for sign, line in REMEDIES:
         if sign.lower() in words.lower() or sign.lower() in cause.lower():
@@ -204,42 +207,47 @@ def remedy(words: str, cause: str) -> str:
 
 
 def start_name(node: int) -> str:
-    """Name the file of what is printed around a machine's ranks; machines of one run share its
-    folder.
-    """
+    """Name the file of what is printed around a machine's ranks; machines share the folder."""
     return f"start-{node}.log" if node else START
 
 
 def log_of_killed(folder: Path, node: int) -> Path:
-    """Return the words of the rank that torchrun saw die first, or of the only one; else what
-    stands around them.
+    """Find the log of the rank that torchrun saw die first, or of the only one.
+
+    Else the log of what is printed around the ranks.
     """
-    ranks = sorted(folder.glob("rank-*.log"))
-    killed = killed_rank(folder / start_name(node))
-    root = ROOT_CAUSE.search(start_words(folder / start_name(node)))
-    number = root[1] if root else None
+    start_log = folder / start_name(node)
+    logs = sorted(folder.glob("rank-*.log"))
+    root = ROOT_CAUSE.search(start_words(start_log))
+    killed = killed_rank(start_log)
+    rank = None
     if killed is not None:
-        number = str(killed[0])
-    if folder / f"rank-{number}.log" in ranks:
-        return folder / f"rank-{number}.log"
-    return ranks[0] if len(ranks) == 1 else folder / start_name(node)
+        rank = killed[0]
+    elif root is not None:
+        rank = int(root[1])
+    if folder / f"rank-{rank}.log" in logs:
+        return folder / f"rank-{rank}.log"
+    return logs[0] if len(logs) == 1 else start_log
 
 
 def killed_line(start_log: Path, code: int, lines: list[str]) -> str:
     """Say by which signal a rank was ended that left no exception, and its last words."""
-    killed = killed_rank(start_log)
     root = ROOT_CAUSE.search(start_words(start_log))
-    number = int(root[2]) if root else code
+    killed = killed_rank(start_log)
     if killed is not None:
-        number = killed[1]
-    last = one_line(Exception(lines[-1])) if lines else "it printed nothing"
-    if number >= 0:
-        return last
-    name = signal.Signals(-number).name
+        code = killed[1]
+    elif root is not None:
+        code = int(root[2])
+    last_words = one_line(Exception(lines[-1])) if lines else "it printed nothing"
+    if code >= 0:
+        return last_words
+    name = signal.Signals(-code).name
     why = " (as the system does when memory runs out)" if name == "SIGKILL" else ""
-    return f"killed by {name}{why}: {last}"
+    return f"killed by {name}{why}: {last_words}"
 
 
 def start_words(path: Path) -> str:
     """Read what was printed around the ranks: torchrun's own lines."""
-    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    if not path.exists():
+        return ""
+    return path.read_text(encoding="utf-8", errors="replace")

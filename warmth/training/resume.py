@@ -1,6 +1,4 @@
-"""What an interrupted run continues from: weights and optimiser state by name, the same for every
-number of ranks.
-"""
+"""What an interrupted run continues from: weights and optimiser state by name, for any ranks."""
 
 from __future__ import annotations
 
@@ -22,14 +20,23 @@ STATE = "learnt.safetensors"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
+# what has to be the same when a run continues: key of `origin.json` → its name
+ORIGIN = {
+    "base": "base model",
+    "revision": "revision of the base model",
+    "data": "conversations",
+}
+
+
 def last_resume(folder: Path) -> str | None:
     """Find the newest resume checkpoint that is whole."""
-    found = [path.parent for path in (folder / "resume").glob(f"checkpoint-*/{COMPLETE}")]
-    return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
+    checkpoints = [path.parent for path in (folder / "resume").glob(f"checkpoint-*/{COMPLETE}")]
+    newest = max(checkpoints, key=lambda path: int(path.name.split("-")[1]), default=None)
+    return str(newest) if newest else None
 
 
 def refuse_other_origin(folder: Path, origin: dict[str, Any], writes: bool) -> None:
-    """Notes down what a run is trained from and on; a run that continues must find the same.
+    """Note down what a run is trained from and on; a run that continues must find the same.
 
     Raises:
         UserError: the base model or the conversations are others than those the run began with.
@@ -37,15 +44,11 @@ def refuse_other_origin(folder: Path, origin: dict[str, Any], writes: bool) -> N
     path = folder / "resume" / "origin.json"
     if path.exists():
         begun = read_json(path)
-        for key, what in (
-            ("base", "base model"),
-            ("revision", "revision of the base model"),
-            ("data", "conversations"),
-        ):
+        for key, subject in ORIGIN.items():
             if begun.get(key) != origin[key]:
                 raise UserError(
-                    f"{folder.name} began with another {what} ({begun.get(key)}, now "
-                    f"{origin[key]}); "
+                    f"{folder.name} began with another {subject} "
+                    f"({begun.get(key)}, now {origin[key]}); "
                     f"to start again remove {folder / 'resume'}"
                 )
     elif writes:
@@ -54,14 +57,17 @@ def refuse_other_origin(folder: Path, origin: dict[str, Any], writes: bool) -> N
 
 
 def learnt(model: Any) -> Iterator[tuple[str, Any]]:
-    """Name and weight of all that learns, in a fixed order."""
+    """Yield name and weight of all that learns, in a fixed order."""
     inner = getattr(model, "module", model)
-    return ((name, weight) for name, weight in inner.named_parameters() if weight.requires_grad)
+    for name, weight in inner.named_parameters():
+        if weight.requires_grad:
+            yield name, weight
 
 
 def gathered(weights: list[Any], writer: int | None = None) -> Any:
-    """Gather all of each weight on every rank, where ZeRO-3 holds only a part; `writer`'s changes
-    are kept.
+    """Gather all of each weight on every rank, if ZeRO-3 holds only a part there.
+
+    Changes that the rank `writer` makes inside are passed on to the others.
     """
     if weights and hasattr(weights[0], "ds_id"):
         import deepspeed
@@ -71,8 +77,7 @@ def gathered(weights: list[Any], writer: int | None = None) -> Any:
 
 
 def master(weight: Any) -> Tensor:
-    """Return a weight that learns, whole and exact: the float32 value that DeepSpeed keeps, if it
-    keeps one.
+    """Return a weight that learns, whole and exact: DeepSpeed's float32 value if there is one.
 
     Under ZeRO 1 to 3 in bfloat16 the weight itself is a rounded copy. Every rank calls it.
     """
@@ -84,45 +89,40 @@ def master(weight: Any) -> Tensor:
 
 
 def save_state(model: Any, optimizer: Any, folder: Path, writes: bool) -> None:
-    """Writes weights, both moments and the step count of all that learns, in float32.
+    """Write weights, both moments and the step count of all that learns, in float32.
 
     Every rank calls it.
     """
     state: dict[str, Tensor] = {}
     zero = zero_optimizer(model)
-    if hasattr(
-        zero, "_hp_optimizer_states_linked"
-    ):  # after its first group's first step, when later groups have none
+    # Set after the first step of its first group, when later groups have no moments yet.
+    if hasattr(zero, "_hp_optimizer_states_linked"):
         zero._hp_optimizer_states_linked = False
         zero._lazy_init_hp_params_optimizer_state()
     for name, weight in learnt(model):
         values = read_values(model, optimizer, weight)
-        if writes:
-            state |= {
-                f"{kind}/{name}": value.detach().to("cpu", torch.float32).clone()
-                for kind, value in values.items()
-            }
+        if not writes:
+            continue
+        for kind, value in values.items():
+            state[f"{kind}/{name}"] = value.detach().to("cpu", torch.float32).clone()
     if writes:
         state["step"] = torch.tensor(float(optimiser_step(model, optimizer)))
         save_file(state, folder / STATE)
 
 
 def load_state(model: Any, optimizer: Any, folder: Path) -> None:
-    """Puts a saved state in place, whatever ranks and ZeRO stage wrote it. Every rank calls it."""
+    """Put a saved state in place, whatever ranks and ZeRO stage wrote it. Every rank calls it."""
     state = load_file(folder / STATE)
     create_moments(model, optimizer, float(state["step"]))
     for name, weight in learnt(model):
-        write_values(
-            model,
-            optimizer,
-            weight,
-            {kind: state[f"{kind}/{name}"] for kind in ("weight", *MOMENTS)},
-        )
+        values = {kind: state[f"{kind}/{name}"] for kind in ("weight", *MOMENTS)}
+        write_values(model, optimizer, weight, values)
 
 
 def zero_optimizer(model: Any) -> Any:
-    """DeepSpeed's ZeRO optimizer around PyTorch's, or None where weights and moments are whole on
-    each rank.
+    """Return DeepSpeed's ZeRO optimizer around PyTorch's.
+
+    None if weights and moments are whole on each rank.
     """
     inner = getattr(model, "optimizer", None)
     return inner if hasattr(inner, "optimizer") and hasattr(model, "module") else None
@@ -130,35 +130,38 @@ def zero_optimizer(model: Any) -> Any:
 
 def flat_parts(zero: Any) -> list[Any]:
     """List the float32 vectors that this rank's part of all weights lies in."""
-    return list(
-        getattr(zero, "fp32_partitioned_groups_flat", None) or zero.single_partition_of_fp32_groups
-    )
+    partitions = getattr(zero, "fp32_partitioned_groups_flat", None)
+    return list(partitions or zero.single_partition_of_fp32_groups)
 
 
 def torch_optimizer(model: Any, optimizer: Any) -> Any:
-    """PyTorch's optimizer under all wrappers."""
+    """Return PyTorch's optimizer under all wrappers."""
     zero = zero_optimizer(model)
-    found = zero.optimizer if zero is not None else optimizer
-    while not isinstance(found, torch.optim.Optimizer) or hasattr(found, "optimizer"):
-        found = found.optimizer
-    return found
+    inner = optimizer if zero is None else zero.optimizer
+    while not isinstance(inner, torch.optim.Optimizer) or hasattr(inner, "optimizer"):
+        inner = inner.optimizer
+    return inner
 
 
 def optimiser_step(model: Any, optimizer: Any) -> float:
     """Read how many steps the optimiser has taken."""
-    return max(
-        (float(entry["step"]) for entry in torch_optimizer(model, optimizer).state.values()),
-        default=0.0,
-    )
+    entries = torch_optimizer(model, optimizer).state.values()
+    return max((float(entry["step"]) for entry in entries), default=0.0)
 
 
 def create_moments(model: Any, optimizer: Any, step: float) -> None:
-    """Makes the optimiser's entries, which it would make in its first step."""
-    zero, inner = zero_optimizer(model), torch_optimizer(model, optimizer)
-    holders = flat_parts(zero) if zero is not None else [weight for _, weight in learnt(model)]
+    """Make the optimiser's entries, which it would make in its first step."""
+    zero = zero_optimizer(model)
+    inner = torch_optimizer(model, optimizer)
+    if zero is None:
+        holders = [weight for _, weight in learnt(model)]
+    else:
+        holders = flat_parts(zero)
     for holder in holders:
-        zeros = {kind: torch.zeros_like(holder.data, dtype=torch.float32) for kind in MOMENTS}
-        inner.state[holder] = {"step": torch.tensor(step), **zeros}
+        entry = {"step": torch.tensor(step)}
+        for kind in MOMENTS:
+            entry[kind] = torch.zeros_like(holder.data, dtype=torch.float32)
+        inner.state[holder] = entry
     if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):
         zero._lazy_init_hp_params_optimizer_state()
 
@@ -170,12 +173,14 @@ def read_values(model: Any, optimizer: Any, weight: Any) -> dict[str, Tensor]:
         return {"weight": weight, **{kind: entry[kind] for kind in MOMENTS}}
     from deepspeed.utils import safe_get_full_optimizer_state
 
-    moments = {kind: safe_get_full_optimizer_state(weight, kind) for kind in MOMENTS}
-    return {"weight": master(weight), **moments}
+    values = {"weight": master(weight)}
+    for kind in MOMENTS:
+        values[kind] = safe_get_full_optimizer_state(weight, kind)
+    return values
 
 
 def write_values(model: Any, optimizer: Any, weight: Any, values: dict[str, Tensor]) -> None:
-    """Puts a weight and its moments where its owner keeps them."""
+    """Put a weight and its moments where its owner keeps them."""
     zero = zero_optimizer(model)
     if zero is None:
         entry = torch_optimizer(model, optimizer).state[weight]
@@ -183,17 +188,15 @@ def write_values(model: Any, optimizer: Any, weight: Any, values: dict[str, Tens
             entry[kind].copy_(values[kind].reshape(entry[kind].shape))
     elif hasattr(weight, "ds_id"):
         for kind in (None, *MOMENTS):
-            own, _ = zero._get_fp32_opt_state_partition(
+            partition, _ = zero._get_fp32_opt_state_partition(
                 weight, release_swap_buffers=False, optim_state_key=kind
             )
             flat = values[kind or "weight"].flatten()
-            size, rank = own.numel(), zero._get_param_partition_rank(weight)
-            # a last part that does not fill its share is padded
-            own.data.copy_(
-                F.pad(flat, (0, max(0, size * (rank + 1) - flat.numel())))[
-                    size * rank : size * (rank + 1)
-                ]
-            )
+            start = partition.numel() * zero._get_param_partition_rank(weight)
+            stop = start + partition.numel()
+            # The end of the weight may not fill the last rank's part.
+            padded = F.pad(flat, (0, max(0, stop - flat.numel())))
+            partition.data.copy_(padded[start:stop])
     else:
         for kind in (None, *MOMENTS):
             weight.set_full_hp_param(values[kind or "weight"].to(weight.device), kind)

@@ -1,7 +1,7 @@
-"""A few replies of the model while it is trained, to look at: greedy, before the first step and at
-each checkpoint.
+"""A few replies of the model while it is trained, to look at.
 
-They answer the first prompts of its own set; nothing is computed from them.
+They are greedy, from before the first step and from each checkpoint. They answer
+the first prompts of its own set; nothing is computed from them.
 """
 
 from __future__ import annotations
@@ -30,22 +30,26 @@ class Samples(TrainerCallback):
     def __init__(
         self, folder: Path, tokenizer: Any, prompts: Sequence[str], at_step: dict[int, float]
     ):
-        """`prompts` are users' first words; `at_step` has the checkpoints' steps with their
-        epochs.
+        """Take what is asked, and when.
+
+        Args:
+            folder: of the run.
+            tokenizer: the model's.
+            prompts: users' first words.
+            at_step: optimiser step of each checkpoint → its epochs.
         """
-        self.path, self.tokenizer, self.prompts, self.at_step = (
-            folder / SAMPLES,
-            tokenizer,
-            prompts,
-            at_step,
-        )
+        self.path = folder / SAMPLES
+        self.tokenizer = tokenizer
+        self.prompts = prompts
+        self.at_step = at_step
         self.trainer: Any = None
 
     def on_train_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
     ) -> None:
-        """Write the original's replies; a run that continues has them, and loses those after its
-        checkpoint.
+        """Write the original's replies.
+
+        A run that continues has them, and loses those after its checkpoint.
         """
         earlier_rows = [row for row in read_rows(self.path) if row["step"] <= state.global_step]
         self.path.unlink(missing_ok=True)
@@ -62,7 +66,7 @@ class Samples(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Write replies if a checkpoint was kept at this step."""
+        """Write replies if a checkpoint was saved at this step."""
         epochs = self.at_step.get(state.global_step)
         if epochs is not None and logs and "loss" in logs:
             self.write(model, state.global_step, epochs)
@@ -70,25 +74,19 @@ class Samples(TrainerCallback):
     def write(self, model: Any, step: int, epochs: float) -> None:
         """Append one row for each prompt; the model is left as it was."""
         inner = model if hasattr(model, "generate") else model.module
+        rows = []
         with answering(inner):
-            rows = [
-                {
-                    "step": step,
-                    "epoch": epochs,
-                    "prompt": prompt,
-                    "reply": self.reply(inner, prompt),
-                }
-                for prompt in self.prompts
-            ]
+            for prompt in self.prompts:
+                reply = self.reply(inner, prompt)
+                rows.append({"step": step, "epoch": epochs, "prompt": prompt, "reply": reply})
         append_rows(self.path, rows)
 
     @torch.no_grad()
     def reply(self, model: Any, prompt: str) -> str:
         """Continue one prompt greedily."""
         text = render(self.tokenizer, [Message("user", prompt)], reply=True)
-        ids = self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"].to(
-            model.device
-        )
+        encoded = self.tokenizer(text, add_special_tokens=False, return_tensors="pt")
+        ids = encoded["input_ids"].to(model.device)
         with self.trainer.autocast():
             generated = model.generate(
                 input_ids=ids,
@@ -97,25 +95,22 @@ class Samples(TrainerCallback):
                 do_sample=False,
                 pad_token_id=self.tokenizer.pad_token_id,
             )
-        return str(
-            self.tokenizer.decode(generated[0, ids.shape[1] :], skip_special_tokens=True)
-        ).strip()
+        reply_ids = generated[0, ids.shape[1] :]
+        return str(self.tokenizer.decode(reply_ids, skip_special_tokens=True)).strip()
 
 
 @contextmanager
 def answering(model: Any) -> Generator[None]:
-    """Let a model that is being trained answer one prompt at a time, without the attention of
-    packed rows.
+    """Let a model that is being trained answer one prompt at a time.
+
+    Meanwhile it has not the attention of packed rows.
     """
     was_training = model.training
-    configs = {
-        id(module.config): module.config for module in model.modules() if hasattr(module, "config")
-    }
-    packed = [
-        config
-        for config in configs.values()
-        if getattr(config, "_attn_implementation", None) == SEGMENTS
-    ]
+    packed: list[Any] = []
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if getattr(config, "_attn_implementation", None) == SEGMENTS:
+            packed.append(config)
     model.eval()
     for config in packed:
         config._attn_implementation = "sdpa"
@@ -128,16 +123,16 @@ def answering(model: Any) -> Generator[None]:
 
 
 def prompts_of(rows: Sequence[dict[str, Any]], count: int) -> list[str]:
-    """Take the first words of the first conversations, each once."""
-    words = [
-        str(row["messages"][0]["content"]) for row in rows if row["messages"][0]["role"] == "user"
-    ]
-    return list(dict.fromkeys(words))[:count]
+    """Take the users' first words of the first conversations, each text once."""
+    openings = [row["messages"][0] for row in rows]
+    prompts = [str(message["content"]) for message in openings if message["role"] == "user"]
+    return list(dict.fromkeys(prompts))[:count]
 
 
 def writes_samples(study: Train) -> bool:
-    """Tell whether samples are wanted and can be had: a tracker shows them, and each rank has the
-    whole model.
+    """Tell whether samples are asked for, are shown by a tracker, and can be had.
+
+    Each rank must hold the whole model.
     """
     divided = study.launcher.get("zero_stage", 0) == 3
     is_shown = any(name != "none" for name in study.logger)

@@ -1,6 +1,4 @@
-"""Which conversations meet in which optimiser step, on which rank, in which forward pass: set by
-the seed alone.
-"""
+"""Which conversations meet in which step, on which rank, in which pass: set by the seed alone."""
 
 from __future__ import annotations
 
@@ -14,21 +12,22 @@ from warmth.schemas import Recipe
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """Optimiser steps that see each example once; the last batch of an epoch may be smaller."""
+    """Count the steps that see each example once; the last batch of an epoch may be smaller."""
     return math.ceil(examples / batch_size)
 
 
 def global_batches(examples: int, batch_size: int, epochs: float, seed: int) -> list[list[int]]:
-    """Indices of the conversations of each optimiser step, over all ranks, for the whole run.
+    """List the conversations of each optimiser step, over all ranks, for the whole run.
 
-    Each epoch is a fresh shuffle; a fraction of an epoch takes that share of its batches, rounded
-    up.
+    Conversations are named by their index. Each epoch is a fresh shuffle; a fraction of an epoch
+    takes that share of its batches, rounded up.
     """
     batches: list[list[int]] = []
     for epoch in range(math.ceil(epochs)):
         indices = list(range(examples))
         random.Random(f"{seed}/{epoch}").shuffle(indices)
-        batches += [indices[start : start + batch_size] for start in range(0, examples, batch_size)]
+        for start in range(0, examples, batch_size):
+            batches.append(indices[start : start + batch_size])
     return batches[: step_at(epochs, examples, batch_size)]
 
 
@@ -38,19 +37,19 @@ def step_at(epochs: float, examples: int, batch_size: int) -> int:
 
 
 def pass_limits(recipe: Recipe, launcher: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the most conversations and the most tokens of one forward pass; one conversation
-    always fits.
+    """Return the most conversations and the most tokens of one forward pass.
+
+    One conversation always fits; of preferences, one pair, which is two conversations.
     """
-    sides = 2 if recipe.method == "dpo" else 1  # a pair is two conversations
-    return int(launcher["per_device"]) if recipe.packing else 1, pass_tokens(
-        recipe, launcher
-    ) * sides
+    most = int(launcher["per_device"]) if recipe.packing else 1
+    tokens = pass_tokens(recipe, launcher)
+    if recipe.method == "dpo":
+        tokens *= 2
+    return most, tokens
 
 
 def pass_tokens(recipe: Recipe, launcher: Mapping[str, Any]) -> int:
-    """Return the most tokens of one forward pass: as the launcher says, and never fewer than a
-    conversation has.
-    """
+    """Return the most tokens of one pass: the launcher's, but no fewer than a conversation's."""
     return max(recipe.max_length, int(launcher.get("tokens_per_pass") or 0))
 
 
@@ -80,47 +79,50 @@ def rank_batches(
         raise UserError(
             f"recipe.batch_size={batch_size} cannot be divided among launcher.ranks={ranks}"
         )
+
+    def tokens(row: list[int]) -> int:
+        return sum(lengths[index] for index in row)
+
     tight = [best_fit(batch, lengths, most, room) for batch in batches]
     accumulation = math.ceil(max(map(len, tight)) / ranks)
-    rows = ranks * accumulation
+    count = ranks * accumulation
     passes = []
-    for batch, fallback in zip(batches, tight, strict=True):
-        packed = evenly(batch, lengths, most, room, rows) or [
-            *fallback,
-            *([[]] * (rows - len(fallback))),
-        ]
-        packed.sort(key=lambda row: -sum(lengths[index] for index in row))
-        passes += packed[rank::ranks]
+    for batch, tight_rows in zip(batches, tight, strict=True):
+        rows = evenly(batch, lengths, most, room, count)
+        if not rows:
+            empty_rows: list[list[int]] = [[] for _ in range(count - len(tight_rows))]
+            rows = tight_rows + empty_rows
+        rows.sort(key=tokens, reverse=True)
+        passes += rows[rank::ranks]
     return passes, accumulation
 
 
 def best_fit(batch: list[int], lengths: list[int], most: int, room: int) -> list[list[int]]:
-    """Conversations in few rows: the longest first, each into the fullest row that still holds
-    it.
-    """
+    """Lay conversations in few rows: longest first, each in the fullest row that still holds it."""
     rows: list[list[int]] = []
     loads: list[int] = []
     for index in longest_first(batch, lengths):
-        fits = [
-            row
-            for row in range(len(rows))
-            if len(rows[row]) < most and loads[row] + lengths[index] <= room
-        ]
-        if fits:
-            row = max(fits, key=lambda row: loads[row])
-            rows[row].append(index)
-            loads[row] += lengths[index]
-        else:
+        length = lengths[index]
+        fullest = None
+        for row, load in enumerate(loads):
+            fits = len(rows[row]) < most and load + length <= room
+            if fits and (fullest is None or load > loads[fullest]):
+                fullest = row
+        if fullest is None:
             rows.append([index])
-            loads.append(lengths[index])
+            loads.append(length)
+        else:
+            rows[fullest].append(index)
+            loads[fullest] += length
     return rows
 
 
 def evenly(
     batch: list[int], lengths: list[int], most: int, room: int, count: int
 ) -> list[list[int]] | None:
-    """Conversations in `count` rows of like size: longest first, each into the emptiest; None if
-    one is left over.
+    """Lay conversations in `count` rows of like size: longest first, each in the emptiest row.
+
+    None if one conversation does not fit anywhere.
     """
     rows: list[list[int]] = [[] for _ in range(count)]
     loads = [0] * count

@@ -1,5 +1,6 @@
-"""One rank: `python -m warmth.training.sft RUN`. It takes its GPU and its log first; what is heavy
-is imported after.
+"""One rank: `python -m warmth.training.sft RUN`.
+
+It takes its GPU and its log first; what is heavy is imported after.
 
 Hydra is never imported here.
 """
@@ -21,9 +22,7 @@ REFUSED = 2
 
 
 def main() -> None:
-    """Train as one rank: die with the parent, keep all words, note why it fails, end the process
-    group cleanly.
-    """
+    """Train as one rank: die with the parent, note why it fails, end the process group cleanly."""
     killed_with_parent()
     folder = Path(sys.argv[1])
     log = log_of(folder, int(os.environ.get("RANK", 0)))
@@ -33,7 +32,7 @@ def main() -> None:
         free = free_memory(devices.computes_on().type, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
         from warmth.training import fit
 
-        step = fit.train(folder, free)
+        step = fit.train_rank(folder, free)
     except UserError as error:
         end(log, "user", str(error), REFUSED)
     except RunFailed as error:
@@ -43,16 +42,12 @@ def main() -> None:
         end(log, "crash", child_logs.exception_line(error), FAILED)
     if step is not None:
         fit.barrier()
-        end(
-            log,
-            "stopped",
-            f"told to end; saved after step {step}, the same command continues",
-            STOPPED,
-        )
+        line = f"told to end; saved after step {step}, the same command continues"
+        end(log, "stopped", line, STOPPED)
     fit.leave_group()
     sys.stdout.flush()
     sys.stderr.flush()
-    # all is on disk; threads of gloo, DeepSpeed or Arrow could keep a finished process from ending
+    # All is on disk. Threads of gloo, DeepSpeed or Arrow could keep a finished process from ending.
     os._exit(0)
 
 
@@ -62,8 +57,9 @@ def log_of(folder: Path, rank: int) -> Path:
 
 
 def end(log: Path, kind: str, line: str, code: int) -> None:
-    """Note why this rank ends and end it at once: a plain exit would wait for ranks that wait for
-    this one.
+    """Note why this rank ends and end it at once.
+
+    A plain exit would wait for ranks that wait for this one.
     """
     child_logs.note_failure(log, kind, line)
     print(line, file=sys.stderr, flush=True)
@@ -72,15 +68,18 @@ def end(log: Path, kind: str, line: str, code: int) -> None:
 
 
 def free_memory(device: str, ranks_here: int) -> float | None:
-    """Read the bytes this rank may still take, of its own GPU or of main memory; None if the system
-    does not tell.
+    """Read the bytes this rank may still take, of its own GPU or of main memory.
+
+    None if the system does not tell.
     """
     if device == "cuda":
         import torch
 
         return float(torch.cuda.mem_get_info(devices.local_rank())[0])
     path = Path("/proc/meminfo")
-    for line in path.read_text().splitlines() if path.exists() else ():
+    if not path.exists():
+        return None
+    for line in path.read_text().splitlines():
         if line.startswith("MemAvailable"):
             return int(line.split()[1]) * 1024 / ranks_here
     return None

@@ -1,6 +1,4 @@
-"""transformers' Trainer with this project's order of conversations, autocast and resume state; and
-its arguments.
-"""
+"""transformers' Trainer with this project's order, autocast and resume state; its arguments."""
 
 from __future__ import annotations
 
@@ -54,9 +52,7 @@ class OwnOrder:
         return DataLoader(conversations, batch_sampler=self._passes, collate_fn=collate)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Only makes the folder: weights are in the resume state, adapters are `Checkpoints`'
-        business.
-        """
+        """Make the folder only: weights are in the resume state, `Checkpoints` writes adapters."""
         # ty: ignore[missing-attribute]
         os.makedirs(output_dir or self.args.output_dir, exist_ok=True)
 
@@ -68,7 +64,7 @@ class OwnOrder:
             torch.save(self.lr_scheduler.state_dict(), os.path.join(output_dir, SCHEDULER_NAME))
 
     def _load_from_checkpoint(self, *_: Any, **__: Any) -> None:
-        """Nothing: the resume state, loaded next, holds the weights too."""
+        """Do nothing: the resume state, loaded next, holds the weights too."""
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
@@ -78,13 +74,14 @@ class OwnOrder:
         scheduler = self.lr_scheduler  # ty: ignore[missing-attribute]
         while hasattr(scheduler, "scheduler"):  # Accelerate's wrapper
             scheduler = scheduler.scheduler
-        # of the saved schedule only how far it was: its groups of weights are those of the launcher
-        # that saved it
+        # Of the saved schedule only how far it was is taken: its groups of weights are those of the
+        # launcher that saved it.
         saved = torch.load(os.path.join(checkpoint, SCHEDULER_NAME), weights_only=True)
-        scheduler.last_epoch, scheduler._step_count = saved["last_epoch"], saved["_step_count"]
+        scheduler.last_epoch = saved["last_epoch"]
+        scheduler._step_count = saved["_step_count"]
         scheduler._last_lr = scheduler.get_lr()
-        # the next update takes its rate from the optimiser, where the scheduler puts it only after
-        # a step
+        # The next update takes its rate from the optimiser, where the scheduler puts it only after
+        # a step.
         # ty: ignore[missing-attribute]
         groups = torch_optimizer(self.model_wrapped, self.optimizer).param_groups
         for group, rate in zip(groups, scheduler._last_lr, strict=False):
@@ -104,8 +101,10 @@ def argument_values(
     folder: Path, study: Train, accumulation: int, steps: int, deepspeed: dict[str, Any] | None
 ) -> dict[str, Any]:
     """Write the recipe in the Trainer's words."""
-    recipe, launcher = study.recipe, study.launcher
-    return {
+    recipe = study.recipe
+    launcher = study.launcher
+    on_cuda = torch.cuda.is_available()
+    values = {
         "output_dir": str(folder / "resume"),
         "max_steps": steps,
         "gradient_accumulation_steps": accumulation,
@@ -122,39 +121,38 @@ def argument_values(
         "save_steps": launcher["save_steps"],
         "save_total_limit": 2,  # the older goes only when the newer is whole
         "deepspeed": deepspeed,
-        "bf16": bool(deepspeed)
-        and deepspeed["bf16"]["enabled"] == "auto",  # "auto": DeepSpeed takes this word
+        # DeepSpeed takes this word if its own setting is "auto"
+        "bf16": bool(deepspeed) and deepspeed["bf16"]["enabled"] == "auto",
         "ddp_timeout": max(1, int(launcher["stalled_s"])),
         "gradient_checkpointing": launcher["checkpointing"],
-        # the reentrant kind finds no gradient behind frozen embeddings; ZeRO-3 with PEFT needs it
-        # (and then it is set)
-        "gradient_checkpointing_kwargs": {"use_reentrant": False}
-        if launcher["checkpointing"]
-        else None,
         # fused norms, rotations and MLP where the [gpu] extra is installed; the loss stays ours
-        "use_liger_kernel": torch.cuda.is_available()
-        and bool(find_spec("liger_kernel"))
-        and recipe.method != "dpo",
+        "use_liger_kernel": on_cuda and bool(find_spec("liger_kernel")) and recipe.method != "dpo",
         "liger_kernel_config": {"cross_entropy": False, "fused_linear_cross_entropy": False},
-        "use_cpu": not torch.cuda.is_available(),
+        "use_cpu": not on_cuda,
         "disable_tqdm": True,
         "report_to": [],
         "remove_unused_columns": False,
-        "dataloader_pin_memory": torch.cuda.is_available(),
+        "dataloader_pin_memory": on_cuda,
         "average_tokens_across_devices": True,
+        "gradient_checkpointing_kwargs": None,
     }
+    if launcher["checkpointing"]:
+        # The reentrant kind finds no gradient behind frozen embeddings. ZeRO-3 with PEFT needs it,
+        # and sets it.
+        values["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
+    return values
 
 
 def arguments(values: dict[str, Any]) -> TrainingArguments:
-    """`argument_values` as the Trainer takes them."""
+    """Make the Trainer's arguments from `argument_values`."""
     return TrainingArguments(**values)
 
 
 def one_gpu(args: TrainingArguments) -> TrainingArguments:
-    """Keep a process on one GPU however many it sees: the Trainer would wrap the model in
-    DataParallel.
+    """Keep a process on one GPU however many it sees.
 
-    That splits every tensor along its first dimension, which tears packed rows apart.
+    The Trainer would wrap the model in DataParallel, which splits every tensor along its first
+    dimension, which tears packed rows apart.
     """
     args._n_gpu = min(args.n_gpu, 1)
     return args
@@ -164,13 +162,13 @@ def deepspeed_config(launcher: dict[str, Any], weights: torch.dtype) -> dict[str
     """Return DeepSpeed's settings, or None for a launcher without it."""
     if "zero_stage" not in launcher:
         return None
-    # a bucket that fits the model (the square of its width): DeepSpeed's own takes 1 to 2 GB of a
-    # GPU
+    # a bucket that fits the model (its width squared): DeepSpeed's own takes 1 to 2 GB of a GPU
     zero: dict[str, Any] = {"stage": launcher["zero_stage"], "reduce_bucket_size": "auto"}
     if zero["stage"] == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
         if launcher["offload"]:
             zero["offload_param"] = {"device": "cpu"}
+    bf16 = "auto" if keeps_master_weights(launcher, weights) else False
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": "auto",
@@ -178,16 +176,16 @@ def deepspeed_config(launcher: dict[str, Any], weights: torch.dtype) -> dict[str
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,  # PyTorch's AdamW, the same as without DeepSpeed
         "zero_force_ds_cpu_optimizer": False,
-        "bf16": {"enabled": "auto" if keeps_master_weights(launcher, weights) else False},
+        "bf16": {"enabled": bf16},
         "steps_per_print": 10**9,
     }
 
 
 def keeps_master_weights(launcher: Mapping[str, Any], weights: torch.dtype) -> bool:
-    """Say whether DeepSpeed holds all weights in bfloat16 and what learns in float32 besides: ZeRO
-    1 to 3 on a GPU.
+    """Tell whether DeepSpeed holds all weights in bfloat16, and what learns in float32 besides.
 
-    Stage 0 divides nothing. There DeepSpeed's optimiser for bfloat16 gives no access to its float32
-    values, so weights that learn stay in float32 themselves, as without DeepSpeed.
+    It does so under ZeRO 1 to 3 on a GPU. Stage 0 divides nothing. There DeepSpeed's optimiser for
+    bfloat16 gives no access to its float32 values, so weights that learn stay in float32
+    themselves, as without DeepSpeed.
     """
     return launcher.get("zero_stage", 0) > 0 and weights == torch.bfloat16 and devices.on_gpu()

@@ -1,6 +1,4 @@
-"""The model as it is trained: base weights in the precision of the device, and what of them
-learns.
-"""
+"""The model as it is trained: base weights in the device's precision, and what learns."""
 
 from __future__ import annotations
 
@@ -22,8 +20,9 @@ from warmth.training.lora import shorten
 
 
 class NamedLora(LoraModel):
-    """LoRA that refuses a name no layer has, where PEFT adapts those it finds, and adapts no vision
-    tower.
+    """LoRA that refuses a name no layer has, and adapts no vision tower.
+
+    PEFT adapts the names it finds and ignores others.
     """
 
     def inject_adapter(self, model: Any, adapter_name: str, *args: Any, **kwargs: Any) -> None:
@@ -43,14 +42,13 @@ PEFT_TYPE_TO_TUNER_MAPPING[PeftType.LORA] = NamedLora
 
 
 def attention_of(recipe: Recipe, fit: Fit) -> str:
-    """Choose the attention: for packed rows flash attention or our own segments, else the model's
-    own.
+    """Choose the attention: flash attention or our own segments if rows are packed.
 
-    TRL's preference trainer pads and does not pack.
+    Else the model's own: TRL's preference trainer pads and does not pack.
     """
     if torch.cuda.is_available() and is_flash_attn_2_available() and fit.packed:
         return "flash_attention_2"
-    return fit.own if recipe.method == "dpo" else fit.attention
+    return fit.own_attention if recipe.method == "dpo" else fit.attention
 
 
 def load_trained(study: Train, frozen: torch.dtype, fit: Fit) -> Any:
@@ -82,39 +80,40 @@ def load_trained(study: Train, frozen: torch.dtype, fit: Fit) -> Any:
 
 
 def adapter_config(study: Train) -> LoraConfig:
-    """Say the recipe's LoRA in PEFT's words."""
-    recipe, targets = study.recipe, study.model.lora_targets
+    """Write the recipe's LoRA in PEFT's words."""
+    recipe = study.recipe
+    targets: list[str] | str = ALL_LINEAR
+    if study.model.lora_targets and study.model.lora_targets != [ALL_LINEAR]:
+        targets = list(study.model.lora_targets)
     return LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
-        target_modules=list(targets) if targets and targets != [ALL_LINEAR] else ALL_LINEAR,
+        target_modules=targets,
         task_type="CAUSAL_LM",
         revision=study.model.revision,
     )
 
 
 def quantised(recipe: Recipe, compute: torch.dtype) -> dict[str, Any]:
-    """Options of `from_pretrained` for a base in 8 or 4 bits (bitsandbytes; 4 bits as in QLoRA).
+    """Return what `from_pretrained` needs for a base in 8 or 4 bits (4 bits as in QLoRA).
 
     Raises:
         UserError: there is no GPU, or the extra is not installed.
     """
     if not torch.cuda.is_available() or find_spec("bitsandbytes") is None:
         raise UserError(
-            f"recipe.quantise={recipe.quantise} needs a GPU and bitsandbytes (pip install -e "
-            f"'.[gpu]'); "
-            "recipe.quantise=none needs neither"
+            f"recipe.quantise={recipe.quantise} needs a GPU and bitsandbytes "
+            "(pip install -e '.[gpu]'); recipe.quantise=none needs neither"
         )
     from transformers import BitsAndBytesConfig
 
     if recipe.quantise == "8bit":
         return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
-    return {
-        "quantization_config": BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=compute,
-        )
-    }
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )
+    return {"quantization_config": config}
