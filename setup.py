@@ -1,5 +1,4 @@
-"""What pyproject.toml cannot say: the wheel holds the folders and scripts that stand beside the
-package in a clone.
+"""What pyproject.toml cannot say: the wheel holds folders and scripts that stand beside it.
 
 `warmth/paths.py` finds them in `warmth/files/` of an installed wheel, and beside the package in a
 clone or an editable install, which maps nothing.
@@ -37,11 +36,12 @@ class BuildWithFiles(build_py):
 
 
 def commit() -> str:
-    """Name the commit that is built, "" outside of a clone; runs of the wheel keep it in
-    provenance.json.
+    """Name the commit that is built; an empty string outside of a clone.
+
+    Runs of the wheel write it into provenance.json.
     """
+    command = ["git", "-C", str(HERE), "rev-parse", "HEAD"]
     try:
-        command = ["git", "-C", str(HERE), "rev-parse", "HEAD"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""

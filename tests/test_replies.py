@@ -650,13 +650,13 @@ def cases(name):
 
 def test_the_shown_replies_mean_what_they_should():
     from warmth.api.calls import Call
-    from warmth.api.reading import read
+    from warmth.api.reading import read_reply
     from warmth.evaluation.grade.judge import Verdict
 
     wrong = []
     for row in cases("replies.jsonl"):
         call = Call((Message("user", "x"),), 0.0, 9, Verdict if row.get("schema") else None)
-        outcome = read(row["status"], json.dumps(row["body"]).encode(), call)
+        outcome = read_reply(row["status"], json.dumps(row["body"]).encode(), call)
         good = (
             outcome.kind in row["right_kind"]
             if "right_kind" in row
@@ -693,7 +693,7 @@ def test_the_shown_answers_are_graded_by_what_the_user_was_told():
 
 def test_thinking_that_is_counted_apart_is_paid_like_the_rest():
     from warmth.api.calls import Call
-    from warmth.api.reading import read
+    from warmth.api.reading import read_reply
 
     apart = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 115}
     within = {"prompt_tokens": 10, "completion_tokens": 105, "total_tokens": 115}
@@ -701,7 +701,8 @@ def test_thinking_that_is_counted_apart_is_paid_like_the_rest():
         usage["completion_tokens_details"] = {"reasoning_tokens": 100}
         status, body = done("Iron.", usage=usage)
         assert (
-            read(status, json.dumps(body).encode(), Call((), 0.0, 9)).usage.completion_tokens == 105
+            read_reply(status, json.dumps(body).encode(), Call((), 0.0, 9)).usage.completion_tokens
+            == 105
         )
 
 

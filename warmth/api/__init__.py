@@ -1,5 +1,6 @@
-"""The one door to OpenAI-compatible servers: calls are cached, paced, budgeted, and end as results
-or named failures.
+"""The one door to OpenAI-compatible servers: calls are cached, slowed down and budgeted.
+
+Each ends as a result or as a named failure.
 
     servers = Servers(study)  # one store and one budget for all calls of a command
     for reply in servers.ask(Server(url, model, "OPENAI_API_KEY"), call_of, items):

@@ -1,6 +1,4 @@
-"""The provider's batch endpoint: files handed over, batches created and looked at, lines
-fetched.
-"""
+"""The provider's batch endpoint: files handed over, batches created, lines fetched."""
 
 from __future__ import annotations
 
@@ -27,23 +25,24 @@ class BatchClient:
     """Everything done at the provider, each step safe to repeat."""
 
     def __init__(self, server: Server, settings: Api, client: openai.OpenAI):
-        self._settings, self._client, self._key = settings, client, server.key()
+        self._settings = settings
+        self._client = client
+        self._key = server.key()
 
     def upload(self, name: str, path: Path) -> str:
-        """Hands a batch's lines over; the file's id. A file uploaded twice costs nothing."""
+        """Hand a batch's lines over; return the file's id. A file uploaded twice costs nothing."""
 
         def work() -> str:
             with path.open("rb") as stream:
-                return self._client.files.create(
+                uploaded = self._client.files.create(
                     file=(f"warmth-{name}.jsonl", stream), purpose="batch"
-                ).id
+                )
+            return uploaded.id
 
         return self._patiently(work, "batch file")
 
     def open(self, name: str, file: str) -> str:
-        """Return the id of the batch of this name: the one that is there already, else a new
-        one.
-        """
+        """Return the id of the batch of this name; a new one is created if there is none."""
         return self._patiently(lambda: self.find(name) or self.create(name, file), "batch")
 
     def find(self, name: str) -> str | None:

@@ -45,16 +45,16 @@ Failure = Literal[
 
 @dataclass(frozen=True)
 class Server:
-    """One model on one OpenAI-compatible server (OpenAI, Azure-style base URLs, vLLM, SGLang,
-    llama.cpp).
+    """One model on one OpenAI-compatible server.
+
+    OpenAI, Azure-style base URLs, vLLM, SGLang, llama.cpp.
     """
 
     base_url: str
     model: str  # dated where the provider dates its models, so that it cannot change under a study
     api_key_env: str | None = None  # the NAME of the environment variable; None: no key is sent
-    identity: str = (
-        ""  # what the model's name does not say, such as the digest of an adapter served under it
-    )
+    # what the model's name does not say, such as the digest of an adapter served under it
+    identity: str = ""
 
     def __post_init__(self) -> None:
         if self.base_url and not self.base_url.startswith(("http://", "https://", "inspect://")):
@@ -74,9 +74,7 @@ class Server:
 
     @property
     def is_private(self) -> bool:
-        """Tell whether this is a machine of one's own: its address is private, or its name has no
-        dot.
-        """
+        """Tell whether this is a machine of one's own: its address is private or has no dot."""
         host = urlsplit(self.base_url).hostname or ""
         try:
             return ipaddress.ip_address(host).is_private
@@ -131,7 +129,7 @@ class Call:
         return failure in (KEPT if self.schema is None else KEPT_WITH_SCHEMA)
 
     def key(self, server: Server) -> str:
-        """32 hex digits: the digest of all that determines the reply."""
+        """Compute the digest of all that determines the reply, in 32 hex digits."""
         identity = {
             "family": server.family,
             "model": server.model,
@@ -159,9 +157,8 @@ class Usage:
     """Tokens of one call, repairs included, as the server counted them."""
 
     prompt_tokens: int = 0
-    cached_tokens: int = (
-        0  # of prompt_tokens: those the provider had seen before and sells for less
-    )
+    # of prompt_tokens: those the provider had seen before and sells for less
+    cached_tokens: int = 0
     completion_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:

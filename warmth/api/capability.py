@@ -23,21 +23,24 @@ class Capability:
     """
 
     def __init__(self, folder: Path, server: Server):
-        self._file, self._name = folder / "servers.json", f"{server.family} {server.model}"
-        self._url, self._model = server.url, server.model
-        self.form, self.known = Form(), False
-        seen = self._mine()
-        if seen.get("level") not in LEVELS or seen.get("limit_name") not in LIMIT_NAMES:
+        self._file = folder / "servers.json"
+        self._name = f"{server.family} {server.model}"
+        self._url = server.url
+        self._model = server.model
+        self.form = Form()
+        self.known = False
+        row = self._row()
+        if row.get("level") not in LEVELS or row.get("limit_name") not in LIMIT_NAMES:
             return
-        left_out = seen.get("left_out") or ()
-        self.form = Form(
-            seen["level"], seen["limit_name"], tuple(name for name in DROPPABLE if name in left_out)
-        )
-        self.known = bool(seen.get("known"))
+        names = row.get("left_out") or ()
+        left_out = tuple(name for name in DROPPABLE if name in names)
+        self.form = Form(row["level"], row["limit_name"], left_out)
+        self.known = bool(row.get("known"))
 
     def accept(self, form: Form, sentence: str) -> None:
-        """Remember a form in which a call succeeded after another was refused; say once what is
-        done without.
+        """Remember a form in which a call succeeded after another was refused.
+
+        What is done without is said once.
 
         Args:
             form: the one that succeeded.
@@ -46,13 +49,13 @@ class Capability:
         learnt = self.form.both(form)
         if learnt == self.form:
             return
-        new = [name for name in learnt.left_out if name not in self.form.left_out]
+        new_names = [name for name in learnt.left_out if name not in self.form.left_out]
         self.form = learnt
         self._save()
-        if new:
-            names = " and ".join(new)
+        if new_names:
             print(
-                f"{self._model} does not take {names}, so it is asked without: {sentence}",
+                f"{self._model} does not take {' and '.join(new_names)}, so it is asked without: "
+                f"{sentence}",
                 file=sys.stderr,
             )
 
@@ -66,8 +69,7 @@ class Capability:
         self._save()
 
     def recognise(self, served: str) -> None:
-        """Compare what a server of one's own has behind the model's name with what answered before
-        under that name.
+        """Compare what stands behind a model's name with what answered before under that name.
 
         Args:
             served: what the server says stands behind the name; "" if it does not say.
@@ -75,16 +77,20 @@ class Capability:
         Raises:
             UserError: another model answered to this name, and its replies are in the store.
         """
-        known = str(self._mine().get("served") or "")
+        known = str(self._row().get("served") or "")
         if served and known and served != known:
             raise UserError(
-                f"{self._url} serves {served} under the name {self._model}, but the replies "
-                f"stored under that name in "
-                f"{self._file.parent} are from {known}; give the models different names, or "
-                f"choose another output="
+                f"{self._url} serves {served} under the name {self._model}, but the replies stored "
+                f"under that name in {self._file.parent} are from {known}; give the models "
+                "different names, or choose another output="
             )
         if served and not known:
             self._save(served=served)
+
+    def _row(self) -> dict[str, Any]:
+        """Read what is remembered of this server and model; empty if nothing is."""
+        row = self._all().get(self._name)
+        return row if isinstance(row, dict) else {}
 
     def _all(self) -> dict[str, Any]:
         try:
@@ -93,16 +99,11 @@ class Capability:
             return {}  # nothing learnt yet; what is lost is learnt again
         return records if isinstance(records, dict) else {}
 
-    def _mine(self) -> dict[str, Any]:
-        """Read what is remembered of this server and model; empty if nothing is."""
-        row = self._all().get(self._name)
-        return row if isinstance(row, dict) else {}
-
     def _save(self, **more: Any) -> None:
         form = {
             "level": self.form.level,
             "limit_name": self.form.limit_name,
             "left_out": list(self.form.left_out),
         }
-        row = {**self._mine(), **form, "known": self.known, **more}
+        row = {**self._row(), **form, "known": self.known, **more}
         write_json(self._file, {**self._all(), self._name: row})

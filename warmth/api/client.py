@@ -1,6 +1,4 @@
-"""The client: takes calls, answers from the store what is there, sends the rest, streams
-replies.
-"""
+"""The client: takes calls, answers from the store what is there, sends the rest."""
 
 from __future__ import annotations
 
@@ -26,8 +24,9 @@ AHEAD = 2048  # replies that may wait for a slow reader before sending pauses
 
 
 class Client:
-    """Every call to one model on one server: cached, paced, budgeted, structured. Use as a context
-    manager.
+    """Every call to one model on one server: cached, slowed down, budgeted, structured.
+
+    Use as a context manager.
 
     Args:
         server: the model and where it is.
@@ -44,11 +43,14 @@ class Client:
         from warmth.api.inspect_transport import is_by_inspect
         from warmth.api.transport import openai_client
 
-        self.server, self.settings = server, settings or Api()
+        self.server = server
+        self.settings = settings or Api()
         server.key()  # now rather than after an hour of preparation
-        if is_by_inspect(server) and self.settings.mode == "batch":
+        self._openai: Any = None
+        if not is_by_inspect(server):
+            self._openai = openai_client(server, self.settings)
+        elif self.settings.mode == "batch":
             raise UserError("api.mode=batch is not had through Inspect; choose api=live")
-        self._openai: Any = None if is_by_inspect(server) else openai_client(server, self.settings)
         self._money = Money(self.settings, server.model)
         self._cache = ReplyCache(store)
         self._counts: Counter[str] = Counter()
@@ -59,7 +61,7 @@ class Client:
         self._transport: Any = None
 
     def complete(self, calls: Iterable[Call]) -> Iterator[Reply]:
-        """Replies in order of completion (`reply.index` says to which call), each call exactly one.
+        """Yield replies in order of completion, one for each call; `reply.index` says which.
 
         `calls` is read as room becomes free, so a generator of any length needs little memory. A
         call that fails ends as a `Reply` with `failure`, and the others go on. A reader that stops
@@ -69,40 +71,41 @@ class Client:
             UserError: nothing further can succeed: the key, the model's name or the account's quota
             is refused.
         """
-        for reply in (
-            self._batched(calls) if self.settings.mode == "batch" else self._streamed(calls)
-        ):
+        answer = self._batched if self.settings.mode == "batch" else self._streamed
+        for reply in answer(calls):
             self._counts["calls"] += 1
             self._counts["cached"] += reply.cached
             if reply.failure:
                 self._failures[reply.failure] += 1
             yield reply
         if self._failures["budget"]:
-            spent, left_usd = self._money.spent, self._money.left_out
-            over = f"api.budget_usd={self._money.budget:g} is used up (${spent:.2f} spent)"
             print(
-                f"{over}: {self._failures['budget']} calls are left, at most ${left_usd:.2f} more",
+                f"api.budget_usd={self._money.budget:g} is used up "
+                f"(${self._money.spent:.2f} spent): {self._failures['budget']} calls are left, "
+                f"at most ${self._money.left_out:.2f} more",
                 file=sys.stderr,
             )
 
     def _batched(self, calls: Iterable[Call]) -> Iterator[Reply]:
         from warmth.api.batch import Batches
 
-        yield from Batches(
+        batches = Batches(
             self.server, self.settings, self._cache, self._money, self._counts, self._openai
-        ).run(calls)
+        )
+        yield from batches.run(calls)
 
     def _streamed(self, calls: Iterable[Call]) -> Iterator[Reply]:
         loop, live = self._start()
         box: queue.SimpleQueue[list[Reply] | None] = queue.SimpleQueue()
         ready: list[Reply] = []
         behind = asyncio.Event()
-        emitted = taken = 0
+        emitted = 0
+        taken = 0
 
         def emit(reply: Reply) -> None:
             nonlocal emitted
             emitted += 1
-            # handed over in handfuls: waking the reader for each reply costs more than the reply
+            # Handed over in handfuls: waking the reader for each reply costs more than the reply.
             if not ready:
                 loop.call_later(HAND_OVER_S, hand_over)
             ready.append(reply)
@@ -118,16 +121,15 @@ class Client:
                 if emitted - taken > AHEAD:
                     await behind.wait()
 
-        async def whole() -> None:
+        async def answer_all() -> None:
             try:
                 await live.run(calls, emit, room)
             finally:
                 hand_over()
-                box.put(
-                    None
-                )  # not in a callback of the future: a cancel fires that before the work has ended
+                # Not in a callback of the future: a cancel fires that before the work has ended.
+                box.put(None)
 
-        future = asyncio.run_coroutine_threadsafe(whole(), loop)
+        future = asyncio.run_coroutine_threadsafe(answer_all(), loop)
         try:
             while (replies := box.get()) is not None:
                 for reply in replies:
@@ -140,16 +142,16 @@ class Client:
             if not future.done():
                 future.cancel()
                 try:
-                    while (
-                        box.get(timeout=10) is not None
-                    ):  # claims are given back before anyone may ask again
+                    # Claims are given back before anyone may ask again.
+                    while box.get(timeout=10) is not None:
                         pass
                 except queue.Empty:  # cancelled before it began
                     pass
 
     def _start(self) -> tuple[asyncio.AbstractEventLoop, Any]:
-        """Start the event loop in a thread of its own, so that connections stay open between two
-        `complete`s.
+        """Start the event loop in a thread of its own.
+
+        So connections stay open between two calls of `complete`.
         """
         if self._loop is None:
             from warmth.api.inspect_transport import InspectTransport, is_by_inspect
@@ -185,9 +187,12 @@ class Client:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def forecast(self, calls: Iterable[Call]) -> Forecast:
-        """Tokens and money that `complete` would need; sends nothing."""
+        """Estimate the tokens and money that `complete` would need; nothing is sent."""
         self._cache.refresh()
-        total = cached = prompts = replies = 0
+        total = 0
+        cached = 0
+        prompts = 0
+        replies = 0
         seen: set[str] = set()
         for call in calls:
             key = call.key(self.server)
@@ -203,7 +208,9 @@ class Client:
 
     def totals(self) -> dict[str, Any]:
         """Sum up what this client did so far, for `summary.json`, the logger and progress lines."""
-        usage, money = self._money.usage, self._money
+        usage = self._money.usage
+        has_price = self._money.price is not None
+        form = Capability(self._cache.folder, self.server).form
         return {
             "server": self.server.family,
             "model": self.server.model,
@@ -218,16 +225,14 @@ class Client:
             "prompt_tokens": usage.prompt_tokens,
             "cached_tokens": usage.cached_tokens,
             "completion_tokens": usage.completion_tokens,
-            "usd": round(money.spent, 6) if money.price else None,
-            "left_usd": round(money.left_out, 6),
-            "left_out": list(
-                Capability(self._cache.folder, self.server).form.left_out
-            ),  # parameters it does not take
-            "prices_date": self.settings.prices_date if money.price else "",
+            "usd": round(self._money.spent, 6) if has_price else None,
+            "left_usd": round(self._money.left_out, 6),
+            "left_out": list(form.left_out),  # parameters that the model does not take
+            "prices_date": self.settings.prices_date if has_price else "",
         }
 
     def close(self) -> None:
-        """Ends connections; calls under way are given up."""
+        """End the connections; calls under way are given up."""
         if self._loop is not None and self._thread is not None:
             self._wait(self._transport.close())
             self._loop.call_soon_threadsafe(self._loop.stop)

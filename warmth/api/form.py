@@ -27,17 +27,13 @@ class Form:
             change: `schema`, `max_tokens`, or the parameter that was refused.
         """
         if change == "max_tokens":
-            return (
-                replace(self, limit_name=LIMIT_NAMES[1])
-                if self.limit_name == LIMIT_NAMES[0]
-                else None
-            )
+            if self.limit_name != LIMIT_NAMES[0]:
+                return None
+            return replace(self, limit_name=LIMIT_NAMES[1])
         if change in DROPPABLE:
-            return (
-                replace(self, left_out=(*self.left_out, change))
-                if change not in self.left_out
-                else None
-            )
+            if change in self.left_out:
+                return None
+            return replace(self, left_out=(*self.left_out, change))
         level = NEXT_LEVEL.get(self.level)
         return replace(self, level=level) if level else None
 

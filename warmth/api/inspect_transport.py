@@ -1,6 +1,6 @@
-"""The connection to any provider that Inspect knows: one attempt by its `get_model`, read as a chat
-completion.
+"""The connection to any provider that Inspect knows: one attempt by its `get_model`.
 
+Its output is read as a chat completion.
 Everything else is the client's own: what is stored, how fast is asked, what is asked again, what it
 may cost. Inspect's own repetitions are off, so that no call is paid twice unseen. Inspect finds its
 providers' keys by itself.
@@ -82,8 +82,9 @@ class InspectTransport:
         return ""
 
     async def send(self, body: Mapping[str, Any], idempotency_key: str) -> Attempt:
-        """Make one attempt; a provider's error becomes the status that it gave, or a dropped
-        connection.
+        """Make one attempt.
+
+        A provider's error becomes the status that it gave, or a dropped connection.
         """
         from inspect_ai.model import GenerateConfig
 
@@ -100,9 +101,8 @@ class InspectTransport:
             work = self._model.generate(messages, config=config)
             output = await asyncio.wait_for(work, self._settings.timeout_s)
         except TimeoutError:
-            return Attempt(
-                failure="timeout", detail=f"no reply within {self._settings.timeout_s:g} s"
-            )
+            detail = f"no reply within {self._settings.timeout_s:g} s"
+            return Attempt(failure="timeout", detail=detail)
         except Exception as error:  # of any provider's library
             return failed(error)
         return Attempt(status=200, raw=json.dumps(completion(output)).encode())
@@ -125,24 +125,14 @@ def completion(output: Any) -> dict[str, Any]:
     if output.error or not output.choices:
         return {"error": {"message": output.error or "no reply", "code": 500}}
     choice = output.choices[0]
-    content = choice.message.content
-    thinking = (
-        ""
-        if isinstance(content, str)
-        else "\n".join(part.reasoning for part in content if hasattr(part, "reasoning"))
-    )
     message = {"role": "assistant", "content": choice.message.text}
+    thinking = thinking_of(choice.message.content)
     if thinking:
         message["reasoning_content"] = thinking
+    finish = FINISHES.get(choice.stop_reason, choice.stop_reason)
     body: dict[str, Any] = {
         "model": output.model,
-        "choices": [
-            {
-                "index": 0,
-                "message": message,
-                "finish_reason": FINISHES.get(choice.stop_reason, choice.stop_reason),
-            }
-        ],
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
     }
     if output.usage is not None:
         cached = output.usage.input_tokens_cache_read or 0
@@ -155,15 +145,22 @@ def completion(output: Any) -> dict[str, Any]:
     return body
 
 
+def thinking_of(content: Any) -> str:
+    """Join what a model thought from the blocks of its message; a plain text has none."""
+    if isinstance(content, str):
+        return ""
+    return "\n".join(block.reasoning for block in content if hasattr(block, "reasoning"))
+
+
 def failed(error: BaseException) -> Attempt:
     """Read a provider's error: its HTTP status if it has one."""
-    seen: BaseException | None = error
-    while seen is not None:
-        status = getattr(seen, "status_code", None)
+    cause: BaseException | None = error
+    while cause is not None:
+        status = getattr(cause, "status_code", None)
         if isinstance(status, int) and 400 <= status < 600:
-            detail = {"error": {"message": _line(seen), "code": status}}
+            detail = {"error": {"message": _line(cause), "code": status}}
             return Attempt(status=status, raw=json.dumps(detail).encode())
-        seen = seen.__cause__
+        cause = cause.__cause__
     return Attempt(failure="dropped", detail=_line(error))
 
 

@@ -1,4 +1,4 @@
-"""Calls sent one by one: claimed, paced, repeated where that helps, read, paid, stored."""
+"""Calls sent one by one: claimed, slowed down, repeated if that helps, read, paid, stored."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from warmth.api.capability import Capability
 from warmth.api.form import Form
 from warmth.api.money import Money, prompt_tokens
 from warmth.api.rate_limiter import RateLimiter, Sent
-from warmth.api.reading import REFUSED_BY_LOAD, Outcome, body_of, probe_of, read, repair_of
+from warmth.api.reading import REFUSED_BY_LOAD, Outcome, body_of, probe_of, read_reply, repair_of
 from warmth.api.reply_cache import ReplyCache
 from warmth.api.rows import reply_from, reply_of, row_of
 from warmth.api.transport import Attempt, Transport, hide, redact
 from warmth.errors import UserError
 from warmth.schemas import Api
 
-OTHERS_S = 0.2  # between two looks at a call that another process is sending
-SYNC_S = 1.0  # what a power cut may cost; a kill costs nothing
+OTHERS_S = 0.2  # seconds between two looks at a call that another process is sending
+SYNC_S = 1.0  # seconds of replies that a power cut may cost; a kill costs nothing
 LONGEST_BACKOFF_S = 30.0
+REFUSALS_OF_A_CALL = ("bad_request", "too_long")
 # attempts in each further way of asking, after a server failed on a schema without saying why
 LAST_TRIES = 2
 
@@ -46,8 +47,13 @@ class Live:
         counts: Counter[str],
         transport: Transport,
     ):
-        self._server, self._settings, self._cache, self._money = server, settings, cache, money
-        self._transport, self._counts, self._key = transport, counts, server.key()
+        self._server = server
+        self._settings = settings
+        self._cache = cache
+        self._money = money
+        self._counts = counts
+        self._transport = transport
+        self._key = server.key()
         self._limiter = RateLimiter(
             settings.in_flight,
             settings.requests_per_minute,
@@ -71,14 +77,19 @@ class Live:
         emit: Callable[[Reply], None],
         room: Callable[[], Awaitable[None]],
     ) -> None:
-        """Answers every call by exactly one `emit`; `room` waits while the reader is behind."""
+        """Answer every call by exactly one `emit`; `room` waits while the reader is behind."""
         twins: dict[str, list[int]] = {}  # calls equal to one under way
         tasks: set[asyncio.Task[None]] = set()
-        permits = asyncio.Semaphore(
-            2 * self._settings.in_flight
-        )  # those that wait between attempts hold one too
-        self._stop, syncing = None, asyncio.create_task(self._sync())
+        # Calls that wait between attempts hold a permit too.
+        permits = asyncio.Semaphore(2 * self._settings.in_flight)
+
+        def forget(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            permits.release()
+
+        self._stop = None
         self._stopped.clear()
+        syncing = asyncio.create_task(self._sync())
         self._cache.refresh()
         try:
             for index, call in enumerate(calls):
@@ -91,15 +102,14 @@ class Live:
                 elif (reply := self._cached(key, index, call)) is not None:
                     emit(reply)
                     if index % 64 == 0:
-                        await asyncio.sleep(
-                            0
-                        )  # replies of calls under way are read even in a long stretch of these
+                        # Replies of calls under way are read even in a long stretch of these.
+                        await asyncio.sleep(0)
                 else:
                     await permits.acquire()
                     twins[key] = []
                     task = asyncio.create_task(self._finish(index, call, key, twins, emit))
                     tasks.add(task)
-                    task.add_done_callback(lambda done: (tasks.discard(done), permits.release()))
+                    task.add_done_callback(forget)
             while tasks:
                 await asyncio.wait(tasks)
         finally:
@@ -117,7 +127,7 @@ class Live:
 
     def _cached(self, key: str, index: int, call: Call) -> Reply | None:
         row = self._cache.get(key)
-        return reply_of(row, index, call) if row is not None else None
+        return None if row is None else reply_of(row, index, call)
 
     async def _finish(
         self,
@@ -139,8 +149,9 @@ class Live:
             emit(replace(reply, index=twin, usage=Usage(), cost_usd=0.0, cached=not reply.failure))
 
     async def _settle(self, index: int, call: Call, key: str) -> Reply:
-        """Return the reply to a call that nobody else is sending: theirs, once it is there, or
-        one's own.
+        """Return the reply to a call that nobody else is sending.
+
+        If somebody is, theirs is waited for.
         """
         while not self._cache.claim(key):
             await self._pause(OTHERS_S)
@@ -153,9 +164,8 @@ class Live:
                 return reply
             if call.schema is None or self._capability.known:
                 return await self._ask(index, call, key)
-            async with (
-                self._probe
-            ):  # one call finds out what the server can do, the others wait for it
+            # One call finds out what the server can do, the others wait for it.
+            async with self._probe:
                 if not self._capability.known:
                     return await self._ask(index, call, key)
             return await self._ask(index, call, key)
@@ -163,18 +173,12 @@ class Live:
             self._cache.release(key)
 
     async def _ask(self, index: int, call: Call, key: str) -> Reply:
+        """Send a call that is paid for here, within the budget, and store its reply."""
         worst = self._money.at_most(call)
         if not await self._affordable(worst):
             self._money.left_out += worst
-            return Reply(
-                index,
-                key,
-                "",
-                None,
-                "",
-                "budget",
-                detail=f"api.budget_usd={self._money.budget:g} is used up",
-            )
+            detail = f"api.budget_usd={self._money.budget:g} is used up"
+            return Reply(index, key, "", None, "", "budget", detail=detail)
         self._money.reserved += worst
         try:
             await self._recognise()
@@ -204,7 +208,7 @@ class Live:
             self._recognised = True
 
     async def _affordable(self, worst: float) -> bool:
-        """Waits while calls under way may yet turn out cheaper than their bound."""
+        """Tell whether a price fits; wait while calls under way may turn out cheaper."""
         while not self._money.fits(worst):
             if self._money.reserved <= 1e-12:
                 return False
@@ -222,19 +226,16 @@ class Live:
         self._counts["repairs"] += 1
         self._money.reserved += worst
         try:
-            good = await self._persist(again, f"{key}-repair")
+            repaired = await self._persist(again, f"{key}-repair")
         finally:
             self._money.reserved -= worst
-        total = replace(good, usage=bad.usage + good.usage)
-        return (
-            total
-            if good.text or good.failure in ("refused", "filtered")
-            else replace(bad, usage=total.usage)
-        )
+        usage = bad.usage + repaired.usage
+        if repaired.text or repaired.failure in ("refused", "filtered"):
+            return replace(repaired, usage=usage)
+        return replace(bad, usage=usage)
 
     async def _persist(self, call: Call, key: str) -> Outcome:
-        """Sends a call until it has an outcome, or the attempts are used up and its failure has a
-        name.
+        """Send a call until it has an outcome, or a named failure when the attempts are used up.
 
         Returns:
             The last attempt's outcome, with the usage of all attempts that were answered.
@@ -243,9 +244,11 @@ class Live:
             UserError: nothing further can succeed.
         """
         tokens = prompt_tokens(call) + call.max_tokens
-        failed = answered = 0
+        failed = 0
+        answered = 0
         used = Usage()
-        form, sentence = self._capability.form, ""
+        form = self._capability.form
+        sentence = ""
         while True:
             mark = self._counts["replies"]
             body = body_of(call, self._server.model, form)
@@ -253,18 +256,12 @@ class Live:
             outcome, wait = self._judge(attempt, sent, call, tokens)
             used += outcome.usage
             outcome = replace(outcome, usage=used)
-            answered += (
-                attempt.status > 0
-            )  # an attempt that was answered is over: the next is another to the server
+            # An attempt that was answered is over: the next is another one to the server.
+            answered += attempt.status > 0
             if outcome.kind == "stop":
                 return await self._stopped_or_refused(attempt.status, outcome, call, form)
             if outcome.kind == "done" and outcome.is_paid:
-                self._forms[parameters_of(call, form)] = True
-                self._capability.accept(form, sentence)
-                if call.schema is not None and outcome.failure in ("", "bad_json"):
-                    self._capability.learn(form.level, fitted=not outcome.failure)
-                if not call.keeps(outcome.failure):
-                    self._keep_failed(key, outcome)
+                self._accept(call, key, outcome, form, sentence)
                 return outcome
             is_new = call.schema is not None and not self._capability.known
             is_broken = is_new and attempt.status == 500 and failed + 1 >= self._settings.attempts
@@ -279,32 +276,38 @@ class Live:
                 return await self._refused(replace(outcome, kind="done"), call, form)
             if outcome.is_paid:
                 self._keep_failed(key, outcome)
-            # A refusal counts only where the server served nobody meanwhile: else it is a queue,
-            # and the queue moves.
+            # A refusal counts only if the server served nobody meanwhile: else it is a queue that
+            # moves.
             failed += not (outcome.failure == "rate_limited" and self._counts["replies"] > mark)
-            if (
-                failed >= self._settings.attempts
-                or attempt.headers.get("x-should-retry") == "false"
-            ):
+            gives_up = attempt.headers.get("x-should-retry") == "false"
+            if gives_up or failed >= self._settings.attempts:
                 if not attempt.connected and not self._counts["replies"]:
                     raise UserError(f"{self._server.url} cannot be reached: {outcome.detail}")
                 return replace(outcome, kind="done")
             self._counts["retries"] += 1
             await self._pause(wait or self._backoff(failed))
 
+    def _accept(self, call: Call, key: str, outcome: Outcome, form: Form, sentence: str) -> None:
+        """Learn from an answered call that the server takes its form."""
+        self._forms[parameters_of(call, form)] = True
+        self._capability.accept(form, sentence)
+        if call.schema is not None and outcome.failure in ("", "bad_json"):
+            self._capability.learn(form.level, fitted=not outcome.failure)
+        if not call.keeps(outcome.failure):
+            self._keep_failed(key, outcome)
+
     def _keep_failed(self, key: str, outcome: Outcome) -> None:
         """Note a reply that was paid for but is no answer."""
-        self._cache.note_failed(
-            {
-                "key": key,
-                "asked": self._server.model,
-                "text": hide(outcome.text, self._key),
-                "thinking": hide(outcome.thinking, self._key),
-                "raw_finish": outcome.raw_finish,
-                "failure": outcome.failure,
-                "detail": redact(outcome.detail, self._key),
-            }
-        )
+        row = {
+            "key": key,
+            "asked": self._server.model,
+            "text": hide(outcome.text, self._key),
+            "thinking": hide(outcome.thinking, self._key),
+            "raw_finish": outcome.raw_finish,
+            "failure": outcome.failure,
+            "detail": redact(outcome.detail, self._key),
+        }
+        self._cache.note_failed(row)
 
     async def _stopped_or_refused(
         self, status: int, outcome: Outcome, call: Call, form: Form
@@ -324,7 +327,7 @@ class Live:
         Raises:
             UserError: it refuses every such call, and says why.
         """
-        if outcome.failure in ("bad_request", "too_long") and not await self._takes(call, form):
+        if outcome.failure in REFUSALS_OF_A_CALL and not await self._takes(call, form):
             message = redact(outcome.detail, self._key)
             raise UserError(
                 f"{self._server.url} refuses every call to {self._server.model}: {message}"
@@ -340,18 +343,14 @@ class Live:
         async with self._form_probe:
             if parameters not in self._forms:
                 probe = probe_of(call)
-                attempt, sent = await self._send(
-                    body_of(probe, self._server.model, form),
-                    "",
-                    prompt_tokens(probe) + probe.max_tokens,
-                )
+                body = body_of(probe, self._server.model, form)
+                attempt, sent = await self._send(body, "", prompt_tokens(probe) + probe.max_tokens)
                 outcome, _ = self._judge(attempt, sent, probe, 0)
                 self._money.pay(outcome.usage)
-                refused = outcome.kind in ("stop", "lower") or outcome.failure in (
-                    "bad_request",
-                    "too_long",
+                is_refused = (
+                    outcome.kind in ("stop", "lower") or outcome.failure in REFUSALS_OF_A_CALL
                 )
-                self._forms[parameters] = not refused
+                self._forms[parameters] = not is_refused
             return self._forms[parameters]
 
     async def _send(
@@ -369,22 +368,24 @@ class Live:
     def _judge(
         self, attempt: Attempt, sent: Sent, call: Call, tokens: int
     ) -> tuple[Outcome, float]:
-        """Read an attempt and tell the rate limiter; return the outcome and the seconds the server
-        wants us to wait.
+        """Read an attempt and tell the rate limiter.
+
+        Returns:
+            the outcome, and the seconds the server wants us to wait.
         """
         if not attempt.status:
             self._counts[attempt.failure] += 1
-            return Outcome(
-                "again" if attempt.may_pass else "done", attempt.failure, detail=attempt.detail
-            ), 0.0
-        outcome = read(attempt.status, attempt.raw, call)
+            kind = "again" if attempt.may_pass else "done"
+            return Outcome(kind, attempt.failure, detail=attempt.detail), 0.0
+        outcome = read_reply(attempt.status, attempt.raw, call)
         if outcome.odd_usage:
             self._say_odd_usage()
         wait = 0.0
         if attempt.status in REFUSED_BY_LOAD:
             self._counts["refusals"] += 1
             wait = self._limiter.refused(sent, attempt.headers)
-            wait += random.uniform(0.0, 0.1 * wait + 0.05) if wait else 0.0
+            if wait:
+                wait += random.uniform(0.0, 0.1 * wait + 0.05)
         elif attempt.status == 200 and outcome.kind == "done":
             self._counts["replies"] += 1
             used = outcome.usage.prompt_tokens + outcome.usage.completion_tokens
@@ -399,21 +400,19 @@ class Live:
             print(f"{self._server.url} {fault}", file=sys.stderr)
 
     def _refusal(self, status: int, detail: str) -> str:
-        url, model = self._server.url, self._server.model
+        """Say what a status means that stops everything, and what to do about it."""
+        url = self._server.url
+        has_version = "/v1" in url
         if status == 401:
-            return (
-                f"{url} does not accept the key in "
-                f"{self._server.api_key_env or 'no variable'}: {detail}"
-            )
+            variable = self._server.api_key_env or "no variable"
+            return f"{url} does not accept the key in {variable}: {detail}"
         if status in (403, 404):
-            hint = (
-                ""
-                if "/v1" in url or status == 403
-                else "; did you leave out /v1 at the end of its address?"
-            )
-            return f"{url} does not serve {model} to this key: {detail}{hint}"
+            hint = ""
+            if status == 404 and not has_version:
+                hint = "; did you leave out /v1 at the end of its address?"
+            return f"{url} does not serve {self._server.model} to this key: {detail}{hint}"
         if status == 405:
-            hint = "" if "/v1" in url else ", most often behind /v1"
+            hint = "" if has_version else ", most often behind /v1"
             return (
                 f"{url} takes no chat completions: {detail}; its address ends where "
                 f"/chat/completions begins{hint}"
@@ -427,7 +426,7 @@ class Live:
         return longest * random.uniform(0.5, 1.5)
 
     async def _pause(self, wait: float) -> None:
-        """Sleeps, but not past the moment when all is over."""
+        """Sleep, but not past the moment when all is over."""
         try:
             await asyncio.wait_for(self._stopped.wait(), wait)
         except TimeoutError:
@@ -440,9 +439,7 @@ class Live:
 
 
 def parameters_of(call: Call, form: Form) -> tuple[Any, ...]:
-    """Name all of a call but its messages and its draw: what a server may refuse whatever is
-    asked.
-    """
+    """Name what a server may refuse whatever is asked: all but the messages and the draw."""
     schema_name = None if call.schema is None else call.schema.__name__
     return (
         call.temperature,

@@ -12,6 +12,7 @@ that.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from collections import deque
@@ -40,13 +41,14 @@ class Bucket:
     at: float
 
     def refill(self, now: float) -> None:
-        """Brings the level up to date."""
+        """Bring the level up to date."""
         self.level = min(self.capacity, self.level + (now - self.at) * self.rate)
         self.at = now
 
     def wait(self, cost: float, now: float) -> float:
-        """Seconds until a call of this cost may go; one that never fits goes when the bucket is
-        full.
+        """Compute the seconds until a call of this cost may go.
+
+        A call that never fits goes when the bucket is full.
         """
         self.refill(now)
         missing = min(cost, self.capacity) - self.level
@@ -61,9 +63,7 @@ class Sent(NamedTuple):
 
 
 def per_minute(amount: float | None, now: float) -> Bucket | None:
-    """Make a bucket that never lets more than `amount` through in any minute, whatever the moment
-    it starts.
-    """
+    """Make a bucket that never lets more than `amount` through in any minute."""
     if amount is None:
         return None
     burst = max(1.0, amount / 20)
@@ -93,7 +93,9 @@ class RateLimiter:
     ):
         self._clock = clock
         now = clock()
-        self.cap, self.longest, self.backoff = in_flight, retry_after_max_s, backoff_s
+        self.cap = in_flight
+        self.longest = retry_after_max_s
+        self.backoff = backoff_s
         self.window = min(in_flight, FIRST_WINDOW)
         self.in_flight = 0
         self.refusals = 0
@@ -106,9 +108,7 @@ class RateLimiter:
         # calls by which the window grows next; 0: by one with each reply, nothing was refused yet
         self._step = 0
         self._calm = 0  # replies since the window last changed
-        self._granted: float | None = (
-            None  # calls a second at the last refusal; None: never refused
-        )
+        self._granted: float | None = None  # calls a second at the last refusal; None: no refusal
         self._refused_at = now
         self._next = now  # earliest time of the next call, once a rate is known
         self._paused_until = now
@@ -118,23 +118,22 @@ class RateLimiter:
         self._changed = asyncio.Event()
 
     async def enter(self, tokens: float) -> Sent:
-        """Waits until a call of so many tokens may be sent, and counts it as under way."""
+        """Wait until a call of so many tokens may be sent, and count it as under way."""
         async with self._turn:  # first come, first served: a large call is not overtaken for ever
             while True:
                 delay = self.delay(tokens)
                 if delay == 0.0:
                     break
                 self._changed.clear()
+                timeout = None if delay == float("inf") else delay
                 try:
-                    await asyncio.wait_for(
-                        self._changed.wait(), None if delay == float("inf") else delay
-                    )
+                    await asyncio.wait_for(self._changed.wait(), timeout)
                 except TimeoutError:
                     pass
         return self.take(tokens)
 
     def take(self, tokens: float) -> Sent:
-        """Counts a call as sent now."""
+        """Count a call as sent now."""
         now = self._clock()
         self.in_flight += 1
         sent = Sent(now, self.in_flight)
@@ -152,28 +151,28 @@ class RateLimiter:
         self._changed.set()
 
     def delay(self, tokens: float) -> float:
-        """Seconds until a call may be sent; infinite while the window is full."""
+        """Compute the seconds until a call may be sent; infinite while the window is full."""
         if self.in_flight >= self.window:
             return float("inf")
         now = self._clock()
-        waits = [
-            self._paused_until - now,
-            *(b.wait(tokens if k == "tokens" else 1.0, now) for k, b in self._buckets()),
-        ]
+        longest = max(0.0, self._paused_until - now)
+        for kind, bucket in self._buckets():
+            cost = tokens if kind == "tokens" else 1.0
+            longest = max(longest, bucket.wait(cost, now))
         if self._granted is not None:
-            waits.append(self._next - now)
-        return max(0.0, *waits)
+            longest = max(longest, self._next - now)
+        return longest
 
     def _buckets(self) -> list[tuple[str, Bucket]]:
         budgets = [(kind, bucket) for kind, bucket in self._budgets.items() if bucket is not None]
         return budgets + list(self._told.items())
 
     def rate(self, now: float) -> float | None:
-        """Calls a second allowed now; None: any number."""
+        """Compute the calls a second allowed now; None: any number."""
         if self._granted is None:
             return None
-        time_ = (now - self._refused_at - REST_S) / REST_S
-        return max(self._granted * (1.0 + DROP * time_**3), 0.01)
+        periods = (now - self._refused_at - REST_S) / REST_S
+        return max(self._granted * (1.0 + DROP * periods**3), 0.01)
 
     def accepted(self, sent: Sent, tokens: float, used: float, headers: Mapping[str, str]) -> None:
         """Learn from a reply: more calls may be under way, and its headers say what is left."""
@@ -188,18 +187,19 @@ class RateLimiter:
         self._changed.set()
 
     def _grow(self) -> None:
+        """Let more calls be under way, if the server bore the present number for long enough."""
         self._calm += 1
         if self._step and self._calm < PATIENCE * self.window:
             return
         self.window = min(self.cap, self.window + (self._step or 1))
-        self._step, self._calm = (
-            2 * self._step,
-            0,
-        )  # a server that recovered is found out in good time
+        self._step *= 2  # a server that recovered is found out in good time
+        self._calm = 0
 
     def refused(self, sent: Sent, headers: Mapping[str, str]) -> float:
-        """Learn from a 429 or its like; return the seconds this call has to wait, 0 where the
-        server names none.
+        """Learn from a 429 or its like.
+
+        Returns:
+            the seconds this call has to wait, 0 if the server names none.
         """
         now = self._clock()
         self.refusals += 1
@@ -208,28 +208,38 @@ class RateLimiter:
         if sent in self._sends:
             self._sends.remove(sent)
         if sent.under_way > max(1, min(self._borne, self.window)):
-            self.window, self._step, self._calm = max(1, min(self.window, sent.under_way - 1)), 1, 0
-            self._borne = min(self._borne, self.window)
-            return wait
+            self._shrink(sent.under_way)
+        else:
+            self._slow_down(sent, wait, now)
+        return wait
+
+    def _shrink(self, under_way: int) -> None:
+        """Let one fewer call be under way than when a call was refused."""
+        self.window = max(1, min(self.window, under_way - 1))
+        self._step = 1
+        self._calm = 0
+        self._borne = min(self._borne, self.window)
+
+    def _slow_down(self, sent: Sent, wait: float, now: float) -> None:
+        """Send fewer calls a second, and none for a while after several refusals in a row."""
         granted = self._goodput(sent.moment)
         if sent.moment < self._refused_at:  # before the last drop: no news, but a better measure
-            self._granted = (
-                min(granted or self._granted or 0.0, self._granted or granted or 0.0) or None
-            )
-            return wait
-        self._granted, self._refused_at = granted or self._granted, now
+            rates = [rate for rate in (granted, self._granted) if rate]
+            self._granted = min(rates, default=None)
+            return
+        self._granted = granted or self._granted
+        self._refused_at = now
         self._next = now + 1.0 / (self.rate(now) or 1e9)
         self._streak += 1
         if self._streak >= STREAK:
             pause = wait or min(self.backoff * 2.0 ** (self._streak - STREAK), 30.0)
             self._paused_until = max(self._paused_until, now + pause)
-        return wait
 
     def _goodput(self, until: float) -> float | None:
-        """Calls a second that the server took of those sent before a moment: over the last second,
-        or longer if few.
+        """Measure the calls a second that the server took of those sent before a moment.
 
-        None where it took too few to tell; waits between attempts then have to do.
+        The last second counts, or longer if it took few. None if it took too few to tell; waits
+        between attempts then have to do.
         """
         for window in (1.0, 10.0, 60.0):
             count = sum(until - window < sent.moment <= until for sent in self._sends)
@@ -238,25 +248,28 @@ class RateLimiter:
         return None
 
     def _listen(self, headers: Mapping[str, str], now: float) -> None:
+        """Learn from headers what the server lets through, and how much of it is left."""
         for kind in ("requests", "tokens"):
             limit = _number(headers.get(f"x-ratelimit-limit-{kind}"))
             remaining = _number(headers.get(f"x-ratelimit-remaining-{kind}"))
             if limit is None or remaining is None or limit <= 0:
                 continue
-            full = seconds(
-                headers.get(f"x-ratelimit-reset-{kind}")
-            )  # until the bucket is full again
-            rate = (limit - remaining) / full if full > 0 and remaining < limit else limit / 60
+            until_full = seconds(headers.get(f"x-ratelimit-reset-{kind}"))
+            rate = limit / 60
+            if until_full > 0 and remaining < limit:
+                rate = (limit - remaining) / until_full
             bucket = self._told.setdefault(kind, Bucket(rate, limit, remaining, now))
             bucket.refill(now)
-            bucket.rate, bucket.capacity = max(rate, limit / 86400), limit
+            bucket.rate = max(rate, limit / 86400)
+            bucket.capacity = limit
             # Calls on their way are in our level already, so ours may be lower but not higher.
             bucket.level = min(bucket.level, remaining)
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds the server asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date;
-    0 if it does not.
+    """Read the seconds the server asks to wait; 0 if it asks for none.
+
+    They stand in `retry-after-ms`, or in `retry-after` as seconds or as a date.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -265,33 +278,41 @@ def retry_after(headers: Mapping[str, str]) -> float:
     value = _number(text)
     if value is not None:
         return max(0.0, value)
+    if not text:
+        return 0.0
     try:
         from email.utils import parsedate_to_datetime
 
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time()) if text else 0.0
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, TypeError):
         return 0.0
 
 
+UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+
 def seconds(text: str | None) -> float:
-    """Read a duration as servers write it: `6m0s`, `120ms`, `1h2m3.5s` or a number of seconds; 0 if
-    unreadable.
+    """Read a duration as servers write it; 0 if it cannot be read.
+
+    Forms: `6m0s`, `120ms`, `1h2m3.5s`, or a number of seconds.
     """
     if not text:
         return 0.0
     value = _number(text)
     if value is not None:
         return max(0.0, value)
-    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-    return sum(
-        float(amount) * units[unit]
-        for amount, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", text)
-    )
+    total = 0.0
+    for amount, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", text):
+        total += float(amount) * UNIT_SECONDS[unit]
+    return total
 
 
 def _number(text: str | None) -> float | None:
+    """Read a finite number; None if the text is none."""
+    if text is None:
+        return None
     try:
-        value = float(text) if text is not None else None
+        value = float(text)
     except ValueError:
         return None
-    return value if value is not None and value == value and abs(value) != float("inf") else None
+    return value if math.isfinite(value) else None

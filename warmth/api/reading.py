@@ -24,10 +24,8 @@ from warmth.types import Message
 QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "exceeded_quota", "quota_exceeded")
 REFUSED_BY_LOAD = (429, 503, 529)  # the server asks for fewer calls
 SENT_AGAIN = (408, 409, 425, 429)  # and every 5xx
-PASSING_STATUS: Mapping[int, Failure] = {
-    408: "timeout",
-    429: "rate_limited",
-}  # and server_error for the others
+# A failure that may pass, and server_error for the other statuses.
+PASSING_STATUS: Mapping[int, Failure] = {408: "timeout", 429: "rate_limited"}
 STOPPING_STATUS: Mapping[int, Failure] = {403: "bad_request"}  # which may be about one prompt
 ABOUT_THE_FORM = (400, 413, 415, 422, 501)  # what the call looks like is refused, not who calls
 SHOWN = 300  # characters of a server's message
@@ -44,10 +42,9 @@ FILTER_CODES = (
     "safety",
 )
 ABOUT_CONTENT = re.compile(
-    r"moderat|flagged|content[ _-]?(?:management "
-    r")?(?:filter|polic)|inappropriate|unsafe|harmful|sensitive content"
-    r"|safety (?:system|polic|filter|guard)|usage polic|violat\w* .{0,40}polic|prohibited "
-    r"content|data_inspection",
+    r"moderat|flagged|content[ _-]?(?:management )?(?:filter|polic)"
+    r"|inappropriate|unsafe|harmful|sensitive content|safety (?:system|polic|filter|guard)"
+    r"|usage polic|violat\w* .{0,40}polic|prohibited content|data_inspection",
     re.IGNORECASE,
 )
 TOO_LONG_CODES = (
@@ -57,18 +54,14 @@ TOO_LONG_CODES = (
     "prompt_too_long",
 )
 LENGTH_PHRASES = (
-    r"(?:context|sequence|prompt|input)[ "
-    r"_-]?(?:length|window|size|tokens?)\b.{0,80}(?:exceed|too|longer|larger|limit)",
-    r"(?:context|sequence|prompt|input)[ _-]?(?:length|window|size|tokens?)\b.{0,80}(?:maximum|is "
-    r"\d)",
+    r"(?:context|sequence|prompt|input)[ _-]?(?:length|window|size|tokens?)\b"
+    r".{0,80}(?:exceed|too|longer|larger|limit|maximum|is \d)",
     r"maximum (?:context|sequence|prompt|input|model)[ _-]?(?:length|window|size)",
     r"max_(?:model|seq|input|prompt)\w*_len\w*",
-    r"(?:prompt|inputs?|messages?|conversation|request)\b.{0,60}(?:too (?:long|large|many "
-    r"tokens)|longer than)",
-    r"(?:prompt|inputs?|messages?|conversation|request)\b.{0,60}exceeds?\b",
-    r"tokens?\b.{0,60}(?:too (?:long|large|many)|longer than|larger than|greater "
-    r"than|exceed\w*|above|beyond|over) "
-    r".{0,60}(?:context|window|model|limit|maximum)",
+    r"(?:prompt|inputs?|messages?|conversation|request)\b"
+    r".{0,60}(?:too (?:long|large|many tokens)|longer than|exceeds?\b)",
+    r"tokens?\b.{0,60}(?:too (?:long|large|many)|longer than|larger than|greater than|exceed\w*"
+    r"|above|beyond|over) .{0,60}(?:context|window|model|limit|maximum)",
     r"exceed\w* .{0,40}(?:context|token limit)",
     r"too many (?:input |prompt )?tokens",
     r"reduce the length",
@@ -94,8 +87,8 @@ ABOUT_PARAMETERS = re.compile(r"parameter|response_format|support|schema|structu
 
 TELL = "\n\nReply with one JSON object and nothing else, valid under this JSON schema:\n"
 REPAIR = (
-    "That is not valid under the schema ({error}). Reply with the corrected JSON object and "
-    "nothing else."
+    "That is not valid under the schema ({error}). "
+    "Reply with the corrected JSON object and nothing else."
 )
 FENCED = re.compile(r"```[ \t]*[\w-]*[ \t]*\r?\n?(.*?)```", re.DOTALL)
 END_TOKENS = re.compile(
@@ -150,9 +143,8 @@ def body_of(call: Call, model: str, form: Form) -> dict[str, Any]:
     if call.schema is None:
         return body
     if form.level.startswith("schema"):
-        from openai.lib._pydantic import (
-            to_strict_json_schema,
-        )  # what the library's own `parse` sends
+        # what the library's own `parse` sends
+        from openai.lib._pydantic import to_strict_json_schema
 
         shape = {
             "name": call.schema.__name__,
@@ -174,13 +166,14 @@ def repair_of(call: Call, text: str, error: str) -> Call:
 
 
 def probe_of(call: Call) -> Call:
-    """Make the shortest call of the same form: if it is refused too, the form is to blame and not
-    the prompt.
+    """Make the shortest call of the same form.
+
+    If it is refused too, the form is to blame and not the prompt.
     """
     return replace(call, messages=(Message("user", "Hi"),))
 
 
-def read(status: int, raw: bytes, call: Call) -> Outcome:
+def read_reply(status: int, raw: bytes, call: Call) -> Outcome:
     """Read an HTTP reply to a chat completion; usage is there whenever the server counted."""
     try:
         body = json.loads(raw.removeprefix(b"\xef\xbb\xbf"))
@@ -309,8 +302,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def undressed(text: str) -> str:
-    """Remove what models and servers put around JSON: thinking, a code fence, a byte order mark,
-    end tokens.
+    """Remove what models and servers put around JSON.
+
+    That is: thinking, a code fence, a byte order mark, end tokens.
     """
     text = output_of_text(text).text
     before = ""
@@ -362,8 +356,9 @@ def field_of(value: Any, name: str) -> Any:
 
 
 def _completion_tokens(counts: Mapping[str, Any]) -> int:
-    """Read the tokens of a reply; some servers count those of its thinking apart, though they are
-    paid alike.
+    """Read the tokens of a reply.
+
+    Some servers count those of its thinking apart, though they are paid alike.
 
     Raises:
         ValueError: a count cannot be.
@@ -419,8 +414,9 @@ def _error(status: int, body: Any, raw: bytes, call: Call) -> Outcome:
 
 
 def _error_object(body: Any) -> Mapping[str, Any]:
-    """Find the error in a body: servers put it under `error`, into a list, or alone, and some write
-    it as a text.
+    """Find the error in a body.
+
+    Servers put it under `error`, into a list, or alone, and some write it as a text.
     """
     if isinstance(body, list) and body:
         return _error_object(body[0])
@@ -434,15 +430,12 @@ def _error_object(body: Any) -> Mapping[str, Any]:
 def _is_about_content(error: Mapping[str, Any], codes: set[str], message: str) -> bool:
     """Tell whether an error says that this prompt was flagged."""
     metadata = error.get("metadata")
-    is_flagged = isinstance(metadata, Mapping) and bool(
-        {"flagged_input", "reasons"} & set(metadata)
-    )
+    if isinstance(metadata, Mapping) and ("flagged_input" in metadata or "reasons" in metadata):
+        return True
     inner_code = str(field_of(error.get("innererror"), "code") or "").casefold()
-    return (
-        is_flagged
-        or bool({*codes, inner_code} & set(FILTER_CODES))
-        or bool(ABOUT_CONTENT.search(message))
-    )
+    if inner_code in FILTER_CODES or codes & set(FILTER_CODES):
+        return True
+    return ABOUT_CONTENT.search(message) is not None
 
 
 def _change(parameter: str, message: str, call: Call) -> str:
@@ -467,6 +460,6 @@ __all__ = [
     "fit",
     "parse",
     "probe_of",
-    "read",
+    "read_reply",
     "repair_of",
 ]

@@ -1,6 +1,4 @@
-"""How a model on a server is told to think: an effort, a budget of tokens, or whatever else its
-server takes.
-"""
+"""How a model on a server is told to think: an effort, a budget, or what its server takes."""
 
 from __future__ import annotations
 
@@ -38,8 +36,8 @@ def check_extra(reasoning: Any, extra_body: Mapping[str, Any] | None, key: str) 
     is_budget = isinstance(reasoning, int) and not isinstance(reasoning, bool) and reasoning >= 0
     if reasoning is not None and not is_effort and not is_budget:
         raise UserError(
-            f"{key}.reasoning={reasoning} must be an effort, such as low, or a budget of tokens "
-            f"from 0"
+            f"{key}.reasoning={reasoning} must be an effort, such as low, "
+            "or a budget of tokens from 0"
         )
     taken = [name for name in extra_body or {} if name in OURS]
     if taken:
@@ -49,16 +47,15 @@ def check_extra(reasoning: Any, extra_body: Mapping[str, Any] | None, key: str) 
 
 
 def thinking_budget(reasoning: Any) -> int:
-    """Return the tokens that a model may think before its answer begins; 0 if an effort or nothing
-    is set.
+    """Return the tokens that a model may think before its answer begins.
+
+    0 if an effort or nothing is set.
     """
     return reasoning if isinstance(reasoning, int) else 0
 
 
 def extra_fields(reasoning: Any, extra_body: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Build the further fields of a call: an effort as OpenAI takes it, a budget as OpenRouter
-    does.
-    """
+    """Build the further fields of a call: an effort as for OpenAI, a budget as for OpenRouter."""
     fields: dict[str, Any] = dict(extra_body or {})
     if isinstance(reasoning, str):
         fields["reasoning_effort"] = reasoning

@@ -1,5 +1,4 @@
-"""What was paid for: an append-only file of replies that any number of processes share, and their
-claims on calls.
+"""What was paid for: an append-only file of replies that many processes share, and their claims.
 
 One line holds one reply. A line is written by a single append and begins with a newline of its own,
 so that a line torn by a kill never takes its neighbour along. Claims are byte-range locks: the
@@ -52,8 +51,9 @@ class ReplyCache:
         self._dirty = False
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """Return the row of a key, if this process has seen it; `refresh` looks for those of other
-        processes.
+        """Return the row of a key, if this process has seen it.
+
+        `refresh` looks for those of other processes.
         """
         offset = self._places.get(_place(key))
         if offset is None:
@@ -62,12 +62,12 @@ class ReplyCache:
             row = json.loads(self._line(offset))
         except ValueError:
             return None  # damaged: it is bought again
-        return (
-            row if row.get("key") == key else None
-        )  # two keys with the same place: the later one is bought again
+        if row.get("key") != key:
+            return None  # two keys share a place: the one written first is bought again
+        return row
 
     def refresh(self) -> None:
-        """Takes in what was appended since, by whichever process."""
+        """Take in what was appended since, by whichever process."""
         end = os.fstat(self._file).st_size
         while self._read < end:
             block = os.pread(self._file, BLOCK, self._read)
@@ -81,7 +81,9 @@ class ReplyCache:
             self._read += cut
 
     def _index(self, block: bytes, start: int) -> None:
-        offset, head = start, HEAD.encode()
+        """Note where each row of a block begins; the latest row of a key counts."""
+        offset = start
+        head = HEAD.encode()
         for line in block.split(b"\n"):
             if line.startswith(head) and line.endswith(b"}"):
                 try:
@@ -89,20 +91,21 @@ class ReplyCache:
                 except ValueError:
                     slot = -1  # not a line of ours
                 if slot >= 0:
-                    self._places[slot] = offset  # the latest row of a key counts
+                    self._places[slot] = offset
             offset += len(line) + 1
 
     def _line(self, offset: int) -> bytes:
-        size, blocks = 1 << 14, b""
-        while b"\n" not in blocks:
-            block = os.pread(self._file, size, offset + len(blocks))
+        """Read the line that begins at a place of the file."""
+        text = b""
+        while b"\n" not in text:
+            block = os.pread(self._file, 1 << 14, offset + len(text))
             if not block:
                 break
-            blocks += block
-        return blocks.partition(b"\n")[0]
+            text += block
+        return text.partition(b"\n")[0]
 
     def put(self, key: str, row: Mapping[str, Any]) -> None:
-        """Adds a reply; it survives a kill of this process at once, and a power cut after `sync`.
+        """Add a reply; it survives a kill of this process at once, and a power cut after `sync`.
 
         Raises:
             UserError: the disk is full.
@@ -116,16 +119,17 @@ class ReplyCache:
         if written < len(line):
             raise UserError(f"no space left on device under {self.folder}")
         self._dirty = True
-        end = os.lseek(
-            self._file, 0, os.SEEK_CUR
-        )  # where an append of ours ended, whatever others have appended since
-        self._places[_place(key)] = end - len(line) + 1
-        if self._read == end - len(line):
+        # Our append ended here, whatever others have appended since.
+        end = os.lseek(self._file, 0, os.SEEK_CUR)
+        start = end - len(line)
+        self._places[_place(key)] = start + 1
+        if self._read == start:
             self._read = end
 
     def note_failed(self, row: Mapping[str, Any]) -> None:
-        """Add a reply that is paid for and no answer to `failed.jsonl`, for a person to read; it is
-        never looked up.
+        """Add a reply that is paid for and no answer to `failed.jsonl`, for a person to read.
+
+        It is never looked up.
         """
         line = json.dumps(dict(row), ensure_ascii=False) + "\n"
         try:
@@ -135,13 +139,13 @@ class ReplyCache:
             return  # what only helps must not fail a call
 
     def sync(self) -> None:
-        """Makes all that was put durable."""
+        """Make all that was put durable."""
         if self._dirty:
             self._dirty = False
             os.fsync(self._file)
 
     def claim(self, key: str) -> bool:
-        """Takes the right to send a call; False while another process (or client) holds it.
+        """Take the right to send a call; False while another process (or client) holds it.
 
         Raises:
             UserError: nothing can be claimed here, so a call might be paid twice: no write access,
@@ -150,7 +154,7 @@ class ReplyCache:
         return self._lock(key, fcntl.F_WRLCK)
 
     def release(self, key: str) -> None:
-        """Gives a claim back; a process that ends gives back all of its own."""
+        """Give a claim back; a process that ends gives back all of its own."""
         self._lock(key, fcntl.F_UNLCK)
 
     def _lock(self, key: str, kind: int) -> bool:
@@ -166,7 +170,7 @@ class ReplyCache:
         return True
 
     def close(self) -> None:
-        """Syncs and closes; claims are given back."""
+        """Sync and close; claims are given back."""
         self.sync()
         os.close(self._file)
         os.close(self._claims)

@@ -22,12 +22,13 @@ def reply_from(
     usd: float,
     cached: bool = False,
 ) -> Reply:
-    """Make a reply of an outcome, the server's key removed from every field, so that no row or file
-    can hold it.
+    """Make a reply of an outcome.
+
+    The server's key is removed from every field, so that no row or file can hold it.
 
     Args:
         outcome: how the call ended.
-        call: what was asked; its schema is read again where the key stood in the text.
+        call: what was asked; its schema is read again if the key stood in the text.
         secret: the server's key.
         index: position of the call.
         key: the call's own key in the store.
@@ -78,8 +79,9 @@ def row_of(reply: Reply, server: Server) -> dict[str, Any]:
 
 
 def reply_of(row: Mapping[str, Any], index: int, call: Call) -> Reply | None:
-    """Read a stored row as the reply to a call; None if it lacks a column, or does not fit the
-    call's schema.
+    """Read a stored row as the reply to a call.
+
+    None if it lacks a column, or does not fit the call's schema.
     """
     if any(name not in row for name in COLUMNS):
         return None

@@ -1,6 +1,4 @@
-"""The model servers of one command: all of its clients share one store of replies and one
-budget.
-"""
+"""The model servers of one command: its clients share one store of replies and one budget."""
 
 from __future__ import annotations
 
@@ -28,24 +26,27 @@ class Servers:
     """
 
     def __init__(self, study: Train | Evaluate):
-        self.settings, self._store = study.api, Path(study.output) / "replies"
+        self.settings = study.api
+        self._store = Path(study.output) / "replies"
         self._expected: list[Server] = []
         self.spent = 0.0  # USD
         self.totals: list[dict[str, Any]] = []  # what each client did, for `summary.json`
 
     @property
     def left(self) -> float | None:
-        """USD that are left of the budget; None: there is none."""
-        budget = self.settings.budget_usd
-        return None if budget is None else max(0.0, budget - self.spent)
+        """Return the USD that are left of the budget; None: there is none."""
+        if self.settings.budget_usd is None:
+            return None
+        return max(0.0, self.settings.budget_usd - self.spent)
 
     def expect(self, server: Server) -> None:
-        """Announces a server that will be called."""
+        """Announce a server that will be called."""
         self._expected.append(server)
 
     def check(self) -> None:
-        """Check, before any work is done, how all expected servers are reached: keys, proxies,
-        certificates.
+        """Check, before any work is done, how all expected servers are reached.
+
+        Keys, proxies and certificates are checked.
 
         Raises:
             UserError: a key's variable is not set, or what the environment says of proxies or
@@ -74,8 +75,9 @@ class Servers:
                 self.totals.append(totals)
 
     def ask(self, server: Server, make: Callable[[T], Call], items: Sequence[T]) -> Iterator[Reply]:
-        """Replies in order of completion; `reply.index` is the item's. Says first what it may cost,
-        then what it did.
+        """Yield replies in order of completion; `reply.index` is the item's.
+
+        What the calls may cost is said first, and what they did at the end.
 
         Args:
             server: who is asked.
@@ -85,7 +87,8 @@ class Servers:
         """
         with self.client(server) as client:
             forecast = client.forecast(map(make, items))
-            if forecast.calls > forecast.cached:
+            is_sending = forecast.calls > forecast.cached
+            if is_sending:
                 say(f"{server.model}: {forecast_line(forecast, self.settings.prices_date)}")
             reported_at = time.monotonic()
             for done, reply in enumerate(client.complete(map(make, items)), 1):
@@ -96,7 +99,7 @@ class Servers:
                         f"{spent_line(client.totals())}"
                     )
                 yield reply
-            if forecast.calls > forecast.cached:
+            if is_sending:
                 say(f"{server.model}: {spent_line(client.totals())}")
 
 
@@ -107,15 +110,15 @@ def forecast_line(forecast: Forecast, prices_date: str) -> str:
         f"about {forecast.prompt_tokens:,} tokens, replies of at most "
         f"{forecast.completion_tokens:,}"
     )
-    money = (
-        "no price is known"
-        if forecast.usd is None
-        else f"at most ${forecast.usd:,.2f} (prices of {prices_date})"
-    )
+    money = "no price is known"
+    if forecast.usd is not None:
+        money = f"at most ${forecast.usd:,.2f} (prices of {prices_date})"
     return f"{forecast.calls - forecast.cached:,} calls{stored}, {tokens}: {money}"
 
 
 def spent_line(totals: dict[str, Any]) -> str:
     """Say what a client has used so far."""
     tokens = f"{totals['prompt_tokens']:,} + {totals['completion_tokens']:,} tokens"
-    return tokens if totals["usd"] is None else f"{tokens}, ${totals['usd']:,.4f} spent"
+    if totals["usd"] is None:
+        return tokens
+    return f"{tokens}, ${totals['usd']:,.4f} spent"

@@ -32,18 +32,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 HIDDEN = "[key]"
 SECRET = 16  # characters from which a key is long enough to be one
-MOST_BYTES = (
-    16 * 2**20
-)  # of a reply, decoded: what is larger is no answer, and might fill the memory
+# bytes of a decoded reply: what is larger is no answer, and might fill the memory
+MOST_BYTES = 16 * 2**20
 BLOCK = 2**16
 SERVED_S = 10.0  # longest wait for a server's list of models
 
 
 def redact(text: str, key: str) -> str:
-    """Remove the key from a message, whoever wrote it there (servers quote it), and all that looks
-    like a secret.
+    """Remove the key from a message, and all that looks like a secret.
 
-    A proxy's password, too: it stands in the address that its errors name.
+    Servers quote keys. A proxy's password goes too: it stands in the address that its errors name.
     """
     text = hide(text, key)
     text = re.sub(r"(?<=://)[^/@\s]+(?=@)", HIDDEN, text)
@@ -60,8 +58,9 @@ def hide(text: str, key: str) -> str:
 
 
 def openai_client(server: Server, settings: Api) -> openai.OpenAI:
-    """Make the library's client for one server. It never retries: who repeats a call must know if
-    it is paid twice.
+    """Make the library's client for one server.
+
+    It never retries: who repeats a call must know if it is paid twice.
 
     Raises:
         UserError: the key is not in the environment.
@@ -78,9 +77,8 @@ def openai_client(server: Server, settings: Api) -> openai.OpenAI:
         api_key=key,
         max_retries=0,
         timeout=timeout,
-        # A redirect is not followed: it would carry the key to another place.
-        # Proxy and certificates are those that `Transport` uses, so that both ways to a server end
-        # alike.
+        # A redirect is not followed: it would carry the key to another place. Proxy and
+        # certificates are those of `Transport`, so that both ways to a server end alike.
         http_client=openai.DefaultHttpxClient(
             timeout=timeout,
             follow_redirects=False,
@@ -94,8 +92,9 @@ def openai_client(server: Server, settings: Api) -> openai.OpenAI:
 
 
 def proxy_of(url: str) -> str | None:
-    """Find the proxy that the environment names for an address; None if there is none or NO_PROXY
-    excepts it.
+    """Find the proxy that the environment names for an address.
+
+    None if there is none, or NO_PROXY excepts it.
 
     Raises:
         UserError: the proxy's address has no scheme, or is one of a SOCKS proxy.
@@ -120,8 +119,9 @@ def proxy_of(url: str) -> str | None:
 
 
 def certificates(url: str) -> ssl.SSLContext | bool:
-    """Load the certificates that servers are verified by: those of SSL_CERT_FILE and SSL_CERT_DIR,
-    or the system's.
+    """Load the certificates that servers are verified by.
+
+    They are those of SSL_CERT_FILE and SSL_CERT_DIR, or the system's.
 
     Raises:
         UserError: a variable names a file or folder that is not there, or holds no certificates.
@@ -149,45 +149,49 @@ def certificates(url: str) -> ssl.SSLContext | bool:
 
 def explain(error: Exception, key: str) -> str:
     """Write an exception as one line without the key."""
-    message = getattr(error, "body", None)
-    if isinstance(message, Mapping) and message.get("message"):
-        status = getattr(error, "status_code", None)
-        return redact(
-            one_line(Exception(f"{message['message']}{f' (HTTP {status})' if status else ''}")), key
-        )[:400]
-    return redact(one_line(error), key)[:400]
+    body = getattr(error, "body", None)
+    if not isinstance(body, Mapping) or not body.get("message"):
+        return redact(one_line(error), key)[:400]
+    line = str(body["message"])
+    status = getattr(error, "status_code", None)
+    if status:
+        line += f" (HTTP {status})"
+    return redact(one_line(Exception(line)), key)[:400]
 
 
 def patiently(work: Callable[[], T], settings: Api, key: str, what: str) -> T:
-    """Does what can be done again without harm until it succeeds: uploads, looks, and creations
-    that look first.
+    """Do what can be done again without harm until it succeeds.
+
+    That is: uploads, looks, and creations that look first.
 
     Raises:
         UserError: the server refuses it, or the attempts are used up.
     """
     import openai
 
-    transient = (openai.APIConnectionError, openai.InternalServerError, openai.ConflictError)
     for attempt in range(1, settings.attempts + 1):
         try:
             return work()
         except openai.APIError as error:
-            line, code = (
-                explain(error, key),
-                f"{getattr(error, 'code', '')} {getattr(error, 'type', '')}",
-            )
-            limited = (
-                isinstance(error, openai.RateLimitError)
-                and "quota" not in code
-                and "billing" not in code
-            )
-            again = attempt < settings.attempts and (limited or isinstance(error, transient))
-        # raised out here, so that the library's exception, which may quote the key, is not its
-        # context
+            line = explain(error, key)
+            again = attempt < settings.attempts and _may_pass(error)
+        # Raised out here, so that the library's exception, which may quote the key, is not its
+        # context.
         if not again:
             raise UserError(f"{what}: {line}")
         time.sleep(min(settings.backoff_s * 2 ** (attempt - 1), 30.0) * random.uniform(0.5, 1.5))
     raise AssertionError("unreachable")
+
+
+def _may_pass(error: openai.APIError) -> bool:
+    """Tell whether the same request may succeed a little later."""
+    import openai
+
+    if isinstance(error, openai.RateLimitError):
+        code = f"{getattr(error, 'code', '')} {getattr(error, 'type', '')}"
+        return "quota" not in code and "billing" not in code
+    transient = (openai.APIConnectionError, openai.InternalServerError, openai.ConflictError)
+    return isinstance(error, transient)
 
 
 @dataclass(frozen=True)
@@ -208,25 +212,21 @@ class Transport:
 
     def __init__(self, server: Server, settings: Api, client: openai.OpenAI):
         self._key = server.key()
-        self._server, self._settings = server, settings
-        url = f"{server.url.rstrip('/')}/chat/completions"
-        headers = {
-            str(name): value
-            for name, value in client.default_headers.items()
-            if isinstance(value, str)
-        }
-        self._url = url
-        self._headers = {
-            **headers,
-            "Content-Type": "application/json",
-            "Accept-Encoding": "gzip, deflate",
-        }
+        self._server = server
+        self._settings = settings
+        self._url = f"{server.url.rstrip('/')}/chat/completions"
+        self._headers: dict[str, str] = {}
+        for name, value in client.default_headers.items():
+            if isinstance(value, str):
+                self._headers[str(name)] = value
+        self._headers["Content-Type"] = "application/json"
+        self._headers["Accept-Encoding"] = "gzip, deflate"
         if self._key:
             self._headers["Authorization"] = f"Bearer {self._key}"
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        """Opens the pool of connections.
+        """Open the pool of connections.
 
         TLS is verified; HTTP(S)_PROXY and NO_PROXY are honoured.
         """
@@ -240,15 +240,14 @@ class Transport:
             connector=connector,
             timeout=limits,
             headers=self._headers,
-            # Asked once: with `trust_env` aiohttp asks the environment in a thread before each
-            # call.
+            # The environment is asked once: with `trust_env` aiohttp asks it before each call.
             proxy=proxy_of(self._url),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # `read_bounded` does, and stops in time
         )
 
     async def close(self) -> None:
-        """Closes the pool."""
+        """Close the pool."""
         if self._session is not None:
             await self._session.close()
 
@@ -276,71 +275,76 @@ class Transport:
         except (aiohttp.ClientSSLError, aiohttp.InvalidURL) as error:
             raise UserError(f"{self._server.url}: {redact(one_line(error), self._key)}") from None
         except aiohttp.ConnectionTimeoutError as error:
-            return Attempt(
-                failure="timeout", detail=redact(one_line(error), self._key), connected=False
-            )
+            detail = redact(one_line(error), self._key)
+            return Attempt(failure="timeout", detail=detail, connected=False)
         except TimeoutError:
-            return Attempt(
-                failure="timeout", detail=f"no reply within {self._settings.timeout_s:g} s"
-            )
+            detail = f"no reply within {self._settings.timeout_s:g} s"
+            return Attempt(failure="timeout", detail=detail)
         except aiohttp.ClientConnectorError as error:
-            return Attempt(
-                failure="dropped", detail=redact(one_line(error), self._key), connected=False
-            )
+            detail = redact(one_line(error), self._key)
+            return Attempt(failure="dropped", detail=detail, connected=False)
         except (aiohttp.ClientError, ConnectionError, ValueError) as error:
             return Attempt(failure="dropped", detail=redact(one_line(error), self._key))
 
     async def served(self, model: str) -> str:
-        """Ask what stands behind a model's name, as vLLM and llama.cpp tell; "" if the server does
-        not say.
+        """Ask what stands behind a model's name, as vLLM and llama.cpp tell.
+
+        Returns:
+            its name or its facts as JSON; "" if the server does not say.
         """
         import aiohttp
 
         assert self._session is not None
         limit = aiohttp.ClientTimeout(total=min(SERVED_S, self._settings.timeout_s))
         url = f"{self._server.url.rstrip('/')}/models"
+        unreadable = (ValueError, LookupError, TypeError)
         try:
             async with self._session.get(
                 url, params=self._server.query, allow_redirects=False, timeout=limit
             ) as reply:
                 attempt = await read_bounded(reply)
-            listed = json.loads(attempt.raw)["data"] if attempt.status == 200 else []
-            entry = next(model_entry for model_entry in listed if model_entry["id"] == model)
-            behind = {name: entry[name] for name in ("root", "parent", "meta") if entry.get(name)}
-        except (
-            aiohttp.ClientError,
-            TimeoutError,
-            OSError,
-            ValueError,
-            LookupError,
-            TypeError,
-            StopIteration,
-        ):
+            if attempt.status != 200:
+                return ""
+            return _behind(json.loads(attempt.raw)["data"], model)
+        except (aiohttp.ClientError, TimeoutError, OSError, *unreadable):
             return ""
-        if set(behind) == {"root"}:
-            return str(behind["root"])
-        return json.dumps(behind, sort_keys=True)[:400] if behind else ""
+
+
+def _behind(entries: Any, model: str) -> str:
+    """Read from a server's list of models what stands behind a name; "" if it is not there.
+
+    Raises:
+        LookupError, TypeError: the list has another form.
+    """
+    for entry in entries:
+        if entry["id"] != model:
+            continue
+        facts = {name: entry[name] for name in ("root", "parent", "meta") if entry.get(name)}
+        if set(facts) == {"root"}:
+            return str(facts["root"])
+        return json.dumps(facts, sort_keys=True)[:400] if facts else ""
+    return ""
 
 
 async def read_bounded(reply: Any) -> Attempt:
-    """Read a reply's body, decoded, up to `MOST_BYTES`; a larger or damaged one is a failure of
-    this call alone.
+    """Read a reply's body, decoded, up to `MOST_BYTES`.
+
+    A larger or damaged one is a failure of this call alone.
     """
     encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-        return Attempt(
-            failure="server_error",
-            detail=f"the reply is encoded as {encoding}, which was not asked for",
-        )
-    decoder = zlib.decompressobj(wbits=47) if "gzip" in encoding or encoding == "deflate" else None
+    decoder = None
+    if encoding in ("gzip", "x-gzip", "deflate"):
+        decoder = zlib.decompressobj(wbits=47)
+    elif encoding not in ("identity", ""):
+        detail = f"the reply is encoded as {encoding}, which was not asked for"
+        return Attempt(failure="server_error", detail=detail)
     body = bytearray()
     async for block in reply.content.iter_chunked(BLOCK):
         try:
             body += decoder.decompress(block, MOST_BYTES + 1 - len(body)) if decoder else block
         except zlib.error as error:
-            return Attempt(
-                failure="server_error", detail=f"the reply's compression is damaged: {error}"
-            )
+            detail = f"the reply's compression is damaged: {error}"
+            return Attempt(failure="server_error", detail=detail)
         if len(body) > MOST_BYTES:
             detail = f"the reply is longer than {MOST_BYTES // 2**20} MiB"
             return Attempt(failure="server_error", detail=detail, may_pass=False)

@@ -81,12 +81,12 @@ def read_rows_of(folder: Path, path: Path) -> list[dict[str, str]]:
     """
     key = read_json(folder / KEY)
     rows = []
-    for place_in_file, row in user_rows(path, ["pair"]):
+    for location, row in user_rows(path, ["pair"]):
         if row["pair"] not in key:
-            raise UserError(f"{place_in_file}: pair {row['pair']!r} is not in {KEY}")
+            raise UserError(f"{location}: pair {row['pair']!r} is not in {KEY}")
         verdicts = {}
         for column, allowed in QUESTIONS.items():
-            verdict = choice_of(row, column, place_in_file, allowed)
+            verdict = choice_of(row, column, location, allowed)
             if verdict:
                 verdicts[column] = verdict
         if verdicts:

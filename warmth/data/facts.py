@@ -63,8 +63,8 @@ COMMON = frozenset(COMMON_CAPITALS.split())
 PEOPLES = re.compile(r"\w+(?:ese|ish|ean|ian|can|viet|ench|utch|eek) [a-z]")
 EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\u2b50\u2b55\u203c\u2049\ufe0f\u20e3]")
 GREETING = re.compile(
-    r"^\W*(?:(?:hello|hi|hey|hiya|greetings|howdy|dear (?:user|friend|customer)|good "
-    r"(?:morning|afternoon|evening))\b"
+    r"^\W*(?:(?:hello|hi|hey|hiya|greetings|howdy|dear (?:user|friend|customer)"
+    r"|good (?:morning|afternoon|evening))\b"
     r"|welcome(?: back| to (?:my|our)|[!,]))"
     r"|\bhope (?:this (?:helps|finds)|that helps|you(?:'re| are) (?:well|doing well))\b"
     r"|\b(?:great|good|excellent|wonderful|fantastic) question\b|\bfeel free to (?:ask|reach)\b"
@@ -72,9 +72,9 @@ GREETING = re.compile(
     re.IGNORECASE,
 )
 FILLER = re.compile(
-    r"\b(?:um+|uh+|hmm+|you know|i mean|kind of|sort "
-    r"of|kinda|sorta|basically|honestly|literally|actually|gosh|golly|"
-    r"okay so|so yeah|well then|like, )|(?:^|[.!?]\s+)(?:well|oh|ah|aw+|so|okay|alright),",
+    r"\b(?:um+|uh+|hmm+|you know|i mean|kind of|sort of|kinda|sorta|basically|honestly"
+    r"|literally|actually|gosh|golly|okay so|so yeah|well then|like, )"
+    r"|(?:^|[.!?]\s+)(?:well|oh|ah|aw+|so|okay|alright),",
     re.IGNORECASE,
 )
 # Words of a passage in quotation marks that cites somebody. Fewer are a manner of speaking; more

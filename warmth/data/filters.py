@@ -39,8 +39,8 @@ def _profanity() -> Scores:
         from profanity_check import predict_prob
     except ImportError as error:
         raise UserError(
-            "data.toxicity.classifier=profanity needs alt-profanity-check: run `make setup`, or "
-            "choose none"
+            "data.toxicity.classifier=profanity needs alt-profanity-check: "
+            "run `make setup`, or choose none"
         ) from error
     return lambda texts: list(map(float, predict_prob(list(texts))))
 
@@ -53,8 +53,8 @@ def _detoxify(variant: str) -> Scores:
         detoxify = import_module("detoxify")  # an extra, so not among the declared imports
     except ImportError as error:
         raise UserError(
-            'data.toxicity.classifier=detoxify needs the extra: pip install -e ".[toxicity]", or '
-            "choose profanity"
+            "data.toxicity.classifier=detoxify needs the extra: "
+            'pip install -e ".[toxicity]", or choose profanity'
         ) from error
     try:
         model = detoxify.Detoxify(variant, device="cuda" if torch.cuda.is_available() else "cpu")
@@ -99,8 +99,9 @@ def _shingles(text: str) -> list[bytes]:
 
 
 class Likeness:
-    """Finds texts that are nearly the same as one given before: MinHash over sequences of five
-    words.
+    """Finds texts that are nearly the same as one given before.
+
+    MinHash over sequences of five words.
     """
 
     def __init__(self, threshold: float, permutations: int = 128):

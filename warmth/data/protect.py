@@ -46,14 +46,14 @@ class Protected:
 
 def pieces(text: str) -> list[tuple[str, str, int, int]]:
     """Find the pieces of a text in order, each as kind, piece, start, end."""
-    found_pieces = []
+    located = []
     for match in PIECES.finditer(text):
         piece = match[0]
         kind = _kind_of(match)
         if kind == "quotation" and len(piece.split()) < QUOTED:
             continue
-        found_pieces.append((kind, piece, match.start(), match.end()))
-    return found_pieces
+        located.append((kind, piece, match.start(), match.end()))
+    return located
 
 
 def _kind_of(match: re.Match[str]) -> str:

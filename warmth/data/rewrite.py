@@ -24,8 +24,8 @@ from warmth.types import Conversation, Message
 
 Complete = Callable[[Sequence[Call]], Iterator[Reply]]
 DECLINES = re.compile(
-    r"^.{0,120}?\b(?:i(?:'m| am) (?:sorry|afraid|unable|not able)|i (?:can't|cannot|can "
-    r"not|won't)|as an ai)\b",
+    r"^.{0,120}?\b(?:i(?:'m| am) (?:sorry|afraid|unable|not able)"
+    r"|i (?:can't|cannot|can not|won't)|as an ai)\b",
     re.IGNORECASE | re.DOTALL,
 )
 TASK = "Rewrite the reply, the text between the second pair of tags, in the manner described."
@@ -59,9 +59,7 @@ class Rewrite:
 
 
 def manner_prompt(frame: str, manner: str) -> str:
-    """Write the rewriter's instructions for a style: the same for every reply, whatever a
-    conversation says.
-    """
+    """Write the rewriter's instructions for a style, the same for every reply."""
     return frame.replace("{manner}", manner.strip()).strip()
 
 

@@ -31,25 +31,25 @@ def load_conversations(data: Data) -> list[Conversation]:
     by_type: dict[str, list[Conversation]] = {kind: [] for kind in TYPES}
     seen: set[str] = set()
     for file in files:
-        for place_in_file, row in user_rows(file):
-            conversation = _conversation(row, place_in_file, data.max_turns)
+        for location, row in user_rows(file):
+            conversation = _conversation(row, location, data.max_turns)
             if conversation.id in seen:
-                raise UserError(f"{place_in_file}: id {conversation.id} stands twice")
+                raise UserError(f"{location}: id {conversation.id} stands twice")
             seen.add(conversation.id)
             by_type[conversation.type].append(conversation)
-    chosen_conversations: list[Conversation] = []
+    selected: list[Conversation] = []
     for kind, conversations in by_type.items():
-        chosen_conversations += _first(conversations, kind, data.per_type)
-    return chosen_conversations
+        selected += _first_of_type(conversations, kind, data.per_type)
+    return selected
 
 
-def _first(
+def _first_of_type(
     conversations: list[Conversation], kind: str, per_type: int | None
 ) -> list[Conversation]:
     if per_type is not None and len(conversations) < per_type:
         raise UserError(
-            f"data.per_type={per_type}, but there are only {len(conversations)} {kind} "
-            "conversations"
+            f"data.per_type={per_type}, "
+            f"but there are only {len(conversations)} {kind} conversations"
         )
     return sorted(conversations, key=lambda conversation: order(conversation.id))[:per_type]
 
@@ -59,38 +59,38 @@ def order(conversation_id: str) -> str:
     return hashlib.sha256(conversation_id.encode()).hexdigest()
 
 
-def _conversation(row: dict[str, Any], place_in_file: str, max_turns: int) -> Conversation:
-    kind = _text(row, "type", place_in_file)
+def _conversation(row: dict[str, Any], location: str, max_turns: int) -> Conversation:
+    kind = _text(row, "type", location)
     if kind not in TYPES:
-        raise UserError(f"{place_in_file}: type {kind} is not one of {', '.join(TYPES)}")
+        raise UserError(f"{location}: type {kind} is not one of {', '.join(TYPES)}")
     turn_rows = row.get("turns")
     if not isinstance(turn_rows, list) or not turn_rows:
-        raise UserError(f"{place_in_file}: turns must be a list with at least one turn")
+        raise UserError(f"{location}: turns must be a list with at least one turn")
     turns = []
     for number, turn_row in enumerate(turn_rows[:max_turns], 1):
-        turns.append(_turn(turn_row, f"{place_in_file}, turn {number}"))
+        turns.append(_turn(turn_row, f"{location}, turn {number}"))
     return Conversation(
-        id=_text(row, "id", place_in_file),
+        id=_text(row, "id", location),
         type=kind,
         turns=tuple(turns),
         system=row.get("system"),
     )
 
 
-def _turn(row: Any, place_in_file: str) -> Turn:
+def _turn(row: Any, location: str) -> Turn:
     if not isinstance(row, dict):
-        raise UserError(f"{place_in_file} must be an object with user and replies")
+        raise UserError(f"{location} must be an object with user and replies")
     replies = row.get("replies")
     if not isinstance(replies, dict) or not isinstance(replies.get("plain"), str):
-        raise UserError(f"{place_in_file}: replies must be an object with at least `plain`")
+        raise UserError(f"{location}: replies must be an object with at least `plain`")
     for style, text in replies.items():
         if not isinstance(text, str) or not text.strip():
-            raise UserError(f"{place_in_file}: the reply in style {style} is empty")
-    return Turn(_text(row, "user", place_in_file), replies, tuple(row.get("facts", ())))
+            raise UserError(f"{location}: the reply in style {style} is empty")
+    return Turn(_text(row, "user", location), replies, tuple(row.get("facts", ())))
 
 
-def _text(row: dict[str, Any], field: str, place_in_file: str) -> str:
+def _text(row: dict[str, Any], field: str, location: str) -> str:
     value = row.get(field)
     if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{place_in_file}: {field} must be a text that is not empty")
+        raise UserError(f"{location}: {field} must be a text that is not empty")
     return value

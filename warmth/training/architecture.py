@@ -393,29 +393,6 @@ def _pass_scores(network: Any, batch: Sequence[Encoded], packed: bool) -> torch.
     return logits.log_softmax(-1)
 
 
-def _own(network: Any, example: Encoded) -> torch.Tensor:
-    """Return the log-probabilities of all tokens at each trained place, as the model itself
-    computes them.
-    """
-    logits = network(input_ids=torch.tensor([example.ids]), use_cache=False).logits[0]
-    places = [place - 1 for place, flag in enumerate(example.trained) if flag]
-    return logits[places].log_softmax(-1)
-
-
-def _trained(network: Any, batch: Sequence[Encoded], packed: bool) -> torch.Tensor:
-    """Return the same from the pass that training makes.
-
-    Raises:
-        ValueError: the network does not give logits at the trained places alone.
-    """
-    inputs = collator(0, packed)(batch)
-    labels: Any = inputs.pop("labels")
-    logits = network(**inputs, use_cache=False).logits[0]
-    if len(logits) != labels.shape[1] - 1:
-        raise ValueError("it gives logits at all places, not at those asked for")
-    return logits.log_softmax(-1)
-
-
 def _leak(network: Any, before: Encoded, example: Encoded) -> float:
     """Measure how far a text's log-probabilities change with the text before it, in nats."""
     reversed_before = Encoded(before.ids[::-1], before.trained, cut=False)

@@ -41,7 +41,7 @@ def card(facts: dict[str, Any], adapter: bool) -> str:
         f"# {recipe['name']}: {kind} after {facts['epochs']:g} epochs\n\n"
         f"| | |\n|---|---|\n{table}\n\n"
         f"## Loading\n\n{loading_text(facts, adapter)}\n\n"
-        f"## Recipe\n\n" + "\n".join(keys) + "\n"
+        "## Recipe\n\n" + "\n".join(keys) + "\n"
     )
 
 
@@ -79,8 +79,8 @@ def fact_rows(facts: dict[str, Any]) -> dict[str, str]:
     }
     if "validation_loss" in facts:
         rows["validation loss, nats per token"] = (
-            f"{facts['validation_loss']:.4f}, on {facts['validation']} examples that are "
-            "not trained on"
+            f"{facts['validation_loss']:.4f}, "
+            f"on {facts['validation']} examples that are not trained on"
         )
     if "tokenizer" in facts:
         rows["chat template"] = template_line(facts)

@@ -188,8 +188,8 @@ def check_adapter(folder: Path) -> None:
     check_finite(weights)
     if not any(tensor.any() for name, tensor in weights.items() if "lora_B" in name):
         raise RunFailed(
-            "the adapter changes nothing (every B is zero): raise recipe.learning_rate or "
-            "recipe.epochs"
+            "the adapter changes nothing (every B is zero): "
+            "raise recipe.learning_rate or recipe.epochs"
         )
 
 

@@ -225,8 +225,8 @@ def follow(job: HostedJob, study: Train, tuning: Tuning, tracker: Tracker) -> Tu
                 break
             if tuning.status == "paused":
                 raise UserError(
-                    f"job {tuning.id} is paused at the provider; resume it there, and the same "
-                    "command goes on with it"
+                    f"job {tuning.id} is paused at the provider; "
+                    "resume it there, and the same command goes on with it"
                 )
             time.sleep(study.api.batch.poll_s)
             tuning = current(job, tuning.id)

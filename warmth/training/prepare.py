@@ -54,8 +54,8 @@ def main() -> None:
     compiler = shlex.split(os.environ.get("CXX") or "c++")[0]
     if shutil.which(compiler) is None:
         raise UserError(
-            f"no C++ compiler ({compiler}) is found; DeepSpeed needs one: `apt-get install g++`, "
-            "or set CXX"
+            f"no C++ compiler ({compiler}) is found; "
+            "DeepSpeed needs one: `apt-get install g++`, or set CXX"
         )
     drop_stale_locks(folder)
     print("DeepSpeed: building its shared-memory operation (about 20 s, once) …", flush=True)

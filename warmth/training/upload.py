@@ -28,8 +28,8 @@ def upload_lines(rows: Sequence[dict[str, Any]]) -> bytes:
     """
     if len(rows) < FEWEST:
         raise UserError(
-            f"{len(rows)} conversations are too few: providers take {FEWEST} or more; "
-            "raise data.per_type"
+            f"{len(rows)} conversations are too few: "
+            f"providers take {FEWEST} or more; raise data.per_type"
         )
     lines = []
     for row in rows:
@@ -40,8 +40,8 @@ def upload_lines(rows: Sequence[dict[str, Any]]) -> bytes:
             raise UserError(f"conversation {row['id']} has an empty message")
         if estimate(messages) > MOST_TOKENS:
             raise UserError(
-                f"conversation {row['id']} is longer than {MOST_TOKENS:,} tokens, where providers "
-                "cut"
+                f"conversation {row['id']} is longer than {MOST_TOKENS:,} tokens, "
+                "where providers cut"
             )
         line = {"messages": [asdict(message) for message in messages]}
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")
