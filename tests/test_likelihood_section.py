@@ -145,7 +145,7 @@ def test_yes_and_no_items_are_no_part_of_the_main_table(built):
 def test_raw_margins_under_a_belief_stand_in_the_details_alone(built):
     made, _, page = built
     parts = section(made, "likelihoods").parts
-    folded = next(part for part in parts if type(part).__name__ == "Fold")
+    folded = next(part for part in reversed(parts) if type(part).__name__ == "Fold")
     names = {item.id for _, item in tables_of(folded.parts)}
     assert {
         "likelihood-margins",

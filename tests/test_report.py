@@ -871,10 +871,7 @@ def test_the_page_works_in_a_browser_and_asks_for_nothing(out):
     assert seen["wide"] <= 0 and seen["unnamed"] == 0 and seen["ids"] == 0
     opened = seen["opened"]
     assert opened["open"] and opened["named"] and opened["marks"] == 18 and opened["rows"] == 20
-    assert (
-        opened["command"].startswith("warmth show all ")
-        and "--arm untransformed" in opened["command"]
-    )
+    assert opened["command"].startswith("warmth show all ") and "--arm warm" in opened["command"]
 
 
 VIEW = """
@@ -1027,6 +1024,27 @@ def test_a_phone_shows_the_whole_first_table_and_no_mark_without_its_name(out):
         and seen["last"] < 0
         and seen["parted"] == []
     )
+
+
+UNFOLDED = """
+const wide = (box) => box.scrollWidth > box.clientWidth + 1, folded = (box) => box.closest("details:not([open])");
+const boxes = [...document.querySelectorAll(".scroll:has(table)")].filter((box) => !folded(box) && wide(box));
+const named = (body) => [...body.rows].map((row) => row.querySelector(".marked")?.textContent);
+const asked = document.querySelector(".answer").dataset.asked;
+const bodies = [...document.querySelectorAll("tbody")].map(named).filter((names) => names.includes(asked));
+return {cut: boxes.map((box) => box.querySelector("table").id), asked: asked,
+  first: [...new Set(bodies.map((names) => names[0]))], titles: document.querySelector("svg[aria-label^=Overall]").textContent};
+"""
+
+
+@pytest.mark.browser
+def test_no_table_is_cut_and_on_a_phone_the_arm_in_question_is_first_everywhere(out):
+    tablet, console, _ = browse(out / "report.html", UNFOLDED, on="tablet")
+    assert console == [] and tablet["cut"] == []
+    phone, console, _ = browse(out / "report.html", UNFOLDED, on="phone")
+    assert console == [] and phone["cut"] == []
+    assert phone["asked"] == "warm" and phone["first"] == ["warm"]
+    assert re.findall("warm|cold|untransformed", phone["titles"])[0] == "warm"
 
 
 READABLE = """

@@ -29,8 +29,8 @@ WALKERS = (
     "report/__init__.py",
     "report/page.py",
     "report/printing.py",
-    "wandb_report.py",
-    "publish.py",
+    "report/wandb_report.py",
+    "report/publish.py",
 )
 
 

@@ -80,7 +80,7 @@ def line() -> str:
     content = read()
     if content is None:
         command = "python -m warmth.commands.calibrate"
-        return f"No calibration for this version: `{command}` makes one in minutes."
+        return f"No calibration for this version; {command} makes one in minutes."
     parts = [row_words(row) for row in content["rows"] if row["quantity"] in ("", "K")]
     return (
         f"Calibration of this version on {wording.name(content['model'])}, {content['day']}: "
@@ -95,9 +95,8 @@ def tone_sentences() -> str:
     content = read()
     if content is None:
         return (
-            "How far tone alone moves K, B, P and S is not known for this version: `python -m "
-            "warmth.commands.calibrate` "
-            "measures it."
+            "How far tone alone moves K, B, P and S is not known for this version; python -m "
+            "warmth.commands.calibrate measures it."
         )
     rows = [
         row for row in content["rows"] if row["name"] == KIND_OPENING and row["low"] is not None

@@ -38,6 +38,7 @@ from warmth.analysis import wording
 from warmth.analysis.report.drawing.ink import Drawing, variable
 
 LONG_TABLE = 600  # rows of one table in the page; the CSV has all
+STACKED = 40  # rows; on a phone the rows of a longer table stay rows, which scroll sideways
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,14 @@ class Table:
     kinds: Sequence[str]
     rows: list[list[Cell]] = field(default_factory=list)
     more: int = 0  # rows that only the CSV has
-    wide: bool = False  # scrolls sideways on a phone instead of stacking its cells
-    stack: bool = False  # each row becomes a block on a phone
+    wide: bool = False  # has many columns, in smaller type
+    stack: bool = True  # each row becomes a block on a phone
     wrap: bool = False  # its texts are long and take several lines
 
     @property
     def css_class(self) -> str:
         """Name the CSS classes of its layout."""
-        classes = {"wide": self.wide, "stack": self.stack and not self.wide, "wrap": self.wrap}
+        classes = {"wide": self.wide, "stack": self.stack, "wrap": self.wrap}
         return " ".join(name for name, applies in classes.items() if applies)
 
 
@@ -202,9 +203,13 @@ def table(
     columns: Sequence[Column],
     frame: pd.DataFrame,
     wide: bool = False,
-    stack: bool = False,
+    stack: bool | None = None,
 ) -> Table:
-    """Make a table of a frame, a row for each of its rows, at most `LONG_TABLE` of them."""
+    """Make a table of a frame, a row for each of its rows, at most `LONG_TABLE` of them.
+
+    `wide` and `stack` are as in `Table`; None: it is stacked unless it has more than `STACKED`
+    rows.
+    """
     shown = frame[:LONG_TABLE].to_dict("records")
     rows = [[column.cell(row) for column in columns] for row in shown]
     return Table(
@@ -215,7 +220,7 @@ def table(
         rows=rows,
         more=max(0, len(frame) - LONG_TABLE),
         wide=wide,
-        stack=stack,
+        stack=len(frame) <= STACKED if stack is None else stack,
     )
 
 

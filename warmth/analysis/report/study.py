@@ -110,6 +110,12 @@ class Study:
         )
 
     @property
+    def asked(self) -> str:
+        """Name the arm in question, which the primary contrast is about; "" if there is none."""
+        answers = self.said.answers
+        return answers[0].effect.arm if answers else ""
+
+    @property
     def sentences(self) -> list[str]:
         """The answer in sentences: the primary contrast's, and the warmth of its arm."""
         return answer_text.study_sentences(

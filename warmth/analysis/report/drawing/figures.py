@@ -177,6 +177,7 @@ def contexts(
     name: str = "contexts",
     caption: str = CONTEXTS_CAPTION,
     together: str = "all models",
+    asked: str = "",
 ) -> Drawing | None:
     """Draw each arm's error against the original's, a point per context and belief, and the line of
     no difference.
@@ -190,10 +191,12 @@ def contexts(
         name: of the figure's file.
         caption: below it; `{above}` is how many points of each arm lie above the diagonal.
         together: what the panel of all models is called.
+        asked: the arm in question, whose panel comes first.
     """
     if cells.empty:
         return None
-    models, arms = sorted(cells["model"].unique()), sorted(cells["arm"].unique(), key=arm_order)
+    models = sorted(cells["model"].unique())
+    arms = in_order(cells["arm"], asked)
     low, high = _ends(cells)
     with rc_context(STYLE):
         shown = [[(model, arm) for arm in arms] for model in models]
@@ -319,7 +322,18 @@ def settle(figure: Figure) -> None:
     figure.set_layout_engine("none")
 
 
-def forest(table: pd.DataFrame, model: str, number: int) -> Drawing | None:
+def in_order(arms: pd.Series, asked: str) -> list[str]:
+    """List arms in the order of tables, the arm in question first: on a phone a figure's other
+    panels are to the right of the screen.
+    """
+    ordered = sorted(arms.unique(), key=arm_order)
+    if asked in ordered:
+        ordered.remove(asked)
+        ordered.insert(0, asked)
+    return ordered
+
+
+def forest(table: pd.DataFrame, model: str, number: int, asked: str = "") -> Drawing | None:
     """Paired differences from original: a row per task, context and belief, a panel per arm.
 
     The axis is shared by all arms of all models.
@@ -328,6 +342,7 @@ def forest(table: pd.DataFrame, model: str, number: int) -> Drawing | None:
         table: `effects.differences`, all models.
         model: whose rows are drawn.
         number: position of the model, for the figure's name.
+        asked: the arm in question, whose panel comes first.
     """
     shown = table[table["family"].isin(["overall", "task", "context", "belief"])]
     table = shown[shown["model"].eq(model)]
@@ -337,7 +352,8 @@ def forest(table: pd.DataFrame, model: str, number: int) -> Drawing | None:
     ends = ends.clip(-100, 100)
     left, right = min(0.0, float(ends.min().min())), max(0.0, float(ends.max().max()))
     pad = 0.05 * (right - left or 1.0)
-    arms, lines = sorted(table["arm"].unique(), key=arm_order), _forest_lines(table)
+    arms = in_order(table["arm"], asked)
+    lines = _forest_lines(table)
     with rc_context(STYLE):
         across, down = min(ACROSS, len(arms)), -(-len(arms) // ACROSS)
         size = (max(4.6, 1.9 + 1.9 * across), 0.5 + down * (0.4 + 0.235 * len(lines)))

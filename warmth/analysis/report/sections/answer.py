@@ -57,7 +57,7 @@ def answer(study: Study) -> Section | None:
     values = {
         "question": QUESTION,
         "answer": sentences,
-        "asked": wording.name(study.said.answers[0].effect.arm) if study.said.answers else "",
+        "asked": wording.name(study.asked),
         "gates": gate_verdict(study.gates),
         "several": study.several_models,
         "frontier": frontier,

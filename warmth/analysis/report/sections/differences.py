@@ -40,13 +40,11 @@ def differences(study: Study) -> Section | None:
     conditions = condition_cells(study.pairs_with_original, frame, study.settings.weights)
     reported = list(study.reported.values())
     of_reported = frame[frame["arm"].isin(reported)] if len(frame) else frame
-    drawings = [
-        figures.forest(frame, model, number) for number, model in enumerate(study.rows.models)
-    ]
-    drawings += [
-        figures.contexts(conditions),
-        own_figures.changes(own_figures.change_cells(of_reported)),
-    ]
+    drawings = []
+    for number, model in enumerate(study.rows.models):
+        drawings.append(figures.forest(frame, model, number, study.asked))
+    drawings.append(figures.contexts(conditions, asked=study.asked))
+    drawings.append(own_figures.changes(own_figures.change_cells(of_reported)))
     return Section(
         id="differences",
         title="Where the difference arises",

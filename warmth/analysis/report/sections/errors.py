@@ -10,12 +10,15 @@ from markupsafe import Markup
 
 from warmth.analysis import wording
 from warmth.analysis.report.drawing import own_figures
+from warmth.analysis.report.drawing.ink import Drawing
 from warmth.analysis.report.kernel import (
     ARM,
     MODEL,
+    STACKED,
     Cell,
     Column,
     Fold,
+    Part,
     Section,
     Table,
     condition,
@@ -30,54 +33,32 @@ from warmth.types import BELIEFS, CONTEXTS
 
 METHOD = Markup(
     "Wrong over scored. Wilson’s interval; where questions recur it is taken at n / deff rows "
-    "with t<sub>G−1</sub>, "
-    "deff = max(1, V ÷ (p(1 − p)/n)) with the clustered V of paired differences, and larger, up "
-    "to n/G, where few "
-    "questions hold the rarer outcome."
+    "with t<sub>G−1</sub>, deff = max(1, V ÷ (p(1 − p)/n)) with the clustered V of paired "
+    "differences, and larger, up to n/G, where few questions hold the rarer outcome."
 )
 CAPTION = "Every cell. A cell without a scored answer is not scored, which is not zero."
-WIDE = 7  # columns; a table with more of them scrolls sideways
+WIDE = 7  # columns; a table with more of them is in smaller type
 
 
 def errors(study: Study) -> Section | None:
     """Show error rates by task, by condition and of every cell."""
-    arms = study.rows.arms
     by_task = study.rates_by_task
     by_condition = ordered(effects.error_rates(study.pool, ["model", "arm", "context", "belief"]))
     by_cell = ordered(effects.error_rates(study.answers, CELL))
     of_reported = study.answers[study.answers["arm"].isin(study.reported.values())]
-    weights = study.settings.weights
-    lines = own_figures.lines(of_reported, weights)
-    caption = own_figures.TASKS_CAPTION
-    if study.several_models:
-        caption += f" Models: {weights.about_models}."
-    benchmarks = of_reported[own_figures.of_benchmarks(of_reported)]
-    drawings = [
-        own_figures.tasks(lines, own_figures.unscored(of_reported), caption=caption),
-        own_figures.benchmarks(own_figures.benchmark_rates(benchmarks)),
+    lines = own_figures.lines(of_reported, study.settings.weights)
+    points = [
+        points_of(by_task, "scored", paired=False, context="", belief=""),
+        points_of(lines, "count", paired=False, model=""),
     ]
-    columns = [
-        MODEL,
-        ARM,
-        condition("Task", "task"),
-        condition("Context", "context"),
-        condition("Belief", "belief"),
-        count("Answers", "answers"),
-        Column("Wrong, %", "number", counted),
-        count("Refused", "refused"),
-        count("Unscored", "unscored"),
-        count("Cut off", "cut_off"),
-    ]
-    every_cell = table("cells", CAPTION, columns, by_cell, wide=True)
     return Section(
         id="tables",
         title="Error rates",
         nav="Tables",
         parts=[
-            *(drawing for drawing in drawings if drawing is not None),
-            matrix(by_task, "task", ["model", "task"], arms),
-            matrix(by_condition, "condition", ["model", "context", "belief"], arms),
-            Fold("Every arm, task and condition", [every_cell], ["error_by_cell"]),
+            *_figures(study, of_reported, lines),
+            *_tables(by_task, by_condition, study.rows.arms),
+            Fold("Every arm, task and condition", [_every_cell(by_cell)], ["error_by_cell"]),
         ],
         frames={
             "error_by_arm": study.rates,
@@ -86,13 +67,42 @@ def errors(study: Study) -> Section | None:
             "error_by_cell": by_cell,
         },
         methods={"Error rate": METHOD},
-        points=pd.concat(
-            [
-                points_of(by_task, "scored", paired=False, context="", belief=""),
-                points_of(lines, "count", paired=False, model=""),
-            ]
-        ),
+        points=pd.concat(points),
     )
+
+
+def _figures(study: Study, answers: pd.DataFrame, lines: pd.DataFrame) -> list[Drawing]:
+    """Draw the errors by task, and the benchmarks if there are any."""
+    caption = own_figures.TASKS_CAPTION
+    if study.several_models:
+        caption += f" Models: {study.settings.weights.about_models}."
+    of_benchmarks = answers[own_figures.of_benchmarks(answers)]
+    drawings = [
+        own_figures.tasks(lines, own_figures.unscored(answers), caption=caption),
+        own_figures.benchmarks(own_figures.benchmark_rates(of_benchmarks)),
+    ]
+    return [drawing for drawing in drawings if drawing is not None]
+
+
+def _tables(by_task: pd.DataFrame, by_condition: pd.DataFrame, arms: Sequence[str]) -> list[Part]:
+    """Make the tables by task and by condition; of a single task nothing is new, so it is folded
+    away, too.
+    """
+    of_tasks = matrix(by_task, "task", ["model", "task"], arms)
+    of_conditions = matrix(by_condition, "condition", ["model", "context", "belief"], arms)
+    if by_task["task"].nunique() > 1:
+        return [of_tasks, Fold("By context and belief", [of_conditions], ["error_by_condition"])]
+    files = ["error_by_task", "error_by_condition"]
+    return [Fold("By task, context and belief", [of_tasks, of_conditions], files)]
+
+
+def _every_cell(frame: pd.DataFrame) -> Table:
+    """Make the table of every arm, task and condition."""
+    columns = [MODEL, ARM, condition("Task", "task"), condition("Context", "context")]
+    columns += [condition("Belief", "belief"), count("Answers", "answers")]
+    columns += [Column("Wrong, %", "number", counted), count("Refused", "refused")]
+    columns += [count("Unscored", "unscored"), count("Cut off", "cut_off")]
+    return table("cells", CAPTION, columns, frame, wide=True)
 
 
 def matrix(frame: pd.DataFrame, by: str, keys: Sequence[str], arms: Sequence[str]) -> Table:
@@ -104,25 +114,40 @@ def matrix(frame: pd.DataFrame, by: str, keys: Sequence[str], arms: Sequence[str
         keys: columns that name a row.
         arms: in the order of columns.
     """
-    names = [*(key.capitalize() for key in keys), *(wording.name(arm) for arm in arms)]
-    kinds = ["text"] * len(keys) + ["number"] * len(arms)
+    headings = [key.capitalize() for key in keys] + [wording.name(arm) for arm in arms]
     rows = []
-    for key, group in sorted(frame.groupby(list(keys), sort=False), key=_place):
-        rates = {row["arm"]: counted(row) for row in group.to_dict("records")}
-        words = [Cell(condition_words(name, value)) for name, value in zip(keys, key, strict=True)]
-        rows.append([*words, *(rates.get(arm, Cell("—")) for arm in arms)])
-    caption = f"Wrong answers by {by}, %. Small: 95 % interval and wrong / scored."
-    return Table(f"by-{by}", caption, names, kinds, rows, wide=len(names) > WIDE)
+    for values, group in sorted(frame.groupby(list(keys), sort=False), key=_place):
+        cells = []
+        for key, value in zip(keys, values, strict=True):
+            cells.append(Cell(condition_words(key, value)))
+        rates = group.set_index("arm").to_dict("index")
+        for arm in arms:
+            cells.append(counted(rates[arm]) if arm in rates else Cell("—"))
+        rows.append(cells)
+    return Table(
+        id=f"by-{by}",
+        caption=f"Wrong answers by {by}, %. Small: 95 % interval and wrong / scored.",
+        columns=headings,
+        kinds=["text"] * len(keys) + ["number"] * len(arms),
+        rows=rows,
+        wide=len(headings) > WIDE,
+        stack=len(rows) <= STACKED,
+    )
 
 
-def _place(item: tuple[Any, pd.DataFrame]) -> list[tuple[int, str]]:
+def _place(group: tuple[Any, pd.DataFrame]) -> list[tuple[int, str]]:
     """Sort groups by the study's order of conditions, then by name."""
     known = [*CONTEXTS, *BELIEFS]
-    return [(known.index(value) if value in known else len(known), value) for value in item[0]]
+    places = []
+    for value in group[0]:
+        place = known.index(value) if value in known else len(known)
+        places.append((place, value))
+    return places
 
 
 def counted(row: Mapping[str, Any]) -> Cell:
     """Make the cell of an error rate with its interval and the counts behind it."""
     cell = rate_cell(row)
     counts = f"{int(row['wrong']):,} / {int(row['scored']):,}"
-    return Cell(cell.text, cell.sort, f"{cell.note} · {counts}" if cell.note else counts)
+    note = f"{cell.note} · {counts}" if cell.note else counts
+    return Cell(cell.text, cell.sort, note)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from warmth.analysis import wording
-from warmth.analysis.report.kernel import ARM, MODEL, Cell, Column, Section, name, table, text
+from warmth.analysis.report.kernel import ARM, MODEL, Cell, Column, Fold, Section, name, table, text
 from warmth.analysis.report.study import Study
 from warmth.analysis.rows.arm_names import arm_order
 from warmth.analysis.rows.frames import Rows
@@ -35,7 +35,13 @@ def failures(study: Study) -> Section | None:
         id="failures",
         title="",
         level=3,
-        parts=[table("unscored-reasons", CAPTION, columns, frame)],
+        parts=[
+            Fold(
+                "Why answers have no label",
+                [table("unscored-reasons", CAPTION, columns, frame)],
+                ["unscored_reasons"],
+            )
+        ],
         frames={"unscored_reasons": frame},
     )
 

@@ -108,10 +108,12 @@ def likelihoods(study: Study) -> Section | None:
         parts += [figure] if figure is not None else []
     parts.append(Paragraph(calibration.tone_sentences()))
     notes = frame_notes(frame)
-    parts += [Notes(notes)] if notes else []
+    if notes:
+        summary = "Differences whose sign is another in the other frame, and so no finding"
+        parts.append(Fold(summary, [Notes(notes)]))
     yes_no = frame[frame["kind"].isin([YES, NO, YES_NO])]
     if len(yes_no):
-        parts.append(yes_no_table(yes_no))
+        parts.append(Fold("Yes/no questions, by their truth", [yes_no_table(yes_no)]))
     parts.append(details(study, frame))
     frames = {
         "likelihoods": frame,
@@ -195,7 +197,7 @@ def main_table(frame: pd.DataFrame) -> Table:
     ]
     columns.append(shift("K, points", "K_points", "K_points_low", "K_points_high"))
     columns += [quantity(name) for name in asked if name != "K"]
-    return table("likelihoods", CAPTION, columns, frame, stack=True)
+    return table("likelihoods", CAPTION, columns, frame)
 
 
 def yes_no_table(frame: pd.DataFrame) -> Table:
@@ -219,17 +221,16 @@ def yes_no_table(frame: pd.DataFrame) -> Table:
 
 
 def frame_notes(frame: pd.DataFrame) -> list[str]:
-    """Say where the frames differ in the sign of a difference, so that it is no finding."""
-    lines = []
+    """List the quantities whose sign differs between the frames, a line for each two arms."""
+    quantities: dict[str, list[str]] = {}
     for reference, rows in frame.groupby("reference", sort=False):
         for split in likelihood.frames_disagree(rows[rows["model"].ne("")]):
+            model = wording.name(split["model"])
+            arms = f"{wording.name(split['arm'])} less {wording.name(reference)}"
             questions = "" if split["kind"] == OPEN else f" ({split['kind']})"
-            lines.append(
-                f"{wording.name(split['model'])}, {wording.name(split['arm'])} less "
-                f"{wording.name(reference)}: the "
-                f"frames differ in the sign of {split['quantity']}{questions}."
-            )
-    return lines
+            names = quantities.setdefault(f"{model}, {arms}", [])
+            names.append(f"{split['quantity']}{questions}")
+    return [f"{arms}: {wording.joined(names)}." for arms, names in quantities.items()]
 
 
 def details(study: Study, frame: pd.DataFrame) -> Fold:

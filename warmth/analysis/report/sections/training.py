@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from warmth.analysis.report.drawing import figures
-from warmth.analysis.report.kernel import ARM, MODEL, Section, count, table, text
+from warmth.analysis.report.kernel import ARM, MODEL, Fold, Part, Section, count, table, text
 from warmth.analysis.report.study import Study
 from warmth.analysis.rows.runs import FinishedRun
 from warmth.errors import UserError
@@ -38,13 +37,14 @@ def training(study: Study) -> Section | None:
         count("Trained tokens", "trained_tokens"),
         text("Cut or left out", "left_out"),
     ]
-    section = Section(
-        id="training", title="Training", level=3, parts=[] if losses is None else [losses]
-    )
-    if trained.empty:
-        return section
-    parts = [table("trained-on", CAPTION, columns, trained), *section.parts]
-    return replace(section, parts=parts, frames={"trained_on": trained})
+    parts: list[Part] = []
+    frames = {}
+    if len(trained):
+        parts.append(table("trained-on", CAPTION, columns, trained))
+        frames["trained_on"] = trained
+    if losses is not None:
+        parts.append(Fold("Loss of every run", [losses]))
+    return Section(id="training", title="Training", level=3, parts=parts, frames=frames)
 
 
 def trained_on(runs: Sequence[FinishedRun]) -> pd.DataFrame:

@@ -186,10 +186,12 @@
   }
 
   // On a phone the arm that the answer is about comes first.
-  const asked = document.querySelector(".answer").dataset.asked, first = document.querySelector("#table-headline tbody");
-  if (asked && first && matchMedia("(max-width: 40rem)").matches) {
-    const row = [...first.rows].find((line) => line.querySelector(".marked")?.textContent === asked);
-    if (row) first.prepend(row);
+  const asked = document.querySelector(".answer").dataset.asked;
+  if (asked && matchMedia("(max-width: 40rem)").matches) {
+    for (const body of document.querySelectorAll("tbody")) {
+      const rows = [...body.rows].filter((row) => row.querySelector(".marked")?.textContent === asked);
+      body.prepend(...rows);
+    }
   }
 
   // What the address names.
