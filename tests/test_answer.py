@@ -465,3 +465,55 @@ def test_models_are_combined_as_by_hand():
     assert (
         five.prediction[0] < five.random_effects[0] and five.prediction[1] > five.random_effects[1]
     )
+
+
+def test_an_arm_without_any_verdict_is_undetermined_with_the_worst_case_bounds():
+    draw = np.random.default_rng(3)
+    original = rows("original", outcomes(draw, 60, 0.3))
+    unscored = rows("warm", np.full(60, np.nan), reason="server_error")
+    (item,) = said_of(original, unscored)
+    rate = original["wrong"].mean()
+    assert item.claim == "undetermined" and item.is_primary and item.effect.pairs == 0
+    assert (item.missing.low, item.missing.high) == pytest.approx((-rate, 1 - rate))
+    body = answer_text.summary(item)
+    assert body["arm"] == "warm" and body["difference"] is None and body["low"] is None
+    assert body["bounds"] == [item.missing.low, item.missing.high]
+    assert body["flow"]["warm"] == {"asked": 60, "answered": 60, "scored": 0, "paired": 0}
+    lead, *_ = answer_text.sentences(item)
+    assert lead.startswith(
+        "Whether the warm arm errs more or less than the original cannot be told"
+    )
+    assert "100.0" in lead and lead.endswith("No prompt has a verdict in both arms.")
+    assert f"{100 * (1 - rate):.1f} points" in lead and "nan" not in body["text"]
+    # what was never to be scored has no bounds, and so no answer
+    assert said_of(original, unscored.assign(reason="needs_judge")) == []
+
+
+def test_an_original_without_any_verdict_leaves_every_arm_undetermined():
+    draw = np.random.default_rng(4)
+    scored = rows("warm", outcomes(draw, 30, 0.3))
+    cold = rows("cold", outcomes(draw, 30, 0.2))
+    unscored = rows("original", np.full(30, np.nan), reason="timeout")
+    items = said_of(unscored, scored, cold)
+    assert [item.claim for item in items] == ["undetermined"] * 2
+    assert items[0].effect.arm == "warm" and items[0].missing.spans_zero
+
+
+def test_people_can_correct_what_the_grader_left_open_altogether():
+    original = rows("original", np.zeros(50))
+    unscored = rows("warm", np.full(50, np.nan), reason="bad_json")
+    corrected = answer.Corrected(
+        difference=0.1,
+        low=0.05,
+        high=0.15,
+        p=0.001,
+        equivalence_p=0.99,
+        labelled=80,
+        covers_unscored=True,
+        method="PPI++",
+    )
+    (item,) = said_of(original, unscored, corrected={("warm", "original"): corrected})
+    assert item.claim == "more" and not item.is_unscored
+    text = " ".join(answer_text.sentences(item))
+    assert "+10.0 points corrected by people’s labels" in text
+    assert "not scored points" not in text and "as graded" not in text

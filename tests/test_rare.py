@@ -171,3 +171,17 @@ def test_rates_of_rows_that_occur_once_have_wilsons_interval():
     )
     with pytest.raises(ValueError, match="no scored answers"):
         rare.rate_interval(np.array([]), np.array([]))
+
+
+def test_changes_that_cancel_have_a_mean_of_exactly_0_however_rows_weigh():
+    # two tasks of six pairs each, three better and three worse: the weighted sum rounds to 2.8e-17
+    up_and_down = np.tile([1.0, 1.0, 1.0, -1.0, -1.0, -1.0], 2)
+    weight = np.full(12, 1 / 6)
+    weight[0] = np.nextafter(1 / 6, 0)  # as the weights of unequal tasks are: not one and the same
+    pairs = rare.design(np.arange(12), weight=weight, cell=np.repeat([0, 1], 6))
+    assert float(pairs.weight @ up_and_down) != 0 and np.ptp(pairs.weight) > 0
+    assert pairs.mean(up_and_down) == 0.0
+    found = rare.evidence((up_and_down > 0) * 1.0, (up_and_down < 0) * 1.0, pairs)
+    assert found.value == 0.0 and rare.p_value(found) == 1.0
+    assert pairs.mean(np.eye(12)[0]) == pytest.approx(1 / 12)  # one changed pair is still seen
+    assert np.isnan(pairs.mean(np.full(12, np.nan)))

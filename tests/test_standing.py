@@ -224,6 +224,19 @@ QUESTIONS = {"seed_trivia": frozenset({"q1"})}
             "hypotheses: [{name: H1, arm: warm, reference: warm}]",
             "hypothesis H1 compares warm with itself",
         ),
+        (
+            "hypotheses: [{name: H1, arm: 'warm, dosis 2'}]",
+            "hypothesis H1: arm=warm, dosis 2 is an arm that no recipe makes: after",
+        ),
+        ("hypotheses: [{name: H1, arm: 'warm,dose 2'}]", "is an arm that no recipe makes"),
+        ("hypotheses: [{name: H1, arm: 'warm, dose 1'}]", "only if it is not the plain arm"),
+        ("hypotheses: [{name: H1, arm: 'warm, dose 0.50'}]", "is an arm that no recipe makes"),
+        ("hypotheses: [{name: H1, arm: 'warm, dose 2, strength 0.5'}]", "in this order"),
+        ("hypotheses: [{name: H1, arm: 'warm, strength 2'}]", "2 is not between 0 and 1"),
+        ("hypotheses: [{name: H1, arm: 'system_warm, dose 2'}]", "system_warm has no dose of its"),
+        ("hypotheses: [{name: H1, arm: 'steer_warm, epoch 2'}]", "steer_warm has no epoch of its"),
+        ("hypotheses: [{name: H1, arm: 'original, dose 2'}]", "original has no dose of its own"),
+        ("family: {arm: ['warm, dose two']}", "family: arm=warm, dose two is an arm that no"),
     ],
 )
 def test_names_that_match_nothing_are_refused_and_nothing_is_sealed(path, more, words):
@@ -245,6 +258,42 @@ def test_names_that_could_be_there_are_taken(path):
     )
     names = preregistration.Names(arms=frozenset({"mine"}), questions=QUESTIONS)
     assert preregistration.freeze(path, names) == preregistration.thaw(path)[1].digest
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [
+        "warm, strength 0.5, dose 2, epoch 3",
+        "steer_warm, dose -2",
+        "cold-warm, dose 0.5",
+        "warm, epoch 0.5",
+        "system_warm",
+    ],
+)
+def test_an_arm_that_a_recipe_makes_can_be_planned(path, arm):
+    path.write_text(PLAN.replace("arm: warm}", f"arm: '{arm}'}}"))
+    assert preregistration.freeze(path)
+
+
+def test_excluded_questions_need_their_tasks(path, warmth):
+    path.write_text(PLAN + "exclusions: {question_id: [q1]}\n")
+    code, out, err = warmth("seal", path)
+    assert code == 2 and not out and "questions of no stated task" in err and "tasks: [" in err
+    assert not preregistration.frozen_path(path).exists()
+    # an evaluation says which tasks it asks
+    assert preregistration.freeze(path, preregistration.Names(questions=QUESTIONS))
+
+
+@pytest.mark.parametrize("time", ["yesterday", True, [1.0], -5, 1e300])
+def test_a_sealed_time_that_is_no_time_is_refused_though_the_seal_is_its_own(path, time):
+    preregistration.seal(path)
+    frozen = preregistration.frozen_path(path)
+    body = json.loads(frozen.read_text())
+    body["time"] = time
+    body["seal"] = preregistration.stamp_of(body["digest"], time, body["commit"])
+    frozen.write_text(json.dumps(body))
+    with pytest.raises(UserError, match=r"time=.* must be a number of seconds since 1970"):
+        preregistration.thaw(path)
 
 
 def test_the_verb_prints_a_line_that_holds_the_seal(path, warmth):

@@ -46,6 +46,10 @@ NEUTRAL = {
 
 def sentences(item: Answer) -> list[str]:
     """Say everything, the claim first."""
+    if item.effect.pairs == 0:
+        lines = [lead(item), f"Estimand: {estimand(item)}", missing(item)]
+        lines += [refusals(item), correction(item)]
+        return [line for line in lines if line]
     lines = [lead(item), without_context(item), f"Estimand: {estimand(item)}"]
     lines += [
         models(item),
@@ -197,10 +201,11 @@ def undetermined(item: Answer) -> str:
         f"with these the difference may lie anywhere from "
         f"{span(gap.low, gap.high, sign=True)} points{needed}"
     )
-    return (
-        f"{question}: without a verdict are {shares}, and {bounds}. The scored answers alone "
-        f"give {numbers(item)}."
-    )
+    if item.is_unscored:
+        scored = "No prompt has a verdict in both arms"
+    else:
+        scored = f"The scored answers alone give {numbers(item)}"
+    return f"{question}: without a verdict are {shares}, and {bounds}. {scored}."
 
 
 def numbers(item: Answer) -> str:
@@ -213,13 +218,15 @@ def numbers(item: Answer) -> str:
         return (
             f"{points(effect.difference)} points ({interval}{across_models(item)}; {basis(effect)})"
         )
-    raw = f"{points(effect.difference)} points ({interval}; {basis(effect)})"
     best = item.corrected
-    return (
+    corrected = (
         f"{points(best.difference)} points corrected by people’s labels ({INTERVAL} "
-        f"{ends(best.low, best.high)}; "
-        f"{best.method}, {best.labelled:,} labels); as graded {raw}"
+        f"{ends(best.low, best.high)}; {best.method}, {best.labelled:,} labels)"
     )
+    if effect.pairs == 0:
+        return corrected
+    raw = f"{points(effect.difference)} points ({interval}; {basis(effect)})"
+    return f"{corrected}; as graded {raw}"
 
 
 def basis(effect: Contrast) -> str:

@@ -55,6 +55,18 @@ def arm_order(arm: str) -> ArmName:
     return ArmName(look_of(recipe).order, recipe, **numbers)
 
 
+def settings_in(arm: str) -> list[str]:
+    """List what sets an arm apart by its name: strength, dose, epoch."""
+    return [name for name, _ in _SET_APART.findall(arm)]
+
+
+def written_as_named(arm: str) -> str:
+    """Write an arm's name as `name_arms` gives it to an arm with these settings."""
+    name = arm_order(arm)
+    epoch = name.epoch if "epoch" in settings_in(arm) else math.nan
+    return arm_name(name.recipe, name.strength, name.dose, epoch, math.nan)
+
+
 def plain_checkpoints(
     answers: pd.DataFrame, runs: Iterable[FinishedRun]
 ) -> dict[tuple[str, str], float]:

@@ -137,9 +137,9 @@ def refuse_two_rules(runs: Sequence[FinishedRun]) -> None:
             first_run = first_runs.setdefault(name, run)
             if first_run.rules.get(name) != run.rules.get(name):
                 raise UserError(
-                    f"{name} graded {first_run.folder} and {run.folder} by different rules; run "
-                    f"both of their evaluate.py commands again: stored answers are graded anew, "
-                    f"none is generated"
+                    f"{name} graded {first_run.folder} and {run.folder} by "
+                    "different rules; run both of their evaluate.py commands "
+                    "again: stored answers are graded anew, none is generated"
                 )
 
 
@@ -457,8 +457,8 @@ def different_tokens(prompts: pd.DataFrame, runs: Sequence[FinishedRun]) -> list
             differing = int(is_different.sum())
             if differing and (model, arm) not in has_system_prompt:
                 lines.append(
-                    f"{model}: {arm} read other tokens than original in {differing} of "
-                    f"{len(rows)} prompts."
+                    f"{model}: {arm} read other tokens than original "
+                    f"in {differing} of {len(rows)} prompts."
                 )
     return lines
 

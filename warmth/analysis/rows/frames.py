@@ -293,8 +293,8 @@ def rated_warmth(runs: Sequence[FinishedRun]) -> tuple[pd.DataFrame, list[str]]:
         ratings = ratings[ratings["rater"].eq(rater)]
         if unused:
             notes.append(
-                f"Ratings of warmth are those of {rater}, who rated most; left out: "
-                f"{', '.join(unused)}."
+                f"Ratings of warmth are those of {rater}, who "
+                f"rated most; left out: {', '.join(unused)}."
             )
     warmth = pd.concat([warmth_rows(run, ratings) for run in runs], ignore_index=True)
     return warmth.drop_duplicates([*IDENTITY, "text_id", "variant", "scorer"]), notes
@@ -327,8 +327,8 @@ def split_advice(
     is_advice = answers["task"].isin(advice_tasks(runs))
     if is_advice.all():
         raise UserError(
-            "the runs hold advice alone, which is neither right nor wrong; ask a task with "
-            "answers as well"
+            "the runs hold advice alone, which is neither "
+            "right nor wrong; ask a task with answers as well"
         )
     graded_answers = answers[~is_advice].reset_index(drop=True)
     return graded_answers, answers[is_advice].reset_index(drop=True)
@@ -366,7 +366,7 @@ def asked_counts(
     Args:
         prompts: `prompt_rows` of all runs, with `run_number`.
         answered: run number → the prompt ids of its answers: a run that stopped early asked no
-        others.
+            others.
         runs: the evaluations, by their number.
         arms: a run's folder → its arm.
 
@@ -452,8 +452,8 @@ def graded(run: FinishedRun, number: int) -> pd.DataFrame:
     missing_graders = sorted(set(primary_grader.dropna()) - set(grades["grader"]))
     if missing_graders:
         raise UserError(
-            f"{run.folder / 'grades.jsonl'} has no row by {missing_graders[0]}, which summary.json "
-            f"says graded it"
+            f"{run.folder / 'grades.jsonl'} has no row by "
+            f"{missing_graders[0]}, which summary.json says graded it"
         )
     grades = grades[grades["grader"].eq(primary_grader) | primary_grader.isna()]
     grades = grades.drop_duplicates("answer_id", keep="last")

@@ -51,7 +51,7 @@ def write_key(
         sheet: the sheet, which need not be written yet.
         items: id → what raters must not see.
         studies: folders of the studies whose answers they are; one that cannot be written to has no
-        copy.
+            copy.
 
     Returns:
         the sheet's digest.
@@ -96,8 +96,8 @@ def find_key(
     digests = {name for name in named if name}
     if len(digests) > 1:
         raise UserError(
-            f"{sheet} has rows of several sheets ({', '.join(sorted(digests))}); keep each in its "
-            f"own file"
+            f"{sheet} has rows of several sheets "
+            f"({', '.join(sorted(digests))}); keep each in its own file"
         )
     sheet_id = digests.pop() if digests else sheet_digest(ids)
     partial: list[Path] = []

@@ -175,8 +175,8 @@ def weight_of(
         weight = math.nan
     if not (math.isfinite(weight) and weight > 0):
         raise UserError(
-            f"{place}: weight={row['weight']} must be a number above 0 (1 where all answers were "
-            f"labelled)"
+            f"{place}: weight={row['weight']} must be a number "
+            "above 0 (1 where all answers were labelled)"
         )
     return weight
 
@@ -210,13 +210,13 @@ def sample(answers: pd.DataFrame, size: int, seed: int) -> pd.DataFrame:
 
     Raises:
         UserError: nothing is scored, or fewer rows than strata, so that some answers could not be
-        drawn at all.
+            drawn at all.
     """
     scored = answers[answers["label"].notna() | is_missing(answers)]
     if answers["label"].isna().all():
         raise UserError(
-            f"--export={size}: none of {len(answers)} answers is scored, so none can be drawn by "
-            f"verdict"
+            f"--export={size}: none of {len(answers)} answers "
+            "is scored, so none can be drawn by verdict"
         )
     verdict = scored["label"].fillna(UNSCORED).rename("verdict")
     strata = scored.groupby([*STRATUM, verdict], sort=True)

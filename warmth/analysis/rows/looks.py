@@ -133,8 +133,8 @@ def stated_look(recipe: Mapping[str, Any], place: str) -> Look | None:
     is_pair = isinstance(colour, list) and len(colour) == 2
     if not is_pair or not all(HEX.fullmatch(str(value)) for value in colour):
         raise UserError(
-            f"{place}: recipe.colour={colour} must be two colours, light and dark, such as "
-            f"'#1b66a6'"
+            f"{place}: recipe.colour={colour} must be two "
+            "colours, light and dark, such as '#1b66a6'"
         )
     if marker not in MARKERS:
         raise UserError(

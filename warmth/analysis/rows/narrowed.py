@@ -22,7 +22,7 @@ def load_question(paths: Sequence[Path], question_id: str) -> Rows:
 
     Raises:
         UserError: as `frames.load`, by all rows of the runs: a row that is wrong is named where it
-        stands.
+            stands.
     """
     with narrowed(paths, question_id) as folders:
         if folders:
@@ -35,8 +35,7 @@ def load_question(paths: Sequence[Path], question_id: str) -> Rows:
 
 @contextmanager
 def narrowed(paths: Sequence[Path], question_id: str) -> Generator[list[Path]]:
-    """Yield folders that hold the finished runs under some paths, with the rows of one question
-    alone.
+    """Yield copies of the finished runs under some paths that hold one question's rows alone.
 
     Lines are chosen by their bytes, as this project writes them. A run whose lines were written by
     others may seem to hold none; then nothing is yielded for it, and its reader has to read the

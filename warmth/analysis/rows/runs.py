@@ -132,6 +132,6 @@ def refuse_lost_files(runs: Sequence[FinishedRun]) -> None:
         missing = [name for name in names if not (run.folder / name).exists()]
         if 0 < len(missing) < len(names):
             raise UserError(
-                f"{run.folder / missing[0]} does not exist, though the run is done; it needs "
-                f"{', '.join(names)}"
+                f"{run.folder / missing[0]} does not exist, though "
+                f"the run is done; it needs {', '.join(names)}"
             )

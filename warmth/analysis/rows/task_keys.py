@@ -51,8 +51,8 @@ def tasks_with(runs: Sequence[FinishedRun], key: str) -> list[str]:
             value = bool((entry or {}).get(key, stock_value(name, key)))
             if values.setdefault(name, value) != value:
                 raise UserError(
-                    f"the runs differ in task.{name}.{key}: true in some, false in others; "
-                    f"{remedy(run)}"
+                    f"the runs differ in task.{name}.{key}: true "
+                    f"in some, false in others; {remedy(run)}"
                 )
     return [name for name, value in values.items() if value]
 

@@ -1,5 +1,4 @@
-"""How far graders and people agree: chance-corrected, per arm, by task, and between graders on the
-same answers.
+"""Agreement of graders with people and with each other: chance-corrected, per arm and by task.
 
 All statistics take the sampling weights; intervals are by leaving out one question at a time
 (jackknife), as a question returns in many answers. *Sensitivity*: of truly wrong answers, the share
@@ -20,7 +19,7 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from warmth.analysis.rows.frames import Rows, read_grades
-from warmth.analysis.rows.labels import settle
+from warmth.analysis.rows.labels import ADJUDICATOR, settle
 from warmth.analysis.rows.tables import records
 from warmth.analysis.statistics import effects
 from warmth.analysis.statistics.judging import corrected_differences, corrected_rates
@@ -28,12 +27,13 @@ from warmth.errors import UserError
 from warmth.verdicts import WEIGHT, Rule, outcomes
 
 UNSCORED = "unscored"
+NO_ESTIMATE: dict[str, Any] = {"value": None, "low": None, "high": None}
 # labels from which intervals cover 94 to 96 %; at 80 the worst covered 91 % (docs/statistics.md)
 HOLDS_FROM = 200
 
 
 def kappa(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> float:
-    """Cohen's kappa of two codings; NaN where both always say one thing, or nothing is coded.
+    """Compute Cohen's kappa of two codings; NaN if both always say one thing, or nothing is coded.
 
     Source: Cohen (1960), Educ. Psychol. Meas. 20, 37; weights as in survey estimates of the table's
     shares.
@@ -45,55 +45,73 @@ def kappa(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> float:
     np.add.at(table, (codes[: len(first)], codes[len(first) :]), weight)
     table /= table.sum()
     chance = float(table.sum(axis=0) @ table.sum(axis=1))
-    return (float(np.trace(table)) - chance) / (1 - chance) if chance < 1 else math.nan
+    if chance >= 1:
+        return math.nan
+    return (float(np.trace(table)) - chance) / (1 - chance)
 
 
 def alpha(units: Sequence[Sequence[str]], weight: np.ndarray) -> float:
-    """Krippendorff's alpha for nominal labels; a unit with fewer than two labels says nothing.
+    """Compute Krippendorff's alpha for nominal labels; NaN if labels do not vary.
+
+    A unit with fewer than two labels says nothing.
 
     Args:
         units: the labels each answer got, however many.
         weight: of each unit; scaled to a mean of 1, so that equal weights give the published
-        formula.
+            formula.
 
     Source: Krippendorff (2011), Computing Krippendorff's Alpha-Reliability.
     """
-    usable = [(unit, one) for unit, one in zip(units, weight, strict=True) if len(unit) > 1]
-    names = sorted({label for unit, _ in usable for label in unit})
-    scale = len(usable) / sum(one for _, one in usable) if usable else 1.0
+    usable = [number for number, unit in enumerate(units) if len(unit) > 1]
+    if not usable:
+        return math.nan
+    names = sorted(set().union(*(units[number] for number in usable)))
+    scale = len(usable) / sum(weight[number] for number in usable)
     pairs = np.zeros((len(names), len(names)))
-    for unit, one in usable:
-        counts = np.array([list(unit).count(name) for name in names], float)
-        pairs += one * scale * (np.outer(counts, counts) - np.diag(counts)) / (len(unit) - 1)
-    total, margins = pairs.sum(), pairs.sum(axis=0)
-    expected = (margins.sum() ** 2 - (margins**2).sum()) / (total - 1) if total > 1 else 0.0
-    return 1 - float(total - np.trace(pairs)) / expected if expected > 0 else math.nan
+    for number in usable:
+        unit = list(units[number])
+        counts = np.array([unit.count(name) for name in names], float)
+        unit_pairs = np.outer(counts, counts) - np.diag(counts)
+        pairs += weight[number] * scale * unit_pairs / (len(unit) - 1)
+    total = pairs.sum()
+    margins = pairs.sum(axis=0)
+    if total <= 1:
+        return math.nan
+    expected = (margins.sum() ** 2 - (margins**2).sum()) / (total - 1)
+    if expected <= 0:
+        return math.nan
+    return 1 - float(total - np.trace(pairs)) / expected
 
 
 def jackknife(
     clusters: np.ndarray, statistic: Callable[[np.ndarray], float]
 ) -> dict[str, float | None]:
-    """A statistic of some rows with a 95 % interval from leaving out one cluster at a time.
+    """Compute a statistic of some rows with a 95 % interval, by leaving out one cluster at a time.
 
     Args:
         clusters: (n,) labels.
         statistic: of a boolean selection of the n rows.
+
+    Returns:
+        value, low and high; None for what could not be estimated.
     """
     value = statistic(np.ones(len(clusters), bool))
     names = pd.unique(clusters)
-    left = np.array([statistic(clusters != name) for name in names])
-    left = left[np.isfinite(left)]
-    if not math.isfinite(value) or len(left) < 2 or np.ptp(left) == 0:
-        return {"value": value if math.isfinite(value) else None, "low": None, "high": None}
-    groups = len(left)
-    error = math.sqrt((groups - 1) / groups * float(((left - left.mean()) ** 2).sum()))
+    estimates = np.array([statistic(clusters != name) for name in names])
+    estimates = estimates[np.isfinite(estimates)]
+    if not math.isfinite(value):
+        return dict(NO_ESTIMATE)
+    if len(estimates) < 2 or np.ptp(estimates) == 0:
+        return {"value": value, "low": None, "high": None}
+    groups = len(estimates)
+    squares = float(((estimates - estimates.mean()) ** 2).sum())
+    error = math.sqrt((groups - 1) / groups * squares)
     reach = float(stats.t.ppf(0.975, groups - 1)) * error
     return {"value": value, "low": max(-1.0, value - reach), "high": min(1.0, value + reach)}
 
 
 def stratified_error(influence: np.ndarray, strata: np.ndarray, questions: np.ndarray) -> float:
-    """Estimate the error of a statistic of answers that were drawn within strata, and whose
-    questions recur.
+    """Estimate the error of a statistic of answers drawn within strata, whose questions recur.
 
     What strata differ in on average is fixed by the draw and is no noise: influences are centred
     within each, and then summed by question. √(G/(G-1) Σ_g (Σ_{i∈g} ũ_i)²) with ũ = √(n_h/(n_h-1))
@@ -113,31 +131,37 @@ def stratified_error(influence: np.ndarray, strata: np.ndarray, questions: np.nd
     scaled = centred * np.sqrt(size / np.maximum(size - 1, 1))
     sums = pd.Series(scaled).groupby(questions).sum().to_numpy()
     count = len(sums)
-    return math.sqrt(count / (count - 1) * float(sums @ sums)) if count > 1 else math.nan
+    if count < 2:
+        return math.nan
+    return math.sqrt(count / (count - 1) * float(sums @ sums))
 
 
 def share(
     hit: np.ndarray, weight: np.ndarray, clusters: np.ndarray, error: float | None = None
 ) -> dict[str, Any]:
-    """Give a weighted share with Wilson's interval at the effective number of rows; empty without a
-    row.
+    """Give a weighted share with Wilson's interval at the effective number of rows.
 
     Args:
         hit: (n,) 0 or 1.
         weight: (n,) sampling weights.
         clusters: (n,) questions.
         error: the share's standard error, if the sample has strata; None: from the clusters alone.
+
+    Returns:
+        value, low, high (None if there is no row) and n, the rows.
     """
     if not len(hit):
-        return {"value": None, "low": None, "high": None, "n": 0}
+        return {**NO_ESTIMATE, "n": 0}
     value = float(np.average(hit, weights=weight))
     groups = len(pd.unique(clusters))
     if error is None:
         spread = pd.Series(weight * (hit - value)).groupby(clusters).sum().to_numpy() / weight.sum()
         error = math.sqrt(groups / (groups - 1) * float(spread @ spread)) if groups > 1 else 0.0
-    kish = float(weight.sum() ** 2 / (weight**2).sum())
-    known = math.isfinite(error) and error > 1e-8
-    effective = value * (1 - value) / error**2 if known else min(kish, groups)
+    if math.isfinite(error) and error > 1e-8:
+        effective = value * (1 - value) / error**2
+    else:
+        kish = float(weight.sum() ** 2 / (weight**2).sum())
+        effective = min(kish, groups)
     low, high = proportion_confint(value * effective, effective, method="wilson")
     return {"value": value, "low": float(low), "high": float(high), "n": len(hit)}
 
@@ -151,8 +175,8 @@ def kappa_influence(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -
     """
     share_of = weight / weight.sum()
     agree = (first == second).astype(float)
-    shares = [pd.Series(share_of).groupby(coding).sum() for coding in (first, second)]
-    of_first, of_second = (series.to_dict() for series in shares)
+    of_first = pd.Series(share_of).groupby(first).sum().to_dict()
+    of_second = pd.Series(share_of).groupby(second).sum().to_dict()
     chance = sum(value * of_second.get(label, 0.0) for label, value in of_first.items())
     observed = float(share_of @ agree)
     if chance >= 1:
@@ -164,39 +188,36 @@ def kappa_influence(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -
 
 
 def on_fishers_scale(value: float, error: float, df: int) -> dict[str, float | None]:
-    """Give a coefficient of agreement its 95 % interval on the scale of Fisher's z, on which it is
-    less skew.
-    """
-    if not (
-        math.isfinite(value) and math.isfinite(error) and error > 1e-9 and abs(value) < 1 and df > 0
-    ):
-        return {"value": value if math.isfinite(value) else None, "low": None, "high": None}
+    """Give a coefficient of agreement its 95 % interval on the less skew scale of Fisher's z."""
+    if not math.isfinite(value):
+        return dict(NO_ESTIMATE)
+    has_error = math.isfinite(error) and error > 1e-9
+    if not has_error or abs(value) >= 1 or df <= 0:
+        return {"value": value, "low": None, "high": None}
     reach = float(stats.t.ppf(0.975, df)) * error / (1 - value**2)
     centre = math.atanh(value)
     return {"value": value, "low": math.tanh(centre - reach), "high": math.tanh(centre + reach)}
 
 
 def graded_by(rows: Rows, grader: str | None) -> pd.DataFrame:
-    """`rows.answers` with the verdicts of one grader; None: of the primary one of each task.
+    """Return `rows.answers` with one grader's verdicts; None: the primary one's of each task.
 
     Raises:
         UserError: no row is by that grader.
     """
     if grader is None:
         return rows.answers
-    found = read_grades(rows)
-    own = found[found["grader"].eq(grader)].set_index("answer_id")["label"]
-    if own.empty:
-        raise UserError(
-            f"--grader={grader} graded nothing; there are: "
-            f"{', '.join(sorted(found['grader'].unique()))}"
-        )
-    labels = rows.answers["answer_id"].map(own).astype("object")
+    grades = read_grades(rows)
+    labels_of_grader = grades[grades["grader"].eq(grader)].set_index("answer_id")["label"]
+    if labels_of_grader.empty:
+        names = ", ".join(sorted(grades["grader"].unique()))
+        raise UserError(f"--grader={grader} graded nothing; there are: {names}")
+    labels = rows.answers["answer_id"].map(labels_of_grader).astype("object")
     return outcomes(rows.answers.assign(label=labels), rows.rule)
 
 
 def joined(rows: Rows, labels: pd.DataFrame, grader: str | None) -> tuple[pd.DataFrame, list[str]]:
-    """Every answer with the grader's label and, where people settled on one, theirs.
+    """Join every answer with the grader's label and, if people settled on one, theirs.
 
     Returns:
         Columns of `rows.answers` with `label` by the grader, `truth_label`, `weight`, `judged` and
@@ -205,15 +226,15 @@ def joined(rows: Rows, labels: pd.DataFrame, grader: str | None) -> tuple[pd.Dat
 
     Raises:
         UserError: no label belongs to an answer here, raters agree on none, or no row is by that
-        grader.
+            grader.
     """
     answers = graded_by(rows, grader)
     answers = answers.assign(question_id=effects.questions_of(answers))
     settled, open_ones = settle(labels)
     if settled.empty:
         raise UserError(
-            f"raters disagree on all {len(open_ones)} answers; --adjudicate FILE lists them, to "
-            f"be settled"
+            f"raters disagree on all {len(open_ones)} answers; "
+            "--adjudicate FILE lists them, to be settled"
         )
     frame = answers.merge(settled, on="answer_id", how="left")
     if frame["truth_label"].isna().all():
@@ -222,42 +243,51 @@ def joined(rows: Rows, labels: pd.DataFrame, grader: str | None) -> tuple[pd.Dat
 
 
 def counted(frame: pd.DataFrame, rule: Rule) -> pd.DataFrame:
-    """With `judged` and `truth`: what a rule makes of the grader's and of people's labels."""
-    judged, truth = (
-        outcomes(frame.assign(label=frame[name]), rule)["wrong"]
-        for name in ("label", "truth_label")
-    )
+    """Add `judged` and `truth`: what a rule makes of the grader's and of people's labels."""
+    judged = outcomes(frame, rule)["wrong"]
+    truth = outcomes(frame.assign(label=frame["truth_label"]), rule)["wrong"]
     return frame.assign(judged=judged, truth=truth)
 
 
 def corrected(frame: pd.DataFrame, rule: Rule) -> dict[str, Any]:
-    """Rates and differences of scored answers, raw and corrected, under every rule for refusals
-    where there are any.
+    """Compute rates and differences of scored answers, raw and corrected, for each refusal rule.
 
-    The rule of the study comes first; `refused` says how a row counts them.
+    The rule of the study comes first, and is the only one if nothing was refused; `refused` says
+    how a row counts refusals.
     """
     scored = frame[frame["label"].notna()]
-    names = ("label", "truth_label")
-    some = any(outcomes(scored.assign(label=scored[name]), rule)["refused"].any() for name in names)
-    rules = [rule, *(replace(rule, refused=how) for how in WEIGHT if some and how != rule.refused)]
-    found: dict[str, Any] = {
-        "rates": [],
-        "differences": [],
+    rules = [rule]
+    if has_refusals(scored, rule):
+        rules += [replace(rule, refused=how) for how in WEIGHT if how != rule.refused]
+    rates: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
+    for each_rule in rules:
+        rows = counted(scored, each_rule)
+        rates += records(corrected_rates(rows).assign(refused=each_rule.refused))
+        differences += records(corrected_differences(rows).assign(refused=each_rule.refused))
+    return {
+        "rates": rates,
+        "differences": differences,
         "scored": len(scored),
         "answers": len(frame),
     }
-    for one in rules:
-        rows = counted(scored, one)
-        for name, make in (("rates", corrected_rates), ("differences", corrected_differences)):
-            found[name] += records(make(rows).assign(refused=one.refused))
-    return found
+
+
+def has_refusals(scored: pd.DataFrame, rule: Rule) -> bool:
+    """Tell whether the grader or people call any answer refused."""
+    by_grader = outcomes(scored, rule)["refused"]
+    by_people = outcomes(scored.assign(label=scored["truth_label"]), rule)["refused"]
+    return bool(by_grader.any() or by_people.any())
 
 
 def summary(rows: Rows, labels: pd.DataFrame, grader: str | None = None) -> dict[str, Any]:
-    """All that `warmth agreement` prints, as JSON holds it; rates and differences are fractions."""
+    """Compute what `warmth agreement` prints, as JSON holds it; rates are fractions."""
     frame, open_ones = joined(rows, labels, grader)
     known = frame[frame["truth_label"].notna()]
     both = known[known["label"].notna()]
+    arms = []
+    for (model, name), group in known.groupby(["model", "arm"], sort=False):
+        arms.append({"model": model, "arm": name, **arm(group)})
     return {
         "grader": grader or ", ".join(sorted(filter(None, frame["grader"].unique()))),
         "answers": len(frame),
@@ -269,11 +299,8 @@ def summary(rows: Rows, labels: pd.DataFrame, grader: str | None = None) -> dict
         "kappa_bounds": kappa_bounds(frame, labels, open_ones),
         "holds_from": HOLDS_FROM,
         "corrected_labels": int(labels.attrs.get("corrected", 0)),
-        "alpha": codings(both, lambda a, b, w: alpha(list(zip(a, b, strict=True)), w)),
-        "arms": [
-            {"model": m, "arm": a, **arm(group)}
-            for (m, a), group in known.groupby(["model", "arm"], sort=False)
-        ],
+        "alpha": alpha_of(both),
+        "arms": arms,
         "confusion": confusion(known),
         "corrected": corrected(effects.pooled(frame), rows.rule),  # the tasks a report pools
         "judges": judges(rows, read_grades(rows)),
@@ -287,29 +314,27 @@ def strata_of(rows: pd.DataFrame) -> np.ndarray:
 
 
 def agreement_of(rows: pd.DataFrame) -> dict[str, Any]:
-    """Give kappa of the grader's four labels and the people's, with an interval that knows how
-    answers were drawn.
-    """
+    """Give kappa of the grader's and people's labels, with an interval for how they were drawn."""
     if rows.empty:
-        return {"value": None, "low": None, "high": None, "n": 0}
+        return {**NO_ESTIMATE, "n": 0}
     first = rows["label"].to_numpy(str)
     second = rows["truth_label"].to_numpy(str)
     weight = rows["weight"].to_numpy(float)
     questions = rows["question_id"].to_numpy()
     error = stratified_error(kappa_influence(first, second, weight), strata_of(rows), questions)
-    found = on_fishers_scale(kappa(first, second, weight), error, len(pd.unique(questions)) - 1)
-    return {**found, "n": len(rows)}
+    df = len(pd.unique(questions)) - 1
+    return {**on_fishers_scale(kappa(first, second, weight), error, df), "n": len(rows)}
 
 
 def kappa_bounds(
     frame: pd.DataFrame, labels: pd.DataFrame, open_ones: Sequence[str]
 ) -> dict[str, Any]:
-    """Bound what open answers could do to kappa: those raters disagree on, and labelled ones that
-    the grader left open.
+    """Bound what open answers could do to kappa.
 
-    The highest takes each to agree if it can: a rater said what the grader did, or the grader would
-    have said what people do. The lowest takes each to disagree, by the label that the other side
-    gives most often, which makes agreement by chance largest.
+    Open are those that raters disagree on, and labelled ones that the grader left open. The highest
+    kappa takes each to agree if it can: a rater said what the grader did, or the grader would have
+    said what people do. The lowest takes each to disagree, by the label that the other side gives
+    most often, which makes agreement by chance largest.
 
     Args:
         frame: from `joined`.
@@ -326,71 +351,75 @@ def kappa_bounds(
     counts = {"disagreed": len(open_ones), "unscored": len(unscored)}
     if scored.empty:
         return {"low": None, "high": None, **counts}
-    said = labels[labels["answer_id"].isin(disputed["answer_id"])].groupby("answer_id")
-    given = said["label"].agg(set)
-    weights = said["weight"].first()
+    disputed_labels = labels[labels["answer_id"].isin(disputed["answer_id"])].groupby("answer_id")
+    labels_of_answer = disputed_labels["label"].agg(set)
+    weight_of_answer = disputed_labels["weight"].first()
     of_grader = scored.groupby("label")["weight"].sum().sort_values(ascending=False)
     of_people = scored.groupby("truth_label")["weight"].sum().sort_values(ascending=False)
-    ends = []
+    ends: list[float | None] = []
     for agrees in (False, True):
         pairs = list(zip(scored["label"], scored["truth_label"], scored["weight"], strict=True))
         for answer_id, label in zip(disputed["answer_id"], disputed["label"], strict=True):
-            truth = chosen_label(given[answer_id], label, of_grader, agrees)
-            pairs.append((label, truth, weights[answer_id]))
+            truth = chosen_label(labels_of_answer[answer_id], label, of_grader, agrees)
+            pairs.append((label, truth, weight_of_answer[answer_id]))
         for truth, weight in zip(unscored["truth_label"], unscored["weight"], strict=True):
             label = chosen_label({*of_people.index, truth}, truth, of_people, agrees)
             pairs.append((label, truth, weight))
-        first, second, weight = (np.array(column) for column in zip(*pairs, strict=True))
-        ends.append(kappa(first, second, weight.astype(float)))
-    low, high = (end if math.isfinite(end) else None for end in ends)
-    return {"low": low, "high": high, **counts}
+        first, second, weight = map(np.array, zip(*pairs, strict=True))
+        end = kappa(first, second, weight.astype(float))
+        ends.append(end if math.isfinite(end) else None)
+    return {"low": ends[0], "high": ends[1], **counts}
 
 
-def chosen_label(allowed: set[str], other: str, frequent: pd.Series, agrees: bool) -> str:
-    """Choose a label that agrees with another, or the most frequent that does not, if one is
-    allowed.
+def chosen_label(allowed: set[str], given: str, weights: pd.Series, agrees: bool) -> str:
+    """Choose a label that agrees with a given one, or the most frequent that does not.
+
+    Args:
+        allowed: to choose from; if none disagrees, the given one is chosen.
+        given: the label of the other side.
+        weights: label → how often it is given.
+        agrees: whether to agree.
     """
-    if agrees and other in allowed:
-        return other
-    candidates = sorted(allowed - {other}, key=lambda name: (-float(frequent.get(name, 0.0)), name))
-    return candidates[0] if candidates else other
+    if agrees and given in allowed:
+        return given
+    disagreeing = allowed - {given}
+    if not disagreeing:
+        return given
+    return min(disagreeing, key=lambda name: (-float(weights.get(name, 0.0)), name))
 
 
-def codings(
-    rows: pd.DataFrame, statistic: Callable[[np.ndarray, np.ndarray, np.ndarray], float]
-) -> dict[str, Any]:
-    """Give any agreement of the grader's four labels with the people's, by leaving out one question
-    at a time.
-    """
+def alpha_of(rows: pd.DataFrame) -> dict[str, Any]:
+    """Give Krippendorff's alpha of the grader's and people's labels, by leaving out questions."""
     if rows.empty:
-        return {"value": None, "low": None, "high": None, "n": 0}
-    first, second = rows["label"].to_numpy(str), rows["truth_label"].to_numpy(str)
+        return {**NO_ESTIMATE, "n": 0}
+    units = rows[["label", "truth_label"]].to_numpy(str)
     weight = rows["weight"].to_numpy(float)
-    found = jackknife(
-        rows["question_id"].to_numpy(),
-        lambda kept: statistic(first[kept], second[kept], weight[kept]),
-    )
-    return {**found, "n": len(rows)}
+    questions = rows["question_id"].to_numpy()
+
+    def without(is_kept: np.ndarray) -> float:
+        return alpha(units[is_kept].tolist(), weight[is_kept])
+
+    return {**jackknife(questions, without), "n": len(rows)}
 
 
 def arm(rows: pd.DataFrame) -> dict[str, Any]:
     """Give sensitivity, specificity and kappa on one arm's labelled answers."""
-    found: dict[str, Any] = {"labelled": len(rows)}
-    for name, kind in (("sensitivity", 1.0), ("specificity", 0.0)):
-        found[name] = rate_of_kind(rows, kind)
-    return {**found, "kappa": agreement_of(rows[rows["label"].notna()])}
+    return {
+        "labelled": len(rows),
+        "sensitivity": rate_of_kind(rows, 1.0),
+        "specificity": rate_of_kind(rows, 0.0),
+        "kappa": agreement_of(rows[rows["label"].notna()]),
+    }
 
 
 def rate_of_kind(rows: pd.DataFrame, kind: float) -> dict[str, Any]:
-    """Give the share of truly wrong (1) or right (0) answers that the grader calls so, among those
-    that count.
-    """
+    """Give the share of truly wrong (1) or right (0) answers that the grader calls so."""
     of_kind = (rows["truth"].eq(kind) & rows["judged"].notna()).to_numpy()
     hit = rows["judged"].eq(kind).to_numpy(float)
     weight = rows["weight"].to_numpy(float)
     questions = rows["question_id"].to_numpy()
     if not of_kind.any():
-        return {"value": None, "low": None, "high": None, "n": 0}
+        return {**NO_ESTIMATE, "n": 0}
     total = weight[of_kind].sum()
     value = float(weight[of_kind] @ hit[of_kind] / total)
     influence = np.where(of_kind, weight * (hit - value), 0.0) / total
@@ -399,104 +428,140 @@ def rate_of_kind(rows: pd.DataFrame, kind: float) -> dict[str, Any]:
 
 
 def confusion(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """By task, how often people said one thing and the grader another: rows, and their summed
-    weight.
+    """Count by task how often people said one thing and the grader another.
+
+    Returns:
+        task, people, grader (labels), n (rows) and weight (summed).
     """
-    frame = rows.assign(grader_label=rows["label"].fillna(UNSCORED))
-    groups = frame.groupby(["task", "truth_label", "grader_label"], sort=True)["weight"].agg(
-        ["size", "sum"]
-    )
-    return [
-        {
-            "task": task,
-            "people": people,
-            "grader": graded,
-            "n": int(row["size"]),
-            "weight": float(row["sum"]),
-        }
-        for (task, people, graded), row in zip(groups.index, groups.to_dict("records"), strict=True)
-    ]
+    frame = rows.assign(grader=rows["label"].fillna(UNSCORED), people=rows["truth_label"])
+    groups = frame.groupby(["task", "people", "grader"], sort=True)["weight"]
+    table = groups.agg(n="size", weight="sum").reset_index()
+    return table.to_dict("records")
 
 
 def raters(labels: pd.DataFrame, frame: pd.DataFrame) -> dict[str, Any]:
-    """Agreement of the raters with each other, the adjudicator left out."""
-    own = labels[labels["rater"].ne("adjudicated")]
-    question = frame.drop_duplicates("answer_id").set_index("answer_id")["question_id"]
-    units = own.groupby("answer_id", sort=False).agg(
-        labels=("label", list), weight=("weight", "first")
-    )
+    """Compute the agreement of the raters with each other, the adjudicator left out.
+
+    Args:
+        labels: from `labels.read`.
+        frame: from `joined`.
+
+    Returns:
+        names, answers (with two labels or more), alpha.
+    """
+    by_raters = labels[labels["rater"].ne(ADJUDICATOR)]
+    names = sorted(by_raters["rater"].unique())
+    answers = by_raters.groupby("answer_id", sort=False)
+    units = answers.agg(labels=("label", list), weight=("weight", "first"))
     units = units[units["labels"].map(len) > 1]
-    said, weight = units["labels"].tolist(), units["weight"].to_numpy(float)
-    clusters = units.index.to_series().map(question).fillna("?").to_numpy()
-    names = sorted(own["rater"].unique())
-    if not said:
+    if units.empty:
         return {"names": names, "answers": 0, "alpha": None}
+    question = frame.drop_duplicates("answer_id").set_index("answer_id")["question_id"]
+    clusters = units.index.to_series().map(question).fillna("?").to_numpy()
+    unit_labels = units["labels"].to_numpy()
+    weight = units["weight"].to_numpy(float)
 
-    def alpha_of(kept):
-        units_kept = [unit for unit, is_kept in zip(said, kept, strict=True) if is_kept]
-        return alpha(units_kept, weight[kept])
+    def without(is_kept: np.ndarray) -> float:
+        return alpha(list(unit_labels[is_kept]), weight[is_kept])
 
-    return {"names": names, "answers": len(said), "alpha": jackknife(clusters, alpha_of)}
+    return {"names": names, "answers": len(units), "alpha": jackknife(clusters, without)}
 
 
-def judges(rows: Rows, found: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    """Every two graders on the answers both scored: agreement, and the bridge from one to the other
-    per arm.
+def judges(rows: Rows, grades: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """Compare every two graders on the answers both scored.
 
     Args:
         rows: the finished runs.
-        found: all their grades, by `rows.read_grades`.
+        grades: all their grades, by `frames.read_grades`.
+
+    Returns:
+        `pairs`: their agreement; `bridge`: from one to the other, see `bridged`.
     """
     answers = rows.answers.drop(columns=["label", "grader"])
     answers = answers.assign(question_id=effects.questions_of(answers))
+
+    def graded(grader: str) -> pd.DataFrame:
+        labels = grades[grades["grader"].eq(grader)].set_index("answer_id")["label"]
+        return outcomes(answers.assign(label=answers["answer_id"].map(labels)), rows.rule)
+
     pairs: list[dict[str, Any]] = []
     bridge: list[dict[str, Any]] = []
-    for first, second in combinations(sorted(found["grader"].unique()), 2):
-        own = {
-            name: found[found["grader"].eq(name)].set_index("answer_id")["label"]
-            for name in (first, second)
-        }
-        frames = {
-            name: outcomes(answers.assign(label=answers["answer_id"].map(own[name])), rows.rule)
-            for name in own
-        }
+    for first, second in combinations(sorted(grades["grader"].unique()), 2):
+        frames = {first: graded(first), second: graded(second)}
         both = frames[first]["label"].notna() & frames[second]["label"].notna()
         if not both.any():
             continue
-        labels = [frames[name].loc[both, "label"].to_numpy(str) for name in (first, second)]
-        clusters = answers.loc[both, "question_id"].to_numpy()
-        agree = jackknife(
-            clusters,
-            lambda kept, a=labels[0], b=labels[1]: kappa(a[kept], b[kept], np.ones(kept.sum())),
-        )
-        same = float((labels[0] == labels[1]).mean())
+        first_labels = frames[first].loc[both, "label"].to_numpy(str)
+        second_labels = frames[second].loc[both, "label"].to_numpy(str)
         pairs.append(
-            {"first": first, "second": second, "n": int(both.sum()), "same": same, "kappa": agree}
+            {
+                "first": first,
+                "second": second,
+                "n": int(both.sum()),
+                "same": float((first_labels == second_labels).mean()),
+                "kappa": jackknifed_kappa(
+                    first_labels, second_labels, answers.loc[both, "question_id"].to_numpy()
+                ),
+            }
         )
         bridge += bridged(first, second, frames)
     return {"pairs": pairs, "bridge": bridge}
 
 
+def jackknifed_kappa(
+    first: np.ndarray, second: np.ndarray, clusters: np.ndarray
+) -> dict[str, float | None]:
+    """Give unweighted kappa of two codings, by leaving out one cluster at a time."""
+
+    def without(is_kept: np.ndarray) -> float:
+        return kappa(first[is_kept], second[is_kept], np.ones(int(is_kept.sum())))
+
+    return jackknife(clusters, without)
+
+
 def bridged(first: str, second: str, frames: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
-    """What replacing one grader by another changes: each arm's rate and paired difference, on
-    answers both score.
+    """Compute what replacing one grader by another changes, on answers that both score.
+
+    Args:
+        first: the grader that is replaced.
+        second: the other.
+        frames: grader → answers with its verdicts, row for row alike.
+
+    Returns:
+        for each model and arm the rates by both, their change with its interval, and the paired
+        difference from the original by both; fractions.
     """
     both = frames[first]["wrong"].notna() & frames[second]["wrong"].notna()
-    kept = {name: effects.pooled(frame[both]) for name, frame in frames.items()}
-    shifts = {
-        name: effects.differences(effects.pair(frame), ["overall"]) for name, frame in kept.items()
-    }
+    by_first = effects.pooled(frames[first][both])
+    by_second = effects.pooled(frames[second][both])
+    first_shifts = effects.differences(effects.pair(by_first), ["overall"])
+    second_shifts = effects.differences(effects.pair(by_second), ["overall"])
     rows = []
-    for (model, name), group in kept[first].groupby(["model", "arm"], sort=False):
-        other = kept[second].loc[group.index, "wrong"]
+    for (model, name), group in by_first.groupby(["model", "arm"], sort=False):
+        wrong_by_second = by_second.loc[group.index, "wrong"]
         change = effects.clustered_mean(
-            (other - group["wrong"]).to_numpy(), group["question_id"].to_numpy()
+            (wrong_by_second - group["wrong"]).to_numpy(), group["question_id"].to_numpy()
         )
-        row = {"model": model, "arm": name, "first": first, "second": second, "n": len(group)}
-        row |= {"rate_first": float(group["wrong"].mean()), "rate_second": float(other.mean())}
-        row |= {"change": change.value, "low": change.low, "high": change.high}
-        for which, frame in (("first", shifts[first]), ("second", shifts[second])):
-            own = frame[frame["model"].eq(model) & frame["arm"].eq(name)]
-            row[f"difference_{which}"] = float(own["difference"].iloc[0]) if len(own) else None
-        rows.append(row)
+        rows.append(
+            {
+                "model": model,
+                "arm": name,
+                "first": first,
+                "second": second,
+                "n": len(group),
+                "rate_first": float(group["wrong"].mean()),
+                "rate_second": float(wrong_by_second.mean()),
+                "change": change.value,
+                "low": change.low,
+                "high": change.high,
+                "difference_first": difference_of(first_shifts, model, name),
+                "difference_second": difference_of(second_shifts, model, name),
+            }
+        )
     return records(pd.DataFrame(rows))
+
+
+def difference_of(shifts: pd.DataFrame, model: str, arm_name: str) -> float | None:
+    """Look up a model's and arm's difference; None if there is none, as of the original."""
+    rows = shifts[shifts["model"].eq(model) & shifts["arm"].eq(arm_name)]
+    return float(rows["difference"].iloc[0]) if len(rows) else None

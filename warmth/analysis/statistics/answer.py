@@ -1,5 +1,4 @@
-"""The answer of a study: one arm against the original, with what a reviewer asks next, and what may
-be claimed.
+"""The answer of a study for each arm: its difference from the original, and what may be claimed.
 
 Of every arm: the mean difference (`contrast.py`), the same without context and belief, the worst
 that missing verdicts could do (`bounds.py`), people's correction, the models one by one and how far
@@ -20,7 +19,7 @@ from warmth.analysis.rows.arm_names import CONTROLS, arm_order, as_strong, contr
 from warmth.analysis.rows.frames import is_missing
 from warmth.analysis.statistics import bounds, effects, meta
 from warmth.analysis.statistics.bounds import Missing
-from warmth.analysis.statistics.contrast import Contrast, contrast
+from warmth.analysis.statistics.contrast import Contrast, contrast, no_contrast
 from warmth.analysis.statistics.estimand import EQUAL, Weights
 from warmth.analysis.statistics.meta import Heterogeneity
 from warmth.analysis.statistics.preregistration import Hypothesis
@@ -86,18 +85,19 @@ class Answer:
     kind: str  # how the arm was made
     flow: pd.DataFrame  # a row for each model of the arm and of the reference
     of_models: int = 1  # models that answered, whether or not in both arms
-    refused: tuple[float, float] = (
-        0.0,
-        0.0,
-    )  # shares of the arm's and the reference's answers dropped as refusals
+    # shares of the arm's and the reference's answers that are dropped as refusals
+    refused: tuple[float, float] = (0.0, 0.0)
     corrections_note: str = ""  # why people's labels do not correct it, though there are some
 
     @property
     def best(self) -> Contrast | Corrected:
-        """Return the difference that is the answer: the one that people's labels correct, if there
-        are enough.
-        """
+        """Return the difference that is the answer: corrected by people's labels, if it can be."""
         return self.effect if self.corrected is None else self.corrected
+
+    @property
+    def is_unscored(self) -> bool:
+        """Say whether nothing is known but the bounds: no prompt has a verdict in both arms."""
+        return self.effect.pairs == 0 and self.corrected is None
 
     @property
     def within_margin(self) -> bool:
@@ -127,13 +127,16 @@ def claim(
         direction = MORE
     elif p < ALPHA and high < 0:
         direction = LESS
+    scored_claim = direction or (EQUIVALENT if equivalence_p < ALPHA else NONE_SHOWN)
+    if missing is None:
+        return scored_claim
     if direction:
-        return UNDETERMINED if missing is not None and missing.open_sign else direction
-    uneven = missing is not None and missing.spans_zero and missing.uneven
-    if equivalence_p < ALPHA:
-        beyond = missing is not None and (missing.low < -margin or missing.high > margin)
-        return UNDETERMINED if uneven and beyond else EQUIVALENT
-    return UNDETERMINED if uneven else NONE_SHOWN
+        is_open = missing.open_sign
+    else:
+        is_open = missing.spans_zero and missing.uneven
+    if scored_claim == EQUIVALENT:
+        is_open = is_open and (missing.low < -margin or missing.high > margin)
+    return UNDETERMINED if is_open else scored_claim
 
 
 def answers_of(
@@ -151,10 +154,11 @@ def answers_of(
 
     The primary contrast is the first planned hypothesis, else the arm `warm`, else the first recipe
     in the order of arms. It is tested by itself; the other arms' tests are corrected among
-    themselves (Holm).
+    themselves (Holm). An arm that shares no scored prompt with its reference has an answer if
+    verdicts are missing: their bounds.
 
     Args:
-        answers: columns of `rows.load`, question ids distinct between tasks.
+        answers: columns of `frames.load`, question ids distinct between tasks.
         chosen: recipe → the arm that stands for it.
         kinds: arm → how it was made.
         stages: from `flow.flow`.
@@ -166,29 +170,36 @@ def answers_of(
     """
     everything = effects.pooled(answers)
     apart = tuple(effects.apart(answers))
-    pairs = pairs_of(everything, "original")
+    pairs_with_original = pairs_of(everything, "original")
     primary = planned.arm if planned is not None else focal(chosen)
-    made = []
+    answers_of_arms = []
     for arm in sorted(set(everything["arm"]) - {"original"}, key=arm_order):
         reference = reference_of(arm, everything, chosen, kinds, planned)
         pool = everything
-        own = pairs if reference == "original" else pairs_of(pool, reference)
         if planned is not None and arm == planned.arm and planned_rows is not None:
             pool = planned_rows
-            own = pairs_of(pool, reference)
-        own = own[own["arm"].eq(arm)]
-        if own.empty:
+            pairs = pairs_of(pool, reference)
+        elif reference == "original":
+            pairs = pairs_with_original
+        else:
+            pairs = pairs_of(pool, reference)
+        pairs = pairs[pairs["arm"].eq(arm)]
+        kind = kinds.get(arm, "")
+        if len(pairs):
+            answer = answer_of(pool, pairs, chosen, kind, stages, weights, margin)
+        else:
+            answer = unscored_answer(pool, arm, reference, kind, stages, weights, margin)
+        if answer is None:
             continue
-        found = answer_of(pool, own, chosen, kinds.get(arm, ""), stages, weights, margin)
-        found = replace(found, tasks_apart=apart, is_primary=arm == primary)
+        answer = replace(answer, tasks_apart=apart, is_primary=arm == primary)
         correction = (corrected or {}).get((arm, reference))
         if isinstance(correction, str):
-            found = replace(found, corrections_note=correction)
+            answer = replace(answer, corrections_note=correction)
         elif correction is not None:
-            found = replace(found, corrected=correction)
-        made.append(found)
-    made.sort(key=lambda item: not item.is_primary)
-    return decided(with_votes(made), margin)
+            answer = replace(answer, corrected=correction)
+        answers_of_arms.append(answer)
+    answers_of_arms.sort(key=lambda answer: not answer.is_primary)
+    return decided(with_votes(answers_of_arms), margin)
 
 
 def reference_of(
@@ -198,15 +209,18 @@ def reference_of(
     kinds: Mapping[str, str],
     planned: Hypothesis | None,
 ) -> str:
-    """Name what an arm is compared with: as planned, else the original, else the strictest control
-    made as it was.
+    """Name what an arm is compared with.
+
+    It is what the plan says, else the original, else the strictest control made as the arm was.
     """
     if planned is not None and arm == planned.arm:
         return planned.reference
     if answers["arm"].eq("original").any():
         return "original"
-    others = [control for control in control_of(kinds.get(arm, ""), chosen) if control != arm]
-    return others[0] if others else "original"
+    for control in control_of(kinds.get(arm, ""), chosen):
+        if control != arm:
+            return control
+    return "original"
 
 
 def pairs_of(answers: pd.DataFrame, reference: str) -> pd.DataFrame:
@@ -237,11 +251,8 @@ def answer_of(
     effect = contrast(pairs, weights, margin)
     bare = pairs[pairs["context"].eq("unmodified") & pairs["belief"].eq("none")]
     votes = []
-    for _, own in pairs.groupby("model", sort=True):
-        votes.append(ModelVote(contrast(own, weights, margin), math.nan))
-    eligible = pool[pool["arm"].isin([effect.arm, effect.reference])]
-    eligible = eligible[eligible["wrong"].notna() | is_missing(eligible)]
-    both = effects.pair_all(eligible, effect.reference)
+    for _, pairs_of_model in pairs.groupby("model", sort=True):
+        votes.append(ModelVote(contrast(pairs_of_model, weights, margin), math.nan))
     return Answer(
         effect=effect,
         claim=NONE_SHOWN,
@@ -254,7 +265,7 @@ def answer_of(
         contexts=tuple(pairs["context"].unique()),
         beliefs=tuple(pairs["belief"].unique()),
         without_context=contrast(bare, weights, margin) if len(bare) else None,
-        missing=bounds.missing(both, weights),
+        missing=bounds.missing(eligible_pairs(pool, effect.arm, effect.reference), weights),
         corrected=None,
         by_model=tuple(votes),
         heterogeneity=meta.heterogeneity(
@@ -268,10 +279,69 @@ def answer_of(
     )
 
 
+def eligible_pairs(pool: pd.DataFrame, arm: str, reference: str) -> pd.DataFrame:
+    """Pair the answers of an arm with the reference's if each has a verdict or should have one."""
+    rows = pool[pool["arm"].isin([arm, reference])]
+    rows = rows[rows["wrong"].notna() | is_missing(rows)]
+    return effects.pair_all(rows, reference)
+
+
+def unscored_answer(
+    pool: pd.DataFrame,
+    arm: str,
+    reference: str,
+    kind: str,
+    stages: pd.DataFrame,
+    weights: Weights,
+    margin: float,
+) -> Answer | None:
+    """Answer for an arm that shares no scored prompt with its reference: bounds alone.
+
+    Args:
+        pool: answers of the tasks that are pooled.
+        arm: the arm.
+        reference: what it is compared with.
+        kind: how the arm was made.
+        stages: from `flow.flow`.
+        weights: see `estimand`.
+        margin: half-width of what is no difference in practice.
+
+    Returns:
+        the answer; None if no prompt was answered in both arms, or none of these answers should
+        have had a verdict (it was refused, or its task waits for a judge).
+    """
+    pairs = eligible_pairs(pool, arm, reference)
+    missing = bounds.missing(pairs, weights)
+    if missing is None:
+        return None
+    return Answer(
+        effect=no_contrast(arm, reference, tuple(sorted(pairs["model"].unique()))),
+        claim=UNDETERMINED,
+        p=math.nan,
+        is_primary=False,
+        margin=margin,
+        weights=weights,
+        tasks=tuple(sorted(pairs["task"].unique())),
+        tasks_apart=(),
+        contexts=tuple(pairs["context"].unique()),
+        beliefs=tuple(pairs["belief"].unique()),
+        without_context=None,
+        missing=missing,
+        corrected=None,
+        by_model=(),
+        heterogeneity=None,
+        control=None,
+        kind=kind,
+        flow=stages[stages["arm"].isin([arm, reference])],
+        of_models=pool["model"].nunique(),
+        refused=(dropped_refusals(pool, arm), dropped_refusals(pool, reference)),
+    )
+
+
 def dropped_refusals(pool: pd.DataFrame, arm: str) -> float:
     """Give the share of an arm's answers that the rule for refusals drops."""
-    own = pool[pool["arm"].eq(arm)]
-    return float((own["refused"] & own["wrong"].isna()).mean())
+    answers = pool[pool["arm"].eq(arm)]
+    return float((answers["refused"] & answers["wrong"].isna()).mean())
 
 
 def control_contrast(
@@ -282,8 +352,10 @@ def control_contrast(
     weights: Weights,
     margin: float,
 ) -> Contrast | None:
-    """Compare an arm with the strictest control that was made as it was; None for a control itself,
-    or without one.
+    """Compare an arm with the strictest control that was made as it was.
+
+    Returns:
+        the contrast; None if there is no such control, or the arm is a control itself.
     """
     if arm_order(effect.arm).recipe in CONTROLS:
         return None
@@ -297,35 +369,38 @@ def control_contrast(
     return None
 
 
-def with_votes(made: Sequence[Answer]) -> list[Answer]:
+def with_votes(answers: Sequence[Answer]) -> list[Answer]:
     """Correct the models' tests over all arms and models (Holm)."""
-    p_values = [vote.contrast.p for item in made for vote in item.by_model]
+    p_values = []
+    for answer in answers:
+        p_values += [vote.contrast.p for vote in answer.by_model]
     corrected = iter(holm(p_values))
     voted = []
-    for item in made:
-        votes = tuple(replace(vote, p_holm=next(corrected)) for vote in item.by_model)
-        voted.append(replace(item, by_model=votes))
+    for answer in answers:
+        votes = tuple(replace(vote, p_holm=next(corrected)) for vote in answer.by_model)
+        voted.append(replace(answer, by_model=votes))
     return voted
 
 
-def decided(made: Sequence[Answer], margin: float) -> list[Answer]:
-    """Decide the claims: the primary contrast by its own test, the others by theirs corrected among
+def decided(answers: Sequence[Answer], margin: float) -> list[Answer]:
+    """Decide the claims.
+
+    The primary contrast is decided by its own test, the others by theirs corrected among
     themselves.
     """
-    others = iter(holm([item.best.p for item in made if not item.is_primary]))
-    found = []
-    for item in made:
-        best = item.best
-        p = best.p if item.is_primary else next(others)
-        missing = item.missing
-        if item.corrected is not None and item.corrected.covers_unscored:
+    corrected = iter(holm([answer.best.p for answer in answers if not answer.is_primary]))
+    with_claims = []
+    for answer in answers:
+        best = answer.best
+        p = best.p if answer.is_primary else next(corrected)
+        missing = answer.missing
+        if answer.corrected is not None and answer.corrected.covers_unscored:
             missing = None
-        found.append(
-            replace(
-                item, p=p, claim=claim(best.low, best.high, p, best.equivalence_p, missing, margin)
-            )
-        )
-    return found
+        claimed = UNDETERMINED
+        if not answer.is_unscored:
+            claimed = claim(best.low, best.high, p, best.equivalence_p, missing, margin)
+        with_claims.append(replace(answer, p=p, claim=claimed))
+    return with_claims
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

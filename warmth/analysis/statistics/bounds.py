@@ -1,5 +1,4 @@
-"""What missing verdicts could do to a difference: the worst they can, and how far they would have
-to go for it.
+"""Worst-case bounds of a difference whose verdicts are missing in part, and its tipping point.
 
 The bounds hold the difference on the very questions asked; `reach_low` and `reach_high` allow for
 others.
@@ -46,9 +45,8 @@ class Missing:
     unscored_reference: float
     uneven_p: float  # that the two shares are the same
     pairs: int
-    reach_low: float = (
-        math.nan
-    )  # lower end of the 95 % interval of `low`: other questions could have been asked
+    # lower end of the 95 % interval of `low`: other questions could have been asked
+    reach_low: float = math.nan
     reach_high: float = math.nan  # upper end of that of `high`
 
     @property
@@ -64,9 +62,7 @@ class Missing:
 
     @property
     def open_sign(self) -> bool:
-        """Say whether no direction can be claimed: the sign could turn, and it would not take
-        much.
-        """
+        """Say whether no direction can be claimed: it would not take much to turn the sign."""
         near = self.tipping_points is not None and self.tipping_points < NEAR
         return self.spans_zero and (self.uneven or near)
 
@@ -113,8 +109,7 @@ def missing(pairs: pd.DataFrame, weights: Weights = EQUAL) -> Missing | None:
 
 
 def tipping_points(arm: np.ndarray, reference: np.ndarray, rows: Design) -> float:
-    """Find by how many points unscored answers would have to differ from scored ones for the
-    difference to be 0.
+    """Find by how many points unscored answers must differ from scored ones to give 0.
 
     At 0 an unscored answer is wrong as often as the scored ones of its arm, model and task. From
     there the arm that looks better gets worse and the other better, point for point, none below 0
@@ -137,9 +132,7 @@ def tipping_points(arm: np.ndarray, reference: np.ndarray, rows: Design) -> floa
 
 
 def _expected(wrong: np.ndarray, rows: Design) -> np.ndarray:
-    """Give each row its own verdict, and an unscored one the rate of the scored rows of its cell
-    (else of all).
-    """
+    """Give each row its own verdict, and an unscored one the rate of its cell, else of all."""
     known = ~np.isnan(wrong)
     if not known.any():
         return np.full(len(wrong), 0.5)
@@ -151,10 +144,9 @@ def _expected(wrong: np.ndarray, rows: Design) -> np.ndarray:
 
 
 def _uneven_p(no_arm: np.ndarray, no_reference: np.ndarray, rows: Design) -> float:
-    """Test that both arms leave equally many answers unscored: McNemar's question, asked of
-    clusters.
+    """Test that both arms leave equally many answers unscored: McNemar's question of clusters.
 
-    Exact where each question occurs once; else by the paired interval, which knows that a question
+    Exact if each question occurs once; else by the paired interval, which knows that a question
     recurs.
     """
     arm_only = int((no_arm & ~no_reference).sum())

@@ -1,6 +1,4 @@
-"""Hypotheses of a pre-registered plan, tested as it said, and equivalence for whoever claims that
-nothing changed.
-"""
+"""Hypotheses of a pre-registered plan, tested as it said, and verdicts of equivalence."""
 
 from __future__ import annotations
 
@@ -22,33 +20,47 @@ WORDS = {  # within the margin, and different from 0
     (False, False): "undecided",
 }
 
+COLUMNS = [
+    "hypothesis",
+    "model",
+    "arm",
+    "reference",
+    "direction",
+    "pairs",
+    "questions",
+    "difference",
+    "low",
+    "high",
+    "p",
+    "equivalence_p",
+    "p_used",
+]
+
 
 def equivalences(differences: pd.DataFrame, preregistered: bool = False) -> pd.DataFrame:
-    """Add `equivalence`, a verdict and whether its margin was planned, to rows of
-    `effects.differences`.
+    """Add `equivalence`, a verdict and its margin's standing, to rows of `effects.differences`.
 
     "different" follows the corrected p of a row if it has one; "equivalent" the two one-sided tests
     at the margin.
     """
+    standing = "pre-registered" if preregistered else "exploratory"
     verdicts = []
     for row in differences.to_dict("records"):
         p = row.get("p_holm", math.nan)
-        p = p if wording.known(p) else row["p"]
-        within = row["equivalence_p"] < 0.05
-        differs = p < 0.05
-        verdicts.append(
-            f"{WORDS[within, differs]} ({'pre-registered' if preregistered else 'exploratory'})"
-        )
+        if not wording.known(p):
+            p = row["p"]
+        is_within = row["equivalence_p"] < 0.05
+        is_different = p < 0.05
+        verdicts.append(f"{WORDS[is_within, is_different]} ({standing})")
     return differences.assign(equivalence=verdicts)
 
 
 def tested(
     plan: Plan, answers: pd.DataFrame, margin_points: float, weights: Weights = EQUAL
 ) -> pd.DataFrame:
-    """A row per hypothesis and model: what the plan's own outcome, rows and correction give, and a
-    verdict.
+    """Test each hypothesis on each model by the plan's own outcome, rows and correction.
 
-    "not tested" is the verdict where an arm is missing, or no prompt is scored in both arms.
+    "not tested" is the verdict if an arm is missing, or no prompt is scored in both arms.
 
     The hypotheses are one family, corrected as the plan says; one that cannot be tested stays a
     member, with p = 1. `more` and `less` are one-sided claims held to the two-sided test and the
@@ -61,57 +73,25 @@ def tested(
     rows: list[dict[str, Any]] = []
     for claim in plan.hypotheses:
         pairs = effects.pair(answers, claim.reference)
-        found = effects.differences(
-            pairs[pairs["arm"].eq(claim.arm)], ["overall"], weights, margin / 100
-        )
-        for model in sorted(models - set(found["model"])) or ([""] if found.empty else []):
-            rows.append(
-                {
-                    "hypothesis": claim.name,
-                    "arm": claim.arm,
-                    "reference": claim.reference,
-                    "model": model,
-                }
-            )
-        for row in found.to_dict("records"):
-            names = (
-                "model",
-                "arm",
-                "pairs",
-                "questions",
-                "difference",
-                "low",
-                "high",
-                "p",
-                "equivalence_p",
-            )
+        pairs = pairs[pairs["arm"].eq(claim.arm)]
+        differences = effects.differences(pairs, ["overall"], weights, margin / 100)
+        hypothesis = {"hypothesis": claim.name, "arm": claim.arm, "reference": claim.reference}
+        untested = sorted(models - set(differences["model"]))
+        if differences.empty and not untested:
+            untested = [""]
+        for model in untested:
+            rows.append({**hypothesis, "model": model})
+        for row in differences.to_dict("records"):
             p = row["equivalence_p"] if claim.direction == "equivalent" else row["p"]
-            own = {
-                "hypothesis": claim.name,
-                "reference": claim.reference,
-                "direction": claim.direction,
-                "p_used": p,
-            }
-            rows.append({name: row[name] for name in names} | own)
-    names = [
-        "hypothesis",
-        "model",
-        "arm",
-        "reference",
-        "direction",
-        "pairs",
-        "questions",
-        "difference",
-        "low",
-        "high",
-    ]
-    table = pd.DataFrame(rows).reindex(columns=[*names, "p", "equivalence_p", "p_used"])
+            rows.append({**row, **hypothesis, "direction": claim.direction, "p_used": p})
+    table = pd.DataFrame(rows).reindex(columns=COLUMNS)
     table["p_corrected"] = _corrected(table["p_used"], plan.correction)
     table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
     return table
 
 
 def _corrected(p: pd.Series, correction: str) -> pd.Series:
+    """Correct p-values over the hypotheses; one that is missing counts as 1 and stays missing."""
     from statsmodels.stats.multitest import multipletests
 
     if p.isna().all():
@@ -122,11 +102,9 @@ def _corrected(p: pd.Series, correction: str) -> pd.Series:
 
 
 def _verdict(row: dict[str, Any]) -> str:
+    """Say whether a hypothesis is supported: by the corrected test, and by the sign it claims."""
     if not wording.known(row["p_corrected"]):
         return "not tested"
     signs = {"more": row["difference"] > 0, "less": row["difference"] < 0}
-    return (
-        "supported"
-        if row["p_corrected"] < 0.05 and signs.get(row["direction"], True)
-        else "not supported"
-    )
+    has_sign = signs.get(row["direction"], True)
+    return "supported" if row["p_corrected"] < 0.05 and has_sign else "not supported"

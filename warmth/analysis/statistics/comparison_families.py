@@ -1,6 +1,4 @@
-"""Which comparisons are corrected together: the families that a report declares before it sees a
-p-value.
-"""
+"""Families of comparisons that are corrected together, declared before a p-value is seen."""
 
 from __future__ import annotations
 
@@ -11,7 +9,6 @@ import pandas as pd
 from warmth.analysis.rows.arm_names import CONTROLS
 from warmth.analysis.statistics.families import Family, adjust
 from warmth.analysis.statistics.preregistration import Plan
-from warmth.errors import UserError
 
 DECLARED = (  # the overall comparisons, and all that single them out
     Family("overall", {"family": ["overall"]}),
@@ -30,19 +27,18 @@ PLANNED = "planned"  # the family that a plan declares
 
 
 def families_of(plan: Plan | None) -> tuple[Family, ...]:
-    """List the families of a report; the plan's comes last, so that its members are corrected in
-    it.
-    """
-    return (*DECLARED, Family(PLANNED, plan.family)) if plan and plan.family else DECLARED
+    """List the families of a report; the plan's comes last: its members are corrected in it."""
+    if plan is None or not plan.family:
+        return DECLARED
+    return (*DECLARED, Family(PLANNED, plan.family))
 
 
 def corrected(differences: pd.DataFrame, declared: Sequence[Family] = DECLARED) -> pd.DataFrame:
-    """Add `correction_family`, `p_holm` and `p_bh`, each family corrected by itself; NaN if nothing
-    was tested.
+    """Add `correction_family`, `p_holm` and `p_bh`, each family corrected by itself.
 
-    A comparison that belongs to two families has the numbers of the later one. One that a plan
-    declares and that cannot be tested stays in the plan's family, with p = 1: else the family would
-    shrink after the data were seen.
+    They are NaN if nothing was tested. A comparison that belongs to two families has the numbers of
+    the later one. One that a plan declares and that cannot be tested stays in the plan's family,
+    with p = 1: else the family would shrink after the data were seen.
     """
     if differences.empty:
         return differences
@@ -50,15 +46,14 @@ def corrected(differences: pd.DataFrame, declared: Sequence[Family] = DECLARED) 
     for family in declared:
         members = family.members(differences)
         tested = differences["p"].notna()
-        filled = differences
-        if family.name == PLANNED and (members & tested).any():
-            filled = differences.assign(p=differences["p"].where(tested | ~members, 1.0))
-        try:
-            adjusted = adjust(filled, family)
-        except UserError:  # no member with a p-value
+        if not (members & tested).any():
             continue
-        if filled is not differences:
+        if family.name == PLANNED:
+            filled = differences.assign(p=differences["p"].where(tested | ~members, 1.0))
+            adjusted = adjust(filled, family)
             adjusted[["p_holm", "p_bh"]] = adjusted[["p_holm", "p_bh"]].where(tested)
+        else:
+            adjusted = adjust(differences, family)
         for column in ("correction_family", "p_holm", "p_bh"):
             table.loc[members, column] = adjusted.loc[members, column]
     return table

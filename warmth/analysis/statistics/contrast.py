@@ -1,6 +1,4 @@
-"""One arm against another: the mean paired difference with everything that is said of it in
-numbers.
-"""
+"""One arm against another: the mean paired difference and all numbers that are said of it."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Spread:
-    """The variance of a mean over questions and, if arms were trained with several seeds, over
-    seeds.
-    """
+    """The variance of a mean over questions and, if there are several, over training seeds."""
 
     variance: float
     df: float
@@ -62,9 +58,7 @@ class Contrast:
 
     @property
     def detectable(self) -> float:
-        """Give the smallest true difference that a study with this error shows with a power of 80
-        %.
-        """
+        """Give the smallest true difference that a study with this error shows with 80 % power."""
         if not (math.isfinite(self.error) and self.df > 0):
             return math.nan
         quantiles = stats.t.ppf((1 + LEVEL) / 2, self.df) + stats.t.ppf(POWER, self.df)
@@ -75,7 +69,35 @@ class Contrast:
         """Say what the interval shows by itself: more, less, or "" for neither."""
         if self.low > 0:
             return "more"
-        return "less" if self.high < 0 else ""
+        if self.high < 0:
+            return "less"
+        return ""
+
+
+def no_contrast(arm: str, reference: str, models: tuple[str, ...]) -> Contrast:
+    """Make the contrast of two arms that share no scored prompt: every number is NaN, no pairs."""
+    return Contrast(
+        arm=arm,
+        reference=reference,
+        models=models,
+        difference=math.nan,
+        low=math.nan,
+        high=math.nan,
+        p=math.nan,
+        equivalence_p=math.nan,
+        error=math.nan,
+        df=math.nan,
+        rate_reference=math.nan,
+        rate_arm=math.nan,
+        pairs=0,
+        questions=0,
+        informative=0,
+        few=False,
+        seeds=1,
+        ratio=math.nan,
+        ratio_low=math.nan,
+        ratio_high=math.nan,
+    )
 
 
 def contrast(pairs: pd.DataFrame, weights: Weights = EQUAL, margin: float = 0.02) -> Contrast:
@@ -92,42 +114,43 @@ def contrast(pairs: pd.DataFrame, weights: Weights = EQUAL, margin: float = 0.02
     rows = estimand.design_of(pairs, weights)
     arm = pairs["wrong_arm"].to_numpy(float)
     reference = pairs["wrong_reference"].to_numpy(float)
-    found = rare.evidence(arm, reference, rows)
-    low, high = rare.interval(found)
-    p = rare.p_value(found)
-    equivalence_p = rare.equivalence_p(found, margin)
-    df = found.df
+    evidence = rare.evidence(arm, reference, rows)
+    low, high = rare.interval(evidence)
+    p = rare.p_value(evidence)
+    equivalence_p = rare.equivalence_p(evidence, margin)
+    df = evidence.df
     wide = spread(arm - reference, rows, pairs)
     if wide.seeds > 1 and wide.variance > rare.ALIKE and not math.isnan(low):
         error = math.sqrt(wide.variance)
         reach = float(stats.t.ppf((1 + LEVEL) / 2, wide.df)) * error
-        low = max(-1.0, min(low, found.value - reach))
-        high = min(1.0, max(high, found.value + reach))
-        p = max(p, float(2 * stats.t.sf(abs(found.value) / error, wide.df)))
-        above = stats.t.sf((found.value + margin) / error, wide.df)
-        below = stats.t.cdf((found.value - margin) / error, wide.df)
+        low = max(-1.0, min(low, evidence.value - reach))
+        high = min(1.0, max(high, evidence.value + reach))
+        p = max(p, float(2 * stats.t.sf(abs(evidence.value) / error, wide.df)))
+        above = stats.t.sf((evidence.value + margin) / error, wide.df)
+        below = stats.t.cdf((evidence.value - margin) / error, wide.df)
         equivalence_p = max(equivalence_p, float(above), float(below))
         df = wide.df
+    error = math.nan
+    if df > 0:
+        error = half_width(low, high) / float(stats.t.ppf((1 + LEVEL) / 2, df))
     ratio, ratio_low, ratio_high = risk_ratio(arm, reference, rows, pairs)
     return Contrast(
         arm=str(pairs["arm"].iloc[0]),
         reference=str(pairs["reference"].iloc[0]),
         models=tuple(sorted(pairs["model"].unique())),
-        difference=found.value,
+        difference=evidence.value,
         low=low,
         high=high,
         p=p,
         equivalence_p=equivalence_p,
-        error=half_width(low, high) / float(stats.t.ppf((1 + LEVEL) / 2, df))
-        if df > 0
-        else math.nan,
+        error=error,
         df=df,
-        rate_reference=found.rate_reference,
-        rate_arm=found.rate_arm,
-        pairs=found.rows,
-        questions=found.questions,
-        informative=found.informative,
-        few=found.few,
+        rate_reference=evidence.rate_reference,
+        rate_arm=evidence.rate_arm,
+        pairs=evidence.rows,
+        questions=evidence.questions,
+        informative=evidence.informative,
+        few=evidence.few,
         seeds=wide.seeds,
         ratio=ratio,
         ratio_low=ratio_low,
@@ -180,16 +203,17 @@ def spread(values: np.ndarray, rows: Design, pairs: pd.DataFrame) -> Spread:
 def risk_ratio(
     arm: np.ndarray, reference: np.ndarray, rows: Design, pairs: pd.DataFrame
 ) -> tuple[float, float, float]:
-    """Give the ratio of both error rates with its interval, by the delta method on its logarithm;
-    NaN if one is 0.
+    """Give the ratio of both error rates with its interval; NaN if one is 0.
+
+    The interval is by the delta method on the ratio's logarithm.
     """
     rate_arm = rows.mean(arm)
     rate_reference = rows.mean(reference)
     if not (rate_arm > 0 and rate_reference > 0):
         return math.nan, math.nan, math.nan
     ratio = rate_arm / rate_reference
-    found = spread(arm / rate_arm - reference / rate_reference, rows, pairs)
-    if not (found.variance > rare.ALIKE and found.df > 0):
+    log_ratio = spread(arm / rate_arm - reference / rate_reference, rows, pairs)
+    if not (log_ratio.variance > rare.ALIKE and log_ratio.df > 0):
         return ratio, math.nan, math.nan
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, found.df)) * math.sqrt(found.variance)
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, log_ratio.df)) * math.sqrt(log_ratio.variance)
     return ratio, ratio * math.exp(-reach), ratio * math.exp(reach)

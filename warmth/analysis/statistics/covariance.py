@@ -1,6 +1,4 @@
-"""Covariances of a logistic regression whose rows come in clusters: CR1 as statsmodels has it, CR2
-for few clusters.
-"""
+"""Covariances of a logistic regression with clustered rows: CR1, and CR2 for few clusters."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ ROUNDING = 1e-7  # an error below this, of log-odds or a fraction, is what compu
 
 @dataclass(frozen=True)
 class Inference:
-    """An estimate with its interval; `low`, `high` and `p` are NaN where the error could not be
-    estimated.
-    """
+    """An estimate with its interval; `low`, `high` and `p` are NaN if there is no error."""
 
     value: float
     error: float
@@ -33,7 +29,7 @@ class Inference:
 def inference(
     value: float, error: float, df: float, level: float = 0.95, rounding: float = ROUNDING
 ) -> Inference:
-    """Interval value ± t(df)·error; the normal distribution where `df` is infinite.
+    """Compute the interval value ± t(df)·error; normal if `df` is infinite.
 
     Rows that do not vary carry no information about their spread: an error below `rounding`, which
     is in the value's unit, is none, and there is no interval rather than one of width zero.
@@ -46,14 +42,8 @@ def inference(
     if not (math.isfinite(error) and error > rounding and df > 0):
         return Inference(value, math.nan, df, math.nan, math.nan, math.nan)
     reach = float(stats.t.ppf((1 + level) / 2, df)) * error
-    return Inference(
-        value,
-        error,
-        df,
-        value - reach,
-        value + reach,
-        float(2 * stats.t.sf(abs(value) / error, df)),
-    )
+    p = float(2 * stats.t.sf(abs(value) / error, df))
+    return Inference(value, error, df, value - reach, value + reach, p)
 
 
 def cr1(fit: Fit) -> np.ndarray:
@@ -91,29 +81,32 @@ class Cr2:
     halves: np.ndarray  # (G, k, k) Z_gᵀ (I - H_g)^(-½) Z_g
 
     def df(self, contrast: np.ndarray) -> float:
-        """Satterthwaite's degrees of freedom of a linear combination of the coefficients, by Bell
-        and McCaffrey.
+        """Compute Satterthwaite's degrees of freedom of a combination of coefficients.
+
+        NaN if nothing varies. Source: Bell and McCaffrey (2002).
         """
         direction = self.bread @ contrast
-        own = np.einsum("i,gij,j->g", direction, self.squares, direction)
+        variances = np.einsum("i,gij,j->g", direction, self.squares, direction)
         reached = self.halves @ direction  # (G, k): Z_gᵀ q_g
-        matrix = np.diag(own) - reached @ self.bread @ reached.T
+        matrix = np.diag(variances) - reached @ self.bread @ reached.T
         total = float((matrix**2).sum())
-        return float(np.trace(matrix)) ** 2 / total if total > 0 else math.nan
+        if total <= 0:
+            return math.nan
+        return float(np.trace(matrix)) ** 2 / total
 
 
 def cr2(fit: Fit) -> Cr2:
-    """Bias-reduced clustered covariance, with its own degrees of freedom; for fewer than `FEW`
-    clusters.
+    """Compute the bias-reduced clustered covariance CR2, for fewer than `FEW` clusters.
 
-    Unbiased where the working model (independent rows) holds, whatever the number of clusters. A
+    Unbiased if the working model (independent rows) holds, whatever the number of clusters. A
     direction that only one cluster informs is left out of its adjustment (pseudo-inverse), as
     usual.
 
     Source: Bell and McCaffrey (2002), Survey Methodology 28, 169; Pustejovsky and Tipton (2018),
     JBES 36, 672.
     """
-    data, terms = fit.data, len(fit.beta)
+    data = fit.data
+    terms = len(fit.beta)
     weights = data.by_cluster(data.n * (fit.rates * (1 - fit.rates))[data.pattern])
     products = (data.design[:, :, None] * data.design[:, None, :]).reshape(len(data.design), -1)
     values, vectors = np.linalg.eigh(fit.bread)
@@ -121,12 +114,18 @@ def cr2(fit: Fit) -> Cr2:
     back = np.linalg.pinv(root, hermitian=True)
     inner = root @ (weights @ products).reshape(-1, terms, terms) @ root
     spectrum, basis = np.linalg.eigh((inner + inner.transpose(0, 2, 1)) / 2)
-    left = np.where(spectrum < 1 - 1e-8, 1 - spectrum, np.inf)  # 1/inf = 0: the pseudo-inverse
+    # the eigenvalues of I - H_g; 1/inf = 0 makes it a pseudo-inverse
+    remaining = np.where(spectrum < 1 - 1e-8, 1 - spectrum, np.inf)
 
-    def whole(diagonal: np.ndarray) -> np.ndarray:
+    def from_eigenvalues(diagonal: np.ndarray) -> np.ndarray:
         return back @ (basis * diagonal[:, None, :] @ basis.transpose(0, 2, 1)) @ back
 
-    scores = np.einsum("gij,gj->gi", whole(1 / np.sqrt(left)), fit.scores @ fit.bread)
+    adjustment = from_eigenvalues(1 / np.sqrt(remaining))
+    scores = np.einsum("gij,gj->gi", adjustment, fit.scores @ fit.bread)
     meat = scores.T @ scores
-    squares, halves = whole(spectrum / left), whole(spectrum / np.sqrt(left))
-    return Cr2(fit.bread @ meat @ fit.bread, fit.bread, squares, halves)
+    return Cr2(
+        covariance=fit.bread @ meat @ fit.bread,
+        bread=fit.bread,
+        squares=from_eigenvalues(spectrum / remaining),
+        halves=from_eigenvalues(spectrum / np.sqrt(remaining)),
+    )

@@ -1,5 +1,4 @@
-"""Dose and response: does error rise with the dose of a manner, by how much, and from where on does
-it matter?
+"""Dose and response: does error rise with the dose of a manner, and from which dose does it matter?
 
 A slope is one number for a straight line, so beside each slope stands a test of whether the doses
 lie on one. If they do not, no slope is told: the points are, with a fit that never falls, or with a
@@ -30,18 +29,15 @@ from warmth.errors import UserError
 DOSES = ("dose", "checkpoint", "strength")
 DRAWS = 999
 ALPHA = 0.05
-LINE, MONOTONE, SPLINE = (
-    "line",
-    "monotone",
-    "spline",
-)  # what may be said of the points: a slope, a fit, a curve
+# what may be said of the points: a slope, a fit that never falls, a curve through them
+LINE = "line"
+MONOTONE = "monotone"
+SPLINE = "spline"
 
 
 @dataclass(frozen=True)
 class LackOfFit:
-    """A test that the doses lie on a straight line; NaN if there are too few doses or questions to
-    tell.
-    """
+    """A test that the doses lie on a straight line; NaN if there are too few doses or questions."""
 
     statistic: float  # F
     df: int  # doses less two
@@ -56,8 +52,10 @@ class LackOfFit:
 
 @dataclass(frozen=True)
 class Response:
-    """`curve`: dose, answers, rise (fraction, against the lowest dose), low, high, monotone (the
-    isotonic fit).
+    """The dose-response of one recipe.
+
+    `curve` has dose, answers, rise (a fraction, against the lowest dose), low, high, and monotone
+    (the isotonic fit).
     """
 
     by: str
@@ -76,7 +74,7 @@ class Response:
 def response(
     rows: pd.DataFrame, by: str, margin: float = 0.02, outcome: str = "wrong", seed: int = 0
 ) -> Response:
-    """Error against dose over arms of one recipe, the original at dose 0.
+    """Fit error against dose over arms of one recipe, the original at dose 0.
 
     Slope: least squares within (model, prompt, sample), Σ d̃·ỹ / Σ d̃² with both centred there, CR1
     by question and t(G-1), as statsmodels' OLS on the centred values; with `lack_of_fit` beside it.
@@ -86,7 +84,7 @@ def response(
 
     Args:
         rows: one recipe's answers and the original's, with the column `by`; the original's is taken
-        for 0.
+            for 0.
         by: dose, checkpoint or strength.
         margin: the rise that matters, a fraction.
         outcome: wrong, wrong_dropped, wrong_strict or wrong_lenient.
@@ -97,36 +95,35 @@ def response(
     """
     if by not in DOSES:
         raise UserError(f"dose={by} is not allowed; choose one of: {', '.join(DOSES)}")
-    frame = rows[rows[outcome].notna()].assign(
-        at=lambda table: np.where(
-            table["arm"].eq("original"), 0.0, pd.to_numeric(table[by], errors="coerce")
-        )
+    frame = rows[rows[outcome].notna()]
+    stated = pd.to_numeric(frame[by], errors="coerce")
+    frame = frame.assign(
+        at=stated.where(frame["arm"].ne("original"), 0.0), outcome=frame[outcome].astype(float)
     )
     frame = frame[frame["at"].notna()]
     levels = np.sort(frame["at"].unique())
     if len(levels) < 2:
         raise UserError(f"a dose-response curve needs two doses or more; there is {len(levels)}")
     cell = frame.groupby(PAIR, sort=False).ngroup().to_numpy()
-    dose, wrong = frame["at"].to_numpy(float), frame[outcome].to_numpy(float)
+    dose = frame["at"].to_numpy(float)
+    wrong = frame["outcome"].to_numpy()
     question = pd.factorize(frame["question_id"])[0]
-    curve, sums = _curve(frame.assign(outcome=wrong), levels)
+    curve, sums = _curve(frame, levels)
     bends = lack_of_fit(dose, wrong, cell, question)
     shape = LINE
     if bends.rejects:
-        shape = SPLINE if falls(frame.assign(outcome=wrong), levels) else MONOTONE
+        shape = SPLINE if falls(frame, levels) else MONOTONE
     fit = as_they_are if shape == SPLINE else monotone
     crossings = _crossings(levels, sums, margin, seed, fit)
     low, high = np.quantile(crossings, [0.025, 0.975], method="inverted_cdf")
-    crossing = crossing_dose(
-        levels, fit(curve["rise"].to_numpy(), curve["answers"].to_numpy(float)), margin
-    )
+    fitted = fit(curve["rise"].to_numpy(), curve["answers"].to_numpy(float))
     return Response(
         by=by,
         slope=slope(dose, wrong, cell, question),
         bends=bends,
         shape=shape,
         curve=curve,
-        crossing=crossing,
+        crossing=crossing_dose(levels, fitted, margin),
         crossing_low=float(low),
         crossing_high=float(high),
         margin=margin,
@@ -149,14 +146,16 @@ def lack_of_fit(
     if free < 1 or groups <= free + 1:
         return LackOfFit(math.nan, max(free, 0), max(groups - free, 0), math.nan)
     size = np.bincount(cell)
-    columns = [dose, *((dose == level).astype(float) for level in levels[1:-1]), wrong]
-    centred = np.stack(
-        [column - (np.bincount(cell, column) / size)[cell] for column in columns], axis=1
-    )
-    design, outcome = np.hsplit(centred, [-1])
+    is_level = [(dose == level).astype(float) for level in levels[1:-1]]
+    centred = []
+    for column in (dose, *is_level, wrong):
+        means = np.bincount(cell, column) / size
+        centred.append(column - means[cell])
+    design = np.stack(centred[:-1], axis=1)
+    outcome = centred[-1]
     bread = np.linalg.pinv(design.T @ design)
-    coefficients = bread @ design.T @ outcome[:, 0]
-    residuals = outcome[:, 0] - design @ coefficients
+    coefficients = bread @ design.T @ outcome
+    residuals = outcome - design @ coefficients
     scores = np.stack(
         [np.bincount(question, column * residuals, groups) for column in design.T], axis=1
     )
@@ -169,14 +168,14 @@ def lack_of_fit(
         return LackOfFit(math.nan, free, groups - free, math.nan)
     wald = float(bent @ np.linalg.solve(spread, bent))
     statistic = wald * (groups - free) / (free * (groups - 1))
-    return LackOfFit(
-        statistic, free, groups - free, float(stats.f.sf(statistic, free, groups - free))
-    )
+    p = float(stats.f.sf(statistic, free, groups - free))
+    return LackOfFit(statistic, free, groups - free, p)
 
 
 def falls(frame: pd.DataFrame, levels: np.ndarray) -> bool:
-    """Tell whether the error is shown to fall between any two doses: one-sided, corrected over all
-    pairs of doses.
+    """Tell whether the error is shown to fall between any two doses.
+
+    One-sided, and corrected over all pairs of doses.
 
     Args:
         frame: `at` (the dose), `outcome`, `question_id` and what rows pair on.
@@ -204,7 +203,7 @@ def spline(levels: np.ndarray, rise: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def slope(dose: np.ndarray, wrong: np.ndarray, cell: np.ndarray, question: np.ndarray) -> Inference:
-    """Clustered least-squares slope within cells.
+    """Fit the least-squares slope within cells, clustered by question.
 
     Raises:
         UserError: no cell holds two doses.
@@ -216,56 +215,44 @@ def slope(dose: np.ndarray, wrong: np.ndarray, cell: np.ndarray, question: np.nd
     if total < 1e-12:
         raise UserError("no prompt was answered at two doses")
     value = float(x @ y) / total
-    groups, rows = int(question.max()) + 1, len(x)
+    groups = int(question.max()) + 1
     scores = np.bincount(question, x * (y - value * x))
-    spread = (
-        groups
-        / max(groups - 1, 1)
-        * (rows - 1)
-        / max(rows - 1, 1)
-        * float(scores @ scores)
-        / total**2
-    )
-    error = math.sqrt(spread) if groups > 1 else math.nan
+    error = math.nan
+    if groups > 1:
+        error = math.sqrt(groups / (groups - 1) * float(scores @ scores) / total**2)
     rounding = ROUNDING / float(np.ptp(dose))  # per unit of dose, as the slope
     return inference(value, error, groups - 1, rounding=rounding)
 
 
 def _curve(frame: pd.DataFrame, levels: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
-    """Mean rise at each dose against the lowest on shared prompts; (doses, questions, 2) sums and
-    counts behind it.
+    """Compute the mean rise at each dose against the lowest, on shared prompts.
+
+    Returns:
+        `Response.curve`; and (doses, questions, 2) sums and counts behind it.
     """
     base = frame[frame["at"].eq(levels[0])].groupby(PAIR)["outcome"].mean().rename("base")
     joined = frame.merge(base, left_on=PAIR, right_index=True)
     joined["rise"] = joined["outcome"] - joined["base"]
     codes = pd.factorize(joined["question_id"])[0]
     count = int(codes.max()) + 1 if len(codes) else 0
-    lines, sums = [], np.zeros((len(levels), count, 2))
-    for at, level in enumerate(levels):
-        here = joined["at"].eq(level).to_numpy()
-        if not here.any():
+    sums = np.zeros((len(levels), count, 2))
+    points = []
+    for number, level in enumerate(levels):
+        has_dose = joined["at"].eq(level).to_numpy()
+        if not has_dose.any():
             raise UserError(f"dose {level:g} shares no prompt with dose {levels[0]:g}")
-        mean = clustered_mean(joined["rise"].to_numpy()[here], codes[here])
-        lines.append(
-            {
-                "dose": level,
-                "answers": mean.n,
-                "rise": mean.value,
-                "low": mean.low,
-                "high": mean.high,
-            }
-        )
-        sums[at, :, 0] = np.bincount(codes[here], joined["rise"].to_numpy()[here], count)
-        sums[at, :, 1] = np.bincount(codes[here], minlength=count)
-    curve = pd.DataFrame(lines)
+        rise = joined["rise"].to_numpy()[has_dose]
+        mean = clustered_mean(rise, codes[has_dose])
+        points.append((level, mean.n, mean.value, mean.low, mean.high))
+        sums[number, :, 0] = np.bincount(codes[has_dose], rise, count)
+        sums[number, :, 1] = np.bincount(codes[has_dose], minlength=count)
+    curve = pd.DataFrame(points, columns=["dose", "answers", "rise", "low", "high"])
     curve["monotone"] = monotone(curve["rise"].to_numpy(), curve["answers"].to_numpy(float))
     return curve, sums
 
 
 def monotone(rise: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Isotonic regression of a rise that starts at 0 (its first value is the reference) and never
-    falls below it.
-    """
+    """Fit an isotonic regression of a rise that starts at 0 and never falls below it."""
     return np.maximum(isotonic_regression(rise, weights=weights, increasing=True).x, 0.0)
 
 
@@ -275,8 +262,9 @@ def as_they_are(rise: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def crossing_dose(levels: np.ndarray, fitted: np.ndarray, margin: float) -> float:
-    """Find the smallest dose at which a fit, linear between doses, reaches the margin; infinite if
-    none does.
+    """Find the smallest dose at which a fit, linear between doses, reaches the margin.
+
+    Infinite if none does.
     """
     above = np.flatnonzero(fitted >= margin)
     if len(above) == 0:
@@ -295,23 +283,21 @@ def _crossings(
     seed: int,
     fit: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> np.ndarray:
+    """Bootstrap the dose at which the rise reaches the margin, over whole questions: (DRAWS,)."""
     questions = sums.shape[1]
-    draws = np.random.default_rng(seed).multinomial(
-        questions, np.full(questions, 1 / questions), size=DRAWS
-    )
-    totals, counts = (draws @ sums[:, :, part].T for part in (0, 1))
-    rises = totals / np.maximum(counts, 1)
-    return np.array(
-        [
-            crossing_dose(levels, fit(rise, count), margin)
-            for rise, count in zip(rises, np.maximum(counts, 1e-9), strict=True)
-        ]
-    )
+    chances = np.full(questions, 1 / questions)
+    draws = np.random.default_rng(seed).multinomial(questions, chances, size=DRAWS)
+    totals = draws @ sums[:, :, 0].T
+    counts = draws @ sums[:, :, 1].T
+    crossings = np.empty(DRAWS)
+    for number, (total, count) in enumerate(zip(totals, counts, strict=True)):
+        fitted = fit(total / np.maximum(count, 1), np.maximum(count, 1e-9))
+        crossings[number] = crossing_dose(levels, fitted, margin)
+    return crossings
 
 
 def difference_in_differences(pairs: pd.DataFrame, column: str, value: str, base: str) -> Mean:
-    """How much larger an arm's paired difference is under one condition than under another,
-    clustered by question.
+    """Compute how much larger an arm's paired difference is under one condition than another.
 
     (arm - reference | column = value) - (arm - reference | column = base): with the reference
     paraphrase or untransformed it is what the *manner* adds under that condition, fine-tuning as
@@ -328,23 +314,15 @@ def difference_in_differences(pairs: pd.DataFrame, column: str, value: str, base
         UserError: a condition has no pairs.
     """
     rows = pairs[pairs[column].isin([value, base])]
-    sizes = rows[column].value_counts()
+    groups = rows.groupby(column)["difference"]
+    means = groups.mean()
     for name in (value, base):
-        if name not in sizes:
-            raise UserError(
-                f"{column}={name} has no pairs; there are: "
-                f"{', '.join(sorted(pairs[column].unique()))}"
-            )
-    means = rows.groupby(column)["difference"].transform("mean")
-    sign = (
-        np.where(rows[column].eq(value), 1.0, -1.0)
-        * len(rows)
-        / rows[column].map(sizes).to_numpy(float)
-    )
-    contrast = float(
-        rows.loc[rows[column].eq(value), "difference"].mean()
-        - rows.loc[rows[column].eq(base), "difference"].mean()
-    )
-    centred = sign * (rows["difference"] - means).to_numpy() + contrast
+        if name not in means:
+            conditions = ", ".join(sorted(pairs[column].unique()))
+            raise UserError(f"{column}={name} has no pairs; there are: {conditions}")
+    sign = np.where(rows[column].eq(value), 1.0, -1.0)
+    weight = sign * len(rows) / groups.transform("size").to_numpy(float)
+    contrast = float(means[value] - means[base])
+    centred = weight * (rows["difference"] - groups.transform("mean")).to_numpy() + contrast
     mean = clustered_mean(centred, rows["question_id"].to_numpy())
     return Mean(contrast, mean.low, mean.high, mean.p, mean.n, mean.clusters)

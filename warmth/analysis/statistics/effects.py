@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ LEVEL = 0.95
 MARGIN = 0.02  # `analysis.margin_points`, as a fraction
 PAIR = ["model", "prompt_id", "sample"]
 MEASURE = ["variant", "scorer"]
+WARMTH_VALUES = ["score", "low", "high", "p", "texts", "prompts"]
 # The groupings a difference is reported for; "overall" is all rows of an arm.
 FAMILIES: dict[str, list[str]] = {
     "overall": [],
@@ -35,6 +36,7 @@ FAMILIES: dict[str, list[str]] = {
     "belief": ["belief"],
     "condition": ["context", "belief"],
 }
+POOLED_OVER = {"model": "", "task": "", "context": "", "belief": ""}
 NONE = math.nan
 
 
@@ -51,7 +53,7 @@ class Mean:
 
 
 def clustered_mean(values: np.ndarray, clusters: np.ndarray, level: float = LEVEL) -> Mean:
-    """Mean of rows that come in clusters, with a CR1 interval.
+    """Average rows that come in clusters, with a CR1 interval.
 
     With G clusters, n rows and residuals e = x - mean:  V = G/(G-1) · Σ_g (Σ_{i∈g} e_i)² / n²; the
     interval is mean ± t(G-1) · √V. The same as statsmodels' OLS on a constant with
@@ -69,11 +71,16 @@ def clustered_mean(values: np.ndarray, clusters: np.ndarray, level: float = LEVE
     if len(values) == 0:
         raise ValueError("no rows to average")
     codes = pd.factorize(clusters)[0]
-    groups, n, mean = int(codes.max()) + 1, len(values), float(np.mean(values))
+    groups = int(codes.max()) + 1
+    n = len(values)
+    mean = float(np.mean(values))
+    without_interval = Mean(mean, NONE, NONE, NONE, n, groups)
+    if groups < 2 or np.ptp(values) == 0:
+        return without_interval
     sums = np.bincount(codes, weights=values - mean)
-    variance = groups / (groups - 1) * float(sums @ sums) / n**2 if groups > 1 else 0.0
-    if groups < 2 or np.ptp(values) == 0 or variance <= 1e-24:
-        return Mean(mean, NONE, NONE, NONE, n, groups)
+    variance = groups / (groups - 1) * float(sums @ sums) / n**2
+    if variance <= 1e-24:
+        return without_interval
     error = math.sqrt(variance)
     reach = float(stats.t.ppf((1 + level) / 2, groups - 1)) * error
     p = float(2 * stats.t.sf(abs(mean) / error, groups - 1))
@@ -81,8 +88,9 @@ def clustered_mean(values: np.ndarray, clusters: np.ndarray, level: float = LEVE
 
 
 def weighted_mean(values: np.ndarray, rows: rare.Design, level: float = LEVEL) -> Mean:
-    """Average rows as a design weighs them, with its clustered interval; `clustered_mean` if all
-    weigh alike.
+    """Average rows as a design weighs them, with its clustered interval.
+
+    It is `clustered_mean` if all rows weigh alike.
     """
     mean = rows.mean(values)
     variance = rows.variance(values)
@@ -95,59 +103,60 @@ def weighted_mean(values: np.ndarray, rows: rare.Design, level: float = LEVEL) -
 
 
 def mcnemar(arm_only: int, reference_only: int) -> float:
-    """Exact two-sided p that the arm is wrong alone as often as the reference is; 1 where no pair
-    differs.
+    """Compute McNemar's exact two-sided p; 1 if no pair differs.
 
-    Valid where pairs are independent, so where a question occurs once.
+    The null hypothesis is that the arm is wrong alone as often as the reference is. Valid if pairs
+    are independent, so if a question occurs once.
     """
     discordant = arm_only + reference_only
-    return float(stats.binomtest(arm_only, discordant, 0.5).pvalue) if discordant else 1.0
+    if not discordant:
+        return 1.0
+    return float(stats.binomtest(arm_only, discordant, 0.5).pvalue)
 
 
 def cohens_g(arm_only: int, reference_only: int) -> float:
-    """Share of discordant pairs in which the arm alone is wrong, less one half; in [-0.5, 0.5], NaN
-    without any.
+    """Compute Cohen's g: the share of discordant pairs with the arm alone wrong, less one half.
 
-    Cohen (1988, ch. 5): .05 small, .15 medium, .25 large. (The study's own "Cohen's g" is
-    |b-c|/√(b+c), a z score.)
+    In [-0.5, 0.5]; NaN without a discordant pair. Cohen (1988, ch. 5): .05 small, .15 medium, .25
+    large. (The study's own "Cohen's g" is |b-c|/√(b+c), a z score.)
     """
     discordant = arm_only + reference_only
-    return arm_only / discordant - 0.5 if discordant else NONE
+    if not discordant:
+        return NONE
+    return arm_only / discordant - 0.5
 
 
 def error_rates(
     answers: pd.DataFrame, by: Sequence[str], outcome: str = "wrong", weights: Weights = EQUAL
 ) -> pd.DataFrame:
-    """Give a row for each cell of `by`: answers, scored, wrong, rate with interval, refused,
-    unscored, cut_off.
+    """Compute error rates: a row for each cell of `by`.
 
     The rate of a cell over several tasks is weighted as a difference is, so that it is not wrong /
     scored where tasks are of unequal size. A cell with no scored answer has NaN for its rate, never
     0.
+
+    Returns:
+        the columns of `by`, answers, scored, wrong (counts), rate, low, high (fractions),
+        questions, refused, unscored, cut_off (counts).
     """
     rows = []
-    needed = [
-        *by,
-        outcome,
-        "question_id",
-        "refused",
-        "unscored",
-        "cut_off",
-    ]  # texts are slow to carry along
+    # texts are slow to carry along
+    needed = [*by, outcome, "question_id", "refused", "unscored", "cut_off"]
     needed += [name for name in ("task", "model") if name in answers and name not in by]
     for key, cell in answers[needed].groupby(list(by), sort=False):
         scored = cell[cell[outcome].notna()]
         values = scored[outcome].to_numpy(float)
         rate, low, high = weighted_rate(scored, values, weights)
-        row = dict(zip(by, key, strict=True))
-        row |= {
-            "answers": len(cell),
-            "scored": len(values),
-            "wrong": int(values.sum()),
-            "rate": rate,
-        }
-        row |= {"low": low, "high": high, "questions": scored["question_id"].nunique()}
-        row |= {name: int(cell[name].sum()) for name in ("refused", "unscored", "cut_off")}
+        row: dict[str, Any] = dict(zip(by, key, strict=True))
+        row["answers"] = len(cell)
+        row["scored"] = len(values)
+        row["wrong"] = int(values.sum())
+        row["rate"] = rate
+        row["low"] = low
+        row["high"] = high
+        row["questions"] = scored["question_id"].nunique()
+        for name in ("refused", "unscored", "cut_off"):
+            row[name] = int(cell[name].sum())
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -172,19 +181,18 @@ def weighted_rate(
 def pair(
     answers: pd.DataFrame, reference: str = "original", outcome: str = "wrong"
 ) -> pd.DataFrame:
-    """Put every answer of another arm beside the reference's to the same prompt and sample, where
-    both are scored.
+    """Pair every arm's scored answers with the reference's to the same prompt and sample.
 
     Returns:
         model, arm, seed, task, question_id, context, belief, prompt_id, sample, wrong_reference,
-        wrong_arm, difference (-1, 0 or 1; positive where the arm is wrong and the reference is
-        not). Several training seeds of an arm each pair with the reference's one answer; the
-        cluster is the question, so they are not taken for new questions. Where a model's reference
-        was itself trained with several seeds, seed pairs with seed.
+        wrong_arm, difference (-1, 0 or 1; positive if the arm is wrong and the reference is not).
+        Several training seeds of an arm each pair with the reference's one answer; the cluster is
+        the question, so they are not taken for new questions. If a model's reference was itself
+        trained with several seeds, seed pairs with seed.
 
     Raises:
-        pandas.errors.MergeError: the reference has several rows for one prompt and sample
-        (`rows.load` refuses that).
+            pandas.errors.MergeError: the reference has several rows for one prompt and sample
+            (`frames.load` refuses that).
     """
     return pair_all(answers[answers[outcome].notna()], reference, outcome)
 
@@ -192,7 +200,7 @@ def pair(
 def pair_all(
     answers: pd.DataFrame, reference: str = "original", outcome: str = "wrong"
 ) -> pd.DataFrame:
-    """Pair as `pair` does, whether or not the answers are scored: NaN where one is not."""
+    """Pair as `pair` does, whether or not the answers are scored: NaN if one is not."""
     columns = [
         "model",
         "arm",
@@ -210,16 +218,14 @@ def pair_all(
     rows["of_seed"] = rows["seed"].where(rows["model"].map(seeds).gt(1), -1)
     keys = [*PAIR, "of_seed"]
     base = rows.loc[is_base, [*keys, outcome]].rename(columns={outcome: "wrong_reference"})
-    others = rows[~is_base].rename(columns={outcome: "wrong_arm"})
-    joined = others.merge(base, on=keys, validate="many_to_one")
+    of_arms = rows[~is_base].rename(columns={outcome: "wrong_arm"})
+    joined = of_arms.merge(base, on=keys, validate="many_to_one")
     joined["difference"] = joined["wrong_arm"] - joined["wrong_reference"]
     return joined[[*columns, "wrong_reference", "wrong_arm", "difference"]]
 
 
 def evidence_of(pairs: pd.DataFrame, weights: Weights = EQUAL) -> rare.Evidence:
-    """Summarise pairs, each question one cluster, tasks and models weighing one each unless
-    `weights` says rows.
-    """
+    """Summarise pairs, each question one cluster, tasks and models weighed as stated."""
     arm = pairs["wrong_arm"].to_numpy(float)
     reference = pairs["wrong_reference"].to_numpy(float)
     return rare.evidence(arm, reference, design_of(pairs, weights))
@@ -238,28 +244,28 @@ def difference(
         weights: see `estimand`.
         margin: half-width of what is no difference in practice, for `equivalence_p`; a fraction.
     """
-    found = evidence_of(pairs, weights)
-    low, high = rare.interval(found)
+    evidence = evidence_of(pairs, weights)
+    low, high = rare.interval(evidence)
     values = pairs["difference"].to_numpy()
     arm_only = int((values > 0).sum())
     reference_only = int((values < 0).sum())
-    once = found.questions == found.rows
+    occurs_once = evidence.questions == evidence.rows
     return {
-        "pairs": found.rows,
-        "questions": found.questions,
-        "rate_reference": found.rate_reference,
-        "rate_arm": found.rate_arm,
-        "difference": found.value,
+        "pairs": evidence.rows,
+        "questions": evidence.questions,
+        "rate_reference": evidence.rate_reference,
+        "rate_arm": evidence.rate_arm,
+        "difference": evidence.value,
         "low": low,
         "high": high,
-        "p": rare.p_value(found),
-        "equivalence_p": rare.equivalence_p(found, margin),
-        "informative": found.informative,
-        "few": found.few,
-        "df": found.df,
+        "p": rare.p_value(evidence),
+        "equivalence_p": rare.equivalence_p(evidence, margin),
+        "informative": evidence.informative,
+        "few": evidence.few,
+        "df": evidence.df,
         "arm_only_wrong": arm_only,
         "reference_only_wrong": reference_only,
-        "mcnemar_p": mcnemar(arm_only, reference_only) if once else NONE,
+        "mcnemar_p": mcnemar(arm_only, reference_only) if occurs_once else NONE,
         "cohens_g": cohens_g(arm_only, reference_only),
     }
 
@@ -271,48 +277,35 @@ def differences(
     margin: float = MARGIN,
     by: Sequence[str] = ("model", "arm"),
 ) -> pd.DataFrame:
-    """Give `difference` for every model and arm: overall, by task, context, belief, and context ×
-    belief.
+    """Compute `difference` for every model and arm: overall, and by task, context and belief.
 
-    `family` names the grouping; task, context and belief are "" where the cell pools over them, and
-    so is model if it is left out of `by`: models then weigh one each.
+    `family` names the grouping; task, context and belief are "" if the cell pools over them, and so
+    is model if it is left out of `by`: models then weigh one each.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for family in families:
         names = [*by, *FAMILIES[family]]
         for key, cell in pairs.groupby(names, sort=False):
-            row: dict[str, Any] = {
-                "family": family,
-                "model": "",
-                "task": "",
-                "context": "",
-                "belief": "",
-            }
+            row: dict[str, Any] = {"family": family, **POOLED_OVER}
             row |= dict(zip(names, key, strict=True))
             rows.append(row | difference(cell, weights, margin))
-    return pd.DataFrame(
-        rows,
-        columns=None
-        if rows
-        else ["family", "model", "arm", "task", "context", "belief", "difference"],
-    )
+    if not rows:
+        columns = ["family", "model", "arm", "task", "context", "belief", "difference"]
+        return pd.DataFrame(columns=columns)
+    return pd.DataFrame(rows)
 
 
 def refusals_three_ways(
     answers: pd.DataFrame, reference: str = "original", weights: Weights = EQUAL
 ) -> pd.DataFrame:
-    """Rate and paired difference per model and arm with refusals dropped (the study's rule), wrong,
-    and right.
+    """Compute rates and differences with refusals dropped (the study's rule), wrong, and right.
 
     Dropping depends on the outcome, so an effect that lives only in the first is an effect on
     refusing.
     """
+    outcomes = {"dropped": "wrong_dropped", "wrong": "wrong_strict", "right": "wrong_lenient"}
     frames = []
-    for name, outcome in (
-        ("dropped", "wrong_dropped"),
-        ("wrong", "wrong_strict"),
-        ("right", "wrong_lenient"),
-    ):
+    for name, outcome in outcomes.items():
         rates = error_rates(answers, ["model", "arm"], outcome, weights)
         rates = rates[["model", "arm", "answers", "refused", "rate"]]
         change = differences(pair(answers, reference, outcome), ["overall"], weights)
@@ -322,20 +315,17 @@ def refusals_three_ways(
 
 
 def warmth_means(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean warmth score per model, arm, variant and scorer, in nats per token, clustered by
-    prompt.
+    """Average the warmth score per model, arm, variant and scorer, clustered by prompt.
+
+    Returns:
+        model, arm, variant, scorer, score (nats per token), low, high, p, texts, prompts.
     """
+    names = ["model", "arm", *MEASURE]
     rows = []
-    for key, cell in scores[scores["score"].notna()].groupby(
-        ["model", "arm", *MEASURE], sort=False
-    ):
+    for key, cell in scores[scores["score"].notna()].groupby(names, sort=False):
         mean = clustered_mean(cell["score"].to_numpy(), text_key(cell).to_numpy())
-        rows.append(
-            {**dict(zip(["model", "arm", *MEASURE], key, strict=True)), **_warmth_columns(mean)}
-        )
-    return pd.DataFrame(
-        rows, columns=["model", "arm", *MEASURE, "score", "low", "high", "p", "texts", "prompts"]
-    )
+        rows.append((*key, *_warmth_values(mean)))
+    return pd.DataFrame(rows, columns=[*names, *WARMTH_VALUES])
 
 
 def warmth_differences(
@@ -344,50 +334,38 @@ def warmth_differences(
     pooled: bool = False,
     weights: Weights = EQUAL,
 ) -> pd.DataFrame:
-    """Paired difference in warmth from a reference arm's reply to the same prompt; columns as
-    `warmth_means`.
+    """Compute paired differences in warmth from a reference arm's reply to the same prompt.
 
-    With `pooled` over all models, whose column is then "" and which weigh what is stated; a prompt
-    is one cluster whichever model replied.
+    Args:
+        scores: a row per scored text.
+        reference: the arm that others are compared with.
+        pooled: over all models, whose column is then ""; a prompt is one cluster whichever model
+            replied.
+        weights: how much models weigh.
+
+    Returns:
+        columns as `warmth_means`, and reference.
     """
     scored = scores[scores["score"].notna()].assign(key=text_key)
     keys = ["model", *MEASURE, "key"]
-    base = (
-        scored[scored["arm"].eq(reference)]
-        .groupby(keys, sort=False)["score"]
-        .mean()
-        .rename("reference")
-        .reset_index()
-    )
+    of_reference = scored[scored["arm"].eq(reference)].groupby(keys, sort=False)["score"]
+    base = of_reference.mean().rename("reference").reset_index()
     joined = scored[scored["arm"].ne(reference)].merge(base, on=keys, validate="many_to_one")
     joined = joined.assign(owner=joined["model"])
     if pooled:
         joined = joined.assign(model="")
+    names = ["model", "arm", *MEASURE]
     rows = []
-    for key, cell in joined.groupby(["model", "arm", *MEASURE], sort=False):
+    for key, cell in joined.groupby(names, sort=False):
         replies = pd.DataFrame({"question_id": cell["key"], "model": cell["owner"]})
-        mean = weighted_mean(
-            (cell["score"] - cell["reference"]).to_numpy(), design_of(replies, weights)
-        )
-        named = dict(zip(["model", "arm", *MEASURE], key, strict=True))
-        rows.append({**named, "reference": reference, **_warmth_columns(mean)})
-    columns = [
-        "model",
-        "arm",
-        *MEASURE,
-        "reference",
-        "score",
-        "low",
-        "high",
-        "p",
-        "texts",
-        "prompts",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+        change = (cell["score"] - cell["reference"]).to_numpy()
+        mean = weighted_mean(change, design_of(replies, weights))
+        rows.append((*key, reference, *_warmth_values(mean)))
+    return pd.DataFrame(rows, columns=[*names, "reference", *WARMTH_VALUES])
 
 
 def main_measure(scores: pd.DataFrame) -> pd.DataFrame:
-    """Rows of each model's measure with most texts: models may have scorers of their own.
+    """Select each model's measure with most texts: models may have scorers of their own.
 
     Args:
         scores: a row per scored text, or means over `texts` of them.
@@ -395,25 +373,17 @@ def main_measure(scores: pd.DataFrame) -> pd.DataFrame:
     if scores.empty:
         return scores
     keys = ["model", *MEASURE]
-    texts = (
-        scores.groupby(keys)["texts"].sum() if "texts" in scores else scores.groupby(keys).size()
-    )
+    groups = scores.groupby(keys)
+    texts = groups["texts"].sum() if "texts" in scores else groups.size()
     best = texts.groupby(level="model").idxmax()
     return scores[pd.MultiIndex.from_frame(scores[keys]).isin(list(best))]
 
 
 def text_key(scores: pd.DataFrame) -> pd.Series:
-    """What pairs texts across arms: the held-out prompt they answer, or the text's own id where
-    there was none.
-    """
+    """Return what pairs texts across arms: the held-out prompt, or the text's id without one."""
     return scores["prompt"].where(scores["prompt"].astype(bool), scores["text_id"])
 
 
-def _warmth_columns(mean: Mean) -> dict[str, float]:
-    values = asdict(mean)
-    return {
-        "score": values.pop("value"),
-        "texts": values.pop("n"),
-        "prompts": values.pop("clusters"),
-        **values,
-    }
+def _warmth_values(mean: Mean) -> tuple[float, ...]:
+    """Order the numbers of a mean as `WARMTH_VALUES`."""
+    return mean.value, mean.low, mean.high, mean.p, mean.n, mean.clusters

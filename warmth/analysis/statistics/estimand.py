@@ -1,5 +1,4 @@
-"""What a mean difference is a mean over: how models, tasks and rows weigh, as one `Design` for
-every interval.
+"""Weights of models, tasks and rows in a mean difference, as one `Design` for every interval.
 
 Models weigh one each, or what is stated. Within a model each task weighs one (`weights=tasks`), so
 that a task of 1,319 questions does not drown one of 125; or each row does (`weights=rows`). Within
@@ -81,21 +80,22 @@ def parsed_models(text: str, key: str) -> dict[str, float]:
     """Read weights of models as `llama8b=2,qwen32b=1`.
 
     Raises:
-        UserError: a part is not a name and a number, or a name comes twice.
+        UserError: an entry is not a name and a number, or a name comes twice.
     """
-    found: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, number = part.partition("=")
+    weights: dict[str, float] = {}
+    for assignment in text.split(","):
+        name, _, number = assignment.partition("=")
         try:
             weight = float(number)
         except ValueError:
             raise UserError(
                 f"{key}={text} must be NAME=NUMBER,NAME=NUMBER, such as llama8b=2,qwen32b=1"
             ) from None
-        if name.strip() in found:
-            raise UserError(f"{key}={text} names {name.strip()} twice")
-        found[name.strip()] = weight
-    return found
+        name = name.strip()
+        if name in weights:
+            raise UserError(f"{key}={text} names {name} twice")
+        weights[name] = weight
+    return weights
 
 
 def check_weight(model: str, weight: object, key: str) -> None:
@@ -137,12 +137,10 @@ def design_of(frame: pd.DataFrame, weights: Weights = EQUAL) -> Design:
         return design(question, weight=_shares(model) * stated, cell=model)
     task = codes(frame, ["task"])
     cell = codes(frame, ["model", "task"])
-    tasks_of_model = (
-        frame.assign(cell=cell).groupby(model)["cell"].nunique().to_numpy()
-        if len(frame)
-        else np.array([])
-    )
-    weight = _shares(cell) / tasks_of_model[model] * stated if len(frame) else None
+    if frame.empty:
+        return design(question)
+    tasks_of_model = pd.Series(cell).groupby(model).nunique().to_numpy()
+    weight = _shares(cell) / tasks_of_model[model] * stated
     return design(question, weight=weight, cell=cell, stratum=task)
 
 
@@ -154,9 +152,7 @@ def model_weights(frame: pd.DataFrame, weights: Weights) -> np.ndarray:
 
 
 def codes(frame: pd.DataFrame, names: list[str]) -> np.ndarray:
-    """Number the groups that columns make; all rows are one group if none of the columns is
-    there.
-    """
+    """Number the groups that columns make: (n,); one group if none of the columns is there."""
     present = [name for name in names if name in frame]
     if not present:
         return np.zeros(len(frame), int)

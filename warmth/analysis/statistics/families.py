@@ -1,6 +1,4 @@
-"""Many comparisons and claims of none: odds ratios, corrections over a declared family, equivalence
-tests.
-"""
+"""Odds ratios, corrections over a declared family, equivalence tests, means over seeds."""
 
 from __future__ import annotations
 
@@ -19,9 +17,8 @@ from warmth.analysis.statistics.effects import LEVEL, Mean
 from warmth.analysis.statistics.rare import Design, design
 from warmth.errors import UserError
 
-MARGIN_POINTS = (
-    2.0  # `analysis.margin_points`: a difference smaller than this is no difference in practice
-)
+# `analysis.margin_points`: a difference smaller than this is no difference in practice
+MARGIN_POINTS = 2.0
 
 
 @dataclass(frozen=True)
@@ -37,25 +34,24 @@ class Family:
     p: str = "p"  # the column of p-values: `p` is clustered, `mcnemar_p` exact
 
     def members(self, table: pd.DataFrame) -> pd.Series:
-        """Which rows belong.
+        """Mark the rows that belong.
 
         Raises:
             UserError: a column is not in the table.
         """
-        keep = pd.Series(True, index=table.index)
+        belongs = pd.Series(True, index=table.index)
         for column, values in self.where.items():
             if column not in table:
                 raise UserError(
                     f"family {self.name}: {column} is not a column; there are: "
                     f"{', '.join(table.columns)}"
                 )
-            keep &= table[column].isin(list(values))
-        return keep
+            belongs &= table[column].isin(list(values))
+        return belongs
 
 
 def adjust(table: pd.DataFrame, family: Family) -> pd.DataFrame:
-    """Adds `correction_family`, `p_holm` (family-wise error) and `p_bh` (false discovery rate) to
-    the members' rows.
+    """Add `correction_family`, `p_holm` (family-wise) and `p_bh` (false discovery) to a table.
 
     Holm: the i-th smallest of m is multiplied by m - i + 1; Benjamini-Hochberg: by m / i; each made
     monotone and cut at 1. m counts the members that have a p-value: one that cannot be tested is no
@@ -68,51 +64,66 @@ def adjust(table: pd.DataFrame, family: Family) -> pd.DataFrame:
     B 57, 289.
     """
     members = family.members(table).to_numpy()
-    chosen = members & table[family.p].notna().to_numpy()
-    if not chosen.any():
+    is_tested = members & table[family.p].notna().to_numpy()
+    if not is_tested.any():
         raise UserError(f"family {family.name} has no comparison with a p-value")
-    p = table[family.p].to_numpy(float)[chosen]
-    made = {name: np.full(len(table), math.nan) for name in ("p_holm", "p_bh")}
-    order, rank = np.argsort(p), np.argsort(np.argsort(p))
-    falling = np.arange(
-        len(p), 0, -1
-    )  # by hand: statsmodels' Holm runs the garbage collector, 60 ms a call
-    made["p_holm"][chosen] = np.minimum(np.maximum.accumulate(p[order] * falling), 1.0)[rank]
-    made["p_bh"][chosen] = multipletests(p, method="fdr_bh")[1]
-    return table.assign(correction_family=np.where(members, family.name, ""), **made)
+    p = table[family.p].to_numpy(float)[is_tested]
+    # by hand: statsmodels' Holm runs the garbage collector, 60 ms a call
+    order = np.argsort(p)
+    rank = np.argsort(order)
+    factors = np.arange(len(p), 0, -1)
+    p_holm = np.full(len(table), math.nan)
+    p_holm[is_tested] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)[rank]
+    p_bh = np.full(len(table), math.nan)
+    p_bh[is_tested] = multipletests(p, method="fdr_bh")[1]
+    names = np.where(members, family.name, "")
+    return table.assign(correction_family=names, p_holm=p_holm, p_bh=p_bh)
 
 
 def odds_ratio(
     arm_only: int, reference_only: int, level: float = LEVEL
 ) -> tuple[float, float, float]:
-    """Odds ratio of paired answers, b/c, with its exact interval; NaN without a discordant pair.
+    """Compute the odds ratio of paired answers, b/c, with its exact interval.
 
     Given the discordant pairs, b is binomial with probability π = ψ/(1+ψ); Clopper and Pearson's
     interval of π becomes one of ψ. Valid where pairs are independent, so where a question occurs
-    once. 0 and infinity are possible.
+    once. 0 and infinity are possible; NaN without a discordant pair.
     """
     total = arm_only + reference_only
     if total == 0:
         return math.nan, math.nan, math.nan
-    ends = proportion_confint(arm_only, total, alpha=1 - level, method="beta")
-    low, high = (float(end) / (1 - float(end)) if end < 1 else math.inf for end in ends)
-    return arm_only / reference_only if reference_only else math.inf, low, high
+    low, high = proportion_confint(arm_only, total, alpha=1 - level, method="beta")
+    ratio = arm_only / reference_only if reference_only else math.inf
+    return ratio, _odds(float(low)), _odds(float(high))
+
+
+def _odds(probability: float) -> float:
+    """Turn a probability into odds; infinite for 1."""
+    return probability / (1 - probability) if probability < 1 else math.inf
 
 
 def with_odds(differences: pd.DataFrame) -> pd.DataFrame:
-    """Adds `odds_ratio`, `odds_low` and `odds_high` to rows of `effects.differences`; NaN where
-    questions recur.
+    """Add `odds_ratio`, `odds_low` and `odds_high` to rows of `effects.differences`.
+
+    They are NaN if questions recur, so that the pairs are not independent.
     """
-    once = differences["mcnemar_p"].notna() if len(differences) else pd.Series(dtype=bool)
-    counts = zip(
-        differences.get("arm_only_wrong", ()),
-        differences.get("reference_only_wrong", ()),
-        once,
-        strict=True,
-    )
-    made = [odds_ratio(int(b), int(c)) if single else (math.nan,) * 3 for b, c, single in counts]
     names = ["odds_ratio", "odds_low", "odds_high"]
-    return differences.assign(**{name: [row[at] for row in made] for at, name in enumerate(names)})
+    odds = []
+    for row in differences.to_dict("records"):
+        if math.isnan(row["mcnemar_p"]):
+            odds.append((math.nan, math.nan, math.nan))
+        else:
+            odds.append(odds_ratio(row["arm_only_wrong"], row["reference_only_wrong"]))
+    columns = pd.DataFrame(odds, columns=names, index=differences.index)
+    return differences.assign(**columns.to_dict("series"))
+
+
+VERDICTS = {  # within the margin, and different from 0
+    (True, True): "both",
+    (True, False): "equivalent",
+    (False, True): "different",
+    (False, False): "undecided",
+}
 
 
 @dataclass(frozen=True)
@@ -135,7 +146,9 @@ def tost(
     alpha: float = 0.05,
     preregistered: bool = False,
 ) -> Equivalence:
-    """Is the true difference smaller than the margin? "Not significant" is no answer to that.
+    """Test whether the true difference is smaller than the margin.
+
+    "Not significant" is no answer to that.
 
     t₁ = (value + margin)/error against ≤ 0 and t₂ = (value - margin)/error against ≥ 0, both on
     t(df); equivalent when both are rejected at alpha. A margin chosen after the data proves little,
@@ -151,31 +164,27 @@ def tost(
     label = "pre-registered" if preregistered else "exploratory"
     if not (math.isfinite(error) and error > 0):
         return Equivalence(margin, math.nan, math.nan, math.nan, "undecided", label)
-    p = float(
-        max(stats.t.sf((value + margin) / error, df), stats.t.cdf((value - margin) / error, df))
-    )
+    p_above = stats.t.sf((value + margin) / error, df)
+    p_below = stats.t.cdf((value - margin) / error, df)
+    p = float(max(p_above, p_below))
     reach = float(stats.t.ppf(1 - alpha, df)) * error
-    differs = 2 * stats.t.sf(abs(value) / error, df) < alpha
-    verdict = {(True, True): "both", (True, False): "equivalent", (False, True): "different"}.get(
-        (p < alpha, bool(differs))
-    )
-    return Equivalence(margin, p, value - reach, value + reach, verdict or "undecided", label)
+    is_different = bool(2 * stats.t.sf(abs(value) / error, df) < alpha)
+    verdict = VERDICTS[p < alpha, is_different]
+    return Equivalence(margin, p, value - reach, value + reach, verdict, label)
 
 
 def standard_error(mean: Mean, level: float = LEVEL) -> float:
-    """The error behind a clustered mean's interval; NaN where it has none."""
-    return (
-        (mean.high - mean.low) / 2 / float(stats.t.ppf((1 + level) / 2, mean.clusters - 1))
-        if mean.clusters > 1
-        else math.nan
-    )
+    """Compute the error behind a clustered mean's interval; NaN if it has none."""
+    if mean.clusters < 2:
+        return math.nan
+    quantile = float(stats.t.ppf((1 + level) / 2, mean.clusters - 1))
+    return (mean.high - mean.low) / 2 / quantile
 
 
 def crossed_mean(
     values: np.ndarray, question: np.ndarray, seed: np.ndarray, rows: Design | None = None
 ) -> dict[str, float]:
-    """A mean over questions × training seeds (× samples), for these trained models and for the
-    recipe.
+    """Average over questions × training seeds (× samples), for these models and for the recipe.
 
     Every seed meets every question, so the two are crossed: V = V_question + V_seed -
     V_question∩seed, each a clustered variance (CR1), not less than the larger of the first two,
@@ -191,45 +200,45 @@ def crossed_mean(
     rows = design(question) if rows is None else rows
     mean = rows.mean(values)
     influence = rows.influence(values)
-    codes = {"question": pd.factorize(question)[0], "seed": pd.factorize(seed)[0]}
-    sizes = {name: int(code.max()) + 1 for name, code in codes.items()}
-    codes["both"] = pd.factorize(
-        codes["question"].astype(np.int64) * sizes["seed"] + codes["seed"]
-    )[0]
-    parts = {name: _spread(influence, code) for name, code in codes.items()}
-    made = {
+    question_codes = pd.factorize(question)[0]
+    seed_codes = pd.factorize(seed)[0]
+    questions = int(question_codes.max()) + 1
+    seeds = int(seed_codes.max()) + 1
+    both_codes = pd.factorize(question_codes.astype(np.int64) * seeds + seed_codes)[0]
+    by_question = _spread(influence, question_codes)
+    by_seed = _spread(influence, seed_codes)
+    by_both = _spread(influence, both_codes)
+    error_question = math.sqrt(by_question)
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, max(questions - 1, 1))) * error_question
+    if reach == 0:
+        reach = math.nan
+    recipe_reach = math.nan
+    df = math.nan
+    if questions > 1 and seeds > 1:
+        total = max(by_question + by_seed - by_both, by_question, by_seed)
+        under = by_question**2 / (questions - 1) + by_seed**2 / (seeds - 1)
+        df = total**2 / under if under > 0 else math.nan
+        recipe_reach = float(stats.t.ppf((1 + LEVEL) / 2, df)) * math.sqrt(total)
+    return {
         "value": mean,
         "rows": len(values),
-        "questions": sizes["question"],
-        "seeds": sizes["seed"],
-    }
-    made |= {"error_question": math.sqrt(parts["question"]), "error_seed": math.sqrt(parts["seed"])}
-    reach = (
-        float(stats.t.ppf((1 + LEVEL) / 2, max(sizes["question"] - 1, 1))) * made["error_question"]
-        or math.nan
-    )
-    made |= {
+        "questions": questions,
+        "seeds": seeds,
+        "error_question": error_question,
+        "error_seed": math.sqrt(by_seed),
         "low": mean - reach,
         "high": mean + reach,
-        "low_recipe": math.nan,
-        "high_recipe": math.nan,
-        "df_recipe": math.nan,
+        "low_recipe": mean - recipe_reach,
+        "high_recipe": mean + recipe_reach,
+        "df_recipe": df,
     }
-    if min(sizes.values()) > 1:
-        total = max(
-            parts["question"] + parts["seed"] - parts["both"], parts["question"], parts["seed"]
-        )
-        under = parts["question"] ** 2 / (sizes["question"] - 1) + parts["seed"] ** 2 / (
-            sizes["seed"] - 1
-        )
-        df = total**2 / under if under > 0 else math.nan
-        reach = float(stats.t.ppf((1 + LEVEL) / 2, df)) * math.sqrt(total)
-        made |= {"low_recipe": mean - reach, "high_recipe": mean + reach, "df_recipe": df}
-    return made
 
 
 def _spread(influence: np.ndarray, codes: np.ndarray) -> float:
+    """Compute the clustered variance (CR1) of a mean from (n,) influences."""
     groups = int(codes.max()) + 1
     sums = np.bincount(codes, weights=influence)
-    variance = groups / (groups - 1) * float(sums @ sums) if groups > 1 else 0.0
+    if groups < 2:
+        return 0.0
+    variance = groups / (groups - 1) * float(sums @ sums)
     return variance if variance > ROUNDING**2 else 0.0

@@ -1,6 +1,4 @@
-"""How many answers were asked for, came, were scored and were paired, and why the others were lost,
-as CONSORT asks.
-"""
+"""Flow of answers from asked to paired, with the reasons of those that were lost (CONSORT)."""
 
 from __future__ import annotations
 
@@ -32,46 +30,42 @@ def flow(
     stages = []
     losses = []
     tasks = set(answers["task"])
-    wanted = asked[asked["task"].isin(tasks)].groupby(["model", "arm"])["asked"].sum()
+    asked_of_arm = asked[asked["task"].isin(tasks)].groupby(["model", "arm"])["asked"].sum()
     for (model, arm), group in answers.groupby(["model", "arm"], sort=False):
         came = group[group["finish"].ne("error")]
         scored = came[came["wrong"].notna()]
         failed = group[group["finish"].eq("error")]
-        count = {"asked": max(int(wanted.get((model, arm), 0)), len(group)), "answered": len(came)}
-        count |= {"scored": len(scored), "paired": paired(str(model), str(arm), pairs)}
+        count = {
+            "asked": max(int(asked_of_arm.get((model, arm), 0)), len(group)),
+            "answered": len(came),
+            "scored": len(scored),
+            "paired": paired(str(model), str(arm), pairs),
+        }
         stages.append({"model": model, "arm": arm, **count})
         reasons = {
             "answered": why_unanswered(failed, count["asked"] - len(group)),
             "scored": why_unscored(came),
+            "paired": {NO_PARTNER: count["scored"] - count["paired"]},
         }
-        reasons["paired"] = {NO_PARTNER: count["scored"] - count["paired"]}
-        for stage, found in reasons.items():
-            for reason, lost in found.items():
-                if lost > 0:
-                    losses.append(
-                        {
-                            "model": model,
-                            "arm": arm,
-                            "stage": stage,
-                            "reason": reason,
-                            "count": int(lost),
-                        }
-                    )
-    columns = ["model", "arm", "stage", "reason", "count"]
-    return pd.DataFrame(stages, columns=["model", "arm", *STAGES]), pd.DataFrame(
-        losses, columns=columns
+        for stage, counts in reasons.items():
+            for reason, number in counts.items():
+                if number > 0:
+                    losses.append((model, arm, stage, reason, int(number)))
+    return (
+        pd.DataFrame(stages, columns=["model", "arm", *STAGES]),
+        pd.DataFrame(losses, columns=["model", "arm", "stage", "reason", "count"]),
     )
 
 
 def paired(model: str, arm: str, pairs: Mapping[str, pd.DataFrame]) -> int:
     """Count the scored answers of an arm that stand in a pair."""
     if arm in pairs:
-        own = pairs[arm][pairs[arm]["model"].eq(model)]
-        return len(own.drop_duplicates(["prompt_id", "sample"]))
+        pairs_of_model = pairs[arm][pairs[arm]["model"].eq(model)]
+        return len(pairs_of_model.drop_duplicates(["prompt_id", "sample"]))
     for frame in pairs.values():
-        own = frame[frame["model"].eq(model) & frame["arm"].eq(arm)]
-        if len(own):
-            return len(own)
+        pairs_of_arm = frame[frame["model"].eq(model) & frame["arm"].eq(arm)]
+        if len(pairs_of_arm):
+            return len(pairs_of_arm)
     return 0
 
 
@@ -82,12 +76,10 @@ def why_unanswered(failed: pd.DataFrame, without_row: int) -> dict[str, int]:
 
 
 def why_unscored(came: pd.DataFrame) -> dict[str, int]:
-    """Count why answers are neither right nor wrong: dropped by the rule for refusals or hedges, or
-    without a label.
-    """
-    lost = came[came["wrong"].isna()]
-    dropped = lost[lost["label"].notna()]
-    unlabelled = lost[lost["label"].isna()]
+    """Count why answers are neither right nor wrong: refused, hedged, or without a label."""
+    unscored = came[came["wrong"].isna()]
+    dropped = unscored[unscored["label"].notna()]
+    unlabelled = unscored[unscored["label"].isna()]
     refused = int(dropped["refused"].sum())
-    found = {"refused": refused, "hedged": len(dropped) - refused}
-    return found | unlabelled["reason"].replace("", UNNAMED).value_counts().to_dict()
+    by_rule = {"refused": refused, "hedged": len(dropped) - refused}
+    return by_rule | unlabelled["reason"].replace("", UNNAMED).value_counts().to_dict()

@@ -1,6 +1,4 @@
-"""A check on the clustered errors by another road: estimating equations that model the correlation
-itself.
-"""
+"""A check on clustered errors by another method: estimating equations model the correlation."""
 
 from __future__ import annotations
 
@@ -16,12 +14,11 @@ MOST = 60_000  # rows; statsmodels' exchangeable GEE takes minutes beyond
 
 
 def gee(frame: pd.DataFrame, spec: Spec, most: int = MOST) -> pd.DataFrame:
-    """A model's coefficients by statsmodels' GEE, binomial with exchangeable correlation within a
-    question.
+    """Fit a model's coefficients by statsmodels' GEE, exchangeable within a question.
 
-    Where the two agree, neither the clustering nor the weighting of questions decides the result.
-    With more rows than `most`, whole questions are taken in the order of a digest of their names,
-    which mixes the tasks and is the same everywhere, until they are reached.
+    If it agrees with the clustered errors, neither the clustering nor the weighting of questions
+    decides the result. With more rows than `most`, whole questions are taken in the order of a
+    digest of their names, which mixes the tasks and is the same everywhere, until they are reached.
 
     Args:
         frame: from `regression_models.study_rows`.
@@ -40,25 +37,23 @@ def gee(frame: pd.DataFrame, spec: Spec, most: int = MOST) -> pd.DataFrame:
 
     rows = regression_models.rows_of(frame, spec)
     if len(rows) > most:
-        sizes = (
-            rows["question"]
-            .value_counts(sort=False)
-            .sort_index(key=lambda names: names.map(digest))
-            .cumsum()
-        )
-        rows = rows[rows["question"].isin(sizes.index[sizes <= most])]
+        sizes = rows["question"].value_counts(sort=False)
+        total = sizes.sort_index(key=lambda names: names.map(digest)).cumsum()
+        rows = rows[rows["question"].isin(total.index[total <= most])]
     if rows["finetuned"].nunique() < 2:
         raise UserError(f"model {spec.number} ({spec.about}) needs answers of both arms")
     data = regression_models.design_of(rows, spec, length=False)[0].data
-    parts = [(value, count) for value, count in ((1.0, data.wrong), (0.0, data.n - data.wrong))]
-    times = np.concatenate([count.astype(int) for _, count in parts])
-    outcome = np.repeat(np.repeat([value for value, _ in parts], len(data.n)), times)
-    at = np.repeat(np.tile(np.arange(len(data.n)), 2), times)
-    order = np.argsort(data.cluster[at], kind="stable")
+    wrong = data.wrong.astype(int)
+    right = (data.n - data.wrong).astype(int)
+    outcome = np.repeat([1.0, 0.0], [wrong.sum(), right.sum()])
+    cells = np.arange(len(data.n))
+    cell = np.concatenate([np.repeat(cells, wrong), np.repeat(cells, right)])
+    order = np.argsort(data.cluster[cell], kind="stable")
+    cell = cell[order]
     fitted = sm.GEE(
         outcome[order],
-        data.design[data.pattern[at]][order],
-        groups=data.cluster[at][order],
+        data.design[data.pattern[cell]],
+        groups=data.cluster[cell],
         family=sm.families.Binomial(),
         cov_struct=sm.cov_struct.Exchangeable(),
     ).fit()

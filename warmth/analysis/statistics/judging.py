@@ -1,5 +1,4 @@
-"""What a grader's error does to error rates, and the correction by answers that people have
-labelled.
+"""Correction of error rates for a grader's error, by answers that people have labelled.
 
 Throughout, 1 is wrong, 0 is right and NaN does not count (a refusal that is dropped). `judged` is
 the grader's word on every answer, `truth` the people's on those that have a `weight`, the inverse
@@ -41,51 +40,49 @@ from scipy import stats
 from warmth.analysis.statistics.effects import LEVEL, PAIR
 
 METHODS = ("raw", "rogan_gladen", "ppi")
-UNSCORED = (
-    -2.0
-)  # the verdict of an answer that the grader could not score; one that it dropped has -1
+DROPPED = -1.0  # the verdict of an answer that the grader dropped
+UNSCORED = -2.0  # that of an answer that the grader could not score
 COLUMNS = ("model", "arm", "method", "value", "low", "high", "labelled", "questions")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A rate or a difference, with the influence of each question on it; `value` is NaN where it
-    cannot be had.
-    """
+    """A rate or a difference, with the influence of each question on it."""
 
-    value: float
+    value: float  # NaN if there is no estimate
     influence: pd.Series  # by question; sums to 0 up to sampling weights
     labelled: int  # answers with a label that went into it
     told: int = 0  # questions with one; 0: the estimate needs none
 
     def minus(self, other: Estimate, labelled: int) -> Estimate:
-        """The difference of two estimates from the same questions, with so many labels between
-        them.
+        """Subtract another estimate from the same questions.
+
+        Args:
+            other: what is subtracted.
+            labelled: answers with a label behind either.
         """
         change = self.influence.sub(other.influence, fill_value=0.0)
         return Estimate(self.value - other.value, change, labelled, min(self.told, other.told))
 
     @property
     def error(self) -> float:
-        """Give √(G/(G-1) · Σ influence²) over G questions; NaN where nothing varies."""
+        """Compute √(G/(G-1) · Σ influence²) over G questions; NaN if nothing varies."""
         groups = len(self.influence)
-        error = (
-            math.sqrt(groups / (groups - 1) * float((self.influence**2).sum()))
-            if groups > 1
-            else 0.0
-        )
-        return error if math.isfinite(self.value) and error > 1e-12 else math.nan
+        if groups < 2 or not math.isfinite(self.value):
+            return math.nan
+        error = math.sqrt(groups / (groups - 1) * float((self.influence**2).sum()))
+        return error if error > 1e-12 else math.nan
 
     @property
     def df(self) -> int:
-        """Give G - 1, with labels the questions of the arm with fewer of them less 1: what they say
-        is what varies.
-        """
+        """Count the questions less 1; with labels, those of the arm with fewer labelled ones."""
         groups = len(self.influence)
-        return max(1, min(groups, self.told) - 1) if self.told else groups - 1
+        if not self.told:
+            return groups - 1
+        return max(1, min(groups, self.told) - 1)
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """Give value ± t(df) · error; NaN where nothing varies."""
+        """Give value ± t(df) · error; NaN if nothing varies."""
         if math.isnan(self.error):
             return math.nan, math.nan
         reach = float(stats.t.ppf((1 + level) / 2, self.df)) * self.error
@@ -93,90 +90,96 @@ class Estimate:
 
 
 def raw(rows: pd.DataFrame) -> Estimate:
-    """The judged rate as it is."""
+    """Compute the judged rate as it is."""
     counted = rows[rows["judged"].notna()]
     judged = counted["judged"].to_numpy(float)
     share = _shares(counted)
     value = float(share @ judged) if len(judged) else math.nan
-    found = _by_question(counted, value, share * (judged - value))
-    return Estimate(value, found.influence, found.labelled)
+    influence = _by_question(counted, share * (judged - value))
+    return Estimate(value, influence, _labelled(counted))
 
 
 def rogan_gladen(rows: pd.DataFrame) -> Estimate:
-    """The rate corrected by what people say of a sample of each verdict.
+    """Compute the rate corrected by what people say of a sample of each verdict.
 
     Args:
         rows: `judged`, `truth`, `weight` (NaN where nobody labelled), `question_id` of one arm's
-        answers.
+            answers.
     """
     verdicts = _verdicts(rows)
     weight = calibrated(rows)
     if weight is None:
-        return _nothing(rows)
+        return _no_estimate(rows)
     share = _shares(rows)
-    wrong, counts = _word(rows["truth"])
-    means = {}
+    wrong, counts = _wrong_and_counts(rows["truth"])
+    mean_wrong = np.zeros(len(rows))
+    mean_counts = np.zeros(len(rows))
     for verdict in np.unique(verdicts):
-        own = weight * (verdicts == verdict)
-        means[verdict] = (
-            (own @ wrong / own.sum(), own @ counts / own.sum()) if own.sum() else (0.0, 0.0)
-        )
-    mean_wrong, mean_counts = (
-        np.array([means[verdict][k] for verdict in verdicts]) for k in (0, 1)
-    )
+        has_verdict = verdicts == verdict
+        verdict_weight = weight * has_verdict
+        total = verdict_weight.sum()
+        if total:
+            mean_wrong[has_verdict] = verdict_weight @ wrong / total
+            mean_counts[has_verdict] = verdict_weight @ counts / total
     counted = float(share @ mean_counts)
     if not counted > 0:
-        return _nothing(rows)
+        return _no_estimate(rows)
     value = float(share @ mean_wrong) / counted
     influence = share * (mean_wrong - value * mean_counts)
-    for verdict in means:
-        sampled = (verdicts == verdict) & (weight > 0)
-        known, whole = int(sampled.sum()), int((verdicts == verdict).sum())
-        small = math.sqrt(known / max(1, known - 1)) if known < whole else 1.0
-        own = (wrong - mean_wrong - value * (counts - mean_counts))[sampled]
-        influence[sampled] += small * weight[sampled] * own
-    return _by_question(rows, value, influence / counted)
+    for verdict in np.unique(verdicts):
+        has_verdict = verdicts == verdict
+        is_sampled = has_verdict & (weight > 0)
+        sampled = int(is_sampled.sum())
+        small_sample = 1.0
+        if sampled < int(has_verdict.sum()):
+            small_sample = math.sqrt(sampled / max(1, sampled - 1))
+        residual = (wrong - mean_wrong - value * (counts - mean_counts))[is_sampled]
+        influence[is_sampled] += small_sample * weight[is_sampled] * residual
+    return _estimate(rows, value, influence / counted)
 
 
 def ppi(rows: pd.DataFrame) -> Estimate:
-    """The weighted rate of the labels, sharpened by the grader's word on all answers; arguments as
-    `rogan_gladen`.
+    """Compute the weighted rate of the labels, sharpened by the grader's word on all answers.
+
+    Args:
+        rows: as `rogan_gladen`.
     """
-    known = rows["weight"].notna().to_numpy()
-    if known.sum() < 2:
-        return _nothing(rows)
-    every = _shares(rows)
-    share = np.where(known, rows["weight"].to_numpy(float), 0.0) * every
-    share = share / share.sum()
-    people, judge = _word(rows["truth"]), _word(rows["judged"])
-    gained = [
-        float(every @ word - share @ word) for word in judge
-    ]  # what the grader's word on all adds, in a and z
-    means = [float(share @ word) for word in people]
-
-    def influences(value: float) -> tuple[np.ndarray, np.ndarray]:
-        told, said = (wrong - value * counts for wrong, counts in (people, judge))
-        return share * (told - share @ told), every * (said - every @ said) - share * (
-            said - share @ said
-        )
-
-    value, rate = means[0] / means[1] if means[1] > 0 else math.nan, 0.0
+    is_labelled = rows["weight"].notna().to_numpy()
+    if is_labelled.sum() < 2:
+        return _no_estimate(rows)
+    share = _shares(rows)
+    sample = np.where(is_labelled, rows["weight"].to_numpy(float), 0.0) * share
+    sample = sample / sample.sum()
+    wrong, counts = _wrong_and_counts(rows["truth"])
+    judged_wrong, judged_counts = _wrong_and_counts(rows["judged"])
+    sample_wrong = float(sample @ wrong)
+    sample_counts = float(sample @ counts)
+    # what the grader's word on all answers adds
+    gained_wrong = float(share @ judged_wrong - sample @ judged_wrong)
+    gained_counts = float(share @ judged_counts - sample @ judged_counts)
+    value = sample_wrong / sample_counts if sample_counts > 0 else math.nan
     for _ in range(2):  # the first round's value only serves to choose λ
-        plain, tuned = (_by_question(rows, 0.0, part).influence for part in influences(value))
+        by_people = wrong - value * counts
+        by_judge = judged_wrong - value * judged_counts
+        influence_of_labels = sample * (by_people - sample @ by_people)
+        influence_on_all = share * (by_judge - share @ by_judge)
+        influence_on_sample = sample * (by_judge - sample @ by_judge)
+        plain = _by_question(rows, influence_of_labels)
+        tuned = _by_question(rows, influence_on_all - influence_on_sample)
         spread = float(tuned @ tuned)
-        rate = (
-            -float(plain @ tuned) / spread if spread > 1e-18 else 0.0
-        )  # 0 but for rounding where all is labelled
-        counted = means[1] + rate * gained[1]
-        value = (means[0] + rate * gained[0]) / counted if counted > 0 else math.nan
+        # the spread is 0 but for rounding if all answers are labelled
+        rate = -float(plain @ tuned) / spread if spread > 1e-18 else 0.0
+        counted = sample_counts + rate * gained_counts
+        value = (sample_wrong + rate * gained_wrong) / counted if counted > 0 else math.nan
     if not math.isfinite(value):
-        return _nothing(rows)
-    return Estimate(value, (plain + rate * tuned) / counted, int(known.sum()), _told(rows))
+        return _no_estimate(rows)
+    influence = (plain + rate * tuned) / counted
+    return Estimate(value, influence, _labelled(rows), _labelled_questions(rows))
 
 
 def _verdicts(rows: pd.DataFrame) -> np.ndarray:
-    """Give 1 for wrong, 0 for right, -1 for dropped, and `UNSCORED` where the rows say so."""
-    verdicts = rows["judged"].fillna(-1.0).to_numpy(float)
+    """Return 1 for wrong, 0 for right, `DROPPED`, and `UNSCORED` where the rows say so."""
+    verdicts = rows["judged"].fillna(DROPPED).to_numpy(float)
     if "verdict" in rows:
         verdicts = np.where(rows["verdict"].eq(UNSCORED), UNSCORED, verdicts)
     return verdicts
@@ -190,36 +193,43 @@ def _shares(rows: pd.DataFrame) -> np.ndarray:
     return share / share.sum()
 
 
-def _told(rows: pd.DataFrame) -> int:
+def _labelled(rows: pd.DataFrame) -> int:
+    """Count the answers with a label."""
+    return int(rows["weight"].notna().sum())
+
+
+def _labelled_questions(rows: pd.DataFrame) -> int:
     """Count the questions with a label."""
     return int(rows.loc[rows["weight"].notna(), "question_id"].nunique())
 
 
-def _word(said: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each answer is said to be wrong, and whether it counts."""
-    return said.eq(1.0).to_numpy(float), said.notna().to_numpy(float)
+def _wrong_and_counts(verdict: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Tell of each answer whether it is wrong (1 or 0), and whether it counts (1 or 0)."""
+    return verdict.eq(1.0).to_numpy(float), verdict.notna().to_numpy(float)
 
 
 def calibrated(rows: pd.DataFrame) -> np.ndarray | None:
-    """Weigh the labelled so that they add up to each verdict's share; 0 for others; None if a
-    verdict has no label.
+    """Weigh the labelled answers so that they add up to each verdict's share.
 
     What the grader dropped and nobody labelled is taken to be dropped rightly.
+
+    Returns:
+        (n,) weights, 0 without a label; None if right or wrong verdicts have no label.
     """
     share = _shares(rows)
     weight = rows["weight"].fillna(0.0).to_numpy(float, copy=True) * share
     verdicts = _verdicts(rows)
     for verdict in np.unique(verdicts):
-        here = verdicts == verdict
-        if weight[here].sum() > 0:
-            weight[here] *= share[here].sum() / weight[here].sum()
+        has_verdict = verdicts == verdict
+        if weight[has_verdict].sum() > 0:
+            weight[has_verdict] *= share[has_verdict].sum() / weight[has_verdict].sum()
         elif verdict >= 0:
             return None
     return weight
 
 
 def corrected_rates(rows: pd.DataFrame) -> pd.DataFrame:
-    """Raw and corrected error rates of every model and arm, side by side.
+    """Compute raw and corrected error rates of every model and arm.
 
     Args:
         rows: model, arm, question_id, judged, truth, weight; answers with a label by the grader.
@@ -228,16 +238,15 @@ def corrected_rates(rows: pd.DataFrame) -> pd.DataFrame:
         A row per model, arm and method with `COLUMNS`; value and interval are NaN where labels do
         not allow any.
     """
-    found = []
+    rates = []
     for (model, arm), group in rows.groupby(["model", "arm"], sort=False):
         for method, estimate in estimates(group).items():
-            found.append(_row(str(model), str(arm), method, estimate, bounded=True))
-    return pd.DataFrame(found, columns=list(COLUMNS))
+            rates.append(_row(str(model), str(arm), method, estimate, bounded=True))
+    return pd.DataFrame(rates, columns=list(COLUMNS))
 
 
 def corrected_differences(rows: pd.DataFrame, reference: str = "original") -> pd.DataFrame:
-    """Raw and corrected differences from a reference arm, over prompts and samples that the grader
-    scored in both.
+    """Compute raw and corrected differences from a reference, over prompts scored in both arms.
 
     The raw one is over pairs of which both answers count, as everywhere in the report. Who labels
     answers of one arm does not label their partners, so the corrected ones are differences of
@@ -250,49 +259,63 @@ def corrected_differences(rows: pd.DataFrame, reference: str = "original") -> pd
     Returns:
         Columns as `corrected_rates`.
     """
-    found = []
+    differences = []
     for model, group in rows.groupby("model", sort=False):
-        base = group[group["arm"].eq(reference)].drop_duplicates(PAIR)
-        for arm, own in group[group["arm"].ne(reference)].groupby("arm", sort=False):
-            left, right = (
-                own.merge(base[PAIR], on=PAIR),
-                own[PAIR].merge(base, on=PAIR),
-            )  # row for row
+        of_reference = group[group["arm"].eq(reference)].drop_duplicates(PAIR)
+        for arm, answers in group[group["arm"].ne(reference)].groupby("arm", sort=False):
+            left, right = partners(answers, of_reference)
             if left.empty:
                 continue
-            counted = (left["judged"].notna() & right["judged"].notna()).to_numpy()
-            ours = estimates(left) | {"raw": raw(left[counted])}
-            theirs = estimates(right) | {"raw": raw(right[counted])}
-            labelled = int(
-                left["weight"].notna().sum() + right.drop_duplicates(PAIR)["weight"].notna().sum()
-            )
+            both_count = (left["judged"].notna() & right["judged"].notna()).to_numpy()
+            of_left = estimates(left) | {"raw": raw(left[both_count])}
+            of_right = estimates(right) | {"raw": raw(right[both_count])}
+            labelled = labelled_in(left, right)
             for name in METHODS:
-                found.append(
-                    _row(
-                        str(model), str(arm), name, ours[name].minus(theirs[name], labelled), False
-                    )
-                )
-    return pd.DataFrame(found, columns=list(COLUMNS))
+                change = of_left[name].minus(of_right[name], labelled)
+                differences.append(_row(str(model), str(arm), name, change, bounded=False))
+    return pd.DataFrame(differences, columns=list(COLUMNS))
+
+
+def partners(
+    answers: pd.DataFrame, of_reference: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the answers with a partner in the reference, and those partners, row for row."""
+    with_partner = answers.merge(of_reference[PAIR], on=PAIR)
+    return with_partner, answers[PAIR].merge(of_reference, on=PAIR)
+
+
+def labelled_in(left: pd.DataFrame, right: pd.DataFrame) -> int:
+    """Count the labelled answers of two arms, each answer of the reference once."""
+    return _labelled(left) + _labelled(right.drop_duplicates(PAIR))
 
 
 def estimates(rows: pd.DataFrame) -> dict[str, Estimate]:
-    """One arm's rate by every method."""
+    """Estimate one arm's rate by every method."""
     return {"raw": raw(rows), "rogan_gladen": rogan_gladen(rows), "ppi": ppi(rows)}
 
 
 def _row(
     model: str, arm: str, method: str, estimate: Estimate, bounded: bool
 ) -> tuple[object, ...]:
+    """Make a row of `COLUMNS`; `bounded`: the interval is a rate's, within 0 and 1."""
     low, high = estimate.interval()
-    if bounded:  # a rate; its estimate is left where it falls, for clipping it would bias it
-        low, high = max(low, 0.0), min(high, 1.0)
+    if bounded:  # the estimate is left where it falls, for clipping it would bias it
+        low = max(low, 0.0)
+        high = min(high, 1.0)
     return model, arm, method, estimate.value, low, high, estimate.labelled, len(estimate.influence)
 
 
-def _by_question(rows: pd.DataFrame, value: float, influence: np.ndarray) -> Estimate:
-    summed = pd.Series(influence).groupby(rows["question_id"].to_numpy()).sum()
-    return Estimate(value, summed, int(rows["weight"].notna().sum()), _told(rows))
+def _by_question(rows: pd.DataFrame, influence: np.ndarray) -> pd.Series:
+    """Sum the influences of each question's answers."""
+    return pd.Series(influence).groupby(rows["question_id"].to_numpy()).sum()
 
 
-def _nothing(rows: pd.DataFrame) -> Estimate:
-    return _by_question(rows, math.nan, np.zeros(len(rows)))
+def _estimate(rows: pd.DataFrame, value: float, influence: np.ndarray) -> Estimate:
+    """Make an estimate that rests on labels, from each answer's influence."""
+    summed = _by_question(rows, influence)
+    return Estimate(value, summed, _labelled(rows), _labelled_questions(rows))
+
+
+def _no_estimate(rows: pd.DataFrame) -> Estimate:
+    """Make an estimate without a value."""
+    return _estimate(rows, math.nan, np.zeros(len(rows)))

@@ -1,6 +1,4 @@
-"""The answer corrected by people's labels: what the grader got wrong, and could not score, taken
-out of it.
-"""
+"""Correction of the answer by people's labels: of what the grader got wrong or could not score."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from warmth.analysis.statistics.agreement import joined
 from warmth.analysis.statistics.answer import Corrected
 from warmth.analysis.statistics.effects import PAIR
 from warmth.analysis.statistics.estimand import Weights
-from warmth.analysis.statistics.judging import UNSCORED, Estimate, ppi
+from warmth.analysis.statistics.judging import UNSCORED, Estimate, labelled_in, partners, ppi
 
 FEWEST = 40  # labels of each arm and model; intervals from fewer do not cover what they should
 FEWEST_UNSCORED = 5  # labels of answers without a verdict from which these are corrected too
@@ -42,10 +40,10 @@ def corrections(
     """
     frame = effects.pooled(joined(rows, labels, None)[0])
     frame = frame[frame["label"].notna() | is_missing(frame)]
-    found: dict[tuple[str, str], Corrected | str] = {}
+    corrected: dict[tuple[str, str], Corrected | str] = {}
     for arm, reference in contrasts:
-        found[arm, reference] = correction(frame, arm, reference, weights, margin)
-    return found
+        corrected[arm, reference] = correction(frame, arm, reference, weights, margin)
+    return corrected
 
 
 def correction(
@@ -55,44 +53,43 @@ def correction(
 
     Args:
         frame: answers with `judged`, `truth` and `weight` (see `judging`), `label`, and what pairs
-        them.
+            them.
         arm: the arm.
         reference: what it is compared with.
         weights: see `estimand`.
         margin: half-width of what is no difference in practice, a fraction.
     """
-    own = frame[frame["arm"].isin([arm, reference])]
-    fewest, where = fewest_labels(own)
+    rows = frame[frame["arm"].isin([arm, reference])]
+    fewest, arm_and_model = fewest_labels(rows)
     if fewest < FEWEST:
         return (
-            f"People’s labels do not correct this: of {where} there are {fewest}, and {FEWEST} or "
-            f"more of each arm and "
+            f"People’s labels do not correct this: of {arm_and_model} "
+            f"there are {fewest}, and {FEWEST} or more of each arm and "
             "model are needed for an interval that keeps its promise."
         )
-    covers = covers_unscored(own)
+    covers = covers_unscored(rows)
     if not covers:
-        own = own[own["label"].notna()]
+        rows = rows[rows["label"].notna()]
     by_model: dict[str, Estimate] = {}
-    for model, group in own.groupby("model", sort=False):
-        base = group[group["arm"].eq(reference)].drop_duplicates(PAIR)
-        left = group[group["arm"].eq(arm)]
-        right = left[PAIR].merge(base, on=PAIR)
-        left = left.merge(base[PAIR], on=PAIR)
-        if left.empty:
-            continue
-        share = estimand.design_of(left, weights).weight
-        estimates = []
-        for side in (left, right):
-            verdict = np.where(side["label"].isna(), UNSCORED, 0.0)
-            estimates.append(ppi(side.assign(share=share, verdict=verdict)))
-        labelled = int(
-            left["weight"].notna().sum() + right.drop_duplicates(PAIR)["weight"].notna().sum()
-        )
-        by_model[str(model)] = estimates[0].minus(estimates[1], labelled)
+    for model, group in rows.groupby("model", sort=False):
+        of_reference = group[group["arm"].eq(reference)].drop_duplicates(PAIR)
+        left, right = partners(group[group["arm"].eq(arm)], of_reference)
+        if len(left):
+            share = estimand.design_of(left, weights).weight
+            change = shared_rate(left, share).minus(
+                shared_rate(right, share), labelled_in(left, right)
+            )
+            by_model[str(model)] = change
     if not by_model:
         return "People’s labels do not correct this: no prompt was scored in both arms."
-    found = mean_of(list(by_model.values()), weights.of_models(by_model))
-    return as_corrected(found, covers, margin)
+    mean = mean_of(list(by_model.values()), weights.of_models(by_model))
+    return as_corrected(mean, covers, margin)
+
+
+def shared_rate(rows: pd.DataFrame, share: np.ndarray) -> Estimate:
+    """Estimate one arm's rate by PPI++, each answer with its share, the unscored a class apart."""
+    verdict = np.where(rows["label"].isna(), UNSCORED, 0.0)
+    return ppi(rows.assign(share=share, verdict=verdict))
 
 
 def fewest_labels(frame: pd.DataFrame) -> tuple[int, str]:
@@ -104,9 +101,7 @@ def fewest_labels(frame: pd.DataFrame) -> tuple[int, str]:
 
 
 def covers_unscored(frame: pd.DataFrame) -> bool:
-    """Say whether people labelled enough answers without a verdict, wherever there are any, to
-    correct for them.
-    """
+    """Say whether people labelled enough of the answers without a verdict to correct for them."""
     unscored = frame[frame["label"].isna()]
     if unscored.empty:
         return True
@@ -118,32 +113,34 @@ def covers_unscored(frame: pd.DataFrame) -> bool:
 def mean_of(estimates: Sequence[Estimate], weights: np.ndarray) -> Estimate:
     """Average estimates of several models over the same questions, each with its weight."""
     shares = weights / weights.sum()
-    influences = [item.influence * share for item, share in zip(estimates, shares, strict=True)]
+    influences = []
+    for estimate, share in zip(estimates, shares, strict=True):
+        influences.append(estimate.influence * share)
     return Estimate(
-        value=float(shares @ np.array([item.value for item in estimates])),
+        value=float(shares @ np.array([estimate.value for estimate in estimates])),
         influence=pd.concat(influences).groupby(level=0).sum(),
-        labelled=sum(item.labelled for item in estimates),
-        told=min(item.told for item in estimates),
+        labelled=sum(estimate.labelled for estimate in estimates),
+        told=min(estimate.told for estimate in estimates),
     )
 
 
-def as_corrected(found: Estimate, covers_unscored: bool, margin: float) -> Corrected | str:
-    """Add the tests to an estimate."""
-    low, high = found.interval()
+def as_corrected(estimate: Estimate, covers_unscored: bool, margin: float) -> Corrected | str:
+    """Add the tests to an estimate, or say why there is none."""
+    low, high = estimate.interval()
     if math.isnan(low):
         return (
-            "People’s labels do not correct this: what they say does not vary, so there is no "
-            "interval."
+            "People’s labels do not correct this: what they "
+            "say does not vary, so there is no interval."
         )
-    above = float(stats.t.sf((found.value + margin) / found.error, found.df))
-    below = float(stats.t.cdf((found.value - margin) / found.error, found.df))
+    above = float(stats.t.sf((estimate.value + margin) / estimate.error, estimate.df))
+    below = float(stats.t.cdf((estimate.value - margin) / estimate.error, estimate.df))
     return Corrected(
-        difference=found.value,
+        difference=estimate.value,
         low=low,
         high=high,
-        p=float(2 * stats.t.sf(abs(found.value) / found.error, found.df)),
+        p=float(2 * stats.t.sf(abs(estimate.value) / estimate.error, estimate.df)),
         equivalence_p=max(above, below),
-        labelled=found.labelled,
+        labelled=estimate.labelled,
         covers_unscored=covers_unscored,
         method=METHOD,
     )

@@ -22,9 +22,8 @@ STEPS = 60
 HALVINGS = 12
 SETTLED = 1e-10  # a step below this is none
 LARGEST = 30.0  # coefficient of a column of length 1 that refits go to
-SUSPECT = (
-    14.0  # a linear predictor beyond this means rates below 1e-6: perhaps no finite estimate exists
-)
+# a linear predictor beyond this means rates below 1e-6: perhaps no finite estimate exists
+SUSPECT = 14.0
 CHUNK = 2_000_000  # numbers held at once when many fits run together
 # clusters × patterns × terms above which leaving out each cluster by a refit would take long
 REFITS = 5_000_000
@@ -110,8 +109,7 @@ class Fit:
 
 
 def fit(data: Grouped) -> Fit:
-    """Fit by maximum likelihood: statsmodels' GLM(Binomial) on counts, with its clustered
-    covariance.
+    """Fit by maximum likelihood, with a clustered covariance: statsmodels' GLM(Binomial) on counts.
 
     If the data separate it stops after `STEPS` and says so.
     """
@@ -162,19 +160,19 @@ def fit_many(
     2409.
     """
     patterns, terms = design.shape
-    size = max(1, CHUNK // (patterns * (terms if firth else 1)))
-    parts = [
-        _newton(design, n[at : at + size], wrong[at : at + size], start, firth)
-        for at in range(0, len(n), size)
-    ]
-    return np.concatenate(parts)
+    numbers = patterns * terms if firth else patterns
+    size = max(1, CHUNK // numbers)
+    estimates = []
+    for begin in range(0, len(n), size):
+        chunk = slice(begin, begin + size)
+        estimates.append(_newton(design, n[chunk], wrong[chunk], start, firth))
+    return np.concatenate(estimates)
 
 
 def _newton(
     design: np.ndarray, n: np.ndarray, wrong: np.ndarray, start: np.ndarray, firth: bool
 ) -> np.ndarray:
-    """Climb all likelihoods at once, in coordinates in which the columns are orthogonal and of one
-    length.
+    """Climb all likelihoods at once, in coordinates with orthogonal columns of one length.
 
     Both estimates follow a change of coordinates, and in these ones no coefficient is large unless
     rates are extreme.
@@ -264,8 +262,7 @@ def separated_completely(data: Grouped) -> bool:
 
 
 def patterns_by_outcome(data: Grouped) -> tuple[np.ndarray, np.ndarray]:
-    """Split the patterns that occur: those of one outcome, turned so that x·b ≥ 0 agrees with it,
-    and the others.
+    """Split the patterns that occur into those of one outcome and those of both.
 
     Returns:
         (Q, k) patterns in which all answers are wrong, or, times -1, all right; and (R, k) those
@@ -280,9 +277,7 @@ def patterns_by_outcome(data: Grouped) -> tuple[np.ndarray, np.ndarray]:
 
 
 def jackknife(data: Grouped, beta: np.ndarray) -> np.ndarray:
-    """Fit Firth's estimate without each cluster in turn, started from the estimate over all: (G,
-    k).
-    """
+    """Fit Firth's estimate without each cluster in turn, starting from that over all: (G, k)."""
     n, wrong = data.totals
     counts = data.by_cluster(data.n)
     errors = data.by_cluster(data.wrong)
@@ -297,12 +292,11 @@ def jackknife(data: Grouped, beta: np.ndarray) -> np.ndarray:
 
 
 def jackknife_step(data: Grouped, beta: np.ndarray) -> np.ndarray:
-    """Approximate `jackknife` by one Newton step from the estimate over all: b - (I - I_g)⁻¹ s_g,
-    leverages held.
+    """Approximate `jackknife` by one Newton step from the estimate over all, leverages held.
 
-    I_g and s_g are the cluster's information and its score in Firth's equations. Time and memory
-    grow with the rows, not with their square; a direction that one cluster alone informs is left as
-    it is (pseudo-inverse).
+    The step is b - (I - I_g)⁻¹ s_g, with I_g and s_g the cluster's information and its score in
+    Firth's equations. Time and memory grow with the rows, not with their square; a direction that
+    one cluster alone informs is left as it is (pseudo-inverse).
 
     Source: Pregibon (1981), Annals of Statistics 9, 705, for clusters in place of rows.
     """
@@ -328,11 +322,12 @@ def bootstrap(fitted: Fit, draws: int, seed: int) -> tuple[np.ndarray, np.ndarra
     Returns:
         (draws, k) estimates and (draws, P) rows of each pattern in each draw.
     """
-    data, generator = fitted.data, np.random.default_rng(seed)
-    weights = generator.multinomial(
-        data.clusters, np.full(data.clusters, 1 / data.clusters), size=draws
-    ).astype(float)
-    n, wrong = (weights @ data.by_cluster(values) for values in (data.n, data.wrong))
+    data = fitted.data
+    generator = np.random.default_rng(seed)
+    chances = np.full(data.clusters, 1 / data.clusters)
+    weights = generator.multinomial(data.clusters, chances, size=draws).astype(float)
+    n = weights @ data.by_cluster(data.n)
+    wrong = weights @ data.by_cluster(data.wrong)
     return fit_many(data.design, n, wrong, fitted.beta), n
 
 

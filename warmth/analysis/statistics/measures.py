@@ -1,5 +1,4 @@
-"""Do the measures of warmth agree? SocioT, a judge's rating and people's blind choices, on the same
-pairs of replies.
+"""Agreement of the measures of warmth: SocioT, a judge's rating and people's blind choices.
 
 A pair is an arm's reply and a reference arm's reply to one held-out prompt. People see such pairs
 without names.
@@ -7,9 +6,10 @@ without names.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -36,58 +36,70 @@ SEED = 0
 
 
 def pairs(rows: Rows, reference: str = "original") -> pd.DataFrame:
-    """Give differences arm - reference on one prompt: `score`, `rating`, people's mean choice
-    `warmer`; NaN if absent.
+    """Pair every arm's replies with the reference's to the same prompt.
 
     Returns:
-        model, arm, prompt, text, text_reference and the three measures; scores of each model's
-        measure with most texts.
+        model, arm, prompt, text, text_reference and the differences arm - reference: `score`, of
+        each model's measure with most texts, `rating`, and people's mean choice `warmer`; NaN if
+        absent.
     """
     frame = rows.warmth[rows.warmth["score"].notna()]
     if frame.empty:
         return pd.DataFrame(columns=["model", "arm", "prompt", "text", "text_reference", *NAMES])
     frame = main_measure(frame).assign(key=text_key)
-    keys, columns = ["model", "key"], ["score", "rating", "text", "prompt"]
-    base = frame[frame["arm"].eq(reference)].drop_duplicates(keys)
-    other = frame[frame["arm"].ne(reference)].drop_duplicates(["arm", *keys])
-    joined = other[["arm", *keys, *columns]].merge(
-        base[[*keys, *columns]], on=keys, suffixes=("", "_reference")
+    prompt = ["model", "key"]
+    columns = [*prompt, "score", "rating", "text", "prompt"]
+    of_reference = frame[frame["arm"].eq(reference)].drop_duplicates(prompt)
+    of_arms = frame[frame["arm"].ne(reference)].drop_duplicates(["arm", *prompt])
+    joined = of_arms[["arm", *columns]].merge(
+        of_reference[columns], on=prompt, suffixes=("", "_reference")
     )
     for name in ("score", "rating"):
         joined[name] = joined[name] - joined[f"{name}_reference"]
-    chosen = rows.preferences[rows.preferences["reference"].eq(reference)]
-    mean = (
-        chosen.groupby(["model", "arm", "prompt"])["warmer"].mean().rename("warmer").reset_index()
-    )
-    return joined.merge(mean, on=["model", "arm", "prompt"], how="left")
+    choices = rows.preferences[rows.preferences["reference"].eq(reference)]
+    pair = ["model", "arm", "prompt"]
+    mean_choice = choices.groupby(pair)["warmer"].mean().rename("warmer").reset_index()
+    return joined.merge(mean_choice, on=pair, how="left")
 
 
-def agreement(found: pd.DataFrame) -> pd.DataFrame:
-    """Rank agreement of every two measures over pairs that have both.
+def agreement(pairs_of_replies: pd.DataFrame) -> pd.DataFrame:
+    """Compute how far every two measures rank pairs alike, over pairs that have both.
 
     Kendall's τ-b of the differences with a percentile interval over 400 draws of whole prompts; and
-    the share of pairs in which both point the same way, where neither is tied, with Wilson's
-    interval.
+    the share of pairs in which both point the same way, if neither is tied, with Wilson's interval.
+
+    Args:
+        pairs_of_replies: from `pairs`.
+
+    Returns:
+        measures, pairs, tau, low, high, decided (pairs in which neither is tied), same, same_low,
+        same_high.
     """
     rows = []
-    for one, other in combinations(NAMES, 2):
-        both = found[found[one].notna() & found[other].notna()]
+    for first, second in combinations(NAMES, 2):
+        has_both = pairs_of_replies[first].notna() & pairs_of_replies[second].notna()
+        both = pairs_of_replies[has_both]
         if len(both) < 2:
             continue
-        x, y = both[one].to_numpy(float), both[other].to_numpy(float)
+        x = both[first].to_numpy(float)
+        y = both[second].to_numpy(float)
         low, high = _interval(x, y, pd.factorize(both["prompt"])[0])
-        apart = (x != 0) & (y != 0)
-        same = int((np.sign(x[apart]) == np.sign(y[apart])).sum())
-        row = {
-            "measures": f"{NAMES[one]} and {NAMES[other]}",
+        is_decided = (x != 0) & (y != 0)
+        decided = int(is_decided.sum())
+        same = int((np.sign(x[is_decided]) == np.sign(y[is_decided])).sum())
+        row: dict[str, Any] = {
+            "measures": f"{NAMES[first]} and {NAMES[second]}",
             "pairs": len(both),
             "tau": _tau(x, y),
+            "low": low,
+            "high": high,
+            "decided": decided,
+            "same": same,
         }
-        row |= {"low": low, "high": high, "decided": int(apart.sum()), "same": same}
-        if row["decided"]:
-            row["same_low"], row["same_high"] = map(
-                float, proportion_confint(same, row["decided"], method="wilson")
-            )
+        if decided:
+            same_low, same_high = proportion_confint(same, decided, method="wilson")
+            row["same_low"] = float(same_low)
+            row["same_high"] = float(same_high)
         rows.append(row)
     names = ["measures", "pairs", "tau", "low", "high", "decided", "same", "same_low", "same_high"]
     return pd.DataFrame(rows).reindex(columns=names)
@@ -98,15 +110,16 @@ def _tau(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _interval(x: np.ndarray, y: np.ndarray, prompt: np.ndarray) -> tuple[float, float]:
-    places = [np.flatnonzero(prompt == number) for number in range(prompt.max() + 1)]
-    draw = np.random.default_rng(SEED)
-    taus = []
-    for _ in range(DRAWS):
-        chosen = np.concatenate(
-            [places[number] for number in draw.integers(len(places), size=len(places))]
-        )
-        taus.append(_tau(x[chosen], y[chosen]))
-    known = [tau for tau in taus if tau == tau]
+    """Bootstrap the 95 % interval of τ over whole prompts; NaN if most draws have no τ."""
+    rows_of_prompt = [np.flatnonzero(prompt == number) for number in range(prompt.max() + 1)]
+    count = len(rows_of_prompt)
+    generator = np.random.default_rng(SEED)
+    taus = np.empty(DRAWS)
+    for draw in range(DRAWS):
+        drawn_prompts = generator.integers(count, size=count)
+        drawn = np.concatenate([rows_of_prompt[number] for number in drawn_prompts])
+        taus[draw] = _tau(x[drawn], y[drawn])
+    known = taus[~np.isnan(taus)]
     if len(known) < DRAWS / 2:
         return np.nan, np.nan
     low, high = np.quantile(known, [0.025, 0.975])
@@ -123,7 +136,13 @@ def export(
 ) -> int:
     """Write blind pairs as a CSV to fill in, and their key, which says which side is which.
 
-    `clean` takes from a reply what would tell its arm.
+    Args:
+        rows: the finished runs.
+        path: the sheet, which must not exist, nor its key.
+        clean: takes from a reply what would tell its arm.
+        count: pairs to draw, fewer if there are fewer.
+        seed: of the draw.
+        reference: the arm that others are paired with.
 
     Returns:
         how many pairs were drawn, arms alike.
@@ -132,17 +151,15 @@ def export(
         UserError: no arm and reference replied to one prompt, or one of the files exists.
     """
     keys.refuse_existing(path)
-    found = pairs(rows, reference)
-    if found.empty:
+    all_pairs = pairs(rows, reference)
+    if all_pairs.empty:
         raise UserError(f"no arm and {reference} have replies to the same held-out prompts")
     draw = random.Random(f"pairs {seed}")
-    arms = [group.to_dict("records") for _, group in found.groupby(["model", "arm"])]
-    share = -(-count // len(arms))
-    drawn = [
-        row
-        for rows_of_arm in arms
-        for row in draw.sample(rows_of_arm, min(share, len(rows_of_arm)))
-    ]
+    arms = all_pairs.groupby(["model", "arm"])
+    pairs_of_arm = math.ceil(count / arms.ngroups)
+    drawn: list[dict[Any, Any]] = []
+    for _, group in arms:
+        drawn += draw.sample(group.to_dict("records"), min(pairs_of_arm, len(group)))
     draw.shuffle(drawn)
     items: dict[str, dict[str, str]] = {}
     shown: list[list[str]] = []
@@ -163,8 +180,9 @@ def export(
 
 
 def verdicts(path: Path, folders: Sequence[Path] = ()) -> list[dict[str, Any]]:
-    """Read what people wrote into exported pairs: the column `warmer`, by `rater`; or `warmer_NAME`
-    for each rater.
+    """Read what people wrote into exported pairs.
+
+    It is in the column `warmer`, by the name in `rater`; or each rater has a column `warmer_NAME`.
 
     Args:
         path: the filled sheet, whatever its name.
@@ -178,15 +196,11 @@ def verdicts(path: Path, folders: Sequence[Path] = ()) -> list[dict[str, Any]]:
             a, b, equal or empty, or one rater gave two in one pair.
     """
     filled = list(user_rows(path, ["pair"]))
-    columns = [
-        name
-        for name in (filled[0][1] if filled else ())
-        if name == "warmer" or name.startswith("warmer_")
-    ]
+    columns = [name for name in (filled[0][1] if filled else ()) if is_choice_column(name)]
     if not columns:
         raise UserError(f"{path} has no column warmer; it needs pair, rater, warmer")
-    named = {str(row.get(keys.SHEET) or "") for _, row in filled}
-    key = keys.find_items(path, named, [str(row["pair"]) for _, row in filled], folders)
+    digests = {str(row.get(keys.SHEET) or "") for _, row in filled}
+    key = keys.find_items(path, digests, [str(row["pair"]) for _, row in filled], folders)
     if key is None:
         raise UserError(
             f"the key of {path} (*{keys.SUFFIX}) is not beside it or in the study's "
@@ -198,58 +212,78 @@ def verdicts(path: Path, folders: Sequence[Path] = ()) -> list[dict[str, Any]]:
         if pair is None:
             raise UserError(f"{place}: pair {row['pair']!r} is not in the key of this sheet")
         for column in columns:
-            warmer = choice_of(row, column, place, VERDICTS)
-            if not warmer:
+            verdict = choice_of(row, column, place, VERDICTS)
+            if not verdict:
                 continue
-            name = (
-                column.removeprefix("warmer_")
-                if column != "warmer"
-                else (row.get("rater") or "").strip()
-            )
-            sign = 1 if pair["arm_is"] == "a" else -1
-            about = {field: pair[field] for field in ("model", "arm", "reference", "prompt")}
-            choice = {
-                "pair": row["pair"],
-                **about,
-                "rater": name or NAMELESS,
-                "warmer": sign * VERDICTS[warmer],
-            }
-            before = choices.setdefault((row["pair"], choice["rater"]), choice)
-            if before["warmer"] != choice["warmer"]:
+            rater = column.removeprefix("warmer_")
+            if column == "warmer":
+                rater = (row.get("rater") or "").strip()
+            choice = choice_in(row["pair"], pair, rater or NAMELESS, VERDICTS[verdict])
+            earlier = choices.setdefault((row["pair"], choice["rater"]), choice)
+            if earlier["warmer"] != choice["warmer"]:
                 raise UserError(
                     f"{place}: rater {choice['rater']} chose twice in pair {row['pair']}"
                 )
     return list(choices.values())
 
 
+def is_choice_column(name: str) -> bool:
+    """Tell whether a column holds choices: `warmer`, or `warmer_NAME` of one rater."""
+    return name == "warmer" or name.startswith("warmer_")
+
+
+def choice_in(
+    pair_id: str, pair: Mapping[str, str], rater: str, warmer_is_a: int
+) -> dict[str, Any]:
+    """Make a choice of what a rater wrote.
+
+    Args:
+        pair_id: of the pair.
+        pair: what the key says of it.
+        rater: who chose.
+        warmer_is_a: 1 if reply a was called warmer, -1 for b, 0 for equal.
+    """
+    sign = 1 if pair["arm_is"] == "a" else -1
+    return {
+        "pair": pair_id,
+        "model": pair["model"],
+        "arm": pair["arm"],
+        "reference": pair["reference"],
+        "prompt": pair["prompt"],
+        "rater": rater,
+        "warmer": sign * warmer_is_a,
+    }
+
+
 @dataclass(frozen=True)
 class Kept:
-    """What became of filled-in choices: how many are new, how many correct an earlier one, how many
-    were there.
-    """
+    """Counts of filled-in choices: new ones, corrections of earlier ones, and known ones."""
 
     new: int
     corrected: int
     unchanged: int
 
 
-def keep(found: Sequence[dict[str, Any]], rows: Rows) -> Kept:
-    """Add choices to the runs that they are about; a rater's new choice in a pair replaces the
-    earlier one.
+def keep(choices: Sequence[dict[str, Any]], rows: Rows) -> Kept:
+    """Add choices to the runs that they are about.
 
-    Nothing is overwritten: the earlier choice stays in the file, and the last one counts.
+    A rater's new choice in a pair replaces the earlier one: nothing is overwritten, the earlier
+    choice stays in the file, and the last one counts.
+
+    Args:
+        choices: from `verdicts`.
+        rows: the finished runs.
 
     Raises:
         UserError: no run of the report has that model and arm.
     """
     names = [*PREFERENCE[:-1], "rater"]
-    earlier = {
-        tuple(row[name] for name in names): row["warmer"]
-        for row in rows.preferences.to_dict("records")
-    }
+    earlier: dict[tuple[Any, ...], int] = {}
+    for row in rows.preferences.to_dict("records"):
+        earlier[tuple(row[name] for name in names)] = row["warmer"]
     counts: Counter[str] = Counter()
     added = []
-    for choice in found:
+    for choice in choices:
         before = earlier.get(tuple(choice[name] for name in names))
         if before == choice["warmer"]:
             counts["unchanged"] += 1
@@ -261,20 +295,22 @@ def keep(found: Sequence[dict[str, Any]], rows: Rows) -> Kept:
     return Kept(counts["new"], counts["corrected"], counts["unchanged"])
 
 
-def by_run(found: Sequence[dict[str, Any]], rows: Rows) -> dict[Path, list[dict[str, Any]]]:
-    """Choices by the folder of the run whose arm they are about.
+def by_run(choices: Sequence[dict[str, Any]], rows: Rows) -> dict[Path, list[dict[str, Any]]]:
+    """Group choices by the folder of the run whose arm they are about.
 
     Raises:
         UserError: no run of the report has that model and arm.
     """
+    arms = rows.warmth[["folder", "model", "arm"]].drop_duplicates()
     folders: dict[tuple[str, str], Path] = {}
-    for folder, model, arm in (
-        rows.warmth[["folder", "model", "arm"]].drop_duplicates().itertuples(index=False)
-    ):
+    for folder, model, arm in arms.itertuples(index=False):
         folders.setdefault((str(model), str(arm)), Path(folder))
-    made: dict[Path, list[dict[str, Any]]] = {}
-    for row in found:
-        if (row["model"], row["arm"]) not in folders:
-            raise UserError(f"no finished run has warmth scores of {row['arm']} of {row['model']}")
-        made.setdefault(folders[row["model"], row["arm"]], []).append(row)
-    return made
+    choices_of_run: dict[Path, list[dict[str, Any]]] = {}
+    for choice in choices:
+        model_and_arm = (choice["model"], choice["arm"])
+        if model_and_arm not in folders:
+            raise UserError(
+                f"no finished run has warmth scores of {choice['arm']} of {choice['model']}"
+            )
+        choices_of_run.setdefault(folders[model_and_arm], []).append(choice)
+    return choices_of_run

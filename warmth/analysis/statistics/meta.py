@@ -1,5 +1,4 @@
-"""Several models: one weight each, how far they differ, and what another model of their kind might
-show.
+"""Several models: how far they differ, and what another model of their kind might show.
 
 The mean over models with equal weights is the answer; how far the models differ is said beside it.
 Models were asked the same questions, so their errors go together and Q, which takes them for

@@ -1,5 +1,4 @@
-"""How many questions show an effect: by formula, and by simulating the very test that the report
-makes.
+"""Questions needed to show an effect: by formula, and by simulating the report's own test.
 
 What decides it is the discordant share: on how many prompts arm and original differ in being right.
 Questions that recur under several conditions, seeds or samples bring less than their rows, by the
@@ -19,8 +18,7 @@ from warmth.errors import UserError
 
 DRAWS = 2000
 MOST = 1_000_000
-# a concentration below which a question's rows are drawn as copies: its gamma variates would all be
-# 0
+# a concentration below which a question's rows are drawn as copies: gamma variates would all be 0
 COPIES = 0.02
 
 
@@ -43,50 +41,49 @@ class Plan:
     alpha: float = 0.05
 
     def __post_init__(self):
-        """Checks that such a study can be.
+        """Check that such a study can be.
 
         Raises:
             UserError: a number is out of its range, or more differ on balance than differ at all.
         """
-        asked = {
-            "effect": (100 * self.effect, 0 < abs(self.effect) < 1, "points within ±100, not 0"),
-            "discordant": (
-                100 * self.discordant,
-                0 < self.discordant <= 1,
-                "above 0 and up to 100 %",
-            ),
-            "rows": (self.rows, self.rows >= 1, "1 or more"),
-            "correlation": (self.correlation, 0 <= self.correlation <= 1, "0 to 1"),
-            "alpha": (self.alpha, 0 < self.alpha < 1, "between 0 and 1"),
-        }
-        for name, (value, fine, allowed) in asked.items():
-            if not fine:
-                raise UserError(f"{name}={value:g} is out of range; allowed: {allowed}")
+        effect = 100 * self.effect
+        discordant = 100 * self.discordant
+        check_range("effect", effect, 0 < abs(self.effect) < 1, "points within ±100, not 0")
+        check_range("discordant", discordant, 0 < discordant <= 100, "above 0 and up to 100 %")
+        check_range("rows", self.rows, self.rows >= 1, "1 or more")
+        check_range("correlation", self.correlation, 0 <= self.correlation <= 1, "0 to 1")
+        check_range("alpha", self.alpha, 0 < self.alpha < 1, "between 0 and 1")
         if abs(self.effect) > self.discordant:
             raise UserError(
-                f"an effect of {100 * self.effect:g} points needs at least as many discordant "
-                f"pairs, "
-                f"not {100 * self.discordant:g} %"
+                f"an effect of {effect:g} points needs at least "
+                f"as many discordant pairs, not {discordant:g} %"
             )
 
     @property
     def variance(self) -> float:
-        """Of one question's mean difference: (ψ - δ²)·(1 + (m - 1)·ρ)/m, ψ discordant share, δ
-        effect, m rows.
+        """Compute that of a question's mean difference: (ψ - δ²)·(1 + (m - 1)·ρ)/m.
+
+        ψ is the discordant share, δ the effect, m the rows and ρ their correlation.
         """
-        return (
-            (self.discordant - self.effect**2)
-            * (1 + (self.rows - 1) * self.correlation)
-            / self.rows
-        )
+        of_one_row = self.discordant - self.effect**2
+        return of_one_row * (1 + (self.rows - 1) * self.correlation) / self.rows
+
+
+def check_range(name: str, value: float, is_inside: bool, allowed: str) -> None:
+    """Check one number of a study.
+
+    Raises:
+        UserError: it is not inside what is allowed.
+    """
+    if not is_inside:
+        raise UserError(f"{name}={value:g} is out of range; allowed: {allowed}")
 
 
 def power(plan: Plan, questions: int) -> float:
-    """Power of the clustered t test: F(|δ|·√(G/V) - t), as a share in (0, 1), t and F of t(G-1) as
-    in the test itself.
+    """Compute the power of the clustered t test: F(|δ|·√(G/V) - t), a share in (0, 1).
 
-    Means of few questions are skewed where nearly all discordant pairs point one way; then
-    `simulate` says less.
+    t and F are of t(G-1), as in the test itself. Means of few questions are skewed if nearly all
+    discordant pairs point one way; then `simulate` says less.
 
     Source: Miettinen (1968), Biometrics 24, 339, with the variance under the alternative; design
     effect by Kish.
@@ -99,10 +96,9 @@ def power(plan: Plan, questions: int) -> float:
 
 
 def questions_needed(plan: Plan, wanted: float = 0.8) -> int:
-    """The smallest number of questions with the wanted power: (t_{1-α/2} + t_power)² · V / δ² on
-    t(G-1), rounded up.
+    """Find the fewest questions with the wanted power: (t_{1-α/2} + t_power)² · V / δ² on t(G-1).
 
-    Starts from the same with normal quantiles, which is never more.
+    The search starts from the same with normal quantiles, which is never more.
 
     Raises:
         UserError: the wanted power is no probability, or a million questions would not do.
@@ -122,32 +118,31 @@ def questions_needed(plan: Plan, wanted: float = 0.8) -> int:
 
 
 def smallest_effect(questions: int, discordant: float, wanted: float = 0.8, **shape: Any) -> float:
-    """The smallest difference, a fraction, that so many questions show with the wanted power; by
-    bisection.
+    """Find the smallest difference, a fraction, that so many questions show, by bisection.
 
     Raises:
         UserError: not even all discordant pairs in one direction would show it.
     """
-    low, high = 1e-6, discordant
+    low = 1e-6
+    high = discordant
     if power(Plan(high, discordant, **shape), questions) < wanted:
         raise UserError(
-            f"{questions} questions with {100 * discordant:g} % discordant pairs show no effect "
-            f"with this power"
+            f"{questions} questions with {100 * discordant:g} "
+            "% discordant pairs show no effect with this power"
         )
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (
-            (low, middle)
-            if power(Plan(middle, discordant, **shape), questions) >= wanted
-            else (middle, high)
-        )
+        if power(Plan(middle, discordant, **shape), questions) >= wanted:
+            high = middle
+        else:
+            low = middle
     return high
 
 
 def simulate(
     plan: Plan, questions: int, draws: int = DRAWS, seed: int = 0, effect: float | None = None
 ) -> float:
-    """Share of simulated studies in which the clustered test (CR1, t(G-1)) rejects at alpha.
+    """Compute the share of simulated studies in which the clustered test rejects at alpha.
 
     Each question has its own chances of being wrong in the arm alone, in the original alone, or in
     neither or both, from a Dirichlet distribution with mean ((ψ+δ)/2, (ψ-δ)/2, 1-ψ) and
@@ -158,15 +153,15 @@ def simulate(
         questions: how many.
         draws: simulated studies; the standard error of the result is at most 0.5/√draws.
         seed: of the simulation.
-        effect: the true difference where it is not the plan's; 0 gives the size of the test.
+        effect: the true difference if it is not the plan's; 0 gives the size of the test.
     """
+    if questions < 2:
+        return 0.0
     differences = draw_differences(plan, questions, draws, np.random.default_rng(seed), effect)
     means = differences.mean(1)
     error = differences.std(1, ddof=1) / math.sqrt(questions)
     reach = float(stats.t.ppf(1 - plan.alpha / 2, questions - 1))
-    return (
-        float(np.mean((error > 1e-12) & (np.abs(means) > reach * error))) if questions > 1 else 0.0
-    )
+    return float(np.mean((error > 1e-12) & (np.abs(means) > reach * error)))
 
 
 def draw_differences(
@@ -176,24 +171,24 @@ def draw_differences(
     generator: np.random.Generator,
     effect: float | None = None,
 ) -> np.ndarray:
-    """(draws, questions) mean differences of each question, in [-1, 1]; see `simulate`."""
+    """Draw the mean difference of each question, in [-1, 1]: (draws, questions); see `simulate`."""
     shift = plan.effect if effect is None else effect
     chances = np.array(
         [(plan.discordant + shift) / 2, (plan.discordant - shift) / 2, 1 - plan.discordant]
     )
     shape = (draws, questions)
-    if plan.rows > 1 and plan.correlation > 0:
-        concentration = 1 / plan.correlation - 1
-        if concentration < COPIES:
-            own = generator.multinomial(1, chances, size=shape).astype(float)
-        else:
-            gammas = generator.gamma(np.maximum(chances * concentration, 1e-12), size=(*shape, 3))
-            own = gammas / np.maximum(gammas.sum(-1, keepdims=True), 1e-300)
+    concentration = 1 / plan.correlation - 1 if plan.correlation > 0 else math.inf
+    if plan.rows == 1 or math.isinf(concentration):
+        shares = np.broadcast_to(chances, (*shape, 3))
+    elif concentration < COPIES:
+        shares = generator.multinomial(1, chances, size=shape).astype(float)
     else:
-        own = np.broadcast_to(chances, (*shape, 3))
-    arm = generator.binomial(plan.rows, np.clip(own[..., 0], 0, 1))
-    rest = np.clip(own[..., 1] / np.maximum(1 - own[..., 0], 1e-12), 0, 1)
-    return (arm - generator.binomial(plan.rows - arm, rest)) / plan.rows
+        gammas = generator.gamma(np.maximum(chances * concentration, 1e-12), size=(*shape, 3))
+        shares = gammas / np.maximum(gammas.sum(-1, keepdims=True), 1e-300)
+    arm_only = generator.binomial(plan.rows, np.clip(shares[..., 0], 0, 1))
+    among_others = np.clip(shares[..., 1] / np.maximum(1 - shares[..., 0], 1e-12), 0, 1)
+    original_only = generator.binomial(plan.rows - arm_only, among_others)
+    return (arm_only - original_only) / plan.rows
 
 
 def summary(
@@ -204,50 +199,57 @@ def summary(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """What `warmth power --json` prints: questions needed, or the power of a given number, and a
-    simulation beside it.
+    """Compute what `warmth power --json` prints.
+
+    Args:
+        plan: the study.
+        questions: how many, for their power; None: as many as are needed.
+        wanted: the power, a share.
+        simulated: simulate it too.
+        draws: simulated studies.
+        seed: of the simulation.
 
     Raises:
         UserError: fewer than two questions.
     """
     if questions is not None and questions < 2:
         raise UserError(f"questions={questions} is too few; at least 2 are needed")
-    count = questions or questions_needed(plan, wanted)
+    needed = questions_needed(plan, wanted)
+    count = questions or needed
     body: dict[str, Any] = {
         **asdict(plan),
         "wanted_power": wanted,
-        "questions_needed": questions_needed(plan, wanted),
+        "questions_needed": needed,
+        "questions": count,
+        "paired_rows": count * plan.rows,
+        "power": power(plan, count),
     }
-    body |= {"questions": count, "paired_rows": count * plan.rows, "power": power(plan, count)}
     if simulated:
-        found = simulate(plan, count, draws, seed)
-        body |= {
-            "power_simulated": found,
-            "simulation_error": math.sqrt(found * (1 - found) / draws),
-        }
-        body |= {"size_simulated": simulate(plan, count, draws, seed, effect=0.0), "draws": draws}
+        share = simulate(plan, count, draws, seed)
+        body["power_simulated"] = share
+        body["simulation_error"] = math.sqrt(share * (1 - share) / draws)
+        body["size_simulated"] = simulate(plan, count, draws, seed, effect=0.0)
+        body["draws"] = draws
     return body
 
 
-def sentences(found: dict[str, Any]) -> list[str]:
-    """What `warmth power` says, from `summary`."""
-    shape = f"{100 * found['discordant']:g} % discordant pairs"
-    if found["rows"] > 1:
-        shape += (
-            f", {found['rows']} rows of each question that correlate by {found['correlation']:g}"
-        )
+def sentences(body: dict[str, Any]) -> list[str]:
+    """Write what `warmth power` says, from `summary`."""
+    shape = f"{100 * body['discordant']:g} % discordant pairs"
+    if body["rows"] > 1:
+        rows = f"{body['rows']} rows of each question"
+        shape += f", {rows} that correlate by {body['correlation']:g}"
+    needed = body["questions_needed"]
     lines = [
-        f"To show {100 * abs(found['effect']):g} points ({shape}) with power "
-        f"{found['wanted_power']:g} at alpha "
-        f"{found['alpha']:g}: {found['questions_needed']:,} questions, "
-        f"{found['questions_needed'] * found['rows']:,} pairs.",
-        f"{found['questions']:,} questions have power {found['power']:.2f}.",
+        f"To show {100 * abs(body['effect']):g} points ({shape}) with power "
+        f"{body['wanted_power']:g} at alpha {body['alpha']:g}: {needed:,} questions, "
+        f"{needed * body['rows']:,} pairs.",
+        f"{body['questions']:,} questions have power {body['power']:.2f}.",
     ]
-    if "power_simulated" in found:
+    if "power_simulated" in body:
         lines.append(
-            f"Simulated, {found['draws']:,} studies: power {found['power_simulated']:.3f} "
-            f"(standard error "
-            f"{found['simulation_error']:.3f}); without an effect "
-            f"{100 * found['size_simulated']:.1f} % are called one."
+            f"Simulated, {body['draws']:,} studies: power {body['power_simulated']:.3f} "
+            f"(standard error {body['simulation_error']:.3f}); without an effect "
+            f"{100 * body['size_simulated']:.1f} % are called one."
         )
     return lines

@@ -1,5 +1,4 @@
-"""People's blind choices between two replies: which arm is chosen as warmer, how often, and do
-raters agree?
+"""People's blind choices of the warmer of two replies, and how far raters agree.
 
 A choice is 1 for the arm, -1 for its reference and 0 for "equal", which counts as half a choice for
 each. Prompts are clusters: several raters, and several arms, are asked about one prompt.
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 import statsmodels.api as sm
 
-from warmth.analysis.statistics.agreement import alpha, jackknife, kappa
+from warmth.analysis.statistics.agreement import alpha, jackknife, jackknifed_kappa
 from warmth.analysis.statistics.effects import clustered_mean, rate_interval
 
 ALL = "all raters"
@@ -34,36 +33,27 @@ def shares(preferences: pd.DataFrame) -> pd.DataFrame:
         model, arm, reference, rater, choices, equal, prompts, share, low, high; clustered by
         prompt, and Wilson's interval at the effective number of choices if nobody said "equal".
     """
+    contrast = ["model", "arm", "reference"]
     rows = []
-    for (model, arm, reference), group in preferences.groupby(
-        ["model", "arm", "reference"], sort=False
-    ):
-        raters = sorted(group["rater"].unique())
-        for rater in [ALL, *raters] if len(raters) > 1 else [ALL]:
-            choices = group if rater == ALL else group[group["rater"].eq(rater)]
-            row = {
-                "model": model,
-                "arm": arm,
-                "reference": reference,
-                "rater": rater,
-                "choices": len(choices),
-            }
-            row["equal"] = int(choices["warmer"].eq(0).sum())
-            row["prompts"] = choices["prompt"].nunique()
-            rows.append(row | share(choices))
-    names = [
-        "model",
-        "arm",
-        "reference",
-        "rater",
-        "choices",
-        "equal",
-        "prompts",
-        "share",
-        "low",
-        "high",
-    ]
-    return pd.DataFrame(rows, columns=names)
+    for (model, arm, reference), group in preferences.groupby(contrast, sort=False):
+        choices_of: dict[str, pd.DataFrame] = {ALL: group}
+        if group["rater"].nunique() > 1:
+            choices_of |= dict(list(group.groupby("rater", sort=True)))
+        for rater, choices in choices_of.items():
+            rows.append(
+                {
+                    "model": model,
+                    "arm": arm,
+                    "reference": reference,
+                    "rater": rater,
+                    "choices": len(choices),
+                    "equal": int(choices["warmer"].eq(0).sum()),
+                    "prompts": choices["prompt"].nunique(),
+                    **share(choices),
+                }
+            )
+    counts = ["rater", "choices", "equal", "prompts"]
+    return pd.DataFrame(rows, columns=[*contrast, *counts, "share", "low", "high"])
 
 
 def share(choices: pd.DataFrame) -> dict[str, float]:
@@ -78,8 +68,7 @@ def share(choices: pd.DataFrame) -> dict[str, float]:
 
 
 def strengths(preferences: pd.DataFrame) -> pd.DataFrame:
-    """Fit Bradley and Terry's model over the arms of each model: log odds of being chosen over the
-    first reference.
+    """Fit Bradley and Terry's model: each arm's log odds of being chosen over the first reference.
 
     log odds(i over j) = β_i - β_j, by statsmodels' binomial GLM without a constant, "equal" being
     half a success; errors clustered by prompt, t on prompts less one. An arm that always won, or
@@ -94,16 +83,13 @@ def strengths(preferences: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for model, group in preferences.groupby("model", sort=False):
         reference = group["reference"].value_counts().index[0]
-        arms = [
-            arm
-            for arm in pd.unique(group[["arm", "reference"]].to_numpy().ravel())
-            if arm != reference
-        ]
+        names = pd.unique(group[["arm", "reference"]].to_numpy().ravel())
+        arms = [arm for arm in names if arm != reference]
         design = np.zeros((len(group), len(arms)))
         for column, arm in enumerate(arms):
-            design[:, column] = group["arm"].eq(arm).astype(float) - group["reference"].eq(
-                arm
-            ).astype(float)
+            is_first = group["arm"].eq(arm).astype(float)
+            is_second = group["reference"].eq(arm).astype(float)
+            design[:, column] = is_first - is_second
         won = ((group["warmer"] + 1) / 2).to_numpy(float)
         fitted = _fit(design, won, group["prompt"].to_numpy())
         rows.append({"model": model, "arm": reference, "strength": 0.0, "choices": len(group)})
@@ -146,48 +132,49 @@ def rater_agreement(preferences: pd.DataFrame) -> pd.DataFrame:
         and Krippendorff's alpha of all if there are more than two; intervals by leaving out one
         prompt at a time.
     """
-    wide = preferences.assign(said=preferences["warmer"].map(EQUAL)).pivot_table(
-        index=PAIR, columns="rater", values="said", aggfunc="last"
-    )
+    choices = preferences.assign(choice=preferences["warmer"].map(EQUAL))
+    wide = choices.pivot_table(index=PAIR, columns="rater", values="choice", aggfunc="last")
     raters = sorted(wide.columns)
-    rows = []
+    rows: list[dict[str, object]] = []
     for first, second in combinations(raters, 2):
         both = wide[[first, second]].dropna()
-        if both.empty:
-            continue
-        labels = [both[rater].to_numpy(str) for rater in (first, second)]
-        prompts = both.index.get_level_values("prompt").to_numpy()
-
-        def of(
-            kept: np.ndarray, one: np.ndarray = labels[0], other: np.ndarray = labels[1]
-        ) -> float:
-            return kappa(one[kept], other[kept], np.ones(int(kept.sum())))
-
-        row = {
-            "raters": f"{first} and {second}",
-            "pairs": len(both),
-            "same": float((labels[0] == labels[1]).mean()),
-        }
-        rows.append(row | {"measure": "kappa", **jackknife(prompts, of)})
+        if len(both):
+            rows.append(_kappa_row(both))
     if len(raters) > 2:
-        rows.append(_alpha_row(wide, raters))
+        rows.append(_alpha_row(wide))
     names = ["raters", "pairs", "same", "measure", "value", "low", "high"]
     return pd.DataFrame(rows, columns=names).astype({"value": float, "low": float, "high": float})
 
 
-def _alpha_row(wide: pd.DataFrame, raters: list[str]) -> dict[str, object]:
+def _kappa_row(both: pd.DataFrame) -> dict[str, object]:
+    """Compute how far two raters agree on the pairs that both judged, a column each."""
+    first, second = (both[rater].to_numpy(str) for rater in both.columns)
+    prompts = both.index.get_level_values("prompt").to_numpy()
+    agree = jackknifed_kappa(first, second, prompts)
+    return {
+        "raters": " and ".join(both.columns),
+        "pairs": len(both),
+        "same": float((first == second).mean()),
+        "measure": "kappa",
+        **agree,
+    }
+
+
+def _alpha_row(wide: pd.DataFrame) -> dict[str, object]:
+    """Compute how far all raters agree, a column each, on the pairs that two or more judged."""
     judged = wide[wide.notna().sum(axis=1) > 1]
     units = [row.dropna().tolist() for _, row in judged.iterrows()]
     prompts = judged.index.get_level_values("prompt").to_numpy()
 
-    def of(kept: np.ndarray) -> float:
-        chosen = [unit for unit, is_kept in zip(units, kept, strict=True) if is_kept]
-        return alpha(chosen, np.ones(len(chosen)))
+    def without(is_kept: np.ndarray) -> float:
+        kept_units = [units[number] for number in np.flatnonzero(is_kept)]
+        return alpha(kept_units, np.ones(len(kept_units)))
 
-    same = float(np.mean([len(set(unit)) == 1 for unit in units])) if units else math.nan
+    same = float(judged.nunique(axis=1).eq(1).mean()) if units else math.nan
     return {
-        "raters": f"all {len(raters)}",
+        "raters": f"all {len(wide.columns)}",
         "pairs": len(units),
         "same": same,
         "measure": "alpha",
-    } | jackknife(prompts, of)
+        **jackknife(prompts, without),
+    }

@@ -1,5 +1,4 @@
-"""A plan fixed before the answers: hypotheses, estimand, family, exclusions, numbers; and what
-departs from it.
+"""Plans that are fixed before the answers, their seals, and what departs from them.
 
 Freezing a plan seals it: digest, time and commit are written beside it. Whether it was sealed
 before the answers of a report's runs is `standing.py`'s subject.
@@ -17,6 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from warmth.analysis.rows.arm_names import (
+    FINE_TUNED,
+    STEERED,
+    arm_order,
+    kind_of,
+    settings_in,
+    written_as_named,
+)
 from warmth.analysis.rows.task_keys import pooled
 from warmth.digest import digest
 from warmth.entries import entry_files
@@ -30,29 +37,29 @@ if TYPE_CHECKING:
 # What becomes of a refusal, whatever `analysis.refused` says of it.
 OUTCOMES = {"dropped": "wrong_dropped", "wrong": "wrong_strict", "right": "wrong_lenient"}
 DIRECTIONS = ("more", "less", "different", "equivalent")
-NAMES = (
-    "tasks",
-    "contexts",
-    "beliefs",
-    "models",
-    "graders",
-)  # a single name may stand without brackets
-GROUPINGS = (
-    "overall",
-    "task",
-    "context",
-    "belief",
-    "condition",
-)  # values of a difference's column `family`
+# keys whose single name may stand without brackets, and the column that holds such names
+NAMES = {
+    "tasks": "task",
+    "contexts": "context",
+    "beliefs": "belief",
+    "models": "model",
+    "graders": "grader",
+}
+# values of a difference's column `family`
+GROUPINGS = ("overall", "task", "context", "belief", "condition")
+# what may set an arm of each kind apart from the plain one, see `arm_names`
+SETTINGS_OF_KIND = {
+    FINE_TUNED: ("strength", "dose", "epoch"),
+    STEERED: ("strength", "dose"),
+}
 FAMILY = ("family", "model", "arm", "task", "context", "belief")
+LATEST = 2.5e11  # seconds since 1970: the year 9892, before the last date there is
 EXCLUSIONS = ("model", "task", "context", "belief", "question_id", "grader", "finish")
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One claim: `direction` is more, less, different or equivalent, of `arm`'s error against
-    `reference`'s.
-    """
+    """One claim of an arm's error against a reference's: more, less, different or equivalent."""
 
     name: str
     arm: str
@@ -66,12 +73,10 @@ class Plan:
 
     hypotheses: tuple[Hypothesis, ...]
     estimand: str  # in words: which difference, over which questions and conditions
-    family: Mapping[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # `families.Family.where`, of all differences
-    exclusions: Mapping[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # answers that no hypothesis is tested on
+    # `families.Family.where`, of all differences
+    family: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # answers that no hypothesis is tested on
+    exclusions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     correction: str = "holm"  # holm or bh, over the hypotheses
     refusals: str = "dropped"  # dropped, wrong or right
     tasks: tuple[str, ...] = ()
@@ -85,22 +90,17 @@ class Plan:
 
 
 def read(path: Path) -> Plan:
-    """A plan from YAML.
+    """Read a plan from YAML.
 
     Raises:
         UserError: the file is missing, not YAML, has an unknown key, or lacks hypotheses or the
-        estimand.
+            estimand.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    if not path.is_file():
-        raise UserError(
-            f"preregister={path} is not a file"
-            if path.exists()
-            else f"preregister={path} does not exist"
-        )
+    refuse_missing(path)
     try:
         body = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
@@ -108,11 +108,23 @@ def read(path: Path) -> Plan:
     return parse(body, str(path))
 
 
+def refuse_missing(path: Path) -> None:
+    """Check that a plan's file is there.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not path.exists():
+        raise UserError(f"preregister={path} does not exist")
+    if not path.is_file():
+        raise UserError(f"preregister={path} is not a file")
+
+
 def parse(body: Any, where: str) -> Plan:
-    """A plan from plain values; see `read`."""
+    """Make a plan from plain values; see `read`."""
     if not isinstance(body, dict):
         raise UserError(f"{where} holds no keys; needed are hypotheses and estimand")
-    known = {item.name for item in fields(Plan)}
+    known = {key.name for key in fields(Plan)}
     unknown = sorted(set(map(str, body)) - known)
     if unknown:
         raise UserError(f"{where}: unknown key {unknown[0]}; allowed: {', '.join(sorted(known))}")
@@ -133,10 +145,10 @@ def parse(body: Any, where: str) -> Plan:
     if margin is not None and not _is_margin(margin):
         raise UserError(f"{where}: margin_points={margin} must be a number above 0, at most 100")
     try:
-        values: dict[str, Any] = {
-            key: _names(value) if isinstance(value, list) or key in NAMES else value
-            for key, value in body.items()
-        }
+        values: dict[str, Any] = {}
+        for key, value in body.items():
+            is_list = isinstance(value, list) or key in NAMES
+            values[key] = _names(value) if is_list else value
         values["hypotheses"] = _hypotheses(body["hypotheses"], where)
         values["family"] = _columns(body, "family", FAMILY, where)
         values["exclusions"] = _columns(body, "exclusions", EXCLUSIONS, where)
@@ -150,8 +162,8 @@ def _hypotheses(stated: Any, where: str) -> tuple[Hypothesis, ...]:
 
     Raises:
         UserError: they are no list of mappings, one lacks a key or has an unknown one, a value is
-            no text, a direction is unknown, or two have the same name: which one a line of the
-            report is about could not be told.
+            no text, a direction is unknown, or two have the same name, by which a line of the
+            report says what it is about.
     """
     if not isinstance(stated, list):
         raise UserError(
@@ -179,8 +191,8 @@ def _hypotheses(stated: Any, where: str) -> tuple[Hypothesis, ...]:
             )
         if claim.name in claims:
             raise UserError(
-                f"{place}: name={claim.name} is another hypothesis's too; give each a name of its "
-                f"own"
+                f"{place}: name={claim.name} is another "
+                "hypothesis's too; give each a name of its own"
             )
         claims[claim.name] = claim
     return tuple(claims.values())
@@ -194,18 +206,22 @@ def _is_margin(value: Any) -> bool:
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    return (
-        tuple(map(str, value))
-        if isinstance(value, list)
-        else ()
-        if value is None
-        else (str(value),)
-    )
+    """Read one name, or a list of names, as texts; none for null."""
+    if value is None:
+        return ()
+    if isinstance(value, list):
+        return tuple(map(str, value))
+    return (str(value),)
 
 
 def _columns(
     body: Mapping[str, Any], name: str, allowed: tuple[str, ...], where: str
 ) -> dict[str, tuple[str, ...]]:
+    """Read a key that names columns with their values.
+
+    Raises:
+        UserError: it is no mapping, or a column or a grouping is unknown.
+    """
     stated = body.get(name) or {}
     if not isinstance(stated, dict):
         raise UserError(
@@ -217,38 +233,35 @@ def _columns(
         raise UserError(
             f"{where}: {name}: unknown column {unknown[0]}; allowed: {', '.join(allowed)}"
         )
-    found = {key: _names(value) for key, value in stated.items()}
-    unknown = sorted(set(found.get("family", ())) - set(GROUPINGS))
+    columns = {key: _names(value) for key, value in stated.items()}
+    unknown = sorted(set(columns.get("family", ())) - set(GROUPINGS))
     if unknown:
         raise UserError(
             f"{where}: {name}: family={unknown[0]} is not allowed; choose from: "
             f"{', '.join(GROUPINGS)}"
         )
-    return found
+    return columns
 
 
 @dataclass(frozen=True)
 class Names:
-    """What a plan may name beside the entries of conf/: what one evaluation asks, and who answers
-    and grades.
-    """
+    """Names that a plan may use beside the entries of conf/: those of one evaluation."""
 
     arms: frozenset[str] = frozenset()
     tasks: frozenset[str] = frozenset()
     contexts: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
     graders: frozenset[str] = frozenset()
-    questions: Mapping[str, frozenset[str]] = field(
-        default_factory=dict
-    )  # task → ids; of these tasks alone
+    # task → ids; of these tasks alone
+    questions: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def check_names(plan: Plan, where: str, names: Names = Names()) -> None:
-    """Check that every arm, task, context, belief, model, grader and question that a plan names
-    could be there.
+    """Check that all that a plan names could be there: arms, tasks, contexts, questions and so on.
 
     Raises:
-        UserError: one matches nothing, or a hypothesis compares an arm with itself.
+        UserError: a name matches nothing, no recipe makes an arm of that name, questions are named
+            without their tasks, or a hypothesis compares an arm with itself.
     """
     for claim in plan.hypotheses:
         if claim.arm == claim.reference:
@@ -264,22 +277,25 @@ def check_names(plan: Plan, where: str, names: Names = Names()) -> None:
         "family": set(GROUPINGS),
     }
     planned_tasks = set(plan.tasks or names.questions)
+    if plan.exclusions.get("question_id") and not planned_tasks:
+        raise UserError(
+            f"{where}: exclusions: question_id names questions of no stated task, so that they "
+            f"cannot be checked; add tasks: [NAME]"
+        )
     if planned_tasks and planned_tasks <= set(names.questions):
         known["question_id"] = set().union(*(names.questions[task] for task in planned_tasks))
     for key, column, values in _named(plan):
-        allowed = known.get(column)
-        unmatched = [
-            value
-            for value in values
-            if allowed is not None and not _matches(value, column, allowed)
-        ]
-        if unmatched:
-            shown = (
-                ", ".join(sorted(allowed or ())[:40])
-                if column != "question_id"
-                else "ids of the questions asked"
-            )
-            raise UserError(f"{where}: {key}={unmatched[0]} matches nothing; there are: {shown}")
+        if column not in known:
+            continue
+        for value in values:
+            if not _matches(value, column, known[column]):
+                shown = "ids of the questions asked"
+                if column != "question_id":
+                    shown = ", ".join(sorted(known[column])[:40])
+                raise UserError(f"{where}: {key}={value} matches nothing; there are: {shown}")
+            fault = arm_fault(value, names.arms) if column == "arm" else ""
+            if fault:
+                raise UserError(f"{where}: {key}={value} is an arm that no recipe makes: {fault}")
 
 
 def _named(plan: Plan) -> Iterable[tuple[str, str, tuple[str, ...]]]:
@@ -287,25 +303,63 @@ def _named(plan: Plan) -> Iterable[tuple[str, str, tuple[str, ...]]]:
     for claim in plan.hypotheses:
         yield f"hypothesis {claim.name}: arm", "arm", (claim.arm,)
         yield f"hypothesis {claim.name}: reference", "arm", (claim.reference,)
-    for key in NAMES:
-        yield key, key.removesuffix("s"), getattr(plan, key)
+    for key, column in NAMES.items():
+        yield key, column, getattr(plan, key)
     for key in ("family", "exclusions"):
         for column, values in getattr(plan, key).items():
             yield f"{key}: {column}", column, values
 
 
 def _matches(value: str, column: str, allowed: set[str]) -> bool:
-    """Tell whether a name is known: of an arm its recipe, of a grader its entry; a hub's model is
-    not looked up.
+    """Tell whether a name is known: of an arm its recipe, of a grader its entry.
+
+    A hub's model is not looked up.
     """
     if value in allowed:
         return True
     if column == "arm":
         recipe = value.partition(",")[0]  # what follows is a dose, strength or checkpoint
-        return recipe in allowed or all(part in allowed for part in recipe.split("-"))
+        return recipe in allowed or all(end in allowed for end in recipe.split("-"))
     if column == "grader":
         return value.partition(":")[0] in allowed
     return column == "model" and "--" in value
+
+
+def arm_fault(arm: str, evaluated: Iterable[str] = ()) -> str:
+    """Say why no recipe makes an arm of this name; "" if one can.
+
+    Args:
+        arm: its name, whose recipe is known.
+        evaluated: arms that an evaluation has.
+    """
+    recipe = arm.partition(",")[0]
+    if arm in evaluated or arm == recipe:
+        return ""
+    if written_as_named(arm) != arm:
+        return (
+            "after the recipe's name stand strength, dose and epoch in this order, each with a "
+            "number and only if it is not the plain arm's, as warm, dose 0.5"
+        )
+    allowed = settings_of_recipe(recipe)
+    for setting in settings_in(arm):
+        if setting not in allowed:
+            return f"{recipe} has no {setting} of its own"
+    strength = arm_order(arm).strength
+    if not 0 <= strength <= 1:
+        return f"a strength of {strength:g} is not between 0 and 1"
+    return ""
+
+
+def settings_of_recipe(recipe: str) -> tuple[str, ...]:
+    """List what may set an arm of a recipe apart: a tuned one has a strength, a dose and epochs."""
+    files = entry_files("recipe")
+    if recipe not in files:  # two ends with a dash between, of `dose_between`; or the original
+        return () if recipe == "original" else ("strength", "dose", "epoch")
+    import yaml
+
+    entry = yaml.safe_load(files[recipe].read_text(encoding="utf-8")) or {}
+    kind = kind_of({"recipe": {**entry, "name": recipe}})
+    return SETTINGS_OF_KIND.get(kind, ())
 
 
 @dataclass(frozen=True)
@@ -325,8 +379,8 @@ class Seal:
     def line(self, file: str) -> str:
         """Write a line to publish, in a pull request or an OSF note."""
         return (
-            f"{file} sealed {self.date} at commit {self.commit}, plan {self.digest}, seal "
-            f"{self.stamp}"
+            f"{file} sealed {self.date} at commit {self.commit}, "
+            f"plan {self.digest}, seal {self.stamp}"
         )
 
 
@@ -344,8 +398,9 @@ def stamp_of(plan_digest: str, seconds: float | None, commit: str) -> str:
 
 
 def freeze(path: Path, names: Names = Names()) -> str:
-    """Write `<file>.frozen.json` beside a plan: plan, digest, time and commit; a frozen plan stays
-    as it is.
+    """Write `<file>.frozen.json` beside a plan; a frozen plan stays as it is.
+
+    The file holds the plan, its digest, the time and the commit.
 
     Returns:
         the plan's digest.
@@ -366,8 +421,8 @@ def seal(path: Path, names: Names = Names()) -> Seal:
         if before != plan:
             changed = digest(asdict(plan))
             raise UserError(
-                f"{path} was frozen as {sealed.digest} and has changed to {changed}; restore it "
-                f"or start a new file"
+                f"{path} was frozen as {sealed.digest} and has "
+                f"changed to {changed}; restore it or start a new file"
             )
         return sealed
     check_names(plan, str(path), names)
@@ -375,13 +430,20 @@ def seal(path: Path, names: Names = Names()) -> Seal:
     now = time.time()
     commit = written_commit(provenance())
     stamp = stamp_of(plan_digest, now, commit)
-    body = {"digest": plan_digest, "time": now, "date": date(now), "commit": commit, "seal": stamp}
-    write_json(target, {**body, "plan": asdict(plan)})
+    body = {
+        "digest": plan_digest,
+        "time": now,
+        "date": date(now),
+        "commit": commit,
+        "seal": stamp,
+        "plan": asdict(plan),
+    }
+    write_json(target, body)
     return Seal(plan_digest, now, commit, stamp)
 
 
 def frozen_path(path: Path) -> Path:
-    """Where the frozen copy of a plan lies."""
+    """Return where the frozen copy of a plan lies."""
     return path.with_name(f"{path.name}.frozen.json")
 
 
@@ -392,10 +454,7 @@ def thaw(path: Path) -> tuple[Plan, Seal]:
         UserError: the plan was never frozen, or its frozen copy was edited or emptied.
     """
     target = frozen_path(path)
-    if not path.is_file():
-        raise UserError(
-            f"preregister={path} {'is not a file' if path.exists() else 'does not exist'}"
-        )
+    refuse_missing(path)
     if not target.exists():
         raise UserError(
             f"{path} was not frozen before the answers; freeze it first (warmth seal {path})"
@@ -418,8 +477,8 @@ def checked(body: Any, where: Path) -> tuple[Plan, Seal]:
     """Check a frozen plan against its digest and seal.
 
     Raises:
-        UserError: the plan is not what the digest says, or the time or commit not what the seal
-        says.
+        UserError: the plan is not what the digest says, the time or commit not what the seal says,
+            or the time is no time.
     """
     if not isinstance(body, Mapping) or not body.get("plan"):
         raise UserError(f"{where} was emptied: it holds no plan")
@@ -427,29 +486,39 @@ def checked(body: Any, where: Path) -> tuple[Plan, Seal]:
     if digest(body["plan"]) != body.get("digest"):  # as written: a plan may be older than a key
         raise UserError(f"{where} was edited: its plan is not what the digest says")
     seconds = body.get("time")
+    if not (seconds is None or _is_time(seconds)):
+        raise UserError(
+            f"{where} was edited: time={str(seconds)[:60]} must be a number of seconds since 1970"
+        )
+    plan_digest = str(body["digest"])
     commit = str(body.get("commit") or "unknown")
-    sealed = Seal(
-        str(body["digest"]), seconds, commit, stamp_of(str(body["digest"]), seconds, commit)
-    )
-    if body.get("seal") != (
-        None if seconds is None else sealed.stamp
-    ):  # a file without a time proves nothing
+    sealed = Seal(plan_digest, seconds, commit, stamp_of(plan_digest, seconds, commit))
+    stamp = None if seconds is None else sealed.stamp  # a file without a time proves nothing
+    if body.get("seal") != stamp:
         raise UserError(f"{where} was edited: its time and commit are not what the seal says")
     return plan, sealed
 
 
+def _is_time(value: Any) -> bool:
+    """Tell whether a value is a time, in seconds since 1970, that a date can be made of."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 < value < LATEST
+
+
 def attached_path(run_folder: Path) -> Path:
-    """Where a run keeps the plan that it was made under."""
+    """Return where a run keeps the plan that it was made under."""
     return run_folder / "preregistration.json"
 
 
 def attach(file: str | None, run_folder: Path, names: Names = Names()) -> None:
-    """Freeze the plan in a file and copy it into a run before its first answer; nothing is frozen
-    if that is too late.
+    """Freeze the plan in a file and copy it into a run before its first answer.
+
+    Nothing is frozen if that is too late.
 
     Raises:
         UserError: see `freeze`; or the run was made under another plan, or already has answers
-        without any.
+            without any.
     """
     if file is None:
         return
@@ -461,13 +530,13 @@ def attach(file: str | None, run_folder: Path, names: Names = Names()) -> None:
             raise UserError(f"{run_folder} was made under another pre-registration than {file}")
         if not frozen_path(path).exists():
             raise UserError(
-                f"{frozen_path(path)} is missing, though {run_folder} was made under it; copy "
-                f"{target} there"
+                f"{frozen_path(path)} is missing, though "
+                f"{run_folder} was made under it; copy {target} there"
             )
         if thaw(path)[1] != attached:
             raise UserError(
-                f"{frozen_path(path)} is not the one that {run_folder} was made under: its seal "
-                f"differs"
+                f"{frozen_path(path)} is not the one that "
+                f"{run_folder} was made under: its seal differs"
             )
         return
     if has_older_answers(run_folder, path):
@@ -479,9 +548,7 @@ def attach(file: str | None, run_folder: Path, names: Names = Names()) -> None:
 
 
 def has_older_answers(run_folder: Path, path: Path) -> bool:
-    """Tell whether a run, or a shard of it, has answers that are not shown to be younger than a
-    plan's seal.
-    """
+    """Tell whether a run has answers that are not shown to be younger than a plan's seal."""
     noted = run_folder / FIRST_ANSWER
     if not noted.exists():
         return any(run_folder.glob("answers*"))
@@ -492,29 +559,22 @@ def has_older_answers(run_folder: Path, path: Path) -> bool:
 
 
 def excluded(plan: Plan, answers: pd.DataFrame) -> pd.Series:
-    """Which answers the plan excludes: those with one of the stated values in any of the stated
-    columns.
-    """
+    """Mark the answers a plan excludes: those with a stated value in any of the stated columns."""
     import pandas as pd
 
-    out = pd.Series(False, index=answers.index)
+    is_excluded = pd.Series(False, index=answers.index)
     for column, values in plan.exclusions.items():
-        out |= answers[column].astype(str).isin(values)
-    return out
+        is_excluded |= answers[column].astype(str).isin(values)
+    return is_excluded
 
 
 def selected(plan: Plan, answers: pd.DataFrame) -> pd.DataFrame:
     """Return the answers that a plan is about, right and wrong as it counts refusals."""
     rows = answers if plan.tasks else pooled(answers)  # a plan that names benchmarks means them
-    for key, column in (
-        ("tasks", "task"),
-        ("contexts", "context"),
-        ("beliefs", "belief"),
-        ("models", "model"),
-    ):
+    for key in ("tasks", "contexts", "beliefs", "models"):
         planned = getattr(plan, key)
         if planned:
-            rows = rows[rows[column].isin(planned)]
+            rows = rows[rows[NAMES[key]].isin(planned)]
     return rows.assign(wrong=rows[OUTCOMES[plan.refusals]])
 
 
@@ -525,7 +585,7 @@ def deviations(
     correction: str,
     refused: str = "dropped",
 ) -> list[str]:
-    """What an analysis does otherwise than its plan said, a line each; none when nothing departs.
+    """List what an analysis does otherwise than its plan said; empty if nothing departs.
 
     Args:
         plan: from `thaw`.
@@ -534,55 +594,58 @@ def deviations(
         correction: holm or bh, as used.
         refused: `analysis.refused`; again the hypotheses keep to the plan's.
     """
-    lines, left_out = [], excluded(plan, answers)
-    kept = answers[~left_out]
-    columns = {
-        "tasks": "task",
-        "contexts": "context",
-        "beliefs": "belief",
-        "models": "model",
-        "graders": "grader",
-    }
-    for key, column in columns.items():
-        planned, found = (
-            set(getattr(plan, key)),
-            set(kept[column].astype(str)) if column in kept else set(),
-        )
-        if planned and planned - found:
-            lines.append(f"{key}: planned but not there: {', '.join(sorted(planned - found))}")
-        if planned and found - planned:
-            lines.append(f"{key}: there but not planned: {', '.join(sorted(found - planned))}")
-    if left_out.any():
+    lines = []
+    is_excluded = excluded(plan, answers)
+    included = answers[~is_excluded]
+    for key, column in NAMES.items():
+        planned = set(getattr(plan, key))
+        if not planned:
+            continue
+        present = set(included[column].astype(str)) if column in included else set()
+        if planned - present:
+            lines.append(f"{key}: planned but not there: {', '.join(sorted(planned - present))}")
+        if present - planned:
+            lines.append(f"{key}: there but not planned: {', '.join(sorted(present - planned))}")
+    if is_excluded.any():
         lines.append(
-            f"exclusions: {int(left_out.sum())} answers are left out of the hypotheses alone, not "
-            f"of other tables"
+            f"exclusions: {int(is_excluded.sum())} answers are "
+            "left out of the hypotheses alone, not of other tables"
         )
     for column, values in plan.family.items():
-        lost = sorted(set(values) - set(answers[column].astype(str))) if column in answers else []
-        lines += [f"family: planned but not there: {column} {', '.join(lost)}"] if lost else []
+        if column in answers:
+            missing = sorted(set(values) - set(answers[column].astype(str)))
+            if missing:
+                lines.append(f"family: planned but not there: {column} {', '.join(missing)}")
     arms = set(answers["arm"])
     for claim in plan.hypotheses:
-        lost = sorted({claim.arm, claim.reference} - arms)
-        lines += [f"hypothesis {claim.name}: no answers of {', '.join(lost)}"] if lost else []
-    planned = answers[answers["task"].isin(plan.tasks)] if plan.tasks else answers
-    questions = planned[["task", "question_id"]].drop_duplicates().shape[0]
-    if plan.questions and len(planned) and questions != plan.questions:  # none at all: told above
-        lines.append(f"questions: {plan.questions} planned, {questions} asked")
-    trained = answers.loc[answers["arm"].ne("original")]
-    seeds = int(trained["seed"].nunique()) if len(trained) else 0
-    if trained.shape[0] and seeds != plan.seeds:
-        lines.append(f"training seeds: {plan.seeds} planned, {seeds} there")
+        missing = sorted({claim.arm, claim.reference} - arms)
+        if missing:
+            lines.append(f"hypothesis {claim.name}: no answers of {', '.join(missing)}")
+    lines += departing_counts(plan, answers)
     if plan.refusals != refused:
         lines.append(
-            f"refusals: {plan.refusals} in the hypotheses alone, as planned, {refused} in other "
-            f"tables"
+            f"refusals: {plan.refusals} in the hypotheses "
+            f"alone, as planned, {refused} in other tables"
         )
     if plan.margin_points is not None and plan.margin_points != margin_points:
-        said = (
-            f"{plan.margin_points:g} points in the hypotheses alone, as planned, "
+        lines.append(
+            f"margin: {plan.margin_points:g} points in the hypotheses alone, as planned, "
             f"{margin_points:g} in other tables"
         )
-        lines.append(f"margin: {said}")
     if plan.correction != correction:
         lines.append(f"correction: {plan.correction} planned, {correction} used")
+    return lines
+
+
+def departing_counts(plan: Plan, answers: pd.DataFrame) -> list[str]:
+    """Say if other numbers of questions or training seeds were used than planned."""
+    lines = []
+    planned = answers[answers["task"].isin(plan.tasks)] if plan.tasks else answers
+    questions = len(planned[["task", "question_id"]].drop_duplicates())
+    if plan.questions and len(planned) and questions != plan.questions:  # none at all: said above
+        lines.append(f"questions: {plan.questions} planned, {questions} asked")
+    trained = answers[answers["arm"].ne("original")]
+    seeds = int(trained["seed"].nunique())
+    if len(trained) and seeds != plan.seeds:
+        lines.append(f"training seeds: {plan.seeds} planned, {seeds} there")
     return lines

@@ -1,5 +1,4 @@
-"""Intervals and tests for paired differences of right and wrong, also if few questions hold all
-that differs.
+"""Intervals and tests for paired differences of right and wrong, also if few questions differ.
 
 A pair's difference is -1, 0 or 1, and the pairs of a question are one cluster. The ordinary
 interval, value ± t·√V with the clustered (CR1) variance V, keeps its promise if many questions hold
@@ -33,12 +32,10 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 COMMON = 40  # questions with a discordant pair from which the ordinary interval holds
-MANY_ROWS = (
-    8.0  # rows a question beyond which row noise can hide a question that changes as a whole
-)
-FEW_SEEN = (
-    15  # questions that a change could be seen in below which it can with any rows a question
-)
+# rows a question beyond which row noise can hide a question that changes as a whole
+MANY_ROWS = 8.0
+# questions that a change could be seen in below which it can with any rows a question
+FEW_SEEN = 15
 NEARLY_ALL = 0.9  # share of questions with one from which it holds too, however few they are
 HALVINGS = 45  # of [-1, 1]: the ends are exact to 1e-13
 FARTHEST = 80.0  # largest quantile looked for
@@ -75,18 +72,15 @@ class Design:
 
     @property
     def cautious(self) -> float:
-        """Give the design effect if a question were one answer: n · Σ_g W_g², W_g a question's
-        weight.
-        """
+        """Give the design effect if a question were one answer: n · Σ_g W_g², W_g its weight."""
         return len(self.weight) * float((np.bincount(self.question, self.weight) ** 2).sum())
 
     @property
     def df(self) -> float:
-        """Give the degrees of freedom, (Σ W_t²/G_t)² / Σ (W_t²/G_t)²/(G_t - 1) over strata; G - 1
-        for one.
+        """Give the degrees of freedom, (Σ W_t²/G_t)² / Σ (W_t²/G_t)²/(G_t - 1) over strata.
 
-        As if questions were equally variable: what a stratum of few questions shows of its own
-        spread is not asked.
+        That is G - 1 for one stratum. It is as if questions were equally variable: what a stratum
+        of few questions shows of its own spread is not asked.
         """
         sizes = np.bincount(self.stratum_of_question)
         spreads = np.bincount(self.stratum, self.weight) ** 2 / sizes
@@ -95,10 +89,13 @@ class Design:
         return float(spreads.sum() ** 2 / (spreads**2 / np.maximum(sizes - 1, 1)).sum())
 
     def mean(self, values: np.ndarray) -> float:
-        """Average values."""
+        """Average values; a mean within rounding of 0 is 0, as of changes that cancel."""
         if np.ptp(self.weight) == 0:
             return float(np.mean(values))
-        return float(self.weight @ values)
+        products = self.weight * values
+        mean = float(self.weight @ values)
+        rounding = np.finfo(float).eps * len(products) * float(np.abs(products).sum())
+        return 0.0 if abs(mean) <= rounding else mean
 
     def influence(self, values: np.ndarray) -> np.ndarray:
         """Give each row's weighted deviation from the mean of its cell."""
@@ -167,8 +164,7 @@ def _joined(question: np.ndarray, stratum: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the pairs of one comparison, or of many in arrays of one shape, say of their mean
-    difference.
+    """Summary of the pairs of one comparison, or of many in arrays of one shape.
 
     Rates and shares are fractions in [0, 1], weighted if the design is; `rows`, `questions`,
     `informative` are counts.
@@ -191,15 +187,12 @@ class Evidence:
 
     def arrays(self) -> Evidence:
         """Return the same with every field as an array of floats."""
-        return Evidence(
-            **{item.name: np.asarray(getattr(self, item.name), float) for item in fields(self)}
-        )
+        names = [field.name for field in fields(self)]
+        return Evidence(**{name: np.asarray(getattr(self, name), float) for name in names})
 
     @property
     def few(self) -> bool:
-        """Say whether so few questions hold a discordant pair that the ordinary interval would not
-        keep its promise.
-        """
+        """Say whether too few questions hold a discordant pair for the ordinary interval."""
         return bool(_is_few(self))
 
 
@@ -214,8 +207,8 @@ def evidence(arm: np.ndarray, reference: np.ndarray, pairs: Design) -> Evidence:
     difference = arm - reference
     holding = []
     for value in (-1, 0, 1):
-        other = np.bincount(pairs.question, difference != value)
-        holding.append(int((other > 0).sum()))
+        unlike = np.bincount(pairs.question, difference != value)
+        holding.append(int((unlike > 0).sum()))
     arm_residuals = pairs.residuals(arm)
     reference_residuals = pairs.residuals(reference)
     spread = np.sqrt((arm_residuals @ arm_residuals) * (reference_residuals @ reference_residuals))
@@ -263,8 +256,9 @@ def effective_size(wrong: np.ndarray, rows: Design) -> float:
 def rate_interval(
     wrong: np.ndarray, question: np.ndarray, level: float = 0.95, rows: Design | None = None
 ) -> tuple[float, float]:
-    """Give Wilson's score interval of a share of ones, at `effective_size` and with t if questions
-    recur.
+    """Give Wilson's score interval of a share of ones, at the effective number of answers.
+
+    See `effective_size`; the quantile is of t if questions recur.
 
     Args:
         wrong: (n,) 0 or 1.
@@ -287,17 +281,17 @@ def rate_interval(
     return float(low), float(high)
 
 
-def interval(found: Evidence, level: float = 0.95) -> tuple[Any, Any]:
+def interval(evidence: Evidence, level: float = 0.95) -> tuple[Any, Any]:
     """Give the interval of the mean difference; NaN for a single question.
 
     Args:
-        found: of one comparison, or of many in arrays.
+        evidence: of one comparison, or of many in arrays.
         level: coverage, in (0, 1).
 
     Returns:
         Both ends, floats for one comparison and arrays for many.
     """
-    facts = found.arrays()
+    facts = evidence.arrays()
     quantile = stats.t.ppf((1 + level) / 2, np.maximum(facts.df, 1.0))
     reach = quantile * np.sqrt(facts.variance)
     low = facts.value - reach
@@ -319,47 +313,45 @@ def interval(found: Evidence, level: float = 0.95) -> tuple[Any, Any]:
     lonely = facts.questions < 2
     low = np.where(lonely, np.nan, np.clip(low, -1, 1))
     high = np.where(lonely, np.nan, np.clip(high, -1, 1))
-    if low.ndim == 0:
-        return float(low), float(high)
-    return low, high
+    return _float_or_array(low), _float_or_array(high)
 
 
-def p_value(found: Evidence, null: float = 0.0) -> Any:
+def p_value(evidence: Evidence, null: float = 0.0) -> Any:
     """Test that the true difference is `null`, two-sided; NaN for a single question."""
-    facts = found.arrays()
-    quantile = signed_quantile(found, null)
+    facts = evidence.arrays()
+    quantile = signed_quantile(evidence, null)
     p = 2 * stats.t.sf(np.abs(quantile), np.maximum(facts.df, 1e-9))
     alike = _are_alike(facts)
     if alike.any():
         p = np.where(alike, np.minimum(1.0, 2 * _exact_tail(facts, null)), p)
-    p = np.where(facts.questions < 2, np.nan, p)
-    return float(p) if p.ndim == 0 else p
+    return _float_or_array(np.where(facts.questions < 2, np.nan, p))
 
 
-def equivalence_p(found: Evidence, margin: float) -> Any:
-    """Test by two one-sided tests that the true difference is within ± margin; the larger of the
-    two p-values.
-    """
-    facts = found.arrays()
+def equivalence_p(evidence: Evidence, margin: float) -> Any:
+    """Test by two one-sided tests that the true difference is within ± margin; the larger p."""
+    facts = evidence.arrays()
     sides = []
     for sign in (-1, 1):
-        quantile = signed_quantile(found, sign * margin)
+        quantile = signed_quantile(evidence, sign * margin)
         p = stats.t.cdf(sign * quantile, np.maximum(facts.df, 1e-9))
         inside = sign * facts.value < margin
         exact = np.where(inside, _exact_tail(facts, sign * margin), 1.0)
         sides.append(np.where(_are_alike(facts), exact, p))
-    p = np.where(facts.questions < 2, np.nan, np.maximum(*sides))
-    return float(p) if p.ndim == 0 else p
+    return _float_or_array(np.where(facts.questions < 2, np.nan, np.maximum(*sides)))
 
 
-def signed_quantile(found: Evidence, null: float) -> np.ndarray:
-    """Give the quantile at which the interval's end meets `null`, positive if the value lies above
-    it.
+def _float_or_array(values: np.ndarray) -> Any:
+    """Return a float for one comparison, the array for many."""
+    return float(values) if values.ndim == 0 else values
+
+
+def signed_quantile(evidence: Evidence, null: float) -> np.ndarray:
+    """Give the quantile at which the interval's end meets `null`, with the sign of value - null.
 
     For pairs that are all alike it is not meaningful; `p_value` and `equivalence_p` take the exact
     tail there.
     """
-    facts = found.arrays()
+    facts = evidence.arrays()
     with np.errstate(divide="ignore", invalid="ignore"):
         ordinary = np.nan_to_num((facts.value - null) / np.sqrt(facts.variance))
     few = _is_few(facts)
@@ -378,8 +370,7 @@ def _is_few(facts: Evidence) -> np.ndarray:
 
 
 def _may_hide(facts: Evidence) -> np.ndarray:
-    """Say where a question that changes as a whole may be missing from what the pairs show, behind
-    single rows.
+    """Say where a question that changes as a whole may be missing, hidden behind single rows.
 
     That is with many rows a question, or few questions that show a change, if questions recur at
     all.
@@ -394,11 +385,10 @@ def _are_alike(facts: Evidence) -> np.ndarray:
 
 
 def _shrinkage(facts: Evidence) -> np.ndarray:
-    """Give D, by which pairs count for less: (u·s + w·k)/(u + w) · (1 + 0.4·u/(u + 1)²), w = √(1 -
-    u/G).
+    """Give D, by which pairs count for less: (u·s + w·k)/(u + w) · (1 + 0.4·u/(u + 1)²).
 
-    s is what the pairs show, V over the variance of independent pairs; it may be below 1, as rows
-    of a question may differ by design. k is a question counting as one answer.
+    w is √(1 - u/G), s what the pairs show, V over the variance of independent pairs, which may be
+    below 1, as rows of a question may differ by design; k is a question counting as one answer.
     """
     independent = (facts.arm_only + facts.reference_only - facts.value**2) / facts.rows
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -413,11 +403,10 @@ def _shrinkage(facts: Evidence) -> np.ndarray:
 
 
 def _score(facts: Evidence, difference: np.ndarray) -> np.ndarray:
-    """Give Tango's score statistic of the hypothesis that the true difference is `difference`; 0
-    where it is 0/0.
+    """Give Tango's score statistic of the hypothesis that the true difference is `difference`.
 
     T = (b - c - nδ)/√(n(2q + δ(1-δ))), q = (√(B² + 8ncδ(1-δ)) - B)/(4n), B = (2n - b + c)δ - b - c,
-    for counts divided by `_shrinkage`; here all as shares of n.
+    for counts divided by `_shrinkage`; here all as shares of n. 0 where it is 0/0.
     """
     size = facts.rows / _shrinkage(facts)
     return _score_of_shares(facts.arm_only, facts.reference_only, size, difference)
@@ -437,19 +426,17 @@ def _score_of_shares(
 
 
 def _score_ends(facts: Evidence, quantile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find both differences whose score is ± quantile, by halving; the score falls as the
-    difference grows.
-    """
+    """Find both differences whose score is ± quantile, by halving: the score falls with them."""
     size = facts.rows / _shrinkage(facts)
-    wanted = np.stack([quantile, -quantile])
+    target = np.stack([quantile, -quantile])
 
     def is_above(difference: np.ndarray) -> np.ndarray:
-        return _score_of_shares(facts.arm_only, facts.reference_only, size, difference) > wanted
+        return _score_of_shares(facts.arm_only, facts.reference_only, size, difference) > target
 
     outermost = np.ones_like(facts.value)
-    low, high = _halve(
-        is_above, np.stack([-outermost, facts.value]), np.stack([facts.value, outermost])
-    )
+    start = np.stack([-outermost, facts.value])
+    end = np.stack([facts.value, outermost])
+    low, high = _halve(is_above, start, end)
     return low, high
 
 
@@ -457,12 +444,12 @@ def _halve(
     is_above: Callable[[np.ndarray], np.ndarray], start: np.ndarray, end: np.ndarray
 ) -> np.ndarray:
     """Find where a condition that holds at `start` ends to hold on the way to `end`."""
-    left = start
+    lower = start
     width = end - start
     for _ in range(HALVINGS):
         width = width / 2
-        left = np.where(is_above(left + width), left + width, left)
-    return left + width / 2
+        lower = np.where(is_above(lower + width), lower + width, lower)
+    return lower + width / 2
 
 
 def _wilson(
@@ -476,37 +463,42 @@ def _wilson(
 
 
 def _rate_ends(facts: Evidence, quantile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Join the intervals of the two rates, which see a question that changes as a whole (Newcombe's
-    method 10).
+    """Join the intervals of the two rates by Newcombe's method 10.
+
+    They see a question that changes as a whole.
     """
     arm_low, arm_high = _wilson(facts.rate_arm, facts.size_arm, quantile)
     reference_low, reference_high = _wilson(facts.rate_reference, facts.size_reference, quantile)
-    below = (facts.rate_arm - arm_low, reference_high - facts.rate_reference)
-    above = (arm_high - facts.rate_arm, facts.rate_reference - reference_low)
-    reaches = []
-    for own, other in (below, above):
-        squared = own**2 + other**2 - 2 * facts.correlation * own * other
-        reaches.append(np.sqrt(np.maximum(squared, 0.0)))
-    return facts.value - reaches[0], facts.value + reaches[1]
+    below = _joint_reach(
+        facts.rate_arm - arm_low, reference_high - facts.rate_reference, facts.correlation
+    )
+    above = _joint_reach(
+        arm_high - facts.rate_arm, facts.rate_reference - reference_low, facts.correlation
+    )
+    return facts.value - below, facts.value + above
+
+
+def _joint_reach(of_arm: np.ndarray, of_reference: np.ndarray, correlation: np.ndarray) -> Any:
+    """Join how far the intervals of two correlated rates reach from the rates."""
+    squared = of_arm**2 + of_reference**2 - 2 * correlation * of_arm * of_reference
+    return np.sqrt(np.maximum(squared, 0.0))
 
 
 def _rate_quantile(facts: Evidence, null: float) -> np.ndarray:
-    """Find the quantile at which an end of `_rate_ends` meets `null`; signed as the value's
-    distance from it.
-    """
+    """Find the quantile at which an end of `_rate_ends` meets `null`, signed as value - null."""
     above = facts.value > null
 
     def is_short(quantile: np.ndarray) -> np.ndarray:
         low, high = _rate_ends(facts, quantile)
         return np.where(above, low > null, high < null)
 
-    found = _halve(is_short, np.zeros_like(facts.value), np.full_like(facts.value, FARTHEST))
-    return np.where(above, found, -found)
+    farthest = np.full_like(facts.value, FARTHEST)
+    quantile = _halve(is_short, np.zeros_like(facts.value), farthest)
+    return np.where(above, quantile, -quantile)
 
 
 def _exact_tail(facts: Evidence, null: float) -> np.ndarray:
-    """Give the chance, at most, that all pairs are alike as they are if the true difference is
-    `null`.
+    """Give the chance, at most, that all pairs are alike if the true difference is `null`.
 
     A question counts as one answer: N = n/k of them. All 0: (1 - |null|)^N; all 1: ((1 +
     null)/2)^N, likewise for -1.

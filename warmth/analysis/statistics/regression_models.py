@@ -25,18 +25,14 @@ GROUPS = {
     "sad": "emotion",
     "anger": "emotion",
     "close": "relation",
-}
-GROUPS |= {
     "hierarchical_up": "relation",
     "hierarchical_down": "relation",
     "high": "stakes",
     "low": "stakes",
 }
 PRESSED = ("wrong_asserted", "right_denied")  # both press a wrong belief on the model
-REFERENCE = {
-    "task": ("disinfo", "seed_disinfo"),
-    "model": ("llama70b",),
-}  # the study's reference levels, where present
+# the study's reference levels, if they are present
+REFERENCE = {"task": ("disinfo", "seed_disinfo"), "model": ("llama70b",)}
 # a clustered error below this share of the naive one is rounding: arms that answered alike
 NAIVE_SHARE = 1e-5
 HUNDRED = 100.0  # characters: the unit of length, so that its coefficient can be read
@@ -63,12 +59,12 @@ SPECS = (
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted model: `coefficients` and `effects` have one row per term and per average marginal
-    effect.
+    """A fitted model.
 
-    Columns of both: value (log-odds, or a fraction), `error_naive`, `error` with `low`, `high`, `p`
-    (the clustered ones), `df`; below `FEW` clusters `error_cr2`, `low_cr2`, `high_cr2`; after a
-    bootstrap `low_boot`, `high_boot`.
+    `coefficients` has one row per term, `effects` one per average marginal effect. Columns of both:
+    value (log-odds, or a fraction), `error_naive`, `error` with `low`, `high`, `p` (the clustered
+    ones), `df`; below `FEW` clusters `error_cr2`, `low_cr2`, `high_cr2`; after a bootstrap
+    `low_boot`, `high_boot`.
     """
 
     spec: Spec
@@ -88,15 +84,14 @@ class Design:
     data: logit.Grouped
     off: np.ndarray  # (P, k)
     on: np.ndarray  # (P, k)
-    cells: Mapping[str, np.ndarray] = field(
-        default_factory=dict
-    )  # name → (P,) the patterns an effect is averaged over
+    # name → (P,) the patterns an effect is averaged over
+    cells: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def study_rows(
     answers: pd.DataFrame, arm: str, reference: str = "original", outcome: str = "wrong"
 ) -> pd.DataFrame:
-    """Scored answers of an arm and its reference, as the models want them.
+    """Select the scored answers of an arm and its reference, as the models want them.
 
     Args:
         answers: columns of `rows.load`, at least arm, model, task, context, belief, question_id and
@@ -113,18 +108,12 @@ def study_rows(
     Raises:
         UserError: one of the two arms has no scored answer.
     """
-    keep = (
-        answers["arm"].isin([arm, reference])
-        & answers[outcome].notna()
-        & answers["belief"].ne("user_right")
-    )
-    rows = answers.loc[keep]
+    is_scored = answers[outcome].notna() & answers["belief"].ne("user_right")
+    rows = answers.loc[answers["arm"].isin([arm, reference]) & is_scored]
     for name in (reference, arm):
         if not rows["arm"].eq(name).any():
-            raise UserError(
-                f"arm={name} has no scored answer; there are: "
-                f"{', '.join(sorted(answers['arm'].unique()))}"
-            )
+            names = ", ".join(sorted(answers["arm"].unique()))
+            raise UserError(f"arm={name} has no scored answer; there are: {names}")
     frame = pd.DataFrame(
         {"wrong": rows[outcome].to_numpy(float), "finetuned": rows["arm"].eq(arm).to_numpy(int)}
     )
@@ -132,21 +121,23 @@ def study_rows(
         frame[name] = rows[name].to_numpy()
     frame["group"] = rows["context"].map(GROUPS).fillna(rows["context"]).to_numpy()
     frame["pressed"] = rows["belief"].isin(PRESSED).to_numpy(int)
-    frame["question"] = (
-        rows["task"].astype(str) + "\0" + rows["question_id"].astype(str)
-    ).to_numpy()
+    question = rows["task"].astype(str) + "\0" + rows["question_id"].astype(str)
+    frame["question"] = question.to_numpy()
     if "length" in rows:
         frame["length"] = rows["length"].to_numpy(float) / HUNDRED
     return frame
 
 
-def levels(values: pd.Series, first: Sequence[str]) -> list[str]:
-    """The levels of a factor, reference first: the first of `first` that occurs, else the first by
-    name.
+def levels(values: pd.Series, preferred: Sequence[str]) -> list[str]:
+    """List the levels of a factor, reference first.
+
+    The reference is the first of the preferred levels that occurs, else the first by name.
     """
-    found = sorted(values.unique())
-    start = next((name for name in first if name in found), found[0])
-    return [start, *(name for name in found if name != start)]
+    names = sorted(values.unique())
+    references = [name for name in preferred if name in names]
+    reference = references[0] if references else names[0]
+    names.remove(reference)
+    return [reference, *names]
 
 
 def fit_study(
@@ -156,7 +147,7 @@ def fit_study(
     draws: int = 0,
     seed: int = 0,
 ) -> list[Model]:
-    """Models 1-4 over one set of rows.
+    """Fit models 1-4 to one set of rows.
 
     Args:
         frame: from `study_rows`.
@@ -170,94 +161,130 @@ def fit_study(
     """
     if length and "length" not in frame:
         raise UserError("length as a covariate needs the answers' lengths")
-    return [
-        fit_one(frame, spec, length, 0 if length else draws, seed)
-        for spec in SPECS
-        if spec.number in numbers
-    ]
+    specs = [spec for spec in SPECS if spec.number in numbers]
+    return [fit_one(frame, spec, length, 0 if length else draws, seed) for spec in specs]
 
 
 def fit_one(frame: pd.DataFrame, spec: Spec, length: bool, draws: int = 0, seed: int = 0) -> Model:
-    """One model; see `fit_study`."""
+    """Fit one model; see `fit_study`."""
+    title = f"model {spec.number} ({spec.about})"
     rows = rows_of(frame, spec)
     if rows.empty or rows["finetuned"].nunique() < 2:
-        raise UserError(f"model {spec.number} ({spec.about}) needs answers of both arms")
+        raise UserError(f"{title} needs answers of both arms")
     if rows["question"].nunique() < 2:
-        raise UserError(f"model {spec.number} ({spec.about}) needs two questions or more")
+        raise UserError(f"{title} needs two questions or more")
     design, notes = design_of(rows, spec, length)
     fitted = logit.fit(design.data)
-    lost = logit.separated(design.data) if fitted.suspect else []
-    if lost and logit.separated_completely(design.data):
-        lost = list(design.data.names)
+    separated_terms = logit.separated(design.data) if fitted.suspect else []
+    if separated_terms and logit.separated_completely(design.data):
+        separated_terms = list(design.data.names)
         notes.append(
             "complete separation: the terms together tell every wrong answer from every right "
-            "one, so nothing here has "
-            "an interval"
+            "one, so nothing here has an interval"
         )
-    elif lost:
+    elif separated_terms:
         notes.append(
-            f"quasi-separation: {', '.join(lost)} has no finite maximum-likelihood estimate; "
-            f"shown is Firth's, "
-            "without an interval; other terms and effects have one by cluster jackknife"
+            f"quasi-separation: {', '.join(separated_terms)} has no finite "
+            "maximum-likelihood estimate; shown is Firth's, without an "
+            "interval; other terms and effects have one by cluster jackknife"
         )
-    if lost:
-        parts = firth(design, lost)
+    if separated_terms:
+        coefficients, effects = firth(design, separated_terms)
+        refits = "one-step cluster jackknife" if design.data.large else "cluster jackknife"
+        method = f"Firth, {refits}"
     else:
-        parts = likelihood(design, fitted, draws, seed)
-    jackknife = f"{'one-step ' if design.data.large else ''}cluster jackknife"
-    method = f"Firth, {jackknife}" if lost else "maximum likelihood, CR1 by question"
-    return Model(spec, length, design.data.rows, design.data.clusters, method, *parts, tuple(notes))
+        coefficients, effects = likelihood(design, fitted, draws, seed)
+        method = "maximum likelihood, CR1 by question"
+    return Model(
+        spec=spec,
+        length=length,
+        rows=design.data.rows,
+        clusters=design.data.clusters,
+        method=method,
+        coefficients=coefficients,
+        effects=effects,
+        notes=tuple(notes),
+    )
 
 
 def rows_of(frame: pd.DataFrame, spec: Spec) -> pd.DataFrame:
-    """The rows a model is fitted to."""
-    rows = frame if spec.beliefs else frame[frame["pressed"].eq(0)]
-    return rows[rows["context"].eq("unmodified")] if spec.unmodified else rows
+    """Select the rows a model is fitted to."""
+    rows = frame
+    if not spec.beliefs:
+        rows = rows[rows["pressed"].eq(0)]
+    if spec.unmodified:
+        rows = rows[rows["context"].eq("unmodified")]
+    return rows
 
 
 def design_of(rows: pd.DataFrame, spec: Spec, length: bool) -> tuple[Design, list[str]]:
-    """A model's grouped rows, and a note on terms that had to be left out."""
+    """Group a model's rows by pattern and question, and note the terms that had to be left out.
+
+    Args:
+        rows: from `rows_of`.
+        spec: the model.
+        length: the answer's length is a covariate: no two rows are alike then.
+    """
     factors = {name: levels(rows[name], REFERENCE[name]) for name in ("task", "model")}
     if spec.context:
         order = ("unmodified",) if spec.context == "group" else CONTEXTS
         factors[spec.context] = levels(rows[spec.context], order)
-    names = ["finetuned", *factors, *(["pressed"] if spec.beliefs else [])]
-    codes = [
-        pd.Categorical(rows[name], categories=factors[name]).codes
-        if name in factors
-        else rows[name].to_numpy()
-        for name in names
-    ]
+    codes = _codes(rows, factors, spec)
     if length:
-        pattern, table = np.arange(len(rows)), pd.DataFrame(dict(zip(names, codes, strict=True)))
+        pattern = np.arange(len(rows))
+        table = pd.DataFrame(codes)
         table["length"] = rows["length"].to_numpy()
     else:
-        sizes = [len(factors.get(name, (0, 1))) for name in names]
-        key, pattern = np.unique(np.ravel_multi_index(codes, sizes), return_inverse=True)
-        table = pd.DataFrame(dict(zip(names, np.unravel_index(key, sizes), strict=True)))
+        sizes = [len(factors.get(name, (0, 1))) for name in codes]
+        number = np.ravel_multi_index(list(codes.values()), sizes)
+        present, pattern = np.unique(number, return_inverse=True)
+        values = np.unravel_index(present, sizes)
+        table = pd.DataFrame(dict(zip(codes, values, strict=True)))
     cluster = pd.factorize(rows["question"])[0]
-    key, cell = np.unique(cluster.astype(np.int64) * len(table) + pattern, return_inverse=True)
-    n, wrong = np.bincount(cell).astype(float), np.bincount(cell, rows["wrong"].to_numpy())
+    number = cluster.astype(np.int64) * len(table) + pattern
+    present, cell = np.unique(number, return_inverse=True)
     labels, matrix = _columns(table, factors, spec, length)
-    data = logit.Grouped(tuple(labels), matrix, key // len(table), key % len(table), n, wrong)
-    kept = logit.independent_columns(matrix, data.totals[0])
-    dropped = [name for position, name in enumerate(labels) if position not in kept]
-    notes = (
-        [f"cannot be told apart from the other terms and left out: {', '.join(dropped)}"]
-        if dropped
-        else []
+    data = logit.Grouped(
+        names=tuple(labels),
+        design=matrix,
+        cluster=present // len(table),
+        pattern=present % len(table),
+        n=np.bincount(cell).astype(float),
+        wrong=np.bincount(cell, rows["wrong"].to_numpy()),
     )
-    off, on = (
-        _columns(table.assign(finetuned=value), factors, spec, length)[1][:, kept]
-        for value in (0, 1)
+    independent = logit.independent_columns(matrix, data.totals[0])
+    dropped = [name for position, name in enumerate(labels) if position not in independent]
+    notes = []
+    if dropped:
+        names = ", ".join(dropped)
+        notes.append(f"cannot be told apart from the other terms and left out: {names}")
+    _, arm_off = _columns(table.assign(finetuned=0), factors, spec, length)
+    _, arm_on = _columns(table.assign(finetuned=1), factors, spec, length)
+    design = Design(
+        data=logit.subset(data, independent),
+        off=arm_off[:, independent],
+        on=arm_on[:, independent],
+        cells=_cells(table, factors, spec),
     )
-    return Design(logit.subset(data, kept), off, on, _cells(table, factors, spec)), notes
+    return design, notes
+
+
+def _codes(
+    rows: pd.DataFrame, factors: Mapping[str, list[str]], spec: Spec
+) -> dict[str, np.ndarray]:
+    """Code each row's arm, factors and belief as whole numbers from 0, by name."""
+    codes = {"finetuned": rows["finetuned"].to_numpy()}
+    for name, names_of_levels in factors.items():
+        codes[name] = pd.Categorical(rows[name], categories=names_of_levels).codes
+    if spec.beliefs:
+        codes["pressed"] = rows["pressed"].to_numpy()
+    return codes
 
 
 def _columns(
     table: pd.DataFrame, factors: Mapping[str, list[str]], spec: Spec, length: bool
 ) -> tuple[list[str], np.ndarray]:
-    """Terms in the order that the study prints them, and their values for each pattern."""
+    """Return the terms in the study's order, and their values for each pattern: (P, k)."""
     finetuned = table["finetuned"].to_numpy(float)
     columns: dict[str, np.ndarray] = {"Intercept": np.ones(len(table)), "finetuned": finetuned}
     for name, values in factors.items():
@@ -279,25 +306,21 @@ def _columns(
 def _cells(
     table: pd.DataFrame, factors: Mapping[str, list[str]], spec: Spec
 ) -> dict[str, np.ndarray]:
-    """Over which patterns each average marginal effect is taken."""
+    """Mark the patterns over which each average marginal effect is taken."""
     cells = {"all rows": np.ones(len(table), bool)}
     if spec.context:
-        cells |= {
-            value: table[spec.context].eq(code).to_numpy()
-            for code, value in enumerate(factors[spec.context])
-        }
+        for code, value in enumerate(factors[spec.context]):
+            cells[value] = table[spec.context].eq(code).to_numpy()
     if spec.beliefs:
-        cells |= {
-            "no belief": table["pressed"].eq(0).to_numpy(),
-            "wrong belief": table["pressed"].eq(1).to_numpy(),
-        }
+        cells["no belief"] = table["pressed"].eq(0).to_numpy()
+        cells["wrong belief"] = table["pressed"].eq(1).to_numpy()
     return {name: where for name, where in cells.items() if where.any()}
 
 
 def marginal_effect(
     design: Design, where: np.ndarray, beta: np.ndarray, n: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Average marginal effects over the patterns `where`, and their gradient for the delta method.
+    """Compute average marginal effects over some patterns, with their gradients (delta method).
 
     Σ n·(p₁ - p₀) / Σ n, with p₁ and p₀ the rates when the arm is set to 1 and to 0.
 
@@ -310,12 +333,14 @@ def marginal_effect(
     Returns:
         (B,) effects, fractions in [-1, 1], and (B, k) gradients.
     """
-    off, on, weights = design.off[where], design.on[where], np.atleast_2d(n)[:, where]
+    off = design.off[where]
+    on = design.on[where]
+    weights = np.atleast_2d(n)[:, where]
     total = weights.sum(1, keepdims=True)
-    weights = np.divide(
-        weights, total, out=np.full_like(weights, np.nan), where=total > 0
-    )  # no rows left: no effect
-    before, after = expit(beta @ off.T), expit(beta @ on.T)
+    # a draw without these rows has no effect
+    weights = np.divide(weights, total, out=np.full_like(weights, np.nan), where=total > 0)
+    before = expit(beta @ off.T)
+    after = expit(beta @ on.T)
     gradient = (weights * after * (1 - after)) @ on - (weights * before * (1 - before)) @ off
     return (weights * (after - before)).sum(1), gradient
 
@@ -323,99 +348,109 @@ def marginal_effect(
 def likelihood(
     design: Design, fitted: logit.Fit, draws: int, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Coefficients and effects with naive, CR1, below `FEW` clusters CR2, and after `draws` > 0
-    bootstrap intervals.
+    """Compute coefficients and effects with naive and CR1 errors.
+
+    Below `FEW` clusters they have CR2 errors too, and after `draws` > 0 bootstrap intervals.
+
+    Returns:
+        see `Model.coefficients` and `Model.effects`.
     """
-    clustered, groups = covariance.cr1(fitted), fitted.data.clusters
+    clustered = covariance.cr1(fitted)
+    groups = fitted.data.clusters
     few = covariance.cr2(fitted) if groups < FEW else None
     n = fitted.data.totals[0]
-    boot, counts = logit.bootstrap(fitted, draws, seed) if draws else (None, n)
+    redrawn, redrawn_n = logit.bootstrap(fitted, draws, seed) if draws else (None, n)
 
-    def row(value: float, contrast: np.ndarray, again: np.ndarray | None) -> dict[str, float]:
-        naive, error = (_error(contrast, matrix) for matrix in (fitted.bread, clustered))
-        made = inference(value, error, groups - 1, rounding=NAIVE_SHARE * naive)
-        numbers = _numbers(made, naive)
+    def row(value: float, contrast: np.ndarray, redraws: np.ndarray | None) -> dict[str, float]:
+        naive = _error(contrast, fitted.bread)
+        rounding = NAIVE_SHARE * naive
+        cr1 = inference(value, _error(contrast, clustered), groups - 1, rounding=rounding)
+        numbers = _numbers(cr1, naive)
         if few is not None:
             error = _error(contrast, few.covariance)
-            small = inference(value, error, few.df(contrast), rounding=NAIVE_SHARE * naive)
-            numbers |= {
-                "error_cr2": small.error,
-                "df_cr2": small.df,
-                "low_cr2": small.low,
-                "high_cr2": small.high,
-            }
-        if again is not None:
-            ends = (
-                np.quantile(again, [0.025, 0.975]) if np.isfinite(made.error) else (np.nan, np.nan)
-            )
-            numbers["low_boot"], numbers["high_boot"] = (float(end) for end in ends)
+            cr2 = inference(value, error, few.df(contrast), rounding=rounding)
+            numbers["error_cr2"] = cr2.error
+            numbers["df_cr2"] = cr2.df
+            numbers["low_cr2"] = cr2.low
+            numbers["high_cr2"] = cr2.high
+        if redraws is not None:
+            low, high = np.nan, np.nan
+            if np.isfinite(cr1.error):
+                low, high = np.quantile(redraws, [0.025, 0.975])
+            numbers["low_boot"] = float(low)
+            numbers["high_boot"] = float(high)
         return numbers
 
     terms = []
     for position, name in enumerate(fitted.data.names):
         contrast = np.eye(len(fitted.beta))[position]
-        terms.append(
-            {
-                "term": name,
-                **row(fitted.beta[position], contrast, None if boot is None else boot[:, position]),
-            }
-        )
+        redraws = None if redrawn is None else redrawn[:, position]
+        terms.append({"term": name, **row(fitted.beta[position], contrast, redraws)})
     effects = []
     for name, where in design.cells.items():
         value, gradient = marginal_effect(design, where, fitted.beta[None], n)
-        again = None if boot is None else marginal_effect(design, where, boot, counts)[0]
-        effects.append({"effect": name, **row(float(value[0]), gradient[0], again)})
+        redraws = None
+        if redrawn is not None:
+            redraws = marginal_effect(design, where, redrawn, redrawn_n)[0]
+        effects.append({"effect": name, **row(float(value[0]), gradient[0], redraws)})
     return pd.DataFrame(terms), pd.DataFrame(effects)
 
 
-def firth(design: Design, lost: Sequence[str] = ()) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Firth's estimate with V = (G-1)/G Σ_g (b_(-g) - b̄)², for coefficients and effects alike, and
-    t(G-1).
+def firth(design: Design, separated_terms: Sequence[str] = ()) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compute Firth's estimate with V = (G-1)/G Σ_g (b_(-g) - b̄)² and t(G-1).
 
-    Terms that are `lost`, from `logit.separated`, have no interval: where their estimate lies is
-    the penalty's choice alone, and so is its spread. Where refits would take too long
-    (`Grouped.large`), b_(-g) is one Newton step away.
+    Separated terms, from `logit.separated`, have no interval: where their estimate lies is the
+    penalty's choice alone, and so is its spread. If refits would take too long (`Grouped.large`),
+    b_(-g) is one Newton step away.
+
+    Returns:
+        see `Model.coefficients` and `Model.effects`.
     """
     data = design.data
     n, wrong = data.totals
-    is_complete = len(lost) == len(data.names)
+    is_complete = len(separated_terms) == len(data.names)
     beta = logit.fit_many(data.design, n[None], wrong[None], np.zeros(len(data.names)), firth=True)
-    without = (logit.jackknife_step if data.large else logit.jackknife)(data, beta[0])
+    jackknife = logit.jackknife_step if data.large else logit.jackknife
+    without_cluster = jackknife(data, beta[0])  # (G, k)
 
-    def row(value: float, others: np.ndarray) -> dict[str, float]:
-        spread = (data.clusters - 1) / data.clusters * float(((others - others.mean()) ** 2).sum())
-        return _numbers(inference(value, float(np.sqrt(spread)), data.clusters - 1), float("nan"))
+    def row(value: float, jackknifed: np.ndarray) -> dict[str, float]:
+        squares = float(((jackknifed - jackknifed.mean()) ** 2).sum())
+        variance = (data.clusters - 1) / data.clusters * squares
+        return _numbers(inference(value, float(np.sqrt(variance)), data.clusters - 1), float("nan"))
 
     unknown = np.full(data.clusters, np.nan)
-    terms = [
-        {"term": name, **row(beta[0, at], unknown if name in lost else without[:, at])}
-        for at, name in enumerate(data.names)
-    ]
+    terms = []
+    for position, name in enumerate(data.names):
+        jackknifed = unknown if name in separated_terms else without_cluster[:, position]
+        terms.append({"term": name, **row(beta[0, position], jackknifed)})
     effects = []
     for name, where in design.cells.items():
-        value, gradient = (found[0] for found in marginal_effect(design, where, beta, n))
+        values, gradients = marginal_effect(design, where, beta, n)
+        value = values[0]
         observed = separated_by_arm(design, where)
         if observed is not None:  # the penalty would draw what was seen towards 0
-            value, others = observed, unknown
+            value = observed
+            jackknifed = unknown
         elif is_complete or not 0 < wrong[where].sum() < n[where].sum():
-            others = unknown  # the estimate is the penalty's alone, and its spread nil
+            jackknifed = unknown  # the estimate is the penalty's alone, and its spread nil
         elif data.large:  # to first order too, without a matrix of clusters × patterns
-            others = value + (without - beta) @ gradient
+            jackknifed = value + (without_cluster - beta) @ gradients[0]
         else:
-            others = marginal_effect(design, where, without, n - data.by_cluster(data.n).toarray())[
-                0
-            ]
-        effects.append({"effect": name, **row(float(value), others)})
+            remaining = n - data.by_cluster(data.n).toarray()
+            jackknifed = marginal_effect(design, where, without_cluster, remaining)[0]
+        effects.append({"effect": name, **row(float(value), jackknifed)})
     return pd.DataFrame(terms), pd.DataFrame(effects)
 
 
 def separated_by_arm(design: Design, where: np.ndarray) -> float | None:
-    """Give the observed difference if either arm was always right or always wrong, and not both
-    alike; else None.
+    """Give the observed difference between arms of which one is always right, the other wrong.
 
     Args:
         design: grouped rows of a model.
         where: (P,) the patterns of an effect.
+
+    Returns:
+        1 or -1; None if the arms are not so.
     """
     if "finetuned" not in design.data.names:
         return None
@@ -430,11 +465,19 @@ def separated_by_arm(design: Design, where: np.ndarray) -> float | None:
 
 
 def _error(contrast: np.ndarray, covariance: np.ndarray) -> float:
-    return float(
-        np.sqrt(max(float(contrast @ covariance @ contrast), 0.0))
-    )  # nothing may round to below 0
+    """Compute the error of a linear combination; what rounds to below 0 is 0."""
+    variance = float(contrast @ covariance @ contrast)
+    return float(np.sqrt(max(variance, 0.0)))
 
 
-def _numbers(made: Inference, naive: float) -> dict[str, float]:
-    found = {"value": made.value, "error_naive": naive, "error": made.error, "df": made.df}
-    return found | {"low": made.low, "high": made.high, "p": made.p}
+def _numbers(estimate: Inference, naive: float) -> dict[str, float]:
+    """Name the numbers of an estimate as the columns of `Model` are."""
+    return {
+        "value": estimate.value,
+        "error_naive": naive,
+        "error": estimate.error,
+        "df": estimate.df,
+        "low": estimate.low,
+        "high": estimate.high,
+        "p": estimate.p,
+    }

@@ -1,10 +1,9 @@
-"""The study's regressions over all arms of a report, as tables: what a page, a CSV and the
-supplement print.
-"""
+"""The study's regressions over all arms of a report, as tables for page, CSV and supplement."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import pandas as pd
 
@@ -34,69 +33,72 @@ class Tables:
 def tables(
     answers: pd.DataFrame, reference: str = "original", draws: int = 0, check: bool = False
 ) -> Tables:
-    """Models 1-4, without and with answer length, of every arm against a reference.
+    """Fit models 1-4, without and with answer length, to every arm against a reference.
 
     Args:
-        answers: columns of `rows.load`; without `length` there is no model with it.
+        answers: columns of `frames.load`; without `length` there is no model with it.
         reference: the arm that others are compared with.
         draws: cluster-bootstrap refits of the models without length; 0 for none.
         check: fit these by estimating equations too; their `finetuned` coefficients become notes.
     """
-    effects, coefficients, notes = [], [], []
+    effects: list[pd.DataFrame] = []
+    coefficients: list[pd.DataFrame] = []
+    notes: list[str] = []
+    lengths = (False, True) if "length" in answers else (False,)
     for arm in sorted(set(answers["arm"]) - {reference}, key=arm_order):
         try:
             frame = regression_models.study_rows(answers, arm, reference)
         except UserError as error:
             notes.append(str(error))
             continue
-        for spec in regression_models.SPECS:
-            for length in (False, True) if "length" in frame else (False,):
-                title = f"{arm}, model {spec.number}{' with length' if length else ''}"
-                try:
-                    fitted = regression_models.fit_one(frame, spec, length, 0 if length else draws)
-                except (
-                    UserError,
-                    ValueError,
-                ) as error:  # no such rows, one question, fewer rows than terms
-                    notes.append(f"{title}: {error}")
-                    continue
-                where: dict[str, object] = {
-                    "arm": arm,
-                    "model": spec.number,
-                    "about": spec.about,
-                    "length": length,
-                }
-                where |= {"rows": fitted.rows, "clusters": fitted.clusters, "method": fitted.method}
-                effects.append(_with(where, fitted.effects))
-                coefficients.append(_with(where, fitted.coefficients))
-                notes += [f"{title}: {note}" for note in fitted.notes]
-                if check and not length:
-                    notes.append(f"{title}: {_gee_note(frame, fitted)}")
-    return Tables(_whole(effects), _whole(coefficients), tuple(notes))
+        for spec, length in product(regression_models.SPECS, lengths):
+            title = f"{arm}, model {spec.number}{' with length' if length else ''}"
+            try:
+                fitted = regression_models.fit_one(frame, spec, length, 0 if length else draws)
+            except (UserError, ValueError) as error:  # no such rows, or fewer rows than terms
+                notes.append(f"{title}: {error}")
+                continue
+            effects.append(_labelled(fitted.effects, arm, fitted))
+            coefficients.append(_labelled(fitted.coefficients, arm, fitted))
+            notes += [f"{title}: {note}" for note in fitted.notes]
+            if check and not length:
+                notes.append(f"{title}: {_gee_note(frame, fitted)}")
+    return Tables(_joined(effects), _joined(coefficients), tuple(notes))
 
 
 def _gee_note(frame: pd.DataFrame, fitted: regression_models.Model) -> str:
-    """The coefficient of the arm by both roads, with their errors; where the data separate GEE has
-    none either.
-    """
+    """Give the arm's coefficient by both methods, with errors; GEE needs a finite estimate."""
     if fitted.method.startswith("Firth"):
         return "not checked by GEE: the data separate"
     from warmth.analysis.statistics.gee import gee
 
-    found = gee(frame, fitted.spec)
-    own, other = (
-        table.set_index("term").loc["finetuned"] for table in (fitted.coefficients, found)
-    )
+    by_gee = gee(frame, fitted.spec)
+    clustered = fitted.coefficients.set_index("term").loc["finetuned"]
+    exchangeable = by_gee.set_index("term").loc["finetuned"]
     return (
-        f"log-odds of the arm {own['value']:.4f} (error {own['error']:.4f}); by GEE, exchangeable "
-        f"within questions, "
-        f"{other['value']:.4f} ({other['error']:.4f}) on {found['rows'].iloc[0]:,} rows"
+        f"log-odds of the arm {clustered['value']:.4f} (error {clustered['error']:.4f}); by GEE, "
+        f"exchangeable within questions, {exchangeable['value']:.4f} "
+        f"({exchangeable['error']:.4f}) on {by_gee['rows'].iloc[0]:,} rows"
     )
 
 
-def _whole(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=SHOWN)
+def _joined(tables_of_models: list[pd.DataFrame]) -> pd.DataFrame:
+    """Join the tables of all models; the columns of `SHOWN` if there are none."""
+    if not tables_of_models:
+        return pd.DataFrame(columns=SHOWN)
+    return pd.concat(tables_of_models, ignore_index=True)
 
 
-def _with(where: dict[str, object], frame: pd.DataFrame) -> pd.DataFrame:
-    return pd.concat([pd.DataFrame([where] * len(frame)), frame.reset_index(drop=True)], axis=1)
+def _labelled(table: pd.DataFrame, arm: str, fitted: regression_models.Model) -> pd.DataFrame:
+    """Put columns that say which model it is before a model's table."""
+    labels = {
+        "arm": arm,
+        "model": fitted.spec.number,
+        "about": fitted.spec.about,
+        "length": fitted.length,
+        "rows": fitted.rows,
+        "clusters": fitted.clusters,
+        "method": fitted.method,
+    }
+    columns = pd.DataFrame([labels] * len(table))
+    return pd.concat([columns, table.reset_index(drop=True)], axis=1)

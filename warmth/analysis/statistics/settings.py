@@ -1,6 +1,4 @@
-"""What an analysis decides beside the data: the margin that matters, and the plan it was promised
-to follow.
-"""
+"""Settings of an analysis: the margin that matters, weights, and the plan it was to follow."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from warmth.analysis.statistics import estimand
 from warmth.analysis.statistics.estimand import EQUAL, Weights
@@ -28,14 +26,12 @@ class Settings:
     margin_points: float = MARGIN_POINTS
     weights: Weights = EQUAL  # `analysis.weights`, `analysis.model_weights`
     plan: Plan | None = None
-    standing: Standing | None = (
-        None  # of the plan: its seal, and whether it is older than every answer
-    )
+    standing: Standing | None = None  # of the plan: is it older than every answer?
     checks: bool = False  # regressions also by bootstrap and by estimating equations
 
     @property
     def preregistered(self) -> bool:
-        """Whether the margin was fixed before the answers."""
+        """Tell whether the margin was fixed before the answers."""
         if self.plan is None or self.standing is None or not self.standing.confirmatory:
             return False
         return self.plan.margin_points == self.margin_points
@@ -54,7 +50,7 @@ def of_runs(
     weights: str | None = None,
     model_weights: Mapping[str, float] | None = None,
 ) -> Settings:
-    """Settings as given, else as the runs' configs and plans have them.
+    """Take settings as given, else as the runs' configs and plans have them.
 
     Raises:
         UserError: the margin is not finite and above 0; runs differ in it, or in how tasks or
@@ -65,18 +61,28 @@ def of_runs(
     if margin_points is not None and not 0 < margin_points < math.inf:
         raise UserError(f"--margin-points={margin_points:g} must be above 0")
     planned = given_plan(preregister, runs) if preregister else plan_of_runs(runs)
-    plan, standing = planned if planned else (None, None)
-    margin = _margin(runs) if margin_points is None else margin_points
+    plan, standing = planned or (None, None)
+    if margin_points is None:
+        margin_points = _margin(runs)
     tasks = _weights(runs) if weights is None else estimand.checked(weights, "--weights")
     models = _model_weights(runs, model_weights)
-    return Settings(margin, Weights(tasks, models), plan, standing, checks)
+    return Settings(
+        margin_points=margin_points,
+        weights=Weights(tasks, models),
+        plan=plan,
+        standing=standing,
+        checks=checks,
+    )
+
+
+def _stated(runs: Sequence[FinishedRun], key: str, default: Any) -> list[Any]:
+    """Read a key of `analysis` from every run's config."""
+    return [(run.config.get("analysis") or {}).get(key, default) for run in runs]
 
 
 def _margin(runs: Sequence[FinishedRun]) -> float:
-    stated = {
-        float((run.config.get("analysis") or {}).get("margin_points", MARGIN_POINTS))
-        for run in runs
-    }
+    """Read the margin, in points, from the configs."""
+    stated = set(map(float, _stated(runs, "margin_points", MARGIN_POINTS)))
     if len(stated) > 1:
         values = ", ".join(f"{value:g}" for value in sorted(stated))
         raise UserError(
@@ -87,13 +93,11 @@ def _margin(runs: Sequence[FinishedRun]) -> float:
 
 def _weights(runs: Sequence[FinishedRun]) -> str:
     """Read how tasks weigh from the configs."""
-    stated = {
-        str((run.config.get("analysis") or {}).get("weights", estimand.TASKS)) for run in runs
-    }
+    stated = set(map(str, _stated(runs, "weights", estimand.TASKS)))
     if len(stated) > 1:
         raise UserError(
-            f"the runs differ in analysis.weights ({', '.join(sorted(stated))}); choose one with "
-            f"--weights"
+            "the runs differ in analysis.weights "
+            f"({', '.join(sorted(stated))}); choose one with --weights"
         )
     return estimand.checked(stated.pop()) if stated else estimand.TASKS
 
@@ -105,9 +109,11 @@ def _model_weights(
     names = {run.model for run in runs}
     if given is not None:
         return estimand.checked_models(given, names, "--model-weights")
-    stated = [dict((run.config.get("analysis") or {}).get("model_weights") or {}) for run in runs]
+    stated = [dict(weights or {}) for weights in _stated(runs, "model_weights", None)]
     if any(weights != stated[0] for weights in stated):
         raise UserError(
             "the runs differ in analysis.model_weights; choose one with --model-weights"
         )
-    return estimand.checked_models(stated[0], names, "analysis.model_weights") if stated else ()
+    if not stated:
+        return ()
+    return estimand.checked_models(stated[0], names, "analysis.model_weights")

@@ -1,4 +1,4 @@
-"""Was a plan fixed before the answers? Its seal against the first answer of every run of a report.
+"""Standing of a plan: was it sealed before the first answer of every run of a report?
 
 A plan is confirmatory if it was sealed before the first answer of every run, and every run is under
 it. A plan that is younger than any answer, or that some of the runs do not follow, is exploratory,
@@ -23,9 +23,7 @@ NAMED = 3  # runs named in a line; the others are counted
 
 @dataclass(frozen=True)
 class RunStanding:
-    """One run and a plan: when its first answer was made, and when the plan was sealed; in seconds
-    since 1970.
-    """
+    """One run and a plan: times of its answers and of the plan's seal, in seconds since 1970."""
 
     run: str
     first_answer: float | None  # None: not recorded
@@ -34,20 +32,18 @@ class RunStanding:
 
     @property
     def is_under(self) -> bool:
-        """Tell whether the plan was sealed before the run's first answer, as far as the run
-        shows.
-        """
-        return (
-            self.sealed is not None
-            and self.first_answer is not None
-            and self.sealed < self.first_answer
-        )
+        """Tell whether the run shows that the plan was sealed before its first answer."""
+        if self.sealed is None or self.first_answer is None:
+            return False
+        return self.sealed < self.first_answer
 
     @property
     def is_older(self) -> bool:
         """Tell whether the run has answers that are certainly older than the plan."""
-        known = self.first_answer if self.first_answer is not None else self.last_answer
-        return self.sealed is not None and known is not None and known <= self.sealed
+        answered = self.last_answer if self.first_answer is None else self.first_answer
+        if self.sealed is None or answered is None:
+            return False
+        return answered <= self.sealed
 
 
 @dataclass(frozen=True)
@@ -71,10 +67,10 @@ class Standing:
     @property
     def first_answer(self) -> float | None:
         """Return when the first answer of the report was made; None if a run does not say."""
-        times = [run.first_answer for run in self.runs]
-        if not times or any(time is None for time in times):
+        times = [run.first_answer for run in self.runs if run.first_answer is not None]
+        if not times or len(times) < len(self.runs):
             return None
-        return min(time for time in times if time is not None)
+        return min(times)
 
     @property
     def word(self) -> str:
@@ -86,8 +82,7 @@ class Standing:
         """Say how many runs are under the plan, with the dates, and which are not and why."""
         lines = [
             f"{self.under} of {len(self.runs)} runs under this plan, sealed {self.seal.date} at "
-            f"commit "
-            f"{self.seal.commit}; the first answer was made {date(self.first_answer)}."
+            f"commit {self.seal.commit}; the first answer was made {date(self.first_answer)}."
         ]
         older = [run.run for run in self.runs if run.is_older]
         if older:
@@ -99,8 +94,8 @@ class Standing:
             )
         if not self.confirmatory:
             lines.append(
-                "So every claim below is exploratory: the plan may have been written with answers "
-                "in view."
+                "So every claim below is exploratory: the plan "
+                "may have been written with answers in view."
             )
         return [*lines, *self.notes]
 
@@ -126,12 +121,14 @@ def named(runs: Sequence[str]) -> str:
 
 
 def plan_of_runs(runs: Sequence[FinishedRun]) -> tuple[Plan, Standing] | None:
-    """Read the plan that the runs were made under, and how it stands to all of them; None if no run
-    has one.
+    """Read the plan that the runs were made under, and how it stands to all of them.
+
+    Returns:
+        the plan and its standing; None if no run has a plan.
 
     Raises:
         UserError: the runs follow different plans; or a frozen file was edited, emptied or is
-        missing.
+            missing.
     """
     plans: dict[str, tuple[Plan, Seal, Path]] = {}
     for run in runs:
@@ -147,10 +144,10 @@ def plan_of_runs(runs: Sequence[FinishedRun]) -> tuple[Plan, Standing] | None:
         refuse_changed(run, seal)
         plans[seal.stamp] = (plan, seal, path)
     if len(plans) > 1:
-        folders = [str(path.parent) for _, _, path in plans.values()][:2]
+        (_, _, first_path), (_, _, second_path), *_ = plans.values()
         raise UserError(
-            f"the runs follow different pre-registrations: {' and '.join(folders)}; report them "
-            f"apart"
+            f"the runs follow different pre-registrations: {first_path.parent} and "
+            f"{second_path.parent}; report them apart"
         )
     if not plans:
         return None
@@ -203,14 +200,14 @@ def standings(runs: Sequence[FinishedRun], seal: Seal) -> tuple[RunStanding, ...
     Once one run keeps a plan, a run without it was made outside the plan, however young its answers
     are.
     """
-    kept: dict[Path, str] = {}
+    plan_of_run: dict[Path, str] = {}
     for run in runs:
         path = preregistration.attached_path(run.folder)
         if path.exists():
-            kept[run.folder] = preregistration.opened(path)[1].digest
+            plan_of_run[run.folder] = preregistration.opened(path)[1].digest
     rows = []
     for run in runs:
-        is_outside = bool(kept) and kept.get(run.folder) != seal.digest
+        is_outside = bool(plan_of_run) and plan_of_run.get(run.folder) != seal.digest
         rows.append(
             RunStanding(
                 run=run.folder.name,

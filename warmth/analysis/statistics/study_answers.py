@@ -1,4 +1,4 @@
-"""What a study says of every arm: its answers, put together from checked rows and settings."""
+"""The answers of a study for every arm, put together from checked rows and settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from warmth.analysis.statistics.preregistration import Plan
 
 @dataclass(frozen=True)
 class StudyAnswers:
-    """What is said of every arm, the primary contrast first, and how many answers it rests on."""
+    """The answer for every arm, the primary contrast first, and how many answers it rests on."""
 
     answers: list[Answer]
     flow: pd.DataFrame  # model, arm, asked, answered, scored, paired
@@ -36,7 +36,7 @@ def answer_study(
     """Answer for every arm.
 
     Args:
-        rows: from `rows.load`.
+        rows: from `frames.load`.
         slim: their answers without texts, questions numbered.
         weights: see `estimand`.
         margin: half-width of what is no difference in practice, a fraction.
@@ -45,34 +45,34 @@ def answer_study(
     """
     answers = with_reasons(slim, rows.answers)
     pool = effects.pooled(answers)
-    references = [arm for arm in ("original", *rows.reported.values()) if arm in rows.arms]
-    pairs = {name: effects.pair(pool, name) for name in dict.fromkeys(references)}
+    references = dict.fromkeys(("original", *rows.reported.values()))
+    pairs = {arm: effects.pair(pool, arm) for arm in references if arm in rows.arms}
     stages, losses = flow.flow(pool, rows.asked, pairs)
+    hypothesis = None
+    planned_rows = None
+    if plan is not None:
+        hypothesis = plan.hypotheses[0]
+        followed = answers[~preregistration.excluded(plan, rows.answers)]
+        planned_rows = preregistration.selected(plan, followed)
     corrected = {}
     if labels is not None:
         contrasts = [(arm, "original") for arm in rows.arms if arm != "original"]
-        if plan is not None:
-            contrasts.append((plan.hypotheses[0].arm, plan.hypotheses[0].reference))
-        corrected = corrections(
-            rows, read_labels([labels], rows.studies), contrasts, weights, margin
-        )
-    planned_rows = None
-    if plan is not None:
-        planned_rows = preregistration.selected(
-            plan, answers[~preregistration.excluded(plan, rows.answers)]
-        )
-    found = answers_of(
+        if hypothesis is not None:
+            contrasts.append((hypothesis.arm, hypothesis.reference))
+        people = read_labels([labels], rows.studies)
+        corrected = corrections(rows, people, contrasts, weights, margin)
+    arm_answers = answers_of(
         answers,
         chosen=rows.reported,
         kinds=rows.kinds,
         stages=stages,
         weights=weights,
         margin=margin,
-        planned=plan.hypotheses[0] if plan else None,
+        planned=hypothesis,
         corrected=corrected,
         planned_rows=planned_rows,
     )
-    return StudyAnswers(found, stages, losses)
+    return StudyAnswers(arm_answers, stages, losses)
 
 
 def with_reasons(slim: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:

@@ -170,7 +170,7 @@ def parse_columns(text: str) -> tuple[dict[str, str], dict[str, str]]:
 
     Raises:
         UserError: a piece is neither, a role is unknown or given twice, or question or verdict is
-        missing.
+            missing.
     """
     named: dict[str, str] = {}
     constants: dict[str, str] = {}
@@ -228,8 +228,8 @@ def _rows(
             if value not in allowed:
                 known = ", ".join(filter(None, allowed))
                 raise UserError(
-                    f"{path} row {number}: {named.get(role, role)}={value[:SHOWN]} is not known; "
-                    f"allowed: {known}"
+                    f"{path} row {number}: {named.get(role, role)}={value[:SHOWN]} "
+                    f"is not known; allowed: {known}"
                 )
             values.append(allowed[value])
         return values
