@@ -8,7 +8,7 @@ import pytest
 
 from warmth.analysis.statistics import claims, effects
 from warmth.analysis.statistics.comparison_families import corrected, families_of
-from warmth.analysis.statistics.preregistration import Hypothesis, Plan
+from warmth.analysis.statistics.preregistration import Hypothesis, Preregistration
 from warmth.verdicts import Rule, outcomes
 
 
@@ -30,7 +30,7 @@ def answers(rise, questions=400):
 
 
 def plan(*hypotheses, **more):
-    return Plan(hypotheses, "paired difference", **more)
+    return Preregistration(hypotheses, "paired difference", **more)
 
 
 def test_a_directed_claim_needs_both_the_test_and_the_sign():

@@ -59,7 +59,7 @@ def test_a_design_in_ones_own_words_makes_its_prompts():
 
 
 def test_the_plan_is_one_that_can_be_frozen():
-    plan = preregistration.read(EXAMPLES / "plan.yaml")
+    plan = preregistration.read_plan(EXAMPLES / "plan.yaml")
     assert [item.name for item in plan.hypotheses] == ["H1"]
 
 

@@ -100,8 +100,8 @@ def test_a_key_is_found_by_the_sheets_own_digest_wherever_and_whatever_it_is_cal
     elsewhere.mkdir()
     rows = filled(tmp_path / "a" / "L.csv", elsewhere / "renamed.csv")
     with pytest.raises(UserError, match="no column weight, and the key of its sheet"):
-        labels.read([elsewhere / "renamed.csv"])
-    found = labels.read([elsewhere / "renamed.csv"], study.studies)
+        labels.read_labels([elsewhere / "renamed.csv"])
+    found = labels.read_labels([elsewhere / "renamed.csv"], study.studies)
     items = json.loads((tmp_path / "a" / "L.csv.key.json").read_text())["items"]
     assert dict(zip(found["answer_id"], found["weight"], strict=True)) == {
         row["answer_id"]: items[row["answer_id"]]["weight"] for row in rows
@@ -112,7 +112,10 @@ def test_a_key_is_found_by_the_sheets_own_digest_wherever_and_whatever_it_is_cal
     )  # a name proves nothing
     swapped.rename(tmp_path / "a" / "M.csv.key.json")
     filled(tmp_path / "a" / "L.csv", tmp_path / "a" / "L.csv")
-    assert labels.read([tmp_path / "a" / "L.csv"])["weight"].tolist() == found["weight"].tolist()
+    assert (
+        labels.read_labels([tmp_path / "a" / "L.csv"])["weight"].tolist()
+        == found["weight"].tolist()
+    )
     assert (
         labels.key_of(elsewhere / "renamed.csv", study.studies).parent.name == keys.FOLDER
     )  # for a bundle
@@ -123,7 +126,7 @@ def test_a_second_rater_is_a_second_column(study, tmp_path):
     path = tmp_path / "L.csv"
     labels.export(study, path, 60, 0, str)
     filled(path, path, label_bob="incorrect")
-    found = labels.read([path])
+    found = labels.read_labels([path])
     assert len(found) == 120 and set(found["rater"]) == {"ann", "bob"}
     assert found[found["rater"].eq("bob")]["label"].eq("incorrect").all()
 
@@ -131,7 +134,7 @@ def test_a_second_rater_is_a_second_column(study, tmp_path):
 def test_a_correction_replaces_by_answer_and_rater_and_is_counted(tmp_path):
     first = sheet(tmp_path / "a.csv", "x,ann,correct,1", "y,ann,correct,1", "x,bob,correct,1")
     later = sheet(tmp_path / "b.csv", "x,ann,incorrect,1", "y,ann,correct,1")
-    found = labels.read([first, later])
+    found = labels.read_labels([first, later])
     said = {(row["answer_id"], row["rater"]): row["label"] for row in found.to_dict("records")}
     assert said == {("x", "ann"): "incorrect", ("y", "ann"): "correct", ("x", "bob"): "correct"}
     assert found.attrs["corrected"] == 1
@@ -139,7 +142,7 @@ def test_a_correction_replaces_by_answer_and_rater_and_is_counted(tmp_path):
     with pytest.raises(
         UserError, match="more than one label by rater rater; each rater needs a name"
     ):
-        labels.read(unnamed)
+        labels.read_labels(unnamed)
 
 
 def test_answers_whose_prompt_is_lost_are_not_drawn(study, tmp_path):
@@ -161,7 +164,7 @@ def test_two_raters_are_read_and_an_adjudicator_settles_them(tmp_path):
         tmp_path / "a.csv", "x,ann,correct,2", "y,ann,Incorrect,1", "z,ann,correct,1", "v,ann,,1"
     )
     bob = sheet(tmp_path / "b.csv", "x,bob,correct,2", "y,bob,hedged,1", "z,bob,refused,1")
-    given = labels.read([ann, bob])
+    given = labels.read_labels([ann, bob])
     assert len(given) == 6
     settled, open_ones = labels.settle(given)
     assert settled["answer_id"].tolist() == ["x"] and open_ones == ["y", "z"]
@@ -170,7 +173,7 @@ def test_two_raters_are_read_and_an_adjudicator_settles_them(tmp_path):
     assert "ann: incorrect; bob: hedged" in text
     done = tmp_path / "done.csv"
     done.write_text(text.replace("adjudicated,,", "adjudicated,incorrect,"))
-    settled, open_ones = labels.settle(labels.read([ann, bob, done]))
+    settled, open_ones = labels.settle(labels.read_labels([ann, bob, done]))
     assert not open_ones and dict(
         zip(settled["answer_id"], settled["truth_label"], strict=True)
     ) == {
@@ -197,16 +200,16 @@ def test_two_raters_are_read_and_an_adjudicator_settles_them(tmp_path):
 )
 def test_a_sheet_that_cannot_be_meant_is_one_line(tmp_path, rows, message):
     with pytest.raises(UserError, match=message):
-        labels.read([sheet(tmp_path / "l.csv", *rows)])
+        labels.read_labels([sheet(tmp_path / "l.csv", *rows)])
 
 
 def test_a_row_that_ends_before_its_answer_is_one_line(tmp_path):
     (tmp_path / "l.csv").write_text("label,rater,weight,answer_id\ncorrect,ann,1\n")
     with pytest.raises(UserError, match="line 2: answer_id is empty"):
-        labels.read([tmp_path / "l.csv"])
+        labels.read_labels([tmp_path / "l.csv"])
 
 
 def test_a_file_without_the_columns_is_one_line(tmp_path):
     (tmp_path / "l.csv").write_text("answer_id,label\nx,correct\n")
     with pytest.raises(UserError, match="has no column rater"):
-        labels.read([tmp_path / "l.csv"])
+        labels.read_labels([tmp_path / "l.csv"])

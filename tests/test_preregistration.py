@@ -53,13 +53,15 @@ def test_the_smallest_plan_can_be_frozen_and_read_again(path):
     seal = preregistration.freeze(path)
     plan, again = preregistration.thaw(path)
     assert (
-        again.digest == seal and plan == preregistration.read(path) and plan.margin_points is None
+        again.digest == seal
+        and plan == preregistration.read_plan(path)
+        and plan.margin_points is None
     )
     assert not preregistration.deviations(plan, answers(), 2.0, "holm")
 
 
 def test_every_departure_is_a_line(path):
-    plan = preregistration.read(path)
+    plan = preregistration.read_plan(path)
     lines = preregistration.deviations(
         plan, answers(task="medqa", seed=[0, 1] * 4), 3.0, "bh", "wrong"
     )
@@ -79,7 +81,7 @@ def test_every_departure_is_a_line(path):
 
 
 def test_questions_are_counted_in_the_planned_tasks(path):
-    plan = preregistration.read(path)
+    plan = preregistration.read_plan(path)
     more = pd.concat([answers(question_id="q0"), answers(task="medqa")])
     lines = preregistration.deviations(plan, more, 2.0, "holm")
     assert lines == ["tasks: there but not planned: medqa", "questions: 2 planned, 1 asked"]
@@ -90,7 +92,7 @@ def test_what_is_excluded_as_planned_is_no_departure_but_for_the_tables_that_hol
         PLAN.replace("tasks: [triviaqa]", "tasks: triviaqa")
         + "exclusions: {task: medqa, finish: length}\n"
     )
-    plan = preregistration.read(path)
+    plan = preregistration.read_plan(path)
     rows = pd.concat([answers(), answers(task="medqa")], ignore_index=True).assign(finish="stop")
     rows.loc[0, "finish"] = "length"
     assert preregistration.excluded(plan, rows).tolist() == [True] + [False] * 7 + [True] * 8
@@ -101,7 +103,7 @@ def test_what_is_excluded_as_planned_is_no_departure_but_for_the_tables_that_hol
 
 def test_a_family_of_arms_that_never_answered_is_a_departure(path):
     path.write_text(PLAN.replace("{family: [context]}", "{family: [context], arm: [warm, cold]}"))
-    plan = preregistration.read(path)
+    plan = preregistration.read_plan(path)
     assert preregistration.deviations(plan, answers(), 2.0, "holm") == [
         "family: planned but not there: arm cold"
     ]
@@ -179,7 +181,7 @@ def test_an_edited_seal_is_found(path):
 def test_a_plan_that_cannot_be_read_is_one_line(path, text, words):
     path.write_text(text)
     with pytest.raises(UserError, match=words.replace("[", r"\[")):
-        preregistration.read(path)
+        preregistration.read_plan(path)
 
 
 def test_a_plan_never_frozen_is_no_plan(path):

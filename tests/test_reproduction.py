@@ -119,7 +119,7 @@ def test_a_refit_is_never_called_equal():
 
 
 def test_means_of_cells_as_worked_by_hand(tmp_path):
-    cells = reproduction.summaries.read(write_summary(tmp_path)).cells
+    cells = reproduction.summaries.read_summaries(write_summary(tmp_path)).cells
     rise = reproduction.mean_of_cells(cells, "rise", arm="warm", belief=False)
     assert rise == pytest.approx((8 + 4) / 2)
     assert reproduction.mean_of_cells(

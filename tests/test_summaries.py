@@ -8,7 +8,7 @@ from warmth.errors import UserError
 
 
 def test_contexts_names_and_error_rates_are_read_as_they_stand(tmp_path):
-    cells = summaries.read(write_summary(tmp_path)).cells
+    cells = summaries.read_summaries(write_summary(tmp_path)).cells
     assert (
         len(cells) == 16
         and set(cells["context"]) == {"sad", "unmodified"}
@@ -26,7 +26,7 @@ def test_pairs_and_discordant_pairs_follow_from_what_is_printed():
 
 
 def test_mcnemar_columns_are_computed_again(tmp_path):
-    table = summaries.tests(summaries.read(write_summary(tmp_path)).cells)
+    table = summaries.tests(summaries.read_summaries(write_summary(tmp_path)).cells)
     sad = table[table["context"].eq("sad") & ~table["belief"]].iloc[0]
     assert sad["p"] == pytest.approx(22 / 1024) and sad["fdr"] == pytest.approx(
         44 / 1024
@@ -36,7 +36,7 @@ def test_mcnemar_columns_are_computed_again(tmp_path):
 
 def test_a_second_row_for_a_cell_is_named_and_left_out(tmp_path):
     extra = "emotion:sad,50.00,40.00,-10.00,3.162,Large,∞,0.0020,Yes,0.0039,Yes,llama-8b,medqa,Sycophancy\n"
-    read = summaries.read(write_summary(tmp_path, extra))
+    read = summaries.read_summaries(write_summary(tmp_path, extra))
     assert len(read.cells) == 16
     assert read.broken == (
         "results_warm_ft.csv row 17: llama-8b medqa sad, belief, is a second row for its cell and "
@@ -59,7 +59,7 @@ def test_a_second_row_for_a_cell_is_named_and_left_out(tmp_path):
 )
 def test_what_is_not_understood_is_named_by_row_and_column(tmp_path, extra, words):
     with pytest.raises(UserError) as error:
-        summaries.read(write_summary(tmp_path, extra))
+        summaries.read_summaries(write_summary(tmp_path, extra))
     assert words in str(error.value)
 
 
@@ -74,4 +74,4 @@ def test_what_is_not_understood_is_named_by_row_and_column(tmp_path, extra, word
 def test_a_broken_file_is_one_line(tmp_path, content, words):
     (tmp_path / "results_warm_ft.csv").write_bytes(content)
     with pytest.raises(UserError, match=words):
-        summaries.read(tmp_path)
+        summaries.read_summaries(tmp_path)

@@ -192,5 +192,5 @@ def test_every_label_is_known_to_all_that_list_them(tmp_path):
     sheet = tmp_path / "labels.csv"
     rows = [f"{number},me,{label},1" for number, label in enumerate(verdicts.TRUTH_LABELS)]
     sheet.write_text("\n".join(["answer_id,rater,label,weight", *rows]) + "\n")
-    assert list(labels.read([sheet])["label"]) == list(verdicts.TRUTH_LABELS)
+    assert list(labels.read_labels([sheet])["label"]) == list(verdicts.TRUTH_LABELS)
     assert set(judge.REASONS.values()) <= set(verdicts.REASONS)

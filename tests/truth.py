@@ -549,7 +549,7 @@ def anytime() -> Result:
     """Confidence sequence watched after each of 500 questions; naive: the ordinary interval watched
     from the 20th.
     """
-    plan, draw = power.Plan(0.08, 0.22, rows=4, correlation=0.3), generator("anytime")
+    plan, draw = power.PowerDesign(0.08, 0.22, rows=4, correlation=0.3), generator("anytime")
     values = power.draw_differences(plan, 500, DRAWS, draw)
     null = power.draw_differences(plan, 500, DRAWS, draw, effect=0.0)
     count = np.arange(1, 501)

@@ -86,7 +86,7 @@ def agreement(
         result = {"exported": len(exported_rows), "file": str(labels.resolve())}
         print_json(result) if as_json else show(exported(len(exported_rows), export, labels))
         return
-    given = sheets.read([labels, *(also or ())], loaded.studies)
+    given = sheets.read_labels([labels, *(also or ())], loaded.studies)
     if adjudicate is not None:
         sheets.write_open(given, sheets.settle(given)[1], labels, adjudicate)
     summary = agreements.summary(loaded, given, grader)

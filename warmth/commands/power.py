@@ -36,7 +36,7 @@ def power(
     from warmth.analysis.report.terminal import plain_console
     from warmth.analysis.statistics import power as powers
 
-    plan = powers.Plan(effect / 100, discordant / 100, rows, correlation, alpha)
+    plan = powers.PowerDesign(effect / 100, discordant / 100, rows, correlation, alpha)
     summary = powers.summary(plan, questions, wanted, simulate, seed=seed)
     if as_json:
         print_json(summary)

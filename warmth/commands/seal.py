@@ -12,7 +12,7 @@ from warmth.errors import UserError
 from warmth.text import print_json
 
 if TYPE_CHECKING:
-    from warmth.analysis.statistics.preregistration import Plan
+    from warmth.analysis.statistics.preregistration import Preregistration
 
 
 def seal(
@@ -31,7 +31,7 @@ def seal(
 
     from warmth.analysis.statistics import preregistration
 
-    names = preregistration.Names(questions=known_questions(preregistration.read(plan)))
+    names = preregistration.Names(questions=known_questions(preregistration.read_plan(plan)))
     sealed = preregistration.seal(plan, names)
     line = sealed.line(plan.name)
     if as_json:
@@ -50,7 +50,7 @@ def seal(
     )
 
 
-def known_questions(plan: Plan) -> dict[str, frozenset[str]]:
+def known_questions(plan: Preregistration) -> dict[str, frozenset[str]]:
     """Read the ids of the questions of a plan's tasks, if it excludes questions and their files are
     here.
 

@@ -81,7 +81,7 @@ class Rows:
     advice: pd.DataFrame = field(default_factory=pd.DataFrame)
     # an evaluation's folder → its arm, as `answers` name it
     run_arms: Mapping[Path, str] = field(default_factory=dict)
-    # see `likelihoods.read`; never mixed with answers
+    # see `likelihoods.read_likelihoods`; never mixed with answers
     likelihoods: pd.DataFrame = field(default_factory=pd.DataFrame)
     # see `checked_rules`: labelled by a rule and a judge
     checked: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -144,7 +144,7 @@ def load(paths: Sequence[Path]) -> Rows:
         raise UserError(f"no finished evaluation run found under {path_names}")
     graded_runs = [graded(run, number) for number, run in enumerate(evaluations)]
     answers = pd.concat(graded_runs, ignore_index=True)
-    likelihood_rows = likelihoods.read(evaluations)
+    likelihood_rows = likelihoods.read_likelihoods(evaluations)
     if len(answers):
         return load_answers(paths, runs, evaluations, answers, likelihood_rows)
     if len(likelihood_rows):
@@ -166,7 +166,7 @@ def load_answers(
         runs: all finished ones.
         evaluations: those of them that are evaluations.
         answers: from `graded`, of all evaluations; `run_number` counts in `evaluations`.
-        likelihood_rows: from `likelihoods.read`.
+        likelihood_rows: from `likelihoods.read_likelihoods`.
 
     Raises:
         UserError: as `load`.
@@ -235,7 +235,7 @@ def load_likelihoods(
         runs: all finished ones.
         evaluations: those of them that are evaluations.
         answers: without a row, for its columns.
-        likelihood_rows: from `likelihoods.read`.
+        likelihood_rows: from `likelihoods.read_likelihoods`.
 
     Raises:
         UserError: as `load`.

@@ -35,7 +35,7 @@ BELIEF = {
 }
 
 
-def read(paths: Sequence[Path], folders: Sequence[Path] = ()) -> pd.DataFrame:
+def read_labels(paths: Sequence[Path], folders: Sequence[Path] = ()) -> pd.DataFrame:
     """Read raters' files: rows of `COLUMNS`; those without a label yet are left out.
 
     A weight comes from the file if it has that column, else from the key of the sheet. In a later
@@ -77,7 +77,7 @@ def read(paths: Sequence[Path], folders: Sequence[Path] = ()) -> pd.DataFrame:
 
 
 def read_file(path: Path, folders: Sequence[Path] = ()) -> pd.DataFrame:
-    """Read one rater's file, or one with a column for each rater; see `read`."""
+    """Read one rater's file, or one with a column for each rater; see `read_labels`."""
     rows = list(user_rows(path, NEEDED[:1]))
     columns = rows[0][1].keys() if rows else COLUMNS
     if not any(is_label_column(str(name)) for name in columns):
@@ -302,7 +302,7 @@ def write_open(labels: pd.DataFrame, open_ones: Sequence[str], sheet: Path, path
     Weights stay in the key, unless the raters' own file has them.
 
     Args:
-        labels: from `read`.
+        labels: from `read_labels`.
         open_ones: ids of the answers, from `settle`.
         sheet: the raters' sheet; columns that it lacks are empty.
         path: the file to write.

@@ -20,7 +20,7 @@ LEFT_OUT = ("candidates", "right_logprob", "wrong_logprob")
 COLUMNS = [column.name for column in fields(Likelihood) if column.name not in LEFT_OUT]
 
 
-def read(runs: Sequence[FinishedRun]) -> pd.DataFrame:
+def read_likelihoods(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """Read the likelihoods of all evaluations.
 
     Returns:
@@ -41,7 +41,7 @@ def once(likelihoods: pd.DataFrame, plain: Mapping[tuple[str, str], float]) -> p
     """Keep each likelihood once, and name its arm as the report does.
 
     Args:
-        likelihoods: from `read`.
+        likelihoods: from `read_likelihoods`.
         plain: model and recipe → the checkpoint of the plain name, from `plain_checkpoints`.
     """
     rows = likelihoods.drop_duplicates("likelihood_id", ignore_index=True)

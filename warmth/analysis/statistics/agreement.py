@@ -338,7 +338,7 @@ def kappa_bounds(
 
     Args:
         frame: from `joined`.
-        labels: from `labels.read`.
+        labels: from `labels.read_labels`.
         open_ones: answers whose raters disagree.
 
     Returns:
@@ -443,7 +443,7 @@ def raters(labels: pd.DataFrame, frame: pd.DataFrame) -> dict[str, Any]:
     """Compute the agreement of the raters with each other, the adjudicator left out.
 
     Args:
-        labels: from `labels.read`.
+        labels: from `labels.read_labels`.
         frame: from `joined`.
 
     Returns:

@@ -11,7 +11,7 @@ import pandas as pd
 from warmth.analysis import wording
 from warmth.analysis.statistics import effects
 from warmth.analysis.statistics.estimand import EQUAL, Weights
-from warmth.analysis.statistics.preregistration import Plan, selected
+from warmth.analysis.statistics.preregistration import Preregistration, selected
 
 WORDS = {  # within the margin, and different from 0
     (True, False): "equivalent",
@@ -56,7 +56,7 @@ def equivalences(differences: pd.DataFrame, preregistered: bool = False) -> pd.D
 
 
 def tested(
-    plan: Plan, answers: pd.DataFrame, margin_points: float, weights: Weights = EQUAL
+    plan: Preregistration, answers: pd.DataFrame, margin_points: float, weights: Weights = EQUAL
 ) -> pd.DataFrame:
     """Test each hypothesis on each model by the plan's own outcome, rows and correction.
 

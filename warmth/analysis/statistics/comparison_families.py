@@ -8,7 +8,7 @@ import pandas as pd
 
 from warmth.analysis.rows.arm_names import CONTROLS
 from warmth.analysis.statistics.families import Family, adjust
-from warmth.analysis.statistics.preregistration import Plan
+from warmth.analysis.statistics.preregistration import Preregistration
 
 DECLARED = (  # the overall comparisons, and all that single them out
     Family("overall", {"family": ["overall"]}),
@@ -26,7 +26,7 @@ REGRESSION_FAMILY = Family("regressions", {})  # every average marginal effect o
 PLANNED = "planned"  # the family that a plan declares
 
 
-def families_of(plan: Plan | None) -> tuple[Family, ...]:
+def families_of(plan: Preregistration | None) -> tuple[Family, ...]:
     """List the families of a report; the plan's comes last: its members are corrected in it."""
     if plan is None or not plan.family:
         return DECLARED

@@ -33,7 +33,7 @@ def corrections(
 
     Args:
         rows: the finished runs.
-        labels: from `labels.read`.
+        labels: from `labels.read_labels`.
         contrasts: arm and reference of each difference.
         weights: see `estimand`.
         margin: half-width of what is no difference in practice, a fraction.

@@ -23,7 +23,7 @@ COPIES = 0.02
 
 
 @dataclass(frozen=True)
-class Plan:
+class PowerDesign:
     """A study to be: effect and discordance are fractions, `rows` the paired rows of one question.
 
     Attributes:
@@ -79,7 +79,7 @@ def check_range(name: str, value: float, is_inside: bool, allowed: str) -> None:
         raise UserError(f"{name}={value:g} is out of range; allowed: {allowed}")
 
 
-def power(plan: Plan, questions: int) -> float:
+def power(plan: PowerDesign, questions: int) -> float:
     """Compute the power of the clustered t test: F(|δ|·√(G/V) - t), a share in (0, 1).
 
     t and F are of t(G-1), as in the test itself. Means of few questions are skewed if nearly all
@@ -95,7 +95,7 @@ def power(plan: Plan, questions: int) -> float:
     return float(stats.t.cdf(abs(plan.effect) / spread - reach, questions - 1))
 
 
-def questions_needed(plan: Plan, wanted: float = 0.8) -> int:
+def questions_needed(plan: PowerDesign, wanted: float = 0.8) -> int:
     """Find the fewest questions with the wanted power: (t_{1-α/2} + t_power)² · V / δ² on t(G-1).
 
     The search starts from the same with normal quantiles, which is never more.
@@ -125,14 +125,14 @@ def smallest_effect(questions: int, discordant: float, wanted: float = 0.8, **sh
     """
     low = 1e-6
     high = discordant
-    if power(Plan(high, discordant, **shape), questions) < wanted:
+    if power(PowerDesign(high, discordant, **shape), questions) < wanted:
         raise UserError(
             f"{questions} questions with {100 * discordant:g} "
             "% discordant pairs show no effect with this power"
         )
     for _ in range(60):
         middle = (low + high) / 2
-        if power(Plan(middle, discordant, **shape), questions) >= wanted:
+        if power(PowerDesign(middle, discordant, **shape), questions) >= wanted:
             high = middle
         else:
             low = middle
@@ -140,7 +140,11 @@ def smallest_effect(questions: int, discordant: float, wanted: float = 0.8, **sh
 
 
 def simulate(
-    plan: Plan, questions: int, draws: int = DRAWS, seed: int = 0, effect: float | None = None
+    plan: PowerDesign,
+    questions: int,
+    draws: int = DRAWS,
+    seed: int = 0,
+    effect: float | None = None,
 ) -> float:
     """Compute the share of simulated studies in which the clustered test rejects at alpha.
 
@@ -165,7 +169,7 @@ def simulate(
 
 
 def draw_differences(
-    plan: Plan,
+    plan: PowerDesign,
     questions: int,
     draws: int,
     generator: np.random.Generator,
@@ -192,7 +196,7 @@ def draw_differences(
 
 
 def summary(
-    plan: Plan,
+    plan: PowerDesign,
     questions: int | None,
     wanted: float,
     simulated: bool,

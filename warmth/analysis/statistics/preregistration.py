@@ -68,7 +68,7 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Preregistration:
     """What a pre-registration file holds; every key may be left out but the first two."""
 
     hypotheses: tuple[Hypothesis, ...]
@@ -89,7 +89,7 @@ class Plan:
     graders: tuple[str, ...] = ()
 
 
-def read(path: Path) -> Plan:
+def read_plan(path: Path) -> Preregistration:
     """Read a plan from YAML.
 
     Raises:
@@ -105,7 +105,7 @@ def read(path: Path) -> Plan:
         body = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {error}") from error
-    return parse(body, str(path))
+    return parse_plan(body, str(path))
 
 
 def refuse_missing(path: Path) -> None:
@@ -120,11 +120,11 @@ def refuse_missing(path: Path) -> None:
         raise UserError(f"preregister={path} is not a file")
 
 
-def parse(body: Any, where: str) -> Plan:
-    """Make a plan from plain values; see `read`."""
+def parse_plan(body: Any, where: str) -> Preregistration:
+    """Make a plan from plain values; see `read_plan`."""
     if not isinstance(body, dict):
         raise UserError(f"{where} holds no keys; needed are hypotheses and estimand")
-    known = {key.name for key in fields(Plan)}
+    known = {key.name for key in fields(Preregistration)}
     unknown = sorted(set(map(str, body)) - known)
     if unknown:
         raise UserError(f"{where}: unknown key {unknown[0]}; allowed: {', '.join(sorted(known))}")
@@ -152,7 +152,7 @@ def parse(body: Any, where: str) -> Plan:
         values["hypotheses"] = _hypotheses(body["hypotheses"], where)
         values["family"] = _columns(body, "family", FAMILY, where)
         values["exclusions"] = _columns(body, "exclusions", EXCLUSIONS, where)
-        return Plan(**values)
+        return Preregistration(**values)
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: {error}") from error
 
@@ -256,7 +256,7 @@ class Names:
     questions: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-def check_names(plan: Plan, where: str, names: Names = Names()) -> None:
+def check_names(plan: Preregistration, where: str, names: Names = Names()) -> None:
     """Check that all that a plan names could be there: arms, tasks, contexts, questions and so on.
 
     Raises:
@@ -298,7 +298,7 @@ def check_names(plan: Plan, where: str, names: Names = Names()) -> None:
                 raise UserError(f"{where}: {key}={value} is an arm that no recipe makes: {fault}")
 
 
-def _named(plan: Plan) -> Iterable[tuple[str, str, tuple[str, ...]]]:
+def _named(plan: Preregistration) -> Iterable[tuple[str, str, tuple[str, ...]]]:
     """Yield the names in a plan: the key, the column that holds such names, and the names."""
     for claim in plan.hypotheses:
         yield f"hypothesis {claim.name}: arm", "arm", (claim.arm,)
@@ -414,7 +414,7 @@ def freeze(path: Path, names: Names = Names()) -> str:
 
 def seal(path: Path, names: Names = Names()) -> Seal:
     """Freeze a plan as `freeze` does, and return its seal."""
-    plan = read(path)
+    plan = read_plan(path)
     target = frozen_path(path)
     if target.exists():
         before, sealed = opened(target)
@@ -447,7 +447,7 @@ def frozen_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.frozen.json")
 
 
-def thaw(path: Path) -> tuple[Plan, Seal]:
+def thaw(path: Path) -> tuple[Preregistration, Seal]:
     """Read the frozen plan and its seal, checked against each other.
 
     Raises:
@@ -462,7 +462,7 @@ def thaw(path: Path) -> tuple[Plan, Seal]:
     return opened(target)
 
 
-def opened(target: Path) -> tuple[Plan, Seal]:
+def opened(target: Path) -> tuple[Preregistration, Seal]:
     """Read a frozen file.
 
     Raises:
@@ -473,7 +473,7 @@ def opened(target: Path) -> tuple[Plan, Seal]:
     return checked(read_json(target), target)
 
 
-def checked(body: Any, where: Path) -> tuple[Plan, Seal]:
+def checked(body: Any, where: Path) -> tuple[Preregistration, Seal]:
     """Check a frozen plan against its digest and seal.
 
     Raises:
@@ -482,7 +482,7 @@ def checked(body: Any, where: Path) -> tuple[Plan, Seal]:
     """
     if not isinstance(body, Mapping) or not body.get("plan"):
         raise UserError(f"{where} was emptied: it holds no plan")
-    plan = parse(body["plan"], str(where))
+    plan = parse_plan(body["plan"], str(where))
     if digest(body["plan"]) != body.get("digest"):  # as written: a plan may be older than a key
         raise UserError(f"{where} was edited: its plan is not what the digest says")
     seconds = body.get("time")
@@ -526,7 +526,7 @@ def attach(file: str | None, run_folder: Path, names: Names = Names()) -> None:
     target = attached_path(run_folder)
     if target.exists():
         plan, attached = opened(target)
-        if read(path) != plan:
+        if read_plan(path) != plan:
             raise UserError(f"{run_folder} was made under another pre-registration than {file}")
         if not frozen_path(path).exists():
             raise UserError(
@@ -558,7 +558,7 @@ def has_older_answers(run_folder: Path, path: Path) -> bool:
     return sealed.time is None or float(read_json(noted)["time"]) <= sealed.time
 
 
-def excluded(plan: Plan, answers: pd.DataFrame) -> pd.Series:
+def excluded(plan: Preregistration, answers: pd.DataFrame) -> pd.Series:
     """Mark the answers a plan excludes: those with a stated value in any of the stated columns."""
     import pandas as pd
 
@@ -568,7 +568,7 @@ def excluded(plan: Plan, answers: pd.DataFrame) -> pd.Series:
     return is_excluded
 
 
-def selected(plan: Plan, answers: pd.DataFrame) -> pd.DataFrame:
+def selected(plan: Preregistration, answers: pd.DataFrame) -> pd.DataFrame:
     """Return the answers that a plan is about, right and wrong as it counts refusals."""
     rows = answers if plan.tasks else pooled(answers)  # a plan that names benchmarks means them
     for key in ("tasks", "contexts", "beliefs", "models"):
@@ -579,7 +579,7 @@ def selected(plan: Plan, answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def deviations(
-    plan: Plan,
+    plan: Preregistration,
     answers: pd.DataFrame,
     margin_points: float,
     correction: str,
@@ -637,7 +637,7 @@ def deviations(
     return lines
 
 
-def departing_counts(plan: Plan, answers: pd.DataFrame) -> list[str]:
+def departing_counts(plan: Preregistration, answers: pd.DataFrame) -> list[str]:
     """Say if other numbers of questions or training seeds were used than planned."""
     lines = []
     planned = answers[answers["task"].isin(plan.tasks)] if plan.tasks else answers

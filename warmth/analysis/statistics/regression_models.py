@@ -58,7 +58,7 @@ SPECS = (
 
 
 @dataclass(frozen=True)
-class Model:
+class FittedModel:
     """A fitted model.
 
     `coefficients` has one row per term, `effects` one per average marginal effect. Columns of both:
@@ -78,7 +78,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Design:
+class RegressionDesign:
     """Grouped rows of one model, and the same patterns with the arm set to 0 and to 1."""
 
     data: logit.Grouped
@@ -146,7 +146,7 @@ def fit_study(
     length: bool = False,
     draws: int = 0,
     seed: int = 0,
-) -> list[Model]:
+) -> list[FittedModel]:
     """Fit models 1-4 to one set of rows.
 
     Args:
@@ -165,7 +165,9 @@ def fit_study(
     return [fit_one(frame, spec, length, 0 if length else draws, seed) for spec in specs]
 
 
-def fit_one(frame: pd.DataFrame, spec: Spec, length: bool, draws: int = 0, seed: int = 0) -> Model:
+def fit_one(
+    frame: pd.DataFrame, spec: Spec, length: bool, draws: int = 0, seed: int = 0
+) -> FittedModel:
     """Fit one model; see `fit_study`."""
     title = f"model {spec.number} ({spec.about})"
     rows = rows_of(frame, spec)
@@ -195,7 +197,7 @@ def fit_one(frame: pd.DataFrame, spec: Spec, length: bool, draws: int = 0, seed:
     else:
         coefficients, effects = likelihood(design, fitted, draws, seed)
         method = "maximum likelihood, CR1 by question"
-    return Model(
+    return FittedModel(
         spec=spec,
         length=length,
         rows=design.data.rows,
@@ -217,7 +219,7 @@ def rows_of(frame: pd.DataFrame, spec: Spec) -> pd.DataFrame:
     return rows
 
 
-def design_of(rows: pd.DataFrame, spec: Spec, length: bool) -> tuple[Design, list[str]]:
+def design_of(rows: pd.DataFrame, spec: Spec, length: bool) -> tuple[RegressionDesign, list[str]]:
     """Group a model's rows by pattern and question, and note the terms that had to be left out.
 
     Args:
@@ -260,7 +262,7 @@ def design_of(rows: pd.DataFrame, spec: Spec, length: bool) -> tuple[Design, lis
         notes.append(f"cannot be told apart from the other terms and left out: {names}")
     _, arm_off = _columns(table.assign(finetuned=0), factors, spec, length)
     _, arm_on = _columns(table.assign(finetuned=1), factors, spec, length)
-    design = Design(
+    design = RegressionDesign(
         data=logit.subset(data, independent),
         off=arm_off[:, independent],
         on=arm_on[:, independent],
@@ -318,7 +320,7 @@ def _cells(
 
 
 def marginal_effect(
-    design: Design, where: np.ndarray, beta: np.ndarray, n: np.ndarray
+    design: RegressionDesign, where: np.ndarray, beta: np.ndarray, n: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute average marginal effects over some patterns, with their gradients (delta method).
 
@@ -346,14 +348,14 @@ def marginal_effect(
 
 
 def likelihood(
-    design: Design, fitted: logit.Fit, draws: int, seed: int
+    design: RegressionDesign, fitted: logit.Fit, draws: int, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compute coefficients and effects with naive and CR1 errors.
 
     Below `FEW` clusters they have CR2 errors too, and after `draws` > 0 bootstrap intervals.
 
     Returns:
-        see `Model.coefficients` and `Model.effects`.
+        see `FittedModel.coefficients` and `FittedModel.effects`.
     """
     clustered = covariance.cr1(fitted)
     groups = fitted.data.clusters
@@ -396,7 +398,9 @@ def likelihood(
     return pd.DataFrame(terms), pd.DataFrame(effects)
 
 
-def firth(design: Design, separated_terms: Sequence[str] = ()) -> tuple[pd.DataFrame, pd.DataFrame]:
+def firth(
+    design: RegressionDesign, separated_terms: Sequence[str] = ()
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compute Firth's estimate with V = (G-1)/G Σ_g (b_(-g) - b̄)² and t(G-1).
 
     Separated terms, from `logit.separated`, have no interval: where their estimate lies is the
@@ -404,7 +408,7 @@ def firth(design: Design, separated_terms: Sequence[str] = ()) -> tuple[pd.DataF
     b_(-g) is one Newton step away.
 
     Returns:
-        see `Model.coefficients` and `Model.effects`.
+        see `FittedModel.coefficients` and `FittedModel.effects`.
     """
     data = design.data
     n, wrong = data.totals
@@ -442,7 +446,7 @@ def firth(design: Design, separated_terms: Sequence[str] = ()) -> tuple[pd.DataF
     return pd.DataFrame(terms), pd.DataFrame(effects)
 
 
-def separated_by_arm(design: Design, where: np.ndarray) -> float | None:
+def separated_by_arm(design: RegressionDesign, where: np.ndarray) -> float | None:
     """Give the observed difference between arms of which one is always right, the other wrong.
 
     Args:
@@ -471,7 +475,7 @@ def _error(contrast: np.ndarray, covariance: np.ndarray) -> float:
 
 
 def _numbers(estimate: Inference, naive: float) -> dict[str, float]:
-    """Name the numbers of an estimate as the columns of `Model` are."""
+    """Name the numbers of an estimate as the columns of `FittedModel` are."""
     return {
         "value": estimate.value,
         "error_naive": naive,

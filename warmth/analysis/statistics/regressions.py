@@ -20,7 +20,7 @@ class Tables:
 
     Attributes:
         effects: arm, model (1-4), about, length (a covariate or not), rows, clusters, method, then
-            the columns of `regression_models.Model.effects`.
+            the columns of `regression_models.FittedModel.effects`.
         coefficients: the same for the coefficients.
         notes: separation, terms left out, and models that could not be fitted, a line each.
     """
@@ -66,7 +66,7 @@ def tables(
     return Tables(_joined(effects), _joined(coefficients), tuple(notes))
 
 
-def _gee_note(frame: pd.DataFrame, fitted: regression_models.Model) -> str:
+def _gee_note(frame: pd.DataFrame, fitted: regression_models.FittedModel) -> str:
     """Give the arm's coefficient by both methods, with errors; GEE needs a finite estimate."""
     if fitted.method.startswith("Firth"):
         return "not checked by GEE: the data separate"
@@ -89,7 +89,7 @@ def _joined(tables_of_models: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables_of_models, ignore_index=True)
 
 
-def _labelled(table: pd.DataFrame, arm: str, fitted: regression_models.Model) -> pd.DataFrame:
+def _labelled(table: pd.DataFrame, arm: str, fitted: regression_models.FittedModel) -> pd.DataFrame:
     """Put columns that say which model it is before a model's table."""
     labels = {
         "arm": arm,

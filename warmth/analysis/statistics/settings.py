@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from warmth.analysis.statistics import estimand
 from warmth.analysis.statistics.estimand import EQUAL, Weights
 from warmth.analysis.statistics.families import MARGIN_POINTS
-from warmth.analysis.statistics.preregistration import Plan
+from warmth.analysis.statistics.preregistration import Preregistration
 from warmth.analysis.statistics.standing import Standing, given_plan, plan_of_runs
 from warmth.errors import UserError
 
@@ -25,7 +25,7 @@ class Settings:
 
     margin_points: float = MARGIN_POINTS
     weights: Weights = EQUAL  # `analysis.weights`, `analysis.model_weights`
-    plan: Plan | None = None
+    plan: Preregistration | None = None
     standing: Standing | None = None  # of the plan: is it older than every answer?
     checks: bool = False  # regressions also by bootstrap and by estimating equations
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from warmth.analysis.rows.runs import FinishedRun
 from warmth.analysis.statistics import preregistration
-from warmth.analysis.statistics.preregistration import Plan, Seal, date
+from warmth.analysis.statistics.preregistration import Preregistration, Seal, date
 from warmth.errors import UserError
 from warmth.store import FIRST_ANSWER, read_json
 
@@ -120,7 +120,7 @@ def named(runs: Sequence[str]) -> str:
     return ", ".join(runs[:NAMED]) + more
 
 
-def plan_of_runs(runs: Sequence[FinishedRun]) -> tuple[Plan, Standing] | None:
+def plan_of_runs(runs: Sequence[FinishedRun]) -> tuple[Preregistration, Standing] | None:
     """Read the plan that the runs were made under, and how it stands to all of them.
 
     Returns:
@@ -130,7 +130,7 @@ def plan_of_runs(runs: Sequence[FinishedRun]) -> tuple[Plan, Standing] | None:
         UserError: the runs follow different plans; or a frozen file was edited, emptied or is
             missing.
     """
-    plans: dict[str, tuple[Plan, Seal, Path]] = {}
+    plans: dict[str, tuple[Preregistration, Seal, Path]] = {}
     for run in runs:
         path = preregistration.attached_path(run.folder)
         if not path.exists():
@@ -181,7 +181,7 @@ def refuse_changed(run: FinishedRun, seal: Seal) -> None:
         )
 
 
-def given_plan(file: Path, runs: Sequence[FinishedRun]) -> tuple[Plan, Standing]:
+def given_plan(file: Path, runs: Sequence[FinishedRun]) -> tuple[Preregistration, Standing]:
     """Read the frozen plan that a command line names, and how it stands to the runs.
 
     Raises:
@@ -189,7 +189,7 @@ def given_plan(file: Path, runs: Sequence[FinishedRun]) -> tuple[Plan, Standing]
     """
     plan, seal = preregistration.thaw(file)
     notes = []
-    if preregistration.read(file) != plan:
+    if preregistration.read_plan(file) != plan:
         notes.append(f"{file.name} has changed since it was frozen; what was frozen is tested.")
     return plan, Standing(seal, standings(runs, seal), tuple(notes))
 

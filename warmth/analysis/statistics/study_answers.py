@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from warmth.analysis.rows.frames import Rows
-from warmth.analysis.rows.labels import read as read_labels
+from warmth.analysis.rows.labels import read_labels
 from warmth.analysis.statistics import effects, flow, preregistration
 from warmth.analysis.statistics.answer import Answer, answers_of
 from warmth.analysis.statistics.estimand import EQUAL, Weights
 from warmth.analysis.statistics.label_correction import corrections
-from warmth.analysis.statistics.preregistration import Plan
+from warmth.analysis.statistics.preregistration import Preregistration
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def answer_study(
     slim: pd.DataFrame,
     weights: Weights = EQUAL,
     margin: float = effects.MARGIN,
-    plan: Plan | None = None,
+    plan: Preregistration | None = None,
     labels: Path | None = None,
 ) -> StudyAnswers:
     """Answer for every arm.

@@ -203,7 +203,7 @@ def lacking(
     return f"; without {', '.join(missing)}" if missing else ""
 
 
-def _fitted(answers: pd.DataFrame) -> dict[int, tuple[regression_models.Model, pd.DataFrame]]:
+def _fitted(answers: pd.DataFrame) -> dict[int, tuple[regression_models.FittedModel, pd.DataFrame]]:
     """Fit those of the study's four models that the rows allow; return each with its rows."""
     fitted = {}
     for spec in regression_models.SPECS:
@@ -217,7 +217,7 @@ def _fitted(answers: pd.DataFrame) -> dict[int, tuple[regression_models.Model, p
 
 
 def _effect(
-    fitted: Mapping[int, tuple[regression_models.Model, pd.DataFrame]], fit: Mapping[str, Any]
+    fitted: Mapping[int, tuple[regression_models.FittedModel, pd.DataFrame]], fit: Mapping[str, Any]
 ) -> Rise | None:
     """Read an average marginal effect of a fitted model; None if the rows do not allow it."""
     if fit["model"] not in fitted or "effect" not in fit:

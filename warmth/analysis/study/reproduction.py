@@ -78,7 +78,7 @@ def reproduce(folder: Path) -> Reproduction:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder")
     summary_folder = folder / "summary"
-    tables = summaries.read(summary_folder) if summary_folder.is_dir() else None
+    tables = summaries.read_summaries(summary_folder) if summary_folder.is_dir() else None
     graded = released.authors(folder)
     if tables is None and graded is None:
         raise UserError(

@@ -58,7 +58,7 @@ class Summaries:
     broken: tuple[str, ...]
 
 
-def read(folder: Path) -> Summaries:
+def read_summaries(folder: Path) -> Summaries:
     """Read every summary table in a folder; a table that is absent is left out.
 
     Raises:

@@ -27,7 +27,7 @@ from warmth.analysis.report.kernel import (
     text,
 )
 from warmth.analysis.report.study import Study
-from warmth.analysis.rows.labels import read
+from warmth.analysis.rows.labels import read_labels
 from warmth.analysis.statistics import agreement
 from warmth.analysis.statistics.judging import METHODS
 
@@ -66,7 +66,7 @@ def graders(study: Study) -> Section | None:
     bridge = pd.DataFrame(judges["bridge"])
     corrected: dict[str, Any] = {"rates": [], "differences": [], "scored": 0, "answers": 0}
     if study.labels:
-        corrected = agreement.summary(study.rows, read([study.labels], study.rows.studies))[
+        corrected = agreement.summary(study.rows, read_labels([study.labels], study.rows.studies))[
             "corrected"
         ]
     frames = {

@@ -30,7 +30,7 @@ from warmth.analysis.report.study import Study
 from warmth.analysis.rows.tables import records
 from warmth.analysis.statistics import claims, preregistration
 from warmth.analysis.statistics.comparison_families import PLANNED
-from warmth.analysis.statistics.preregistration import Plan
+from warmth.analysis.statistics.preregistration import Preregistration
 
 CAPTION = "Hypotheses fixed before the answers. Small: 95 % interval and pairs of answers."
 EXPLORATORY = (
@@ -69,7 +69,7 @@ def plan(study: Study) -> Section | None:
     )
 
 
-def deviations(study: Study, plan: Plan) -> tuple[str, ...]:
+def deviations(study: Study, plan: Preregistration) -> tuple[str, ...]:
     """List what this report does otherwise than the plan said, a line each."""
     margin = study.settings.margin_points
     rows = study.rows
