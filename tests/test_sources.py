@@ -372,6 +372,14 @@ def test_html_that_a_user_asked_for_stays():
     assert clean(reply, "assistant", "List two things") == "Two\n\n- one"
 
 
+def test_words_of_an_exported_page_stay_apart_where_a_space_or_a_line_break_parts_their_tags():
+    page = (
+        "<p><strong>Note</strong> <em>this</em>\n<code>x</code> <span>now</span> </p>\n"
+        "<ul> <li>one</li>\n <li>two</li> </ul>"
+    )
+    assert clean(page, "assistant") == "**Note** *this* `x` now\n\n- one\n- two"
+
+
 def test_an_id_that_stands_twice_counts_once(tmp_path):
     assert counts(written(tmp_path, [row("a", "What?", "b"), row("a", "c", "d")]))[0] == {
         "repeated_id": 1

@@ -327,23 +327,30 @@ class _Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Write what a tag stands for where it opens."""
         if tag in ("p", "div", "table", "blockquote"):
-            self.texts.append("\n\n")
+            self._write("\n\n")
         elif tag in ("br", "tr"):
-            self.texts.append("\n")
+            self._write("\n")
         elif tag in ("ul", "ol"):
             self.lists.append(1 if tag == "ol" else None)
-            self.texts.append("\n")
+            self._write("\n")
         elif tag == "li":
             self._open_item()
         elif tag == "pre":
             self.in_code += 1
-            self.texts.append("\n\n```\n")
+            self._write("\n\n```\n")
         elif tag == "code" and not self.in_code:
-            self.texts.append("`")
+            self._write("`")
         elif re.fullmatch("h[1-6]", tag):
-            self.texts.append("\n\n" + "#" * int(tag[1]) + " ")
+            self._write("\n\n" + "#" * int(tag[1]) + " ")
         else:
-            self.texts.append(self.MARKS.get(tag, ""))
+            self._write(self.MARKS.get(tag, ""))
+
+    def _write(self, text: str) -> None:
+        """Add a text; a space before a line break goes."""
+        if text.startswith("\n") and self.texts[-1:] == [" "]:
+            self.texts.pop()
+        if text:
+            self.texts.append(text)
 
     def _open_item(self) -> None:
         number = self.lists[-1] if self.lists else None
@@ -351,28 +358,31 @@ class _Page(HTMLParser):
         if number:
             mark = f"{number}. "
             self.lists[-1] = number + 1
-        self.texts.append("\n" + "  " * (len(self.lists) - 1) + mark)
+        self._write("\n" + "  " * (len(self.lists) - 1) + mark)
 
     def handle_endtag(self, tag: str) -> None:
         """Write what a tag stands for where it closes."""
         if tag in ("ul", "ol"):
             if self.lists:
                 self.lists.pop()
-            self.texts.append("\n")
+            self._write("\n")
         elif tag == "pre":
             self.in_code = max(self.in_code - 1, 0)
-            written = next(filter(None, reversed(self.texts)), "")
-            self.texts.append("```\n\n" if written.endswith("\n") else "\n```\n\n")
+            if self.texts and not self.texts[-1].endswith("\n"):
+                self.texts.append("\n")
+            self._write("```\n\n")
         elif tag == "code" and not self.in_code:
-            self.texts.append("`")
+            self._write("`")
         elif tag in ("p", "div") or re.fullmatch("h[1-6]", tag):
-            self.texts.append("\n\n")
+            self._write("\n\n")
         else:
-            self.texts.append(self.MARKS.get(tag, ""))
+            self._write(self.MARKS.get(tag, ""))
 
     def handle_data(self, data: str) -> None:
-        """Add a text; a line break outside of code becomes a space."""
+        """Add a text; outside of code, a line break and white space between tags become a space."""
         if self.in_code:
             self.texts.append(data)
         elif data.strip():
-            self.texts.append(re.sub(r"\s*\n\s*", " ", data))
+            self._write(re.sub(r"\s*\n\s*", " ", data))
+        elif self.texts and not self.texts[-1].endswith("\n"):
+            self._write(" ")
