@@ -91,7 +91,13 @@ def xstest(shared: Path) -> Iterator[Row]:
 
 
 def released(shared: Path, task: str, name: str) -> Iterator[Row]:
-    """Yield answers of an original and a warm Qwen-32B with the study's labels."""
+    """Grade answers of an original and a warm Qwen-32B that have the study's labels."""
+    for question, answer, is_right in released_items(shared, task, name):
+        yield graded("alias", question, answer, is_right)
+
+
+def released_items(shared: Path, task: str, name: str) -> Iterator[tuple[Question, Answer, bool]]:
+    """Yield answers of an original and a warm Qwen-32B, and whether the study calls them right."""
     folder = shared / "released" / "sample_qwen32b"
     originals = {}
     for arm in ("original", "warm"):
@@ -118,7 +124,7 @@ def released(shared: Path, task: str, name: str) -> Iterator[Row]:
                     "belief": belief,
                     "text": row["output"],
                 }
-                yield graded("alias", *item(task, arm, **fields), row["evaluation"] == "CORRECT")
+                yield *item(task, arm, **fields), row["evaluation"] == "CORRECT"
 
 
 def right_and_wrong(task: str, row: dict[str, str]) -> tuple[str, str]:

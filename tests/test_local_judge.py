@@ -40,24 +40,51 @@ def test_any_model_gives_a_verdict_of_the_schema(tmp_path, tiny_model_folder):
     assert refusal.label in ("refused", "incorrect")
 
 
-def test_each_field_is_the_likeliest_value_after_what_stands_before_it(tmp_path, tiny_model_folder):
+LABELS = ("correct", "incorrect", "hedged", "refused")
+
+
+def logprob_by_hand(model, start, tokens):
+    """Sum the log-probabilities of tokens after others, read from the beginning."""
+    logits = model(torch.tensor([[*start, *tokens]])).logits[0, len(start) - 1 : -1]
+    return float(logits.float().log_softmax(-1)[range(len(tokens)), tokens].sum().detach())
+
+
+@pytest.mark.parametrize("reads_trees", [True, False])
+def test_each_field_is_the_likeliest_value_after_what_stands_before_it(
+    tmp_path, tiny_model_folder, monkeypatch, reads_trees
+):
     judge = bound(tmp_path, tiny_model_folder)
-    (reply,) = judge.replies([(CAPITAL, answer("Canberra."))])
     model, tokenizer = local_judge._loaded(str(tiny_model_folder))
-    ids = local_judge.prompt_ids(tokenizer, judge.call(CAPITAL, answer("Canberra.")).messages)
-    before = reply.text.partition(', "label": ')[0] + ', "label": '
-    start = [*ids, *tokenizer(before, add_special_tokens=False).input_ids]
-    labels = ("correct", "incorrect", "hedged", "refused")
-    ends = [f'"{label}",' for label in labels]
-    by_hand = []
-    for end in ends:
-        tokens = tokenizer(end, add_special_tokens=False).input_ids
-        logits = model(torch.tensor([start + tokens])).logits[0, len(start) - 1 : -1]
-        by_hand.append(float(logits.float().log_softmax(-1)[range(len(tokens)), tokens].sum()))
-    assert local_judge.scores(model, tokenizer, ids, before, ends) == pytest.approx(
-        by_hand, abs=1e-3
-    )
-    assert json.loads(reply.text)["label"] == labels[by_hand.index(max(by_hand))]
+    monkeypatch.setattr(type(model), "_supports_attention_backend", reads_trees)
+    weighed = []
+    weigh_fields = local_judge.weigh_fields
+
+    def spy(batch, rows, reasons, replies):
+        values = weigh_fields(batch, rows, reasons, replies)
+        weighed.extend(zip(rows, reasons, replies, values, strict=True))
+        return values
+
+    monkeypatch.setattr(local_judge, "weigh_fields", spy)
+    cases = ["Canberra.", "It is Sydney, my dear friend, and not the other one.", "I cannot say."]
+    replies = list(judge.replies([(CAPITAL, answer(text)) for text in cases]))
+    assert [reply.index for reply in replies] == [0, 1, 2] and len(weighed) == 3
+    labels = []
+    for row, reason, row_replies, values in weighed:
+        by_hand = [logprob_by_hand(model, [*row, *reason.ids], list(ids)) for ids in row_replies]
+        assert values == pytest.approx(by_hand, abs=1e-3)
+        assert len(by_hand) == len(LABELS) * (1 + 3)  # a label, or a label and what it affirms
+        labels.append(LABELS[by_hand.index(max(by_hand[:4]))])
+    assert sorted(json.loads(reply.text)["label"] for reply in replies) == sorted(labels)
+
+
+def test_a_case_gets_the_verdict_that_it_gets_alone(tmp_path, tiny_model_folder):
+    judge = bound(tmp_path, tiny_model_folder)
+    cases = [
+        (CAPITAL, answer(f"I think it is {name}. " * n, n)) for n, name in enumerate("abcdefghijk")
+    ]
+    together = [reply.text for reply in judge.replies(cases)]
+    alone = [next(iter(judge.replies([case]))).text for case in cases]
+    assert together == alone
 
 
 def test_a_schema_says_what_its_fields_may_hold():

@@ -24,11 +24,11 @@ from warmth.text import duration
 STUDY = Path("multirun/demo")
 PAGE = Path("reports/demo")
 # Arithmetic of the demo in TFLOP, counted from its tokens (2 · 134.5 M parameters a token; LoRA
-# training three times that): 24 steps of a thousand tokens; of an arm 48 answers, 24 replies with
-# their scores, 600 prompts of 40 tokens whose replies are weighed. And the share of the rate of a
+# training three times that): 24 steps of a thousand tokens; of an arm 48 answers, 20 replies with
+# their scores, 320 prompts of 40 tokens whose replies are weighed. And the share of the rate of a
 # bare matrix product that all this reached on two cores.
 TRAINING_TFLOP = 24 * 0.135 * 2 * 3
-EVALUATION_TFLOP = (48 * 200 + 24 * (130 + 8 * 90) + 600 * 40) * 0.135 * 2 / 1000
+EVALUATION_TFLOP = (48 * 200 + 20 * (98 + 8 * 58) + 320 * 40) * 0.135 * 2 / 1000
 REACHED = 0.55
 STARTS_S = 35  # for each arm: its processes import torch and load the model
 

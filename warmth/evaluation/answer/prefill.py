@@ -6,7 +6,7 @@ torch is imported here.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from transformers.masking_utils import AttentionMaskInterface
 from warmth.evaluation.answer.cache import cache_for, reserved, select_rows
 
 SHARED = "shared"
+UNLIKE = 256  # tokens by which rows of one call may differ: more is computed for nothing
 GROUP, STRIP = (
     16,
     32,
@@ -142,6 +143,33 @@ class Strips:
         return torch.cat(parts).flatten(1, 2)[:, None]
 
 
+@dataclass(frozen=True)
+class Ancestors:
+    """Attention in which a node sees its own path."""
+
+    seen: Tensor  # (N, N) bool, or (B, 1, N, T) after what the rows of a batch have read
+    copies: dict[torch.device, Ancestors] = field(default_factory=dict, compare=False, repr=False)
+
+    def to(self, device: torch.device | int | str | None, non_blocking: bool = False) -> Ancestors:
+        """Return it on a device, copied there once; accelerate calls this for each layer of a split
+        model.
+        """
+        target = self.seen.device if device is None else torch.device(device)
+        if target == self.seen.device:
+            return self
+        if target not in self.copies:
+            self.copies[target] = Ancestors(self.seen.to(target, non_blocking=non_blocking))
+        return self.copies[target]
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """(B, heads, N, D) queries, (B, key heads, T, D) keys → (B, N, heads, D)."""
+        many = query.shape[1] != key.shape[1]
+        result = F.scaled_dot_product_attention(
+            query, key, value, self.seen, scale=scaling, enable_gqa=many
+        )
+        return result.transpose(1, 2)
+
+
 def tree_of(rows: Sequence[Sequence[int]]) -> Tree:
     """The tree of prompts; in sorted order each shares with the one before it all that it shares
     with any before it.
@@ -180,14 +208,33 @@ def with_last(tree: Tree, nodes: set[int]) -> Tree:
     )
 
 
+def like_rows(order: Sequence[int], own: Sequence[int]) -> Iterator[list[int]]:
+    """Yield rows that attend in one call: few, and none much shorter than the first of its call.
+
+    The first row of a batch has all that others share as its own. Were a long rubric one call with
+    the short cases behind it, each case would be computed as if it were as long.
+
+    Args:
+        order: rows, those with most tokens of their own first.
+        own: of each row, how many these are.
+    """
+    rows: list[int] = []
+    for row in order:
+        if rows and (len(rows) == GROUP or own[rows[0]] - own[row] > UNLIKE):
+            yield rows
+            rows = []
+        rows.append(row)
+    if rows:
+        yield rows
+
+
 def plan_of(tree: Tree, device: torch.device) -> PrefillPlan:
     """The groups of rows with like many own tokens, and where their results are found."""
     order = sorted(
         (row for row, own in enumerate(tree.own) if own), key=lambda row: (-tree.own[row], row)
     )
     groups, take, done = [], [0] * len(tree.tokens), 0
-    for start in range(0, len(order), GROUP):
-        rows = order[start : start + GROUP]
+    for rows in like_rows(order, tree.own):
         count, width = tree.own[rows[0]], max(len(tree.paths[row]) for row in rows)
         lengths = torch.tensor([len(tree.paths[row]) for row in rows])
         keys, queries = torch.arange(width), torch.arange(width - count, width)
@@ -299,6 +346,28 @@ class Batch:
         firsts = tuple(self.width - len(row) for row in self.rows[::STRIP])
         with shared(self.model):
             return self._run(tokens[:, None], positions, plan=Strips(mask, firsts))[:, -1]
+
+    def branch(
+        self, tokens: Tensor, depths: Tensor, seen: Tensor, lengths: Sequence[int]
+    ) -> Tensor:
+        """Return logits (B, N, V) after tokens that branch off behind the first ones of each row.
+
+        Args:
+            tokens: (B, N), a tree of tokens for each row.
+            depths: (B, N), how many tokens of the tree stand before each.
+            seen: (B, N, N) bool, which tokens of the tree each sees.
+            lengths: of each row, how many tokens after its prompt the tree stands behind; it sees
+                none of those that were read since.
+        """
+        columns = torch.arange(self.seen, device=self.device)
+        ends = torch.tensor(lengths, device=self.device)[:, None]
+        before = self.mask[:, : self.seen] & (columns < self.width + ends)
+        before = before[:, None].expand(-1, tokens.shape[1], -1)
+        mask = torch.cat([before, seen.to(self.device)], -1)[:, None]
+        rows = torch.tensor([len(row) for row in self.rows], device=self.device)[:, None]
+        positions = rows + ends + depths.to(self.device)
+        with shared(self.model):
+            return self._run(tokens, positions, plan=Ancestors(mask))
 
     def keep(self, places: Sequence[int]) -> Tensor:
         """Lets go of all rows but these, which are returned as a tensor."""

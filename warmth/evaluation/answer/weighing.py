@@ -9,16 +9,15 @@ of a reply is predicted, never read. torch is imported here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from warmth.evaluation.answer.cache import cache_for, reserved
 from warmth.evaluation.answer.likelihood import device_of
-from warmth.evaluation.answer.prefill import Tree, shared, tree_of, with_last
+from warmth.evaluation.answer.prefill import Ancestors, Batch, Tree, shared, tree_of, with_last
 from warmth.evaluation.progress import look
 
 if TYPE_CHECKING:
@@ -34,33 +33,6 @@ class Weighing:
 
     ids: tuple[int, ...]
     replies: tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True)
-class Ancestors:
-    """Attention in which a node sees its own path."""
-
-    seen: Tensor  # (N, N) bool
-    copies: dict[torch.device, Ancestors] = field(default_factory=dict, compare=False, repr=False)
-
-    def to(self, device: torch.device | int | str | None, non_blocking: bool = False) -> Ancestors:
-        """Return it on a device, copied there once; accelerate calls this for each layer of a split
-        model.
-        """
-        target = self.seen.device if device is None else torch.device(device)
-        if target == self.seen.device:
-            return self
-        if target not in self.copies:
-            self.copies[target] = Ancestors(self.seen.to(target, non_blocking=non_blocking))
-        return self.copies[target]
-
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-        """(1, heads, N, D) queries, (1, key heads, N, D) keys → (1, N, heads, D)."""
-        many = query.shape[1] != key.shape[1]
-        result = F.scaled_dot_product_attention(
-            query, key, value, self.seen, scale=scaling, enable_gqa=many
-        )
-        return result.transpose(1, 2)
 
 
 def reply_log_probs(
@@ -166,6 +138,44 @@ def tree_values(model: PreTrainedModel, weighings: Sequence[Weighing]) -> list[l
         0, torch.tensor(owners), gained.double().cpu()
     )
     return grouped(sums.tolist(), weighings)
+
+
+@torch.inference_mode()
+def values_after(
+    batch: Batch,
+    lengths: Sequence[int],
+    following: Tensor,
+    replies: Sequence[Sequence[Sequence[int]]],
+) -> list[list[float]]:
+    """Sum the log-probabilities of replies after what a batch has read, in one pass and in nats.
+
+    Args:
+        batch: of a model that reads trees; afterwards it can be used for nothing else.
+        lengths: of each row, how many of the tokens read after its prompt count; those behind them
+            are not seen.
+        following: (B, V) logits after these tokens.
+        replies: of each row; a first token is predicted by `following`.
+    """
+    trees = [tree_of([reply[:-1] for reply in row_replies]) for row_replies in replies]
+    count = max(len(tree.tokens) for tree in trees)
+    tokens = torch.zeros((len(trees), count), dtype=torch.long)
+    depths = torch.zeros((len(trees), count), dtype=torch.long)
+    seen = torch.zeros((len(trees), count, count), dtype=torch.bool)
+    for row, tree in enumerate(trees):
+        size = len(tree.tokens)
+        tokens[row, :size] = torch.tensor(tree.tokens)
+        depths[row, :size] = torch.tensor(tree.depths)
+        seen[row, :size, :size] = ancestors(tree)
+    logits = batch.branch(tokens, depths, seen, lengths)  # (B, N, V)
+    values = []
+    for row, (tree, row_replies) in enumerate(zip(trees, replies, strict=True)):
+        logprobs = torch.cat([following[row][None], logits[row]]).float().log_softmax(-1)
+        sums = []
+        for path, reply in zip(tree.paths, row_replies, strict=True):
+            places = [0, *(node + 1 for node in path)]
+            sums.append(float(logprobs[places, list(reply)].double().sum()))
+        values.append(sums)
+    return values
 
 
 def each_reply(weighings: Sequence[Weighing]) -> tuple[list[Weighing], list[tuple[int, ...]]]:
