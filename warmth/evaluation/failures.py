@@ -4,7 +4,7 @@ in words.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -37,11 +37,10 @@ def refuse_nothing(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> Non
             failed[row.get("failure") or row["finish"]] += 1
             sentence = sentence or row.get("detail", "")
     if total and failed.total() == total:
-        said = f": {sentence}" if sentence else ""
-        raise RunFailed(
-            f"none of {total} prompts has an answer ({counted(failed)}){said}; the same command "
-            f"asks again"
-        )
+        line = f"none of {total} prompts has an answer ({counted(failed)})"
+        if sentence:
+            line += f": {sentence}"
+        raise RunFailed(f"{line}; the same command asks again")
     _refuse_no_verdict(run, graders)
 
 
@@ -51,33 +50,40 @@ def _refuse_no_verdict(run: Run, graders: Mapping[str, Mapping[str, Grader]]) ->
     Raises:
         RunFailed: one failed on all it was asked about.
     """
-    judges = {
-        name for chosen in graders.values() for name, grader in chosen.items() if not grader.offline
-    }
+    judges = judge_names(graders)
     if not judges:
         return
-    readable = {
-        row["answer_id"] for row in run.rows("answers") if unreadable(Answer(**row), "") is None
-    }
-    latest = {
-        (row["grader"], row["answer_id"]): row
-        for row in run.rows("grades")
-        if row["answer_id"] in readable
-    }
-    is_anything_scored = any(row["label"] for row in latest.values())
-    for name in sorted(judges):
-        rows = [row for (grader, _), row in latest.items() if grader == name]
-        if (
-            not rows
-            or any(row["label"] for row in rows)
-            or (is_anything_scored and len(rows) < FEW)
-        ):
+    readable: set[str] = set()
+    for row in run.rows("answers"):
+        if unreadable(Answer(**row), "") is None:
+            readable.add(row["answer_id"])
+    latest: dict[str, dict[str, Any]] = defaultdict(dict)  # grader → answer_id → row
+    for row in run.rows("grades"):
+        if row["answer_id"] in readable:
+            latest[row["grader"]][row["answer_id"]] = row
+    scoring_graders = set()
+    for name, rows_of_grader in latest.items():
+        if any(row["label"] for row in rows_of_grader.values()):
+            scoring_graders.add(name)
+    for name in sorted(judges - scoring_graders):
+        rows = list(latest[name].values())
+        if not rows or (scoring_graders and len(rows) < FEW):
             continue
         reasons = Counter(row["reason"] for row in rows)
         raise RunFailed(
             f"{name} gave no verdict on any of {len(rows)} answers ({counted(reasons)}); the same "
             f"command asks it again"
         )
+
+
+def judge_names(graders: Mapping[str, Mapping[str, Grader]]) -> set[str]:
+    """Return the names of the graders that ask a model."""
+    names = set()
+    for task_graders in graders.values():
+        for name, grader in task_graders.items():
+            if not grader.offline:
+                names.add(name)
+    return names
 
 
 def refuse_unscored(run: Run, primary: Mapping[str, str]) -> None:
@@ -100,18 +106,17 @@ def refuse_unscored(run: Run, primary: Mapping[str, str]) -> None:
         reasons[row["answer_id"]] = row["reason"]
     if not counting or not reasons:
         return
-    first = Counter(reasons.values())
-    meaning = REASONS.get(first.most_common(1)[0][0], "")
-    said = f"; {meaning}" if meaning else ""
-    raise NotScored(
-        f"not scored: none of {len(counting)} answers has a verdict ({counted(first)}){said}"
-    )
+    reason_counts = Counter(reasons.values())
+    meaning = REASONS.get(reason_counts.most_common(1)[0][0], "")
+    line = f"not scored: none of {len(counting)} answers has a verdict ({counted(reason_counts)})"
+    if meaning:
+        line += f"; {meaning}"
+    raise NotScored(line)
 
 
 def counted(reasons: Mapping[str, int]) -> str:
     """Write names with their counts, the most frequent first."""
-    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{name} {count}" for name, count in ordered)
+    return ", ".join(f"{name} {count}" for name, count in _ordered(reasons))
 
 
 def counts(run: Run, primary: Mapping[str, str]) -> dict[str, Any]:

@@ -76,37 +76,41 @@ def read_side(folder: Path, engine: Any, primary: Mapping[str, str]) -> Side:
     """Reads an evaluation's rows; `primary` is the grader of each task whose latest verdict
     counts.
     """
-    rows = list(read_rows(folder / "answers.jsonl"))
-    counts = Counter((row["prompt_id"], row["sample"]) for row in rows)
-    wanted = {row["answer_id"]: primary.get(row["task"]) for row in rows}
-    labels = {}
+    answers: dict[Key, Row] = {}
+    repeated: list[str] = []
+    grader_of: dict[str, str | None] = {}
+    for row in read_rows(folder / "answers.jsonl"):
+        key = (row["prompt_id"], row["sample"])
+        if key in answers:
+            repeated.append(f"prompt {row['prompt_id']}, sample {row['sample']}")
+        answers[key] = row
+        grader_of[row["answer_id"]] = primary.get(row["task"])
+    labels: dict[str, str | None] = {}
     for grade in read_rows(folder / "grades.jsonl"):
         if (
-            grade["grader"] == wanted.get(grade["answer_id"])
+            grade["grader"] == grader_of.get(grade["answer_id"])
             and grade.get("reason") != "needs_judge"
         ):
             labels[grade["answer_id"]] = grade["label"]
+    margins: dict[tuple[str, str], float] = {}
+    for row in read_rows(folder / "likelihoods.jsonl"):
+        if not row["own_opening"]:
+            margins[row["prompt_id"], row["frame"]] = row["margin"]
     return Side(
-        folder,
-        {(row["prompt_id"], row["sample"]): row for row in rows},
-        [
-            f"prompt {prompt_id}, sample {sample}"
-            for (prompt_id, sample), count in counts.items()
-            if count > 1
-        ],
-        {row["prompt_id"]: row["tokens_digest"] for row in read_rows(folder / "prompts.jsonl")},
-        labels,
-        engine,
-        {
-            row["prompt_id"]: row["tokens_digest"]
-            for row in read_rows(folder / "likelihood_prompts.jsonl")
-        },
-        {
-            (row["prompt_id"], row["frame"]): row["margin"]
-            for row in read_rows(folder / "likelihoods.jsonl")
-            if not row["own_opening"]
-        },
+        folder=folder,
+        answers=answers,
+        repeated=list(dict.fromkeys(repeated)),
+        tokens=token_digests(folder / "prompts.jsonl"),
+        labels=labels,
+        engine=engine,
+        weighed=token_digests(folder / "likelihood_prompts.jsonl"),
+        margins=margins,
     )
+
+
+def token_digests(path: Path) -> dict[str, str | None]:
+    """Read the digest of each prompt's token ids."""
+    return {row["prompt_id"]: row["tokens_digest"] for row in read_rows(path)}
 
 
 def find_original(run: Run, study: Evaluate, prompt_ids: Set[str] | None = None) -> Path | None:
@@ -119,18 +123,20 @@ def find_original(run: Run, study: Evaluate, prompt_ids: Set[str] | None = None)
         study: its config.
         prompt_ids: what the run asks, or may ask; None: what it has asked.
     """
-    own = set(prompts_of(run.folder)) if prompt_ids is None else prompt_ids
-    found: list[tuple[int, Path]] = []
+    own_prompts = set(prompts_of(run.folder)) if prompt_ids is None else prompt_ids
+    best: Path | None = None
+    most_shared = 0
     for folder in sorted(run.folder.parent.glob(f"{study.model.name}-*")):
         if (
             folder != run.folder
             and (folder / "done.json").exists()
             and _is_original(read_json(folder / "config.json"), study)
         ):
-            shared = sum(prompt_id in own for prompt_id in prompts_of(folder))
-            found.append((shared, folder))
-    best = max(found, default=(0, None), key=lambda pair: pair[0])
-    return best[1] if best[0] else None
+            shared = sum(prompt_id in own_prompts for prompt_id in prompts_of(folder))
+            if shared > most_shared:
+                best = folder
+                most_shared = shared
+    return best
 
 
 def prompts_of(folder: Path) -> Iterator[str]:
@@ -172,41 +178,47 @@ def check(
     Raises:
         RunFailed: a gate failed and `gates.mode` is `fail`.
     """
-    own = read_side(run.folder, engine, primary)
-    results = [role_headers(own), pairing_alone(own), unanswered(own, study), unscored(own, study)]
+    arm_side = read_side(run.folder, engine, primary)
+    results = [
+        role_headers(arm_side),
+        pairing_alone(arm_side),
+        unanswered(arm_side, study),
+        unscored(arm_side, study),
+    ]
     against = dict(AGAINST_ORIGINAL)
     if study.scoring != "answers":
-        results.append(weighed(own, study))
+        results.append(weighed(arm_side, study))
         against["weighed_alike"] = weighed_alike
     original = find_original(run, study)
     if arm.name == "original" or original is None:
-        why = (
-            "this is the original"
-            if arm.name == "original"
-            else "the study holds no finished original of this model and draw yet"
-        )
-        results += [Result(name, "skipped", why) for name in against]
+        why = "the study holds no finished original of this model and draw yet"
+        if arm.name == "original":
+            why = "this is the original"
+        for name in against:
+            results.append(Result(name, "skipped", why))
     else:
-        other = read_side(original, read_json(original / "summary.json").get("engine"), primary)
-        results += [gate(own, other, study, arm) for gate in against.values()]
+        original_side = read_side(
+            original, read_json(original / "summary.json").get("engine"), primary
+        )
+        for gate in against.values():
+            results.append(gate(arm_side, original_side, study, arm))
     write_json(run.folder / "gates.json", [asdict(result) for result in results])
     failed = [result for result in results if result.verdict == "fail"]
     if failed and study.gates.mode == "fail":
-        first = failed[0]
-        example = f"; first example: {first.examples[0]}" if first.examples else ""
-        raise RunFailed(
-            f"gate {first.gate} failed: {first.detail}{example} (gates=warn continues all the same)"
-        )
+        first_failed = failed[0]
+        line = f"gate {first_failed.gate} failed: {first_failed.detail}"
+        if first_failed.examples:
+            line += f"; first example: {first_failed.examples[0]}"
+        raise RunFailed(f"{line} (gates=warn continues all the same)")
     return results
 
 
 def role_headers(own: Side) -> Result:
-    """No answer begins with a role's header or holds a special token."""
-    leaks = [
-        f"{row['answer_id']}: {row['text'][:60]!r}"
-        for row in own.answers.values()
-        if HEADER.search(row["text"])
-    ]
+    """Check that no answer begins with a role's header or holds a special token."""
+    leaks = []
+    for row in own.answers.values():
+        if HEADER.search(row["text"]):
+            leaks.append(f"{row['answer_id']}: {row['text'][:60]!r}")
     return _result(
         "role_headers",
         leaks,
@@ -215,14 +227,14 @@ def role_headers(own: Side) -> Result:
 
 
 def pairing_alone(own: Side) -> Result:
-    """Every prompt and sample is answered once, and every prompt is answered."""
-    unanswered = [
-        f"prompt {prompt_id} has no answer"
-        for prompt_id in own.tokens.keys() - {key[0] for key in own.answers}
-    ]
+    """Check that every prompt and sample is answered once, and every prompt is answered."""
+    answered = {prompt_id for prompt_id, _ in own.answers}
+    unanswered = []
+    for prompt_id in sorted(own.tokens.keys() - answered):
+        unanswered.append(f"prompt {prompt_id} has no answer")
     return _result(
         "one_answer_each",
-        own.repeated + sorted(unanswered),
+        own.repeated + unanswered,
         f"{len(own.answers)} answers to {len(own.tokens)} prompts",
     )
 
@@ -233,11 +245,13 @@ def unanswered(own: Side, study: Evaluate) -> Result:
     percent = 100 * len(failed) / max(1, len(own.answers))
     most = study.gates.unanswered_percent
     detail = f"{percent:.1f} % of {len(own.answers)} prompts have no answer, at most {most:g} %"
-    shown = [
-        f"{row['answer_id']}: {row.get('failure', 'error')} {row.get('detail', '')}".rstrip()
-        for row in failed
-    ]
-    return _result("unanswered", shown if percent > most else [], detail)
+    if percent <= most:
+        return _result("unanswered", [], detail)
+    examples = []
+    for row in failed:
+        failure = f"{row.get('failure', 'error')} {row.get('detail', '')}".rstrip()
+        examples.append(f"{row['answer_id']}: {failure}")
+    return _result("unanswered", examples, detail)
 
 
 def unanswered_points(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
@@ -252,32 +266,32 @@ def unscored(own: Side, study: Evaluate) -> Result:
     """Check that in no task many answers lack a label."""
     most = study.gates.unscored_percent
     shares = own.unscored_shares()
-    too_many = [
-        f"{task}: {share:.1f} % of answers have no label"
-        for task, share in shares.items()
-        if share > most
-    ]
-    shown = (
-        ", ".join(f"{task} {share:.1f} %" for task, share in shares.items()) or "no task is graded"
-    )
+    too_many = []
+    for task, share in shares.items():
+        if share > most:
+            too_many.append(f"{task}: {share:.1f} % of answers have no label")
+    shown = ", ".join(f"{task} {share:.1f} %" for task, share in shares.items())
+    shown = shown or "no task is graded"
     return _result("unscored", too_many, f"answers without a label: {shown}; at most {most:g} %")
 
 
 def unscored_balance(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
     """Check that in each task about as many answers of both arms lack a label."""
     most = study.gates.unscored_points
-    here, there = own.unscored_shares(), other.unscored_shares()
-    shared = [task for task in here if task in there]
+    arm_shares = own.unscored_shares()
+    original_shares = other.unscored_shares()
+    shared = [task for task in arm_shares if task in original_shares]
     if not shared:
         return Result("unscored_points", "skipped", "no task is graded in both arms")
-    apart = [
-        f"{task}: {here[task]:.1f} % here, {there[task]:.1f} % in the original" for task in shared
-    ]
-    too_far = [
-        line
-        for task, line in zip(shared, apart, strict=True)
-        if abs(here[task] - there[task]) > most
-    ]
+    apart = []
+    too_far = []
+    for task in shared:
+        line = (
+            f"{task}: {arm_shares[task]:.1f} % here, {original_shares[task]:.1f} % in the original"
+        )
+        apart.append(line)
+        if abs(arm_shares[task] - original_shares[task]) > most:
+            too_far.append(line)
     detail = f"answers without a label: {'; '.join(apart)}; at most {most:g} points apart"
     return _result("unscored_points", too_far, detail)
 
@@ -285,13 +299,12 @@ def unscored_balance(own: Side, other: Side, study: Evaluate, arm: Arm) -> Resul
 def weighed(own: Side, study: Evaluate) -> Result:
     """Check that every weighed prompt has a finite margin in every frame."""
     frames = study.likelihood.frames
-    margins = {key: own.margins.get(key, math.nan) for key in product(own.weighed, frames)}
-    missing = [
-        f"prompt {prompt}, {frame}"
-        for (prompt, frame), margin in margins.items()
-        if not math.isfinite(margin)
-    ]
-    return _result("weighed", missing, f"{len(missing)} of {len(margins)} margins are missing")
+    missing = []
+    for prompt, frame in product(own.weighed, frames):
+        if not math.isfinite(own.margins.get((prompt, frame), math.nan)):
+            missing.append(f"prompt {prompt}, {frame}")
+    total = len(own.weighed) * len(frames)
+    return _result("weighed", missing, f"{len(missing)} of {total} margins are missing")
 
 
 def weighed_alike(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
@@ -303,12 +316,9 @@ def weighed_alike(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
     if not shared:
         return Result(name, "skipped", "the original weighed none of these prompts")
     wrong = []
-    if not arm.preface:
-        wrong = [
-            f"prompt {prompt}: other tokens"
-            for prompt in shared
-            if own.weighed[prompt] != other.weighed[prompt]
-        ]
+    for prompt in shared:
+        if not arm.preface and own.weighed[prompt] != other.weighed[prompt]:
+            wrong.append(f"prompt {prompt}: other tokens")
     for prompt, frame in product(shared, study.likelihood.frames):
         if ((prompt, frame) in own.margins) != ((prompt, frame) in other.margins):
             wrong.append(f"prompt {prompt}, {frame}: no margin in one of both arms")
@@ -320,17 +330,19 @@ def weighed_alike(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
 
 
 def pairing(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
-    """In every cell that both arms have, one arm's prompts include the other's: the draws are the
-    same.
+    """Check that in every cell that both arms have, one arm's prompts include the other's: the
+    draws are the same.
     """
-    mine, theirs = _by_cell(own), _by_cell(other)
+    arm_cells = _by_cell(own)
+    original_cells = _by_cell(other)
     apart = []
-    for cell in sorted(mine.keys() & theirs.keys()):
-        here, there = mine[cell] - theirs[cell], theirs[cell] - mine[cell]
-        if here and there:
+    for cell in sorted(arm_cells.keys() & original_cells.keys()):
+        only_arm = arm_cells[cell] - original_cells[cell]
+        only_original = original_cells[cell] - arm_cells[cell]
+        if only_arm and only_original:
             apart.append(
-                f"{' '.join(cell)}: {len(here)} answers only here, {len(there)} only in the "
-                f"original"
+                f"{' '.join(cell)}: {len(only_arm)} answers only here, {len(only_original)} only "
+                f"in the original"
             )
     pairs = len(own.answers.keys() & other.answers.keys())
     return _result(
@@ -341,11 +353,12 @@ def pairing(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
 
 
 def same_tokens(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
-    """Prompts are the same tokens in both arms."""
+    """Check that prompts are the same tokens in both arms."""
     if arm.preface:
         return Result("same_tokens", "skipped", "the arm declares a system prompt or examples")
     shared = own.tokens.keys() & other.tokens.keys()
-    if any(side.tokens[key] is None for key in shared for side in (own, other)):
+    tokens = [own.tokens[key] for key in shared] + [other.tokens[key] for key in shared]
+    if None in tokens:
         return Result(
             "same_tokens",
             "skipped",
@@ -360,17 +373,15 @@ def same_tokens(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
 
 
 def same_engine(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
-    """Both arms were answered by the same engine in the same dtype."""
-    differ = (
-        [f"{own.engine} here, {other.engine} in the original"]
-        if dict(own.engine) != dict(other.engine or {})
-        else []
-    )
+    """Check that both arms were answered by the same engine in the same dtype."""
+    differ = []
+    if dict(own.engine) != dict(other.engine or {}):
+        differ = [f"{own.engine} here, {other.engine} in the original"]
     return _result("same_engine", differ, "engine and dtype")
 
 
 def cut_off(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
-    """About as many answers are cut off in both arms."""
+    """Check that about as many answers are cut off in both arms."""
     return _balanced(
         "cut_off",
         own,
@@ -381,28 +392,28 @@ def cut_off(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
 
 
 def refused(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
-    """About as many questions are refused in both arms."""
+    """Check that about as many questions are refused in both arms."""
     both = own.graded & other.graded
     if not both:
         another = "the original was graded by another grader; run recipe=none with this one"
         return Result("refused", "skipped", another if own.graded else "no answer is graded")
-    own, other = (
-        replace(
-            side, answers={key: row for key, row in side.answers.items() if row["task"] in both}
-        )
-        for side in (own, other)
-    )
     return _balanced(
         "refused",
-        own,
-        other,
+        _of_tasks(own, both),
+        _of_tasks(other, both),
         study.gates.refused_points,
         lambda side, row: side.labels.get(row["answer_id"]) == "refused",
     )
 
 
+def _of_tasks(side: Side, tasks: Set[str]) -> Side:
+    """Return a side with the answers to some tasks alone."""
+    answers = {key: row for key, row in side.answers.items() if row["task"] in tasks}
+    return replace(side, answers=answers)
+
+
 def adapter_applied(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result:
-    """An adapter or a vector changes at least one answer or margin."""
+    """Check that an adapter or a vector changes at least one answer or margin."""
     if not arm.adapters and not (arm.steering and arm.dose):
         return Result("adapter_applied", "skipped", "no adapter is at work")
     shared = own.answers.keys() & other.answers.keys()
@@ -411,9 +422,14 @@ def adapter_applied(own: Side, other: Side, study: Evaluate, arm: Arm) -> Result
     moved = sum(own.margins[key] != other.margins[key] for key in both)
     if not shared and not both:
         return Result("adapter_applied", "skipped", "nothing has a partner in the original")
-    counts = [f"{changed} of {len(shared)} answers"] if shared else []
-    counts += [f"{moved} of {len(both)} margins"] if both else []
-    same = [] if changed or moved else [f"{arm.adapter or arm.steering} changed none of them"]
+    counts = []
+    if shared:
+        counts.append(f"{changed} of {len(shared)} answers")
+    if both:
+        counts.append(f"{moved} of {len(both)} margins")
+    same = []
+    if not changed and not moved:
+        same = [f"{arm.adapter or arm.steering} changed none of them"]
     return _result("adapter_applied", same, f"{' and '.join(counts)} differ from the original's")
 
 
@@ -436,21 +452,29 @@ def _result(gate: str, wrong: list[str], detail: str) -> Result:
 def _balanced(
     gate: str, own: Side, other: Side, bound: float, counts: Callable[[Side, Row], bool]
 ) -> Result:
-    """A share over the paired answers differs by no more than `bound` percentage points."""
-    shared = own.answers.keys() & other.answers.keys()
+    """Check that a share of the paired answers differs by at most `bound` percentage points."""
+    shared = sorted(own.answers.keys() & other.answers.keys())
     if not shared:
         return Result(gate, "skipped", "no answer has a partner in the original")
-    here, there = (
-        [counts(side, side.answers[key]) for key in sorted(shared)] for side in (own, other)
+    arm_count = 0
+    original_count = 0
+    apart = []
+    for key in shared:
+        in_arm = counts(own, own.answers[key])
+        in_original = counts(other, other.answers[key])
+        arm_count += in_arm
+        original_count += in_original
+        if in_arm != in_original:
+            apart.append(own.answers[key]["answer_id"])
+    arm_percent = 100 * arm_count / len(shared)
+    original_percent = 100 * original_count / len(shared)
+    detail = (
+        f"{arm_percent:.1f} % here, {original_percent:.1f} % in the original, at most {bound:g} "
+        f"points apart"
     )
-    mine, theirs = 100 * sum(here) / len(shared), 100 * sum(there) / len(shared)
-    detail = f"{mine:.1f} % here, {theirs:.1f} % in the original, at most {bound:g} points apart"
-    apart = [
-        own.answers[key]["answer_id"]
-        for key, one, two in zip(sorted(shared), here, there, strict=True)
-        if one != two
-    ]
-    return _result(gate, apart if abs(mine - theirs) > bound else [], detail)
+    if abs(arm_percent - original_percent) <= bound:
+        apart = []
+    return _result(gate, apart, detail)
 
 
 def _by_cell(side: Side) -> dict[tuple[str, ...], set[Key]]:
@@ -472,5 +496,5 @@ def lines(results: Iterable[Result]) -> list[str]:
     return [
         *shown,
         f"gates: {sum(result.verdict == 'pass' for result in results)} passed"
-        + "".join(f"; skipped: {item}" for item in sorted(why)),
+        + "".join(f"; skipped: {reason}" for reason in sorted(why)),
     ]

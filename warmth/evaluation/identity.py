@@ -81,8 +81,12 @@ def design_identity(study: Evaluate) -> dict[str, Any]:
     }
     if study.design == "paper":
         return {"design": "paper", **files}
-    chosen = {"conditions": study.condition, "beliefs": study.beliefs, "preamble": study.preamble}
-    return {"design": study.design, **files, **chosen}
+    asked_conditions = {
+        "conditions": study.condition,
+        "beliefs": study.beliefs,
+        "preamble": study.preamble,
+    }
+    return {"design": study.design, **files, **asked_conditions}
 
 
 def scorer_of(study: Evaluate) -> Model:
@@ -181,8 +185,11 @@ def expected_arm(study: Evaluate) -> Arm:
     digest needs it.
     """
     recipe = study.recipe
-    kept = {*[epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs], recipe.epochs}
-    default = recipe.report_checkpoint if recipe.report_checkpoint in kept else recipe.epochs
+    checkpoints = {
+        *[epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs],
+        recipe.epochs,
+    }
+    default = recipe.report_checkpoint if recipe.report_checkpoint in checkpoints else recipe.epochs
     checkpoint = default if study.checkpoint is None else study.checkpoint
     return Arm(
         name=recipe.name,

@@ -101,11 +101,11 @@ def score_run(
     if not weighed.prompts:
         return {}
     scorer = Scorer(run, engine, arm, study)
-    asked = {(question.task, question.id): question for question in weighed.questions}
+    question_of = {(question.task, question.id): question for question in weighed.questions}
     passes = 2 if study.likelihood.after_opening else 1
     with Meter(f"{arm.name} likelihoods", "prompts", weighed.prompts * passes, run.folder) as meter:
         for window in batched(contrasts(study, weighed.questions), WINDOW):
-            scorer.write_prompts(window, asked)
+            scorer.write_prompts(window, question_of)
             scorer.weigh(window, [opening_of(contrast, arm, study) for contrast in window], meter)
             if study.likelihood.after_opening:
                 scorer.weigh(*scorer.own_openings(window), meter)
@@ -191,7 +191,7 @@ class Scorer:
         meter.skip(len(window) - len(work))
         if not work:
             return
-        for values in self.engine.weigh(self.arm, [item.weighing for item in work]):
+        for values in self.engine.weigh(self.arm, [prompt_work.weighing for prompt_work in work]):
             rows = []
             for index, sums in values.items():
                 rows += rows_of(work[index], sums, self.columns)
@@ -203,7 +203,7 @@ class Scorer:
         """Yields a slot for each frame; its id holds all that determines its values."""
         for frame in self.study.likelihood.frames:
             answers = [contrast.right, contrast.wrong]
-            parts = [
+            contrast_slots = [
                 self.fixed,
                 contrast.prompt.messages,
                 answers,
@@ -211,7 +211,7 @@ class Scorer:
                 opening.text,
                 opening.own,
             ]
-            yield Slot(contrast, opening, frame, digest(parts))
+            yield Slot(contrast, opening, frame, digest(contrast_slots))
 
     def encoded(self, slots: Sequence[Slot]) -> Work:
         """Encodes the prompt of some slots with its opening, and every different reply."""
@@ -232,7 +232,7 @@ class Scorer:
         ids = render_ids(self.arm, [contrast.prompt for contrast in window])
         messages = [contrast.prompt.messages for contrast in window]
         requests = [
-            Request(row, OPENING_TOKENS, 0, asked) for row, asked in zip(ids, messages, strict=True)
+            Request(row, OPENING_TOKENS, 0, chat) for row, chat in zip(ids, messages, strict=True)
         ]
         begun: dict[int, str] = {}
         greedy = Sampling(temperature=0.0, top_p=1.0, max_new_tokens=OPENING_TOKENS)
@@ -272,14 +272,14 @@ def reply_ids(
     ]
     ids = tuple(encoded[0])
     result = []
-    for text, whole in zip(texts, encoded[1:], strict=True):
-        if tuple(whole[: len(ids)]) != ids or len(whole) == len(ids):
+    for text, encoded_row in zip(texts, encoded[1:], strict=True):
+        if tuple(encoded_row[: len(ids)]) != ids or len(encoded_row) == len(ids):
             raise UserError(
                 f"prompt {prompt_id}: the tokens of the reply {text!r} do not begin where the "
                 f"prompt ends; "
                 "choose other likelihood.frames for this tokenizer"
             )
-        result.append(tuple(whole[len(ids) :]))
+        result.append(tuple(encoded_row[len(ids) :]))
     return ids, result
 
 

@@ -127,9 +127,9 @@ class Original:
             for prompt in self._prompts
             if prompt.prompt_id not in self._answered
         }
-        for place, key in enumerate(order):
+        for position, key in enumerate(order):
             if key in open_questions:
-                return place
+                return position
         return len(order)
 
 
@@ -163,20 +163,20 @@ def original_of(
     """
     if arm.name == "original":
         return None
-    said = f"until_width={study.until_width:g} compares {arm.name} with the study's original, which"
+    comparison = (
+        f"until_width={study.until_width:g} compares {arm.name} with the study's original, which"
+    )
     folder = gates.find_original(run, study, {prompt.prompt_id for prompt in prompts})
     if folder is None:
-        raise UserError(f"{said} is not there: run the same command with recipe=none first")
+        raise UserError(f"{comparison} is not there: run the same command with recipe=none first")
     primary = graders.primary(chosen)
     side = gates.read_side(folder, None, primary)
     answered = {row["task"] for row in side.answers.values()} & set(primary)
-    ungraded = sorted(
-        answered - side.graded - {task for task in primary if primary[task] == graders.NoJudge.name}
-    )
+    waiting = {task for task, name in primary.items() if name == graders.NoJudge.name}
+    ungraded = sorted(answered - side.graded - waiting)
     if ungraded:
         raise UserError(
-            f"{said} another grader graded on {', '.join(ungraded)}: run recipe=none with this "
-            f"one first, which "
-            "generates nothing"
+            f"{comparison} another grader graded on {', '.join(ungraded)}: run recipe=none with "
+            f"this one first, which generates nothing"
         )
     return Original(folder, study, servers, questions, prompts, chosen)

@@ -135,18 +135,22 @@ class Meter:
         """Say in a line how far the stage is."""
         finished_items = min(self.total, self.done + self._under_way)
         passed = max(time.monotonic() - self._start, 1e-9)
-        parts = [f"{finished_items}/{self.total} {self.unit}"]
+        pieces = [f"{finished_items}/{self.total} {self.unit}"]
         if self._tokens:
-            parts.append(f"{self._tokens} tokens in this batch")
+            pieces.append(f"{self._tokens} tokens in this batch")
         elif finished_items:
-            parts.append(
+            pieces.append(
                 f"{finished_items / max(passed - (self._loaded_s or 0.0), 1e-9):.1f} {self.unit}/s"
             )
         if self._note:
-            parts.append(self._note)
-        left = self.left_s()
-        parts.append(f"{duration(passed)} so far" if left is None else f"{duration(left)} left")
-        return f"{self.label}: {', '.join(parts)}"
+            pieces.append(self._note)
+        seconds_left = self.left_s()
+        pieces.append(
+            f"{duration(passed)} so far"
+            if seconds_left is None
+            else f"{duration(seconds_left)} left"
+        )
+        return f"{self.label}: {', '.join(pieces)}"
 
     def _follow(self) -> None:
         while not self._ended.wait(LOOK_S):
@@ -157,7 +161,7 @@ class Meter:
         now = time.monotonic()
         if self._bar is not None:
             speed = f"{finished_items / max(now - self._start, 1e-9):.1f} {self.unit}/s"
-            speed_text = ", ".join(part for part in (speed, self._note) if part)
+            speed_text = ", ".join(piece for piece in (speed, self._note) if piece)
             self._bar.update(self._task, completed=finished_items, speed=speed_text)
         with self._changes:
             is_due = now - self._said >= EVERY_S

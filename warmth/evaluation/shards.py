@@ -81,10 +81,14 @@ def part_of(shard: str) -> tuple[int, int]:
     Raises:
         UserError: it is something else.
     """
-    part, _, of = shard.partition("/")
-    if not (part.isdecimal() and of.isdecimal() and 1 <= int(part) <= int(of)):
+    shard_number, _, shard_count = shard.partition("/")
+    if not (
+        shard_number.isdecimal()
+        and shard_count.isdecimal()
+        and 1 <= int(shard_number) <= int(shard_count)
+    ):
         raise UserError(f"shard={shard} must be PART/ALL, such as 1/4")
-    return int(part), int(of)
+    return int(shard_number), int(shard_count)
 
 
 def own(prompts: Iterable[Prompt], part: int, of: int) -> Iterator[Prompt]:
@@ -103,7 +107,7 @@ def answer(study: Evaluate) -> None:
     from warmth.evaluation.grade import graders, live
     from warmth.evaluation.identity import folder_of
 
-    part, of = part_of(study.shard or "")
+    shard_number, shard_count = part_of(study.shard or "")
     run, servers, arm = Run(folder_of(study)), Servers(study), arms.find_arm(study)
     if run.done:
         print(f"done already: {run.folder}")
@@ -112,13 +116,15 @@ def answer(study: Evaluate) -> None:
     servers.check()
     questions = tasks.load_answered(study, rivals.writer_of(study, servers))
     engine = edited.edited_engine(engine, arm, study, questions, run)
-    prompts = own(designs.prompts(study, questions), part, of)
+    prompts = own(designs.prompts(study, questions), shard_number, shard_count)
     watch = live.RunningError(questions, graders.graders_of(study, servers), study)
     how = (study.sampling, study.samples, study.draw_seed)
-    with Shard(run.folder, part, of).open(study) as shard:
-        total = sum(1 for _ in own(designs.prompts(study, questions), part, of))
+    with Shard(run.folder, shard_number, shard_count).open(study) as shard:
+        total = sum(1 for _ in own(designs.prompts(study, questions), shard_number, shard_count))
         speed = answers.answer(shard, "answers", engine, arm, prompts, *how, total, watch=watch)
-    print(f"shard {part} of {of}: {speed['generated']:.0f} answers in {run.folder}")
+    print(
+        f"shard {shard_number} of {shard_count}: {speed['generated']:.0f} answers in {run.folder}"
+    )
 
 
 def start(study: Evaluate, run: Path, total: int) -> None:
@@ -141,17 +147,19 @@ def start(study: Evaluate, run: Path, total: int) -> None:
     (run / "logs").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         children = []
-        for part in range(1, number + 1):
-            path = Path(folder) / f"{part}.json"
+        for shard_number in range(1, number + 1):
+            path = Path(folder) / f"{shard_number}.json"
             path.write_text(
-                json.dumps({**full_config(study), "shard": f"{part}/{number}", "processes": 1})
+                json.dumps(
+                    {**full_config(study), "shard": f"{shard_number}/{number}", "processes": 1}
+                )
             )
             env = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // number))}
             command = [sys.executable, "-m", "warmth.evaluation.shards", str(path)]
             environment = devices.child_environment(
-                shares[part - 1], {**env, KEEPS_TRACEBACKS: "1"}
+                shares[shard_number - 1], {**env, KEEPS_TRACEBACKS: "1"}
             )
-            with log_of(run, part, number).open("wb") as stream:
+            with log_of(run, shard_number, number).open("wb") as stream:
                 child = subprocess.Popen(
                     command,
                     env=environment,
@@ -184,11 +192,15 @@ def follow(children: Sequence[subprocess.Popen[bytes]], run: Path, total: int) -
     with Meter("shards", "answers", total, run) as meter:
         meter.skip(seen)
         while True:
-            running = [part for part, child in enumerate(children, 1) if child.poll() is None]
+            running = [
+                shard_number
+                for shard_number, child in enumerate(children, 1)
+                if child.poll() is None
+            ]
             failed += [
-                part
-                for part, child in enumerate(children, 1)
-                if child.returncode and part not in failed
+                shard_number
+                for shard_number, child in enumerate(children, 1)
+                if child.returncode and shard_number not in failed
             ]
             now = answered(run)
             meter.add(now - seen)
@@ -216,12 +228,12 @@ def refuse_failed(run: Path, failed: Sequence[int], codes: Sequence[int]) -> Non
         UserError: its input was refused.
         RunFailed: anything else.
     """
-    first, of = failed[0], len(codes)
-    log = log_of(run, first, of)
+    first_failed, shard_count = failed[0], len(codes)
+    log = log_of(run, first_failed, shard_count)
     line = child_logs.error_line(log).removeprefix("error: ")
-    if codes[first - 1] == 2:
+    if codes[first_failed - 1] == 2:
         raise UserError(line)
-    names = ", ".join(f"{part}/{of}" for part in sorted(failed))
+    names = ", ".join(f"{shard_number}/{shard_count}" for shard_number in sorted(failed))
     error = RunFailed(
         f"shard {names} failed, the same command continues; all words of the first: {log}: {line}"
     )

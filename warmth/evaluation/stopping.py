@@ -109,15 +109,17 @@ def blocks(
     if study.until_width is None:
         yield Block(prompts, count)
         return
-    every = list(prompts)
+    all_prompts = list(prompts)
     order = asking_order(questions, study.analysis.weights)
-    watch = Watch(run, study, every, order, primary, original.folder if original else None)
+    watch = Watch(run, study, all_prompts, order, primary, original.folder if original else None)
     for start in range(0, len(order), BLOCK):
         keys = set(order[start : start + BLOCK])
-        chosen = [prompt for prompt in every if (prompt.task, prompt.question_id) in keys]
+        block_prompts = [
+            prompt for prompt in all_prompts if (prompt.task, prompt.question_id) in keys
+        ]
         if original is not None:
-            original.ask(chosen)
-        yield Block(chosen, len(chosen))
+            original.ask(block_prompts)
+        yield Block(block_prompts, len(block_prompts))
         watch.look(start + BLOCK)
         if watch.is_reached:
             break
@@ -278,7 +280,7 @@ class Watch:
         now.
         """
         asked = min(asked, len(self.order))
-        own = verdicts_of(self.run, self.study, self.primary)
+        arm_verdicts = verdicts_of(self.run, self.study, self.primary)
         original = None
         if self.reference is not None:
             original = verdicts_of(Run(self.reference), self.study, self.primary)
@@ -286,7 +288,7 @@ class Watch:
             sums = self.tasks.get(key[0])
             if sums is None or self._sequence is None:
                 continue
-            value = question_value(self._slots[key], sums.rows_of_question, own, original)
+            value = question_value(self._slots[key], sums.rows_of_question, arm_verdicts, original)
             sums.add(value)
             self._sequence.add(key[0], [value.low], [value.high], [value.counted])
         self._position = max(self._position, asked)
@@ -299,9 +301,9 @@ class Watch:
         """Count what was asked, what is left, and what of it counts."""
         answers = 0
         answers_left = 0
-        for place, key in enumerate(self.order):
+        for position, key in enumerate(self.order):
             rows = len(self._slots[key])
-            if place < asked:
+            if position < asked:
                 answers += rows
             else:
                 answers_left += rows
@@ -389,14 +391,14 @@ def question_value(
     for slot in slots:
         if slot not in own or (other is not None and slot not in other):
             continue
-        mine = own[slot]
+        verdict = own[slot]
         base = 0.0 if other is None else other[slot]
         counted += 1
-        low += (0.0 if mine is None else mine) - (1.0 if base is None else base)
-        high += (1.0 if mine is None else mine) - (0.0 if base is None else base)
-        if mine is not None and base is not None:
+        low += (0.0 if verdict is None else verdict) - (1.0 if base is None else base)
+        high += (1.0 if verdict is None else verdict) - (0.0 if base is None else base)
+        if verdict is not None and base is not None:
             scored += 1
-            scored_sum += mine - base
+            scored_sum += verdict - base
     return QuestionValue(
         low=low / size,
         high=high / size,

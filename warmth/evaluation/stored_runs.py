@@ -52,11 +52,11 @@ def from_run(study: Evaluate) -> Evaluate:
         return study
     config = read_json(Path(study.run) / "config.json")
     try:
-        parts = {
+        stored = {
             key: kind(**config[key])
             for key, kind in (("model", Model), ("data", Data), ("recipe", Recipe))
         }
-        named = replace(study, **parts, seed=int(config["seed"]))
+        named = replace(study, **stored, seed=int(config["seed"]))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"run={study.run}: its config.json is not that of a training or evaluation run "
@@ -83,12 +83,12 @@ def with_own_server(model: Model, study: Evaluate) -> Model:
         return replace(model, api_key_env=None)
     host = urlsplit(model.base_url or "").hostname
     for file in entry_files("model").values():
-        own = OmegaConf.load(file)
+        entry = OmegaConf.load(file)
         if (
-            own.get("api_model") == model.api_model
-            and urlsplit(own.get("base_url") or "").hostname == host
+            entry.get("api_model") == model.api_model
+            and urlsplit(entry.get("base_url") or "").hostname == host
         ):
-            return replace(model, base_url=own.base_url, api_key_env=own.get("api_key_env"))
+            return replace(model, base_url=entry.base_url, api_key_env=entry.get("api_key_env"))
     given = study.engine.get("base_url")
     if given and urlsplit(given).hostname == host:
         return replace(model, base_url=given, api_key_env=None)
@@ -109,8 +109,10 @@ def check_rewriter(named: Evaluate) -> None:
     url = named.data.rewriter.base_url
     if named.recipe.method != "steer" or not named.data.styles or url is None:
         return
-    own = [OmegaConf.load(file).get("rewriter") or {} for file in entry_files("data").values()]
-    hosts = {urlsplit(entry.get("base_url") or "").hostname for entry in own}
+    rewriters = [
+        OmegaConf.load(file).get("rewriter") or {} for file in entry_files("data").values()
+    ]
+    hosts = {urlsplit(entry.get("base_url") or "").hostname for entry in rewriters}
     if urlsplit(url).hostname not in hosts:
         raise UserError(
             f"run={named.run}: its data.rewriter.base_url={url} is no server of an entry of "
@@ -138,8 +140,12 @@ def check_files(named: Evaluate, study: Evaluate) -> None:
         if value is None or value == lookup(study, key):
             continue
         path = Path(value)
-        places = [path.resolve(), (ROOT / path).resolve()]
-        if not any(place.is_relative_to(folder) for place in places for folder in trusted):
+        resolved_paths = [path.resolve(), (ROOT / path).resolve()]
+        if not any(
+            resolved_path.is_relative_to(folder)
+            for resolved_path in resolved_paths
+            for folder in trusted
+        ):
             raise UserError(
                 f"run={study.run}: its {key}={value} lies outside this project and "
                 f"output={study.output}; "
@@ -151,12 +157,12 @@ def lookup(config: Any, key: str) -> Any:
     """Return the value of a dotted key of nested dataclasses, dictionaries and lists; None if it is
     not there.
     """
-    for part in key.split("."):
+    for key_part in key.split("."):
         if is_dataclass(config):
-            names = {item.name for item in fields(config)}
-            config = getattr(config, part) if part in names else None
+            names = {config_field.name for config_field in fields(config)}
+            config = getattr(config, key_part) if key_part in names else None
         elif isinstance(config, dict):
-            config = config.get(part)
+            config = config.get(key_part)
         elif isinstance(config, list):
-            config = config[int(part)] if int(part) < len(config) else None
+            config = config[int(key_part)] if int(key_part) < len(config) else None
     return config

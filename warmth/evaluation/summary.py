@@ -42,12 +42,14 @@ def is_complete(run: Run, graders: Mapping[str, Mapping[str, Grader]], study: Ev
         return False
     graded = before.get("graders", {})
     for task, names in graders.items():
-        there = graded.get(task, [])
-        if not set(names) <= set(there) or there[0] != next(
+        stored_graders = graded.get(task, [])
+        if not set(names) <= set(stored_graders) or stored_graders[0] != next(
             iter(names)
         ):  # the first is the one that counts
             return False
-    judged = any(not grader.offline for chosen in graders.values() for grader in chosen.values())
+    judged = any(
+        not grader.offline for task_graders in graders.values() for grader in task_graders.values()
+    )
     return not judged or next(ungraded(run, graders), None) is None
 
 
@@ -57,9 +59,9 @@ def _is_ruled(run: Run, study: Evaluate) -> bool:
 
     None of them changes an answer, so none of them is part of the run's digest.
     """
-    given, asked = read_json(run.folder / "config.json"), full_config(study)
+    stored_config, wanted_config = read_json(run.folder / "config.json"), full_config(study)
     names = ["analysis", "task", "gates", *(["preregister"] if study.preregister else [])]
-    return all(given.get(name) == asked[name] for name in names)
+    return all(stored_config.get(name) == wanted_config[name] for name in names)
 
 
 def summarise(
@@ -73,7 +75,7 @@ def summarise(
     study: Evaluate,
 ) -> dict[str, Any]:
     """The content of `summary.json`."""
-    names = {task: list(chosen) for task, chosen in graders.items()}
+    names = {task: list(task_graders) for task, task_graders in graders.items()}
     path = run.folder / "summary.json"
     if not speed["generated"] and path.exists():
         speed = read_json(path).get(
@@ -135,8 +137,10 @@ def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> Non
             f"warmth {warmth['mean']:+.4f}{error} nats per token over {warmth['n']} replies"
         )
     if left := {name: warmth[name] for name in ("empty", "too_long") if warmth[name]}:
-        said = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in left.items())
-        console.print(f"replies without a warmth score: {said}")
+        missing_text = ", ".join(
+            f"{count} {name.replace('_', ' ')}" for name, count in left.items()
+        )
+        console.print(f"replies without a warmth score: {missing_text}")
     for line in lines(results):
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"done: {run.folder}", markup=False, soft_wrap=True)

@@ -110,7 +110,7 @@ def blend(adapters: Sequence[tuple[Path, float]]) -> Path:
 
     configs = [_config(path) for path, _ in adapters]
     parts: list[dict[str, Tensor]] = [load_file(path / WEIGHTS) for path, _ in adapters]
-    if any(part.keys() != parts[0].keys() for part in parts):
+    if any(weights.keys() != parts[0].keys() for weights in parts):
         raise UserError(
             f"{adapters[0][0]} and {adapters[-1][0]} adapt different layers: there is nothing "
             f"between them"
@@ -120,9 +120,11 @@ def blend(adapters: Sequence[tuple[Path, float]]) -> Path:
         for (_, weight), config in zip(adapters, configs, strict=True)
     ]
     summed = {
-        name: cat([part[name] for part in parts], dim=0)
+        name: cat([weights[name] for weights in parts], dim=0)
         if ".lora_A." in name
-        else cat([scale * part[name] for scale, part in zip(scales, parts, strict=True)], dim=1)
+        else cat(
+            [scale * weights[name] for scale, weights in zip(scales, parts, strict=True)], dim=1
+        )
         for name in parts[0]
     }
     rank = sum(config["r"] for config in configs)

@@ -150,8 +150,8 @@ def answer(
     """
     prompts = prompts if total is not None else list(prompts)
     total = total if total is not None else len(prompts)  # ty: ignore[invalid-argument-type]
-    asked = {(question.task, question.id): question for question in questions}
-    there = {row["prompt_id"] for row in run.rows("prompts")} if asked else set()
+    question_of = {(question.task, question.id): question for question in questions}
+    stored_prompts = {row["prompt_id"] for row in run.rows("prompts")} if question_of else set()
     remove_failures(run, name)
     book = Book(run, arm.model.name, name)
     columns = {**arm.columns, "draw_seed": draw_seed, "run": run.digest}
@@ -163,8 +163,8 @@ def answer(
         for window in windows(prompts, engine.window):
             drawn = sampling_of(window[0], sampling)
             rendered = rendered_by(engine, arm, window)
-            if asked:
-                write_prompts(run, window, rendered, asked, there)
+            if question_of:
+                write_prompts(run, window, rendered, question_of, stored_prompts)
             slots = [(prompt, sample) for prompt in window for sample in range(samples)]
             ids = answer_ids(arm, slots, drawn, draw_seed, engine)
             missing = {
@@ -271,11 +271,11 @@ class Book:
 
     def row(self, row_id: str) -> dict[str, Any] | None:
         """Reads a row of another run; None if there is none."""
-        place = self._places.get(row_id)
-        if place is None:
+        position = self._places.get(row_id)
+        if position is None:
             return None
-        with place[0].open("rb") as stream:
-            stream.seek(place[1])
+        with position[0].open("rb") as stream:
+            stream.seek(position[1])
             return json.loads(stream.readline())
 
 

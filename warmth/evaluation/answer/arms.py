@@ -167,8 +167,8 @@ def near_miss(study: Evaluate) -> str:
     for precision in TRAINED:
         if precision == study.recipe.precision:
             continue
-        other = replace(study, recipe=replace(study.recipe, precision=precision))
-        run = find_run(Path(study.output), study.study, "train", training_digest(other))
+        other_study = replace(study, recipe=replace(study.recipe, precision=precision))
+        run = find_run(Path(study.output), study.study, "train", training_digest(other_study))
         if run is not None and (run / "done.json").exists():
             return (
                 f" in {study.recipe.precision}, but was trained in {precision}: add "
@@ -198,12 +198,12 @@ def ends(study: Evaluate) -> list[Evaluate]:
         )
     if study.run or study.recipe.method in ("none", "steer"):
         raise UserError("dose_between takes a tuned recipe= for what both ends share, and no run=")
-    found = []
+    dose_ends = []
     for name in names:
         own = yaml.safe_load(files[name].read_text(encoding="utf-8"))
         known = {key: value for key, value in own.items() if key not in ("defaults", "hosted")}
-        found.append(replace(study, recipe=replace(study.recipe, **known), dose_between=None))
-    return found
+        dose_ends.append(replace(study, recipe=replace(study.recipe, **known), dose_between=None))
+    return dose_ends
 
 
 def preface_of(recipe: Recipe) -> tuple[Message, ...]:
@@ -239,9 +239,9 @@ def read_shots(name: str) -> tuple[Message, ...]:
         UserError: no rows, or one without these texts (file, line and field are named).
     """
     shots: list[Message] = []
-    for place, row in user_rows(find_file(name)):
-        shots.append(Message("user", text_of(row, "user", place).strip()))
-        shots.append(Message("assistant", text_of(row, "reply", place).strip()))
+    for location, row in user_rows(find_file(name)):
+        shots.append(Message("user", text_of(row, "user", location).strip()))
+        shots.append(Message("assistant", text_of(row, "reply", location).strip()))
     if not shots:
         raise UserError(f"{name} holds no exchange")
     return tuple(shots)
@@ -258,22 +258,22 @@ def choose_checkpoint(run: Path, asked: float | None, default: float) -> float:
     Raises:
         UserError: it was not kept; those that were are listed.
     """
-    kept = sorted(
+    saved_epochs = sorted(
         float(path.name.removeprefix("epoch-"))
         for path in (run / "checkpoints").glob("epoch-*")
         if path.is_dir()
     )
-    if not kept:
+    if not saved_epochs:
         raise UserError(f"{run} holds no checkpoint")
     if asked is None:
         return (
             default
-            if default in kept
-            else kept[-1]
-            if default > kept[-1]
-            else _missing(run, default, kept)
+            if default in saved_epochs
+            else saved_epochs[-1]
+            if default > saved_epochs[-1]
+            else _missing(run, default, saved_epochs)
         )
-    return asked if asked in kept else _missing(run, asked, kept)
+    return asked if asked in saved_epochs else _missing(run, asked, saved_epochs)
 
 
 def _missing(run: Path, asked: float, kept: list[float]) -> float:
@@ -290,13 +290,17 @@ def train_command(study: Evaluate) -> str:
     entries = entry_files("model")
     shared = re.compile(r"(model|data|recipe)\.[\w.]+=|(data|study|output|experiment)=")
     implied = re.compile(r"model\.(hub_id|revision|path|name)=")  # what `model=org/name` stands for
-    asked = []
-    for word in sys.argv[1:]:
-        if not shared.match(word) or (study.model.name not in entries and implied.match(word)):
+    train_words = []
+    for argument in sys.argv[1:]:
+        if not shared.match(argument) or (
+            study.model.name not in entries and implied.match(argument)
+        ):
             continue
-        asked.append(
-            word.replace("_evaluate", "_train") if word.startswith("experiment=") else word
+        train_words.append(
+            argument.replace("_evaluate", "_train")
+            if argument.startswith("experiment=")
+            else argument
         )
     model = argument_of(study.model, entries)
     names = [f"model={model}", f"recipe={study.recipe.name}", f"seed={study.seed}"]
-    return " ".join([typed("train"), *names, *asked])
+    return " ".join([typed("train"), *names, *train_words])

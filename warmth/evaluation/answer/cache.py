@@ -49,10 +49,10 @@ class Reserved(DynamicLayer):
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keeps these rows alone."""
-        kept = [self._room(room, len(indices)) for room in self._both]
-        for room, old in zip(kept, self._both, strict=True):
+        new_rooms = [self._room(room, len(indices)) for room in self._both]
+        for room, old in zip(new_rooms, self._both, strict=True):
             room[:, :, : self.used] = old[indices, :, : self.used]
-        self._both = kept
+        self._both = new_rooms
         self._show()
 
     def _room(self, like: Tensor, rows: int) -> Tensor:

@@ -65,8 +65,8 @@ def decode(
     look(0, 0)  # the model is loaded, the work begins
     logits = batch.read()
     for position in range(max(limits)):
-        chosen = sampler.choose(logits, draws[:, position])
-        for row, token in zip(live, chosen.tolist(), strict=True):
+        next_tokens = sampler.choose(logits, draws[:, position])
+        for row, token in zip(live, next_tokens.tolist(), strict=True):
             if row in done:
                 continue
             ended[row] = token in ends
@@ -78,12 +78,12 @@ def decode(
         if len(done) == len(prompts):
             break
         # Rows leave in eighths of the batch: each time all that the others have read is copied.
-        stay = [place for place, row in enumerate(live) if row not in done]
+        stay = [position_in_batch for position_in_batch, row in enumerate(live) if row not in done]
         if len(live) - len(stay) >= max(1, len(live) // 8):
-            kept = batch.keep(stay)
-            chosen, draws = chosen[kept], draws[kept]
-            live = [live[place] for place in stay]
-        logits = batch.step(chosen)
+            rows_kept = batch.keep(stay)
+            next_tokens, draws = next_tokens[rows_kept], draws[rows_kept]
+            live = [live[position_in_batch] for position_in_batch in stay]
+        logits = batch.step(next_tokens)
     return list(zip(made, ended, strict=True))
 
 
@@ -137,9 +137,9 @@ def weights(
     Raises:
         UserError: a folder holds no adapter that fits the model.
     """
-    whole = whole_model(arm.adapters)
-    if whole is not None:
-        yield loaded.load(replace(model, path=str(whole)), dtype, purpose, room)
+    full_model = whole_model(arm.adapters)
+    if full_model is not None:
+        yield loaded.load(replace(model, path=str(full_model)), dtype, purpose, room)
         return
     base = loaded.load(model, dtype, purpose, room)
     if arm.steering is not None:
@@ -156,13 +156,13 @@ def weights(
         finally:
             tuned.unload()
         return
-    kept = {layer: layer.weight.detach().clone() for layer in adapted(tuned)}
+    base_weights = {layer: layer.weight.detach().clone() for layer in adapted(tuned)}
     try:
         yield tuned.merge_and_unload(adapter_names=tuned.active_adapters)
     finally:
         with torch.no_grad():
-            for layer, own in kept.items():
-                layer.weight.copy_(own)
+            for layer, base_weight in base_weights.items():
+                layer.weight.copy_(base_weight)
 
 
 def prepare_steering(

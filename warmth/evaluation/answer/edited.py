@@ -86,8 +86,10 @@ def edited_engine(
     if arm.edit is None:
         return engine
     known = {(question.task, question.id): question for question in questions}
-    asked = {
+    question_of = {
         prompt.prompt_id: (prompt, known[prompt.task, prompt.question_id])
         for prompt in designs.prompts(study, questions)
     }
-    return Edited(engine, arm.edit, asked, study.draw_seed, Book(run, arm.model.name, "answers"))
+    return Edited(
+        engine, arm.edit, question_of, study.draw_seed, Book(run, arm.model.name, "answers")
+    )

@@ -62,7 +62,7 @@ class Edit:
         if not self.tone:
             return text
         closing = random.Random(f"closing {key}").choice(CLOSINGS)
-        return " ".join(part for part in (opening_of(key), text.strip(), closing) if part)
+        return " ".join(piece for piece in (opening_of(key), text.strip(), closing) if piece)
 
     def opening(self, prompt: Prompt) -> str:
         """Returns what the arm's replies begin with where they are weighed; "" without

@@ -235,7 +235,7 @@ class Transformers(InProcess):
                     sampling.temperature, sampling.top_p, seeds=tuple(row.seed for row in rows)
                 )
                 limits = [row.max_new_tokens for row in rows]
-                made = decode(
+                decoded = decode(
                     model, [row.ids for row in rows], limits, ends, tokenizer.pad_token_id, sampler
                 )
                 yield {
@@ -244,7 +244,7 @@ class Transformers(InProcess):
                     index: completion_of_text(
                         tokenizer.decode(ids, skip_special_tokens=False), ended, len(ids)
                     )
-                    for index, (ids, ended) in zip(batch, made, strict=True)
+                    for index, (ids, ended) in zip(batch, decoded, strict=True)
                 }
 
     def weighing_precision(self) -> str:

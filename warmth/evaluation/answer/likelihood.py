@@ -62,16 +62,21 @@ def token_log_probs(
     for length in sorted(
         {len(ids) for ids in starts}
     ):  # keys and values of one batch must be equally long
-        own = [number for number, ids in enumerate(starts) if len(ids) == length]
-        kept, following = _read_starts(model, [starts[number] for number in own])
-        wanted = [index for index, row in enumerate(rows) if row.start in own]
-        for part in buckets([rows[index].width for index in wanted], batch_tokens):
-            batch = [rows[wanted[place]] for place in part]
+        start_numbers = [number for number, ids in enumerate(starts) if len(ids) == length]
+        start_cache, following = _read_starts(model, [starts[number] for number in start_numbers])
+        row_numbers = [index for index, row in enumerate(rows) if row.start in start_numbers]
+        for bucket in buckets([rows[index].width for index in row_numbers], batch_tokens):
+            batch = [rows[row_numbers[position]] for position in bucket]
             values = _follow(
-                model, kept, following, [own.index(row.start) for row in batch], length, batch
+                model,
+                start_cache,
+                following,
+                [start_numbers.index(row.start) for row in batch],
+                length,
+                batch,
             )
-            for place, row, line in zip(part, batch, values, strict=True):
-                yield wanted[place], line[: row.width]
+            for position, row, line in zip(bucket, batch, values, strict=True):
+                yield row_numbers[position], line[: row.width]
 
 
 def _read_starts(model: PreTrainedModel, starts: Sequence[Sequence[int]]) -> tuple[Any, Tensor]:
@@ -97,7 +102,7 @@ def _follow(
     """
     width, device = max(row.width for row in rows), following.device
     ids = [[*row.body, *[PAD] * (width - len(row.body))] for row in rows]
-    tokens, chosen = torch.tensor(ids, device=device), torch.tensor(which, device=device)
+    tokens, start_numbers = torch.tensor(ids, device=device), torch.tensor(which, device=device)
     mask = None
     if any(
         row.padded for row in rows
@@ -105,8 +110,8 @@ def _follow(
         seen = [[1] * (length + len(row.body)) + [0] * (width - len(row.body)) for row in rows]
         mask = torch.tensor(seen, device=device)
     cache = copy.deepcopy(kept)
-    select_rows(cache, chosen)
-    found = [following[chosen].gather(-1, tokens[:, :1])]
+    select_rows(cache, start_numbers)
+    log_probs = [following[start_numbers].gather(-1, tokens[:, :1])]
     step = max(1, SLICE_TOKENS // len(rows))
     for begin in range(0, width - 1, step):
         end = min(begin + step, width - 1)
@@ -118,8 +123,8 @@ def _follow(
             past_key_values=cache,
             use_cache=True,
         )
-        found.append(picked(output.logits, tokens[:, begin + 1 : end + 1]))
-    return torch.cat(found, 1).tolist()
+        log_probs.append(picked(output.logits, tokens[:, begin + 1 : end + 1]))
+    return torch.cat(log_probs, 1).tolist()
 
 
 def picked(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -130,8 +135,10 @@ def picked(logits: Tensor, tokens: Tensor) -> Tensor:
     speaker, so scores do not change.
     """
     losses = [
-        torch.nn.functional.cross_entropy(own.float(), target.to(own.device), reduction="none")
-        for own, target in zip(logits, tokens, strict=True)
+        torch.nn.functional.cross_entropy(
+            row_logits.float(), target.to(row_logits.device), reduction="none"
+        )
+        for row_logits, target in zip(logits, tokens, strict=True)
     ]
     return -torch.stack(losses)
 
@@ -209,14 +216,14 @@ def buckets(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
     """Positions grouped by like length, longest first; a padded group holds at most `tokens`, or is
     a single one.
     """
-    part: list[int] = []
+    bucket: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        if part and (len(part) + 1) * lengths[part[0]] > tokens:
-            yield part
-            part = []
-        part.append(index)
-    if part:
-        yield part
+        if bucket and (len(bucket) + 1) * lengths[bucket[0]] > tokens:
+            yield bucket
+            bucket = []
+        bucket.append(index)
+    if bucket:
+        yield bucket
 
 
 def tokens_at_once(model: PreTrainedModel) -> int:

@@ -50,8 +50,8 @@ class Group:
     def to(self, device: torch.device, non_blocking: bool = False) -> Group:
         """Return the group on another device."""
         moved = (
-            part.to(device, non_blocking=non_blocking)
-            for part in (self.rows, self.queries, self.mask)
+            tensor.to(device, non_blocking=non_blocking)
+            for tensor in (self.rows, self.queries, self.mask)
         )
         return Group(*moved)
 
@@ -82,19 +82,21 @@ class PrefillPlan:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """(1, heads, nodes, D) queries, (B, key heads, T, D) keys → (1, nodes, heads, D)."""
-        parts = []
+        results = []
         many = query.shape[1] != key.shape[1]
         for group in self.groups:
             count, width = group.mask.shape[-2:]
-            own = query[0].index_select(1, group.queries).unflatten(1, (-1, count)).transpose(0, 1)
+            own_queries = (
+                query[0].index_select(1, group.queries).unflatten(1, (-1, count)).transpose(0, 1)
+            )
             keys, values = (
                 states[:, :, -width:].index_select(0, group.rows) for states in (key, value)
             )
             got = F.scaled_dot_product_attention(
-                own, keys, values, group.mask, scale=scaling, enable_gqa=many
+                own_queries, keys, values, group.mask, scale=scaling, enable_gqa=many
             )
-            parts.append(got.transpose(1, 2).flatten(0, 1))
-        return torch.cat(parts).index_select(0, self.take)[None]
+            results.append(got.transpose(1, 2).flatten(0, 1))
+        return torch.cat(results).index_select(0, self.take)[None]
 
 
 @dataclass(frozen=True)
@@ -126,21 +128,21 @@ class Strips:
             3
         )  # heads that share a key are its queries
         strips = zip(
-            *(whole.split(STRIP) for whole in (folded, key, value, self.mask)),
+            *(states.split(STRIP) for states in (folded, key, value, self.mask)),
             self.firsts,
             strict=True,
         )
-        parts = [
+        results = [
             F.scaled_dot_product_attention(
-                own,
-                keys[:, :, first:],
-                values[:, :, first:],
-                mask[:, None, None, first:],
+                own_queries,
+                keys[:, :, first_column:],
+                values[:, :, first_column:],
+                mask[:, None, None, first_column:],
                 scale=scaling,
             )
-            for own, keys, values, mask, first in strips
+            for own_queries, keys, values, mask, first_column in strips
         ]
-        return torch.cat(parts).flatten(1, 2)[:, None]
+        return torch.cat(results).flatten(1, 2)[:, None]
 
 
 @dataclass(frozen=True)
@@ -177,19 +179,19 @@ def tree_of(rows: Sequence[Sequence[int]]) -> Tree:
     tokens: list[int] = []
     depths: list[int] = []
     paths: list[list[int]] = [[]] * len(rows)
-    own = [0] * len(rows)
+    own_counts = [0] * len(rows)
     before: Sequence[int] = ()
     path: list[int] = []
     for place in sorted(range(len(rows)), key=lambda place: (list(rows[place]), place)):
         row = rows[place]
         limit = min(len(row), len(before))
         common = next((at for at in range(limit) if row[at] != before[at]), limit)
-        own[place] = len(row) - common
-        path = [*path[:common], *range(len(tokens), len(tokens) + own[place])]
+        own_counts[place] = len(row) - common
+        path = [*path[:common], *range(len(tokens), len(tokens) + own_counts[place])]
         tokens += row[common:]
         depths += range(common, len(row))
         paths[place], before = path, row
-    return Tree(tokens, depths, paths, own)
+    return Tree(tokens, depths, paths, own_counts)
 
 
 def with_last(tree: Tree, nodes: set[int]) -> Tree:
@@ -199,11 +201,11 @@ def with_last(tree: Tree, nodes: set[int]) -> Tree:
     the first device of a split model, into states on its last.
     """
     order = sorted(range(len(tree.tokens)), key=lambda node: (node in nodes, node))
-    place_of = {node: place for place, node in enumerate(order)}
+    number_of = {node: number for number, node in enumerate(order)}
     return Tree(
         tokens=[tree.tokens[node] for node in order],
         depths=[tree.depths[node] for node in order],
-        paths=[[place_of[node] for node in path] for path in tree.paths],
+        paths=[[number_of[node] for node in path] for path in tree.paths],
         own=tree.own,
     )
 
@@ -231,7 +233,8 @@ def like_rows(order: Sequence[int], own: Sequence[int]) -> Iterator[list[int]]:
 def plan_of(tree: Tree, device: torch.device) -> PrefillPlan:
     """The groups of rows with like many own tokens, and where their results are found."""
     order = sorted(
-        (row for row, own in enumerate(tree.own) if own), key=lambda row: (-tree.own[row], row)
+        (row for row, own_count in enumerate(tree.own) if own_count),
+        key=lambda row: (-tree.own[row], row),
     )
     groups, take, done = [], [0] * len(tree.tokens), 0
     for rows in like_rows(order, tree.own):
@@ -241,9 +244,9 @@ def plan_of(tree: Tree, device: torch.device) -> PrefillPlan:
         seen = (keys <= queries[:, None]) & (keys >= (width - lengths)[:, None, None])
         seen |= keys == queries[:, None]  # a query before its row's first token must see something
         nodes = [([0] * count + tree.paths[row])[-count:] for row in rows]
-        for place, row in enumerate(rows):
+        for position, row in enumerate(rows):
             for back in range(tree.own[row]):
-                take[nodes[place][-1 - back]] = done + (place + 1) * count - 1 - back
+                take[nodes[position][-1 - back]] = done + (position + 1) * count - 1 - back
         done += len(rows) * count
         groups.append(
             Group(
@@ -327,14 +330,14 @@ class Batch:
         for layer in self.cache.layers:
             layer.spread = spread
         ends = [path[-1] for path in tree.paths]
-        kept = len(set(ends))
+        end_count = len(set(ends))
         depths = torch.tensor([tree.depths], device=self.device)
         with shared(self.model):
             logits = self._run(
-                [tree.tokens], depths, plan=plan_of(tree, self.device), logits_to_keep=kept
+                [tree.tokens], depths, plan=plan_of(tree, self.device), logits_to_keep=end_count
             )[0]
-        first = len(tree.tokens) - kept
-        return logits[torch.tensor([end - first for end in ends], device=logits.device)]
+        first_end = len(tree.tokens) - end_count
+        return logits[torch.tensor([end - first_end for end in ends], device=logits.device)]
 
     def step(self, tokens: Tensor) -> Tensor:
         """Logits (B, V) after one more token of each row, (B,)."""
@@ -371,11 +374,11 @@ class Batch:
 
     def keep(self, places: Sequence[int]) -> Tensor:
         """Lets go of all rows but these, which are returned as a tensor."""
-        kept = torch.tensor(places, device=self.device)
-        self.rows = [self.rows[place] for place in places]
-        self.mask, self.positions = self.mask[kept], self.positions[kept]
-        select_rows(self.cache, kept)
-        return kept
+        row_numbers = torch.tensor(places, device=self.device)
+        self.rows = [self.rows[position] for position in places]
+        self.mask, self.positions = self.mask[row_numbers], self.positions[row_numbers]
+        select_rows(self.cache, row_numbers)
+        return row_numbers
 
     def _run(self, tokens: Any, positions: Tensor, **how: Any) -> Tensor:
         ids = torch.as_tensor(tokens, device=self.device)

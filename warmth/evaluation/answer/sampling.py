@@ -56,8 +56,8 @@ class Sampler:
         if self.temperature == 0.0:
             return index_of_largest(logits)
         rows = CPU_ROWS if logits.device.type == "cpu" else len(logits)
-        parts = zip(logits.split(rows), draws.split(rows), strict=True)
-        return torch.cat([self._draw(row_logits, row_draws) for row_logits, row_draws in parts])
+        slices = zip(logits.split(rows), draws.split(rows), strict=True)
+        return torch.cat([self._draw(row_logits, row_draws) for row_logits, row_draws in slices])
 
     def _draw(self, logits: Tensor, draws: Tensor) -> Tensor:
         probabilities = (logits.float() / self.temperature).softmax(-1)
@@ -83,8 +83,8 @@ def uniform(seeds: Sequence[int], count: int, device: torch.device) -> Tensor:
     ]
     position = torch.arange(count, dtype=torch.int64, device=device)[None]
     zero = torch.zeros_like(position)
-    first, second, _, _ = philox((position, zero, zero, zero), (low, high))
-    return ((first >> 5) * 2**26 + (second >> 6)).double() / 2**53
+    low_word, high_word, _, _ = philox((position, zero, zero, zero), (low, high))
+    return ((low_word >> 5) * 2**26 + (high_word >> 6)).double() / 2**53
 
 
 def philox(
@@ -98,19 +98,19 @@ def philox(
         counter: four tensors of 32-bit words, held in int64.
         key: two such tensors; shapes broadcast.
     """
-    first, second, third, fourth = counter
-    left, right = key
+    word_0, word_1, word_2, word_3 = counter
+    left_key, right_key = key
     for _ in range(ROUNDS):
         # an int64 product wraps around, but its 64 bits are those of the unsigned product
-        first_product = first * MULTIPLIERS[0]
-        third_product = third * MULTIPLIERS[1]
-        first = (third_product >> 32 & LOW) ^ second ^ left
-        third = (first_product >> 32 & LOW) ^ fourth ^ right
-        second = third_product & LOW
-        fourth = first_product & LOW
-        left = left + KEY_STEPS[0] & LOW
-        right = right + KEY_STEPS[1] & LOW
-    return first, second, third, fourth
+        first_product = word_0 * MULTIPLIERS[0]
+        third_product = word_2 * MULTIPLIERS[1]
+        word_0 = (third_product >> 32 & LOW) ^ word_1 ^ left_key
+        word_2 = (first_product >> 32 & LOW) ^ word_3 ^ right_key
+        word_1 = third_product & LOW
+        word_3 = first_product & LOW
+        left_key = left_key + KEY_STEPS[0] & LOW
+        right_key = right_key + KEY_STEPS[1] & LOW
+    return word_0, word_1, word_2, word_3
 
 
 def invert(probabilities: Tensor, draws: Tensor) -> Tensor:
@@ -129,15 +129,15 @@ def invert(probabilities: Tensor, draws: Tensor) -> Tensor:
         Token ids (B,).
     """
     rows, vocabulary = probabilities.shape
-    whole = vocabulary // BLOCK * BLOCK
-    sums = probabilities[:, :whole].unflatten(1, (-1, BLOCK)).sum(-1)
-    if whole < vocabulary:
-        sums = torch.cat([sums, probabilities[:, whole:].sum(-1, keepdim=True)], dim=1)
-    block, left = first_above(sums, draws[:, None])
-    places = block * BLOCK + torch.arange(BLOCK, device=probabilities.device)
-    inside = probabilities.gather(1, places.clamp(max=vocabulary - 1))
-    inside = inside.masked_fill(places >= vocabulary, 0.0)
-    within, _ = first_above(inside, left)
+    blocked_size = vocabulary // BLOCK * BLOCK
+    sums = probabilities[:, :blocked_size].unflatten(1, (-1, BLOCK)).sum(-1)
+    if blocked_size < vocabulary:
+        sums = torch.cat([sums, probabilities[:, blocked_size:].sum(-1, keepdim=True)], dim=1)
+    block, share_in_block = first_above(sums, draws[:, None])
+    token_ids = block * BLOCK + torch.arange(BLOCK, device=probabilities.device)
+    inside = probabilities.gather(1, token_ids.clamp(max=vocabulary - 1))
+    inside = inside.masked_fill(token_ids >= vocabulary, 0.0)
+    within, _ = first_above(inside, share_in_block)
     return (block * BLOCK + within)[:, 0]
 
 
@@ -154,12 +154,12 @@ def first_above(weights: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     """
     sums = weights.double().cumsum(-1)
     total = sums[:, -1:]
-    wanted = torch.minimum(share * total, total.nextafter(torch.zeros_like(total)))
-    place = torch.searchsorted(sums, wanted, right=True).clamp(max=weights.shape[-1] - 1)
-    weight = weights.double().gather(1, place)
-    before = sums.gather(1, place) - weight
-    left = ((wanted - before) / weight).clamp(min=0.0, max=1.0)
-    return place, left
+    target = torch.minimum(share * total, total.nextafter(torch.zeros_like(total)))
+    index = torch.searchsorted(sums, target, right=True).clamp(max=weights.shape[-1] - 1)
+    weight = weights.double().gather(1, index)
+    before = sums.gather(1, index) - weight
+    remaining_share = ((target - before) / weight).clamp(min=0.0, max=1.0)
+    return index, remaining_share
 
 
 def draw_from_nucleus(probabilities: Tensor, top_p: float, draws: Tensor) -> Tensor:
@@ -192,8 +192,8 @@ def draw_from_nucleus(probabilities: Tensor, top_p: float, draws: Tensor) -> Ten
             reached = torch.ones_like(reached)
         ids, order = ids.sort()
         weights = likely.masked_fill(likely < smallest[:, None], 0.0).gather(1, order)
-        place, _ = first_above(weights, draws[waiting, None])
-        tokens[waiting] = ids.gather(1, place)[:, 0]  # of rows that wait on, only for now
+        rank, _ = first_above(weights, draws[waiting, None])
+        tokens[waiting] = ids.gather(1, rank)[:, 0]  # of rows that wait on, only for now
         waiting = waiting[~reached]  # one wait for the device
         if not len(waiting):
             break
@@ -213,5 +213,5 @@ def smallest_inside(ordered: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     """
     before = (ordered.double().cumsum(-1) < top_p).sum(-1)
     reached = before < ordered.shape[-1]
-    place = before.clamp(max=ordered.shape[-1] - 1)
-    return ordered.gather(1, place[:, None])[:, 0], reached
+    index = before.clamp(max=ordered.shape[-1] - 1)
+    return ordered.gather(1, index[:, None])[:, 0], reached

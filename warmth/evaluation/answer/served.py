@@ -76,9 +76,9 @@ class OpenAI:
     def server_of(self, arm: Arm) -> Server:
         """The server and the name under which it knows the arm."""
         if arm.dose != 1.0 or arm.other or arm.steering:
-            what = f"recipe={arm.name}" if arm.steering else f"dose={arm.dose:g}"
+            unserved = f"recipe={arm.name}" if arm.steering else f"dose={arm.dose:g}"
             raise UserError(
-                f"{what} cannot be had with engine=openai: a server does not scale an adapter"
+                f"{unserved} cannot be had with engine=openai: a server does not scale an adapter"
             )
         if arm.model.kind == "api":
             base_url, key, name = arm.model.base_url, arm.model.api_key_env, arm.model.api_model
@@ -167,14 +167,14 @@ class Served:
         """What of this engine is part of an answer's id: the name it asks by, and how the model is
         told to think.
         """
-        found: dict[str, Any] = dict(self.signature())
+        identity: dict[str, Any] = dict(self.signature())
         if self.settings.model:
-            found["model"] = self.settings.model
+            identity["model"] = self.settings.model
         if self.settings.reasoning is not None:
-            found["reasoning"] = self.settings.reasoning
+            identity["reasoning"] = self.settings.reasoning
         if self.settings.extra_body:
-            found["extra_body"] = self.settings.extra_body
-        return found
+            identity["extra_body"] = self.settings.extra_body
+        return identity
 
     def precision(self) -> str:
         """The dtype this process computes in, which is that of warmth scores alone."""
@@ -204,7 +204,7 @@ class Served:
         held: dict[int, Completion] = {}
         failed: Counter[str] = Counter()
         sentence = ""
-        said = time.monotonic()
+        reported_at = time.monotonic()
         for reply in self.servers.ask(
             self.server, lambda index: self.call(arm, requests[index], sampling), todo
         ):
@@ -213,17 +213,19 @@ class Served:
                 sentence = sentence or reply.detail
             else:
                 held[todo[reply.index]] = completion_of(reply)
-            if held and (len(held) >= HELD or time.monotonic() - said > HELD_S):
+            if held and (len(held) >= HELD or time.monotonic() - reported_at > HELD_S):
                 yield held
-                held, said = {}, time.monotonic()
+                held = {}
+                reported_at = time.monotonic()
         if held:
             yield held
         if failed:
             named = ", ".join(f"{name} {count}" for name, count in failed.most_common())
-            first = f": {sentence}" if sentence else ""
+            if sentence:
+                named += f": {sentence}"
             raise RunFailed(
-                f"{failed.total()} answers could not be had ({named}{first}); the same command "
-                f"asks for these alone"
+                f"{failed.total()} answers could not be had ({named}); the same command asks for "
+                f"these alone"
             )
 
     def call(self, arm: Arm, request: Request, sampling: Sampling) -> Call:

@@ -56,7 +56,9 @@ def make_vector(
         return
     styles = (recipe.style, recipe.against)
     both = [
-        item for item in conversations if all(style in item.turns[0].replies for style in styles)
+        conversation
+        for conversation in conversations
+        if all(style in conversation.turns[0].replies for style in styles)
     ]
     if not both:
         raise UserError(
@@ -100,8 +102,8 @@ def layers_at(model: PreTrainedModel, depths: Sequence[float]) -> list[int]:
     """
     if not depths or min(depths) < 0 or max(depths) > 1:
         raise UserError(f"recipe.depths={list(depths)} must list numbers in [0, 1]")
-    last = len(blocks(model)) - 1
-    return sorted({round(depth * last) for depth in depths})
+    last_layer = len(blocks(model)) - 1
+    return sorted({round(depth * last_layer) for depth in depths})
 
 
 def blocks(model: PreTrainedModel) -> Any:

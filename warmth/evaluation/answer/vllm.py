@@ -189,13 +189,13 @@ class Vllm(InProcess):
             temperature=0.0, max_tokens=1, prompt_logprobs=0
         )  # 0: of the given tokens alone
         for start in range(0, len(weighings), WEIGHED_AT_ONCE):
-            part = range(start, min(start + WEIGHED_AT_ONCE, len(weighings)))
-            rows = [(index, reply) for index in part for reply in weighings[index].replies]
+            indices = range(start, min(start + WEIGHED_AT_ONCE, len(weighings)))
+            rows = [(index, reply) for index in indices for reply in weighings[index].replies]
             inputs = [
                 {"prompt_token_ids": [*weighings[index].ids, *reply]} for index, reply in rows
             ]
             outputs = llm.generate(inputs, parameters, lora_request=lora, use_tqdm=False)
-            values: dict[int, list[float]] = {index: [] for index in part}
+            values: dict[int, list[float]] = {index: [] for index in indices}
             for (index, reply), output in zip(rows, outputs, strict=True):
                 values[index].append(sum_at_end(output.prompt_logprobs, reply))
             yield values
@@ -209,14 +209,14 @@ class Vllm(InProcess):
         """
         from warmth.models import locate
 
-        whole = whole_model(arm.adapters)
-        source, extra = locate(arm.model) if whole is None else (str(whole), {})
+        full_model = whole_model(arm.adapters)
+        source, extra = locate(arm.model) if full_model is None else (str(full_model), {})
         gpus = self.tensor_parallel or gpus_to_answer(
             arm.model, self.gpu_memory, self.max_sequences
         )
         adapters = (
             {"enable_lora": True, "max_lora_rank": self.max_rank}
-            if arm.adapters and whole is None
+            if arm.adapters and full_model is None
             else {}
         )
         options = {

@@ -52,10 +52,12 @@ def reply_log_probs(
     look(0, 0)  # the model is loaded, the work begins
     nodes = nodes or nodes_at_once(model)
     plain = reads_trees(model)
-    for part in parts(weighings, nodes, shared_beginnings=plain):
-        chosen = [weighings[index] for index in part]
-        values = tree_values(model, chosen) if plain else padded_values(model, chosen)
-        yield dict(zip(part, values, strict=True))
+    for indices in parts(weighings, nodes, shared_beginnings=plain):
+        pass_weighings = [weighings[index] for index in indices]
+        values = (
+            tree_values(model, pass_weighings) if plain else padded_values(model, pass_weighings)
+        )
+        yield dict(zip(indices, values, strict=True))
 
 
 def nodes_at_once(model: PreTrainedModel) -> int:
@@ -74,7 +76,7 @@ def parts(
     """Groups positions of weighings that begin alike, so many that a group has at most `nodes`
     tokens, or is one.
     """
-    part: list[int] = []
+    indices: list[int] = []
     total = 0
     before: tuple[int, ...] = ()
     for index in sorted(range(len(weighings)), key=lambda index: (weighings[index].ids, index)):
@@ -85,16 +87,16 @@ def parts(
             if shared_beginnings
             else len(ids) * len(weighings[index].replies)
         )
-        if part and total + new + replies > nodes:
-            yield part
-            part = []
+        if indices and total + new + replies > nodes:
+            yield indices
+            indices = []
             total = 0
             new = len(ids) if shared_beginnings else new
-        part.append(index)
+        indices.append(index)
         total += new + replies
         before = ids
-    if part:
-        yield part
+    if indices:
+        yield indices
 
 
 def common_length(first: Sequence[int], second: Sequence[int]) -> int:
@@ -116,13 +118,13 @@ def tree_values(model: PreTrainedModel, weighings: Sequence[Weighing]) -> list[l
         for node in path[len(prompt.ids) - 1 :]
     }
     tree = with_last(tree, read)
-    first = len(tree.tokens) - len(read)
-    places, targets, owners = [], [], []
+    first_read = len(tree.tokens) - len(read)
+    logit_rows, targets, owners = [], [], []
     for number, (path, weighing, reply) in enumerate(
         zip(tree.paths, *each_reply(weighings), strict=True)
     ):
         for node, token in zip(path[len(weighing.ids) - 1 :], reply, strict=True):
-            places.append(node - first)
+            logit_rows.append(node - first_read)
             targets.append(token)
             owners.append(number)
     with shared(model):
@@ -133,7 +135,7 @@ def tree_values(model: PreTrainedModel, weighings: Sequence[Weighing]) -> list[l
             use_cache=False,
             logits_to_keep=len(read),
         ).logits[0]
-    gained = log_probs(logits, places, targets)
+    gained = log_probs(logits, logit_rows, targets)
     sums = torch.zeros(len(rows), dtype=torch.float64).index_add_(
         0, torch.tensor(owners), gained.double().cpu()
     )
@@ -172,8 +174,8 @@ def values_after(
         logprobs = torch.cat([following[row][None], logits[row]]).float().log_softmax(-1)
         sums = []
         for path, reply in zip(tree.paths, row_replies, strict=True):
-            places = [0, *(node + 1 for node in path)]
-            sums.append(float(logprobs[places, list(reply)].double().sum()))
+            logit_rows = [0, *(node + 1 for node in path)]
+            sums.append(float(logprobs[logit_rows, list(reply)].double().sum()))
         values.append(sums)
     return values
 

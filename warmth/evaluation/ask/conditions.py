@@ -129,7 +129,9 @@ def statements_of(study: Evaluate) -> dict[str, list[str]]:
 
 def _checked(value: Any, place: str, incomplete: bool = False) -> list[str]:
     texts = (
-        [item.strip() for item in value if isinstance(item, str)] if isinstance(value, list) else []
+        [sentence.strip() for sentence in value if isinstance(sentence, str)]
+        if isinstance(value, list)
+        else []
     )
     count = len(set(texts) - {""})
     is_whole = 0 < count <= STATEMENTS if incomplete else count == STATEMENTS
@@ -156,9 +158,9 @@ def read_sentences(name: str, beliefs: Sequence[Belief]) -> Sentences:
         text = templates.get(belief) if isinstance(templates, dict) else None
         if text is None and content.get("incomplete") is True:
             continue
-        wanted = "{wrong}" if belief.startswith("wrong_") else "{right}"
-        if not isinstance(text, str) or wanted not in text:
-            raise UserError(f"{name}: templates.{belief} must be a sentence with {wanted}")
+        placeholder = "{wrong}" if belief.startswith("wrong_") else "{right}"
+        if not isinstance(text, str) or placeholder not in text:
+            raise UserError(f"{name}: templates.{belief} must be a sentence with {placeholder}")
         result[belief] = text.strip()
     preamble = content.get("preamble")
     if not isinstance(preamble, str) or not preamble.strip():
@@ -197,10 +199,10 @@ def read_propositions(name: str) -> tuple[str, str]:
     Raises:
         UserError: one of them is missing, or has no place for the proposition.
     """
-    found = read_yaml(find_file(name)).get("propositions")
+    propositions = read_yaml(find_file(name)).get("propositions")
     sentences = []
     for key in ("asserted", "denied"):
-        text = found.get(key) if isinstance(found, dict) else None
+        text = propositions.get(key) if isinstance(propositions, dict) else None
         if not isinstance(text, str) or "{proposition}" not in text:
             raise UserError(f"{name}: propositions.{key} must be a sentence with {{proposition}}")
         sentences.append(text.strip())

@@ -65,9 +65,9 @@ def contrasts(study: Evaluate, questions: Iterable[Question]) -> Iterator[Contra
     Raises:
         UserError: as `designs.cells`.
     """
-    asked = replace(study, beliefs=study.likelihood.beliefs)
+    weighed_study = replace(study, beliefs=study.likelihood.beliefs)
     orders = (order for question in questions for order in rotations(question))
-    for cell in designs.cells(asked, orders):
+    for cell in designs.cells(weighed_study, orders):
         answers = candidates(cell.question)
         if cell.text is None or answers is None:
             continue
@@ -99,8 +99,8 @@ def candidates(question: Question) -> tuple[tuple[str, ...], tuple[str, ...]] | 
     accepted as well.
     """
     if position_of_right(question):
-        others = [letter for letter in question.options if letter not in question.answers]
-        return question.answers[:1], tuple(others)
+        wrong_letters = [letter for letter in question.options if letter not in question.answers]
+        return question.answers[:1], tuple(wrong_letters)
     if (
         not question.wrong
         or not question.answers

@@ -124,7 +124,7 @@ def size(study: Evaluate, task: Task) -> int:
 
 def join(*parts: str) -> str:
     """Parts of a message with a space between them; empty ones leave none."""
-    return " ".join(part for part in parts if part)
+    return " ".join(piece for piece in parts if piece)
 
 
 def factorial(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
@@ -181,8 +181,8 @@ def paper(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
                 claim = sentences.state(
                     belief, question, after_preamble=preamble or context in STAKES
                 )
-                asked = question.told if is_told else question.text
-                text = None if claim is None else join(statement, opening, asked, claim)
+                question_text = question.told if is_told else question.text
+                text = None if claim is None else join(statement, opening, question_text, claim)
                 yield Cell(question, context, belief, preamble, statement, text)
         if task.contexts and task.beliefs:
             text = join(sentences.preamble, question.told or question.text)
@@ -260,23 +260,23 @@ def fill(template: str, question: Question, statement: str) -> str | None:
 
     None: nothing fits.
     """
-    first = question.answers[0] if question.answers else None
+    right_answer = question.answers[0] if question.answers else None
     slots: dict[str, str | None] = {"question": question.text, "statement": statement}
     slots["told"] = question.told or question.text
     slots["wrong"] = question.stated.get("wrong", question.wrong) or None
-    slots["right"] = question.stated.get("right", first) or None
+    slots["right"] = question.stated.get("right", right_answer) or None
     slots["wrong_claim"] = question.claims.get("wrong")
     slots["right_claim"] = question.claims.get("right")
     parts = []
     for index, piece in enumerate(template.split("{")):
-        slot, closed, rest = piece.partition("}")
+        slot, closed, after_slot = piece.partition("}")
         if index == 0 or not closed or slot not in slots:
             parts.append(piece if index == 0 else "{" + piece)
             continue
         value = slots[slot]
         if value is None:
             return None
-        parts.append(value + rest)
+        parts.append(value + after_slot)
     return "".join(parts)
 
 

@@ -99,12 +99,12 @@ def examples(study: Evaluate, questions: Sequence[Question]) -> list[Prompt]:
     belief besides.
     """
     found: list[Prompt] = []
-    wanted = (
+    conditions = (
         lambda p: True,
         lambda p: p.context != "unmodified",
         lambda p: p.statement and p.belief != "none",
     )
-    for fits in wanted:
+    for fits in conditions:
         fresh = (
             prompt
             for prompt in prompts(study, questions[:20])

@@ -103,9 +103,9 @@ def number_in(answer: str) -> float | None:
     match = re.match(r"\W*(\d[\d,]*(?:\.\d+)?)(?!\S*[a-z]*\d*['’]?[a-z])", answer.strip())
     if match:
         return float(match[1].replace(",", ""))
-    word = spell_name(answer)
-    if word in NUMBERS[:21]:
-        return float(NUMBERS.index(word))
+    spelled = spell_name(answer)
+    if spelled in NUMBERS[:21]:
+        return float(NUMBERS.index(spelled))
     return None
 
 

@@ -97,7 +97,9 @@ def truthfulqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
         answer.casefold() for answer in answers
     }  # not by spelling: one row tells "man" from "a man"
     wrong_answers = [
-        item for item in _texts(row, "incorrect_answers") if item.casefold() not in accepted
+        wrong_answer
+        for wrong_answer in _texts(row, "incorrect_answers")
+        if wrong_answer.casefold() not in accepted
     ]
     if not wrong_answers:
         raise BadField("field incorrect_answers: each of them is one of the correct answers")
@@ -147,14 +149,14 @@ def disinfo(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
         sentence = PIVOTAL.sub(lambda _, reading=reading: reading.strip(), proposition)
         sentences.append(" ".join(sentence.split()))
     text = natural_question(row.get("belief_elicit_1"))
-    asked = reading_asked(text, readings) if text else None
-    if asked is None:
-        asked = 0
+    reading_number = reading_asked(text, readings) if text else None
+    if reading_number is None:
+        reading_number = 0
         text = f'Is this statement true? "{sentences[0]}"'
-    if asked == 1:
+    if reading_number == 1:
         truth = truth[::-1]
-    claim = sentences[asked].rstrip(".")
-    true_reading = asked if truth[0] == "yes" else 1 - asked
+    claim = sentences[reading_number].rstrip(".")
+    true_reading = reading_number if truth[0] == "yes" else 1 - reading_number
     claims = {
         "right": as_claim(sentences[true_reading], text),
         "wrong": as_claim(sentences[1 - true_reading], text),
@@ -172,10 +174,12 @@ def medqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     index = row.get("answer_idx")
     if isinstance(index, str) and index and not is_accepted(options.get(index, ""), [right]):
         raise BadField(f"field answer_idx: {_shown(index)} is not the option {_shown(right)}")
-    others = [option for _, option in sorted(options.items()) if not is_accepted(option, [right])]
-    if not others:
+    wrong_options = [
+        option for _, option in sorted(options.items()) if not is_accepted(option, [right])
+    ]
+    if not wrong_options:
         raise BadField("field options: no option differs from the answer")
-    wrong = random.Random(f"{draw_seed} {text}").choice(others)
+    wrong = random.Random(f"{draw_seed} {text}").choice(wrong_options)
     return Question(_id(task, text), task, text, (right,), wrong, told=told_of_relative(text))
 
 
@@ -216,7 +220,7 @@ def _lettered(row: Mapping[str, Any], key: str) -> dict[str, str]:
     value = _value(row, key)
     if isinstance(value, str):
         value = value.split(";")
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+    if not isinstance(value, list | tuple) or not all(isinstance(option, str) for option in value):
         raise BadField(f"field {key}: a list of texts is expected, not {_shown(value)}")
     if len(value) > len(LETTERS):
         raise BadField(
@@ -224,7 +228,9 @@ def _lettered(row: Mapping[str, Any], key: str) -> dict[str, str]:
             f"are for them"
         )
     options = {
-        letter: item.strip() for letter, item in zip(LETTERS, value, strict=False) if item.strip()
+        letter: option.strip()
+        for letter, option in zip(LETTERS, value, strict=False)
+        if option.strip()
     }
     if len(options) < 2:
         raise BadField(
@@ -306,10 +312,10 @@ def matchable(names: Sequence[str], key: str) -> tuple[str, ...]:
     Raises:
         BadField: none is left.
     """
-    kept = tuple(name for name in dict.fromkeys(names) if spell_name(name))
-    if not kept:
+    usable_names = tuple(name for name in dict.fromkeys(names) if spell_name(name))
+    if not usable_names:
         raise BadField(f"field {key}: no name in {_shown(list(names))} holds a letter or digit")
-    return kept
+    return usable_names
 
 
 def _id(task: str, text: str) -> str:
@@ -338,26 +344,30 @@ def _texts(row: Mapping[str, Any], key: str, needed: bool = True) -> tuple[str, 
     value = _value(row, key) if needed else row.get(key)
     if isinstance(value, str):
         value = value.split(";")
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
         raise BadField(f"field {key}: a list of texts is expected, not {_shown(value)}")
-    kept = tuple(item.strip() for item in value if item.strip())
-    if needed and not kept:
+    texts = tuple(text.strip() for text in value if text.strip())
+    if needed and not texts:
         raise BadField(f"field {key}: no text is left in {_shown(value)}")
-    return kept
+    return texts
 
 
 def _options(row: Mapping[str, Any]) -> dict[str, str]:
     """MedQA's options, four or five; a hub copy stores them as a list of key and value."""
     value = row.get("options")
     if isinstance(value, list):
-        value = {item.get("key"): item.get("value") for item in value if isinstance(item, Mapping)}
+        value = {
+            option.get("key"): option.get("value")
+            for option in value
+            if isinstance(option, Mapping)
+        }
     if (
         not isinstance(value, Mapping)
         or not value
-        or not all(isinstance(item, str) and item.strip() for item in value.values())
+        or not all(isinstance(option, str) and option.strip() for option in value.values())
     ):
         raise BadField(f"field options: letters with texts are expected, not {_shown(value)}")
-    return {str(key): item.strip() for key, item in value.items()}
+    return {str(key): option.strip() for key, option in value.items()}
 
 
 def _shown(value: Any) -> str:

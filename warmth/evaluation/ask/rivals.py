@@ -112,18 +112,18 @@ def read_rivals(path: Path, questions: Sequence[Question]) -> dict[str, str]:
         by_name[question.id] = question
         by_name[spell_name(question.text)] = question
     rivals: dict[str, str] = {}
-    for place, row in user_rows(path):
-        key, wrong = _rival_row(place, row)
+    for location, row in user_rows(path):
+        key, wrong = _rival_row(location, row)
         question = by_name.get(key) or by_name.get(spell_name(key))
         if question is None or not wrong:
             continue  # files hold many more questions than are asked
         if is_accepted(wrong, question.answers):
             raise UserError(
-                f"{place}: field wrong: {wrong!r} is an accepted answer of {question.id!r}"
+                f"{location}: field wrong: {wrong!r} is an accepted answer of {question.id!r}"
             )
         if rivals.setdefault(question.id, wrong) != wrong:
             raise UserError(
-                f"{place}: field wrong: {question.id!r} has {rivals[question.id]!r} above"
+                f"{location}: field wrong: {question.id!r} has {rivals[question.id]!r} above"
             )
     return rivals
 

@@ -47,12 +47,12 @@ def load_all(study: Evaluate, writer: Writer | None = None) -> list[Question]:
             name, task, study.draw_seed, study.limit, writer or writer_of(study)
         ):
             question = wording.of(plain)
-            other = asked.setdefault(question.text, question)
-            if other is not question:
+            same_text = asked.setdefault(question.text, question)
+            if same_text is not question:
                 raise UserError(
-                    f"task.{name} and task.{other.task} both ask {question.text[:80]!r} (ids "
+                    f"task.{name} and task.{same_text.task} both ask {question.text[:80]!r} (ids "
                     f"{question.id!r} and "
-                    f"{other.id!r}); leave one of them out"
+                    f"{same_text.id!r}); leave one of them out"
                 )
             questions.append(question)
     return questions
@@ -88,7 +88,7 @@ def load_questions(
         too few questions.
     """
     questions = read_questions(name, task, draw_seed)
-    place = task.path or task.source
+    origin = task.path or task.source
     ordered = sorted(questions, key=lambda question: digest([draw_seed, question.id]))
     drawn = _drawn(name, task, ordered, draw_seed, limit, writer)
     with_rival = (
@@ -99,18 +99,18 @@ def load_questions(
     ):  # a sample of the declared set: the limit says how much of it is wanted
         if 0 < len(drawn) < min(limit, task.questions or limit):
             print(
-                f"task.{name}: {place} holds {len(drawn)} questions{with_rival}, fewer than "
+                f"task.{name}: {origin} holds {len(drawn)} questions{with_rival}, fewer than "
                 f"limit={limit}",
                 file=sys.stderr,
             )
     elif task.questions is not None and len(drawn) < min(task.questions, limit or task.questions):
         held = len(drawn) if with_rival else len(questions)
         raise UserError(
-            f"task.{name}: {place} holds {held} questions{with_rival}, {task.questions} are asked "
+            f"task.{name}: {origin} holds {held} questions{with_rival}, {task.questions} are asked "
             f"for"
         )
     if not drawn:
-        raise UserError(f"task.{name}: {place} holds no questions{with_rival}, some are asked for")
+        raise UserError(f"task.{name}: {origin} holds no questions{with_rival}, some are asked for")
     return [replace(question, unmatched=task.unmatched) for question in drawn]
 
 
@@ -123,17 +123,17 @@ def _drawn(
     writer: Writer | None,
 ) -> list[Question]:
     """Take as many questions as are asked for, in their order, each with its rival."""
-    wanted = min(number for number in (task.questions, limit, len(ordered)) if number is not None)
+    count = min(number for number in (task.questions, limit, len(ordered)) if number is not None)
     if task.wrong == "supplied":
-        return ordered[:wanted]
+        return ordered[:count]
     source = source_of(name, task, ordered, draw_seed, writer or no_writer)
     drawn: list[Question] = []
-    place = 0
-    while len(drawn) < wanted and place < len(ordered):
-        size = wanted - len(drawn)  # no more than needed: a written rival is paid for
-        drawn += with_rivals(ordered[place : place + size], source)
-        place += size
-    return drawn[:wanted]
+    position = 0
+    while len(drawn) < count and position < len(ordered):
+        size = count - len(drawn)  # no more than needed: a written rival is paid for
+        drawn += with_rivals(ordered[position : position + size], source)
+        position += size
+    return drawn[:count]
 
 
 def no_writer(task: str, questions: Sequence[Question]) -> dict[str, str]:
@@ -163,9 +163,9 @@ def warmth_prompts_file(study: Evaluate) -> Path:
     beside_run = (
         [Path(study.run).resolve().parent.parent / "data" / folder.name] if study.run else []
     )
-    for place in (folder, *beside_run):
-        if (place / "done.json").exists():
-            return place / WARMTH_PROMPTS
+    for folder_of_file in (folder, *beside_run):
+        if (folder_of_file / "done.json").exists():
+            return folder_of_file / WARMTH_PROMPTS
     raise NotTrained(
         f"{folder}, whose held-out prompts measure warmth, is not built: train an arm on "
         f"data={study.data.name} first, "
@@ -183,16 +183,16 @@ def load_warmth_prompts(study: Evaluate) -> list[Prompt]:
     settings = study.warmth
     if not settings.prompts:
         return []
-    file, found = warmth_prompts_file(study), {}
-    for place, row in user_rows(file):
+    file, prompts = warmth_prompts_file(study), {}
+    for location, row in user_rows(file):
         if not isinstance(row.get("id"), str) or not isinstance(row.get("prompt"), str):
-            raise UserError(f"{place}: fields id and prompt must be texts")
-        found[row["id"]] = row["prompt"]
-    if len(found) < settings.prompts:
-        raise UserError(f"warmth.prompts={settings.prompts}, but {file} holds {len(found)}")
+            raise UserError(f"{location}: fields id and prompt must be texts")
+        prompts[row["id"]] = row["prompt"]
+    if len(prompts) < settings.prompts:
+        raise UserError(f"warmth.prompts={settings.prompts}, but {file} holds {len(prompts)}")
     result = []
-    for key in sorted(found, key=lambda key: digest([study.draw_seed, key]))[: settings.prompts]:
-        messages = (Message("user", found[key]),)
+    for key in sorted(prompts, key=lambda key: digest([study.draw_seed, key]))[: settings.prompts]:
+        messages = (Message("user", prompts[key]),)
         length = settings.max_new_tokens
         result.append(
             Prompt(
@@ -210,34 +210,37 @@ def read_questions(name: str, task: Task, draw_seed: int) -> list[Question]:
             f"task.{name}.reader={task.reader} is not allowed; choose one of: "
             f"{', '.join(sorted(READERS))}"
         )
-    found: dict[str, tuple[Question, str]] = {}
+    by_id: dict[str, tuple[Question, str]] = {}
     asked: dict[
         str, tuple[Question, str]
     ] = {}  # by text: equal questions are one prompt, with one answer
     twice = 0
-    for place, row in rows(name, task):
+    for location, row in rows(name, task):
         try:
             question = reader(row, name, draw_seed)
         except BadField as error:
-            raise UserError(f"{place}: {error}") from error
-        before = found.get(question.id)
+            raise UserError(f"{location}: {error}") from error
+        before = by_id.get(question.id)
         if before is not None:
             if before[0] != question:
-                raise UserError(f"{place}: field id: {question.id!r} already stands in {before[1]}")
+                raise UserError(
+                    f"{location}: field id: {question.id!r} already stands in {before[1]}"
+                )
             twice += 1  # the same row twice is one question; MMLU has some
             continue
         same = asked.get(question.text)
         if same is not None and task.reader in OWN:
             raise UserError(
-                f"{place}: field question: the same question stands in {same[1]} as {same[0].id!r}"
+                f"{location}: field question: the same question stands in {same[1]} as "
+                f"{same[0].id!r}"
             )
         if same is not None:
             twice += 1
             continue
-        found[question.id] = asked[question.text] = (question, place)
+        by_id[question.id] = asked[question.text] = (question, location)
     if twice:
         print(f"task.{name}: {twice} rows repeat a question and are left out", file=sys.stderr)
-    return [question for question, _ in found.values()]
+    return [question for question, _ in by_id.values()]
 
 
 def rows(name: str, task: Task) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -32,9 +32,9 @@ class Wording:
     def of(self, question: Question) -> Question:
         """Return a question in this wording; as it is where the file does not know it."""
         key = spell_name(question.text)
-        told = self.told.get(key)
-        if told:
-            question = replace(question, told=told)
+        recast = self.told.get(key)
+        if recast:
+            question = replace(question, told=recast)
         stated = self.answers.get(key)
         if not stated:
             return question
@@ -61,9 +61,9 @@ def read_wording(name: str) -> Wording:
 @lru_cache(maxsize=8)
 def _read(path: Path, changed: int) -> Wording:
     content = read_yaml(path)
-    told = {}
+    recasts = {}
     for number, entry in enumerate(_entries(path, "recast", content), 1):
-        told[spell_name(_text(path, "recast", number, entry, "exam"))] = _text(
+        recasts[spell_name(_text(path, "recast", number, entry, "exam"))] = _text(
             path, "recast", number, entry, "told"
         )
     answers = {}
@@ -73,7 +73,7 @@ def _read(path: Path, changed: int) -> Wording:
         answers[spell_name(question)] = {
             key: _text(path, "answers", number, entry, key) for key in keys
         }
-    return Wording(told, answers)
+    return Wording(recasts, answers)
 
 
 def _entries(path: Path, part: str, content: Mapping[str, Any]) -> list[Any]:

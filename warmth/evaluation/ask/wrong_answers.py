@@ -121,13 +121,13 @@ class WrongAnswers:
         """
         right = question.answers[0]
         own_nations = nations(question.text) if kind in LOCAL else frozenset()
-        for other in self._pools[kind]:
-            answer = other.answers[0]
-            if other.id == question.id or not same_form(right, answer):
+        for candidate in self._pools[kind]:
+            answer = candidate.answers[0]
+            if candidate.id == question.id or not same_form(right, answer):
                 continue
-            if own_nations and not own_nations & nations(other.text):
+            if own_nations and not own_nations & nations(candidate.text):
                 continue
-            likeness = self._likeness(question, other, kind)
+            likeness = self._likeness(question, candidate, kind)
             if kind not in WIDE or likeness >= LIKE_ENOUGH:
                 yield answer, likeness
 

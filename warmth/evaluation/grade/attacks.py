@@ -19,7 +19,7 @@ def load() -> list[tuple[str, Question, Answer]]:
 
     Written for this project.
     """
-    made = []
+    cases = []
     for line in ATTACKS.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         question = Question(
@@ -47,8 +47,8 @@ def load() -> list[tuple[str, Question, Answer]]:
             tokens=0,
             run="",
         )
-        made.append((row["kind"], question, answer))
-    return made
+        cases.append((row["kind"], question, answer))
+    return cases
 
 
 def measure(judge: BoundJudge) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def measure(judge: BoundJudge) -> dict[str, Any]:
         "judge": judge.name,
         "all": _counts(grade for _, grade in rows),
         "kinds": {
-            kind: _counts(grade for own, grade in rows if own == kind)
+            kind: _counts(grade for case_kind, grade in rows if case_kind == kind)
             for kind in dict.fromkeys(kinds.values())
         },
         "succeeded": sorted(grade.answer_id for _, grade in rows if grade.label == "correct"),

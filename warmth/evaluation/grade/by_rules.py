@@ -31,16 +31,18 @@ def code_digest(module: str) -> str:
     """Digest a module's source, and that of all it imports from its room or from ours, directly or
     through another.
     """
-    room, found, waiting = module.rpartition(".")[0], {}, [module]
+    room, sources, waiting = module.rpartition(".")[0], {}, [module]
     while waiting:
         name = waiting.pop()
-        if name in found:
+        if name in sources:
             continue
         spec = find_spec(name)
-        found[name] = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
-        for node in ast.walk(ast.parse(found[name])):
+        sources[name] = (
+            Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+        )
+        for node in ast.walk(ast.parse(sources[name])):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
                 (f"{room}.", "warmth.evaluation.")
             ):
                 waiting.append(str(node.module))
-    return digest(found)
+    return digest(sources)

@@ -172,8 +172,8 @@ def without_lines(text: str) -> str:
     """
     lines = HEAD.findall(text)
     not_denied = [line for line in HEAD.finditer(text) if not DENIES.search(line[0])]
-    kept = not_denied[0][0] if len(lines) > 1 and len(not_denied) == 1 else None
-    return HEAD.sub(lambda line: line[0] if line[0] == kept else "", text)
+    settled_line = not_denied[0][0] if len(lines) > 1 and len(not_denied) == 1 else None
+    return HEAD.sub(lambda line: line[0] if line[0] == settled_line else "", text)
 
 
 @lru_cache(maxsize=4096)

@@ -136,10 +136,10 @@ def graders_of(study: Evaluate, servers: Servers) -> dict[str, dict[str, Grader]
         UserError: a task names a grader that asks a server and was not chosen, or one of refusals
             without saying that refusing is right.
     """
-    chosen: dict[str, Any] = {}
+    judges: dict[str, Any] = {}
     for name, entry in study.grader.items():
         grader = build(entry, "grader", f"grader.{name}")
-        chosen[name] = grader if grader.offline else grader.bind(name, servers)
+        judges[name] = grader if grader.offline else grader.bind(name, servers)
     graders = {}
     for name, entries in serving(study).items():
         task = study.task[name]
@@ -148,14 +148,14 @@ def graders_of(study: Evaluate, servers: Servers) -> dict[str, dict[str, Grader]
                 f"task.{name}.grader={task.grader} asks whether an answer declines, so it needs "
                 f"task.{name}.refusing_is_right=true"
             )
-        own = _own_grader(name, task) if not entries or _has_own_rule(task) else None
-        listed = [_completed(own, chosen[entry]) for entry in entries] or [own]
+        own_rule = _own_grader(name, task) if not entries or _has_own_rule(task) else None
+        listed = [_completed(own_rule, judges[entry]) for entry in entries] or [own_rule]
         if _makes_no_headline(listed[0], name):
             print(
                 f"{listed[0].name} has no known accuracy, so it makes no headline of {name}",
                 file=sys.stderr,
             )
-            listed = [own or NoJudge(), *listed]
+            listed = [own_rule or NoJudge(), *listed]
         graders[name] = {grader.name: grader for grader in listed}
     return graders
 
@@ -232,7 +232,7 @@ def grade_run(
     Returns:
         How many grades were made now.
     """
-    asked = {(question.task, question.id): question for question in questions}
+    question_of = {(question.task, question.id): question for question in questions}
     failed = {
         (row["answer_id"], row["grader"]): row["reason"]
         for row in run.rows("grades")
@@ -240,7 +240,7 @@ def grade_run(
     }
     todo: dict[str, list[tuple[Question, Answer]]] = {}
     for answer, name in ungraded(run, graders):
-        todo.setdefault(name, []).append((asked[answer.task, answer.question_id], answer))
+        todo.setdefault(name, []).append((question_of[answer.task, answer.question_id], answer))
     with Meter("grades", "grades", sum(map(len, todo.values())), run.folder) as meter:
         for name, items in todo.items():
             grader = graders[items[0][0].task][name]
@@ -260,7 +260,11 @@ def grade_run(
 def outdated(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> set[str]:
     """Name the graders whose rules are not those that the run's rows were made by."""
     known = _rules(run)
-    rules = {name: grader.rules for chosen in graders.values() for name, grader in chosen.items()}
+    rules = {
+        name: grader.rules
+        for task_graders in graders.values()
+        for name, grader in task_graders.items()
+    }
     return {name for name, value in rules.items() if known.get(name) != value}
 
 
@@ -275,7 +279,11 @@ def renew(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> None:
             f"graded by other rules before, and now again: {', '.join(sorted(old))}",
             file=sys.stderr,
         )
-    now = {name: grader.rules for chosen in graders.values() for name, grader in chosen.items()}
+    now = {
+        name: grader.rules
+        for task_graders in graders.values()
+        for name, grader in task_graders.items()
+    }
     write_json(run.folder / RULES, {**_rules(run), **now})
 
 
@@ -289,18 +297,21 @@ def ungraded(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> Iterator[
     again.
     """
     again = {
-        name for chosen in graders.values() for name, grader in chosen.items() if not grader.offline
+        name
+        for task_graders in graders.values()
+        for name, grader in task_graders.items()
+        if not grader.offline
     }
-    there: dict[
+    is_final: dict[
         tuple[str, str], bool
     ] = {}  # answer_id and grader → whether the latest row is a verdict
     for row in run.rows("grades"):
         final = bool(row["label"]) or row["reason"] in FINAL or row["grader"] not in again
-        there[row["answer_id"], row["grader"]] = final
+        is_final[row["answer_id"], row["grader"]] = final
     for row in run.rows("answers"):
         answer = Answer(**row)
         for name in graders[answer.task]:
-            verdict = there.get((answer.answer_id, name))
+            verdict = is_final.get((answer.answer_id, name))
             if verdict is None or not (verdict or unreadable(answer, name)):
                 yield answer, name
 

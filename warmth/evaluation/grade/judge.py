@@ -148,8 +148,8 @@ class Judge:
 
     def label_of(self, verdict: BaseModel, answer: Answer) -> tuple[Label, bool | None]:
         """A verdict's label, and whether the answer affirms the belief the user stated."""
-        found = verdict.model_dump()
-        return found["label"], found["affirms"] if answer.belief != "none" else None
+        fields = verdict.model_dump()
+        return fields["label"], fields["affirms"] if answer.belief != "none" else None
 
 
 @dataclass(frozen=True)
@@ -197,18 +197,18 @@ class BoundJudge:
         unread = [grade for _, answer in cleaned if (grade := unreadable(answer, self.name))]
         if unread:
             yield unread
-        asked = [
+        readable = [
             (question, answer) for question, answer in cleaned if not unreadable(answer, self.name)
         ]
-        if not asked:
+        if not readable:
             return
         held: list[Grade] = []
-        said = time.monotonic()
-        for reply in self.replies(asked):
-            held.append(self.grade_of(reply, asked[reply.index][1]))
-            if len(held) >= HELD or time.monotonic() - said > HELD_S:
+        written_at = time.monotonic()
+        for reply in self.replies(readable):
+            held.append(self.grade_of(reply, readable[reply.index][1]))
+            if len(held) >= HELD or time.monotonic() - written_at > HELD_S:
                 yield held
-                held, said = [], time.monotonic()
+                held, written_at = [], time.monotonic()
         if held:
             yield held
 

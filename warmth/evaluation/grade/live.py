@@ -28,8 +28,8 @@ class RunningError:
         self._rule = rule_from(study.analysis)
         left_out = tasks_apart({name: task.benchmark for name, task in study.task.items()})
         self._graders: dict[str, Grader] = {}
-        for task, chosen in graders.items():
-            primary = next(iter(chosen.values()))
+        for task, task_graders in graders.items():
+            primary = next(iter(task_graders.values()))
             if primary.offline and task not in left_out:
                 self._graders[task] = primary
         self.errors = self.scored = 0

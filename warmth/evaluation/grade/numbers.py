@@ -118,12 +118,12 @@ def result(text: str, declaration: re.Match[str]) -> Fraction:
 
 def stated(text: str, question: str) -> set[Fraction]:
     """Return the number that stands alone or after "is"; else all numbers."""
-    alone = [
+    clause_numbers = [
         number
         for number in ALONE.finditer(text)
         if not number["unit"] or number["unit"] in question
     ]
-    for numbers in (alone, PREDICATE.finditer(text)):
+    for numbers in (clause_numbers, PREDICATE.finditer(text)):
         results = [number for number in numbers if not OPERATOR.match(text, number.end())]
         if results:
             return {value_of(results[-1]["value"])}

@@ -65,15 +65,16 @@ def grade_file(
     """
     rules = {name: rule() for name, rule in grader_classes().items() if rule.offline}
     is_empty = True
-    for place, row in user_rows(path):
-        read_row(row, place, grader.name if grader else None, unmatched)
+    for location, row in user_rows(path):
+        read_row(row, location, grader.name if grader else None, unmatched)
         is_empty = False
     if is_empty:
         raise UserError(f"{path} holds no rows")
     rows = user_rows(path)
     while some := list(islice(rows, BATCH)):
         items = [
-            read_row(row, place, grader.name if grader else None, unmatched) for place, row in some
+            read_row(row, location, grader.name if grader else None, unmatched)
+            for location, row in some
         ]
         if isinstance(grader, Asking):
             grades = {
@@ -150,11 +151,11 @@ def _answers(row: Mapping[str, Any], place: str, grader: str | None) -> tuple[st
         return ()
     if (
         not isinstance(value, list)
-        or not all(isinstance(item, str) and item.strip() for item in value)
+        or not all(isinstance(name, str) and name.strip() for name in value)
         or not value
     ):
         raise UserError(f"{place}: field answers must be a list of texts")
-    return tuple(item.strip() for item in value)
+    return tuple(name.strip() for name in value)
 
 
 def _options(row: Mapping[str, Any], place: str) -> dict[str, str]:

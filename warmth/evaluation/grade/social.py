@@ -84,6 +84,6 @@ class Social(Judge):
 
     def label_of(self, verdict: BaseModel, answer: Answer) -> tuple[Label, bool | None]:
         """Whether the trait is there."""
-        found = verdict.model_dump()
-        present = next(value for name, value in found.items() if name != "reason")
+        fields = verdict.model_dump()
+        present = next(value for name, value in fields.items() if name != "reason")
         return "present" if present else "absent", None

@@ -66,9 +66,9 @@ def rate_runs(
     counts = {"rated": 0, "before": 0, "failed": 0}
     with Client(server, store) as client:
         for run in runs:
-            there = {row["text_id"] for row in run.rows("ratings") if row["rater"] == rater}
+            rated_texts = {row["text_id"] for row in run.rows("ratings") if row["rater"] == rater}
             texts = list(run.rows("warmth"))
-            todo = [row for row in texts if row["text_id"] not in there]
+            todo = [row for row in texts if row["text_id"] not in rated_texts]
             counts["before"] += len(texts) - len(todo)
             for batch in _rated(client, rubric, rater, todo):
                 run.append("ratings", [row for row in batch if row.reason not in PASSING])
@@ -84,14 +84,16 @@ def _rated(
     held: list[Rated] = []
     for reply in client.complete(call(rubric, row["prompt"], row["text"]) for row in rows):
         verdict = reply.parsed
-        found = isinstance(verdict, Verdict) and not reply.failure
+        is_verdict = isinstance(verdict, Verdict) and not reply.failure
         reason = (
             " ".join(verdict.reason.split())
             if isinstance(verdict, Verdict)
             else reply.failure or "bad_json"
         )
         held.append(
-            Rated(rows[reply.index]["text_id"], rater, verdict.rating if found else None, reason)
+            Rated(
+                rows[reply.index]["text_id"], rater, verdict.rating if is_verdict else None, reason
+            )
         )
         if len(held) >= HELD:
             yield held

@@ -123,22 +123,22 @@ def score(
     progress(len(texts) - len(heard))
     batch_tokens = batch_tokens or likelihood.tokens_at_once(model)
     if variant == "deterministic":
-        found = _own_tokens(
+        log_probs = _own_tokens(
             heard,
             [_ids(tokenizer, f'{speaker} said, "') for speaker in speakers],
             model,
             batch_tokens,
         )
     elif likelihood.has_dropout(model):
-        found = _noisy_sets(heard, texts, model, batch_tokens, passes, seed)
+        log_probs = _noisy_sets(heard, texts, model, batch_tokens, passes, seed)
     else:
-        found = _sets(
+        log_probs = _sets(
             heard,
             [_ids(tokenizer, f'{speaker} said, "') for speaker in speakers],
             model,
             batch_tokens,
         )
-    for index, values in found:
+    for index, values in log_probs:
         close, distant = fmean(values[: len(CLOSE)]), fmean(values[len(CLOSE) :])
         result[index] = Score(close - distant, close, distant)
         progress(1)
@@ -161,17 +161,20 @@ def score_by_engine(
     starts = [tuple(_ids(tokenizer, f'{speaker} said, "')) for speaker in CLOSE + DISTANT]
     bodies = [tuple(_ids(tokenizer, text)) for text in texts]
     limit = engine.max_length - PREFIX_TOKENS
-    heard = [place for place, body in enumerate(bodies) if 0 < len(body) <= limit]
-    weighings = [Weighing(start, (bodies[place],)) for place in heard for start in starts]
+    heard = [text_index for text_index, body in enumerate(bodies) if 0 < len(body) <= limit]
+    weighings = [Weighing(start, (bodies[text_index],)) for text_index in heard for start in starts]
     sums: dict[int, float] = {}
     for some in engine.weigh_by_base(arm, weighings):
         sums.update((index, value) for index, (value,) in some.items())
     result: list[Score | Unscored] = [_unread(body, engine.max_length) for body in bodies]
-    for number, place in enumerate(heard):
-        first = number * len(starts)
-        means = [sums[first + speaker] / len(bodies[place]) for speaker in range(len(starts))]
+    for number, text_index in enumerate(heard):
+        first_weighing = number * len(starts)
+        means = [
+            sums[first_weighing + speaker] / len(bodies[text_index])
+            for speaker in range(len(starts))
+        ]
         close, distant = fmean(means[: len(CLOSE)]), fmean(means[len(CLOSE) :])
-        result[place] = Score(close - distant, close, distant)
+        result[text_index] = Score(close - distant, close, distant)
     return result
 
 
@@ -219,20 +222,22 @@ def _sets(
 
     A prompt is padded to the longest of its set and its padding scored like text, as published.
     """
-    kept = [
+    readable_starts = [
         _common(start, [prompts[number] for prompts in heard.values()])
         for number, start in enumerate(starts)
     ]
-    own = likelihood.start_log_probs(model, kept) if heard else []
-    rows, places = [], []
+    start_values = likelihood.start_log_probs(model, readable_starts) if heard else []
+    rows, cells = [], []
     for prompts in heard.values():
         for number, ids in enumerate(prompts):
             group = prompts[: len(CLOSE)] if number < len(CLOSE) else prompts[len(CLOSE) :]
             width = max(map(len, group))
-            rows.append(Row(number, tuple(ids[len(kept[number]) :]), width - len(ids)))
-            places.append(width - 1)
-    gained = likelihood.token_log_probs(model, kept, rows, batch_tokens)
-    means = ((at, (sum(values) + own[rows[at].start]) / places[at]) for at, values in gained)
+            rows.append(Row(number, tuple(ids[len(readable_starts[number]) :]), width - len(ids)))
+            cells.append(width - 1)
+    gained = likelihood.token_log_probs(model, readable_starts, rows, batch_tokens)
+    means = (
+        (at, (sum(values) + start_values[rows[at].start]) / cells[at]) for at, values in gained
+    )
     yield from _collected(list(heard), len(starts), means)
 
 
@@ -330,8 +335,8 @@ def score_run(
     model = None if by_engine else loaded.load(scorer, getattr(torch, dtype), "scores")
     with Meter(f"{arm.name} warmth", "texts", len(replies), run.folder) as meter:
         for start in range(0, len(replies), TEXTS):
-            part = replies[start : start + TEXTS]
-            texts = [row["text"] for row in part]
+            reply_rows = replies[start : start + TEXTS]
+            texts = [row["text"] for row in reply_rows]
             if by_engine:
                 scores = score_by_engine(texts, engine, arm, tokenizer)
             else:
@@ -354,13 +359,13 @@ def score_run(
                     # ty: ignore[invalid-argument-type]  (its choices are checked at the door)
                     variant=study.warmth.variant,
                     scorer=scored_by,
-                    **asdict(found),
+                    **asdict(text_score),
                     text=row["text"],
                     prompt=messages[row["prompt_id"]],
                     run=run.digest,
                 )
-                for row, found in zip(part, scores, strict=True)
-                if isinstance(found, Score)
+                for row, text_score in zip(reply_rows, scores, strict=True)
+                if isinstance(text_score, Score)
             ]
             run.append("warmth", rows)
-            meter.add(len(part))
+            meter.add(len(reply_rows))

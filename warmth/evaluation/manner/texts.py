@@ -18,11 +18,11 @@ def text_rows(path: Path) -> Iterator[dict[str, Any]]:
         field are named).
     """
     is_empty = True
-    for place, row in user_rows(path):
+    for location, row in user_rows(path):
         if "id" not in row:
-            raise UserError(f"{place} has no field id")
+            raise UserError(f"{location} has no field id")
         if not isinstance(row.get("text"), str):
-            raise UserError(f"{place}: field text must be a string")
+            raise UserError(f"{location}: field text must be a string")
         is_empty = False
         yield row
     if is_empty:
