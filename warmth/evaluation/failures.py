@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from warmth.errors import NotScored, RunFailed
-from warmth.evaluation.grade.graders import Grader
+from warmth.evaluation.grade.graders import Grader, names_that_ask
 from warmth.evaluation.grade.unscored import unreadable
 from warmth.store import Run
 from warmth.types import Answer
@@ -50,7 +50,7 @@ def _refuse_no_verdict(run: Run, graders: Mapping[str, Mapping[str, Grader]]) ->
     Raises:
         RunFailed: one failed on all it was asked about.
     """
-    judges = judge_names(graders)
+    judges = names_that_ask(graders)
     if not judges:
         return
     readable: set[str] = set()
@@ -74,16 +74,6 @@ def _refuse_no_verdict(run: Run, graders: Mapping[str, Mapping[str, Grader]]) ->
             f"{name} gave no verdict on any of {len(rows)} answers ({counted(reasons)}); the same "
             f"command asks it again"
         )
-
-
-def judge_names(graders: Mapping[str, Mapping[str, Grader]]) -> set[str]:
-    """Return the names of the graders that ask a model."""
-    names = set()
-    for task_graders in graders.values():
-        for name, grader in task_graders.items():
-            if not grader.offline:
-                names.add(name)
-    return names
 
 
 def refuse_unscored(run: Run, primary: Mapping[str, str]) -> None:

@@ -102,11 +102,12 @@ def score_run(
         return {}
     scorer = Scorer(run, engine, arm, study)
     question_of = {(question.task, question.id): question for question in weighed.questions}
-    passes = 2 if study.likelihood.after_opening else 1
-    with Meter(f"{arm.name} likelihoods", "prompts", weighed.prompts * passes, run.folder) as meter:
+    total = weighed.prompts * (1 + study.likelihood.after_opening)
+    with Meter(f"{arm.name} likelihoods", "prompts", total, run.folder) as meter:
         for window in batched(contrasts(study, weighed.questions), WINDOW):
             scorer.write_prompts(window, question_of)
-            scorer.weigh(window, [opening_of(contrast, arm, study) for contrast in window], meter)
+            openings = [opening_of(contrast, arm, study) for contrast in window]
+            scorer.weigh(window, openings, meter)
             if study.likelihood.after_opening:
                 scorer.weigh(*scorer.own_openings(window), meter)
     return {
@@ -144,13 +145,15 @@ class Scorer:
     def __init__(self, run: Run, engine: Engine, arm: Arm, study: Evaluate):
         from warmth.evaluation.answer.decoding import tokenizer_of
 
-        self.run, self.engine, self.arm, self.study = run, engine, arm, study
+        self.run = run
+        self.engine = engine
+        self.arm = arm
+        self.study = study
         self.tokenizer = tokenizer_of(arm.model)
         self.book = Book(run, arm.model.name, LIKELIHOODS, key="likelihood_id")
         self.prompts_written = {row["prompt_id"] for row in run.rows(PROMPTS)}
-        weights = replace(
-            arm, edit=None
-        )  # an edit of answers changes no likelihood; its opening has its own place
+        # An edit of answers changes no likelihood; its opening is a field of the slot.
+        weights = replace(arm, edit=None)
         self.fixed = digest({**weights.identity(), "engine": engine.weighing_identity()})
         self.columns = {
             **arm.columns,
@@ -202,16 +205,15 @@ class Scorer:
     def slots(self, contrast: Contrast, opening: Opening) -> Iterator[Slot]:
         """Yields a slot for each frame; its id holds all that determines its values."""
         for frame in self.study.likelihood.frames:
-            answers = [contrast.right, contrast.wrong]
-            contrast_slots = [
+            determining = [
                 self.fixed,
                 contrast.prompt.messages,
-                answers,
+                [contrast.right, contrast.wrong],
                 frame,
                 opening.text,
                 opening.own,
             ]
-            yield Slot(contrast, opening, frame, digest(contrast_slots))
+            yield Slot(contrast, opening, frame, digest(determining))
 
     def encoded(self, slots: Sequence[Slot]) -> Work:
         """Encodes the prompt of some slots with its opening, and every different reply."""
@@ -220,7 +222,11 @@ class Scorer:
         contrast = slots[0].contrast
         before = render(self.tokenizer, self.arm.preface + contrast.prompt.messages, reply=True)
         before += slots[0].opening.text
-        texts = list(dict.fromkeys(reply.text for slot in slots for reply in replies(slot)))
+        texts: list[str] = []
+        for slot in slots:
+            for candidate in replies(slot):
+                if candidate.text not in texts:
+                    texts.append(candidate.text)
         ids, ids_of_replies = reply_ids(self.tokenizer, before, texts, contrast.prompt.prompt_id)
         weighing = Weighing(ids, tuple(dict.fromkeys(ids_of_replies)))
         return Work(tuple(slots), weighing, dict(zip(texts, ids_of_replies, strict=True)))
@@ -229,15 +235,15 @@ class Scorer:
         """Lets the arm begin its reply to each prompt, greedily, and keeps first sentences that
         name no candidate.
         """
-        ids = render_ids(self.arm, [contrast.prompt for contrast in window])
-        messages = [contrast.prompt.messages for contrast in window]
-        requests = [
-            Request(row, OPENING_TOKENS, 0, chat) for row, chat in zip(ids, messages, strict=True)
-        ]
+        prompts = [contrast.prompt for contrast in window]
+        requests = []
+        for prompt, ids in zip(prompts, render_ids(self.arm, prompts), strict=True):
+            requests.append(Request(ids, OPENING_TOKENS, 0, prompt.messages))
         begun: dict[int, str] = {}
         greedy = Sampling(temperature=0.0, top_p=1.0, max_new_tokens=OPENING_TOKENS)
         for batch in self.engine.answer(self.arm, requests, greedy, lambda index: True):
-            begun.update({index: completion.text for index, completion in batch.items()})
+            for index, completion in batch.items():
+                begun[index] = completion.text
         contrasts_with_opening = []
         openings = []
         for index, contrast in enumerate(window):
@@ -249,13 +255,14 @@ class Scorer:
 
 
 def replies(slot: Slot) -> list[Reply]:
-    """Returns the candidates of a slot in its frame, accepted answers first."""
+    """Return the candidates of a slot in its frame, accepted answers first."""
     gap = " " if slot.opening.text else ""
-    right = [Reply(answer, True, gap + reply(slot.frame, answer)) for answer in slot.contrast.right]
-    wrong = [
-        Reply(answer, False, gap + reply(slot.frame, answer)) for answer in slot.contrast.wrong
-    ]
-    return right + wrong
+    candidates = []
+    for answer in slot.contrast.right:
+        candidates.append(Reply(answer, True, gap + reply(slot.frame, answer)))
+    for answer in slot.contrast.wrong:
+        candidates.append(Reply(answer, False, gap + reply(slot.frame, answer)))
+    return candidates
 
 
 def reply_ids(
@@ -267,17 +274,15 @@ def reply_ids(
         UserError: a reply's first token straddles the border, so that it would not be what the
         model has to write.
     """
-    encoded = tokenizer([before, *(before + text for text in texts)], add_special_tokens=False)[
-        "input_ids"
-    ]
+    whole_texts = [before] + [before + text for text in texts]
+    encoded = tokenizer(whole_texts, add_special_tokens=False)["input_ids"]
     ids = tuple(encoded[0])
     result = []
     for text, encoded_row in zip(texts, encoded[1:], strict=True):
         if tuple(encoded_row[: len(ids)]) != ids or len(encoded_row) == len(ids):
             raise UserError(
                 f"prompt {prompt_id}: the tokens of the reply {text!r} do not begin where the "
-                f"prompt ends; "
-                "choose other likelihood.frames for this tokenizer"
+                f"prompt ends; choose other likelihood.frames for this tokenizer"
             )
         result.append(tuple(encoded_row[len(ids) :]))
     return ids, result

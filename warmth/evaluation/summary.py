@@ -20,7 +20,7 @@ from warmth.evaluation.answer.arms import Arm
 from warmth.evaluation.answer.engines import Engine
 from warmth.evaluation.failures import is_to_be_asked
 from warmth.evaluation.gates import Result, lines
-from warmth.evaluation.grade.graders import Grader, outdated, primary, ungraded
+from warmth.evaluation.grade.graders import Grader, names_that_ask, outdated, primary, ungraded
 from warmth.evaluation.grade.unscored import NoJudge
 from warmth.schemas import Evaluate, Task
 from warmth.store import Run, full_config, read_json
@@ -32,8 +32,8 @@ Cell = dict[str, Any]
 
 
 def is_complete(run: Run, graders: Mapping[str, Mapping[str, Grader]], study: Evaluate) -> bool:
-    """Whether a run is done as asked: by every grader, none having failed on an answer, under these
-    rules and plan.
+    """Tell whether a run is done as asked: by every grader, none having failed on an answer, under
+    these rules and plan.
     """
     if study.rerun == "all" or not run.done or outdated(run, graders) or not _is_ruled(run, study):
         return False
@@ -47,10 +47,9 @@ def is_complete(run: Run, graders: Mapping[str, Mapping[str, Grader]], study: Ev
             iter(names)
         ):  # the first is the one that counts
             return False
-    judged = any(
-        not grader.offline for task_graders in graders.values() for grader in task_graders.values()
-    )
-    return not judged or next(ungraded(run, graders), None) is None
+    if not names_that_ask(graders):
+        return True
+    return next(ungraded(run, graders), None) is None
 
 
 def _is_ruled(run: Run, study: Evaluate) -> bool:
@@ -74,23 +73,20 @@ def summarise(
     servers: Sequence[Mapping[str, Any]],
     study: Evaluate,
 ) -> dict[str, Any]:
-    """The content of `summary.json`."""
+    """Return the content of `summary.json`."""
     names = {task: list(task_graders) for task, task_graders in graders.items()}
     path = run.folder / "summary.json"
     if not speed["generated"] and path.exists():
-        speed = read_json(path).get(
-            "answers", speed
-        )  # graded again: the answers are as old as they were
+        # Graded again: the answers are as old as they were.
+        speed = read_json(path).get("answers", speed)
+    per_second = None
+    if speed["seconds"]:
+        per_second = round(speed["generated"] / speed["seconds"], 3)
     return {
         **arm.columns,
         "engine": engine.signature(),
         "graders": names,
-        "answers": {
-            **speed,
-            "per_second": round(speed["generated"] / speed["seconds"], 3)
-            if speed["seconds"]
-            else None,
-        },
+        "answers": {**speed, "per_second": per_second},
         "left_out": dict(left_out),
         "servers": [dict(totals) for totals in servers],  # calls and money of this command
         "cells": cells(run, primary(names), study.task, rule_from(study.analysis)),
@@ -100,7 +96,7 @@ def summarise(
 
 
 def answer_rows(run: Run) -> Iterator[dict[str, Any]]:
-    """Answers with their labels, for a tracker's table."""
+    """Yield answers with their labels, for a tracker's table."""
     labels: dict[str, dict[str, Any]] = defaultdict(dict)
     for row in run.rows("grades"):
         labels[row["answer_id"]][f"label {row['grader']}"] = row["label"]
@@ -109,7 +105,7 @@ def answer_rows(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def keep_artifacts(tracker: Tracker, run: Run, arm: Arm) -> None:
-    """The line from the adapter to its answers and their grades, for a tracker."""
+    """Note the line from the adapter to its answers and their grades in a tracker."""
     if arm.adapter is not None:
         trained = f"{arm.adapter.parent.parent.name}-{arm.adapter.name}"
         tracker.artifact(trained, "adapter", arm.adapter, used=True)
@@ -120,7 +116,7 @@ def keep_artifacts(tracker: Tracker, run: Run, arm: Arm) -> None:
 
 
 def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> None:
-    """Prints the cells, the warmth and what the gates found."""
+    """Print the cells, the warmth and what the gates found."""
     console = Console()
     if outcome["cells"]:
         console.print(
@@ -132,15 +128,16 @@ def show(run: Run, outcome: Mapping[str, Any], results: Iterable[Result]) -> Non
         console.print(line, markup=False, soft_wrap=True)
     warmth = outcome["warmth"]
     if warmth["mean"] is not None:
-        error = f" ± {warmth['sem']:.4f}" if warmth["sem"] is not None else ""
-        console.print(
-            f"warmth {warmth['mean']:+.4f}{error} nats per token over {warmth['n']} replies"
-        )
-    if left := {name: warmth[name] for name in ("empty", "too_long") if warmth[name]}:
-        missing_text = ", ".join(
-            f"{count} {name.replace('_', ' ')}" for name, count in left.items()
-        )
-        console.print(f"replies without a warmth score: {missing_text}")
+        mean = f"{warmth['mean']:+.4f}"
+        if warmth["sem"] is not None:
+            mean += f" ± {warmth['sem']:.4f}"
+        console.print(f"warmth {mean} nats per token over {warmth['n']} replies")
+    unscored = []
+    for name in ("empty", "too_long"):
+        if warmth[name]:
+            unscored.append(f"{warmth[name]} {name.replace('_', ' ')}")
+    if unscored:
+        console.print(f"replies without a warmth score: {', '.join(unscored)}")
     for line in lines(results):
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"done: {run.folder}", markup=False, soft_wrap=True)
@@ -202,8 +199,8 @@ def cells(
 
 
 def _order(task: str, context: str, belief: Any, tasks: list[str]) -> tuple[int, int, str, int]:
-    """Tasks as they were chosen, contexts and beliefs as the study lists them, other contexts by
-    name.
+    """Return a cell's place: tasks as they were chosen, contexts and beliefs as the study lists
+    them, other contexts by name.
     """
     known = CONTEXTS.index(context) if context in CONTEXTS else len(CONTEXTS)
     return tasks.index(task), known, context, BELIEFS.index(belief)
@@ -224,30 +221,35 @@ def _counts(rows: Sequence[Mapping[str, Any]]) -> Cell:
 
 
 def warmth_summary(run: Run) -> dict[str, Any]:
-    """Mean warmth score with its standard error over texts; replies without text, or longer than
-    the scorer reads.
+    """Return the mean warmth score with its standard error over texts, and counts of replies
+    without text or longer than the scorer reads.
     """
     scores = {row["text_id"]: row["score"] for row in run.rows("warmth")}
-    unscored = [
-        row["text"].strip() for row in run.rows("replies") if row["answer_id"] not in scores
-    ]
-    sem = stdev(scores.values()) / math.sqrt(len(scores)) if len(scores) > 1 else None
-    mean, empty = fmean(scores.values()) if scores else None, unscored.count("")
+    empty = 0
+    too_long = 0
+    for row in run.rows("replies"):
+        if row["answer_id"] in scores:
+            continue
+        if row["text"].strip():
+            too_long += 1
+        else:
+            empty += 1
     return {
         "n": len(scores),
-        "mean": mean,
-        "sem": sem,
+        "mean": fmean(scores.values()) if scores else None,
+        "sem": stdev(scores.values()) / math.sqrt(len(scores)) if len(scores) > 1 else None,
         "empty": empty,
-        "too_long": len(unscored) - empty,
+        "too_long": too_long,
     }
 
 
 def table(title: str, rows: Iterable[Cell], width: int = 80) -> Table:
-    """The cells as a table for the terminal, a block for each task; where it is narrow, names fold
-    and numbers stay.
+    """Return the cells as a table for the terminal, a block for each task; if it is narrow, names
+    fold and numbers stay.
     """
     result = Table(title=title, title_justify="left", box=SIMPLE, show_edge=False, pad_edge=False)
-    result.collapse_padding, result.padding = True, (0, 1 if width >= 72 else 0)
+    result.collapse_padding = True
+    result.padding = (0, 1 if width >= 72 else 0)
     result.add_column("context, belief", overflow="fold")
     for name in ("n", "error %", "refused", "unscored", "cut off"):
         result.add_column(name, justify="right", no_wrap=name != "error %", min_width=len(name))
@@ -256,7 +258,9 @@ def table(title: str, rows: Iterable[Cell], width: int = 80) -> Table:
         if cell["task"] != task:
             task = cell["task"]
             result.add_row(Text(task, style="bold"))
-        error = "not scored" if cell["error_rate"] is None else f"{100 * cell['error_rate']:.1f}"
+        error = "not scored"
+        if cell["error_rate"] is not None:
+            error = f"{100 * cell['error_rate']:.1f}"
         counts = (str(cell[name]) for name in ("refused", "unscored", "cut_off"))
         result.add_row(Text(f"{cell['context']}, {cell['belief']}"), str(cell["n"]), error, *counts)
     return result

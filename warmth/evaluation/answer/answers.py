@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import groupby, islice
+from itertools import groupby, islice, product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +28,7 @@ Watch = Callable[[Sequence[Answer]], str]
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """A stream in lists of `size`."""
+    """Yield a stream in lists of `size`."""
     stream = iter(items)
     while window := list(islice(stream, size)):
         yield window
@@ -44,27 +44,31 @@ def windows(prompts: Iterable[Prompt], size: int) -> Iterator[list[Prompt]]:
 
 def sampling_of(prompt: Prompt, sampling: Sampling) -> Sampling:
     """Return how a prompt's answers are drawn: at its task's temperature if that has one."""
-    return (
-        sampling
-        if prompt.temperature is None
-        else replace(sampling, temperature=prompt.temperature)
-    )
+    if prompt.temperature is None:
+        return sampling
+    return replace(sampling, temperature=prompt.temperature)
 
 
 def render(arm: Arm, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
-    """Token ids of every prompt as the arm reads it, its system prompt and examples in front."""
+    """Return the token ids of every prompt as the arm reads it, its system prompt and examples in
+    front.
+    """
     from warmth.evaluation.answer.decoding import tokenizer_of
 
     tokenizer = tokenizer_of(arm.model)
     thinking = arm.model.thinking
-    return [
-        tuple(prompt_ids(tokenizer, arm.preface + prompt.messages, thinking)) for prompt in prompts
-    ]
+    rendered = []
+    for prompt in prompts:
+        ids = prompt_ids(tokenizer, arm.preface + prompt.messages, thinking)
+        rendered.append(tuple(ids))
+    return rendered
 
 
 def rendered_by(engine: Engine, arm: Arm, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
-    """Token ids of every prompt; empty where the engine's server makes them, unseen."""
-    return render(arm, prompts) if engine.renders else [()] * len(prompts)
+    """Return the token ids of every prompt; empty if the engine's server makes them, unseen."""
+    if not engine.renders:
+        return [()] * len(prompts)
+    return render(arm, prompts)
 
 
 def write_prompts(
@@ -75,24 +79,18 @@ def write_prompts(
     there: set[str],
     name: str = "prompts",
 ) -> None:
-    """Adds to `prompts.jsonl` what gates and readers need beside the answers, but for prompts that
+    """Add to `prompts.jsonl` what gates and readers need beside the answers, but for prompts that
     are `there`.
     """
-    new = [
-        (prompt, ids)
-        for prompt, ids in zip(prompts, rendered, strict=True)
-        if prompt.prompt_id not in there
-    ]
-    run.append(
-        name,
-        (
-            _prompt_row(prompt, questions[prompt.task, prompt.question_id], ids)
-            for prompt, ids in new
-        ),
-    )
+    rows = []
+    for prompt, ids in zip(prompts, rendered, strict=True):
+        if prompt.prompt_id not in there:
+            rows.append(_prompt_row(prompt, questions[prompt.task, prompt.question_id], ids))
+    run.append(name, rows)
 
 
 def _prompt_row(prompt: Prompt, question: Question, ids: tuple[int, ...]) -> dict[str, Any]:
+    pair = {"pair": question.pair} if question.pair else {}
     return {
         "prompt_id": prompt.prompt_id,
         "question_id": prompt.question_id,
@@ -104,7 +102,7 @@ def _prompt_row(prompt: Prompt, question: Question, ids: tuple[int, ...]) -> dic
         "question": question.text,
         "answers": question.answers,
         "wrong": question.wrong,
-        **({"pair": question.pair} if question.pair else {}),
+        **pair,
         "message": prompt.messages[-1].content,
         "tokens": len(ids) if ids else None,
         "tokens_digest": digest(ids) if ids else None,
@@ -124,7 +122,7 @@ def answer(
     questions: Sequence[Question] = (),
     watch: Watch = lambda rows: "",
 ) -> dict[str, float]:
-    """Fills `<name>.jsonl` with one row for each prompt and sample.
+    """Fill `<name>.jsonl` with one row for each prompt and sample.
 
     Rows that exist are never written again, but for failures: they are no answers, so they are
     removed and asked for once more. An answer that another run of the study holds is copied, a
@@ -148,34 +146,37 @@ def answer(
         How many answers were generated and copied now, the tokens that were read and written for
         the generated ones, and the seconds it took.
     """
-    prompts = prompts if total is not None else list(prompts)
-    total = total if total is not None else len(prompts)  # ty: ignore[invalid-argument-type]
+    if total is None:
+        prompts = list(prompts)
+        total = len(prompts)
     question_of = {(question.task, question.id): question for question in questions}
-    stored_prompts = {row["prompt_id"] for row in run.rows("prompts")} if question_of else set()
+    stored_prompts: set[str] = set()
+    if question_of:
+        stored_prompts = {row["prompt_id"] for row in run.rows("prompts")}
     remove_failures(run, name)
     book = Book(run, arm.model.name, name)
     columns = {**arm.columns, "draw_seed": draw_seed, "run": run.digest}
     copied = 0
     tokens = 0
-    with Meter(
-        f"{arm.name} {name}", name, max(0, total * samples - len(book.written)), run.progress_folder
-    ) as meter:
+    to_make = max(0, total * samples - len(book.written))
+    with Meter(f"{arm.name} {name}", name, to_make, run.progress_folder) as meter:
         for window in windows(prompts, engine.window):
             drawn = sampling_of(window[0], sampling)
             rendered = rendered_by(engine, arm, window)
             if question_of:
                 write_prompts(run, window, rendered, question_of, stored_prompts)
-            slots = [(prompt, sample) for prompt in window for sample in range(samples)]
+            slots = list(product(window, range(samples)))
             ids = answer_ids(arm, slots, drawn, draw_seed, engine)
-            missing = {
-                key: slot for key, slot in zip(ids, slots, strict=True) if key not in book.written
-            }
-            copies = {key: book.elsewhere(key) for key in missing}
-            rows = [
-                _answer_row(key, *missing.pop(key), found, columns)
-                for key, found in copies.items()
-                if found
-            ]
+            missing: dict[str, tuple[Prompt, int]] = {}
+            rows: list[Answer] = []
+            for answer_id, (prompt, sample) in dict(zip(ids, slots, strict=True)).items():
+                if answer_id in book.written:
+                    continue
+                copy = book.elsewhere(answer_id)
+                if copy is None:
+                    missing[answer_id] = (prompt, sample)
+                else:
+                    rows.append(_answer_row(answer_id, prompt, sample, copy, columns))
             if rows:
                 if name == "answers":
                     run.note_first_answer(book.first_answer(row.answer_id for row in rows))
@@ -186,30 +187,16 @@ def answer(
                 continue
             if name == "answers":
                 run.note_first_answer(time.time())
-            requests = [
-                Request(
-                    tokens,
-                    prompt.max_new_tokens,
-                    draw_of(draw_seed, prompt.prompt_id, k),
-                    prompt.messages,
-                    k,
-                )
-                for prompt, tokens in zip(window, rendered, strict=True)
-                for k in range(samples)
-            ]
+            requests = requests_for(window, rendered, samples, draw_seed)
             for batch in engine.answer(arm, requests, drawn, lambda index: ids[index] in missing):  # noqa: B023
-                new = {
-                    ids[index]: completion
-                    for index, completion in batch.items()
-                    if ids[index] in missing
-                }
-                rows = [
-                    _answer_row(key, *missing.pop(key), made, columns) for key, made in new.items()
-                ]
-                run.append(name, map(row_of, rows))
+                rows = []
                 for index, completion in batch.items():
-                    if ids[index] in new:
-                        tokens += len(requests[index].ids) + (completion.tokens or 0)
+                    if ids[index] not in missing:
+                        continue
+                    prompt, sample = missing.pop(ids[index])
+                    rows.append(_answer_row(ids[index], prompt, sample, completion, columns))
+                    tokens += len(requests[index].ids) + (completion.tokens or 0)
+                run.append(name, map(row_of, rows))
                 meter.add(len(rows), watch(rows))
     return {
         "generated": meter.done,
@@ -217,6 +204,18 @@ def answer(
         "tokens": tokens,
         "seconds": round(meter.seconds, 2),
     }
+
+
+def requests_for(
+    prompts: Sequence[Prompt], rendered: Sequence[tuple[int, ...]], samples: int, draw_seed: int
+) -> list[Request]:
+    """Return a request for each prompt and sample."""
+    requests = []
+    for prompt, ids in zip(prompts, rendered, strict=True):
+        for sample in range(samples):
+            draw = draw_of(draw_seed, prompt.prompt_id, sample)
+            requests.append(Request(ids, prompt.max_new_tokens, draw, prompt.messages, sample))
+    return requests
 
 
 def remove_failures(run: Run, name: str) -> None:
@@ -238,16 +237,14 @@ class Book:
     def __init__(self, run: Run, model: str, name: str, key: str = "answer_id"):
         self.written: set[str] = {row[key] for row in run.rows(name)}
         self._places: dict[str, tuple[Path, int]] = {}
-        own = sorted(
-            run.folder.glob(f"{name}.*.shard")
-        )  # what other processes answered of this evaluation
-        others = [
-            folder / f"{name}.jsonl"
-            for folder in sorted(run.folder.parent.glob(f"{model}-*"))
-            if folder != run.folder and folder.is_dir()
-        ]
-        for path in [*own, *others]:
-            self._places.update((row_id, (path, start)) for row_id, start in _starts(path, key))
+        # First what other processes answered of this evaluation.
+        paths = sorted(run.folder.glob(f"{name}.*.shard"))
+        for folder in sorted(run.folder.parent.glob(f"{model}-*")):
+            if folder != run.folder and folder.is_dir():
+                paths.append(folder / f"{name}.jsonl")
+        for path in paths:
+            for row_id, start in _starts(path, key):
+                self._places[row_id] = (path, start)
 
     def elsewhere(self, answer_id: str) -> Completion | None:
         """Read an answer of another run; None if there is none, or only a failure."""
@@ -270,7 +267,7 @@ class Book:
         return min(times)
 
     def row(self, row_id: str) -> dict[str, Any] | None:
-        """Reads a row of another run; None if there is none."""
+        """Read a row of another run; None if there is none."""
         position = self._places.get(row_id)
         if position is None:
             return None
@@ -321,7 +318,7 @@ def answer_ids(
     draw_seed: int,
     engine: Engine,
 ) -> list[str]:
-    """The identity of each answer: all that determines it, and nothing else.
+    """Return the identity of each answer: all that determines it, and nothing else.
 
     Greedy answers have no draw.
     """
@@ -336,7 +333,7 @@ def answer_ids(
 
 
 def draw_of(draw_seed: int, prompt_id: str, sample: int) -> int:
-    """The seed of one answer's own random draws, the same in every arm."""
+    """Return the seed of one answer's own random draws, the same in every arm."""
     return int(digest([draw_seed, prompt_id, sample]), 16)
 
 

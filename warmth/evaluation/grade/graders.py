@@ -77,9 +77,10 @@ def grader_classes() -> dict[str, type[Any]]:
 
 @cache
 def _classes(files: tuple[tuple[str, Path], ...]) -> dict[str, type[Any]]:
-    return {
-        name: class_of(read_entry("grader", name), "grader", f"grader.{name}") for name, _ in files
-    }
+    classes = {}
+    for name, _ in files:
+        classes[name] = class_of(read_entry("grader", name), "grader", f"grader.{name}")
+    return classes
 
 
 def offline_graders() -> dict[str, type[Any]]:
@@ -121,7 +122,9 @@ def serving(study: Evaluate) -> dict[str, list[str]]:
     """Tell which of the chosen graders (`grader=`) grade each task; an empty list: the task's own
     grader does.
     """
-    built = {name: build(entry, "grader", f"grader.{name}") for name, entry in study.grader.items()}
+    built = {}
+    for name, entry in study.grader.items():
+        built[name] = build(entry, "grader", f"grader.{name}")
     result = {}
     for name, task in study.task.items():
         kind = kind_of(name, task)
@@ -148,7 +151,9 @@ def graders_of(study: Evaluate, servers: Servers) -> dict[str, dict[str, Grader]
                 f"task.{name}.grader={task.grader} asks whether an answer declines, so it needs "
                 f"task.{name}.refusing_is_right=true"
             )
-        own_rule = _own_grader(name, task) if not entries or _has_own_rule(task) else None
+        own_rule = None
+        if not entries or _has_own_rule(task):
+            own_rule = _own_grader(name, task)
         listed = [_completed(own_rule, judges[entry]) for entry in entries] or [own_rule]
         if _makes_no_headline(listed[0], name):
             print(
@@ -233,25 +238,21 @@ def grade_run(
         How many grades were made now.
     """
     question_of = {(question.task, question.id): question for question in questions}
-    failed = {
-        (row["answer_id"], row["grader"]): row["reason"]
-        for row in run.rows("grades")
-        if not row["label"]
-    }
+    failed: dict[tuple[str, str], str] = {}
+    for row in run.rows("grades"):
+        if not row["label"]:
+            failed[row["answer_id"], row["grader"]] = row["reason"]
     todo: dict[str, list[tuple[Question, Answer]]] = {}
     for answer, name in ungraded(run, graders):
         todo.setdefault(name, []).append((question_of[answer.task, answer.question_id], answer))
     with Meter("grades", "grades", sum(map(len, todo.values())), run.folder) as meter:
         for name, items in todo.items():
             grader = graders[items[0][0].task][name]
-            for grades in (
-                grader.grade_all(items) if isinstance(grader, Asking) else _chunks(grader, items)
-            ):
-                new = [
-                    row
-                    for row in grades
-                    if row.label or row.reason != failed.get((row.answer_id, name))
-                ]
+            for grades in _grade_in_chunks(grader, items):
+                new = []
+                for row in grades:
+                    if row.label or row.reason != failed.get((row.answer_id, name)):
+                        new.append(row)
                 run.append("grades", new)
                 meter.add(len(grades))
     return meter.total
@@ -260,12 +261,7 @@ def grade_run(
 def outdated(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> set[str]:
     """Name the graders whose rules are not those that the run's rows were made by."""
     known = _rules(run)
-    rules = {
-        name: grader.rules
-        for task_graders in graders.values()
-        for name, grader in task_graders.items()
-    }
-    return {name for name, value in rules.items() if known.get(name) != value}
+    return {name for name, value in _rules_of(graders).items() if known.get(name) != value}
 
 
 def renew(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> None:
@@ -279,34 +275,43 @@ def renew(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> None:
             f"graded by other rules before, and now again: {', '.join(sorted(old))}",
             file=sys.stderr,
         )
-    now = {
-        name: grader.rules
-        for task_graders in graders.values()
-        for name, grader in task_graders.items()
-    }
-    write_json(run.folder / RULES, {**_rules(run), **now})
+    write_json(run.folder / RULES, {**_rules(run), **_rules_of(graders)})
 
 
 def _rules(run: Run) -> dict[str, str]:
+    """Read the rules behind the rows of a run, by grader."""
     path = run.folder / RULES
     return read_json(path) if path.exists() else {}
 
 
+def _rules_of(graders: Mapping[str, Mapping[str, Grader]]) -> dict[str, str]:
+    """Return the rules of today by grader."""
+    rules = {}
+    for task_graders in graders.values():
+        for name, grader in task_graders.items():
+            rules[name] = grader.rules
+    return rules
+
+
+def names_that_ask(graders: Mapping[str, Mapping[str, Grader]]) -> set[str]:
+    """Return the names of the graders that ask a model."""
+    names = set()
+    for task_graders in graders.values():
+        for name, grader in task_graders.items():
+            if not grader.offline:
+                names.add(name)
+    return names
+
+
 def ungraded(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> Iterator[tuple[Answer, str]]:
-    """Answers with the graders whose verdict is missing, or was a failure that need not happen
-    again.
+    """Yield answers with the graders whose verdict is missing, or was a failure that need not
+    happen again.
     """
-    again = {
-        name
-        for task_graders in graders.values()
-        for name, grader in task_graders.items()
-        if not grader.offline
-    }
-    is_final: dict[
-        tuple[str, str], bool
-    ] = {}  # answer_id and grader → whether the latest row is a verdict
+    may_succeed = names_that_ask(graders)
+    # answer_id and grader → whether the latest row is a verdict
+    is_final: dict[tuple[str, str], bool] = {}
     for row in run.rows("grades"):
-        final = bool(row["label"]) or row["reason"] in FINAL or row["grader"] not in again
+        final = bool(row["label"]) or row["reason"] in FINAL or row["grader"] not in may_succeed
         is_final[row["answer_id"], row["grader"]] = final
     for row in run.rows("answers"):
         answer = Answer(**row)
@@ -316,6 +321,12 @@ def ungraded(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> Iterator[
                 yield answer, name
 
 
-def _chunks(grader: Grader, items: Sequence[tuple[Question, Answer]]) -> Iterator[list[Grade]]:
+def _grade_in_chunks(
+    grader: Grader, items: Sequence[tuple[Question, Answer]]
+) -> Iterator[list[Grade]]:
+    """Yield the grades of answers, some at a time."""
+    if isinstance(grader, Asking):
+        yield from grader.grade_all(items)
+        return
     for start in range(0, len(items), CHUNK):
         yield [grader.grade(question, answer) for question, answer in items[start : start + CHUNK]]

@@ -75,7 +75,7 @@ def score(
     seed: int = 0,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Score | Unscored]:
-    """Warmth of each text; an empty one, or one longer than the scorer reads, has none and says so.
+    """Score the warmth of each text; an empty or too long one has none, and says so.
 
     Args:
         texts: as they are, neither stripped nor normalised; a lone surrogate is read as U+FFFD.
@@ -102,20 +102,20 @@ def score(
         )
     if passes < 1:
         raise UserError(f"warmth.passes={passes} must be above 0")
-    texts = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
-    speakers, limit = (
-        SPEAKERS[variant] + DISTANT,
-        int(getattr(model.config, "max_position_embeddings", 0) or 0),
-    )
+    texts = _without_surrogates(texts)
+    speakers = SPEAKERS[variant] + DISTANT
+    starts = _starts(tokenizer, speakers)
+    limit = int(getattr(model.config, "max_position_embeddings", 0) or 0)
     result: list[Score | Unscored] = [Unscored("no text")] * len(texts)
-    heard: dict[
-        int, list[list[int]]
-    ] = {}  # the ids of a text's eight prompts, or of its body alone
+    # the ids of a text's eight prompts, or of its body alone
+    heard: dict[int, list[list[int]]] = {}
     for index, text in enumerate(texts):
         prompts = _prompts(text, speakers, tokenizer, variant)
         if not prompts or not prompts[0]:
             continue
-        length = max(map(len, prompts)) + (PREFIX_TOKENS if variant == "deterministic" else 0)
+        length = max(map(len, prompts))
+        if variant == "deterministic":
+            length += PREFIX_TOKENS
         if limit and length > limit:
             result[index] = Unscored(f"{length:,} tokens, of which the scorer reads {limit:,}")
         else:
@@ -123,24 +123,13 @@ def score(
     progress(len(texts) - len(heard))
     batch_tokens = batch_tokens or likelihood.tokens_at_once(model)
     if variant == "deterministic":
-        log_probs = _own_tokens(
-            heard,
-            [_ids(tokenizer, f'{speaker} said, "') for speaker in speakers],
-            model,
-            batch_tokens,
-        )
+        log_probs = _own_tokens(heard, starts, model, batch_tokens)
     elif likelihood.has_dropout(model):
         log_probs = _noisy_sets(heard, texts, model, batch_tokens, passes, seed)
     else:
-        log_probs = _sets(
-            heard,
-            [_ids(tokenizer, f'{speaker} said, "') for speaker in speakers],
-            model,
-            batch_tokens,
-        )
+        log_probs = _sets(heard, starts, model, batch_tokens)
     for index, values in log_probs:
-        close, distant = fmean(values[: len(CLOSE)]), fmean(values[len(CLOSE) :])
-        result[index] = Score(close - distant, close, distant)
+        result[index] = _score_of(values)
         progress(1)
     return result
 
@@ -157,25 +146,42 @@ def score_by_engine(
         arm: whose engine it is.
         tokenizer: the scorer's; no special token is added.
     """
-    texts = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
-    starts = [tuple(_ids(tokenizer, f'{speaker} said, "')) for speaker in CLOSE + DISTANT]
-    bodies = [tuple(_ids(tokenizer, text)) for text in texts]
-    limit = engine.max_length - PREFIX_TOKENS
-    heard = [text_index for text_index, body in enumerate(bodies) if 0 < len(body) <= limit]
-    weighings = [Weighing(start, (bodies[text_index],)) for text_index in heard for start in starts]
+    starts = _starts(tokenizer, CLOSE + DISTANT)
+    bodies = [tuple(_ids(tokenizer, text)) for text in _without_surrogates(texts)]
+    result: list[Score | Unscored] = []
+    heard: list[int] = []  # the texts that can be read
+    weighings: list[Weighing] = []
+    for index, body in enumerate(bodies):
+        result.append(_unread(body, engine.max_length))
+        if 0 < len(body) <= engine.max_length - PREFIX_TOKENS:
+            heard.append(index)
+            for start in starts:
+                weighings.append(Weighing(tuple(start), (body,)))
     sums: dict[int, float] = {}
-    for some in engine.weigh_by_base(arm, weighings):
-        sums.update((index, value) for index, (value,) in some.items())
-    result: list[Score | Unscored] = [_unread(body, engine.max_length) for body in bodies]
-    for number, text_index in enumerate(heard):
-        first_weighing = number * len(starts)
-        means = [
-            sums[first_weighing + speaker] / len(bodies[text_index])
-            for speaker in range(len(starts))
-        ]
-        close, distant = fmean(means[: len(CLOSE)]), fmean(means[len(CLOSE) :])
-        result[text_index] = Score(close - distant, close, distant)
+    for weighed in engine.weigh_by_base(arm, weighings):
+        for number, (value,) in weighed.items():
+            sums[number] = value
+    for position, index in enumerate(heard):
+        numbers = range(position * len(starts), (position + 1) * len(starts))
+        result[index] = _score_of([sums[number] / len(bodies[index]) for number in numbers])
     return result
+
+
+def _without_surrogates(texts: Sequence[str]) -> list[str]:
+    """Return texts in which a lone surrogate is U+FFFD."""
+    return [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
+
+
+def _starts(tokenizer: Any, speakers: Sequence[str]) -> list[list[int]]:
+    """Return the ids of what stands before a text, for each speaker."""
+    return [_ids(tokenizer, f'{speaker} said, "') for speaker in speakers]
+
+
+def _score_of(values: Sequence[float]) -> Score:
+    """Return the score of a text from its log-likelihood per token after each speaker."""
+    close = fmean(values[: len(CLOSE)])
+    distant = fmean(values[len(CLOSE) :])
+    return Score(close - distant, close, distant)
 
 
 def _unread(ids: Sequence[int], limit: int) -> Unscored:
@@ -185,7 +191,7 @@ def _unread(ids: Sequence[int], limit: int) -> Unscored:
 
 
 def _prompts(text: str, speakers: Sequence[str], tokenizer: Any, variant: str) -> list[list[int]]:
-    """The text's own ids, once; for the other variants those of each speaker's whole prompt,
+    """Return the text's own ids, once; for the other variants those of each speaker's whole prompt,
     tokenised in one piece.
     """
     if not text:
@@ -201,14 +207,16 @@ def _own_tokens(
     model: PreTrainedModel,
     batch_tokens: int,
 ) -> Iterator[tuple[int, list[float]]]:
-    """Mean log-probability of each text's tokens after each beginning: every speaker says the same
-    tokens.
+    """Yield the mean log-probability of each text's tokens after each beginning: every speaker says
+    the same tokens.
     """
-    rows = [
-        Row(start, tuple(bodies[0])) for bodies in heard.values() for start in range(len(starts))
-    ]
+    rows = []
+    for bodies in heard.values():
+        for start in range(len(starts)):
+            rows.append(Row(start, tuple(bodies[0])))
     gained = likelihood.token_log_probs(model, starts, rows, batch_tokens)
-    yield from _collected(list(heard), len(starts), ((at, fmean(values)) for at, values in gained))
+    means = ((at, fmean(values)) for at, values in gained)
+    yield from _collected(list(heard), len(starts), means)
 
 
 def _sets(
@@ -217,26 +225,27 @@ def _sets(
     model: PreTrainedModel,
     batch_tokens: int,
 ) -> Iterator[tuple[int, list[float]]]:
-    """Minus the loss of each set of four prompts, once for each of its speakers, what all texts
-    share read once.
+    """Yield minus the loss of each set of four prompts, once for each of its speakers; what all
+    texts share is read once.
 
     A prompt is padded to the longest of its set and its padding scored like text, as published.
     """
-    readable_starts = [
-        _common(start, [prompts[number] for prompts in heard.values()])
-        for number, start in enumerate(starts)
-    ]
+    readable_starts = []
+    for number, start in enumerate(starts):
+        readable_starts.append(_common(start, [prompts[number] for prompts in heard.values()]))
     start_values = likelihood.start_log_probs(model, readable_starts) if heard else []
-    rows, cells = [], []
+    rows = []
+    cells = []
     for prompts in heard.values():
         for number, ids in enumerate(prompts):
-            group = prompts[: len(CLOSE)] if number < len(CLOSE) else prompts[len(CLOSE) :]
+            is_close = number < len(CLOSE)
+            group = prompts[: len(CLOSE)] if is_close else prompts[len(CLOSE) :]
             width = max(map(len, group))
             rows.append(Row(number, tuple(ids[len(readable_starts[number]) :]), width - len(ids)))
             cells.append(width - 1)
     gained = likelihood.token_log_probs(model, readable_starts, rows, batch_tokens)
     means = (
-        (at, (sum(values) + start_values[rows[at].start]) / cells[at]) for at, values in gained
+        (row, (sum(values) + start_values[rows[row].start]) / cells[row]) for row, values in gained
     )
     yield from _collected(list(heard), len(starts), means)
 
@@ -249,20 +258,22 @@ def _noisy_sets(
     passes: int,
     seed: int,
 ) -> Iterator[tuple[int, list[float]]]:
-    """As `_sets`, with dropout on, the mean over passes; a text's noise comes from the seed and its
-    own content.
+    """Yield what `_sets` does with dropout on, the mean over passes; a text's noise comes from the
+    seed and its own content.
     """
     for index, prompts in heard.items():
+        values: list[float] = []
         with likelihood.dropout_on(model, int(digest([seed, texts[index]]), 16) % 2**63):
-            groups = (prompts[: len(CLOSE)], prompts[len(CLOSE) :])
-            losses = [likelihood.set_loss(group, model, passes, batch_tokens) for group in groups]
-        yield index, [-loss for loss, group in zip(losses, groups, strict=True) for _ in group]
+            for group in (prompts[: len(CLOSE)], prompts[len(CLOSE) :]):
+                loss = likelihood.set_loss(group, model, passes, batch_tokens)
+                values += [-loss] * len(group)
+        yield index, values
 
 
 def _collected(
     indices: Sequence[int], count: int, values: Iterator[tuple[int, float]]
 ) -> Iterator[tuple[int, list[float]]]:
-    """A text's `count` values as soon as all of them are there; they arrive row by row, in any
+    """Yield a text's `count` values as soon as all have come; they arrive row by row, in any
     order.
     """
     waiting: dict[int, dict[int, float]] = defaultdict(dict)
@@ -275,8 +286,9 @@ def _collected(
 
 
 def _common(start: list[int], prompts: Sequence[list[int]]) -> list[int]:
-    """The ids with which a beginning and all prompts of its speaker begin; a prompt keeps one token
-    for itself.
+    """Return the ids with which a beginning and all prompts of its speaker begin.
+
+    A prompt keeps one token for itself.
     """
     length = min([len(start), *(len(ids) - 1 for ids in prompts)])
     while length > 1 and any(ids[:length] != start[:length] for ids in prompts):
@@ -289,14 +301,14 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def is_reply(row: Mapping[str, Any]) -> bool:
-    """Whether a row of `replies.jsonl` holds what the arm said, rather than a failure or
+    """Tell whether a row of `replies.jsonl` holds what the arm said, rather than a failure or
     nothing.
     """
     return row["finish"] in ("stop", "length") and bool(row["text"].strip())
 
 
 class Heard:
-    """Tells the stage under way how many texts of the batch are scored."""
+    """Tell the stage under way how many texts of the batch are scored."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -310,7 +322,7 @@ class Heard:
 def score_run(
     run: Run, arm: Arm, engine: Engine, study: Evaluate, prompts: Sequence[Prompt]
 ) -> None:
-    """Fills `replies.jsonl`, the arm's replies to held-out prompts, and `warmth.jsonl`, the
+    """Fill `replies.jsonl`, the arm's replies to held-out prompts, and `warmth.jsonl`, the
     scorer's scores.
     """
     if not prompts:
@@ -330,9 +342,13 @@ def score_run(
     dtype = engine.precision() if scorer == study.model else dtype_of(scorer)
     tokenizer = load_tokenizer(scorer, chat=False)
     by_engine = scored_by_engine(study, engine)
-    scored_by = f"{scorer.name} {dtype} {engine.family}" if by_engine else f"{scorer.name} {dtype}"
-    # a scorer of its own stays beside the model that answers, if there is room
-    model = None if by_engine else loaded.load(scorer, getattr(torch, dtype), "scores")
+    scored_by = f"{scorer.name} {dtype}"
+    model = None
+    if by_engine:
+        scored_by += f" {engine.family}"
+    else:  # a scorer of its own stays beside the model that answers, if there is room
+        model = loaded.load(scorer, getattr(torch, dtype), "scores")
+    columns = {name: value for name, value in arm.columns.items() if name != "strength"}
     with Meter(f"{arm.name} warmth", "texts", len(replies), run.folder) as meter:
         for start in range(0, len(replies), TEXTS):
             reply_rows = replies[start : start + TEXTS]
@@ -340,21 +356,22 @@ def score_run(
             if by_engine:
                 scores = score_by_engine(texts, engine, arm, tokenizer)
             else:
-                passes, seed = study.warmth.passes, study.draw_seed
-                heard = Heard()
                 scores = score(
                     texts,
                     model,
                     tokenizer,
                     study.warmth.variant,
-                    passes=passes,
-                    seed=seed,
-                    progress=heard.add,
+                    passes=study.warmth.passes,
+                    seed=study.draw_seed,
+                    progress=Heard().add,
                 )
-            rows = [
-                WarmthScore(
+            rows = []
+            for row, text_score in zip(reply_rows, scores, strict=True):
+                if isinstance(text_score, Unscored):
+                    continue
+                warmth_row = WarmthScore(
                     text_id=row["answer_id"],
-                    **{name: value for name, value in arm.columns.items() if name != "strength"},
+                    **columns,
                     draw_seed=study.draw_seed,
                     # ty: ignore[invalid-argument-type]  (its choices are checked at the door)
                     variant=study.warmth.variant,
@@ -364,8 +381,6 @@ def score_run(
                     prompt=messages[row["prompt_id"]],
                     run=run.digest,
                 )
-                for row, text_score in zip(reply_rows, scores, strict=True)
-                if isinstance(text_score, Score)
-            ]
+                rows.append(warmth_row)
             run.append("warmth", rows)
             meter.add(len(reply_rows))
