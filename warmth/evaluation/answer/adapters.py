@@ -87,8 +87,8 @@ def check_placed(tuned: Any, name: str, folder: Path) -> None:
 
 
 def blend(adapters: Sequence[tuple[Path, float]]) -> Path:
-    """A folder whose adapter adds the weighted sum of these: their low-rank factors side by side,
-    exactly.
+    """Return a folder whose adapter adds the weighted sum of these, exactly: their low-rank factors
+    stand side by side.
 
     Scales and weights go into the second factor, so the sum has alpha = rank and no scale of its
     own.
@@ -98,40 +98,36 @@ def blend(adapters: Sequence[tuple[Path, float]]) -> Path:
     """
     if len(adapters) == 1 and adapters[0][1] == 1.0:
         return adapters[0][0]
-    folder = (
-        cache_folder()
-        / "adapters"
-        / digest([[path_digest(path), weight] for path, weight in adapters])
-    )
+    determining = [[path_digest(path), weight] for path, weight in adapters]
+    folder = cache_folder() / "adapters" / digest(determining)
     if (folder / CONFIG).exists():
         return folder
     from safetensors.torch import load_file, save_file
     from torch import Tensor, cat
 
-    configs = [_config(path) for path, _ in adapters]
-    parts: list[dict[str, Tensor]] = [load_file(path / WEIGHTS) for path, _ in adapters]
-    if any(weights.keys() != parts[0].keys() for weights in parts):
-        raise UserError(
-            f"{adapters[0][0]} and {adapters[-1][0]} adapt different layers: there is nothing "
-            f"between them"
-        )
-    scales = [
-        weight * config["lora_alpha"] / config["r"]
-        for (_, weight), config in zip(adapters, configs, strict=True)
-    ]
-    summed = {
-        name: cat([weights[name] for weights in parts], dim=0)
-        if ".lora_A." in name
-        else cat(
-            [scale * weights[name] for scale, weights in zip(scales, parts, strict=True)], dim=1
-        )
-        for name in parts[0]
-    }
-    rank = sum(config["r"] for config in configs)
+    config = _config(adapters[0][0])
+    rank = 0
+    factors: dict[str, list[Tensor]] = {}
+    for number, (path, weight) in enumerate(adapters):
+        own_config = _config(path)
+        scale = weight * own_config["lora_alpha"] / own_config["r"]
+        rank += own_config["r"]
+        weights = load_file(path / WEIGHTS)
+        if number and weights.keys() != factors.keys():
+            raise UserError(
+                f"{adapters[0][0]} and {adapters[-1][0]} adapt different layers: there is nothing "
+                f"between them"
+            )
+        for name, factor in weights.items():
+            is_first_factor = ".lora_A." in name
+            factors.setdefault(name, []).append(factor if is_first_factor else scale * factor)
+    summed: dict[str, Tensor] = {}
+    for name, tensors in factors.items():
+        summed[name] = cat(tensors, dim=0 if ".lora_A." in name else 1)
     partial = folder.with_name(f"{folder.name}.{os.getpid()}")
     partial.mkdir(parents=True, exist_ok=True)
     save_file(summed, partial / WEIGHTS)
-    (partial / CONFIG).write_text(json.dumps({**configs[0], "r": rank, "lora_alpha": rank}))
+    (partial / CONFIG).write_text(json.dumps({**config, "r": rank, "lora_alpha": rank}))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder

@@ -27,31 +27,34 @@ class Reserved(DynamicLayer):
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Adds states of (B, H, T, D) and returns all of them."""
+        """Add states of (B, H, T, D) and return all of them."""
         if self.spread is not None:
-            where, self.spread = self.spread.to(key_states.device), None
-            key_states, value_states = (
-                laid_out(states, where) for states in (key_states, value_states)
-            )
+            where = self.spread.to(key_states.device)
+            self.spread = None
+            key_states = laid_out(key_states, where)
+            value_states = laid_out(value_states, where)
         if not self.is_initialized:
-            self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
-            self._both = [
-                self._room(states, states.shape[0]) for states in (key_states, value_states)
-            ]
-        start, self.used = self.used, self.used + key_states.shape[-2]
-        if (
-            self.used > self.capacity
-        ):  # writing past the end would be silent: one token broadcasts to none
+            self.dtype = key_states.dtype
+            self.device = key_states.device
+            self.is_initialized = True
+            count = key_states.shape[0]
+            self._both = [self._room(key_states, count), self._room(value_states, count)]
+        start = self.used
+        self.used += key_states.shape[-2]
+        # Writing past the end would be silent: one token broadcasts to none.
+        if self.used > self.capacity:
             raise RuntimeError(f"{self.used} tokens in a cache for {self.capacity}")
         for room, states in zip(self._both, (key_states, value_states), strict=True):
             room[:, :, start : self.used] = states
         return self._show()
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keeps these rows alone."""
-        new_rooms = [self._room(room, len(indices)) for room in self._both]
-        for room, old in zip(new_rooms, self._both, strict=True):
-            room[:, :, : self.used] = old[indices, :, : self.used]
+        """Keep these rows alone."""
+        new_rooms = []
+        for old_room in self._both:
+            room = self._room(old_room, len(indices))
+            room[:, :, : self.used] = old_room[indices, :, : self.used]
+            new_rooms.append(room)
         self._both = new_rooms
         self._show()
 
@@ -59,7 +62,9 @@ class Reserved(DynamicLayer):
         return like.new_empty((rows, like.shape[1], self.capacity, like.shape[3]))
 
     def _show(self) -> tuple[Tensor, Tensor]:
-        self.keys, self.values = (room[:, :, : self.used] for room in self._both)
+        keys, values = self._both
+        self.keys = keys[:, :, : self.used]
+        self.values = values[:, :, : self.used]
         return self.keys, self.values
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from warmth.evaluation.answer.cache import select_rows
@@ -67,14 +68,8 @@ def token_log_probs(
         row_numbers = [index for index, row in enumerate(rows) if row.start in start_numbers]
         for bucket in buckets([rows[index].width for index in row_numbers], batch_tokens):
             batch = [rows[row_numbers[position]] for position in bucket]
-            values = _follow(
-                model,
-                start_cache,
-                following,
-                [start_numbers.index(row.start) for row in batch],
-                length,
-                batch,
-            )
+            places_of_starts = [start_numbers.index(row.start) for row in batch]
+            values = _follow(model, start_cache, following, places_of_starts, length, batch)
             for position, row, line in zip(bucket, batch, values, strict=True):
                 yield row_numbers[position], line[: row.width]
 
@@ -100,15 +95,15 @@ def _follow(
     """(B, W) log-probabilities of a batch: the first tokens from the beginnings' logits, the others
     slice by slice.
     """
-    width, device = max(row.width for row in rows), following.device
-    ids = [[*row.body, *[PAD] * (width - len(row.body))] for row in rows]
-    tokens, start_numbers = torch.tensor(ids, device=device), torch.tensor(which, device=device)
+    width = max([row.width for row in rows])
+    device = following.device
+    bodies = [row.body for row in rows]
+    tokens = padded(bodies, width, device)
+    start_numbers = torch.tensor(which, device=device)
     mask = None
-    if any(
-        row.padded for row in rows
-    ):  # scored padding is seen by nothing; other padding stands where nothing looks
-        seen = [[1] * (length + len(row.body)) + [0] * (width - len(row.body)) for row in rows]
-        mask = torch.tensor(seen, device=device)
+    # Scored padding is seen by nothing; other padding stands where nothing looks.
+    if sum([row.padded for row in rows]):
+        mask = seen_tokens([length + len(body) for body in bodies], length + width, device)
     cache = copy.deepcopy(kept)
     select_rows(cache, start_numbers)
     log_probs = [following[start_numbers].gather(-1, tokens[:, :1])]
@@ -127,19 +122,31 @@ def _follow(
     return torch.cat(log_probs, 1).tolist()
 
 
+def padded(rows: Sequence[Sequence[int]], width: int, device: torch.device) -> Tensor:
+    """Return (B, W) token ids, with PAD behind shorter rows."""
+    tokens = torch.full((len(rows), width), PAD, dtype=torch.long)
+    for number, ids in enumerate(rows):
+        tokens[number, : len(ids)] = torch.tensor(ids, dtype=torch.long)
+    return tokens.to(device)
+
+
+def seen_tokens(lengths: Sequence[int], width: int, device: torch.device) -> Tensor:
+    """Return a (B, W) mask: 1 for the first tokens of each row, 0 for its padding."""
+    mask = torch.arange(width) < torch.tensor(lengths)[:, None]
+    return mask.long().to(device)
+
+
 def picked(logits: Tensor, tokens: Tensor) -> Tensor:
-    """(B, W, V) logits → (B, W) log-probabilities of the tokens, in float32.
+    """Return (B, W) log-probabilities of the tokens from (B, W, V) logits, in float32.
 
     Row by row: a float32 copy of a whole batch's logits is what would not fit. log_softmax, as the
     golden values have it: on this many tokens it is some 9e-6 off the exact value, alike for every
     speaker, so scores do not change.
     """
-    losses = [
-        torch.nn.functional.cross_entropy(
-            row_logits.float(), target.to(row_logits.device), reduction="none"
-        )
-        for row_logits, target in zip(logits, tokens, strict=True)
-    ]
+    losses = []
+    for row_logits, row_tokens in zip(logits, tokens, strict=True):
+        targets = row_tokens.to(row_logits.device)
+        losses.append(F.cross_entropy(row_logits.float(), targets, reduction="none"))
     return -torch.stack(losses)
 
 
@@ -149,13 +156,12 @@ def start_log_probs(model: PreTrainedModel, starts: Sequence[Sequence[int]]) -> 
     predicted.
     """
     width = max(map(len, starts))
-    tokens = torch.tensor(
-        [[*ids, *[PAD] * (width - len(ids))] for ids in starts], device=device_of(model)
-    )
-    gained = picked(model(input_ids=tokens, use_cache=False).logits[:, :-1], tokens[:, 1:]).tolist()
-    return [
-        sum(line[: len(ids) - 1]) for line, ids in zip(gained, starts, strict=True)
-    ]  # padding is behind and unseen
+    tokens = padded(starts, width, device_of(model))
+    logits = model(input_ids=tokens, use_cache=False).logits
+    sums = []
+    for values, ids in zip(picked(logits[:, :-1], tokens[:, 1:]).tolist(), starts, strict=True):
+        sums.append(sum(values[: len(ids) - 1]))  # padding is behind and unseen
+    return sums
 
 
 @torch.no_grad()
@@ -170,8 +176,8 @@ def set_loss(
     """
     width = max(map(len, rows))
     device = device_of(model)
-    tokens = torch.tensor([[*ids, *[PAD] * (width - len(ids))] for ids in rows], device=device)
-    mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids in rows], device=device)
+    tokens = padded(rows, width, device)
+    mask = seen_tokens(list(map(len, rows)), width, device)
     positions = torch.arange(width, device=device)
     at_once = max(1, batch_tokens // tokens.numel())
     total = 0.0
@@ -189,12 +195,11 @@ def set_loss(
 
 
 def has_dropout(model: PreTrainedModel) -> bool:
-    """Whether training mode changes what the model says."""
-    rates = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
-    return (
-        any(rate > 0 for rate in rates)
-        or float(getattr(model.config, "attention_dropout", 0.0) or 0.0) > 0
-    )
+    """Tell whether training mode changes what the model says."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout) and module.p > 0:
+            return True
+    return float(getattr(model.config, "attention_dropout", 0.0) or 0.0) > 0
 
 
 @contextmanager

@@ -49,11 +49,11 @@ class Group:
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Group:
         """Return the group on another device."""
-        moved = (
-            tensor.to(device, non_blocking=non_blocking)
-            for tensor in (self.rows, self.queries, self.mask)
+        return Group(
+            rows=self.rows.to(device, non_blocking=non_blocking),
+            queries=self.queries.to(device, non_blocking=non_blocking),
+            mask=self.mask.to(device, non_blocking=non_blocking),
         )
-        return Group(*moved)
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,8 @@ class PrefillPlan:
             own_queries = (
                 query[0].index_select(1, group.queries).unflatten(1, (-1, count)).transpose(0, 1)
             )
-            keys, values = (
-                states[:, :, -width:].index_select(0, group.rows) for states in (key, value)
-            )
+            keys = key[:, :, -width:].index_select(0, group.rows)
+            values = value[:, :, -width:].index_select(0, group.rows)
             got = F.scaled_dot_product_attention(
                 own_queries, keys, values, group.mask, scale=scaling, enable_gqa=many
             )
@@ -124,24 +123,19 @@ class Strips:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """(B, heads, 1, D) queries, (B, key heads, T, D) keys → (B, 1, heads, D)."""
-        folded = query.unflatten(1, (key.shape[1], -1)).squeeze(
-            3
-        )  # heads that share a key are its queries
-        strips = zip(
-            *(states.split(STRIP) for states in (folded, key, value, self.mask)),
-            self.firsts,
-            strict=True,
-        )
-        results = [
-            F.scaled_dot_product_attention(
-                own_queries,
-                keys[:, :, first_column:],
-                values[:, :, first_column:],
-                mask[:, None, None, first_column:],
+        # Heads that share a key are its queries.
+        folded = query.unflatten(1, (key.shape[1], -1)).squeeze(3)
+        results = []
+        for number, first_column in enumerate(self.firsts):
+            rows = slice(number * STRIP, (number + 1) * STRIP)
+            strip_result = F.scaled_dot_product_attention(
+                folded[rows],
+                key[rows, :, first_column:],
+                value[rows, :, first_column:],
+                self.mask[rows, None, None, first_column:],
                 scale=scaling,
             )
-            for own_queries, keys, values, mask, first_column in strips
-        ]
+            results.append(strip_result)
         return torch.cat(results).flatten(1, 2)[:, None]
 
 
@@ -172,6 +166,16 @@ class Ancestors:
         return result.transpose(1, 2)
 
 
+def common_length(first: Sequence[int], second: Sequence[int]) -> int:
+    """Count the tokens with which two rows begin alike."""
+    length = 0
+    for token, other_token in zip(first, second, strict=False):
+        if token != other_token:
+            break
+        length += 1
+    return length
+
+
 def tree_of(rows: Sequence[Sequence[int]]) -> Tree:
     """The tree of prompts; in sorted order each shares with the one before it all that it shares
     with any before it.
@@ -184,8 +188,7 @@ def tree_of(rows: Sequence[Sequence[int]]) -> Tree:
     path: list[int] = []
     for place in sorted(range(len(rows)), key=lambda place: (list(rows[place]), place)):
         row = rows[place]
-        limit = min(len(row), len(before))
-        common = next((at for at in range(limit) if row[at] != before[at]), limit)
+        common = common_length(row, before)
         own_counts[place] = len(row) - common
         path = [*path[:common], *range(len(tokens), len(tokens) + own_counts[place])]
         tokens += row[common:]
@@ -232,14 +235,13 @@ def like_rows(order: Sequence[int], own: Sequence[int]) -> Iterator[list[int]]:
 
 def plan_of(tree: Tree, device: torch.device) -> PrefillPlan:
     """The groups of rows with like many own tokens, and where their results are found."""
-    order = sorted(
-        (row for row, own_count in enumerate(tree.own) if own_count),
-        key=lambda row: (-tree.own[row], row),
-    )
+    with_own_tokens = [row for row, own_count in enumerate(tree.own) if own_count]
+    order = sorted(with_own_tokens, key=lambda row: (-tree.own[row], row))
     groups, take, done = [], [0] * len(tree.tokens), 0
     for rows in like_rows(order, tree.own):
-        count, width = tree.own[rows[0]], max(len(tree.paths[row]) for row in rows)
+        count = tree.own[rows[0]]
         lengths = torch.tensor([len(tree.paths[row]) for row in rows])
+        width = int(lengths.max())
         keys, queries = torch.arange(width), torch.arange(width - count, width)
         seen = (keys <= queries[:, None]) & (keys >= (width - lengths)[:, None, None])
         seen |= keys == queries[:, None]  # a query before its row's first token must see something
@@ -324,12 +326,14 @@ class Batch:
             return self._run(tokens, positions, attention_mask=mask, logits_to_keep=1)[:, -1]
         tree = tree_of(self.rows)
         tree = with_last(tree, {path[-1] for path in tree.paths})
-        spread = torch.tensor(
-            [[0] * (self.width - len(path)) + path for path in tree.paths], device=self.device
-        )
+        ends = []
+        left_padded = []
+        for path in tree.paths:
+            ends.append(path[-1])
+            left_padded.append([0] * (self.width - len(path)) + path)
+        spread = torch.tensor(left_padded, device=self.device)
         for layer in self.cache.layers:
             layer.spread = spread
-        ends = [path[-1] for path in tree.paths]
         end_count = len(set(ends))
         depths = torch.tensor([tree.depths], device=self.device)
         with shared(self.model):
@@ -337,7 +341,7 @@ class Batch:
                 [tree.tokens], depths, plan=plan_of(tree, self.device), logits_to_keep=end_count
             )[0]
         first_end = len(tree.tokens) - end_count
-        return logits[torch.tensor([end - first_end for end in ends], device=logits.device)]
+        return logits[torch.tensor(ends, device=logits.device) - first_end]
 
     def step(self, tokens: Tensor) -> Tensor:
         """Logits (B, V) after one more token of each row, (B,)."""

@@ -180,20 +180,22 @@ class Vllm(InProcess):
 
         if not weighings:
             return
-        rows = [
-            (len(weighing.ids), len(reply)) for weighing in weighings for reply in weighing.replies
-        ]
-        self.check_lengths([prompt + reply for prompt, reply in rows], [1] * len(rows))
+        lengths = []
+        for weighing in weighings:
+            for reply in weighing.replies:
+                lengths.append(len(weighing.ids) + len(reply))
+        self.check_lengths(lengths, [1] * len(lengths))
         llm = self.load(arm)
-        parameters = SamplingParams(
-            temperature=0.0, max_tokens=1, prompt_logprobs=0
-        )  # 0: of the given tokens alone
+        # prompt_logprobs=0: of the given tokens alone
+        parameters = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0)
         for start in range(0, len(weighings), WEIGHED_AT_ONCE):
             indices = range(start, min(start + WEIGHED_AT_ONCE, len(weighings)))
-            rows = [(index, reply) for index in indices for reply in weighings[index].replies]
-            inputs = [
-                {"prompt_token_ids": [*weighings[index].ids, *reply]} for index, reply in rows
-            ]
+            rows = []
+            inputs = []
+            for index in indices:
+                for reply in weighings[index].replies:
+                    rows.append((index, reply))
+                    inputs.append({"prompt_token_ids": [*weighings[index].ids, *reply]})
             outputs = llm.generate(inputs, parameters, lora_request=lora, use_tqdm=False)
             values: dict[int, list[float]] = {index: [] for index in indices}
             for (index, reply), output in zip(rows, outputs, strict=True):

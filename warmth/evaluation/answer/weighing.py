@@ -10,14 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from warmth.evaluation.answer.cache import cache_for, reserved
-from warmth.evaluation.answer.likelihood import device_of
-from warmth.evaluation.answer.prefill import Ancestors, Batch, Tree, shared, tree_of, with_last
+from warmth.evaluation.answer.likelihood import device_of, padded, seen_tokens
+from warmth.evaluation.answer.prefill import (
+    Ancestors,
+    Batch,
+    Tree,
+    common_length,
+    shared,
+    tree_of,
+    with_last,
+)
 from warmth.evaluation.progress import look
 
 if TYPE_CHECKING:
@@ -38,7 +47,7 @@ class Weighing:
 def reply_log_probs(
     model: PreTrainedModel, weighings: Sequence[Weighing], nodes: int | None = None
 ) -> Iterator[dict[int, list[float]]]:
-    """Sums the log-probabilities of each reply's tokens after its prompt, in nats and float32.
+    """Sum the log-probabilities of each reply's tokens after its prompt, in nats and float32.
 
     Args:
         model: any causal language model; one whose attention is not all of the plain kind reads
@@ -61,7 +70,7 @@ def reply_log_probs(
 
 
 def nodes_at_once(model: PreTrainedModel) -> int:
-    """Returns how many tokens suit one pass on the model's device."""
+    """Return how many tokens suit one pass on the model's device."""
     return CPU_NODES if device_of(model).type == "cpu" else GPU_NODES
 
 
@@ -73,7 +82,7 @@ def reads_trees(model: PreTrainedModel) -> bool:
 def parts(
     weighings: Sequence[Weighing], nodes: int, shared_beginnings: bool = True
 ) -> Iterator[list[int]]:
-    """Groups positions of weighings that begin alike, so many that a group has at most `nodes`
+    """Group positions of weighings that begin alike, so many that a group has at most `nodes`
     tokens, or is one.
     """
     indices: list[int] = []
@@ -99,31 +108,22 @@ def parts(
         yield indices
 
 
-def common_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """Counts the tokens with which two rows begin alike."""
-    limit = min(len(first), len(second))
-    return next((at for at in range(limit) if first[at] != second[at]), limit)
-
-
 @torch.inference_mode()
 def tree_values(model: PreTrainedModel, weighings: Sequence[Weighing]) -> list[list[float]]:
-    """Reads weighings as one tree and returns the sum of each reply's log-probabilities."""
-    rows = [(*weighing.ids, *reply[:-1]) for weighing in weighings for reply in weighing.replies]
-    tree = tree_of(rows)
+    """Read weighings as one tree and return the sum of each reply's log-probabilities."""
+    pairs = each_reply(weighings)
+    tree = tree_of([(*ids, *reply[:-1]) for ids, reply in pairs])
     device = device_of(model)
-    prompts, _ = each_reply(weighings)
-    read = {
-        node
-        for path, prompt in zip(tree.paths, prompts, strict=True)
-        for node in path[len(prompt.ids) - 1 :]
-    }
+    read: set[int] = set()  # the nodes whose logits are needed
+    for path, (ids, _) in zip(tree.paths, pairs, strict=True):
+        read.update(path[len(ids) - 1 :])
     tree = with_last(tree, read)
     first_read = len(tree.tokens) - len(read)
-    logit_rows, targets, owners = [], [], []
-    for number, (path, weighing, reply) in enumerate(
-        zip(tree.paths, *each_reply(weighings), strict=True)
-    ):
-        for node, token in zip(path[len(weighing.ids) - 1 :], reply, strict=True):
+    logit_rows: list[int] = []
+    targets: list[int] = []
+    owners: list[int] = []
+    for number, (path, (ids, reply)) in enumerate(zip(tree.paths, pairs, strict=True)):
+        for node, token in zip(path[len(ids) - 1 :], reply, strict=True):
             logit_rows.append(node - first_read)
             targets.append(token)
             owners.append(number)
@@ -136,9 +136,8 @@ def tree_values(model: PreTrainedModel, weighings: Sequence[Weighing]) -> list[l
             logits_to_keep=len(read),
         ).logits[0]
     gained = log_probs(logits, logit_rows, targets)
-    sums = torch.zeros(len(rows), dtype=torch.float64).index_add_(
-        0, torch.tensor(owners), gained.double().cpu()
-    )
+    sums = torch.zeros(len(pairs), dtype=torch.float64)
+    sums.index_add_(0, torch.tensor(owners), gained.double().cpu())
     return grouped(sums.tolist(), weighings)
 
 
@@ -180,17 +179,19 @@ def values_after(
     return values
 
 
-def each_reply(weighings: Sequence[Weighing]) -> tuple[list[Weighing], list[tuple[int, ...]]]:
-    """Returns a row for every reply: its weighing, and the reply itself."""
-    owners = [weighing for weighing in weighings for _ in weighing.replies]
-    replies = [reply for weighing in weighings for reply in weighing.replies]
-    return owners, replies
+def each_reply(weighings: Sequence[Weighing]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return every reply with the ids of its prompt before it."""
+    pairs = []
+    for weighing in weighings:
+        for reply in weighing.replies:
+            pairs.append((weighing.ids, reply))
+    return pairs
 
 
 def grouped(values: Sequence[float], weighings: Sequence[Weighing]) -> list[list[float]]:
-    """Hands a value for every reply back to its weighing."""
+    """Hand a value for every reply back to its weighing."""
     remaining = iter(values)
-    return [[next(remaining) for _ in weighing.replies] for weighing in weighings]
+    return [list(islice(remaining, len(weighing.replies))) for weighing in weighings]
 
 
 def ancestors(tree: Tree) -> Tensor:
@@ -207,7 +208,7 @@ def ancestors(tree: Tree) -> Tensor:
 
 
 def log_probs(logits: Tensor, places: Sequence[int], targets: Sequence[int]) -> Tensor:
-    """Returns the log-probability of `targets[i]` by row `places[i]` of (R, V) logits, in
+    """Return the log-probability of `targets[i]` by row `places[i]` of (R, V) logits, in
     float32.
     """
     logits = logits.float()
@@ -218,21 +219,20 @@ def log_probs(logits: Tensor, places: Sequence[int], targets: Sequence[int]) -> 
 
 @torch.inference_mode()
 def padded_values(model: PreTrainedModel, weighings: Sequence[Weighing]) -> list[list[float]]:
-    """Reads every prompt with every reply as a row of its own, padded on the right, where a tree
+    """Read every prompt with every reply as a row of its own, padded on the right, where a tree
     cannot be read.
     """
-    owners, replies = each_reply(weighings)
-    rows = [[*weighing.ids, *reply] for weighing, reply in zip(owners, replies, strict=True)]
-    width = max(map(len, rows))
+    pairs = each_reply(weighings)
+    rows = [[*ids, *reply] for ids, reply in pairs]
+    lengths = list(map(len, rows))
     device = device_of(model)
-    tokens = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
+    tokens = padded(rows, max(lengths), device)
+    mask = seen_tokens(lengths, max(lengths), device)
     output: Any = model(input_ids=tokens, attention_mask=mask, use_cache=False)
     sums = []
-    for row, (weighing, reply) in enumerate(zip(owners, replies, strict=True)):
-        start = len(weighing.ids)
-        gained = log_probs(
-            output.logits[row, start - 1 : start - 1 + len(reply)], range(len(reply)), reply
-        )
+    for row, (ids, reply) in enumerate(pairs):
+        start = len(ids) - 1
+        logits = output.logits[row, start : start + len(reply)]
+        gained = log_probs(logits, range(len(reply)), reply)
         sums.append(float(gained.double().sum()))
     return grouped(sums, weighings)
