@@ -116,10 +116,9 @@ def statements_of(study: Evaluate) -> dict[str, list[str]]:
     Raises:
         UserError: as `read_statements`.
     """
-    keys = {
-        name: None if context.texts else context.statements
-        for name, context in study.condition.items()
-    }
+    keys: dict[str, str | None] = {}
+    for name, context in study.condition.items():
+        keys[name] = None if context.texts else context.statements
     statements = read_statements(study.statements, keys)
     for name, context in study.condition.items():
         if context.texts:
@@ -128,13 +127,11 @@ def statements_of(study: Evaluate) -> dict[str, list[str]]:
 
 
 def _checked(value: Any, place: str, incomplete: bool = False) -> list[str]:
-    texts = (
-        [sentence.strip() for sentence in value if isinstance(sentence, str)]
-        if isinstance(value, list)
-        else []
-    )
+    texts = []
+    if isinstance(value, list):
+        texts = [sentence.strip() for sentence in value if isinstance(sentence, str)]
     count = len(set(texts) - {""})
-    is_whole = 0 < count <= STATEMENTS if incomplete else count == STATEMENTS
+    is_whole = count == STATEMENTS or (incomplete and 0 < count < STATEMENTS)
     if not is_whole or len(texts) != len(value or []):
         raise UserError(
             f"{place} must list {STATEMENTS} different statements, found {len(set(texts))}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from warmth.errors import UserError
 from warmth.evaluation.ask import designs, tasks
@@ -39,7 +40,7 @@ class Weighed:
 
     @classmethod
     def of(cls, study: Evaluate, writer: Writer | None = None) -> Weighed:
-        """Loads the questions and counts their prompts.
+        """Load the questions and counts their prompts.
 
         Raises:
             UserError: likelihoods are asked for, and no question of the tasks has a rival.
@@ -59,14 +60,14 @@ class Weighed:
 
 
 def contrasts(study: Evaluate, questions: Iterable[Question]) -> Iterator[Contrast]:
-    """Yields every prompt that has something to weigh, question by question, under
+    """Yield every prompt that has something to weigh, question by question, under
     `likelihood.beliefs`.
 
     Raises:
         UserError: as `designs.cells`.
     """
     weighed_study = replace(study, beliefs=study.likelihood.beliefs)
-    orders = (order for question in questions for order in rotations(question))
+    orders = chain.from_iterable(map(rotations, questions))
     for cell in designs.cells(weighed_study, orders):
         answers = candidates(cell.question)
         if cell.text is None or answers is None:

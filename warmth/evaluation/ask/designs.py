@@ -105,8 +105,9 @@ def prompt_of(cell: Cell, study: Evaluate) -> Prompt:
 
 
 def size(study: Evaluate, task: Task) -> int:
-    """How many cells a question of a task has, before its answers are known: a design may leave
-    some of them out.
+    """Count the cells that a question of a task has, before its answers are known.
+
+    A design may leave some of them out.
     """
     if study.scoring == "likelihood" or not task.free_answers:
         return 0
@@ -114,17 +115,38 @@ def size(study: Evaluate, task: Task) -> int:
         return len(CONTEXTS) * (2 if task.reader in YES_NO else 3) + 1
     if study.design == "file" and study.design_file:
         listed = read_yaml(find_file(study.design_file)).get("prompts")
-        return (
-            len(listed) if isinstance(listed, list) else 0
-        )  # anything else is refused where it is read
-    beliefs = len(study.beliefs) if task.beliefs else 1
+        # Anything but a list is refused when it is read.
+        return len(listed) if isinstance(listed, list) else 0
     orders = 2 if study.design == "deference" else 1
-    return (len(study.condition) if task.contexts else 1) * beliefs * orders
+    contexts = contexts_of(task, study.condition)
+    beliefs = beliefs_of(task, study.beliefs)
+    return len(contexts) * len(beliefs) * orders
+
+
+def contexts_of(task: Task, contexts: Iterable[str]) -> list[str]:
+    """Return the contexts that a task's questions are asked in: of some, or none at all."""
+    if task.contexts:
+        return list(contexts)
+    return ["unmodified"]
+
+
+def beliefs_of(task: Task, beliefs: Iterable[Belief]) -> list[Belief]:
+    """Return the beliefs that a task's questions are asked under: of some, or none at all."""
+    if task.beliefs:
+        return list(beliefs)
+    return ["none"]
 
 
 def join(*parts: str) -> str:
-    """Parts of a message with a space between them; empty ones leave none."""
-    return " ".join(piece for piece in parts if piece)
+    """Return the parts of a message with a space between them; empty ones leave none."""
+    return " ".join(filter(None, parts))
+
+
+def join_all(*parts: str | None) -> str | None:
+    """Return the parts of a message as `join` does; None if one of them cannot be said."""
+    if None in parts:
+        return None
+    return " ".join(filter(None, parts))
 
 
 def factorial(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
@@ -138,11 +160,11 @@ def factorial(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
 
     def of_question(question: Question) -> Iterator[Cell]:
         task = study.task[question.task]
-        for context in study.condition if task.contexts else ("unmodified",):
+        for context in contexts_of(task, study.condition):
             statement = draw_statement(statements.get(context), question, context, study.draw_seed)
-            for belief in study.beliefs if task.beliefs else ("none",):
+            for belief in beliefs_of(task, study.beliefs):
                 claim = sentences.state(belief, question)
-                text = None if claim is None else join(opening, statement, question.text, claim)
+                text = join_all(opening, statement, question.text, claim)
                 yield Cell(question, context, belief, study.preamble, statement, text)
 
     return of_question
@@ -160,16 +182,15 @@ def paper(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
     keys = {name: None if name == "unmodified" else name for name in CONTEXTS}
     statements = read_statements(study.statements, keys)
     sentences = read_sentences(beliefs_file(study), PAPER_BELIEFS)
-    contexts = [
-        name for name in CONTEXTS if name == "unmodified" or name in statements
-    ]  # of the user's file
+    # Those of the user's file.
+    contexts = [name for name in CONTEXTS if name == "unmodified" or name in statements]
 
     def of_question(question: Question) -> Iterator[Cell]:
         task = study.task[question.task]
-        beliefs = PAPER_BELIEFS if task.beliefs else ("none",)
+        beliefs = beliefs_of(task, PAPER_BELIEFS)
         if set(question.answers[:1]) <= {"yes", "no"}:
             beliefs = beliefs[:2]
-        for context in contexts if task.contexts else ("unmodified",):
+        for context in contexts_of(task, contexts):
             for belief in beliefs:
                 statement = draw_statement(
                     statements.get(context), question, context, study.draw_seed, belief
@@ -182,7 +203,7 @@ def paper(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
                     belief, question, after_preamble=preamble or context in STAKES
                 )
                 question_text = question.told if is_told else question.text
-                text = None if claim is None else join(statement, opening, question_text, claim)
+                text = join_all(statement, opening, question_text, claim)
                 yield Cell(question, context, belief, preamble, statement, text)
         if task.contexts and task.beliefs:
             text = join(sentences.preamble, question.told or question.text)
@@ -294,25 +315,25 @@ def deference(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
 
     def of_question(question: Question) -> Iterator[Cell]:
         task = study.task[question.task]
-        for context in study.condition if task.contexts else ("unmodified",):
+        for context in contexts_of(task, study.condition):
             statement = draw_statement(statements.get(context), question, context, study.draw_seed)
-            for belief in beliefs if task.beliefs else ("none",):
+            for belief in beliefs_of(task, beliefs):
                 if set(question.answers[:1]) <= {"yes", "no"}:
                     holds = (question.answers[:1] == ("yes",)) == (belief == "user_right")
                     claim = claim_of(asserted if holds else denied, belief, question.proposition)
-                    text = None if claim is None else join(statement, question.text, claim)
+                    text = join_all(statement, question.text, claim)
                     yield Cell(question, context, belief, False, statement, text)
                     continue
                 claim = sentences.state(belief, question)
                 for order in both_orders(question):
-                    text = None if claim is None else join(statement, order.text, claim)
+                    text = join_all(statement, order.text, claim)
                     yield Cell(order, context, belief, False, statement, text)
 
     return of_question
 
 
 def claim_of(template: str, belief: Belief, proposition: str) -> str | None:
-    """Returns the sentence that states or denies a proposition; "" for no belief, None if there is
+    """Return the sentence that states or denies a proposition; "" for no belief, None if there is
     no proposition.
     """
     if not proposition:

@@ -94,12 +94,11 @@ def details_of(patient: re.Match[str]) -> list[str]:
     """Return what a case says of its patient beside age and sex, such as "previously healthy"."""
     if patient.re is BY_AGE:
         return []
-    before, between = (
-        " ".join(patient[name].strip(" ,").split()) for name in ("before", "between")
-    )
+    before = " ".join(patient["before"].strip(" ,").split())
+    between = " ".join(patient["between"].strip(" ,").split())
     if patient["noun"].lower() not in MALE | FEMALE | {"patient", "individual", "person"}:
         between = f"{between} {patient['noun']}".strip()
-    return [detail for detail in (before, between) if detail]
+    return list(filter(None, [before, between]))
 
 
 def relatives(years: int, male: bool) -> Sequence[str]:
@@ -156,7 +155,7 @@ def reading_asked(question: str, readings: Sequence[str]) -> int | None:
     scores = []
     for index, reading in enumerate(readings):
         own_words = set(spell_name(reading).split()) - set(spell_name(readings[1 - index]).split())
-        negations = {word for word in own_words if word in NEGATIONS}
+        negations = own_words & NEGATIONS
         scores.append(len(own_words & words) - 2 * len(negations - words))
     if scores[0] != scores[1]:
         return int(scores[1] > scores[0])

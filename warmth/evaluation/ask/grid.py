@@ -4,10 +4,9 @@ like.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from warmth.errors import UserError
@@ -34,29 +33,29 @@ class Grid:
 
     @property
     def prompts(self) -> int:
-        """How many prompts there are."""
+        """Count the prompts."""
         return sum(self.asked.values())
 
     @property
     def answers(self) -> int:
-        """How many answers every arm gives."""
+        """Count the answers that every arm gives."""
         return self.samples * self.prompts
 
     def rows(self) -> list[dict[str, Any]]:
-        """The table: one row for each task, context, belief and preamble."""
-        return [
-            {
+        """Return the table: one row for each task, context, belief and preamble."""
+        rows = []
+        ordered = sorted(self.asked.items(), key=self._place)
+        for (task, context, belief, preamble), number in ordered:
+            row = {
                 "task": task,
                 "context": context,
                 "belief": belief,
                 "preamble": preamble,
-                "prompts": count,
-                "answers": count * self.samples,
+                "prompts": number,
+                "answers": number * self.samples,
             }
-            for (task, context, belief, preamble), count in sorted(
-                self.asked.items(), key=self._place
-            )
-        ]
+            rows.append(row)
+        return rows
 
     def _place(
         self, item: tuple[tuple[str, str, str, bool], int]
@@ -67,12 +66,12 @@ class Grid:
 
 
 def nothing() -> Grid:
-    """Returns the grid of an evaluation that asks for no free answers."""
+    """Return the grid of an evaluation that asks for no free answers."""
     return Grid(asked={}, left_out={}, questions={}, samples=1)
 
 
 def count(study: Evaluate, questions: Sequence[Question]) -> Grid:
-    """Counts the grid without keeping a prompt.
+    """Count the grid without keeping a prompt.
 
     Raises:
         UserError: nothing is left to ask.
@@ -87,43 +86,41 @@ def count(study: Evaluate, questions: Sequence[Question]) -> Grid:
     if not asked:
         raise UserError("nothing is asked: no question has what the chosen beliefs name")
     return Grid(
-        dict(asked),
-        dict(left_out),
-        dict(Counter(question.task for question in questions)),
-        study.samples,
+        asked=dict(asked),
+        left_out=dict(left_out),
+        questions=dict(Counter([question.task for question in questions])),
+        samples=study.samples,
     )
 
 
 def examples(study: Evaluate, questions: Sequence[Question]) -> list[Prompt]:
-    """Three prompts as unlike as the grid has them: the first, one in another context, one with a
-    belief besides.
+    """Return three prompts as unlike as the grid has them: the first, one in another context, one
+    with a belief besides.
     """
-    found: list[Prompt] = []
-    conditions = (
-        lambda p: True,
-        lambda p: p.context != "unmodified",
-        lambda p: p.statement and p.belief != "none",
-    )
-    for fits in conditions:
-        fresh = (
-            prompt
-            for prompt in prompts(study, questions[:20])
-            if fits(prompt) and prompt not in found
-        )
-        found += islice(fresh, 1)
-    fill = (prompt for prompt in prompts(study, questions[:20]) if prompt not in found)
-    return found + list(islice(fill, EXAMPLES - len(found)))
+    candidates = list(prompts(study, questions[:20]))
+    in_context = [prompt for prompt in candidates if prompt.context != "unmodified"]
+    with_belief = [prompt for prompt in candidates if prompt.statement and prompt.belief != "none"]
+    examples_so_far: list[Prompt] = []
+    for fitting in (candidates, in_context, with_belief):
+        for prompt in fitting:
+            if prompt not in examples_so_far:
+                examples_so_far.append(prompt)
+                break
+    for prompt in candidates:
+        if len(examples_so_far) < EXAMPLES and prompt not in examples_so_far:
+            examples_so_far.append(prompt)
+    return examples_so_far
 
 
 def show(study: Evaluate, questions: Sequence[Question]) -> None:
-    """Prints the counts as task × context × belief, and three prompts."""
+    """Print the counts as task × context × belief, and three prompts."""
     from rich.console import Console
     from rich.text import Text
 
-    grid, console = count(study, questions), Console(highlight=False, markup=False)
-    console.width = max(
-        console.width, WIDTH
-    )  # a narrow terminal wraps; a number cut short would mislead
+    grid = count(study, questions)
+    console = Console(highlight=False, markup=False)
+    # A narrow terminal wraps; a number cut short would mislead.
+    console.width = max(console.width, WIDTH)
     console.print(table(grid))
     for task, number in grid.left_out.items():
         console.print(
@@ -141,31 +138,29 @@ def show(study: Evaluate, questions: Sequence[Question]) -> None:
 
 
 def table(grid: Grid) -> Any:
-    """A row for each task and context, a column for each belief; no belief after the preamble has
-    its own.
+    """Return a table with a row for each task and context and a column for each belief.
+
+    No belief after the preamble has a column of its own.
     """
     from rich.box import SIMPLE
     from rich.table import Table
 
-    counts: Counter[tuple[str, str, str]] = Counter()
+    lines: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    totals: Counter[str] = Counter()
     for row in grid.rows():
-        plain = row["belief"] != "none" or not row["preamble"]
-        counts[row["task"], row["context"], row["belief"] if plain else NEUTRAL] += row["prompts"]
-    columns = [
-        name for name in ("none", NEUTRAL, *BELIEFS[1:]) if any(key[2] == name for key in counts)
-    ]
+        belief = row["belief"]
+        if belief == "none" and row["preamble"]:
+            belief = NEUTRAL
+        lines[row["task"], row["context"]][belief] += row["prompts"]
+        totals[belief] += row["prompts"]
+    columns = [name for name in ("none", NEUTRAL, *BELIEFS[1:]) if name in totals]
     result = Table(box=SIMPLE, title="prompts", title_justify="left")
     result.add_column("task, context", no_wrap=True)
     for name in (*columns, "all"):
         result.add_column(name, justify="right", no_wrap=True)
-    for task, context in dict.fromkeys(key[:2] for key in counts):
-        line = [counts[task, context, name] for name in columns]
-        result.add_row(
-            f"{task}, {context}",
-            *(f"{number:,}" if number else "" for number in line),
-            f"{sum(line):,}",
-        )
+    for (task, context), counts in lines.items():
+        numbers = [f"{counts[name]:,}" if counts[name] else "" for name in columns]
+        result.add_row(f"{task}, {context}", *numbers, f"{counts.total():,}")
     result.add_section()
-    sums = [sum(number for key, number in counts.items() if key[2] == name) for name in columns]
-    result.add_row("all", *(f"{number:,}" for number in sums), f"{grid.prompts:,}")
+    result.add_row("all", *[f"{totals[name]:,}" for name in columns], f"{grid.prompts:,}")
     return result

@@ -64,8 +64,7 @@ def kind_of(question: str, answer: str) -> str:
     tokens = [
         token.lower().removesuffix("'s").removesuffix("’s") for token in TOKEN.findall(question)
     ]
-    kinds = [kind for kind in _kinds(tokens) if kind]
-    kind = kinds[0] if kinds else ""
+    kind = next(filter(None, _kinds(tokens)), "")
     if kind in ("year", "decade", "number"):
         return ""  # the answer has not the form that was asked for
     if kind == "group" and MUSIC & set(tokens):
@@ -84,12 +83,12 @@ def form_of(answer: str) -> str:
         return "year"
     if DECADE.fullmatch(text):
         return "decade"
-    if MONTH.search(text) and any(character.isdigit() for character in text):
+    if MONTH.search(text) and any(map(str.isdigit, text)):
         return "date"
-    has_later_digits = any(character.isdigit() for word in words[1:] for character in word)
+    has_later_digits = any(map(str.isdigit, "".join(words[1:])))
     if number_in(answer) is not None and len(words) <= 3 and not has_later_digits:
         return "number"
-    if words and all(word in NUMBERS or word == "and" for word in words):
+    if words and set(words) <= {*NUMBERS, "and"}:
         return "number"
     is_one_of_many = words[:1] in (["a"], ["an"])
     is_name = text[:1].isupper() or text[:1].isdigit()
@@ -158,7 +157,7 @@ def _listed(phrase: list[str]) -> str:
     """Name the kind of a phrase's head, its last noun before a verb: "film director played"; "" if
     it is not listed.
     """
-    words = [piece for word in phrase for piece in word.split("-")]
+    words = "-".join(phrase).split("-")
     kind = ""
     for index, word in enumerate(words):
         pair = f"{words[index - 1]} {word}" if index else ""

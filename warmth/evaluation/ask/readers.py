@@ -90,35 +90,34 @@ def truthfulqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     """
     text = _text(row, "question")
     given = (_text(row, "best_answer"), *_texts(row, "correct_answers"))
-    answers = matchable(
-        [answer for answer in given if not NO_COMMENT.match(answer)] or given, "correct_answers"
-    )
-    accepted = {
-        answer.casefold() for answer in answers
-    }  # not by spelling: one row tells "man" from "a man"
-    wrong_answers = [
-        wrong_answer
-        for wrong_answer in _texts(row, "incorrect_answers")
-        if wrong_answer.casefold() not in accepted
-    ]
+    answers_with_content = [answer for answer in given if not NO_COMMENT.match(answer)]
+    answers = matchable(answers_with_content or given, "correct_answers")
+    # Not by spelling: one row tells "man" from "a man".
+    accepted = set(map(str.casefold, answers))
+    wrong_answers = []
+    for wrong_answer in _texts(row, "incorrect_answers"):
+        if wrong_answer.casefold() not in accepted:
+            wrong_answers.append(wrong_answer)
     if not wrong_answers:
         raise BadField("field incorrect_answers: each of them is one of the correct answers")
     random.Random(f"{draw_seed} {text}").shuffle(wrong_answers)
-    right, wrong = short_answer(answers, text), short_answer(wrong_answers, text)
-    stated = {"right": right, "wrong": "" if wrong.casefold() == right.casefold() else wrong}
-    source = str(row.get("source", ""))
-    behind = next(
-        (answer for answer in wrong_answers if wrong and short_answer([answer], text) == wrong),
-        None,
-    )
+    right = short_answer(answers, text)
+    wrong = short_answer(wrong_answers, text)
+    rival = wrong_answers[0]  # or the one behind the short answer
+    for wrong_answer in wrong_answers:
+        if wrong and short_answer([wrong_answer], text) == wrong:
+            rival = wrong_answer
+            break
+    if wrong.casefold() == right.casefold():
+        wrong = ""
     return Question(
         _id(task, text),
         task,
         text,
         answers,
-        behind or wrong_answers[0],
-        source=source,
-        stated=stated,
+        rival,
+        source=str(row.get("source", "")),
+        stated={"right": right, "wrong": wrong},
     )
 
 
@@ -167,16 +166,18 @@ def disinfo(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
 
 def medqa(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
     """MedQA with its options hidden; one of the others is the wrong answer a user may state."""
-    text, right = _text(row, "question"), _text(row, "answer")
+    text = _text(row, "question")
+    right = _text(row, "answer")
     options = _options(row)
     if not is_accepted(right, list(options.values())):
         raise BadField(f"field answer: {_shown(right)} is none of the options")
     index = row.get("answer_idx")
     if isinstance(index, str) and index and not is_accepted(options.get(index, ""), [right]):
         raise BadField(f"field answer_idx: {_shown(index)} is not the option {_shown(right)}")
-    wrong_options = [
-        option for _, option in sorted(options.items()) if not is_accepted(option, [right])
-    ]
+    wrong_options = []
+    for _, option in sorted(options.items()):
+        if not is_accepted(option, [right]):
+            wrong_options.append(option)
     if not wrong_options:
         raise BadField("field options: no option differs from the answer")
     wrong = random.Random(f"{draw_seed} {text}").choice(wrong_options)
@@ -220,18 +221,17 @@ def _lettered(row: Mapping[str, Any], key: str) -> dict[str, str]:
     value = _value(row, key)
     if isinstance(value, str):
         value = value.split(";")
-    if not isinstance(value, list | tuple) or not all(isinstance(option, str) for option in value):
+    if not _are_texts(value):
         raise BadField(f"field {key}: a list of texts is expected, not {_shown(value)}")
     if len(value) > len(LETTERS):
         raise BadField(
             f"field {key}: {len(value)} choices are more than the {len(LETTERS)} letters there "
             f"are for them"
         )
-    options = {
-        letter: option.strip()
-        for letter, option in zip(LETTERS, value, strict=False)
-        if option.strip()
-    }
+    options: dict[str, str] = {}
+    for letter, option in zip(LETTERS, value, strict=False):
+        if option.strip():
+            options[letter] = option.strip()
     if len(options) < 2:
         raise BadField(
             f"field {key}: at least two choices with a text are expected, not {_shown(value)}"
@@ -295,14 +295,15 @@ YES_NO = frozenset({"disinfo"})  # readers whose every question is answered by y
 
 
 def is_accepted(name: str, answers: Sequence[str]) -> bool:
-    """Whether a name is one of some answers, as graders compare them: whatever its case, accents
-    and articles.
+    """Tell whether a name is one of some answers, as graders compare them.
+
+    Case, accents and articles do not count.
     """
     spelled = spell_name(name)
-    return any(
-        name.strip() == answer.strip() or (spelled and spelled == spell_name(answer))
-        for answer in answers
-    )
+    for answer in answers:
+        if name.strip() == answer.strip() or (spelled and spelled == spell_name(answer)):
+            return True
+    return False
 
 
 def matchable(names: Sequence[str], key: str) -> tuple[str, ...]:
@@ -344,28 +345,27 @@ def _texts(row: Mapping[str, Any], key: str, needed: bool = True) -> tuple[str, 
     value = _value(row, key) if needed else row.get(key)
     if isinstance(value, str):
         value = value.split(";")
-    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+    if not _are_texts(value):
         raise BadField(f"field {key}: a list of texts is expected, not {_shown(value)}")
-    texts = tuple(text.strip() for text in value if text.strip())
+    texts = tuple(text.strip() for text in value or () if text.strip())
     if needed and not texts:
         raise BadField(f"field {key}: no text is left in {_shown(value)}")
     return texts
+
+
+def _are_texts(value: Any) -> bool:
+    """Tell whether a value is a list of texts."""
+    return isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
 
 
 def _options(row: Mapping[str, Any]) -> dict[str, str]:
     """MedQA's options, four or five; a hub copy stores them as a list of key and value."""
     value = row.get("options")
     if isinstance(value, list):
-        value = {
-            option.get("key"): option.get("value")
-            for option in value
-            if isinstance(option, Mapping)
-        }
-    if (
-        not isinstance(value, Mapping)
-        or not value
-        or not all(isinstance(option, str) and option.strip() for option in value.values())
-    ):
+        pairs = [option for option in value if isinstance(option, Mapping)]
+        value = {option.get("key"): option.get("value") for option in pairs}
+    is_readable = isinstance(value, Mapping) and value and _are_texts(list(value.values()))
+    if not is_readable or not all(map(str.strip, value.values())):
         raise BadField(f"field options: letters with texts are expected, not {_shown(value)}")
     return {str(key): option.strip() for key, option in value.items()}
 

@@ -89,11 +89,11 @@ def source_of(
 def with_rivals(questions: Sequence[Question], source: Source) -> list[Question]:
     """Give questions their rivals; those without one are left out."""
     rivals = source(questions)
-    return [
-        replace(question, wrong=rivals[question.id])
-        for question in questions
-        if rivals.get(question.id)
-    ]
+    with_rival = []
+    for question in questions:
+        if rivals.get(question.id):
+            with_rival.append(replace(question, wrong=rivals[question.id]))
+    return with_rival
 
 
 def read_rivals(path: Path, questions: Sequence[Question]) -> dict[str, str]:
@@ -163,7 +163,7 @@ def writer_of(study: Evaluate, servers: Servers | None = None) -> Writer:
 
 def stand_in(task: str, questions: Sequence[Question]) -> dict[str, str]:
     """Return a rival for every question without asking anybody, to count prompts for a plan."""
-    return dict.fromkeys((question.id for question in questions), "…")
+    return {question.id: "…" for question in questions}
 
 
 def server_of(rivals: Rivals) -> Server:
@@ -229,9 +229,9 @@ def _written(
             elif reply.failure in ("timeout", "dropped", "rate_limited", "server_error", "budget"):
                 failures[reply.failure] = failures.get(reply.failure, 0) + 1
         if failures:
-            named = ", ".join(f"{reason} {count}" for reason, count in failures.items())
+            reasons = ", ".join(f"{reason} {count}" for reason, count in failures.items())
             raise RunFailed(
-                f"task.{task}.wrong=written: {server.model} failed ({named}); the same command "
+                f"task.{task}.wrong=written: {server.model} failed ({reasons}); the same command "
                 f"asks again"
             )
         waiting = [question for question in waiting if question.id not in rivals]
@@ -270,11 +270,11 @@ def serving(text: str, question: Question) -> str | None:
     too_short = len(right) > max(FEW, LONGER * len(rival))
     if not spell_name(rival) or too_long or too_short or overlaps(rival, question):
         return None
-    if any(character in rival for character in "{}<>\N{ZERO WIDTH SPACE}"):
+    if set("{}<>\N{ZERO WIDTH SPACE}") & set(rival):
         return None
     return rival if same_form(right, rival) or is_explanation(right) else None
 
 
 def is_explanation(answer: str) -> bool:
     """Say whether an answer is a phrase, whose rivals have no one form."""
-    return len(answer.split()) > 6 or any(sign in answer for sign in "/;(,&")
+    return len(answer.split()) > 6 or not set("/;(,&").isdisjoint(answer)

@@ -75,7 +75,7 @@ def is_in_title_case(name: str) -> bool:
 def is_all_capitals(name: str) -> bool:
     """Say whether every letter of a name is a capital."""
     letters = [character for character in name if character.isalpha()]
-    return bool(letters) and all(character.isupper() for character in letters)
+    return bool(letters) and all(map(str.isupper, letters))
 
 
 def is_acronym(word: str, aliases: Sequence[str]) -> bool:

@@ -63,16 +63,16 @@ def _read(path: Path, changed: int) -> Wording:
     content = read_yaml(path)
     recasts = {}
     for number, entry in enumerate(_entries(path, "recast", content), 1):
-        recasts[spell_name(_text(path, "recast", number, entry, "exam"))] = _text(
-            path, "recast", number, entry, "told"
-        )
+        exam_text = _text(path, "recast", number, entry, "exam")
+        recasts[spell_name(exam_text)] = _text(path, "recast", number, entry, "told")
     answers = {}
     for number, entry in enumerate(_entries(path, "answers", content), 1):
         question = _text(path, "answers", number, entry, "question")
         keys = ("right_claim", "wrong_claim") if "right_claim" in entry else ("right", "wrong")
-        answers[spell_name(question)] = {
-            key: _text(path, "answers", number, entry, key) for key in keys
-        }
+        sides = {}
+        for key in keys:
+            sides[key] = _text(path, "answers", number, entry, key)
+        answers[spell_name(question)] = sides
     return Wording(recasts, answers)
 
 

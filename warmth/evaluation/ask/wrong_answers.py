@@ -13,7 +13,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import chain
 
 from warmth.digest import digest
 from warmth.evaluation.ask.kinds import WIDER, form_of, kind_of, number_in, words_by_group, words_of
@@ -91,7 +91,7 @@ class WrongAnswers:
                 if kind in WIDER:
                     self._pools[WIDER[kind]].append(question)
             self._words[question.id] = frozenset(spell_name(question.text).split())
-        counts = Counter(word for words in self._words.values() for word in words)
+        counts = Counter(chain.from_iterable(self._words.values()))
         self._weights = {word: math.log(len(ordered) / count) for word, count in counts.items()}
 
     def draw(self, question: Question) -> str | None:
@@ -108,8 +108,10 @@ class WrongAnswers:
         for answer, likeness in self._fitting(question, kind):
             fitting[answer] = max(likeness, fitting.get(answer, 0.0))
         order = {answer: digest([self._draw_seed, question.id, answer]) for answer in fitting}
-        ranked = sorted(fitting, key=lambda answer: (-fitting[answer], order[answer]))
-        best = list(islice((answer for answer in ranked if not overlaps(answer, question)), BEST))
+        best: list[str] = []
+        for answer in sorted(fitting, key=lambda answer: (-fitting[answer], order[answer])):
+            if len(best) < BEST and not overlaps(answer, question):
+                best.append(answer)
         if not best:
             return None
         near_best = [answer for answer in best if fitting[answer] >= fitting[best[0]] - CLOSE]
@@ -144,10 +146,12 @@ class WrongAnswers:
         likeness += 2.0 * len(nations(question.text) & nations(other.text))
         if kind == "country" and continent(question.answers[0]) == continent(other.answers[0]):
             likeness += 3.0
-        years, other_years = years_in(question.text), years_in(other.text)
+        years = years_in(question.text)
+        other_years = years_in(other.text)
         if years and other_years:
             likeness += 2.0 - min(4.0, abs(years[0] - other_years[0]) / 15)
-        right, rival = question.answers[0], other.answers[0]
+        right = question.answers[0]
+        rival = other.answers[0]
         if form_of(right) in ("year", "number"):
             likeness = -distance(right, rival)
         return likeness + (0.5 if len(right.split()) == len(rival.split()) else 0.0)
@@ -162,11 +166,11 @@ class WrongAnswers:
             kind = kind_of(question.text, question.answers[0]) if question.answers else ""
             if kind:
                 kinds[spell_name(question.answers[0])].add(kind)
-        return {
-            answer: next(iter(kinds_found))
-            for answer, kinds_found in kinds.items()
-            if len(kinds_found) == 1
-        }
+        agreed = {}
+        for answer, kinds_of_answer in kinds.items():
+            if len(kinds_of_answer) == 1:
+                agreed[answer] = kinds_of_answer.pop()
+        return agreed
 
 
 @lru_cache(maxsize=65536)
@@ -208,10 +212,11 @@ def distance(right: str, rival: str) -> float:
     """
     if form_of(right) == "year":
         return abs(int(right) - int(rival)) / YEARS_APART
-    first_number, second = number_in(right), number_in(rival)
-    if not first_number or not second:
+    right_number = number_in(right)
+    rival_number = number_in(rival)
+    if not right_number or not rival_number:
         return math.inf
-    return abs(math.log(first_number / second))
+    return abs(math.log(right_number / rival_number))
 
 
 def unit_of(answer: str) -> str:
@@ -223,28 +228,32 @@ def unit_of(answer: str) -> str:
 def nations(text: str) -> frozenset[str]:
     """Return the countries, or groups of them, that a question names."""
     words = re.findall(r"[a-z]+(?:\.[a-z]+)*", text.lower())
-    return frozenset(NATION_OF[word] for word in words if word in NATION_OF)
+    return frozenset(filter(None, map(NATION_OF.get, words)))
 
 
 def continent(country: str) -> str:
     """Name the continent of a country; "" if it is not in the table."""
-    return next(
-        (CONTINENT_OF[word] for word in reversed(country.split()) if word in CONTINENT_OF), ""
-    )
+    for word in reversed(country.split()):
+        if word in CONTINENT_OF:
+            return CONTINENT_OF[word]
+    return ""
 
 
 @lru_cache(maxsize=65536)
 def years_in(text: str) -> tuple[int, ...]:
     """Return the years that a question names."""
-    return tuple(int(year) for year in YEAR.findall(text))
+    return tuple(map(int, YEAR.findall(text)))
 
 
 def overlaps(candidate: str, question: Question) -> bool:
-    """Whether a candidate is, contains or is contained in an accepted answer, or stands in the
+    """Tell whether a candidate is, contains or is contained in an accepted answer, or stands in the
     question itself.
     """
     wrong = f" {spell_name(candidate)} "
     if wrong.strip() == "" or wrong in f" {spell_name(question.text)} ":
         return True
-    rights = [f" {spell_name(alias)} " for alias in question.answers]
-    return any(wrong in right or (right.strip() and right in wrong) for right in rights)
+    for alias in question.answers:
+        right = f" {spell_name(alias)} "
+        if wrong in right or (right.strip() and right in wrong):
+            return True
+    return False
