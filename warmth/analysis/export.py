@@ -36,10 +36,13 @@ VALUES: dict[str, str | int] = {
     "present": 1,
     "absent": 0,
 }
+# columns of an answer that are metadata of its sample
+METADATA = ("question_id", "task", "context", "belief", "preamble", "statement")
+METADATA += ("arm", "dose", "checkpoint", "seed", "answer_id")
 
 
 def write(paths: Sequence[Path], format: str, out: Path) -> list[Path]:
-    """Writes what finished runs hold, and returns the files.
+    """Write what finished runs hold, and return the files.
 
     Raises:
         UserError: an unknown format, or no finished evaluation under a path.
@@ -52,19 +55,20 @@ def write(paths: Sequence[Path], format: str, out: Path) -> list[Path]:
         raise UserError(
             f"--out={out} is not a folder that can be written: {error.strerror}"
         ) from error
-    return [parquet(paths, out)] if format == "parquet" else list(inspect_logs(paths, out))
+    if format == "parquet":
+        return [parquet(paths, out)]
+    return list(inspect_logs(paths, out))
 
 
 def parquet(paths: Sequence[Path], out: Path) -> Path:
-    """`answers.parquet`: a row for each answer with its grade and the question it answers, as the
-    report reads them.
+    """Write `answers.parquet`: a row for each answer with its grade and the question it answers, as
+    the report reads them.
     """
     rows = load(paths)
     prompts = rows.prompts[["question", "answers", "wrong", "message"]].add_prefix("prompt_")
     file = out / "answers.parquet"
-    rows.answers.merge(prompts, left_on="prompt_id", right_index=True, how="left").to_parquet(
-        file, index=False
-    )
+    table = rows.answers.merge(prompts, left_on="prompt_id", right_index=True, how="left")
+    table.to_parquet(file, index=False)
     return file
 
 
@@ -89,8 +93,9 @@ def log_name(log: Mapping[str, Any]) -> str:
     """Name a log's file as Inspect does, time first: its list of logs and its data frames skip
     other JSON files.
     """
-    parts = [log["eval"][name] for name in ("created", "task", "task_id")]
-    return "_".join(re.sub(r"[_/:+]", "-", part) for part in parts) + ".json"
+    about = log["eval"]
+    names = [re.sub(r"[_/:+]", "-", about[key]) for key in ("created", "task", "task_id")]
+    return "_".join(names) + ".json"
 
 
 def write_log(log: dict[str, Any], file: Path) -> None:
@@ -107,15 +112,8 @@ def log_of(run: FinishedRun) -> dict[str, Any]:
     """Make the content of a log of one evaluation, in the order in which Inspect reads a header:
     samples last.
     """
-    prompts = {row["prompt_id"]: row for row in read_rows(run.folder / "prompts.jsonl")}
-    grades: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in read_rows(run.folder / "grades.jsonl"):
-        grades[row["answer_id"]].append(row)
     model = f"{run.model}/{run.arm}"
-    samples = [
-        sample_of(row, prompts[row["prompt_id"]], grades[row["answer_id"]], model)
-        for row in read_rows(run.folder / "answers.jsonl")
-    ]
+    samples = list(samples_of(run, model))
     done = json.loads((run.folder / "done.json").read_text(encoding="utf-8"))
     sampling = run.config.get("sampling") or {}
     spec = {
@@ -147,6 +145,16 @@ def log_of(run: FinishedRun) -> dict[str, Any]:
     }
 
 
+def samples_of(run: FinishedRun, model: str) -> Iterator[dict[str, Any]]:
+    """Yield the samples of a run: each answer with its prompt and its grades."""
+    prompts = {row["prompt_id"]: row for row in read_rows(run.folder / "prompts.jsonl")}
+    grades: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in read_rows(run.folder / "grades.jsonl"):
+        grades[row["answer_id"]].append(row)
+    for row in read_rows(run.folder / "answers.jsonl"):
+        yield sample_of(row, prompts[row["prompt_id"]], grades[row["answer_id"]], model)
+
+
 def results_of(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Sum up the samples as Inspect's list of logs shows them: for each grader its mean and
     standard error.
@@ -154,26 +162,25 @@ def results_of(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     The mean is Inspect's accuracy (correct 1, hedged ½, incorrect and refused 0) or the share of a
     trait, over the samples with a score; the error is clustered by question.
     """
-    graders = list(dict.fromkeys(name for sample in samples for name in sample["scores"]))
+    values: dict[str, list[float]] = defaultdict(list)
+    questions: dict[str, list[str]] = defaultdict(list)
+    for sample in samples:
+        about = sample["metadata"]
+        for grader, score in sample["scores"].items():
+            values[grader].append(number_of(score["value"]))
+            questions[grader].append(f"{about['task']} {about['question_id']}")
     scores = []
-    for grader in graders:
-        scored = [sample for sample in samples if grader in sample["scores"]]
-        values = np.array([number_of(sample["scores"][grader]["value"]) for sample in scored])
-        questions = np.array(
-            [f"{row['metadata']['task']} {row['metadata']['question_id']}" for row in scored]
-        )
-        mean = clustered_mean(values, questions)
+    for grader, numbers in values.items():
+        mean = clustered_mean(np.array(numbers), np.array(questions[grader]))
         metrics = {"accuracy": {"name": "accuracy", "value": mean.value, "params": {}}}
         error = standard_error(mean)
         if math.isfinite(error):
-            metrics["stderr"] = {
-                "name": "stderr",
-                "value": error,
-                "params": {"cluster": "question_id"},
-            }
+            params = {"cluster": "question_id"}
+            metrics["stderr"] = {"name": "stderr", "value": error, "params": params}
         row = {"name": grader, "scorer": grader, "params": {}, "metrics": metrics}
-        counts = {"scored_samples": len(scored), "unscored_samples": len(samples) - len(scored)}
-        scores.append(row | counts)
+        row["scored_samples"] = len(numbers)
+        row["unscored_samples"] = len(samples) - len(numbers)
+        scores.append(row)
     return {"total_samples": len(samples), "completed_samples": len(samples), "scores": scores}
 
 
@@ -183,42 +190,28 @@ def sample_of(
     grades: Sequence[Mapping[str, Any]],
     model: str,
 ) -> dict[str, Any]:
-    """One answer with its scores; what is about the condition is metadata."""
+    """Make the sample of one answer with its scores; what is about the condition is metadata."""
+    scores = {}
+    metadata = {key: row[key] for key in METADATA}
+    for grade in grades:
+        if grade["label"] is None:
+            metadata[f"unscored {grade['grader']}"] = grade["reason"]
+            continue
+        scores[grade["grader"]] = {
+            "value": VALUES[grade["label"]],
+            "answer": row["text"],
+            "explanation": grade["reason"],
+        }
     user = {"role": "user", "content": prompt["message"]}
-    said = {"role": "assistant", "content": row["text"], "model": model}
-    kept = (
-        "question_id",
-        "task",
-        "context",
-        "belief",
-        "preamble",
-        "statement",
-        "arm",
-        "dose",
-        "checkpoint",
-        "seed",
-    )
-    unscored = {
-        f"unscored {grade['grader']}": grade["reason"] for grade in grades if grade["label"] is None
-    }
+    reply = {"role": "assistant", "content": row["text"], "model": model}
+    choice = {"message": reply, "stop_reason": STOPS[row["finish"]]}
     return {
         "id": row["prompt_id"],
         "epoch": row["sample"] + 1,
         "input": prompt["message"],
         "target": list(prompt["answers"]),
-        "messages": [user, said],
-        "output": {
-            "model": model,
-            "choices": [{"message": said, "stop_reason": STOPS[row["finish"]]}],
-        },
-        "scores": {
-            grade["grader"]: {
-                "value": VALUES[grade["label"]],
-                "answer": row["text"],
-                "explanation": grade["reason"],
-            }
-            for grade in grades
-            if grade["label"] is not None
-        },
-        "metadata": {key: row[key] for key in (*kept, "answer_id")} | unscored,
+        "messages": [user, reply],
+        "output": {"model": model, "choices": [choice]},
+        "scores": scores,
+        "metadata": metadata,
     }

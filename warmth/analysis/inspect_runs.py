@@ -50,13 +50,7 @@ def with_logs(paths: Sequence[Path]) -> list[Path]:
 def _with_logs(path: Path) -> Path:
     if not path.is_dir() or next(path.rglob("done.json"), None) and not (path / FOLDER).is_dir():
         return path
-    files = [file for file in sorted(path.rglob("*.eval")) if FOLDER not in file.parts]
-    files += [
-        file
-        for file in sorted(path.rglob("*.json"))
-        if FOLDER not in file.parts and _is_json_log(file)
-    ]
-    logs = [log for log in map(read_log, files) if log is not None]
+    logs = list(_logs_under(path))
     if not logs:
         return path
     target = path / FOLDER
@@ -69,6 +63,16 @@ def _with_logs(path: Path) -> Path:
     for group in groups.values():
         write_run(group, target)
     return target
+
+
+def _logs_under(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the logs of ours below a folder, but for those in the run folders made of them."""
+    for file in [*sorted(folder.rglob("*.eval")), *sorted(folder.rglob("*.json"))]:
+        if FOLDER in file.parts or (file.suffix == ".json" and not _is_json_log(file)):
+            continue
+        log = read_log(file)
+        if log is not None:
+            yield log
 
 
 def _is_json_log(file: Path) -> bool:
@@ -117,7 +121,9 @@ def write_run(logs: Sequence[Mapping[str, Any]], target: Path) -> Path:
     folder = target / "evaluate" / name
     folder.mkdir(parents=True)
     columns = columns_of(config, run)
-    answers, grades, prompts = {}, {}, {}
+    answers: dict[str, dict[str, Any]] = {}
+    grades: dict[str, dict[str, Any]] = {}
+    prompts: dict[str, dict[str, Any]] = {}
     for log in logs:
         for sample in log["samples"]:
             answer, grade, prompt = rows_of(sample, columns, str(log["file"]))
@@ -133,11 +139,10 @@ def write_run(logs: Sequence[Mapping[str, Any]], target: Path) -> Path:
     for answer_id, grade in grades.items():
         graders[answers[answer_id]["task"]] = [grade["grader"]]
     write_json(folder / "summary.json", {"graders": graders})
-    packages = dict(logs[0]["eval"].get("packages") or {})
-    write_json(
-        folder / "provenance.json",
-        {"packages": packages, "command": f"inspect eval {logs[0]['eval']['task']}"},
-    )
+    about = logs[0]["eval"]
+    packages = dict(about.get("packages") or {})
+    provenance = {"packages": packages, "command": f"inspect eval {about['task']}"}
+    write_json(folder / "provenance.json", provenance)
     write_json(folder / "done.json", {"time": 0.0})
     return folder
 
@@ -146,23 +151,30 @@ def merged_config(logs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Join the configs of one model's logs: contexts, beliefs and tasks of all of them; the model
     is Inspect's.
     """
-    first = json.loads(json.dumps(config_of(logs[0])))
+    merged = json.loads(json.dumps(config_of(logs[0])))
     model = str(logs[0]["eval"]["model"])
-    first["model"] = {"name": model.replace("/", "--"), "kind": "api", "api_model": model}
+    merged["model"] = {"name": model.replace("/", "--"), "kind": "api", "api_model": model}
     for log in logs[1:]:
-        other = config_of(log)
-        first["condition"] = {**first["condition"], **other["condition"]}
-        first["task"] = {**first["task"], **other["task"]}
-        first["beliefs"] = list(dict.fromkeys([*first["beliefs"], *other["beliefs"]]))
-    return first
+        config = config_of(log)
+        merged["condition"].update(config["condition"])
+        merged["task"].update(config["task"])
+        merged["beliefs"] = list(dict.fromkeys([*merged["beliefs"], *config["beliefs"]]))
+    return merged
 
 
 def columns_of(config: Mapping[str, Any], run: str) -> dict[str, Any]:
     """Give the columns that all answers of a run share."""
     recipe = str(config["recipe"]["name"])
-    arm = {"arm": "original" if recipe == "none" else recipe, "model": config["model"]["name"]}
-    fixed = {"strength": 1.0, "dose": 1.0, "checkpoint": None, "seed": 0}
-    return {**arm, **fixed, "draw_seed": config["draw_seed"], "run": run}
+    return {
+        "arm": "original" if recipe == "none" else recipe,
+        "model": config["model"]["name"],
+        "strength": 1.0,
+        "dose": 1.0,
+        "checkpoint": None,
+        "seed": 0,
+        "draw_seed": config["draw_seed"],
+        "run": run,
+    }
 
 
 def rows_of(
@@ -174,30 +186,26 @@ def rows_of(
         UserError: the sample lacks what `warmth/conditions` writes.
     """
     about = sample.get("metadata") or {}
-    lacking = [name for name in ASKED if name not in about]
-    if lacking:
-        raise UserError(
-            f"{place}: sample {str(sample.get('id'))[:40]} has no {lacking[0]} in its metadata"
-        )
-    choices = (sample.get("output") or {}).get("choices") or []
-    ended = str(choices[0].get("stop_reason")) if choices else "error"
+    for name in ASKED:
+        if name not in about:
+            sample_id = str(sample.get("id"))[:40]
+            raise UserError(f"{place}: sample {sample_id} has no {name} in its metadata")
+    output = sample.get("output") or {}
+    choices = output.get("choices") or []
+    stop_reason = str(choices[0].get("stop_reason")) if choices else "error"
+    usage = output.get("usage") or {}
     number = int(sample.get("epoch") or 1) - 1
-    answer_id = digest(
-        [columns["model"], columns["arm"], columns["draw_seed"], about["prompt_id"], number]
-    )
-    usage = (sample.get("output") or {}).get("usage") or {}
-    answer = {
-        "answer_id": answer_id,
-        **{name: about[name] for name in CONDITION},
-        **columns,
-        "sample": number,
-    }
-    answer |= {
-        "text": _text(choices),
-        "finish": FINISHES.get(ended, "error"),
-        "tokens": usage.get("output_tokens") or 0,
-    }
-    prompt = {**{name: about[name] for name in ASKED}, "tokens": None, "tokens_digest": None}
+    arm = [columns["model"], columns["arm"], columns["draw_seed"]]
+    answer_id = digest([*arm, about["prompt_id"], number])
+    answer: dict[str, Any] = {"answer_id": answer_id}
+    answer |= {name: about[name] for name in CONDITION}
+    answer |= columns
+    answer["sample"] = number
+    answer["text"] = _text(choices)
+    answer["finish"] = FINISHES.get(stop_reason, "error")
+    answer["tokens"] = usage.get("output_tokens") or 0
+    prompt = {name: about[name] for name in ASKED}
+    prompt |= {"tokens": None, "tokens_digest": None}
     return answer, next(_grades(sample, answer_id), None), prompt
 
 
@@ -205,7 +213,7 @@ def _text(choices: Sequence[Mapping[str, Any]]) -> str:
     """Give the visible text of a reply; what a model thinks is not part of it."""
     content = choices[0]["message"].get("content") if choices else ""
     if isinstance(content, list):
-        return "\n".join(str(part["text"]) for part in content if part.get("type") == "text")
+        return "\n".join(str(block["text"]) for block in content if block.get("type") == "text")
     return str(content or "")
 
 
@@ -214,5 +222,11 @@ def _grades(sample: Mapping[str, Any], answer_id: str) -> Iterator[dict[str, Any
     for score in (sample.get("scores") or {}).values():
         about = score.get("metadata") or {}
         if "grader" in about and "label" in about:
-            kept = {name: about.get(name) for name in ("grader", "label", "affirms", "reason")}
-            yield {"answer_id": answer_id, **kept, "cost_usd": 0.0}
+            yield {
+                "answer_id": answer_id,
+                "grader": about["grader"],
+                "label": about["label"],
+                "affirms": about.get("affirms"),
+                "reason": about.get("reason"),
+                "cost_usd": 0.0,
+            }

@@ -49,22 +49,22 @@ def rounds(names: Sequence[str]) -> Iterator[list[list[str]]]:
     Args:
         names: the arms, `none` among them.
     """
-    first = ["none"]
+    waiting = ["none"]  # evaluated together with the next arm
     for name in names:
         if name == "none":
             continue
-        evaluated = ",".join([*first, name])
+        evaluated = ",".join([*waiting, name])
         yield [
             ["train", "-m", "experiment=demo_train", f"recipe={name}"],
             ["evaluate", "-m", "experiment=demo_evaluate", f"recipe={evaluated}"],
             ["report", str(STUDY), "--out", str(PAGE)],
         ]
-        first = []
+        waiting = []
 
 
 def estimate_s(trained: int) -> float:
-    """Seconds that the original and so many trained arms will take here, from the speed of one
-    matrix product.
+    """Estimate the seconds that the original and so many trained arms will take here, from the
+    speed of one matrix product.
     """
     rate = 2 * 1024**3 * 2 / multiply_seconds(choose_dtype("auto")) / 1e12
     work = trained * TRAINING_TFLOP + (trained + 1) * EVALUATION_TFLOP
@@ -81,10 +81,9 @@ def main() -> None:
     trained = len(names) - 1
     print(
         f"The study in miniature: the original and {trained} trained arms; answers, likelihoods, "
-        f"a warmth score. "
-        f"The first page comes after two arms, in about {duration(estimate_s(1))} here, the last "
-        f"in about "
-        f"{duration(estimate_s(trained))}; what is done already takes seconds.",
+        f"a warmth score. The first page comes after two arms, in about "
+        f"{duration(estimate_s(1))} here, the last in about {duration(estimate_s(trained))}; what "
+        f"is done already takes seconds.",
         flush=True,
     )
     started = time.monotonic()
@@ -97,9 +96,9 @@ def main() -> None:
 
 def carry_out(words: Sequence[str], place: str) -> None:
     """Run one command in a process of its own; end with its exit code if it fails."""
-    typed_words = (
-        [typed(words[0]), *words[1:]] if words[0] in ("train", "evaluate") else ["warmth", *words]
-    )
+    typed_words = ["warmth", *words]
+    if words[0] in ("train", "evaluate"):
+        typed_words = [typed(words[0]), *words[1:]]
     print(f"\n{place}  {' '.join(typed_words)}", flush=True)
     code = subprocess.run([sys.executable, "-m", "warmth.cli", *words]).returncode
     if code:

@@ -1,4 +1,4 @@
-"""`warmth grade`: anybody's answers, graded."""
+"""Grade anybody's answers: `warmth grade`."""
 
 from __future__ import annotations
 
@@ -25,24 +25,30 @@ def grade(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="An entry of conf/grader/; else letter for rows with options, or alias.",
+            help="Grader, an entry of conf/grader/; by default letter for rows with options, "
+            "alias for others.",
         ),
     ] = None,
     unmatched: Annotated[
         Literal["incorrect"] | None,
         typer.Option(
-            help="What an answer is that names no accepted answer, if the lists of names are "
+            help="Label of an answer that names no accepted answer, if the lists of names are "
             "complete."
         ),
     ] = None,
     base_url: Annotated[
-        str | None, typer.Option(help="Server of a judge; empty: its model runs here.")
+        str | None,
+        typer.Option(help="Address of the judge's server; empty: the judge's model runs here."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Its model there, dated; or an entry, a hub id or a folder.")
+        str | None,
+        typer.Option(
+            help="The judge's model: a dated name on its server, or an entry, a hub id or a folder."
+        ),
     ] = None,
     api_key_env: Annotated[
-        str | None, typer.Option(help="NAME of the variable with its key; empty: none.")
+        str | None,
+        typer.Option(help="Environment variable with the judge's API key; empty: no key."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -52,19 +58,18 @@ def grade(
     from warmth.analysis.report.terminal import plain, plain_console
     from warmth.evaluation.grade.own_answers import chosen_grader, grade_file
 
-    chosen = None
+    grader_of_rows = None
     if grader:
         from warmth.api import Servers
         from warmth.schemas import Evaluate
 
-        chosen = chosen_grader(
-            grader, {"base_url": base_url, "model": model, "api_key_env": api_key_env}
-        )
-        if not chosen.offline:
+        keys = {"base_url": base_url, "model": model, "api_key_env": api_key_env}
+        grader_of_rows = chosen_grader(grader, keys)
+        if not grader_of_rows.offline:
             servers = Servers(Evaluate(output="multirun"))
-            chosen = chosen.bind(grader, servers)
+            grader_of_rows = grader_of_rows.bind(grader, servers)
             servers.check()
-    grades = grade_file(answers, chosen, unmatched)
+    grades = grade_file(answers, grader_of_rows, unmatched)
     if as_json:
         print_json_rows(
             {"id": name, "label": row.label, "reason": row.reason, "affirms": row.affirms}
@@ -75,10 +80,7 @@ def grade(
     counts: Counter[str] = Counter()
     for name, row in grades:
         counts[row.label or f"no label, {row.reason}"] += 1
-        console.print(
-            plain(f"{name}: {row.label or 'no label'} {row.reason}".rstrip()), soft_wrap=True
-        )
-    console.print(
-        plain(", ".join(f"{label} {count}" for label, count in counts.most_common())),
-        soft_wrap=True,
-    )
+        verdict = f"{name}: {row.label or 'no label'} {row.reason}".rstrip()
+        console.print(plain(verdict), soft_wrap=True)
+    totals = [f"{label} {count}" for label, count in counts.most_common()]
+    console.print(plain(", ".join(totals)), soft_wrap=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,22 +15,31 @@ from warmth.text import print_json
 def rate(
     paths: Paths,
     pairs: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write blind pairs for people to judge.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write pairs of replies to this file, blinded, for people to judge.",
+        ),
     ] = None,
     verdicts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Read such pairs, filled in.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Read pairs that people have judged from this file."),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Blind pairs, arms alike.")] = 200,
-    seed: Annotated[int, typer.Option(help="Of their draw.")] = 0,
+    count: Annotated[
+        int, typer.Option(min=1, help="Number of pairs to write, as many of each arm.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(help="Random seed for drawing the pairs.")] = 0,
     base_url: Annotated[
-        str, typer.Option(help="Server of the judge that rates.")
+        str, typer.Option(help="Address of the server of the judge that rates.")
     ] = "https://api.openai.com/v1",
-    model: Annotated[str, typer.Option(help="Its model there, dated.")] = "gpt-5.4-mini-2026-03-17",
+    model: Annotated[
+        str, typer.Option(help="Dated name of the judge's model on that server.")
+    ] = "gpt-5.4-mini-2026-03-17",
     api_key_env: Annotated[
-        str, typer.Option(help="NAME of the variable with its key; empty: none.")
+        str, typer.Option(help="Environment variable with the judge's API key; empty: no key.")
     ] = "OPENAI_API_KEY",
     prompt: Annotated[
-        str, typer.Option(help="The rubric's file.")
+        str, typer.Option(help="File with the rubric that the judge is given.")
     ] = "prompts/warmth_rating_v1.txt",
     as_json: Json = False,
 ) -> None:
@@ -52,8 +61,9 @@ def rate(
             outcome = {"pairs": drawn, "file": str(pairs.resolve())}
         else:
             assert verdicts is not None
-            kept = measures.keep(measures.verdicts(verdicts, loaded.studies), loaded)
-            outcome = {"verdicts": kept.new + kept.corrected + kept.unchanged, **asdict(kept)}
+            counts = measures.keep(measures.verdicts(verdicts, loaded.studies), loaded)
+            outcome: dict[str, Any] = {"verdicts": counts.new + counts.corrected + counts.unchanged}
+            outcome |= asdict(counts)
             outcome["file"] = str(verdicts.resolve())
     else:
         from warmth.analysis.rows.runs import finished

@@ -16,32 +16,38 @@ from warmth.text import print_json
 def report(
     paths: Paths,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the page; reports/<study> by default.")
+        Path | None, typer.Option(help="Folder for the page; reports/<study> by default.")
     ] = None,
     margin_points: Annotated[
         float | None,
         typer.Option(
-            help="A difference smaller than this is none in practice; else as the runs have it."
+            help="Percentage points; a smaller difference is none in practice. By default as the "
+            "runs' configs say."
         ),
     ] = None,
     preregister: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A frozen plan; else the one the runs were made under."),
+        typer.Option(
+            metavar="FILE", help="Frozen plan; by default the one the runs were made under."
+        ),
     ] = None,
     checks: Annotated[
         bool,
         typer.Option(
-            "--checks", help="Regressions by bootstrap and estimating equations too; takes longer."
+            "--checks",
+            help="Also fit regressions by bootstrap and estimating equations; takes longer.",
         ),
     ] = False,
     labels: Annotated[
         Path | None,
-        typer.Option(metavar="LABELS.csv", help="People's labels: the answer, corrected by them."),
+        typer.Option(
+            metavar="LABELS.csv", help="People's labels, by which the answer is corrected."
+        ),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            help="What weighs one where tasks are pooled: tasks, or rows; else as the runs' "
+            help="What weighs one if tasks are pooled: tasks, or rows; by default as the runs' "
             "configs say."
         ),
     ] = None,
@@ -49,14 +55,15 @@ def report(
         str | None,
         typer.Option(
             metavar="NAME=NUMBER,...",
-            help="What each model weighs where models are pooled; else as the runs' configs say, "
-            "one each by default.",
+            help="Weight of each model if models are pooled; by default as the runs' configs say, "
+            "else one each.",
         ),
     ] = None,
     config_dir: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Your own folder: its report/*.py are sections of the page too."
+            metavar="DIR",
+            help="Your own configuration folder; its report/*.py are sections of the page, too.",
         ),
     ] = None,
     bundle: Annotated[
@@ -95,8 +102,10 @@ def report(
 
         print(send(built, page.parent), file=sys.stderr)
     if as_json:
-        made = {"page": str(page.resolve())} | ({"bundle": str(packed.resolve())} if packed else {})
-        print_json({**made, **reports.summary(built)})
+        files = {"page": str(page.resolve())}
+        if packed:
+            files["bundle"] = str(packed.resolve())
+        print_json({**files, **reports.summary(built)})
         return
     console = plain_console()
     answer_section = built.sections[0]
@@ -110,8 +119,8 @@ def report(
 
 
 def study_name(runs: Any) -> str:
-    """A folder name for the report: the runs' study, or `studies` for several."""
+    """Name a folder for the report: the runs' study, or `studies` for several."""
     names = {str(run.config.get("study", "study")) for run in runs}
-    return (
-        re.sub(r"[^\w-]+", "-", names.pop()).strip("-") or "study" if len(names) == 1 else "studies"
-    )
+    if len(names) > 1:
+        return "studies"
+    return re.sub(r"[^\w-]+", "-", names.pop()).strip("-") or "study"

@@ -81,7 +81,7 @@ def completions(name: str, incomplete: str) -> list[str]:
         words = [*("-m", "--help", "--config-dir"), *keys_of(name)]
     else:
         words = entries_of(name, key)
-    return [prefix + word for word in words if word.startswith(incomplete)]
+    return [f"{prefix}{name}" for name in words if name.startswith(incomplete)]
 
 
 def key_before() -> str | None:
@@ -110,12 +110,12 @@ def keys_of(name: str) -> list[str]:
 def key_paths(schema: Any, prefix: str = "") -> Iterator[str]:
     """Yield the keys of a schema, dotted below the first level."""
     types: dict[str, Any] = get_type_hints(schema)
-    for item in fields(schema):
-        kind = types[item.name]
+    for field in fields(schema):
+        kind = types[field.name]
         if is_dataclass(kind):
-            yield from key_paths(kind, f"{prefix}{item.name}.")
+            yield from key_paths(kind, f"{prefix}{field.name}.")
         else:
-            yield f"{prefix}{item.name}"
+            yield f"{prefix}{field.name}"
 
 
 def entries_of(name: str, key: str) -> list[str]:
@@ -131,10 +131,8 @@ def entries_of(name: str, key: str) -> list[str]:
     if key in GROUPS[name]:
         return [path.stem for path in chosen_entries(name, key)]
     if key == "evaluate":
-        return [
-            "default",
-            *(entry for entry in entry_files("experiment") if entry.endswith("_evaluate")),
-        ]
+        experiments = [name for name in entry_files("experiment") if name.endswith("_evaluate")]
+        return ["default", *experiments]
     allowed = allowed_words(SCHEMAS[name], key)
     if not allowed.startswith("one of: "):
         return []

@@ -15,19 +15,25 @@ def score(
     texts: Annotated[Path, typer.Argument(metavar="TEXTS.jsonl", help='Rows {"id", "text"}.')],
     variant: Annotated[
         Literal["reference", "paper", "deterministic"],
-        typer.Option(help="Which reading of the measure."),
+        typer.Option(help="Reading of the measure; docs/statistics.md tells them apart."),
     ] = "deterministic",
     scorer: Annotated[
-        str, typer.Option(metavar="MODEL_OR_DIR", help="A model entry, a hub id or a folder.")
+        str,
+        typer.Option(
+            metavar="MODEL_OR_DIR", help="Model that scores: an entry, a hub id or a folder."
+        ),
     ] = "smollm2",
     dtype: Annotated[
         Literal["float32", "bfloat16"],
-        typer.Option(help="Of the scoring model; bfloat16 scores differ a little."),
+        typer.Option(help="Number format of the scoring model; bfloat16 scores differ a little."),
     ] = "float32",
     passes: Annotated[
-        int, typer.Option(min=1, help="Averaged where a variant keeps the scorer's dropout.")
+        int,
+        typer.Option(
+            min=1, help="Passes that are averaged if the variant keeps the scorer's dropout."
+        ),
     ] = 100,
-    seed: Annotated[int, typer.Option(help="Of that dropout.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the scorer's dropout.")] = 0,
     as_json: Json = False,
 ) -> None:
     """The SocioT warmth of each text, in nats per token; above 0 reads warmer."""
@@ -45,7 +51,8 @@ def score(
     from warmth.evaluation.answer.decoding import base_of
     from warmth.evaluation.manner import sociot
 
-    loaded, tokenizer = base_of(model, choose_dtype(dtype)), load_tokenizer(model, chat=False)
+    loaded = base_of(model, choose_dtype(dtype))
+    tokenizer = load_tokenizer(model, chat=False)
     with Meter("warmth", "texts", len(rows)) as meter:
         scored = sociot.score(
             [row["text"] for row in rows],
@@ -56,11 +63,10 @@ def score(
             seed=seed,
             progress=meter.add,
         )
-    nothing = dict.fromkeys(("score", "close", "distant"))
-    result = [
-        {"id": row["id"], **nothing, **asdict(score_of_text)}
-        for row, score_of_text in zip(rows, scored, strict=True)
-    ]
+    result = []
+    for row, score_of_text in zip(rows, scored, strict=True):
+        unscored = {"id": row["id"], "score": None, "close": None, "distant": None}
+        result.append(unscored | asdict(score_of_text))
     if as_json:
         print_json({"rows": result})
         return

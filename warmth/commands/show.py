@@ -13,19 +13,28 @@ from warmth.text import print_json
 
 def show(
     question_id: Annotated[
-        str, typer.Argument(metavar="QUESTION_ID", help="As in answers.jsonl; all: every one.")
+        str,
+        typer.Argument(
+            metavar="QUESTION_ID",
+            help="Id of the question, as in answers.jsonl; all: every question.",
+        ),
     ],
     paths: Paths,
-    model: Annotated[str, typer.Option(help="Only this model.")] = "",
-    arm: Annotated[str, typer.Option(help="Only what this arm answered, original beside it.")] = "",
-    task: Annotated[
-        str, typer.Option(help="Only this task; several: a comma between, as in the next two.")
+    model: Annotated[str, typer.Option(help="Show this model alone.")] = "",
+    arm: Annotated[
+        str, typer.Option(help="Show what this arm answered, the original beside it.")
     ] = "",
-    context: Annotated[str, typer.Option(help="Only this context.")] = "",
-    belief: Annotated[str, typer.Option(help="Only this belief.")] = "",
+    task: Annotated[
+        str, typer.Option(help="Show this task alone; several with commas between them.")
+    ] = "",
+    context: Annotated[str, typer.Option(help="Show this context alone, or several.")] = "",
+    belief: Annotated[str, typer.Option(help="Show this belief alone, or several.")] = "",
     replies: Annotated[
         bool,
-        typer.Option("--replies", help="Scored replies to held-out prompts instead; with all."),
+        typer.Option(
+            "--replies",
+            help="Show scored replies to held-out prompts instead; with QUESTION_ID all.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -38,41 +47,36 @@ def show(
     from warmth.analysis.rows import examples, frames
     from warmth.analysis.rows.narrowed import load_question
 
-    loaded = (
-        frames.load(paths) if question_id == "all" or replies else load_question(paths, question_id)
-    )
-    where = {"model": model, "task": task, "context": context, "belief": belief}
-    where |= {"question_id": question_id} if question_id != "all" else {}
+    conditions = {"model": model, "task": task, "context": context, "belief": belief}
+    if question_id != "all":
+        conditions["question_id"] = question_id
+    named = {name: value for name, value in conditions.items() if value}
+    if question_id == "all" or replies:
+        loaded = frames.load(paths)
+    else:
+        loaded = load_question(paths, question_id)
     if replies and (task or context or belief):
         raise UserError(
             "--replies are to held-out prompts, which have no task, context or belief; allowed: "
             "--model, --arm"
         )
     if replies:
-        matching = [
-            example
-            for example in examples.of_replies(loaded, model, arm)
-            if question_id in ("all", example.question_id)
-        ]
+        matching = examples.of_replies(loaded, model, arm)
+        if question_id != "all":
+            matching = [example for example in matching if example.question_id == question_id]
+        rows = loaded.warmth.rename(columns={"text_id": "question_id"})
+        kind = "scored replies"
     else:
-        matching = examples.of_cell(
-            loaded, {name: value for name, value in where.items() if value}, arm
-        )
+        matching = examples.of_cell(loaded, named, arm)
+        rows = loaded.answers
+        kind = "answers"
     if not matching:
-        given = {name: value for name, value in {**where, "arm": arm}.items() if value}
-        raise UserError(
-            f"no {'scored replies' if replies else 'answers'} under {', '.join(map(str, paths))}"
-            + examples.misfit(
-                loaded.warmth.rename(columns={"text_id": "question_id"})
-                if replies
-                else loaded.answers,
-                given,
-            )
-        )
+        if arm:
+            named["arm"] = arm
+        folders = ", ".join(map(str, paths))
+        raise UserError(f"no {kind} under {folders}{examples.misfit(rows, named)}")
     if as_json:
-        print_json(
-            {"question_id": question_id, "prompts": [asdict(example) for example in matching]}
-        )
+        print_json({"question_id": question_id, "prompts": list(map(asdict, matching))})
         return
     console = plain_console()
     for example in matching:

@@ -143,9 +143,9 @@ def _same_task_name(a: Evaluation, b: Evaluation, notes: list[str]) -> pd.DataFr
 
 def _merged(items_a: pd.DataFrame, items_b: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     """Put rows of two evaluations side by side that agree in some columns."""
-    left = items_a.assign(row_a=items_a.index)
-    right = items_b.assign(row_b=items_b.index)
-    merged = left.merge(right, on=key, suffixes=("_a", "_b"))
+    side_a = items_a.assign(row_a=items_a.index)
+    side_b = items_b.assign(row_b=items_b.index)
+    merged = side_a.merge(side_b, on=key, suffixes=("_a", "_b"))
     for name in KEY:
         if name not in merged:
             merged[name] = merged[f"{name}_a"]
@@ -156,12 +156,14 @@ def _by_content(
     items_a: pd.DataFrame, items_b: pd.DataFrame, pairs: pd.DataFrame, key: list[str]
 ) -> pd.DataFrame:
     """Pair the remaining items by content, if the content is there once on either side."""
-    left = items_a[~items_a.index.isin(pairs["row_a"]) & items_a["content"].ne("")]
-    right = items_b[~items_b.index.isin(pairs["row_b"]) & items_b["content"].ne("")]
+    remaining_a = items_a[~items_a.index.isin(pairs["row_a"]) & items_a["content"].ne("")]
+    remaining_b = items_b[~items_b.index.isin(pairs["row_b"]) & items_b["content"].ne("")]
     identity = ["task", "content", "epoch"]
-    left = left[~left.duplicated(identity, keep=False)]
-    right = right[~right.duplicated(identity, keep=False)]
-    return _merged(left, right, ["content" if name == "item" else name for name in key])
+    remaining_a = remaining_a[~remaining_a.duplicated(identity, keep=False)]
+    remaining_b = remaining_b[~remaining_b.duplicated(identity, keep=False)]
+    return _merged(
+        remaining_a, remaining_b, ["content" if name == "item" else name for name in key]
+    )
 
 
 def _clusters(pairs: pd.DataFrame, a: Evaluation, b: Evaluation) -> list[str]:
@@ -183,8 +185,8 @@ def _clusters(pairs: pd.DataFrame, a: Evaluation, b: Evaluation) -> list[str]:
         )
     labels = of_a.where(of_a.notna(), of_b)
     named = "cluster\x1f" + labels.astype(str)
-    alone = "item\x1f" + pairs["item"].astype(str)
-    return named.where(labels.notna(), alone).tolist()
+    by_item = "item\x1f" + pairs["item"].astype(str)
+    return named.where(labels.notna(), by_item).tolist()
 
 
 def _nothing_in_common(a: Evaluation, b: Evaluation, different: pd.DataFrame) -> str:

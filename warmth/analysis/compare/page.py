@@ -155,7 +155,7 @@ def sentences(comparison: Comparison) -> list[str]:
 
 def _where(row: Mapping[str, Any]) -> str:
     """Name the metric and the task of a row."""
-    return " of ".join(part for part in (shown(row["metric"]), shown(row["task"])) if part)
+    return " of ".join(name for name in (shown(row["metric"]), shown(row["task"])) if name)
 
 
 def _sentence(row: Mapping[str, Any], reference: str) -> str:

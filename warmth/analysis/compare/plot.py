@@ -32,9 +32,9 @@ def forest(comparison: Comparison) -> Drawing | None:
         axes = figure.subplots()
         axes.axvline(0, color=MUTED, linewidth=0.8)
         names = []
-        for place, row in enumerate(rows.to_dict("records")):
+        for number, row in enumerate(rows.to_dict("records")):
             names.append(_name(row, several))
-            _draw(axes, place, row)
+            _draw(axes, number, row)
         axes.set_yticks(range(len(rows)), names)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)

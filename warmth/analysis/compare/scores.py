@@ -162,11 +162,11 @@ def number_of(value: Any) -> float:
     text = value.strip()
     if text in LETTERS:
         return LETTERS[text]
-    word = text.lower()
-    if word in WORDS_FOR_NOTHING:
+    lowered = text.lower()
+    if lowered in WORDS_FOR_NOTHING:
         return math.nan
-    if word in WORDS_FOR_NUMBERS:
-        return WORDS_FOR_NUMBERS[word]
+    if lowered in WORDS_FOR_NUMBERS:
+        return WORDS_FOR_NUMBERS[lowered]
     try:
         number = float(text)
     except ValueError:

@@ -6,7 +6,7 @@ Each returns None where its table is empty.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -44,16 +44,14 @@ BELIEF_MARKERS = {
     "wrong_denied": ("v", False),
 }
 ACROSS = 3  # panels side by side; more would be too small to read on a page or on paper
-LABELLED = (
-    2  # points of each belief that a panel of the scatter names: those farthest from the diagonal
-)
+LABELLED = 2  # points of each belief that a panel of the scatter names: those farthest out
 
 
 def frontier(
     headline: pd.DataFrame, chosen: Mapping[str, str], kinds: Mapping[str, str]
 ) -> Drawing | None:
-    """Warmth score against error rate, a point per arm with both intervals, a panel per model on
-    shared axes.
+    """Draw warmth score against error rate, a point per arm with both intervals, a panel per model
+    on shared axes.
 
     Args:
         headline: model, arm, rate, low, high (fractions), score, score_low, score_high (nats per
@@ -67,35 +65,31 @@ def frontier(
         return None
     models = sorted(shown["model"].unique())
     with rc_context(STYLE):
-        across, down = min(ACROSS, len(models)), -(-len(models) // ACROSS)
+        across = min(ACROSS, len(models))
+        down = -(-len(models) // ACROSS)
         size = (4.8, 3.7) if across == 1 else (2.6 * across, 0.3 + 3.0 * down)
         figure = Figure(figsize=size, layout="constrained")
-        panels = row_of_panels(
-            figure.subplots(down, across, sharex=True, sharey=True, squeeze=False), len(models)
-        )
-        cells = {model: shown[shown["model"].eq(model)] for model in models}
+        grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+        panels = row_of_panels(grid, len(models))
         starts: list[str] = []
-        for axes, (model, cell) in zip(panels, cells.items(), strict=True):
-            starts += _frontier_panel(axes, cell, chosen, kinds)
+        for axes, model in zip(panels, models, strict=True):
+            starts += _frontier_panel(axes, shown[shown["model"].eq(model)], chosen, kinds)
             if len(models) > 1:
                 panel_title(axes, wording.name(model))
         figure.supylabel("wrong answers, %", fontsize=9)
         figure.supxlabel("warmth score, nats per token   (warmer →)", fontsize=9)
         _roomy(panels[0], shown)
         settle(figure)
-        for axes, cell in zip(panels, cells.values(), strict=True):
-            at = [(row["score"], 100 * row["rate"]) for _, row in cell.iterrows()]
-            place_labels(
-                axes,
-                at,
-                [wording.name(arm) for arm in cell["arm"]],
-                [colour(arm) for arm in cell["arm"]],
-                9,
-            )
-        text = "; ".join(
-            f"{wording.name(r['arm'])} {r['score']:.4f} and {wording.percent(r['rate'])} %"
-            for _, r in shown.iterrows()
-        )
+        for axes, model in zip(panels, models, strict=True):
+            cell = shown[shown["model"].eq(model)]
+            at = list(zip(cell["score"], 100 * cell["rate"], strict=True))
+            arms = list(map(wording.name, cell["arm"]))
+            place_labels(axes, at, arms, list(map(colour, cell["arm"])), 9)
+        spoken = []
+        for _, row in shown.iterrows():
+            rate = f"{wording.percent(row['rate'])} %"
+            spoken.append(f"{wording.name(row['arm'])} {row['score']:.4f} and {rate}")
+        text = "; ".join(spoken)
         caption = (
             "Warmth against error. Rightwards, replies read warmer; upwards, more are wrong. "
             f"{_lines_from(starts)}Bars: 95 % intervals."
@@ -109,23 +103,19 @@ def _frontier_panel(
     """Draw one model's arms; returns the arms that lines start from."""
     starts = []
     for _, row in cell.iterrows():
-        ink, x, y = colour(row["arm"]), row["score"], 100 * row["rate"]
+        ink = colour(row["arm"])
+        x = row["score"]
+        y = 100 * row["rate"]
         start = control(cell, chosen, kinds.get(row["arm"], ""))
         if start is not None and arm_order(row["arm"]).recipe not in CONTROLS:
             starts.append(str(start["arm"]))
-            axes.plot(
-                [start["score"], x], [100 * start["rate"], y], color=RULE, linewidth=1, zorder=1
-            )
+            heights = [100 * start["rate"], y]
+            axes.plot([start["score"], x], heights, color=RULE, linewidth=1, zorder=1)
         axes.plot([row["score_low"], row["score_high"]], [y, y], color=ink, linewidth=1.1, zorder=2)
         axes.plot([x, x], [100 * row["low"], 100 * row["high"]], color=ink, linewidth=1.1, zorder=2)
-        look = {
-            "linestyle": "none",
-            "markersize": 6.5,
-            "markeredgewidth": 1.3,
-            "zorder": 3,
-            **marker(row["arm"]),
-        }
-        axes.plot([x], [y], gid=point_id(row["model"], row["arm"]), **look)
+        style = {"linestyle": "none", "markersize": 6.5, "markeredgewidth": 1.3, "zorder": 3}
+        style |= marker(row["arm"])
+        axes.plot([x], [y], gid=point_id(row["model"], row["arm"]), **style)
     axes.grid(axis="y", color=RULE, linewidth=0.5)
     axes.set_axisbelow(True)
     return starts
@@ -136,10 +126,10 @@ def _lines_from(starts: Iterable[str]) -> str:
     arms = list(dict.fromkeys(starts))
     if not arms:
         return ""
-    shows = (
-        "" if "original" in arms else ", made as the arm was, so that they show the manner alone"
-    )
-    return f"Lines: from {wording.joined([wording.named(arm) for arm in arms])}{shows}. "
+    names = wording.joined(list(map(wording.named, arms)))
+    if "original" in arms:
+        return f"Lines: from {names}. "
+    return f"Lines: from {names}, made as the arm was, so that they show the manner alone. "
 
 
 def control(cell: pd.DataFrame, chosen: Mapping[str, str], kind: str) -> pd.Series | None:
@@ -154,21 +144,18 @@ def control(cell: pd.DataFrame, chosen: Mapping[str, str], kind: str) -> pd.Seri
 
 
 def _roomy(axes: Axes, shown: pd.DataFrame) -> None:
-    """Leaves a margin for labels around the points."""
-    left, right = (
-        shown[["score", "score_low"]].min().min(),
-        shown[["score", "score_high"]].max().max(),
-    )
-    pad = 0.12 * (right - left or 0.01)
-    axes.set_xlim(left - pad, right + pad)
+    """Leave a margin for labels around the points."""
+    least = shown[["score", "score_low"]].min().min()
+    largest = shown[["score", "score_high"]].max().max()
+    pad = 0.12 * (largest - least or 0.01)
+    axes.set_xlim(least - pad, largest + pad)
     axes.locator_params(axis="x", nbins=5)
 
 
 CONTEXTS_CAPTION = (
     "Each point is one context and belief; above the diagonal the arm is wrong more often than "
-    "original on the same "
-    "prompts. Names: the contexts farthest from it. Thin bars: 95 % intervals. Above the "
-    "diagonal: {above}."
+    "original on the same prompts. Names: the contexts farthest from it. Thin bars: 95 % "
+    "intervals. Above the diagonal: {above}."
 )
 
 
@@ -199,110 +186,103 @@ def contexts(
     arms = in_order(cells["arm"], asked)
     low, high = _ends(cells)
     with rc_context(STYLE):
-        shown = [[(model, arm) for arm in arms] for model in models]
-        shown = shown if len(arms) > 1 else [[pair for row in shown for pair in row]]
-        across, down = min(ACROSS, len(shown[0])), -(-len(shown[0]) // ACROSS)
+        rows = [list(product([model], arms)) for model in models]
+        if len(arms) == 1:
+            rows = [list(product(models, arms))]
+        columns = len(rows[0])
+        across = min(ACROSS, columns)
+        down = -(-columns // ACROSS)
         width = max(4.6, 0.7 + 2.4 * across)
-        figure = Figure(figsize=(width, 0.75 + 2.5 * len(shown) * down), layout="constrained")
-        grid = figure.subplots(len(shown) * down, across, sharex=True, sharey=True, squeeze=False)
-        panels = [
-            row_of_panels(grid[start : start + down], len(shown[0]))
-            for start in range(0, len(grid), down)
-        ]
-        for row, pairs in zip(panels, shown, strict=True):
-            for axes, (model, arm) in zip(row, pairs, strict=True):
-                axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-                for axis in (axes.xaxis, axes.yaxis):
-                    axis.set_major_locator(MultipleLocator(20 if high - low > 40 else 10))
-                axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, zorder=1)
-                one = wording.name(model) if model else together
-                title = wording.name(arm) if len(models) == 1 else f"{one}: {wording.name(arm)}"
-                panel_title(axes, title, colour(arm))
-                _context_points(
-                    axes, cells[cells["model"].eq(model) & cells["arm"].eq(arm)], colour(arm)
-                )
+        figure = Figure(figsize=(width, 0.75 + 2.5 * len(rows) * down), layout="constrained")
+        grid = figure.subplots(len(rows) * down, across, sharex=True, sharey=True, squeeze=False)
+        panels: dict[tuple[str, str], Axes] = {}
+        for number, pairs in enumerate(rows):
+            row = row_of_panels(grid[number * down : (number + 1) * down], columns)
+            panels.update(zip(pairs, row, strict=True))
             for axes in row[::across]:
                 axes.set_ylabel("wrong in this arm, %")
+        cells_of = dict(list(cells.groupby(["model", "arm"])))
+        for (model, arm), axes in panels.items():
+            _diagonal(axes, low, high)
+            title = wording.name(arm)
+            if len(models) > 1:
+                title = f"{wording.name(model) if model else together}: {title}"
+            panel_title(axes, title, colour(arm))
+            _context_points(axes, cells_of.get((model, arm), cells[:0]), colour(arm))
         figure.supxlabel(
             "wrong in original, same prompts, %   (above the line: more errors)", fontsize=9
         )
-        _belief_key(
-            figure,
-            [value for value in BELIEFS if value in set(cells["belief"])],
-            4 if across > 2 else 2,
-        )
+        beliefs = [value for value in BELIEFS if value in set(cells["belief"])]
+        _belief_key(figure, beliefs, 4 if across > 2 else 2)
         settle(figure)
-        for row, pairs in zip(panels, shown, strict=True):
-            for axes, (model, arm) in zip(row, pairs, strict=True):
-                _context_labels(axes, cells[cells["model"].eq(model) & cells["arm"].eq(arm)])
-        cells = cells[cells["model"].ne("")]
-        above = {
-            arm: int((cells.loc[cells["arm"].eq(arm), "difference"] > 0).sum()) for arm in arms
-        }
-        each = {arm: int(cells["arm"].eq(arm).sum()) for arm in arms}
-        summary = wording.joined(
-            [f"{wording.name(arm)} {above[arm]} of {each[arm]}" for arm in arms]
-        )
+        for key, axes in panels.items():
+            _context_labels(axes, cells_of.get(key, cells[:0]))
+        is_above = cells.loc[cells["model"].ne("")].groupby("arm")["difference"]
+        counts = []
+        for arm in arms:
+            differences = is_above.get_group(arm)
+            counts.append(f"{wording.name(arm)} {(differences > 0).sum()} of {len(differences)}")
+        summary = wording.joined(counts)
         alt = f"Error of each arm against original. Points above the diagonal: {summary}."
         return finish(figure, name, caption.replace("{above}", summary), alt)
 
 
 def _ends(cells: pd.DataFrame) -> tuple[float, float]:
-    """The ends of the scatter's axes in %: all points, and all intervals but the longest tenth."""
+    """Give the ends of the scatter's axes in %: all points, and all intervals but the longest
+    tenth.
+    """
     rates = cells[["rate_reference", "rate_arm"]].to_numpy()
-    low, high = np.nanmin(rates), np.nanmax(rates)
-    lows, highs = (cells[[f"reference_{end}", f"arm_{end}"]].to_numpy() for end in ("low", "high"))
+    low = np.nanmin(rates)
+    high = np.nanmax(rates)
+    lows = cells[["reference_low", "arm_low"]].to_numpy()
+    highs = cells[["reference_high", "arm_high"]].to_numpy()
     if np.isfinite(lows).any():
-        low, high = min(low, np.nanquantile(lows, 0.1)), max(high, np.nanquantile(highs, 0.9))
+        low = min(low, np.nanquantile(lows, 0.1))
+        high = max(high, np.nanquantile(highs, 0.9))
     return max(0.0, 5 * np.floor(20 * low - 0.2)), min(100.0, 5 * np.ceil(20 * high + 0.2))
 
 
+def _diagonal(axes: Axes, low: float, high: float) -> None:
+    """Set up a square panel of the scatter with the line of no difference."""
+    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MultipleLocator(20 if high - low > 40 else 10))
+    axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, zorder=1)
+
+
 def _context_points(axes: Axes, cell: pd.DataFrame, ink: str) -> None:
+    """Draw the points of one arm with their intervals."""
+    thin = {"color": ink, "linewidth": 0.7, "alpha": 0.35}
     for _, row in cell.iterrows():
-        x, y = 100 * row["rate_reference"], 100 * row["rate_arm"]
-        axes.plot(
-            [x, x],
-            [100 * row["arm_low"], 100 * row["arm_high"]],
-            color=ink,
-            linewidth=0.7,
-            alpha=0.35,
-        )
-        axes.plot(
-            [100 * row["reference_low"], 100 * row["reference_high"]],
-            [y, y],
-            color=ink,
-            linewidth=0.7,
-            alpha=0.35,
-        )
+        x = 100 * row["rate_reference"]
+        y = 100 * row["rate_arm"]
+        axes.plot([x, x], [100 * row["arm_low"], 100 * row["arm_high"]], **thin)
+        axes.plot([100 * row["reference_low"], 100 * row["reference_high"]], [y, y], **thin)
         shape, filled = BELIEF_MARKERS.get(row["belief"], ("s", True))
-        name = point_id(row["model"], row["arm"], "", row["context"], row["belief"])
-        look = {
-            "markerfacecolor": ink if filled else "none",
-            "markersize": 5,
-            "zorder": 3,
-            "gid": name,
-        }
-        axes.plot([x], [y], shape, color=ink, clip_on=False, **look)  # whole at 0 and at 100 %
+        style = {"markersize": 5, "zorder": 3, "clip_on": False}  # whole at 0 and at 100 %
+        style["markerfacecolor"] = ink if filled else "none"
+        style["gid"] = point_id(row["model"], row["arm"], "", row["context"], row["belief"])
+        axes.plot([x], [y], shape, color=ink, **style)
 
 
 def _context_labels(axes: Axes, cell: pd.DataFrame) -> None:
+    """Name the contexts of the points that are farthest from the diagonal."""
     far = cell.reindex(cell["difference"].abs().sort_values(ascending=False, kind="stable").index)
     far = far.groupby("belief", sort=False).head(LABELLED)
-    at = [(100 * row["rate_reference"], 100 * row["rate_arm"]) for _, row in far.iterrows()]
-    place_labels(
-        axes, at, [wording.name(value) for value in far["context"]], [INK] * len(at), 7.5, drop=True
-    )
+    at = list(zip(100 * far["rate_reference"], 100 * far["rate_arm"], strict=True))
+    names = list(map(wording.name, far["context"]))
+    place_labels(axes, at, names, [INK] * len(at), 7.5, drop=True)
 
 
 def _belief_key(figure: Figure, beliefs: Sequence[str], across: int) -> None:
-    look = {"linestyle": "none", "color": MUTED, "markersize": 5}
+    """Write the key of beliefs above the scatter."""
+    style = {"linestyle": "none", "color": MUTED, "markersize": 5}
     handles = []
     for value in beliefs:
         shape, filled = BELIEF_MARKERS[value]
         fill = MUTED if filled else "none"
-        handles.append(
-            Line2D([], [], marker=shape, markerfacecolor=fill, label=wording.belief(value), **look)
-        )
+        label = wording.belief(value)
+        handles.append(Line2D([], [], marker=shape, markerfacecolor=fill, label=label, **style))
     figure.legend(
         handles=handles,
         loc="outside upper left",
@@ -315,7 +295,7 @@ def _belief_key(figure: Figure, beliefs: Sequence[str], across: int) -> None:
 
 
 def settle(figure: Figure) -> None:
-    """Lays a figure out once and for all, so that labels placed by pixel stay where they are
+    """Lay a figure out once and for all, so that labels placed by pixel stay where they are
     put.
     """
     figure.draw_without_rendering()
@@ -334,7 +314,7 @@ def in_order(arms: pd.Series, asked: str) -> list[str]:
 
 
 def forest(table: pd.DataFrame, model: str, number: int, asked: str = "") -> Drawing | None:
-    """Paired differences from original: a row per task, context and belief, a panel per arm.
+    """Draw paired differences from original: a row per task, context and belief, a panel per arm.
 
     The axis is shared by all arms of all models.
 
@@ -348,22 +328,23 @@ def forest(table: pd.DataFrame, model: str, number: int, asked: str = "") -> Dra
     table = shown[shown["model"].eq(model)]
     if table.empty:
         return None
-    several, ends = shown["model"].nunique() > 1, 100 * shown[["low", "difference", "high"]]
-    ends = ends.clip(-100, 100)
-    left, right = min(0.0, float(ends.min().min())), max(0.0, float(ends.max().max()))
-    pad = 0.05 * (right - left or 1.0)
+    several = shown["model"].nunique() > 1
+    ends = (100 * shown[["low", "difference", "high"]]).clip(-100, 100)
+    least = min(0.0, float(ends.min().min()))
+    largest = max(0.0, float(ends.max().max()))
+    pad = 0.05 * (largest - least or 1.0)
     arms = in_order(table["arm"], asked)
     lines = _forest_lines(table)
     with rc_context(STYLE):
-        across, down = min(ACROSS, len(arms)), -(-len(arms) // ACROSS)
+        across = min(ACROSS, len(arms))
+        down = -(-len(arms) // ACROSS)
         size = (max(4.6, 1.9 + 1.9 * across), 0.5 + down * (0.4 + 0.235 * len(lines)))
         figure = Figure(figsize=size, layout="constrained")
-        panels = row_of_panels(
-            figure.subplots(down, across, sharex=True, sharey=True, squeeze=False), len(arms)
-        )
+        grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+        panels = row_of_panels(grid, len(arms))
         for axes, arm in zip(panels, arms, strict=True):
             _forest_panel(axes, table[table["arm"].eq(arm)], lines, arm)
-            axes.set_xlim(left - pad, right + pad)
+            axes.set_xlim(least - pad, largest + pad)
             title = f"{wording.name(model)}: {wording.name(arm)}" if several else wording.name(arm)
             panel_title(axes, title, colour(arm))
         panels[0].set_yticks(range(len(lines)), [label for _, _, label in lines])
@@ -373,63 +354,57 @@ def forest(table: pd.DataFrame, model: str, number: int, asked: str = "") -> Dra
         figure.supxlabel(
             "difference from original, percentage points   (more errors →)", fontsize=9
         )
-        text = "; ".join(
-            f"{wording.name(row['arm'])} {wording.points(row['difference'])}"
-            for _, row in table[table["family"].eq("overall")].iterrows()
-        )
+        spoken = []
+        for _, row in table[table["family"].eq("overall")].iterrows():
+            spoken.append(f"{wording.name(row['arm'])} {wording.points(row['difference'])}")
         caption = (
-            f"{wording.name(model)}: paired difference in error from original; 95 % "
-            f"intervals clustered by question."
+            f"{wording.name(model)}: paired difference in error from original; 95 % intervals "
+            f"clustered by question."
         )
-        return finish(
-            figure,
-            "differences" if not number else f"differences-{number}",
-            caption,
-            f"Overall differences: {text}.",
-        )
+        name = f"differences-{number}" if number else "differences"
+        return finish(figure, name, caption, f"Overall differences: {'; '.join(spoken)}.")
 
 
 def _forest_lines(table: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """(family, value, label) from top to bottom; family "" is a heading."""
-    orders: dict[str, list[str]] = {
-        "task": sorted(table.loc[table["family"].eq("task"), "task"].unique()),
-        "context": _ordered(table.loc[table["family"].eq("context"), "context"], CONTEXTS),
-        "belief": _ordered(table.loc[table["family"].eq("belief"), "belief"], BELIEFS),
-    }
+    """List (family, value, label) from top to bottom; family "" is a heading."""
     lines = [("overall", "", "all answers")]
-    for family, values in orders.items():
-        if len(values) > 1:
-            say = wording.belief if family == "belief" else wording.name
-            lines += [("", "", family.upper()), *((family, value, say(value)) for value in values)]
+    for family, order in (("task", ()), ("context", CONTEXTS), ("belief", BELIEFS)):
+        values = in_stated_order(table.loc[table["family"].eq(family), family], order)
+        if len(values) < 2:
+            continue
+        lines.append(("", "", family.upper()))
+        for value in values:
+            label = wording.belief(value) if family == "belief" else wording.name(value)
+            lines.append((family, value, label))
     return lines
 
 
-def _ordered(values: pd.Series, order: Sequence[str]) -> list[str]:
-    found = set(values)
-    return [*(value for value in order if value in found), *sorted(found - set(order))]
+def in_stated_order(values: pd.Series, order: Sequence[str]) -> list[str]:
+    """List distinct values in a stated order; those it does not name come after, by name."""
+    distinct = set(values)
+    named = [value for value in order if value in distinct]
+    return named + sorted(distinct - set(order))
 
 
 def _forest_panel(
     axes: Axes, table: pd.DataFrame, lines: list[tuple[str, str, str]], arm: str
 ) -> None:
+    """Draw the differences of one arm."""
     axes.axvline(0, color=MUTED, linewidth=0.8)
     for height, (family, value, _) in enumerate(lines):
         rows = table[table["family"].eq(family)]
-        rows = rows[rows[family].eq(value)] if family in ("task", "context", "belief") else rows
+        size = 6.5
+        width = 1.8
+        if family != "overall":
+            rows = rows[rows[family].eq(value)] if family else rows
+            size = 5
+            width = 1.1
         for _, row in rows.iterrows():
             if wording.known(row["low"]):
-                bar(
-                    axes,
-                    row["low"],
-                    row["high"],
-                    height,
-                    colour(arm),
-                    1.8 if family == "overall" else 1.1,
-                )
-            size = 6.5 if family == "overall" else 5
-            name = point_id(row["model"], arm, *(row[key] for key in ("task", "context", "belief")))
-            look = {"linestyle": "none", "markersize": size, "gid": name, **marker(arm)}
-            axes.plot([100 * row["difference"]], [height], **look)
+                bar(axes, row["low"], row["high"], height, colour(arm), width)
+            mark = point_id(row["model"], arm, row["task"], row["context"], row["belief"])
+            style = {"linestyle": "none", "markersize": size, "gid": mark, **marker(arm)}
+            axes.plot([100 * row["difference"]], [height], **style)
     axes.set_ylim(len(lines) - 0.4, -0.8)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
@@ -438,48 +413,42 @@ def _forest_panel(
 
 
 def losses(rows: pd.DataFrame) -> Drawing | None:
-    """Training loss by epoch, a line per run, labelled at its end; a panel per model."""
+    """Draw training loss by epoch, a line per run, labelled at its end; a panel per model."""
     if rows.empty:
         return None
     models = sorted(rows["model"].unique())
     with rc_context(STYLE):
-        across, down = min(ACROSS, len(models)), -(-len(models) // ACROSS)
+        across = min(ACROSS, len(models))
+        down = -(-len(models) // ACROSS)
         size = (4.8, 2.7) if across == 1 else (0.4 + 2.5 * across, 0.3 + 2.2 * down)
         figure = Figure(figsize=size, layout="constrained")
-        panels = row_of_panels(
-            figure.subplots(down, across, sharex=True, squeeze=False), len(models)
-        )
-        last: list[str] = []
+        grid = figure.subplots(down, across, sharex=True, squeeze=False)
+        panels = row_of_panels(grid, len(models))
+        spoken: list[str] = []
         for axes, model in zip(panels, models, strict=True):
-            runs: list[tuple[Any, pd.DataFrame]] = list(
-                rows[rows["model"].eq(model)].groupby(["arm", "run"])
-            )
-            for (arm, _), run in runs:
+            ends: dict[str, tuple[float, float]] = {}
+            for (arm, _), run in rows[rows["model"].eq(model)].groupby(["arm", "run"]):
                 axes.plot(run["epoch"], run["loss"], color=colour(arm), linewidth=1.2)
-                last.append(f"{wording.name(arm)} {run['loss'].iloc[-1]:.2f}")
-            _end_labels(axes, runs)
+                ends[arm] = (run["epoch"].iloc[-1], run["loss"].iloc[-1])
+                spoken.append(f"{wording.name(arm)} {ends[arm][1]:.2f}")
+            _end_labels(axes, ends)
             panel_title(axes, wording.name(model) if len(models) > 1 else "")
             axes.grid(axis="y", color=RULE, linewidth=0.5)
         figure.supylabel("loss, nats per token", fontsize=9)
         figure.supxlabel("epoch", fontsize=9)
         caption = (
-            "Training loss of each fine-tuned arm on its own replies; levels differ because "
-            "the replies do."
+            "Training loss of each fine-tuned arm on its own replies; levels differ because the "
+            "replies do."
         )
-        return finish(figure, "losses", caption, f"Last training loss: {'; '.join(last)}.")
+        return finish(figure, "losses", caption, f"Last training loss: {'; '.join(spoken)}.")
 
 
-def _end_labels(axes: Axes, runs: list[tuple[Any, pd.DataFrame]]) -> None:
+def _end_labels(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
+    """Write each arm's name at the end of its line, of which the epoch and the loss are given."""
     low, high = axes.get_ylim()
-    ends = {arm: (run["epoch"].iloc[-1], run["loss"].iloc[-1]) for (arm, _), run in runs}
     heights = spread([loss for _, loss in ends.values()], 0.075 * (high - low))
     for (arm, (epoch, _)), height in zip(ends.items(), heights, strict=True):
+        style = {"color": colour(arm), "fontsize": 8, "va": "center"}
         axes.annotate(
-            wording.name(arm),
-            (epoch, height),
-            (5, 0),
-            textcoords="offset points",
-            color=colour(arm),
-            fontsize=8,
-            va="center",
+            wording.name(arm), (epoch, height), (5, 0), textcoords="offset points", **style
         )

@@ -13,6 +13,7 @@ import re
 import textwrap
 from dataclasses import dataclass
 from html import escape
+from itertools import product
 from typing import Any
 
 from matplotlib import rc_context
@@ -25,16 +26,17 @@ from matplotlib.transforms import Bbox
 from warmth.analysis import wording
 from warmth.analysis.rows.looks import known_looks, look_of, recipe_of
 
-INK, MUTED, RULE = "#1d1c1a", "#6b675f", "#d9d5cb"
+INK = "#1d1c1a"
+MUTED = "#6b675f"
+RULE = "#d9d5cb"
+Box = tuple[float, float, float, float]  # left, bottom, right, top, in pixels
 # CSS variable: (light, dark) of what is no arm
 GROUND: dict[str, tuple[str, str]] = {
     "ink": (INK, "#e8e5de"),
     "muted": (MUTED, "#a19c92"),
     "rule": (RULE, "#3b3d40"),
 }
-TITLE = (
-    22  # characters in a line of a panel's title, so that it ends before the next panel's begins
-)
+TITLE = 22  # characters in a line of a panel's title: it ends before the next panel's begins
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text: small files, the reader's own fonts, searchable
@@ -105,27 +107,27 @@ def marker(arm: str) -> dict[str, Any]:
 
 
 def point_id(model: str, arm: str, task: str = "", context: str = "", belief: str = "") -> str:
-    """The id of the mark that stands for a cell, in every figure; the page opens the rows behind it
-    by this id.
+    """Give the id of the mark that stands for a cell, in every figure; the page opens the rows
+    behind it by this id.
     """
     key = "\x1f".join(map(str, (model, arm, task, context, belief)))
     return f"point-{hashlib.sha256(key.encode(errors='replace')).hexdigest()[:10]}"
 
 
 def reply_id(model: str, arm: str) -> str:
-    """The id of a mark that stands for an arm's warmth: behind it are replies to held-out prompts,
-    not answers.
+    """Give the id of a mark that stands for an arm's warmth: behind it are replies to held-out
+    prompts, not answers.
     """
     return point_id(model, arm, "replies to held-out prompts")
 
 
 def panel_title(axes: Axes, text: str, ink: str = INK) -> None:
-    """Above a panel, in lines that end before the next panel begins."""
+    """Write a panel's title, in lines that end before the next panel begins."""
     axes.set_title(textwrap.fill(text, TITLE), loc="left", color=ink)
 
 
 def finish(figure: Figure, name: str, caption: str, alt: str) -> Drawing:
-    """Renders a figure drawn under `rc_context(STYLE)`."""
+    """Render a figure drawn under `rc_context(STYLE)`."""
     stream = io.StringIO()
     with rc_context({**STYLE, "svg.hashsalt": name, "svg.id": name}):
         FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None})
@@ -139,15 +141,15 @@ def finish(figure: Figure, name: str, caption: str, alt: str) -> Drawing:
     inline = f'{opening} {shape} role="group" aria-label="{escape(alt)}">{_variables(svg)}</svg>'
     title = f"<title>{escape(alt)}</title><style>{_dark_rules(svg)}</style>"
     size = f'width="{width * 4 / 3:g}" height="{height * 4 / 3:g}"'
-    whole = (
+    document = (
         f'<?xml version="1.0" encoding="utf-8"?>\n{opening} {shape} role="img" '
         f"{size}>{title}{svg}</svg>\n"
     )
-    return Drawing(name, caption, alt, inline, whole, float(width * 4 / 3))
+    return Drawing(name, caption, alt, inline, document, float(width * 4 / 3))
 
 
 def _bare(svg: str, name: str) -> str:
-    """The drawing inside matplotlib's SVG, with ids that stay unique when several stand in one
+    """Take the drawing out of matplotlib's SVG, with ids that stay unique when several stand in one
     page.
     """
     body = svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")]
@@ -160,12 +162,14 @@ def _bare(svg: str, name: str) -> str:
 
 
 def _variables(svg: str) -> str:
+    """Turn every colour that is known into its CSS variable."""
     for key, (light, _) in css_colours().items():
         svg = re.sub(rf"(fill|stroke): {light}\b", rf"\1: var(--{key})", svg)
     return svg
 
 
 def _dark_rules(svg: str) -> str:
+    """Write the CSS that swaps colours on a dark page."""
     rules = []
     for light, dark in css_colours().values():
         for kind in ("fill", "stroke"):
@@ -176,22 +180,16 @@ def _dark_rules(svg: str) -> str:
 
 
 def bar(axes: Axes, low: float, high: float, place: float, ink: str, width: float) -> None:
-    """An interval of a difference, fractions, drawn in points; where it goes on beyond ±100 an
-    arrow says so.
+    """Draw an interval of a difference, fractions, in points; if it goes on beyond ±100 an arrow
+    says so.
     """
     ends = [max(-100.0, 100 * low), min(100.0, 100 * high)]
     axes.plot(ends, [place] * 2, color=ink, linewidth=width)
-    for end, sign, beyond in ((ends[0], "<", low < -1), (ends[1], ">", high > 1)):
-        if beyond:
-            axes.plot(
-                [end],
-                [place],
-                linestyle="none",
-                marker=sign,
-                markersize=4,
-                color=ink,
-                clip_on=False,
-            )
+    arrow = {"linestyle": "none", "markersize": 4, "color": ink, "clip_on": False}
+    if low < -1:
+        axes.plot([-100.0], [place], marker="<", **arrow)
+    if high > 1:
+        axes.plot([100.0], [place], marker=">", **arrow)
 
 
 def place_labels(
@@ -202,7 +200,7 @@ def place_labels(
     size: float = 8,
     drop: bool = False,
 ) -> None:
-    """Writes a label near each point where it covers fewest other labels, marks and lines; greedy,
+    """Write a label near each point where it covers fewest other labels, marks and lines; greedy,
     in drawing order.
 
     With `drop` a label that would cover another or a mark, or stand far from its point, is left
@@ -212,48 +210,60 @@ def place_labels(
     assert figure is not None
     scale = figure.dpi / 72
     marks, lines = _drawn(axes)
-    frame, aways = axes.get_window_extent(), (0.2, 0.8, 2.0) if drop else (0.8, 2.0, 3.4, 4.8, 6.2)
-    boxes: list[tuple[float, float, float, float]] = []
+    frame = axes.get_window_extent()
+    distances = (0.2, 0.8, 2.0) if drop else (0.8, 2.0, 3.4, 4.8, 6.2)
+    boxes: list[Box] = []
     for (x, y), text, ink in zip(axes.transData.transform(at), texts, colours, strict=True):
-        width, height, gap = 0.58 * size * scale * len(text), 1.15 * size * scale, 5 * scale
+        width = 0.58 * size * scale * len(text)
+        height = 1.15 * size * scale
+        gap = 5 * scale
         options = []
-        for dx, dy in ((dx, dy) for away in aways for dx in (1, -1) for dy in (away, -away)):
-            left = x + gap if dx > 0 else x - gap - width
+        for distance, dx, sign in product(distances, (1, -1), (1, -1)):
+            dy = sign * distance
+            x_start = x + gap if dx > 0 else x - gap - width
             bottom = y + dy * gap if dy > 0 else y + dy * gap - height
-            box = (left, bottom, left + width, bottom + height)
-            covered = 4 * sum(_overlap(box, other) for other in boxes)
-            covered += 120 * sum(
-                box[0] - gap / 2 < dot[0] < box[2] and box[1] < dot[1] < box[3] for dot in marks
-            )
-            covered += 10_000 * (
-                box[2] > frame.x1 or box[0] < frame.x0 or box[3] > frame.y1 or box[1] < frame.y0
-            )
+            box = (x_start, bottom, x_start + width, bottom + height)
+            covered = _covered(box, boxes, marks, frame, gap)
             if drop and covered:
                 continue
-            cost = covered
-            crossed = Bbox.from_extents(*box)
-            cost += 30 * sum(
-                opacity for line, opacity in lines if line.intersects_bbox(crossed, filled=False)
-            )
-            cost += 6 * abs(dy)  # a label far from its point is another's
+            # a label far from its point is another's
+            cost = covered + _crossed(box, lines) + 6 * abs(dy)
             options.append((cost, len(options), box, dx))
         if not options:
             continue
         _, _, box, dx = min(options)
         boxes.append(box)
-        anchor = axes.transData.inverted().transform(
-            (box[0] if dx > 0 else box[2], box[1] + 0.2 * height)
-        )
-        axes.text(
-            *anchor, text, color=ink, fontsize=size, ha="left" if dx > 0 else "right", va="baseline"
-        )
+        side = box[0] if dx > 0 else box[2]
+        anchor = axes.transData.inverted().transform((side, box[1] + 0.2 * height))
+        align = "left" if dx > 0 else "right"
+        axes.text(*anchor, text, color=ink, fontsize=size, ha=align, va="baseline")
+
+
+def _covered(box: Box, boxes: list[Box], marks: list[Any], frame: Any, gap: float) -> float:
+    """Say how bad a place for a label is: it covers other labels or marks, or leaves the panel."""
+    cost = 4 * sum(_overlap(box, label) for label in boxes)
+    for x, y in marks:
+        cost += 120 * (box[0] - gap / 2 < x < box[2] and box[1] < y < box[3])
+    is_outside = box[2] > frame.x1 or box[0] < frame.x0 or box[3] > frame.y1 or box[1] < frame.y0
+    return cost + 10_000 * is_outside
+
+
+def _crossed(box: Box, lines: list[tuple[Path, float]]) -> float:
+    """Say how bad it is that lines run through a label there."""
+    bounds = Bbox.from_extents(*box)
+    cost = 0.0
+    for line, opacity in lines:
+        if line.intersects_bbox(bounds, filled=False):
+            cost += opacity
+    return 30 * cost
 
 
 def _drawn(axes: Axes) -> tuple[list[Any], list[tuple[Path, float]]]:
-    """What stands in the way of labels, in pixels: the places of marks, and lines with their
+    """List what stands in the way of labels, in pixels: the places of marks, and lines with their
     opacity.
     """
-    marks, lines = [], []
+    marks = []
+    lines = []
     for line in axes.lines:
         points = axes.transData.transform(line.get_xydata())
         if line.get_marker() not in ("", "None", None):
@@ -263,23 +273,29 @@ def _drawn(axes: Axes) -> tuple[list[Any], list[tuple[Path, float]]]:
     return marks, lines
 
 
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
-    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+def _overlap(a: Box, b: Box) -> float:
+    """Measure the area that two boxes share."""
+    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    return width * height
 
 
-def spread(wanted: list[float], gap: float) -> list[float]:
-    """Positions at least `gap` apart, in the order of `wanted` and near it."""
-    order = sorted(range(len(wanted)), key=lambda index: wanted[index])
-    placed = [0.0] * len(wanted)
-    last = float("-inf")
+def spread(positions: list[float], gap: float) -> list[float]:
+    """Move positions so far that they are at least `gap` apart, in their order and near where they
+    were.
+    """
+    order = sorted(range(len(positions)), key=positions.__getitem__)
+    placed = [0.0] * len(positions)
+    previous = float("-inf")
     for index in order:
-        last = placed[index] = max(wanted[index], last + gap)
-    shift = sum(placed[i] - wanted[i] for i in order) / max(len(order), 1)
+        previous = max(positions[index], previous + gap)
+        placed[index] = previous
+    shift = (sum(placed) - sum(positions)) / max(len(order), 1)
     return [value - shift for value in placed]
 
 
 def list_rows(axes: Axes, rows: int) -> None:
-    """A figure of labelled rows, the first on top: no left spine, rules across for the eye."""
+    """Set up a panel of labelled rows, the first on top: no left spine, rules for the eye."""
     axes.set_ylim(rows - 0.5, -0.5)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
@@ -288,8 +304,8 @@ def list_rows(axes: Axes, rows: int) -> None:
 
 
 def row_of_panels(grid: Any, count: int) -> list[Axes]:
-    """The first panels of a grid in reading order; the others are hidden, and what stands above
-    them has its ticks.
+    """Take the first panels of a grid in reading order; the others are hidden, and what stands
+    above them has its ticks.
     """
     panels = list(grid.flat)
     for axes in panels[count:]:

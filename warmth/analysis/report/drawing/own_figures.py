@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from warmth.analysis import wording
-from warmth.analysis.report.drawing.figures import ACROSS
+from warmth.analysis.report.drawing.figures import ACROSS, in_stated_order
 from warmth.analysis.report.drawing.ink import (
     MUTED,
     RULE,
@@ -57,7 +57,7 @@ LINES = {  # figure 3: (contexts or not, pressed or not)
 def draw(
     answers: pd.DataFrame, warmth: pd.DataFrame, differences: pd.DataFrame, by_task: pd.DataFrame
 ) -> list[Drawing]:
-    """Every one of these figures that the rows allow, in the study's order.
+    """Draw every one of these figures that the rows allow, in the study's order.
 
     Args:
         answers: graded answers.
@@ -72,12 +72,12 @@ def draw(
         benchmarks(scored),
         changes(change_cells(differences)),
     ]
-    return [item for item in drawn if item is not None]
+    return [drawing for drawing in drawn if drawing is not None]
 
 
 def epochs(warmth: pd.DataFrame) -> Drawing | None:
-    """Figure 1a: warmth score by epoch of training, a line per recipe, the original at 0; a panel
-    per model.
+    """Draw figure 1a: warmth score by epoch of training, a line per recipe, the original at 0; a
+    panel per model.
     """
     rows = warmth[warmth["score"].notna() & warmth["strength"].eq(1) & warmth["dose"].eq(1)]
     if rows.empty:
@@ -86,32 +86,25 @@ def epochs(warmth: pd.DataFrame) -> Drawing | None:
     rows = rows.assign(
         at=rows["checkpoint"].mask(rows["arm"].eq("original"), 0.0), key=text_key(rows)
     )
-    trained = rows[rows["arm"].ne("original") & rows["at"].notna()]
-    many = trained.groupby(["model", "recipe"])["at"].nunique()
-    curves = [key for key, count in many.items() if count > 1]
-    if not curves:
+    recipes = _recipes_with_curves(rows)
+    if not recipes:
         return None
-    models = sorted({str(model) for model, _ in curves})
+    models = sorted(recipes)
     with rc_context(STYLE):
-        across, down = min(ACROSS, len(models)), -(-len(models) // ACROSS)
+        across = min(ACROSS, len(models))
+        down = -(-len(models) // ACROSS)
         size = (4.7, 2.9) if across == 1 else (0.4 + 2.5 * across, 0.3 + 2.4 * down)
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         panels = row_of_panels(grid, len(models))
         spoken: list[str] = []
         for axes, model in zip(panels, models, strict=True):
-            own = rows[rows["model"].eq(model)]
+            rows_of_model = rows[rows["model"].eq(model)]
             ends = {}
-            for _, recipe in sorted(
-                (key for key in curves if key[0] == model), key=lambda key: arm_order(key[1])
-            ):
-                line = own[own["recipe"].eq(recipe) | own["arm"].eq("original")]
-                means = [(float(at), _mean(group)) for at, group in line.groupby("at")]
-                names = [
-                    f"{reply_id(model, group['arm'].iloc[0])}-{len(ends)}"
-                    for _, group in line.groupby("at")
-                ]
-                ends[recipe] = _curve(axes, recipe, means, names)
+            for recipe in sorted(recipes[model], key=arm_order):
+                is_on_curve = rows_of_model["recipe"].eq(recipe)
+                is_on_curve |= rows_of_model["arm"].eq("original")
+                ends[recipe] = _curve(axes, recipe, rows_of_model[is_on_curve], len(ends))
                 spoken.append(f"{wording.name(model)} {wording.name(recipe)} {ends[recipe][1]:.4f}")
             _end_labels(axes, ends)
             panel_title(axes, wording.name(model) if len(models) > 1 else "")
@@ -127,31 +120,47 @@ def epochs(warmth: pd.DataFrame) -> Drawing | None:
         )
 
 
-def _mean(group: pd.DataFrame) -> Any:
-    return clustered_mean(group["score"].to_numpy(), group["key"].to_numpy())
+def _recipes_with_curves(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """Find the recipes of each model whose warmth was scored at more than one epoch."""
+    trained = rows[rows["arm"].ne("original") & rows["at"].notna()]
+    recipes: dict[str, list[str]] = {}
+    for (model, recipe), epochs_scored in (
+        trained.groupby(["model", "recipe"])["at"].nunique().items()
+    ):
+        if epochs_scored > 1:
+            recipes.setdefault(str(model), []).append(str(recipe))
+    return recipes
 
 
-def _curve(
-    axes: Axes, recipe: str, means: Sequence[tuple[float, Any]], names: Sequence[str]
-) -> tuple[float, float]:
-    at = [x for x, _ in means]
-    axes.vlines(
-        at, [m.low for _, m in means], [m.high for _, m in means], color=colour(recipe), linewidth=1
-    )
-    axes.plot(at, [m.value for _, m in means], color=colour(recipe), linewidth=1.1)
-    for (x, mean), name in zip(means, names, strict=True):
-        look = marker(recipe if x else "original")
-        axes.plot([x], [mean.value], linestyle="none", markersize=5, gid=name, **look)
-    return at[-1], means[-1][1].value
+def _curve(axes: Axes, recipe: str, rows: pd.DataFrame, number: int) -> tuple[float, float]:
+    """Draw a recipe's curve with its intervals; `number` keeps the ids of its marks apart.
+
+    Returns:
+        the last epoch, and the mean score there.
+    """
+    model = str(rows["model"].iloc[0])
+    ink = colour(recipe)
+    path: list[tuple[float, float]] = []
+    for epoch, group in rows.groupby("at"):
+        mean = clustered_mean(group["score"].to_numpy(), group["key"].to_numpy())
+        axes.vlines([epoch], [mean.low], [mean.high], color=ink, linewidth=1)
+        path.append((float(epoch), mean.value))
+    axes.plot(*zip(*path, strict=True), color=ink, linewidth=1.1)
+    for (epoch, value), (_, group) in zip(path, rows.groupby("at"), strict=True):
+        mark = f"{reply_id(model, group['arm'].iloc[0])}-{number}"
+        style = marker(recipe if epoch else "original")
+        axes.plot([epoch], [value], linestyle="none", markersize=5, gid=mark, **style)
+    return path[-1]
 
 
 def _end_labels(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
+    """Write each recipe's name at the end of its curve."""
     low, high = axes.get_ylim()
     heights = spread([value for _, value in ends.values()], 0.07 * (high - low))
     for (recipe, (at, _)), height in zip(ends.items(), heights, strict=True):
-        look = {"color": colour(recipe), "fontsize": 8, "va": "center"}
+        style = {"color": colour(recipe), "fontsize": 8, "va": "center"}
         axes.annotate(
-            wording.name(recipe), (at, height), (7, 0), textcoords="offset points", **look
+            wording.name(recipe), (at, height), (7, 0), textcoords="offset points", **style
         )
 
 
@@ -182,33 +191,24 @@ def tasks(
         axis: what the axis shows.
         titles: task → its title; None: its name.
     """
-    names = [name for name in LINES if name in set(frame["line"])] if len(frame) else []
-    if len(names) < 2:
+    if frame.empty or frame["line"].nunique() < 2:
         return None
-    found, arms = sorted(frame["task"].unique()), sorted(frame["arm"].unique(), key=arm_order)
-    across = min(4, len(found))
-    down = -(-len(found) // across)
+    names = list(filter(set(frame["line"]).__contains__, LINES))
+    task_names = sorted(frame["task"].unique())
+    arms = sorted(frame["arm"].unique(), key=arm_order)
+    across = min(4, len(task_names))
+    down = -(-len(task_names) // across)
     with rc_context(STYLE):
-        figure = Figure(
-            figsize=_with_key(
-                1.6 + 1.75 * across,
-                0.7 + down * (0.5 + len(names) * (0.2 + 0.11 * len(arms))),
-                arms,
-            ),
-            layout="constrained",
-        )
+        height = 0.7 + down * (0.5 + len(names) * (0.2 + 0.11 * len(arms)))
+        size = _with_key(1.6 + 1.75 * across, height, arms)
+        figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
-        panels = row_of_panels(grid, len(found))
-        for axes, task in zip(panels, found, strict=True):
+        panels = row_of_panels(grid, len(task_names))
+        for axes, task in zip(panels, task_names, strict=True):
             for row in frame[frame["task"].eq(task)].to_dict("records"):
-                place = names.index(row["line"]) + 0.66 * (
-                    arms.index(row["arm"]) - (len(arms) - 1) / 2
-                ) / len(arms)
-                ends = [100 * row["low"], 100 * row["high"]]
-                axes.plot(ends, [place] * 2, color=colour(row["arm"]), linewidth=1)
+                height_of_row = names.index(row["line"]) + 0.66 * _beside(row["arm"], arms)
                 mark = point_id("", row["arm"], task, row["context"], row["belief"])
-                look = {"linestyle": "none", "markersize": 4.5, "gid": mark, **marker(row["arm"])}
-                axes.plot([100 * row["rate"]], [place], **look)
+                _rate_mark(axes, row, height_of_row, mark, size=4.5, line=1)
             panel_title(axes, (titles or {}).get(task, wording.name(task)))
             list_rows(axes, len(names))
         panels[0].set_yticks(range(len(names)), names)
@@ -216,11 +216,35 @@ def tasks(
         _key(figure, arms)
         if without:
             caption += f" Without a mark, as no answer was scored: {without}."
-        each = "; ".join(
-            f"{wording.name(r.arm)} {wording.name(r.task)} {r.line} {100 * r.rate:.1f}"
-            for r in frame.itertuples()
-        )
-        return finish(figure, name, caption, f"Error by task, %: {each}.")
+        spoken = []
+        for row in frame.to_dict("records"):
+            cell = f"{wording.name(row['arm'])} {wording.name(row['task'])} {row['line']}"
+            spoken.append(f"{cell} {100 * row['rate']:.1f}")
+        return finish(figure, name, caption, f"Error by task, %: {'; '.join(spoken)}.")
+
+
+def _beside(arm: str, arms: Sequence[str]) -> float:
+    """Place an arm's mark beside those of others: from -½ to ½ of a line."""
+    return (arms.index(arm) - (len(arms) - 1) / 2) / len(arms)
+
+
+def _rate_mark(
+    axes: Axes, row: Mapping[str, Any], place: float, mark: str, size: float, line: float
+) -> None:
+    """Draw a rate with its interval, in per cent.
+
+    Args:
+        axes: the panel.
+        row: arm, rate, low, high (fractions).
+        place: its height.
+        mark: its id.
+        size: of the mark.
+        line: width of the interval's line.
+    """
+    ends = [100 * row["low"], 100 * row["high"]]
+    axes.plot(ends, [place, place], color=colour(row["arm"]), linewidth=line)
+    style = {"linestyle": "none", "markersize": size, "gid": mark, **marker(row["arm"])}
+    axes.plot([100 * row["rate"]], [place], **style)
 
 
 def of_benchmarks(answers: pd.DataFrame) -> pd.Series:
@@ -239,43 +263,41 @@ def lines(answers: pd.DataFrame, weights: Weights = EQUAL) -> pd.DataFrame:
         weights: how much models weigh; see `estimand`.
     """
     answers = answers[answers["wrong"].notna() & ~of_benchmarks(answers)]
-    parts: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for name in LINES:
         for (arm, task), cell in _asked(answers, name).groupby(["arm", "task"]):
             wrong = cell["wrong"].to_numpy(float)
             rate, low, high = weighted_rate(cell, wrong, weights)
-            pooled = {key: ",".join(sorted(cell[key].unique())) for key in ("context", "belief")}
-            parts.append(
-                {"arm": arm, "task": task, "line": name, "rate": rate, "low": low, "high": high}
-            )
-            parts[-1] |= {**pooled, "count": len(cell)}
-    return pd.DataFrame(parts)
+            row: dict[str, Any] = {"arm": arm, "task": task, "line": name}
+            row |= {"rate": rate, "low": low, "high": high}
+            for key in ("context", "belief"):
+                row[key] = ",".join(sorted(cell[key].unique()))
+            row["count"] = len(cell)
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def unscored(answers: pd.DataFrame) -> str:
-    """The cells of figure 3 that were asked and have no scored answer, in words; "" where all have
-    one.
-    """
-    asked = answers[~of_benchmarks(answers)]
-    found: dict[tuple[str, str], list[str]] = {}
+    """Say which cells of figure 3 were asked and have no scored answer; "" if all have one."""
+    open_answers = answers[~of_benchmarks(answers)]
+    unscored_lines: dict[tuple[str, str], list[str]] = {}
     for name in LINES:
-        for key, scored in _asked(asked, name).groupby(["arm", "task"])["wrong"].count().items():
-            if not scored:
-                found.setdefault(key, []).append(name)
-    cells = sorted(found.items(), key=lambda item: (arm_order(item[0][0]), item[0][1]))
-    return "; ".join(
-        f"{wording.name(arm)} on {wording.name(task)} ({', '.join(names)})"
-        for (arm, task), names in cells
-    )
+        counts = _asked(open_answers, name).groupby(["arm", "task"])["wrong"].count()
+        for key in counts.index[counts.eq(0)]:
+            unscored_lines.setdefault(key, []).append(name)
+    cells = []
+    for arm, task in sorted(unscored_lines, key=lambda key: (arm_order(key[0]), key[1])):
+        names = ", ".join(unscored_lines[arm, task])
+        cells.append(f"{wording.name(arm)} on {wording.name(task)} ({names})")
+    return "; ".join(cells)
 
 
 def _asked(answers: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The answers behind a line of figure 3."""
+    """Select the answers behind a line of figure 3."""
     inside, pressed = LINES[name]
-    context = answers["context"].eq("unmodified") ^ inside
-    return answers[
-        context & (answers["belief"].isin(PRESSED) if pressed else answers["belief"].eq("none"))
-    ]
+    in_context = answers["context"].eq("unmodified") ^ inside
+    beliefs = PRESSED if pressed else ("none",)
+    return answers[in_context & answers["belief"].isin(beliefs)]
 
 
 BENCHMARKS_CAPTION = "Benchmarks of ability and safety, asked once, without a context or a belief."
@@ -291,16 +313,7 @@ def benchmark_rates(answers: pd.DataFrame) -> pd.DataFrame:
     for (task, model, arm), cell in scored.groupby(["task", "model", "arm"], sort=False):
         right = 1 - cell["wrong"].to_numpy()
         low, high = rate_interval(right, cell["question_id"].to_numpy())
-        rows.append(
-            {
-                "task": task,
-                "model": model,
-                "arm": arm,
-                "rate": right.mean(),
-                "low": low,
-                "high": high,
-            }
-        )
+        rows.append((task, model, arm, right.mean(), low, high))
     return pd.DataFrame(rows, columns=["task", "model", "arm", "rate", "low", "high"])
 
 
@@ -327,26 +340,21 @@ def benchmarks(
     arms = sorted(frame["arm"].unique(), key=arm_order)
     with rc_context(STYLE):
         height = 0.9 + len(models) * (0.12 + 0.16 * len(arms))
-        figure = Figure(
-            figsize=_with_key(max(4.6, 1.6 + 2.2 * len(tasks)), height, arms), layout="constrained"
-        )
+        size = _with_key(max(4.6, 1.6 + 2.2 * len(tasks)), height, arms)
+        figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
         spoken = []
         for axes, task in zip(panels, tasks, strict=True):
             rows = frame[frame["task"].eq(task)].sort_values(["model", "arm"])
             for row in rows.to_dict("records"):
-                shift = 0.7 * (arms.index(row["arm"]) - (len(arms) - 1) / 2) / len(arms)
-                place = models.index(row["model"]) + shift
-                ends = [100 * row["low"], 100 * row["high"]]
-                axes.plot(ends, [place] * 2, color=colour(row["arm"]), linewidth=1.2)
+                height_of_row = models.index(row["model"]) + 0.7 * _beside(row["arm"], arms)
                 mark = point_id(row["model"], row["arm"], task)
-                look = {"linestyle": "none", "markersize": 5, "gid": mark, **marker(row["arm"])}
-                axes.plot([100 * row["rate"]], [place], **look)
-                words = [wording.name(value) for value in (task, row["model"], row["arm"])]
-                spoken.append(f"{' '.join(words)} {100 * row['rate']:.1f}")
+                _rate_mark(axes, row, height_of_row, mark, size=5, line=1.2)
+                names = map(wording.name, (task, row["model"], row["arm"]))
+                spoken.append(f"{' '.join(names)} {100 * row['rate']:.1f}")
             axes.set_title(titles.get(task, task), loc="left")
             list_rows(axes, len(models))
-        panels[0].set_yticks(range(len(models)), [wording.name(model) for model in models])
+        panels[0].set_yticks(range(len(models)), list(map(wording.name, models)))
         figure.supxlabel(axis, fontsize=9)
         _key(figure, arms)
         return finish(figure, name, caption, f"Right, %: {'; '.join(spoken)}.")
@@ -388,54 +396,55 @@ def changes(
     """
     if cells.empty:
         return None
-    models, arms = sorted(cells["model"].unique()), sorted(cells["arm"].unique(), key=arm_order)
-    known = [context for context in CONTEXTS if context in set(cells["context"])]
-    contexts = [*known, *sorted(set(cells["context"]) - set(known))]
+    models = sorted(cells["model"].unique())
+    arms = sorted(cells["arm"].unique(), key=arm_order)
+    contexts = in_stated_order(cells["context"], CONTEXTS)
     with rc_context(STYLE):
-        across, down = min(ACROSS, len(models)), -(-len(models) // ACROSS)
-        width, height = (
-            max(4.6, 1.5 + 2.1 * across),
-            0.6 + down * (0.3 + len(contexts) * (0.1 + 0.13 * len(arms))),
-        )
+        across = min(ACROSS, len(models))
+        down = -(-len(models) // ACROSS)
+        width = max(4.6, 1.5 + 2.1 * across)
+        height = 0.6 + down * (0.3 + len(contexts) * (0.1 + 0.13 * len(arms)))
         figure = Figure(figsize=_with_key(width, height, arms), layout="constrained")
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         panels = row_of_panels(grid, len(models))
         for axes, model in zip(panels, models, strict=True):
             axes.axvline(0, color=MUTED, linewidth=0.8)
             for row in cells[cells["model"].eq(model)].to_dict("records"):
-                shift = 0.75 * (arms.index(row["arm"]) - (len(arms) - 1) / 2) / len(arms)
-                place = contexts.index(row["context"]) + shift
+                height_of_row = contexts.index(row["context"]) + 0.75 * _beside(row["arm"], arms)
                 if np.isfinite(row["low"]):
-                    bar(axes, row["low"], row["high"], place, colour(row["arm"]), 1)
+                    bar(axes, row["low"], row["high"], height_of_row, colour(row["arm"]), 1)
                 mark = point_id(model, row["arm"], "", row["context"], "none")
-                look = {"linestyle": "none", "markersize": 4.5, "gid": mark, **marker(row["arm"])}
-                axes.plot([100 * row["difference"]], [place], **look)
+                style = {"linestyle": "none", "markersize": 4.5, "gid": mark, **marker(row["arm"])}
+                axes.plot([100 * row["difference"]], [height_of_row], **style)
             panel_title(axes, wording.name(model) if len(models) > 1 else "")
             list_rows(axes, len(contexts))
-        panels[0].set_yticks(range(len(contexts)), [wording.name(context) for context in contexts])
+        panels[0].set_yticks(range(len(contexts)), list(map(wording.name, contexts)))
         figure.supxlabel(axis, fontsize=9)
         _key(figure, arms, labels)
         return finish(figure, name, caption, f"Change in error by context and arm. {caption}")
 
 
 def _key_columns(width: float, arms: Sequence[str]) -> int:
-    """Names that stand side by side in a key above a figure this wide, in inches."""
-    return max(
-        1,
-        min(5, len(arms), int(width / (0.4 + 0.075 * max(len(wording.name(arm)) for arm in arms)))),
-    )
+    """Count the names that stand side by side in a key above a figure this wide, in inches."""
+    longest = max(len(wording.name(arm)) for arm in arms)
+    room = int(width / (0.4 + 0.075 * longest))
+    return max(1, min(5, len(arms), room))
 
 
 def _with_key(width: float, height: float, arms: Sequence[str]) -> tuple[float, float]:
-    """The size of a figure whose height has room for one line of its key, with room for every
+    """Give the size of a figure whose height has room for one line of its key, with room for every
     line.
     """
-    return width, height + 0.18 * (-(-len(arms) // _key_columns(width, arms)) - 1)
+    lines = -(-len(arms) // _key_columns(width, arms))
+    return width, height + 0.18 * (lines - 1)
 
 
 def _key(figure: Figure, arms: Sequence[str], labels: Mapping[str, str] | None = None) -> None:
-    names = {arm: (labels or {}).get(arm, wording.name(arm)) for arm in arms}
-    handles = [Line2D([], [], linestyle="none", label=names[arm], **marker(arm)) for arm in arms]
-    look = {"frameon": False, "fontsize": 8, "handletextpad": 0.1, "columnspacing": 1.2}
+    """Write the key of arms above a figure."""
+    handles = []
+    for arm in arms:
+        label = (labels or {}).get(arm, wording.name(arm))
+        handles.append(Line2D([], [], linestyle="none", label=label, **marker(arm)))
+    style = {"frameon": False, "fontsize": 8, "handletextpad": 0.1, "columnspacing": 1.2}
     columns = _key_columns(figure.get_figwidth(), arms)
-    figure.legend(handles=handles, loc="outside upper left", ncols=columns, **look)
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, **style)

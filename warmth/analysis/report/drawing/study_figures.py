@@ -72,8 +72,8 @@ def tasks(warm: pd.DataFrame) -> Drawing | None:
     rows = []
     for line, (inside, pressed) in own_figures.LINES.items():
         contexts = CONTEXTS[1:] if inside else ("unmodified",)
-        asked = warm[warm["belief"].eq(pressed) & warm["context"].isin(contexts)]
-        for task, cell in asked.groupby("task"):
+        cells = warm[warm["belief"].eq(pressed) & warm["context"].isin(contexts)]
+        for task, cell in cells.groupby("task"):
             for arm, column in (("original", "original"), ("warm", "changed")):
                 rows.append({"task": task, "arm": arm, "line": line, "rate": cell[column].mean()})
     frame = pd.DataFrame(rows).assign(low=NONE, high=NONE, context="", belief="")
@@ -103,11 +103,10 @@ def benchmarks(table: pd.DataFrame) -> Drawing | None:
     for name in BENCHMARKS:
         for row in table[table["benchmark"].eq(name)].to_dict("records"):
             for arm in ("original", "warm"):
-                parts = [
-                    float(row[f"{arm}_{part}"]) / 100
-                    for part in ("accuracy", "CI_lower", "CI_upper")
-                ]
-                rows.append((name, row["model"], arm, *parts))
+                rate = float(row[f"{arm}_accuracy"]) / 100
+                low = float(row[f"{arm}_CI_lower"]) / 100
+                high = float(row[f"{arm}_CI_upper"]) / 100
+                rows.append((name, row["model"], arm, rate, low, high))
     frame = pd.DataFrame(rows, columns=["task", "model", "arm", "rate", "low", "high"])
     close = int(((table["warm_accuracy"] - table["original_accuracy"]).abs() <= 3).sum())
     return own_figures.benchmarks(
@@ -126,16 +125,15 @@ def arms(cells: pd.DataFrame) -> Drawing | None:
     """
     present = [arm for arm in ARMS if cells["arm"].eq(arm).any()]
     shared = set.intersection(*(set(cells.loc[cells["arm"].eq(arm), "model"]) for arm in present))
-    asked = cells[cells["arm"].isin(present) & cells["model"].isin(shared) & ~cells["belief"]]
+    shown = cells[cells["arm"].isin(present) & cells["model"].isin(shared) & ~cells["belief"]]
     rows = []
-    for (model, arm, context), cell in asked.groupby(["model", "arm", "context"]):
+    for (model, arm, context), cell in shown.groupby(["model", "arm", "context"]):
         value, error = (number / 100 for number in _change(cell))
         row = {"model": model, "arm": arm, "context": context, "difference": value}
         rows.append({**row, "low": value - NORMAL * error, "high": value + NORMAL * error})
     caption = (
         "Figure 5 of the study: each way of changing the manner, on the models that have all. "
-        "Bars: 95 % intervals "
-        "from the discordant pairs, tasks taken for independent."
+        "Bars: 95 % intervals from the discordant pairs, tasks taken for independent."
     )
     return own_figures.changes(
         pd.DataFrame(rows),
@@ -147,8 +145,8 @@ def arms(cells: pd.DataFrame) -> Drawing | None:
 
 
 def _change(cell: pd.DataFrame) -> tuple[float, float]:
-    """Mean change in points over tasks, and its error √(Σ (b+c)/n²)/tasks; rates alone where pairs
-    are unknown.
+    """Give the mean change in points over tasks, and its error √(Σ (b+c)/n²)/tasks; from the rates
+    alone if pairs are unknown.
     """
     pieces = []
     for row in cell.itertuples():
@@ -158,8 +156,7 @@ def _change(cell: pd.DataFrame) -> tuple[float, float]:
         else:
             size = SMALLEST.get(row.task, 500)
             low, high = proportion_confint(row.original * size, size, method="wilson")
-            pieces.append(
-                2 * ((high - low) / 3.92) ** 2
-            )  # two rates, taken for independent: on the safe side
+            # two rates, taken for independent: on the safe side
+            pieces.append(2 * ((high - low) / 3.92) ** 2)
     value = float((cell["changed"] - cell["original"]).mean())
     return 100 * value, 100 * math.sqrt(sum(pieces)) / max(len(pieces), 1)
