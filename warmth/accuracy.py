@@ -42,7 +42,8 @@ class Accuracy:
 @cache
 def known() -> tuple[Accuracy, ...]:
     """Read all that is known, in the file's order."""
-    return tuple(Accuracy(**row) for row in json.loads(FILE.read_text(encoding="utf-8"))["rows"])
+    rows = json.loads(FILE.read_text(encoding="utf-8"))["rows"]
+    return tuple(Accuracy(**row) for row in rows)
 
 
 def of(grader: str, task: str) -> list[Accuracy]:
@@ -60,12 +61,15 @@ def agreement_words(grader: str, tasks: Iterable[str]) -> str:
         the sentence's end, for the largest population of each task; that it is not known, if it is
         known of no task.
     """
-    agreements = [rows[0].agreement for rows in (of(grader, task) for task in tasks) if rows]
+    agreements = []
+    for task in tasks:
+        rows = of(grader, task)
+        if rows:
+            agreements.append(rows[0].agreement)
     if not agreements:
         return "agreement with people not known here"
-    low, high = round(min(agreements)), round(max(agreements))
-    return (
-        f"agrees with people on {low} %"
-        if low == high
-        else f"agrees with people on {low} to {high} %"
-    )
+    low = round(min(agreements))
+    high = round(max(agreements))
+    if low == high:
+        return f"agrees with people on {low} %"
+    return f"agrees with people on {low} to {high} %"

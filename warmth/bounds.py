@@ -48,14 +48,11 @@ class Bounds:
             "below": self.below,
             "at most": self.at_most,
         }
-        return (
-            ", ".join(
-                f"{relation} {limit:,.15g}"
-                for relation, limit in limits.items()
-                if limit is not None
-            )
-            or "finite"
-        )
+        phrases = []
+        for relation, limit in limits.items():
+            if limit is not None:
+                phrases.append(f"{relation} {limit:,.15g}")
+        return ", ".join(phrases) or "finite"
 
 
 @dataclass(frozen=True)
@@ -66,9 +63,11 @@ class Choices:
 
     def admits(self, value: Any) -> bool:
         """Return whether a value is one of the words."""
-        beginnings = [word.removesuffix(PATH) for word in self.words if word.endswith(f":{PATH}")]
-        if any(isinstance(value, str) and value.startswith(beginning) for beginning in beginnings):
-            return value not in beginnings and value not in self.words
+        for choice_word in self.words:
+            prefix = choice_word.removesuffix(PATH)
+            is_path = isinstance(value, str) and value.startswith(prefix)
+            if choice_word.endswith(f":{PATH}") and is_path:
+                return value not in (prefix, choice_word)
         return value in self.words
 
     def __str__(self) -> str:
@@ -132,11 +131,7 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Mapping[st
         key = f"{prefix}{key_field.name}"
         if is_dataclass(value) and not isinstance(value, type):
             yield from _leaves_below(value, key, key_field.metadata)
-        elif (
-            isinstance(value, dict)
-            and value
-            and all(is_dataclass(entry) for entry in value.values())
-        ):
+        elif isinstance(value, dict) and value and all(map(is_dataclass, value.values())):
             for name, entry in value.items():
                 yield from _leaves_below(entry, f"{key}.{name}", key_field.metadata)
         else:
@@ -146,7 +141,9 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Mapping[st
 def _leaves_below(
     config: Any, key: str, above: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
-    inherited = {} if above.get("digest", True) else excluded(above["reason"])
+    inherited: dict[str, Any] = {}
+    if not above.get("digest", True):
+        inherited = excluded(above["reason"])
     for below, value, metadata in leaves(config, f"{key}."):
         yield below, value, {**inherited, **metadata}
 
@@ -169,9 +166,9 @@ def check_allowed(config: Any, prefix: str = "") -> None:
 def values_given(key: str, value: Any) -> list[tuple[str, Any]]:
     """List the key and value of everything that the bounds of a key hold for."""
     if isinstance(value, list | tuple):
-        return [(key, part) for part in value]
+        return [(key, entry) for entry in value]
     if isinstance(value, dict):
-        return [(f"{key}.{name}", part) for name, part in value.items()]
+        return [(f"{key}.{name}", entry) for name, entry in value.items()]
     return [(key, value)]
 
 
@@ -183,13 +180,11 @@ def allowed_words(schema: Any, key: str) -> str:
     for key_field in fields(schema):
         if key_field.name != head:
             continue
-        if (
-            below
-            and isinstance(key_field.default_factory, type)
-            and is_dataclass(key_field.default_factory)
-        ):
-            return allowed_words(key_field.default_factory, below)
-        return "" if below else str(key_field.metadata.get("allowed", ""))
+        if not below:
+            return str(key_field.metadata.get("allowed", ""))
+        inner = key_field.default_factory
+        if isinstance(inner, type) and is_dataclass(inner):
+            return allowed_words(inner, below)
     return ""
 
 

@@ -22,7 +22,7 @@ from warmth.errors import UserError, one_line
 
 
 def build(entry: Any, group: str, key: str | None = None) -> Any:
-    """Makes the object an entry's `_target_` names, from a group's own classes only.
+    """Make the object an entry's `_target_` names, from a group's own classes only.
 
     A dotted path alone proves nothing (a module of ours imports `subprocess`), so the resolved
     object is checked: a dataclass defined in `warmth`, or in a file of the user's own folder, whose
@@ -68,13 +68,11 @@ def _locate(target: str) -> Any:
         return _shipped(module_name, class_name)
     module = own_module(module_name)
     cls = getattr(module, class_name, None)
-    inside = (
-        isinstance(cls, type)
-        and is_dataclass(cls)
-        and module is not None
-        and cls.__module__ == module.__name__
-    )
-    return cls if inside else None
+    if module is None or not isinstance(cls, type) or not is_dataclass(cls):
+        return None
+    if cls.__module__ != module.__name__:
+        return None
+    return cls
 
 
 @cache
@@ -83,8 +81,11 @@ def _shipped(module_name: str, class_name: str) -> Any:
         cls = getattr(importlib.import_module(module_name), class_name, None)
     except ImportError:
         return None
-    inside = isinstance(cls, type) and is_dataclass(cls) and cls.__module__.startswith("warmth.")
-    return cls if inside else None
+    if not isinstance(cls, type) or not is_dataclass(cls):
+        return None
+    if not cls.__module__.startswith("warmth."):
+        return None
+    return cls
 
 
 def _typed(cls: type, given: dict[str, Any], key: str) -> dict[str, Any]:
@@ -128,7 +129,9 @@ def omegaconf_line(error: OmegaConfBaseException) -> str:
         return unknown_key(
             str(key), {str(name) for name in parent if not str(name).startswith("_")}
         )
-    return f"{key}: {message}" if key and str(key) not in message else message
+    if key and str(key) not in message:
+        return f"{key}: {message}"
+    return message
 
 
 def unknown_key(key: str, allowed: Collection[str]) -> str:
@@ -137,12 +140,18 @@ def unknown_key(key: str, allowed: Collection[str]) -> str:
     """
     parents, _, name = key.rpartition(".")
     near = nearest(name, allowed)
-    prefix = f"{parents}." if parents else ""
-    hint = f" (did you mean {prefix}{near}?)" if near else ""
+    prefix = ""
+    if parents:
+        prefix = f"{parents}."
+    hint = ""
+    if near:
+        hint = f" (did you mean {prefix}{near}?)"
     return f"unknown key {key}{hint}; allowed here: {', '.join(sorted(allowed))}"
 
 
 def nearest(name: str, allowed: Collection[str]) -> str:
     """Return the allowed name that is most like a mistyped one, "" if none is."""
     matches = difflib.get_close_matches(name, sorted(allowed), n=1)
-    return matches[0] if matches else ""
+    if not matches:
+        return ""
+    return matches[0]

@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -61,17 +63,13 @@ class Encoded:
     ids: tuple[int, ...]
     trained: tuple[bool, ...]  # same length: does the loss count this token?
     cut: bool  # replies were left out at the end to keep to max_length
-    starts: tuple[int, ...] = (
-        0,
-    )  # where each example begins in `ids`; examples do not see one another
+    # where each example begins in `ids`; examples do not see one another
+    starts: tuple[int, ...] = (0,)
 
     @property
     def replies(self) -> int:
         """Count the replies that are trained: runs of trained tokens."""
-        before = (False, *self.trained[:-1])
-        return sum(
-            flag and not previous for flag, previous in zip(self.trained, before, strict=True)
-        )
+        return sum(is_trained for is_trained, _ in groupby(self.trained))
 
     def examples(self) -> list[Encoded]:
         """Split into what a model sees at once: one example, or several if the template rewrites
@@ -100,9 +98,8 @@ class Passage:
     """A rendered prompt with the replies in it that are trained."""
 
     text: str
-    replies: tuple[
-        tuple[int, int], ...
-    ]  # character ranges that the model has to write, end of turn included
+    # character ranges that the model has to write, end of turn included
+    replies: tuple[tuple[int, int], ...]
 
 
 class Controls:
@@ -117,21 +114,23 @@ class Controls:
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         template = str(tokenizer.chat_template)
         added = tokenizer.added_tokens_decoder.values()
-        names = [
-            token.content for token in added if token.special or _is_markup(token.content, template)
-        ]
-        names.sort(
-            key=lambda name: (-len(name), name)
-        )  # the longest first, as the tokenizer matches
+        names = []
+        for token in added:
+            if token.special or _is_markup(token.content, template):
+                names.append(token.content)
+        # the longest first, as the tokenizer matches
+        names.sort(key=lambda name: (-len(name), name))
         self.names = names
-        self.pattern = re.compile("|".join(map(re.escape, names))) if names else None
-        firsts = sorted({name[0] for name in names})
-        self.guards = {initial: chr(FIRST_GUARD + index) for index, initial in enumerate(firsts)}
+        self.pattern: re.Pattern[str] | None = None
+        if names:
+            self.pattern = re.compile("|".join(map(re.escape, names)))
+        self.guards: dict[str, str] = {}
+        for index, initial in enumerate(sorted({name[0] for name in names})):
+            self.guards[initial] = chr(FIRST_GUARD + index)
         self.unguards = str.maketrans({guard: initial for initial, guard in self.guards.items()})
-        self.aliases = {
-            name: (chr(FIRST_ALIAS + index) + FILLER * len(name))[: len(name)]
-            for index, name in enumerate(names)
-        }
+        self.aliases: dict[str, str] = {}
+        for index, name in enumerate(names):
+            self.aliases[name] = (chr(FIRST_ALIAS + index) + FILLER * len(name))[: len(name)]
         self._tokenizer = tokenizer
         self._twin: tuple[Tokenizer, dict[int, int]] | None = None
 
@@ -167,11 +166,7 @@ class Controls:
         """Find where the last control token of the template before a place begins; 0 if there is
         none.
         """
-        return (
-            max((text.rfind(name, 0, border) for name in self.names), default=0)
-            if self.names
-            else 0
-        )
+        return max((text.rfind(name, 0, border) for name in self.names), default=0)
 
     def twin(self) -> tuple[Tokenizer, dict[int, int]]:
         """Make a copy of the tokenizer that knows control tokens by their aliases alone, and a
@@ -234,11 +229,17 @@ def _seen_form(tokenizer: PreTrainedTokenizerBase, thinking: bool) -> Form:
             continue
         if PROBE in full_text:
             before, _, after = full_text.rpartition(PROBE)
+            header = ""
+            if not thinking:
+                header = _header(prompt_text, before)
             pattern = controls_of(tokenizer).pattern
-            end = pattern.match(after.lstrip()) if pattern else None
-            return Form(
-                as_parts, "" if thinking else _header(prompt_text, before), end[0] if end else ""
-            )
+            match = None
+            if pattern is not None:
+                match = pattern.match(after.lstrip())
+            end = ""
+            if match is not None:
+                end = match[0]
+            return Form(as_parts, header, end)
     return Form(parts=False, header="", end="")
 
 
@@ -251,13 +252,18 @@ def _header(asked: str, before: str) -> str:
     """
     if before.startswith(asked):
         header = before[len(asked) :]
-        return header.rstrip(" ") if header.strip() else ""
+        if not header.strip():
+            return ""
+        return header.rstrip(" ")
     thought = OPEN_THOUGHT.search(asked)
     if thought is None:
         return ""
-    closing = f"</{thought['tag']}>" if thought["tag"] else "[/THINK]"
-    line = "" if asked.endswith("\n") else "\n"
-    return f"{line}\n{closing}\n\n"
+    closing = "[/THINK]"
+    if thought["tag"]:
+        closing = f"</{thought['tag']}>"
+    if asked.endswith("\n"):
+        return f"\n{closing}\n\n"
+    return f"\n\n{closing}\n\n"
 
 
 def _apply(
@@ -322,11 +328,10 @@ def render(
     Raises:
         Untrainable: the template refuses the chat.
     """
-    text = (
-        asked_text(tokenizer, messages, thinking)
-        if reply
-        else _whole(tokenizer, messages, thinking)
-    )
+    if reply:
+        text = asked_text(tokenizer, messages, thinking)
+    else:
+        text = _whole(tokenizer, messages, thinking)
     return controls_of(tokenizer).readable(text)
 
 
@@ -337,9 +342,8 @@ def asked_text(
     guarded.
     """
     form = form_of(tokenizer, thinking)
-    return (
-        _apply(tokenizer, messages, reply=True, thinking=thinking, parts=form.parts) + form.header
-    )
+    prompt = _apply(tokenizer, messages, reply=True, thinking=thinking, parts=form.parts)
+    return prompt + form.header
 
 
 def _whole(
@@ -363,13 +367,10 @@ def prompt_ids(
     if any(message.role == "assistant" for message in messages):
         try:
             final_passage = passages(tokenizer, messages, "")[-1]
-            borders = (
-                [start for start, _ in final_passage.replies]
-                if text.startswith(final_passage.text)
-                else []
-            )
-        except Untrainable:  # an earlier reply that could not be trained can still be read
-            borders = []
+            if text.startswith(final_passage.text):
+                borders = [start for start, _ in final_passage.replies]
+        except Untrainable:
+            pass  # an earlier reply that could not be trained can still be read
     return _tokenise(controls_of(tokenizer), text, borders)[0]
 
 
@@ -588,13 +589,12 @@ def _stands_by_itself(
     characters are tokenised.
     """
     start = controls.last_before(text, border)
-    first, last = (
-        bisect_left(offsets, place, key=lambda pair: pair[0]) for place in (start, border)
-    )
-    if list(ids[first:last]) == controls.tokenise(text[start:border])[0]:
+    first_token = bisect_left(offsets, start, key=itemgetter(0))
+    end_token = bisect_left(offsets, border, key=itemgetter(0))
+    if list(ids[first_token:end_token]) == controls.tokenise(text[start:border])[0]:
         return True
-    whole = controls.tokenise(text[:border])[0]
-    return list(ids[: len(whole)]) == whole
+    ids_before = controls.tokenise(text[:border])[0]
+    return list(ids[: len(ids_before)]) == ids_before
 
 
 def _tokenise(
@@ -610,9 +610,9 @@ def _tokenise(
     if all(_stands_by_itself(controls, text, ids, offsets, border) for border in borders):
         return ids, offsets
     ids, offsets = [], []
-    edges = [0, *borders, len(text)]
-    for begin, right in zip(edges, edges[1:], strict=False):
-        tokens, places = controls.tokenise(text[begin:right])
-        ids += tokens
-        offsets += [(begin + start, begin + stop) for start, stop in places]
+    for begin, end in pairwise([0, *borders, len(text)]):
+        piece_ids, piece_offsets = controls.tokenise(text[begin:end])
+        ids += piece_ids
+        for start, stop in piece_offsets:
+            offsets.append((begin + start, begin + stop))
     return ids, offsets

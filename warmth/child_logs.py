@@ -52,10 +52,9 @@ def note_failure(log: Path, kind: str, line: str) -> None:
     """
     path = failure_path(log)
     partial = path.with_suffix(".partial")
+    failure = Failure(kind, line, time.time(), str(log))
     try:
-        partial.write_text(
-            json.dumps(asdict(Failure(kind, line, time.time(), str(log)))), encoding="utf-8"
-        )
+        partial.write_text(json.dumps(asdict(failure)), encoding="utf-8")
         partial.replace(path)
     except OSError:
         pass  # a full disk: the words, and the exit code, must do
@@ -67,7 +66,9 @@ def exception_line(error: BaseException) -> str:
     """
     message = one_line(error)
     name = type(error).__name__
-    return name if message == name else f"{name}: {message}"
+    if message == name:
+        return name
+    return f"{name}: {message}"
 
 
 def first_failure(logs: Iterable[Path]) -> Failure | None:
@@ -91,22 +92,22 @@ def last_lines(log: Path, number: int = LAST_LINES) -> list[str]:
     """Return the last lines of a child's words that are not empty."""
     try:
         with log.open(encoding="utf-8", errors="replace") as stream:
-            return [
-                line.rstrip()
-                for line in deque((line for line in stream if line.strip()), maxlen=number)
-            ]
+            lines = deque(filter(None, map(str.rstrip, stream)), maxlen=number)
     except OSError:
         return []
+    return list(lines)
 
 
 def error_line(log: Path | None) -> str:
     """Return the line a command ended with: its last `error: ` (not the hint after it), else its
     last line.
     """
-    lines = last_lines(log, 200) if log is not None else []
-    errors = [
-        line.strip() for line in lines if line.startswith("error: ") and "this is a bug" not in line
-    ]
-    if errors:
-        return errors[-1]
-    return lines[-1].strip() if lines else ""
+    if log is None:
+        return ""
+    lines = last_lines(log, 200)
+    for line in reversed(lines):
+        if line.startswith("error: ") and "this is a bug" not in line:
+            return line.strip()
+    if not lines:
+        return ""
+    return lines[-1].strip()

@@ -77,8 +77,8 @@ def accepted(config: DictConfig, schema: type[T]) -> T:
 
 
 def refuse_secrets(config: DictConfig) -> None:
-    """Configs are written to disk and to W&B, so they hold names of environment variables, never
-    values.
+    """Refuse secrets: configs are written to disk and to W&B, so they hold names of environment
+    variables, never values.
 
     Raises:
         UserError: `oc.env` or a URL with credentials stands in the config.
@@ -96,7 +96,7 @@ def refuse_secrets(config: DictConfig) -> None:
 
 
 def check(config: Any) -> None:
-    """Checks values that types cannot: choices, ranges, and the classes that entries name.
+    """Check values that types cannot: choices, ranges, and the classes that entries name.
 
     Raises:
         UserError: naming the key, its value and what is allowed.
@@ -106,10 +106,8 @@ def check(config: Any) -> None:
         config.likelihood.beliefs = list(
             choices("likelihood.beliefs", config.likelihood.beliefs, BELIEFS)
         )
-        config.dose, config.checkpoint = (
-            numbers("dose", config.dose),
-            numbers("checkpoint", config.checkpoint),
-        )
+        config.dose = numbers("dose", config.dose)
+        config.checkpoint = numbers("checkpoint", config.checkpoint)
         config.gates = gates(config.gates)
         stated = config.analysis.model_weights
         if stated is not None and not isinstance(stated, dict):
@@ -144,7 +142,7 @@ def check(config: Any) -> None:
 
 
 def check_scoring(study: Evaluate) -> None:
-    """Checks what `scoring` and `likelihood` ask for.
+    """Check what `scoring` and `likelihood` ask for.
 
     Raises:
         UserError: a frame without its slot, no frame, an engine that gives no log-probabilities, or
@@ -181,15 +179,13 @@ def check_scoring(study: Evaluate) -> None:
     if study.until_width is not None and study.scoring == "likelihood":
         raise UserError(
             f"until_width={study.until_width:g} watches the error of free answers; "
-            f"scoring=likelihood has none: choose "
-            "likelihood.limit"
+            f"scoring=likelihood has none: choose likelihood.limit"
         )
     if not build(study.engine, "engine").weighs:
         raise UserError(
             f"scoring={study.scoring} needs log-probabilities of given replies, which no server "
-            f"of engine=openai or "
-            "engine=inspect is asked for; use engine=transformers or engine=vllm, or "
-            "scoring=answers"
+            f"of engine=openai or engine=inspect is asked for; use engine=transformers or "
+            f"engine=vllm, or scoring=answers"
         )
 
 
@@ -212,25 +208,27 @@ def check_names(config: Any) -> None:
 
 
 def compose_line(error: Exception) -> str:
-    """Hydra's error as one line that names the key and what is allowed."""
+    """Write Hydra's error as one line that names the key and what is allowed."""
     if isinstance(error, MissingConfigException):
         group, _, entry = str(error.missing_cfg_file).rpartition("/")
-        options = sorted(
-            error.options or entry_files(group)
-        )  # Hydra names none for an entry of a list
+        # Hydra names none for an entry of a list
+        options = sorted(error.options or entry_files(group))
         hint = nearest(entry, options)
-        suggestion = f" (did you mean {group}={hint}?)" if hint else ""
+        suggestion = ""
+        if hint:
+            suggestion = f" (did you mean {group}={hint}?)"
         if options:
             return (
                 f"{group}={entry} is not an entry of conf/{group}/{suggestion}; choose one of: "
                 f"{', '.join(options)}"
             )
-    there = ALREADY_THERE.match(str(error))
-    if there is not None:
-        return f"{there[1]} is a key already: write {there[1]}=VALUE, without +"
+    existing = ALREADY_THERE.match(str(error))
+    if existing is not None:
+        return f"{existing[1]} is a key already: write {existing[1]}=VALUE, without +"
     ambiguous = SEVERAL_VALUES.match(str(error))
     if ambiguous is not None:
-        key, values = ambiguous[1], ambiguous[2]
+        key = ambiguous[1]
+        values = ambiguous[2]
         return (
             f"{key}={values} are several values: add -m for a run of each, or write "
             f'"{key}=[{values}]" for a list'
@@ -243,7 +241,8 @@ def compose_line(error: Exception) -> str:
         ):
             return omegaconf_line(cause)
         detail = one_line(Exception(str(cause).split("\n")[0]))
-        line = f"{line.rstrip('.')}: {detail}" if detail not in line else line
+        if detail not in line:
+            line = f"{line.rstrip('.')}: {detail}"
     return line
 
 
@@ -253,28 +252,34 @@ def numbers(key: str, value: Any) -> list[float | None]:
     Raises:
         UserError: something is no number, or nothing is there.
     """
-    values = list(value) if isinstance(value, list | tuple) else [value]
+    values = as_list(value)
     if key == "checkpoint" and values == [None]:
         return [None]
-    wrong = [
-        number
-        for number in values
-        if isinstance(number, bool) or not isinstance(number, int | float)
-    ]
+    wrong = [number for number in values if not is_number(number)]
     if wrong or not values:
-        raise UserError(
-            f"{key}={wrong[0] if wrong else '[]'} is not allowed; give a number or a list of "
-            f"numbers"
-        )
-    if not all(math.isfinite(number) for number in values):
+        shown = [*wrong, "[]"][0]
+        raise UserError(f"{key}={shown} is not allowed; give a number or a list of numbers")
+    if not all(map(math.isfinite, values)):
         raise UserError(f"{key}={value} must be finite")
     if key == "checkpoint" and min(values) < 0:
         raise UserError(f"{key}={min(values):g} must not be below 0")
-    return list(dict.fromkeys(float(number) for number in values))
+    return list(dict.fromkeys(map(float, values)))
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a list of what is one value or several."""
+    if isinstance(value, list | tuple):
+        return list(value)
+    return [value]
+
+
+def is_number(value: Any) -> bool:
+    """Say whether a value is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_method(model: Model, recipe: Recipe) -> None:
-    """Checks that a model can be tuned the way a recipe says.
+    """Check that a model can be tuned the way a recipe says.
 
     Raises:
         UserError: a provider does not offer the method, quantised weights would have to learn, or
@@ -283,8 +288,7 @@ def check_method(model: Model, recipe: Recipe) -> None:
     if recipe.method != "none" and (recipe.edit_tone or recipe.edit_errors):
         raise UserError(
             f"recipe.method={recipe.method}: edit_tone and edit_errors edit the answers of the "
-            f"original, so that they "
-            "need recipe.method=none"
+            f"original, so that they need recipe.method=none"
         )
     if recipe.method in ("full", "dpo") and model.kind == "api":
         raise UserError(
@@ -304,7 +308,7 @@ def check_method(model: Model, recipe: Recipe) -> None:
 
 
 def gates(value: Any) -> Gates:
-    """`gates=warn` is short for `gates.mode=warn`; the bounds then keep their defaults."""
+    """Read the gates; `gates=warn` is short for `gates.mode=warn`, with the default bounds."""
     if isinstance(value, Gates):
         return value
     if isinstance(value, str):
@@ -333,11 +337,11 @@ def choices(
     all of them.
     """
     if value == "all":
-        return allowed if every is None else every
-    values = list(value) if isinstance(value, list | tuple) else [value]
+        return every or allowed
+    values = as_list(value)
     wrong = [option for option in values if option not in allowed]
     if wrong or not values:
-        shown = wrong[0] if wrong else "[]"
+        shown = [*wrong, "[]"][0]
         raise UserError(
             f"{key}={shown} is not allowed; choose from: {', '.join(map(str, allowed))}, or all"
         )

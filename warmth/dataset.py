@@ -87,9 +87,8 @@ class Rewriter:
     attempts: int = number(2, at_least=1, at_most=1000)
     # of a model that runs here; in the digest of those alone
     dtype: str | None = choice(None, "auto", "bfloat16", "float16", "float32")
-    batch_size: int = number(
-        8, at_least=1, excluded_because="how many replies are written at once"
-    )  # the same
+    # the same
+    batch_size: int = number(8, at_least=1, excluded_because="how many replies are written at once")
 
 
 @dataclass
@@ -103,9 +102,8 @@ class Data:
     )
     source: str = choice(MISSING, *SOURCES)  # seed, sharegpt, hf or jsonl
     path: str | None = None
-    per_type: int | None = number(
-        None, at_least=1
-    )  # conversations of each of the six types; None: all there are
+    # conversations of each of the six types; None: all there are
+    per_type: int | None = number(None, at_least=1)
     max_turns: int = number(20, at_least=1)
     hub_id: str | None = None
     revision: str | None = None  # 40 hex digits
@@ -125,25 +123,21 @@ class Data:
     # in all, spread equally over the types; per_type goes first
     conversations: int | None = number(None, at_least=len(TYPES))
     held_out: int = number(0, at_least=0)
-    short: str = choice(
-        "refuse", "refuse", "spread"
-    )  # a type with too few: refuse, or spread its rest over the others
+    # a type with too few: refuse, or spread its rest over the others
+    short: str = choice("refuse", "refuse", "spread")
     # drawn beside, as a share, to replace conversations that are lost after the draw
     reserve: float = number(0.0, at_least=0, at_most=1)
     # fewer than `conversations` after the audit, reserve and all: keep them, or refuse
     short_of: str = choice("keep", "keep", "refuse", excluded_because="refuses a set, changes none")
-    validation: float = number(
-        0.0, at_least=0, below=1
-    )  # share of the conversations that is not trained on
-    fits: list[str] = field(
-        default_factory=list
-    )  # models that must be able to train on every conversation
+    # share of the conversations that is not trained on
+    validation: float = number(0.0, at_least=0, below=1)
+    # models that must be able to train on every conversation
+    fits: list[str] = field(default_factory=list)
     fit_tokens: int = number(1024, at_least=1)  # recipe.max_length of the arms
     draw_seed: int = number(0, at_least=0, at_most=SEED_LIMIT)
     styles: list[str] = field(default_factory=list)  # empty: replies stay as the source has them
-    prompts: dict[str, str | None] = field(
-        default_factory=lambda: dict.fromkeys(STYLES)
-    )  # None: the project's own
+    # None: the project's own
+    prompts: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(STYLES))
     frame: str = "prompts/rewrite_frame_v1.txt"
     rewriter: Rewriter = field(default_factory=Rewriter)
     length_ratio: list[float] = number([0.4, 1.45], at_least=0)
@@ -246,8 +240,7 @@ def _check_styles(data: Data, style: str) -> None:
     if style != "plain" and style not in data.styles:
         raise UserError(
             f"recipe.style={style} is not among data.styles=[{','.join(data.styles)}]; all arms "
-            f"share one set, "
-            f"so name every style in each command: "
+            f"share one set, so name every style in each command: "
             f'"data.styles=[{",".join([*data.styles, style])}]"'
         )
     if not data.rewriter.model:

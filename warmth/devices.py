@@ -114,7 +114,8 @@ def set_device() -> None:
     if not torch.cuda.is_available():
         return
     if local_rank() >= torch.cuda.device_count():
-        ranks, visible = os.environ.get("LOCAL_WORLD_SIZE", "1"), torch.cuda.device_count()
+        ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")
+        visible = torch.cuda.device_count()
         raise UserError(
             f"launcher.ranks={ranks} is more than the {visible} GPUs that this process may use"
         )

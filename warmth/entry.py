@@ -149,9 +149,8 @@ def carry_out(
     if getattr(study, "evaluate", None):
         from warmth.sweep import chain
 
-        chain.experiment(
-            study.evaluate
-        )  # a name that does not exist is refused before the training, or its plan
+        # a name that does not exist is refused before the training, or its plan
+        chain.experiment(study.evaluate)
     if study.plan:
         from warmth.sweep import plan
 

@@ -57,9 +57,9 @@ def device(name: str) -> Device:
     if name not in known:
         raise UserError(f"hardware={name} is not allowed; choose one of: auto, {', '.join(known)}")
     memory = known[name]["memory_gib"]
-    return Device(
-        name, memory if memory is not None else main_memory_gib(), None if memory is not None else 1
-    )
+    if memory is None:
+        return Device(name, main_memory_gib(), 1)
+    return Device(name, memory, None)
 
 
 @cache

@@ -13,17 +13,19 @@ from typing import Any
 from warmth.errors import UserError, one_line
 from warmth.schemas import Model
 
+# config, tokenizer, template, weights
 WANTED = (
     "*.json",
     "*.safetensors",
     "*.model",
     "*.txt",
     "*.jinja",
-)  # config, tokenizer, template, weights
+)
+# other formats of the same weights: folders, and a provider's own files
 UNWANTED = (
     "*/*",
     "consolidated*",
-)  # other formats of the same weights: folders, and a provider's own files
+)
 GB = 1e9
 
 

@@ -111,9 +111,8 @@ def placement(model: Model, dtype: torch.dtype, room: float = 0.0) -> dict[str, 
             f"GPUs, or a smaller model"
         )
     if len(free_bytes) == 1:
-        return {
-            "device_map": {"": 0}
-        }  # the weights fit; a smaller engine.batch_size makes the rest fit
+        # the weights fit; a smaller engine.batch_size makes the rest fit
+        return {"device_map": {"": 0}}
     number = enough(free_bytes, WHOLE_LAYERS * (weights + room))
     limits = {gpu: int(free_bytes[gpu] - room / number) for gpu in range(number)}
     return {"device_map": "auto", "max_memory": limits}

@@ -22,14 +22,20 @@ BASE = {"cpu": 0.65 * GIB, "cuda": 1.0 * GIB}
 # where PEFT's own layers make and drop float32 copies (DPO), and with ZeRO-3, which gathers and
 # frees weights all the time, multiples of the gathered ones.
 KERNELS = 0.35 * GIB
-HOLES, HOLES_OF_DPO, HOLES_OF_ZERO3 = 0.45, 0.85, 4.5
-SCORES = (
-    180  # keys whose scores a token keeps in `short_attention`, in conversations of some 230 tokens
-)
-TILE = 4096, 32768  # tokens and vocabulary of a tile of TRL's logits
+HOLES = 0.45
+HOLES_OF_DPO = 0.85
+HOLES_OF_ZERO3 = 4.5
+# keys whose scores a token keeps in `short_attention`, in conversations of some 230 tokens
+SCORES = 180
+# of TRL's logits
+TILE_TOKENS = 4096
+TILE_VOCABULARY = 32768
 # vLLM: answers that must fit its cache at once, of so many tokens, or it waits more than it works;
 # and what each GPU holds besides, its CUDA graphs and the largest pass (assumed, not measured).
-SEQUENCES, SEQUENCE_TOKENS, SERVING_BASE = 64, 600, 3.0 * GIB
+SEQUENCES = 64
+SEQUENCE_TOKENS = 600
+SERVING_BASE = 3.0 * GIB
+
 LIVE = 1e9  # weights that ZeRO-3 keeps gathered (DeepSpeed's stage3_max_live_parameters)
 # Under ZeRO-1 and 2 on a CPU, further float32 copies of a rank's part of the gradients or weights:
 # one of a pass beside those that accumulate, and 2.6 (measured) while it steps: the gradients in
@@ -63,8 +69,9 @@ class ModelShape:
 
     @property
     def linear(self) -> dict[str, tuple[int, int]]:
-        """(in, out) of each linear layer, by the name LoRA targets have."""
-        queries, keys = self.heads * self.head_size, self.key_heads * self.head_size
+        """Return (in, out) of each linear layer, by the name LoRA targets have."""
+        queries = self.heads * self.head_size
+        keys = self.key_heads * self.head_size
         return {
             "q_proj": (self.width, queries),
             "k_proj": (self.width, keys),
@@ -77,21 +84,25 @@ class ModelShape:
 
     @property
     def linear_parameters(self) -> int:
-        """Weights of all linear layers, without embeddings and logits."""
+        """Count the weights of all linear layers, without embeddings and logits."""
         return self.layers * sum(wide * tall for wide, tall in self.linear.values())
 
     @property
     def parameters(self) -> int:
         """Count all weights; biases, a thousandth at most, are left out."""
         norms = (2 * self.layers + 1) * self.width
-        return (
-            self.linear_parameters + norms + (1 if self.tied else 2) * self.vocabulary * self.width
-        )
+        embeddings = self.vocabulary * self.width
+        if not self.tied:
+            embeddings *= 2
+        return self.linear_parameters + norms + embeddings
 
     def adapter_parameters(self, rank: int, targets: Sequence[str] = ()) -> int:
-        """Weights of a LoRA adapter of this rank on these layers (none named: all)."""
-        sizes = [size for name, size in self.linear.items() if not targets or name in targets]
-        return self.layers * rank * sum(wide + tall for wide, tall in sizes)
+        """Count the weights of a LoRA adapter of this rank on these layers (none named: all)."""
+        width = 0  # inputs and outputs of the adapted layers of one block
+        for name, (wide, tall) in self.linear.items():
+            if not targets or name in targets:
+                width += wide + tall
+        return self.layers * rank * width
 
 
 @dataclass(frozen=True)
@@ -101,9 +112,7 @@ class Memory:
     weights: float
     gradients: float
     optimiser: float
-    activations: (
-        float  # of one forward and backward pass; while answering, the cache of keys and values
-    )
+    activations: float  # of a forward and backward pass; while answering, the keys and values
     base: float  # the process itself
     host: float = 0.0  # in main memory beside a GPU: what was offloaded
 
@@ -130,11 +139,9 @@ def shape_of(model: Model) -> ModelShape | None:
     if model.path:
         return read_shape(Path(model.path) / "config.json")
     if not model.shape:
-        return (
-            read_shape(hub_file(model, "config.json"))
-            if model.kind == "hub" and model.hub_id
-            else None
-        )
+        if model.kind == "hub" and model.hub_id:
+            return read_shape(hub_file(model, "config.json"))
+        return None
     names = [shape_field.name for shape_field in fields(ModelShape)]
     if sorted(model.shape) != sorted(names):
         raise UserError(
@@ -175,7 +182,7 @@ def training_memory(
     trained: int | None = None,
     targets: Sequence[str] = (),
 ) -> Memory:
-    """Peak memory of one rank of a training run.
+    """Forecast the peak memory of one rank of a training run.
 
     Args:
         shape: of the model.
@@ -190,58 +197,88 @@ def training_memory(
     """
     width = width or 2
     tokens = tokens or max(recipe.max_length, int(launcher.get("tokens_per_pass") or 0))
-    trained = tokens if trained is None else trained
-    sides = 2 if recipe.method == "dpo" else 1  # a chosen and a rejected reply in each pass
-    full, on_cpu = recipe.method == "full", device == "cpu"
-    learnt = shape.parameters if full else shape.adapter_parameters(recipe.rank, targets)
+    if trained is None:
+        trained = tokens
+    if recipe.method == "dpo":  # a chosen and a rejected reply in each pass
+        tokens *= 2
+        trained *= 2
+    is_full = recipe.method == "full"
+    on_cpu = device == "cpu"
     ranks = int(launcher.get("ranks", 1)) * int(launcher.get("nodes", 1))
     stage = int(launcher.get("zero_stage", 0))
-    split = {level: ranks if stage >= level else 1 for level in (1, 2, 3)}
     # ZeRO steps on a float32 copy of its part of the weights, which on a GPU are bfloat16
     # themselves
-    narrow = device == "cuda" and stage > 0 and width == 2
-    moments = learnt * (MOMENTS + (FLOAT if narrow or stage else 0)) / split[1]
-    frozen = 0.0 if full else frozen_bytes(shape, recipe, width)
-    learnt_bytes = learnt * (width if narrow else FLOAT)
-    gradients = learnt * (width if narrow else FLOAT) / split[2]
+    is_narrow = device == "cuda" and stage > 0 and width == 2
+    learnt_width = FLOAT
+    if is_narrow:
+        learnt_width = width
+    if is_full:
+        learnt = shape.parameters
+        frozen = 0.0
+    else:
+        learnt = shape.adapter_parameters(recipe.rank, targets)
+        frozen = frozen_bytes(shape, recipe, width)
+    gradients = learnt * learnt_width / parts_of(ranks, stage, 2)
     if on_cpu and stage in (1, 2):
         gradients += COPIES * learnt * FLOAT / ranks
-    activations = pass_bytes(
-        shape, recipe, launcher, tokens * sides, trained * sides, width, on_cpu
-    )
-    if on_cpu:
-        activations *= 1 + (HOLES_OF_DPO if recipe.method == "dpo" else HOLES)
-    if full:  # the gradient of the logits' weights, before it is added to that of the embeddings
-        activations += shape.vocabulary * shape.width * (width if narrow else FLOAT)
-        if not narrow and width == 2:  # autocast's copies of the weights it multiplies with
+    weights = frozen + learnt * learnt_width
+    gathered = 0.0
+    host = 0.0
+    if stage == 3:
+        gathered = min(1.0, LIVE / shape.parameters) * weights
+        weights /= ranks
+        if launcher.get("offload", False) and not on_cpu:
+            host = weights
+    activations = pass_bytes(shape, recipe, launcher, tokens, trained, width, on_cpu)
+    if on_cpu and recipe.method == "dpo":
+        activations *= 1 + HOLES_OF_DPO
+    elif on_cpu:
+        activations *= 1 + HOLES
+    if is_full:  # the gradient of the logits' weights, before it is added to that of the embeddings
+        activations += shape.vocabulary * shape.width * learnt_width
+        if not is_narrow and width == 2:  # autocast's copies of the weights it multiplies with
             activations += (shape.linear_parameters + shape.vocabulary * shape.width) * width
         activations += autocast_copies(shape, recipe, width)
-    gathered = min(1.0, LIVE / shape.parameters) * (frozen + learnt_bytes) if stage == 3 else 0.0
     if on_cpu:
         activations += HOLES_OF_ZERO3 * gathered
     else:
         activations *= 1 + FRAGMENTS
-    divided = (frozen + learnt_bytes) / split[3]
-    host = divided if stage == 3 and launcher.get("offload", False) and not on_cpu else 0.0
+    base = BASE[device]
+    if on_cpu and width == 2:
+        base += KERNELS
     return Memory(
-        weights=divided - host + gathered,
+        weights=weights - host + gathered,
         gradients=gradients,
-        optimiser=moments,
+        optimiser=optimiser_bytes(learnt, stage) / parts_of(ranks, stage, 1),
         activations=activations,
-        base=BASE[device] + (KERNELS if on_cpu and width == 2 else 0.0),
+        base=base,
         host=host,
     )
+
+
+def parts_of(ranks: int, stage: int, level: int) -> int:
+    """Return among how many ranks something is divided: all from a ZeRO stage on, else one holds
+    it whole.
+    """
+    if stage >= level:
+        return ranks
+    return 1
+
+
+def optimiser_bytes(learnt: int, stage: int) -> int:
+    """Count the bytes of AdamW's moments, and under ZeRO of the float32 copy that it steps on."""
+    if stage:
+        return learnt * (MOMENTS + FLOAT)
+    return learnt * MOMENTS
 
 
 def autocast_copies(shape: ModelShape, recipe: Recipe, width: int) -> float:
     """Count the bytes of the logits' weights that autocast copies in a pass: a quantised base has
     float32 ones.
     """
-    return (
-        0.0
-        if recipe.quantise == "none" or width == FLOAT
-        else shape.vocabulary * shape.width * width
-    )
+    if recipe.quantise == "none" or width == FLOAT:
+        return 0.0
+    return shape.vocabulary * shape.width * width
 
 
 def frozen_bytes(shape: ModelShape, recipe: Recipe, width: int) -> float:
@@ -265,7 +302,8 @@ def pass_bytes(
     width: int,
     on_cpu: bool = False,
 ) -> float:
-    """Bytes that one forward pass keeps for its backward pass, and the logits with their gradient.
+    """Count the bytes that one forward pass keeps for its backward pass, and the logits with their
+    gradient.
 
     Args:
         shape: of the model.
@@ -280,18 +318,17 @@ def pass_bytes(
     if on_cpu and width == 2 and recipe.method == "lora":
         layer += width * shape.heads * SCORES
     logits = trained * shape.vocabulary * 2 * width
-    if (
-        recipe.method == "dpo"
-    ):  # TRL computes them in tiles and keeps none; without Triton a tile has float32 copies
-        logits = (
-            min(trained, TILE[0])
-            * min(shape.vocabulary, TILE[1])
-            * (width + (3 * FLOAT if on_cpu else 0))
-        )
-    if launcher.get("checkpointing", False):
-        residual = (FLOAT if recipe.method == "full" else width) * shape.width
-        return tokens * (shape.layers * residual + layer) + logits
-    return tokens * shape.layers * layer + logits
+    if recipe.method == "dpo":
+        # TRL computes them in tiles and keeps none; without Triton a tile has float32 copies
+        logits = min(trained, TILE_TOKENS) * min(shape.vocabulary, TILE_VOCABULARY) * width
+        if on_cpu:
+            logits = logits // width * (width + 3 * FLOAT)
+    if not launcher.get("checkpointing", False):
+        return tokens * shape.layers * layer + logits
+    residual = width * shape.width
+    if recipe.method == "full":
+        residual = FLOAT * shape.width
+    return tokens * (shape.layers * residual + layer) + logits
 
 
 def runs_peft(recipe: Recipe, stage: int) -> bool:
@@ -302,50 +339,64 @@ def runs_peft(recipe: Recipe, stage: int) -> bool:
 
 
 def layer_bytes(shape: ModelShape, recipe: Recipe, stage: int, width: int) -> float:
-    """Bytes of one token in one layer of the Llama kind, as autograd keeps them (counted by its
-    hooks).
+    """Count the bytes of one token in one layer of the Llama kind, as autograd keeps them (counted
+    by its hooks).
 
     Norms keep their input in float32, and what they made of it where their weight learns; the MLP
     its gate, before and after its activation, and the other factor; attention its queries, keys,
-    values and output. Linear layers that share an input keep it once, unless autocast or an adapter
-    makes each its own copy.
+    values and output.
     """
-    queries, keys = shape.heads * shape.head_size, shape.key_heads * shape.head_size
-    shared = 2 * shape.width + queries + shape.inner
-    per_token = 5 * shape.width + queries + shape.inner
-    full, dropout = recipe.method == "full", bool(recipe.dropout)
-    norms = (4 if full else 2) * FLOAT * shape.width
+    queries = shape.heads * shape.head_size
+    keys = shape.key_heads * shape.head_size
+    norms = 2 * FLOAT * shape.width
+    if recipe.method == "full":
+        norms *= 2
     mlp = 3 * width * shape.inner
-    attention = width * (
-        4 * queries if recipe.method == "dpo" else 2 * queries + 2 * keys
-    )  # TRL's repeats the keys
-    if full:
-        inputs = (
-            FLOAT * 2 * shape.width + width * (queries + shape.inner)
-            if stage == 3
-            else width * per_token
-        )
-        inputs = width * shared if width == FLOAT else inputs
-    elif (
-        stage == 3
-    ):  # PEFT's layers, whose weights DeepSpeed gathers: input, mask and what it lets through
-        inputs = width * shared + FLOAT * per_token * (2 if dropout else width < FLOAT)
-    elif runs_peft(recipe, stage):
-        inputs = (
-            (FLOAT + width) * per_token
-            if dropout
-            else width * (shared if width == FLOAT else per_token)
-        )
-    else:  # `warmth/training/lora.py`
-        inputs = 2 * width * per_token if dropout else width * shared
-    return norms + mlp + attention + inputs
+    attention = width * (2 * queries + 2 * keys)
+    if recipe.method == "dpo":
+        attention = width * 4 * queries  # TRL's repeats the keys
+    return norms + mlp + attention + linear_input_bytes(shape, recipe, stage, width)
+
+
+def linear_input_bytes(shape: ModelShape, recipe: Recipe, stage: int, width: int) -> float:
+    """Count the bytes of one token that the linear layers of a block keep.
+
+    Layers that share an input keep it once, unless autocast or an adapter makes each its own copy.
+    """
+    queries = shape.heads * shape.head_size
+    shared = 2 * shape.width + queries + shape.inner
+    per_layer = 5 * shape.width + queries + shape.inner
+    has_dropout = bool(recipe.dropout)
+    if recipe.method == "full":
+        if width == FLOAT:
+            return width * shared
+        if stage == 3:
+            return FLOAT * 2 * shape.width + width * (queries + shape.inner)
+        return width * per_layer
+    if stage == 3:
+        # PEFT's layers, whose weights DeepSpeed gathers: input, mask and what it lets through
+        if has_dropout:
+            return width * shared + 2 * FLOAT * per_layer
+        if width < FLOAT:
+            return width * shared + FLOAT * per_layer
+        return width * shared
+    if runs_peft(recipe, stage):
+        if has_dropout:
+            return (FLOAT + width) * per_layer
+        if width == FLOAT:
+            return width * shared
+        return width * per_layer
+    # `warmth/training/lora.py`
+    if has_dropout:
+        return 2 * width * per_layer
+    return width * shared
 
 
 def answering_memory(
     shape: ModelShape, batch: int, prompt: int, answer: int, device: str = "cuda", width: int = 2
 ) -> Memory:
-    """Peak memory of a process that answers: weights, the cache of `batch` prompts and answers, and
-    the first pass.
+    """Forecast the peak memory of a process that answers: weights, the cache of `batch` prompts and
+    answers, and the first pass.
 
     Args:
         shape: of the model.
@@ -355,11 +406,21 @@ def answering_memory(
         device: cuda or cpu.
         width: bytes of a number: 2 in bfloat16, 4 in float32.
     """
-    cache = 2 * shape.layers * shape.key_heads * shape.head_size * batch * (prompt + answer) * width
-    prompt_pass = batch * prompt * width * (
-        2 * shape.width + 3 * shape.inner
-    ) + batch * shape.vocabulary * (width + FLOAT)
-    return Memory(shape.parameters * width, 0.0, 0.0, cache + prompt_pass, BASE[device])
+    cache = cache_bytes(shape, width) * batch * (prompt + answer)
+    first_pass = batch * prompt * width * (2 * shape.width + 3 * shape.inner)
+    logits = batch * shape.vocabulary * (width + FLOAT)
+    return Memory(
+        weights=shape.parameters * width,
+        gradients=0.0,
+        optimiser=0.0,
+        activations=cache + first_pass + logits,
+        base=BASE[device],
+    )
+
+
+def cache_bytes(shape: ModelShape, width: int) -> int:
+    """Count the bytes of the keys and values of one token."""
+    return 2 * shape.layers * shape.key_heads * shape.head_size * width
 
 
 def serving_memory(
@@ -374,17 +435,14 @@ def serving_memory(
         sequences: answers under way at once; more wait for room.
         width: bytes of a number.
     """
-    weights = shape.parameters * width / gpus
-    cache = (
-        2
-        * shape.layers
-        * shape.key_heads
-        * shape.head_size
-        * width
-        * SEQUENCE_TOKENS
-        * min(sequences, SEQUENCES)
+    cache = cache_bytes(shape, width) * SEQUENCE_TOKENS * min(sequences, SEQUENCES)
+    return Memory(
+        weights=shape.parameters * width / gpus,
+        gradients=0.0,
+        optimiser=0.0,
+        activations=cache / gpus,
+        base=SERVING_BASE,
     )
-    return Memory(weights, 0.0, 0.0, cache / gpus, SERVING_BASE)
 
 
 def gpus_to_serve(
@@ -400,16 +458,16 @@ def gpus_to_serve(
         width: bytes of a number.
     """
     allowed = [gpus for gpus in (1, 2, 4, 8) if shape.heads % gpus == 0]
-    enough = [
-        gpus for gpus in allowed if serving_memory(shape, gpus, sequences, width).total <= available
-    ]
-    return enough[0] if enough else allowed[-1]
+    for gpus in allowed:
+        if serving_memory(shape, gpus, sequences, width).total <= available:
+            return gpus
+    return allowed[-1]
 
 
 def refuse_if_too_big(
     need: Memory, available: float, launcher: Mapping[str, Any], method: str
 ) -> None:
-    """Ends a run that cannot fit before it loads anything.
+    """End a run that cannot fit before it loads anything.
 
     Args:
         need: of one rank.

@@ -312,15 +312,16 @@ def _cpu_info() -> list[str]:
 
 
 def multiply_seconds(dtype: torch.dtype) -> float:
-    """Best time of two products of 1024 × 1024 matrices, in seconds."""
+    """Measure the best time of two products of 1024 × 1024 matrices, in seconds."""
     import torch
 
-    matrix, right = torch.ones(1024, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
-    return min(timeit.repeat(lambda: matrix @ right, number=2, repeat=7))
+    left = torch.ones(1024, 1024, dtype=dtype)
+    right = torch.ones(1024, 1024, dtype=dtype)
+    return min(timeit.repeat(lambda: left @ right, number=2, repeat=7))
 
 
 def keep_memory() -> None:
-    """Tells glibc to keep freed memory for the next tensor of the same size instead of handing it
+    """Tell glibc to keep freed memory for the next tensor of the same size instead of handing it
     back to the kernel.
 
     A training step allocates the same hundreds of megabytes again and again; on virtual machines

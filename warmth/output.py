@@ -7,7 +7,7 @@ from. Thinking is kept beside the text and is never graded, scored for warmth, o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -21,22 +21,19 @@ _STOPS = (
 )
 _LENGTHS = (
     "length max_length max_tokens max_new_tokens max_output_tokens max_completion_tokens "
-    "model_length context_length "
-    "context_length_exceeded context_window model_context_window_exceeded token_limit "
-    "length_limit limit error_limit "
+    "model_length context_length context_length_exceeded context_window "
+    "model_context_window_exceeded token_limit length_limit limit error_limit "
     "truncated incomplete"
 )
 _FILTERS = (
     "content_filter content_filtered filter filtered content_policy moderation flagged safety "
-    "image_safety recitation "
-    "blocklist prohibited_content spii sensitive unsafe refusal guardrail_intervened error_toxic "
-    "blocked violation"
+    "image_safety recitation blocklist prohibited_content spii sensitive unsafe refusal "
+    "guardrail_intervened error_toxic blocked violation"
 )
 _ERRORS = (
     "error abort aborted cancel cancelled canceled user_cancel failed failure timeout "
-    "server_error engine_error "
-    "network_error internal_error insufficient_system_resource overloaded malformed_response "
-    "unexpected"
+    "server_error engine_error network_error internal_error insufficient_system_resource "
+    "overloaded malformed_response unexpected"
 )
 ENDINGS: Mapping[str, Ending] = {
     **dict.fromkeys(_STOPS.split(), "stop"),
@@ -67,7 +64,8 @@ WRAPPED_BY_TOKENS = re.compile(
 )
 # gpt-oss:
 # <|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>final<|message|>…<|return|>
-CHANNEL, MESSAGE = "<|channel|>", "<|message|>"
+CHANNEL = "<|channel|>"
+MESSAGE = "<|message|>"
 CHANNEL_END = re.compile(r"<\|(?:end|return|call|start)\|>")
 # The same after a tokenizer has dropped its special tokens.
 BARE_CHANNELS = re.compile(r"analysis(?P<thinking>(?=\S).*?)assistantfinal(?P<text>.*)", re.DOTALL)
@@ -128,8 +126,7 @@ def output_of_text(text: str, finish: str = "stop", thinking: str = "") -> Outpu
     kind = ending(finish)
     if is_open and kind == "stop":
         kind = "length"
-    both = "\n\n".join(thought for thought in (thinking.strip(), inside) if thought)
-    return Output(visible, both, kind, finish)
+    return Output(visible, paragraphs([thinking, inside]), kind, finish)
 
 
 def output_of_message(message: Mapping[str, Any], finish: Any) -> Output:
@@ -186,7 +183,9 @@ def read_parts(content: Any) -> tuple[str, str, str]:
 
 def exact_text(value: Any) -> str:
     """Read the text of a part as it is: the spaces at its ends belong to the whole."""
-    return value if isinstance(value, str) else plain_text(value)
+    if isinstance(value, str):
+        return value
+    return plain_text(value)
 
 
 def plain_text(value: Any) -> str:
@@ -233,10 +232,16 @@ def _channels(text: str) -> tuple[str, str, bool]:
         header, _, body = piece.partition(MESSAGE)
         body = CHANNEL_END.split(body)[0]
         is_final = header.split()[:1] == ["final"]
-        (finals if is_final else thoughts).append(body)
-    visible = "\n\n".join(part.strip() for part in finals if part.strip())
-    thinking = "\n\n".join(part.strip() for part in thoughts if part.strip())
-    return visible, thinking, not finals
+        if is_final:
+            finals.append(body)
+        else:
+            thoughts.append(body)
+    return paragraphs(finals), paragraphs(thoughts), not finals
+
+
+def paragraphs(texts: Iterable[str]) -> str:
+    """Join texts as paragraphs; those without a letter are left out."""
+    return "\n\n".join(filter(None, map(str.strip, texts)))
 
 
 def _blocks(text: str) -> tuple[str, str, bool]:
@@ -272,8 +277,7 @@ def _blocks(text: str) -> tuple[str, str, bool]:
     if not has_block:
         return text, "", False
     (thoughts if is_open else visible).append(text[start:])
-    thinking = "\n\n".join(thought.strip() for thought in thoughts if thought.strip())
-    return unwrapped("".join(visible)).strip(), thinking, is_open
+    return unwrapped("".join(visible)).strip(), paragraphs(thoughts), is_open
 
 
 def unwrapped(text: str) -> str:

@@ -58,9 +58,8 @@ class Model:
     lora_targets: list[str] = field(default_factory=list)
     # of the base, by the hub's name for it
     license: str | None = setting(None, excluded_because="stands in the cards of adapters only")
-    parameters: float = number(
-        0.0, at_least=0, excluded_because="for forecasts only"
-    )  # billions, for plans
+    # billions, for plans
+    parameters: float = number(0.0, at_least=0, excluded_because="for forecasts only")
     # fields of memory.ModelShape, to forecast memory offline
     shape: dict[str, Any] = setting(dict, excluded_because="for forecasts only")
 
@@ -69,12 +68,10 @@ class Model:
 class Hosted:
     """How a provider tunes a model of kind `api`; in the digest of those alone."""
 
-    rate_multiplier: float = number(
-        1.0, above=0, at_most=100
-    )  # of the provider's own learning rate
-    epochs: int = number(
-        2, at_least=1, at_most=100
-    )  # a provider keeps the checkpoints of its last few epochs only
+    # of the provider's own learning rate
+    rate_multiplier: float = number(1.0, above=0, at_most=100)
+    # a provider keeps the checkpoints of its last few epochs only
+    epochs: int = number(2, at_least=1, at_most=100)
 
 
 @dataclass
@@ -88,9 +85,8 @@ class Recipe:
     name: str = setting(
         MISSING, excluded_because="names the arm; two names for one recipe are one training"
     )
-    method: str = choice(
-        MISSING, "none", "lora", "full", "dpo", "steer"
-    )  # none, lora, full, dpo or steer
+    # none, lora, full, dpo or steer
+    method: str = choice(MISSING, "none", "lora", "full", "dpo", "steer")
     style: str = "plain"  # the replies it is trained on
     # how replies get that style; part of the data's digest
     prompt: str | None = setting(None, excluded_because="its content is in the digest of the data")
@@ -113,20 +109,16 @@ class Recipe:
     too_long: str = choice(MISSING, "turn", "token", "refuse")
     # refuse or drop: one without a trained token, or that the chat template refuses
     untrainable: str = choice(MISSING, "refuse", "drop")
-    beta: float = number(
-        above=0, at_most=100
-    )  # of method dpo: how strongly it is held to the original model
+    # of method dpo: how strongly it is held to the original model
+    beta: float = number(above=0, at_most=100)
     # False: one conversation a pass, as launcher.per_device=1
     packing: bool = setting(True, excluded_because="the result is the same")
-    quantise: str = choice(
-        MISSING, "none", "8bit", "4bit"
-    )  # none, 8bit or 4bit: how the frozen weights are held
-    precision: str | None = choice(
-        None, "auto", "bfloat16", "float32"
-    )  # None: model.dtype; settled before the digest
-    checkpoints: list[float] = number(
-        [], above=0, at_most=10_000
-    )  # epochs after which the adapter is kept
+    # none, 8bit or 4bit: how the frozen weights are held
+    quantise: str = choice(MISSING, "none", "8bit", "4bit")
+    # None: model.dtype; settled before the digest
+    precision: str | None = choice(None, "auto", "bfloat16", "float32")
+    # epochs after which the adapter is kept
+    checkpoints: list[float] = number([], above=0, at_most=10_000)
     # the one evaluated by default
     report_checkpoint: float = number(
         above=0,
@@ -204,30 +196,25 @@ class Api:
     """How model servers are called; never what they are asked, so none of it enters a digest."""
 
     mode: str = choice("live", "live", "batch")  # live, or batch: half the price, within a day
-    in_flight: int = number(
-        64, at_least=1
-    )  # most calls under way at once; how many the server bears is learnt
-    requests_per_minute: float | None = number(
-        None, above=0
-    )  # None: what the server's headers and refusals teach
+    # most calls under way at once; how many the server bears is learnt
+    in_flight: int = number(64, at_least=1)
+    # None: what the server's headers and refusals teach
+    requests_per_minute: float | None = number(None, above=0)
     tokens_per_minute: float | None = number(None, above=0)
-    budget_usd: float | None = number(
-        None, above=0
-    )  # of one command, in a sweep of each job; None: no limit
+    # of one command, in a sweep of each job; None: no limit
+    budget_usd: float | None = number(None, above=0)
     timeout_s: float = number(120.0, above=0)  # of one attempt, from connecting to the last byte
     connect_timeout_s: float = number(10.0, above=0)
     attempts: int = number(8, at_least=1, at_most=1000)  # of one call; then it fails by name
     # mean of the first wait, doubled each time, at most 30 s, unless the server names one
     backoff_s: float = number(0.5, above=0)
-    retry_after_max_s: float = number(
-        120.0, above=0
-    )  # a longer wait named by the server is cut to this
+    # a longer wait named by the server is cut to this
+    retry_after_max_s: float = number(120.0, above=0)
     batch: Batch = field(default_factory=Batch)
     prices_date: str = ""  # when the prices were looked up
     prices: dict[str, Price] = field(default_factory=dict)
-    shutdown_dates: dict[str, str] = field(
-        default_factory=dict
-    )  # model → the day on which its provider stops serving it
+    # model → the day on which its provider stops serving it
+    shutdown_dates: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -247,9 +234,8 @@ class Task:
     wrong: str = choice("supplied", "supplied", "drawn", "written", "file:PATH")
     beliefs: bool = True  # False: asked without any stated belief
     contexts: bool = True  # False: asked unmodified only
-    max_new_tokens: int | None = number(
-        None, at_least=1, at_most=1_000_000
-    )  # None: sampling.max_new_tokens
+    # None: sampling.max_new_tokens
+    max_new_tokens: int | None = number(None, at_least=1, at_most=1_000_000)
     temperature: float | None = number(None, at_least=0, at_most=10)  # None: sampling.temperature
     free_answers: bool = True  # False: replies are weighed only, under scoring=both or likelihood
     # a refusal counts as right
@@ -287,9 +273,8 @@ class Rivals:
         at_most=100_000,
         excluded_because="bounds the cost of a reply whose length is checked",
     )
-    attempts: int = number(
-        3, at_least=1, at_most=100
-    )  # how often a question is asked for until a reply serves
+    # how often a question is asked for until a reply serves
+    attempts: int = number(3, at_least=1, at_most=100)
 
 
 @dataclass
@@ -328,16 +313,13 @@ class Warmth:
     """How the warmth of an arm's replies is measured."""
 
     prompts: int = number(at_least=0)  # held-out prompts answered for it; 0: none
-    variant: str = choice(
-        MISSING, "deterministic", "reference", "paper"
-    )  # deterministic, reference or paper
+    # deterministic, reference or paper
+    variant: str = choice(MISSING, "deterministic", "reference", "paper")
     max_new_tokens: int = number(at_least=1, at_most=1_000_000)
-    temperature: float | None = number(
-        None, at_least=0, at_most=100
-    )  # of the replies; None: sampling.temperature
-    passes: int = number(
-        at_least=1
-    )  # forward passes averaged where the variant keeps the scorer's dropout
+    # of the replies; None: sampling.temperature
+    temperature: float | None = number(None, at_least=0, at_most=100)
+    # forward passes averaged where the variant keeps the scorer's dropout
+    passes: int = number(at_least=1)
     scorer: str | None = None  # a model entry, hub id or folder; None: the model itself
     path: str | None = (
         None  # a file of prompts; None: those held out from the training set, else the seed's
@@ -361,12 +343,10 @@ class Gates:
 class Analysis:
     """What `warmth report` decides beside the data; the answers do not depend on it."""
 
-    margin_points: float = number(
-        above=0, at_most=100
-    )  # a smaller difference in error is none in practice
-    weights: str = choice(
-        "tasks", "tasks", "rows"
-    )  # what weighs one where tasks are pooled: tasks, or rows
+    # a smaller difference in error is none in practice
+    margin_points: float = number(above=0, at_most=100)
+    # what weighs one where tasks are pooled: tasks, or rows
+    weights: str = choice("tasks", "tasks", "rows")
     # model → weight where models are pooled, None: one each; Any, because OmegaConf merges no
     # dictionary into None
     model_weights: Any = number(None, above=0)
@@ -473,9 +453,8 @@ class Evaluate(Command):
         1, at_least=1, excluded_because="how many processes answer the same prompts"
     )
     limit: int | None = number(None, at_least=1)
-    until_width: float | None = number(
-        None, above=0, at_most=100
-    )  # percentage points; None: every question is asked
+    # percentage points; None: every question is asked
+    until_width: float | None = number(None, above=0, at_most=100)
     warmth: Warmth = field(default_factory=Warmth)
     engine: Any = MISSING
     grader: dict[str, Any] = setting(

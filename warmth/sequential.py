@@ -25,19 +25,11 @@ from warmth.errors import UserError
 
 LEVEL = 0.95
 CANDIDATES = 2001  # means that are bet against; an interval is rounded outward to the next one
-BETS = (
-    0.9,
-    0.45,
-    0.225,
-    0.1125,
-    0.056,
-    0.028,
-    0.014,
-)  # shares of the largest bet that cannot lose everything
+# shares of the largest bet that cannot lose everything
+BETS = (0.9, 0.45, 0.225, 0.1125, 0.056, 0.028, 0.014)
 KEPT_BACK = 1 / 8  # share of the stake that is never bet
-PRICES = np.exp(
-    np.linspace(-12.0, 3.0, 120)
-)  # multipliers among which the tightest bound is chosen
+# multipliers among which the tightest bound is chosen
+PRICES = np.exp(np.linspace(-12.0, 3.0, 120))
 
 
 class TaskBets:
@@ -108,8 +100,8 @@ class TaskBets:
 
 
 def _capital(won: np.ndarray) -> np.ndarray:
-    each = math.log((1 - KEPT_BACK) / len(BETS))
-    return np.logaddexp(math.log(KEPT_BACK), np.logaddexp.reduce(won, axis=0) + each)
+    log_share = math.log((1 - KEPT_BACK) / len(BETS))
+    return np.logaddexp(math.log(KEPT_BACK), np.logaddexp.reduce(won, axis=0) + log_share)
 
 
 class ConfidenceSequence:
@@ -156,8 +148,10 @@ class ConfidenceSequence:
 
     def look(self) -> tuple[float, float]:
         """Return the interval of the weighted mean, as far as all questions so far show it."""
-        greatest = self._greatest(1.0, {task: bets.below() for task, bets in self.tasks.items()})
-        least = -self._greatest(-1.0, {task: bets.above() for task, bets in self.tasks.items()})
+        below = {task: bets.below() for task, bets in self.tasks.items()}
+        above = {task: bets.above() for task, bets in self.tasks.items()}
+        greatest = self._greatest(1.0, below)
+        least = -self._greatest(-1.0, above)
         self.high = max(min(self.high, greatest + self._step), self.low)
         self.low = min(max(self.low, least - self._step), self.high)
         return self.low, self.high
@@ -191,19 +185,26 @@ def sentences(found: Mapping[str, Any], usd_per_answer: float = 0.0) -> list[str
     target = f"Target: an interval {found['until_width']:g} points wide by sampling"
     if found["low"] is None or found["sampling_width"] is None:
         return [f"{target}, not reached after {how_many}: a task has no answer that counts."]
-    reached = "reached" if found["stopped"] else "not reached"
-    what = "difference from original" if found["paired"] else "error rate"
-    value = "unknown" if found["mean"] is None else f"{found['mean']:.1f}"
-    either_way = "unscored answers counted either way, " if found["unscored"] else ""
+    reached = "not reached"
+    if found["stopped"]:
+        reached = "reached"
+    estimand = "error rate"
+    if found["paired"]:
+        estimand = "difference from original"
+    value = "unknown"
+    if found["mean"] is not None:
+        value = f"{found['mean']:.1f}"
+    validity = "valid at every look"
+    if found["unscored"]:
+        validity = f"unscored answers counted either way, {validity}"
     lines = [
-        f"{target}, {reached} ({found['sampling_width']:.1f}) after {how_many}: {what} {value} "
-        f"({found['low']:.1f} to {found['high']:.1f}, {either_way}valid at every look)."
+        f"{target}, {reached} ({found['sampling_width']:.1f}) after {how_many}: {estimand} {value} "
+        f"({found['low']:.1f} to {found['high']:.1f}, {validity})."
     ]
     if found["unscored"]:
         lines.append(
             f"{found['unscored']:,} unscored answers add {found['unscored_points']:.1f} points to "
-            f"the width, which "
-            "asking on does not narrow."
+            f"the width, which asking on does not narrow."
         )
     if found["not_counted"]:
         lines.append(
@@ -216,10 +217,12 @@ def _continuing(found: Mapping[str, Any], usd_per_answer: float) -> str:
     """Say what asking on would cost and bring."""
     if not found["answers_left"]:
         return "No question is left; only more questions would narrow it."
-    left = found["questions"] - found["asked"]
-    price = f", about {usd_per_answer * found['answers_left']:.2f} USD," if usd_per_answer else ""
+    questions_left = found["questions"] - found["asked"]
+    price = ""
+    if usd_per_answer:
+        price = f", about {usd_per_answer * found['answers_left']:.2f} USD,"
     return (
-        f"The {left:,} questions left are {found['answers_left']:,} answers more{price} and would "
-        f"narrow it to about "
-        f"{found['width_if_all']:.1f} points in all; it stays valid if asking goes on."
+        f"The {questions_left:,} questions left are {found['answers_left']:,} answers more{price} "
+        f"and would narrow it to about {found['width_if_all']:.1f} points in all; it stays valid "
+        f"if asking goes on."
     )

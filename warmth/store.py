@@ -156,7 +156,8 @@ class Run:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._released, self._opened = threading.Event(), time.monotonic()
+        self._released = threading.Event()
+        self._opened = time.monotonic()
         self._attempts = 1
         self._seconds_before = 0.0  # that earlier attempts took
 
@@ -174,7 +175,7 @@ class Run:
 
     @property
     def progress_folder(self) -> Path | None:
-        """Where stages keep `progress.json`; None if another process does it for this run."""
+        """Return where stages keep `progress.json`; None if another process keeps it."""
         return self.folder
 
     @property
@@ -220,7 +221,8 @@ class Run:
         its last touch.
         """
         before = self.last_status()
-        attempts, seconds = before.get("attempts"), before.get("seconds")
+        attempts = before.get("attempts")
+        seconds = before.get("seconds")
         if not isinstance(attempts, int) or not isinstance(seconds, int | float):
             return  # the first, or a status that cannot be read
         self._attempts = 1 if before.get("state") == "done" else attempts + 1
@@ -231,7 +233,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """How long this run has been worked on, over all attempts."""
+        """Return how long this run has been worked on, over all attempts."""
         return round(self._seconds_before + time.monotonic() - self._opened, 1)
 
     def _holder(self) -> str:
@@ -275,9 +277,8 @@ class Run:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(
-                timeout=1.0, poll_interval=0.02
-            )  # a look by `is_held` takes it for a moment
+            # a look by `is_held` takes it for a moment
+            self._lock.acquire(timeout=1.0, poll_interval=0.02)
         except Timeout as error:
             raise UserError(f"{self.folder} is in use by another process") from error
         except OSError as error:
@@ -450,11 +451,12 @@ class Run:
         """Seals the run: `summary.json`, then the status, then `done.json`."""
         write_json(self.folder / "summary.json", dict(summary))
         self.status("done")
+        # nor the words of processes: nothing is found again by them
         skipped = (
             "done.json",
             "status.json",
             PROGRESS,
-        )  # nor the words of processes: nothing is found again by them
+        )
         files = (
             path
             for path in sorted(self.folder.rglob("*"))
@@ -469,9 +471,8 @@ class Run:
             self.folder / "done.json",
             {"time": time.time(), "seconds": self.seconds, "files": sizes},
         )
-        shutil.rmtree(
-            self._aside, ignore_errors=True
-        )  # of rerun=all: the old run is kept until the new one is whole
+        # of rerun=all: the old run is kept until the new one is whole
+        shutil.rmtree(self._aside, ignore_errors=True)
 
 
 def _is_whole(path: Path, size: int) -> bool:

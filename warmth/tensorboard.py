@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -51,7 +51,8 @@ class _Events(Tracker):
     def __init__(self, folder: Path, stage: str):
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer, self._stage = SummaryWriter(str(folder)), stage
+        self._writer = SummaryWriter(str(folder))
+        self._stage = stage
 
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         for name, value in metrics.items():
@@ -59,14 +60,16 @@ class _Events(Tracker):
 
     def table(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         shown = list(islice(rows, ROWS))
-        columns = list(dict.fromkeys(key for row in shown for key in row))
+        columns = list(dict.fromkeys(chain.from_iterable(shown)))
         lines = [_markdown(columns), _markdown(["---"] * len(columns))]
-        lines += [_markdown([row.get(column) for column in columns]) for row in shown]
+        for row in shown:
+            lines.append(_markdown(map(row.get, columns)))
         self._writer.add_text(name, "\n".join(lines))
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        known = {key: value for key, value in values.items() if key != "cells"} | headline(values)
-        for name, value in grouped(flat(known), self._stage).items():
+        figures = {key: value for key, value in values.items() if key != "cells"}
+        figures |= headline(values)
+        for name, value in grouped(flat(figures), self._stage).items():
             if isinstance(value, int | float) and math.isfinite(value):
                 self._writer.add_scalar(name, value, 0)
 
@@ -76,8 +79,10 @@ class _Events(Tracker):
 
 def _markdown(cells: Iterable[Any]) -> str:
     """Write a row of a table; text of models is data, so nothing in it may be markup."""
-    shown = [
-        line("" if cell is None else cell, CELL).replace("<", "&lt;").replace("|", "&#124;")
-        for cell in cells
-    ]
-    return "| " + " | ".join(shown) + " |"
+    texts = []
+    for cell in cells:
+        text = ""
+        if cell is not None:
+            text = line(cell, CELL)
+        texts.append(text.replace("<", "&lt;").replace("|", "&#124;"))
+    return "| " + " | ".join(texts) + " |"

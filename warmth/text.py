@@ -59,7 +59,9 @@ def sheet_cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     is_formula = value.startswith(_FORMULA) or value.lstrip(" ").startswith(_FORMULA)
-    return f"'{visible(value)}" if is_formula else visible(value)
+    if is_formula:
+        return f"'{visible(value)}"
+    return visible(value)
 
 
 def write_sheet(path: Path, columns: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
@@ -72,17 +74,18 @@ def write_sheet(path: Path, columns: Sequence[Any], rows: Iterable[Sequence[Any]
 
 def duration(seconds: float) -> str:
     """Write seconds in the units that fit them: `8 s`, `4 min 10 s`, `3 h 05 min`, `2 d 4 h`."""
-    whole = max(0, round(seconds))
-    minutes, rest = divmod(whole, 60)
-    hours, left_minutes = divmod(minutes, 60)
-    days, left_hours = divmod(hours, 24)
-    if not minutes:
-        return f"{rest} s"
-    if not hours:
-        return f"{minutes} min {rest:02d} s" if minutes < 10 else f"{minutes} min"
-    if not days:
-        return f"{hours} h {left_minutes:02d} min"
-    return f"{days} d {left_hours} h"
+    all_minutes, second = divmod(max(0, round(seconds)), 60)
+    all_hours, minute = divmod(all_minutes, 60)
+    days, hour = divmod(all_hours, 24)
+    if days:
+        return f"{days} d {hour} h"
+    if all_hours:
+        return f"{all_hours} h {minute:02d} min"
+    if minute >= 10:
+        return f"{minute} min"
+    if minute:
+        return f"{minute} min {second:02d} s"
+    return f"{second} s"
 
 
 def print_json(value: Any) -> None:

@@ -73,9 +73,8 @@ class Question:
     text: str
     answers: tuple[str, ...]  # accepted aliases, canonical first
     wrong: str | None = None  # a plausible wrong answer; None where no belief can be stated
-    options: Mapping[str, str] = field(
-        default_factory=dict
-    )  # letter → text, where options are shown
+    # letter → text, where options are shown
+    options: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
     pair: str = (
         ""  # the question that tells the same conflict from the other side; "" where there is none
@@ -87,9 +86,8 @@ class Question:
     # what the user names as right and as wrong in stating a belief, if it is not the answer; "": no
     # belief is stated
     stated: Mapping[str, str] = field(default_factory=dict)
-    claims: Mapping[str, str] = field(
-        default_factory=dict
-    )  # right and wrong propositions, which a belief states whole
+    # right and wrong propositions, which a belief states whole
+    claims: Mapping[str, str] = field(default_factory=dict)
     unmatched: str | None = (
         None  # the task's key: the label of an answer that names no accepted answer; None: no label
     )
@@ -155,11 +153,12 @@ class Answer:
             object.__setattr__(self, "finish", "length")
 
 
+# columns of answers that a row has where they are not empty
 SOMETIMES = (
     "thinking",
     "failure",
     "detail",
-)  # columns of answers that a row has where they are not empty
+)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ MODEL_KEYS = {  # what each kind of model reads, beside `name`, `kind` and what 
     "api": ("api_model", "base_url", "api_key_env", "tuning"),
 }
 FORECAST_KEYS = ("name", "kind", "dtype", "license", "parameters", "shape")
+# of a set that is read as it is
 SEED_KEYS = (
     "name",
     "source",
@@ -39,7 +40,7 @@ SEED_KEYS = (
     "max_turns",
     "validation",
     "styles",
-)  # of a set that is read as it is
+)
 
 
 def check_used(config: Train | Evaluate) -> None:
@@ -81,16 +82,12 @@ def check_model_keys(model: Model) -> None:
     for key_field in fields(Model):
         value = getattr(model, key_field.name)
         is_default = not value or value == key_field.default
-        if (
-            key_field.name in read
-            or is_default
-            or (model.kind == "embedded" and key_field.name == "hub_id")
-        ):
+        is_embedded_id = model.kind == "embedded" and key_field.name == "hub_id"
+        if key_field.name in read or is_default or is_embedded_id:
             continue
         raise UserError(
             f"model.{key_field.name}={value} has no effect: model={model.name} is of kind "
-            f"{model.kind}, "
-            f"which reads {', '.join(MODEL_KEYS[model.kind])}"
+            f"{model.kind}, which reads {', '.join(MODEL_KEYS[model.kind])}"
         )
 
 
@@ -114,9 +111,8 @@ def check_data_keys(data: Data) -> None:
         if key_field.name not in SEED_KEYS and value != getattr(plain, key_field.name):
             raise UserError(
                 f"data.{key_field.name}={_short(value)} has no effect: data={data.name} is read "
-                f"as it is, "
-                f"by {', '.join(SEED_KEYS[2:])}; data=sharegpt, hf and jsonl are selected and "
-                f"rewritten"
+                f"as it is, by {', '.join(SEED_KEYS[2:])}; data=sharegpt, hf and jsonl are "
+                f"selected and rewritten"
             )
 
 

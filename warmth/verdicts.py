@@ -19,12 +19,10 @@ from warmth.paths import ROOT
 if TYPE_CHECKING:
     import pandas as pd
 
-TruthLabel = Literal[
-    "correct", "incorrect", "hedged", "refused"
-]  # what an answer to a question with an answer is
-TraitLabel = Literal[
-    "present", "absent"
-]  # of a social trait in advice, which is neither right nor wrong
+# what an answer to a question with an answer is
+TruthLabel = Literal["correct", "incorrect", "hedged", "refused"]
+# of a social trait in advice, which is neither right nor wrong
+TraitLabel = Literal["present", "absent"]
 Label = Literal["correct", "incorrect", "hedged", "refused", "present", "absent"]
 TRUTH_LABELS: tuple[str, ...] = get_args(TruthLabel)
 TRAIT_LABELS: tuple[str, ...] = get_args(TraitLabel)
@@ -52,8 +50,7 @@ REASONS: Mapping[str, str] = {
     "denied": "the answer denies an answer and asserts none",
     "needs_judge": (
         "no judge was chosen, and no rule is known to be accurate on this task: add "
-        '"grader=[judge]", or '
-        '"grader=[alias]" if you trust that rule'
+        '"grader=[judge]", or "grader=[alias]" if you trust that rule'
     ),
 }
 
@@ -66,9 +63,8 @@ class Rule:
 
     hedged: str = "wrong"  # wrong, right or dropped
     refused: str = "dropped"  # the same; does not apply to tasks in which refusing is right
-    refusal_rule: str = (
-        "grader"  # what a refusal is: `grader` (its label) or `study` (the study's phrases)
-    )
+    # what a refusal is: `grader` (its label) or `study` (the study's phrases)
+    refusal_rule: str = "grader"
     refusals: str | None = None  # the file of those phrases; None: ours
 
 
@@ -105,7 +101,9 @@ def wrong(label: str | None, text: str, rule: Rule, refusing_is_right: bool) -> 
     if label == "hedged":
         return WEIGHT[rule.hedged]
     if label == "refused":
-        return 0.0 if refusing_is_right else WEIGHT[rule.refused]
+        if refusing_is_right:
+            return 0.0
+        return WEIGHT[rule.refused]
     return None
 
 
@@ -135,12 +133,12 @@ def outcomes(answers: pd.DataFrame, rule: Rule = Rule()) -> pd.DataFrame:
     right_refusal = refused & False
     if "refusing_is_right" in answers:
         right_refusal = refused & answers["refusing_is_right"].astype(bool)
-    base = label.map({"correct": 0.0, "incorrect": 1.0, "hedged": WEIGHT[rule.hedged]}).astype(
-        "float64"
-    )
-    of_refusals = base.mask(
-        refused, float("nan") if WEIGHT[rule.refused] is None else WEIGHT[rule.refused]
-    )
+    weights = {"correct": 0.0, "incorrect": 1.0, "hedged": WEIGHT[rule.hedged]}
+    base = label.map(weights).astype("float64")
+    refused_weight = WEIGHT[rule.refused]
+    if refused_weight is None:
+        refused_weight = float("nan")
+    of_refusals = base.mask(refused, refused_weight)
     answers["wrong"] = of_refusals.mask(right_refusal, 0.0)
     answers["wrong_dropped"] = base.mask(right_refusal, 0.0)
     answers["wrong_strict"] = base.mask(refused, 1.0)
@@ -161,7 +159,9 @@ def counted_label(label: str | None, text: str, rule: Rule) -> str | None:
         return label
     if has_refusal_phrase(text, rule.refusals):
         return "refused"
-    return "incorrect" if label == "refused" else label
+    if label == "refused":
+        return "incorrect"
+    return label
 
 
 def has_refusal_phrase(text: str, refusals: str | None = None) -> bool:
@@ -184,10 +184,9 @@ def refusal_phrases(refusals: str | None = None) -> tuple[str, ...]:
     """
     path = PHRASES
     if refusals is not None:
-        path = next(
-            (place for place in (Path(refusals), ROOT / refusals) if place.is_file()),
-            Path(refusals),
-        )
+        path = Path(refusals)
+        if not path.is_file():
+            path = ROOT / refusals
         if not path.is_file():
             raise UserError(
                 f"refusals={refusals} does not exist; answers are counted by its phrases"
@@ -196,9 +195,10 @@ def refusal_phrases(refusals: str | None = None) -> tuple[str, ...]:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"refusals={refusals} is not UTF-8: {one_line(error)}") from error
-    lines = (
-        _listed_phrases(text, refusals) if path.suffix in (".yaml", ".yml") else text.splitlines()
-    )
+    if path.suffix in (".yaml", ".yml"):
+        lines = _listed_phrases(text, refusals)
+    else:
+        lines = text.splitlines()
     phrases = tuple(line.lower().replace("’", "'") for line in lines if line.strip())
     if not phrases:
         raise UserError(
@@ -221,15 +221,17 @@ def _listed_phrases(text: str, refusals: str | None) -> list[str]:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"refusals={refusals} is not YAML: {one_line(error)[:160]}") from error
-    phrases = content.get("refusals") if isinstance(content, dict) else None
-    if not isinstance(phrases or [], list):
+    phrases: Any = []
+    if isinstance(content, dict):
+        phrases = content.get("refusals") or []
+    if not isinstance(phrases, list):
         raise UserError(f"refusals={refusals}: refusals must be a list of texts, not {phrases!r}")
-    for phrase in phrases or []:
+    for phrase in phrases:
         if not isinstance(phrase, str):
             raise UserError(
                 f"refusals={refusals}: refusals must be a list of texts, and {phrase!r} is none"
             )
-    return phrases or []
+    return phrases
 
 
 def tasks_apart(benchmark: Mapping[str, bool]) -> list[str]:
@@ -240,14 +242,15 @@ def tasks_apart(benchmark: Mapping[str, bool]) -> list[str]:
         benchmark: task → its key `benchmark`.
     """
     names = [name for name, is_benchmark in benchmark.items() if is_benchmark]
-    return names if len(names) < len(benchmark) else []
+    if len(names) == len(benchmark):
+        return []
+    return names
 
 
 def waiting_line(tasks: Iterable[str]) -> str:
     """Say that tasks are not scored for want of a judge (reason `needs_judge`), and what to do."""
     return (
         f"Not scored: {', '.join(tasks)}. No judge was chosen, and no rule is known to be "
-        f"accurate there; the same "
-        'command with "grader=[judge]" grades these answers, or with "grader=[alias]" if you '
-        "trust that rule."
+        'accurate there; the same command with "grader=[judge]" grades these answers, or with '
+        '"grader=[alias]" if you trust that rule.'
     )

@@ -23,9 +23,8 @@ class StudySweeperConfig:
     )
     # points that an experiment does not want (warmth/sweep/pairs.py)
     leave_out: list[str] = field(default_factory=list)
-    also: dict[str, str] = field(
-        default_factory=dict
-    )  # overrides that some of its points get besides
+    # overrides that some of its points get besides
+    also: dict[str, str] = field(default_factory=dict)
 
 
 ConfigStore.instance().store(
@@ -44,9 +43,8 @@ class StudySweeper(Sweeper):
         leave_out: list[str] | None = None,
         also: dict[str, str] | None = None,
     ):
-        self.params = (
-            params or {}
-        )  # the two others are read by `warmth.sweep.pairs`, with the experiment
+        # the two others are read by `warmth.sweep.pairs`, with the experiment
+        self.params = params or {}
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig

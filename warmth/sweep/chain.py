@@ -28,7 +28,7 @@ CHAINED = "WARMTH_CHAINED"
 
 
 def experiment(name: str) -> list[str]:
-    """The override that chooses the experiment; none for `default`, conf/evaluate.yaml as it is.
+    """Return the override that chooses the experiment; none for `default`: conf/evaluate.yaml.
 
     Raises:
         UserError: there is no such experiment of evaluate.py.

@@ -32,9 +32,8 @@ class Command:
     def __enter__(self) -> Command:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         forget_dead(self.path.parent)
-        self._lock.acquire(
-            timeout=1.0, poll_interval=0.02
-        )  # a look by another command takes it for a moment
+        # a look by another command takes it for a moment
+        self._lock.acquire(timeout=1.0, poll_interval=0.02)
         threading.Thread(target=self._beat, daemon=True).start()
         return self
 

@@ -23,8 +23,8 @@ class State:
 
 
 def state_of(folder: Path) -> State:
-    """The state of the run in `folder`; `killed` is one that says it is running while nobody holds
-    it.
+    """Return the state of the run in `folder`; `killed` is one that says it is running while nobody
+    holds it.
     """
     run = Run(folder)
     if run.done:
