@@ -167,10 +167,11 @@ def _rewrite_all(rewritten: Rewritten, selection: Selection, fits: Fits) -> None
     data = rewritten.data
     rewritten.add(_pilot(selection.conversations))
     _refuse_bad(rewritten)
-    pilot_ids = {conversation.id for conversation in rewritten.conversations}
-    later = [
-        conversation for conversation in selection.conversations if conversation.id not in pilot_ids
-    ]
+    pilot_ids = _ids(rewritten.conversations)
+    later = []
+    for conversation in selection.conversations:
+        if conversation.id not in pilot_ids:
+            later.append(conversation)
     rewritten.add(later)
     while True:
         usable = assemble(rewritten, data, fits, Ledger())
@@ -190,7 +191,7 @@ def _files(conversations: Sequence[Conversation], selection: Selection) -> dict[
         prompt = conversation.turns[0].user
         prompts.append({"id": conversation.id, "type": conversation.type, "prompt": prompt})
     files = {
-        FILE: [_row(conversation) for conversation in conversations],
+        FILE: list(map(_row, conversations)),
         "warmth_prompts.jsonl": prompts,
         "toxicity.jsonl": selection.scores,
         "overlaps.jsonl": selection.overlaps,
@@ -233,24 +234,28 @@ def _replacements(
     selection: Selection, tried: Sequence[Conversation], usable: Sequence[Conversation]
 ) -> list[Conversation]:
     """Take from the reserve as many conversations of each type as were lost, as far as it goes."""
-    tried_ids = {conversation.id for conversation in tried}
-    drawn = Counter(conversation.type for conversation in selection.conversations)
-    lost = drawn - Counter(conversation.type for conversation in usable)
+    tried_ids = _ids(tried)
+    lost = _type_counts(selection.conversations) - _type_counts(usable)
     replacements: list[Conversation] = []
-    for kind in TYPES:
-        waiting = [
-            conversation
-            for conversation in selection.reserve
-            if conversation.type == kind and conversation.id not in tried_ids
-        ]
-        replacements += waiting[: lost[kind]]
+    for conversation in selection.reserve:
+        if conversation.id not in tried_ids and lost[conversation.type] > 0:
+            lost[conversation.type] -= 1
+            replacements.append(conversation)
     return replacements
+
+
+def _ids(conversations: Iterable[Conversation]) -> set[str]:
+    return {conversation.id for conversation in conversations}
+
+
+def _type_counts(conversations: Iterable[Conversation]) -> Counter[str]:
+    return Counter(conversation.type for conversation in conversations)
 
 
 def choose(data: Data, ledger: Ledger, fits: Fits | None = None) -> Selection:
     """Choose the conversations to rewrite, in plain style, and the held-out ones."""
     if data.source == "seed":
-        conversations = [_in_plain_style(conversation) for conversation in load_conversations(data)]
+        conversations = list(map(_in_plain_style, load_conversations(data)))
         stage = ledger.stage("read", "conversations")
         stage.take(len(conversations))
         stage.keep(len(conversations))
@@ -331,7 +336,7 @@ class Rewritten:
                 waiting.clear()
                 written = time.monotonic()
 
-        ids = {conversation.id for conversation in conversations}
+        ids = _ids(conversations)
         done = [row for row in self.run.rows("rewrites") if row["id"] in ids]
         settings = self.data.rewriter
         try:
@@ -430,8 +435,7 @@ def assemble(rewritten: Rewritten, data: Data, fits: Fits, ledger: Ledger) -> li
             conversation_stage.drop("first reply too long in the longest style")
         else:
             conversation_stage.drop("first reply left out")
-    types = Counter(conversation.type for conversation in usable)
-    conversation_stage.details["by_type"] = dict(types)
+    conversation_stage.details["by_type"] = dict(_type_counts(usable))
     return usable
 
 

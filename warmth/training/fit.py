@@ -86,8 +86,13 @@ class TrainingSetup:
             check_targets(self.study.model)
         self.tokenizer = load_tokenizer(self.study.model)
         self.rows = list(read_rows(folder / "conversations.jsonl"))
-        trained_rows = [row for row in self.rows if not row.get("validation")]
-        validation_rows = [row for row in self.rows if row.get("validation")]
+        trained_rows: list[dict[str, Any]] = []
+        validation_rows: list[dict[str, Any]] = []
+        for row in self.rows:
+            if row.get("validation"):
+                validation_rows.append(row)
+            else:
+                trained_rows.append(row)
         self.training_set = load_examples(trained_rows, self.study, self.tokenizer)
         self.validation: list[Any] = []
         if validation_rows:
@@ -397,7 +402,11 @@ def facts_of(setup: TrainingSetup) -> dict[str, Any]:
         "base": study.model.hub_id or study.model.name,  # never a folder of this machine
         "model": asdict(study.model),
         "auto_class": network_class(config_of(study.model)).__name__,
-        "source": {key: getattr(study.data, key) for key in ("name", "hub_id", "revision")},
+        "source": {
+            "name": study.data.name,
+            "hub_id": study.data.hub_id,
+            "revision": study.data.revision,
+        },
         "validation": len(setup.validation),
         "revision": study.model.revision,
         "recipe": recipe if isinstance(recipe, dict) else asdict(recipe),
