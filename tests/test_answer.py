@@ -478,6 +478,7 @@ def test_an_arm_without_any_verdict_is_undetermined_with_the_worst_case_bounds()
     body = answer_text.summary(item)
     assert body["arm"] == "warm" and body["difference"] is None and body["low"] is None
     assert body["bounds"] == [item.missing.low, item.missing.high]
+    assert body["tipping_points"] is None and "would turn the sign" not in body["text"]
     assert body["flow"]["warm"] == {"asked": 60, "answered": 60, "scored": 0, "paired": 0}
     lead, *_ = answer_text.sentences(item)
     assert lead.startswith(

@@ -99,7 +99,7 @@ def build(
         one each.
 
     Raises:
-        UserError: see `rows.load` and `settings.of_runs`.
+        UserError: see `frames.load` and `settings.of_runs`.
     """
     rows = load(paths)
     evaluations = [run for run in rows.runs if run.evaluation]

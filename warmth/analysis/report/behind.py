@@ -40,7 +40,7 @@ def points(
     rows to read.
 
     Args:
-        answers: columns of `rows.load`.
+        answers: columns of `frames.load`.
         prompts: indexed by prompt_id, with message.
         cells: a row per point: model, arm, task, context, belief ("" where it pools all, a comma
             between some), `count`, the rows behind it, and `paired`, whether they are pairs with
@@ -77,7 +77,7 @@ def drawn(answers: pd.DataFrame, cells: pd.DataFrame) -> list[list[int]]:
     the index.
 
     Args:
-        answers: columns of `rows.load`.
+        answers: columns of `frames.load`.
         cells: see `points`; of a paired cell only answers with a scored partner of the original are
         drawn.
     """
@@ -119,7 +119,7 @@ def replies(
     original's beside them.
 
     Args:
-        warmth: columns of `rows.load`; each model's measure with most texts counts, as in the
+        warmth: columns of `frames.load`; each model's measure with most texts counts, as in the
         figures.
         drawn: ids of the points that figures have.
         paths: what the report was made of, for the command.

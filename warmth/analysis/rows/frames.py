@@ -202,12 +202,11 @@ def load_answers(
     warnings += unpaired_seeds(answers)
     warnings += unevenly_scored(pooled(answers))
     losses, diverged = finite_losses(loss_rows(runs))
+    distinct_prompts = prompts.drop(columns="run_number").drop_duplicates("prompt_id")
     return Rows(
         answers=answers,
         warmth=warmth,
-        prompts=prompts.drop(columns="run_number")
-        .drop_duplicates("prompt_id")
-        .set_index("prompt_id"),
+        prompts=distinct_prompts.set_index("prompt_id"),
         losses=losses,
         preferences=latest_preferences(evaluations),
         runs=runs,

@@ -326,7 +326,7 @@ def unscored_answer(
         contexts=tuple(pairs["context"].unique()),
         beliefs=tuple(pairs["belief"].unique()),
         without_context=None,
-        missing=missing,
+        missing=replace(missing, tipping_points=None),  # there is no sign that could turn
         corrected=None,
         by_model=(),
         heterogeneity=None,

@@ -589,7 +589,7 @@ def deviations(
 
     Args:
         plan: from `thaw`.
-        answers: columns of `rows.load`.
+        answers: columns of `frames.load`.
         margin_points: of every table but the hypotheses', which keep to the plan's.
         correction: holm or bh, as used.
         refused: `analysis.refused`; again the hypotheses keep to the plan's.

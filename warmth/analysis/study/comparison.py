@@ -56,7 +56,7 @@ def compare(
     equal weight. What is missing is named.
 
     Args:
-        answers: columns of `rows.load`.
+        answers: columns of `frames.load`.
         margin_points: half-width of what counts as the same.
         preregistered: whether that margin was fixed before the data.
 
