@@ -10,12 +10,12 @@ import pytest
 from warmth.analysis.rows.arm_names import (
     arm_order,
     as_recipes,
+    checkpoint_notes,
     focal,
     name_arms,
-    other_arms,
     plain_checkpoints,
+    recipes_left_out,
     reported,
-    told_checkpoints,
 )
 
 
@@ -67,7 +67,7 @@ def arms_of(asked, told):
     ]
     plain = plain_checkpoints(answers, runs)
     name_arms([answers], plain)
-    return list(answers["arm"]), told_checkpoints(answers, plain) + other_arms(answers)
+    return list(answers["arm"]), checkpoint_notes(answers, plain) + recipes_left_out(answers)
 
 
 def test_the_plain_name_is_that_of_each_models_checkpoint_to_report():

@@ -69,15 +69,15 @@ def test_what_is_missing_is_named(tmp_path):
         [ROW, {key: value for key, value in ROW.items() if key != "checkpoint"}],
     )
     with pytest.raises(UserError, match="r.jsonl line 2 has no field checkpoint"):
-        jsonl_frames.frame(path, COLUMNS)
+        jsonl_frames.read_frame(path, COLUMNS)
     path.write_text(json.dumps(ROW) + "\n{broken\n")
     with pytest.raises(UserError, match="r.jsonl line 2 is not JSON"):
-        jsonl_frames.frame(path, COLUMNS)
+        jsonl_frames.read_frame(path, COLUMNS)
 
 
 def test_a_line_that_a_kill_cut_is_left_out_and_no_file_is_no_rows(tmp_path):
     path = write(tmp_path / "r.jsonl", [ROW, ROW], end="")
-    assert len(jsonl_frames.frame(path, COLUMNS)) == 1
-    assert list(jsonl_frames.frame(tmp_path / "none.jsonl", COLUMNS).columns) == list(COLUMNS)
+    assert len(jsonl_frames.read_frame(path, COLUMNS)) == 1
+    assert list(jsonl_frames.read_frame(tmp_path / "none.jsonl", COLUMNS).columns) == list(COLUMNS)
     (tmp_path / "empty.jsonl").touch()
-    assert jsonl_frames.frame(tmp_path / "empty.jsonl", COLUMNS).empty
+    assert jsonl_frames.read_frame(tmp_path / "empty.jsonl", COLUMNS).empty

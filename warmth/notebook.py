@@ -104,10 +104,10 @@ class Study:
         Raises:
             UserError: a path without finished runs.
         """
-        from warmth.analysis.rows.runs import finished
+        from warmth.analysis.rows.runs import finished_folders
 
         folders = _paths(paths)
-        finished(folders)
+        finished_folders(folders)
         return cls(tuple(folders))
 
     @cached_property
@@ -122,10 +122,10 @@ class Study:
         """One row for each finished run: run, stage, model, arm, seed, folder."""
         import pandas as pd
 
-        from warmth.analysis.rows.runs import finished, read_run
+        from warmth.analysis.rows.runs import finished_folders, read_run
 
         rows = []
-        for folder in finished(self.paths):
+        for folder in finished_folders(self.paths):
             run = read_run(folder)
             stage = "evaluate" if run.evaluation else "train"
             seed = run.config.get("seed", 0)

@@ -18,7 +18,7 @@ import numpy as np
 
 from warmth.analysis.compare.scores import number_of
 from warmth.analysis.rows.frames import load
-from warmth.analysis.rows.runs import FinishedRun, finished, read_run
+from warmth.analysis.rows.runs import FinishedRun, finished_folders, read_run
 from warmth.analysis.statistics.effects import clustered_mean
 from warmth.analysis.statistics.families import standard_error
 from warmth.errors import UserError
@@ -79,7 +79,7 @@ def inspect_logs(paths: Sequence[Path], out: Path) -> Iterator[Path]:
     writer writes the log if it is installed (the extra `inspect`), so that what it would not read
     is not written; else the same content is written in the form of its version 2.
     """
-    runs = [run for run in map(read_run, finished(paths)) if run.evaluation]
+    runs = [run for run in map(read_run, finished_folders(paths)) if run.evaluation]
     if not runs:
         raise UserError(f"no finished evaluation run found under {', '.join(map(str, paths))}")
     for run in runs:

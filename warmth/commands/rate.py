@@ -66,12 +66,13 @@ def rate(
             outcome |= asdict(counts)
             outcome["file"] = str(verdicts.resolve())
     else:
-        from warmth.analysis.rows.runs import finished
+        from warmth.analysis.rows.runs import finished_folders
         from warmth.api import Server
         from warmth.evaluation.manner.rating import rate_runs
         from warmth.store import Run
 
-        runs = [Run(folder) for folder in finished(paths) if (folder / "warmth.jsonl").exists()]
+        folders = finished_folders(paths)
+        runs = [Run(folder) for folder in folders if (folder / "warmth.jsonl").exists()]
         if not runs:
             raise UserError(f"no finished run under {', '.join(map(str, paths))} has warmth scores")
         server = Server(base_url, model, api_key_env or None)

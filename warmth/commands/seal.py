@@ -31,7 +31,13 @@ def seal(
 
     from warmth.analysis.statistics import preregistration
 
-    names = preregistration.Names(questions=known_questions(preregistration.read_plan(plan)))
+    content = preregistration.read_plan(plan)
+    if content.exclusions.get("question_id") and not content.tasks:
+        raise UserError(
+            f"{plan}: exclusions: question_id names questions of no stated task, so that they "
+            f"cannot be checked; add tasks: [NAME]"
+        )
+    names = preregistration.Names(questions=known_questions(content))
     sealed = preregistration.seal(plan, names)
     line = sealed.line(plan.name)
     if as_json:

@@ -26,14 +26,14 @@ def side_by_side(item: Example) -> Iterator[Any]:
     if item.accepted:
         yield Text(wording.visible(f"accepted: {'; '.join(item.accepted)}"), style="dim")
     table = Table(expand=True, show_lines=False)
-    for one in item.said:
+    for one in item.replies:
         table.add_column(Text(wording.name(one.arm)), ratio=1, overflow="fold")
     verdicts = [
         f"{one.label}{f': {one.reason}' if one.reason else ''}{', cut off' if one.cut_off else ''}"
-        for one in item.said
+        for one in item.replies
     ]
     table.add_row(*(Text(wording.visible(verdict), style="dim") for verdict in verdicts))
-    table.add_row(*(plain(one.text) for one in item.said))
+    table.add_row(*(plain(one.text) for one in item.replies))
     yield table
     yield Text()
 

@@ -135,7 +135,7 @@ def arm_name(
     return ", ".join(parts)
 
 
-def told_checkpoints(answers: pd.DataFrame, plain: Mapping[tuple[str, str], float]) -> list[str]:
+def checkpoint_notes(answers: pd.DataFrame, plain: Mapping[tuple[str, str], float]) -> list[str]:
     """Say at which epoch the plain arms are, if the name alone does not tell.
 
     Args:
@@ -164,7 +164,7 @@ def epochs_in_words(epochs: Mapping[str, str]) -> str:
     return ", ".join(f"epoch {epoch} of {model}" for model, epoch in epochs.items())
 
 
-def other_arms(answers: pd.DataFrame) -> list[str]:
+def recipes_left_out(answers: pd.DataFrame) -> list[str]:
     """Name models that were asked a recipe, but not the arm of it that stands for it."""
     arm_of_recipe = reported(answers["arm"].unique())
     lines = []

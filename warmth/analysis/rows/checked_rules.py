@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from warmth.analysis.rows.jsonl_frames import frame
+from warmth.analysis.rows.jsonl_frames import read_frame
 
 if TYPE_CHECKING:
     from warmth.analysis.rows.runs import FinishedRun
@@ -56,7 +56,7 @@ def checked(answers: pd.DataFrame, runs: Sequence[FinishedRun]) -> pd.DataFrame:
         rule=names[0], judge=names[1], by_both=completed["label"], by_rule=by_rule
     )
     columns = ["answer_id", "grader", "label"]
-    grades_of_runs = [frame(run.folder / "grades.jsonl", columns) for run in runs]
+    grades_of_runs = [read_frame(run.folder / "grades.jsonl", columns) for run in runs]
     grades = pd.concat(grades_of_runs, ignore_index=True)
     grades = grades.dropna(subset="label").drop_duplicates(["answer_id", "grader"], keep="last")
     grades = grades.rename(columns={"grader": "judge", "label": "by_judge"})

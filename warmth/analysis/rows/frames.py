@@ -17,12 +17,12 @@ import pandas as pd
 from warmth.analysis.rows import checked_rules, likelihoods
 from warmth.analysis.rows.arm_names import (
     arm_order,
+    checkpoint_notes,
     kind_of,
     name_arms,
-    other_arms,
     plain_checkpoints,
+    recipes_left_out,
     reported,
-    told_checkpoints,
 )
 from warmth.analysis.rows.comparable import (
     IDENTITY,
@@ -41,9 +41,9 @@ from warmth.analysis.rows.comparable import (
     unpaired,
     unpaired_seeds,
 )
-from warmth.analysis.rows.jsonl_frames import checked_rows, frame
+from warmth.analysis.rows.jsonl_frames import checked_rows, read_frame
 from warmth.analysis.rows.looks import adopt
-from warmth.analysis.rows.runs import FinishedRun, finished, read_run, refuse_lost_files
+from warmth.analysis.rows.runs import FinishedRun, finished_folders, read_run, refuse_lost_files
 from warmth.analysis.rows.task_keys import pooled, rule_of, with_task_keys
 from warmth.errors import UserError
 from warmth.store import read_rows
@@ -132,7 +132,7 @@ def load(paths: Sequence[Path]) -> Rows:
             models of one name; two configs, or two answers, under one arm, model, strength, dose,
             checkpoint and seed; arms of a model graded by two graders.
     """
-    runs = tuple(read_run(folder) for folder in finished(paths))
+    runs = tuple(read_run(folder) for folder in finished_folders(paths))
     adopt(runs)
     evaluations = [run for run in runs if run.evaluation]
     evaluations.sort(key=lambda run: (run.model, arm_order(run.arm)))
@@ -185,8 +185,8 @@ def load_answers(
     name_arms([answers, warmth], plain)
     refuse_two_graders(answers)
     run_arms = arms_of_runs(one_answer, answers.set_index("answer_id")["arm"], evaluations)
-    warnings += told_checkpoints(answers, plain)
-    warnings += other_arms(answers)
+    warnings += checkpoint_notes(answers, plain)
+    warnings += recipes_left_out(answers)
     warnings += mixed_commits(runs)
     warnings += different_tokens(prompts, evaluations)
     warnings += stopped_early(evaluations, mean_costs(answers, evaluations))
@@ -214,7 +214,7 @@ def load_answers(
         rule=rule,
         advice=advice,
         run_arms=run_arms,
-        likelihoods=likelihoods.once(likelihood_rows, plain),
+        likelihoods=likelihoods.distinct(likelihood_rows, plain),
         checked=checked,
         asked=asked,
     )
@@ -244,15 +244,15 @@ def load_likelihoods(
     plain = plain_checkpoints(likelihood_rows, evaluations)
     warmth, rater_notes = rated_warmth(evaluations)
     name_arms([answers, warmth], plain)
-    rows = likelihoods.once(likelihood_rows, plain)
+    rows = likelihoods.distinct(likelihood_rows, plain)
     one_likelihood = likelihood_rows.drop_duplicates("run_number").set_index("likelihood_id")
     run_arms = arms_of_runs(
         one_likelihood["run_number"], rows.set_index("likelihood_id")["arm"], evaluations
     )
     prompts = numbered_prompts(evaluations, "likelihood_prompts").drop(columns="run_number")
     warnings = [*unfinished(paths), *rater_notes]
-    warnings += told_checkpoints(rows, plain)
-    warnings += other_arms(rows)
+    warnings += checkpoint_notes(rows, plain)
+    warnings += recipes_left_out(rows)
     warnings += mixed_commits(runs)
     warnings += different_tokens(prompts, evaluations)
     losses, diverged = finite_losses(loss_rows(runs))
@@ -418,7 +418,7 @@ def read_grades(rows: Rows) -> pd.DataFrame:
     grades_of_runs = []
     for run in rows.runs:
         if run.evaluation:
-            grades_of_runs.append(frame(run.folder / "grades.jsonl", columns)[columns])
+            grades_of_runs.append(read_frame(run.folder / "grades.jsonl", columns)[columns])
     grades = pd.concat(grades_of_runs, ignore_index=True)
     grades = grades.drop_duplicates(["answer_id", "grader"], keep="last")
     return grades.assign(label=none_if_missing(grades["label"]))
@@ -439,10 +439,10 @@ def graded(run: FinishedRun, number: int) -> pd.DataFrame:
     Raises:
         UserError: the grader that the summary names has no row.
     """
-    answers = frame(run.folder / "answers.jsonl", ANSWER).rename(columns={"arm": "recipe"})
+    answers = read_frame(run.folder / "answers.jsonl", ANSWER).rename(columns={"arm": "recipe"})
     answers["run_number"] = number
     answers["length"] = answers["text"].str.len()
-    grades = frame(run.folder / "grades.jsonl", ("answer_id", *GRADE))
+    grades = read_frame(run.folder / "grades.jsonl", ("answer_id", *GRADE))
     paid = pd.to_numeric(grades["cost_usd"], errors="coerce").groupby(grades["answer_id"]).sum()
     grades = grades.drop_duplicates(["answer_id", "grader"], keep="last")
     primary = {task: names[0] for task, names in run.graders.items() if names}
@@ -472,7 +472,7 @@ def rating_rows(run: FinishedRun) -> pd.DataFrame:
     Returns:
         folder, text_id, rater, rating (1 to 5; NaN: none).
     """
-    rated = frame(run.folder / "ratings.jsonl", ("text_id", "rater", "rating"))
+    rated = read_frame(run.folder / "ratings.jsonl", ("text_id", "rater", "rating"))
     rated = rated.drop_duplicates(["text_id", "rater"], keep="last")
     return rated.assign(
         rating=pd.to_numeric(rated["rating"], errors="coerce"), folder=str(run.folder)
@@ -481,7 +481,7 @@ def rating_rows(run: FinishedRun) -> pd.DataFrame:
 
 def warmth_rows(run: FinishedRun, ratings: pd.DataFrame) -> pd.DataFrame:
     """Read a run's warmth scores with one rater's ratings of the same texts, if any."""
-    scores = frame(run.folder / "warmth.jsonl", WARMTH).rename(columns={"arm": "recipe"})
+    scores = read_frame(run.folder / "warmth.jsonl", WARMTH).rename(columns={"arm": "recipe"})
     scores["strength"] = float((run.config.get("recipe") or {}).get("strength") or 1.0)
     for name in ("checkpoint", "score"):
         scores[name] = pd.to_numeric(scores[name], errors="coerce")
@@ -497,7 +497,7 @@ def prompt_rows(run: FinishedRun, name: str = "prompts") -> pd.DataFrame:
         name: of the file; `likelihood_prompts` has those before replies whose likelihood is read.
     """
     columns = ["prompt_id", "task", "question", "answers", "wrong", "message", "tokens_digest"]
-    return frame(run.folder / f"{name}.jsonl", columns).assign(model=run.model, arm=run.arm)
+    return read_frame(run.folder / f"{name}.jsonl", columns).assign(model=run.model, arm=run.arm)
 
 
 def loss_rows(runs: Sequence[FinishedRun]) -> pd.DataFrame:

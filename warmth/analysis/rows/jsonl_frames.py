@@ -59,7 +59,7 @@ KINDS = {
 }
 
 
-def frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read the named columns of a JSONL file; no rows if it does not exist.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from warmth.analysis.rows.arm_names import name_arms
-from warmth.analysis.rows.jsonl_frames import frame
+from warmth.analysis.rows.jsonl_frames import read_frame
 from warmth.analysis.rows.task_keys import tasks_with
 from warmth.types import Likelihood
 
@@ -29,7 +29,8 @@ def read_likelihoods(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """
     rows_of_runs = []
     for number, run in enumerate(runs):
-        rows = frame(run.folder / "likelihoods.jsonl", COLUMNS).rename(columns={"arm": "recipe"})
+        rows = read_frame(run.folder / "likelihoods.jsonl", COLUMNS)
+        rows = rows.rename(columns={"arm": "recipe"})
         rows_of_runs.append(rows.assign(run_number=number))
     likelihoods = pd.concat(rows_of_runs, ignore_index=True)
     likelihoods["checkpoint"] = pd.to_numeric(likelihoods["checkpoint"], errors="coerce")
@@ -37,7 +38,7 @@ def read_likelihoods(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     return likelihoods
 
 
-def once(likelihoods: pd.DataFrame, plain: Mapping[tuple[str, str], float]) -> pd.DataFrame:
+def distinct(likelihoods: pd.DataFrame, plain: Mapping[tuple[str, str], float]) -> pd.DataFrame:
     """Keep each likelihood once, and name its arm as the report does.
 
     Args:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from warmth.analysis.rows.frames import Rows, load
-from warmth.analysis.rows.runs import finished
+from warmth.analysis.rows.runs import finished_folders
 from warmth.errors import UserError
 
 SMALL_FILES = ("config", "done", "summary", "provenance", "gates", "rules")
@@ -47,7 +47,7 @@ def narrowed(paths: Sequence[Path], question_id: str) -> Generator[list[Path]]:
     """
     with TemporaryDirectory() as scratch:
         folders = []
-        for number, folder in enumerate(finished(paths)):
+        for number, folder in enumerate(finished_folders(paths)):
             target = Path(scratch) / f"{number}" / folder.name
             if _narrow(folder, target, question_id):
                 folders.append(target)

@@ -42,7 +42,7 @@ class FinishedRun:
         return str((self.config.get("model") or {}).get("name", "?"))
 
 
-def finished(paths: Sequence[Path]) -> list[Path]:
+def finished_folders(paths: Sequence[Path]) -> list[Path]:
     """List the folders with `done.json` under any path, each once.
 
     Raises:

@@ -52,7 +52,7 @@ class Estimate:
     value: float  # NaN if there is no estimate
     influence: pd.Series  # by question; sums to 0 up to sampling weights
     labelled: int  # answers with a label that went into it
-    told: int = 0  # questions with one; 0: the estimate needs none
+    labelled_questions: int = 0  # with such an answer; 0: the estimate needs none
 
     def minus(self, other: Estimate, labelled: int) -> Estimate:
         """Subtract another estimate from the same questions.
@@ -62,7 +62,8 @@ class Estimate:
             labelled: answers with a label behind either.
         """
         change = self.influence.sub(other.influence, fill_value=0.0)
-        return Estimate(self.value - other.value, change, labelled, min(self.told, other.told))
+        questions = min(self.labelled_questions, other.labelled_questions)
+        return Estimate(self.value - other.value, change, labelled, questions)
 
     @property
     def error(self) -> float:
@@ -77,9 +78,9 @@ class Estimate:
     def df(self) -> int:
         """Count the questions less 1; with labels, those of the arm with fewer labelled ones."""
         groups = len(self.influence)
-        if not self.told:
+        if not self.labelled_questions:
             return groups - 1
-        return max(1, min(groups, self.told) - 1)
+        return max(1, min(groups, self.labelled_questions) - 1)
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """Give value ± t(df) · error; NaN if nothing varies."""

@@ -120,7 +120,7 @@ def mean_of(estimates: Sequence[Estimate], weights: np.ndarray) -> Estimate:
         value=float(shares @ np.array([estimate.value for estimate in estimates])),
         influence=pd.concat(influences).groupby(level=0).sum(),
         labelled=sum(estimate.labelled for estimate in estimates),
-        told=min(estimate.told for estimate in estimates),
+        labelled_questions=min(estimate.labelled_questions for estimate in estimates),
     )
 
 

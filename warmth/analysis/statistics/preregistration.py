@@ -260,8 +260,8 @@ def check_names(plan: Preregistration, where: str, names: Names = Names()) -> No
     """Check that all that a plan names could be there: arms, tasks, contexts, questions and so on.
 
     Raises:
-        UserError: a name matches nothing, no recipe makes an arm of that name, questions are named
-            without their tasks, or a hypothesis compares an arm with itself.
+        UserError: a name matches nothing, no recipe makes an arm of that name, or a hypothesis
+            compares an arm with itself.
     """
     for claim in plan.hypotheses:
         if claim.arm == claim.reference:
@@ -277,11 +277,6 @@ def check_names(plan: Preregistration, where: str, names: Names = Names()) -> No
         "family": set(GROUPINGS),
     }
     planned_tasks = set(plan.tasks or names.questions)
-    if plan.exclusions.get("question_id") and not planned_tasks:
-        raise UserError(
-            f"{where}: exclusions: question_id names questions of no stated task, so that they "
-            f"cannot be checked; add tasks: [NAME]"
-        )
     if planned_tasks and planned_tasks <= set(names.questions):
         known["question_id"] = set().union(*(names.questions[task] for task in planned_tasks))
     for key, column, values in _named(plan):
