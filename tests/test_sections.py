@@ -177,7 +177,7 @@ def test_a_long_table_says_how_many_rows_the_file_has():
     assert (
         kernel.without_model(made).columns == ["N"] and len(kernel.without_model(made).rows[0]) == 1
     )
-    assert markdown_table(made, 10).endswith(f"{kernel.LONG_TABLE - 10} more rows are in the page.")
+    assert markdown_table(made, 10).endswith(f"In the page: {kernel.LONG_TABLE - 10} more rows.")
 
 
 @pytest.mark.parametrize("width", [80, 40, 20])

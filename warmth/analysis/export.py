@@ -116,12 +116,13 @@ def log_of(run: FinishedRun) -> dict[str, Any]:
     samples = list(samples_of(run, model))
     done = json.loads((run.folder / "done.json").read_text(encoding="utf-8"))
     sampling = run.config.get("sampling") or {}
+    tasks = dict.fromkeys(sample["metadata"]["task"] for sample in samples)
     spec = {
         "created": datetime.fromtimestamp(done.get("time", 0.0), UTC).isoformat(),
         "task": "warmth",
         "task_id": run.folder.name,
         "run_id": run.folder.name,
-        "dataset": {"name": ",".join(run.config.get("task") or {}), "samples": len(samples)},
+        "dataset": {"name": ",".join(tasks), "samples": len(samples)},
         "model": model,
         "model_generate_config": {
             "temperature": sampling.get("temperature"),

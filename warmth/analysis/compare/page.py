@@ -18,7 +18,7 @@ from warmth.analysis.compare.plot import forest
 from warmth.analysis.compare.scores import shown
 from warmth.analysis.report.drawing.ink import Drawing
 from warmth.analysis.report.kernel import Cell, Column, Table, count, p_value, table, text
-from warmth.analysis.report.page import page_environment, sha256, stylesheet
+from warmth.analysis.report.page import drawing_view, page_environment, sha256, stylesheet
 from warmth.analysis.rows import tables
 from warmth.errors import UserError
 
@@ -242,7 +242,7 @@ def render(comparison: Comparison, drawing: Drawing | None) -> str:
         systems=[shown(name) for name in comparison.systems],
         answer=sentences(comparison),
         values=table_of(comparison),
-        drawing_of_differences=None if drawing is None else _shape(drawing),
+        drawing_of_differences=None if drawing is None else drawing_view(drawing),
         mismatches=_mismatches(comparison),
         notes=notes,
         methods=METHODS,
@@ -250,16 +250,6 @@ def render(comparison: Comparison, drawing: Drawing | None) -> str:
         style_hash=sha256(style),
         version=__version__,
     )
-
-
-def _shape(drawing: Drawing) -> dict[str, Any]:
-    """Give a figure to the template."""
-    return {
-        "name": drawing.name,
-        "caption": drawing.caption,
-        "width": round(drawing.width),
-        "svg": Markup(drawing.inline),  # drawn by us; `ink` escapes every label
-    }
 
 
 def _mismatches(comparison: Comparison) -> Table | None:

@@ -36,86 +36,102 @@ EXCERPT = 280  # characters of a message or an answer
 def points(
     answers: pd.DataFrame, prompts: pd.DataFrame, cells: pd.DataFrame, paths: Sequence[Any]
 ) -> dict[str, dict[str, Any]]:
-    """What each point opens, by its id: title, number of rows behind it, the command for all, and
-    rows to read.
+    """Say what each point opens, by its id: title, number of rows behind it, the command for all,
+    and rows to read.
 
     Args:
         answers: columns of `frames.load`.
         prompts: indexed by prompt_id, with message.
-        cells: a row per point: model, arm, task, context, belief ("" where it pools all, a comma
+        cells: a row per point: model, arm, task, context, belief ("" if it pools all, a comma
             between some), `count`, the rows behind it, and `paired`, whether they are pairs with
             the original's scored answers.
         paths: what the report was made of, for the command.
     """
-    shared = ",".join(sorted(pooled(answers)["task"].unique())) if apart(answers) else ""
-    asked = cells.assign(
-        task=cells["task"].mask(cells["task"].eq(""), shared)
-    )  # behind a point of all tasks
-    wanted = drawn(answers, asked)
-    turns = [place for turn in zip_longest(*wanted) for place in turn if place is not None]
-    places = list(dict.fromkeys(turns))[:ROWS]  # a row for every point, then a second one, …
-    views = dict(
-        within(BYTES, zip(places, _views(answers.loc[places], answers, prompts), strict=True))
+    pooled_tasks = ",".join(sorted(pooled(answers)["task"].unique())) if apart(answers) else ""
+    # behind a point of all tasks are those that are pooled
+    rows_of_cells = cells.assign(task=cells["task"].mask(cells["task"].eq(""), pooled_tasks))
+    labels_of_cells = drawn(answers, rows_of_cells)
+    labels = in_turns(labels_of_cells)
+    views = _views(answers.loc[labels], answers, prompts)
+    views_by_label = dict(within(BYTES, zip(labels, views, strict=True)))
+    opened = {}
+    records = zip(
+        cells.to_dict("records"),
+        rows_of_cells.to_dict("records"),
+        labels_of_cells,
+        strict=True,
     )
-    made = {}
-    for cell, whole, own in zip(
-        cells.to_dict("records"), asked.to_dict("records"), wanted, strict=True
-    ):
-        made[point_id(cell["model"], cell["arm"], *(cell[name] for name in WHERE))] = {
+    for cell, rows_of_cell, labels_of_cell in records:
+        shown = [views_by_label[label] for label in labels_of_cell if label in views_by_label]
+        mark = point_id(cell["model"], cell["arm"], *(cell[name] for name in WHERE))
+        opened[mark] = {
             "title": wording.visible(title(cell), 160),
             "count": int(cell["count"]),
             "kind": "pairs" if cell["paired"] else "answers",
             "value": str(cell.get("value") or ""),
-            "command": wording.visible(command(whole, paths), 2000),
-            "rows": [views[place] for place in own if place in views],
+            "command": wording.visible(command(rows_of_cell, paths), 2000),
+            "rows": shown,
         }
-    return made
+    return opened
+
+
+def in_turns(labels_of_cells: Sequence[Sequence[int]]) -> list[int]:
+    """List rows in turns: the first of every point, then the second of each …; each row once, at
+    most `ROWS`.
+    """
+    labels: dict[int | None, None] = {}
+    for turn in zip_longest(*labels_of_cells):  # None once a point has no more
+        labels.update(dict.fromkeys(turn))
+    return [label for label in labels if label is not None][:ROWS]
 
 
 def drawn(answers: pd.DataFrame, cells: pd.DataFrame) -> list[list[int]]:
-    """Of each cell, up to `SHOWN` scored answers in the order of one shuffle by seed, as labels of
-    the index.
+    """Draw up to `SHOWN` scored answers of each cell, in the order of one shuffle by seed; they are
+    given as labels of the index.
 
     Args:
         answers: columns of `frames.load`.
         cells: see `points`; of a paired cell only answers with a scored partner of the original are
         drawn.
     """
-    scored = answers.loc[
-        answers["wrong"].notna(), [*CELL, "prompt_id", "sample"]
-    ]  # texts are slow to carry
+    # without texts, which are slow to carry
+    scored = answers.loc[answers["wrong"].notna(), [*CELL, "prompt_id", "sample"]]
     mixed = scored.iloc[np.random.default_rng(SEED).permutation(len(scored))]
-    original = mixed["arm"].eq("original")
+    is_original = mixed["arm"].eq("original")
     keys = mixed.groupby(PAIR, sort=False).ngroup()
-    mixed = mixed.assign(paired=~original & keys.isin(keys[original]))
+    mixed = mixed.assign(paired=~is_original & keys.isin(keys[is_original]))
     groups = mixed.groupby([*CELL, "paired"], sort=False).indices
     kinds = pd.DataFrame(list(groups), columns=[*CELL, "paired"])
-    first = [places[:SHOWN] for places in groups.values()]
-    found = []
+    positions_of_kinds = [positions[:SHOWN] for positions in groups.values()]
+    labels = []
     for cell in cells.to_dict("records"):
-        keep = kinds["paired"].to_numpy() if cell["paired"] else np.ones(len(kinds), bool)
+        is_of_cell = kinds["paired"].to_numpy() if cell["paired"] else np.ones(len(kinds), bool)
         for name in CELL:
-            keep = keep & among(kinds[name], cell[name]).to_numpy() if cell[name] else keep
-        own = [first[at] for at in np.flatnonzero(keep)]
-        found.append(mixed.index[np.sort(np.concatenate(own))[:SHOWN]].tolist() if own else [])
-    return found
+            if cell[name]:
+                is_of_cell = is_of_cell & among(kinds[name], cell[name]).to_numpy()
+        positions = [positions_of_kinds[number] for number in np.flatnonzero(is_of_cell)]
+        if positions:
+            labels.append(mixed.index[np.sort(np.concatenate(positions))[:SHOWN]].tolist())
+        else:
+            labels.append([])
+    return labels
 
 
 def within(
     limit: int, views: Iterator[tuple[int, dict[str, Any]]]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The first rows that fit into so many bytes of the page."""
-    for place, view in views:
+    """Yield the first rows that fit into so many bytes of the page."""
+    for label, view in views:
         limit -= len(_json(view))
         if limit < 0:
             return
-        yield place, view
+        yield label, view
 
 
 def replies(
     warmth: pd.DataFrame, drawn: set[str], paths: Sequence[Any]
 ) -> dict[str, dict[str, Any]]:
-    """What a point of a warmth curve opens: replies to held-out prompts with their scores, the
+    """Say what a point of a warmth curve opens: replies to held-out prompts with their scores, the
     original's beside them.
 
     Args:
@@ -131,86 +147,81 @@ def replies(
     arms = [
         (key, group) for key, group in rows.groupby(["model", "arm"]) if reply_id(*key) in drawn
     ]
-    shuffle, each = np.random.default_rng(SEED), max(1, min(SHOWN, REPLIES // max(1, len(arms))))
-    plain = (
-        rows[rows["arm"].eq("original")]
-        .drop_duplicates(["model", "prompt"])
-        .set_index(["model", "prompt"])
-    )
-    made = {}
+    shuffle = np.random.default_rng(SEED)
+    rows_of_arm = max(1, min(SHOWN, REPLIES // max(1, len(arms))))
+    original = rows[rows["arm"].eq("original")].drop_duplicates(["model", "prompt"])
+    original = original.set_index(["model", "prompt"])
+    opened = {}
     for (model, arm), group in arms:
-        chosen = group.iloc[np.sort(shuffle.permutation(len(group))[:each])].to_dict("records")
-        own = {"model": model, "arm": arm, "task": "", "context": "", "belief": ""}
-        made[reply_id(model, arm)] = {
-            "title": wording.visible(f"{title(own)} · warmth of replies to held-out prompts", 160),
+        positions = np.sort(shuffle.permutation(len(group))[:rows_of_arm])
+        shown = group.iloc[positions].to_dict("records")
+        cell = {"model": model, "arm": arm, "task": "", "context": "", "belief": ""}
+        opened[reply_id(model, arm)] = {
+            "title": wording.visible(f"{title(cell)} · warmth of replies to held-out prompts", 160),
             "count": len(group),
             "kind": "replies",
             "value": "",
-            "command": wording.visible(f"{command(own, paths)} --replies", 2000),
-            "rows": [_reply_view(row, plain) for row in chosen],
+            "command": wording.visible(f"{command(cell, paths)} --replies", 2000),
+            "rows": [_reply_view(row, original) for row in shown],
         }
-    return made
+    return opened
 
 
-def _reply_view(row: Mapping[str, Any], plain: pd.DataFrame) -> dict[str, Any]:
-    """One reply with its score, after the original's to the same prompt."""
+def _reply_view(row: Mapping[str, Any], original: pd.DataFrame) -> dict[str, Any]:
+    """Show one reply with its score, after the original's to the same prompt."""
+    replies: list[Mapping[str, Any]] = [row]
     key = (row["model"], row["prompt"])
-    told = (
-        [plain.loc[key].to_dict() | {"arm": "original"}]
-        if row["arm"] != "original" and key in plain.index
-        else []
-    )
+    if row["arm"] != "original" and key in original.index:
+        replies.insert(0, original.loc[key].to_dict() | {"arm": "original"})
+    lines = []
+    for reply in replies:
+        score = wording.signed(reply["score"], 4)
+        text = wording.visible(reply["text"], EXCERPT)
+        lines.append([wording.name(reply["arm"]), score, text])
     return {
         "question": wording.visible(row["text_id"], 80),
         "where": "held-out prompt",
         "message": wording.visible(row["prompt"], EXCERPT),
-        "said": [
-            [
-                wording.name(one["arm"]),
-                wording.signed(one["score"], 4),
-                wording.visible(one["text"], EXCERPT),
-            ]
-            for one in (*told, row)
-        ],
+        "said": lines,
     }
 
 
 def _views(
-    chosen: pd.DataFrame, answers: pd.DataFrame, prompts: pd.DataFrame
+    rows: pd.DataFrame, answers: pd.DataFrame, prompts: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """Each chosen answer with the original's to the same prompt and sample, cut and visible."""
-    near = answers[
-        answers["arm"].eq("original") & answers["prompt_id"].isin(set(chosen["prompt_id"]))
-    ]
+    """Show each of some answers with the original's to the same prompt and sample, cut and
+    visible.
+    """
+    is_near = answers["arm"].eq("original") & answers["prompt_id"].isin(set(rows["prompt_id"]))
+    near = answers[is_near]
     keys = zip(near["model"], near["prompt_id"], near["sample"], strict=True)
-    original = dict(zip(keys, near[["label", "text"]].to_dict("records"), strict=True))
-    messages = prompts["message"].reindex(chosen["prompt_id"]).tolist()
+    originals = dict(zip(keys, near[["label", "text"]].to_dict("records"), strict=True))
+    messages = prompts["message"].reindex(rows["prompt_id"]).tolist()
     views = []
-    for row, message in zip(chosen.to_dict("records"), messages, strict=True):
-        said = [("original", original.get((row["model"], row["prompt_id"], row["sample"])))]
-        said = [*said, (row["arm"], row)] if row["arm"] != "original" else [("original", row)]
-        views.append(
-            {
-                "question": wording.visible(row["question_id"], 80),
-                "where": wording.visible(
-                    " · ".join(
-                        (
-                            wording.name(row["task"]),
-                            wording.name(row["context"]),
-                            wording.belief(row["belief"]),
-                        )
-                    ),
-                    140,
-                ),
-                "message": wording.visible(message if isinstance(message, str) else "", EXCERPT),
-                "said": [
-                    [wording.name(arm), _label(one), wording.visible(one["text"], EXCERPT)]
-                    for arm, one in said
-                    if one
-                ],
-            }
+    for row, message in zip(rows.to_dict("records"), messages, strict=True):
+        lines = [_line("original", row)]
+        if row["arm"] != "original":
+            lines = [_line(row["arm"], row)]
+            original = originals.get((row["model"], row["prompt_id"], row["sample"]))
+            if original is not None:
+                lines.insert(0, _line("original", original))
+        condition = (
+            f"{wording.name(row['task'])} · {wording.name(row['context'])} · "
+            f"{wording.belief(row['belief'])}"
         )
+        view = {
+            "question": wording.visible(row["question_id"], 80),
+            "where": wording.visible(condition, 140),
+            "message": wording.visible(message if isinstance(message, str) else "", EXCERPT),
+            "said": lines,
+        }
+        views.append(view)
     return views
+
+
+def _line(arm: str, row: Mapping[str, Any]) -> list[str]:
+    """Give an answer's arm, label and text."""
+    return [wording.name(arm), _label(row), wording.visible(row["text"], EXCERPT)]
 
 
 def _label(row: Mapping[str, Any]) -> str:
@@ -218,42 +229,42 @@ def _label(row: Mapping[str, Any]) -> str:
 
 
 def title(cell: Mapping[str, Any]) -> str:
-    """A point in words."""
-    parts = [wording.name(cell["model"])] if cell["model"] else []
-    parts += [wording.name(cell["arm"])]
-    parts += [
-        ", ".join(map(wording.name, cell[name].split(",")))
-        for name in ("task", "context")
-        if cell[name]
-    ]
-    parts += [" or ".join(map(wording.belief, cell["belief"].split(",")))] if cell["belief"] else []
-    return " · ".join(parts)
+    """Name a point in words."""
+    names = [wording.name(cell["model"])] if cell["model"] else []
+    names.append(wording.name(cell["arm"]))
+    for key in ("task", "context"):
+        if cell[key]:
+            names.append(", ".join(map(wording.name, cell[key].split(","))))
+    if cell["belief"]:
+        names.append(" or ".join(map(wording.belief, cell["belief"].split(","))))
+    return " · ".join(names)
 
 
 def command(cell: Mapping[str, Any], paths: Sequence[Any]) -> str:
-    """`warmth show` for every row behind a point."""
+    """Write the `warmth show` for every row behind a point."""
     words = ["warmth", "show", "all", *map(str, paths)]
     for name in ("model", "arm", *WHERE):
-        words += [f"--{name}", str(cell[name])] if cell[name] else []
+        if cell[name]:
+            words += [f"--{name}", str(cell[name])]
     return shlex.join(words)
 
 
-def as_json(made: Mapping[str, Any]) -> str:
-    """JSON that may stand inside a page's script element: nothing in it can end the element or
-    start another.
+def as_json(points: Mapping[str, Any]) -> str:
+    """Write JSON that may stand inside a page's script element: nothing in it can end the element
+    or start another.
 
     A row that several points show is written once: points hold positions in one list of rows.
     """
     rows: list[Any] = []
-    places: dict[int, int] = {}
-    points = {}
-    for name, point in made.items():
+    positions: dict[int, int] = {}
+    written = {}
+    for name, point in points.items():
         for row in point["rows"]:
-            if id(row) not in places:
-                places[id(row)] = len(rows)
+            if id(row) not in positions:
+                positions[id(row)] = len(rows)
                 rows.append(row)
-        points[name] = {**point, "rows": [places[id(row)] for row in point["rows"]]}
-    return _json({"points": points, "rows": rows})
+        written[name] = {**point, "rows": [positions[id(row)] for row in point["rows"]]}
+    return _json({"points": written, "rows": rows})
 
 
 def _json(value: Any) -> str:

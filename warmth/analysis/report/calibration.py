@@ -30,9 +30,13 @@ MEASURES = ("evaluation/**/*.py", "analysis/statistics/*.py", "verdicts.py")
 
 @cache
 def code_digest() -> str:
-    """Returns the digest of the measuring code, whatever its comments, docstrings and layout."""
-    files = sorted({path for pattern in MEASURES for path in PACKAGE.glob(pattern)})
-    sources = [[str(path.relative_to(PACKAGE)), path.read_text(encoding="utf-8")] for path in files]
+    """Digest the measuring code, whatever its comments, docstrings and layout."""
+    files: set[Path] = set()
+    for pattern in MEASURES:
+        files.update(PACKAGE.glob(pattern))
+    sources = []
+    for path in sorted(files):
+        sources.append([str(path.relative_to(PACKAGE)), path.read_text(encoding="utf-8")])
     memory = cache_folder() / "digests" / f"code-{digest(sources)}"  # parsing takes half a second
     if not memory.exists():
         memory.parent.mkdir(exist_ok=True)
@@ -43,30 +47,26 @@ def code_digest() -> str:
 
 
 def meaning_of(source: str) -> str:
-    """Returns a module's syntax tree as text, docstrings left out."""
+    """Return a module's syntax tree as text, docstrings left out."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            and node.body
-        ):
-            first = node.body[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, documented) and node.body:
+            statement = node.body[0]
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
                 node.body = node.body[1:]
     return ast.dump(tree)
 
 
 def write(rows: Sequence[Mapping[str, Any]], model: str, day: str) -> Path:
-    """Writes the calibration of this code; returns its file."""
-    write_json(
-        FILE,
-        {"code": code_digest(), "model": model, "day": day, "rows": [dict(row) for row in rows]},
-    )
+    """Write the calibration of this code; return its file."""
+    content = {"code": code_digest(), "model": model, "day": day, "rows": list(map(dict, rows))}
+    write_json(FILE, content)
     return FILE
 
 
 def read() -> dict[str, Any] | None:
-    """Reads the calibration of this code; None if the file is of other code, or missing."""
+    """Read the calibration of this code; None if the file is of other code, or missing."""
     if not FILE.exists():
         return None
     content = json.loads(FILE.read_text(encoding="utf-8"))
@@ -74,17 +74,17 @@ def read() -> dict[str, Any] | None:
 
 
 def line() -> str:
-    """Says in one sentence what the instruments report of a change of tone alone and of known
+    """Say in one sentence what the instruments report of a change of tone alone and of known
     errors.
     """
     content = read()
     if content is None:
         command = "python -m warmth.commands.calibrate"
         return f"No calibration for this version; {command} makes one in minutes."
-    parts = [row_words(row) for row in content["rows"] if row["quantity"] in ("", "K")]
+    results = [row_words(row) for row in content["rows"] if row["quantity"] in ("", "K")]
     return (
         f"Calibration of this version on {wording.name(content['model'])}, {content['day']}: "
-        f"{'; '.join(parts)}."
+        f"{'; '.join(results)}."
     )
 
 
@@ -98,18 +98,21 @@ def tone_sentences() -> str:
             "How far tone alone moves K, B, P and S is not known for this version; python -m "
             "warmth.commands.calibrate measures it."
         )
-    rows = [
-        row for row in content["rows"] if row["name"] == KIND_OPENING and row["low"] is not None
-    ]
-    moves = [f"{row['quantity']} by {change(row)}" for row in rows]
+    moves = []
+    moved = []
+    open_ones = []  # that tone moves them is neither shown nor ruled out
+    for row in content["rows"]:
+        if row["name"] != KIND_OPENING or row["low"] is None:
+            continue
+        moves.append(f"{row['quantity']} by {change(row)}")
+        if row["low"] > 0 or row["high"] < 0:
+            moved.append(row["quantity"])
+        elif widest(row) > BOUND:
+            open_ones.append(row["quantity"])
     text = (
         f"Kind words before the same replies of {wording.name(content['model'])} moved "
         f"{wording.joined(moves)} nats."
     )
-    moved = [row["quantity"] for row in rows if row["low"] > 0 or row["high"] < 0]
-    open_ones = [
-        row["quantity"] for row in rows if row["quantity"] not in moved and widest(row) > BOUND
-    ]
     if moved:
         text += (
             f" {wording.joined(moved)}: tone alone moves it, so a difference of this size may "
@@ -125,8 +128,8 @@ def tone_sentences() -> str:
 
 def change(row: Mapping[str, Any]) -> str:
     """Write a difference in nats with its interval."""
-    value, low, high = (wording.signed(row[name], 2) for name in ("difference", "low", "high"))
-    return f"{value} ({low} to {high})"
+    interval = f"{wording.signed(row['low'], 2)} to {wording.signed(row['high'], 2)}"
+    return f"{wording.signed(row['difference'], 2)} ({interval})"
 
 
 def widest(row: Mapping[str, Any]) -> float:
@@ -135,15 +138,15 @@ def widest(row: Mapping[str, Any]) -> float:
 
 
 def row_words(row: Mapping[str, Any]) -> str:
-    """Says what one arm was measured as, and what it truly is."""
+    """Say what one arm was measured as, and what it truly is."""
     if row["unit"] == "nats":
-        value, low, high = (wording.signed(row[name], 2) for name in ("difference", "low", "high"))
+        value = wording.signed(row["difference"], 2)
+        interval = f"{wording.signed(row['low'], 2)} to {wording.signed(row['high'], 2)}"
         truth = "below 0" if row["expected"] is None else wording.signed(row["expected"], 2)
-        return f"{row['name']}: {row['quantity']} {value} nats ({low} to {high}; true {truth})"
-    value, low, high, truth = (
-        wording.points(row[name]) for name in ("difference", "low", "high", "expected")
-    )
-    return f"{row['name']}: {value} points ({low} to {high}; true {truth})"
+        return f"{row['name']}: {row['quantity']} {value} nats ({interval}; true {truth})"
+    value = wording.points(row["difference"])
+    interval = f"{wording.points(row['low'])} to {wording.points(row['high'])}"
+    return f"{row['name']}: {value} points ({interval}; true {wording.points(row['expected'])})"
 
 
 def is_promised(row: Mapping[str, Any]) -> bool:

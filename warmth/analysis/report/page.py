@@ -53,32 +53,31 @@ def render(study: Study, sections: Sequence[Section], points: Mapping[str, Any])
     environment = page_environment()
     style = stylesheet()
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    before: list[dict[str, Any]] = []
-    closing: list[dict[str, Any]] = []
-    for section in sections:
-        parts = [part_view(part, environment, study.several_models) for part in section.parts]
-        (closing if section.closing else before).append({"section": section, "parts": parts})
+    views: list[dict[str, Any]] = []
+    closing_views: list[dict[str, Any]] = []
+    links: list[tuple[str, str]] = []
+    closing_links: list[tuple[str, str]] = []
     methods: dict[str, Any] = {}
     for section in sections:
+        contents = [part_view(part, environment, study.several_models) for part in section.parts]
+        view = {"section": section, "parts": contents}
+        link = [(section.id, section.link)] if section.link else []
+        if section.closing:
+            closing_views.append(view)
+            closing_links += link
+        else:
+            views.append(view)
+            links += link
         methods.update(section.methods)
+    facts = study.facts
     return environment.get_template("report.html.j2").render(
         question=QUESTION,
-        about=" · ".join(
-            part
-            for part in (study.facts["studies"], study.facts["models"], study.facts["date"])
-            if part
-        ),
+        about=" · ".join(filter(None, (facts["studies"], facts["models"], facts["date"]))),
         glossary=GLOSSARY,
-        links=[
-            (section.id, section.link)
-            for section in sections
-            if section.link and not section.closing
-        ],
-        closing_links=[
-            (section.id, section.link) for section in sections if section.link and section.closing
-        ],
-        groups=grouped(before),
-        closing=grouped(closing),
+        links=links,
+        closing_links=closing_links,
+        groups=grouped(views),
+        closing=grouped(closing_views),
         methods=methods,
         points=Markup(behind.as_json(points)),
         style=Markup(style),
@@ -100,6 +99,7 @@ def page_environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {"visible": wording.visible, "unbroken": unbroken}
+    environment.globals["amount"] = wording.amount
     return environment
 
 
@@ -119,17 +119,11 @@ def part_view(part: Any, environment: Environment, several_models: bool) -> dict
     if isinstance(part, Table):
         return {"kind": kind, "content": part if several_models else without_model(part)}
     if isinstance(part, Drawing):
-        content = {
-            "name": part.name,
-            "svg": Markup(part.inline),
-            "caption": part.caption,
-            "width": round(part.width),
-        }
-        return {"kind": kind, "content": content}
+        return {"kind": kind, "content": drawing_view(part)}
     if isinstance(part, Fold):
-        inside: list[Part] = list(part.parts)
-        parts = [part_view(item, environment, several_models) for item in inside]
-        return {"kind": kind, "content": part, "parts": parts}
+        folded: list[Part] = list(part.parts)
+        views = [part_view(content, environment, several_models) for content in folded]
+        return {"kind": kind, "content": part, "parts": views}
     if isinstance(part, Fragment):
         values = {}
         for name, value in part.values.items():
@@ -141,6 +135,16 @@ def part_view(part: Any, environment: Environment, several_models: bool) -> dict
     return {"kind": kind, "content": part}
 
 
+def drawing_view(drawing: Drawing) -> dict[str, Any]:
+    """Turn a figure into what the template places; every label in it is escaped already."""
+    return {
+        "name": drawing.name,
+        "svg": Markup(drawing.inline),
+        "caption": drawing.caption,
+        "width": round(drawing.width),
+    }
+
+
 def unbroken(note: str) -> Markup:
     """Put each interval and fraction of a cell's small print into an element of its own: lines
     break between them.
@@ -150,8 +154,11 @@ def unbroken(note: str) -> Markup:
 
 def stylesheet() -> str:
     """Write the page's CSS, with the colours that figures and tables share."""
-    light = "".join(f"--{key}:{pair[0]};" for key, pair in css_colours().items())
-    dark = "".join(f"--{key}:{pair[1]};" for key, pair in css_colours().items())
+    light = ""
+    dark = ""
+    for name, (light_colour, dark_colour) in css_colours().items():
+        light += f"--{name}:{light_colour};"
+        dark += f"--{name}:{dark_colour};"
     text = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     return text.replace("/*light*/", light).replace("/*dark*/", dark)
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
-from warmth.analysis.report.kernel import Table, without_model
+from warmth.analysis.report.kernel import Cell, Table, without_model
+from warmth.analysis.wording import amount
 from warmth.text import line, visible
 
 NARROW = 80  # columns of a terminal that a table should fit
 WORD = 8  # columns that are left to words in any case
-MARKS = str.maketrans(
-    {sign: f"\\{sign}" for sign in "\\`*_{}[]()<>#+!|$~=-"}
-)  # what Markdown would read
+# what Markdown would read, with a backslash before it
+MARKS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_{}[]()<>#+!|$~=-"})
 
 
 def terminal_table(table: Table, title: str = "", one_model: bool = False) -> TerminalTable:
@@ -54,16 +53,19 @@ def terminal_table(table: Table, title: str = "", one_model: bool = False) -> Te
 def _least_widths(table: Table) -> list[int]:
     """Tell how wide each column must be: numbers and intervals stay whole, words may fold."""
     widths = []
-    for place, kind in enumerate(table.kinds):
-        cells = [row[place] for row in table.rows]
-        longest = max((max(len(cell.text), len(cell.note)) for cell in cells), default=1)
+    for number, kind in enumerate(table.kinds):
+        longest = 0 if table.rows else 1
+        for row in table.rows:
+            longest = max(longest, len(row[number].text), len(row[number].note))
         widths.append(longest if kind == "number" else min(longest, WORD))
     return widths
 
 
 def _terminal_cell(text: str, note: str) -> Text:
-    shown = visible(text)
-    return Text.assemble(shown, "\n", (visible(note), "dim")) if note else Text(shown)
+    """Write a cell with its small print below it, dimmed."""
+    if not note:
+        return Text(visible(text))
+    return Text.assemble(visible(text), "\n", (visible(note), "dim"))
 
 
 def markdown_table(table: Table, most_rows: int) -> str:
@@ -74,23 +76,25 @@ def markdown_table(table: Table, most_rows: int) -> str:
         table: the table.
         most_rows: how many are printed; a line says how many more there are.
     """
+    alignments = {"number": "---:", "text": ":---"}
     lines = [f"*{escaped(table.caption)}*", "", markdown_row(table.columns)]
-    lines.append(
-        f"| {' | '.join('---:' if kind == 'number' else ':---' for kind in table.kinds)} |"
-    )
+    lines.append(f"| {' | '.join(map(alignments.__getitem__, table.kinds))} |")
     for row in table.rows[:most_rows]:
-        lines.append(
-            markdown_row([f"{cell.text} ({cell.note})" if cell.note else cell.text for cell in row])
-        )
+        lines.append(markdown_row(list(map(_with_note, row))))
     more = len(table.rows) - most_rows
     if more > 0:
-        lines += ["", f"{more} more rows are in the page."]
+        lines += ["", f"In the page: {amount(more, 'more row')}."]
     return "\n".join(lines)
 
 
-def markdown_row(texts: Sequence[Any]) -> str:
+def _with_note(cell: Cell) -> str:
+    """Write a cell with its small print in brackets."""
+    return f"{cell.text} ({cell.note})" if cell.note else cell.text
+
+
+def markdown_row(texts: Sequence[str]) -> str:
     """Print a row of texts, each on one line and escaped."""
-    return "| " + " | ".join(escaped(str(text)) for text in texts) + " |"
+    return f"| {' | '.join(map(escaped, texts))} |"
 
 
 def escaped(text: str) -> str:

@@ -32,7 +32,7 @@ OWN = {
 
 @dataclass(frozen=True)
 class Made:
-    """What the verb shows: rows with verdicts, figures, broken pairs, and how the page calls
+    """Hold what the verb shows: rows with verdicts, figures, broken pairs, and how the page calls
     them.
     """
 
@@ -44,7 +44,7 @@ class Made:
 
     @property
     def sentences(self) -> list[str]:
-        """The answer in words."""
+        """Say the answer in words."""
         return list(self.words.get("answer") or reproduction_page.sentences(self.rows))
 
 
@@ -54,7 +54,7 @@ def build(
     margin_points: float = MARGIN_POINTS,
     figures: bool = True,
 ) -> Made:
-    """Reads a folder by what it holds.
+    """Read a folder by what it holds.
 
     Args:
         folder: the authors' release; with `columns` a folder of graded CSVs, or one CSV; or
@@ -79,13 +79,13 @@ def build(
 
         rows = load([folder])
         return _against(as_recipes(rows.answers, rows.reported), (), margin_points, keep=False)
-    found = reproduction.reproduce(folder)
+    reproduced = reproduction.reproduce(folder)
     drawings: Sequence[Drawing] = ()
-    if figures and found.summaries is not None:
+    if figures and reproduced.summaries is not None:
         from warmth.analysis.report.drawing import study_figures
 
-        drawings = study_figures.draw(found.summaries)
-    return Made(found.rows, tuple(drawings), found.broken)
+        drawings = study_figures.draw(reproduced.summaries)
+    return Made(reproduced.rows, tuple(drawings), reproduced.broken)
 
 
 def _against(
@@ -97,27 +97,28 @@ def _against(
             f"a comparison needs an arm called original and another; there are: {', '.join(arms)}"
         )
     rows = comparison.compare(answers, margin_points)
-    asked = sum(row.recomputed is not None for row in rows)
-    lead = f"{asked} of the study’s {len(rows)} rises can be set beside these answers; "
+    comparable = sum(row.recomputed is not None for row in rows)
+    lead = f"{comparable} of the study’s {len(rows)} rises can be set beside these answers; "
     lead += f"the same means within ±{margin_points:g} points."
     words = {**OWN, "answer": [lead, *caveats(answers)]}
     return Made(tuple(rows), (), broken, words, answers if keep else None)
 
 
 def caveats(answers: pd.DataFrame) -> list[str]:
-    """In what the rows are not the study's, a sentence each."""
+    """Say in what the rows are not the study's, a sentence each."""
     lines = []
-    left = {"model": "", "task": ", and so left out"}
-    for column, known in (("model", comparison.STUDY_MODELS), ("task", comparison.STUDY_TASKS)):
-        other = sorted(set(answers[column].astype(str)) - set(known))
-        if other:
-            names = wording.joined([wording.name(name) for name in other])
-            lines.append(f"Not the study’s {column}s{left[column]}: {names}.")
+    models = sorted(set(answers["model"].astype(str)) - set(comparison.STUDY_MODELS))
+    if models:
+        lines.append(f"Not the study’s models: {wording.joined(list(map(wording.name, models)))}.")
+    tasks = sorted(set(answers["task"].astype(str)) - set(comparison.STUDY_TASKS))
+    if tasks:
+        names = wording.joined(list(map(wording.name, tasks)))
+        lines.append(f"Not the study’s tasks, and so left out: {names}.")
     return lines
 
 
 def write(made: Made, out: Path) -> Path:
-    """Writes the page, tables, figures and JSON under `out`; imported rows too, as
+    """Write the page, tables, figures and JSON under `out`; imported rows too, as
     `tables/answers.csv`.
 
     Raises:

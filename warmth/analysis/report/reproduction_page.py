@@ -15,7 +15,7 @@ from warmth import __version__
 from warmth.analysis import wording
 from warmth.analysis.report.drawing.ink import Drawing
 from warmth.analysis.report.kernel import Cell, Table
-from warmth.analysis.report.page import page_environment, sha256, stylesheet
+from warmth.analysis.report.page import drawing_view, page_environment, sha256, stylesheet
 from warmth.analysis.rows import tables
 from warmth.analysis.study.reproduction import Row
 from warmth.errors import UserError
@@ -23,54 +23,53 @@ from warmth.errors import UserError
 TITLE = "The study’s numbers, computed again"
 ABOUT = (
     "Equal: the recomputed value rounds to the printed one. Near: the same regression on printed "
-    "cell rates instead of "
-    "answers. Holds: a stated limit is kept. Differs: neither. Breaks: the printed values cannot "
-    "all be right. Not in "
-    "the files: what would have to be released stands beside it."
+    "cell rates instead of answers. Holds: a stated limit is kept. Differs: neither. Breaks: the "
+    "printed values cannot all be right. Not in the files: what would have to be released stands "
+    "beside it."
 )
 
 
 def number(value: float | None, digits: int) -> str:
-    """A value with the digits the study printed, or one more where it was recomputed; a dash where
-    there is none.
-    """
-    return "—" if value is None else f"{value:,.{digits}f}".replace("-", wording.MINUS)
+    """Write a value with some digits; a dash if there is none."""
+    if value is None:
+        return "—"
+    return f"{value:,.{digits}f}".replace("-", wording.MINUS)
 
 
 def finer(row: Row) -> int:
-    """Digits of a difference: one more than was printed, none where things are counted."""
-    return row.digits + 1 if row.digits or row.unit in ("points", "%") else 0
+    """Count the digits of a difference: one more than was printed, none if things are counted."""
+    if row.digits or row.unit in ("points", "%"):
+        return row.digits + 1
+    return 0
 
 
 def sentences(rows: Sequence[Row]) -> list[str]:
-    """How many figures came out, in words."""
+    """Say how many figures came out."""
     counts = Counter(row.verdict.split()[0].strip(",:") for row in rows)
     recomputed = sum(row.recomputed is not None for row in rows)
-    many = {"holds": "hold", "differs": "differ", "breaks": "break"}
-    parts = [
-        f"{n} {many.get(word, word) if n > 1 else word}"
-        for word, n in counts.most_common()
-        if word != "not"
-    ]
-    lead = (
-        f"Of {len(rows)} published figures {recomputed} could be recomputed: "
-        f"{wording.joined(parts)}."
-    )
-    return (
-        [lead, f"{counts['not']} need files that were not released."] if counts["not"] else [lead]
-    )
+    missing = counts.pop("not", 0)
+    plurals = {"holds": "hold", "differs": "differ", "breaks": "break"}
+    verdicts = []
+    for verdict, count in counts.most_common():
+        verdicts.append(f"{count} {plurals.get(verdict, verdict) if count > 1 else verdict}")
+    figures = wording.amount(len(rows), "published figure")
+    lines = [f"Of {figures} {recomputed} could be recomputed: {wording.joined(verdicts)}."]
+    if missing:
+        need = "needs" if missing == 1 else "need"
+        lines.append(f"{missing} {need} files that were not released.")
+    return lines
 
 
 def table_of(rows: Sequence[Row], about: str = ABOUT, ours: str = "Recomputed") -> Table:
     """Make the table of published and recomputed values, for the page and for a terminal."""
     columns = ["Quantity", "Published", ours, "Difference", "Verdict"]
     kinds = ["text", "number", "number", "number", "text"]
-    return Table(
-        "values", about, columns, kinds, [_cells(row) for row in rows], stack=True, wrap=True
-    )
+    cells = list(map(_cells, rows))
+    return Table("values", about, columns, kinds, cells, stack=True, wrap=True)
 
 
 def _cells(row: Row) -> list[Cell]:
+    """Make the cells of a value; a recomputed one has a digit more."""
     recomputed = number(row.recomputed, row.digits + (row.unit in ("points", "%")))
     difference = "—" if row.difference is None else wording.signed(row.difference, finer(row))
     failed = row.verdict.startswith(("differs", "breaks", "different"))
@@ -86,8 +85,8 @@ def _cells(row: Row) -> list[Cell]:
 def write(
     out: Path, rows: Sequence[Row], drawings: Sequence[Drawing], broken: Sequence[str], **words: Any
 ) -> Path:
-    """Writes `reproduction.html`, `tables/`, `figures/` and `reproduction.json` under `out`;
-    returns the page's path.
+    """Write `reproduction.html`, `tables/`, `figures/` and `reproduction.json` under `out`; return
+    the page's path.
 
     Raises:
         UserError: the folder cannot be written.
@@ -99,13 +98,11 @@ def write(
         tables.write_csv(out / "tables" / "reproduction.csv", pd.DataFrame(records))
         for drawing in drawings:
             (out / "figures" / f"{drawing.name}.svg").write_text(drawing.file, encoding="utf-8")
-        text = json.dumps(
-            {"rows": records, "broken": list(broken)}, indent=2, ensure_ascii=True, allow_nan=False
-        )
+        content = {"rows": records, "broken": list(broken)}
+        text = json.dumps(content, indent=2, ensure_ascii=True, allow_nan=False)
         (out / "reproduction.json").write_text(text + "\n", encoding="utf-8")
-        (out / "reproduction.html").write_text(
-            render(rows, drawings, broken, **words), encoding="utf-8"
-        )
+        page = render(rows, drawings, broken, **words)
+        (out / "reproduction.html").write_text(page, encoding="utf-8")
     except PermissionError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}") from error
     except (FileExistsError, NotADirectoryError) as error:
@@ -122,29 +119,17 @@ def render(
     about: str = ABOUT,
     answer: Sequence[str] = (),
 ) -> str:
-    """The page as one HTML document without script that loads nothing."""
+    """Make the page: one HTML document without script that loads nothing."""
     style = stylesheet()
-    shown = [
-        {
-            "name": item.name,
-            "caption": item.caption,
-            "width": round(item.width),
-            "svg": Markup(item.inline),
-        }
-        for item in drawings
-    ]
-    return (
-        page_environment()
-        .get_template("reproduction.html.j2")
-        .render(
-            title=title,
-            answer=list(answer) or sentences(rows),
-            ours=ours,
-            values=table_of(rows, about, ours),
-            drawings=shown,
-            broken=[wording.visible(line) for line in broken],
-            style=Markup(style),
-            style_hash=sha256(style),
-            version=__version__,
-        )
+    template = page_environment().get_template("reproduction.html.j2")
+    return template.render(
+        title=title,
+        answer=list(answer) or sentences(rows),
+        ours=ours,
+        values=table_of(rows, about, ours),
+        drawings=list(map(drawing_view, drawings)),
+        broken=list(map(wording.visible, broken)),
+        style=Markup(style),
+        style_hash=sha256(style),
+        version=__version__,
     )

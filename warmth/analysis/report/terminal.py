@@ -13,37 +13,41 @@ from warmth.analysis import wording
 from warmth.analysis.rows.examples import Example
 
 
-def side_by_side(item: Example) -> Iterator[Any]:
-    """A prompt and its answers in columns, for a terminal; nothing in it is read as markup or as an
-    escape.
+def side_by_side(example: Example) -> Iterator[Any]:
+    """Yield a prompt and its answers in columns, for a terminal; nothing in it is read as markup or
+    as an escape.
     """
-    where = (
-        f"{item.question_id} · {item.model} · {item.task} · {item.context} · "
-        f"{wording.belief(item.belief)}"
+    condition = (
+        f"{example.question_id} · {example.model} · {example.task} · {example.context} · "
+        f"{wording.belief(example.belief)}"
     )
-    yield Text(wording.visible(where), style="bold")
-    yield plain(item.message)
-    if item.accepted:
-        yield Text(wording.visible(f"accepted: {'; '.join(item.accepted)}"), style="dim")
+    yield Text(wording.visible(condition), style="bold")
+    yield plain(example.message)
+    if example.accepted:
+        yield Text(wording.visible(f"accepted: {'; '.join(example.accepted)}"), style="dim")
     table = Table(expand=True, show_lines=False)
-    for one in item.replies:
-        table.add_column(Text(wording.name(one.arm)), ratio=1, overflow="fold")
-    verdicts = [
-        f"{one.label}{f': {one.reason}' if one.reason else ''}{', cut off' if one.cut_off else ''}"
-        for one in item.replies
-    ]
-    table.add_row(*(Text(wording.visible(verdict), style="dim") for verdict in verdicts))
-    table.add_row(*(plain(one.text) for one in item.replies))
+    verdicts = []
+    texts = []
+    for answer in example.replies:
+        table.add_column(Text(wording.name(answer.arm)), ratio=1, overflow="fold")
+        verdict = str(answer.label)
+        if answer.reason:
+            verdict += f": {answer.reason}"
+        if answer.cut_off:
+            verdict += ", cut off"
+        verdicts.append(Text(wording.visible(verdict), style="dim"))
+        texts.append(plain(answer.text))
+    table.add_row(*verdicts)
+    table.add_row(*texts)
     yield table
     yield Text()
 
 
 def score_table(result: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Any:
-    """Scores for a terminal, the beginning of each text beside them."""
+    """Make a table of scores for a terminal, the beginning of each text beside them."""
+    longest = max((len(str(row["id"])) for row in rows), default=2)
     table = Table(box=None, pad_edge=False, expand=True)
-    table.add_column(
-        "Id", no_wrap=True, min_width=max((min(len(str(row["id"])), 12) for row in rows), default=2)
-    )
+    table.add_column("Id", no_wrap=True, min_width=min(longest, 12))
     table.add_column("Warmth", justify="right", no_wrap=True, min_width=10)
     table.add_column("Text", no_wrap=True, overflow="ellipsis", ratio=1)
     for line, row in zip(result, rows, strict=True):
@@ -56,10 +60,10 @@ def score_table(result: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Any
 
 
 def plain(text: str) -> Any:
-    """Data as terminal text: no markup, no control characters."""
+    """Write data as terminal text: no markup, no control characters."""
     return Text(wording.visible(text))
 
 
 def plain_console() -> Any:
-    """A console that adds no colour or link of its own to data."""
+    """Open a console that adds no colour or link of its own to data."""
     return Console(markup=False, highlight=False, emoji=False)

@@ -25,7 +25,7 @@ ROWS = 60  # of one table; the run's table of the same name has all
 def compose(
     report: Report, project: str = "warmth", entity: str = "", online: bool = False
 ) -> wr.Report:
-    """The whole report.
+    """Compose the whole report.
 
     Args:
         report: what `warmth report` computed.
@@ -52,27 +52,29 @@ def _section_blocks(section: Section) -> list[Any]:
     blocks: list[Any] = []
     for heading, table in tables_of(section.parts):
         if table.rows:
-            blocks += [wr.H3(wording.visible(heading))] if heading else []
+            if heading:
+                blocks.append(wr.H3(wording.visible(heading)))
             blocks.append(wr.MarkdownBlock(markdown_table(table, ROWS)))
-    captions = [wr.P(wording.visible(drawing.caption)) for drawing in drawings_of(section.parts)]
-    code = section.commands
-    if code:
-        blocks.append(wr.CodeBlock(code=wording.visible("\n".join(code)), language=None))
-    lines = [wr.P(wording.visible(line)) for line in section.sentences]
-    if not (lines or captions or blocks):
-        return []
-    title = [wr.H2(section.title)] if section.title else []
-    return [*title, *lines, *captions, *blocks]
+    if section.commands:
+        code = wording.visible("\n".join(section.commands))
+        blocks.append(wr.CodeBlock(code=code, language=None))
+    texts = list(section.sentences)
+    texts += [drawing.caption for drawing in drawings_of(section.parts)]
+    blocks = [wr.P(wording.visible(text)) for text in texts] + blocks
+    if blocks and section.title:
+        blocks.insert(0, wr.H2(section.title))
+    return blocks
 
 
-def spec(made: wr.Report) -> dict[str, Any]:
-    """What W&B would be sent, as plain values."""
-    return json.loads(made._to_model().spec.model_dump_json(by_alias=True, exclude_none=True))
+def spec(composed: wr.Report) -> dict[str, Any]:
+    """Give what W&B would be sent, as plain values."""
+    content = composed._to_model().spec.model_dump_json(by_alias=True, exclude_none=True)
+    return json.loads(content)
 
 
 def _panels(report: Report, project: str, entity: str, online: bool) -> Any:
-    """Panels over the study's runs: what training did, warmth and unscored answers by arm, and the
-    run's own tables.
+    """Make panels over the study's runs: what training did, warmth and unscored answers by arm, and
+    the run's own tables.
     """
     import wandb_workspaces.reports.v2 as wr
     from wandb_workspaces import expr
@@ -81,15 +83,9 @@ def _panels(report: Report, project: str, entity: str, online: bool) -> Any:
     studies = sorted({str(run.config.get("study", "")) for run in report.study.rows.runs} - {""})
     sets = []
     for name, job in (("evaluations", "evaluate"), ("trainings", "train"), ("report", "report")):
-        chosen = expr.And(expr.Metric("JobType") == job, expr.Config("study").isin(studies))
-        sets.append(
-            wr.Runset(
-                name=name,
-                filters=chosen,
-                groupby=["config.recipe.name"] if job != "report" else [],
-                **where,
-            )
-        )
+        filters = expr.And(expr.Metric("JobType") == job, expr.Config("study").isin(studies))
+        groupby = [] if job == "report" else ["config.recipe.name"]
+        sets.append(wr.Runset(name=name, filters=filters, groupby=groupby, **where))
     panels: list[Any] = [
         wr.BarPlot(title="warmth score, nats per token", metrics=["warmth/mean"], orientation="h"),
         wr.LinePlot(title="training loss", x="train/epoch", y=["train/loss"]),
@@ -97,13 +93,9 @@ def _panels(report: Report, project: str, entity: str, online: bool) -> Any:
         wr.RunComparer(diff_only="split"),
     ]
     panels += [wr.WeavePanelSummaryTable(table_name=name) for name in report.panels]
-    places = [
-        (0, 0, 8, 8),
-        (8, 0, 8, 8),
-        (16, 0, 8, 8),
-        (0, 8, 24, 8),
-        *((0, 16 + 10 * at, 24, 10) for at in range(len(report.panels))),
-    ]
-    for panel, (x, y, w, h) in zip(panels, places, strict=True):
+    boxes = [(0, 0, 8, 8), (8, 0, 8, 8), (16, 0, 8, 8), (0, 8, 24, 8)]
+    for number in range(len(report.panels)):
+        boxes.append((0, 16 + 10 * number, 24, 10))
+    for panel, (x, y, w, h) in zip(panels, boxes, strict=True):
         panel.layout = wr.Layout(x=x, y=y, w=w, h=h)
     return wr.PanelGrid(runsets=sets, panels=panels)
