@@ -9,7 +9,7 @@ from study_fixture import write_study
 from warmth import cli
 from warmth.analysis.report import published_against, reproduction_page
 from warmth.analysis.report.drawing import study_figures
-from warmth.analysis.study.summaries import read
+from warmth.analysis.study.summaries import read_summaries
 from warmth.errors import UserError
 
 
@@ -110,7 +110,7 @@ def test_numbers_keep_the_digits_the_study_printed():
 
 
 def test_a_change_has_its_interval_from_the_discordant_pairs(tmp_path):
-    cells = read(write_summary(tmp_path)).cells
+    cells = read_summaries(write_summary(tmp_path)).cells
     value, error = study_figures._change(
         cells[cells["context"].eq("sad") & ~cells["belief"] & cells["model"].eq("gpt4o")]
     )
@@ -120,7 +120,7 @@ def test_a_change_has_its_interval_from_the_discordant_pairs(tmp_path):
 
 @pytest.mark.skipif(not RELEASED.is_dir(), reason="the authors' files are not here")
 def test_all_four_figures_are_drawn_from_the_released_summaries():
-    drawn = study_figures.draw(read(RELEASED / "summary"))
+    drawn = study_figures.draw(read_summaries(RELEASED / "summary"))
     assert [item.name for item in drawn] == [f"study-figure-{number}" for number in (2, 3, 4, 5)]
     assert all("NaN" not in item.inline and "nan" not in item.alt for item in drawn)
 
