@@ -2,8 +2,8 @@
 
 What must stay as it is, is taken out before and put back after.
 
-Who rewrites is a callable, `Complete`: a model server (`sets.served`), or anything of its form
-around a local model.
+Who rewrites is a callable, `Complete`: a model server, or a model in this process
+(`sets.rewriter_of` opens either).
 """
 
 from __future__ import annotations
