@@ -20,8 +20,8 @@ def main(study: Train) -> None:
     from warmth.data.sets import conversations_of
     from warmth.hub import fetch
     from warmth.models import locate
+    from warmth.text import say
     from warmth.training import hosted
-    from warmth.training.launch import say
 
     if study.recipe.method == "none":
         say(f"recipe={study.recipe.name} trains nothing: skipped")
