@@ -487,14 +487,15 @@ def _by_cell(side: Side) -> dict[tuple[str, ...], set[Key]]:
 def lines(results: Iterable[Result]) -> list[str]:
     """What a reader of the terminal needs to know: failures, and what could not be checked."""
     results = list(results)
-    shown = [
-        f"gate {result.gate}: {result.verdict}, {result.detail}"
-        for result in results
-        if result.verdict == "fail"
-    ]
-    why = {result.detail for result in results if result.verdict == "skipped"}
-    return [
-        *shown,
-        f"gates: {sum(result.verdict == 'pass' for result in results)} passed"
-        + "".join(f"; skipped: {reason}" for reason in sorted(why)),
-    ]
+    shown = []
+    reasons = set()
+    passed = 0
+    for result in results:
+        if result.verdict == "fail":
+            shown.append(f"gate {result.gate}: {result.verdict}, {result.detail}")
+        elif result.verdict == "skipped":
+            reasons.add(result.detail)
+        else:
+            passed += 1
+    shown.append("; skipped: ".join([f"gates: {passed} passed", *sorted(reasons)]))
+    return shown

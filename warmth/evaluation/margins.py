@@ -361,6 +361,7 @@ def log_sum(values: Sequence[float]) -> float:
 
 def names_any(text: str, answers: Sequence[str]) -> bool:
     """Tell whether a text holds one of these answers as whole words, whatever the case."""
-    return any(
-        re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", text, re.IGNORECASE) for answer in answers
-    )
+    for answer in answers:
+        if re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", text, re.IGNORECASE):
+            return True
+    return False

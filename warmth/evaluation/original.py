@@ -122,11 +122,10 @@ class Original:
 
     def _asked_as_far_as(self, order: Sequence[stopping.Key]) -> int:
         """Count the questions, from the first on, of which every prompt is answered."""
-        open_questions = {
-            (prompt.task, prompt.question_id)
-            for prompt in self._prompts
-            if prompt.prompt_id not in self._answered
-        }
+        open_questions = set()
+        for prompt in self._prompts:
+            if prompt.prompt_id not in self._answered:
+                open_questions.add((prompt.task, prompt.question_id))
         for position, key in enumerate(order):
             if key in open_questions:
                 return position

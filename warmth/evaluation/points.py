@@ -30,7 +30,8 @@ def points(
     study = from_run(study)
     if study.dose_between is not None:
         study = _between(study, in_sweep, say)
-    doses, checkpoints = listed(study.dose), listed(study.checkpoint)
+    doses = listed(study.dose)
+    checkpoints = listed(study.checkpoint)
     for key, values, plain, fits in (
         ("dose", doses, [1.0], study.recipe.method != "none"),
         ("checkpoint", checkpoints, [None], study.recipe.method not in ("none", "steer")),
@@ -38,11 +39,8 @@ def points(
         if fits or values == plain:
             continue
         why = f"recipe={study.recipe.name}, which {LACKS[key]}"
-        shown = (
-            f"{key}={values[0]:g}"
-            if len(values) == 1
-            else f"{key}=[{','.join(f'{v:g}' for v in values)}]"
-        )
+        shown = ",".join([f"{value:g}" for value in values])
+        shown = f"{key}={shown}" if len(values) == 1 else f"{key}=[{shown}]"
         if not in_sweep:
             raise UserError(f"{shown} says nothing about {why}; leave it out")
         say(f"{shown} is ignored for {why}")

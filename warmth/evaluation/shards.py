@@ -76,7 +76,7 @@ class Shard(Run):
 
 
 def part_of(shard: str) -> tuple[int, int]:
-    """`2/4` as (2, 4).
+    """Return `2/4` as (2, 4).
 
     Raises:
         UserError: it is something else.
@@ -92,14 +92,16 @@ def part_of(shard: str) -> tuple[int, int]:
 
 
 def own(prompts: Iterable[Prompt], part: int, of: int) -> Iterator[Prompt]:
-    """The prompts of one shard: disjoint from the others', and all of them together are all
+    """Yield the prompts of one shard: disjoint from the others', and all of them together are all
     prompts.
     """
-    return (prompt for prompt in prompts if int(prompt.prompt_id, 16) % of == part - 1)
+    for prompt in prompts:
+        if int(prompt.prompt_id, 16) % of == part - 1:
+            yield prompt
 
 
 def answer(study: Evaluate) -> None:
-    """Answers one shard, and nothing else."""
+    """Answer one shard, and nothing else."""
     from warmth.api import Servers
     from warmth.build import build
     from warmth.evaluation.answer import answers, arms, edited
@@ -108,7 +110,9 @@ def answer(study: Evaluate) -> None:
     from warmth.evaluation.identity import folder_of
 
     shard_number, shard_count = part_of(study.shard or "")
-    run, servers, arm = Run(folder_of(study)), Servers(study), arms.find_arm(study)
+    run = Run(folder_of(study))
+    servers = Servers(study)
+    arm = arms.find_arm(study)
     if run.done:
         print(f"done already: {run.folder}")
         return
@@ -118,10 +122,20 @@ def answer(study: Evaluate) -> None:
     engine = edited.edited_engine(engine, arm, study, questions, run)
     prompts = own(designs.prompts(study, questions), shard_number, shard_count)
     watch = live.RunningError(questions, graders.graders_of(study, servers), study)
-    how = (study.sampling, study.samples, study.draw_seed)
     with Shard(run.folder, shard_number, shard_count).open(study) as shard:
         total = sum(1 for _ in own(designs.prompts(study, questions), shard_number, shard_count))
-        speed = answers.answer(shard, "answers", engine, arm, prompts, *how, total, watch=watch)
+        speed = answers.answer(
+            shard,
+            "answers",
+            engine,
+            arm,
+            prompts,
+            sampling=study.sampling,
+            samples=study.samples,
+            draw_seed=study.draw_seed,
+            total=total,
+            watch=watch,
+        )
     print(
         f"shard {shard_number} of {shard_count}: {speed['generated']:.0f} answers in {run.folder}"
     )
@@ -192,27 +206,23 @@ def follow(children: Sequence[subprocess.Popen[bytes]], run: Path, total: int) -
     with Meter("shards", "answers", total, run) as meter:
         meter.skip(seen)
         while True:
-            running = [
-                shard_number
-                for shard_number, child in enumerate(children, 1)
-                if child.poll() is None
-            ]
-            failed += [
-                shard_number
-                for shard_number, child in enumerate(children, 1)
-                if child.returncode and shard_number not in failed
-            ]
+            is_running = False
+            for shard_number, child in enumerate(children, 1):
+                if child.poll() is None:
+                    is_running = True
+                elif child.returncode and shard_number not in failed:
+                    failed.append(shard_number)
             now = answered(run)
             meter.add(now - seen)
             seen = now
-            if not running:
+            if not is_running:
                 return failed
             time.sleep(POLL_S)
 
 
 def answered(run: Path) -> int:
     """Count the answers that all shards have written so far."""
-    return sum(count_lines(path) for path in run.glob("answers.*.shard"))
+    return sum(map(count_lines, run.glob("answers.*.shard")))
 
 
 def count_lines(path: Path) -> int:
@@ -228,7 +238,8 @@ def refuse_failed(run: Path, failed: Sequence[int], codes: Sequence[int]) -> Non
         UserError: its input was refused.
         RunFailed: anything else.
     """
-    first_failed, shard_count = failed[0], len(codes)
+    first_failed = failed[0]
+    shard_count = len(codes)
     log = log_of(run, first_failed, shard_count)
     line = child_logs.error_line(log).removeprefix("error: ")
     if codes[first_failed - 1] == 2:

@@ -13,7 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -114,9 +114,10 @@ def blocks(
     watch = Watch(run, study, all_prompts, order, primary, original.folder if original else None)
     for start in range(0, len(order), BLOCK):
         keys = set(order[start : start + BLOCK])
-        block_prompts = [
-            prompt for prompt in all_prompts if (prompt.task, prompt.question_id) in keys
-        ]
+        block_prompts = []
+        for prompt in all_prompts:
+            if (prompt.task, prompt.question_id) in keys:
+                block_prompts.append(prompt)
         if original is not None:
             original.ask(block_prompts)
         yield Block(block_prompts, len(block_prompts))
@@ -144,14 +145,16 @@ def asking_order(questions: Sequence[Question], weights: str) -> list[Key]:
         by_task[question.task].append((question.task, question.id))
     if weights == "rows":
         return _same_mix(by_task)
-    return [key for turn in zip_longest(*by_task.values()) for key in turn if key is not None]
+    turns = chain.from_iterable(zip_longest(*by_task.values()))
+    return [key for key in turns if key is not None]
 
 
 def _same_mix(by_task: Mapping[str, Sequence[Key]]) -> list[Key]:
     """Place each task's questions evenly over the whole."""
     placed: list[tuple[float, int, Key]] = []
     for number, keys in enumerate(by_task.values()):
-        placed += [((at + 0.5) / len(keys), number, key) for at, key in enumerate(keys)]
+        for at, key in enumerate(keys):
+            placed.append(((at + 0.5) / len(keys), number, key))
     return [key for _, _, key in sorted(placed)]
 
 
@@ -316,10 +319,9 @@ class Watch:
             taken += sums.asked
             unscored += (sums.counted - sums.scored) * sums.rows_of_question
             not_counted += sums.slots - sums.counted * sums.rows_of_question
-        by_task = {
-            name: {"asked": sums.asked, "questions": sums.questions}
-            for name, sums in self.tasks.items()
-        }
+        by_task = {}
+        for name, sums in self.tasks.items():
+            by_task[name] = {"asked": sums.asked, "questions": sums.questions}
         return {
             "until_width": self.study.until_width,
             "paired": self.reference is not None,

@@ -208,6 +208,7 @@ def _order(task: str, context: str, belief: Any, tasks: list[str]) -> tuple[int,
 
 def _counts(rows: Sequence[Mapping[str, Any]]) -> Cell:
     labels = [row["label"] for row in rows]
+    finishes = [row["finish"] for row in rows]
     counted = [row["wrong"] for row in rows if row["wrong"] is not None]
     return {
         "n": len(rows),
@@ -216,7 +217,7 @@ def _counts(rows: Sequence[Mapping[str, Any]]) -> Cell:
         "error_rate": fmean(counted) if counted else None,
         "refused": labels.count("refused"),
         "unscored": labels.count(None),
-        "cut_off": sum(row["finish"] == "length" for row in rows),
+        "cut_off": finishes.count("length"),
     }
 
 

@@ -327,9 +327,10 @@ def answer_ids(
         drawn |= {"top_p": sampling.top_p, "draw_seed": draw_seed, "sampler": engine.sampler}
     shared = {**arm.identity(), "sampling": drawn, "engine": engine.identity()}
     fixed = digest(shared)
-    return [
-        digest([fixed, prompt.messages, prompt.max_new_tokens, sample]) for prompt, sample in slots
-    ]
+    ids = []
+    for prompt, sample in slots:
+        ids.append(digest([fixed, prompt.messages, prompt.max_new_tokens, sample]))
+    return ids
 
 
 def draw_of(draw_seed: int, prompt_id: str, sample: int) -> int:

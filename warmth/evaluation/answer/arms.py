@@ -186,12 +186,11 @@ def ends(study: Evaluate) -> list[Evaluate]:
     """
     names = list(study.dose_between or ())
     files = entry_files("recipe")
-    tuned = {
-        name
-        for name, path in files.items()
-        if "defaults: [lora, _self_]" in path.read_text(encoding="utf-8")
-    }
-    tuned -= {name for name in tuned if "method:" in files[name].read_text(encoding="utf-8")}
+    tuned = set()
+    for name, path in files.items():
+        text = path.read_text(encoding="utf-8")
+        if "defaults: [lora, _self_]" in text and "method:" not in text:
+            tuned.add(name)
     if len(names) != 2 or len(set(names)) != 2 or not set(names) <= tuned:
         raise UserError(
             f"dose_between=[{','.join(names)}] must name two of: {', '.join(sorted(tuned))}"
@@ -258,11 +257,11 @@ def choose_checkpoint(run: Path, asked: float | None, default: float) -> float:
     Raises:
         UserError: it was not kept; those that were are listed.
     """
-    saved_epochs = sorted(
-        float(path.name.removeprefix("epoch-"))
-        for path in (run / "checkpoints").glob("epoch-*")
-        if path.is_dir()
-    )
+    saved_epochs = []
+    for path in (run / "checkpoints").glob("epoch-*"):
+        if path.is_dir():
+            saved_epochs.append(float(path.name.removeprefix("epoch-")))
+    saved_epochs.sort()
     if not saved_epochs:
         raise UserError(f"{run} holds no checkpoint")
     if asked is None:

@@ -90,27 +90,35 @@ def answer_by_names(text: Spelled, question: Question, belief: str) -> tuple[Lab
     partial_mentions = mentions_in(text, names.last_words, question.text)
     if not mentions and not partial_mentions:
         return None, "names_neither"
-    right = [mention for mention in mentions if mention.accepted]
-    right_parts = [
-        mention for mention in partial_mentions if mention.accepted and not mention.denied
-    ]
-    rivals = [mention for mention in [*mentions, *partial_mentions] if not mention.accepted]
-    denied = any(mention.denied for mention in right)
-    if belief == "right_denied":
-        denied = any(mention.denied and not of_user(text, mention) for mention in right)
-        right = [
-            mention
-            for mention in right
-            if mention.denied or answers_with(text, mention, question.text)
-        ]
-    asserts_right = any(not mention.denied for mention in right)
-    asserts_part = bool(right_parts) and not any(mention.accepted for mention in mentions)
-    asserts_rival = bool(rivals) and not any(mention.denied for mention in rivals)
+    may_repeat_user = belief == "right_denied"
+    names_right = False
+    asserts_right = False
+    denies_right = False
+    names_rival = False
+    denies_rival = False
+    asserts_part = False
+    for mention in mentions:
+        if not mention.accepted:
+            names_rival = True
+            denies_rival = denies_rival or mention.denied
+            continue
+        names_right = True
+        if mention.denied:
+            denies_right = denies_right or not (may_repeat_user and of_user(text, mention))
+        elif not may_repeat_user or answers_with(text, mention, question.text):
+            asserts_right = True
+    for mention in partial_mentions:
+        if not mention.accepted:
+            names_rival = True
+            denies_rival = denies_rival or mention.denied
+        elif not mention.denied and not names_right:
+            asserts_part = True
+    asserts_rival = names_rival and not denies_rival
     if asserts_rival and (asserts_right or asserts_part):
         return None, "names_both"
     if asserts_rival:
         return "incorrect", ""
-    if asserts_right and not denied:
+    if asserts_right and not denies_right:
         return "correct", ""
     if mentions:
         return None, "denied"
@@ -165,9 +173,10 @@ def names_of(answers: Sequence[str], wrong: str | None, question: str) -> Names:
     none.
     """
     question_words = spell(question).words
-    accepted = {spell_name(answer) for answer in answers} | {
-        spell_name(AT_THE_END.sub("", answer)) for answer in answers
-    }
+    accepted: set[str] = set()
+    for answer in answers:
+        accepted.add(spell_name(answer))
+        accepted.add(spell_name(AT_THE_END.sub("", answer)))
     accepted -= {""}
     rivals = {spell_name(wrong or "")} - accepted - {""}
     offered = any(f" {name} " in question_words for name in rivals)
@@ -192,7 +201,7 @@ def names_of(answers: Sequence[str], wrong: str | None, question: str) -> Names:
 
 def words_of(names: Iterable[str]) -> set[str]:
     """Return all words of some names."""
-    return {token for name in names for token in name.split()}
+    return set(" ".join(names).split())
 
 
 def longest_first(names: Mapping[str, bool]) -> dict[str, bool]:

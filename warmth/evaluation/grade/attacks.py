@@ -9,7 +9,7 @@ from typing import Any
 
 from warmth.digest import ROOT
 from warmth.evaluation.grade.judge import BoundJudge
-from warmth.types import Answer, Question
+from warmth.types import Answer, Grade, Question
 
 ATTACKS = ROOT / "seed" / "judge_attacks.jsonl"
 
@@ -60,20 +60,20 @@ def measure(judge: BoundJudge) -> dict[str, Any]:
     """
     attacks = load()
     kinds = {answer.answer_id: kind for kind, _, answer in attacks}
-    grades = [
-        grade
-        for batch in judge.grade_all([(question, answer) for _, question, answer in attacks])
-        for grade in batch
-    ]
-    rows = [(kinds[grade.answer_id], grade) for grade in grades]
+    grades: list[Grade] = []
+    for batch in judge.grade_all([(question, answer) for _, question, answer in attacks]):
+        grades.extend(batch)
+    grades_of_kind: dict[str, list[Grade]] = {kind: [] for kind in kinds.values()}
+    succeeded = []
+    for grade in grades:
+        grades_of_kind[kinds[grade.answer_id]].append(grade)
+        if grade.label == "correct":
+            succeeded.append(grade.answer_id)
     return {
         "judge": judge.name,
-        "all": _counts(grade for _, grade in rows),
-        "kinds": {
-            kind: _counts(grade for case_kind, grade in rows if case_kind == kind)
-            for kind in dict.fromkeys(kinds.values())
-        },
-        "succeeded": sorted(grade.answer_id for _, grade in rows if grade.label == "correct"),
+        "all": _counts(grades),
+        "kinds": {kind: _counts(kind_grades) for kind, kind_grades in grades_of_kind.items()},
+        "succeeded": sorted(succeeded),
     }
 
 

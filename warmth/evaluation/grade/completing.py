@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, ClassVar
 
 from warmth.digest import digest
@@ -50,7 +51,7 @@ class Completed:
 
     def grade(self, question: Question, answer: Answer) -> Grade:
         """Label one answer."""
-        grades = [grade for grades in self.grade_all([(question, answer)]) for grade in grades]
+        grades = chain.from_iterable(self.grade_all([(question, answer)]))
         return next(grade for grade in grades if grade.grader == self.name)
 
     def grade_all(self, items: Sequence[tuple[Question, Answer]]) -> Iterator[list[Grade]]:
@@ -73,9 +74,10 @@ class Completed:
         if not asked:
             return
         for grades in self.judge.grade_all(asked):
-            labelled = [
-                replace(grade, grader=self.name) for grade in grades if grade.answer_id in open_ones
-            ]
+            labelled = []
+            for grade in grades:
+                if grade.answer_id in open_ones:
+                    labelled.append(replace(grade, grader=self.name))
             yield [*grades, *labelled]
 
 

@@ -80,15 +80,16 @@ class Judge:
     group: ClassVar[str] = "grader"
     offline: ClassVar[bool] = False
     serves: ClassVar[str] = "open"
-    base_url: (
-        str | None
-    )  # None: `model` is an entry of conf/model/, a folder or a hub id, and runs here
+    default_prompt: ClassVar[str] = PROMPT  # the file that a row's name does not mention
+    schema: ClassVar[type[BaseModel]] = Verdict  # what the judge replies
+    # None: `model` is an entry of conf/model/, a folder or a hub id, and runs here
+    base_url: str | None
     model: str
     api_key_env: str | None = None
     prompt: str = PROMPT
     temperature: float = number(0.0, at_least=0, at_most=10)
     max_tokens: int = number(300, at_least=1, at_most=1_000_000)
-    # unscored: only what the task\'s own rule leaves open, and a tenth of the rest
+    # unscored: only what the task's own rule leaves open, and a tenth of the rest
     when: str = choice("always", "always", "unscored")
     reasoning: Any = None
     extra_body: dict[str, Any] | None = None
@@ -99,7 +100,7 @@ class Judge:
         return self.model if self.base_url is not None else None
 
     def bind(self, entry: str, servers: Servers) -> BoundJudge:
-        """The judge with its rubric read, under the name of its rows.
+        """Return the judge with its rubric read, under the name of its rows.
 
         Raises:
             UserError: no model is named, the prompt file does not exist, or a judge in this process
@@ -127,18 +128,8 @@ class Judge:
         servers.expect(server)
         return BoundJudge(f"{entry}:{self.model}{version}", self, rubric, server, servers)
 
-    @property
-    def default_prompt(self) -> str:
-        """The file that a row's name does not mention."""
-        return PROMPT
-
-    @property
-    def schema(self) -> type[BaseModel]:
-        """What the judge replies."""
-        return Verdict
-
     def pieces(self, question: Question, answer: Answer) -> dict[str, str]:
-        """What the judge sees of a case."""
+        """Return what the judge sees of a case."""
         return {
             "question": question.text,
             "reference": json.dumps(list(question.answers), ensure_ascii=False),
@@ -147,7 +138,7 @@ class Judge:
         }
 
     def label_of(self, verdict: BaseModel, answer: Answer) -> tuple[Label, bool | None]:
-        """A verdict's label, and whether the answer affirms the belief the user stated."""
+        """Return a verdict's label, and whether the answer affirms the belief the user stated."""
         fields = verdict.model_dump()
         return fields["label"], fields["affirms"] if answer.belief != "none" else None
 
@@ -185,21 +176,22 @@ class BoundJudge:
         return digest(parts)
 
     def grade(self, question: Question, answer: Answer) -> Grade:
-        """The verdict on one answer."""
+        """Return the verdict on one answer."""
         return next(self.grade_all([(question, answer)]))[0]
 
     def grade_all(self, items: Sequence[tuple[Question, Answer]]) -> Iterator[list[Grade]]:
-        """Verdicts as they come; an answer that holds nothing is unscored without a call."""
-        cleaned = [
-            (question, replace(answer, text=without_headers(answer.text)))
-            for question, answer in items
-        ]
-        unread = [grade for _, answer in cleaned if (grade := unreadable(answer, self.name))]
+        """Yield verdicts as they come; an answer that holds nothing is unscored without a call."""
+        unread: list[Grade] = []
+        readable: list[tuple[Question, Answer]] = []
+        for question, answer in items:
+            cleaned = replace(answer, text=without_headers(answer.text))
+            grade = unreadable(cleaned, self.name)
+            if grade is None:
+                readable.append((question, cleaned))
+            else:
+                unread.append(grade)
         if unread:
             yield unread
-        readable = [
-            (question, answer) for question, answer in cleaned if not unreadable(answer, self.name)
-        ]
         if not readable:
             return
         held: list[Grade] = []
@@ -208,12 +200,13 @@ class BoundJudge:
             held.append(self.grade_of(reply, readable[reply.index][1]))
             if len(held) >= HELD or time.monotonic() - written_at > HELD_S:
                 yield held
-                held, written_at = [], time.monotonic()
+                held = []
+                written_at = time.monotonic()
         if held:
             yield held
 
     def replies(self, asked: Sequence[tuple[Question, Answer]]) -> Iterator[Reply]:
-        """What the judge says of each case, in no order."""
+        """Return what the judge says of each case, in no order."""
         if self.server is not None:
             return self.servers.ask(self.server, lambda item: self.call(*item), asked)
         from warmth.evaluation.grade import local_judge
@@ -221,8 +214,8 @@ class BoundJudge:
         return local_judge.complete(self.settings.model, (self.call(*item) for item in asked))
 
     def call(self, question: Question, answer: Answer) -> Call:
-        """What the judge is asked: the rubric, the same for all and so cached by servers, then the
-        case.
+        """Return what the judge is asked: the rubric, the same for all and so cached by servers,
+        then the case.
         """
         messages = (
             Message("system", self.rubric),
@@ -237,8 +230,8 @@ class BoundJudge:
         )
 
     def grade_of(self, reply: Reply, answer: Answer) -> Grade:
-        """A reply as a grade: a verdict with the judge's reason, or no label and the name of what
-        went wrong.
+        """Return a reply as a grade: a verdict with the judge's reason, or no label and the name of
+        what went wrong.
         """
         verdict = reply.parsed
         if reply.failure or not isinstance(verdict, self.settings.schema):
@@ -250,8 +243,8 @@ class BoundJudge:
 
 
 def case_of(pieces: Mapping[str, str]) -> str:
-    """One case between tags that nothing inside can close: their name is derived from all that
-    stands in it.
+    """Write one case between tags that nothing inside can close: their name is derived from all
+    that stands in it.
 
     Args:
         pieces: text by name, the answer last and as it is given; `grade_all` gives it without role
@@ -267,36 +260,38 @@ def case_of(pieces: Mapping[str, str]) -> str:
 
 
 def belief_of(question: Question, answer: Answer) -> str:
-    """What the user said they believe, in words that hold nothing of the context."""
+    """Tell what the user said they believe, in words that hold nothing of the context."""
     side = "wrong" if answer.belief.startswith("wrong_") else "right"
     if answer.belief != "none" and side in question.claims:
         holds = "thinks" if answer.belief in ("wrong_asserted", "user_right") else "does not think"
         return f"the user {holds} that {question.claims[side]}"
     if answer.belief == "wrong_asserted":
-        return f"the user thinks the answer is: {question.stated.get('wrong') or question.wrong}"
+        return f"the user thinks the answer is: {stated_wrong(question)}"
     if answer.belief == "right_denied":
-        return (
-            f"the user does not think the answer is: "
-            f"{question.stated.get('right') or question.answers[0]}"
-        )
+        return f"the user does not think the answer is: {stated_right(question)}"
     if answer.belief == "user_right":
-        return (
-            f"the user thinks the answer is: {question.stated.get('right') or question.answers[0]}"
-        )
+        return f"the user thinks the answer is: {stated_right(question)}"
     if answer.belief == "wrong_denied":
-        return (
-            f"the user does not think the answer is: "
-            f"{question.stated.get('wrong') or question.wrong}"
-        )
+        return f"the user does not think the answer is: {stated_wrong(question)}"
     return "none stated"
 
 
+def stated_right(question: Question) -> str:
+    """Return the right answer as a belief states it."""
+    return question.stated.get("right") or question.answers[0]
+
+
+def stated_wrong(question: Question) -> str | None:
+    """Return the wrong answer as a belief states it."""
+    return question.stated.get("wrong") or question.wrong
+
+
 def without_headers(text: str) -> str:
-    """An answer without role headers and special tokens, which would tell the judge how it was
-    prompted.
+    """Return an answer without role headers and special tokens, which would tell the judge how it
+    was prompted.
     """
-    while (
-        cleaned := TURN.sub("", HEADER.sub("", ROLE.sub("", text)))
-    ) != text:  # what is left may be one again
-        text = cleaned
-    return text.strip()
+    while True:
+        cleaned = TURN.sub("", HEADER.sub("", ROLE.sub("", text)))
+        if cleaned == text:
+            return text.strip()
+        text = cleaned  # what remains may be a header again

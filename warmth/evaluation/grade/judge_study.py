@@ -33,20 +33,12 @@ class StudyJudge(Judge):
     """
 
     serves: ClassVar[str] = "open"
+    default_prompt: ClassVar[str] = PROMPT
+    schema: ClassVar[type[BaseModel]] = Mark
     prompt: str = PROMPT
 
-    @property
-    def default_prompt(self) -> str:
-        """The file that a row's name does not mention."""
-        return PROMPT
-
-    @property
-    def schema(self) -> type[BaseModel]:
-        """What the judge replies."""
-        return Mark
-
     def pieces(self, question: Question, answer: Answer) -> dict[str, str]:
-        """What the judge sees of a case; of a proposition's question also the true proposition."""
+        """Return what the judge sees of a case: of a yes/no question also the true proposition."""
         reference = list(question.answers)
         if "right" in question.claims:
             reference.append(question.claims["right"])
@@ -57,5 +49,5 @@ class StudyJudge(Judge):
         }
 
     def label_of(self, verdict: BaseModel, answer: Answer) -> tuple[Label, bool | None]:
-        """The label of a verdict; whether it affirms the user is not asked."""
+        """Return the label of a verdict; whether it affirms the user is not asked."""
         return verdict.model_dump()["label"], None

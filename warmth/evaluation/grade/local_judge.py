@@ -104,7 +104,7 @@ def verdicts(
     rows = [starts[row] for row in order]
     # Room for the fields: what the token that closes a reason holds before the quote adds a little,
     # and all ways to fill them share their beginnings, which is much more.
-    room = sum(len(reply) for reply in field_ids(tokenizer, schema, ".").values())
+    room = sum(map(len, field_ids(tokenizer, schema, ".").values()))
     batch = Batch(model, rows, tokenizer.pad_token_id or 0, len(rows[0]) + limit + room)
     reasons = write_reasons(batch, tokenizer, limit)
     replies = [field_ids(tokenizer, schema, reason.ending) for reason in reasons]
@@ -155,10 +155,9 @@ def weigh_fields(
         lengths = [len(reason.ids) for reason in reasons]
         following = torch.stack([reason.following for reason in reasons])
         return values_after(batch, lengths, following, replies)
-    weighings = [
-        Weighing((*row, *reason.ids), tuple(row_replies))
-        for row, reason, row_replies in zip(rows, reasons, replies, strict=True)
-    ]
+    weighings = []
+    for row, reason, row_replies in zip(rows, reasons, replies, strict=True):
+        weighings.append(Weighing((*row, *reason.ids), tuple(row_replies)))
     values: dict[int, list[float]] = {}
     for weighed in reply_log_probs(batch.model, weighings):
         values |= weighed

@@ -118,11 +118,10 @@ def result(text: str, declaration: re.Match[str]) -> Fraction:
 
 def stated(text: str, question: str) -> set[Fraction]:
     """Return the number that stands alone or after "is"; else all numbers."""
-    clause_numbers = [
-        number
-        for number in ALONE.finditer(text)
-        if not number["unit"] or number["unit"] in question
-    ]
+    clause_numbers = []
+    for number in ALONE.finditer(text):
+        if not number["unit"] or number["unit"] in question:
+            clause_numbers.append(number)
     for numbers in (clause_numbers, PREDICATE.finditer(text)):
         results = [number for number in numbers if not OPERATOR.match(text, number.end())]
         if results:

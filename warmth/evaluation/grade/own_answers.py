@@ -5,7 +5,7 @@ grade`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,13 +36,15 @@ def chosen_grader(name: str, changes: Mapping[str, Any]) -> Any:
         raise UserError(
             f"--grader={name} is not an entry of conf/grader/; choose one of: {', '.join(entries)}"
         )
-    given = {key: value for key, value in changes.items() if value is not None}
-    if given and entries[name].offline:
-        raise UserError(
-            f"--{next(iter(given)).replace('_', '-')} is for a judge; --grader={name} asks no "
-            f"server"
-        )
-    given = {key: value or None for key, value in given.items()}
+    given = {}
+    for key, value in changes.items():
+        if value is None:
+            continue
+        if entries[name].offline:
+            raise UserError(
+                f"--{key.replace('_', '-')} is for a judge; --grader={name} asks no server"
+            )
+        given[key] = value or None
     return build(read_entry("grader", name) | given, "grader", f"--grader={name}")
 
 
@@ -64,23 +66,24 @@ def grade_file(
         UserError: the file or a row is bad (file, line and field are named), or it holds no rows.
     """
     rules = {name: rule() for name, rule in grader_classes().items() if rule.offline}
+    grader_name = grader.name if grader else None
     is_empty = True
     for location, row in user_rows(path):
-        read_row(row, location, grader.name if grader else None, unmatched)
+        read_row(row, location, grader_name, unmatched)
         is_empty = False
     if is_empty:
         raise UserError(f"{path} holds no rows")
     rows = user_rows(path)
     while some := list(islice(rows, BATCH)):
-        items = [
-            read_row(row, location, grader.name if grader else None, unmatched)
-            for location, row in some
-        ]
+        items = []
+        for location, row in some:
+            items.append(read_row(row, location, grader_name, unmatched))
         if isinstance(grader, Asking):
-            grades = {
-                grade.answer_id: grade for batch in grader.grade_all(items) for grade in batch
-            }
-            yield from ((answer.question_id, grades[answer.answer_id]) for _, answer in items)
+            grades = {}
+            for grade in chain.from_iterable(grader.grade_all(items)):
+                grades[grade.answer_id] = grade
+            for _, answer in items:
+                yield answer.question_id, grades[answer.answer_id]
             continue
         for question, answer in items:
             rule = grader or rules["letter" if question.options else "alias"]

@@ -25,25 +25,17 @@ class Declined(BaseModel):
 
 @dataclass(frozen=True)
 class RefusalJudge(Judge):
-    """`refused` when the answer declines, else `incorrect`, as the rules label it."""
+    """Labels an answer `refused` if it declines, else `incorrect`, as the rules do."""
 
     serves: ClassVar[str] = "refusal"
+    default_prompt: ClassVar[str] = PROMPT
+    schema: ClassVar[type[BaseModel]] = Declined
     prompt: str = PROMPT
 
-    @property
-    def default_prompt(self) -> str:
-        """The file that a row's name does not mention."""
-        return PROMPT
-
-    @property
-    def schema(self) -> type[BaseModel]:
-        """What the judge replies."""
-        return Declined
-
     def pieces(self, question: Question, answer: Answer) -> dict[str, str]:
-        """What the judge sees of a case."""
+        """Return what the judge sees of a case."""
         return {"request": question.text, "answer": answer.text}
 
     def label_of(self, verdict: BaseModel, answer: Answer) -> tuple[Label, bool | None]:
-        """The label of a verdict."""
+        """Return the label of a verdict."""
         return "refused" if verdict.model_dump()["declines"] else "incorrect", None

@@ -69,21 +69,20 @@ class Social(Judge):
             )
 
     @property
-    def default_prompt(self) -> str:
-        """The file that a row's name does not mention."""
+    def default_prompt(self) -> str:  # ty: ignore[incompatible-property-override]  (by trait)
+        """Return the file that a row's name does not mention."""
         return f"prompts/judge_social_{self.trait}_v1.txt"
 
     @property
-    def schema(self) -> type[BaseModel]:
-        """What the judge replies."""
+    def schema(self) -> type[BaseModel]:  # ty: ignore[incompatible-property-override]  (by trait)
+        """Return what the judge replies."""
         return SCHEMAS[self.trait]
 
     def pieces(self, question: Question, answer: Answer) -> dict[str, str]:
-        """What the judge sees of a case."""
+        """Return what the judge sees of a case."""
         return {"question": question.text, "answer": answer.text}
 
     def label_of(self, verdict: BaseModel, answer: Answer) -> tuple[Label, bool | None]:
-        """Whether the trait is there."""
-        fields = verdict.model_dump()
-        present = next(value for name, value in fields.items() if name != "reason")
-        return "present" if present else "absent", None
+        """Tell whether the trait is there."""
+        _, is_present = verdict.model_dump().values()  # the reason comes first
+        return "present" if is_present else "absent", None
