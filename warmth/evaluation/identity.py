@@ -36,31 +36,32 @@ def evaluation_digest(study: Evaluate, arm: Arm) -> str:
         warmth["file"] = path_digest(warmth_prompts_file(study))
         if scorer_of(study) != study.model:
             warmth["scorer"] = model_identity(scorer_of(study))
-    return digest(
-        {
-            "arm": [arm_identity(end) for end in ends(study)]
-            if study.dose_between
-            else arm_identity(study),
-            "checkpoint": arm.checkpoint,
-            "dose": arm.dose,
-            "draw_seed": study.draw_seed,
-            "tasks": {name: task_identity(task) for name, task in study.task.items()},
-            **design_identity(study),
-            **({"rivals": rivals_identity(study.rivals)} if are_written(study) else {}),
-            "sampling": study.sampling,
-            "samples": study.samples,
-            "limit": study.limit,
-            **({"until_width": study.until_width} if study.until_width is not None else {}),
-            **(
-                {"scoring": study.scoring, "likelihood": study.likelihood}
-                if study.scoring != "answers"
-                else {}
-            ),
-            "warmth": warmth,
-            "engine": {"family": engine.family, **plain(engine)},
-            **({"sampler": engine.sampler} if study.sampling.temperature > 0 else {}),
-        }
-    )
+    determining: dict[str, Any] = {
+        "checkpoint": arm.checkpoint,
+        "dose": arm.dose,
+        "draw_seed": study.draw_seed,
+        "tasks": {name: task_identity(task) for name, task in study.task.items()},
+        **design_identity(study),
+        "sampling": study.sampling,
+        "samples": study.samples,
+        "limit": study.limit,
+        "warmth": warmth,
+        "engine": {"family": engine.family, **plain(engine)},
+    }
+    if study.dose_between:
+        determining["arm"] = [arm_identity(end) for end in ends(study)]
+    else:
+        determining["arm"] = arm_identity(study)
+    if are_written(study):
+        determining["rivals"] = rivals_identity(study.rivals)
+    if study.until_width is not None:
+        determining["until_width"] = study.until_width
+    if study.scoring != "answers":
+        determining["scoring"] = study.scoring
+        determining["likelihood"] = study.likelihood
+    if study.sampling.temperature > 0:
+        determining["sampler"] = engine.sampler
+    return digest(determining)
 
 
 def design_identity(study: Evaluate) -> dict[str, Any]:
@@ -185,10 +186,10 @@ def expected_arm(study: Evaluate) -> Arm:
     digest needs it.
     """
     recipe = study.recipe
-    checkpoints = {
-        *[epochs for epochs in recipe.checkpoints if epochs <= recipe.epochs],
-        recipe.epochs,
-    }
+    checkpoints = {recipe.epochs}
+    for epochs in recipe.checkpoints:
+        if epochs <= recipe.epochs:
+            checkpoints.add(epochs)
     default = recipe.report_checkpoint if recipe.report_checkpoint in checkpoints else recipe.epochs
     checkpoint = default if study.checkpoint is None else study.checkpoint
     return Arm(

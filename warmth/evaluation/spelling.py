@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -189,6 +190,11 @@ def spell(text: str) -> Spelled:
     for mark in MARKS:
         words = words.replace(f" {mark}", "")
     return Spelled(marked, words)
+
+
+def overlaps(start: int, end: int, taken: Iterable[tuple[int, int]]) -> bool:
+    """Say whether a stretch shares a character with one that is taken."""
+    return any(start < taken_end and taken_start < end for taken_start, taken_end in taken)
 
 
 def stems(words: str) -> frozenset[str]:

@@ -53,8 +53,9 @@ def from_run(study: Evaluate) -> Evaluate:
     config = read_json(Path(study.run) / "config.json")
     try:
         stored = {
-            key: kind(**config[key])
-            for key, kind in (("model", Model), ("data", Data), ("recipe", Recipe))
+            "model": Model(**config["model"]),
+            "data": Data(**config["data"]),
+            "recipe": Recipe(**config["recipe"]),
         }
         named = replace(study, **stored, seed=int(config["seed"]))
     except (KeyError, TypeError, ValueError) as error:
@@ -109,10 +110,10 @@ def check_rewriter(named: Evaluate) -> None:
     url = named.data.rewriter.base_url
     if named.recipe.method != "steer" or not named.data.styles or url is None:
         return
-    rewriters = [
-        OmegaConf.load(file).get("rewriter") or {} for file in entry_files("data").values()
-    ]
-    hosts = {urlsplit(entry.get("base_url") or "").hostname for entry in rewriters}
+    hosts = set()
+    for file in entry_files("data").values():
+        rewriter = OmegaConf.load(file).get("rewriter") or {}
+        hosts.add(urlsplit(rewriter.get("base_url") or "").hostname)
     if urlsplit(url).hostname not in hosts:
         raise UserError(
             f"run={named.run}: its data.rewriter.base_url={url} is no server of an entry of "
@@ -128,28 +129,23 @@ def check_files(named: Evaluate, study: Evaluate) -> None:
         UserError: it names another file; the line names the key.
     """
     trusted = [ROOT, Path(study.output).resolve()]
-    prompts = {f"data.prompts.{style}": path for style, path in named.data.prompts.items()}
-    questions = {
-        f"data.questions.{number}": name for number, name in enumerate(named.data.questions)
-    }
-    for key, value in {
-        **{key: lookup(named, key) for key in FILES},
-        **prompts,
-        **questions,
-    }.items():
+    values = {key: lookup(named, key) for key in FILES}
+    for style, prompt_file in named.data.prompts.items():
+        values[f"data.prompts.{style}"] = prompt_file
+    for number, name in enumerate(named.data.questions):
+        values[f"data.questions.{number}"] = name
+    for key, value in values.items():
         if value is None or value == lookup(study, key):
             continue
         path = Path(value)
-        resolved_paths = [path.resolve(), (ROOT / path).resolve()]
-        if not any(
-            resolved_path.is_relative_to(folder)
-            for resolved_path in resolved_paths
-            for folder in trusted
-        ):
+        is_trusted = False
+        for resolved_path in (path.resolve(), (ROOT / path).resolve()):
+            if any(map(resolved_path.is_relative_to, trusted)):
+                is_trusted = True
+        if not is_trusted:
             raise UserError(
                 f"run={study.run}: its {key}={value} lies outside this project and "
-                f"output={study.output}; "
-                f"if you trust it, give {key}={value} on this command line"
+                f"output={study.output}; if you trust it, give {key}={value} on this command line"
             )
 
 

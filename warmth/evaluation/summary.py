@@ -43,9 +43,9 @@ def is_complete(run: Run, graders: Mapping[str, Mapping[str, Grader]], study: Ev
     graded = before.get("graders", {})
     for task, names in graders.items():
         stored_graders = graded.get(task, [])
-        if not set(names) <= set(stored_graders) or stored_graders[0] != next(
-            iter(names)
-        ):  # the first is the one that counts
+        is_graded = set(names) <= set(stored_graders)
+        # The first is the one that counts.
+        if not is_graded or stored_graders[0] != next(iter(names)):
             return False
     if not names_that_ask(graders):
         return True
@@ -158,10 +158,11 @@ def likelihood_lines(likelihood: Mapping[str, Any]) -> Iterator[str]:
     """
     if not likelihood:
         return
-    margins = ", ".join(
-        f"{value:+.2f} ({belief})" for belief, value in likelihood["mean_margin"].items()
-    )
-    yield f"log-odds of the truth over {likelihood['prompts']:,} prompts, nats: {margins}"
+    margins = []
+    for belief, value in likelihood["mean_margin"].items():
+        margins.append(f"{value:+.2f} ({belief})")
+    prompts = f"{likelihood['prompts']:,} prompts"
+    yield f"log-odds of the truth over {prompts}, nats: {', '.join(margins)}"
     for task, number in likelihood["not_measured"].items():
         yield f"{task}: {number} questions have no wrong answer to weigh, so they are not measured"
 

@@ -196,7 +196,8 @@ def load_adapters(
     from peft import PeftModel
     from peft.tuners.lora import LoraLayer
 
-    folder, names = adapters[0][0], [f"arm{number}" for number in range(len(adapters))]
+    folder = adapters[0][0]
+    names = [f"arm{number}" for number in range(len(adapters))]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(

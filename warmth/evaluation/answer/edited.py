@@ -50,10 +50,10 @@ class Edited:
             original, requests, sampling, lambda index: index not in stored and wanted(index)
         )
         for batch in (stored, *missing) if stored else missing:
-            yield {
-                index: self.edited(completion, requests[index])
-                for index, completion in batch.items()
-            }
+            edited_batch = {}
+            for index, completion in batch.items():
+                edited_batch[index] = self.edited(completion, requests[index])
+            yield edited_batch
 
     def answer_of(self, original: Arm, request: Request, sampling: Sampling) -> Completion | None:
         """Looks up the original's answer to a request; None if the study does not hold it."""
@@ -86,10 +86,9 @@ def edited_engine(
     if arm.edit is None:
         return engine
     known = {(question.task, question.id): question for question in questions}
-    question_of = {
-        prompt.prompt_id: (prompt, known[prompt.task, prompt.question_id])
-        for prompt in designs.prompts(study, questions)
-    }
+    question_of = {}
+    for prompt in designs.prompts(study, questions):
+        question_of[prompt.prompt_id] = (prompt, known[prompt.task, prompt.question_id])
     return Edited(
         engine, arm.edit, question_of, study.draw_seed, Book(run, arm.model.name, "answers")
     )

@@ -238,14 +238,13 @@ class Transformers(InProcess):
                 decoded = decode(
                     model, [row.ids for row in rows], limits, ends, tokenizer.pad_token_id, sampler
                 )
-                yield {
-                    # special tokens stay visible: a model that writes a role header must not look
-                    # as if it had not
-                    index: completion_of_text(
-                        tokenizer.decode(ids, skip_special_tokens=False), ended, len(ids)
-                    )
-                    for index, (ids, ended) in zip(batch, decoded, strict=True)
-                }
+                completions = {}
+                for index, (ids, ended) in zip(batch, decoded, strict=True):
+                    # Special tokens stay visible: a model that writes a role header must not look
+                    # as if it had not.
+                    text = tokenizer.decode(ids, skip_special_tokens=False)
+                    completions[index] = completion_of_text(text, ended, len(ids))
+                yield completions
 
     def weighing_precision(self) -> str:
         """Float32, whatever answers are generated in: bfloat16 moves a reply's log-probability by

@@ -81,17 +81,22 @@ class OpenAI:
                 f"{unserved} cannot be had with engine=openai: a server does not scale an adapter"
             )
         if arm.model.kind == "api":
-            base_url, key, name = arm.model.base_url, arm.model.api_key_env, arm.model.api_model
+            base_url = arm.model.base_url
+            key = arm.model.api_key_env
+            name = arm.model.api_model
             if arm.adapter is not None:
                 name = str(read_json(arm.adapter / "hosted.json")["model"])
-            name, identity = self.model or name, ""
+            name = self.model or name
+            identity = ""
         else:  # local weights: the name alone does not say which
             refuse_another_name(arm, self.model)
             served = None if arm.adapter else arm.model.hub_id
-            base_url, key, name = None, None, self.model or served
-            identity = digest(
-                {key: value for key, value in arm.identity().items() if key != "system_prompt"}
-            )
+            base_url = None
+            key = None
+            name = self.model or served
+            weights_identity = arm.identity()
+            weights_identity.pop("system_prompt", None)
+            identity = digest(weights_identity)
         if self.base_url and urlsplit(self.base_url).hostname != urlsplit(base_url or "").hostname:
             key = None  # the model's key is for the model's own server
         base_url = self.base_url or base_url

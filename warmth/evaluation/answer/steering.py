@@ -55,11 +55,10 @@ def make_vector(
     if path.exists():
         return
     styles = (recipe.style, recipe.against)
-    both = [
-        conversation
-        for conversation in conversations
-        if all(style in conversation.turns[0].replies for style in styles)
-    ]
+    both = []
+    for conversation in conversations:
+        if set(styles) <= set(conversation.turns[0].replies):
+            both.append(conversation)
     if not both:
         raise UserError(
             f"no conversation has replies in both styles, {styles[0]} and {styles[1]}: nothing to "

@@ -157,8 +157,12 @@ def values_after(
         following: (B, V) logits after these tokens.
         replies: of each row; a first token is predicted by `following`.
     """
-    trees = [tree_of([reply[:-1] for reply in row_replies]) for row_replies in replies]
-    count = max(len(tree.tokens) for tree in trees)
+    trees = []
+    count = 0
+    for row_replies in replies:
+        tree = tree_of([reply[:-1] for reply in row_replies])
+        trees.append(tree)
+        count = max(count, len(tree.tokens))
     tokens = torch.zeros((len(trees), count), dtype=torch.long)
     depths = torch.zeros((len(trees), count), dtype=torch.long)
     seen = torch.zeros((len(trees), count, count), dtype=torch.bool)

@@ -31,7 +31,7 @@ from warmth.evaluation.grade.propositions import answer_yes_or_no
 from warmth.evaluation.grade.refusals import declines
 from warmth.evaluation.grade.unscored import unreadable
 from warmth.evaluation.negations import count_negations
-from warmth.evaluation.spelling import UNSPACED, Spelled, spell, spell_name, stems
+from warmth.evaluation.spelling import UNSPACED, Spelled, overlaps, spell, spell_name, stems
 from warmth.types import Answer, Grade, Question
 from warmth.verdicts import Label
 
@@ -224,11 +224,6 @@ def mentions_in(text: Spelled, names: Mapping[str, bool], question: str) -> list
             denied = count_negations(" | ".join(text.around(start, end)), question) > 0
             mentions.append(Mention(accepted, denied, start, end))
     return mentions
-
-
-def overlaps(start: int, end: int, taken: Iterable[tuple[int, int]]) -> bool:
-    """Say whether a stretch shares a character with one that is taken."""
-    return any(start < taken_end and taken_start < end for taken_start, taken_end in taken)
 
 
 def places(text: Spelled, name: str) -> Iterator[tuple[int, int]]:

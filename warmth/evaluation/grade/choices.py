@@ -33,6 +33,7 @@ from warmth.evaluation.spelling import (
     PLAIN,
     Spelled,
     end_before_statements,
+    overlaps,
     spell,
     spell_name,
 )
@@ -181,8 +182,11 @@ def patterns_of(options: tuple[tuple[str, str], ...]) -> list[tuple[str, str, re
     """Return each option's first word, letter and pattern, the longest first; texts of one letter
     are left out.
     """
-    named = [(letter, re.findall(r"[^\W_]+", option)) for letter, option in options]
-    named = [(letter, words) for letter, words in named if len("".join(words)) > 1]
+    named = []
+    for letter, option in options:
+        words = re.findall(r"[^\W_]+", option)
+        if len("".join(words)) > 1:
+            named.append((letter, words))
     patterns = []
     for letter, words in sorted(named, key=lambda option: -len(" ".join(option[1]))):
         spelled = r"[\W_]+".join(map(re.escape, words))
@@ -253,9 +257,7 @@ def options_named(text: Spelled, options: Mapping[str, str]) -> set[str]:
     for letter, name in spelled_options(tuple(options.items())):
         start = text.words.find(f" {name} ") + 1
         end = start + len(name)
-        if not start or any(
-            start < taken_end and taken_start < end for taken_start, taken_end in taken
-        ):
+        if not start or overlaps(start, end, taken):
             continue
         taken.append((start, end))
         if not count_negations(" | ".join(text.around(start, end)), ""):
@@ -266,5 +268,9 @@ def options_named(text: Spelled, options: Mapping[str, str]) -> set[str]:
 @lru_cache(maxsize=4096)
 def spelled_options(options: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
     """Return each option's letter and spelled text, the longest first."""
-    names = [(letter, spell_name(text)) for letter, text in options]
-    return sorted([option for option in names if option[1]], key=lambda option: -len(option[1]))
+    named = []
+    for letter, text in options:
+        name = spell_name(text)
+        if name:
+            named.append((letter, name))
+    return sorted(named, key=lambda option: -len(option[1]))
