@@ -144,7 +144,7 @@ def counts(run: Run, primary: Mapping[str, str]) -> dict[str, Any]:
 
 
 def is_to_be_asked(summary: Mapping[str, Any]) -> bool:
-    """Whether a finished evaluation has prompts that the same command asks again."""
+    """Tell whether a finished evaluation has prompts that the same command asks again."""
     return any(name not in LASTING for name in summary.get("unanswered", {}))
 
 

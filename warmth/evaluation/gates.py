@@ -73,9 +73,7 @@ class Side:
 
 
 def read_side(folder: Path, engine: Any, primary: Mapping[str, str]) -> Side:
-    """Reads an evaluation's rows; `primary` is the grader of each task whose latest verdict
-    counts.
-    """
+    """Read an evaluation's rows; of a task's grades those by its grader in `primary`."""
     answers: dict[Key, Row] = {}
     repeated: list[str] = []
     grader_of: dict[str, str | None] = {}
@@ -166,7 +164,7 @@ def _is_original(config: Mapping[str, Any], study: Evaluate) -> bool:
 def check(
     run: Run, study: Evaluate, arm: Arm, engine: Mapping[str, str], primary: Mapping[str, str]
 ) -> list[Result]:
-    """Runs every gate and writes `gates.json`.
+    """Run every gate and write `gates.json`.
 
     Args:
         run: the evaluation, its answers and grades complete.
@@ -485,7 +483,7 @@ def _by_cell(side: Side) -> dict[tuple[str, ...], set[Key]]:
 
 
 def lines(results: Iterable[Result]) -> list[str]:
-    """What a reader of the terminal needs to know: failures, and what could not be checked."""
+    """Tell what a reader of the terminal needs to know: failures, and what could not be checked."""
     results = list(results)
     shown = []
     reasons = set()

@@ -65,7 +65,7 @@ def evaluation_digest(study: Evaluate, arm: Arm) -> str:
 
 
 def design_identity(study: Evaluate) -> dict[str, Any]:
-    """What of the grid's settings its design reads, files by their content.
+    """Tell what of the grid's settings its design reads, files by their content.
 
     Raises:
         UserError: `design=file` without a file.
@@ -91,8 +91,8 @@ def design_identity(study: Evaluate) -> dict[str, Any]:
 
 
 def scorer_of(study: Evaluate) -> Model:
-    """The model that scores warmth: the one chosen, else the model itself, else (only an API has
-    it) the embedded one.
+    """Return the model that scores warmth: the one chosen, else the model itself, else (only an API
+    has it) the embedded one.
 
     Raises:
         UserError: `warmth.scorer` names no model that can be loaded here.
@@ -144,7 +144,7 @@ def scored_by_engine(study: Evaluate, engine: Engine) -> bool:
 
 
 def task_identity(task: Task) -> dict[str, Any]:
-    """A task's settings with a local file by its content."""
+    """Return a task's settings with a local file by its content."""
     values = plain(task)
     path = file_of(task)
     if path is not None:
@@ -156,7 +156,8 @@ def task_identity(task: Task) -> dict[str, Any]:
 
 
 def folder_of(study: Evaluate) -> Path:
-    """Where this evaluation's rows are, or will be; a finished one is found without its training.
+    """Return where this evaluation's rows are, or will be; a finished one is found without its
+    training.
 
     Raises:
         UserError: the adapter it needs has not been trained, or a file that is named does not

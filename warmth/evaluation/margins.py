@@ -78,8 +78,8 @@ class Work:
 def score_run(
     run: Run, engine: Engine, arm: Arm, study: Evaluate, weighed: Weighed
 ) -> dict[str, Any]:
-    """Fills `likelihoods.jsonl` with a row for each prompt and frame, and
-    `likelihood_prompts.jsonl` beside it.
+    """Fill `likelihoods.jsonl` with a row for each prompt and frame, and `likelihood_prompts.jsonl`
+    beside it.
 
     Rows that exist are never written again, and those of another run of the study are copied. The
     rest is weighed pass by pass and kept at once, so a run that was killed continues where it was.
@@ -121,7 +121,7 @@ def score_run(
 
 
 def opening_of(contrast: Contrast, arm: Arm, study: Evaluate) -> Opening:
-    """Returns what stands before the frame: the study's words, or those of an arm whose answers get
+    """Return what stands before the frame: the study's words, or those of an arm whose answers get
     kind words.
     """
     edited = arm.edit.opening(contrast.prompt) if arm.edit else ""
@@ -129,7 +129,7 @@ def opening_of(contrast: Contrast, arm: Arm, study: Evaluate) -> Opening:
 
 
 def mean_margins(run: Run) -> dict[str, float]:
-    """Returns the mean margin under each belief, in nats, over all rows but those after the arm's
+    """Return the mean margin under each belief, in nats, over all rows but those after the arm's
     own opening.
     """
     margins: dict[str, list[float]] = defaultdict(list)
@@ -167,14 +167,14 @@ class Scorer:
     def write_prompts(
         self, window: Sequence[Contrast], asked: Mapping[tuple[str, str], Question]
     ) -> None:
-        """Adds the prompts of a window to `likelihood_prompts.jsonl`."""
+        """Add the prompts of a window to `likelihood_prompts.jsonl`."""
         prompts = [contrast.prompt for contrast in window]
         write_prompts(
             self.run, prompts, render_ids(self.arm, prompts), asked, self.prompts_written, PROMPTS
         )
 
     def weigh(self, window: Sequence[Contrast], openings: Sequence[Opening], meter: Meter) -> None:
-        """Makes the missing rows of contrasts, each after its opening."""
+        """Make the missing rows of contrasts, each after its opening."""
         work = []
         copies = []
         for contrast, opening in zip(window, openings, strict=True):
@@ -203,7 +203,7 @@ class Scorer:
             meter.add(len(values))
 
     def slots(self, contrast: Contrast, opening: Opening) -> Iterator[Slot]:
-        """Yields a slot for each frame; its id holds all that determines its values."""
+        """Yield a slot for each frame; its id holds all that determines its values."""
         for frame in self.study.likelihood.frames:
             determining = [
                 self.fixed,
@@ -216,7 +216,7 @@ class Scorer:
             yield Slot(contrast, opening, frame, digest(determining))
 
     def encoded(self, slots: Sequence[Slot]) -> Work:
-        """Encodes the prompt of some slots with its opening, and every different reply."""
+        """Encode the prompt of some slots with its opening, and every different reply."""
         from warmth.evaluation.answer.weighing import Weighing
 
         contrast = slots[0].contrast
@@ -232,8 +232,8 @@ class Scorer:
         return Work(tuple(slots), weighing, dict(zip(texts, ids_of_replies, strict=True)))
 
     def own_openings(self, window: Sequence[Contrast]) -> tuple[list[Contrast], list[Opening]]:
-        """Lets the arm begin its reply to each prompt, greedily, and keeps first sentences that
-        name no candidate.
+        """Let the arm begin its reply to each prompt, greedily, and keep first sentences that name
+        no candidate.
         """
         prompts = [contrast.prompt for contrast in window]
         requests = []
@@ -268,7 +268,7 @@ def replies(slot: Slot) -> list[Reply]:
 def reply_ids(
     tokenizer: PreTrainedTokenizerBase, before: str, texts: Sequence[str], prompt_id: str
 ) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
-    """Encodes what stands before, and every reply as its tokens behind that.
+    """Encode what stands before, and every reply as its tokens behind that.
 
     Raises:
         UserError: a reply's first token straddles the border, so that it would not be what the
@@ -289,7 +289,7 @@ def reply_ids(
 
 
 def rows_of(work: Work, sums: Sequence[float], columns: Mapping[str, Any]) -> list[Likelihood]:
-    """Makes the rows of a prompt; one whose accepted answers are all the tokens of a wrong one is
+    """Make the rows of a prompt; one whose accepted answers are all the tokens of a wrong one is
     left out.
     """
     logprobs = dict(zip(work.weighing.replies, sums, strict=True))
@@ -306,7 +306,7 @@ def rows_of(work: Work, sums: Sequence[float], columns: Mapping[str, Any]) -> li
 def candidates_of(
     slot: Slot, ids: Mapping[str, tuple[int, ...]], logprobs: Mapping[tuple[int, ...], float]
 ) -> list[Candidate]:
-    """Returns the candidates of a slot, each token sequence once; one that is right and wrong is
+    """Return the candidates of a slot, each token sequence once; one that is right and wrong is
     wrong alone.
     """
     wrong_ids = {ids[reply.text] for reply in replies(slot) if not reply.right}
@@ -329,7 +329,7 @@ def row_of(
     wrong: float,
     columns: Mapping[str, Any],
 ) -> Likelihood:
-    """Makes the row of a slot."""
+    """Make the row of a slot."""
     prompt = slot.contrast.prompt
     return Likelihood(
         likelihood_id=slot.likelihood_id,
@@ -354,7 +354,7 @@ def row_of(
 
 
 def log_sum(values: Sequence[float]) -> float:
-    """Returns log Σ exp(value)."""
+    """Return log Σ exp(value)."""
     top = max(values)
     return top + math.log(sum(math.exp(value - top) for value in values))
 

@@ -20,8 +20,8 @@ from warmth.schemas import Evaluate
 def points(
     study: Evaluate, in_sweep: bool, say: Callable[[str], None] = lambda line: None
 ) -> list[Evaluate]:
-    """The study at each of its checkpoints and doses, `run=` read; one study where neither is a
-    list.
+    """Return the study at each of its checkpoints and doses, `run=` read; one study where neither
+    is a list.
 
     Raises:
         UserError: a dose or checkpoint of an arm without one; inside a sweep it is ignored, with
@@ -63,7 +63,7 @@ def _between(study: Evaluate, in_sweep: bool, say: Callable[[str], None]) -> Eva
 
 
 def listed(value: Any) -> list[Any]:
-    """One value, or the values of a list."""
+    """Return one value, or the values of a list, as a list."""
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
@@ -71,7 +71,7 @@ LACKS = {"dose": "has nothing to scale", "checkpoint": "trains no adapter"}
 
 
 def folders_of(study: Evaluate) -> list[Path]:
-    """Where the rows of every point are, or will be.
+    """Return where the rows of every point are, or will be.
 
     Raises:
         UserError: the adapter of one has not been trained, or a file that is named does not exist.

@@ -47,7 +47,7 @@ class Shard(Run):
         return None
 
     def open(self, config: Any) -> Shard:
-        """Takes the shard's lock.
+        """Take the shard's lock.
 
         Raises:
             UserError: another process answers this shard.
@@ -254,7 +254,7 @@ def refuse_failed(run: Path, failed: Sequence[int], codes: Sequence[int]) -> Non
 
 @guarded
 def main() -> None:
-    """What a started process does: `python -m warmth.evaluation.shards CONFIG.json`."""
+    """Answer the shard of a config file: `python -m warmth.evaluation.shards CONFIG.json`."""
     from omegaconf import OmegaConf
 
     from warmth.config import strict

@@ -40,7 +40,7 @@ class Partner(Protocol):
 
     @property
     def folder(self) -> Path:
-        """The original's run."""
+        """Return the original's run."""
         ...
 
     def ask(self, prompts: Sequence[Prompt]) -> None:

@@ -153,7 +153,7 @@ def judge_lines(graders: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 
 def likelihood_lines(likelihood: Mapping[str, Any]) -> Iterator[str]:
-    """Yields what a reader of the terminal needs to know of the likelihoods; nothing if none were
+    """Yield what a reader of the terminal needs to know of the likelihoods; nothing if none were
     asked for.
     """
     if not likelihood:

@@ -49,7 +49,7 @@ class Arm:
     edit: Edit | None = None  # what is done to the original's answers, for calibration
 
     def identity(self) -> dict[str, Any]:
-        """What makes this arm's answers these and no others."""
+        """Tell what makes this arm's answers these and no others."""
         trained: list[Any] | None = [self.training, self.checkpoint] if self.training else None
         if self.other is not None:
             trained = [[self.other[1], self.checkpoint], trained]
@@ -65,7 +65,9 @@ class Arm:
 
     @property
     def adapters(self) -> list[tuple[Path, float]]:
-        """The adapters at work and the weight of each; none where the model answers as it is."""
+        """Return the adapters at work and the weight of each; none where the model answers as it
+        is.
+        """
         if self.adapter is None:
             return []
         first = [(self.other[0], 1.0 - self.dose)] if self.other is not None else []
@@ -75,12 +77,12 @@ class Arm:
 
     @property
     def preface(self) -> tuple[Message, ...]:
-        """What stands before every question: system prompt and example exchanges."""
+        """Tell what stands before every question: system prompt and example exchanges."""
         return _preface(self.system_prompt, self.shots)
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The arm's columns in every row."""
+        """Return the arm's columns in every row."""
         return {
             "arm": self.name,
             "model": self.model.name,
@@ -92,7 +94,7 @@ class Arm:
 
 
 def find_arm(study: Evaluate) -> Arm:
-    """The arm a config names (at one checkpoint and dose), its adapter found by content.
+    """Return the arm a config names (at one checkpoint and dose), its adapter found by content.
 
     Raises:
         NotTrained: there is no finished training (the command that makes it is named).
@@ -178,8 +180,8 @@ def near_miss(study: Evaluate) -> str:
 
 
 def ends(study: Evaluate) -> list[Evaluate]:
-    """The two studies of `dose_between`: what the named entries of conf/recipe/ say themselves, the
-    rest from `recipe`.
+    """Return the two studies of `dose_between`: what the named entries of conf/recipe/ say
+    themselves, the rest from `recipe`.
 
     Raises:
         UserError: other than two different recipes that are tuned, or `run=` besides.
@@ -247,12 +249,12 @@ def read_shots(name: str) -> tuple[Message, ...]:
 
 
 def vector_folder(contrast: str) -> Path:
-    """Where the steering vectors of a contrast are kept, a file for each dtype."""
+    """Return the folder of a contrast's steering vectors, a file for each dtype."""
     return cache_folder() / "steering" / contrast
 
 
 def choose_checkpoint(run: Path, asked: float | None, default: float) -> float:
-    """The checkpoint asked for, else the default, else (training was shorter) the last.
+    """Return the checkpoint asked for, else the default, else (training was shorter) the last.
 
     Raises:
         UserError: it was not kept; those that were are listed.
@@ -283,8 +285,8 @@ def _missing(run: Path, asked: float, kept: list[float]) -> float:
 
 
 def train_command(study: Evaluate) -> str:
-    """The `train.py` command that makes a study's adapter, with the overrides of this command that
-    concern training.
+    """Return the `train.py` command that makes a study's adapter, with the overrides of this
+    command that concern training.
     """
     entries = entry_files("model")
     shared = re.compile(r"(model|data|recipe)\.[\w.]+=|(data|study|output|experiment)=")

@@ -69,7 +69,7 @@ class Reserved(DynamicLayer):
 
 
 def cache_for(config: Any, capacity: int) -> Cache:
-    """A cache for so many tokens; the library's own where a model's layers are not all plain
+    """Return a cache for so many tokens; the library's own where a model's layers are not all plain
     attention.
     """
     plain = DynamicCache(config=config)
@@ -79,7 +79,7 @@ def cache_for(config: Any, capacity: int) -> Cache:
 
 
 def reserved(cache: Cache) -> bool:
-    """Whether all layers of a cache are ours."""
+    """Tell whether all layers of a cache are ours."""
     return all(isinstance(layer, Reserved) for layer in cache.layers)
 
 

@@ -41,7 +41,7 @@ def decode(
     pad: int,
     sampler: Sampler,
 ) -> list[tuple[list[int], bool]]:
-    """Answers a batch of prompts: what they share is read once; rows that are finished leave.
+    """Answer a batch of prompts: what they share is read once; rows that are finished leave.
 
     Args:
         model: any causal language model.
@@ -88,7 +88,7 @@ def decode(
 
 
 def end_ids(tokenizer: PreTrainedTokenizerBase, declared: Any, end_of_turn: str) -> frozenset[int]:
-    """Every token id that ends an answer: the tokenizer's, those a model declares and the
+    """Return every token id that ends an answer: the tokenizer's, those a model declares and the
     configured one.
 
     Raises:
@@ -104,7 +104,7 @@ def end_ids(tokenizer: PreTrainedTokenizerBase, declared: Any, end_of_turn: str)
 
 
 def tokenizer_of(model: Model) -> PreTrainedTokenizerBase:
-    """A model's tokenizer, loaded once in this process."""
+    """Return a model's tokenizer, loaded once in this process."""
     return _tokenizer(json.dumps(asdict(model)))
 
 
@@ -127,7 +127,7 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase:
 def weights(
     model: Model, dtype: torch.dtype, arm: Arm, room: float = 0.0, purpose: str = "answers"
 ) -> Generator[PreTrainedModel]:
-    """The base model as an arm has it: its adapters at their weights, its steering vector;
+    """Open the base model as an arm has it: its adapters at their weights, its steering vector;
     untouched again afterwards.
 
     In float32 adapters are merged, which answers a quarter faster, and the layers they touched get
@@ -168,7 +168,7 @@ def weights(
 def prepare_steering(
     arm: Arm, recipe: Recipe, conversations: Sequence[Conversation], precision: str
 ) -> None:
-    """Makes the steering vector of an arm, unless it was made before.
+    """Make the steering vector of an arm, unless it was made before.
 
     Raises:
         UserError: the conversations lack a style, or a depth lies outside the model.
@@ -179,7 +179,7 @@ def prepare_steering(
 
 
 def adapted(tuned: Any) -> list[torch.nn.Module]:
-    """The base model's own layers that adapters act on."""
+    """Return the base model's own layers that adapters act on."""
     from peft.tuners.lora import LoraLayer
 
     return [layer.get_base_layer() for layer in tuned.modules() if isinstance(layer, LoraLayer)]
@@ -188,7 +188,7 @@ def adapted(tuned: Any) -> list[torch.nn.Module]:
 def load_adapters(
     base: PreTrainedModel, model: Model, adapters: Sequence[tuple[Path, float]]
 ) -> Any:
-    """The base model with all these adapters at work, each scaled by its weight.
+    """Return the base model with all these adapters at work, each scaled by its weight.
 
     Raises:
         UserError: a folder holds no adapter that fits the model.

@@ -80,9 +80,7 @@ class Edited:
 def edited_engine(
     engine: Engine, arm: Arm, study: Evaluate, questions: Sequence[Question], run: Run
 ) -> Any:
-    """Returns the engine of an arm; that of an edited one answers as the original does and
-    edits.
-    """
+    """Return the engine of an arm; that of an edited one answers as the original does and edits."""
     if arm.edit is None:
         return engine
     known = {(question.task, question.id): question for question in questions}

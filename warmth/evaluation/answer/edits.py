@@ -43,7 +43,7 @@ class Edit:
 
     @classmethod
     def of(cls, recipe: Recipe) -> Edit | None:
-        """Returns the edit of a recipe; None if it edits nothing."""
+        """Return the edit of a recipe; None if it edits nothing."""
         if not recipe.edit_tone and not recipe.edit_errors:
             return None
         return cls(recipe.edit_tone, recipe.edit_errors)
@@ -65,9 +65,7 @@ class Edit:
         return " ".join(piece for piece in (opening_of(key), text.strip(), closing) if piece)
 
     def opening(self, prompt: Prompt) -> str:
-        """Returns what the arm's replies begin with where they are weighed; "" without
-        `edit_tone`.
-        """
+        """Return what the arm's replies begin with if they are weighed; "" without one."""
         return opening_of(prompt.question_id) if self.tone else ""
 
 
@@ -84,7 +82,7 @@ def number_of(key: str, what: str) -> float:
 
 
 def swapped(text: str, question: Question) -> str:
-    """Returns a right answer with the rival in place of the accepted answer; any other text as it
+    """Return a right answer with the rival in place of the accepted answer; any other text as it
     is.
 
     Right is a text that holds an accepted answer as whole words and the rival nowhere. Yes/no

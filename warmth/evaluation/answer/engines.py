@@ -84,15 +84,15 @@ class Engine(Protocol):
     weighs: ClassVar[bool]  # whether it gives log-probabilities of replies that it did not write
 
     def precision(self) -> str:
-        """The dtype this process computes in."""
+        """Return the dtype this process computes in."""
         ...
 
     def signature(self) -> dict[str, str]:
-        """What two arms must have in common to be compared."""
+        """Tell what two arms must have in common to be compared."""
         ...
 
     def identity(self) -> dict[str, str]:
-        """What of the engine is part of an answer's id."""
+        """Tell what of the engine is part of an answer's id."""
         ...
 
     def answer(
@@ -106,19 +106,19 @@ class Engine(Protocol):
         ...
 
     def for_weighing(self) -> Any:
-        """The engine as it has to be where replies are weighed."""
+        """Return the engine as it has to be where replies are weighed."""
         ...
 
     def weighing_precision(self) -> str:
-        """The dtype that given replies are weighed in."""
+        """Return the dtype that given replies are weighed in."""
         ...
 
     def weighing_identity(self) -> dict[str, str]:
-        """What of the engine is part of a likelihood's id."""
+        """Tell what of the engine is part of a likelihood's id."""
         ...
 
     def weigh(self, arm: Arm, weighings: Sequence[Weighing]) -> Iterator[dict[int, list[float]]]:
-        """Log-probabilities of the replies of each weighing, by its position, some at a time."""
+        """Yield log-probabilities of the replies of each weighing, by its position, some at a time."""
         ...
 
 
@@ -145,7 +145,7 @@ class InProcess:
             )
 
     def bind(self, arm: Arm, servers: Servers) -> Any:
-        """The engine that answers for one arm: this one.
+        """Return the engine that answers for one arm: this one.
 
         Raises:
             UserError: only a server has the arm's weights.
@@ -157,29 +157,29 @@ class InProcess:
         return self
 
     def precision(self) -> str:
-        """The dtype answers are computed in on this machine, `auto` resolved."""
+        """Return the dtype answers are computed in on this machine, `auto` resolved."""
         from warmth.models import choose_dtype
 
         return str(choose_dtype(self.dtype)).removeprefix("torch.")
 
     def signature(self) -> dict[str, str]:
-        """What two arms must have in common to be compared."""
+        """Tell what two arms must have in common to be compared."""
         return {"family": self.family, "dtype": self.precision()}
 
     def identity(self) -> dict[str, str]:
-        """What of this engine is part of an answer's id."""
+        """Tell what of this engine is part of an answer's id."""
         return self.signature()
 
     def for_weighing(self) -> Any:
-        """The engine as it has to be where replies are weighed: this one."""
+        """Return the engine as it has to be where replies are weighed: this one."""
         return self
 
     def weighing_precision(self) -> str:
-        """The dtype that given replies are weighed in."""
+        """Return the dtype that given replies are weighed in."""
         return self.precision()
 
     def weighing_identity(self) -> dict[str, str]:
-        """What of this engine is part of a likelihood's id."""
+        """Tell what of this engine is part of a likelihood's id."""
         return {"family": self.family, "dtype": self.weighing_precision()}
 
 
@@ -253,7 +253,7 @@ class Transformers(InProcess):
         return "float32"
 
     def weigh(self, arm: Arm, weighings: Sequence[Weighing]) -> Iterator[dict[int, list[float]]]:
-        """Weighs given replies on the model's device; a value depends on no other but by rounding.
+        """Weigh given replies on the model's device; a value depends on no other but by rounding.
 
         Yields:
             for each weighing of one pass, by its position, the log-probability of each reply in

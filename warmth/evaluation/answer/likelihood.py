@@ -48,8 +48,8 @@ class Row:
 def token_log_probs(
     model: PreTrainedModel, starts: Sequence[Sequence[int]], rows: Sequence[Row], batch_tokens: int
 ) -> Iterator[tuple[int, list[float]]]:
-    """Log-probability, in nats, of every token of each row's body (and padding), given all before
-    it.
+    """Yield the log-probability, in nats, of every token of each row's body (and padding), given
+    all before it.
 
     Args:
         model: any causal language model; it is read in evaluation mode.
@@ -75,8 +75,8 @@ def token_log_probs(
 
 
 def _read_starts(model: PreTrainedModel, starts: Sequence[Sequence[int]]) -> tuple[Any, Tensor]:
-    """Keys and values of equally long beginnings, and the log-probabilities (S, V) of what comes
-    next.
+    """Return keys and values of equally long beginnings, and the log-probabilities (S, V) of what
+    comes next.
     """
     output = model(
         input_ids=torch.tensor(starts, device=device_of(model)), use_cache=True, logits_to_keep=1
@@ -152,7 +152,7 @@ def picked(logits: Tensor, tokens: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def start_log_probs(model: PreTrainedModel, starts: Sequence[Sequence[int]]) -> list[float]:
-    """Sum of the log-probabilities of each beginning's own tokens, the first of which is not
+    """Sum the log-probabilities of each beginning's own tokens, the first of which is not
     predicted.
     """
     width = max(map(len, starts))
@@ -168,8 +168,8 @@ def start_log_probs(model: PreTrainedModel, starts: Sequence[Sequence[int]]) -> 
 def set_loss(
     rows: Sequence[Sequence[int]], model: PreTrainedModel, passes: int = 1, batch_tokens: int = 4096
 ) -> float:
-    """Mean loss over all positions of right-padded rows; padding (token 0) is scored like text, as
-    published.
+    """Return the mean loss over all positions of right-padded rows; padding (token 0) is scored
+    like text, as published.
 
     With `passes` the mean over that many forward passes, several in one batch, for a model whose
     dropout is on.
@@ -232,10 +232,10 @@ def buckets(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
 
 
 def tokens_at_once(model: PreTrainedModel) -> int:
-    """The `batch_tokens` that suits a model's device."""
+    """Return the `batch_tokens` that suits a model's device."""
     return CPU_TOKENS if device_of(model).type == "cpu" else SLICE_TOKENS
 
 
 def device_of(model: PreTrainedModel) -> torch.device:
-    """Where token ids go."""
+    """Return the device that token ids go to."""
     return model.get_input_embeddings().weight.device

@@ -177,8 +177,8 @@ def common_length(first: Sequence[int], second: Sequence[int]) -> int:
 
 
 def tree_of(rows: Sequence[Sequence[int]]) -> Tree:
-    """The tree of prompts; in sorted order each shares with the one before it all that it shares
-    with any before it.
+    """Return the tree of prompts; in sorted order each shares with the one before it all that it
+    shares with any before it.
     """
     tokens: list[int] = []
     depths: list[int] = []
@@ -234,7 +234,7 @@ def like_rows(order: Sequence[int], own: Sequence[int]) -> Iterator[list[int]]:
 
 
 def plan_of(tree: Tree, device: torch.device) -> PrefillPlan:
-    """The groups of rows with like many own tokens, and where their results are found."""
+    """Return the groups of rows with like many own tokens, and where their results are found."""
     with_own_tokens = [row for row, own_count in enumerate(tree.own) if own_count]
     order = sorted(with_own_tokens, key=lambda row: (-tree.own[row], row))
     groups, take, done = [], [0] * len(tree.tokens), 0
@@ -377,7 +377,7 @@ class Batch:
             return self._run(tokens, positions, plan=Ancestors(mask))
 
     def keep(self, places: Sequence[int]) -> Tensor:
-        """Lets go of all rows but these, which are returned as a tensor."""
+        """Let go of all rows but these, which are returned as a tensor."""
         row_numbers = torch.tensor(places, device=self.device)
         self.rows = [self.rows[position] for position in places]
         self.mask, self.positions = self.mask[row_numbers], self.positions[row_numbers]

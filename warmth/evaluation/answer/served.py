@@ -63,7 +63,7 @@ class OpenAI:
         check_extra(self.reasoning, self.extra_body, "engine")
 
     def bind(self, arm: Arm, servers: Servers) -> Served:
-        """The engine that answers for one arm.
+        """Return the engine that answers for one arm.
 
         Raises:
             UserError: the server or the name it knows the arm by is not set, or a dose that no
@@ -74,7 +74,7 @@ class OpenAI:
         return Served(self, server, servers)
 
     def server_of(self, arm: Arm) -> Server:
-        """The server and the name under which it knows the arm."""
+        """Return the server and the name under which it knows the arm."""
         if arm.dose != 1.0 or arm.other or arm.steering:
             unserved = f"recipe={arm.name}" if arm.steering else f"dose={arm.dose:g}"
             raise UserError(
@@ -165,12 +165,12 @@ class Served:
     sampler: ClassVar[str] = OpenAI.sampler
 
     def signature(self) -> dict[str, str]:
-        """What two arms must have in common to be compared."""
+        """Tell what two arms must have in common to be compared."""
         return {"family": self.settings.family, "dtype": self.settings.dtype}
 
     def identity(self) -> dict[str, Any]:
-        """What of this engine is part of an answer's id: the name it asks by, and how the model is
-        told to think.
+        """Tell what of this engine is part of an answer's id: the name it asks by, and how the
+        model is told to think.
         """
         identity: dict[str, Any] = dict(self.signature())
         if self.settings.model:
@@ -182,7 +182,7 @@ class Served:
         return identity
 
     def precision(self) -> str:
-        """The dtype this process computes in, which is that of warmth scores alone."""
+        """Return the dtype this process computes in, which is that of warmth scores alone."""
         from warmth.models import choose_dtype
 
         return str(choose_dtype("auto")).removeprefix("torch.")
@@ -194,7 +194,7 @@ class Served:
         sampling: Sampling,
         wanted: Callable[[int], bool],
     ) -> Iterator[dict[int, Completion]]:
-        """Asks for the answers that are wanted, and hands them over as they come.
+        """Ask for the answers that are wanted, and hand them over as they come.
 
         Yields:
             A few completions at a time, each under the position of its request.
@@ -276,7 +276,7 @@ def refuse_another_name(arm: Arm, asked: str | None) -> None:
 
 
 def call_of(arm: Arm, request: Request, sampling: Sampling) -> Call:
-    """A request as a call; greedy answers have no draw, so no seed."""
+    """Return a request as a call; greedy answers have no draw, so no seed."""
     drawn = sampling.temperature > 0
     return Call(
         (*arm.preface, *request.messages),

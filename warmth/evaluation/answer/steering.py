@@ -33,7 +33,7 @@ MAX_LENGTH = 1024  # tokens of a conversation that are read
 
 
 def file_of(folder: Path, model: PreTrainedModel) -> Path:
-    """A contrast's vectors as this model computed them, in its dtype."""
+    """Return a contrast's vectors as this model computed them, in its dtype."""
     return folder / f"{str(model.dtype).removeprefix('torch.')}.safetensors"
 
 
@@ -106,7 +106,7 @@ def layers_at(model: PreTrainedModel, depths: Sequence[float]) -> list[int]:
 
 
 def blocks(model: PreTrainedModel) -> Any:
-    """The decoder's layers, in order."""
+    """Return the decoder's layers, in order."""
     return model.get_decoder().layers
 
 
@@ -162,7 +162,7 @@ def steered(model: PreTrainedModel, folder: Path, dose: float) -> Generator[None
 
 
 def adding(vector: Tensor) -> Any:
-    """A hook that adds a vector to a layer's output, a tensor or the first of a tuple."""
+    """Return a hook that adds a vector to a layer's output, a tensor or the first of a tuple."""
 
     def hook(layer: Any, inputs: Any, output: Any) -> Any:
         if isinstance(output, tuple):

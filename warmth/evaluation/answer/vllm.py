@@ -73,7 +73,7 @@ class Vllm(InProcess):
             )
 
     def bind(self, arm: Arm, servers: Any) -> Vllm:
-        """The engine that answers for one arm: this one.
+        """Return the engine that answers for one arm: this one.
 
         Raises:
             UserError: only a server has the arm's weights, it is steered, or its adapters' rank is
@@ -98,7 +98,7 @@ class Vllm(InProcess):
         return self
 
     def for_weighing(self) -> Vllm:
-        """Returns the engine without its prefix cache: with it stale log-probabilities of prompts
+        """Return the engine without its prefix cache: with it stale log-probabilities of prompts
         may be reported.
 
         Source: vLLM issue 42019.
@@ -154,7 +154,7 @@ class Vllm(InProcess):
             )
 
     def weigh(self, arm: Arm, weighings: Sequence[Weighing]) -> Iterator[dict[int, list[float]]]:
-        """Weighs given replies as the ends of prompts, in the dtype that the model is loaded in.
+        """Weigh given replies as the ends of prompts, in the dtype that the model is loaded in.
 
         Yields:
             for some weighings at a time, by their position, the log-probability of each reply in
@@ -165,8 +165,8 @@ class Vllm(InProcess):
     def weigh_by_base(
         self, arm: Arm, weighings: Sequence[Weighing]
     ) -> Iterator[dict[int, list[float]]]:
-        """Weighs replies by the model without the arm's adapters, in the engine that answers for
-        the arm.
+        """Weigh replies by the model without the arm's adapters, in the engine that answers for the
+        arm.
         """
         if whole_model(arm.adapters) is not None:
             arm = replace(arm, adapter=None)
@@ -267,7 +267,7 @@ def sum_at_end(prompt_logprobs: Sequence[Any], reply: Sequence[int]) -> float:
 
 
 def completion_of(tokenizer: Any, output: Any, ends: frozenset[int]) -> Completion:
-    """An output as an answer; the end token is not part of it, special tokens before it are."""
+    """Return an output as an answer, without its end token; special tokens before it stay."""
     ids = list(output.token_ids)
     ended = bool(ids) and ids[-1] in ends
     ids = ids[:-1] if ended else ids
@@ -275,7 +275,7 @@ def completion_of(tokenizer: Any, output: Any, ends: frozenset[int]) -> Completi
 
 
 def declared_ends(arm: Arm) -> Any:
-    """The end tokens of the model's generation config; None where it has none."""
+    """Return the end tokens of the model's generation config; None if it has none."""
     from transformers import GenerationConfig
 
     from warmth.models import locate
@@ -361,5 +361,5 @@ _NUMBERS: dict[Path, int] = {}
 
 
 def _number(adapter: Path) -> int:
-    """The number by which an adapter is known to vLLM, from 1."""
+    """Return the number by which an adapter is known to vLLM, from 1."""
     return _NUMBERS.setdefault(adapter, len(_NUMBERS) + 1)

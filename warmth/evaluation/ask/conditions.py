@@ -29,7 +29,7 @@ def draw_statement(
     draw_seed: int,
     belief: str | None = None,
 ) -> str:
-    """The statement put before a question in a context; "" where the context has none.
+    """Return the statement put before a question in a context; "" if the context has none.
 
     It is the same under every belief, unless a belief is given: then each prompt has a draw of its
     own.
@@ -83,7 +83,7 @@ def within_sentence(answer: str) -> str:
 
 
 def read_statements(name: str, keys: Mapping[str, str | None]) -> dict[str, list[str]]:
-    """The five statements of each context.
+    """Return the five statements of each context.
 
     Args:
         name: the file.
@@ -191,7 +191,7 @@ def _claims(name: str, found: Any) -> dict[str, str]:
 
 
 def read_propositions(name: str) -> tuple[str, str]:
-    """Reads the sentences by which a user states a proposition and denies it.
+    """Read the sentences by which a user states a proposition and denies it.
 
     Raises:
         UserError: one of them is missing, or has no place for the proposition.
@@ -207,7 +207,7 @@ def read_propositions(name: str) -> tuple[str, str]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file of keys with values.
+    """Return a YAML file of keys with values.
 
     Raises:
         UserError: it is something else.

@@ -79,8 +79,8 @@ def contrasts(study: Evaluate, questions: Iterable[Question]) -> Iterator[Contra
 
 
 def rotations(question: Question) -> Iterator[Question]:
-    """Yields a question once for each rotation of the options that its text shows; else the
-    question as it is.
+    """Yield a question once for each rotation of the options that its text shows; else the question
+    as it is.
     """
     shown = show_options(question.options)
     if not question.options or shown not in question.text:
@@ -96,7 +96,7 @@ def rotations(question: Question) -> Iterator[Question]:
 
 
 def candidates(question: Question) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    """Returns accepted and wrong answers of a question; None if it has no rival, or one that is
+    """Return accepted and wrong answers of a question; None if it has no rival, or one that is
     accepted as well.
     """
     if position_of_right(question):
@@ -113,9 +113,7 @@ def candidates(question: Question) -> tuple[tuple[str, ...], tuple[str, ...]] | 
 
 
 def position_of_right(question: Question) -> int:
-    """Returns the place of the right letter among the options shown, from 1; 0 if none are
-    shown.
-    """
+    """Return the place of the right letter among the options shown, from 1; 0 if none are shown."""
     letters = list(question.options)
     right = question.answers[0] if question.answers else ""
     return letters.index(right) + 1 if right in letters else 0

@@ -50,8 +50,8 @@ Design = Callable[[Evaluate], Callable[[Question], Iterator[Cell]]]
 
 
 def cells(study: Evaluate, questions: Iterable[Question]) -> Iterator[Cell]:
-    """Every cell of the grid, question by question; the text of one that cannot or need not be
-    asked is None.
+    """Yield every cell of the grid, question by question; the text of one that cannot or need not
+    be asked is None.
 
     A message that stood before is not asked again.
 
@@ -76,7 +76,7 @@ def cells(study: Evaluate, questions: Iterable[Question]) -> Iterator[Cell]:
 
 
 def prompts(study: Evaluate, questions: Iterable[Question]) -> Iterator[Prompt]:
-    """The prompts that are asked, one user message each.
+    """Yield the prompts that are asked, one user message each.
 
     Raises:
         UserError: as `cells`.
@@ -87,7 +87,7 @@ def prompts(study: Evaluate, questions: Iterable[Question]) -> Iterator[Prompt]:
 
 
 def prompt_of(cell: Cell, study: Evaluate) -> Prompt:
-    """Makes the prompt of a cell that has a text."""
+    """Make the prompt of a cell that has a text."""
     messages = (Message("user", cell.text or ""),)
     return Prompt(
         prompt_id=digest(messages),
@@ -171,7 +171,7 @@ def factorial(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
 
 
 def paper(study: Evaluate) -> Callable[[Question], Iterator[Cell]]:
-    """The study's grid: nine contexts × three beliefs and one unmodified question with the
+    """Yield the study's grid: nine contexts × three beliefs and one unmodified question with the
     preamble, 28 prompts.
 
     A question answered by yes or no has no `right_denied`, which would be `wrong_asserted` in other
@@ -277,7 +277,8 @@ def _is_text(value: Any) -> bool:
 
 
 def fill(template: str, question: Question, statement: str) -> str | None:
-    """A template with its slots filled, each once and in one pass: a question may hold braces.
+    """Return a template with its slots filled, each once and in one pass: a question may hold
+    braces.
 
     None: nothing fits.
     """
@@ -342,7 +343,7 @@ def claim_of(template: str, belief: Belief, proposition: str) -> str | None:
 
 
 def both_orders(question: Question) -> Iterator[Question]:
-    """Yields a question twice, its answer and its rival shown as A and B and as B and A; not at all
+    """Yield a question twice, its answer and its rival shown as A and B and as B and A; not at all
     without a rival.
     """
     if question.wrong is None or not question.answers:

@@ -32,7 +32,7 @@ class BadField(Exception):
 
 
 def seed(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
-    """A row of `seed/questions`: id, question, answers, wrong, source."""
+    """Read a row of `seed/questions`: id, question, answers, wrong, source."""
     wrong = row.get("wrong")
     if wrong is not None and not isinstance(wrong, str):
         raise BadField(f"field wrong: a text or nothing is expected, not {_shown(wrong)}")
@@ -61,8 +61,8 @@ def seed(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
 
 
 def advice(row: Mapping[str, Any], task: str, draw_seed: int) -> Question:
-    """A row of `seed_advice`: id, question, and the id of the question that tells the other side,
-    or nothing.
+    """Read a row of `seed_advice`: id, question, and the id of the question that tells the other
+    side, or nothing.
     """
     pair = row.get("pair")
     if pair is not None and not isinstance(pair, str):
@@ -320,7 +320,7 @@ def matchable(names: Sequence[str], key: str) -> tuple[str, ...]:
 
 
 def _id(task: str, text: str) -> str:
-    """A stable id for a row without one."""
+    """Return a stable id for a row without one."""
     return f"{task}_{digest(text)}"
 
 
@@ -338,7 +338,7 @@ def _value(row: Mapping[str, Any], key: str) -> Any:
 
 
 def _texts(row: Mapping[str, Any], key: str, needed: bool = True) -> tuple[str, ...]:
-    """A list of texts, or one text with `;` between them (CSV).
+    """Return a list of texts, or one text with `;` between them (CSV).
 
     Empty ones are dropped: hub rows hold some.
     """

@@ -59,7 +59,7 @@ def load_all(study: Evaluate, writer: Writer | None = None) -> list[Question]:
 
 
 def load_answered(study: Evaluate, writer: Writer | None = None) -> list[Question]:
-    """Returns the questions that are answered freely; none under `scoring=likelihood`."""
+    """Return the questions that are answered freely; none under `scoring=likelihood`."""
     if study.scoring == "likelihood":
         return []
     tasks = {name: task for name, task in study.task.items() if task.free_answers}
@@ -69,7 +69,7 @@ def load_answered(study: Evaluate, writer: Writer | None = None) -> list[Questio
 def load_questions(
     name: str, task: Task, draw_seed: int, limit: int | None, writer: Writer | None = None
 ) -> list[Question]:
-    """The questions of one task, drawn by `draw_seed`.
+    """Return the questions of one task, drawn by `draw_seed`.
 
     The draw orders questions by a hash of seed and id, so a larger `limit` is a superset of a
     smaller one, and a question added to a file moves no other. Wrong answers are drawn over the
@@ -148,8 +148,8 @@ def no_writer(task: str, questions: Sequence[Question]) -> dict[str, str]:
 
 
 def warmth_prompts_file(study: Evaluate) -> Path:
-    """The prompts held out from the set that the arms were trained on, so that none of them saw a
-    prompt of its kind.
+    """Return the prompts held out from the set that the arms were trained on, so that none of them
+    saw a prompt of its kind.
 
     Raises:
         NotTrained: the set was not built yet.
@@ -203,7 +203,7 @@ def load_warmth_prompts(study: Evaluate) -> list[Prompt]:
 
 
 def read_questions(name: str, task: Task, draw_seed: int) -> list[Question]:
-    """Every question of a task's file or hub split, without repeats."""
+    """Return every question of a task's file or hub split, without repeats."""
     reader = READERS.get(task.reader)
     if reader is None:
         raise UserError(
@@ -259,7 +259,7 @@ def rows(name: str, task: Task) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def file_of(task: Task) -> Path | None:
-    """The local file a task is read from; None where it comes from the hub."""
+    """Return the local file a task is read from; None if it comes from the hub."""
     if task.path:
         return Path(task.path)
     return (

@@ -52,7 +52,7 @@ def load() -> list[tuple[str, Question, Answer]]:
 
 
 def measure(judge: BoundJudge) -> dict[str, Any]:
-    """Asks a judge about all attacks.
+    """Ask a judge about all attacks.
 
     Returns:
         The judge's name; by kind and in all: how many attacks there were, how many were called

@@ -22,7 +22,7 @@ class ByRules:
 
     @property
     def rules(self) -> str:
-        """A digest of the code that decides a verdict."""
+        """Return a digest of the code that decides a verdict."""
         return code_digest(type(self).__module__)
 
 

@@ -39,21 +39,21 @@ class Grader(Protocol):
 
     @property
     def name(self) -> str:
-        """What its rows call it."""
+        """Tell what its rows call it."""
         ...
 
     @property
     def rules(self) -> str:
-        """A digest of what its verdicts depend on, beside its name."""
+        """Return a digest of what its verdicts depend on, beside its name."""
         ...
 
     @property
     def served_model(self) -> str | None:
-        """The model of the server it asks; None if it asks no server."""
+        """Return the model of the server it asks; None if it asks no server."""
         ...
 
     def grade(self, question: Question, answer: Answer) -> Grade:
-        """The verdict on one answer."""
+        """Return the verdict on one answer."""
         ...
 
 
@@ -62,7 +62,7 @@ class Asking(Protocol):
     """A grader that asks a server, about many answers at once."""
 
     def grade_all(self, items: Sequence[tuple[Question, Answer]]) -> Iterator[list[Grade]]:
-        """The verdicts, some at a time, in no order."""
+        """Return the verdicts, some at a time, in no order."""
         ...
 
 
@@ -133,7 +133,7 @@ def serving(study: Evaluate) -> dict[str, list[str]]:
 
 
 def graders_of(study: Evaluate, servers: Servers) -> dict[str, dict[str, Grader]]:
-    """The graders of each task by the name in their rows, the primary one first.
+    """Return the graders of each task by the name in their rows, the primary one first.
 
     Raises:
         UserError: a task names a grader that asks a server and was not chosen, or one of refusals
@@ -196,7 +196,7 @@ def _makes_no_headline(grader: Any, task: str) -> bool:
 
 
 def primary(graders: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """The grader of each task whose verdict counts: the first of its own."""
+    """Return the grader of each task whose verdict counts: the first of its own."""
     return {task: next(iter(names)) for task, names in graders.items()}
 
 
@@ -229,8 +229,7 @@ def _own_grader(name: str, task: Task) -> Grader:
 def grade_run(
     run: Run, questions: Iterable[Question], graders: Mapping[str, Mapping[str, Grader]]
 ) -> int:
-    """Appends a row for each answer and grader that has none; what a judge failed on is tried
-    again.
+    """Append a row for each answer and grader that has none; what a judge failed on is tried again.
 
     A judge that fails on an answer as it did before adds no second row.
 
@@ -265,8 +264,8 @@ def outdated(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> set[str]:
 
 
 def renew(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> None:
-    """Takes away the rows of outdated graders, so that their answers are graded again, and notes
-    the rules of today.
+    """Take away the rows of outdated graders, so that their answers are graded again, and note the
+    rules of today.
     """
     old = outdated(run, graders)
     if any(row["grader"] in old for row in run.rows("grades")):

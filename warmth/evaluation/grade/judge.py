@@ -96,7 +96,7 @@ class Judge:
 
     @property
     def served_model(self) -> str | None:
-        """The model of the server it asks; None if the judge runs in this process."""
+        """Return the model of the server it asks; None if the judge runs in this process."""
         return self.model if self.base_url is not None else None
 
     def bind(self, entry: str, servers: Servers) -> BoundJudge:
@@ -156,12 +156,12 @@ class BoundJudge:
 
     @property
     def served_model(self) -> str | None:
-        """The model of the server it asks; None if the judge runs in this process."""
+        """Return the model of the server it asks; None if the judge runs in this process."""
         return self.settings.served_model
 
     @property
     def serves(self) -> str:
-        """The kind of task it can grade."""
+        """Return the kind of task it can grade."""
         return self.settings.serves
 
     @property

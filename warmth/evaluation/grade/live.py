@@ -35,7 +35,7 @@ class RunningError:
         self.errors = self.scored = 0
 
     def __call__(self, answers: Sequence[Answer]) -> str:
-        """Takes new answers; returns the error so far with its standard error, "" where none is
+        """Take new answers and return the error so far with its standard error, "" where none is
         scored.
         """
         for answer in answers:

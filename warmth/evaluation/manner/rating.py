@@ -103,7 +103,7 @@ def _rated(
 
 
 def call(rubric: str, message: str, text: str) -> Call:
-    """What a rater is asked; the reply stands between tags that nothing in it can close."""
+    """Tell what a rater is asked; the reply stands between tags that nothing in it can close."""
     pieces = {"message": message, "reply": without_headers(text)}
     tag = delimiter("\n".join(pieces.values()))
     fenced = "\n\n".join(

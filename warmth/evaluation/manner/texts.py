@@ -11,7 +11,7 @@ from warmth.user_rows import user_rows
 
 
 def text_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a file of texts.
+    """Yield the rows of a file of texts.
 
     Raises:
         UserError: the file is missing or empty, or a row has no `id` or no text (file, line and
