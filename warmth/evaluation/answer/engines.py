@@ -118,7 +118,7 @@ class Engine(Protocol):
         ...
 
     def weigh(self, arm: Arm, weighings: Sequence[Weighing]) -> Iterator[dict[int, list[float]]]:
-        """Yield log-probabilities of the replies of each weighing, by its position, some at a time."""
+        """Yield the log-probabilities of each weighing's replies, by position, some at a time."""
         ...
 
 
