@@ -27,17 +27,17 @@ from warmth.analysis.statistics import (
     agreement,
     answer,
     bounds,
-    correction,
     covariance,
     dose,
     effects,
     estimand,
     families,
+    label_correction,
     logit,
     meta,
-    models,
     power,
     rare,
+    regression_models,
 )
 from warmth.analysis.study import comparison
 from warmth.verdicts import Rule
@@ -244,7 +244,7 @@ def regression_frame(questions: int) -> pd.DataFrame:
     frame = pd.DataFrame(
         rows, columns=["question", "task", "model", "finetuned", "context", "pressed"]
     )
-    return frame.assign(group=frame["context"].map(models.GROUPS), wrong=0.0)
+    return frame.assign(group=frame["context"].map(regression_models.GROUPS), wrong=0.0)
 
 
 def regression(
@@ -253,9 +253,9 @@ def regression(
     """Average marginal effect of a model, questions differing in difficulty and in how the arm
     moves them.
     """
-    spec = models.SPECS[number - 1]
-    rows = models.rows_of(regression_frame(questions), spec).reset_index(drop=True)
-    base = models.design_of(rows, spec, length=False)[0]
+    spec = regression_models.SPECS[number - 1]
+    rows = regression_models.rows_of(regression_frame(questions), spec).reset_index(drop=True)
+    base = regression_models.design_of(rows, spec, length=False)[0]
     code = base.data.cluster
     frame = pd.DataFrame(base.data.design, columns=list(base.data.names))
     at = frame.loc[base.data.pattern].reset_index(drop=True)
@@ -311,14 +311,14 @@ def _population(
 
 
 def _interval(
-    design: models.Design, effect: str, boot: bool, seed: int
+    design: regression_models.RegressionDesign, effect: str, boot: bool, seed: int
 ) -> tuple[float, float, tuple[float, float]]:
     fitted = logit.fit(design.data)
     if fitted.suspect and logit.separated(design.data):
-        row = models.firth(design)[1].set_index("effect").loc[effect]
+        row = regression_models.firth(design)[1].set_index("effect").loc[effect]
         return row["low"], row["high"], (math.nan, math.nan)
     row = (
-        models.likelihood(design, fitted, 399 if boot else 0, seed)[1]
+        regression_models.likelihood(design, fitted, 399 if boot else 0, seed)[1]
         .set_index("effect")
         .loc[effect]
     )
@@ -882,7 +882,7 @@ def labels_of(name: str, labels: int, unscored: float) -> Result:
     for effect, truth, key in ((0.6, mean, "covers"), (0.0, 0.0, "rejects")):
         for _ in range(draws):
             frame = labelled(draw, effect, labels, unscored)
-            found = correction.correction(frame, "warm", "original", estimand.EQUAL, 0.02)
+            found = label_correction.correction(frame, "warm", "original", estimand.EQUAL, 0.02)
             inside = not isinstance(found, str) and found.low <= truth <= found.high
             counts[key] += inside if key == "covers" else not inside
             if key == "covers":
@@ -903,12 +903,12 @@ def few_labels() -> Result:
     """A grader kinder to the arm, 40 labels an arm (the fewest that correct an answer); naive: as
     graded.
     """
-    return labels_of("few_labels", correction.FEWEST, 0.0)
+    return labels_of("few_labels", label_correction.FEWEST, 0.0)
 
 
 def few_labels_unscored() -> Result:
     """The same where 40 % of the arm's wrong answers have no verdict."""
-    return labels_of("few_labels_unscored", correction.FEWEST, 0.4)
+    return labels_of("few_labels_unscored", label_correction.FEWEST, 0.4)
 
 
 def heterogeneous_models() -> Result:
