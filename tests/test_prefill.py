@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from warmth.evaluation.answer.prefill import GROUP, STRIP, Batch, plan_of, tree_of
+from warmth.evaluation.answer.prefill import GROUP, STRIP, UNLIKE, Batch, plan_of, tree_of
 
 SHORT_ROWS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=8)
 
@@ -107,3 +107,12 @@ def test_a_model_with_a_sliding_window_reads_padded_rows_alike():
         attn_implementation="sdpa",
     )
     check(MistralForCausalLM(config).eval(), prompts(5))
+
+
+def test_a_long_beginning_is_read_in_a_call_of_its_own(model):
+    draw = random.Random(0)
+    rubric = [draw.randrange(9, 900) for _ in range(2 * UNLIKE)]
+    rows = [rubric + [draw.randrange(9, 900) for _ in range(5)] for _ in range(4)]
+    plan = plan_of(tree_of(rows), torch.device("cpu"))
+    assert [len(group.rows) for group in plan.groups] == [1, 3]
+    check(model, rows)
