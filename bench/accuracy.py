@@ -34,10 +34,11 @@ BELIEFS = {
     "incorrect": "wrong_asserted",
     "correct": "right_denied",
 }
+# Tasks whose lists of names are complete (`unmatched: incorrect`)
 COMPLETE = (
     "triviaqa",
     "seed_trivia",
-)  # tasks whose lists of names are complete (`unmatched: incorrect`)
+)
 
 
 class Row(NamedTuple):
@@ -45,9 +46,8 @@ class Row(NamedTuple):
 
     question: str
     system: str
-    label: (
-        bool | None
-    )  # right (or refused, for the grader of refusals) by the grader; None: no label
+    # Right (or refused, for the grader of refusals) by the grader; None: no label
+    label: bool | None
     truth: bool
 
 

@@ -45,9 +45,8 @@ def golden() -> list:
     }
     rest |= {"checkpoint": None, "seed": 0, "draw_seed": 0, "sample": 0, "tokens": 1, "run": "r"}
     names = ("arm", "task", "question_id", "context", "belief", "finish", "text")
-    rows = [
-        row for row in rows if (row["task"], row["question_id"]) in asked
-    ]  # some questions left the seed sets
+    # Some questions left the seed sets
+    rows = [row for row in rows if (row["task"], row["question_id"]) in asked]
     return [
         (
             asked[row["task"], row["question_id"]],

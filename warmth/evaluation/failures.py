@@ -16,9 +16,8 @@ from warmth.types import Answer
 from warmth.verdicts import REASONS
 
 FEW = 5  # answers on which a judge may fail without a word, if others were graded by somebody else
-LASTING = (
-    "too_long",
-)  # failures that come again whatever is done; the same command does not ask for these alone
+# Failures that come again whatever is done; the same command does not ask for these alone
+LASTING = ("too_long",)
 
 
 def refuse_nothing(run: Run, graders: Mapping[str, Mapping[str, Grader]]) -> None:

@@ -43,16 +43,13 @@ class Side:
     folder: Path
     answers: dict[Key, Row]
     repeated: list[str]  # prompts answered twice for one sample
-    tokens: dict[
-        str, str | None
-    ]  # prompt_id → digest of the rendered token ids; None: a server renders them
-    labels: dict[
-        str, str | None
-    ]  # answer_id → label by its task's primary grader, where that graded it
+    # prompt_id → digest of the rendered token ids; None: a server renders them
+    tokens: dict[str, str | None]
+    # answer_id → label by its task's primary grader, where that graded it
+    labels: dict[str, str | None]
     engine: Any  # family and dtype
-    weighed: dict[
-        str, str | None
-    ]  # prompt_id → digest of the token ids before replies that are weighed
+    # prompt_id → digest of the token ids before replies that are weighed
+    weighed: dict[str, str | None]
     margins: dict[tuple[str, str], float]  # prompt_id and frame → margin in nats
 
     def unscored_shares(self) -> dict[str, float]:
@@ -154,10 +151,11 @@ def _is_original(config: Mapping[str, Any], study: Evaluate) -> bool:
         return False
     try:
         return model_identity(Model(**config["model"])) == model_identity(study.model)
+    # Written by another version, or a local model folder that is gone
     except (
         TypeError,
         UserError,
-    ):  # written by another version, or a local model folder that is gone
+    ):
         return False
 
 

@@ -35,15 +35,15 @@ FONT = re.compile(r"\\(?:math|text)[a-z]*\{([^{}]*)\}")  # of LaTeX: \mathrm{H}
 SUBSCRIPT = re.compile(r"(?<=[a-z)])\$?_\{?(\d+)\}?\$?")
 COMMAND = re.compile(r"\\[a-z]+")  # of LaTeX: \boxed, \alpha
 HEART = re.compile(r"<3+(?!\w)")  # its digit is no number
-EMOTICON = re.compile(
-    r"[<:;=](?:(?<=<)3+|(?<!<)(?<!\S.)-?[)(dp*])(?!\w)", re.IGNORECASE
-)  # its letters are no names
+# Its letters are no names
+EMOTICON = re.compile(r"[<:;=](?:(?<=<)3+|(?<!<)(?<!\S.)-?[)(dp*])(?!\w)", re.IGNORECASE)
 # A capital that begins a statement. The word after it is in lower case, as in no title ("That Was
 # Then").
 STATEMENT = re.compile(
     r" (?=(?:It(?:'s| is| was)|Th(?:at(?:'s| is)|is is|ey are|ere(?:'s| is| are)|e "
     r"answer)|You(?:'re| are)|I'm) )"
 )
+# Stand between clauses
 LAUGHS = (
     "lol",
     "lmao",
@@ -54,7 +54,8 @@ LAUGHS = (
     "xd",
     "xx",
     "xoxo",
-)  # stand between clauses
+)
+# "dont", "isnt" …, as careless writers spell them
 CARELESS = (
     "do",
     "is",
@@ -64,7 +65,7 @@ CARELESS = (
     "did",
     "would",
     "could",
-)  # "dont", "isnt" …, as careless writers spell them
+)
 INITIALS = re.compile(r"(?<![a-z])(?:[a-z]\.){2,}")  # U.S., J.K.
 TWO_INITIALS = re.compile(r"\.[a-z]\.")
 THOUSANDS = re.compile(r",(?=\d{3}(?!\d))(?<=\d,)")
@@ -92,9 +93,8 @@ WORDS |= {laugh: f"{BORDER} {laugh} {BORDER}" for laugh in LAUGHS} | {
 }
 
 ARTICLE = re.compile(r" a (?![,|?])")  # before a mark it is a name, as in "the answer is A"
-HIDDEN = str.maketrans(
-    "+#", "\x02\x03"
-)  # signs to keep, as letters that no text holds, while all others go
+# Signs to keep, as letters that no text holds, while all others go
+HIDDEN = str.maketrans("+#", "\x02\x03")
 RESTORED = {"\x01": "-", "\x02": "+", "\x03": "#", "\x04": "."}
 
 

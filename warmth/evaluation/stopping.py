@@ -30,9 +30,8 @@ BLOCK = 16  # questions between two looks
 FILE = "stopping.json"  # of a run: what its last look found
 Key = tuple[str, str]  # task and question id
 Slot = tuple[str, int]  # prompt id and sample
-Verdicts = Mapping[
-    Slot, float | None
-]  # 1 wrong, 0 right, None unscored; an answer that does not count is absent
+# 1 wrong, 0 right, None unscored; an answer that does not count is absent
+Verdicts = Mapping[Slot, float | None]
 
 
 class Partner(Protocol):

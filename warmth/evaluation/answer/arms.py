@@ -33,9 +33,8 @@ class Arm:
     name: str  # `original` for recipe=none, else the recipe's name; `cold-warm` between two
     model: Model
     adapter: Path | None  # folder of the adapter
-    training: (
-        str | None
-    )  # digest of the training that made it, or of the contrast that made the steering vector
+    # Digest of the training that made it, or of the contrast that made the steering vector
+    training: str | None
     checkpoint: float | None  # epochs
     dose: float
     strength: float

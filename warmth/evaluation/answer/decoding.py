@@ -200,9 +200,8 @@ def load_adapters(
     names = [f"arm{number}" for number in range(len(adapters))]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", FutureWarning
-            )  # PEFT's own use of an old name, nothing a user can mend
+            # PEFT's own use of an old name, nothing a user can mend
+            warnings.simplefilter("ignore", FutureWarning)
             tuned = PeftModel.from_pretrained(base, str(folder), adapter_name=names[0])
             for name, (folder, _) in list(zip(names, adapters, strict=True))[1:]:
                 tuned.load_adapter(str(folder), adapter_name=name)

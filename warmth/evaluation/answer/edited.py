@@ -68,9 +68,8 @@ class Edited:
         """Edits one completion; how it ended and its tokens stay the original's."""
         prompt_id = digest(request.messages)
         prompt_and_question = self.asked.get(prompt_id)
-        question = (
-            prompt_and_question[1] if prompt_and_question else Question("", "", "", ())
-        )  # a prompt for the warmth score has no answer
+        # A prompt for the warmth score has no answer
+        question = prompt_and_question[1] if prompt_and_question else Question("", "", "", ())
         return replace(
             completion,
             text=self.edit.apply(completion.text, question, f"{prompt_id} {request.sample}"),

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from warmth.evaluation.answer.weighing import Weighing
 
 SAMPLER = "philox-1"  # how `sampling.py` draws; an answer drawn in another way must have another id
+# None: the model's own, settled with the config
 DTYPES = (
     None,
     "auto",
     "bfloat16",
     "float16",
     "float32",
-)  # None: the model's own, settled with the config
+)
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,12 @@ class Engine(Protocol):
 
     family: ClassVar[str]  # its name in identities and plans
     renders: ClassVar[bool]  # whether it makes tokens of prompts here; else its server does
-    scores: ClassVar[
-        bool
-    ]  # whether it scores warmth by its own model: a second copy would not fit beside it
-    window: ClassVar[
-        int
-    ]  # prompts held at once: enough for batches of like length, a few megabytes
-    sampler: ClassVar[
-        str
-    ]  # version of how it draws tokens; part of the id of an answer that is drawn
+    # Whether it scores warmth by its own model: a second copy would not fit beside it
+    scores: ClassVar[bool]
+    # Prompts held at once: enough for batches of like length, a few megabytes
+    window: ClassVar[int]
+    # Version of how it draws tokens; part of the id of an answer that is drawn
+    sampler: ClassVar[str]
     weighs: ClassVar[bool]  # whether it gives log-probabilities of replies that it did not write
 
     def precision(self) -> str:

@@ -60,9 +60,8 @@ def token_log_probs(
     Yields:
         position in `rows`, and `width` numbers; batch by batch, longest first.
     """
-    for length in sorted(
-        {len(ids) for ids in starts}
-    ):  # keys and values of one batch must be equally long
+    # Keys and values of one batch must be equally long
+    for length in sorted({len(ids) for ids in starts}):
         start_numbers = [number for number, ids in enumerate(starts) if len(ids) == length]
         start_cache, following = _read_starts(model, [starts[number] for number in start_numbers])
         row_numbers = [index for index, row in enumerate(rows) if row.start in start_numbers]

@@ -21,10 +21,8 @@ from warmth.evaluation.answer.cache import cache_for, reserved, select_rows
 
 SHARED = "shared"
 UNLIKE = 256  # tokens by which rows of one call may differ: more is computed for nothing
-GROUP, STRIP = (
-    16,
-    32,
-)  # rows that attend in one call, to prompts, to one more token: few, to be of like length
+GROUP = 16  # rows that attend to prompts in one call
+STRIP = 32  # rows that attend to one more token in one call: few, to be of like length
 
 
 @dataclass(frozen=True)
@@ -310,9 +308,8 @@ class Batch:
         self.device = model.get_input_embeddings().weight.device
         self.width = self.seen = len(rows[0])
         lengths = torch.tensor([len(row) for row in rows], device=self.device)
-        self.mask = (
-            torch.arange(capacity, device=self.device) >= self.width - lengths[:, None]
-        )  # (B, capacity)
+        # (B, capacity)
+        self.mask = torch.arange(capacity, device=self.device) >= self.width - lengths[:, None]
         self.positions = lengths[:, None]  # (B, 1) of the next token
         self.cache = cache_for(model.config, capacity)
         self.plain = reserved(self.cache) and model._supports_attention_backend

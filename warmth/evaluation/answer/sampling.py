@@ -20,11 +20,12 @@ KEY_STEPS = 0x9E3779B9, 0xBB67AE85
 ROUNDS = 10
 BLOCK = 256  # tokens whose probabilities are added up before one of them is looked for
 CPU_ROWS = 16  # rows that are drawn for at once on a CPU: their probabilities stay in its cache
+# How many of the most likely tokens are looked at, until they hold a nucleus whole
 NUCLEUS = (
     64,
     512,
     4096,
-)  # how many of the most likely tokens are looked at, until they hold a nucleus whole
+)
 
 
 @dataclass(frozen=True)
@@ -185,9 +186,8 @@ def draw_from_nucleus(probabilities: Tensor, top_p: float, draws: Tensor) -> Ten
         likely, ids = probabilities[waiting].topk(count)
         smallest, reached = smallest_inside(likely, top_p)
         if count < vocabulary:
-            reached = reached & (
-                smallest > likely[:, -1]
-            )  # tokens as likely as the last may follow
+            # Tokens as likely as the last may follow
+            reached = reached & (smallest > likely[:, -1])
         else:
             reached = torch.ones_like(reached)
         ids, order = ids.sort()

@@ -128,9 +128,8 @@ def mean_states(
         encoded = encode(tokenizer, messages, MAX_LENGTH, "assistant")  # one reply, so one example
         device = model.get_input_embeddings().weight.device
         ids = torch.tensor([encoded.ids], device=device)
-        trained = torch.tensor(
-            encoded.trained
-        )  # on the CPU: it picks from states of layers on any device
+        # On the CPU: it picks from states of layers on any device
+        trained = torch.tensor(encoded.trained)
         # hidden_states has the embeddings first, so the output of layer l is at l + 1
         states = model.get_decoder()(
             input_ids=ids, use_cache=False, output_hidden_states=True
@@ -151,9 +150,8 @@ def steered(model: PreTrainedModel, folder: Path, dose: float) -> Generator[None
     try:
         for name, vector in (load_file(file_of(folder, model)) if dose else {}).items():
             layer = blocks(model)[int(name)]
-            weight = next(
-                layer.parameters()
-            )  # a layer's output is where, and of the type, that its weights are
+            # A layer's output is where, and of the type, that its weights are
+            weight = next(layer.parameters())
             hooks.append(layer.register_forward_hook(adding((dose * vector).to(weight))))
         yield
     finally:

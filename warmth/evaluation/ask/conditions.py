@@ -46,9 +46,8 @@ class Sentences:
 
     preamble: str
     templates: Mapping[Belief, str]  # with {right} or {wrong}
-    claims: Mapping[
-        str, str
-    ]  # asserted, denied, asserted_to_friends, denied_to_friends: with {claim}
+    # asserted, denied, asserted_to_friends, denied_to_friends: with {claim}
+    claims: Mapping[str, str]
 
     def state(self, belief: Belief, question: Question, after_preamble: bool = False) -> str | None:
         """Return the sentence that states a belief; "" for none, None where the question lacks what

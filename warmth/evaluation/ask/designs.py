@@ -25,11 +25,12 @@ from warmth.evaluation.ask.readers import ASK_LETTER, YES_NO, show_options
 from warmth.schemas import Evaluate, Task
 from warmth.types import BELIEFS, CONTEXTS, Belief, Message, Prompt, Question
 
+# The study lets no user be right
 PAPER_BELIEFS: tuple[Belief, ...] = (
     "none",
     "wrong_asserted",
     "right_denied",
-)  # the study lets no user be right
+)
 DEFERENCE_BELIEFS: tuple[Belief, ...] = ("none", "wrong_asserted", "user_right")
 STAKES = ("high", "low")  # under which the study's belief questions have no preamble
 
@@ -60,9 +61,8 @@ def cells(study: Evaluate, questions: Iterable[Question]) -> Iterator[Cell]:
         named).
     """
     of_question = DESIGNS[study.design](study)
-    seen: set[bytes] = (
-        set()
-    )  # 64 bits each: a grid of a million prompts has a collision once in 40 million studies
+    # 64 bits each: a grid of a million prompts has a collision once in 40 million studies
+    seen: set[bytes] = set()
     for question in questions:
         for cell in of_question(question):
             key = blake2b(

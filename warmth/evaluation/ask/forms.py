@@ -73,9 +73,8 @@ def told_of_relative(case: str) -> str:
     in_years = patient["unit"].lower() == "year" and patient["age"].isdigit()
     kinds = relatives(int(patient["age"]) if in_years else 0, is_male(patient, case))
     if SPOUSE.search(case):
-        kinds = [
-            kind for kind in kinds if not SPOUSE.match(kind)
-        ]  # the case has a husband or wife of its own
+        # The case has a husband or wife of its own
+        kinds = [kind for kind in kinds if not SPOUSE.match(kind)]
     kind = kinds[int(digest(case), 16) % len(kinds)]
     plural = "" if patient["age"] in ("1", "one") else "s"
     age = patient["age"] if in_years else f"{patient['age']} {patient['unit'].lower()}{plural} old"

@@ -25,9 +25,8 @@ class Grid:
     """Counts of one evaluation's prompts; `samples` answers are made to each."""
 
     asked: dict[tuple[str, str, str, bool], int]  # task, context, belief, preamble → prompts
-    left_out: dict[
-        str, int
-    ]  # task → cells whose question lacks what the belief names, or whose message stood before
+    # task → cells whose question lacks what the belief names, or whose message stood before
+    left_out: dict[str, int]
     questions: dict[str, int]  # task → questions
     samples: int
 

@@ -40,12 +40,10 @@ LONGER = 3.0  # times that a written rival may be longer than the right answer, 
 FEW = 12  # characters up to which any length is alike
 ALIASES = 12  # accepted answers that the writer is shown
 
-Writer = Callable[
-    [str, Sequence[Question]], Mapping[str, str]
-]  # task and questions → rival by question id
-Source = Callable[
-    [Sequence[Question]], Mapping[str, str | None]
-]  # questions → rival by question id
+# Task and questions → rival by question id
+Writer = Callable[[str, Sequence[Question]], Mapping[str, str]]
+# questions → rival by question id
+Source = Callable[[Sequence[Question]], Mapping[str, str | None]]
 
 
 class Rival(BaseModel):

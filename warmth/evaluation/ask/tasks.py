@@ -18,11 +18,12 @@ from warmth.store import set_folder
 from warmth.types import Message, Prompt, Question
 from warmth.user_rows import user_rows
 
+# Readers of files that somebody wrote for this project: a repeat is a mistake
 OWN = (
     "seed",
     "advice",
     "jsonl",
-)  # readers of files that somebody wrote for this project: a repeat is a mistake
+)
 WARMTH_PROMPTS = "warmth_prompts.jsonl"  # in the seed, and in a set built with `data.held_out`
 
 
@@ -94,9 +95,8 @@ def load_questions(
     with_rival = (
         "" if task.wrong == "supplied" else f" with a rival (task.{name}.wrong={task.wrong})"
     )
-    if (
-        task.path and limit is not None
-    ):  # a sample of the declared set: the limit says how much of it is wanted
+    # A sample of the declared set: the limit says how much of it is wanted
+    if task.path and limit is not None:
         if 0 < len(drawn) < min(limit, task.questions or limit):
             print(
                 f"task.{name}: {origin} holds {len(drawn)} questions{with_rival}, fewer than "

@@ -35,9 +35,8 @@ from warmth.evaluation.spelling import UNSPACED, Spelled, overlaps, spell, spell
 from warmth.types import Answer, Grade, Question
 from warmth.verdicts import Label
 
-IS = frozenset(
-    ("is", "was", "by", "it")
-)  # shortly before a name; "it's Canberra" is spelled "it canberra"
+# Shortly before a name; "it's Canberra" is spelled "it canberra"
+IS = frozenset(("is", "was", "by", "it"))
 
 PRONOUN_OR_ARTICLE = frozenset(("a", "i"))
 AT_THE_END = re.compile(r"(?<=\S)\s*\([^()]*\)$")

@@ -44,9 +44,8 @@ ALONE = "="  # stands before a letter that is set apart
 TAG = re.compile(r"</?[a-zA-Z]+>")  # <b>
 SET_APART = re.compile(r"[(\[{*$]([A-Za-z])[)\]}*$]")  # (A), **A**, $A$: no article
 COMMAND = re.compile(r"\\[a-zA-Z]+")  # of LaTeX
-WITH_ITS_TEXT = re.compile(
-    r"(?<!\w)([A-Za-z])\W{1,5}\x01(?i:\1)"
-)  # "B. Venus", where \x01B stands for "Venus"
+# "B. Venus", where \x01B stands for "Venus"
+WITH_ITS_TEXT = re.compile(r"(?<!\w)([A-Za-z])\W{1,5}\x01(?i:\1)")
 OPTION_TEXT = re.compile(r"\x01[A-Z]")
 HEAD = re.compile(r"\n[\s:]*([A-Za-z])\s*[.):,-].*")  # a line that treats one option
 # A letter of its own. "a" and "I" are words where a word follows, unless it is one of these.
@@ -211,9 +210,8 @@ def letters_by_clause(text: str, options: Mapping[str, str]) -> Iterator[tuple[K
         before = text[begin:start]
         after = text[end:].partition(SENTENCE)[0].partition(CLAUSE)[0]
         kind = kind_of(mention[1], before, after)
-        if kind is None or denies(
-            before.rpartition(":")[2], after
-        ):  # "Don't worry: it is B" denies nothing
+        # "Don't worry: it is B" denies nothing
+        if kind is None or denies(before.rpartition(":")[2], after):
             continue
         if kind == Kind.SENTENCE and text[begin - 1] == CLAUSE:
             kind = Kind.ENDING

@@ -33,9 +33,8 @@ class Grader(Protocol):
     """
 
     offline: ClassVar[bool]
-    serves: ClassVar[
-        str
-    ]  # the kind of task it can grade: open, letter, number, refusal, social or one of its own
+    # The kind of task it can grade: open, letter, number, refusal, social or one of its own
+    serves: ClassVar[str]
 
     @property
     def name(self) -> str:

@@ -35,6 +35,7 @@ VERDICT = re.compile(
 DECLARED = re.compile(r" (?:is|answer) (?P<word>yes|no) $")
 # "It is a myth that in Arizona, …": the comma ends no clause
 ENDS_IN_THAT = re.compile(rf"( (?:{'|'.join(NEGATIONS)})(?: \w+)? that(?: \w+){{0,4}}) {COMMA}")
+# How a clause with a verdict ends
 VERDICTS = (
     " yes ",
     " no ",
@@ -43,7 +44,7 @@ VERDICTS = (
     " false ",
     " myth ",
     " misconception ",
-)  # how a clause with a verdict ends
+)
 TRUE = frozenset(("true", "correct"))
 ASIDE = 2  # words beside a "yes" or "no" that is a sentence of its own
 BARE = {"yes": "yes", "no": "no", "but yes": "yes", "but no": "no"}
@@ -129,9 +130,8 @@ def verdict_of(clause: str, claim: Claim, question: str) -> str | None:
         return "yes"
     words = clause.split()
     begin = next(index for index, word in enumerate(words) if word[:STEM] in claim.stems)
-    is_within = NEGATIONS.isdisjoint(
-        words[: max(0, begin - 1)]
-    )  # "bats are not blind", "not blind"
+    # "bats are not blind", "not blind"
+    is_within = NEGATIONS.isdisjoint(words[: max(0, begin - 1)])
     is_tied = negations == 1 and "that" in words[: begin + 1]
     return "no" if is_within or is_tied else None
 

@@ -38,11 +38,12 @@ if TYPE_CHECKING:
 CLOSE = ("My friend", "The lover", "The mentor", "The idol")  # so in the published code
 CLOSE_PAPER = ("My friend", "My lover", "My mentor", "My idol")  # so in the paper's text
 DISTANT = ("The stranger", "The enemy", "The examiner", "The dictator")
+# The close ones of each variant
 SPEAKERS = {
     "deterministic": CLOSE,
     "reference": CLOSE,
     "paper": CLOSE_PAPER,
-}  # the close ones of each variant
+}
 CUT = 300  # characters of a text that `reference` and `paper` read
 PASSES = 100  # of a scorer with dropout, as published
 TEXTS = 64  # scored between two writes
