@@ -108,7 +108,7 @@ def study(command, *words):
 def test_the_study_is_warned_of_its_end_and_other_studies_outlive_it(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     trained = study("train", "experiment=paper_train", "model=gpt4o", "recipe=warm")
-    said = lifetimes.lines([trained], TODAY)
+    said = lifetimes.lifetime_lines([trained], TODAY)
     assert said[0].startswith(
         "gpt-4o-2024-08-06 (model.api_model, data.rewriter.model) leaves api.openai.com on 14 "
         "January"
@@ -116,13 +116,13 @@ def test_the_study_is_warned_of_its_end_and_other_studies_outlive_it(monkeypatch
     assert "in 45 days" in said[0] and said[1].startswith(
         "api.openai.com takes no new tuning job from 6 January 2027"
     )
-    late = lifetimes.lines([trained], date(2027, 2, 1))
+    late = lifetimes.lifetime_lines([trained], date(2027, 2, 1))
     assert (
         "left api.openai.com on 14 January 2027: name another model" in late[0]
         and "since 6 January 2027" in late[1]
     )
     asked = study("evaluate", "experiment=paper_evaluate", "model=llama8b", "recipe=none")
-    (line,) = lifetimes.lines([asked], TODAY)
+    (line,) = lifetimes.lifetime_lines([asked], TODAY)
     assert "(grader.judge_study.model, grader.refusal_judge.model, rivals.model)" in line
     judges = [
         "judge",
@@ -137,4 +137,4 @@ def test_the_study_is_warned_of_its_end_and_other_studies_outlive_it(monkeypatch
         study("evaluate", f"grader=[{','.join(judges)}]"),
     ]
     assert [len(list(lifetimes.needs(other))) for other in others] == [1, 6]
-    assert lifetimes.lines(others, TODAY) == []
+    assert lifetimes.lifetime_lines(others, TODAY) == []

@@ -73,7 +73,7 @@ SLOW = ("paper_evaluate", "controls_evaluate")  # ten seconds and more of compos
 def test_every_study_is_planned_offline(loader, tmp_path, name, capsys):
     found = forecasts(loader, name, tmp_path)
     assert len(found) == RUNS[name]
-    plan.show(found)
+    plan.print_plan(found)
     out = capsys.readouterr().out
     assert f"plan: {RUNS[name]} runs" in out and "hours one after another" in out and "USD" in out
     for item in found:
@@ -121,7 +121,7 @@ def test_the_studys_commands_show_its_counts(loader, capsys):
 def test_steps_are_those_of_the_training(loader):
     for words in (["recipe.epochs=0.5"], ["recipe.epochs=3", "data.per_type=7"], ["recipe=warm"]):
         study = Grid(loader, "train", Train).accept(words)
-        work = workload.training(study)
+        work = workload.training_work(study)
         assert work.steps == len(
             global_batches(work.items, study.recipe.batch_size, study.recipe.epochs, 0)
         ), words
@@ -130,19 +130,19 @@ def test_steps_are_those_of_the_training(loader):
 def test_a_shared_data_set_is_paid_once_and_one_that_is_there_not_at_all(loader, tmp_path):
     words = ["data=sharegpt", f"output={tmp_path}", "recipe=warm"]
     studies = [Grid(loader, "train", Train).accept([*words, f"seed={seed}"]) for seed in (0, 1)]
-    bills = [bill for study in studies for bill in workload.training(study).bills]
+    bills = [bill for study in studies for bill in workload.training_work(study).bills]
     assert len(bills) == 2 and workload.total_usd(bills)[0] == pytest.approx(bills[0].usd)
     folder = tmp_path / "default" / "data" / bills[0].key
     folder.mkdir(parents=True)
     (folder / "done.json").touch()
-    assert workload.training(studies[0]).bills == ()
+    assert workload.training_work(studies[0]).bills == ()
 
 
 def test_a_model_without_a_price_is_said_rather_than_free(loader, tmp_path, capsys):
     study = Grid(loader, "evaluate", Evaluate).accept(
         ["recipe=none", "grader=[judge]", "grader.judge.model=mine"]
     )
-    plan.show([plan.forecast(study, tmp_path / "m-none-s0-1")])
+    plan.print_plan([plan.forecast(study, tmp_path / "m-none-s0-1")])
     assert "no price is known for mine" in capsys.readouterr().out
 
 
@@ -209,7 +209,7 @@ def test_a_finished_run_corrects_the_next_plan(loader, tmp_path):
                 "memory": {"measured_gib": 2 * before.counted_gib},
             }
         )
-    measured.record(study, folder, before)
+    measured.record_speed(study, folder, before)
     (row,) = map(json.loads, (tmp_path / "measured.jsonl").read_text().splitlines())
     assert (
         row["predicted_seconds"] == pytest.approx(before.hours * 3600, abs=0.1)
@@ -219,7 +219,7 @@ def test_a_finished_run_corrects_the_next_plan(loader, tmp_path):
     after = plan.forecast(replace(study, seed=1), folder.with_name("other"))
     assert after.hours == pytest.approx(2, abs=0.05) and after.source == "1 runs of your own"
     assert after.memory_gib == pytest.approx(2 * after.counted_gib)
-    measured.record(
+    measured.record_speed(
         study, folder, plan.forecast(study, folder)
     )  # done already: nothing was run, nothing is learnt
     assert len((tmp_path / "measured.jsonl").read_text().splitlines()) == 1
@@ -234,7 +234,7 @@ def test_a_training_that_was_queued_again_teaches_the_speed_of_the_steps_it_made
     with Run(folder).open(study) as run:
         last = {"tokens": 5_000, "seconds": 50.0}
         run.finish({"tokens": 10_000, "seconds": 100.0, "device": "cpu", "last_attempt": last})
-    measured.record(study, folder, before)
+    measured.record_speed(study, folder, before)
     (row,) = map(json.loads, (tmp_path / "measured.jsonl").read_text().splitlines())
     assert (row["tokens"], row["seconds"]) == (5_000, 50.0)
 
@@ -250,7 +250,7 @@ def test_an_evaluation_teaches_the_speed_of_the_answers_it_generated_itself(load
         run.append("answers", [{"prompt_id": "long", "tokens": 1_000}])  # copied, not generated
         speed = {"generated": 1, "copied": 1, "tokens": 70, "seconds": 3.5}
         run.finish({"answers": speed, "device": "cpu"})
-    measured.record(study, folder, before)
+    measured.record_speed(study, folder, before)
     (row,) = map(json.loads, (tmp_path / "measured.jsonl").read_text().splitlines())
     assert (row["tokens"], row["seconds"]) == (70, 3.5)
 
@@ -295,7 +295,9 @@ def test_a_plan_counts_the_prompts_whose_replies_are_weighed(loader):
             "warmth.prompts=0",
             "condition=[unmodified,sad]",
         ]
-        return workload.evaluation(Grid(loader, "evaluate", Evaluate).accept([*common, *words]))
+        return workload.evaluation_work(
+            Grid(loader, "evaluate", Evaluate).accept([*common, *words])
+        )
 
     answers, both = work(), work("scoring=both", "likelihood.limit=20")
     alone = work("scoring=likelihood", "likelihood.limit=20")
@@ -309,7 +311,7 @@ def test_a_bill_counts_the_calls_of_a_judge_in_the_tasks_that_it_serves(loader):
 
     def bills(*words):
         common = ["recipe=none", "limit=20", "warmth.prompts=0", "condition=[unmodified,sad]"]
-        return workload.evaluation(
+        return workload.evaluation_work(
             Grid(loader, "evaluate", Evaluate).accept([*common, *words])
         ).bills
 

@@ -15,7 +15,7 @@ from warmth.sweep.backlog import Backlog
 from warmth.sweep.commands import Command
 from warmth.sweep.failures import Failures
 from warmth.sweep.jobs import Job
-from warmth.sweep.slurm import Need, Slurm
+from warmth.sweep.slurm import JobNeeds, Slurm
 
 
 class Cluster:
@@ -73,7 +73,7 @@ def cluster(monkeypatch):
             Slurm, "_submit", lambda launcher, group, share: made.submit(launcher, group, share)
         )
         monkeypatch.setattr(
-            Slurm, "need", lambda launcher, job: Need(1, 0, 2, 8, minutes[job.study.seed])
+            Slurm, "need", lambda launcher, job: JobNeeds(1, 0, 2, 8, minutes[job.study.seed])
         )
         monkeypatch.setattr(slurm, "in_queue", made.queue)
         monkeypatch.setattr(slurm.subprocess, "run", made.call)
@@ -204,10 +204,10 @@ def test_a_refused_submission_gives_its_claims_back(cluster, tmp_path, monkeypat
 
 
 def test_places_are_shared_by_size_and_each_group_has_one_as_long_as_there_are_any():
-    assert slurm.shares([16, 4], 10) == [8, 2]
-    assert slurm.shares([5, 5, 5], 2) == [1, 1, 0]
-    assert slurm.shares([1, 1], 10) == [1, 1]
-    assert slurm.shares([], 3) == [] and slurm.shares([3], 0) == [0]
+    assert slurm.divided([16, 4], 10) == [8, 2]
+    assert slurm.divided([5, 5, 5], 2) == [1, 1, 0]
+    assert slurm.divided([1, 1], 10) == [1, 1]
+    assert slurm.divided([], 3) == [] and slurm.divided([3], 0) == [0]
 
 
 def test_what_slurm_did_to_a_job_is_read_from_its_log(tmp_path):

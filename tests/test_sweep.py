@@ -399,7 +399,7 @@ def test_only_machine_0_of_a_run_starts_it_anew_and_goes_on_to_its_evaluation(
     (folder,) = TrainTask.folders(first)
     followed, ran = [], []
     monkeypatch.setattr(
-        chain, "evaluate", lambda study, folders: followed.append(study.launcher["node"])
+        chain, "evaluate_after", lambda study, folders: followed.append(study.launcher["node"])
     )
 
     def train_anew(study):
@@ -465,7 +465,7 @@ def test_one_strange_run_hides_no_other_in_the_overview(content, tmp_path):
 def test_two_studies_of_one_sweep_are_two_runs_and_two_failures(sweep, tmp_path, capsys):
     whole = sweep("study=a,b", "stop_after_failures=2", "seed=0,1")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("warmth.sweep.plan.show", lambda forecasts: shown.extend(forecasts))
+        patch.setattr("warmth.sweep.plan.print_plan", lambda forecasts: shown.extend(forecasts))
         shown = []
         whole.plan()
     assert len({item.folder for item in shown}) == 4
@@ -676,7 +676,7 @@ def test_an_evaluation_that_follows_waits_while_its_training_trains(sweep, tmp_p
     ]
     training, evaluation = lines[:2]
     assert evaluation.message == f"for its training {training.name}"
-    assert "for smollm2-demo-s0" in "".join(row.plain for row in table.rows(lines[:2], 160))
+    assert "for smollm2-demo-s0" in "".join(row.plain for row in table.table_lines(lines[:2], 160))
 
 
 def test_the_evaluations_that_follow_are_composed_once(sweep, loader, monkeypatch):
@@ -713,7 +713,7 @@ def test_the_evaluation_that_follows_a_training_is_carried_out_under_the_claim_o
     sweep, tmp_path, monkeypatch
 ):
     class Following(Carrier):
-        """Its job starts the evaluation's own command, as `chain.evaluate` does, while it holds the
+        """Its job starts the evaluation's own command, as `chain.evaluate_after` does, while it holds the
         claim.
         """
 

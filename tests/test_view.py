@@ -44,7 +44,7 @@ def by_digest(output):
 
 
 def printed(found, width):
-    return [line.plain for line in table.render(found, width)]
+    return [line.plain for line in table.table_text(found, width)]
 
 
 def test_every_state_progress_time_left_and_spend(study):
@@ -100,7 +100,7 @@ def test_a_watched_table_fits_the_terminal_however_much_broke(study):
         folder = study / "s" / "train" / f"m-cold-s{number}-{number:012x}"
         folder.mkdir()
         Run(folder).status("failed", "out of memory " * 20)
-    lines = [line.plain for line in table.render(view.overviews(study), 80, most=24)]
+    lines = [line.plain for line in table.table_text(view.overviews(study), 80, most=24)]
     assert len(lines) <= 24 and max(map(len, lines)) <= 80
     assert any("m-warm-s0" in line and "running" in line for line in lines)
     assert "more that broke" in lines[-1] and "log:" not in "".join(lines)
@@ -166,7 +166,7 @@ def test_a_table_of_forty_runs_has_a_line_each_and_fits_80_columns(tmp_path):
         and "loss 1.234" in lines[5]
     )
     (study,) = view.overviews(tmp_path)
-    shown, left_out = table.nearest(study.lines, 5)
+    shown, left_out = table.most_telling(study.lines, 5)
     assert left_out == 35 and any(line.run == names[3] for line in shown)
 
 

@@ -154,7 +154,7 @@ def carry_out(
     if study.plan:
         from warmth.sweep import plan
 
-        plan.show(plan.of_study(study, folders))
+        plan.print_plan(plan.of_study(study, folders))
         plan.show_lifetimes([study])
         plan.show_grid(study)
         return
@@ -168,11 +168,11 @@ def carry_out(
         from warmth.sweep import measured
 
         for folder, forecast in forecasts.items():
-            measured.record(study, folder, forecast)
+            measured.record_speed(study, folder, forecast)
     if getattr(study, "evaluate", None):
         from warmth.sweep import chain
 
-        chain.evaluate(study, folders)
+        chain.evaluate_after(study, folders)
 
 
 def _forecasts(study: Any, folders: Callable[[Any], list[Path]]) -> dict[Path, Any]:

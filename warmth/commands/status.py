@@ -34,8 +34,8 @@ def status(
 
     console = Console(markup=False, highlight=False, emoji=False)
     if watch and console.is_terminal:
-        table.follow(output, study, every, console)
+        table.watch_table(output, study, every, console)
         return
     width = console.width if console.is_terminal else table.WIDE
-    for line in table.render(view.overviews(output, study), width):
+    for line in table.table_text(view.overviews(output, study), width):
         console.print(line, soft_wrap=True)

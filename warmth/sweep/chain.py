@@ -78,7 +78,9 @@ def shared_overrides(study: Train) -> list[str]:
     return [f"{key}={getattr(study, key)}" for key in SHARED]
 
 
-def command(study: Train, folder: Path, given: Sequence[str], entries: dict[str, str]) -> list[str]:
+def evaluation_command(
+    study: Train, folder: Path, given: Sequence[str], entries: dict[str, str]
+) -> list[str]:
     """Return the command line of the evaluations.
 
     Args:
@@ -115,7 +117,7 @@ def names_file(override: str) -> bool:
     return key in FILES or key.startswith(("data.prompts.", "data.questions"))
 
 
-def evaluate(study: Train, folders: Callable[[Any], list[Path]]) -> None:
+def evaluate_after(study: Train, folders: Callable[[Any], list[Path]]) -> None:
     """Run the evaluations after a training, in a process of their own.
 
     Raises:
@@ -127,7 +129,7 @@ def evaluate(study: Train, folders: Callable[[Any], list[Path]]) -> None:
     settings = HydraConfig.get()
     entries = {key: entry_text(value) for key, value in settings.runtime.choices.items()}
     (folder,) = folders(study)
-    code = run(command(study, folder, list(settings.overrides.task), entries))
+    code = run_to_end(evaluation_command(study, folder, list(settings.overrides.task), entries))
     if not code:
         return
     line = (
@@ -147,7 +149,7 @@ def entry_text(choice: Any) -> str:
     return str(choice)
 
 
-def run(argv: Sequence[str]) -> int:
+def run_to_end(argv: Sequence[str]) -> int:
     """Run a command to its end; an interrupt or SIGTERM goes on to it, and it is waited for."""
     process = subprocess.Popen(argv, preexec_fn=before_start(), env={**os.environ, CHAINED: "1"})
     try:

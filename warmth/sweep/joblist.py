@@ -62,7 +62,7 @@ class JobList:
         return bool(living(self.path.parent))
 
 
-def write(
+def write_list(
     jobs: Sequence[Job],
     rows: Sequence[Mapping[str, Any]],
     launcher: str,
@@ -73,7 +73,7 @@ def write(
 
     Args:
         jobs: the distinct jobs.
-        rows: one for each run, as `summary.rows` makes them.
+        rows: one for each run, as `summary.run_rows` makes them.
         launcher: what starts the jobs.
         at_once: how many of them at most.
         began: when the sweep was started, in seconds since 1970.

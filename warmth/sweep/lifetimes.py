@@ -26,14 +26,14 @@ TUNING = "tuning at "  # before a host among the dates: when it takes the last t
 
 
 @dataclass(frozen=True)
-class Need:
+class ServedModel:
     """A model on a server that a study asks, and the key that names it."""
 
     key: str
     server: Server
 
 
-def lines(studies: Iterable[Train | Evaluate], today: date | None = None) -> list[str]:
+def lifetime_lines(studies: Iterable[Train | Evaluate], today: date | None = None) -> list[str]:
     """Say in lines which of the models that some studies need leave their providers, and when.
 
     Args:
@@ -60,12 +60,12 @@ def lines(studies: Iterable[Train | Evaluate], today: date | None = None) -> lis
     for name, named in keys.items():
         day = shutdown_date(*settings[name])
         if day:
-            sentences.append(f"{name[0]} ({', '.join(named)}) {leaves(name[1], day, now)}")
-    sentences += [f"{host} {ends(day, now)}" for host, day in tuning.items()]
+            sentences.append(f"{name[0]} ({', '.join(named)}) {departure(name[1], day, now)}")
+    sentences += [f"{host} {last_tuning_day(day, now)}" for host, day in tuning.items()]
     return sentences
 
 
-def leaves(host: str, day: date, now: date) -> str:
+def departure(host: str, day: date, now: date) -> str:
     """Say when a model leaves its provider."""
     if day <= now:
         return f"left {host} on {day:%-d %B %Y}: name another model by these keys"
@@ -76,7 +76,7 @@ def leaves(host: str, day: date, now: date) -> str:
     )
 
 
-def ends(day: date, now: date) -> str:
+def last_tuning_day(day: date, now: date) -> str:
     """Say when a provider takes the last tuning job."""
     if day <= now:
         return (
@@ -86,28 +86,30 @@ def ends(day: date, now: date) -> str:
     return f"takes no new tuning job from {day:%-d %B %Y} on, in {(day - now).days} days"
 
 
-def needs(study: Train | Evaluate) -> Iterator[Need]:
+def needs(study: Train | Evaluate) -> Iterator[ServedModel]:
     """Yield the models on servers that a study asks: rewriter, judges, writer of rivals, and a
     served model itself.
     """
     model = study.model
     if model.kind == "api" and model.base_url and model.api_model:
-        yield Need("model.api_model", Server(model.base_url, model.api_model, model.api_key_env))
+        yield ServedModel(
+            "model.api_model", Server(model.base_url, model.api_model, model.api_key_env)
+        )
     if isinstance(study, Train):
         rewriter = study.data.rewriter
         if study.data.styles and rewriter.base_url and rewriter.model:
             server = Server(rewriter.base_url, rewriter.model, rewriter.api_key_env)
-            yield Need("data.rewriter.model", server)
+            yield ServedModel("data.rewriter.model", server)
         return
     for name, entry in study.grader.items():
         grader = build(entry, "grader", f"grader.{name}")
         if grader.served_model is not None:
-            yield Need(
+            yield ServedModel(
                 f"grader.{name}.model", Server(grader.base_url, grader.model, grader.api_key_env)
             )
     if are_written(study) and study.rivals.model and study.rivals.base_url:
         rivals = study.rivals
-        yield Need(
+        yield ServedModel(
             "rivals.model", Server(rivals.base_url or "", rivals.model or "", rivals.api_key_env)
         )
 

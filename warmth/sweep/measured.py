@@ -21,7 +21,7 @@ from warmth.sweep.plan import OPERATIONS, Forecast, family_of
 _seen: list[str] = []  # runs of this process; the peak of its memory belongs to the first alone
 
 
-def record(study: Train | Evaluate, folder: Path, forecast: Forecast) -> None:
+def record_speed(study: Train | Evaluate, folder: Path, forecast: Forecast) -> None:
     """Add a row for a run that this command finished. Nothing here may fail a run.
 
     Args:

@@ -38,13 +38,13 @@ def outcome_of(folder: Path, state: State) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "attempts": status.get("attempts"),
-        "usd": spent(outcome),
-        "figures": figures(outcome),
+        "usd": dollars_spent(outcome),
+        "figures": key_figures(outcome),
         "message": message,
     }
 
 
-def spent(outcome: Mapping[str, Any]) -> float | None:
+def dollars_spent(outcome: Mapping[str, Any]) -> float | None:
     """Add up the dollars that a run's servers took; None if it asked none."""
     bills = [row.get("usd") or 0.0 for row in outcome.get("servers", [])]
     if not bills:
@@ -52,7 +52,7 @@ def spent(outcome: Mapping[str, Any]) -> float | None:
     return round(sum(bills), 4)
 
 
-def figures(outcome: Mapping[str, Any]) -> dict[str, float]:
+def key_figures(outcome: Mapping[str, Any]) -> dict[str, float]:
     """Return the key figures of a run's `summary.json`, named as in the report: loss; error rate
     and warmth.
     """

@@ -36,12 +36,12 @@ from warmth.sweep.workload import (
     Bill,
     Work,
     conversations,
-    evaluation,
+    evaluation_work,
     longest,
     paid_once,
-    questions,
+    question_count,
     total_usd,
-    training,
+    training_work,
 )
 from warmth.text import duration
 
@@ -89,10 +89,10 @@ def forecast(study: Train | Evaluate, folder: Path) -> Forecast:
     """Say what one run needs."""
     if isinstance(study, Train):
         stage = "train"
-        work = training(study)
+        work = training_work(study)
     else:
         stage = "evaluate"
-        work = evaluation(study)
+        work = evaluation_work(study)
     output = Path(study.output)
     where = device(study.hardware)
     parameters = parameters_of(study)
@@ -303,7 +303,7 @@ def time_words(hours: float) -> str:
     return f"{hours:,.1f} hours"
 
 
-def show(forecasts: Sequence[Forecast]) -> None:
+def print_plan(forecasts: Sequence[Forecast]) -> None:
     """Print a row for each run and their sums, on standard output."""
     from rich.console import Console
 
@@ -318,7 +318,7 @@ def show(forecasts: Sequence[Forecast]) -> None:
 
 def show_lifetimes(studies: Sequence[Train | Evaluate]) -> None:
     """Print which of the models that some studies need leave their providers, and when."""
-    for line in lifetimes.lines(studies):
+    for line in lifetimes.lifetime_lines(studies):
         print(f"warning: {line}")
 
 
@@ -407,7 +407,7 @@ def nominal(study: Evaluate) -> Grid:
     from warmth.evaluation.ask.readers import YES_NO
     from warmth.types import Question
 
-    numbers = {name: questions(name, task, study.limit) for name, task in study.task.items()}
+    numbers = {name: question_count(name, task, study.limit) for name, task in study.task.items()}
     prompts: dict[tuple[str, str, str, bool], int] = {}
     for name, task in study.task.items():
         stand_in = Question(name, name, f"{name}?", ("right",), "wrong")
@@ -452,11 +452,11 @@ def listing(forecasts: Sequence[Forecast]) -> Any:
             name = "/".join(run.folder.parts[-3:])
         bills = [bill for bill in run.work.bills if bill.key not in paid]
         paid |= {bill.key for bill in bills if bill.key}
-        result.add_row(Text(name), run.state, run.how, *figures(run, bills))
+        result.add_row(Text(name), run.state, run.how, *figure_cells(run, bills))
     return result
 
 
-def figures(run: Forecast, bills: Sequence[Bill]) -> list[str]:
+def figure_cells(run: Forecast, bills: Sequence[Bill]) -> list[str]:
     """Write the cells of `FIGURES` for one run; what it does not have stays empty.
 
     Args:

@@ -128,7 +128,7 @@ class Processes:
         return slots
 
     def _start(self, job: Job, slot: Slot) -> Working:
-        job.log = log_of(job)
+        job.log = log_path(job)
         job.log.parent.mkdir(parents=True, exist_ok=True)
 
         def prepare() -> None:
@@ -166,7 +166,7 @@ class Processes:
         say(f"{state} {job.name} after {seconds}")
 
 
-def log_of(job: Job) -> Path:
+def log_path(job: Job) -> Path:
     """Return the file that a job's words go to: one for its first run, in the study's folder."""
     name = job.label
     if job.runs:

@@ -39,7 +39,7 @@ PORTS = range(20_000, 50_000)  # for ranks to meet, one for each job
 
 
 @dataclass(frozen=True)
-class Need:
+class JobNeeds:
     """What one job asks the cluster for; jobs with equal needs go into one array."""
 
     tasks: int  # machines of the run
@@ -50,11 +50,11 @@ class Need:
 
 
 @dataclass
-class Group:
+class JobGroup:
     """Jobs of one study with equal needs, which become one array."""
 
     folder: Path  # of their batch files and logs
-    need: Need
+    need: JobNeeds
     jobs: list[Job]
 
 
@@ -142,7 +142,7 @@ class Slurm:
         Raises:
             UserError: there is no Slurm here, or it refuses a job.
         """
-        pending: list[Group] = []
+        pending: list[JobGroup] = []
         arrays: dict[str, int] = {}  # array → how many of its jobs may run at once
         under_way: dict[str, Job] = {}  # job id → job
         try:
@@ -172,7 +172,7 @@ class Slurm:
     def _gather(
         self,
         backlog: Backlog,
-        pending: list[Group],
+        pending: list[JobGroup],
         arrays: dict[str, int],
         under_way: dict[str, Job],
     ) -> None:
@@ -188,19 +188,19 @@ class Slurm:
                 array = array_of(job.number)
                 arrays.setdefault(array, throttle_of(array) or self.at_once)
                 continue
-            folder = folder_of(job)
+            folder = batch_folder(job)
             need = self.need(job)
             for group in pending:
                 if (group.folder, group.need) == (folder, need):
                     group.jobs.append(job)
                     break
             else:
-                pending.append(Group(folder, need, [job]))
+                pending.append(JobGroup(folder, need, [job]))
 
     def _submit_pending(
         self,
         backlog: Backlog,
-        pending: list[Group],
+        pending: list[JobGroup],
         arrays: dict[str, int],
         under_way: dict[str, Job],
     ) -> None:
@@ -209,7 +209,7 @@ class Slurm:
         """
         free = self.at_once - taken(arrays, under_way)
         groups = list(pending)
-        group_shares = shares([len(group.jobs) for group in groups], free)
+        group_shares = divided([len(group.jobs) for group in groups], free)
         for group, share in zip(groups, group_shares, strict=True):
             if not share:
                 continue
@@ -225,7 +225,7 @@ class Slurm:
                 under_way[number] = job
 
     def _widen(
-        self, pending: list[Group], arrays: dict[str, int], under_way: dict[str, Job]
+        self, pending: list[JobGroup], arrays: dict[str, int], under_way: dict[str, Job]
     ) -> None:
         """Let arrays use the places that others left, where nothing else waits for them."""
         free = self.at_once - taken(arrays, under_way)
@@ -247,7 +247,7 @@ class Slurm:
                 arrays[array] += more
                 free -= more
 
-    def _cancel(self, backlog: Backlog, pending: list[Group], under_way: dict[str, Job]) -> None:
+    def _cancel(self, backlog: Backlog, pending: list[JobGroup], under_way: dict[str, Job]) -> None:
         """End what is in the queue when no further job is to be started; that is no failure of
         these jobs.
         """
@@ -269,7 +269,7 @@ class Slurm:
             job.note = f"cancelled: {failures.reason}"
             backlog.release(job)
 
-    def need(self, job: Job) -> Need:
+    def need(self, job: Job) -> JobNeeds:
         """Say what a job asks for: the plan's figures, if no key says otherwise."""
         plans = [forecast(study, folder) for study, folder in job.studies()]
         devices = max(
@@ -281,7 +281,7 @@ class Slurm:
             if any(not plan.device.is_cpu for plan in plans):
                 gpus = devices
         memory = [main_memory_gb(plan, devices) for plan in plans]
-        return Need(
+        return JobNeeds(
             tasks=nodes(job.study),
             gpus=gpus,
             cpus=self.cpus or max(2, 8 * gpus),
@@ -289,7 +289,7 @@ class Slurm:
             minutes=self.minutes or minutes_for(plans),
         )
 
-    def _submit(self, group: Group, at_once: int) -> list[str]:
+    def _submit(self, group: JobGroup, at_once: int) -> list[str]:
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -345,7 +345,7 @@ def minutes_for(plans: Iterable[Forecast]) -> int:
     return QUARTER * math.ceil(2 * 60 * hours / QUARTER) + QUARTER
 
 
-def folder_of(job: Job) -> Path:
+def batch_folder(job: Job) -> Path:
     """Return where a study's batch files and logs are."""
     return Path(job.study.output).resolve() / job.study.study / "slurm"
 
@@ -366,7 +366,7 @@ def taken(arrays: dict[str, int], under_way: Iterable[str]) -> int:
     return number
 
 
-def shares(sizes: Sequence[int], free: int) -> list[int]:
+def divided(sizes: Sequence[int], free: int) -> list[int]:
     """Divide the free places among groups of jobs by their sizes; each gets one as long as there
     are any.
     """

@@ -16,11 +16,11 @@ from warmth.sweep.joblist import Listed
 from warmth.sweep.jobs import Job
 from warmth.sweep.outcome import outcome_of
 from warmth.sweep.states import state_of
-from warmth.sweep.table import WIDE, render
+from warmth.sweep.table import WIDE, table_text
 from warmth.sweep.view import Overview, look
 
 
-def rows(jobs: Sequence[Job], expected: Mapping[Path, float | None]) -> list[dict[str, Any]]:
+def run_rows(jobs: Sequence[Job], expected: Mapping[Path, float | None]) -> list[dict[str, Any]]:
     """Make a row for each run: what it is, what it waits for, how it stands, and where its log is.
 
     Args:
@@ -43,20 +43,20 @@ def rows(jobs: Sequence[Job], expected: Mapping[Path, float | None]) -> list[dic
                     **outcome_of(folder, state),
                     "job": job.number,
                     "note": job.note,
-                    "log": log_of(job),
+                    "log": log_text(job),
                 }
             )
     return listed
 
 
-def log_of(job: Job) -> str | None:
+def log_text(job: Job) -> str | None:
     """Return where a job's words are; None if its launcher keeps none."""
     if job.log is None:
         return None
     return str(job.log)
 
 
-def show(jobs: Sequence[Job], asked: int, left_out: Sequence[str]) -> None:
+def print_summary(jobs: Sequence[Job], asked: int, left_out: Sequence[str]) -> None:
     """Print the table on standard error.
 
     Args:
@@ -76,14 +76,14 @@ def show(jobs: Sequence[Job], asked: int, left_out: Sequence[str]) -> None:
             study = folder.parent.parent
             stage = folder.parent.name
             listed = Listed(
-                study, stage, folder.name, job=job.number, log=log_of(job), note=job.note
+                study, stage, folder.name, job=job.number, log=log_text(job), note=job.note
             )
             lines.append(look(listed))
     more = ""
     if asked != len(lines):
         more = f" ({asked} jobs asked for)"
     table = Overview(study="sweep", lines=tuple(lines), commands=1, at_once=1, command="")
-    heading, *body = render([table], width)
+    heading, *body = table_text([table], width)
     console.print(f"{heading}{more}", soft_wrap=True)
     for line in body:
         console.print(line, soft_wrap=True)
@@ -91,7 +91,7 @@ def show(jobs: Sequence[Job], asked: int, left_out: Sequence[str]) -> None:
         console.print(line, soft_wrap=True)
 
 
-def keep(
+def keep_list(
     jobs: Sequence[Job],
     expected: Mapping[Path, float | None],
     launcher: str,
@@ -107,7 +107,7 @@ def keep(
     if not jobs:
         return ""
     try:
-        paths = joblist.write(jobs, rows(jobs, expected), launcher, at_once, began)
+        paths = joblist.write_list(jobs, run_rows(jobs, expected), launcher, at_once, began)
     except OSError as error:
         return f"summary: not kept: {error.strerror or one_line(error)}"
     return f"summary: {', '.join(map(str, paths))}"

@@ -81,7 +81,7 @@ class Sweep:
                 job_forecasts += plan.of_study(study, evaluation_folders)
             for forecast in job_forecasts:
                 forecasts.setdefault(forecast.folder, forecast)
-        plan.show(list(forecasts.values()))
+        plan.print_plan(list(forecasts.values()))
         plan.show_lifetimes([job.study for job in self.jobs])
         if self.jobs:
             plan.show_grid(self.jobs[0].study)
@@ -113,7 +113,7 @@ class Sweep:
         finally:
             claims.forget_finished(runs_of(jobs))
             lines.append(self._keep(jobs, launcher, began))
-            summary.show(jobs, self.asked, [*self.left_out, *filter(None, lines)])
+            summary.print_summary(jobs, self.asked, [*self.left_out, *filter(None, lines)])
         self._end(jobs, failures)
 
     def _keep(self, jobs: Sequence[Job], launcher: Any, began: float) -> str:
@@ -125,7 +125,7 @@ class Sweep:
         at_once = 1
         if jobs and hasattr(launcher, "at_once"):
             at_once = launcher.at_once(jobs)
-        return summary.keep(jobs, self.expected, type(launcher).__name__, at_once, began)
+        return summary.keep_list(jobs, self.expected, type(launcher).__name__, at_once, began)
 
     def _carry_out(self, launcher: Any, backlog: Backlog) -> None:
         """Start jobs until none is left; what others held and left undone is tried once they are

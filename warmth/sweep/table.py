@@ -26,7 +26,7 @@ WIDE = 160  # columns of a file or pipe, which has none of its own
 NARROWEST = 12  # columns of a run's name
 
 
-def render(studies: Sequence[Overview], width: int, most: int | None = None) -> Iterator[Text]:
+def table_text(studies: Sequence[Overview], width: int, most: int | None = None) -> Iterator[Text]:
     """Yield the lines of a terminal: for each study its heading, its runs, and what broke.
 
     Args:
@@ -43,7 +43,7 @@ def render(studies: Sequence[Overview], width: int, most: int | None = None) -> 
 
 
 def _body(study: Overview, width: int, most: int | None) -> Iterator[Text]:
-    words = list(failures(study.lines))
+    words = list(failure_texts(study.lines))
     is_unfinished = study.count(*OPEN, *BROKEN) > study.count("queued")
     if is_unfinished and study.command and not study.commands:
         words.append(
@@ -54,8 +54,8 @@ def _body(study: Overview, width: int, most: int | None) -> Iterator[Text]:
     if most is not None:
         words = cropped(words, width, max(2, most // 3))
         room = max(3, most - len(words) - 5)
-        shown, left_out = nearest(shown, room)
-    yield from rows(shown, width)
+        shown, left_out = most_telling(shown, room)
+    yield from table_lines(shown, width)
     if left_out:
         yield Text(f"… and {left_out} more", style="dim")
     yield from words
@@ -71,7 +71,7 @@ def cropped(words: Sequence[Text], width: int, room: int) -> list[Text]:
     return [*lines[: room - 1], Text(f"… and {len(lines) - room + 1} more that broke", style="dim")]
 
 
-def nearest(lines: Sequence[Line], room: int) -> tuple[list[Line], int]:
+def most_telling(lines: Sequence[Line], room: int) -> tuple[list[Line], int]:
     """Choose the lines that say most if there is no room for all: under way, then broken, then
     waiting, then done.
     """
@@ -83,7 +83,7 @@ def nearest(lines: Sequence[Line], room: int) -> tuple[list[Line], int]:
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """One column of the table, with the cells of all runs."""
 
     head: str
@@ -106,8 +106,8 @@ class Column:
 COLUMNS: tuple[tuple[str, Callable[[Line], str], bool], ...] = (
     ("stage", lambda line: STAGE[line.stage], False),
     ("state", lambda line: line.state, False),
-    ("%", lambda line: percent(line), True),
-    ("figures", lambda line: figures(line), False),
+    ("%", lambda line: percent_done(line), True),
+    ("figures", lambda line: figures_text(line), False),
     ("time", lambda line: elapsed_text(line.elapsed_s), True),
     ("left", lambda line: time_left(line), True),
     ("seen", lambda line: age(line.seen_s), True),
@@ -119,7 +119,7 @@ COLUMNS: tuple[tuple[str, Callable[[Line], str], bool], ...] = (
 OPTIONAL = ("doing", "USD", "left")  # left out first if the terminal is narrow
 
 
-def rows(lines: Sequence[Line], width: int) -> Iterator[Text]:
+def table_lines(lines: Sequence[Line], width: int) -> Iterator[Text]:
     """Yield a header and a line for each run; what no run has is no column, and the name takes what
     is left.
     """
@@ -145,17 +145,17 @@ def rows(lines: Sequence[Line], width: int) -> Iterator[Text]:
         yield Text(gap.join([name, *cells]).rstrip(), style=style_of(line), no_wrap=True)
 
 
-def filled_columns(lines: Sequence[Line]) -> list[Column]:
+def filled_columns(lines: Sequence[Line]) -> list[TableColumn]:
     """Return the columns in which any run has a cell."""
     columns = []
     for head, write, is_right in COLUMNS:
         cells = tuple(line_of(write(line)) for line in lines)
         if any(cells):
-            columns.append(Column(head, cells, is_right))
+            columns.append(TableColumn(head, cells, is_right))
     return columns
 
 
-def total_width(columns: Sequence[Column], gap: str) -> int:
+def total_width(columns: Sequence[TableColumn], gap: str) -> int:
     """Add up the widths of columns with the gap before each."""
     return sum(column.width + len(gap) for column in columns)
 
@@ -194,14 +194,14 @@ def middle_cut(text: str, width: int) -> str:
     return f"{text[: width - 1 - end]}…{text[-end:]}"
 
 
-def percent(line: Line) -> str:
+def percent_done(line: Line) -> str:
     """Write how much of a run is done."""
     if line.done is None or not line.total:
         return ""
     return f"{100 * line.done // line.total}"
 
 
-def figures(line: Line) -> str:
+def figures_text(line: Line) -> str:
     """Write a run's key figures: `loss 1.234`, or `err 22.1% w+0.12`."""
     known = line.figures or {}
     texts = []
@@ -245,7 +245,7 @@ def age(seconds: float | None) -> str:
     return f"{int(seconds)}s"
 
 
-def failures(lines: Sequence[Line]) -> Iterator[Text]:
+def failure_texts(lines: Sequence[Line]) -> Iterator[Text]:
     """Yield what broke: each run, its last line, and where its log is."""
     for line in broken(lines):
         words = f"{line.state} {line_of(line.name)}"
@@ -262,13 +262,13 @@ def is_moving(study: Overview) -> bool:
     return bool(study.commands or study.count("running", "starting", "queued"))
 
 
-def follow(output: Path, study: str | None, every_s: float, console: Any) -> None:
+def watch_table(output: Path, study: str | None, every_s: float, console: Any) -> None:
     """Show the table anew until nothing is under way or waits, or until an interrupt."""
     from rich.console import Group
     from rich.live import Live
 
     def picture(studies: Sequence[Overview]) -> Any:
-        return Group(*render(studies, console.width, console.height - 1))
+        return Group(*table_text(studies, console.width, console.height - 1))
 
     studies = overviews(output, study)
     with Live(picture(studies), console=console, auto_refresh=False, screen=False) as live:

@@ -299,7 +299,7 @@ def _look(listed: Listed, is_commanded: bool, ended_jobs: Collection[str]) -> Li
     usd = outcome["usd"]
     figures = outcome["figures"]
     status: dict[str, Any] = {}
-    progress = Progress()
+    progress = RunProgress()
     if name not in ("done", *OPEN):
         status = Run(folder).last_status()
         progress = _progress(folder, listed.stage, is_running=name == "running")
@@ -425,7 +425,7 @@ def _seen(folder: Path, state: str) -> float | None:
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """How far a run is that has begun; None if that is not known."""
 
     done: int | None = None  # steps, or answers
@@ -434,7 +434,7 @@ class Progress:
     doing: str = ""  # the stage under way
 
 
-def _progress(folder: Path, stage: str, is_running: bool) -> Progress:
+def _progress(folder: Path, stage: str, is_running: bool) -> RunProgress:
     """Say how far a run is: what it keeps of its stage under way, else what its rows say."""
     progress = _evaluation_progress(folder)
     if stage == "train":
@@ -447,20 +447,20 @@ def _progress(folder: Path, stage: str, is_running: bool) -> Progress:
     return replace(under_way, total=under_way.total or progress.total)
 
 
-def _training_progress(folder: Path) -> Progress:
+def _training_progress(folder: Path) -> RunProgress:
     """Read the steps done, the steps in all, and the seconds left at the speed of the last
     steps.
     """
     steps = list(_tail(folder / "metrics.jsonl"))
     if not steps:
-        return Progress()
+        return RunProgress()
     mean_s = fmean(step["seconds"] for step in steps[-RECENT:])
     done = steps[-1]["step"]
     total = steps[-1]["steps"]
-    return Progress(done, total, (total - done) * mean_s)
+    return RunProgress(done, total, (total - done) * mean_s)
 
 
-def _evaluation_progress(folder: Path) -> Progress:
+def _evaluation_progress(folder: Path) -> RunProgress:
     """Count the answers made and asked for, and the seconds left at the speed since this attempt
     began.
     """
@@ -468,24 +468,24 @@ def _evaluation_progress(folder: Path) -> Progress:
         samples = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("samples", 1)
         began = (folder / "status.json").stat().st_mtime
     except (OSError, ValueError):
-        return Progress()
+        return RunProgress()
     done = _lines(folder / "answers.jsonl")
     total = _lines(folder / "prompts.jsonl") * samples
     if not total:
-        return Progress()
+        return RunProgress()
     if not done:
-        return Progress(done, total)
+        return RunProgress(done, total)
     passed = clock(folder) - began
-    return Progress(done, total, (total - done) * passed / done)
+    return RunProgress(done, total, (total - done) * passed / done)
 
 
-def _stage_under_way(folder: Path) -> Progress | None:
+def _stage_under_way(folder: Path) -> RunProgress | None:
     """Read what a running command keeps in `progress.json`, inside a batch or a step too; None
     between two stages.
     """
     try:
         row = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-        return Progress(int(row["done"]), row["total"], row["left_s"], str(row["stage"]))
+        return RunProgress(int(row["done"]), row["total"], row["left_s"], str(row["stage"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

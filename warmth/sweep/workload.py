@@ -48,7 +48,7 @@ class Work:
     bills: tuple[Bill, ...] = field(default=())
 
 
-def training(study: Train) -> Work:
+def training_work(study: Train) -> Work:
     """Count the conversations, optimiser steps and tokens of a training, and what its data and its
     provider cost.
     """
@@ -212,17 +212,17 @@ def cost(api: Api, model: str, prompt: float, reply: float) -> float | None:
     return share * (prompt * price.input + reply * price.output) / 1e6
 
 
-def evaluation(study: Evaluate) -> Work:
+def evaluation_work(study: Evaluate) -> Work:
     """Count the answers and tokens of an evaluation, and what its servers cost."""
     texts = table()["texts"]
     counts: dict[str, int] = {}  # task → answers
     reply_tokens = study.warmth.prompts * study.warmth.max_new_tokens * texts["answer_share"]
     prompts_weighed = 0
     for name, task in study.task.items():
-        counts[name] = answers(name, task, study)
+        counts[name] = answer_count(name, task, study)
         longest_reply = task.max_new_tokens or study.sampling.max_new_tokens
         reply_tokens += counts[name] * longest_reply * texts["answer_share"]
-        prompts_weighed += weighed(name, task, study)
+        prompts_weighed += weighed_count(name, task, study)
     number = sum(counts.values())
     prompt_tokens = number * texts["question_tokens"]
     bills = [*writing_rivals(study), *judging(study, counts)]
@@ -240,21 +240,21 @@ def _served_model(study: Evaluate) -> str:
     return f"ft:{base}"
 
 
-def answers(name: str, task: Task, study: Evaluate) -> int:
+def answer_count(name: str, task: Task, study: Evaluate) -> int:
     """Count the answers that one task asks for."""
-    return questions(name, task, study.limit) * size(study, task) * study.samples
+    return question_count(name, task, study.limit) * size(study, task) * study.samples
 
 
-def weighed(name: str, task: Task, study: Evaluate) -> int:
+def weighed_count(name: str, task: Task, study: Evaluate) -> int:
     """Count the prompts of one task whose replies are weighed, as if every question had a rival."""
     if study.scoring == "answers":
         return 0
     as_answers = replace(study, scoring="answers", beliefs=study.likelihood.beliefs)
     limit = study.likelihood.limit or study.limit
-    return questions(name, task, limit) * size(as_answers, replace(task, free_answers=True))
+    return question_count(name, task, limit) * size(as_answers, replace(task, free_answers=True))
 
 
-def questions(name: str, task: Task, limit: int | None) -> int:
+def question_count(name: str, task: Task, limit: int | None) -> int:
     """Count the questions of a task that are asked: as many as are drawn, or its file or split
     has.
     """
@@ -303,7 +303,7 @@ def writing_rivals(study: Evaluate) -> Iterator[Bill]:
         if task.wrong != "written":
             continue
         model = server_of(study.rivals).model
-        calls = questions(name, task, study.limit)
+        calls = question_count(name, task, study.limit)
         usd = cost(study.api, model, calls * texts["judge_prompt_tokens"], calls * RIVAL_TOKENS)
         identity = [rivals_identity(study.rivals), task_identity(task)]
         key = digest([*identity, study.draw_seed, study.limit])
