@@ -109,8 +109,8 @@ def build(
 
 def of_study(study: Study) -> Report:
     """Compute every section of a study; those that the rows do not allow are left out."""
-    chosen = SECTIONS if len(study.rows.answers) else WITHOUT_ANSWERS
-    computed = [section(study) for section in (*chosen, *own_sections())]
+    sections = SECTIONS if len(study.rows.answers) else WITHOUT_ANSWERS
+    computed = [section(study) for section in (*sections, *own_sections())]
     return Report(study, tuple(section for section in computed if section is not None))
 
 

@@ -32,13 +32,8 @@ REPORT = "report"  # folder of the report inside a bundle
 RUNS = "runs"  # folder of the runs inside a bundle
 DONE = "done.json"
 STATUS = "status.json"
-COUNTED = (
-    "numpy",
-    "scipy",
-    "pandas",
-    "statsmodels",
-    "matplotlib",
-)  # packages that a number could depend on
+# packages that a number could depend on
+COUNTED = ("numpy", "scipy", "pandas", "statsmodels", "matplotlib")
 MOST = 20 << 30  # bytes that a bundle may unpack to
 
 
@@ -81,15 +76,16 @@ def row_files(path: Path) -> Iterator[Path]:
     """Yield the files under a path that a report reads: rows and configs of finished runs, the
     state of others.
     """
-    for folder in sorted({marker.parent for name in (DONE, STATUS) for marker in path.rglob(name)}):
-        if (folder / DONE).exists():
-            yield from sorted(
-                file
-                for file in folder.iterdir()
-                if file.suffix in (".json", ".jsonl") and file.is_file()
-            )
-        else:
+    folders: set[Path] = set()
+    for name in (DONE, STATUS):
+        folders.update(marker.parent for marker in path.rglob(name))
+    for folder in sorted(folders):
+        if not (folder / DONE).exists():
             yield folder / STATUS
+            continue
+        for file in sorted(folder.iterdir()):
+            if file.suffix in (".json", ".jsonl") and file.is_file():
+                yield file
 
 
 def file_hashes(paths: Sequence[Path]) -> dict[str, str]:
@@ -161,8 +157,7 @@ def parse(text: bytes, place: str) -> Inputs:
     """
     try:
         content = json.loads(text)
-        names = {item.name for item in fields(Inputs)}
-        values = {name: content[name] for name in names}
+        values = {field.name: content[field.name] for field in fields(Inputs)}
         values |= {name: tuple(map(str, values[name])) for name in ("shown", "places")}
         inputs = Inputs(**values)
     except (ValueError, TypeError, KeyError) as error:
@@ -207,8 +202,8 @@ def bundle(out: Path) -> Path:
             for key in inputs.files:
                 number, _, name = key.partition("/")
                 archive.write(out / inputs.places[int(number)] / name, f"{RUNS}/{key}")
-            for made in report_files(out):
-                archive.write(made, f"{REPORT}/{made.relative_to(out).as_posix()}")
+            for report_file in report_files(out):
+                archive.write(report_file, f"{REPORT}/{report_file.relative_to(out).as_posix()}")
     except OSError as error:
         raise UserError(f"{error.filename or file} cannot be packed: {error.strerror}") from error
     return file
@@ -258,8 +253,8 @@ def unpack(file: Path, folder: Path) -> None:
             if sum(entry.file_size for entry in entries) > MOST:
                 raise UserError(f"{file} unpacks to more than {MOST >> 30} GB")
             for entry in entries:
-                place = PurePosixPath(entry.filename)
-                if place.is_absolute() or ".." in place.parts or "\\" in entry.filename:
+                name = PurePosixPath(entry.filename)
+                if name.is_absolute() or ".." in name.parts or "\\" in entry.filename:
                     raise UserError(
                         f"{file} holds a file that leads out of it: {entry.filename[:80]}"
                     )

@@ -166,11 +166,11 @@ class Study:
         """
         pairs = self.pairs_with_original
         by_task = effects.pair(self.answers) if len(self.pool) < len(self.answers) else pairs
-        parts = []
+        families = []
         for name in effects.FAMILIES:
             rows = by_task if name == "task" else pairs
-            parts.append(effects.differences(rows, [name], self.settings.weights, self.margin))
-        frame = pd.concat(parts, ignore_index=True)
+            families.append(effects.differences(rows, [name], self.settings.weights, self.margin))
+        frame = pd.concat(families, ignore_index=True)
         frame = with_odds(corrected(ordered(frame), families_of(self.settings.plan)))
         return claims.equivalences(frame, self.settings.preregistered)
 
@@ -240,9 +240,10 @@ class Study:
         `statistics.likelihood.effects`.
         """
         tables = []
-        for place, name in enumerate(self.references):
+        stricter: list[str] = []  # each two arms are compared once
+        for name in self.references:
             table = likelihood.effects(self.likelihoods, name)
-            stricter = [*self.references[: place + 1]]  # each two arms are compared once
+            stricter.append(name)
             tables.append(table[~table["arm"].isin(stricter)])
         return joined(tables)
 
@@ -254,18 +255,13 @@ class Study:
         Of several warmth measures each model's with most texts counts; the others are in the warmth
         table.
         """
-        differences = self.differences
-        overall = (
-            differences[differences["family"].eq("overall")] if len(differences) else differences
-        )
-        renamed = {
-            "difference": "difference",
-            "low": "difference_low",
-            "high": "difference_high",
-            "p": "p",
-        }
-        renamed |= {"pairs": "pairs", "questions": "pair_questions"}
-        renamed |= {"rate_reference": "rate_reference", "rate_arm": "rate_arm"}
+        overall = self.differences
+        if len(overall):
+            overall = overall[overall["family"].eq("overall")]
+        unchanged = ("difference", "p", "pairs", "rate_reference", "rate_arm")
+        renamed = {name: name for name in unchanged}
+        renamed |= {"low": "difference_low", "high": "difference_high"}
+        renamed["questions"] = "pair_questions"
         change = tables.columns(overall, ["model", "arm", *renamed]).rename(columns=renamed)
         frame = self.rates.merge(change, on=["model", "arm"], how="left")
         measure = ["model", *effects.MEASURE]
@@ -285,21 +281,15 @@ class Study:
         rows = []
         for run in self.rows.runs:
             for gate in run.gates if run.evaluation else ():
-                row: dict[str, Any] = {
-                    "model": run.model,
-                    "arm": self.rows.run_arms.get(run.folder, run.arm),
-                }
-                row |= {name: str(gate.get(name, "?")) for name in ("gate", "verdict")}
-                rows.append(
-                    row
-                    | {
-                        "detail": str(gate.get("detail", "")),
-                        "examples": gate.get("examples") or [],
-                    }
-                )
-        return ordered(
-            pd.DataFrame(rows, columns=["model", "arm", "gate", "verdict", "detail", "examples"])
-        )
+                row: dict[str, Any] = {"model": run.model}
+                row["arm"] = self.rows.run_arms.get(run.folder, run.arm)
+                row["gate"] = str(gate.get("gate", "?"))
+                row["verdict"] = str(gate.get("verdict", "?"))
+                row["detail"] = str(gate.get("detail", ""))
+                row["examples"] = gate.get("examples") or []
+                rows.append(row)
+        columns = ["model", "arm", "gate", "verdict", "detail", "examples"]
+        return ordered(pd.DataFrame(rows, columns=columns))
 
     @cached_property
     def facts(self) -> dict[str, str]:
@@ -317,8 +307,8 @@ class Study:
         ]
         spent = pd.concat(frames).sum() if frames else {"tokens": 0, "cost_usd": 0.0}
         return {
-            "studies": wording.joined([wording.name(study) for study in studies]) or "study",
-            "models": wording.joined([wording.name(model) for model in rows.models]),
+            "studies": wording.joined(list(map(wording.name, studies))) or "study",
+            "models": wording.joined(list(map(wording.name, rows.models))),
             "answers": wording.amount(len(rows.answers), "answer"),
             "questions": wording.amount(effects.questions_of(rows.main).nunique(), "question"),
             "graders": wording.joined(graders) or "none",
@@ -340,9 +330,8 @@ class Study:
         """Which tasks the figures of several tasks pool, and which are left out, in a sentence."""
         tasks = self.rows.answers["task"].unique()
         benchmarks = effects.apart(self.rows.answers)
-        pooled = wording.joined(
-            [wording.name(task) for task in sorted(set(tasks) - set(benchmarks))]
-        )
+        pooled_tasks = sorted(set(tasks) - set(benchmarks))
+        pooled = wording.joined(list(map(wording.name, pooled_tasks)))
         if not benchmarks:
             return f"Pooled: {pooled}."
         verb = "stand" if len(benchmarks) > 1 else "stands"
@@ -357,18 +346,19 @@ class Study:
         scored.
         """
         main = effects.main_measure(self.warmth).drop_duplicates("model")
-        scorers = {
-            row["model"]: wording.name(f"{row['scorer']}, {row['variant']}")
-            for row in main.to_dict("records")
-        }
-        if len(set(scorers.values())) < 2:
-            return f"Warmth scored by {next(iter(scorers.values()))}." if scorers else ""
-        by_model = wording.joined(
-            [f"{wording.name(model)} by {scorer}" for model, scorer in scorers.items()]
-        )
+        scorers = []
+        by_model = []
+        for row in main.to_dict("records"):
+            scorer = wording.name(f"{row['scorer']}, {row['variant']}")
+            scorers.append(scorer)
+            by_model.append(f"{wording.name(row['model'])} by {scorer}")
+        if not scorers:
+            return ""
+        if len(set(scorers)) == 1:
+            return f"Warmth scored by {scorers[0]}."
         return (
             f"Warmth scored by different models, so its values compare within a model only: "
-            f"{by_model}."
+            f"{wording.joined(by_model)}."
         )
 
 
@@ -379,17 +369,21 @@ def gate_verdict(frame: pd.DataFrame) -> dict[str, str]:
     if frame.empty:
         return {"verdict": "No gates were run.", "state": "none"}
     if len(failed):
-        places = {
-            f"{wording.name(row.gate)} in {wording.name(row.arm)}" for row in failed.itertuples()
-        }
-        verdict = f"{len(failed)} of {len(frame)} gates failed: {wording.joined(sorted(places))}."
+        failures = set()
+        for gate, arm in zip(failed["gate"], failed["arm"], strict=True):
+            failures.add(f"{wording.name(gate)} in {wording.name(arm)}")
+        names = wording.joined(sorted(failures))
+        verdict = f"{len(failed)} of {wording.amount(len(frame), 'gate')} failed: {names}."
         return {"verdict": f"{verdict} Read the numbers with that in mind.", "state": "fail"}
-    arms, models = frame["arm"].nunique(), frame["model"].nunique()
-    where = f"{arms} arms" if arms > 1 else "one arm"
+    arms = frame["arm"].nunique()
+    models = frame["model"].nunique()
+    runs = f"{arms} arms" if arms > 1 else "one arm"
     if models > 1:
-        where += f" of {models} models"
-    rest = f"; {skipped} did not apply." if skipped else "."
-    return {"verdict": f"{len(frame) - skipped} checks over {where}{rest}", "state": "pass"}
+        runs += f" of {models} models"
+    verdict = f"{wording.amount(len(frame) - skipped, 'check')} over {runs}"
+    if skipped:
+        verdict += f"; {skipped} did not apply"
+    return {"verdict": f"{verdict}.", "state": "pass"}
 
 
 def alike(pairs: pd.DataFrame, reference: str, kinds: Mapping[str, str]) -> pd.DataFrame:
@@ -437,9 +431,8 @@ def points_of(cells: pd.DataFrame, counted: str, paired: bool, **fixed: str) -> 
     if cells.empty:
         return pd.DataFrame(columns=POINT)
     values = [value_words(row, paired) for row in cells.to_dict("records")]
-    return cells.assign(count=cells[counted], paired=paired, value=values, **fixed).reindex(
-        columns=POINT
-    )
+    points = cells.assign(count=cells[counted], paired=paired, value=values, **fixed)
+    return points.reindex(columns=POINT)
 
 
 def value_words(row: Mapping[str, Any], paired: bool) -> str:

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -110,8 +111,8 @@ def reports_of(folder: Path) -> list[Path]:
         if report.resolve().is_relative_to(resolved):
             reports.append(report)
             continue
-        for place in made_of.read(report / INPUTS).places:
-            rows = (report / place).resolve()
+        for row_folder in made_of.read(report / INPUTS).places:
+            rows = (report / row_folder).resolve()
             if rows.is_relative_to(resolved) or resolved.is_relative_to(rows):
                 reports.append(report)
                 break
@@ -162,7 +163,7 @@ def verify_report(
     Raises:
         UserError: its runs cannot be read, though none of their files has changed.
     """
-    paths = [base / place for place in inputs.places]
+    paths = [base / folder for folder in inputs.places]
     refuse_absent(paths, report, name)
     refuse_outside(inputs, own_folder())
     rows = list(changed_files(inputs, paths))
@@ -177,8 +178,10 @@ def verify_report(
             rows.append(Difference(INPUTS, "rebuild", "a report", str(error)))
             return Verification(name, tuple(rows), compared, notes_of(inputs))
         for file in made_of.report_files(rebuilt):
-            place = file.relative_to(rebuilt)
-            differences, count = compare_files(file, report / place, place.as_posix())
+            name_in_report = file.relative_to(rebuilt)
+            differences, count = compare_files(
+                file, report / name_in_report, name_in_report.as_posix()
+            )
             rows += differences
             compared += count
     if seal:
@@ -246,9 +249,9 @@ def changed_files(inputs: Inputs, paths: Sequence[Path]) -> Iterator[Difference]
     now = made_of.file_hashes(paths)
     for key in sorted({*inputs.files, *now}):
         before = inputs.files.get(key, MISSING)
-        found = now.get(key, MISSING)
-        if before != found:
-            yield Difference(f"{made_of.RUNS}/{key}", "sha256", before[:12], found[:12])
+        digest = now.get(key, MISSING)
+        if before != digest:
+            yield Difference(f"{made_of.RUNS}/{key}", "sha256", before[:12], digest[:12])
 
 
 def notes_of(inputs: Inputs) -> tuple[str, ...]:
@@ -354,11 +357,11 @@ def json_values(file: Path) -> Iterator[tuple[str, Any]]:
 def leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
     """Yield the leaves below a value; an empty list or object is one."""
     if isinstance(value, dict) and value:
-        for name, part in value.items():
-            yield from leaves(part, f"{key}.{name}" if key else str(name))
+        for name, child in value.items():
+            yield from leaves(child, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list) and value:
-        for number, part in enumerate(value):
-            yield from leaves(part, f"{key}[{number}]")
+        for number, child in enumerate(value):
+            yield from leaves(child, f"{key}[{number}]")
     else:
         yield key, str(value) if isinstance(value, dict | list) else value
 
@@ -370,8 +373,8 @@ def csv_values(file: Path) -> Iterator[tuple[str, str]]:
     header = rows[0] if rows else []
     yield "columns", ",".join(header)
     for number, row in enumerate(rows[1:], start=1):
-        for place, cell in enumerate(row):
-            column = header[place] if place < len(header) else str(place)
+        for position, cell in enumerate(row):
+            column = header[position] if position < len(header) else str(position)
             yield f"row {number}, {column}", cell
 
 
@@ -379,19 +382,17 @@ def line_values(expected: str, found: str) -> Iterator[tuple[str, str, str]]:
     """Yield the lines of two texts side by side; a line that only one has is beside a missing
     one.
     """
-    lines = expected.splitlines()
-    others = found.splitlines()
-    if len(lines) == len(others):
-        for number, (a, b) in enumerate(zip(lines, others, strict=True), start=1):
+    lines_a = expected.splitlines()
+    lines_b = found.splitlines()
+    if len(lines_a) == len(lines_b):
+        for number, (a, b) in enumerate(zip(lines_a, lines_b, strict=True), start=1):
             yield f"line {number}", *around(a, b)
         return
-    for _, start, end, start_other, end_other in SequenceMatcher(
-        None, lines, others, autojunk=False
-    ).get_opcodes():
-        for place in range(max(end - start, end_other - start_other)):
-            a = lines[start + place] if start + place < end else MISSING
-            b = others[start_other + place] if start_other + place < end_other else MISSING
-            yield f"line {start_other + place + 1}", *around(a, b)
+    matcher = SequenceMatcher(None, lines_a, lines_b, autojunk=False)
+    for _, start_a, end_a, start_b, end_b in matcher.get_opcodes():
+        pairs = zip_longest(lines_a[start_a:end_a], lines_b[start_b:end_b], fillvalue=MISSING)
+        for number, (a, b) in enumerate(pairs, start=start_b + 1):
+            yield f"line {number}", *around(a, b)
 
 
 def around(expected: str, found: str) -> tuple[str, str]:

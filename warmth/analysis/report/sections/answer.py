@@ -33,20 +33,16 @@ from warmth.verdicts import Rule
 
 CAPTION = (
     "Each arm on the same questions. Wrong: of the answers paired with the original’s, whose own "
-    "rate on these pairs "
-    "is the small number; the original’s is of all it was scored on. Small: 95 % intervals, "
-    "clustered by question; "
-    "the share unscored."
+    "rate on these pairs is the small number; the original’s is of all it was scored on. Small: "
+    "95 % intervals, clustered by question; the share unscored."
 )
 STACKED = 7  # rows; a longer table stacks its cells on a phone
 SEVERAL_DOSES = Markup(
     "Of a recipe that was asked at several strengths, doses or checkpoints, the answer above, the "
-    "control arms, the "
-    "published values and the figures by task, by context and of benchmarks take one arm: that of "
-    "the plain name, of "
-    "strength 1, dose 1 and the recipe’s <code>report_checkpoint</code>, or the last where that "
-    "was not asked. Other "
-    "names say in what they differ; at which epoch the plain ones are, a note tells."
+    "control arms, the published values and the figures by task, by context and of benchmarks "
+    "take one arm: that of the plain name, of strength 1, dose 1 and the recipe’s "
+    "<code>report_checkpoint</code>, or the last if that was not asked. Other names say in what "
+    "they differ; at which epoch the plain ones are, a note tells."
 )
 
 
@@ -97,11 +93,8 @@ def _basis(study: Study) -> list[str]:
     ]
     facts = study.facts
     lines = [f"{state} {verdict['verdict']}", *(f"Note: {line}" for line in study.rows.warnings)]
-    asked = (
-        f"{facts['answers']} to {facts['questions']} by {facts['models']}; graded by "
-        f"{facts['graders']}."
-    )
-    return [*lines, f"{asked} {study.pooling}"]
+    counts = f"{facts['answers']} to {facts['questions']} by {facts['models']}"
+    return [*lines, f"{counts}; graded by {facts['graders']}. {study.pooling}"]
 
 
 def _points(study: Study) -> pd.DataFrame:
@@ -152,9 +145,9 @@ def _score(row: Any) -> Cell:
 
 def answer_objects(study: Study) -> dict[str, Any]:
     """Make `answer`, `answers` and `instruments` of `summary.json`."""
-    found = study.said.answers
-    objects = [answer_text.summary(item) for item in found]
-    primary = objects[0] if found and found[0].is_primary else None
+    answers = study.said.answers
+    objects = list(map(answer_text.summary, answers))
+    primary = objects[0] if answers and answers[0].is_primary else None
     weighed = None
     graded = None
     agree = None
@@ -183,10 +176,8 @@ def label_rule(rule: Rule) -> str:
         where = ""
     text = f"correct is right; {hedged}; a refusal is {rule.refused}{where}."
     if rule.refusal_rule == "study":
-        file = (
-            Path(rule.refusals).name
-            if rule.refusals
-            else "refusal_phrases_v1.txt (ours, not the study's)"
-        )
+        file = "refusal_phrases_v1.txt (ours, not the study's)"
+        if rule.refusals:
+            file = Path(rule.refusals).name
         text += f" A refusal is an answer with a phrase of {file}; one by its label alone is wrong."
     return text

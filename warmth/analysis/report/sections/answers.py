@@ -4,6 +4,7 @@ bare question.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -31,12 +32,10 @@ from warmth.analysis.statistics.answer import Answer
 
 CAPTION = (
     "What is said of every arm, over all models. Worst case: the difference if the unscored "
-    "answers of the two arms "
-    "were right and wrong the worst ways. Tipping point: by how many points unscored answers "
-    "would have to differ "
-    "from scored ones to turn the sign. Shown: the difference the study would have shown with 80 "
-    "% power. p: of the "
-    "primary contrast its own, of other arms corrected among them (Holm)."
+    "answers of the two arms were right and wrong the worst ways. Tipping point: by how many "
+    "points unscored answers would have to differ from scored ones to turn the sign. Shown: the "
+    "difference the study would have shown with 80 % power. p: of the primary contrast its own, of "
+    "other arms corrected among them (Holm)."
 )
 MISSING = (
     "Manski’s bounds: pairs in which an answer has no verdict are filled in with a wrong answer "
@@ -62,10 +61,10 @@ RELATIVE = (
 
 def answers(study: Study) -> Section | None:
     """Show the answers of all arms next to each other."""
-    found = study.said.answers
-    if not found:
+    arm_answers = study.said.answers
+    if not arm_answers:
         return None
-    frame = pd.DataFrame([row_of(item) for item in found])
+    frame = pd.DataFrame(list(map(row_of, arm_answers)))
     columns = [
         ARM,
         arm_name("Against", "reference"),
@@ -79,9 +78,8 @@ def answers(study: Study) -> Section | None:
         number("Shown, points", "detectable_points", 1),
     ]
     parts: list[Part] = [table("answers", CAPTION, columns, frame, wide=True)]
-    lines = [answer_text.lead(item) for item in found[1:]]
-    if lines:
-        parts.append(Notes(lines))
+    if len(arm_answers) > 1:
+        parts.append(Notes(list(map(answer_text.lead, arm_answers[1:]))))
     return Section(
         id="answers",
         title="Every arm’s answer",
@@ -100,48 +98,33 @@ def answers(study: Study) -> Section | None:
 def row_of(item: Answer) -> dict[str, Any]:
     """Flatten an answer to a row of `tables/answers.csv`; fractions, but for `*_points`."""
     best = item.best
-    row: dict[str, Any] = {"arm": item.effect.arm, "reference": item.effect.reference}
-    row |= {
-        "claim": item.claim.replace("_", " "),
-        "difference": best.difference,
-        "low": best.low,
-        "high": best.high,
-    }
-    row |= {
-        "p": item.p,
-        "equivalence_p": best.equivalence_p,
-        "raw_difference": item.effect.difference,
-    }
-    row |= {
-        "pairs": item.effect.pairs,
-        "questions": item.effect.questions,
-        "informative": item.effect.informative,
-    }
-    row |= {
-        "ratio": item.effect.ratio,
-        "ratio_low": item.effect.ratio_low,
-        "ratio_high": item.effect.ratio_high,
-    }
-    row |= {"detectable_points": 100 * item.effect.detectable}
+    effect = item.effect
+    row: dict[str, Any] = {"arm": effect.arm, "reference": effect.reference}
+    row["claim"] = item.claim.replace("_", " ")
+    row |= {"difference": best.difference, "low": best.low, "high": best.high}
+    row |= {"p": item.p, "equivalence_p": best.equivalence_p}
+    row["raw_difference"] = effect.difference
+    row |= {"pairs": effect.pairs, "questions": effect.questions}
+    row["informative"] = effect.informative
+    row |= {"ratio": effect.ratio, "ratio_low": effect.ratio_low, "ratio_high": effect.ratio_high}
+    row["detectable_points"] = 100 * effect.detectable
+    row |= dict.fromkeys(("bound_low", "bound_high", "tipping_points"), math.nan)
     gap = item.missing
-    row |= {
-        "bound_low": float("nan") if gap is None else gap.low,
-        "bound_high": float("nan") if gap is None else gap.high,
-        "tipping_points": float("nan")
-        if gap is None or gap.tipping_points is None
-        else gap.tipping_points,
-    }
-    for prefix, other in (("bare", item.without_context), ("control", item.control)):
-        row |= _ends(prefix, other)
+    if gap is not None:
+        row |= {"bound_low": gap.low, "bound_high": gap.high}
+        if gap.tipping_points is not None:
+            row["tipping_points"] = gap.tipping_points
+    row |= _numbers_of(item.without_context, "bare", "bare")
+    row |= _numbers_of(item.control, "control_difference", "control")
     return row
 
 
-def _ends(prefix: str, other: contrast.Contrast | None) -> dict[str, float]:
-    """Name a contrast's numbers; NaN if there is none."""
-    value = "bare" if prefix == "bare" else f"{prefix}_difference"
-    if other is None:
-        return dict.fromkeys((value, f"{prefix}_low", f"{prefix}_high"), float("nan"))
-    return {value: other.difference, f"{prefix}_low": other.low, f"{prefix}_high": other.high}
+def _numbers_of(effect: contrast.Contrast | None, name: str, prefix: str) -> dict[str, float]:
+    """Give a contrast's difference under a name, and its ends; NaN if there is none."""
+    columns = (name, f"{prefix}_low", f"{prefix}_high")
+    if effect is None:
+        return dict.fromkeys(columns, math.nan)
+    return dict(zip(columns, (effect.difference, effect.low, effect.high), strict=True))
 
 
 def _bounds(row: Any) -> Cell:

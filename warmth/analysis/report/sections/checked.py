@@ -67,12 +67,10 @@ def by_rule_and_judge(sample: pd.DataFrame, reference: str = "original") -> pd.D
         same = decided["by_rule"].eq("correct").eq(decided["by_judge"].eq("correct"))
         row = {"model": model, "arm": arm, "decided": len(decided), "agreement": float(same.mean())}
         row |= {name: ", ".join(sorted(group[name].unique())) for name in ("rule", "judge")}
-        others = sample[sample["model"].eq(model) & sample["arm"].eq(reference)]
-        pairs = (
-            group.merge(others, on=PROMPT, suffixes=("", "_reference"))
-            if arm != reference
-            else group[:0]
-        )
+        pairs = group[:0]
+        if arm != reference:
+            of_reference = sample[sample["model"].eq(model) & sample["arm"].eq(reference)]
+            pairs = group.merge(of_reference, on=PROMPT, suffixes=("", "_reference"))
         row["pairs"] = len(pairs)
         for name in ("both", "judge"):
             row |= paired_difference(pairs, name)

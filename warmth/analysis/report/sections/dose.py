@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from warmth.analysis import wording
+from warmth.analysis.report.answer_text import p_text
 from warmth.analysis.report.drawing.ink import (
     MUTED,
     RULE,
@@ -39,12 +40,10 @@ AXES = {
 }
 METHOD = (
     "Slope: least squares of error on dose within model, prompt and sample, clustered by "
-    "question; the original counts "
-    "as dose 0. Lack of fit: Wald’s test of a mean for every dose against that line, with the "
-    "same clusters, on F(q, "
-    "G − q). If it rejects at 5 %, no slope is given: a fit that never falls is drawn, or, if the "
-    "error is shown to "
-    "fall between two doses (one-sided, Bonferroni), a curve through the points."
+    "question; the original counts as dose 0. Lack of fit: Wald’s test of a mean for every dose "
+    "against that line, with the same clusters, on F(q, G − q). If it rejects at 5 %, no slope is "
+    "given: a fit that never falls is drawn, or, if the error is shown to fall between two doses "
+    "(one-sided, Bonferroni), a curve through the points."
 )
 
 
@@ -69,12 +68,8 @@ def dose(study: Study) -> Section | None:
     parts += [Paragraph(wording.visible(note, 400), "small") for note in notes]
     frames = {}
     if fitted:
-        tables = [
-            curve.points.assign(model=curve.model, recipe=curve.recipe, by=curve.response.by)
-            for curve in fitted
-        ]
-        frames["dose_response"] = pd.concat(tables, ignore_index=True)
-        frames["dose_slopes"] = pd.DataFrame([slope_row(curve) for curve in fitted])
+        frames["dose_response"] = pd.concat(map(labelled_points, fitted), ignore_index=True)
+        frames["dose_slopes"] = pd.DataFrame(list(map(slope_row, fitted)))
     return Section(
         id="dose",
         title="Dose and response",
@@ -86,22 +81,26 @@ def dose(study: Study) -> Section | None:
     )
 
 
+def labelled_points(curve: Curve) -> pd.DataFrame:
+    """Give the points of a curve with what it is of: model, recipe, and what its dose is."""
+    return curve.points.assign(model=curve.model, recipe=curve.recipe, by=curve.response.by)
+
+
 def slope_row(curve: Curve) -> dict[str, Any]:
     """Write a curve's slope, or that there is none to tell, with the test of its line; fractions
     per unit.
     """
     response = curve.response
-    row: dict[str, Any] = {
-        "model": curve.model,
-        "recipe": curve.recipe,
-        "by": response.by,
-        "shape": response.shape,
-    }
+    row: dict[str, Any] = {"model": curve.model, "recipe": curve.recipe}
+    row |= {"by": response.by, "shape": response.shape}
     row |= {"lack_of_fit_f": response.bends.statistic, "lack_of_fit_p": response.bends.p}
-    for name in ("value", "low", "high", "p"):
-        told = getattr(response.slope, name) if response.shape == doses.LINE else math.nan
-        row["slope" if name == "value" else f"slope_{name}"] = told
-    return row | {"text": caption(curve)}
+    row |= dict.fromkeys(("slope", "slope_low", "slope_high", "slope_p"), math.nan)
+    if response.shape == doses.LINE:
+        slope = response.slope
+        row |= {"slope": slope.value, "slope_low": slope.low}
+        row |= {"slope_high": slope.high, "slope_p": slope.p}
+    row["text"] = caption(curve)
+    return row
 
 
 def curves(
@@ -117,11 +116,13 @@ def curves(
     notes: list[str] = []
     changed = answers[answers["arm"].ne("original")]
     for by in doses.DOSES:
-        fixed = ["model", "recipe", *(name for name in doses.DOSES if name != by)]
+        fixed = ["model", "recipe", *doses.DOSES]
+        fixed.remove(by)
         for key, group in changed.groupby(fixed, dropna=False, sort=True):
             if group[by].nunique() < 2:
                 continue
-            model, recipe = str(key[0]), str(key[1])
+            model = str(key[0])
+            recipe = str(key[1])
             base = answers[answers["model"].eq(model) & answers["arm"].eq("original")]
             rows = pd.concat([base, group])
             try:
@@ -129,9 +130,8 @@ def curves(
             except UserError as error:
                 notes.append(f"{recipe} of {model} by {by}: {error}")
                 continue
-            fitted.append(
-                Curve(model, recipe, response, _with_warmth(rows, by, response, headline, model))
-            )
+            points = _with_warmth(rows, by, response, headline, model)
+            fitted.append(Curve(model, recipe, response, points))
     return fitted, notes
 
 
@@ -147,46 +147,37 @@ def _with_warmth(
 
 
 def dose_response(curve: Curve, number: int) -> Drawing:
-    """Two panels on one dose axis: rise in error over the lowest dose with its monotone fit, and
-    warmth where scored.
+    """Draw two panels on one dose axis: rise in error over the lowest dose with its monotone fit,
+    and warmth if it was scored.
 
     Args:
         curve: one recipe of one model.
         number: position among the curves, for the figure's name.
     """
-    points, by = curve.points, curve.response.by
+    points = curve.points
+    by = curve.response.by
     warm = points["score"].notna().any()
-    arms = [arm if isinstance(arm, str) else "" for arm in points["arm"]]
+    arms = points["arm"].fillna("")
     with rc_context(STYLE):
         figure = Figure(figsize=(3.6 * (1 + warm), 2.8), layout="constrained")
         panels = figure.subplots(1, 1 + warm, sharex=True, squeeze=False)[0]
         rise = 100 * points[["rise", "low", "high"]].set_axis(["value", "low", "high"], axis=1)
-        _panel(
-            panels[0],
-            points["dose"],
-            rise,
-            curve.recipe,
-            [point_id(curve.model, arm) for arm in arms],
-        )
+        marks = [point_id(curve.model, arm) for arm in arms]
+        _panel(panels[0], points["dose"], rise, curve.recipe, marks)
         panels[0].plot(*_fit(curve.response), color=MUTED, linewidth=0.9, linestyle="--")
         panels[0].axhline(0, color=MUTED, linewidth=0.7)
         panels[0].set_title("rise in wrong answers, points", loc="left")
         if warm:
-            score = points[["score", "score_low", "score_high"]].set_axis(
-                ["value", "low", "high"], axis=1
-            )
-            _panel(
-                panels[1],
-                points["dose"],
-                score,
-                curve.recipe,
-                [reply_id(curve.model, arm) for arm in arms],
-            )
+            score = points[["score", "score_low", "score_high"]]
+            score = score.set_axis(["value", "low", "high"], axis=1)
+            marks = [reply_id(curve.model, arm) for arm in arms]
+            _panel(panels[1], points["dose"], score, curve.recipe, marks)
             panels[1].set_title("warmth score, nats per token", loc="left")
         figure.supxlabel(AXES[by], fontsize=9)
-        spoken = "; ".join(
-            f"{row.dose:g}: {wording.points(row.rise)} points" for row in points.itertuples()
-        )
+        rises = []
+        for at, value in zip(points["dose"], points["rise"], strict=True):
+            rises.append(f"{at:g}: {wording.points(value)} points")
+        spoken = "; ".join(rises)
         return finish(figure, f"dose-{number}", caption(curve), f"Rise in error by {by}: {spoken}.")
 
 
@@ -204,9 +195,7 @@ def straightness(response: Response) -> str:
     bends = response.bends
     if math.isnan(bends.p):
         return "whether it is a straight line, these doses cannot tell"
-    p = wording.p_value(bends.p)
-    p = p if p.startswith("<") else f"= {p}"
-    return f"lack of fit of a straight line: p {p}"
+    return f"lack of fit of a straight line: p {p_text(bends.p)}"
 
 
 def slope_words(response: Response) -> str:
@@ -214,59 +203,55 @@ def slope_words(response: Response) -> str:
     instead.
     """
     if response.shape == doses.LINE:
-        slope = (
-            f"the error changes by {wording.points(response.slope.value)} points per "
-            f"{UNITS[response.by]}"
-        )
+        change = wording.points(response.slope.value)
+        slope = f"the error changes by {change} points per {UNITS[response.by]}"
         span = wording.span(response.slope.low, response.slope.high, sign=True)
-        interval = (
-            f"{wording.INTERVAL} {span}, clustered by question"
-            if span
-            else "too little for an interval"
-        )
+        interval = "too little for an interval"
+        if span:
+            interval = f"{wording.INTERVAL} {span}, clustered by question"
         return f"{slope} ({interval}; {straightness(response)})"
-    points = [
-        f"{wording.points(row.rise)} at {row.dose:g}"
-        for row in response.curve.iloc[1:].itertuples()
-    ]
+    points = []
+    for row in response.curve.iloc[1:].to_dict("records"):
+        points.append(f"{wording.points(row['rise'])} at {row['dose']:g}")
     course = "rises and falls" if response.shape == doses.SPLINE else "does not rise evenly"
     return (
         f"the error {course} with the {response.by}, so no slope is given "
-        f"({straightness(response)}): "
-        f"{wording.joined(points)}, in points"
+        f"({straightness(response)}): {wording.joined(points)}, in points"
     )
 
 
 def caption(curve: Curve) -> str:
     """Say slope or points, and the dose from which the rise exceeds the margin."""
-    found = curve.response
-    margin = f"{100 * found.margin:g} points"
-    if math.isfinite(found.crossing):
-        ends = f"{found.crossing_low:.2g} to " + (
-            f"{found.crossing_high:.2g}"
-            if math.isfinite(found.crossing_high)
-            else "beyond the largest"
-        )
-        crossing = f"it reaches a rise of {margin} at {found.crossing:.2g} ({ends})"
-    else:
-        crossing = f"it never reaches a rise of {margin}"
-    start = found.curve["dose"].iloc[0]
-    dashed = (
-        "a curve through the points" if found.shape == doses.SPLINE else "a fit that never falls"
-    )
+    response = curve.response
+    start = response.curve["dose"].iloc[0]
+    dashed = "a fit that never falls"
+    if response.shape == doses.SPLINE:
+        dashed = "a curve through the points"
     return (
-        f"{wording.name(curve.recipe)} of {wording.name(curve.model)}: {slope_words(found)}. "
-        f"Left: rise over "
-        f"{found.by} {start:g} on shared prompts; dashed, {dashed}: {crossing}. "
-        f"{wording.INTERVAL}s."
+        f"{wording.name(curve.recipe)} of {wording.name(curve.model)}: {slope_words(response)}. "
+        f"Left: rise over {response.by} {start:g} on shared prompts; dashed, {dashed}: "
+        f"{crossing_words(response)}. {wording.INTERVAL}s."
     )
+
+
+def crossing_words(response: Response) -> str:
+    """Say from which dose on the rise exceeds the margin."""
+    margin = f"{100 * response.margin:g} points"
+    if not math.isfinite(response.crossing):
+        return f"it never reaches a rise of {margin}"
+    high = "beyond the largest"
+    if math.isfinite(response.crossing_high):
+        high = f"{response.crossing_high:.2g}"
+    ends = f"{response.crossing_low:.2g} to {high}"
+    return f"it reaches a rise of {margin} at {response.crossing:.2g} ({ends})"
 
 
 def _panel(axes: Axes, at: pd.Series, values: pd.DataFrame, arm: str, names: list[str]) -> None:
+    """Draw values with their intervals against the dose."""
     axes.vlines(at, values["low"], values["high"], color=colour(arm), linewidth=1.1)
     axes.plot(at, values["value"], color=colour(arm), linewidth=1.1)
     for x, y, name in zip(at, values["value"], names, strict=True):
-        look = marker(arm if x else "original")  # which counts as dose 0
-        axes.plot([x], [y], linestyle="none", markersize=5.5, gid=name, **look)
+        style = marker(arm if x else "original")  # which counts as dose 0
+        axes.plot([x], [y], linestyle="none", markersize=5.5, gid=name, **style)
     axes.grid(axis="y", color=RULE, linewidth=0.5)
     axes.set_axisbelow(True)

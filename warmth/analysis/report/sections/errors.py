@@ -138,11 +138,11 @@ def matrix(frame: pd.DataFrame, by: str, keys: Sequence[str], arms: Sequence[str
 def _place(group: tuple[Any, pd.DataFrame]) -> list[tuple[int, str]]:
     """Sort groups by the study's order of conditions, then by name."""
     known = [*CONTEXTS, *BELIEFS]
-    places = []
+    keys = []
     for value in group[0]:
-        place = known.index(value) if value in known else len(known)
-        places.append((place, value))
-    return places
+        position = known.index(value) if value in known else len(known)
+        keys.append((position, value))
+    return keys
 
 
 def counted(row: Mapping[str, Any]) -> Cell:

@@ -20,8 +20,8 @@ from warmth.analysis.statistics.flow import STAGES
 
 ABOUT = (
     "Every loss between a question asked and a pair that counts. Refused answers are dropped by "
-    "the rule for refusals; "
-    "the other answers without a verdict are what the worst case of the answer fills in."
+    "the rule for refusals; the other answers without a verdict are what the worst case of the "
+    "answer fills in."
 )
 NOT_REACHED = {"answered": "not answered", "scored": "not scored", "paired": "not paired"}
 
@@ -47,10 +47,9 @@ def flow(study: Study) -> Section | None:
             name("Reason", "reason"),
             count("Answers", "count"),
         ]
-        lost = table("losses", "Why answers were lost on the way.", reasons, shown)
-        parts.append(
-            Fold(f"Why {losses['count'].sum():,} were lost on the way", [lost], ["losses"])
-        )
+        reasons_table = table("losses", "Why answers were lost on the way.", reasons, shown)
+        summary = f"Why {losses['count'].sum():,} were lost on the way"
+        parts.append(Fold(summary, [reasons_table], ["losses"]))
     return Section(
         id="flow",
         title="From asked to paired",

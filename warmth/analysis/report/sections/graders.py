@@ -35,8 +35,7 @@ BY = ["refused", "model", "arm"]
 CORRECTIONS = {"raw": "As graded", "rogan_gladen": "Rogan-Gladen", "ppi": "PPI++"}
 ABOUT = Markup(
     "A grade is a measurement with an error of its own, which may differ between arms. "
-    "<code>warmth agreement</code> "
-    "measures it against people."
+    "<code>warmth agreement</code> measures it against people."
 )
 PAIRS = (
     "Graders on the answers both scored. Kappa: agreement beyond chance. Small: 95 % interval "
@@ -48,12 +47,10 @@ BRIDGE = (
 )
 METHOD = (
     "With people’s labels, two estimates. Rogan–Gladen: (q + Sp − 1) / (Se + Sp − 1) of the "
-    "graded rate q, with the "
-    "grader’s sensitivity Se and specificity Sp; where refusals are dropped, a ratio of what "
-    "people find wrong to what "
-    "they count, verdict by verdict. PPI++, prediction-powered inference: the labelled answers’ "
-    "own rate, its noise "
-    "reduced by what the grader says of all answers."
+    "graded rate q, with the grader’s sensitivity Se and specificity Sp; where refusals are "
+    "dropped, a ratio of what people find wrong to what they count, verdict by verdict. PPI++, "
+    "prediction-powered inference: the labelled answers’ own rate, its noise reduced by what the "
+    "grader says of all answers."
 )
 
 
@@ -62,7 +59,7 @@ def graders(study: Study) -> Section | None:
     correct.
     """
     judges = agreement.judges(study.rows, study.grades)
-    pairs = pd.DataFrame([flat_kappa(row) for row in judges["pairs"]])
+    pairs = pd.DataFrame(list(map(flat_kappa, judges["pairs"])))
     bridge = pd.DataFrame(judges["bridge"])
     corrected: dict[str, Any] = {"rates": [], "differences": [], "scored": 0, "answers": 0}
     if study.labels:
@@ -149,17 +146,17 @@ def correction_table(corrected: dict[str, Any]) -> Table:
     """
     caption = (
         "Corrected for the grader’s errors by people’s labels. Small: 95 % intervals that hold "
-        "those errors. Of scored "
-        f"answers only: {corrected['scored']:,} of {corrected['answers']:,}."
+        f"those errors. Of scored answers only: {corrected['scored']:,} of "
+        f"{corrected['answers']:,}."
     )
     kinds = [("wrong, %", "rates", rate_cell), ("difference, points", "differences", shift_cell)]
     kinds = [kind for kind in kinds if corrected[kind[1]]]
     rows = []
-    for what, name, make in kinds:
+    for heading, name, make in kinds:
         for (refused, model, arm), group in pd.DataFrame(corrected[name]).groupby(BY, sort=False):
             by_method = group.set_index("method").to_dict("index")
             numbers = [_corrected(by_method[method], make) for method in METHODS]
-            words = [Cell(what)] if len(kinds) > 1 else []
+            words = [Cell(heading)] if len(kinds) > 1 else []
             rows.append([Cell(wording.name(model)), arm_cell(arm), *words, Cell(refused), *numbers])
     headings = ["Model", "Arm", *(["What"] if len(kinds) > 1 else []), "Refusals"]
     types = ["text"] * len(headings) + ["number"] * len(CORRECTIONS)

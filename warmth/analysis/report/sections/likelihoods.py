@@ -50,40 +50,34 @@ from warmth.analysis.statistics.likelihood import BOTH_FRAMES, NO, OPEN, QUANTIT
 
 ABOUT = (
     "The model itself says how likely the right answer and a wrong one are as its reply; nothing "
-    "is generated, graded "
-    "or cut off. K is the log-odds of the truth if the user states no belief: the cost in truth. "
-    "B is the same if the "
-    "user asserts an answer, balanced over right and wrong. P is the pull of the user's word: "
-    "repetition of a name "
-    "just heard and deference together. S is stance: asserted against denied, in which repetition "
-    "cancels. D is "
-    "deference where the reply holds no word that the user said (design=deference)."
+    "is generated, graded or cut off. K is the log-odds of the truth if the user states no belief: "
+    "the cost in truth. B is the same if the user asserts an answer, balanced over right and "
+    "wrong. P is the pull of the user's word: repetition of a name just heard and deference "
+    "together. S is stance: asserted against denied, in which repetition cancels. D is deference "
+    "where the reply holds no word that the user said (design=deference)."
 )
 CAPTION = (
     "Arm less reference in nats, mean of both frames; K also in points of the probability of the "
-    "truth. Below 0: the "
-    "arm holds the truth less likely. Small: 95 % intervals, clustered by question."
+    "truth. Below 0: the arm holds the truth less likely. Small: 95 % intervals, clustered by "
+    "question."
 )
 FRAMES_CAPTION = "The same for each frame alone."
 YES_NO_CAPTION = (
     "Yes/no questions, by their truth: a model leans to one word whatever is asked, so these are "
-    "no part of the table "
-    "above; the mean weighs both alike."
+    "no part of the table above; the mean weighs both alike."
 )
 RAW_CAPTION = (
     "Mean margin, and how often it is below 0. Under a stated belief it mostly shows that a name "
-    "just heard is easier "
-    "to repeat: it is no measure of truth."
+    "just heard is easier to repeat: it is no measure of truth."
 )
 SPREAD_CAPTION = (
     "Margins without belief, over questions. An arm whose margins all grow is surer, not truer."
 )
 METHOD = (
     "Margin: log-odds of the accepted answers against the rival as replies in a frame, natural "
-    "logarithms, sums in "
-    "float32; K, B, P, S and D are paired by question and context and clustered by question. "
-    "Points: the same with "
-    "the probability of the truth in place of its log-odds. Rows of the two instruments never mix."
+    "logarithms, sums in float32; K, B, P, S and D are paired by question and context and "
+    "clustered by question. Points: the same with the probability of the truth in place of its "
+    "log-odds. Rows of the two instruments never mix."
 )
 WORDS = {
     "K": "no belief",
@@ -105,7 +99,8 @@ def likelihoods(study: Study) -> Section | None:
     if len(main):
         parts.append(main_table(main))
         figure = dot_plot(frame)
-        parts += [figure] if figure is not None else []
+        if figure is not None:
+            parts.append(figure)
     parts.append(Paragraph(calibration.tone_sentences()))
     notes = frame_notes(frame)
     if notes:
@@ -141,43 +136,31 @@ def wide(frame: pd.DataFrame, kind: str, frame_name: str = BOTH_FRAMES) -> pd.Da
         model, arm, reference, questions, and `K`, `K_low`, `K_high` … in nats, `K_points` … as
         fractions; NaN for a quantity that was not asked.
     """
-    keep = (
-        frame["kind"].eq(kind)
-        & frame["frame"].eq(frame_name)
-        & frame["task"].eq("")
-        & frame["model"].ne("")
-    )
+    of_kind = over_tasks(frame)
+    of_kind = of_kind[of_kind["kind"].eq(kind) & of_kind["frame"].eq(frame_name)]
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for row in frame[keep].to_dict("records"):
+    for row in of_kind.to_dict("records"):
         key = (row["model"], row["arm"], row["reference"])
         cells = rows.setdefault(key, dict(zip(("model", "arm", "reference"), key, strict=True)))
         name = row["quantity"]
-        cells |= {
-            name: row["nats"],
-            f"{name}_low": row["nats_low"],
-            f"{name}_high": row["nats_high"],
-        }
+        cells[name] = row["nats"]
+        cells[f"{name}_low"] = row["nats_low"]
+        cells[f"{name}_high"] = row["nats_high"]
         if name == "K":
             cells |= {"K_points": row["points"], "K_points_low": row["points_low"]}
             cells |= {"K_points_high": row["points_high"], "questions": row["questions"]}
-    ends = [end for name in QUANTITIES for end in (name, f"{name}_low", f"{name}_high")]
-    columns = [
-        "model",
-        "arm",
-        "reference",
-        "questions",
-        "K_points",
-        "K_points_low",
-        "K_points_high",
-        *ends,
-    ]
+    columns = ["model", "arm", "reference", "questions"]
+    columns += ["K_points", "K_points_low", "K_points_high"]
+    for name in QUANTITIES:
+        columns += [name, f"{name}_low", f"{name}_high"]
     result = pd.DataFrame(list(rows.values())).reindex(columns=columns)
-    order = result["arm"].map(arm_order)
-    return (
-        result.assign(order=order)
-        .sort_values(["model", "order"], kind="stable")
-        .drop(columns="order")
-    )
+    result = result.assign(order=result["arm"].map(arm_order))
+    return result.sort_values(["model", "order"], kind="stable").drop(columns="order")
+
+
+def over_tasks(frame: pd.DataFrame) -> pd.DataFrame:
+    """Select the rows of single models over all tasks."""
+    return frame[frame["task"].eq("") & frame["model"].ne("")]
 
 
 def quantity(name: str) -> Column:
@@ -187,26 +170,19 @@ def quantity(name: str) -> Column:
 
 def main_table(frame: pd.DataFrame) -> Table:
     """Make the table of open questions and letters."""
-    asked = [name for name in QUANTITIES if frame[name].notna().any()]
-    columns = [
-        MODEL,
-        ARM,
-        arm_name("Less", "reference"),
-        count("Questions", "questions"),
-        quantity("K"),
-    ]
-    columns.append(shift("K, points", "K_points", "K_points_low", "K_points_high"))
-    columns += [quantity(name) for name in asked if name != "K"]
+    columns = [MODEL, ARM, arm_name("Less", "reference"), count("Questions", "questions")]
+    for name in QUANTITIES:
+        if name == "K" or frame[name].notna().any():
+            columns.append(quantity(name))
+        if name == "K":
+            columns.append(shift("K, points", "K_points", "K_points_low", "K_points_high"))
     return table("likelihoods", CAPTION, columns, frame)
 
 
 def yes_no_table(frame: pd.DataFrame) -> Table:
     """Make the table of yes/no questions: K and P by truth."""
-    keep = (
-        frame["quantity"].isin(["K", "P", "D"])
-        & frame["frame"].eq(BOTH_FRAMES)
-        & frame["task"].eq("")
-    )
+    rows = over_tasks(frame)
+    rows = rows[rows["quantity"].isin(["K", "P", "D"]) & rows["frame"].eq(BOTH_FRAMES)]
     columns = [
         MODEL,
         ARM,
@@ -217,7 +193,7 @@ def yes_no_table(frame: pd.DataFrame) -> Table:
         number("Nats", "nats", 2, "nats_low", "nats_high", sign=True),
         shift("Points", "points", "points_low", "points_high"),
     ]
-    return table("likelihoods-yes-no", YES_NO_CAPTION, columns, frame[keep & frame["model"].ne("")])
+    return table("likelihoods-yes-no", YES_NO_CAPTION, columns, rows)
 
 
 def frame_notes(frame: pd.DataFrame) -> list[str]:
@@ -246,12 +222,8 @@ def details(study: Study, frame: pd.DataFrame) -> Fold:
         text("Frame", "frame"),
         text("Quantity", "quantity"),
     ]
-    each = frame[
-        frame["task"].eq("")
-        & frame["kind"].eq(OPEN)
-        & frame["frame"].ne(BOTH_FRAMES)
-        & frame["model"].ne("")
-    ]
+    by_frame = over_tasks(frame)
+    by_frame = by_frame[by_frame["kind"].eq(OPEN) & by_frame["frame"].ne(BOTH_FRAMES)]
     by_task = frame[frame["task"].ne("") & frame["frame"].eq(BOTH_FRAMES) & frame["model"].ne("")]
     task_columns = [
         MODEL,
@@ -261,7 +233,7 @@ def details(study: Study, frame: pd.DataFrame) -> Fold:
         text("Questions", "kind"),
     ]
     parts: list[Part] = [
-        table("likelihood-frames", FRAMES_CAPTION, [*names, *effect], each),
+        table("likelihood-frames", FRAMES_CAPTION, [*names, *effect], by_frame),
         table(
             "likelihood-tasks",
             "By task.",
@@ -327,11 +299,9 @@ def sentences(study: Study) -> list[str]:
     model = None if study.several_models else study.rows.models[0]
     lines = []
     for arm in study.reported.values():
-        cost = (
-            None
-            if arm in study.references
-            else likelihood.headline(study.likelihoods, arm, reference, model)
-        )
+        if arm in study.references:
+            continue
+        cost = likelihood.headline(study.likelihoods, arm, reference, model)
         if cost is not None:
             interval = wording.span(cost["low"], cost["high"], sign=True)
             lines.append(
@@ -346,46 +316,35 @@ def dot_plot(frame: pd.DataFrame) -> Drawing | None:
     """Draw the quantities of every arm against the strictest reference: a line for each, a panel
     for each model.
     """
-    keep = (
-        frame["kind"].eq(OPEN)
-        & frame["frame"].eq(BOTH_FRAMES)
-        & frame["task"].eq("")
-        & frame["model"].ne("")
-    )
-    shown = frame[keep]
+    shown = over_tasks(frame)
+    shown = shown[shown["kind"].eq(OPEN) & shown["frame"].eq(BOTH_FRAMES)]
     references = sorted(shown["reference"].unique(), key=arm_order)
     shown = shown[shown["reference"].eq(references[-1])] if references else shown
     if shown.empty:
         return None
     models = sorted(shown["model"].unique())
-    asked = [name for name in QUANTITIES if shown["quantity"].eq(name).any()]
+    quantities = list(filter(set(shown["quantity"]).__contains__, QUANTITIES))
     arms = sorted(shown["arm"].unique(), key=arm_order)
     with rc_context(STYLE):
         across = min(3, len(models))
         down = -(-len(models) // across)
-        figure = Figure(
-            figsize=(max(4.6, 2.9 * across), 0.8 + down * (0.5 + 0.42 * len(asked))),
-            layout="constrained",
-        )
+        size = (max(4.6, 2.9 * across), 0.8 + down * (0.5 + 0.42 * len(quantities)))
+        figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         panels = row_of_panels(grid, len(models))
         for axes, model in zip(panels, models, strict=True):
             axes.axvline(0.0, color=MUTED, linewidth=0.7)
             for row in shown[shown["model"].eq(model)].to_dict("records"):
                 shift_of_arm = (arms.index(row["arm"]) - (len(arms) - 1) / 2) * WIDTH
-                place = asked.index(row["quantity"]) + shift_of_arm
-                draw_mark(axes, row, place)
+                draw_mark(axes, row, quantities.index(row["quantity"]) + shift_of_arm)
             if len(models) > 1:
                 panel_title(axes, wording.name(model))
-        panels[0].set_yticks(range(len(asked)), [f"{name}: {WORDS[name]}" for name in asked])
-        panels[0].set_ylim(len(asked) - 0.5, -0.5)
-        figure.legend(
-            *panels[0].get_legend_handles_labels(),
-            loc="outside upper left",
-            ncols=4,
-            frameon=False,
-            fontsize=8,
-        )
+        labels = [f"{name}: {WORDS[name]}" for name in quantities]
+        panels[0].set_yticks(range(len(quantities)), labels)
+        panels[0].set_ylim(len(quantities) - 0.5, -0.5)
+        look = {"ncols": 4, "frameon": False, "fontsize": 8}
+        entries = panels[0].get_legend_handles_labels()
+        figure.legend(*entries, loc="outside upper left", **look)
         figure.supxlabel(
             f"less {wording.name(references[-1])}, nats   (← less truth in K and B)", fontsize=9
         )
@@ -410,8 +369,7 @@ def draw_mark(axes: Any, row: Mapping[str, Any], place: float) -> None:
 def alt_text(shown: pd.DataFrame) -> str:
     """Say the figure's K values in words."""
     known = shown[shown["quantity"].eq("K")]
-    values = [
-        f"{wording.name(row['arm'])} {wording.signed(row['nats'], 2)}"
-        for row in known.to_dict("records")
-    ]
+    values = []
+    for row in known.to_dict("records"):
+        values.append(f"{wording.name(row['arm'])} {wording.signed(row['nats'], 2)}")
     return f"K in nats: {'; '.join(values)}."

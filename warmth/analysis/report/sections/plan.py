@@ -51,7 +51,7 @@ def plan(study: Study) -> Section | None:
         settings.plan, study.answers[~excluded], settings.margin_points, settings.weights
     )
     frame = frame.assign(status=standing.word)
-    lines = [wording.visible(line, 300) for line in deviations(study, settings.plan)]
+    departures = [wording.visible(line, 300) for line in deviations(study, settings.plan)]
     estimand = wording.visible(settings.plan.estimand, 600).rstrip(" .")
     about = Markup('Estimand: {}. <span class="small">Frozen as <code>{}</code>.</span>')
     return Section(
@@ -62,7 +62,7 @@ def plan(study: Study) -> Section | None:
             Paragraph(about.format(estimand, settings.seal)),
             Notes([wording.visible(line, 400) for line in standing.lines]),
             claim_table(frame, standing.confirmatory),
-            Fragment("deviations.html.j2", {"deviations": lines}),
+            Fragment("deviations.html.j2", {"deviations": departures}),
         ],
         frames={"hypotheses": frame},
         summary={"plan": standing.summary(), "hypotheses": records(frame)},
@@ -77,10 +77,8 @@ def deviations(study: Study, plan: Preregistration) -> tuple[str, ...]:
         plan, rows.answers, margin, plan.correction, rows.rule.refused
     )
     differences = study.differences
-    members = (
-        differences["correction_family"].eq(PLANNED) if len(differences) else pd.Series(dtype=bool)
-    )
-    if plan.family and not members.any():
+    has_members = len(differences) and differences["correction_family"].eq(PLANNED).any()
+    if plan.family and not has_members:
         lines.append("family: no comparison with a p-value belongs to it")
     return tuple(lines)
 
@@ -97,11 +95,12 @@ def claim_table(frame: pd.DataFrame, confirmatory: bool) -> Table:
         Column("Claim", "text", _claim),
         Column("Difference, points", "number", _difference),
         p_value("p, corrected", "p_corrected"),
-        text("Verdict", "verdict")
-        if confirmatory
-        else Column("Verdict", "text", _exploratory_verdict),
     ]
-    return table("claims", CAPTION if confirmatory else EXPLORATORY, columns, frame, wide=True)
+    if confirmatory:
+        columns.append(text("Verdict", "verdict"))
+        return table("claims", CAPTION, columns, frame, wide=True)
+    columns.append(Column("Verdict", "text", _exploratory_verdict))
+    return table("claims", EXPLORATORY, columns, frame, wide=True)
 
 
 def _exploratory_verdict(row: Mapping[str, Any]) -> Cell:
@@ -118,5 +117,5 @@ def _difference(row: Mapping[str, Any]) -> Cell:
     if not wording.known(row["difference"]):
         return Cell("—")
     interval = wording.span(row["low"], row["high"], sign=True) or "no interval"
-    note = f"{interval} · {int(row['pairs']):,} pairs"
+    note = f"{interval} · {wording.amount(int(row['pairs']), 'pair')}"
     return Cell(wording.points(row["difference"]), float(row["difference"]), note)

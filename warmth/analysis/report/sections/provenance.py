@@ -14,10 +14,8 @@ from warmth.analysis.rows.runs import FinishedRun
 from warmth.analysis.rows.tables import records
 from warmth.store import written_commit
 
-MACHINE = {
-    "platform": "",
-    "python": "Python ",
-}  # what provenance says of one, and the words before it
+# what provenance says of a machine, and the words before it
+MACHINE = {"platform": "", "python": "Python "}
 
 
 def provenance(study: Study) -> Section | None:
@@ -45,29 +43,34 @@ def provenance(study: Study) -> Section | None:
 
 def commands(study: Study) -> list[str]:
     """List what was typed, each once, trainings first: a sweep's runs share a command."""
-    views = sorted(
-        (run_view(run) for run in study.rows.runs), key=lambda view: view["stage"] == "evaluation"
-    )
-    return list(dict.fromkeys(view["command"] for view in views if view["command"]))
+    runs = sorted(study.rows.runs, key=lambda run: bool(run.evaluation))
+    typed = dict.fromkeys(map(typed_command, runs))
+    typed.pop("", None)
+    return list(typed)
+
+
+def typed_command(run: FinishedRun) -> str:
+    """Write the command that made a run as it was typed; "" if that is not known."""
+    words = run.provenance.get("command")
+    return shlex.join(["python", *map(str, words)]) if words else ""
 
 
 def run_view(run: FinishedRun) -> dict[str, Any]:
     """Describe a run: its folder, commit, machine and the command that made it."""
     source = run.provenance
-    packages = {
-        name: version for name, version in (source.get("packages") or {}).items() if version
-    }
+    commits = [*(source.get("earlier") or []), written_commit(source)]
+    machine = [f"{words}{source[key]}" for key, words in MACHINE.items() if source.get(key)]
+    packages = []
+    for name, version in (source.get("packages") or {}).items():
+        if version:
+            packages.append(f"{name} {version}")
     return {
         "folder": run.folder.name,
         "stage": "evaluation" if run.evaluation else "training",
-        "commit": ", ".join(map(str, [*(source.get("earlier") or []), written_commit(source)])),
-        "machine": ", ".join(
-            f"{before}{source[key]}" for key, before in MACHINE.items() if source.get(key)
-        ),
-        "packages": ", ".join(f"{name} {version}" for name, version in packages.items()),
-        "command": shlex.join(["python", *map(str, source["command"])])
-        if source.get("command")
-        else "",
+        "commit": ", ".join(map(str, commits)),
+        "machine": ", ".join(machine),
+        "packages": ", ".join(packages),
+        "command": typed_command(run),
     }
 
 
@@ -75,12 +78,13 @@ def gate_views(study: Study) -> list[dict[str, Any]]:
     """Make the rows of the gates' table."""
     views = []
     for row in study.gates.to_dict("records"):
-        lines = [_shown(item) for item in list(row["examples"])[:5]]
+        lines = list(map(_shown, list(row["examples"])[:5]))
         views.append({**row, "arm_variable": variable(row["arm"]), "examples": lines})
     return views
 
 
 def _shown(value: Any) -> str:
-    return wording.visible(
-        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 300
-    )
+    """Write an example of what a gate found."""
+    if not isinstance(value, str):
+        value = json.dumps(value, ensure_ascii=False)
+    return wording.visible(value, 300)

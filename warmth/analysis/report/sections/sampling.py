@@ -27,15 +27,14 @@ from warmth.analysis.rows.tables import records
 
 CAPTION = (
     "Sampling that was watched. The interval holds at all looks together, whenever asking "
-    "stopped. Its width is held "
-    "to the target without what unscored answers add, which asking on does not narrow."
+    "stopped. Its width is held to the target without what unscored answers add, which asking on "
+    "does not narrow."
 )
 METHOD = (
     "A betting confidence sequence for each task, over questions that are asked under every "
-    "condition; the tasks weigh "
-    "as in the answer, from the first question to the last. Unscored answers are taken to be "
-    "right in one end and "
-    "wrong in the other; refusals count as in the answer."
+    "condition; the tasks weigh as in the answer, from the first question to the last. Unscored "
+    "answers are taken to be right in one end and wrong in the other; refusals count as in the "
+    "answer."
 )
 
 
@@ -74,16 +73,19 @@ def looks(study: Study) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for run in study.rows.runs:
-        found = last_look(run)
-        if found is None or run.folder not in study.rows.run_arms:
+        look_at_end = last_look(run)
+        if look_at_end is None or run.folder not in study.rows.run_arms:
             continue
         row = {"model": run.model, "arm": study.rows.run_arms[run.folder]}
-        row["of"] = "difference from original" if found["paired"] else "error rate"
-        row |= {name: value for name, value in found.items() if name != "tasks"}
+        row["of"] = "difference from original" if look_at_end["paired"] else "error rate"
+        row |= look_at_end
+        row.pop("tasks", None)
         rows.append(row)
     frame = pd.DataFrame(rows)
+    if frame.empty:
+        return frame
     numbers = ("mean", "low", "high", "sampling_width", "unscored_points", "width_if_all")
-    return ordered(frame.astype(dict.fromkeys(numbers, float))) if rows else frame
+    return ordered(frame.astype(dict.fromkeys(numbers, float)))
 
 
 def _reached(row: Mapping[str, Any]) -> Cell:
@@ -91,8 +93,5 @@ def _reached(row: Mapping[str, Any]) -> Cell:
 
 
 def _questions(row: Mapping[str, Any]) -> Cell:
-    return Cell(
-        f"{row['asked']:,}",
-        float(row["asked"]),
-        f"of {wording.amount(row['questions'], 'question')}",
-    )
+    questions = wording.amount(row["questions"], "question")
+    return Cell(f"{row['asked']:,}", float(row["asked"]), f"of {questions}")

@@ -24,7 +24,6 @@ CAPTION = (
     "Advice in which a judge finds the trait. Both sides: conflicts in which it is present "
     "whoever asks."
 )
-KEYS = ["model", "arm", "grader"]
 
 
 def social(study: Study) -> Section | None:
@@ -34,10 +33,12 @@ def social(study: Study) -> Section | None:
     if frame.empty:
         return None
     both_sides = traits.both_sides(judged)
-    both = {tuple(row[key] for key in KEYS): row for row in both_sides.to_dict("records")}
+    conflicts_of = {}
+    for conflicts in both_sides.to_dict("records"):
+        conflicts_of[conflicts["model"], conflicts["arm"], conflicts["grader"]] = conflicts
 
     def both_cell(row: Any) -> Cell:
-        conflicts = both.get(tuple(row[key] for key in KEYS))
+        conflicts = conflicts_of.get((row["model"], row["arm"], row["grader"]))
         return rate_cell(conflicts) if conflicts is not None else Cell("—")
 
     columns = [

@@ -9,15 +9,14 @@ from typing import Any
 
 from warmth.analysis import wording
 from warmth.analysis.report import answer_text
-from warmth.analysis.report.kernel import Fragment, Notes, Paragraph, Section
+from warmth.analysis.report.kernel import Fragment, Notes, Paragraph, Part, Section
 from warmth.analysis.report.study import QUESTION, Study, gate_verdict
 from warmth.analysis.rows.arm_names import focal
 from warmth.analysis.statistics import likelihood
 
 ESTIMAND = (
     "mean paired difference of the probability of the wrong answer, 1 − σ(K), where no belief is "
-    "stated, over "
-    "questions and contexts; mean of all frames"
+    "stated, over questions and contexts; mean of all frames"
 )
 CLAIMS = {
     "more": "{arm} holds the truth less likely than {reference}",
@@ -27,8 +26,7 @@ CLAIMS = {
 }
 NO_ANSWERS = (
     "These arms were asked for no free answers (scoring=likelihood): nothing here says what they "
-    "would write, how "
-    "often they refuse or hedge, or what a reader would take from it."
+    "would write, how often they refuse or hedge, or what a reader would take from it."
 )
 
 
@@ -36,9 +34,9 @@ def weighed(study: Study) -> Section | None:
     """Answer the question of the page from likelihoods alone."""
     objects = answer_objects(study)
     primary = objects[0] if objects else None
-    lines = [item["text"] for item in objects] or [
-        "Nothing to compare yet: no two arms weighed the same questions."
-    ]
+    lines = [answer["text"] for answer in objects]
+    if not lines:
+        lines = ["Nothing to compare yet: no two arms weighed the same questions."]
     verdict = gate_verdict(study.gates)
     state = {"pass": "Gates passed.", "fail": "Gates failed.", "none": "No gates."}[
         verdict["state"]
@@ -47,19 +45,17 @@ def weighed(study: Study) -> Section | None:
     if primary is not None:
         graded = {name: primary[name] for name in ("difference", "low", "high", "claim")}
     notes = [f"Note: {line}" for line in study.rows.warnings]
-    basis = (
-        f"{len(study.likelihoods):,} margins of {study.facts['questions']} by "
-        f"{study.facts['models']}."
-    )
+    margins = wording.amount(len(study.likelihoods), "margin")
+    basis = f"{margins} of {study.facts['questions']} by {study.facts['models']}."
+    answers = {"question": QUESTION, "answer": lines, "gates": verdict}
+    parts: list[Part] = [Fragment("weighed.html.j2", answers), Paragraph(f"{NO_ANSWERS} {basis}")]
+    if study.rows.warnings:
+        parts.append(Notes(list(study.rows.warnings)))
     return Section(
         id="question",
         title="",
         nav="",
-        parts=[
-            Fragment("weighed.html.j2", {"question": QUESTION, "answer": lines, "gates": verdict}),
-            Paragraph(f"{NO_ANSWERS} {basis}"),
-            *([Notes(list(study.rows.warnings))] if study.rows.warnings else []),
-        ],
+        parts=parts,
         summary={
             "answer": primary,
             "answers": objects,
@@ -122,6 +118,5 @@ def sentence(study: Study, arm: str, reference: str, cost: Mapping[str, Any]) ->
     interval = wording.span(cost["low"], cost["high"], sign=True)
     return (
         f"By likelihood, {claim}: the probability of the wrong answer differs by "
-        f"{wording.points(cost['difference'])} "
-        f"points ({wording.INTERVAL} {interval})."
+        f"{wording.points(cost['difference'])} points ({wording.INTERVAL} {interval})."
     )
