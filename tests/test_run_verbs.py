@@ -11,6 +11,7 @@ import pytest
 from warmth import __version__, cli, command_line
 from warmth.commands import run_verbs
 from warmth.commands.run_verbs import completions
+from warmth.paths import script
 
 
 @pytest.mark.parametrize(
@@ -76,3 +77,8 @@ def test_the_version_is_printed_alone(monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert not ended.value.code and capsys.readouterr().out == f"warmth {__version__}\n"
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate"])
+def test_a_script_of_this_version_can_be_loaded_as_a_module(name):
+    assert callable(script(name).main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -18,5 +19,6 @@ def script(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"warmth_{name}", ROOT / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where a data class of the script looks up its annotations
     spec.loader.exec_module(module)
     return module

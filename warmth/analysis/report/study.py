@@ -258,10 +258,9 @@ class Study:
         overall = self.differences
         if len(overall):
             overall = overall[overall["family"].eq("overall")]
-        unchanged = ("difference", "p", "pairs", "rate_reference", "rate_arm")
-        renamed = {name: name for name in unchanged}
-        renamed |= {"low": "difference_low", "high": "difference_high"}
-        renamed["questions"] = "pair_questions"
+        renamed = {"difference": "difference", "low": "difference_low", "high": "difference_high"}
+        renamed |= {"p": "p", "pairs": "pairs", "questions": "pair_questions"}
+        renamed |= {"rate_reference": "rate_reference", "rate_arm": "rate_arm"}
         change = tables.columns(overall, ["model", "arm", *renamed]).rename(columns=renamed)
         frame = self.rates.merge(change, on=["model", "arm"], how="left")
         measure = ["model", *effects.MEASURE]

@@ -43,7 +43,7 @@ def provenance(study: Study) -> Section | None:
 
 def commands(study: Study) -> list[str]:
     """List what was typed, each once, trainings first: a sweep's runs share a command."""
-    runs = sorted(study.rows.runs, key=lambda run: bool(run.evaluation))
+    runs = sorted(study.rows.runs, key=lambda run: run.evaluation)
     typed = dict.fromkeys(map(typed_command, runs))
     typed.pop("", None)
     return list(typed)
