@@ -28,7 +28,7 @@ def side_by_side(example: Example) -> Iterator[Any]:
     table = Table(expand=True, show_lines=False)
     verdicts = []
     texts = []
-    for answer in example.replies:
+    for answer in example.said:
         table.add_column(Text(wording.name(answer.arm)), ratio=1, overflow="fold")
         verdict = str(answer.label)
         if answer.reason:

@@ -42,7 +42,7 @@ class Example:
     accepted: tuple[str, ...]
     wrong: str
     disagree: bool
-    replies: tuple[ArmReply, ...]
+    said: tuple[ArmReply, ...]
 
 
 def draw(rows: Rows, seed: int = 0) -> tuple[list[Example], int]:
@@ -171,7 +171,7 @@ def of_replies(rows: Rows, model: str = "", arm: str = "") -> list[Example]:
                 accepted=(),
                 wrong="",
                 disagree=len(replies) > 1,
-                replies=tuple(replies),
+                said=tuple(replies),
             )
         )
     return examples
@@ -214,5 +214,5 @@ def example(group: pd.DataFrame, prompts: pd.DataFrame, disagree: bool) -> Examp
         accepted=tuple(map(str, prompt.get("answers", ()) or ())),
         wrong=str(prompt.get("wrong") or ""),
         disagree=disagree,
-        replies=tuple(replies),
+        said=tuple(replies),
     )

@@ -44,7 +44,7 @@ def csv_rows(items: list[Example]) -> list[dict[str, Any]]:
         }
         rows += [
             {**prompt, "arm": answer.arm, "label": answer.label, "text": answer.text}
-            for answer in item.replies
+            for answer in item.said
         ]
     return rows
 
@@ -63,7 +63,7 @@ def views(items: list[Example], primary: str = "") -> list[dict[str, Any]]:
             "message": wording.visible(item.message, LONG_ANSWER),
             "accepted": wording.visible("; ".join(item.accepted), 300),
             "disagree": item.disagree,
-            "said": [_answer(answer, primary) for answer in item.replies],
+            "said": [_answer(answer, primary) for answer in item.said],
         }
         for item in items
     ]
