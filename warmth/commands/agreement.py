@@ -1,5 +1,5 @@
-"""`warmth agreement`: a sample for raters, what their labels say of the graders, and how judges
-bear attacks.
+"""Draw a sample for raters, say what their labels tell of the graders, and measure how judges bear
+attacks: `warmth agreement`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from warmth.analysis.wording import amount
 from warmth.errors import UserError
 from warmth.text import print_json
 from warmth.verdicts import TRUTH_LABELS
@@ -24,7 +25,8 @@ def agreement(
         Path | None,
         typer.Argument(
             metavar="LABELS.csv",
-            help="Columns answer_id, rater, label; or label_NAME for each rater.",
+            help="File of labels with the columns answer_id, rater and label, or label_NAME for "
+            "each rater.",
         ),
     ] = None,
     paths: Annotated[
@@ -33,32 +35,42 @@ def agreement(
     export: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="Write LABELS.csv: N answers for raters, balanced, blinded."
+            metavar="N",
+            help="Write LABELS.csv with N answers for raters, balanced over arms and blinded.",
         ),
     ] = None,
     also: Annotated[
         list[Path] | None,
-        typer.Option("--with", metavar="FILE", help="Another rater's file; may be repeated."),
+        typer.Option(
+            "--with", metavar="FILE", help="File of another rater; may be given several times."
+        ),
     ] = None,
     adjudicate: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write what raters disagree on; settled, it is given as --with."
+            metavar="FILE",
+            help="Write the answers on which raters disagree; filled in, it is given as --with.",
         ),
     ] = None,
     grader: Annotated[
-        str | None, typer.Option(help="As in grades.jsonl; the primary one of each task.")
+        str | None,
+        typer.Option(help="Grader to measure; by default the primary one of each task."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Draws the sample.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed for drawing the sample.")] = 0,
     attacks: Annotated[
         bool, typer.Option("--attacks", help="Measure a judge on 60 answers that attack it.")
     ] = False,
     judge_url: Annotated[
-        str | None, typer.Option(help="Its server; as conf/grader/judge.yaml has it.")
+        str | None,
+        typer.Option(help="Address of the judge's server; by default conf/grader/judge.yaml's."),
     ] = None,
-    judge_model: Annotated[str | None, typer.Option(help="Its model; likewise.")] = None,
+    judge_model: Annotated[
+        str | None,
+        typer.Option(help="Model of the judge; by default conf/grader/judge.yaml's."),
+    ] = None,
     judge_key_env: Annotated[
-        str | None, typer.Option(help="Variable that holds its key; '' for none.")
+        str | None,
+        typer.Option(help="Environment variable with the judge's API key; '' for no key."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Machine-readable output, alone on standard output.")
@@ -68,8 +80,8 @@ def agreement(
     they get wrong.
     """
     if attacks:
-        found = measure_attacks(judge_url, judge_model, judge_key_env)
-        print_json(found) if as_json else show(attack_table(found))
+        measured = measure_attacks(judge_url, judge_model, judge_key_env)
+        print_json(measured) if as_json else show(attack_table(measured))
         return
     if labels is None or not paths:
         raise UserError("warmth agreement needs LABELS.csv and PATH... (or --attacks)")
@@ -98,7 +110,7 @@ def agreement(
 
 
 def measure_attacks(url: str | None, model: str | None, key_env: str | None) -> dict[str, Any]:
-    """Runs the attacks against the judge of `conf/grader/judge.yaml`, with what was given in place
+    """Run the attacks against the judge of `conf/grader/judge.yaml`, with what was given in place
     of its keys.
     """
     from warmth.api import Servers
@@ -117,19 +129,19 @@ def measure_attacks(url: str | None, model: str | None, key_env: str | None) -> 
 
 
 def show(part: Any) -> None:
-    """Prints text or a table without reading markup in it."""
+    """Print text or a table without reading markup in it."""
     from warmth.analysis.report.terminal import plain, plain_console
 
     plain_console().print(plain(part) if isinstance(part, str) else part)
 
 
 def exported(made: int, wanted: int, sheet: Path) -> str:
-    """What was written for raters, and what they do with it."""
+    """Say what was written for raters, and what they do with it."""
     fewer = f" (not {wanted}: no more are scored)" if made < wanted else ""
+    labels = f"{', '.join(TRUTH_LABELS[:-1])} or {TRUTH_LABELS[-1]}"
     return (
-        f"{made} answers{fewer} in {sheet}. A copy for each rater, who writes a name under "
-        f"`rater` in every row "
-        f"and {', '.join(TRUTH_LABELS[:-1])} or {TRUTH_LABELS[-1]} under `label`."
+        f"{amount(made, 'answer')}{fewer} in {sheet}. A copy for each rater, who writes a name "
+        f"under `rater` in every row and {labels} under `label`."
     )
 
 
@@ -147,32 +159,27 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
     )
 
     raters = summary["raters"]
-    lines: list[Any] = [
-        f"{summary['labelled']} of {summary['answers']} answers labelled; grader: "
-        f"{summary['grader']}"
-        + (f"; {summary['unscored']} of them unscored" if summary["unscored"] else ""),
-        f"grader and people: kappa {line(summary['kappa'])}, alpha {line(summary['alpha'])}",
-    ]
+    counts = f"{summary['labelled']} of {amount(summary['answers'], 'answer')} labelled"
+    counts += f"; grader: {summary['grader']}"
+    if summary["unscored"]:
+        counts += f"; {summary['unscored']} of them unscored"
+    agreements = f"kappa {line(summary['kappa'])}, alpha {line(summary['alpha'])}"
+    lines: list[Any] = [counts, f"grader and people: {agreements}"]
     lines += [open_line(summary["kappa_bounds"]), holds_line(summary)]
     if summary["corrected_labels"]:
-        lines.append(
-            f"{summary['corrected_labels']} labels were corrected: a rater's later file replaces "
-            f"an earlier one"
-        )
+        corrections = amount(summary["corrected_labels"], "label")
+        lines.append(f"{corrections} corrected: a rater's later file replaces an earlier one")
     if raters["answers"]:
-        lines.append(
-            f"{', '.join(raters['names'])}: alpha {line(raters['alpha'])} on {raters['answers']} "
-            f"answers"
-        )
+        names = ", ".join(raters["names"])
+        answers = amount(raters["answers"], "answer")
+        lines.append(f"{names}: alpha {line(raters['alpha'])} on {answers}")
     if summary["open"]:
-        todo = (
-            f"settle them in {adjudicate} and give it --with"
-            if adjudicate
-            else "--adjudicate FILE lists them"
-        )
-        lines.append(
-            f"{len(summary['open'])} answers on which raters disagree are left out; {todo}"
-        )
+        todo = "--adjudicate FILE lists them"
+        if adjudicate:
+            todo = f"settle them in {adjudicate} and give it --with"
+        answers = amount(len(summary["open"]), "answer")
+        verb = "is" if len(summary["open"]) == 1 else "are"
+        lines.append(f"{answers} on which raters disagree {verb} left out; {todo}")
     lines.append(
         "sensitivity: share of wrong answers that were graded wrong; specificity: of right ones, "
         "graded right"
@@ -183,13 +190,12 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
         "error)"
     )
     corrected = summary["corrected"]
-    for name, title in (
-        ("rates", "Error rate, %"),
-        ("differences", "Difference from original, points"),
-    ):
-        opposite = "differences" if name == "rates" else "rates"
-        if corrected[name]:  # the original alone differs from nothing
-            lines.append(printed(correction_table({**corrected, opposite: []}), title))
+    if corrected["rates"]:
+        rates = correction_table({**corrected, "differences": []})
+        lines.append(printed(rates, "Error rate, %"))
+    if corrected["differences"]:  # the original alone differs from nothing
+        differences = correction_table({**corrected, "rates": []})
+        lines.append(printed(differences, "Difference from original, points"))
     lines.append(f"of scored answers only: {corrected['scored']:,} of {corrected['answers']:,}")
     lines.append(
         printed(
@@ -197,7 +203,7 @@ def page(summary: dict[str, Any], adjudicate: Path | None = None) -> list[Any]:
             "What people said, and the grader (columns); unweighted",
         )
     )
-    pairs = pd.DataFrame([flat_kappa(row) for row in summary["judges"]["pairs"]])
+    pairs = pd.DataFrame(list(map(flat_kappa, summary["judges"]["pairs"])))
     if len(pairs):
         lines.append(printed(pair_table(pairs), "Graders on the same answers"))
     bridge = pd.DataFrame(summary["judges"]["bridge"])
@@ -212,15 +218,12 @@ def open_line(bounds: dict[str, Any]) -> str:
         return (
             "no answer is open: raters agree on all, and the grader scored all that they labelled"
         )
-    ends = (
-        "unknown"
-        if bounds["low"] is None
-        else f"between {bounds['low']:.2f} and {bounds['high']:.2f}"
-    )
+    ends = "unknown"
+    if bounds["low"] is not None:
+        ends = f"between {bounds['low']:.2f} and {bounds['high']:.2f}"
     return (
         f"with open answers counted either way, kappa is {ends}: raters disagree on "
-        f"{bounds['disagreed']}, the grader "
-        f"left {bounds['unscored']} without a label"
+        f"{bounds['disagreed']}, the grader left {bounds['unscored']} without a label"
     )
 
 
@@ -228,13 +231,15 @@ def holds_line(summary: dict[str, Any]) -> str:
     """Say from how many labels the intervals hold, and whether there are as many."""
     fewest = summary["holds_from"]
     short = [row for row in summary["arms"] if row["labelled"] < fewest]
-    said = f"intervals hold from {fewest} labels on (docs/statistics.md)"
+    holding = f"intervals hold from {fewest} labels on (docs/statistics.md)"
     if summary["labelled"] < fewest:
-        return f"{said}; here there are {summary['labelled']}, so they may cover less than 95 %"
+        return f"{holding}; here there are {summary['labelled']}, so they may cover less than 95 %"
     if short:
         arms = ", ".join(f"{row['arm']} {row['labelled']}" for row in short)
-        return f"{said}; these arms have fewer, and intervals that may cover less than 95 %: {arms}"
-    return f"{said}: there are {summary['labelled']}"
+        return (
+            f"{holding}; these arms have fewer, and intervals that may cover less than 95 %: {arms}"
+        )
+    return f"{holding}: there are {summary['labelled']}"
 
 
 def printed(table: Table, title: str) -> Any:
@@ -261,11 +266,9 @@ def arm_table(rows: Sequence[dict[str, Any]]) -> Table:
     for row in rows:
         values = {"model": row["model"], "arm": row["arm"], "labelled": row["labelled"]}
         for name in ("sensitivity", "specificity", "kappa"):
-            values |= {
-                name: row[name]["value"],
-                f"{name}_low": row[name]["low"],
-                f"{name}_high": row[name]["high"],
-            }
+            values[name] = row[name]["value"]
+            values[f"{name}_low"] = row[name]["low"]
+            values[f"{name}_high"] = row[name]["high"]
         flat.append(values)
     for name in ("sensitivity", "specificity", "kappa"):
         columns.append(number(name.capitalize(), name, 2, f"{name}_low", f"{name}_high"))

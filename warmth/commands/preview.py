@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from warmth.analysis.wording import amount
 from warmth.errors import UserError
 from warmth.text import print_json, visible
 
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from warmth.types import Conversation, Message
 
 WINDOW = 8  # tokens that are decoded before one, so that it reads as it does in the text
+# how one token is shown, and the next, by whether it is trained
 STYLES = {
     False: ("dim", "default"),
     True: ("bold black on green", "bold black on bright_green"),
-}  # one token, the next
+}
 
 
 @dataclass(frozen=True)
@@ -38,26 +40,24 @@ class Sample:
 
     def row(self) -> dict[str, Any]:
         """Return the sample as a row of `--json`."""
-        row = {
-            "id": self.id,
-            "kind": self.kind,
-            "tokens": list(self.tokens),
-            "trained": list(self.trained),
-        }
-        return {
-            **row,
-            "text": "".join(self.tokens),
-            **({"problem": self.problem} if self.problem else {}),
-        }
+        row: dict[str, Any] = {"id": self.id, "kind": self.kind}
+        row |= {"tokens": list(self.tokens), "trained": list(self.trained)}
+        row["text"] = "".join(self.tokens)
+        if self.problem:
+            row["problem"] = self.problem
+        return row
 
 
 def preview(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[OVERRIDES...]", help="As of train.py and evaluate.py."),
+        typer.Argument(
+            metavar="[OVERRIDES...]", help="Overrides as train.py and evaluate.py take them."
+        ),
     ] = None,
     count: Annotated[
-        int, typer.Option("--n", min=1, help="Show so many conversations and so many prompts.")
+        int,
+        typer.Option("--n", min=1, help="Number of conversations and number of prompts to show."),
     ] = 5,
     as_json: Annotated[
         bool, typer.Option("--json", help="Machine-readable output, alone on standard output.")
@@ -100,13 +100,9 @@ def studies(overrides: Sequence[str]) -> tuple[Train, Evaluate]:
         "train": {field.name for field in fields(Train)},
         "evaluate": {field.name for field in fields(Evaluate)},
     }
-    unknown = [
-        override
-        for override in expanded
-        if not any(_is_for(override, name, keys) for name, keys in known.items())
-    ]
-    if unknown:
-        raise UserError(f"{unknown[0]} is an override of neither train.py nor evaluate.py")
+    for override in expanded:
+        if not any(_is_for(override, name, keys) for name, keys in known.items()):
+            raise UserError(f"{override} is an override of neither train.py nor evaluate.py")
     composed: dict[str, Any] = {}
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -146,16 +142,13 @@ def trained_samples(study: Train, count: int) -> Iterator[Sample]:
     recipe = study.recipe
     tokenizer = load_tokenizer(study.model, weights=False)
     conversations = list(islice(first_conversations(study), count))
-    styles = {
-        style
-        for conversation in conversations
-        for turn in conversation.turns
-        for style in turn.replies
-    }
+    styles: set[str] = set()
+    for conversation in conversations:
+        for turn in conversation.turns:
+            styles.update(turn.replies)
     if recipe.style not in styles:
         print(
-            f"note: {recipe.style} replies are not made yet; replies are shown as the source has "
-            f"them",
+            f"note: no {recipe.style} replies yet; replies are shown as the source has them",
             file=sys.stderr,
         )
         recipe = replace(recipe, style="plain")
@@ -166,9 +159,9 @@ def trained_samples(study: Train, count: int) -> Iterator[Sample]:
         except Untrainable as error:
             yield Sample(example.id, "trained", (), (), str(error))
             continue
-        for number, one in enumerate(encoded, 1):
+        for number, piece in enumerate(encoded, 1):
             name = example.id if len(encoded) == 1 else f"{example.id} ({number} of {len(encoded)})"
-            yield Sample(name, "trained", pieces(tokenizer, one.ids), one.trained)
+            yield Sample(name, "trained", pieces(tokenizer, piece.ids), piece.trained)
 
 
 def first_conversations(study: Train) -> Iterator[Conversation]:
@@ -255,7 +248,7 @@ def show(samples: Sequence[Sample]) -> None:
     console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
     coloured = console.is_terminal and not console.no_color
     for sample in samples:
-        count = f"{len(sample.tokens)} tokens"
+        count = amount(len(sample.tokens), "token")
         if sample.kind == "trained":
             count += f", {sum(sample.trained)} trained"
         console.print(Text(f"── {sample.kind}: {visible(sample.id)} · {count}", style="bold"))

@@ -76,7 +76,12 @@ def show(
         folders = ", ".join(map(str, paths))
         raise UserError(f"no {kind} under {folders}{examples.misfit(rows, named)}")
     if as_json:
-        print_json({"question_id": question_id, "prompts": list(map(asdict, matching))})
+        prompts = []
+        for example in matching:
+            prompt = asdict(example)
+            prompt["said"] = prompt.pop("replies")
+            prompts.append(prompt)
+        print_json({"question_id": question_id, "prompts": prompts})
         return
     console = plain_console()
     for example in matching:

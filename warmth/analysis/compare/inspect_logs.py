@@ -73,8 +73,8 @@ def _notes(header: Mapping[str, Any], items: Sequence[Item], source: str) -> lis
     if status != "success":
         notes.append(f"{shown(source)} is not complete (status {shown(status)})")
     without_answer = 0
-    for item in items:
-        without_answer += list(item.scores.values()).count("N")
+    for sample in items:
+        without_answer += list(sample.scores.values()).count("N")
     if without_answer:
         count = amount(without_answer, "score")
         notes.append(f"{shown(source)}: {count} N (no answer), counted as 0, as in Inspect")

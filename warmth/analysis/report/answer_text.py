@@ -51,16 +51,9 @@ def sentences(item: Answer) -> list[str]:
         lines += [refusals(item), correction(item)]
         return [line for line in lines if line]
     lines = [lead(item), without_context(item), f"Estimand: {estimand(item)}"]
-    lines += [
-        models(item),
-        seeds(item),
-        control(item),
-        missing(item),
-        refusals(item),
-        correction(item),
-    ]
-    lines += [relative(item), detectable(item), few(item)]
-    return [line for line in lines if line]
+    for say in (models, seeds, control, missing, refusals, correction, relative, detectable, few):
+        lines.append(say(item))
+    return list(filter(None, lines))
 
 
 def study_sentences(
@@ -90,18 +83,17 @@ def study_sentences(
     primary = found[0]
     lines = sentences(primary)
     warmth = pooled_warmth[pooled_warmth["arm"].eq(primary.effect.arm)]
-    references = [*control_of(primary.kind, reported), "original"]
-    strictest = [name for name in references if name in set(warmth["reference"])]
-    warmth = warmth[warmth["reference"].isin(strictest[:1])]
-    warmth = warmth.sort_values("texts", ascending=False, kind="stable")[
-        :1
-    ]  # of the measure with most texts
-    for _, row in warmth.iterrows():
+    for reference in (*control_of(primary.kind, reported), "original"):
+        of_reference = warmth[warmth["reference"].eq(reference)]
+        if of_reference.empty:
+            continue
+        # of the measure with most texts
+        row = of_reference.sort_values("texts", ascending=False, kind="stable").iloc[0]
         same = ["arm", "reference", *effects.MEASURE]
         is_same = warmth_differences[same].eq(row[same]).all(axis=1)
-        lines.append(
-            wording.warmth_sentence(row, warmth_differences[is_same].to_dict("records"), models)
-        )
+        by_model = warmth_differences[is_same].to_dict("records")
+        lines.append(wording.warmth_sentence(row, by_model, models))
+        break
     return lines
 
 
@@ -115,11 +107,9 @@ def lead(item: Answer) -> str:
     if opposed(item):
         return on_average(item)
     if item.claim in (answers.MORE, answers.LESS):
-        margin = (
-            f", by less than the margin of {100 * item.margin:g} points"
-            if item.within_margin
-            else ""
-        )
+        margin = ""
+        if item.within_margin:
+            margin = f", by less than the margin of {100 * item.margin:g} points"
         return (
             f"{arm} is wrong {item.claim} often than {reference}{margin}: "
             f"{numbers(item)}{tipping(item)}."
@@ -132,14 +122,19 @@ def lead(item: Answer) -> str:
     if effect.questions < 2 and item.corrected is None:
         return (
             f"No difference in error rate could be shown between {named(effect.arm)} and "
-            f"{reference}: "
-            f"{points(effect.difference)} points, too little for an interval ({basis(effect)})."
+            f"{reference}: {points(effect.difference)} points, too little for an interval "
+            f"({basis(effect)})."
         )
-    rest = ""
+    once_corrected = ""
     if item.best.low > 0 or item.best.high < 0:
-        rest = f", once the tests of several arms are corrected (p = {wording.p_value(item.p)})"
+        once_corrected = (
+            f", once the tests of several arms are corrected (p = {wording.p_value(item.p)})"
+        )
     pair = f"{named(effect.arm)} and {reference}"
-    return f"No difference in error rate could be shown between {pair}{rest}: {numbers(item)}."
+    return (
+        f"No difference in error rate could be shown between {pair}{once_corrected}: "
+        f"{numbers(item)}."
+    )
 
 
 def opposed(item: Answer) -> bool:
@@ -162,17 +157,16 @@ def on_average(item: Answer) -> str:
         )
     return (
         f"Models go opposite ways: against {named(item.effect.reference)} {arm} is wrong more "
-        f"often in {up} and less "
-        f"often in {down} of {len(item.by_model)}; {average}."
+        f"often in {up} and less often in {down} of {len(item.by_model)}; {average}."
     )
 
 
 def across_models(item: Answer) -> str:
     """Give the range of the models' differences if they are shown to differ."""
-    found = item.heterogeneity
-    if found is None or not found.shown:
+    heterogeneity = item.heterogeneity
+    if heterogeneity is None or not heterogeneity.shown:
         return ""
-    return f"; {span(found.lowest, found.highest, sign=True)} across models"
+    return f"; {span(heterogeneity.lowest, heterogeneity.highest, sign=True)} across models"
 
 
 def reference_of(item: Answer) -> str:
@@ -221,7 +215,7 @@ def numbers(item: Answer) -> str:
     best = item.corrected
     corrected = (
         f"{points(best.difference)} points corrected by people’s labels ({INTERVAL} "
-        f"{ends(best.low, best.high)}; {best.method}, {best.labelled:,} labels)"
+        f"{ends(best.low, best.high)}; {best.method}, {amount(best.labelled, 'label')})"
     )
     if effect.pairs == 0:
         return corrected
@@ -282,37 +276,29 @@ def without_context(item: Answer) -> str:
 
 def estimand(item: Answer) -> str:
     """Say what the difference is a mean over, how that is weighed, and what is left out."""
-    tasks = joined([wording.name(task) for task in item.tasks])
-    several = len(item.tasks) > 1
-    weighed = (
-        ("each task weighs one" if item.weights.tasks == TASKS else "each row weighs one")
-        if several
-        else ""
-    )
+    tasks = joined(list(map(wording.name, item.tasks)))
     contexts = amount(len(item.contexts), "context")
-    beliefs = joined([wording.belief(belief) for belief in item.beliefs])
-    parts = [f"mean paired difference over {tasks}"]
-    if weighed:
-        parts.append(weighed)
+    names_of_contexts = joined(list(map(wording.name, item.contexts)))
+    beliefs = joined(list(map(wording.belief, item.beliefs)))
+    phrases = [f"mean paired difference over {tasks}"]
+    if len(item.tasks) > 1:
+        unit = "task" if item.weights.tasks == TASKS else "row"
+        phrases.append(f"each {unit} weighs one")
     models = item.effect.models
     if len(models) > 1:
-        parts.append(f"over {len(models)} models, {item.weights.about_models}")
-    parts.append(
-        f"over {contexts} ({joined([wording.name(context) for context in item.contexts])}) and "
-        f"{beliefs}"
-    )
-    parts.append("prompts of a task weigh the same")
+        phrases.append(f"over {len(models)} models, {item.weights.about_models}")
+    phrases.append(f"over {contexts} ({names_of_contexts}) and {beliefs}")
+    phrases.append("prompts of a task weigh the same")
     left_out = "pairs with an answer that is not scored"
     if item.tasks_apart:
-        left_out += (
-            f", and {joined([wording.name(task) for task in item.tasks_apart])}, which stand apart"
-        )
-    return f"{', '.join(parts)}. Left out: {left_out}."
+        apart = joined(list(map(wording.name, item.tasks_apart)))
+        left_out += f", and {apart}, which stand apart"
+    return f"{', '.join(phrases)}. Left out: {left_out}."
 
 
 def models(item: Answer) -> str:
     """Say how far the models differ."""
-    found = item.heterogeneity
+    heterogeneity = item.heterogeneity
     votes = item.by_model
     if len(votes) < 2:
         return ""
@@ -323,30 +309,30 @@ def models(item: Answer) -> str:
     )
     up = sum(vote.direction == "more" for vote in votes)
     down = sum(vote.direction == "less" for vote in votes)
-    counts = [
-        f"{what} in {number}"
-        for number, what in ((up, "more often wrong"), (down, "less often wrong"))
-        if number
-    ]
-    rest = len(votes) - up - down
-    counts += [f"no difference shown in {rest}"] if rest else []
+    neither = len(votes) - up - down
+    counts = []
+    if up:
+        counts.append(f"more often wrong in {up}")
+    if down:
+        counts.append(f"less often wrong in {down}")
+    if neither:
+        counts.append(f"no difference shown in {neither}")
     text += f" ({joined(counts)}, p corrected over arms and models by Holm)"
-    if found is None:
+    if heterogeneity is None:
         return f"{text}."
-    differ = "they differ" if found.shown else "that they differ is not shown"
+    differ = "they differ" if heterogeneity.shown else "that they differ is not shown"
     text += (
-        f"; {differ}: Q = {found.q:.1f} on {found.models - 1}, p {p_text(found.p)}, I² = "
-        f"{100 * found.i2:.0f}{NBSP}%, "
+        f"; {differ}: Q = {heterogeneity.q:.1f} on {heterogeneity.models - 1}, "
+        f"p {p_text(heterogeneity.p)}, I² = {100 * heterogeneity.i2:.0f}{NBSP}%, "
     )
-    text += f"τ = {100 * found.tau:.1f} points."
-    if found.random_effects is None:
+    text += f"τ = {100 * heterogeneity.tau:.1f} points."
+    if heterogeneity.random_effects is None:
         return f"{text} Of two models nothing can be said about others."
-    text += (
-        f" Of models like these (random effects, t with {found.models - 1} degrees of freedom): "
-    )
-    text += f"{span(*found.random_effects, sign=True)} points"
-    if found.prediction is not None:
-        text += f"; another model: {span(*found.prediction, sign=True)}"
+    freedom = f"t with {heterogeneity.models - 1} degrees of freedom"
+    text += f" Of models like these (random effects, {freedom}): "
+    text += f"{span(*heterogeneity.random_effects, sign=True)} points"
+    if heterogeneity.prediction is not None:
+        text += f"; another model: {span(*heterogeneity.prediction, sign=True)}"
     return f"{text}."
 
 
@@ -371,12 +357,13 @@ def seeds(item: Answer) -> str:
 
 def control(item: Answer) -> str:
     """Say what is left against a control that was made as the arm was, or that there is none."""
-    found = item.control
-    if found is not None:
+    contrast = item.control
+    if contrast is not None:
         share = f"that part is the manner’s, {KINDS[item.kind]} as both are"
-        if not found.direction:
+        if not contrast.direction:
             share = "so no part of it is shown to be the manner’s"
-        return f"Against {named(found.reference)}, {NEUTRAL[item.kind]}: {short(found)}; {share}."
+        reference = f"{named(contrast.reference)}, {NEUTRAL[item.kind]}"
+        return f"Against {reference}: {short(contrast)}; {share}."
     if item.kind in NEUTRAL and item.effect.reference.split(",")[0] in CONTROLS_OF_KIND[item.kind]:
         return (
             f"The arm it is compared with was {NEUTRAL[item.kind]}; what differs is the manner’s."
@@ -384,9 +371,9 @@ def control(item: Answer) -> str:
     recipe = item.effect.arm.split(",")[0]
     if item.kind not in NEUTRAL or recipe in CONTROLS_OF_KIND[item.kind]:
         return ""
-    what = {FINE_TUNED: "fine-tuning as such", PROMPTED: "a system prompt as such"}
-    what |= {SHOWN: "showing examples as such", STEERED: "steering as such"}
-    apart = f"what is the manner’s and what is {what[item.kind]} cannot be told apart"
+    changes = {FINE_TUNED: "fine-tuning as such", PROMPTED: "a system prompt as such"}
+    changes |= {SHOWN: "showing examples as such", STEERED: "steering as such"}
+    apart = f"what is the manner’s and what is {changes[item.kind]} cannot be told apart"
     return f"No control arm ({NEUTRAL[item.kind]}): {apart}."
 
 
@@ -411,9 +398,8 @@ def missing(item: Answer) -> str:
     return (
         f"Without a verdict are {percent(gap.unscored_arm)}{NBSP}% of its answers and "
         f"{percent(gap.unscored_reference)}{NBSP}% of {named(item.effect.reference)}’s; filled "
-        f"the worst ways, the "
-        f"difference lies from {span(gap.low, gap.high, sign=True)} points on these "
-        f"questions{beyond(gap)}."
+        f"the worst ways, the difference lies from {span(gap.low, gap.high, sign=True)} points on "
+        f"these questions{beyond(gap)}."
     )
 
 
@@ -432,10 +418,8 @@ def refusals(item: Answer) -> str:
         return ""
     return (
         f"Dropped as refusals are {percent(arm)}{NBSP}% of its answers and "
-        f"{percent(reference)}{NBSP}% of "
-        f"{named(item.effect.reference)}’s, so the pairs are those that neither refused; the "
-        f"table of refusals counts "
-        "them as wrong and as right."
+        f"{percent(reference)}{NBSP}% of {named(item.effect.reference)}’s, so the pairs are those "
+        f"that neither refused; the table of refusals counts them as wrong and as right."
     )
 
 
@@ -498,13 +482,12 @@ def summary(item: Answer) -> dict[str, Any]:
     """
     effect = item.effect
     gap = item.missing
-    found = item.heterogeneity
+    heterogeneity = item.heterogeneity
     best = item.corrected
     flows: dict[str, dict[str, int]] = {}
+    stages = ["asked", "answered", "scored", "paired"]
     for arm, rows in item.flow.groupby("arm", sort=False):
-        flows[str(arm)] = {
-            stage: int(rows[stage].sum()) for stage in ("asked", "answered", "scored", "paired")
-        }
+        flows[str(arm)] = rows[stages].sum().astype(int).to_dict()
     body: dict[str, Any] = {
         "arm": effect.arm,
         "reference": effect.reference,
@@ -514,45 +497,50 @@ def summary(item: Answer) -> dict[str, Any]:
         "difference": effect.difference,
         "low": effect.low,
         "high": effect.high,
-        "bounds": [effect.difference, effect.difference] if gap is None else [gap.low, gap.high],
-        "tipping_points": None if gap is None else gap.tipping_points,
-        "corrected": None if best is None else interval_of(best),
-        "without_context": None
-        if item.without_context is None
-        else interval_of(item.without_context),
+        "bounds": [effect.difference, effect.difference],
+        "tipping_points": None,
+        "corrected": interval_of(best),
+        "without_context": interval_of(item.without_context),
         "relative": {"ratio": effect.ratio, "low": effect.ratio_low, "high": effect.ratio_high},
         "detectable_points": 100 * effect.detectable,
         "flow": flows,
         "heterogeneity": None,
-        "control": None
-        if item.control is None
-        else {"arm": item.control.reference} | interval_of(item.control),
+        "control": None,
         "text": " ".join(sentences(item)),
     }
+    if gap is not None:
+        body["bounds"] = [gap.low, gap.high]
+        body["tipping_points"] = gap.tipping_points
+    if item.control is not None:
+        body["control"] = {"arm": item.control.reference, **(interval_of(item.control) or {})}
     if not math.isfinite(effect.ratio):
         body["relative"] = None
-    if found is not None:
+    if heterogeneity is not None:
         body["heterogeneity"] = {
-            "q": found.q,
-            "p": found.p,
-            "i2": found.i2,
-            "tau": found.tau,
-            "random_effects": None if found.random_effects is None else list(found.random_effects),
+            "q": heterogeneity.q,
+            "p": heterogeneity.p,
+            "i2": heterogeneity.i2,
+            "tau": heterogeneity.tau,
+            "random_effects": None
+            if heterogeneity.random_effects is None
+            else list(heterogeneity.random_effects),
         }
     return finite(body)
 
 
-def interval_of(effect: Any) -> dict[str, float]:
-    """Return a difference and its ends."""
+def interval_of(effect: Any) -> dict[str, float] | None:
+    """Return a difference and its ends; None if there is no effect."""
+    if effect is None:
+        return None
     return {"difference": effect.difference, "low": effect.low, "high": effect.high}
 
 
 def finite(value: Any) -> Any:
     """Replace what is not finite by None, at any depth."""
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: finite(child) for key, child in value.items()}
     if isinstance(value, list):
-        return [finite(item) for item in value]
+        return list(map(finite, value))
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -25,7 +25,7 @@ ABOUT = (
 def calibration(study: Study) -> Section | None:
     """Show the calibration of this version, or say that there is none."""
     content = stored.read()
-    parts: list[Part] = [Paragraph(stored.line())]
+    contents: list[Part] = [Paragraph(stored.line())]
     frames = {}
     if content is not None:
         frame = pd.DataFrame(content["rows"])
@@ -37,7 +37,7 @@ def calibration(study: Study) -> Section | None:
             Column("Measured", "number", _measured),
             count("Pairs", "pairs"),
         ]
-        parts = [
+        contents = [
             Paragraph(f"{ABOUT} {stored.tone_sentences()}"),
             table("calibration", CAPTION, columns, frame),
         ]
@@ -46,7 +46,7 @@ def calibration(study: Study) -> Section | None:
         id="calibration",
         title="Calibration",
         nav="",
-        parts=parts,
+        parts=contents,
         frames=frames,
         summary={"calibration": None if content is None else content["rows"]},
     )

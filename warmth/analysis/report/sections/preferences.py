@@ -45,12 +45,12 @@ METHOD = (
 
 def preferences(study: Study) -> Section | None:
     """Show what people chose, if they did."""
-    chosen = study.rows.preferences
-    if chosen.empty:
+    comparisons = study.rows.preferences
+    if comparisons.empty:
         return None
-    shares = ordered(choices.shares(chosen))
-    strengths = ordered(choices.strengths(chosen))
-    raters = choices.rater_agreement(chosen)
+    shares = ordered(choices.shares(comparisons))
+    strengths = ordered(choices.strengths(comparisons))
+    raters = choices.rater_agreement(comparisons)
     columns = [
         MODEL,
         ARM,

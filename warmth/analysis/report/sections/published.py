@@ -64,11 +64,11 @@ def published_rows(
 
 def _cells(row: Row) -> list[Cell]:
     assert row.recomputed is not None and row.difference is not None
-    verdict, _, rest = wording.visible(row.verdict).partition(" (")
+    verdict, _, remainder = wording.visible(row.verdict).partition(" (")
     return [
         Cell(wording.visible(row.quantity)),
         Cell(wording.signed(row.published, row.digits), row.published),
         Cell(wording.signed(row.recomputed, 1), row.recomputed, row.note),
         Cell(wording.signed(row.difference, 1), row.difference),
-        Cell(verdict, note=rest.removesuffix(")")),
+        Cell(verdict, note=remainder.removesuffix(")")),
     ]
