@@ -76,12 +76,7 @@ def show(
         folders = ", ".join(map(str, paths))
         raise UserError(f"no {kind} under {folders}{examples.misfit(rows, named)}")
     if as_json:
-        prompts = []
-        for example in matching:
-            prompt = asdict(example)
-            prompt["said"] = prompt.pop("replies")
-            prompts.append(prompt)
-        print_json({"question_id": question_id, "prompts": prompts})
+        print_json({"question_id": question_id, "prompts": list(map(asdict, matching))})
         return
     console = plain_console()
     for example in matching:
