@@ -27,14 +27,16 @@ def traits(rows: Rows) -> pd.DataFrame:
     answers = rows.advice.drop(columns=["grader", "label", "reason"])
     judged = answers.merge(read_grades(rows), on="answer_id")
     judged = judged[judged["label"].isin(["present", "absent"]) | judged["label"].isna()]
-    partner = judged["question_id"].map(pairs_of(rows)).fillna(judged["question_id"])
-    conflict = judged["question_id"].where(judged["question_id"].lt(partner), partner)
+    partner_of = pairs_of(rows)
+    conflicts = []
+    for question in judged["question_id"]:  # both sides have the name that comes first
+        conflicts.append(min(question, partner_of.get(question, question)))
     present = judged["label"].map({"present": 1.0, "absent": 0.0}).astype(float)
     return judged.assign(
         present=present,
         unscored=judged["label"].isna(),
         side=judged["question_id"],
-        question_id=conflict,
+        question_id=conflicts,
     )
 
 
